@@ -1,0 +1,73 @@
+"""What bad input gets: where it happened, what was expected, what came, and the way out.
+
+Every error that lamp raises on purpose is a `LampError` and also the builtin exception a caller would expect
+(`ValueError`, `TypeError`, ...), so both `except lamp.LampError` and the usual `except ValueError` work.
+"""
+
+
+class LampError(Exception):
+    """Base of all of lamp's errors.
+
+    what      one sentence on what is wrong
+    expected  what would have been right
+    got       what came instead
+    fix       what to change
+    where     the module's path in its network, such as "Sequential.2: Linear(25, 2)"; filled in by the network
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        expected: object = None,
+        got: object = None,
+        fix: str | None = None,
+        where: str | None = None,
+    ) -> None:
+        super().__init__(what)
+        self.what, self.expected, self.got, self.fix, self.where = what, expected, got, fix, where
+
+    def __str__(self) -> str:
+        lines = [f"{self.where}: {self.what}" if self.where else self.what]
+        for label, text in (("expected", self.expected), ("got", self.got), ("fix", self.fix)):
+            if text is not None:
+                lines.append(f"  {label:<9} {text}")
+        return "\n".join(lines)
+
+
+class ShapeError(LampError, ValueError):
+    """A tensor has the wrong shape."""
+
+
+class DTypeError(LampError, TypeError):
+    """A tensor has the wrong dtype, or something that is no tensor came where one was needed."""
+
+
+class DeviceError(LampError, ValueError):
+    """Tensors that must meet lie on different devices."""
+
+
+class LabelError(LampError, ValueError):
+    """A class label is out of range, or labels came in the wrong form."""
+
+
+class ArgumentError(LampError, ValueError):
+    """An argument is outside what it may be."""
+
+
+class BackwardError(LampError, RuntimeError):
+    """backward was called without a forward to go back through."""
+
+
+class StateDictError(LampError, KeyError):
+    """A state dict does not fit the module that was to load it."""
+
+    __str__ = LampError.__str__  # KeyError would print the repr of the message
+
+
+class NonFiniteError(LampError, ArithmeticError):
+    """A NaN or an infinity where a finite number is needed."""
+
+
+class DataError(LampError, ValueError):
+    """Data that cannot be read or used: a missing file, a truncated one, inputs and targets that do not match."""

@@ -1,0 +1,68 @@
+"""Mathematics that several modules share, written over anything that behaves like a number.
+
+A formula here, a module's `sigma` and `dsigma`, a loss's `value` and `derivative` and an optimizer's `update` use only
+the operations below, so the same lines serve torch tensors and whatever else offers them (the tests run them on plain
+floats, and on dual numbers to hold each derivative against its function):
+
+    + - * / and unary -            with numbers and floats
+    < <= > >= ==                   a condition; conditions combine with & and |
+    x.where(condition, other)      x where the condition holds, other elsewhere
+    x.clamp(min=, max=)            x.abs()   x.sign()   x.square()
+    x.exp()  x.expm1()  x.log()  x.log1p()  x.sqrt()  x.rsqrt()  x.reciprocal()
+    x.tanh()  x.sigmoid()  x.erf()  x.maximum(y)
+    x.lerp(y, weight)              x + weight * (y - x)
+"""
+
+import math
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Number = Any  # a tensor, a SIMD lane, a float in disguise: whatever offers the operations above
+
+
+def softplus(x: Number) -> Number:
+    """log(1 + exp(x)), without overflow: max(x, 0) + log1p(exp(-|x|))."""
+    return x.clamp(min=0.0) + (-x.abs()).exp().log1p()
+
+
+def log_sigmoid(x: Number) -> Number:
+    """log(1 / (1 + exp(-x))) = -softplus(-x), without overflow."""
+    return x.clamp(max=0.0) - (-x.abs()).exp().log1p()
+
+
+def normal_cdf(x: Number) -> Number:
+    """Phi(x), the standard normal distribution function: (1 + erf(x / sqrt 2)) / 2."""
+    return 0.5 * ((x * math.sqrt(0.5)).erf() + 1.0)
+
+
+def normal_pdf(x: Number) -> Number:
+    """phi(x), the standard normal density: exp(-x^2 / 2) / sqrt(2 pi)."""
+    return (x.square() * -0.5).exp() * (1.0 / math.sqrt(2.0 * math.pi))
+
+
+@lru_cache(maxsize=256)
+def scalar(value: float, dtype: torch.dtype) -> Tensor:
+    """A number as a tensor without axes: torch multiplies by one twice as fast as by a Python float."""
+    return torch.tensor(value, dtype=dtype)
+
+
+def add_scaled(x: Number, y: Number, factor: Number) -> Number:
+    """x + factor * y: for tensors one operation, where the factor is a float."""
+    if isinstance(y, Tensor) and isinstance(factor, float):
+        return torch.add(x if isinstance(x, Tensor) else scalar(x, y.dtype), y, alpha=factor)
+    return x + factor * y
+
+
+def add_quotient(x: Number, numerator: Number, denominator: Number, factor: Number) -> Number:
+    """x + factor * numerator / denominator: for tensors one operation, where the factor is a float."""
+    if isinstance(x, Tensor) and isinstance(factor, float):
+        return x.addcdiv(numerator, denominator, value=factor)
+    return x + factor * numerator / denominator
+
+
+def is_zero(number: Number) -> bool:
+    """Whether a hyperparameter switches its term off: the float 0, never a tensor or lane that may hold zeros."""
+    return isinstance(number, float | int) and number == 0

@@ -1,0 +1,373 @@
+"""What every module is: a forward, a backward, and what the one remembers for the other.
+
+A module of your own is those two methods and nothing more:
+
+    class Square(lamp.Module):
+        def forward(self, x):
+            self.remember(x)
+            return x * x
+
+        def backward(self, dy):
+            x = self.recall()
+            return 2 * x * dy
+
+Parameters, buffers and submodules are whatever stands in the module's attributes (lists, tuples and dicts of them
+included), in the order they were assigned; there is nothing to register and no `super().__init__()` to forget.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple, Self, TypeVar
+
+import torch
+from torch import Tensor
+
+from lamp.errors import BackwardError, DTypeError, LampError, StateDictError
+from lamp.parameter import Buffer, Parameter, flatten, move, runs
+from lamp.quick import quick
+
+Held = TypeVar("Held")
+
+
+class Pass:
+    """One outermost forward through `root`: what its modules remember, a stack each, until backward consumes it."""
+
+    __slots__ = ("memory", "root")
+
+    def __init__(self, root: Module) -> None:
+        self.root = root
+        self.memory: dict[Module, list[Any]] = {}
+
+
+class _Now(threading.local):
+    through: Pass | None = None  # the pass that runs in this thread, if any
+
+
+_now = _Now()
+
+
+class IncompatibleKeys(NamedTuple):
+    """What `load_state_dict(strict=False)` passed over."""
+
+    missing_keys: list[str]
+    unexpected_keys: list[str]
+
+
+class Module:
+    """Base of all modules, losses included.
+
+    Subclasses define `forward(input) -> output` and `backward(grad_output) -> grad_input`; several inputs or outputs
+    are tuples. `backward` adds the parameters' gradients to their `grad`.
+    """
+
+    training: bool = True
+    _through: Pass | None = None  # the last pass this module took part in
+
+    # ---- forward and backward ----------------------------------------------------------------------------------
+    def forward(self, *inputs: Any) -> Any:
+        """The output for these inputs. In training mode it remembers what `backward` will need."""
+        raise NotImplementedError(f"{type(self).__name__} defines no forward(self, input)")
+
+    def backward(self, *grad_outputs: Any) -> Any:
+        """The gradient with respect to the input, given the one with respect to the output; adds parameter gradients."""
+        raise NotImplementedError(f"{type(self).__name__} defines no backward(self, grad_output)")
+
+    def backward_parameters(self, *grad_outputs: Any) -> None:
+        """`backward` for a module whose input is data: parameter gradients only, where that is less work."""
+        self.backward(*grad_outputs)
+
+    def __call__(self, *inputs: Any) -> Any:
+        outer = _now.through
+        if outer is None:
+            return self._outermost_forward(inputs)
+        self._through = outer
+        try:
+            return self.forward(*inputs)
+        except Exception as error:
+            _blame(error, self)
+            raise
+
+    def _outermost_forward(self, inputs: tuple[Any, ...]) -> Any:
+        last = self._through
+        if last is not None and last.root is self:
+            last.memory.clear()
+        _now.through = self._through = Pass(self)
+        try:
+            with quick():
+                return self.forward(*inputs)
+        except Exception as error:
+            _blame(error, self)
+            _say_where(error, self)
+            raise
+        finally:
+            _now.through = None
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for name in ("backward", "backward_parameters"):
+            if name in vars(cls):
+                setattr(cls, name, _within_its_pass(vars(cls)[name]))
+
+    def remember(self, value: Any) -> None:
+        """Keep a value (a tuple, for several) for `backward`. In eval mode nothing is kept."""
+        if not self.training:
+            return
+        through = _now.through
+        if through is None:  # forward was called by its name, outside any call
+            through = self._through = Pass(self)
+        stack = through.memory.get(self)
+        if stack is None:
+            through.memory[self] = [value]
+        else:
+            stack.append(value)
+
+    def recall(self) -> Any:
+        """What the latest forward not yet gone back through remembered; it is forgotten here.
+
+        Raises BackwardError where there is none.
+        """
+        through = _now.through or self._through
+        stack = through.memory.get(self) if through is not None else None
+        if stack:
+            return stack.pop()
+        if not self.training:
+            what, fix = "backward in eval mode", "call train() before the forward: in eval mode nothing is remembered"
+        elif through is not None and stack is not None:
+            what, fix = "backward twice", "call forward again before each backward: backward consumes what it left"
+        else:
+            what, fix = "backward before forward", "call the network on an input first, in training mode"
+        raise BackwardError(
+            what, expected="one forward for each backward", got="nothing remembered that is not consumed", fix=fix
+        )
+
+    # ---- what it is made of ------------------------------------------------------------------------------------
+    def _members(self, kind: type[Held]) -> Iterator[tuple[str, Held]]:
+        """Attributes of this kind, and those inside lists, tuples and dicts, with their names."""
+        for name, value in vars(self).items():
+            if isinstance(value, kind):
+                yield name, value
+            elif isinstance(value, list | tuple):
+                yield from ((f"{name}.{k}", item) for k, item in enumerate(value) if isinstance(item, kind))
+            elif isinstance(value, dict):
+                yield from ((f"{name}.{key}", item) for key, item in value.items() if isinstance(item, kind))
+
+    def named_children(self) -> Iterator[tuple[str, Module]]:
+        """Direct submodules with their names."""
+        yield from self._members(Module)
+
+    def children(self) -> Iterator[Module]:
+        """Direct submodules."""
+        yield from (child for _, child in self.named_children())
+
+    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
+        """This module (under the name "") and all below it, each once, with their paths."""
+        yield from self._walk(prefix, set())
+
+    def _walk(self, prefix: str, seen: set[int]) -> Iterator[tuple[str, Module]]:
+        if id(self) in seen:
+            return
+        seen.add(id(self))
+        yield prefix, self
+        for name, child in self.named_children():
+            yield from child._walk(f"{prefix}.{name}" if prefix else name, seen)
+
+    def modules(self) -> Iterator[Module]:
+        """This module and all below it, each once."""
+        yield from (module for _, module in self.named_modules())
+
+    def _named(self, kind: type[Held], everywhere: bool) -> Iterator[tuple[str, Held]]:
+        """Members of this kind in the whole tree; one that stands in several places is named once, or everywhere."""
+        seen: set[int] = set()
+        places = self._places("") if everywhere else self.named_modules()
+        for path, module in places:
+            for name, member in module._members(kind):
+                if everywhere or id(member) not in seen:
+                    seen.add(id(member))
+                    yield (f"{path}.{name}" if path else name), member
+
+    def _places(self, prefix: str) -> Iterator[tuple[str, Module]]:
+        yield prefix, self
+        for name, child in self.named_children():
+            yield from child._places(f"{prefix}.{name}" if prefix else name)
+
+    def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
+        """All parameters of the tree, each once, with their paths."""
+        self._flatten()
+        yield from self._named(Parameter, everywhere=False)
+
+    def parameters(self) -> list[Parameter]:
+        """All parameters of the tree, each once. They live in one flat buffer from here on."""
+        return [parameter for _, parameter in self.named_parameters()]
+
+    def named_buffers(self) -> Iterator[tuple[str, Buffer]]:
+        """All buffers of the tree, each once, with their paths."""
+        yield from self._named(Buffer, everywhere=False)
+
+    def _flatten(self) -> None:
+        flatten(parameter for _, parameter in self._named(Parameter, everywhere=False))
+
+    # ---- what is done to the whole tree --------------------------------------------------------------------------
+    def zero_grad(self) -> None:
+        """Set all gradients to zero."""
+        for run in runs(self.parameters()):
+            run.grad.zero_()
+
+    def train(self, mode: bool = True) -> Self:
+        """Set training mode here and below: dropout drops, forward remembers."""
+        for module in self.modules():
+            module.training = mode
+        return self
+
+    def eval(self) -> Self:
+        """Set evaluation mode here and below."""
+        return self.train(False)
+
+    def to(self, *args: Any, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Self:
+        """Move parameters and buffers: `to(device)`, `to(dtype)`, `to(device, dtype)`, or by keyword."""
+        for argument in args:
+            if isinstance(argument, torch.dtype):
+                dtype = argument
+            elif isinstance(argument, str | torch.device | int):
+                device = torch.device(argument)
+            else:
+                raise DTypeError("to() takes a device and a dtype", got=type(argument).__name__)
+        if dtype is not None and not dtype.is_floating_point:
+            raise DTypeError("a network computes in floating point", expected="a floating-point dtype", got=dtype)
+        device = None if device is None else torch.device(device)
+        move((parameter for _, parameter in self._named(Parameter, everywhere=False)), dtype, device)
+        for _, buffer in self.named_buffers():
+            to_dtype = dtype if buffer.data.is_floating_point() else None
+            buffer.data = buffer.data.to(device=device, dtype=to_dtype)
+        return self
+
+    def float(self) -> Self:
+        """To float32."""
+        return self.to(torch.float32)
+
+    def double(self) -> Self:
+        """To float64."""
+        return self.to(torch.float64)
+
+    def reset_parameters(self, *, generator: torch.Generator | None = None) -> None:
+        """Draw all parameters anew, children in order, from the generator or torch's default one."""
+        for child in self.children():
+            child.reset_parameters(generator=generator)
+
+    def apply(self, function: Callable[[Module], None]) -> Self:
+        """Call the function on every module of the tree, children first."""
+        for child in self.children():
+            child.apply(function)
+        function(self)
+        return self
+
+    # ---- state ---------------------------------------------------------------------------------------------------
+    def state_dict(self) -> dict[str, Tensor]:
+        """Path to tensor for all parameters and buffers, torch.nn's keys. The tensors are live: clone to keep them."""
+        self._flatten()
+        state: dict[str, Tensor] = {}
+        for path, module in self._places(""):
+            for kind in (Parameter, Buffer):
+                for name, member in module._members(kind):
+                    state[f"{path}.{name}" if path else name] = member.data
+        return state
+
+    def load_state_dict(self, state_dict: Mapping[str, Tensor], strict: bool = True) -> IncompatibleKeys:
+        """Copy values in. Everything is checked first: on a StateDictError nothing has changed.
+
+        strict=False passes over missing and unexpected keys and returns them; shapes must fit in any case.
+        """
+        own = self.state_dict()
+        missing = [key for key in own if key not in state_dict]
+        unexpected = [key for key in state_dict if key not in own]
+        if strict and (missing or unexpected):
+            raise StateDictError(
+                f"the keys of the state dict do not fit {type(self).__name__}",
+                expected=f"{len(own)} keys, missing {missing or 'none'}",
+                got=f"{len(state_dict)} keys, unexpected {unexpected or 'none'}",
+                fix="build the same network, or pass strict=False to load what fits",
+            )
+        fitting = [key for key in own if key in state_dict]
+        for key in fitting:
+            if own[key].shape != state_dict[key].shape:
+                raise StateDictError(
+                    f"'{key}' has the wrong shape",
+                    expected=tuple(own[key].shape),
+                    got=tuple(state_dict[key].shape),
+                    fix="build the network with the sizes it was saved with",
+                )
+        for key in fitting:
+            own[key].copy_(state_dict[key])
+        return IncompatibleKeys(missing, unexpected)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_through"}  # a copy remembers nothing
+
+    # ---- how it prints -------------------------------------------------------------------------------------------
+    def extra_repr(self) -> str:
+        """The constructor arguments as they stand in the repr."""
+        return ""
+
+    def __repr__(self) -> str:
+        children = [f"({name}): " + repr(child).replace("\n", "\n  ") for name, child in self.named_children()]
+        extra = self.extra_repr()
+        if not children:
+            return f"{type(self).__name__}({extra})"
+        lines = ([extra] if extra else []) + children
+        return f"{type(self).__name__}(\n  " + "\n  ".join(lines) + "\n)"
+
+
+def _within_its_pass(backward: Callable[..., Any]) -> Callable[..., Any]:
+    """A backward that, when it is the outermost call, goes back through the pass its module last took part in."""
+
+    @functools.wraps(backward)
+    def outermost_or_inner(self: Module, *grad_outputs: Any) -> Any:
+        if _now.through is not None:
+            try:
+                return backward(self, *grad_outputs)
+            except Exception as error:
+                _blame(error, self)
+                raise
+        through = _now.through = self._through
+        try:
+            with quick():
+                return backward(self, *grad_outputs)
+        except Exception as error:
+            _blame(error, self)
+            _say_where(error, through.root if through is not None else self)
+            raise
+        finally:
+            _now.through = None
+
+    return outermost_or_inner
+
+
+def describe(module: Module) -> str:
+    """A module in one line: its repr where that is short, else its class."""
+    text = repr(module)
+    return text if "\n" not in text else type(module).__name__
+
+
+def path_of(module: Module, root: Module) -> str:
+    """Where a module stands in a network, as errors say it: "Sequential.2: Linear(...)"."""
+    for path, candidate in root.named_modules():
+        if candidate is module:
+            return f"{type(root).__name__}.{path}: {describe(module)}" if path else describe(module)
+    return describe(module)
+
+
+def _blame(error: Exception, module: Module) -> None:
+    """Note the innermost module that an error came out of."""
+    if not hasattr(error, "_lamp_module"):
+        error._lamp_module = module  # type: ignore[attr-defined]
+
+
+def _say_where(error: Exception, root: Module) -> None:
+    """Write the path of the module to blame into the error."""
+    where = path_of(error._lamp_module, root)  # type: ignore[attr-defined]
+    if not isinstance(error, LampError):
+        error.add_note(f"in {where}")
+    elif error.where is None:
+        error.where = where

@@ -1,0 +1,170 @@
+"""Modules in a row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, overload
+
+
+
+from lamp.errors import ArgumentError, BackwardError
+from lamp.losses.base import Loss
+from lamp.module import Module, describe
+
+
+class Sequential(Module):
+    """Modules one after another, each fed the output of the one before.
+
+    y = f_n(... f_2(f_1(x)))
+
+    Backward  dx = f_1'(... f_n'(dy)), last to first, each module adding its parameters' gradients on the way
+    Loss      where the last module is a loss, `output, loss = model(input, target)` and `model.backward()`;
+              `model(input)` is the output alone
+    Source    torch.nn.Sequential (names: "0", "1", ..., or the keys of a dict)
+
+    Raises ArgumentError for anything that is no module, a loss that is not last, a target where there is no loss, and
+    BackwardError where backward's argument does not fit: none after a loss, one otherwise.
+    """
+
+    @overload
+    def __init__(self, *modules: Module) -> None: ...
+    @overload
+    def __init__(self, modules: Mapping[str, Module], /) -> None: ...
+    def __init__(self, *modules: Any) -> None:
+        if len(modules) == 1 and isinstance(modules[0], Mapping):
+            self._arrange(modules[0])
+        else:
+            self._arrange({str(k): module for k, module in enumerate(modules)})
+
+    def _arrange(self, by_name: Mapping[str, Module]) -> None:
+        """Take these modules, in this order, once they are found to be a network."""
+        for module in by_name.values():
+            if not isinstance(module, Module):
+                raise ArgumentError(
+                    "a Sequential is made of modules",
+                    expected="lamp modules, or one dict of them",
+                    got=f"{type(module).__module__}.{type(module).__qualname__}",
+                    fix="pass instances: Sequential(lamp.Linear(2, 25), lamp.ReLU())",
+                )
+        body = list(by_name.values())
+        loss = body.pop() if body and isinstance(body[-1], Loss) else None
+        for module in body:
+            if isinstance(module, Loss):
+                raise ArgumentError(
+                    "a loss ends a network",
+                    expected=f"{describe(module)} last",
+                    got="modules after it",
+                    fix="move the loss to the end",
+                )
+        self._by_name, self._body, self._loss = dict(by_name), body, loss
+
+    # ---- forward and backward ----------------------------------------------------------------------------------
+    def forward(self, x: Any, *target: Any) -> Any:
+        for module in self._body:
+            x = module(x)
+        if not target:
+            return x
+        if self._loss is None:
+            raise ArgumentError(
+                "a target came, but the last module is no loss",
+                expected="a network that ends in a loss, such as Sequential(..., lamp.MSELoss())",
+                got=f"{describe(self._body[-1])} last" if self._body else "no modules",
+                fix="append a loss, or call the network on the input alone",
+            )
+        return x, self._loss(x, *target)
+
+    def backward(self, *dy: Any) -> Any:
+        grad = self._from_loss(dy)
+        for module in reversed(self._body):
+            grad = module.backward(grad)
+        return grad
+
+    def backward_parameters(self, *dy: Any) -> None:
+        grad = self._from_loss(dy)
+        for module in self._body[:0:-1]:
+            grad = module.backward(grad)
+        if self._body:
+            self._body[0].backward_parameters(grad)
+
+    def _from_loss(self, dy: tuple[Any, ...]) -> Any:
+        """The gradient that goes into the last module: the one given, or the loss's own."""
+        if self._loss is None and len(dy) == 1:
+            return dy[0]
+        if self._loss is not None and not dy:
+            return self._loss.backward()
+        raise BackwardError(
+            "backward takes the gradient of the loss with respect to the output, unless the network ends in its loss",
+            expected="backward(grad_output)" if self._loss is None else "backward()",
+            got=f"{len(dy)} arguments" if dy else "no argument",
+            fix="model.backward(criterion.backward())" if self._loss is None else "model(input, target), then model.backward()",
+        )
+
+    # ---- as a list of modules ------------------------------------------------------------------------------------
+    def named_children(self) -> Iterator[tuple[str, Module]]:
+        yield from self._by_name.items()
+
+    def add_module(self, name: str, module: Module) -> None:
+        """Put a module at the end under this name, or in the place of the one that has it."""
+        self._arrange({**self._by_name, name: module})
+
+    def append(self, module: Module) -> Sequential:
+        """Put a module at the end; returns the Sequential."""
+        return self.extend((module,))
+
+    def extend(self, modules: Iterable[Module]) -> Sequential:
+        """Put modules at the end; returns the Sequential."""
+        grown = dict(self._by_name)
+        for module in modules:
+            grown[str(len(grown))] = module
+        self._arrange(grown)
+        return self
+
+    def insert(self, index: int, module: Module) -> Sequential:
+        """Put a module before the one at this index; all are numbered anew. Returns the Sequential."""
+        modules = list(self._by_name.values())
+        modules.insert(index, module)
+        self._arrange({str(k): each for k, each in enumerate(modules)})
+        return self
+
+    def _name(self, index: int | str) -> str:
+        if isinstance(index, str) and index in self._by_name:
+            return index
+        if isinstance(index, int) and -len(self) <= index < len(self):
+            return list(self._by_name)[index]
+        raise IndexError(f"{index!r} is not in this Sequential: it has {', '.join(self._by_name) or 'no modules'}")
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequential: ...
+    @overload
+    def __getitem__(self, index: int | str) -> Module: ...
+    def __getitem__(self, index: int | str | slice) -> Module:
+        if isinstance(index, slice):
+            return Sequential(dict(list(self._by_name.items())[index]))
+        return self._by_name[self._name(index)]
+
+    def __getattr__(self, name: str) -> Module:
+        by_name: dict[str, Module] = vars(self).get("_by_name", {})
+        if name in by_name:
+            return by_name[name]
+        raise AttributeError(f"{type(self).__name__} has no attribute or module {name!r}")
+
+    def __setitem__(self, index: int | str, module: Module) -> None:
+        self._arrange({**self._by_name, self._name(index): module})
+
+    def __delitem__(self, index: int | str) -> None:
+        kept = {name: module for name, module in self._by_name.items() if name != self._name(index)}
+        numbered = all(name.isdigit() for name in kept)
+        self._arrange({str(k) if numbered else name: module for k, (name, module) in enumerate(kept.items())})
+
+    def __len__(self) -> int:
+        return len(self._by_name)
+
+    def __iter__(self) -> Iterator[Module]:
+        return iter(self._by_name.values())
+
+
+def ends_in_loss(model: Module) -> bool:
+    """Whether the network brings its own loss: a Sequential whose last module is one."""
+    return isinstance(model, Sequential) and model._loss is not None
+
+

@@ -1,0 +1,76 @@
+"""The affine map."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lamp import axes, init
+from lamp.errors import ArgumentError
+from lamp.module import Module
+from lamp.nn.checks import explain_input
+from lamp.parameter import Parameter
+
+
+class Linear(Module):
+    """Affine map of the last axis.
+
+    y = x W^T + b
+
+    Shapes    x (B..., in)   W (out, in)   b (out)   y (B..., out)
+    Backward  dW = dy^T x          db = sum over B of dy               dx = dy W
+    Init      W and b uniform in +-1/sqrt(in); with `init=`, W by that function of lamp.init and b zero
+    Source    torch.nn.Linear (names, init law)
+
+    Raises ShapeError, DTypeError or DeviceError for an input that does not fit.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        *,
+        init: Callable[..., Any] | None = None,
+    ) -> None:
+        for name, size in (("in_features", in_features), ("out_features", out_features)):
+            if not isinstance(size, int) or size < 1:
+                raise ArgumentError(f"Linear needs {name}", expected="a positive integer", got=size, fix=f"set {name}")
+        self.in_features, self.out_features = in_features, out_features
+        self.weight = Parameter(torch.empty(out_features, in_features, device=device, dtype=dtype))
+        self.bias = Parameter(torch.empty(out_features, device=device, dtype=dtype)) if bias else None
+        self.init = init
+        self.reset_parameters()
+
+    def reset_parameters(self, *, generator: torch.Generator | None = None) -> None:
+        """Draw the parameters by the init law."""
+        (self.init or init.lecun_uniform_)(self.weight.data, generator=generator)
+        if self.bias is None:
+            return
+        if self.init is None:
+            bound = 1 / math.sqrt(self.in_features)
+            init.uniform_(self.bias.data, -bound, bound, generator=generator)
+        else:
+            init.zeros_(self.bias.data)
+
+    def forward(self, x: Tensor) -> Tensor:
+        try:
+            y = axes.affine(x, self.weight.data, None if self.bias is None else self.bias.data)
+        except (RuntimeError, AttributeError, TypeError) as error:
+            raise explain_input(self, x, self.in_features, self.weight) from error
+        self.remember(x)
+        return y
+
+    def backward(self, dy: Tensor) -> Tensor:
+        self.backward_parameters(dy)
+        return axes.linear(dy, self.weight.data)  # dx
+
+    def backward_parameters(self, dy: Tensor) -> None:
+        axes.add_affine(self.weight.grad, None if self.bias is None else self.bias.grad, dy, self.recall())
+
+    def extra_repr(self) -> str:
+        return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"

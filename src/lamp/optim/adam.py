@@ -1,0 +1,94 @@
+"""Adam and its kin with decoupled weight decay."""
+
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+from lamp.formulas import Number, add_quotient, add_scaled, is_zero
+from lamp.optim.optimizer import Group, Numbers, Optimizer, Range, State
+
+
+class Adam(Optimizer):
+    """Steps along the mean gradient, divided by the root of the mean squared gradient.
+
+    g <- g + weight_decay p                    (AdamW: p <- p - lr weight_decay p instead)
+    m <- beta1 m + (1 - beta1) g
+    v <- beta2 v + (1 - beta2) g^2             (amsgrad: w <- max(w, v) stands for v below)
+    p <- p - lr m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + eps)
+
+    Source    torch.optim.Adam (arguments, state names); Kingma & Ba 2014, algorithm 1; Reddi et al. 2018 for amsgrad
+    """
+
+    ranges: ClassVar = {"lr": Range(), "betas": Range(0.0, 1.0, closed=False), "eps": Range(), "weight_decay": Range()}
+    decoupled: ClassVar[bool] = False  # weight decay acts on the parameter itself, not through its gradient
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: Number = 1e-3,
+        betas: tuple[Number, Number] = (0.9, 0.999),
+        eps: Number = 1e-8,
+        weight_decay: Number = 0.0,
+        amsgrad: bool = False,
+        *,
+        maximize: bool = False,
+    ) -> None:
+        defaults = {
+            "lr": lr,
+            "betas": betas,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "amsgrad": amsgrad,
+            "maximize": maximize,
+        }
+        super().__init__(params, defaults)
+
+    def state_names(self, group: Group) -> tuple[str, ...]:
+        return ("exp_avg", "exp_avg_sq", "max_exp_avg_sq") if group["amsgrad"] else ("exp_avg", "exp_avg_sq")
+
+    def coefficients(self, group: Group, step: int) -> Numbers:
+        lr, (beta1, beta2), decay = group["lr"], group["betas"], group["weight_decay"]
+        return {
+            "weight_decay": decay,
+            "kept": 1.0 - lr * decay,
+            "share1": 1.0 - beta1,
+            "share2": 1.0 - beta2,
+            "minus_lr": -lr / (1.0 - beta1**step),
+            "correction": (1.0 - beta2**step) ** -0.5,
+            "eps": group["eps"],
+        }
+
+    def update(self, parameter: Number, gradient: Number, state: State, c: Numbers, group: Group) -> Number:
+        if group["maximize"]:
+            gradient = -gradient
+        if not is_zero(group["weight_decay"]):
+            if self.decoupled:
+                parameter = parameter * c["kept"]
+            else:
+                gradient = add_scaled(gradient, parameter, c["weight_decay"])
+        mean = state["exp_avg"] = state["exp_avg"].lerp(gradient, c["share1"])
+        square = state["exp_avg_sq"] = state["exp_avg_sq"].lerp(gradient * gradient, c["share2"])
+        if group["amsgrad"]:
+            square = state["max_exp_avg_sq"] = state["max_exp_avg_sq"].maximum(square)
+        return add_quotient(parameter, mean, add_scaled(c["eps"], square.sqrt(), c["correction"]), c["minus_lr"])
+
+
+class AdamW(Adam):
+    """Adam with decoupled weight decay: p <- p - lr weight_decay p before the step.
+
+    Source    torch.optim.AdamW (arguments, state names); Loshchilov & Hutter 2017
+    """
+
+    decoupled = True
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: Number = 1e-3,
+        betas: tuple[Number, Number] = (0.9, 0.999),
+        eps: Number = 1e-8,
+        weight_decay: Number = 1e-2,
+        amsgrad: bool = False,
+        *,
+        maximize: bool = False,
+    ) -> None:
+        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize)

@@ -1,0 +1,204 @@
+"""Parameters, and the flat buffers they live in.
+
+All parameters of a model lie side by side in one tensor and all their gradients in another; each parameter is a view.
+So zeroing gradients, an optimizer's step, clipping and copying a network are single tensor operations.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor
+
+from lamp.errors import DTypeError, ShapeError
+
+
+class FlatBuffer:
+    """The values of several parameters in one tensor `data`, shape (P,), and their gradients in another, `grad`.
+
+    A parameter lies in exactly one buffer at a time. `departures` counts how often parameters have left for a new
+    buffer: whoever holds views of this one must then fetch them again (`Run.is_current`).
+    """
+
+    def __init__(self, parameters: Sequence[Parameter], dtype: torch.dtype, device: torch.device) -> None:
+        sizes = [parameter.numel() for parameter in parameters]
+        data = torch.empty(sum(sizes), dtype=dtype, device=device)
+        before = {id(parameter._home): parameter._home for parameter in parameters}.values()
+        with_gradients = any(home._grad is not None for home in before)
+        grad = torch.zeros_like(data) if with_gradients else None
+        start = 0
+        for parameter, size in zip(parameters, sizes, strict=True):
+            view = data[start : start + size].view(parameter.shape)
+            view.copy_(parameter.data)
+            if grad is not None and parameter._home._grad is not None:
+                grad[start : start + size].view(parameter.shape).copy_(parameter.grad)
+            parameter._data, parameter._grad, parameter._home, parameter._start = view, None, self, start
+            start += size
+        for home in before:
+            home.departures += 1
+        self._hold(data, grad)
+
+    @classmethod
+    def of_one(cls, tensor: Tensor) -> FlatBuffer:
+        """The buffer of a parameter that stands alone: the tensor itself, flat."""
+        home = cls.__new__(cls)
+        home._hold(tensor.view(-1), None)
+        return home
+
+    def _hold(self, data: Tensor, grad: Tensor | None) -> None:
+        self.data = data
+        self._grad = grad
+        self.departures = 0
+
+    @property
+    def grad(self) -> Tensor:
+        """The gradients, zero until a backward adds to them; allocated when first asked for."""
+        if self._grad is None:
+            self._grad = torch.zeros_like(self.data)
+        return self._grad
+
+
+class Parameter:
+    """A tensor that is trained: its value in `data`, the gradient of the loss with respect to it in `grad`.
+
+    Both are views into the flat buffers of the model; backward *adds* to `grad`. Assigning to `data` or `grad` copies
+    the values in (shapes must be equal), so that the views stay views.
+    """
+
+    __slots__ = ("_data", "_grad", "_home", "_start")
+
+    def __init__(self, data: Tensor) -> None:
+        if not isinstance(data, Tensor) or not data.is_floating_point():
+            raise DTypeError(
+                "a parameter holds floating-point numbers",
+                expected="a floating-point tensor",
+                got=data.dtype if isinstance(data, Tensor) else type(data).__name__,
+                fix="convert it first, for instance with tensor.float()",
+            )
+        self._data = data.detach().contiguous()
+        self._grad: Tensor | None = None
+        self._home = FlatBuffer.of_one(self._data)
+        self._start = 0
+
+    @property
+    def data(self) -> Tensor:
+        return self._data
+
+    @data.setter
+    def data(self, value: Tensor) -> None:
+        self._same_shape(value)
+        self._data.copy_(value)
+
+    @property
+    def grad(self) -> Tensor:
+        grad = self._grad
+        if grad is None:
+            grad = self._home.grad[self._start : self._start + self.numel()].view(self.shape)
+            self._grad = grad
+        return grad
+
+    @grad.setter
+    def grad(self, value: Tensor) -> None:
+        self._same_shape(value)
+        self.grad.copy_(value)
+
+    def _same_shape(self, value: Tensor) -> None:
+        if value.shape != self.shape:
+            raise ShapeError(
+                "values of the wrong shape for this parameter",
+                expected=tuple(self.shape),
+                got=tuple(value.shape),
+                fix="reshape the values: nothing is broadcast into a parameter",
+            )
+
+    @property
+    def shape(self) -> torch.Size:
+        return self._data.shape
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self._data.dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self._data.device
+
+    def numel(self) -> int:
+        """The number of elements."""
+        return math.prod(self._data.shape)
+
+    def __repr__(self) -> str:
+        return f"Parameter containing:\n{self._data}"
+
+
+class Buffer:
+    """A tensor that belongs to a module's state but is not trained: moved by `to`, saved by `state_dict`."""
+
+    __slots__ = ("data",)
+
+    def __init__(self, data: Tensor) -> None:
+        self.data = data
+
+    def __repr__(self) -> str:
+        return f"Buffer containing:\n{self.data}"
+
+
+class Run:
+    """Neighbouring parameters of one flat buffer, taken as one piece: `data` and `grad` are 1-D views of it."""
+
+    __slots__ = ("_departures", "data", "grad", "home", "parameters")
+
+    def __init__(self, home: FlatBuffer, start: int, parameters: list[Parameter]) -> None:
+        stop = start + sum(parameter.numel() for parameter in parameters)
+        self.home, self.parameters, self._departures = home, parameters, home.departures
+        self.data = home.data[start:stop]
+        self.grad = home.grad[start:stop]
+
+    @property
+    def is_current(self) -> bool:
+        """Whether `data` and `grad` are still where the parameters live."""
+        return self.home.departures == self._departures
+
+
+def runs(parameters: Iterable[Parameter]) -> list[Run]:
+    """The fewest pieces of flat buffers that hold exactly these parameters, in order of first appearance.
+
+    A network's parameters, after `flatten`, are one run.
+    """
+    by_home: dict[int, list[Parameter]] = {}
+    for parameter in dict.fromkeys(parameters):
+        by_home.setdefault(id(parameter._home), []).append(parameter)
+    found = []
+    for neighbours in by_home.values():
+        neighbours.sort(key=lambda parameter: parameter._start)
+        piece: list[Parameter] = []
+        for parameter in neighbours:
+            if piece and piece[-1]._start + piece[-1].numel() != parameter._start:
+                found.append(Run(piece[0]._home, piece[0]._start, piece))
+                piece = []
+            piece.append(parameter)
+        found.append(Run(piece[0]._home, piece[0]._start, piece))
+    return found
+
+
+def flatten(parameters: Iterable[Parameter]) -> None:
+    """Move these parameters into one flat buffer (one a dtype and device), unless they already share one."""
+    by_kind: dict[tuple[torch.dtype, torch.device], list[Parameter]] = {}
+    for parameter in dict.fromkeys(parameters):
+        by_kind.setdefault((parameter.dtype, parameter.device), []).append(parameter)
+    for (dtype, device), alike in by_kind.items():
+        if len({id(parameter._home) for parameter in alike}) > 1:
+            FlatBuffer(alike, dtype, device)
+
+
+def move(parameters: Iterable[Parameter], dtype: torch.dtype | None, device: torch.device | None) -> None:
+    """Move parameters and gradients to another dtype or device, into fresh flat buffers."""
+    by_home: dict[int, list[Parameter]] = {}
+    for parameter in dict.fromkeys(parameters):
+        by_home.setdefault(id(parameter._home), []).append(parameter)
+    for together in by_home.values():
+        to_dtype, to_device = dtype or together[0].dtype, device or together[0].device
+        if (to_dtype, to_device) != (together[0].dtype, together[0].device):
+            FlatBuffer(together, to_dtype, to_device)
