@@ -1,0 +1,34 @@
+"""lamp: deep learning on PyTorch tensors with every gradient written out.
+
+    import lamp
+
+    model = lamp.Sequential(lamp.Linear(2, 25), lamp.ReLU(), lamp.Linear(25, 2))
+    criterion = lamp.CrossEntropyLoss()
+    optimizer = lamp.Adam(model.parameters(), lr=1e-3)
+    history = lamp.fit(model, criterion, optimizer, (inputs, targets), epochs=100)
+
+Every public name stands in `lamp.public`, and is fetched from there when first used, so that `import lamp` alone, and a
+command line that only prints its help, do not wait for torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lamp.public import *  # noqa: F403
+
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    if name.startswith("__"):
+        raise AttributeError(f"module 'lamp' has no attribute {name!r}")
+    public = import_module("lamp.public")
+    globals().update({each: getattr(public, each) for each in public.__all__})
+    if name not in globals():
+        raise AttributeError(f"module 'lamp' has no attribute {name!r}")
+    return globals()[name]
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *import_module("lamp.public").__all__})

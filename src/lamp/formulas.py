@@ -9,7 +9,7 @@ floats, and on dual numbers to hold each derivative against its function):
     x.where(condition, other)      x where the condition holds, other elsewhere
     x.clamp(min=, max=)            x.abs()   x.sign()   x.square()
     x.exp()  x.expm1()  x.log()  x.log1p()  x.sqrt()  x.rsqrt()  x.reciprocal()
-    x.tanh()  x.sigmoid()  x.erf()  x.maximum(y)
+    x.tanh()  x.sigmoid()  x.erf()  x.maximum(y)  x.minimum(y)
     x.lerp(y, weight)              x + weight * (y - x)
 """
 
@@ -35,18 +35,28 @@ def log_sigmoid(x: Number) -> Number:
 
 def normal_cdf(x: Number) -> Number:
     """Phi(x), the standard normal distribution function: (1 + erf(x / sqrt 2)) / 2."""
-    return 0.5 * ((x * math.sqrt(0.5)).erf() + 1.0)
+    return add_scaled(0.5, (x * constant(math.sqrt(0.5), x)).erf(), 0.5)
 
 
 def normal_pdf(x: Number) -> Number:
     """phi(x), the standard normal density: exp(-x^2 / 2) / sqrt(2 pi)."""
-    return (x.square() * -0.5).exp() * (1.0 / math.sqrt(2.0 * math.pi))
+    return (x.square() * constant(-0.5, x)).exp() * constant(1.0 / math.sqrt(2.0 * math.pi), x)
+
+
+def step(x: Number) -> Number:
+    """1 where x > 0, else 0. (For tensors cheaper than a condition, which takes torch five times as long.)"""
+    return x.sign().maximum(constant(0.0, x))
 
 
 @lru_cache(maxsize=256)
 def scalar(value: float, dtype: torch.dtype) -> Tensor:
     """A number as a tensor without axes: torch multiplies by one twice as fast as by a Python float."""
     return torch.tensor(value, dtype=dtype)
+
+
+def constant(value: float, like: Number) -> Number:
+    """A number in the form that meets `like` fastest: `scalar` for a tensor, else the float as it is."""
+    return scalar(value, like.dtype) if isinstance(like, Tensor) else value
 
 
 def add_scaled(x: Number, y: Number, factor: Number) -> Number:

@@ -16,24 +16,25 @@ from lamp.errors import DTypeError, ShapeError
 
 
 class FlatBuffer:
-    """The values of several parameters in one tensor `data`, shape (P,), and their gradients in another, `grad`.
+    """The values of several parameters in one tensor `data`, and their gradients in another, `grad`: both (P,), or (K, P)
+    for K replicas of a network, a row a replica.
 
     A parameter lies in exactly one buffer at a time. `departures` counts how often parameters have left for a new
     buffer: whoever holds views of this one must then fetch them again (`Run.is_current`).
     """
 
     def __init__(self, parameters: Sequence[Parameter], dtype: torch.dtype, device: torch.device) -> None:
-        sizes = [parameter.numel() for parameter in parameters]
-        data = torch.empty(sum(sizes), dtype=dtype, device=device)
+        sizes = [parameter.size for parameter in parameters]
+        data = torch.empty(*parameters[0].rows, sum(sizes), dtype=dtype, device=device)
         before = {id(parameter._home): parameter._home for parameter in parameters}.values()
         with_gradients = any(home._grad is not None for home in before)
         grad = torch.zeros_like(data) if with_gradients else None
         start = 0
         for parameter, size in zip(parameters, sizes, strict=True):
-            view = data[start : start + size].view(parameter.shape)
+            view = data[..., start : start + size].view(parameter.shape)
             view.copy_(parameter.data)
             if grad is not None and parameter._home._grad is not None:
-                grad[start : start + size].view(parameter.shape).copy_(parameter.grad)
+                grad[..., start : start + size].view(parameter.shape).copy_(parameter.grad)
             parameter._data, parameter._grad, parameter._home, parameter._start = view, None, self, start
             start += size
         for home in before:
@@ -41,10 +42,10 @@ class FlatBuffer:
         self._hold(data, grad)
 
     @classmethod
-    def of_one(cls, tensor: Tensor) -> FlatBuffer:
+    def of_one(cls, tensor: Tensor, rows: tuple[int, ...]) -> FlatBuffer:
         """The buffer of a parameter that stands alone: the tensor itself, flat."""
         home = cls.__new__(cls)
-        home._hold(tensor.view(-1), None)
+        home._hold(tensor.view(*rows, -1), None)
         return home
 
     def _hold(self, data: Tensor, grad: Tensor | None) -> None:
@@ -65,11 +66,13 @@ class Parameter:
 
     Both are views into the flat buffers of the model; backward *adds* to `grad`. Assigning to `data` or `grad` copies
     the values in (shapes must be equal), so that the views stay views.
+
+    replicas  K where the first axis of `data` counts the networks of a population, else None
     """
 
-    __slots__ = ("_data", "_grad", "_home", "_start")
+    __slots__ = ("_data", "_grad", "_home", "_start", "replicas")
 
-    def __init__(self, data: Tensor) -> None:
+    def __init__(self, data: Tensor, replicas: int | None = None) -> None:
         if not isinstance(data, Tensor) or not data.is_floating_point():
             raise DTypeError(
                 "a parameter holds floating-point numbers",
@@ -79,7 +82,8 @@ class Parameter:
             )
         self._data = data.detach().contiguous()
         self._grad: Tensor | None = None
-        self._home = FlatBuffer.of_one(self._data)
+        self.replicas = replicas
+        self._home = FlatBuffer.of_one(self._data, self.rows)
         self._start = 0
 
     @property
@@ -95,7 +99,7 @@ class Parameter:
     def grad(self) -> Tensor:
         grad = self._grad
         if grad is None:
-            grad = self._home.grad[self._start : self._start + self.numel()].view(self.shape)
+            grad = self._home.grad[..., self._start : self._start + self.size].view(self.shape)
             self._grad = grad
         return grad
 
@@ -126,8 +130,18 @@ class Parameter:
         return self._data.device
 
     def numel(self) -> int:
-        """The number of elements."""
+        """The number of elements, over all replicas."""
         return math.prod(self._data.shape)
+
+    @property
+    def rows(self) -> tuple[int, ...]:
+        """The axes of a flat buffer before its last: (K,) in a population, else ()."""
+        return () if self.replicas is None else (self.replicas,)
+
+    @property
+    def size(self) -> int:
+        """The number of elements in one network."""
+        return math.prod(self._data.shape[len(self.rows) :])
 
     def __repr__(self) -> str:
         return f"Parameter containing:\n{self._data}"
@@ -146,15 +160,15 @@ class Buffer:
 
 
 class Run:
-    """Neighbouring parameters of one flat buffer, taken as one piece: `data` and `grad` are 1-D views of it."""
+    """Neighbouring parameters of one flat buffer, taken as one piece: `data` and `grad` are views of it, (P,) or (K, P)."""
 
     __slots__ = ("_departures", "data", "grad", "home", "parameters")
 
     def __init__(self, home: FlatBuffer, start: int, parameters: list[Parameter]) -> None:
-        stop = start + sum(parameter.numel() for parameter in parameters)
+        stop = start + sum(parameter.size for parameter in parameters)
         self.home, self.parameters, self._departures = home, parameters, home.departures
-        self.data = home.data[start:stop]
-        self.grad = home.grad[start:stop]
+        self.data = home.data[..., start:stop]
+        self.grad = home.grad[..., start:stop]
 
     @property
     def is_current(self) -> bool:
@@ -175,7 +189,7 @@ def runs(parameters: Iterable[Parameter]) -> list[Run]:
         neighbours.sort(key=lambda parameter: parameter._start)
         piece: list[Parameter] = []
         for parameter in neighbours:
-            if piece and piece[-1]._start + piece[-1].numel() != parameter._start:
+            if piece and piece[-1]._start + piece[-1].size != parameter._start:
                 found.append(Run(piece[0]._home, piece[0]._start, piece))
                 piece = []
             piece.append(parameter)
@@ -185,10 +199,10 @@ def runs(parameters: Iterable[Parameter]) -> list[Run]:
 
 def flatten(parameters: Iterable[Parameter]) -> None:
     """Move these parameters into one flat buffer (one a dtype and device), unless they already share one."""
-    by_kind: dict[tuple[torch.dtype, torch.device], list[Parameter]] = {}
+    by_kind: dict[tuple[torch.dtype, torch.device, int | None], list[Parameter]] = {}
     for parameter in dict.fromkeys(parameters):
-        by_kind.setdefault((parameter.dtype, parameter.device), []).append(parameter)
-    for (dtype, device), alike in by_kind.items():
+        by_kind.setdefault((parameter.dtype, parameter.device, parameter.replicas), []).append(parameter)
+    for (dtype, device, _), alike in by_kind.items():
         if len({id(parameter._home) for parameter in alike}) > 1:
             FlatBuffer(alike, dtype, device)
 

@@ -1,0 +1,30 @@
+"""Data: what it may come as, batches in a reproducible order, and data sets to begin with."""
+
+from lamp.data.batches import as_batches, is_batched
+from lamp.data.bundled import breast_cancer, diabetes, digits, iris, wine
+from lamp.data.columns import as_column, as_columns, check_finite
+from lamp.data.dataset import Dataset
+from lamp.data.loader import DataLoader
+from lamp.data.mnist import mnist, read_idx
+from lamp.data.orders import order
+from lamp.data.synthetic import disk, spirals
+
+__all__ = [
+    "DataLoader",
+    "Dataset",
+    "as_batches",
+    "as_column",
+    "as_columns",
+    "breast_cancer",
+    "check_finite",
+    "diabetes",
+    "digits",
+    "disk",
+    "iris",
+    "is_batched",
+    "mnist",
+    "order",
+    "read_idx",
+    "spirals",
+    "wine",
+]

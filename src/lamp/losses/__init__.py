@@ -1,0 +1,22 @@
+"""Losses: `criterion(output, target)` is the loss, `criterion.backward()` its gradient with respect to the output."""
+
+from lamp.losses.base import Loss
+from lamp.losses.classification import ClassLoss, CrossEntropyLoss, NLLLoss
+from lamp.losses.probabilities import BCELoss, BCEWithLogitsLoss, BinaryLoss, KLDivLoss
+from lamp.losses.regression import DifferenceLoss, HuberLoss, L1Loss, MSELoss, SmoothL1Loss
+
+__all__ = [
+    "BCELoss",
+    "BCEWithLogitsLoss",
+    "BinaryLoss",
+    "ClassLoss",
+    "CrossEntropyLoss",
+    "DifferenceLoss",
+    "HuberLoss",
+    "KLDivLoss",
+    "L1Loss",
+    "Loss",
+    "MSELoss",
+    "NLLLoss",
+    "SmoothL1Loss",
+]

@@ -2,14 +2,16 @@
 
 import math
 from abc import abstractmethod
+from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 
-from lamp.errors import ArgumentError, DeviceError, DTypeError, NonFiniteError, ShapeError
+from lamp.errors import ArgumentError, LampError
 from lamp.formulas import Number, scalar
+from lamp.losses.checks import explain_dloss, explain_non_finite, explain_pair
 from lamp.module import Module
-
-REDUCTIONS = ("mean", "sum", "none")
+from lamp.parameter import Buffer
 
 
 class Loss(Module):
@@ -17,134 +19,112 @@ class Loss(Module):
 
     L = reduce(value(output, target))
 
-    reduction  "mean": the sum over `divisor`; "sum"; "none": one loss an element or sample
-    Shapes     output and target as the loss says; L: () for mean and sum
+    reduction  "mean": the sum over `divisor`; "sum"; "none": a loss for each element (or sample)
+    Shapes     output and target: any, the same, unless the loss says otherwise; L: () for mean and sum
     Backward   doutput = derivative(output, target) * dvalue, where dvalue is 1/divisor for mean, 1 for sum, and the
-               argument of backward for none
+               argument of backward for none (which mean and sum take too, as a factor)
 
-    A subclass writes `value` and `derivative`, over numbers (see lamp.formulas). Both get what `prepare` returns, which
-    checks the pair and brings it into the form that the two formulas share.
+    A subclass writes `value` and `derivative`, over numbers (see lamp.formulas). Both get what `prepare` returns: output
+    and target as they are, or something that the two formulas share.
+
+    Raises ShapeError, DTypeError or DeviceError for a pair that does not fit (nothing is broadcast), NonFiniteError for
+    a mean or sum that is NaN or infinite, and ArgumentError for an unknown reduction.
     """
 
+    reductions: ClassVar[tuple[str, ...]] = ("mean", "sum", "none")
+
     def __init__(self, reduction: str = "mean") -> None:
-        if reduction not in REDUCTIONS:
+        if reduction not in self.reductions:
             raise ArgumentError(
                 f"unknown reduction for {type(self).__name__}",
-                expected=" or ".join(map(repr, REDUCTIONS)),
+                expected=" or ".join(map(repr, self.reductions)),
                 got=repr(reduction),
                 fix="name one of these",
             )
         self.reduction = reduction
 
+    # ---- the formulas ----------------------------------------------------------------------------------------------
+    def prepare(self, output: Number, target: Number) -> tuple[Number, ...]:
+        """What `value` and `derivative` take."""
+        return output, target
+
     @abstractmethod
-    def value(self, output: Number, target: Number) -> Number:
-        """The loss of each element or sample, before reduction."""
+    def value(self, *prepared: Any) -> Number:
+        """The loss of each element, before reduction."""
         raise NotImplementedError
 
     @abstractmethod
-    def derivative(self, output: Number, target: Number) -> Number:
+    def derivative(self, *prepared: Any) -> Number:
         """d value / d output, element by element."""
         raise NotImplementedError
 
-    def prepare(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """The checked pair that `value` and `derivative` take."""
-        check_pair(output, target)
-        return output, target
+    def value_of_tensors(self, *prepared: Any) -> Tensor:
+        """`value`, for tensors: fewer operations where torch has them."""
+        return self.value(*prepared)  # type: ignore[no-any-return]
 
-    def divisor(self, target: Tensor) -> Tensor | None:
-        """What "mean" divides the sum by; None for the number of values."""
-        return None
+    def divisor(self, value: Tensor) -> int:
+        """What "mean" divides the sum by."""
+        return value.numel()
 
-    def per_element(self, dvalue: Tensor) -> Tensor:
-        """dvalue in a shape that multiplies the derivative: the same, where each element has a loss of its own."""
-        return dvalue
-
+    # ---- forward and backward ----------------------------------------------------------------------------------
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
-        output, target = self.prepare(output, target)
-        value: Tensor = self.value(output, target)
-        if self.reduction == "none":
-            self.remember((output, target, None))
-            return value
-        if self.reduction == "sum":
-            loss, share = value.sum(), scalar(1.0, value.dtype)
-        elif (divisor := self.divisor(target)) is None:
-            share = scalar(1.0 / value.numel(), value.dtype)
-            loss = value.sum() * share
-        else:
-            loss, share = value.sum() / divisor, 1.0 / divisor
-        self.remember((output, target, share))
-        refuse_non_finite(loss, output)
+        self.check(output, target)
+        prepared = self.prepare(output, target)
+        value = self.value_of_tensors(*prepared)
+        loss, dvalue = self.reduce(value, self.divisor(value))
+        if dvalue is not None and not math.isfinite(loss.item()):
+            raise self.explain_non_finite(value, output, target)
+        self.remember((prepared, dvalue))
         return loss
 
     def backward(self, *dloss: Tensor) -> Tensor:
-        output, target, share = self.recall()
-        doutput: Tensor = self.derivative(output, target)
-        if share is not None:
-            doutput = doutput * share
-            return doutput * dloss[0] if dloss else doutput
-        if not dloss:
-            raise ArgumentError(
-                'a loss with reduction="none" needs a gradient to go back from',
-                expected="criterion.backward(gradient with respect to each loss)",
-                got="no argument",
-                fix='pass the weight of each loss, or use reduction="mean"',
+        prepared, dvalue = self.recall()
+        doutput: Tensor = self.derivative(*prepared)
+        return doutput * (self.times(dvalue, dloss, doutput.shape) if dloss or dvalue is None else dvalue)
+
+    def check(self, output: Tensor, target: Tensor) -> None:
+        """Raise where output and target cannot meet element by element."""
+        try:
+            fits = (
+                output.shape == target.shape
+                and output.dtype is target.dtype
+                and output.device == target.device
+                and output.is_floating_point()
+                and output.numel() > 0
             )
-        return doutput * self.per_element(dloss[0])
+        except AttributeError:
+            fits = False
+        if not fits:
+            raise explain_pair(output, target)
+
+    def reduce(self, value: Tensor, divisor: Tensor | int) -> tuple[Tensor, Tensor | None]:
+        """The loss, and dvalue = d loss / d value; None for reduction="none", where the caller of backward says it."""
+        if self.reduction == "none":
+            return value, None
+        dtype = value.dtype
+        if dtype.itemsize < 4:  # float16 and bfloat16: the sum may leave their range where the mean does not
+            value = value.float()
+        total = value.sum()
+        if self.reduction == "sum":
+            return total.to(dtype), scalar(1.0, dtype)
+        if isinstance(divisor, int):
+            share = scalar(1.0 / divisor, value.dtype)
+        else:
+            share = divisor.to(value.dtype).reciprocal()
+        loss = total * share
+        return (loss, share) if dtype is value.dtype else (loss.to(dtype), share.to(dtype))
+
+    def times(self, dvalue: Tensor | None, dloss: tuple[Tensor, ...], shape: torch.Size) -> Tensor:
+        """dvalue times the argument of backward; without a dvalue (reduction="none") that argument, of this shape."""
+        if len(dloss) != 1 or dloss[0].shape != (shape if dvalue is None else ()):
+            raise explain_dloss(dloss, None if dvalue is not None else shape)
+        return dloss[0] if dvalue is None else dvalue * dloss[0]
+
+    def explain_non_finite(self, value: Tensor, output: Tensor, target: Tensor) -> LampError:
+        """The error for a mean or sum that is NaN or infinite."""
+        return explain_non_finite(value, output, target)
 
 
-def check_pair(output: Tensor, target: Tensor, same_shape: bool = True) -> None:
-    """That output and target are floating-point tensors that can meet element by element."""
-    for name, tensor in (("output", output), ("target", target)):
-        if not isinstance(tensor, Tensor):
-            raise DTypeError(
-                f"the {name} is no tensor",
-                expected="a torch.Tensor",
-                got=type(tensor).__name__,
-                fix="torch.as_tensor(...) makes one",
-            )
-    if output.numel() == 0:
-        raise ShapeError("an empty batch has no loss", expected="at least one element", got=tuple(output.shape))
-    if output.device != target.device:
-        raise DeviceError(
-            "output and target lie on different devices",
-            expected=output.device,
-            got=target.device,
-            fix=f"target.to('{output.device}')",
-        )
-    if same_shape and output.shape != target.shape:
-        raise ShapeError(
-            "output and target differ in shape, and nothing is broadcast in a loss",
-            expected=f"a target {tuple(output.shape)}, as the output",
-            got=tuple(target.shape),
-            fix=_reshape_advice(output, target),
-        )
-    if same_shape and output.dtype != target.dtype:
-        raise DTypeError(
-            "output and target differ in dtype",
-            expected=output.dtype,
-            got=target.dtype,
-            fix=f"target.to({output.dtype})",
-        )
-
-
-def _reshape_advice(output: Tensor, target: Tensor) -> str:
-    if output.shape == (*target.shape, 1):
-        return "target.unsqueeze(-1), or model(x).squeeze(-1)"
-    if target.shape == (*output.shape, 1):
-        return "target.squeeze(-1)"
-    return "make the target as the output is"
-
-
-def refuse_non_finite(loss: Tensor, output: Tensor) -> None:
-    """Raise NonFiniteError for a loss that is NaN or infinite."""
-    if math.isfinite(loss.item()):
-        return
-    bad = (~output.isfinite()).nonzero()
-    raise NonFiniteError(
-        f"the loss is {loss.item()}",
-        expected="a finite loss",
-        got=f"{len(bad)} of {output.numel()} outputs not finite, the first at {tuple(bad[0].tolist())}"
-        if len(bad)
-        else f"finite outputs between {output.min().item():.3g} and {output.max().item():.3g}",
-        fix="look for NaN in the inputs and targets, lower the learning rate, or clip the gradients",
-    )
+def buffer_of(weight: Tensor | None) -> Buffer | None:
+    """A weight as part of a loss's state."""
+    return None if weight is None else Buffer(weight)

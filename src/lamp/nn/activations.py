@@ -1,12 +1,22 @@
-"""Elementwise activations: each is its sigma and its dsigma, written over numbers (see lamp.formulas)."""
+"""Elementwise activations, each its sigma and its dsigma, written over numbers (see lamp.formulas).
 
+Here: what all of them share, and the smooth ones. Those made of straight pieces are in activations_piecewise.
+"""
+
+import math
 from abc import abstractmethod
-from typing import ClassVar, Literal
+from typing import Literal
 
+import torch
 from torch import Tensor
 
-from lamp.formulas import Number
+from lamp.errors import ArgumentError
+from lamp.formulas import Number, add_scaled, constant, log_sigmoid, normal_cdf, normal_pdf, softplus, step
 from lamp.module import Module
+from lamp.nn.checks import explain_numbers, positive, explain_gradient
+
+SELU_ALPHA = 1.6732632423543772848170429916717
+SELU_SCALE = 1.0507009873554804934193349852946
 
 
 class Activation(Module):
@@ -19,10 +29,13 @@ class Activation(Module):
 
     A subclass writes `sigma(x)` and `dsigma(x, y)`, the derivative at x where y = sigma(x), in the operations of
     lamp.formulas, and says in `remembers` which of the two dsigma reads: "x", "y" or "xy" (the other comes as None).
+    "y" costs no memory, for the next module keeps it too.
     Where torch has sigma as one operation, `sigma_of_tensor` may use it: the formula stays the definition.
+
+    Raises DTypeError for an input that is no floating-point tensor, ShapeError for a gradient not shaped as the output.
     """
 
-    remembers: ClassVar[Literal["x", "y", "xy"]] = "y"
+    remembers: Literal["x", "y", "xy"] = "y"
 
     @abstractmethod
     def sigma(self, x: Number) -> Number:
@@ -39,29 +52,262 @@ class Activation(Module):
         return self.sigma(x)  # type: ignore[no-any-return]
 
     def forward(self, x: Tensor) -> Tensor:
+        if not isinstance(x, Tensor) or not x.is_floating_point():
+            raise explain_numbers(self, x)
         y = self.sigma_of_tensor(x)
-        if self.remembers == "y":
-            self.remember(y)
-        else:
-            self.remember(x if self.remembers == "x" else (x, y))
+        remembers = self.remembers
+        self.remember((None, y) if remembers == "y" else (x, y if remembers == "xy" else None))
         return y
 
     def backward(self, dy: Tensor) -> Tensor:
-        if self.remembers == "xy":
-            x, y = self.recall()
-        else:
-            x = y = self.recall()
+        x, y = self.recall()
+        shape = (x if y is None else y).shape
+        if dy.shape != shape:
+            raise explain_gradient(dy, shape)
         return dy * self.dsigma(x, y)
 
 
-class ReLU(Activation):
-    """y = max(x, 0), and its derivative 1 where y > 0, else 0.  Source: torch.nn.ReLU."""
+# ---- between two bounds ----------------------------------------------------------------------------------------------
+class Tanh(Activation):
+    """y = tanh(x), and its derivative 1 - y^2.  Source: torch.nn.Tanh."""
 
     def sigma(self, x: Number) -> Number:
-        return x.clamp(min=0.0)
+        return x.tanh()
 
     def dsigma(self, x: Number, y: Number) -> Number:
-        return y.sign()  # y is never negative
+        return constant(1.0, y) - y * y
+
+
+class Sigmoid(Activation):
+    """y = 1 / (1 + exp(-x)), and its derivative y (1 - y).  Source: torch.nn.Sigmoid."""
+
+    def sigma(self, x: Number) -> Number:
+        return x.sigmoid()
+
+    def dsigma(self, x: Number, y: Number) -> Number:
+        return y - y * y
+
+
+class Softsign(Activation):
+    """y = x / (1 + |x|), and its derivative 1 / (1 + |x|)^2 = (1 - |y|)^2.  Source: torch.nn.Softsign."""
+
+    def sigma(self, x: Number) -> Number:
+        return x / (x.abs() + constant(1.0, x))
+
+    def dsigma(self, x: Number, y: Number) -> Number:
+        return (constant(1.0, y) - y.abs()).square()
+
+
+# ---- exponential below zero, linear above ----------------------------------------------------------------------------
+class ELU(Activation):
+    """y = x above zero, alpha (exp(x) - 1) below, and its derivative: 1 above, y + alpha below.
+
+    Source    torch.nn.ELU; Clevert et al. 2015, arXiv:1511.07289
+
+    Raises ArgumentError unless alpha is positive.
+    """
+
+    def __init__(self, alpha: float = 1.0) -> None:
+        self.alpha = positive(self, "alpha", alpha)
+
+    def sigma(self, x: Number) -> Number:
+        return add_scaled(x.clamp(min=0.0), x.clamp(max=0.0).expm1(), float(self.alpha))
+
+    def dsigma(self, x: Number, y: Number) -> Number:
+        below = y.minimum(constant(0.0, y)) + constant(self.alpha, y)
+        return below if self.alpha == 1 else add_scaled(below, step(y), 1.0 - self.alpha)
 
     def sigma_of_tensor(self, x: Tensor) -> Tensor:
-        return x.relu()
+        return torch.celu(x) if self.alpha == 1 else super().sigma_of_tensor(x)
+
+    def extra_repr(self) -> str:
+        return f"alpha={self.alpha}"
+
+
+class CELU(Activation):
+    """y = x above zero, alpha (exp(x / alpha) - 1) below, and its derivative: 1 above, y / alpha + 1 below.
+
+    Source    torch.nn.CELU; Barron 2017, arXiv:1704.07483
+
+    Raises ArgumentError unless alpha is positive.
+    """
+
+    def __init__(self, alpha: float = 1.0) -> None:
+        self.alpha = positive(self, "alpha", alpha)
+
+    def sigma(self, x: Number) -> Number:
+        return x.clamp(min=0.0) + (x.clamp(max=0.0) / self.alpha).expm1() * self.alpha
+
+    def dsigma(self, x: Number, y: Number) -> Number:
+        return add_scaled(1.0, y.minimum(constant(0.0, y)), 1.0 / self.alpha)
+
+    def sigma_of_tensor(self, x: Tensor) -> Tensor:
+        return torch.celu(x, self.alpha)
+
+    def extra_repr(self) -> str:
+        return f"alpha={self.alpha}"
+
+
+class SELU(Activation):
+    """y = scale times x above zero, scale alpha (exp(x) - 1) below, and its derivative: scale above, y + scale alpha below.
+
+    Source    torch.nn.SELU; Klambauer et al. 2017, arXiv:1706.02515 (alpha, scale: a normal input stays normal)
+    """
+
+    def sigma(self, x: Number) -> Number:
+        below = x.clamp(max=0.0).expm1()
+        return x.clamp(min=0.0) * SELU_SCALE + below * (SELU_SCALE * SELU_ALPHA)
+
+    def dsigma(self, x: Number, y: Number) -> Number:
+        jump = constant(SELU_SCALE - SELU_SCALE * SELU_ALPHA, y)  # at zero, downwards: so a minimum takes the right side
+        return y.minimum(y.sign() * jump) + constant(SELU_SCALE * SELU_ALPHA, y)
+
+    def sigma_of_tensor(self, x: Tensor) -> Tensor:
+        return torch.selu(x)
+
+
+# ---- x times a gate that opens ---------------------------------------------------------------------------------------
+class SiLU(Activation):
+    """y = x s with s = 1 / (1 + exp(-x)), and its derivative y + s (1 - y).
+
+    Source    torch.nn.SiLU; Elfwing et al. 2017, arXiv:1702.03118 (also known as swish)
+    """
+
+    remembers = "xy"
+
+    def sigma(self, x: Number) -> Number:
+        return x * x.sigmoid()
+
+    def dsigma(self, x: Number, y: Number) -> Number:
+        return _lerp_to_one(y, x.sigmoid())
+
+
+class GELU(Activation):
+    """y = x Phi(x), Phi and phi the normal distribution function and density, and its derivative Phi(x) + x phi(x).
+
+    approximate="tanh": y = x (1 + t) / 2 with t = tanh(sqrt(2 / pi) (x + 0.044715 x^3)), and its derivative
+    (1 + t) / 2 + x (1 - t^2) / 2 * sqrt(2 / pi) (1 + 3 * 0.044715 x^2)
+
+    Source    torch.nn.GELU; Hendrycks & Gimpel 2016, arXiv:1606.08415
+
+    Raises ArgumentError for another `approximate`.
+    """
+
+    remembers = "x"
+    SLOPE = math.sqrt(2.0 / math.pi)
+    CUBIC = 0.044715
+    SATURATED = 10.0  # where t is 1 to the last bit: beyond, x^3 would overflow before the derivative is 0 or 1
+
+    def __init__(self, approximate: str = "none") -> None:
+        if approximate not in ("none", "tanh"):
+            raise ArgumentError(
+                "unknown approximation for GELU",
+                expected="'none' or 'tanh'",
+                got=repr(approximate),
+                fix="name one of these",
+            )
+        self.approximate = approximate
+
+    def sigma(self, x: Number) -> Number:
+        if self.approximate == "none":
+            return x * normal_cdf(x)
+        return x * add_scaled(0.5, self._tanh(x, x * x), 0.5)
+
+    def dsigma(self, x: Number, y: Number) -> Number:
+        if self.approximate == "none":
+            return normal_cdf(x) + x * normal_pdf(x)
+        x = x.clamp(min=-self.SATURATED, max=self.SATURATED)
+        square = x * x
+        t = self._tanh(x, square)
+        slope = x * add_scaled(0.5 * self.SLOPE, square, 1.5 * self.SLOPE * self.CUBIC)
+        return add_scaled(0.5, t, 0.5) + add_scaled(1.0, t * t, -1.0) * slope
+
+    def _tanh(self, x: Number, square: Number) -> Number:
+        return (x * add_scaled(self.SLOPE, square, self.SLOPE * self.CUBIC)).tanh()
+
+    def extra_repr(self) -> str:
+        return f"approximate={self.approximate!r}"
+
+
+class Mish(Activation):
+    """y = x t with t = tanh(log(1 + exp(x))), and its derivative t + x (1 - t^2) / (1 + exp(-x)).
+
+    Source    torch.nn.Mish; Misra 2019, arXiv:1908.08681
+    """
+
+    remembers = "x"
+    SATURATED = 20.0  # where t is 1 to the last bit
+
+    def sigma(self, x: Number) -> Number:
+        return x * self._gate(x)
+
+    def dsigma(self, x: Number, y: Number) -> Number:
+        t = self._gate(x)
+        return t + x * (constant(1.0, x) - t * t) * x.sigmoid()
+
+    def _gate(self, x: Number) -> Number:
+        """t as a fraction of e = exp(x): ((1 + e)^2 - 1) / ((1 + e)^2 + 1)."""
+        e, two = x.clamp(max=self.SATURATED).exp(), constant(2.0, x)
+        numerator = e * (e + two)
+        return numerator / (numerator + two)
+
+
+class Tanhshrink(Activation):
+    """y = x - tanh(x), and its derivative tanh(x)^2.  Source: torch.nn.Tanhshrink."""
+
+    remembers = "x"
+
+    def sigma(self, x: Number) -> Number:
+        return x - x.tanh()
+
+    def dsigma(self, x: Number, y: Number) -> Number:
+        return x.tanh().square()
+
+
+# ---- logarithms of exponentials --------------------------------------------------------------------------------------
+class Softplus(Activation):
+    """y = log(1 + exp(beta x)) / beta, or x itself where beta x > threshold, and its derivative 1 / (1 + exp(-beta x)), or 1.
+
+    Source    torch.nn.Softplus
+
+    Raises ArgumentError unless beta is positive.
+    """
+
+    remembers = "x"
+
+    def __init__(self, beta: float = 1.0, threshold: float = 20.0) -> None:
+        self.beta, self.threshold = positive(self, "beta", beta), threshold
+
+    def sigma(self, x: Number) -> Number:
+        scaled = x * constant(self.beta, x)
+        return (softplus(scaled) / self.beta).where(scaled <= constant(self.threshold, x), x)
+
+    def dsigma(self, x: Number, y: Number) -> Number:
+        scaled = x * constant(self.beta, x)
+        return scaled.sigmoid().where(scaled <= constant(self.threshold, x), constant(1.0, x))
+
+    def sigma_of_tensor(self, x: Tensor) -> Tensor:
+        beta = constant(self.beta, x)
+        scaled = x * beta
+        return (scaled.logaddexp(constant(0.0, x)) / beta).where(scaled <= constant(self.threshold, x), x)
+
+    def extra_repr(self) -> str:
+        return f"beta={self.beta}, threshold={self.threshold}"
+
+
+class LogSigmoid(Activation):
+    """y = log(1 / (1 + exp(-x))), and its derivative 1 / (1 + exp(x)) = 1 - exp(y).  Source: torch.nn.LogSigmoid."""
+
+    def sigma(self, x: Number) -> Number:
+        return log_sigmoid(x)
+
+    def dsigma(self, x: Number, y: Number) -> Number:
+        return -y.expm1()
+
+    def sigma_of_tensor(self, x: Tensor) -> Tensor:
+        return -(-x).logaddexp(constant(0.0, x))
+
+
+def _lerp_to_one(y: Number, weight: Number) -> Number:
+    """y + weight (1 - y), without overflow where the weight is 1."""
+    return y.lerp(constant(1.0, y), weight)

@@ -99,6 +99,17 @@ class Sequential(Module):
             fix="model.backward(criterion.backward())" if self._loss is None else "model(input, target), then model.backward()",
         )
 
+    # ---- the network and its loss ----------------------------------------------------------------------------------
+    @property
+    def loss(self) -> Loss | None:
+        """The loss this network ends in, if it does."""
+        return self._loss
+
+    @property
+    def body(self) -> Sequential:
+        """The network without the loss it ends in; the modules are the same ones."""
+        return self if self._loss is None else self[:-1]
+
     # ---- as a list of modules ------------------------------------------------------------------------------------
     def named_children(self) -> Iterator[tuple[str, Module]]:
         yield from self._by_name.items()
@@ -161,10 +172,3 @@ class Sequential(Module):
 
     def __iter__(self) -> Iterator[Module]:
         return iter(self._by_name.values())
-
-
-def ends_in_loss(model: Module) -> bool:
-    """Whether the network brings its own loss: a Sequential whose last module is one."""
-    return isinstance(model, Sequential) and model._loss is not None
-
-

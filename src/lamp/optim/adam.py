@@ -3,23 +3,26 @@
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
-from lamp.formulas import Number, add_quotient, add_scaled, is_zero
-from lamp.optim.optimizer import Group, Numbers, Optimizer, Range, State
+from lamp.errors import ArgumentError
+from lamp.formulas import Number, add_scaled, is_zero
+from lamp.optim.checks import Range
+from lamp.optim.moves import move, move_by_quotient
+from lamp.optim.optimizer import Group, Numbers, Optimizer, State
 
 
 class Adam(Optimizer):
     """Steps along the mean gradient, divided by the root of the mean squared gradient.
 
-    g <- g + weight_decay p                    (AdamW: p <- p - lr weight_decay p instead)
+    g <- g + weight_decay p                    (decoupled_weight_decay: p <- p - lr weight_decay p instead)
     m <- beta1 m + (1 - beta1) g
     v <- beta2 v + (1 - beta2) g^2             (amsgrad: w <- max(w, v) stands for v below)
     p <- p - lr m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + eps)
 
+    maximize  g <- -g first
     Source    torch.optim.Adam (arguments, state names); Kingma & Ba 2014, algorithm 1; Reddi et al. 2018 for amsgrad
     """
 
-    ranges: ClassVar = {"lr": Range(), "betas": Range(0.0, 1.0, closed=False), "eps": Range(), "weight_decay": Range()}
-    decoupled: ClassVar[bool] = False  # weight decay acts on the parameter itself, not through its gradient
+    ranges: ClassVar = {"lr": Range(), "betas": Range(0.0, 1.0), "eps": Range(), "weight_decay": Range()}
 
     def __init__(
         self,
@@ -31,6 +34,7 @@ class Adam(Optimizer):
         amsgrad: bool = False,
         *,
         maximize: bool = False,
+        decoupled_weight_decay: bool = False,
     ) -> None:
         defaults = {
             "lr": lr,
@@ -39,8 +43,19 @@ class Adam(Optimizer):
             "weight_decay": weight_decay,
             "amsgrad": amsgrad,
             "maximize": maximize,
+            "decoupled_weight_decay": decoupled_weight_decay,
         }
         super().__init__(params, defaults)
+
+    def _check_hyperparameters(self, group: Group) -> None:
+        super()._check_hyperparameters(group)
+        if not isinstance(group["betas"], tuple) or len(group["betas"]) != 2:
+            raise ArgumentError(
+                f"{type(self).__name__} averages twice",
+                expected="betas = (of the gradient, of its square)",
+                got=group["betas"],
+                fix="pass two numbers, such as (0.9, 0.999)",
+            )
 
     def state_names(self, group: Group) -> tuple[str, ...]:
         return ("exp_avg", "exp_avg_sq", "max_exp_avg_sq") if group["amsgrad"] else ("exp_avg", "exp_avg_sq")
@@ -49,7 +64,7 @@ class Adam(Optimizer):
         lr, (beta1, beta2), decay = group["lr"], group["betas"], group["weight_decay"]
         return {
             "weight_decay": decay,
-            "kept": 1.0 - lr * decay,
+            "minus_decay": -lr * decay,
             "share1": 1.0 - beta1,
             "share2": 1.0 - beta2,
             "minus_lr": -lr / (1.0 - beta1**step),
@@ -61,15 +76,15 @@ class Adam(Optimizer):
         if group["maximize"]:
             gradient = -gradient
         if not is_zero(group["weight_decay"]):
-            if self.decoupled:
-                parameter = parameter * c["kept"]
+            if group["decoupled_weight_decay"]:
+                parameter = move(parameter, parameter, c["minus_decay"])
             else:
                 gradient = add_scaled(gradient, parameter, c["weight_decay"])
         mean = state["exp_avg"] = state["exp_avg"].lerp(gradient, c["share1"])
         square = state["exp_avg_sq"] = state["exp_avg_sq"].lerp(gradient * gradient, c["share2"])
         if group["amsgrad"]:
             square = state["max_exp_avg_sq"] = state["max_exp_avg_sq"].maximum(square)
-        return add_quotient(parameter, mean, add_scaled(c["eps"], square.sqrt(), c["correction"]), c["minus_lr"])
+        return move_by_quotient(parameter, mean, add_scaled(c["eps"], square.sqrt(), c["correction"]), c["minus_lr"])
 
 
 class AdamW(Adam):
@@ -77,8 +92,6 @@ class AdamW(Adam):
 
     Source    torch.optim.AdamW (arguments, state names); Loshchilov & Hutter 2017
     """
-
-    decoupled = True
 
     def __init__(
         self,
@@ -91,4 +104,6 @@ class AdamW(Adam):
         *,
         maximize: bool = False,
     ) -> None:
-        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize)
+        super().__init__(
+            params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize, decoupled_weight_decay=True
+        )

@@ -2,52 +2,23 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from lamp.errors import ArgumentError, StateDictError
 from lamp.formulas import Number
-from lamp.parameter import Parameter, Run, runs
+from lamp.optim.blocks import Holding
+from lamp.optim.checks import Range, as_list, as_parameters, check_ranges, plain
+from lamp.parameter import Parameter
 from lamp.quick import quick
 
 Group = dict[str, Any]  # "params" and the hyperparameters by name
 Numbers = Mapping[str, Number]
 State = dict[str, Number]
-
-BLOCK = 65536  # elements updated at a time, so that parameter, gradient, state and what the rule computes stay in cache
-
-
-class Range(NamedTuple):
-    """What a hyperparameter may be: low <= value, and value < high or <= high."""
-
-    low: float = 0.0
-    high: float = math.inf
-    closed: bool = True
-
-    def holds(self, value: Any) -> bool:
-        values = value.tolist() if isinstance(value, Tensor) else value
-        flat = values if isinstance(values, list | tuple) else [values]
-        return all(self.low <= each and (each <= self.high if self.closed else each < self.high) for each in flat)
-
-    def __str__(self) -> str:
-        if self.high == math.inf:
-            return f"at least {self.low:g}"
-        return f"from {self.low:g} to {'' if self.closed else 'below '}{self.high:g}"
-
-
-class Piece:
-    """A block of neighbouring parameters: views of values and gradients, and the rule's state, all 1-D."""
-
-    __slots__ = ("data", "grad", "state")
-
-    def __init__(self, data: Tensor, grad: Tensor) -> None:
-        self.data, self.grad = data, grad
-        self.state: State = {}
 
 
 class Optimizer(ABC):
@@ -61,22 +32,21 @@ class Optimizer(ABC):
 
     Unlike torch.optim, every parameter has a gradient (zero until a backward adds to it), so none is ever skipped.
 
-    Raises ArgumentError for an empty parameter list, a parameter in two groups, an unknown hyperparameter or one out of
-    range.
+    Raises ArgumentError for an empty parameter list, a parameter that comes twice, anything that is no parameter, an
+    unknown hyperparameter and one out of range.
     """
 
     ranges: ClassVar[Mapping[str, Range]] = {}  # of the numeric hyperparameters
+    counts_steps: ClassVar[bool] = True  # whether the rule needs the step's number, so that it must be saved
+    state_from_start: ClassVar[bool] = False  # whether state_dict has the state before the first step
 
     def __init__(self, params: Iterable[Parameter] | Iterable[Group], defaults: Group) -> None:
         self.defaults = defaults
         self.param_groups: list[Group] = []
         self._steps: list[int] = []  # taken, a group
-        self._runs: list[Run] = []
-        self._pieces: list[list[Piece]] = []  # a group
-        listed = self._as_list(params)
-        if not listed:
-            raise self._no_parameters("an empty list")
-        for group in listed if isinstance(listed[0], dict) else [{"params": listed}]:
+        self._holdings: list[Holding] = []  # a group
+        listed = as_list(params, type(self).__name__)
+        for group in listed if isinstance(listed[0], Mapping) else [{"params": listed}]:
             self.add_param_group(group)
 
     # ---- the rule --------------------------------------------------------------------------------------------------
@@ -86,7 +56,10 @@ class Optimizer(ABC):
 
     @abstractmethod
     def update(self, parameter: Number, gradient: Number, state: State, c: Numbers, group: Group) -> Number:
-        """The parameter after the step. `c` holds the coefficients; new state is put into `state`."""
+        """The parameter after the step. `c` holds the coefficients; new state is put into `state`.
+
+        Where the parameter is a tensor it may be changed in place (see lamp.optim.moves).
+        """
 
     def state_names(self, group: Group) -> tuple[str, ...]:
         """What the rule keeps of each element from step to step, with these options."""
@@ -99,140 +72,94 @@ class Optimizer(ABC):
     # ---- using it --------------------------------------------------------------------------------------------------
     def zero_grad(self) -> None:
         """Set the gradients of all its parameters to zero."""
-        self._settle_if_moved()
-        with quick():
-            for run in self._runs:
-                run.grad.zero_()
+        for holding in self._settled():
+            for gradient in holding.gradients:
+                gradient.zero_()
 
     def step(self) -> None:
         """Update every parameter from its gradient."""
-        self._settle_if_moved()
+        holdings = self._settled()
         with quick():
             for k, group in enumerate(self.param_groups):
                 self._steps[k] += 1
                 c = self.coefficients(group, self._steps[k])
-                names = self.state_names(group)
-                for piece in self._pieces[k]:
-                    if len(piece.state) != len(names):
-                        self._complete(piece, names, group)
-                    piece.data.copy_(self.update(piece.data, piece.grad, piece.state, c, group))
+                for block in holdings[k].blocks:
+                    moved = self.update(block.data, block.grad, block.state, c, group)
+                    if moved is not block.data:
+                        block.data.copy_(moved)
 
     def add_param_group(self, group: Group) -> None:
         """Take more parameters in, with hyperparameters of their own."""
-        params = self._as_list(group.get("params", ()))
-        if not params:
-            raise self._no_parameters("a group without any")
-        group = {**self.defaults, **group, "params": params}
-        self._check_group(group)
-        before = self._per_parameter()
+        group = self._checked(group)
+        states = self._states()
         self.param_groups.append(group)
         self._steps.append(0)
-        self._settle(before)
+        self._settle(states)
 
     # ---- checks ----------------------------------------------------------------------------------------------------
-    def _as_list(self, params: Any) -> list[Any]:
-        if isinstance(params, Parameter):
-            return [params]
-        if not isinstance(params, Iterable) or isinstance(params, Tensor | str | Mapping):
-            raise ArgumentError(
-                f"{type(self).__name__} takes parameters",
-                expected="model.parameters(), or a list of groups",
-                got=type(params).__name__,
-                fix="pass model.parameters()",
-            )
-        return list(params)
-
-    def _no_parameters(self, got: str) -> ArgumentError:
-        return ArgumentError(
-            f"{type(self).__name__} has no parameters to optimize",
-            expected="at least one lamp.Parameter",
-            got=got,
-            fix="pass model.parameters() of a network that has parameters (a list of them, if you iterate it twice)",
-        )
-
-    def _check_group(self, group: Group) -> None:
+    def _checked(self, group: Any) -> Group:
+        """The group as it will stand in param_groups: complete, its numbers floats."""
         name = type(self).__name__
-        for parameter in group["params"]:
-            if not isinstance(parameter, Parameter):
-                raise ArgumentError(
-                    f"{name} optimizes parameters",
-                    expected="lamp.Parameter",
-                    got=type(parameter).__name__,
-                    fix="pass model.parameters()",
-                )
-        taken = {id(parameter) for other in self.param_groups for parameter in other["params"]}
-        if any(id(parameter) in taken for parameter in group["params"]):
+        if not isinstance(group, Mapping) or "params" not in group:
+            raise ArgumentError(
+                f"{name}: a parameter group is a dict with its parameters",
+                expected='{"params": [...], "lr": ...}',
+                got=f"keys {', '.join(map(repr, group))}" if isinstance(group, Mapping) else type(group).__name__,
+                fix="pass parameters alone, or groups alone",
+            )
+        params = as_parameters(group["params"], name)
+        taken = {parameter for other in self.param_groups for parameter in other["params"]}
+        if not taken.isdisjoint(params):
             raise ArgumentError(f"{name}: a parameter stands in two groups", fix="give each parameter to one group")
+        unknown = [key for key in group if key not in self.defaults and key not in ("params", "initial_lr")]
+        if unknown:
+            raise ArgumentError(
+                f"{name} has no hyperparameter {unknown[0]!r}",
+                expected=", ".join(self.defaults),
+                got=unknown[0],
+                fix="check its name",
+            )
+        complete = {**self.defaults, **group, "params": params}
+        complete |= {key: plain(complete[key]) for key in self.ranges}
+        self._check_hyperparameters(complete)
+        return complete
+
+    def _check_hyperparameters(self, group: Group) -> None:
+        """That the rule can run with these; raises ArgumentError."""
+        check_ranges(self, group, self.ranges)
         for key, value in group.items():
-            if key != "params" and key not in self.defaults:
+            if isinstance(value, Tensor):
                 raise ArgumentError(
-                    f"{name} has no hyperparameter {key!r}", expected=", ".join(self.defaults), got=key, fix="check its name"
-                )
-            if key in self.ranges and not self.ranges[key].holds(value):
-                raise ArgumentError(
-                    f"{name}: {key} is out of range", expected=str(self.ranges[key]), got=value, fix=f"choose another {key}"
+                    f"{type(self).__name__}: {key} is one number for a whole group",
+                    expected="a number, or a tensor of one element",
+                    got=f"a tensor {tuple(value.shape)}",
+                    fix="make a parameter group for each value",
                 )
 
     # ---- where parameters and state lie ----------------------------------------------------------------------------
-    def _settle_if_moved(self) -> None:
-        for run in self._runs:
-            if not run.is_current:
-                self._settle(self._per_parameter())
-                return
+    def _settled(self) -> list[Holding]:
+        """The holdings, taken anew where parameters have moved or options want another state."""
+        for group, holding in zip(self.param_groups, self._holdings, strict=True):
+            if not holding.is_current or holding.names != self.state_names(group):
+                self._settle(self._states())
+                break
+        return self._holdings
 
-    def _settle(self, states: Mapping[int, Mapping[str, Tensor]]) -> None:
-        """Cut the parameters, where they lie now, into blocks, and lay each parameter's state beside it."""
-        self._runs, self._pieces = [], []
-        for group in self.param_groups:
-            pieces = []
-            for run in runs(group["params"]):
-                self._runs.append(run)
-                size = BLOCK if run.data.device.type == "cpu" else max(run.data.numel(), 1)
-                blocks = [Piece(*views) for views in zip(run.data.split(size), run.grad.split(size), strict=True)]
-                names = {name for parameter in run.parameters for name in states.get(id(parameter), ())}
-                for name in names:
-                    begin = self.initial_state(name, group)
-                    whole = torch.cat(
-                        [
-                            states.get(id(parameter), {}).get(name, torch.full_like(parameter.data, begin)).reshape(-1)
-                            for parameter in run.parameters
-                        ]
-                    ).to(run.data)
-                    for block, state in zip(blocks, whole.split(size), strict=True):
-                        block.state[name] = state.clone()
-                pieces += blocks
-            self._pieces.append(pieces)
+    def _settle(self, states: Mapping[Parameter, Mapping[str, Tensor]]) -> None:
+        """Take all parameters where they lie now, and lay their states beside them."""
+        self._holdings = [
+            Holding(group["params"], {name: self.initial_state(name, group) for name in self.state_names(group)}, states)
+            for group in self.param_groups
+        ]
 
-    def _complete(self, piece: Piece, names: tuple[str, ...], group: Group) -> None:
-        """Begin the state that these options need, and drop what they do not."""
-        piece.state = {
-            name: piece.state.get(name, torch.full_like(piece.data, self.initial_state(name, group))) for name in names
-        }
-
-    def _per_parameter(self) -> dict[int, dict[str, Tensor]]:
-        """The state of each parameter in its own shape, by the parameter's id."""
-        found: dict[int, dict[str, Tensor]] = {}
-        runs_left = iter(self._runs)
-        for pieces in self._pieces:
-            pieces_left = iter(pieces)
-            taken = 0
-            while taken < len(pieces):
-                run = next(runs_left)
-                blocks = []
-                while sum(block.data.numel() for block in blocks) < run.data.numel():
-                    blocks.append(next(pieces_left))
-                taken += len(blocks)
-                for name in blocks[0].state if blocks else ():
-                    whole = torch.cat([block.state[name] for block in blocks])
-                    sizes = [parameter.numel() for parameter in run.parameters]
-                    for parameter, part in zip(run.parameters, whole.split(sizes), strict=True):
-                        found.setdefault(id(parameter), {})[name] = part.view(parameter.shape)
-        return found
+    def _states(self) -> dict[Parameter, dict[str, Tensor]]:
+        return {parameter: state for holding in self._holdings for parameter, state in holding.states().items()}
 
     # ---- state -----------------------------------------------------------------------------------------------------
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to go on, in torch.optim's layout: "state" by parameter number, and "param_groups"."""
-        states = self._per_parameter()
+        self._settled()
+        states = self._states()
         state: dict[int, dict[str, Tensor]] = {}
         groups = []
         number = 0
@@ -240,44 +167,75 @@ class Optimizer(ABC):
             numbers = list(range(number, number + len(group["params"])))
             number += len(numbers)
             groups.append({**group, "params": numbers})
-            for k, parameter in zip(numbers, group["params"], strict=True):
-                if steps:
-                    own = {name: tensor.clone() for name, tensor in states.get(id(parameter), {}).items()}
-                    state[k] = {"step": torch.tensor(float(steps)), **own}
+            if steps or self.state_from_start:
+                count = {"step": torch.tensor(float(steps))} if self.counts_steps else {}
+                for k, parameter in zip(numbers, group["params"], strict=True):
+                    kept = {name: tensor.clone() for name, tensor in states.get(parameter, {}).items()}
+                    if count or kept:
+                        state[k] = {**{name: tensor.clone() for name, tensor in count.items()}, **kept}
         return {"state": state, "param_groups": groups}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Go on from a state dict of lamp's or torch.optim's; on a StateDictError nothing has changed."""
+        groups = self._matching_groups(state_dict)
+        steps = []
+        states: dict[Parameter, dict[str, Tensor]] = {}
+        for group, saved in zip(groups, state_dict["param_groups"], strict=True):
+            counts = set()
+            for number, parameter in zip(saved["params"], group["params"], strict=True):
+                state = {k: v for k, v in state_dict["state"].get(number, {}).items() if v is not None}
+                counts.add(int(state.pop("step", 1 if state else 0)))
+                self._check_state(number, parameter, state, self.state_names(group))
+                states[parameter] = state
+            if len(counts) > 1:
+                raise self._misfit("one count of steps a group", f"parameters after {sorted(counts)} steps")
+            steps.append(counts.pop())
+        for own, group in zip(self.param_groups, groups, strict=True):
+            own.update(group)
+        self._steps = steps
+        self._settle(states)
+
+    def _matching_groups(self, state_dict: Mapping[str, Any]) -> list[Group]:
+        """The groups with the hyperparameters of a state dict, once it is found to have the same groups."""
+        if not isinstance(state_dict, Mapping) or not {"state", "param_groups"} <= set(state_dict):
+            got = list(state_dict) if isinstance(state_dict, Mapping) else type(state_dict).__name__
+            raise self._misfit('a dict with "state" and "param_groups"', got)
         saved = state_dict["param_groups"]
         sizes = [len(group["params"]) for group in self.param_groups]
         if [len(group["params"]) for group in saved] != sizes:
-            raise StateDictError(
-                f"the state dict does not fit this {type(self).__name__}",
-                expected=f"groups of {sizes} parameters",
-                got=f"groups of {[len(group['params']) for group in saved]}",
-                fix="build the optimizer over the same network and groups",
-            )
-        groups, steps, states = [], [], {}
+            raise self._misfit(f"groups of {sizes} parameters", f"groups of {[len(group['params']) for group in saved]}")
+        strangers = set(state_dict["state"]) - {number for group in saved for number in group["params"]}
+        if strangers:
+            raise self._misfit("state of the parameters in its groups", f"state of parameters {sorted(strangers)}")
+        groups = []
         for own, group in zip(self.param_groups, saved, strict=True):
-            new = {key: group.get(key, own[key]) for key in own if key != "params"}
-            groups.append({"params": own["params"], **new})
-            taken = set()
-            for number, parameter in zip(group["params"], own["params"], strict=True):
-                state = dict(state_dict["state"].get(number, {}))
-                taken.add(int(state.pop("step", 0)))
-                tensors = {name: tensor for name, tensor in state.items() if isinstance(tensor, Tensor)}
-                for name, tensor in tensors.items():
-                    if tensor.shape != parameter.shape:
-                        raise StateDictError(
-                            f"'{name}' of parameter {number} has the wrong shape",
-                            expected=tuple(parameter.shape),
-                            got=tuple(tensor.shape),
-                            fix="build the optimizer over the same network",
-                        )
-                states[id(parameter)] = tensors
-            steps.append(max(taken))
-        self.param_groups, self._steps = groups, steps
-        self._settle(states)
+            missing = [key for key in self.defaults if key not in group]
+            if missing:
+                raise self._misfit(f"the hyperparameters {', '.join(self.defaults)}", f"none named {', '.join(missing)}")
+            kept = {key: group[key] for key in (*self.defaults, "initial_lr") if key in group}
+            new = {"params": own["params"], **kept, **{key: plain(kept[key]) for key in self.ranges}}
+            try:
+                self._check_hyperparameters(new)
+            except ArgumentError as error:
+                raise self._misfit(error.expected, f"{error.what}: {error.got}") from error
+            groups.append(new)
+        return groups
+
+    def _check_state(self, number: int, parameter: Parameter, state: Mapping[str, Any], names: tuple[str, ...]) -> None:
+        if state and set(state) != set(names):
+            raise self._misfit(f"state {', '.join(names) or 'of no kind'}", f"{', '.join(state)} of parameter {number}")
+        for name, tensor in state.items():
+            shape = tuple(tensor.shape) if isinstance(tensor, Tensor) else type(tensor).__name__
+            if shape != tuple(parameter.shape):
+                raise self._misfit(f"{name} of parameter {number} of shape {tuple(parameter.shape)}", shape)
+
+    def _misfit(self, expected: object, got: object) -> StateDictError:
+        return StateDictError(
+            f"the state dict does not fit this {type(self).__name__}",
+            expected=expected,
+            got=got,
+            fix="build the same optimizer, over the same network and groups",
+        )
 
     def __repr__(self) -> str:
         lines = [f"{type(self).__name__} ("]

@@ -5,7 +5,9 @@ from typing import Any, ClassVar
 
 from lamp.errors import ArgumentError
 from lamp.formulas import Number, add_scaled, is_zero
-from lamp.optim.optimizer import Group, Numbers, Optimizer, Range, State
+from lamp.optim.checks import Range
+from lamp.optim.moves import move
+from lamp.optim.optimizer import Group, Numbers, Optimizer, State
 
 
 class SGD(Optimizer):
@@ -15,10 +17,17 @@ class SGD(Optimizer):
     b <- momentum b + (1 - dampening) g        (b = g at the first step)
     p <- p - lr b                              (Nesterov: p - lr (g + momentum b))
 
+    maximize  g <- -g first
     Source    torch.optim.SGD (arguments, state name); Sutskever et al. 2013 for Nesterov's form
     """
 
-    ranges: ClassVar = {"lr": Range(), "momentum": Range(), "weight_decay": Range()}
+    ranges: ClassVar = {
+        "lr": Range(),
+        "momentum": Range(),
+        "dampening": Range(low=float("-inf")),
+        "weight_decay": Range(),
+    }
+    counts_steps = False
 
     def __init__(
         self,
@@ -41,8 +50,8 @@ class SGD(Optimizer):
         }
         super().__init__(params, defaults)
 
-    def _check_group(self, group: Group) -> None:
-        super()._check_group(group)
+    def _check_hyperparameters(self, group: Group) -> None:
+        super()._check_hyperparameters(group)
         if group["nesterov"] and (is_zero(group["momentum"]) or not is_zero(group["dampening"])):
             raise ArgumentError(
                 "Nesterov momentum needs a momentum and no dampening",
@@ -68,6 +77,7 @@ class SGD(Optimizer):
         if not is_zero(group["weight_decay"]):
             gradient = add_scaled(gradient, parameter, c["weight_decay"])
         if not is_zero(group["momentum"]):
-            buffer = state["momentum_buffer"] = add_scaled(state["momentum_buffer"] * c["momentum"], gradient, c["share"])
+            arriving = gradient if is_zero(group["dampening"]) else gradient * c["share"]
+            buffer = state["momentum_buffer"] = add_scaled(arriving, state["momentum_buffer"], c["momentum"])
             gradient = add_scaled(gradient, buffer, c["momentum"]) if group["nesterov"] else buffer
-        return add_scaled(parameter, gradient, c["minus_lr"])
+        return move(parameter, gradient, c["minus_lr"])

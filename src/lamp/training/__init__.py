@@ -1,0 +1,20 @@
+"""Training in one call, and what it measures."""
+
+from lamp.training.callbacks import Callback, EarlyStopping
+from lamp.training.diagnosis import first_non_finite
+from lamp.training.fit import Training, evaluate, fit, predict
+from lamp.training.history import History
+from lamp.training.metrics import Accuracy, accuracy
+
+__all__ = [
+    "Accuracy",
+    "Callback",
+    "EarlyStopping",
+    "History",
+    "Training",
+    "accuracy",
+    "evaluate",
+    "first_non_finite",
+    "fit",
+    "predict",
+]

@@ -1,0 +1,5 @@
+"""`python -m lamp` is the program `lamp`."""
+
+from lamp.cli import main
+
+main(prog_name="lamp")

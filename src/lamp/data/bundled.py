@@ -1,0 +1,75 @@
+"""The small data sets that come inside scikit-learn, so nothing is downloaded.
+
+None of them has a published split: `train=True` is a fixed 80 % of the samples and `train=False` the other 20 %;
+`train=None` is everything. `normalize=True` brings the inputs to mean 0 and standard deviation 1, a column each (for
+images, all pixels together), by the statistics of the training 80 %.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+from lamp.data.columns import as_column
+from lamp.data.dataset import Dataset, part_of
+from lamp.errors import DataError
+
+GREYS_OF_DIGITS = 16.0  # the pixels of these digits count from 0 to 16
+
+
+def digits(train: bool | None = None, *, normalize: bool = False) -> Dataset:
+    """1,797 handwritten digits: inputs (n, 1, 8, 8) float32 in [0, 1], targets (n,) int64, 10 classes."""
+    raw = _loaded("digits")
+    images = as_column(raw.images).float().div(GREYS_OF_DIGITS).unsqueeze(1)  # (n, 1, 8, 8)
+    return part_of(Dataset(images, raw.target, "digits", classes=_texts(raw.target_names)), train, normalize)
+
+
+def iris(train: bool | None = None, *, normalize: bool = False) -> Dataset:
+    """150 flowers by 4 lengths in cm: inputs (n, 4) float32, targets (n,) int64, 3 classes."""
+    return part_of(_classification("iris"), train, normalize)
+
+
+def wine(train: bool | None = None, *, normalize: bool = False) -> Dataset:
+    """178 wines by 13 chemical measurements: inputs (n, 13) float32, targets (n,) int64, 3 classes."""
+    return part_of(_classification("wine"), train, normalize)
+
+
+def breast_cancer(train: bool | None = None, *, normalize: bool = False) -> Dataset:
+    """569 tumours by 30 measurements: inputs (n, 30) float32, targets (n,) int64, 0 malignant and 1 benign."""
+    return part_of(_classification("breast_cancer"), train, normalize)
+
+
+def diabetes(train: bool | None = None, *, normalize: bool = False) -> Dataset:
+    """442 patients by 10 measurements, and how their disease went on a year later: a regression.
+
+    Inputs (n, 10) float32, targets (n, 1) float32 from 25 to 346, never normalized: one column, as a network's output.
+    """
+    raw = _loaded("diabetes", scaled=False)
+    targets = as_column(raw.target).float().unsqueeze(1)  # (n, 1)
+    whole = Dataset(as_column(raw.data).float(), targets, "diabetes", features=_texts(raw.feature_names))
+    return part_of(whole, train, normalize)
+
+
+def _classification(name: str) -> Dataset:
+    raw = _loaded(name)
+    inputs = as_column(raw.data).float()
+    return Dataset(inputs, raw.target, name, classes=_texts(raw.target_names), features=_texts(raw.feature_names))
+
+
+def _loaded(name: str, **options: Any) -> Any:
+    try:
+        module = importlib.import_module("sklearn.datasets")
+    except ImportError as error:
+        raise DataError(
+            f"the data set {name} comes with scikit-learn, which cannot be imported",
+            expected="the package scikit-learn",
+            got=str(error),
+            fix='pip install "lamp[data]"',
+        ) from error
+    load: Callable[..., Any] = getattr(module, f"load_{name}")
+    return load(**options)
+
+
+def _texts(names: Any) -> tuple[str, ...]:
+    return tuple(str(name) for name in names)

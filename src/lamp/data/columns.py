@@ -1,0 +1,156 @@
+"""Columns of data: tensors whose first axis is the samples, made from whatever holds numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lamp.errors import DataError, NonFiniteError
+
+
+def as_column(data: Any, name: str = "inputs") -> Tensor:
+    """One column of a data set as a tensor (n, ...).
+
+    tensors        are kept as they are
+    numpy arrays   (and whatever converts to one, such as a pandas DataFrame): integers become int64, floats become
+                   torch.get_default_dtype(), booleans stay. Memory is shared where the dtype is already that one
+    lists          of numbers, nested or not: as the array that numpy makes of them
+
+    Raises DataError for what is no table of numbers, has no axis of samples, or no sample.
+    """
+    tensor = data.detach() if isinstance(data, Tensor) else _from_numpy(_as_array(data, name), name)
+    if tensor.layout != torch.strided:
+        raise DataError(
+            f"the {name} are sparse", expected="a dense tensor", got=tensor.layout, fix=f"{name}.to_dense()"
+        )
+    if tensor.dim() == 0:
+        raise DataError(
+            f"the {name} are a single number",
+            expected="an axis of samples first: (n, ...)",
+            got="a tensor without axes",
+            fix=f"{name}.unsqueeze(0), if it is one sample",
+        )
+    if tensor.shape[0] == 0:
+        raise DataError(
+            f"the {name} are empty",
+            expected="at least one sample",
+            got=f"shape {tuple(tensor.shape)}",
+            fix="look at how the data were read or selected",
+        )
+    return tensor
+
+
+def as_columns(data: Sequence[Any]) -> tuple[Tensor, ...]:
+    """Several columns of equal length, as tensors; see `as_column`.
+
+    Raises DataError where there is none, or where they differ in length.
+    """
+    if len(data) == 0:
+        raise DataError(
+            "the data are empty",
+            expected="at least one column, such as (inputs, targets)",
+            got=f"an empty {type(data).__name__}",
+            fix="pass the columns as one tuple",
+        )
+    names = column_names(len(data))
+    columns = tuple(as_column(column, name) for column, name in zip(data, names, strict=True))
+    for column, name in zip(columns, names, strict=True):
+        if column.shape[0] != columns[0].shape[0]:
+            raise DataError(
+                f"{names[0]} and {name} differ in length",
+                expected=f"as many {name} as {names[0]}: {columns[0].shape[0]}",
+                got=f"{names[0]} {tuple(columns[0].shape)}, {name} {tuple(column.shape)}",
+                fix="select the same samples in both",
+            )
+    return columns
+
+
+def column_names(count: int) -> tuple[str, ...]:
+    """What errors call the columns."""
+    return ("inputs", "targets")[:count] if count <= 2 else tuple(f"columns[{k}]" for k in range(count))
+
+
+def holds_arrays(data: Sequence[Any]) -> bool:
+    """Whether tensors or arrays stand in this list or tuple."""
+    return any(isinstance(element, Tensor | np.ndarray) for element in data)
+
+
+def _as_array(data: Any, name: str) -> np.ndarray[Any, Any]:
+    """As a numpy array, where numpy makes one of numbers."""
+    if isinstance(data, np.ma.MaskedArray) and np.ma.getmaskarray(data).any():
+        raise DataError(
+            f"the {name} have masked elements",
+            expected="numbers everywhere",
+            got=f"{int(np.ma.getmaskarray(data).sum())} masked",
+            fix="fill them: array.filled(value)",
+        )
+    if isinstance(data, list | tuple) and holds_arrays(data):
+        raise DataError(
+            f"the {name} are a {type(data).__name__} of tensors",
+            expected="one tensor (n, ...)",
+            got=f"{len(data)} of them",
+            fix="torch.stack(...) if each is a sample; several columns stand side by side: (a, b, targets)",
+        )
+    if not isinstance(data, list | tuple) and not hasattr(data, "__array__"):
+        raise DataError(
+            f"the {name} are no tensor",
+            expected="a tensor, an array or a list of numbers",
+            got=type(data).__name__,
+            fix="convert them: torch.as_tensor(...)",
+        )
+    try:
+        return np.asarray(data)
+    except ValueError as error:
+        raise DataError(
+            f"the {name} are ragged", expected="samples of one shape", got=str(error), fix="pad them to one length"
+        ) from error
+
+
+def _from_numpy(array: np.ndarray[Any, Any], name: str) -> Tensor:
+    kind = array.dtype.kind
+    if kind not in "fiub":
+        raise DataError(
+            f"the {name} are no numbers",
+            expected="floats, integers or booleans",
+            got=f"an array of dtype {array.dtype}",
+            fix="number the categories: np.unique(array, return_inverse=True)[1]"
+            if kind in "US"
+            else "convert them: array.astype(float)",
+        )
+    dtype = np.dtype(array.dtype.type)  # in this machine's byte order
+    if kind == "f":
+        dtype = np.dtype(np.float64) if dtype.itemsize > np.dtype(np.float64).itemsize else dtype
+    elif kind in "iu":
+        dtype = np.dtype(np.int64)
+        if array.dtype == np.uint64 and array.size and array.max() > np.iinfo(np.int64).max:
+            raise DataError(f"the {name} exceed int64", expected="at most 2^63 - 1", got=array.max(), fix="use floats")
+    tensor = torch.from_numpy(np.require(array, dtype, ["C", "W", "E"]))  # torch warns of memory it may not write to
+    return tensor.to(torch.get_default_dtype()) if kind == "f" else tensor
+
+
+def check_finite(data: Tensor, name: str = "inputs") -> None:
+    """Raise NonFiniteError where a NaN or an infinity stands in the data (n, ...), naming the first one's place."""
+    if not data.is_floating_point() or math.isfinite(data.sum().item()):
+        return  # a sum is finite only if every term is; it is the cheapest look at all of them
+    bad = (~data.isfinite()).nonzero()
+    if len(bad) == 0:
+        return  # finite numbers whose sum overflows
+    place, rows = bad[0].tolist(), len(set(bad[:, 0].tolist()))
+    where = f"row {place[0]}"
+    if len(place) == 2:
+        where += f", column {place[1]}"
+    elif len(place) > 2:
+        where += f", at {tuple(place[1:])}"
+    raise NonFiniteError(
+        f"the {name} are not finite",
+        expected="finite numbers",
+        got=f"{data[tuple(place)].item()} in {where}; such stand in {rows} of {len(data)} rows",
+        fix=f"drop these rows, {name}[{name}.flatten(1).isfinite().all(1)], or fill the gaps"
+        if len(place) > 1
+        else f"drop these, {name}[{name}.isfinite()], or fill the gaps",
+    )

@@ -1,0 +1,129 @@
+"""A data set in memory: inputs, targets and what they are called."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, overload
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lamp.data.columns import as_columns, check_finite
+from lamp.data.orders import order
+from lamp.errors import ArgumentError, ShapeError
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Dataset:
+    """Inputs (n, ...) and targets (n, ...) of n samples.
+
+    name      what the data set is called
+    classes   the names of the classes that integer targets number
+    features  the names of the inputs' columns
+
+    Arrays convert as in `lamp.data.as_column`. `dataset[3]` is one sample, (input, target); `dataset[:100]`, and an
+    index or a mask in an array or tensor, give a Dataset.
+
+    Raises DataError for inputs and targets that are empty, differ in length or are no numbers.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    name: str = "data"
+    classes: tuple[str, ...] = ()
+    features: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        inputs, targets = as_columns((self.inputs, self.targets))
+        object.__setattr__(self, "inputs", inputs)
+        object.__setattr__(self, "targets", targets)
+
+    @property
+    def tensors(self) -> tuple[Tensor, Tensor]:
+        """(inputs, targets)."""
+        return self.inputs, self.targets
+
+    def __len__(self) -> int:
+        return self.inputs.shape[0]
+
+    @overload
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]: ...
+    @overload
+    def __getitem__(self, index: slice | Tensor | list[int] | np.ndarray[Any, Any]) -> Dataset: ...
+    def __getitem__(self, index: Any) -> tuple[Tensor, Tensor] | Dataset:
+        if isinstance(index, int | np.integer):
+            return self.inputs[int(index)], self.targets[int(index)]
+        return replace(self, inputs=self.inputs[index], targets=self.targets[index])
+
+    def split(self, fraction: float = 0.8, seed: int = 0) -> tuple[Dataset, Dataset]:
+        """Two data sets: this fraction of the samples, drawn at random, and the rest. One seed, one split.
+
+        Raises ArgumentError for a fraction that leaves one of them empty.
+        """
+        first = round(fraction * len(self)) if isinstance(fraction, float) and 0.0 < fraction < 1.0 else 0
+        if not 0 < first < len(self):
+            raise ArgumentError(
+                f"cannot split {len(self)} samples so",
+                expected="a fraction between 0 and 1 that leaves samples on both sides",
+                got=fraction,
+                fix="split(0.8) keeps 80 % in the first",
+            )
+        indices = order(len(self), seed, 0)
+        return self[indices[:first]], self[indices[first:]]
+
+    def normalized(self, using: Dataset | None = None) -> Dataset:
+        """Inputs of mean 0 and standard deviation 1 a column (or a channel, for images: whatever axis 1 numbers).
+
+        x <- (x - mean) / std        (std without Bessel's correction; a column that never varies is only centred)
+
+        using     the data set whose mean and std are taken: the training set, for a test set; None for this one
+        """
+        source = self if using is None else using
+        if source.inputs.shape[1:] != self.inputs.shape[1:]:
+            raise ShapeError(
+                "normalized by a data set of other inputs",
+                expected=f"inputs (n, {', '.join(map(str, self.inputs.shape[1:]))})",
+                got=tuple(source.inputs.shape),
+                fix="pass the training set that belongs to this data set",
+            )
+        check_finite(source.inputs)
+        inputs, known = _floating(self.inputs), _floating(source.inputs)
+        axes = [axis for axis in range(known.dim()) if axis != 1]
+        std, mean = torch.std_mean(known, dim=axes, correction=0, keepdim=True)
+        varies = std > torch.finfo(std.dtype).eps * mean.abs()  # a smaller std is the rounding of one number
+        return replace(self, inputs=(inputs - mean) / std.where(varies, 1.0))
+
+    def flattened(self) -> Dataset:
+        """Every input as a row: inputs (n, features), as lamp.Linear takes them."""
+        return replace(self, inputs=self.inputs.flatten(1) if self.inputs.dim() > 1 else self.inputs.unsqueeze(1))
+
+    def to(self, device: torch.device | str) -> Dataset:
+        """The data set on this device."""
+        return replace(self, inputs=self.inputs.to(device), targets=self.targets.to(device))
+
+    def __repr__(self) -> str:
+        told = [repr(self.name)]
+        for name, column in (("inputs", self.inputs), ("targets", self.targets)):
+            told.append(f"{name} {tuple(column.shape)} {str(column.dtype).removeprefix('torch.')}")
+        if self.classes:
+            told.append(f"{len(self.classes)} classes")
+        return f"Dataset({', '.join(told)})"
+
+
+def _floating(tensor: Tensor) -> Tensor:
+    return tensor if tensor.is_floating_point() else tensor.to(torch.get_default_dtype())
+
+
+def part_of(whole: Dataset, train: bool | None, normalize: bool) -> Dataset:
+    """Of a data set without a published split: the training 80 %, the other 20 %, or (None) everything.
+
+    Whatever part is asked for, it is normalized by the training part.
+    """
+    if train is not None and not isinstance(train, bool):
+        raise ArgumentError(
+            "which part of the data set?", expected="train=True, False, or None for everything", got=repr(train)
+        )
+    training, test = whole.split()
+    part = whole if train is None else training if train else test
+    return part.normalized(using=training) if normalize else part

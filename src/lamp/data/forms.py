@@ -1,0 +1,76 @@
+"""What a data set may come as, and which of these are held as columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lamp.data.columns import as_column, as_columns, holds_arrays
+from lamp.data.dataset import Dataset
+from lamp.errors import DataError
+
+FORMS = (
+    "(inputs, targets) as tensors or arrays, one tensor, a lamp Dataset, or anything with len() and [index] that "
+    "gives samples"
+)
+MOST_COLUMNS_IN_A_LIST = 3  # a longer list of tensors may be meant as a list of samples
+
+
+def columns_of(data: Any) -> tuple[Tensor, ...] | None:
+    """The columns of data that are held as tensors or arrays; None for a data set that is asked sample by sample.
+
+    Raises DataError for what is neither.
+    """
+    if isinstance(data, Tensor):
+        return (as_column(data),)
+    if is_table(data):
+        tensors: tuple[Tensor, ...] = data.tensors
+        return as_columns(tensors)
+    if isinstance(data, tuple):
+        return as_columns(data)
+    if isinstance(data, list):
+        return _columns_of_list(data)
+    if hasattr(data, "__array__"):
+        return (as_column(data),)
+    if isinstance(data, Mapping | str | bytes | set | frozenset):
+        raise unknown_form(data, "take the columns out: (data['inputs'], data['targets'])")
+    if isinstance(data, Iterator):
+        raise unknown_form(data, "make a list of it first: a loader goes over the data again in each epoch")
+    if not hasattr(data, "__getitem__"):
+        raise unknown_form(data, "give it __len__ and __getitem__(index), or pass tensors")
+    try:
+        length = len(data)
+    except TypeError as error:
+        raise unknown_form(data, "give it __len__: a loader must know how many samples there are") from error
+    if length == 0:
+        raise DataError("the data are empty", expected="at least one sample", got=f"an empty {type(data).__name__}")
+    return None
+
+
+def is_table(data: Any) -> bool:
+    """Whether its samples are the rows of its `tensors`: a lamp Dataset or a TensorDataset, but no subclass of that."""
+    return isinstance(data, Dataset) or type(data) is torch.utils.data.TensorDataset
+
+
+def unknown_form(data: Any, fix: str) -> DataError:
+    """The error for data in a form that is not known."""
+    got = f"{type(data).__module__}.{type(data).__qualname__}".removeprefix("builtins.")
+    return DataError("data in an unknown form", expected=FORMS, got=got, fix=fix)
+
+
+def _columns_of_list(data: list[Any]) -> tuple[Tensor, ...] | None:
+    if not holds_arrays(data):
+        if not data:
+            return as_columns(data)  # says that it is empty
+        return None
+    if len(data) > MOST_COLUMNS_IN_A_LIST:
+        raise DataError(
+            f"a list of {len(data)} tensors: are they samples or columns?",
+            expected=f"at most {MOST_COLUMNS_IN_A_LIST} columns in a list, such as [inputs, targets]",
+            got=f"{len(data)} elements",
+            fix="torch.stack(data) if each is a sample, tuple(data) if each is a column",
+        )
+    return as_columns(data)

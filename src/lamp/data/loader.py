@@ -1,0 +1,154 @@
+"""Batches, an epoch at a time, in an order that depends on a seed and the epoch alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lamp.data.collate import collate
+from lamp.data.forms import columns_of, is_table
+from lamp.data.orders import integer, natural, order
+from lamp.errors import ArgumentError
+
+GATHERED_BYTES = 4 * 2**20  # of shuffled samples copied at a time: many batches, yet they stay in the processor's cache
+BATCHES_AT_A_TIME = 1024  # cut from that, so that batches of one sample do not become a million tensors
+
+
+class DataLoader:
+    """The samples of a data set in batches; iterate it once an epoch.
+
+    dataset     (inputs, targets) as a tuple or list of tensors or arrays of equal length; one tensor; a lamp Dataset;
+                or anything with `len` and `[index]` whose items are numbers, arrays, tensors or tuples of those
+    batch_size  samples a batch; the last batch may be smaller
+    shuffle     whether every epoch takes the samples in a new random order
+    drop_last   leave out the last batch if it is smaller
+    seed        of the orders; None draws one from torch's default generator when the first order is needed
+
+    A batch is a tuple of tensors, one a column; of a single tensor, it is a tensor. Tensors are kept as they are; numpy
+    arrays of integers become int64 and those of floats torch.get_default_dtype(). Without shuffling batches are views
+    of the data, nothing is copied.
+
+    Epoch e takes the samples in `lamp.data.order(n, seed, e)`. `loader.epoch` is the number of the next epoch: each
+    iteration begun adds one, and a training that is resumed sets it.
+
+    Source    torch.utils.data.DataLoader (names, order of arguments)
+
+    Raises DataError for data that are empty, differ in length or come in an unknown form, and ArgumentError for an
+    argument out of range.
+    """
+
+    def __init__(
+        self,
+        dataset: Any,
+        batch_size: int = 1,
+        shuffle: bool = False,
+        *,
+        drop_last: bool = False,
+        seed: int | None = None,
+    ) -> None:
+        for name, value in (("shuffle", shuffle), ("drop_last", drop_last)):
+            if not isinstance(value, bool):
+                raise ArgumentError(
+                    f"{name} is a switch", expected="True or False", got=repr(value), fix=f"{name}=True"
+                )
+        if isinstance(batch_size, Tensor):
+            raise ArgumentError(
+                "batch_size is a tensor",
+                expected="the data as one argument, then the batch size",
+                got=f"a tensor {tuple(batch_size.shape)} as the second argument",
+                fix="DataLoader((inputs, targets), batch_size)",
+            )
+        self.dataset, self.shuffle, self.drop_last = dataset, shuffle, drop_last
+        self.batch_size = natural(batch_size, "batch_size", least=1)
+        self.tensors = columns_of(dataset)  # None: the data set is asked sample by sample
+        self._in_tuples = isinstance(dataset, tuple | list) or is_table(dataset)
+        self._seed = None if seed is None else integer(seed, "seed")
+        self._epoch = 0
+        if len(self) == 0:
+            raise ArgumentError(
+                "drop_last leaves no batch",
+                expected=f"at least batch_size = {self.batch_size} samples",
+                got=self.samples,
+                fix="drop_last=False, or a smaller batch_size",
+            )
+
+    @property
+    def samples(self) -> int:
+        """The number of samples in the data set."""
+        return len(self.dataset) if self.tensors is None else self.tensors[0].shape[0]
+
+    @property
+    def epoch(self) -> int:
+        """The number of the next epoch, which decides its order; set it to resume."""
+        return self._epoch
+
+    @epoch.setter
+    def epoch(self, epoch: int) -> None:
+        self._epoch = natural(epoch, "epoch")
+
+    @property
+    def seed(self) -> int | None:
+        """The seed of the orders; None as long as none was given and none was needed."""
+        return self._seed
+
+    def order_of(self, epoch: int) -> Tensor | None:
+        """The order in which an epoch takes all samples, (n,) int64; None without shuffling."""
+        if not self.shuffle:
+            return None
+        if self._seed is None:
+            self._seed = int(torch.empty((), dtype=torch.int64).random_().item())
+        return order(self.samples, self._seed, epoch)
+
+    def __len__(self) -> int:
+        """The number of batches in an epoch."""
+        full, rest = divmod(self.samples, self.batch_size)
+        return full + (1 if rest and not self.drop_last else 0)
+
+    def __iter__(self) -> Iterator[Any]:
+        indices = self.order_of(self._epoch)
+        self._epoch += 1
+        stop = min(len(self) * self.batch_size, self.samples)  # what drop_last leaves
+        if self.tensors is None:
+            return self._asked_for(indices, stop)
+        return self._cut(self.tensors, indices, stop)
+
+    def _cut(self, tensors: tuple[Tensor, ...], indices: Tensor | None, stop: int) -> Iterator[Any]:
+        """Batches of columns, gathered many at a time."""
+        batch_size = self.batch_size
+        sample_bytes = sum(tensor.numel() // tensor.shape[0] * tensor.element_size() for tensor in tensors)
+        at_a_time = GATHERED_BYTES // max(sample_bytes * batch_size, 1)
+        step = min(max(at_a_time, 1), BATCHES_AT_A_TIME) * batch_size
+        if indices is not None:
+            indices = indices.to(tensors[0].device)
+        for start in range(0, stop, step):
+            end = min(start + step, stop)
+            yield from _batches_between(tensors, indices, start, end, batch_size, self._in_tuples)
+
+    def _asked_for(self, indices: Tensor | None, stop: int) -> Iterator[Any]:
+        """Batches of a data set that gives one sample at a time."""
+        for start in range(0, stop, self.batch_size):
+            end = min(start + self.batch_size, stop)
+            chosen = list(range(start, end)) if indices is None else indices[start:end].tolist()
+            yield collate([self.dataset[index] for index in chosen], chosen)
+
+    def __repr__(self) -> str:
+        told = f"samples={self.samples}, batch_size={self.batch_size}, shuffle={self.shuffle}"
+        told += ", drop_last=True" if self.drop_last else ""
+        return f"DataLoader({told}, seed={self._seed}, epoch={self._epoch})"
+
+
+def _batches_between(
+    tensors: tuple[Tensor, ...], indices: Tensor | None, start: int, stop: int, batch_size: int, in_tuples: bool
+) -> Iterator[Any]:
+    """The batches of the samples from start to stop of the order; only the batches keep them alive."""
+    chosen = None if indices is None else indices[start:stop]
+    full, rest = divmod(stop - start, batch_size)
+    sizes = [batch_size] * full + ([rest] if rest else [])
+    columns = []
+    for tensor in tensors:
+        part = tensor[start:stop] if chosen is None else tensor.index_select(0, chosen.to(tensor.device))
+        columns.append(part.unsafe_split_with_sizes(sizes))  # views, at half of split's price: autograd is not told
+    return zip(*columns, strict=True) if in_tuples else iter(columns[0])

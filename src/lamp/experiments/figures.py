@@ -1,0 +1,63 @@
+"""Figures that several experiments share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from lamp import plots
+from lamp.experiments.protocol import Results, Run
+
+
+def file_name(*words: str) -> str:
+    """Words as a file name: "lamp-2021", "N(0,1), in order" -> "lamp-2021_n-0-1-in-order.png"."""
+    slugs = ["-".join("".join(c if c.isalnum() else " " for c in word.lower()).split()) for word in words]
+    return "_".join(slugs) + ".png"
+
+
+def three_panels(results: Results, path: Path) -> Path:
+    """Loss curves of all runs; their training points, and their test points, on top of each other."""
+    left, middle, right = plots.panels(3)
+    plots.curves([run.history for run in results.runs], key="loss", ax=left, label="training loss")
+    left.set_title(f"{results.setting.name}: {len(results.runs)} trainings")
+    for ax, kind in ((middle, "train"), (right, "test")):
+        plots.runs_overlaid(
+            [getattr(run, kind).inputs for run in results.runs],
+            [getattr(run, kind).targets for run in results.runs],
+            [getattr(run, f"{kind}_answers") for run in results.runs],
+            ax=ax,
+        )
+        ax.set_title(f"{kind}: {ax.get_title()}")
+    return plots.save(left, path)
+
+
+def loss_and_accuracy(results: Sequence[Results], path: Path) -> Path:
+    """Curves of loss and accuracy over the epochs, every run thin and the mean in bold, a colour a setting."""
+    left, right = plots.panels(2)
+    for each in results:
+        histories = [run.history for run in each.runs]
+        plots.curves(histories, key="loss", ax=left, label=each.setting.name, log=True)
+        plots.curves(histories, key="accuracy", ax=right, label=each.setting.name)
+    left.set_title("training loss")
+    right.set_title("training accuracy")
+    return plots.save(left, path)
+
+
+def output_maps(results: Sequence[Results], path: Path) -> Path:
+    """The output of each setting's first network over the square."""
+    axes = plots.panels(len(results))
+    for each, ax in zip(results, axes, strict=True):
+        plots.output_map(each.runs[0].model.body, ax=ax, disk=True)
+        ax.set_title(f"{each.setting.name}: output over the square")
+    return plots.save(axes[0], path)
+
+
+def data_and_answers(run: Run, path: Path) -> Path:
+    """The training set, the test set, and which test points are right."""
+    left, middle, right = plots.panels(3)
+    plots.data_set(run.train.inputs, run.train.targets, ax=left)
+    left.set_title("training set")
+    plots.data_set(run.test.inputs, run.test.targets, ax=middle)
+    middle.set_title("test set")
+    plots.points(run.test.inputs, run.test.targets, run.test_answers, ax=right)
+    return plots.save(left, path)

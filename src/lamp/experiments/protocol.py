@@ -1,0 +1,238 @@
+"""What an experiment is: settings trained over several seeds, with the published figure beside each."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lamp.data import Dataset, disk
+from lamp.losses import Loss
+from lamp.module import Module
+from lamp.nn import Activation, Linear, Sequential
+from lamp.optim import Optimizer
+from lamp.training import Accuracy, Callback, History, Training, accuracy, evaluate, fit, predict
+from lamp.training.metrics import Metric
+from lamp.training.progress import Reporter, Silence, reporter
+
+POINTS = 1000  # in each training set and each test set
+WIDTHS = (2, 25, 25, 25)  # inputs and hidden layers of the network that all five share
+DATA_SEEDS = 10_000  # where the seeds of data sets begin, away from those of networks
+
+
+def mlp(
+    activation: Callable[[], Activation],
+    outputs: int,
+    *last: Module,
+    widths: Sequence[int] = WIDTHS,
+    init: Callable[..., Any] | None = None,
+) -> Sequential:
+    """Linear layers of these widths with an activation after each, a Linear to the outputs, and what comes last."""
+    modules: list[Module] = []
+    for inputs, units in zip(widths, widths[1:], strict=False):
+        modules += [Linear(inputs, units, init=init), activation()]
+    return Sequential(*modules, Linear(widths[-1], outputs, init=init), *last)
+
+
+# ---- targets as losses take them, and answers as outputs give them ---------------------------------------------------
+def indices(labels: Tensor) -> Tensor:
+    """Class indices (n,), as they are."""
+    return labels
+
+
+def one_hot(labels: Tensor) -> Tensor:
+    """(n, 2): 1 in the class's column."""
+    return torch.eye(2)[labels]
+
+
+def column(labels: Tensor) -> Tensor:
+    """(n, 1): 0 or 1."""
+    return labels.float().unsqueeze(1)
+
+
+def signs(labels: Tensor) -> Tensor:
+    """(n, 1): -1 or 1."""
+    return column(labels) * 2 - 1
+
+
+def largest(output: Tensor) -> Tensor:
+    """The class with the largest output."""
+    return output.argmax(1)
+
+
+def above(threshold: float) -> Callable[[Tensor], Tensor]:
+    """Class 1 where the one output is above the threshold."""
+    return lambda output: (output.squeeze(1) > threshold).long()
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One row of an experiment's table: what is trained, how, and what was published for it (percent of test points)."""
+
+    name: str
+    network: Callable[[], Sequential]
+    optimizer: Callable[[Module], Optimizer]
+    epochs: int
+    batch_size: int
+    criterion: Callable[[], Loss] | None = None  # None: the network ends in its loss
+    shuffle: bool = True
+    normalized: bool = False
+    encode: Callable[[Tensor], Tensor] = indices
+    threshold: float | None = None  # of a network with one output
+    published: float | None = None
+    published_std: float | None = None
+    published_torch: float | None = None
+
+    @property
+    def metric(self) -> Metric:
+        return accuracy if self.threshold is None else Accuracy(self.threshold)
+
+    @property
+    def decide(self) -> Callable[[Tensor], Tensor]:
+        """From outputs to class indices."""
+        return largest if self.threshold is None else above(self.threshold)
+
+    def data(self, seed: int) -> tuple[Dataset, Dataset]:
+        """The training set and the test set of this seed."""
+        train, test = (disk(POINTS, seed=DATA_SEEDS + 2 * seed + k) for k in (0, 1))
+        return (train.normalized(), test.normalized(using=train)) if self.normalized else (train, test)
+
+    def build(self, seed: int) -> Sequential:
+        """The network, initialised with this seed."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return self.network()
+
+
+@dataclass
+class Run:
+    """One network, trained from one seed."""
+
+    seed: int
+    train: Dataset
+    test: Dataset
+    model: Sequential
+    history: History
+    train_loss: float
+    test_loss: float
+    train_answers: Tensor
+    test_answers: Tensor
+    seconds: float
+
+    @property
+    def train_accuracy(self) -> float:
+        """In percent."""
+        return 100 * (self.train_answers == self.train.targets).double().mean().item()
+
+    @property
+    def test_accuracy(self) -> float:
+        """In percent."""
+        return 100 * (self.test_answers == self.test.targets).double().mean().item()
+
+
+class Runs:
+    """Several runs of one setting, and the spread of what they measured."""
+
+    runs: Sequence[Any]
+
+    def of(self, name: str) -> Tensor:
+        """One number a run, such as "test_accuracy" or "seconds"."""
+        return torch.tensor([getattr(run, name) for run in self.runs], dtype=torch.float64)
+
+    def mean(self, name: str) -> float:
+        return self.of(name).mean().item()
+
+    def std(self, name: str) -> float:
+        """Standard deviation over runs; 0 for a single one."""
+        return self.of(name).std().item() if len(self.runs) > 1 else 0.0
+
+    def spread(self, *names: str) -> dict[str, dict[str, Any]]:
+        """Mean, standard deviation and single values of each, for JSON."""
+        return {name: {"mean": self.mean(name), "std": self.std(name), "runs": self.of(name).tolist()} for name in names}
+
+
+MEASURED = ("train_accuracy", "test_accuracy", "train_loss", "test_loss", "seconds")
+
+
+@dataclass
+class Results(Runs):
+    """A setting's runs by lamp."""
+
+    setting: Setting
+    runs: list[Run] = field(default_factory=list)
+
+    @property
+    def meets(self) -> bool:
+        """Whether the mean test accuracy is at least the published one (or none was published)."""
+        return self.setting.published is None or self.mean("test_accuracy") >= self.setting.published
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything measured, as numbers and strings."""
+        return {
+            "setting": self.setting.name,
+            "published": self.setting.published,
+            "meets": self.meets,
+            "seeds": [run.seed for run in self.runs],
+            **self.spread(*MEASURED),
+        }
+
+
+class _Tell(Callback):
+    """Passes a training's progress on to a reporter of several trainings."""
+
+    def __init__(self, report: Reporter, before: int) -> None:
+        self.report, self.before = report, before
+
+    def on_epoch(self, training: Training) -> None:
+        self.report.at(self.before + training.epoch + 1, training.history.last)
+
+
+def train_one(setting: Setting, seed: int, report: Reporter | None = None, before: int = 0) -> Run:
+    """Train the setting's network from this seed, and test it."""
+    train, test = setting.data(seed)
+    model = setting.build(seed)
+    criterion = None if setting.criterion is None else setting.criterion()
+    targets = setting.encode(train.targets)
+    begun = time.perf_counter()
+    history = fit(
+        model,
+        criterion,
+        setting.optimizer(model),
+        (train.inputs, targets),
+        epochs=setting.epochs,
+        batch_size=setting.batch_size,
+        shuffle=setting.shuffle,
+        metrics=[setting.metric],
+        callbacks=[_Tell(report or Silence(), before)],
+        seed=seed,
+        progress=False,
+    )
+    seconds = time.perf_counter() - begun
+    if history.stopped.startswith("interrupted"):
+        raise KeyboardInterrupt
+    body = model.body
+    return Run(
+        seed=seed,
+        train=train,
+        test=test,
+        model=model,
+        history=history,
+        train_loss=evaluate(model, criterion, (train.inputs, targets))["loss"],
+        test_loss=evaluate(model, criterion, (test.inputs, setting.encode(test.targets)))["loss"],
+        train_answers=setting.decide(predict(body, train.inputs)),
+        test_answers=setting.decide(predict(body, test.inputs)),
+        seconds=seconds,
+    )
+
+
+def train_runs(setting: Setting, seeds: Sequence[int], *, title: str = "epoch", progress: bool = True) -> Results:
+    """Train the setting from each of these seeds, one after another."""
+    results = Results(setting)
+    with reporter(progress, setting.epochs * len(seeds), title) as report:
+        for k, seed in enumerate(seeds):
+            results.runs.append(train_one(setting, seed, report, k * setting.epochs))
+    return results

@@ -1,0 +1,216 @@
+"""What is wrong with an output and its target, told after they were found not to fit: good pairs pay nothing."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lamp.errors import DeviceError, DTypeError, LabelError, LampError, NonFiniteError, ShapeError
+
+EMPTY = "an empty batch has no loss"
+
+
+def explain_pair(output: Any, target: Any) -> LampError:
+    """The error for an output and a target that should be floating-point tensors of one shape."""
+    wrong = _no_tensors(output, target) or _wrong_output(output) or _apart(output, target, "target")
+    if wrong is not None:
+        return wrong
+    if output.shape != target.shape:
+        return ShapeError(
+            "output and target differ in shape, and nothing is broadcast in a loss",
+            expected=f"a target {tuple(output.shape)}, as the output",
+            got=tuple(target.shape),
+            fix=_reshape_advice(output, target),
+        )
+    return DTypeError(
+        "output and target differ in dtype", expected=output.dtype, got=target.dtype, fix=f"target.to({output.dtype})"
+    )
+
+
+def explain_labels(output: Any, target: Any, axis: int, ignore_index: int) -> LampError | None:
+    """The error for an output (N, C, ...) and a target that should be labels (N, ...); None where they are."""
+    wrong = _no_tensors(output, target) or _wrong_output(output) or _no_class_axis(output)
+    if wrong is not None:
+        return wrong
+    samples = output.shape[:axis] + output.shape[axis + 1 :]
+    if target.shape != samples:
+        return _wrong_label_shape(output, target, axis, samples)
+    if target.is_floating_point() or target.is_complex() or target.dtype is torch.bool:
+        return LabelError(
+            "labels must be integers",
+            expected=f"a target {tuple(samples)} of class indices, torch.int64",
+            got=f"{target.dtype}",
+            fix=f"target.long() for class indices, or probabilities {tuple(output.shape)}, one for each class",
+        )
+    return _apart(output, target, "target") or _wrong_label(target, output.shape[axis], ignore_index)
+
+
+def explain_probabilities(output: Any, target: Any, axis: int) -> LampError:
+    """The error for an output (N, C, ...) and a floating-point target that is not one probability for each class."""
+    wrong = _no_tensors(output, target) or _wrong_output(output) or _no_class_axis(output)
+    if wrong is None and target.shape == output.shape[:axis] + output.shape[axis + 1 :]:
+        wrong = explain_labels(output, target, axis, 0)
+    return wrong or explain_pair(output, target)
+
+
+def explain_weight(name: str, weight: Tensor, output: Tensor, expected: torch.Size | tuple[int, ...]) -> LampError:
+    """The error for a weight that does not fit the output: its shape, dtype or device."""
+    wrong = _apart(output, weight, name)
+    if wrong is None and weight.dtype is not output.dtype:
+        wrong = DTypeError(
+            f"the {name} has another dtype than the output",
+            expected=output.dtype,
+            got=weight.dtype,
+            fix=f"criterion.to({output.dtype})",
+        )
+    return wrong or ShapeError(
+        f"the {name} of the loss does not fit the output {tuple(output.shape)}",
+        expected=tuple(expected),
+        got=tuple(weight.shape),
+        fix=f"build the loss with another {name}",
+    )
+
+
+def explain_probability(name: str, tensor: Tensor, fix: str) -> LampError:
+    """The error for numbers that should lie in [0, 1]."""
+    outside = ~((tensor >= 0) & (tensor <= 1))
+    where, value = _first(outside), tensor[outside][0].item()
+    return LabelError(
+        f"a {name} is no probability",
+        expected=f"{name}s from 0 to 1",
+        got=f"{value:g} at {where}, and {int(outside.sum()) - 1} more outside",
+        fix=fix,
+    )
+
+
+def explain_dloss(dloss: tuple[Any, ...], shape: torch.Size | None) -> LampError:
+    """The error for arguments of backward that are not one tensor of this shape; None: a mean or a sum."""
+    got = [tuple(each.shape) if isinstance(each, Tensor) else type(each).__name__ for each in dloss]
+    if shape is None:
+        return ShapeError(
+            "the gradient of a mean or a sum is one number",
+            expected="criterion.backward(), or one tensor () to multiply the gradient by",
+            got=", ".join(map(str, got)),
+            fix="criterion.backward()",
+        )
+    return ShapeError(
+        'a loss with reduction="none" needs a gradient to go back from, one number for each of its values',
+        expected=f"criterion.backward(gradient of shape {tuple(shape)})",
+        got=", ".join(map(str, got)) or "no argument",
+        fix='pass the weight of each value, or use reduction="mean"',
+    )
+
+
+def explain_non_finite(value: Tensor, output: Tensor, target: Tensor) -> LampError:
+    """The error for a mean or a sum of these values that is NaN or infinite."""
+    bad = ~value.isfinite()
+    got = []
+    for name, tensor in (("output", output), ("target", target)):
+        nans, infinities = int(tensor.isnan().sum()), int(tensor.isinf().sum())
+        if nans or infinities:
+            got.append(f"{nans} NaN and {infinities} infinite of {tensor.numel()} {name}s")
+    if not got:
+        got.append(f"finite outputs from {output.min().item():.3g} to {output.max().item():.3g}")
+    if bad.any():
+        got.append(f"the loss at {_first(bad)} is {value[bad][0].item()}")
+    else:
+        got.append(f"finite losses whose sum is out of the range of {value.dtype}")
+    return NonFiniteError(
+        "the loss is not finite",
+        expected="a finite number",
+        got="; ".join(got),
+        fix="look for NaN in the inputs and targets, lower the learning rate, or clip the gradients",
+    )
+
+
+def _no_tensors(output: Any, target: Any) -> LampError | None:
+    for name, tensor in (("output", output), ("target", target)):
+        if not isinstance(tensor, Tensor):
+            return DTypeError(
+                f"the {name} is no tensor",
+                expected="a torch.Tensor",
+                got=type(tensor).__name__,
+                fix="torch.as_tensor(...) makes one",
+            )
+    return None
+
+
+def _wrong_output(output: Tensor) -> LampError | None:
+    if not output.is_floating_point():
+        return DTypeError(
+            "the output is not in floating point",
+            expected="a floating-point tensor",
+            got=output.dtype,
+            fix="give the loss what the network puts out",
+        )
+    if output.numel() == 0:
+        return ShapeError(EMPTY, expected="at least one element", got=tuple(output.shape), fix="skip empty batches")
+    return None
+
+
+def _no_class_axis(output: Tensor) -> LampError | None:
+    if output.dim() > 0:
+        return None
+    return ShapeError(
+        "the output has no axis of classes",
+        expected="(N, C), (N, C, d1, ...), or (C) for one sample",
+        got=(),
+        fix="give one score for each class",
+    )
+
+
+def _apart(output: Tensor, other: Tensor, name: str) -> LampError | None:
+    if output.device == other.device:
+        return None
+    return DeviceError(
+        f"output and {name} lie on different devices",
+        expected=output.device,
+        got=other.device,
+        fix=f"move the {name} to '{output.device}' with .to",
+    )
+
+
+def _wrong_label_shape(output: Tensor, target: Tensor, axis: int, samples: torch.Size) -> LampError:
+    expected = f"a target {tuple(samples)} of class indices for an output {tuple(output.shape)}"
+    if target.shape == output.shape and not target.is_floating_point():
+        return LabelError(
+            "the target looks one-hot, where class indices are meant",
+            expected=expected,
+            got=f"{tuple(target.shape)}, {target.dtype}",
+            fix=f"target.argmax({axis}), or probabilities: target.to({output.dtype})",
+        )
+    return ShapeError(
+        "output and target do not belong together, and nothing is broadcast in a loss",
+        expected=expected,
+        got=tuple(target.shape),
+        fix=f"target.squeeze({target.dim() - 1})" if target.shape == (*samples, 1) else "one label for each sample",
+    )
+
+
+def _wrong_label(target: Tensor, classes: int, ignore_index: int) -> LampError | None:
+    wrong = ((target < 0) | (target >= classes)) & (target != ignore_index)
+    if not wrong.any():
+        return None
+    label, where = int(target[wrong][0]), _first(wrong)
+    one_based = "; labels count from 0: subtract 1" if label == classes and int(target.min()) >= 1 else ""
+    return LabelError(
+        "a label names no class",
+        expected=f"labels from 0 to {classes - 1}, as the output has {classes} classes, or ignore_index = {ignore_index}",
+        got=f"label {label} at {where}",
+        fix=f"correct the labels, or build the network for {max(label + 1, classes)} classes{one_based}"
+        if label >= 0
+        else "correct the labels, or set ignore_index to the one that stands for no label",
+    )
+
+
+def _reshape_advice(output: Tensor, target: Tensor) -> str:
+    if output.shape == (*target.shape, 1):
+        return "target.unsqueeze(-1), or model(x).squeeze(-1)"
+    if target.shape == (*output.shape, 1):
+        return "target.squeeze(-1)"
+    return "make the target as the output is"
+
+
+def _first(condition: Tensor) -> tuple[int, ...]:
+    """Where a condition holds first."""
+    return tuple(condition.nonzero()[0].tolist())

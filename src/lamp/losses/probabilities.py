@@ -1,0 +1,167 @@
+"""Losses between probabilities, element by element: binary cross-entropy and the Kullback-Leibler divergence."""
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from lamp.errors import ArgumentError, LampError
+from lamp.formulas import Number, softplus
+from lamp.losses.base import Loss, buffer_of
+from lamp.losses.checks import explain_probability, explain_weight
+from lamp.parameter import Buffer
+
+SMALLEST_LOG = -100.0  # what the logarithm of 0 counts as
+SMALLEST_VARIANCE = 1e-12  # what p (1 - p) counts as, at least, where it divides
+
+
+class BinaryLoss(Loss):
+    """Base of the losses of independent yes-or-no questions, whose target is the probability of yes.
+
+    Raises ArgumentError for a target outside [0, 1], ShapeError, DTypeError or DeviceError for a weight that does not
+    broadcast to the output, and what Loss raises.
+    """
+
+    def __init__(self, weight: Tensor | None, reduction: str) -> None:
+        super().__init__(reduction)
+        self.weight = buffer_of(weight)
+
+    def check(self, output: Tensor, target: Tensor) -> None:
+        super().check(output, target)
+        if not _all_probabilities(target):
+            raise explain_probability("target", target, "targets are 0, 1 or a probability: map other labels to these")
+
+    def fitted(self, name: str, output: Tensor) -> Tensor | None:
+        """The buffer of this name in the shape of the output."""
+        buffer: Buffer | None = getattr(self, name)
+        if buffer is None:
+            return None
+        if buffer.data.dtype is output.dtype and buffer.data.device == output.device:
+            try:
+                return buffer.data.expand(output.shape)
+            except RuntimeError:
+                pass  # told below
+        raise explain_weight(name, buffer.data, output, output.shape)
+
+
+class BCELoss(BinaryLoss):
+    """Binary cross-entropy of probabilities p, such as a sigmoid puts out.
+
+    value = - weight (t log p + (1 - t) log(1 - p)),   each logarithm at least -100;   p = output, t = target
+
+    Backward  doutput = weight (p - t) / (p (1 - p)) * dvalue,   the denominator at least 1e-12
+    Source    torch.nn.BCELoss
+
+    Raises ArgumentError for an output outside [0, 1], and what BinaryLoss raises. BCEWithLogitsLoss is more exact.
+    """
+
+    def __init__(self, weight: Tensor | None = None, reduction: str = "mean") -> None:
+        super().__init__(weight, reduction)
+
+    def check(self, output: Tensor, target: Tensor) -> None:
+        super().check(output, target)
+        if self.reduction == "none":  # in a mean or a sum, the logarithms tell: they are NaN
+            self._check_output(output)
+
+    def prepare(self, output: Tensor, target: Tensor) -> tuple[Any, ...]:
+        return output, target, self.fitted("weight", output)
+
+    def value(self, output: Number, target: Number, weight: Number | None = None) -> Number:
+        log_yes = output.log().clamp(min=SMALLEST_LOG)
+        log_no = (-output).log1p().clamp(min=SMALLEST_LOG)
+        value = -log_no.lerp(log_yes, target)
+        return value if weight is None else value * weight
+
+    def derivative(self, output: Number, target: Number, weight: Number | None = None) -> Number:
+        derivative = (output - target) / (output * (1.0 - output)).clamp(min=SMALLEST_VARIANCE)
+        return derivative if weight is None else derivative * weight
+
+    def explain_non_finite(self, value: Tensor, output: Tensor, target: Tensor) -> LampError:
+        if output.isfinite().all():
+            self._check_output(output)
+        return super().explain_non_finite(value, output, target)
+
+    def _check_output(self, output: Tensor) -> None:
+        if not _all_probabilities(output):
+            raise explain_probability("output", output, "end the network in a Sigmoid, or use BCEWithLogitsLoss")
+
+
+class BCEWithLogitsLoss(BinaryLoss):
+    """Binary cross-entropy of log-odds x: the probability of yes is sigmoid(x).
+
+    value = - weight (pos_weight t log sigmoid(x) + (1 - t) log sigmoid(-x));   x = output, t = target
+          = weight ((1 - t) x + s softplus(-x)),   s = 1 + (pos_weight - 1) t
+
+    Backward  doutput = weight (1 - t - s sigmoid(-x)) * dvalue,   which is (sigmoid(x) - t) * dvalue without weights
+    Source    torch.nn.BCEWithLogitsLoss
+
+    Raises what BinaryLoss raises.
+    """
+
+    def __init__(self, weight: Tensor | None = None, reduction: str = "mean", pos_weight: Tensor | None = None) -> None:
+        super().__init__(weight, reduction)
+        self.pos_weight = buffer_of(pos_weight)
+
+    def prepare(self, output: Tensor, target: Tensor) -> tuple[Any, ...]:
+        return output, target, self.fitted("weight", output), self.fitted("pos_weight", output)
+
+    def value(
+        self, output: Number, target: Number, weight: Number | None = None, pos_weight: Number | None = None
+    ) -> Number:
+        surprise = softplus(-output)  # -log sigmoid(output)
+        if pos_weight is not None:
+            surprise = surprise * ((pos_weight - 1.0) * target + 1.0)
+        value = output - target * output + surprise
+        return value if weight is None else value * weight
+
+    def derivative(
+        self, output: Number, target: Number, weight: Number | None = None, pos_weight: Number | None = None
+    ) -> Number:
+        if pos_weight is None:
+            derivative = output.sigmoid() - target
+        else:
+            derivative = 1.0 - target - ((pos_weight - 1.0) * target + 1.0) * (-output).sigmoid()
+        return derivative if weight is None else derivative * weight
+
+    def value_of_tensors(
+        self, output: Tensor, target: Tensor, weight: Tensor | None = None, pos_weight: Tensor | None = None
+    ) -> Tensor:
+        if weight is not None or pos_weight is not None:
+            return self.value(output, target, weight, pos_weight)  # type: ignore[no-any-return]
+        shift = target * output
+        return torch.logaddexp(output - shift, -shift)  # (1 - t) x + softplus(-x), in fewer operations
+
+
+class KLDivLoss(Loss):
+    """The Kullback-Leibler divergence of the target from the output, which is log-probabilities.
+
+    value = t (log t - output), and 0 where t = 0;   t = target, or exp(target) with log_target
+
+    reduction  "batchmean" divides by the size of the first axis, as the divergence is defined; "mean" by all elements
+    Backward   doutput = -t * dvalue
+    Source     torch.nn.KLDivLoss
+    """
+
+    reductions: ClassVar[tuple[str, ...]] = ("mean", "batchmean", "sum", "none")
+
+    def __init__(self, reduction: str = "mean", log_target: bool = False) -> None:
+        super().__init__(reduction)
+        self.log_target = log_target
+
+    def value(self, output: Number, target: Number) -> Number:
+        t, log_t = (target.exp(), target) if self.log_target else (target, target.log())
+        return (t * (log_t - output)).where(t != 0, 0.0)
+
+    def derivative(self, output: Number, target: Number) -> Number:
+        return -(target.exp() if self.log_target else target)
+
+    def divisor(self, value: Tensor) -> int:
+        if self.reduction == "batchmean" and value.dim() > 0:
+            return value.shape[0]
+        return value.numel()
+
+
+def _all_probabilities(tensor: Tensor) -> bool:
+    """Whether all lie in [0, 1]."""
+    low, high = tensor.aminmax()
+    return low.item() >= 0 and high.item() <= 1

@@ -1,0 +1,257 @@
+"""Elementwise activations made of straight pieces, and how steep each piece is.
+
+At a corner each has torch's derivative: ReLU's is 0 at 0.
+"""
+
+import torch
+from torch import Tensor
+
+from lamp.errors import ArgumentError
+from lamp.formulas import Number, add_scaled, constant, step
+from lamp.module import Module
+from lamp.nn.activations import Activation
+from lamp.nn.checks import explain_channels, not_negative, explain_gradient
+from lamp.parameter import Parameter
+
+
+# ---- one corner, at zero ---------------------------------------------------------------------------------------------
+class ReLU(Activation):
+    """y = max(x, 0), and its derivative 1 where y > 0, else 0.  Source: torch.nn.ReLU."""
+
+    def sigma(self, x: Number) -> Number:
+        return x.clamp(min=0.0)
+
+    def dsigma(self, x: Number, y: Number) -> Number:
+        return y.sign()  # y is never negative
+
+    def sigma_of_tensor(self, x: Tensor) -> Tensor:
+        return x.relu()
+
+
+def leaky(x: Number, slope: Number) -> Number:
+    """x where x > 0, else slope x."""
+    return x.clamp(min=0.0) + slope * x.clamp(max=0.0)
+
+
+class LeakyReLU(Activation):
+    """y = x where x > 0, else negative_slope x, and its derivative: 1 where x > 0, else negative_slope.
+
+    Source    torch.nn.LeakyReLU
+    """
+
+    def __init__(self, negative_slope: float = 0.01) -> None:
+        self.negative_slope = negative_slope
+        if negative_slope < 0:
+            self.remembers = "x"  # y no longer has the sign of x
+
+    def sigma(self, x: Number) -> Number:
+        return leaky(x, self.negative_slope)
+
+    def dsigma(self, x: Number, y: Number) -> Number:
+        return add_scaled(self.negative_slope, step(x if self.remembers == "x" else y), 1.0 - self.negative_slope)
+
+    def sigma_of_tensor(self, x: Tensor) -> Tensor:
+        return torch.prelu(x, constant(self.negative_slope, x))
+
+    def extra_repr(self) -> str:
+        return f"negative_slope={self.negative_slope}"
+
+
+class PReLU(Module):
+    """A LeakyReLU that learns its slope below zero: one for all, or one a channel (axis 1).
+
+    y = x where x > 0, else a x
+
+    Shapes    x (B, C, ...), or any for one slope   a (C) or (1)   y as x
+    Backward  dx = dy where x > 0, else a dy          da = sum of dy min(x, 0) over all axes but the channels'
+    Init      a = init
+    Source    torch.nn.PReLU (names); He et al. 2015, arXiv:1502.01852
+
+    Raises ShapeError, DTypeError or DeviceError for an input that does not fit.
+    """
+
+    def __init__(
+        self,
+        num_parameters: int = 1,
+        init: float = 0.25,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        if not isinstance(num_parameters, int) or num_parameters < 1:
+            raise ArgumentError(
+                "PReLU needs its number of slopes",
+                expected="1, or the number of channels",
+                got=num_parameters,
+                fix="set num_parameters",
+            )
+        self.num_parameters, self.init = num_parameters, init
+        self.weight = Parameter(torch.empty(num_parameters, device=device, dtype=dtype))
+        self.reset_parameters()
+
+    def reset_parameters(self, *, generator: torch.Generator | None = None) -> None:
+        """Set every slope to `init`; nothing is drawn."""
+        self.weight.data.fill_(self.init)
+
+    def forward(self, x: Tensor) -> Tensor:
+        try:
+            y = torch.prelu(x, self.weight.data)
+        except (RuntimeError, TypeError) as error:
+            raise explain_channels(self, x, self.num_parameters, self.weight) from error
+        self.remember(x)
+        return y
+
+    def backward(self, dy: Tensor) -> Tensor:
+        x = self.recall()
+        if dy.shape != x.shape:
+            raise explain_gradient(dy, x.shape)
+        dslope = dy * x.minimum(constant(0.0, x))  # of each element
+        slope = self.weight.data
+        if self.num_parameters == 1:
+            self.weight.grad.add_(dslope.sum())
+        else:
+            self.weight.grad.add_(dslope.sum([axis for axis in range(x.dim()) if axis != 1]))
+            slope = slope.view(-1, *[1] * (x.dim() - 2))  # (C, 1, ...)
+        return dy * slope.lerp(constant(1.0, x), step(x))  # dx
+
+    def extra_repr(self) -> str:
+        return f"num_parameters={self.num_parameters}"
+
+
+class Threshold(Activation):
+    """y = x where x > threshold, else value, and its derivative: 1 where x > threshold, else 0.
+
+    Source    torch.nn.Threshold
+    """
+
+    remembers = "x"
+
+    def __init__(self, threshold: float, value: float) -> None:
+        self.threshold, self.value = threshold, value
+
+    def sigma(self, x: Number) -> Number:
+        return x.where(x > self.threshold, self.value)
+
+    def dsigma(self, x: Number, y: Number) -> Number:
+        return step(x - constant(self.threshold, x))
+
+    def sigma_of_tensor(self, x: Tensor) -> Tensor:
+        return torch.threshold(x, self.threshold, self.value)
+
+    def extra_repr(self) -> str:
+        return f"threshold={self.threshold}, value={self.value}"
+
+
+# ---- flat outside an interval ----------------------------------------------------------------------------------------
+class Hardtanh(Activation):
+    """y = x cut off at min_val and max_val, and its derivative: 1 between them, else 0.
+
+    Source    torch.nn.Hardtanh
+
+    Raises ArgumentError unless min_val < max_val.
+    """
+
+    def __init__(self, min_val: float = -1.0, max_val: float = 1.0) -> None:
+        if not min_val < max_val:
+            raise ArgumentError(
+                f"{type(self).__name__} needs an interval",
+                expected="min_val < max_val",
+                got=f"min_val = {min_val}, max_val = {max_val}",
+                fix="give the lower bound first",
+            )
+        self.min_val, self.max_val = min_val, max_val
+
+    def sigma(self, x: Number) -> Number:
+        return x.clamp(min=self.min_val, max=self.max_val)
+
+    def dsigma(self, x: Number, y: Number) -> Number:
+        return between(y, self.min_val, self.max_val)
+
+    def extra_repr(self) -> str:
+        return f"min_val={self.min_val}, max_val={self.max_val}"
+
+
+class ReLU6(Hardtanh):
+    """y = min(max(x, 0), 6), and its derivative: 1 where 0 < x < 6, else 0.  Source: torch.nn.ReLU6."""
+
+    def __init__(self) -> None:
+        super().__init__(0.0, 6.0)
+
+    def extra_repr(self) -> str:
+        return ""
+
+
+class Hardsigmoid(Activation):
+    """y = (x + 3) / 6 cut off at 0 and 1, and its derivative: 1/6 between them, else 0.  Source: torch.nn.Hardsigmoid."""
+
+    def sigma(self, x: Number) -> Number:
+        return (x + constant(3.0, x)).clamp(min=0.0, max=6.0) / constant(6.0, x)
+
+    def dsigma(self, x: Number, y: Number) -> Number:
+        return (y - y * y).sign() * constant(1.0 / 6.0, y)
+
+
+class Hardswish(Activation):
+    """y = x (x + 3) / 6, or 0 below -3 and x above 3, and its derivative (2 x + 3) / 6, or 0 and 1.
+
+    Source    torch.nn.Hardswish; Howard et al. 2019, arXiv:1905.02244
+    """
+
+    remembers = "x"
+
+    def sigma(self, x: Number) -> Number:
+        return x * ((x + constant(3.0, x)).clamp(min=0.0, max=6.0) / constant(6.0, x))
+
+    def dsigma(self, x: Number, y: Number) -> Number:
+        x = x.clamp(min=-3.0, max=3.0)
+        return (x + constant(3.0, x) + between(x, -3.0, 3.0) * x) / constant(6.0, x)
+
+
+def between(x: Number, low: float, high: float) -> Number:
+    """1 where low < x < high, 0 where x is one of the two; x lies nowhere else."""
+    return ((x - constant(low, x)) * (constant(high, x) - x)).sign()
+
+
+# ---- zero within an interval -----------------------------------------------------------------------------------------
+class Softshrink(Activation):
+    """y = x moved by lambd towards zero, 0 where that is less than lambd away; its derivative: 1 where y is not 0, else 0.
+
+    Source    torch.nn.Softshrink
+
+    Raises ArgumentError where lambd is negative.
+    """
+
+    def __init__(self, lambd: float = 0.5) -> None:
+        self.lambd = not_negative(self, "lambd", lambd)
+
+    def sigma(self, x: Number) -> Number:
+        return x - x.clamp(min=-self.lambd, max=self.lambd)
+
+    def dsigma(self, x: Number, y: Number) -> Number:
+        return y.sign().abs()
+
+    def extra_repr(self) -> str:
+        return f"{self.lambd}"
+
+
+class Hardshrink(Activation):
+    """y = x where |x| > lambd, else 0; its derivative: 1 where y is not 0, else 0.
+
+    Source    torch.nn.Hardshrink
+
+    Raises ArgumentError where lambd is negative.
+    """
+
+    def __init__(self, lambd: float = 0.5) -> None:
+        self.lambd = not_negative(self, "lambd", lambd)
+
+    def sigma(self, x: Number) -> Number:
+        return x.where(x.abs() > self.lambd, 0.0)
+
+    def dsigma(self, x: Number, y: Number) -> Number:
+        return y.sign().abs()
+
+    def sigma_of_tensor(self, x: Tensor) -> Tensor:
+        return torch.hardshrink(x, self.lambd)
+
+    def extra_repr(self) -> str:
+        return f"{self.lambd}"

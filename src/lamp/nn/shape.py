@@ -1,0 +1,104 @@
+"""Modules that compute nothing: they pass their input on, or give it other axes."""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lamp.errors import ArgumentError
+from lamp.module import Module
+from lamp.nn.checks import an_axis, explain_axes, explain_gradient
+
+
+class Identity(Module):
+    """y = x, whatever it was built with.
+
+    Backward  dx = dy
+    Source    torch.nn.Identity
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        pass
+
+    def forward(self, x: Any) -> Any:
+        self.remember(None)  # so that a backward without a forward is an error here too
+        return x
+
+    def backward(self, dy: Any) -> Any:
+        self.recall()
+        return dy
+
+
+class Flatten(Module):
+    """Neighbouring axes made one.
+
+    Shapes    x (A..., n_start, ..., n_end, B...)   y (A..., n_start * ... * n_end, B...)
+    Backward  dx = dy in the shape of x
+    Source    torch.nn.Flatten (by default all axes but the first become one)
+
+    Raises ShapeError for an input without these axes.
+    """
+
+    def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:
+        self.start_dim, self.end_dim = an_axis(self, "start_dim", start_dim), an_axis(self, "end_dim", end_dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        try:
+            y = x.flatten(self.start_dim, self.end_dim)
+        except (RuntimeError, IndexError, AttributeError, TypeError) as error:
+            between = f"axes {self.start_dim} to {self.end_dim}"
+            raise explain_axes(self, x, between, "choose axes it has: -1 is the last one") from error
+        self.remember((x.shape, y.shape))
+        return y
+
+    def backward(self, dy: Tensor) -> Tensor:
+        return _in_shape_of_input(dy, *self.recall())  # dx
+
+    def extra_repr(self) -> str:
+        return f"start_dim={self.start_dim}, end_dim={self.end_dim}"
+
+
+class Unflatten(Module):
+    """One axis made several.
+
+    Shapes    x (A..., n, B...)   y (A..., *unflattened_size, B...), whose product is n; one size may be -1
+    Backward  dx = dy in the shape of x
+    Source    torch.nn.Unflatten (without named axes)
+
+    Raises ArgumentError for sizes that are no sizes, ShapeError for an input that has not that axis in that size.
+    """
+
+    def __init__(self, dim: int, unflattened_size: tuple[int, ...] | list[int]) -> None:
+        self.dim, self.unflattened_size = an_axis(self, "dim", dim), unflattened_size
+        sizes = unflattened_size if isinstance(unflattened_size, tuple | list) else [unflattened_size]
+        numbers = all(isinstance(size, int) and size >= -1 for size in sizes)
+        if sizes is not unflattened_size or not sizes or not numbers or list(sizes).count(-1) > 1:
+            raise ArgumentError(
+                "Unflatten needs the sizes of the new axes",
+                expected="a tuple of integers, at most one of them -1",
+                got=repr(unflattened_size),
+                fix="Unflatten(1, (3, 32, 32)), for instance",
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        try:
+            y = x.unflatten(self.dim, self.unflattened_size)
+        except (RuntimeError, IndexError, AttributeError, TypeError) as error:
+            known = math.prod(size for size in self.unflattened_size if size >= 0)
+            size = f"a multiple of {known}" if -1 in self.unflattened_size else str(known)
+            raise explain_axes(self, x, f"an axis {self.dim} of size {size}", "set dim and unflattened_size to fit") from error
+        self.remember((x.shape, y.shape))
+        return y
+
+    def backward(self, dy: Tensor) -> Tensor:
+        return _in_shape_of_input(dy, *self.recall())  # dx
+
+    def extra_repr(self) -> str:
+        return f"dim={self.dim}, unflattened_size={self.unflattened_size}"
+
+
+def _in_shape_of_input(dy: Tensor, before: torch.Size, after: torch.Size) -> Tensor:
+    if not isinstance(dy, Tensor) or dy.shape != after:
+        raise explain_gradient(dy, after)
+    return dy.reshape(before)

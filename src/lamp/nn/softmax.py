@@ -1,0 +1,81 @@
+"""Scores into probabilities along an axis."""
+
+from torch import Tensor
+
+from lamp.module import Module
+from lamp.nn.checks import an_axis, explain_axes, explain_gradient, explain_numbers
+
+
+class Softmax(Module):
+    """Positive numbers that add up to one along an axis.
+
+    y = exp(x) / sum of exp(x) along dim
+
+    Shapes    x and y: any, the same
+    Backward  dx = y (dy - sum of dy y along dim)
+    Source    torch.nn.Softmax
+
+    Raises ArgumentError where dim is not given, ShapeError for an input without that axis or a gradient not shaped as
+    the output, DTypeError for an input that is no floating-point tensor.
+    """
+
+    def __init__(self, dim: int | None = None) -> None:
+        self.dim = an_axis(self, "dim", dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        try:
+            y = x.softmax(self.dim)
+        except (RuntimeError, IndexError, AttributeError, TypeError) as error:
+            raise _explain(self, self.dim, x) from error
+        self.remember(y)
+        return y
+
+    def backward(self, dy: Tensor) -> Tensor:
+        y = self.recall()
+        if dy.shape != y.shape:
+            raise explain_gradient(dy, y.shape)
+        share = dy * y
+        return share.addcmul(y, share.sum(self.dim, keepdim=True), value=-1.0)  # dx
+
+    def extra_repr(self) -> str:
+        return f"dim={self.dim}"
+
+
+class LogSoftmax(Module):
+    """The logarithm of Softmax, without overflow.
+
+    y = x - log(sum of exp(x) along dim)
+
+    Shapes    x and y: any, the same
+    Backward  dx = dy - exp(y) (sum of dy along dim)
+    Source    torch.nn.LogSoftmax
+
+    Raises as Softmax does.
+    """
+
+    def __init__(self, dim: int | None = None) -> None:
+        self.dim = an_axis(self, "dim", dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        try:
+            y = x.log_softmax(self.dim)
+        except (RuntimeError, IndexError, AttributeError, TypeError) as error:
+            raise _explain(self, self.dim, x) from error
+        self.remember(y)
+        return y
+
+    def backward(self, dy: Tensor) -> Tensor:
+        y = self.recall()
+        if dy.shape != y.shape:
+            raise explain_gradient(dy, y.shape)
+        return dy.addcmul(y.exp(), dy.sum(self.dim, keepdim=True), value=-1.0)  # dx
+
+    def extra_repr(self) -> str:
+        return f"dim={self.dim}"
+
+
+def _explain(module: Module, dim: int, x: object) -> Exception:
+    if isinstance(x, Tensor) and x.is_floating_point():
+        axes = dim + 1 if dim >= 0 else -dim
+        return explain_axes(module, x, f"at least {axes} axes, for dim={dim}", "choose another dim: -1 is the last axis")
+    return explain_numbers(module, x)

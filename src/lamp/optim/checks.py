@@ -1,0 +1,104 @@
+"""What optimizers, schedules and clipping accept: parameters, and numbers within their ranges."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from numbers import Real
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from lamp.errors import ArgumentError
+from lamp.module import Module
+from lamp.parameter import Parameter
+
+
+class Range(NamedTuple):
+    """What a hyperparameter may be: low <= number < high."""
+
+    low: float = 0.0
+    high: float = math.inf
+
+    def holds(self, value: Any) -> bool:
+        """Whether this number, or each of these (a tensor, a tuple), lies in the range; a NaN lies in none."""
+        if isinstance(value, tuple | list):
+            return all(map(self.holds, value))
+        if isinstance(value, Tensor):
+            return self.holds(value.flatten().tolist())
+        return isinstance(value, Real) and self.low <= float(value) < self.high
+
+    def __str__(self) -> str:
+        if self.high < math.inf:
+            return f"from {self.low:g} to below {self.high:g}"
+        return f"at least {self.low:g}, and finite" if self.low > -math.inf else "a finite number"
+
+
+def check_ranges(owner: object, values: Mapping[str, Any], ranges: Mapping[str, Range]) -> None:
+    """That these values, by name, lie in their ranges; raises ArgumentError for the first that does not."""
+    for name, allowed in ranges.items():
+        if not allowed.holds(values[name]):
+            raise ArgumentError(
+                f"{type(owner).__name__}: {name} is out of range",
+                expected=str(allowed),
+                got=values[name],
+                fix=f"choose another {name}",
+            )
+
+
+def plain(value: Any) -> Any:
+    """A number as a Python float, also one that came as an int, in numpy's or torch's dress; pairs, number by number."""
+    if isinstance(value, tuple | list):
+        return tuple(map(plain, value))
+    if isinstance(value, Tensor) and value.numel() == 1:
+        return float(value.item())
+    return float(value) if isinstance(value, Real) else value
+
+
+def as_list(params: Any, owner: str) -> list[Any]:
+    """The parameters, or groups of them, that someone passed; raises ArgumentError for what holds none."""
+    if isinstance(params, Parameter):
+        return [params]
+    if not isinstance(params, Iterable) or isinstance(params, Module | Tensor | str | Mapping | set | frozenset):
+        raise ArgumentError(
+            f"{owner} takes parameters, in an order",
+            expected="model.parameters(), or a list",
+            got=_name_of(params),
+            fix="put the group into a list" if isinstance(params, Mapping) else "pass model.parameters()",
+        )
+    listed = list(params)
+    if not listed:
+        raise ArgumentError(
+            f"{owner} has no parameters",
+            expected="at least one lamp.Parameter",
+            got="none",
+            fix="pass model.parameters() of a network that has some; an iterator gives its items only once",
+        )
+    return listed
+
+
+def as_parameters(params: Any, owner: str) -> list[Parameter]:
+    """The parameters that someone passed; raises ArgumentError for anything else, and for one that came twice."""
+    listed = as_list(params, owner)
+    for parameter in listed:
+        if not isinstance(parameter, Parameter):
+            raise ArgumentError(
+                f"{owner} takes lamp's parameters",
+                expected="lamp.Parameter",
+                got=_name_of(parameter),
+                fix="build the network of lamp's modules; lamp.Parameter(tensor) makes one of a tensor"
+                if isinstance(parameter, Tensor)
+                else "pass model.parameters()",
+            )
+    if len(set(listed)) < len(listed):
+        raise ArgumentError(
+            f"{owner}: a parameter came twice",
+            expected="each parameter once",
+            got=f"{len(listed)} parameters, {len(set(listed))} different",
+            fix="parameters() names a shared parameter once: pass that, or drop the repetition",
+        )
+    return listed
+
+
+def _name_of(thing: object) -> str:
+    return f"{type(thing).__module__}.{type(thing).__qualname__}".removeprefix("builtins.")

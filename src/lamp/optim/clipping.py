@@ -1,0 +1,67 @@
+"""Gradient clipping: a limit on the norm of all gradients together, or on each element."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from lamp.errors import ArgumentError, NonFiniteError
+from lamp.optim.checks import as_parameters
+from lamp.parameter import Parameter, runs
+
+TINY = 1e-6  # added to the norm that is divided by, as torch does
+
+
+def clip_grad_norm_(
+    parameters: Iterable[Parameter] | Parameter,
+    max_norm: float,
+    norm_type: float = 2.0,
+    error_if_nonfinite: bool = False,
+) -> Tensor:
+    """Scale all gradients by one factor so that their norm, as one vector, is at most max_norm; returns the norm before.
+
+    g <- g min(1, max_norm / (|g| + 1e-6))
+
+    norm_type  the p of the p-norm, positive; infinity for the largest absolute value
+    Source     torch.nn.utils.clip_grad_norm_ (arguments, values)
+
+    Raises ArgumentError for a max_norm that is negative or NaN, and for anything but parameters; with
+    error_if_nonfinite, NonFiniteError for a norm that is NaN or infinite (the gradients are as they were).
+    """
+    _check_limit("max_norm", max_norm)
+    p = float(norm_type)
+    if not p > 0:
+        raise ArgumentError("no norm of this order", expected="norm_type > 0, or infinity", got=norm_type, fix="use 2.0")
+    gradients = [run.grad for run in runs(as_parameters(parameters, "clip_grad_norm_"))]
+    norms = [torch.linalg.vector_norm(gradient, p) for gradient in gradients]
+    norm = norms[0] if len(norms) == 1 else torch.linalg.vector_norm(torch.stack([n.to(norms[0]) for n in norms]), p)
+    if error_if_nonfinite and not norm.isfinite():
+        raise NonFiniteError(
+            f"the norm of the gradients is {norm.item()}",
+            expected="finite gradients",
+            got=f"{sum(int((~g.isfinite()).sum()) for g in gradients)} elements that are not",
+            fix="lower the learning rate, or look for NaN in the data",
+        )
+    factor = (max_norm / (norm + TINY)).clamp(max=1.0)
+    for gradient in gradients:
+        gradient.mul_(factor.to(gradient.device))
+    return norm
+
+
+def clip_grad_value_(parameters: Iterable[Parameter] | Parameter, clip_value: float) -> None:
+    """Limit every element of the gradients to -clip_value ... clip_value.
+
+    Source  torch.nn.utils.clip_grad_value_ (arguments, values)
+
+    Raises ArgumentError for a clip_value that is negative or NaN, and for anything but parameters.
+    """
+    _check_limit("clip_value", clip_value)
+    for run in runs(as_parameters(parameters, "clip_grad_value_")):
+        run.grad.clamp_(-clip_value, clip_value)
+
+
+def _check_limit(name: str, limit: float) -> None:
+    if not limit >= 0:
+        raise ArgumentError(f"{name} is a limit", expected="a number of at least 0", got=limit, fix=f"choose another {name}")

@@ -1,0 +1,83 @@
+"""RMSprop."""
+
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+from lamp.formulas import Number, add_scaled, is_zero
+from lamp.optim.checks import Range
+from lamp.optim.moves import move, move_by_quotient
+from lamp.optim.optimizer import Group, Numbers, Optimizer, State
+
+
+class RMSprop(Optimizer):
+    """Steps along the gradient, divided by the root of the mean squared gradient.
+
+    g <- g + weight_decay p
+    v <- alpha v + (1 - alpha) g^2
+    m <- alpha m + (1 - alpha) g               (centered: v - m^2, never below 0, stands for v below)
+    b <- momentum b + g / (sqrt(v) + eps)
+    p <- p - lr b
+
+    maximize  g <- -g first
+    Source    torch.optim.RMSprop (arguments, state names); Tieleman & Hinton 2012; Graves 2013 for the centered form.
+              Where rounding takes v - m^2 below 0, torch's root is NaN
+    """
+
+    ranges: ClassVar = {
+        "lr": Range(),
+        "alpha": Range(),
+        "eps": Range(),
+        "weight_decay": Range(),
+        "momentum": Range(),
+    }
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: Number = 1e-2,
+        alpha: Number = 0.99,
+        eps: Number = 1e-8,
+        weight_decay: Number = 0.0,
+        momentum: Number = 0.0,
+        centered: bool = False,
+        *,
+        maximize: bool = False,
+    ) -> None:
+        defaults = {
+            "lr": lr,
+            "momentum": momentum,
+            "alpha": alpha,
+            "eps": eps,
+            "centered": centered,
+            "weight_decay": weight_decay,
+            "maximize": maximize,
+        }
+        super().__init__(params, defaults)
+
+    def state_names(self, group: Group) -> tuple[str, ...]:
+        centered = ("grad_avg",) if group["centered"] else ()
+        return ("square_avg", *centered) if is_zero(group["momentum"]) else ("square_avg", "momentum_buffer", *centered)
+
+    def coefficients(self, group: Group, step: int) -> Numbers:
+        return {
+            "minus_lr": -group["lr"],
+            "share": 1.0 - group["alpha"],
+            "eps": group["eps"],
+            "weight_decay": group["weight_decay"],
+            "momentum": group["momentum"],
+        }
+
+    def update(self, parameter: Number, gradient: Number, state: State, c: Numbers, group: Group) -> Number:
+        if group["maximize"]:
+            gradient = -gradient
+        if not is_zero(group["weight_decay"]):
+            gradient = add_scaled(gradient, parameter, c["weight_decay"])
+        square = state["square_avg"] = state["square_avg"].lerp(gradient * gradient, c["share"])
+        if group["centered"]:
+            mean = state["grad_avg"] = state["grad_avg"].lerp(gradient, c["share"])
+            square = (square - mean * mean).clamp(min=0.0)
+        root = add_scaled(c["eps"], square.sqrt(), 1.0)
+        if is_zero(group["momentum"]):
+            return move_by_quotient(parameter, gradient, root, c["minus_lr"])
+        buffer = state["momentum_buffer"] = add_scaled(gradient / root, state["momentum_buffer"], c["momentum"])
+        return move(parameter, buffer, c["minus_lr"])

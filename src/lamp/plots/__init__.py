@@ -1,0 +1,12 @@
+"""Figures of trainings and networks: `lamp.plots.curves(history)`, and its kin.
+
+Every function takes `ax=None`, draws there or on a figure of its own, and returns the axes. Nothing is ever shown and
+pyplot is never touched; `save` writes a file. matplotlib is imported when the first figure is drawn.
+"""
+
+from lamp.plots.lines import curves
+from lamp.plots.look import STYLE, panels, save
+from lamp.plots.maps import disk, heat_map, output_map
+from lamp.plots.scatter import data_set, points, runs_overlaid
+
+__all__ = ["STYLE", "curves", "data_set", "disk", "heat_map", "output_map", "panels", "points", "runs_overlaid", "save"]

@@ -1,0 +1,156 @@
+"""Curves over epochs: a thin line a run, their mean in bold."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from lamp.errors import ArgumentError, ShapeError
+from lamp.plots.look import STYLE, axes_for, label_axes, numbers
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+def curves(
+    runs: Any,
+    key: str = "loss",
+    ax: Axes | None = None,
+    *,
+    label: str | None = None,
+    color: str | None = None,
+    log: bool = False,
+    xlabel: str = "epoch",
+    ylabel: str | None = None,
+) -> Axes:
+    """One thin translucent line a run and the mean of all runs in bold; further calls on the same axes overlay.
+
+    runs    a history (anything whose `history[key]` is the values by epoch), or a tensor (epochs,) or (epochs, K),
+            or a list of these: runs of unequal length are fine
+    label   what the legend calls them; no label, no legend
+    ylabel  the key, unless the axes have a label already
+
+    The mean at an epoch is over the runs that have a finite value there (an early stop ends a run); a line goes
+    straight over epochs without one. On a log scale values that are not positive are left out.
+
+    Raises ArgumentError for no runs, a history without the key, nothing to draw; ShapeError for other shapes.
+    """
+    values = _side_by_side(runs, key)  # (epochs, K), NaN where there is nothing
+    count = values.shape[1]
+    mean = values.nanmean(1)
+    if log:
+        values, mean = (each.masked_fill(each <= 0, math.nan) for each in (values, mean))
+    if mean.isnan().all():
+        raise ArgumentError(
+            f"no value of {key!r} can be drawn",
+            expected="positive values, for a log scale" if log else "at least one finite value",
+            got=f"{values.numel()} values, none of these",
+            fix="log=False" if log else "look at the history: the run may have diverged at once",
+        )
+    ax = axes_for(ax)
+    if not ax.lines:
+        ax.set_prop_cycle(color=STYLE["colors"])
+    width = STYLE["mean_width"]
+    name = f"{label} (mean of {count} runs)" if label is not None and count > 1 else label
+    (bold,) = ax.plot(*_drawable(mean), color=color, linewidth=width, label=name, zorder=3, marker=_marker(mean))
+    if count > 1:
+        faint = min(0.4, 2.0 / math.sqrt(count))
+        for run in values.unbind(1):
+            ax.plot(
+                *_drawable(run), color=bold.get_color(), linewidth=STYLE["run_width"], alpha=faint, marker=_marker(run)
+            )
+    _finish(ax, mean, log, xlabel, ylabel or ax.get_ylabel() or key.replace("_", " "))
+    return ax
+
+
+def _drawable(series: Tensor) -> tuple[Any, Any]:
+    """Epochs, counted from 1, and values, of what is there."""
+    there = ~series.isnan()
+    return (there.nonzero().squeeze(1) + 1).numpy(), series[there].numpy()
+
+
+def _marker(series: Tensor) -> str:
+    """A single point makes no line: it gets a dot."""
+    return "." if int((~series.isnan()).sum()) == 1 else ""
+
+
+def _finish(ax: Axes, mean: Tensor, log: bool, xlabel: str, ylabel: str) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    if log:
+        ax.set_yscale("log")
+    ax.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+    ax.grid(True, color="#DDDDDD", linewidth=0.6)
+    ax.set_axisbelow(True)
+    label_axes(ax, xlabel, ylabel)
+    if ax.get_legend_handles_labels()[0]:
+        first, *_, last = (
+            (*mean[~mean.isnan()].tolist(), math.nan)[:1] * 2 if len(mean) == 1 else mean[~mean.isnan()].tolist()
+        )
+        ax.legend(loc="upper right" if last <= first else "lower right", fontsize=STYLE["text_size"], framealpha=0.9)
+
+
+def _side_by_side(runs: Any, key: str) -> Tensor:
+    """All runs as columns, (epochs of the longest, K), NaN after a run's end and where it is not finite."""
+    columns: list[Tensor] = []
+    for run in _one_by_one(runs):
+        series = numbers(_values(run, key), key)
+        if series.dim() not in (1, 2) or series.numel() == 0:
+            raise ShapeError(
+                f"{key!r} is no curve",
+                expected="values by epoch, (epochs,), or of K runs side by side, (epochs, K)",
+                got=tuple(series.shape),
+                fix="train for an epoch first" if series.numel() == 0 else "pass one number an epoch and run",
+            )
+        columns += [series] if series.dim() == 1 else series.unbind(1)
+    if not columns:
+        raise ArgumentError(
+            "no runs to draw", expected="at least one history", got="none", fix="pass the history of a fit"
+        )
+    longest = max(len(column) for column in columns)
+    values = torch.full((longest, len(columns)), math.nan, dtype=torch.float64)
+    for k, column in enumerate(columns):
+        values[: len(column), k] = column
+    return values.masked_fill(~values.isfinite(), math.nan)
+
+
+def _one_by_one(runs: Any) -> Iterable[Any]:
+    if _is_sequence(runs):
+        return [runs] if runs and all(_is_number(each) for each in runs) else runs
+    is_history = hasattr(runs, "__getitem__")
+    return runs if isinstance(runs, Iterable) and not is_history else [runs]
+
+
+def _is_sequence(value: Any) -> bool:
+    return isinstance(value, list | tuple)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, float | int) or (isinstance(value, Tensor) and value.dim() == 0)
+
+
+def _values(run: Any, key: str) -> Any:
+    """The values of a run: itself, or what stands in the history under the key."""
+    if _is_sequence(run) or hasattr(run, "__array__"):
+        return run
+    try:
+        return run[key]
+    except KeyError as error:
+        known = [str(name) for name in run.keys()] if hasattr(run, "keys") else []
+        raise ArgumentError(
+            f"the history has no {key!r}",
+            expected=", ".join(known) or "a key of the history",
+            got=repr(key),
+            fix="name one of these" if known else "look at what was recorded",
+        ) from error
+    except (TypeError, IndexError) as error:
+        raise ArgumentError(
+            "curves draws histories",
+            expected=f"a history with {key!r}, a tensor (epochs,) or (epochs, K), or a list of these",
+            got=type(run).__name__,
+            fix="pass what lamp.fit returned",
+        ) from error

@@ -1,0 +1,147 @@
+"""The common look of all figures, where they are drawn, and how they are written to a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from lamp.errors import ArgumentError, DTypeError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.legend import Legend
+
+STYLE: dict[str, Any] = {
+    # Colours that stay apart under the common forms of colour blindness (Okabe & Ito 2008; red: Tol 2021)
+    "colors": ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#7F7F7F"),
+    "right": "#009E73",
+    "wrong": "#CC3311",
+    "missing": "#D9D9D9",
+    "ink": "#222222",
+    "right_marker": "+",
+    "wrong_marker": "o",
+    "class_markers": ("o", "s", "^", "D"),
+    "run_width": 0.8,
+    "mean_width": 2.4,
+    "boundary_width": 1.8,
+    "title_size": 13,
+    "label_size": 12,
+    "text_size": 10.5,
+    "dpi": 150,
+    "panel": 5.0,  # inches, the side of one
+}
+
+
+def panels(columns: int, rows: int = 1) -> list[Axes]:
+    """Axes side by side on one new figure, row by row: `left, right = panels(2)`. The figure is `left.figure`."""
+    from matplotlib.figure import Figure
+
+    for name, count in (("columns", columns), ("rows", rows)):
+        if not isinstance(count, int) or count < 1:
+            raise ArgumentError(f"panels needs {name}", expected="a positive integer", got=count, fix=f"set {name}")
+    side = STYLE["panel"]
+    figure = Figure(figsize=(side * columns, side * rows), layout="constrained")
+    return list(figure.subplots(rows, columns, squeeze=False).flat)
+
+
+def save(figure: Figure | Axes, path: str | Path, *, dpi: float | None = None) -> Path:
+    """Write a figure, or the one that these axes belong to, as the path's ending says (.png where it has none).
+
+    Returns the path written. Raises ArgumentError where it cannot be written or the ending is unknown.
+    """
+    from matplotlib.axes import Axes
+
+    drawn = figure.get_figure(root=True) if isinstance(figure, Axes) else figure
+    if not hasattr(drawn, "savefig"):
+        raise ArgumentError(
+            "save takes a figure",
+            expected="a figure or its axes",
+            got=type(figure).__name__,
+            fix="save(curves(history), path)",
+        )
+    path = Path(path)
+    if not path.suffix:
+        path = path.with_name(f"{path.name}.png")
+    formats = drawn.canvas.get_supported_filetypes()
+    if path.suffix[1:].lower() not in formats:
+        raise ArgumentError(
+            f"no figure can be written as '{path.suffix}'",
+            expected=", ".join(f".{ending}" for ending in formats),
+            got=str(path),
+            fix=f"name it {path.with_suffix('.png').name}",
+        )
+    try:
+        drawn.savefig(path, dpi=dpi or STYLE["dpi"], bbox_inches="tight")
+    except OSError as error:
+        raise ArgumentError(
+            "the figure cannot be written",
+            expected="a path in a folder that exists and may be written to",
+            got=f"{path} ({error.strerror or error})",
+            fix="create the folder first" if not path.parent.exists() else "choose another path",
+        ) from error
+    return path
+
+
+def axes_for(ax: Axes | None) -> Axes:
+    """The axes given, or those of a new figure, in the common look."""
+    from matplotlib.axes import Axes
+
+    if ax is None:
+        ax = panels(1)[0]
+    elif not isinstance(ax, Axes):
+        raise ArgumentError(
+            "ax is where to draw",
+            expected="matplotlib axes, or None",
+            got=type(ax).__name__,
+            fix="ax, = lamp.plots.panels(1)",
+        )
+    ax.tick_params(labelsize=STYLE["text_size"], color=STYLE["ink"])
+    for side in ("top", "right"):
+        ax.spines[side].set_visible(False)
+    return ax
+
+
+def write_title(ax: Axes, title: str) -> None:
+    ax.set_title(title, fontsize=STYLE["title_size"], color=STYLE["ink"])
+
+
+def label_axes(ax: Axes, xlabel: str, ylabel: str) -> None:
+    ax.set_xlabel(xlabel, fontsize=STYLE["label_size"])
+    ax.set_ylabel(ylabel, fontsize=STYLE["label_size"])
+
+
+def legend_below(ax: Axes) -> Legend:
+    """A legend under the axes, where it covers no point, with marks that can be seen however faint the points are."""
+    handles, labels = ax.get_legend_handles_labels()
+    legend = ax.legend(
+        handles,
+        labels,
+        loc="upper center",
+        bbox_to_anchor=(0.5, 0.0),
+        borderaxespad=3.6,  # times the font size: below tick labels and axis label
+        ncols=min(len(labels), 4),
+        fontsize=STYLE["text_size"],
+        frameon=False,
+        handletextpad=0.4,
+        columnspacing=1.2,
+    )
+    for handle in legend.legend_handles:
+        if handle is not None:
+            handle.set_alpha(1.0)
+            if hasattr(handle, "set_markersize"):
+                handle.set_markersize(7)
+    return legend
+
+
+def numbers(values: Any, name: str) -> Tensor:
+    """Values as a float64 tensor in main memory. Raises DTypeError for what holds no numbers."""
+    try:
+        return torch.as_tensor(values).detach().to("cpu", torch.float64)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise DTypeError(
+            f"{name}: no numbers to draw", expected="a tensor, an array or a list of numbers", got=type(values).__name__
+        ) from error

@@ -1,0 +1,52 @@
+"""Which module first made a number that is not finite."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+from lamp.module import Module, path_of
+from lamp.training.eager import evaluating
+
+
+def is_finite(value: Any) -> bool:
+    """Whether a tensor, or every tensor of a tuple, holds only finite numbers."""
+    if isinstance(value, Tensor):
+        return not value.is_floating_point() or bool(value.isfinite().all())
+    return all(is_finite(each) for each in value) if isinstance(value, tuple | list) else True
+
+
+def first_non_finite(model: Module, *inputs: Any) -> str | None:
+    """Run the network once more and say where NaN or infinity first appears; None where it does not.
+
+    The answer names the input, the parameter or the module by its path. Nothing is learned or remembered by it.
+    """
+    for k, each in enumerate(inputs):
+        if not is_finite(each):
+            return f"input {k} of the network already holds a number that is not finite"
+    for path, parameter in model.named_parameters():
+        if not is_finite(parameter.data):
+            return f"the parameter {path} is not finite any more"
+    found: list[str] = []
+
+    def watched(module: Module, forward: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*given: Any) -> Any:
+            output = forward(*given)
+            if not found and not is_finite(output):
+                found.append(f"{path_of(module, model)} made it from finite numbers")
+            return output
+
+        return run
+
+    modules = list(model.modules())
+    try:
+        for module in modules:
+            vars(module)["forward"] = watched(module, module.forward)
+        with evaluating(model):
+            model(*inputs)
+    finally:
+        for module in modules:
+            vars(module).pop("forward", None)
+    return found[0] if found else None

@@ -1,0 +1,121 @@
+"""One live line while training runs; plain lines, at most one a second, where the output is no terminal."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import IO, TYPE_CHECKING, Protocol, Self
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+REFRESH = 0.1  # seconds between two looks of the live line
+PLAIN = 1.0  # seconds between two plain lines
+
+
+class Reporter(Protocol):
+    """Where a training tells how far it is."""
+
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+    def at(self, done: float, values: Mapping[str, float]) -> None:
+        """`done` of `total` units of work are done; the last epoch's numbers are `values`."""
+
+
+class Silence:
+    """Reports nothing."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def at(self, done: float, values: Mapping[str, float]) -> None:
+        pass
+
+
+def numbers(values: Mapping[str, float]) -> str:
+    """The epoch's numbers in one short text."""
+    return "  ".join(f"{name.replace('_', ' ').replace('validation', 'val')} {value:.4g}" for name, value in values.items())
+
+
+class LiveLine:
+    """A bar, the epoch and its numbers, on one line of a terminal."""
+
+    def __init__(self, total: int, title: str, stream: IO[str]) -> None:
+        self.total, self.title, self.stream = total, title, stream
+        self._next = 0.0
+
+    def __enter__(self) -> Self:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich.table import Column
+
+        self._progress: Progress = Progress(
+            TextColumn("{task.description}", table_column=Column(no_wrap=True)),
+            BarColumn(bar_width=None, table_column=Column(ratio=1, min_width=8)),
+            TextColumn("{task.fields[numbers]}", table_column=Column(no_wrap=True, overflow="ellipsis")),
+            TimeElapsedColumn(table_column=Column(no_wrap=True)),
+            TimeRemainingColumn(compact=True, table_column=Column(no_wrap=True)),
+            console=Console(file=self.stream),
+            auto_refresh=False,
+            expand=True,
+        )
+        self._progress.start()
+        self._task: TaskID = self._progress.add_task(self._describe(0), total=self.total, numbers="")
+        return self
+
+    def _describe(self, done: float) -> str:
+        return f"{self.title} {int(done)}/{self.total}"
+
+    def at(self, done: float, values: Mapping[str, float]) -> None:
+        now = time.monotonic()
+        if now < self._next and done < self.total:
+            return
+        self._next = now + REFRESH
+        self._progress.update(self._task, completed=done, description=self._describe(done), numbers=numbers(values))
+        self._progress.refresh()
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+
+class PlainLines:
+    """A line now and then, for logs and pipes."""
+
+    def __init__(self, total: int, title: str, stream: IO[str]) -> None:
+        self.total, self.title, self.stream = total, title, stream
+        self._next = time.monotonic() + PLAIN
+        self._told = 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def at(self, done: float, values: Mapping[str, float]) -> None:
+        now = time.monotonic()
+        if now >= self._next:
+            self._next = now + PLAIN
+            self._tell(done, values)
+        self._last = (done, dict(values))
+
+    def _tell(self, done: float, values: Mapping[str, float]) -> None:
+        self._told = done
+        print(f"{self.title} {int(done)}/{self.total}  {numbers(values)}".rstrip(), file=self.stream, flush=True)
+
+    def __exit__(self, *_: object) -> None:
+        done, values = getattr(self, "_last", (0.0, {}))
+        if done > self._told:
+            self._tell(done, values)
+
+
+def reporter(show: bool, total: int, title: str = "epoch", stream: IO[str] | None = None) -> Reporter:
+    """What fits: nothing, a live line on a terminal, or plain lines."""
+    if not show:
+        return Silence()
+    stream = stream or sys.stderr
+    return LiveLine(total, title, stream) if stream.isatty() else PlainLines(total, title, stream)
