@@ -12,6 +12,7 @@ command line that only prints its help, do not wait for torch.
 """
 
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ __version__ = "0.1.0"
 def __getattr__(name: str) -> Any:
     if name.startswith("__"):
         raise AttributeError(f"module 'lamp' has no attribute {name!r}")
+    if find_spec(f"lamp.{name}") is not None:
+        return import_module(f"lamp.{name}")  # a room of the package, such as lamp.init
     public = import_module("lamp.public")
     globals().update({each: getattr(public, each) for each in public.__all__})
     if name not in globals():

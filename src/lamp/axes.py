@@ -1,8 +1,11 @@
-"""Which axis is which: products and sums over batch and feature axes, in one place.
+"""Which axis is which: replicas, batch and features, in one place.
 
-Axes of a batch are (B..., features): any number of batch axes, features last. The functions named `add_...` add into
-their first argument, as gradients are.
+Axes of a batch are (B..., features): any number of batch axes, features last. In a population every tensor has one axis
+more, first: (K, B..., features), where replica k's numbers stand in row k. A batch that all replicas share is expanded
+along it, not copied. So the modules are written once: what depends on the replica axis is asked of the functions here.
 """
+
+from __future__ import annotations
 
 from functools import lru_cache
 
@@ -11,21 +14,35 @@ from torch import Tensor
 
 
 def affine(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """y = x W^T + b for x (B..., in), W (out, in), b (out): y (B..., out)."""
-    if x.dim() != 2:
-        return affine(x.reshape(-1, x.shape[-1]), weight, bias).view(*x.shape[:-1], weight.shape[0])
+    """y = x W^T + b for x (K..., B..., in), W (K..., out, in), b (K..., out): y (K..., B..., out)."""
+    lead = weight.dim() - 2  # 1 in a population, else 0
+    if x.dim() != lead + 2:  # several batch axes, or none
+        flat = x.reshape(*x.shape[:lead], -1, x.shape[-1])
+        return affine(flat, weight, bias).view(*x.shape[:-1], weight.shape[-2])
+    if lead:
+        return x.bmm(weight.mT) if bias is None else torch.baddbmm(bias.unsqueeze(1), x, weight.mT)
     return x.mm(weight.t()) if bias is None else bias.addmm(x, weight.t())
 
 
 def linear(x: Tensor, weight: Tensor) -> Tensor:
-    """y = x W for x (B..., out), W (out, in): y (B..., in)."""
-    return x.mm(weight) if x.dim() == 2 else x.matmul(weight)
+    """y = x W for x (K..., B..., out), W (K..., out, in): y (K..., B..., in)."""
+    lead = weight.dim() - 2
+    if x.dim() != lead + 2:
+        flat = x.reshape(*x.shape[:lead], -1, x.shape[-1])
+        return linear(flat, weight).view(*x.shape[:-1], weight.shape[-1])
+    return x.bmm(weight) if lead else x.mm(weight)
 
 
 def add_affine(dweight: Tensor, dbias: Tensor | None, dy: Tensor, x: Tensor) -> None:
-    """dweight (out, in) += dy^T x and dbias (out) += sum of dy, over the batch axes of dy (B..., out), x (B..., in)."""
-    if dy.dim() != 2:
-        dy, x = dy.reshape(-1, dy.shape[-1]), x.reshape(-1, x.shape[-1])
+    """dweight (K..., out, in) += dy^T x and dbias (K..., out) += sum of dy, over the batch axes of dy and x."""
+    lead = dweight.dim() - 2
+    if dy.dim() != lead + 2:
+        dy, x = dy.reshape(*dy.shape[:lead], -1, dy.shape[-1]), x.reshape(*x.shape[:lead], -1, x.shape[-1])
+    if lead:
+        dweight.add_(dy.mT.bmm(x))  # baddbmm_ into rows of a flat buffer is several times slower
+        if dbias is not None:
+            dbias.add_(dy.sum(1))
+        return
     dy_t = dy.t()  # (out, B)
     dweight.addmm_(dy_t, x)
     if dbias is not None:

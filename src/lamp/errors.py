@@ -71,3 +71,7 @@ class NonFiniteError(LampError, ArithmeticError):
 
 class DataError(LampError, ValueError):
     """Data that cannot be read or used: a missing file, a truncated one, inputs and targets that do not match."""
+
+
+class GradientError(LampError, AssertionError):
+    """A module's backward is not the derivative of its forward."""

@@ -27,8 +27,8 @@ def runs(results: Results) -> None:
     """A row a run, and the mean ± std of all."""
     table = Table(title=f"{results.setting.name} network on the disk, {results.setting.epochs} epochs")
     table.add_column("seed")
-    for heading in ("train loss", "train accuracy %", "test accuracy %", "seconds"):
-        table.add_column(heading, justify="right")
+    for heading in ("train loss", "train accuracy", "test accuracy", "seconds"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for run in results.runs:
         table.add_row(
             str(run.seed),
@@ -59,7 +59,7 @@ def outcome(outcome: Outcome) -> None:
         headings[3:3] = ["torch.nn published", "torch.nn here"]
         headings.append("torch.nn time / lamp's")
     for heading in [*headings, ""]:
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=True)
     for k, results in enumerate(outcome.results):
         setting = results.setting
         published = "-" if setting.published is None else f"{setting.published:g}"

@@ -13,7 +13,7 @@ from torch import Tensor
 from lamp.errors import ArgumentError
 from lamp.formulas import Number, add_scaled, constant, log_sigmoid, normal_cdf, normal_pdf, softplus, step
 from lamp.module import Module
-from lamp.nn.checks import explain_numbers, positive, explain_gradient
+from lamp.nn.checks import explain_gradient, explain_numbers, positive
 
 SELU_ALPHA = 1.6732632423543772848170429916717
 SELU_SCALE = 1.0507009873554804934193349852946
@@ -149,7 +149,7 @@ class CELU(Activation):
 
 
 class SELU(Activation):
-    """y = scale times x above zero, scale alpha (exp(x) - 1) below, and its derivative: scale above, y + scale alpha below.
+    """y = scale x above zero, scale alpha (exp(x) - 1) below, and its derivative: scale above, y + scale alpha below.
 
     Source    torch.nn.SELU; Klambauer et al. 2017, arXiv:1706.02515 (alpha, scale: a normal input stays normal)
     """
@@ -159,7 +159,9 @@ class SELU(Activation):
         return x.clamp(min=0.0) * SELU_SCALE + below * (SELU_SCALE * SELU_ALPHA)
 
     def dsigma(self, x: Number, y: Number) -> Number:
-        jump = constant(SELU_SCALE - SELU_SCALE * SELU_ALPHA, y)  # at zero, downwards: so a minimum takes the right side
+        jump = constant(
+            SELU_SCALE - SELU_SCALE * SELU_ALPHA, y
+        )  # at zero, downwards: so a minimum takes the right side
         return y.minimum(y.sign() * jump) + constant(SELU_SCALE * SELU_ALPHA, y)
 
     def sigma_of_tensor(self, x: Tensor) -> Tensor:
@@ -185,18 +187,18 @@ class SiLU(Activation):
 class GELU(Activation):
     """y = x Phi(x), Phi and phi the normal distribution function and density, and its derivative Phi(x) + x phi(x).
 
-    approximate="tanh": y = x (1 + t) / 2 with t = tanh(sqrt(2 / pi) (x + 0.044715 x^3)), and its derivative
-    (1 + t) / 2 + x (1 - t^2) / 2 * sqrt(2 / pi) (1 + 3 * 0.044715 x^2)
+    approximate="tanh": y = x s with s = 1 / (1 + exp(-u)), u = sqrt(8 / pi) (x + 0.044715 x^3), and its derivative
+    s + x s (1 - s) du/dx, where du/dx = sqrt(8 / pi) (1 + 3 * 0.044715 x^2)
 
-    Source    torch.nn.GELU; Hendrycks & Gimpel 2016, arXiv:1606.08415
+    Source    torch.nn.GELU; Hendrycks & Gimpel 2016, arXiv:1606.08415 (they write s as (1 + tanh(u / 2)) / 2)
 
     Raises ArgumentError for another `approximate`.
     """
 
     remembers = "x"
-    SLOPE = math.sqrt(2.0 / math.pi)
-    CUBIC = 0.044715
-    SATURATED = 10.0  # where t is 1 to the last bit: beyond, x^3 would overflow before the derivative is 0 or 1
+    SLOPE = math.sqrt(8.0 / math.pi)
+    CUBIC = SLOPE * 0.044715
+    SATURATED = 10.0  # where s is 0 or 1 to the last bit: further out x^2 may overflow, and 0 * infinity is NaN
 
     def __init__(self, approximate: str = "none") -> None:
         if approximate not in ("none", "tanh"):
@@ -211,19 +213,15 @@ class GELU(Activation):
     def sigma(self, x: Number) -> Number:
         if self.approximate == "none":
             return x * normal_cdf(x)
-        return x * add_scaled(0.5, self._tanh(x, x * x), 0.5)
+        return x * (x * add_scaled(self.SLOPE, x * x, self.CUBIC)).sigmoid()
 
     def dsigma(self, x: Number, y: Number) -> Number:
         if self.approximate == "none":
             return normal_cdf(x) + x * normal_pdf(x)
         x = x.clamp(min=-self.SATURATED, max=self.SATURATED)
         square = x * x
-        t = self._tanh(x, square)
-        slope = x * add_scaled(0.5 * self.SLOPE, square, 1.5 * self.SLOPE * self.CUBIC)
-        return add_scaled(0.5, t, 0.5) + add_scaled(1.0, t * t, -1.0) * slope
-
-    def _tanh(self, x: Number, square: Number) -> Number:
-        return (x * add_scaled(self.SLOPE, square, self.SLOPE * self.CUBIC)).tanh()
+        s = (x * add_scaled(self.SLOPE, square, self.CUBIC)).sigmoid()
+        return s + x * (s - s * s) * add_scaled(self.SLOPE, square, 3.0 * self.CUBIC)
 
     def extra_repr(self) -> str:
         return f"approximate={self.approximate!r}"
@@ -266,7 +264,7 @@ class Tanhshrink(Activation):
 
 # ---- logarithms of exponentials --------------------------------------------------------------------------------------
 class Softplus(Activation):
-    """y = log(1 + exp(beta x)) / beta, or x itself where beta x > threshold, and its derivative 1 / (1 + exp(-beta x)), or 1.
+    """y = log(1 + exp(beta x)) / beta, or x where beta x > threshold; its derivative: 1 / (1 + exp(-beta x)), or 1.
 
     Source    torch.nn.Softplus
 
@@ -279,17 +277,27 @@ class Softplus(Activation):
         self.beta, self.threshold = positive(self, "beta", beta), threshold
 
     def sigma(self, x: Number) -> Number:
-        scaled = x * constant(self.beta, x)
-        return (softplus(scaled) / self.beta).where(scaled <= constant(self.threshold, x), x)
+        scaled = self._scaled(x)
+        return (softplus(scaled) / self.beta).where(scaled <= self.threshold, x)
 
     def dsigma(self, x: Number, y: Number) -> Number:
-        scaled = x * constant(self.beta, x)
-        return scaled.sigmoid().where(scaled <= constant(self.threshold, x), constant(1.0, x))
+        scaled = self._scaled(x)
+        slope = scaled.sigmoid()
+        return slope if self._needs_no_threshold(x) else slope.where(scaled <= self.threshold, constant(1.0, x))
 
     def sigma_of_tensor(self, x: Tensor) -> Tensor:
-        beta = constant(self.beta, x)
-        scaled = x * beta
-        return (scaled.logaddexp(constant(0.0, x)) / beta).where(scaled <= constant(self.threshold, x), x)
+        scaled = self._scaled(x)
+        y = scaled.logaddexp(constant(0.0, x))
+        if self.beta != 1:
+            y = y / constant(self.beta, x)
+        return y if self._needs_no_threshold(x) else y.where(scaled <= self.threshold, x)
+
+    def _scaled(self, x: Number) -> Number:
+        return x if self.beta == 1 else x * constant(self.beta, x)
+
+    def _needs_no_threshold(self, x: Number) -> bool:
+        """Whether beyond the threshold the formula gives x and 1 anyway, to the last bit of x's dtype."""
+        return isinstance(x, Tensor) and self.threshold > -math.log(torch.finfo(x.dtype).eps / 4)
 
     def extra_repr(self) -> str:
         return f"beta={self.beta}, threshold={self.threshold}"

@@ -10,7 +10,7 @@ from lamp.errors import ArgumentError
 from lamp.formulas import Number, add_scaled, constant, step
 from lamp.module import Module
 from lamp.nn.activations import Activation
-from lamp.nn.checks import explain_channels, not_negative, explain_gradient
+from lamp.nn.checks import explain_channels, explain_gradient, not_negative
 from lamp.parameter import Parameter
 
 
@@ -181,10 +181,13 @@ class ReLU6(Hardtanh):
 
 
 class Hardsigmoid(Activation):
-    """y = (x + 3) / 6 cut off at 0 and 1, and its derivative: 1/6 between them, else 0.  Source: torch.nn.Hardsigmoid."""
+    """y = (x + 3) / 6 cut off at 0 and 1, and its derivative: 1/6 between them, else 0.
+
+    Source    torch.nn.Hardsigmoid
+    """
 
     def sigma(self, x: Number) -> Number:
-        return (x + constant(3.0, x)).clamp(min=0.0, max=6.0) / constant(6.0, x)
+        return (x + constant(3.0, x)).clamp(min=0.0, max=6.0) * constant(1.0 / 6.0, x)
 
     def dsigma(self, x: Number, y: Number) -> Number:
         return (y - y * y).sign() * constant(1.0 / 6.0, y)
@@ -199,11 +202,11 @@ class Hardswish(Activation):
     remembers = "x"
 
     def sigma(self, x: Number) -> Number:
-        return x * ((x + constant(3.0, x)).clamp(min=0.0, max=6.0) / constant(6.0, x))
+        return x * ((x + constant(3.0, x)).clamp(min=0.0, max=6.0) * constant(1.0 / 6.0, x))
 
     def dsigma(self, x: Number, y: Number) -> Number:
         x = x.clamp(min=-3.0, max=3.0)
-        return (x + constant(3.0, x) + between(x, -3.0, 3.0) * x) / constant(6.0, x)
+        return (x + constant(3.0, x) + between(x, -3.0, 3.0) * x) * constant(1.0 / 6.0, x)
 
 
 def between(x: Number, low: float, high: float) -> Number:
@@ -213,7 +216,7 @@ def between(x: Number, low: float, high: float) -> Number:
 
 # ---- zero within an interval -----------------------------------------------------------------------------------------
 class Softshrink(Activation):
-    """y = x moved by lambd towards zero, 0 where that is less than lambd away; its derivative: 1 where y is not 0, else 0.
+    """y = x moved by lambd towards zero, 0 where |x| <= lambd; its derivative: 1 where y is not 0, else 0.
 
     Source    torch.nn.Softshrink
 

@@ -20,7 +20,7 @@ def explain_input(module: Module, x: Any, features: int, parameter: Parameter) -
             "the input has the wrong number of features",
             expected=f"(B..., {features})",
             got=tuple(x.shape),
-            fix=f"give {features} features on the last axis, or build this module for {tuple(x.shape)[-1:] or 'more axes'}",
+            fix=f"give {features} features on the last axis, or build the module for those that come",
         )
     return _unlike(x, parameter) or ShapeError(
         f"{name} cannot take this input", expected=f"(B..., {features})", got=f"{tuple(x.shape)}, {x.dtype}"

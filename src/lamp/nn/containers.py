@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, overload
 
-
-
 from lamp.errors import ArgumentError, BackwardError
 from lamp.losses.base import Loss
 from lamp.module import Module, describe
@@ -96,7 +94,9 @@ class Sequential(Module):
             "backward takes the gradient of the loss with respect to the output, unless the network ends in its loss",
             expected="backward(grad_output)" if self._loss is None else "backward()",
             got=f"{len(dy)} arguments" if dy else "no argument",
-            fix="model.backward(criterion.backward())" if self._loss is None else "model(input, target), then model.backward()",
+            fix="model.backward(criterion.backward())"
+            if self._loss is None
+            else "model(x, target), then model.backward()",
         )
 
     # ---- the network and its loss ----------------------------------------------------------------------------------

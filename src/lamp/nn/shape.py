@@ -87,7 +87,9 @@ class Unflatten(Module):
         except (RuntimeError, IndexError, AttributeError, TypeError) as error:
             known = math.prod(size for size in self.unflattened_size if size >= 0)
             size = f"a multiple of {known}" if -1 in self.unflattened_size else str(known)
-            raise explain_axes(self, x, f"an axis {self.dim} of size {size}", "set dim and unflattened_size to fit") from error
+            raise explain_axes(
+                self, x, f"an axis {self.dim} of size {size}", "set dim and unflattened_size to fit"
+            ) from error
         self.remember((x.shape, y.shape))
         return y
 

@@ -77,5 +77,7 @@ class LogSoftmax(Module):
 def _explain(module: Module, dim: int, x: object) -> Exception:
     if isinstance(x, Tensor) and x.is_floating_point():
         axes = dim + 1 if dim >= 0 else -dim
-        return explain_axes(module, x, f"at least {axes} axes, for dim={dim}", "choose another dim: -1 is the last axis")
+        return explain_axes(
+            module, x, f"at least {axes} axes, for dim={dim}", "choose another dim: -1 is the last axis"
+        )
     return explain_numbers(module, x)

@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from lamp.formulas import Number, add_scaled, is_zero
+from lamp.optim.arithmetic import add_quotient_, add_scaled_, root
 from lamp.optim.checks import Range
-from lamp.optim.moves import move_by_quotient
 from lamp.optim.optimizer import Group, Numbers, Optimizer, State
 
 
@@ -68,5 +68,5 @@ class Adagrad(Optimizer):
             gradient = -gradient
         if not is_zero(group["weight_decay"]):
             gradient = add_scaled(gradient, parameter, c["weight_decay"])
-        total = state["sum"] = state["sum"] + gradient * gradient
-        return move_by_quotient(parameter, gradient, add_scaled(c["eps"], total.sqrt(), 1.0), c["minus_lr"])
+        total = state["sum"] = add_scaled_(state["sum"], gradient, gradient)
+        return add_quotient_(parameter, gradient, root(total, 1.0, c["eps"]), c["minus_lr"])

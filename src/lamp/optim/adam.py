@@ -5,8 +5,8 @@ from typing import Any, ClassVar
 
 from lamp.errors import ArgumentError
 from lamp.formulas import Number, add_scaled, is_zero
+from lamp.optim.arithmetic import add_quotient_, add_scaled_, average_, root
 from lamp.optim.checks import Range
-from lamp.optim.moves import move, move_by_quotient
 from lamp.optim.optimizer import Group, Numbers, Optimizer, State
 
 
@@ -77,14 +77,14 @@ class Adam(Optimizer):
             gradient = -gradient
         if not is_zero(group["weight_decay"]):
             if group["decoupled_weight_decay"]:
-                parameter = move(parameter, parameter, c["minus_decay"])
+                parameter = add_scaled_(parameter, parameter, c["minus_decay"])
             else:
                 gradient = add_scaled(gradient, parameter, c["weight_decay"])
-        mean = state["exp_avg"] = state["exp_avg"].lerp(gradient, c["share1"])
-        square = state["exp_avg_sq"] = state["exp_avg_sq"].lerp(gradient * gradient, c["share2"])
+        mean = state["exp_avg"] = average_(state["exp_avg"], gradient, c["share1"])
+        square = state["exp_avg_sq"] = average_(state["exp_avg_sq"], gradient * gradient, c["share2"])
         if group["amsgrad"]:
             square = state["max_exp_avg_sq"] = state["max_exp_avg_sq"].maximum(square)
-        return move_by_quotient(parameter, mean, add_scaled(c["eps"], square.sqrt(), c["correction"]), c["minus_lr"])
+        return add_quotient_(parameter, mean, root(square, c["correction"], c["eps"]), c["minus_lr"])
 
 
 class AdamW(Adam):

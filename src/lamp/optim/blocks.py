@@ -33,6 +33,7 @@ class Holding:
     def __init__(self, parameters: list[Parameter], begins: Mapping[str, float], states: States) -> None:
         self.names = tuple(begins)
         self._runs = runs(parameters)
+        self._homes = [(run.home, run.home.departures) for run in self._runs]
         self.gradients = [run.grad for run in self._runs]
         self._blocks_of = [self._blocks(run, begins, states) for run in self._runs]
         self.blocks = [block for blocks in self._blocks_of for block in blocks]
@@ -57,8 +58,8 @@ class Holding:
     @property
     def is_current(self) -> bool:
         """Whether the parameters still lie where the blocks are."""
-        for run in self._runs:
-            if not run.is_current:
+        for home, departures in self._homes:
+            if home.departures != departures:
                 return False
         return True
 

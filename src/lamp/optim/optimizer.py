@@ -58,7 +58,7 @@ class Optimizer(ABC):
     def update(self, parameter: Number, gradient: Number, state: State, c: Numbers, group: Group) -> Number:
         """The parameter after the step. `c` holds the coefficients; new state is put into `state`.
 
-        Where the parameter is a tensor it may be changed in place (see lamp.optim.moves).
+        Tensors, of the parameter and of the state, may be changed in place (see lamp.optim.arithmetic).
         """
 
     def state_names(self, group: Group) -> tuple[str, ...]:
@@ -72,18 +72,18 @@ class Optimizer(ABC):
     # ---- using it --------------------------------------------------------------------------------------------------
     def zero_grad(self) -> None:
         """Set the gradients of all its parameters to zero."""
-        for holding in self._settled():
-            for gradient in holding.gradients:
+        for k, group in enumerate(self.param_groups):
+            for gradient in self._held(k, group).gradients:
                 gradient.zero_()
 
     def step(self) -> None:
         """Update every parameter from its gradient."""
-        holdings = self._settled()
         with quick():
             for k, group in enumerate(self.param_groups):
+                holding = self._held(k, group)
                 self._steps[k] += 1
                 c = self.coefficients(group, self._steps[k])
-                for block in holdings[k].blocks:
+                for block in holding.blocks:
                     moved = self.update(block.data, block.grad, block.state, c, group)
                     if moved is not block.data:
                         block.data.copy_(moved)
@@ -137,13 +137,13 @@ class Optimizer(ABC):
                 )
 
     # ---- where parameters and state lie ----------------------------------------------------------------------------
-    def _settled(self) -> list[Holding]:
-        """The holdings, taken anew where parameters have moved or options want another state."""
-        for group, holding in zip(self.param_groups, self._holdings, strict=True):
-            if not holding.is_current or holding.names != self.state_names(group):
-                self._settle(self._states())
-                break
-        return self._holdings
+    def _held(self, k: int, group: Group) -> Holding:
+        """The holding of group k, taken anew where its parameters have moved or its options want another state."""
+        holding = self._holdings[k]
+        if holding.is_current and holding.names == self.state_names(group):
+            return holding
+        self._settle(self._states())
+        return self._holdings[k]
 
     def _settle(self, states: Mapping[Parameter, Mapping[str, Tensor]]) -> None:
         """Take all parameters where they lie now, and lay their states beside them."""
@@ -158,7 +158,8 @@ class Optimizer(ABC):
     # ---- state -----------------------------------------------------------------------------------------------------
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to go on, in torch.optim's layout: "state" by parameter number, and "param_groups"."""
-        self._settled()
+        for k, group in enumerate(self.param_groups):
+            self._held(k, group)
         states = self._states()
         state: dict[int, dict[str, Tensor]] = {}
         groups = []

@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from lamp.formulas import Number, add_scaled, is_zero
+from lamp.optim.arithmetic import add_quotient_, add_scaled_, average_, root, scale_and_add_
 from lamp.optim.checks import Range
-from lamp.optim.moves import move, move_by_quotient
 from lamp.optim.optimizer import Group, Numbers, Optimizer, State
 
 
@@ -72,12 +72,12 @@ class RMSprop(Optimizer):
             gradient = -gradient
         if not is_zero(group["weight_decay"]):
             gradient = add_scaled(gradient, parameter, c["weight_decay"])
-        square = state["square_avg"] = state["square_avg"].lerp(gradient * gradient, c["share"])
+        square = state["square_avg"] = average_(state["square_avg"], gradient * gradient, c["share"])
         if group["centered"]:
-            mean = state["grad_avg"] = state["grad_avg"].lerp(gradient, c["share"])
+            mean = state["grad_avg"] = average_(state["grad_avg"], gradient, c["share"])
             square = (square - mean * mean).clamp(min=0.0)
-        root = add_scaled(c["eps"], square.sqrt(), 1.0)
+        scale = root(square, 1.0, c["eps"])
         if is_zero(group["momentum"]):
-            return move_by_quotient(parameter, gradient, root, c["minus_lr"])
-        buffer = state["momentum_buffer"] = add_scaled(gradient / root, state["momentum_buffer"], c["momentum"])
-        return move(parameter, buffer, c["minus_lr"])
+            return add_quotient_(parameter, gradient, scale, c["minus_lr"])
+        buffer = state["momentum_buffer"] = scale_and_add_(state["momentum_buffer"], c["momentum"], gradient / scale)
+        return add_scaled_(parameter, buffer, c["minus_lr"])

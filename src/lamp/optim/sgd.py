@@ -5,8 +5,8 @@ from typing import Any, ClassVar
 
 from lamp.errors import ArgumentError
 from lamp.formulas import Number, add_scaled, is_zero
+from lamp.optim.arithmetic import add_scaled_, scale_and_add_
 from lamp.optim.checks import Range
-from lamp.optim.moves import move
 from lamp.optim.optimizer import Group, Numbers, Optimizer, State
 
 
@@ -78,6 +78,6 @@ class SGD(Optimizer):
             gradient = add_scaled(gradient, parameter, c["weight_decay"])
         if not is_zero(group["momentum"]):
             arriving = gradient if is_zero(group["dampening"]) else gradient * c["share"]
-            buffer = state["momentum_buffer"] = add_scaled(arriving, state["momentum_buffer"], c["momentum"])
+            buffer = state["momentum_buffer"] = scale_and_add_(state["momentum_buffer"], c["momentum"], arriving)
             gradient = add_scaled(gradient, buffer, c["momentum"]) if group["nesterov"] else buffer
-        return move(parameter, gradient, c["minus_lr"])
+        return add_scaled_(parameter, gradient, c["minus_lr"])

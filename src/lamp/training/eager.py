@@ -67,15 +67,14 @@ def train_step(
     optimizer: Optimizer,
     inputs: Sequence[Any],
     target: Any,
-    clip: Callable[[], None] | None = None,
+    before_step: Callable[[], None],
 ) -> tuple[Tensor, Tensor]:
-    """Forward, loss, backward, clip, step; returns the output and the loss before the step."""
+    """Forward, loss, backward, step; returns the output and the loss before the step."""
     output = model(*inputs)
     loss = criterion(output, target)
     optimizer.zero_grad()
     model.backward_parameters(criterion.backward())
-    if clip is not None:
-        clip()
+    before_step()
     optimizer.step()
     return output, loss
 

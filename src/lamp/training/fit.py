@@ -16,7 +16,7 @@ from lamp.losses import Loss
 from lamp.module import Module
 from lamp.nn import Sequential
 from lamp.optim import Optimizer, clip_grad_norm_, clip_grad_value_
-from lamp.parameter import runs
+from lamp.parameter import Parameter, runs
 from lamp.training import eager
 from lamp.training.callbacks import Callback
 from lamp.training.diagnosis import first_non_finite
@@ -24,10 +24,11 @@ from lamp.training.history import History
 from lamp.training.interrupt import Interruptible
 from lamp.training.metrics import Metric, by_name
 from lamp.training.progress import Reporter, reporter
+from lamp.training.threads import threads_for
 
 ENGINES = ("auto", "eager")
 EVALUATION_BATCH = 1024
-SNAPSHOT_EVERY = 256  # steps between two copies of the weights, kept in case a loss is not finite
+SNAPSHOT_EVERY = 64  # steps between two copies of the weights, kept in case a loss is not finite
 
 
 class Schedule(Protocol):
@@ -54,7 +55,8 @@ class Training:
     epoch: int = 0  # counted from 0
     step: int = 0  # batches trained on
     _ending: str | None = None
-    _kept: list[Tensor] = field(default_factory=list)
+    _kept: list[Tensor] = field(default_factory=list)  # weights whose loss was finite
+    _next_copy: int = 0  # the step at which to copy them again
 
     def stop(self, why: str) -> None:
         """End the training after this epoch."""
@@ -84,7 +86,6 @@ class Training:
         self, batches: Iterable[Any], validation: Iterable[Any] | None, interrupt: Interruptible, report: Reporter
     ) -> None:
         begun = time.perf_counter()
-        self._keep_weights()
         averages = eager.Averages(self.criterion, self.metrics)
         per_epoch = max(len(batches), 1) if isinstance(batches, Sized) else 1
         done = 0
@@ -112,40 +113,35 @@ class Training:
         *inputs, target = eager.parts(batch)
         try:
             output, loss = eager.train_step(
-                self.model, self.criterion, self.optimizer, inputs, target, self._clip if self._clips else None
+                self.model, self.criterion, self.optimizer, inputs, target, self._before_step
             )
         except NonFiniteError as error:
             error.where = first_non_finite(self.model, *inputs) or type(self.criterion).__name__
             self._restore_weights()
             raise
         self.step += 1
-        if self.step % EVALUATION_BATCH = 1024
-SNAPSHOT_EVERY == 0:
-            self._keep_weights()
         if self.scheduler is not None and self.schedule_per == "batch":
             self.scheduler.step()
         for callback in self.callbacks:
             callback.on_batch(self, loss)
         return loss, output, target
 
-    @property
-    def _clips(self) -> bool:
-        return self.clip_norm is not None or self.clip_value is not None
-
-    def _clip(self) -> None:
-        parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+    def _before_step(self) -> None:
+        """Once the loss is known to be finite and the gradients are there."""
+        if self.step >= self._next_copy:
+            self._next_copy = self.step + SNAPSHOT_EVERY
+            self._kept = [run.data.clone() for run in runs(self.model.parameters())]
         if self.clip_value is not None:
-            clip_grad_value_(parameters, self.clip_value)
+            clip_grad_value_(self._optimized(), self.clip_value)
         if self.clip_norm is not None:
-            clip_grad_norm_(parameters, self.clip_norm)
+            clip_grad_norm_(self._optimized(), self.clip_norm)
 
-    # ---- the last good weights -------------------------------------------------------------------------------------
-    def _keep_weights(self) -> None:
-        """Copy the weights, which gave a finite loss up to here, to be put back if a later loss is not finite."""
-        self._kept = [run.data.clone() for run in runs(self.model.parameters())]
+    def _optimized(self) -> list[Parameter]:
+        return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
 
     def _restore_weights(self) -> None:
-        for run, kept in zip(runs(self.model.parameters()), self._kept, strict=True):
+        """Put the copy back: weights whose loss was finite. Without one the first loss failed and nothing has moved."""
+        for run, kept in zip(runs(self.model.parameters()), self._kept, strict=False):
             run.data.copy_(kept)
 
 
@@ -184,6 +180,8 @@ def fit(
     progress      one live line on a terminal, plain lines elsewhere (on stderr), nothing with False
     engine        "eager", or "auto" for the fastest that can run this; the history says which one ran and why
 
+    A network so small that threads would only wait for each other trains on one of torch's threads.
+
     Ctrl-C ends the training after the batch in hand; the history of the finished epochs is returned.
 
     Raises ArgumentError, DataError or ShapeError for what does not fit, before the first step where that can be seen;
@@ -221,8 +219,16 @@ def fit(
             for column in each.tensors[:-1]:
                 check_finite(column, f"{kind}inputs")
             check_finite(each.tensors[-1], f"{kind}targets")
-    training.run(batches, held_out, progress)
+    work = sum(parameter.numel() for parameter in model.parameters()) * _batch_size(batches)
+    with threads_for(work):
+        training.run(batches, held_out, progress)
     return history
+
+
+def _batch_size(batches: Iterable[Any]) -> int:
+    """Samples a batch, where the batches say so; many where they do not."""
+    size = getattr(batches, "batch_size", None)
+    return size if isinstance(size, int) else EVALUATION_BATCH
 
 
 def _network_and_loss(model: Module, criterion: Loss | None) -> tuple[Module, Loss]:

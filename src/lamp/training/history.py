@@ -95,7 +95,7 @@ class History(Mapping[str, Tensor]):
         from rich.console import Console
         from rich.table import Table
 
-        table = Table(title=f"{self.epochs} epochs in {sum(self._seconds):.2f} s, {self.engine} engine: {self.stopped}")
+        table = Table()
         table.add_column("epoch", justify="right")
         for name in self.names:
             table.add_column(name.replace("_", " "), justify="right")
@@ -106,7 +106,8 @@ class History(Mapping[str, Tensor]):
             table.add_row(str(k + 1), *(f"{epoch[name]:.4g}" if name in epoch else "" for name in self.names))
         text = StringIO()
         Console(file=text, width=max(80, 18 * (1 + len(self.names))), color_system=None).print(table)
-        return text.getvalue().rstrip()
+        headline = f"{self.epochs} epochs in {sum(self._seconds):.2f} s ({self.engine} engine); {self.stopped}"
+        return f"{headline}\n{text.getvalue().rstrip()}"
 
     def __repr__(self) -> str:
         return f"History({self.epochs} epochs of {', '.join(self.names) or 'nothing'}; {self.engine}; {self.stopped})"

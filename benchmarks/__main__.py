@@ -1,0 +1,69 @@
+"""Measure a row of the benchmark table: `python -m benchmarks row10`."""
+
+from __future__ import annotations
+
+import re
+from importlib import import_module
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from benchmarks.harness import LEAST_REPETITIONS, Absent, NotEqual, Row, measure
+from benchmarks.machine import description
+from benchmarks.report import Report, print_report, write_into
+
+HERE = Path(__file__).parent
+DOCUMENT = HERE.parent / "docs" / "benchmarks.md"
+RESULTS = HERE / "results"
+
+
+def rows() -> dict[str, str]:
+    """The rows there are: "row10" to the module that holds it, by number."""
+    modules = [path.stem for path in HERE.glob("row*_*.py")]
+    found = {module.split("_", 1)[0]: f"benchmarks.{module}" for module in modules}
+    return dict(sorted(found.items(), key=lambda item: int(re.sub(r"\D", "", item[0]))))
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("names", nargs=-1, metavar="[ROW]...")
+@click.option("--repetitions", default=9, show_default=True, type=click.IntRange(LEAST_REPETITIONS), help="Rounds.")
+@click.option("--only", default="", help="Only the pieces of work whose title contains this.")
+@click.option("--write-docs", is_flag=True, help="Put the table into docs/benchmarks.md, the numbers into results/.")
+@click.option("--from-results", is_flag=True, help="Show what results/ holds; measure nothing.")
+def main(names: tuple[str, ...], repetitions: int, only: str, write_docs: bool, from_results: bool) -> None:
+    """Measure rows of the benchmark table, such as row10; without arguments, list them."""
+    console = Console()
+    there = rows()
+    if unknown := [name for name in names if name not in there]:
+        raise click.UsageError(f"no such row: {', '.join(unknown)}; there are {', '.join(there)}")
+    if only and write_docs:
+        raise click.UsageError("--write-docs writes whole rows: leave --only out")
+    if not names:
+        for name, module in there.items():
+            console.print(f"{name:<8}{import_module(module).ROW.title}", highlight=False)
+    for name in names:
+        saved = RESULTS / f"{name}.json"
+        if from_results:
+            report = Report.from_json(saved.read_text(encoding="utf-8"))
+        else:
+            report = _measured(import_module(there[name]).ROW, repetitions, only, console)
+        print_report(report, console)
+        if write_docs:
+            RESULTS.mkdir(exist_ok=True)
+            saved.write_text(report.to_json(), encoding="utf-8")
+            write_into(DOCUMENT, report)
+
+
+def _measured(row: Row, repetitions: int, only: str, console: Console) -> Report:
+    works = [work for work in row.works if only.lower() in work.title.lower()]
+    with console.status("") as status:
+        try:
+            outcomes = [measure(work, repetitions, say=status.update) for work in works]
+        except (Absent, NotEqual) as error:
+            raise click.ClickException(str(error)) from error
+    return Report(row.number, row.title, description(), outcomes)
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m benchmarks")

@@ -1,0 +1,121 @@
+"""Tables of what was measured: on the terminal, as JSON, and as the part of the docs that is generated."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.outcome import Entry, Outcome
+
+Cells = list[str]
+
+
+@dataclass
+class Report:
+    """A row, measured: what JSON and docs hold."""
+
+    row: int
+    title: str
+    machine: Mapping[str, Any]
+    outcomes: Sequence[Outcome]
+
+    def to_json(self) -> str:
+        outcomes = [outcome.to_json() for outcome in self.outcomes]
+        saved = {"row": self.row, "title": self.title, "machine": dict(self.machine), "outcomes": outcomes}
+        return json.dumps(saved, indent=1) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Report:
+        saved = json.loads(text)
+        outcomes = [Outcome.from_json(outcome) for outcome in saved["outcomes"]]
+        return cls(saved["row"], saved["title"], saved["machine"], outcomes)
+
+
+def cells(outcome: Outcome) -> tuple[Cells, list[Cells]]:
+    """Head and body of an outcome's table."""
+    ours = [entry.name for entry in outcome.entries if entry.ours and entry.absent is None]
+    compiled = any(entry.compile_seconds is not None for entry in outcome.entries)
+    head = ["contender", "threads", "us a step", "least", *(f"x {name}" for name in ours)]
+    if compiled:
+        head += ["compile, s", f"us, compiled once in {outcome.job_steps:,} steps"]
+    body = []
+    for entry in outcome.entries:
+        name = f"{entry.name} ({entry.note})" if entry.note else entry.name
+        if entry.absent is not None:
+            line = [name, "-", f"absent: {entry.absent}"]
+            body.append(line + [""] * (len(head) - len(line)))
+            continue
+        line = [name, str(entry.threads), _number(entry.median), _number(entry.minimum)]
+        line += ["1" if each == entry.name else str(outcome.ratio(entry.name, each)) for each in ours]
+        body.append(line + (_compile_cells(entry) if compiled else []))
+    return head, body
+
+
+def _compile_cells(entry: Entry) -> Cells:
+    if entry.compile_seconds is None or entry.with_compile is None:
+        return ["", ""]
+    return [f"{entry.compile_seconds:.2g}", _number(entry.with_compile)]
+
+
+def _number(microseconds: float) -> str:
+    return f"{microseconds:.3g}" if microseconds < 100 else f"{microseconds:,.0f}"
+
+
+def summary(outcome: Outcome) -> list[str]:
+    """The goals, and how alike the contenders were before they were timed."""
+    differences = [entry.difference for entry in outcome.entries if entry.absent is None]
+    lines = [outcome.verdict(goal) for goal in outcome.goals]
+    return [*lines, f"parameters before timing: equal within {max(differences):.1g}"]
+
+
+def print_report(report: Report, console: Console) -> None:
+    """The tables on the terminal."""
+    for outcome in report.outcomes:
+        head, body = cells(outcome)
+        table = Table(title=f"Row {report.row}: {outcome.title}", title_justify="left")
+        for k, name in enumerate(head):
+            table.add_column(name, justify="left" if k == 0 else "right")
+        for line in body:
+            table.add_row(*line)
+        console.print(table)
+        for line in summary(outcome):
+            console.print(f"  {line}", highlight=False)
+    console.print("  " + machine_line(report.machine), highlight=False)
+
+
+def machine_line(machine: Mapping[str, Any]) -> str:
+    """The machine in one line."""
+    about = f"{machine['cores']} cores of {machine['processor']} ({machine['vectors']}), {machine['system']}"
+    versions = [f"{name} {machine[name]}" for name in machine if name not in ("cores", "processor", "vectors", "system")]
+    return f"{about}; {', '.join(versions)}"
+
+
+def markdown(report: Report) -> str:
+    """The tables as the docs have them."""
+    lines = []
+    for outcome in report.outcomes:
+        head, body = cells(outcome)
+        lines += [f"**{outcome.title}**", "", _line(head), _line(["---"] + ["--:"] * (len(head) - 1))]
+        lines += [_line(each) for each in body] + [""] + [f"- {line}" for line in summary(outcome)] + [""]
+    timed = {f"{outcome.repetitions} rounds of {outcome.steps:,} steps" for outcome in report.outcomes}
+    return "\n".join([*lines, f"{', '.join(sorted(timed))}. {machine_line(report.machine)}."])
+
+
+def _line(row: Cells) -> str:
+    return f"| {' | '.join(row)} |"
+
+
+def write_into(document: Path, report: Report) -> None:
+    """Replace what stands between the row's markers. Raises ValueError where the document has none."""
+    begin, end = f"<!-- row {report.row}: generated -->", f"<!-- row {report.row}: end -->"
+    text = document.read_text(encoding="utf-8")
+    if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
+        raise ValueError(f"{document.name} needs the lines {begin} and {end}, once each, in this order")
+    before, after = text[: text.index(begin)], text[text.index(end) :]
+    document.write_text(f"{before}{begin}\n{markdown(report)}\n{after}", encoding="utf-8")

@@ -1,0 +1,159 @@
+"""Derivatives by backward and by differences of forward, along one direction through one tensor."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lamp.checks.trees import ABSENT, floating, gradients_like, leaves, mapped
+from lamp.losses.base import Loss
+from lamp.module import Module
+from lamp.nn.containers import Sequential
+
+ROUNDING = 16 * torch.finfo(torch.float64).eps  # of an output, relative, after the operations of a network
+NEARBY = 1e-3  # how far a nearby point lies, relative to the size of a tensor's elements where that is above 1
+
+
+def random_like(tensor: Tensor, generator: torch.Generator) -> Tensor:
+    """Standard normal numbers in the shape of a tensor."""
+    return torch.randn(tensor.shape, generator=generator, dtype=torch.float64).to(tensor.device)
+
+
+def dot(a: Tensor, b: Tensor) -> float:
+    """The sum of the products, over all axes."""
+    return float((a * b).sum().item())
+
+
+def size(tensor: Tensor) -> float:
+    """The root mean square of the elements."""
+    return tensor.norm().item() / math.sqrt(max(tensor.numel(), 1))
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The derivative along one direction, twice, and how far the differences can be trusted."""
+
+    analytic: float  # by backward
+    numeric: float  # by differences
+    scale: float  # of the gradient
+    noise: float  # in numeric, from rounding
+    doubt: float  # how much two step sizes disagree, or a kink at the very point would turn the slope
+
+    @property
+    def error(self) -> float:
+        """How far the two are apart, relative to the gradient; 0 where all of it is rounding."""
+        return abs(self.analytic - self.numeric) / self.scale if self.scale > self.noise else 0.0
+
+    def is_right(self, tolerance: float) -> bool:
+        """Whether the two agree, but for rounding."""
+        return abs(self.analytic - self.numeric) <= tolerance * self.scale + self.noise
+
+    def is_trusted(self, tolerance: float) -> bool:
+        """Whether the differences settle well below the tolerance."""
+        return self.doubt <= 0.1 * tolerance * self.scale + self.noise
+
+
+class Point:
+    """A module and its inputs, in float64, where derivatives are taken: of f = <upstream, module(inputs)>.
+
+    Every evaluation runs a fresh copy with torch's generators set anew, so that what is random repeats itself.
+    """
+
+    def __init__(self, module: Module, inputs: tuple[Any, ...], seed: int) -> None:
+        self.module, self.seed = copy.deepcopy(module).double().train(), seed
+        self.module.zero_grad()
+        self.inputs = mapped(inputs, lambda leaf: leaf.detach().double() if leaf.is_floating_point() else leaf)
+        inputs_by_name = [
+            f"input {k}{place}"
+            for k, tree in enumerate(inputs)
+            for place, leaf in leaves(tree)
+            if leaf.is_floating_point()
+        ]
+        self.names = [*inputs_by_name, *(name for name, _ in self.module.named_parameters())]
+        run, inputs = self.fresh()
+        self.centre = run(*inputs)
+        ends = len(inputs) > 1 and isinstance(module, Sequential) and isinstance([*module][-1], Loss)
+        self.has_target = ends or isinstance(module, Loss)
+        self.is_loss = ends or (isinstance(module, Loss) and self.centre.dim() == 0)  # its backward needs no gradient
+        generator = torch.Generator().manual_seed(seed)
+        self.upstream = [random_like(output, generator) for output in floating(self.centre)]
+        if self.is_loss:
+            self.upstream = [*(0.0 * r for r in self.upstream[:-1]), torch.ones_like(self.upstream[-1])]
+        self.gradients = self.backward(*self.fresh())
+
+    def fresh(self) -> tuple[Module, tuple[Any, ...]]:
+        """A copy to run, its randomness where it was."""
+        torch.manual_seed(self.seed)
+        return copy.deepcopy(self.module), mapped(self.inputs, Tensor.clone)
+
+    @staticmethod
+    def tensors(run: Module, inputs: tuple[Any, ...]) -> list[Tensor]:
+        """The tensors behind `names`."""
+        return [*floating(inputs), *(parameter.data for parameter in run.parameters())]
+
+    def backward(self, run: Module, inputs: tuple[Any, ...], upstream: list[Tensor] | None = None) -> list[Any]:
+        """For each name its gradient: of the inputs what backward returns, of the parameters what it adds up to."""
+        upstream = [r.clone() for r in self.upstream] if upstream is None else upstream
+        outputs = run(*inputs)
+        dinputs = run.backward(*self.start(run, outputs, upstream))
+        gradients = list(gradients_like(inputs if len(inputs) > 1 else inputs[0], dinputs)) if inputs else []
+        if self.has_target:
+            gradients = [None if gradient is ABSENT else gradient for gradient in gradients]
+        return [*gradients, *(parameter.grad for parameter in run.parameters())]
+
+    def start(self, run: Module, outputs: Any, upstream: list[Tensor]) -> tuple[Any, ...]:
+        """The arguments of backward: a tuple goes in as one, unless backward names an argument for each part."""
+        if self.is_loss:
+            return ()
+        left = iter(upstream)
+        doutputs = mapped(outputs, lambda leaf: next(left) if leaf.is_floating_point() else None)
+        named = [p for p in inspect.signature(run.backward).parameters.values() if p.kind == p.POSITIONAL_OR_KEYWORD]
+        return doutputs if isinstance(doutputs, tuple) and len(named) == len(doutputs) > 1 else (doutputs,)
+
+    def compare(self, k: int, v: Tensor, step: float, upstream: list[Tensor] | None = None) -> Comparison:
+        """The derivative of f through tensor k along v, by backward and by differences of two step sizes."""
+        upstream = self.upstream if upstream is None else upstream
+        h = step * max(1.0, size(self.tensors(self.module, self.inputs)[k]))
+        slope, bend = self._difference(k, v, h, upstream)
+        slope_of_half, bend_of_half = self._difference(k, v, h / 2, upstream)
+        analytic, numeric = dot(self.gradients[k], v), (4.0 * slope_of_half - slope) / 3.0  # Richardson's step
+        seen = [(r * output).norm().item() for r, output in zip(upstream, floating(self.centre), strict=True)]
+        return Comparison(
+            analytic,
+            numeric,
+            scale=max(abs(analytic), abs(numeric), 0.1 * self.gradients[k].norm().item()),
+            noise=ROUNDING * math.hypot(*seen) / h,
+            doubt=max(abs(slope - slope_of_half), abs(2.0 * bend_of_half - bend)),
+        )
+
+    def _difference(self, k: int, v: Tensor, h: float, upstream: list[Tensor]) -> tuple[float, float]:
+        """The slope of f along v, (f(h) - f(-h)) / 2h, and its bend, (f(h) + f(-h) - 2 f(0)) / h.
+
+        The bend of a smooth f goes to 0 with h. What stays is a kink at the point itself, which the slope does not see.
+        """
+        slope = bend = 0.0
+        ends = (self._outputs(k, h * v), self._outputs(k, -h * v))
+        for r, ahead, behind, centre in zip(upstream, *ends, floating(self.centre), strict=True):
+            slope += dot(r, ahead - behind) / (2.0 * h)
+            bend += dot(r, (ahead - centre) + (behind - centre)) / h
+        return slope, bend
+
+    def _outputs(self, k: int, step: Tensor) -> list[Tensor]:
+        """The floating-point outputs after tensor k has moved by a step."""
+        run, inputs = self.fresh()
+        self.tensors(run, inputs)[k].add_(step)
+        return floating(run(*inputs))
+
+    def nearby(self, generator: torch.Generator) -> Point:
+        """A point beside this one: all that has a gradient moves a little."""
+        run, inputs = self.fresh()
+        for tensor, gradient in zip(self.tensors(run, inputs), self.gradients, strict=True):
+            if isinstance(gradient, Tensor):
+                tensor.add_(random_like(tensor, generator) * (NEARBY * max(1.0, size(tensor))))
+        return Point(run, inputs, self.seed)

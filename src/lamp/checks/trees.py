@@ -1,0 +1,48 @@
+"""Nested tuples of tensors, as modules with several inputs or outputs take and return them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from torch import Tensor
+
+ABSENT = object()  # in place of a gradient that backward did not return
+
+
+def leaves(tree: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
+    """All tensors with their places: "[1][0]"."""
+    if isinstance(tree, Tensor):
+        yield name, tree
+    elif isinstance(tree, tuple | list):
+        for k, branch in enumerate(tree):
+            yield from leaves(branch, f"{name}[{k}]")
+
+
+def floating(tree: Any) -> list[Tensor]:
+    """All floating-point tensors: those that can have a gradient."""
+    return [leaf for _, leaf in leaves(tree) if leaf.is_floating_point()]
+
+
+def mapped(tree: Any, function: Callable[[Tensor], Any]) -> Any:
+    """The same tree with the function's value in place of each tensor."""
+    if isinstance(tree, Tensor):
+        return function(tree)
+    if isinstance(tree, tuple | list):
+        branches = [mapped(branch, function) for branch in tree]
+        return tuple(branches) if isinstance(tree, tuple) else branches
+    return tree
+
+
+def gradients_like(tree: Any, gradient: Any) -> Iterator[Any]:
+    """For each floating-point tensor what stands in its place in the gradient: a tensor, None, or ABSENT."""
+    if isinstance(tree, Tensor):
+        if tree.is_floating_point():
+            yield gradient
+    elif isinstance(tree, tuple | list):
+        if isinstance(gradient, tuple | list):
+            parts = [*gradient, *[ABSENT] * (len(tree) - len(gradient))]
+        else:
+            parts = [gradient, *[None if gradient is None else ABSENT] * (len(tree) - 1)]
+        for branch, part in zip(tree, parts, strict=False):
+            yield from gradients_like(branch, part)

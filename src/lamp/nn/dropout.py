@@ -1,0 +1,104 @@
+"""Noise that is there in training and not in use."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lamp.errors import ArgumentError
+from lamp.module import Module
+from lamp.nn.checks import explain_gradient, explain_numbers
+from lamp.randomness import bernoulli, draw_seed, keys
+
+AHEAD = 2**16  # masks are drawn for several steps at once, up to so many elements: for few, a drawing is all overhead
+
+
+class Dropout(Module):
+    """Sets each element to zero with probability p, in training mode.
+
+    y = x mask / (1 - p), the mask's elements 1 with probability 1 - p, else 0;   y = x in eval mode
+
+    Shapes    x and y: any, the same
+    Backward  dx = dy mask / (1 - p), the same mask
+    Source    torch.nn.Dropout; Srivastava et al. 2014
+
+    seed      None until the first training forward needs it, which draws it from torch's default generator, or from the
+              one that `reset_parameters` was given: so building or resetting a network draws what torch.nn does
+    step      the number of training forwards
+
+    The mask is a function of (seed, step, position), see lamp.randomness: to resume an interrupted run, set both.
+
+    Raises ArgumentError unless p lies between 0 and 1, DTypeError for an input that is no floating-point tensor,
+    ShapeError for a gradient not shaped as the output.
+    """
+
+    def __init__(self, p: float = 0.5) -> None:
+        if not 0 <= p <= 1:
+            raise ArgumentError(
+                "Dropout needs the probability to drop an element",
+                expected="p from 0 to 1",
+                got=p,
+                fix="choose another p",
+            )
+        self.p = p
+        self.reset_parameters()
+
+    def reset_parameters(self, *, generator: torch.Generator | None = None) -> None:
+        """Start anew at step 0; the seed is drawn when first needed, from this generator or torch's default one."""
+        self.seed: int | None = None
+        self.step = 0
+        self._generator = generator
+        self._ahead: _Masks | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not isinstance(x, Tensor) or not x.is_floating_point():
+            raise explain_numbers(self, x)
+        if not self.training:
+            return x
+        mask = self._mask(x)
+        self.step += 1
+        self.remember(mask)
+        return x * mask
+
+    def backward(self, dy: Tensor) -> Tensor:
+        mask = self.recall()
+        if dy.shape != mask.shape:
+            raise explain_gradient(dy, mask.shape)
+        return dy * mask  # dx
+
+    def _mask(self, x: Tensor) -> Tensor:
+        """This step's mask for x, scaled."""
+        if self.seed is None:
+            self.seed, self._generator = draw_seed(self._generator), None
+        ahead = self._ahead
+        if ahead is None or not ahead.hold(self, x):
+            ahead = self._ahead = _Masks(self, x)
+        return ahead.masks[self.step - ahead.first]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_ahead": None}  # they can be drawn again
+
+    def extra_repr(self) -> str:
+        return f"p={self.p}"
+
+
+class _Masks:
+    """The masks of some steps from `first` on, for inputs of one shape, dtype and device."""
+
+    __slots__ = ("first", "kind", "masks")
+
+    def __init__(self, dropout: Dropout, x: Tensor) -> None:
+        seed, p, self.first = dropout.seed, dropout.p, dropout.step
+        assert seed is not None
+        self.kind = (seed, p, x.shape, x.dtype, x.device)
+        steps = range(self.first, self.first + max(1, AHEAD // max(1, x.numel())))
+        scale = 1.0 / (1.0 - p) if p < 1 else 1.0
+        pairs = [keys(seed, step) for step in steps]
+        self.masks = bernoulli(pairs, x.shape, 1.0 - p, scale, x.dtype, x.device).unbind()
+
+    def hold(self, dropout: Dropout, x: Tensor) -> bool:
+        """Whether this step's mask for x is here."""
+        within = 0 <= dropout.step - self.first < len(self.masks)
+        return within and self.kind == (dropout.seed, dropout.p, x.shape, x.dtype, x.device)

@@ -1,0 +1,48 @@
+"""The arithmetic that update rules share, in the fewest tensor operations.
+
+Names that end in _ change their first argument in place where it is a tensor, and return it; of anything else that
+behaves like a number they return the new value. Factors are floats, or tensors that broadcast (a column, for instance).
+"""
+
+import torch
+from torch import Tensor
+
+from lamp.formulas import Number, add_scaled, scalar
+
+
+def add_scaled_(x: Number, y: Number, factor: Number) -> Number:
+    """x + factor y."""
+    if not isinstance(x, Tensor):
+        return x + factor * y
+    return x.addcmul_(y, factor) if isinstance(factor, Tensor) else x.add_(y, alpha=factor)
+
+
+def add_quotient_(x: Number, numerator: Number, denominator: Number, factor: Number) -> Number:
+    """x + factor numerator / denominator."""
+    if not isinstance(x, Tensor):
+        return x + factor * numerator / denominator
+    if isinstance(factor, Tensor):
+        return x.addcdiv_(factor * numerator, denominator)
+    return x.addcdiv_(numerator, denominator, value=factor)
+
+
+def scale_and_add_(x: Number, factor: Number, y: Number) -> Number:
+    """factor x + y."""
+    if not isinstance(x, Tensor):
+        return factor * x + y
+    return x.mul_(factor).add_(y) if isinstance(factor, Tensor) else torch.add(y, x, alpha=factor, out=x)
+
+
+def average_(x: Number, y: Number, share: Number) -> Number:
+    """x + share (y - x): the mean of x and y that gives y this share."""
+    if not isinstance(x, Tensor):
+        return x.lerp(y, share)
+    return x.lerp_(y, share if isinstance(share, Tensor) else scalar(share, x.dtype))
+
+
+def root(square: Number, factor: Number, eps: Number) -> Number:
+    """factor sqrt(square) + eps: what the rules with a scale for each element divide by."""
+    x = square.sqrt()
+    if isinstance(x, Tensor) and isinstance(factor, float) and isinstance(eps, float):
+        return torch.add(scalar(eps, x.dtype), x, alpha=factor, out=x)
+    return add_scaled(eps, x, factor)

@@ -1,0 +1,211 @@
+"""What every learning-rate schedule is: the learning rate as a function of the epoch."""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+
+from lamp.errors import ArgumentError, StateDictError
+from lamp.formulas import Number
+from lamp.optim.checks import Range, check_ranges
+from lamp.optim.optimizer import Group, Optimizer
+
+
+class Schedule:
+    """Base of whatever changes an optimizer's hyperparameters in the course of a training."""
+
+    ranges: ClassVar[Mapping[str, Range]] = {}  # of the arguments, which are attributes of the same names
+    optimizer: Optimizer
+    last_epoch: float
+    _last_lr: list[Number]
+
+    def __init__(self, optimizer: Optimizer) -> None:
+        self.optimizer = check_optimizer(optimizer, type(self).__name__)
+        check_ranges(self, vars(self), self.ranges)
+
+    def get_last_lr(self) -> list[Number]:
+        """The learning rate of each group, as last set."""
+        return list(self._last_lr)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Its numbers, under torch's names. Of a function, what it keeps in its attributes is saved, if anything."""
+        return {name: _saved(value) for name, value in vars(self).items() if name != "optimizer"}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Go on from a state dict, of lamp's or of torch's namesake; on a StateDictError nothing has changed."""
+        self._check_state(state_dict)
+        self._load(state_dict)
+
+    def _check_state(self, state_dict: Mapping[str, Any]) -> None:
+        own = set(self.state_dict())
+        needed = {name for name in own if not name.startswith("_")}
+        given = {name for name in state_dict if not name.startswith("_")}  # torch keeps notes of its own under _
+        if needed != given:
+            raise StateDictError(
+                f"the state dict does not fit this {type(self).__name__}",
+                expected=", ".join(sorted(needed)),
+                got=", ".join(sorted(given)),
+                fix="build the same schedule that was saved",
+            )
+
+    def _load(self, state_dict: Mapping[str, Any]) -> None:
+        for name, own in list(vars(self).items()):
+            if name in state_dict:
+                setattr(self, name, _loaded(own, state_dict[name]))
+
+
+class LRScheduler(Schedule, ABC):
+    """Base of the schedules that are a function of the epoch.
+
+    A subclass writes that function, `lr_at`. It is called for epoch 0 when the schedule is built, and for the next
+    epoch by each `step()`, after the optimizer's steps of an epoch (or of a batch: what an epoch is, is up to you).
+
+    last_epoch  of an earlier run, to go on from; the optimizer's groups must then say their "initial_lr", as they do
+                once its state dict is loaded
+
+    Because the epoch alone decides, a schedule goes on from `last_epoch` wherever that comes from, and nothing adds up
+    from step to step. It also means that a learning rate changed by another hand would be lost, so that is an error.
+
+    Raises ArgumentError for arguments out of range, anything but an optimizer, a last_epoch without "initial_lr", and
+    a learning rate that was changed since the last step.
+    """
+
+    def __init__(self, optimizer: Optimizer, last_epoch: int = -1) -> None:
+        super().__init__(optimizer)
+        self.base_lrs = [self._initial_lr(group, last_epoch) for group in optimizer.param_groups]
+        self._set(last_epoch + 1)
+
+    @abstractmethod
+    def lr_at(self, epoch: float, initial_lr: Number, group: int) -> Number:
+        """The learning rate of this group (its number) at an epoch, where it began with initial_lr."""
+
+    def momentum_at(self, epoch: float, group: int) -> Number | None:
+        """The momentum (beta1, where there are betas) at an epoch; None leaves it alone."""
+        return None
+
+    def step(self, epoch: float | None = None) -> None:
+        """Set the learning rates of the next epoch, or of the given one, which may be a fraction."""
+        self._refuse_other_hands()
+        if epoch is not None and not epoch >= 0:
+            raise ArgumentError("no such epoch", expected="a number of at least 0", got=epoch, fix="count from 0")
+        self._set(self.last_epoch + 1 if epoch is None else epoch)
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        super().load_state_dict(state_dict)
+        self._set(self.last_epoch)
+
+    def _initial_lr(self, group: Group, last_epoch: int) -> Number:
+        if last_epoch != -1 and "initial_lr" not in group:
+            raise ArgumentError(
+                f"{type(self).__name__} cannot go on from epoch {last_epoch}",
+                expected='"initial_lr" in each parameter group',
+                got=f"a group with {', '.join(key for key in group if key != 'params')}",
+                fix="load the optimizer's state dict first, or build the schedule new and load its own state dict",
+            )
+        return group.setdefault("initial_lr", group["lr"])
+
+    def _set(self, epoch: float) -> None:
+        values = [(self.lr_at(epoch, base, k), self.momentum_at(epoch, k)) for k, base in enumerate(self.base_lrs)]
+        self.last_epoch, self._last_lr = epoch, [lr for lr, _ in values]
+        for group, (lr, momentum) in zip(self.optimizer.param_groups, values, strict=True):
+            group["lr"] = lr
+            if momentum is not None and "betas" in group:
+                group["betas"] = (momentum, *group["betas"][1:])
+            elif momentum is not None:
+                group["momentum"] = momentum
+
+    def _refuse_other_hands(self) -> None:
+        now = [group["lr"] for group in self.optimizer.param_groups]
+        if len(now) != len(self._last_lr):
+            raise ArgumentError(
+                f"the optimizer has got parameter groups that this {type(self).__name__} does not know",
+                expected=f"{len(self._last_lr)} groups",
+                got=f"{len(now)} groups",
+                fix="add groups first, then build the schedule",
+            )
+        for lr, last in zip(now, self._last_lr, strict=True):
+            if lr is not last and not torch.as_tensor(lr == last).all():
+                raise ArgumentError(
+                    f"the learning rate is not as this {type(self).__name__} left it, and would be overwritten",
+                    expected=f"lr = {last}",
+                    got=f"lr = {lr}",
+                    fix="two schedules: ChainedScheduler([a, b]) or SequentialLR. A change by hand: scheduler.base_lrs. "
+                    "A state loaded into the optimizer: load the schedule's state too",
+                )
+
+    def _check_state(self, state_dict: Mapping[str, Any]) -> None:
+        super()._check_state(state_dict)
+        groups = len(self.optimizer.param_groups)
+        if len(state_dict["base_lrs"]) != groups:
+            raise StateDictError(
+                f"the state dict does not fit this {type(self).__name__}",
+                expected=f"base_lrs of {groups} groups",
+                got=f"base_lrs of {len(state_dict['base_lrs'])}",
+                fix="build the optimizer with the same groups",
+            )
+
+
+class ScaledLR(LRScheduler):
+    """Base of the schedules that multiply: lr = initial_lr factor(epoch)."""
+
+    @abstractmethod
+    def factor_at(self, epoch: float) -> float:
+        """What the initial learning rate is multiplied by at an epoch."""
+
+    def lr_at(self, epoch: float, initial_lr: Number, group: int) -> Number:
+        return initial_lr * self.factor_at(epoch)
+
+
+def check_optimizer(optimizer: Any, owner: str) -> Optimizer:
+    """The optimizer, once it is found to be one."""
+    if isinstance(optimizer, Optimizer):
+        return optimizer
+    raise ArgumentError(
+        f"{owner} is a schedule for an optimizer of lamp's",
+        expected="a lamp optimizer",
+        got=f"{type(optimizer).__module__}.{type(optimizer).__qualname__}".removeprefix("builtins."),
+        fix="pass the optimizer first, as in StepLR(optimizer, step_size=30)",
+    )
+
+
+def per_group(value: Any, optimizer: Optimizer, owner: str, name: str) -> list[Any]:
+    """An argument that is one value, or a list with one for each group, as a list."""
+    groups = len(check_optimizer(optimizer, owner).param_groups)
+    if not isinstance(value, list | tuple):
+        return [value] * groups
+    if len(value) != groups:
+        raise ArgumentError(
+            f"{owner}: {name} is one value, or one for each group",
+            expected=f"{groups} values",
+            got=f"{len(value)} values",
+            fix="list one for each of the optimizer's param_groups",
+        )
+    return list(value)
+
+
+def _saved(value: Any) -> Any:
+    if isinstance(value, Schedule):
+        return value.state_dict()
+    if isinstance(value, list):
+        return [_saved(each) for each in value]
+    if callable(value):
+        return dict(getattr(value, "__dict__", {})) or None
+    return copy.copy(value)
+
+
+def _loaded(own: Any, saved: Any) -> Any:
+    """What takes the place of `own`; schedules and functions stay, and take in what was saved of them."""
+    if isinstance(own, list) and isinstance(saved, list) and len(own) == len(saved):
+        return [_loaded(*pair) for pair in zip(own, saved, strict=True)]
+    if isinstance(own, Schedule):
+        own._load(saved)
+        return own
+    if callable(own):
+        if saved:
+            vars(own).update(saved)
+        return own
+    return copy.copy(saved)

@@ -1,0 +1,284 @@
+"""Learning-rate schedules by name: decays, annealing, and schedules made of schedules."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, ClassVar
+
+from lamp.errors import ArgumentError, StateDictError
+from lamp.formulas import Number
+from lamp.optim.checks import Range
+from lamp.optim.optimizer import Optimizer
+from lamp.optim.schedule import LRScheduler, ScaledLR, per_group
+
+
+class LambdaLR(LRScheduler):
+    """lr = lr_0 lr_lambda(t), for any function of the epoch, or a list with one for each group.
+
+    Source    torch.optim.lr_scheduler.LambdaLR
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        lr_lambda: Callable[[Any], float] | list[Callable[[Any], float]],
+        last_epoch: int = -1,
+    ) -> None:
+        functions = lr_lambda if isinstance(lr_lambda, list | tuple) else [lr_lambda]
+        if not all(map(callable, functions)):
+            raise ArgumentError("LambdaLR multiplies by a function of the epoch", expected="a function", got=lr_lambda)
+        self.lr_lambdas = per_group(lr_lambda, optimizer, "LambdaLR", "lr_lambda")
+        super().__init__(optimizer, last_epoch)
+
+    def lr_at(self, epoch: float, initial_lr: Number, group: int) -> Number:
+        return initial_lr * self.lr_lambdas[group](epoch)
+
+
+class InverseTimeDecay(ScaledLR):
+    """lr = lr_0 / (1 + decay t).
+
+    Source    Robbins & Monro 1951 for the rate; the `decay` of many an early SGD
+    """
+
+    ranges: ClassVar = {"decay": Range()}
+
+    def __init__(self, optimizer: Optimizer, decay: float, last_epoch: int = -1) -> None:
+        self.decay = decay
+        super().__init__(optimizer, last_epoch)
+
+    def factor_at(self, epoch: float) -> float:
+        return 1.0 / (1.0 + self.decay * epoch)
+
+
+class ExponentialLR(ScaledLR):
+    """lr = lr_0 gamma^t.  Source: torch.optim.lr_scheduler.ExponentialLR."""
+
+    ranges: ClassVar = {"gamma": Range()}
+
+    def __init__(self, optimizer: Optimizer, gamma: float, last_epoch: int = -1) -> None:
+        self.gamma = gamma
+        super().__init__(optimizer, last_epoch)
+
+    def factor_at(self, epoch: float) -> float:
+        return float(self.gamma**epoch)
+
+
+class StepLR(ScaledLR):
+    """lr = lr_0 gamma^(t // step_size).  Source: torch.optim.lr_scheduler.StepLR."""
+
+    ranges: ClassVar = {"step_size": Range(1), "gamma": Range()}
+
+    def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1, last_epoch: int = -1) -> None:
+        self.step_size, self.gamma = step_size, gamma
+        super().__init__(optimizer, last_epoch)
+
+    def factor_at(self, epoch: float) -> float:
+        return float(self.gamma ** (epoch // self.step_size))
+
+
+class MultiStepLR(ScaledLR):
+    """lr = lr_0 gamma^(number of milestones up to t).  Source: torch.optim.lr_scheduler.MultiStepLR."""
+
+    ranges: ClassVar = {"gamma": Range()}
+
+    def __init__(
+        self, optimizer: Optimizer, milestones: Iterable[int], gamma: float = 0.1, last_epoch: int = -1
+    ) -> None:
+        self.milestones = Counter(milestones)  # a milestone named twice counts twice
+        self.gamma = gamma
+        super().__init__(optimizer, last_epoch)
+
+    def factor_at(self, epoch: float) -> float:
+        return float(self.gamma ** bisect_right(sorted(self.milestones.elements()), epoch))
+
+
+class ConstantLR(ScaledLR):
+    """lr = lr_0 factor until epoch total_iters, then lr_0.  Source: torch.optim.lr_scheduler.ConstantLR."""
+
+    ranges: ClassVar = {"factor": Range(), "total_iters": Range()}
+
+    def __init__(
+        self, optimizer: Optimizer, factor: float = 1.0 / 3, total_iters: int = 5, last_epoch: int = -1
+    ) -> None:
+        self.factor, self.total_iters = factor, total_iters
+        super().__init__(optimizer, last_epoch)
+
+    def factor_at(self, epoch: float) -> float:
+        return self.factor if epoch < self.total_iters else 1.0
+
+
+class LinearLR(ScaledLR):
+    """lr from lr_0 start_factor to lr_0 end_factor in equal steps, reached at epoch total_iters: a warm-up, say.
+
+    Source    torch.optim.lr_scheduler.LinearLR
+    """
+
+    ranges: ClassVar = {"start_factor": Range(), "end_factor": Range(), "total_iters": Range(1)}
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        start_factor: float = 1.0 / 3,
+        end_factor: float = 1.0,
+        total_iters: int = 5,
+        last_epoch: int = -1,
+    ) -> None:
+        self.start_factor, self.end_factor, self.total_iters = start_factor, end_factor, total_iters
+        super().__init__(optimizer, last_epoch)
+
+    def factor_at(self, epoch: float) -> float:
+        done = min(epoch / self.total_iters, 1.0)
+        return self.start_factor + (self.end_factor - self.start_factor) * done
+
+
+class PolynomialLR(ScaledLR):
+    """lr = lr_0 (1 - t / total_iters)^power, 0 from epoch total_iters on.
+
+    Source    torch.optim.lr_scheduler.PolynomialLR
+    """
+
+    ranges: ClassVar = {"total_iters": Range(1), "power": Range()}
+
+    def __init__(self, optimizer: Optimizer, total_iters: int = 5, power: float = 1.0, last_epoch: int = -1) -> None:
+        self.total_iters, self.power = total_iters, power
+        super().__init__(optimizer, last_epoch)
+
+    def factor_at(self, epoch: float) -> float:
+        return float((1.0 - min(epoch / self.total_iters, 1.0)) ** self.power)
+
+
+class CosineAnnealingLR(LRScheduler):
+    """lr = eta_min + (lr_0 - eta_min) (1 + cos(pi t / T_max)) / 2: down until epoch T_max, up again after it.
+
+    Source    torch.optim.lr_scheduler.CosineAnnealingLR; Loshchilov & Hutter 2016, equation 5
+    """
+
+    ranges: ClassVar = {"T_max": Range(1), "eta_min": Range()}
+
+    def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0, last_epoch: int = -1) -> None:
+        self.T_max, self.eta_min = T_max, eta_min
+        super().__init__(optimizer, last_epoch)
+
+    def lr_at(self, epoch: float, initial_lr: Number, group: int) -> Number:
+        return _cosine(initial_lr, self.eta_min, epoch / self.T_max)
+
+
+class CosineAnnealingWarmRestarts(LRScheduler):
+    """Cosine annealing from lr_0 to eta_min in T_0 epochs, then again from lr_0 in T_0 T_mult epochs, and so on.
+
+    Source    torch.optim.lr_scheduler.CosineAnnealingWarmRestarts; Loshchilov & Hutter 2016
+    """
+
+    ranges: ClassVar = {"T_0": Range(1), "T_mult": Range(1), "eta_min": Range()}
+
+    def __init__(
+        self, optimizer: Optimizer, T_0: int, T_mult: int = 1, eta_min: float = 0.0, last_epoch: int = -1
+    ) -> None:
+        self.T_0, self.T_mult, self.eta_min = T_0, T_mult, eta_min
+        super().__init__(optimizer, last_epoch)
+
+    def lr_at(self, epoch: float, initial_lr: Number, group: int) -> Number:
+        length = self.T_0
+        if self.T_mult == 1:
+            epoch %= length
+        while epoch >= length:
+            epoch -= length
+            length *= self.T_mult
+        return _cosine(initial_lr, self.eta_min, epoch / length)
+
+
+def _cosine(begin: Number, end: Number, done: float) -> Number:
+    """From begin to end along half a cosine, as done goes from 0 to 1."""
+    return end + (begin - end) * ((1.0 + math.cos(math.pi * done)) / 2.0)
+
+
+# ---- schedules made of schedules -----------------------------------------------------------------------------------
+class Composed(LRScheduler):
+    """Base of the schedules made of schedules; these are asked for their values, and not stepped themselves."""
+
+    def __init__(self, optimizer: Optimizer, schedulers: Sequence[LRScheduler], last_epoch: int = -1) -> None:
+        name = type(self).__name__
+        for scheduler in schedulers:
+            if not isinstance(scheduler, LRScheduler):
+                raise ArgumentError(
+                    f"{name} is made of schedules that are a function of the epoch",
+                    expected="LRSchedulers",
+                    got=type(scheduler).__name__,
+                    fix="step ReduceLROnPlateau by itself, with nothing else on its optimizer",
+                )
+            if scheduler.optimizer is not optimizer:
+                raise ArgumentError(f"{name}: schedules of different optimizers", fix="build all on the same optimizer")
+        self._schedulers = list(schedulers)
+        super().__init__(optimizer, last_epoch)
+
+    def _check_state(self, state_dict: Mapping[str, Any]) -> None:
+        super()._check_state(state_dict)
+        saved = state_dict.get("_schedulers", ())
+        if len(saved) != len(self._schedulers):
+            raise StateDictError(
+                f"the state dict does not fit this {type(self).__name__}",
+                expected=f"{len(self._schedulers)} schedules",
+                got=len(saved),
+                fix="build the same schedules that were saved",
+            )
+        for scheduler, state in zip(self._schedulers, saved, strict=True):
+            scheduler._check_state(state)
+
+
+class SequentialLR(Composed):
+    """One schedule after another: the first until the first milestone, the next from its own epoch 0 there, and so on.
+
+    Source    torch.optim.lr_scheduler.SequentialLR
+    """
+
+    def __init__(
+        self, optimizer: Optimizer, schedulers: Sequence[LRScheduler], milestones: Sequence[int], last_epoch: int = -1
+    ) -> None:
+        if len(schedulers) != len(milestones) + 1 or list(milestones) != sorted(set(milestones)):
+            raise ArgumentError(
+                "SequentialLR goes from one schedule to the next at a milestone",
+                expected="one schedule more than milestones, and these increasing",
+                got=f"{len(schedulers)} schedules, milestones {list(milestones)}",
+                fix="name the epoch at which each schedule but the first begins",
+            )
+        self._milestones = list(milestones)
+        super().__init__(optimizer, schedulers, last_epoch)
+
+    def _now(self, epoch: float) -> tuple[LRScheduler, float]:
+        """The schedule whose turn it is, and its own epoch."""
+        turn = bisect_right(self._milestones, epoch)
+        return self._schedulers[turn], epoch - (self._milestones[turn - 1] if turn else 0)
+
+    def lr_at(self, epoch: float, initial_lr: Number, group: int) -> Number:
+        scheduler, its_epoch = self._now(epoch)
+        return scheduler.lr_at(its_epoch, initial_lr, group)
+
+    def momentum_at(self, epoch: float, group: int) -> Number | None:
+        scheduler, its_epoch = self._now(epoch)
+        return scheduler.momentum_at(its_epoch, group)
+
+
+class ChainedScheduler(Composed):
+    """Schedules on top of each other: the learning rate that one gives is what the next begins with, at every epoch.
+
+    lr = f_n(... f_2(f_1(lr_0, t), t), t): for schedules that multiply, the product of their factors
+
+    Source    torch.optim.lr_scheduler.ChainedScheduler, which agrees on schedules that multiply
+    """
+
+    def __init__(self, schedulers: Sequence[LRScheduler], optimizer: Optimizer | None = None) -> None:
+        if not schedulers:
+            raise ArgumentError("nothing to chain", expected="at least one schedule", got="none", fix="list schedules")
+        super().__init__(optimizer or getattr(schedulers[0], "optimizer", optimizer), schedulers)  # type: ignore[arg-type]
+
+    def lr_at(self, epoch: float, initial_lr: Number, group: int) -> Number:
+        for scheduler in self._schedulers:
+            initial_lr = scheduler.lr_at(epoch, initial_lr, group)
+        return initial_lr
+
+    def momentum_at(self, epoch: float, group: int) -> Number | None:
+        given: list[Any] = [scheduler.momentum_at(epoch, group) for scheduler in self._schedulers]
+        return next((momentum for momentum in reversed(given) if momentum is not None), None)
