@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from benchmarks.harness import LEAST_REPETITIONS, Absent, NotEqual, Row, measure
+from benchmarks.harness import LEAST_REPETITIONS, NotEqual, Row, measure
 from benchmarks.machine import description
 from benchmarks.report import Report, print_report, write_into
 
@@ -60,7 +60,7 @@ def _measured(row: Row, repetitions: int, only: str, console: Console) -> Report
     with console.status("") as status:
         try:
             outcomes = [measure(work, repetitions, say=status.update) for work in works]
-        except (Absent, NotEqual) as error:
+        except NotEqual as error:
             raise click.ClickException(str(error)) from error
     return Report(row.number, row.title, description(), outcomes)
 

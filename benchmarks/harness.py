@@ -54,6 +54,10 @@ class Absent(Exception):
     """A contender cannot run here; the reason stands in the table in its place."""
 
 
+class _TimeUp(BaseException):
+    """Not an Exception, so that a compiler in whose middle it is raised does not take it for an error of its own."""
+
+
 class NotEqual(Exception):
     """Contenders do not compute the same thing, so timing them would compare nothing."""
 
@@ -119,7 +123,9 @@ Say = Callable[[str], None]
 Prepared = dict[int, Training]  # by threads
 
 
-def measure(work: Work, repetitions: int = 9, computer: Computer | None = None, say: Say = lambda text: None) -> Outcome:
+def measure(
+    work: Work, repetitions: int = 9, computer: Computer | None = None, say: Say = lambda text: None
+) -> Outcome:
     """Check the contenders equal, then time them in turn. Raises NotEqual."""
     if repetitions < LEAST_REPETITIONS:
         raise ValueError(f"{repetitions} repetitions are too few: the protocol wants {LEAST_REPETITIONS} or more")
@@ -184,6 +190,8 @@ class _Measurement:
             self._check(contender.name, begin, training.parameters())
             found[threads] = training
         if not found:
+            if self.reference is None:
+                raise NotEqual(f"{self.work.title}: {contender.name}, the reference of all others, is absent: {why}")
             self.entries[contender.name].absent = why
         return found
 
@@ -208,7 +216,9 @@ class _Measurement:
         shapes = {key: value.shape for key, value in found.items()}
         if shapes != (wanted := {key: value.shape for key, value in expected.items()}):
             raise NotEqual(f"{of_whom}: its parameters are {shapes}, the reference's {wanted}")
-        differences = {key: float(np.abs(found[key].astype(np.float64) - value).max()) for key, value in expected.items()}
+        differences = {
+            key: float(np.abs(found[key].astype(np.float64) - value).max()) for key, value in expected.items()
+        }
         for key, difference in differences.items():
             if not difference <= tolerance:  # a NaN is equal to nothing
                 raise NotEqual(f"{of_whom}: {key} differs by {difference:.3g} {when}, where {tolerance:g} is allowed")
@@ -253,12 +263,14 @@ def _time_limit(seconds: float | None) -> Iterator[None]:
         return
 
     def too_long(number: int, frame: FrameType | None) -> None:
-        raise Absent(f"not ready within {seconds:g} s")
+        raise _TimeUp
 
     before = signal.signal(signal.SIGALRM, too_long)
     signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
         yield
+    except _TimeUp:
+        raise Absent(f"not ready within {seconds:g} s") from None
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)

@@ -92,7 +92,9 @@ def print_report(report: Report, console: Console) -> None:
 def machine_line(machine: Mapping[str, Any]) -> str:
     """The machine in one line."""
     about = f"{machine['cores']} cores of {machine['processor']} ({machine['vectors']}), {machine['system']}"
-    versions = [f"{name} {machine[name]}" for name in machine if name not in ("cores", "processor", "vectors", "system")]
+    versions = [
+        f"{name} {machine[name]}" for name in machine if name not in ("cores", "processor", "vectors", "system")
+    ]
     return f"{about}; {', '.join(versions)}"
 
 

@@ -523,3 +523,13 @@ def test_the_matrix_product_of_axes_is_what_is_checked(monkeypatch):
     monkeypatch.setattr(axes, "add_affine", forgetting)
     report = check_gradients(lamp.Linear(IN, OUT), torch.randn(B, IN), raise_exception=False)
     assert [tensor.name for tensor in report.tensors if not tensor.ok] == ["bias"]
+
+
+def test_a_gradient_that_multiplies_what_it_finds_is_caught():
+    class Doubling(Square):
+        def backward(self, dy):
+            self.bias.grad.mul_(2.0)
+            return super().backward(dy)
+
+    report = check_gradients(Doubling(), torch.randn(B, IN), raise_exception=False)
+    assert [tensor.name for tensor in report.tensors if "not added" in tensor.note] == ["bias"]

@@ -193,6 +193,21 @@ def test_what_is_batched_and_what_is_not():
     assert is_batched(batch for batch in pairs())
 
 
+def test_samples_that_can_also_be_iterated_are_samples():
+    class Table:
+        def __len__(self):
+            return 9
+
+        def __getitem__(self, index):
+            return torch.full((2,), float(index)), index
+
+        def __iter__(self):
+            return (self[k] for k in range(9))
+
+    assert isinstance(as_batches(Table(), 4), DataLoader)
+    assert [len(y) for _, y in as_batches(Table(), 4)] == [4, 4, 1]
+
+
 def test_batches_that_come_only_once_serve_one_epoch():
     assert len(list(as_batches(iter(pairs()), epochs=1))) == 3
     for once in ((pair for pair in pairs()), iter(pairs()), map(tuple, pairs()), zip(pairs(), pairs(), strict=True)):

@@ -75,10 +75,13 @@ def test_a_shuffled_epoch_takes_the_samples_in_the_documented_order():
         assert loader.order_of(epoch).tolist() == order(N, 11, epoch).tolist()
 
 
-def test_the_gathered_pieces_are_small_and_change_nothing(monkeypatch):
+@pytest.mark.parametrize(
+    ("limit", "value"), [("GATHERED_BYTES", 2 * BATCH * (FEATURES * 8 + 8)), ("BATCHES_AT_A_TIME", 2)]
+)
+def test_the_gathered_pieces_are_small_and_change_nothing(monkeypatch, limit, value):
     inputs, targets = numbered(N)
     expected = taken(DataLoader((inputs, targets), BATCH, True, seed=2))
-    monkeypatch.setattr(loader_module, "GATHERED_BYTES", 2 * BATCH * (FEATURES * 8 + 8))  # two batches at a time
+    monkeypatch.setattr(loader_module, limit, value)  # two batches at a time
     loader = DataLoader((inputs, targets), BATCH, True, seed=2)
     sizes = [x.untyped_storage().nbytes() // (FEATURES * 8) for x, _ in loader]
     assert sizes == [10, 10, 10, 10, 3]

@@ -115,8 +115,10 @@ SOUND = idx(images())
         (gzip.compress(SOUND)[:10], ["no sound gzip file"]),
         (gzip.compress(SOUND)[:-6] + b"\x00\x00" + gzip.compress(SOUND)[-4:], ["no sound gzip file", "CRC"]),
         (gzip.compress(SOUND)[:40] + b"\xff" * 40 + gzip.compress(SOUND)[80:], ["no sound gzip file"]),
+        (gzip.compress(SOUND)[:10] + b"\xff" * 40, ["no sound gzip file", "invalid block type"]),
         (gzip.compress(SOUND[:-1]), ["is truncated"]),
     ],
+    ids=lambda each: each[0] if isinstance(each, list) else "",
 )
 def test_damaged_images(tmp_path, content, words):
     put(tmp_path, image_bytes=content)
@@ -134,6 +136,7 @@ def test_damaged_images(tmp_path, content, words):
         (SOUND, ["wrong magic number", "0x00000801", "0x00000803"]),
         (idx(labels())[:-3], ["is truncated"]),
     ],
+    ids=lambda each: each[0] if isinstance(each, list) else "",
 )
 def test_damaged_labels(tmp_path, content, words):
     put(tmp_path, label_bytes=content)

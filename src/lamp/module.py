@@ -366,8 +366,9 @@ def _blame(error: Exception, module: Module) -> None:
 
 def _say_where(error: Exception, root: Module) -> None:
     """Write the path of the module to blame into the error."""
-    where = path_of(error._lamp_module, root)  # type: ignore[attr-defined]
+    module = error._lamp_module  # type: ignore[attr-defined]
+    where = path_of(module, root)
     if not isinstance(error, LampError):
         error.add_note(f"in {where}")
-    elif error.where is None:
+    elif error.where in (None, describe(module)):  # without a forward, each module took itself for the outermost
         error.where = where

@@ -32,7 +32,7 @@ def dot(a: Tensor, b: Tensor) -> float:
 
 def size(tensor: Tensor) -> float:
     """The root mean square of the elements."""
-    return tensor.norm().item() / math.sqrt(max(tensor.numel(), 1))
+    return float(tensor.norm().item()) / math.sqrt(max(tensor.numel(), 1))
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from lamp.checks.diagnosis import diagnose
-from lamp.checks.differences import Comparison, Point, random_like
+from lamp.checks.differences import Comparison, Point, random_like, size
 from lamp.checks.report import GradientReport, TensorCheck
 from lamp.checks.trees import ABSENT, floating, leaves, mapped
 from lamp.errors import ArgumentError
@@ -20,8 +20,8 @@ from lamp.module import Module, describe, path_of
 
 STEPS = (1.0, 1 / 8, 8.0, 1 / 64)  # times eps, one an attempt: smaller against kinks, larger against rounding
 ROUNDS = 3  # of attempts: the first where the user put the point, the others nearby
-OVERWRITTEN = "overwritten: backward must add to grad"
 SAME = 1e-9  # relative difference of two computations of the same numbers in float64
+LEFT_OVER = 1e-13  # of the largest gradient, where a gradient is 0 but for rounding
 
 
 @dataclass(frozen=True)
@@ -155,8 +155,13 @@ def _somewhere(point: Point, k: int, settings: _Settings, generator: torch.Gener
 
 
 # ---- the contract beside the numbers --------------------------------------------------------------------------------
-def _differ(a: Tensor, b: Tensor) -> bool:
-    return a.shape != b.shape or not (a - b).norm() <= SAME * b.norm()
+def _differ(a: Tensor, b: Tensor, scale: float = 0.0) -> bool:
+    """Whether two computations of the same numbers differ; scale is that of the sums they may be left over from."""
+    return a.shape != b.shape or not (a - b).norm() <= SAME * b.norm() + LEFT_OVER * scale
+
+
+def _scale(point: Point) -> float:
+    return max((gradient.norm().item() for gradient in point.gradients if isinstance(gradient, Tensor)), default=0.0)
 
 
 def _unstable(point: Point) -> str | None:
@@ -174,19 +179,20 @@ def _unstable(point: Point) -> str | None:
 
 
 def _added(point: Point) -> dict[str, str]:
-    """The parameters whose gradient backward overwrites, or adds to in another way than it should."""
+    """The parameters whose gradient backward does not simply add to what it finds."""
     run, inputs = point.fresh()
     parameters = run.parameters()
     first = len(point.names) - len(parameters)
     names, gradients = point.names[first:], point.gradients[first:]
-    for parameter, gradient in zip(parameters, gradients, strict=True):
-        parameter.grad = gradient
-    doubled = point.backward(run, inputs)[first:]
+    before = [torch.full_like(gradient, max(1.0, size(gradient))) for gradient in gradients]
+    for parameter, found in zip(parameters, before, strict=True):
+        parameter.grad = found
     wrong = {}
-    for name, gradient, twice in zip(names, gradients, doubled, strict=True):
-        if _differ(twice, 2.0 * gradient):
-            overwritten = not _differ(twice, gradient)
-            wrong[name] = OVERWRITTEN if overwritten else "a second backward does not double it"
+    for name, gradient, found, left in zip(names, gradients, before, point.backward(run, inputs)[first:], strict=True):
+        if not _differ(left, gradient):
+            wrong[name] = "overwritten: backward must add to grad"
+        elif _differ(left, found + gradient):
+            wrong[name] = "not added: what grad held before changes what backward makes of it"
     return wrong
 
 
@@ -223,10 +229,10 @@ def _strided(point: Point) -> Iterator[str]:
     try:
         gradients = point.backward(run, mapped(inputs, spread), [spread(r) for r in point.upstream])
     except Exception as error:
-        yield f"tensors that are not contiguous are refused: {str(error).splitlines()[0]}"
+        yield f"tensors that are not contiguous are refused, with {type(error).__name__}: {error}".splitlines()[0]
         return
     for name, gradient, right in zip(point.names, gradients, point.gradients, strict=True):
-        if isinstance(right, Tensor) and _differ(gradient, right):
+        if isinstance(right, Tensor) and _differ(gradient, right, _scale(point)):
             yield f"the gradient of {name} is another where tensors are not contiguous"
 
 
@@ -250,10 +256,14 @@ def _suspects(module: Module, inputs: tuple[Any, ...], settings: _Settings) -> l
     torch.manual_seed(settings.seed)
     run(*mapped(inputs, lambda leaf: leaf.detach().to(torch.float64, copy=True) if leaf.is_floating_point() else leaf))
     wrong: list[Module] = []
-    for part in reversed(list(calls)):  # what is called later stands further in, or further on
-        if (
-            not any(inner in wrong for inner in part.modules())
-            and not _check(calls[part][0], calls[part][1], settings).ok
-        ):
+    for part, (alone, given) in reversed(list(calls.items())):  # inner calls come after the outer ones
+        if not any(inner in wrong for inner in part.modules()) and _is_wrong(alone, given, settings):
             wrong.append(part)
     return [path_of(calls[part][0], untouched) for part in reversed(wrong)]
+
+
+def _is_wrong(module: Module, inputs: tuple[Any, ...], settings: _Settings) -> bool:
+    try:
+        return not _check(module, inputs, settings).ok
+    except Exception:  # it cannot be called alone, or has no gradient: it is no suspect
+        return False

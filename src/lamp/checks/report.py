@@ -55,20 +55,15 @@ class GradientReport:
         )
 
     def __str__(self) -> str:
-        rows = [("", "shape", "analytic", "numeric", "error", "")] if self.tensors else []
-        for tensor in self.tensors:
-            numbers = (f"{tensor.analytic:.6e}", f"{tensor.numeric:.6e}", f"{tensor.error:.1e}")
-            verdict = "ok" if tensor.ok else "WRONG"
-            rows.append(
-                (tensor.name, str(tensor.shape), *numbers, f"{verdict}: {tensor.note}" if tensor.note else verdict)
-            )
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = [f"gradients of {self.module}: {'ok' if self.ok else 'WRONG'}"]
-        for row in rows:
-            cells = [
-                cell.ljust(width) if k < 2 else cell.rjust(width) for k, (cell, width) in enumerate(zip(row, widths))
-            ]
-            lines.append("  ".join([*cells[:-1], row[-1]]).rstrip())
+        if self.tensors:
+            name = max(len(tensor.name) for tensor in self.tensors)
+            shape = max(len("shape"), *(len(str(tensor.shape)) for tensor in self.tensors))
+            lines.append(f"{'':{name}}  {'shape':{shape}}  {'analytic':>13}  {'numeric':>13}    error")
+        for tensor in self.tensors:
+            verdict = ("ok" if tensor.ok else "WRONG") + (f": {tensor.note}" if tensor.note else "")
+            numbers = f"{tensor.analytic:13.6e}  {tensor.numeric:13.6e}  {tensor.error:7.1e}"
+            lines.append(f"{tensor.name:{name}}  {tensor.shape!s:{shape}}  {numbers}  {verdict}")
         lines += [f"WRONG: {problem}" for problem in self.problems]
         lines += [f"wrong on its own: {suspect}" for suspect in self.suspects]
         return "\n".join(lines)

@@ -91,8 +91,7 @@ class Dataset:
         inputs, known = _floating(self.inputs), _floating(source.inputs)
         axes = [axis for axis in range(known.dim()) if axis != 1]
         std, mean = torch.std_mean(known, dim=axes, correction=0, keepdim=True)
-        varies = std > torch.finfo(std.dtype).eps * mean.abs()  # a smaller std is the rounding of one number
-        return replace(self, inputs=(inputs - mean) / std.where(varies, 1.0))
+        return replace(self, inputs=(inputs - mean) / std.where(std > 0.0, 1.0))
 
     def flattened(self) -> Dataset:
         """Every input as a row: inputs (n, features), as lamp.Linear takes them."""

@@ -121,8 +121,6 @@ class DataLoader:
         sample_bytes = sum(tensor.numel() // tensor.shape[0] * tensor.element_size() for tensor in tensors)
         at_a_time = GATHERED_BYTES // max(sample_bytes * batch_size, 1)
         step = min(max(at_a_time, 1), BATCHES_AT_A_TIME) * batch_size
-        if indices is not None:
-            indices = indices.to(tensors[0].device)
         for start in range(0, stop, step):
             end = min(start + step, stop)
             yield from _batches_between(tensors, indices, start, end, batch_size, self._in_tuples)

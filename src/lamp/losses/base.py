@@ -2,6 +2,7 @@
 
 import math
 from abc import abstractmethod
+from functools import lru_cache
 from typing import Any, ClassVar
 
 import torch
@@ -12,6 +13,8 @@ from lamp.formulas import Number, scalar
 from lamp.losses.checks import explain_dloss, explain_non_finite, explain_pair
 from lamp.module import Module
 from lamp.parameter import Buffer
+
+SMALL = 8192  # numbers up to which a dot product with a constant is as exact as a sum, and faster
 
 
 class Loss(Module):
@@ -24,8 +27,8 @@ class Loss(Module):
     Backward   doutput = derivative(output, target) * dvalue, where dvalue is 1/divisor for mean, 1 for sum, and the
                argument of backward for none (which mean and sum take too, as a factor)
 
-    A subclass writes `value` and `derivative`, over numbers (see lamp.formulas). Both get what `prepare` returns: output
-    and target as they are, or something that the two formulas share.
+    A subclass writes `value` and `derivative`, over numbers (see lamp.formulas). Both get what `prepare` returns: the
+    output and the target as they are, or something that the two formulas share.
 
     Raises ShapeError, DTypeError or DeviceError for a pair that does not fit (nothing is broadcast), NonFiniteError for
     a mean or sum that is NaN or infinite, and ArgumentError for an unknown reduction.
@@ -97,22 +100,29 @@ class Loss(Module):
         if not fits:
             raise explain_pair(output, target)
 
-    def reduce(self, value: Tensor, divisor: Tensor | int) -> tuple[Tensor, Tensor | None]:
-        """The loss, and dvalue = d loss / d value; None for reduction="none", where the caller of backward says it."""
-        if self.reduction == "none":
-            return value, None
-        dtype = value.dtype
+    def reduce(self, value: Tensor, divisor: Tensor | int, sign: float = 1.0) -> tuple[Tensor, Tensor | None]:
+        """The loss sign * value reduced, and dvalue = d loss / d (sign * value).
+
+        "mean" divides by the divisor, or by its sum where it is a tensor. For "none" dvalue is None: the caller of
+        backward says it.
+        """
+        reduction, dtype = self.reduction, value.dtype
+        if reduction == "none":
+            return (value if sign > 0 else -value), None
+        if isinstance(divisor, int) and value.is_cpu and (n := value.numel()) <= SMALL:
+            dvalue, weights = _constants(reduction, divisor, n, sign, dtype)
+            if weights is not None:
+                return value.reshape(-1).dot(weights), dvalue  # one operation for two
         if dtype.itemsize < 4:  # float16 and bfloat16: the sum may leave their range where the mean does not
-            value = value.float()
-        total = value.sum()
-        if self.reduction == "sum":
-            return total.to(dtype), scalar(1.0, dtype)
-        if isinstance(divisor, int):
-            share = scalar(1.0 / divisor, value.dtype)
+            loss, share = self.reduce(value.float(), divisor.float() if isinstance(divisor, Tensor) else divisor, sign)
+            return loss.to(dtype), None if share is None else share.to(dtype)
+        if reduction == "sum":
+            dvalue = scalar(1.0, dtype)
+        elif isinstance(divisor, int):
+            dvalue = scalar(1.0 / divisor, dtype)
         else:
-            share = divisor.to(value.dtype).reciprocal()
-        loss = total * share
-        return (loss, share) if dtype is value.dtype else (loss.to(dtype), share.to(dtype))
+            dvalue = divisor.sum().reciprocal()
+        return value.sum() * (dvalue if sign > 0 else -dvalue), dvalue
 
     def times(self, dvalue: Tensor | None, dloss: tuple[Tensor, ...], shape: torch.Size) -> Tensor:
         """dvalue times the argument of backward; without a dvalue (reduction="none") that argument, of this shape."""
@@ -123,6 +133,13 @@ class Loss(Module):
     def explain_non_finite(self, value: Tensor, output: Tensor, target: Tensor) -> LampError:
         """The error for a mean or sum that is NaN or infinite."""
         return explain_non_finite(value, output, target)
+
+
+@lru_cache(maxsize=64)
+def _constants(reduction: str, divisor: int, n: int, sign: float, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
+    """dvalue, and what n values are multiplied with to add up to the loss; None where more exact sums are needed."""
+    share = 1.0 if reduction == "sum" else 1.0 / divisor
+    return scalar(share, dtype), torch.full((n,), sign * share, dtype=dtype) if dtype.itemsize >= 4 else None
 
 
 def buffer_of(weight: Tensor | None) -> Buffer | None:

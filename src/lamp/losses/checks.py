@@ -195,7 +195,7 @@ def _wrong_label(target: Tensor, classes: int, ignore_index: int) -> LampError |
     one_based = "; labels count from 0: subtract 1" if label == classes and int(target.min()) >= 1 else ""
     return LabelError(
         "a label names no class",
-        expected=f"labels from 0 to {classes - 1}, as the output has {classes} classes, or ignore_index = {ignore_index}",
+        expected=f"labels from 0 to {classes - 1} for {classes} classes, or ignore_index = {ignore_index}",
         got=f"label {label} at {where}",
         fix=f"correct the labels, or build the network for {max(label + 1, classes)} classes{one_based}"
         if label >= 0

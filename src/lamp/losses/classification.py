@@ -13,7 +13,10 @@ from lamp.formulas import Number
 from lamp.losses.base import Loss, buffer_of
 from lamp.losses.checks import explain_labels, explain_pair, explain_probabilities, explain_weight
 
-Remembered = tuple[Tensor, Tensor, Tensor | None]  # log p, the target as labels or as q, the weight of the labels
+# log p, the labels or q, and for labels their weight (None: 1 each) and minus it
+Remembered = tuple[Tensor, Tensor, Tensor | None, Tensor | None]
+# value of each sample, its sign in the loss, what "mean" divides by, and what backward needs
+Terms = tuple[Tensor, float, Tensor | int, Remembered]
 
 
 class ClassLoss(Loss):
@@ -38,12 +41,13 @@ class ClassLoss(Loss):
         super().__init__(reduction)
         self.weight = buffer_of(weight)
         self.ignore_index = ignore_index
+        self._expects_ignored = False  # whether labels held ignored ones before: only a matter of speed
         if weight is not None and weight.dim() != 1:
             raise ShapeError("class weights have one axis", expected="(C)", got=tuple(weight.shape), fix="flatten them")
 
     # ---- the formulas: of one class --------------------------------------------------------------------------------
     def target_probability(self, probability: Number, weight: Number | None, classes: int) -> Number:
-        """q, from the class's probability in the target (for labels 1 or 0), its weight, and how many classes there are."""
+        """q, from the class's probability in the target (for labels 1 or 0), its weight, and the number of classes."""
         if self.label_smoothing != 0:
             probability = probability * (1.0 - self.label_smoothing) + self.label_smoothing / classes
         return probability if weight is None else probability * weight
@@ -64,8 +68,10 @@ class ClassLoss(Loss):
         raise NotImplementedError
 
     @abstractmethod
-    def derivative_of_labels(self, log_p: Tensor, labels: Tensor, weight: Tensor | None, axis: int) -> Tensor:
-        """`derivative` for a q that is the weight (None: 1) at the label, 0 elsewhere. labels, weight (N, 1, ...).
+    def derivative_of_labels(
+        self, log_p: Tensor, labels: Tensor, weight: Tensor | None, minus_weight: Tensor, axis: int
+    ) -> Tensor:
+        """`derivative` for a q that is the weight (None: 1) at the label, 0 elsewhere. Labels and weights (N, 1, ...).
 
         It may overwrite log_p.
         """
@@ -77,80 +83,78 @@ class ClassLoss(Loss):
         try:
             axis = 1 if output.dim() > 1 else 0
             log_p = self.log_probabilities(output, axis)
-            if target.is_floating_point() and self.takes_probabilities:
-                value, divisor, remembered = self._against_probabilities(log_p, target, axis)
-            else:
-                value, divisor, remembered = self._against_labels(log_p, target, axis)
+            has_labels = target.dtype is torch.int64 or not (self.takes_probabilities and target.is_floating_point())
+            against = self._against_labels if has_labels else self._against_probabilities
+            value, sign, divisor, remembered = against(log_p, target, axis)
         except (RuntimeError, AttributeError, IndexError) as error:
             raise explain_labels(output, target, axis, self.ignore_index) or error from error
-        loss, dvalue = self.reduce(value, divisor)
+        loss, dvalue = self.reduce(value, divisor, sign)
         if dvalue is None:
             loss = loss.squeeze(axis)
         elif not math.isfinite(loss.item()):
-            raise self._explain(value.squeeze(axis), divisor, output, target)
-        self.remember((remembered, dvalue))
+            value, sign, divisor, remembered = against(log_p, target, axis, careful=True)
+            loss, dvalue = self.reduce(value, divisor, sign)
+            if not math.isfinite(loss.item()):
+                raise self._explain(sign * value.squeeze(axis), divisor, output, target)
+        self.remember((remembered, dvalue, axis))
         return loss
 
     def backward(self, *dloss: Tensor) -> Tensor:
-        (log_p, target, weight), dvalue = self.recall()
-        axis = 1 if log_p.dim() > 1 else 0
+        (log_p, target, weight, minus_weight), dvalue, axis = self.recall()
         if dloss or dvalue is None:
             per_sample = self.times(dvalue, dloss, log_p.shape[:axis] + log_p.shape[axis + 1 :])
             dvalue = per_sample.unsqueeze(axis) if dvalue is None else per_sample
-        if target.is_floating_point():
+        if minus_weight is None:
             doutput: Tensor = self.derivative(log_p, target, target.sum(axis, keepdim=True))
         else:
-            doutput = self.derivative_of_labels(log_p, target, weight, axis)
+            doutput = self.derivative_of_labels(log_p, target, weight, minus_weight, axis)
         return doutput.mul_(dvalue)
 
-    def _against_labels(self, log_p: Tensor, target: Tensor, axis: int) -> tuple[Tensor, Tensor | int, Remembered]:
-        """The loss of each sample (N, 1, ...), what "mean" divides by, and what backward needs."""
-        classes = log_p.shape[axis]
+    def _against_labels(self, log_p: Tensor, target: Tensor, axis: int, careful: bool = False) -> Terms:
+        """Careful: log p counts for nothing where the weight is 0, even if it is infinite or NaN."""
         labels, ignored = target.unsqueeze(axis), None  # (N, 1, ...)
-        picked = self._pick(log_p, labels, axis)
-        if picked is None or picked.numel() * classes != log_p.numel() or not log_p.numel():
-            wrong = explain_labels(log_p, target, axis, self.ignore_index)
-            if wrong is not None:
-                raise wrong
-            ignored = labels == self.ignore_index
-            labels, log_p = labels.long().masked_fill(ignored, 0), log_p.masked_fill(ignored, 0.0)
+        picked = None if self._expects_ignored or self.ignore_index >= 0 else _pick(log_p, labels, axis)
+        if picked is None:
+            labels, ignored = self._without_ignored(log_p, target, axis)
+            picked = _pick(log_p, labels, axis)
+            if picked is None:
+                raise explain_labels(log_p, target, axis, self.ignore_index) or RuntimeError("labels do not fit")
+            self._expects_ignored = True
+        class_weight = None if self.weight is None else self._class_weight(log_p, axis)
+        if class_weight is None and ignored is None and self.label_smoothing == 0:
+            minus_ones = _minus_ones(labels.shape, log_p.dtype, log_p.device)
+            return picked, -1.0, picked.numel(), (log_p, labels, None, minus_ones)
+        weight = torch.ones_like(picked) if class_weight is None else class_weight.take(labels)  # (N, 1, ...)
+        if ignored is not None:
+            weight.masked_fill_(ignored, 0.0)
+        if self.label_smoothing != 0:
+            q = self._distribution(torch.zeros_like(log_p).scatter_(axis, labels, 1.0), class_weight, axis)
+            if ignored is not None:
+                q, log_p = q.masked_fill(ignored, 0.0), log_p.masked_fill(ignored, 0.0)
+            return self.value(log_p, q).sum(axis, keepdim=True), 1.0, weight, (log_p, q, None, None)
+        if careful or self.reduction == "none":
+            log_p = log_p.masked_fill(weight == 0, 0.0)
             picked = log_p.gather(axis, labels)
-        class_weight = self._class_weight(log_p, axis)
-        weight = None if class_weight is None else class_weight.take(labels)  # (N, 1, ...)
-        if ignored is not None:
-            weight = (torch.ones_like(picked) if weight is None else weight).masked_fill(ignored, 0.0)
-        divisor = (
-            picked.numel() if weight is None else weight.sum(dtype=torch.promote_types(weight.dtype, torch.float32))
-        )
-        if self.label_smoothing == 0:
-            value = picked.neg_() if weight is None else self.value(picked, weight)
-            return value, divisor, (log_p, labels, weight)
-        q = self._distribution(torch.zeros_like(log_p).scatter_(axis, labels, 1.0), class_weight, axis)
-        if ignored is not None:
-            q = q.masked_fill(ignored, 0.0)
-        return self.value(log_p, q).sum(axis, keepdim=True), divisor, (log_p, q, None)
+        minus_weight = -weight
+        return picked.mul_(minus_weight), 1.0, weight, (log_p, labels, weight, minus_weight)
 
-    def _against_probabilities(self, log_p: Tensor, target: Tensor, axis: int) -> tuple[Tensor, int, Remembered]:
-        """The loss of each sample (N, 1, ...), what "mean" divides by, and what backward needs."""
+    def _against_probabilities(self, log_p: Tensor, target: Tensor, axis: int, careful: bool = False) -> Terms:
         same_kind = target.dtype is log_p.dtype and target.device == log_p.device
         if target.shape != log_p.shape or not same_kind or not log_p.numel():
             raise explain_probabilities(log_p, target, axis)
         q = self._distribution(target, self._class_weight(log_p, axis), axis)
         value = self.value(log_p, q).sum(axis, keepdim=True)
-        return value, value.numel(), (log_p, q, None)
+        return value, 1.0, value.numel(), (log_p, q, None, None)
 
-    def _pick(self, log_p: Tensor, labels: Tensor, axis: int) -> Tensor | None:
-        """log p of each label; None where some label may be ignored or wrong. The operation itself tells, on a CPU."""
-        if self.ignore_index >= 0 or labels.dtype is not torch.int64:
-            return None
-        if not labels.is_cpu:  # elsewhere a wrong label ends the process, or goes unnoticed
-            low, high = labels.aminmax()
-            if low.item() < 0 or high.item() >= log_p.shape[axis]:
-                return None
-        try:
-            return log_p.gather(axis, labels)
-        except RuntimeError:
-            return None
+    def _without_ignored(self, log_p: Tensor, target: Tensor, axis: int) -> tuple[Tensor, Tensor]:
+        """Labels (N, 1, ...) with class 0 in place of those to ignore, and which those are."""
+        if target.dtype is not torch.int64:
+            wrong = explain_labels(log_p, target, axis, self.ignore_index)
+            if wrong is not None:
+                raise wrong
+        labels = target.long().unsqueeze(axis)
+        ignored = labels == self.ignore_index
+        return labels.masked_fill(ignored, 0), ignored
 
     def _class_weight(self, log_p: Tensor, axis: int) -> Tensor | None:
         if self.weight is None:
@@ -212,11 +216,13 @@ class CrossEntropyLoss(ClassLoss):
     def log_probabilities(self, output: Tensor, axis: int) -> Tensor:
         return output.log_softmax(axis)
 
-    def derivative_of_labels(self, log_p: Tensor, labels: Tensor, weight: Tensor | None, axis: int) -> Tensor:
-        doutput = log_p.exp_()
-        if weight is None:
-            return doutput.scatter_add_(axis, labels, _minus_ones(labels.shape, log_p.dtype, log_p.device))
-        return doutput.mul_(weight).scatter_add_(axis, labels, -weight)
+    def derivative_of_labels(
+        self, log_p: Tensor, labels: Tensor, weight: Tensor | None, minus_weight: Tensor, axis: int
+    ) -> Tensor:
+        softmax = log_p.exp_()
+        if weight is not None:
+            softmax.mul_(weight)
+        return softmax.scatter_add_(axis, labels, minus_weight)
 
 
 class NLLLoss(ClassLoss):
@@ -243,9 +249,26 @@ class NLLLoss(ClassLoss):
             raise explain_pair(output, output)
         return output
 
-    def derivative_of_labels(self, log_p: Tensor, labels: Tensor, weight: Tensor | None, axis: int) -> Tensor:
-        minus = _minus_ones(labels.shape, log_p.dtype, log_p.device) if weight is None else -weight
-        return torch.zeros_like(log_p).scatter_(axis, labels, minus)
+    def derivative_of_labels(
+        self, log_p: Tensor, labels: Tensor, weight: Tensor | None, minus_weight: Tensor, axis: int
+    ) -> Tensor:
+        return torch.zeros_like(log_p).scatter_(axis, labels, minus_weight)
+
+
+def _pick(log_p: Tensor, labels: Tensor, axis: int) -> Tensor | None:
+    """log p of each label; None where labels do not fit. On a CPU the operation itself tells, at no cost."""
+    if labels.dtype is not torch.int64:
+        return None
+    if not labels.is_cpu:  # elsewhere a wrong label ends the process, or goes unnoticed
+        low, high = labels.aminmax()
+        if low.item() < 0 or high.item() >= log_p.shape[axis]:
+            return None
+    try:
+        picked = log_p.gather(axis, labels)
+    except RuntimeError:
+        return None
+    n = picked.numel()
+    return picked if n and n * log_p.shape[axis] == log_p.numel() else None  # gather does not mind too few labels
 
 
 @lru_cache(maxsize=8)  # few: a batch of pixels is large

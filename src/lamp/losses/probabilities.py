@@ -5,8 +5,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from lamp.errors import ArgumentError, LampError
-from lamp.formulas import Number, softplus
+from lamp.errors import LampError
+from lamp.formulas import Number, constant, softplus
 from lamp.losses.base import Loss, buffer_of
 from lamp.losses.checks import explain_probability, explain_weight
 from lamp.parameter import Buffer
@@ -67,13 +67,14 @@ class BCELoss(BinaryLoss):
         return output, target, self.fitted("weight", output)
 
     def value(self, output: Number, target: Number, weight: Number | None = None) -> Number:
-        log_yes = output.log().clamp(min=SMALLEST_LOG)
-        log_no = (-output).log1p().clamp(min=SMALLEST_LOG)
+        log_yes = output.log().maximum(constant(SMALLEST_LOG, output))
+        log_no = (-output).log1p().maximum(constant(SMALLEST_LOG, output))
         value = -log_no.lerp(log_yes, target)
         return value if weight is None else value * weight
 
     def derivative(self, output: Number, target: Number, weight: Number | None = None) -> Number:
-        derivative = (output - target) / (output * (1.0 - output)).clamp(min=SMALLEST_VARIANCE)
+        variance = (constant(1.0, output) - output) * output
+        derivative = (output - target) / variance.maximum(constant(SMALLEST_VARIANCE, output))
         return derivative if weight is None else derivative * weight
 
     def explain_non_finite(self, value: Tensor, output: Tensor, target: Tensor) -> LampError:
@@ -110,7 +111,7 @@ class BCEWithLogitsLoss(BinaryLoss):
     ) -> Number:
         surprise = softplus(-output)  # -log sigmoid(output)
         if pos_weight is not None:
-            surprise = surprise * ((pos_weight - 1.0) * target + 1.0)
+            surprise = surprise * _stress(target, pos_weight)
         value = output - target * output + surprise
         return value if weight is None else value * weight
 
@@ -120,7 +121,7 @@ class BCEWithLogitsLoss(BinaryLoss):
         if pos_weight is None:
             derivative = output.sigmoid() - target
         else:
-            derivative = 1.0 - target - ((pos_weight - 1.0) * target + 1.0) * (-output).sigmoid()
+            derivative = constant(1.0, output) - target - _stress(target, pos_weight) * (-output).sigmoid()
         return derivative if weight is None else derivative * weight
 
     def value_of_tensors(
@@ -159,6 +160,11 @@ class KLDivLoss(Loss):
         if self.reduction == "batchmean" and value.dim() > 0:
             return value.shape[0]
         return value.numel()
+
+
+def _stress(target: Number, pos_weight: Number) -> Number:
+    """1 + (pos_weight - 1) target."""
+    return (pos_weight - constant(1.0, pos_weight)) * target + constant(1.0, pos_weight)
 
 
 def _all_probabilities(tensor: Tensor) -> bool:

@@ -234,7 +234,6 @@ class Mish(Activation):
     """
 
     remembers = "x"
-    SATURATED = 20.0  # where t is 1 to the last bit
 
     def sigma(self, x: Number) -> Number:
         return x * self._gate(x)
@@ -245,7 +244,9 @@ class Mish(Activation):
 
     def _gate(self, x: Number) -> Number:
         """t as a fraction of e = exp(x): ((1 + e)^2 - 1) / ((1 + e)^2 + 1)."""
-        e, two = x.clamp(max=self.SATURATED).exp(), constant(2.0, x)
+        # Further out t is 1 to the last bit, and e^2 would overflow.
+        saturated = math.log(8.0 / torch.finfo(x.dtype).eps) / 2.0 if isinstance(x, Tensor) else 20.0
+        e, two = x.clamp(max=saturated).exp(), constant(2.0, x)
         numerator = e * (e + two)
         return numerator / (numerator + two)
 

@@ -105,12 +105,12 @@ class PReLU(Module):
         if dy.shape != x.shape:
             raise explain_gradient(dy, x.shape)
         dslope = dy * x.minimum(constant(0.0, x))  # of each element
-        slope = self.weight.data
         if self.num_parameters == 1:
             self.weight.grad.add_(dslope.sum())
+            slope = self.weight.data.view(())  # no axis, that x may have none either
         else:
             self.weight.grad.add_(dslope.sum([axis for axis in range(x.dim()) if axis != 1]))
-            slope = slope.view(-1, *[1] * (x.dim() - 2))  # (C, 1, ...)
+            slope = self.weight.data.view(-1, *[1] * (x.dim() - 2))  # (C, 1, ...)
         return dy * slope.lerp(constant(1.0, x), step(x))  # dx
 
     def extra_repr(self) -> str:

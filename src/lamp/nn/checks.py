@@ -119,7 +119,7 @@ def an_axis(module: Module, name: str, value: Any) -> int:
         raise ArgumentError(
             f"{type(module).__name__} needs {name}, the number of an axis",
             expected="an integer, such as -1 for the last axis",
-            got=value,
+            got=repr(value),
             fix=f"set {name}",
         )
     return value

@@ -60,7 +60,7 @@ class Linear(Module):
     def forward(self, x: Tensor) -> Tensor:
         try:
             y = axes.affine(x, self.weight.data, None if self.bias is None else self.bias.data)
-        except (RuntimeError, AttributeError, TypeError) as error:
+        except (RuntimeError, IndexError, AttributeError, TypeError) as error:
             raise explain_input(self, x, self.in_features, self.weight) from error
         self.remember(x)
         return y

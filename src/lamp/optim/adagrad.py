@@ -53,8 +53,8 @@ class Adagrad(Optimizer):
     def state_names(self, group: Group) -> tuple[str, ...]:
         return ("sum",)
 
-    def initial_state(self, name: str, group: Group) -> float:
-        return float(group["initial_accumulator_value"])
+    def initial_state(self, name: str, group: Group) -> Number:
+        return group["initial_accumulator_value"]
 
     def coefficients(self, group: Group, step: int) -> Numbers:
         return {

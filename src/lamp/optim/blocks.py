@@ -7,15 +7,17 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from lamp.formulas import Number
 from lamp.parameter import Parameter, Run, runs
 
-BLOCK = 32768  # elements a thread updates at a time: parameter, gradient, state and what the rule computes stay in cache
+# Elements that a thread updates at a time, so that all that a rule reads and writes of them stays in its cache.
+BLOCK = 32768
 
 States = Mapping[Parameter, Mapping[str, Tensor]]  # what a rule keeps of each parameter, by name, in its shape
 
 
 class Block:
-    """A stretch of a flat buffer: values, gradients and the rule's state, all 1-D."""
+    """A stretch of a flat buffer: values, gradients and the rule's state, all (p,), or (K, p) in a population."""
 
     __slots__ = ("data", "grad", "state")
 
@@ -27,49 +29,49 @@ class Block:
 class Holding:
     """A group's parameters where they lie now, in `blocks`, with the states in `begins` laid beside them.
 
-    begins  name to value: what each state begins with, where `states` does not bring it
+    begins  name to number (or a column of K): what each state begins with, where `states` does not bring it
     """
 
-    def __init__(self, parameters: list[Parameter], begins: Mapping[str, float], states: States) -> None:
+    def __init__(self, parameters: list[Parameter], begins: Mapping[str, Number], states: States) -> None:
         self.names = tuple(begins)
+        self.in_rows = any(parameter.rows for parameter in parameters)  # a population's, a row a replica
         self._runs = runs(parameters)
-        self._homes = [(run.home, run.home.departures) for run in self._runs]
+        self._homes = [run.home for run in self._runs]
+        self._departures = [home.departures for home in self._homes]
         self.gradients = [run.grad for run in self._runs]
         self._blocks_of = [self._blocks(run, begins, states) for run in self._runs]
         self.blocks = [block for blocks in self._blocks_of for block in blocks]
 
     @staticmethod
-    def _blocks(run: Run, begins: Mapping[str, float], states: States) -> list[Block]:
-        size = max(run.data.numel(), 1)
+    def _blocks(run: Run, begins: Mapping[str, Number], states: States) -> list[Block]:
+        *rows, width = run.data.shape
         if run.data.device.type == "cpu":
-            size = min(size, BLOCK * torch.get_num_threads())
-        blocks = [Block(*views) for views in zip(run.data.split(size), run.grad.split(size), strict=True)]
+            width = min(width, BLOCK * torch.get_num_threads() // (rows[0] if rows else 1))
+        width = max(width, 1)
+        views = zip(torch.split(run.data, width, -1), torch.split(run.grad, width, -1), strict=True)
+        blocks = [Block(data, grad) for data, grad in views]
         for name, begin in begins.items():
-            known = [states.get(parameter, {}).get(name) for parameter in run.parameters]
-            parts = [
-                torch.full_like(parameter.data, begin) if state is None else state
-                for parameter, state in zip(run.parameters, known, strict=True)
-            ]
-            whole = torch.cat([part.to(run.data).reshape(-1) for part in parts])
-            for block, stretch in zip(blocks, whole.split(size), strict=True):
+            parts = []
+            for parameter in run.parameters:
+                known = states.get(parameter, {}).get(name)
+                flat = (parameter.data if known is None else known.to(run.data)).reshape(*rows, -1)
+                parts.append(torch.zeros_like(flat).add_(begin) if known is None else flat)
+            for block, stretch in zip(blocks, torch.split(torch.cat(parts, -1), width, -1), strict=True):
                 block.state[name] = stretch
         return blocks
 
     @property
     def is_current(self) -> bool:
         """Whether the parameters still lie where the blocks are."""
-        for home, departures in self._homes:
-            if home.departures != departures:
-                return False
-        return True
+        return [home.departures for home in self._homes] == self._departures
 
     def states(self) -> dict[Parameter, dict[str, Tensor]]:
         """The states of each parameter, in its shape."""
         found: dict[Parameter, dict[str, Tensor]] = {}
         for run, blocks in zip(self._runs, self._blocks_of, strict=True):
-            sizes = [parameter.numel() for parameter in run.parameters]
+            sizes = [parameter.size for parameter in run.parameters]
             for name in self.names:
-                whole = torch.cat([block.state[name] for block in blocks])
-                for parameter, part in zip(run.parameters, whole.split(sizes), strict=True):
+                whole = torch.cat([block.state[name] for block in blocks], -1)
+                for parameter, part in zip(run.parameters, torch.split(whole, sizes, -1), strict=True):
                     found.setdefault(parameter, {})[name] = part.view(parameter.shape)
         return found

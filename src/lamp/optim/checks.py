@@ -15,10 +15,11 @@ from lamp.parameter import Parameter
 
 
 class Range(NamedTuple):
-    """What a hyperparameter may be: low <= number < high."""
+    """What a hyperparameter may be: low <= number < high, or <= high where closed."""
 
     low: float = 0.0
     high: float = math.inf
+    closed: bool = False
 
     def holds(self, value: Any) -> bool:
         """Whether this number, or each of these (a tensor, a tuple), lies in the range; a NaN lies in none."""
@@ -26,12 +27,15 @@ class Range(NamedTuple):
             return all(map(self.holds, value))
         if isinstance(value, Tensor):
             return self.holds(value.flatten().tolist())
-        return isinstance(value, Real) and self.low <= float(value) < self.high
+        if not isinstance(value, Real):
+            return False
+        number = float(value)
+        return self.low <= number < self.high or (self.closed and number == self.high)
 
     def __str__(self) -> str:
         if self.high < math.inf:
-            return f"from {self.low:g} to below {self.high:g}"
-        return f"at least {self.low:g}, and finite" if self.low > -math.inf else "a finite number"
+            return f"from {self.low:g} to {'' if self.closed else 'below '}{self.high:g}"
+        return f"finite and at least {self.low:g}" if self.low > -math.inf else "a finite number"
 
 
 def check_ranges(owner: object, values: Mapping[str, Any], ranges: Mapping[str, Range]) -> None:
@@ -47,12 +51,22 @@ def check_ranges(owner: object, values: Mapping[str, Any], ranges: Mapping[str, 
 
 
 def plain(value: Any) -> Any:
-    """A number as a Python float, also one that came as an int, in numpy's or torch's dress; pairs, number by number."""
+    """A number as a Python float, whether it came as an int or in numpy's or torch's dress; pairs, each number.
+
+    A tensor of several numbers, one for each network of a population, becomes one of float64: a float's precision.
+    """
     if isinstance(value, tuple | list):
         return tuple(map(plain, value))
-    if isinstance(value, Tensor) and value.numel() == 1:
-        return float(value.item())
+    if isinstance(value, Tensor):
+        return float(value.item()) if value.numel() == 1 else value.detach().double()
     return float(value) if isinstance(value, Real) else value
+
+
+def column(value: Any) -> Any:
+    """A hyperparameter (K,) as a column (K, 1), which meets a population's rows (K, P); pairs, each of the two."""
+    if isinstance(value, tuple):
+        return tuple(map(column, value))
+    return value.unsqueeze(-1) if isinstance(value, Tensor) else value
 
 
 def as_list(params: Any, owner: str) -> list[Any]:

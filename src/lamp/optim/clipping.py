@@ -2,51 +2,59 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 import torch
 from torch import Tensor
 
 from lamp.errors import ArgumentError, NonFiniteError
-from lamp.optim.checks import as_parameters
+from lamp.optim.checks import Range, as_parameters
 from lamp.parameter import Parameter, runs
 
 TINY = 1e-6  # added to the norm that is divided by, as torch does
+LIMIT = Range(0.0, math.inf, closed=True)
+POSITIVE = Range(math.ulp(0.0), math.inf, closed=True)
 
 
 def clip_grad_norm_(
     parameters: Iterable[Parameter] | Parameter,
     max_norm: float,
-    norm_type: float = 2.0,
+    norm_type: float | str = 2.0,
     error_if_nonfinite: bool = False,
 ) -> Tensor:
-    """Scale all gradients by one factor so that their norm, as one vector, is at most max_norm; returns the norm before.
+    """Scale all gradients by one factor so that their norm, as one vector, is at most max_norm; returns what it was.
 
-    g <- g min(1, max_norm / (|g| + 1e-6))
+    g <- g min(1, max_norm / (|g| + 1e-6))     (in a population, each network's by its own norm: K are returned)
 
-    norm_type  the p of the p-norm, positive; infinity for the largest absolute value
+    max_norm   infinity changes nothing and only measures
+    norm_type  the p of the p-norm, positive; infinity, or "inf", for the largest absolute value
     Source     torch.nn.utils.clip_grad_norm_ (arguments, values)
 
     Raises ArgumentError for a max_norm that is negative or NaN, and for anything but parameters; with
     error_if_nonfinite, NonFiniteError for a norm that is NaN or infinite (the gradients are as they were).
     """
     _check_limit("max_norm", max_norm)
-    p = float(norm_type)
-    if not p > 0:
-        raise ArgumentError("no norm of this order", expected="norm_type > 0, or infinity", got=norm_type, fix="use 2.0")
-    gradients = [run.grad for run in runs(as_parameters(parameters, "clip_grad_norm_"))]
-    norms = [torch.linalg.vector_norm(gradient, p) for gradient in gradients]
-    norm = norms[0] if len(norms) == 1 else torch.linalg.vector_norm(torch.stack([n.to(norms[0]) for n in norms]), p)
-    if error_if_nonfinite and not norm.isfinite():
+    p = math.inf if norm_type == "inf" else norm_type
+    if not POSITIVE.holds(p):
+        raise ArgumentError(
+            "no norm of this order", expected="norm_type > 0, or infinity", got=norm_type, fix="use 2.0"
+        )
+    gradients = [run.grad for run in runs(as_parameters(parameters, "clip_grad_norm_"))]  # each (P,) or (K, P)
+    norms: list[Tensor] = [torch.linalg.vector_norm(gradient, p, -1) for gradient in gradients]
+    norm = norms[0]
+    if len(norms) > 1:
+        norm = torch.linalg.vector_norm(torch.stack([each.to(norm.device) for each in norms]), p, 0)
+    if error_if_nonfinite and not norm.isfinite().all():
         raise NonFiniteError(
-            f"the norm of the gradients is {norm.item()}",
+            "the norm of the gradients is NaN or infinite",
             expected="finite gradients",
-            got=f"{sum(int((~g.isfinite()).sum()) for g in gradients)} elements that are not",
+            got=f"{sum(int((~g.isfinite()).sum()) for g in gradients)} elements that are not, norm {norm.tolist()}",
             fix="lower the learning rate, or look for NaN in the data",
         )
-    factor = (max_norm / (norm + TINY)).clamp(max=1.0)
+    factor = (max_norm / (norm + TINY)).clamp(max=1.0).unsqueeze(-1)
     for gradient in gradients:
-        gradient.mul_(factor.to(gradient.device))
+        gradient.mul_(factor.to(gradient))
     return norm
 
 
@@ -63,5 +71,7 @@ def clip_grad_value_(parameters: Iterable[Parameter] | Parameter, clip_value: fl
 
 
 def _check_limit(name: str, limit: float) -> None:
-    if not limit >= 0:
-        raise ArgumentError(f"{name} is a limit", expected="a number of at least 0", got=limit, fix=f"choose another {name}")
+    if not LIMIT.holds(limit):
+        raise ArgumentError(
+            f"{name} is a limit", expected="a number of at least 0", got=limit, fix=f"choose another {name}"
+        )

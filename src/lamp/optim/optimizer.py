@@ -12,7 +12,7 @@ from torch import Tensor
 from lamp.errors import ArgumentError, StateDictError
 from lamp.formulas import Number
 from lamp.optim.blocks import Holding
-from lamp.optim.checks import Range, as_list, as_parameters, check_ranges, plain
+from lamp.optim.checks import Range, as_list, as_parameters, check_ranges, column, plain
 from lamp.parameter import Parameter
 from lamp.quick import quick
 
@@ -65,7 +65,7 @@ class Optimizer(ABC):
         """What the rule keeps of each element from step to step, with these options."""
         return ()
 
-    def initial_state(self, name: str, group: Group) -> float:
+    def initial_state(self, name: str, group: Group) -> Number:
         """What that state begins with."""
         return 0.0
 
@@ -82,11 +82,17 @@ class Optimizer(ABC):
             for k, group in enumerate(self.param_groups):
                 holding = self._held(k, group)
                 self._steps[k] += 1
-                c = self.coefficients(group, self._steps[k])
+                c = self.coefficients(group, self._steps[k]) if not holding.in_rows else self._columns(k, group)
                 for block in holding.blocks:
                     moved = self.update(block.data, block.grad, block.state, c, group)
                     if moved is not block.data:
                         block.data.copy_(moved)
+
+    def _columns(self, k: int, group: Group) -> Numbers:
+        """The coefficients, those of a population in a column (K, 1) of the parameters' own kind."""
+        c = self.coefficients({key: column(group[key]) for key in self.defaults}, self._steps[k])
+        like = self._holdings[k].blocks[0].data
+        return {name: number.to(like) if isinstance(number, Tensor) else number for name, number in c.items()}
 
     def add_param_group(self, group: Group) -> None:
         """Take more parameters in, with hyperparameters of their own."""
@@ -127,14 +133,16 @@ class Optimizer(ABC):
     def _check_hyperparameters(self, group: Group) -> None:
         """That the rule can run with these; raises ArgumentError."""
         check_ranges(self, group, self.ranges)
-        for key, value in group.items():
-            if isinstance(value, Tensor):
-                raise ArgumentError(
-                    f"{type(self).__name__}: {key} is one number for a whole group",
-                    expected="a number, or a tensor of one element",
-                    got=f"a tensor {tuple(value.shape)}",
-                    fix="make a parameter group for each value",
-                )
+        replicas = {parameter.replicas for parameter in group["params"]}
+        for key in self.ranges:
+            for value in group[key] if isinstance(group[key], tuple) else (group[key],):
+                if isinstance(value, Tensor) and (value.dim() != 1 or replicas != {len(value)}):
+                    raise ArgumentError(
+                        f"{type(self).__name__}: {key} is one number, or one for each network of a population",
+                        expected=f"a number, or a tensor {tuple(replicas)}" if None not in replicas else "a number",
+                        got=f"a tensor {tuple(value.shape)}",
+                        fix="make a parameter group for each value",
+                    )
 
     # ---- where parameters and state lie ----------------------------------------------------------------------------
     def _held(self, k: int, group: Group) -> Holding:
@@ -147,10 +155,10 @@ class Optimizer(ABC):
 
     def _settle(self, states: Mapping[Parameter, Mapping[str, Tensor]]) -> None:
         """Take all parameters where they lie now, and lay their states beside them."""
-        self._holdings = [
-            Holding(group["params"], {name: self.initial_state(name, group) for name in self.state_names(group)}, states)
-            for group in self.param_groups
-        ]
+        self._holdings = []
+        for group in self.param_groups:
+            begins = {name: column(self.initial_state(name, group)) for name in self.state_names(group)}
+            self._holdings.append(Holding(group["params"], begins, states))
 
     def _states(self) -> dict[Parameter, dict[str, Tensor]]:
         return {parameter: state for holding in self._holdings for parameter, state in holding.states().items()}
@@ -204,7 +212,9 @@ class Optimizer(ABC):
         saved = state_dict["param_groups"]
         sizes = [len(group["params"]) for group in self.param_groups]
         if [len(group["params"]) for group in saved] != sizes:
-            raise self._misfit(f"groups of {sizes} parameters", f"groups of {[len(group['params']) for group in saved]}")
+            raise self._misfit(
+                f"groups of {sizes} parameters", f"groups of {[len(group['params']) for group in saved]}"
+            )
         strangers = set(state_dict["state"]) - {number for group in saved for number in group["params"]}
         if strangers:
             raise self._misfit("state of the parameters in its groups", f"state of parameters {sorted(strangers)}")
@@ -212,7 +222,9 @@ class Optimizer(ABC):
         for own, group in zip(self.param_groups, saved, strict=True):
             missing = [key for key in self.defaults if key not in group]
             if missing:
-                raise self._misfit(f"the hyperparameters {', '.join(self.defaults)}", f"none named {', '.join(missing)}")
+                raise self._misfit(
+                    f"the hyperparameters {', '.join(self.defaults)}", f"none named {', '.join(missing)}"
+                )
             kept = {key: group[key] for key in (*self.defaults, "initial_lr") if key in group}
             new = {"params": own["params"], **kept, **{key: plain(kept[key]) for key in self.ranges}}
             try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -50,6 +51,16 @@ class Schedule:
                 expected=", ".join(sorted(needed)),
                 got=", ".join(sorted(given)),
                 fix="build the same schedule that was saved",
+            )
+
+    def _refuse_new_groups(self) -> None:
+        known, now = len(self._last_lr), len(self.optimizer.param_groups)
+        if known != now:
+            raise ArgumentError(
+                f"the optimizer has got parameter groups that this {type(self).__name__} does not know",
+                expected=f"{known} groups",
+                got=f"{now} groups",
+                fix="add groups first, then build the schedule",
             )
 
     def _load(self, state_dict: Mapping[str, Any]) -> None:
@@ -119,22 +130,15 @@ class LRScheduler(Schedule, ABC):
                 group["momentum"] = momentum
 
     def _refuse_other_hands(self) -> None:
-        now = [group["lr"] for group in self.optimizer.param_groups]
-        if len(now) != len(self._last_lr):
-            raise ArgumentError(
-                f"the optimizer has got parameter groups that this {type(self).__name__} does not know",
-                expected=f"{len(self._last_lr)} groups",
-                got=f"{len(now)} groups",
-                fix="add groups first, then build the schedule",
-            )
-        for lr, last in zip(now, self._last_lr, strict=True):
-            if lr is not last and not torch.as_tensor(lr == last).all():
+        self._refuse_new_groups()
+        for group, last in zip(self.optimizer.param_groups, self._last_lr, strict=True):
+            if group["lr"] is not last and not torch.as_tensor(group["lr"] == last).all():
                 raise ArgumentError(
                     f"the learning rate is not as this {type(self).__name__} left it, and would be overwritten",
                     expected=f"lr = {last}",
-                    got=f"lr = {lr}",
-                    fix="two schedules: ChainedScheduler([a, b]) or SequentialLR. A change by hand: scheduler.base_lrs. "
-                    "A state loaded into the optimizer: load the schedule's state too",
+                    got=f"lr = {group['lr']}",
+                    fix="for two schedules at once, ChainedScheduler or SequentialLR; for a change by hand, "
+                    "scheduler.base_lrs; after loading the optimizer's state, load the schedule's too",
                 )
 
     def _check_state(self, state_dict: Mapping[str, Any]) -> None:
@@ -185,6 +189,11 @@ def per_group(value: Any, optimizer: Optimizer, owner: str, name: str) -> list[A
             fix="list one for each of the optimizer's param_groups",
         )
     return list(value)
+
+
+def cosine(begin: Number, end: Number, done: float) -> Number:
+    """From begin to end along half a cosine, as done goes from 0 to 1."""
+    return end + (begin - end) * ((1.0 + math.cos(math.pi * done)) / 2.0)
 
 
 def _saved(value: Any) -> Any:

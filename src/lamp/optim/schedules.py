@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -12,7 +11,7 @@ from lamp.errors import ArgumentError, StateDictError
 from lamp.formulas import Number
 from lamp.optim.checks import Range
 from lamp.optim.optimizer import Optimizer
-from lamp.optim.schedule import LRScheduler, ScaledLR, per_group
+from lamp.optim.schedule import LRScheduler, ScaledLR, cosine, per_group
 
 
 class LambdaLR(LRScheduler):
@@ -163,7 +162,7 @@ class CosineAnnealingLR(LRScheduler):
         super().__init__(optimizer, last_epoch)
 
     def lr_at(self, epoch: float, initial_lr: Number, group: int) -> Number:
-        return _cosine(initial_lr, self.eta_min, epoch / self.T_max)
+        return cosine(initial_lr, self.eta_min, epoch / self.T_max)
 
 
 class CosineAnnealingWarmRestarts(LRScheduler):
@@ -180,19 +179,27 @@ class CosineAnnealingWarmRestarts(LRScheduler):
         self.T_0, self.T_mult, self.eta_min = T_0, T_mult, eta_min
         super().__init__(optimizer, last_epoch)
 
-    def lr_at(self, epoch: float, initial_lr: Number, group: int) -> Number:
+    def _restarted(self, epoch: float) -> tuple[float, float]:
+        """The epochs since the last restart, and those until the next one, counted from the last."""
         length = self.T_0
         if self.T_mult == 1:
             epoch %= length
         while epoch >= length:
             epoch -= length
             length *= self.T_mult
-        return _cosine(initial_lr, self.eta_min, epoch / length)
+        return epoch, length
 
+    def lr_at(self, epoch: float, initial_lr: Number, group: int) -> Number:
+        since, length = self._restarted(epoch)
+        return cosine(initial_lr, self.eta_min, since / length)
 
-def _cosine(begin: Number, end: Number, done: float) -> Number:
-    """From begin to end along half a cosine, as done goes from 0 to 1."""
-    return end + (begin - end) * ((1.0 + math.cos(math.pi * done)) / 2.0)
+    def state_dict(self) -> dict[str, Any]:
+        since, length = self._restarted(self.last_epoch)
+        return {
+            **super().state_dict(),
+            "T_cur": since,
+            "T_i": length,
+        }  # these two are for torch: they follow from the rest
 
 
 # ---- schedules made of schedules -----------------------------------------------------------------------------------
@@ -272,7 +279,7 @@ class ChainedScheduler(Composed):
     def __init__(self, schedulers: Sequence[LRScheduler], optimizer: Optimizer | None = None) -> None:
         if not schedulers:
             raise ArgumentError("nothing to chain", expected="at least one schedule", got="none", fix="list schedules")
-        super().__init__(optimizer or getattr(schedulers[0], "optimizer", optimizer), schedulers)  # type: ignore[arg-type]
+        super().__init__(optimizer or schedulers[0].optimizer, schedulers)
 
     def lr_at(self, epoch: float, initial_lr: Number, group: int) -> Number:
         for scheduler in self._schedulers:

@@ -6,7 +6,8 @@ pyplot is never touched; `save` writes a file. matplotlib is imported when the f
 
 from lamp.plots.lines import curves
 from lamp.plots.look import STYLE, panels, save
-from lamp.plots.maps import disk, heat_map, output_map
-from lamp.plots.scatter import data_set, points, runs_overlaid
+from lamp.plots.maps import output_map
+from lamp.plots.scatter import data_set, disk, points, runs_overlaid
+from lamp.plots.sweeps import heat_map
 
 __all__ = ["STYLE", "curves", "data_set", "disk", "heat_map", "output_map", "panels", "points", "runs_overlaid", "save"]

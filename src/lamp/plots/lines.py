@@ -10,10 +10,13 @@ import torch
 from torch import Tensor
 
 from lamp.errors import ArgumentError, ShapeError
-from lamp.plots.look import STYLE, axes_for, label_axes, numbers
+from lamp.plots.look import STYLE, axes_for, label_axes, legend_below, numbers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+MOST_INSIDE = 3  # entries up to which a legend has room among the curves
+NARROW, WIDE = 5.0, 1000.0  # ratios of largest to smallest, on a log axis
 
 
 def curves(
@@ -51,7 +54,7 @@ def curves(
             got=f"{values.numel()} values, none of these",
             fix="log=False" if log else "look at the history: the run may have diverged at once",
         )
-    ax = axes_for(ax)
+    ax = axes_for(ax, STYLE["wide"])
     if not ax.lines:
         ax.set_prop_cycle(color=STYLE["colors"])
     width = STYLE["mean_width"]
@@ -82,16 +85,37 @@ def _finish(ax: Axes, mean: Tensor, log: bool, xlabel: str, ylabel: str) -> None
     from matplotlib.ticker import MaxNLocator
 
     if log:
-        ax.set_yscale("log")
-    ax.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
-    ax.grid(True, color="#DDDDDD", linewidth=0.6)
+        _log_axis(ax)
+    ax.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, steps=[1, 2, 5, 10]))
+    ax.grid(True, color=STYLE["grid"], linewidth=0.6)
     ax.set_axisbelow(True)
     label_axes(ax, xlabel, ylabel)
-    if ax.get_legend_handles_labels()[0]:
-        first, *_, last = (
-            (*mean[~mean.isnan()].tolist(), math.nan)[:1] * 2 if len(mean) == 1 else mean[~mean.isnan()].tolist()
+    labels = ax.get_legend_handles_labels()[1]
+    if len(labels) > MOST_INSIDE:
+        legend_below(ax, columns=1)
+    elif labels:
+        ends = mean[~mean.isnan()]
+        falls = bool(ends[-1] <= ends[0])  # curves that fall leave room above, those that rise below
+        ax.legend(
+            loc="upper right" if falls else "lower right", fontsize=STYLE["text_size"], framealpha=0.9, edgecolor="none"
         )
-        ax.legend(loc="upper right" if last <= first else "lower right", fontsize=STYLE["text_size"], framealpha=0.9)
+
+
+def _log_axis(ax: Axes) -> None:
+    """A log scale with plain numbers on it, a handful however narrow or wide it is."""
+    from matplotlib.ticker import AutoLocator, FuncFormatter, Locator, LogLocator, NullFormatter
+
+    ax.set_yscale("log")
+    low, high = ax.get_ylim()
+    locator: Locator
+    if high / low < NARROW:
+        locator = AutoLocator()
+    else:
+        between = (1.0, 2.0, 5.0) if high / low < WIDE else (1.0,)
+        locator = LogLocator(subs=between, numticks=12)
+    ax.yaxis.set_major_locator(locator)
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.yaxis.set_minor_formatter(NullFormatter())
 
 
 def _side_by_side(runs: Any, key: str) -> Tensor:
@@ -130,7 +154,7 @@ def _is_sequence(value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, float | int) or (isinstance(value, Tensor) and value.dim() == 0)
+    return isinstance(value, float | int) or getattr(value, "ndim", None) == 0
 
 
 def _values(run: Any, key: str) -> Any:
@@ -140,7 +164,7 @@ def _values(run: Any, key: str) -> Any:
     try:
         return run[key]
     except KeyError as error:
-        known = [str(name) for name in run.keys()] if hasattr(run, "keys") else []
+        known = [str(name) for name in run] if hasattr(run, "keys") else []
         raise ArgumentError(
             f"the history has no {key!r}",
             expected=", ".join(known) or "a key of the history",

@@ -13,7 +13,7 @@ from lamp.errors import ArgumentError, DTypeError
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from matplotlib.legend import Legend
+    from matplotlib.image import AxesImage
 
 STYLE: dict[str, Any] = {
     # Colours that stay apart under the common forms of colour blindness (Okabe & Ito 2008; red: Tol 2021)
@@ -21,30 +21,40 @@ STYLE: dict[str, Any] = {
     "right": "#009E73",
     "wrong": "#CC3311",
     "missing": "#D9D9D9",
+    "map_depth": 0.7,  # of the class colours in a map, where 1 is their full strength
     "ink": "#222222",
+    "grid": "#DDDDDD",
     "right_marker": "+",
     "wrong_marker": "o",
     "class_markers": ("o", "s", "^", "D"),
     "run_width": 0.8,
     "mean_width": 2.4,
     "boundary_width": 1.8,
-    "title_size": 13,
+    "title_size": 12,
     "label_size": 12,
     "text_size": 10.5,
     "dpi": 150,
     "panel": 5.0,  # inches, the side of one
+    "wide": (6.6, 4.4),  # inches, of curves that stand alone
+    "apart": 0.08,  # inches around each panel
 }
 
 
 def panels(columns: int, rows: int = 1) -> list[Axes]:
     """Axes side by side on one new figure, row by row: `left, right = panels(2)`. The figure is `left.figure`."""
-    from matplotlib.figure import Figure
-
     for name, count in (("columns", columns), ("rows", rows)):
         if not isinstance(count, int) or count < 1:
             raise ArgumentError(f"panels needs {name}", expected="a positive integer", got=count, fix=f"set {name}")
     side = STYLE["panel"]
-    figure = Figure(figsize=(side * columns, side * rows), layout="constrained")
+    return _new_axes(columns, rows, (side * columns, side * rows))
+
+
+def _new_axes(columns: int, rows: int, size: tuple[float, float]) -> list[Axes]:
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    apart = STYLE["apart"]
+    figure = Figure(figsize=size, layout=ConstrainedLayoutEngine(w_pad=apart, h_pad=apart))
     return list(figure.subplots(rows, columns, squeeze=False).flat)
 
 
@@ -55,7 +65,8 @@ def save(figure: Figure | Axes, path: str | Path, *, dpi: float | None = None) -
     """
     from matplotlib.axes import Axes
 
-    drawn = figure.get_figure(root=True) if isinstance(figure, Axes) else figure
+    drawn: Any = figure.figure if isinstance(figure, Axes) else figure
+    drawn = getattr(drawn, "figure", drawn)  # of a part of a figure, the whole
     if not hasattr(drawn, "savefig"):
         raise ArgumentError(
             "save takes a figure",
@@ -86,12 +97,12 @@ def save(figure: Figure | Axes, path: str | Path, *, dpi: float | None = None) -
     return path
 
 
-def axes_for(ax: Axes | None) -> Axes:
+def axes_for(ax: Axes | None, size: tuple[float, float] | None = None) -> Axes:
     """The axes given, or those of a new figure, in the common look."""
     from matplotlib.axes import Axes
 
     if ax is None:
-        ax = panels(1)[0]
+        ax = _new_axes(1, 1, size or (STYLE["panel"], STYLE["panel"]))[0]
     elif not isinstance(ax, Axes):
         raise ArgumentError(
             "ax is where to draw",
@@ -114,7 +125,7 @@ def label_axes(ax: Axes, xlabel: str, ylabel: str) -> None:
     ax.set_ylabel(ylabel, fontsize=STYLE["label_size"])
 
 
-def legend_below(ax: Axes) -> Legend:
+def legend_below(ax: Axes, columns: int = 3) -> None:
     """A legend under the axes, where it covers no point, with marks that can be seen however faint the points are."""
     handles, labels = ax.get_legend_handles_labels()
     legend = ax.legend(
@@ -123,7 +134,7 @@ def legend_below(ax: Axes) -> Legend:
         loc="upper center",
         bbox_to_anchor=(0.5, 0.0),
         borderaxespad=3.6,  # times the font size: below tick labels and axis label
-        ncols=min(len(labels), 4),
+        ncols=min(len(labels), columns),
         fontsize=STYLE["text_size"],
         frameon=False,
         handletextpad=0.4,
@@ -133,8 +144,16 @@ def legend_below(ax: Axes) -> Legend:
         if handle is not None:
             handle.set_alpha(1.0)
             if hasattr(handle, "set_markersize"):
-                handle.set_markersize(7)
-    return legend
+                handle.set_markersize(7.0)
+
+
+def color_bar(ax: Axes, image: AxesImage, name: str) -> None:
+    """A colour bar at the right edge, exactly as high as the axes."""
+    bar = ax.figure.colorbar(image, cax=ax.inset_axes((1.03, 0.0, 0.045, 1.0)))
+    bar.ax.tick_params(labelsize=STYLE["text_size"])
+    bar.outline.set_visible(False)
+    if name:
+        bar.set_label(name, fontsize=STYLE["label_size"])
 
 
 def numbers(values: Any, name: str) -> Tensor:
@@ -143,5 +162,8 @@ def numbers(values: Any, name: str) -> Tensor:
         return torch.as_tensor(values).detach().to("cpu", torch.float64)
     except (TypeError, ValueError, RuntimeError) as error:
         raise DTypeError(
-            f"{name}: no numbers to draw", expected="a tensor, an array or a list of numbers", got=type(values).__name__
+            f"{name}: no numbers to draw",
+            expected="a tensor, an array or a list of numbers",
+            got=type(values).__name__,
+            fix="torch.stack(values), for a list of tensors" if isinstance(values, list | tuple) else "pass a tensor",
         ) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,9 @@ from lamp.plots.look import STYLE, axes_for, label_axes, legend_below, numbers, 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+DISK_CENTRE = (0.5, 0.5)
+DISK_RADIUS = 1 / math.sqrt(2 * math.pi)  # of the disk that covers half of the unit square
+
 
 def data_set(inputs: Any, targets: Any, ax: Axes | None = None, *, title: str | None = None) -> Axes:
     """The points of a data set, each class in its colour: inputs (n, 2), targets (n,).
@@ -22,8 +26,9 @@ def data_set(inputs: Any, targets: Any, ax: Axes | None = None, *, title: str | 
     """
     at = _plane(inputs)
     classes = _classes(targets, len(at), "targets")
+    looks = _looks(classes)
     ax = axes_for(ax)
-    _draw_classes(ax, at, classes, alpha=0.85)
+    _draw_classes(ax, at, classes, looks, alpha=0.85)
     _finish(ax, title)
     return ax
 
@@ -31,7 +36,7 @@ def data_set(inputs: Any, targets: Any, ax: Axes | None = None, *, title: str | 
 def points(
     inputs: Any, targets: Any, predictions: Any = None, ax: Axes | None = None, *, title: str | None = None
 ) -> Axes:
-    """A test set: the points predicted right as green plus signs, the wrong ones as red dots, the accuracy in the title.
+    """A test set: points predicted right as green plus signs, wrong ones as red dots, the accuracy in the title.
 
     Shapes  inputs (n, 2), targets (n,), predictions (n,): classes, not scores. Without predictions: as `data_set`.
 
@@ -76,9 +81,20 @@ def runs_overlaid(
     ]
     at, every_class, is_right = torch.cat(places), torch.cat(classes), torch.cat(right)
     ax = axes_for(ax)
-    _draw_classes(ax, at[is_right], every_class[is_right], alpha=max(0.12, 0.6 / count), suffix=", right")
+    _draw_classes(ax, at[is_right], every_class[is_right], _looks(every_class), alpha=max(0.12, 0.6 / count))
     _draw_wrong(ax, at[~is_right], _marker_size(len(at)))
     _finish(ax, _with_title(title, _accuracy_over(right)))
+    return ax
+
+
+def disk(ax: Axes | None = None) -> Axes:
+    """The circle of radius 1/sqrt(2 pi) around (0.5, 0.5), dashed: where the classes of the disk data set meet."""
+    angle = torch.linspace(0, 2 * math.pi, 361, dtype=torch.float64)
+    x, y = DISK_CENTRE[0] + DISK_RADIUS * angle.cos(), DISK_CENTRE[1] + DISK_RADIUS * angle.sin()
+    ax = axes_for(ax)
+    ax.plot(x.numpy(), y.numpy(), linestyle="--", linewidth=1.4, color=STYLE["ink"], label="disk", zorder=4)
+    ax.set_aspect("equal", adjustable="box")
+    legend_below(ax)
     return ax
 
 
@@ -89,25 +105,30 @@ def _accuracy_over(right: Sequence[Tensor]) -> str:
     return f"accuracy {percent.mean().item():.1f} ± {percent.std().item():.1f} %, {len(percent)} runs"
 
 
-# ---- drawing -----------------------------------------------------------------------------------------------------------
-def _draw_classes(ax: Axes, at: Tensor, classes: Tensor, alpha: float, suffix: str = "") -> None:
-    colors, markers = STYLE["colors"], STYLE["class_markers"]
-    present = classes.unique().tolist()
-    if len(present) > len(colors) * len(markers):
+# ---- drawing ---------------------------------------------------------------------------------------------------
+def _draw_classes(ax: Axes, at: Tensor, classes: Tensor, looks: dict[float, tuple[str, str]], alpha: float) -> None:
+    size = _marker_size(len(at))
+    for label, (color, marker) in looks.items():
+        _draw(ax, at[classes == label], f"class {label:g}", color, marker, size, alpha)
+
+
+def _looks(classes: Tensor) -> dict[float, tuple[str, str]]:
+    """Colour and marker of each class that occurs; class numbers look the same in every figure."""
+    looks = [(color, marker) for marker in STYLE["class_markers"] for color in STYLE["colors"]]
+    present = sorted(set(classes.tolist()))
+    if len(present) > len(looks):
         raise LabelError(
             "too many classes to tell apart",
-            expected=f"at most {len(colors) * len(markers)}",
+            expected=f"at most {len(looks)}",
             got=len(present),
             fix="pass class numbers as targets, or draw fewer classes",
         )
-    size = _marker_size(len(at))
-    for k, label in enumerate(present):
-        marker = markers[k // len(colors)]
-        _draw(ax, at[classes == label], f"class {label:g}{suffix}", colors[k % len(colors)], marker, size, alpha)
+    are_numbers = present[0] >= 0 and present[-1] < len(looks)
+    return {label: looks[int(label) if are_numbers else k] for k, label in enumerate(present)}
 
 
 def _draw_wrong(ax: Axes, at: Tensor, size: float) -> None:
-    _draw(ax, at, f"wrong ({len(at)})", STYLE["wrong"], STYLE["wrong_marker"], size, zorder=3)
+    _draw(ax, at, f"wrong ({len(at)})", STYLE["wrong"], STYLE["wrong_marker"], size + 0.8, zorder=3)
 
 
 def _draw(
@@ -139,7 +160,7 @@ def _finish(ax: Axes, title: str | None) -> None:
     ax.set_aspect("equal", adjustable="box")
     ax.margins(0.03)
     for axis in (ax.xaxis, ax.yaxis):
-        axis.set_major_locator(MaxNLocator(nbins=5))
+        axis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10]))
     label_axes(ax, "$x_1$", "$x_2$")
     legend_below(ax)
     if title is not None:
@@ -150,7 +171,7 @@ def _with_title(title: str | None, found: str) -> str:
     return found if title is None else f"{title}: {found}"
 
 
-# ---- reading the input -------------------------------------------------------------------------------------------------
+# ---- reading the input -----------------------------------------------------------------------------------------
 def _plane(inputs: Any) -> Tensor:
     at = numbers(inputs, "inputs")
     if at.dim() != 2 or at.shape[1] != 2 or len(at) == 0:
@@ -180,11 +201,12 @@ def _classes(labels: Any, count: int, name: str) -> Tensor:
             got=tuple(found.shape),
             fix=f"{name}.argmax(-1)" if scores else "pass one class a point",
         )
-    if not (found == found.round()).all():
+    whole = found.isfinite() & (found == found.round())
+    if not whole.all():
         raise LabelError(
             f"the {name} are no classes",
             expected="whole numbers, such as 0 and 1",
-            got=f"{found[found != found.round()][0].item():.4g}",
+            got=f"{found[~whole][0].item():.4g}",
             fix="(output > 0.5).long(), where the output is a probability",
         )
     return found

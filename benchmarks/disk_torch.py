@@ -1,0 +1,119 @@
+"""torch's ways to train one disk network: torch.nn with each of its optimizers, and bare tensor operations by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmarks.disk import BATCH, Array, Rule, epochs, named, start
+
+Batches = list[tuple[Tensor, Tensor]]
+
+
+def batches() -> Batches:
+    """The batches in memory, (100, 2) and (100,) each."""
+    begin = start()
+    return list(zip(torch.tensor(begin.inputs).unbind(), torch.tensor(begin.labels).unbind(), strict=True))
+
+
+class WithTorchNN:
+    """torch.nn and torch.optim, as their documentation writes the loop; options go to the optimizer."""
+
+    def __init__(self, rule: Rule, **options: Any) -> None:
+        begin = start()
+        layers: list[torch.nn.Module] = []
+        for weight, bias in zip(begin.weights, begin.biases, strict=True):
+            layer = torch.nn.Linear(weight.shape[1], weight.shape[0])
+            with torch.no_grad():
+                layer.weight.copy_(torch.tensor(weight))
+                layer.bias.copy_(torch.tensor(bias))
+            layers += [layer, torch.nn.ReLU()]
+        self.model = torch.nn.Sequential(*layers[:-1])
+        self.criterion = torch.nn.CrossEntropyLoss()
+        if rule.name == "SGD":
+            self.optimizer: torch.optim.Optimizer = torch.optim.SGD(self.model.parameters(), lr=rule.lr, **options)
+        else:
+            betas = (rule.beta1, rule.beta2)
+            self.optimizer = torch.optim.Adam(self.model.parameters(), rule.lr, betas, rule.eps, **options)
+        self.batches = batches()
+
+    def run(self, steps: int) -> None:
+        model, criterion, optimizer = self.model, self.criterion, self.optimizer
+        for _ in range(epochs(steps)):
+            for inputs, labels in self.batches:
+                loss = criterion(model(inputs), labels)
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+
+    def parameters(self) -> dict[str, Array]:
+        layers = [module for module in self.model if isinstance(module, torch.nn.Linear)]
+        return named([each.weight.detach() for each in layers], [each.bias.detach() for each in layers])
+
+
+class ByHand:
+    """Bare tensor operations for this one network: in place, transposes kept, nothing checked. What torch can do."""
+
+    def __init__(self, rule: Rule) -> None:
+        begin = start()
+        self.rule = rule
+        sizes = [each.size for pair in zip(begin.weights, begin.biases, strict=True) for each in pair]
+        self.flat, self.dflat = torch.empty(sum(sizes)), torch.zeros(sum(sizes))
+        self.mean, self.square, self.root = (torch.zeros(sum(sizes)) for _ in range(3))
+        self.taken = 0
+        data, grad = self.flat.split(sizes), self.dflat.split(sizes)
+        self.weights = [each.view(weight.shape) for each, weight in zip(data[::2], begin.weights, strict=True)]
+        self.dweights = [each.view(weight.shape) for each, weight in zip(grad[::2], begin.weights, strict=True)]
+        self.biases, self.dbiases = data[1::2], grad[1::2]
+        for own, given in zip([*self.weights, *self.biases], [*begin.weights, *begin.biases], strict=True):
+            own.copy_(torch.tensor(given))
+        self.transposed = [weight.t() for weight in self.weights]
+        self.batches = [(inputs, labels.unsqueeze(1)) for inputs, labels in batches()]
+        self.ones, self.minus_ones = torch.ones(BATCH), torch.full((BATCH, 1), -1.0)
+        self.share = torch.tensor(1 / BATCH)
+
+    def run(self, steps: int) -> None:
+        update = self._sgd if self.rule.name == "SGD" else self._adam
+        with torch.inference_mode():
+            for _ in range(epochs(steps)):
+                for inputs, labels in self.batches:
+                    self._gradients(inputs, labels)
+                    update()
+
+    def _gradients(self, inputs: Tensor, labels: Tensor) -> Tensor:
+        """Fill the gradients; the loss."""
+        first, second, third, last = self.transposed
+        h1 = self.biases[0].addmm(inputs, first).relu_()
+        h2 = self.biases[1].addmm(h1, second).relu_()
+        h3 = self.biases[2].addmm(h2, third).relu_()
+        log_p = self.biases[3].addmm(h3, last).log_softmax(1)
+        loss = log_p.gather(1, labels).sum().mul_(self.share).neg_()
+        dy = log_p.exp_().scatter_add_(1, labels, self.minus_ones).mul_(self.share)
+        for k, hidden in ((3, h3), (2, h2), (1, h1)):
+            self._affine_gradients(k, dy, hidden)
+            dy = dy.mm(self.weights[k]).mul_(hidden.sign_())
+        self._affine_gradients(0, dy, inputs)
+        return loss
+
+    def _affine_gradients(self, k: int, dy: Tensor, x: Tensor) -> None:
+        dy_t = dy.t()
+        torch.mm(dy_t, x, out=self.dweights[k])
+        torch.mv(dy_t, self.ones, out=self.dbiases[k])
+
+    def _sgd(self) -> None:
+        self.flat.add_(self.dflat, alpha=-self.rule.lr)
+
+    def _adam(self) -> None:
+        rule = self.rule
+        self.taken += 1
+        step = -rule.lr / (1 - rule.beta1**self.taken)
+        self.mean.lerp_(self.dflat, 1 - rule.beta1)
+        self.square.lerp_(self.dflat * self.dflat, 1 - rule.beta2)
+        correction = (1 - rule.beta2**self.taken) ** -0.5
+        root = torch.sqrt(self.square, out=self.root).mul_(correction).add_(rule.eps)
+        self.flat.addcdiv_(self.mean, root, value=step)
+
+    def parameters(self) -> dict[str, Array]:
+        return named(self.weights, self.biases)

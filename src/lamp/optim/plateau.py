@@ -1,0 +1,103 @@
+"""Reducing the learning rate when a measure stops improving."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar
+
+from lamp.errors import ArgumentError, NonFiniteError
+from lamp.formulas import Number
+from lamp.optim.checks import Range
+from lamp.optim.optimizer import Optimizer
+from lamp.optim.schedule import Schedule, per_group
+
+
+class ReduceLROnPlateau(Schedule):
+    """lr <- max(factor lr, min_lr) when a measure has not improved for more than `patience` epochs.
+
+    mode            "min": lower is better. "max": higher is
+    threshold       what counts as better than the best: below best (1 - threshold) with threshold_mode "rel", below
+                    best - threshold with "abs"; for "max" above best (1 + threshold), best + threshold
+    cooldown        epochs after a reduction in which none is counted as bad
+    eps             a reduction by less than this is not made
+
+    `step(measure)` after each epoch, with the validation loss, say.
+
+    Source    torch.optim.lr_scheduler.ReduceLROnPlateau
+
+    Raises ArgumentError for arguments out of range, and NonFiniteError for a measure that is NaN.
+    """
+
+    ranges: ClassVar = {
+        "factor": Range(0.0, 1.0),
+        "patience": Range(),
+        "threshold": Range(),
+        "cooldown": Range(),
+        "eps": Range(),
+        "min_lrs": Range(),
+    }
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        mode: str = "min",
+        factor: float = 0.1,
+        patience: int = 10,
+        threshold: float = 1e-4,
+        threshold_mode: str = "rel",
+        cooldown: int = 0,
+        min_lr: Number | list[Number] = 0.0,
+        eps: float = 1e-8,
+    ) -> None:
+        if mode not in ("min", "max") or threshold_mode not in ("rel", "abs"):
+            raise ArgumentError(
+                "ReduceLROnPlateau: no such mode",
+                expected="mode 'min' or 'max', threshold_mode 'rel' or 'abs'",
+                got=f"mode={mode!r}, threshold_mode={threshold_mode!r}",
+                fix="name one of these",
+            )
+        self.mode, self.factor, self.patience = mode, factor, patience
+        self.threshold, self.threshold_mode = threshold, threshold_mode
+        self.cooldown, self.eps = cooldown, eps
+        self.min_lrs = per_group(min_lr, optimizer, "ReduceLROnPlateau", "min_lr")
+        super().__init__(optimizer)
+        self.last_epoch = 0
+        self.best = math.inf if mode == "min" else -math.inf
+        self.cooldown_counter = 0
+        self.num_bad_epochs = 0
+        self._last_lr = [group["lr"] for group in optimizer.param_groups]
+
+    def step(self, metrics: Any) -> None:
+        """Take note of an epoch's measure, a number or a tensor of one element, and reduce where it is time to."""
+        measure = float(metrics)
+        if math.isnan(measure):
+            raise NonFiniteError("the measure is NaN", expected="a number", got=measure, fix="look at the epoch's loss")
+        self.last_epoch += 1
+        if self._is_better(measure):
+            self.best, self.num_bad_epochs = measure, 0
+        else:
+            self.num_bad_epochs += 1
+        if self.cooldown_counter > 0:
+            self.cooldown_counter -= 1
+            self.num_bad_epochs = 0
+        if self.num_bad_epochs > self.patience:
+            self._reduce()
+            self.cooldown_counter, self.num_bad_epochs = self.cooldown, 0
+        self._last_lr = [group["lr"] for group in self.optimizer.param_groups]
+
+    def _is_better(self, measure: float) -> bool:
+        relative = self.threshold_mode == "rel"
+        if self.mode == "min":
+            return measure < (self.best * (1.0 - self.threshold) if relative else self.best - self.threshold)
+        return measure > (self.best * (1.0 + self.threshold) if relative else self.best + self.threshold)
+
+    def _reduce(self) -> None:
+        self._refuse_new_groups()
+        for group, lowest in zip(self.optimizer.param_groups, self.min_lrs, strict=True):
+            reduced = max(group["lr"] * self.factor, lowest)
+            if group["lr"] - reduced > self.eps:
+                group["lr"] = reduced
+
+    def state_dict(self) -> dict[str, Any]:
+        worst = math.inf if self.mode == "min" else -math.inf
+        return {**super().state_dict(), "mode_worse": worst, "default_min_lr": None}  # these two are for torch

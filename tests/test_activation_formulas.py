@@ -1,0 +1,167 @@
+"""An activation's formulas hold for other numbers than tensors: here for dual numbers, which differentiate them."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from lamp.formulas import constant
+from lamp.nn.activations_piecewise import leaky
+from tests.cases.modules import ACTIVATIONS
+
+
+class Dual:
+    """value + slope * epsilon with epsilon^2 = 0: any formula of x + epsilon gives its derivative at x as the slope.
+
+    It offers the operations that lamp.formulas lists, and no others.
+    """
+
+    def __init__(self, value: float, slope: float = 0.0) -> None:
+        self.value, self.slope = value, slope
+
+    @staticmethod
+    def of(x: Dual | float) -> Dual:
+        return x if isinstance(x, Dual) else Dual(float(x))
+
+    def map(self, value: float, derivative: float) -> Dual:
+        return Dual(value, self.slope * derivative if self.slope else 0.0)
+
+    def __add__(self, other):
+        other = Dual.of(other)
+        return Dual(self.value + other.value, self.slope + other.slope)
+
+    def __mul__(self, other):
+        other = Dual.of(other)
+        return Dual(self.value * other.value, self.slope * other.value + self.value * other.slope)
+
+    def __neg__(self):
+        return self.map(-self.value, -1.0)
+
+    def __sub__(self, other):
+        return self + -Dual.of(other)
+
+    def __rsub__(self, other):
+        return -self + other
+
+    def __truediv__(self, other):
+        return self * Dual.of(other).reciprocal()
+
+    def __rtruediv__(self, other):
+        return self.reciprocal() * other
+
+    __radd__, __rmul__ = __add__, __mul__
+
+    def __lt__(self, other):
+        return self.value < Dual.of(other).value
+
+    def __le__(self, other):
+        return self.value <= Dual.of(other).value
+
+    def __gt__(self, other):
+        return self.value > Dual.of(other).value
+
+    def __ge__(self, other):
+        return self.value >= Dual.of(other).value
+
+    def where(self, condition, other):
+        return self if condition else Dual.of(other)
+
+    def maximum(self, other):
+        return self.where(self >= other, other)
+
+    def minimum(self, other):
+        return self.where(self <= other, other)
+
+    def clamp(self, min=-math.inf, max=math.inf):
+        return self.maximum(min).minimum(max)
+
+    def abs(self):
+        return self.map(abs(self.value), math.copysign(1.0, self.value))
+
+    def sign(self):
+        return Dual(float((self.value > 0) - (self.value < 0)))
+
+    def square(self):
+        return self.map(self.value**2, 2.0 * self.value)
+
+    def reciprocal(self):
+        return self.map(1.0 / self.value, -1.0 / self.value**2)
+
+    def exp(self):
+        value = math.exp(self.value) if self.value < 700 else math.inf
+        return self.map(value, value)
+
+    def expm1(self):
+        return self.map(math.expm1(self.value), math.exp(self.value))
+
+    def log1p(self):
+        return self.map(math.log1p(self.value), 1.0 / (1.0 + self.value))
+
+    def tanh(self):
+        return self.map(math.tanh(self.value), 1.0 - math.tanh(self.value) ** 2)
+
+    def sigmoid(self):
+        small = math.exp(-abs(self.value))
+        value = (1.0 if self.value >= 0 else small) / (1.0 + small)
+        return self.map(value, small / (1.0 + small) ** 2)
+
+    def erf(self):
+        return self.map(math.erf(self.value), 2.0 / math.sqrt(math.pi) * math.exp(-(self.value**2)))
+
+    def lerp(self, other, weight):
+        return self + weight * (other - self)
+
+
+# No corner of any activation lies on these.
+POINTS = [-1000.5, -33.3, -9.1, -4.7, -3.1, -2.9, -1.51, -1.1, -0.67, -0.41, -0.11, -1e-3, -1e-9]
+POINTS += [1e-9, 1e-3, 0.11, 0.31, 0.47, 0.71, 0.93, 1.1, 1.51, 2.3, 2.9, 3.1, 5.9, 6.1, 9.1, 19.3, 33.3, 1000.5]
+
+
+@pytest.mark.parametrize("case", ACTIVATIONS, ids=str)
+class TestFormulas:
+    def test_dsigma_is_the_derivative_of_sigma(self, case):
+        activation = case.make()
+        for at in POINTS:
+            y = activation.sigma(Dual(at, 1.0))
+            x = Dual(at) if "x" in activation.remembers else None  # dsigma sees what it says that it reads, and no more
+            derivative = activation.dsigma(x, Dual(y.value) if "y" in activation.remembers else None)
+            assert derivative.value == pytest.approx(y.slope, rel=1e-12, abs=1e-14), f"at {at}"
+
+    def test_sigma_is_that_of_torch(self, case):
+        for at in POINTS:
+            expected = case.make_torch()(torch.tensor(at, dtype=torch.float64)).item()
+            assert case.make().sigma(Dual(at)).value == pytest.approx(expected, rel=1e-12, abs=1e-14), f"at {at}"
+
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+    def test_sigma_of_tensor_is_sigma(self, case, dtype):
+        activation = case.make()
+        x = torch.cat([torch.linspace(-12.0, 12.0, 4001, dtype=dtype), torch.tensor(POINTS, dtype=dtype)])
+        torch.testing.assert_close(
+            activation.sigma_of_tensor(x), activation.sigma(x), rtol=8 * torch.finfo(dtype).eps, atol=torch.finfo(dtype).eps
+        )
+
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+    def test_tensors_and_dual_numbers_agree(self, case, dtype):
+        activation = case.make()
+        x = torch.tensor(POINTS, dtype=dtype)
+        y = activation.sigma_of_tensor(x)
+        read = {"x": (x, None), "y": (None, y), "xy": (x, y)}[activation.remembers]
+        expected = [activation.sigma(Dual(at, 1.0)).slope for at in x.tolist()]
+        torch.testing.assert_close(
+            activation.dsigma(*read), torch.tensor(expected, dtype=dtype), rtol=1e-5, atol=4 * torch.finfo(dtype).eps
+        )
+
+
+@pytest.mark.parametrize("slope", [0.25, -0.5, 1.5])
+def test_leaky(slope):
+    for at in POINTS:
+        assert leaky(Dual(at), slope).value == (at if at > 0 else slope * at)
+        assert leaky(Dual(at), Dual(slope, 1.0)).slope == min(at, 0.0)
+
+
+def test_a_constant_stays_a_float_beside_anything_but_a_tensor():
+    assert constant(0.5, Dual(1.0)) == 0.5
+    assert constant(0.5, torch.ones(3)).dtype == torch.float32
+    assert constant(0.5, torch.ones(3, dtype=torch.float64)).dtype == torch.float64

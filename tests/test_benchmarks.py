@@ -1,0 +1,333 @@
+"""The benchmark harness, on toy contenders: what it must refuse, the order it times in, the ratios it makes of times.
+
+Nothing here looks at a real clock.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from rich.console import Console
+
+from benchmarks import __main__ as program
+from benchmarks import harness, machine, report
+from benchmarks.harness import Absent, Computer, Contender, NotEqual, Work, measure
+from benchmarks.outcome import Entry, Goal, Outcome, Ratio
+
+ALL = 4  # the toy computer's threads
+SECOND = 1e6  # in microseconds
+
+
+@dataclass
+class Toy:
+    """A computer whose clock only moves when a toy trains, and a log of who trained when."""
+
+    now: float = 0.0
+    threads: int = 0
+    log: list[tuple[str, int, int]] = field(default_factory=list)  # name, threads, steps
+
+    @property
+    def computer(self) -> Computer:
+        return Computer(clock=lambda: self.now, set_threads=self._set, all_threads=ALL)
+
+    def _set(self, threads: int) -> None:
+        self.threads = threads
+
+    def contender(
+        self,
+        name: str,
+        seconds: float | Callable[[int], float] = 1.0,  # a step; or from the threads
+        *,
+        rate: float = 0.1,
+        begin: float = 1.0,
+        first_step: float = 0.0,  # seconds on top, as a compiler takes them
+        absent: Callable[[int], bool] = lambda threads: False,
+        **options: object,
+    ) -> Contender:
+        toy = self
+
+        class Training:
+            def __init__(self, threads: int) -> None:
+                if absent(threads):
+                    raise Absent(f"{name} is not installed")
+                self.weight, self.pending = np.full((2, 3), begin), first_step
+
+            def run(self, steps: int) -> None:
+                toy.log.append((name, toy.threads, steps))
+                a_step = seconds(toy.threads) if callable(seconds) else seconds
+                toy.now += steps * a_step + self.pending
+                self.pending = 0.0
+                self.weight = self.weight * (1 - rate) ** steps
+
+            def parameters(self) -> dict[str, np.ndarray]:
+                return {"weight": self.weight.copy()}
+
+        return Contender(name, Training, **options)  # type: ignore[arg-type]
+
+
+def work(*contenders: Contender, **options: object) -> Work:
+    return Work("toy", contenders, **{"steps": 50, **options})  # type: ignore[arg-type]
+
+
+# ---- the same work ---------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"rate": 0.1 * 1.001}, "weight differs by .* after 20 steps"),
+        ({"begin": 1.001}, "weight differs by .* before the first step"),
+        ({"begin": float("nan")}, "weight differs by nan"),
+    ],
+    ids=["0.1 % more rate", "0.1 % other start", "NaN"],
+)
+@pytest.mark.parametrize("ours", [False, True], ids=["a peer", "lamp"])
+def test_other_work_is_refused_before_anything_is_timed(wrong: dict[str, float], says: str, ours: bool) -> None:
+    toy = Toy()
+    contenders = toy.contender("peer"), toy.contender("wrong", ours=ours, **wrong), toy.contender("lamp", ours=True)
+    with pytest.raises(NotEqual, match=f"wrong does other work.*{says}"):
+        measure(work(*contenders), computer=toy.computer)
+    assert {steps for _, _, steps in toy.log} == {20}
+
+
+def test_a_difference_within_the_tolerance_is_let_pass_and_told() -> None:
+    toy = Toy()
+    rate = 0.1 * (1 + 1e-6)
+    found = measure(work(toy.contender("peer"), toy.contender("lamp", ours=True, rate=rate)), computer=toy.computer)
+    assert found["lamp"].difference == pytest.approx(0.9**20 - (1 - rate) ** 20)
+    assert 0 < found["lamp"].difference < 1e-5
+
+
+def test_parameters_of_other_names_or_shapes_are_refused() -> None:
+    toy = Toy()
+    strange = toy.contender("strange", ours=True)
+
+    def prepare(threads: int) -> harness.Training:
+        training = strange.prepare(threads)
+        training.weight = training.weight[:1]  # type: ignore[attr-defined]
+        return training
+
+    with pytest.raises(NotEqual, match=r"strange.*\(1, 3\).*\(2, 3\)"):
+        measure(work(toy.contender("peer"), replace(strange, prepare=prepare)), computer=toy.computer)
+
+
+def test_a_reference_that_hardly_moves_is_refused() -> None:
+    toy = Toy()
+    with pytest.raises(NotEqual, match="too little to tell"):
+        measure(work(toy.contender("peer", rate=1e-6), toy.contender("lamp", rate=0.0)), computer=toy.computer)
+
+
+def test_the_reference_is_the_first_peer_and_must_be_there() -> None:
+    toy = Toy()
+    peers = toy.contender("peer", absent=lambda threads: True), toy.contender("another")
+    with pytest.raises(NotEqual, match="peer, the reference of all others, is absent"):
+        measure(work(toy.contender("lamp", ours=True), *peers), computer=toy.computer)
+
+
+# ---- side by side ----------------------------------------------------------------------------------------------------
+def test_contenders_are_timed_in_turn() -> None:
+    toy = Toy()
+    measure(work(*map(toy.contender, "ABC")), repetitions=6, computer=toy.computer)
+    timed = "".join(name for name, _, steps in toy.log if steps == 50)
+    assert timed == "ABC" * 6
+    for (before, _, warming), (name, _, steps) in pairwise(toy.log):
+        assert steps != 50 or (before, warming) == (name, 20)  # each time after a run that is not timed
+
+
+def test_each_runs_at_its_best_thread_count() -> None:
+    toy = Toy()
+    contenders = (
+        toy.contender("one", lambda threads: {1: 1.0, ALL: 1.5}[threads]),
+        toy.contender("all", lambda threads: {1: 1.0, ALL: 0.5}[threads]),
+        toy.contender("told", threads=(3,)),
+    )
+    found = measure(work(*contenders), computer=toy.computer)
+    assert [entry.threads for entry in found.entries] == [1, ALL, 3]
+    assert {(name, threads) for name, threads, steps in toy.log if steps == 50} == {
+        ("one", 1),
+        ("all", ALL),
+        ("told", 3),
+    }
+    assert toy.threads == ALL  # put back
+
+
+def test_times_are_of_one_step_of_one_network() -> None:
+    toy = Toy()
+    found = measure(work(toy.contender("peer", 3.0), toy.contender("lamp", 2.0), networks=4), computer=toy.computer)
+    assert found["peer"].times == pytest.approx([3.0 * SECOND / 4] * 9)
+
+
+def test_ratios_are_taken_within_a_round() -> None:
+    """The machine grows slower from round to round: medians of times would not see lamp's own change."""
+    toy = Toy()
+    slowdown = [1.0, 1.0, 2.0, 3.0, 5.0]
+
+    def a_step(name: str, cost: list[float]) -> Callable[[int], float]:
+        return lambda threads: cost[at] * slowdown[at] if (at := timed(name)) < len(cost) else 1.0
+
+    def timed(name: str) -> int:
+        """The round: counts the log, in which the run that asks is already noted."""
+        return max(sum(who == name and steps == 50 for who, _, steps in toy.log) - 1, 0)
+
+    peer = toy.contender("peer", a_step("peer", [6.0, 6.0, 6.0, 6.0, 6.0]), threads=(1,))
+    lamp = toy.contender("lamp", a_step("lamp", [1.0, 2.0, 3.0, 2.0, 1.0]), threads=(1,), ours=True)
+    found = measure(work(lamp, peer), repetitions=5, computer=toy.computer)
+    assert found["lamp"].times == pytest.approx([1 * SECOND, 2 * SECOND, 6 * SECOND, 6 * SECOND, 5 * SECOND])
+    ratio = found.ratio("peer", "lamp")
+    assert ratio is not None
+    assert (ratio.median, ratio.lowest, ratio.highest) == pytest.approx((3.0, 2.0, 6.0))
+    assert found["peer"].median / found["lamp"].median == pytest.approx(12 / 5)  # what it must not be
+    assert found["lamp"].minimum == pytest.approx(SECOND)
+
+
+def test_fewer_repetitions_than_the_protocol_wants_are_refused() -> None:
+    with pytest.raises(ValueError, match="4 repetitions are too few"):
+        measure(work(Toy().contender("peer")), repetitions=4)
+
+
+# ---- compiling -------------------------------------------------------------------------------------------------------
+def test_compile_time_is_apart_and_included_once() -> None:
+    toy = Toy()
+    contenders = toy.contender("peer"), toy.contender("compiler", 0.5, first_step=30.0, compiles=True, threads=(1,))
+    found = measure(work(*contenders, job_steps=100), computer=toy.computer)["compiler"]
+    assert found.compile_seconds == pytest.approx(30.0)
+    assert found.median == pytest.approx(0.5 * SECOND)
+    assert found.with_compile == pytest.approx((0.5 + 30 / 100) * SECOND)
+
+
+def test_a_compiler_that_takes_too_long_is_absent() -> None:
+    toy = Toy()
+    slow = toy.contender("slow", compiles=True)
+
+    def prepare(threads: int) -> harness.Training:
+        try:
+            time.sleep(60)
+        except Exception:  # what a compiler may do with errors in its middle
+            pytest.fail("the limit must not look like an error of the compiler's own")
+        return slow.prepare(threads)
+
+    found = measure(work(toy.contender("peer"), replace(slow, prepare=prepare, time_limit=0.01)), computer=toy.computer)
+    assert found["slow"].absent == "not ready within 0.01 s"
+    assert found["slow"].times == []
+
+
+# ---- absent peers ----------------------------------------------------------------------------------------------------
+@pytest.fixture
+def measured() -> Outcome:
+    toy = Toy()
+    contenders = (
+        toy.contender("lamp", 1.0, ours=True),
+        toy.contender("peer", 3.0, note="the usual way"),
+        toy.contender("missing", absent=lambda threads: True),
+        toy.contender("single", 5.0, absent=lambda threads: threads > 1, compiles=True, first_step=7.0),
+    )
+    goals = Goal("lamp", "peer", 2.0), Goal("lamp", "peer", 4.0), Goal("lamp", "missing", 1.0)
+    return measure(work(*contenders, goals=goals), computer=toy.computer)
+
+
+def test_an_absent_peer_is_named_in_every_table(measured: Outcome) -> None:
+    assert measured["missing"].absent == "missing is not installed"
+    assert (measured["single"].absent, measured["single"].threads) == (None, 1)
+    _, body = report.cells(measured)
+    assert [line[0] for line in body] == ["lamp", "peer (the usual way)", "missing", "single"]
+    assert "absent: missing is not installed" in body[2]
+    whole = report.Report(99, "toys", machine.description(), [measured])
+    console = Console(width=200)
+    with console.capture() as printed:
+        report.print_report(whole, console)
+    for text in (printed.get(), report.markdown(whole)):
+        assert "absent: missing is not installed" in text
+
+
+def test_a_table_has_medians_least_times_ratios_and_compile_time(measured: Outcome) -> None:
+    head, body = report.cells(measured)
+    lines = {line[0]: dict(zip(head, line, strict=True)) for line in body}
+    assert lines["lamp"]["x lamp"] == "1"
+    peer = lines["peer (the usual way)"]
+    assert (peer["us a step"], peer["least"], peer["x lamp"]) == ("3,000,000", "3,000,000", "3.00 (3.00-3.00)")
+    assert peer["compile, s"] == ""
+    assert lines["single"]["compile, s"] == "7"
+    assert lines["single"]["us, compiled once in 10,000 steps"] == "5,000,700"
+
+
+def test_goals_met_missed_and_not_measured_are_told_apart(measured: Outcome) -> None:
+    met, missed, unknown = report.summary(measured)[:3]
+    assert met.startswith("met: lamp 2 times as fast as peer; it is 3.00")
+    assert missed.startswith("MISSED: lamp 4 times as fast as peer")
+    assert missed.endswith("25 % short")
+    assert unknown.startswith("not measured: lamp 1 times as fast as missing")
+
+
+# ---- where it is written ---------------------------------------------------------------------------------------------
+def test_results_come_back_from_json_as_they_were(measured: Outcome) -> None:
+    whole = report.Report(99, "toys", machine.description(), [measured])
+    again = report.Report.from_json(whole.to_json())
+    assert report.markdown(again) == report.markdown(whole)
+    assert again.outcomes[0] == measured
+
+
+def test_docs_are_rewritten_between_their_markers_only(measured: Outcome, tmp_path: program.Path) -> None:
+    whole = report.Report(99, "toys", machine.description(), [measured])
+    document = tmp_path / "benchmarks.md"
+    document.write_text("before\n<!-- row 99: generated -->\nold\n<!-- row 99: end -->\nafter\n")
+    for _ in range(2):
+        report.write_into(document, whole)
+        text = document.read_text()
+        assert text.startswith("before\n<!-- row 99: generated -->\n**toy**")
+        assert text.endswith("\n<!-- row 99: end -->\nafter\n")
+        assert "old" not in text
+    document.write_text("no markers")
+    with pytest.raises(ValueError, match="row 99: generated"):
+        report.write_into(document, whole)
+
+
+def test_the_machine_is_described_without_naming_it() -> None:
+    found = machine.description()
+    assert {"processor", "cores", "torch", "jax"} <= found.keys()
+    told = json.dumps(found)
+    assert machine.platform.node() not in told
+    assert "/" not in told
+
+
+# ---- the rows there are ----------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("name", program.rows())
+def test_a_row_can_be_measured_and_its_table_has_a_place(name: str) -> None:
+    row = importlib.import_module(program.rows()[name]).ROW
+    assert name == f"row{row.number}"
+    assert f"<!-- row {row.number}: generated -->" in program.DOCUMENT.read_text()
+    for each in row.works:
+        names = [contender.name for contender in each.contenders]
+        assert len(set(names)) == len(names)
+        assert {name for goal in each.goals for name in (goal.ours, goal.peer)} <= set(names)
+        assert any(contender.ours for contender in each.contenders)
+
+
+def test_the_program_lists_rows_and_refuses_others() -> None:
+    assert "row10" in CliRunner().invoke(program.main, []).output
+    refused = CliRunner().invoke(program.main, ["row1000"])
+    assert refused.exit_code == 2
+    assert "row10" in refused.output
+
+
+# ---- row 10 ----------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("at", [0, 1], ids=["SGD", "Adam"])
+def test_row_10_contenders_do_the_same_work(at: int) -> None:
+    """All but those that compile, which a measurement checks."""
+    row = importlib.import_module("benchmarks.row10_eager").ROW
+    eager = tuple(replace(each, threads=(1,)) for each in row.works[at].contenders if not each.compiles)
+    found = measure(replace(row.works[at], contenders=eager, steps=10), repetitions=5)
+    assert all(entry.absent is None and entry.difference <= 1e-5 for entry in found.entries)
+
+
+def test_entries_know_median_and_minimum() -> None:
+    times = [5.0, 1.0, 4.0]
+    entry = Entry("one", times=times)
+    assert (entry.median, entry.minimum) == (statistics.median(times), 1.0)
+    assert str(Ratio(12.34, 11.0, 20.0)) == "12.3 (11.0-20.0)"

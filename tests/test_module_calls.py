@@ -1,0 +1,163 @@
+"""Forward and backward belong together: what is remembered, for how long, and what is said where one is missing."""
+
+import copy
+import threading
+
+import pytest
+import torch
+
+import lamp.nn as L
+from lamp.errors import BackwardError
+from lamp.module import Module
+from tests.cases.modules import MODULES
+
+NOT_EMPTY = [case for case in MODULES if case.name != "an empty network"]  # which has nothing to remember
+
+
+def remembered(module):
+    """How many values the last pass through this module holds."""
+    return sum(len(stack) for stack in module._through.memory.values())
+
+
+@pytest.mark.parametrize("case", NOT_EMPTY, ids=str)
+class TestEveryModule:
+    def test_backward_consumes_what_forward_left(self, case):
+        module, _ = case.pair()
+        y = module(case.input())
+        assert remembered(module) > 0
+        module.backward(torch.randn_like(y))
+        assert remembered(module) == 0
+
+    def test_backward_before_forward(self, case):
+        module, _ = case.pair()
+        dy = torch.randn_like(module(case.input()))
+        with pytest.raises(BackwardError, match="before forward"):
+            copy.deepcopy(module).backward(dy)
+
+    def test_backward_twice(self, case):
+        module, _ = case.pair()
+        dy = torch.randn_like(module(case.input()))
+        module.backward(dy)
+        with pytest.raises(BackwardError, match="twice"):
+            module.backward(dy)
+
+    def test_eval_remembers_nothing(self, case):
+        module, _ = case.pair()
+        dy = torch.randn_like(module(case.input()))
+        module.eval()(case.input())
+        assert remembered(module) == 0
+        with pytest.raises(BackwardError, match="eval mode"):
+            module.backward(dy)
+
+    def test_train_and_eval_reach_every_part(self, case):
+        module = case.make()
+        assert all(part.training for part in module.modules())
+        assert module.eval() is module
+        assert not any(part.training for part in module.modules())
+        assert module.train() is module
+        assert all(part.training for part in module.modules())
+
+    def test_nothing_grows(self, case):
+        module, _ = case.pair()
+        module(case.input())
+        once = remembered(module)
+        attributes = [len(vars(part)) for part in module.modules()]
+        for _ in range(100):
+            module(case.input())
+        assert remembered(module) == once
+        assert [len(vars(part)) for part in module.modules()] == attributes
+
+
+class TestWhere:
+    def model(self):
+        return L.Sequential(L.Linear(2, 3), L.Tanh(), L.Linear(3, 4, bias=False))
+
+    @pytest.mark.parametrize("before", [None, "forward and backward", "eval"])
+    def test_path(self, before):
+        model, dy = self.model(), torch.randn(5, 4)
+        said = {None: "backward before forward", "forward and backward": "backward twice", "eval": "backward in eval mode"}
+        if before == "forward and backward":
+            model(torch.randn(5, 2))
+            model.backward(dy)
+        if before == "eval":
+            model.eval()(torch.randn(5, 2))
+        with pytest.raises(BackwardError) as caught:
+            model.backward(dy)
+        lines = str(caught.value).splitlines()
+        assert lines[0] == f"Sequential.2: Linear(in_features=3, out_features=4, bias=False): {said[before]}"
+        assert [line.split()[0] for line in lines[1:]] == ["expected", "got", "fix"]
+
+    def test_path_in_a_network_of_networks(self):
+        model = L.Sequential(L.Linear(2, 2), L.Sequential(L.Tanh(), L.Sequential(L.Linear(5, 1))))
+        with pytest.raises(ValueError, match=r"^Sequential\.1\.1\.0: Linear\(in_features=5"):
+            model(torch.randn(3, 2))
+
+    def test_path_of_a_module_alone(self):
+        with pytest.raises(BackwardError, match=r"^SELU\(\): backward before forward"):
+            L.SELU().backward(torch.randn(3))
+
+    def test_other_errors_get_the_path_as_a_note(self):
+        class Broken(Module):
+            def forward(self, x):
+                return x / None
+
+        with pytest.raises(TypeError) as caught:
+            L.Sequential(L.Tanh(), Broken())(torch.randn(3))
+        assert caught.value.__notes__ == ["in Sequential.1: Broken()"]
+
+    def test_a_part_alone_in_eval_mode_is_found(self):
+        model = self.model()
+        model[0].eval()
+        model(torch.randn(5, 2))
+        with pytest.raises(BackwardError, match=r"^Sequential\.0: .*backward in eval mode"):
+            model.backward(torch.randn(5, 4))
+
+
+def test_after_an_error_the_network_works_again():
+    model = L.Sequential(L.Linear(2, 3), L.Tanh())
+    with pytest.raises(ValueError, match="features"):
+        model(torch.randn(5, 7))
+    y = model(torch.randn(5, 2))
+    model.backward(torch.randn_like(y))
+    assert remembered(model) == 0
+
+
+def test_a_new_forward_drops_what_the_last_one_left():
+    model = L.Sequential(L.Linear(2, 3), L.Tanh())
+    model(torch.randn(5, 2))
+    first = model._through
+    model(torch.randn(6, 2))
+    assert not first.memory
+    assert model.backward(torch.randn(6, 3)).shape == (6, 2)
+
+
+def test_forward_by_its_name():
+    activation = L.Tanh()
+    x = torch.randn(5, dtype=torch.float64)
+    y = activation.forward(x)
+    dy = torch.randn_like(y)
+    assert torch.allclose(activation.backward(dy), dy * (1 - y * y), rtol=1e-12)
+
+
+def test_threads_do_not_see_each_other():
+    models = [L.Sequential(L.Linear(2, 3), L.Tanh(), L.Linear(3, 2)).double() for _ in range(4)]
+    inputs = [torch.randn(5, 2, dtype=torch.float64) for _ in models]
+    dy = torch.randn(5, 2, dtype=torch.float64)
+
+    def gradients(model, x, found):
+        for _ in range(50):
+            model(x)
+            found.append(model.backward(dy))
+
+    alone: list[list[torch.Tensor]] = [[] for _ in models]
+    for model, x, found in zip(models, inputs, alone, strict=True):
+        gradients(model, x, found)
+    together: list[list[torch.Tensor]] = [[] for _ in models]
+    threads = [threading.Thread(target=gradients, args=each) for each in zip(models, inputs, together, strict=True)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for found, expected in zip(together, alone, strict=True):
+        assert len(found) == 50
+        assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))

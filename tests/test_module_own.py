@@ -1,0 +1,150 @@
+"""A module of one's own is a forward and a backward, and whatever stands in its attributes belongs to it."""
+
+import copy
+
+import torch
+from torch import nn
+
+import lamp.nn as L
+from lamp.module import Module
+from lamp.parameter import Buffer, Parameter
+from tests.cases.modules import error, gradients
+
+
+class Square(Module):
+    def forward(self, x):
+        self.remember(x)
+        return x * x
+
+    def backward(self, dy):
+        return 2 * self.recall() * dy
+
+
+class SquareTwin(nn.Module):
+    def forward(self, x):
+        return x * x
+
+
+class Experts(Module):
+    """The sum of modules in a list, a dict and a tuple, plus a shift and an offset."""
+
+    def __init__(self):
+        self.listed = [L.Linear(3, 2), L.Sequential(L.Linear(3, 4), L.Tanh(), L.Linear(4, 2))]
+        self.named = {"wide": L.Linear(3, 2, bias=False)}
+        self.fixed = (L.Linear(3, 2),)
+        self.shift = Parameter(torch.zeros(2))
+        self.offset = Buffer(torch.full((2,), 0.5))
+        self.note = "neither module nor parameter"
+
+    def parts(self):
+        return [*self.listed, *self.named.values(), *self.fixed]
+
+    def forward(self, x):
+        return sum(part(x) for part in self.parts()) + self.shift.data + self.offset.data
+
+    def backward(self, dy):
+        self.shift.grad.add_(dy.sum(0))
+        return sum(part.backward(dy) for part in self.parts())
+
+
+class ExpertsTwin(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.listed = nn.ModuleList([nn.Linear(3, 2), nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))])
+        self.named = nn.ModuleDict({"wide": nn.Linear(3, 2, bias=False)})
+        self.fixed = nn.ModuleList([nn.Linear(3, 2)])
+        self.shift = nn.Parameter(torch.zeros(2))
+        self.register_buffer("offset", torch.full((2,), 0.5))
+
+    def forward(self, x):
+        return sum(part(x) for part in [*self.listed, *self.named.values(), *self.fixed]) + self.shift + self.offset
+
+
+def test_two_methods_make_a_module():
+    model = L.Sequential(L.Linear(3, 4), Square(), L.Linear(4, 2)).double()
+    twin = nn.Sequential(nn.Linear(3, 4), SquareTwin(), nn.Linear(4, 2)).double()
+    model.load_state_dict(twin.state_dict())
+    x, dy = torch.randn(5, 3, dtype=torch.float64), torch.randn(5, 2, dtype=torch.float64)
+    assert error(model(x), twin(x).detach()) < 1e-11
+    found = [model.backward(dy), *(parameter.grad for parameter in model.parameters())]
+    for own, autograd in zip(found, gradients(twin, x, dy=dy[None]), strict=True):
+        assert error(own, autograd) < 1e-11
+
+
+def test_modules_in_lists_dicts_and_tuples_are_found():
+    model, twin = Experts().double(), ExpertsTwin().double()
+    assert set(model.state_dict()) == set(twin.state_dict())
+    assert [name for name, _ in model.named_buffers()] == ["offset"]
+    assert len(model.parameters()) == 10
+    assert not any(part.training for part in model.eval().modules())
+    model.train()
+    model.load_state_dict(twin.state_dict())
+    x, dy = torch.randn(5, 3, dtype=torch.float64), torch.randn(5, 2, dtype=torch.float64)
+    assert error(model(x), twin(x).detach()) < 1e-11
+    assert error(model.backward(dy), gradients(twin, x, dy=dy[None])[0]) < 1e-11
+    by_name = dict(zip([name for name, _ in twin.named_parameters()], gradients(twin, x, dy=dy[None])[1:], strict=True))
+    for name, parameter in model.named_parameters():
+        assert error(parameter.grad, by_name[name]) < 1e-11
+
+
+def test_all_of_them_lie_in_one_buffer_and_move_together():
+    model = Experts()
+    assert len({parameter.data.untyped_storage().data_ptr() for parameter in model.parameters()}) == 1
+    model.double()
+    assert {tensor.dtype for tensor in model.state_dict().values()} == {torch.float64}
+    assert model.offset.data.dtype == torch.float64
+
+
+def test_a_copy_is_whole():
+    model = Experts()
+    other = copy.deepcopy(model)
+    other.shift.data.add_(1.0)
+    other.offset.data.add_(1.0)
+    other.listed[1][0].weight.data.zero_()
+    assert not model.shift.data.any()
+    assert torch.equal(model.offset.data, torch.full((2,), 0.5))
+    assert model.listed[1][0].weight.data.any()
+
+
+def test_a_module_that_stands_twice_is_one():
+    shared = L.Linear(3, 3)
+    model, twin_part = L.Sequential(shared, L.Tanh(), shared), nn.Linear(3, 3)
+    twin = nn.Sequential(twin_part, nn.Tanh(), twin_part)
+    assert len(model.parameters()) == 2
+    assert [name for name, _ in model.named_modules()] == [name for name, _ in twin.named_modules()]
+    assert list(model.state_dict()) == list(twin.state_dict()) == ["0.weight", "0.bias", "2.weight", "2.bias"]
+    model.load_state_dict(twin.state_dict())
+    twin.load_state_dict(model.state_dict())
+
+
+def test_a_parameter_that_stands_twice_is_one():
+    first, second = L.Linear(3, 3), L.Linear(3, 3)
+    second.weight = first.weight
+    model = L.Sequential(first, second).double()
+    x = torch.randn(5, 3, dtype=torch.float64)
+    dy = torch.randn_like(model(x))
+    model.backward(dy)
+    assert len(model.parameters()) == 3
+    twin = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3)).double()
+    twin[1].weight = twin[0].weight
+    twin.load_state_dict(model.state_dict())
+    for own, autograd in zip(model.parameters(), gradients(twin, x, dy=dy[None])[1:], strict=True):
+        assert error(own.grad, autograd) < 1e-11
+
+
+def test_an_activation_of_ones_own():
+    class Sine(L.Activation):
+        remembers = "x"
+
+        def sigma(self, x):
+            return x.sin()
+
+        def dsigma(self, x, y):
+            assert y is None
+            return x.cos()
+
+    x = torch.randn(5, 3, dtype=torch.float64)
+    model = L.Sequential(Sine(), Square())
+    dy = torch.randn_like(model(x))
+    assert error(model.backward(dy), dy * 2 * x.sin() * x.cos()) < 1e-12
+    assert repr(model[0]) == "Sine()"

@@ -1,0 +1,128 @@
+"""What a module is made of: keys, copies, dtypes, where parameters lie, how it prints."""
+
+import copy
+import pickle
+
+import pytest
+import torch
+
+from lamp.errors import StateDictError
+from tests.cases.modules import LAYERS, MODULES, NETWORKS, error
+
+WITH_PARAMETERS = [case for case in [*LAYERS, *NETWORKS] if any(True for _ in case.make().named_parameters())]
+
+
+@pytest.mark.parametrize("case", MODULES, ids=str)
+class TestEveryModule:
+    def test_keys_shapes_and_dtypes_are_those_of_torch(self, case):
+        own, other = case.make().state_dict(), case.make_torch().state_dict()
+        assert [(key, value.shape, value.dtype) for key, value in own.items()] == [
+            (key, value.shape, value.dtype) for key, value in other.items()
+        ]
+
+    def test_named_parameters_are_those_of_torch(self, case):
+        names = [name for name, _ in case.make_torch().named_parameters()]
+        assert [name for name, _ in case.make().named_parameters()] == names
+
+    def test_named_modules_are_those_of_torch(self, case):
+        own = [(name, type(module).__name__) for name, module in case.make().named_modules()]
+        assert own == [(name, type(module).__name__) for name, module in case.make_torch().named_modules()]
+
+    def test_repr_is_that_of_torch(self, case):
+        assert repr(case.make()) == repr(case.make_torch()).replace(", inplace=False", "")  # lamp offers no inplace
+
+    @pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda module: pickle.loads(pickle.dumps(module))])
+    def test_a_copy_remembers_nothing_and_gives_the_same(self, case, duplicate):
+        module, _ = case.pair()
+        x = case.input()
+        y = module(x)
+        other = duplicate(module)
+        assert "_through" not in vars(other)
+        assert torch.equal(other(x), y)
+        dy = torch.randn_like(y)
+        assert torch.equal(other.backward(dy), module.backward(dy))
+
+    def test_to_float64_and_back(self, case):
+        module = case.make()
+        x = case.input().float()
+        before = module(x)
+        assert module.double()(x.double()).dtype == torch.float64
+        assert module.backward(torch.ones_like(module(x.double()))).dtype == torch.float64
+        assert torch.equal(module.float()(x), before)
+
+
+@pytest.mark.parametrize("case", WITH_PARAMETERS, ids=str)
+class TestParameters:
+    def test_from_torch(self, case):
+        module, twin = case.make().double(), case.make_torch().double()
+        x = case.input()
+        assert module.load_state_dict(twin.state_dict(), strict=True) == ([], [])
+        assert error(module(x), twin(x).detach()) < case.tolerance
+
+    def test_to_torch(self, case):
+        module, twin = case.make().double(), case.make_torch().double()
+        x = case.input()
+        twin.load_state_dict(module.state_dict(), strict=True)
+        assert error(module(x), twin(x).detach()) < case.tolerance
+
+    def test_a_copy_is_independent(self, case):
+        module, _ = case.pair()
+        module.backward(torch.randn_like(module(case.input())))
+        other = copy.deepcopy(module)
+        values, gradients = ([getattr(p, name).clone() for p in module.parameters()] for name in ("data", "grad"))
+        for own, copied in zip(module.parameters(), other.parameters(), strict=True):
+            assert torch.equal(own.data, copied.data)
+            assert torch.equal(own.grad, copied.grad)
+            assert own.data.untyped_storage().data_ptr() != copied.data.untyped_storage().data_ptr()
+            copied.data.add_(1.0)
+            copied.grad.add_(1.0)
+        assert all(torch.equal(p.data, value) for p, value in zip(module.parameters(), values, strict=True))
+        assert all(torch.equal(p.grad, value) for p, value in zip(module.parameters(), gradients, strict=True))
+
+    def test_one_storage_for_values_and_one_for_gradients(self, case):
+        parameters = case.make().parameters()
+        for name in ("data", "grad"):
+            tensors = [getattr(parameter, name) for parameter in parameters]
+            assert len({tensor.untyped_storage().data_ptr() for tensor in tensors}) == 1
+            elements = sum(tensor.numel() for tensor in tensors)
+            assert tensors[0].untyped_storage().nbytes() == elements * tensors[0].element_size()
+            starts = [tensor.storage_offset() for tensor in tensors]
+            assert starts == [sum(t.numel() for t in tensors[:k]) for k in range(len(tensors))]
+
+    def test_one_storage_after_copies_and_moves(self, case):
+        module = copy.deepcopy(case.make()).double()
+        module.load_state_dict(case.make_torch().state_dict())
+        assert len({parameter.data.untyped_storage().data_ptr() for parameter in module.parameters()}) == 1
+
+    def test_gradients_survive_a_move(self, case):
+        module, _ = case.pair()
+        module.backward(torch.randn_like(module(case.input())))
+        before = [parameter.grad.clone() for parameter in module.parameters()]
+        module.float()
+        assert all(p.grad.dtype == torch.float32 for p in module.parameters())
+        assert all(torch.equal(p.grad, g.float()) for p, g in zip(module.parameters(), before, strict=True))
+
+    def test_loading_checks_before_it_copies(self, case):
+        module = case.make()
+        before = {key: value.clone() for key, value in module.state_dict().items()}
+        wrong = {key: torch.zeros(*value.shape, 2) for key, value in before.items()}
+        for state, said in ((wrong, "shape"), ({}, "missing"), ({**before, "more": torch.zeros(1)}, "more")):
+            with pytest.raises(StateDictError, match=said):
+                module.load_state_dict(state)
+        assert all(torch.equal(module.state_dict()[key], value) for key, value in before.items())
+
+    def test_same_seed_same_parameters_as_torch(self, case):
+        torch.manual_seed(5)
+        own = case.make().state_dict()
+        state = torch.get_rng_state()
+        torch.manual_seed(5)
+        other = case.make_torch().state_dict()
+        assert all(torch.equal(own[key], other[key]) for key in other)
+        assert torch.equal(torch.get_rng_state(), state), "building drew other random numbers than torch.nn"
+
+    def test_reset_parameters_draws_what_building_drew(self, case):
+        torch.manual_seed(5)
+        built = {key: value.clone() for key, value in case.make().state_dict().items()}
+        module = case.make()
+        module.reset_parameters(generator=torch.Generator().manual_seed(5))
+        assert all(torch.equal(module.state_dict()[key], value) for key, value in built.items())

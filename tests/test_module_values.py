@@ -1,0 +1,64 @@
+"""Forward gives torch.nn's values, for inputs laid out in any way, and leaves its input alone."""
+
+import inspect
+
+import pytest
+import torch
+
+import lamp.nn
+from lamp.module import Module
+from tests.cases.modules import MODULES, error
+
+
+@pytest.mark.parametrize("case", MODULES, ids=str)
+class TestForward:
+    def test_value(self, case):
+        module, twin = case.pair()
+        x = case.input()
+        assert error(module(x), twin(x).detach()) < case.tolerance
+
+    def test_value_in_eval_mode(self, case):
+        module, twin = case.pair()
+        x = case.input()
+        assert error(module.eval()(x), twin.eval()(x).detach()) < case.tolerance
+
+    def test_value_in_float32(self, case):
+        module, twin = case.pair()
+        x = case.input().float()
+        assert error(module.float()(x), twin.float()(x).detach()) < 1e-5
+
+    def test_transposed_input(self, case):
+        module, twin = case.pair()
+        x = case.input().mT.contiguous().mT if len(case.shape) > 1 else case.input()
+        assert len(case.shape) < 2 or 1 in case.shape or not x.is_contiguous()
+        assert error(module(x), twin(x).detach()) < case.tolerance
+
+    def test_strided_input(self, case):
+        module, twin = case.pair()
+        x = torch.stack([case.input(), case.input()], dim=-1)[..., 0]
+        assert error(module(x), twin(x).detach()) < case.tolerance
+
+    def test_input_is_not_modified(self, case):
+        module, _ = case.pair()
+        x = case.input()
+        before = x.clone()
+        y = module(x)
+        module.backward(torch.randn_like(y))
+        assert torch.equal(x, before)
+
+    def test_same_input_same_output(self, case):
+        module, _ = case.pair()
+        x = case.input()
+        assert torch.equal(module(x), module(x))
+
+
+def test_every_public_module_has_a_row():
+    public = {getattr(lamp.nn, name) for name in lamp.nn.__all__}
+    modules = {kind for kind in public if issubclass(kind, Module) and not inspect.isabstract(kind)}
+    in_rows = {type(module) for case in MODULES for module in case.make().modules()}
+    assert modules - in_rows == {lamp.nn.Activation}, "a module without a row in tests/cases/modules.py"
+
+
+def test_public_names_are_sorted_and_exist():
+    assert len(set(lamp.nn.__all__)) == len(lamp.nn.__all__)
+    assert all(hasattr(lamp.nn, name) for name in lamp.nn.__all__)
