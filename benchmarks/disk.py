@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -38,17 +39,24 @@ ADAM = Rule("Adam", lr=1e-3)
 
 @dataclass(frozen=True)
 class Start:
-    """What every training starts from: batches (10, 100, 2) in order, labels (10, 100), and a weight and bias a layer."""
+    """What every training starts from; its arrays are to be copied, never written to.
+
+    inputs (10, 100, 2) and labels (10, 100), in batches, in order; weights (out, in) and biases (out), a layer each
+    """
 
     inputs: Array
     labels: Array
-    weights: tuple[Array, ...]  # (out, in)
-    biases: tuple[Array, ...]  # (out)
+    weights: tuple[Array, ...]
+    biases: tuple[Array, ...]
+
+    def values(self) -> list[Array]:
+        """Weight, bias, weight, bias, ... as `named` takes them."""
+        return [each for pair in zip(self.weights, self.biases, strict=True) for each in pair]
 
 
 @lru_cache(maxsize=1)
 def start() -> Start:
-    """The same start each time; its arrays are to be copied, never written to."""
+    """The same start each time."""
     random = np.random.default_rng(SEED)
     points = random.random((POINTS, 2), dtype=np.float32)
     labels = (np.square(points - 0.5).sum(1) < RADIUS**2).astype(np.int64)
@@ -62,13 +70,10 @@ def _uniform(random: np.random.Generator, fan_in: int, shape: tuple[int, ...]) -
     return random.uniform(-bound, bound, shape).astype(np.float32)
 
 
-def named(weights: Any, biases: Any) -> dict[str, Array]:
-    """Weights and biases, layer by layer, as the check compares them: copied."""
-    found = {}
-    for k, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
-        found[f"layer {k}: weight"] = np.asarray(weight).copy()
-        found[f"layer {k}: bias"] = np.asarray(bias).copy()
-    return found
+def named(values: Iterable[Any]) -> dict[str, Array]:
+    """Copies of weight, bias, weight, bias, ... under the keys they have in torch.nn's Sequential, and so in lamp's."""
+    keys = [f"{2 * layer}.{what}" for layer in range(len(WIDTHS) - 1) for what in ("weight", "bias")]
+    return {key: np.asarray(value).copy() for key, value in zip(keys, values, strict=True)}
 
 
 def epochs(steps: int) -> int:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.disk import BATCH, Array, Rule, epochs, named, start
+from benchmarks.disk_torch import values
 from benchmarks.harness import Absent
 
 Tensors = list[Tensor]
@@ -20,13 +21,12 @@ class WithTorchCompile:
     def __init__(self, rule: Rule) -> None:
         import torch._inductor.config as inductor
 
-        begin = start()
         self.rule = rule
-        self.values = [torch.tensor(each) for pair in zip(begin.weights, begin.biases, strict=True) for each in pair]
+        self.values = values()
         self.means = [torch.zeros_like(each) for each in self.values]
         self.squares = [torch.zeros_like(each) for each in self.values]
         self.taken = torch.zeros(())
-        self.inputs, self.labels = torch.tensor(begin.inputs), torch.tensor(begin.labels)
+        self.inputs, self.labels = torch.tensor(start().inputs), torch.tensor(start().labels)
         torch._dynamo.reset()
         inductor.cpp_wrapper, inductor.force_disable_caches = True, True  # the fastest, and compiled here and now
         self.compiled = torch.compile(self._epoch, fullgraph=True)
@@ -37,13 +37,13 @@ class WithTorchCompile:
             for _ in range(epochs(steps)):
                 state = self.values, self.means, self.squares, self.taken
                 try:
-                    *state, losses = self.compiled(*state, self.inputs, self.labels)
+                    found = self.compiled(*state, self.inputs, self.labels)
                 except Exception as error:
                     if self.ready:
                         raise
                     raise Absent(f"{type(error).__name__}: {str(error).splitlines()[0]}") from error
                 self.ready = True
-                self.values, self.means, self.squares, self.taken = state
+                self.values, self.means, self.squares, self.taken, self.losses = found
 
     def _epoch(
         self, values: Tensors, means: Tensors, squares: Tensors, taken: Tensor, inputs: Tensor, labels: Tensor
@@ -90,7 +90,7 @@ class WithTorchCompile:
         return moved, means, squares
 
     def parameters(self) -> dict[str, Array]:
-        return named(self.values[::2], self.values[1::2])
+        return named(self.values)
 
 
 class WithJax:
@@ -103,9 +103,9 @@ class WithJax:
             raise Absent("jax is not installed: pip install jax") from error
         jnp, lax = jax.numpy, jax.lax
         begin = start()
-        values = [jnp.array(each) for pair in zip(begin.weights, begin.biases, strict=True) for each in pair]
-        zeros = [jnp.zeros_like(each) for each in values]
-        self.state: Any = (values, zeros, [each.copy() for each in zeros], jnp.zeros(()))
+        initial = [jnp.array(each) for each in begin.values()]
+        means, squares = ([jnp.zeros_like(each) for each in initial] for _ in range(2))
+        self.state: Any = (initial, means, squares, jnp.zeros(()))
         self.batches = jnp.array(begin.inputs), jnp.array(begin.labels)
 
         def loss_of(values: Any, inputs: Any, labels: Any) -> Any:
@@ -147,4 +147,4 @@ class WithJax:
         losses.block_until_ready()
 
     def parameters(self) -> dict[str, Array]:
-        return named(self.state[0][::2], self.state[0][1::2])
+        return named(self.state[0])

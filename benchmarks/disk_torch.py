@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from benchmarks.disk import BATCH, Array, Rule, epochs, named, start
+from benchmarks.disk import BATCH, WIDTHS, Array, Rule, epochs, named, start
 
 Batches = list[tuple[Tensor, Tensor]]
+
+
+def values() -> list[Tensor]:
+    """The initial parameters: weight, bias, weight, bias, ..."""
+    return [torch.tensor(each) for each in start().values()]
 
 
 def batches() -> Batches:
@@ -22,15 +28,9 @@ class WithTorchNN:
     """torch.nn and torch.optim, as their documentation writes the loop; options go to the optimizer."""
 
     def __init__(self, rule: Rule, **options: Any) -> None:
-        begin = start()
-        layers: list[torch.nn.Module] = []
-        for weight, bias in zip(begin.weights, begin.biases, strict=True):
-            layer = torch.nn.Linear(weight.shape[1], weight.shape[0])
-            with torch.no_grad():
-                layer.weight.copy_(torch.tensor(weight))
-                layer.bias.copy_(torch.tensor(bias))
-            layers += [layer, torch.nn.ReLU()]
-        self.model = torch.nn.Sequential(*layers[:-1])
+        layers = [(torch.nn.Linear(fan_in, fan_out), torch.nn.ReLU()) for fan_in, fan_out in pairwise(WIDTHS)]
+        self.model = torch.nn.Sequential(*[module for pair in layers for module in pair][:-1])
+        self.model.load_state_dict(dict(zip(self.model.state_dict(), values(), strict=True)))
         self.criterion = torch.nn.CrossEntropyLoss()
         if rule.name == "SGD":
             self.optimizer: torch.optim.Optimizer = torch.optim.SGD(self.model.parameters(), lr=rule.lr, **options)
@@ -49,26 +49,22 @@ class WithTorchNN:
                 optimizer.step()
 
     def parameters(self) -> dict[str, Array]:
-        layers = [module for module in self.model if isinstance(module, torch.nn.Linear)]
-        return named([each.weight.detach() for each in layers], [each.bias.detach() for each in layers])
+        return named(self.model.state_dict().values())
 
 
 class ByHand:
     """Bare tensor operations for this one network: in place, transposes kept, nothing checked. What torch can do."""
 
     def __init__(self, rule: Rule) -> None:
-        begin = start()
         self.rule = rule
-        sizes = [each.size for pair in zip(begin.weights, begin.biases, strict=True) for each in pair]
-        self.flat, self.dflat = torch.empty(sum(sizes)), torch.zeros(sum(sizes))
-        self.mean, self.square, self.root = (torch.zeros(sum(sizes)) for _ in range(3))
         self.taken = 0
-        data, grad = self.flat.split(sizes), self.dflat.split(sizes)
-        self.weights = [each.view(weight.shape) for each, weight in zip(data[::2], begin.weights, strict=True)]
-        self.dweights = [each.view(weight.shape) for each, weight in zip(grad[::2], begin.weights, strict=True)]
-        self.biases, self.dbiases = data[1::2], grad[1::2]
-        for own, given in zip([*self.weights, *self.biases], [*begin.weights, *begin.biases], strict=True):
-            own.copy_(torch.tensor(given))
+        begin = values()
+        count = sum(value.numel() for value in begin)
+        self.flat, self.dflat, self.mean, self.square, self.root = torch.zeros(5, count).unbind()
+        self.values, self.grads = _views(self.flat, begin), _views(self.dflat, begin)
+        for own, given in zip(self.values, begin, strict=True):
+            own.copy_(given)
+        self.weights, self.biases = self.values[::2], self.values[1::2]
         self.transposed = [weight.t() for weight in self.weights]
         self.batches = [(inputs, labels.unsqueeze(1)) for inputs, labels in batches()]
         self.ones, self.minus_ones = torch.ones(BATCH), torch.full((BATCH, 1), -1.0)
@@ -82,25 +78,23 @@ class ByHand:
                     self._gradients(inputs, labels)
                     update()
 
-    def _gradients(self, inputs: Tensor, labels: Tensor) -> Tensor:
-        """Fill the gradients; the loss."""
+    def _gradients(self, inputs: Tensor, labels: Tensor) -> None:
         first, second, third, last = self.transposed
         h1 = self.biases[0].addmm(inputs, first).relu_()
         h2 = self.biases[1].addmm(h1, second).relu_()
         h3 = self.biases[2].addmm(h2, third).relu_()
         log_p = self.biases[3].addmm(h3, last).log_softmax(1)
-        loss = log_p.gather(1, labels).sum().mul_(self.share).neg_()
+        self.loss = log_p.gather(1, labels).sum().mul_(self.share).neg_()
         dy = log_p.exp_().scatter_add_(1, labels, self.minus_ones).mul_(self.share)
         for k, hidden in ((3, h3), (2, h2), (1, h1)):
             self._affine_gradients(k, dy, hidden)
             dy = dy.mm(self.weights[k]).mul_(hidden.sign_())
         self._affine_gradients(0, dy, inputs)
-        return loss
 
     def _affine_gradients(self, k: int, dy: Tensor, x: Tensor) -> None:
         dy_t = dy.t()
-        torch.mm(dy_t, x, out=self.dweights[k])
-        torch.mv(dy_t, self.ones, out=self.dbiases[k])
+        torch.mm(dy_t, x, out=self.grads[2 * k])
+        torch.mv(dy_t, self.ones, out=self.grads[2 * k + 1])
 
     def _sgd(self) -> None:
         self.flat.add_(self.dflat, alpha=-self.rule.lr)
@@ -116,4 +110,10 @@ class ByHand:
         self.flat.addcdiv_(self.mean, root, value=step)
 
     def parameters(self) -> dict[str, Array]:
-        return named(self.weights, self.biases)
+        return named(self.values)
+
+
+def _views(flat: Tensor, shaped: list[Tensor]) -> list[Tensor]:
+    """The pieces of a flat tensor, in these shapes."""
+    pieces = torch.split(flat, [each.numel() for each in shaped])
+    return [piece.view(each.shape) for piece, each in zip(pieces, shaped, strict=True)]

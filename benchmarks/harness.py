@@ -186,7 +186,7 @@ class _Measurement:
                     self.first_runs[contender.name, threads] = self._seconds(training, self.work.check_steps)
             except Absent as absent:
                 why = str(absent)
-                continue
+                break
             self._check(contender.name, begin, training.parameters())
             found[threads] = training
         if not found:

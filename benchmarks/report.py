@@ -38,20 +38,21 @@ class Report:
 
 
 def cells(outcome: Outcome) -> tuple[Cells, list[Cells]]:
-    """Head and body of an outcome's table."""
-    ours = [entry.name for entry in outcome.entries if entry.ours and entry.absent is None]
+    """Head and body of an outcome's table. Ratios are to the contenders that goals are about, or to all of lamp's."""
+    with_goals = {goal.ours for goal in outcome.goals}
+    ours = [each.name for each in outcome.entries if each.absent is None and each.ours]
+    ours = [name for name in ours if name in with_goals] or ours
     compiled = any(entry.compile_seconds is not None for entry in outcome.entries)
     head = ["contender", "threads", "us a step", "least", *(f"x {name}" for name in ours)]
     if compiled:
-        head += ["compile, s", f"us, compiled once in {outcome.job_steps:,} steps"]
+        head += ["compile, s", f"us over {outcome.job_steps:,} steps"]
     body = []
     for entry in outcome.entries:
-        name = f"{entry.name} ({entry.note})" if entry.note else entry.name
         if entry.absent is not None:
-            line = [name, "-", f"absent: {entry.absent}"]
+            line = [entry.name, "absent"]
             body.append(line + [""] * (len(head) - len(line)))
             continue
-        line = [name, str(entry.threads), _number(entry.median), _number(entry.minimum)]
+        line = [entry.name, str(entry.threads), _number(entry.median), _number(entry.minimum)]
         line += ["1" if each == entry.name else str(outcome.ratio(entry.name, each)) for each in ours]
         body.append(line + (_compile_cells(entry) if compiled else []))
     return head, body
@@ -67,11 +68,16 @@ def _number(microseconds: float) -> str:
     return f"{microseconds:.3g}" if microseconds < 100 else f"{microseconds:,.0f}"
 
 
-def summary(outcome: Outcome) -> list[str]:
-    """The goals, and how alike the contenders were before they were timed."""
-    differences = [entry.difference for entry in outcome.entries if entry.absent is None]
+def remarks(outcome: Outcome) -> list[str]:
+    """What stands under the table: goals, who is absent and why, what a reader should know of the others."""
     lines = [outcome.verdict(goal) for goal in outcome.goals]
-    return [*lines, f"parameters before timing: equal within {max(differences):.1g}"]
+    for entry in outcome.entries:
+        if entry.absent is not None:
+            lines.append(f"{entry.name} is absent: {entry.absent}")
+        elif entry.note:
+            lines.append(f"{entry.name}: {entry.note}")
+    differences = [entry.difference for entry in outcome.entries if entry.absent is None]
+    return [*lines, f"parameters before timing equal within {max(differences):.1g}"]
 
 
 def print_report(report: Report, console: Console) -> None:
@@ -84,8 +90,8 @@ def print_report(report: Report, console: Console) -> None:
         for line in body:
             table.add_row(*line)
         console.print(table)
-        for line in summary(outcome):
-            console.print(f"  {line}", highlight=False)
+        for remark in remarks(outcome):
+            console.print(f"  {remark}", highlight=False)
     console.print("  " + machine_line(report.machine), highlight=False)
 
 
@@ -104,7 +110,7 @@ def markdown(report: Report) -> str:
     for outcome in report.outcomes:
         head, body = cells(outcome)
         lines += [f"**{outcome.title}**", "", _line(head), _line(["---"] + ["--:"] * (len(head) - 1))]
-        lines += [_line(each) for each in body] + [""] + [f"- {line}" for line in summary(outcome)] + [""]
+        lines += [_line(row) for row in body] + [""] + [f"- {line}" for line in remarks(outcome)] + [""]
     timed = {f"{outcome.repetitions} rounds of {outcome.steps:,} steps" for outcome in report.outcomes}
     return "\n".join([*lines, f"{', '.join(sorted(timed))}. {machine_line(report.machine)}."])
 

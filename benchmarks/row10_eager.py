@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-import torch
+from itertools import pairwise
 
 import lamp
-from benchmarks.disk import ADAM, SGD, Array, Rule, epochs, named, start
+from benchmarks.disk import ADAM, SGD, WIDTHS, Array, Rule, epochs, named
 from benchmarks.disk_compiled import WithJax, WithTorchCompile
-from benchmarks.disk_torch import ByHand, WithTorchNN, batches
+from benchmarks.disk_torch import ByHand, WithTorchNN, batches, values
 from benchmarks.harness import Contender, Row, Work
 from benchmarks.outcome import Goal
 
 COMPILED_WITHIN = 60.0  # seconds, or a peer that compiles counts as absent
-LOOP, STEP, FIT = "lamp, a loop", "lamp.fit's step", "lamp.fit"
+LOOP, STEP, FIT, NN = "lamp, a loop", "lamp, fit's step", "lamp.fit", "torch.nn"
 
 
 class WithLamp:
     """lamp's eager engine."""
 
     def __init__(self, rule: Rule) -> None:
-        begin = start()
-        layers: list[lamp.Module] = []
-        for weight, bias in zip(begin.weights, begin.biases, strict=True):
-            layer = lamp.Linear(weight.shape[1], weight.shape[0])
-            layer.weight.data, layer.bias.data = torch.tensor(weight), torch.tensor(bias)
-            layers += [layer, lamp.ReLU()]
-        self.model = lamp.Sequential(*layers[:-1])
+        layers = [(lamp.Linear(fan_in, fan_out), lamp.ReLU()) for fan_in, fan_out in pairwise(WIDTHS)]
+        self.model = lamp.Sequential(*[module for pair in layers for module in pair][:-1])
+        self.model.load_state_dict(dict(zip(self.model.state_dict(), values(), strict=True)))
         self.criterion = lamp.CrossEntropyLoss()
         if rule.name == "SGD":
             self.optimizer: lamp.Optimizer = lamp.SGD(self.model.parameters(), lr=rule.lr)
@@ -44,12 +40,11 @@ class WithLamp:
                 optimizer.step()
 
     def parameters(self) -> dict[str, Array]:
-        layers = [module for module in self.model if isinstance(module, lamp.Linear)]
-        return named([each.weight.data for each in layers], [each.bias.data for each in layers])
+        return named(self.model.state_dict().values())
 
 
 class WithFitsStep(WithLamp):
-    """The loop with the step that lamp.fit takes: without the gradient of the input, which torch.nn does not take either."""
+    """The loop, with the step that lamp.fit takes: without the gradient of the input, as torch.nn has none either."""
 
     def run(self, steps: int) -> None:
         model, criterion, optimizer = self.model, self.criterion, self.optimizer
@@ -78,37 +73,39 @@ class WithFit(WithLamp):
 
 def contenders(rule: Rule) -> tuple[Contender, ...]:
     """Everyone who can train this network with this optimizer."""
-
     return (
-        Contender(LOOP, lambda threads: WithLamp(rule), ours=True),
-        Contender(STEP, lambda threads: WithFitsStep(rule), ours=True),
-        Contender(FIT, lambda threads: WithFit(rule), ours=True),
-        Contender("torch.nn", lambda threads: WithTorchNN(rule)),
-        Contender("torch.nn, foreach", lambda threads: WithTorchNN(rule, foreach=True)),
-        Contender("torch.nn, fused", lambda threads: WithTorchNN(rule, fused=True)),
-        Contender("torch by hand", lambda threads: ByHand(rule), note="bare operations, the floor"),
+        Contender(LOOP, lambda threads: WithLamp(rule), ours=True, note="as in the README: model.backward"),
+        Contender(STEP, lambda threads: WithFitsStep(rule), ours=True, note="model.backward_parameters"),
+        Contender(FIT, lambda threads: WithFit(rule), ours=True, note="with history and kept weights"),
+        Contender(NN, lambda threads: WithTorchNN(rule)),
+        Contender(f"{NN}, foreach", lambda threads: WithTorchNN(rule, foreach=True)),
+        Contender(f"{NN}, fused", lambda threads: WithTorchNN(rule, fused=True)),
+        Contender(
+            "torch by hand", lambda threads: ByHand(rule), note="bare operations in place: the floor of eager torch"
+        ),
         Contender(
             "torch.compile",
             lambda threads: WithTorchCompile(rule),
             compiles=True,
             time_limit=COMPILED_WITHIN,
-            note="compiled: an epoch by hand",
+            note="compiled, a peer for the compiled engine: an epoch by hand, wrapped in C++",
         ),
         Contender(
             "JAX",
             lambda threads: WithJax(rule, threads),
             compiles=True,
             time_limit=COMPILED_WITHIN,
-            note="compiled: jit, scan",
+            note="compiled, a peer for the compiled engine: jit over lax.scan",
         ),
     )
 
 
 def work(rule: Rule, ratio: float) -> Work:
+    """Training with this optimizer; the goal is lamp's ratio to torch.nn."""
     return Work(
-        f"disk, one network 2-25-25-25-2 ReLU, cross-entropy, batch 100, {rule.name}, eager",
+        f"{rule.name}: 2-25-25-25-2 ReLU, cross-entropy, batch 100 of 1,000 points",
         contenders(rule),
-        goals=(Goal(STEP, "torch.nn", ratio), Goal(LOOP, "torch.nn", ratio)),
+        goals=(Goal(STEP, NN, ratio), Goal(LOOP, NN, ratio)),
         steps=1000,
         job_steps=2000,  # 200 epochs, a usual length for this task
     )

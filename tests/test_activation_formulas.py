@@ -139,7 +139,10 @@ class TestFormulas:
         activation = case.make()
         x = torch.cat([torch.linspace(-12.0, 12.0, 4001, dtype=dtype), torch.tensor(POINTS, dtype=dtype)])
         torch.testing.assert_close(
-            activation.sigma_of_tensor(x), activation.sigma(x), rtol=8 * torch.finfo(dtype).eps, atol=torch.finfo(dtype).eps
+            activation.sigma_of_tensor(x),
+            activation.sigma(x),
+            rtol=8 * torch.finfo(dtype).eps,
+            atol=torch.finfo(dtype).eps,
         )
 
     @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

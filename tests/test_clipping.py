@@ -7,7 +7,7 @@ import torch
 
 from lamp.errors import ArgumentError, NonFiniteError
 from lamp.nn import Linear, Sequential
-from lamp.optim import clip_grad_norm_, clip_grad_value_
+from lamp.optim import SGD, clip_grad_norm_, clip_grad_value_
 from lamp.parameter import Parameter, flatten
 from tests.cases.optimizers import SHAPES, close
 
@@ -65,6 +65,18 @@ def test_gradients_of_two_dtypes():
     for param, twin in zip(params, twins, strict=True):
         assert param.grad.dtype == twin.dtype
         torch.testing.assert_close(param.grad, twin.grad, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("lay", [flatten, _apart, _halves])
+def test_an_optimizer_in_place_of_its_parameters(lay):
+    for clip in CLIPPERS:
+        params, twins = pair(lay)
+        optimizer = SGD([{"params": params[:2]}, {"params": params[2:]}])
+        lay(params)
+        clip(optimizer, 0.3)
+        getattr(torch.nn.utils, clip.__name__)(twins, 0.3)
+        for param, twin in zip(params, twins, strict=True):
+            close(param.grad, twin.grad)
 
 
 def test_only_the_parameters_given():

@@ -75,7 +75,11 @@ class TestWhere:
     @pytest.mark.parametrize("before", [None, "forward and backward", "eval"])
     def test_path(self, before):
         model, dy = self.model(), torch.randn(5, 4)
-        said = {None: "backward before forward", "forward and backward": "backward twice", "eval": "backward in eval mode"}
+        said = {
+            None: "backward before forward",
+            "forward and backward": "backward twice",
+            "eval": "backward in eval mode",
+        }
         if before == "forward and backward":
             model(torch.randn(5, 2))
             model.backward(dy)

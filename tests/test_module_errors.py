@@ -9,7 +9,9 @@ import lamp.nn as L
 from lamp.errors import ArgumentError, DTypeError, LampError, ShapeError
 from tests.cases.modules import ACTIVATIONS, LAYERS
 
-COMPUTING = [case for case in [*ACTIVATIONS, *LAYERS] if case.name.split("(")[0] not in ("Identity", "Flatten", "Unflatten")]
+COMPUTING = [
+    case for case in [*ACTIVATIONS, *LAYERS] if case.name.split("(")[0] not in ("Identity", "Flatten", "Unflatten")
+]
 CHECKED = [case for case in [*ACTIVATIONS, *LAYERS] if case.name.split("(")[0] not in ("Identity", "Linear")]
 
 

@@ -107,7 +107,10 @@ class TestBackward:
 
 def network(package):
     return package.Sequential(
-        package.Linear(3, 6), package.Tanh(), package.Sequential(package.Linear(6, 4), package.SELU()), package.Linear(4, 2)
+        package.Linear(3, 6),
+        package.Tanh(),
+        package.Sequential(package.Linear(6, 4), package.SELU()),
+        package.Linear(4, 2),
     ).double()
 
 

@@ -14,7 +14,7 @@ SHAPES = st.lists(SIZES, min_size=0, max_size=4).map(tuple)
 
 @st.composite
 def laid_out(draw, shape):
-    """A random tensor of this shape, its axes in any order in memory, with gaps, reversed order of nothing, or expanded."""
+    """A random tensor of this shape, its axes in any order in memory, with gaps, or expanded."""
     order = draw(st.permutations(range(len(shape))))
     gaps = [draw(st.integers(1, 2)) for _ in shape]
     expanded = [draw(st.integers(0, 4)) == 0 for _ in shape]

@@ -18,16 +18,18 @@ included), in the order they were assigned; there is nothing to register and no 
 from __future__ import annotations
 
 import functools
+import operator
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import torch
 from torch import Tensor
 
-from lamp.errors import BackwardError, DTypeError, LampError, StateDictError
+from lamp.errors import BackwardError, DTypeError, LampError
 from lamp.parameter import Buffer, Parameter, flatten, move, runs
 from lamp.quick import quick
+from lamp.state import IncompatibleKeys, compare
 
 Held = TypeVar("Held")
 
@@ -49,13 +51,6 @@ class _Now(threading.local):
 _now = _Now()
 
 
-class IncompatibleKeys(NamedTuple):
-    """What `load_state_dict(strict=False)` passed over."""
-
-    missing_keys: list[str]
-    unexpected_keys: list[str]
-
-
 class Module:
     """Base of all modules, losses included.
 
@@ -64,6 +59,7 @@ class Module:
     """
 
     training: bool = True
+    replicas: int | None = None  # K in a population, where every tensor has an axis of replicas first
     _through: Pass | None = None  # the last pass this module took part in
 
     # ---- forward and backward ----------------------------------------------------------------------------------
@@ -72,51 +68,33 @@ class Module:
         raise NotImplementedError(f"{type(self).__name__} defines no forward(self, input)")
 
     def backward(self, *grad_outputs: Any) -> Any:
-        """The gradient with respect to the input, given the one with respect to the output; adds parameter gradients."""
+        """The gradient with respect to the input, given the output's; adds the parameters' gradients to their grad."""
         raise NotImplementedError(f"{type(self).__name__} defines no backward(self, grad_output)")
 
     def backward_parameters(self, *grad_outputs: Any) -> None:
         """`backward` for a module whose input is data: parameter gradients only, where that is less work."""
         self.backward(*grad_outputs)
 
-    def __call__(self, *inputs: Any) -> Any:
-        outer = _now.through
-        if outer is None:
-            return self._outermost_forward(inputs)
-        self._through = outer
-        try:
-            return self.forward(*inputs)
-        except Exception as error:
-            _blame(error, self)
-            raise
-
-    def _outermost_forward(self, inputs: tuple[Any, ...]) -> Any:
-        last = self._through
-        if last is not None and last.root is self:
-            last.memory.clear()
-        _now.through = self._through = Pass(self)
-        try:
-            with quick():
-                return self.forward(*inputs)
-        except Exception as error:
-            _blame(error, self)
-            _say_where(error, self)
-            raise
-        finally:
-            _now.through = None
+    # Calling a module is calling its forward: a property in C, so that the call costs no frame of Python.
+    __call__: Callable[..., Any] = property(operator.attrgetter("forward"))  # type: ignore[assignment]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        for name in ("backward", "backward_parameters"):
-            if name in vars(cls):
-                setattr(cls, name, _within_its_pass(vars(cls)[name]))
+        for name, within in (
+            ("forward", _forward_within_a_pass),
+            ("backward", _backward_within_its_pass),
+            ("backward_parameters", _backward_within_its_pass),
+        ):
+            method = getattr(cls, name)  # it may come from a base that is no Module
+            if not hasattr(method, "_minds_the_pass"):
+                setattr(cls, name, within(method))
 
     def remember(self, value: Any) -> None:
         """Keep a value (a tuple, for several) for `backward`. In eval mode nothing is kept."""
         if not self.training:
             return
         through = _now.through
-        if through is None:  # forward was called by its name, outside any call
+        if through is None:  # outside any forward
             through = self._through = Pass(self)
         stack = through.memory.get(self)
         if stack is None:
@@ -131,11 +109,13 @@ class Module:
         """
         through = _now.through or self._through
         stack = through.memory.get(self) if through is not None else None
+        if stack is None and self._through is not None:  # it had no part in that pass: it was called on its own
+            stack = self._through.memory.get(self)
         if stack:
             return stack.pop()
         if not self.training:
             what, fix = "backward in eval mode", "call train() before the forward: in eval mode nothing is remembered"
-        elif through is not None and stack is not None:
+        elif stack is not None:
             what, fix = "backward twice", "call forward again before each backward: backward consumes what it left"
         else:
             what, fix = "backward before forward", "call the network on an input first, in training mode"
@@ -269,9 +249,9 @@ class Module:
         self._flatten()
         state: dict[str, Tensor] = {}
         for path, module in self._places(""):
-            for kind in (Parameter, Buffer):
-                for name, member in module._members(kind):
-                    state[f"{path}.{name}" if path else name] = member.data
+            members: list[tuple[str, Parameter | Buffer]] = [*module._members(Parameter), *module._members(Buffer)]
+            for name, member in members:
+                state[f"{path}.{name}" if path else name] = member.data
         return state
 
     def load_state_dict(self, state_dict: Mapping[str, Tensor], strict: bool = True) -> IncompatibleKeys:
@@ -280,27 +260,18 @@ class Module:
         strict=False passes over missing and unexpected keys and returns them; shapes must fit in any case.
         """
         own = self.state_dict()
-        missing = [key for key in own if key not in state_dict]
-        unexpected = [key for key in state_dict if key not in own]
-        if strict and (missing or unexpected):
-            raise StateDictError(
-                f"the keys of the state dict do not fit {type(self).__name__}",
-                expected=f"{len(own)} keys, missing {missing or 'none'}",
-                got=f"{len(state_dict)} keys, unexpected {unexpected or 'none'}",
-                fix="build the same network, or pass strict=False to load what fits",
-            )
-        fitting = [key for key in own if key in state_dict]
-        for key in fitting:
-            if own[key].shape != state_dict[key].shape:
-                raise StateDictError(
-                    f"'{key}' has the wrong shape",
-                    expected=tuple(own[key].shape),
-                    got=tuple(state_dict[key].shape),
-                    fix="build the network with the sizes it was saved with",
-                )
-        for key in fitting:
-            own[key].copy_(state_dict[key])
-        return IncompatibleKeys(missing, unexpected)
+        keys = compare(type(self).__name__, own, state_dict, strict)
+        for key, tensor in own.items():
+            if key in state_dict:
+                tensor.copy_(state_dict[key])
+        return keys
+
+    def get_extra_state(self) -> Any:
+        """What this module holds beside parameters and buffers that a copy of it must have: a list of K in a population."""
+        return None
+
+    def set_extra_state(self, state: Any) -> None:
+        """Take over what `get_extra_state` of such a module returned."""
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "_through"}  # a copy remembers nothing
@@ -319,7 +290,38 @@ class Module:
         return f"{type(self).__name__}(\n  " + "\n  ".join(lines) + "\n)"
 
 
-def _within_its_pass(backward: Callable[..., Any]) -> Callable[..., Any]:
+def _forward_within_a_pass(forward: Callable[..., Any]) -> Callable[..., Any]:
+    """A forward that, when it is the outermost call, begins a pass, and else takes part in the one that runs."""
+
+    @functools.wraps(forward)
+    def outermost_or_inner(self: Module, *inputs: Any) -> Any:
+        outer = _now.through
+        if outer is not None:
+            self._through = outer
+            try:
+                return forward(self, *inputs)
+            except Exception as error:
+                _blame(error, self)
+                raise
+        last = self._through
+        if last is not None and last.root is self:
+            last.memory.clear()
+        _now.through = self._through = Pass(self)
+        try:
+            with quick():
+                return forward(self, *inputs)
+        except Exception as error:
+            _blame(error, self)
+            _say_where(error, self)
+            raise
+        finally:
+            _now.through = None
+
+    outermost_or_inner._minds_the_pass = True  # type: ignore[attr-defined]
+    return outermost_or_inner
+
+
+def _backward_within_its_pass(backward: Callable[..., Any]) -> Callable[..., Any]:
     """A backward that, when it is the outermost call, goes back through the pass its module last took part in."""
 
     @functools.wraps(backward)
@@ -330,17 +332,18 @@ def _within_its_pass(backward: Callable[..., Any]) -> Callable[..., Any]:
             except Exception as error:
                 _blame(error, self)
                 raise
-        through = _now.through = self._through
+        through = _now.through = self._through or Pass(self)  # an empty one, where there was no forward
         try:
             with quick():
                 return backward(self, *grad_outputs)
         except Exception as error:
             _blame(error, self)
-            _say_where(error, through.root if through is not None else self)
+            _say_where(error, through.root)
             raise
         finally:
             _now.through = None
 
+    outermost_or_inner._minds_the_pass = True  # type: ignore[attr-defined]
     return outermost_or_inner
 
 
@@ -366,9 +369,9 @@ def _blame(error: Exception, module: Module) -> None:
 
 def _say_where(error: Exception, root: Module) -> None:
     """Write the path of the module to blame into the error."""
-    module = error._lamp_module  # type: ignore[attr-defined]
-    where = path_of(module, root)
+    where = path_of(error._lamp_module, root)  # type: ignore[attr-defined]
+    del error._lamp_module  # type: ignore[attr-defined]  # whoever raises it again is to blame then
     if not isinstance(error, LampError):
         error.add_note(f"in {where}")
-    elif error.where in (None, describe(module)):  # without a forward, each module took itself for the outermost
+    elif error.where is None:
         error.where = where

@@ -109,6 +109,13 @@ class Parameter:
         self.grad.copy_(value)
 
     def _same_shape(self, value: Tensor) -> None:
+        if not isinstance(value, Tensor):
+            raise DTypeError(
+                "a parameter takes a tensor",
+                expected=f"a torch.Tensor {tuple(self.shape)}",
+                got=type(value).__name__,
+                fix="torch.as_tensor(...) makes one; parameter.data.fill_(...) sets all elements to a number",
+            )
         if value.shape != self.shape:
             raise ShapeError(
                 "values of the wrong shape for this parameter",
@@ -216,3 +223,12 @@ def move(parameters: Iterable[Parameter], dtype: torch.dtype | None, device: tor
         to_dtype, to_device = dtype or together[0].dtype, device or together[0].device
         if (to_dtype, to_device) != (together[0].dtype, together[0].device):
             FlatBuffer(together, to_dtype, to_device)
+
+
+def replicate(parameters: Iterable[Parameter], replicas: int) -> None:
+    """Give each parameter a first axis of K replicas, all as the parameter is now, in one flat buffer (K, P)."""
+    once = list(dict.fromkeys(parameters))
+    for parameter in once:
+        one = parameter.data
+        Parameter.__init__(parameter, one.expand(replicas, *one.shape).contiguous(), replicas)
+    flatten(once)

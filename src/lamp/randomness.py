@@ -65,8 +65,13 @@ def _shifted(h: Integer, places: int) -> Integer:
 # ---- the keys --------------------------------------------------------------------------------------------------------
 def keys(seed: int, step: int) -> tuple[int, int]:
     """Two signed numbers of 32 bits, from a seed and a step.  Source: Steele et al. 2014 (SplitMix64)."""
-    mixed = _splitmix(_splitmix(seed) + step)
+    mixed = _splitmix(_stream(seed) + step)
     return _signed(mixed >> 32), _signed(mixed & 0xFFFFFFFF)
+
+
+@lru_cache(maxsize=4096)
+def _stream(seed: int) -> int:
+    return _splitmix(seed)
 
 
 def _splitmix(n: int) -> int:
@@ -102,7 +107,8 @@ def bernoulli(
     scattered = _scattered(torch.Size(shape), device)
     both = torch.tensor(pairs, dtype=torch.int32, device=device).view(-1, 2, *[1] * len(shape))
     drawn = bits(scattered, both[:, 0], both[:, 1])  # (pairs, *shape)
-    return below(drawn, round(probability * 2**31)).to(dtype).mul_(scalar(-value, dtype))
+    minus_one: Tensor = below(drawn, round(probability * 2**31))
+    return minus_one.to(dtype).mul_(scalar(-value, dtype))
 
 
 def _scattered(shape: torch.Size, device: torch.device | None) -> Tensor:
@@ -110,7 +116,8 @@ def _scattered(shape: torch.Size, device: torch.device | None) -> Tensor:
 
 
 def _scatter_all(shape: torch.Size, device: torch.device | None) -> Tensor:
-    return scatter(torch.arange(shape.numel(), device=device).to(torch.int32)).view(shape)
+    scattered: Tensor = scatter(torch.arange(shape.numel(), device=device).to(torch.int32))
+    return scattered.view(shape)
 
 
 _remembered = lru_cache(maxsize=16)(_scatter_all)

@@ -18,7 +18,7 @@ LRS = (0.4, 0.03)  # of two parameter groups
 
 @dataclass(frozen=True)
 class Case:
-    """One schedule with one setting; `build(package, optimizer)` is it or its twin, as the package is lamp's or torch's."""
+    """One schedule with one setting: `build(package, optimizer)` makes it, or its twin where the package is torch's."""
 
     name: str
     build: Callable[[Any, Any], Any]
@@ -46,8 +46,18 @@ def step(scheduler: Any, *measure: Any) -> None:
         scheduler.step(*measure)
 
 
+def _text(value: Any) -> str:
+    return (
+        "function"
+        if callable(value)
+        else f"[{', '.join(map(_text, value))}]"
+        if isinstance(value, list)
+        else str(value)
+    )
+
+
 def _case(kind: str, *args: Any, optimizer: str = "SGD", **kwargs: Any) -> Case:
-    options = [*map(str, args), *(f"{name}={value}" for name, value in kwargs.items())]
+    options = [*map(_text, args), *(f"{name}={_text(value)}" for name, value in kwargs.items())]
     name = f"{kind}({', '.join(options)})" + (f" of {optimizer}" if optimizer != "SGD" else "")
     return Case(name, lambda package, opt: getattr(package, kind)(opt, *args, **kwargs), optimizer)
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
 from lamp.experiments.experiment import Outcome
-from lamp.experiments.protocol import Results
+from lamp.experiments.protocol import Results, Runs
 
-console = Console(highlight=False)
+def console() -> Console:
+    """Where tables go: stdout as it is now."""
+    return Console(highlight=False)
 
 
 def spread(mean: float, std: float, digits: int = 1) -> str:
@@ -19,7 +22,7 @@ def spread(mean: float, std: float, digits: int = 1) -> str:
     return f"{mean:.{digits}f} ± {std:.{digits}f}"
 
 
-def _spread_of(results: Results, name: str, digits: int = 1) -> str:
+def _spread_of(results: Runs, name: str, digits: int = 1) -> str:
     return spread(results.mean(name), results.std(name), digits)
 
 
@@ -46,45 +49,43 @@ def runs(results: Results) -> None:
         _spread_of(results, "seconds", 2),
         style="bold",
     )
-    console.print(table)
+    console().print(table)
 
 
 def outcome(outcome: Outcome) -> None:
     """An experiment's settings: what was published, what lamp gets, and torch.nn in the same run where it was trained."""
     experiment = outcome.experiment
-    table = Table(title=f"{experiment.label}: {experiment.about}", title_justify="left")
+    table = Table(
+        title=f"{experiment.label}: {experiment.about}", title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1)
+    )
     table.add_column("setting", no_wrap=True)
-    headings = ["runs", "published test %", "lamp test %", "train %", "test loss", "s a run"]
-    if outcome.peers:
-        headings[3:3] = ["torch.nn published", "torch.nn here"]
-        headings.append("torch.nn time / lamp's")
-    for heading in [*headings, ""]:
+    for heading in ("published %", "test %", "test loss", "s a run", ""):
         table.add_column(heading, justify="right", no_wrap=True)
     for k, results in enumerate(outcome.results):
         setting = results.setting
-        published = "-" if setting.published is None else f"{setting.published:g}"
-        if setting.published_std is not None:
-            published += f" ({setting.published_std:g})"
-        row = [
-            setting.name,
-            str(len(results.runs)),
-            published,
-            _spread_of(results, "test_accuracy", 2),
-            _spread_of(results, "train_accuracy", 2),
-            _spread_of(results, "test_loss", 4),
-            f"{results.mean('seconds'):.2f}",
-        ]
-        if outcome.peers:
-            peers = outcome.peers[k]
-            row[4:4] = [f"{setting.published_torch:g}", spread(peers.mean("test_accuracy"), peers.std("test_accuracy"), 2)]
-            row.append(f"{peers.mean('seconds') / results.mean('seconds'):.2f}")
         verdict = "" if setting.published is None else "[green]met[/]" if results.meets else "[red]below[/]"
-        table.add_row(*row, verdict)
-    console.print(table)
+        measured = [_spread_of(results, "test_accuracy", 2), _spread_of(results, "test_loss", 3)]
+        row = [_published(setting.published, setting.published_std), *measured, f"{results.mean('seconds'):.2f}", verdict]
+        if not outcome.peers:
+            table.add_row(setting.name, *row)
+            continue
+        peers = outcome.peers[k]
+        ratio = peers.mean("seconds") / results.mean("seconds")
+        measured = [_spread_of(peers, "test_accuracy", 2), _spread_of(peers, "test_loss", 3)]
+        table.add_row(setting.name, *row)
+        peer = [_published(setting.published_torch, None), *measured, f"{peers.mean('seconds'):.2f}", f"{ratio:.1f}x"]
+        table.add_row("  torch.nn", *peer, end_section=True)
+    console().print(table)
     files(outcome.figures)
+
+
+def _published(mean: float | None, std: float | None) -> str:
+    if mean is None:
+        return "-"
+    return f"{mean:g}" if std is None else f"{mean:g} ({std:g})"
 
 
 def files(paths: Sequence[Path]) -> None:
     """Where the files are."""
     for path in paths:
-        console.print(f"  {path}", style="dim", soft_wrap=True)
+        console().print(f"  {path}", style="dim", soft_wrap=True)

@@ -21,7 +21,7 @@ from lamp.training.progress import Reporter, Silence, reporter
 
 POINTS = 1000  # in each training set and each test set
 WIDTHS = (2, 25, 25, 25)  # inputs and hidden layers of the network that all five share
-DATA_SEEDS = 10_000  # where the seeds of data sets begin, away from those of networks
+DATA_SEEDS = 1_000  # where the seeds of data sets begin, away from those of networks
 
 
 def mlp(

@@ -25,7 +25,7 @@ def setting(
 ) -> Setting:
     return Setting(
         name=name,
-        network=partial(mlp, ReLU, 2, init=init.xavier_normal_),
+        network=partial(mlp, ReLU, 2, init=init.xavier_uniform_),
         criterion=criterion,
         optimizer=lambda model: SGD(model.parameters(), lr=0.1, momentum=momentum),
         batch_size=100,

@@ -47,7 +47,7 @@ class Loss(Module):
         self.reduction = reduction
 
     # ---- the formulas ----------------------------------------------------------------------------------------------
-    def prepare(self, output: Number, target: Number) -> tuple[Number, ...]:
+    def prepare(self, output: Any, target: Any) -> tuple[Any, ...]:
         """What `value` and `derivative` take."""
         return output, target
 
@@ -61,20 +61,25 @@ class Loss(Module):
         """d value / d output, element by element."""
         raise NotImplementedError
 
+    def divisor(self, output: Tensor) -> int:
+        """What "mean" divides the sum by."""
+        return output.numel()
+
+    # ---- for tensors -----------------------------------------------------------------------------------------------
     def value_of_tensors(self, *prepared: Any) -> Tensor:
-        """`value`, for tensors: fewer operations where torch has them."""
+        """`value`, in fewer operations where torch has them."""
         return self.value(*prepared)  # type: ignore[no-any-return]
 
-    def divisor(self, value: Tensor) -> int:
-        """What "mean" divides the sum by."""
-        return value.numel()
+    def doutput(self, dvalue: Tensor, *prepared: Any) -> Tensor:
+        """`derivative` * dvalue; it may overwrite what `prepare` has made."""
+        return self.derivative(*prepared) * dvalue  # type: ignore[no-any-return]
 
-    # ---- forward and backward ----------------------------------------------------------------------------------
+    # ---- forward and backward --------------------------------------------------------------------------------------
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
         self.check(output, target)
         prepared = self.prepare(output, target)
         value = self.value_of_tensors(*prepared)
-        loss, dvalue = self.reduce(value, self.divisor(value))
+        loss, dvalue = self.reduce(value, self.divisor(output))
         if dvalue is not None and not math.isfinite(loss.item()):
             raise self.explain_non_finite(value, output, target)
         self.remember((prepared, dvalue))
@@ -82,8 +87,9 @@ class Loss(Module):
 
     def backward(self, *dloss: Tensor) -> Tensor:
         prepared, dvalue = self.recall()
-        doutput: Tensor = self.derivative(*prepared)
-        return doutput * (self.times(dvalue, dloss, doutput.shape) if dloss or dvalue is None else dvalue)
+        if dloss or dvalue is None:
+            dvalue = self.times(dvalue, dloss, prepared[0].shape)
+        return self.doutput(dvalue, *prepared)
 
     def check(self, output: Tensor, target: Tensor) -> None:
         """Raise where output and target cannot meet element by element."""
@@ -126,7 +132,7 @@ class Loss(Module):
 
     def times(self, dvalue: Tensor | None, dloss: tuple[Tensor, ...], shape: torch.Size) -> Tensor:
         """dvalue times the argument of backward; without a dvalue (reduction="none") that argument, of this shape."""
-        if len(dloss) != 1 or dloss[0].shape != (shape if dvalue is None else ()):
+        if len(dloss) != 1 or not isinstance(dloss[0], Tensor) or dloss[0].shape != (shape if dvalue is None else ()):
             raise explain_dloss(dloss, None if dvalue is not None else shape)
         return dloss[0] if dvalue is None else dvalue * dloss[0]
 

@@ -2,8 +2,9 @@
 
 import math
 from abc import abstractmethod
+from collections.abc import Callable
 from functools import lru_cache
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -13,10 +14,12 @@ from lamp.formulas import Number
 from lamp.losses.base import Loss, buffer_of
 from lamp.losses.checks import explain_labels, explain_pair, explain_probabilities, explain_weight
 
-# log p, the labels or q, and for labels their weight (None: 1 each) and minus it
-Remembered = tuple[Tensor, Tensor, Tensor | None, Tensor | None]
-# value of each sample, its sign in the loss, what "mean" divides by, and what backward needs
-Terms = tuple[Tensor, float, Tensor | int, Remembered]
+# value (N, 1, ...), its sign in the loss, what "mean" divides by; a method for doutput, log p, and what else it takes
+Terms = tuple[Tensor, float, Tensor | int, Callable[..., Tensor], Tensor, tuple[Any, ...]]
+
+# log_softmax takes rows shorter than a vector of the CPU number by number: from so many numbers on it is faster across
+LANES, MANY = (16 if torch.backends.cpu.get_cpu_capability() == "AVX512" else 8), 384
+LARGE, LONG = 32768, 128  # numbers in all and in a row, from which softmax is faster than exp
 
 
 class ClassLoss(Loss):
@@ -24,8 +27,8 @@ class ClassLoss(Loss):
 
     value = - q log p, summed over the classes
 
-    q is what `target_probability` makes of the target. Where the target is labels, q is 0 but at the label: then only
-    that entry is computed with (`derivative_of_labels`), unless labels are smoothed.
+    q is what `target_probability` makes of the target: labels, or probabilities of the classes. For labels it is 0 but
+    at the label, and little more than that entry is computed with.
 
     reduction  "mean" divides by the number of samples; for labels by the sum of weight[label], over those not ignored
     Shapes     output (N, C, d1, ...), labels (N, d1, ...), probabilities (N, C, d1, ...); or one sample: output (C)
@@ -58,7 +61,7 @@ class ClassLoss(Loss):
 
     @abstractmethod
     def derivative(self, log_p: Number, q: Number, mass: Number) -> Number:
-        """d loss / d output of the class, where mass is the sum of q over all classes."""
+        """d loss / d output of the class, where mass is the sum of q over all classes: r(log p) mass - q."""
         raise NotImplementedError
 
     # ---- for tensors -----------------------------------------------------------------------------------------------
@@ -68,110 +71,158 @@ class ClassLoss(Loss):
         raise NotImplementedError
 
     @abstractmethod
-    def derivative_of_labels(
-        self, log_p: Tensor, labels: Tensor, weight: Tensor | None, minus_weight: Tensor, axis: int
-    ) -> Tensor:
-        """`derivative` for a q that is the weight (None: 1) at the label, 0 elsewhere. Labels and weights (N, 1, ...).
-
-        It may overwrite log_p.
-        """
+    def derivative_per_mass(self, log_p: Tensor, axis: int) -> Tensor:
+        """r(log p), the part of `derivative` that multiplies mass, as a new tensor or in the place of log_p."""
         raise NotImplementedError
 
-    # ---- forward and backward ----------------------------------------------------------------------------------
+    # ---- forward and backward --------------------------------------------------------------------------------------
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
         axis = 1
         try:
             axis = 1 if output.dim() > 1 else 0
             log_p = self.log_probabilities(output, axis)
-            has_labels = target.dtype is torch.int64 or not (self.takes_probabilities and target.is_floating_point())
-            against = self._against_labels if has_labels else self._against_probabilities
-            value, sign, divisor, remembered = against(log_p, target, axis)
+            if target.dtype is torch.int64 or not (self.takes_probabilities and target.is_floating_point()):
+                against = self._against_labels if self.label_smoothing == 0 else self._against_smoothed_labels
+            else:
+                against = self._against_probabilities
+            value, sign, divisor, doutput, log_p, others = against(log_p, target, axis, self.reduction == "none")
         except (RuntimeError, AttributeError, IndexError) as error:
             raise explain_labels(output, target, axis, self.ignore_index) or error from error
         loss, dvalue = self.reduce(value, divisor, sign)
         if dvalue is None:
             loss = loss.squeeze(axis)
-        elif not math.isfinite(loss.item()):
-            value, sign, divisor, remembered = against(log_p, target, axis, careful=True)
+        elif not math.isfinite(loss.item()):  # where 0 met infinity, care helps
+            value, sign, divisor, doutput, log_p, others = against(log_p, target, axis, True)
             loss, dvalue = self.reduce(value, divisor, sign)
             if not math.isfinite(loss.item()):
                 raise self._explain(sign * value.squeeze(axis), divisor, output, target)
-        self.remember((remembered, dvalue, axis))
+        self.remember((doutput, dvalue, axis, log_p, others))
         return loss
 
     def backward(self, *dloss: Tensor) -> Tensor:
-        (log_p, target, weight, minus_weight), dvalue, axis = self.recall()
+        doutput, dvalue, axis, log_p, others = self.recall()
         if dloss or dvalue is None:
             per_sample = self.times(dvalue, dloss, log_p.shape[:axis] + log_p.shape[axis + 1 :])
             dvalue = per_sample.unsqueeze(axis) if dvalue is None else per_sample
-        if minus_weight is None:
-            doutput: Tensor = self.derivative(log_p, target, target.sum(axis, keepdim=True))
-        else:
-            doutput = self.derivative_of_labels(log_p, target, weight, minus_weight, axis)
-        return doutput.mul_(dvalue)
+        return doutput(dvalue, axis, log_p, *others)  # type: ignore[no-any-return]
 
-    def _against_labels(self, log_p: Tensor, target: Tensor, axis: int, careful: bool = False) -> Terms:
-        """Careful: log p counts for nothing where the weight is 0, even if it is infinite or NaN."""
-        labels, ignored = target.unsqueeze(axis), None  # (N, 1, ...)
-        picked = None if self._expects_ignored or self.ignore_index >= 0 else _pick(log_p, labels, axis)
-        if picked is None:
-            labels, ignored = self._without_ignored(log_p, target, axis)
-            picked = _pick(log_p, labels, axis)
-            if picked is None:
-                raise explain_labels(log_p, target, axis, self.ignore_index) or RuntimeError("labels do not fit")
-            self._expects_ignored = True
-        class_weight = None if self.weight is None else self._class_weight(log_p, axis)
-        if class_weight is None and ignored is None and self.label_smoothing == 0:
-            minus_ones = _minus_ones(labels.shape, log_p.dtype, log_p.device)
-            return picked, -1.0, picked.numel(), (log_p, labels, None, minus_ones)
-        weight = torch.ones_like(picked) if class_weight is None else class_weight.take(labels)  # (N, 1, ...)
-        if ignored is not None:
-            weight.masked_fill_(ignored, 0.0)
-        if self.label_smoothing != 0:
+    # ---- labels ----------------------------------------------------------------------------------------------------
+    def _against_labels(self, log_p: Tensor, target: Tensor, axis: int, careful: bool) -> Terms:
+        """Careful: log p counts for nothing where q is 0, even if it is infinite or NaN."""
+        picked, labels, ignored = self._pick(log_p, target, axis)
+        if self.weight is None and ignored is None:
+            return picked, -1.0, picked.numel(), self._doutput_of_labels, log_p, (labels, None)
+        weight = self._weight_of(picked, labels, ignored, self._class_weight(log_p, axis))
+        if careful:
+            log_p = log_p.masked_fill(weight == 0, 0.0)
+            picked = log_p.gather(axis, labels)
+        return picked.mul_(weight), -1.0, weight, self._doutput_of_labels, log_p, (labels, weight)
+
+    def _doutput_of_labels(
+        self, dvalue: Tensor, axis: int, log_p: Tensor, labels: Tensor, weight: Tensor | None
+    ) -> Tensor:
+        minus_ones = _filled(labels.shape, -1.0, log_p.dtype, log_p.device)
+        doutput = self.derivative_per_mass(log_p, axis).scatter_add_(axis, labels, minus_ones)
+        return doutput.mul_(dvalue if weight is None else weight * dvalue)
+
+    def _against_smoothed_labels(self, log_p: Tensor, target: Tensor, axis: int, careful: bool) -> Terms:
+        """As `_against_labels`: q is a hit at the label, and the same share of every class's weight."""
+        picked, labels, ignored = self._pick(log_p, target, axis)
+        class_weight = self._class_weight(log_p, axis)
+        weight = self._weight_of(picked, labels, ignored, class_weight)
+        if careful:
             q = self._distribution(torch.zeros_like(log_p).scatter_(axis, labels, 1.0), class_weight, axis)
             if ignored is not None:
                 q, log_p = q.masked_fill(ignored, 0.0), log_p.masked_fill(ignored, 0.0)
-            return self.value(log_p, q).sum(axis, keepdim=True), 1.0, weight, (log_p, q, None, None)
-        if careful or self.reduction == "none":
-            log_p = log_p.masked_fill(weight == 0, 0.0)
-            picked = log_p.gather(axis, labels)
-        minus_weight = -weight
-        return picked.mul_(minus_weight), 1.0, weight, (log_p, labels, weight, minus_weight)
+            return self.value(log_p, q).sum(axis, keepdim=True), 1.0, weight, self._doutput_of_q, log_p, (q,)
+        share, minus_hit = self.label_smoothing / log_p.shape[axis], weight * (self.label_smoothing - 1.0)
+        value, spread = picked.mul_(minus_hit), None
+        if class_weight is None:
+            value.sub_(log_p.sum(axis, keepdim=True), alpha=share)
+        else:
+            spread = _along(class_weight, log_p, axis) * share
+            value.sub_((log_p * spread).sum(axis, keepdim=True))
+        kept = None if ignored is None else torch.ones_like(value).masked_fill_(ignored, 0.0)
+        if kept is not None:
+            value.mul_(kept)
+        return value, 1.0, weight, self._doutput_of_smoothed, log_p, (labels, minus_hit, spread, share, kept)
 
-    def _against_probabilities(self, log_p: Tensor, target: Tensor, axis: int, careful: bool = False) -> Terms:
-        same_kind = target.dtype is log_p.dtype and target.device == log_p.device
-        if target.shape != log_p.shape or not same_kind or not log_p.numel():
-            raise explain_probabilities(log_p, target, axis)
-        q = self._distribution(target, self._class_weight(log_p, axis), axis)
-        value = self.value(log_p, q).sum(axis, keepdim=True)
-        return value, 1.0, value.numel(), (log_p, q, None, None)
+    def _doutput_of_smoothed(
+        self,
+        dvalue: Tensor,
+        axis: int,
+        log_p: Tensor,
+        labels: Tensor,
+        minus_hit: Tensor,
+        spread: Tensor | None,
+        share: float,
+        kept: Tensor | None,
+    ) -> Tensor:
+        doutput = self.derivative_per_mass(log_p, axis)
+        if spread is None:  # then the mass is 1
+            doutput.sub_(share)
+        else:
+            doutput.mul_(spread.sum() - minus_hit).sub_(spread)
+        doutput.scatter_add_(axis, labels, minus_hit)
+        return doutput.mul_(dvalue if kept is None else kept * dvalue)
 
-    def _without_ignored(self, log_p: Tensor, target: Tensor, axis: int) -> tuple[Tensor, Tensor]:
-        """Labels (N, 1, ...) with class 0 in place of those to ignore, and which those are."""
-        if target.dtype is not torch.int64:
-            wrong = explain_labels(log_p, target, axis, self.ignore_index)
-            if wrong is not None:
-                raise wrong
-        labels = target.long().unsqueeze(axis)
-        ignored = labels == self.ignore_index
-        return labels.masked_fill(ignored, 0), ignored
+    def _pick(self, log_p: Tensor, target: Tensor, axis: int) -> tuple[Tensor, Tensor, Tensor | None]:
+        """log p of each label, the labels, and which are ignored (None for none); all (N, 1, ...).
+
+        In place of a label to ignore stands class 0. On a CPU the operation itself tells wrong labels, at no cost.
+        """
+        labels, ignored = target.unsqueeze(axis), None
+        if self._expects_ignored or self.ignore_index >= 0:
+            ignored = labels == self.ignore_index
+            labels = labels.masked_fill(ignored, 0)
+        try:
+            if labels.is_cpu or _are_classes(labels, log_p.shape[axis]):
+                picked = log_p.gather(axis, labels)
+                n = picked.numel()
+                if n and n * log_p.shape[axis] == log_p.numel():  # gather does not mind too few labels
+                    return picked, labels, ignored
+        except RuntimeError:
+            pass  # told below
+        if ignored is None and target.dtype is torch.int64:
+            self._expects_ignored = True
+            return self._pick(log_p, target, axis)
+        wrong = explain_labels(log_p, target, axis, self.ignore_index)
+        if wrong is not None or target.dtype is torch.int64:
+            raise wrong or LabelError("labels that do not fit")
+        return self._pick(log_p, target.long(), axis)
+
+    def _weight_of(self, picked: Tensor, labels: Tensor, ignored: Tensor | None, class_weight: Tensor | None) -> Tensor:
+        """The weight of each sample: of its label's class, and 0 where that is ignored."""
+        weight = torch.ones_like(picked) if class_weight is None else class_weight.take(labels)
+        return weight if ignored is None else weight.masked_fill_(ignored, 0.0)
 
     def _class_weight(self, log_p: Tensor, axis: int) -> Tensor | None:
         if self.weight is None:
             return None
         weight, expected = self.weight.data, log_p.shape[axis : axis + 1]
         if weight.shape != expected or weight.dtype is not log_p.dtype or weight.device != log_p.device:
-            raise explain_weight("class weight", weight, log_p, expected)
+            raise explain_weight("weight", weight, log_p, expected)
         return weight
 
+    # ---- probabilities ---------------------------------------------------------------------------------------------
+    def _against_probabilities(self, log_p: Tensor, target: Tensor, axis: int, careful: bool) -> Terms:
+        same_kind = target.dtype is log_p.dtype and target.device == log_p.device
+        if target.shape != log_p.shape or not same_kind or not log_p.numel():
+            raise explain_probabilities(log_p, target, axis)
+        q = self._distribution(target, self._class_weight(log_p, axis), axis)
+        value = (self.value(log_p, q) if careful else log_p * q).sum(axis, keepdim=True)
+        return value, 1.0 if careful else -1.0, value.numel(), self._doutput_of_q, log_p, (q,)
+
+    def _doutput_of_q(self, dvalue: Tensor, axis: int, log_p: Tensor, q: Tensor) -> Tensor:
+        return self.derivative_per_mass(log_p, axis).mul_(q.sum(axis, keepdim=True)).sub_(q).mul_(dvalue)
+
     def _distribution(self, probability: Tensor, class_weight: Tensor | None, axis: int) -> Tensor:
-        """`target_probability`, its weights shaped to meet the axis of classes."""
-        if class_weight is not None:
-            class_weight = class_weight.view(-1, *[1] * (probability.dim() - axis - 1))  # (C, 1, ...)
-        return self.target_probability(probability, class_weight, probability.shape[axis])  # type: ignore[no-any-return]
+        """`target_probability`, its weights along the axis of classes."""
+        weight = None if class_weight is None else _along(class_weight, probability, axis)
+        return self.target_probability(probability, weight, probability.shape[axis])  # type: ignore[no-any-return]
 
     def _explain(self, value: Tensor, divisor: Tensor | int, output: Tensor, target: Tensor) -> LampError:
-        if isinstance(divisor, Tensor) and divisor.item() == 0:
+        if isinstance(divisor, Tensor) and divisor.sum().item() == 0:
             return LabelError(
                 "no label is left to take the mean over",
                 expected=f"a label other than ignore_index = {self.ignore_index}, of a class whose weight is not 0",
@@ -214,19 +265,17 @@ class CrossEntropyLoss(ClassLoss):
         return log_p.exp() * mass - q
 
     def log_probabilities(self, output: Tensor, axis: int) -> Tensor:
+        if output.numel() >= MANY and output.dim() == 2 and output.shape[1] < LANES and output.is_cpu:
+            return output.t().contiguous().log_softmax(0).t().contiguous()  # several samples at a time
         return output.log_softmax(axis)
 
-    def derivative_of_labels(
-        self, log_p: Tensor, labels: Tensor, weight: Tensor | None, minus_weight: Tensor, axis: int
-    ) -> Tensor:
-        softmax = log_p.exp_()
-        if weight is not None:
-            softmax.mul_(weight)
-        return softmax.scatter_add_(axis, labels, minus_weight)
+    def derivative_per_mass(self, log_p: Tensor, axis: int) -> Tensor:
+        # softmax takes less time than exp, though it does more, where rows are long
+        return log_p.softmax(axis) if log_p.numel() >= LARGE and log_p.shape[-1] >= LONG else log_p.exp_()
 
 
 class NLLLoss(ClassLoss):
-    """Minus the log-probability of the label, where the output is log-probabilities already.
+    """Minus the log-probability of the label, where the output is log-probabilities already, such as LogSoftmax's.
 
     value = - weight[label] output[label]
 
@@ -249,28 +298,21 @@ class NLLLoss(ClassLoss):
             raise explain_pair(output, output)
         return output
 
-    def derivative_of_labels(
-        self, log_p: Tensor, labels: Tensor, weight: Tensor | None, minus_weight: Tensor, axis: int
-    ) -> Tensor:
-        return torch.zeros_like(log_p).scatter_(axis, labels, minus_weight)
+    def derivative_per_mass(self, log_p: Tensor, axis: int) -> Tensor:
+        return torch.zeros_like(log_p)
 
 
-def _pick(log_p: Tensor, labels: Tensor, axis: int) -> Tensor | None:
-    """log p of each label; None where labels do not fit. On a CPU the operation itself tells, at no cost."""
-    if labels.dtype is not torch.int64:
-        return None
-    if not labels.is_cpu:  # elsewhere a wrong label ends the process, or goes unnoticed
-        low, high = labels.aminmax()
-        if low.item() < 0 or high.item() >= log_p.shape[axis]:
-            return None
-    try:
-        picked = log_p.gather(axis, labels)
-    except RuntimeError:
-        return None
-    n = picked.numel()
-    return picked if n and n * log_p.shape[axis] == log_p.numel() else None  # gather does not mind too few labels
+def _are_classes(labels: Tensor, classes: int) -> bool:
+    """Whether all labels name a class. (Beyond the CPU a wrong one ends the process, or goes unnoticed.)"""
+    low, high = labels.aminmax()
+    return low.item() >= 0 and high.item() < classes
+
+
+def _along(weight: Tensor, tensor: Tensor, axis: int) -> Tensor:
+    """A weight for each class, shaped to meet the axis of classes of the tensor: (C, 1, ...)."""
+    return weight.view(-1, *[1] * (tensor.dim() - axis - 1))
 
 
 @lru_cache(maxsize=8)  # few: a batch of pixels is large
-def _minus_ones(shape: torch.Size, dtype: torch.dtype, device: torch.device) -> Tensor:
-    return torch.full(shape, -1.0, dtype=dtype, device=device)
+def _filled(shape: torch.Size, value: float, dtype: torch.dtype, device: torch.device) -> Tensor:
+    return torch.full(shape, value, dtype=dtype, device=device)

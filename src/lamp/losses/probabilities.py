@@ -31,14 +31,18 @@ class BinaryLoss(Loss):
         if not _all_probabilities(target):
             raise explain_probability("target", target, "targets are 0, 1 or a probability: map other labels to these")
 
-    def fitted(self, name: str, output: Tensor) -> Tensor | None:
-        """The buffer of this name in the shape of the output."""
+    def prepare(self, output: Any, target: Any) -> tuple[Any, ...]:
+        return output, target, self._fitted("weight", output)
+
+    def _fitted(self, name: str, output: Tensor) -> Tensor | None:
+        """The buffer of this name, found to broadcast to the output."""
         buffer: Buffer | None = getattr(self, name)
         if buffer is None:
             return None
         if buffer.data.dtype is output.dtype and buffer.data.device == output.device:
             try:
-                return buffer.data.expand(output.shape)
+                buffer.data.expand(output.shape)
+                return buffer.data
             except RuntimeError:
                 pass  # told below
         raise explain_weight(name, buffer.data, output, output.shape)
@@ -62,9 +66,6 @@ class BCELoss(BinaryLoss):
         super().check(output, target)
         if self.reduction == "none":  # in a mean or a sum, the logarithms tell: they are NaN
             self._check_output(output)
-
-    def prepare(self, output: Tensor, target: Tensor) -> tuple[Any, ...]:
-        return output, target, self.fitted("weight", output)
 
     def value(self, output: Number, target: Number, weight: Number | None = None) -> Number:
         log_yes = output.log().maximum(constant(SMALLEST_LOG, output))
@@ -103,8 +104,8 @@ class BCEWithLogitsLoss(BinaryLoss):
         super().__init__(weight, reduction)
         self.pos_weight = buffer_of(pos_weight)
 
-    def prepare(self, output: Tensor, target: Tensor) -> tuple[Any, ...]:
-        return output, target, self.fitted("weight", output), self.fitted("pos_weight", output)
+    def prepare(self, output: Any, target: Any) -> tuple[Any, ...]:
+        return output, target, self._fitted("weight", output), self._fitted("pos_weight", output)
 
     def value(
         self, output: Number, target: Number, weight: Number | None = None, pos_weight: Number | None = None
@@ -130,7 +131,19 @@ class BCEWithLogitsLoss(BinaryLoss):
         if weight is not None or pos_weight is not None:
             return self.value(output, target, weight, pos_weight)  # type: ignore[no-any-return]
         shift = target * output
-        return torch.logaddexp(output - shift, -shift)  # (1 - t) x + softplus(-x), in fewer operations
+        return torch.logaddexp(output - shift, shift.neg_())  # (1 - t) x + softplus(-x), in fewer operations
+
+    def doutput(
+        self,
+        dvalue: Tensor,
+        output: Tensor,
+        target: Tensor,
+        weight: Tensor | None = None,
+        pos_weight: Tensor | None = None,
+    ) -> Tensor:
+        if weight is not None or pos_weight is not None:
+            return super().doutput(dvalue, output, target, weight, pos_weight)
+        return output.sigmoid().sub_(target).mul_(dvalue)
 
 
 class KLDivLoss(Loss):
@@ -156,10 +169,8 @@ class KLDivLoss(Loss):
     def derivative(self, output: Number, target: Number) -> Number:
         return -(target.exp() if self.log_target else target)
 
-    def divisor(self, value: Tensor) -> int:
-        if self.reduction == "batchmean" and value.dim() > 0:
-            return value.shape[0]
-        return value.numel()
+    def divisor(self, output: Tensor) -> int:
+        return output.shape[0] if self.reduction == "batchmean" and output.dim() > 0 else output.numel()
 
 
 def _stress(target: Number, pos_weight: Number) -> Number:

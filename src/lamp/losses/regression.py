@@ -1,6 +1,9 @@
 """Losses between numbers: each is a function of the difference between output and target."""
 
 from abc import abstractmethod
+from typing import Any
+
+from torch import Tensor
 
 from lamp.errors import ArgumentError
 from lamp.formulas import Number, add_scaled
@@ -17,7 +20,7 @@ class DifferenceLoss(Loss):
     A subclass writes both, over numbers: `value(difference)` and `derivative(difference)`.
     """
 
-    def prepare(self, output: Number, target: Number) -> tuple[Number, ...]:
+    def prepare(self, output: Any, target: Any) -> tuple[Any, ...]:
         return (output - target,)
 
     @abstractmethod
@@ -29,6 +32,9 @@ class DifferenceLoss(Loss):
     def derivative(self, difference: Number) -> Number:
         """rho'(difference)."""
         raise NotImplementedError
+
+    def doutput(self, dvalue: Tensor, difference: Tensor) -> Tensor:
+        return self.derivative(difference).mul_(dvalue)  # type: ignore[no-any-return]
 
 
 class MSELoss(DifferenceLoss):
@@ -79,9 +85,7 @@ class HuberLoss(DifferenceLoss):
     def __init__(self, reduction: str = "mean", delta: float = 1.0) -> None:
         super().__init__(reduction)
         if not delta > 0:
-            raise ArgumentError(
-                "HuberLoss: delta is out of range", expected="delta > 0", got=delta, fix="use a positive one"
-            )
+            raise ArgumentError("HuberLoss: delta is out of range", expected="delta > 0", got=delta, fix="increase it")
         self.delta = delta
 
     def value(self, difference: Number) -> Number:
@@ -91,15 +95,21 @@ class HuberLoss(DifferenceLoss):
     def derivative(self, difference: Number) -> Number:
         return difference.clamp(min=-self.delta, max=self.delta)
 
+    def value_of_tensors(self, difference: Tensor) -> Tensor:
+        clamped = difference.clamp(min=-self.delta, max=self.delta)
+        return add_scaled(difference, clamped, -0.5).mul_(clamped)  # type: ignore[no-any-return]
+
+    def doutput(self, dvalue: Tensor, difference: Tensor) -> Tensor:
+        return difference.clamp_(min=-self.delta, max=self.delta).mul_(dvalue)
+
 
 class SmoothL1Loss(DifferenceLoss):
-    """Huber's loss over its delta: absolute error, rounded off near the target.
+    """Absolute error, rounded off near the target: Huber's loss over its delta.
 
     value = d^2 / (2 beta)                    where |d| < beta
             |d| - beta / 2                    elsewhere;         d = output - target
-          = c (d - c / 2) / beta,  c = d clamped to [-beta, beta]
 
-    Backward  doutput = c / beta * dvalue
+    Backward  doutput = c / beta * dvalue,  c = d clamped to [-beta, beta]
     Source    torch.nn.SmoothL1Loss; Girshick 2015, equation 3. beta = 0 is L1Loss
 
     Raises ArgumentError for a negative beta.
@@ -108,21 +118,27 @@ class SmoothL1Loss(DifferenceLoss):
     def __init__(self, reduction: str = "mean", beta: float = 1.0) -> None:
         super().__init__(reduction)
         if not beta >= 0:
-            raise ArgumentError(
-                "SmoothL1Loss: beta is out of range", expected="beta >= 0", got=beta, fix="use a positive one"
-            )
+            raise ArgumentError("SmoothL1Loss: beta is out of range", expected="beta >= 0", got=beta, fix="increase it")
         self.beta = beta
 
     def value(self, difference: Number) -> Number:
         if self.beta == 0:
             return difference.abs()
         clamped = difference.clamp(min=-self.beta, max=self.beta)
-        return self._over_beta(clamped * add_scaled(difference, clamped, -0.5))
+        return clamped * add_scaled(difference, clamped, -0.5) / self.beta
 
     def derivative(self, difference: Number) -> Number:
-        if self.beta == 0:
-            return difference.sign()
-        return self._over_beta(difference.clamp(min=-self.beta, max=self.beta))
+        return difference.sign() if self.beta == 0 else difference.clamp(min=-self.beta, max=self.beta) / self.beta
 
-    def _over_beta(self, number: Number) -> Number:
-        return number if self.beta == 1 else number / self.beta
+    def value_of_tensors(self, difference: Tensor) -> Tensor:
+        if self.beta == 0:
+            return difference.abs()
+        clamped = difference.clamp(min=-self.beta, max=self.beta)
+        value: Tensor = add_scaled(difference, clamped, -0.5).mul_(clamped)
+        return value if self.beta == 1 else value.div_(self.beta)
+
+    def doutput(self, dvalue: Tensor, difference: Tensor) -> Tensor:
+        if self.beta == 0:
+            return difference.sign_().mul_(dvalue)
+        slope = difference.clamp_(min=-self.beta, max=self.beta).mul_(dvalue)
+        return slope if self.beta == 1 else slope.div_(self.beta)

@@ -64,7 +64,8 @@ class Activation(Module):
         shape = (x if y is None else y).shape
         if dy.shape != shape:
             raise explain_gradient(dy, shape)
-        return dy * self.dsigma(x, y)
+        dx: Tensor = dy * self.dsigma(x, y)
+        return dx
 
 
 # ---- between two bounds ----------------------------------------------------------------------------------------------
@@ -159,9 +160,8 @@ class SELU(Activation):
         return x.clamp(min=0.0) * SELU_SCALE + below * (SELU_SCALE * SELU_ALPHA)
 
     def dsigma(self, x: Number, y: Number) -> Number:
-        jump = constant(
-            SELU_SCALE - SELU_SCALE * SELU_ALPHA, y
-        )  # at zero, downwards: so a minimum takes the right side
+        # The derivative jumps down at zero, from scale alpha to scale, so a minimum tells the two sides apart.
+        jump = constant(SELU_SCALE - SELU_SCALE * SELU_ALPHA, y)
         return y.minimum(y.sign() * jump) + constant(SELU_SCALE * SELU_ALPHA, y)
 
     def sigma_of_tensor(self, x: Tensor) -> Tensor:
@@ -181,7 +181,7 @@ class SiLU(Activation):
         return x * x.sigmoid()
 
     def dsigma(self, x: Number, y: Number) -> Number:
-        return _lerp_to_one(y, x.sigmoid())
+        return y.lerp(constant(1.0, y), x.sigmoid())  # no overflow where s is 1
 
 
 class GELU(Activation):
@@ -287,7 +287,7 @@ class Softplus(Activation):
         return slope if self._needs_no_threshold(x) else slope.where(scaled <= self.threshold, constant(1.0, x))
 
     def sigma_of_tensor(self, x: Tensor) -> Tensor:
-        scaled = self._scaled(x)
+        scaled: Tensor = self._scaled(x)
         y = scaled.logaddexp(constant(0.0, x))
         if self.beta != 1:
             y = y / constant(self.beta, x)
@@ -315,8 +315,3 @@ class LogSigmoid(Activation):
 
     def sigma_of_tensor(self, x: Tensor) -> Tensor:
         return -(-x).logaddexp(constant(0.0, x))
-
-
-def _lerp_to_one(y: Number, weight: Number) -> Number:
-    """y + weight (1 - y), without overflow where the weight is 1."""
-    return y.lerp(constant(1.0, y), weight)

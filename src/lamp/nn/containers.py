@@ -36,7 +36,14 @@ class Sequential(Module):
 
     def _arrange(self, by_name: Mapping[str, Module]) -> None:
         """Take these modules, in this order, once they are found to be a network."""
-        for module in by_name.values():
+        for name, module in by_name.items():
+            if not isinstance(name, str) or not name or "." in name:
+                raise ArgumentError(
+                    "a module's name is part of its parameters' paths",
+                    expected="a string without dots",
+                    got=repr(name),
+                    fix="choose another name",
+                )
             if not isinstance(module, Module):
                 raise ArgumentError(
                     "a Sequential is made of modules",
@@ -45,7 +52,10 @@ class Sequential(Module):
                     fix="pass instances: Sequential(lamp.Linear(2, 25), lamp.ReLU())",
                 )
         body = list(by_name.values())
-        loss = body.pop() if body and isinstance(body[-1], Loss) else None
+        last = body[-1] if body else None
+        loss = last if isinstance(last, Loss) else None
+        if loss is not None:
+            body.pop()
         for module in body:
             if isinstance(module, Loss):
                 raise ArgumentError(
@@ -126,7 +136,10 @@ class Sequential(Module):
         """Put modules at the end; returns the Sequential."""
         grown = dict(self._by_name)
         for module in modules:
-            grown[str(len(grown))] = module
+            number = len(grown)
+            while str(number) in grown:  # a slice keeps its names
+                number += 1
+            grown[str(number)] = module
         self._arrange(grown)
         return self
 

@@ -12,7 +12,7 @@ from lamp.module import Module
 from lamp.nn.checks import explain_gradient, explain_numbers
 from lamp.randomness import bernoulli, draw_seed, keys
 
-AHEAD = 2**16  # masks are drawn for several steps at once, up to so many elements: for few, a drawing is all overhead
+STEPS_AHEAD, ELEMENTS_AHEAD = 64, 2**16  # masks of so many steps are drawn at once, where so many elements suffice
 
 
 class Dropout(Module):
@@ -63,7 +63,7 @@ class Dropout(Module):
         return x * mask
 
     def backward(self, dy: Tensor) -> Tensor:
-        mask = self.recall()
+        mask: Tensor = self.recall()
         if dy.shape != mask.shape:
             raise explain_gradient(dy, mask.shape)
         return dy * mask  # dx
@@ -85,7 +85,10 @@ class Dropout(Module):
 
 
 class _Masks:
-    """The masks of some steps from `first` on, for inputs of one shape, dtype and device."""
+    """The masks of some steps from `first` on, for inputs of one shape, dtype and device.
+
+    For a small input nearly all the time goes into calling operations, so it is shared among steps.
+    """
 
     __slots__ = ("first", "kind", "masks")
 
@@ -93,9 +96,9 @@ class _Masks:
         seed, p, self.first = dropout.seed, dropout.p, dropout.step
         assert seed is not None
         self.kind = (seed, p, x.shape, x.dtype, x.device)
-        steps = range(self.first, self.first + max(1, AHEAD // max(1, x.numel())))
+        steps = max(1, min(STEPS_AHEAD, ELEMENTS_AHEAD // max(1, x.numel())))
+        pairs = [keys(seed, step) for step in range(self.first, self.first + steps)]
         scale = 1.0 / (1.0 - p) if p < 1 else 1.0
-        pairs = [keys(seed, step) for step in steps]
         self.masks = bernoulli(pairs, x.shape, 1.0 - p, scale, x.dtype, x.device).unbind()
 
     def hold(self, dropout: Dropout, x: Tensor) -> bool:

@@ -1,6 +1,7 @@
 """Modules that compute nothing: they pass their input on, or give it other axes."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -71,9 +72,7 @@ class Unflatten(Module):
 
     def __init__(self, dim: int, unflattened_size: tuple[int, ...] | list[int]) -> None:
         self.dim, self.unflattened_size = an_axis(self, "dim", dim), unflattened_size
-        sizes = unflattened_size if isinstance(unflattened_size, tuple | list) else [unflattened_size]
-        numbers = all(isinstance(size, int) and size >= -1 for size in sizes)
-        if sizes is not unflattened_size or not sizes or not numbers or list(sizes).count(-1) > 1:
+        if not isinstance(unflattened_size, tuple | list) or not _are_sizes(unflattened_size):
             raise ArgumentError(
                 "Unflatten needs the sizes of the new axes",
                 expected="a tuple of integers, at most one of them -1",
@@ -83,13 +82,12 @@ class Unflatten(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         try:
-            y = x.unflatten(self.dim, self.unflattened_size)
+            y: Tensor = x.unflatten(self.dim, self.unflattened_size)
         except (RuntimeError, IndexError, AttributeError, TypeError) as error:
             known = math.prod(size for size in self.unflattened_size if size >= 0)
             size = f"a multiple of {known}" if -1 in self.unflattened_size else str(known)
-            raise explain_axes(
-                self, x, f"an axis {self.dim} of size {size}", "set dim and unflattened_size to fit"
-            ) from error
+            fix = "set dim and unflattened_size to fit"
+            raise explain_axes(self, x, f"an axis {self.dim} of size {size}", fix) from error
         self.remember((x.shape, y.shape))
         return y
 
@@ -104,3 +102,8 @@ def _in_shape_of_input(dy: Tensor, before: torch.Size, after: torch.Size) -> Ten
     if not isinstance(dy, Tensor) or dy.shape != after:
         raise explain_gradient(dy, after)
     return dy.reshape(before)
+
+
+def _are_sizes(sizes: Sequence[object]) -> bool:
+    """Whether these are sizes of axes, of which one may be -1, to be found out."""
+    return len(sizes) > 0 and all(isinstance(n, int) and n >= -1 for n in sizes) and list(sizes).count(-1) <= 1

@@ -31,7 +31,7 @@ class Softmax(Module):
         return y
 
     def backward(self, dy: Tensor) -> Tensor:
-        y = self.recall()
+        y: Tensor = self.recall()
         if dy.shape != y.shape:
             raise explain_gradient(dy, y.shape)
         share = dy * y
@@ -65,7 +65,7 @@ class LogSoftmax(Module):
         return y
 
     def backward(self, dy: Tensor) -> Tensor:
-        y = self.recall()
+        y: Tensor = self.recall()
         if dy.shape != y.shape:
             raise explain_gradient(dy, y.shape)
         return dy.addcmul(y.exp(), dy.sum(self.dim, keepdim=True), value=-1.0)  # dx

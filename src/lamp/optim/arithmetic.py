@@ -37,7 +37,7 @@ def average_(x: Number, y: Number, share: Number) -> Number:
     """x + share (y - x): the mean of x and y that gives y this share."""
     if not isinstance(x, Tensor):
         return x.lerp(y, share)
-    return x.lerp_(y, share if isinstance(share, Tensor) else scalar(share, x.dtype))
+    return x.lerp_(y, scalar(share, x.dtype) if isinstance(share, float) and x.is_cpu else share)
 
 
 def root(square: Number, factor: Number, eps: Number) -> Number:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from lamp.errors import ArgumentError, NonFiniteError
 from lamp.optim.checks import Range, as_parameters
+from lamp.optim.optimizer import Optimizer
 from lamp.parameter import Parameter, runs
 
 TINY = 1e-6  # added to the norm that is divided by, as torch does
@@ -18,7 +20,7 @@ POSITIVE = Range(math.ulp(0.0), math.inf, closed=True)
 
 
 def clip_grad_norm_(
-    parameters: Iterable[Parameter] | Parameter,
+    parameters: Iterable[Parameter] | Parameter | Optimizer,
     max_norm: float,
     norm_type: float | str = 2.0,
     error_if_nonfinite: bool = False,
@@ -27,9 +29,10 @@ def clip_grad_norm_(
 
     g <- g min(1, max_norm / (|g| + 1e-6))     (in a population, each network's by its own norm: K are returned)
 
-    max_norm   infinity changes nothing and only measures
-    norm_type  the p of the p-norm, positive; infinity, or "inf", for the largest absolute value
-    Source     torch.nn.utils.clip_grad_norm_ (arguments, values)
+    parameters  or the optimizer that has them, which knows where they lie: that is faster
+    max_norm    infinity changes nothing and only measures
+    norm_type   the p of the p-norm, positive; infinity, or "inf", for the largest absolute value
+    Source      torch.nn.utils.clip_grad_norm_ (arguments, values)
 
     Raises ArgumentError for a max_norm that is negative or NaN, and for anything but parameters; with
     error_if_nonfinite, NonFiniteError for a norm that is NaN or infinite (the gradients are as they were).
@@ -40,7 +43,7 @@ def clip_grad_norm_(
         raise ArgumentError(
             "no norm of this order", expected="norm_type > 0, or infinity", got=norm_type, fix="use 2.0"
         )
-    gradients = [run.grad for run in runs(as_parameters(parameters, "clip_grad_norm_"))]  # each (P,) or (K, P)
+    gradients = _gradients(parameters, "clip_grad_norm_")
     norms: list[Tensor] = [torch.linalg.vector_norm(gradient, p, -1) for gradient in gradients]
     norm = norms[0]
     if len(norms) > 1:
@@ -58,16 +61,23 @@ def clip_grad_norm_(
     return norm
 
 
-def clip_grad_value_(parameters: Iterable[Parameter] | Parameter, clip_value: float) -> None:
-    """Limit every element of the gradients to -clip_value ... clip_value.
+def clip_grad_value_(parameters: Iterable[Parameter] | Parameter | Optimizer, clip_value: float) -> None:
+    """Limit every element of the gradients to -clip_value ... clip_value. `parameters` as for clip_grad_norm_.
 
     Source  torch.nn.utils.clip_grad_value_ (arguments, values)
 
     Raises ArgumentError for a clip_value that is negative or NaN, and for anything but parameters.
     """
     _check_limit("clip_value", clip_value)
-    for run in runs(as_parameters(parameters, "clip_grad_value_")):
-        run.grad.clamp_(-clip_value, clip_value)
+    for gradient in _gradients(parameters, "clip_grad_value_"):
+        gradient.clamp_(-clip_value, clip_value)
+
+
+def _gradients(parameters: Any, owner: str) -> list[Tensor]:
+    """The gradients in as few tensors as may be, each (P,) or (K, P)."""
+    if isinstance(parameters, Optimizer):
+        return parameters.gradients()
+    return [run.grad for run in runs(as_parameters(parameters, owner))]
 
 
 def _check_limit(name: str, limit: float) -> None:

@@ -72,6 +72,7 @@ class ReduceLROnPlateau(Schedule):
         measure = float(metrics)
         if math.isnan(measure):
             raise NonFiniteError("the measure is NaN", expected="a number", got=measure, fix="look at the epoch's loss")
+        self._refuse_new_groups()
         self.last_epoch += 1
         if self._is_better(measure):
             self.best, self.num_bad_epochs = measure, 0
@@ -92,7 +93,6 @@ class ReduceLROnPlateau(Schedule):
         return measure > (self.best * (1.0 + self.threshold) if relative else self.best + self.threshold)
 
     def _reduce(self) -> None:
-        self._refuse_new_groups()
         for group, lowest in zip(self.optimizer.param_groups, self.min_lrs, strict=True):
             reduced = max(group["lr"] * self.factor, lowest)
             if group["lr"] - reduced > self.eps:

@@ -224,11 +224,11 @@ class Composed(LRScheduler):
     def _check_state(self, state_dict: Mapping[str, Any]) -> None:
         super()._check_state(state_dict)
         saved = state_dict.get("_schedulers", ())
-        if len(saved) != len(self._schedulers):
+        if not set(self.state_dict()) <= set(state_dict) or len(saved) != len(self._schedulers):
             raise StateDictError(
                 f"the state dict does not fit this {type(self).__name__}",
-                expected=f"{len(self._schedulers)} schedules",
-                got=len(saved),
+                expected=f"{', '.join(self.state_dict())}; {len(self._schedulers)} schedules",
+                got=f"{', '.join(state_dict)}; {len(saved)} schedules",
                 fix="build the same schedules that were saved",
             )
         for scheduler, state in zip(self._schedulers, saved, strict=True):

@@ -1,0 +1,250 @@
+"""Many networks of one architecture, trained as one.
+
+`population(model, seeds)` is `model` with K sets of parameters. The modules are the same ones: their parameters have one
+axis more, first, and so has everything that goes through them, (K, B, ...). Replica k is the network that `model`,
+initialised with seed k, would be.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lamp.errors import ArgumentError, ShapeError
+from lamp.module import Module
+from lamp.parameter import replicate, runs
+from lamp.state import IncompatibleKeys
+
+
+class Population(Module):
+    """K networks of one architecture: `lamp.population(model, seeds)` or `lamp.stack(networks)` make one.
+
+    y_k = network_k(x_k) for each replica k
+
+    Shapes    x (B, ...), shared by all replicas and not copied, or (K, B, ...)   y (K, B, ...)
+    Backward  dx (K, B, ...), each replica's own
+
+    `len(population)` is K; `population[k]` is an ordinary network, independent of the population; iterating gives all K.
+    The loop is the one of a single network: a loss of the outputs is (K,), and so may be any hyperparameter.
+
+    seeds  that the replicas were initialised with, None for those of `stack`
+
+    Raises ShapeError for a batch whose first axis is not K.
+    """
+
+    def __init__(self, single: Module, replicas: int, seeds: Sequence[int] | None = None) -> None:
+        self.network = copy.deepcopy(single)
+        self.seeds = None if seeds is None else tuple(seeds)
+        self._single = partial(copy.deepcopy, single)  # a network of this architecture; hidden from the tree in a call
+        replicate(self.network.parameters(), replicas)
+        for module in self.modules():
+            module.replicas = replicas
+
+    # ---- forward and backward --------------------------------------------------------------------------------------
+    def forward(self, *inputs: Any) -> Any:
+        output = self.network(*[self._own(x) if isinstance(x, Tensor) else x for x in inputs])
+        for each in output if isinstance(output, tuple) else (output,):
+            each.replicas = self.replicas  # a loss asks its output for it
+        return output
+
+    def backward(self, *dy: Any) -> Any:
+        return self.network.backward(*dy)
+
+    def backward_parameters(self, *dy: Any) -> None:
+        self.network.backward_parameters(*dy)
+
+    def shared(self, x: Tensor) -> Tensor:
+        """A batch (B, ...) for all replicas: (K, B, ...) without a copy."""
+        x = x.expand(len(self), *x.shape)
+        x.replicas = len(self)  # type: ignore[attr-defined]
+        return x
+
+    def _own(self, x: Tensor) -> Tensor:
+        """The batch with its axis of replicas: a batch (B, features) is shared, one of more axes begins with K."""
+        if x.dim() <= 2:
+            return self.shared(x)
+        if x.shape[0] != len(self):
+            raise ShapeError(
+                f"a batch for a population of {len(self)} begins with the axis of replicas",
+                expected=f"({len(self)}, B, ...), or a batch (B, features) that all share",
+                got=tuple(x.shape),
+                fix="population(population.shared(x)) for a batch of more axes that all share",
+            )
+        return x
+
+    # ---- the networks in it ----------------------------------------------------------------------------------------
+    def __len__(self) -> int:
+        assert self.replicas is not None
+        return self.replicas
+
+    def __getitem__(self, k: int) -> Module:
+        """Replica k as an ordinary network, independent of the population."""
+        (k,) = self._rows([k])
+        network = self._single()
+        for own, of_all in zip(runs(network.parameters()), runs(self.network.parameters()), strict=True):
+            own.data.copy_(of_all.data[k])
+        for module, twin in zip(network.modules(), self.network.modules(), strict=True):
+            module.training = twin.training
+            if (states := twin.get_extra_state()) is not None:
+                module.set_extra_state(states[k])
+        return network
+
+    def __iter__(self) -> Iterator[Module]:
+        return (self[k] for k in range(len(self)))
+
+    def select(self, indices: Iterable[int] | Tensor) -> Population:
+        """A new population of these replicas, in this order; a boolean tensor (K,) selects where it is True."""
+        rows = self._rows(indices)
+        seeds = None if self.seeds is None else [self.seeds[k] for k in rows]
+        chosen = Population(self._single(), len(rows), seeds)
+        for own, of_all in zip(runs(chosen.parameters()), runs(self.parameters()), strict=True):
+            torch.index_select(of_all.data, 0, torch.tensor(rows, device=own.data.device), out=own.data)
+        for module, twin in zip(chosen.network.modules(), self.network.modules(), strict=True):
+            module.training = twin.training
+            if (states := twin.get_extra_state()) is not None:
+                module.set_extra_state([states[k] for k in rows])
+        return chosen
+
+    def copy_(self, into: int | Iterable[int], from_: int | Iterable[int] | Population) -> Population:
+        """Overwrite replicas `into` by replicas `from_`, one for one; or by all of another population."""
+        to = self._rows([into] if isinstance(into, int) else into)
+        source = from_ if isinstance(from_, Population) else self
+        rows = range(len(source)) if isinstance(from_, Population) else [from_] if isinstance(from_, int) else from_
+        chosen = source._rows(rows)
+        if len(to) != len(chosen):
+            raise ArgumentError(
+                "replicas are copied one for one",
+                expected=f"{len(to)} to copy from",
+                got=len(chosen),
+                fix="give as many as are overwritten",
+            )
+        for own, of_all in zip(runs(self.parameters()), runs(source.parameters()), strict=True):
+            own.data[to] = of_all.data[chosen]
+        for module, twin in zip(self.network.modules(), source.network.modules(), strict=True):
+            if (states := twin.get_extra_state()) is not None:
+                mine = module.get_extra_state()
+                taken = [copy.copy(states[k]) for k in chosen]
+                for k, state in zip(to, taken, strict=True):
+                    mine[k] = state
+                module.set_extra_state(mine)
+        return self
+
+    def _rows(self, indices: Iterable[int] | Tensor) -> list[int]:
+        """Indices as numbers from 0 to K - 1; raises ArgumentError for others, or for none."""
+        if isinstance(indices, Tensor):
+            indices = indices.nonzero().flatten().tolist() if indices.dtype is torch.bool else indices.tolist()
+        rows = list(indices)
+        for k in rows:
+            if not isinstance(k, int) or not -len(self) <= k < len(self):
+                raise IndexError(f"replica {k!r} is not in a population of {len(self)}")
+        if not rows:
+            raise ArgumentError("a population has at least one replica", expected=f"of {len(self)}", got="none")
+        return [k % len(self) for k in rows]
+
+    # ---- state -----------------------------------------------------------------------------------------------------
+    def reset_parameters(self, *, generator: torch.Generator | None = None) -> None:
+        """Initialise each replica with its own seed again (with seeds drawn from the generator, where one is given)."""
+        seeds = self.seeds
+        if generator is not None or seeds is None:
+            seeds = tuple(torch.randint(2**31, (len(self),), generator=generator).tolist())
+        self._initialise(seeds)
+
+    def _initialise(self, seeds: Sequence[int]) -> None:
+        single = self._single()
+        states: list[list[Any]] = [[] for _ in single.modules()]
+        for k, seed in enumerate(seeds):
+            single.reset_parameters(generator=torch.Generator().manual_seed(seed))
+            for own, of_all in zip(runs(single.parameters()), runs(self.network.parameters()), strict=True):
+                of_all.data[k].copy_(own.data)
+            for kept, module in zip(states, single.modules(), strict=True):
+                kept.append(module.get_extra_state())
+        for kept, module in zip(states, self.network.modules(), strict=True):
+            if kept[0] is not None:
+                module.set_extra_state(kept)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The network's keys, each tensor (K, ...). The tensors are live; `population[k].state_dict()` is one replica's."""
+        return self.network.state_dict()
+
+    def load_state_dict(self, state_dict: Mapping[str, Tensor], strict: bool = True) -> IncompatibleKeys:
+        """As for one network, each tensor (K, ...)."""
+        return self.network.load_state_dict(state_dict, strict)
+
+    def extra_repr(self) -> str:
+        return f"{len(self)} replicas"
+
+
+def population(model: Module, seeds: Iterable[int] = range(10)) -> Population:
+    """K networks of the model's architecture, replica k initialised with the k-th seed.
+
+    Replica k holds the same bits as the model does after `model.reset_parameters(generator=...)` with a generator of that
+    seed, or if it is built after `torch.manual_seed(seed)`. The model itself is left alone.
+
+    Raises ArgumentError for no seeds, seeds that repeat or are no integers, and a model that is no lamp module.
+    """
+    listed = list(seeds)
+    if not isinstance(model, Module) or isinstance(model, Population):
+        raise ArgumentError(
+            "a population is made of one network",
+            expected="a lamp module",
+            got=type(model).__name__,
+            fix="population.select(...) and lamp.stack(...) make populations of what is there",
+        )
+    if not listed or any(not isinstance(seed, int) or isinstance(seed, bool) or seed < 0 for seed in listed):
+        raise ArgumentError(
+            "a population needs a seed a replica (K >= 1)",
+            expected="non-negative integers, such as range(64)",
+            got=f"{listed[:5]}{'...' if len(listed) > 5 else ''} (K = {len(listed)})",
+            fix="seeds=range(K)",
+        )
+    repeated = sorted({seed for seed in listed if listed.count(seed) > 1}) if len(set(listed)) < len(listed) else []
+    if repeated:
+        raise ArgumentError(
+            f"seeds repeat: {repeated[:5]} (K = {len(listed)})",
+            expected="each seed once: replicas of one seed are the same network",
+            got=f"{len(set(listed))} different seeds for {len(listed)} replicas",
+            fix="seeds=range(K), or population.select([0, 0, 1, 1]) if you want copies",
+        )
+    made = Population(model, len(listed), listed)
+    made._initialise(listed)
+    return made
+
+
+def stack(networks: Sequence[Module]) -> Population:
+    """A population of these networks, which are copied.
+
+    Raises ArgumentError for none, and for networks of different architecture, shapes, dtype or device.
+    """
+    networks = list(networks)
+    if not networks:
+        raise ArgumentError("a population has at least one network (K >= 1)", expected="networks", got="none")
+    first = networks[0]
+    for k, network in enumerate(networks):
+        if repr(network) != repr(first) or _kinds(network) != _kinds(first):
+            raise ArgumentError(
+                f"network {k} of {len(networks)} is made differently from network 0",
+                expected=f"{repr(first).splitlines()[0]} with {_kinds(first)}",
+                got=f"{repr(network).splitlines()[0]} with {_kinds(network)}",
+                fix="stack networks of one architecture, dtype and device",
+            )
+    made = Population(first, len(networks))
+    made.train(first.training)
+    for of_all, *own in zip(
+        runs(made.network.parameters()), *[runs(network.parameters()) for network in networks], strict=True
+    ):
+        torch.stack([run.data for run in own], out=of_all.data)
+    for module, *twins in zip(made.network.modules(), *[network.modules() for network in networks], strict=True):
+        states = [twin.get_extra_state() for twin in twins]
+        if states[0] is not None:
+            module.set_extra_state(states)
+    return made
+
+
+def _kinds(network: Module) -> dict[str, tuple[Any, ...]]:
+    """Shape, dtype and device of every parameter, by name."""
+    return {name: (tuple(p.shape), p.dtype, p.device) for name, p in network.named_parameters()}
