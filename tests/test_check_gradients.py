@@ -154,6 +154,7 @@ def test_kinks_are_stepped_around():
     check_gradients(
         lamp.ReLU(), torch.zeros(B, IN)
     )  # and one at the very point, where the slope is the mean of both sides
+    check_gradients(lamp.Softshrink(3e-6), torch.zeros(B, IN))  # one on each side, at the same distance
     check_gradients(lamp.L1Loss(), torch.ones(B, IN), torch.ones(B, IN))
 
 
@@ -348,6 +349,25 @@ def test_an_overwritten_gradient_is_caught():
     ]
 
 
+def test_a_gradient_that_multiplies_what_it_finds_is_caught():
+    class Doubling(Square):
+        def backward(self, dy):
+            self.bias.grad.mul_(2.0)
+            return super().backward(dy)
+
+    report = check_gradients(Doubling(), torch.randn(B, IN), raise_exception=False)
+    assert [tensor.name for tensor in report.tensors if "not added" in tensor.note] == ["bias"]
+
+
+def test_a_small_mistake_is_seen_on_large_inputs():
+    class SlightlyWrong(Square):
+        def dx(self, dy):
+            return 1.00001 * super().dx(dy)
+
+    report = check_gradients(SlightlyWrong(), 1e6 * torch.randn(B, IN), raise_exception=False)
+    assert report.worst.note == "off by factor 1.00001"
+
+
 def test_inputs_changed_in_place_are_caught():
     class InPlace(lamp.ReLU):
         def forward(self, x):
@@ -450,10 +470,15 @@ def test_one_gradient_for_two_inputs_is_caught():
         def backward(self, dy, dz):
             return super().backward(dy, dz)[0]
 
-    report = check_gradients(First(IN), torch.randn(B, IN), torch.randn(B, IN), raise_exception=False)
-    assert [(tensor.name, tensor.note) for tensor in report.tensors if not tensor.ok] == [
-        ("input 1", "backward returns no gradient for it")
-    ]
+    class ShortTuple(TwoArguments):
+        def backward(self, dy, dz):
+            return super().backward(dy, dz)[:1]
+
+    for mistaken in (First, ShortTuple):
+        report = check_gradients(mistaken(IN), torch.randn(B, IN), torch.randn(B, IN), raise_exception=False)
+        assert [(tensor.name, tensor.note) for tensor in report.tensors if not tensor.ok] == [
+            ("input 1", "backward returns no gradient for it")
+        ]
 
 
 # ---- what it says ---------------------------------------------------------------------------------------------------
@@ -523,13 +548,3 @@ def test_the_matrix_product_of_axes_is_what_is_checked(monkeypatch):
     monkeypatch.setattr(axes, "add_affine", forgetting)
     report = check_gradients(lamp.Linear(IN, OUT), torch.randn(B, IN), raise_exception=False)
     assert [tensor.name for tensor in report.tensors if not tensor.ok] == ["bias"]
-
-
-def test_a_gradient_that_multiplies_what_it_finds_is_caught():
-    class Doubling(Square):
-        def backward(self, dy):
-            self.bias.grad.mul_(2.0)
-            return super().backward(dy)
-
-    report = check_gradients(Doubling(), torch.randn(B, IN), raise_exception=False)
-    assert [tensor.name for tensor in report.tensors if "not added" in tensor.note] == ["bias"]

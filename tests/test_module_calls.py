@@ -2,6 +2,7 @@
 
 import copy
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -144,24 +145,30 @@ def test_forward_by_its_name():
 
 
 def test_threads_do_not_see_each_other():
-    models = [L.Sequential(L.Linear(2, 3), L.Tanh(), L.Linear(3, 2)).double() for _ in range(4)]
-    inputs = [torch.randn(5, 2, dtype=torch.float64) for _ in models]
-    dy = torch.randn(5, 2, dtype=torch.float64)
+    """Two networks meet in the middle of their forwards and of their backwards, each in a thread of its own."""
+    meeting = threading.Barrier(2, timeout=60)
 
-    def gradients(model, x, found):
-        for _ in range(50):
-            model(x)
-            found.append(model.backward(dy))
+    class Meeting(Module):
+        def forward(self, x):
+            self.remember(None)
+            meeting.wait()
+            return x
 
-    alone: list[list[torch.Tensor]] = [[] for _ in models]
-    for model, x, found in zip(models, inputs, alone, strict=True):
-        gradients(model, x, found)
-    together: list[list[torch.Tensor]] = [[] for _ in models]
-    threads = [threading.Thread(target=gradients, args=each) for each in zip(models, inputs, together, strict=True)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    for found, expected in zip(together, alone, strict=True):
-        assert len(found) == 50
-        assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
+        def backward(self, dy):
+            self.recall()
+            meeting.wait()
+            return dy
+
+    models = [L.Sequential(L.Linear(2, 3), Meeting(), L.Tanh(), L.Linear(3, 2)).double() for _ in range(2)]
+    x, dy = torch.randn(5, 2, dtype=torch.float64), torch.randn(5, 2, dtype=torch.float64)
+
+    def gradient(model):
+        model(x)
+        return model.backward(dy)
+
+    with ThreadPoolExecutor(2) as threads:
+        together = list(threads.map(gradient, models))
+    assert [model._through.root for model in models] == models
+    for model, found in zip(models, together, strict=True):
+        alone = L.Sequential(model[0], model[2], model[3])
+        assert torch.equal(found, gradient(alone))

@@ -189,3 +189,16 @@ def test_one_number_for_each_network_needs_a_population():
         Case("SGD", {"lr": -lr}).make([Parameter(torch.zeros(3, 2), replicas=3)])
     with pytest.raises(ArgumentError, match="betas is one number"):
         Case("Adam", {"betas": (lr, 0.9)}).make([Parameter(torch.zeros(3))])
+
+
+def test_numbers_of_a_population_are_as_precise_as_floats():
+    betas = torch.tensor([0.9, 0.99, 0.999]), torch.tensor([0.99, 0.999, 0.9999])  # 1 - beta^t needs all digits
+    data, grads = torch.randn(3, 4), torch.randn(5, 3, 4)
+    together = Parameter(data.clone(), replicas=3)
+    optimizer = Case("Adam", {"lr": 0.1, "betas": betas}).make([together])
+    for grad in grads:
+        together.grad = grad
+        optimizer.step()
+    rows = [{"lr": 0.1, "betas": tuple(beta[k].item() for beta in betas)} for k in range(3)]
+    alone = _rows_one_by_one(Case("Adam", {}), rows, data, grads)
+    torch.testing.assert_close(together.data, alone, rtol=3e-7, atol=1e-7)

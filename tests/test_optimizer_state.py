@@ -114,6 +114,15 @@ def test_a_state_dict_is_a_copy():
     )
 
 
+def test_a_state_that_is_none_is_no_state():
+    """As older versions of torch save a momentum that has not begun."""
+    pair = OPTIMIZERS[0].pair()
+    state = pair.optimizer.state_dict()
+    pair.optimizer.load_state_dict({**state, "state": {k: {"momentum_buffer": None} for k in range(len(SHAPES))}})
+    pair.step(2)
+    pair.check()
+
+
 def test_groups_stay_the_same_dicts_when_a_state_is_loaded():
     """Who holds a group, to change its learning rate, still holds it afterwards."""
     optimizer = lamp.optim.Adam([Parameter(torch.zeros(2))], lr=0.1)

@@ -107,16 +107,42 @@ def test_torch_goes_on_from_lamps_state_dict(case):
         _steps(case, twin, [epoch])
 
 
+def _empty(scheduler):
+    """Spoil all of its lists and counters in place."""
+    for value in vars(scheduler).values():
+        if isinstance(value, list | dict):
+            value.clear()
+
+
 def test_a_state_dict_is_a_copy():
     for case in [*SCHEDULES, *PLATEAUS]:
-        scheduler = case.make()
+        scheduler, other = case.make(), case.make()
+        _steps(case, scheduler, range(12))
         state = scheduler.state_dict()
         before = copy.deepcopy(state)
-        _steps(case, scheduler, range(12))
+        other.load_state_dict(state)
+        _steps(case, other, range(12))
+        _empty(other)
+        _empty(scheduler)
         assert state == before, case
-        scheduler.load_state_dict(state)
-        _steps(case, scheduler, range(12))
-        assert state == before, case
+
+
+def test_the_last_learning_rates_are_a_copy():
+    scheduler = SCHEDULES[2].make()
+    scheduler.get_last_lr().clear()
+    assert scheduler.get_last_lr() == [0.4, 0.03]
+
+
+def test_the_parts_of_a_schedule_are_in_its_state():
+    def sequence(gamma):
+        optimizer = SGD([Parameter(torch.zeros(1))], lr=1.0)
+        parts = [lamp.optim.ConstantLR(optimizer, 1.0), lamp.optim.ExponentialLR(optimizer, gamma)]
+        return lamp.optim.SequentialLR(optimizer, parts, [2])
+
+    saved, other = sequence(0.5), sequence(0.9)
+    _steps(None, saved, range(3))
+    other.load_state_dict(saved.state_dict())
+    assert other.get_last_lr() == [0.5]
 
 
 def test_a_function_with_memory_is_saved_and_a_plain_one_is_not():

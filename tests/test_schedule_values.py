@@ -48,10 +48,11 @@ def measures():
     return [math.cos(t / 6) * math.exp(-t / 40) + 0.2 * noise[t] if t < 40 else 0.5 for t in range(EPOCHS)]
 
 
+@pytest.mark.parametrize("sign", [1.0, -1.0])
 @pytest.mark.parametrize("case", PLATEAUS, ids=str)
-def test_plateaus(case):
+def test_plateaus(case, sign):
     scheduler, twin = case.make(), case.make_torch()
-    for measure in measures():
+    for measure in (sign * measure + 0.3 for measure in measures()):
         scheduler.step(measure)
         step(twin, measure)
         check(hyperparameters(scheduler), hyperparameters(twin))
@@ -153,6 +154,14 @@ def test_schedules_made_of_made_schedules():
         scheduler.step()
     rise = [0.3 * (0.5 + 0.125 * t) for t in range(4)]
     check(seen, [*rise, 0.3, 0.3 * 0.9, 0.3 * 0.81 * 0.5, 0.3 * 0.729 * 0.5])
+
+
+def test_the_last_of_a_chain_has_the_momentum():
+    optimizer = one_group(momentum=0.5)
+    cycles = [lamp.optim.OneCycleLR(optimizer, 0.5, 20, max_momentum=top) for top in (0.9, 0.7)]
+    constant = lamp.optim.ConstantLR(optimizer, 0.5)
+    lamp.optim.ChainedScheduler([*cycles, constant])
+    assert optimizer.param_groups[0]["momentum"] == 0.7
 
 
 def test_momentum_follows_the_schedule_in_turn():

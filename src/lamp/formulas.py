@@ -5,7 +5,7 @@ the operations below, so the same lines serve torch tensors and whatever else of
 floats, and on dual numbers to hold each derivative against its function):
 
     + - * / and unary -            with numbers and floats
-    < <= > >= ==                   a condition; conditions combine with & and |
+    < <= > >= == !=                a condition; conditions combine with & and |
     x.where(condition, other)      x where the condition holds, other elsewhere
     x.clamp(min=, max=)            x.abs()   x.sign()   x.square()
     x.exp()  x.expm1()  x.log()  x.log1p()  x.sqrt()  x.rsqrt()  x.reciprocal()

@@ -18,7 +18,7 @@ from lamp.checks.trees import ABSENT, floating, leaves, mapped
 from lamp.errors import ArgumentError
 from lamp.module import Module, describe, path_of
 
-STEPS = (1.0, 1 / 8, 8.0, 1 / 64)  # times eps, one an attempt: smaller against kinks, larger against rounding
+STEPS = (1.0, 1 / 8, 8.0, 1 / 64, 1 / 512)  # times eps, one an attempt: smaller against kinks, larger against rounding
 ROUNDS = 3  # of attempts: the first where the user put the point, the others nearby
 SAME = 1e-9  # relative difference of two computations of the same numbers in float64
 LEFT_OVER = 1e-13  # of the largest gradient, where a gradient is 0 but for rounding

@@ -17,6 +17,7 @@ SELU_NETWORK = Setting(
     network=partial(mlp, SELU, 2, init=init.xavier_normal_),
     criterion=CrossEntropyLoss,
     optimizer=lambda model: Adam(model.parameters(), lr=1e-3),
+    data_seeds=1_000,
     batch_size=25,
     epochs=400,
 )

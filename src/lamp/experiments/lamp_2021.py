@@ -21,6 +21,7 @@ def setting(name: str, shuffle: bool) -> Setting:
         network=lambda: mlp(Tanh, 1, Sigmoid(), init=XAVIER),
         criterion=MSELoss,
         optimizer=lambda model: SGD(model.parameters(), lr=0.16),
+        data_seeds=5_000,
         batch_size=50,
         shuffle=shuffle,
         epochs=100,

@@ -23,6 +23,7 @@ def setting(activation: type[Activation], published: float) -> Setting:
         name=activation.__name__,
         network=partial(network, activation),
         optimizer=lambda model: SGD(model.parameters(), lr=0.1),
+        data_seeds=2_000,
         batch_size=POINTS,
         shuffle=False,  # one batch holds all points
         epochs=1000,

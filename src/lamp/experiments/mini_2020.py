@@ -25,6 +25,7 @@ SIGMOID = Setting(
     network=lambda: network(Sigmoid),
     criterion=BCELoss,
     optimizer=lambda model: SGD(model.parameters(), lr=0.1),
+    data_seeds=4_000,
     batch_size=POINTS,
     shuffle=False,  # one batch holds all points
     epochs=EPOCHS,
@@ -37,6 +38,7 @@ TANH = Setting(
     network=lambda: network(Tanh),
     criterion=MSELoss,
     optimizer=lambda model: SGD(model.parameters(), lr=0.1),
+    data_seeds=4_000,
     batch_size=POINTS,
     shuffle=False,
     epochs=EPOCHS,

@@ -21,7 +21,6 @@ from lamp.training.progress import Reporter, Silence, reporter
 
 POINTS = 1000  # in each training set and each test set
 WIDTHS = (2, 25, 25, 25)  # inputs and hidden layers of the network that all five share
-DATA_SEEDS = 1_000  # where the seeds of data sets begin, away from those of networks
 
 
 def mlp(
@@ -78,6 +77,7 @@ class Setting:
     optimizer: Callable[[Module], Optimizer]
     epochs: int
     batch_size: int
+    data_seeds: int  # where the seeds of its data begin: each experiment has data of its own
     criterion: Callable[[], Loss] | None = None  # None: the network ends in its loss
     shuffle: bool = True
     normalized: bool = False
@@ -98,7 +98,7 @@ class Setting:
 
     def data(self, seed: int) -> tuple[Dataset, Dataset]:
         """The training set and the test set of this seed."""
-        train, test = (disk(POINTS, seed=DATA_SEEDS + 2 * seed + k) for k in (0, 1))
+        train, test = (disk(POINTS, seed=self.data_seeds + 2 * seed + k) for k in (0, 1))
         return (train.normalized(), test.normalized(using=train)) if self.normalized else (train, test)
 
     def build(self, seed: int) -> Sequential:

@@ -28,6 +28,7 @@ def setting(
         network=partial(mlp, ReLU, 2, init=init.xavier_uniform_),
         criterion=criterion,
         optimizer=lambda model: SGD(model.parameters(), lr=0.1, momentum=momentum),
+        data_seeds=3_000,
         batch_size=100,
         epochs=200,
         normalized=True,

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from lamp.errors import ArgumentError, LampError
+from lamp.errors import ArgumentError, DTypeError, LampError
 from lamp.formulas import Number, scalar
 from lamp.losses.checks import explain_dloss, explain_non_finite, explain_pair
 from lamp.module import Module
@@ -88,7 +88,7 @@ class Loss(Module):
     def backward(self, *dloss: Tensor) -> Tensor:
         prepared, dvalue = self.recall()
         if dloss or dvalue is None:
-            dvalue = self.times(dvalue, dloss, prepared[0].shape)
+            dvalue = self.times(dvalue, dloss, prepared[0].shape, prepared[0].dtype)
         return self.doutput(dvalue, *prepared)
 
     def check(self, output: Tensor, target: Tensor) -> None:
@@ -130,10 +130,14 @@ class Loss(Module):
             dvalue = divisor.sum().reciprocal()
         return value.sum() * (dvalue if sign > 0 else -dvalue), dvalue
 
-    def times(self, dvalue: Tensor | None, dloss: tuple[Tensor, ...], shape: torch.Size) -> Tensor:
+    def times(
+        self, dvalue: Tensor | None, dloss: tuple[Tensor, ...], shape: torch.Size, dtype: torch.dtype
+    ) -> Tensor:
         """dvalue times the argument of backward; without a dvalue (reduction="none") that argument, of this shape."""
-        if len(dloss) != 1 or not isinstance(dloss[0], Tensor) or dloss[0].shape != (shape if dvalue is None else ()):
-            raise explain_dloss(dloss, None if dvalue is not None else shape)
+        expected = shape if dvalue is None else ()
+        fits = len(dloss) == 1 and isinstance(dloss[0], Tensor) and dloss[0].shape == expected
+        if not fits or (dvalue is None and dloss[0].dtype is not dtype):
+            raise explain_dloss(dloss, shape if dvalue is None else None, dtype)
         return dloss[0] if dvalue is None else dvalue * dloss[0]
 
     def explain_non_finite(self, value: Tensor, output: Tensor, target: Tensor) -> LampError:
@@ -148,6 +152,15 @@ def _constants(reduction: str, divisor: int, n: int, sign: float, dtype: torch.d
     return scalar(share, dtype), torch.full((n,), sign * share, dtype=dtype) if dtype.itemsize >= 4 else None
 
 
-def buffer_of(weight: Tensor | None) -> Buffer | None:
-    """A weight as part of a loss's state."""
-    return None if weight is None else Buffer(weight)
+def buffer_of(name: str, weight: Tensor | None) -> Buffer | None:
+    """A weight as part of a loss's state. Raises DTypeError for anything but a floating-point tensor."""
+    if weight is None:
+        return None
+    if not isinstance(weight, Tensor) or not weight.is_floating_point():
+        raise DTypeError(
+            f"{name} is not a tensor of numbers",
+            expected="a floating-point tensor",
+            got=weight.dtype if isinstance(weight, Tensor) else type(weight).__name__,
+            fix="torch.tensor([...], dtype=torch.get_default_dtype()) makes one",
+        )
+    return Buffer(weight)

@@ -1,11 +1,12 @@
 """What is wrong with an output and its target, told after they were found not to fit: good pairs pay nothing."""
 
+import math
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from lamp.errors import DeviceError, DTypeError, LabelError, LampError, NonFiniteError, ShapeError
+from lamp.errors import ArgumentError, DeviceError, DTypeError, LabelError, LampError, NonFiniteError, ShapeError
 
 EMPTY = "an empty batch has no loss"
 
@@ -74,29 +75,30 @@ def explain_weight(name: str, weight: Tensor, output: Tensor, expected: torch.Si
 def explain_probability(name: str, tensor: Tensor, fix: str) -> LampError:
     """The error for numbers that should lie in [0, 1]."""
     outside = ~((tensor >= 0) & (tensor <= 1))
-    where, value = _first(outside), tensor[outside][0].item()
-    return LabelError(
-        f"a {name} is no probability",
+    first, others = tensor[outside][0].item(), int(outside.sum()) - 1
+    kind = NonFiniteError if math.isnan(first) else LabelError if name == "target" else ArgumentError
+    return kind(
+        f"the {name} holds a number that is no probability",
         expected=f"{name}s from 0 to 1",
-        got=f"{value:g} at {where}, and {int(outside.sum()) - 1} more outside",
+        got=f"{first:g} at {_first(outside)}" + (f", and {others} others" if others else ""),
         fix=fix,
     )
 
 
-def explain_dloss(dloss: tuple[Any, ...], shape: torch.Size | None) -> LampError:
-    """The error for arguments of backward that are not one tensor of this shape; None: a mean or a sum."""
-    got = [tuple(each.shape) if isinstance(each, Tensor) else type(each).__name__ for each in dloss]
+def explain_dloss(dloss: tuple[Any, ...], shape: torch.Size | None, dtype: torch.dtype) -> LampError:
+    """The error for arguments of backward that are not one tensor of this shape and dtype; None: a mean or a sum."""
+    got = [f"{tuple(each.shape)}, {each.dtype}" if isinstance(each, Tensor) else type(each).__name__ for each in dloss]
     if shape is None:
         return ShapeError(
             "the gradient of a mean or a sum is one number",
             expected="criterion.backward(), or one tensor () to multiply the gradient by",
-            got=", ".join(map(str, got)),
+            got=" and ".join(got),
             fix="criterion.backward()",
         )
     return ShapeError(
         'a loss with reduction="none" needs a gradient to go back from, one number for each of its values',
-        expected=f"criterion.backward(gradient of shape {tuple(shape)})",
-        got=", ".join(map(str, got)) or "no argument",
+        expected=f"criterion.backward(gradient of shape {tuple(shape)}, {dtype})",
+        got=" and ".join(got) or "no argument",
         fix='pass the weight of each value, or use reduction="mean"',
     )
 

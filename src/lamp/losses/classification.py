@@ -42,7 +42,7 @@ class ClassLoss(Loss):
 
     def __init__(self, weight: Tensor | None, ignore_index: int, reduction: str) -> None:
         super().__init__(reduction)
-        self.weight = buffer_of(weight)
+        self.weight = buffer_of("weight", weight)
         self.ignore_index = ignore_index
         self._expects_ignored = False  # whether labels held ignored ones before: only a matter of speed
         if weight is not None and weight.dim() != 1:
@@ -102,7 +102,7 @@ class ClassLoss(Loss):
     def backward(self, *dloss: Tensor) -> Tensor:
         doutput, dvalue, axis, log_p, others = self.recall()
         if dloss or dvalue is None:
-            per_sample = self.times(dvalue, dloss, log_p.shape[:axis] + log_p.shape[axis + 1 :])
+            per_sample = self.times(dvalue, dloss, log_p.shape[:axis] + log_p.shape[axis + 1 :], log_p.dtype)
             dvalue = per_sample.unsqueeze(axis) if dvalue is None else per_sample
         return doutput(dvalue, axis, log_p, *others)  # type: ignore[no-any-return]
 
@@ -176,7 +176,7 @@ class ClassLoss(Loss):
             ignored = labels == self.ignore_index
             labels = labels.masked_fill(ignored, 0)
         try:
-            if labels.is_cpu or _are_classes(labels, log_p.shape[axis]):
+            if labels.dtype is torch.int64 and (labels.is_cpu or _are_classes(labels, log_p.shape[axis])):
                 picked = log_p.gather(axis, labels)
                 n = picked.numel()
                 if n and n * log_p.shape[axis] == log_p.numel():  # gather does not mind too few labels
@@ -186,10 +186,11 @@ class ClassLoss(Loss):
         if ignored is None and target.dtype is torch.int64:
             self._expects_ignored = True
             return self._pick(log_p, target, axis)
+        self._expects_ignored = False
         wrong = explain_labels(log_p, target, axis, self.ignore_index)
         if wrong is not None or target.dtype is torch.int64:
             raise wrong or LabelError("labels that do not fit")
-        return self._pick(log_p, target.long(), axis)
+        return self._pick(log_p, target.long(), axis)  # integers of another size
 
     def _weight_of(self, picked: Tensor, labels: Tensor, ignored: Tensor | None, class_weight: Tensor | None) -> Tensor:
         """The weight of each sample: of its label's class, and 0 where that is ignored."""
@@ -222,7 +223,7 @@ class ClassLoss(Loss):
         return self.target_probability(probability, weight, probability.shape[axis])  # type: ignore[no-any-return]
 
     def _explain(self, value: Tensor, divisor: Tensor | int, output: Tensor, target: Tensor) -> LampError:
-        if isinstance(divisor, Tensor) and divisor.sum().item() == 0:
+        if self.reduction == "mean" and isinstance(divisor, Tensor) and divisor.sum().item() == 0:
             return LabelError(
                 "no label is left to take the mean over",
                 expected=f"a label other than ignore_index = {self.ignore_index}, of a class whose weight is not 0",

@@ -18,13 +18,13 @@ SMALLEST_VARIANCE = 1e-12  # what p (1 - p) counts as, at least, where it divide
 class BinaryLoss(Loss):
     """Base of the losses of independent yes-or-no questions, whose target is the probability of yes.
 
-    Raises ArgumentError for a target outside [0, 1], ShapeError, DTypeError or DeviceError for a weight that does not
+    Raises LabelError for a target outside [0, 1], ShapeError, DTypeError or DeviceError for a weight that does not
     broadcast to the output, and what Loss raises.
     """
 
     def __init__(self, weight: Tensor | None, reduction: str) -> None:
         super().__init__(reduction)
-        self.weight = buffer_of(weight)
+        self.weight = buffer_of("weight", weight)
 
     def check(self, output: Tensor, target: Tensor) -> None:
         super().check(output, target)
@@ -102,7 +102,7 @@ class BCEWithLogitsLoss(BinaryLoss):
 
     def __init__(self, weight: Tensor | None = None, reduction: str = "mean", pos_weight: Tensor | None = None) -> None:
         super().__init__(weight, reduction)
-        self.pos_weight = buffer_of(pos_weight)
+        self.pos_weight = buffer_of("pos_weight", pos_weight)
 
     def prepare(self, output: Any, target: Any) -> tuple[Any, ...]:
         return output, target, self._fitted("weight", output), self._fitted("pos_weight", output)

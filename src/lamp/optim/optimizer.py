@@ -179,12 +179,12 @@ class Optimizer(ABC):
             numbers = list(range(number, number + len(group["params"])))
             number += len(numbers)
             groups.append({**group, "params": numbers})
-            if steps or self.state_from_start:
+            if not steps and not self.state_from_start:
+                continue
+            for k, parameter in zip(numbers, group["params"], strict=True):
                 count = {"step": torch.tensor(float(steps))} if self.counts_steps else {}
-                for k, parameter in zip(numbers, group["params"], strict=True):
-                    kept = {name: tensor.clone() for name, tensor in states.get(parameter, {}).items()}
-                    if count or kept:
-                        state[k] = {**{name: tensor.clone() for name, tensor in count.items()}, **kept}
+                if kept := count | states.get(parameter, {}):
+                    state[k] = kept
         return {"state": state, "param_groups": groups}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
