@@ -122,6 +122,7 @@ def test_a_layer_used_three_times_passes():
 def test_losses_pass(reduction):
     check_gradients(lamp.MSELoss(reduction=reduction), torch.randn(B, IN), torch.randn(B, IN))
     check_gradients(lamp.CrossEntropyLoss(reduction=reduction), torch.randn(B, OUT), torch.randint(OUT, (B,)))
+    check_gradients(lamp.CrossEntropyLoss(reduction=reduction), torch.randn(OUT), torch.tensor(2))  # one sample
 
 
 def test_a_network_that_ends_in_its_loss_passes():

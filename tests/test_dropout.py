@@ -90,6 +90,9 @@ class TestWhatMasksDependOn:
         assert not torch.equal(mask_of(seeded(), (50, 20)), mask_of(seeded(seed=8), (50, 20)))
         assert not torch.equal(mask_of(seeded(), (50, 20)), mask_of(seeded(step=1), (50, 20)))
 
+    def test_the_next_seed_is_not_the_same_a_step_later(self):
+        assert len({keys(seed, step) for seed in range(50) for step in range(50)}) == 2500
+
     def test_resuming_at_a_step(self):
         through = seeded()
         masks = [mask_of(through) for _ in range(10)]

@@ -1,4 +1,4 @@
-"""The five experiments: protocols as documented, published figures, results, exit codes. Small sizes; not the figures."""
+"""The five experiments: protocols as documented, published figures, results, exit codes; at small sizes."""
 
 import dataclasses
 import json
@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lamp.experiments import LABELS, experiment
-from lamp.experiments.experiment import Experiment
+from lamp.experiments.reproduction import Experiment
 from lamp.experiments.protocol import Results, train_one, train_runs
 from lamp.experiments.torch_peer import train_peer, twin
 from tests.test_cli import in_process

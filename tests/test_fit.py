@@ -32,9 +32,7 @@ class TestTheLoop:
     def test_is_the_loop_written_out(self):
         x, y = blobs()
         fitted = network()
-        lamp.fit(
-            fitted, lamp.CrossEntropyLoss(), adam(fitted), (x, y), epochs=4, batch_size=7, seed=5, progress=False
-        )
+        lamp.fit(fitted, lamp.CrossEntropyLoss(), adam(fitted), (x, y), epochs=4, batch_size=7, seed=5, progress=False)
         model, criterion = network(), lamp.CrossEntropyLoss()
         optimizer = adam(model)
         loader = lamp.DataLoader((x, y), batch_size=7, shuffle=True, seed=5)
@@ -147,7 +145,14 @@ class TestWhatIsMeasured:
         criterion = lamp.CrossEntropyLoss()
         xv, yv = blobs(seed=1)
         history = lamp.fit(
-            model, criterion, adam(model), (x, y), epochs=3, validation=(xv, yv), metrics=[lamp.accuracy], progress=False
+            model,
+            criterion,
+            adam(model),
+            (x, y),
+            epochs=3,
+            validation=(xv, yv),
+            metrics=[lamp.accuracy],
+            progress=False,
         )
         assert list(history) == ["loss", "accuracy", "validation_loss", "validation_accuracy"]
         assert all(history[name].shape == (3,) and history[name].dtype == torch.float64 for name in history)
@@ -287,9 +292,7 @@ class TestNonFinite:
         x, y = blobs()
         model = lamp.Sequential(lamp.Linear(2, 7), self.Burst(5), lamp.Tanhshrink(), lamp.Linear(7, 3))
         with pytest.raises(lamp.NonFiniteError) as caught:
-            lamp.fit(
-                model, lamp.CrossEntropyLoss(), adam(model), (x, y), epochs=9, batch_size=20, progress=False
-            )
+            lamp.fit(model, lamp.CrossEntropyLoss(), adam(model), (x, y), epochs=9, batch_size=20, progress=False)
         assert "Sequential.1: Burst" in str(caught.value)
         assert caught.value.history.epochs == 1
         assert all(parameter.data.isfinite().all() for parameter in model.parameters())
@@ -371,9 +374,7 @@ class TestEnding:
                 seen.append(torch.get_num_threads())
 
         model = network()
-        lamp.fit(
-            model, lamp.CrossEntropyLoss(), adam(model), blobs(), epochs=1, callbacks=[Look()], progress=False
-        )
+        lamp.fit(model, lamp.CrossEntropyLoss(), adam(model), blobs(), epochs=1, callbacks=[Look()], progress=False)
         assert set(seen) == {1}
         assert torch.get_num_threads() == 2
 

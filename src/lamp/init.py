@@ -32,7 +32,10 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     }
     if nonlinearity not in gains:
         raise ArgumentError(
-            "no gain is known for this nonlinearity", expected=", ".join(gains), got=nonlinearity, fix="name one of these"
+            "no gain is known for this nonlinearity",
+            expected=", ".join(gains),
+            got=nonlinearity,
+            fix="name one of these",
         )
     return gains[nonlinearity]
 

@@ -267,7 +267,7 @@ class Module:
         return keys
 
     def get_extra_state(self) -> Any:
-        """What this module holds beside parameters and buffers that a copy of it must have: a list of K in a population."""
+        """What a copy must have of this module beside parameters and buffers; a list of K in a population."""
         return None
 
     def set_extra_state(self, state: Any) -> None:

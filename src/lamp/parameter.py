@@ -16,8 +16,9 @@ from lamp.errors import DTypeError, ShapeError
 
 
 class FlatBuffer:
-    """The values of several parameters in one tensor `data`, and their gradients in another, `grad`: both (P,), or (K, P)
-    for K replicas of a network, a row a replica.
+    """The values of several parameters in one tensor, `data`, and their gradients in another, `grad`.
+
+    Both are (P,), or (K, P) for K replicas of a network, a row a replica.
 
     A parameter lies in exactly one buffer at a time. `departures` counts how often parameters have left for a new
     buffer: whoever holds views of this one must then fetch them again (`Run.is_current`).
@@ -167,7 +168,7 @@ class Buffer:
 
 
 class Run:
-    """Neighbouring parameters of one flat buffer, taken as one piece: `data` and `grad` are views of it, (P,) or (K, P)."""
+    """Neighbouring parameters of one flat buffer as one piece: `data` and `grad`, (P,) or (K, P), are views of it."""
 
     __slots__ = ("_departures", "data", "grad", "home", "parameters")
 

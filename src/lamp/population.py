@@ -1,7 +1,7 @@
 """Many networks of one architecture, trained as one.
 
-`population(model, seeds)` is `model` with K sets of parameters. The modules are the same ones: their parameters have one
-axis more, first, and so has everything that goes through them, (K, B, ...). Replica k is the network that `model`,
+`population(model, seeds)` is `model` with K sets of parameters. The modules are the same ones: their parameters have
+one axis more, first, and so has everything that goes through them, (K, B, ...). Replica k is the network that `model`,
 initialised with seed k, would be.
 """
 
@@ -29,7 +29,7 @@ class Population(Module):
     Shapes    x (B, ...), shared by all replicas and not copied, or (K, B, ...)   y (K, B, ...)
     Backward  dx (K, B, ...), each replica's own
 
-    `len(population)` is K; `population[k]` is an ordinary network, independent of the population; iterating gives all K.
+    `len(population)` is K; `population[k]` is an ordinary network of its own; iterating gives all K.
     The loop is the one of a single network: a loss of the outputs is (K,), and so may be any hyperparameter.
 
     seeds  that the replicas were initialised with, None for those of `stack`
@@ -168,7 +168,7 @@ class Population(Module):
                 module.set_extra_state(kept)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The network's keys, each tensor (K, ...). The tensors are live; `population[k].state_dict()` is one replica's."""
+        """The network's keys, each tensor (K, ...) and live; `population[k].state_dict()` is one replica's."""
         return self.network.state_dict()
 
     def load_state_dict(self, state_dict: Mapping[str, Tensor], strict: bool = True) -> IncompatibleKeys:
@@ -182,8 +182,8 @@ class Population(Module):
 def population(model: Module, seeds: Iterable[int] = range(10)) -> Population:
     """K networks of the model's architecture, replica k initialised with the k-th seed.
 
-    Replica k holds the same bits as the model does after `model.reset_parameters(generator=...)` with a generator of that
-    seed, or if it is built after `torch.manual_seed(seed)`. The model itself is left alone.
+    Replica k holds the same bits as the model does if it is built after `torch.manual_seed(seed)`, or after
+    `model.reset_parameters(generator=...)` with a generator of that seed. The model itself is left alone.
 
     Raises ArgumentError for no seeds, seeds that repeat or are no integers, and a model that is no lamp module.
     """

@@ -80,7 +80,7 @@ class Point:
         self.centre = run(*inputs)
         ends = len(inputs) > 1 and isinstance(module, Sequential) and isinstance([*module][-1], Loss)
         self.has_target = ends or isinstance(module, Loss)
-        self.is_loss = ends or (isinstance(module, Loss) and self.centre.dim() == 0)  # its backward needs no gradient
+        self.is_loss = ends or (isinstance(module, Loss) and module.reduction != "none")  # backward needs no gradient
         generator = torch.Generator().manual_seed(seed)
         self.upstream = [random_like(output, generator) for output in floating(self.centre)]
         if self.is_loss:

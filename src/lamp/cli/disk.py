@@ -11,7 +11,9 @@ import click
 from lamp.cli.options import make_folder, reporting
 
 
-@click.command(epilog="Examples:\n\n  lamp disk\n\n  lamp disk --runs 3 --epochs 100 --out /tmp/disk\n\n  lamp disk --json -q")
+@click.command(
+    epilog="Examples:\n\n  lamp disk\n\n  lamp disk --runs 3 --epochs 100 --out results\n\n  lamp disk --json -q"
+)
 @click.option("--runs", type=click.IntRange(1), default=10, show_default=True, help="How many networks, a seed each.")
 @click.option("--epochs", type=click.IntRange(1), default=400, show_default=True, help="How long each one trains.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="The first seed.")

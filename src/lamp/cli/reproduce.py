@@ -13,7 +13,7 @@ from lamp.cli.options import make_folder, reporting
 from lamp.experiments import LABELS
 
 if TYPE_CHECKING:
-    from lamp.experiments.experiment import Outcome
+    from lamp.experiments.reproduction import Outcome
 
 FALLS_SHORT = 1
 

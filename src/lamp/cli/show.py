@@ -9,8 +9,9 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from lamp.experiments.experiment import Outcome
 from lamp.experiments.protocol import Results, Runs
+from lamp.experiments.reproduction import Outcome
+
 
 def console() -> Console:
     """Where tables go: stdout as it is now."""
@@ -53,10 +54,14 @@ def runs(results: Results) -> None:
 
 
 def outcome(outcome: Outcome) -> None:
-    """An experiment's settings: what was published, what lamp gets, and torch.nn in the same run where it was trained."""
+    """An experiment's settings: what was published, what lamp gets, and what torch.nn gets where it was trained too."""
     experiment = outcome.experiment
     table = Table(
-        title=f"{experiment.label}: {experiment.about}", title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1)
+        title=f"{experiment.label}: {experiment.about}",
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 1),
     )
     table.add_column("setting", no_wrap=True)
     for heading in ("published %", "test %", "test loss", "s a run", ""):
@@ -65,7 +70,12 @@ def outcome(outcome: Outcome) -> None:
         setting = results.setting
         verdict = "" if setting.published is None else "[green]met[/]" if results.meets else "[red]below[/]"
         measured = [_spread_of(results, "test_accuracy", 2), _spread_of(results, "test_loss", 3)]
-        row = [_published(setting.published, setting.published_std), *measured, f"{results.mean('seconds'):.2f}", verdict]
+        row = [
+            _published(setting.published, setting.published_std),
+            *measured,
+            f"{results.mean('seconds'):.2f}",
+            verdict,
+        ]
         if not outcome.peers:
             table.add_row(setting.name, *row)
             continue

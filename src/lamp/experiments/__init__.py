@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from lamp.experiments.experiment import Experiment
+    from lamp.experiments.reproduction import Experiment
 
 LABELS = ("lamp-2019", "mini-2019", "torchlike-2019", "mini-2020", "lamp-2021")
 

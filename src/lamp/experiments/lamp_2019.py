@@ -1,13 +1,13 @@
-"""lamp-2019: SELU, cross-entropy, Adam; loss curves of 10 trainings and the points of all runs laid over one another."""
+"""lamp-2019: SELU, cross-entropy, Adam; loss curves of 10 trainings, the points of all runs over one another."""
 
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 from lamp import init
-from lamp.experiments.experiment import Experiment
 from lamp.experiments.figures import file_name, three_panels
 from lamp.experiments.protocol import Results, Setting, mlp
+from lamp.experiments.reproduction import Experiment
 from lamp.losses import CrossEntropyLoss
 from lamp.nn import SELU
 from lamp.optim import Adam

@@ -5,9 +5,9 @@ from functools import partial
 from pathlib import Path
 
 from lamp import init
-from lamp.experiments.experiment import Experiment
 from lamp.experiments.figures import data_and_answers, file_name
 from lamp.experiments.protocol import Results, Setting, column, mlp
+from lamp.experiments.reproduction import Experiment
 from lamp.losses import MSELoss
 from lamp.nn import Sigmoid, Tanh
 from lamp.optim import SGD

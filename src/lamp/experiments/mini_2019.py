@@ -5,9 +5,9 @@ from functools import partial
 from pathlib import Path
 
 from lamp import init
-from lamp.experiments.experiment import Experiment
 from lamp.experiments.figures import file_name, loss_and_accuracy
 from lamp.experiments.protocol import POINTS, Results, Setting, mlp, one_hot
+from lamp.experiments.reproduction import Experiment
 from lamp.losses import MSELoss
 from lamp.nn import Activation, ReLU, Sequential, Tanh
 from lamp.optim import SGD

@@ -1,11 +1,11 @@
-"""mini-2020: five Linear and four ReLU, ended by Sigmoid and cross-entropy or by Tanh and squared error, 10,000 epochs."""
+"""mini-2020: five Linear and four ReLU, then Sigmoid with cross-entropy or Tanh with squared error."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from lamp.experiments.experiment import Experiment
 from lamp.experiments.figures import file_name, loss_and_accuracy, output_maps
 from lamp.experiments.protocol import POINTS, Results, Setting, column, mlp, signs
+from lamp.experiments.reproduction import Experiment
 from lamp.losses import BCELoss, MSELoss
 from lamp.module import Module
 from lamp.nn import ReLU, Sequential, Sigmoid, Tanh

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -32,7 +33,7 @@ def mlp(
 ) -> Sequential:
     """Linear layers of these widths with an activation after each, a Linear to the outputs, and what comes last."""
     modules: list[Module] = []
-    for inputs, units in zip(widths, widths[1:], strict=False):
+    for inputs, units in pairwise(widths):
         modules += [Linear(inputs, units, init=init), activation()]
     return Sequential(*modules, Linear(widths[-1], outputs, init=init), *last)
 
@@ -70,7 +71,7 @@ def above(threshold: float) -> Callable[[Tensor], Tensor]:
 
 @dataclass(frozen=True)
 class Setting:
-    """One row of an experiment's table: what is trained, how, and what was published for it (percent of test points)."""
+    """One row of an experiment's table: what is trained, how, and the test accuracy published for it, in percent."""
 
     name: str
     network: Callable[[], Sequential]
@@ -152,7 +153,9 @@ class Runs:
 
     def spread(self, *names: str) -> dict[str, dict[str, Any]]:
         """Mean, standard deviation and single values of each, for JSON."""
-        return {name: {"mean": self.mean(name), "std": self.std(name), "runs": self.of(name).tolist()} for name in names}
+        return {
+            name: {"mean": self.mean(name), "std": self.std(name), "runs": self.of(name).tolist()} for name in names
+        }
 
 
 MEASURED = ("train_accuracy", "test_accuracy", "train_loss", "test_loss", "seconds")

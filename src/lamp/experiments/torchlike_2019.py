@@ -1,4 +1,4 @@
-"""torchlike-2019: the same training by lamp and by torch.nn, cross-entropy and squared error, with and without momentum."""
+"""torchlike-2019: the same training by lamp and by torch.nn, two losses, with and without momentum."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -7,9 +7,9 @@ from pathlib import Path
 from torch import Tensor
 
 from lamp import init
-from lamp.experiments.experiment import Experiment
 from lamp.experiments.figures import file_name, loss_and_accuracy
 from lamp.experiments.protocol import Results, Setting, indices, mlp, one_hot
+from lamp.experiments.reproduction import Experiment
 from lamp.losses import CrossEntropyLoss, Loss, MSELoss
 from lamp.nn import ReLU
 from lamp.optim import SGD

@@ -130,9 +130,7 @@ class Loss(Module):
             dvalue = divisor.sum().reciprocal()
         return value.sum() * (dvalue if sign > 0 else -dvalue), dvalue
 
-    def times(
-        self, dvalue: Tensor | None, dloss: tuple[Tensor, ...], shape: torch.Size, dtype: torch.dtype
-    ) -> Tensor:
+    def times(self, dvalue: Tensor | None, dloss: tuple[Tensor, ...], shape: torch.Size, dtype: torch.dtype) -> Tensor:
         """dvalue times the argument of backward; without a dvalue (reduction="none") that argument, of this shape."""
         expected = shape if dvalue is None else ()
         fits = len(dloss) == 1 and isinstance(dloss[0], Tensor) and dloss[0].shape == expected

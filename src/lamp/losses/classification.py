@@ -57,7 +57,7 @@ class ClassLoss(Loss):
 
     def value(self, log_p: Number, q: Number) -> Number:
         """-q log p, and 0 where q is 0, even if the class is impossible."""
-        return (log_p * -q).where(q != 0, 0.0)
+        return (log_p * -q).where((q != 0) | (log_p != log_p), 0.0)  # NaN, which no number equals, stays
 
     @abstractmethod
     def derivative(self, log_p: Number, q: Number, mass: Number) -> Number:

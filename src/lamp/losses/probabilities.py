@@ -92,9 +92,10 @@ class BCEWithLogitsLoss(BinaryLoss):
     """Binary cross-entropy of log-odds x: the probability of yes is sigmoid(x).
 
     value = - weight (pos_weight t log sigmoid(x) + (1 - t) log sigmoid(-x));   x = output, t = target
-          = weight ((1 - t) x + s softplus(-x)),   s = 1 + (pos_weight - 1) t
+          = weight (pos_weight t softplus(-x) + (1 - t) softplus(x))
 
-    Backward  doutput = weight (1 - t - s sigmoid(-x)) * dvalue,   which is (sigmoid(x) - t) * dvalue without weights
+    Backward  doutput = weight ((1 - t) sigmoid(x) - pos_weight t sigmoid(-x)) * dvalue,
+              which is (sigmoid(x) - t) * dvalue without weights
     Source    torch.nn.BCEWithLogitsLoss
 
     Raises what BinaryLoss raises.
@@ -110,10 +111,8 @@ class BCEWithLogitsLoss(BinaryLoss):
     def value(
         self, output: Number, target: Number, weight: Number | None = None, pos_weight: Number | None = None
     ) -> Number:
-        surprise = softplus(-output)  # -log sigmoid(output)
-        if pos_weight is not None:
-            surprise = surprise * _stress(target, pos_weight)
-        value = output - target * output + surprise
+        yes = target if pos_weight is None else target * pos_weight
+        value = yes * softplus(-output) + (constant(1.0, target) - target) * softplus(output)
         return value if weight is None else value * weight
 
     def derivative(
@@ -122,16 +121,21 @@ class BCEWithLogitsLoss(BinaryLoss):
         if pos_weight is None:
             derivative = output.sigmoid() - target
         else:
-            derivative = constant(1.0, output) - target - _stress(target, pos_weight) * (-output).sigmoid()
+            no = constant(1.0, target) - target
+            derivative = no * output.sigmoid() - target * pos_weight * (-output).sigmoid()
         return derivative if weight is None else derivative * weight
 
     def value_of_tensors(
         self, output: Tensor, target: Tensor, weight: Tensor | None = None, pos_weight: Tensor | None = None
     ) -> Tensor:
-        if weight is not None or pos_weight is not None:
-            return self.value(output, target, weight, pos_weight)  # type: ignore[no-any-return]
-        shift = target * output
-        return torch.logaddexp(output - shift, shift.neg_())  # (1 - t) x + softplus(-x), in fewer operations
+        if pos_weight is None:  # t softplus(-x) + (1 - t) softplus(x) is the logarithm of exp((1 - t) x) + exp(-t x)
+            shift = target * output
+            value = torch.logaddexp(output - shift, shift.neg_())
+        else:
+            zero = constant(0.0, output)
+            value = torch.logaddexp(output, zero).mul_(constant(1.0, target) - target)
+            value.addcmul_(torch.logaddexp(-output, zero), target * pos_weight)
+        return value if weight is None else value.mul_(weight)
 
     def doutput(
         self,
@@ -141,9 +145,10 @@ class BCEWithLogitsLoss(BinaryLoss):
         weight: Tensor | None = None,
         pos_weight: Tensor | None = None,
     ) -> Tensor:
-        if weight is not None or pos_weight is not None:
+        if pos_weight is not None:
             return super().doutput(dvalue, output, target, weight, pos_weight)
-        return output.sigmoid().sub_(target).mul_(dvalue)
+        doutput = output.sigmoid().sub_(target).mul_(dvalue)
+        return doutput if weight is None else doutput.mul_(weight)
 
 
 class KLDivLoss(Loss):
@@ -164,18 +169,13 @@ class KLDivLoss(Loss):
 
     def value(self, output: Number, target: Number) -> Number:
         t, log_t = (target.exp(), target) if self.log_target else (target, target.log())
-        return (t * (log_t - output)).where(t != 0, 0.0)
+        return (t * (log_t - output)).where((t != 0) | (output != output), 0.0)  # NaN, which no number equals, stays
 
     def derivative(self, output: Number, target: Number) -> Number:
         return -(target.exp() if self.log_target else target)
 
     def divisor(self, output: Tensor) -> int:
         return output.shape[0] if self.reduction == "batchmean" and output.dim() > 0 else output.numel()
-
-
-def _stress(target: Number, pos_weight: Number) -> Number:
-    """1 + (pos_weight - 1) target."""
-    return (pos_weight - constant(1.0, pos_weight)) * target + constant(1.0, pos_weight)
 
 
 def _all_probabilities(tensor: Tensor) -> bool:

@@ -39,7 +39,7 @@ class Averages:
     def values(self) -> dict[str, float]:
         """The loss (a mean over samples, or the sum where the criterion sums) and each metric of all outputs."""
         if not self.losses:
-            raise DataError("an epoch without batches", expected="at least one batch", got="none", fix="check drop_last")
+            raise DataError("an epoch without batches", expected="at least one batch", got="none", fix="give some")
         losses = torch.stack(self.losses).double()
         weights = torch.tensor(self.sizes, dtype=torch.float64, device=losses.device)
         values = {"loss": float(losses.sum() if self.summed else losses @ weights / weights.sum())}
@@ -93,9 +93,7 @@ def evaluating(*roots: Module) -> Iterator[None]:
             module.training = mode
 
 
-def evaluate(
-    model: Module, criterion: Loss, batches: Iterable[Any], metrics: Mapping[str, Metric]
-) -> dict[str, float]:
+def evaluate(model: Module, criterion: Loss, batches: Iterable[Any], metrics: Mapping[str, Metric]) -> dict[str, float]:
     """The loss and the metrics over these batches, in eval mode."""
     averages = Averages(criterion, metrics)
     with evaluating(model, criterion):

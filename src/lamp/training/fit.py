@@ -88,10 +88,8 @@ class Training:
         begun = time.perf_counter()
         averages = eager.Averages(self.criterion, self.metrics)
         per_epoch = max(len(batches), 1) if isinstance(batches, Sized) else 1
-        done = 0
-        for batch in batches:
+        for done, batch in enumerate(batches, 1):
             averages.add(*self._run_batch(batch))
-            done += 1
             report.at(self.epoch + min(done / per_epoch, 1.0), self.history.last)
             if interrupt.asked:
                 self.stop(f"interrupted in epoch {self.epoch + 1}, after {self.step} steps")

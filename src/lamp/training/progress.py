@@ -41,7 +41,8 @@ class Silence:
 
 def numbers(values: Mapping[str, float]) -> str:
     """The epoch's numbers in one short text."""
-    return "  ".join(f"{name.replace('_', ' ').replace('validation', 'val')} {value:.4g}" for name, value in values.items())
+    short = {name: name.replace("_", " ").replace("validation", "val") for name in values}
+    return "  ".join(f"{short[name]} {value:.4g}" for name, value in values.items())
 
 
 class LiveLine:
