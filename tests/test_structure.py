@@ -270,6 +270,13 @@ def test_imports_go_down(path):
     assert not climbing_imports(path.read_text(), module, path.name == "__init__.py", frozenset(MODULES_BY_NAME))
 
 
+def test_every_exception_is_used():
+    for module, target in DOORS:
+        tree = ast.parse(MODULES_BY_NAME[module].read_text())
+        assert target in {name for _, name in imports(tree, module, False, frozenset(MODULES_BY_NAME))}
+    assert all((SOURCE / name.replace(".", "/")).with_suffix(".py").exists() for name in MEETS_TORCH[1:])
+
+
 @per_file
 def test_files_are_short_and_documented(path):
     source = path.read_text()

@@ -49,6 +49,11 @@ def add_affine(dweight: Tensor, dbias: Tensor | None, dy: Tensor, x: Tensor) -> 
         dbias.addmv_(dy_t, _ones(dy.shape[0], dy.dtype, dy.device))  # a product with ones is the fastest small sum
 
 
+def standing(dim: int, replicas: int | None) -> int:
+    """Where an axis stands that a single network numbers `dim`: one further in a population, unless counted from last."""
+    return dim if replicas is None or dim < 0 else dim + 1
+
+
 @lru_cache(maxsize=64)
 def _ones(n: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     return torch.ones(n, dtype=dtype, device=device)

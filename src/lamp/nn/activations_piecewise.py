@@ -6,6 +6,7 @@ At a corner each has torch's derivative: ReLU's is 0 at 0.
 import torch
 from torch import Tensor
 
+from lamp.axes import standing
 from lamp.errors import ArgumentError
 from lamp.formulas import Number, add_scaled, constant, step
 from lamp.module import Module
@@ -94,8 +95,8 @@ class PReLU(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         try:
-            y = torch.prelu(x, self.weight.data)
-        except (RuntimeError, TypeError) as error:
+            y = torch.prelu(x, self.weight.data) if self.replicas is None else leaky(x, self._slope(x))
+        except (RuntimeError, TypeError, IndexError) as error:
             raise explain_channels(self, x, self.num_parameters, self.weight) from error
         self.remember(x)
         return y
@@ -105,13 +106,18 @@ class PReLU(Module):
         if dy.shape != x.shape:
             raise explain_gradient(dy, x.shape)
         dslope = dy * x.minimum(constant(0.0, x))  # of each element
-        if self.num_parameters == 1:
-            self.weight.grad.add_(dslope.sum())
-            slope = self.weight.data.view(())  # no axis, that x may have none either
-        else:
-            self.weight.grad.add_(dslope.sum([axis for axis in range(x.dim()) if axis != 1]))
-            slope = self.weight.data.view(-1, *[1] * (x.dim() - 2))  # (C, 1, ...)
+        slope = self._slope(x)
+        self.weight.grad.add_(dslope.sum_to_size(slope.shape).view(self.weight.shape))
         return dy * slope.lerp(constant(1.0, x), step(x))  # dx
+
+    def _slope(self, x: Tensor) -> Tensor:
+        """The slopes in a shape that meets x: (1, C, 1, ...), or (K, 1, C, 1, ...) in a population."""
+        shape = [1] * x.dim()
+        if self.replicas is not None:
+            shape[0] = self.replicas
+        if self.num_parameters > 1:
+            shape[standing(1, self.replicas)] = self.num_parameters
+        return self.weight.data.view(shape)
 
     def extra_repr(self) -> str:
         return f"num_parameters={self.num_parameters}"

@@ -24,7 +24,7 @@ class Dropout(Module):
     Backward  dx = dy mask / (1 - p), the same mask
     Source    torch.nn.Dropout; Srivastava et al. 2014
 
-    seed      None until the first training forward needs it, which draws it from torch's default generator, or from the
+    seed      (one a replica in a population) None until the first training forward needs it, which draws it from torch's default generator, or from the
               one that `reset_parameters` was given: so building or resetting a network draws what torch.nn does
     step      the number of training forwards
 
@@ -47,9 +47,9 @@ class Dropout(Module):
 
     def reset_parameters(self, *, generator: torch.Generator | None = None) -> None:
         """Start anew at step 0; the seed is drawn when first needed, from this generator or torch's default one."""
-        self.seed: int | None = None
+        self.seed: int | tuple[int, ...] | None = None
         self.step = 0
-        self._generator = generator
+        self._generators = [generator]
         self._ahead: _Masks | None = None
 
     def forward(self, x: Tensor) -> Tensor:
@@ -71,11 +71,31 @@ class Dropout(Module):
     def _mask(self, x: Tensor) -> Tensor:
         """This step's mask for x, scaled."""
         if self.seed is None:
-            self.seed, self._generator = draw_seed(self._generator), None
+            seeds = tuple(draw_seed(generator) for generator in self._generators)
+            self.seed, self._generators = (seeds[0] if self.replicas is None else seeds), [None] * len(seeds)
         ahead = self._ahead
         if ahead is None or not ahead.hold(self, x):
             ahead = self._ahead = _Masks(self, x)
         return ahead.masks[self.step - ahead.first]
+
+    def get_extra_state(self) -> Any:
+        if self.replicas is None:
+            return self.seed, self.step, self._generators[0]
+        seeds = self.seed if isinstance(self.seed, tuple) else [None] * self.replicas
+        return [(seed, self.step, generator) for seed, generator in zip(seeds, self._generators, strict=True)]
+
+    def set_extra_state(self, state: Any) -> None:
+        each = [state] if self.replicas is None else state
+        seeds, steps, self._generators = (list(column) for column in zip(*each, strict=True))
+        if len({seed is None for seed in seeds}) > 1 or len(set(steps)) > 1:
+            raise ArgumentError(
+                "these networks cannot be replicas of one population",
+                expected="Dropout after as many steps in each",
+                got=f"after {sorted(set(steps))} steps",
+                fix="stack networks trained for as many steps, or set step and seed alike",
+            )
+        self.step, self._ahead = steps[0], None
+        self.seed = seeds[0] if self.replicas is None or seeds[0] is None else tuple(seeds)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "_ahead": None}  # they can be drawn again
@@ -95,11 +115,13 @@ class _Masks:
     def __init__(self, dropout: Dropout, x: Tensor) -> None:
         seed, p, self.first = dropout.seed, dropout.p, dropout.step
         assert seed is not None
+        seeds, shape = (seed, x.shape[1:]) if isinstance(seed, tuple) else ((seed,), x.shape)
         self.kind = (seed, p, x.shape, x.dtype, x.device)
         steps = max(1, min(STEPS_AHEAD, ELEMENTS_AHEAD // max(1, x.numel())))
-        pairs = [keys(seed, step) for step in range(self.first, self.first + steps)]
+        pairs = [keys(each, step) for step in range(self.first, self.first + steps) for each in seeds]
         scale = 1.0 / (1.0 - p) if p < 1 else 1.0
-        self.masks = bernoulli(pairs, x.shape, 1.0 - p, scale, x.dtype, x.device).unbind()
+        drawn = bernoulli(pairs, shape, 1.0 - p, scale, x.dtype, x.device)
+        self.masks = drawn.view(steps, *x.shape).unbind()
 
     def hold(self, dropout: Dropout, x: Tensor) -> bool:
         """Whether this step's mask for x is here."""

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lamp.axes import standing
 from lamp.errors import ArgumentError
 from lamp.module import Module
 from lamp.nn.checks import an_axis, explain_axes, explain_gradient
@@ -46,7 +47,7 @@ class Flatten(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         try:
-            y = x.flatten(self.start_dim, self.end_dim)
+            y = x.flatten(standing(self.start_dim, self.replicas), standing(self.end_dim, self.replicas))
         except (RuntimeError, IndexError, AttributeError, TypeError) as error:
             between = f"axes {self.start_dim} to {self.end_dim}"
             raise explain_axes(self, x, between, "choose axes it has: -1 is the last one") from error
@@ -82,7 +83,7 @@ class Unflatten(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         try:
-            y: Tensor = x.unflatten(self.dim, self.unflattened_size)
+            y: Tensor = x.unflatten(standing(self.dim, self.replicas), self.unflattened_size)
         except (RuntimeError, IndexError, AttributeError, TypeError) as error:
             known = math.prod(size for size in self.unflattened_size if size >= 0)
             size = f"a multiple of {known}" if -1 in self.unflattened_size else str(known)

@@ -2,6 +2,7 @@
 
 from torch import Tensor
 
+from lamp.axes import standing
 from lamp.module import Module
 from lamp.nn.checks import an_axis, explain_axes, explain_gradient, explain_numbers
 
@@ -23,19 +24,20 @@ class Softmax(Module):
         self.dim = an_axis(self, "dim", dim)
 
     def forward(self, x: Tensor) -> Tensor:
+        dim = standing(self.dim, self.replicas)
         try:
-            y = x.softmax(self.dim)
+            y = x.softmax(dim)
         except (RuntimeError, IndexError, AttributeError, TypeError) as error:
-            raise _explain(self, self.dim, x) from error
-        self.remember(y)
+            raise _explain(self, dim, x) from error
+        self.remember((y, dim))
         return y
 
     def backward(self, dy: Tensor) -> Tensor:
-        y: Tensor = self.recall()
+        y, dim = self.recall()
         if dy.shape != y.shape:
             raise explain_gradient(dy, y.shape)
         share = dy * y
-        return share.addcmul(y, share.sum(self.dim, keepdim=True), value=-1.0)  # dx
+        return share.addcmul(y, share.sum(dim, keepdim=True), value=-1.0)  # dx
 
     def extra_repr(self) -> str:
         return f"dim={self.dim}"
@@ -57,18 +59,19 @@ class LogSoftmax(Module):
         self.dim = an_axis(self, "dim", dim)
 
     def forward(self, x: Tensor) -> Tensor:
+        dim = standing(self.dim, self.replicas)
         try:
-            y = x.log_softmax(self.dim)
+            y = x.log_softmax(dim)
         except (RuntimeError, IndexError, AttributeError, TypeError) as error:
-            raise _explain(self, self.dim, x) from error
-        self.remember(y)
+            raise _explain(self, dim, x) from error
+        self.remember((y, dim))
         return y
 
     def backward(self, dy: Tensor) -> Tensor:
-        y: Tensor = self.recall()
+        y, dim = self.recall()
         if dy.shape != y.shape:
             raise explain_gradient(dy, y.shape)
-        return dy.addcmul(y.exp(), dy.sum(self.dim, keepdim=True), value=-1.0)  # dx
+        return dy.addcmul(y.exp(), dy.sum(dim, keepdim=True), value=-1.0)  # dx
 
     def extra_repr(self) -> str:
         return f"dim={self.dim}"
