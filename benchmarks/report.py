@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -38,14 +39,15 @@ class Report:
 
 
 def cells(outcome: Outcome) -> tuple[Cells, list[Cells]]:
-    """Head and body of an outcome's table. Ratios are to the contenders that goals are about, or to all of lamp's."""
-    with_goals = {goal.ours for goal in outcome.goals}
-    ours = [each.name for each in outcome.entries if each.absent is None and each.ours]
-    ours = [name for name in ours if name in with_goals] or ours
+    """Head and body of an outcome's table. Ratios are to the contender of the first goal, or else lamp's first."""
+    ours = [goal.ours for goal in outcome.goals] + [entry.name for entry in outcome.entries if entry.ours]
+    base = next((name for name in ours if outcome[name].absent is None), None)
     compiled = any(entry.compile_seconds is not None for entry in outcome.entries)
-    head = ["contender", "threads", "us a step", "least", *(f"x {name}" for name in ours)]
+    head = ["contender", "threads", "us a step", "least"]
+    if base is not None:
+        head.append(f"x {base}")
     if compiled:
-        head += ["compile, s", f"us over {outcome.job_steps:,} steps"]
+        head += ["compile, s", f"us over {outcome.job_steps:,}"]
     body = []
     for entry in outcome.entries:
         if entry.absent is not None:
@@ -53,7 +55,8 @@ def cells(outcome: Outcome) -> tuple[Cells, list[Cells]]:
             body.append(line + [""] * (len(head) - len(line)))
             continue
         line = [entry.name, str(entry.threads), _number(entry.median), _number(entry.minimum)]
-        line += ["1" if each == entry.name else str(outcome.ratio(entry.name, each)) for each in ours]
+        if base is not None:
+            line.append("1" if entry.name == base else str(outcome.ratio(entry.name, base)))
         body.append(line + (_compile_cells(entry) if compiled else []))
     return head, body
 
@@ -77,6 +80,8 @@ def remarks(outcome: Outcome) -> list[str]:
         elif entry.note:
             lines.append(f"{entry.name}: {entry.note}")
     differences = [entry.difference for entry in outcome.entries if entry.absent is None]
+    if any(entry.compile_seconds is not None for entry in outcome.entries):
+        lines.append(f"us over {outcome.job_steps:,}: a step of a training of so many, compiling included once")
     return [*lines, f"parameters before timing equal within {max(differences):.1g}"]
 
 
@@ -84,7 +89,9 @@ def print_report(report: Report, console: Console) -> None:
     """The tables on the terminal."""
     for outcome in report.outcomes:
         head, body = cells(outcome)
-        table = Table(title=f"Row {report.row}: {outcome.title}", title_justify="left")
+        table = Table(
+            title=f"Row {report.row}: {outcome.title}", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0)
+        )
         for k, name in enumerate(head):
             table.add_column(name, justify="left" if k == 0 else "right")
         for line in body:

@@ -254,7 +254,7 @@ def test_a_table_has_medians_least_times_ratios_and_compile_time(measured: Outco
     assert (peer["us a step"], peer["least"], peer["x lamp"]) == ("3,000,000", "3,000,000", "3.00 (3.00-3.00)")
     assert peer["compile, s"] == ""
     assert lines["single"]["compile, s"] == "7"
-    assert lines["single"]["us over 10,000 steps"] == "5,000,700"
+    assert lines["single"]["us over 10,000"] == "5,000,700"
 
 
 def test_goals_met_missed_and_not_measured_are_told_apart(measured: Outcome) -> None:

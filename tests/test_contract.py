@@ -8,7 +8,7 @@ import torch
 
 import lamp
 from lamp.module import Module, _now
-from lamp.parameter import Buffer, Parameter, flatten, move, runs
+from lamp.parameter import Buffer, Parameter, flatten, move, replicate, runs
 
 B, IN, HIDDEN, OUT = 7, 3, 5, 2  # pairwise distinct
 
@@ -176,6 +176,15 @@ class TestFlatBuffers:
             model.zero_grad()
             train_once(model, torch.randn(B, IN), torch.randn(B, model[1].out_features))
             assert shared.weight.grad.any()
+
+    def test_whoever_holds_the_buffer_hears_of_replicas(self):
+        model = network()
+        (old,) = runs(model.parameters())
+        replicate(model.parameters(), 4)
+        assert not old.is_current
+        (run,) = runs(model.parameters())
+        assert run.data.shape == (4, old.data.numel())
+        assert torch.equal(run.data[3], old.data)
 
     def test_dtypes_have_a_buffer_each(self):
         model = network()

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from lamp.experiments import LABELS, experiment
-from lamp.experiments.reproduction import Experiment
 from lamp.experiments.protocol import Results, train_one, train_runs
+from lamp.experiments.reproduction import Experiment
 from lamp.experiments.torch_peer import train_peer, twin
 from tests.test_cli import in_process
 

@@ -137,6 +137,24 @@ class TestTheLoop:
         )
         assert optimizer.param_groups[0]["lr"] == pytest.approx(0.02 * 0.9**6)
 
+    def test_plateau_is_told_the_validation_loss(self):
+        model = network()
+        optimizer = lamp.SGD(model.parameters(), lr=0.0)
+        schedule = lamp.ReduceLROnPlateau(optimizer, factor=0.5, patience=1)
+        optimizer.param_groups[0]["lr"] = 0.0  # nothing is learned, so every epoch after the first is a bad one
+        history = lamp.fit(
+            model,
+            lamp.CrossEntropyLoss(),
+            optimizer,
+            blobs(),
+            epochs=4,
+            validation=blobs(seed=1),
+            scheduler=schedule,
+            progress=False,
+        )
+        assert schedule.best == history["validation_loss"][0].item()
+        assert schedule.num_bad_epochs > 0
+
 
 class TestWhatIsMeasured:
     def test_validation_and_metrics(self):

@@ -188,8 +188,8 @@ class TestProbabilities:
 
 # ---- labels ----------------------------------------------------------------------------------------------------------
 OPTIONS = [
-    {}, {"reduction": "sum"}, {"reduction": "none"}, {"weight": torch.ones(4)}, {"ignore_index": 3}, {"ignore_index": -1},
-    {"label_smoothing": 0.1}, {"label_smoothing": 0.1, "weight": torch.ones(4)},
+    {}, {"reduction": "sum"}, {"reduction": "none"}, {"weight": torch.ones(4)}, {"ignore_index": 3},
+    {"ignore_index": -1}, {"label_smoothing": 0.1}, {"label_smoothing": 0.1, "weight": torch.ones(4)},
 ]  # fmt: skip
 
 
@@ -201,7 +201,7 @@ def with_labels():
                 yield pytest.param(loss(kind, **options), id=f"{kind}({shown})")
 
 
-@pytest.mark.parametrize("criterion", with_labels())
+@pytest.mark.parametrize("criterion", list(with_labels()))
 class TestLabels:
     @pytest.mark.parametrize("bad", [4, 7, -2, -(10**12), 2**40])
     def test_a_label_that_names_no_class(self, criterion, bad):
@@ -237,8 +237,9 @@ class TestLabels:
             )
 
     def test_shapes(self, criterion):
-        for output, target in (((5, 4), (5, 1)), ((5, 4), (6,)), ((5, 4), (4,)), ((5, 4), ()), ((4,), (1,)),
-                               ((5, 4), (1,)), ((5, 4, 3), (5,)), ((5, 4, 3), (5, 2)), ((5, 4, 3), (3, 5))):  # fmt: skip
+        pairs = [((5, 4), shape) for shape in ((5, 1), (6,), (4,), (1,), ())] + [((4,), (1,))]
+        pairs += [((5, 4, 3), shape) for shape in ((5,), (5, 2), (3, 5))]
+        for output, target in pairs:
             labels = torch.zeros(target, dtype=torch.long)
             told(ShapeError, lambda o=output, t=labels: criterion(torch.randn(o), t), output, target)
         told(ShapeError, lambda: criterion(torch.randn(5, 4), torch.zeros(5, 1, dtype=torch.long)), "target.squeeze(1)")

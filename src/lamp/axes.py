@@ -50,7 +50,7 @@ def add_affine(dweight: Tensor, dbias: Tensor | None, dy: Tensor, x: Tensor) -> 
 
 
 def standing(dim: int, replicas: int | None) -> int:
-    """Where an axis stands that a single network numbers `dim`: one further in a population, unless counted from last."""
+    """Where the axis stands that a single network numbers `dim`: in a population one further, if counted from first."""
     return dim if replicas is None or dim < 0 else dim + 1
 
 

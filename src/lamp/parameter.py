@@ -231,5 +231,6 @@ def replicate(parameters: Iterable[Parameter], replicas: int) -> None:
     once = list(dict.fromkeys(parameters))
     for parameter in once:
         one = parameter.data
+        parameter._home.departures += 1
         Parameter.__init__(parameter, one.expand(replicas, *one.shape).contiguous(), replicas)
     flatten(once)

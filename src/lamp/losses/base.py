@@ -119,16 +119,17 @@ class Loss(Module):
             dvalue, weights = _constants(reduction, divisor, n, sign, dtype)
             if weights is not None:
                 return value.reshape(-1).dot(weights), dvalue  # one operation for two
-        if dtype.itemsize < 4:  # float16 and bfloat16: the sum may leave their range where the mean does not
+        if dtype.itemsize < 4:  # float16 and bfloat16: a sum and 1/divisor may leave their range where a mean does not
             loss, share = self.reduce(value.float(), divisor.float() if isinstance(divisor, Tensor) else divisor, sign)
-            return loss.to(dtype), None if share is None else share.to(dtype)
+            return loss.to(dtype), share
         if reduction == "sum":
             dvalue = scalar(1.0, dtype)
         elif isinstance(divisor, int):
             dvalue = scalar(1.0 / divisor, dtype)
         else:
             dvalue = divisor.sum().reciprocal()
-        return value.sum() * (dvalue if sign > 0 else -dvalue), dvalue
+        loss = value.sum() * dvalue
+        return loss if sign > 0 else loss.neg_(), dvalue
 
     def times(self, dvalue: Tensor | None, dloss: tuple[Tensor, ...], shape: torch.Size, dtype: torch.dtype) -> Tensor:
         """dvalue times the argument of backward; without a dvalue (reduction="none") that argument, of this shape."""

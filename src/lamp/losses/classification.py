@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lamp.errors import ArgumentError, LabelError, LampError, ShapeError
-from lamp.formulas import Number
+from lamp.formulas import Number, scalar
 from lamp.losses.base import Loss, buffer_of
 from lamp.losses.checks import explain_labels, explain_pair, explain_probabilities, explain_weight
 
@@ -109,10 +109,10 @@ class ClassLoss(Loss):
     # ---- labels ----------------------------------------------------------------------------------------------------
     def _against_labels(self, log_p: Tensor, target: Tensor, axis: int, careful: bool) -> Terms:
         """Careful: log p counts for nothing where q is 0, even if it is infinite or NaN."""
-        picked, labels, ignored = self._pick(log_p, target, axis)
-        if self.weight is None and ignored is None:
+        picked, labels, kept = self._pick(log_p, target, axis)
+        if self.weight is None and kept is None:
             return picked, -1.0, picked.numel(), self._doutput_of_labels, log_p, (labels, None)
-        weight = self._weight_of(picked, labels, ignored, self._class_weight(log_p, axis))
+        weight = self._weight_of(picked, labels, kept, self._class_weight(log_p, axis))
         if careful:
             log_p = log_p.masked_fill(weight == 0, 0.0)
             picked = log_p.gather(axis, labels)
@@ -127,13 +127,13 @@ class ClassLoss(Loss):
 
     def _against_smoothed_labels(self, log_p: Tensor, target: Tensor, axis: int, careful: bool) -> Terms:
         """As `_against_labels`: q is a hit at the label, and the same share of every class's weight."""
-        picked, labels, ignored = self._pick(log_p, target, axis)
+        picked, labels, kept = self._pick(log_p, target, axis)
         class_weight = self._class_weight(log_p, axis)
-        weight = self._weight_of(picked, labels, ignored, class_weight)
+        weight = self._weight_of(picked, labels, kept, class_weight)
         if careful:
             q = self._distribution(torch.zeros_like(log_p).scatter_(axis, labels, 1.0), class_weight, axis)
-            if ignored is not None:
-                q, log_p = q.masked_fill(ignored, 0.0), log_p.masked_fill(ignored, 0.0)
+            if kept is not None:
+                q, log_p = q * kept, log_p.masked_fill(~kept, 0.0)
             return self.value(log_p, q).sum(axis, keepdim=True), 1.0, weight, self._doutput_of_q, log_p, (q,)
         share, minus_hit = self.label_smoothing / log_p.shape[axis], weight * (self.label_smoothing - 1.0)
         value, spread = picked.mul_(minus_hit), None
@@ -142,8 +142,8 @@ class ClassLoss(Loss):
         else:
             spread = _along(class_weight, log_p, axis) * share
             value.sub_((log_p * spread).sum(axis, keepdim=True))
-        kept = None if ignored is None else torch.ones_like(value).masked_fill_(ignored, 0.0)
         if kept is not None:
+            kept = kept.type_as(value)
             value.mul_(kept)
         return value, 1.0, weight, self._doutput_of_smoothed, log_p, (labels, minus_hit, spread, share, kept)
 
@@ -167,23 +167,23 @@ class ClassLoss(Loss):
         return doutput.mul_(dvalue if kept is None else kept * dvalue)
 
     def _pick(self, log_p: Tensor, target: Tensor, axis: int) -> tuple[Tensor, Tensor, Tensor | None]:
-        """log p of each label, the labels, and which are ignored (None for none); all (N, 1, ...).
+        """log p of each label, the labels, and which are kept, not ignored (None for all); all (N, 1, ...).
 
         In place of a label to ignore stands class 0. On a CPU the operation itself tells wrong labels, at no cost.
         """
-        labels, ignored = target.unsqueeze(axis), None
+        labels, kept = target.unsqueeze(axis), None
         if self._expects_ignored or self.ignore_index >= 0:
-            ignored = labels == self.ignore_index
-            labels = labels.masked_fill(ignored, 0)
+            kept = labels != scalar(self.ignore_index, torch.int64)
+            labels = labels * kept
         try:
             if labels.dtype is torch.int64 and (labels.is_cpu or _are_classes(labels, log_p.shape[axis])):
                 picked = log_p.gather(axis, labels)
                 n = picked.numel()
                 if n and n * log_p.shape[axis] == log_p.numel():  # gather does not mind too few labels
-                    return picked, labels, ignored
+                    return picked, labels, kept
         except RuntimeError:
             pass  # told below
-        if ignored is None and target.dtype is torch.int64:
+        if kept is None and target.dtype is torch.int64:
             self._expects_ignored = True
             return self._pick(log_p, target, axis)
         self._expects_ignored = False
@@ -192,10 +192,12 @@ class ClassLoss(Loss):
             raise wrong or LabelError("labels that do not fit")
         return self._pick(log_p, target.long(), axis)  # integers of another size
 
-    def _weight_of(self, picked: Tensor, labels: Tensor, ignored: Tensor | None, class_weight: Tensor | None) -> Tensor:
+    def _weight_of(self, picked: Tensor, labels: Tensor, kept: Tensor | None, class_weight: Tensor | None) -> Tensor:
         """The weight of each sample: of its label's class, and 0 where that is ignored."""
-        weight = torch.ones_like(picked) if class_weight is None else class_weight.take(labels)
-        return weight if ignored is None else weight.masked_fill_(ignored, 0.0)
+        if class_weight is None:
+            return torch.ones_like(picked) if kept is None else kept.type_as(picked)
+        weight = class_weight.take(labels)
+        return weight if kept is None else weight.mul_(kept)
 
     def _class_weight(self, log_p: Tensor, axis: int) -> Tensor | None:
         if self.weight is None:

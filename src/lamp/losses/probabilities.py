@@ -132,7 +132,7 @@ class BCEWithLogitsLoss(BinaryLoss):
             shift = target * output
             value = torch.logaddexp(output - shift, shift.neg_())
         else:
-            zero = constant(0.0, output)
+            zero = output.new_zeros(())
             value = torch.logaddexp(output, zero).mul_(constant(1.0, target) - target)
             value.addcmul_(torch.logaddexp(-output, zero), target * pos_weight)
         return value if weight is None else value.mul_(weight)

@@ -24,8 +24,9 @@ class Dropout(Module):
     Backward  dx = dy mask / (1 - p), the same mask
     Source    torch.nn.Dropout; Srivastava et al. 2014
 
-    seed      (one a replica in a population) None until the first training forward needs it, which draws it from torch's default generator, or from the
-              one that `reset_parameters` was given: so building or resetting a network draws what torch.nn does
+    seed      None until the first training forward needs it, which draws it from torch's default generator, or from the
+              one that `reset_parameters` was given: so building or resetting a network draws what torch.nn does; in a
+              population a tuple, one a replica
     step      the number of training forwards
 
     The mask is a function of (seed, step, position), see lamp.randomness: to resume an interrupted run, set both.

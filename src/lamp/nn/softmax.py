@@ -37,7 +37,8 @@ class Softmax(Module):
         if dy.shape != y.shape:
             raise explain_gradient(dy, y.shape)
         share = dy * y
-        return share.addcmul(y, share.sum(dim, keepdim=True), value=-1.0)  # dx
+        dx: Tensor = share.addcmul(y, share.sum(dim, keepdim=True), value=-1.0)
+        return dx
 
     def extra_repr(self) -> str:
         return f"dim={self.dim}"
@@ -71,7 +72,8 @@ class LogSoftmax(Module):
         y, dim = self.recall()
         if dy.shape != y.shape:
             raise explain_gradient(dy, y.shape)
-        return dy.addcmul(y.exp(), dy.sum(dim, keepdim=True), value=-1.0)  # dx
+        dx: Tensor = dy.addcmul(y.exp(), dy.sum(dim, keepdim=True), value=-1.0)
+        return dx
 
     def extra_repr(self) -> str:
         return f"dim={self.dim}"

@@ -11,7 +11,7 @@ from lamp.formulas import Number
 from lamp.parameter import Parameter, Run, runs
 
 # Elements that a thread updates at a time, so that all that a rule reads and writes of them stays in its cache.
-BLOCK = 32768
+BLOCK = 65536
 
 States = Mapping[Parameter, Mapping[str, Tensor]]  # what a rule keeps of each parameter, by name, in its shape
 

@@ -15,8 +15,8 @@ from lamp.errors import ArgumentError, NonFiniteError
 from lamp.losses import Loss
 from lamp.module import Module
 from lamp.nn import Sequential
-from lamp.optim import Optimizer, clip_grad_norm_, clip_grad_value_
-from lamp.parameter import Parameter, runs
+from lamp.optim import Optimizer, ReduceLROnPlateau, clip_grad_norm_, clip_grad_value_
+from lamp.parameter import runs
 from lamp.training import eager
 from lamp.training.callbacks import Callback
 from lamp.training.diagnosis import first_non_finite
@@ -99,7 +99,9 @@ class Training:
             held_out = eager.evaluate(self.model, self.criterion, validation, self.metrics)
             values |= {f"validation_{name}": value for name, value in held_out.items()}
         self.history.record(values, time.perf_counter() - begun)
-        if self.scheduler is not None and self.schedule_per == "epoch":
+        if isinstance(self.scheduler, ReduceLROnPlateau):
+            self.scheduler.step(values.get("validation_loss", values["loss"]))
+        elif self.scheduler is not None and self.schedule_per == "epoch":
             self.scheduler.step()
         for callback in self.callbacks:
             callback.on_epoch(self)
@@ -118,7 +120,7 @@ class Training:
             self._restore_weights()
             raise
         self.step += 1
-        if self.scheduler is not None and self.schedule_per == "batch":
+        if self.schedule_per == "batch" and not isinstance(self.scheduler, ReduceLROnPlateau | None):
             self.scheduler.step()
         for callback in self.callbacks:
             callback.on_batch(self, loss)
@@ -130,12 +132,9 @@ class Training:
             self._next_copy = self.step + SNAPSHOT_EVERY
             self._kept = [run.data.clone() for run in runs(self.model.parameters())]
         if self.clip_value is not None:
-            clip_grad_value_(self._optimized(), self.clip_value)
+            clip_grad_value_(self.optimizer, self.clip_value)
         if self.clip_norm is not None:
-            clip_grad_norm_(self._optimized(), self.clip_norm)
-
-    def _optimized(self) -> list[Parameter]:
-        return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+            clip_grad_norm_(self.optimizer, self.clip_norm)
 
     def _restore_weights(self) -> None:
         """Put the copy back: weights whose loss was finite. Without one the first loss failed and nothing has moved."""
@@ -172,7 +171,8 @@ def fit(
     validation    the same, measured in eval mode after each epoch as "validation_loss" and so on
     metrics       functions (output, target) of a whole epoch, such as lamp.accuracy; or a dict of them. On training
                   data they see the outputs as they were when each batch was trained on
-    scheduler     its step() is called after each epoch, or each batch with schedule_per="batch"
+    scheduler     its step() is called after each epoch, or each batch with schedule_per="batch"; ReduceLROnPlateau's
+                  with the validation loss (or else the loss)
     clip_norm     the largest norm of all gradients together; clip_value: the largest gradient of one element
     callbacks     see lamp.Callback, lamp.EarlyStopping
     progress      one live line on a terminal, plain lines elsewhere (on stderr), nothing with False

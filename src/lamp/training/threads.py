@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import torch
 
-SMALL_STEP = 2_000_000  # parameters times batch size, below which one thread is the fastest
+SMALL_STEP = 10_000_000  # parameters times batch size, below which one thread is the fastest
 
 
 @contextmanager

@@ -47,7 +47,7 @@ class Population(Module):
 
     # ---- forward and backward --------------------------------------------------------------------------------------
     def forward(self, *inputs: Any) -> Any:
-        output = self.network(*[self._own(x) if isinstance(x, Tensor) else x for x in inputs])
+        output = self.network(*[self._with_replicas(x) if isinstance(x, Tensor) else x for x in inputs])
         for each in output if isinstance(output, tuple) else (output,):
             each.replicas = self.replicas  # a loss asks its output for it
         return output
@@ -60,12 +60,25 @@ class Population(Module):
 
     def shared(self, x: Tensor) -> Tensor:
         """A batch (B, ...) for all replicas: (K, B, ...) without a copy."""
-        x = x.expand(len(self), *x.shape)
-        x.replicas = len(self)  # type: ignore[attr-defined]
-        return x
+        return self.own(x.expand(len(self), *x.shape))
 
-    def _own(self, x: Tensor) -> Tensor:
+    def own(self, x: Tensor) -> Tensor:
+        """A batch of which each replica has its own row, (K, B, ...), whatever axes it has; marked as such."""
+        if x.dim() < 1 or x.shape[0] != len(self):
+            raise ShapeError(
+                f"a batch of their own for {len(self)} replicas",
+                expected=f"({len(self)}, B, ...)",
+                got=tuple(x.shape),
+                fix="stack a batch for each replica along the first axis",
+            )
+        marked = x.view_as(x)
+        marked.replicas = len(self)  # type: ignore[attr-defined]
+        return marked
+
+    def _with_replicas(self, x: Tensor) -> Tensor:
         """The batch with its axis of replicas: a batch (B, features) is shared, one of more axes begins with K."""
+        if getattr(x, "replicas", None) == self.replicas:
+            return x
         if x.dim() <= 2:
             return self.shared(x)
         if x.shape[0] != len(self):
