@@ -184,7 +184,9 @@ def test_an_impossible_class_that_the_target_does_not_ask_for_costs_nothing():
 
 
 def test_nan_is_not_taken_for_zero():
-    nan, one = torch.tensor(torch.nan), torch.tensor(1.0)
+    nan, one, zero = torch.tensor(torch.nan), torch.tensor(1.0), torch.tensor(0.0)
+    assert CrossEntropyLoss().value(nan, zero).isnan()
+    assert KLDivLoss().value(nan, zero).isnan()
     assert CrossEntropyLoss().value(nan, one).isnan()
     assert CrossEntropyLoss().value(one, nan).isnan()
     assert KLDivLoss().value(one, nan).isnan()

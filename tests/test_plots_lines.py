@@ -144,3 +144,18 @@ class TestCurves:
     def test_nothing_positive_on_a_log_scale(self):
         with pytest.raises(ArgumentError, match="log=False"):
             plots.curves([0.0, -1.0], log=True)
+
+
+def test_a_window_smooths_the_bold_line_alone():
+    torch.manual_seed(0)
+    runs = torch.rand(50, 3)
+    ax = plots.curves(runs, label="loss", window=5)
+    bold = ax.lines[0].get_ydata()
+    expected = runs.mean(1).unfold(0, 5, 1).mean(1)
+    assert len(bold) == 46
+    assert ax.lines[0].get_xdata()[0] == 3  # the first window's centre
+    torch.testing.assert_close(torch.tensor(bold).float(), expected)
+    assert len(ax.lines[1].get_ydata()) == 50
+    assert "and 5 epochs" in ax.get_legend().get_texts()[0].get_text()
+    with pytest.raises(ArgumentError, match="window"):
+        plots.curves(runs, window=51)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lamp import plots
-from lamp.experiments.protocol import Results, Run
+from lamp.experiments.protocol import Results, Run, Runs
 
 
 def file_name(*words: str) -> str:
@@ -36,11 +36,28 @@ def loss_and_accuracy(results: Sequence[Results], path: Path) -> Path:
     left, right = plots.panels(2)
     for each in results:
         histories = [run.history for run in each.runs]
-        plots.curves(histories, key="loss", ax=left, label=each.setting.name, log=True)
-        plots.curves(histories, key="accuracy", ax=right, label=each.setting.name)
+        name, window = each.setting.name, _window(each)
+        plots.curves(histories, key="loss", ax=left, label=name, log=True, window=window)
+        plots.curves(histories, key="accuracy", ax=right, label=name, window=window)
     left.set_title("training loss")
     right.set_title("training accuracy")
     return plots.save(left, path)
+
+
+def beside_torch(results: Sequence[Results], peers: Sequence[Runs], path: Path) -> Path:
+    """The loss curves of lamp's runs and of torch.nn's on top of each other, a panel a setting."""
+    axes = plots.panels(len(results))
+    for ours, theirs, ax in zip(results, peers, axes, strict=True):
+        window = _window(ours)
+        plots.curves([run.history for run in ours.runs], ax=ax, label="lamp", log=True, window=window)
+        plots.curves([run.losses for run in theirs.runs], ax=ax, label="torch.nn", log=True, window=window)
+        ax.set_title(f"{ours.setting.name}: training loss")
+    return plots.save(axes[0], path)
+
+
+def _window(results: Results) -> int:
+    """Epochs to take the bold line's mean over, so that it has some two hundred points to show."""
+    return max(1, results.setting.epochs // 200)
 
 
 def output_maps(results: Sequence[Results], path: Path) -> Path:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lamp.experiments import figures
+from lamp.experiments.figures import file_name
 from lamp.experiments.protocol import MEASURED, Results, Runs, Setting, train_one, train_runs
 from lamp.experiments.torch_peer import PeerRun, train_peer
 from lamp.training.progress import reporter
@@ -73,6 +75,9 @@ class Experiment:
                 results = train_runs(setting, seeds, title=title, progress=progress)
             outcome.results.append(results)
         outcome.figures = self.figures(outcome.results, folder)
+        if outcome.peers:
+            path = folder / file_name(self.label, "beside torch")
+            outcome.figures.append(figures.beside_torch(outcome.results, outcome.peers, path))
         return outcome
 
 

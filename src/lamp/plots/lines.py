@@ -27,6 +27,7 @@ def curves(
     label: str | None = None,
     color: str | None = None,
     log: bool = False,
+    window: int = 1,
     xlabel: str = "epoch",
     ylabel: str | None = None,
 ) -> Axes:
@@ -35,6 +36,7 @@ def curves(
     runs    a history (anything whose `history[key]` is the values by epoch), or a tensor (epochs,) or (epochs, K),
             or a list of these: runs of unequal length are fine
     label   what the legend calls them; no label, no legend
+    window  the bold line is the mean over this many epochs too, to be seen where epochs are many and noisy
     ylabel  the key, unless the axes have a label already
 
     The mean at an epoch is over the runs that have a finite value there (an early stop ends a run); a line goes
@@ -44,7 +46,7 @@ def curves(
     """
     values = _side_by_side(runs, key)  # (epochs, K), NaN where there is nothing
     count = values.shape[1]
-    mean = values.nanmean(1)
+    mean = _smoothed(values.nanmean(1), window)
     if log:
         values, mean = (each.masked_fill(each <= 0, math.nan) for each in (values, mean))
     if mean.isnan().all():
@@ -58,7 +60,8 @@ def curves(
     if not ax.lines:
         ax.set_prop_cycle(color=STYLE["colors"])
     width = STYLE["mean_width"]
-    name = f"{label} (mean of {count} runs)" if label is not None and count > 1 else label
+    over = f" and {window} epochs" if window > 1 else ""
+    name = f"{label} (mean of {count} runs{over})" if label is not None and count > 1 else label
     (bold,) = ax.plot(*_drawable(mean), color=color, linewidth=width, label=name, zorder=3, marker=_marker(mean))
     if count > 1:
         faint = min(0.4, 2.0 / math.sqrt(count))
@@ -68,6 +71,19 @@ def curves(
             )
     _finish(ax, mean, log, xlabel, ylabel or ax.get_ylabel() or key.replace("_", " "))
     return ax
+
+
+def _smoothed(series: Tensor, window: int) -> Tensor:
+    """The mean over a window around each epoch; NaN where the window does not fit, or holds nothing."""
+    if window == 1:
+        return series
+    if not isinstance(window, int) or not 1 <= window <= len(series):
+        raise ArgumentError("a window of epochs", expected=f"an integer from 1 to {len(series)}", got=window)
+    smooth = torch.full_like(series, math.nan)
+    first = window // 2
+    means = series.unfold(0, window, 1).nanmean(1)
+    smooth[first : first + len(means)] = means
+    return smooth
 
 
 def _drawable(series: Tensor) -> tuple[Any, Any]:
