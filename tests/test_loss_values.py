@@ -78,7 +78,9 @@ class TestValues:
 def test_half_precision_reduces_in_float32(dtype):
     output, target = torch.full((100003,), 62.5, dtype=dtype), torch.zeros(100003, dtype=dtype)
     criterion = HuberLoss(delta=100.0)
-    assert criterion(output, target) == pytest.approx(62.5**2 / 2, rel=4e-3)  # the sum is out of the range of float16
+    assert criterion(output, target).item() == pytest.approx(
+        62.5**2 / 2, rel=4e-3
+    )  # the sum is out of the range of float16
     exact = torch.full((100003,), 62.5 / 100003).to(dtype)  # while 1 / 100003 has lost digits there
     assert torch.equal(criterion.backward(), exact)
     output, target = torch.full((400, 300), 3.0, dtype=dtype), torch.zeros(400, 300, dtype=dtype)

@@ -13,24 +13,26 @@ import torch
 from torch import Tensor
 
 
-def affine(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """y = x W^T + b for x (K..., B..., in), W (K..., out, in), b (K..., out): y (K..., B..., out)."""
-    lead = weight.dim() - 2  # 1 in a population, else 0
+def affine(x: Tensor, weight_t: Tensor, bias: Tensor | None) -> Tensor:
+    """y = x W^T + b for x (K..., B..., in), W^T (K..., in, out), b (K..., out): y (K..., B..., out)."""
+    if x.dim() == weight_t.dim() == 2:  # the usual case, without another question
+        return x.mm(weight_t) if bias is None else bias.addmm(x, weight_t)
+    lead = weight_t.dim() - 2  # 1 in a population, else 0
     if x.dim() != lead + 2:  # several batch axes, or none
         flat = x.reshape(*x.shape[:lead], -1, x.shape[-1])
-        return affine(flat, weight, bias).view(*x.shape[:-1], weight.shape[-2])
-    if lead:
-        return x.bmm(weight.mT) if bias is None else torch.baddbmm(bias.unsqueeze(1), x, weight.mT)
-    return x.mm(weight.t()) if bias is None else bias.addmm(x, weight.t())
+        return affine(flat, weight_t, bias).view(*x.shape[:-1], weight_t.shape[-1])
+    return x.bmm(weight_t) if bias is None else torch.baddbmm(bias.unsqueeze(1), x, weight_t)
 
 
 def linear(x: Tensor, weight: Tensor) -> Tensor:
     """y = x W for x (K..., B..., out), W (K..., out, in): y (K..., B..., in)."""
+    if x.dim() == weight.dim() == 2:
+        return x.mm(weight)
     lead = weight.dim() - 2
     if x.dim() != lead + 2:
         flat = x.reshape(*x.shape[:lead], -1, x.shape[-1])
         return linear(flat, weight).view(*x.shape[:-1], weight.shape[-1])
-    return x.bmm(weight) if lead else x.mm(weight)
+    return x.bmm(weight)
 
 
 def add_affine(dweight: Tensor, dbias: Tensor | None, dy: Tensor, x: Tensor) -> None:

@@ -75,4 +75,4 @@ def add_quotient(x: Number, numerator: Number, denominator: Number, factor: Numb
 
 def is_zero(number: Number) -> bool:
     """Whether a hyperparameter switches its term off: the float 0, never a tensor or lane that may hold zeros."""
-    return isinstance(number, float | int) and number == 0
+    return isinstance(number, (float, int)) and number == 0  # a union would be built anew at each call

@@ -75,6 +75,11 @@ class Module:
         """`backward` for a module whose input is data: parameter gradients only, where that is less work."""
         self.backward(*grad_outputs)
 
+    # The three methods as they were written: for a container, which is in a pass already and says whom to blame.
+    _bare_forward: Callable[..., Any] = forward
+    _bare_backward: Callable[..., Any] = backward
+    _bare_backward_parameters: Callable[..., Any] = backward_parameters
+
     # Calling a module is calling its forward: a property in C, so that the call costs no frame of Python.
     __call__: Callable[..., Any] = property(operator.attrgetter("forward"))  # type: ignore[assignment]
 
@@ -87,6 +92,7 @@ class Module:
         ):
             method = getattr(cls, name)  # it may come from a base that is no Module
             if not hasattr(method, "_minds_the_pass"):
+                setattr(cls, f"_bare_{name}", method)
                 setattr(cls, name, within(method))
 
     def remember(self, value: Any) -> None:
@@ -301,7 +307,7 @@ def _forward_within_a_pass(forward: Callable[..., Any]) -> Callable[..., Any]:
             try:
                 return forward(self, *inputs)
             except Exception as error:
-                _blame(error, self)
+                blame(error, self)
                 raise
         last = self._through
         if last is not None and last.root is self:
@@ -311,7 +317,7 @@ def _forward_within_a_pass(forward: Callable[..., Any]) -> Callable[..., Any]:
             with quick():
                 return forward(self, *inputs)
         except Exception as error:
-            _blame(error, self)
+            blame(error, self)
             _say_where(error, self)
             raise
         finally:
@@ -330,14 +336,14 @@ def _backward_within_its_pass(backward: Callable[..., Any]) -> Callable[..., Any
             try:
                 return backward(self, *grad_outputs)
             except Exception as error:
-                _blame(error, self)
+                blame(error, self)
                 raise
         through = _now.through = self._through or Pass(self)  # an empty one, where there was no forward
         try:
             with quick():
                 return backward(self, *grad_outputs)
         except Exception as error:
-            _blame(error, self)
+            blame(error, self)
             _say_where(error, through.root)
             raise
         finally:
@@ -361,7 +367,7 @@ def path_of(module: Module, root: Module) -> str:
     return describe(module)
 
 
-def _blame(error: Exception, module: Module) -> None:
+def blame(error: Exception, module: Module) -> None:
     """Note the innermost module that an error came out of."""
     if not hasattr(error, "_lamp_module"):
         error._lamp_module = module  # type: ignore[attr-defined]

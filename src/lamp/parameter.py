@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -21,8 +22,11 @@ class FlatBuffer:
     Both are (P,), or (K, P) for K replicas of a network, a row a replica.
 
     A parameter lies in exactly one buffer at a time. `departures` counts how often parameters have left for a new
-    buffer: whoever holds views of this one must then fetch them again (`Run.is_current`).
+    buffer: whoever holds views of this one must then fetch them again. `moves` counts those of all buffers together:
+    while it stands still, nothing has moved anywhere.
     """
+
+    moves: ClassVar[int] = 0
 
     def __init__(self, parameters: Sequence[Parameter], dtype: torch.dtype, device: torch.device) -> None:
         sizes = [parameter.size for parameter in parameters]
@@ -36,8 +40,9 @@ class FlatBuffer:
             view.copy_(parameter.data)
             if grad is not None and parameter._home._grad is not None:
                 grad[..., start : start + size].view(parameter.shape).copy_(parameter.grad)
-            parameter._data, parameter._grad, parameter._home, parameter._start = view, None, self, start
+            parameter._lie(view, self, start)
             start += size
+        FlatBuffer.moves += 1
         for home in before:
             home.departures += 1
         self._hold(data, grad)
@@ -71,7 +76,7 @@ class Parameter:
     replicas  K where the first axis of `data` counts the networks of a population, else None
     """
 
-    __slots__ = ("_data", "_grad", "_home", "_start", "replicas")
+    __slots__ = ("_data", "_grad", "_home", "_start", "_transposed", "replicas")
 
     def __init__(self, data: Tensor, replicas: int | None = None) -> None:
         if not isinstance(data, Tensor) or not data.is_floating_point():
@@ -81,11 +86,15 @@ class Parameter:
                 got=data.dtype if isinstance(data, Tensor) else type(data).__name__,
                 fix="convert it first, for instance with tensor.float()",
             )
-        self._data = data.detach().contiguous()
-        self._grad: Tensor | None = None
         self.replicas = replicas
-        self._home = FlatBuffer.of_one(self._data, self.rows)
-        self._start = 0
+        data = data.detach().contiguous()
+        self._lie(data, FlatBuffer.of_one(data, () if replicas is None else (replicas,)), 0)
+
+    def _lie(self, data: Tensor, home: FlatBuffer, start: int) -> None:
+        """Be this view of this buffer from here on; the other views are made when first asked for."""
+        self._data, self._home, self._start = data, home, start
+        self._grad: Tensor | None = None
+        self._transposed: Tensor | None = None
 
     @property
     def data(self) -> Tensor:
@@ -95,6 +104,13 @@ class Parameter:
     def data(self, value: Tensor) -> None:
         self._same_shape(value)
         self._data.copy_(value)
+
+    @property
+    def transposed(self) -> Tensor:
+        """`data` with its last two axes swapped: a view, kept, since making one costs a sixth of a small product."""
+        if self._transposed is None:
+            self._transposed = self._data.mT
+        return self._transposed
 
     @property
     def grad(self) -> Tensor:
@@ -232,5 +248,6 @@ def replicate(parameters: Iterable[Parameter], replicas: int) -> None:
     for parameter in once:
         one = parameter.data
         parameter._home.departures += 1
+        FlatBuffer.moves += 1
         Parameter.__init__(parameter, one.expand(replicas, *one.shape).contiguous(), replicas)
     flatten(once)

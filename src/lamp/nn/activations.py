@@ -44,7 +44,7 @@ class Activation(Module):
 
     @abstractmethod
     def dsigma(self, x: Number, y: Number) -> Number:
-        """The activation's derivative at x, where y = sigma(x)."""
+        """The activation's derivative at x, where y = sigma(x): for tensors a new one, which may be overwritten."""
         raise NotImplementedError
 
     def sigma_of_tensor(self, x: Tensor) -> Tensor:
@@ -64,7 +64,7 @@ class Activation(Module):
         shape = (x if y is None else y).shape
         if dy.shape != shape:
             raise explain_gradient(dy, shape)
-        dx: Tensor = dy * self.dsigma(x, y)
+        dx: Tensor = self.dsigma(x, y).mul_(dy)  # a product in place takes two thirds of the time
         return dx
 
 

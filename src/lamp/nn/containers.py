@@ -7,7 +7,7 @@ from typing import Any, overload
 
 from lamp.errors import ArgumentError, BackwardError
 from lamp.losses.base import Loss
-from lamp.module import Module, describe
+from lamp.module import Module, blame, describe
 
 
 class Sequential(Module):
@@ -68,8 +68,14 @@ class Sequential(Module):
 
     # ---- forward and backward ----------------------------------------------------------------------------------
     def forward(self, x: Any, *target: Any) -> Any:
-        for module in self._body:
-            x = module(x)
+        module: Module = self
+        try:
+            for module in self._body:
+                module._through = self._through
+                x = module._bare_forward(x) if "forward" not in module.__dict__ else module.forward(x)
+        except Exception as error:
+            blame(error, module)
+            raise
         if not target:
             return x
         if self._loss is None:
@@ -82,17 +88,22 @@ class Sequential(Module):
         return x, self._loss(x, *target)
 
     def backward(self, *dy: Any) -> Any:
-        grad = self._from_loss(dy)
-        for module in reversed(self._body):
-            grad = module.backward(grad)
-        return grad
+        return self._back_through(self._body[::-1], self._from_loss(dy))
 
     def backward_parameters(self, *dy: Any) -> None:
-        grad = self._from_loss(dy)
-        for module in self._body[:0:-1]:
-            grad = module.backward(grad)
+        grad = self._back_through(self._body[:0:-1], self._from_loss(dy))
         if self._body:
             self._body[0].backward_parameters(grad)
+
+    def _back_through(self, modules: Iterable[Module], grad: Any) -> Any:
+        module: Module = self
+        try:
+            for module in modules:
+                grad = module._bare_backward(grad) if "backward" not in module.__dict__ else module.backward(grad)
+        except Exception as error:
+            blame(error, module)
+            raise
+        return grad
 
     def _from_loss(self, dy: tuple[Any, ...]) -> Any:
         """The gradient that goes into the last module: the one given, or the loss's own."""

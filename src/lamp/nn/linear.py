@@ -59,14 +59,14 @@ class Linear(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         try:
-            y = axes.affine(x, self.weight.data, None if self.bias is None else self.bias.data)
+            y = axes.affine(x, self.weight.transposed, None if self.bias is None else self.bias.data)
         except (RuntimeError, IndexError, AttributeError, TypeError) as error:
             raise explain_input(self, x, self.in_features, self.weight) from error
         self.remember(x)
         return y
 
     def backward(self, dy: Tensor) -> Tensor:
-        self.backward_parameters(dy)
+        self._bare_backward_parameters(dy)
         return axes.linear(dy, self.weight.data)  # dx
 
     def backward_parameters(self, dy: Tensor) -> None:

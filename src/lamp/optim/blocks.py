@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lamp.formulas import Number
-from lamp.parameter import Parameter, Run, runs
+from lamp.parameter import FlatBuffer, Parameter, Run, runs
 
 # Elements that a thread updates at a time, so that all that a rule reads and writes of them stays in its cache.
 BLOCK = 65536
@@ -38,6 +38,7 @@ class Holding:
         self._runs = runs(parameters)
         self._homes = [run.home for run in self._runs]
         self._departures = [home.departures for home in self._homes]
+        self._moves = FlatBuffer.moves
         self.gradients = [run.grad for run in self._runs]
         self._blocks_of = [self._blocks(run, begins, states) for run in self._runs]
         self.blocks = [block for blocks in self._blocks_of for block in blocks]
@@ -63,7 +64,11 @@ class Holding:
     @property
     def is_current(self) -> bool:
         """Whether the parameters still lie where the blocks are."""
-        return [home.departures for home in self._homes] == self._departures
+        if self._moves != FlatBuffer.moves:  # some network has moved: this one?
+            if [home.departures for home in self._homes] != self._departures:
+                return False
+            self._moves = FlatBuffer.moves
+        return True
 
     def states(self) -> dict[Parameter, dict[str, Tensor]]:
         """The states of each parameter, in its shape."""

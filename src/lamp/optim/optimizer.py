@@ -72,8 +72,9 @@ class Optimizer(ABC):
     # ---- using it --------------------------------------------------------------------------------------------------
     def zero_grad(self) -> None:
         """Set the gradients of all its parameters to zero."""
-        for gradient in self.gradients():
-            gradient.zero_()
+        for k, group in enumerate(self.param_groups):
+            for gradient in self._held(k, group).gradients:
+                gradient.zero_()
 
     def gradients(self) -> list[Tensor]:
         """The gradients of all its parameters, in the tensors that they lie in together: each (P,) or (K, P)."""
