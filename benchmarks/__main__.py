@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from benchmarks.harness import LEAST_REPETITIONS, NotEqual, Row, measure
+from benchmarks.harness import LEAST_REPETITIONS, REPETITIONS, NotEqual, Row, measure
 from benchmarks.machine import description
 from benchmarks.report import Report, print_report, write_into
 
@@ -27,7 +27,9 @@ def rows() -> dict[str, str]:
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("names", nargs=-1, metavar="[ROW]...")
-@click.option("--repetitions", default=9, show_default=True, type=click.IntRange(LEAST_REPETITIONS), help="Rounds.")
+@click.option(
+    "--repetitions", default=REPETITIONS, show_default=True, type=click.IntRange(LEAST_REPETITIONS), help="Rounds."
+)
 @click.option("--only", default="", help="Only the pieces of work whose title contains this.")
 @click.option("--write-docs", is_flag=True, help="Put the table into docs/benchmarks.md, the numbers into results/.")
 @click.option("--from-results", is_flag=True, help="Show what results/ holds; measure nothing.")

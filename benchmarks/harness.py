@@ -34,7 +34,7 @@ from benchmarks.outcome import Entry, Goal, Outcome
 
 Parameters = Mapping[str, NDArray[Any]]
 
-LEAST_REPETITIONS = 5
+REPETITIONS, LEAST_REPETITIONS = 15, 5
 RACE_ROUNDS = 3  # between a contender's thread counts
 MOVED = 100  # times the tolerance: parameters that moved less would be equal whatever was done to them
 MICRO = 1e6
@@ -124,7 +124,7 @@ Prepared = dict[int, Training]  # by threads
 
 
 def measure(
-    work: Work, repetitions: int = 9, computer: Computer | None = None, say: Say = lambda text: None
+    work: Work, repetitions: int = REPETITIONS, computer: Computer | None = None, say: Say = lambda text: None
 ) -> Outcome:
     """Check the contenders equal, then time them in turn. Raises NotEqual."""
     if repetitions < LEAST_REPETITIONS:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+NOISY = 1.5  # times the lowest ratio
+
 
 @dataclass(frozen=True)
 class Goal:
@@ -66,6 +68,18 @@ class Outcome:
 
     def __getitem__(self, name: str) -> Entry:
         return next(entry for entry in self.entries if entry.name == name)
+
+    @property
+    def base(self) -> str | None:
+        """Whom ratios are given to: the contender of the first goal, or else lamp's first; None where lamp has none."""
+        ours = [goal.ours for goal in self.goals] + [entry.name for entry in self.entries if entry.ours]
+        return next((name for name in ours if self[name].absent is None), None)
+
+    @property
+    def is_noisy(self) -> bool:
+        """Whether some ratio's lowest and highest are further apart than a quiet machine has them."""
+        ratios = [self.ratio(entry.name, self.base) for entry in self.entries] if self.base else []
+        return any(ratio.highest > NOISY * ratio.lowest for ratio in ratios if ratio is not None)
 
     def ratio(self, of: str, to: str) -> Ratio | None:
         """The time of one contender divided by another's, taken within each round; None where one is absent."""

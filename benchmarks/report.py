@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -39,15 +38,11 @@ class Report:
 
 
 def cells(outcome: Outcome) -> tuple[Cells, list[Cells]]:
-    """Head and body of an outcome's table. Ratios are to the contender of the first goal, or else lamp's first."""
-    ours = [goal.ours for goal in outcome.goals] + [entry.name for entry in outcome.entries if entry.ours]
-    base = next((name for name in ours if outcome[name].absent is None), None)
-    compiled = any(entry.compile_seconds is not None for entry in outcome.entries)
-    head = ["contender", "threads", "us a step", "least"]
-    if base is not None:
-        head.append(f"x {base}")
+    """Head and body of an outcome's table."""
+    base, compiled = outcome.base, _compiles(outcome)
+    head = ["contender", "threads", "us/step", "least", *(["ratio"] if base else [])]
     if compiled:
-        head += ["compile, s", f"us over {outcome.job_steps:,}"]
+        head += ["compile", f"over {outcome.job_steps:,}"]
     body = []
     for entry in outcome.entries:
         if entry.absent is not None:
@@ -55,10 +50,14 @@ def cells(outcome: Outcome) -> tuple[Cells, list[Cells]]:
             body.append(line + [""] * (len(head) - len(line)))
             continue
         line = [entry.name, str(entry.threads), _number(entry.median), _number(entry.minimum)]
-        if base is not None:
+        if base:
             line.append("1" if entry.name == base else str(outcome.ratio(entry.name, base)))
         body.append(line + (_compile_cells(entry) if compiled else []))
     return head, body
+
+
+def _compiles(outcome: Outcome) -> bool:
+    return any(entry.compile_seconds is not None for entry in outcome.entries)
 
 
 def _compile_cells(entry: Entry) -> Cells:
@@ -72,16 +71,20 @@ def _number(microseconds: float) -> str:
 
 
 def remarks(outcome: Outcome) -> list[str]:
-    """What stands under the table: goals, who is absent and why, what a reader should know of the others."""
+    """What stands under the table: goals, how to read it, who is absent and why, what to know of the others."""
     lines = [outcome.verdict(goal) for goal in outcome.goals]
+    if outcome.is_noisy:
+        lines.append("NOISY: ratios differ much between rounds, something else was running; measure again")
+    if outcome.base:
+        lines.append(f"ratio: times as long as {outcome.base}, median of the rounds (lowest-highest)")
+    if _compiles(outcome):
+        lines.append(f"compile: seconds; over {outcome.job_steps:,}: us/step of so many steps, compiling included once")
     for entry in outcome.entries:
         if entry.absent is not None:
             lines.append(f"{entry.name} is absent: {entry.absent}")
         elif entry.note:
             lines.append(f"{entry.name}: {entry.note}")
     differences = [entry.difference for entry in outcome.entries if entry.absent is None]
-    if any(entry.compile_seconds is not None for entry in outcome.entries):
-        lines.append(f"us over {outcome.job_steps:,}: a step of a training of so many, compiling included once")
     return [*lines, f"parameters before timing equal within {max(differences):.1g}"]
 
 
@@ -90,10 +93,14 @@ def print_report(report: Report, console: Console) -> None:
     for outcome in report.outcomes:
         head, body = cells(outcome)
         table = Table(
-            title=f"Row {report.row}: {outcome.title}", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0)
+            title=f"Row {report.row}: {outcome.title}",
+            title_justify="left",
+            box=None,
+            padding=(0, 2, 0, 0),
+            pad_edge=False,
         )
         for k, name in enumerate(head):
-            table.add_column(name, justify="left" if k == 0 else "right")
+            table.add_column(name, justify="left" if k == 0 else "right", no_wrap=True)
         for line in body:
             table.add_row(*line)
         console.print(table)

@@ -78,8 +78,8 @@ def contenders(rule: Rule) -> tuple[Contender, ...]:
         Contender(STEP, lambda threads: WithFitsStep(rule), ours=True, note="model.backward_parameters"),
         Contender(FIT, lambda threads: WithFit(rule), ours=True, note="with history and kept weights"),
         Contender(NN, lambda threads: WithTorchNN(rule)),
-        Contender(f"{NN}, foreach", lambda threads: WithTorchNN(rule, foreach=True)),
-        Contender(f"{NN}, fused", lambda threads: WithTorchNN(rule, fused=True)),
+        Contender(f"{NN} foreach", lambda threads: WithTorchNN(rule, foreach=True)),
+        Contender(f"{NN} fused", lambda threads: WithTorchNN(rule, fused=True)),
         Contender(
             "torch by hand", lambda threads: ByHand(rule), note="bare operations in place: the floor of eager torch"
         ),
@@ -106,7 +106,7 @@ def work(rule: Rule, ratio: float) -> Work:
         f"{rule.name}: 2-25-25-25-2 ReLU, cross-entropy, batch 100 of 1,000 points",
         contenders(rule),
         goals=(Goal(STEP, NN, ratio), Goal(LOOP, NN, ratio)),
-        steps=1000,
+        steps=300,
         job_steps=2000,  # 200 epochs, a usual length for this task
     )
 

@@ -155,3 +155,12 @@ def test_arguments_out_of_range(build):
     with pytest.raises(ArgumentError) as caught:
         build()
     is_told_well(caught)
+
+
+def test_a_gradient_of_the_wrong_shape_for_a_linear():
+    model = L.Sequential(L.Linear(2, 5), L.Linear(5, 3))
+    model(torch.rand(7, 2))
+    with pytest.raises(ShapeError) as caught:
+        model.backward(torch.rand(7, 4))
+    assert "Sequential.1: Linear" in str(caught.value)
+    assert "(7, 3)" in str(caught.value)

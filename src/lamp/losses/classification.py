@@ -304,6 +304,12 @@ class NLLLoss(ClassLoss):
     def derivative_per_mass(self, log_p: Tensor, axis: int) -> Tensor:
         return torch.zeros_like(log_p)
 
+    def _doutput_of_labels(
+        self, dvalue: Tensor, axis: int, log_p: Tensor, labels: Tensor, weight: Tensor | None
+    ) -> Tensor:
+        minus_weight = _filled(labels.shape, -1.0, log_p.dtype, log_p.device) if weight is None else -weight
+        return torch.zeros_like(log_p).scatter_(axis, labels, minus_weight * dvalue)
+
 
 def _are_classes(labels: Tensor, classes: int) -> bool:
     """Whether all labels name a class. (Beyond the CPU a wrong one ends the process, or goes unnoticed.)"""

@@ -94,7 +94,7 @@ class BCEWithLogitsLoss(BinaryLoss):
     value = - weight (pos_weight t log sigmoid(x) + (1 - t) log sigmoid(-x));   x = output, t = target
           = weight (pos_weight t softplus(-x) + (1 - t) softplus(x))
 
-    Backward  doutput = weight ((1 - t) sigmoid(x) - pos_weight t sigmoid(-x)) * dvalue,
+    Backward  doutput = weight ((1 - t + pos_weight t) sigmoid(x) - pos_weight t) * dvalue,
               which is (sigmoid(x) - t) * dvalue without weights
     Source    torch.nn.BCEWithLogitsLoss
 
@@ -121,8 +121,8 @@ class BCEWithLogitsLoss(BinaryLoss):
         if pos_weight is None:
             derivative = output.sigmoid() - target
         else:
-            no = constant(1.0, target) - target
-            derivative = no * output.sigmoid() - target * pos_weight * (-output).sigmoid()
+            yes = target * pos_weight
+            derivative = (constant(1.0, target) - target + yes) * output.sigmoid() - yes
         return derivative if weight is None else derivative * weight
 
     def value_of_tensors(
@@ -145,9 +145,13 @@ class BCEWithLogitsLoss(BinaryLoss):
         weight: Tensor | None = None,
         pos_weight: Tensor | None = None,
     ) -> Tensor:
-        if pos_weight is not None:
-            return super().doutput(dvalue, output, target, weight, pos_weight)
-        doutput = output.sigmoid().sub_(target).mul_(dvalue)
+        doutput = output.sigmoid()
+        if pos_weight is None:
+            doutput.sub_(target)
+        else:
+            yes = target * pos_weight
+            doutput.mul_((constant(1.0, target) - target).add_(yes)).sub_(yes)
+        doutput.mul_(dvalue)
         return doutput if weight is None else doutput.mul_(weight)
 
 

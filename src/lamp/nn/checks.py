@@ -86,7 +86,8 @@ def _unlike(x: Tensor, parameter: Parameter) -> LampError | None:
             "the input has another dtype than the parameters",
             expected=parameter.dtype,
             got=x.dtype,
-            fix=f"x.to({parameter.dtype}), or move the network with .to({x.dtype})",
+            fix=f"x.to({parameter.dtype})"
+            + (f", or move the network with .to({x.dtype})" if x.is_floating_point() else ""),
         )
     if x.device != parameter.device:
         return DeviceError(

@@ -10,7 +10,7 @@ from torch import Tensor
 from lamp import axes, init
 from lamp.errors import ArgumentError
 from lamp.module import Module
-from lamp.nn.checks import explain_input
+from lamp.nn.checks import explain_gradient, explain_input
 from lamp.parameter import Parameter
 
 
@@ -70,7 +70,11 @@ class Linear(Module):
         return axes.linear(dy, self.weight.data)  # dx
 
     def backward_parameters(self, dy: Tensor) -> None:
-        axes.add_affine(self.weight.grad, None if self.bias is None else self.bias.grad, dy, self.recall())
+        x = self.recall()
+        try:
+            axes.add_affine(self.weight.grad, None if self.bias is None else self.bias.grad, dy, x)
+        except (RuntimeError, AttributeError, TypeError) as error:
+            raise explain_gradient(dy, (*x.shape[:-1], self.out_features)) from error
 
     def extra_repr(self) -> str:
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
