@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-import lamp
+from lamp.replicas import stack
 from tests.cases.modules import MODULES as ALL
 
 TOLERANCE = 1e-12
@@ -15,7 +15,7 @@ MODULES = [case for case in ALL if case.shape]  # in a population an input has a
 def test_each_replica_is_its_network(case, replicas):
     singles = [case.pair()[0].train() for _ in range(replicas)]
     inputs = torch.randn(replicas, *case.shape, dtype=torch.float64) * 2.0
-    population = lamp.stack(singles)
+    population = stack(singles)
     outputs = population(population.own(inputs))
     assert outputs.shape[0] == replicas
     upstream = torch.randn_like(outputs)
@@ -33,7 +33,7 @@ def test_a_poisoned_replica_touches_no_other(case):
     inputs = torch.randn(3, *case.shape, dtype=torch.float64)
     runs = []
     for poison in (False, True):
-        population = lamp.stack(singles)
+        population = stack(singles)
         given = inputs.clone()
         if poison:
             given[1] = float("nan")

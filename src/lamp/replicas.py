@@ -22,7 +22,7 @@ from lamp.state import IncompatibleKeys
 
 
 class Population(Module):
-    """K networks of one architecture: `lamp.population(model, seeds)` or `lamp.stack(networks)` make one.
+    """K networks of one architecture: `population(model, seeds)` or `stack(networks)` make one.
 
     y_k = network_k(x_k) for each replica k
 
@@ -206,7 +206,7 @@ def population(model: Module, seeds: Iterable[int] = range(10)) -> Population:
             "a population is made of one network",
             expected="a lamp module",
             got=type(model).__name__,
-            fix="population.select(...) and lamp.stack(...) make populations of what is there",
+            fix="population.select(...) and stack(...) make populations of what is there",
         )
     if not listed or any(not isinstance(seed, int) or isinstance(seed, bool) or seed < 0 for seed in listed):
         raise ArgumentError(

@@ -51,7 +51,8 @@ def beside_torch(results: Sequence[Results], peers: Sequence[Runs], path: Path) 
         window = _window(ours)
         plots.curves([run.history for run in ours.runs], ax=ax, label="lamp", log=True, window=window)
         plots.curves([run.losses for run in theirs.runs], ax=ax, label="torch.nn", log=True, window=window)
-        for line in (*ax.lines, *ax.get_legend().get_lines()):
+        legend = ax.get_legend()
+        for line in (*ax.lines, *(legend.get_lines() if legend is not None else ())):
             if str(line.get_label()).startswith("torch.nn"):
                 line.set_linestyle((0, (1.5, 1.5)))  # so that lamp's line shows through, where they are the same
         ax.set_title(f"{ours.setting.name}: training loss")
