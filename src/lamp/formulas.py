@@ -66,13 +66,6 @@ def add_scaled(x: Number, y: Number, factor: Number) -> Number:
     return x + factor * y
 
 
-def add_quotient(x: Number, numerator: Number, denominator: Number, factor: Number) -> Number:
-    """x + factor * numerator / denominator: for tensors one operation, where the factor is a float."""
-    if isinstance(x, Tensor) and isinstance(factor, float):
-        return x.addcdiv(numerator, denominator, value=factor)
-    return x + factor * numerator / denominator
-
-
 def is_zero(number: Number) -> bool:
     """Whether a hyperparameter switches its term off: the float 0, never a tensor or lane that may hold zeros."""
     return isinstance(number, (float, int)) and number == 0  # a union would be built anew at each call
