@@ -1,0 +1,24 @@
+"""The README's code does what it says: all of its Python runs, in order."""
+
+import re
+from pathlib import Path
+
+import torch
+
+import lamp
+
+README = Path(__file__).parent.parent / "README.md"
+
+
+def test_the_python_of_the_readme_runs(tmp_path, monkeypatch, capsys):
+    blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), flags=re.DOTALL)
+    assert len(blocks) == 3
+    code = "\n".join(blocks)
+    assert "epochs=400" in code
+    monkeypatch.chdir(tmp_path)
+    names = {"torch": torch}
+    exec(code.replace("epochs=400", "epochs=3"), names)
+    assert names["history"].epochs == 3
+    assert (tmp_path / "curves.png").exists()
+    assert "3 epochs" in capsys.readouterr().out
+    assert names["lamp"] is lamp
