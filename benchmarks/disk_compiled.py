@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import torch
@@ -28,6 +29,9 @@ class WithTorchCompile:
         self.taken = torch.zeros(())
         self.inputs, self.labels = torch.tensor(start().inputs), torch.tensor(start().labels)
         torch._dynamo.reset()
+        warnings.filterwarnings(
+            "ignore", message="dynamo_pgo force disabled"
+        )  # said of every compilation without caches
         inductor.cpp_wrapper, inductor.force_disable_caches = True, True  # the fastest, and compiled here and now
         self.compiled = torch.compile(self._epoch, fullgraph=True)
         self.ready = False
