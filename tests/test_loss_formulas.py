@@ -111,9 +111,9 @@ def distribution(criterion, output, target):
     shape = [classes if k == axis else 1 for k in range(output.dim())]
     weight = None if criterion.weight is None else criterion.weight.data.view(shape)
     if target.is_floating_point():
-        return criterion.target_probability(target, weight, classes), axis
+        return criterion.target_probability(target, weight, criterion.label_smoothing, classes), axis
     hits = (target.unsqueeze(axis) == torch.arange(classes).view(shape)).double()
-    q = criterion.target_probability(hits, weight, classes)
+    q = criterion.target_probability(hits, weight, criterion.label_smoothing, classes)
     return q * (target != criterion.ignore_index).unsqueeze(axis), axis
 
 
@@ -140,8 +140,8 @@ class TestClasses:
         given = log_p, q, mass
         assert error(criterion.derivative(*as_lanes(given)).held, criterion.derivative(*given)) < 1e-14
         weight = None if criterion.weight is None else torch.rand_like(q)
-        of_lanes = criterion.target_probability(*as_lanes((q, weight)), classes=4)
-        assert error(of_lanes.held, criterion.target_probability(q, weight, 4)) < 1e-14
+        of_lanes = criterion.target_probability(*as_lanes((q, weight)), smoothing=criterion.label_smoothing, classes=4)
+        assert error(of_lanes.held, criterion.target_probability(q, weight, criterion.label_smoothing, 4)) < 1e-14
 
     def test_what_tensors_compute_is_the_formula(self, case):
         criterion = case.make()
@@ -166,7 +166,7 @@ class TestClasses:
         found = []
         for careful in (False, True):
             value, sign, divisor, doutput, log_p, others = against(
-                criterion.log_probabilities(output, axis), target, axis, careful
+                criterion.log_probabilities(output, axis), target, axis, criterion.label_smoothing, careful
             )
             loss, _ = criterion.reduce(value, divisor, sign)
             dvalue = torch.tensor(0.7, dtype=torch.float64)

@@ -8,6 +8,7 @@ along it, not copied. So the modules are written once: what depends on the repli
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -54,6 +55,30 @@ def add_affine(dweight: Tensor, dbias: Tensor | None, dy: Tensor, x: Tensor) -> 
 def standing(dim: int, replicas: int | None) -> int:
     """Where the axis stands that a single network numbers `dim`: in a population one further, if counted from first."""
     return dim if replicas is None or dim < 0 else dim + 1
+
+
+def replicas_of(tensor: Tensor) -> int | None:
+    """K, where a population marked this tensor as (K, ...); None otherwise."""
+    return getattr(tensor, "replicas", None)
+
+
+def marked(tensor: Tensor, replicas: int) -> Tensor:
+    """A view of the tensor (K, ...) that says so, to whoever asks `replicas_of`."""
+    view = tensor.view_as(tensor)
+    view.replicas = replicas  # type: ignore[attr-defined]
+    return view
+
+
+def column(number: Any, like: Tensor) -> Any:
+    """A hyperparameter (K,) as it meets a tensor (K, ...): (K, 1, ...). A float stays as it is."""
+    if not isinstance(number, Tensor):
+        return number
+    return number.to(like).view(-1, *[1] * (like.dim() - 1))
+
+
+def sums(values: Tensor, replicas: int | None) -> Tensor:
+    """The sum of all values, (); in a population of each replica's, (K,), whose rows follow one another."""
+    return values.sum() if replicas is None else values.reshape(replicas, -1).sum(1)
 
 
 @lru_cache(maxsize=64)

@@ -21,7 +21,7 @@ import functools
 import operator
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -58,6 +58,7 @@ class Module:
     are tuples. `backward` adds the parameters' gradients to their `grad`.
     """
 
+    hyperparameters: ClassVar[tuple[str, ...]] = ()  # attributes that are a number, or (K,) of them in a population
     training: bool = True
     replicas: int | None = None  # K in a population, where every tensor has an axis of replicas first
     _through: Pass | None = None  # the last pass this module took part in

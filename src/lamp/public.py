@@ -91,6 +91,7 @@ from lamp.optim import (
     clip_grad_value_,
 )
 from lamp.parameter import Buffer, Parameter
+from lamp.replicas import Population, population, stack
 from lamp.training import (
     Accuracy,
     Callback,
@@ -169,6 +170,7 @@ __all__ = [
     "PReLU",
     "Parameter",
     "PolynomialLR",
+    "Population",
     "RMSprop",
     "ReLU",
     "ReLU6",
@@ -205,6 +207,8 @@ __all__ = [
     "nn",
     "optim",
     "plots",
+    "population",
     "predict",
+    "stack",
     "training",
 ]

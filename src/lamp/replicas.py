@@ -15,8 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lamp.axes import marked, replicas_of
 from lamp.errors import ArgumentError, ShapeError
+from lamp.losses import Loss
 from lamp.module import Module
+from lamp.nn import Sequential
 from lamp.parameter import replicate, runs
 from lamp.state import IncompatibleKeys
 
@@ -47,7 +50,9 @@ class Population(Module):
 
     # ---- forward and backward --------------------------------------------------------------------------------------
     def forward(self, *inputs: Any) -> Any:
-        output = self.network(*[self._with_replicas(x) if isinstance(x, Tensor) else x for x in inputs])
+        shared = inputs if self.loss is None else inputs[:1]  # a loss tells by itself whether a target is shared
+        given = [self._with_replicas(x) if isinstance(x, Tensor) else x for x in shared]
+        output = self.network(*given, *inputs[len(shared) :])
         for each in output if isinstance(output, tuple) else (output,):
             each.replicas = self.replicas  # a loss asks its output for it
         return output
@@ -71,13 +76,11 @@ class Population(Module):
                 got=tuple(x.shape),
                 fix="stack a batch for each replica along the first axis",
             )
-        marked = x.view_as(x)
-        marked.replicas = len(self)  # type: ignore[attr-defined]
-        return marked
+        return marked(x, len(self))
 
     def _with_replicas(self, x: Tensor) -> Tensor:
         """The batch with its axis of replicas: a batch (B, features) is shared, one of more axes begins with K."""
-        if getattr(x, "replicas", None) == self.replicas:
+        if replicas_of(x) == self.replicas:
             return x
         if x.dim() <= 2:
             return self.shared(x)
@@ -89,6 +92,22 @@ class Population(Module):
                 fix="population(population.shared(x)) for a batch of more axes that all share",
             )
         return x
+
+    # ---- the network and its loss ----------------------------------------------------------------------------------
+    @property
+    def loss(self) -> Loss | None:
+        """The loss that each network ends in, if it does."""
+        return self.network.loss if isinstance(self.network, Sequential) else None
+
+    @property
+    def body(self) -> Population:
+        """The population without the loss that each network ends in; the modules are the same ones."""
+        single = self._single()
+        if not isinstance(self.network, Sequential) or not isinstance(single, Sequential) or self.loss is None:
+            return self
+        body = copy.copy(self)
+        body.network, body._single = self.network.body, partial(copy.deepcopy, single.body)
+        return body
 
     # ---- the networks in it ----------------------------------------------------------------------------------------
     def __len__(self) -> int:
@@ -103,6 +122,8 @@ class Population(Module):
             own.data.copy_(of_all.data[k])
         for module, twin in zip(network.modules(), self.network.modules(), strict=True):
             module.training = twin.training
+            for name, numbers in numbers_of(twin):
+                setattr(module, name, numbers[k].item())
             if (states := twin.get_extra_state()) is not None:
                 module.set_extra_state(states[k])
         return network
@@ -119,6 +140,8 @@ class Population(Module):
             torch.index_select(of_all.data, 0, torch.tensor(rows, device=own.data.device), out=own.data)
         for module, twin in zip(chosen.network.modules(), self.network.modules(), strict=True):
             module.training = twin.training
+            for name, numbers in numbers_of(twin):
+                setattr(module, name, numbers[rows])
             if (states := twin.get_extra_state()) is not None:
                 module.set_extra_state([states[k] for k in rows])
         return chosen
@@ -256,6 +279,12 @@ def stack(networks: Sequence[Module]) -> Population:
         if states[0] is not None:
             module.set_extra_state(states)
     return made
+
+
+def numbers_of(module: Module) -> list[tuple[str, Tensor]]:
+    """The hyperparameters of which each replica has its own, with their names: tensors (K,)."""
+    found = [(name, getattr(module, name)) for name in module.hyperparameters]
+    return [(name, number) for name, number in found if isinstance(number, Tensor)]
 
 
 def _kinds(network: Module) -> dict[str, tuple[Any, ...]]:

@@ -8,9 +8,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from lamp.axes import column, replicas_of, sums
 from lamp.errors import ArgumentError, DTypeError, LampError
 from lamp.formulas import Number, scalar
-from lamp.losses.checks import explain_dloss, explain_non_finite, explain_pair
+from lamp.losses.checks import explain_dloss, explain_non_finite, explain_number, explain_pair
 from lamp.module import Module
 from lamp.parameter import Buffer
 
@@ -30,8 +31,12 @@ class Loss(Module):
     A subclass writes `value` and `derivative`, over numbers (see lamp.formulas). Both get what `prepare` returns: the
     output and the target as they are, or something that the two formulas share.
 
+    In a population the output is (K, ...), and so is the target, or it has no axis of replicas and all share it. L is
+    (K,), each replica's own, whatever those of others are: a replica whose loss is NaN raises nothing.
+
     Raises ShapeError, DTypeError or DeviceError for a pair that does not fit (nothing is broadcast), NonFiniteError for
-    a mean or sum that is NaN or infinite, and ArgumentError for an unknown reduction.
+    a mean or sum that is NaN or infinite, and ArgumentError for an unknown reduction, or for a hyperparameter of
+    several numbers where there are not as many replicas.
     """
 
     reductions: ClassVar[tuple[str, ...]] = ("mean", "sum", "none")
@@ -76,20 +81,34 @@ class Loss(Module):
 
     # ---- forward and backward --------------------------------------------------------------------------------------
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
+        replicas = self.replicas or replicas_of(output)
+        if replicas is not None and isinstance(target, Tensor) and target.dim() == output.dim() - 1:
+            target = target.expand(replicas, *target.shape)  # shared
+        if self.hyperparameters:
+            self.check_hyperparameters(replicas)
         self.check(output, target)
         prepared = self.prepare(output, target)
         value = self.value_of_tensors(*prepared)
-        loss, dvalue = self.reduce(value, self.divisor(output))
-        if dvalue is not None and not math.isfinite(loss.item()):
+        loss, dvalue = self.reduce(value, self.divisor(output if replicas is None else output[0]), 1.0, replicas)
+        if replicas is None and dvalue is not None and not math.isfinite(loss.item()):
             raise self.explain_non_finite(value, output, target)
-        self.remember((prepared, dvalue))
+        self.remember((prepared, dvalue, replicas))
         return loss
 
     def backward(self, *dloss: Tensor) -> Tensor:
-        prepared, dvalue = self.recall()
+        prepared, dvalue, replicas = self.recall()
         if dloss or dvalue is None:
-            dvalue = self.times(dvalue, dloss, prepared[0].shape, prepared[0].dtype)
+            dvalue = self.times(dvalue, dloss, prepared[0].shape, prepared[0].dtype, replicas)
+            if replicas is not None:
+                dvalue = column(dvalue, prepared[0]) if dvalue.dim() == 1 else dvalue
         return self.doutput(dvalue, *prepared)
+
+    def check_hyperparameters(self, replicas: int | None) -> None:
+        """Raise ArgumentError where one of them is several numbers, and not one for each replica."""
+        for name in self.hyperparameters:
+            number = getattr(self, name)
+            if isinstance(number, Tensor) and (replicas is None or number.shape != (replicas,)):
+                raise explain_number(f"{type(self).__name__}: {name}", number, replicas)
 
     def check(self, output: Tensor, target: Tensor) -> None:
         """Raise where output and target cannot meet element by element."""
@@ -106,37 +125,47 @@ class Loss(Module):
         if not fits:
             raise explain_pair(output, target)
 
-    def reduce(self, value: Tensor, divisor: Tensor | int, sign: float = 1.0) -> tuple[Tensor, Tensor | None]:
-        """The loss sign * value reduced, and dvalue = d loss / d (sign * value).
+    def reduce(
+        self, value: Tensor, divisor: Tensor | int, sign: float = 1.0, replicas: int | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """The loss sign * value reduced, and dvalue = d loss / d (sign * value), one number or (K,).
 
-        "mean" divides by the divisor, or by its sum where it is a tensor. For "none" dvalue is None: the caller of
-        backward says it.
+        "mean" divides by the divisor, or by its sum where it is a tensor; in a population by each replica's. For "none"
+        dvalue is None: the caller of backward says it.
         """
         reduction, dtype = self.reduction, value.dtype
         if reduction == "none":
             return (value if sign > 0 else -value), None
-        if isinstance(divisor, int) and value.is_cpu and (n := value.numel()) <= SMALL:
+        if replicas is None and isinstance(divisor, int) and value.is_cpu and (n := value.numel()) <= SMALL:
             dvalue, weights = _constants(reduction, divisor, n, sign, dtype)
             if weights is not None:
                 return value.reshape(-1).dot(weights), dvalue  # one operation for two
         if dtype.itemsize < 4:  # float16 and bfloat16: a sum and 1/divisor may leave their range where a mean does not
-            loss, share = self.reduce(value.float(), divisor.float() if isinstance(divisor, Tensor) else divisor, sign)
+            divisor = divisor.float() if isinstance(divisor, Tensor) else divisor
+            loss, share = self.reduce(value.float(), divisor, sign, replicas)
             return loss.to(dtype), share
         if reduction == "sum":
             dvalue = scalar(1.0, dtype)
         elif isinstance(divisor, int):
             dvalue = scalar(1.0 / divisor, dtype)
         else:
-            dvalue = divisor.sum().reciprocal()
-        loss = value.sum() * dvalue
+            dvalue = sums(divisor, replicas).reciprocal()
+        loss = sums(value, replicas) * dvalue
         return loss if sign > 0 else loss.neg_(), dvalue
 
-    def times(self, dvalue: Tensor | None, dloss: tuple[Tensor, ...], shape: torch.Size, dtype: torch.dtype) -> Tensor:
+    def times(
+        self,
+        dvalue: Tensor | None,
+        dloss: tuple[Tensor, ...],
+        shape: torch.Size,
+        dtype: torch.dtype,
+        replicas: int | None = None,
+    ) -> Tensor:
         """dvalue times the argument of backward; without a dvalue (reduction="none") that argument, of this shape."""
-        expected = shape if dvalue is None else ()
+        expected = shape if dvalue is None else () if replicas is None else (replicas,)
         fits = len(dloss) == 1 and isinstance(dloss[0], Tensor) and dloss[0].shape == expected
         if not fits or (dvalue is None and dloss[0].dtype is not dtype):
-            raise explain_dloss(dloss, shape if dvalue is None else None, dtype)
+            raise explain_dloss(dloss, shape if dvalue is None else None, dtype, replicas)
         return dloss[0] if dvalue is None else dvalue * dloss[0]
 
     def explain_non_finite(self, value: Tensor, output: Tensor, target: Tensor) -> LampError:

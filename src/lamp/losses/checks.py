@@ -85,13 +85,34 @@ def explain_probability(name: str, tensor: Tensor, fix: str) -> LampError:
     )
 
 
-def explain_dloss(dloss: tuple[Any, ...], shape: torch.Size | None, dtype: torch.dtype) -> LampError:
+def explain_number(what: str, number: Tensor, replicas: int | None) -> LampError:
+    """The error for a hyperparameter of several numbers that are not one for each replica."""
+    return ArgumentError(
+        f"{what} is one number, or one for each network of a population",
+        expected="a number" if replicas is None else f"a number, or a tensor ({replicas},)",
+        got=f"a tensor {tuple(number.shape)}",
+        fix="train a population of as many networks"
+        if replicas is None
+        else f"pass {replicas} numbers (K = {replicas})",
+    )
+
+
+def is_within(number: Any, low: float, high: float) -> bool:
+    """Whether a number, or each of a tensor (K,), lies in [low, high]."""
+    numbers = number.tolist() if isinstance(number, Tensor) else [number]
+    return all(low <= each <= high for each in numbers)
+
+
+def explain_dloss(
+    dloss: tuple[Any, ...], shape: torch.Size | None, dtype: torch.dtype, replicas: int | None = None
+) -> LampError:
     """The error for arguments of backward that are not one tensor of this shape and dtype; None: a mean or a sum."""
     got = [f"{tuple(each.shape)}, {each.dtype}" if isinstance(each, Tensor) else type(each).__name__ for each in dloss]
     if shape is None:
+        one = "()" if replicas is None else f"({replicas},)"
         return ShapeError(
-            "the gradient of a mean or a sum is one number",
-            expected="criterion.backward(), or one tensor () to multiply the gradient by",
+            "the gradient of a mean or a sum is one number" + ("" if replicas is None else " for each replica"),
+            expected=f"criterion.backward(), or one tensor {one} to multiply the gradient by",
             got=" and ".join(got),
             fix="criterion.backward()",
         )

@@ -9,10 +9,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from lamp.axes import column, replicas_of
 from lamp.errors import ArgumentError, LabelError, LampError, ShapeError
-from lamp.formulas import Number, scalar
+from lamp.formulas import Number, is_zero, scalar
 from lamp.losses.base import Loss, buffer_of
-from lamp.losses.checks import explain_labels, explain_pair, explain_probabilities, explain_weight
+from lamp.losses.checks import explain_labels, explain_pair, explain_probabilities, explain_weight, is_within
 
 # value (N, 1, ...), its sign in the loss, what "mean" divides by; a method for doutput, log p, and what else it takes
 Terms = tuple[Tensor, float, Tensor | int, Callable[..., Tensor], Tensor, tuple[Any, ...]]
@@ -31,13 +32,14 @@ class ClassLoss(Loss):
     at the label, and little more than that entry is computed with.
 
     reduction  "mean" divides by the number of samples; for labels by the sum of weight[label], over those not ignored
-    Shapes     output (N, C, d1, ...), labels (N, d1, ...), probabilities (N, C, d1, ...); or one sample: output (C)
+    Shapes     output (N, C, d1, ...), labels (N, d1, ...), probabilities (N, C, d1, ...); or one sample: output (C);
+               in a population one axis more, first, which a target that all share does not have
     Backward   doutput = derivative(log p, q, sum of q over the classes) * dvalue
 
     Raises LabelError for labels that name no class, come in the wrong form, or are all ignored; and what Loss raises.
     """
 
-    label_smoothing: float = 0.0
+    label_smoothing: Number = 0.0
     takes_probabilities: ClassVar[bool] = True
 
     def __init__(self, weight: Tensor | None, ignore_index: int, reduction: str) -> None:
@@ -49,10 +51,10 @@ class ClassLoss(Loss):
             raise ShapeError("class weights have one axis", expected="(C)", got=tuple(weight.shape), fix="flatten them")
 
     # ---- the formulas: of one class --------------------------------------------------------------------------------
-    def target_probability(self, probability: Number, weight: Number | None, classes: int) -> Number:
+    def target_probability(self, probability: Number, weight: Number | None, smoothing: Number, classes: int) -> Number:
         """q, from the class's probability in the target (for labels 1 or 0), its weight, and the number of classes."""
-        if self.label_smoothing != 0:
-            probability = probability * (1.0 - self.label_smoothing) + self.label_smoothing / classes
+        if not is_zero(smoothing):
+            probability = probability * (1.0 - smoothing) + smoothing / classes
         return probability if weight is None else probability * weight
 
     def value(self, log_p: Number, q: Number) -> Number:
@@ -77,37 +79,77 @@ class ClassLoss(Loss):
 
     # ---- forward and backward --------------------------------------------------------------------------------------
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
-        axis = 1
+        replicas = self.replicas or replicas_of(output)
+        if self.hyperparameters:
+            self.check_hyperparameters(replicas)
+        given, axis = (output, target), 1
         try:
+            if replicas is not None:
+                output, target = self._in_one_row(output, target, replicas)
             axis = 1 if output.dim() > 1 else 0
             log_p = self.log_probabilities(output, axis)
+            smoothing = _of_each_sample(self.label_smoothing, log_p)
             if target.dtype is torch.int64 or not (self.takes_probabilities and target.is_floating_point()):
-                against = self._against_labels if self.label_smoothing == 0 else self._against_smoothed_labels
+                against = self._against_labels if is_zero(smoothing) else self._against_smoothed_labels
             else:
                 against = self._against_probabilities
-            value, sign, divisor, doutput, log_p, others = against(log_p, target, axis, self.reduction == "none")
+            careful = self.reduction == "none"
+            value, sign, divisor, doutput, log_p, others = against(log_p, target, axis, smoothing, careful)
         except (RuntimeError, AttributeError, IndexError) as error:
-            raise explain_labels(output, target, axis, self.ignore_index) or error from error
-        loss, dvalue = self.reduce(value, divisor, sign)
+            raise self._explain(*given, axis, replicas) or error from error
+        except LampError as error:  # in a population it tells of rows that nobody has seen
+            raise (self._explain(*given, axis, replicas) if replicas is not None else None) or error from error
+        loss, dvalue = self._reduced(value, divisor, sign, replicas)
         if dvalue is None:
             loss = loss.squeeze(axis)
-        elif not math.isfinite(loss.item()):  # where 0 met infinity, care helps
-            value, sign, divisor, doutput, log_p, others = against(log_p, target, axis, True)
-            loss, dvalue = self.reduce(value, divisor, sign)
-            if not math.isfinite(loss.item()):
-                raise self._explain(sign * value.squeeze(axis), divisor, output, target)
-        self.remember((doutput, dvalue, axis, log_p, others))
+        elif not math.isfinite(loss.sum().item() if replicas else loss.item()):  # where 0 met infinity, care helps
+            value, sign, divisor, doutput, log_p, others = against(log_p, target, axis, smoothing, True)
+            loss, dvalue = self._reduced(value, divisor, sign, replicas)
+            if replicas is None and not math.isfinite(loss.item()):
+                raise self._explain_value(sign * value.squeeze(axis), divisor, output, target)
+        if replicas is not None and dvalue is None and given[0].dim() > 2:
+            loss = loss.unflatten(0, (replicas, -1))
+        self.remember((doutput, dvalue, axis, log_p, others, given[0].shape, replicas))
         return loss
 
     def backward(self, *dloss: Tensor) -> Tensor:
-        doutput, dvalue, axis, log_p, others = self.recall()
+        doutput, dvalue, axis, log_p, others, shape, replicas = self.recall()
         if dloss or dvalue is None:
-            per_sample = self.times(dvalue, dloss, log_p.shape[:axis] + log_p.shape[axis + 1 :], log_p.dtype)
-            dvalue = per_sample.unsqueeze(axis) if dvalue is None else per_sample
-        return doutput(dvalue, axis, log_p, *others)  # type: ignore[no-any-return]
+            of_class = axis if replicas is None or len(shape) < 3 else axis + 1
+            of_samples = shape[:of_class] + shape[of_class + 1 :]
+            given = self.times(dvalue, dloss, of_samples, log_p.dtype, replicas)
+            dvalue = given if dvalue is not None else given.reshape(_without(axis, log_p.shape)).unsqueeze(axis)
+        if replicas is not None:
+            dvalue = _of_each_sample(dvalue, log_p)
+        return doutput(dvalue, axis, log_p, *others).view(shape)  # type: ignore[no-any-return]
+
+    def _in_one_row(self, output: Tensor, target: Tensor, replicas: int) -> tuple[Tensor, Tensor]:
+        """Output (K, N, C, ...) and its target, those of all replicas one after another: (K N, C, ...)."""
+        target = self._own_targets(output, target, replicas)
+        return (output.flatten(0, 1), target.flatten(0, 1)) if output.dim() > 2 else (output, target)
+
+    def _own_targets(self, output: Tensor, target: Tensor, replicas: int) -> Tensor:
+        """The target with its axis of replicas: one that all share has none."""
+        axes_of_its_own = output.dim() - (0 if self.takes_probabilities and target.is_floating_point() else 1)
+        return target.expand(replicas, *target.shape) if target.dim() == axes_of_its_own - 1 else target
+
+    def _reduced(
+        self, value: Tensor, divisor: Tensor | int, sign: float, replicas: int | None
+    ) -> tuple[Tensor, Tensor | None]:
+        of_each = divisor // replicas if replicas is not None and isinstance(divisor, int) else divisor
+        return self.reduce(value, of_each, sign, replicas)
+
+    def _explain(self, output: Any, target: Any, axis: int, replicas: int | None) -> LampError | None:
+        """The error for an output and a target that do not fit; None where they do."""
+        if replicas is not None and isinstance(output, Tensor) and isinstance(target, Tensor):
+            target = self._own_targets(output, target, replicas)
+            axis = 2 if output.dim() > 2 else 1
+            if self.takes_probabilities and target.is_floating_point():
+                return None if target.shape == output.shape else explain_probabilities(output, target, axis)
+        return explain_labels(output, target, axis, self.ignore_index)
 
     # ---- labels ----------------------------------------------------------------------------------------------------
-    def _against_labels(self, log_p: Tensor, target: Tensor, axis: int, careful: bool) -> Terms:
+    def _against_labels(self, log_p: Tensor, target: Tensor, axis: int, smoothing: Number, careful: bool) -> Terms:
         """Careful: log p counts for nothing where q is 0, even if it is infinite or NaN."""
         picked, labels, kept = self._pick(log_p, target, axis)
         if self.weight is None and kept is None:
@@ -125,20 +167,22 @@ class ClassLoss(Loss):
         doutput = self.derivative_per_mass(log_p, axis).scatter_add_(axis, labels, minus_ones)
         return doutput.mul_(dvalue if weight is None else weight * dvalue)
 
-    def _against_smoothed_labels(self, log_p: Tensor, target: Tensor, axis: int, careful: bool) -> Terms:
+    def _against_smoothed_labels(
+        self, log_p: Tensor, target: Tensor, axis: int, smoothing: Number, careful: bool
+    ) -> Terms:
         """As `_against_labels`: q is a hit at the label, and the same share of every class's weight."""
         picked, labels, kept = self._pick(log_p, target, axis)
         class_weight = self._class_weight(log_p, axis)
         weight = self._weight_of(picked, labels, kept, class_weight)
         if careful:
-            q = self._distribution(torch.zeros_like(log_p).scatter_(axis, labels, 1.0), class_weight, axis)
+            q = self._distribution(torch.zeros_like(log_p).scatter_(axis, labels, 1.0), class_weight, smoothing, axis)
             if kept is not None:
                 q, log_p = q * kept, log_p.masked_fill(~kept, 0.0)
             return self.value(log_p, q).sum(axis, keepdim=True), 1.0, weight, self._doutput_of_q, log_p, (q,)
-        share, minus_hit = self.label_smoothing / log_p.shape[axis], weight * (self.label_smoothing - 1.0)
+        share, minus_hit = smoothing / log_p.shape[axis], weight * (smoothing - 1.0)
         value, spread = picked.mul_(minus_hit), None
         if class_weight is None:
-            value.sub_(log_p.sum(axis, keepdim=True), alpha=share)
+            value.sub_(log_p.sum(axis, keepdim=True).mul_(share))
         else:
             spread = _along(class_weight, log_p, axis) * share
             value.sub_((log_p * spread).sum(axis, keepdim=True))
@@ -155,14 +199,14 @@ class ClassLoss(Loss):
         labels: Tensor,
         minus_hit: Tensor,
         spread: Tensor | None,
-        share: float,
+        share: Number,
         kept: Tensor | None,
     ) -> Tensor:
         doutput = self.derivative_per_mass(log_p, axis)
         if spread is None:  # then the mass is 1
             doutput.sub_(share)
         else:
-            doutput.mul_(spread.sum() - minus_hit).sub_(spread)
+            doutput.mul_(spread.sum(axis - log_p.dim(), keepdim=True) - minus_hit).sub_(spread)
         doutput.scatter_add_(axis, labels, minus_hit)
         return doutput.mul_(dvalue if kept is None else kept * dvalue)
 
@@ -208,23 +252,25 @@ class ClassLoss(Loss):
         return weight
 
     # ---- probabilities ---------------------------------------------------------------------------------------------
-    def _against_probabilities(self, log_p: Tensor, target: Tensor, axis: int, careful: bool) -> Terms:
+    def _against_probabilities(
+        self, log_p: Tensor, target: Tensor, axis: int, smoothing: Number, careful: bool
+    ) -> Terms:
         same_kind = target.dtype is log_p.dtype and target.device == log_p.device
         if target.shape != log_p.shape or not same_kind or not log_p.numel():
             raise explain_probabilities(log_p, target, axis)
-        q = self._distribution(target, self._class_weight(log_p, axis), axis)
+        q = self._distribution(target, self._class_weight(log_p, axis), smoothing, axis)
         value = (self.value(log_p, q) if careful else log_p * q).sum(axis, keepdim=True)
         return value, 1.0 if careful else -1.0, value.numel(), self._doutput_of_q, log_p, (q,)
 
     def _doutput_of_q(self, dvalue: Tensor, axis: int, log_p: Tensor, q: Tensor) -> Tensor:
         return self.derivative_per_mass(log_p, axis).mul_(q.sum(axis, keepdim=True)).sub_(q).mul_(dvalue)
 
-    def _distribution(self, probability: Tensor, class_weight: Tensor | None, axis: int) -> Tensor:
+    def _distribution(self, probability: Tensor, class_weight: Tensor | None, smoothing: Number, axis: int) -> Tensor:
         """`target_probability`, its weights along the axis of classes."""
         weight = None if class_weight is None else _along(class_weight, probability, axis)
-        return self.target_probability(probability, weight, probability.shape[axis])  # type: ignore[no-any-return]
+        return self.target_probability(probability, weight, smoothing, probability.shape[axis])  # type: ignore[no-any-return]
 
-    def _explain(self, value: Tensor, divisor: Tensor | int, output: Tensor, target: Tensor) -> LampError:
+    def _explain_value(self, value: Tensor, divisor: Tensor | int, output: Tensor, target: Tensor) -> LampError:
         if self.reduction == "mean" and isinstance(divisor, Tensor) and divisor.sum().item() == 0:
             return LabelError(
                 "no label is left to take the mean over",
@@ -244,18 +290,22 @@ class CrossEntropyLoss(ClassLoss):
     Backward  doutput = (p sum(q) - q) * dvalue,   which is (p - t) * dvalue without weights
     Source    torch.nn.CrossEntropyLoss; Szegedy et al. 2015, section 7, for label smoothing
 
+    label_smoothing may be (K,) in a population.
+
     Raises ArgumentError for a label_smoothing outside [0, 1], and what ClassLoss raises.
     """
+
+    hyperparameters: ClassVar[tuple[str, ...]] = ("label_smoothing",)
 
     def __init__(
         self,
         weight: Tensor | None = None,
         ignore_index: int = -100,
         reduction: str = "mean",
-        label_smoothing: float = 0.0,
+        label_smoothing: Number = 0.0,
     ) -> None:
         super().__init__(weight, ignore_index, reduction)
-        if not 0 <= label_smoothing <= 1:
+        if not is_within(label_smoothing, 0.0, 1.0):
             raise ArgumentError(
                 "CrossEntropyLoss: label_smoothing is out of range",
                 expected="from 0 (no smoothing) to 1 (all classes alike)",
@@ -315,6 +365,19 @@ def _are_classes(labels: Tensor, classes: int) -> bool:
     """Whether all labels name a class. (Beyond the CPU a wrong one ends the process, or goes unnoticed.)"""
     low, high = labels.aminmax()
     return low.item() >= 0 and high.item() < classes
+
+
+def _of_each_sample(number: Number, log_p: Tensor) -> Number:
+    """Numbers (K,) of the replicas as (K N, 1, ...), to meet log p; anything else as it is."""
+    if not isinstance(number, Tensor) or number.dim() != 1:
+        return number
+    samples = log_p.shape[0] // len(number)
+    return column(number.unsqueeze(1).expand(-1, samples).reshape(-1), log_p)
+
+
+def _without(axis: int, shape: torch.Size) -> torch.Size:
+    """The shape without this axis."""
+    return shape[:axis] + shape[axis + 1 :]
 
 
 def _along(weight: Tensor, tensor: Tensor, axis: int) -> Tensor:

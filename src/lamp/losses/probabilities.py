@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from lamp.axes import replicas_of
 from lamp.errors import LampError
 from lamp.formulas import Number, constant, softplus
 from lamp.losses.base import Loss, buffer_of
@@ -64,7 +65,8 @@ class BCELoss(BinaryLoss):
 
     def check(self, output: Tensor, target: Tensor) -> None:
         super().check(output, target)
-        if self.reduction == "none":  # in a mean or a sum, the logarithms tell: they are NaN
+        alone = not (self.replicas or replicas_of(output))
+        if alone and self.reduction == "none":  # in a mean or a sum, the logarithms tell: they are NaN
             self._check_output(output)
 
     def value(self, output: Number, target: Number, weight: Number | None = None) -> Number:

@@ -1,13 +1,18 @@
 """Losses between numbers: each is a function of the difference between output and target."""
 
+import math
 from abc import abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
+from lamp.axes import column
 from lamp.errors import ArgumentError
-from lamp.formulas import Number, add_scaled
+from lamp.formulas import Number, add_scaled, is_zero
 from lamp.losses.base import Loss
+from lamp.losses.checks import is_within
+
+SMALLEST = math.ulp(0.0)
 
 
 class DifferenceLoss(Loss):
@@ -17,24 +22,26 @@ class DifferenceLoss(Loss):
 
     Backward  doutput = rho'(output - target) * dvalue
 
-    A subclass writes both, over numbers: `value(difference)` and `derivative(difference)`.
+    A subclass writes both, over numbers: `value(difference)` and `derivative(difference)`; its hyperparameters follow
+    the difference.
     """
 
     def prepare(self, output: Any, target: Any) -> tuple[Any, ...]:
-        return (output - target,)
+        difference = output - target
+        return (difference, *[column(getattr(self, name), difference) for name in self.hyperparameters])
 
     @abstractmethod
-    def value(self, difference: Number) -> Number:
+    def value(self, difference: Number, *hyperparameters: Number) -> Number:
         """rho(difference)."""
         raise NotImplementedError
 
     @abstractmethod
-    def derivative(self, difference: Number) -> Number:
+    def derivative(self, difference: Number, *hyperparameters: Number) -> Number:
         """rho'(difference)."""
         raise NotImplementedError
 
-    def doutput(self, dvalue: Tensor, difference: Tensor) -> Tensor:
-        return self.derivative(difference).mul_(dvalue)  # type: ignore[no-any-return]
+    def doutput(self, dvalue: Tensor, difference: Tensor, *hyperparameters: Any) -> Tensor:
+        return self.derivative(difference, *hyperparameters).mul_(dvalue)  # type: ignore[no-any-return]
 
 
 class MSELoss(DifferenceLoss):
@@ -79,28 +86,32 @@ class HuberLoss(DifferenceLoss):
     Backward  doutput = c * dvalue
     Source    torch.nn.HuberLoss; Huber 1964
 
+    delta may be (K,) in a population.
+
     Raises ArgumentError for a delta that is not positive.
     """
 
-    def __init__(self, reduction: str = "mean", delta: float = 1.0) -> None:
+    hyperparameters: ClassVar[tuple[str, ...]] = ("delta",)
+
+    def __init__(self, reduction: str = "mean", delta: Number = 1.0) -> None:
         super().__init__(reduction)
-        if not delta > 0:
+        if not is_within(delta, SMALLEST, math.inf):
             raise ArgumentError("HuberLoss: delta is out of range", expected="delta > 0", got=delta, fix="increase it")
         self.delta = delta
 
-    def value(self, difference: Number) -> Number:
-        clamped = difference.clamp(min=-self.delta, max=self.delta)
+    def value(self, difference: Number, delta: Number) -> Number:
+        clamped = difference.clamp(min=-delta, max=delta)
         return clamped * add_scaled(difference, clamped, -0.5)
 
-    def derivative(self, difference: Number) -> Number:
-        return difference.clamp(min=-self.delta, max=self.delta)
+    def derivative(self, difference: Number, delta: Number) -> Number:
+        return difference.clamp(min=-delta, max=delta)
 
-    def value_of_tensors(self, difference: Tensor) -> Tensor:
-        clamped = difference.clamp(min=-self.delta, max=self.delta)
+    def value_of_tensors(self, difference: Tensor, delta: Any) -> Tensor:
+        clamped = difference.clamp(min=-delta, max=delta)
         return add_scaled(difference, clamped, -0.5).mul_(clamped)  # type: ignore[no-any-return]
 
-    def doutput(self, dvalue: Tensor, difference: Tensor) -> Tensor:
-        return difference.clamp_(min=-self.delta, max=self.delta).mul_(dvalue)
+    def doutput(self, dvalue: Tensor, difference: Tensor, delta: Any) -> Tensor:
+        return difference.clamp_(min=-delta, max=delta).mul_(dvalue)
 
 
 class SmoothL1Loss(DifferenceLoss):
@@ -112,33 +123,39 @@ class SmoothL1Loss(DifferenceLoss):
     Backward  doutput = c / beta * dvalue,  c = d clamped to [-beta, beta]
     Source    torch.nn.SmoothL1Loss; Girshick 2015, equation 3. beta = 0 is L1Loss
 
+    beta may be (K,) in a population: then each is positive.
+
     Raises ArgumentError for a negative beta.
     """
 
-    def __init__(self, reduction: str = "mean", beta: float = 1.0) -> None:
+    hyperparameters: ClassVar[tuple[str, ...]] = ("beta",)
+
+    def __init__(self, reduction: str = "mean", beta: Number = 1.0) -> None:
         super().__init__(reduction)
-        if not beta >= 0:
-            raise ArgumentError("SmoothL1Loss: beta is out of range", expected="beta >= 0", got=beta, fix="increase it")
+        least = SMALLEST if isinstance(beta, Tensor) else 0.0
+        if not is_within(beta, least, math.inf):
+            expected = "beta > 0 for each replica" if least else "beta >= 0"
+            raise ArgumentError("SmoothL1Loss: beta is out of range", expected=expected, got=beta, fix="increase it")
         self.beta = beta
 
-    def value(self, difference: Number) -> Number:
-        if self.beta == 0:
+    def value(self, difference: Number, beta: Number) -> Number:
+        if is_zero(beta):
             return difference.abs()
-        clamped = difference.clamp(min=-self.beta, max=self.beta)
-        return clamped * add_scaled(difference, clamped, -0.5) / self.beta
+        clamped = difference.clamp(min=-beta, max=beta)
+        return clamped * add_scaled(difference, clamped, -0.5) / beta
 
-    def derivative(self, difference: Number) -> Number:
-        return difference.sign() if self.beta == 0 else difference.clamp(min=-self.beta, max=self.beta) / self.beta
+    def derivative(self, difference: Number, beta: Number) -> Number:
+        return difference.sign() if is_zero(beta) else difference.clamp(min=-beta, max=beta) / beta
 
-    def value_of_tensors(self, difference: Tensor) -> Tensor:
-        if self.beta == 0:
+    def value_of_tensors(self, difference: Tensor, beta: Any) -> Tensor:
+        if is_zero(beta):
             return difference.abs()
-        clamped = difference.clamp(min=-self.beta, max=self.beta)
+        clamped = difference.clamp(min=-beta, max=beta)
         value: Tensor = add_scaled(difference, clamped, -0.5).mul_(clamped)
-        return value if self.beta == 1 else value.div_(self.beta)
+        return value if is_zero(beta - 1.0) else value.div_(beta)
 
-    def doutput(self, dvalue: Tensor, difference: Tensor) -> Tensor:
-        if self.beta == 0:
+    def doutput(self, dvalue: Tensor, difference: Tensor, beta: Any) -> Tensor:
+        if is_zero(beta):
             return difference.sign_().mul_(dvalue)
-        slope = difference.clamp_(min=-self.beta, max=self.beta).mul_(dvalue)
-        return slope if self.beta == 1 else slope.div_(self.beta)
+        slope = difference.clamp_(min=-beta, max=beta).mul_(dvalue)
+        return slope if is_zero(beta - 1.0) else slope.div_(beta)
