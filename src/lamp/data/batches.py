@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -35,7 +35,7 @@ def as_batches(
     shuffle: bool | None = None,
     *,
     drop_last: bool = False,
-    seed: int | None = None,
+    seed: int | Sequence[int] | None = None,
     epochs: int | None = None,
 ) -> Iterable[Any]:
     """The data in batches: iterate the result once an epoch.
@@ -43,7 +43,7 @@ def as_batches(
     data        samples, as lamp.DataLoader takes them; or batches: see `is_batched`
     batch_size  of samples; None for 32
     shuffle     samples, anew each epoch; None does, and leaves ready batches as they come
-    seed        of the order in which samples are shuffled; ready batches keep their own
+    seed        of the order in which samples are shuffled, or K of them; ready batches keep their own
     epochs      how often the result will be gone over, where that is known
 
     Ready batches are returned as they are, and samples in a DataLoader.

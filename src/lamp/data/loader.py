@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import copy
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 from lamp.data.collate import collate
 from lamp.data.forms import columns_of, is_table
 from lamp.data.orders import integer, natural, order
+from lamp.data.shares import as_indices, shares_of
 from lamp.errors import ArgumentError
 
 GATHERED_BYTES = 4 * 2**20  # of shuffled samples copied at a time: many batches, yet they stay in the processor's cache
@@ -25,7 +27,11 @@ class DataLoader:
     batch_size  samples a batch; the last batch may be smaller
     shuffle     whether every epoch takes the samples in a new random order
     drop_last   leave out the last batch if it is smaller
-    seed        of the orders; None draws one from torch's default generator when the first order is needed
+    seed        of the orders; None draws one from torch's default generator when the first order is needed; a sequence
+                of K seeds gives each of K replicas an order of its own
+    indices     which samples are taken: (m,), or (K, m) where each replica takes its own, such as a fold or a
+                bootstrap sample
+    replicas    K where each replica has data of its own: the columns are then (K, n, ...)
 
     A batch is a tuple of tensors, one a column; of a single tensor, it is a tensor. Tensors are kept as they are; numpy
     arrays of integers become int64 and those of floats torch.get_default_dtype(). Without shuffling batches are views
@@ -34,10 +40,13 @@ class DataLoader:
     Epoch e takes the samples in `lamp.data.order(n, seed, e)`. `loader.epoch` is the number of the next epoch: each
     iteration begun adds one, and a training that is resumed sets it.
 
+    For a population, where seeds, indices or data are K, batches are (K, B, ...), row k for replica k: the one that a
+    loader with its seed, its indices and its data would give. Else a batch is shared by all.
+
     Source    torch.utils.data.DataLoader (names, order of arguments)
 
-    Raises DataError for data that are empty, differ in length or come in an unknown form, and ArgumentError for an
-    argument out of range.
+    Raises DataError for data that are empty, differ in length or come in an unknown form, ArgumentError for an argument
+    out of range or for another number of replicas, and ShapeError for columns that are not (K, n, ...).
     """
 
     def __init__(
@@ -47,7 +56,9 @@ class DataLoader:
         shuffle: bool = False,
         *,
         drop_last: bool = False,
-        seed: int | None = None,
+        seed: int | Sequence[int] | None = None,
+        indices: Any = None,
+        replicas: int | None = None,
     ) -> None:
         for name, value in (("shuffle", shuffle), ("drop_last", drop_last)):
             if not isinstance(value, bool):
@@ -65,7 +76,10 @@ class DataLoader:
         self.batch_size = natural(batch_size, "batch_size", least=1)
         self.tensors = columns_of(dataset)  # None: the data set is asked sample by sample
         self._in_tuples = isinstance(dataset, tuple | list) or is_table(dataset)
-        self._seed = None if seed is None else integer(seed, "seed")
+        seeds = [integer(each, "seed") for each in seed] if isinstance(seed, Sequence) else None
+        self._seed = None if seed is None or isinstance(seed, Sequence) else integer(seed, "seed")
+        self._indices = as_indices(indices, self.tensors, replicas)
+        self._shares = shares_of(self.tensors, replicas, seeds if shuffle else None, self._indices)
         self._epoch = 0
         if len(self) == 0:
             raise ArgumentError(
@@ -77,8 +91,23 @@ class DataLoader:
 
     @property
     def samples(self) -> int:
-        """The number of samples in the data set."""
+        """The number of samples in an epoch (of one replica)."""
+        if self._shares is not None:
+            return self._shares.samples
+        if self._indices is not None:
+            return len(self._indices)
         return len(self.dataset) if self.tensors is None else self.tensors[0].shape[0]
+
+    @property
+    def replicas(self) -> int | None:
+        """K where batches are (K, B, ...); None where they are shared."""
+        return None if self._shares is None else self._shares.replicas
+
+    def of_replicas(self, rows: Tensor) -> DataLoader:
+        """A loader of these replicas' batches alone, at the same epoch; of shared batches, one like this."""
+        chosen = copy.copy(self)
+        chosen._shares = None if self._shares is None else self._shares.of(rows)
+        return chosen
 
     @property
     def epoch(self) -> int:
@@ -90,17 +119,20 @@ class DataLoader:
         self._epoch = natural(epoch, "epoch")
 
     @property
-    def seed(self) -> int | None:
-        """The seed of the orders; None as long as none was given and none was needed."""
-        return self._seed
+    def seed(self) -> int | Sequence[int] | None:
+        """The seed of the orders, or K of them; None as long as none was given and none was needed."""
+        return self._seed if self._shares is None or self._shares.seeds is None else self._shares.seeds
 
     def order_of(self, epoch: int) -> Tensor | None:
-        """The order in which an epoch takes all samples, (n,) int64; None without shuffling."""
-        if not self.shuffle:
-            return None
-        if self._seed is None:
+        """The order in which an epoch takes the samples: their places (m,), or (K, m); None for as they stand."""
+        if self.shuffle and self._seed is None and (self._shares is None or self._shares.seeds is None):
             self._seed = int(torch.empty((), dtype=torch.int64).random_().item())
-        return order(self.samples, self._seed, epoch)
+        if self._shares is not None:
+            return self._shares.order_of(epoch, self._seed if self.shuffle else None)
+        if not self.shuffle:
+            return self._indices
+        shuffled = order(self.samples, self._seed, epoch)  # type: ignore[arg-type]
+        return shuffled if self._indices is None else self._indices[shuffled]
 
     def __len__(self) -> int:
         """The number of batches in an epoch."""
@@ -113,14 +145,23 @@ class DataLoader:
         stop = min(len(self) * self.batch_size, self.samples)  # what drop_last leaves
         if self.tensors is None:
             return self._asked_for(indices, stop)
+        if self._shares is not None:
+            batches = self._shares.batches(indices, stop, self.batch_size, self._at_a_time())
+            return batches if self._in_tuples else (batch[0] for batch in batches)
         return self._cut(self.tensors, indices, stop)
+
+    def _at_a_time(self) -> int:
+        """How many batches are gathered together."""
+        assert self.tensors is not None
+        own = self._shares is not None and self._shares.own
+        sample_bytes = sum(t.element_size() * t.shape[2 if own else 1 :].numel() for t in self.tensors)
+        fitting = GATHERED_BYTES // max(sample_bytes * self.batch_size * (self.replicas or 1), 1)
+        return min(max(fitting, 1), BATCHES_AT_A_TIME)
 
     def _cut(self, tensors: tuple[Tensor, ...], indices: Tensor | None, stop: int) -> Iterator[Any]:
         """Batches of columns, gathered many at a time."""
         batch_size = self.batch_size
-        sample_bytes = sum(tensor.numel() // tensor.shape[0] * tensor.element_size() for tensor in tensors)
-        at_a_time = GATHERED_BYTES // max(sample_bytes * batch_size, 1)
-        step = min(max(at_a_time, 1), BATCHES_AT_A_TIME) * batch_size
+        step = self._at_a_time() * batch_size
         for start in range(0, stop, step):
             end = min(start + step, stop)
             yield from _batches_between(tensors, indices, start, end, batch_size, self._in_tuples)
@@ -135,7 +176,8 @@ class DataLoader:
     def __repr__(self) -> str:
         told = f"samples={self.samples}, batch_size={self.batch_size}, shuffle={self.shuffle}"
         told += ", drop_last=True" if self.drop_last else ""
-        return f"DataLoader({told}, seed={self._seed}, epoch={self._epoch})"
+        told += "" if self.replicas is None else f", replicas={self.replicas}"
+        return f"DataLoader({told}, seed={self.seed}, epoch={self._epoch})"
 
 
 def _batches_between(
