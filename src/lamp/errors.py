@@ -69,6 +69,10 @@ class NonFiniteError(LampError, ArithmeticError):
     """A NaN or an infinity where a finite number is needed."""
 
 
+class NonFiniteWarning(UserWarning):
+    """Some replicas of a population ended with a NaN or an infinity; the others went on."""
+
+
 class DataError(LampError, ValueError):
     """Data that cannot be read or used: a missing file, a truncated one, inputs and targets that do not match."""
 

@@ -13,6 +13,7 @@ from lamp.errors import (
     LabelError,
     LampError,
     NonFiniteError,
+    NonFiniteWarning,
     ShapeError,
     StateDictError,
 )
@@ -165,6 +166,7 @@ __all__ = [
     "MultiStepLR",
     "NLLLoss",
     "NonFiniteError",
+    "NonFiniteWarning",
     "OneCycleLR",
     "Optimizer",
     "PReLU",

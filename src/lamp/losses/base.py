@@ -82,8 +82,8 @@ class Loss(Module):
     # ---- forward and backward --------------------------------------------------------------------------------------
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
         replicas = self.replicas or replicas_of(output)
-        if replicas is not None and isinstance(target, Tensor) and target.dim() == output.dim() - 1:
-            target = target.expand(replicas, *target.shape)  # shared
+        if replicas is not None and isinstance(target, Tensor):
+            target = self.own_target(output, target, replicas)
         if self.hyperparameters:
             self.check_hyperparameters(replicas)
         self.check(output, target)
@@ -102,6 +102,10 @@ class Loss(Module):
             if replicas is not None:
                 dvalue = column(dvalue, prepared[0]) if dvalue.dim() == 1 else dvalue
         return self.doutput(dvalue, *prepared)
+
+    def own_target(self, output: Tensor, target: Tensor, replicas: int) -> Tensor:
+        """The target with its axis of replicas, (K, ...): one that all share comes without it, and is expanded."""
+        return target.expand(replicas, *target.shape) if target.dim() == output.dim() - 1 else target
 
     def check_hyperparameters(self, replicas: int | None) -> None:
         """Raise ArgumentError where one of them is several numbers, and not one for each replica."""

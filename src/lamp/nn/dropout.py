@@ -27,7 +27,7 @@ class Dropout(Module):
     seed      None until the first training forward needs it, which draws it from torch's default generator, or from the
               one that `reset_parameters` was given: so building or resetting a network draws what torch.nn does; in a
               population a tuple, one a replica
-    step      the number of training forwards
+    step      the number of training forwards; `lags`, in a population, says how many of them a replica took no part in
 
     The mask is a function of (seed, step, position), see lamp.randomness: to resume an interrupted run, set both.
 
@@ -49,7 +49,7 @@ class Dropout(Module):
     def reset_parameters(self, *, generator: torch.Generator | None = None) -> None:
         """Start anew at step 0; the seed is drawn when first needed, from this generator or torch's default one."""
         self.seed: int | tuple[int, ...] | None = None
-        self.step = 0
+        self.step, self.lags = 0, (0,) * (self.replicas or 1)
         self._generators = [generator]
         self._ahead: _Masks | None = None
 
@@ -83,19 +83,16 @@ class Dropout(Module):
         if self.replicas is None:
             return self.seed, self.step, self._generators[0]
         seeds = self.seed if isinstance(self.seed, tuple) else [None] * self.replicas
-        return [(seed, self.step, generator) for seed, generator in zip(seeds, self._generators, strict=True)]
+        return [(seed, self.step - lag, g) for seed, lag, g in zip(seeds, self.lags, self._generators, strict=True)]
 
     def set_extra_state(self, state: Any) -> None:
         each = [state] if self.replicas is None else state
         seeds, steps, self._generators = (list(column) for column in zip(*each, strict=True))
-        if len({seed is None for seed in seeds}) > 1 or len(set(steps)) > 1:
-            raise ArgumentError(
-                "these networks cannot be replicas of one population",
-                expected="Dropout after as many steps in each",
-                got=f"after {sorted(set(steps))} steps",
-                fix="stack networks trained for as many steps, or set step and seed alike",
-            )
-        self.step, self._ahead = steps[0], None
+        self.step, self._ahead = max(steps), None
+        self.lags = tuple(self.step - step for step in steps)
+        if any(seed is not None for seed in seeds):  # then those without one need it too
+            drawing = zip(seeds, self._generators, strict=True)
+            seeds = [draw_seed(generator) if seed is None else seed for seed, generator in drawing]
         self.seed = seeds[0] if self.replicas is None or seeds[0] is None else tuple(seeds)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -117,9 +114,13 @@ class _Masks:
         seed, p, self.first = dropout.seed, dropout.p, dropout.step
         assert seed is not None
         seeds, shape = (seed, x.shape[1:]) if isinstance(seed, tuple) else ((seed,), x.shape)
-        self.kind = (seed, p, x.shape, x.dtype, x.device)
+        self.kind = (seed, dropout.lags, p, x.shape, x.dtype, x.device)
         steps = max(1, min(STEPS_AHEAD, ELEMENTS_AHEAD // max(1, x.numel())))
-        pairs = [keys(each, step) for step in range(self.first, self.first + steps) for each in seeds]
+        pairs = [
+            keys(each, step - lag)
+            for step in range(self.first, self.first + steps)
+            for each, lag in zip(seeds, dropout.lags, strict=True)
+        ]
         scale = 1.0 / (1.0 - p) if p < 1 else 1.0
         drawn = bernoulli(pairs, shape, 1.0 - p, scale, x.dtype, x.device)
         self.masks = drawn.view(steps, *x.shape).unbind()
@@ -127,4 +128,4 @@ class _Masks:
     def hold(self, dropout: Dropout, x: Tensor) -> bool:
         """Whether this step's mask for x is here."""
         within = 0 <= dropout.step - self.first < len(self.masks)
-        return within and self.kind == (dropout.seed, dropout.p, x.shape, x.dtype, x.device)
+        return within and self.kind == (dropout.seed, dropout.lags, dropout.p, x.shape, x.dtype, x.device)

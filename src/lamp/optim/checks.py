@@ -69,6 +69,17 @@ def column(value: Any) -> Any:
     return value.unsqueeze(-1) if isinstance(value, Tensor) else value
 
 
+def rows_of(numbers: Mapping[str, Any], rows: Tensor) -> dict[str, Any]:
+    """These entries for some replicas: of each tensor (K, ...) the rows, of pairs the rows of each, others as are."""
+
+    def chosen(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return tuple(map(chosen, value))
+        return value[rows.to(value.device)] if isinstance(value, Tensor) and value.dim() > 0 else value
+
+    return {name: chosen(value) for name, value in numbers.items()}
+
+
 def as_list(params: Any, owner: str) -> list[Any]:
     """The parameters, or groups of them, that someone passed; raises ArgumentError for what holds none."""
     if isinstance(params, Parameter):

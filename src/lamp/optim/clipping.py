@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from lamp.errors import ArgumentError, NonFiniteError
-from lamp.optim.checks import Range, as_parameters
+from lamp.formulas import Number
+from lamp.optim.checks import Range, as_parameters, column
 from lamp.optim.optimizer import Optimizer
 from lamp.parameter import Parameter, runs
 
@@ -21,7 +22,7 @@ POSITIVE = Range(math.ulp(0.0), math.inf, closed=True)
 
 def clip_grad_norm_(
     parameters: Iterable[Parameter] | Parameter | Optimizer,
-    max_norm: float,
+    max_norm: Number,
     norm_type: float | str = 2.0,
     error_if_nonfinite: bool = False,
 ) -> Tensor:
@@ -30,7 +31,7 @@ def clip_grad_norm_(
     g <- g min(1, max_norm / (|g| + 1e-6))     (in a population, each network's by its own norm: K are returned)
 
     parameters  or the optimizer that has them, which knows where they lie: that is faster
-    max_norm    infinity changes nothing and only measures
+    max_norm    infinity changes nothing and only measures; in a population one number, or (K,)
     norm_type   the p of the p-norm, positive; infinity, or "inf", for the largest absolute value
     Source      torch.nn.utils.clip_grad_norm_ (arguments, values)
 
@@ -48,6 +49,7 @@ def clip_grad_norm_(
     norm = norms[0]
     if len(norms) > 1:
         norm = torch.linalg.vector_norm(torch.stack([each.to(norm.device) for each in norms]), p, 0)
+    _check_length("max_norm", max_norm, norm.shape)
     if error_if_nonfinite and not norm.isfinite().all():
         raise NonFiniteError(
             "the norm of the gradients is NaN or infinite",
@@ -55,14 +57,17 @@ def clip_grad_norm_(
             got=f"{sum(int((~g.isfinite()).sum()) for g in gradients)} elements that are not, norm {norm.tolist()}",
             fix="lower the learning rate, or look for NaN in the data",
         )
-    factor = (max_norm / (norm + TINY)).clamp(max=1.0).unsqueeze(-1)
+    limit = max_norm.to(norm) if isinstance(max_norm, Tensor) else max_norm
+    factor = (limit / (norm + TINY)).clamp(max=1.0).unsqueeze(-1)
     for gradient in gradients:
         gradient.mul_(factor.to(gradient))
     return norm
 
 
-def clip_grad_value_(parameters: Iterable[Parameter] | Parameter | Optimizer, clip_value: float) -> None:
+def clip_grad_value_(parameters: Iterable[Parameter] | Parameter | Optimizer, clip_value: Number) -> None:
     """Limit every element of the gradients to -clip_value ... clip_value. `parameters` as for clip_grad_norm_.
+
+    clip_value  in a population one number, or (K,)
 
     Source  torch.nn.utils.clip_grad_value_ (arguments, values)
 
@@ -70,7 +75,9 @@ def clip_grad_value_(parameters: Iterable[Parameter] | Parameter | Optimizer, cl
     """
     _check_limit("clip_value", clip_value)
     for gradient in _gradients(parameters, "clip_grad_value_"):
-        gradient.clamp_(-clip_value, clip_value)
+        _check_length("clip_value", clip_value, gradient.shape[:-1])
+        limit = column(clip_value.to(gradient)) if isinstance(clip_value, Tensor) else clip_value
+        gradient.clamp_(-limit, limit)
 
 
 def _gradients(parameters: Any, owner: str) -> list[Tensor]:
@@ -80,8 +87,18 @@ def _gradients(parameters: Any, owner: str) -> list[Tensor]:
     return [run.grad for run in runs(as_parameters(parameters, owner))]
 
 
-def _check_limit(name: str, limit: float) -> None:
+def _check_limit(name: str, limit: Number) -> None:
     if not LIMIT.holds(limit):
         raise ArgumentError(
             f"{name} is a limit", expected="a number of at least 0", got=limit, fix=f"choose another {name}"
+        )
+
+
+def _check_length(name: str, limit: Number, replicas: torch.Size) -> None:
+    if isinstance(limit, Tensor) and limit.dim() and limit.shape != replicas:
+        raise ArgumentError(
+            f"{name} is one number, or one for each network of a population",
+            expected=f"a number, or a tensor {tuple(replicas)} (K = {replicas[0]})" if replicas else "a number",
+            got=f"a tensor {tuple(limit.shape)}",
+            fix=f"choose another {name}",
         )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -12,7 +13,7 @@ from torch import Tensor
 from lamp.errors import ArgumentError, StateDictError
 from lamp.formulas import Number
 from lamp.optim.blocks import Holding
-from lamp.optim.checks import Range, as_list, as_parameters, check_ranges, column, plain
+from lamp.optim.checks import Range, as_list, as_parameters, check_ranges, column, plain, rows_of
 from lamp.parameter import Parameter
 from lamp.quick import quick
 
@@ -104,6 +105,31 @@ class Optimizer(ABC):
         states = self._states()
         self.param_groups.append(group)
         self._steps.append(0)
+        self._settle(states)
+
+    # ---- some replicas of a population ---------------------------------------------------------------------------
+    def of_replicas(self, rows: Tensor, parameters: Mapping[Parameter, Parameter]) -> Self:
+        """An optimizer like this one for some replicas: their numbers of each hyperparameter, their rows of the state.
+
+        parameters  from each of this optimizer's to the one of those replicas alone
+        """
+        chosen = copy.copy(self)
+        chosen.param_groups = [
+            {**rows_of(group, rows), "params": [parameters[parameter] for parameter in group["params"]]}
+            for group in self.param_groups
+        ]
+        chosen._steps, chosen._holdings = list(self._steps), []
+        chosen._settle({parameters[p]: rows_of(state, rows) for p, state in self._states().items()})
+        return chosen
+
+    def take_back(self, other: Optimizer, rows: Tensor, parameters: Mapping[Parameter, Parameter]) -> None:
+        """Take over the state of these replicas from an optimizer that `of_replicas` made."""
+        theirs, states = other._states(), self._states()
+        for parameter, twin in parameters.items():
+            for name, tensor in theirs.get(twin, {}).items():
+                kept = states.setdefault(parameter, {}).setdefault(name, torch.zeros_like(parameter.data))
+                kept[rows] = tensor
+        self._steps = list(other._steps)
         self._settle(states)
 
     # ---- checks ----------------------------------------------------------------------------------------------------

@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any, ClassVar
 
+import torch
+from torch import Tensor
+
 from lamp.errors import ArgumentError, NonFiniteError
 from lamp.formulas import Number
 from lamp.optim.checks import Range
@@ -62,42 +65,56 @@ class ReduceLROnPlateau(Schedule):
         self.min_lrs = per_group(min_lr, optimizer, "ReduceLROnPlateau", "min_lr")
         super().__init__(optimizer)
         self.last_epoch = 0
-        self.best = math.inf if mode == "min" else -math.inf
-        self.cooldown_counter = 0
-        self.num_bad_epochs = 0
+        self.best: Number = math.inf if mode == "min" else -math.inf
+        self.cooldown_counter: Number = 0
+        self.num_bad_epochs: Number = 0
         self._last_lr = [group["lr"] for group in optimizer.param_groups]
 
     def step(self, metrics: Any) -> None:
-        """Take note of an epoch's measure, a number or a tensor of one element, and reduce where it is time to."""
-        measure = float(metrics)
-        if math.isnan(measure):
-            raise NonFiniteError("the measure is NaN", expected="a number", got=measure, fix="look at the epoch's loss")
+        """Take note of an epoch's measure, and reduce where it is time to.
+
+        metrics  a number or a tensor of one element; for a population also (K,), each replica's own: then each has its
+                 own learning rate from there on, and a measure that is NaN counts as no better
+        """
+        measure = torch.as_tensor(metrics).detach().cpu().double()
+        measure = measure.reshape(()) if measure.numel() == 1 else measure
+        if measure.dim() == 0 and measure.isnan():
+            raise NonFiniteError(
+                "the measure is NaN", expected="a number", got=math.nan, fix="look at the epoch's loss"
+            )
         self._refuse_new_groups()
         self.last_epoch += 1
-        if self._is_better(measure):
-            self.best, self.num_bad_epochs = measure, 0
-        else:
-            self.num_bad_epochs += 1
-        if self.cooldown_counter > 0:
-            self.cooldown_counter -= 1
-            self.num_bad_epochs = 0
-        if self.num_bad_epochs > self.patience:
-            self._reduce()
-            self.cooldown_counter, self.num_bad_epochs = self.cooldown, 0
+        better = self._is_better(measure)
+        bad = torch.where(better, 0, torch.as_tensor(self.num_bad_epochs) + 1)
+        cooldown = torch.as_tensor(self.cooldown_counter)
+        bad = torch.where(cooldown > 0, 0, bad)
+        cooldown = (cooldown - 1).clamp(min=0)
+        due = bad > self.patience
+        self._reduce(due)
+        self.best = _number(torch.where(better, measure, torch.as_tensor(self.best, dtype=torch.float64)))
+        self.num_bad_epochs = _number(torch.where(due, 0, bad))
+        self.cooldown_counter = _number(torch.where(due, self.cooldown, cooldown))
         self._last_lr = [group["lr"] for group in self.optimizer.param_groups]
 
-    def _is_better(self, measure: float) -> bool:
-        relative = self.threshold_mode == "rel"
-        if self.mode == "min":
-            return measure < (self.best * (1.0 - self.threshold) if relative else self.best - self.threshold)
-        return measure > (self.best * (1.0 + self.threshold) if relative else self.best + self.threshold)
+    def _is_better(self, measure: Tensor) -> Tensor:
+        margin = 1.0 if self.mode == "max" else -1.0  # the way that is better
+        best = torch.as_tensor(self.best, dtype=torch.float64)
+        bar = best * (1.0 + margin * self.threshold) if self.threshold_mode == "rel" else best + margin * self.threshold
+        return measure > bar if self.mode == "max" else measure < bar
 
-    def _reduce(self) -> None:
+    def _reduce(self, due: Tensor) -> None:
         for group, lowest in zip(self.optimizer.param_groups, self.min_lrs, strict=True):
-            reduced = max(group["lr"] * self.factor, lowest)
-            if group["lr"] - reduced > self.eps:
-                group["lr"] = reduced
+            lr = torch.as_tensor(group["lr"], dtype=torch.float64)
+            reduced = (lr * self.factor).clamp(min=lowest)
+            changes = due & (lr - reduced > self.eps)
+            if changes.any():
+                group["lr"] = _number(torch.where(changes, reduced, lr))
 
     def state_dict(self) -> dict[str, Any]:
         worst = math.inf if self.mode == "min" else -math.inf
         return {**super().state_dict(), "mode_worse": worst, "default_min_lr": None}  # these two are for torch
+
+
+def _number(tensor: Tensor) -> Number:
+    """One number as Python's own, several as they are."""
+    return tensor.item() if tensor.dim() == 0 else tensor

@@ -2,9 +2,10 @@
 
 from lamp.training.callbacks import Callback, EarlyStopping
 from lamp.training.diagnosis import first_non_finite
-from lamp.training.fit import Training, evaluate, fit, predict
+from lamp.training.fit import evaluate, fit, predict
 from lamp.training.history import History
 from lamp.training.metrics import Accuracy, accuracy
+from lamp.training.run import Training
 
 __all__ = [
     "Accuracy",

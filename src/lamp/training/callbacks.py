@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
 from lamp.errors import ArgumentError
+from lamp.module import Module
+from lamp.parameter import runs
 
 if TYPE_CHECKING:
-    from lamp.training.fit import Training
+    from lamp.training.run import Training
 
 
 class Callback:
@@ -23,7 +26,7 @@ class Callback:
         """Before the first epoch."""
 
     def on_batch(self, training: Training, loss: Tensor) -> None:
-        """After each optimizer step, with the batch's loss."""
+        """After each optimizer step, with the batch's loss; of a population, one for each replica that trains still."""
 
     def on_epoch(self, training: Training) -> None:
         """After each epoch, once its numbers are in `training.history`."""
@@ -35,9 +38,13 @@ class Callback:
 class EarlyStopping(Callback):
     """Stop when what is monitored has not improved for `patience` epochs, and restore the best weights.
 
+    In a population each replica stops for itself: it costs nothing more, and has its own best weights at the end.
+
     monitor    a name in the history
     mode       "min" or "max": which way is better; by default "max" for what ends in "accuracy", else "min"
     min_delta  how much better counts as better
+
+    best, best_epoch  the best value and its epoch, counted from 0; tensors (K,) in a population
     """
 
     def __init__(
@@ -57,13 +64,16 @@ class EarlyStopping(Callback):
             raise ArgumentError("min_delta is an amount", expected="at least 0", got=min_delta)
         self.patience, self.monitor, self.min_delta, self.restore_best = patience, monitor, min_delta, restore_best
         self.mode = mode or ("max" if monitor.endswith("accuracy") else "min")
-        self.best, self.best_epoch = math.nan, -1
-        self._weights: dict[str, Tensor] = {}
+        self.best: Any = math.nan
+        self.best_epoch: Any = -1
+        self._weights: list[Tensor] = []
 
     def on_start(self, training: Training) -> None:
-        self.best = math.inf if self.mode == "min" else -math.inf
-        self.best_epoch = -1
-        self._weights = {}
+        lead = () if training.model.replicas is None else (training.model.replicas,)
+        worst = math.inf if self.mode == "min" else -math.inf
+        self._best, self._epoch = torch.full(lead, worst, dtype=torch.float64), torch.full(lead, -1)
+        self._weights = []
+        self._show()
 
     def on_epoch(self, training: Training) -> None:
         if self.monitor not in training.history.last:
@@ -73,18 +83,39 @@ class EarlyStopping(Callback):
                 got=self.monitor,
                 fix="pass validation= to fit, or monitor one of these",
             )
-        value = training.history.last[self.monitor]
-        gain = self.best - value if self.mode == "min" else value - self.best
-        if gain > self.min_delta:
-            self.best, self.best_epoch = value, training.epoch
-            if self.restore_best:
-                self._weights = {name: tensor.clone() for name, tensor in training.model.state_dict().items()}
-        elif training.epoch - self.best_epoch >= self.patience:
-            training.stop(
-                f"no better {self.monitor} for {self.patience} epochs: {self.best:.4g} in epoch {self.best_epoch + 1}"
-            )
+        value = torch.as_tensor(training.history.last[self.monitor], dtype=torch.float64)
+        better = (self._best - value if self.mode == "min" else value - self._best) > self.min_delta
+        self._best, self._epoch = (
+            torch.where(better, value, self._best),
+            torch.where(better, training.epoch, self._epoch),
+        )
+        self._show()
+        if self.restore_best and better.any():
+            self._keep(training.model, better)
+        over = training.epoch - self._epoch >= self.patience
+        why = f"no better {self.monitor} for {self.patience} epochs"
+        if training.model.replicas is None:
+            if over:
+                training.stop(f"{why}: {self.best:.4g} in epoch {self.best_epoch + 1}")
+            return
+        for k in (over & training.going).nonzero().flatten().tolist():
+            training.stop(f"{why}: {self._best[k].item():.4g} in epoch {int(self._epoch[k]) + 1}", [k])
+
+    def _show(self) -> None:
+        one = self._best.dim() == 0
+        self.best, self.best_epoch = (self._best.item(), self._epoch.item()) if one else (self._best, self._epoch)
+
+    def _keep(self, model: Module, better: Tensor) -> None:
+        """Copy the weights, of a population those of the replicas that got better."""
+        now = [run.data for run in runs(model.parameters())]
+        if not self._weights or better.dim() == 0:
+            self._weights = [data.clone() for data in now]
+            return
+        for kept, data in zip(self._weights, now, strict=True):
+            kept[better] = data[better]
 
     def on_end(self, training: Training) -> None:
         if self._weights:
-            training.model.load_state_dict(self._weights)
-            self._weights = {}
+            for run, kept in zip(runs(training.model.parameters()), self._weights, strict=True):
+                run.data.copy_(kept)
+            self._weights = []

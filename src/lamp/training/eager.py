@@ -9,11 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lamp.data import DataLoader
 from lamp.errors import DataError
 from lamp.losses import Loss
 from lamp.module import Module
 from lamp.optim import Optimizer
-from lamp.training.metrics import Metric
+from lamp.replicas import Population
+from lamp.training.history import Measured
+from lamp.training.metrics import Metric, of_each_replica
 
 Batch = tuple[Any, ...]  # the inputs of the network, then the target
 
@@ -21,9 +24,9 @@ Batch = tuple[Any, ...]  # the inputs of the network, then the target
 class Averages:
     """The epoch's loss and metrics, gathered batch by batch without looking at a number before the end."""
 
-    def __init__(self, criterion: Loss, metrics: Mapping[str, Metric]) -> None:
-        self.summed = criterion.reduction == "sum"
-        self.metrics = metrics
+    def __init__(self, criterion: Loss, metrics: Mapping[str, Metric], replicas: int | None = None) -> None:
+        self.summed, self.own_target = criterion.reduction == "sum", criterion.own_target
+        self.metrics, self.replicas = metrics, replicas
         self.losses: list[Tensor] = []
         self.sizes: list[int] = []
         self.outputs: list[Tensor] = []
@@ -31,21 +34,31 @@ class Averages:
 
     def add(self, loss: Tensor, output: Tensor, target: Tensor) -> None:
         self.losses.append(loss)
-        self.sizes.append(len(target))
+        self.sizes.append(len(target) if self.replicas is None else output.shape[1])
         if self.metrics:
             self.outputs.append(output)
-            self.targets.append(target)
+            self.targets.append(target if self.replicas is None else self.own_target(output, target, self.replicas))
 
-    def values(self) -> dict[str, float]:
-        """The loss (a mean over samples, or the sum where the criterion sums) and each metric of all outputs."""
+    def values(self) -> dict[str, Measured]:
+        """The loss (a mean over samples, or the sum where the criterion sums) and each metric of all outputs.
+
+        Numbers; of a population tensors (K,).
+        """
         if not self.losses:
             raise DataError("an epoch without batches", expected="at least one batch", got="none", fix="give some")
-        losses = torch.stack(self.losses).double()
+        losses = torch.stack(self.losses).double()  # (batches,) or (batches, K)
         weights = torch.tensor(self.sizes, dtype=torch.float64, device=losses.device)
-        values = {"loss": float(losses.sum() if self.summed else losses @ weights / weights.sum())}
+        loss = losses.sum(0) if self.summed else weights @ losses / weights.sum()
+        if self.replicas is None:
+            values: dict[str, Measured] = {"loss": float(loss)}
+            if self.metrics:
+                output, target = torch.cat(self.outputs), torch.cat(self.targets)
+                values |= {name: float(metric(output, target)) for name, metric in self.metrics.items()}
+            return values
+        values = {"loss": loss.cpu()}
         if self.metrics:
-            output, target = torch.cat(self.outputs), torch.cat(self.targets)
-            values |= {name: float(metric(output, target)) for name, metric in self.metrics.items()}
+            output, target = torch.cat(self.outputs, 1), torch.cat(self.targets, 1)  # (K, n, ...)
+            values |= {name: of_each_replica(metric, output, target) for name, metric in self.metrics.items()}
         return values
 
 
@@ -61,20 +74,31 @@ def parts(batch: Any) -> Batch:
     )
 
 
+def taken(model: Module, batch: Any, source: Iterable[Any]) -> Batch:
+    """A batch from this source as the model takes it: (inputs..., target).
+
+    What a loader of lamp's gives to all replicas of a population says so, whatever axes it has.
+    """
+    *inputs, target = parts(batch)
+    if isinstance(model, Population) and isinstance(source, DataLoader) and source.replicas is None:
+        inputs = [model.shared(x) if isinstance(x, Tensor) else x for x in inputs]
+    return (*inputs, target)
+
+
 def train_step(
     model: Module,
     criterion: Loss,
     optimizer: Optimizer,
     inputs: Sequence[Any],
     target: Any,
-    before_step: Callable[[], None],
+    before_step: Callable[[Tensor], None],
 ) -> tuple[Tensor, Tensor]:
     """Forward, loss, backward, step; returns the output and the loss before the step."""
     output = model(*inputs)
     loss = criterion(output, target)
     optimizer.zero_grad()
     model.backward_parameters(criterion.backward())
-    before_step()
+    before_step(loss)
     optimizer.step()
     return output, loss
 
@@ -93,12 +117,18 @@ def evaluating(*roots: Module) -> Iterator[None]:
             module.training = mode
 
 
-def evaluate(model: Module, criterion: Loss, batches: Iterable[Any], metrics: Mapping[str, Metric]) -> dict[str, float]:
-    """The loss and the metrics over these batches, in eval mode."""
-    averages = Averages(criterion, metrics)
+def evaluate(
+    model: Module,
+    criterion: Loss,
+    batches: Iterable[Any],
+    metrics: Mapping[str, Metric],
+    batch_for: Callable[[Any, Iterable[Any]], Batch] | None = None,
+) -> dict[str, Measured]:
+    """The loss and the metrics over these batches, in eval mode; `batch_for` says what a batch is."""
+    averages = Averages(criterion, metrics, model.replicas)
     with evaluating(model, criterion):
         for batch in batches:
-            *inputs, target = parts(batch)
+            *inputs, target = taken(model, batch, batches) if batch_for is None else batch_for(batch, batches)
             output = model(*inputs)
             averages.add(criterion(output, target), output, target)
     return averages.values()

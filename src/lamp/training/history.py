@@ -12,11 +12,14 @@ import torch
 from torch import Tensor
 
 from lamp.errors import ArgumentError, DataError
+from lamp.training.intervals import student_t
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 ROWS_SHOWN = 12
+
+Measured = float | Tensor  # of one network, or (K,) of a population
 
 
 class History(Mapping[str, Tensor]):
@@ -26,16 +29,24 @@ class History(Mapping[str, Tensor]):
     stopped  why the training ended: "all epochs done", "interrupted", early stopping's reason, ...
     seconds  a tensor (epochs,): the time each epoch took, validation included
 
+    Of a population they are (epochs, K), NaN where a replica took no part any more, and there are `mean`, `std`,
+    `interval`, `best_replica` and `of(k)`, the history of one.
+
+    replicas  K, or None for one network
+    endings   why replicas ended before the last epoch, by index; `failed` are those whose loss was not finite
+
     It prints as a table, `plot()`s itself, and goes to JSON and back.
     """
 
-    def __init__(self, engine: str, why: str) -> None:
-        self.engine, self.why, self.stopped = engine, why, "not finished"
-        self._epochs: list[dict[str, float]] = []
+    def __init__(self, engine: str, why: str, replicas: int | None = None) -> None:
+        self.engine, self.why, self.replicas, self.stopped = engine, why, replicas, "not finished"
+        self.endings: dict[int, str] = {}
+        self.failed: list[int] = []
+        self._epochs: list[dict[str, Measured]] = []
         self._seconds: list[float] = []
 
-    def record(self, values: Mapping[str, float], seconds: float) -> None:
-        """Append one epoch's numbers."""
+    def record(self, values: Mapping[str, Measured], seconds: float) -> None:
+        """Append one epoch's numbers; of a population tensors (K,)."""
         self._epochs.append(dict(values))
         self._seconds.append(seconds)
 
@@ -48,7 +59,9 @@ class History(Mapping[str, Tensor]):
                 got=name,
                 fix="name one of these, or pass validation= and metrics= to fit",
             )
-        return torch.tensor([epoch.get(name, math.nan) for epoch in self._epochs], dtype=torch.float64)
+        nothing = math.nan if self.replicas is None else torch.full((self.replicas,), math.nan)
+        rows = [torch.as_tensor(epoch.get(name, nothing), dtype=torch.float64) for epoch in self._epochs]
+        return torch.stack(rows)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names)
@@ -77,16 +90,70 @@ class History(Mapping[str, Tensor]):
         return torch.tensor(self._seconds, dtype=torch.float64)
 
     @property
-    def last(self) -> dict[str, float]:
+    def last(self) -> dict[str, Measured]:
         """The last epoch's numbers."""
         return dict(self._epochs[-1]) if self._epochs else {}
 
     def best_epoch(self, name: str = "validation_loss", mode: str = "min") -> int:
-        """The epoch, counted from 0, in which this was lowest (mode "min") or highest ("max")."""
-        values = self[name]
+        """The epoch, counted from 0, in which this was lowest (mode "min") or highest ("max"); of a population the
+        mean over replicas."""
+        return _best(self.mean(name), mode)
+
+    # ---- over the replicas of a population -------------------------------------------------------------------------
+    def mean(self, name: str = "loss") -> Tensor:
+        """The mean over the replicas that have a finite value, (epochs,); of one network its values."""
+        return self[name] if self.replicas is None else _finite(self[name]).nanmean(1)
+
+    def std(self, name: str = "loss") -> Tensor:
+        """The standard deviation over those replicas, (epochs,); NaN where there are fewer than two."""
+        values = _finite(self._of_replicas(name))
+        count = (~values.isnan()).sum(1)
+        squares = (values - values.nanmean(1, keepdim=True)).square().nansum(1)
+        return torch.where(count > 1, squares / (count - 1), math.nan).sqrt()
+
+    def interval(self, name: str = "loss", level: float = 0.95) -> tuple[Tensor, Tensor]:
+        """The confidence interval of the mean, (low, high), each (epochs,), as if replicas were drawn from a normal
+        distribution: mean -+ t std / sqrt(count), with Student's t of count - 1 degrees of freedom."""
+        if not 0 < level < 1:
+            raise ArgumentError("the level of an interval", expected="between 0 and 1", got=level, fix="level=0.95")
+        values = _finite(self._of_replicas(name))
+        counts = (~values.isnan()).sum(1).tolist()
+        quantile = torch.tensor([student_t(level, count - 1) for count in counts], dtype=torch.float64)
+        margin = quantile * self.std(name) / torch.tensor(counts, dtype=torch.float64).sqrt()
+        return self.mean(name) - margin, self.mean(name) + margin
+
+    def best_replica(self, name: str | None = None, mode: str | None = None) -> int:
+        """The replica whose best epoch is best: by default by validation loss, or else loss; accuracies by "max"."""
+        chosen = name or ("validation_loss" if "validation_loss" in self else "loss")
+        mode = mode or ("max" if chosen.endswith("accuracy") else "min")
+        values = self._of_replicas(chosen)
         worst = math.inf if mode == "min" else -math.inf
-        values = values.nan_to_num(nan=worst)
-        return int(values.argmin() if mode == "min" else values.argmax())
+        filled = _finite(values).nan_to_num(nan=worst)
+        return _best(filled.amin(0) if mode == "min" else filled.amax(0), mode)
+
+    def of(self, k: int) -> History:
+        """The history of one replica, up to its last epoch."""
+        if self.replicas is None or not -self.replicas <= k < self.replicas:
+            raise IndexError(f"replica {k} is not in the history of {self.replicas or 'one network'}")
+        k %= self.replicas
+        one = History(self.engine, self.why)
+        one.stopped = self.endings.get(k, self.stopped)
+        for epoch, seconds in zip(self._epochs, self._seconds, strict=True):
+            values = {name: float(torch.as_tensor(value)[k]) for name, value in epoch.items()}
+            if all(map(math.isnan, values.values())):
+                break
+            one.record(values, seconds)
+        return one
+
+    def _of_replicas(self, name: str) -> Tensor:
+        if self.replicas is None:
+            raise ArgumentError(
+                "this is the history of one network",
+                expected="that of a population",
+                got=repr(self),
+                fix="history[name]",
+            )
+        return self[name]
 
     # ---- as a table, a figure, a file ------------------------------------------------------------------------------
     def __str__(self) -> str:
@@ -101,13 +168,21 @@ class History(Mapping[str, Tensor]):
             table.add_column(name.replace("_", " "), justify="right")
         shown = ROWS_SHOWN - 1
         indices = sorted({round(k * (self.epochs - 1) / shown) for k in range(ROWS_SHOWN)}) if self.epochs else []
+        shows = {name: self._shown(name) for name in self.names}
         for k in indices:
-            epoch = self._epochs[k]
-            table.add_row(str(k + 1), *(f"{epoch[name]:.4g}" if name in epoch else "" for name in self.names))
+            table.add_row(str(k + 1), *(shows[name][k] for name in self.names))
         text = StringIO()
-        Console(file=text, width=max(80, 18 * (1 + len(self.names))), color_system=None).print(table)
-        headline = f"{self.epochs} epochs in {sum(self._seconds):.2f} s ({self.engine} engine); {self.stopped}"
+        Console(file=text, width=max(80, 24 * (1 + len(self.names))), color_system=None).print(table)
+        who = "" if self.replicas is None else f" of {self.replicas} replicas (mean ± std)"
+        headline = f"{self.epochs} epochs{who} in {sum(self._seconds):.2f} s ({self.engine} engine); {self.stopped}"
         return f"{headline}\n{text.getvalue().rstrip()}"
+
+    def _shown(self, name: str) -> list[str]:
+        """An epoch's number as the table shows it."""
+        if self.replicas is None:
+            return ["" if math.isnan(value) else f"{value:.4g}" for value in self[name].tolist()]
+        both = zip(self.mean(name).tolist(), self.std(name).tolist(), strict=True)
+        return ["" if math.isnan(mean) else f"{mean:.4g} ± {std:.2g}".removesuffix(" ± nan") for mean, std in both]
 
     def __repr__(self) -> str:
         return f"History({self.epochs} epochs of {', '.join(self.names) or 'nothing'}; {self.engine}; {self.stopped})"
@@ -129,8 +204,13 @@ class History(Mapping[str, Tensor]):
             "engine": self.engine,
             "why": self.why,
             "stopped": self.stopped,
+            **(
+                {}
+                if self.replicas is None
+                else {"replicas": self.replicas, "endings": self.endings, "failed": self.failed}
+            ),
             "seconds": self._seconds,
-            "measured": {name: [epoch.get(name) for epoch in self._epochs] for name in self.names},
+            "measured": {name: [_plain(epoch.get(name)) for epoch in self._epochs] for name in self.names},
         }
 
     def to_json(self, path: str | Path | None = None) -> str:
@@ -146,13 +226,38 @@ class History(Mapping[str, Tensor]):
         text = source.read_text(encoding="utf-8") if isinstance(source, Path) else source
         try:
             saved = json.loads(text)
-            history = cls(saved["engine"], saved["why"])
+            history = cls(saved["engine"], saved["why"], saved.get("replicas"))
             history.stopped = saved["stopped"]
+            history.endings = {int(k): why for k, why in saved.get("endings", {}).items()}
+            history.failed = list(saved.get("failed", []))
             for k, seconds in enumerate(saved["seconds"]):
                 epoch = {name: values[k] for name, values in saved["measured"].items() if values[k] is not None}
-                history.record(epoch, seconds)
+                history.record({name: _measured(value) for name, value in epoch.items()}, seconds)
         except (ValueError, KeyError, TypeError, IndexError) as error:
             raise DataError(
                 "this is no history", expected="JSON written by History.to_json", got=f"{error}", fix="write it again"
             ) from error
         return history
+
+
+def _finite(values: Tensor) -> Tensor:
+    return values.masked_fill(~values.isfinite(), math.nan)
+
+
+def _best(values: Tensor, mode: str) -> int:
+    worst = math.inf if mode == "min" else -math.inf
+    values = values.nan_to_num(nan=worst, posinf=math.inf, neginf=-math.inf)
+    return int(values.argmin() if mode == "min" else values.argmax())
+
+
+def _plain(value: Measured | None) -> Any:
+    """As JSON has it: no NaN."""
+    if not isinstance(value, Tensor):
+        return value
+    return [each if math.isfinite(each) else None for each in value.tolist()]
+
+
+def _measured(value: Any) -> Measured:
+    if not isinstance(value, list):
+        return value  # type: ignore[no-any-return]
+    return torch.tensor([math.nan if each is None else each for each in value], dtype=torch.float64)

@@ -1,11 +1,17 @@
-"""What is measured beside the loss: functions `metric(output, target)` of a whole epoch's outputs."""
+"""What is measured beside the loss: functions `metric(output, target)` of a whole epoch's outputs.
+
+A metric is written for one network. For a population it is asked once a replica, unless it says by an attribute
+`of_replicas = True` that it takes outputs and targets (K, n, ...) and gives (K,).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
+import torch
 from torch import Tensor
 
+from lamp.axes import marked, replicas_of, sums
 from lamp.errors import ArgumentError, ShapeError
 
 Metric = Callable[[Tensor, Tensor], Tensor | float]
@@ -32,7 +38,10 @@ def accuracy(output: Tensor, target: Tensor) -> Tensor:
         raise ShapeError(
             "outputs and targets do not fit", expected=f"targets {tuple(answers.shape)}", got=tuple(target.shape)
         )
-    return (answers == wanted).to(output.dtype).mean()
+    return _share(answers == wanted, output)
+
+
+accuracy.of_replicas = True  # type: ignore[attr-defined]
 
 
 class Accuracy:
@@ -42,6 +51,8 @@ class Accuracy:
     where they are integers, where they are positive.
     """
 
+    of_replicas = True
+
     def __init__(self, threshold: float) -> None:
         self.threshold = threshold
         self.__name__ = "accuracy"
@@ -50,7 +61,21 @@ class Accuracy:
         if output.numel() != target.numel():
             raise ShapeError("outputs and targets do not fit", expected=tuple(output.shape), got=tuple(target.shape))
         wanted = target > (self.threshold if target.is_floating_point() else 0)
-        return ((output > self.threshold).flatten() == wanted.flatten()).to(output.dtype).mean()
+        return _share((output > self.threshold) == wanted.reshape(output.shape), output)
+
+
+def _share(right: Tensor, output: Tensor) -> Tensor:
+    """The share of right answers; in a population, each replica's, (K,)."""
+    replicas = replicas_of(output)
+    return sums(right.to(output.dtype), replicas) / (right.numel() // (replicas or 1))
+
+
+def of_each_replica(metric: Metric, output: Tensor, target: Tensor) -> Tensor:
+    """The metric of each replica, (K,) float64, from outputs and targets (K, n, ...)."""
+    if getattr(metric, "of_replicas", False):
+        return torch.as_tensor(metric(marked(output, len(output)), target)).double().cpu()
+    values = [float(metric(*pair)) for pair in zip(output, target, strict=True)]
+    return torch.tensor(values, dtype=torch.float64)
 
 
 def by_name(metrics: Mapping[str, Metric] | Iterable[Metric]) -> dict[str, Metric]:

@@ -8,6 +8,10 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Protocol, Self
 
+import torch
+
+from lamp.training.history import Measured
+
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
@@ -22,7 +26,7 @@ class Reporter(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
-    def at(self, done: float, values: Mapping[str, float]) -> None:
+    def at(self, done: float, values: Mapping[str, Measured]) -> None:
         """`done` of `total` units of work are done; the last epoch's numbers are `values`."""
 
 
@@ -35,14 +39,15 @@ class Silence:
     def __exit__(self, *_: object) -> None:
         pass
 
-    def at(self, done: float, values: Mapping[str, float]) -> None:
+    def at(self, done: float, values: Mapping[str, Measured]) -> None:
         pass
 
 
-def numbers(values: Mapping[str, float]) -> str:
-    """The epoch's numbers in one short text."""
+def numbers(values: Mapping[str, Measured]) -> str:
+    """The epoch's numbers in one short text; of several replicas, the mean of those that have one."""
     short = {name: name.replace("_", " ").replace("validation", "val") for name in values}
-    return "  ".join(f"{short[name]} {value:.4g}" for name, value in values.items())
+    means = {name: float(torch.as_tensor(value, dtype=torch.float64).nanmean()) for name, value in values.items()}
+    return "  ".join(f"{short[name]} {mean:.4g}" for name, mean in means.items())
 
 
 class LiveLine:
@@ -74,7 +79,7 @@ class LiveLine:
     def _describe(self, done: float) -> str:
         return f"{self.title} {int(done)}/{self.total}"
 
-    def at(self, done: float, values: Mapping[str, float]) -> None:
+    def at(self, done: float, values: Mapping[str, Measured]) -> None:
         now = time.monotonic()
         if now < self._next and done < self.total:
             return
@@ -97,14 +102,14 @@ class PlainLines:
     def __enter__(self) -> Self:
         return self
 
-    def at(self, done: float, values: Mapping[str, float]) -> None:
+    def at(self, done: float, values: Mapping[str, Measured]) -> None:
         now = time.monotonic()
         if now >= self._next:
             self._next = now + PLAIN
             self._tell(done, values)
         self._last = (done, dict(values))
 
-    def _tell(self, done: float, values: Mapping[str, float]) -> None:
+    def _tell(self, done: float, values: Mapping[str, Measured]) -> None:
         self._told = done
         print(f"{self.title} {int(done)}/{self.total}  {numbers(values)}".rstrip(), file=self.stream, flush=True)
 

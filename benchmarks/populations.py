@@ -1,0 +1,112 @@
+"""Many networks of one architecture, as the benchmarks train them: data, orders and initial weights for every contender."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import lamp
+from benchmarks.disk import ADAM, Rule
+
+Array = NDArray[Any]
+
+SEED = 0
+
+
+@dataclass(frozen=True)
+class Task:
+    """What the trainings of K networks start from; its arrays are to be copied, never written to.
+
+    widths        of the layers; `activation` stands between them ("Tanh", "ReLU"), cross-entropy after the last
+    inputs        (n, 2), labels (n,)
+    order         which samples the batches hold, in turn: (batches, B), shared by all networks, or (batches, K, B),
+                  where each network gathers batches of its own
+    weights       (K, out, in) and biases (K, out), a layer each
+    rule          the constants of Adam
+    lr, decay     (K,) each, in place of the rule's one learning rate and no weight decay; None: as the rule says
+    """
+
+    widths: tuple[int, ...]
+    activation: str
+    inputs: Array
+    labels: Array
+    order: Array
+    weights: tuple[Array, ...]
+    biases: tuple[Array, ...]
+    rule: Rule = ADAM
+    lr: Array | None = None
+    decay: Array | None = None
+
+    @property
+    def networks(self) -> int:
+        """K."""
+        return len(self.weights[0])
+
+    @property
+    def batches(self) -> int:
+        """Steps in an epoch."""
+        return len(self.order)
+
+    @property
+    def batch(self) -> int:
+        """B, samples in a batch."""
+        return self.order.shape[-1]  # type: ignore[no-any-return]
+
+    @property
+    def own_batches(self) -> bool:
+        """Whether each network has batches of its own."""
+        return self.order.ndim == 3
+
+    def epochs(self, steps: int) -> int:
+        """How many times through the batches so many steps are."""
+        if steps % self.batches:
+            raise ValueError(f"{steps} steps are no whole number of epochs of {self.batches}")
+        return steps // self.batches
+
+    def values(self) -> list[Array]:
+        """Weight, bias, weight, bias, ..., each (K, ...), as `named` takes them."""
+        return [each for pair in zip(self.weights, self.biases, strict=True) for each in pair]
+
+    def named(self, values: Iterable[Any]) -> dict[str, Array]:
+        """Copies of weight, bias, weight, bias, ... under the keys they have in a Sequential."""
+        keys = [f"{2 * layer}.{what}" for layer in range(len(self.widths) - 1) for what in ("weight", "bias")]
+        return {key: np.array(value) for key, value in zip(keys, values, strict=True)}
+
+
+def spirals(networks: int, widths: tuple[int, ...], activation: str, batch: int = 128, batches: int = 4) -> Task:
+    """Two spirals, the same batches for all networks."""
+    data = lamp.data.spirals(batch * batches, seed=SEED)
+    order = np.random.default_rng(SEED).permutation(batch * batches).reshape(batches, batch)
+    inputs, labels = (column.numpy() for column in data.tensors)
+    return Task(widths, activation, inputs, labels, order, *initial(networks, widths))
+
+
+def disk_sweep(networks: int, widths: tuple[int, ...] = (2, 25, 25, 25, 2), batch: int = 100, batches: int = 10) -> Task:
+    """The disk, each network with a learning rate, a weight decay and an order of its own."""
+    random = np.random.default_rng(SEED)
+    data = lamp.data.disk(batch * batches, seed=SEED)
+    inputs, labels = (column.numpy() for column in data.tensors)
+    orders = [random.permutation(batch * batches).reshape(batches, batch) for _ in range(networks)]
+    lr, decay = (10 ** random.uniform(*powers, networks).astype(np.float32) for powers in ((-3.5, -2.5), (-5, -3)))
+    own = {"order": np.stack(orders, 1), "lr": lr, "decay": decay}
+    weights, biases = initial(networks, widths)
+    return Task(widths, "ReLU", inputs, labels, weights=weights, biases=biases, **own)
+
+
+def initial(networks: int, widths: tuple[int, ...]) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+    """Weights (K, out, in) and biases (K, out) by the law of torch.nn.Linear."""
+    random = np.random.default_rng(SEED + 1)
+
+    def uniform(fan_in: int, *shape: int) -> Array:
+        bound = 1 / math.sqrt(fan_in)
+        return random.uniform(-bound, bound, (networks, *shape)).astype(np.float32)
+
+    layers = list(pairwise(widths))
+    weights = tuple(uniform(fan_in, fan_out, fan_in) for fan_in, fan_out in layers)
+    return weights, tuple(uniform(fan_in, fan_out) for fan_in, fan_out in layers)

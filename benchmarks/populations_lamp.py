@@ -1,0 +1,56 @@
+"""lamp's way to train many networks: `lamp.population`, and the loop of a single network."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+
+import lamp
+from benchmarks.populations import Array, Task
+from benchmarks.populations_torch import Samples
+
+
+class WithLamp:
+    """lamp's eager engine."""
+
+    def __init__(self, task: Task) -> None:
+        self.task, rule = task, task.rule
+        activation = getattr(lamp, task.activation)
+        layers = [(lamp.Linear(fan_in, fan_out), activation()) for fan_in, fan_out in pairwise(task.widths)]
+        single = lamp.Sequential(*[module for pair in layers for module in pair][:-1])
+        self.population = lamp.population(single, seeds=range(task.networks))
+        values = map(torch.tensor, task.values())
+        self.population.load_state_dict(dict(zip(self.population.state_dict(), values, strict=True)))
+        self.criterion = lamp.CrossEntropyLoss()
+        lr = rule.lr if task.lr is None else torch.tensor(task.lr)
+        decay = 0.0 if task.decay is None else torch.tensor(task.decay)
+        betas = (rule.beta1, rule.beta2)
+        self.optimizer = lamp.Adam(self.population.parameters(), lr, betas, rule.eps, weight_decay=decay)
+        self.samples = Samples(task)
+
+    def run(self, steps: int) -> None:
+        """The loop as a user writes it, for a population or for one network."""
+        population, criterion, optimizer = self.population, self.criterion, self.optimizer
+        for _ in range(steps):
+            inputs, labels = self.samples.next()
+            criterion(population(inputs), labels)
+            optimizer.zero_grad()
+            population.backward(criterion.backward())
+            optimizer.step()
+
+    def parameters(self) -> dict[str, Array]:
+        return self.task.named(self.population.state_dict().values())
+
+
+class WithFitsStep(WithLamp):
+    """The loop, with the step that lamp.fit takes: without the gradient of the input, as the peers have none either."""
+
+    def run(self, steps: int) -> None:
+        population, criterion, optimizer = self.population, self.criterion, self.optimizer
+        for _ in range(steps):
+            inputs, labels = self.samples.next()
+            criterion(population(inputs), labels)
+            optimizer.zero_grad()
+            population.backward_parameters(criterion.backward())
+            optimizer.step()

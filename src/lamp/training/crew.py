@@ -1,0 +1,132 @@
+"""Who trains: the network, or of a population those replicas that have not ended yet.
+
+A replica that stops early, or whose loss is not finite any more, leaves. The others go on as a smaller population with
+an optimizer, a loss and batches of their own, so it costs nothing more; its row of the whole population stays as it
+was when it left.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lamp.axes import replicas_of
+from lamp.data import DataLoader
+from lamp.losses import Loss
+from lamp.module import Module
+from lamp.optim import Optimizer
+from lamp.optim.checks import rows_of
+from lamp.replicas import Population, numbers_of
+from lamp.training.eager import Batch, taken
+from lamp.training.history import Measured
+
+
+class Crew:
+    """What trains at the moment: `model`, `criterion`, `optimizer` and `batches`, all of them or for some replicas.
+
+    rows  which replicas train, (k,); None while all do
+    """
+
+    def __init__(
+        self,
+        model: Module,
+        criterion: Loss,
+        optimizer: Optimizer,
+        batches: Iterable[Any],
+        validation: Iterable[Any] | None,
+    ) -> None:
+        self._whole = (model, criterion, optimizer)
+        self._batches, self._validation = batches, validation
+        self.model, self.criterion, self.optimizer = self._whole
+        self.batches, self.validation = batches, validation
+        self.rows: Tensor | None = None
+        self._target_axes: int | None = None  # of targets of their own, (K, B, ...)
+
+    @property
+    def replicas(self) -> int | None:
+        """K of the whole population; None for one network."""
+        return self._whole[0].replicas
+
+    def keep(self, rows: Tensor) -> None:
+        """Go on with these replicas of the whole, which are among those that train."""
+        self.hand_over()
+        whole, criterion, optimizer = self._whole
+        assert isinstance(whole, Population)
+        self.rows, self.model = rows, whole.select(rows)
+        self._parameters = dict(zip(whole.parameters(), self.model.parameters(), strict=True))
+        self.optimizer = optimizer.of_replicas(rows, self._parameters)
+        self.criterion = _of_replicas(criterion, rows)
+        self.batches = _batches_of(self._batches, rows)
+        self.validation = None if self._validation is None else _batches_of(self._validation, rows)
+
+    # ---- the batches of a population -------------------------------------------------------------------------------
+    def batch_for(self, batch: Any, source: Iterable[Any]) -> Batch:
+        """A batch as (inputs..., target), for those that train: of one that comes for the whole, their rows."""
+        *inputs, target = taken(self.model, batch, source)
+        if self.rows is not None and not isinstance(source, DataLoader):
+            inputs = [x[self.rows] if isinstance(x, Tensor) and (x.dim() > 2 or replicas_of(x)) else x for x in inputs]
+            target = target[self.rows] if target.dim() == self._target_axes else target
+        return (*inputs, target)
+
+    def note_target(self, output: Tensor, target: Tensor) -> None:
+        """Learn from a batch how many axes a target has that is (K, B, ...)."""
+        if self._target_axes is None and self.replicas is not None:
+            self._target_axes = self.criterion.own_target(output, target, self.replicas).dim()
+
+    # ---- the whole -------------------------------------------------------------------------------------------------
+    def write_back(self) -> None:
+        """Copy the weights of those that train into the whole population."""
+        if self.rows is not None:
+            assert isinstance(self._whole[0], Population)
+            assert isinstance(self.model, Population)
+            self._whole[0].copy_(self.rows.tolist(), self.model)
+
+    def hand_over(self) -> None:
+        """Bring the whole up to date: its weights, the optimizer's state and the number of the epoch."""
+        if self.rows is None:
+            return
+        self.write_back()
+        self._whole[2].take_back(self.optimizer, self.rows, self._parameters)
+        if isinstance(self._batches, DataLoader) and isinstance(self.batches, DataLoader):
+            self._batches.epoch = self.batches.epoch
+
+    def follow_schedule(self) -> None:
+        """Take over the hyperparameters that a schedule has set in the whole optimizer."""
+        if self.rows is None:
+            return
+        for own, of_all in zip(self.optimizer.param_groups, self._whole[2].param_groups, strict=True):
+            own.update(rows_of({name: of_all[name] for name in self.optimizer.defaults}, self.rows))
+
+    def number(self, limit: Any) -> Any:
+        """A number as it is, of a tensor (K,) those of the replicas that train."""
+        return limit if self.rows is None or not isinstance(limit, Tensor) else limit[self.rows]
+
+    def spread(self, values: dict[str, Measured]) -> dict[str, Measured]:
+        """What was measured of those that train, (k,), as (K,), NaN for the others."""
+        if self.rows is None or self.replicas is None:
+            return values
+        spread: dict[str, Measured] = {}
+        for name, value in values.items():
+            spread[name] = torch.full((self.replicas,), math.nan, dtype=torch.float64)
+            spread[name][self.rows] = torch.as_tensor(value, dtype=torch.float64)  # type: ignore[index]
+        return spread
+
+
+def _batches_of(batches: Iterable[Any], rows: Tensor) -> Iterable[Any]:
+    """A loader of the replicas' batches; others keep coming for all."""
+    return batches.of_replicas(rows) if isinstance(batches, DataLoader) else batches
+
+
+def _of_replicas(criterion: Loss, rows: Tensor) -> Loss:
+    """The loss for some replicas: of its hyperparameters (K,) their numbers."""
+    chosen = copy.copy(criterion)
+    for name, numbers in numbers_of(criterion):
+        setattr(chosen, name, numbers[rows])
+    if chosen.replicas is not None:  # the one that a population ends in
+        chosen.replicas = len(rows)
+    return chosen

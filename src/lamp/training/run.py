@@ -1,0 +1,232 @@
+"""A training in progress: epochs, steps, validation, callbacks, and what to do when a loss is not finite."""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from collections.abc import Iterable, Mapping, Sequence, Sized
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from lamp.errors import ArgumentError, NonFiniteError, NonFiniteWarning
+from lamp.losses import Loss
+from lamp.module import Module
+from lamp.optim import Optimizer, ReduceLROnPlateau, clip_grad_norm_, clip_grad_value_
+from lamp.parameter import runs
+from lamp.training import eager
+from lamp.training.callbacks import Callback
+from lamp.training.crew import Crew
+from lamp.training.diagnosis import first_non_finite
+from lamp.training.history import History, Measured
+from lamp.training.interrupt import Interruptible
+from lamp.training.metrics import Metric
+from lamp.training.progress import Reporter, reporter
+
+SNAPSHOT_EVERY = 64  # steps between two copies of the weights, kept in case a loss is not finite
+
+
+class Schedule(Protocol):
+    """What `scheduler=` must do."""
+
+    def step(self) -> Any: ...
+
+
+@dataclass
+class Training:
+    """A training in progress, as callbacks see it: what is trained, by what, and how far it is.
+
+    Of a population, `model` and `optimizer` are the whole; replicas that have ended stay in them as they were.
+    """
+
+    model: Module
+    criterion: Loss
+    optimizer: Optimizer
+    epochs: int
+    history: History
+    metrics: Mapping[str, Metric]
+    callbacks: Sequence[Callback]
+    scheduler: Schedule | None
+    schedule_per: str
+    clip_norm: Any
+    clip_value: Any
+    epoch: int = 0  # counted from 0
+    step: int = 0  # batches trained on
+    _crew: Crew = field(init=False)
+    _ending: str | None = None
+    _kept: list[Tensor] = field(default_factory=list)  # weights whose loss was finite
+    _next_copy: int = 0  # the step at which to copy them again
+
+    def stop(self, why: str, replicas: Tensor | Sequence[int] | None = None) -> None:
+        """End the training after this epoch; of a population, that of all replicas or of these (indices, or a mask)."""
+        if replicas is None:
+            self._ending = self._ending or why
+            return
+        if self.model.replicas is None:
+            raise ArgumentError("one network has no replicas to stop", got=f"replicas={replicas}", fix="stop(why)")
+        chosen = torch.as_tensor(replicas)
+        for k in (chosen.nonzero().flatten() if chosen.dtype is torch.bool else chosen).tolist():
+            self.history.endings.setdefault(k, why)
+
+    @property
+    def going(self) -> Tensor:
+        """Which replicas of a population train still: a mask (K,)."""
+        going = torch.ones(self.model.replicas or 1, dtype=torch.bool)
+        going[list(self.history.endings)] = False
+        return going
+
+    # ---- the loop --------------------------------------------------------------------------------------------------
+    def run(self, batches: Iterable[Any], validation: Iterable[Any] | None, progress: bool) -> None:
+        """All epochs, however they end."""
+        self.model.train()
+        self.criterion.train()
+        self._crew = Crew(self.model, self.criterion, self.optimizer, batches, validation)
+        with Interruptible() as interrupt, reporter(progress, self.epochs) as report:
+            for callback in self.callbacks:
+                callback.on_start(self)
+            try:
+                while self.epoch < self.epochs and self._ending is None:
+                    self._run_epoch(interrupt, report)
+            except NonFiniteError as error:
+                self.history.stopped = f"epoch {self.epoch + 1}: {error.what}"
+                error.history = self.history  # type: ignore[attr-defined]
+                raise
+            finally:
+                self._crew.hand_over()
+                for callback in self.callbacks:
+                    callback.on_end(self)
+        self.history.stopped = self._ending or "all epochs done"
+        self._tell_of_failures()
+
+    def _run_epoch(self, interrupt: Interruptible, report: Reporter) -> None:
+        begun = time.perf_counter()
+        crew = self._crew
+        averages = eager.Averages(crew.criterion, self.metrics, crew.model.replicas)
+        per_epoch = max(len(crew.batches), 1) if isinstance(crew.batches, Sized) else 1
+        for done, batch in enumerate(crew.batches, 1):
+            averages.add(*self._run_batch(batch))
+            report.at(self.epoch + min(done / per_epoch, 1.0), self.history.last)
+            if interrupt.asked:
+                self.stop(f"interrupted in epoch {self.epoch + 1}, after {self.step} steps")
+                return
+        values = averages.values()
+        if crew.validation is not None:
+            held_out = eager.evaluate(crew.model, crew.criterion, crew.validation, self.metrics, crew.batch_for)
+            values |= {f"validation_{name}": value for name, value in held_out.items()}
+        values = crew.spread(values)
+        if crew.replicas is not None:
+            self._set_failures_aside(averages.losses, values)
+        self.history.record(values, time.perf_counter() - begun)
+        self._after_epoch(values)
+        for callback in self.callbacks:
+            callback.on_epoch(self)
+        if crew.replicas is not None:
+            self._let_go(crew)
+        self.epoch += 1
+        report.at(self.epoch, values)
+
+    def _after_epoch(self, values: Mapping[str, Measured]) -> None:
+        """The schedule's step, and the whole population as it is now for whoever looks at it."""
+        if isinstance(self.scheduler, ReduceLROnPlateau):
+            self.scheduler.step(values.get("validation_loss", values["loss"]))
+        elif self.scheduler is not None and self.schedule_per == "epoch":
+            self.scheduler.step()
+        self._crew.follow_schedule()
+        self._crew.write_back()
+
+    def _run_batch(self, batch: Any) -> tuple[Tensor, Tensor, Tensor]:
+        """One step; returns the batch's loss, output and target."""
+        crew = self._crew
+        *inputs, target = eager.parts(batch) if crew.replicas is None else crew.batch_for(batch, crew.batches)
+        try:
+            output, loss = eager.train_step(
+                crew.model, crew.criterion, crew.optimizer, inputs, target, self._before_step
+            )
+        except NonFiniteError as error:
+            error.where = first_non_finite(self.model, *inputs) or type(self.criterion).__name__
+            self._restore_weights()
+            raise
+        crew.note_target(output, target)
+        self.step += 1
+        if self.schedule_per == "batch" and not isinstance(self.scheduler, ReduceLROnPlateau | None):
+            self.scheduler.step()
+            crew.follow_schedule()
+        for callback in self.callbacks:
+            callback.on_batch(self, loss)
+        return loss, output, target
+
+    def _before_step(self, loss: Tensor) -> None:
+        """Once the loss is known (of one network, to be finite) and the gradients are there."""
+        crew = self._crew
+        if self.step >= self._next_copy:
+            self._next_copy = self.step + SNAPSHOT_EVERY
+            self._keep_weights(loss)
+        if self.clip_value is not None:
+            clip_grad_value_(crew.optimizer, crew.number(self.clip_value))
+        if self.clip_norm is not None:
+            clip_grad_norm_(crew.optimizer, crew.number(self.clip_norm))
+
+    # ---- when a loss is not finite ---------------------------------------------------------------------------------
+    def _keep_weights(self, loss: Tensor) -> None:
+        """Copy the weights; of a population those of the replicas whose loss is finite."""
+        now = [run.data for run in runs(self._crew.model.parameters())]
+        if self._kept and self._crew.replicas is not None:
+            finite = loss.isfinite().unsqueeze(1)
+            self._kept = [torch.where(finite, data, kept) for data, kept in zip(now, self._kept, strict=True)]
+        else:
+            self._kept = [data.clone() for data in now]
+
+    def _restore_weights(self, rows: Any = ...) -> None:
+        """Put the copy back: weights whose loss was finite. Without one the first loss failed and nothing has moved."""
+        for run, kept in zip(runs(self._crew.model.parameters()), self._kept, strict=False):
+            run.data[rows] = kept[rows]
+
+    def _set_failures_aside(self, losses: list[Tensor], values: Mapping[str, Measured]) -> None:
+        """Find the replicas whose loss was not finite in this epoch, put their weights back, and end them.
+
+        Nothing counts that was measured of them: `values` become NaN.
+        """
+        bad = ~torch.stack(losses).isfinite().cpu()  # (batches, k)
+        failed = bad.any(0).nonzero().flatten()
+        if not len(failed):
+            return
+        self._restore_weights(failed)
+        rows = torch.arange(len(bad[0])) if self._crew.rows is None else self._crew.rows
+        for column in failed.tolist():
+            k, first = int(rows[column]), int(bad[:, column].nonzero()[0])
+            self.history.failed.append(k)
+            for value in values.values():
+                value[k] = math.nan  # type: ignore[index]
+            step = self.step - len(losses) + first + 1
+            self.stop(f"the loss was {losses[first][column].item()} in epoch {self.epoch + 1}, step {step}", [k])
+        if len(self.history.failed) == self.model.replicas:
+            raise NonFiniteError(
+                f"the loss of every replica is not finite (K = {self.model.replicas})",
+                expected="a finite loss for at least one of them",
+                got=f"replica {k}: {self.history.endings[k]}",
+                fix="look for NaN in the inputs and targets, lower the learning rate, or clip the gradients",
+            )
+
+    def _let_go(self, crew: Crew) -> None:
+        """Go on without the replicas that have ended."""
+        going = self.going
+        rows = torch.arange(len(going)) if crew.rows is None else crew.rows
+        staying = going[rows]
+        if not staying.any():
+            self.stop("all replicas have ended")
+        elif not staying.all():
+            self._kept = [kept[staying] for kept in self._kept]
+            crew.keep(rows[staying])
+
+    def _tell_of_failures(self) -> None:
+        if failed := sorted(self.history.failed):
+            named = ", ".join(map(str, failed[:10])) + (", ..." if len(failed) > 10 else "")
+            warnings.warn(
+                f"{len(failed)} of {self.model.replicas} replicas ended with a loss that is not finite: {named}. "
+                "Their last finite weights are kept; history.endings says when.",
+                NonFiniteWarning,
+                stacklevel=4,
+            )
