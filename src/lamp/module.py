@@ -280,6 +280,11 @@ class Module:
     def set_extra_state(self, state: Any) -> None:
         """Take over what `get_extra_state` of such a module returned."""
 
+    def numbers(self) -> list[tuple[str, Tensor]]:
+        """The hyperparameters of which each replica of a population has its own, with their names: tensors (K,)."""
+        found = [(name, getattr(self, name)) for name in self.hyperparameters]
+        return [(name, number) for name, number in found if isinstance(number, Tensor)]
+
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "_through"}  # a copy remembers nothing
 

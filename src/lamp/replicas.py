@@ -122,7 +122,7 @@ class Population(Module):
             own.data.copy_(of_all.data[k])
         for module, twin in zip(network.modules(), self.network.modules(), strict=True):
             module.training = twin.training
-            for name, numbers in numbers_of(twin):
+            for name, numbers in twin.numbers():
                 setattr(module, name, numbers[k].item())
             if (states := twin.get_extra_state()) is not None:
                 module.set_extra_state(states[k])
@@ -140,7 +140,7 @@ class Population(Module):
             torch.index_select(of_all.data, 0, torch.tensor(rows, device=own.data.device), out=own.data)
         for module, twin in zip(chosen.network.modules(), self.network.modules(), strict=True):
             module.training = twin.training
-            for name, numbers in numbers_of(twin):
+            for name, numbers in twin.numbers():
                 setattr(module, name, numbers[rows])
             if (states := twin.get_extra_state()) is not None:
                 module.set_extra_state([states[k] for k in rows])
@@ -279,12 +279,6 @@ def stack(networks: Sequence[Module]) -> Population:
         if states[0] is not None:
             module.set_extra_state(states)
     return made
-
-
-def numbers_of(module: Module) -> list[tuple[str, Tensor]]:
-    """The hyperparameters of which each replica has its own, with their names: tensors (K,)."""
-    found = [(name, getattr(module, name)) for name in module.hyperparameters]
-    return [(name, number) for name, number in found if isinstance(number, Tensor)]
 
 
 def _kinds(network: Module) -> dict[str, tuple[Any, ...]]:

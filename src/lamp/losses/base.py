@@ -1,9 +1,10 @@
 """What every loss is: a value and its derivative, reduced."""
 
+import copy
 import math
 from abc import abstractmethod
 from functools import lru_cache
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -106,6 +107,15 @@ class Loss(Module):
     def own_target(self, output: Tensor, target: Tensor, replicas: int) -> Tensor:
         """The target with its axis of replicas, (K, ...): one that all share comes without it, and is expanded."""
         return target.expand(replicas, *target.shape) if target.dim() == output.dim() - 1 else target
+
+    def of_replicas(self, rows: Tensor) -> Self:
+        """This loss for some replicas of a population: of hyperparameters (K,) their numbers."""
+        chosen = copy.copy(self)
+        for name, numbers in self.numbers():
+            setattr(chosen, name, numbers[rows])
+        if chosen.replicas is not None:  # the one that each network ends in
+            chosen.replicas = len(rows)
+        return chosen
 
     def check_hyperparameters(self, replicas: int | None) -> None:
         """Raise ArgumentError where one of them is several numbers, and not one for each replica."""

@@ -6,9 +6,10 @@ import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
+from torch import Tensor
 
 from lamp.errors import ArgumentError, StateDictError
 from lamp.formulas import Number
@@ -40,6 +41,21 @@ class Schedule:
         """Go on from a state dict, of lamp's or of torch's namesake; on a StateDictError nothing has changed."""
         self._check_state(state_dict)
         self._load(state_dict)
+
+    def of_replicas(self, rows: Tensor, optimizer: Optimizer) -> Self:
+        """This schedule, as far as it has come, for some replicas of a population: those of their own optimizer."""
+
+        def chosen(value: Any) -> Any:
+            if isinstance(value, Schedule):
+                return value.of_replicas(rows, optimizer)
+            if isinstance(value, list):
+                return [chosen(each) for each in value]
+            return value[rows] if isinstance(value, Tensor) and value.dim() > 0 else value
+
+        twin = copy.copy(self)
+        vars(twin).update({name: chosen(value) for name, value in vars(self).items()})
+        twin.optimizer = optimizer
+        return twin
 
     def _check_state(self, state_dict: Mapping[str, Any]) -> None:
         own = set(self.state_dict())

@@ -7,7 +7,6 @@ was when it left.
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Iterable
 from typing import Any
@@ -21,7 +20,7 @@ from lamp.losses import Loss
 from lamp.module import Module
 from lamp.optim import Optimizer
 from lamp.optim.checks import rows_of
-from lamp.replicas import Population, numbers_of
+from lamp.replicas import Population
 from lamp.training.eager import Batch, taken
 from lamp.training.history import Measured
 
@@ -60,7 +59,7 @@ class Crew:
         self.rows, self.model = rows, whole.select(rows)
         self._parameters = dict(zip(whole.parameters(), self.model.parameters(), strict=True))
         self.optimizer = optimizer.of_replicas(rows, self._parameters)
-        self.criterion = _of_replicas(criterion, rows)
+        self.criterion = criterion.of_replicas(rows)
         self.batches = _batches_of(self._batches, rows)
         self.validation = None if self._validation is None else _batches_of(self._validation, rows)
 
@@ -120,13 +119,3 @@ class Crew:
 def _batches_of(batches: Iterable[Any], rows: Tensor) -> Iterable[Any]:
     """A loader of the replicas' batches; others keep coming for all."""
     return batches.of_replicas(rows) if isinstance(batches, DataLoader) else batches
-
-
-def _of_replicas(criterion: Loss, rows: Tensor) -> Loss:
-    """The loss for some replicas: of its hyperparameters (K,) their numbers."""
-    chosen = copy.copy(criterion)
-    for name, numbers in numbers_of(criterion):
-        setattr(chosen, name, numbers[rows])
-    if chosen.replicas is not None:  # the one that a population ends in
-        chosen.replicas = len(rows)
-    return chosen
