@@ -48,11 +48,27 @@ def test_disk_prints_a_table_and_writes_files(tmp_path, capsys):
     assert code == 0
     assert "mean ± std" in out
     assert "disk.png" in out
-    assert "epoch 4/4" in err
+    assert "epoch 2/2" in err
     assert (tmp_path / "new" / "disk.png").read_bytes().startswith(b"\x89PNG")
     saved = json.loads((tmp_path / "new" / "disk.json").read_text())
     assert len(saved["histories"]) == 2
     assert len(saved["histories"][0]["measured"]["loss"]) == 2
+
+
+def test_disk_one_by_one_and_compared(tmp_path, capsys):
+    options = ["disk", "--runs", 2, "--epochs", 3, "--out", tmp_path]
+    code, out, err = in_process([*options, "--one-by-one"], capsys)
+    assert code == 0
+    assert "epoch 6/6" in err
+    alone = json.loads((tmp_path / "disk.json").read_text())
+    code, out, err = in_process([*options, "--compare", 1], capsys)
+    assert code == 0
+    together = json.loads((tmp_path / "disk.json").read_text())
+    assert together["test_accuracy"] == alone["test_accuracy"]
+    assert together["test_loss"]["runs"] == pytest.approx(alone["test_loss"]["runs"], rel=1e-12)
+    assert "torch.nn, one by one" in out
+    assert together["one by one"]["test_loss"]["runs"] == alone["test_loss"]["runs"][:1]
+    assert together["torch.nn"]["test_loss"]["runs"] == pytest.approx(alone["test_loss"]["runs"][:1], rel=1e-11)
 
 
 def test_disk_json_and_quiet(tmp_path, capsys):

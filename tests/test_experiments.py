@@ -74,14 +74,32 @@ def test_a_run_is_reproducible_and_learns():
 def test_torch_takes_the_same_training(setting):
     setting = dataclasses.replace(setting, epochs=5)
     ours, theirs = train_one(setting, 7), train_peer(setting, 7)
-    torch.testing.assert_close(ours.history["loss"], theirs.losses.double(), rtol=2e-5, atol=0)
-    assert ours.test_loss == pytest.approx(theirs.test_loss, rel=1e-4)
-    assert abs(ours.test_accuracy - theirs.test_accuracy) <= 0.2  # a point on the boundary may fall either way
+    torch.testing.assert_close(ours.history["loss"], theirs.losses, rtol=1e-11, atol=0)
+    assert ours.test_loss == pytest.approx(theirs.test_loss, rel=1e-11)
+    assert ours.test_accuracy == theirs.test_accuracy
+
+
+@pytest.mark.parametrize("label", LABELS)
+def test_together_is_one_by_one(label):
+    for setting in short(label, epochs=5).settings:
+        alone = train_runs(setting, [4, 0, 9], progress=False, one_by_one=True)
+        for one, other in zip(alone.runs, train_runs(setting, [4, 0, 9], progress=False).runs, strict=True):
+            assert one.seed == other.seed
+            torch.testing.assert_close(one.history["loss"], other.history["loss"], rtol=1e-12, atol=0)
+            assert one.test_loss == pytest.approx(other.test_loss, rel=1e-12)
+            assert torch.equal(one.test_answers, other.test_answers)
+
+
+@pytest.mark.parametrize("label", LABELS)
+def test_torch_can_be_trained_beside_every_setting(label):
+    for setting in short(label, epochs=5).settings:
+        ours, theirs = train_one(setting, 7), train_peer(setting, 7)
+        torch.testing.assert_close(ours.history["loss"], theirs.losses, rtol=1e-11, atol=0)
 
 
 def test_twin_has_the_same_outputs():
     model = experiment("torchlike-2019").settings[0].build(1)
-    x = torch.rand(9, 2)
+    x = torch.rand(9, 2, dtype=torch.float64)
     torch.testing.assert_close(model(x), twin(model)(x).detach())
 
 

@@ -28,6 +28,23 @@ def reporting(command: Command) -> Command:
     return command
 
 
+def compared(command: Command) -> Command:
+    """--one-by-one and --compare: how the runs are trained, and beside what."""
+    for option in (
+        click.option(
+            "--compare",
+            type=click.IntRange(0),
+            default=0,
+            show_default=True,
+            metavar="RUNS",
+            help="Train so many of the runs one by one as well, by lamp and by torch.nn, and show the times.",
+        ),
+        click.option("--one-by-one", is_flag=True, help="Train the runs one after another, not as one population."),
+    ):
+        command = option(command)
+    return command
+
+
 def make_folder(path: Path) -> Path:
     """The folder, made if need be; a clear message where that cannot be."""
     try:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lamp.cli.options import make_folder, reporting
+from lamp.cli.options import compared, make_folder, reporting
 from lamp.experiments import LABELS
 
 if TYPE_CHECKING:
@@ -20,17 +20,26 @@ FALLS_SHORT = 1
 
 @click.command(
     epilog="Examples:\n\n  lamp reproduce all\n\n  lamp reproduce lamp-2021 mini-2020 --runs 3\n\n"
-    "  lamp reproduce torchlike-2019 --json -q > torchlike.json"
+    "  lamp reproduce mini-2020 --compare 1\n\n  lamp reproduce torchlike-2019 --json -q > torchlike.json"
 )
 @click.argument("labels", nargs=-1, type=click.Choice([*LABELS, "all"]), metavar="[LABEL ...|all]")
 @click.option("--runs", type=click.IntRange(1), default=None, help="Runs a setting  [default: as the experiment had]")
+@compared
 @reporting
-def reproduce(labels: tuple[str, ...], runs: int | None, out: Path, as_json: bool, quiet: bool) -> None:
+def reproduce(
+    labels: tuple[str, ...],
+    runs: int | None,
+    one_by_one: bool,
+    compare: int,
+    out: Path,
+    as_json: bool,
+    quiet: bool,
+) -> None:
     """Run the experiments of the five systems lamp grew from.
 
-    LABEL is lamp-2019, mini-2019, torchlike-2019, mini-2020, lamp-2021 or all (the default). Prints each published
-    figure beside lamp's, writes the figures of their reports and reproduce.json, and exits with 1 where lamp's mean
-    falls below a published one.
+    LABEL is lamp-2019, mini-2019, torchlike-2019, mini-2020, lamp-2021 or all (the default). The runs of a setting,
+    each with its own seed and data, train as one population. Prints each published figure beside lamp's, writes the
+    figures of their reports and reproduce.json, and exits with 1 where lamp's mean falls below a published one.
     """
     make_folder(out)
     from lamp.cli import show
@@ -40,7 +49,9 @@ def reproduce(labels: tuple[str, ...], runs: int | None, out: Path, as_json: boo
     outcomes: list[Outcome] = []
     summary: dict[str, Any] = {}
     for label in chosen:
-        outcome = experiment(label).carry_out(out, runs=runs, progress=not quiet)
+        outcome = experiment(label).carry_out(
+            out, runs=runs, progress=not quiet, one_by_one=one_by_one, compare=compare
+        )
         outcomes.append(outcome)
         summary[label] = outcome.to_dict()
         (out / "reproduce.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")

@@ -53,8 +53,22 @@ def runs(results: Results) -> None:
     console().print(table)
 
 
+def times(results: Results, alone: Runs, peers: Runs) -> None:
+    """How long a run took, and how long it takes one by one."""
+    ours = results.mean("seconds")
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    table.add_column("time of a run")
+    for heading in ("runs", "seconds", ""):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_row("as trained above", str(len(results.runs)), f"{ours:.3f}", "")
+    for name, runs in (("lamp, one by one", alone), ("torch.nn, one by one", peers)):
+        seconds = runs.mean("seconds")
+        table.add_row(name, str(len(runs.runs)), f"{seconds:.3f}", f"{seconds / ours:.1f}x")
+    console().print(table)
+
+
 def outcome(outcome: Outcome) -> None:
-    """An experiment's settings: what was published, what lamp gets, and what torch.nn gets where it was trained too."""
+    """An experiment's settings: what was published, what lamp gets, and beside it what was trained to compare."""
     experiment = outcome.experiment
     table = Table(
         title=f"{experiment.label}: {experiment.about}",
@@ -69,24 +83,23 @@ def outcome(outcome: Outcome) -> None:
     for k, results in enumerate(outcome.results):
         setting = results.setting
         verdict = "" if setting.published is None else "[green]met[/]" if results.meets else "[red]below[/]"
-        measured = [_spread_of(results, "test_accuracy", 2), _spread_of(results, "test_loss", 3)]
-        row = [
-            _published(setting.published, setting.published_std),
-            *measured,
-            f"{results.mean('seconds'):.2f}",
-            verdict,
-        ]
-        if not outcome.peers:
-            table.add_row(setting.name, *row)
-            continue
-        peers = outcome.peers[k]
-        ratio = peers.mean("seconds") / results.mean("seconds")
-        measured = [_spread_of(peers, "test_accuracy", 2), _spread_of(peers, "test_loss", 3)]
-        table.add_row(setting.name, *row)
-        peer = [_published(setting.published_torch, None), *measured, f"{peers.mean('seconds'):.2f}", f"{ratio:.1f}x"]
-        table.add_row("  torch.nn", *peer, end_section=True)
+        published = _published(setting.published, setting.published_std)
+        beside: list[tuple[str, str, Runs]] = []
+        if outcome.alone:
+            beside.append(("  one by one", "", outcome.alone[k]))
+        if outcome.peers:
+            beside.append(("  torch.nn", _published(setting.published_torch, None), outcome.peers[k]))
+        table.add_row(setting.name, published, *_measured(results), verdict)
+        for name, theirs, runs in beside:
+            ratio = f"{runs.mean('seconds') / results.mean('seconds'):.1f}x"
+            table.add_row(name, theirs, *_measured(runs), ratio, end_section=name == beside[-1][0])
     console().print(table)
     files(outcome.figures)
+
+
+def _measured(runs: Runs) -> tuple[str, str, str]:
+    """Test accuracy, test loss and seconds a run."""
+    return _spread_of(runs, "test_accuracy", 2), _spread_of(runs, "test_loss", 3), f"{runs.mean('seconds'):.2f}"
 
 
 def _published(mean: float | None, std: float | None) -> str:

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from lamp.data import Dataset, disk
+from lamp.data import DataLoader, Dataset, disk
 from lamp.losses import Loss
 from lamp.module import Module
 from lamp.nn import Activation, Linear, Sequential
 from lamp.optim import Optimizer
+from lamp.replicas import stack
 from lamp.training import Accuracy, Callback, History, Training, accuracy, evaluate, fit, predict
 from lamp.training.metrics import Metric
 from lamp.training.progress import Reporter, Silence, reporter
 
+PRECISION = (
+    torch.float64
+)  # in float32 rounding would show in the figures, and they would depend on how many train beside
 POINTS = 1000  # in each training set and each test set
 WIDTHS = (2, 25, 25, 25)  # inputs and hidden layers of the network that all five share
 
@@ -46,12 +50,12 @@ def indices(labels: Tensor) -> Tensor:
 
 def one_hot(labels: Tensor) -> Tensor:
     """(n, 2): 1 in the class's column."""
-    return torch.eye(2)[labels]
+    return torch.eye(2, dtype=PRECISION)[labels]
 
 
 def column(labels: Tensor) -> Tensor:
     """(n, 1): 0 or 1."""
-    return labels.float().unsqueeze(1)
+    return labels.to(PRECISION).unsqueeze(1)
 
 
 def signs(labels: Tensor) -> Tensor:
@@ -99,19 +103,20 @@ class Setting:
 
     def data(self, seed: int) -> tuple[Dataset, Dataset]:
         """The training set and the test set of this seed."""
-        train, test = (disk(POINTS, seed=self.data_seeds + 2 * seed + k) for k in (0, 1))
+        drawn = (disk(POINTS, seed=self.data_seeds + 2 * seed + k) for k in (0, 1))
+        train, test = (replace(each, inputs=each.inputs.to(PRECISION)) for each in drawn)
         return (train.normalized(), test.normalized(using=train)) if self.normalized else (train, test)
 
     def build(self, seed: int) -> Sequential:
         """The network, initialised with this seed."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return self.network()
+            return self.network().to(PRECISION)
 
 
 @dataclass
 class Run:
-    """One network, trained from one seed."""
+    """One network, trained from one seed; `seconds` are its share of the time that a population took."""
 
     seed: int
     train: Dataset
@@ -196,44 +201,86 @@ class _Tell(Callback):
 
 def train_one(setting: Setting, seed: int, report: Reporter | None = None, before: int = 0) -> Run:
     """Train the setting's network from this seed, and test it."""
-    train, test = setting.data(seed)
+    train, _ = data = setting.data(seed)
     model = setting.build(seed)
+    loader = DataLoader((train.inputs, setting.encode(train.targets)), setting.batch_size, setting.shuffle, seed=seed)
+    history, seconds = _trained(setting, model, loader, _Tell(report or Silence(), before))
+    return _tested(setting, seed, data, model, history, seconds)
+
+
+def train_together(setting: Setting, seeds: Sequence[int], report: Reporter | None = None) -> list[Run]:
+    """Train the networks of all these seeds as one population, each on data of its own, and test them.
+
+    A run's seconds are its share of the whole.
+    """
+    data = [setting.data(seed) for seed in seeds]
+    networks = stack([setting.build(seed) for seed in seeds])
+    columns = (
+        torch.stack([train.inputs for train, _ in data]),
+        torch.stack([setting.encode(train.targets) for train, _ in data]),
+    )
+    loader = DataLoader(columns, setting.batch_size, setting.shuffle, seed=list(seeds), replicas=len(seeds))
+    history, seconds = _trained(setting, networks, loader, _Tell(report or Silence(), 0))
+    each = zip(seeds, data, networks, strict=True)
+    return [
+        _tested(setting, seed, own, model, history.of(k), seconds / len(seeds))
+        for k, (seed, own, model) in enumerate(each)
+    ]
+
+
+def _trained(setting: Setting, model: Module, loader: DataLoader, tell: Callback) -> tuple[History, float]:
     criterion = None if setting.criterion is None else setting.criterion()
-    targets = setting.encode(train.targets)
     begun = time.perf_counter()
     history = fit(
         model,
         criterion,
         setting.optimizer(model),
-        (train.inputs, targets),
+        loader,
         epochs=setting.epochs,
-        batch_size=setting.batch_size,
-        shuffle=setting.shuffle,
         metrics=[setting.metric],
-        callbacks=[_Tell(report or Silence(), before)],
-        seed=seed,
+        callbacks=[tell],
         progress=False,
     )
-    seconds = time.perf_counter() - begun
     if history.stopped.startswith("interrupted"):
         raise KeyboardInterrupt
-    body = model.body
+    return history, time.perf_counter() - begun
+
+
+def _tested(
+    setting: Setting, seed: int, data: tuple[Dataset, Dataset], model: Module, history: History, seconds: float
+) -> Run:
+    assert isinstance(model, Sequential)
+    criterion = None if setting.criterion is None else setting.criterion()
+    train_loss, test_loss = (
+        evaluate(model, criterion, (each.inputs, setting.encode(each.targets)))["loss"] for each in data
+    )
+    train_answers, test_answers = (setting.decide(predict(model.body, each.inputs)) for each in data)
     return Run(
         seed=seed,
-        train=train,
-        test=test,
+        train=data[0],
+        test=data[1],
         model=model,
         history=history,
-        train_loss=float(evaluate(model, criterion, (train.inputs, targets))["loss"]),
-        test_loss=float(evaluate(model, criterion, (test.inputs, setting.encode(test.targets)))["loss"]),
-        train_answers=setting.decide(predict(body, train.inputs)),
-        test_answers=setting.decide(predict(body, test.inputs)),
+        train_loss=float(train_loss),
+        test_loss=float(test_loss),
+        train_answers=train_answers,
+        test_answers=test_answers,
         seconds=seconds,
     )
 
 
-def train_runs(setting: Setting, seeds: Sequence[int], *, title: str = "epoch", progress: bool = True) -> Results:
-    """Train the setting from each of these seeds, one after another."""
+def train_runs(
+    setting: Setting,
+    seeds: Sequence[int],
+    *,
+    title: str = "epoch",
+    progress: bool = True,
+    one_by_one: bool = False,
+) -> Results:
+    """Train the setting from each of these seeds: as one population, or one after another."""
+    if not one_by_one:
+        with reporter(progress, setting.epochs, title) as report:
+            return Results(setting, train_together(setting, seeds, report))
     results = Results(setting)
     with reporter(progress, setting.epochs * len(seeds), title) as report:
         for k, seed in enumerate(seeds):

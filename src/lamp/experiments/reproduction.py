@@ -30,7 +30,8 @@ class Outcome:
 
     experiment: Experiment
     results: list[Results] = field(default_factory=list)
-    peers: list[Peers] = field(default_factory=list)  # beside results, where torch.nn was trained too
+    alone: list[Results] = field(default_factory=list)  # beside results: some runs trained one by one, to compare
+    peers: list[Peers] = field(default_factory=list)  # beside results: runs by torch.nn, where there are any
     figures: list[Path] = field(default_factory=list)
 
     @property
@@ -41,6 +42,9 @@ class Outcome:
     def to_dict(self) -> dict[str, Any]:
         """Everything measured, as numbers and strings."""
         settings = [results.to_dict() for results in self.results]
+        for of_lamp, results, alone in zip(settings, self.results, self.alone, strict=False):
+            of_lamp["one by one"] = alone.spread(*MEASURED)
+            of_lamp["one by one"]["time ratio"] = alone.mean("seconds") / results.mean("seconds")
         for of_lamp, results, peers in zip(settings, self.results, self.peers, strict=False):
             of_lamp["torch.nn"] = {**peers.spread(*MEASURED), "published": results.setting.published_torch}
             of_lamp["torch.nn"]["time ratio"] = peers.mean("seconds") / results.mean("seconds")
@@ -60,35 +64,53 @@ class Experiment:
     settings: Sequence[Setting]
     runs: int
     figures: Callable[[Sequence[Results], Path], list[Path]]
-    peer: bool = False  # whether torch.nn is trained beside it
+    peer: bool = False  # whether torch.nn is trained beside it, with every seed
 
-    def carry_out(self, folder: Path, *, runs: int | None = None, progress: bool = True) -> Outcome:
-        """Train every setting, draw the figures into the folder, and return all of it."""
+    def carry_out(
+        self,
+        folder: Path,
+        *,
+        runs: int | None = None,
+        progress: bool = True,
+        one_by_one: bool = False,
+        compare: int = 0,
+    ) -> Outcome:
+        """Train every setting, draw the figures into the folder, and return all of it.
+
+        one_by_one  train the runs one after another, not as one population
+        compare     how many of the runs are trained one by one as well, by lamp and by torch.nn, to compare the time
+        """
         outcome = Outcome(self)
         seeds = range(runs or self.runs)
         for setting in self.settings:
             title = f"{self.label}, {setting.name}: epoch"
-            if self.peer:
-                results, peers = beside_torch(setting, seeds, title=title, progress=progress)
-                outcome.peers.append(peers)
-            else:
-                results = train_runs(setting, seeds, title=title, progress=progress)
+            results = train_runs(setting, seeds, title=title, progress=progress, one_by_one=one_by_one)
             outcome.results.append(results)
+            if compare or self.peer:
+                alone, peers = beside_torch(setting, seeds, compare, self.peer, f"{title} (to compare)", progress)
+                outcome.peers.append(peers)
+                outcome.alone += [alone] if compare else []
         outcome.figures = self.figures(outcome.results, folder)
-        if outcome.peers:
+        if self.peer:
             path = folder / file_name(self.label, "beside torch")
             outcome.figures.append(figures.beside_torch(outcome.results, outcome.peers, path))
         return outcome
 
 
-def beside_torch(setting: Setting, seeds: Sequence[int], *, title: str, progress: bool) -> tuple[Results, Peers]:
-    """Train the setting by lamp and by torch.nn, seed by seed in turn, so that their times compare.
+def beside_torch(
+    setting: Setting, seeds: Sequence[int], compare: int, all_by_torch: bool, title: str, progress: bool
+) -> tuple[Results, Peers]:
+    """Train some of the seeds by lamp and some (or all) by torch.nn, one by one and in turn, so that times compare.
 
     Both run on one of torch's threads, which is the fastest for either on networks of this size.
     """
-    results, peers = Results(setting), Peers()
-    with threads_for(SMALL), reporter(progress, setting.epochs * len(seeds), title) as report:
+    alone, peers = Results(setting), Peers()
+    by_torch = len(seeds) if all_by_torch else compare
+    with threads_for(SMALL), reporter(progress, setting.epochs * max(compare, by_torch), title) as report:
         for k, seed in enumerate(seeds):
-            results.runs.append(train_one(setting, seed, report, k * setting.epochs))
-            peers.runs.append(train_peer(setting, seed))
-    return results, peers
+            if k < compare:
+                alone.runs.append(train_one(setting, seed, report, k * setting.epochs))
+            if k < by_torch:
+                peers.runs.append(train_peer(setting, seed))
+                report.at((k + 1) * setting.epochs, {"loss": peers.runs[-1].train_loss})
+    return alone, peers

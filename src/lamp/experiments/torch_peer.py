@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from lamp.data import as_batches
-from lamp.experiments.protocol import Setting
+from lamp.experiments.protocol import PRECISION, Setting
 from lamp.nn import Linear, Sequential
 
 
@@ -37,7 +37,7 @@ def twin(model: Sequential) -> torch.nn.Sequential:
         else getattr(torch.nn, type(module).__name__)()
         for module in model
     ]
-    network = torch.nn.Sequential(*layers)
+    network = torch.nn.Sequential(*layers).to(PRECISION)
     network.load_state_dict(model.state_dict())
     return network
 
@@ -46,11 +46,12 @@ def train_peer(setting: Setting, seed: int) -> PeerRun:
     """Train torch.nn's twin of the setting's network from this seed, and test it."""
     train, test = setting.data(seed)
     model = setting.build(seed)
-    network = twin(model)
-    assert setting.criterion is not None
-    criterion = getattr(torch.nn, type(setting.criterion()).__name__)()
-    group = setting.optimizer(model).param_groups[0]
-    optimizer = torch.optim.SGD(network.parameters(), lr=group["lr"], momentum=group["momentum"])
+    network = twin(model.body)
+    criterion = getattr(torch.nn, type(model.loss if setting.criterion is None else setting.criterion()).__name__)()
+    ours = setting.optimizer(model)
+    optimizer = getattr(torch.optim, type(ours).__name__)(
+        network.parameters(), **{name: ours.param_groups[0][name] for name in ours.defaults}
+    )
     batches = as_batches(
         (train.inputs, setting.encode(train.targets)), setting.batch_size, shuffle=setting.shuffle, seed=seed
     )

@@ -1,0 +1,180 @@
+"""Cross-validation: the networks of all folds trained at once, each scored on the samples it has not seen."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lamp.axes import marked
+from lamp.data import DataLoader, is_batched, order
+from lamp.data.batches import BATCH_SIZE
+from lamp.data.forms import columns_of
+from lamp.data.orders import natural
+from lamp.errors import ArgumentError, DataError, LabelError
+from lamp.losses import Loss
+from lamp.module import Module
+from lamp.optim import Adam, Optimizer
+from lamp.parameter import Parameter
+from lamp.replicas import population
+from lamp.studies.scores import CrossValidation
+from lamp.training import Callback, fit, predict
+from lamp.training.fit import EVALUATION_BATCH
+from lamp.training.metrics import Metric, by_name, of_each_replica
+from lamp.training.run import Schedule
+
+MAKERS = {
+    "optimizer": "lambda parameters: lamp.Adam(parameters, lr=1e-3)",
+    "scheduler": "lambda optimizer: lamp.StepLR(optimizer, 30)",
+}
+
+
+def cross_validate(
+    model: Module,
+    data: Any,
+    *,
+    criterion: Loss | None,
+    optimizer: Callable[[list[Parameter]], Optimizer] = Adam,
+    folds: int = 5,
+    repeats: int = 1,
+    epochs: int,
+    batch_size: int | None = None,
+    metrics: Mapping[str, Metric] | Iterable[Metric] = (),
+    stratify: bool | None = None,
+    scheduler: Callable[[Optimizer], Schedule] | None = None,
+    clip_norm: float | Tensor | None = None,
+    callbacks: Sequence[Callback] = (),
+    seed: int = 0,
+    progress: bool = True,
+) -> CrossValidation:
+    """Train a network for each fold on the samples outside it, all at once, and score it on those inside.
+
+    model      any network; the replicas are initialised anew, replica k with seed + k, which orders its batches too
+    data       (inputs, targets) as tensors or arrays, or a lamp Dataset
+    optimizer  a class, or a function: lambda parameters: lamp.SGD(parameters, lr=0.1)
+    folds      how many parts the samples are dealt into; `repeats` deals them anew so many times
+    stratify   spread each class evenly: its counts in the folds differ by at most one. None does so where the targets
+               are integers (n,); True asks also for as many samples of each class as there are folds
+    scheduler  a function: lambda optimizer: lamp.StepLR(optimizer, 30)
+
+    The others are `fit`'s. Replica k trains as `fit` alone would on the samples training[k] with the seed seed + k.
+
+    Folds differ by one sample where n is no multiple of them. All replicas train on n - ceil(n / folds) samples, so
+    some leave out one at random, and after each epoch floor(n / folds) of the held-out ones are measured in the
+    history. The scores are exact: in each repeat every sample counts once, by the replica that has not trained on it.
+
+    Whatever is learned from data must be learned from a fold's training samples alone. Normalising all of the data
+    beforehand lets the networks know of the samples held out: scale by constants known in advance instead. Scores of
+    a callback that chooses by the held-out samples, such as EarlyStopping, are too good.
+
+    Raises DataError, ArgumentError or LabelError for data, folds or labels that do not go together, and as `fit` does.
+    """
+    inputs, targets = _inputs_and_targets(data)
+    n, folds, repeats = len(inputs), natural(folds, "folds", least=2), natural(repeats, "repeats", least=1)
+    if folds > n:
+        raise ArgumentError("there are more folds than samples", expected=f"from 2 to {n}", got=folds, fix="folds=5")
+    seed, named = natural(seed, "seed"), by_name(metrics)
+    held_out, training = _deal(n, folds, repeats, _classes(targets, stratify, folds), seed)
+    widest = -(-n // folds)
+    rows = torch.stack([torch.cat([held, held[:1]])[:widest] for held in held_out])  # (K, widest)
+
+    seeds = range(seed, seed + repeats * folds)
+    networks = population(model, seeds)
+    of_all = _made("optimizer", optimizer, networks.parameters())
+    batch_size = BATCH_SIZE if batch_size is None else batch_size
+    history = fit(
+        networks,
+        criterion,
+        of_all,
+        DataLoader((inputs, targets), batch_size, True, seed=seeds, indices=training),
+        epochs=epochs,
+        validation=DataLoader((inputs, targets), EVALUATION_BATCH, indices=rows[:, : n // folds]),
+        metrics=named,
+        scheduler=None if scheduler is None else _made("scheduler", scheduler, of_all),
+        clip_norm=clip_norm,
+        callbacks=callbacks,
+        progress=progress,
+    )
+
+    by_replica = predict(networks, networks.own(inputs[rows]))  # (K, widest, ...)
+    by_replica[history.failed] = math.nan
+    outputs = by_replica.new_empty(repeats, n, *by_replica.shape[2:])
+    scores = {name: torch.full((len(seeds),), math.nan, dtype=torch.float64) for name in ("loss", *named)}
+    loss: Any = criterion or networks.loss  # fit has asked for one of them
+    for k, held in enumerate(held_out):
+        output, target = marked(by_replica[k : k + 1, : len(held)], 1), targets[held].unsqueeze(0)  # (1, m, ...)
+        outputs[k // folds, held] = output[0]
+        if k not in history.failed:
+            scores["loss"][k] = loss.of_replicas(torch.tensor([k]))(output, target).item()
+            for name, metric in named.items():
+                scores[name][k] = of_each_replica(metric, output, target).item()
+    return CrossValidation(scores, outputs, held_out, training, networks, history)
+
+
+def _inputs_and_targets(data: Any) -> tuple[Tensor, Tensor]:
+    columns = None if is_batched(data) else columns_of(data)
+    if columns is None or len(columns) != 2:
+        raise DataError(
+            "folds are dealt out of inputs and targets",
+            expected="(inputs, targets) as tensors or arrays, or a lamp Dataset",
+            got=f"a {type(data).__name__}" if columns is None else f"{len(columns)} column" + "s" * (len(columns) > 1),
+            fix="data=(inputs, targets); samples or batches: torch.stack or torch.cat them first",
+        )
+    return columns[0], columns[1]
+
+
+def _classes(targets: Tensor, stratify: bool | None, folds: int) -> Tensor | None:
+    """The class (n,) of each sample, where classes are to be spread evenly."""
+    labels = targets.dim() == 1 and not (targets.is_floating_point() or targets.is_complex())
+    if not isinstance(stratify, bool | None):
+        raise ArgumentError("stratify is a switch", expected="None, True or False", got=repr(stratify))
+    if stratify is False or (stratify is None and not labels):
+        return None
+    if not labels:
+        raise LabelError(
+            "only classes can be spread evenly over folds",
+            expected="targets (n,) of integers",
+            got=f"{tuple(targets.shape)}, {targets.dtype}",
+            fix="stratify=False",
+        )
+    classes, counts = targets.cpu().unique(return_counts=True)
+    if stratify and counts.min() < folds:
+        raise LabelError(
+            f"class {classes[counts.argmin()].item()} has fewer samples than there are folds",
+            expected=f"at least {folds} of each class",
+            got=int(counts.min()),
+            fix="take fewer folds, or stratify=None, which spreads what there is",
+        )
+    return targets.cpu()
+
+
+def _deal(n: int, folds: int, repeats: int, classes: Tensor | None, seed: int) -> tuple[list[Tensor], Tensor]:
+    """The held-out samples of each replica, and those it trains on, (K, n - ceil(n / folds))."""
+    held_out, training = list[Tensor](), list[Tensor]()
+    for repeat in range(repeats):
+        dealt = order(n, seed, repeat)
+        if classes is not None:
+            dealt = dealt[classes[dealt].argsort(stable=True)]  # class after class, each in a random order
+        fold_of = torch.empty_like(dealt).scatter_(0, dealt, torch.arange(n) % folds)  # (n,)
+        for fold in range(folds):
+            held_out.append((fold_of == fold).nonzero().flatten())
+            outside = (fold_of != fold).nonzero().flatten()
+            kept = order(len(outside), seed, len(training))[: n + -n // folds]
+            training.append(outside[kept.sort().values])
+    return held_out, torch.stack(training)
+
+
+def _made(what: str, make: Any, given: Any) -> Any:
+    """What a function such as `optimizer=` makes; raises ArgumentError where that is nothing to train with."""
+    made = make(given) if callable(make) else None
+    if not hasattr(made, "step"):
+        raise ArgumentError(
+            f"{what}= is no function that makes one",
+            expected=f"a class, or a function that returns a {what}",
+            got=type(made or make).__name__,
+            fix=f"{what}={MAKERS[what]}",
+        )
+    return made

@@ -1,0 +1,102 @@
+"""What a cross-validation found: a score a fold, their mean and how far it may be off."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from lamp.errors import ArgumentError
+from lamp.replicas import Population
+from lamp.training import History
+from lamp.training.intervals import student_t
+
+ROWS_SHOWN = 12
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class CrossValidation:
+    """What `cross_validate` found. Replica k, one of K = repeats x folds, is that of repeat k // folds, fold k % folds.
+
+    scores      name -> (K,) float64: "loss" and each metric on the samples held out from replica k; NaN if it failed
+    outputs     (repeats, n, ...): of each sample, what the replica that has not seen it puts out
+    folds       the indices of the samples held out from each replica, K tensors
+    training    (K, n - ceil(n / folds)): the indices of those that it trained on
+    population  the K networks as trained; `history` is their training, history.failed the replicas that failed
+
+    It prints as a table, fold by fold.
+    """
+
+    scores: dict[str, Tensor]
+    outputs: Tensor
+    folds: list[Tensor]
+    training: Tensor
+    population: Population
+    history: History
+
+    def mean(self, name: str = "loss") -> float:
+        """The mean over the folds whose training did not fail."""
+        return self._finished(name).mean().item()
+
+    def std(self, name: str = "loss") -> float:
+        """The standard deviation over those folds; NaN for a single one."""
+        values = self._finished(name)
+        return values.std().item() if len(values) > 1 else math.nan
+
+    def interval(self, name: str = "loss", level: float = 0.95, *, corrected: bool = False) -> tuple[float, float]:
+        """The confidence interval (low, high) of the mean of m folds, by Student's t of m - 1 degrees of freedom.
+
+        mean -+ t std sqrt(1 / m)                        as if the scores were independent
+        mean -+ t std sqrt(1 / m + 1 / (folds - 1))      corrected
+
+        Scores of folds are not independent, for the networks share most of their training data: the first interval is
+        too narrow, and repeats make it narrower still without telling more. With repeats take the second.
+
+        Source    Nadeau & Bengio 2003, "Inference for the generalization error" (the correction)
+        """
+        if not 0 < level < 1:
+            raise ArgumentError("the level of an interval", expected="between 0 and 1", got=level, fix="level=0.95")
+        mean, count = self.mean(name), len(self._finished(name))
+        shared = 1 / (len(self.folds) // len(self.outputs) - 1) if corrected else 0.0
+        margin = student_t(level, count - 1) * self.std(name) * math.sqrt(1 / count + shared)
+        return mean - margin, mean + margin
+
+    def _finished(self, name: str) -> Tensor:
+        if name not in self.scores:
+            raise ArgumentError(
+                f"{name!r} was not measured", expected=", ".join(self.scores), got=name, fix="pass it in metrics="
+            )
+        return self.scores[name][[k for k in range(len(self.folds)) if k not in self.history.failed]]
+
+    def _spread(self, name: str) -> str:
+        return f"{self.mean(name):.4g} ± {self.std(name):.2g}".removesuffix(" ± nan")
+
+    def __str__(self) -> str:
+        from io import StringIO
+
+        from rich.console import Console
+        from rich.table import Table
+
+        repeats, replicas = len(self.outputs), len(self.folds)
+        per_repeat = replicas // repeats
+        table = Table("fold" if repeats == 1 else "repeat.fold", "samples", *(n.replace("_", " ") for n in self.scores))
+        for column in table.columns:
+            column.justify = "right"
+        for k in sorted({round(row * (replicas - 1) / (ROWS_SHOWN - 1)) for row in range(ROWS_SHOWN)}):
+            repeat, fold = divmod(k, per_repeat)
+            values = ["failed" if k in self.history.failed else f"{v[k].item():.4g}" for v in self.scores.values()]
+            table.add_row(f"{repeat + 1}." * (repeats > 1) + f"{fold + 1}", str(len(self.folds[k])), *values)
+        table.add_section()
+        table.add_row("mean ± std", "", *map(self._spread, self.scores))
+        text = StringIO()
+        Console(file=text, width=max(80, 24 * (2 + len(self.scores))), color_system=None).print(table)
+        headline = f"{per_repeat} folds" + (f" x {repeats} repeats" if repeats > 1 else "")
+        headline += f" of {self.outputs.shape[1]} samples, {self.history.epochs} epochs in "
+        headline += f"{self.history.seconds.sum().item():.2f} s; {self.history.stopped}"
+        if failed := self.history.failed:
+            headline += f"\n{len(failed)} of {replicas} trainings failed and are not in the mean"
+        return f"{headline}\n{text.getvalue().rstrip()}"
+
+    def __repr__(self) -> str:
+        return f"CrossValidation({len(self.folds)} folds; {', '.join(f'{n} {self._spread(n)}' for n in self.scores)})"
