@@ -76,6 +76,18 @@ class TestCurves:
         assert mean.get_xdata().tolist() == [1, 2, 4]
         assert mean.get_ydata().tolist() == [2.0, 1.0, 4.0]
 
+    def test_the_mean_lies_on_its_confidence_interval(self):
+        values = torch.tensor([[1.0, 2.0, 4.0], [2.0, 2.0, 5.0]], dtype=torch.float64)
+        (band,) = plots.curves(values).collections
+        corners = torch.tensor(band.get_paths()[0].vertices)
+        margin = 4.3026527297 * values.std(1) / math.sqrt(3)
+        for epoch, (mean, half) in enumerate(zip(values.mean(1), margin, strict=True), 1):
+            heights = corners[corners[:, 0] == epoch, 1]
+            assert heights.min().item() == pytest.approx((mean - half).item())
+            assert heights.max().item() == pytest.approx((mean + half).item())
+        assert not plots.curves(values, band=False).collections
+        assert not plots.curves(values[:, :2]).collections  # two runs say too little
+
     def test_calls_overlay_with_a_legend_and_another_colour(self):
         ax = plots.curves(torch.rand(5, 3), label="train")
         plots.curves(torch.rand(5), ax=ax, label="validation")
@@ -83,7 +95,7 @@ class TestCurves:
         assert len(ax.lines) == 5
         assert first.get_color() != second.get_color()
         assert {first.get_color(), second.get_color()} <= set(STYLE["colors"])
-        assert legend_of(ax) == ["train (mean of 3 runs)", "validation"]
+        assert legend_of(ax) == ["train (mean of 3 runs, 95 % band)", "validation"]
 
     def test_no_label_no_legend(self):
         assert plots.curves(torch.rand(5, 3)).get_legend() is None

@@ -26,7 +26,7 @@ FILES = sorted((SOURCE / "lamp").rglob("*.py"))
 
 # The rooms, from the ground up: a file imports from rooms before its own, and from its own.
 ROOMS = [
-    ["errors", "quick", "parameter", "formulas", "axes", "init", "state", "module", "randomness"],
+    ["errors", "quick", "parameter", "formulas", "axes", "init", "state", "module", "randomness", "intervals"],
     ["losses"],
     ["nn"],
     ["optim"],
@@ -36,6 +36,7 @@ ROOMS = [
     ["compiler"],
     ["training"],
     ["checks"],
+    ["studies"],
     ["", "public"],  # the names of `import lamp`, which the rooms above may use as anybody does
     ["experiments"],
     ["interop"],

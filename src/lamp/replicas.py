@@ -117,7 +117,7 @@ class Population(Module):
     def __getitem__(self, k: int) -> Module:
         """Replica k as an ordinary network, independent of the population."""
         (k,) = self._rows([k])
-        network = self._single()
+        network, copied = self._single(), dict[int, Any]()
         for own, of_all in zip(runs(network.parameters()), runs(self.network.parameters()), strict=True):
             own.data.copy_(of_all.data[k])
         for module, twin in zip(network.modules(), self.network.modules(), strict=True):
@@ -125,7 +125,7 @@ class Population(Module):
             for name, numbers in twin.numbers():
                 setattr(module, name, numbers[k].item())
             if (states := twin.get_extra_state()) is not None:
-                module.set_extra_state(states[k])
+                module.set_extra_state(copy.deepcopy(states[k], copied))
         return network
 
     def __iter__(self) -> Iterator[Module]:
@@ -136,6 +136,7 @@ class Population(Module):
         rows = self._rows(indices)
         seeds = None if self.seeds is None else [self.seeds[k] for k in rows]
         chosen = Population(self._single(), len(rows), seeds)
+        copied: list[dict[int, Any]] = [{} for _ in rows]  # a generator is copied once a replica: its modules share it
         for own, of_all in zip(runs(chosen.parameters()), runs(self.parameters()), strict=True):
             torch.index_select(of_all.data, 0, torch.tensor(rows, device=own.data.device), out=own.data)
         for module, twin in zip(chosen.network.modules(), self.network.modules(), strict=True):
@@ -143,7 +144,7 @@ class Population(Module):
             for name, numbers in twin.numbers():
                 setattr(module, name, numbers[rows])
             if (states := twin.get_extra_state()) is not None:
-                module.set_extra_state([states[k] for k in rows])
+                module.set_extra_state([copy.deepcopy(states[k], memo) for k, memo in zip(rows, copied, strict=True)])
         return chosen
 
     def copy_(self, into: int | Iterable[int], from_: int | Iterable[int] | Population) -> Population:

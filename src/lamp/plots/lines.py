@@ -10,11 +10,13 @@ import torch
 from torch import Tensor
 
 from lamp.errors import ArgumentError, ShapeError
+from lamp.intervals import margin_of_mean
 from lamp.plots.look import STYLE, axes_for, label_axes, legend_below, numbers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+FEWEST_FOR_A_BAND = 3  # runs
 MOST_INSIDE = 3  # entries up to which a legend has room among the curves
 NARROW, WIDE = 5.0, 1000.0  # ratios of largest to smallest, on a log axis
 
@@ -28,15 +30,17 @@ def curves(
     color: str | None = None,
     log: bool = False,
     window: int = 1,
+    band: bool = True,
     xlabel: str = "epoch",
     ylabel: str | None = None,
 ) -> Axes:
-    """One thin translucent line a run and the mean of all runs in bold; further calls on the same axes overlay.
+    """One thin translucent line a run, the mean of all in bold on its band; further calls on the same axes overlay.
 
     runs    a history (anything whose `history[key]` is the values by epoch), or a tensor (epochs,) or (epochs, K),
             or a list of these: runs of unequal length are fine
     label   what the legend calls them; no label, no legend
     window  the bold line is the mean over this many epochs too, to be seen where epochs are many and noisy
+    band    whether the mean lies on a band, its 95 % confidence interval, where there are three runs or more
     ylabel  the key, unless the axes have a label already
 
     The mean at an epoch is over the runs that have a finite value there (an early stop ends a run); a line goes
@@ -47,8 +51,11 @@ def curves(
     values = _side_by_side(runs, key)  # (epochs, K), NaN where there is nothing
     count = values.shape[1]
     mean = _smoothed(values.nanmean(1), window)
+    has_band = band and count >= FEWEST_FOR_A_BAND
+    margin = _smoothed(margin_of_mean(values), window) if has_band else mean
+    low, high = mean - margin, mean + margin
     if log:
-        values, mean = (each.masked_fill(each <= 0, math.nan) for each in (values, mean))
+        values, mean, low, high = (each.masked_fill(each <= 0, math.nan) for each in (values, mean, low, high))
     if mean.isnan().all():
         raise ArgumentError(
             f"no value of {key!r} can be drawn",
@@ -61,8 +68,14 @@ def curves(
         ax.set_prop_cycle(color=STYLE["colors"])
     width = STYLE["mean_width"]
     over = f" and {window} epochs" if window > 1 else ""
-    name = f"{label} (mean of {count} runs{over})" if label is not None and count > 1 else label
+    said = ", 95 % band" if has_band else ""
+    name = f"{label} (mean of {count} runs{over}{said})" if label is not None and count > 1 else label
     (bold,) = ax.plot(*_drawable(mean), color=color, linewidth=width, label=name, zorder=3, marker=_marker(mean))
+    if has_band:
+        drawn = ~(low.isnan() | high.isnan())
+        epochs = (drawn.nonzero().squeeze(1) + 1).numpy()
+        shade = STYLE["band_alpha"]
+        ax.fill_between(epochs, low[drawn], high[drawn], color=bold.get_color(), alpha=shade, linewidth=0, zorder=2)
     if count > 1:
         faint = min(0.4, 2.0 / math.sqrt(count))
         for run in values.unbind(1):

@@ -29,6 +29,7 @@ STYLE: dict[str, Any] = {
     "class_markers": ("o", "s", "^", "D"),
     "run_width": 0.8,
     "mean_width": 2.4,
+    "band_alpha": 0.3,
     "boundary_width": 1.8,
     "title_size": 12,
     "label_size": 12,

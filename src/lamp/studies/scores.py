@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from lamp.errors import ArgumentError
+from lamp.intervals import student_t
 from lamp.replicas import Population
 from lamp.training import History
-from lamp.training.intervals import student_t
 
 ROWS_SHOWN = 12
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from lamp.errors import ArgumentError, DataError
-from lamp.training.intervals import student_t
+from lamp.intervals import margin_of_mean, mean_std
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -102,25 +102,19 @@ class History(Mapping[str, Tensor]):
     # ---- over the replicas of a population -------------------------------------------------------------------------
     def mean(self, name: str = "loss") -> Tensor:
         """The mean over the replicas that have a finite value, (epochs,); of one network its values."""
-        return self[name] if self.replicas is None else _finite(self[name]).nanmean(1)
+        return self[name] if self.replicas is None else mean_std(self[name])[0]
 
     def std(self, name: str = "loss") -> Tensor:
         """The standard deviation over those replicas, (epochs,); NaN where there are fewer than two."""
-        values = _finite(self._of_replicas(name))
-        count = (~values.isnan()).sum(1)
-        squares = (values - values.nanmean(1, keepdim=True)).square().nansum(1)
-        return torch.where(count > 1, squares / (count - 1), math.nan).sqrt()
+        return mean_std(self._of_replicas(name))[1]
 
     def interval(self, name: str = "loss", level: float = 0.95) -> tuple[Tensor, Tensor]:
         """The confidence interval of the mean, (low, high), each (epochs,), as if replicas were drawn from a normal
         distribution: mean -+ t std / sqrt(count), with Student's t of count - 1 degrees of freedom."""
         if not 0 < level < 1:
             raise ArgumentError("the level of an interval", expected="between 0 and 1", got=level, fix="level=0.95")
-        values = _finite(self._of_replicas(name))
-        counts = (~values.isnan()).sum(1).tolist()
-        quantile = torch.tensor([student_t(level, count - 1) for count in counts], dtype=torch.float64)
-        margin = quantile * self.std(name) / torch.tensor(counts, dtype=torch.float64).sqrt()
-        return self.mean(name) - margin, self.mean(name) + margin
+        mean, margin = self.mean(name), margin_of_mean(self._of_replicas(name), level)
+        return mean - margin, mean + margin
 
     def best_replica(self, name: str | None = None, mode: str | None = None) -> int:
         """The replica whose best epoch is best: by default by validation loss, or else loss; accuracies by "max"."""
@@ -128,7 +122,7 @@ class History(Mapping[str, Tensor]):
         mode = mode or ("max" if chosen.endswith("accuracy") else "min")
         values = self._of_replicas(chosen)
         worst = math.inf if mode == "min" else -math.inf
-        filled = _finite(values).nan_to_num(nan=worst)
+        filled = values.masked_fill(~values.isfinite(), worst)
         return _best(filled.amin(0) if mode == "min" else filled.amax(0), mode)
 
     def of(self, k: int) -> History:
@@ -238,10 +232,6 @@ class History(Mapping[str, Tensor]):
                 "this is no history", expected="JSON written by History.to_json", got=f"{error}", fix="write it again"
             ) from error
         return history
-
-
-def _finite(values: Tensor) -> Tensor:
-    return values.masked_fill(~values.isfinite(), math.nan)
 
 
 def _best(values: Tensor, mode: str) -> int:

@@ -1,0 +1,140 @@
+"""Which hyperparameters are tried: every combination of some values, or values drawn at random."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import torch
+
+from lamp.data.orders import integer, natural
+from lamp.errors import ArgumentError
+
+Setting = dict[str, Any]  # a value of each hyperparameter, by name
+
+
+@dataclass(frozen=True)
+class Draw:
+    """How a hyperparameter is drawn: from u, uniform in [0, 1), to its value."""
+
+    value_at: Callable[[float], Any]
+
+
+def uniform(low: float, high: float) -> Draw:
+    """Numbers from low to high, all alike. Raises ArgumentError unless low < high, both finite."""
+    low, high = _bounds("uniform", low, high, -math.inf)
+    return Draw(lambda u: low + (high - low) * u)
+
+
+def log_uniform(low: float, high: float) -> Draw:
+    """Numbers from low to high, each order of magnitude alike. Raises ArgumentError unless 0 < low < high < infinity."""
+    low, high = _bounds("log_uniform", low, high, 0.0)
+    begin, end = math.log(low), math.log(high)
+    return Draw(lambda u: min(max(math.exp(begin + (end - begin) * u), low), high))  # it may round to just outside
+
+
+def choice(options: Iterable[Any]) -> Draw:
+    """One of these, all alike: `choice([lamp.Tanh, lamp.ReLU])`, `choice(range(8, 65))`."""
+    listed = _listed("choice", options)
+    return Draw(lambda u: listed[int(u * len(listed))])
+
+
+def grid(**values: Iterable[Any]) -> list[Setting]:
+    """Every combination of these values, the last name's fastest: `grid(lr=[0.1, 0.01], momentum=[0, 0.9])` is four.
+
+    Raises ArgumentError for no names, and for what is no list of values.
+    """
+    if not values:
+        raise _nothing("no hyperparameter")
+    listed = {name: _listed(name, each) for name, each in values.items()}
+    return [dict(zip(listed, each, strict=True)) for each in product(*listed.values())]
+
+
+def samples(count: int, /, *, seed: int = 0, **draws: Draw) -> list[Setting]:
+    """So many settings drawn at random: `samples(200, lr=log_uniform(1e-4, 1e-1), momentum=uniform(0, 1))`.
+
+    The first settings are the same whatever the count.
+
+    Raises ArgumentError for a count below 1, no names, and for what is no uniform, log_uniform or choice.
+    """
+    count = natural(count, "count", least=1)
+    if not draws:
+        raise _nothing("no hyperparameter")
+    for name, draw in draws.items():
+        if not isinstance(draw, Draw):
+            raise ArgumentError(
+                f"samples does not know how to draw {name}",
+                expected="uniform(low, high), log_uniform(low, high) or choice([...])",
+                got=repr(draw),
+                fix=f"{name}=choice([...]), for one of several values",
+            )
+    generator = torch.Generator().manual_seed(integer(seed, "seed"))
+    drawn = torch.rand(count, len(draws), dtype=torch.float64, generator=generator).tolist()
+    return [{name: draw.value_at(u) for (name, draw), u in zip(draws.items(), row, strict=True)} for row in drawn]
+
+
+def as_settings(settings: Any) -> list[Setting]:
+    """A dict of lists as its grid, a list of dicts as it is, once all have the same names."""
+    if isinstance(settings, Mapping):
+        return grid(**{str(name): values for name, values in settings.items()})
+    if isinstance(settings, str) or not isinstance(settings, Iterable):
+        raise _nothing(type(settings).__name__)
+    listed = list(settings)
+    if not listed:
+        raise _nothing("an empty list")
+    for k, setting in enumerate(listed):
+        if not isinstance(setting, Mapping) or not setting:
+            raise _nothing(f"{setting!r} at place {k}")
+        if set(setting) != set(listed[0]):
+            raise ArgumentError(
+                f"setting {k} names other hyperparameters than setting 0",
+                expected=", ".join(listed[0]),
+                got=", ".join(setting),
+                fix="give every setting a value of each",
+            )
+    return [{name: setting[name] for name in listed[0]} for setting in listed]
+
+
+def shown(value: Any) -> str:
+    """A value, or a setting, in few letters."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} = {shown(each)}" for name, each in value.items())
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return value.__name__ if hasattr(value, "__name__") else str(value)
+
+
+def _listed(name: str, values: Any) -> list[Any]:
+    values = values.tolist() if hasattr(values, "tolist") else values
+    listed = list(values) if isinstance(values, Iterable) and not isinstance(values, str) else []
+    if not listed:
+        raise ArgumentError(
+            f"{name} needs values to choose from", expected="a list of them", got=repr(values), fix=f"{name}=[...]"
+        )
+    return listed
+
+
+def _bounds(owner: str, low: Any, high: Any, above: float) -> tuple[float, float]:
+    try:
+        low, high = float(low), float(high)
+        fits = above < low < high < math.inf
+    except (TypeError, ValueError):
+        fits = False
+    if not fits:
+        least = "" if math.isinf(above) else f"{above:g} < "
+        raise ArgumentError(
+            f"{owner} needs two bounds", expected=f"{least}low < high, both finite", got=f"{low!r}, {high!r}"
+        )
+    return low, high
+
+
+def _nothing(got: str) -> ArgumentError:
+    return ArgumentError(
+        "there are no settings to try",
+        expected="a dict of lists, or a list of dicts",
+        got=got,
+        fix='settings={"lr": [0.1, 0.01]}, or lamp.samples(20, lr=lamp.log_uniform(1e-4, 1e-1))',
+    )
