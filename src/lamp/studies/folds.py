@@ -106,7 +106,7 @@ def cross_validate(
     loss: Any = criterion or networks.loss  # fit has asked for one of them
     for k, held in enumerate(held_out):
         output, target = marked(by_replica[k : k + 1, : len(held)], 1), targets[held].unsqueeze(0)  # (1, m, ...)
-        outputs[0, held] = output[0]
+        outputs[k // folds, held] = output[0]
         if k not in history.failed:
             scores["loss"][k] = loss.of_replicas(torch.tensor([k]))(output, target).item()
             for name, metric in named.items():

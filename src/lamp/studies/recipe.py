@@ -5,13 +5,12 @@ from __future__ import annotations
 import copy
 import difflib
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from lamp.errors import ArgumentError, LampError
 from lamp.losses import Loss
@@ -22,8 +21,8 @@ from lamp.optim.checks import plain
 from lamp.replicas import Population
 from lamp.studies.settings import Setting, shown
 
-CLIPPING = ("clip_norm", "clip_value")
-MODEL, OPTIMIZER, LOSS, CLIP = "the model function", "the optimizer", "the loss", "clipping"
+MODEL, OPTIMIZER, LOSS, CLIPPING = "the model function", "the optimizer", "the loss", "clipping"
+LIMITS = ("clip_norm", "clip_value")
 
 
 class Recipe:
@@ -34,7 +33,7 @@ class Recipe:
     criterion  a loss, or None where the network ends in one
     clip       clip_norm and clip_value of settings that do not name them
 
-    Every setting is tried on a network and an optimizer of its own here, so that no training begins before all fit.
+    Each setting is tried here, so that no training begins before all of them fit.
 
     Raises ArgumentError for a name that has no place, or two, and for a value that is refused where it goes.
     """
@@ -45,114 +44,155 @@ class Recipe:
         model: Module | Callable[..., Module],
         optimizer: Callable[..., Optimizer],
         criterion: Loss | None,
-        clip: dict[str, Any],
+        clip: Mapping[str, Any],
     ) -> None:
-        self.model, self.optimizer, self.criterion, self.clip = model, optimizer, criterion, clip
-        self._places: dict[str, str] = {}
-        wanted = () if isinstance(model, Module) else _arguments("model", model, from_place=0)[0]
-        self._places = {name: MODEL for name in settings[0] if name in wanted}
-        first = self.network(settings[0])
-        self._place(list(settings[0]), wanted, _loss_of(first, criterion))
-        for k, setting in enumerate(settings):
-            self._try(k, setting, first)
-
-    def network(self, setting: Setting) -> Module:
-        """The network that a setting asks for; where the model is one already, that."""
-        if isinstance(self.model, Module):
-            return self.model
-        arguments = self.part(setting, MODEL)
-        missing = [name for name in _arguments("model", self.model, from_place=0)[2] if name not in arguments]
+        if not isinstance(criterion, Loss | None):
+            raise ArgumentError("the criterion is no loss", expected="a lamp loss", got=type(criterion).__name__)
+        self.model, self.optimizer, self.criterion, self.clip = model, optimizer, criterion, dict(clip)
+        self._built: list[tuple[Setting, Module]] = []  # a network an architecture
+        of_model, _, needed = ((), False, ()) if isinstance(model, Module) else _arguments("model", model)
+        missing = [name for name in needed if name not in settings[0]]
         if missing:
             raise ArgumentError(
                 f"the model function needs {', '.join(missing)}",
                 expected=f"settings with {', '.join(missing)}",
-                got=f"settings with {', '.join(setting)}",
+                got=f"settings with {', '.join(settings[0])}",
                 fix=f"give {missing[0]} a default, or values to try",
             )
-        network = self.model(**arguments)
+        self._places = {name: MODEL for name in settings[0] if name in of_model}
+        loss = self._loss(self.network(settings[0]))
+        self._places = _places(list(settings[0]), of_model, optimizer, loss)
+        for k, setting in enumerate(settings):
+            self._try(k, setting)
+
+    def network(self, setting: Setting) -> Module:
+        """The network that a setting asks for: the same one for settings that differ elsewhere."""
+        arguments = self.part(setting, MODEL)
+        for known, network in self._built:
+            if known == arguments:
+                return network
+        network = copy.deepcopy(self.model) if isinstance(self.model, Module) else self.model(**arguments)
         if not isinstance(network, Module):
             raise ArgumentError(
                 "the model function returned no network", expected="a lamp module", got=type(network).__name__
             )
+        self._built.append((arguments, network))
         return network
 
     def part(self, setting: Setting, place: str) -> Setting:
         """The hyperparameters of a setting that go to this place."""
         return {name: value for name, value in setting.items() if self._places.get(name) == place}
 
-    # ---- for a population: a setting a replica -----------------------------------------------------------------------
-    def optimizer_of(self, networks: Population, settings: Sequence[Setting]) -> Optimizer:
-        """The optimizer of a population, with each replica's own numbers."""
-        return self.optimizer(networks.parameters(), **self._joined(settings, OPTIMIZER))
+    def _loss(self, network: Module) -> Loss | None:
+        return self.criterion or (network.loss if isinstance(network, Sequential | Population) else None)
 
-    def loss_of(self, networks: Population, settings: Sequence[Setting]) -> Loss | None:
-        """The loss with each replica's own numbers; None where the networks end in it, which then gets them."""
-        numbers = self._joined(settings, LOSS)
-        loss = networks.loss if self.criterion is None else copy.copy(self.criterion)
-        for name, number in numbers.items():
-            setattr(loss, name, number)
-        return None if self.criterion is None else loss
-
-    def clip_of(self, settings: Sequence[Setting]) -> dict[str, Any]:
-        """clip_norm and clip_value, with each replica's own numbers."""
-        return self.clip | self._joined(settings, CLIP)
-
-    def _joined(self, settings: Sequence[Setting], place: str) -> dict[str, Any]:
-        parts = [self.part(setting, place) for setting in settings]
-        return {name: _join([plain(part[name]) for part in parts]) for name in parts[0]}
-
-    # ---- checks ------------------------------------------------------------------------------------------------------
-    def _place(self, names: list[str], wanted: Sequence[str], loss: Loss | None) -> None:
-        """Find the one place of each name."""
-        in_optimizer, takes_any, _ = _arguments("optimizer", self.optimizer, from_place=1)
-        known = {
-            MODEL: wanted,
-            OPTIMIZER: in_optimizer,
-            LOSS: () if loss is None else loss.hyperparameters,
-            CLIP: CLIPPING,
-        }
-        everything = [name for each in known.values() for name in each]
-        for name in names:
-            places = [place for place, each in known.items() if name in each]
-            if len(places) > 1:
-                raise ArgumentError(
-                    f"{name} could go to {' and to '.join(places)}", got=name, fix="name the model function's differently"
-                )
-            if not places and not takes_any:
-                close = difflib.get_close_matches(name, everything, 1)
-                raise ArgumentError(
-                    f"nothing here has a hyperparameter {name!r}",
-                    expected="; ".join(f"{place}: {', '.join(each)}" for place, each in known.items() if each),
-                    got=name,
-                    fix=f"did you mean {close[0]}?" if close else "model=lambda ...: a function may take any other",
-                )
-            self._places[name] = places[0] if places else OPTIMIZER
-
-    def _try(self, k: int, setting: Setting, first: Module) -> None:
-        """Build what a setting asks for, once; an error names the setting."""
+    def _try(self, k: int, setting: Setting) -> None:
+        """Build what a setting asks for; an error names the setting."""
         try:
-            network = copy.deepcopy(first) if isinstance(self.model, Module) else self.network(setting)
+            network = self.network(setting)
             for name, value in setting.items():
-                if self._places[name] != MODEL:
-                    _check_number(name, value)
+                _check_number(name, value, self._places[name])
             made = self.optimizer(network.parameters(), **self.part(setting, OPTIMIZER))
+            loss: Any = type(self._loss(network))
             for name, value in self.part(setting, LOSS).items():
                 with suppress(TypeError):  # a loss of one's own, whose constructor takes other arguments
-                    type(_loss_of(network, self.criterion))(**{name: torch.tensor([float(value)])})
-            for name, value in self.part(setting, CLIP).items():
-                if not value > 0:
-                    raise ArgumentError(f"{name} is a limit", expected="a positive number", got=value)
+                    loss(**{name: torch.tensor([float(value)])})
         except (LampError, TypeError) as error:
-            what = error.what if isinstance(error, LampError) else str(error)
-            raise ArgumentError(
-                f"setting {k} ({shown(setting)}): {what}",
-                expected=getattr(error, "expected", None),
-                got=getattr(error, "got", None),
-                fix=getattr(error, "fix", None),
-            ) from error
+            told = {name: getattr(error, name, None) for name in ("expected", "got", "fix")}
+            what = getattr(error, "what", error)
+            raise ArgumentError(f"setting {k} ({shown(setting)}): {what}", **told) from error
         if not isinstance(made, Optimizer):
             raise ArgumentError(
                 "optimizer= makes no optimizer",
                 expected="a class such as lamp.Adam, or a function (parameters, **hyperparameters) that returns one",
                 got=type(made).__name__,
             )
+
+    # ---- for a population, of a setting for each replica -------------------------------------------------------------
+    def optimizer_of(self, networks: Population, settings: Sequence[Setting]) -> Optimizer:
+        """The optimizer, with each replica's own numbers."""
+        return self.optimizer(networks.parameters(), **self._joined(settings, OPTIMIZER))
+
+    def loss_of(self, networks: Population, settings: Sequence[Setting]) -> Loss | None:
+        """The loss with each replica's own numbers; None where the networks end in it, which then gets them."""
+        loss = copy.copy(self._loss(networks)) if self.criterion else self._loss(networks)
+        for name, numbers in self._joined(settings, LOSS).items():
+            setattr(loss, name, numbers)
+        return loss if self.criterion else None
+
+    def clip_of(self, settings: Sequence[Setting]) -> dict[str, Any]:
+        """clip_norm and clip_value, with each replica's own numbers."""
+        return self.clip | self._joined(settings, CLIPPING)
+
+    def _joined(self, settings: Sequence[Setting], place: str) -> dict[str, Any]:
+        parts = [self.part(setting, place) for setting in settings]
+        return {name: _join([plain(part[name]) for part in parts]) for name in parts[0]}
+
+
+def _join(numbers: Sequence[Any]) -> Any:
+    """One number where all are the same, else a tensor (K,); of pairs, a pair of those."""
+    if isinstance(numbers[0], tuple):
+        return tuple(map(_join, zip(*numbers, strict=True)))
+    return numbers[0] if len(set(numbers)) == 1 else torch.tensor(numbers, dtype=torch.float64)
+
+
+def _places(
+    names: Sequence[str], of_model: Sequence[str], optimizer: Callable[..., Optimizer], loss: Loss | None
+) -> dict[str, str]:
+    """The one place of each name."""
+    of_optimizer, takes_any, _ = _arguments("optimizer", optimizer)
+    of_loss = () if loss is None else loss.hyperparameters
+    known = {MODEL: of_model, OPTIMIZER: of_optimizer, LOSS: of_loss, CLIPPING: LIMITS}
+    places = {}
+    for name in names:
+        fitting = [place for place, taken in known.items() if name in taken] or [OPTIMIZER] * takes_any
+        if len(fitting) > 1:
+            raise ArgumentError(
+                f"{name} could go to {' and to '.join(fitting)}",
+                expected="a name that one of them takes",
+                got=name,
+                fix="give the argument of your function another name",
+            )
+        if not fitting:
+            close = difflib.get_close_matches(name, [each for taken in known.values() for each in taken], 1)
+            raise ArgumentError(
+                f"nothing here has a hyperparameter {name!r}",
+                expected="; ".join(f"{place}: {', '.join(taken)}" for place, taken in known.items() if taken),
+                got=name,
+                fix=f"did you mean {close[0]}?" if close else "a function as the model may take any other",
+            )
+        places[name] = fitting[0]
+    return places
+
+
+def _arguments(what: str, function: Any) -> tuple[tuple[str, ...], bool, tuple[str, ...]]:
+    """The names that a function can be given a setting's values by, whether it takes any, and those it needs."""
+    innermost = function
+    while isinstance(innermost, partial):
+        innermost = innermost.func
+    if isinstance(innermost, type) and issubclass(innermost, Optimizer):
+        return tuple(innermost.ranges), False, ()
+    try:
+        parameters = list(inspect.signature(function).parameters.values())[1 if what == "optimizer" else 0 :]
+    except (TypeError, ValueError) as error:
+        raise ArgumentError(
+            f"{what}= is none, and no function that makes one", got=type(function).__name__, fix=f"pass a lamp {what}"
+        ) from error
+    named = [each for each in parameters if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)]
+    takes_any = any(each.kind is each.VAR_KEYWORD for each in parameters)
+    return tuple(each.name for each in named), takes_any, tuple(p.name for p in named if p.default is p.empty)
+
+
+def _check_number(name: str, value: Any, place: str) -> None:
+    """That this is a number (for an optimizer also a pair of them), and for a limit a positive one."""
+    number = plain(value)
+    numbers = number if isinstance(number, tuple) and place == OPTIMIZER else (number,)
+    if place != MODEL and not (
+        all(isinstance(each, float) for each in numbers) and (place != CLIPPING or numbers[0] > 0)
+    ):
+        raise ArgumentError(
+            f"{name} is no {'positive ' if place == CLIPPING else ''}number",
+            expected="a number, of which each network gets its own",
+            got=repr(value),
+            fix="what is no number can be an argument of the model function",
+        )

@@ -30,7 +30,7 @@ def uniform(low: float, high: float) -> Draw:
 
 
 def log_uniform(low: float, high: float) -> Draw:
-    """Numbers from low to high, each order of magnitude alike. Raises ArgumentError unless 0 < low < high < infinity."""
+    """Numbers from low to high, each order of magnitude alike. Raises ArgumentError unless 0 < low < high."""
     low, high = _bounds("log_uniform", low, high, 0.0)
     begin, end = math.log(low), math.log(high)
     return Draw(lambda u: min(max(math.exp(begin + (end - begin) * u), low), high))  # it may round to just outside

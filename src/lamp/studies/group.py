@@ -1,0 +1,152 @@
+"""The networks of some settings, trained together as one population, some epochs at a time."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lamp.data import DataLoader, as_batches
+from lamp.errors import ArgumentError, NonFiniteError, NonFiniteWarning
+from lamp.optim import Optimizer, Schedule
+from lamp.optim.checks import rows_of
+from lamp.replicas import Population, population
+from lamp.studies.recipe import Recipe
+from lamp.studies.trial import Trial
+from lamp.training import Callback, History, fit
+from lamp.training.metrics import Metric
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What all groups of a sweep share."""
+
+    recipe: Recipe
+    seeds: list[int]
+    score: str
+    data: Any
+    epochs: int
+    batch_size: int | None
+    shuffle: bool | None
+    validation: Any
+    metrics: Mapping[str, Metric]
+    scheduler: Callable[[Optimizer], Schedule] | None
+    schedule_per: str
+
+
+class Group:
+    """Some trials of one architecture, and all that trains their networks; it is made when the training begins.
+
+    population  replica k is the network of `replicas[k]`: a trial, and the place of one of its seeds
+    """
+
+    def __init__(self, plan: Plan, trials: Sequence[Trial]) -> None:
+        self.plan = plan
+        self.replicas = [(trial, j) for trial in trials for j in range(len(plan.seeds))]
+        self.population: Population | None = None
+        self.schedule: Any = None
+
+    def _begin(self) -> Population:
+        plan, settings = self.plan, [trial.setting for trial, _ in self.replicas]
+        each_seed = population(plan.recipe.network(settings[0]), plan.seeds)
+        networks = each_seed.select([j for _, j in self.replicas])
+        self.optimizer = plan.recipe.optimizer_of(networks, settings)
+        self.schedule = None if plan.scheduler is None else _schedule(plan.scheduler, self.optimizer)
+        self.criterion = plan.recipe.loss_of(networks, settings)
+        self.clip = plan.recipe.clip_of(settings)
+        seeds = [plan.seeds[j] for _, j in self.replicas]
+        batches = as_batches(plan.data, plan.batch_size, plan.shuffle, seed=seeds, epochs=plan.epochs)
+        self.batches = copy.copy(batches) if isinstance(batches, DataLoader) else batches  # each has its own epoch
+        for trial, _ in self.replicas:
+            trial.group = self
+        return networks
+
+    def train(self, epochs: int, callbacks: Sequence[Callback]) -> History:
+        """So many epochs more, for all that have not failed."""
+        networks = self.population = self.population or self._begin()
+        plan = self.plan
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NonFiniteWarning)  # the trials count them
+            try:
+                history = fit(
+                    networks,
+                    self.criterion,
+                    self.optimizer,
+                    self.batches,
+                    epochs=epochs,
+                    validation=plan.validation,
+                    metrics=plan.metrics,
+                    scheduler=self.schedule,
+                    schedule_per=plan.schedule_per,
+                    callbacks=callbacks,
+                    progress=False,
+                    **self.clip,
+                )
+            except NonFiniteError as error:
+                if not hasattr(error, "history"):
+                    raise
+                history = error.history  # every network of this group has failed
+        scores = _last(history[plan.score]) if history.epochs else torch.full((len(networks),), torch.nan)
+        rows: dict[Trial, dict[int, int]] = {}
+        for row, (trial, j) in enumerate(self.replicas):
+            rows.setdefault(trial, {})[j] = row
+        for trial, row_of in rows.items():
+            trial.record(history, row_of, scores)
+        return history
+
+    def keep(self, trials: set[Trial]) -> None:
+        """Go on with the networks of these trials that have not failed, and let the others go."""
+        rows = [k for k, (trial, j) in enumerate(self.replicas) if trial in trials and j not in trial.lost]
+        for trial in {trial for trial, _ in self.replicas} - {self.replicas[k][0] for k in rows}:
+            trial.group = None
+        if len(rows) == len(self.replicas) or self.population is None:
+            return
+        old, chosen = self.population, torch.tensor(rows)
+        self.replicas = [self.replicas[k] for k in rows]
+        if not rows:
+            self.close()
+            self.population = None
+            return
+        self.population = old.select(rows)
+        twins = dict(zip(old.parameters(), self.population.parameters(), strict=True))
+        self.optimizer = self.optimizer.of_replicas(chosen, twins)
+        if self.schedule is not None:
+            self.schedule = self.schedule.of_replicas(chosen, self.optimizer)
+        self.criterion = None if self.criterion is None else self.criterion.of_replicas(chosen)
+        self.batches = self.batches.of_replicas(chosen) if isinstance(self.batches, DataLoader) else self.batches
+        self.clip = rows_of(self.clip, chosen)
+
+    def close(self) -> None:
+        """Let go of what only training needs."""
+        del self.optimizer, self.schedule, self.criterion, self.batches
+
+    def networks_of(self, trial: Trial) -> Population:
+        """The networks of one trial that have not failed, in order of its seeds."""
+        assert self.population is not None
+        return self.population.select(
+            [k for k, (each, j) in enumerate(self.replicas) if each is trial and j not in trial.lost]
+        )
+
+
+def _schedule(make: Any, optimizer: Optimizer) -> Schedule:
+    schedule = make(optimizer) if callable(make) else make
+    if not callable(make) or not isinstance(schedule, Schedule):
+        raise ArgumentError(
+            "scheduler= is no function that makes one",
+            expected="a function of the optimizer that returns a lamp schedule",
+            got=type(schedule).__name__,
+            fix="scheduler=lambda optimizer: lamp.StepLR(optimizer, 30)",
+        )
+    return schedule
+
+
+def _last(values: Tensor) -> Tensor:
+    """Of (epochs, K), of each replica the last that is no NaN: (K,)."""
+    epochs = torch.arange(1, len(values) + 1).unsqueeze(1)
+    last = (~values.isnan() * epochs).argmax(0, keepdim=True)
+    return values.gather(0, last).squeeze(0)

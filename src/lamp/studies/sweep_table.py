@@ -1,0 +1,175 @@
+"""What a sweep found: its settings from best to worst, and the networks of those that were trained to the end."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Sequence
+from io import StringIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lamp.errors import ArgumentError
+from lamp.module import Module
+from lamp.plots import heat_map
+from lamp.replicas import Population
+from lamp.studies.settings import Setting, shown
+from lamp.studies.trial import Trial
+from lamp.training import History
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+ROWS_SHOWN = 20
+
+
+class Sweep:
+    """The result of `lamp.sweep`.
+
+    rows     the settings, best first: each has `setting` (a dict), `scores` (seeds,) at the last epoch it trained,
+             their `mean` and `std`, `epochs`, and `failed`, how many of its networks had a loss that is not finite and
+             are in neither. Settings that successive halving let go of come after those that went further
+    best     the setting of the first row
+    seeds    that each setting was trained with
+    score    what the rows are ranked by; `mode` is "min" or "max"
+    stopped  "all epochs done", or when it was interrupted
+
+    It prints as a table.
+    """
+
+    def __init__(self, rows: Sequence[Trial], seeds: Sequence[int], score: str, mode: str, stopped: str) -> None:
+        self.rows, self.seeds = list(rows), list(seeds)
+        self.score, self.mode, self.stopped = score, mode, stopped
+
+    @property
+    def best(self) -> Setting:
+        return dict(self.rows[0].setting)
+
+    # ---- the trained networks ----------------------------------------------------------------------------------------
+    def population(self, rank: int = 0) -> Population:
+        """The networks of a setting as a population, in order of the seeds, without those that failed.
+
+        Raises ArgumentError where there are none: they were let go by halving, have failed, or were not trained.
+        """
+        row = self.rows[rank]
+        if row.group is None or not row.going:
+            raise ArgumentError(
+                f"there are no networks of {shown(row.setting)}",
+                expected="a setting that was trained to the end",
+                got="networks that all failed"
+                if not row.going
+                else f"one that was let go after {row.epochs} epochs"
+                if row.epochs
+                else "one that was not trained",
+                fix="choose another rank, or halving=None",
+            )
+        return row.group.networks_of(row)
+
+    def networks(self, rank: int = 0) -> list[Module]:
+        """The same as ordinary networks."""
+        return list(self.population(rank))
+
+    def history(self, rank: int = 0) -> History:
+        """What was measured of a setting's networks: tensors (epochs, seeds)."""
+        return self.rows[rank].history()
+
+    # ---- as a figure -------------------------------------------------------------------------------------------------
+    def heat_map(self, x: str, y: str, ax: Axes | None = None) -> Axes:
+        """The mean score over two hyperparameters; where others vary too, that of the best row with those two."""
+        names = list(self.rows[0].setting)
+        for name in (x, y):
+            if name not in names:
+                raise ArgumentError("no such hyperparameter", expected=", ".join(names), got=name)
+        cells: dict[tuple[Any, Any], float] = {}
+        for row in self.rows:
+            cells.setdefault((row.setting[x], row.setting[y]), row.mean)
+        columns, lines = (_in_order([cell[k] for cell in cells]) for k in (0, 1))
+        return heat_map(
+            [[cells.get((column, line), math.nan) for column in columns] for line in lines],
+            [shown(each) for each in columns],
+            [shown(each) for each in lines],
+            ax,
+            xlabel=x,
+            ylabel=y,
+            label=self.score.replace("_", " "),
+            best=self.mode,
+        )
+
+    # ---- as a table, a file ------------------------------------------------------------------------------------------
+    def __str__(self) -> str:
+        from rich.console import Console
+        from rich.table import Table
+
+        names, failures = list(self.rows[0].setting), any(row.failed for row in self.rows)
+        table = Table("", *names, f"{self.score.replace('_', ' ')} (mean ± std)", "n", *["failed"] * failures, "epochs")
+        for column in table.columns:
+            column.justify = "right"
+        for rank, row in enumerate(self.rows[:ROWS_SHOWN]):
+            spread = f"{row.mean:.4g} ± {row.std:.2g}".removesuffix(" ± nan")
+            failed = [str(row.failed or "")] * failures
+            values = [shown(value) for value in row.setting.values()]
+            table.add_row(str(rank), *values, spread, str(len(row.going)), *failed, str(row.epochs))
+        text = StringIO()
+        Console(file=text, width=max(80, 16 * (5 + len(names))), color_system=None).print(table)
+        best = "lowest" if self.mode == "min" else "highest"
+        headline = f"{len(self.rows)} settings x {len(self.seeds)} seeds, {best} first; {self.stopped}"
+        left = len(self.rows) - ROWS_SHOWN
+        return f"{headline}\n{text.getvalue().rstrip()}" + (f"\nand {left} others" if left > 0 else "")
+
+    def __repr__(self) -> str:
+        return f"Sweep({len(self.rows)} settings x {len(self.seeds)} seeds; best: {shown(self.best)}; {self.stopped})"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything in the table, and the scores of each seed, as numbers, lists and strings."""
+        rows = [
+            {
+                "setting": {name: _plain(value) for name, value in row.setting.items()},
+                "mean": _plain(row.mean),
+                "std": _plain(row.std),
+                "scores": [_plain(score) for score in row.scores.tolist()],
+                "epochs": row.epochs,
+                "failed": row.failed,
+            }
+            for row in self.rows
+        ]
+        return {"score": self.score, "mode": self.mode, "seeds": self.seeds, "stopped": self.stopped, "rows": rows}
+
+    def to_json(self, path: str | Path | None = None) -> str:
+        """The same as JSON; written to a file as well where a path is given."""
+        return _written(json.dumps(self.to_dict(), indent=1) + "\n", path)
+
+    def to_csv(self, path: str | Path | None = None) -> str:
+        """A line a setting, with a column a hyperparameter and a seed; written to a file as well."""
+        text = StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        of_seeds = [f"{self.score} of seed {seed}" for seed in self.seeds]
+        writer.writerow([*self.rows[0].setting, "mean", "std", "epochs", "failed", *of_seeds])
+        for row in self.to_dict()["rows"]:
+            numbers = [row["mean"], row["std"], row["epochs"], row["failed"], *row["scores"]]
+            writer.writerow([*row["setting"].values(), *numbers])
+        return _written(text.getvalue(), path)
+
+
+def _in_order(values: Sequence[Any]) -> list[Any]:
+    """Each value once: sorted, where they can be, else in the order they came."""
+    once = list(dict.fromkeys(values))
+    try:
+        return sorted(once)
+    except TypeError:
+        return once
+
+
+def _plain(value: Any) -> Any:
+    """As JSON has it: no NaN, no classes."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, tuple | list):
+        return [_plain(each) for each in value]
+    return value if isinstance(value, bool | int | str | None) else shown(value)
+
+
+def _written(text: str, path: str | Path | None) -> str:
+    if path is not None:
+        Path(path).write_text(text, encoding="utf-8")
+    return text
