@@ -71,6 +71,7 @@ class Contender:
     ours        lamp: the other contenders' times are given as ratios to it
     compiles    its first steps may take long; where they take longer than `time_limit` seconds it is absent
     note        what a reader should know of it, for the table
+    sample      of the work's networks it trains the first so many, whose times stand for all; None: it trains all
     """
 
     name: str
@@ -80,11 +81,12 @@ class Contender:
     compiles: bool = False
     time_limit: float | None = None
     note: str = ""
+    sample: int | None = None
 
 
 @dataclass(frozen=True)
 class Work:
-    """One piece of work, done by every contender. The first that is not lamp's is the reference of the check.
+    """One piece of work, done by every contender. The first that is not lamp's, nor a sample, is the check's reference.
 
     steps       timed at a time
     job_steps   of a whole training, over which compiling once is spread
@@ -140,6 +142,7 @@ class _Measurement:
         self.entries = {each.name: Entry(each.name, each.ours, each.note) for each in work.contenders}
         self.reference: tuple[Parameters, Parameters] | None = None  # before and after the steps of the check
         self.first_runs: dict[tuple[str, int], float] = {}  # seconds, by contender and threads
+        self.networks = {each.name: each.sample or work.networks for each in work.contenders}
 
     def run(self, repetitions: int) -> Outcome:
         work = self.work
@@ -169,7 +172,7 @@ class _Measurement:
 
     # ---- the same work ---------------------------------------------------------------------------------------------
     def _reference_first(self) -> list[Contender]:
-        reference = next(each for each in self.work.contenders if not each.ours)
+        reference = next(each for each in self.work.contenders if not each.ours and each.sample is None)
         return [reference, *(each for each in self.work.contenders if each is not reference)]
 
     def _prepare_and_check(self, contender: Contender) -> Prepared:
@@ -187,7 +190,7 @@ class _Measurement:
             except Absent as absent:
                 why = str(absent)
                 break
-            self._check(contender.name, begin, training.parameters())
+            self._check(contender, begin, training.parameters())
             found[threads] = training
         if not found:
             if self.reference is None:
@@ -195,9 +198,9 @@ class _Measurement:
             self.entries[contender.name].absent = why
         return found
 
-    def _check(self, name: str, begin: Parameters, end: Parameters) -> None:
+    def _check(self, contender: Contender, begin: Parameters, end: Parameters) -> None:
         """Raise NotEqual for parameters that are not the reference's; the first that come are the reference."""
-        work = self.work
+        work, name = self.work, contender.name
         if self.reference is None:
             self.reference = begin, end
             moved = max(float(np.abs(end[key] - begin[key]).max()) for key in begin)
@@ -206,8 +209,9 @@ class _Measurement:
                     f"{work.title}: {work.check_steps} steps of {name} move no parameter by more than {moved:.2g}: too "
                     f"little to tell contenders apart within {work.tolerance:g}"
                 )
-        self._compare(name, "before the first step", begin, self.reference[0], 0.0)
-        difference = self._compare(name, f"after {work.check_steps} steps", end, self.reference[1], work.tolerance)
+        before, after = ({key: each[: contender.sample] for key, each in known.items()} for known in self.reference)
+        self._compare(name, "before the first step", begin, before, 0.0)
+        difference = self._compare(name, f"after {work.check_steps} steps", end, after, work.tolerance)
         self.entries[name].difference = max(self.entries[name].difference, difference)
 
     def _compare(self, name: str, when: str, found: Parameters, expected: Parameters, tolerance: float) -> float:
@@ -239,8 +243,9 @@ class _Measurement:
 
     def _time(self, entry: Entry, training: Training) -> None:
         self.computer.set_threads(entry.threads)
-        training.run(self.work.check_steps)  # wakes threads and warms caches
-        entry.times.append(self._seconds(training, self.work.steps) / self.work.steps / self.work.networks * MICRO)
+        work = self.work
+        training.run(min(work.check_steps, work.steps))  # wakes threads and warms caches
+        entry.times.append(self._seconds(training, work.steps) / work.steps / self.networks[entry.name] * MICRO)
 
     def _seconds(self, training: Training, steps: int) -> float:
         begun = self.computer.clock()
@@ -250,9 +255,10 @@ class _Measurement:
     def _add_compile(self, entry: Entry) -> None:
         """The compile time, apart and included once."""
         work = self.work
-        later = work.check_steps * entry.median * work.networks / MICRO
+        networks = self.networks[entry.name]
+        later = work.check_steps * entry.median * networks / MICRO
         entry.compile_seconds = max(self.first_runs[entry.name, entry.threads] - later, 0.0)
-        entry.with_compile = entry.median + entry.compile_seconds / work.job_steps / work.networks * MICRO
+        entry.with_compile = entry.median + entry.compile_seconds / work.job_steps / networks * MICRO
 
 
 @contextmanager

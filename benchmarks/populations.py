@@ -1,10 +1,11 @@
-"""Many networks of one architecture, as the benchmarks train them: data, orders and initial weights for every contender."""
+"""Many networks of one architecture, as the benchmarks train them: the data, order and weights that all begin with."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
@@ -12,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 import lamp
-from benchmarks.disk import ADAM, Rule
+from benchmarks.disk import ADAM, BATCH, BATCHES, Rule
 
 Array = NDArray[Any]
 
 SEED = 0
+LR, DECAY = (-3.5, -2.5), (-5.0, -3.0)  # powers of ten between which the networks of a sweep have theirs
 
 
 @dataclass(frozen=True)
@@ -79,24 +81,26 @@ class Task:
         return {key: np.array(value) for key, value in zip(keys, values, strict=True)}
 
 
+@lru_cache(maxsize=1)
 def spirals(networks: int, widths: tuple[int, ...], activation: str, batch: int = 128, batches: int = 4) -> Task:
-    """Two spirals, the same batches for all networks."""
+    """Two spirals, the same batches for all networks and the same Adam."""
     data = lamp.data.spirals(batch * batches, seed=SEED)
     order = np.random.default_rng(SEED).permutation(batch * batches).reshape(batches, batch)
     inputs, labels = (column.numpy() for column in data.tensors)
     return Task(widths, activation, inputs, labels, order, *initial(networks, widths))
 
 
-def disk_sweep(networks: int, widths: tuple[int, ...] = (2, 25, 25, 25, 2), batch: int = 100, batches: int = 10) -> Task:
-    """The disk, each network with a learning rate, a weight decay and an order of its own."""
+@lru_cache(maxsize=1)
+def disk_sweep(networks: int, widths: tuple[int, ...], batch: int = BATCH, batches: int = BATCHES) -> Task:
+    """The disk, ReLU, each network with a learning rate, a weight decay and an order of its own."""
     random = np.random.default_rng(SEED)
     data = lamp.data.disk(batch * batches, seed=SEED)
     inputs, labels = (column.numpy() for column in data.tensors)
     orders = [random.permutation(batch * batches).reshape(batches, batch) for _ in range(networks)]
-    lr, decay = (10 ** random.uniform(*powers, networks).astype(np.float32) for powers in ((-3.5, -2.5), (-5, -3)))
-    own = {"order": np.stack(orders, 1), "lr": lr, "decay": decay}
+    lr, decay = (10 ** random.uniform(low, high, networks) for low, high in (LR, DECAY))
     weights, biases = initial(networks, widths)
-    return Task(widths, "ReLU", inputs, labels, weights=weights, biases=biases, **own)
+    lr, decay = lr.astype(np.float32), decay.astype(np.float32)
+    return Task(widths, "ReLU", inputs, labels, np.stack(orders, 1), weights, biases, lr=lr, decay=decay)
 
 
 def initial(networks: int, widths: tuple[int, ...]) -> tuple[tuple[Array, ...], tuple[Array, ...]]:

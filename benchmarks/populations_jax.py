@@ -10,7 +10,7 @@ from benchmarks.populations import Array, Task
 
 
 class WithJax:
-    """Gradients by jax.value_and_grad, an epoch as lax.scan, the whole training under vmap, all in one compiled call."""
+    """Gradients by jax.value_and_grad, an epoch as lax.scan, the whole training by vmap, all in one compiled call."""
 
     def __init__(self, task: Task, threads: int) -> None:
         try:
@@ -48,6 +48,7 @@ class WithJax:
                     grads = [grad + decay * value for grad, value in zip(grads, values, strict=True)]
                 means = [rule.beta1 * old + (1 - rule.beta1) * grad for old, grad in zip(means, grads, strict=True)]
                 squares = [rule.beta2 * old + (1 - rule.beta2) * g**2 for old, g in zip(squares, grads, strict=True)]
+                # 1 - beta^t to the last digit: float32 would lose four of them at first, and differ from all others
                 size = lr / -jnp.expm1(taken * math.log(rule.beta1))
                 correction = lax.rsqrt(-jnp.expm1(taken * math.log(rule.beta2)))
                 values = [
@@ -56,7 +57,7 @@ class WithJax:
                 ]
                 return ((values, means, squares), taken), loss
 
-            def epoch(k: Any, carried: Any) -> Any:
+            def epoch(_: Any, carried: Any) -> Any:
                 return lax.scan(step, carried[0], batches)
 
             return lax.fori_loop(0, epochs, epoch, ((state, taken), jnp.zeros(task.batches)))

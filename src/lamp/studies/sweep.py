@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from lamp.data import DataLoader
 from lamp.data.orders import natural
 from lamp.errors import ArgumentError, NonFiniteError
 from lamp.losses import Loss
@@ -80,6 +81,7 @@ def sweep(
     """
     tried = as_settings(settings)
     listed = list(seeds) if isinstance(seeds, Iterable) else list(range(natural(seeds, "seeds", least=1)))
+    natural(len(listed), "the number of seeds", least=1)
     epochs = natural(epochs, "epochs", least=1)
     named = by_name(metrics)
     score, mode = _score(score, mode, list(named), validation is not None)
@@ -93,6 +95,8 @@ def sweep(
         )
     recipe = Recipe(tried, model, optimizer, criterion, {"clip_norm": clip_norm, "clip_value": clip_value})
     plan = Plan(recipe, listed, score, data, epochs, batch_size, shuffle, validation, named, scheduler, schedule_per)
+    if isinstance(data, DataLoader):
+        data.order_of(data.epoch)  # if it shuffles without a seed it draws one here, which all groups then share
     trials = [Trial(setting, len(listed)) for setting in tried]
     groups = [Group(plan, each) for each in _groups(trials, recipe, len(listed), at_once)]
     with Interruptible() as interrupt, reporter(progress, epochs) as report:

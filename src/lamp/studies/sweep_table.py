@@ -83,7 +83,8 @@ class Sweep:
                 raise ArgumentError("no such hyperparameter", expected=", ".join(names), got=name)
         cells: dict[tuple[Any, Any], float] = {}
         for row in self.rows:
-            cells.setdefault((row.setting[x], row.setting[y]), row.mean)
+            column, line = (tuple(at) if isinstance(at, list) else at for at in (row.setting[x], row.setting[y]))
+            cells.setdefault((column, line), row.mean)
         columns, lines = (_in_order([cell[k] for cell in cells]) for k in (0, 1))
         return heat_map(
             [[cells.get((column, line), math.nan) for column in columns] for line in lines],

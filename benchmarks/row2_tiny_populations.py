@@ -1,0 +1,28 @@
+"""Row 2: populations of tiny networks, where a step alone costs one network a thousand times its arithmetic."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from benchmarks.harness import Row, Work
+from benchmarks.populations import spirals
+from benchmarks.populations_work import work
+
+WIDTHS = (2, 16, 2)
+SAMPLE = 16  # networks that torch.nn trains one by one
+JOB = 1024  # steps of a whole training
+
+
+def tiny(networks: int, steps: int) -> Work:
+    """So many networks on the same batches."""
+    return work(
+        f"{networks:,} networks 2-16-2 tanh, cross-entropy, Adam, batch 128 of two spirals; a step of one network",
+        partial(spirals, networks, WIDTHS, "Tanh"),
+        networks,
+        SAMPLE,
+        steps=steps,
+        job_steps=JOB,
+    )
+
+
+ROW = Row(2, "populations of tiny networks", (tiny(128, steps=200), tiny(1024, steps=40)))

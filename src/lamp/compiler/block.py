@@ -1,0 +1,242 @@
+"""A block of columns through the network: forward, and back again.
+
+A column is a vector of activations: of one sample in W networks (replica lanes), or of W samples in one network (sample
+lanes). A block keeps several columns in registers at once, so that a weight is fetched once for all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from llvmlite import ir
+
+from lamp.compiler.lanes import Code, Index, Lane
+from lamp.compiler.plan import Layer, Plan
+from lamp.formulas import step
+from lamp.module import Module
+from lamp.nn import Activation, Dropout, LogSoftmax, PReLU, Softmax
+from lamp.nn.activations_piecewise import leaky
+
+Keep = Callable[[Dropout, Index, int], Lane]  # the mask of a Dropout for (unit, column), scaled
+
+
+class Block:
+    """Emits the passes of `columns` columns. Pointers: parameters, their gradients, activations, gradients of those."""
+
+    def __init__(
+        self,
+        code: Code,
+        plan: Plan,
+        columns: int,
+        pointers: dict[str, ir.Value],
+        *,
+        one_network: bool,
+        keep: Keep,
+    ) -> None:
+        self.code, self.plan, self.columns, self.one_network, self.keep = code, plan, columns, one_network, keep
+        self.p, self.g, self.a, self.d = (pointers[name] for name in ("p_", "g_", "a_", "d_"))
+        free = code.target.registers - 4
+        self.rows = max(1, min(4, free // columns - 1))  # outputs computed together, in rows x columns registers
+        self.rows_of_gradient = 2 if 3 * columns + 4 <= code.target.registers else 1
+
+    # ---- memory ------------------------------------------------------------------------------------------------
+    def activation(self, place: Index, column: int) -> Lane:
+        """The activation kept at this place, of this column."""
+        return self.code.load(self.a, self._at(place, column))
+
+    def keep_activation(self, place: Index, column: int, value: Lane) -> None:
+        self.code.store(self.a, self._at(place, column), value)
+
+    def gradient(self, place: Index, column: int) -> Lane:
+        """The gradient of the activation at this place."""
+        return self.code.load(self.d, self._at(place, column))
+
+    def keep_gradient(self, place: Index, column: int, value: Lane) -> None:
+        self.code.store(self.d, self._at(place, column), value)
+
+    def _at(self, place: Index, column: int) -> Index:
+        return self.code.plus(self.code.times(place, self.columns), column)
+
+    def parameter(self, at: Index) -> Lane:
+        """A parameter: each network's own, or the one network's in every lane."""
+        return self.code.load_one(self.p, at) if self.one_network else self.code.load(self.p, at)
+
+    def add_to_gradient(self, at: Index, value: Lane) -> None:
+        self.code.store(self.g, at, self.code.load(self.g, at) + value)
+
+    def tiles(self, count: int, rows: int) -> Iterator[tuple[Index, int]]:
+        """Loops over 0 ... count, `rows` at a time: the first of each, and how many."""
+        whole = count - count % rows
+        if whole:
+            with self.code.loop(0, whole, rows) as first:
+                yield first, rows
+        if count > whole:
+            yield whole, count - whole
+
+    # ---- forward -----------------------------------------------------------------------------------------------
+    def forward(self) -> None:
+        """From the inputs, which are in their places, to the outputs of the last layer, or of its tail."""
+        for layer in self.plan.layers:
+            self._forward(layer)
+        if self.plan.tail is not None:
+            self._forward_tail(self.plan.tail)
+
+    def _forward(self, layer: Layer) -> None:
+        code, (inputs, outputs) = self.code, layer.width
+        for j, rows in self.tiles(outputs, self.rows):
+            start = []
+            for r in range(rows):
+                b = code.lane(0.0) if layer.bias is None else self.parameter(code.plus(j, layer.bias + r))
+                start += [b] * self.columns
+            with code.carrying(0, inputs, start) as (i, sums):
+                x = [self.activation(code.plus(i, layer.inputs), s) for s in range(self.columns)]
+                for r in range(rows):
+                    w = self.parameter(self._weight(layer, code.plus(j, r), i))
+                    for s in range(self.columns):
+                        sums[r * self.columns + s] = w.times_plus(x[s], sums[r * self.columns + s])
+            for r in range(rows):
+                for s in range(self.columns):
+                    self._through(layer, code.plus(j, r), s, sums[r * self.columns + s])
+
+    def _weight(self, layer: Layer, j: Index, i: Index) -> Index:
+        code = self.code
+        return code.plus(code.plus(code.times(j, layer.width[0]), i), layer.weight)
+
+    def _through(self, layer: Layer, unit: Index, column: int, y: Lane) -> None:
+        """What follows the affine map, for one unit; what is needed again is kept."""
+        code = self.code
+        for k, place in enumerate(layer.values):
+            if place is not None:
+                self.keep_activation(code.plus(unit, place), column, y)
+            if k == len(layer.chain):
+                return
+            module = layer.chain[k]
+            if isinstance(module, Activation):
+                y = module.sigma(y)
+            elif isinstance(module, PReLU):
+                y = leaky(y, self._slope(layer, k, module, unit))
+            else:
+                assert isinstance(module, Dropout)
+                y = y * self.keep(module, unit, column)
+
+    def _slope(self, layer: Layer, k: int, module: PReLU, unit: Index) -> Lane:
+        return self.parameter(slope_place(self.code, layer.slopes[k], unit, module))
+
+    def _forward_tail(self, tail: Module) -> None:
+        """Softmax or LogSoftmax in the place of the last layer's outputs."""
+        code, place, units = self.code, self.plan.layers[-1].outputs, self.plan.outputs
+        for s in range(self.columns):
+            largest, total = self.log_sum_exp(place, units, s)
+            log_total = total.log() if isinstance(tail, LogSoftmax) else None
+            with code.loop(0, units) as c:
+                x = self.activation(code.plus(c, place), s) - largest
+                y = x - log_total if log_total is not None else x.exp() / total
+                self.keep_activation(code.plus(c, place), s, y)
+
+    def log_sum_exp(self, place: int, units: int, column: int) -> tuple[Lane, Lane]:
+        """The largest of some activations, and the sum of exp(x - largest)."""
+        code = self.code
+        with code.carrying(1, units, [self.activation(place, column)]) as (c, state):
+            state[0] = state[0].maximum(self.activation(code.plus(c, place), column))
+        largest = state[0]
+        with code.carrying(0, units, [code.lane(0.0)]) as (c, state):
+            state[0] = state[0] + (self.activation(code.plus(c, place), column) - largest).exp()
+        return largest, state[0]
+
+    # ---- backward ----------------------------------------------------------------------------------------------
+    def backward(self) -> None:
+        """From the gradients of the outputs, which are in their places, to those of all parameters, added to `g`."""
+        last = self.plan.layers[-1]
+        if self.plan.tail is not None:
+            self._backward_tail(self.plan.tail)
+        if last.chain:
+            with self.code.loop(0, last.width[1]) as j:
+                dys = [self.gradient(self.code.plus(j, last.gradients), s) for s in range(self.columns)]
+                self._back_through(last, j, dys)
+        for layer, before in zip(self.plan.layers[::-1], [*self.plan.layers[-2::-1], None], strict=True):
+            self._add_gradients(layer)
+            if before is not None:
+                self._backward(layer, before)
+
+    def _backward_tail(self, tail: Module) -> None:
+        code, last, units = self.code, self.plan.layers[-1], self.plan.outputs
+        for s in range(self.columns):
+            with code.carrying(0, units, [code.lane(0.0)]) as (c, state):
+                dy = self.gradient(code.plus(c, last.gradients), s)
+                y = self.activation(code.plus(c, last.outputs), s)
+                state[0] = state[0] + (dy * y if isinstance(tail, Softmax) else dy)
+            with code.loop(0, units) as c:
+                dy = self.gradient(code.plus(c, last.gradients), s)
+                y = self.activation(code.plus(c, last.outputs), s)
+                dx = y * (dy - state[0]) if isinstance(tail, Softmax) else dy - y.exp() * state[0]
+                self.keep_gradient(code.plus(c, last.gradients), s, dx)
+
+    def _add_gradients(self, layer: Layer) -> None:
+        """dW += dy x^T and db += dy, summed over the columns."""
+        code, (inputs, outputs) = self.code, layer.width
+        for j, rows in self.tiles(outputs, self.rows_of_gradient):
+            dy = [
+                [self.gradient(code.plus(j, layer.gradients + r), s) for s in range(self.columns)] for r in range(rows)
+            ]
+            if layer.bias is not None:
+                for r in range(rows):
+                    self.add_to_gradient(code.plus(j, layer.bias + r), total(dy[r]))
+            with code.loop(0, inputs) as i:
+                x = [self.activation(code.plus(i, layer.inputs), s) for s in range(self.columns)]
+                for r in range(rows):
+                    at = self._weight(layer, code.plus(j, r), i)
+                    dw = code.load(self.g, at)
+                    for s in range(self.columns):
+                        dw = dy[r][s].times_plus(x[s], dw)
+                    code.store(self.g, at, dw)
+
+    def _backward(self, layer: Layer, before: Layer) -> None:
+        """dx = W^T dy, and back through what follows the layer before."""
+        code, (inputs, outputs) = self.code, layer.width
+        for i, rows in self.tiles(inputs, self.rows):
+            with code.carrying(0, outputs, [code.lane(0.0)] * (rows * self.columns)) as (j, sums):
+                dy = [self.gradient(code.plus(j, layer.gradients), s) for s in range(self.columns)]
+                for r in range(rows):
+                    w = self.parameter(self._weight(layer, j, code.plus(i, r)))
+                    for s in range(self.columns):
+                        sums[r * self.columns + s] = w.times_plus(dy[s], sums[r * self.columns + s])
+            for r in range(rows):
+                self._back_through(before, code.plus(i, r), sums[r * self.columns : (r + 1) * self.columns])
+
+    def _back_through(self, layer: Layer, unit: Index, dys: list[Lane]) -> None:
+        """Back through what follows the affine map of a layer, for all columns of one unit."""
+        code = self.code
+        for k in reversed(range(len(layer.chain))):
+            module = layer.chain[k]
+            x, y = (self._kept(layer.values[at], unit) for at in (k, k + 1))
+            if isinstance(module, Activation):
+                dys = [dy * module.dsigma(*pair) for dy, *pair in zip(dys, x, y, strict=True)]
+            elif isinstance(module, PReLU):
+                slope = self._slope(layer, k, module, unit)
+                at = slope_place(code, layer.slopes[k], unit, module)
+                self.add_to_gradient(at, total([dy * each.clamp(max=0.0) for dy, each in zip(dys, x, strict=True)]))
+                dys = [dy * slope.lerp(1.0, step(each)) for dy, each in zip(dys, x, strict=True)]
+            else:
+                assert isinstance(module, Dropout)
+                dys = [dy * self.keep(module, unit, s) for s, dy in enumerate(dys)]
+        for s, dy in enumerate(dys):
+            self.keep_gradient(code.plus(unit, layer.gradients), s, dy)
+
+    def _kept(self, place: int | None, unit: Index) -> list[Any]:
+        if place is None:
+            return [None] * self.columns
+        return [self.activation(self.code.plus(unit, place), s) for s in range(self.columns)]
+
+
+def slope_place(code: Code, slopes: int, unit: Index, module: PReLU) -> Index:
+    """Where the slope of a unit stands: there may be one for all."""
+    return code.plus(unit, slopes) if module.num_parameters > 1 else slopes
+
+
+def total(lanes: list[Lane]) -> Lane:
+    """Their sum."""
+    result = lanes[0]
+    for lane in lanes[1:]:
+        result = result + lane
+    return result

@@ -1,0 +1,188 @@
+"""Losses over lanes: the value of each column and the gradients of its outputs, by the losses' own formulas."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from lamp.compiler.block import Block
+from lamp.compiler.lanes import Code, Index, Lane, Mask
+from lamp.compiler.plan import NotCompiled
+from lamp.formulas import Number, is_zero
+from lamp.losses import BCELoss, BCEWithLogitsLoss, KLDivLoss, Loss
+from lamp.losses.classification import ClassLoss, CrossEntropyLoss
+from lamp.losses.regression import DifferenceLoss
+from lamp.module import describe
+
+FIXED = -100  # the ignore_index that no label has by chance
+
+
+@dataclass
+class Target:
+    """Where a column's targets come from.
+
+    label    the class, as a number, of a class loss on labels; None where targets are numbers for each output
+    number   the target of this output
+    counts   which lanes of a column hold a sample at all; None where all do
+    """
+
+    label: Callable[[int], Lane] | None
+    number: Callable[[Index, int], Lane]
+    counts: Callable[[int], Mask | None]
+
+
+class LossRule:
+    """Emits a loss. `constants` are numbers that the code reads at `k_`: weights of classes or outputs.
+
+    labels    whether targets are labels
+    outputs   numbers that the network puts out for a sample
+    numbers   hyperparameters (K,), which come as lanes
+    """
+
+    def __init__(self, criterion: Loss, outputs: int, labels: bool) -> None:
+        self.criterion, self.outputs, self.labels = criterion, outputs, labels
+        self.constants: list[float] = []
+        self.weights: dict[str, int] = {}  # where each weight begins among the constants
+        if criterion.reduction == "none":
+            raise NotCompiled('reduction="none" gives no number to go down')
+        if isinstance(criterion, ClassLoss):
+            if labels and criterion.ignore_index != FIXED and criterion.ignore_index < outputs:
+                self.ignored: float | None = float(criterion.ignore_index)
+            else:
+                self.ignored = float(FIXED) if labels else None
+            names = ["weight"]
+        elif isinstance(criterion, BCELoss | BCEWithLogitsLoss):
+            names = ["weight", "pos_weight"]
+        elif isinstance(criterion, DifferenceLoss | KLDivLoss):
+            names = []
+        else:
+            raise NotCompiled(f"{describe(criterion)} is not compiled")
+        for name in names:
+            buffer = getattr(criterion, name, None)
+            if buffer is not None:
+                values = buffer.data
+                if values.numel() not in (1, outputs) or values.dim() > 1:
+                    raise NotCompiled(f"the {name} of {describe(criterion)} is not one number for each output")
+                self.weights[name] = len(self.constants)
+                self.constants += values.expand(outputs).tolist()
+
+    def of_lanes(self, code: Code, hyperparameters: dict[str, Lane]) -> None:
+        """Compute with these lanes in place of the hyperparameters of their names."""
+        self.code = code
+        self.rule: Any = copy.copy(self.criterion)
+        for name, lane in hyperparameters.items():
+            setattr(self.rule, name, lane)
+
+    def divisor(self, samples: int) -> float | None:
+        """What the sum of a batch's values is divided by; None where that depends on the labels."""
+        criterion = self.criterion
+        if criterion.reduction == "sum":
+            return 1.0
+        if isinstance(criterion, ClassLoss):
+            return None if self.labels and (self.counts_labels or self.weights) else float(samples)
+        if criterion.reduction == "batchmean":
+            return float(samples)
+        return float(samples * self.outputs)
+
+    counts_labels = False  # whether some labels may be ignored
+
+    def weight_of_label(self, k: Any, label: Lane) -> Lane:
+        """What a sample of this label counts in a mean."""
+        code = self.code
+        weight = code.lane(1.0)
+        if "weight" in self.weights:
+            with code.carrying(0, self.outputs, [code.lane(0.0)]) as (c, state):
+                here = code.load_one(k, code.plus(c, self.weights["weight"]))
+                state[0] = here.where(label == self._number(c), state[0])
+            weight = state[0]
+        if self.counts_labels and self.ignored is not None:
+            weight = code.lane(0.0).where(label == self.ignored, weight)
+        return weight
+
+    def _number(self, c: Index) -> Lane:
+        """A whole number as a lane."""
+        code = self.code
+        if isinstance(c, int):
+            return code.lane(float(c))
+        return code.spread(code.b.sitofp(c, code.real))
+
+    def emit(self, block: Block, target: Target, k: Any, share: Number) -> Lane:
+        """Put the gradients of a block's outputs in their places; the sum of its columns' values, not yet divided.
+
+        share  what a value counts in the loss: 1 over the divisor
+        """
+        columns = [
+            self._of_classes(block, s, target, k, share)
+            if isinstance(self.criterion, ClassLoss)
+            else self._of_elements(block, s, target, k, share)
+            for s in range(block.columns)
+        ]
+        result = columns[0]
+        for each in columns[1:]:
+            result = result + each
+        return result
+
+    # ---- element by element ----------------------------------------------------------------------------------------
+    def _of_elements(self, block: Block, s: int, target: Target, k: Any, share: Number) -> Lane:
+        code, rule, last = self.code, self.rule, block.plan.layers[-1]
+        counts = target.counts(s)
+        with code.carrying(0, self.outputs, [code.lane(0.0)]) as (c, state):
+            output, wanted = block.activation(code.plus(c, last.outputs), s), target.number(c, s)
+            if isinstance(rule, BCELoss | BCEWithLogitsLoss):
+                weights = [
+                    code.load_one(k, code.plus(c, self.weights[name])) if name in self.weights else None
+                    for name in (("weight",) if isinstance(rule, BCELoss) else ("weight", "pos_weight"))
+                ]
+                prepared: tuple[Any, ...] = (output, wanted, *weights)
+            else:
+                prepared = rule.prepare(output, wanted)
+            value, gradient = rule.value(*prepared), rule.derivative(*prepared) * share
+            state[0] = state[0] + _counted(value, counts)
+            block.keep_gradient(code.plus(c, last.gradients), s, _counted(gradient, counts))
+        return state[0]
+
+    # ---- over classes ----------------------------------------------------------------------------------------------
+    def _of_classes(self, block: Block, s: int, target: Target, k: Any, share: Number) -> Lane:
+        code, rule, last, classes = self.code, self.rule, block.plan.layers[-1], self.outputs
+        counts = target.counts(s)
+        smooth = not is_zero(rule.label_smoothing)
+        label = None if target.label is None else target.label(s)
+        kept = None
+        if label is not None and self.counts_labels and self.ignored is not None:
+            kept = label != self.ignored
+        takes_scores = isinstance(rule, CrossEntropyLoss)
+        largest, total = block.log_sum_exp(last.outputs, classes, s) if takes_scores else (None, None)
+        log_total, reciprocal = (total.log(), 1.0 / total) if total is not None else (None, None)
+
+        def log_p(c: Index) -> Lane:
+            output = block.activation(code.plus(c, last.outputs), s)
+            if largest is None or log_total is None or reciprocal is None:
+                return output
+            shifted = output - largest
+            scores: Lane = shifted - log_total
+            return scores.knowing("exp", lambda: shifted.exp() * reciprocal)
+
+        def q(c: Index) -> Lane:
+            hit = None if label is None else code.lane(1.0).where(label == self._number(c), 0.0)
+            probability = target.number(c, s) if hit is None else hit
+            weight = code.load_one(k, code.plus(c, self.weights["weight"])) if "weight" in self.weights else None
+            wanted: Lane = rule.target_probability(probability, weight, rule.label_smoothing, classes)
+            return wanted if kept is None else wanted.where(kept, 0.0)
+
+        simple = label is not None and not smooth and "weight" not in self.weights  # then the mass is 1
+        with code.carrying(0, classes, [code.lane(0.0), code.lane(0.0)]) as (c, state):
+            wanted = q(c)
+            state[0] = state[0] + rule.value(log_p(c), wanted)
+            state[1] = state[1] + wanted
+        value = state[0]
+        mass = code.lane(1.0) if simple and kept is None else state[1]
+        with code.loop(0, classes) as c:
+            gradient = rule.derivative(log_p(c), q(c), mass) * share
+            block.keep_gradient(code.plus(c, last.gradients), s, _counted(gradient, counts))
+        return _counted(value, counts)
+
+
+def _counted(x: Lane, counts: Mask | None) -> Lane:
+    return x if counts is None else x.where(counts, 0.0)

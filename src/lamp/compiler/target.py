@@ -1,0 +1,102 @@
+"""The machine that code is made for: how many numbers a vector of its CPU holds, and LLVM's ways to it."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import llvmlite.binding as llvm
+import torch
+
+from lamp.errors import ArgumentError
+
+VECTOR_BITS = (512, 256, 128)
+FORCED = "LAMP_VECTOR_BITS"  # an environment variable: a narrower vector than the CPU has, for tests
+
+
+@dataclass(frozen=True)
+class Target:
+    """A CPU as LLVM names it, and the width of the vectors that code for it uses."""
+
+    triple: str
+    cpu: str
+    features: str
+    bits: int
+    registers: int  # vectors that it holds at once
+
+    def lanes(self, dtype: torch.dtype) -> int:
+        """How many numbers of this dtype a vector holds."""
+        return self.bits // (8 * dtype.itemsize)
+
+
+def host(bits: int | None = None) -> Target:
+    """This machine; `bits` (or the environment variable LAMP_VECTOR_BITS) forces narrower vectors than it has.
+
+    Raises ArgumentError for a width that it does not have.
+    """
+    if bits is None and FORCED in os.environ:
+        bits = int(os.environ[FORCED])
+    return _host(bits)
+
+
+@lru_cache(maxsize=8)
+def _host(bits: int | None) -> Target:
+    _initialise()
+    has = llvm.get_host_cpu_features()
+    widest = 512 if has.get("avx512f") else 256 if has.get("avx2") else 128
+    if bits is not None and (bits not in VECTOR_BITS or bits > widest):
+        raise ArgumentError(
+            "no such vectors",
+            expected=f"one of {[b for b in VECTOR_BITS if b <= widest]} bits",
+            got=bits,
+            fix="bits=None",
+        )
+    features = has.flatten()
+    if widest == 512:  # LLVM would halve them, for the sake of other programs
+        features += ",-prefer-256-bit"
+    many = has.get("avx512vl") or not llvm.get_process_triple().startswith(("x86_64", "i686"))
+    return Target(llvm.get_process_triple(), llvm.get_host_cpu_name(), features, bits or widest, 32 if many else 16)
+
+
+@lru_cache(maxsize=1)
+def _initialise() -> None:
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+
+
+class MachineCode:
+    """A module of LLVM IR, optimised and compiled: `function(name)` is called with pointers and int64s.
+
+    llvm_ir   the IR as it was written; assembly: what became of it
+    """
+
+    def __init__(self, llvm_ir: str, target: Target) -> None:
+        _initialise()
+        self.llvm_ir = llvm_ir
+        parsed = llvm.parse_assembly(llvm_ir)
+        parsed.verify()
+        self._machine = llvm.Target.from_triple(target.triple).create_target_machine(
+            cpu=target.cpu, features=target.features, opt=3
+        )
+        passes = llvm.create_pass_builder(self._machine, llvm.create_pipeline_tuning_options(speed_level=2))
+        passes.getModulePassManager().run(parsed, passes)
+        self._module = parsed
+        self._optimised = str(parsed)
+        self._engine = llvm.create_mcjit_compiler(parsed, self._machine)
+        self._engine.finalize_object()
+
+    @property
+    def assembly(self) -> str:
+        """The machine code as the CPU's assembly."""
+        again = llvm.parse_assembly(self._optimised)
+        return str(self._machine.emit_assembly(again))
+
+    def function(self, name: str, arguments: int) -> Any:
+        """The function of this name, of so many arguments, pointers and int64 alike. It runs without Python's lock."""
+        address = self._engine.get_function_address(name)
+        function = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * arguments)(address)
+        function.engine = self._engine  # type: ignore[attr-defined]  # lives as long as it
+        return function
