@@ -237,15 +237,19 @@ class _Measurement:
         for _ in range(RACE_ROUNDS):
             for threads, training in by_threads.items():
                 self.computer.set_threads(threads)
-                training.run(self.work.check_steps)
+                self._warm_up(training)
                 quickest[threads] = min(quickest[threads], self._seconds(training, max(self.work.steps // 5, 1)))
         return min(quickest, key=lambda threads: quickest[threads])
 
     def _time(self, entry: Entry, training: Training) -> None:
         self.computer.set_threads(entry.threads)
-        work = self.work
-        training.run(min(work.check_steps, work.steps))  # wakes threads and warms caches
-        entry.times.append(self._seconds(training, work.steps) / work.steps / self.networks[entry.name] * MICRO)
+        self._warm_up(training)
+        networks = self.networks[entry.name]
+        entry.times.append(self._seconds(training, self.work.steps) / self.work.steps / networks * MICRO)
+
+    def _warm_up(self, training: Training) -> None:
+        """Wake threads and warm caches; never longer than the timing takes."""
+        training.run(min(self.work.check_steps, self.work.steps))
 
     def _seconds(self, training: Training, steps: int) -> float:
         begun = self.computer.clock()

@@ -25,4 +25,4 @@ def tiny(networks: int, steps: int) -> Work:
     )
 
 
-ROW = Row(2, "populations of tiny networks", (tiny(128, steps=200), tiny(1024, steps=40)))
+ROW = Row(2, "populations of tiny networks", (tiny(128, steps=100), tiny(1024, steps=40)))

@@ -15,7 +15,6 @@ from benchmarks.populations_work import work
 
 WIDTHS = (2, 256, 256, 2)
 SAMPLE = 16  # networks that torch.nn trains one by one
-BATCHES = 2
 JOB = 1000  # steps of a whole training
 
 # Adam divides a gradient by its own size: of one that is 0 but for rounding, it makes a step of up to lr. Among the
@@ -26,8 +25,8 @@ TOLERANCE = 1e-4
 def wide(networks: int, steps: int) -> Work:
     """So many networks on the same batches."""
     return work(
-        f"{networks} networks 2-256-256-2 tanh, cross-entropy, Adam, batch 128 of two spirals; a step of one network",
-        partial(spirals, networks, WIDTHS, "Tanh", batches=BATCHES),
+        f"{networks} networks 2-256-256-2 tanh, cross-entropy, Adam, 128 points of two spirals; a step of one network",
+        partial(spirals, networks, WIDTHS, "Tanh", batches=1),
         networks,
         SAMPLE,
         steps=steps,
@@ -36,4 +35,4 @@ def wide(networks: int, steps: int) -> Work:
     )
 
 
-ROW = Row(7, "populations of wide networks", (wide(16, steps=40), wide(128, steps=10)))
+ROW = Row(7, "populations of wide networks", (wide(16, steps=40), wide(128, steps=8)))
