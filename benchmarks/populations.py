@@ -78,7 +78,7 @@ class Task:
     def named(self, values: Iterable[Any]) -> dict[str, Array]:
         """Copies of weight, bias, weight, bias, ... under the keys they have in a Sequential."""
         keys = [f"{2 * layer}.{what}" for layer in range(len(self.widths) - 1) for what in ("weight", "bias")]
-        return {key: np.array(value) for key, value in zip(keys, values, strict=True)}
+        return {key: np.asarray(value).copy() for key, value in zip(keys, values, strict=True)}
 
 
 @lru_cache(maxsize=1)

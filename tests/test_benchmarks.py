@@ -11,6 +11,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -19,6 +20,10 @@ from benchmarks import __main__ as program
 from benchmarks import harness, machine, report
 from benchmarks.harness import Absent, Computer, Contender, NotEqual, Work, measure
 from benchmarks.outcome import Entry, Goal, Outcome, Ratio
+from benchmarks.populations import Task, disk_sweep, spirals
+from benchmarks.populations_lamp import WithLamp
+from benchmarks.populations_work import BMM, JAX, VMAP
+from benchmarks.populations_work import work as population_work
 from click.testing import CliRunner
 from rich.console import Console
 
@@ -161,6 +166,37 @@ def test_times_are_of_one_step_of_one_network() -> None:
     toy = Toy()
     found = measure(work(toy.contender("peer", 3.0), toy.contender("lamp", 2.0), networks=4), computer=toy.computer)
     assert found["peer"].times == pytest.approx([3.0 * SECOND / 4] * harness.REPETITIONS)
+
+
+def test_a_sample_of_the_networks_stands_for_all() -> None:
+    """It is checked against the rows that it trains, its times are of one network, and it is no reference."""
+    toy = Toy()
+
+    def of_a_sample(**options: float) -> Contender:
+        some = toy.contender("some", 3.0, compiles=True, first_step=7.0, threads=(1,), **options)
+
+        def prepare(threads: int) -> harness.Training:
+            training = some.prepare(threads)
+            training.weight = training.weight[:1]  # type: ignore[attr-defined]
+            return training
+
+        return replace(some, prepare=prepare, sample=1)
+
+    others = toy.contender("peer", 2.0), toy.contender("lamp", 2.0, ours=True)
+    found = measure(work(of_a_sample(), *others, networks=2, job_steps=100), computer=toy.computer)
+    assert toy.log[0][0] == "peer"
+    assert found["some"].times == pytest.approx([3.0 * SECOND] * harness.REPETITIONS)
+    assert found["peer"].times == pytest.approx([2.0 * SECOND / 2] * harness.REPETITIONS)
+    assert found["some"].compile_seconds == pytest.approx(7.0)
+    assert found["some"].with_compile == pytest.approx((3.0 + 7.0 / 100) * SECOND)
+    with pytest.raises(NotEqual, match="some does other work"):
+        measure(work(of_a_sample(rate=0.1 * 1.001), *others, networks=2), computer=toy.computer)
+
+
+def test_warming_up_takes_no_longer_than_the_timing() -> None:
+    toy = Toy()
+    measure(work(toy.contender("peer", threads=(1,)), steps=7), repetitions=5, computer=toy.computer)
+    assert [steps for _, _, steps in toy.log] == [20, *[7] * 10]
 
 
 def test_ratios_are_taken_within_a_round() -> None:
@@ -330,6 +366,49 @@ def test_row_10_contenders_do_the_same_work(at: int) -> None:
     eager = tuple(replace(each, threads=(1,)) for each in row.works[at].contenders if not each.compiles)
     found = measure(replace(row.works[at], contenders=eager, steps=10), repetitions=5)
     assert all(entry.absent is None and entry.difference <= 1e-5 for entry in found.entries)
+
+
+# ---- rows 2, 3 and 7 -------------------------------------------------------------------------------------------------
+TINY = {
+    "row 2": partial(spirals, 5, (2, 4, 2), "Tanh", batch=6, batches=2),
+    "row 3": partial(disk_sweep, 5, (2, 4, 3, 2), batch=6, batches=2),
+    "row 7": partial(spirals, 3, (2, 8, 7, 2), "Tanh", batch=6, batches=1),
+}
+
+
+@pytest.fixture(params=TINY.values(), ids=TINY)
+def tiny(request: pytest.FixtureRequest) -> Work:
+    task: Callable[[], Task] = request.param
+    every = population_work("tiny", task, task().networks, sample=2, steps=10)
+    return replace(every, contenders=tuple(replace(each, threads=(1,)) for each in every.contenders))
+
+
+def test_population_contenders_do_the_same_work(tiny: Work) -> None:
+    """All but those that compile, which have a test of their own."""
+    found = measure(
+        replace(tiny, contenders=tuple(each for each in tiny.contenders if not each.compiles)), repetitions=5
+    )
+    assert all(entry.absent is None and entry.difference <= 1e-5 for entry in found.entries)
+
+
+def test_jax_trains_populations_as_the_others_do(tiny: Work) -> None:
+    pytest.importorskip("jax", reason="the peer JAX is not installed: pip install jax")
+    named = {each.name: each for each in tiny.contenders}
+    found = measure(replace(tiny, contenders=(named[VMAP], named[JAX]), goals=()), repetitions=5)
+    assert found[JAX].absent is None
+    assert found[JAX].difference <= 1e-5
+
+
+@pytest.mark.parametrize("what", ["lr", "decay", "order", "labels"])
+def test_a_population_that_mixes_up_its_networks_does_other_work(what: str) -> None:
+    task = TINY["row 3"]()
+    axis = 1 if what == "order" else 0
+    mixed_up = replace(task, **{what: np.flip(getattr(task, what), axis).copy()})
+    every = population_work("tiny", lambda: task, task.networks, sample=2)
+    peer = next(each for each in every.contenders if each.name == BMM)
+    wrong = Contender("lamp", lambda threads: WithLamp(mixed_up), threads=(1,), ours=True)
+    with pytest.raises(NotEqual, match="lamp does other work"):
+        measure(replace(every, contenders=(peer, wrong), goals=()), repetitions=5)
 
 
 def test_entries_know_median_and_minimum() -> None:
