@@ -1,4 +1,4 @@
-"""200 learning rates x weight decays, 5 seeds each: 1,000 networks for the handwritten digits, trained as one population.
+"""200 learning rates x weight decays, 5 seeds each: 1,000 networks for handwritten digits, trained as one population.
 
     pip install -e ".[data]" && python examples/sweep_digits.py
 
