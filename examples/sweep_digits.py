@@ -23,7 +23,6 @@ def main() -> None:
     model = lamp.Sequential(lamp.Linear(64, 16), lamp.ReLU(), lamp.Linear(16, 10))
     criterion = lamp.CrossEntropyLoss()
 
-    torch.set_flush_denormal(True)  # the largest learning rates saturate networks, and denormal numbers are slow
     begun = time.perf_counter()
     found = lamp.sweep(
         model,

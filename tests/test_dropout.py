@@ -9,6 +9,7 @@ import pickle
 import pytest
 import torch
 
+import lamp
 import lamp.nn as L
 from lamp import randomness
 from lamp.errors import BackwardError
@@ -324,3 +325,17 @@ def test_other_integers_than_tensors_draw_the_same_bits(seed, step):
     assert [lane.value for lane in lanes] == drawn.tolist()
     threshold = round(0.7 * 2**31)
     assert [below(lane, threshold).value for lane in lanes] == below(drawn, threshold).tolist()
+
+
+@pytest.mark.parametrize("way", ["stack", "copy_"])
+def test_copies_in_a_population_draw_for_themselves(way):
+    """A seed not drawn yet is drawn from a generator of the copy's own: the original's does not move."""
+    network = lamp.Sequential(lamp.Dropout(0.5))
+    network.reset_parameters(generator=torch.Generator().manual_seed(6))
+    population = lamp.stack([network, network])
+    if way == "copy_":
+        population.copy_([1], lamp.stack([network]))
+    x = torch.ones(1, 4096)
+    masks = population(population.shared(x))
+    assert torch.equal(masks[0], masks[1]), "copies of one network draw the same seed"
+    assert torch.equal(network(x), masks[0]), "and the network itself draws it after them"

@@ -1,5 +1,6 @@
 """lamp.fit: the same steps as the loop written out, and everything around them."""
 
+import contextlib
 import io
 import signal
 import sys
@@ -504,3 +505,42 @@ class TestHistory:
         assert history.why
         assert history.stopped == "all epochs done"
         assert (history.seconds > 0).all()
+
+
+class TestDenormals:
+    """Numbers below 1e-38 count as 0 while a training runs, whichever way it ends; after it things are as before."""
+
+    TINY = 1e-40
+
+    def product(self):
+        return float(torch.tensor(self.TINY) * 1.0)
+
+    @pytest.mark.parametrize("fails", [False, True])
+    def test_they_are_flushed_for_the_time(self, fails):
+        seen = []
+
+        class Look(lamp.Callback):
+            def on_epoch(inner, training):
+                seen.append(self.product())
+                if fails:
+                    raise KeyError("a callback's own mistake")
+
+        model = lamp.Sequential(lamp.Linear(2, 1))
+        data = torch.randn(8, 2), torch.randn(8, 1)
+        before = self.product()
+        assert before > 0
+        arguments = (model, lamp.MSELoss(), lamp.SGD(model.parameters()), data)
+        with pytest.raises(KeyError) if fails else contextlib.nullcontext():
+            lamp.fit(*arguments, epochs=1, callbacks=[Look()], progress=False)
+        assert seen == [0.0]
+        assert self.product() == before
+
+    def test_who_flushes_them_already_goes_on_to(self):
+        model = lamp.Sequential(lamp.Linear(2, 1))
+        data = torch.randn(8, 2), torch.randn(8, 1)
+        torch.set_flush_denormal(True)
+        try:
+            lamp.fit(model, lamp.MSELoss(), lamp.SGD(model.parameters()), data, epochs=1, progress=False)
+            assert self.product() == 0
+        finally:
+            torch.set_flush_denormal(False)

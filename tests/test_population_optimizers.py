@@ -51,6 +51,24 @@ def test_each_replica_is_optimized_alone(case, replicas):
             close(together.data[k], single.data, f"replica {k}")
 
 
+def test_a_momentum_of_0_among_others_dampens_nothing():
+    """As a single network without momentum, which has no buffer to dampen."""
+    momenta = [0.0, 0.5, 0.75]
+    start, gradients = torch.randn(3, 5, dtype=torch.float64), torch.randn(4, 3, 5, dtype=torch.float64)
+    of_all = parameters([start], 3)
+    together = lamp.SGD(of_all, lr=0.1, momentum=torch.tensor(momenta).double(), dampening=0.25)
+    singles = [parameters([row]) for row in start]
+    alone = [lamp.SGD(own, lr=0.1, momentum=m, dampening=0.25) for own, m in zip(singles, momenta, strict=True)]
+    for gradient in gradients:
+        of_all[0].grad = gradient
+        together.step()
+        for k, optimizer in enumerate(alone):
+            singles[k][0].grad = gradient[k]
+            optimizer.step()
+    for k, own in enumerate(singles):
+        close(of_all[0].data[k], own[0].data, f"replica {k}")
+
+
 @pytest.mark.parametrize("case", OPTIMIZERS, ids=str)
 def test_a_poisoned_replica_touches_no_other(case):
     values = [torch.randn(3, *shape, dtype=torch.float64) for shape in SHAPES]

@@ -160,12 +160,13 @@ class Population(Module):
                 got=len(chosen),
                 fix="give as many as are overwritten",
             )
+        copied: list[dict[int, Any]] = [{} for _ in chosen]  # as in `select`
         for own, of_all in zip(runs(self.parameters()), runs(source.parameters()), strict=True):
             own.data[to] = of_all.data[chosen]
         for module, twin in zip(self.network.modules(), source.network.modules(), strict=True):
             if (states := twin.get_extra_state()) is not None:
                 mine = module.get_extra_state()
-                taken = [copy.copy(states[k]) for k in chosen]
+                taken = [copy.deepcopy(states[k], memo) for k, memo in zip(chosen, copied, strict=True)]
                 for k, state in zip(to, taken, strict=True):
                     mine[k] = state
                 module.set_extra_state(mine)
@@ -275,8 +276,9 @@ def stack(networks: Sequence[Module]) -> Population:
         runs(made.network.parameters()), *[runs(network.parameters()) for network in networks], strict=True
     ):
         torch.stack([run.data for run in own], out=of_all.data)
+    copied: list[dict[int, Any]] = [{} for _ in networks]  # a generator is copied once a network: its modules share it
     for module, *twins in zip(made.network.modules(), *[network.modules() for network in networks], strict=True):
-        states = [twin.get_extra_state() for twin in twins]
+        states = [copy.deepcopy(twin.get_extra_state(), memo) for twin, memo in zip(twins, copied, strict=True)]
         if states[0] is not None:
             module.set_extra_state(states)
     return made

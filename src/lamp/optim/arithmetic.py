@@ -40,6 +40,11 @@ def average_(x: Number, y: Number, share: Number) -> Number:
     return x.lerp_(y, scalar(share, x.dtype) if isinstance(share, float) and x.is_cpu else share)
 
 
+def indicator(condition: bool | Tensor) -> Number:
+    """1 where the condition holds, else 0."""
+    return condition.double() if isinstance(condition, Tensor) else float(condition)
+
+
 def root(square: Number, factor: Number, eps: Number) -> Number:
     """factor sqrt(square) + eps: what the rules with a scale for each element divide by."""
     x = square.sqrt()

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from lamp.errors import ArgumentError
 from lamp.formulas import Number, add_scaled, is_zero
-from lamp.optim.arithmetic import add_scaled_, scale_and_add_
+from lamp.optim.arithmetic import add_scaled_, indicator, scale_and_add_
 from lamp.optim.checks import Range
 from lamp.optim.optimizer import Group, Numbers, Optimizer, State
 
@@ -64,10 +64,11 @@ class SGD(Optimizer):
         return () if is_zero(group["momentum"]) else ("momentum_buffer",)
 
     def coefficients(self, group: Group, step: int) -> Numbers:
+        momentum = group["momentum"]
         return {
             "minus_lr": -group["lr"],
-            "momentum": group["momentum"],
-            "share": 1.0 - group["dampening"] if step > 1 else 1.0,
+            "momentum": momentum,
+            "share": 1.0 - group["dampening"] * indicator(step > 1) * indicator(momentum != 0.0),
             "weight_decay": group["weight_decay"],
         }
 

@@ -21,8 +21,8 @@ from lamp.training import eager
 from lamp.training.callbacks import Callback
 from lamp.training.history import History, Measured
 from lamp.training.metrics import Metric, by_name
+from lamp.training.processor import denormals_flushed, threads_for
 from lamp.training.run import Schedule, Training
-from lamp.training.threads import threads_for
 
 ENGINES = ("auto", "eager")
 EVALUATION_BATCH = 1024
@@ -71,7 +71,8 @@ def fit(
     whose loss is not finite ends with its last finite weights, and a NonFiniteWarning names it in the end; the others
     go on. One that ends early costs nothing more.
 
-    A network so small that threads would only wait for each other trains on one of torch's threads.
+    A network so small that threads would only wait for each other trains on one of torch's threads. Numbers below 1e-38
+    (denormal ones, of which a saturated network is full) count as 0 meanwhile: they are slow.
 
     Ctrl-C ends the training after the batch in hand; the history of the finished epochs is returned.
 
@@ -116,7 +117,7 @@ def fit(
                 check_finite(column, f"{kind}inputs")
             check_finite(each.tensors[-1], f"{kind}targets")
     work = sum(parameter.numel() for parameter in model.parameters()) * _batch_size(batches)
-    with threads_for(work):
+    with threads_for(work), denormals_flushed():
         training.run(batches, held_out, progress)
     return history
 
