@@ -26,7 +26,19 @@ FILES = sorted((SOURCE / "lamp").rglob("*.py"))
 
 # The rooms, from the ground up: a file imports from rooms before its own, and from its own.
 ROOMS = [
-    ["errors", "quick", "parameter", "formulas", "axes", "init", "state", "module", "randomness", "intervals"],
+    [
+        "errors",
+        "quick",
+        "parameter",
+        "formulas",
+        "axes",
+        "init",
+        "state",
+        "module",
+        "randomness",
+        "intervals",
+        "processor",
+    ],
     ["losses"],
     ["nn"],
     ["optim"],

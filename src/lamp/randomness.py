@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -67,6 +68,14 @@ def keys(seed: int, step: int) -> tuple[int, int]:
     """Two signed numbers of 32 bits, from a seed and a step.  Source: Steele et al. 2014 (SplitMix64)."""
     mixed = _splitmix(_stream(seed) + step)
     return _signed(mixed >> 32), _signed(mixed & 0xFFFFFFFF)
+
+
+def table_of_keys(seeds: Sequence[int], steps: np.ndarray[Any, np.dtype[np.uint64]]) -> Tensor:
+    """`keys` of many: int32 (..., seeds, 2) for steps (..., seeds)."""
+    streams = np.array([_stream(seed) for seed in seeds], dtype=np.uint64)
+    mixed = np.asarray(_splitmix(streams + steps))  # type: ignore[arg-type]
+    halves = np.stack([mixed >> 32, mixed & 0xFFFFFFFF], -1)
+    return torch.from_numpy(halves.astype(np.uint32).view(np.int32))
 
 
 @lru_cache(maxsize=4096)

@@ -1,4 +1,4 @@
-"""Networks, gradients, losses and optimizers as machine code. `fit` does not use it yet."""
+"""Networks, gradients, losses and optimizers as machine code."""
 
 from lamp.compiler import functions
 

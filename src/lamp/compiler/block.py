@@ -11,14 +11,15 @@ from typing import Any
 
 from llvmlite import ir
 
-from lamp.compiler.lanes import Code, Index, Lane
+from lamp.compiler.code import Code, Index
+from lamp.compiler.lanes import Lane
 from lamp.compiler.plan import Layer, Plan
 from lamp.formulas import step
 from lamp.module import Module
 from lamp.nn import Activation, Dropout, LogSoftmax, PReLU, Softmax
 from lamp.nn.activations_piecewise import leaky
 
-Keep = Callable[[Dropout, Index, int], Lane]  # the mask of a Dropout for (unit, column), scaled
+Keep = Callable[[Dropout, Index, int, int], Lane]  # the mask of a Dropout for (unit, column), scaled; of so many units
 
 
 class Block:
@@ -82,6 +83,16 @@ class Block:
         if self.plan.tail is not None:
             self._forward_tail(self.plan.tail)
 
+    def led(self, unit: Index, column: int, x: Lane) -> Lane:
+        """An input through what stands before the first layer."""
+        for module in self.plan.leading:
+            if isinstance(module, Activation):
+                x = module.sigma(x)
+            else:
+                assert isinstance(module, Dropout)
+                x = x * self.keep(module, unit, column, self.plan.features)
+        return x
+
     def _forward(self, layer: Layer) -> None:
         code, (inputs, outputs) = self.code, layer.width
         for j, rows in self.tiles(outputs, self.rows):
@@ -118,7 +129,7 @@ class Block:
                 y = leaky(y, self._slope(layer, k, module, unit))
             else:
                 assert isinstance(module, Dropout)
-                y = y * self.keep(module, unit, column)
+                y = y * self.keep(module, unit, column, layer.width[1])
 
     def _slope(self, layer: Layer, k: int, module: PReLU, unit: Index) -> Lane:
         return self.parameter(slope_place(self.code, layer.slopes[k], unit, module))
@@ -219,7 +230,7 @@ class Block:
                 dys = [dy * slope.lerp(1.0, step(each)) for dy, each in zip(dys, x, strict=True)]
             else:
                 assert isinstance(module, Dropout)
-                dys = [dy * self.keep(module, unit, s) for s, dy in enumerate(dys)]
+                dys = [dy * self.keep(module, unit, s, layer.width[1]) for s, dy in enumerate(dys)]
         for s, dy in enumerate(dys):
             self.keep_gradient(code.plus(unit, layer.gradients), s, dy)
 

@@ -8,102 +8,128 @@ sample lanes    one network; a column is W samples. Its gradients are vectors of
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import torch
 from llvmlite import ir
 
 from lamp.compiler.block import Block
-from lamp.compiler.lanes import I32, I64, Code, Index, Lane, Mask
+from lamp.compiler.code import I32, I64, Code, Index
+from lamp.compiler.lanes import Lane, Mask
 from lamp.compiler.loss_rules import LossRule, Target
 from lamp.compiler.plan import Plan
-from lamp.compiler.target import MachineCode
+from lamp.compiler.target import MachineCode, machine_code
 from lamp.compiler.target import Target as Machine
 from lamp.nn import Dropout
 from lamp.optim import Optimizer
 from lamp.optim.clipping import TINY
+from lamp.randomness import below, bits, scatter
 
-POINTERS = ("p_", "g_", "s_", "a_", "d_", "x_", "t_", "c_", "h_", "k_", "l_")
-NUMBERS = ("order", "keys", "steps")
-COLUMNS = 4  # samples in registers at once
+POINTERS = ("p_", "g_", "s_", "a_", "d_", "x_", "t_", "c_", "v_", "h_", "k_", "l_", "o_")
+NUMBERS = ("order", "keys", "steps", "batch")
+COLUMNS = (4, 5, 6, 3, 7, 2, 1)  # samples in registers at once: the first that leaves nothing over is taken
 
 
 @dataclass(frozen=True)
 class Job:
-    """What is compiled: one kernel serves all data of this shape.
+    """What is compiled: one kernel serves all data of these shapes.
 
-    batch       samples of a step
-    own_order   whether each replica takes samples of its own
-    ranges      for each parameter group: where its numbers lie, [(first, stop), ...], among a network's P
-    groups      the optimizer's groups, whose options the rule asks
+    batches      the numbers of samples that steps have
+    own_order    whether each replica takes samples of its own
+    optimizer    None: nothing is learned, the losses (and outputs) are measured
+    ranges       for each parameter group: where its numbers lie, [(first, stop), ...], among a network's P
+    own          for each group, and then for the limits of clipping: which coefficients each replica has its own of
     clip_norm, clip_value  whether gradients are clipped
+    hyperparameters        of the loss, that each replica has its own of
+    keeps_outputs          whether what the networks put out is kept
     """
 
     plan: Plan
     loss: LossRule
-    optimizer: Optimizer
-    ranges: list[list[tuple[int, int]]]
-    batch: int
+    optimizer: Optimizer | None
+    ranges: Sequence[Sequence[tuple[int, int]]]
+    own: Sequence[Mapping[str, bool]]
+    batches: tuple[int, ...]
     one_network: bool
     own_order: bool
     clip_norm: bool
     clip_value: bool
-    hyperparameters: tuple[str, ...]  # of the loss, that each replica has its own of
+    hyperparameters: tuple[str, ...]
+    keeps_outputs: bool
     dtype: torch.dtype
 
 
 class Kernel:
-    """The machine code of a job, and how its memory is laid out."""
+    """The machine code of a job, and how its memory is laid out.
+
+    lanes                  W
+    numbers                of a network's parameters, P, rounded up to whole vectors in sample lanes
+    states                 what the optimizer keeps of each, by group
+    shared, own            the coefficients in the tables of all replicas, and of each: (group, name) in order
+    activations, gradients the scratch memory's vectors
+    """
 
     def __init__(self, job: Job, machine: Machine) -> None:
         self.job, self.machine = job, machine
         self.lanes = machine.lanes(job.dtype)
-        plan, optimizer = job.plan, job.optimizer
-        self.states = [optimizer.state_names(group) for group in optimizer.param_groups]
-        self.state_count = max(map(len, self.states))
-        self.coefficients = [list(optimizer.coefficients(group, 1)) for group in optimizer.param_groups]
-        self.coefficient_count = sum(map(len, self.coefficients)) + 2  # and the two limits of clipping
-        vectors = -(-job.batch // self.lanes) if job.one_network else job.batch
-        self.columns = _columns(vectors)
-        self.vectors = vectors
-        self.scratch_activations = plan.activations * self.columns
-        self.scratch_gradients = plan.gradients * self.columns
+        size = job.plan.parameters
+        self.numbers = -(-size // self.lanes) * self.lanes if job.one_network else size
+        groups = [] if job.optimizer is None else job.optimizer.param_groups
+        self.states = [] if job.optimizer is None else [job.optimizer.state_names(group) for group in groups]
+        every = [(k, name, own) for k, names in enumerate(job.own) for name, own in names.items()]
+        self.shared = [(k, name) for k, name, own in every if not own]
+        self.own = [(k, name) for k, name, own in every if own]
+        vectors = [self.vectors_of(batch) for batch in job.batches]
+        fitting = [c for c in COLUMNS if all(v % c == 0 for v in vectors)]
+        self.columns = fitting[0] if fitting[0] > 1 or max(vectors) == 1 else COLUMNS[0]
+        self.columns = min(self.columns, max(vectors))
+        self.ragged = any(v % self.columns for v in vectors)
+        self.spare = job.one_network and any(batch % self.lanes for batch in job.batches)
+        self.activations = job.plan.activations * self.columns
+        self.gradients = job.plan.gradients * self.columns
         self.code = Code("train", [*POINTERS, *NUMBERS], machine, job.dtype)
         self._emit()
-        self.machine_code = MachineCode(self.code.finish(), machine)
+        self.machine_code: MachineCode = machine_code(self.code.finish(), machine)
         self.run = self.machine_code.function("train", len(POINTERS) + len(NUMBERS))
 
-    @cached_property
-    def padded(self) -> int:
-        """P, rounded up to whole vectors where a vector holds parameters of one network."""
-        size = self.job.plan.parameters
-        return -(-size // self.lanes) * self.lanes if self.job.one_network else size
+    def vectors_of(self, batch: int) -> int:
+        """How many columns a batch is."""
+        return -(-batch // self.lanes) if self.job.one_network else batch
 
     # ---- the loop over steps -----------------------------------------------------------------------------------
     def _emit(self) -> None:
-        code, job = self.code, self.job
+        code, job, b = self.code, self.job, self.code.b
         self.at = code.arguments
-        self.order = code.b.inttoptr(self.at["order"], I32.as_pointer())
-        self.keys = code.b.inttoptr(self.at["keys"], I32.as_pointer())
-        job.loss.of_lanes(code, {name: code.load(self.at["h_"], i) for i, name in enumerate(job.hyperparameters)})
+        self.order = b.inttoptr(self.at["order"], I32.as_pointer())
+        self.keys = b.inttoptr(self.at["keys"], I32.as_pointer())
+        self.batch = self.at["batch"]
+        self.samples = code.number(self.batch)
+        up = b.add(self.batch, I64(self.lanes - 1))
+        self.vectors = b.udiv(up, I64(self.lanes)) if job.one_network else self.batch
+        number = code.load_one if job.one_network else code.load
+        job.loss.of_lanes(code, {name: number(self.at["h_"], i) for i, name in enumerate(job.hyperparameters)})
         with code.loop(0, self.at["steps"]) as step:
             self.step = step
-            self.first = code.times(step, job.batch)  # of the epoch's samples
-            with code.loop(0, self.padded) as i:
-                code.store(self.at["g_"], i, 0.0)
+            self.first = code.times(step, self.batch)  # of the epoch's samples
+            if job.optimizer is not None:
+                with code.loop(0, self.numbers) as i:
+                    code.store(self.at["g_"], i, 0.0)
             share = self._share()
-            whole = self.vectors - self.vectors % self.columns
+            whole: Index = self.vectors
+            if self.ragged:
+                whole = b.mul(b.udiv(self.vectors, I64(self.columns)), I64(self.columns))
             total = code.lane(0.0)
             with code.carrying(0, whole, [total], self.columns) as (column, state):
                 state[0] = state[0] + self._block(self.columns, column, share)
-            total = state[0]
-            if self.vectors > whole:
-                total = total + self._block(self.vectors - whole, whole, share)
-            self._keep_loss(total * share)
-            self._optimize()
+            if self.ragged:
+                with code.carrying(whole, self.vectors, state, 1) as (column, rest):
+                    rest[0] = rest[0] + self._block(1, column, share)
+                state = rest
+            self._keep_loss(state[0] * share)
+            if job.optimizer is not None:
+                self._optimize(job.optimizer)
 
     def _block(self, columns: int, first: Index, share: Any) -> Lane:
         """A block of columns forward and back; the sum of their values."""
@@ -112,8 +138,11 @@ class Kernel:
         )
         self._gather(block, first)
         block.forward()
+        if self.job.keeps_outputs:
+            self._keep_outputs(block, first)
         value = self.job.loss.emit(block, self._target(first), self.at["k_"], share)
-        block.backward()
+        if self.job.optimizer is not None:
+            block.backward()
         return value
 
     # ---- samples -----------------------------------------------------------------------------------------------
@@ -126,9 +155,8 @@ class Kernel:
         elif self.job.own_order:
             at = code.times(at, self.lanes)
         else:
-            return b.sext(b.load(b.gep(self.order, [code.index(at)])), I64)
-        kind = ir.VectorType(I32, self.lanes)
-        return b.load(b.bitcast(b.gep(self.order, [code.index(at)]), kind.as_pointer()), align=4)
+            return b.sext(b.load(b.gep(self.order, [code.index(at)]), align=4), I64)
+        return code.load_wholes(self.order, at).value
 
     def _fetch(self, pointer: ir.Value, rows: Any, width: int, i: Index) -> Lane:
         """Number i of these rows of an array (n, width)."""
@@ -146,46 +174,48 @@ class Kernel:
         return Lane(code, result)
 
     def _gather(self, block: Block, first: Index) -> None:
-        """The inputs of a block's samples into their places."""
+        """The inputs of a block's samples into their places, through what stands before the first layer."""
         code, features = self.code, self.job.plan.features
         self.held = [self._rows(first, s) for s in range(block.columns)]
         with code.loop(0, features) as i:
             for s, rows in enumerate(self.held):
-                block.keep_activation(i, s, self._fetch(self.at["x_"], rows, features, i))
+                block.keep_activation(i, s, block.led(i, s, self._fetch(self.at["x_"], rows, features, i)))
 
     def _target(self, first: Index) -> Target:
         t, width = self.at["t_"], self.job.plan.outputs
-        labels = self.job.loss.labels
         held = self.held
         return Target(
-            label=(lambda s: self._fetch(t, held[s], 1, 0)) if labels else None,
+            label=(lambda s: self._fetch(t, held[s], 1, 0)) if self.job.loss.labels else None,
             number=lambda c, s: self._fetch(t, held[s], width, c),
             counts=lambda s: self._counts(first, s),
         )
 
     def _counts(self, first: Index, column: int) -> Mask | None:
         """Which lanes of a column hold a sample: those of the last may go beyond the batch."""
-        code = self.code
-        spare = self.vectors * self.lanes - self.job.batch
-        if not self.job.one_network or not spare:
+        if not self.spare:
             return None
-        here = code.plus(first, column)
-        numbers = ir.Constant(ir.VectorType(I64, self.lanes), list(range(self.lanes)))
-        base = code.b.mul(code.index(here), I64(self.lanes))
-        zeros = ir.Constant(ir.VectorType(I32, self.lanes), [0] * self.lanes)
-        vector = ir.VectorType(I64, self.lanes)
-        undefined = ir.Constant(vector, ir.Undefined)
-        spread = code.b.shuffle_vector(code.b.insert_element(undefined, base, I32(0)), undefined, zeros)
-        limit = ir.Constant(vector, [self.job.batch] * self.lanes)
-        return Mask(code, code.b.icmp_signed("<", code.b.add(spread, numbers), limit))
+        code = self.code
+        numbers = code.counted(code.times(code.plus(first, column), self.lanes))
+        limit = code.wholes(code.whole(self.batch))
+        return Mask(code, code.b.icmp_signed("<", numbers.value, limit.value))
+
+    def _keep_outputs(self, block: Block, first: Index) -> None:
+        """(columns of the epoch, outputs) vectors."""
+        code, outputs = self.code, self.job.plan.outputs
+        epoch = code.times(self.step, self.vectors)
+        with code.loop(0, outputs) as c:
+            for s in range(block.columns):
+                place = code.times(code.plus(epoch, code.plus(first, s)), outputs)
+                y = block.activation(code.plus(c, self.job.plan.layers[-1].outputs), s)
+                code.store(self.at["o_"], code.plus(place, c), y)
 
     # ---- the loss ----------------------------------------------------------------------------------------------
     def _share(self) -> Lane:
         """What each value counts in the loss: 1 over what a mean divides by."""
         code, loss = self.code, self.job.loss
-        divisor = loss.divisor(self.job.batch)
+        divisor = loss.divisor(self.samples)
         if divisor is not None:
-            return code.lane(1.0 / divisor)
+            return 1.0 / divisor
         with code.carrying(0, self.vectors, [code.lane(0.0)]) as (column, state):
             rows = self._rows(column, 0)
             weight = loss.weight_of_label(self.at["k_"], self._fetch(self.at["t_"], rows, 1, 0))
@@ -215,48 +245,61 @@ class Kernel:
 
     # ---- dropout -----------------------------------------------------------------------------------------------
     def _keep_of(self, first: Index) -> Any:
-        def keep(module: Dropout, unit: Index, column: int) -> Lane:
-            raise NotImplementedError
+        """The masks of Dropout, as lamp.randomness draws them for a tensor (B, units)."""
+        code, job = self.code, self.job
+        numbers = {id(module): k for k, module in enumerate(job.plan.dropouts)}
+
+        def keep(module: Dropout, unit: Index, column: int, units: int) -> Lane:
+            sample = code.plus(first, column)
+            at = code.times(code.plus(code.times(self.step, len(numbers)), numbers[id(module)]), 2)
+            if job.one_network:
+                sample = code.times(sample, self.lanes)
+                scattered = scatter(code.counted(code.plus(code.times(sample, units), unit), units))
+                pair = [code.wholes(code.load_whole(self.keys, code.plus(at, k))) for k in range(2)]
+            else:
+                scattered = code.wholes(scatter(code.whole(code.plus(code.times(sample, units), unit))))
+                pair = [code.load_wholes(self.keys, code.times(code.plus(at, k), self.lanes)) for k in range(2)]
+            kept = below(bits(scattered, *pair), round((1.0 - module.p) * 2**31)).is_true()
+            return code.lane(1.0 / (1.0 - module.p) if module.p < 1 else 1.0).where(kept, 0.0)
 
         return keep
 
     # ---- the optimizer -----------------------------------------------------------------------------------------
-    def _optimize(self) -> None:
+    def _optimize(self, optimizer: Optimizer) -> None:
         """The optimizer's rule over all parameters, by groups, with what clipping leaves of the gradients."""
         code, job = self.code, self.job
         if job.one_network:
             self._add_up_gradients()
-        vectors = self.padded // self.lanes if job.one_network else self.padded
-        factor = self._clip_factor(vectors) if job.clip_norm else None
-        first = 0
-        for group, names, states, ranges in zip(
-            job.optimizer.param_groups, self.coefficients, self.states, job.ranges, strict=True
-        ):
-            c = {name: self._coefficient(first + k) for k, name in enumerate(names)}
-            first += len(names)
-            for start, stop in ranges:
-                whole_start, whole_stop = (
-                    (start, stop) if not job.one_network else (start // self.lanes, -(-stop // self.lanes))
-                )
-                with code.loop(whole_start, whole_stop) as i:
-                    self._update(i, c, group, states, factor, (start, stop), vectors)
+        vectors = self.numbers // self.lanes if job.one_network else self.numbers
+        limits = self._coefficients(len(job.ranges))
+        factor = self._clip_factor(vectors, limits) if job.clip_norm else None
+        for k, (group, states, ranges) in enumerate(zip(optimizer.param_groups, self.states, job.ranges, strict=True)):
+            c = self._coefficients(k)
+            for bounds in ranges:
+                start, stop = bounds
+                if job.one_network:
+                    start, stop = start // self.lanes, -(-stop // self.lanes)
+                with code.loop(start, stop) as i:
+                    g = self._clipped(code.load(self.at["g_"], i), limits, factor)
+                    self._update(optimizer, i, g, c, group, states, bounds, vectors)
 
     def _update(
         self,
+        optimizer: Optimizer,
         i: ir.Value,
+        g: Lane,
         c: Mapping[str, Lane],
         group: dict[str, Any],
         names: tuple[str, ...],
-        factor: Lane | None,
         bounds: tuple[int, int],
         vectors: int,
     ) -> None:
-        code, job = self.code, self.job
-        p, g = code.load(self.at["p_"], i), self._clipped(code.load(self.at["g_"], i), factor)
+        code = self.code
+        p = code.load(self.at["p_"], i)
         places = [code.plus(i, k * vectors) for k in range(len(names))]
         before = [code.load(self.at["s_"], place) for place in places]
         state: dict[str, Any] = dict(zip(names, before, strict=True))
-        moved = job.optimizer.update(p, g, state, c, group)
+        moved = optimizer.update(p, g, state, c, group)
         inside = self._inside(i, bounds)
         code.store(self.at["p_"], i, moved if inside is None else moved.where(inside, p))
         for name, place, old in zip(names, places, before, strict=True):
@@ -265,55 +308,50 @@ class Kernel:
     def _inside(self, i: ir.Value, bounds: tuple[int, int]) -> Mask | None:
         """Which lanes of a vector of one network's parameters lie within a range; None where all of all do."""
         start, stop = bounds
-        if not self.job.one_network or (
-            start % self.lanes == 0 and (stop % self.lanes == 0 or stop == self.job.plan.parameters)
-        ):
+        ends_well = stop % self.lanes == 0 or stop == self.job.plan.parameters
+        if not self.job.one_network or (start % self.lanes == 0 and ends_well):
             return None
-        code, vector = self.code, ir.VectorType(I64, self.lanes)
-        numbers = ir.Constant(vector, list(range(self.lanes)))
-        zeros = ir.Constant(ir.VectorType(I32, self.lanes), [0] * self.lanes)
-        undefined = ir.Constant(vector, ir.Undefined)
-        base = code.b.insert_element(undefined, code.b.mul(i, I64(self.lanes)), I32(0))
-        at = code.b.add(code.b.shuffle_vector(base, undefined, zeros), numbers)
-        above = code.b.icmp_signed(">=", at, ir.Constant(vector, [start] * self.lanes))
-        below = code.b.icmp_signed("<", at, ir.Constant(vector, [stop] * self.lanes))
-        return Mask(code, code.b.and_(above, below))
+        code = self.code
+        at = code.counted(code.times(i, self.lanes)).value
+        first, last = (code.wholes(code.whole(bound)).value for bound in bounds)
+        return Mask(code, code.b.and_(code.b.icmp_signed(">=", at, first), code.b.icmp_signed("<", at, last)))
 
-    def _coefficient(self, k: int) -> Lane:
-        """A number of this step: each network's own, or the one network's in every lane."""
-        at = self.code.plus(self.code.times(self.step, self.coefficient_count), k)
-        return self.code.load_one(self.at["c_"], at) if self.job.one_network else self.code.load(self.at["c_"], at)
+    def _coefficients(self, group: int) -> dict[str, Lane]:
+        """The numbers of this step, by name: each replica's own, or all's in every lane."""
+        found = {}
+        for k, (of_group, name) in enumerate(self.shared):
+            if of_group == group:
+                at = self.code.plus(self.code.times(self.step, len(self.shared)), k)
+                found[name] = self.code.load_one(self.at["c_"], at)
+        for k, (of_group, name) in enumerate(self.own):
+            if of_group == group:
+                at = self.code.plus(self.code.times(self.step, len(self.own)), k)
+                found[name] = self.code.load(self.at["v_"], at)
+        return found
 
-    def _clipped(self, gradient: Lane, factor: Lane | None) -> Lane:
+    def _clipped(self, gradient: Lane, limits: Mapping[str, Lane], factor: Lane | None) -> Lane:
         if self.job.clip_value:
-            limit = self._coefficient(self.coefficient_count - 2)
+            limit = limits["clip_value"]
             gradient = gradient.clamp(min=-limit, max=limit)
         return gradient if factor is None else gradient * factor
 
-    def _clip_factor(self, vectors: int) -> Lane:
+    def _clip_factor(self, vectors: int, limits: Mapping[str, Lane]) -> Lane:
         """What brings the norm of all gradients below the limit."""
         code = self.code
         with code.carrying(0, vectors, [code.lane(0.0)]) as (i, state):
-            g = self._clipped(code.load(self.at["g_"], i), None)
+            g = self._clipped(code.load(self.at["g_"], i), limits, None)
             state[0] = state[0] + g * g
         squares = self._summed(state[0]) if self.job.one_network else state[0]
-        limit = self._coefficient(self.coefficient_count - 1)
-        return (limit / (squares.sqrt() + TINY)).minimum(1.0)
+        return (limits["clip_norm"] / (squares.sqrt() + TINY)).minimum(1.0)
 
     def _add_up_gradients(self) -> None:
         """From a vector of partial sums for each parameter to one number each: W vectors become one, in place."""
         code, w = self.code, self.lanes
         even, odd = [2 * k for k in range(w)], [2 * k + 1 for k in range(w)]
-        with code.loop(0, self.padded // w) as i:
+        with code.loop(0, self.numbers // w) as i:
             first = code.times(i, w)
             vectors = [code.load(self.at["g_"], code.plus(first, k)) for k in range(w)]
             while len(vectors) > 1:
                 pairs = zip(vectors[::2], vectors[1::2], strict=True)
                 vectors = [self._shuffled(x, y, even) + self._shuffled(x, y, odd) for x, y in pairs]
             code.store(self.at["g_"], i, vectors[0])
-
-
-def _columns(vectors: int) -> int:
-    """How many columns a block has: as many as registers allow, in blocks as equal as can be."""
-    blocks = -(-vectors // COLUMNS)
-    return -(-vectors // blocks)

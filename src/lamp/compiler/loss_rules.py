@@ -8,15 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from lamp.compiler.block import Block
-from lamp.compiler.lanes import Code, Index, Lane, Mask
+from lamp.compiler.code import Code, Index
+from lamp.compiler.lanes import Lane, Mask
 from lamp.compiler.plan import NotCompiled
 from lamp.formulas import Number, is_zero
 from lamp.losses import BCELoss, BCEWithLogitsLoss, KLDivLoss, Loss
 from lamp.losses.classification import ClassLoss, CrossEntropyLoss
 from lamp.losses.regression import DifferenceLoss
 from lamp.module import describe
-
-FIXED = -100  # the ignore_index that no label has by chance
 
 
 @dataclass
@@ -38,20 +37,17 @@ class LossRule:
 
     labels    whether targets are labels
     outputs   numbers that the network puts out for a sample
-    numbers   hyperparameters (K,), which come as lanes
+    ignores   whether some of the labels are ignored
     """
 
-    def __init__(self, criterion: Loss, outputs: int, labels: bool) -> None:
-        self.criterion, self.outputs, self.labels = criterion, outputs, labels
+    def __init__(self, criterion: Loss, outputs: int, labels: bool, ignores: bool = False) -> None:
+        self.criterion, self.outputs, self.labels, self.ignores = criterion, outputs, labels, ignores
         self.constants: list[float] = []
         self.weights: dict[str, int] = {}  # where each weight begins among the constants
         if criterion.reduction == "none":
             raise NotCompiled('reduction="none" gives no number to go down')
         if isinstance(criterion, ClassLoss):
-            if labels and criterion.ignore_index != FIXED and criterion.ignore_index < outputs:
-                self.ignored: float | None = float(criterion.ignore_index)
-            else:
-                self.ignored = float(FIXED) if labels else None
+            self.ignored = float(criterion.ignore_index)
             names = ["weight"]
         elif isinstance(criterion, BCELoss | BCEWithLogitsLoss):
             names = ["weight", "pos_weight"]
@@ -75,18 +71,16 @@ class LossRule:
         for name, lane in hyperparameters.items():
             setattr(self.rule, name, lane)
 
-    def divisor(self, samples: int) -> float | None:
+    def divisor(self, samples: Lane) -> Lane | None:
         """What the sum of a batch's values is divided by; None where that depends on the labels."""
         criterion = self.criterion
         if criterion.reduction == "sum":
-            return 1.0
+            return self.code.lane(1.0)
         if isinstance(criterion, ClassLoss):
-            return None if self.labels and (self.counts_labels or self.weights) else float(samples)
+            return None if self.labels and (self.ignores or self.weights) else samples
         if criterion.reduction == "batchmean":
-            return float(samples)
-        return float(samples * self.outputs)
-
-    counts_labels = False  # whether some labels may be ignored
+            return samples
+        return samples * float(self.outputs)
 
     def weight_of_label(self, k: Any, label: Lane) -> Lane:
         """What a sample of this label counts in a mean."""
@@ -95,18 +89,11 @@ class LossRule:
         if "weight" in self.weights:
             with code.carrying(0, self.outputs, [code.lane(0.0)]) as (c, state):
                 here = code.load_one(k, code.plus(c, self.weights["weight"]))
-                state[0] = here.where(label == self._number(c), state[0])
+                state[0] = here.where(label == code.number(c), state[0])
             weight = state[0]
-        if self.counts_labels and self.ignored is not None:
+        if self.ignores:
             weight = code.lane(0.0).where(label == self.ignored, weight)
         return weight
-
-    def _number(self, c: Index) -> Lane:
-        """A whole number as a lane."""
-        code = self.code
-        if isinstance(c, int):
-            return code.lane(float(c))
-        return code.spread(code.b.sitofp(c, code.real))
 
     def emit(self, block: Block, target: Target, k: Any, share: Number) -> Lane:
         """Put the gradients of a block's outputs in their places; the sum of its columns' values, not yet divided.
@@ -150,7 +137,7 @@ class LossRule:
         smooth = not is_zero(rule.label_smoothing)
         label = None if target.label is None else target.label(s)
         kept = None
-        if label is not None and self.counts_labels and self.ignored is not None:
+        if label is not None and self.ignores:
             kept = label != self.ignored
         takes_scores = isinstance(rule, CrossEntropyLoss)
         largest, total = block.log_sum_exp(last.outputs, classes, s) if takes_scores else (None, None)
@@ -165,7 +152,7 @@ class LossRule:
             return scores.knowing("exp", lambda: shifted.exp() * reciprocal)
 
         def q(c: Index) -> Lane:
-            hit = None if label is None else code.lane(1.0).where(label == self._number(c), 0.0)
+            hit = None if label is None else code.lane(1.0).where(label == code.number(c), 0.0)
             probability = target.number(c, s) if hit is None else hit
             weight = code.load_one(k, code.plus(c, self.weights["weight"])) if "weight" in self.weights else None
             wanted: Lane = rule.target_probability(probability, weight, rule.label_smoothing, classes)

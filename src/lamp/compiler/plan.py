@@ -55,18 +55,18 @@ class Layer:
 class Plan:
     """A network ready to be lowered.
 
-    parameters   P, the numbers of one network
+    leading      what stands before the first Linear
     tail         Softmax or LogSoftmax at the end, if any
+    parameters   P, the numbers of one network
     activations  how many values of a sample are kept; gradients, how many gradients
-    dropouts     the Dropout modules, in order
     """
 
+    leading: list[Module]
     layers: list[Layer]
     tail: Module | None
     parameters: int
     activations: int
     gradients: int
-    dropouts: list[Dropout]
 
     @property
     def features(self) -> int:
@@ -78,11 +78,26 @@ class Plan:
         """Numbers of one sample's output."""
         return self.layers[-1].width[1]
 
+    @property
+    def dropouts(self) -> list[Dropout]:
+        """The Dropout modules, in order."""
+        chains = [self.leading, *(layer.chain for layer in self.layers)]
+        return [module for chain in chains for module in chain if isinstance(module, Dropout)]
 
-def plan_of(model: Module) -> Plan:
-    """The plan of a network, or of one network of a population. Raises NotCompiled."""
+    @property
+    def multiplications(self) -> int:
+        """Of one sample's forward."""
+        return sum(layer.width[0] * layer.width[1] for layer in self.layers)
+
+
+def plan_of(model: Module, training: bool = True) -> Plan:
+    """The plan of a network, or of one network of a population; Dropout is left out if not training.
+
+    Raises NotCompiled.
+    """
     network = model.network if isinstance(model, Population) else model
     places, parameters = _places(model)
+    leading: list[Module] = []
     layers: list[Layer] = []
     tail: Module | None = None
     for module in _in_a_row(network):
@@ -100,18 +115,23 @@ def plan_of(model: Module) -> Plan:
                 raise NotCompiled(f"{describe(module)} is not along the features")
             tail = module
         elif isinstance(module, ELEMENTWISE):
-            if not layers:
-                raise NotCompiled(f"{describe(module)} stands before the first Linear")
+            if isinstance(module, Dropout) and not training:
+                continue
             if isinstance(module, PReLU):
+                if not layers:
+                    raise NotCompiled(f"{describe(module)} stands before the first Linear")
                 layers[-1].slopes[len(layers[-1].chain)] = places[module.weight]
-            layers[-1].chain.append(module)
+            (layers[-1].chain if layers else leading).append(module)
         else:
             raise NotCompiled(f"{describe(module)} is not compiled")
     if not layers:
         raise NotCompiled("there is no Linear in it")
     if len({id(layer.linear) for layer in layers}) < len(layers):
         raise NotCompiled("a Linear is used twice")
-    return _arranged(layers, tail, parameters)
+    plan = _arranged(leading, layers, tail, parameters)
+    if len({id(module) for module in plan.dropouts}) < len(plan.dropouts):
+        raise NotCompiled("a Dropout is used twice")
+    return plan
 
 
 def _places(model: Module) -> tuple[dict[Parameter, int], int]:
@@ -132,7 +152,7 @@ def _in_a_row(module: Module) -> Iterator[Module]:
         yield module
 
 
-def _arranged(layers: list[Layer], tail: Module | None, parameters: int) -> Plan:
+def _arranged(leading: list[Module], layers: list[Layer], tail: Module | None, parameters: int) -> Plan:
     """Give every value that is needed again its place."""
     activations = layers[0].width[0]
     gradients = 0
@@ -152,5 +172,4 @@ def _arranged(layers: list[Layer], tail: Module | None, parameters: int) -> Plan
             activations += units if each else 0
         inputs = layer.outputs
         layer.gradients, gradients = gradients, gradients + units
-    dropouts = [module for layer in layers for module in layer.chain if isinstance(module, Dropout)]
-    return Plan(layers, tail, parameters, activations, gradients, dropouts)
+    return Plan(leading, layers, tail, parameters, activations, gradients)

@@ -67,6 +67,12 @@ def _initialise() -> None:
     llvm.initialize_native_asmprinter()
 
 
+@lru_cache(maxsize=256)
+def machine_code(llvm_ir: str, target: Target) -> MachineCode:
+    """The machine code of a text, compiled once in a process."""
+    return MachineCode(llvm_ir, target)
+
+
 class MachineCode:
     """A module of LLVM IR, optimised and compiled: `function(name)` is called with pointers and int64s.
 

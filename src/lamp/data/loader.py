@@ -103,6 +103,17 @@ class DataLoader:
         """K where batches are (K, B, ...); None where they are shared."""
         return None if self._shares is None else self._shares.replicas
 
+    @property
+    def own(self) -> bool:
+        """Whether each replica has data of its own, so that columns are (K, n, ...)."""
+        return self._shares is not None and self._shares.own
+
+    @property
+    def columns(self) -> tuple[Tensor, ...]:
+        """The columns that samples are taken from: (n, ...), or (K, n, ...) where each replica has its own."""
+        assert self.tensors is not None
+        return self.tensors if self._shares is None else self._shares.columns
+
     def of_replicas(self, rows: Tensor) -> DataLoader:
         """A loader of these replicas' batches alone, at the same epoch; of shared batches, one like this."""
         chosen = copy.copy(self)

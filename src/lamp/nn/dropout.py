@@ -69,11 +69,16 @@ class Dropout(Module):
             raise explain_gradient(dy, mask.shape)
         return dy * mask  # dx
 
-    def _mask(self, x: Tensor) -> Tensor:
-        """This step's mask for x, scaled."""
+    def seeds(self) -> tuple[int, ...]:
+        """The seed of each replica (of one network, its one), drawn now where it is not yet."""
         if self.seed is None:
             seeds = tuple(draw_seed(generator) for generator in self._generators)
             self.seed, self._generators = (seeds[0] if self.replicas is None else seeds), [None] * len(seeds)
+        return self.seed if isinstance(self.seed, tuple) else (self.seed,)
+
+    def _mask(self, x: Tensor) -> Tensor:
+        """This step's mask for x, scaled."""
+        self.seeds()
         ahead = self._ahead
         if ahead is None or not ahead.hold(self, x):
             ahead = self._ahead = _Masks(self, x)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import torch
@@ -92,6 +92,22 @@ class Optimizer(ABC):
                     moved = self.update(block.data, block.grad, block.state, c, group)
                     if moved is not block.data:
                         block.data.copy_(moved)
+
+    @property
+    def taken(self) -> tuple[int, ...]:
+        """How many steps each group has taken."""
+        return tuple(self._steps)
+
+    def states(self) -> dict[Parameter, dict[str, Tensor]]:
+        """What the rule keeps of each parameter, by name, in the parameter's shape."""
+        for k, group in enumerate(self.param_groups):
+            self._held(k, group)
+        return self._states()
+
+    def go_on(self, taken: Sequence[int], states: Mapping[Parameter, Mapping[str, Tensor]]) -> None:
+        """Take over where someone else has made the steps: how many each group has taken, and the states then."""
+        self._steps = list(taken)
+        self._settle(states)
 
     def _columns(self, k: int, group: Group) -> Numbers:
         """The coefficients, those of a population in a column (K, 1) of the parameters' own kind."""

@@ -15,16 +15,16 @@ from lamp.losses import Loss
 from lamp.module import Module
 from lamp.nn import Sequential
 from lamp.optim import Optimizer
+from lamp.processor import denormals_flushed
 from lamp.randomness import draw_seed
 from lamp.replicas import Population
 from lamp.training import eager
 from lamp.training.callbacks import Callback
+from lamp.training.engines import ENGINES
 from lamp.training.history import History, Measured
 from lamp.training.metrics import Metric, by_name
-from lamp.training.processor import denormals_flushed, threads_for
 from lamp.training.run import Schedule, Training
 
-ENGINES = ("auto", "eager")
 EVALUATION_BATCH = 1024
 
 
@@ -62,7 +62,8 @@ def fit(
     clip_norm     the largest norm of all gradients together; clip_value: the largest gradient of one element
     callbacks     see lamp.Callback, lamp.EarlyStopping
     progress      one live line on a terminal, plain lines elsewhere (on stderr), nothing with False
-    engine        "eager", or "auto" for the fastest that can run this; the history says which one ran and why
+    engine        "eager", "compiled" (network, gradient, optimizer and loop as machine code, see lamp.compile), or
+                  "auto" for the faster of them; the history says which one ran, why, and how long compiling took
 
     Of a population every replica trains as it would alone, and what is measured is (K,). Data (inputs, targets) are
     shared by all; each takes them in an order of its own, by its seed (seed=s: all in the one order of s, which costs
@@ -91,7 +92,7 @@ def fit(
         if limit is not None and not torch.as_tensor(limit > 0).all():
             raise ArgumentError(f"{name} is a limit", expected="a positive number or None", got=limit)
     model, criterion = _network_and_loss(model, criterion)
-    history = History("eager", "the only engine so far" if engine == "auto" else "asked for", model.replicas)
+    history = History(engine, "", model.replicas)
     training = Training(
         model=model,
         criterion=criterion,
@@ -116,9 +117,8 @@ def fit(
             for column in each.tensors[:-1]:
                 check_finite(column, f"{kind}inputs")
             check_finite(each.tensors[-1], f"{kind}targets")
-    work = sum(parameter.numel() for parameter in model.parameters()) * _batch_size(batches)
-    with threads_for(work), denormals_flushed():
-        training.run(batches, held_out, progress)
+    with denormals_flushed():
+        training.run(batches, held_out, progress, engine)
     return history
 
 
@@ -131,12 +131,6 @@ def _other_replicas(what: str, loader: DataLoader, model: Module) -> ArgumentErr
         if model.replicas is None
         else "give each replica one seed, row of data and of indices",
     )
-
-
-def _batch_size(batches: Iterable[Any]) -> int:
-    """Samples a batch, where the batches say so; many where they do not."""
-    size = getattr(batches, "batch_size", None)
-    return size if isinstance(size, int) else EVALUATION_BATCH
 
 
 def _network_and_loss(model: Module, criterion: Loss | None) -> tuple[Module, Loss]:

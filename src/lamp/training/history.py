@@ -25,7 +25,7 @@ Measured = float | Tensor  # of one network, or (K,) of a population
 class History(Mapping[str, Tensor]):
     """The record of a training: `history["loss"]`, `history["validation_loss"]`, ... are tensors (epochs,).
 
-    engine   which engine ran, and `why`
+    engine   which engine ran, and `why`; compile_seconds: how long compiling took, which is in no epoch's time
     stopped  why the training ended: "all epochs done", "interrupted", early stopping's reason, ...
     seconds  a tensor (epochs,): the time each epoch took, validation included
 
@@ -40,6 +40,7 @@ class History(Mapping[str, Tensor]):
 
     def __init__(self, engine: str, why: str, replicas: int | None = None) -> None:
         self.engine, self.why, self.replicas, self.stopped = engine, why, replicas, "not finished"
+        self.compile_seconds = 0.0
         self.endings: dict[int, str] = {}
         self.failed: list[int] = []
         self._epochs: list[dict[str, Measured]] = []

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Iterable, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -17,15 +18,19 @@ from lamp.losses import Loss
 from lamp.module import Module
 from lamp.optim import Optimizer, ReduceLROnPlateau, clip_grad_norm_, clip_grad_value_
 from lamp.parameter import runs
+from lamp.processor import threads_for
 from lamp.training import eager
 from lamp.training.callbacks import Callback
+from lamp.training.compiled import Compiled
 from lamp.training.crew import Crew
 from lamp.training.diagnosis import first_non_finite
+from lamp.training.engines import choose
 from lamp.training.history import History, Measured
 from lamp.training.interrupt import Interruptible
 from lamp.training.metrics import Metric
 from lamp.training.progress import Reporter, reporter
 
+UNKNOWN_BATCH = 1024  # samples a batch, where the batches do not say
 SNAPSHOT_EVERY = 64  # steps between two copies of the weights, kept in case a loss is not finite
 
 
@@ -56,6 +61,7 @@ class Training:
     epoch: int = 0  # counted from 0
     step: int = 0  # batches trained on
     _crew: Crew = field(init=False)
+    _compiled: Compiled | None = None
     _ending: str | None = None
     _kept: list[Tensor] = field(default_factory=list)  # weights whose loss was finite
     _next_copy: int = 0  # the step at which to copy them again
@@ -79,12 +85,16 @@ class Training:
         return going
 
     # ---- the loop --------------------------------------------------------------------------------------------------
-    def run(self, batches: Iterable[Any], validation: Iterable[Any] | None, progress: bool) -> None:
-        """All epochs, however they end."""
+    def run(self, batches: Iterable[Any], validation: Iterable[Any] | None, progress: bool, engine: str) -> None:
+        """All epochs by this engine ("auto": the faster one), however they end."""
         self.model.train()
         self.criterion.train()
         self._crew = Crew(self.model, self.criterion, self.optimizer, batches, validation)
-        with Interruptible() as interrupt, reporter(progress, self.epochs) as report:
+        self._compiled, self.history.why = choose(engine, self, self._crew)
+        self.history.engine = "eager" if self._compiled is None else "compiled"
+        work = sum(parameter.numel() for parameter in self.model.parameters()) * _batch_size(batches)
+        threads = threads_for(work) if self._compiled is None else nullcontext()
+        with threads, Interruptible() as interrupt, reporter(progress, self.epochs) as report:
             for callback in self.callbacks:
                 callback.on_start(self)
             try:
@@ -95,38 +105,64 @@ class Training:
                 error.history = self.history  # type: ignore[attr-defined]
                 raise
             finally:
+                self._store()
                 self._crew.hand_over()
                 for callback in self.callbacks:
                     callback.on_end(self)
         self.history.stopped = self._ending or "all epochs done"
+        if self._compiled is not None:
+            self.history.compile_seconds = self._compiled.seconds
         self._tell_of_failures()
 
     def _run_epoch(self, interrupt: Interruptible, report: Reporter) -> None:
         begun = time.perf_counter()
         crew = self._crew
-        averages = eager.Averages(crew.criterion, self.metrics, crew.model.replicas)
-        per_epoch = max(len(crew.batches), 1) if isinstance(crew.batches, Sized) else 1
-        for done, batch in enumerate(crew.batches, 1):
-            averages.add(*self._run_batch(batch))
-            report.at(self.epoch + min(done / per_epoch, 1.0), self.history.last)
+
+        def pause(done: float) -> bool:
+            report.at(self.epoch + done, self.history.last)
             if interrupt.asked:
                 self.stop(f"interrupted in epoch {self.epoch + 1}, after {self.step} steps")
-                return
-        values = averages.values()
-        if crew.validation is not None:
-            held_out = eager.evaluate(crew.model, crew.criterion, crew.validation, self.metrics, crew.batch_for)
-            values |= {f"validation_{name}": value for name, value in held_out.items()}
+            return interrupt.asked
+
+        found = self._train_epoch(pause) if self._compiled is None else self._compiled.epoch(pause)
+        if found is None:
+            return
+        losses, values = found
         values = crew.spread(values)
         if crew.replicas is not None:
-            self._set_failures_aside(averages.losses, values)
+            self._set_failures_aside(losses, values)
         self.history.record(values, time.perf_counter() - begun)
+        if self.callbacks or not self.going.all():
+            self._store()
         self._after_epoch(values)
         for callback in self.callbacks:
             callback.on_epoch(self)
+        if self._compiled is not None and self.callbacks:
+            self._compiled.load()
         if crew.replicas is not None:
             self._let_go(crew)
         self.epoch += 1
         report.at(self.epoch, values)
+
+    def _train_epoch(self, pause: Callable[[float], bool]) -> tuple[Tensor, dict[str, Measured]] | None:
+        """An epoch by the eager engine: its losses (batches,), in a population (batches, k), and what was measured."""
+        crew = self._crew
+        averages = eager.Averages(crew.criterion, self.metrics, crew.model.replicas)
+        per_epoch = max(len(crew.batches), 1) if isinstance(crew.batches, Sized) else 1
+        for done, batch in enumerate(crew.batches, 1):
+            averages.add(*self._run_batch(batch))
+            if pause(min(done / per_epoch, 1.0)):
+                return None
+        values = averages.values()
+        if crew.validation is not None:
+            held_out = eager.evaluate(crew.model, crew.criterion, crew.validation, self.metrics, crew.batch_for)
+            values |= {f"validation_{name}": value for name, value in held_out.items()}
+        return torch.stack(averages.losses), values
+
+    def _store(self) -> None:
+        """Bring the model and the optimizer up to date, where machine code has them elsewhere."""
+        if self._compiled is not None:
+            self._compiled.store()
 
     def _after_epoch(self, values: Mapping[str, Measured]) -> None:
         """The schedule's step, and the whole population as it is now for whoever looks at it."""
@@ -151,12 +187,22 @@ class Training:
             raise
         crew.note_target(output, target)
         self.step += 1
-        if self.schedule_per == "batch" and not isinstance(self.scheduler, ReduceLROnPlateau | None):
-            self.scheduler.step()
-            crew.follow_schedule()
+        if self.steps_schedule:
+            self.step_schedule()
         for callback in self.callbacks:
             callback.on_batch(self, loss)
         return loss, output, target
+
+    @property
+    def steps_schedule(self) -> bool:
+        """Whether the schedule has a step after each batch."""
+        return self.schedule_per == "batch" and not isinstance(self.scheduler, ReduceLROnPlateau | None)
+
+    def step_schedule(self) -> None:
+        """The schedule's step after a batch."""
+        assert self.scheduler is not None
+        self.scheduler.step()
+        self._crew.follow_schedule()
 
     def _before_step(self, loss: Tensor) -> None:
         """Once the loss is known (of one network, to be finite) and the gradients are there."""
@@ -179,17 +225,38 @@ class Training:
         else:
             self._kept = [data.clone() for data in now]
 
+    def fail_with(self, batch: Any, good: Tensor) -> None:
+        """Make a step of which the loss is known not to be finite; `good` are the last weights (P,) with one that is.
+
+        Raises NonFiniteError, which says what made it.
+        """
+        model = self._crew.model
+        found = [parameter.data.clone() for parameter in model.parameters()]
+        start = 0
+        for parameter in model.parameters():
+            parameter.data.copy_(good[start : start + parameter.size].view(parameter.shape))
+            start += parameter.size
+        self._kept = [run.data.clone() for run in runs(model.parameters())]
+        for parameter, data in zip(model.parameters(), found, strict=True):
+            parameter.data.copy_(data)
+        self._next_copy = self.step + 1
+        self._run_batch(batch)
+        raise NonFiniteError("the loss is not finite", expected="a finite loss", got="NaN or infinity")
+
     def _restore_weights(self, rows: Any = ...) -> None:
         """Put the copy back: weights whose loss was finite. Without one the first loss failed and nothing has moved."""
+        if self._compiled is not None and rows is not ...:
+            self._compiled.restore(rows.tolist())
+            return
         for run, kept in zip(runs(self._crew.model.parameters()), self._kept, strict=False):
             run.data[rows] = kept[rows]
 
-    def _set_failures_aside(self, losses: list[Tensor], values: Mapping[str, Measured]) -> None:
+    def _set_failures_aside(self, losses: Tensor, values: Mapping[str, Measured]) -> None:
         """Find the replicas whose loss was not finite in this epoch, put their weights back, and end them.
 
         Nothing counts that was measured of them: `values` become NaN.
         """
-        bad = ~torch.stack(losses).isfinite().cpu()  # (batches, k)
+        bad = ~losses.isfinite().cpu()  # (batches, k)
         failed = bad.any(0).nonzero().flatten()
         if not len(failed):
             return
@@ -219,6 +286,7 @@ class Training:
             self.stop("all replicas have ended")
         elif not staying.all():
             self._kept = [kept[staying] for kept in self._kept]
+            self._store()
             crew.keep(rows[staying])
 
     def _tell_of_failures(self) -> None:
@@ -230,3 +298,9 @@ class Training:
                 NonFiniteWarning,
                 stacklevel=4,
             )
+
+
+def _batch_size(batches: Iterable[Any]) -> int:
+    """Samples a batch, where the batches say so; many where they do not."""
+    size = getattr(batches, "batch_size", None)
+    return size if isinstance(size, int) else UNKNOWN_BATCH

@@ -1,0 +1,214 @@
+"""A function under construction: numbers of which each is many, loops, and memory.
+
+Lanes (see lamp.compiler.lanes) are written into the function that their `Code` builds, where its builder stands.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeAlias
+
+import torch
+from llvmlite import ir
+
+from lamp.compiler.lanes import Lane, Operand, Whole
+from lamp.compiler.target import Target
+
+I32, I64 = ir.IntType(32), ir.IntType(64)
+
+Index: TypeAlias = Any | int  # a value of the program, or one that is known
+
+
+class Code:
+    """A function under construction: its builder, and the type of vector it computes with.
+
+    dtype  torch.float32 or torch.float64
+    """
+
+    def __init__(self, name: str, arguments: Sequence[str], target: Target, dtype: torch.dtype) -> None:
+        self.target, self.dtype, self.lanes = target, dtype, target.lanes(dtype)
+        self.real: ir.Type = ir.FloatType() if dtype is torch.float32 else ir.DoubleType()
+        self.integer = ir.IntType(8 * dtype.itemsize)
+        self.vector = ir.VectorType(self.real, self.lanes)
+        self.integers = ir.VectorType(self.integer, self.lanes)
+        self.module = ir.Module()
+        self.module.triple = target.triple
+        types = [self.real.as_pointer() if each.endswith("_") else I64 for each in arguments]
+        self.function = ir.Function(self.module, ir.FunctionType(ir.VoidType(), types), name)
+        self.arguments = dict(zip(arguments, self.function.args, strict=True))
+        for value, each in self.arguments.items():
+            each.name = value
+            if value.endswith("_"):
+                each.add_attribute("noalias")
+        self.b = ir.IRBuilder(self.function.append_basic_block("entry"))
+
+    # ---- numbers -----------------------------------------------------------------------------------------------
+    def lane(self, x: Operand) -> Lane:
+        """A number as a vector that holds it in every lane."""
+        if isinstance(x, Lane):
+            return x
+        return Lane(self, ir.Constant(self.vector, [self._rounded(float(x))] * self.lanes))
+
+    def _rounded(self, x: float) -> float:
+        """The nearest number of the vectors' type."""
+        if self.dtype is torch.float64:
+            return x
+        try:
+            return struct.unpack("f", struct.pack("f", x))[0]  # type: ignore[no-any-return]
+        except OverflowError:
+            return float("inf") if x > 0 else float("-inf")
+
+    def spread(self, scalar: ir.Value) -> Lane:
+        """One number in a register as a vector that holds it in every lane."""
+        return Lane(self, self._in_every_lane(scalar))
+
+    def _in_every_lane(self, scalar: ir.Value) -> ir.Value:
+        undefined = ir.Constant(ir.VectorType(scalar.type, self.lanes), ir.Undefined)
+        first = self.b.insert_element(undefined, scalar, I32(0))
+        zeros = ir.Constant(ir.VectorType(I32, self.lanes), [0] * self.lanes)
+        return self.b.shuffle_vector(first, undefined, zeros)
+
+    def number(self, x: Index) -> Lane:
+        """A whole number as a lane."""
+        return self.lane(float(x)) if isinstance(x, int) else self.spread(self.b.sitofp(x, self.real))
+
+    # ---- whole numbers -----------------------------------------------------------------------------------------
+    def whole(self, x: Index) -> Whole:
+        """A whole number as one that wraps around at 32 bits."""
+        return Whole(self, I32(x) if isinstance(x, int) else self.b.trunc(x, I32))
+
+    def wholes(self, x: Whole) -> Whole:
+        """One whole number as a vector that holds it in every lane."""
+        return Whole(self, self._in_every_lane(x.value))
+
+    def counted(self, first: Index, step: int = 1) -> Whole:
+        """first, first + step, first + 2 step, ..., a lane each."""
+        numbers = ir.Constant(ir.VectorType(I32, self.lanes), [step * k for k in range(self.lanes)])
+        return self.wholes(self.whole(first)) + Whole(self, numbers)
+
+    def load_wholes(self, pointer: ir.Value, at: Index) -> Whole:
+        """W neighbouring int32, from number `at` of an array of them on."""
+        kind = ir.VectorType(I32, self.lanes)
+        return Whole(
+            self, self.b.load(self.b.bitcast(self.b.gep(pointer, [self.index(at)]), kind.as_pointer()), align=4)
+        )
+
+    def load_whole(self, pointer: ir.Value, at: Index) -> Whole:
+        """The int32 number `at` of an array of them."""
+        return Whole(self, self.b.load(self.b.gep(pointer, [self.index(at)]), align=4))
+
+    def intrinsic(self, name: str, *operands: Lane) -> Lane:
+        """An operation that LLVM knows by name, of vectors."""
+        kind = "f32" if self.dtype is torch.float32 else "f64"
+        full = f"llvm.{name}.v{self.lanes}{kind}"
+        known = self.module.globals.get(full)
+        if known is None:
+            known = ir.Function(self.module, ir.FunctionType(self.vector, [self.vector] * len(operands)), full)
+        return Lane(self, self.b.call(known, [each.value for each in operands]))
+
+    def library(self, name: str, x: Lane) -> Lane:
+        """A function of the C library, called for one lane after another."""
+        known = self.module.globals.get(name) or ir.Function(self.module, ir.FunctionType(self.real, [self.real]), name)
+        result = ir.Constant(self.vector, ir.Undefined)
+        for k in range(self.lanes):
+            value = self.b.call(known, [self.b.extract_element(x.value, I32(k))])
+            result = self.b.insert_element(result, value, I32(k))
+        return Lane(self, result)
+
+    # ---- indices -----------------------------------------------------------------------------------------------
+    def index(self, x: Index) -> ir.Value:
+        """A whole number as a value of the program."""
+        return I64(x) if isinstance(x, int) else x
+
+    def plus(self, x: Index, y: Index) -> Index:
+        """x + y, at once where both are known."""
+        if isinstance(x, int) and isinstance(y, int):
+            return x + y
+        if x == 0 and isinstance(x, int):
+            return y
+        if y == 0 and isinstance(y, int):
+            return x
+        return self.b.add(self.index(x), self.index(y))
+
+    def times(self, x: Index, y: Index) -> Index:
+        """x y, at once where both are known."""
+        if isinstance(x, int) and isinstance(y, int):
+            return x * y
+        if isinstance(x, int):
+            x, y = y, x
+        if isinstance(y, int) and y in (0, 1):
+            return x if y else 0
+        return self.b.mul(self.index(x), self.index(y))
+
+    # ---- loops -------------------------------------------------------------------------------------------------
+    @contextmanager
+    def loop(self, start: Index, stop: Index, step: int = 1) -> Iterator[ir.Value]:
+        """What stands within runs for start, start + step, ... below stop; not at all where start is not below."""
+        with self.carrying(start, stop, [], step) as (i, _):
+            yield i
+
+    @contextmanager
+    def carrying(
+        self, start: Index, stop: Index, carried: Sequence[Lane], step: int = 1
+    ) -> Iterator[tuple[ir.Value, list[Lane]]]:
+        """A loop that carries lanes in registers: a list, whose members the body replaces, and which after the loop
+        holds what they are then."""
+        b = self.b
+        first, end = self.index(start), self.index(stop)
+        certain = isinstance(start, int) and isinstance(stop, int) and start < stop
+        before = b.block
+        body, after = b.append_basic_block("loop"), b.append_basic_block("after")
+        if certain:
+            b.branch(body)
+        else:
+            b.cbranch(b.icmp_signed("<", first, end), body, after)
+        b.position_at_end(body)
+        i = b.phi(I64)
+        i.add_incoming(first, before)
+        phis = [b.phi(self.vector) for _ in carried]
+        for phi, lane in zip(phis, carried, strict=True):
+            phi.add_incoming(lane.value, before)
+        state = [Lane(self, phi) for phi in phis]
+        yield i, state
+        following = b.add(i, I64(step))
+        last = b.block
+        i.add_incoming(following, last)
+        for phi, lane in zip(phis, state, strict=True):
+            phi.add_incoming(lane.value, last)
+        b.cbranch(b.icmp_signed("<", following, end), body, after)
+        b.position_at_end(after)
+        for k, (lane, initial) in enumerate(zip(list(state), carried, strict=True)):
+            if certain:
+                continue
+            joined = b.phi(self.vector)
+            joined.add_incoming(lane.value, last)
+            joined.add_incoming(initial.value, before)
+            state[k] = Lane(self, joined)
+
+    # ---- memory ------------------------------------------------------------------------------------------------
+    def load(self, pointer: ir.Value, at: Index) -> Lane:
+        """The vector number `at` of an aligned array of vectors."""
+        return Lane(self, self.b.load(self._place(pointer, at), align=self.target.bits // 8))
+
+    def store(self, pointer: ir.Value, at: Index, lane: Operand) -> None:
+        """Put a vector at number `at` of an aligned array of vectors."""
+        self.b.store(self.lane(lane).value, self._place(pointer, at), align=self.target.bits // 8)
+
+    def load_one(self, pointer: ir.Value, at: Index) -> Lane:
+        """The number `at` of an array of numbers, in every lane."""
+        return self.spread(self.b.load(self.b.gep(pointer, [self.index(at)])))
+
+    def store_first(self, pointer: ir.Value, at: Index, lane: Lane) -> None:
+        """Put what the first lane holds at number `at` of an array of numbers."""
+        self.b.store(self.b.extract_element(lane.value, I32(0)), self.b.gep(pointer, [self.index(at)]))
+
+    def _place(self, pointer: ir.Value, at: Index) -> ir.Value:
+        offset = self.times(at, self.lanes)
+        return self.b.bitcast(self.b.gep(pointer, [self.index(offset)]), self.vector.as_pointer())
+
+    def finish(self) -> str:
+        """End the function; the module's text."""
+        self.b.ret_void()
+        return str(self.module)

@@ -1,0 +1,341 @@
+"""A network or a population in machine code: what is compiled for it, where its numbers lie, and its epochs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from lamp.compiler.fleet import Epoch, Fleet
+from lamp.compiler.kernel import Job, Kernel
+from lamp.compiler.loss_rules import LossRule
+from lamp.compiler.plan import NotCompiled, Plan, plan_of
+from lamp.compiler.tables import Limits, coefficients, options_of
+from lamp.compiler.target import host
+from lamp.losses import Loss
+from lamp.losses.classification import ClassLoss
+from lamp.module import Module
+from lamp.nn import Flatten
+from lamp.optim import Optimizer
+from lamp.parameter import Parameter
+
+DTYPES = (torch.float32, torch.float64)
+# In sample lanes a network's gradients are added up across lanes, and its weights fetched one at a time: so much more
+# work a sample is than a lane of its own. A group of which fewer lanes are taken than that pays for goes one by one.
+ONE_BY_ONE = 1.5
+
+
+class Trainer:
+    """The machine code of a job and the networks it trains; raises NotCompiled for what it cannot.
+
+    optimizer  None: nothing is learned; `run` measures losses (and outputs), in eval mode
+    batches    how many samples steps may have
+    targets    some targets, of the kind that will come
+    own_order  whether each replica takes samples of its own
+    limits     "clip_norm" and "clip_value", where gradients are clipped
+    like       a trainer of the same networks, whose weights are measured where they lie
+    """
+
+    def __init__(
+        self,
+        model: Module,
+        criterion: Loss,
+        optimizer: Optimizer | None,
+        *,
+        batches: Sequence[int],
+        labels: bool,
+        ignores: bool = False,
+        own_order: bool = False,
+        limits: Limits | None = None,
+        keeps_outputs: bool = False,
+        like: Trainer | None = None,
+    ) -> None:
+        self.model, self.criterion, self.optimizer = model, criterion, optimizer
+        self.limits: Limits = limits or {}
+        self.replicas = model.replicas
+        self.all_parameters: list[Parameter] = list(model.parameters())
+        self.plan: Plan = plan_of(model, optimizer is not None)
+        self.dtype = self._dtype()
+        self._taken: tuple[int, ...] = ()
+        self.together = 0  # how many replicas are trained in groups
+        rule = LossRule(criterion, self.plan.outputs, labels, ignores)
+        hyperparameters = tuple(name for name, _ in criterion.numbers())
+        machine = host()
+
+        def kernel(one_network: bool) -> Kernel:
+            job = Job(
+                self.plan,
+                rule,
+                optimizer,
+                self._ranges(),
+                () if optimizer is None else self._own(optimizer, one_network),
+                tuple(batches),
+                one_network,
+                own_order,
+                "clip_norm" in self.limits,
+                "clip_value" in self.limits,
+                hyperparameters,
+                keeps_outputs,
+                self.dtype,
+            )
+            return Kernel(job, machine)
+
+        self.fleets: list[Fleet] = []
+        if self.replicas is None:
+            self.fleets.append(Fleet(kernel(True), None))
+        else:
+            width = machine.lanes(self.dtype)
+            together = like.together if like is not None else _in_groups(self.replicas, width, max(batches))
+            self.together = together
+            if together:
+                self.fleets.append(Fleet(kernel(False), range(together)))
+            if together < self.replicas:
+                self.fleets.append(Fleet(kernel(True), range(together, self.replicas)))
+        if like is None:
+            self.load()
+        else:
+            for fleet, other in zip(self.fleets, like.fleets, strict=True):
+                fleet.p, fleet.h = other.p, other.h
+
+    # ---- what is compiled --------------------------------------------------------------------------------------
+    def _dtype(self) -> torch.dtype:
+        kinds = {(parameter.dtype, parameter.device.type) for parameter in self.all_parameters}
+        if len(kinds) != 1:
+            raise NotCompiled("the parameters are of several dtypes or on several devices")
+        ((dtype, device),) = kinds
+        if device != "cpu" or dtype not in DTYPES:
+            raise NotCompiled(f"the parameters are {dtype} on {device}; the compiler knows float32 and float64 on cpu")
+        return dtype
+
+    def _ranges(self) -> list[list[tuple[int, int]]]:
+        """Where the parameters of each group lie among a network's P numbers, neighbours as one."""
+        if self.optimizer is None:
+            return []
+        places, start = {}, 0
+        for parameter in self.all_parameters:
+            places[parameter] = (start, start + parameter.size)
+            start += parameter.size
+        found = []
+        for group in self.optimizer.param_groups:
+            if any(parameter not in places for parameter in group["params"]):
+                raise NotCompiled("the optimizer has parameters that are not the network's")
+            ranges: list[tuple[int, int]] = []
+            for bounds in sorted(places[parameter] for parameter in group["params"]):
+                if ranges and ranges[-1][1] == bounds[0]:
+                    ranges[-1] = (ranges[-1][0], bounds[1])
+                else:
+                    ranges.append(bounds)
+            found.append(ranges)
+        return found
+
+    def _own(self, optimizer: Optimizer, one_network: bool) -> list[Mapping[str, bool]]:
+        columns = coefficients(optimizer, self.limits, optimizer.taken, 1)
+        return [{name: not one_network and column.shape[1] > 1 for name, column in named.items()} for named in columns]
+
+    # ---- to and from the model ---------------------------------------------------------------------------------
+    def load(self) -> None:
+        """Take over the weights and the optimizer's state as they are now."""
+        lead = () if self.replicas is None else (self.replicas,)
+        parameters = torch.cat([p.data.reshape(*lead, -1) for p in self.all_parameters], -1)
+        states: list[Tensor] = []
+        if self.optimizer is not None:
+            kept = self.optimizer.states()
+            states = [torch.zeros_like(parameters) for _ in range(max(fleet.states for fleet in self.fleets))]
+            for parameter, (start, stop) in self._places():
+                for k, state in enumerate(kept.get(parameter, {}).values()):
+                    states[k][..., start:stop] = state.reshape(*lead, -1)
+            self._taken = self.optimizer.taken
+        for fleet in self.fleets:
+            fleet.load(parameters.view(-1, parameters.shape[-1]), [s.view(-1, s.shape[-1]) for s in states])
+            fleet.load_hyperparameters([numbers.to(self.dtype) for _, numbers in self.criterion.numbers()])
+
+    def _places(self) -> Iterator[tuple[Parameter, tuple[int, int]]]:
+        start = 0
+        for parameter in self.all_parameters:
+            yield parameter, (start, start + parameter.size)
+            start += parameter.size
+
+    def parameters(self) -> Tensor:
+        """The weights as they are now, (K, P); of one network (1, P)."""
+        return torch.cat([fleet.parameters(self.plan.parameters) for fleet in self.fleets])
+
+    def store_weights(self) -> None:
+        """Put the weights into the model."""
+        now = self.parameters()
+        for parameter, (start, stop) in self._places():
+            parameter.data.copy_(now[:, start:stop].reshape(parameter.shape))
+
+    def store(self) -> None:
+        """Put the weights into the model, and the state into the optimizer."""
+        self.store_weights()
+        if self.optimizer is None:
+            return
+        size = self.plan.parameters
+        count = max(fleet.states for fleet in self.fleets)
+        now = [torch.cat([fleet.state(k, size) for fleet in self.fleets]) for k in range(count)]
+        names = {
+            parameter: self.optimizer.state_names(group)
+            for group in self.optimizer.param_groups
+            for parameter in group["params"]
+        }
+        states = {
+            parameter: {
+                name: now[k][:, start:stop].reshape(parameter.shape) for k, name in enumerate(names.get(parameter, ()))
+            }
+            for parameter, (start, stop) in self._places()
+        }
+        self.optimizer.go_on(self._taken, states)
+
+    # ---- weights of a moment -----------------------------------------------------------------------------------
+    def snapshot(self) -> list[Tensor]:
+        """The weights and the state as they are now."""
+        return [memory.clone() for fleet in self.fleets for memory in (fleet.p, fleet.s)]
+
+    def restore(self, snapshot: Sequence[Tensor]) -> None:
+        """Go back to a snapshot (the steps are counted by the caller)."""
+        own = [memory for fleet in self.fleets for memory in (fleet.p, fleet.s)]
+        for memory, kept in zip(own, snapshot, strict=True):
+            memory.copy_(kept)
+
+    def weights_in(self, snapshot: Sequence[Tensor]) -> Tensor:
+        """The weights of a snapshot, (K, P)."""
+        size = self.plan.parameters
+        pairs = zip(self.fleets, snapshot[::2], strict=True)
+        return torch.cat([fleet.parameters(size, of=kept) for fleet, kept in pairs])
+
+    def put(self, k: int | None, weights: Tensor) -> None:
+        """Put weights (P,) into the model: those of replica k, or of the one network."""
+        for parameter, (start, stop) in self._places():
+            into = parameter.data if k is None else parameter.data[k]
+            into.copy_(weights[start:stop].view(into.shape))
+
+    # ---- an epoch ----------------------------------------------------------------------------------------------
+    def prepare(
+        self, inputs: Tensor, targets: Tensor, order: Tensor, batch: int, advance: Callable[[], None] | None = None
+    ) -> Steps:
+        """Lay out an epoch: inputs (n, features) and targets in the network's dtype, the order (m,) or (K, m), int32.
+
+        advance  the schedule's step, where it is called after each batch
+        """
+        steps = -(-order.shape[-1] // batch)
+        columns = []
+        if self.optimizer is not None:
+            columns = coefficients(self.optimizer, self.limits, self._taken, steps, advance)
+        epochs = [fleet.prepare(inputs, targets, order, columns, steps, batch) for fleet in self.fleets]
+        return Steps(self, epochs, order.shape[-1], batch, steps)
+
+    def count(self, steps: int) -> None:
+        """So many steps have been made."""
+        self._taken = tuple(taken + steps for taken in self._taken)
+        for module in self.plan.dropouts:
+            module.step += steps
+
+
+class Steps:
+    """The steps of an epoch, to be made in stretches: `run(first, stop)`."""
+
+    def __init__(self, trainer: Trainer, epochs: list[Epoch], samples: int, batch: int, steps: int) -> None:
+        self.trainer, self.epochs, self.samples, self.batch, self.steps = trainer, epochs, samples, batch, steps
+        self.full, self.rest = divmod(samples, batch)
+
+    def run(self, first: int, stop: int) -> None:
+        """Make the steps from first to stop, on as many threads as torch may use."""
+        for begin, end, batch in ((first, min(stop, self.full), self.batch), (max(first, self.full), stop, self.rest)):
+            if begin < end:
+                work = [
+                    (fleet, call)
+                    for fleet, epoch in zip(self.trainer.fleets, self.epochs, strict=True)
+                    for call in fleet.calls(epoch, begin, end - begin, batch)
+                ]
+                _on_threads(work)
+
+    @property
+    def losses(self) -> Tensor:
+        """(steps, K); of one network (steps, 1)."""
+        pairs = zip(self.trainer.fleets, self.epochs, strict=True)
+        return torch.cat([fleet.losses(epoch, self.steps) for fleet, epoch in pairs], 1)
+
+    @property
+    def outputs(self) -> Tensor:
+        """What the networks put out in their steps: (K, samples, outputs), of one network (1, samples, outputs)."""
+        pairs = zip(self.trainer.fleets, self.epochs, strict=True)
+        return torch.cat([fleet.outputs(epoch, self.samples) for fleet, epoch in pairs])
+
+
+def _in_groups(replicas: int, width: int, batch: int) -> int:
+    """How many replicas go in groups of `width`; the rest, too few to fill one, go one by one."""
+    over = replicas % width
+    alone = ONE_BY_ONE * over * -(-batch // width) * width
+    return replicas - over if over and alone < width * batch else replicas
+
+
+def _on_threads(work: Sequence[tuple[Fleet, tuple[int, ...]]]) -> None:
+    threads = min(torch.get_num_threads(), len(work))
+    if threads < 2:
+        for fleet, call in work:
+            fleet.run(call)
+        return
+
+    def some(first: int) -> None:
+        for fleet, call in work[first::threads]:
+            fleet.run(call)
+
+    others = [_pool(threads).submit(some, k) for k in range(1, threads)]
+    some(0)
+    for each in others:
+        each.result()
+
+
+@lru_cache(maxsize=4)
+def _pool(threads: int) -> ThreadPoolExecutor:
+    """Threads that flush denormal numbers, as `fit` has it."""
+
+    def flush() -> None:
+        torch.set_flush_denormal(True)
+
+    return ThreadPoolExecutor(threads - 1, "lamp", initializer=flush)
+
+
+# ---- the data --------------------------------------------------------------------------------------------------------
+def laid_out(model: Module, plan: Plan, inputs: Tensor, own: bool) -> Tensor:
+    """Inputs (n, ...) or, of their own, (K, n, ...), as rows of features, (n, features) or (K n, features)."""
+    axes = inputs.dim() - own
+    flattens = any(isinstance(module, Flatten) for module in model.modules())
+    if axes != 2 and not (axes > 2 and flattens):
+        raise NotCompiled(f"inputs {tuple(inputs.shape)} are not rows of features")
+    rows = inputs.flatten(0, 1) if own else inputs
+    rows = rows.flatten(1)
+    if rows.shape[1] != plan.features:
+        raise NotCompiled(f"inputs of {rows.shape[1]} features for {plan.features}")
+    if rows.dtype != next(iter(model.parameters())).dtype or rows.device.type != "cpu":
+        raise NotCompiled(f"inputs are {rows.dtype} on {rows.device.type}, not as the parameters")
+    return rows.contiguous()
+
+
+def kind_of_targets(criterion: Loss, plan: Plan, targets: Tensor, own: bool) -> tuple[bool, bool]:
+    """Whether targets are labels, and whether some of those are ignored; NotCompiled where they do not fit."""
+    lead = 2 if own else 1
+    if isinstance(criterion, ClassLoss) and not targets.is_floating_point():
+        if targets.dim() != lead or targets.dtype is not torch.int64:
+            raise NotCompiled(f"labels {tuple(targets.shape)} of {targets.dtype}")
+        ignored = targets == criterion.ignore_index
+        wrong = ((targets < 0) | (targets >= plan.outputs)) & ~ignored
+        if wrong.any():
+            raise NotCompiled(f"labels beyond 0 ... {plan.outputs - 1}")
+        return True, bool(ignored.any())
+    if targets.dim() != lead + 1 or targets.shape[-1] != plan.outputs or not targets.is_floating_point():
+        raise NotCompiled(f"targets {tuple(targets.shape)} for {plan.outputs} outputs")
+    if isinstance(criterion, ClassLoss) and not criterion.takes_probabilities:
+        raise NotCompiled("targets that are no labels")
+    return False, False
+
+
+def numbers_of(targets: Tensor, own: bool, dtype: torch.dtype) -> Tensor:
+    """Targets as the kernel reads them: numbers in rows, labels too."""
+    return (targets.flatten(0, 1) if own else targets).to(dtype).contiguous()
+
+
+__all__ = ["NotCompiled", "Steps", "Trainer", "kind_of_targets", "laid_out", "numbers_of", "options_of"]

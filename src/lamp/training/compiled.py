@@ -1,0 +1,253 @@
+"""The compiled engine in a training: epochs in machine code, and everything around them as with the eager one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from lamp.compiler.plan import NotCompiled, plan_of
+from lamp.compiler.tables import options_of
+from lamp.compiler.trainer import Steps, Trainer, kind_of_targets, laid_out, numbers_of
+from lamp.data import DataLoader
+from lamp.training import eager
+from lamp.training.callbacks import Callback, EarlyStopping
+from lamp.training.crew import Crew
+from lamp.training.history import Measured
+
+if TYPE_CHECKING:
+    from lamp.training.run import Training
+
+STRETCH = 0.05  # seconds that the machine code runs at a time, so that progress moves and Ctrl-C is heard
+
+
+class Data:
+    """A loader's samples as a kernel reads them, and the rows that each step takes."""
+
+    def __init__(self, loader: Any, trainer_model: Any, criterion: Any, plan: Any) -> None:
+        if not isinstance(loader, DataLoader):
+            raise NotCompiled(f"the data come from a {type(loader).__name__}, not from tensors")
+        if loader.tensors is None or len(loader.tensors) != 2:
+            raise NotCompiled("the data are not one tensor of inputs and one of targets")
+        self.loader = loader
+        inputs, self.given = loader.columns
+        self.own = loader.own
+        self.rows = inputs.shape[1] if self.own else inputs.shape[0]
+        self.inputs = laid_out(trainer_model, plan, inputs, self.own)
+        self.labels, self.ignores = kind_of_targets(criterion, plan, self.given, self.own)
+        self.targets = numbers_of(self.given, self.own, self.inputs.dtype)
+        if len(self.inputs) >= 2**31:
+            raise NotCompiled("more than 2^31 samples")
+
+    @property
+    def batches(self) -> tuple[int, ...]:
+        """The numbers of samples that steps have."""
+        size, samples = self.loader.batch_size, self.samples
+        return tuple({min(size, samples), samples % size} - {0})
+
+    @property
+    def samples(self) -> int:
+        """How many of them an epoch takes."""
+        loader = self.loader
+        return min(len(loader) * loader.batch_size, loader.samples)
+
+    @property
+    def own_order(self) -> bool:
+        """Whether each replica takes samples of its own."""
+        return self.loader.replicas is not None
+
+    def order(self, epoch: int) -> Tensor:
+        """The rows of an epoch's samples, (m,) or (K, m)."""
+        order = self.loader.order_of(epoch)
+        if order is None:
+            order = torch.arange(self.rows)
+            if self.loader.replicas is not None:
+                order = order.expand(self.loader.replicas, -1)
+        order = order[..., : self.samples]
+        if self.own:
+            order = order + torch.arange(0, len(order) * self.rows, self.rows).unsqueeze(1)
+        return order
+
+    def targets_of(self, order: Tensor, replicas: int | None) -> Tensor:
+        """The targets in this order, as metrics take them."""
+        taken = (self.given.flatten(0, 1) if self.own else self.given)[order]
+        return taken if replicas is None or self.own_order else taken.expand(replicas, *taken.shape)
+
+
+class Compiled:
+    """Trains the crew by machine code. Raises NotCompiled where it cannot."""
+
+    def __init__(self, training: Training, crew: Crew) -> None:
+        for callback in training.callbacks:
+            if type(callback).on_batch is not Callback.on_batch:
+                raise NotCompiled(f"{type(callback).__name__} looks at every batch")
+        self.training, self.crew = training, crew
+        self.looked_at = any(type(callback) is not EarlyStopping for callback in training.callbacks)
+        self._per_step: float | None = None  # seconds
+        self.seconds = 0.0  # that compiling took
+        self.keeps_outputs = bool(training.metrics)
+        self._last_good: dict[int, Tensor] = {}
+        self._previous: list[Tensor] = []
+        self._build()
+
+    def _build(self) -> None:
+        """The trainers of the crew as it is now."""
+        begun = time.perf_counter()
+        crew, training = self.crew, self.training
+        self.model, self.options = crew.model, options_of(crew.optimizer)
+        plan = plan_of(crew.model)
+        self.data = Data(crew.batches, crew.model, crew.criterion, plan)
+        limits = {"clip_norm": training.clip_norm, "clip_value": training.clip_value}
+        self.trainer = Trainer(
+            crew.model,
+            crew.criterion,
+            crew.optimizer,
+            batches=self.data.batches,
+            labels=self.data.labels,
+            ignores=self.data.ignores,
+            own_order=self.data.own_order,
+            limits={name: crew.number(limit) for name, limit in limits.items() if limit is not None},
+            keeps_outputs=self.keeps_outputs,
+        )
+        self.measurer: Trainer | None = None
+        if isinstance(crew.validation, DataLoader):
+            held_out = self.held_out = Data(crew.validation, crew.model, crew.criterion, plan)
+            self.measurer = Trainer(
+                crew.model,
+                crew.criterion,
+                None,
+                batches=held_out.batches,
+                labels=held_out.labels,
+                ignores=held_out.ignores,
+                own_order=held_out.own_order,
+                keeps_outputs=self.keeps_outputs,
+                like=self.trainer,
+            )
+            self._held_out_order = held_out.order(0)
+        self._previous = []
+        self.seconds += time.perf_counter() - begun
+
+    # ---- an epoch --------------------------------------------------------------------------------------------------
+    def epoch(self, pause: Callable[[float], bool]) -> tuple[Tensor, dict[str, Measured]] | None:
+        """Train an epoch: its losses (steps,), in a population (steps, k), and what was measured.
+
+        pause  is told how far the epoch is, and says whether to stop; then there is nothing to return
+        """
+        training, crew = self.training, self.crew
+        if crew.model is not self.model or options_of(crew.optimizer) != self.options:
+            if crew.model is self.model:
+                self.store()
+            self._build()
+        loader = self.data.loader
+        order = self.data.order(loader.epoch)
+        loader.epoch += 1
+        advance = None
+        if training.steps_schedule:
+            advance = training.step_schedule
+        steps = self.trainer.prepare(
+            self.data.inputs, self.data.targets, order.to(torch.int32), loader.batch_size, advance
+        )
+        done = 0
+        while done < steps.steps:
+            stop = self._stretch(steps, done)
+            kept = self.trainer.snapshot()
+            begun = time.perf_counter()
+            steps.run(done, stop)
+            self._per_step = (time.perf_counter() - begun) / (stop - done)
+            self._look_for_failures(steps, order, done, stop, kept)
+            self.trainer.count(stop - done)
+            training.step += stop - done
+            done = stop
+            self._previous = kept
+            if pause(done / steps.steps):
+                return None
+        return self._measured(steps, order)
+
+    def _stretch(self, steps: Steps, done: int) -> int:
+        """Where to stop and look around."""
+        if self._per_step is None:
+            return min(steps.steps, done + 1)
+        return min(steps.steps, done + max(1, int(STRETCH / max(self._per_step, 1e-9))))
+
+    def _measured(self, steps: Steps, order: Tensor) -> tuple[Tensor, dict[str, Measured]]:
+        training, crew = self.training, self.crew
+        replicas = crew.model.replicas
+        losses = steps.losses if replicas is not None else steps.losses[:, 0]
+        values = _averages(crew, training.metrics, steps, losses, self.data, order)
+        if crew.validation is not None:
+            values |= {f"validation_{name}": value for name, value in self._validate().items()}
+        return losses, values
+
+    def _validate(self) -> dict[str, Measured]:
+        crew, training = self.crew, self.training
+        assert crew.validation is not None
+        if self.measurer is None:
+            self.trainer.store_weights()
+            return eager.evaluate(crew.model, crew.criterion, crew.validation, training.metrics, crew.batch_for)
+        data, order = self.held_out, self._held_out_order
+        steps = self.measurer.prepare(data.inputs, data.targets, order.to(torch.int32), data.loader.batch_size)
+        steps.run(0, steps.steps)
+        losses = steps.losses if crew.model.replicas is not None else steps.losses[:, 0]
+        return _averages(crew, training.metrics, steps, losses, data, order)
+
+    # ---- when a loss is not finite ---------------------------------------------------------------------------------
+    def _look_for_failures(self, steps: Steps, order: Tensor, first: int, stop: int, kept: list[Tensor]) -> None:
+        losses = steps.losses[first:stop]
+        if bool(losses.isfinite().all()):
+            return
+        bad = ~losses.isfinite()
+        if self.crew.model.replicas is None:
+            self._fail(steps, order, first, first + int(bad[:, 0].nonzero()[0]), kept)
+            return
+        for k in bad.any(0).nonzero().flatten().tolist():
+            if k not in self._last_good:  # a loss was finite with the weights before the stretch, unless its first
+                at_once = bool(bad[0, k]) and self._previous
+                self._last_good[k] = self.trainer.weights_in(self._previous if at_once else kept)[k]
+
+    def _fail(self, steps: Steps, order: Tensor, first: int, bad: int, kept: list[Tensor]) -> None:
+        """Go to where the loss is not finite and let the eager engine make that step: it says what was wrong."""
+        training, trainer = self.training, self.trainer
+        good = trainer.weights_in(self._previous if bad == first and self._previous else kept)
+        trainer.restore(kept)
+        if bad > first:
+            steps.run(first, bad)
+        trainer.count(bad - first)
+        training.step += bad - first
+        trainer.store()
+        rows = order[bad * steps.batch : (bad + 1) * steps.batch]
+        training.fail_with((self.data.loader.columns[0][rows], self.data.given[rows]), good[0])
+
+    def restore(self, rows: Iterable[int]) -> None:
+        """Put the last good weights of replicas whose loss was not finite into the model."""
+        self.trainer.store()
+        for k in rows:
+            self.trainer.put(k, self._last_good.pop(k))
+        self.trainer.load()
+
+    # ---- the model -------------------------------------------------------------------------------------------------
+    def store(self) -> None:
+        """Bring the crew's model and optimizer up to date."""
+        self.trainer.store()
+
+    def load(self) -> None:
+        """Take over what someone may have changed in the model."""
+        if self.looked_at:
+            self.trainer.load()
+
+
+def _averages(
+    crew: Crew, metrics: Mapping[str, Any], steps: Steps, losses: Tensor, data: Data, order: Tensor
+) -> dict[str, Measured]:
+    """The loss and the metrics of an epoch's steps, as the eager engine has them."""
+    replicas = crew.model.replicas
+    averages = eager.Averages(crew.criterion, metrics, replicas)
+    averages.losses = list(losses.unbind())
+    averages.sizes = [min(steps.batch, steps.samples - k * steps.batch) for k in range(steps.steps)]
+    if metrics:
+        outputs = steps.outputs
+        averages.outputs = [outputs if replicas is not None else outputs[0]]
+        averages.targets = [data.targets_of(order.long(), replicas)]
+    return averages.values()

@@ -1,0 +1,59 @@
+"""Which engine trains: the one asked for, or the faster one for this job on this machine, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Sized
+from typing import TYPE_CHECKING
+
+from lamp.compiler.plan import NotCompiled, Plan, plan_of
+from lamp.errors import ArgumentError
+from lamp.training.compiled import Compiled
+from lamp.training.crew import Crew
+
+if TYPE_CHECKING:
+    from lamp.training.run import Training
+
+ENGINES = ("auto", "eager", "compiled")
+
+# What the choice goes by, measured on 2 cores with AVX-512. Only the orders of magnitude matter.
+EAGER_STEP = 30e-6  # seconds that the eager engine takes for each layer of a step, however small
+EAGER_RATE = 20e9  # multiplications a second that it makes beyond that
+COMPILING = 0.5  # seconds
+WIDE = 2**16  # multiplications of one layer from which on torch's matrix products are the faster ones
+
+
+def choose(engine: str, training: Training, crew: Crew) -> tuple[Compiled | None, str]:
+    """The compiled engine, or None for the eager one; and why.
+
+    Raises ArgumentError where the compiled one is asked for and cannot run this.
+    """
+    if engine == "eager":
+        return None, "asked for"
+    try:
+        if engine == "auto":
+            plan = plan_of(crew.model)
+            seconds = _eager_seconds(plan, training, crew)
+            if seconds < COMPILING:
+                return None, f"it takes about {seconds:.1g} s, and compiling {COMPILING} s"
+            if any(layer.width[0] * layer.width[1] > WIDE for layer in plan.layers):
+                return None, "for layers this wide torch's matrix products are faster"
+        compiled = Compiled(training, crew)
+    except NotCompiled as reason:
+        if engine == "compiled":
+            raise ArgumentError(
+                "the compiled engine cannot run this",
+                expected="see lamp.compile for what it can",
+                got=str(reason),
+                fix='engine="auto" runs what cannot be compiled by the eager engine',
+            ) from reason
+        return None, str(reason)
+    return compiled, "asked for" if engine == "compiled" else f"faster here: eager would take about {seconds:.1g} s"
+
+
+def _eager_seconds(plan: Plan, training: Training, crew: Crew) -> float:
+    """About how long the eager engine would take."""
+    batches = crew.batches
+    steps = training.epochs * (len(batches) if isinstance(batches, Sized) else 1)
+    size = getattr(batches, "batch_size", None) or 1
+    work = 6 * plan.multiplications * size * (crew.model.replicas or 1)
+    return steps * (EAGER_STEP * (len(plan.layers) + 1) + work / EAGER_RATE)
