@@ -6,7 +6,7 @@ lanes). A block keeps several columns in registers at once, so that a weight is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from llvmlite import ir
@@ -19,7 +19,12 @@ from lamp.module import Module
 from lamp.nn import Activation, Dropout, LogSoftmax, PReLU, Softmax
 from lamp.nn.activations_piecewise import leaky
 
-Keep = Callable[[Dropout, Index, int, int], Lane]  # the mask of a Dropout for (unit, column), scaled; of so many units
+Keep = Callable[
+    [Dropout, Index, Index, int], Lane
+]  # the mask of a Dropout for (unit, column), scaled; of so many units
+
+
+INLINE = 10  # instructions of an activation up to which it is written out for every output of a tile
 
 
 class Block:
@@ -42,21 +47,21 @@ class Block:
         self.rows_of_gradient = 2 if 3 * columns + 4 <= code.target.registers else 1
 
     # ---- memory ------------------------------------------------------------------------------------------------
-    def activation(self, place: Index, column: int) -> Lane:
+    def activation(self, place: Index, column: Index) -> Lane:
         """The activation kept at this place, of this column."""
         return self.code.load(self.a, self._at(place, column))
 
-    def keep_activation(self, place: Index, column: int, value: Lane) -> None:
+    def keep_activation(self, place: Index, column: Index, value: Lane) -> None:
         self.code.store(self.a, self._at(place, column), value)
 
-    def gradient(self, place: Index, column: int) -> Lane:
+    def gradient(self, place: Index, column: Index) -> Lane:
         """The gradient of the activation at this place."""
         return self.code.load(self.d, self._at(place, column))
 
-    def keep_gradient(self, place: Index, column: int, value: Lane) -> None:
+    def keep_gradient(self, place: Index, column: Index, value: Lane) -> None:
         self.code.store(self.d, self._at(place, column), value)
 
-    def _at(self, place: Index, column: int) -> Index:
+    def _at(self, place: Index, column: Index) -> Index:
         return self.code.plus(self.code.times(place, self.columns), column)
 
     def parameter(self, at: Index) -> Lane:
@@ -83,7 +88,7 @@ class Block:
         if self.plan.tail is not None:
             self._forward_tail(self.plan.tail)
 
-    def led(self, unit: Index, column: int, x: Lane) -> Lane:
+    def led(self, unit: Index, column: Index, x: Lane) -> Lane:
         """An input through what stands before the first layer."""
         for module in self.plan.leading:
             if isinstance(module, Activation):
@@ -106,15 +111,29 @@ class Block:
                     w = self.parameter(self._weight(layer, code.plus(j, r), i))
                     for s in range(self.columns):
                         sums[r * self.columns + s] = w.times_plus(x[s], sums[r * self.columns + s])
+            later = self._is_long(layer)
             for r in range(rows):
                 for s in range(self.columns):
-                    self._through(layer, code.plus(j, r), s, sums[r * self.columns + s])
+                    if later:
+                        self.keep_activation(code.plus(code.plus(j, r), _first(layer)), s, sums[r * self.columns + s])
+                    else:
+                        self._through(layer, code.plus(j, r), s, sums[r * self.columns + s])
+        if self._is_long(layer):
+            with code.loop(0, outputs) as unit, code.loop(0, self.columns) as s:
+                self._through(layer, unit, s, self.activation(code.plus(unit, _first(layer)), s))
+
+    def _is_long(self, layer: Layer, backward: bool = False) -> bool:
+        """Whether what follows the affine map is so much code that it had better stand there once, in a loop."""
+        modules = [module for module in layer.chain if isinstance(module, Activation)]
+        if any(isinstance(module, Dropout) for module in layer.chain):
+            return True
+        return sum(_length(module, self.code, backward) for module in modules) > INLINE
 
     def _weight(self, layer: Layer, j: Index, i: Index) -> Index:
         code = self.code
         return code.plus(code.plus(code.times(j, layer.width[0]), i), layer.weight)
 
-    def _through(self, layer: Layer, unit: Index, column: int, y: Lane) -> None:
+    def _through(self, layer: Layer, unit: Index, column: Index, y: Lane) -> None:
         """What follows the affine map, for one unit; what is needed again is kept."""
         code = self.code
         for k, place in enumerate(layer.values):
@@ -145,14 +164,17 @@ class Block:
                 y = x - log_total if log_total is not None else x.exp() / total
                 self.keep_activation(code.plus(c, place), s, y)
 
-    def log_sum_exp(self, place: int, units: int, column: int) -> tuple[Lane, Lane]:
-        """The largest of some activations, and the sum of exp(x - largest)."""
+    def log_sum_exp(self, place: int, units: int, column: Index, keep: int | None = None) -> tuple[Lane, Lane]:
+        """The largest of some activations, and the sum of exp(x - largest), each kept among the gradients at `keep`."""
         code = self.code
         with code.carrying(1, units, [self.activation(place, column)]) as (c, state):
             state[0] = state[0].maximum(self.activation(code.plus(c, place), column))
         largest = state[0]
         with code.carrying(0, units, [code.lane(0.0)]) as (c, state):
-            state[0] = state[0] + (self.activation(code.plus(c, place), column) - largest).exp()
+            power = (self.activation(code.plus(c, place), column) - largest).exp()
+            if keep is not None:
+                self.keep_gradient(code.plus(c, keep), column, power)
+            state[0] = state[0] + power
         return largest, state[0]
 
     # ---- backward ----------------------------------------------------------------------------------------------
@@ -162,9 +184,7 @@ class Block:
         if self.plan.tail is not None:
             self._backward_tail(self.plan.tail)
         if last.chain:
-            with self.code.loop(0, last.width[1]) as j:
-                dys = [self.gradient(self.code.plus(j, last.gradients), s) for s in range(self.columns)]
-                self._back_through(last, j, dys)
+            self._back_through_all(last)
         for layer, before in zip(self.plan.layers[::-1], [*self.plan.layers[-2::-1], None], strict=True):
             self._add_gradients(layer)
             if before is not None:
@@ -212,15 +232,30 @@ class Block:
                     w = self.parameter(self._weight(layer, j, code.plus(i, r)))
                     for s in range(self.columns):
                         sums[r * self.columns + s] = w.times_plus(dy[s], sums[r * self.columns + s])
+            later = self._is_long(before, backward=True)
             for r in range(rows):
-                self._back_through(before, code.plus(i, r), sums[r * self.columns : (r + 1) * self.columns])
+                unit, of_unit = code.plus(i, r), sums[r * self.columns : (r + 1) * self.columns]
+                if not later:
+                    self._back_through(before, unit, dict(enumerate(of_unit)))
+                    continue
+                for s, each in enumerate(of_unit):
+                    self.keep_gradient(code.plus(unit, before.gradients), s, each)
+        if self._is_long(before, backward=True):
+            self._back_through_all(before)
 
-    def _back_through(self, layer: Layer, unit: Index, dys: list[Lane]) -> None:
-        """Back through what follows the affine map of a layer, for all columns of one unit."""
+    def _back_through_all(self, layer: Layer) -> None:
+        """Back through what follows a layer, from gradients that are in their places."""
         code = self.code
+        with code.loop(0, layer.width[1]) as unit, code.loop(0, self.columns) as s:
+            self._back_through(layer, unit, {s: self.gradient(code.plus(unit, layer.gradients), s)})
+
+    def _back_through(self, layer: Layer, unit: Index, of_columns: Mapping[Index, Lane]) -> None:
+        """Back through what follows the affine map of a layer, for some columns of one unit."""
+        code = self.code
+        columns, dys = list(of_columns), list(of_columns.values())
         for k in reversed(range(len(layer.chain))):
             module = layer.chain[k]
-            x, y = (self._kept(layer.values[at], unit) for at in (k, k + 1))
+            x, y = (self._kept(layer.values[at], unit, columns) for at in (k, k + 1))
             if isinstance(module, Activation):
                 dys = [dy * module.dsigma(*pair) for dy, *pair in zip(dys, x, y, strict=True)]
             elif isinstance(module, PReLU):
@@ -230,14 +265,12 @@ class Block:
                 dys = [dy * slope.lerp(1.0, step(each)) for dy, each in zip(dys, x, strict=True)]
             else:
                 assert isinstance(module, Dropout)
-                dys = [dy * self.keep(module, unit, s, layer.width[1]) for s, dy in enumerate(dys)]
-        for s, dy in enumerate(dys):
+                dys = [dy * self.keep(module, unit, s, layer.width[1]) for s, dy in zip(columns, dys, strict=True)]
+        for s, dy in zip(columns, dys, strict=True):
             self.keep_gradient(code.plus(unit, layer.gradients), s, dy)
 
-    def _kept(self, place: int | None, unit: Index) -> list[Any]:
-        if place is None:
-            return [None] * self.columns
-        return [self.activation(self.code.plus(unit, place), s) for s in range(self.columns)]
+    def _kept(self, place: int | None, unit: Index, columns: list[Index]) -> list[Any]:
+        return [None if place is None else self.activation(self.code.plus(unit, place), s) for s in columns]
 
 
 def slope_place(code: Code, slopes: int, unit: Index, module: PReLU) -> Index:
@@ -251,3 +284,20 @@ def total(lanes: list[Lane]) -> Lane:
     for lane in lanes[1:]:
         result = result + lane
     return result
+
+
+def _first(layer: Layer) -> int:
+    """Where the affine map's outputs are kept: in the place of what comes of them, where they are not needed again."""
+    return next(place for place in layer.values if place is not None)
+
+
+def _length(module: Activation, code: Code, backward: bool) -> int:
+    """How many instructions an activation, or its derivative, takes."""
+    scratch = Code("length", ["x_"], code.target, code.dtype)
+    x, y = (scratch.load(scratch.arguments["x_"], place) for place in range(2))
+    before = len(scratch.b.block.instructions)
+    if backward:
+        module.dsigma(x if "x" in module.remembers else None, y if "y" in module.remembers else None)
+    else:
+        module.sigma(x)
+    return len(scratch.b.block.instructions) - before

@@ -146,7 +146,7 @@ class Kernel:
         return value
 
     # ---- samples -----------------------------------------------------------------------------------------------
-    def _rows(self, first: Index, column: int) -> Any:
+    def _rows(self, first: Index, column: Index) -> Any:
         """Which rows of the data a column holds: one number, or a vector of them (int32), a lane each."""
         code, b = self.code, self.code.b
         at = code.plus(self.first, code.plus(first, column))
@@ -176,21 +176,20 @@ class Kernel:
     def _gather(self, block: Block, first: Index) -> None:
         """The inputs of a block's samples into their places, through what stands before the first layer."""
         code, features = self.code, self.job.plan.features
-        self.held = [self._rows(first, s) for s in range(block.columns)]
+        held = [self._rows(first, s) for s in range(block.columns)]
         with code.loop(0, features) as i:
-            for s, rows in enumerate(self.held):
+            for s, rows in enumerate(held):
                 block.keep_activation(i, s, block.led(i, s, self._fetch(self.at["x_"], rows, features, i)))
 
     def _target(self, first: Index) -> Target:
         t, width = self.at["t_"], self.job.plan.outputs
-        held = self.held
         return Target(
-            label=(lambda s: self._fetch(t, held[s], 1, 0)) if self.job.loss.labels else None,
-            number=lambda c, s: self._fetch(t, held[s], width, c),
+            label=(lambda s: self._fetch(t, self._rows(first, s), 1, 0)) if self.job.loss.labels else None,
+            number=lambda c, s: self._fetch(t, self._rows(first, s), width, c),
             counts=lambda s: self._counts(first, s),
         )
 
-    def _counts(self, first: Index, column: int) -> Mask | None:
+    def _counts(self, first: Index, column: Index) -> Mask | None:
         """Which lanes of a column hold a sample: those of the last may go beyond the batch."""
         if not self.spare:
             return None
@@ -249,7 +248,7 @@ class Kernel:
         code, job = self.code, self.job
         numbers = {id(module): k for k, module in enumerate(job.plan.dropouts)}
 
-        def keep(module: Dropout, unit: Index, column: int, units: int) -> Lane:
+        def keep(module: Dropout, unit: Index, column: Index, units: int) -> Lane:
             sample = code.plus(first, column)
             at = code.times(code.plus(code.times(self.step, len(numbers)), numbers[id(module)]), 2)
             if job.one_network:

@@ -27,9 +27,9 @@ class Target:
     counts   which lanes of a column hold a sample at all; None where all do
     """
 
-    label: Callable[[int], Lane] | None
-    number: Callable[[Index, int], Lane]
-    counts: Callable[[int], Mask | None]
+    label: Callable[[Index], Lane] | None
+    number: Callable[[Index, Index], Lane]
+    counts: Callable[[Index], Mask | None]
 
 
 class LossRule:
@@ -100,19 +100,13 @@ class LossRule:
 
         share  what a value counts in the loss: 1 over the divisor
         """
-        columns = [
-            self._of_classes(block, s, target, k, share)
-            if isinstance(self.criterion, ClassLoss)
-            else self._of_elements(block, s, target, k, share)
-            for s in range(block.columns)
-        ]
-        result = columns[0]
-        for each in columns[1:]:
-            result = result + each
-        return result
+        of_column = self._of_classes if isinstance(self.criterion, ClassLoss) else self._of_elements
+        with self.code.carrying(0, block.columns, [self.code.lane(0.0)]) as (s, state):
+            state[0] = state[0] + of_column(block, s, target, k, share)
+        return state[0]
 
     # ---- element by element ----------------------------------------------------------------------------------------
-    def _of_elements(self, block: Block, s: int, target: Target, k: Any, share: Number) -> Lane:
+    def _of_elements(self, block: Block, s: Index, target: Target, k: Any, share: Number) -> Lane:
         code, rule, last = self.code, self.rule, block.plan.layers[-1]
         counts = target.counts(s)
         with code.carrying(0, self.outputs, [code.lane(0.0)]) as (c, state):
@@ -131,7 +125,7 @@ class LossRule:
         return state[0]
 
     # ---- over classes ----------------------------------------------------------------------------------------------
-    def _of_classes(self, block: Block, s: int, target: Target, k: Any, share: Number) -> Lane:
+    def _of_classes(self, block: Block, s: Index, target: Target, k: Any, share: Number) -> Lane:
         code, rule, last, classes = self.code, self.rule, block.plan.layers[-1], self.outputs
         counts = target.counts(s)
         smooth = not is_zero(rule.label_smoothing)
@@ -140,16 +134,16 @@ class LossRule:
         if label is not None and self.ignores:
             kept = label != self.ignored
         takes_scores = isinstance(rule, CrossEntropyLoss)
-        largest, total = block.log_sum_exp(last.outputs, classes, s) if takes_scores else (None, None)
-        log_total, reciprocal = (total.log(), 1.0 / total) if total is not None else (None, None)
+        if takes_scores:  # each class's exp(x - largest) waits in the place of its gradient
+            largest, total = block.log_sum_exp(last.outputs, classes, s, keep=last.gradients)
+            log_total, reciprocal = total.log(), 1.0 / total
 
         def log_p(c: Index) -> Lane:
             output = block.activation(code.plus(c, last.outputs), s)
-            if largest is None or log_total is None or reciprocal is None:
+            if not takes_scores:
                 return output
-            shifted = output - largest
-            scores: Lane = shifted - log_total
-            return scores.knowing("exp", lambda: shifted.exp() * reciprocal)
+            scores: Lane = output - largest - log_total
+            return scores.knowing("exp", lambda: block.gradient(code.plus(c, last.gradients), s) * reciprocal)
 
         def q(c: Index) -> Lane:
             hit = None if label is None else code.lane(1.0).where(label == code.number(c), 0.0)
@@ -158,17 +152,17 @@ class LossRule:
             wanted: Lane = rule.target_probability(probability, weight, rule.label_smoothing, classes)
             return wanted if kept is None else wanted.where(kept, 0.0)
 
-        simple = label is not None and not smooth and "weight" not in self.weights  # then the mass is 1
-        with code.carrying(0, classes, [code.lane(0.0), code.lane(0.0)]) as (c, state):
-            wanted = q(c)
-            state[0] = state[0] + rule.value(log_p(c), wanted)
-            state[1] = state[1] + wanted
-        value = state[0]
-        mass = code.lane(1.0) if simple and kept is None else state[1]
-        with code.loop(0, classes) as c:
-            gradient = rule.derivative(log_p(c), q(c), mass) * share
+        mass = code.lane(1.0)
+        if label is None or smooth or "weight" in self.weights or kept is not None:
+            with code.carrying(0, classes, [code.lane(0.0)]) as (c, state):
+                state[0] = state[0] + q(c)
+            mass = state[0]
+        with code.carrying(0, classes, [code.lane(0.0)]) as (c, state):
+            scores, wanted = log_p(c), q(c)
+            state[0] = state[0] + rule.value(scores, wanted)
+            gradient = rule.derivative(scores, wanted, mass) * share
             block.keep_gradient(code.plus(c, last.gradients), s, _counted(gradient, counts))
-        return _counted(value, counts)
+        return _counted(state[0], counts)
 
 
 def _counted(x: Lane, counts: Mask | None) -> Lane:
