@@ -33,6 +33,7 @@ class Code:
         self.integer = ir.IntType(8 * dtype.itemsize)
         self.vector = ir.VectorType(self.real, self.lanes)
         self.integers = ir.VectorType(self.integer, self.lanes)
+        self._constants: dict[str, ir.Constant] = {}
         self.module = ir.Module()
         self.module.triple = target.triple
         types = [self.real.as_pointer() if each.endswith("_") else I64 for each in arguments]
@@ -49,7 +50,11 @@ class Code:
         """A number as a vector that holds it in every lane."""
         if isinstance(x, Lane):
             return x
-        return Lane(self, ir.Constant(self.vector, [self._rounded(float(x))] * self.lanes))
+        number = self._rounded(float(x))
+        known = self._constants.get(repr(number))
+        if known is None:
+            known = self._constants[repr(number)] = ir.Constant(self.vector, [number] * self.lanes)
+        return Lane(self, known)
 
     def _rounded(self, x: float) -> float:
         """The nearest number of the vectors' type."""

@@ -95,8 +95,8 @@ class Compiled:
         trainer = self._prepare((size, *rest), labels, ignores, taken.dim() == 2)
         with denormals_flushed():
             steps = trainer.prepare(rows, numbers, taken.to(torch.int32), size)
-            steps.run(0, steps.steps)
-        trainer.count(steps.steps)
+            steps.run(0, steps.count)
+        trainer.count(steps.count)
         trainer.store()
         return steps.losses if replicas is not None else steps.losses[:, 0]
 

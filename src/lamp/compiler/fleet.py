@@ -25,9 +25,23 @@ def aligned(size: int, dtype: torch.dtype) -> Tensor:
     return memory[start : start + size * dtype.itemsize].view(dtype)
 
 
+@dataclass(frozen=True)
+class Stretch:
+    """Steps of one size: `count` of them from step `first` on, the first of which takes samples from `at` on.
+
+    column  the first column of all steps' outputs
+    """
+
+    first: int
+    count: int
+    batch: int
+    at: int
+    column: int
+
+
 @dataclass
-class Epoch:
-    """What the steps of an epoch read and leave, in the kernel's layout. `steps` of `batch` samples, then `rest`."""
+class Layout:
+    """What some epochs' steps read and leave, in the kernel's layout."""
 
     inputs: Tensor
     targets: Tensor
@@ -36,8 +50,7 @@ class Epoch:
     own: Tensor  # (groups, steps, C, W)
     keys: Tensor  # (groups, steps, dropouts, 2, W)
     losses: Tensor  # (groups, steps, W)
-    outputs: Tensor  # (groups, columns of the epoch, outputs, W)
-    batch: int
+    outputs: Tensor  # (groups, columns, outputs, W)
 
 
 class Fleet:
@@ -97,13 +110,30 @@ class Fleet:
         """State k of all parameters, (its replicas, P)."""
         return self._of_lanes(self._places(self.s, k * self.kernel.numbers, size))
 
-    # ---- an epoch ----------------------------------------------------------------------------------------------
+    # ---- steps -------------------------------------------------------------------------------------------------
+    def stretches(self, epochs: int, samples: int, batch: int) -> list[Stretch]:
+        """The steps of some epochs of so many samples: whole batches, and a smaller one at the end of each."""
+        full, rest = divmod(samples, batch)
+        if not rest:
+            return [Stretch(0, epochs * full, batch, 0, 0)]
+        found, column = [], 0
+        for epoch in range(epochs):
+            first, at = epoch * (full + 1), epoch * samples
+            for stretch in (
+                Stretch(first, full, batch, at, column),
+                Stretch(first + full, 1, rest, at + full * batch, column + full * self.kernel.vectors_of(batch)),
+            ):
+                found.append(stretch)
+                column = stretch.column + stretch.count * self.kernel.vectors_of(stretch.batch)
+        return found
+
     def prepare(
-        self, inputs: Tensor, targets: Tensor, order: Tensor, columns: Columns, steps: int, batch: int
-    ) -> Epoch:
-        """Lay out what the steps of an epoch read. order: (m,), or (all replicas, m), int32."""
+        self, inputs: Tensor, targets: Tensor, order: Tensor, columns: Columns, stretches: Sequence[Stretch]
+    ) -> Layout:
+        """Lay out what the steps read. order: (m,), or (all replicas, m), int32, of all epochs."""
         job, width, lanes = self.kernel.job, self.width, self.kernel.lanes
-        samples = order.shape[-1]
+        samples, last = order.shape[-1], stretches[-1]
+        steps = last.first + last.count
         if job.one_network:
             laid = torch.zeros(self.groups, samples + lanes, dtype=torch.int32)
             laid[:, :samples] = order if order.dim() == 1 else order[self.rows]
@@ -113,10 +143,9 @@ class Fleet:
         keys = torch.zeros(1, dtype=torch.int32)
         if dropouts:
             keys = self._in_lanes(keys_of(dropouts, range(dropouts[0].replicas or 1), steps).flatten(0, 2).t())
-        full, rest = divmod(samples, batch)
-        vectors = full * self.kernel.vectors_of(batch) + (self.kernel.vectors_of(rest) if rest else 0)
+        vectors = last.column + last.count * self.kernel.vectors_of(last.batch)
         outputs = vectors * job.plan.outputs * lanes if job.keeps_outputs else 1
-        return Epoch(
+        return Layout(
             inputs,
             targets,
             laid.contiguous(),
@@ -125,7 +154,6 @@ class Fleet:
             keys.contiguous(),
             aligned(self.groups * steps * width, self.dtype).view(self.groups, -1),
             aligned(self.groups * outputs, self.dtype).view(self.groups, -1),
-            batch,
         )
 
     def _shared(self, columns: Columns, steps: int) -> Tensor:
@@ -147,33 +175,33 @@ class Fleet:
         memory.view_as(laid).copy_(laid)
         return memory
 
-    def calls(self, epoch: Epoch, first: int, steps: int, batch: int) -> list[tuple[int, ...]]:
-        """The arguments of the kernel for each group: `steps` steps from `first` on, of `batch` samples."""
+    def calls(self, layout: Layout, stretch: Stretch) -> list[tuple[int, ...]]:
+        """The arguments of the kernel for each group, to make these steps."""
         job, size, width, lanes = self.kernel.job, self.dtype.itemsize, self.width, self.kernel.lanes
         own_order = job.one_network or job.own_order
-        order = epoch.order.data_ptr() + 4 * first * epoch.batch * (1 if job.one_network or not own_order else width)
-        per_group = 4 * (epoch.order[0].numel() if own_order else 0)
-        names, own = len(self.kernel.shared), len(self.kernel.own)
-        shared_per_group = epoch.shared.shape[1] * names * size if job.one_network and names else 0
-        outputs = first * self.kernel.vectors_of(epoch.batch) * job.plan.outputs * lanes if job.keeps_outputs else 0
+        order = layout.order.data_ptr() + 4 * stretch.at * (1 if job.one_network or not own_order else width)
+        per_group = 4 * (layout.order[0].numel() if own_order else 0)
+        names, own, first = len(self.kernel.shared), len(self.kernel.own), stretch.first
+        shared_per_group = layout.shared.shape[1] * names * size if job.one_network and names else 0
+        outputs = stretch.column * job.plan.outputs * lanes if job.keeps_outputs else 0
         keys = first * len(job.plan.dropouts) * 2 * width
-        keys_per_group = epoch.keys[0].numel() if job.plan.dropouts else 0
-        data = epoch.inputs.data_ptr(), epoch.targets.data_ptr()
+        keys_per_group = layout.keys[0].numel() if job.plan.dropouts else 0
+        data = layout.inputs.data_ptr(), layout.targets.data_ptr()
         return [
             (
                 self.p[g].data_ptr(),
                 self.s[g].data_ptr() if self.states else self._nothing.data_ptr(),
                 *data,
-                epoch.shared.data_ptr() + g * shared_per_group + first * names * size,
-                (epoch.own[g].data_ptr() if own else self._nothing.data_ptr()) + first * own * width * size,
+                layout.shared.data_ptr() + g * shared_per_group + first * names * size,
+                (layout.own[g].data_ptr() if own else self._nothing.data_ptr()) + first * own * width * size,
                 self.h[g].data_ptr(),
                 self.k.data_ptr(),
-                epoch.losses[g].data_ptr() + first * width * size,
-                epoch.outputs[g].data_ptr() + outputs * size,
+                layout.losses[g].data_ptr() + first * width * size,
+                layout.outputs[g].data_ptr() + outputs * size,
                 order + g * per_group,
-                epoch.keys.data_ptr() + 4 * (g * keys_per_group + keys),
-                steps,
-                batch,
+                layout.keys.data_ptr() + 4 * (g * keys_per_group + keys),
+                stretch.count,
+                stretch.batch,
             )
             for g in range(self.groups)
         ]
@@ -189,20 +217,23 @@ class Fleet:
         g, a, d = (memory.data_ptr() for memory in scratch)
         self.kernel.run(p, g, s, a, d, *others)
 
-    # ---- what it left ------------------------------------------------------------------------------------------
-    def losses(self, epoch: Epoch, steps: int) -> Tensor:
+    # ---- what they left ----------------------------------------------------------------------------------------
+    def losses(self, layout: Layout, steps: int) -> Tensor:
         """(steps, its replicas)."""
-        return self._of_lanes(epoch.losses.view(self.groups, steps, self.width)).t()
+        return self._of_lanes(layout.losses.view(self.groups, steps, self.width)).t()
 
-    def outputs(self, epoch: Epoch, samples: int) -> Tensor:
-        """(its replicas, samples, outputs)."""
+    def outputs(self, layout: Layout, stretches: Sequence[Stretch]) -> Tensor:
+        """(its replicas, samples of all steps, outputs)."""
         job, lanes = self.kernel.job, self.kernel.lanes
         count = job.plan.outputs
-        laid = epoch.outputs.view(self.groups, -1, count, lanes)
+        laid = layout.outputs.view(self.groups, -1, count, lanes)
         if not job.one_network:
             return laid.permute(0, 3, 1, 2).flatten(0, 1)[: len(self.rows)]
-        by_sample = laid.transpose(2, 3).flatten(1, 2)  # (groups, columns W, outputs)
-        full, rest = divmod(samples, epoch.batch)
-        per_batch = self.kernel.vectors_of(epoch.batch) * lanes
-        whole = by_sample[:, : full * per_batch].view(self.groups, full, per_batch, count)[:, :, : epoch.batch]
-        return torch.cat([whole.flatten(1, 2), by_sample[:, full * per_batch :][:, :rest]], 1)
+        by_sample = laid.transpose(2, 3)  # (groups, columns, W, outputs)
+        found = []
+        for stretch in stretches:
+            vectors = self.kernel.vectors_of(stretch.batch)
+            part = by_sample[:, stretch.column : stretch.column + stretch.count * vectors]
+            part = part.reshape(self.groups, stretch.count, vectors * lanes, count)[:, :, : stretch.batch]
+            found.append(part.flatten(1, 2))
+        return torch.cat(found, 1)

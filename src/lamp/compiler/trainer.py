@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
 from torch import Tensor
 
-from lamp.compiler.fleet import Epoch, Fleet
+from lamp.compiler.fleet import Fleet, Layout, Stretch
 from lamp.compiler.kernel import Job, Kernel
 from lamp.compiler.loss_rules import LossRule
 from lamp.compiler.plan import NotCompiled, Plan, plan_of
@@ -212,20 +213,31 @@ class Trainer:
             into = parameter.data if k is None else parameter.data[k]
             into.copy_(weights[start:stop].view(into.shape))
 
-    # ---- an epoch ----------------------------------------------------------------------------------------------
+    # ---- steps -------------------------------------------------------------------------------------------------
     def prepare(
-        self, inputs: Tensor, targets: Tensor, order: Tensor, batch: int, advance: Callable[[], None] | None = None
+        self,
+        inputs: Tensor,
+        targets: Tensor,
+        order: Tensor,
+        batch: int,
+        epochs: int = 1,
+        advance: Callable[[], None] | None = None,
     ) -> Steps:
-        """Lay out an epoch: inputs (n, features) and targets in the network's dtype, the order (m,) or (K, m), int32.
+        """Lay out the steps of some epochs: inputs (n, features) and targets in the network's dtype.
 
+        order    (m,) or (K, m), int32: the samples of all epochs, one after another
         advance  the schedule's step, where it is called after each batch
         """
-        steps = -(-order.shape[-1] // batch)
+        samples = order.shape[-1] // epochs
+        steps = epochs * -(-samples // batch)
         columns = []
         if self.optimizer is not None:
             columns = coefficients(self.optimizer, self.limits, self._taken, steps, advance)
-        epochs = [fleet.prepare(inputs, targets, order, columns, steps, batch) for fleet in self.fleets]
-        return Steps(self, epochs, order.shape[-1], batch, steps)
+        layouts = []
+        for fleet in self.fleets:
+            stretches = fleet.stretches(epochs, samples, batch)
+            layouts.append((stretches, fleet.prepare(inputs, targets, order, columns, stretches)))
+        return Steps(self.fleets, layouts, samples, batch, epochs, steps)
 
     def count(self, steps: int) -> None:
         """So many steps have been made."""
@@ -234,35 +246,50 @@ class Trainer:
             module.step += steps
 
 
+@dataclass
 class Steps:
-    """The steps of an epoch, to be made in stretches: `run(first, stop)`."""
+    """The steps of some epochs: `run(first, stop)` makes them.
 
-    def __init__(self, trainer: Trainer, epochs: list[Epoch], samples: int, batch: int, steps: int) -> None:
-        self.trainer, self.epochs, self.samples, self.batch, self.steps = trainer, epochs, samples, batch, steps
-        self.full, self.rest = divmod(samples, batch)
+    samples, batch  of an epoch
+    count           of steps, in all epochs
+    """
+
+    fleets: list[Fleet]
+    layouts: list[tuple[list[Stretch], Layout]]
+    samples: int
+    batch: int
+    epochs: int
+    count: int
 
     def run(self, first: int, stop: int) -> None:
         """Make the steps from first to stop, on as many threads as torch may use."""
-        for begin, end, batch in ((first, min(stop, self.full), self.batch), (max(first, self.full), stop, self.rest)):
-            if begin < end:
-                work = [
-                    (fleet, call)
-                    for fleet, epoch in zip(self.trainer.fleets, self.epochs, strict=True)
-                    for call in fleet.calls(epoch, begin, end - begin, batch)
-                ]
-                _on_threads(work)
+        work = []
+        for fleet, (stretches, layout) in zip(self.fleets, self.layouts, strict=True):
+            parts = [part for part in (_part(stretch, first, stop, fleet) for stretch in stretches) if part]
+            work += [(fleet, calls) for calls in zip(*[fleet.calls(layout, part) for part in parts], strict=True)]
+        _on_threads(work)
 
     @property
     def losses(self) -> Tensor:
         """(steps, K); of one network (steps, 1)."""
-        pairs = zip(self.trainer.fleets, self.epochs, strict=True)
-        return torch.cat([fleet.losses(epoch, self.steps) for fleet, epoch in pairs], 1)
+        pairs = zip(self.fleets, self.layouts, strict=True)
+        return torch.cat([fleet.losses(layout, self.count) for fleet, (_, layout) in pairs], 1)
 
     @property
     def outputs(self) -> Tensor:
         """What the networks put out in their steps: (K, samples, outputs), of one network (1, samples, outputs)."""
-        pairs = zip(self.trainer.fleets, self.epochs, strict=True)
-        return torch.cat([fleet.outputs(epoch, self.samples) for fleet, epoch in pairs])
+        pairs = zip(self.fleets, self.layouts, strict=True)
+        return torch.cat([fleet.outputs(layout, stretches) for fleet, (stretches, layout) in pairs])
+
+
+def _part(stretch: Stretch, first: int, stop: int, fleet: Fleet) -> Stretch | None:
+    """Those of its steps that lie between first and stop."""
+    begin, end = max(first, stretch.first), min(stop, stretch.first + stretch.count)
+    if begin >= end:
+        return None
+    before = begin - stretch.first
+    column = stretch.column + before * fleet.kernel.vectors_of(stretch.batch)
+    return Stretch(begin, end - begin, stretch.batch, stretch.at + before * stretch.batch, column)
 
 
 def _in_groups(replicas: int, width: int, batch: int) -> int:
@@ -272,16 +299,14 @@ def _in_groups(replicas: int, width: int, batch: int) -> int:
     return replicas - over if over and alone < width * batch else replicas
 
 
-def _on_threads(work: Sequence[tuple[Fleet, tuple[int, ...]]]) -> None:
+def _on_threads(work: Sequence[tuple[Fleet, Sequence[tuple[int, ...]]]]) -> None:
+    """Each group's calls, in turn; groups on as many threads as torch may use."""
     threads = min(torch.get_num_threads(), len(work))
-    if threads < 2:
-        for fleet, call in work:
-            fleet.run(call)
-        return
 
     def some(first: int) -> None:
-        for fleet, call in work[first::threads]:
-            fleet.run(call)
+        for fleet, calls in work[first :: max(threads, 1)]:
+            for call in calls:
+                fleet.run(call)
 
     others = [_pool(threads).submit(some, k) for k in range(1, threads)]
     some(0)

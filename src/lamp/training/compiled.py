@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -22,6 +23,16 @@ if TYPE_CHECKING:
     from lamp.training.run import Training
 
 STRETCH = 0.05  # seconds that the machine code runs at a time, so that progress moves and Ctrl-C is heard
+MOST_AHEAD = 64  # epochs in one call
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """An epoch: its losses (steps,), in a population (steps, k), what was measured, and the seconds it took."""
+
+    losses: Tensor
+    values: dict[str, Measured]
+    seconds: float
 
 
 class Data:
@@ -53,6 +64,11 @@ class Data:
         """How many of them an epoch takes."""
         loader = self.loader
         return min(len(loader) * loader.batch_size, loader.samples)
+
+    @property
+    def steps(self) -> int:
+        """How many steps an epoch has."""
+        return len(self.loader)
 
     @property
     def own_order(self) -> bool:
@@ -91,6 +107,8 @@ class Compiled:
         self.keeps_outputs = bool(training.metrics)
         self._last_good: dict[int, Tensor] = {}
         self._previous: list[Tensor] = []
+        self._ready: list[Measurement] = []  # epochs that are trained and not handed out yet
+        self._alone = training.epochs  # the epoch before which to stop, since a loss in it is not finite
         self._build()
 
     def _build(self) -> None:
@@ -126,60 +144,98 @@ class Compiled:
                 keeps_outputs=self.keeps_outputs,
                 like=self.trainer,
             )
-            self._held_out_order = held_out.order(0)
+            self._held_out_order = held_out.order(0).to(torch.int32)
         self._previous = []
         self.seconds += time.perf_counter() - begun
 
-    # ---- an epoch --------------------------------------------------------------------------------------------------
-    def epoch(self, pause: Callable[[float], bool]) -> tuple[Tensor, dict[str, Measured]] | None:
-        """Train an epoch: its losses (steps,), in a population (steps, k), and what was measured.
+    # ---- epochs ----------------------------------------------------------------------------------------------------
+    def epoch(self, pause: Callable[[float], bool]) -> Measurement | None:
+        """Train an epoch, or hand out one that is trained already.
 
         pause  is told how far the epoch is, and says whether to stop; then there is nothing to return
         """
         training, crew = self.training, self.crew
-        if crew.model is not self.model or options_of(crew.optimizer) != self.options:
-            if crew.model is self.model:
-                self.store()
-            self._build()
-        loader = self.data.loader
-        order = self.data.order(loader.epoch)
-        loader.epoch += 1
-        advance = None
-        if training.steps_schedule:
-            advance = training.step_schedule
-        steps = self.trainer.prepare(
-            self.data.inputs, self.data.targets, order.to(torch.int32), loader.batch_size, advance
-        )
-        done = 0
-        while done < steps.steps:
-            stop = self._stretch(steps, done)
-            kept = self.trainer.snapshot()
-            begun = time.perf_counter()
-            steps.run(done, stop)
-            self._per_step = (time.perf_counter() - begun) / (stop - done)
-            self._look_for_failures(steps, order, done, stop, kept)
-            self.trainer.count(stop - done)
-            training.step += stop - done
-            done = stop
-            self._previous = kept
-            if pause(done / steps.steps):
-                return None
-        return self._measured(steps, order)
+        if not self._ready:
+            if crew.model is not self.model or options_of(crew.optimizer) != self.options:
+                if crew.model is self.model:
+                    self.store()
+                self._build()
+            ahead = self._ahead()
+            if ahead == 1 or not self._train_ahead(ahead):
+                return self._train(pause)
+            pause(0.0)
+        found = self._ready.pop(0)
+        training.step += self.data.steps
+        return found
 
-    def _stretch(self, steps: Steps, done: int) -> int:
-        """Where to stop and look around."""
-        if self._per_step is None:
-            return min(steps.steps, done + 1)
-        return min(steps.steps, done + max(1, int(STRETCH / max(self._per_step, 1e-9))))
-
-    def _measured(self, steps: Steps, order: Tensor) -> tuple[Tensor, dict[str, Measured]]:
+    def _ahead(self) -> int:
+        """How many epochs to train in one call: as many as nobody looks at in between, and the time allows."""
         training, crew = self.training, self.crew
-        replicas = crew.model.replicas
-        losses = steps.losses if replicas is not None else steps.losses[:, 0]
-        values = _averages(crew, training.metrics, steps, losses, self.data, order)
-        if crew.validation is not None:
+        if training.callbacks or training.scheduler or crew.validation is not None or self._per_step is None:
+            return 1
+        fitting = int(STRETCH / max(self._per_step * self.data.steps, 1e-9))
+        return max(1, min(fitting, training.epochs - training.epoch, MOST_AHEAD, self._alone - training.epoch))
+
+    def _orders(self, epochs: int) -> Tensor:
+        """The samples of the next epochs, (epochs m,) or (K, epochs m), int32."""
+        loader = self.data.loader
+        each = [self.data.order(loader.epoch + k) for k in range(epochs)]
+        return torch.cat(each, -1).to(torch.int32)
+
+    def _train_ahead(self, epochs: int) -> bool:
+        """Train some epochs at once; False, and nothing has happened, where a loss is not finite."""
+        trainer, data, loader = self.trainer, self.data, self.data.loader
+        begun = time.perf_counter()
+        order = self._orders(epochs)
+        kept = trainer.snapshot()
+        steps = trainer.prepare(data.inputs, data.targets, order, loader.batch_size, epochs)
+        started = time.perf_counter()
+        steps.run(0, steps.count)
+        self._per_step = (time.perf_counter() - started) / steps.count
+        if not bool(steps.losses.isfinite().all()):
+            trainer.restore(kept)
+            self._alone = self.training.epoch + 1
+            return False
+        loader.epoch += epochs
+        trainer.count(steps.count)
+        self._previous = kept
+        self._ready = self._measured(steps, order, epochs)
+        seconds = (time.perf_counter() - begun) / epochs
+        self._ready = [replace(each, seconds=seconds) for each in self._ready]
+        return True
+
+    def _train(self, pause: Callable[[float], bool]) -> Measurement | None:
+        """Train one epoch, in stretches between which progress moves and Ctrl-C is heard."""
+        training, trainer, data, loader = self.training, self.trainer, self.data, self.data.loader
+        begun = time.perf_counter()
+        self._alone = training.epochs
+        order = self._orders(1)
+        loader.epoch += 1
+        advance = training.step_schedule if training.steps_schedule else None
+        steps = trainer.prepare(data.inputs, data.targets, order, loader.batch_size, advance=advance)
+        done = 0
+        while done < steps.count:
+            stop = done + 1
+            if self._per_step is not None:
+                stop = min(steps.count, done + max(1, int(STRETCH / max(self._per_step, 1e-9))))
+            kept = trainer.snapshot()
+            started = time.perf_counter()
+            steps.run(done, stop)
+            self._per_step = (time.perf_counter() - started) / (stop - done)
+            self._look_for_failures(steps, order, done, stop, kept)
+            trainer.count(stop - done)
+            training.step += stop - done
+            done, self._previous = stop, kept
+            if pause(done / steps.count):
+                return None
+        (found,) = self._measured(steps, order, 1)
+        values = dict(found.values)
+        if self.crew.validation is not None:
             values |= {f"validation_{name}": value for name, value in self._validate().items()}
-        return losses, values
+        return Measurement(found.losses, values, time.perf_counter() - begun)
+
+    def _measured(self, steps: Steps, order: Tensor, epochs: int) -> list[Measurement]:
+        return _of_epochs(self.crew, self.training.metrics, steps, self.data, order, epochs)
 
     def _validate(self) -> dict[str, Measured]:
         crew, training = self.crew, self.training
@@ -188,10 +244,10 @@ class Compiled:
             self.trainer.store_weights()
             return eager.evaluate(crew.model, crew.criterion, crew.validation, training.metrics, crew.batch_for)
         data, order = self.held_out, self._held_out_order
-        steps = self.measurer.prepare(data.inputs, data.targets, order.to(torch.int32), data.loader.batch_size)
-        steps.run(0, steps.steps)
-        losses = steps.losses if crew.model.replicas is not None else steps.losses[:, 0]
-        return _averages(crew, training.metrics, steps, losses, data, order)
+        steps = self.measurer.prepare(data.inputs, data.targets, order, data.loader.batch_size)
+        steps.run(0, steps.count)
+        (found,) = _of_epochs(crew, training.metrics, steps, data, order, 1)
+        return found.values
 
     # ---- when a loss is not finite ---------------------------------------------------------------------------------
     def _look_for_failures(self, steps: Steps, order: Tensor, first: int, stop: int, kept: list[Tensor]) -> None:
@@ -238,16 +294,22 @@ class Compiled:
             self.trainer.load()
 
 
-def _averages(
-    crew: Crew, metrics: Mapping[str, Any], steps: Steps, losses: Tensor, data: Data, order: Tensor
-) -> dict[str, Measured]:
-    """The loss and the metrics of an epoch's steps, as the eager engine has them."""
+def _of_epochs(
+    crew: Crew, metrics: Mapping[str, Any], steps: Steps, data: Data, order: Tensor, epochs: int
+) -> list[Measurement]:
+    """The losses, and the loss and metrics of each epoch, as the eager engine has them."""
     replicas = crew.model.replicas
-    averages = eager.Averages(crew.criterion, metrics, replicas)
-    averages.losses = list(losses.unbind())
-    averages.sizes = [min(steps.batch, steps.samples - k * steps.batch) for k in range(steps.steps)]
-    if metrics:
-        outputs = steps.outputs
-        averages.outputs = [outputs if replicas is not None else outputs[0]]
-        averages.targets = [data.targets_of(order.long(), replicas)]
-    return averages.values()
+    losses = steps.losses if replicas is not None else steps.losses[:, 0]
+    by_epoch = losses.unflatten(0, (epochs, -1))  # (epochs, steps, ...)
+    sizes = [min(steps.batch, steps.samples - k * steps.batch) for k in range(by_epoch.shape[1])]
+    outputs = steps.outputs.unflatten(1, (epochs, -1)) if metrics else None  # (K, epochs, samples, ...)
+    orders = order.unflatten(-1, (epochs, -1))
+    found = []
+    for k in range(epochs):
+        averages = eager.Averages(crew.criterion, metrics, replicas)
+        averages.losses, averages.sizes = [*by_epoch[k].unbind()], sizes
+        if outputs is not None:
+            averages.outputs = [outputs[:, k] if replicas is not None else outputs[0, k]]
+            averages.targets = [data.targets_of(orders[..., k, :].long(), replicas)]
+        found.append(Measurement(by_epoch[k], averages.values(), 0.0))
+    return found

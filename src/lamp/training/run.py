@@ -21,7 +21,7 @@ from lamp.parameter import runs
 from lamp.processor import threads_for
 from lamp.training import eager
 from lamp.training.callbacks import Callback
-from lamp.training.compiled import Compiled
+from lamp.training.compiled import Compiled, Measurement
 from lamp.training.crew import Crew
 from lamp.training.diagnosis import first_non_finite
 from lamp.training.engines import choose
@@ -115,7 +115,6 @@ class Training:
         self._tell_of_failures()
 
     def _run_epoch(self, interrupt: Interruptible, report: Reporter) -> None:
-        begun = time.perf_counter()
         crew = self._crew
 
         def pause(done: float) -> bool:
@@ -127,11 +126,10 @@ class Training:
         found = self._train_epoch(pause) if self._compiled is None else self._compiled.epoch(pause)
         if found is None:
             return
-        losses, values = found
-        values = crew.spread(values)
+        values = crew.spread(found.values)
         if crew.replicas is not None:
-            self._set_failures_aside(losses, values)
-        self.history.record(values, time.perf_counter() - begun)
+            self._set_failures_aside(found.losses, values)
+        self.history.record(values, found.seconds)
         if self.callbacks or not self.going.all():
             self._store()
         self._after_epoch(values)
@@ -144,9 +142,9 @@ class Training:
         self.epoch += 1
         report.at(self.epoch, values)
 
-    def _train_epoch(self, pause: Callable[[float], bool]) -> tuple[Tensor, dict[str, Measured]] | None:
-        """An epoch by the eager engine: its losses (batches,), in a population (batches, k), and what was measured."""
-        crew = self._crew
+    def _train_epoch(self, pause: Callable[[float], bool]) -> Measurement | None:
+        """An epoch by the eager engine."""
+        crew, begun = self._crew, time.perf_counter()
         averages = eager.Averages(crew.criterion, self.metrics, crew.model.replicas)
         per_epoch = max(len(crew.batches), 1) if isinstance(crew.batches, Sized) else 1
         for done, batch in enumerate(crew.batches, 1):
@@ -157,7 +155,7 @@ class Training:
         if crew.validation is not None:
             held_out = eager.evaluate(crew.model, crew.criterion, crew.validation, self.metrics, crew.batch_for)
             values |= {f"validation_{name}": value for name, value in held_out.items()}
-        return torch.stack(averages.losses), values
+        return Measurement(torch.stack(averages.losses), values, time.perf_counter() - begun)
 
     def _store(self) -> None:
         """Bring the model and the optimizer up to date, where machine code has them elsewhere."""
