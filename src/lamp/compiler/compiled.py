@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lamp.compiler.plan import NotCompiled, plan_of
+from lamp.compiler.plan import NotCompiled
 from lamp.compiler.tables import options_of
 from lamp.compiler.trainer import Trainer, kind_of_targets, laid_out, numbers_of
 from lamp.errors import ArgumentError, ShapeError
@@ -51,7 +51,7 @@ class Compiled:
     def _prepare(self, batches: tuple[int, ...], labels: bool, ignores: bool, own_order: bool) -> Trainer:
         """The trainer for data of this kind, with the weights and the state as they are now."""
         kind = (batches, labels, ignores, own_order, options_of(self.optimizer))
-        if self._trainer is not None and kind == self._kind:
+        if self._trainer is not None and kind == self._kind and self._trainer.is_current:
             self._trainer.load()
             return self._trainer
         try:
@@ -80,8 +80,8 @@ class Compiled:
                 got=f"inputs {tuple(inputs.shape)}, targets {tuple(targets.shape)}",
             )
         try:
-            plan = plan_of(self.model)
-            rows = laid_out(self.model, plan, inputs, own_data)
+            plan = self._compiled.plan
+            rows = laid_out(plan, inputs, own_data)
             labels, ignores = kind_of_targets(self.criterion, plan, targets, own_data)
         except NotCompiled as reason:
             raise _explained(reason) from reason

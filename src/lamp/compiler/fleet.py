@@ -54,10 +54,10 @@ class Layout:
 
 
 class Fleet:
-    """The groups of some replicas, `rows`; `rows=None` is one network."""
+    """The groups of some neighbouring replicas, `rows`."""
 
-    def __init__(self, kernel: Kernel, rows: Sequence[int] | None) -> None:
-        self.kernel, self.rows = kernel, [0] if rows is None else list(rows)
+    def __init__(self, kernel: Kernel, rows: range) -> None:
+        self.kernel, self.rows = kernel, rows
         job, width = kernel.job, kernel.lanes
         self.width = 1 if job.one_network else width  # networks a group
         self.groups = -(-len(self.rows) // self.width)
@@ -79,8 +79,10 @@ class Fleet:
     def _in_lanes(self, values: Tensor) -> Tensor:
         """(all replicas, size) as (groups, size, W); spare lanes repeat the last."""
         spare = self.groups * self.width - len(self.rows)
-        chosen = values[[*self.rows, *[self.rows[-1]] * spare]]
-        return chosen.view(self.groups, self.width, -1).transpose(1, 2)
+        chosen = values[self.rows[0] : self.rows[-1] + 1]
+        if spare:
+            chosen = torch.cat([chosen, chosen[-1:].expand(spare, -1)])
+        return chosen.reshape(self.groups, self.width, -1).transpose(1, 2)
 
     def _of_lanes(self, memory: Tensor) -> Tensor:
         """(groups, size, W) as (its replicas, size)."""
@@ -136,7 +138,7 @@ class Fleet:
         steps = last.first + last.count
         if job.one_network:
             laid = torch.zeros(self.groups, samples + lanes, dtype=torch.int32)
-            laid[:, :samples] = order if order.dim() == 1 else order[self.rows]
+            laid[:, :samples] = order if order.dim() == 1 else order[self.rows[0] : self.rows[-1] + 1]
         else:
             laid = self._in_lanes(order) if order.dim() == 2 else order
         dropouts = job.plan.dropouts
@@ -163,7 +165,8 @@ class Fleet:
             return self._nothing
         if not self.kernel.job.one_network:
             return torch.cat(wanted, 1).to(self.dtype)
-        each = [column[:, self.rows] if column.shape[1] > 1 else column.expand(-1, self.groups) for column in wanted]
+        mine = slice(self.rows[0], self.rows[-1] + 1)
+        each = [column[:, mine] if column.shape[1] > 1 else column.expand(-1, self.groups) for column in wanted]
         return torch.stack(each, 2).transpose(0, 1).to(self.dtype).contiguous()
 
     def _own(self, columns: Columns, steps: int) -> Tensor:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from lamp.module import Module, describe
 from lamp.nn import Activation, Dropout, Flatten, Identity, Linear, LogSoftmax, PReLU, Sequential, Softmax
-from lamp.parameter import Parameter
+from lamp.parameter import Parameter, runs
 from lamp.replicas import Population
 
 ELEMENTWISE = (Activation, Dropout, PReLU)
@@ -57,14 +57,17 @@ class Plan:
 
     leading      what stands before the first Linear
     tail         Softmax or LogSoftmax at the end, if any
-    parameters   P, the numbers of one network
+    flattens     whether inputs may have more axes than one of features
+    parameters   P, the numbers of one network; places: where each parameter begins among them
     activations  how many values of a sample are kept; gradients, how many gradients
     """
 
     leading: list[Module]
     layers: list[Layer]
     tail: Module | None
+    flattens: bool
     parameters: int
+    places: dict[Parameter, int]
     activations: int
     gradients: int
 
@@ -100,6 +103,7 @@ def plan_of(model: Module, training: bool = True) -> Plan:
     leading: list[Module] = []
     layers: list[Layer] = []
     tail: Module | None = None
+    flattens = False
     for module in _in_a_row(network):
         if tail is not None:
             raise NotCompiled(f"{describe(module)} follows {describe(tail)}, which the compiler takes at the end only")
@@ -108,7 +112,9 @@ def plan_of(model: Module, training: bool = True) -> Plan:
             if layers and layers[-1].width[1] != module.in_features:
                 raise NotCompiled(f"{describe(module)} does not fit the layer before it")
             layers.append(Layer(module, places[module.weight], bias))
-        elif isinstance(module, Identity) or (isinstance(module, Flatten) and module.start_dim == 1):
+        elif isinstance(module, Flatten) and module.start_dim == 1:
+            flattens |= not layers
+        elif isinstance(module, Identity):
             continue
         elif isinstance(module, Softmax | LogSoftmax):
             if module.dim not in (1, -1):
@@ -128,19 +134,20 @@ def plan_of(model: Module, training: bool = True) -> Plan:
         raise NotCompiled("there is no Linear in it")
     if len({id(layer.linear) for layer in layers}) < len(layers):
         raise NotCompiled("a Linear is used twice")
-    plan = _arranged(leading, layers, tail, parameters)
+    plan = _arranged(Plan(leading, layers, tail, flattens, parameters, places, 0, 0))
     if len({id(module) for module in plan.dropouts}) < len(plan.dropouts):
         raise NotCompiled("a Dropout is used twice")
     return plan
 
 
 def _places(model: Module) -> tuple[dict[Parameter, int], int]:
-    """Where each parameter begins in the flat buffer, and how many numbers it has in all."""
+    """Where each parameter begins among a network's numbers, and how many those are: they lie as in memory."""
     places: dict[Parameter, int] = {}
     total = 0
-    for parameter in model.parameters():
-        places[parameter] = total
-        total += parameter.size
+    for run in runs(model.parameters()):
+        for parameter in run.parameters:
+            places[parameter] = total
+            total += parameter.size
     return places, total
 
 
@@ -152,12 +159,11 @@ def _in_a_row(module: Module) -> Iterator[Module]:
         yield module
 
 
-def _arranged(leading: list[Module], layers: list[Layer], tail: Module | None, parameters: int) -> Plan:
+def _arranged(plan: Plan) -> Plan:
     """Give every value that is needed again its place."""
-    activations = layers[0].width[0]
-    gradients = 0
+    plan.activations = plan.features
     inputs = 0
-    for layer in layers:
+    for layer in plan.layers:
         layer.inputs = inputs
         units = layer.width[1]
         needed = [False] * (len(layer.chain) + 1)
@@ -168,8 +174,8 @@ def _arranged(leading: list[Module], layers: list[Layer], tail: Module | None, p
             needed[k + 1] |= "y" in remembers
         layer.values = []
         for each in needed:
-            layer.values.append(activations if each else None)
-            activations += units if each else 0
+            layer.values.append(plan.activations if each else None)
+            plan.activations += units if each else 0
         inputs = layer.outputs
-        layer.gradients, gradients = gradients, gradients + units
-    return Plan(leading, layers, tail, parameters, activations, gradients)
+        layer.gradients, plan.gradients = plan.gradients, plan.gradients + units
+    return plan

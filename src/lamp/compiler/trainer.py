@@ -19,9 +19,9 @@ from lamp.compiler.target import host
 from lamp.losses import Loss
 from lamp.losses.classification import ClassLoss
 from lamp.module import Module
-from lamp.nn import Flatten
 from lamp.optim import Optimizer
-from lamp.parameter import Parameter
+from lamp.optim.blocks import Block
+from lamp.parameter import runs
 
 DTYPES = (torch.float32, torch.float64)
 # In sample lanes a network's gradients are added up across lanes, and its weights fetched one at a time: so much more
@@ -57,10 +57,13 @@ class Trainer:
         self.model, self.criterion, self.optimizer = model, criterion, optimizer
         self.limits: Limits = limits or {}
         self.replicas = model.replicas
-        self.all_parameters: list[Parameter] = list(model.parameters())
+        self._runs = runs(model.parameters())
         self.plan: Plan = plan_of(model, optimizer is not None)
         self.dtype = self._dtype()
         self._taken: tuple[int, ...] = ()
+        self._in_one = optimizer is not None and len(optimizer.param_groups) == 1 and len(self._runs) == 1
+        if self._in_one and optimizer is not None:  # then the states lie as the weights do
+            self._in_one = [bounds for bounds, _ in self._pieces(optimizer, 0)] == [(0, self.plan.parameters)]
         self.together = 0  # how many replicas are trained in groups
         rule = LossRule(criterion, self.plan.outputs, labels, ignores)
         hyperparameters = tuple(name for name, _ in criterion.numbers())
@@ -86,7 +89,7 @@ class Trainer:
 
         self.fleets: list[Fleet] = []
         if self.replicas is None:
-            self.fleets.append(Fleet(kernel(True), None))
+            self.fleets.append(Fleet(kernel(True), range(1)))
         else:
             width = machine.lanes(self.dtype)
             together = like.together if like is not None else _in_groups(self.replicas, width, max(batches))
@@ -103,7 +106,7 @@ class Trainer:
 
     # ---- what is compiled --------------------------------------------------------------------------------------
     def _dtype(self) -> torch.dtype:
-        kinds = {(parameter.dtype, parameter.device.type) for parameter in self.all_parameters}
+        kinds = {(parameter.dtype, parameter.device.type) for run in self._runs for parameter in run.parameters}
         if len(kinds) != 1:
             raise NotCompiled("the parameters are of several dtypes or on several devices")
         ((dtype, device),) = kinds
@@ -115,49 +118,55 @@ class Trainer:
         """Where the parameters of each group lie among a network's P numbers, neighbours as one."""
         if self.optimizer is None:
             return []
-        places, start = {}, 0
-        for parameter in self.all_parameters:
-            places[parameter] = (start, start + parameter.size)
-            start += parameter.size
         found = []
-        for group in self.optimizer.param_groups:
-            if any(parameter not in places for parameter in group["params"]):
-                raise NotCompiled("the optimizer has parameters that are not the network's")
+        for k in range(len(self.optimizer.param_groups)):
             ranges: list[tuple[int, int]] = []
-            for bounds in sorted(places[parameter] for parameter in group["params"]):
-                if ranges and ranges[-1][1] == bounds[0]:
-                    ranges[-1] = (ranges[-1][0], bounds[1])
+            for start, stop in sorted(bounds for bounds, _ in self._pieces(self.optimizer, k)):
+                if ranges and ranges[-1][1] == start:
+                    ranges[-1] = (ranges[-1][0], stop)
                 else:
-                    ranges.append(bounds)
+                    ranges.append((start, stop))
             found.append(ranges)
         return found
+
+    def _pieces(self, optimizer: Optimizer, k: int) -> Iterator[tuple[tuple[int, int], list[Block]]]:
+        """Where each piece of a group lies among a network's P numbers, and the optimizer's blocks of it."""
+        for run, blocks in optimizer.pieces(k):
+            start = self.plan.places.get(run.parameters[0])
+            if start is None or any(parameter not in self.plan.places for parameter in run.parameters):
+                raise NotCompiled("the optimizer has parameters that are not the network's")
+            yield (start, start + run.data.shape[-1]), blocks
 
     def _own(self, optimizer: Optimizer, one_network: bool) -> list[Mapping[str, bool]]:
         columns = coefficients(optimizer, self.limits, optimizer.taken, 1)
         return [{name: not one_network and column.shape[1] > 1 for name, column in named.items()} for named in columns]
 
     # ---- to and from the model ---------------------------------------------------------------------------------
+    @property
+    def is_current(self) -> bool:
+        """Whether the model's parameters still lie where they did."""
+        return all(run.is_current for run in self._runs)
+
     def load(self) -> None:
         """Take over the weights and the optimizer's state as they are now."""
-        lead = () if self.replicas is None else (self.replicas,)
-        parameters = torch.cat([p.data.reshape(*lead, -1) for p in self.all_parameters], -1)
+        parameters = _joined([run.data for run in self._runs])
         states: list[Tensor] = []
         if self.optimizer is not None:
-            kept = self.optimizer.states()
-            states = [torch.zeros_like(parameters) for _ in range(max(fleet.states for fleet in self.fleets))]
-            for parameter, (start, stop) in self._places():
-                for k, state in enumerate(kept.get(parameter, {}).values()):
-                    states[k][..., start:stop] = state.reshape(*lead, -1)
             self._taken = self.optimizer.taken
+            count = max(fleet.states for fleet in self.fleets)
+            states = [torch.zeros_like(parameters) for _ in range(count)] if not self._in_one else []
+            for k, group in enumerate(self.optimizer.param_groups):
+                for (start, stop), blocks in self._pieces(self.optimizer, k):
+                    for number, name in enumerate(self.optimizer.state_names(group)):
+                        state = _joined([block.state[name] for block in blocks])
+                        if self._in_one:
+                            states.append(state)
+                        else:
+                            states[number][..., start:stop] = state
+        size = self.plan.parameters
         for fleet in self.fleets:
-            fleet.load(parameters.view(-1, parameters.shape[-1]), [s.view(-1, s.shape[-1]) for s in states])
+            fleet.load(parameters.view(-1, size), [state.view(-1, size) for state in states])
             fleet.load_hyperparameters([numbers.to(self.dtype) for _, numbers in self.criterion.numbers()])
-
-    def _places(self) -> Iterator[tuple[Parameter, tuple[int, int]]]:
-        start = 0
-        for parameter in self.all_parameters:
-            yield parameter, (start, start + parameter.size)
-            start += parameter.size
 
     def parameters(self) -> Tensor:
         """The weights as they are now, (K, P); of one network (1, P)."""
@@ -165,9 +174,11 @@ class Trainer:
 
     def store_weights(self) -> None:
         """Put the weights into the model."""
-        now = self.parameters()
-        for parameter, (start, stop) in self._places():
-            parameter.data.copy_(now[:, start:stop].reshape(parameter.shape))
+        now, start = self.parameters(), 0
+        for run in self._runs:
+            stop = start + run.data.shape[-1]
+            run.data.copy_(now[:, start:stop].view(run.data.shape))
+            start = stop
 
     def store(self) -> None:
         """Put the weights into the model, and the state into the optimizer."""
@@ -177,18 +188,14 @@ class Trainer:
         size = self.plan.parameters
         count = max(fleet.states for fleet in self.fleets)
         now = [torch.cat([fleet.state(k, size) for fleet in self.fleets]) for k in range(count)]
-        names = {
-            parameter: self.optimizer.state_names(group)
-            for group in self.optimizer.param_groups
-            for parameter in group["params"]
-        }
-        states = {
-            parameter: {
-                name: now[k][:, start:stop].reshape(parameter.shape) for k, name in enumerate(names.get(parameter, ()))
-            }
-            for parameter, (start, stop) in self._places()
-        }
-        self.optimizer.go_on(self._taken, states)
+        self.optimizer.taken = self._taken
+        for k, group in enumerate(self.optimizer.param_groups):
+            for (start, _), blocks in self._pieces(self.optimizer, k):
+                for block in blocks:
+                    stop = start + block.data.shape[-1]
+                    for number, name in enumerate(self.optimizer.state_names(group)):
+                        block.state[name].copy_(now[number][:, start:stop].view(block.data.shape))
+                    start = stop
 
     # ---- weights of a moment -----------------------------------------------------------------------------------
     def snapshot(self) -> list[Tensor]:
@@ -207,11 +214,13 @@ class Trainer:
         pairs = zip(self.fleets, snapshot[::2], strict=True)
         return torch.cat([fleet.parameters(size, of=kept) for fleet, kept in pairs])
 
-    def put(self, k: int | None, weights: Tensor) -> None:
-        """Put weights (P,) into the model: those of replica k, or of the one network."""
-        for parameter, (start, stop) in self._places():
-            into = parameter.data if k is None else parameter.data[k]
-            into.copy_(weights[start:stop].view(into.shape))
+    def put(self, k: int, weights: Tensor) -> None:
+        """Put weights (P,) into the model as those of replica k."""
+        start = 0
+        for run in self._runs:
+            stop = start + run.data.shape[-1]
+            run.data[k].copy_(weights[start:stop])
+            start = stop
 
     # ---- steps -------------------------------------------------------------------------------------------------
     def prepare(
@@ -292,6 +301,11 @@ def _part(stretch: Stretch, first: int, stop: int, fleet: Fleet) -> Stretch | No
     return Stretch(begin, end - begin, stretch.batch, stretch.at + before * stretch.batch, column)
 
 
+def _joined(pieces: Sequence[Tensor]) -> Tensor:
+    """Pieces (..., p) one after another."""
+    return pieces[0] if len(pieces) == 1 else torch.cat(list(pieces), -1)
+
+
 def _in_groups(replicas: int, width: int, batch: int) -> int:
     """How many replicas go in groups of `width`; the rest, too few to fill one, go one by one."""
     over = replicas % width
@@ -325,17 +339,16 @@ def _pool(threads: int) -> ThreadPoolExecutor:
 
 
 # ---- the data --------------------------------------------------------------------------------------------------------
-def laid_out(model: Module, plan: Plan, inputs: Tensor, own: bool) -> Tensor:
+def laid_out(plan: Plan, inputs: Tensor, own: bool) -> Tensor:
     """Inputs (n, ...) or, of their own, (K, n, ...), as rows of features, (n, features) or (K n, features)."""
     axes = inputs.dim() - own
-    flattens = any(isinstance(module, Flatten) for module in model.modules())
-    if axes != 2 and not (axes > 2 and flattens):
+    if axes != 2 and not (axes > 2 and plan.flattens):
         raise NotCompiled(f"inputs {tuple(inputs.shape)} are not rows of features")
     rows = inputs.flatten(0, 1) if own else inputs
     rows = rows.flatten(1)
     if rows.shape[1] != plan.features:
         raise NotCompiled(f"inputs of {rows.shape[1]} features for {plan.features}")
-    if rows.dtype != next(iter(model.parameters())).dtype or rows.device.type != "cpu":
+    if rows.dtype != plan.layers[0].linear.weight.dtype or rows.device.type != "cpu":
         raise NotCompiled(f"inputs are {rows.dtype} on {rows.device.type}, not as the parameters")
     return rows.contiguous()
 

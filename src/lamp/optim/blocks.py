@@ -62,6 +62,11 @@ class Holding:
         return blocks
 
     @property
+    def pieces(self) -> list[tuple[Run, list[Block]]]:
+        """Each run of neighbouring parameters, and the blocks that it is cut into."""
+        return list(zip(self._runs, self._blocks_of, strict=True))
+
+    @property
     def is_current(self) -> bool:
         """Whether the parameters still lie where the blocks are."""
         if self._moves != FlatBuffer.moves:  # some network has moved: this one?

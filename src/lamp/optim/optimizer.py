@@ -12,9 +12,9 @@ from torch import Tensor
 
 from lamp.errors import ArgumentError, StateDictError
 from lamp.formulas import Number
-from lamp.optim.blocks import Holding
+from lamp.optim.blocks import Block, Holding
 from lamp.optim.checks import Range, as_list, as_parameters, check_ranges, column, plain, rows_of
-from lamp.parameter import Parameter
+from lamp.parameter import Parameter, Run
 from lamp.quick import quick
 
 Group = dict[str, Any]  # "params" and the hyperparameters by name
@@ -98,16 +98,13 @@ class Optimizer(ABC):
         """How many steps each group has taken."""
         return tuple(self._steps)
 
-    def states(self) -> dict[Parameter, dict[str, Tensor]]:
-        """What the rule keeps of each parameter, by name, in the parameter's shape."""
-        for k, group in enumerate(self.param_groups):
-            self._held(k, group)
-        return self._states()
+    @taken.setter
+    def taken(self, steps: Sequence[int]) -> None:
+        self._steps = list(steps)
 
-    def go_on(self, taken: Sequence[int], states: Mapping[Parameter, Mapping[str, Tensor]]) -> None:
-        """Take over where someone else has made the steps: how many each group has taken, and the states then."""
-        self._steps = list(taken)
-        self._settle(states)
+    def pieces(self, k: int) -> list[tuple[Run, list[Block]]]:
+        """Group k's parameters and state where they lie now: runs of neighbours, each in blocks."""
+        return self._held(k, self.param_groups[k]).pieces
 
     def _columns(self, k: int, group: Group) -> Numbers:
         """The coefficients, those of a population in a column (K, 1) of the parameters' own kind."""

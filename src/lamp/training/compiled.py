@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from lamp.compiler.plan import NotCompiled, plan_of
+from lamp.compiler.plan import NotCompiled, Plan, plan_of
 from lamp.compiler.tables import options_of
 from lamp.compiler.trainer import Steps, Trainer, kind_of_targets, laid_out, numbers_of
 from lamp.data import DataLoader
+from lamp.losses import Loss
 from lamp.training import eager
 from lamp.training.callbacks import Callback, EarlyStopping
 from lamp.training.crew import Crew
@@ -38,7 +39,7 @@ class Measurement:
 class Data:
     """A loader's samples as a kernel reads them, and the rows that each step takes."""
 
-    def __init__(self, loader: Any, trainer_model: Any, criterion: Any, plan: Any) -> None:
+    def __init__(self, loader: Any, criterion: Loss, plan: Plan) -> None:
         if not isinstance(loader, DataLoader):
             raise NotCompiled(f"the data come from a {type(loader).__name__}, not from tensors")
         if loader.tensors is None or len(loader.tensors) != 2:
@@ -47,7 +48,7 @@ class Data:
         inputs, self.given = loader.columns
         self.own = loader.own
         self.rows = inputs.shape[1] if self.own else inputs.shape[0]
-        self.inputs = laid_out(trainer_model, plan, inputs, self.own)
+        self.inputs = laid_out(plan, inputs, self.own)
         self.labels, self.ignores = kind_of_targets(criterion, plan, self.given, self.own)
         self.targets = numbers_of(self.given, self.own, self.inputs.dtype)
         if len(self.inputs) >= 2**31:
@@ -117,7 +118,7 @@ class Compiled:
         crew, training = self.crew, self.training
         self.model, self.options = crew.model, options_of(crew.optimizer)
         plan = plan_of(crew.model)
-        self.data = Data(crew.batches, crew.model, crew.criterion, plan)
+        self.data = Data(crew.batches, crew.criterion, plan)
         limits = {"clip_norm": training.clip_norm, "clip_value": training.clip_value}
         self.trainer = Trainer(
             crew.model,
@@ -132,7 +133,7 @@ class Compiled:
         )
         self.measurer: Trainer | None = None
         if isinstance(crew.validation, DataLoader):
-            held_out = self.held_out = Data(crew.validation, crew.model, crew.criterion, plan)
+            held_out = self.held_out = Data(crew.validation, crew.criterion, plan)
             self.measurer = Trainer(
                 crew.model,
                 crew.criterion,

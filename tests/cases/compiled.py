@@ -1,0 +1,181 @@
+"""The same training by both engines: how it is done, and how far apart what they leave may be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import lamp
+from lamp.compiler.target import host
+from tests.cases import losses
+
+SAMPLES, BATCH, EPOCHS = 35, 5, 3  # 21 steps
+TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-5}  # of the largest number
+
+Pair = tuple[Tensor, Tensor]
+
+
+@dataclass
+class Left:
+    """What a training leaves."""
+
+    model: lamp.Module
+    optimizer: lamp.Optimizer
+    history: lamp.History
+
+
+@dataclass(frozen=True)
+class Task:
+    """A loss, and data for it: `make` builds it, the network must put out `outputs` numbers and end in `last`."""
+
+    name: str
+    make: Callable[[], lamp.Loss]
+    outputs: int
+    last: Callable[[], list[lamp.Module]]
+    target: Callable[[], Tensor]  # of a few samples
+
+    def __str__(self) -> str:
+        return self.name
+
+    def data(self, samples: int = SAMPLES, features: int = 3, dtype: torch.dtype = torch.float64) -> Pair:
+        """Random inputs and targets, always the same ones."""
+        with torch.random.fork_rng([]):
+            torch.manual_seed(3)
+            targets = [self.target()]
+            while sum(map(len, targets)) < samples:
+                targets.append(self.target())
+            target = torch.cat(targets)[:samples]
+            inputs = torch.randn(samples, features, dtype=torch.float64)
+        return inputs.to(dtype), target.to(dtype) if target.is_floating_point() else target
+
+
+def _last(case: losses.Case) -> list[lamp.Module]:
+    ends = {"BCELoss": [lamp.Sigmoid()], "NLLLoss": [lamp.LogSoftmax(-1)], "KLDivLoss": [lamp.LogSoftmax(1)]}
+    return list(ends.get(case.kind, []))
+
+
+def _fits(case: losses.Case) -> bool:
+    """Whether its samples are rows, and few, and its weights do not depend on the sample."""
+    shape = case.output().shape
+    return len(shape) == 2 and shape[0] == 7 and case.reduction != "none" and "weight=(7," not in case.name
+
+
+TASKS = [
+    Task(case.name, case.make, case.output().shape[1], lambda case=case: _last(case), case.target)
+    for case in losses.LOSSES
+    if _fits(case)
+]
+
+
+def task(name: str) -> Task:
+    """The first task whose name begins so."""
+    return next(each for each in TASKS if each.name.startswith(name))
+
+
+def network(task: Task, *between: lamp.Module, width: int = 4, dtype: torch.dtype = torch.float64) -> lamp.Sequential:
+    """The smallest network for the task: two layers, with these modules between them."""
+    return lamp.Sequential(
+        lamp.Linear(3, width), *between, lamp.Linear(width, task.outputs), *task.last()
+    ).to(dtype)
+
+
+def lanes(dtype: torch.dtype = torch.float64) -> int:
+    """W: how many networks, or samples, a vector holds."""
+    return host().lanes(dtype)
+
+
+def replicas(model: lamp.Module, count: int | None) -> lamp.Module:
+    """A population of so many, or the one network, initialised with seed 5."""
+    if count is not None:
+        return lamp.population(model, range(count))
+    model.reset_parameters(generator=torch.Generator().manual_seed(5))
+    return model
+
+
+def trained(
+    engine: str,
+    network: Callable[[], lamp.Module],
+    criterion: Callable[[], lamp.Loss | None],
+    optimizer: Callable[[Sequence[lamp.Parameter]], lamp.Optimizer],
+    data: Any,
+    *,
+    count: int | None = None,
+    scheduler: Callable[[lamp.Optimizer], Any] | None = None,
+    callbacks: Callable[[], list[lamp.Callback]] = list,
+    **arguments: Any,
+) -> Left:
+    """Fit a network, or a population of `count`, by this engine. `data` may be a function that makes them."""
+    model = replicas(network(), count)
+    of_model = optimizer(model.parameters())
+    schedule = None if scheduler is None else scheduler(of_model)
+    given = data() if callable(data) else data
+    default: dict[str, Any] = {"epochs": EPOCHS, "progress": False}
+    if not isinstance(given, lamp.DataLoader):
+        default |= {"batch_size": BATCH, "seed": 1}
+    history = lamp.fit(
+        model,
+        criterion(),
+        of_model,
+        given,
+        engine=engine,
+        scheduler=schedule,
+        callbacks=callbacks(),
+        **default | arguments,
+    )
+    assert history.engine == engine
+    return Left(model, of_model, history)
+
+
+def both(*job: Any, **arguments: Any) -> tuple[Left, Left]:
+    """The same training by the eager and by the compiled engine, found equal."""
+    eager, compiled = (trained(engine, *job, **arguments) for engine in ("eager", "compiled"))
+    same(eager, compiled)
+    return eager, compiled
+
+
+def same(eager: Left, compiled: Left, tolerance: float | None = None) -> None:
+    """Weights, the optimizer's state, what was measured, and why it ended."""
+    dtype = next(iter(eager.model.parameters())).dtype
+    tolerance = tolerance or TOLERANCE[dtype]
+    assert (compiled.history.endings.keys(), compiled.history.failed) == (
+        eager.history.endings.keys(),
+        eager.history.failed,
+    )
+    for (name, own), other in zip(eager.model.named_parameters(), compiled.model.parameters(), strict=True):
+        close(other.data, own.data, tolerance, name)
+    same_state(eager.optimizer.state_dict(), compiled.optimizer.state_dict(), tolerance)
+    assert list(compiled.history) == list(eager.history)
+    for name in eager.history:
+        close(compiled.history[name], eager.history[name], tolerance, name)
+
+
+def same_state(expected: Any, found: Any, tolerance: float) -> None:
+    """State dicts of optimizers."""
+    assert found["state"].keys() == expected["state"].keys()
+    for number, state in expected["state"].items():
+        assert found["state"][number].keys() == state.keys()
+        for name, tensor in state.items():
+            close(found["state"][number][name], tensor, tolerance, f"{name} of parameter {number}")
+    for own, other in zip(expected["param_groups"], found["param_groups"], strict=True):
+        assert own.keys() == other.keys()
+        for name, value in own.items():
+            for x, y in zip(*[each if isinstance(each, tuple) else (each,) for each in (value, other[name])], strict=True):
+                if isinstance(x, Tensor):
+                    close(y, x, tolerance, name)
+                else:
+                    assert x == y or abs(x - y) <= tolerance * abs(x), f"{name}: {y} instead of {x}"
+
+
+def close(found: Tensor, expected: Tensor, tolerance: float, what: str = "") -> None:
+    """Equal to within this share of the largest number expected; NaN where NaN is expected."""
+    assert found.shape == expected.shape, f"{what}: {tuple(found.shape)} instead of {tuple(expected.shape)}"
+    assert found.dtype == expected.dtype
+    assert torch.equal(found.isnan(), expected.isnan()), f"{what}: NaN elsewhere"
+    wanted = expected.nan_to_num(nan=0.0)
+    largest = float(wanted.abs().max()) if wanted.numel() else 0.0
+    difference = float((found.nan_to_num(nan=0.0) - wanted).abs().max()) if wanted.numel() else 0.0
+    assert difference <= tolerance * max(largest, 1e-3), f"{what}: off by {difference:.1e}, the largest is {largest:.1e}"
