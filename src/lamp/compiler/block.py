@@ -28,7 +28,11 @@ INLINE = 10  # instructions of an activation up to which it is written out for e
 
 
 class Block:
-    """Emits the passes of `columns` columns. Pointers: parameters, their gradients, activations, gradients of those."""
+    """Emits the passes of `columns` columns, those from number `first` on of `stride` that are kept side by side.
+
+    pointers     parameters, their gradients, activations, gradients of those
+    one_network  sample lanes: the gradients of parameters are left to lamp.compiler.products
+    """
 
     def __init__(
         self,
@@ -36,14 +40,17 @@ class Block:
         plan: Plan,
         columns: int,
         pointers: dict[str, ir.Value],
-        *,
         one_network: bool,
         keep: Keep,
+        first: Index = 0,
+        stride: int | None = None,
     ) -> None:
+        self.column = first  # of the batch
+        self.first, self.stride = first, columns if stride is None else stride
         self.code, self.plan, self.columns, self.one_network, self.keep = code, plan, columns, one_network, keep
         self.p, self.g, self.a, self.d = (pointers[name] for name in ("p_", "g_", "a_", "d_"))
         free = code.target.registers - 4
-        self.rows = max(1, min(4, free // columns - 1))  # outputs computed together, in rows x columns registers
+        self.most_rows = max(1, min(6, (free - columns) // columns))
         self.rows_of_gradient = 2 if 3 * columns + 4 <= code.target.registers else 1
 
     # ---- memory ------------------------------------------------------------------------------------------------
@@ -62,14 +69,21 @@ class Block:
         self.code.store(self.d, self._at(place, column), value)
 
     def _at(self, place: Index, column: Index) -> Index:
-        return self.code.plus(self.code.times(place, self.columns), column)
+        return self.code.plus(self.code.times(place, self.stride), self.code.plus(self.first, column))
 
     def parameter(self, at: Index) -> Lane:
         """A parameter: each network's own, or the one network's in every lane."""
         return self.code.load_one(self.p, at) if self.one_network else self.code.load(self.p, at)
 
     def add_to_gradient(self, at: Index, value: Lane) -> None:
+        if self.one_network:
+            self.code.store_first(self.g, at, value.added_up() + self.code.load_one(self.g, at))
+            return
         self.code.store(self.g, at, self.code.load(self.g, at) + value)
+
+    def _rows(self, units: int) -> int:
+        """How many units are computed together, in rows x columns registers: many, and best without a rest."""
+        return min(range(1, self.most_rows + 1), key=lambda rows: -(-units // rows) * (rows + 1.0) + (units % rows > 0))
 
     def tiles(self, count: int, rows: int) -> Iterator[tuple[Index, int]]:
         """Loops over 0 ... count, `rows` at a time: the first of each, and how many."""
@@ -100,7 +114,7 @@ class Block:
 
     def _forward(self, layer: Layer) -> None:
         code, (inputs, outputs) = self.code, layer.width
-        for j, rows in self.tiles(outputs, self.rows):
+        for j, rows in self.tiles(outputs, self._rows(outputs)):
             start = []
             for r in range(rows):
                 b = code.lane(0.0) if layer.bias is None else self.parameter(code.plus(j, layer.bias + r))
@@ -186,7 +200,8 @@ class Block:
         if last.chain:
             self._back_through_all(last)
         for layer, before in zip(self.plan.layers[::-1], [*self.plan.layers[-2::-1], None], strict=True):
-            self._add_gradients(layer)
+            if not self.one_network:
+                self._add_gradients(layer)
             if before is not None:
                 self._backward(layer, before)
 
@@ -225,7 +240,7 @@ class Block:
     def _backward(self, layer: Layer, before: Layer) -> None:
         """dx = W^T dy, and back through what follows the layer before."""
         code, (inputs, outputs) = self.code, layer.width
-        for i, rows in self.tiles(inputs, self.rows):
+        for i, rows in self.tiles(inputs, self._rows(inputs)):
             with code.carrying(0, outputs, [code.lane(0.0)] * (rows * self.columns)) as (j, sums):
                 dy = [self.gradient(code.plus(j, layer.gradients), s) for s in range(self.columns)]
                 for r in range(rows):

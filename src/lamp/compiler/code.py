@@ -122,6 +122,11 @@ class Code:
             result = self.b.insert_element(result, value, I32(k))
         return Lane(self, result)
 
+    def turned(self, x: Lane, places: int) -> Lane:
+        """Lane k holds what lane k + places held, round and round."""
+        mask = ir.Constant(ir.VectorType(I32, self.lanes), [(k + places) % self.lanes for k in range(self.lanes)])
+        return Lane(self, self.b.shuffle_vector(x.value, x.value, mask))
+
     # ---- indices -----------------------------------------------------------------------------------------------
     def index(self, x: Index) -> ir.Value:
         """A whole number as a value of the program."""

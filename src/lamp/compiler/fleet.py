@@ -45,7 +45,7 @@ class Layout:
 
     inputs: Tensor
     targets: Tensor
-    order: Tensor  # int32: (m + spare,) or (groups, m, W), in sample lanes (groups, m + spare)
+    order: Tensor  # int32: (m,) or (groups, m, W), in sample lanes (groups, columns W)
     shared: Tensor  # (steps, C), in sample lanes (groups, steps, C)
     own: Tensor  # (groups, steps, C, W)
     keys: Tensor  # (groups, steps, dropouts, 2, W)
@@ -134,11 +134,12 @@ class Fleet:
     ) -> Layout:
         """Lay out what the steps read. order: (m,), or (all replicas, m), int32, of all epochs."""
         job, width, lanes = self.kernel.job, self.width, self.kernel.lanes
-        samples, last = order.shape[-1], stretches[-1]
+        last = stretches[-1]
         steps = last.first + last.count
         if job.one_network:
-            laid = torch.zeros(self.groups, samples + lanes, dtype=torch.int32)
-            laid[:, :samples] = order if order.dim() == 1 else order[self.rows[0] : self.rows[-1] + 1]
+            rows = order.expand(1, -1) if order.dim() == 1 else order[self.rows[0] : self.rows[-1] + 1]
+            laid = torch.cat([self._in_vectors(rows, stretch) for stretch in stretches], 1)
+            laid = laid.expand(self.groups, -1)
         else:
             laid = self._in_lanes(order) if order.dim() == 2 else order
         dropouts = job.plan.dropouts
@@ -157,6 +158,12 @@ class Fleet:
             aligned(self.groups * steps * width, self.dtype).view(self.groups, -1),
             aligned(self.groups * outputs, self.dtype).view(self.groups, -1),
         )
+
+    def _in_vectors(self, rows: Tensor, stretch: Stretch) -> Tensor:
+        """The samples of each batch in whole vectors: the last sample fills them up, and counts for nothing."""
+        batches = rows[:, stretch.at : stretch.at + stretch.count * stretch.batch].unflatten(1, (stretch.count, -1))
+        spare = self.kernel.vectors_of(stretch.batch) * self.kernel.lanes - stretch.batch
+        return torch.cat([batches, batches[:, :, -1:].expand(-1, -1, spare)], 2).flatten(1)
 
     def _shared(self, columns: Columns, steps: int) -> Tensor:
         """The coefficients that all replicas share (steps, C); in sample lanes each network's (groups, steps, C)."""
@@ -182,7 +189,8 @@ class Fleet:
         """The arguments of the kernel for each group, to make these steps."""
         job, size, width, lanes = self.kernel.job, self.dtype.itemsize, self.width, self.kernel.lanes
         own_order = job.one_network or job.own_order
-        order = layout.order.data_ptr() + 4 * stretch.at * (1 if job.one_network or not own_order else width)
+        at = stretch.column * lanes if job.one_network else stretch.at * (width if own_order else 1)
+        order = layout.order.data_ptr() + 4 * at
         per_group = 4 * (layout.order[0].numel() if own_order else 0)
         names, own, first = len(self.kernel.shared), len(self.kernel.own), stretch.first
         shared_per_group = layout.shared.shape[1] * names * size if job.one_network and names else 0
@@ -214,8 +222,8 @@ class Fleet:
         scratch = getattr(self._scratch, "memory", None)
         if scratch is None:
             kernel = self.kernel
-            sizes = (kernel.numbers, kernel.activations, kernel.gradients)
-            scratch = self._scratch.memory = [aligned(size * kernel.lanes, self.dtype) for size in sizes]
+            sizes = (kernel.numbers * self.width, kernel.activations * kernel.lanes, kernel.gradients * kernel.lanes)
+            scratch = self._scratch.memory = [aligned(size, self.dtype) for size in sizes]
         p, s, *others = call
         g, a, d = (memory.data_ptr() for memory in scratch)
         self.kernel.run(p, g, s, a, d, *others)

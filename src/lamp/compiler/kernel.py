@@ -20,6 +20,7 @@ from lamp.compiler.code import I32, I64, Code, Index
 from lamp.compiler.lanes import Lane, Mask
 from lamp.compiler.loss_rules import LossRule, Target
 from lamp.compiler.plan import Plan
+from lamp.compiler.products import add_gradients
 from lamp.compiler.target import MachineCode, machine_code
 from lamp.compiler.target import Target as Machine
 from lamp.nn import Dropout
@@ -29,7 +30,8 @@ from lamp.randomness import below, bits, scatter
 
 POINTERS = ("p_", "g_", "s_", "a_", "d_", "x_", "t_", "c_", "v_", "h_", "k_", "l_", "o_")
 NUMBERS = ("order", "keys", "steps", "batch")
-COLUMNS = (4, 5, 6, 3, 7, 2, 1)  # samples in registers at once: the first that leaves nothing over is taken
+COLUMNS = (4, 5, 6, 3, 7, 2, 1)  # columns in registers at once: the first that leaves nothing over is taken
+CHUNK = 32  # columns of one network whose activations are kept at once, so that they stay in cache
 
 
 @dataclass(frozen=True)
@@ -82,13 +84,16 @@ class Kernel:
         self.shared = [(k, name) for k, name, own in every if not own]
         self.own = [(k, name) for k, name, own in every if own]
         vectors = [self.vectors_of(batch) for batch in job.batches]
-        fitting = [c for c in COLUMNS if all(v % c == 0 for v in vectors)]
+        chunks = {CHUNK if v > CHUNK else v for v in vectors} | {v % CHUNK for v in vectors if v > CHUNK} - {0}
+        sizes = chunks if job.one_network else set(vectors)  # of what is cut into blocks of columns
+        fitting = [c for c in COLUMNS if all(size % c == 0 for size in sizes)]
         self.columns = fitting[0] if fitting[0] > 1 or max(vectors) == 1 else COLUMNS[0]
         self.columns = min(self.columns, max(vectors))
-        self.ragged = any(v % self.columns for v in vectors)
+        self.ragged = any(size % self.columns for size in sizes)
         self.spare = job.one_network and any(batch % self.lanes for batch in job.batches)
-        self.activations = job.plan.activations * self.columns
-        self.gradients = job.plan.gradients * self.columns
+        self.chunk = min(CHUNK, max(vectors)) if job.one_network else self.columns
+        self.activations = job.plan.activations * self.chunk
+        self.gradients = job.plan.gradients * self.chunk
         self.code = Code("train", [*POINTERS, *NUMBERS], machine, job.dtype)
         self._emit()
         self.machine_code: MachineCode = machine_code(self.code.finish(), machine)
@@ -112,35 +117,54 @@ class Kernel:
         job.loss.of_lanes(code, {name: number(self.at["h_"], i) for i, name in enumerate(job.hyperparameters)})
         with code.loop(0, self.at["steps"]) as step:
             self.step = step
-            self.first = code.times(step, self.batch)  # of the epoch's samples
+            self.first = code.times(step, self.vectors if job.one_network else self.batch)  # of the order
             if job.optimizer is not None:
-                with code.loop(0, self.numbers) as i:
+                with code.loop(0, self.numbers // self.lanes if job.one_network else self.numbers) as i:
                     code.store(self.at["g_"], i, 0.0)
             share = self._share()
-            whole: Index = self.vectors
-            if self.ragged:
-                whole = b.mul(b.udiv(self.vectors, I64(self.columns)), I64(self.columns))
-            total = code.lane(0.0)
-            with code.carrying(0, whole, [total], self.columns) as (column, state):
-                state[0] = state[0] + self._block(self.columns, column, share)
-            if self.ragged:
-                with code.carrying(whole, self.vectors, state, 1) as (column, rest):
-                    rest[0] = rest[0] + self._block(1, column, share)
-                state = rest
+            with code.carrying(0, self.vectors, [code.lane(0.0)], self.chunk) as (start, state):
+                left = b.sub(self.vectors, start)
+                fits = b.icmp_signed("<", left, I64(self.chunk))
+                count = b.select(fits, left, I64(self.chunk))
+                state[0] = state[0] + self._columns(start, count, share)
+                if job.one_network and job.optimizer is not None:
+                    block = self._block(1, start, 0)
+                    for layer in job.plan.layers:
+                        add_gradients(block, layer, count)
             self._keep_loss(state[0] * share)
             if job.optimizer is not None:
                 self._optimize(job.optimizer)
 
-    def _block(self, columns: int, first: Index, share: Any) -> Lane:
-        """A block of columns forward and back; the sum of their values."""
+    def _columns(self, start: Index, count: ir.Value, share: Lane) -> Lane:
+        """Forward and back for `count` columns of the batch; the sum of their values."""
+        code, b = self.code, self.code.b
+        whole = b.mul(b.udiv(count, I64(self.columns)), I64(self.columns)) if self.ragged else count
+        with code.carrying(0, whole, [code.lane(0.0)], self.columns) as (column, state):
+            state[0] = state[0] + self._pass(self._block(self.columns, start, column), share)
+        if self.ragged:
+            with code.carrying(whole, count, state, 1) as (column, rest):
+                rest[0] = rest[0] + self._pass(self._block(1, start, column), share)
+            state = rest
+        return state[0]
+
+    def _block(self, columns: int, start: Index, column: Index) -> Block:
+        """Columns of the batch from number start + column on; in sample lanes they are all kept, up to a chunk."""
+        job = self.job
+        at = self.code.plus(start, column)
+        place: tuple[Index, int | None] = (column, self.chunk) if job.one_network else (0, None)
         block = Block(
-            self.code, self.job.plan, columns, self.at, one_network=self.job.one_network, keep=self._keep_of(first)
+            self.code, job.plan, columns, self.at, job.one_network, self._keep_of(at), first=place[0], stride=place[1]
         )
-        self._gather(block, first)
+        block.column = at
+        return block
+
+    def _pass(self, block: Block, share: Lane) -> Lane:
+        """Forward and back; the sum of the columns' values."""
+        self._gather(block, block.column)
         block.forward()
         if self.job.keeps_outputs:
-            self._keep_outputs(block, first)
-        value = self.job.loss.emit(block, self._target(first), self.at["k_"], share)
+            self._keep_outputs(block, block.column)
+        value = self.job.loss.emit(block, self._target(block.column), self.at["k_"], share)
         if self.job.optimizer is not None:
             block.backward()
         return value
@@ -150,9 +174,7 @@ class Kernel:
         """Which rows of the data a column holds: one number, or a vector of them (int32), a lane each."""
         code, b = self.code, self.code.b
         at = code.plus(self.first, code.plus(first, column))
-        if self.job.one_network:
-            at = code.plus(self.first, code.times(code.plus(first, column), self.lanes))
-        elif self.job.own_order:
+        if self.job.one_network or self.job.own_order:
             at = code.times(at, self.lanes)
         else:
             return b.sext(b.load(b.gep(self.order, [code.index(at)]), align=4), I64)
@@ -220,27 +242,14 @@ class Kernel:
             weight = loss.weight_of_label(self.at["k_"], self._fetch(self.at["t_"], rows, 1, 0))
             counts = self._counts(column, 0)
             state[0] = state[0] + (weight if counts is None else weight.where(counts, 0.0))
-        return 1.0 / (self._summed(state[0]) if self.job.one_network else state[0])
+        return 1.0 / (state[0].added_up() if self.job.one_network else state[0])
 
     def _keep_loss(self, loss: Lane) -> None:
         code = self.code
         if self.job.one_network:
-            code.store_first(self.at["l_"], self.step, self._summed(loss))
+            code.store_first(self.at["l_"], self.step, loss.added_up())
         else:
             code.store(self.at["l_"], self.step, loss)
-
-    def _summed(self, lane: Lane) -> Lane:
-        """The sum of all lanes, in every lane."""
-        width = self.lanes
-        while width > 1:
-            width //= 2
-            turned = [(k + width) % self.lanes for k in range(self.lanes)]
-            lane = lane + self._shuffled(lane, lane, turned)
-        return lane
-
-    def _shuffled(self, one: Lane, other: Lane, places: list[int]) -> Lane:
-        mask = ir.Constant(ir.VectorType(I32, len(places)), places)
-        return Lane(self.code, self.code.b.shuffle_vector(one.value, other.value, mask))
 
     # ---- dropout -----------------------------------------------------------------------------------------------
     def _keep_of(self, first: Index) -> Any:
@@ -267,8 +276,6 @@ class Kernel:
     def _optimize(self, optimizer: Optimizer) -> None:
         """The optimizer's rule over all parameters, by groups, with what clipping leaves of the gradients."""
         code, job = self.code, self.job
-        if job.one_network:
-            self._add_up_gradients()
         vectors = self.numbers // self.lanes if job.one_network else self.numbers
         limits = self._coefficients(len(job.ranges))
         factor = self._clip_factor(vectors, limits) if job.clip_norm else None
@@ -340,17 +347,5 @@ class Kernel:
         with code.carrying(0, vectors, [code.lane(0.0)]) as (i, state):
             g = self._clipped(code.load(self.at["g_"], i), limits, None)
             state[0] = state[0] + g * g
-        squares = self._summed(state[0]) if self.job.one_network else state[0]
+        squares = state[0].added_up() if self.job.one_network else state[0]
         return (limits["clip_norm"] / (squares.sqrt() + TINY)).minimum(1.0)
-
-    def _add_up_gradients(self) -> None:
-        """From a vector of partial sums for each parameter to one number each: W vectors become one, in place."""
-        code, w = self.code, self.lanes
-        even, odd = [2 * k for k in range(w)], [2 * k + 1 for k in range(w)]
-        with code.loop(0, self.numbers // w) as i:
-            first = code.times(i, w)
-            vectors = [code.load(self.at["g_"], code.plus(first, k)) for k in range(w)]
-            while len(vectors) > 1:
-                pairs = zip(vectors[::2], vectors[1::2], strict=True)
-                vectors = [self._shuffled(x, y, even) + self._shuffled(x, y, odd) for x, y in pairs]
-            code.store(self.at["g_"], i, vectors[0])

@@ -184,6 +184,14 @@ class Lane:
     def reciprocal(self) -> Lane:
         return 1.0 / self
 
+    def added_up(self) -> Lane:
+        """The sum of all lanes, in every lane."""
+        total, width = self, self.code.lanes
+        while width > 1:
+            width //= 2
+            total = total + self.code.turned(total, width)
+        return total
+
     def lerp(self, other: Operand, weight: Operand) -> Lane:
         return self + (self.code.lane(other) - self) * weight
 
