@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from benchmarks.figure import write_figure
 from benchmarks.harness import LEAST_REPETITIONS, REPETITIONS, NotEqual, Row, measure
 from benchmarks.machine import description
 from benchmarks.report import Report, print_report, write_into
@@ -16,6 +17,7 @@ from benchmarks.report import Report, print_report, write_into
 HERE = Path(__file__).parent
 DOCUMENT = HERE.parent / "docs" / "benchmarks.md"
 RESULTS = HERE / "results"
+FIGURE = DOCUMENT.with_suffix(".png")
 
 
 def rows() -> dict[str, str]:
@@ -31,9 +33,12 @@ def rows() -> dict[str, str]:
     "--repetitions", default=REPETITIONS, show_default=True, type=click.IntRange(LEAST_REPETITIONS), help="Rounds."
 )
 @click.option("--only", default="", help="Only the pieces of work whose title contains this.")
-@click.option("--write-docs", is_flag=True, help="Put the table into docs/benchmarks.md, the numbers into results/.")
+@click.option("--write-docs", is_flag=True, help="Put tables and figure into docs/, times into results/.")
 @click.option("--from-results", is_flag=True, help="Show what results/ holds; measure nothing.")
-def main(names: tuple[str, ...], repetitions: int, only: str, write_docs: bool, from_results: bool) -> None:
+@click.option("--figure", type=click.Path(dir_okay=False, path_type=Path), help="Draw bars of these rows into a file.")
+def main(
+    names: tuple[str, ...], repetitions: int, only: str, write_docs: bool, from_results: bool, figure: Path | None
+) -> None:
     """Measure rows of the benchmark table, such as row10; without arguments, list them."""
     console = Console()
     there = rows()
@@ -44,20 +49,32 @@ def main(names: tuple[str, ...], repetitions: int, only: str, write_docs: bool, 
     if not names:
         for name, module in there.items():
             console.print(f"{name:<8}{import_module(module).ROW.title}", highlight=False)
+    reports = []
     for name in names:
         saved = RESULTS / f"{name}.json"
-        if from_results:
-            report = Report.from_json(saved.read_text(encoding="utf-8"))
-        else:
-            report = _measured(import_module(there[name]).ROW, repetitions, only, console)
+        if from_results and not saved.exists():
+            raise click.UsageError(f"{name} has no results: leave --from-results out")
+        report = _saved(name) if from_results else _measured(there[name], repetitions, only, console)
+        reports.append(report)
         print_report(report, console)
         if write_docs:
             RESULTS.mkdir(exist_ok=True)
             saved.write_text(report.to_json(), encoding="utf-8")
             write_into(DOCUMENT, report)
+    if write_docs and reports:
+        write_figure([_saved(name) for name in there if (RESULTS / f"{name}.json").exists()], FIGURE)
+    if figure is not None:
+        if not reports:
+            raise click.UsageError("--figure draws rows: name them")
+        write_figure(reports, figure)
 
 
-def _measured(row: Row, repetitions: int, only: str, console: Console) -> Report:
+def _saved(name: str) -> Report:
+    return Report.from_json((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def _measured(module: str, repetitions: int, only: str, console: Console) -> Report:
+    row: Row = import_module(module).ROW
     works = [work for work in row.works if only.lower() in work.title.lower()]
     with console.status("") as status:
         try:

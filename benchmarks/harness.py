@@ -11,7 +11,8 @@ A row compares contenders on one or more pieces of work. For each piece:
    that stand next to each other, so that whatever else the machine did then touches both.
 
 What a contender compiles, it compiles in its first `check_steps` steps: what those took beyond as many later ones is
-reported as its compile time, apart, and again spread over a whole training job of `job_steps` steps.
+reported as its compile time, apart, and again spread over a whole training job of `job_steps` steps. One that compiles
+in every run says how long that took, and is timed without it.
 """
 
 from __future__ import annotations
@@ -48,6 +49,8 @@ class Training(Protocol):
 
     def parameters(self) -> Parameters:
         """Copies of the parameters as they are now, under the reference's names and in its shapes."""
+
+    # One that compiles anew in each run has the seconds which that took in the last one as its attribute `compiling`.
 
 
 class Absent(Exception):
@@ -186,7 +189,8 @@ class _Measurement:
                 with _time_limit(contender.time_limit):
                     training = contender.prepare(threads)
                     begin = training.parameters()
-                    self.first_runs[contender.name, threads] = self._seconds(training, self.work.check_steps)
+                    seconds = self._seconds(training, self.work.check_steps)
+                    self.first_runs[contender.name, threads] = seconds + _compiling(training)
             except Absent as absent:
                 why = str(absent)
                 break
@@ -254,7 +258,7 @@ class _Measurement:
     def _seconds(self, training: Training, steps: int) -> float:
         begun = self.computer.clock()
         training.run(steps)
-        return self.computer.clock() - begun
+        return self.computer.clock() - begun - _compiling(training)
 
     def _add_compile(self, entry: Entry) -> None:
         """The compile time, apart and included once."""
@@ -263,6 +267,11 @@ class _Measurement:
         later = work.check_steps * entry.median * networks / MICRO
         entry.compile_seconds = max(self.first_runs[entry.name, entry.threads] - later, 0.0)
         entry.with_compile = entry.median + entry.compile_seconds / work.job_steps / networks * MICRO
+
+
+def _compiling(training: Training) -> float:
+    """Seconds of the last run that went into compiling anew."""
+    return getattr(training, "compiling", 0.0)
 
 
 @contextmanager

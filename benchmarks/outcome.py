@@ -88,7 +88,7 @@ class Outcome:
 
     def verdict(self, goal: Goal) -> str:
         """The goal in words, and whether it is met."""
-        aim = f"{goal.ours} {goal.ratio:g} times as fast as {goal.peer}"
+        aim = f"{goal.ours} {round(goal.ratio, 2):g} times as fast as {goal.peer}"
         found = self.ratio(goal.peer, goal.ours)
         if found is None:
             return f"not measured: {aim}"

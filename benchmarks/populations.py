@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 import lamp
-from benchmarks.disk import ADAM, BATCH, BATCHES, Rule
+from benchmarks.disk import BATCH, BATCHES
+from benchmarks.single import ADAM, Rule
 
 Array = NDArray[Any]
 
@@ -26,7 +27,7 @@ class Task:
     """What the trainings of K networks start from; its arrays are to be copied, never written to.
 
     widths        of the layers; `activation` stands between them ("Tanh", "ReLU"), cross-entropy after the last
-    inputs        (n, 2), labels (n,)
+    inputs        (n, features), labels (n,)
     order         which samples the batches hold, in turn: (batches, B), shared by all networks, or (batches, K, B),
                   where each network gathers batches of its own
     weights       (K, out, in) and biases (K, out), a layer each

@@ -1,8 +1,9 @@
-"""lamp's way to train many networks: `lamp.population`, and the loop of a single network."""
+"""lamp's ways to train many networks: `lamp.population` and the loop of a single network, or `lamp.compile`."""
 
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import torch
 
@@ -54,3 +55,22 @@ class WithFitsStep(WithLamp):
             optimizer.zero_grad()
             population.backward_parameters(criterion.backward())
             optimizer.step()
+
+
+class WithCompile(WithLamp):
+    """lamp.compile: all steps of a run in one call. It compiles in the first."""
+
+    def __init__(self, task: Task) -> None:
+        super().__init__(task)
+        self.compiled: Any = None
+        order = torch.tensor(task.order)  # (batches, B) or (batches, K, B)
+        self.order = order.transpose(0, 1).flatten(1) if task.own_batches else order.flatten()  # (K, m) or (m,)
+        self.orders: dict[int, torch.Tensor] = {}  # by epochs
+
+    def run(self, steps: int) -> None:
+        epochs = self.task.epochs(steps)
+        if self.compiled is None:
+            self.compiled = lamp.compile(self.population, self.criterion, self.optimizer, self.task.batch)
+        if epochs not in self.orders:
+            self.orders[epochs] = torch.cat([self.order] * epochs, -1)
+        self.losses = self.compiled(self.samples.inputs, self.samples.labels, self.orders[epochs])

@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.func import functional_call, grad_and_value, vmap
 from torch.nn.functional import cross_entropy
 
-from benchmarks.disk import Rule
 from benchmarks.populations import Array, Task
+from benchmarks.single import Rule
 
 Batches = list[tuple[Tensor, Tensor]]
 
@@ -31,7 +31,7 @@ class Samples:
         self.at = 0
 
     def next(self) -> tuple[Tensor, Tensor]:
-        """Inputs (B, 2) and labels (B); of their own, for all networks: (K, B, 2) and (K, B)."""
+        """Inputs (B, features) and labels (B); of their own, for all networks: (K, B, features) and (K, B)."""
         at, self.at = self.at, (self.at + 1) % len(self.order)
         if not self.own:
             return self.batches[at]

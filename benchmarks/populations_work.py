@@ -1,22 +1,24 @@
-"""The training of many networks as a piece of work: everyone who can do it, and whom lamp's eager engine must beat."""
+"""The training of many networks as a piece of work: everyone who can do it, and whom lamp's engines must beat."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from benchmarks.harness import Contender, Work
 from benchmarks.outcome import Goal
 from benchmarks.populations import Task
 from benchmarks.populations_jax import WithJax
-from benchmarks.populations_lamp import WithFitsStep, WithLamp
+from benchmarks.populations_lamp import WithCompile, WithFitsStep, WithLamp
 from benchmarks.populations_torch import OneByOne, WithBmm, WithVmap
 
 COMPILED_WITHIN = 60.0  # seconds, or a peer that compiles counts as absent
 ALL_THREADS = len(os.sched_getaffinity(0))
-STEP, LOOP, LOOP_ON_ALL = "lamp, fit's step", "lamp, 1 thread", "lamp, all threads"
-VMAP, BMM, JAX = "torch.func.vmap", "torch.baddbmm", "JAX"
+COMPILED, STEP = "lamp, compiled", "lamp, fit's step"
+LOOP, LOOP_ON_ALL = "lamp, 1 thread", "lamp, all threads"
+NN, FUSED, VMAP, BMM, JAX = "torch.nn", "torch.nn fused", "torch.func.vmap", "torch.baddbmm", "JAX"
+PEERS = NN, FUSED, VMAP, BMM, JAX
 
 
 def contenders(task: Callable[[], Task], networks: int, sample: int) -> tuple[Contender, ...]:
@@ -24,14 +26,21 @@ def contenders(task: Callable[[], Task], networks: int, sample: int) -> tuple[Co
     some = None if sample >= networks else sample
     trained = "one network after another" + (f", timed on {sample} of them" if some else "")
     return (
+        Contender(
+            COMPILED,
+            lambda threads: WithCompile(task()),
+            ours=True,
+            compiles=True,
+            note="lamp.compile, all steps in one call",
+        ),
         Contender(STEP, lambda threads: WithFitsStep(task()), ours=True, note="population.backward_parameters"),
         Contender(LOOP, lambda threads: WithLamp(task()), (1,), ours=True, note="the README's loop: backward"),
         Contender(LOOP_ON_ALL, lambda threads: WithLamp(task()), (ALL_THREADS,), ours=True),
         Contender(VMAP, lambda threads: WithVmap(task()), note="grad_and_value of one network, stacked parameters"),
         Contender(BMM, lambda threads: WithBmm(task()), note="batched by hand, gradients by autograd"),
-        Contender(loop(sample, networks), lambda threads: OneByOne(task(), sample), sample=some, note=trained),
+        Contender(loop(NN, sample, networks), lambda threads: OneByOne(task(), sample), sample=some, note=trained),
         Contender(
-            loop(sample, networks, " fused"),
+            loop(FUSED, sample, networks),
             lambda threads: OneByOne(task(), sample, fused=True),
             sample=some,
             note=f"{trained}; torch.optim's fused Adam",
@@ -41,18 +50,28 @@ def contenders(task: Callable[[], Task], networks: int, sample: int) -> tuple[Co
             lambda threads: WithJax(task(), threads),
             compiles=True,
             time_limit=COMPILED_WITHIN,
-            note="compiled, a peer for the compiled engine: jit(vmap) of a whole training, its epochs lax.scan",
+            note="compiled: jit(vmap) of a whole training, its epochs lax.scan",
         ),
     )
 
 
-def loop(sample: int, networks: int, adam: str = "") -> str:
-    """The name of torch.nn's loop over networks: with which Adam, and how many of them it trains."""
-    return f"torch.nn{adam}" + (f" ({sample} of {networks:,})" if sample < networks else "")
+def loop(name: str, sample: int, networks: int) -> str:
+    """The name of a loop over networks in the table: with how many of them it trains."""
+    return name + (f" ({sample} of {networks:,})" if sample < networks else "")
 
 
-def work(title: str, task: Callable[[], Task], networks: int, sample: int, **options: Any) -> Work:
-    """This training; lamp's goal is to be ahead of everyone who does not compile."""
-    peers = loop(sample, networks), loop(sample, networks, " fused"), VMAP, BMM
-    goals = tuple(Goal(STEP, peer, 1.0) for peer in peers)
-    return Work(title, contenders(task, networks, sample), goals, networks=networks, **options)
+def work(
+    title: str, task: Callable[[], Task], networks: int, sample: int, aims: Mapping[str, float], **options: Any
+) -> Work:
+    """This training.
+
+    aims  how many times as fast as these peers lamp's compiled engine is to be. Its eager one is to be ahead of all who
+          do not compile
+    """
+
+    def called(peer: str) -> str:
+        return loop(peer, sample, networks) if peer in (NN, FUSED) else peer
+
+    goals = [Goal(COMPILED, called(peer), ratio) for peer, ratio in aims.items()]
+    goals += [Goal(STEP, called(peer), 1.0) for peer in PEERS if peer != JAX]
+    return Work(title, contenders(task, networks, sample), tuple(goals), networks=networks, **options)

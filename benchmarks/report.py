@@ -49,7 +49,7 @@ def cells(outcome: Outcome) -> tuple[Cells, list[Cells]]:
             line = [entry.name, "absent"]
             body.append(line + [""] * (len(head) - len(line)))
             continue
-        line = [entry.name, str(entry.threads), _number(entry.median), _number(entry.minimum)]
+        line = [entry.name, str(entry.threads), number(entry.median), number(entry.minimum)]
         if base:
             line.append("1" if entry.name == base else str(outcome.ratio(entry.name, base)))
         body.append(line + (_compile_cells(entry) if compiled else []))
@@ -63,10 +63,11 @@ def _compiles(outcome: Outcome) -> bool:
 def _compile_cells(entry: Entry) -> Cells:
     if entry.compile_seconds is None or entry.with_compile is None:
         return ["", ""]
-    return [f"{entry.compile_seconds:.2g}", _number(entry.with_compile)]
+    return [f"{entry.compile_seconds:.2g}", number(entry.with_compile)]
 
 
-def _number(microseconds: float) -> str:
+def number(microseconds: float) -> str:
+    """A time with three digits."""
     return f"{microseconds:.3g}" if microseconds < 100 else f"{microseconds:,.0f}"
 
 

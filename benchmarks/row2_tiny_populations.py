@@ -6,7 +6,7 @@ from functools import partial
 
 from benchmarks.harness import Row, Work
 from benchmarks.populations import spirals
-from benchmarks.populations_work import work
+from benchmarks.populations_work import BMM, JAX, NN, work
 
 WIDTHS = (2, 16, 2)
 SAMPLE = 16  # networks that torch.nn trains one by one
@@ -20,6 +20,7 @@ def tiny(networks: int, steps: int) -> Work:
         partial(spirals, networks, WIDTHS, "Tanh"),
         networks,
         SAMPLE,
+        {NN: 1000.0, BMM: 30.0, JAX: 30.0},
         steps=steps,
         job_steps=JOB,
     )

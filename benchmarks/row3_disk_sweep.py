@@ -7,7 +7,7 @@ from functools import partial
 from benchmarks.disk import WIDTHS
 from benchmarks.harness import Row
 from benchmarks.populations import disk_sweep
-from benchmarks.populations_work import work
+from benchmarks.populations_work import BMM, JAX, NN, VMAP, work
 
 NETWORKS = 256
 SAMPLE = 16  # networks that torch.nn trains one by one
@@ -23,6 +23,7 @@ ROW = Row(
             partial(disk_sweep, NETWORKS, WIDTHS),
             NETWORKS,
             SAMPLE,
+            {NN: 130.0, BMM: 5.0, VMAP: 5.0, JAX: 9.0},
             steps=50,
             job_steps=JOB,
         ),

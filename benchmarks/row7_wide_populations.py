@@ -11,7 +11,7 @@ from functools import partial
 
 from benchmarks.harness import Row, Work
 from benchmarks.populations import spirals
-from benchmarks.populations_work import work
+from benchmarks.populations_work import JAX, PEERS, work
 
 WIDTHS = (2, 256, 256, 2)
 SAMPLE = 16  # networks that torch.nn trains one by one
@@ -29,6 +29,7 @@ def wide(networks: int, steps: int) -> Work:
         partial(spirals, networks, WIDTHS, "Tanh", batches=1),
         networks,
         SAMPLE,
+        {**dict.fromkeys(PEERS, 1.0), JAX: 474 / 220},
         steps=steps,
         job_steps=JOB,
         tolerance=TOLERANCE,

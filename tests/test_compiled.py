@@ -19,12 +19,19 @@ KINDS = ("SGD", "Adam", "AdamW", "RMSprop", "Adagrad")
 
 
 def sgd(parameters):
-    return lamp.SGD(parameters, lr=0.1)
+    return lamp.SGD(parameters, lr=0.02)
 
 
 def counts(dtype=torch.float64):
     """One network, and a population of whole groups of lanes and a few networks beyond them."""
     return None, 2 * lanes(dtype) + 3
+
+
+def tolerance_of(case):
+    """Rules that divide by the size of the gradients enlarge what rounding leaves of small ones, most those that
+    remember no other."""
+    forgets = case.options.get("alpha") == 0.0 or case.options.get("betas") == (0.0, 0.0)
+    return None if case.kind == "SGD" else 1e-9 if forgets else 1e-11
 
 
 def check(of_task, *between, optimizer=sgd, dtype=torch.float64, **arguments):
@@ -62,7 +69,7 @@ def test_losses_after_another_activation(case):
 
 @pytest.mark.parametrize("case", optimizers.OPTIMIZERS, ids=str)
 def test_optimizers(case):
-    check(ANY_TASK, lamp.Tanh, optimizer=case.make)
+    check(ANY_TASK, lamp.Tanh, optimizer=case.make, tolerance=tolerance_of(case))
 
 
 @pytest.mark.parametrize("k", range(24))
@@ -70,6 +77,7 @@ def test_some_of_all_combinations(k):
     drawn = random.Random(k)
     chosen, activation = drawn.choice(TASKS), drawn.choice(ACTIVATIONS).make
     dtype = torch.float32 if k % 3 == 0 else torch.float64
-    smooth = {"Adam", "AdamW", "RMSprop", "Adagrad"}  # these divide by the size of the gradient: float32 shows
-    tame = [case for case in optimizers.OPTIMIZERS if dtype is torch.float64 or case.kind not in smooth]
-    check(chosen, activation, optimizer=drawn.choice(tame).make, dtype=dtype)
+    tame = [case for case in optimizers.OPTIMIZERS if dtype is torch.float64 or case.kind == "SGD"]
+    optimizer = drawn.choice(tame)
+    tolerance = 1e-5 if dtype is torch.float32 else tolerance_of(optimizer)
+    check(chosen, activation, optimizer=optimizer.make, dtype=dtype, tolerance=tolerance)

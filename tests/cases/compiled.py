@@ -13,7 +13,7 @@ import lamp
 from lamp.compiler.target import host
 from tests.cases import losses
 
-SAMPLES, BATCH, EPOCHS = 35, 5, 3  # 21 steps
+SAMPLES, BATCH, EPOCHS = 35, 7, 4  # 20 steps
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-5}  # of the largest number
 
 Pair = tuple[Tensor, Tensor]
@@ -44,7 +44,7 @@ class Task:
     def data(self, samples: int = SAMPLES, features: int = 3, dtype: torch.dtype = torch.float64) -> Pair:
         """Random inputs and targets, always the same ones."""
         with torch.random.fork_rng([]):
-            torch.manual_seed(3)
+            torch.manual_seed(6)
             targets = [self.target()]
             while sum(map(len, targets)) < samples:
                 targets.append(self.target())
@@ -130,10 +130,10 @@ def trained(
     return Left(model, of_model, history)
 
 
-def both(*job: Any, **arguments: Any) -> tuple[Left, Left]:
+def both(*job: Any, tolerance: float | None = None, **arguments: Any) -> tuple[Left, Left]:
     """The same training by the eager and by the compiled engine, found equal."""
     eager, compiled = (trained(engine, *job, **arguments) for engine in ("eager", "compiled"))
-    same(eager, compiled)
+    same(eager, compiled, tolerance)
     return eager, compiled
 
 

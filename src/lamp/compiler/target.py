@@ -85,10 +85,13 @@ class MachineCode:
         parsed = llvm.parse_assembly(llvm_ir)
         parsed.verify()
         self._machine = llvm.Target.from_triple(target.triple).create_target_machine(
-            cpu=target.cpu, features=target.features, opt=3
+            cpu=target.cpu, features=target.features, opt=2
         )
-        passes = llvm.create_pass_builder(self._machine, llvm.create_pipeline_tuning_options(speed_level=2))
-        passes.getModulePassManager().run(parsed, passes)
+        # What is written here is in registers and in the order it should run: of LLVM's passes only the one that finds
+        # what is computed twice makes it faster. All of them take three times as long to compile for the same speed.
+        passes = llvm.create_new_module_pass_manager()
+        passes.add_new_gvn_pass()
+        passes.run(parsed, llvm.create_pass_builder(self._machine, llvm.create_pipeline_tuning_options()))
         self._module = parsed
         self._optimised = str(parsed)
         self._engine = llvm.create_mcjit_compiler(parsed, self._machine)
