@@ -5,6 +5,7 @@ Lanes (see lamp.compiler.lanes) are written into the function that their `Code` 
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,16 +19,21 @@ from lamp.compiler.target import Target
 
 I32, I64 = ir.IntType(32), ir.IntType(64)
 
+SPINS = 2**12  # looks at a counter between two times that a waiting thread lets others run
+
 Index: TypeAlias = Any | int  # a value of the program, or one that is known
 
 
 class Code:
     """A function under construction: its builder, and the type of vector it computes with.
 
-    dtype  torch.float32 or torch.float64
+    dtype   torch.float32 or torch.float64
+    shared  whether other threads write to the same memory at the same time
     """
 
-    def __init__(self, name: str, arguments: Sequence[str], target: Target, dtype: torch.dtype) -> None:
+    def __init__(
+        self, name: str, arguments: Sequence[str], target: Target, dtype: torch.dtype, *, shared: bool = False
+    ) -> None:
         self.target, self.dtype, self.lanes = target, dtype, target.lanes(dtype)
         self.real: ir.Type = ir.FloatType() if dtype is torch.float32 else ir.DoubleType()
         self.integer = ir.IntType(8 * dtype.itemsize)
@@ -41,7 +47,7 @@ class Code:
         self.arguments = dict(zip(arguments, self.function.args, strict=True))
         for value, each in self.arguments.items():
             each.name = value
-            if value.endswith("_"):
+            if value.endswith("_") and not shared:
                 each.add_attribute("noalias")
         self.b = ir.IRBuilder(self.function.append_basic_block("entry"))
 
@@ -154,14 +160,14 @@ class Code:
 
     # ---- loops -------------------------------------------------------------------------------------------------
     @contextmanager
-    def loop(self, start: Index, stop: Index, step: int = 1) -> Iterator[ir.Value]:
+    def loop(self, start: Index, stop: Index, step: Index = 1) -> Iterator[ir.Value]:
         """What stands within runs for start, start + step, ... below stop; not at all where start is not below."""
         with self.carrying(start, stop, [], step) as (i, _):
             yield i
 
     @contextmanager
     def carrying(
-        self, start: Index, stop: Index, carried: Sequence[Lane], step: int = 1
+        self, start: Index, stop: Index, carried: Sequence[Lane], step: Index = 1
     ) -> Iterator[tuple[ir.Value, list[Lane]]]:
         """A loop that carries lanes in registers: a list, whose members the body replaces, and which after the loop
         holds what they are then."""
@@ -182,7 +188,7 @@ class Code:
             phi.add_incoming(lane.value, before)
         state = [Lane(self, phi) for phi in phis]
         yield i, state
-        following = b.add(i, I64(step))
+        following = b.add(i, self.index(step))
         last = b.block
         i.add_incoming(following, last)
         for phi, lane in zip(phis, state, strict=True):
@@ -196,6 +202,33 @@ class Code:
             joined.add_incoming(lane.value, last)
             joined.add_incoming(initial.value, before)
             state[k] = Lane(self, joined)
+
+    @contextmanager
+    def when(self, condition: ir.Value) -> Iterator[None]:
+        """What stands within runs only where the condition (one bit) holds."""
+        with self.b.if_then(condition):
+            yield
+
+    def wait_for_all(self, counter: ir.Value, arrivals: ir.Value) -> None:
+        """Add one to a counter that all threads share, and wait until it is `arrivals`."""
+        b, reached = self.b, self.b.append_basic_block("reached")
+        b.atomic_rmw("add", counter, I64(1), "acq_rel")
+        waiting = b.append_basic_block("waiting")
+        before = b.block
+        b.branch(waiting)
+        b.position_at_end(waiting)
+        turns = b.phi(I64)
+        turns.add_incoming(I64(1), before)
+        more = b.add(turns, I64(1))
+        if os.name == "posix":  # who waits for long gives its processor to whom it waits for
+            known = self.module.globals.get("sched_yield")
+            known = known or ir.Function(self.module, ir.FunctionType(I32, []), "sched_yield")
+            with b.if_then(b.icmp_signed("==", b.and_(turns, I64(SPINS - 1)), I64(0)), likely=False):
+                b.call(known, [])
+        here = b.icmp_signed(">=", b.load_atomic(counter, "acquire", 8), arrivals)
+        turns.add_incoming(more, b.block)
+        b.cbranch(here, reached, waiting)
+        b.position_at_end(reached)
 
     # ---- memory ------------------------------------------------------------------------------------------------
     def load(self, pointer: ir.Value, at: Index) -> Lane:

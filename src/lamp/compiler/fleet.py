@@ -49,7 +49,7 @@ class Layout:
     shared: Tensor  # (steps, C), in sample lanes (groups, steps, C)
     own: Tensor  # (groups, steps, C, W)
     keys: Tensor  # (groups, steps, dropouts, 2, W)
-    losses: Tensor  # (groups, steps, W)
+    losses: Tensor  # (groups, steps, parts, W)
     outputs: Tensor  # (groups, columns, outputs, W)
 
 
@@ -155,7 +155,7 @@ class Fleet:
             self._shared(columns, steps),
             self._own(columns, steps),
             keys.contiguous(),
-            aligned(self.groups * steps * width, self.dtype).view(self.groups, -1),
+            aligned(self.groups * steps * width * self.kernel.parts, self.dtype).view(self.groups, -1),
             aligned(self.groups * outputs, self.dtype).view(self.groups, -1),
         )
 
@@ -207,7 +207,7 @@ class Fleet:
                 (layout.own[g].data_ptr() if own else self._nothing.data_ptr()) + first * own * width * size,
                 self.h[g].data_ptr(),
                 self.k.data_ptr(),
-                layout.losses[g].data_ptr() + first * width * size,
+                layout.losses[g].data_ptr() + first * width * self.kernel.parts * size,
                 layout.outputs[g].data_ptr() + outputs * size,
                 order + g * per_group,
                 layout.keys.data_ptr() + 4 * (g * keys_per_group + keys),
@@ -221,17 +221,26 @@ class Fleet:
         """One call of the kernel, in whichever thread; each has scratch memory of its own."""
         scratch = getattr(self._scratch, "memory", None)
         if scratch is None:
-            kernel = self.kernel
-            sizes = (kernel.numbers * self.width, kernel.activations * kernel.lanes, kernel.gradients * kernel.lanes)
-            scratch = self._scratch.memory = [aligned(size, self.dtype) for size in sizes]
+            scratch = self._scratch.memory = self.scratch()
+        self.run_with(scratch, call, 0, 0, 1)
+
+    def scratch(self) -> list[Tensor]:
+        """Memory for gradients, activations, and gradients of those."""
+        kernel = self.kernel
+        sizes = (kernel.numbers * self.width, kernel.activations * kernel.lanes, kernel.gradients * kernel.lanes)
+        return [aligned(kernel.parts * size, self.dtype) for size in sizes]
+
+    def run_with(self, scratch: list[Tensor], call: tuple[int, ...], sync: int, thread: int, threads: int) -> None:
+        """One thread's share of a call that several make together, meeting at the counter `sync`."""
         p, s, *others = call
         g, a, d = (memory.data_ptr() for memory in scratch)
-        self.kernel.run(p, g, s, a, d, *others)
+        self.kernel.run(p, g, s, a, d, *others, sync, thread, threads)
 
     # ---- what they left ----------------------------------------------------------------------------------------
     def losses(self, layout: Layout, steps: int) -> Tensor:
         """(steps, its replicas)."""
-        return self._of_lanes(layout.losses.view(self.groups, steps, self.width)).t()
+        of_parts = layout.losses.view(self.groups, steps, self.kernel.parts, self.width)
+        return self._of_lanes(of_parts.sum(2)).t()
 
     def outputs(self, layout: Layout, stretches: Sequence[Stretch]) -> Tensor:
         """(its replicas, samples of all steps, outputs)."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -29,8 +30,10 @@ from lamp.optim.clipping import TINY
 from lamp.randomness import below, bits, scatter
 
 POINTERS = ("p_", "g_", "s_", "a_", "d_", "x_", "t_", "c_", "v_", "h_", "k_", "l_", "o_")
-NUMBERS = ("order", "keys", "steps", "batch")
+NUMBERS = ("order", "keys", "steps", "batch", "sync", "thread", "threads")
 COLUMNS = (4, 5, 6, 3, 7, 2, 1)  # columns in registers at once: the first that leaves nothing over is taken
+PART = 2_000_000  # multiplications of a step for which a thread of its own pays
+MOST_PARTS = 4
 CHUNK = 32  # columns of one network whose activations are kept at once, so that they stay in cache
 
 
@@ -84,17 +87,19 @@ class Kernel:
         self.shared = [(k, name) for k, name, own in every if not own]
         self.own = [(k, name) for k, name, own in every if own]
         vectors = [self.vectors_of(batch) for batch in job.batches]
-        chunks = {CHUNK if v > CHUNK else v for v in vectors} | {v % CHUNK for v in vectors if v > CHUNK} - {0}
+        self.parts = _parts(job) if job.one_network else 1
+        parts = {b - a for v in vectors for a, b in pairwise(k * v // self.parts for k in range(self.parts + 1))}
+        chunks = {min(CHUNK, v) for v in parts} | {v % CHUNK for v in parts if v > CHUNK} - {0}
         sizes = chunks if job.one_network else set(vectors)  # of what is cut into blocks of columns
         fitting = [c for c in COLUMNS if all(size % c == 0 for size in sizes)]
         self.columns = fitting[0] if fitting[0] > 1 or max(vectors) == 1 else COLUMNS[0]
         self.columns = min(self.columns, max(vectors))
         self.ragged = any(size % self.columns for size in sizes)
         self.spare = job.one_network and any(batch % self.lanes for batch in job.batches)
-        self.chunk = min(CHUNK, max(vectors)) if job.one_network else self.columns
+        self.chunk = min(CHUNK, max(parts)) if job.one_network else self.columns
         self.activations = job.plan.activations * self.chunk
         self.gradients = job.plan.gradients * self.chunk
-        self.code = Code("train", [*POINTERS, *NUMBERS], machine, job.dtype)
+        self.code = Code("train", [*POINTERS, *NUMBERS], machine, job.dtype, shared=self.parts > 1)
         self._emit()
         self.machine_code: MachineCode = machine_code(self.code.finish(), machine)
         self.run = self.machine_code.function("train", len(POINTERS) + len(NUMBERS))
@@ -118,22 +123,51 @@ class Kernel:
         with code.loop(0, self.at["steps"]) as step:
             self.step = step
             self.first = code.times(step, self.vectors if job.one_network else self.batch)  # of the order
-            if job.optimizer is not None:
-                with code.loop(0, self.numbers // self.lanes if job.one_network else self.numbers) as i:
-                    code.store(self.at["g_"], i, 0.0)
             share = self._share()
-            with code.carrying(0, self.vectors, [code.lane(0.0)], self.chunk) as (start, state):
-                left = b.sub(self.vectors, start)
-                fits = b.icmp_signed("<", left, I64(self.chunk))
-                count = b.select(fits, left, I64(self.chunk))
-                state[0] = state[0] + self._columns(start, count, share)
-                if job.one_network and job.optimizer is not None:
-                    block = self._block(1, start, 0)
-                    for layer in job.plan.layers:
-                        add_gradients(block, layer, count)
-            self._keep_loss(state[0] * share)
+            if self.parts == 1:
+                self.mine = {name: self.at[name] for name in ("g_", "a_", "d_")}
+                self._part(0, self.vectors, 0, share)
+            else:
+                with code.loop(self.at["thread"], self.parts, self.at["threads"]) as part:
+                    lower, upper = (b.udiv(b.mul(self.vectors, b.add(part, I64(k))), I64(self.parts)) for k in range(2))
+                    sizes = {"g_": self.numbers, "a_": self.activations * self.lanes, "d_": self.gradients * self.lanes}
+                    self.mine = {name: b.gep(self.at[name], [b.mul(part, I64(size))]) for name, size in sizes.items()}
+                    self._part(lower, upper, part, share)
+                self._wait(1)
             if job.optimizer is not None:
                 self._optimize(job.optimizer)
+                if self.parts > 1:
+                    self._wait(2)
+
+    def _wait(self, number: int) -> None:
+        """For the other threads to come to the same place of this step."""
+        code, b = self.code, self.code.b
+        with code.when(b.icmp_signed(">", self.at["threads"], I64(1))):
+            counter = b.inttoptr(self.at["sync"], I64.as_pointer())
+            times = b.add(b.mul(self.step, I64(1 if self.job.optimizer is None else 2)), I64(number))
+            code.wait_for_all(counter, b.mul(times, self.at["threads"]))
+
+    def _part(self, lower: Index, upper: Index, part: Index, share: Lane) -> None:
+        """The loss and the gradients of the batch's columns from lower to upper."""
+        code, b, job = self.code, self.code.b, self.job
+        if job.optimizer is not None:
+            with code.loop(0, self.numbers // self.lanes if job.one_network else self.numbers) as i:
+                code.store(self.mine["g_"], i, 0.0)
+        with code.carrying(lower, upper, [code.lane(0.0)], self.chunk) as (start, state):
+            left = b.sub(code.index(upper), start)
+            fits = b.icmp_signed("<", left, I64(self.chunk))
+            count = b.select(fits, left, I64(self.chunk))
+            state[0] = state[0] + self._columns(start, count, share)
+            if job.one_network and job.optimizer is not None:
+                block = self._block(1, start, 0)
+                for layer in job.plan.layers:
+                    add_gradients(block, layer, count)
+        loss = state[0] * share
+        if job.one_network:
+            place = code.plus(code.times(self.step, self.parts), part)
+            code.store_first(self.at["l_"], place, loss.added_up())
+        else:
+            code.store(self.at["l_"], self.step, loss)
 
     def _columns(self, start: Index, count: ir.Value, share: Lane) -> Lane:
         """Forward and back for `count` columns of the batch; the sum of their values."""
@@ -151,10 +185,9 @@ class Kernel:
         """Columns of the batch from number start + column on; in sample lanes they are all kept, up to a chunk."""
         job = self.job
         at = self.code.plus(start, column)
-        place: tuple[Index, int | None] = (column, self.chunk) if job.one_network else (0, None)
-        block = Block(
-            self.code, job.plan, columns, self.at, job.one_network, self._keep_of(at), first=place[0], stride=place[1]
-        )
+        first, stride = (column, self.chunk) if job.one_network else (0, None)
+        pointers = self.at | self.mine
+        block = Block(self.code, job.plan, columns, pointers, job.one_network, self._keep_of(at), first, stride)
         block.column = at
         return block
 
@@ -244,13 +277,6 @@ class Kernel:
             state[0] = state[0] + (weight if counts is None else weight.where(counts, 0.0))
         return 1.0 / (state[0].added_up() if self.job.one_network else state[0])
 
-    def _keep_loss(self, loss: Lane) -> None:
-        code = self.code
-        if self.job.one_network:
-            code.store_first(self.at["l_"], self.step, loss.added_up())
-        else:
-            code.store(self.at["l_"], self.step, loss)
-
     # ---- dropout -----------------------------------------------------------------------------------------------
     def _keep_of(self, first: Index) -> Any:
         """The masks of Dropout, as lamp.randomness draws them for a tensor (B, units)."""
@@ -285,9 +311,27 @@ class Kernel:
                 start, stop = bounds
                 if job.one_network:
                     start, stop = start // self.lanes, -(-stop // self.lanes)
-                with code.loop(start, stop) as i:
-                    g = self._clipped(code.load(self.at["g_"], i), limits, factor)
+                with code.loop(*self._slice(start, stop)) as i:
+                    g = self._clipped(self._gradient(i), limits, factor)
                     self._update(optimizer, i, g, c, group, states, bounds, vectors)
+
+    def _slice(self, start: int, stop: int) -> tuple[Index, Index]:
+        """The vectors of parameters from start to stop that this thread updates; a vector is always the same one's."""
+        if self.parts == 1:
+            return start, stop
+        b, every = self.code.b, I64(self.numbers // self.lanes)
+        thread, threads = self.at["thread"], self.at["threads"]
+        lower, upper = (b.udiv(b.mul(every, number), threads) for number in (thread, b.add(thread, I64(1))))
+        lower = b.select(b.icmp_signed(">", lower, I64(start)), lower, I64(start))
+        return lower, b.select(b.icmp_signed("<", upper, I64(stop)), upper, I64(stop))
+
+    def _gradient(self, i: Index) -> Lane:
+        """Vector i of the gradients, summed over the parts of the batch."""
+        code, vectors = self.code, self.numbers // self.lanes
+        g = code.load(self.at["g_"], i)
+        for part in range(1, self.parts):
+            g = g + code.load(self.at["g_"], code.plus(i, part * vectors))
+        return g
 
     def _update(
         self,
@@ -345,7 +389,13 @@ class Kernel:
         """What brings the norm of all gradients below the limit."""
         code = self.code
         with code.carrying(0, vectors, [code.lane(0.0)]) as (i, state):
-            g = self._clipped(code.load(self.at["g_"], i), limits, None)
+            g = self._clipped(self._gradient(i), limits, None)
             state[0] = state[0] + g * g
         squares = state[0].added_up() if self.job.one_network else state[0]
         return (limits["clip_norm"] / (squares.sqrt() + TINY)).minimum(1.0)
+
+
+def _parts(job: Job) -> int:
+    """Into how many parts a batch of one network is cut, for as many threads; the result must not depend on those."""
+    work = 3 * job.plan.multiplications * max(job.batches)
+    return max(1, min(MOST_PARTS, work // PART, -(-max(job.batches) // 32)))

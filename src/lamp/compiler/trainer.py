@@ -314,16 +314,38 @@ def _in_groups(replicas: int, width: int, batch: int) -> int:
 
 
 def _on_threads(work: Sequence[tuple[Fleet, Sequence[tuple[int, ...]]]]) -> None:
-    """Each group's calls, in turn; groups on as many threads as torch may use."""
-    threads = min(torch.get_num_threads(), len(work))
+    """Each group's calls, in turn, on as many threads as torch may use; the one group there is, together."""
+    threads = torch.get_num_threads()
+    if len(work) == 1 and threads > 1 and work[0][0].kernel.parts > 1:
+        _as_team(*work[0], threads)
+        return
+    threads = min(threads, len(work))
 
     def some(first: int) -> None:
-        for fleet, calls in work[first :: max(threads, 1)]:
+        for fleet, calls in work[first::threads]:
             for call in calls:
                 fleet.run(call)
 
-    others = [_pool(threads).submit(some, k) for k in range(1, threads)]
-    some(0)
+    _together(threads, some)
+
+
+def _as_team(fleet: Fleet, calls: Sequence[tuple[int, ...]], threads: int) -> None:
+    """One group's calls, each made by several threads that meet twice a step."""
+    threads = min(threads, fleet.kernel.parts)
+    scratch = fleet.scratch()
+    counters = torch.zeros(len(calls), 8, dtype=torch.int64)  # a cache line each
+
+    def share(thread: int) -> None:
+        for call, counter in zip(calls, counters, strict=True):
+            fleet.run_with(scratch, call, counter.data_ptr(), thread, threads)
+
+    _together(threads, share)
+
+
+def _together(threads: int, work: Callable[[int], None]) -> None:
+    """Call it with 0, 1, ..., each in a thread of its own."""
+    others = [_pool(threads).submit(work, k) for k in range(1, threads)]
+    work(0)
     for each in others:
         each.result()
 
