@@ -87,7 +87,7 @@ class Kernel:
         self.shared = [(k, name) for k, name, own in every if not own]
         self.own = [(k, name) for k, name, own in every if own]
         vectors = [self.vectors_of(batch) for batch in job.batches]
-        self.parts = _parts(job) if job.one_network else 1
+        self.parts = _parts(job, max(vectors)) if job.one_network else 1
         parts = {b - a for v in vectors for a, b in pairwise(k * v // self.parts for k in range(self.parts + 1))}
         chunks = {min(CHUNK, v) for v in parts} | {v % CHUNK for v in parts if v > CHUNK} - {0}
         sizes = chunks if job.one_network else set(vectors)  # of what is cut into blocks of columns
@@ -395,7 +395,7 @@ class Kernel:
         return (limits["clip_norm"] / (squares.sqrt() + TINY)).minimum(1.0)
 
 
-def _parts(job: Job) -> int:
+def _parts(job: Job, vectors: int) -> int:
     """Into how many parts a batch of one network is cut, for as many threads; the result must not depend on those."""
     work = 3 * job.plan.multiplications * max(job.batches)
-    return max(1, min(MOST_PARTS, work // PART, -(-max(job.batches) // 32)))
+    return max(1, min(MOST_PARTS, work // PART, vectors // COLUMNS[0]))

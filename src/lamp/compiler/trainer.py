@@ -26,7 +26,8 @@ from lamp.parameter import runs
 DTYPES = (torch.float32, torch.float64)
 # In sample lanes a network's gradients are added up across lanes, and its weights fetched one at a time: so much more
 # work a sample is than a lane of its own. A group of which fewer lanes are taken than that pays for goes one by one.
-ONE_BY_ONE = 1.5
+ONE_BY_ONE = 1.3
+CACHE = 2**22  # bytes of a group's numbers beyond which each step fetches them from memory anew
 
 
 class Trainer:
@@ -92,7 +93,11 @@ class Trainer:
             self.fleets.append(Fleet(kernel(True), range(1)))
         else:
             width = machine.lanes(self.dtype)
-            together = like.together if like is not None else _in_groups(self.replicas, width, max(batches))
+            together = (
+                like.together
+                if like is not None
+                else _in_groups(self.replicas, width, max(batches), self._group_bytes(width))
+            )
             self.together = together
             if together:
                 self.fleets.append(Fleet(kernel(False), range(together)))
@@ -113,6 +118,15 @@ class Trainer:
         if device != "cpu" or dtype not in DTYPES:
             raise NotCompiled(f"the parameters are {dtype} on {device}; the compiler knows float32 and float64 on cpu")
         return dtype
+
+    def _group_bytes(self, width: int) -> int:
+        """What the numbers of a group take: parameters, gradients and the optimizer's state."""
+        states = (
+            0
+            if self.optimizer is None
+            else max(len(self.optimizer.state_names(group)) for group in self.optimizer.param_groups)
+        )
+        return self.plan.parameters * width * self.dtype.itemsize * (2 + states)
 
     def _ranges(self) -> list[list[tuple[int, int]]]:
         """Where the parameters of each group lie among a network's P numbers, neighbours as one."""
@@ -306,11 +320,16 @@ def _joined(pieces: Sequence[Tensor]) -> Tensor:
     return pieces[0] if len(pieces) == 1 else torch.cat(list(pieces), -1)
 
 
-def _in_groups(replicas: int, width: int, batch: int) -> int:
-    """How many replicas go in groups of `width`; the rest, too few to fill one, go one by one."""
+def _in_groups(replicas: int, width: int, batch: int, group_bytes: int) -> int:
+    """How many replicas go in groups of `width`: none where a group leaves the cache; those too few to fill one do not.
+
+    The others go one by one.
+    """
+    alone = ONE_BY_ONE * -(-batch // width) * width  # the work of one, in lanes of a sample
+    if group_bytes > CACHE and alone < 2 * batch:
+        return 0
     over = replicas % width
-    alone = ONE_BY_ONE * over * -(-batch // width) * width
-    return replicas - over if over and alone < width * batch else replicas
+    return replicas - over if over * alone < width * batch else replicas
 
 
 def _on_threads(work: Sequence[tuple[Fleet, Sequence[tuple[int, ...]]]]) -> None:
