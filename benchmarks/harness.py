@@ -39,6 +39,7 @@ REPETITIONS, LEAST_REPETITIONS = 15, 5
 RACE_ROUNDS = 3  # between a contender's thread counts
 MOVED = 100  # times the tolerance: parameters that moved less would be equal whatever was done to them
 MICRO = 1e6
+AGAIN = 1.0  # seconds after which a time limit strikes again: Python swallows errors raised in some callbacks
 
 
 class Training(Protocol):
@@ -285,7 +286,7 @@ def _time_limit(seconds: float | None) -> Iterator[None]:
         raise _TimeUp
 
     before = signal.signal(signal.SIGALRM, too_long)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    signal.setitimer(signal.ITIMER_REAL, seconds, AGAIN)
     try:
         yield
     except _TimeUp:

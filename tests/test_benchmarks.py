@@ -5,26 +5,19 @@ Nothing here looks at a real clock.
 
 from __future__ import annotations
 
-import importlib
 import json
 import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import partial
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
-from benchmarks import __main__ as program
-from benchmarks import harness, machine, report
+from benchmarks import figure, harness, machine, report
 from benchmarks.harness import Absent, Computer, Contender, NotEqual, Work, measure
 from benchmarks.outcome import Entry, Goal, Outcome, Ratio
-from benchmarks.populations import Task, disk_sweep, spirals
-from benchmarks.populations_lamp import WithLamp
-from benchmarks.populations_work import BMM, JAX, VMAP
-from benchmarks.populations_work import work as population_work
-from click.testing import CliRunner
 from rich.console import Console
 
 ALL = 4  # the toy computer's threads
@@ -237,6 +230,29 @@ def test_compile_time_is_apart_and_included_once() -> None:
     assert found.with_compile == pytest.approx((0.5 + 30 / 100) * SECOND)
 
 
+def test_who_compiles_in_every_run_is_timed_without_it() -> None:
+    toy = Toy()
+    anew = toy.contender("anew", 0.5, compiles=True, threads=(1,))
+
+    def prepare(threads: int) -> harness.Training:
+        training = anew.prepare(threads)
+        run = training.run
+
+        def compile_and_run(steps: int) -> None:
+            training.compiling = 7.0  # type: ignore[attr-defined]
+            toy.now += 7.0
+            run(steps)
+
+        training.run = compile_and_run  # type: ignore[method-assign]
+        return training
+
+    contenders = toy.contender("peer"), replace(anew, prepare=prepare)
+    found = measure(work(*contenders, job_steps=100), computer=toy.computer)["anew"]
+    assert found.median == pytest.approx(0.5 * SECOND)
+    assert found.compile_seconds == pytest.approx(7.0)
+    assert found.with_compile == pytest.approx((0.5 + 7 / 100) * SECOND)
+
+
 def test_a_compiler_that_takes_too_long_is_absent() -> None:
     toy = Toy()
     slow = toy.contender("slow", compiles=True)
@@ -315,7 +331,7 @@ def test_results_come_back_from_json_as_they_were(measured: Outcome) -> None:
     assert again.outcomes[0] == measured
 
 
-def test_docs_are_rewritten_between_their_markers_only(measured: Outcome, tmp_path: program.Path) -> None:
+def test_docs_are_rewritten_between_their_markers_only(measured: Outcome, tmp_path: Path) -> None:
     whole = report.Report(99, "toys", machine.description(), [measured])
     document = tmp_path / "benchmarks.md"
     document.write_text("before\n<!-- row 99: generated -->\nold\n<!-- row 99: end -->\nafter\n")
@@ -330,85 +346,27 @@ def test_docs_are_rewritten_between_their_markers_only(measured: Outcome, tmp_pa
         report.write_into(document, whole)
 
 
+def test_the_figure_has_a_bar_for_each_who_was_timed_shortest_first(measured: Outcome, tmp_path: Path) -> None:
+    whole = report.Report(99, "toys", machine.description(), [measured])
+    panel, *empty = figure.draw([whole, replace(whole, row=100)]).axes
+    assert [label.get_text() for label in panel.get_yticklabels()] == ["lamp", "peer", "single"]
+    ends = [bar.get_x() + bar.get_width() for bar in panel.patches]
+    assert ends == pytest.approx([1 * SECOND, 3 * SECOND, 5 * SECOND])
+    colors = [bar.get_facecolor() for bar in panel.patches]
+    assert colors[0] != colors[1] == colors[2]
+    assert panel.get_xscale() == "log"
+    assert "99" in panel.get_title(loc="left")
+    assert "100" in empty[0].get_title(loc="left")
+    figure.write_figure([whole], tmp_path / "bars.png")
+    assert (tmp_path / "bars.png").stat().st_size > 0
+
+
 def test_the_machine_is_described_without_naming_it() -> None:
     found = machine.description()
     assert {"processor", "cores", "torch", "jax"} <= found.keys()
     told = json.dumps(found)
     assert machine.platform.node() not in told
     assert "/" not in told
-
-
-# ---- the rows there are ----------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("name", program.rows())
-def test_a_row_can_be_measured_and_its_table_has_a_place(name: str) -> None:
-    row = importlib.import_module(program.rows()[name]).ROW
-    assert name == f"row{row.number}"
-    assert f"<!-- row {row.number}: generated -->" in program.DOCUMENT.read_text()
-    for each in row.works:
-        names = [contender.name for contender in each.contenders]
-        assert len(set(names)) == len(names)
-        assert {name for goal in each.goals for name in (goal.ours, goal.peer)} <= set(names)
-        assert any(contender.ours for contender in each.contenders)
-
-
-def test_the_program_lists_rows_and_refuses_others() -> None:
-    assert "row10" in CliRunner().invoke(program.main, []).output
-    refused = CliRunner().invoke(program.main, ["row1000"])
-    assert refused.exit_code == 2
-    assert "row10" in refused.output
-
-
-# ---- row 10 ----------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("at", [0, 1], ids=["SGD", "Adam"])
-def test_row_10_contenders_do_the_same_work(at: int) -> None:
-    """All but those that compile, which a measurement checks."""
-    row = importlib.import_module("benchmarks.row10_eager").ROW
-    eager = tuple(replace(each, threads=(1,)) for each in row.works[at].contenders if not each.compiles)
-    found = measure(replace(row.works[at], contenders=eager, steps=10), repetitions=5)
-    assert all(entry.absent is None and entry.difference <= 1e-5 for entry in found.entries)
-
-
-# ---- rows 2, 3 and 7 -------------------------------------------------------------------------------------------------
-TINY = {
-    "row 2": partial(spirals, 5, (2, 4, 2), "Tanh", batch=6, batches=2),
-    "row 3": partial(disk_sweep, 5, (2, 4, 3, 2), batch=6, batches=2),
-    "row 7": partial(spirals, 3, (2, 8, 7, 2), "Tanh", batch=6, batches=1),
-}
-
-
-@pytest.fixture(params=TINY.values(), ids=TINY)
-def tiny(request: pytest.FixtureRequest) -> Work:
-    task: Callable[[], Task] = request.param
-    every = population_work("tiny", task, task().networks, sample=2, steps=10)
-    return replace(every, contenders=tuple(replace(each, threads=(1,)) for each in every.contenders))
-
-
-def test_population_contenders_do_the_same_work(tiny: Work) -> None:
-    """All but those that compile, which have a test of their own."""
-    found = measure(
-        replace(tiny, contenders=tuple(each for each in tiny.contenders if not each.compiles)), repetitions=5
-    )
-    assert all(entry.absent is None and entry.difference <= 1e-5 for entry in found.entries)
-
-
-def test_jax_trains_populations_as_the_others_do(tiny: Work) -> None:
-    pytest.importorskip("jax", reason="the peer JAX is not installed: pip install jax")
-    named = {each.name: each for each in tiny.contenders}
-    found = measure(replace(tiny, contenders=(named[VMAP], named[JAX]), goals=()), repetitions=5)
-    assert found[JAX].absent is None
-    assert found[JAX].difference <= 1e-5
-
-
-@pytest.mark.parametrize("what", ["lr", "decay", "order", "labels"])
-def test_a_population_that_mixes_up_its_networks_does_other_work(what: str) -> None:
-    task = TINY["row 3"]()
-    axis = 1 if what == "order" else 0
-    mixed_up = replace(task, **{what: np.flip(getattr(task, what), axis).copy()})
-    every = population_work("tiny", lambda: task, task.networks, sample=2)
-    peer = next(each for each in every.contenders if each.name == BMM)
-    wrong = Contender("lamp", lambda threads: WithLamp(mixed_up), threads=(1,), ours=True)
-    with pytest.raises(NotEqual, match="lamp does other work"):
-        measure(replace(every, contenders=(peer, wrong), goals=()), repetitions=5)
 
 
 def test_entries_know_median_and_minimum() -> None:

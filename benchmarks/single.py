@@ -1,0 +1,87 @@
+"""One network, as the benchmarks train it: the batches and weights that every contender begins with."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """An optimizer and its constants."""
+
+    name: str
+    lr: float
+    beta1: float = 0.9
+    beta2: float = 0.999
+    eps: float = 1e-8
+
+
+SGD = Rule("SGD", lr=0.1)
+ADAM = Rule("Adam", lr=1e-3)
+
+
+@dataclass(frozen=True)
+class Task:
+    """What every training starts from; its arrays are to be copied, never written to.
+
+    widths      of the layers; `activation` stands between them ("ReLU", "Tanh"), `loss` after the last
+                ("CrossEntropyLoss", "MSELoss")
+    inputs      (batches, B, features), in order
+    targets     (batches, B) labels, or (batches, B, outputs)
+    weights     (out, in) and biases (out), a layer each
+    """
+
+    widths: tuple[int, ...]
+    activation: str
+    loss: str
+    inputs: Array
+    targets: Array
+    weights: tuple[Array, ...]
+    biases: tuple[Array, ...]
+    rule: Rule = ADAM
+
+    @property
+    def batches(self) -> int:
+        """Steps in an epoch."""
+        return len(self.inputs)
+
+    @property
+    def batch(self) -> int:
+        """B, samples in a batch."""
+        return self.inputs.shape[1]  # type: ignore[no-any-return]
+
+    def epochs(self, steps: int) -> int:
+        """How many times through the batches so many steps are."""
+        if steps % self.batches:
+            raise ValueError(f"{steps} steps are no whole number of epochs of {self.batches}")
+        return steps // self.batches
+
+    def values(self) -> list[Array]:
+        """Weight, bias, weight, bias, ... as `named` takes them."""
+        return [each for pair in zip(self.weights, self.biases, strict=True) for each in pair]
+
+    def named(self, values: Iterable[Any]) -> dict[str, Array]:
+        """Copies of weight, bias, weight, bias, ... under the keys they have in a Sequential, torch.nn's and lamp's."""
+        keys = [f"{2 * layer}.{what}" for layer in range(len(self.widths) - 1) for what in ("weight", "bias")]
+        return {key: np.asarray(value).copy() for key, value in zip(keys, values, strict=True)}
+
+
+def initial(random: np.random.Generator, widths: tuple[int, ...]) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+    """Weights (out, in) and biases (out), a layer each, by the law of torch.nn.Linear."""
+    layers = list(pairwise(widths))
+    weights = tuple(_uniform(random, fan_in, (fan_out, fan_in)) for fan_in, fan_out in layers)
+    return weights, tuple(_uniform(random, fan_in, (fan_out,)) for fan_in, fan_out in layers)
+
+
+def _uniform(random: np.random.Generator, fan_in: int, shape: tuple[int, ...]) -> Array:
+    bound = 1 / math.sqrt(fan_in)
+    return random.uniform(-bound, bound, shape).astype(np.float32)

@@ -1,0 +1,69 @@
+"""JAX's way to train one network: all steps in one compiled call."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from benchmarks.harness import Absent
+from benchmarks.single import Array, Task
+
+
+class WithJax:
+    """JAX: gradients by jax.value_and_grad, an epoch as lax.scan over the batches, all epochs in one compiled call."""
+
+    def __init__(self, task: Task, threads: int) -> None:
+        try:
+            import jax
+        except ImportError as error:
+            raise Absent("jax is not installed: pip install jax") from error
+        jnp, lax = jax.numpy, jax.lax
+        self.task, rule = task, task.rule
+        layers = range(len(task.widths) - 1)
+        activation = jnp.tanh if task.activation == "Tanh" else jax.nn.relu
+        initial = [jnp.array(each) for each in task.values()]
+        means, squares = ([jnp.zeros_like(each) for each in initial] for _ in range(2))
+        self.state: Any = (initial, means, squares, jnp.zeros(()))
+        self.batches = jnp.array(task.inputs), jnp.array(task.targets)
+
+        def loss_of(values: Any, x: Any, y: Any) -> Any:
+            for k in layers:
+                x = x @ values[2 * k].T + values[2 * k + 1]
+                x = x if k == layers[-1] else activation(x)
+            if task.loss == "MSELoss":
+                return jnp.square(x - y).mean()
+            return -jnp.take_along_axis(jax.nn.log_softmax(x), y[:, None], axis=1).mean()
+
+        def step(state: Any, batch: Any) -> Any:
+            values, means, squares, taken = state
+            loss, grads = jax.value_and_grad(loss_of)(values, *batch)
+            taken = taken + 1
+            if rule.name == "SGD":
+                values = [value - rule.lr * grad for value, grad in zip(values, grads, strict=True)]
+                return (values, means, squares, taken), loss
+            means = [rule.beta1 * mean + (1 - rule.beta1) * grad for mean, grad in zip(means, grads, strict=True)]
+            squares = [rule.beta2 * old + (1 - rule.beta2) * grad**2 for old, grad in zip(squares, grads, strict=True)]
+            # 1 - beta^t to the last digit: float32 would lose four of them at first, and differ from all others
+            size = rule.lr / -jnp.expm1(taken * math.log(rule.beta1))
+            correction = lax.rsqrt(-jnp.expm1(taken * math.log(rule.beta2)))
+            moved = [
+                value - size * mean / (jnp.sqrt(square) * correction + rule.eps)
+                for value, mean, square in zip(values, means, squares, strict=True)
+            ]
+            return (moved, means, squares, taken), loss
+
+        def train(state: Any, batches: Any, epochs: Any) -> Any:
+            def epoch(k: Any, carried: Any) -> Any:
+                return lax.scan(step, carried[0], batches)
+
+            return lax.fori_loop(0, epochs, epoch, (state, jnp.zeros(task.batches)))
+
+        options = {"xla_cpu_multi_thread_eigen": threads > 1}
+        self.train = jax.jit(train, donate_argnums=0, compiler_options=options)
+
+    def run(self, steps: int) -> None:
+        self.state, losses = self.train(self.state, self.batches, self.task.epochs(steps))
+        losses.block_until_ready()
+
+    def parameters(self) -> dict[str, Array]:
+        return self.task.named(self.state[0])

@@ -1,0 +1,110 @@
+"""lamp's ways to train one network: the loop of a user, lamp.fit, and lamp.compile."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import torch
+
+import lamp
+from benchmarks.single import Array, Task
+from benchmarks.single_torch import batches, values
+
+
+class WithLamp:
+    """lamp's eager engine."""
+
+    def __init__(self, task: Task) -> None:
+        self.task, rule = task, task.rule
+        activation = getattr(lamp, task.activation)
+        layers = [(lamp.Linear(fan_in, fan_out), activation()) for fan_in, fan_out in pairwise(task.widths)]
+        self.model = lamp.Sequential(*[module for pair in layers for module in pair][:-1])
+        self.model.load_state_dict(dict(zip(self.model.state_dict(), values(task), strict=True)))
+        self.criterion: lamp.Loss = getattr(lamp, task.loss)()
+        if rule.name == "SGD":
+            self.optimizer: lamp.Optimizer = lamp.SGD(self.model.parameters(), lr=rule.lr)
+        else:
+            self.optimizer = lamp.Adam(self.model.parameters(), rule.lr, (rule.beta1, rule.beta2), rule.eps)
+        self.batches = batches(task)
+
+    def run(self, steps: int) -> None:
+        """The loop as a user writes it."""
+        model, criterion, optimizer = self.model, self.criterion, self.optimizer
+        for _ in range(self.task.epochs(steps)):
+            for inputs, targets in self.batches:
+                criterion(model(inputs), targets)
+                optimizer.zero_grad()
+                model.backward(criterion.backward())
+                optimizer.step()
+
+    def parameters(self) -> dict[str, Array]:
+        return self.task.named(self.model.state_dict().values())
+
+
+class WithFitsStep(WithLamp):
+    """The loop, with the step that lamp.fit takes: without the gradient of the input, as torch.nn has none either."""
+
+    def run(self, steps: int) -> None:
+        model, criterion, optimizer = self.model, self.criterion, self.optimizer
+        for _ in range(self.task.epochs(steps)):
+            for inputs, targets in self.batches:
+                criterion(model(inputs), targets)
+                optimizer.zero_grad()
+                model.backward_parameters(criterion.backward())
+                optimizer.step()
+
+
+class WithFit(WithLamp):
+    """lamp.fit itself: that step, and the history, callbacks and kept weights around it."""
+
+    def run(self, steps: int) -> None:
+        epochs = self.task.epochs(steps)
+        lamp.fit(
+            self.model, self.criterion, self.optimizer, self.batches, epochs=epochs, progress=False, engine="eager"
+        )
+
+
+class _AllSamples(WithLamp):
+    """The samples of the batches as the compiled engine takes them: one tensor, and its rows."""
+
+    def __init__(self, task: Task) -> None:
+        super().__init__(task)
+        self.inputs, self.targets = (torch.cat(column) for column in zip(*self.batches, strict=True))
+
+
+class WithCompile(_AllSamples):
+    """lamp.compile: all steps of a run in one call. It compiles in the first."""
+
+    def __init__(self, task: Task) -> None:
+        super().__init__(task)
+        self.compiled: Any = None
+        self.orders: dict[int, torch.Tensor] = {}  # by epochs
+
+    def run(self, steps: int) -> None:
+        epochs = self.task.epochs(steps)
+        if self.compiled is None:
+            self.compiled = lamp.compile(self.model, self.criterion, self.optimizer, self.task.batch)
+        if epochs not in self.orders:
+            self.orders[epochs] = torch.arange(len(self.inputs)).repeat(epochs)
+        self.losses = self.compiled(self.inputs, self.targets, self.orders[epochs])
+
+
+class WithFitCompiled(_AllSamples):
+    """lamp.fit with engine="compiled", which compiles in each call."""
+
+    compiling = 0.0
+
+    def run(self, steps: int) -> None:
+        history = lamp.fit(
+            self.model,
+            self.criterion,
+            self.optimizer,
+            (self.inputs, self.targets),
+            epochs=self.task.epochs(steps),
+            batch_size=self.task.batch,
+            shuffle=False,
+            progress=False,
+            engine="compiled",
+        )
+        self.compiling = history.compile_seconds

@@ -1,0 +1,53 @@
+"""torch's usual way to train one network: torch.nn, with each of its optimizers."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmarks.single import Array, Task
+
+Batches = list[tuple[Tensor, Tensor]]
+
+
+def values(task: Task) -> list[Tensor]:
+    """The initial parameters: weight, bias, weight, bias, ..."""
+    return [torch.tensor(each) for each in task.values()]
+
+
+def batches(task: Task) -> Batches:
+    """The batches in memory, (B, features) and (B,) or (B, outputs) each."""
+    return list(zip(torch.tensor(task.inputs).unbind(), torch.tensor(task.targets).unbind(), strict=True))
+
+
+class WithTorchNN:
+    """torch.nn and torch.optim, as their documentation writes the loop; options go to the optimizer."""
+
+    def __init__(self, task: Task, **options: Any) -> None:
+        self.task, rule = task, task.rule
+        activation = getattr(torch.nn, task.activation)
+        layers = [(torch.nn.Linear(fan_in, fan_out), activation()) for fan_in, fan_out in pairwise(task.widths)]
+        self.model = torch.nn.Sequential(*[module for pair in layers for module in pair][:-1])
+        self.model.load_state_dict(dict(zip(self.model.state_dict(), values(task), strict=True)))
+        self.criterion = getattr(torch.nn, task.loss)()
+        if rule.name == "SGD":
+            self.optimizer: torch.optim.Optimizer = torch.optim.SGD(self.model.parameters(), lr=rule.lr, **options)
+        else:
+            betas = (rule.beta1, rule.beta2)
+            self.optimizer = torch.optim.Adam(self.model.parameters(), rule.lr, betas, rule.eps, **options)
+        self.batches = batches(task)
+
+    def run(self, steps: int) -> None:
+        model, criterion, optimizer = self.model, self.criterion, self.optimizer
+        for _ in range(self.task.epochs(steps)):
+            for inputs, targets in self.batches:
+                loss = criterion(model(inputs), targets)
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+
+    def parameters(self) -> dict[str, Array]:
+        return self.task.named(self.model.state_dict().values())

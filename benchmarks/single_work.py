@@ -1,0 +1,62 @@
+"""Who can train one network: lamp's engines and the peers that know every network, for the rows to choose from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from benchmarks.harness import Contender
+from benchmarks.single import Task
+from benchmarks.single_jax import WithJax
+from benchmarks.single_lamp import WithCompile, WithFit, WithFitCompiled, WithFitsStep, WithLamp
+from benchmarks.single_torch import WithTorchNN
+
+COMPILED_WITHIN = 180.0  # seconds, or a peer that compiles counts as absent
+COMPILED, FIT_COMPILED = "lamp, compiled", "lamp.fit, compiled"
+LOOP, STEP, FIT = "lamp, a loop", "lamp, fit's step", "lamp.fit"
+NN, FOREACH, FUSED, JAX = "torch.nn", "torch.nn foreach", "torch.nn fused", "JAX"
+
+
+def compiled(task: Callable[[], Task]) -> Contender:
+    """lamp's compiled engine, for a loop of one's own."""
+    note = "lamp.compile, all steps in one call"
+    return Contender(COMPILED, lambda threads: WithCompile(task()), ours=True, compiles=True, note=note)
+
+
+def fit_compiled(task: Callable[[], Task]) -> Contender:
+    """lamp's compiled engine, by lamp.fit."""
+    note = "compiles in each call, which its step is given without; with history and kept weights"
+    return Contender(FIT_COMPILED, lambda threads: WithFitCompiled(task()), ours=True, compiles=True, note=note)
+
+
+def eager(task: Callable[[], Task]) -> tuple[Contender, ...]:
+    """lamp's eager engine, in the three ways to use it."""
+    return (
+        Contender(LOOP, lambda threads: WithLamp(task()), ours=True, note="as in the README: model.backward"),
+        fits_step(task),
+        Contender(FIT, lambda threads: WithFit(task()), ours=True, note="with history and kept weights"),
+    )
+
+
+def fits_step(task: Callable[[], Task]) -> Contender:
+    """lamp's eager engine with the step of lamp.fit."""
+    return Contender(STEP, lambda threads: WithFitsStep(task()), ours=True, note="model.backward_parameters")
+
+
+def torch_nn(task: Callable[[], Task]) -> tuple[Contender, ...]:
+    """torch.nn with each kind of its optimizers."""
+    return (
+        Contender(NN, lambda threads: WithTorchNN(task())),
+        Contender(FOREACH, lambda threads: WithTorchNN(task(), foreach=True)),
+        Contender(FUSED, lambda threads: WithTorchNN(task(), fused=True)),
+    )
+
+
+def jax(task: Callable[[], Task]) -> Contender:
+    """JAX, the peer that compiles every network."""
+    return Contender(
+        JAX,
+        lambda threads: WithJax(task(), threads),
+        compiles=True,
+        time_limit=COMPILED_WITHIN,
+        note="compiled: jit over lax.scan, all steps in one call",
+    )

@@ -1,0 +1,169 @@
+"""The rows of the benchmark table: each can be measured, and at small sizes everyone in them does the same work."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from benchmarks import __main__ as program
+from benchmarks import report, single_work
+from benchmarks.disk import disk
+from benchmarks.disk_work import TORCH_COMPILE
+from benchmarks.harness import Contender, NotEqual, Work, measure
+from benchmarks.machine import description
+from benchmarks.outcome import Entry, Outcome
+from benchmarks.populations import Task, disk_sweep, spirals
+from benchmarks.populations_lamp import WithCompile, WithLamp
+from benchmarks.populations_work import BMM
+from benchmarks.populations_work import work as population_work
+from benchmarks.row6_full_batch import exponentials
+from benchmarks.row8_tables import folds
+from benchmarks.row9_medium import contenders as medium_contenders
+from benchmarks.row9_medium import images
+from benchmarks.single import ADAM, SGD
+from benchmarks.single_lamp import WithCompile as WithCompileOfOne
+from click.testing import CliRunner
+
+NEEDS_JAX = "the peer JAX is not installed: pip install jax"
+
+
+def fewer(work: Work, without: tuple[str, ...] = (TORCH_COMPILE,)) -> Work:
+    """Few steps, one thread, and no torch.compile: that takes half a minute, and a measurement checks it."""
+    there = tuple(replace(each, threads=(1,)) for each in work.contenders if each.name not in without)
+    return replace(work, contenders=there, goals=(), steps=20)
+
+
+def without_jax(work: Work) -> Work:
+    return fewer(work, (TORCH_COMPILE, single_work.JAX))
+
+
+# ---- the rows there are ----------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("name", program.rows())
+def test_a_row_can_be_measured_and_its_table_has_a_place(name: str) -> None:
+    row = importlib.import_module(program.rows()[name]).ROW
+    assert name == f"row{row.number}"
+    for marker in (f"<!-- row {row.number}: generated -->", f"<!-- row {row.number}: end -->"):
+        assert program.DOCUMENT.read_text().count(marker) == 1
+    for each in row.works:
+        names = [contender.name for contender in each.contenders]
+        assert len(set(names)) == len(names)
+        assert {name for goal in each.goals for name in (goal.ours, goal.peer)} <= set(names)
+        assert any(contender.ours for contender in each.contenders)
+
+
+def test_the_program_lists_rows_and_refuses_others() -> None:
+    listed = CliRunner().invoke(program.main, []).output
+    assert all(name in listed for name in ("row1 ", "row2", "row3", "row6", "row7", "row8", "row9", "row10"))
+    refused = CliRunner().invoke(program.main, ["row1000"])
+    assert refused.exit_code == 2
+    assert "row10" in refused.output
+
+
+def test_the_program_draws_what_was_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(program, "RESULTS", tmp_path)
+    outcome = Outcome("toy, of two", [Entry("lamp", True, times=[1.0]), Entry("peer", times=[300.0])], (), 1, 1, 1)
+    (tmp_path / "row10.json").write_text(report.Report(10, "toys", description(), [outcome]).to_json())
+    bars = tmp_path / "bars.png"
+    done = CliRunner().invoke(program.main, ["row10", "--from-results", "--figure", str(bars)])
+    assert done.exit_code == 0, done.output
+    assert bars.stat().st_size > 0
+    for wrong in (["--figure", str(bars)], ["row2", "--from-results"]):
+        assert CliRunner().invoke(program.main, wrong).exit_code == 2
+
+
+# ---- rows of one network ---------------------------------------------------------------------------------------------
+ONE = {
+    "row 1, SGD": (1, 0),
+    "row 1, Adam": (1, 1),
+    "row 10, SGD": (10, 0),
+    "row 10, Adam": (10, 1),
+}
+
+
+@pytest.mark.parametrize(("number", "at"), ONE.values(), ids=ONE)
+def test_contenders_for_one_network_do_the_same_work(number: int, at: int) -> None:
+    (module,) = (module for name, module in program.rows().items() if name == f"row{number}")
+    found = measure(without_jax(importlib.import_module(module).ROW.works[at]), repetitions=5)
+    assert all(entry.absent is None and entry.difference <= 1e-5 for entry in found.entries)
+
+
+def test_contenders_of_the_other_rows_of_one_network_do_the_same_work() -> None:
+    pytest.importorskip("sklearn", reason="the peer scikit-learn is not installed: pip install scikit-learn")
+    full_batch = importlib.import_module("benchmarks.row6_full_batch")
+    for contenders, batches in (
+        (full_batch.full_batch(7, steps=20).contenders, partial(exponentials, 7)),
+        (medium_contenders(partial(images, (6, 5, 4, 3), 8, 2)), partial(images, (6, 5, 4, 3), 8, 2)),
+    ):
+        assert batches().batch in (7, 8)
+        found = measure(without_jax(Work("small", contenders)), repetitions=5)
+        assert all(entry.absent is None and entry.difference <= 1e-5 for entry in found.entries)
+
+
+@pytest.mark.parametrize(
+    "task",
+    [partial(disk, SGD), partial(disk, ADAM), partial(exponentials, 7)],
+    ids=["cross-entropy, SGD", "cross-entropy, Adam", "squared error, Adam"],
+)
+def test_jax_trains_one_network_as_torch_does(task: Callable[[], object]) -> None:
+    pytest.importorskip("jax", reason=NEEDS_JAX)
+    contenders = single_work.torch_nn(task)[0], single_work.jax(task)  # type: ignore[arg-type]
+    found = measure(fewer(Work("small", contenders)), repetitions=5)
+    assert found[single_work.JAX].difference <= 1e-5
+
+
+def test_a_compiled_training_goes_on_where_it_was() -> None:
+    """Many steps in one call, or as many in several: bit for bit the same."""
+    task = disk(ADAM)
+    at_once, in_parts = WithCompileOfOne(task), WithCompileOfOne(task)
+    at_once.run(30)
+    for steps in (10, 20):
+        in_parts.run(steps)
+    for name, value in at_once.parameters().items():
+        assert np.array_equal(value, in_parts.parameters()[name])
+
+
+# ---- rows of populations ---------------------------------------------------------------------------------------------
+TINY = {
+    "row 2": partial(spirals, 5, (2, 4, 2), "Tanh", batch=6, batches=2),
+    "row 3": partial(disk_sweep, 5, (2, 4, 3, 2), batch=6, batches=2),
+    "row 7": partial(spirals, 3, (2, 8, 7, 2), "Tanh", batch=6, batches=1),
+    "row 8": partial(folds, 3, (4, 8, 7, 2), 6, 18),
+}
+
+
+@pytest.fixture(params=TINY.values(), ids=TINY)
+def tiny(request: pytest.FixtureRequest) -> Work:
+    task: Callable[[], Task] = request.param
+    return population_work("tiny", task, task().networks, 2, {})
+
+
+def test_population_contenders_do_the_same_work(tiny: Work) -> None:
+    """All but JAX, which has a test of its own."""
+    found = measure(without_jax(tiny), repetitions=5)
+    assert all(entry.absent is None and entry.difference <= 1e-5 for entry in found.entries)
+
+
+def test_jax_trains_populations_as_the_others_do(tiny: Work) -> None:
+    pytest.importorskip("jax", reason=NEEDS_JAX)
+    two = tuple(each for each in tiny.contenders if each.name in (BMM, single_work.JAX))
+    found = measure(fewer(replace(tiny, contenders=two)), repetitions=5)
+    assert found[single_work.JAX].absent is None
+    assert found[single_work.JAX].difference <= 1e-5
+
+
+@pytest.mark.parametrize("engine", [WithLamp, WithCompile], ids=["eager", "compiled"])
+@pytest.mark.parametrize("what", ["lr", "decay", "order", "labels"])
+def test_a_population_that_mixes_up_its_networks_does_other_work(what: str, engine: type[WithLamp]) -> None:
+    task = TINY["row 3"]()
+    axis = 1 if what == "order" else 0
+    mixed_up = replace(task, **{what: np.flip(getattr(task, what), axis).copy()})
+    every = population_work("tiny", lambda: task, task.networks, 2, {})
+    peer = next(each for each in every.contenders if each.name == BMM)
+    wrong = Contender("lamp", lambda threads: engine(mixed_up), threads=(1,), ours=True)
+    with pytest.raises(NotEqual, match="lamp does other work"):
+        measure(replace(every, contenders=(peer, wrong), goals=()), repetitions=5)
