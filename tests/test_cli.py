@@ -36,11 +36,11 @@ def test_help_and_version_do_not_import_torch():
 
 
 def test_each_command_has_examples():
-    for command in ("disk", "reproduce"):
+    for command in ("bench", "disk", "reproduce"):
         done = run(command, "--help")
         assert done.returncode == 0
         assert "Examples:" in done.stdout
-        assert "--json" in done.stdout
+        assert "--json" in done.stdout or command == "bench"
 
 
 def test_disk_prints_a_table_and_writes_files(tmp_path, capsys):
@@ -113,3 +113,10 @@ def test_bad_numbers():
         done = run(*arguments)
         assert done.returncode == 2
         assert "Invalid value" in done.stderr
+
+
+def test_bench_lists_the_rows_of_a_clone(tmp_path):
+    done = run("bench")
+    assert done.returncode == 0, done.stderr
+    assert "row10" in done.stdout
+    assert run("bench", "row99").returncode == 2

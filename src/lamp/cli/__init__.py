@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from lamp import __version__
+from lamp.cli.bench import bench
 from lamp.cli.disk import disk
 from lamp.cli.reproduce import reproduce
 
@@ -27,6 +28,7 @@ def program() -> None:
     """lamp: deep learning on PyTorch tensors with every gradient written out."""
 
 
+program.add_command(bench)
 program.add_command(disk)
 program.add_command(reproduce)
 

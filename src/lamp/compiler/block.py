@@ -168,7 +168,7 @@ class Block:
         return self.parameter(slope_place(self.code, layer.slopes[k], unit, module))
 
     def _forward_tail(self, tail: Module) -> None:
-        """Softmax or LogSoftmax in the place of the last layer's outputs."""
+        """Softmax or LogSoftmax of the last layer's outputs."""
         code, place, units = self.code, self.plan.layers[-1].outputs, self.plan.outputs
         for s in range(self.columns):
             largest, total = self.log_sum_exp(place, units, s)
@@ -176,7 +176,7 @@ class Block:
             with code.loop(0, units) as c:
                 x = self.activation(code.plus(c, place), s) - largest
                 y = x - log_total if log_total is not None else x.exp() / total
-                self.keep_activation(code.plus(c, place), s, y)
+                self.keep_activation(code.plus(c, self.plan.put_out), s, y)
 
     def log_sum_exp(self, place: int, units: int, column: Index, keep: int | None = None) -> tuple[Lane, Lane]:
         """The largest of some activations, and the sum of exp(x - largest), each kept among the gradients at `keep`."""
@@ -210,11 +210,11 @@ class Block:
         for s in range(self.columns):
             with code.carrying(0, units, [code.lane(0.0)]) as (c, state):
                 dy = self.gradient(code.plus(c, last.gradients), s)
-                y = self.activation(code.plus(c, last.outputs), s)
+                y = self.activation(code.plus(c, self.plan.put_out), s)
                 state[0] = state[0] + (dy * y if isinstance(tail, Softmax) else dy)
             with code.loop(0, units) as c:
                 dy = self.gradient(code.plus(c, last.gradients), s)
-                y = self.activation(code.plus(c, last.outputs), s)
+                y = self.activation(code.plus(c, self.plan.put_out), s)
                 dx = y * (dy - state[0]) if isinstance(tail, Softmax) else dy - y.exp() * state[0]
                 self.keep_gradient(code.plus(c, last.gradients), s, dx)
 

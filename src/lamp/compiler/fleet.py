@@ -115,6 +115,7 @@ class Fleet:
     # ---- steps -------------------------------------------------------------------------------------------------
     def stretches(self, epochs: int, samples: int, batch: int) -> list[Stretch]:
         """The steps of some epochs of so many samples: whole batches, and a smaller one at the end of each."""
+        batch = min(batch, samples)
         full, rest = divmod(samples, batch)
         if not rest:
             return [Stretch(0, epochs * full, batch, 0, 0)]

@@ -260,7 +260,7 @@ class Kernel:
         with code.loop(0, outputs) as c:
             for s in range(block.columns):
                 place = code.times(code.plus(epoch, code.plus(first, s)), outputs)
-                y = block.activation(code.plus(c, self.job.plan.layers[-1].outputs), s)
+                y = block.activation(code.plus(c, self.job.plan.put_out), s)
                 code.store(self.at["o_"], code.plus(place, c), y)
 
     # ---- the loss ----------------------------------------------------------------------------------------------

@@ -110,7 +110,7 @@ class LossRule:
         code, rule, last = self.code, self.rule, block.plan.layers[-1]
         counts = target.counts(s)
         with code.carrying(0, self.outputs, [code.lane(0.0)]) as (c, state):
-            output, wanted = block.activation(code.plus(c, last.outputs), s), target.number(c, s)
+            output, wanted = block.activation(code.plus(c, block.plan.put_out), s), target.number(c, s)
             if isinstance(rule, BCELoss | BCEWithLogitsLoss):
                 weights = [
                     code.load_one(k, code.plus(c, self.weights[name])) if name in self.weights else None
@@ -135,11 +135,11 @@ class LossRule:
             kept = label != self.ignored
         takes_scores = isinstance(rule, CrossEntropyLoss)
         if takes_scores:  # each class's exp(x - largest) waits in the place of its gradient
-            largest, total = block.log_sum_exp(last.outputs, classes, s, keep=last.gradients)
+            largest, total = block.log_sum_exp(block.plan.put_out, classes, s, keep=last.gradients)
             log_total, reciprocal = total.log(), 1.0 / total
 
         def log_p(c: Index) -> Lane:
-            output = block.activation(code.plus(c, last.outputs), s)
+            output = block.activation(code.plus(c, block.plan.put_out), s)
             if not takes_scores:
                 return output
             scores: Lane = output - largest - log_total

@@ -60,6 +60,7 @@ class Plan:
     flattens     whether inputs may have more axes than one of features
     parameters   P, the numbers of one network; places: where each parameter begins among them
     activations  how many values of a sample are kept; gradients, how many gradients
+    put_out      where those are kept that the network puts out
     """
 
     leading: list[Module]
@@ -70,6 +71,7 @@ class Plan:
     places: dict[Parameter, int]
     activations: int
     gradients: int
+    put_out: int
 
     @property
     def features(self) -> int:
@@ -134,7 +136,7 @@ def plan_of(model: Module, training: bool = True) -> Plan:
         raise NotCompiled("there is no Linear in it")
     if len({id(layer.linear) for layer in layers}) < len(layers):
         raise NotCompiled("a Linear is used twice")
-    plan = _arranged(Plan(leading, layers, tail, flattens, parameters, places, 0, 0))
+    plan = _arranged(Plan(leading, layers, tail, flattens, parameters, places, 0, 0, 0))
     if len({id(module) for module in plan.dropouts}) < len(plan.dropouts):
         raise NotCompiled("a Dropout is used twice")
     return plan
@@ -178,4 +180,7 @@ def _arranged(plan: Plan) -> Plan:
             plan.activations += units if each else 0
         inputs = layer.outputs
         layer.gradients, plan.gradients = plan.gradients, plan.gradients + units
+    plan.put_out = inputs
+    if plan.tail is not None:  # not over the last layer's own, which its activation may need again
+        plan.put_out, plan.activations = plan.activations, plan.activations + plan.outputs
     return plan

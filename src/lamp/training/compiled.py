@@ -245,6 +245,9 @@ class Compiled:
             self.trainer.store_weights()
             return eager.evaluate(crew.model, crew.criterion, crew.validation, training.metrics, crew.batch_for)
         data, order = self.held_out, self._held_out_order
+        if data.loader.shuffle:
+            order = data.order(data.loader.epoch).to(torch.int32)
+        data.loader.epoch += 1
         steps = self.measurer.prepare(data.inputs, data.targets, order, data.loader.batch_size)
         steps.run(0, steps.count)
         (found,) = _of_epochs(crew, training.metrics, steps, data, order, 1)

@@ -169,7 +169,9 @@ class History(Mapping[str, Tensor]):
         text = StringIO()
         Console(file=text, width=max(80, 24 * (1 + len(self.names))), color_system=None).print(table)
         who = "" if self.replicas is None else f" of {self.replicas} replicas (mean ± std)"
-        headline = f"{self.epochs} epochs{who} in {sum(self._seconds):.2f} s ({self.engine} engine); {self.stopped}"
+        compiling = f", compiled in {self.compile_seconds:.2f} s" if self.compile_seconds else ""
+        ran = f"{sum(self._seconds):.2f} s ({self.engine} engine{compiling})"
+        headline = f"{self.epochs} epochs{who} in {ran}; {self.stopped}"
         return f"{headline}\n{text.getvalue().rstrip()}"
 
     def _shown(self, name: str) -> list[str]:
@@ -198,6 +200,7 @@ class History(Mapping[str, Tensor]):
         return {
             "engine": self.engine,
             "why": self.why,
+            "compile_seconds": self.compile_seconds,
             "stopped": self.stopped,
             **(
                 {}
@@ -222,7 +225,7 @@ class History(Mapping[str, Tensor]):
         try:
             saved = json.loads(text)
             history = cls(saved["engine"], saved["why"], saved.get("replicas"))
-            history.stopped = saved["stopped"]
+            history.stopped, history.compile_seconds = saved["stopped"], float(saved.get("compile_seconds", 0.0))
             history.endings = {int(k): why for k, why in saved.get("endings", {}).items()}
             history.failed = list(saved.get("failed", []))
             for k, seconds in enumerate(saved["seconds"]):

@@ -1,0 +1,39 @@
+"""`lamp bench`: the rows of the benchmark table, measured on this machine."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+
+
+@click.command(
+    context_settings={"ignore_unknown_options": True},
+    epilog="Examples:\n\n  lamp bench\n\n  lamp bench row1 row2\n\n  lamp bench row1 --repetitions 5",
+)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[ROW ...] [OPTIONS]")
+def bench(arguments: tuple[str, ...]) -> None:
+    """Measure rows of the benchmark table beside their peers; without arguments, list them.
+
+    The benchmarks stand beside the package, in a clone of its repository: run this there. What the options are, and
+    which peers must be installed, `python -m benchmarks --help` says.
+    """
+    folder = _clone()
+    if folder is None:
+        raise click.UsageError(
+            f"there are no benchmarks in {Path.cwd()} or above: run this in a clone of lamp's repository"
+        )
+    done = subprocess.run([sys.executable, "-m", "benchmarks", *arguments], cwd=folder, check=False)
+    if done.returncode:
+        raise SystemExit(done.returncode)
+
+
+def _clone() -> Path | None:
+    """The nearest folder above this one, or above the package, that has the benchmarks."""
+    here = Path.cwd()
+    for folder in (here, *here.parents, *Path(__file__).resolve().parents):
+        if (folder / "benchmarks" / "__main__.py").is_file() and (folder / "src" / "lamp").is_dir():
+            return folder
+    return None
