@@ -7,9 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lamp.compiler.plan import NotCompiled
+from lamp.compiler.loss_rules import LossRule
+from lamp.compiler.plan import NotCompiled, plan_of
+from lamp.compiler.samples import kind_of_targets, laid_out, numbers_of
 from lamp.compiler.tables import options_of
-from lamp.compiler.trainer import Trainer, kind_of_targets, laid_out, numbers_of
+from lamp.compiler.trainer import Trainer
 from lamp.errors import ArgumentError, ShapeError
 from lamp.losses import Loss
 from lamp.losses.classification import ClassLoss
@@ -46,7 +48,11 @@ class Compiled:
         self.model, self.criterion, self.optimizer, self.batch_size = model, criterion, optimizer, batch_size
         self._trainer: Trainer | None = None
         self._kind: Any = None
-        self._prepare((batch_size,), isinstance(criterion, ClassLoss), False, False)
+        try:
+            self._plan = plan_of(model)
+            LossRule(criterion, self._plan.outputs, isinstance(criterion, ClassLoss))
+        except NotCompiled as reason:
+            raise _explained(reason) from reason
 
     def _prepare(self, batches: tuple[int, ...], labels: bool, ignores: bool, own_order: bool) -> Trainer:
         """The trainer for data of this kind, with the weights and the state as they are now."""
@@ -80,9 +86,8 @@ class Compiled:
                 got=f"inputs {tuple(inputs.shape)}, targets {tuple(targets.shape)}",
             )
         try:
-            plan = self._compiled.plan
-            rows = laid_out(plan, inputs, own_data)
-            labels, ignores = kind_of_targets(self.criterion, plan, targets, own_data)
+            rows = laid_out(self._plan, inputs, own_data)
+            labels, ignores = kind_of_targets(self.criterion, self._plan, targets, own_data)
         except NotCompiled as reason:
             raise _explained(reason) from reason
         samples = inputs.shape[1] if own_data else inputs.shape[0]
@@ -135,6 +140,8 @@ class Compiled:
 
     @property
     def _compiled(self) -> Trainer:
+        if self._trainer is None:
+            self._prepare((self.batch_size,), isinstance(self.criterion, ClassLoss), False, False)
         assert self._trainer is not None
         return self._trainer
 

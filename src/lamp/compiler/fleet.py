@@ -62,7 +62,7 @@ class Fleet:
         self.width = 1 if job.one_network else width  # networks a group
         self.groups = -(-len(self.rows) // self.width)
         self.dtype = job.dtype
-        self.states = max([len(names) for names in kernel.states], default=0)
+        self.states = max([len(names) for names in kernel.job.states], default=0)
         self.p = self._memory(kernel.numbers)
         self.s = self._memory(self.states * kernel.numbers)
         self.h = self._memory(max(len(job.hyperparameters), 1))

@@ -8,25 +8,21 @@ sample lanes    one network; a column is W samples. Its gradients are vectors of
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-import torch
 from llvmlite import ir
 
 from lamp.compiler.block import Block
 from lamp.compiler.code import I32, I64, Code, Index
+from lamp.compiler.job import Job
 from lamp.compiler.lanes import Lane, Mask
-from lamp.compiler.loss_rules import LossRule, Target
-from lamp.compiler.plan import Plan
+from lamp.compiler.loss_rules import Target
 from lamp.compiler.products import add_gradients
 from lamp.compiler.target import MachineCode, machine_code
 from lamp.compiler.target import Target as Machine
+from lamp.compiler.updates import Updates
 from lamp.nn import Dropout
-from lamp.optim import Optimizer
-from lamp.optim.clipping import TINY
 from lamp.randomness import below, bits, scatter
 
 POINTERS = ("p_", "g_", "s_", "a_", "d_", "x_", "t_", "c_", "v_", "h_", "k_", "l_", "o_")
@@ -37,41 +33,11 @@ MOST_PARTS = 4
 CHUNK = 32  # columns of one network whose activations are kept at once, so that they stay in cache
 
 
-@dataclass(frozen=True)
-class Job:
-    """What is compiled: one kernel serves all data of these shapes.
-
-    batches      the numbers of samples that steps have
-    own_order    whether each replica takes samples of its own
-    optimizer    None: nothing is learned, the losses (and outputs) are measured
-    ranges       for each parameter group: where its numbers lie, [(first, stop), ...], among a network's P
-    own          for each group, and then for the limits of clipping: which coefficients each replica has its own of
-    clip_norm, clip_value  whether gradients are clipped
-    hyperparameters        of the loss, that each replica has its own of
-    keeps_outputs          whether what the networks put out is kept
-    """
-
-    plan: Plan
-    loss: LossRule
-    optimizer: Optimizer | None
-    ranges: Sequence[Sequence[tuple[int, int]]]
-    own: Sequence[Mapping[str, bool]]
-    batches: tuple[int, ...]
-    one_network: bool
-    own_order: bool
-    clip_norm: bool
-    clip_value: bool
-    hyperparameters: tuple[str, ...]
-    keeps_outputs: bool
-    dtype: torch.dtype
-
-
 class Kernel:
     """The machine code of a job, and how its memory is laid out.
 
     lanes                  W
     numbers                of a network's parameters, P, rounded up to whole vectors in sample lanes
-    states                 what the optimizer keeps of each, by group
     shared, own            the coefficients in the tables of all replicas, and of each: (group, name) in order
     activations, gradients the scratch memory's vectors
     """
@@ -81,8 +47,6 @@ class Kernel:
         self.lanes = machine.lanes(job.dtype)
         size = job.plan.parameters
         self.numbers = -(-size // self.lanes) * self.lanes if job.one_network else size
-        groups = [] if job.optimizer is None else job.optimizer.param_groups
-        self.states = [] if job.optimizer is None else [job.optimizer.state_names(group) for group in groups]
         every = [(k, name, own) for k, names in enumerate(job.own) for name, own in names.items()]
         self.shared = [(k, name) for k, name, own in every if not own]
         self.own = [(k, name) for k, name, own in every if own]
@@ -135,7 +99,9 @@ class Kernel:
                     self._part(lower, upper, part, share)
                 self._wait(1)
             if job.optimizer is not None:
-                self._optimize(job.optimizer)
+                vectors = self.numbers // self.lanes if job.one_network else self.numbers
+                updates = Updates(code, job, step, vectors=vectors, parts=self.parts, shared=self.shared, own=self.own)
+                updates.emit(job.optimizer)
                 if self.parts > 1:
                     self._wait(2)
 
@@ -297,102 +263,6 @@ class Kernel:
             return code.lane(1.0 / (1.0 - module.p) if module.p < 1 else 1.0).where(kept, 0.0)
 
         return keep
-
-    # ---- the optimizer -----------------------------------------------------------------------------------------
-    def _optimize(self, optimizer: Optimizer) -> None:
-        """The optimizer's rule over all parameters, by groups, with what clipping leaves of the gradients."""
-        code, job = self.code, self.job
-        vectors = self.numbers // self.lanes if job.one_network else self.numbers
-        limits = self._coefficients(len(job.ranges))
-        factor = self._clip_factor(vectors, limits) if job.clip_norm else None
-        for k, (group, states, ranges) in enumerate(zip(optimizer.param_groups, self.states, job.ranges, strict=True)):
-            c = self._coefficients(k)
-            for bounds in ranges:
-                start, stop = bounds
-                if job.one_network:
-                    start, stop = start // self.lanes, -(-stop // self.lanes)
-                with code.loop(*self._slice(start, stop)) as i:
-                    g = self._clipped(self._gradient(i), limits, factor)
-                    self._update(optimizer, i, g, c, group, states, bounds, vectors)
-
-    def _slice(self, start: int, stop: int) -> tuple[Index, Index]:
-        """The vectors of parameters from start to stop that this thread updates; a vector is always the same one's."""
-        if self.parts == 1:
-            return start, stop
-        b, every = self.code.b, I64(self.numbers // self.lanes)
-        thread, threads = self.at["thread"], self.at["threads"]
-        lower, upper = (b.udiv(b.mul(every, number), threads) for number in (thread, b.add(thread, I64(1))))
-        lower = b.select(b.icmp_signed(">", lower, I64(start)), lower, I64(start))
-        return lower, b.select(b.icmp_signed("<", upper, I64(stop)), upper, I64(stop))
-
-    def _gradient(self, i: Index) -> Lane:
-        """Vector i of the gradients, summed over the parts of the batch."""
-        code, vectors = self.code, self.numbers // self.lanes
-        g = code.load(self.at["g_"], i)
-        for part in range(1, self.parts):
-            g = g + code.load(self.at["g_"], code.plus(i, part * vectors))
-        return g
-
-    def _update(
-        self,
-        optimizer: Optimizer,
-        i: ir.Value,
-        g: Lane,
-        c: Mapping[str, Lane],
-        group: dict[str, Any],
-        names: tuple[str, ...],
-        bounds: tuple[int, int],
-        vectors: int,
-    ) -> None:
-        code = self.code
-        p = code.load(self.at["p_"], i)
-        places = [code.plus(i, k * vectors) for k in range(len(names))]
-        before = [code.load(self.at["s_"], place) for place in places]
-        state: dict[str, Any] = dict(zip(names, before, strict=True))
-        moved = optimizer.update(p, g, state, c, group)
-        inside = self._inside(i, bounds)
-        code.store(self.at["p_"], i, moved if inside is None else moved.where(inside, p))
-        for name, place, old in zip(names, places, before, strict=True):
-            code.store(self.at["s_"], place, state[name] if inside is None else state[name].where(inside, old))
-
-    def _inside(self, i: ir.Value, bounds: tuple[int, int]) -> Mask | None:
-        """Which lanes of a vector of one network's parameters lie within a range; None where all of all do."""
-        start, stop = bounds
-        ends_well = stop % self.lanes == 0 or stop == self.job.plan.parameters
-        if not self.job.one_network or (start % self.lanes == 0 and ends_well):
-            return None
-        code = self.code
-        at = code.counted(code.times(i, self.lanes)).value
-        first, last = (code.wholes(code.whole(bound)).value for bound in bounds)
-        return Mask(code, code.b.and_(code.b.icmp_signed(">=", at, first), code.b.icmp_signed("<", at, last)))
-
-    def _coefficients(self, group: int) -> dict[str, Lane]:
-        """The numbers of this step, by name: each replica's own, or all's in every lane."""
-        found = {}
-        for k, (of_group, name) in enumerate(self.shared):
-            if of_group == group:
-                at = self.code.plus(self.code.times(self.step, len(self.shared)), k)
-                found[name] = self.code.load_one(self.at["c_"], at)
-        for k, (of_group, name) in enumerate(self.own):
-            if of_group == group:
-                at = self.code.plus(self.code.times(self.step, len(self.own)), k)
-                found[name] = self.code.load(self.at["v_"], at)
-        return found
-
-    def _clipped(self, gradient: Lane, limits: Mapping[str, Lane], factor: Lane | None) -> Lane:
-        if self.job.clip_value:
-            limit = limits["clip_value"]
-            gradient = gradient.clamp(min=-limit, max=limit)
-        return gradient if factor is None else gradient * factor
-
-    def _clip_factor(self, vectors: int, limits: Mapping[str, Lane]) -> Lane:
-        """What brings the norm of all gradients below the limit."""
-        code = self.code
-        with code.carrying(0, vectors, [code.lane(0.0)]) as (i, state):
-            g = self._clipped(self._gradient(i), limits, None)
-            state[0] = state[0] + g * g
-        squares = state[0].added_up() if self.job.one_network else state[0]
-        return (limits["clip_norm"] / (squares.sqrt() + TINY)).minimum(1.0)
 
 
 def _parts(job: Job, vectors: int) -> int:

@@ -10,12 +10,17 @@ from typing import Any
 from lamp.compiler.block import Block
 from lamp.compiler.code import Code, Index
 from lamp.compiler.lanes import Lane, Mask
-from lamp.compiler.plan import NotCompiled
+from lamp.compiler.plan import NotCompiled, has_its_own
 from lamp.formulas import Number, is_zero
-from lamp.losses import BCELoss, BCEWithLogitsLoss, KLDivLoss, Loss
+from lamp.losses import BCELoss, BCEWithLogitsLoss, KLDivLoss, Loss, NLLLoss
 from lamp.losses.classification import ClassLoss, CrossEntropyLoss
 from lamp.losses.regression import DifferenceLoss
 from lamp.module import describe
+
+KNOWN = (CrossEntropyLoss, NLLLoss, BCELoss, BCEWithLogitsLoss, KLDivLoss, DifferenceLoss)
+# What a subclass of these must leave as it is: the rest, its formulas, is asked.
+AROUND = ("forward", "backward", "reduce", "divisor")
+OF_CLASSES = ("log_probabilities", "derivative_per_mass", "target_probability", "value", "derivative")
 
 
 @dataclass
@@ -46,15 +51,17 @@ class LossRule:
         self.weights: dict[str, int] = {}  # where each weight begins among the constants
         if criterion.reduction == "none":
             raise NotCompiled('reduction="none" gives no number to go down')
+        known = next((kind for kind in KNOWN if isinstance(criterion, kind)), None)
+        if known is None:
+            raise NotCompiled(f"{describe(criterion)} is not compiled")
+        if has_its_own(criterion, known, AROUND if not issubclass(known, ClassLoss) else (*AROUND, *OF_CLASSES)):
+            raise NotCompiled(f"{describe(criterion)} computes in a way of its own")
+        names: list[str] = []
         if isinstance(criterion, ClassLoss):
             self.ignored = float(criterion.ignore_index)
             names = ["weight"]
         elif isinstance(criterion, BCELoss | BCEWithLogitsLoss):
             names = ["weight", "pos_weight"]
-        elif isinstance(criterion, DifferenceLoss | KLDivLoss):
-            names = []
-        else:
-            raise NotCompiled(f"{describe(criterion)} is not compiled")
         for name in names:
             buffer = getattr(criterion, name, None)
             if buffer is not None:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from lamp.module import Module, describe
@@ -14,6 +14,14 @@ from lamp.parameter import Parameter, runs
 from lamp.replicas import Population
 
 ELEMENTWISE = (Activation, Dropout, PReLU)
+KINDS = (
+    Sequential,
+    Flatten,
+    Identity,
+    Softmax,
+    LogSoftmax,
+    *ELEMENTWISE,
+)  # subclasses too, but for passes of their own
 
 
 class NotCompiled(Exception):
@@ -153,7 +161,15 @@ def _places(model: Module) -> tuple[dict[Parameter, int], int]:
     return places, total
 
 
+def has_its_own(thing: object, kind: type, names: Iterable[str]) -> bool:
+    """Whether one of these methods, which the compiler knows of the kind, is another one in a subclass."""
+    return any(getattr(type(thing), name) is not getattr(kind, name) for name in names)
+
+
 def _in_a_row(module: Module) -> Iterator[Module]:
+    for kind in KINDS:
+        if isinstance(module, kind) and has_its_own(module, kind, ("forward", "backward", "backward_parameters")):
+            raise NotCompiled(f"{describe(module)} has a forward or backward of its own")
     if isinstance(module, Sequential):
         for child in module:
             yield from _in_a_row(child)

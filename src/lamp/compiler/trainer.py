@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 from lamp.compiler.fleet import Fleet, Layout, Stretch
-from lamp.compiler.kernel import Job, Kernel
+from lamp.compiler.job import Job
+from lamp.compiler.kernel import Kernel
 from lamp.compiler.loss_rules import LossRule
-from lamp.compiler.plan import NotCompiled, Plan, plan_of
-from lamp.compiler.tables import Limits, coefficients, options_of
+from lamp.compiler.plan import NotCompiled, Plan, has_its_own, plan_of
+from lamp.compiler.tables import Limits, coefficients
 from lamp.compiler.target import host
+from lamp.compiler.threads import on_threads
 from lamp.losses import Loss
-from lamp.losses.classification import ClassLoss
 from lamp.module import Module
 from lamp.optim import Optimizer
 from lamp.optim.blocks import Block
@@ -59,6 +58,8 @@ class Trainer:
         self.limits: Limits = limits or {}
         self.replicas = model.replicas
         self._runs = runs(model.parameters())
+        if optimizer is not None and has_its_own(optimizer, Optimizer, ("step",)):
+            raise NotCompiled(f"{type(optimizer).__name__} has a step of its own")
         self.plan: Plan = plan_of(model, optimizer is not None)
         self.dtype = self._dtype()
         self._taken: tuple[int, ...] = ()
@@ -86,7 +87,10 @@ class Trainer:
                 keeps_outputs,
                 self.dtype,
             )
-            return Kernel(job, machine)
+            try:
+                return Kernel(job, machine)
+            except (TypeError, AttributeError) as error:  # such as torch.sin of a lane
+                raise NotCompiled(f"a formula goes beyond what lamp.formulas lists: {error}") from error
 
         self.fleets: list[Fleet] = []
         if self.replicas is None:
@@ -290,7 +294,7 @@ class Steps:
         for fleet, (stretches, layout) in zip(self.fleets, self.layouts, strict=True):
             parts = [part for part in (_part(stretch, first, stop, fleet) for stretch in stretches) if part]
             work += [(fleet, calls) for calls in zip(*[fleet.calls(layout, part) for part in parts], strict=True)]
-        _on_threads(work)
+        on_threads(work)
 
     @property
     def losses(self) -> Tensor:
@@ -330,91 +334,3 @@ def _in_groups(replicas: int, width: int, batch: int, group_bytes: int) -> int:
         return 0
     over = replicas % width
     return replicas - over if over * alone < width * batch else replicas
-
-
-def _on_threads(work: Sequence[tuple[Fleet, Sequence[tuple[int, ...]]]]) -> None:
-    """Each group's calls, in turn, on as many threads as torch may use; the one group there is, together."""
-    threads = torch.get_num_threads()
-    if len(work) == 1 and threads > 1 and work[0][0].kernel.parts > 1:
-        _as_team(*work[0], threads)
-        return
-    threads = min(threads, len(work))
-
-    def some(first: int) -> None:
-        for fleet, calls in work[first::threads]:
-            for call in calls:
-                fleet.run(call)
-
-    _together(threads, some)
-
-
-def _as_team(fleet: Fleet, calls: Sequence[tuple[int, ...]], threads: int) -> None:
-    """One group's calls, each made by several threads that meet twice a step."""
-    threads = min(threads, fleet.kernel.parts)
-    scratch = fleet.scratch()
-    counters = torch.zeros(len(calls), 8, dtype=torch.int64)  # a cache line each
-
-    def share(thread: int) -> None:
-        for call, counter in zip(calls, counters, strict=True):
-            fleet.run_with(scratch, call, counter.data_ptr(), thread, threads)
-
-    _together(threads, share)
-
-
-def _together(threads: int, work: Callable[[int], None]) -> None:
-    """Call it with 0, 1, ..., each in a thread of its own."""
-    others = [_pool(threads).submit(work, k) for k in range(1, threads)]
-    work(0)
-    for each in others:
-        each.result()
-
-
-@lru_cache(maxsize=4)
-def _pool(threads: int) -> ThreadPoolExecutor:
-    """Threads that flush denormal numbers, as `fit` has it."""
-
-    def flush() -> None:
-        torch.set_flush_denormal(True)
-
-    return ThreadPoolExecutor(threads - 1, "lamp", initializer=flush)
-
-
-# ---- the data --------------------------------------------------------------------------------------------------------
-def laid_out(plan: Plan, inputs: Tensor, own: bool) -> Tensor:
-    """Inputs (n, ...) or, of their own, (K, n, ...), as rows of features, (n, features) or (K n, features)."""
-    axes = inputs.dim() - own
-    if axes != 2 and not (axes > 2 and plan.flattens):
-        raise NotCompiled(f"inputs {tuple(inputs.shape)} are not rows of features")
-    rows = inputs.flatten(0, 1) if own else inputs
-    rows = rows.flatten(1)
-    if rows.shape[1] != plan.features:
-        raise NotCompiled(f"inputs of {rows.shape[1]} features for {plan.features}")
-    if rows.dtype != plan.layers[0].linear.weight.dtype or rows.device.type != "cpu":
-        raise NotCompiled(f"inputs are {rows.dtype} on {rows.device.type}, not as the parameters")
-    return rows.contiguous()
-
-
-def kind_of_targets(criterion: Loss, plan: Plan, targets: Tensor, own: bool) -> tuple[bool, bool]:
-    """Whether targets are labels, and whether some of those are ignored; NotCompiled where they do not fit."""
-    lead = 2 if own else 1
-    if isinstance(criterion, ClassLoss) and not targets.is_floating_point():
-        if targets.dim() != lead or targets.dtype is not torch.int64:
-            raise NotCompiled(f"labels {tuple(targets.shape)} of {targets.dtype}")
-        ignored = targets == criterion.ignore_index
-        wrong = ((targets < 0) | (targets >= plan.outputs)) & ~ignored
-        if wrong.any():
-            raise NotCompiled(f"labels beyond 0 ... {plan.outputs - 1}")
-        return True, bool(ignored.any())
-    if targets.dim() != lead + 1 or targets.shape[-1] != plan.outputs or not targets.is_floating_point():
-        raise NotCompiled(f"targets {tuple(targets.shape)} for {plan.outputs} outputs")
-    if isinstance(criterion, ClassLoss) and not criterion.takes_probabilities:
-        raise NotCompiled("targets that are no labels")
-    return False, False
-
-
-def numbers_of(targets: Tensor, own: bool, dtype: torch.dtype) -> Tensor:
-    """Targets as the kernel reads them: numbers in rows, labels too."""
-    return (targets.flatten(0, 1) if own else targets).to(dtype).contiguous()
-
-
-__all__ = ["NotCompiled", "Steps", "Trainer", "kind_of_targets", "laid_out", "numbers_of", "options_of"]

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from lamp.compiler.plan import NotCompiled, Plan, plan_of
+from lamp.compiler.samples import kind_of_targets, laid_out, numbers_of
 from lamp.compiler.tables import options_of
-from lamp.compiler.trainer import Steps, Trainer, kind_of_targets, laid_out, numbers_of
+from lamp.compiler.trainer import Steps, Trainer
 from lamp.data import DataLoader
 from lamp.losses import Loss
 from lamp.training import eager

@@ -1,0 +1,52 @@
+"""A data set as a kernel reads it: rows of features, and targets as numbers. NotCompiled where it does not fit."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from lamp.compiler.plan import NotCompiled, Plan
+from lamp.losses import Loss
+from lamp.losses.classification import ClassLoss
+from lamp.losses.probabilities import BinaryLoss
+
+
+def laid_out(plan: Plan, inputs: Tensor, own: bool) -> Tensor:
+    """Inputs (n, ...) or, of their own, (K, n, ...), as rows of features, (n, features) or (K n, features)."""
+    axes = inputs.dim() - own
+    if axes != 2 and not (axes > 2 and plan.flattens):
+        raise NotCompiled(f"inputs {tuple(inputs.shape)} are not rows of features")
+    rows = inputs.flatten(0, 1) if own else inputs
+    rows = rows.flatten(1)
+    if rows.shape[1] != plan.features:
+        raise NotCompiled(f"inputs of {rows.shape[1]} features for {plan.features}")
+    if rows.dtype != plan.layers[0].linear.weight.dtype or rows.device.type != "cpu":
+        raise NotCompiled(f"inputs are {rows.dtype} on {rows.device.type}, not as the parameters")
+    return rows.contiguous()
+
+
+def kind_of_targets(criterion: Loss, plan: Plan, targets: Tensor, own: bool) -> tuple[bool, bool]:
+    """Whether targets are labels, and whether some of those are ignored; NotCompiled where they do not fit."""
+    lead = 2 if own else 1
+    if isinstance(criterion, ClassLoss) and not targets.is_floating_point():
+        if targets.dim() != lead or targets.dtype is not torch.int64:
+            raise NotCompiled(f"labels {tuple(targets.shape)} of {targets.dtype}")
+        ignored = targets == criterion.ignore_index
+        wrong = ((targets < 0) | (targets >= plan.outputs)) & ~ignored
+        if wrong.any():
+            raise NotCompiled(f"labels beyond 0 ... {plan.outputs - 1}")
+        return True, bool(ignored.any())
+    if targets.dim() != lead + 1 or targets.shape[-1] != plan.outputs or not targets.is_floating_point():
+        raise NotCompiled(f"targets {tuple(targets.shape)} for {plan.outputs} outputs")
+    if isinstance(criterion, ClassLoss) and not criterion.takes_probabilities:
+        raise NotCompiled("targets that are no labels")
+    if targets.dtype != plan.layers[0].linear.weight.dtype or targets.device.type != "cpu":
+        raise NotCompiled(f"targets are {targets.dtype} on {targets.device.type}, not as the parameters")
+    if isinstance(criterion, BinaryLoss) and bool(((targets < 0) | (targets > 1)).any()):
+        raise NotCompiled("targets that are no probabilities")
+    return False, False
+
+
+def numbers_of(targets: Tensor, own: bool, dtype: torch.dtype) -> Tensor:
+    """Targets as the kernel reads them: numbers in rows, labels too."""
+    return (targets.flatten(0, 1) if own else targets).to(dtype).contiguous()

@@ -1,0 +1,58 @@
+"""The calls of kernels, shared out among threads. ctypes lets go of Python's lock while they run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+
+import torch
+
+from lamp.compiler.fleet import Fleet
+
+
+def on_threads(work: Sequence[tuple[Fleet, Sequence[tuple[int, ...]]]]) -> None:
+    """Each group's calls, in turn, on as many threads as torch may use; the one group there is, together."""
+    threads = torch.get_num_threads()
+    if len(work) == 1 and threads > 1 and work[0][0].kernel.parts > 1:
+        _as_team(*work[0], threads)
+        return
+    threads = min(threads, len(work))
+
+    def some(first: int) -> None:
+        for fleet, calls in work[first::threads]:
+            for call in calls:
+                fleet.run(call)
+
+    _together(threads, some)
+
+
+def _as_team(fleet: Fleet, calls: Sequence[tuple[int, ...]], threads: int) -> None:
+    """One group's calls, each made by several threads that meet twice a step."""
+    threads = min(threads, fleet.kernel.parts)
+    scratch = fleet.scratch()
+    counters = torch.zeros(len(calls), 8, dtype=torch.int64)  # a cache line each
+
+    def share(thread: int) -> None:
+        for call, counter in zip(calls, counters, strict=True):
+            fleet.run_with(scratch, call, counter.data_ptr(), thread, threads)
+
+    _together(threads, share)
+
+
+def _together(threads: int, work: Callable[[int], None]) -> None:
+    """Call it with 0, 1, ..., each in a thread of its own."""
+    others = [_pool(threads).submit(work, k) for k in range(1, threads)]
+    work(0)
+    for each in others:
+        each.result()
+
+
+@lru_cache(maxsize=4)
+def _pool(threads: int) -> ThreadPoolExecutor:
+    """Threads that flush denormal numbers, as `fit` has it."""
+
+    def flush() -> None:
+        torch.set_flush_denormal(True)
+
+    return ThreadPoolExecutor(threads - 1, "lamp", initializer=flush)

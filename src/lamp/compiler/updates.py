@@ -1,0 +1,131 @@
+"""The optimizer's rule over all parameters of a step, with what clipping leaves of the gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from llvmlite import ir
+
+from lamp.compiler.code import I64, Code, Index
+from lamp.compiler.job import Job
+from lamp.compiler.lanes import Lane, Mask
+from lamp.optim import Optimizer
+from lamp.optim.clipping import TINY
+
+
+class Updates:
+    """Emits the updates of a step.
+
+    step         the number of the step, which coefficients depend on
+    vectors      of parameters: a network's P in replica lanes, P / W in sample lanes
+    parts        how many gradients are to be added up, one for each part of the batch
+    shared, own  which coefficients stand in the tables of all replicas, and of each: (group, name) in order
+    """
+
+    def __init__(
+        self,
+        code: Code,
+        job: Job,
+        step: Index,
+        *,
+        vectors: int,
+        parts: int,
+        shared: Sequence[tuple[int, str]],
+        own: Sequence[tuple[int, str]],
+    ) -> None:
+        self.code, self.job, self.step, self.at = code, job, step, code.arguments
+        self.lanes, self.vectors, self.parts, self.shared, self.own = code.lanes, vectors, parts, shared, own
+
+    def emit(self, optimizer: Optimizer) -> None:
+        """The optimizer's rule over all parameters, by groups, with what clipping leaves of the gradients."""
+        code, job = self.code, self.job
+        limits = self._coefficients(len(job.ranges))
+        factor = self._clip_factor(limits) if job.clip_norm else None
+        for k, (group, states, ranges) in enumerate(zip(optimizer.param_groups, job.states, job.ranges, strict=True)):
+            c = self._coefficients(k)
+            for bounds in ranges:
+                start, stop = bounds
+                if job.one_network:
+                    start, stop = start // self.lanes, -(-stop // self.lanes)
+                with code.loop(*self._slice(start, stop)) as i:
+                    g = self._clipped(self._gradient(i), limits, factor)
+                    self._update(optimizer, i, g, c, group, states, bounds)
+
+    def _slice(self, start: int, stop: int) -> tuple[Index, Index]:
+        """The vectors of parameters from start to stop that this thread updates; a vector is always the same one's."""
+        if self.parts == 1:
+            return start, stop
+        b, every = self.code.b, I64(self.vectors)
+        thread, threads = self.at["thread"], self.at["threads"]
+        lower, upper = (b.udiv(b.mul(every, number), threads) for number in (thread, b.add(thread, I64(1))))
+        lower = b.select(b.icmp_signed(">", lower, I64(start)), lower, I64(start))
+        return lower, b.select(b.icmp_signed("<", upper, I64(stop)), upper, I64(stop))
+
+    def _gradient(self, i: Index) -> Lane:
+        """Vector i of the gradients, summed over the parts of the batch."""
+        code = self.code
+        g = code.load(self.at["g_"], i)
+        for part in range(1, self.parts):
+            g = g + code.load(self.at["g_"], code.plus(i, part * self.vectors))
+        return g
+
+    def _update(
+        self,
+        optimizer: Optimizer,
+        i: ir.Value,
+        g: Lane,
+        c: Mapping[str, Lane],
+        group: dict[str, Any],
+        names: tuple[str, ...],
+        bounds: tuple[int, int],
+    ) -> None:
+        code = self.code
+        p = code.load(self.at["p_"], i)
+        places = [code.plus(i, k * self.vectors) for k in range(len(names))]
+        before = [code.load(self.at["s_"], place) for place in places]
+        state: dict[str, Any] = dict(zip(names, before, strict=True))
+        moved = optimizer.update(p, g, state, c, group)
+        inside = self._inside(i, bounds)
+        code.store(self.at["p_"], i, moved if inside is None else moved.where(inside, p))
+        for name, place, old in zip(names, places, before, strict=True):
+            code.store(self.at["s_"], place, state[name] if inside is None else state[name].where(inside, old))
+
+    def _inside(self, i: ir.Value, bounds: tuple[int, int]) -> Mask | None:
+        """Which lanes of a vector of one network's parameters lie within a range; None where all of all do."""
+        start, stop = bounds
+        ends_well = stop % self.lanes == 0 or stop == self.job.plan.parameters
+        if not self.job.one_network or (start % self.lanes == 0 and ends_well):
+            return None
+        code = self.code
+        at = code.counted(code.times(i, self.lanes)).value
+        first, last = (code.wholes(code.whole(bound)).value for bound in bounds)
+        return Mask(code, code.b.and_(code.b.icmp_signed(">=", at, first), code.b.icmp_signed("<", at, last)))
+
+    def _coefficients(self, group: int) -> dict[str, Lane]:
+        """The numbers of this step, by name: each replica's own, or all's in every lane."""
+        found = {}
+        for k, (of_group, name) in enumerate(self.shared):
+            if of_group == group:
+                at = self.code.plus(self.code.times(self.step, len(self.shared)), k)
+                found[name] = self.code.load_one(self.at["c_"], at)
+        for k, (of_group, name) in enumerate(self.own):
+            if of_group == group:
+                at = self.code.plus(self.code.times(self.step, len(self.own)), k)
+                found[name] = self.code.load(self.at["v_"], at)
+        return found
+
+    def _clipped(self, gradient: Lane, limits: Mapping[str, Lane], factor: Lane | None) -> Lane:
+        if self.job.clip_value:
+            limit = limits["clip_value"]
+            gradient = gradient.clamp(min=-limit, max=limit)
+        return gradient if factor is None else gradient * factor
+
+    def _clip_factor(self, limits: Mapping[str, Lane]) -> Lane:
+        """What brings the norm of all gradients below the limit."""
+        code = self.code
+        with code.carrying(0, self.vectors, [code.lane(0.0)]) as (i, state):
+            g = self._clipped(self._gradient(i), limits, None)
+            state[0] = state[0] + g * g
+        squares = state[0].added_up() if self.job.one_network else state[0]
+        return (limits["clip_norm"] / (squares.sqrt() + TINY)).minimum(1.0)
