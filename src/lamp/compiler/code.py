@@ -119,15 +119,6 @@ class Code:
             known = ir.Function(self.module, ir.FunctionType(self.vector, [self.vector] * len(operands)), full)
         return Lane(self, self.b.call(known, [each.value for each in operands]))
 
-    def library(self, name: str, x: Lane) -> Lane:
-        """A function of the C library, called for one lane after another."""
-        known = self.module.globals.get(name) or ir.Function(self.module, ir.FunctionType(self.real, [self.real]), name)
-        result = ir.Constant(self.vector, ir.Undefined)
-        for k in range(self.lanes):
-            value = self.b.call(known, [self.b.extract_element(x.value, I32(k))])
-            result = self.b.insert_element(result, value, I32(k))
-        return Lane(self, result)
-
     def turned(self, x: Lane, places: int) -> Lane:
         """Lane k holds what lane k + places held, round and round."""
         mask = ir.Constant(ir.VectorType(I32, self.lanes), [(k + places) % self.lanes for k in range(self.lanes)])

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lamp.compiler.job import Job
 from lamp.compiler.kernel import Kernel
 from lamp.compiler.tables import Columns, keys_of
 
@@ -56,13 +57,13 @@ class Layout:
 class Fleet:
     """The groups of some neighbouring replicas, `rows`."""
 
-    def __init__(self, kernel: Kernel, rows: range) -> None:
-        self.kernel, self.rows = kernel, rows
-        job, width = kernel.job, kernel.lanes
+    def __init__(self, kernel: Kernel, job: Job, rows: range) -> None:
+        self.kernel, self.job, self.rows = kernel, job, rows
+        width = kernel.lanes
         self.width = 1 if job.one_network else width  # networks a group
         self.groups = -(-len(self.rows) // self.width)
         self.dtype = job.dtype
-        self.states = max([len(names) for names in kernel.job.states], default=0)
+        self.states = max([len(names) for names in job.states], default=0)
         self.p = self._memory(kernel.numbers)
         self.s = self._memory(self.states * kernel.numbers)
         self.h = self._memory(max(len(job.hyperparameters), 1))
@@ -134,7 +135,7 @@ class Fleet:
         self, inputs: Tensor, targets: Tensor, order: Tensor, columns: Columns, stretches: Sequence[Stretch]
     ) -> Layout:
         """Lay out what the steps read. order: (m,), or (all replicas, m), int32, of all epochs."""
-        job, width, lanes = self.kernel.job, self.width, self.kernel.lanes
+        job, width, lanes = self.job, self.width, self.kernel.lanes
         last = stretches[-1]
         steps = last.first + last.count
         if job.one_network:
@@ -171,7 +172,7 @@ class Fleet:
         wanted = [columns[group][name] for group, name in self.kernel.shared]
         if not wanted:
             return self._nothing
-        if not self.kernel.job.one_network:
+        if not self.job.one_network:
             return torch.cat(wanted, 1).to(self.dtype)
         mine = slice(self.rows[0], self.rows[-1] + 1)
         each = [column[:, mine] if column.shape[1] > 1 else column.expand(-1, self.groups) for column in wanted]
@@ -188,7 +189,7 @@ class Fleet:
 
     def calls(self, layout: Layout, stretch: Stretch) -> list[tuple[int, ...]]:
         """The arguments of the kernel for each group, to make these steps."""
-        job, size, width, lanes = self.kernel.job, self.dtype.itemsize, self.width, self.kernel.lanes
+        job, size, width, lanes = self.job, self.dtype.itemsize, self.width, self.kernel.lanes
         own_order = job.one_network or job.own_order
         at = stretch.column * lanes if job.one_network else stretch.at * (width if own_order else 1)
         order = layout.order.data_ptr() + 4 * at
@@ -245,7 +246,7 @@ class Fleet:
 
     def outputs(self, layout: Layout, stretches: Sequence[Stretch]) -> Tensor:
         """(its replicas, samples of all steps, outputs)."""
-        job, lanes = self.kernel.job, self.kernel.lanes
+        job, lanes = self.job, self.kernel.lanes
         count = job.plan.outputs
         laid = layout.outputs.view(self.groups, -1, count, lanes)
         if not job.one_network:

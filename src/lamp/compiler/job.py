@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 
 from lamp.compiler.loss_rules import LossRule
 from lamp.compiler.plan import Plan
+from lamp.compiler.tables import options_of
+from lamp.module import Module
+from lamp.nn import Dropout
 from lamp.optim import Optimizer
 
 
@@ -44,3 +47,33 @@ class Job:
     def states(self) -> list[tuple[str, ...]]:
         """What the optimizer keeps of each parameter, by group."""
         return [] if self.optimizer is None else [self.optimizer.state_names(g) for g in self.optimizer.param_groups]
+
+    @property
+    def key(self) -> Hashable | None:
+        """Everything that is written into a kernel's code; None where that cannot be told, for modules of a user's."""
+        plan, optimizer = self.plan, self.optimizer
+        chains = [plan.leading, *(layer.chain for layer in plan.layers), [] if plan.tail is None else [plan.tail]]
+        written = [self.loss.criterion, *(module for chain in chains for module in chain)]
+        if not all(type(each).__module__.startswith("lamp.") for each in [*written, optimizer or self.loss]):
+            return None
+        layers = [(*layer.width, layer.weight, layer.bias, tuple(layer.slopes.items())) for layer in plan.layers]
+        return (
+            tuple(map(_written, written)),
+            tuple(map(len, chains)),
+            tuple(layers),
+            plan.parameters,
+            (self.loss.labels, self.loss.ignores, tuple(self.loss.weights.items())),
+            None if optimizer is None else (type(optimizer), options_of(optimizer)),
+            tuple(map(tuple, self.ranges)),
+            tuple(tuple(names.items()) for names in self.own),
+            (self.batches, self.one_network, self.own_order, self.clip_norm, self.clip_value),
+            (self.hyperparameters, self.keeps_outputs, self.dtype),
+        )
+
+
+def _written(module: Module) -> Hashable:
+    """What a module writes into code: its kind, and its numbers and switches."""
+    if isinstance(module, Dropout):
+        return Dropout, module.p
+    plain = {name: value for name, value in vars(module).items() if isinstance(value, int | float | str | None)}
+    return type(module), tuple(sorted((name, repr(value)) for name, value in plain.items() if name[0] != "_"))

@@ -8,7 +8,7 @@ sample lanes    one network; a column is W samples. Its gradients are vectors of
 
 from __future__ import annotations
 
-from itertools import pairwise
+from collections.abc import Hashable
 from typing import Any
 
 from llvmlite import ir
@@ -19,6 +19,7 @@ from lamp.compiler.job import Job
 from lamp.compiler.lanes import Lane, Mask
 from lamp.compiler.loss_rules import Target
 from lamp.compiler.products import add_gradients
+from lamp.compiler.shape import Shape
 from lamp.compiler.target import MachineCode, machine_code
 from lamp.compiler.target import Target as Machine
 from lamp.compiler.updates import Updates
@@ -27,50 +28,43 @@ from lamp.randomness import below, bits, scatter
 
 POINTERS = ("p_", "g_", "s_", "a_", "d_", "x_", "t_", "c_", "v_", "h_", "k_", "l_", "o_")
 NUMBERS = ("order", "keys", "steps", "batch", "sync", "thread", "threads")
-COLUMNS = (4, 5, 6, 3, 7, 2, 1)  # columns in registers at once: the first that leaves nothing over is taken
-PART = 2_000_000  # multiplications of a step for which a thread of its own pays
-MOST_PARTS = 4
-CHUNK = 32  # columns of one network whose activations are kept at once, so that they stay in cache
+MOST_KNOWN = 256  # kernels that are kept
 
 
-class Kernel:
-    """The machine code of a job, and how its memory is laid out.
-
-    lanes                  W
-    numbers                of a network's parameters, P, rounded up to whole vectors in sample lanes
-    shared, own            the coefficients in the tables of all replicas, and of each: (group, name) in order
-    activations, gradients the scratch memory's vectors
-    """
+class Kernel(Shape):
+    """The machine code of a job: `run` is the function. It holds nothing of the networks it was made for."""
 
     def __init__(self, job: Job, machine: Machine) -> None:
-        self.job, self.machine = job, machine
-        self.lanes = machine.lanes(job.dtype)
-        size = job.plan.parameters
-        self.numbers = -(-size // self.lanes) * self.lanes if job.one_network else size
-        every = [(k, name, own) for k, names in enumerate(job.own) for name, own in names.items()]
-        self.shared = [(k, name) for k, name, own in every if not own]
-        self.own = [(k, name) for k, name, own in every if own]
-        vectors = [self.vectors_of(batch) for batch in job.batches]
-        self.parts = _parts(job, max(vectors)) if job.one_network else 1
-        parts = {b - a for v in vectors for a, b in pairwise(k * v // self.parts for k in range(self.parts + 1))}
-        chunks = {min(CHUNK, v) for v in parts} | {v % CHUNK for v in parts if v > CHUNK} - {0}
-        sizes = chunks if job.one_network else set(vectors)  # of what is cut into blocks of columns
-        fitting = [c for c in COLUMNS if all(size % c == 0 for size in sizes)]
-        self.columns = fitting[0] if fitting[0] > 1 or max(vectors) == 1 else COLUMNS[0]
-        self.columns = min(self.columns, max(vectors))
-        self.ragged = any(size % self.columns for size in sizes)
-        self.spare = job.one_network and any(batch % self.lanes for batch in job.batches)
-        self.chunk = min(CHUNK, max(parts)) if job.one_network else self.columns
-        self.activations = job.plan.activations * self.chunk
-        self.gradients = job.plan.gradients * self.chunk
-        self.code = Code("train", [*POINTERS, *NUMBERS], machine, job.dtype, shared=self.parts > 1)
-        self._emit()
-        self.machine_code: MachineCode = machine_code(self.code.finish(), machine)
+        super().__init__(job, machine)
+        self.machine_code: MachineCode = machine_code(_Writer(job, machine).text, machine)
         self.run = self.machine_code.function("train", len(POINTERS) + len(NUMBERS))
 
-    def vectors_of(self, batch: int) -> int:
-        """How many columns a batch is."""
-        return -(-batch // self.lanes) if self.job.one_network else batch
+
+_known: dict[Hashable, Kernel] = {}
+
+
+def kernel_for(job: Job, machine: Machine) -> Kernel:
+    """The kernel of a job, made once in a process for all jobs that differ in nothing that is written into code."""
+    key = job.key
+    if key is None:
+        return Kernel(job, machine)
+    known = _known.get((key, machine))
+    if known is None:
+        if len(_known) >= MOST_KNOWN:
+            _known.clear()
+        known = _known[key, machine] = Kernel(job, machine)
+    return known
+
+
+class _Writer(Shape):
+    """Writes a kernel: `text` is LLVM's intermediate representation."""
+
+    def __init__(self, job: Job, machine: Machine) -> None:
+        super().__init__(job, machine)
+        self.job = job
+        self.code = Code("train", [*POINTERS, *NUMBERS], machine, job.dtype, shared=self.parts > 1)
+        self._emit()
+        self.text = self.code.finish()
 
     # ---- the loop over steps -----------------------------------------------------------------------------------
     def _emit(self) -> None:
@@ -263,9 +257,3 @@ class Kernel:
             return code.lane(1.0 / (1.0 - module.p) if module.p < 1 else 1.0).where(kept, 0.0)
 
         return keep
-
-
-def _parts(job: Job, vectors: int) -> int:
-    """Into how many parts a batch of one network is cut, for as many threads; the result must not depend on those."""
-    work = 3 * job.plan.multiplications * max(job.batches)
-    return max(1, min(MOST_PARTS, work // PART, vectors // COLUMNS[0]))

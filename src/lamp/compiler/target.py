@@ -37,8 +37,8 @@ def host(bits: int | None = None) -> Target:
 
     Raises ArgumentError for a width that it does not have.
     """
-    if bits is None and FORCED in os.environ:
-        bits = int(os.environ[FORCED])
+    if bits is None and (forced := os.environ.get(FORCED)):
+        bits = int(forced) if forced.isdecimal() else 0
     return _host(bits)
 
 
@@ -52,7 +52,7 @@ def _host(bits: int | None) -> Target:
             "no such vectors",
             expected=f"one of {[b for b in VECTOR_BITS if b <= widest]} bits",
             got=bits,
-            fix="bits=None",
+            fix=f"bits=None, or no {FORCED} in the environment",
         )
     features = has.flatten()
     if widest == 512:  # LLVM would halve them, for the sake of other programs

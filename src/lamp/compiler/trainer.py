@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lamp.compiler.fleet import Fleet, Layout, Stretch
 from lamp.compiler.job import Job
-from lamp.compiler.kernel import Kernel
+from lamp.compiler.kernel import kernel_for
 from lamp.compiler.loss_rules import LossRule
 from lamp.compiler.plan import NotCompiled, Plan, has_its_own, plan_of
 from lamp.compiler.tables import Limits, coefficients
@@ -71,7 +71,7 @@ class Trainer:
         hyperparameters = tuple(name for name, _ in criterion.numbers())
         machine = host()
 
-        def kernel(one_network: bool) -> Kernel:
+        def fleet(one_network: bool, rows: range) -> Fleet:
             job = Job(
                 self.plan,
                 rule,
@@ -88,13 +88,13 @@ class Trainer:
                 self.dtype,
             )
             try:
-                return Kernel(job, machine)
+                return Fleet(kernel_for(job, machine), job, rows)
             except (TypeError, AttributeError) as error:  # such as torch.sin of a lane
                 raise NotCompiled(f"a formula goes beyond what lamp.formulas lists: {error}") from error
 
         self.fleets: list[Fleet] = []
         if self.replicas is None:
-            self.fleets.append(Fleet(kernel(True), range(1)))
+            self.fleets.append(fleet(True, range(1)))
         else:
             width = machine.lanes(self.dtype)
             together = (
@@ -104,14 +104,14 @@ class Trainer:
             )
             self.together = together
             if together:
-                self.fleets.append(Fleet(kernel(False), range(together)))
+                self.fleets.append(fleet(False, range(together)))
             if together < self.replicas:
-                self.fleets.append(Fleet(kernel(True), range(together, self.replicas)))
+                self.fleets.append(fleet(True, range(together, self.replicas)))
         if like is None:
             self.load()
         else:
-            for fleet, other in zip(self.fleets, like.fleets, strict=True):
-                fleet.p, fleet.h = other.p, other.h
+            for own, other in zip(self.fleets, like.fleets, strict=True):
+                own.p, own.h = other.p, other.h
 
     # ---- what is compiled --------------------------------------------------------------------------------------
     def _dtype(self) -> torch.dtype:

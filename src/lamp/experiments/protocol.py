@@ -192,6 +192,8 @@ class Results(Runs):
 class _Tell(Callback):
     """Passes a training's progress on to a reporter of several trainings."""
 
+    needs_model = False
+
     def __init__(self, report: Reporter, before: int) -> None:
         self.report, self.before = report, before
 

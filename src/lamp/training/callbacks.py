@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -20,7 +20,12 @@ class Callback:
     """Base of all callbacks: override what you need. `training.stop("why")` ends the training after this epoch.
 
     `training` has model, criterion, optimizer, history, epoch (from 0), step (batches so far) and epochs.
+
+    needs_model  whether it looks at the model or the optimizer: they are brought up to date for it after each epoch.
+                 Without such a callback the compiled engine trains several epochs in one go, and then tells of each
     """
+
+    needs_model: ClassVar[bool] = True
 
     def on_start(self, training: Training) -> None:
         """Before the first epoch."""

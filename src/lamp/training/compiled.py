@@ -173,7 +173,8 @@ class Compiled:
     def _ahead(self) -> int:
         """How many epochs to train in one call: as many as nobody looks at in between, and the time allows."""
         training, crew = self.training, self.crew
-        if training.callbacks or training.scheduler or crew.validation is not None or self._per_step is None:
+        looked_at = any(callback.needs_model for callback in training.callbacks)
+        if looked_at or training.scheduler or crew.validation is not None or self._per_step is None:
             return 1
         fitting = int(STRETCH / max(self._per_step * self.data.steps, 1e-9))
         return max(1, min(fitting, training.epochs - training.epoch, MOST_AHEAD, self._alone - training.epoch))
@@ -279,7 +280,10 @@ class Compiled:
         training.step += bad - first
         trainer.store()
         rows = order[bad * steps.batch : (bad + 1) * steps.batch]
-        training.fail_with((self.data.loader.columns[0][rows], self.data.given[rows]), good[0])
+        try:
+            training.fail_with((self.data.loader.columns[0][rows], self.data.given[rows]), good[0])
+        finally:
+            trainer.load()  # the weights that were put back
 
     def restore(self, rows: Iterable[int]) -> None:
         """Put the last good weights of replicas whose loss was not finite into the model."""

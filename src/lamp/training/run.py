@@ -130,12 +130,13 @@ class Training:
         if crew.replicas is not None:
             self._set_failures_aside(found.losses, values)
         self.history.record(values, found.seconds)
-        if self.callbacks or not self.going.all():
+        looked_at = any(callback.needs_model for callback in self.callbacks)
+        if looked_at or not self.going.all():
             self._store()
         self._after_epoch(values)
         for callback in self.callbacks:
             callback.on_epoch(self)
-        if self._compiled is not None and self.callbacks:
+        if self._compiled is not None and looked_at:
             self._compiled.load()
         if crew.replicas is not None:
             self._let_go(crew)

@@ -1,0 +1,55 @@
+"""How a job is cut for the machine: into vectors, columns, parts; and how much memory that takes."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from lamp.compiler.job import Job
+from lamp.compiler.target import Target as Machine
+
+COLUMNS = (4, 5, 6, 3, 7, 2, 1)  # columns in registers at once: the first that leaves nothing over is taken
+PART = 2_000_000  # multiplications of a step for which a thread of its own pays
+MOST_PARTS = 4
+CHUNK = 32  # columns of one network whose activations are kept at once, so that they stay in cache
+
+
+class Shape:
+    """The cut of a job.
+
+    lanes                  W
+    numbers                of a network's parameters, P, rounded up to whole vectors in sample lanes
+    columns                in registers at once; `ragged` where some are left over
+    parts                  that a batch of one network is cut into, for as many threads: a matter of the job alone, so
+                           that the result does not depend on the threads there are
+    chunk                  columns whose activations are kept at once
+    spare                  whether a vector may hold lanes beyond the batch
+    activations, gradients vectors of scratch memory
+    shared, own            the coefficients in the tables of all replicas, and of each: (group, name) in order
+    """
+
+    def __init__(self, job: Job, machine: Machine) -> None:
+        self.one_network, self.lanes = job.one_network, machine.lanes(job.dtype)
+        size = job.plan.parameters
+        self.numbers = -(-size // self.lanes) * self.lanes if job.one_network else size
+        every = [(k, name, own) for k, names in enumerate(job.own) for name, own in names.items()]
+        self.shared = [(k, name) for k, name, own in every if not own]
+        self.own = [(k, name) for k, name, own in every if own]
+        vectors = [self.vectors_of(batch) for batch in job.batches]
+        work = 3 * job.plan.multiplications * max(job.batches)
+        most = min(MOST_PARTS, work // PART, max(vectors) // COLUMNS[0])
+        self.parts = max(1, most) if job.one_network else 1
+        parts = {b - a for v in vectors for a, b in pairwise(k * v // self.parts for k in range(self.parts + 1))}
+        chunks = {min(CHUNK, v) for v in parts} | {v % CHUNK for v in parts if v > CHUNK} - {0}
+        sizes = chunks if job.one_network else set(vectors)  # of what is cut into blocks of columns
+        fitting = [c for c in COLUMNS if all(size % c == 0 for size in sizes)]
+        self.columns = fitting[0] if fitting[0] > 1 or max(vectors) == 1 else COLUMNS[0]
+        self.columns = min(self.columns, max(vectors))
+        self.ragged = any(size % self.columns for size in sizes)
+        self.spare = job.one_network and any(batch % self.lanes for batch in job.batches)
+        self.chunk = min(CHUNK, max(parts)) if job.one_network else self.columns
+        self.activations = job.plan.activations * self.chunk
+        self.gradients = job.plan.gradients * self.chunk
+
+    def vectors_of(self, batch: int) -> int:
+        """How many columns a batch is."""
+        return -(-batch // self.lanes) if self.one_network else batch
