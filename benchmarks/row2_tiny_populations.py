@@ -13,11 +13,11 @@ SAMPLE = 16  # networks that torch.nn trains one by one
 JOB = 1024  # steps of a whole training
 
 
-def tiny(networks: int, steps: int) -> Work:
+def tiny(networks: int, steps: int, activation: str = "ReLU") -> Work:
     """So many networks on the same batches."""
     return work(
-        f"{networks:,} networks 2-16-2 tanh, cross-entropy, Adam, batch 128 of two spirals; a step of one network",
-        partial(spirals, networks, WIDTHS, "Tanh"),
+        f"{networks:,} networks 2-16-2 {activation}, cross-entropy, Adam, batch 128 of spirals; a step of one network",
+        partial(spirals, networks, WIDTHS, activation),
         networks,
         SAMPLE,
         {NN: 1000.0, BMM: 30.0, JAX: 30.0},
@@ -26,4 +26,8 @@ def tiny(networks: int, steps: int) -> Work:
     )
 
 
-ROW = Row(2, "populations of tiny networks", (tiny(128, steps=100), tiny(1024, steps=40)))
+ROW = Row(
+    2,
+    "populations of tiny networks",
+    (tiny(128, steps=100), tiny(1024, steps=40), tiny(1024, steps=40, activation="Tanh")),
+)

@@ -17,9 +17,10 @@ from llvmlite import ir
 from lamp.compiler.lanes import Lane, Operand, Whole
 from lamp.compiler.target import Target
 
-I32, I64 = ir.IntType(32), ir.IntType(64)
+I1, I32, I64 = ir.IntType(1), ir.IntType(32), ir.IntType(64)
 
-SPINS = 2**12  # looks at a counter between two times that a waiting thread lets others run
+SPINS = 2**9  # looks at a counter between two times that a waiting thread lets others run
+LINE = 64  # bytes of a cache line: what different threads write to stands that far apart
 
 Index: TypeAlias = Any | int  # a value of the program, or one that is known
 
@@ -195,29 +196,45 @@ class Code:
             state[k] = Lane(self, joined)
 
     @contextmanager
-    def when(self, condition: ir.Value) -> Iterator[None]:
-        """What stands within runs only where the condition (one bit) holds."""
-        with self.b.if_then(condition):
-            yield
+    def tasks(self, counters: ir.Value, each: int, phases: ir.Value) -> Iterator[tuple[ir.Value, ir.Value]]:
+        """Tasks for the threads that run this function together: `each` of them a phase, by number.
 
-    def wait_for_all(self, counter: ir.Value, arrivals: ir.Value) -> None:
-        """Add one to a counter that all threads share, and wait until it is `arrivals`."""
-        b, reached = self.b, self.b.append_basic_block("reached")
-        b.atomic_rmw("add", counter, I64(1), "acq_rel")
-        waiting = b.append_basic_block("waiting")
-        before = b.block
+        Whichever thread is free takes the next; a phase begins when all of the one before is done, and all threads go on
+        when the last is. A thread that the system has put aside between two tasks keeps nobody waiting.
+
+        counters  two int64, 0 in the beginning, a cache line apart
+        """
+        b = self.b
+        taken, done = counters, b.gep(counters, [I64(LINE // 8)])
+        following, body, after = (b.append_basic_block(name) for name in ("next", "task", "all"))
+        b.branch(following)
+        b.position_at_end(following)
+        number = b.atomic_rmw("add", taken, I64(1), "acq_rel")
+        phase, which = b.udiv(number, I64(each)), b.urem(number, I64(each))
+        b.cbranch(b.icmp_signed("<", phase, phases), body, after)
+        b.position_at_end(body)
+        self._wait_until(done, b.mul(phase, I64(each)))
+        yield phase, which
+        b.atomic_rmw("add", done, I64(1), "acq_rel")
+        b.branch(following)
+        b.position_at_end(after)
+        self._wait_until(done, b.mul(phases, I64(each)))
+
+    def _wait_until(self, counter: ir.Value, number: ir.Value) -> None:
+        """Until the counter is at least that."""
+        b = self.b
+        waiting, reached, before = b.append_basic_block("waiting"), b.append_basic_block("reached"), b.block
         b.branch(waiting)
         b.position_at_end(waiting)
         turns = b.phi(I64)
         turns.add_incoming(I64(1), before)
-        more = b.add(turns, I64(1))
         if os.name == "posix":  # who waits for long gives its processor to whom it waits for
             known = self.module.globals.get("sched_yield")
             known = known or ir.Function(self.module, ir.FunctionType(I32, []), "sched_yield")
             with b.if_then(b.icmp_signed("==", b.and_(turns, I64(SPINS - 1)), I64(0)), likely=False):
                 b.call(known, [])
-        here = b.icmp_signed(">=", b.load_atomic(counter, "acquire", 8), arrivals)
-        turns.add_incoming(more, b.block)
+        here = b.icmp_signed(">=", b.load_atomic(counter, "acquire", 8), number)
+        turns.add_incoming(b.add(turns, I64(1)), b.block)
         b.cbranch(here, reached, waiting)
         b.position_at_end(reached)
 

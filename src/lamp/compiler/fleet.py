@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lamp.compiler.code import LINE
 from lamp.compiler.job import Job
 from lamp.compiler.kernel import Kernel
 from lamp.compiler.tables import Columns, keys_of
@@ -69,7 +70,7 @@ class Fleet:
         self.h = self._memory(max(len(job.hyperparameters), 1))
         self.k = aligned(max(len(job.loss.constants), 1), self.dtype)
         self.k[: len(job.loss.constants)] = torch.tensor(job.loss.constants, dtype=torch.float64)
-        self._scratch = threading.local()
+        self._mine = threading.local()
         self._nothing = aligned(1, self.dtype)
 
     def _memory(self, size: int) -> Tensor:
@@ -221,22 +222,22 @@ class Fleet:
 
     def run(self, call: tuple[int, ...]) -> None:
         """One call of the kernel, in whichever thread; each has scratch memory of its own."""
-        scratch = getattr(self._scratch, "memory", None)
-        if scratch is None:
-            scratch = self._scratch.memory = self.scratch()
-        self.run_with(scratch, call, 0, 0, 1)
+        mine = getattr(self._mine, "memory", None)
+        if mine is None:
+            mine = self._mine.memory = self.scratch(), torch.zeros(2 * LINE // 8, dtype=torch.int64)
+        scratch, counters = mine
+        counters.zero_()
+        self.run_with(scratch, counters, call)
 
     def scratch(self) -> list[Tensor]:
         """Memory for gradients, activations, and gradients of those."""
-        kernel = self.kernel
-        sizes = (kernel.numbers * self.width, kernel.activations * kernel.lanes, kernel.gradients * kernel.lanes)
-        return [aligned(kernel.parts * size, self.dtype) for size in sizes]
+        return [aligned(self.kernel.parts * size, self.dtype) for size in self.kernel.scratch]
 
-    def run_with(self, scratch: list[Tensor], call: tuple[int, ...], sync: int, thread: int, threads: int) -> None:
-        """One thread's share of a call that several make together, meeting at the counter `sync`."""
+    def run_with(self, scratch: list[Tensor], counters: Tensor, call: tuple[int, ...]) -> None:
+        """A call that several threads may make together, with the same memory; the counters are 0 in the beginning."""
         p, s, *others = call
         g, a, d = (memory.data_ptr() for memory in scratch)
-        self.kernel.run(p, g, s, a, d, *others, sync, thread, threads)
+        self.kernel.run(p, g, s, a, d, *others, counters.data_ptr())
 
     # ---- what they left ----------------------------------------------------------------------------------------
     def losses(self, layout: Layout, steps: int) -> Tensor:

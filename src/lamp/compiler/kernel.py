@@ -14,7 +14,7 @@ from typing import Any
 from llvmlite import ir
 
 from lamp.compiler.block import Block
-from lamp.compiler.code import I32, I64, Code, Index
+from lamp.compiler.code import I1, I32, I64, Code, Index
 from lamp.compiler.job import Job
 from lamp.compiler.lanes import Lane, Mask
 from lamp.compiler.loss_rules import Target
@@ -27,7 +27,8 @@ from lamp.nn import Dropout
 from lamp.randomness import below, bits, scatter
 
 POINTERS = ("p_", "g_", "s_", "a_", "d_", "x_", "t_", "c_", "v_", "h_", "k_", "l_", "o_")
-NUMBERS = ("order", "keys", "steps", "batch", "sync", "thread", "threads")
+NUMBERS = ("order", "keys", "steps", "batch", "counters")
+SCRATCH = ("g_", "a_", "d_")
 MOST_KNOWN = 256  # kernels that are kept
 
 
@@ -78,38 +79,51 @@ class _Writer(Shape):
         self.vectors = b.udiv(up, I64(self.lanes)) if job.one_network else self.batch
         number = code.load_one if job.one_network else code.load
         job.loss.of_lanes(code, {name: number(self.at["h_"], i) for i, name in enumerate(job.hyperparameters)})
-        with code.loop(0, self.at["steps"]) as step:
-            self.step = step
-            self.first = code.times(step, self.vectors if job.one_network else self.batch)  # of the order
-            share = self._share()
-            if self.parts == 1:
-                self.mine = {name: self.at[name] for name in ("g_", "a_", "d_")}
-                self._part(0, self.vectors, 0, share)
-            else:
-                with code.loop(self.at["thread"], self.parts, self.at["threads"]) as part:
+        if self.parts == 1:
+            self.mine = {name: self.at[name] for name in SCRATCH}
+            with code.loop(0, self.at["steps"]) as step:
+                self._begin(step)
+                self._part(0, self.vectors, 0)
+                self._update(None)
+            return
+        learning = job.optimizer is not None
+        counters = b.inttoptr(self.at["counters"], I64.as_pointer())
+        phases = b.mul(self.at["steps"], I64(2)) if learning else self.at["steps"]
+        with code.tasks(counters, self.parts, phases) as (phase, part):
+            self._begin(b.udiv(phase, I64(2)) if learning else phase)
+            with b.if_else(b.trunc(phase, I1) if learning else I1(0)) as (second, first):
+                with first:
                     lower, upper = (b.udiv(b.mul(self.vectors, b.add(part, I64(k))), I64(self.parts)) for k in range(2))
-                    sizes = {"g_": self.numbers, "a_": self.activations * self.lanes, "d_": self.gradients * self.lanes}
-                    self.mine = {name: b.gep(self.at[name], [b.mul(part, I64(size))]) for name, size in sizes.items()}
-                    self._part(lower, upper, part, share)
-                self._wait(1)
-            if job.optimizer is not None:
-                vectors = self.numbers // self.lanes if job.one_network else self.numbers
-                updates = Updates(code, job, step, vectors=vectors, parts=self.parts, shared=self.shared, own=self.own)
-                updates.emit(job.optimizer)
-                if self.parts > 1:
-                    self._wait(2)
+                    sizes = zip(SCRATCH, self.scratch, strict=True)
+                    self.mine = {name: b.gep(self.at[name], [b.mul(part, I64(size))]) for name, size in sizes}
+                    self._part(lower, upper, part)
+                with second:
+                    self._update(part)
 
-    def _wait(self, number: int) -> None:
-        """For the other threads to come to the same place of this step."""
-        code, b = self.code, self.code.b
-        with code.when(b.icmp_signed(">", self.at["threads"], I64(1))):
-            counter = b.inttoptr(self.at["sync"], I64.as_pointer())
-            times = b.add(b.mul(self.step, I64(1 if self.job.optimizer is None else 2)), I64(number))
-            code.wait_for_all(counter, b.mul(times, self.at["threads"]))
+    def _begin(self, step: Index) -> None:
+        self.step = step
+        self.first = self.code.times(step, self.vectors if self.one_network else self.batch)  # of the order
 
-    def _part(self, lower: Index, upper: Index, part: Index, share: Lane) -> None:
+    def _update(self, part: Index | None) -> None:
+        """The optimizer's rule: for all parameters, or a slice of them."""
+        job = self.job
+        if job.optimizer is not None:
+            vectors = self.numbers // self.lanes if job.one_network else self.numbers
+            Updates(
+                self.code,
+                job,
+                self.step,
+                vectors=vectors,
+                parts=self.parts,
+                part=part,
+                shared=self.shared,
+                own=self.own,
+            ).emit(job.optimizer)
+
+    def _part(self, lower: Index, upper: Index, part: Index) -> None:
         """The loss and the gradients of the batch's columns from lower to upper."""
         code, b, job = self.code, self.code.b, self.job
+        share = self._share()
         if job.optimizer is not None:
             with code.loop(0, self.numbers // self.lanes if job.one_network else self.numbers) as i:
                 code.store(self.mine["g_"], i, 0.0)

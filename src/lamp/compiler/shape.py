@@ -50,6 +50,12 @@ class Shape:
         self.activations = job.plan.activations * self.chunk
         self.gradients = job.plan.gradients * self.chunk
 
+    @property
+    def scratch(self) -> tuple[int, int, int]:
+        """Numbers of scratch memory that a part needs: for gradients, activations, and gradients of those."""
+        width = 1 if self.one_network else self.lanes
+        return self.numbers * width, self.activations * self.lanes, self.gradients * self.lanes
+
     def vectors_of(self, batch: int) -> int:
         """How many columns a batch is."""
         return -(-batch // self.lanes) if self.one_network else batch

@@ -8,6 +8,7 @@ from functools import lru_cache
 
 import torch
 
+from lamp.compiler.code import LINE
 from lamp.compiler.fleet import Fleet
 
 
@@ -28,16 +29,15 @@ def on_threads(work: Sequence[tuple[Fleet, Sequence[tuple[int, ...]]]]) -> None:
 
 
 def _as_team(fleet: Fleet, calls: Sequence[tuple[int, ...]], threads: int) -> None:
-    """One group's calls, each made by several threads that meet twice a step."""
-    threads = min(threads, fleet.kernel.parts)
+    """One group's calls, each made by several threads, which share out its tasks."""
     scratch = fleet.scratch()
-    counters = torch.zeros(len(calls), 8, dtype=torch.int64)  # a cache line each
+    counters = torch.zeros(len(calls), 2 * LINE // 8, dtype=torch.int64)
 
-    def share(thread: int) -> None:
-        for call, counter in zip(calls, counters, strict=True):
-            fleet.run_with(scratch, call, counter.data_ptr(), thread, threads)
+    def share(_: int) -> None:
+        for call, of_call in zip(calls, counters, strict=True):
+            fleet.run_with(scratch, of_call, call)
 
-    _together(threads, share)
+    _together(min(threads, fleet.kernel.parts), share)
 
 
 def _together(threads: int, work: Callable[[int], None]) -> None:

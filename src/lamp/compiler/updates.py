@@ -19,6 +19,7 @@ class Updates:
 
     step         the number of the step, which coefficients depend on
     vectors      of parameters: a network's P in replica lanes, P / W in sample lanes
+    part         which part of the parameters is updated; None: all
     parts        how many gradients are to be added up, one for each part of the batch
     shared, own  which coefficients stand in the tables of all replicas, and of each: (group, name) in order
     """
@@ -31,11 +32,13 @@ class Updates:
         *,
         vectors: int,
         parts: int,
+        part: Index | None,
         shared: Sequence[tuple[int, str]],
         own: Sequence[tuple[int, str]],
     ) -> None:
         self.code, self.job, self.step, self.at = code, job, step, code.arguments
-        self.lanes, self.vectors, self.parts, self.shared, self.own = code.lanes, vectors, parts, shared, own
+        self.lanes, self.vectors, self.parts, self.part = code.lanes, vectors, parts, part
+        self.shared, self.own = shared, own
 
     def emit(self, optimizer: Optimizer) -> None:
         """The optimizer's rule over all parameters, by groups, with what clipping leaves of the gradients."""
@@ -53,12 +56,11 @@ class Updates:
                     self._update(optimizer, i, g, c, group, states, bounds)
 
     def _slice(self, start: int, stop: int) -> tuple[Index, Index]:
-        """The vectors of parameters from start to stop that this thread updates; a vector is always the same one's."""
-        if self.parts == 1:
+        """The vectors of parameters from start to stop that stand in this part; a vector stands in one alone."""
+        if self.part is None:
             return start, stop
         b, every = self.code.b, I64(self.vectors)
-        thread, threads = self.at["thread"], self.at["threads"]
-        lower, upper = (b.udiv(b.mul(every, number), threads) for number in (thread, b.add(thread, I64(1))))
+        lower, upper = (b.udiv(b.mul(every, b.add(self.part, I64(k))), I64(self.parts)) for k in range(2))
         lower = b.select(b.icmp_signed(">", lower, I64(start)), lower, I64(start))
         return lower, b.select(b.icmp_signed("<", upper, I64(stop)), upper, I64(stop))
 

@@ -1,0 +1,353 @@
+"""The compiled engine where something is wrong: losses that are not finite, and what it cannot compile."""
+
+from __future__ import annotations
+
+import re
+import warnings
+
+import pytest
+import torch
+
+import lamp
+from lamp.errors import ArgumentError, LabelError, NonFiniteError, NonFiniteWarning
+from tests.cases.compiled import BATCH, close, network, replicas, task, trained
+
+TASK, SQUARES = task("CrossEntropyLoss"), task("MSELoss")
+HUGE = 1e150  # a learning rate that soon makes squares infinite
+
+
+def sgd(lr):
+    return lambda parameters: lamp.SGD(parameters, lr=lr)
+
+
+def both_fail(make, lr, **arguments):
+    """The errors of both engines, and the models that they leave."""
+    found = []
+    for engine in ("eager", "compiled"):
+        kept = []
+
+        def remembered(kept=kept):
+            kept.append(make())
+            return kept[0]
+
+        with pytest.raises(NonFiniteError) as error:
+            trained(engine, remembered, SQUARES.make, sgd(lr), SQUARES.data(), **arguments)
+        found.append((error.value, kept[0]))
+    return found
+
+
+# ---- one network -----------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("lr", [HUGE, 1e300, 40.0, 8.0], ids=["step 2", "step 1", "later", "after epochs"])
+def test_the_error_names_the_same_module(lr):
+    (eager, eager_model), (compiled, model) = both_fail(lambda: network(SQUARES, lamp.ReLU()), lr, epochs=60)
+    assert (compiled.where, compiled.what) == (eager.where, eager.what)
+    assert compiled.history.epochs == eager.history.epochs
+    assert compiled.history.stopped == eager.history.stopped
+    close(compiled.history["loss"], eager.history["loss"], 1e-9) if eager.history.epochs else None
+    for each in (eager_model, model):
+        assert all(parameter.data.isfinite().all() for parameter in each.parameters())
+        each.eval()
+        assert SQUARES.make()(each(SQUARES.data()[0]), SQUARES.data()[1]).isfinite()
+
+
+def test_a_first_loss_that_is_not_finite_leaves_everything_as_it_was():
+    def make():
+        model = network(SQUARES, lamp.Tanh())
+        model.reset_parameters(generator=torch.Generator().manual_seed(5))
+        return model
+
+    x, y = SQUARES.data()
+    for engine in ("eager", "compiled"):
+        model = make()
+        optimizer = lamp.SGD(model.parameters(), lr=0.1)
+        with pytest.raises(NonFiniteError) as error:
+            lamp.fit(model, lamp.MSELoss(), optimizer, (x, y * 1e200), epochs=2, engine=engine, progress=False)
+        assert error.value.history.epochs == 0
+        for one, other in zip(model.parameters(), make().parameters(), strict=True):
+            assert torch.equal(one.data, other.data)
+
+
+# ---- a population ----------------------------------------------------------------------------------------------------
+def lrs(count, poisoned, value=HUGE):
+    numbers = torch.linspace(0.01, 0.05, count, dtype=torch.float64)
+    numbers[poisoned] = value
+    return numbers
+
+
+@pytest.mark.parametrize("count", [3, 11, 19])
+@pytest.mark.parametrize("epochs", [1, 7])
+def test_failed_replicas_are_set_aside(count, epochs):
+    poisoned = [1, count - 1]
+    found = {}
+    for engine, numbers in (
+        ("eager", lrs(count, poisoned)),
+        ("compiled", lrs(count, poisoned)),
+        ("without poison", lrs(count, poisoned, 0.02)),
+    ):
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            found[engine] = trained(
+                "eager" if engine == "eager" else "compiled",
+                lambda: network(SQUARES, lamp.Tanh()),
+                SQUARES.make,
+                sgd(numbers),
+                SQUARES.data(),
+                count=count,
+                epochs=epochs,
+                validation=SQUARES.data(9),
+            )
+        assert [each.category for each in told] == ([] if engine == "without poison" else [NonFiniteWarning])
+    eager, compiled, clean = found.values()
+    assert sorted(compiled.history.failed) == sorted(eager.history.failed) == poisoned
+    assert compiled.history.endings == eager.history.endings
+    others = [k for k in range(count) if k not in poisoned]
+    for name in eager.history:
+        close(compiled.history[name], eager.history[name], 1e-11)
+        assert compiled.history[name][:, poisoned].isnan().all()
+    trio = zip(eager.model.parameters(), compiled.model.parameters(), clean.model.parameters(), strict=True)
+    for own, other, without in trio:
+        assert other.data.isfinite().all()
+        close(other.data[others], own.data[others], 1e-11)
+        if epochs == 1:  # later the others may lie in other lanes
+            assert torch.equal(other.data[others], without.data[others])
+
+
+def test_kept_weights_had_a_finite_loss():
+    x, y = SQUARES.data()
+    with pytest.warns(NonFiniteWarning):
+        left = trained(
+            "compiled",
+            lambda: network(SQUARES, lamp.ReLU()),
+            SQUARES.make,
+            sgd(lrs(11, [0, 4, 9], 8.0)),
+            (x, y),
+            count=11,
+            epochs=60,
+        )
+    assert sorted(left.history.failed) == [0, 4, 9]
+    for k in left.history.failed:
+        assert SQUARES.make()(left.model[k](x), y).isfinite()
+
+
+def test_an_error_when_every_replica_fails():
+    (eager, _), (compiled, _) = both_fail(lambda: network(SQUARES, lamp.Tanh()), HUGE, count=3)
+    assert compiled.what == eager.what
+    assert sorted(compiled.history.failed) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("count", [None, 3])
+def test_batches_of_ignored_labels_only(count):
+    x, _ = TASK.data()
+    for engine in ("eager", "compiled"):
+        with pytest.raises(LabelError if count is None else NonFiniteError):
+            trained(
+                engine,
+                lambda: network(TASK, lamp.Tanh()),
+                TASK.make,
+                sgd(0.1),
+                (x, torch.full((len(x),), -100)),
+                count=count,
+            )
+
+
+# ---- what cannot be compiled -----------------------------------------------------------------------------------------
+class Sine(lamp.Activation):
+    remembers = "x"
+
+    def sigma(self, x):
+        return torch.sin(x)
+
+    def dsigma(self, x, y):
+        return torch.cos(x)
+
+
+class Residual(lamp.Sequential):
+    def forward(self, x, *target):
+        return x + super().forward(x)
+
+    def backward(self, *dy):
+        return dy[0] + super().backward(*dy)
+
+
+class Doubled(lamp.Tanh):
+    def forward(self, x):
+        return super().forward(x) * 2.0
+
+    def backward(self, dy):
+        return super().backward(dy * 2.0)
+
+
+class Scale(lamp.Module):
+    def forward(self, x):
+        return x * 2.0
+
+    def backward(self, dy):
+        return dy * 2.0
+
+
+class TwoSteps(lamp.SGD):
+    def step(self):
+        super().step()
+        super().step()
+
+
+class HalfLoss(lamp.MSELoss):
+    def forward(self, output, target):
+        return super().forward(output, target) * 0.5
+
+    def backward(self, *dloss):
+        return super().backward(*dloss) * 0.5
+
+
+class Look(lamp.Callback):
+    def on_batch(self, training, loss):
+        pass
+
+
+def job(*layers, model=None, criterion=None, optimizer=None, data=None, **arguments):
+    layers = layers or (lamp.Linear(3, 4),)
+    model = model or lamp.Sequential(*layers).double()
+    optimizer = optimizer or lamp.SGD
+    default = dict(epochs=2, progress=False) | ({} if isinstance(data, list) else {"batch_size": BATCH})
+    return (
+        (model, criterion or lamp.CrossEntropyLoss(), optimizer(model.parameters(), lr=0.1), data or TASK.data()),
+        default | arguments,
+    )
+
+
+def in_batches():
+    x, y = TASK.data()
+    return list(zip(x.split(7), y.split(7), strict=True))
+
+
+def numbers(*shape):
+    return torch.rand(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+
+REFUSED = {
+    "Scale.* is not compiled": lambda: job(lamp.Linear(3, 4), Scale()),
+    "at the end only": lambda: job(lamp.Linear(3, 4), lamp.Softmax(-1), lamp.Linear(4, 4)),
+    "what lamp.formulas lists": lambda: job(lamp.Linear(3, 4), Sine()),
+    "Residual has": lambda: job(Residual(lamp.Linear(3, 3), lamp.Tanh()), lamp.Linear(3, 4)),
+    "Doubled.* has": lambda: job(lamp.Linear(3, 4), Doubled()),
+    "before the first Linear": lambda: job(lamp.PReLU(), lamp.Linear(3, 4)),
+    "along the features": lambda: job(lamp.Linear(3, 4), lamp.Softmax(0)),
+    "step of its own": lambda: job(optimizer=TwoSteps),
+    "computes in a way": lambda: job(lamp.Linear(3, 3), criterion=HalfLoss(), data=SQUARES.data()),
+    "one number for each output": lambda: job(
+        lamp.Linear(3, 3), criterion=lamp.BCELoss(weight=numbers(7, 1)), data=(TASK.data()[0], numbers(35, 3))
+    ),
+}
+REFUSED_BY_FIT = {
+    "Look looks at every batch": lambda: job(callbacks=[Look()]),
+    "come from a list": lambda: job(data=in_batches()),
+    "not rows of features": lambda: job(
+        lamp.Linear(3, 5), criterion=lamp.MSELoss(), data=(numbers(35, 2, 3), numbers(35, 2, 5))
+    ),
+    "of torch.int32": lambda: job(data=(TASK.data()[0], TASK.data()[1].int())),
+}
+
+
+@pytest.mark.parametrize("reason", [*REFUSED, *REFUSED_BY_FIT])
+def test_what_cannot_be_compiled_is_told(reason, monkeypatch):
+    make = (REFUSED | REFUSED_BY_FIT)[reason]
+    positional, named = make()
+    with pytest.raises(ArgumentError, match="compile") as error:
+        lamp.fit(*positional, **named, engine="compiled")
+    assert re.search(reason, error.value.got)
+    assert "\n" not in error.value.got
+    if reason in REFUSED:
+        model, criterion, optimizer, given = make()[0]
+        with pytest.raises(ArgumentError, match=reason):
+            lamp.compile(model, criterion, optimizer, BATCH)(*given)
+    monkeypatch.setattr("lamp.training.engines.COMPILING", 0.0)  # so that every job is worth it
+    if "BCELoss" not in repr(positional[1]) and reason != "before the first Linear":
+        positional, named = make()
+        history = lamp.fit(*positional, **named, engine="auto")
+        assert history.engine == "eager"
+        assert re.search(reason, history.why)
+        assert history.compile_seconds == 0.0
+
+
+WRONG = {
+    "a label beyond the classes": (lambda: TASK, lambda y: y + 1, LabelError),
+    "labels that are no integers": (lambda: TASK, lambda y: y.double(), lamp.LampError),
+    "a probability beyond 1": (lambda: task("BCEWithLogitsLoss"), lambda y: y + 0.5, LabelError),
+    "targets in float32": (lambda: SQUARES, lambda y: y.float(), lamp.DTypeError),
+    "targets of another width": (lambda: SQUARES, lambda y: y[:, :1], lamp.ShapeError),
+    "probabilities for labels": (lambda: task("NLLLoss"), lambda y: numbers(len(y), 4), lamp.ShapeError),
+}
+
+
+@pytest.mark.parametrize("count", [None, 3])
+@pytest.mark.parametrize("what", WRONG)
+def test_wrong_targets(what, count, monkeypatch):
+    """The compiled engine refuses them; eager, to which auto leaves them, says what is wrong."""
+    of_task, change, kind = WRONG[what]
+    x, y = of_task().data()
+    monkeypatch.setattr("lamp.training.engines.COMPILING", 0.0)
+    for engine, expected in (("compiled", ArgumentError), ("eager", kind), ("auto", kind)):
+        with pytest.raises(expected):
+            trained(engine, lambda: network(of_task()), of_task().make, sgd(0.1), (x, change(y)), count=count)
+    model = replicas(network(of_task()), count)
+    compiled = lamp.compile(model, of_task().make(), lamp.SGD(model.parameters(), lr=0.1), BATCH)
+    with pytest.raises(ArgumentError):
+        compiled(x, change(y))
+
+
+def test_compile_refuses_what_makes_no_sense():
+    model = network(TASK)
+    optimizer = lamp.SGD(model.parameters(), lr=0.1)
+    with pytest.raises(ArgumentError, match="no loss"):
+        lamp.compile(model, None, optimizer, 5)
+    for size in (0, 2.5, True):
+        with pytest.raises(ArgumentError, match="batch_size"):
+            lamp.compile(model, lamp.CrossEntropyLoss(), optimizer, size)
+    compiled = lamp.compile(model, lamp.CrossEntropyLoss(), optimizer, 5)
+    x, y = TASK.data()
+    for order in (
+        torch.tensor([35]),
+        torch.tensor([-1]),
+        torch.tensor([0.5]),
+        torch.tensor([[0]]),
+        torch.tensor([]).long(),
+    ):
+        with pytest.raises(ArgumentError):
+            compiled(x, y, order)
+    with pytest.raises(lamp.ShapeError):
+        compiled(x, y[:-1])
+    with pytest.raises(lamp.ShapeError):
+        compiled(x, y, own_data=True)
+    other = network(TASK)
+    with pytest.raises(ArgumentError, match="not the network's"):
+        lamp.compile(other, lamp.CrossEntropyLoss(), optimizer, 5)(x, y)
+    mixed = lamp.Sequential(lamp.Linear(3, 4).double(), lamp.Linear(4, 4))
+    with pytest.raises(ArgumentError, match="several dtypes"):
+        lamp.compile(mixed, lamp.CrossEntropyLoss(), lamp.SGD(mixed.parameters()), 5)(x, y)
+    half = network(TASK, dtype=torch.float16)
+    with pytest.raises(ArgumentError, match="float16"):
+        lamp.compile(half, lamp.CrossEntropyLoss(), lamp.SGD(half.parameters()), 5)(x.half(), y)
+
+
+# ---- which engine ran, and why ---------------------------------------------------------------------------------------
+def test_the_history_says_which_engine_ran(monkeypatch):
+    def run(engine):
+        positional, named = job()
+        return lamp.fit(*positional, **named, engine=engine)
+
+    eager, compiled, short = run("eager"), run("compiled"), run("auto")
+    assert (eager.engine, eager.why, eager.compile_seconds) == ("eager", "asked for", 0.0)
+    assert (compiled.engine, compiled.why) == ("compiled", "asked for")
+    assert compiled.compile_seconds > 0.0
+    assert short.engine == "eager"
+    assert "compiling" in short.why
+    monkeypatch.setattr("lamp.training.engines.COMPILING", 0.0)
+    chosen = run("auto")
+    assert chosen.engine == "compiled"
+    assert chosen.why.startswith("faster")
+    monkeypatch.setattr("lamp.training.engines.WIDE", 2)
+    wide = run("auto")
+    assert wide.engine == "eager"
+    assert "wide" in wide.why
+    with pytest.raises(ArgumentError, match="unknown engine"):
+        run("quick")

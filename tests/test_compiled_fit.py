@@ -1,0 +1,354 @@
+"""fit leaves the same by the compiled engine as by the eager one: data, schedules, clipping, endings, networks."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import lamp
+from tests.cases.compiled import EPOCHS, both, close, lanes, network, replicas, same, same_state, task, trained
+
+TASK, NUMBERS = task("CrossEntropyLoss"), task("HuberLoss(delta=0.4")
+SAMPLES, BATCH = 26, 7  # the last batch of 5
+COUNTS = [None, 11]  # one network; a group of lanes (of AVX-512) and three networks that go one by one
+
+
+def adam(parameters):
+    return lamp.Adam(parameters, lr=0.02)
+
+
+def data():
+    return TASK.data(SAMPLES)
+
+
+def held_out():
+    x, y = TASK.data(61)
+    return x[SAMPLES:], y[SAMPLES:]
+
+
+def fits(count, *between, given=None, optimizer=adam, criterion=TASK.make, tolerance=1e-11, **arguments):
+    return both(
+        lambda: network(TASK, *(between or (lamp.Tanh(),))),
+        criterion,
+        optimizer,
+        given or data(),
+        count=count,
+        tolerance=tolerance,
+        **arguments,
+    )
+
+
+def own(count):
+    """A number for each replica; one for one network."""
+    return 0.1 if count is None else torch.linspace(0.05, 2.0, count, dtype=torch.float64)
+
+
+# ---- what is measured, and schedules ---------------------------------------------------------------------------------
+@pytest.mark.parametrize("count", COUNTS)
+def test_validation_and_metrics(count):
+    metrics = {"accuracy": lamp.accuracy, "mean": lambda output, target: output.mean() + target.double().mean()}
+    eager, _ = fits(count, lamp.Tanh(), lamp.Dropout(0.4), validation=held_out(), metrics=metrics)
+    assert set(eager.history) == {f"{kind}{name}" for kind in ("", "validation_") for name in ("loss", *metrics)}
+
+
+def test_validation_that_comes_in_batches():
+    x, y = held_out()
+    batches = [(x[:20], y[:20]), (x[20:], y[20:])]
+    for validation in (batches, lamp.DataLoader((x, y), 8)):
+        for count in (None, 3):
+            fits(count, validation=validation, metrics=[lamp.accuracy])
+
+
+@pytest.mark.parametrize("count", [None, 11])
+def test_many_epochs_at_once(count):
+    """Nobody looks in between, so that epochs are trained several in a call."""
+    fits(count, lamp.Dropout(0.2), lamp.Tanh(), epochs=40, metrics=[lamp.accuracy], tolerance=1e-10)
+
+
+SCHEDULES = {
+    "StepLR": ("epoch", lamp.SGD, {}, lambda opt: lamp.StepLR(opt, 2, 0.3)),
+    "warm-up": ("batch", lamp.SGD, {}, lambda opt: lamp.LinearLR(opt, 0.1, total_iters=9)),
+    "OneCycleLR": ("batch", lamp.Adam, {}, lambda opt: lamp.OneCycleLR(opt, 0.1, total_steps=17)),
+    "CyclicLR": ("batch", lamp.SGD, {"momentum": 0.5}, lambda opt: lamp.CyclicLR(opt, 0.01, 0.2, step_size_up=3)),
+    "momentum by epoch": ("epoch", lamp.RMSprop, {"momentum": 0.5}, lambda opt: lamp.OneCycleLR(opt, 0.02, 5)),
+    "to zero and back": ("batch", lamp.SGD, {"momentum": 0.9}, lambda opt: lamp.LambdaLR(opt, lambda k: float(k % 3))),
+}
+
+
+@pytest.mark.parametrize("count", [None, 11])
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_schedules(name, count):
+    per, make, options, schedule = SCHEDULES[name]
+    fits(
+        count,
+        optimizer=lambda parameters: make(parameters, lr=0.05, **options),
+        scheduler=schedule,
+        schedule_per=per,
+    )
+
+
+@pytest.mark.parametrize("count", [None, 11])
+def test_plateaus_of_each_replica(count):
+    eager, _ = fits(
+        count,
+        optimizer=lambda parameters: lamp.SGD(parameters, lr=1.5),
+        scheduler=lambda opt: lamp.ReduceLROnPlateau(opt, factor=0.3, patience=0, threshold=0.01),
+        validation=held_out(),
+        epochs=8,
+    )
+    lr = eager.optimizer.param_groups[0]["lr"]
+    assert lr < 1.5 if count is None else len(lr.unique()) > 1
+
+
+@pytest.mark.parametrize("count", COUNTS)
+@pytest.mark.parametrize("limits", [("clip_norm",), ("clip_value",), ("clip_norm", "clip_value")], ids="+".join)
+def test_clipping(limits, count):
+    sgd = lambda parameters: lamp.SGD(parameters, lr=0.3, momentum=0.5)  # noqa: E731
+    for own_limit in (False, True) if count else (False,):
+        chosen = {name: (own(count) if own_limit else 0.1) * (0.2 if name == "clip_value" else 1.0) for name in limits}
+        fits(count, optimizer=sgd, **chosen)
+
+
+# ---- endings of each replica -----------------------------------------------------------------------------------------
+@pytest.mark.parametrize("count", [None, 3, 19])
+def test_early_stopping(count):
+    eager, compiled = fits(
+        count,
+        lamp.Dropout(0.1),
+        lamp.Tanh(),
+        optimizer=lambda parameters: lamp.Adam(parameters, lr=own(count)),
+        criterion=lambda: lamp.CrossEntropyLoss(label_smoothing=0.1 if count is None else own(count) * 0.4),
+        clip_norm=own(count),
+        validation=held_out(),
+        callbacks=lambda: [lamp.EarlyStopping(2)],
+        scheduler=lambda opt: lamp.CosineAnnealingLR(opt, 25),
+        epochs=25,
+        seed=list(range(count)) if count else 3,
+        tolerance=1e-8,
+    )
+    assert compiled.history.endings == eager.history.endings
+    assert compiled.history.stopped == eager.history.stopped
+    if count:
+        assert len({eager.history.of(k).epochs for k in range(count)}) > 1  # they did end at different times
+
+
+def test_replicas_leave_one_after_another():
+    class Drop(lamp.Callback):
+        def on_epoch(self, training):
+            training.stop("enough", [[2, 17], [0, 1, 3, 4, 5, 6, 7, 8], [18], []][training.epoch])
+
+    for order in (1, list(range(19))):
+        fits(19, callbacks=lambda: [Drop()], seed=order)
+
+
+def test_a_callback_that_changes_the_weights():
+    class Halve(lamp.Callback):
+        def on_epoch(self, training):
+            for parameter in training.model.parameters():
+                parameter.data.mul_(0.5)
+
+    for count in (None, 3):
+        fits(count, callbacks=lambda: [Halve()])
+
+
+# ---- data ------------------------------------------------------------------------------------------------------------
+def of_each(count, n=SAMPLES):
+    """Other data for each replica, (K, n, ...)."""
+    x, y = TASK.data(n)
+    return torch.stack([x + 0.1 * k for k in range(count)]), torch.stack([y.roll(k) for k in range(count)])
+
+
+LOADERS = {
+    "orders of their own": lambda k: lamp.DataLoader(data(), BATCH, True, seed=range(5, 5 + k)),
+    "one order": lambda k: lamp.DataLoader(data(), BATCH, True, seed=5),
+    "as they stand": lambda k: lamp.DataLoader(data(), BATCH),
+    "drop_last": lambda k: lamp.DataLoader(data(), BATCH, True, seed=range(k), drop_last=True),
+    "some of them": lambda k: lamp.DataLoader(data(), BATCH, True, seed=2, indices=torch.arange(1, 26, 2)),
+    "folds": lambda k: lamp.DataLoader(
+        data(), BATCH, True, seed=range(k), indices=torch.stack([torch.arange(20).roll(j) + j % 5 for j in range(k)])
+    ),
+    "data of their own": lambda k: lamp.DataLoader(of_each(k), BATCH, True, seed=range(k), replicas=k),
+    "their own as they stand": lambda k: lamp.DataLoader(of_each(k), BATCH, replicas=k),
+    "folds of their own": lambda k: lamp.DataLoader(
+        of_each(k), BATCH, indices=torch.stack([torch.randperm(26)[:15] for _ in range(k)]), replicas=k
+    ),
+}
+
+
+@pytest.mark.parametrize("count", [11])
+@pytest.mark.parametrize("kind", LOADERS)
+def test_data(kind, count):
+    def make():
+        torch.manual_seed(0)
+        return LOADERS[kind](count)
+
+    fits(count, lamp.Dropout(0.2), lamp.Tanh(), given=make, validation=make, metrics=[lamp.accuracy])
+
+
+@pytest.mark.parametrize("count", COUNTS)
+@pytest.mark.parametrize("size", [1, 2, 26, 40])
+def test_batches(size, count):
+    fits(count, batch_size=size, epochs=2, metrics=[lamp.accuracy])
+
+
+@pytest.mark.parametrize("count", [None, 3, 11])
+def test_one_sample_and_one_class(count):
+    x, y = TASK.data(1)
+    fits(count, given=(x, y))
+    one = task("CrossEntropyLoss(mean) on (7, 1)")
+    both(lambda: network(one, lamp.Tanh()), one.make, adam, one.data(9), count=count)
+
+
+@pytest.mark.parametrize(
+    ("count", "dtype"),
+    [(1, torch.float64), (8, torch.float64), (15, torch.float64), (17, torch.float64), (31, torch.float32)],
+    ids=str,
+)
+def test_any_number_of_replicas(count, dtype):
+    both(
+        lambda: network(NUMBERS, lamp.Tanh(), dtype=dtype),
+        NUMBERS.make,
+        lambda parameters: lamp.SGD(parameters, lr=0.05),
+        NUMBERS.data(SAMPLES, dtype=dtype),
+        count=count,
+        seed=list(range(count)),
+    )
+
+
+def test_on_threads_that_share_a_batch(monkeypatch):
+    """One network's batch is cut into parts; the bits do not depend on how many threads take them."""
+    monkeypatch.setattr("lamp.compiler.shape.PART", 1000)
+    size = 5 * 7 * lanes() + 3
+
+    def run(engine="compiled"):
+        return trained(
+            engine,
+            lambda: network(TASK, lamp.Tanh(), lamp.Dropout(0.3)),
+            TASK.make,
+            adam,
+            TASK.data(2 * size + 40),
+            batch_size=size,
+            clip_norm=0.1,
+            metrics=[lamp.accuracy],
+        )
+
+    found = [run()]
+    torch.set_num_threads(2)
+    try:
+        found += [run(), run()]
+    finally:
+        torch.set_num_threads(1)
+    same(run("eager"), found[0], 1e-11)
+    for other in found[1:]:
+        for one, two in zip(found[0].model.parameters(), other.model.parameters(), strict=True):
+            assert torch.equal(one.data, two.data)
+
+
+# ---- networks --------------------------------------------------------------------------------------------------------
+NETWORKS = {
+    "one layer": lambda: [lamp.Linear(6, 4)],
+    "deep": lambda: [
+        lamp.Linear(6, 5), lamp.ReLU(), lamp.Linear(5, 3), lamp.Linear(3, 7), lamp.SiLU(), lamp.Linear(7, 4),
+    ],
+    "nested": lambda: [
+        lamp.Sequential(lamp.Linear(6, 3, bias=False), lamp.Sequential(lamp.PReLU(3), lamp.Sequential())),
+        lamp.Identity(),
+        lamp.Sequential(lamp.Linear(3, 5), lamp.GELU(), lamp.Identity(), lamp.Linear(5, 4, bias=False)),
+    ],
+    "several activations in a row": lambda: [
+        lamp.Linear(6, 3), lamp.Tanh(), lamp.SELU(), lamp.PReLU(), lamp.Mish(), lamp.PReLU(3, 0.1), lamp.Linear(3, 4),
+    ],
+    "what stands before the first layer": lambda: [
+        lamp.Identity(), lamp.Softsign(), lamp.Dropout(0.2), lamp.Tanh(), lamp.Linear(6, 4),
+    ],
+    "masks": lambda: [
+        lamp.Dropout(0.1), lamp.Linear(6, 5), lamp.Dropout(0.6), lamp.Tanh(), lamp.Dropout(0.0), lamp.Linear(5, 4),
+        lamp.Dropout(0.3),
+    ],
+    "all masked": lambda: [lamp.Linear(6, 5), lamp.Dropout(1.0), lamp.Linear(5, 4)],
+    "softmax": lambda: [lamp.Linear(6, 5), lamp.ReLU(), lamp.Linear(5, 4), lamp.Softmax(-1)],
+    "log-softmax": lambda: [lamp.Linear(6, 5), lamp.Tanh(), lamp.Linear(5, 4), lamp.Tanh(), lamp.LogSoftmax(1)],
+    "an activation last": lambda: [lamp.Linear(6, 5), lamp.Tanh(), lamp.Linear(5, 4), lamp.ELU(0.7), lamp.PReLU(4)],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("count", [None, 11])
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_networks(kind, count):
+    both(
+        lambda: lamp.Sequential(*NETWORKS[kind]()).double(),
+        TASK.make,
+        adam,
+        TASK.data(SAMPLES, features=6),
+        count=count,
+        validation=TASK.data(9, features=6),
+        seed=1 if count is None else list(range(count)),
+        tolerance=1e-10,
+    )
+
+
+@pytest.mark.parametrize("count", [None, 3])
+def test_inputs_of_more_axes(count):
+    x, y = TASK.data(SAMPLES, features=6)
+    columns, seed = (x.view(SAMPLES, 2, 3), y), 1 if count is None else range(count)
+    both(
+        lambda: lamp.Sequential(lamp.Flatten(), lamp.Linear(6, 5), lamp.Tanh(), lamp.Linear(5, 4)).double(),
+        TASK.make,
+        adam,
+        lambda: lamp.DataLoader(columns, BATCH, True, seed=seed),
+        count=count,
+    )
+
+
+@pytest.mark.parametrize("count", [None, 3])
+def test_a_network_that_ends_in_its_loss(count):
+    def ended():
+        return lamp.Sequential(*network(TASK, lamp.Tanh()), lamp.CrossEntropyLoss(label_smoothing=0.1)).double()
+
+    both(ended, lambda: None, adam, data(), count=count)
+
+
+# ---- one engine goes on where the other one was ----------------------------------------------------------------------
+@pytest.mark.parametrize("count", COUNTS)
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda parameters: lamp.SGD(parameters, lr=0.1, momentum=0.9, dampening=0.3),
+        lambda parameters: lamp.Adam(parameters, lr=0.05, amsgrad=True),
+        lambda parameters: lamp.RMSprop(
+            [{"params": list(parameters)[:1], "centered": True}, {"params": list(parameters)[1:], "momentum": 0.5}],
+            lr=0.01,
+        ),
+        lambda parameters: lamp.Adagrad(parameters, lr=0.1, lr_decay=0.1),
+    ],
+    ids=["SGD", "Adam", "RMSprop", "Adagrad"],
+)
+def test_engines_take_turns(make, count):
+    left = []
+    for engines in (["eager"] * 3, ["eager", "compiled", "eager"], ["compiled", "eager", "compiled"]):
+        model = replicas(network(TASK, lamp.Dropout(0.2), lamp.Tanh()), count)
+        optimizer = make(model.parameters())
+        loader = lamp.DataLoader(data(), BATCH, True, seed=1)
+        for engine in engines:
+            history = lamp.fit(
+                model, TASK.make(), optimizer, loader, epochs=2, engine=engine, progress=False, metrics=[lamp.accuracy]
+            )
+        assert loader.epoch == 6
+        left.append((model, optimizer.state_dict(), history))
+    for model, state, history in left[1:]:
+        for one, other in zip(left[0][0].parameters(), model.parameters(), strict=True):
+            close(other.data, one.data, 1e-11)
+        same_state(left[0][1], state, 1e-11)
+        close(history["loss"], left[0][2]["loss"], 1e-11)
+
+
+def test_a_state_dict_saved_by_one_is_loaded_for_the_other():
+    compiled = trained("compiled", lambda: network(TASK, lamp.Tanh()), TASK.make, adam, data())
+    again = network(TASK, lamp.Tanh())
+    again.load_state_dict(compiled.model.state_dict())
+    optimizer = adam(again.parameters())
+    optimizer.load_state_dict(compiled.optimizer.state_dict())
+    for model, of_model, engine in ((again, optimizer, "eager"), (compiled.model, compiled.optimizer, "compiled")):
+        lamp.fit(model, TASK.make(), of_model, data(), epochs=EPOCHS, seed=9, engine=engine, progress=False)
+    for one, other in zip(again.parameters(), compiled.model.parameters(), strict=True):
+        close(other.data, one.data, 1e-11)
