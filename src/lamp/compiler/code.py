@@ -199,7 +199,7 @@ class Code:
     def tasks(self, counters: ir.Value, each: int, phases: ir.Value) -> Iterator[tuple[ir.Value, ir.Value]]:
         """Tasks for the threads that run this function together: `each` of them a phase, by number.
 
-        Whichever thread is free takes the next; a phase begins when all of the one before is done, and all threads go on
+        Whichever thread is free takes the next. A phase begins when all of the one before is done; all threads go on
         when the last is. A thread that the system has put aside between two tasks keeps nobody waiting.
 
         counters  two int64, 0 in the beginning, a cache line apart

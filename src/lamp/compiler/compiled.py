@@ -18,7 +18,7 @@ from lamp.losses.classification import ClassLoss
 from lamp.module import Module
 from lamp.nn import Sequential
 from lamp.optim import Optimizer
-from lamp.processor import denormals_flushed
+from lamp.processor import denormals_flushed, threads_for
 from lamp.replicas import Population
 
 
@@ -98,7 +98,8 @@ class Compiled:
         size, length = min(self.batch_size, taken.shape[-1]), taken.shape[-1]
         rest = {length % size} - {0}
         trainer = self._prepare((size, *rest), labels, ignores, taken.dim() == 2)
-        with denormals_flushed():
+        trainer.threads = torch.get_num_threads()
+        with threads_for(0), denormals_flushed():
             steps = trainer.prepare(rows, numbers, taken.to(torch.int32), size)
             steps.run(0, steps.count)
         trainer.count(steps.count)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -221,23 +222,32 @@ class Fleet:
         ]
 
     def run(self, call: tuple[int, ...]) -> None:
-        """One call of the kernel, in whichever thread; each has scratch memory of its own."""
-        mine = getattr(self._mine, "memory", None)
-        if mine is None:
-            mine = self._mine.memory = self.scratch(), torch.zeros(2 * LINE // 8, dtype=torch.int64)
-        scratch, counters = mine
-        counters.zero_()
-        self.run_with(scratch, counters, call)
+        """One call of the kernel, in whichever thread."""
+        mine = self._memory_of_thread()
+        if mine.gradients is None:
+            mine.gradients, mine.counters = self.gradients(), torch.zeros(2 * LINE // 8, dtype=torch.int64)
+        mine.counters.zero_()
+        self.run_with(mine.gradients, mine.counters, call)
 
-    def scratch(self) -> list[Tensor]:
-        """Memory for gradients, activations, and gradients of those."""
-        return [aligned(self.kernel.parts * size, self.dtype) for size in self.kernel.scratch]
+    def gradients(self) -> Tensor:
+        """Memory for the gradients of a call's parameters."""
+        return aligned(self.kernel.parts * self.kernel.numbers * self.width, self.dtype)
 
-    def run_with(self, scratch: list[Tensor], counters: Tensor, call: tuple[int, ...]) -> None:
+    def run_with(self, gradients: Tensor, counters: Tensor, call: tuple[int, ...]) -> None:
         """A call that several threads may make together, with the same memory; the counters are 0 in the beginning."""
         p, s, *others = call
-        g, a, d = (memory.data_ptr() for memory in scratch)
-        self.kernel.run(p, g, s, a, d, *others, counters.data_ptr())
+        a, d = (memory.data_ptr() for memory in self._memory_of_thread().activations)
+        self.kernel.run(p, gradients.data_ptr(), s, a, d, *others, counters.data_ptr())
+
+    def _memory_of_thread(self) -> Any:
+        """Scratch memory: each thread has its own."""
+        mine, kernel = self._mine, self.kernel
+        if not hasattr(mine, "activations"):
+            mine.activations = [
+                aligned(size * kernel.lanes, self.dtype) for size in (kernel.activations, kernel.gradients)
+            ]
+            mine.gradients = None
+        return mine
 
     # ---- what they left ----------------------------------------------------------------------------------------
     def losses(self, layout: Layout, steps: int) -> Tensor:

@@ -28,7 +28,6 @@ from lamp.randomness import below, bits, scatter
 
 POINTERS = ("p_", "g_", "s_", "a_", "d_", "x_", "t_", "c_", "v_", "h_", "k_", "l_", "o_")
 NUMBERS = ("order", "keys", "steps", "batch", "counters")
-SCRATCH = ("g_", "a_", "d_")
 MOST_KNOWN = 256  # kernels that are kept
 
 
@@ -80,7 +79,7 @@ class _Writer(Shape):
         number = code.load_one if job.one_network else code.load
         job.loss.of_lanes(code, {name: number(self.at["h_"], i) for i, name in enumerate(job.hyperparameters)})
         if self.parts == 1:
-            self.mine = {name: self.at[name] for name in SCRATCH}
+            self.g = self.at["g_"]
             with code.loop(0, self.at["steps"]) as step:
                 self._begin(step)
                 self._part(0, self.vectors, 0)
@@ -94,8 +93,7 @@ class _Writer(Shape):
             with b.if_else(b.trunc(phase, I1) if learning else I1(0)) as (second, first):
                 with first:
                     lower, upper = (b.udiv(b.mul(self.vectors, b.add(part, I64(k))), I64(self.parts)) for k in range(2))
-                    sizes = zip(SCRATCH, self.scratch, strict=True)
-                    self.mine = {name: b.gep(self.at[name], [b.mul(part, I64(size))]) for name, size in sizes}
+                    self.g = b.gep(self.at["g_"], [b.mul(part, I64(self.numbers))])
                     self._part(lower, upper, part)
                 with second:
                     self._update(part)
@@ -126,7 +124,7 @@ class _Writer(Shape):
         share = self._share()
         if job.optimizer is not None:
             with code.loop(0, self.numbers // self.lanes if job.one_network else self.numbers) as i:
-                code.store(self.mine["g_"], i, 0.0)
+                code.store(self.g, i, 0.0)
         with code.carrying(lower, upper, [code.lane(0.0)], self.chunk) as (start, state):
             left = b.sub(code.index(upper), start)
             fits = b.icmp_signed("<", left, I64(self.chunk))
@@ -160,7 +158,7 @@ class _Writer(Shape):
         job = self.job
         at = self.code.plus(start, column)
         first, stride = (column, self.chunk) if job.one_network else (0, None)
-        pointers = self.at | self.mine
+        pointers = self.at | {"g_": self.g}
         block = Block(self.code, job.plan, columns, pointers, job.one_network, self._keep_of(at), first, stride)
         block.column = at
         return block

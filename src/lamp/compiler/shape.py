@@ -10,7 +10,8 @@ from lamp.compiler.target import Target as Machine
 COLUMNS = (4, 5, 6, 3, 7, 2, 1)  # columns in registers at once: the first that leaves nothing over is taken
 PART = 2_000_000  # multiplications of a step for which a thread of its own pays
 MOST_PARTS = 4
-CHUNK = 32  # columns of one network whose activations are kept at once, so that they stay in cache
+CHUNKS = (32, 16, 8)  # columns of one network whose activations are kept at once: so many that they stay in cache
+CACHE = 2**18  # bytes
 
 
 class Shape:
@@ -39,22 +40,18 @@ class Shape:
         most = min(MOST_PARTS, work // PART, max(vectors) // COLUMNS[0])
         self.parts = max(1, most) if job.one_network else 1
         parts = {b - a for v in vectors for a, b in pairwise(k * v // self.parts for k in range(self.parts + 1))}
-        chunks = {min(CHUNK, v) for v in parts} | {v % CHUNK for v in parts if v > CHUNK} - {0}
+        column = (job.plan.activations + job.plan.gradients) * self.lanes * job.dtype.itemsize
+        most_columns = next((c for c in CHUNKS if c * column <= CACHE), CHUNKS[-1])
+        chunks = {min(most_columns, v) for v in parts} | {v % most_columns for v in parts if v > most_columns} - {0}
         sizes = chunks if job.one_network else set(vectors)  # of what is cut into blocks of columns
         fitting = [c for c in COLUMNS if all(size % c == 0 for size in sizes)]
         self.columns = fitting[0] if fitting[0] > 1 or max(vectors) == 1 else COLUMNS[0]
         self.columns = min(self.columns, max(vectors))
         self.ragged = any(size % self.columns for size in sizes)
         self.spare = job.one_network and any(batch % self.lanes for batch in job.batches)
-        self.chunk = min(CHUNK, max(parts)) if job.one_network else self.columns
+        self.chunk = min(most_columns, max(parts)) if job.one_network else self.columns
         self.activations = job.plan.activations * self.chunk
         self.gradients = job.plan.gradients * self.chunk
-
-    @property
-    def scratch(self) -> tuple[int, int, int]:
-        """Numbers of scratch memory that a part needs: for gradients, activations, and gradients of those."""
-        width = 1 if self.one_network else self.lanes
-        return self.numbers * width, self.activations * self.lanes, self.gradients * self.lanes
 
     def vectors_of(self, batch: int) -> int:
         """How many columns a batch is."""

@@ -12,9 +12,8 @@ from lamp.compiler.code import LINE
 from lamp.compiler.fleet import Fleet
 
 
-def on_threads(work: Sequence[tuple[Fleet, Sequence[tuple[int, ...]]]]) -> None:
-    """Each group's calls, in turn, on as many threads as torch may use; the one group there is, together."""
-    threads = torch.get_num_threads()
+def on_threads(work: Sequence[tuple[Fleet, Sequence[tuple[int, ...]]]], threads: int) -> None:
+    """Each group's calls, in turn, on so many threads; the one group there is, together."""
     if len(work) == 1 and threads > 1 and work[0][0].kernel.parts > 1:
         _as_team(*work[0], threads)
         return
@@ -30,12 +29,12 @@ def on_threads(work: Sequence[tuple[Fleet, Sequence[tuple[int, ...]]]]) -> None:
 
 def _as_team(fleet: Fleet, calls: Sequence[tuple[int, ...]], threads: int) -> None:
     """One group's calls, each made by several threads, which share out its tasks."""
-    scratch = fleet.scratch()
+    gradients = fleet.gradients()
     counters = torch.zeros(len(calls), 2 * LINE // 8, dtype=torch.int64)
 
     def share(_: int) -> None:
         for call, of_call in zip(calls, counters, strict=True):
-            fleet.run_with(scratch, of_call, call)
+            fleet.run_with(gradients, of_call, call)
 
     _together(min(threads, fleet.kernel.parts), share)
 

@@ -37,6 +37,7 @@ class Trainer:
     targets    some targets, of the kind that will come
     own_order  whether each replica takes samples of its own
     limits     "clip_norm" and "clip_value", where gradients are clipped
+    threads    that its steps are made on: as many as torch may use now; torch itself needs one while they are
     like       a trainer of the same networks, whose weights are measured where they lie
     """
 
@@ -54,6 +55,7 @@ class Trainer:
         keeps_outputs: bool = False,
         like: Trainer | None = None,
     ) -> None:
+        self.threads: int = torch.get_num_threads() if like is None else like.threads
         self.model, self.criterion, self.optimizer = model, criterion, optimizer
         self.limits: Limits = limits or {}
         self.replicas = model.replicas
@@ -264,7 +266,7 @@ class Trainer:
         for fleet in self.fleets:
             stretches = fleet.stretches(epochs, samples, batch)
             layouts.append((stretches, fleet.prepare(inputs, targets, order, columns, stretches)))
-        return Steps(self.fleets, layouts, samples, batch, epochs, steps)
+        return Steps(self.fleets, layouts, samples, batch, epochs, steps, self.threads)
 
     def count(self, steps: int) -> None:
         """So many steps have been made."""
@@ -279,6 +281,7 @@ class Steps:
 
     samples, batch  of an epoch
     count           of steps, in all epochs
+    threads         to make them on
     """
 
     fleets: list[Fleet]
@@ -287,14 +290,15 @@ class Steps:
     batch: int
     epochs: int
     count: int
+    threads: int
 
     def run(self, first: int, stop: int) -> None:
-        """Make the steps from first to stop, on as many threads as torch may use."""
+        """Make the steps from first to stop."""
         work = []
         for fleet, (stretches, layout) in zip(self.fleets, self.layouts, strict=True):
             parts = [part for part in (_part(stretch, first, stop, fleet) for stretch in stretches) if part]
             work += [(fleet, calls) for calls in zip(*[fleet.calls(layout, part) for part in parts], strict=True)]
-        on_threads(work)
+        on_threads(work, self.threads)
 
     @property
     def losses(self) -> Tensor:

@@ -106,6 +106,7 @@ class Compiled:
         self.looked_at = any(type(callback) is not EarlyStopping for callback in training.callbacks)
         self._per_step: float | None = None  # seconds
         self.seconds = 0.0  # that compiling took
+        self.threads = torch.get_num_threads()
         self.keeps_outputs = bool(training.metrics)
         self._last_good: dict[int, Tensor] = {}
         self._previous: list[Tensor] = []
@@ -132,6 +133,7 @@ class Compiled:
             limits={name: crew.number(limit) for name, limit in limits.items() if limit is not None},
             keeps_outputs=self.keeps_outputs,
         )
+        self.trainer.threads = self.threads
         self.measurer: Trainer | None = None
         if isinstance(crew.validation, DataLoader):
             held_out = self.held_out = Data(crew.validation, crew.criterion, plan)

@@ -19,7 +19,7 @@ ENGINES = ("auto", "eager", "compiled")
 EAGER_STEP = 30e-6  # seconds that the eager engine takes for each layer of a step, however small
 EAGER_RATE = 20e9  # multiplications a second that it makes beyond that
 COMPILING = 0.5  # seconds
-WIDE = 2**16  # multiplications of one layer from which on torch's matrix products are the faster ones
+WIDE = 2**21  # multiplications of one layer beyond which torch's matrix products were not seen to be slower
 
 
 def choose(engine: str, training: Training, crew: Crew) -> tuple[Compiled | None, str]:

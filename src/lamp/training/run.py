@@ -6,7 +6,6 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -93,8 +92,11 @@ class Training:
         self._compiled, self.history.why = choose(engine, self, self._crew)
         self.history.engine = "eager" if self._compiled is None else "compiled"
         work = sum(parameter.numel() for parameter in self.model.parameters()) * _batch_size(batches)
-        threads = threads_for(work) if self._compiled is None else nullcontext()
-        with threads, Interruptible() as interrupt, reporter(progress, self.epochs) as report:
+        with (
+            threads_for(work if self._compiled is None else 0),
+            Interruptible() as interrupt,
+            reporter(progress, self.epochs) as report,
+        ):
             for callback in self.callbacks:
                 callback.on_start(self)
             try:
