@@ -10,6 +10,7 @@ import torch
 import lamp
 from benchmarks.populations import Array, Task
 from benchmarks.populations_torch import Samples
+from lamp.compiler.kernel import forget
 
 
 class WithLamp:
@@ -70,6 +71,7 @@ class WithCompile(WithLamp):
     def run(self, steps: int) -> None:
         epochs = self.task.epochs(steps)
         if self.compiled is None:
+            forget()
             self.compiled = lamp.compile(self.population, self.criterion, self.optimizer, self.task.batch)
         if epochs not in self.orders:
             self.orders[epochs] = torch.cat([self.order] * epochs, -1)

@@ -275,8 +275,18 @@ class LogCosh(lamp.losses.DifferenceLoss):
         return difference.tanh()
 
 
+class LogCoshOfPairs(lamp.losses.Loss):
+    """The same, from output and target as they are."""
+
+    def value(self, output: Number, target: Number) -> Number:
+        return LogCosh.value(self, output - target)
+
+    def derivative(self, output: Number, target: Number) -> Number:
+        return (output - target).tanh()
+
+
 class Lion(lamp.Optimizer):
-    """p <- p - lr sign(beta m + (1 - beta) g), with m the mean of gradients."""
+    """p <- p - lr m / (|m| + 0.1), with m the mean of gradients; small steps first."""
 
     ranges: ClassVar = {"lr": lamp.optim.checks.Range(), "beta": lamp.optim.checks.Range()}
 
@@ -287,20 +297,22 @@ class Lion(lamp.Optimizer):
         return ("mean",)
 
     def coefficients(self, group, step):
-        return {"minus_lr": -group["lr"] / (1.0 + 0.1 * step), "share": 1.0 - group["beta"]}
+        warm = 0.5 if step < 4 else 1.0
+        return {"minus_lr": -warm * group["lr"] / (1.0 + 0.1 * step), "share": 1.0 - group["beta"]}
 
     def update(self, parameter, gradient, state, c, group):
         mean = state["mean"] = state["mean"].lerp(gradient, c["share"])
         return parameter + c["minus_lr"] * mean / (mean.abs() + 0.1)
 
 
-def test_an_activation_a_loss_and_an_optimizer_of_ones_own():
+@pytest.mark.parametrize("loss", [LogCosh, LogCoshOfPairs])
+def test_an_activation_a_loss_and_an_optimizer_of_ones_own(loss):
     of_task = task("MSELoss")
     for count in counts():
         lr = 0.05 if count is None else torch.linspace(0.01, 0.1, count, dtype=torch.float64)
         both(
             lambda: network(of_task, Bump()),
-            LogCosh,
+            loss,
             lambda parameters, lr=lr: Lion(parameters, lr=lr),
             of_task.data(),
             count=count,

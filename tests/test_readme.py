@@ -12,13 +12,14 @@ README = Path(__file__).parent.parent / "README.md"
 
 def test_the_python_of_the_readme_runs(tmp_path, monkeypatch, capsys):
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), flags=re.DOTALL)
-    assert len(blocks) == 4
+    assert len(blocks) == 5
     code = "\n".join(blocks)
     assert "epochs=400" in code
     monkeypatch.chdir(tmp_path)
     names = {"torch": torch}
     exec(code.replace("epochs=400", "epochs=3"), names)
     assert names["history"].epochs == 3
+    assert names["losses"].shape == (40,)
     assert names["runs"]["loss"].shape == (20, 20)
     assert len(names["members"]) == 3
     assert (tmp_path / "curves.png").exists()

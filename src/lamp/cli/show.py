@@ -24,6 +24,9 @@ def spread(mean: float, std: float, digits: int = 1) -> str:
 
 
 def _spread_of(results: Runs, name: str, digits: int = 1) -> str:
+    """mean ± std; of one run, which has no std, the number."""
+    if len(results.runs) == 1:
+        return f"{results.mean(name):.{digits}f}"
     return spread(results.mean(name), results.std(name), digits)
 
 

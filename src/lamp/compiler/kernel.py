@@ -56,6 +56,12 @@ def kernel_for(job: Job, machine: Machine) -> Kernel:
     return known
 
 
+def forget() -> None:
+    """Let go of all kernels, so that the next one is compiled anew: to measure how long that takes."""
+    _known.clear()
+    machine_code.cache_clear()
+
+
 class _Writer(Shape):
     """Writes a kernel: `text` is LLVM's intermediate representation."""
 

@@ -17,7 +17,7 @@ from lamp.losses.classification import ClassLoss, CrossEntropyLoss
 from lamp.losses.regression import DifferenceLoss
 from lamp.module import describe
 
-KNOWN = (CrossEntropyLoss, NLLLoss, BCELoss, BCEWithLogitsLoss, KLDivLoss, DifferenceLoss)
+KNOWN = (CrossEntropyLoss, NLLLoss, BCELoss, BCEWithLogitsLoss, KLDivLoss, DifferenceLoss, Loss)
 # What a subclass of these must leave as it is: the rest, its formulas, is asked.
 AROUND = ("forward", "backward", "reduce", "divisor")
 OF_CLASSES = ("log_probabilities", "derivative_per_mass", "target_probability", "value", "derivative")

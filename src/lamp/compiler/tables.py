@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -41,12 +42,14 @@ def coefficients(
 
     advance  the schedule's step, where it has one after each batch
     """
+    each: list[Columns] = []
     if advance is None:
-        each = [_columns(optimizer, limits, torch.arange(1.0, steps + 1, dtype=torch.float64).unsqueeze(1), taken)]
-    else:
-        each = []
-        for step in range(steps):
-            each.append(_columns(optimizer, limits, torch.full((1, 1), step + 1.0, dtype=torch.float64), taken))
+        numbers = torch.arange(1.0, steps + 1, dtype=torch.float64).unsqueeze(1)
+        with suppress(RuntimeError, TypeError, ValueError):  # of a user's own rule that asks `if step > 100`
+            each = [_columns(optimizer, limits, numbers, taken)]
+    for step in range(0 if each else steps):
+        each.append(_columns(optimizer, limits, step + 1, taken))
+        if advance is not None:
             advance()
     return [
         {name: torch.cat([table[group][name] for table in each]) for name in named}
@@ -54,12 +57,13 @@ def coefficients(
     ]
 
 
-def _columns(optimizer: Optimizer, limits: Limits, steps: Tensor, taken: Sequence[int]) -> Columns:
+def _columns(optimizer: Optimizer, limits: Limits, steps: Tensor | int, taken: Sequence[int]) -> Columns:
     rows = [
         dict(optimizer.coefficients(group, steps + before))  # type: ignore[arg-type]
         for group, before in zip(optimizer.param_groups, taken, strict=True)
     ]
-    return [{name: _column(value, len(steps)) for name, value in each.items()} for each in [*rows, dict(limits)]]
+    count = len(steps) if isinstance(steps, Tensor) else 1
+    return [{name: _column(value, count) for name, value in each.items()} for each in [*rows, dict(limits)]]
 
 
 def _column(value: Any, steps: int) -> Tensor:

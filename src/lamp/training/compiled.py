@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 STRETCH = 0.05  # seconds that the machine code runs at a time, so that progress moves and Ctrl-C is heard
 MOST_AHEAD = 64  # epochs in one call
+MOST_KEPT = 2**24  # numbers of such a call that are kept: samples' places, or what networks put out for them
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,10 @@ class Data:
 
 
 class Compiled:
-    """Trains the crew by machine code. Raises NotCompiled where it cannot."""
+    """Trains the crew by machine code. Raises NotCompiled where it cannot.
+
+    Weights and state lie in the kernels' layout while it does: `store` and `load` take them to the model and back.
+    """
 
     def __init__(self, training: Training, crew: Crew) -> None:
         for callback in training.callbacks:
@@ -111,7 +115,7 @@ class Compiled:
         self._last_good: dict[int, Tensor] = {}
         self._previous: list[Tensor] = []
         self._ready: list[Measurement] = []  # epochs that are trained and not handed out yet
-        self._alone = training.epochs  # the epoch before which to stop, since a loss in it is not finite
+        self._careful_until = 0  # the epoch up to which they are trained one by one: a loss in between is not finite
         self._build()
 
     def _build(self) -> None:
@@ -178,8 +182,11 @@ class Compiled:
         looked_at = any(callback.needs_model for callback in training.callbacks)
         if looked_at or training.scheduler or crew.validation is not None or self._per_step is None:
             return 1
+        if training.epoch < self._careful_until:
+            return 1
         fitting = int(STRETCH / max(self._per_step * self.data.steps, 1e-9))
-        return max(1, min(fitting, training.epochs - training.epoch, MOST_AHEAD, self._alone - training.epoch))
+        kept = self.data.samples * (self.trainer.plan.outputs if self.keeps_outputs else 1) * (crew.model.replicas or 1)
+        return max(1, min(fitting, MOST_KEPT // kept, training.epochs - training.epoch, MOST_AHEAD))
 
     def _orders(self, epochs: int) -> Tensor:
         """The samples of the next epochs, (epochs m,) or (K, epochs m), int32."""
@@ -199,7 +206,7 @@ class Compiled:
         self._per_step = (time.perf_counter() - started) / steps.count
         if not bool(steps.losses.isfinite().all()):
             trainer.restore(kept)
-            self._alone = self.training.epoch + 1
+            self._careful_until = self.training.epoch + epochs
             return False
         loader.epoch += epochs
         trainer.count(steps.count)
@@ -213,8 +220,7 @@ class Compiled:
         """Train one epoch, in stretches between which progress moves and Ctrl-C is heard."""
         training, trainer, data, loader = self.training, self.trainer, self.data, self.data.loader
         begun = time.perf_counter()
-        self._alone = training.epochs
-        order = self._orders(1)
+        order, kept = self._orders(1), trainer.snapshot()
         loader.epoch += 1
         advance = training.step_schedule if training.steps_schedule else None
         steps = trainer.prepare(data.inputs, data.targets, order, loader.batch_size, advance=advance)
@@ -223,16 +229,16 @@ class Compiled:
             stop = done + 1
             if self._per_step is not None:
                 stop = min(steps.count, done + max(1, int(STRETCH / max(self._per_step, 1e-9))))
-            kept = trainer.snapshot()
             started = time.perf_counter()
             steps.run(done, stop)
             self._per_step = (time.perf_counter() - started) / (stop - done)
             self._look_for_failures(steps, order, done, stop, kept)
             trainer.count(stop - done)
             training.step += stop - done
-            done, self._previous = stop, kept
+            done = stop
             if pause(done / steps.count):
                 return None
+        self._previous = kept
         (found,) = self._measured(steps, order, 1)
         values = dict(found.values)
         if self.crew.validation is not None:
@@ -259,6 +265,7 @@ class Compiled:
 
     # ---- when a loss is not finite ---------------------------------------------------------------------------------
     def _look_for_failures(self, steps: Steps, order: Tensor, first: int, stop: int, kept: list[Tensor]) -> None:
+        """After the steps from first to stop of an epoch that began with the weights `kept`."""
         losses = steps.losses[first:stop]
         if bool(losses.isfinite().all()):
             return
@@ -267,17 +274,19 @@ class Compiled:
             self._fail(steps, order, first, first + int(bad[:, 0].nonzero()[0]), kept)
             return
         for k in bad.any(0).nonzero().flatten().tolist():
-            if k not in self._last_good:  # a loss was finite with the weights before the stretch, unless its first
-                at_once = bool(bad[0, k]) and self._previous
+            if (
+                k not in self._last_good
+            ):  # the epoch began with weights whose loss was finite, unless that was its first
+                at_once = first == 0 and bool(bad[0, k]) and self._previous
                 self._last_good[k] = self.trainer.weights_in(self._previous if at_once else kept)[k]
 
     def _fail(self, steps: Steps, order: Tensor, first: int, bad: int, kept: list[Tensor]) -> None:
         """Go to where the loss is not finite and let the eager engine make that step: it says what was wrong."""
         training, trainer = self.training, self.trainer
-        good = trainer.weights_in(self._previous if bad == first and self._previous else kept)
+        good = trainer.weights_in(self._previous if bad == 0 and self._previous else kept)
         trainer.restore(kept)
-        if bad > first:
-            steps.run(first, bad)
+        if bad > 0:
+            steps.run(0, bad)
         trainer.count(bad - first)
         training.step += bad - first
         trainer.store()
