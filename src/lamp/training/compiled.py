@@ -115,6 +115,7 @@ class Compiled:
         self._last_good: dict[int, Tensor] = {}
         self._previous: list[Tensor] = []
         self._ready: list[Measurement] = []  # epochs that are trained and not handed out yet
+        self._handed_out = 0  # of those that were trained together
         self._careful_until = 0  # the epoch up to which they are trained one by one: a loss in between is not finite
         self._build()
 
@@ -173,8 +174,21 @@ class Compiled:
                 return self._train(pause)
             pause(0.0)
         found = self._ready.pop(0)
+        self._handed_out += 1
         training.step += self.data.steps
         return found
+
+    def rewind(self) -> None:
+        """Undo the epochs that were trained ahead, where the training ended before they were handed out."""
+        if self._ready:
+            undone = self._handed_out + len(self._ready)
+            self._ready = []
+            self.trainer.restore(self._previous)
+            self.trainer.count(-undone * self.data.steps)
+            self.data.loader.epoch -= undone
+            if self._handed_out:
+                self._train_ahead(self._handed_out)
+                self._ready = []
 
     def _ahead(self) -> int:
         """How many epochs to train in one call: as many as nobody looks at in between, and the time allows."""
@@ -210,7 +224,7 @@ class Compiled:
             return False
         loader.epoch += epochs
         trainer.count(steps.count)
-        self._previous = kept
+        self._previous, self._handed_out = kept, 0
         self._ready = self._measured(steps, order, epochs)
         seconds = (time.perf_counter() - begun) / epochs
         self._ready = [replace(each, seconds=seconds) for each in self._ready]

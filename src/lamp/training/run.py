@@ -107,6 +107,8 @@ class Training:
                 error.history = self.history  # type: ignore[attr-defined]
                 raise
             finally:
+                if self._compiled is not None:
+                    self._compiled.rewind()
                 self._store()
                 self._crew.hand_over()
                 for callback in self.callbacks:
