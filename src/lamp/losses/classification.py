@@ -80,7 +80,8 @@ class ClassLoss(Loss):
     # ---- forward and backward --------------------------------------------------------------------------------------
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
         replicas = self.replicas or replicas_of(output)
-        if self.hyperparameters:
+        smoothing = self.label_smoothing
+        if isinstance(smoothing, Tensor):
             self.check_hyperparameters(replicas)
         given, axis = (output, target), 1
         try:
@@ -88,7 +89,8 @@ class ClassLoss(Loss):
                 output, target = self._in_one_row(output, target, replicas)
             axis = 1 if output.dim() > 1 else 0
             log_p = self.log_probabilities(output, axis)
-            smoothing = _of_each_sample(self.label_smoothing, log_p)
+            if replicas is not None:
+                smoothing = _of_each_sample(smoothing, log_p)
             if target.dtype is torch.int64 or not (self.takes_probabilities and target.is_floating_point()):
                 against = self._against_labels if is_zero(smoothing) else self._against_smoothed_labels
             else:
@@ -121,7 +123,8 @@ class ClassLoss(Loss):
             dvalue = given if dvalue is not None else given.reshape(_without(axis, log_p.shape)).unsqueeze(axis)
         if replicas is not None:
             dvalue = _of_each_sample(dvalue, log_p)
-        return doutput(dvalue, axis, log_p, *others).view(shape)  # type: ignore[no-any-return]
+        d: Tensor = doutput(dvalue, axis, log_p, *others)
+        return d if replicas is None else d.view(shape)
 
     def _in_one_row(self, output: Tensor, target: Tensor, replicas: int) -> tuple[Tensor, Tensor]:
         """Output (K, N, C, ...) and its target, those of all replicas one after another: (K N, C, ...)."""
