@@ -60,8 +60,8 @@ class Optimizer(ABC):
         """The parameter after the step. `c` holds the coefficients; new state is put into `state`.
 
         Tensors, of the parameter and of the state, may be changed in place (see lamp.optim.arithmetic).
-        Of `group` it may ask which terms there are (switches, `is_zero`); numbers come in `c` alone, since compiled code
-        has those of each step there and would keep what the group says when it is compiled.
+        Of `group` it may ask which terms there are (switches, `is_zero`). Numbers come in `c` alone: compiled code has
+        those of each step there, and would keep for good what the group said when it was compiled.
         """
 
     def state_names(self, group: Group) -> tuple[str, ...]:
