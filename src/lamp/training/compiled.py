@@ -107,7 +107,7 @@ class Compiled:
             if type(callback).on_batch is not Callback.on_batch:
                 raise NotCompiled(f"{type(callback).__name__} looks at every batch")
         self.training, self.crew = training, crew
-        self.looked_at = any(type(callback) is not EarlyStopping for callback in training.callbacks)
+        self.may_change = any(type(callback) is not EarlyStopping for callback in training.callbacks)
         self._per_step: float | None = None  # seconds
         self.seconds = 0.0  # that compiling took
         self.threads = torch.get_num_threads()
@@ -193,8 +193,7 @@ class Compiled:
     def _ahead(self) -> int:
         """How many epochs to train in one call: as many as nobody looks at in between, and the time allows."""
         training, crew = self.training, self.crew
-        looked_at = any(callback.needs_model for callback in training.callbacks)
-        if looked_at or training.scheduler or crew.validation is not None or self._per_step is None:
+        if training.looked_at or training.scheduler or crew.validation is not None or self._per_step is None:
             return 1
         if training.epoch < self._careful_until:
             return 1
@@ -324,7 +323,7 @@ class Compiled:
 
     def load(self) -> None:
         """Take over what someone may have changed in the model."""
-        if self.looked_at:
+        if self.may_change:
             self.trainer.load()
 
 

@@ -134,13 +134,12 @@ class Training:
         if crew.replicas is not None:
             self._set_failures_aside(found.losses, values)
         self.history.record(values, found.seconds)
-        looked_at = any(callback.needs_model for callback in self.callbacks)
-        if looked_at or not self.going.all():
+        if self.looked_at or not self.going.all():
             self._store()
         self._after_epoch(values)
         for callback in self.callbacks:
             callback.on_epoch(self)
-        if self._compiled is not None and looked_at:
+        if self._compiled is not None and self.looked_at:
             self._compiled.load()
         if crew.replicas is not None:
             self._let_go(crew)
@@ -197,6 +196,11 @@ class Training:
         return loss, output, target
 
     @property
+    def looked_at(self) -> bool:
+        """Whether a callback looks at the model or the optimizer after each epoch."""
+        return any(callback.needs_model for callback in self.callbacks)
+
+    @property
     def steps_schedule(self) -> bool:
         """Whether the schedule has a step after each batch."""
         return self.schedule_per == "batch" and not isinstance(self.scheduler, ReduceLROnPlateau | None)
@@ -233,15 +237,7 @@ class Training:
 
         Raises NonFiniteError, which says what made it.
         """
-        model = self._crew.model
-        found = [parameter.data.clone() for parameter in model.parameters()]
-        start = 0
-        for parameter in model.parameters():
-            parameter.data.copy_(good[start : start + parameter.size].view(parameter.shape))
-            start += parameter.size
-        self._kept = [run.data.clone() for run in runs(model.parameters())]
-        for parameter, data in zip(model.parameters(), found, strict=True):
-            parameter.data.copy_(data)
+        self._kept = list(good.split([len(run.data) for run in runs(self._crew.model.parameters())]))
         self._next_copy = self.step + 1
         self._run_batch(batch)
         raise NonFiniteError("the loss is not finite", expected="a finite loss", got="NaN or infinity")
