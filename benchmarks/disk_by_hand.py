@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from benchmarks.disk import BATCH
-from benchmarks.single import Array, Task
+from benchmarks.single import Task
 from benchmarks.single_torch import batches, values
+from benchmarks.start import Array
 
 
 class ByHand:

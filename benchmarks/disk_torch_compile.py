@@ -9,8 +9,9 @@ from torch import Tensor
 
 from benchmarks.disk import BATCH
 from benchmarks.harness import Absent
-from benchmarks.single import Array, Task
+from benchmarks.single import Task
 from benchmarks.single_torch import values
+from benchmarks.start import Array
 
 Tensors = list[Tensor]
 LAYERS = range(4)

@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 import lamp
 from benchmarks.disk import BATCH, BATCHES
 from benchmarks.single import ADAM, Rule
-
-Array = NDArray[Any]
+from benchmarks.start import Array, Start
 
 SEED = 0
 LR, DECAY = (-3.5, -2.5), (-5.0, -3.0)  # powers of ten between which the networks of a sweep have theirs
 
 
 @dataclass(frozen=True)
-class Task:
+class Task(Start):
     """What the trainings of K networks start from; its arrays are to be copied, never written to.
 
     widths        of the layers; `activation` stands between them ("Tanh", "ReLU"), cross-entropy after the last
@@ -65,21 +61,6 @@ class Task:
     def own_batches(self) -> bool:
         """Whether each network has batches of its own."""
         return self.order.ndim == 3
-
-    def epochs(self, steps: int) -> int:
-        """How many times through the batches so many steps are."""
-        if steps % self.batches:
-            raise ValueError(f"{steps} steps are no whole number of epochs of {self.batches}")
-        return steps // self.batches
-
-    def values(self) -> list[Array]:
-        """Weight, bias, weight, bias, ..., each (K, ...), as `named` takes them."""
-        return [each for pair in zip(self.weights, self.biases, strict=True) for each in pair]
-
-    def named(self, values: Iterable[Any]) -> dict[str, Array]:
-        """Copies of weight, bias, weight, bias, ... under the keys they have in a Sequential."""
-        keys = [f"{2 * layer}.{what}" for layer in range(len(self.widths) - 1) for what in ("weight", "bias")]
-        return {key: np.asarray(value).copy() for key, value in zip(keys, values, strict=True)}
 
 
 @lru_cache(maxsize=1)

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 
 import lamp
-from benchmarks.populations import Array, Task
+from benchmarks.populations import Task
 from benchmarks.populations_torch import Samples
+from benchmarks.start import Array
 from lamp.compiler.kernel import forget
 
 

@@ -10,8 +10,9 @@ from torch import Tensor
 from torch.func import functional_call, grad_and_value, vmap
 from torch.nn.functional import cross_entropy
 
-from benchmarks.populations import Array, Task
+from benchmarks.populations import Task
 from benchmarks.single import Rule
+from benchmarks.start import Array
 
 Batches = list[tuple[Tensor, Tensor]]
 

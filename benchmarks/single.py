@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[Any]
+from benchmarks.start import Array, Start
 
 
 @dataclass(frozen=True)
@@ -30,7 +27,7 @@ ADAM = Rule("Adam", lr=1e-3)
 
 
 @dataclass(frozen=True)
-class Task:
+class Task(Start):
     """What every training starts from; its arrays are to be copied, never written to.
 
     widths      of the layers; `activation` stands between them ("ReLU", "Tanh"), `loss` after the last
@@ -58,21 +55,6 @@ class Task:
     def batch(self) -> int:
         """B, samples in a batch."""
         return self.inputs.shape[1]  # type: ignore[no-any-return]
-
-    def epochs(self, steps: int) -> int:
-        """How many times through the batches so many steps are."""
-        if steps % self.batches:
-            raise ValueError(f"{steps} steps are no whole number of epochs of {self.batches}")
-        return steps // self.batches
-
-    def values(self) -> list[Array]:
-        """Weight, bias, weight, bias, ... as `named` takes them."""
-        return [each for pair in zip(self.weights, self.biases, strict=True) for each in pair]
-
-    def named(self, values: Iterable[Any]) -> dict[str, Array]:
-        """Copies of weight, bias, weight, bias, ... under the keys they have in a Sequential, torch.nn's and lamp's."""
-        keys = [f"{2 * layer}.{what}" for layer in range(len(self.widths) - 1) for what in ("weight", "bias")]
-        return {key: np.asarray(value).copy() for key, value in zip(keys, values, strict=True)}
 
 
 def initial(random: np.random.Generator, widths: tuple[int, ...]) -> tuple[tuple[Array, ...], tuple[Array, ...]]:

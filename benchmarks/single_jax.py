@@ -6,7 +6,8 @@ import math
 from typing import Any
 
 from benchmarks.harness import Absent
-from benchmarks.single import Array, Task
+from benchmarks.single import Task
+from benchmarks.start import Array
 
 
 class WithJax:

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 
 import lamp
-from benchmarks.single import Array, Task
+from benchmarks.single import Task
 from benchmarks.single_torch import batches, values
+from benchmarks.start import Array
 from lamp.compiler.kernel import forget
 
 

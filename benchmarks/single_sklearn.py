@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from benchmarks.harness import Absent
-from benchmarks.single import Array, Task
+from benchmarks.single import Task
+from benchmarks.start import Array
 
 
 class WithSklearn:

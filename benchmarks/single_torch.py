@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.single import Array, Task
+from benchmarks.single import Task
+from benchmarks.start import Array
 
 Batches = list[tuple[Tensor, Tensor]]
 
