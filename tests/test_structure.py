@@ -44,14 +44,16 @@ ROOMS = [
     ["optim"],
     ["data"],
     ["replicas"],
+    ["saving"],
     ["plots"],
     ["compiler"],
     ["training"],
     ["checks"],
     ["studies"],
+    ["interop"],
+    ["tables"],
     ["", "public"],  # the names of `import lamp`, which the rooms above may use as anybody does
     ["experiments"],
-    ["interop"],
     ["cli", "__main__"],
 ]
 SIDE_BY_SIDE = {("checks", "training")}  # of equal standing: neither imports the other
