@@ -8,7 +8,8 @@
     history = lamp.fit(model, criterion, optimizer, (inputs, targets), epochs=100)
 
 Every public name stands in `lamp.public`, and is fetched from there when first used, so that `import lamp` alone, and a
-command line that only prints its help, do not wait for torch.
+command line that only prints its help, do not wait for torch. Names that need more than lamp does (scikit-learn, say)
+stand in `ELSEWHERE`, each fetched alone.
 """
 
 from importlib import import_module
@@ -20,12 +21,16 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
+ELSEWHERE: dict[str, str] = {}  # a public name: the module that holds it
+
 
 def __getattr__(name: str) -> Any:
     if name.startswith("__"):
         raise AttributeError(f"module 'lamp' has no attribute {name!r}")
     if find_spec(f"lamp.{name}") is not None:
         return import_module(f"lamp.{name}")  # a room of the package, such as lamp.init
+    if name in ELSEWHERE:
+        return getattr(import_module(ELSEWHERE[name]), name)
     public = import_module("lamp.public")
     globals().update({each: getattr(public, each) for each in public.__all__})
     if name not in globals():
@@ -34,4 +39,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *import_module("lamp.public").__all__})
+    return sorted({*globals(), *ELSEWHERE, *import_module("lamp.public").__all__})
