@@ -108,12 +108,18 @@ def bernoulli(
     value: float = 1.0,
     dtype: torch.dtype = torch.float32,
     device: torch.device | None = None,
+    units: tuple[int, ...] | None = None,
 ) -> Tensor:
     """`value` with this probability, else 0; shape (number of pairs, *shape), a slice for each pair of `keys`.
 
-    Positions are counted through `shape` in row-major order. Probabilities are multiples of 2^-31.
+    Positions are counted through `shape` in row-major order; where `units` are given, the k-th slice (of every so many
+    as there are) counts rows of units[k] instead of shape[-1]. Probabilities are multiples of 2^-31.
     """
-    scattered = _scattered(torch.Size(shape), device)
+    if units is None:
+        scattered = _scattered(torch.Size(shape), device)
+    else:
+        of_slices = _scattered_rows(torch.Size(shape), device, units)
+        scattered = of_slices.repeat(len(pairs) // len(units), *[1] * len(shape))
     both = torch.tensor(pairs, dtype=torch.int32, device=device).view(-1, 2, *[1] * len(shape))
     drawn = bits(scattered, both[:, 0], both[:, 1])  # (pairs, *shape)
     minus_one: Tensor = below(drawn, round(probability * 2**31))
@@ -130,3 +136,12 @@ def _scatter_all(shape: torch.Size, device: torch.device | None) -> Tensor:
 
 
 _remembered = lru_cache(maxsize=16)(_scatter_all)
+
+
+@lru_cache(maxsize=16)
+def _scattered_rows(shape: torch.Size, device: torch.device | None, units: tuple[int, ...]) -> Tensor:
+    """For each of these numbers of units, the positions in rows of so many: (len(units), *shape)."""
+    rows = torch.arange(shape.numel() // shape[-1], device=device).view(1, -1, 1)
+    places = rows * torch.tensor(units, device=device).view(-1, 1, 1) + torch.arange(shape[-1], device=device)
+    scattered: Tensor = scatter(places.to(torch.int32))
+    return scattered.view(len(units), *shape)

@@ -75,6 +75,8 @@ class Linear(Module):
             axes.add_affine(self.weight.grad, None if self.bias is None else self.bias.grad, dy, x)
         except (RuntimeError, AttributeError, TypeError) as error:
             raise explain_gradient(dy, (*x.shape[:-1], self.out_features)) from error
+        if self.units is not None:
+            self.weight.grad.mul_(axes.present(self.units, self.weight.grad))  # what a replica lacks learns nothing
 
     def extra_repr(self) -> str:
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"

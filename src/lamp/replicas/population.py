@@ -1,4 +1,4 @@
-"""Many networks of one architecture, trained as one.
+"""Many networks of one architecture, or of one form and several sizes, trained as one.
 
 `population(model, seeds)` is `model` with K sets of parameters. The modules are the same ones: their parameters have
 one axis more, first, and so has everything that goes through them, (K, B, ...). Replica k is the network that `model`,
@@ -20,7 +20,8 @@ from lamp.errors import ArgumentError, ShapeError
 from lamp.losses import Loss
 from lamp.module import Module
 from lamp.nn import Sequential
-from lamp.parameter import replicate, runs
+from lamp.parameter import Parameter, replicate, runs
+from lamp.replicas.sizes import Sizes, form, widest
 from lamp.state import IncompatibleKeys
 
 
@@ -36,17 +37,24 @@ class Population(Module):
     The loop is the one of a single network: a loss of the outputs is (K,), and so may be any hyperparameter.
 
     seeds  that the replicas were initialised with, None for those of `stack`
+    sizes  None, or where the replicas' hidden layers are of several widths: which network each replica is. Then the
+           parameters here are those of the widest, and a replica has zeros for the units that it lacks
 
     Raises ShapeError for a batch whose first axis is not K.
     """
 
-    def __init__(self, single: Module, replicas: int, seeds: Sequence[int] | None = None) -> None:
+    def __init__(
+        self, single: Module, replicas: int, seeds: Sequence[int] | None = None, sizes: Sizes | None = None
+    ) -> None:
         self.network = copy.deepcopy(single)
-        self.seeds = None if seeds is None else tuple(seeds)
+        self.seeds, self.sizes = None if seeds is None else tuple(seeds), sizes
         self._single = partial(copy.deepcopy, single)  # a network of this architecture; hidden from the tree in a call
         replicate(self.network.parameters(), replicas)
         for module in self.modules():
             module.replicas = replicas
+        if sizes is not None:
+            for module, units in zip(self.network.modules(), sizes.units, strict=True):
+                module.units = units
 
     # ---- forward and backward --------------------------------------------------------------------------------------
     def forward(self, *inputs: Any) -> Any:
@@ -107,6 +115,7 @@ class Population(Module):
             return self
         body = copy.copy(self)
         body.network, body._single = self.network.body, partial(copy.deepcopy, single.body)
+        body.sizes = None if self.sizes is None else self.sizes.bodies
         return body
 
     # ---- the networks in it ----------------------------------------------------------------------------------------
@@ -117,9 +126,9 @@ class Population(Module):
     def __getitem__(self, k: int) -> Module:
         """Replica k as an ordinary network, independent of the population."""
         (k,) = self._rows([k])
-        network, copied = self._single(), dict[int, Any]()
-        for own, of_all in zip(runs(network.parameters()), runs(self.network.parameters()), strict=True):
-            own.data.copy_(of_all.data[k])
+        network, copied = self._network(k), dict[int, Any]()
+        for own, place in self._places(network, k):
+            own.data.copy_(place)
         for module, twin in zip(network.modules(), self.network.modules(), strict=True):
             module.training = twin.training
             for name, numbers in twin.numbers():
@@ -128,6 +137,15 @@ class Population(Module):
                 module.set_extra_state(copy.deepcopy(states[k], copied))
         return network
 
+    def _network(self, k: int) -> Module:
+        """A network such as replica k is, with weights of its own."""
+        return self._single() if self.sizes is None else self.sizes.network(k)
+
+    def _places(self, network: Module, k: int) -> Iterator[tuple[Parameter, Tensor]]:
+        """Each parameter of a network such as replica k is, and where the replica's stands."""
+        for own, of_all in zip(network.parameters(), self.network.parameters(), strict=True):
+            yield own, of_all.data[k][tuple(slice(n) for n in own.shape)]
+
     def __iter__(self) -> Iterator[Module]:
         return (self[k] for k in range(len(self)))
 
@@ -135,7 +153,7 @@ class Population(Module):
         """A new population of these replicas, in this order; a boolean tensor (K,) selects where it is True."""
         rows = self._rows(indices)
         seeds = None if self.seeds is None else [self.seeds[k] for k in rows]
-        chosen = Population(self._single(), len(rows), seeds)
+        chosen = Population(self._single(), len(rows), seeds, None if self.sizes is None else self.sizes.of(rows))
         copied: list[dict[int, Any]] = [{} for _ in rows]  # a generator is copied once a replica: its modules share it
         for own, of_all in zip(runs(chosen.parameters()), runs(self.parameters()), strict=True):
             torch.index_select(of_all.data, 0, torch.tensor(rows, device=own.data.device), out=own.data)
@@ -160,6 +178,13 @@ class Population(Module):
                 got=len(chosen),
                 fix="give as many as are overwritten",
             )
+        if self._kinds(to) != source._kinds(chosen):
+            raise ArgumentError(
+                "a replica takes the place of one of its own size",
+                expected="networks of the same widths, one for one",
+                got=f"replicas {chosen} of other widths than {to}",
+                fix="copy replicas of the same architecture",
+            )
         copied: list[dict[int, Any]] = [{} for _ in chosen]  # as in `select`
         for own, of_all in zip(runs(self.parameters()), runs(source.parameters()), strict=True):
             own.data[to] = of_all.data[chosen]
@@ -171,6 +196,10 @@ class Population(Module):
                     mine[k] = state
                 module.set_extra_state(mine)
         return self
+
+    def _kinds(self, rows: Sequence[int]) -> list[str]:
+        """What tells networks of several sizes apart."""
+        return [] if self.sizes is None else [repr(self.sizes.architectures[self.sizes.which[k]]) for k in rows]
 
     def _rows(self, indices: Iterable[int] | Tensor) -> list[int]:
         """Indices as numbers from 0 to K - 1; raises ArgumentError for others, or for none."""
@@ -193,17 +222,27 @@ class Population(Module):
         self._initialise(seeds)
 
     def _initialise(self, seeds: Sequence[int]) -> None:
-        single = self._single()
+        single = self._network(0)
         states: list[list[Any]] = [[] for _ in single.modules()]
         for k, seed in enumerate(seeds):
+            if self.sizes is not None:
+                single = self._network(k)
             single.reset_parameters(generator=torch.Generator().manual_seed(seed))
-            for own, of_all in zip(runs(single.parameters()), runs(self.network.parameters()), strict=True):
-                of_all.data[k].copy_(own.data)
+            self._take(k, single)
             for kept, module in zip(states, single.modules(), strict=True):
                 kept.append(module.get_extra_state())
         for kept, module in zip(states, self.network.modules(), strict=True):
             if kept[0] is not None:
                 module.set_extra_state(kept)
+
+    def _take(self, k: int, network: Module) -> None:
+        """Take over the weights of a network such as replica k is."""
+        if self.sizes is not None:
+            for own, place in self._places(network, k):
+                place.copy_(own.data)
+            return
+        for mine, of_all in zip(runs(network.parameters()), runs(self.network.parameters()), strict=True):
+            of_all.data[k].copy_(mine.data)
 
     def state_dict(self) -> dict[str, Tensor]:
         """The network's keys, each tensor (K, ...) and live; `population[k].state_dict()` is one replica's."""
@@ -256,32 +295,48 @@ def population(model: Module, seeds: Iterable[int] = range(10)) -> Population:
 def stack(networks: Sequence[Module]) -> Population:
     """A population of these networks, which are copied.
 
-    Raises ArgumentError for none, and for networks of different architecture, shapes, dtype or device.
+    They are of one architecture, or rows of Linear, activations and Dropout that differ in the widths of their hidden
+    layers alone. Each replica then computes what its network does; all take the room of the widest.
+
+    Raises ArgumentError for none, and for networks of different architecture, dtype or device.
     """
     networks = list(networks)
     if not networks:
         raise ArgumentError("a population has at least one network (K >= 1)", expected="networks", got="none")
-    first = networks[0]
+    first, kinds = networks[0], [(repr(network), _kinds(network)) for network in networks]
+    sizes = None
+    if any(kind != kinds[0] for kind in kinds):
+        _check_forms(networks)
+        each: dict[str, Module] = {}
+        for kind, network in zip(map(str, kinds), networks, strict=True):
+            if kind not in each:
+                each[kind] = copy.deepcopy(network)
+        number = {kind: k for k, kind in enumerate(each)}
+        sizes = Sizes(tuple(each.values()), tuple(number[str(kind)] for kind in kinds))
+        first = widest(sizes.architectures)
+    made = Population(first, len(networks), sizes=sizes)
+    made.train(networks[0].training)
     for k, network in enumerate(networks):
-        if repr(network) != repr(first) or _kinds(network) != _kinds(first):
-            raise ArgumentError(
-                f"network {k} of {len(networks)} is made differently from network 0",
-                expected=f"{repr(first).splitlines()[0]} with {_kinds(first)}",
-                got=f"{repr(network).splitlines()[0]} with {_kinds(network)}",
-                fix="stack networks of one architecture, dtype and device",
-            )
-    made = Population(first, len(networks))
-    made.train(first.training)
-    for of_all, *own in zip(
-        runs(made.network.parameters()), *[runs(network.parameters()) for network in networks], strict=True
-    ):
-        torch.stack([run.data for run in own], out=of_all.data)
+        made._take(k, network)
     copied: list[dict[int, Any]] = [{} for _ in networks]  # a generator is copied once a network: its modules share it
     for module, *twins in zip(made.network.modules(), *[network.modules() for network in networks], strict=True):
         states = [copy.deepcopy(twin.get_extra_state(), memo) for twin, memo in zip(twins, copied, strict=True)]
         if states[0] is not None:
             module.set_extra_state(states)
     return made
+
+
+def _check_forms(networks: Sequence[Module]) -> None:
+    """Raises ArgumentError for networks that differ in more than the widths of their hidden layers."""
+    wanted = form(networks[0])
+    for k, network in enumerate(networks):
+        if form(network) != wanted:
+            raise ArgumentError(
+                f"network {k} of {len(networks)} is made differently from network 0",
+                expected=f"{repr(networks[0])} with {_kinds(networks[0])}",
+                got=f"{repr(network)} with {_kinds(network)}",
+                fix="stack networks of one dtype and device that differ in the widths of hidden layers alone",
+            )
 
 
 def _kinds(network: Module) -> dict[str, tuple[Any, ...]]:

@@ -1,0 +1,143 @@
+"""Networks of one form and several sizes: what they share, and how all fit into the widest.
+
+A replica with fewer hidden units than the widest has zeros in place of the weights of those it lacks. Their outputs meet
+no weight but zeros, and `Linear` keeps those from learning: so each replica computes what its own network does.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from lamp.errors import ArgumentError
+from lamp.losses import Loss
+from lamp.module import Module, describe
+from lamp.nn import Activation, Dropout, Flatten, Identity, Linear, LogSoftmax, PReLU, Sequential, Softmax
+from lamp.parameter import Parameter
+
+PER_UNIT = (Activation, Dropout, Identity, PReLU)  # what may follow a hidden layer: each unit for itself
+AT_THE_ENDS = (Flatten, Softmax, LogSoftmax, Loss)
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Which network each replica is.
+
+    architectures  each once; which: the one of each replica, by number
+    """
+
+    architectures: tuple[Module, ...]
+    which: tuple[int, ...]
+
+    def network(self, k: int) -> Module:
+        """A network such as replica k is, with weights of its own."""
+        return copy.deepcopy(self.architectures[self.which[k]])
+
+    def of(self, rows: Sequence[int]) -> Sizes:
+        """Those of some replicas."""
+        return Sizes(self.architectures, tuple(self.which[k] for k in rows))
+
+    @property
+    def bodies(self) -> Sizes:
+        """The same networks without the loss that they end in."""
+        bodies = tuple(each.body if isinstance(each, Sequential) else each for each in self.architectures)
+        return Sizes(bodies, self.which)
+
+    @property
+    def units(self) -> list[tuple[int, ...]]:
+        """How many features go into each module of each replica: for every module of a network in turn, (K,)."""
+        each = [_features(network) for network in self.architectures]
+        return [tuple(of_module[k] for k in self.which) for of_module in zip(*each, strict=True)]
+
+    @property
+    def widths(self) -> torch.Tensor:
+        """The outputs of every Linear but the last, of each replica: (K, hidden layers), int64."""
+        each = [[layer.out_features for layer in _linears(network)[:-1]] for network in self.architectures]
+        return torch.tensor(each).view(len(each), -1)[list(self.which)]
+
+
+def form(network: Module) -> Hashable:
+    """What networks of several sizes have in common; two with the same form fit into one population.
+
+    Raises ArgumentError for a network whose hidden widths cannot be changed by adding units that do nothing.
+    """
+    leaves = list(_in_a_row(network))
+    linears = [k for k, module in enumerate(leaves) if isinstance(module, Linear)]
+    if not linears:
+        raise _unfit(network, "no Linear")
+    for k, module in enumerate(leaves):
+        inside = linears[0] < k < linears[-1]
+        allowed = (Linear, *PER_UNIT) if inside else (Linear, *PER_UNIT, *AT_THE_ENDS)
+        if not isinstance(module, allowed) or (isinstance(module, Linear) and type(module) is not Linear):
+            raise _unfit(network, f"{describe(module)} {'between' if inside else 'beside'} its layers")
+    ends = leaves[linears[0]], leaves[linears[-1]]
+    assert isinstance(ends[0], Linear)
+    assert isinstance(ends[1], Linear)
+    return tuple(map(_without_width, leaves)), ends[0].in_features, ends[1].out_features, _shape_of_tree(network)
+
+
+def widest(networks: Sequence[Module]) -> Module:
+    """A network of their form with the widest of each layer, all zeros."""
+    made = copy.deepcopy(networks[0])
+    for layer, *others in zip(made.modules(), *[network.modules() for network in networks[1:]], strict=True):
+        if isinstance(layer, Linear):
+            of_all = [layer, *others]
+            layer.in_features = max(each.in_features for each in of_all)  # type: ignore[attr-defined]
+            layer.out_features = max(each.out_features for each in of_all)  # type: ignore[attr-defined]
+            layer.weight = _zeros(layer.weight, layer.out_features, layer.in_features)
+            layer.bias = None if layer.bias is None else _zeros(layer.bias, layer.out_features)
+        elif isinstance(layer, PReLU):
+            layer.num_parameters = max(each.num_parameters for each in [layer, *others])  # type: ignore[attr-defined]
+            layer.weight = _zeros(layer.weight, layer.num_parameters)
+    return made
+
+
+def _zeros(like: Parameter, *shape: int) -> Parameter:
+    return Parameter(torch.zeros(shape, dtype=like.dtype, device=like.device))
+
+
+def _in_a_row(module: Module) -> Iterator[Module]:
+    if type(module) is Sequential:
+        for child in module.children():
+            yield from _in_a_row(child)
+    else:
+        yield module
+
+
+def _linears(network: Module) -> list[Linear]:
+    return [module for module in _in_a_row(network) if isinstance(module, Linear)]
+
+
+def _features(network: Module) -> list[int]:
+    """How many features go into each of a network's modules, as far as its layers tell."""
+    found, features = {}, _linears(network)[0].in_features
+    for module in _in_a_row(network):
+        found[id(module)] = features
+        if isinstance(module, Linear):
+            features = module.out_features
+    return [found.get(id(module), 0) for module in network.modules()]
+
+
+def _without_width(module: Module) -> Hashable:
+    """A module's kind and options, but for a layer's sizes."""
+    if isinstance(module, Linear):
+        return Linear, module.bias is not None, module.weight.dtype, module.weight.device
+    if isinstance(module, PReLU):
+        return PReLU, module.num_parameters > 1, module.weight.dtype, module.weight.device
+    return type(module), module.extra_repr()
+
+
+def _shape_of_tree(network: Module) -> tuple[str, ...]:
+    return tuple(path for path, _ in network.named_modules())
+
+
+def _unfit(network: Module, why: str) -> ArgumentError:
+    return ArgumentError(
+        "networks of several sizes are rows of Linear and what acts on each unit alone",
+        expected="Sequential of Linear, activations and Dropout",
+        got=f"{describe(network)} with {why}",
+        fix="stack networks of one architecture, or train it alone",
+    )
