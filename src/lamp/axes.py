@@ -81,15 +81,9 @@ def sums(values: Tensor, replicas: int | None) -> Tensor:
     return values.sum() if replicas is None else values.reshape(replicas, -1).sum(1)
 
 
-def present(units: tuple[int, ...], like: Tensor) -> Tensor:
-    """1 for the features that each replica has, 0 for those beyond: (K, 1, features), for weights (K, out, features)."""
-    return _present(units, like.shape[-1], like.dtype, like.device)
-
-
-@lru_cache(maxsize=64)
-def _present(units: tuple[int, ...], features: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    each = torch.tensor(units, device=device).view(-1, 1, 1)
-    return (torch.arange(features, device=device) < each).to(dtype)
+def present(units: Tensor, like: Tensor) -> Tensor:
+    """Which features each of K replicas has, of so many `units` (K,): (K, 1, features), for weights (K, out, features)."""
+    return torch.arange(like.shape[-1], device=like.device) < units.to(like.device).view(-1, 1, 1)
 
 
 @lru_cache(maxsize=64)

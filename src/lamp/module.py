@@ -61,7 +61,7 @@ class Module:
     hyperparameters: ClassVar[tuple[str, ...]] = ()  # attributes that are a number, or (K,) of them in a population
     training: bool = True
     replicas: int | None = None  # K in a population, where every tensor has an axis of replicas first
-    units: tuple[int, ...] | None = None  # in a population of several sizes: the features that each replica has here
+    units: Tensor | None = None  # in a population of several sizes: how many features each replica has here, (K,)
     _through: Pass | None = None  # the last pass this module took part in
 
     # ---- forward and backward ----------------------------------------------------------------------------------

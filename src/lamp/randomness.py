@@ -108,7 +108,7 @@ def bernoulli(
     value: float = 1.0,
     dtype: torch.dtype = torch.float32,
     device: torch.device | None = None,
-    units: tuple[int, ...] | None = None,
+    units: Tensor | None = None,
 ) -> Tensor:
     """`value` with this probability, else 0; shape (number of pairs, *shape), a slice for each pair of `keys`.
 
@@ -118,7 +118,7 @@ def bernoulli(
     if units is None:
         scattered = _scattered(torch.Size(shape), device)
     else:
-        of_slices = _scattered_rows(torch.Size(shape), device, units)
+        of_slices = _scatter_rows(torch.Size(shape), device, units)
         scattered = of_slices.repeat(len(pairs) // len(units), *[1] * len(shape))
     both = torch.tensor(pairs, dtype=torch.int32, device=device).view(-1, 2, *[1] * len(shape))
     drawn = bits(scattered, both[:, 0], both[:, 1])  # (pairs, *shape)
@@ -138,10 +138,9 @@ def _scatter_all(shape: torch.Size, device: torch.device | None) -> Tensor:
 _remembered = lru_cache(maxsize=16)(_scatter_all)
 
 
-@lru_cache(maxsize=16)
-def _scattered_rows(shape: torch.Size, device: torch.device | None, units: tuple[int, ...]) -> Tensor:
+def _scatter_rows(shape: torch.Size, device: torch.device | None, units: Tensor) -> Tensor:
     """For each of these numbers of units, the positions in rows of so many: (len(units), *shape)."""
     rows = torch.arange(shape.numel() // shape[-1], device=device).view(1, -1, 1)
-    places = rows * torch.tensor(units, device=device).view(-1, 1, 1) + torch.arange(shape[-1], device=device)
+    places = rows * units.to(device).view(-1, 1, 1) + torch.arange(shape[-1], device=device)
     scattered: Tensor = scatter(places.to(torch.int32))
     return scattered.view(len(units), *shape)

@@ -12,17 +12,16 @@ from typing import Any
 from llvmlite import ir
 
 from lamp.compiler.code import Code, Index
-from lamp.compiler.lanes import Lane
+from lamp.compiler.lanes import Lane, Mask
 from lamp.compiler.plan import Layer, Plan
 from lamp.formulas import step
 from lamp.module import Module
 from lamp.nn import Activation, Dropout, LogSoftmax, PReLU, Softmax
 from lamp.nn.activations_piecewise import leaky
 
-Keep = Callable[
-    [Dropout, Index, Index, int], Lane
-]  # the mask of a Dropout for (unit, column), scaled; of so many units
-
+# The mask of a Dropout after a layer (None: before the first) for (unit, column), scaled.
+Keep = Callable[[Dropout, Layer | None, Index, Index], Lane]
+Present = Callable[[Layer, Index], Mask | None]  # which networks have this unit of a layer; None: all
 
 INLINE = 10  # instructions of an activation up to which it is written out for every output of a tile
 
@@ -42,12 +41,14 @@ class Block:
         pointers: dict[str, ir.Value],
         one_network: bool,
         keep: Keep,
+        present: Present,
         first: Index = 0,
         stride: int | None = None,
     ) -> None:
         self.column = first  # of the batch
         self.first, self.stride = first, columns if stride is None else stride
-        self.code, self.plan, self.columns, self.one_network, self.keep = code, plan, columns, one_network, keep
+        self.code, self.plan, self.columns, self.one_network = code, plan, columns, one_network
+        self.keep, self.present = keep, present
         self.p, self.g, self.a, self.d = (pointers[name] for name in ("p_", "g_", "a_", "d_"))
         free = code.target.registers - 4
         self.most_rows = max(1, min(6, (free - columns) // columns))
@@ -81,12 +82,23 @@ class Block:
             return
         self.code.store(self.g, at, self.code.load(self.g, at) + value)
 
-    def _rows(self, units: int) -> int:
+    def _rows(self, units: Index) -> int:
         """How many units are computed together, in rows x columns registers: many, and best without a rest."""
+        if not isinstance(units, int):
+            return self.most_rows
         return min(range(1, self.most_rows + 1), key=lambda rows: -(-units // rows) * (rows + 1.0) + (units % rows > 0))
 
-    def tiles(self, count: int, rows: int) -> Iterator[tuple[Index, int]]:
+    def tiles(self, count: Index, rows: int) -> Iterator[tuple[Index, int]]:
         """Loops over 0 ... count, `rows` at a time: the first of each, and how many."""
+        if not isinstance(count, int):
+            count = self.code.index(count)
+            rest = self.code.b.urem(count, self.code.index(rows))
+            whole = self.code.b.sub(count, rest)
+            with self.code.loop(0, whole, rows) as first:
+                yield first, rows
+            with self.code.loop(whole, count) as first:
+                yield first, 1
+            return
         whole = count - count % rows
         if whole:
             with self.code.loop(0, whole, rows) as first:
@@ -109,7 +121,7 @@ class Block:
                 x = module.sigma(x)
             else:
                 assert isinstance(module, Dropout)
-                x = x * self.keep(module, unit, column, self.plan.features)
+                x = x * self.keep(module, None, unit, column)
         return x
 
     def _forward(self, layer: Layer) -> None:
@@ -151,6 +163,9 @@ class Block:
         """What follows the affine map, for one unit; what is needed again is kept."""
         code = self.code
         for k, place in enumerate(layer.values):
+            present = self.present(layer, unit) if k == len(layer.chain) else None
+            if present is not None:
+                y = y.where(present, 0.0)
             if place is not None:
                 self.keep_activation(code.plus(unit, place), column, y)
             if k == len(layer.chain):
@@ -162,7 +177,7 @@ class Block:
                 y = leaky(y, self._slope(layer, k, module, unit))
             else:
                 assert isinstance(module, Dropout)
-                y = y * self.keep(module, unit, column, layer.width[1])
+                y = y * self.keep(module, layer, unit, column)
 
     def _slope(self, layer: Layer, k: int, module: PReLU, unit: Index) -> Lane:
         return self.parameter(slope_place(self.code, layer.slopes[k], unit, module))
@@ -280,7 +295,7 @@ class Block:
                 dys = [dy * slope.lerp(1.0, step(each)) for dy, each in zip(dys, x, strict=True)]
             else:
                 assert isinstance(module, Dropout)
-                dys = [dy * self.keep(module, unit, s, layer.width[1]) for s, dy in zip(columns, dys, strict=True)]
+                dys = [dy * self.keep(module, layer, unit, s) for s, dy in zip(columns, dys, strict=True)]
         for s, dy in zip(columns, dys, strict=True):
             self.keep_gradient(code.plus(unit, layer.gradients), s, dy)
 

@@ -25,6 +25,21 @@ LINE = 64  # bytes of a cache line: what different threads write to stands that 
 Index: TypeAlias = Any | int  # a value of the program, or one that is known
 
 
+class Count:
+    """A whole number that the program finds when it runs; sums and products of it are written out as it goes."""
+
+    def __init__(self, code: Code, value: ir.Value) -> None:
+        self.code, self.value = code, value
+
+    def __add__(self, other: Count | int) -> Count:
+        return Count(self.code, self.code.index(self.code.plus(self, other)))
+
+    def __mul__(self, other: Count | int) -> Count:
+        return Count(self.code, self.code.index(self.code.times(self, other)))
+
+    __radd__, __rmul__ = __add__, __mul__
+
+
 class Code:
     """A function under construction: its builder, and the type of vector it computes with.
 
@@ -89,7 +104,7 @@ class Code:
     # ---- whole numbers -----------------------------------------------------------------------------------------
     def whole(self, x: Index) -> Whole:
         """A whole number as one that wraps around at 32 bits."""
-        return Whole(self, I32(x) if isinstance(x, int) else self.b.trunc(x, I32))
+        return Whole(self, I32(x) if isinstance(x, int) else self.b.trunc(self.index(x), I32))
 
     def wholes(self, x: Whole) -> Whole:
         """One whole number as a vector that holds it in every lane."""
@@ -128,7 +143,7 @@ class Code:
     # ---- indices -----------------------------------------------------------------------------------------------
     def index(self, x: Index) -> ir.Value:
         """A whole number as a value of the program."""
-        return I64(x) if isinstance(x, int) else x
+        return I64(x) if isinstance(x, int) else x.value if isinstance(x, Count) else x
 
     def plus(self, x: Index, y: Index) -> Index:
         """x + y, at once where both are known."""

@@ -73,6 +73,7 @@ class Fleet:
         self.k[: len(job.loss.constants)] = torch.tensor(job.loss.constants, dtype=torch.float64)
         self._mine = threading.local()
         self._nothing = aligned(1, self.dtype)
+        self.sizes = torch.zeros(self.groups, 1, dtype=torch.int32)  # read where networks are of several sizes
 
     def _memory(self, size: int) -> Tensor:
         """(groups, size, W), in sample lanes (groups, size)."""
@@ -82,10 +83,14 @@ class Fleet:
     def _in_lanes(self, values: Tensor) -> Tensor:
         """(all replicas, size) as (groups, size, W); spare lanes repeat the last."""
         spare = self.groups * self.width - len(self.rows)
-        chosen = values[self.rows[0] : self.rows[-1] + 1]
+        chosen = self._of_replicas(values)
         if spare:
             chosen = torch.cat([chosen, chosen[-1:].expand(spare, -1)])
         return chosen.reshape(self.groups, self.width, -1).transpose(1, 2)
+
+    def _of_replicas(self, values: Tensor) -> Tensor:
+        """Of (all replicas, ...) its own, in the order of its lanes."""
+        return values[self.rows[0] : self.rows[-1] + 1]
 
     def _of_lanes(self, memory: Tensor) -> Tensor:
         """(groups, size, W) as (its replicas, size)."""
@@ -217,6 +222,7 @@ class Fleet:
                 layout.keys.data_ptr() + 4 * (g * keys_per_group + keys),
                 stretch.count,
                 stretch.batch,
+                self.sizes[g].data_ptr(),
             )
             for g in range(self.groups)
         ]
@@ -261,7 +267,7 @@ class Fleet:
         count = job.plan.outputs
         laid = layout.outputs.view(self.groups, -1, count, lanes)
         if not job.one_network:
-            return laid.permute(0, 3, 1, 2).flatten(0, 1)[: len(self.rows)]
+            return self._of_lanes(laid.flatten(1, 2)).unflatten(1, (-1, count))
         by_sample = laid.transpose(2, 3)  # (groups, columns, W, outputs)
         found = []
         for stretch in stretches:

@@ -22,7 +22,8 @@ class Job:
     batches      the numbers of samples that steps have
     own_order    whether each replica takes samples of its own
     optimizer    None: nothing is learned, the losses (and outputs) are measured
-    ranges       for each parameter group: where its numbers lie, [(first, stop), ...], among a network's P
+    ranges       for each parameter group: where its numbers lie, [(first, stop), ...], among a network's P; of networks
+                 of several sizes there is one group, of all
     own          for each group, and then for the limits of clipping: which coefficients each replica has its own of
     clip_norm, clip_value  whether gradients are clipped
     hyperparameters        of the loss, that each replica has its own of
@@ -57,11 +58,13 @@ class Job:
         if not all(type(each).__module__.startswith("lamp.") for each in [*written, optimizer or self.loss]):
             return None
         layers = [(*layer.width, layer.weight, layer.bias, tuple(layer.slopes.items())) for layer in plan.layers]
+        if plan.sizes is not None:  # the code finds the others when it runs
+            layers = [(plan.features, plan.outputs, layer.bias is None, tuple(layer.slopes)) for layer in plan.layers]
         return (
             tuple(map(_written, written)),
             tuple(map(len, chains)),
             tuple(layers),
-            plan.parameters,
+            plan.parameters if plan.sizes is None else None,
             (self.loss.labels, self.loss.ignores, tuple(self.loss.weights.items())),
             None if optimizer is None else (type(optimizer), options_of(optimizer)),
             tuple(map(tuple, self.ranges)),

@@ -14,10 +14,11 @@ from typing import Any
 from llvmlite import ir
 
 from lamp.compiler.block import Block
-from lamp.compiler.code import I1, I32, I64, Code, Index
+from lamp.compiler.code import I1, I32, I64, Code, Count, Index
 from lamp.compiler.job import Job
-from lamp.compiler.lanes import Lane, Mask
+from lamp.compiler.lanes import Lane, Mask, Whole
 from lamp.compiler.loss_rules import Target
+from lamp.compiler.plan import Layer
 from lamp.compiler.products import add_gradients
 from lamp.compiler.shape import Shape
 from lamp.compiler.target import MachineCode, machine_code
@@ -27,7 +28,7 @@ from lamp.nn import Dropout
 from lamp.randomness import below, bits, scatter
 
 POINTERS = ("p_", "g_", "s_", "a_", "d_", "x_", "t_", "c_", "v_", "h_", "k_", "l_", "o_")
-NUMBERS = ("order", "keys", "steps", "batch", "counters")
+NUMBERS = ("order", "keys", "steps", "batch", "sizes", "counters")
 MOST_KNOWN = 256  # kernels that are kept
 
 
@@ -36,23 +37,23 @@ class Kernel(Shape):
 
     def __init__(self, job: Job, machine: Machine) -> None:
         super().__init__(job, machine)
-        self.machine_code: MachineCode = machine_code(_Writer(job, machine).text, machine)
+        self.machine_code = _code_for(job, machine)
         self.run = self.machine_code.function("train", len(POINTERS) + len(NUMBERS))
 
 
-_known: dict[Hashable, Kernel] = {}
+_known: dict[Hashable, MachineCode] = {}
 
 
-def kernel_for(job: Job, machine: Machine) -> Kernel:
-    """The kernel of a job, made once in a process for all jobs that differ in nothing that is written into code."""
+def _code_for(job: Job, machine: Machine) -> MachineCode:
+    """Made once in a process for all jobs that differ in nothing that is written into code."""
     key = job.key
-    if key is None:
-        return Kernel(job, machine)
-    known = _known.get((key, machine))
+    known = None if key is None else _known.get((key, machine))
     if known is None:
+        known = machine_code(_Writer(job, machine).text, machine)
         if len(_known) >= MOST_KNOWN:
             _known.clear()
-        known = _known[key, machine] = Kernel(job, machine)
+        if key is not None:
+            _known[key, machine] = known
     return known
 
 
@@ -78,6 +79,14 @@ class _Writer(Shape):
         self.at = code.arguments
         self.order = b.inttoptr(self.at["order"], I32.as_pointer())
         self.keys = b.inttoptr(self.at["keys"], I32.as_pointer())
+        self.sizes = b.inttoptr(self.at["sizes"], I32.as_pointer())
+        self.plan, self.ranges = job.plan, job.ranges
+        if job.plan.sizes is not None:
+            hidden = range(len(job.plan.layers) - 1)
+            widths = [code.load_whole(self.sizes, self._place_of_sizes(k)).value for k in hidden]
+            self.plan = job.plan.of_widths([Count(code, b.sext(width, I64)) for width in widths])
+            self.ranges = [[(0, self.plan.parameters)]]
+        self._all: Index = self.numbers // self.lanes if job.one_network else self.plan.parameters  # vectors of them
         self.batch = self.at["batch"]
         self.samples = code.number(self.batch)
         up = b.add(self.batch, I64(self.lanes - 1))
@@ -112,14 +121,14 @@ class _Writer(Shape):
         """The optimizer's rule: for all parameters, or a slice of them."""
         job = self.job
         if job.optimizer is not None:
-            vectors = self.numbers // self.lanes if job.one_network else self.numbers
             Updates(
                 self.code,
                 job,
                 self.step,
-                vectors=vectors,
+                vectors=self._all,
                 parts=self.parts,
                 part=part,
+                ranges=self.ranges,
                 shared=self.shared,
                 own=self.own,
             ).emit(job.optimizer)
@@ -129,7 +138,7 @@ class _Writer(Shape):
         code, b, job = self.code, self.code.b, self.job
         share = self._share()
         if job.optimizer is not None:
-            with code.loop(0, self.numbers // self.lanes if job.one_network else self.numbers) as i:
+            with code.loop(0, self._all) as i:
                 code.store(self.g, i, 0.0)
         with code.carrying(lower, upper, [code.lane(0.0)], self.chunk) as (start, state):
             left = b.sub(code.index(upper), start)
@@ -138,7 +147,7 @@ class _Writer(Shape):
             state[0] = state[0] + self._columns(start, count, share)
             if job.one_network and job.optimizer is not None:
                 block = self._block(1, start, 0)
-                for layer in job.plan.layers:
+                for layer in self.plan.layers:
                     add_gradients(block, layer, count)
         loss = state[0] * share
         if job.one_network:
@@ -165,7 +174,8 @@ class _Writer(Shape):
         at = self.code.plus(start, column)
         first, stride = (column, self.chunk) if job.one_network else (0, None)
         pointers = self.at | {"g_": self.g}
-        block = Block(self.code, job.plan, columns, pointers, job.one_network, self._keep_of(at), first, stride)
+        keep = self._keep_of(at)
+        block = Block(self.code, self.plan, columns, pointers, job.one_network, keep, self._present, first, stride)
         block.column = at
         return block
 
@@ -208,14 +218,14 @@ class _Writer(Shape):
 
     def _gather(self, block: Block, first: Index) -> None:
         """The inputs of a block's samples into their places, through what stands before the first layer."""
-        code, features = self.code, self.job.plan.features
+        code, features = self.code, self.plan.features
         held = [self._rows(first, s) for s in range(block.columns)]
         with code.loop(0, features) as i:
             for s, rows in enumerate(held):
                 block.keep_activation(i, s, block.led(i, s, self._fetch(self.at["x_"], rows, features, i)))
 
     def _target(self, first: Index) -> Target:
-        t, width = self.at["t_"], self.job.plan.outputs
+        t, width = self.at["t_"], self.plan.outputs
         return Target(
             label=(lambda s: self._fetch(t, self._rows(first, s), 1, 0)) if self.job.loss.labels else None,
             number=lambda c, s: self._fetch(t, self._rows(first, s), width, c),
@@ -233,12 +243,12 @@ class _Writer(Shape):
 
     def _keep_outputs(self, block: Block, first: Index) -> None:
         """(columns of the epoch, outputs) vectors."""
-        code, outputs = self.code, self.job.plan.outputs
+        code, outputs = self.code, self.plan.outputs
         epoch = code.times(self.step, self.vectors)
         with code.loop(0, outputs) as c:
             for s in range(block.columns):
                 place = code.times(code.plus(epoch, code.plus(first, s)), outputs)
-                y = block.activation(code.plus(c, self.job.plan.put_out), s)
+                y = block.activation(code.plus(c, self.plan.put_out), s)
                 code.store(self.at["o_"], code.plus(place, c), y)
 
     # ---- the loss ----------------------------------------------------------------------------------------------
@@ -255,13 +265,34 @@ class _Writer(Shape):
             state[0] = state[0] + (weight if counts is None else weight.where(counts, 0.0))
         return 1.0 / (state[0].added_up() if self.job.one_network else state[0])
 
+    # ---- networks of several sizes -----------------------------------------------------------------------------
+    def _place_of_sizes(self, layer: int) -> int:
+        """Where it stands how wide a hidden layer is: in the group, and next to that in each of its networks."""
+        return layer * (1 + self.lanes)
+
+    def _own_widths(self, layer: Layer) -> Whole:
+        return self.code.load_wholes(self.sizes, self._place_of_sizes(layer.number) + 1)
+
+    def _present(self, layer: Layer, unit: Index) -> Mask | None:
+        """Which networks have this unit of a layer, where those that have not would put out more than zeros."""
+        if self.job.plan.sizes is None or layer.number == self._last or layer.keeps_zero:
+            return None
+        code = self.code
+        units = code.wholes(code.whole(unit))
+        return Mask(code, code.b.icmp_signed("<", units.value, self._own_widths(layer).value))
+
+    @property
+    def _last(self) -> int:
+        return len(self.plan.layers) - 1
+
     # ---- dropout -----------------------------------------------------------------------------------------------
     def _keep_of(self, first: Index) -> Any:
         """The masks of Dropout, as lamp.randomness draws them for a tensor (B, units)."""
         code, job = self.code, self.job
         numbers = {id(module): k for k, module in enumerate(job.plan.dropouts)}
 
-        def keep(module: Dropout, unit: Index, column: Index, units: int) -> Lane:
+        def keep(module: Dropout, layer: Layer | None, unit: Index, column: Index) -> Lane:
+            units = self.plan.features if layer is None else layer.width[1]
             sample = code.plus(first, column)
             at = code.times(code.plus(code.times(self.step, len(numbers)), numbers[id(module)]), 2)
             if job.one_network:
@@ -269,7 +300,11 @@ class _Writer(Shape):
                 scattered = scatter(code.counted(code.plus(code.times(sample, units), unit), units))
                 pair = [code.wholes(code.load_whole(self.keys, code.plus(at, k))) for k in range(2)]
             else:
-                scattered = code.wholes(scatter(code.whole(code.plus(code.times(sample, units), unit))))
+                if job.plan.sizes is None or layer is None or layer.number == self._last:
+                    scattered = code.wholes(scatter(code.whole(code.plus(code.times(sample, units), unit))))
+                else:
+                    rows = code.wholes(code.whole(sample)) * self._own_widths(layer)
+                    scattered = scatter(rows + code.wholes(code.whole(unit)))
                 pair = [code.load_wholes(self.keys, code.times(code.plus(at, k), self.lanes)) for k in range(2)]
             kept = below(bits(scattered, *pair), round((1.0 - module.p) * 2**31)).is_true()
             return code.lane(1.0 / (1.0 - module.p) if module.p < 1 else 1.0).where(kept, 0.0)

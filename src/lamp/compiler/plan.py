@@ -5,8 +5,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
 
 from lamp.module import Module, describe
 from lamp.nn import Activation, Dropout, Flatten, Identity, Linear, LogSoftmax, PReLU, Sequential, Softmax
@@ -32,31 +36,38 @@ class NotCompiled(Exception):
 class Layer:
     """y = W x + b and what follows it, element by element.
 
+    number                of the layer
+    width                 its inputs and outputs
     weight, bias, slopes  where its parameters begin among the network's P numbers; slopes by chain position, of PReLU
     values                where each value of a unit is kept among the activations, or None: what Linear puts out, then
                           what each of the chain does
     """
 
     linear: Linear
-    weight: int
-    bias: int | None
+    number: int
+    width: tuple[Any, Any]
+    weight: Any
+    bias: Any | None
     chain: list[Module] = field(default_factory=list)
-    slopes: dict[int, int] = field(default_factory=dict)
-    values: list[int | None] = field(default_factory=list)
-    inputs: int = 0  # where its inputs are kept
-    gradients: int = 0  # where the gradients of its outputs are kept
+    slopes: dict[int, Any] = field(default_factory=dict)
+    values: list[Any | None] = field(default_factory=list)
+    inputs: Any = 0  # where its inputs are kept
+    gradients: Any = 0  # where the gradients of its outputs are kept
 
     @property
-    def width(self) -> tuple[int, int]:
-        """Inputs and outputs."""
-        return self.linear.in_features, self.linear.out_features
-
-    @property
-    def outputs(self) -> int:
+    def outputs(self) -> Any:
         """Where its outputs are kept."""
         place = self.values[-1]
         assert place is not None
         return place
+
+    @property
+    def keeps_zero(self) -> bool:
+        """Whether what follows the affine map makes 0 of 0."""
+        x = torch.zeros(1, dtype=torch.float64)
+        for module in self.chain:
+            x = module.sigma(x) if isinstance(module, Activation) else x
+        return bool(x == 0)
 
 
 @dataclass
@@ -69,27 +80,47 @@ class Plan:
     parameters   P, the numbers of one network; places: where each parameter begins among them
     activations  how many values of a sample are kept; gradients, how many gradients
     put_out      where those are kept that the network puts out
+    sizes        None, or of networks of several sizes the outputs of each hidden layer, (K, hidden layers): all else
+                 is then said of the widest, and `of_widths` says it of others
     """
 
     leading: list[Module]
     layers: list[Layer]
     tail: Module | None
     flattens: bool
-    parameters: int
+    parameters: Any
     places: dict[Parameter, int]
-    activations: int
-    gradients: int
-    put_out: int
+    activations: Any
+    gradients: Any
+    put_out: Any
+    sizes: Tensor | None = None
+
+    def of_widths(self, hidden: Sequence[Any]) -> Plan:
+        """The network with other hidden layers, its parameters one after another: of numbers that are known, or are not
+        until the program runs."""
+        layers: list[Layer] = []
+        place, inputs = 0, self.features
+        for layer, outputs in zip(self.layers, [*hidden, self.outputs], strict=True):
+            weight, place = place, place + outputs * inputs
+            bias, place = (place, place + outputs) if layer.bias is not None else (None, place)
+            slopes = {}
+            for k in layer.slopes:
+                module = layer.chain[k]
+                assert isinstance(module, PReLU)
+                slopes[k], place = place, place + (outputs if module.num_parameters > 1 else 1)
+            layers.append(replace(layer, width=(inputs, outputs), weight=weight, bias=bias, slopes=slopes))
+            inputs = outputs
+        return _arranged(replace(self, layers=layers, parameters=place, gradients=0))
 
     @property
     def features(self) -> int:
         """Numbers of one sample's input."""
-        return self.layers[0].width[0]
+        return self.layers[0].width[0]  # type: ignore[no-any-return]
 
     @property
     def outputs(self) -> int:
         """Numbers of one sample's output."""
-        return self.layers[-1].width[1]
+        return self.layers[-1].width[1]  # type: ignore[no-any-return]
 
     @property
     def dropouts(self) -> list[Dropout]:
@@ -121,7 +152,8 @@ def plan_of(model: Module, training: bool = True) -> Plan:
             bias = None if module.bias is None else places[module.bias]
             if layers and layers[-1].width[1] != module.in_features:
                 raise NotCompiled(f"{describe(module)} does not fit the layer before it")
-            layers.append(Layer(module, places[module.weight], bias))
+            width = module.in_features, module.out_features
+            layers.append(Layer(module, len(layers), width, places[module.weight], bias))
         elif isinstance(module, Flatten) and module.start_dim == 1:
             flattens |= not layers
         elif isinstance(module, Identity):
@@ -144,7 +176,8 @@ def plan_of(model: Module, training: bool = True) -> Plan:
         raise NotCompiled("there is no Linear in it")
     if len({id(layer.linear) for layer in layers}) < len(layers):
         raise NotCompiled("a Linear is used twice")
-    plan = _arranged(Plan(leading, layers, tail, flattens, parameters, places, 0, 0, 0))
+    sizes = model.sizes.widths if isinstance(model, Population) and model.sizes is not None else None
+    plan = _arranged(Plan(leading, layers, tail, flattens, parameters, places, 0, 0, 0, sizes))
     if len({id(module) for module in plan.dropouts}) < len(plan.dropouts):
         raise NotCompiled("a Dropout is used twice")
     return plan

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from lamp.compiler.fleet import Fleet, Layout, Stretch
+from lamp.compiler.fleet_of_sizes import FleetOfSizes
 from lamp.compiler.job import Job
-from lamp.compiler.kernel import kernel_for
+from lamp.compiler.kernel import Kernel
 from lamp.compiler.loss_rules import LossRule
 from lamp.compiler.plan import NotCompiled, Plan, has_its_own, plan_of
 from lamp.compiler.tables import Limits, coefficients
@@ -68,10 +69,14 @@ class Trainer:
         self._in_one = optimizer is not None and len(optimizer.param_groups) == 1 and len(self._runs) == 1
         if self._in_one and optimizer is not None:  # then the states lie as the weights do
             self._in_one = [bounds for bounds, _ in self._pieces(optimizer, 0)] == [(0, self.plan.parameters)]
+        if self.plan.sizes is not None and optimizer is not None and not self._in_one:
+            raise NotCompiled("the networks are of several sizes, and their parameters in several groups")
         self.together = 0  # how many replicas are trained in groups
         rule = LossRule(criterion, self.plan.outputs, labels, ignores)
         hyperparameters = tuple(name for name, _ in criterion.numbers())
         machine = host()
+
+        kind = Fleet if self.plan.sizes is None else FleetOfSizes
 
         def fleet(one_network: bool, rows: range) -> Fleet:
             job = Job(
@@ -90,7 +95,7 @@ class Trainer:
                 self.dtype,
             )
             try:
-                return Fleet(kernel_for(job, machine), job, rows)
+                return kind(Kernel(job, machine), job, rows)
             except (TypeError, AttributeError) as error:  # such as torch.sin of a lane
                 raise NotCompiled(f"a formula goes beyond what lamp.formulas lists: {error}") from error
 
@@ -99,11 +104,12 @@ class Trainer:
             self.fleets.append(fleet(True, range(1)))
         else:
             width = machine.lanes(self.dtype)
-            together = (
-                like.together
-                if like is not None
-                else _in_groups(self.replicas, width, max(batches), self._group_bytes(width))
-            )
+            if like is not None:
+                together = like.together
+            elif self.plan.sizes is not None:
+                together = self.replicas
+            else:
+                together = _in_groups(self.replicas, width, max(batches), self._group_bytes(width))
             self.together = together
             if together:
                 self.fleets.append(fleet(False, range(together)))

@@ -21,6 +21,7 @@ class Updates:
     vectors      of parameters: a network's P in replica lanes, P / W in sample lanes
     part         which part of the parameters is updated; None: all
     parts        how many gradients are to be added up, one for each part of the batch
+    ranges       for each parameter group, where its numbers lie
     shared, own  which coefficients stand in the tables of all replicas, and of each: (group, name) in order
     """
 
@@ -30,22 +31,23 @@ class Updates:
         job: Job,
         step: Index,
         *,
-        vectors: int,
+        vectors: Index,
         parts: int,
         part: Index | None,
+        ranges: Sequence[Sequence[tuple[Any, Any]]],
         shared: Sequence[tuple[int, str]],
         own: Sequence[tuple[int, str]],
     ) -> None:
         self.code, self.job, self.step, self.at = code, job, step, code.arguments
         self.lanes, self.vectors, self.parts, self.part = code.lanes, vectors, parts, part
-        self.shared, self.own = shared, own
+        self.ranges, self.shared, self.own = ranges, shared, own
 
     def emit(self, optimizer: Optimizer) -> None:
         """The optimizer's rule over all parameters, by groups, with what clipping leaves of the gradients."""
         code, job = self.code, self.job
         limits = self._coefficients(len(job.ranges))
         factor = self._clip_factor(limits) if job.clip_norm else None
-        for k, (group, states, ranges) in enumerate(zip(optimizer.param_groups, job.states, job.ranges, strict=True)):
+        for k, (group, states, ranges) in enumerate(zip(optimizer.param_groups, job.states, self.ranges, strict=True)):
             c = self._coefficients(k)
             for bounds in ranges:
                 start, stop = bounds
@@ -55,7 +57,7 @@ class Updates:
                     g = self._clipped(self._gradient(i), limits, factor)
                     self._update(optimizer, i, g, c, group, states, bounds)
 
-    def _slice(self, start: int, stop: int) -> tuple[Index, Index]:
+    def _slice(self, start: Any, stop: Any) -> tuple[Index, Index]:
         """The vectors of parameters from start to stop that stand in this part; a vector stands in one alone."""
         if self.part is None:
             return start, stop
@@ -80,11 +82,11 @@ class Updates:
         c: Mapping[str, Lane],
         group: dict[str, Any],
         names: tuple[str, ...],
-        bounds: tuple[int, int],
+        bounds: tuple[Any, Any],
     ) -> None:
         code = self.code
         p = code.load(self.at["p_"], i)
-        places = [code.plus(i, k * self.vectors) for k in range(len(names))]
+        places = [code.plus(i, code.times(self.vectors, k)) for k in range(len(names))]
         before = [code.load(self.at["s_"], place) for place in places]
         state: dict[str, Any] = dict(zip(names, before, strict=True))
         moved = optimizer.update(p, g, state, c, group)
@@ -93,11 +95,12 @@ class Updates:
         for name, place, old in zip(names, places, before, strict=True):
             code.store(self.at["s_"], place, state[name] if inside is None else state[name].where(inside, old))
 
-    def _inside(self, i: ir.Value, bounds: tuple[int, int]) -> Mask | None:
+    def _inside(self, i: ir.Value, bounds: tuple[Any, Any]) -> Mask | None:
         """Which lanes of a vector of one network's parameters lie within a range; None where all of all do."""
+        if not self.job.one_network:
+            return None
         start, stop = bounds
-        ends_well = stop % self.lanes == 0 or stop == self.job.plan.parameters
-        if not self.job.one_network or (start % self.lanes == 0 and ends_well):
+        if start % self.lanes == 0 and (stop % self.lanes == 0 or stop == self.job.plan.parameters):
             return None
         code = self.code
         at = code.counted(code.times(i, self.lanes)).value

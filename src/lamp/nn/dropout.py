@@ -119,7 +119,7 @@ class _Masks:
         seed, p, self.first = dropout.seed, dropout.p, dropout.step
         assert seed is not None
         seeds, shape = (seed, x.shape[1:]) if isinstance(seed, tuple) else ((seed,), x.shape)
-        self.kind = _kind(dropout, x)
+        self.kind = (seed, dropout.lags, p, x.shape, x.dtype, x.device)
         steps = max(1, min(STEPS_AHEAD, ELEMENTS_AHEAD // max(1, x.numel())))
         pairs = [
             keys(each, step - lag)
@@ -133,9 +133,4 @@ class _Masks:
     def hold(self, dropout: Dropout, x: Tensor) -> bool:
         """Whether this step's mask for x is here."""
         within = 0 <= dropout.step - self.first < len(self.masks)
-        return within and self.kind == _kind(dropout, x)
-
-
-def _kind(dropout: Dropout, x: Tensor) -> tuple[Any, ...]:
-    """What masks depend on, but for the step."""
-    return (dropout.seed, dropout.lags, dropout.p, dropout.units, x.shape, x.dtype, x.device)
+        return within and self.kind == (dropout.seed, dropout.lags, dropout.p, x.shape, x.dtype, x.device)

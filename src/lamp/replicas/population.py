@@ -143,7 +143,7 @@ class Population(Module):
 
     def _places(self, network: Module, k: int) -> Iterator[tuple[Parameter, Tensor]]:
         """Each parameter of a network such as replica k is, and where the replica's stands."""
-        for own, of_all in zip(network.parameters(), self.network.parameters(), strict=True):
+        for (_, own), (_, of_all) in zip(network.named_parameters(), self.network.named_parameters(), strict=True):
             yield own, of_all.data[k][tuple(slice(n) for n in own.shape)]
 
     def __iter__(self) -> Iterator[Module]:

@@ -11,6 +11,7 @@ from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from lamp.errors import ArgumentError
 from lamp.losses import Loss
@@ -47,13 +48,12 @@ class Sizes:
         return Sizes(bodies, self.which)
 
     @property
-    def units(self) -> list[tuple[int, ...]]:
-        """How many features go into each module of each replica: for every module of a network in turn, (K,)."""
-        each = [_features(network) for network in self.architectures]
-        return [tuple(of_module[k] for k in self.which) for of_module in zip(*each, strict=True)]
+    def units(self) -> Tensor:
+        """How many features go into each module of each replica: (modules of a network, K), int64."""
+        return torch.tensor([_features(network) for network in self.architectures])[list(self.which)].t()
 
     @property
-    def widths(self) -> torch.Tensor:
+    def widths(self) -> Tensor:
         """The outputs of every Linear but the last, of each replica: (K, hidden layers), int64."""
         each = [[layer.out_features for layer in _linears(network)[:-1]] for network in self.architectures]
         return torch.tensor(each).view(len(each), -1)[list(self.which)]

@@ -1,0 +1,94 @@
+"""Networks of several sizes that one kernel trains: W of similar widths a group, each group as wide as its widest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from lamp.compiler.fleet import Fleet
+from lamp.compiler.job import Job
+from lamp.compiler.kernel import Kernel
+from lamp.compiler.plan import Plan
+
+
+class FleetOfSizes(Fleet):
+    """All replicas of a population of several sizes. The kernel reads how wide a group is when it runs.
+
+    order  the replicas, as they lie in the lanes
+    """
+
+    def __init__(self, kernel: Kernel, job: Job, rows: range) -> None:
+        super().__init__(kernel, job, rows)
+        assert job.plan.sizes is not None
+        self.order = torch.cat(list(_alike(job.plan.sizes, torch.arange(len(rows)), self.width)))
+        self._back = self.order.argsort()
+        own = self._in_lanes(job.plan.sizes)  # (groups, hidden layers, W)
+        group = own.amax(2, keepdim=True)
+        self.sizes = torch.cat([group, own], 2).to(torch.int32).contiguous()
+        self._plans = [job.plan.of_widths(widths) for widths in group.squeeze(2).tolist()]
+        self._widest = [_places(job.plan, plan) for plan in self._plans]
+
+    def _of_replicas(self, values: Tensor) -> Tensor:
+        return values[self.order]
+
+    def _of_lanes(self, memory: Tensor) -> Tensor:
+        return super()._of_lanes(memory)[self._back]
+
+    def load(self, parameters: Tensor, states: Sequence[Tensor]) -> None:
+        """Take over parameters (all replicas, P) of the widest network, and the optimizer's states, each like them."""
+        for k, (memory, values) in enumerate([(self.p, parameters), *[(self.s, state) for state in states]]):
+            laid = self._in_lanes(values)  # (groups, P, W)
+            for g, places in enumerate(self._widest):
+                self._of_group(memory, g, max(k - 1, 0)).copy_(laid[g, places])
+
+    def parameters(self, size: int, of: Tensor | None = None) -> Tensor:
+        """(its replicas, P) of the widest network, zeros where a replica has none; `of` an earlier moment."""
+        return self._spread(self.p if of is None else of, 0, size)
+
+    def state(self, k: int, size: int) -> Tensor:
+        """State k of all parameters, (its replicas, P)."""
+        return self._spread(self.s, k, size)
+
+    def _spread(self, memory: Tensor, k: int, size: int) -> Tensor:
+        laid = memory.new_zeros(self.groups, size, self.width)
+        for g, places in enumerate(self._widest):
+            laid[g, places] = self._of_group(memory, g, k)
+        return self._of_lanes(laid)
+
+    def _of_group(self, memory: Tensor, g: int, k: int) -> Tensor:
+        """The k-th array of a group's numbers, (P of the group, W)."""
+        size = self._plans[g].parameters * self.width
+        return memory[g, k * size : (k + 1) * size].view(-1, self.width)
+
+
+def _alike(sizes: Tensor, rows: Tensor, width: int) -> Iterator[Tensor]:
+    """Rows in such an order that every `width` of them are of similar sizes: halved, again and again, where they differ
+    most."""
+    if len(rows) <= width:
+        yield rows
+        return
+    own = sizes[rows]  # (rows, hidden layers)
+    if own.shape[1]:
+        spread = (own.amax(0) - own.amin(0)) / own.amax(0)
+        rows = rows[own[:, spread.argmax()].argsort(stable=True)]
+    half = -(-len(rows) // (2 * width)) * width
+    yield from _alike(sizes, rows[:half], width)
+    yield from _alike(sizes, rows[half:], width)
+
+
+def _places(widest: Plan, plan: Plan) -> Tensor:
+    """Where each parameter of a network stands among those of the widest."""
+    found = torch.empty(plan.parameters, dtype=torch.int64)
+    for own, of_widest in zip(plan.layers, widest.layers, strict=True):
+        inputs, outputs = own.width
+        j = torch.arange(outputs)
+        weights = of_widest.weight + j.unsqueeze(1) * of_widest.width[0] + torch.arange(inputs)
+        found[own.weight : own.weight + inputs * outputs] = weights.flatten()
+        if own.bias is not None:
+            found[own.bias : own.bias + outputs] = of_widest.bias + j
+        for k, slopes in own.slopes.items():
+            count = 1 if own.chain[k].num_parameters == 1 else outputs  # type: ignore[union-attr]
+            found[slopes : slopes + count] = of_widest.slopes[k] + j[:count]
+    return found
