@@ -122,7 +122,7 @@ class TestIsPlainFit:
             return alone(network(**setting), seed, lambda p: lamp.SGD(p, lr=lr), lamp.CrossEntropyLoss())
 
         check(result, plain)
-        assert result.rows[0].group.population.replicas == 2 * len(SEEDS)
+        assert result.rows[0].group.population.replicas == 4 * len(SEEDS)  # of both widths
 
     def test_a_network_that_ends_in_its_loss(self):
         result = swept(

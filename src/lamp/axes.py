@@ -82,7 +82,7 @@ def sums(values: Tensor, replicas: int | None) -> Tensor:
 
 
 def present(units: Tensor, like: Tensor) -> Tensor:
-    """Which features each of K replicas has, of so many `units` (K,): (K, 1, features), for weights (K, out, features)."""
+    """Which features each of K replicas has, which has so many `units` (K,): (K, 1, features), for weights alike."""
     return torch.arange(like.shape[-1], device=like.device) < units.to(like.device).view(-1, 1, 1)
 
 

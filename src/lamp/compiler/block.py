@@ -316,7 +316,7 @@ def total(lanes: list[Lane]) -> Lane:
     return result
 
 
-def _first(layer: Layer) -> int:
+def _first(layer: Layer) -> Index:
     """Where the affine map's outputs are kept: in the place of what comes of them, where they are not needed again."""
     return next(place for place in layer.values if place is not None)
 

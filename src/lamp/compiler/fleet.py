@@ -267,7 +267,8 @@ class Fleet:
         count = job.plan.outputs
         laid = layout.outputs.view(self.groups, -1, count, lanes)
         if not job.one_network:
-            return self._of_lanes(laid.flatten(1, 2)).unflatten(1, (-1, count))
+            by_replica: Tensor = self._of_lanes(laid.flatten(1, 2)).unflatten(1, (-1, count))
+            return by_replica
         by_sample = laid.transpose(2, 3)  # (groups, columns, W, outputs)
         found = []
         for stretch in stretches:

@@ -11,6 +11,7 @@ from lamp.compiler.fleet import Fleet
 from lamp.compiler.job import Job
 from lamp.compiler.kernel import Kernel
 from lamp.compiler.plan import Plan
+from lamp.nn import PReLU
 
 
 class FleetOfSizes(Fleet):
@@ -86,9 +87,10 @@ def _places(widest: Plan, plan: Plan) -> Tensor:
         j = torch.arange(outputs)
         weights = of_widest.weight + j.unsqueeze(1) * of_widest.width[0] + torch.arange(inputs)
         found[own.weight : own.weight + inputs * outputs] = weights.flatten()
-        if own.bias is not None:
+        if own.bias is not None and of_widest.bias is not None:
             found[own.bias : own.bias + outputs] = of_widest.bias + j
         for k, slopes in own.slopes.items():
-            count = 1 if own.chain[k].num_parameters == 1 else outputs  # type: ignore[union-attr]
+            module = own.chain[k]
+            count = outputs if isinstance(module, PReLU) and module.num_parameters > 1 else 1
             found[slopes : slopes + count] = of_widest.slopes[k] + j[:count]
     return found

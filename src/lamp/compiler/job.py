@@ -57,7 +57,9 @@ class Job:
         written = [self.loss.criterion, *(module for chain in chains for module in chain)]
         if not all(type(each).__module__.startswith("lamp.") for each in [*written, optimizer or self.loss]):
             return None
-        layers = [(*layer.width, layer.weight, layer.bias, tuple(layer.slopes.items())) for layer in plan.layers]
+        layers: list[Hashable] = [
+            (*layer.width, layer.weight, layer.bias, tuple(layer.slopes.items())) for layer in plan.layers
+        ]
         if plan.sizes is not None:  # the code finds the others when it runs
             layers = [(plan.features, plan.outputs, layer.bias is None, tuple(layer.slopes)) for layer in plan.layers]
         return (

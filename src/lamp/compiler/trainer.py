@@ -138,7 +138,7 @@ class Trainer:
             if self.optimizer is None
             else max(len(self.optimizer.state_names(group)) for group in self.optimizer.param_groups)
         )
-        return self.plan.parameters * width * self.dtype.itemsize * (2 + states)
+        return int(self.plan.parameters) * width * self.dtype.itemsize * (2 + states)
 
     def _ranges(self) -> list[list[tuple[int, int]]]:
         """Where the parameters of each group lie among a network's P numbers, neighbours as one."""

@@ -1,5 +1,6 @@
 """Many networks trained as one: of one architecture, or of one form and several sizes."""
 
 from lamp.replicas.population import Population, population, stack
+from lamp.replicas.sizes import architecture, form
 
-__all__ = ["Population", "population", "stack"]
+__all__ = ["Population", "architecture", "form", "population", "stack"]

@@ -8,7 +8,7 @@ initialised with seed k, would be.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -21,7 +21,7 @@ from lamp.losses import Loss
 from lamp.module import Module
 from lamp.nn import Sequential
 from lamp.parameter import Parameter, replicate, runs
-from lamp.replicas.sizes import Sizes, form, widest
+from lamp.replicas.sizes import Sizes, architecture, form, widest
 from lamp.state import IncompatibleKeys
 
 
@@ -126,8 +126,12 @@ class Population(Module):
     def __getitem__(self, k: int) -> Module:
         """Replica k as an ordinary network, independent of the population."""
         (k,) = self._rows([k])
-        network, copied = self._network(k), dict[int, Any]()
-        for own, place in self._places(network, k):
+        return self.give(k, self._network(k))
+
+    def give(self, k: int, network: Module) -> Module:
+        """Make a network of replica k's architecture what replica k is: weights, numbers, generators; returns it."""
+        copied: dict[int, Any] = {}
+        for own, place in self._corners(network, k):
             own.data.copy_(place)
         for module, twin in zip(network.modules(), self.network.modules(), strict=True):
             module.training = twin.training
@@ -141,7 +145,7 @@ class Population(Module):
         """A network such as replica k is, with weights of its own."""
         return self._single() if self.sizes is None else self.sizes.network(k)
 
-    def _places(self, network: Module, k: int) -> Iterator[tuple[Parameter, Tensor]]:
+    def _corners(self, network: Module, k: int) -> Iterator[tuple[Parameter, Tensor]]:
         """Each parameter of a network such as replica k is, and where the replica's stands."""
         for (_, own), (_, of_all) in zip(network.named_parameters(), self.network.named_parameters(), strict=True):
             yield own, of_all.data[k][tuple(slice(n) for n in own.shape)]
@@ -238,7 +242,7 @@ class Population(Module):
     def _take(self, k: int, network: Module) -> None:
         """Take over the weights of a network such as replica k is."""
         if self.sizes is not None:
-            for own, place in self._places(network, k):
+            for own, place in self._corners(network, k):
                 place.copy_(own.data)
             return
         for mine, of_all in zip(runs(network.parameters()), runs(self.network.parameters()), strict=True):
@@ -303,16 +307,16 @@ def stack(networks: Sequence[Module]) -> Population:
     networks = list(networks)
     if not networks:
         raise ArgumentError("a population has at least one network (K >= 1)", expected="networks", got="none")
-    first, kinds = networks[0], [(repr(network), _kinds(network)) for network in networks]
+    first, kinds = networks[0], list(map(architecture, networks))
     sizes = None
     if any(kind != kinds[0] for kind in kinds):
         _check_forms(networks)
-        each: dict[str, Module] = {}
-        for kind, network in zip(map(str, kinds), networks, strict=True):
+        each: dict[Hashable, Module] = {}
+        for kind, network in zip(kinds, networks, strict=True):
             if kind not in each:
                 each[kind] = copy.deepcopy(network)
         number = {kind: k for k, kind in enumerate(each)}
-        sizes = Sizes(tuple(each.values()), tuple(number[str(kind)] for kind in kinds))
+        sizes = Sizes(tuple(each.values()), tuple(number[kind] for kind in kinds))
         first = widest(sizes.architectures)
     made = Population(first, len(networks), sizes=sizes)
     made.train(networks[0].training)
@@ -333,12 +337,7 @@ def _check_forms(networks: Sequence[Module]) -> None:
         if form(network) != wanted:
             raise ArgumentError(
                 f"network {k} of {len(networks)} is made differently from network 0",
-                expected=f"{repr(networks[0])} with {_kinds(networks[0])}",
-                got=f"{repr(network)} with {_kinds(network)}",
+                expected="{} with {}".format(*architecture(networks[0])),
+                got="{} with {}".format(*architecture(network)),
                 fix="stack networks of one dtype and device that differ in the widths of hidden layers alone",
             )
-
-
-def _kinds(network: Module) -> dict[str, tuple[Any, ...]]:
-    """Shape, dtype and device of every parameter, by name."""
-    return {name: (tuple(p.shape), p.dtype, p.device) for name, p in network.named_parameters()}

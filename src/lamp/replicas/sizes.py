@@ -1,7 +1,7 @@
 """Networks of one form and several sizes: what they share, and how all fit into the widest.
 
-A replica with fewer hidden units than the widest has zeros in place of the weights of those it lacks. Their outputs meet
-no weight but zeros, and `Linear` keeps those from learning: so each replica computes what its own network does.
+A replica with fewer hidden units than the widest has zeros in place of the weights of those it lacks. Their outputs
+meet no weight but zeros, and `Linear` keeps those from learning: so each replica computes what its own network does.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -59,6 +60,13 @@ class Sizes:
         return torch.tensor(each).view(len(each), -1)[list(self.which)]
 
 
+def architecture(network: Module) -> tuple[str, tuple[Any, ...]]:
+    """A network's modules, and the name, shape, dtype and device of every parameter: alike for those that stack as they
+    are."""
+    parameters = network.named_parameters()
+    return repr(network), tuple((name, tuple(p.shape), p.dtype, p.device) for name, p in parameters)
+
+
 def form(network: Module) -> Hashable:
     """What networks of several sizes have in common; two with the same form fit into one population.
 
@@ -85,12 +93,12 @@ def widest(networks: Sequence[Module]) -> Module:
     for layer, *others in zip(made.modules(), *[network.modules() for network in networks[1:]], strict=True):
         if isinstance(layer, Linear):
             of_all = [layer, *others]
-            layer.in_features = max(each.in_features for each in of_all)  # type: ignore[attr-defined]
-            layer.out_features = max(each.out_features for each in of_all)  # type: ignore[attr-defined]
+            layer.in_features = max(each.in_features for each in of_all)
+            layer.out_features = max(each.out_features for each in of_all)
             layer.weight = _zeros(layer.weight, layer.out_features, layer.in_features)
             layer.bias = None if layer.bias is None else _zeros(layer.bias, layer.out_features)
         elif isinstance(layer, PReLU):
-            layer.num_parameters = max(each.num_parameters for each in [layer, *others])  # type: ignore[attr-defined]
+            layer.num_parameters = max(each.num_parameters for each in [layer, *others])
             layer.weight = _zeros(layer.weight, layer.num_parameters)
     return made
 

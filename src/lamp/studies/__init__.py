@@ -1,5 +1,6 @@
 """Studies: many trainings, asked one question."""
 
+from lamp.studies.each import fit_each
 from lamp.studies.ensemble import Ensemble, EnsemblePrediction
 from lamp.studies.folds import cross_validate
 from lamp.studies.scores import CrossValidation
@@ -14,6 +15,7 @@ __all__ = [
     "Sweep",
     "choice",
     "cross_validate",
+    "fit_each",
     "grid",
     "log_uniform",
     "samples",

@@ -15,8 +15,9 @@ from lamp.data import DataLoader, as_batches
 from lamp.errors import ArgumentError, NonFiniteError, NonFiniteWarning
 from lamp.optim import Optimizer, Schedule
 from lamp.optim.checks import rows_of
-from lamp.replicas import Population, population
+from lamp.replicas import Population, population, stack
 from lamp.studies.recipe import Recipe
+from lamp.studies.settings import Setting
 from lamp.studies.trial import Trial
 from lamp.training import Callback, History, fit
 from lamp.training.metrics import Metric
@@ -40,7 +41,7 @@ class Plan:
 
 
 class Group:
-    """Some trials of one architecture, and all that trains their networks; it is made when the training begins.
+    """Some trials whose networks train together, and all that trains them; it is made when the training begins.
 
     population  replica k is the network of `replicas[k]`: a trial, and the place of one of its seeds
     """
@@ -53,10 +54,9 @@ class Group:
 
     def _begin(self) -> Population:
         plan, settings = self.plan, [trial.setting for trial, _ in self.replicas]
-        each_seed = population(plan.recipe.network(settings[0]), plan.seeds)
-        networks = each_seed.select([j for _, j in self.replicas])
+        networks = self._networks(settings)
         self.optimizer = plan.recipe.optimizer_of(networks, settings)
-        self.schedule = None if plan.scheduler is None else _schedule(plan.scheduler, self.optimizer)
+        self.schedule = None if plan.scheduler is None else schedule_of(plan.scheduler, self.optimizer)
         self.criterion = plan.recipe.loss_of(networks, settings)
         self.clip = plan.recipe.clip_of(settings)
         seeds = [plan.seeds[j] for _, j in self.replicas]
@@ -65,6 +65,14 @@ class Group:
         for trial, _ in self.replicas:
             trial.group = self
         return networks
+
+    def _networks(self, settings: Sequence[Setting]) -> Population:
+        """Each replica's network, as its setting asks for it and its seed initialises it."""
+        each = [self.plan.recipe.network(setting) for setting in settings]
+        of_seeds = {id(network): population(network, self.plan.seeds) for network in each}
+        if len(of_seeds) == 1:
+            return of_seeds[id(each[0])].select([j for _, j in self.replicas])
+        return stack([of_seeds[id(network)][j] for network, (_, j) in zip(each, self.replicas, strict=True)])
 
     def train(self, epochs: int, callbacks: Sequence[Callback]) -> History:
         """So many epochs more, for all that have not failed."""
@@ -133,7 +141,8 @@ class Group:
         )
 
 
-def _schedule(make: Any, optimizer: Optimizer) -> Schedule:
+def schedule_of(make: Any, optimizer: Optimizer) -> Any:
+    """The schedule that a function makes for an optimizer. Raises ArgumentError for anything else."""
     schedule = make(optimizer) if callable(make) else make
     if not callable(make) or not isinstance(schedule, Schedule):
         raise ArgumentError(

@@ -15,6 +15,7 @@ from lamp.errors import ArgumentError, NonFiniteError
 from lamp.losses import Loss
 from lamp.module import Module
 from lamp.optim import Adam, Optimizer, Schedule
+from lamp.studies.alike import together
 from lamp.studies.group import Group, Plan
 from lamp.studies.recipe import Recipe
 from lamp.studies.settings import Setting, as_settings, shown
@@ -56,8 +57,8 @@ def sweep(
                lamp.samples(200, lr=lamp.log_uniform(1e-4, 1e-1)). Each name goes where it belongs: to the optimizer
                (its numbers: lr, momentum, betas, ...), the loss (label_smoothing, delta, beta), clip_norm, clip_value,
                or the arguments of the model function. A setting's value takes the place of one given elsewhere
-    model      a network, or a function that builds one: lambda hidden: lamp.Sequential(...). Settings with different
-               arguments for it are trained one after another
+    model      a network, or a function that builds one: lambda hidden: lamp.Sequential(...). Networks that differ
+               in the widths of hidden layers alone train together, others one after another
     optimizer  a class, or a function of the parameters and the numbers: functools.partial(lamp.SGD, momentum=0.9)
     seeds      how many (0, 1, ...), or a list. The network of a setting and a seed is initialised with it, and takes
                samples in its order: it is what `fit` makes of that network, those numbers and that seed alone. Data
@@ -153,6 +154,8 @@ def _stages(
 class _Tell(Callback):
     """Passes a group's progress on to the reporter of the whole sweep."""
 
+    needs_model = False
+
     def __init__(self, report: Reporter, share: _Share, score: str, mode: str) -> None:
         self.report, self.share, self.score, self.mode = report, share, score, mode
 
@@ -165,7 +168,7 @@ class _Tell(Callback):
 
 
 def _groups(trials: Sequence[Trial], recipe: Recipe, seeds: int, at_once: int | None) -> list[list[Trial]]:
-    """Trials of one architecture together, at most `at_once` networks of them."""
+    """Trials whose networks may train together, at most `at_once` networks of them."""
     if at_once is not None and natural(at_once, "at_once", least=1) < seeds:
         raise ArgumentError(
             "a setting's networks are trained together",
@@ -174,15 +177,8 @@ def _groups(trials: Sequence[Trial], recipe: Recipe, seeds: int, at_once: int | 
             fix="take fewer seeds",
         )
     size = len(trials) if at_once is None else at_once // seeds
-    alike: list[list[Trial]] = []
-    for trial in trials:
-        network = recipe.network(trial.setting)
-        fitting = [each for each in alike if recipe.network(each[0].setting) is network and len(each) < size]
-        if fitting:
-            fitting[0].append(trial)
-        else:
-            alike.append([trial])
-    return alike
+    alike = together([recipe.network(trial.setting) for trial in trials])
+    return [[trials[k] for k in rows[first : first + size]] for rows in alike for first in range(0, len(rows), size)]
 
 
 def _score(score: str | None, mode: str | None, metrics: Sequence[str], validated: bool) -> tuple[str, str]:

@@ -1,0 +1,182 @@
+"""Many networks of any architectures as one job: those that can train together do."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from lamp.data.orders import natural
+from lamp.errors import ArgumentError, NonFiniteError, NonFiniteWarning
+from lamp.losses import Loss
+from lamp.module import Module
+from lamp.optim import Optimizer, Schedule
+from lamp.parameter import Parameter
+from lamp.randomness import draw_seed
+from lamp.replicas import Population, stack
+from lamp.studies.alike import together
+from lamp.studies.group import schedule_of
+from lamp.training import Callback, History, Training, fit
+from lamp.training.interrupt import Interruptible
+from lamp.training.metrics import Metric
+from lamp.training.progress import Reporter, reporter
+
+
+def fit_each(
+    models: Iterable[Module],
+    criterion: Loss | None,
+    optimizer: Callable[[list[Parameter]], Optimizer],
+    data: Any,
+    *,
+    epochs: int,
+    batch_size: int | None = None,
+    shuffle: bool | None = None,
+    validation: Any = None,
+    metrics: Mapping[str, Metric] | Iterable[Metric] = (),
+    scheduler: Callable[[Optimizer], Schedule] | None = None,
+    schedule_per: str = "epoch",
+    clip_norm: float | None = None,
+    clip_value: float | None = None,
+    callbacks: Sequence[Callback] = (),
+    seed: int | Sequence[int] | None = None,
+    progress: bool = True,
+    engine: str = "auto",
+) -> list[History]:
+    """Train each of these networks, in place, and return the history of each.
+
+    models     networks of any widths, depths and activations; each ends as `fit` would leave it alone
+    optimizer  a class, or a function of the parameters: functools.partial(lamp.SGD, lr=0.1)
+    scheduler  a function: lambda optimizer: lamp.StepLR(optimizer, 30)
+    callbacks  begin anew with each group of networks that train together
+    seed       of the samples' order: an integer for one order that all share, which costs least; a sequence, one for
+               each network; by default each has one drawn
+
+    Networks of one architecture train as a population, and so do rows of Linear, activations and Dropout that differ in
+    the widths of their hidden layers alone: one kernel serves them all. Others follow one after another. The optimizer
+    of each begins anew, and is not kept.
+
+    The other arguments are `fit`'s. A network whose loss is not finite ends with its last finite weights; a
+    NonFiniteWarning names those in the end, and the others go on. Ctrl-C ends the training; the histories of what was
+    not begun are empty.
+
+    Raises ArgumentError where there are no models, one is given twice, or seeds are not as many; NonFiniteError where
+    the loss of every network is not finite; and what `fit` raises.
+    """
+    networks = list(models)
+    seeds = _seeds(seed, networks)
+    natural(epochs, "epochs", least=1)
+    histories = [_untouched(engine) for _ in networks]
+    failures: dict[int, NonFiniteError | None] = {}
+    done = 0
+
+    def train(rows: list[int], report: Reporter) -> History:
+        """Train the networks with these numbers together."""
+        group = stack([networks[k] for k in rows]) if len(rows) > 1 else networks[rows[0]]
+        own_optimizer = _made(optimizer, group)
+        own_seeds = seeds if isinstance(seeds, int) else [seeds[k] for k in rows]
+        try:
+            history = fit(
+                group,
+                criterion,
+                own_optimizer,
+                data,
+                epochs=epochs,
+                batch_size=batch_size,
+                shuffle=shuffle,
+                validation=validation,
+                metrics=metrics,
+                scheduler=None if scheduler is None else schedule_of(scheduler, own_optimizer),
+                schedule_per=schedule_per,
+                clip_norm=clip_norm,
+                clip_value=clip_value,
+                callbacks=[*callbacks, _Tell(report, done / len(networks), len(rows) / len(networks))],
+                seed=own_seeds if isinstance(own_seeds, int) or len(rows) > 1 else own_seeds[0],
+                progress=False,
+                engine=engine,
+            )
+        except NonFiniteError as error:  # every network of the group has failed
+            if not hasattr(error, "history"):
+                raise
+            history = error.history
+            failures.update(dict.fromkeys(rows, error))
+        if isinstance(group, Population):
+            failures.update({rows[k]: failures.get(rows[k]) for k in history.failed})
+        for k, row in enumerate(rows):
+            histories[row] = history.of(k) if isinstance(group, Population) else history
+            if isinstance(group, Population):
+                group.give(k, networks[row])
+        return history
+
+    with Interruptible() as interrupt, reporter(progress, epochs) as report, warnings.catch_warnings():
+        warnings.simplefilter("ignore", NonFiniteWarning)  # those of all groups are named together
+        for rows in together(networks):
+            history = train(rows, report)
+            done += len(rows)
+            if interrupt.asked or history.stopped.startswith("interrupted"):
+                break
+    if len(failures) == len(networks):
+        raise next(error for error in failures.values() if error is not None)
+    if failures:
+        _warn(sorted(failures), len(networks))
+    return histories
+
+
+def _seeds(seed: int | Sequence[int] | None, networks: Sequence[Module]) -> int | list[int]:
+    """The seed of all, or one for each network, once they are found to be networks."""
+    for k, network in enumerate(networks):
+        if not isinstance(network, Module) or isinstance(network, Population):
+            raise ArgumentError(
+                f"model {k} of {len(networks)} is no network", expected="a lamp.Module", got=type(network).__name__
+            )
+    if not networks:
+        raise ArgumentError("there is nothing to train", expected="networks", got="none")
+    if len({id(network) for network in networks}) < len(networks):
+        raise ArgumentError(
+            "a network is trained once", expected="each network once", got="one twice", fix="copy.deepcopy(network)"
+        )
+    if isinstance(seed, int):
+        return seed
+    seeds = [draw_seed() for _ in networks] if seed is None else list(seed)
+    if len(seeds) != len(networks):
+        raise ArgumentError("a seed for each network", expected=f"{len(networks)} seeds", got=len(seeds))
+    return seeds
+
+
+def _made(optimizer: Callable[[list[Parameter]], Optimizer], group: Module) -> Optimizer:
+    made = optimizer(group.parameters())
+    if not isinstance(made, Optimizer):
+        raise ArgumentError(
+            "optimizer= makes no optimizer",
+            expected="a class such as lamp.Adam, or a function of the parameters that returns one",
+            got=type(made).__name__,
+        )
+    return made
+
+
+def _untouched(engine: str) -> History:
+    history = History(engine, "")
+    history.stopped = "interrupted before it began"
+    return history
+
+
+def _warn(failed: Sequence[int], networks: int) -> None:
+    named = ", ".join(map(str, failed[:10])) + (", ..." if len(failed) > 10 else "")
+    warnings.warn(
+        f"{len(failed)} of {networks} networks ended with a loss that is not finite: {named}. "
+        "Their last finite weights are kept; their histories say when.",
+        NonFiniteWarning,
+        stacklevel=3,
+    )
+
+
+class _Tell(Callback):
+    """Passes a group's progress on: which begins when so much of the job is done, and is worth so much of it."""
+
+    needs_model = False
+
+    def __init__(self, report: Reporter, begin: float, worth: float) -> None:
+        self.report, self.begin, self.worth = report, begin, worth
+
+    def on_epoch(self, training: Training) -> None:
+        done = training.epochs * self.begin + (training.epoch + 1) * self.worth
+        self.report.at(done, training.history.last)
