@@ -39,10 +39,11 @@ class FleetOfSizes(Fleet):
 
     def load(self, parameters: Tensor, states: Sequence[Tensor]) -> None:
         """Take over parameters (all replicas, P) of the widest network, and the optimizer's states, each like them."""
-        for k, (memory, values) in enumerate([(self.p, parameters), *[(self.s, state) for state in states]]):
-            laid = self._in_lanes(values)  # (groups, P, W)
+        for k, values in enumerate([parameters, *states]):
             for g, places in enumerate(self._widest):
-                self._of_group(memory, g, max(k - 1, 0)).copy_(laid[g, places])
+                laid = values.index_select(0, self._rows_of(g)).t().contiguous()  # (P, W)
+                own = self._of_group(self.p, g, 0) if k == 0 else self._of_group(self.s, g, k - 1)
+                torch.index_select(laid, 0, places, out=own)
 
     def parameters(self, size: int, of: Tensor | None = None) -> Tensor:
         """(its replicas, P) of the widest network, zeros where a replica has none; `of` an earlier moment."""
@@ -53,10 +54,17 @@ class FleetOfSizes(Fleet):
         return self._spread(self.s, k, size)
 
     def _spread(self, memory: Tensor, k: int, size: int) -> Tensor:
-        laid = memory.new_zeros(self.groups, size, self.width)
+        found = memory.new_empty(len(self.order), size)
         for g, places in enumerate(self._widest):
-            laid[g, places] = self._of_group(memory, g, k)
-        return self._of_lanes(laid)
+            laid = memory.new_zeros(size, self.width).index_copy_(0, places, self._of_group(memory, g, k))
+            rows = self.order[g * self.width : (g + 1) * self.width]
+            found.index_copy_(0, rows, laid.t()[: len(rows)].contiguous())
+        return found
+
+    def _rows_of(self, g: int) -> Tensor:
+        """The replicas in a group's lanes; spare lanes repeat the last."""
+        rows = self.order[g * self.width : (g + 1) * self.width]
+        return torch.cat([rows, rows[-1:].expand(self.width - len(rows))])
 
     def _of_group(self, memory: Tensor, g: int, k: int) -> Tensor:
         """The k-th array of a group's numbers, (P of the group, W)."""

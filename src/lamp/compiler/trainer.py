@@ -196,7 +196,7 @@ class Trainer:
 
     def parameters(self) -> Tensor:
         """The weights as they are now, (K, P); of one network (1, P)."""
-        return torch.cat([fleet.parameters(self.plan.parameters) for fleet in self.fleets])
+        return _joined([fleet.parameters(self.plan.parameters) for fleet in self.fleets], 0)
 
     def store_weights(self) -> None:
         """Put the weights into the model."""
@@ -213,7 +213,7 @@ class Trainer:
             return
         size = self.plan.parameters
         count = max(fleet.states for fleet in self.fleets)
-        now = [torch.cat([fleet.state(k, size) for fleet in self.fleets]) for k in range(count)]
+        now = [_joined([fleet.state(k, size) for fleet in self.fleets], 0) for k in range(count)]
         self.optimizer.taken = self._taken
         for k, group in enumerate(self.optimizer.param_groups):
             for (start, _), blocks in self._pieces(self.optimizer, k):
@@ -329,9 +329,9 @@ def _part(stretch: Stretch, first: int, stop: int, fleet: Fleet) -> Stretch | No
     return Stretch(begin, end - begin, stretch.batch, stretch.at + before * stretch.batch, column)
 
 
-def _joined(pieces: Sequence[Tensor]) -> Tensor:
-    """Pieces (..., p) one after another."""
-    return pieces[0] if len(pieces) == 1 else torch.cat(list(pieces), -1)
+def _joined(pieces: Sequence[Tensor], dim: int = -1) -> Tensor:
+    """Pieces one after another; the one there is, as it lies."""
+    return pieces[0] if len(pieces) == 1 else torch.cat(list(pieces), dim)
 
 
 def _in_groups(replicas: int, width: int, batch: int, group_bytes: int) -> int:
