@@ -12,15 +12,18 @@ import numpy as np
 import pytest
 from benchmarks import __main__ as program
 from benchmarks import report, single_work
+from benchmarks import row4_mixed as row4
 from benchmarks.disk import disk
 from benchmarks.disk_work import TORCH_COMPILE
 from benchmarks.harness import Contender, NotEqual, Work, measure
 from benchmarks.machine import description
+from benchmarks.mixed import mixed
 from benchmarks.outcome import Entry, Outcome
 from benchmarks.populations import Task, disk_sweep, spirals
 from benchmarks.populations_lamp import WithCompile, WithLamp
-from benchmarks.populations_work import BMM
+from benchmarks.populations_work import BMM, JAX
 from benchmarks.populations_work import work as population_work
+from benchmarks.row4_mixed import contenders as mixed_contenders
 from benchmarks.row6_full_batch import exponentials
 from benchmarks.row8_tables import folds
 from benchmarks.row9_medium import contenders as medium_contenders
@@ -58,10 +61,25 @@ def test_a_row_can_be_measured_and_its_table_has_a_place(name: str) -> None:
 
 def test_the_program_lists_rows_and_refuses_others() -> None:
     listed = CliRunner().invoke(program.main, []).output
-    assert all(name in listed for name in ("row1 ", "row2", "row3", "row6", "row7", "row8", "row9", "row10"))
+    assert all(name in listed for name in ("row1 ", "row2", "row3", "row4", "row6", "row7", "row8", "row9", "row10"))
     refused = CliRunner().invoke(program.main, ["row1000"])
     assert refused.exit_code == 2
     assert "row10" in refused.output
+
+
+def test_contenders_for_different_networks_do_the_same_work() -> None:
+    networks = 3 * 10 * 2
+    everyone = mixed_contenders(partial(mixed, 5, widest=3, seeds=2, batch=6, batches=4), networks, 7)
+    found = measure(without_jax(Work("small", everyone, networks=networks, tolerance=2e-6)), repetitions=5)
+    assert all(entry.absent is None and entry.difference <= 2e-6 for entry in found.entries)
+
+
+def test_jax_trains_different_networks_as_torch_does() -> None:
+    pytest.importorskip("jax", reason=NEEDS_JAX)
+    everyone = mixed_contenders(partial(mixed, 5, widest=2, seeds=1, batch=6, batches=4), 20, 7)
+    chosen = tuple(each for each in everyone if each.name in (row4.ONE_LAYER, JAX))
+    found = measure(fewer(Work("small", chosen, networks=20)), repetitions=5)
+    assert found[JAX].difference <= 1e-5
 
 
 def test_the_program_draws_what_was_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,73 @@
+"""lamp's ways to train networks of many widths and activations: a population for each activation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+import lamp
+from benchmarks.mixed import ACTIVATIONS, CLASSES, Mixed
+from benchmarks.start import Array
+from lamp.compiler.kernel import forget
+
+
+class WithStacks:
+    """lamp's eager engine: networks of one activation in a population, each as wide as the widest."""
+
+    def __init__(self, task: Mixed) -> None:
+        self.task, self.groups = task, []
+        self.inputs, self.labels = torch.tensor(task.inputs), torch.tensor(task.labels)
+        self.criterion = lamp.CrossEntropyLoss()
+        for number in range(len(ACTIVATIONS)):
+            rows = (task.activations == number).nonzero()[0].tolist()
+            population = lamp.stack([self._network(k) for k in rows])
+            self.groups.append((rows, population, lamp.SGD(population.parameters(), task.lr)))
+
+    def _network(self, k: int) -> lamp.Module:
+        task = self.task
+        activation = getattr(lamp, ACTIVATIONS[task.activations[k]])()
+        h = int(task.hidden[k])
+        network = lamp.Sequential(lamp.Linear(task.features, h), activation, lamp.Linear(h, CLASSES))
+        values = map(torch.tensor, task.of(k))
+        network.load_state_dict(dict(zip(network.state_dict(), values, strict=True)))
+        return network
+
+    def run(self, steps: int) -> None:
+        """The loop as a user writes it, with the step that lamp.fit takes."""
+        for _, population, optimizer in self.groups:
+            for step in range(steps):
+                at = step * self.task.batch % len(self.inputs)
+                inputs, labels = self.inputs[at : at + self.task.batch], self.labels[at : at + self.task.batch]
+                self.criterion(population(inputs), labels)
+                optimizer.zero_grad()
+                population.backward_parameters(self.criterion.backward())
+                optimizer.step()
+
+    def parameters(self) -> dict[str, Array]:
+        found = self.task.weights.copy()
+        for rows, population, _ in self.groups:
+            for k, row in enumerate(rows):
+                values = population[k].parameters()
+                for piece, value in zip(self.task.pieces(row), values, strict=True):
+                    found[row, piece] = value.data.flatten().numpy()
+        return {"weights": found}
+
+
+class WithCompile(WithStacks):
+    """lamp.compile: all steps of a run in one call for each activation. It compiles in the first."""
+
+    def __init__(self, task: Mixed) -> None:
+        super().__init__(task)
+        self.compiled: list[Any] = []
+
+    def run(self, steps: int) -> None:
+        if not self.compiled:
+            forget()
+            self.compiled = [
+                lamp.compile(population, self.criterion, optimizer, self.task.batch)
+                for _, population, optimizer in self.groups
+            ]
+        order = torch.arange(steps * self.task.batch) % len(self.inputs)
+        for each in self.compiled:
+            each(self.inputs, self.labels, order)
