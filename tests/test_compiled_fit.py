@@ -11,6 +11,8 @@ import pytest
 import torch
 
 import lamp
+from lamp.compiler import threads
+from lamp.compiler.kernel import forget
 from tests.cases.compiled import EPOCHS, both, close, lanes, network, replicas, same, same_state, task, trained
 
 TASK, NUMBERS = task("CrossEntropyLoss"), task("HuberLoss(delta=0.4")
@@ -220,10 +222,16 @@ def test_any_number_of_replicas(count, dtype):
     )
 
 
-def test_on_threads_that_share_a_batch(monkeypatch):
-    """One network's batch is cut into parts; the bits do not depend on how many threads take them."""
+@pytest.mark.parametrize("groups", [None, 1, 2, 3])
+@pytest.mark.parametrize("own", [False, True], ids=["one order", "own orders"])
+def test_on_threads_that_share_a_batch(groups, own, monkeypatch):
+    """The batch of a network, or of few groups of them, is cut into parts; the bits do not depend on how many threads
+    take them."""
     monkeypatch.setattr("lamp.compiler.shape.PART", 1000)
-    size = 5 * 7 * lanes() + 3
+    monkeypatch.setattr("lamp.compiler.shape.VECTORS_OF_PART", 1000)
+    forget()  # kernels in other parts
+    size = 5 * 7 * lanes() + 3 if groups is None else 29
+    count = None if groups is None else groups * lanes() + (2 if groups < 3 else 0)
 
     def run(engine="compiled"):
         return trained(
@@ -235,14 +243,23 @@ def test_on_threads_that_share_a_batch(monkeypatch):
             batch_size=size,
             clip_norm=0.1,
             metrics=[lamp.accuracy],
+            count=count,
+            seed=list(range(count)) if own and count else 4,
         )
 
+    teams = []
+    made = threads._as_team
+    monkeypatch.setattr(threads, "_as_team", lambda *given: (teams.append(given), made(*given)))
     found = [run()]
+    assert not teams
     torch.set_num_threads(2)
     try:
         found += [run(), run()]
     finally:
         torch.set_num_threads(1)
+        forget()
+    work = 1 if groups is None else groups + (2 if groups < 3 else 0)
+    assert bool(teams) == (work % 2 == 1)  # else each thread has as many as the other
     same(run("eager"), found[0], 1e-11)
     for other in found[1:]:
         for one, two in zip(found[0].model.parameters(), other.model.parameters(), strict=True):
@@ -409,11 +426,22 @@ def test_ctrl_c_is_heard_in_the_middle_of_a_call():
         pressed.append(time.perf_counter())
         os.kill(os.getpid(), signal.SIGINT)
 
-    timer = threading.Timer(1.0, press)
-    timer.start()
+    class Press(lamp.Callback):
+        needs_model = False
+
+        def on_start(self, training):
+            threading.Timer(1.0, press).start()
+
     optimizer = lamp.SGD(model.parameters(), lr=0.1)
     history = lamp.fit(
-        model, lamp.CrossEntropyLoss(), optimizer, (x, y), epochs=10**6, engine="compiled", progress=False
+        model,
+        lamp.CrossEntropyLoss(),
+        optimizer,
+        (x, y),
+        epochs=10**6,
+        engine="compiled",
+        progress=False,
+        callbacks=[Press()],
     )
     assert "interrupted" in history.stopped
     assert time.perf_counter() - pressed[0] < 5.0  # a quarter of a second on a machine that has nothing else to do

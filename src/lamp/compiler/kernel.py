@@ -108,7 +108,8 @@ class _Writer(Shape):
             with b.if_else(b.trunc(phase, I1) if learning else I1(0)) as (second, first):
                 with first:
                     lower, upper = (b.udiv(b.mul(self.vectors, b.add(part, I64(k))), I64(self.parts)) for k in range(2))
-                    self.g = b.gep(self.at["g_"], [b.mul(part, I64(self.numbers))])
+                    per_part = self.numbers * (1 if job.one_network else self.lanes)
+                    self.g = b.gep(self.at["g_"], [b.mul(part, I64(per_part))])
                     self._part(lower, upper, part)
                 with second:
                     self._update(part)
@@ -150,11 +151,11 @@ class _Writer(Shape):
                 for layer in self.plan.layers:
                     add_gradients(block, layer, count)
         loss = state[0] * share
+        place = code.plus(code.times(self.step, self.parts), part)
         if job.one_network:
-            place = code.plus(code.times(self.step, self.parts), part)
             code.store_first(self.at["l_"], place, loss.added_up())
         else:
-            code.store(self.at["l_"], self.step, loss)
+            code.store(self.at["l_"], place, loss)
 
     def _columns(self, start: Index, count: ir.Value, share: Lane) -> Lane:
         """Forward and back for `count` columns of the batch; the sum of their values."""

@@ -27,6 +27,7 @@ DTYPES = (torch.float32, torch.float64)
 # In sample lanes a network's gradients are added up across lanes, and its weights fetched one at a time: so much more
 # work a sample is than a lane of its own. A group of which fewer lanes are taken than that pays for goes one by one.
 ONE_BY_ONE = 1.3
+FEW = 3  # groups of networks up to which threads share one where they would be idle
 CACHE = 2**22  # bytes of a group's numbers beyond which each step fetches them from memory anew
 
 
@@ -87,6 +88,7 @@ class Trainer:
                 () if optimizer is None else self._own(optimizer, one_network),
                 tuple(batches),
                 one_network,
+                not one_network and self.plan.sizes is None and len(rows) <= FEW * machine.lanes(self.dtype),
                 own_order,
                 "clip_norm" in self.limits,
                 "clip_value" in self.limits,
