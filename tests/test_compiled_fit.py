@@ -266,6 +266,43 @@ def test_on_threads_that_share_a_batch(groups, own, monkeypatch):
             assert torch.equal(one.data, two.data)
 
 
+WIDE_NETWORKS = {
+    "one layer": lambda: [lamp.Linear(64, 4)],
+    "no bias": lambda: [lamp.Linear(128, 7, bias=False), lamp.Tanh(), lamp.Linear(7, 4)],
+    "slopes, dropout, a tail": lambda: [
+        lamp.Linear(64, 5), lamp.PReLU(5), lamp.Dropout(0.2), lamp.Linear(5, 4), lamp.Mish(), lamp.Linear(4, 4),
+        lamp.Softmax(-1),
+    ],
+    "a module before": lambda: [lamp.Dropout(0.3), lamp.Linear(64, 5), lamp.SELU(), lamp.Linear(5, 4)],
+    "a rest of features": lambda: [lamp.Linear(67, 5), lamp.SELU(), lamp.Linear(5, 4)],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("bits", [None, 128, 256])
+@pytest.mark.parametrize("name", WIDE_NETWORKS)
+def test_products_along_many_features(name, bits, monkeypatch):
+    """Those of one network's first layer; of several threads' parts, of a rest of the batch, where fewer lanes are."""
+    if bits is not None:
+        monkeypatch.setenv("LAMP_VECTOR_BITS", str(bits))
+    monkeypatch.setattr("lamp.compiler.shape.PART", 1000)
+    forget()
+    features = WIDE_NETWORKS[name]()[0 if name != "a module before" else 1].in_features
+    for dtype in [torch.float64, torch.float32][slice(None) if bits is None else slice(bits // 256, bits // 128)]:
+        x, y = TASK.data(8 * lanes(dtype) + 5, features=features, dtype=dtype)
+        for batch in (3, 6 * lanes(dtype) + 1):
+            both(
+                lambda: lamp.Sequential(*WIDE_NETWORKS[name]()).to(dtype),  # noqa: B023
+                lambda: TASK.make().to(dtype),  # noqa: B023
+                lambda parameters: lamp.SGD(parameters, lr=0.02, momentum=0.5),
+                (x, y),
+                tolerance=1e-11 if dtype is torch.float64 else 1e-5,
+                batch_size=batch,
+                epochs=2,
+                validation=(x[:7], y[:7]),
+            )
+    forget()
+
+
 # ---- networks --------------------------------------------------------------------------------------------------------
 NETWORKS = {
     "one layer": lambda: [lamp.Linear(6, 4)],

@@ -72,6 +72,10 @@ class Block:
     def _at(self, place: Index, column: Index) -> Index:
         return self.code.plus(self.code.times(place, self.stride), self.code.plus(self.first, column))
 
+    def first_number(self, place: Index) -> Index:
+        """Where the numbers of the first column's samples stand, in sample lanes, for what is kept at this place."""
+        return self.code.times(self._at(place, 0), self.code.lanes)
+
     def parameter(self, at: Index) -> Lane:
         """A parameter: each network's own, or the one network's in every lane."""
         return self.code.load_one(self.p, at) if self.one_network else self.code.load(self.p, at)
@@ -107,10 +111,14 @@ class Block:
             yield whole, count - whole
 
     # ---- forward -----------------------------------------------------------------------------------------------
-    def forward(self) -> None:
-        """From the inputs, which are in their places, to the outputs of the last layer, or of its tail."""
+    def forward(self, given: bool = False) -> None:
+        """From the inputs, which are in their places, to the outputs of the last layer, or of its tail; or from the
+        outputs of the first affine map, where those are given."""
         for layer in self.plan.layers:
-            self._forward(layer)
+            if given and layer is self.plan.layers[0]:
+                self._through_all(layer)
+            else:
+                self._forward(layer)
         if self.plan.tail is not None:
             self._forward_tail(self.plan.tail)
 
@@ -134,19 +142,26 @@ class Block:
             with code.carrying(0, inputs, start) as (i, sums):
                 x = [self.activation(code.plus(i, layer.inputs), s) for s in range(self.columns)]
                 for r in range(rows):
-                    w = self.parameter(self._weight(layer, code.plus(j, r), i))
+                    w = self.parameter(self.weight(layer, code.plus(j, r), i))
                     for s in range(self.columns):
                         sums[r * self.columns + s] = w.times_plus(x[s], sums[r * self.columns + s])
             later = self._is_long(layer)
             for r in range(rows):
                 for s in range(self.columns):
                     if later:
-                        self.keep_activation(code.plus(code.plus(j, r), _first(layer)), s, sums[r * self.columns + s])
+                        self.keep_activation(
+                            code.plus(code.plus(j, r), kept_first(layer)), s, sums[r * self.columns + s]
+                        )
                     else:
                         self._through(layer, code.plus(j, r), s, sums[r * self.columns + s])
         if self._is_long(layer):
-            with code.loop(0, outputs) as unit, code.loop(0, self.columns) as s:
-                self._through(layer, unit, s, self.activation(code.plus(unit, _first(layer)), s))
+            self._through_all(layer)
+
+    def _through_all(self, layer: Layer) -> None:
+        """What follows the affine map, whose outputs are in their places."""
+        code = self.code
+        with code.loop(0, layer.width[1]) as unit, code.loop(0, self.columns) as s:
+            self._through(layer, unit, s, self.activation(code.plus(unit, kept_first(layer)), s))
 
     def _is_long(self, layer: Layer, backward: bool = False) -> bool:
         """Whether what follows the affine map is so much code that it had better stand there once, in a loop."""
@@ -155,7 +170,8 @@ class Block:
             return True
         return sum(_length(module, self.code, backward) for module in modules) > INLINE
 
-    def _weight(self, layer: Layer, j: Index, i: Index) -> Index:
+    def weight(self, layer: Layer, j: Index, i: Index) -> Index:
+        """Where the weight from input i to unit j stands among a network's parameters."""
         code = self.code
         return code.plus(code.plus(code.times(j, layer.width[0]), i), layer.weight)
 
@@ -246,7 +262,7 @@ class Block:
             with code.loop(0, inputs) as i:
                 x = [self.activation(code.plus(i, layer.inputs), s) for s in range(self.columns)]
                 for r in range(rows):
-                    at = self._weight(layer, code.plus(j, r), i)
+                    at = self.weight(layer, code.plus(j, r), i)
                     dw = code.load(self.g, at)
                     for s in range(self.columns):
                         dw = dy[r][s].times_plus(x[s], dw)
@@ -259,7 +275,7 @@ class Block:
             with code.carrying(0, outputs, [code.lane(0.0)] * (rows * self.columns)) as (j, sums):
                 dy = [self.gradient(code.plus(j, layer.gradients), s) for s in range(self.columns)]
                 for r in range(rows):
-                    w = self.parameter(self._weight(layer, j, code.plus(i, r)))
+                    w = self.parameter(self.weight(layer, j, code.plus(i, r)))
                     for s in range(self.columns):
                         sums[r * self.columns + s] = w.times_plus(dy[s], sums[r * self.columns + s])
             later = self._is_long(before, backward=True)
@@ -316,7 +332,7 @@ def total(lanes: list[Lane]) -> Lane:
     return result
 
 
-def _first(layer: Layer) -> Index:
+def kept_first(layer: Layer) -> Index:
     """Where the affine map's outputs are kept: in the place of what comes of them, where they are not needed again."""
     return next(place for place in layer.values if place is not None)
 

@@ -262,6 +262,14 @@ class Code:
         """Put a vector at number `at` of an aligned array of vectors."""
         self.b.store(self.lane(lane).value, self._place(pointer, at), align=self.target.bits // 8)
 
+    def load_unaligned(self, pointer: ir.Value, at: Index) -> Lane:
+        """W neighbouring numbers, from number `at` of an array of numbers on."""
+        return Lane(self, self.b.load(self._vector_at(pointer, at), align=self.dtype.itemsize))
+
+    def store_unaligned(self, pointer: ir.Value, at: Index, lane: Lane) -> None:
+        """Put a vector at number `at` of an array of numbers."""
+        self.b.store(lane.value, self._vector_at(pointer, at), align=self.dtype.itemsize)
+
     def load_one(self, pointer: ir.Value, at: Index) -> Lane:
         """The number `at` of an array of numbers, in every lane."""
         return self.spread(self.b.load(self.b.gep(pointer, [self.index(at)])))
@@ -271,8 +279,10 @@ class Code:
         self.b.store(self.b.extract_element(lane.value, I32(0)), self.b.gep(pointer, [self.index(at)]))
 
     def _place(self, pointer: ir.Value, at: Index) -> ir.Value:
-        offset = self.times(at, self.lanes)
-        return self.b.bitcast(self.b.gep(pointer, [self.index(offset)]), self.vector.as_pointer())
+        return self._vector_at(pointer, self.times(at, self.lanes))
+
+    def _vector_at(self, pointer: ir.Value, at: Index) -> ir.Value:
+        return self.b.bitcast(self.b.gep(pointer, [self.index(at)]), self.vector.as_pointer())
 
     def finish(self) -> str:
         """End the function; the module's text."""

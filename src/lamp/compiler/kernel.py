@@ -13,13 +13,14 @@ from typing import Any
 
 from llvmlite import ir
 
+from lamp.compiler import wide
 from lamp.compiler.block import Block
 from lamp.compiler.code import I1, I32, I64, Code, Count, Index
 from lamp.compiler.job import Job
 from lamp.compiler.lanes import Lane, Mask, Whole
 from lamp.compiler.loss_rules import Target
 from lamp.compiler.plan import Layer
-from lamp.compiler.products import add_gradients
+from lamp.compiler.products import add_bias_gradients, add_gradients
 from lamp.compiler.shape import Shape
 from lamp.compiler.target import MachineCode, machine_code
 from lamp.compiler.target import Target as Machine
@@ -145,11 +146,17 @@ class _Writer(Shape):
             left = b.sub(code.index(upper), start)
             fits = b.icmp_signed("<", left, I64(self.chunk))
             count = b.select(fits, left, I64(self.chunk))
+            block = self._block(1, start, 0)
+            if self.wide:
+                wide.forward(block, self.plan.layers[0], count, self.at["x_"], self._row_from(start))
             state[0] = state[0] + self._columns(start, count, share)
             if job.one_network and job.optimizer is not None:
-                block = self._block(1, start, 0)
                 for layer in self.plan.layers:
-                    add_gradients(block, layer, count)
+                    if self.wide and layer is self.plan.layers[0]:
+                        wide.add_gradients(block, layer, count, self.at["x_"], self._row_from(start))
+                        add_bias_gradients(block, layer, count)
+                    else:
+                        add_gradients(block, layer, count)
         loss = state[0] * share
         place = code.plus(code.times(self.step, self.parts), part)
         if job.one_network:
@@ -182,8 +189,9 @@ class _Writer(Shape):
 
     def _pass(self, block: Block, share: Lane) -> Lane:
         """Forward and back; the sum of the columns' values."""
-        self._gather(block, block.column)
-        block.forward()
+        if not self.wide:
+            self._gather(block, block.column)
+        block.forward(given=self.wide)
         if self.job.keeps_outputs:
             self._keep_outputs(block, block.column)
         value = self.job.loss.emit(block, self._target(block.column), self.at["k_"], share)
@@ -201,6 +209,17 @@ class _Writer(Shape):
         else:
             return b.sext(b.load(b.gep(self.order, [code.index(at)]), align=4), I64)
         return code.load_wholes(self.order, at).value
+
+    def _row_from(self, start: Index) -> wide.Row:
+        """Where rows of data begin, by the number of the sample from a column of the batch on."""
+        code, b = self.code, self.code.b
+        first = code.times(code.plus(self.first, start), self.lanes)
+
+        def row(sample: Index) -> Index:
+            number = b.load(b.gep(self.order, [code.index(code.plus(first, sample))]), align=4)
+            return code.times(b.sext(number, I64), self.plan.features)
+
+        return row
 
     def _fetch(self, pointer: ir.Value, rows: Any, width: int, i: Index) -> Lane:
         """Number i of these rows of an array (n, width)."""

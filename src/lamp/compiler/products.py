@@ -23,6 +23,12 @@ def add_gradients(block: Block, layer: Layer, vectors: Index) -> None:
     for j, tile_rows in block.tiles(outputs, rows):
         for i, tile_columns in block.tiles(inputs, columns):
             _add_tile(block, layer, j, tile_rows, i, tile_columns, vectors)
+    add_bias_gradients(block, layer, vectors)
+
+
+def add_bias_gradients(block: Block, layer: Layer, vectors: Index) -> None:
+    """Add db of the samples in so many vectors."""
+    code, outputs = block.code, layer.width[1]
     if layer.bias is not None:
         for j, count in block.tiles(outputs, min(code.lanes, 16)):
             zeros = [code.lane(0.0)] * count

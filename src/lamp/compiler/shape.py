@@ -13,6 +13,7 @@ PART, VECTORS_OF_PART = 2_000_000, 40_000
 MOST_PARTS = 4
 CHUNKS = (32, 16, 8)  # columns of one network whose activations are kept at once: so many that they stay in cache
 CACHE = 2**18  # bytes
+WIDE = 64  # features from which on one network's first products run along them
 
 
 class Shape:
@@ -20,9 +21,10 @@ class Shape:
 
     lanes                  W
     numbers                of a network's parameters, P, rounded up to whole vectors in sample lanes
+    wide                   whether the products of the first layer run along the features, which then are not kept
     columns                in registers at once; `ragged` where some are left over
-    parts                  that a batch is cut into, for as many threads: of one network, or where there are few groups; a
-                           matter of the job alone, so that the result does not depend on the threads there are
+    parts                  that a batch is cut into, for as many threads: of one network, or where there are few groups;
+                           a matter of the job alone, so that the result does not depend on the threads there are
     chunk                  columns whose activations are kept at once
     spare                  whether a vector may hold lanes beyond the batch
     activations, gradients vectors of scratch memory
@@ -42,7 +44,10 @@ class Shape:
         most = min(MOST_PARTS, work // of_part, max(vectors) // COLUMNS[0])
         self.parts = max(1, most) if job.one_network or job.few else 1
         parts = {b - a for v in vectors for a, b in pairwise(k * v // self.parts for k in range(self.parts + 1))}
-        column = (job.plan.activations + job.plan.gradients) * self.lanes * job.dtype.itemsize
+        features = job.plan.features
+        self.wide = job.one_network and features >= WIDE and features % self.lanes == 0 and not job.plan.leading
+        kept = job.plan.activations + job.plan.gradients - (features if self.wide else 0)
+        column = kept * self.lanes * job.dtype.itemsize
         most_columns = next((c for c in CHUNKS if c * column <= CACHE), CHUNKS[-1])
         chunks = {min(most_columns, v) for v in parts} | {v % most_columns for v in parts if v > most_columns} - {0}
         sizes = chunks if job.one_network else parts  # of what is cut into blocks of columns
