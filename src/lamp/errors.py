@@ -79,3 +79,11 @@ class DataError(LampError, ValueError):
 
 class GradientError(LampError, AssertionError):
     """A module's backward is not the derivative of its forward."""
+
+
+class CheckpointError(LampError, ValueError):
+    """A saved file that cannot be read or trusted, or that could not be written; or one that is of something else."""
+
+
+class ExportError(LampError, RuntimeError):
+    """A network that cannot be written in another form here, or whose written form computes something else."""

@@ -7,9 +7,11 @@ from lamp.data import DataLoader, Dataset
 from lamp.errors import (
     ArgumentError,
     BackwardError,
+    CheckpointError,
     DataError,
     DeviceError,
     DTypeError,
+    ExportError,
     GradientError,
     LabelError,
     LampError,
@@ -94,6 +96,7 @@ from lamp.optim import (
 )
 from lamp.parameter import Buffer, Parameter
 from lamp.replicas import Population, population, stack
+from lamp.saving import load, save
 from lamp.studies import (
     CrossValidation,
     Ensemble,
@@ -111,6 +114,7 @@ from lamp.studies import (
 from lamp.training import (
     Accuracy,
     Callback,
+    Checkpoint,
     EarlyStopping,
     History,
     Training,
@@ -139,6 +143,8 @@ __all__ = [
     "Buffer",
     "Callback",
     "ChainedScheduler",
+    "Checkpoint",
+    "CheckpointError",
     "ConstantLR",
     "CosineAnnealingLR",
     "CosineAnnealingWarmRestarts",
@@ -155,6 +161,7 @@ __all__ = [
     "Ensemble",
     "EnsemblePrediction",
     "ExponentialLR",
+    "ExportError",
     "Flatten",
     "GradientError",
     "GradientReport",
@@ -229,6 +236,7 @@ __all__ = [
     "fit_each",
     "grid",
     "init",
+    "load",
     "log_uniform",
     "losses",
     "nn",
@@ -237,6 +245,7 @@ __all__ = [
     "population",
     "predict",
     "samples",
+    "save",
     "stack",
     "sweep",
     "training",

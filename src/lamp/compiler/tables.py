@@ -16,6 +16,11 @@ from lamp.optim import Optimizer
 from lamp.randomness import table_of_keys
 
 Limits = Mapping[str, Any]  # "clip_norm" and "clip_value", where gradients are clipped
+
+# torch takes powers of whole vectors by one method, and of what is left over by another one, which can differ in the
+# last bit: with nothing left over a step's coefficients do not depend on the steps that they are computed with.
+VECTORS = 64
+
 Columns = list[dict[str, Tensor]]  # for each group, and then for the limits: name to (steps, 1) or (steps, K), float64
 
 
@@ -44,9 +49,11 @@ def coefficients(
     """
     each: list[Columns] = []
     if advance is None:
-        numbers = torch.arange(1.0, steps + 1, dtype=torch.float64).unsqueeze(1)
+        whole = -(-steps // VECTORS) * VECTORS
+        numbers = torch.arange(1.0, whole + 1, dtype=torch.float64).unsqueeze(1)
         with suppress(RuntimeError, TypeError, ValueError):  # of a user's own rule that asks `if step > 100`
-            each = [_columns(optimizer, limits, numbers, taken)]
+            columns = _columns(optimizer, limits, numbers, taken)
+            each = [[{name: column[:steps] for name, column in named.items()} for named in columns]]
     for step in range(0 if each else steps):
         each.append(_columns(optimizer, limits, step + 1, taken))
         if advance is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -133,6 +133,23 @@ class DataLoader:
     def seed(self) -> int | Sequence[int] | None:
         """The seed of the orders, or K of them; None as long as none was given and none was needed."""
         return self._seed if self._shares is None or self._shares.seeds is None else self._shares.seeds
+
+    @property
+    def indices(self) -> Tensor | None:
+        """Which samples are taken: (m,), or (K, m); None for all of them."""
+        return self._indices if self._shares is None else self._shares.indices
+
+    def state_dict(self) -> dict[str, Any]:
+        """What decides the orders to come: the seed, drawn or given, and the number of the next epoch."""
+        return {"seed": self.seed, "epoch": self._epoch}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Go on from there."""
+        seed, self.epoch = state_dict["seed"], state_dict["epoch"]
+        if isinstance(seed, Sequence) and self._shares is not None:
+            self._shares.seeds = list(seed)
+        elif not isinstance(seed, Sequence):
+            self._seed = seed
 
     def order_of(self, epoch: int) -> Tensor | None:
         """The order in which an epoch takes the samples: their places (m,), or (K, m); None for as they stand."""

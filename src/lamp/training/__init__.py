@@ -1,6 +1,7 @@
 """Training in one call, and what it measures."""
 
 from lamp.training.callbacks import Callback, EarlyStopping
+from lamp.training.checkpoints import Checkpoint
 from lamp.training.diagnosis import first_non_finite
 from lamp.training.fit import evaluate, fit, predict
 from lamp.training.history import History
@@ -10,6 +11,7 @@ from lamp.training.run import Training
 __all__ = [
     "Accuracy",
     "Callback",
+    "Checkpoint",
     "EarlyStopping",
     "History",
     "Training",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -21,6 +22,10 @@ class Callback:
 
     `training` has model, criterion, optimizer, history, epoch (from 0), step (batches so far) and epochs.
 
+    A callback that remembers something from epoch to epoch says so by `state_dict()`, and takes it back by
+    `load_state_dict(state)`, which is called after `on_start` where a training is resumed: numbers, texts, tensors and
+    generators, in lists, tuples and dicts.
+
     needs_model  whether it looks at the model or the optimizer: they are brought up to date for it after each epoch.
                  Without such a callback the compiled engine trains several epochs in one go, and then tells of each
     """
@@ -28,7 +33,7 @@ class Callback:
     needs_model: ClassVar[bool] = True
 
     def on_start(self, training: Training) -> None:
-        """Before the first epoch."""
+        """Before the first epoch, and before the first one that is resumed: `training.epoch` says which."""
 
     def on_batch(self, training: Training, loss: Tensor) -> None:
         """After each optimizer step, with the batch's loss; of a population, one for each replica that trains still."""
@@ -38,6 +43,13 @@ class Callback:
 
     def on_end(self, training: Training) -> None:
         """When the training is over, however it ended."""
+
+    def state_dict(self) -> Mapping[str, Any]:
+        """What it must have to go on; nothing, where it remembers nothing."""
+        return {}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Go on from what `state_dict` returned."""
 
 
 class EarlyStopping(Callback):
@@ -77,7 +89,7 @@ class EarlyStopping(Callback):
         lead = () if training.model.replicas is None else (training.model.replicas,)
         worst = math.inf if self.mode == "min" else -math.inf
         self._best, self._epoch = torch.full(lead, worst, dtype=torch.float64), torch.full(lead, -1)
-        self._weights = []
+        self._weights, self._device = [], training.model.parameters()[0].device
         self._show()
 
     def on_epoch(self, training: Training) -> None:
@@ -118,6 +130,14 @@ class EarlyStopping(Callback):
             return
         for kept, data in zip(self._weights, now, strict=True):
             kept[better] = data[better]
+
+    def state_dict(self) -> Mapping[str, Any]:
+        return {"best": self._best, "best_epoch": self._epoch, "weights": self._weights}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        self._best, self._epoch = state_dict["best"], state_dict["best_epoch"]
+        self._weights = [kept.to(self._device) for kept in state_dict["weights"]]
+        self._show()
 
     def on_end(self, training: Training) -> None:
         if self._weights:

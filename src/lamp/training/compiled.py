@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from lamp.compiler.plan import NotCompiled, Plan, plan_of
-from lamp.compiler.samples import kind_of_targets, laid_out, numbers_of
+from lamp.compiler.plan import NotCompiled, plan_of
 from lamp.compiler.tables import options_of
 from lamp.compiler.trainer import Steps, Trainer
 from lamp.data import DataLoader
-from lamp.losses import Loss
 from lamp.training import eager
 from lamp.training.callbacks import Callback, EarlyStopping
 from lamp.training.crew import Crew
+from lamp.training.epochs import Data, Measurement, UnderWay, of_epochs
+from lamp.training.gather import schedule_state
 from lamp.training.history import Measured
 
 if TYPE_CHECKING:
@@ -27,73 +27,6 @@ if TYPE_CHECKING:
 STRETCH = 0.05  # seconds that the machine code runs at a time, so that progress moves and Ctrl-C is heard
 MOST_AHEAD = 64  # epochs in one call
 MOST_KEPT = 2**24  # numbers of such a call that are kept: samples' places, or what networks put out for them
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """An epoch: its losses (steps,), in a population (steps, k), what was measured, and the seconds it took."""
-
-    losses: Tensor
-    values: dict[str, Measured]
-    seconds: float
-
-
-class Data:
-    """A loader's samples as a kernel reads them, and the rows that each step takes."""
-
-    def __init__(self, loader: Any, criterion: Loss, plan: Plan) -> None:
-        if not isinstance(loader, DataLoader):
-            raise NotCompiled(f"the data come from a {type(loader).__name__}, not from tensors")
-        if loader.tensors is None or len(loader.tensors) != 2:
-            raise NotCompiled("the data are not one tensor of inputs and one of targets")
-        self.loader = loader
-        inputs, self.given = loader.columns
-        self.own = loader.own
-        self.rows = inputs.shape[1] if self.own else inputs.shape[0]
-        self.inputs = laid_out(plan, inputs, self.own)
-        self.labels, self.ignores = kind_of_targets(criterion, plan, self.given, self.own)
-        self.targets = numbers_of(self.given, self.own, self.inputs.dtype)
-        if len(self.inputs) >= 2**31:
-            raise NotCompiled("more than 2^31 samples")
-
-    @property
-    def batches(self) -> tuple[int, ...]:
-        """The numbers of samples that steps have."""
-        size, samples = self.loader.batch_size, self.samples
-        return tuple({min(size, samples), samples % size} - {0})
-
-    @property
-    def samples(self) -> int:
-        """How many of them an epoch takes."""
-        loader = self.loader
-        return min(len(loader) * loader.batch_size, loader.samples)
-
-    @property
-    def steps(self) -> int:
-        """How many steps an epoch has."""
-        return len(self.loader)
-
-    @property
-    def own_order(self) -> bool:
-        """Whether each replica takes samples of its own."""
-        return self.loader.replicas is not None
-
-    def order(self, epoch: int) -> Tensor:
-        """The rows of an epoch's samples, (m,) or (K, m)."""
-        order = self.loader.order_of(epoch)
-        if order is None:
-            order = torch.arange(self.rows)
-            if self.loader.replicas is not None:
-                order = order.expand(self.loader.replicas, -1)
-        order = order[..., : self.samples]
-        if self.own:
-            order = order + torch.arange(0, len(order) * self.rows, self.rows).unsqueeze(1)
-        return order
-
-    def targets_of(self, order: Tensor, replicas: int | None) -> Tensor:
-        """The targets in this order, as metrics take them."""
-        taken = (self.given.flatten(0, 1) if self.own else self.given)[order]
-        return taken if replicas is None or self.own_order else taken.expand(replicas, *taken.shape)
 
 
 class Compiled:
@@ -113,7 +46,13 @@ class Compiled:
         self.threads = torch.get_num_threads()
         self.keeps_outputs = bool(training.metrics)
         self._last_good: dict[int, Tensor] = {}
-        self._previous: list[Tensor] = []
+        self._previous: list[
+            Tensor
+        ] = []  # the numbers that the last epoch, or the last ones trained together, began with
+        self._together = 1  # how many those were
+        self._before: Tensor | None = None  # the weights that the last epoch began with, where the training is resumed
+        self._under_way: UnderWay | None = None  # the epoch that is not done
+        self._head: Mapping[str, Any] | None = None  # of the epoch to be resumed: what `UnderWay.state_dict` kept
         self._ready: list[Measurement] = []  # epochs that are trained and not handed out yet
         self._handed_out = 0  # of those that were trained together
         self._careful_until = 0  # the epoch up to which they are trained one by one: a loss in between is not finite
@@ -154,7 +93,7 @@ class Compiled:
                 like=self.trainer,
             )
             self._held_out_order = held_out.order(0).to(torch.int32)
-        self._previous = []
+        self._previous, self._before = [], None
         self.seconds += time.perf_counter() - begun
 
     # ---- epochs ----------------------------------------------------------------------------------------------------
@@ -190,16 +129,32 @@ class Compiled:
                 self._train_ahead(self._handed_out)
                 self._ready = []
 
+    @property
+    def resumes(self) -> bool:
+        """Whether an epoch is to be gone on with."""
+        return self._head is not None
+
+    @property
+    def is_ahead(self) -> bool:
+        """Whether the weights are those of an epoch that is not handed out yet."""
+        return bool(self._ready)
+
     def _ahead(self) -> int:
         """How many epochs to train in one call: as many as nobody looks at in between, and the time allows."""
         training, crew = self.training, self.crew
+        if self._head is not None:
+            return 1
         if training.looked_at or training.scheduler or crew.validation is not None or self._per_step is None:
             return 1
         if training.epoch < self._careful_until:
             return 1
         fitting = int(STRETCH / max(self._per_step * self.data.steps, 1e-9))
         kept = self.data.samples * (self.trainer.plan.outputs if self.keeps_outputs else 1) * (crew.model.replicas or 1)
-        return max(1, min(fitting, MOST_KEPT // kept, training.epochs - training.epoch, MOST_AHEAD))
+        left = training.epochs - training.epoch
+        if training.keeper is not None:
+            until_save = training.keeper.epochs_left(training.epoch, training.step, self.data.steps)
+            left = left if until_save is None else min(left, until_save)
+        return max(1, min(fitting, MOST_KEPT // kept, left, MOST_AHEAD))
 
     def _orders(self, epochs: int) -> Tensor:
         """The samples of the next epochs, (epochs m,) or (K, epochs m), int32."""
@@ -223,43 +178,65 @@ class Compiled:
             return False
         loader.epoch += epochs
         trainer.count(steps.count)
-        self._previous, self._handed_out = kept, 0
+        self._previous, self._together, self._handed_out = kept, epochs, 0
         self._ready = self._measured(steps, order, epochs)
         seconds = (time.perf_counter() - begun) / epochs
         self._ready = [replace(each, seconds=seconds) for each in self._ready]
         return True
 
     def _train(self, pause: Callable[[float], bool]) -> Measurement | None:
-        """Train one epoch, in stretches between which progress moves and Ctrl-C is heard."""
-        training, trainer, data, loader = self.training, self.trainer, self.data, self.data.loader
+        """Train one epoch, or the rest of it, in stretches between which progress moves and Ctrl-C is heard."""
+        training, trainer = self.training, self.trainer
         begun = time.perf_counter()
-        order, kept = self._orders(1), trainer.snapshot()
-        loader.epoch += 1
-        advance = training.step_schedule if training.steps_schedule else None
-        steps = trainer.prepare(data.inputs, data.targets, order, loader.batch_size, advance=advance)
-        done = 0
-        while done < steps.count:
+        epoch = self._under_way = self._begin()
+        steps = epoch.steps
+        while epoch.done < steps.count:
+            done = epoch.done
             stop = done + 1
             if self._per_step is not None:
                 stop = min(steps.count, done + max(1, int(STRETCH / max(self._per_step, 1e-9))))
+            if training.keeper is not None:
+                stop = min(stop, done + training.keeper.steps_left(training.step))
             started = time.perf_counter()
             steps.run(done, stop)
             self._per_step = (time.perf_counter() - started) / (stop - done)
-            self._look_for_failures(steps, order, done, stop, kept)
+            self._look_for_failures(epoch, stop)
             trainer.count(stop - done)
             training.step += stop - done
-            done = stop
-            if pause(done / steps.count):
+            epoch.done = stop
+            epoch.seconds += time.perf_counter() - begun
+            begun = time.perf_counter()
+            if pause(epoch.done / steps.count):
                 return None
-        self._previous = kept
-        (found,) = self._measured(steps, order, 1)
+        self._under_way = None
+        self._previous, self._together = epoch.kept, 1
+        if epoch.first:
+            self._previous, self._before = [], epoch.weights(trainer)
+        (found,) = of_epochs(self.crew, training.metrics, steps, self.data, epoch.order, 1, epoch.losses, epoch.outputs)
         values = dict(found.values)
         if self.crew.validation is not None:
             values |= {f"validation_{name}": value for name, value in self._validate().items()}
-        return Measurement(found.losses, values, time.perf_counter() - begun)
+        return Measurement(found.losses, values, epoch.seconds + time.perf_counter() - begun)
+
+    def _begin(self) -> UnderWay:
+        """Lay out the next epoch, or the one to be resumed, from its first step on."""
+        training, trainer, data, loader = self.training, self.trainer, self.data, self.data.loader
+        head, self._head = self._head, None
+        first = 0 if head is None else len(head["losses"])
+        schedule = None
+        if training.keeper is not None and training.steps_schedule:
+            schedule = schedule_state(training)  # laying out takes all the epoch's steps of the schedule
+        trainer.count(-first)
+        order = self._orders(1)
+        loader.epoch += 1
+        advance = training.step_schedule if training.steps_schedule else None
+        steps = trainer.prepare(data.inputs, data.targets, order, loader.batch_size, advance=advance)
+        trainer.count(first)
+        return UnderWay(steps, order, trainer.snapshot(), first, head, schedule, self.keeps_outputs)
 
     def _measured(self, steps: Steps, order: Tensor, epochs: int) -> list[Measurement]:
-        return _of_epochs(self.crew, self.training.metrics, steps, self.data, order, epochs)
+        outputs = steps.outputs if self.keeps_outputs else None
+        return of_epochs(self.crew, self.training.metrics, steps, self.data, order, epochs, steps.losses, outputs)
 
     def _validate(self) -> dict[str, Measured]:
         crew, training = self.crew, self.training
@@ -273,37 +250,56 @@ class Compiled:
         data.loader.epoch += 1
         steps = self.measurer.prepare(data.inputs, data.targets, order, data.loader.batch_size)
         steps.run(0, steps.count)
-        (found,) = _of_epochs(crew, training.metrics, steps, data, order, 1)
+        outputs = steps.outputs if self.keeps_outputs else None
+        (found,) = of_epochs(crew, training.metrics, steps, data, order, 1, steps.losses, outputs)
         return found.values
 
     # ---- when a loss is not finite ---------------------------------------------------------------------------------
-    def _look_for_failures(self, steps: Steps, order: Tensor, first: int, stop: int, kept: list[Tensor]) -> None:
-        """After the steps from first to stop of an epoch that began with the weights `kept`."""
-        losses = steps.losses[first:stop]
+    def _look_for_failures(self, epoch: UnderWay, stop: int) -> None:
+        """After the epoch's steps up to `stop`."""
+        losses = epoch.steps.losses[epoch.done : stop]
         if bool(losses.isfinite().all()):
             return
         bad = ~losses.isfinite()
         if self.crew.model.replicas is None:
-            self._fail(steps, order, first, first + int(bad[:, 0].nonzero()[0]), kept)
+            self._fail(epoch, epoch.done + int(bad[:, 0].nonzero()[0]))
             return
         for k in bad.any(0).nonzero().flatten().tolist():
-            if (
-                k not in self._last_good
-            ):  # the epoch began with weights whose loss was finite, unless that was its first
-                at_once = first == 0 and bool(bad[0, k]) and self._previous
-                self._last_good[k] = self.trainer.weights_in(self._previous if at_once else kept)[k]
+            if k not in self._last_good:
+                self._last_good[k] = self._good_weights(epoch, epoch.done == 0 and bool(bad[0, k]))[k]
 
-    def _fail(self, steps: Steps, order: Tensor, first: int, bad: int, kept: list[Tensor]) -> None:
+    def _good_weights(self, epoch: UnderWay, failed_at_once: bool) -> Tensor:
+        """Weights (K, P) whose loss was finite: what the epoch began with, or the last one if its first loss is not."""
+        before = self._weights_before() if failed_at_once else None
+        return epoch.weights(self.trainer) if before is None else before
+
+    def _weights_before(self) -> Tensor | None:
+        """What the last epoch before this one began with, (K, P); None where there was none with this crew."""
+        trainer, data, undone = self.trainer, self.data, self._together
+        if not self._previous or undone == 1:
+            return trainer.weights_in(self._previous) if self._previous else self._before
+        now, epoch = trainer.snapshot(), data.loader.epoch - (self._under_way is not None)
+        trainer.restore(self._previous)  # of several that were trained together: all but the last once more
+        trainer.count(-undone * data.steps)
+        order = torch.cat([data.order(epoch - k) for k in range(undone, 1, -1)], -1).to(torch.int32)
+        steps = trainer.prepare(data.inputs, data.targets, order, data.loader.batch_size, undone - 1)
+        steps.run(0, steps.count)
+        trainer.count(undone * data.steps)
+        self._previous, self._together = trainer.snapshot(), 1
+        trainer.restore(now)
+        return trainer.weights_in(self._previous)
+
+    def _fail(self, epoch: UnderWay, bad: int) -> None:
         """Go to where the loss is not finite and let the eager engine make that step: it says what was wrong."""
-        training, trainer = self.training, self.trainer
-        good = trainer.weights_in(self._previous if bad == 0 and self._previous else kept)
-        trainer.restore(kept)
-        if bad > 0:
-            steps.run(0, bad)
-        trainer.count(bad - first)
-        training.step += bad - first
+        training, trainer, steps = self.training, self.trainer, epoch.steps
+        good = self._good_weights(epoch, bad == 0)
+        trainer.restore(epoch.kept)
+        if bad > epoch.first:
+            steps.run(epoch.first, bad)
+        trainer.count(bad - epoch.done)
+        training.step += bad - epoch.done
         trainer.store()
-        rows = order[bad * steps.batch : (bad + 1) * steps.batch]
+        rows = epoch.order[bad * steps.batch : (bad + 1) * steps.batch]
         try:
             training.fail_with((self.data.loader.columns[0][rows], self.data.given[rows]), good[0])
         finally:
@@ -316,6 +312,19 @@ class Compiled:
             self.trainer.put(k, self._last_good.pop(k))
         self.trainer.load()
 
+    # ---- a checkpoint ------------------------------------------------------------------------------------------------
+    def state_dict(self) -> dict[str, Any]:
+        """What the model and the optimizer do not hold: of an epoch under way, and what is needed if a loss fails."""
+        if self._under_way is not None:
+            return {"under_way": self._under_way.state_dict(self.trainer), "last_good": self._last_good}
+        rebuilt = self.crew.model is not self.model or options_of(self.crew.optimizer) != self.options
+        return {"under_way": None, "before": None if rebuilt else self._weights_before(), "last_good": {}}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Go on from there."""
+        self._head, self._before = state_dict["under_way"], state_dict.get("before")
+        self._last_good = dict(state_dict["last_good"])
+
     # ---- the model -------------------------------------------------------------------------------------------------
     def store(self) -> None:
         """Bring the crew's model and optimizer up to date."""
@@ -325,24 +334,3 @@ class Compiled:
         """Take over what someone may have changed in the model."""
         if self.may_change:
             self.trainer.load()
-
-
-def _of_epochs(
-    crew: Crew, metrics: Mapping[str, Any], steps: Steps, data: Data, order: Tensor, epochs: int
-) -> list[Measurement]:
-    """The losses, and the loss and metrics of each epoch, as the eager engine has them."""
-    replicas = crew.model.replicas
-    losses = steps.losses if replicas is not None else steps.losses[:, 0]
-    by_epoch = losses.unflatten(0, (epochs, -1))  # (epochs, steps, ...)
-    sizes = [min(steps.batch, steps.samples - k * steps.batch) for k in range(by_epoch.shape[1])]
-    outputs = steps.outputs.unflatten(1, (epochs, -1)) if metrics else None  # (K, epochs, samples, ...)
-    orders = order.unflatten(-1, (epochs, -1))
-    found = []
-    for k in range(epochs):
-        averages = eager.Averages(crew.criterion, metrics, replicas)
-        averages.losses, averages.sizes = [*by_epoch[k].unbind()], sizes
-        if outputs is not None:
-            averages.outputs = [outputs[:, k] if replicas is not None else outputs[0, k]]
-            averages.targets = [data.targets_of(orders[..., k, :].long(), replicas)]
-        found.append(Measurement(by_epoch[k], averages.values(), 0.0))
-    return found

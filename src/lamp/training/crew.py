@@ -8,7 +8,7 @@ was when it left.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -22,6 +22,7 @@ from lamp.optim import Optimizer
 from lamp.optim.checks import rows_of
 from lamp.replicas import Population
 from lamp.training.eager import Batch, taken
+from lamp.training.gather import data_state, set_data_state
 from lamp.training.history import Measured
 
 
@@ -63,6 +64,27 @@ class Crew:
         self.batches = _batches_of(self._batches, rows)
         self.validation = None if self._validation is None else _batches_of(self._validation, rows)
 
+    # ---- a checkpoint ------------------------------------------------------------------------------------------------
+    def state_dict(self, under_way: bool) -> dict[str, Any]:
+        """Who trains, and where the data are; all else is the whole's, once it is handed over.
+
+        under_way  whether an epoch is
+        """
+        return {
+            "rows": self.rows,
+            "target_axes": self._target_axes,
+            "data": data_state(self._batches, under_way),
+            "validation": data_state(self._validation),
+        }
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Go on with those, once the whole has its weights and state."""
+        self._target_axes = state_dict["target_axes"]
+        set_data_state(self._validation, state_dict["validation"])
+        set_data_state(self._batches, state_dict["data"])
+        if state_dict["rows"] is not None:
+            self.keep(state_dict["rows"])
+
     # ---- the batches of a population -------------------------------------------------------------------------------
     def batch_for(self, batch: Any, source: Iterable[Any]) -> Batch:
         """A batch as (inputs..., target), for those that train: of one that comes for the whole, their rows."""
@@ -91,8 +113,9 @@ class Crew:
             return
         self.write_back()
         self._whole[2].take_back(self.optimizer, self.rows, self._parameters)
-        if isinstance(self._batches, DataLoader) and isinstance(self.batches, DataLoader):
-            self._batches.epoch = self.batches.epoch
+        for whole, own in ((self._batches, self.batches), (self._validation, self.validation)):
+            if isinstance(whole, DataLoader) and isinstance(own, DataLoader):
+                whole.epoch = own.epoch
 
     def follow_schedule(self) -> None:
         """Take over the hyperparameters that a schedule has set in the whole optimizer."""

@@ -1,14 +1,17 @@
-"""Which module first made a number that is not finite."""
+"""Which module first made a number that is not finite, and which replicas ended by one."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
 
+from lamp.errors import NonFiniteWarning
 from lamp.module import Module, path_of
 from lamp.training.eager import evaluating
+from lamp.training.history import History
 
 
 def is_finite(value: Any) -> bool:
@@ -50,3 +53,15 @@ def first_non_finite(model: Module, *inputs: Any) -> str | None:
         for module in modules:
             vars(module).pop("forward", None)
     return found[0] if found else None
+
+
+def tell_of_failures(history: History) -> None:
+    """Warn of the replicas whose loss was not finite."""
+    if failed := sorted(history.failed):
+        named = ", ".join(map(str, failed[:10])) + (", ..." if len(failed) > 10 else "")
+        warnings.warn(
+            f"{len(failed)} of {history.replicas} replicas ended with a loss that is not finite: {named}. "
+            "Their last finite weights are kept; history.endings says when.",
+            NonFiniteWarning,
+            stacklevel=4,
+        )

@@ -39,6 +39,22 @@ class Averages:
             self.outputs.append(output)
             self.targets.append(target if self.replicas is None else self.own_target(output, target, self.replicas))
 
+    def state_dict(self) -> dict[str, Any]:
+        """What is gathered so far."""
+        axis = 0 if self.replicas is None else 1
+        return {
+            "losses": torch.stack(self.losses),
+            "sizes": self.sizes,
+            "outputs": torch.cat(self.outputs, axis) if self.metrics else None,
+            "targets": torch.cat(self.targets, axis) if self.metrics else None,
+        }
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], device: torch.device) -> None:
+        """Go on from there."""
+        self.losses, self.sizes = list(state_dict["losses"].to(device).unbind()), list(state_dict["sizes"])
+        if self.metrics:
+            self.outputs, self.targets = [state_dict["outputs"].to(device)], [state_dict["targets"].to(device)]
+
     def values(self) -> dict[str, Measured]:
         """The loss (a mean over samples, or the sum where the criterion sums) and each metric of all outputs.
 

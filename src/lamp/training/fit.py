@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -20,8 +21,10 @@ from lamp.randomness import draw_seed
 from lamp.replicas import Population
 from lamp.training import eager
 from lamp.training.callbacks import Callback
+from lamp.training.checkpoints import Checkpoint
 from lamp.training.engines import ENGINES
 from lamp.training.history import History, Measured
+from lamp.training.keeper import kept
 from lamp.training.metrics import Metric, by_name
 from lamp.training.run import Schedule, Training
 
@@ -47,6 +50,8 @@ def fit(
     seed: int | Sequence[int] | None = None,
     progress: bool = True,
     engine: str = "auto",
+    checkpoint: Checkpoint | str | os.PathLike[str] | None = None,
+    resume: bool | str | os.PathLike[str] = False,
 ) -> History:
     """Train a network, or a population of them, and return what was measured on the way.
 
@@ -64,6 +69,10 @@ def fit(
     progress      one live line on a terminal, plain lines elsewhere (on stderr), nothing with False
     engine        "eager", "compiled" (network, gradient, optimizer and loop as machine code, see lamp.compile), or
                   "auto" for the faster of them; the history says which one ran, why, and how long compiling took
+    checkpoint    a folder, or a lamp.Checkpoint that says how often to save: it gets `history.jsonl`, a line an epoch,
+                  and the newest checkpoints
+    resume        go on from the newest checkpoint in that folder, or begin where there is none; or from the run's
+                  folder or the one checkpoint that is named. All else must be given as it was; only `epochs` may grow
 
     Of a population every replica trains as it would alone, and what is measured is (K,). Data (inputs, targets) are
     shared by all; each takes them in an order of its own, by its seed (seed=s: all in the one order of s, which costs
@@ -75,12 +84,16 @@ def fit(
     A network so small that threads would only wait for each other trains on one of torch's threads. Numbers below 1e-38
     (denormal ones, of which a saturated network is full) count as 0 meanwhile: they are slow.
 
-    Ctrl-C ends the training after the batch in hand; the history of the finished epochs is returned.
+    Ctrl-C ends the training after the batch in hand; the history of the finished epochs is returned. With a checkpoint
+    folder what is reached is saved first, and SIGTERM does the same and then ends the program. A second one leaves at
+    once. A training that is resumed, from whichever step, ends with the same bits as one that never stopped (with the
+    same engine, threads and kind of processor).
 
     Raises ArgumentError, DataError or ShapeError for what does not fit, before the first step where that can be seen;
     NonFiniteError for a loss that is NaN or infinite (in a population, of every replica): the error names the module
     that made it and has the history so far as its attribute `history`, and the model holds the last finite weights
-    that were kept.
+    that were kept. CheckpointError for a checkpoint that is damaged or of another training, and where it cannot be
+    written: those before it stay.
     """
     if engine not in ENGINES:
         raise ArgumentError(f"unknown engine {engine!r}", expected=" or ".join(map(repr, ENGINES)), got=engine)
@@ -106,6 +119,7 @@ def fit(
         clip_norm=clip_norm,
         clip_value=clip_value,
     )
+    drawn = seed is None and not is_batched(data)
     if isinstance(model, Population) and seed is None and shuffle is not False and not is_batched(data):
         seed = model.seeds or [draw_seed() for _ in range(len(model))]
     batches = as_batches(data, batch_size, shuffle, seed=seed, epochs=epochs)
@@ -117,8 +131,9 @@ def fit(
             for column in each.tensors[:-1]:
                 check_finite(column, f"{kind}inputs")
             check_finite(each.tensors[-1], f"{kind}targets")
+    saved = kept(training, batches, held_out, checkpoint, resume, engine, drawn=drawn)
     with denormals_flushed():
-        training.run(batches, held_out, progress, engine)
+        training.run(batches, held_out, progress, engine, saved)
     return history
 
 

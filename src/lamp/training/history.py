@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 ROWS_SHOWN = 12
 
+KEPT = ("engine", "why", "replicas", "stopped", "compile_seconds", "endings", "failed")
+
 Measured = float | Tensor  # of one network, or (K,) of a population
 
 
@@ -150,6 +152,67 @@ class History(Mapping[str, Tensor]):
             )
         return self[name]
 
+    # ---- in a checkpoint, and line by line ---------------------------------------------------------------------------
+    def state_dict(self) -> dict[str, Any]:
+        """Everything in it, exactly: numbers and tensors."""
+        missing = {name: [k for k, epoch in enumerate(self._epochs) if name not in epoch] for name in self.names}
+        return {
+            **{name: getattr(self, name) for name in KEPT},
+            "seconds": self.seconds,
+            "measured": {name: self[name] for name in self.names},
+            "missing": {name: epochs for name, epochs in missing.items() if epochs},
+        }
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Become the history that `state_dict` is of."""
+        for name in KEPT:
+            setattr(self, name, state_dict[name])
+        self._seconds = state_dict["seconds"].tolist()
+        self._epochs = [{} for _ in self._seconds]
+        for name, values in state_dict["measured"].items():
+            each = values.tolist() if self.replicas is None else values.unbind()
+            for k in {*range(self.epochs)}.difference(state_dict["missing"].get(name, ())):
+                self._epochs[k][name] = each[k]
+
+    def line(self, k: int) -> str:
+        """Epoch k as a line of JSON: its number, from 1, its seconds and what was measured; null for no number."""
+        values = {name: _plain(torch.as_tensor(value, dtype=torch.float64)) for name, value in self._epochs[k].items()}
+        return json.dumps({"epoch": k + 1, "seconds": round(self._seconds[k], 6), **values})
+
+    @classmethod
+    def from_lines(cls, path: str | Path) -> History:
+        """The history in a `history.jsonl`, also while it is being written: a last line that is torn is passed over.
+
+        Raises DataError for a file that is missing, and for a line in between that is no epoch's.
+        """
+        try:
+            lines = Path(path).read_bytes().split(b"\n")[:-1]  # after the last line's end: nothing, or what is torn
+        except OSError as error:
+            raise DataError(
+                f"{path} cannot be read: {error.strerror}",
+                expected="a run's history.jsonl",
+                got=type(error).__name__,
+                fix="check the path",
+            ) from error
+        history = cls("not said", "read from its lines")
+        for k, text in enumerate(lines):
+            try:
+                values = json.loads(text)
+                if values.pop("epoch") != k + 1:
+                    raise ValueError("another epoch's")
+                seconds = float(values.pop("seconds"))
+                measured = {name: _number(value) for name, value in values.items()}
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                raise DataError(
+                    f"{path}: line {k + 1} is no epoch's",
+                    expected=f'{{"epoch": {k + 1}, "seconds": ..., "loss": ...}}',
+                    got=text[:60].decode(errors="replace"),
+                    fix="the file was changed since: the checkpoint beside it holds the history as well",
+                ) from error
+            history.record(measured, seconds)
+            history.replicas = next((len(v) for v in measured.values() if isinstance(v, Tensor)), None)
+        return history
+
     # ---- as a table, a figure, a file ------------------------------------------------------------------------------
     def __str__(self) -> str:
         from io import StringIO
@@ -248,7 +311,19 @@ def _plain(value: Measured | None) -> Any:
     """As JSON has it: no NaN."""
     if not isinstance(value, Tensor):
         return value
-    return [each if math.isfinite(each) else None for each in value.tolist()]
+    listed = value.tolist()
+    if not isinstance(listed, list):
+        return listed if math.isfinite(listed) else None
+    return [each if math.isfinite(each) else None for each in listed]
+
+
+def _number(value: Any) -> Measured:
+    """What stands in a line: a number, null for none, or a list of them."""
+    if isinstance(value, list):
+        return torch.tensor([float(_number(each)) for each in value], dtype=torch.float64)
+    if value is not None and not isinstance(value, int | float):
+        raise ValueError(f"{value!r} is no number")
+    return math.nan if value is None else float(value)
 
 
 def _measured(value: Any) -> Measured:

@@ -1,4 +1,4 @@
-"""Ctrl-C that lets the step in hand finish."""
+"""Ctrl-C, and SIGTERM, that let the step in hand finish."""
 
 from __future__ import annotations
 
@@ -7,31 +7,46 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any, Self
 
+TERMINATED = 128 + signal.SIGTERM  # the exit status of a program that SIGTERM has ended
+
 
 class Interruptible:
     """Within it the first Ctrl-C sets `asked`, for the loop to stop at its next safe place; a second one raises.
 
+    terminate  the same for SIGTERM, which is passed on when the block ends: to who listened for it before, else the
+               program exits with status 143, its `finally` blocks done. Else SIGTERM is left alone
+
     Elsewhere than in the main thread, where Python delivers no signals, it does nothing.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, terminate: bool = False) -> None:
         self.asked = False
-        self._before: Any = None
+        self._signals = [signal.SIGINT, signal.SIGTERM] if terminate else [signal.SIGINT]
+        self._before: dict[int, Any] = {}
+        self._came: int | None = None  # the first one
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
-            self._before = signal.getsignal(signal.SIGINT)
-            if callable(self._before):
-                signal.signal(signal.SIGINT, self._ask)
+            for number in self._signals:
+                before = signal.getsignal(number)
+                if callable(before) or (number == signal.SIGTERM and before is signal.SIG_DFL):
+                    self._before[number] = before
+                    signal.signal(number, self._ask)
         return self
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         if self.asked:
-            raise KeyboardInterrupt
-        self.asked = True
+            raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(TERMINATED)
+        self.asked, self._came = True, number
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if callable(self._before):
-            signal.signal(signal.SIGINT, self._before)
+        for number, before in self._before.items():
+            signal.signal(number, before)
+        if self._came == signal.SIGTERM and error is None:
+            before = self._before[signal.SIGTERM]
+            if callable(before):
+                before(signal.SIGTERM, None)
+            else:
+                raise SystemExit(TERMINATED)

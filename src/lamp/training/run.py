@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -12,25 +11,27 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from lamp.errors import ArgumentError, NonFiniteError, NonFiniteWarning
+from lamp.errors import ArgumentError, NonFiniteError
 from lamp.losses import Loss
 from lamp.module import Module
 from lamp.optim import Optimizer, ReduceLROnPlateau, clip_grad_norm_, clip_grad_value_
-from lamp.parameter import runs
 from lamp.processor import threads_for
-from lamp.training import eager
+from lamp.training import eager, gather
 from lamp.training.callbacks import Callback
-from lamp.training.compiled import Compiled, Measurement
+from lamp.training.checkpoints import Saved
+from lamp.training.compiled import Compiled
 from lamp.training.crew import Crew
-from lamp.training.diagnosis import first_non_finite
+from lamp.training.diagnosis import first_non_finite, tell_of_failures
 from lamp.training.engines import choose
+from lamp.training.epochs import Measurement
 from lamp.training.history import History, Measured
 from lamp.training.interrupt import Interruptible
+from lamp.training.keeper import Keeper
+from lamp.training.last_good import LastGood
 from lamp.training.metrics import Metric
 from lamp.training.progress import Reporter, reporter
 
 UNKNOWN_BATCH = 1024  # samples a batch, where the batches do not say
-SNAPSHOT_EVERY = 64  # steps between two copies of the weights, kept in case a loss is not finite
 
 
 class Schedule(Protocol):
@@ -59,11 +60,14 @@ class Training:
     clip_value: Any
     epoch: int = 0  # counted from 0
     step: int = 0  # batches trained on
+    keeper: Keeper | None = None  # who saves it, if anybody does
     _crew: Crew = field(init=False)
     _compiled: Compiled | None = None
     _ending: str | None = None
-    _kept: list[Tensor] = field(default_factory=list)  # weights whose loss was finite
-    _next_copy: int = 0  # the step at which to copy them again
+    _last_good: LastGood = field(default_factory=LastGood)
+    _interrupted: str | None = None
+    _under_way: Callable[[], dict[str, Any]] | None = None  # what the eager engine has of an epoch that is not done
+    _head: Mapping[str, Any] | None = None  # the same, of the epoch that is to be resumed
 
     def stop(self, why: str, replicas: Tensor | Sequence[int] | None = None) -> None:
         """End the training after this epoch; of a population, that of all replicas or of these (indices, or a mask)."""
@@ -84,39 +88,79 @@ class Training:
         return going
 
     # ---- the loop --------------------------------------------------------------------------------------------------
-    def run(self, batches: Iterable[Any], validation: Iterable[Any] | None, progress: bool, engine: str) -> None:
-        """All epochs by this engine ("auto": the faster one), however they end."""
+    def run(
+        self,
+        batches: Iterable[Any],
+        validation: Iterable[Any] | None,
+        progress: bool,
+        engine: str,
+        saved: Saved | None = None,
+    ) -> None:
+        """All epochs by this engine ("auto": the faster one), however they end; or those that a checkpoint leaves."""
         self.model.train()
         self.criterion.train()
         self._crew = Crew(self.model, self.criterion, self.optimizer, batches, validation)
-        self._compiled, self.history.why = choose(engine, self, self._crew)
-        self.history.engine = "eager" if self._compiled is None else "compiled"
+        if saved is not None:
+            self.load_state_dict(saved)
+            engine = self.history.engine
+        self._compiled, why = choose(engine, self, self._crew)
+        if saved is None:
+            self.history.engine, self.history.why = "eager" if self._compiled is None else "compiled", why
+        elif self._compiled is not None:
+            self._compiled.load_state_dict(saved.state["by_engine"])
         work = sum(parameter.numel() for parameter in self.model.parameters()) * _batch_size(batches)
         with (
             threads_for(work if self._compiled is None else 0),
-            Interruptible() as interrupt,
+            Interruptible(terminate=self.keeper is not None) as interrupt,
             reporter(progress, self.epochs) as report,
         ):
             for callback in self.callbacks:
                 callback.on_start(self)
+            if saved is not None:
+                gather.set_callback_states(self.callbacks, saved.state["callbacks"], saved.path)
+                gather.set_random_state(saved.state["random"])
+            if self.keeper is not None:
+                self.keeper.begin(self.history)
             try:
-                while self.epoch < self.epochs and self._ending is None:
-                    self._run_epoch(interrupt, report)
+                while self._goes_on:
+                    if interrupt.asked and not self._resumes:
+                        self._interrupted = f"interrupted after {self.epoch} epochs"
+                    else:
+                        self._run_epoch(interrupt, report)
+                if self.keeper is not None:
+                    self._save(self.keeper)
             except NonFiniteError as error:
                 self.history.stopped = f"epoch {self.epoch + 1}: {error.what}"
                 error.history = self.history  # type: ignore[attr-defined]
                 raise
             finally:
-                if self._compiled is not None:
-                    self._compiled.rewind()
-                self._store()
-                self._crew.hand_over()
+                self._bring_up_to_date()
+                if self.keeper is not None:
+                    self.keeper.close()
                 for callback in self.callbacks:
                     callback.on_end(self)
-        self.history.stopped = self._ending or "all epochs done"
+        self.history.stopped = self._interrupted or self._ending or "all epochs done"
         if self._compiled is not None:
             self.history.compile_seconds = self._compiled.seconds
-        self._tell_of_failures()
+        tell_of_failures(self.history)
+
+    @property
+    def _resumes(self) -> bool:
+        """Whether an epoch that a checkpoint broke off is to be gone on with."""
+        return self._head is not None or (self._compiled is not None and self._compiled.resumes)
+
+    @property
+    def _goes_on(self) -> bool:
+        if self._interrupted is not None:
+            return False
+        return self._resumes or (self.epoch < self.epochs and self._ending is None)
+
+    def _bring_up_to_date(self) -> None:
+        """The model and the optimizer, the whole of a population, as after the last step that counts."""
+        if self._compiled is not None:
+            self._compiled.rewind()
+        self._store()
+        self._crew.hand_over()
 
     def _run_epoch(self, interrupt: Interruptible, report: Reporter) -> None:
         crew = self._crew
@@ -124,7 +168,9 @@ class Training:
         def pause(done: float) -> bool:
             report.at(self.epoch + done, self.history.last)
             if interrupt.asked:
-                self.stop(f"interrupted in epoch {self.epoch + 1}, after {self.step} steps")
+                self._interrupted = f"interrupted in epoch {self.epoch + 1}, after {self.step} steps"
+            elif self.keeper is not None and not self._is_ahead and self.keeper.is_due(self.epoch, self.step, False):
+                self._save(self.keeper)
             return interrupt.asked
 
         found = self._train_epoch(pause) if self._compiled is None else self._compiled.epoch(pause)
@@ -145,21 +191,40 @@ class Training:
             self._let_go(crew)
         self.epoch += 1
         report.at(self.epoch, values)
+        if self.keeper is not None:
+            self.keeper.record(self.history)
+            if not self._is_ahead and self.keeper.is_due(self.epoch, self.step, True):
+                self._save(self.keeper)
 
     def _train_epoch(self, pause: Callable[[float], bool]) -> Measurement | None:
-        """An epoch by the eager engine."""
+        """An epoch by the eager engine, or what is left of it."""
         crew, begun = self._crew, time.perf_counter()
         averages = eager.Averages(crew.criterion, self.metrics, crew.model.replicas)
         per_epoch = max(len(crew.batches), 1) if isinstance(crew.batches, Sized) else 1
-        for done, batch in enumerate(crew.batches, 1):
+        head, self._head = self._head, None
+        if head is None:
+            first, spent = 0, 0.0
+            begin = None if self.keeper is None else gather.begin_of_epoch(crew.batches)
+            batches = iter(crew.batches)
+        else:
+            averages.load_state_dict(head, self.model.parameters()[0].device)
+            first, spent, begin = len(averages.losses), head["seconds"], head["begin"]
+            batches = gather.batches_from(crew.batches, first, begin)
+        self._under_way = lambda: {
+            **averages.state_dict(),
+            "begin": begin,
+            "seconds": spent + time.perf_counter() - begun,
+        }
+        for done, batch in enumerate(batches, first + 1):
             averages.add(*self._run_batch(batch))
             if pause(min(done / per_epoch, 1.0)):
                 return None
+        self._under_way = None
         values = averages.values()
         if crew.validation is not None:
             held_out = eager.evaluate(crew.model, crew.criterion, crew.validation, self.metrics, crew.batch_for)
             values |= {f"validation_{name}": value for name, value in held_out.items()}
-        return Measurement(torch.stack(averages.losses), values, time.perf_counter() - begun)
+        return Measurement(torch.stack(averages.losses), values, spent + time.perf_counter() - begun)
 
     def _store(self) -> None:
         """Bring the model and the optimizer up to date, where machine code has them elsewhere."""
@@ -214,41 +279,72 @@ class Training:
     def _before_step(self, loss: Tensor) -> None:
         """Once the loss is known (of one network, to be finite) and the gradients are there."""
         crew = self._crew
-        if self.step >= self._next_copy:
-            self._next_copy = self.step + SNAPSHOT_EVERY
-            self._keep_weights(loss)
+        self._last_good.note(crew.model, loss, self.step)
         if self.clip_value is not None:
             clip_grad_value_(crew.optimizer, crew.number(self.clip_value))
         if self.clip_norm is not None:
             clip_grad_norm_(crew.optimizer, crew.number(self.clip_norm))
 
-    # ---- when a loss is not finite ---------------------------------------------------------------------------------
-    def _keep_weights(self, loss: Tensor) -> None:
-        """Copy the weights; of a population those of the replicas whose loss is finite."""
-        now = [run.data for run in runs(self._crew.model.parameters())]
-        if self._kept and self._crew.replicas is not None:
-            finite = loss.isfinite().unsqueeze(1)
-            self._kept = [torch.where(finite, data, kept) for data, kept in zip(now, self._kept, strict=True)]
-        else:
-            self._kept = [data.clone() for data in now]
+    # ---- a checkpoint ------------------------------------------------------------------------------------------------
+    @property
+    def _is_ahead(self) -> bool:
+        return self._compiled is not None and self._compiled.is_ahead
 
+    def _save(self, keeper: Keeper) -> None:
+        self._bring_up_to_date()
+        keeper.save(self)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the training goes on from, but for the model's parameters and buffers."""
+        by_engine = {"under_way": None if self._under_way is None else self._under_way()}
+        if self._compiled is not None:
+            by_engine = self._compiled.state_dict()
+        return {
+            "epoch": self.epoch,
+            "step": self.step,
+            "ending": self._ending,
+            "history": self.history.state_dict(),
+            "modules": gather.extra_states(self.model),
+            "optimizer": gather.optimizer_state(self.optimizer),
+            "schedule": gather.schedule_state(self),
+            "crew": self._crew.state_dict(by_engine["under_way"] is not None),
+            "last_good": self._last_good.state_dict(),
+            "by_engine": by_engine,
+            "callbacks": gather.callback_states(self.callbacks),
+            "random": gather.random_state(),
+        }
+
+    def load_state_dict(self, saved: Saved) -> None:
+        """Go on from a checkpoint, but for what the engine, the callbacks and the generators take over themselves."""
+        state = saved.state
+        self.epoch, self.step, self._ending = state["epoch"], state["step"], state["ending"]
+        self.history.load_state_dict(state["history"])
+        self.model.load_state_dict(saved.weights)
+        gather.set_extra_states(self.model, state["modules"])
+        gather.set_optimizer_state(self.optimizer, state["optimizer"])
+        under_way = state["by_engine"]["under_way"]
+        gather.set_schedule_state(self, (under_way or {}).get("schedule") or state["schedule"])
+        self._crew.load_state_dict(state["crew"])
+        self._last_good.load_state_dict(state["last_good"], self.model.parameters()[0].device)
+        if self.history.engine == "eager":
+            self._head = under_way
+
+    # ---- when a loss is not finite ---------------------------------------------------------------------------------
     def fail_with(self, batch: Any, good: Tensor) -> None:
         """Make a step of which the loss is known not to be finite; `good` are the last weights (P,) with one that is.
 
         Raises NonFiniteError, which says what made it.
         """
-        self._kept = list(good.split([len(run.data) for run in runs(self._crew.model.parameters())]))
-        self._next_copy = self.step + 1
+        self._last_good.take(self._crew.model, good, self.step)
         self._run_batch(batch)
         raise NonFiniteError("the loss is not finite", expected="a finite loss", got="NaN or infinity")
 
     def _restore_weights(self, rows: Any = ...) -> None:
-        """Put the copy back: weights whose loss was finite. Without one the first loss failed and nothing has moved."""
+        """Put the last good weights back."""
         if self._compiled is not None and rows is not ...:
             self._compiled.restore(rows.tolist())
-            return
-        for run, kept in zip(runs(self._crew.model.parameters()), self._kept, strict=False):
-            run.data[rows] = kept[rows]
+        else:
+            self._last_good.put_back(self._crew.model, rows)
 
     def _set_failures_aside(self, losses: Tensor, values: Mapping[str, Measured]) -> None:
         """Find the replicas whose loss was not finite in this epoch, put their weights back, and end them.
@@ -284,19 +380,9 @@ class Training:
         if not staying.any():
             self.stop("all replicas have ended")
         elif not staying.all():
-            self._kept = [kept[staying] for kept in self._kept]
+            self._last_good.of(staying)
             self._store()
             crew.keep(rows[staying])
-
-    def _tell_of_failures(self) -> None:
-        if failed := sorted(self.history.failed):
-            named = ", ".join(map(str, failed[:10])) + (", ..." if len(failed) > 10 else "")
-            warnings.warn(
-                f"{len(failed)} of {self.model.replicas} replicas ended with a loss that is not finite: {named}. "
-                "Their last finite weights are kept; history.endings says when.",
-                NonFiniteWarning,
-                stacklevel=4,
-            )
 
 
 def _batch_size(batches: Iterable[Any]) -> int:

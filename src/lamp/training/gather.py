@@ -1,0 +1,152 @@
+"""The parts of a training's state that lie outside it: generators, data, modules, the optimizer, callbacks."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from lamp.data import DataLoader
+from lamp.errors import CheckpointError
+from lamp.module import Module
+from lamp.optim import Optimizer
+from lamp.training.callbacks import Callback
+
+if TYPE_CHECKING:
+    from lamp.training.run import Training
+
+State = dict[str, Any]
+
+
+# ---- generators ------------------------------------------------------------------------------------------------------
+def random_state() -> State:
+    """The default generators of torch, Python and numpy: data sets and metrics may draw from any of them."""
+    version, words, gauss = random.getstate()
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
+        "python": [version, torch.tensor(words), gauss],
+        "numpy": np.random.get_state(legacy=False),  # noqa: NPY002 - whoever draws from numpy's default one
+    }
+
+
+def set_random_state(state: State) -> None:
+    """Set them to what they were."""
+    torch.set_rng_state(state["torch"])
+    if state["cuda"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(state["cuda"][: torch.cuda.device_count()])
+    version, words, gauss = state["python"]
+    random.setstate((version, tuple(words.tolist()), gauss))
+    np.random.set_state(state["numpy"])  # noqa: NPY002
+
+
+# ---- data ------------------------------------------------------------------------------------------------------------
+def data_state(batches: Iterable[Any] | None, begun: bool = False) -> State:
+    """What decides the batches to come. `begun`: an epoch is under way, and it is that one's number that counts."""
+    if isinstance(batches, DataLoader):
+        state = batches.state_dict()
+        return {**state, "epoch": state["epoch"] - 1} if begun else state
+    generator = getattr(batches, "generator", None)  # torch's DataLoader has its own here
+    return {"generator": generator.get_state()} if isinstance(generator, torch.Generator) else {}
+
+
+def set_data_state(batches: Iterable[Any] | None, state: State) -> None:
+    """Go on from there."""
+    if isinstance(batches, DataLoader):
+        batches.load_state_dict(state)
+    elif "generator" in state:
+        batches.generator.set_state(state["generator"])  # type: ignore[union-attr]
+
+
+def begin_of_epoch(batches: Iterable[Any]) -> State | None:
+    """What it takes to go over an epoch's batches once more; None where their number is enough."""
+    if isinstance(batches, DataLoader) and batches.tensors is not None:
+        return None
+    return {"random": random_state(), "data": {} if isinstance(batches, DataLoader) else data_state(batches)}
+
+
+def batches_from(batches: Iterable[Any], done: int, begin: State | None) -> Iterator[Any]:
+    """The batches of an epoch after the first `done`, which are gone over once more; generators are as they are now."""
+    now = random_state()
+    if begin is not None:
+        set_random_state(begin["random"])
+        set_data_state(None if isinstance(batches, DataLoader) else batches, begin["data"])
+    left = iter(batches)
+    for k in range(done):
+        if next(left, None) is None:
+            raise CheckpointError(
+                "the data have fewer batches than when the checkpoint was saved",
+                expected=f"at least {done}",
+                got=k,
+                fix="give the data that it was trained on",
+            )
+    set_random_state(now)
+    return left
+
+
+# ---- modules, optimizer, callbacks -----------------------------------------------------------------------------------
+def extra_states(model: Module) -> State:
+    """What modules have beside parameters and buffers, by their paths: Dropout's seed and step, say."""
+    found = {path: module.get_extra_state() for path, module in model.named_modules()}
+    return {path: state for path, state in found.items() if state is not None}
+
+
+def set_extra_states(model: Module, states: State) -> None:
+    """Give it back to them."""
+    modules = dict(model.named_modules())
+    for path, state in states.items():
+        modules[path].set_extra_state(state)
+
+
+def optimizer_state(optimizer: Optimizer) -> State:
+    """Its state dict, and the steps of rules that do not count them."""
+    return {**optimizer.state_dict(), "taken": optimizer.taken}
+
+
+def set_optimizer_state(optimizer: Optimizer, state: State) -> None:
+    """Go on from there."""
+    optimizer.load_state_dict(state)
+    optimizer.taken = state["taken"]
+
+
+def schedule_state(training: Training) -> State:
+    """The schedule as it is now, and the hyperparameters that it has set."""
+    groups = [{k: v for k, v in group.items() if k != "params"} for group in training.optimizer.param_groups]
+    return {"groups": groups, "scheduler": _state_of(training.scheduler)}
+
+
+def set_schedule_state(training: Training, state: Mapping[str, Any]) -> None:
+    """Go on from there."""
+    if training.scheduler is not None:
+        training.scheduler.load_state_dict(state["scheduler"])  # type: ignore[attr-defined]
+    for group, saved in zip(training.optimizer.param_groups, state["groups"], strict=True):
+        group.update(saved)
+
+
+def _state_of(scheduler: Any) -> State:
+    return {} if scheduler is None else scheduler.state_dict()
+
+
+def callback_states(callbacks: Sequence[Callback]) -> list[State]:
+    """What each remembers, with its kind."""
+    return [{"kind": type(callback).__name__, "state": callback.state_dict()} for callback in callbacks]
+
+
+def set_callback_states(callbacks: Sequence[Callback], states: Sequence[Mapping[str, Any]], path: object) -> None:
+    """Give it back: the k-th callback of a kind gets what the k-th of that kind had; new ones begin anew."""
+    waiting = list(callbacks)
+    for saved in states:
+        twin = next((callback for callback in waiting if type(callback).__name__ == saved["kind"]), None)
+        if twin is not None:
+            waiting.remove(twin)
+            twin.load_state_dict(saved["state"])
+        elif saved["state"]:
+            raise CheckpointError(
+                f"{path} has the state of a callback that is not there",
+                expected=f"a {saved['kind']} among the callbacks",
+                got=", ".join(type(callback).__name__ for callback in callbacks) or "none",
+                fix="pass the callbacks that it was trained with",
+            )

@@ -1,0 +1,203 @@
+"""Keeping a training on disk while it runs: when to save, what to write, what to remove."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lamp.errors import ArgumentError, CheckpointError
+from lamp.saving import sweep, write_file
+from lamp.saving.disk import remove_folder, saving
+from lamp.training.checkpoints import Checkpoint, Saved, read_checkpoint, write_checkpoint
+from lamp.training.history import History
+from lamp.training.marks import Marks, compare, marks_of, moving_marks
+
+if TYPE_CHECKING:
+    from lamp.training.run import Training
+
+HISTORY = "history.jsonl"
+UNLIMITED = sys.maxsize
+
+
+class Keeper:
+    """Saves a training as `settings` say, and writes its history line by line.
+
+    marks    what the training was made of when it began
+    batches  its data
+    saved    the checkpoint that it goes on from, if it does; only where it lies in the folder may others be there
+
+    Raises CheckpointError where the folder holds another training, or cannot be written.
+    """
+
+    def __init__(self, settings: Checkpoint, marks: Marks, batches: Iterable[Any], saved: Saved | None) -> None:
+        self.settings, self.marks, self.batches = settings, marks, batches
+        self.folder = Path(settings.folder)
+        self.checkpoints = self.folder / "checkpoints"
+        goes_on = saved is not None and saved.path.parent.resolve() == self.checkpoints.resolve()
+        if settings.saved() and not goes_on:
+            raise CheckpointError(
+                f"{self.folder} holds a training already",
+                expected="an empty folder, or none",
+                got=f"{len(settings.saved())} checkpoints, the last {settings.saved()[-1].name}",
+                fix="resume=True goes on from it; choose another folder for a new one, or delete this one",
+            )
+        with saving(self.folder):
+            self.checkpoints.mkdir(parents=True, exist_ok=True)
+            sweep(self.folder)
+            sweep(self.checkpoints)
+        self._lines: Any = None
+        self._next = time.monotonic() + (settings.every_seconds or 0.0)
+        self._saved_at = (-1, -1)  # epoch and step of the last one
+        if saved is not None and goes_on:
+            self._saved_at = (saved.state["epoch"], saved.state["step"])
+
+    # ---- when ------------------------------------------------------------------------------------------------------
+    def steps_left(self, step: int) -> int:
+        """How many steps to make at most before somebody must look again."""
+        every = self.settings.every_steps
+        return UNLIMITED if every is None else every - step % every
+
+    def epochs_left(self, epoch: int, step: int, steps: int) -> int:
+        """How many epochs, of so many steps, to train at most before somebody must look again."""
+        every = self.settings.every_epochs
+        whole = UNLIMITED if every is None else every - epoch % every
+        return min(whole, max(self.steps_left(step) // steps, 1))
+
+    def is_due(self, epoch: int, step: int, between: bool) -> bool:
+        """Whether to save now: `between` epochs, or within the one that comes after `epoch` whole ones."""
+        every = self.settings
+        if self._saved_at == (epoch, step):
+            return False
+        if between and every.every_epochs is not None and epoch % every.every_epochs == 0:
+            return True
+        if every.every_steps is not None and step % every.every_steps == 0 and self._saved_at[1] != step:
+            return True
+        return every.every_seconds is not None and time.monotonic() >= self._next
+
+    # ---- what ------------------------------------------------------------------------------------------------------
+    def save(self, training: Training) -> None:
+        """Write a checkpoint; then remove those that are too old, and those that another way of the run has left."""
+        here = (training.epoch, training.step)
+        if here == self._saved_at:
+            return
+        self._sync()
+        path = self.settings.path_of(*here)
+        marks = {"made_of": self.marks, "moved": moving_marks(training, self.batches)}
+        write_checkpoint(path, training.model.state_dict(), {**marks, **training.state_dict()})
+        self._saved_at = here
+        saved = self.settings.saved()
+        count = saved.index(path) + 1
+        for stale in saved[count:] + saved[: max(count - self.settings.keep, 0)]:
+            remove_folder(stale)
+        self._next = time.monotonic() + (self.settings.every_seconds or 0.0)
+
+    # ---- the history, line by line ---------------------------------------------------------------------------------
+    def begin(self, history: History) -> None:
+        """Open `history.jsonl`, with the epochs that are done already."""
+        path = self.folder / HISTORY
+        text = "".join(history.line(k) + "\n" for k in range(history.epochs)).encode()
+        write_file(path, lambda file: file.write(text))
+        with saving(path):
+            self._lines = open(path, "ab", buffering=0)  # noqa: SIM115 - closed by `close`
+
+    def record(self, history: History) -> None:
+        """Append the last epoch's line."""
+        assert self._lines is not None
+        line = (history.line(history.epochs - 1) + "\n").encode()
+        with saving(self.folder / HISTORY):
+            before = self._lines.tell()
+            try:
+                if self._lines.write(line) != len(line):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            except OSError:
+                self._lines.truncate(before)
+                raise
+
+    def _sync(self) -> None:
+        """Make the lines so far reach the disk."""
+        if self._lines is not None:
+            with saving(self.folder / HISTORY):
+                os.fsync(self._lines.fileno())
+
+    def close(self) -> None:
+        """Close the file of lines."""
+        if self._lines is not None:
+            self._lines.close()
+
+
+def check_schedule(scheduler: Any) -> None:
+    """That a schedule can be saved; raises ArgumentError."""
+    if scheduler is not None and not (hasattr(scheduler, "state_dict") and hasattr(scheduler, "load_state_dict")):
+        raise ArgumentError(
+            f"{type(scheduler).__name__} cannot be saved in a checkpoint",
+            expected="a schedule with state_dict() and load_state_dict(state)",
+            got="none",
+            fix="give it these two methods, or derive it from lamp.LRScheduler",
+        )
+
+
+def kept(
+    training: Training,
+    batches: Iterable[Any],
+    validation: Iterable[Any] | None,
+    checkpoint: Checkpoint | str | os.PathLike[str] | None,
+    resume: bool | str | os.PathLike[str],
+    engine: str,
+    *,
+    drawn: bool,
+) -> Saved | None:
+    """Give the training its keeper, if it is to be saved; and the checkpoint that it goes on from, if it does.
+
+    drawn  whether the seed of the data's order was drawn
+
+    Raises ArgumentError or CheckpointError as `fit` says.
+    """
+    if resume is True and checkpoint is None:
+        raise ArgumentError(
+            "resume=True goes on in the folder of checkpoint=",
+            expected='checkpoint="folder"',
+            got="checkpoint=None",
+            fix='pass checkpoint="folder" as well, or resume="folder"',
+        )
+    if checkpoint is None and resume is False:
+        return None
+    check_schedule(training.scheduler)
+    settings = checkpoint if isinstance(checkpoint, Checkpoint) or checkpoint is None else Checkpoint(checkpoint)
+    saved = None
+    if resume is not False:
+        source = settings.folder if resume is True and settings is not None else resume
+        if resume is not True or (settings is not None and settings.saved()):
+            saved = read_checkpoint(Path(source))  # type: ignore[arg-type]
+    marks = marks_of(training, batches, validation, drawn=drawn)
+    if saved is not None:
+        compare(saved.state["made_of"], saved.state["moved"], marks, saved.path)
+        marks = saved.state["made_of"]
+        _check_reach(training, saved, engine)
+    if settings is not None:
+        training.keeper = Keeper(settings, marks, batches, saved)
+    return saved
+
+
+def _check_reach(training: Training, saved: Saved, engine: str) -> None:
+    """That there is something left, or nothing, and that the engine is the one that has trained so far."""
+    epoch, own = saved.state["epoch"], saved.state["history"]["engine"]
+    begun = saved.state["by_engine"]["under_way"] is not None
+    if epoch + begun > training.epochs:
+        raise ArgumentError(
+            f"{saved.path} is further than epochs={training.epochs}",
+            expected=f"epochs of at least {epoch + begun}",
+            got=training.epochs,
+            fix="ask for more epochs, or resume from an earlier checkpoint",
+        )
+    if engine not in ("auto", own):
+        raise ArgumentError(
+            f"{saved.path} was trained by the {own} engine",
+            expected=f'engine="auto" or "{own}"',
+            got=repr(engine),
+            fix="engines agree to rounding, not to the bit: go on with the same one",
+        )
