@@ -17,11 +17,26 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lamp.interop.onnx import to_onnx as to_onnx
+    from lamp.interop.python_file import to_python as to_python
+    from lamp.interop.sklearn import MLPClassifier as MLPClassifier
+    from lamp.interop.sklearn import MLPRegressor as MLPRegressor
+    from lamp.interop.tensorboard import TensorBoard as TensorBoard
+    from lamp.interop.torch import from_torch as from_torch
+    from lamp.interop.torch import to_torch as to_torch
     from lamp.public import *  # noqa: F403
 
 __version__ = "0.1.0"
 
-ELSEWHERE: dict[str, str] = {}  # a public name: the module that holds it
+ELSEWHERE: dict[str, str] = {  # a public name: the module that holds it
+    "MLPClassifier": "lamp.interop.sklearn",
+    "MLPRegressor": "lamp.interop.sklearn",
+    "TensorBoard": "lamp.interop.tensorboard",
+    "from_torch": "lamp.interop.torch",
+    "to_onnx": "lamp.interop.onnx",
+    "to_python": "lamp.interop.python_file",
+    "to_torch": "lamp.interop.torch",
+}
 
 
 def __getattr__(name: str) -> Any:

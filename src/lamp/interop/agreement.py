@@ -1,0 +1,96 @@
+"""Whether a written file computes what the network computes: asked before the file takes its place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lamp.errors import ExportError
+from lamp.interop.predictor import Predictor
+
+BATCHES = (1, 5, 64)  # batch sizes that are compared
+SPREAD = 2.0  # deviation of the (standardised) inputs: wide enough to reach all parts of an activation
+SEED = 0
+# How far off an output may be: so many units of the last place of its largest value in all batches,
+OF_ITS_LARGEST = 256.0
+# and of the largest value of any output or, if that is less, of 1 (in units of its scaling, if there is one): a sigmoid
+# of onnxruntime's, for instance, is not more exact where it is small,
+OF_ALL = 8.0
+# and so many times what the network itself loses to rounding, which the same network in the other precision shows.
+OF_ROUNDING = 64.0
+
+
+def inputs_for(plan: Predictor, batch: int, generator: torch.Generator) -> Tensor:
+    """Random inputs (batch, ...), in the units that the file takes."""
+    drawn = torch.randn(batch, *plan.input_shape, dtype=torch.float64, generator=generator) * SPREAD
+    return (drawn if plan.standard is None else plan.standard.own(drawn)).to(plan.dtype)
+
+
+def check_agreement(plan: Predictor, compute: Callable[[Any], Any], path: object) -> None:
+    """Raise ExportError unless `compute`, which runs the written file on an array, gives what the network gives.
+
+    On three batch sizes no output may be off by more than another order of operations can cost, as the numbers above
+    say. Where the network's is NaN or infinite, so must be what the file gives.
+    """
+    other = plan.in_dtype(torch.float64 if plan.dtype is torch.float32 else torch.float32)
+    generator = torch.Generator().manual_seed(SEED)
+    found: list[tuple[Tensor, Tensor, Tensor]] = []  # what is expected and got, and what rounding costs, of each batch
+    for batch in BATCHES:
+        x = inputs_for(plan, batch, generator)
+        expected, got = plan(x), _computed(compute, x, path)
+        if got.shape != expected.shape or got.dtype != expected.dtype:
+            raise _disagreement(path, batch, _form(expected), _form(got))
+        found.append((expected.double(), got.double(), expected.double() - other(x.to(other.dtype)).double()))
+    epsilon = torch.finfo(plan.dtype).eps
+    largest = _worst([expected for expected, _, _ in found])
+    rounding = _worst([rounding for _, _, rounding in found]) * (epsilon / torch.finfo(torch.float32).eps)
+    unit = torch.ones_like(largest) if plan.own is None else plan.own.scale.abs()
+    of_all = unit * (largest / unit).max().clamp(min=1.0)
+    allowed = epsilon * (OF_ITS_LARGEST * largest + OF_ALL * of_all) + OF_ROUNDING * rounding
+    for batch, (expected, got, _) in zip(BATCHES, found, strict=True):
+        off = (got - expected).abs()
+        alike = (off <= allowed) | (got == expected) | ~(got.isfinite() | expected.isfinite())
+        if not alike.all():
+            at = (~alike).nonzero()[0].tolist()
+            place = f"output[{', '.join(map(str, at))}]"
+            raise _disagreement(
+                path,
+                batch,
+                f"{place} = {expected[tuple(at)].item():.9g}, and no output off by more than rounding",
+                f"{place} = {got[tuple(at)].item():.9g}; {int((~alike).sum())} of {alike.numel()} outputs differ, "
+                f"by {off[~alike].max().item():.3g} at most",
+            )
+
+
+def _computed(compute: Callable[[Any], Any], x: Tensor, path: object) -> Tensor:
+    try:
+        return torch.from_numpy(np.array(compute(x.numpy())))
+    except Exception as error:
+        raise ExportError(
+            f"what was to be written to {path} does not run",
+            expected=f"outputs for a batch of {len(x)}",
+            got=f"{type(error).__name__}: {error}",
+            fix="nothing was written; please report it, with the network's repr",
+        ) from error
+
+
+def _worst(of_batches: list[Tensor]) -> Tensor:
+    """The largest finite absolute value over all samples, for each output."""
+    return torch.cat(of_batches).abs().nan_to_num(0.0, 0.0).amax(0)
+
+
+def _form(tensor: Tensor) -> str:
+    return f"{tuple(tensor.shape)}, {tensor.dtype}"
+
+
+def _disagreement(path: object, batch: int, expected: str, got: str) -> ExportError:
+    return ExportError(
+        f"what was to be written to {path} does not compute what the network computes (batch of {batch})",
+        expected=expected,
+        got=got,
+        fix="nothing was written; please report it, with the network's repr",
+    )

@@ -1,0 +1,247 @@
+"""Formulas written down: an activation, called with an `Expression` in place of a tensor, says what it computes.
+
+`Expression` behaves like a number: it offers every operation that lamp.formulas lists. So what is exported is the
+formula that lamp computes with, an activation of a user's own included, and no formula stands in an exporter a second
+time. Whoever writes the expression down (as operators of ONNX, as Python) goes through it with `in_order`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from lamp.compiler.functions import ERF_SPLIT, FORMATS
+from lamp.errors import ArgumentError
+from lamp.formulas import Number
+from lamp.module import describe
+from lamp.nn import Activation
+
+Operand = Any  # an Expression or a float
+
+COMPARISONS = ("lt", "le", "gt", "ge", "eq", "ne")
+
+
+class Expression:
+    """A number that is computed by an operation on others, which are expressions or floats.
+
+    operation  "add", "sub", "mul", "div", "neg"; "lt", "le", "gt", "ge", "eq", "ne", "and", "or", which are conditions;
+               "where" (condition, value, value elsewhere); "clip" (x, low, high), "maximum", "minimum"; "abs", "sign",
+               "sqrt", "exp", "expm1", "log", "log1p", "tanh", "sigmoid", "erf"; "name", for what comes from outside
+
+    What is computed twice is the same expression.
+    """
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __init__(self, operation: str, operands: tuple[Operand, ...], known: dict[object, Expression]) -> None:
+        self.operation, self.operands, self._known = operation, operands, known
+
+    @classmethod
+    def named(cls, *names: str) -> list[Expression]:
+        """What comes from outside, of one formula."""
+        known: dict[object, Expression] = {}
+        return [cls("name", (name,), known) for name in names]
+
+    def _make(self, operation: str, *operands: Operand) -> Expression:
+        taken = tuple(each if isinstance(each, Expression) else _float(each) for each in operands)
+        key = (operation, *(("made", id(each)) if isinstance(each, Expression) else repr(each) for each in taken))
+        return self._known.setdefault(key, Expression(operation, taken, self._known))
+
+    def __bool__(self) -> bool:
+        raise TypeError("an expression has no value yet: choose with x.where(condition, other)")
+
+    # ---- arithmetic --------------------------------------------------------------------------------------------------
+    def __add__(self, other: Operand) -> Expression:
+        return self._make("add", self, other)
+
+    def __radd__(self, other: Operand) -> Expression:
+        return self._make("add", other, self)
+
+    def __sub__(self, other: Operand) -> Expression:
+        return self._make("sub", self, other)
+
+    def __rsub__(self, other: Operand) -> Expression:
+        return self._make("sub", other, self)
+
+    def __mul__(self, other: Operand) -> Expression:
+        return self._make("mul", self, other)
+
+    def __rmul__(self, other: Operand) -> Expression:
+        return self._make("mul", other, self)
+
+    def __truediv__(self, other: Operand) -> Expression:
+        return self._make("div", self, other)
+
+    def __rtruediv__(self, other: Operand) -> Expression:
+        return self._make("div", other, self)
+
+    def __neg__(self) -> Expression:
+        return self._make("neg", self)
+
+    def square(self) -> Expression:
+        return self * self
+
+    def reciprocal(self) -> Expression:
+        return 1.0 / self
+
+    def lerp(self, other: Operand, weight: Operand) -> Expression:
+        return self + self._make("mul", self._make("sub", other, self), weight)
+
+    # ---- conditions --------------------------------------------------------------------------------------------------
+    def __lt__(self, other: Operand) -> Expression:
+        return self._make("lt", self, other)
+
+    def __le__(self, other: Operand) -> Expression:
+        return self._make("le", self, other)
+
+    def __gt__(self, other: Operand) -> Expression:
+        return self._make("gt", self, other)
+
+    def __ge__(self, other: Operand) -> Expression:
+        return self._make("ge", self, other)
+
+    def __eq__(self, other: Operand) -> Expression:  # type: ignore[override]
+        return self._make("eq", self, other)
+
+    def __ne__(self, other: Operand) -> Expression:  # type: ignore[override]
+        return self._make("ne", self, other)
+
+    def __and__(self, other: Operand) -> Expression:
+        return self._make("and", self, other)
+
+    def __or__(self, other: Operand) -> Expression:
+        return self._make("or", self, other)
+
+    def where(self, condition: Expression, other: Operand) -> Expression:
+        """This where the condition holds, other elsewhere."""
+        return self._make("where", condition, self, other)
+
+    # ---- limits ------------------------------------------------------------------------------------------------------
+    def maximum(self, other: Operand) -> Expression:
+        return self._make("maximum", self, other)
+
+    def minimum(self, other: Operand) -> Expression:
+        return self._make("minimum", self, other)
+
+    def clamp(self, min: Operand | None = None, max: Operand | None = None) -> Expression:
+        if isinstance(min, float | int) and isinstance(max, float | int):
+            return self._make("clip", self, min, max)
+        low = self if min is None else self.maximum(min)
+        return low if max is None else low.minimum(max)
+
+    def abs(self) -> Expression:
+        return self._make("abs", self)
+
+    def sign(self) -> Expression:
+        return self._make("sign", self)
+
+    # ---- functions ---------------------------------------------------------------------------------------------------
+    def sqrt(self) -> Expression:
+        return self._make("sqrt", self)
+
+    def rsqrt(self) -> Expression:
+        return 1.0 / self.sqrt()
+
+    def exp(self) -> Expression:
+        return self._make("exp", self)
+
+    def expm1(self) -> Expression:
+        return self._make("expm1", self)
+
+    def log(self) -> Expression:
+        return self._make("log", self)
+
+    def log1p(self) -> Expression:
+        return self._make("log1p", self)
+
+    def tanh(self) -> Expression:
+        return self._make("tanh", self)
+
+    def sigmoid(self) -> Expression:
+        return self._make("sigmoid", self)
+
+    def erf(self) -> Expression:
+        return self._make("erf", self)
+
+
+def _float(number: object) -> float:
+    if isinstance(number, float | int):
+        return float(number)
+    raise TypeError(f"a formula is made of numbers, not of a {type(number).__name__}")
+
+
+def in_order(result: Expression) -> list[Expression]:
+    """All that the result is made of, each once and after its operands; the result is last."""
+    done: dict[int, Expression] = {}
+
+    def visit(expression: Expression) -> None:
+        if id(expression) in done:
+            return
+        for operand in expression.operands:
+            if isinstance(operand, Expression):
+                visit(operand)
+        done[id(expression)] = expression
+
+    visit(result)
+    return list(done.values())
+
+
+def formula_of(module: Activation) -> Expression:
+    """What the activation computes of "x".  Raises ArgumentError where its sigma is not written over numbers."""
+    (x,) = Expression.named("x")
+    try:
+        y = module.sigma(x)
+    except (TypeError, AttributeError) as error:
+        raise ArgumentError(
+            f"the formula of {describe(module)} cannot be written down",
+            expected="a sigma made of the operations that lamp.formulas lists, and of floats",
+            got=str(error),
+            fix="write sigma over numbers, as lamp's activations are",
+        ) from error
+    return y if isinstance(y, Expression) else x * 0.0 + y  # a constant has x's shape
+
+
+# ---- functions that the other side lacks -----------------------------------------------------------------------------
+def sigmoid(x: Number) -> Number:
+    """1 / (1 + exp(-x)), without overflow: of e = exp(-|x|)."""
+    e = (-x.abs()).exp()
+    return e.where(x < 0.0, 1.0) / (1.0 + e)
+
+
+def expm1(x: Number) -> Number:
+    """exp(x) - 1, exact near 0: tanh(x / 2) (exp(x) + 1)."""
+    return (x * 0.5).tanh() * (x.exp() + 1.0)
+
+
+def log1p(x: Number) -> Number:
+    """log(1 + x), exact near 0.  Source: Goldberg 1991, theorem 4."""
+    u = 1.0 + x
+    exact = u.log() * (x / (u - 1.0))
+    return x.where(u == 1.0, exact.where(u < float("inf"), u))
+
+
+def erf(x: Number) -> Number:
+    """The error function: a polynomial near 0, 1 - exp(-x^2) times a fraction further out.
+
+    The coefficients are those of the least largest relative error (Remez; Lawson 1961), as in lamp.compiler.functions.
+    """
+    form = FORMATS[torch.float64]
+    inner = x.clamp(min=-ERF_SPLIT, max=ERF_SPLIT)
+    near = inner + inner * _polynomial(inner * inner, form.erf)
+    outer = x.abs().clamp(min=ERF_SPLIT, max=form.erf_limit)
+    above, below = (_polynomial(outer, each) for each in form.erfc)
+    far = 1.0 - (-(outer * outer)).exp() * (above / below)
+    return near.where(x.abs() <= ERF_SPLIT, x.sign() * far)
+
+
+def _polynomial(x: Number, coefficients: Any) -> Number:
+    """By Horner's rule, from the highest power."""
+    value, *rest = coefficients
+    for each in rest:
+        value = value * x + each
+    return value
+
+
+COMPOSED: dict[str, Callable[[Number], Number]] = {"sigmoid": sigmoid, "expm1": expm1, "log1p": log1p, "erf": erf}

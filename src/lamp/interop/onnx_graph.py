@@ -1,0 +1,199 @@
+"""ONNX graphs: nodes and constants under construction, and the rule by which each module becomes nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lamp.interop.expressions import COMPOSED, Expression, formula_of, in_order
+from lamp.interop.predictor import Predictor, Step, matrix, offsets, slopes
+from lamp.module import Module
+from lamp.nn import (
+    CELU,
+    ELU,
+    SELU,
+    Activation,
+    Flatten,
+    Hardsigmoid,
+    Hardswish,
+    LeakyReLU,
+    Linear,
+    LogSoftmax,
+    PReLU,
+    ReLU,
+    Softmax,
+    Softplus,
+    Softsign,
+    Unflatten,
+)
+from lamp.nn.activations import SELU_ALPHA, SELU_SCALE
+from lamp.nn.activations_piecewise import leaky
+
+OPERATIONS = {  # of an Expression, as ONNX names them
+    "add": "Add", "sub": "Sub", "mul": "Mul", "div": "Div", "neg": "Neg", "lt": "Less", "le": "LessOrEqual",
+    "gt": "Greater", "ge": "GreaterOrEqual", "eq": "Equal", "and": "And", "or": "Or", "where": "Where", "clip": "Clip",
+    "maximum": "Max", "minimum": "Min", "abs": "Abs", "sign": "Sign", "sqrt": "Sqrt", "exp": "Exp", "log": "Log",
+    "tanh": "Tanh", "sigmoid": "Sigmoid", "erf": "Erf",
+}  # fmt: skip
+NOT_IN_FLOAT64 = {"erf"}  # onnxruntime has them in float32 alone
+
+# Activations that are one operator of ONNX, in float32: their options are float32 in any graph, and onnxruntime has few
+# of them in float64. All others are written as their formulas, and so are those of a user's own classes. Shrink is not
+# among them: it makes numbers of NaN.
+IN_FLOAT32: dict[type[Module], Callable[[Any], tuple[str, dict[str, float]] | None]] = {
+    ReLU: lambda module: ("Relu", {}),
+    LeakyReLU: lambda module: ("LeakyRelu", {"alpha": module.negative_slope}),
+    ELU: lambda module: ("Elu", {"alpha": module.alpha}),
+    CELU: lambda module: ("Celu", {"alpha": module.alpha}),
+    SELU: lambda module: ("Selu", {"alpha": SELU_ALPHA, "gamma": SELU_SCALE}),
+    Softsign: lambda module: ("Softsign", {}),
+    Softplus: lambda module: ("Softplus", {}) if module.beta == 1 and module.threshold >= 20 else None,
+    Hardsigmoid: lambda module: ("HardSigmoid", {"alpha": 1.0 / 6.0, "beta": 0.5}),
+    Hardswish: lambda module: ("HardSwish", {}),
+}
+
+
+class Graph:
+    """Nodes and constants, in order, each under a name of its own.
+
+    make_node   onnx.helper.make_node, make_tensor: onnx.numpy_helper.from_array
+    """
+
+    def __init__(self, plan: Predictor, make_node: Callable[..., Any], make_tensor: Callable[..., Any]) -> None:
+        self.plan, self._make_node, self._make_tensor = plan, make_node, make_tensor
+        self.nodes: list[Any] = []
+        self.constants: list[Any] = []
+        self._names: set[str] = set()
+        self._held: dict[object, str] = {}  # what is a constant already, under which name
+
+    def reserve(self, name: str) -> str:
+        """Keep a name for an input or output."""
+        self._names.add(name)
+        return name
+
+    def _new(self, name: str) -> str:
+        unique, k = name, 2
+        while unique in self._names:
+            unique, k = f"{name}_{k}", k + 1
+        return self.reserve(unique)
+
+    # ---- constants ---------------------------------------------------------------------------------------------------
+    def parameter(self, name: str, tensor: Tensor, form: Tensor | None = None) -> str:
+        """A parameter, or another form of it; one that several modules share is held once."""
+        array = (tensor if form is None else form).contiguous().numpy()
+        return self._hold(("parameter", tensor.data_ptr(), form is None, array.shape), array, name)
+
+    def numbers(self, name: str, tensor: Tensor) -> str:
+        """A constant array, in the network's precision."""
+        return self._hold(object(), tensor.to(self.plan.dtype).numpy(), name)
+
+    def integers(self, name: str, *values: int) -> str:
+        """Axes or sizes."""
+        return self._hold(values, np.array(values, dtype=np.int64), name)
+
+    def number(self, value: float) -> str:
+        """A number without axes."""
+        array = torch.tensor(value, dtype=self.plan.dtype).numpy()
+        return self._hold(repr(value), array, f"number_{value:.9g}")
+
+    def _hold(self, key: object, array: Any, name: str) -> str:
+        if key not in self._held:
+            self._held[key] = self._new(name)
+            self.constants.append(self._make_tensor(array, self._held[key]))
+        return self._held[key]
+
+    # ---- nodes -------------------------------------------------------------------------------------------------------
+    def node(self, operator: str, *inputs: str, at: str, **attributes: Any) -> str:
+        """An operator on these inputs; returns the name of its output."""
+        output = self._new(f"{at}{operator}")
+        self.nodes.append(self._make_node(operator, list(inputs), [output], name=output, **attributes))
+        return output
+
+    def finish(self, x: str, output: str) -> None:
+        """Give what is computed the name of the output."""
+        if self.nodes and self.nodes[-1].output[0] == x:
+            self.nodes[-1].output[0] = output
+        else:  # nothing is computed
+            self.nodes.append(self._make_node("Identity", [x], [output], name="Identity"))
+
+    def formula(self, result: Expression, known: dict[str, str], at: str) -> str:
+        """The nodes that an expression is made of; `known` says which values its names stand for."""
+        made: dict[int, str] = {}
+        for each in in_order(result):
+            if each.operation == "name":
+                made[id(each)] = known[each.operands[0]]
+                continue
+            operands = [made[id(x)] if isinstance(x, Expression) else self.number(x) for x in each.operands]
+            made[id(each)] = self._operation(each.operation, operands, at)
+        return made[id(result)]
+
+    def _operation(self, operation: str, operands: list[str], at: str) -> str:
+        if operation == "ne":
+            return self.node("Not", self.node("Equal", *operands, at=at), at=at)
+        if operation not in OPERATIONS or (self.plan.dtype is torch.float64 and operation in NOT_IN_FLOAT64):
+            (x,) = Expression.named("x")
+            return self.formula(COMPOSED[operation](x), {"x": operands[0]}, at)
+        return self.node(OPERATIONS[operation], *operands, at=at)
+
+
+# ---- a rule a module -------------------------------------------------------------------------------------------------
+def linear(graph: Graph, step: Step, x: str) -> str:
+    module, at = step.module, step.path
+    assert isinstance(module, Linear)
+    bias = offsets(step)
+    if graph.plan.members is None and len(step.before) == 1:  # x (n, in)
+        parameters = [graph.parameter(f"{at}weight", module.weight.data)]
+        if bias is not None:
+            parameters.append(graph.parameter(f"{at}bias", bias))
+        return graph.node("Gemm", x, *parameters, at=at, transB=1)
+    # In float64 a node that does nothing (the sum of one) keeps factors away from the product: onnxruntime would join
+    # the two to one node whose factor is float32.
+    apart = graph.plan.dtype is torch.float64
+    x = graph.node("Sum", x, at=at) if apart else x
+    y = graph.node("MatMul", x, graph.parameter(f"{at}weight", module.weight.data, matrix(step)), at=at)
+    if bias is not None:
+        return graph.node("Add", y, graph.parameter(f"{at}bias", bias), at=at)
+    return graph.node("Sum", y, at=at) if apart else y
+
+
+def prelu(graph: Graph, step: Step, x: str) -> str:
+    slope = graph.parameter(f"{step.path}weight", slopes(step))
+    if graph.plan.members is None:
+        return graph.node("PRelu", x, slope, at=step.path)
+    return graph.formula(leaky(*Expression.named("x", "slope")), {"x": x, "slope": slope}, step.path)
+
+
+def softmax(graph: Graph, step: Step, x: str) -> str:
+    module = step.module
+    assert isinstance(module, Softmax | LogSoftmax)
+    operator = "Softmax" if isinstance(module, Softmax) else "LogSoftmax"
+    return graph.node(operator, x, at=step.path, axis=graph.plan.axis(module.dim))
+
+
+def reshape(graph: Graph, step: Step, x: str) -> str:
+    lead = [] if graph.plan.members is None else [0]  # as it is
+    shape = graph.integers(f"{step.path}shape", *lead, -1, *step.after)
+    return graph.node("Reshape", x, shape, at=step.path)
+
+
+def activation(graph: Graph, step: Step, x: str) -> str:
+    module = step.module
+    assert isinstance(module, Activation)
+    operator = IN_FLOAT32.get(type(module)) if graph.plan.dtype is torch.float32 else None
+    found = None if operator is None else operator(module)
+    if found is not None:
+        return graph.node(found[0], x, at=step.path, **{name: float(value) for name, value in found[1].items()})
+    return graph.formula(formula_of(module), {"x": x}, step.path)
+
+
+RULES: tuple[tuple[tuple[type[Module], ...], Callable[[Graph, Step, str], str]], ...] = (
+    ((Linear,), linear),
+    ((PReLU,), prelu),
+    ((Softmax, LogSoftmax), softmax),
+    ((Flatten, Unflatten), reshape),
+    ((Activation,), activation),
+)

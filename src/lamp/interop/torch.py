@@ -1,0 +1,281 @@
+"""Networks to and from torch.nn: the same modules, options, modes and weights, under the same names.
+
+What torch.nn's module of a lamp module's name is, and which arguments both take, is read off the classes: so a module
+that lamp gains is one that can be moved. Here alone, and in the experiments' peer, does lamp touch torch.nn.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections import OrderedDict
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lamp import losses, nn
+from lamp.compiler.plan import has_its_own
+from lamp.errors import ArgumentError, LampError
+from lamp.interop.predictor import described_type
+from lamp.module import Module, describe
+from lamp.nn import Sequential
+from lamp.parameter import Buffer, Parameter
+
+PAIRS: dict[type[torch.nn.Module], type[Module]] = {
+    getattr(torch.nn, name): getattr(package, name)
+    for package in (nn, losses)
+    for name in package.__all__
+    if hasattr(torch.nn, name) and name != "Sequential"
+}
+TWINS = {ours: theirs for theirs, ours in PAIRS.items()}
+PLACEMENT = ("device", "dtype")  # follow from the weights
+SETTLED = (  # of torch.nn's options: those that change no number, and old spellings that its constructors translate
+    *("inplace", "min_value", "max_value", "size_average", "reduce"),
+    *PLACEMENT,
+)
+HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
+
+class SequentialWithLoss(torch.nn.Sequential):
+    """A torch.nn.Sequential that ends in its loss, called as lamp's is: (x, target) gives (output, loss), x the output.
+
+    Its gradients are torch.autograd's: `output, loss = network(x, target)`, then `loss.backward()`.
+    """
+
+    def forward(self, x: Any, *target: Any) -> Any:
+        *body, loss = self
+        for module in body:
+            x = module(x)
+        return (x, loss(x, *target)) if target else x
+
+
+# ---- from torch ------------------------------------------------------------------------------------------------------
+def from_torch(module: torch.nn.Module) -> Module:
+    """The lamp network that a network of torch.nn is: same modules, options, modes, dtypes, devices and weights.
+
+    The weights are copied. A parameter or a module that stands in several places does so in the other network too, and
+    the keys of the two state_dicts are the same. Neither gradients nor an optimizer's state come along. `inplace=True`
+    saves torch memory and changes no output; lamp's modules leave their inputs alone.
+
+    Raises ArgumentError, which names the module by its path, for modules and options that lamp does not have, for hooks
+    and for frozen parameters: lamp's optimizers train the parameters that they are given, so pick them there.
+    """
+    if not isinstance(module, torch.nn.Module):
+        fix = "a lamp module is one already" if isinstance(module, Module) else "pass the network itself"
+        raise ArgumentError(
+            "from_torch takes a network of torch.nn",
+            expected="a torch.nn.Module",
+            got=described_type(module),
+            fix=fix,
+        )
+    return _FromTorch(module).made(module, "")
+
+
+class _FromTorch:
+    """One network on its way to lamp: what has been made of each module and parameter so far."""
+
+    def __init__(self, root: torch.nn.Module) -> None:
+        self.root = root
+        self.modules: dict[int, Module] = {}
+        self.parameters: dict[int, Parameter] = {}
+
+    def made(self, module: torch.nn.Module, path: str) -> Module:
+        if id(module) not in self.modules:
+            self._check(module, path)
+            make = self._sequential if isinstance(module, torch.nn.Sequential) else self._single
+            try:
+                made = make(module, path)
+            except LampError as error:
+                error.where = error.where or self._where(module, path)
+                raise
+            made.training = module.training
+            self.modules[id(module)] = made
+        return self.modules[id(module)]
+
+    def _sequential(self, module: torch.nn.Module, path: str) -> Module:
+        children = {name: child for name, child in module._modules.items() if child is not None}
+        return Sequential({name: self.made(child, f"{path}.{name}") for name, child in children.items()})
+
+    def _single(self, module: torch.nn.Module, path: str) -> Module:
+        kind = PAIRS[type(module)]
+        given = _arguments(kind, module)
+        for name, option in inspect.signature(type(module)).parameters.items():
+            if name in given or name in SETTLED or option.kind is not option.POSITIONAL_OR_KEYWORD:
+                continue
+            if (value := getattr(module, name, option.default)) != option.default:
+                raise ArgumentError(
+                    f"lamp's {kind.__name__} has no option {name}",
+                    expected=f"{name}={option.default}",
+                    got=f"{name}={value}",
+                    fix=f"build the module without it, or write a lamp.Module of your own that does what {name} does",
+                )
+        made = kind(**given, **_on_meta(kind))
+        _same_keys(_held(made), set(module.state_dict()))
+        for name, parameter in module._parameters.items():
+            if parameter is not None:
+                setattr(made, name, self._parameter(parameter, name))
+        for name, buffer in module._buffers.items():
+            if buffer is not None:
+                setattr(made, name, Buffer(buffer.detach().clone()))
+        return made
+
+    def _parameter(self, parameter: torch.nn.Parameter, name: str) -> Parameter:
+        if not parameter.requires_grad:
+            raise ArgumentError(
+                f"{name} is frozen, and lamp has no frozen parameters",
+                expected="requires_grad=True",
+                got="requires_grad=False",
+                fix="module.requires_grad_(), and in lamp give the optimizer only the parameters to train",
+            )
+        if id(parameter) not in self.parameters:
+            self.parameters[id(parameter)] = Parameter(parameter.detach().clone())
+        return self.parameters[id(parameter)]
+
+    def _check(self, module: torch.nn.Module, path: str) -> None:
+        """Raise where lamp has no such module, or this one does more than its kind."""
+        is_sequential = isinstance(module, torch.nn.Sequential)
+        own_forward = "forward" in vars(module) or (
+            is_sequential and type(module).forward not in (torch.nn.Sequential.forward, SequentialWithLoss.forward)
+        )
+        if own_forward or not (is_sequential or type(module) in PAIRS):
+            raise ArgumentError(
+                "lamp has no such module",
+                expected=f"{', '.join(sorted(kind.__name__ for kind in (*PAIRS, torch.nn.Sequential)))}",
+                got=described_type(module) + (" with a forward of its own" if own_forward or not is_sequential else ""),
+                fix="build the network of these; or write a lamp.Module with a forward and a backward, and copy the "
+                "weights with load_state_dict",
+                where=self._where(module, path),
+            )
+        hooks = [name for name in HOOKS if getattr(module, name, None)]
+        if hooks or (not is_sequential and module._modules):
+            raise ArgumentError(
+                "this module does more than its kind does",
+                expected=f"a {type(module).__name__} as torch.nn has it",
+                got=f"one with {', '.join(name.strip('_').replace('_', ' ') for name in hooks) or 'modules inside'}",
+                fix="take them off first; for a weight norm torch.nn.utils.remove_weight_norm(module) does",
+                where=self._where(module, path),
+            )
+
+    def _where(self, module: torch.nn.Module, path: str) -> str:
+        return _place(type(self.root).__name__ + path, repr(module), path)
+
+
+# ---- to torch --------------------------------------------------------------------------------------------------------
+def to_torch(model: Module) -> torch.nn.Module:
+    """The network of torch.nn that a lamp network is: same modules, options, modes, dtypes, devices and weights.
+
+    The weights are copied. A parameter or a module that stands in several places does so in the other network too, and
+    the keys of the two state_dicts are the same. Neither gradients, an optimizer's state nor Dropout's seed come along;
+    `reset_parameters` there draws by torch's law, whatever the `init=` here.
+
+    A Sequential that ends in a loss becomes a `SequentialWithLoss`: `output, loss = network(x, target)`.
+
+    Raises ArgumentError, which names the module by its path, for modules of your own and for a population, whose
+    networks are moved one by one.
+    """
+    if isinstance(model, Module) and model.replicas is not None:
+        raise ArgumentError(
+            "torch.nn has no populations",
+            expected="a single network",
+            got=f"{type(model).__name__}, {model.replicas} replicas",
+            fix="lamp.to_torch(population[k]), or torch.nn.ModuleList(lamp.to_torch(each) for each in population)",
+        )
+    if not isinstance(model, Module):
+        raise ArgumentError(
+            "to_torch takes a lamp network",
+            expected="a lamp.Module",
+            got=described_type(model),
+            fix="a torch.nn.Module is one already" if isinstance(model, torch.nn.Module) else "pass the network itself",
+        )
+    return _ToTorch(model).made(model, "")
+
+
+class _ToTorch:
+    """One network on its way to torch: what has been made of each module and parameter so far."""
+
+    def __init__(self, root: Module) -> None:
+        self.root = root
+        self.modules: dict[int, torch.nn.Module] = {}
+        self.parameters: dict[int, torch.nn.Parameter] = {}
+
+    def made(self, module: Module, path: str) -> torch.nn.Module:
+        if id(module) not in self.modules:
+            made = self._sequential(module, path) if isinstance(module, Sequential) else self._single(module, path)
+            made.training = module.training
+            self.modules[id(module)] = made
+        return self.modules[id(module)]
+
+    def _sequential(self, module: Sequential, path: str) -> torch.nn.Module:
+        if has_its_own(module, Sequential, ("forward", "backward")) or "forward" in vars(module):
+            raise self._unknown(module, path)
+        kind = torch.nn.Sequential if module.loss is None else SequentialWithLoss
+        return kind(OrderedDict((name, self.made(child, f"{path}.{name}")) for name, child in module.named_children()))
+
+    def _single(self, module: Module, path: str) -> torch.nn.Module:
+        if type(module) not in TWINS or "forward" in vars(module):
+            raise self._unknown(module, path)
+        kind = TWINS[type(module)]
+        made = kind(**_arguments(type(module), module), **_on_meta(kind))
+        _same_keys(set(made.state_dict()), _held(module))
+        for name, member in vars(module).items():
+            if isinstance(member, Parameter):
+                setattr(made, name, self._parameter(member))
+            elif isinstance(member, Buffer):
+                setattr(made, name, member.data.clone())
+        return made
+
+    def _parameter(self, parameter: Parameter) -> torch.nn.Parameter:
+        if id(parameter) not in self.parameters:
+            self.parameters[id(parameter)] = torch.nn.Parameter(parameter.data.clone())
+        return self.parameters[id(parameter)]
+
+    def _unknown(self, module: Module, path: str) -> ArgumentError:
+        return ArgumentError(
+            "torch.nn has no such module",
+            expected=", ".join(sorted(kind.__name__ for kind in (*TWINS, Sequential))),
+            got=f"{described_type(module)} with a forward of its own",
+            fix="move the networks around it, and write a torch.nn.Module that does what it does",
+            where=_place(type(self.root).__name__ + path, describe(module), path),
+        )
+
+
+# ---- either way ------------------------------------------------------------------------------------------------------
+def _arguments(kind: type[Module], module: Module | torch.nn.Module) -> dict[str, Any]:
+    """What lamp's kind of module is built with, read off a module of either package: both name it alike."""
+    given: dict[str, Any] = {}
+    for name, parameter in inspect.signature(kind).parameters.items():
+        if name in PLACEMENT or parameter.kind is not parameter.POSITIONAL_OR_KEYWORD:
+            continue
+        value = getattr(module, name)
+        if name == "bias":
+            value = value is not None
+        elif isinstance(value, Tensor | Buffer):
+            value = (value.data if isinstance(value, Buffer) else value.detach()).clone()
+        given[name] = value
+    return given
+
+
+def _on_meta(kind: type[Module] | type[torch.nn.Module]) -> dict[str, str]:
+    """How a module is built without drawing its parameters, which come from the other one."""
+    return {"device": "meta"} if "device" in inspect.signature(kind).parameters else {}
+
+
+def _held(module: Module) -> set[str]:
+    """The keys of a single module's state."""
+    return {name for name, member in vars(module).items() if isinstance(member, Parameter | Buffer)}
+
+
+def _same_keys(one: set[str], other: set[str]) -> None:
+    if one != other:
+        raise ArgumentError(
+            "the two packages disagree on what this module holds",
+            expected=f"state {sorted(one) or 'none'}",
+            got=f"state {sorted(other) or 'none'}",
+            fix="remove the parameters and buffers that its kind does not have",
+        )
+
+
+def _place(name: str, described: str, path: str) -> str:
+    """A module's place, as errors say it: "Sequential.2: Conv2d(...)"."""
+    short = described if "\n" not in described else described.split("(")[0]
+    return f"{name}: {short}" if path else short
