@@ -8,7 +8,7 @@
     history = lamp.fit(model, criterion, optimizer, (inputs, targets), epochs=100)
 
 Every public name stands in `lamp.public`, and is fetched from there when first used, so that `import lamp` alone, and a
-command line that only prints its help, do not wait for torch. Names that need more than lamp does (scikit-learn, say)
+command line that only prints its help, do not wait for torch. Names that need more than others do (scikit-learn, LLVM)
 stand in `ELSEWHERE`, each fetched alone.
 """
 
@@ -17,6 +17,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lamp.compiler.compiled import compile as compile
     from lamp.interop.onnx import to_onnx as to_onnx
     from lamp.interop.python_file import to_python as to_python
     from lamp.interop.sklearn import MLPClassifier as MLPClassifier
@@ -32,6 +33,7 @@ ELSEWHERE: dict[str, str] = {  # a public name: the module that holds it
     "MLPClassifier": "lamp.interop.sklearn",
     "MLPRegressor": "lamp.interop.sklearn",
     "TensorBoard": "lamp.interop.tensorboard",
+    "compile": "lamp.compiler.compiled",
     "from_torch": "lamp.interop.torch",
     "to_onnx": "lamp.interop.onnx",
     "to_python": "lamp.interop.python_file",

@@ -2,7 +2,6 @@
 
 from lamp import data, init, losses, nn, optim, plots, training
 from lamp.checks import GradientReport, check_gradients
-from lamp.compiler.compiled import compile
 from lamp.data import DataLoader, Dataset
 from lamp.errors import (
     ArgumentError,
@@ -227,7 +226,6 @@ __all__ = [
     "choice",
     "clip_grad_norm_",
     "clip_grad_value_",
-    "compile",
     "cross_validate",
     "data",
     "evaluate",

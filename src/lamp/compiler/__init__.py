@@ -1,5 +1,1 @@
-"""Networks, gradients, losses and optimizers as machine code."""
-
-from lamp.compiler import functions
-
-__all__ = ["functions"]
+"""Networks, gradients, losses and optimizers as machine code. Nothing here is imported before it is needed."""

@@ -13,6 +13,7 @@ from typing import Any
 
 from llvmlite import ir
 
+from lamp.compiler import functions as functions  # without them lanes have no exp, log, ...
 from lamp.compiler import wide
 from lamp.compiler.block import Block
 from lamp.compiler.code import I1, I32, I64, Code, Count, Index

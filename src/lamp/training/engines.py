@@ -9,10 +9,10 @@ import torch
 
 from lamp.compiler.plan import NotCompiled, Plan, plan_of
 from lamp.errors import ArgumentError
-from lamp.training.compiled import Compiled
 from lamp.training.crew import Crew
 
 if TYPE_CHECKING:
+    from lamp.training.compiled import Compiled
     from lamp.training.run import Training
 
 ENGINES = ("auto", "eager", "compiled")
@@ -34,6 +34,8 @@ def choose(engine: str, training: Training, crew: Crew) -> tuple[Compiled | None
     """
     if engine == "eager":
         return None, "asked for"
+    from lamp.training.compiled import Compiled  # and LLVM, which takes a tenth of a second
+
     try:
         if engine == "auto":
             plan = plan_of(crew.model)

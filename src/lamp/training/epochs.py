@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from lamp.compiler.plan import NotCompiled, Plan
 from lamp.compiler.samples import kind_of_targets, laid_out, numbers_of
-from lamp.compiler.trainer import Steps, Trainer
 from lamp.data import DataLoader
 from lamp.losses import Loss
 from lamp.training import eager
 from lamp.training.crew import Crew
 from lamp.training.history import Measured
+
+if TYPE_CHECKING:
+    from lamp.compiler.trainer import Steps, Trainer
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
@@ -19,7 +19,6 @@ from lamp.processor import threads_for
 from lamp.training import eager, gather
 from lamp.training.callbacks import Callback
 from lamp.training.checkpoints import Saved
-from lamp.training.compiled import Compiled
 from lamp.training.crew import Crew
 from lamp.training.diagnosis import first_non_finite, tell_of_failures
 from lamp.training.engines import choose
@@ -30,6 +29,9 @@ from lamp.training.keeper import Keeper
 from lamp.training.last_good import LastGood
 from lamp.training.metrics import Metric
 from lamp.training.progress import Reporter, reporter
+
+if TYPE_CHECKING:
+    from lamp.training.compiled import Compiled
 
 UNKNOWN_BATCH = 1024  # samples a batch, where the batches do not say
 
