@@ -2,7 +2,9 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 
 import lamp
@@ -12,7 +14,7 @@ README = Path(__file__).parent.parent / "README.md"
 
 def test_the_python_of_the_readme_runs(tmp_path, monkeypatch, capsys):
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), flags=re.DOTALL)
-    assert len(blocks) == 5
+    assert len(blocks) == 6
     code = "\n".join(blocks)
     assert "epochs=400" in code
     monkeypatch.chdir(tmp_path)
@@ -22,6 +24,13 @@ def test_the_python_of_the_readme_runs(tmp_path, monkeypatch, capsys):
     assert names["losses"].shape == (40,)
     assert names["runs"]["loss"].shape == (20, 20)
     assert len(names["members"]) == 3
+    assert names["kept"].epochs == 20
     assert (tmp_path / "curves.png").exists()
+    assert lamp.load(names["model"], tmp_path / "model.safetensors") is not None
+    x = torch.randn(7, 2)
+    written: dict[str, Any] = {}
+    exec((tmp_path / "network.py").read_text(encoding="utf-8"), written)
+    expected = names["network"].eval()(x).detach().numpy()
+    assert np.allclose(written["predict"](x.numpy()), expected, rtol=1e-5, atol=1e-6)
     assert "3 epochs" in capsys.readouterr().out
     assert names["lamp"] is lamp
