@@ -100,7 +100,15 @@ def test_derivatives_of_0_and_1_are_exact():
 
 @pytest.mark.parametrize("name", ["Tanh", "Sigmoid", "ReLU", "SELU", "GELU", "SiLU", "Softplus", "Hardtanh"])
 def test_nan_stays_nan(name):
-    assert math.isnan(getattr(L, name)()(torch.tensor(math.nan)).item())
+    activation = getattr(L, name)()
+    assert math.isnan(activation(torch.tensor(math.nan)).item())
+    assert math.isnan(activation.sigma(torch.tensor(math.nan)).item())  # what is compiled
+
+
+def test_nan_stays_nan_beyond_a_threshold():
+    activation = L.Threshold(0.5, 2.0)
+    assert math.isnan(activation(torch.tensor(math.nan)).item())
+    assert math.isnan(activation.sigma(torch.tensor(math.nan)).item())
 
 
 @pytest.mark.parametrize("kind", [L.Softmax, L.LogSoftmax])

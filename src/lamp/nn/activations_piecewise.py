@@ -135,7 +135,7 @@ class Threshold(Activation):
         self.threshold, self.value = threshold, value
 
     def sigma(self, x: Number) -> Number:
-        return x.where(x > self.threshold, self.value)
+        return (x - x + self.value).where(x <= self.threshold, x)  # and NaN stays
 
     def dsigma(self, x: Number, y: Number) -> Number:
         return step(x - constant(self.threshold, x))
@@ -254,7 +254,7 @@ class Hardshrink(Activation):
         self.lambd = not_negative(self, "lambd", lambd)
 
     def sigma(self, x: Number) -> Number:
-        return x.where(x.abs() > self.lambd, 0.0)
+        return (x - x).where(x.abs() <= self.lambd, x)  # and NaN stays
 
     def dsigma(self, x: Number, y: Number) -> Number:
         return y.sign().abs()
