@@ -1,4 +1,4 @@
-"""lamp's ways to train networks of many widths and activations: a population for each activation."""
+"""lamp's way to train networks of many widths and activations: a population for each activation."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from benchmarks.start import Array
 from lamp.compiler.kernel import forget
 
 
-class WithStacks:
-    """lamp's eager engine: networks of one activation in a population, each as wide as the widest."""
+class WithCompile:
+    """lamp.compile: all steps of a run in one call for each activation. It compiles in the first."""
 
     def __init__(self, task: Mixed) -> None:
         self.task, self.groups = task, []
         self.inputs, self.labels = torch.tensor(task.inputs), torch.tensor(task.labels)
         self.criterion = lamp.CrossEntropyLoss()
+        self.compiled: list[Any] = []
         for number in range(len(ACTIVATIONS)):
             rows = (task.activations == number).nonzero()[0].tolist()
             population = lamp.stack([self._network(k) for k in rows])
@@ -34,34 +35,6 @@ class WithStacks:
         return network
 
     def run(self, steps: int) -> None:
-        """The loop as a user writes it, with the step that lamp.fit takes."""
-        for _, population, optimizer in self.groups:
-            for step in range(steps):
-                at = step * self.task.batch % len(self.inputs)
-                inputs, labels = self.inputs[at : at + self.task.batch], self.labels[at : at + self.task.batch]
-                self.criterion(population(inputs), labels)
-                optimizer.zero_grad()
-                population.backward_parameters(self.criterion.backward())
-                optimizer.step()
-
-    def parameters(self) -> dict[str, Array]:
-        found = self.task.weights.copy()
-        for rows, population, _ in self.groups:
-            for k, row in enumerate(rows):
-                values = population[k].parameters()
-                for piece, value in zip(self.task.pieces(row), values, strict=True):
-                    found[row, piece] = value.data.flatten().numpy()
-        return {"weights": found}
-
-
-class WithCompile(WithStacks):
-    """lamp.compile: all steps of a run in one call for each activation. It compiles in the first."""
-
-    def __init__(self, task: Mixed) -> None:
-        super().__init__(task)
-        self.compiled: list[Any] = []
-
-    def run(self, steps: int) -> None:
         if not self.compiled:
             forget()
             self.compiled = [
@@ -71,3 +44,12 @@ class WithCompile(WithStacks):
         order = torch.arange(steps * self.task.batch) % len(self.inputs)
         for each in self.compiled:
             each(self.inputs, self.labels, order)
+
+    def parameters(self) -> dict[str, Array]:
+        found = self.task.weights.copy()
+        for rows, population, _ in self.groups:
+            for k, row in enumerate(rows):
+                values = population[k].parameters()
+                for piece, value in zip(self.task.pieces(row), values, strict=True):
+                    found[row, piece] = value.data.flatten().numpy()
+        return {"weights": found}

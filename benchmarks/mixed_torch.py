@@ -62,17 +62,16 @@ class OneByOne:
 
 
 class AsOneLayer:
-    """All hidden layers as one, by one product; each network's outputs are sums over its own units.
+    """All hidden layers of the first networks as one, by one product; outputs are sums over a network's own units.
 
     Source    the idea of Farias et al. 2022, "Embarrassingly Parallel Independent Training of Multi-Layer Perceptrons"
               (ParallelMLPs), written anew
     """
 
-    def __init__(self, task: Mixed) -> None:
-        self.task, self.batches = task, Batches(task)
-        self.rows = [
-            k for number in range(len(ACTIVATIONS)) for k in (task.activations == number).nonzero()[0].tolist()
-        ]
+    def __init__(self, task: Mixed, sample: int) -> None:
+        self.task, self.batches, self.sample = task, Batches(task), sample
+        kinds = task.activations[:sample]
+        self.rows = [k for number in range(len(ACTIVATIONS)) for k in (kinds == number).nonzero()[0].tolist()]
         each = [task.of(k) for k in self.rows]
 
         def joined(arrays: list[Array]) -> Tensor:
@@ -83,7 +82,7 @@ class AsOneLayer:
         self.b2 = torch.stack([torch.tensor(b2) for _, _, _, b2 in each]).requires_grad_()  # (K, classes)
         units = [int(task.hidden[k]) for k in self.rows]
         self.network_of = torch.repeat_interleave(torch.arange(len(units)), torch.tensor(units))  # of each unit
-        of_activation = [sum(task.hidden[task.activations == number]) for number in range(len(ACTIVATIONS))]
+        of_activation = [sum(task.hidden[:sample][kinds == number]) for number in range(len(ACTIVATIONS))]
         self.sizes = [int(size) for size in of_activation]
         self.activations = [activation(number) for number in range(len(ACTIVATIONS))]
         self.optimizer = torch.optim.SGD([self.w1, self.b1, self.w2, self.b2], task.lr)
@@ -103,7 +102,7 @@ class AsOneLayer:
             self.optimizer.step()
 
     def parameters(self) -> dict[str, Array]:
-        found, at = self.task.weights.copy(), 0
+        found, at = self.task.weights[: self.sample].copy(), 0
         w1, b1, w2, b2 = (value.detach().numpy() for value in (self.w1, self.b1, self.w2, self.b2))
         for place, k in enumerate(self.rows):
             units = slice(at, at + int(self.task.hidden[k]))

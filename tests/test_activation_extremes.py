@@ -98,7 +98,9 @@ def test_derivatives_of_0_and_1_are_exact():
     assert own(L.ELU(0.3), x)[1].tolist()[3:] == [1, 1]
 
 
-@pytest.mark.parametrize("name", ["Tanh", "Sigmoid", "ReLU", "SELU", "GELU", "SiLU", "Softplus", "Hardtanh", "Hardshrink"])
+@pytest.mark.parametrize(
+    "name", ["Tanh", "Sigmoid", "ReLU", "SELU", "GELU", "SiLU", "Softplus", "Hardtanh", "Hardshrink"]
+)
 def test_nan_stays_nan(name):
     activation = getattr(L, name)()
     assert math.isnan(activation(torch.tensor(math.nan)).item())
