@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from benchmarks.estimators_command import NAME, TITLE, run
 from benchmarks.figure import write_figure
 from benchmarks.harness import LEAST_REPETITIONS, REPETITIONS, NotEqual, Row, measure
 from benchmarks.machine import description
@@ -42,6 +43,11 @@ def main(
     """Measure rows of the benchmark table, such as row10; without arguments, list them."""
     console = Console()
     there = rows()
+    if NAME in names:
+        run(console, DOCUMENT, RESULTS / f"{NAME}.json", only=only, write_docs=write_docs, from_results=from_results)
+        names = tuple(name for name in names if name != NAME)
+        if not names:
+            return
     if unknown := [name for name in names if name not in there]:
         raise click.UsageError(f"no such row: {', '.join(unknown)}; there are {', '.join(there)}")
     if only and write_docs:
@@ -49,6 +55,7 @@ def main(
     if not names:
         for name, module in there.items():
             console.print(f"{name:<8}{import_module(module).ROW.title}", highlight=False)
+        console.print(f"{NAME:<8} {TITLE}", highlight=False)
     reports = []
     for name in names:
         saved = RESULTS / f"{name}.json"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -95,6 +95,15 @@ class Parameter:
         self._data, self._home, self._start = data, home, start
         self._grad: Tensor | None = None
         self._transposed: Tensor | None = None
+
+    def __getstate__(self) -> tuple[Any, ...]:
+        return self.shape, self._home, self._start, self.replicas
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        """A copy, of whatever kind, is a view of the copied buffer: pickle alone would make tensors of their own."""
+        shape, home, start, self.replicas = state
+        size = shape.numel() // (self.replicas or 1)
+        self._lie(home.data[..., start : start + size].view(shape), home, start)
 
     @property
     def data(self) -> Tensor:

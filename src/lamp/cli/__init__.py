@@ -13,7 +13,12 @@ import click
 from lamp import __version__
 from lamp.cli.bench import bench
 from lamp.cli.disk import disk
+from lamp.cli.evaluate import evaluate
+from lamp.cli.export import export
+from lamp.cli.inspect import inspect
+from lamp.cli.predict import predict
 from lamp.cli.reproduce import reproduce
+from lamp.cli.train import train
 
 INTERRUPTED = 130
 BAD_INPUT = 2
@@ -21,16 +26,15 @@ BAD_INPUT = 2
 
 @click.group(
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Examples:\n\n  lamp disk\n\n  lamp reproduce torchlike-2019 --runs 5",
+    epilog="Examples:\n\n  lamp train houses.csv --target price\n\n  lamp disk\n\n  lamp reproduce all",
 )
 @click.version_option(__version__, prog_name="lamp")
 def program() -> None:
     """lamp: deep learning on PyTorch tensors with every gradient written out."""
 
 
-program.add_command(bench)
-program.add_command(disk)
-program.add_command(reproduce)
+for command in (train, predict, evaluate, inspect, export, disk, reproduce, bench):
+    program.add_command(command)
 
 
 def main(**kwargs: Any) -> None:

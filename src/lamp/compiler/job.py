@@ -56,7 +56,7 @@ class Job:
         """Everything that is written into a kernel's code; None where that cannot be told, for modules of a user's."""
         plan, optimizer = self.plan, self.optimizer
         chains = [plan.leading, *(layer.chain for layer in plan.layers), [] if plan.tail is None else [plan.tail]]
-        written = [self.loss.criterion, *(module for chain in chains for module in chain)]
+        written = [*self.loss.criterion.modules(), *(module for chain in chains for module in chain)]
         if not all(type(each).__module__.startswith("lamp.") for each in [*written, optimizer or self.loss]):
             return None
         layers: list[Hashable] = [

@@ -246,7 +246,7 @@ class _Writer(Shape):
                 block.keep_activation(i, s, block.led(i, s, self._fetch(self.at["x_"], rows, features, i)))
 
     def _target(self, first: Index) -> Target:
-        t, width = self.at["t_"], self.plan.outputs
+        t, width = self.at["t_"], self.plan.outputs + self.job.loss.weighted
         return Target(
             label=(lambda s: self._fetch(t, self._rows(first, s), 1, 0)) if self.job.loss.labels else None,
             number=lambda c, s: self._fetch(t, self._rows(first, s), width, c),

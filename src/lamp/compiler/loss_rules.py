@@ -15,6 +15,7 @@ from lamp.formulas import Number, is_zero
 from lamp.losses import BCELoss, BCEWithLogitsLoss, KLDivLoss, Loss, NLLLoss
 from lamp.losses.classification import ClassLoss, CrossEntropyLoss
 from lamp.losses.regression import DifferenceLoss
+from lamp.losses.weighted import WeightedLoss
 from lamp.module import describe
 
 KNOWN = (CrossEntropyLoss, NLLLoss, BCELoss, BCEWithLogitsLoss, KLDivLoss, DifferenceLoss, Loss)
@@ -49,8 +50,13 @@ class LossRule:
         self.criterion, self.outputs, self.labels, self.ignores = criterion, outputs, labels, ignores
         self.constants: list[float] = []
         self.weights: dict[str, int] = {}  # where each weight begins among the constants
+        self.weighted = isinstance(criterion, WeightedLoss)  # then the weight follows the targets of a sample
         if criterion.reduction == "none":
             raise NotCompiled('reduction="none" gives no number to go down')
+        if isinstance(criterion, WeightedLoss):
+            if type(criterion) is not WeightedLoss or isinstance(criterion.loss, ClassLoss):
+                raise NotCompiled(f"{describe(criterion)} computes in a way of its own")
+            criterion = criterion.loss
         known = next((kind for kind in KNOWN if isinstance(criterion, kind)), None)
         if known is None:
             raise NotCompiled(f"{describe(criterion)} is not compiled")
@@ -80,7 +86,7 @@ class LossRule:
 
     def divisor(self, samples: Lane) -> Lane | None:
         """What the sum of a batch's values is divided by; None where that depends on the labels."""
-        criterion = self.criterion
+        criterion = self.criterion.loss if isinstance(self.criterion, WeightedLoss) else self.criterion
         if criterion.reduction == "sum":
             return self.code.lane(1.0)
         if isinstance(criterion, ClassLoss):
@@ -114,7 +120,9 @@ class LossRule:
 
     # ---- element by element ----------------------------------------------------------------------------------------
     def _of_elements(self, block: Block, s: Index, target: Target, k: Any, share: Number) -> Lane:
-        code, rule, last = self.code, self.rule, block.plan.layers[-1]
+        code, last = self.code, block.plan.layers[-1]
+        rule = self.rule.loss if self.weighted else self.rule
+        weight = [target.number(self.outputs, s)] if self.weighted else []
         counts = target.counts(s)
         with code.carrying(0, self.outputs, [code.lane(0.0)]) as (c, state):
             output, wanted = block.activation(code.plus(c, block.plan.put_out), s), target.number(c, s)
@@ -126,7 +134,8 @@ class LossRule:
                 prepared: tuple[Any, ...] = (output, wanted, *weights)
             else:
                 prepared = rule.prepare(output, wanted)
-            value, gradient = rule.value(*prepared), rule.derivative(*prepared) * share
+            value = self.rule.value(*prepared, *weight)
+            gradient = self.rule.derivative(*prepared, *weight) * share
             state[0] = state[0] + _counted(value, counts)
             block.keep_gradient(code.plus(c, last.gradients), s, _counted(gradient, counts))
         return state[0]

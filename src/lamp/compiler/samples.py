@@ -9,6 +9,7 @@ from lamp.compiler.plan import NotCompiled, Plan
 from lamp.losses import Loss
 from lamp.losses.classification import ClassLoss
 from lamp.losses.probabilities import BinaryLoss
+from lamp.losses.weighted import WeightedLoss
 
 
 def laid_out(plan: Plan, inputs: Tensor, own: bool) -> Tensor:
@@ -36,12 +37,15 @@ def kind_of_targets(criterion: Loss, plan: Plan, targets: Tensor, own: bool) -> 
         if wrong.any():
             raise NotCompiled(f"labels beyond 0 ... {plan.outputs - 1}")
         return True, bool(ignored.any())
-    if targets.dim() != lead + 1 or targets.shape[-1] != plan.outputs or not targets.is_floating_point():
+    columns = plan.outputs + isinstance(criterion, WeightedLoss)
+    if targets.dim() != lead + 1 or targets.shape[-1] != columns or not targets.is_floating_point():
         raise NotCompiled(f"targets {tuple(targets.shape)} for {plan.outputs} outputs")
     if isinstance(criterion, ClassLoss) and not criterion.takes_probabilities:
         raise NotCompiled("targets that are no labels")
     if targets.dtype != plan.layers[0].linear.weight.dtype or targets.device.type != "cpu":
         raise NotCompiled(f"targets are {targets.dtype} on {targets.device.type}, not as the parameters")
+    if isinstance(criterion, WeightedLoss):
+        criterion, targets = criterion.loss, targets[..., :-1]
     if isinstance(criterion, BinaryLoss) and bool(((targets < 0) | (targets > 1)).any()):
         raise NotCompiled("targets that are no probabilities")
     return False, False

@@ -44,6 +44,9 @@ class Interruptible:
     ) -> None:
         for number, before in self._before.items():
             signal.signal(number, before)
+        outer = getattr(self._before.get(signal.SIGINT), "__self__", None)
+        if self._came == signal.SIGINT and isinstance(outer, Interruptible):
+            outer.asked, outer._came = True, signal.SIGINT  # it may have come too late for the loop within
         if self._came == signal.SIGTERM and error is None:
             before = self._before[signal.SIGTERM]
             if callable(before):

@@ -1,0 +1,54 @@
+"""`lamp export`: a trained folder's ensemble for other programs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from lamp.cli.table_options import TABLE
+
+
+@click.command(
+    epilog="Examples:\n\n  lamp export houses-model --to onnx\n\n  lamp export houses-model --to python --out prices.py"
+)
+@click.argument("folder", type=TABLE)
+@click.option(
+    "--to",
+    "kind",
+    type=click.Choice(["onnx", "torch", "safetensors", "python"]),
+    required=True,
+    help="onnx; a Python file for torch, or one that needs numpy alone; or the weights alone.",
+)
+@click.option("--out", type=click.Path(path_type=Path), help="The file to write  [default: the folder's name, here]")
+@click.option("--force", is_flag=True, help="Replace files that are there.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
+def export(folder: Path, kind: str, out: Path | None, force: bool, as_json: bool) -> None:
+    """Write the ensemble in FOLDER as one file, scaling and calibration in it, checked against lamp's own numbers.
+
+    Words, dates and gaps are for the caller to turn into numbers: a file NAME.inputs.json beside it says how each input
+    is made from its column.
+    """
+    from lamp.errors import DataError
+    from lamp.tables.export import KINDS
+    from lamp.tables.export import export as write
+    from lamp.tables.folder import load_model
+
+    model = load_model(folder)
+    path = out or Path(folder.resolve().name.replace("-", "_") + KINDS[kind])
+    if path.suffix != KINDS[kind]:
+        raise DataError(
+            f"--to {kind} writes a {KINDS[kind]} file", expected=f"a name with {KINDS[kind]}", got=str(path)
+        )
+    recipe = path.with_name(f"{path.stem}.inputs.json")
+    for each in {path, path.with_suffix(".safetensors") if kind == "torch" else path, recipe}:
+        if each.exists() and not force:
+            raise DataError(f"{each} is there already", fix="choose another name with --out, or --force to replace it")
+    files = write(model, kind, path)
+    if as_json:
+        click.echo(json.dumps({"files": [str(file) for file in files]}))
+        return
+    for file in files:
+        click.echo(str(file))
+    click.echo(f"how each of the {len(model.preprocessing.features)} inputs is made stands in {files[-1]}", err=True)

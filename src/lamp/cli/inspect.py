@@ -1,0 +1,26 @@
+"""`lamp inspect`: what is in a trained folder, for people."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from lamp.cli.table_options import TABLE
+
+
+@click.command(epilog="Examples:\n\n  lamp inspect houses-model\n\n  lamp inspect houses-model --json")
+@click.argument("folder", type=TABLE)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout instead of tables.")
+def inspect(folder: Path, as_json: bool) -> None:
+    """Say what lamp train wrote into FOLDER: what it predicts, from which columns, how well, and how it was trained."""
+    from lamp.cli import show_tables as show
+    from lamp.tables.folder import load_model, load_reports
+
+    model, reports = load_model(folder), load_reports(folder)
+    if as_json:
+        told = {**reports, "architecture": model.architecture, "preprocessing": model.preprocessing.to_dict()}
+        click.echo(json.dumps(told, indent=1))
+    else:
+        show.summary(model, reports, folder)

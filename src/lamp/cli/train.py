@@ -1,0 +1,109 @@
+"""`lamp train`: from a table to a folder with everything needed to predict one of its columns."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import click
+
+from lamp.cli.table_options import TABLE, delimited, kinds, printing
+
+FALLS_SHORT = 1
+
+
+@click.command(
+    epilog="Examples:\n\n  lamp train houses.csv --target price\n\n  lamp train visits.parquet --target returned "
+    "--time-budget 30 --out visits-model\n\n  lamp train survey.csv --target answer --dry-run\n\n  lamp train "
+    "survey.csv --target answer --kind zip=category --kind comment=drop --json -q"
+)
+@click.argument("table", type=TABLE)
+@click.option("--target", required=True, metavar="COLUMN", help="The column to predict.")
+@click.option(
+    "--task",
+    type=click.Choice(["classification", "regression"]),
+    help="Classes or a number  [default: as the column looks]",
+)
+@click.option(
+    "--kind",
+    "kind",
+    multiple=True,
+    metavar="COLUMN=KIND",
+    callback=kinds,
+    help="Take a column for a number, category, boolean, date, or drop it. May be given several times.",
+)
+@delimited
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="The folder to write  [default: the table's name and -model]"
+)
+@click.option("--force", is_flag=True, help="Replace the folder if it is there, once the training is done.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of split, settings and networks.")
+@click.option(
+    "--time-budget",
+    type=click.FloatRange(1),
+    default=120.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="About how long it may take; a large table is searched less with less.",
+)
+@click.option("--members", type=click.IntRange(1, 256), default=10, show_default=True, help="Networks of the ensemble.")
+@click.option("--peers/--no-peers", default=True, help="Train scikit-learn's models as well, to compare with.")
+@click.option("--dry-run", is_flag=True, help="Say what would be done with which column; train and write nothing.")
+@printing
+def train(
+    table: Path,
+    target: str,
+    task: str | None,
+    kind: Mapping[str, str],
+    delimiter: str | None,
+    out: Path | None,
+    force: bool,
+    seed: int,
+    time_budget: float,
+    members: int,
+    peers: bool,
+    dry_run: bool,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Learn to predict a column of TABLE: CSV, TSV, Parquet or JSON lines.
+
+    Looks at each column, deals the rows into training, validation and test, tries some dozens of settings as one
+    population, trains the best as an ensemble, calibrates it, and prints how well it does on the test rows, with 95 %
+    confidence intervals, beside a linear model and scikit-learn's MLP and gradient boosting. Writes one folder:
+    weights, preprocessing, metrics, curves and figures. Exits with 1 where it does no better than guessing.
+    """
+    out = out or Path(f"{table.name.split('.')[0]}-model")
+    from lamp.cli import show_tables as show
+    from lamp.tables import train as work
+
+    wish = work.Wish(
+        table, target, task, kind, delimiter, seed=seed, members=members, seconds=time_budget, with_peers=peers
+    )
+    if not dry_run:
+        work.check_room(out, force)
+    plan = work.look(wish)
+    if dry_run:
+        if as_json:
+            click.echo(json.dumps(plan.to_dict(), indent=1))
+        else:
+            show.plan(plan)
+        return
+
+    def tell(line: str) -> None:
+        if not quiet:
+            click.echo(line, err=True)
+
+    if not quiet:
+        show.remarks(plan)
+    outcome = work.train(plan, progress=not quiet, tell=tell)
+    work.write(outcome, out, {"command": sys.argv[1:]})
+    if as_json:
+        click.echo(json.dumps({**work.report(outcome), "folder": str(out)}, indent=1))
+    else:
+        show.outcome(outcome, out)
+    if outcome.falls_short:
+        click.echo(f"on the test rows this predicts {target!r} no better than guessing", err=True)
+        sys.exit(FALLS_SHORT)

@@ -1,0 +1,333 @@
+"""What the classifier and the regressor share: the way from a table to trained networks, and back to predictions."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+from torch import Tensor
+
+from lamp.errors import ArgumentError
+from lamp.interop.sklearn.learner import Batch, Learner, Plateau
+from lamp.interop.sklearn.networks import network_of, with_weights
+from lamp.interop.sklearn.parameters import ABOUT, check_parameters, sizes_of
+from lamp.interop.sklearn.rates import Planned, cosine, inverse_scaling, optimizer_for, planned
+from lamp.interop.sklearn.samples import Array, Samples, Standard, checked_weights, dense
+from lamp.losses import Loss
+from lamp.module import Module
+from lamp.optim import LRScheduler, Optimizer, ReduceLROnPlateau
+from lamp.processor import threads_for
+from lamp.training import Callback, EarlyStopping, History
+
+SEEDS = 2**31 - 1
+STEPS, LEAST_BATCH, PART, MOST_BATCH = 8, 32, 50, 256  # of batch_size="auto"
+ASKED_AT_ONCE = 2**16  # rows whose predictions, those of all members, are held at a time
+LANES = 16  # samples that compiled code takes at once
+SLOWER, SLOWEST = 0.2, 1e-6  # learning_rate="adaptive": its factor, and where it ends; as scikit-learn has them
+TABLES = {"accept_sparse": ["csr", "csc"], "dtype": [np.float64, np.float32]}
+
+
+class MLP(BaseEstimator):  # type: ignore[misc]
+    """Base of lamp's estimators. A subclass says what its targets are as a network sees them, and which loss it has."""
+
+    hidden_layer_sizes: Any
+    activation: Any
+    loss: Any
+    solver: Any
+    alpha: float
+    dropout: float
+    batch_size: int | str
+    learning_rate: Any
+    learning_rate_init: float
+    power_t: float
+    max_iter: int
+    shuffle: bool
+    standardize: bool
+    members: int
+    random_state: Any
+    tol: float
+    verbose: bool
+    warm_start: bool
+    momentum: float
+    nesterovs_momentum: bool
+    early_stopping: bool
+    validation_fraction: float
+    beta_1: float
+    beta_2: float
+    epsilon: float
+    n_iter_no_change: float
+    clip_norm: float | None
+    dtype: str
+    engine: str
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if cls.__module__.startswith("lamp."):
+            cls.__doc__ = f"{cls.__doc__}{ABOUT}"
+
+    def _take(self, parameters: Mapping[str, Any]) -> None:
+        """Keep the constructor's arguments, `locals()` there, as scikit-learn wants it: untouched, by their names."""
+        for name in self._get_param_names():
+            setattr(self, name, parameters[name])
+
+    # ---- what a subclass says --------------------------------------------------------------------------------------
+    @abstractmethod
+    def _coded(self, y: Array, first: bool) -> Array:
+        """The targets as numbers: labels (n,), indicators (n, labels) or numbers (n, outputs)."""
+
+    @abstractmethod
+    def _loss_and_tail(self) -> tuple[Loss, Module | None]:
+        """The loss by the parameters, and what ends the network."""
+
+    @abstractmethod
+    def _prepare_targets(self, samples: Samples) -> int:
+        """Learn how targets become what a network puts out; how many numbers those are."""
+
+    @abstractmethod
+    def _tensor(self, targets: Array, criterion: Loss, weights: Array | None) -> Tensor:
+        """Coded targets as the learner's loss takes them, with the samples' weights (n, 1) where they have any."""
+
+    @abstractmethod
+    def _said(self, put_out: Array) -> Array:
+        """What the members' outputs (members, n, outputs) say, in the same form."""
+
+    def _weigh(self, samples: Samples) -> Samples:
+        """The samples with what their classes weigh."""
+        return samples
+
+    _numeric: ClassVar[bool]  # whether targets are numbers
+
+    # ---- learning --------------------------------------------------------------------------------------------------
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        X_val: Any = None,
+        y_val: Any = None,
+        sample_weight_val: Any = None,
+    ) -> Self:
+        """Learn from a table X (n, features) and targets y.
+
+        sample_weight  (n,) what each sample counts
+        X_val, y_val   samples that are not learned from: the loss on them is measured after each epoch, and with
+                       early_stopping decides when to end; without them, that holds samples of X out
+
+        Raises what scikit-learn's validation raises, lamp.ArgumentError for a parameter, lamp.DataError for too few
+        samples, and lamp.NonFiniteError where no member's loss stays finite.
+        """
+        check_parameters(self)
+        first = not hasattr(self, "_learner") or not self.warm_start
+        samples = self._samples(X, y, sample_weight, reset=first, first=first)
+        if X_val is None and y_val is None:
+            return self._learn(samples, None, first)
+        if X_val is None or y_val is None:
+            raise ArgumentError("validation needs X_val and y_val", got="one of them", fix="pass both")
+        return self._learn(samples, self._samples(X_val, y_val, sample_weight_val, reset=False, first=False), first)
+
+    def _learn_more(self, X: Any, y: Any, sample_weight: Any, *, coded: bool) -> Self:
+        """partial_fit; coded: whether it is known already how targets become numbers."""
+        check_parameters(self)
+        first = not hasattr(self, "_learner")
+        samples = self._samples(X, y, sample_weight, reset=first, first=first and not coded)
+        return self._learn(samples, None, first, partial=True)
+
+    def _samples(self, X: Any, y: Any, sample_weight: Any, *, reset: bool, first: bool) -> Samples:
+        X, y = validate_data(self, X, y, reset=reset, multi_output=True, y_numeric=self._numeric, **TABLES)
+        X = dense(X)
+        samples = Samples(X, self._coded(y, first), checked_weights(sample_weight, len(X)))
+        return self._weigh(samples.counting()).counting()
+
+    def _learn(self, samples: Samples, held_out: Samples | None, first: bool, partial: bool = False) -> Self:
+        """Train, for max_iter epochs at most, or for one; what is known then goes into attributes."""
+        random = check_random_state(self.random_state)
+        seed = int(random.randint(SEEDS))
+        samples = samples.merged(seed)
+        if self.early_stopping and held_out is None and not partial:
+            samples, held_out = samples.split(float(self.validation_fraction), seed, by_class=samples.targets.ndim == 1)
+        if first:
+            self._begin(samples, int(random.randint(SEEDS)), seed)
+        learner = self._learner
+        size = self._batch_size(len(samples))
+        drop_last = self.batch_size == "auto" and bool(self.shuffle)  # then other samples are left out in each epoch
+        steps = len(samples) // size if drop_last else -(-len(samples) // size)
+        with threads_for(0):
+            data, validation = self._batches(samples, held_out)
+            if not partial or learner.optimizer is None:
+                learner.use(self._new_optimizer(size * float(samples.weights.mean())), go_on=partial)
+        optimizer = learner.optimizer
+        assert optimizer is not None
+        history = learner.train(
+            data,
+            validation,
+            epochs=1 if partial else int(self.max_iter),
+            batch_size=size,
+            shuffle=bool(self.shuffle),
+            drop_last=drop_last,
+            engine=self.engine,
+            scheduler=self._schedule(optimizer, len(samples), steps, partial),
+            clip_norm=self.clip_norm,
+            callbacks=[] if partial else self._callbacks(validation is not None),
+            progress=bool(self.verbose),
+        )
+        self._keep(history, go_on=not first, partial=partial)
+        return self
+
+    def _begin(self, samples: Samples, seed: int, order: int) -> None:
+        """New networks, and what they standardise by."""
+        features = samples.inputs.shape[1]
+        self._standard = Standard.of(samples.inputs, samples.weights) if self.standardize else Standard.none(features)
+        self.n_outputs_ = self._prepare_targets(samples)
+        hidden = sizes_of(self.hidden_layer_sizes)
+        criterion, tail = self._loss_and_tail()
+        network = network_of(features, hidden, self.n_outputs_, self.activation, self.dropout, tail, self.dtype)
+        self.n_layers_ = len(hidden) + 2
+        self._learner = Learner(network, criterion, range(seed, seed + int(self.members)), order)
+        self._learner.forget_columns(self._standard.constant)
+
+    def _batches(self, samples: Samples, held_out: Samples | None) -> tuple[Batch, Batch | None]:
+        """What is learned from, and what is held out, as the networks and their loss take it."""
+        both = [samples] if held_out is None else [samples, held_out]
+        weighted = not all(each.alike for each in both)
+        criterion, _ = self._loss_and_tail()
+        self._learner.criterion = with_weights(criterion) if weighted else criterion
+        found: list[Batch] = []
+        for each in both:
+            inputs = torch.from_numpy(self._standard(each.inputs, self.dtype))
+            weights = (each.weights / each.weights.mean())[:, None] if weighted else None
+            found.append((inputs, self._tensor(each.targets, self._learner.criterion, weights)))
+        return found[0], None if held_out is None else found[1]
+
+    def _batch_size(self, samples: int) -> int:
+        if self.batch_size != "auto":
+            return min(int(self.batch_size), samples)
+        size = max(min(samples // STEPS, LEAST_BATCH), min(samples // PART, MOST_BATCH), 1)
+        return size if size < LANES else size // LANES * LANES
+
+    def _new_optimizer(self, weight_of_batch: float) -> Optimizer:
+        numbers = {
+            "lr": float(self.learning_rate_init),
+            "momentum": float(self.momentum),
+            "nesterov": bool(self.nesterovs_momentum),
+            "betas": (float(self.beta_1), float(self.beta_2)),
+            "eps": float(self.epsilon),
+        }
+        groups = self._learner.groups(float(self.alpha) / weight_of_batch)
+        return planned(optimizer_for(self.solver, groups, numbers))
+
+    def _schedule(
+        self, optimizer: Optimizer, samples: int, steps: int, partial: bool
+    ) -> LRScheduler | ReduceLROnPlateau | None:
+        """Give the optimizer its plan, or make the schedule that a function of the user's makes."""
+        assert isinstance(optimizer, Planned)
+        optimizer.plan = None
+        if callable(self.learning_rate):
+            return None if partial else self.learning_rate(optimizer)
+        if self.learning_rate == "cosine" and not partial:
+            optimizer.plan = cosine(int(self.max_iter) * steps)
+        elif self.learning_rate == "invscaling":
+            optimizer.plan = inverse_scaling(float(self.power_t), samples, steps)
+        return None
+
+    def _callbacks(self, validated: bool) -> list[Callback]:
+        """What may end the training early."""
+        if self.early_stopping and validated:
+            patience = int(min(self.n_iter_no_change, self.max_iter))
+            return [EarlyStopping(patience, min_delta=float(self.tol))]
+        if self.learning_rate == "cosine":  # which has its end from the beginning
+            return []
+        return [Plateau(float(self.tol), self.n_iter_no_change, slower if self.learning_rate == "adaptive" else None)]
+
+    def _keep(self, history: History, *, go_on: bool, partial: bool) -> None:
+        """Note what was measured."""
+        self.history_, self.n_iter_ = history, history.epochs
+        before: list[float] = self.loss_curve_ if go_on else []
+        self.loss_curve_: list[float] = before + (history.mean("loss").tolist() if history.epochs else [])
+        validation = history.mean("validation_loss").tolist() if "validation_loss" in history else []
+        before = (self.validation_loss_curve_ or []) if go_on else []
+        self.validation_loss_curve_: list[float] | None = before + validation or None
+        self.loss_ = self.loss_curve_[-1] if self.loss_curve_ else math.nan
+        self.best_loss_ = min(self.loss_curve_, default=math.nan)
+        self.best_validation_loss_ = min(self.validation_loss_curve_ or [math.nan])
+        if history.stopped.startswith("interrupted"):
+            warnings.warn("Training interrupted by user.", stacklevel=4)
+        planned_end = partial or callable(self.learning_rate) or self.learning_rate == "cosine"
+        if history.epochs == self.max_iter and not planned_end and history.stopped == "all epochs done":
+            warnings.warn(
+                f"the training has not converged within max_iter={self.max_iter} epochs; increase it, or take "
+                'learning_rate="cosine", which ends by then',
+                ConvergenceWarning,
+                stacklevel=4,
+            )
+
+    # ---- using -----------------------------------------------------------------------------------------------------
+    def _predicted(self, X: Any) -> tuple[Array, Array]:
+        """The mean of what the members say, (n, ...), and their deviation from it; in the dtype of X or of learning,
+        whichever is the finer."""
+        check_is_fitted(self, "n_iter_")
+        X = dense(validate_data(self, X, reset=False, **TABLES))
+        learner = self._learner
+        dtype = "float64" if learner.in_float64 else X.dtype.name
+        means, spreads = [], []
+        for start in range(0, len(X), ASKED_AT_ONCE):
+            each = self._said(learner.outputs(self._standard(X[start : start + ASKED_AT_ONCE], dtype)))
+            means.append(each.mean(0))
+            spreads.append(each.std(0))
+        return np.concatenate(means), np.concatenate(spreads)
+
+    @property
+    def network_(self) -> Module:
+        """The network, or a population of the members; it takes standardised inputs."""
+        return self._fitted().members
+
+    @property
+    def coefs_(self) -> list[Array]:
+        """The weights of each layer, (in, out) or (members, in, out), as if nothing were standardised."""
+        return [weight for weight, _ in self._affine()]
+
+    @property
+    def intercepts_(self) -> list[Array]:
+        """The intercepts of each layer, (out,) or (members, out), as if nothing were standardised."""
+        return [bias for _, bias in self._affine()]
+
+    def _fitted(self) -> Learner:
+        if not hasattr(self, "_learner"):
+            raise AttributeError(f"this {type(self).__name__} is not fitted yet")
+        return self._learner
+
+    def _affine(self) -> list[tuple[Array, Array]]:
+        layers = []
+        for layer in self._fitted().layers():
+            assert layer.bias is not None
+            weight = layer.weight.data.double().mT.numpy()  # (in, out) or (members, in, out)
+            layers.append((weight.copy(), layer.bias.data.double().numpy().copy()))
+        weight, bias = layers[0]
+        weight /= self._standard.scale[:, None]
+        bias -= self._standard.mean @ weight
+        self._unfold(*layers[-1])
+        return layers
+
+    def _unfold(self, weight: Array, bias: Array) -> None:
+        """Bring the last layer's weights to the targets' own units, in place."""
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+
+def slower(optimizer: Optimizer) -> bool:
+    """learning_rate="adaptive": a fifth of the rate, or False once it is too small to go on."""
+    for group in optimizer.param_groups:
+        group["lr"] = group["lr"] * SLOWER
+    return bool(optimizer.param_groups[0]["lr"] > SLOWEST)

@@ -1,0 +1,21 @@
+"""Tables: from a file with columns to networks that predict one of them, and say how sure they are.
+
+This room needs polars and scikit-learn: pip install "lamp[tables]".
+"""
+
+from lamp.errors import DataError
+
+try:
+    import polars  # noqa: F401
+except ImportError as error:
+    raise DataError(
+        "tables are read by polars, which cannot be imported",
+        expected="the package polars",
+        got=str(error),
+        fix='pip install "lamp[tables]"',
+    ) from error
+
+from lamp.tables.preprocessing import Preprocessing
+from lamp.tables.reading import read_table, write_table
+
+__all__ = ["Preprocessing", "read_table", "write_table"]

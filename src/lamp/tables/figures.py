@@ -1,0 +1,176 @@
+"""The figures of a table's training: curves, calibration or residuals, confusions, what matters."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from lamp.plots import curves, heat_map, panels
+from lamp.plots.look import STYLE, axes_for, label_axes, write_title
+from lamp.tables.importance import Importance
+from lamp.tables.metrics import bins_of, calibration_error, wilson
+from lamp.training import History
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+MOST_BARS = 20
+MOST_CLASSES_DRAWN = 20
+MOST_POINTS = 5_000
+LONGEST_NAME = 28  # letters of a column's or a class's name on an axis
+
+
+def training_curves(history: History, ax: Axes | None = None) -> Axes:
+    """The members' losses by epoch, of training and of the rows held out."""
+    ax = curves(history, "loss", ax, label="training", log=True, band=False)
+    curves(history, "validation_loss", ax, label="held out", log=True, band=False)
+    write_title(ax, f"{history.replicas} members of the ensemble")
+    return ax
+
+
+def reliability(p: Tensor, labels: Tensor, ax: Axes | None = None) -> Axes:
+    """Of rows by the probability of the predicted class: how many are right, with 95 % intervals; below, how many
+    rows there are."""
+    above, below = _upper_and_lower() if ax is None else (ax, None)
+    mean, right, rows = bins_of(p, labels)
+    there = (rows > 0).nonzero().flatten().tolist()
+    above.plot(
+        [0, 1], [0, 1], linestyle="--", linewidth=1.2, color=STYLE["colors"][6], label="as it should be", zorder=1
+    )
+    spans = [wilson(round(right[k].item() * rows[k].item()), int(rows[k])) for k in there]
+    at = [mean[k].item() for k in there]
+    shares = [span.value for span in spans]
+    low = [span.value - (span.low or 0.0) for span in spans]
+    high = [(span.high or 1.0) - span.value for span in spans]
+    blue = STYLE["colors"][0]
+    above.errorbar(at, shares, yerr=[low, high], fmt="o-", color=blue, capsize=3, markersize=6, linewidth=1.6,
+                   elinewidth=1.2, label="test rows, 95 % interval", zorder=3)  # fmt: skip
+    least = min(0.45, 1 / p.shape[1])
+    left = max(0.0, min([least, *at]) - 0.04)
+    above.set(xlim=(left, 1.02), ylim=(-0.03, 1.03))
+    above.grid(True, color=STYLE["grid"], linewidth=0.6)
+    above.set_axisbelow(True)
+    above.legend(loc="lower right", fontsize=STYLE["text_size"], framealpha=0.9, edgecolor="none")
+    write_title(above, f"expected calibration error {calibration_error(p, labels):.3f}, {len(labels):,} rows")
+    if below is None:
+        label_axes(above, "probability of the predicted class", "share that is right")
+        return above
+    label_axes(above, "", "share that is right")
+    above.tick_params(labelbottom=False)
+    bins = len(rows)
+    below.bar([(k + 0.5) / bins for k in range(bins)], rows.tolist(), width=0.9 / bins, color=blue, alpha=0.6)
+    below.set(xlim=(left, 1.02))
+    label_axes(below, "probability of the predicted class", "rows")
+    return above
+
+
+def residuals(predicted: Tensor, truth: Tensor, margin: float, name: str) -> Axes:
+    """Predictions against what is true, with the 90 % interval; and how large the errors are."""
+    left, right = panels(2)
+    left, right = axes_for(left), axes_for(right)
+    points = slice(0, MOST_POINTS)
+    ends = torch.stack([predicted.min(), predicted.max(), truth.min(), truth.max()])
+    low, high = float(ends.min()), float(ends.max())
+    pad = 0.04 * (high - low)
+    line = torch.tensor([low - pad, high + pad]).numpy()
+    blue = STYLE["colors"][0]
+    size = min(5.0, max(1.5, 4.0 * (500 / len(truth)) ** 0.25))
+    left.fill_between(line, line - margin, line + margin, color=STYLE["colors"][1], alpha=0.22, linewidth=0,
+                      label="90 % interval", zorder=1)  # fmt: skip
+    left.plot(line, line, linestyle="--", linewidth=1.4, color=STYLE["ink"], label="predicted = true", zorder=2)
+    left.plot(predicted[points].numpy(), truth[points].numpy(), linestyle="", marker="o", markersize=size,
+              markeredgewidth=0, color=blue, alpha=0.55, label="test rows", zorder=3)  # fmt: skip
+    left.set(xlim=(line[0], line[1]), ylim=(line[0], line[1]))
+    left.set_aspect("equal")
+    left.legend(loc="upper left", fontsize=STYLE["text_size"], framealpha=0.9, edgecolor="none")
+    label_axes(left, f"predicted {_short(name)}", f"true {_short(name)}")
+    error = (truth - predicted).numpy()
+    right.hist(error, bins=min(60, max(12, round(math.sqrt(len(error))))), color=blue, alpha=0.75)
+    for side in (-margin, margin):
+        right.axvline(side, color=STYLE["colors"][1], linewidth=1.8)
+    inside = float(((truth - predicted).abs() <= margin).double().mean())
+    write_title(right, f"within ±{margin:.3g}: {100 * inside:.0f} % of {len(error):,} rows")
+    label_axes(right, "true - predicted", "rows")
+    for axis in (left, right):
+        axis.grid(True, color=STYLE["grid"], linewidth=0.6)
+        axis.set_axisbelow(True)
+    return left
+
+
+def confusion(p: Tensor, labels: Tensor, classes: Sequence[str], ax: Axes | None = None) -> Axes:
+    """How many rows of each class (a row of cells) were taken for which (a column), shares in colour, counts in text.
+
+    Of more classes than can be drawn, those that were confused most.
+    """
+    count = len(classes)
+    predicted = p.argmax(1)
+    table = torch.bincount(labels * count + predicted, minlength=count * count).view(count, count).double()
+    chosen = list(range(count))
+    if count > MOST_CLASSES_DRAWN:
+        mistaken = table.sum(1) + table.sum(0) - 2 * table.diag()
+        chosen = mistaken.argsort(descending=True, stable=True)[:MOST_CLASSES_DRAWN].sort().values.tolist()
+    if ax is None:
+        side = min(11.0, max(5.0, 2.6 + 0.5 * len(chosen)))
+        ax = _of_size(side + 0.9, side)
+    names = [_short(classes[k], 14) for k in chosen]
+    shares = (table / table.sum(1, keepdim=True).clamp_min(1))[chosen][:, chosen]
+    # heat_map draws its first row lowest
+    ax = heat_map(shares.flip(0), names, names[::-1], ax, xlabel="predicted", ylabel="true", best=None,
+                  label="share of the true class")  # fmt: skip
+    for text in list(ax.texts):
+        text.remove()
+    ax.images[0].set_cmap("Blues")
+    ax.images[0].set_clim(0.0, 1.0)
+    for row, true in enumerate(reversed(chosen)):
+        for column, said in enumerate(chosen):
+            number = int(table[true, said])
+            dark = shares[len(chosen) - 1 - row, column] > 0.5
+            size = STYLE["text_size"] - (2 if len(chosen) > 12 else 0)
+            if number or len(chosen) <= 6:
+                ax.text(column, row, f"{number:,}", ha="center", va="center", fontsize=size,
+                        color="#FFFFFF" if dark else STYLE["ink"])  # fmt: skip
+    right = float((predicted == labels).double().mean())
+    more = f"; the {len(chosen)} of {count} classes most often confused" if len(chosen) < count else ""
+    write_title(ax, f"{100 * right:.1f} % of {len(labels):,} test rows right{more}")
+    return ax
+
+
+def importance_bars(found: Sequence[Importance], classes: bool, ax: Axes | None = None) -> Axes:
+    """The most important columns as bars, the most important on top."""
+    shown = list(found[:MOST_BARS])[::-1]
+    ax = axes_for(_of_size(7.0, 1.4 + 0.3 * max(len(shown), 3)) if ax is None else ax)
+    places = range(len(shown))
+    ax.barh(places, [each.mean for each in shown], xerr=[each.std if each.std == each.std else 0.0 for each in shown],
+            color=STYLE["colors"][0], alpha=0.85, height=0.7, error_kw={"linewidth": 1.2, "capsize": 2})  # fmt: skip
+    ax.set_yticks(places, [_short(each.column) for each in shown])
+    ax.axvline(0, color=STYLE["ink"], linewidth=0.8)
+    ax.grid(True, axis="x", color=STYLE["grid"], linewidth=0.6)
+    ax.set_axisbelow(True)
+    what = "log loss" if classes else "squared error (in variances of the target)"
+    label_axes(ax, f"rise of the {what} when shuffled (± std)", "")
+    if len(found) > len(shown):
+        write_title(ax, f"the {len(shown)} most important of {len(found)} columns")
+    return ax
+
+
+def _short(name: str, longest: int = LONGEST_NAME) -> str:
+    name = name.replace("$", r"\$")  # matplotlib would read a formula
+    return name if len(name) <= longest else name[: longest - 1] + "…"
+
+
+def _of_size(width: float, height: float) -> Axes:
+    from matplotlib.figure import Figure
+
+    return axes_for(Figure(figsize=(width, height), layout="constrained").subplots())
+
+
+def _upper_and_lower() -> tuple[Axes, Axes]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.4, 6.2), layout="constrained")
+    above, below = figure.subplots(2, 1, height_ratios=[4, 1])
+    return axes_for(above), axes_for(below)

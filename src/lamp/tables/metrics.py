@@ -1,0 +1,190 @@
+"""How good predictions are, with confidence intervals.
+
+Every metric is written for rows that count a number of times each, so that a bootstrap sample is a count a row, and
+nothing is sorted or gathered anew for it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import torch
+from torch import Tensor
+
+from lamp.processor import threads_for
+
+SAMPLES, FEWEST_SAMPLES = 1000, 60  # of the bootstrap
+DRAWN = 4_000_000  # rows in all samples together, beyond which there are fewer of them
+ENOUGH = 500  # samples, whose own quantiles are taken; of fewer those of a normal distribution
+LEVEL = 0.95
+SMALLEST = 1e-15  # probability, so that the logarithm of one is finite
+
+Weighted = Callable[[Tensor], float]  # counts of the rows (n,) float64 -> the metric
+
+HIGHER_IS_BETTER = {
+    "accuracy": True,
+    "balanced accuracy": True,
+    "ROC AUC": True,
+    "log loss": False,
+    "calibration error": False,
+    "R2": True,
+    "RMSE": False,
+    "MAE": False,
+    "coverage": True,
+}
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A metric's value and its 95 % confidence interval; none where it was not asked for or cannot be had."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+    def to_dict(self) -> dict[str, float | None]:
+        """As JSON has it."""
+        return {name: _plain(number) for name, number in vars(self).items()}
+
+
+Estimates = dict[str, Estimate]
+
+
+def of_classes(p: Tensor, labels: Tensor, *, seed: int = 0) -> Estimates:
+    """Accuracy (Wilson's interval), balanced accuracy, log loss, ROC AUC of two classes (bootstrap), and the expected
+    calibration error: of probabilities (n, C) float64 and class indices (n,)."""
+    n, classes = p.shape
+    right = (p.argmax(1) == labels).double()
+    surprise = -p.gather(1, labels.unsqueeze(1)).squeeze(1).clamp_min(SMALLEST).log()
+    weighted: dict[str, Weighted] = {
+        "balanced accuracy": lambda w: _balanced(w, right, labels, classes),
+        "log loss": lambda w: float((w * surprise).sum() / w.sum()),
+    }
+    if classes == 2:
+        weighted["ROC AUC"] = _area(p[:, 1], labels)
+    intervals = _bootstrap(weighted, n, seed)
+    return {
+        "accuracy": wilson(int(right.sum()), n),
+        **intervals,
+        "calibration error": Estimate(calibration_error(p, labels)),
+    }
+
+
+def of_numbers(predicted: Tensor, numbers: Tensor, *, margin: float | None = None, seed: int = 0) -> Estimates:
+    """R2, root mean squared and mean absolute error (bootstrap), of numbers (n,) float64; with a margin also how many
+    lie within it around the prediction (Wilson's interval)."""
+    error = predicted - numbers
+
+    def r2(w: Tensor) -> float:
+        mean = (w * numbers).sum() / w.sum()
+        return 1.0 - float((w * error.square()).sum() / (w * (numbers - mean).square()).sum())
+
+    weighted: dict[str, Weighted] = {
+        "R2": r2,
+        "RMSE": lambda w: math.sqrt((w * error.square()).sum() / w.sum()),
+        "MAE": lambda w: float((w * error.abs()).sum() / w.sum()),
+    }
+    found = _bootstrap(weighted, len(numbers), seed)
+    if margin is not None:
+        found["coverage"] = wilson(int((error.abs() <= margin).sum()), len(numbers))
+    return found
+
+
+# ---- intervals -------------------------------------------------------------------------------------------------------
+def wilson(right: int, n: int, level: float = LEVEL) -> Estimate:
+    """The share of right ones with its score interval, which holds for few and for none too.
+
+    centre = (p + z^2 / 2n) / (1 + z^2 / n)     margin = z sqrt(p (1 - p) / n + z^2 / 4n^2) / (1 + z^2 / n)
+
+    Source    Wilson 1927, "Probable inference, the law of succession, and statistical inference"
+    """
+    p, z = right / n, NormalDist().inv_cdf((1 + level) / 2)
+    stretch = 1 + z * z / n
+    centre = (p + z * z / (2 * n)) / stretch
+    margin = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / stretch
+    return Estimate(p, min(p, max(0.0, centre - margin)), max(p, min(1.0, centre + margin)))
+
+
+def _bootstrap(weighted: dict[str, Weighted], n: int, seed: int) -> Estimates:
+    """Each metric on all rows, and between which of its values the middle 95 % of bootstrap samples lie.
+
+    Of large tables there are few samples, whose deviation tells as much: value -+ 1.96 std.
+
+    Source    Efron 1979, "Bootstrap methods: another look at the jackknife"
+    """
+    generator = torch.Generator().manual_seed(seed)
+    values: dict[str, list[float]] = {name: [] for name in weighted}
+    with threads_for(0):
+        for _ in range(min(SAMPLES, max(FEWEST_SAMPLES, DRAWN // n))):
+            counts = torch.bincount(torch.randint(n, (n,), generator=generator), minlength=n).double()
+            for name, metric in weighted.items():
+                values[name].append(metric(counts))
+    all_rows = torch.ones(n, dtype=torch.float64)
+    return {name: _between(metric(all_rows), values[name]) for name, metric in weighted.items()}
+
+
+def _between(value: float, samples: list[float]) -> Estimate:
+    """A value with its interval, from bootstrap samples; those that could not be had (NaN) do not count."""
+    finite = torch.tensor([sample for sample in samples if math.isfinite(sample)], dtype=torch.float64)
+    tail = (1 - LEVEL) / 2
+    if len(finite) < 2:
+        return Estimate(value)
+    if len(finite) >= ENOUGH:
+        return Estimate(value, *finite.quantile(torch.tensor([tail, 1 - tail], dtype=torch.float64)).tolist())
+    margin = NormalDist().inv_cdf(1 - tail) * finite.std().item()
+    return Estimate(value, value - margin, value + margin)
+
+
+# ---- metrics of classes ----------------------------------------------------------------------------------------------
+def _balanced(w: Tensor, right: Tensor, labels: Tensor, classes: int) -> float:
+    """The mean over the classes that occur of the share of each that is right."""
+    rows = torch.bincount(labels, weights=w, minlength=classes)
+    hits = torch.bincount(labels, weights=w * right, minlength=classes)
+    there = rows > 0
+    return float((hits[there] / rows[there]).mean())
+
+
+def _area(score: Tensor, labels: Tensor) -> Weighted:
+    """The area under the ROC curve: how often a row of class 1 scores higher than one of class 0; a tie is half."""
+    _, place = score.unique(return_inverse=True)  # sorted once for all samples
+    positive = (labels == 1).double()
+    steps = int(place.max()) + 1
+
+    def area(w: Tensor) -> float:
+        yes = torch.bincount(place, weights=w * positive, minlength=steps)
+        no = torch.bincount(place, weights=w * (1 - positive), minlength=steps)
+        below = no.cumsum(0) - no
+        pairs = yes.sum() * no.sum()
+        return float((yes * (below + no / 2)).sum() / pairs)  # NaN where a class is missing
+
+    return area
+
+
+def bins_of(p: Tensor, labels: Tensor, bins: int = 10) -> tuple[Tensor, Tensor, Tensor]:
+    """The rows by the probability of the predicted class: mean probability, share of right ones, rows, each (bins,).
+
+    The bins are equally wide, from 0 to 1; the first two are NaN where a bin is empty.
+    """
+    confidence, predicted = p.max(1)
+    right = (predicted == labels).double()
+    place = (confidence * bins).long().clamp_max(bins - 1)
+    rows = torch.bincount(place, minlength=bins).double()
+    sums = [torch.bincount(place, weights=each, minlength=bins) / rows for each in (confidence.double(), right)]
+    return sums[0], sums[1], rows
+
+
+def calibration_error(p: Tensor, labels: Tensor, bins: int = 10) -> float:
+    """The expected calibration error: the mean over rows of |share right - mean probability| in their bin.
+
+    Source    Guo et al. 2017, "On calibration of modern neural networks", eq. 3
+    """
+    confidence, right, rows = bins_of(p, labels, bins)
+    there = rows > 0
+    return float(((confidence - right).abs() * rows)[there].sum() / rows.sum())
+
+
+def _plain(number: float | None) -> float | None:
+    return number if number is not None and math.isfinite(number) else None

@@ -1,0 +1,144 @@
+"""A table's ensemble with all that stands around it: from the rows of a table to calibrated predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import polars as pl
+import torch
+from torch import Tensor
+
+from lamp.errors import DataError
+from lamp.processor import threads_for
+from lamp.replicas import Population, population
+from lamp.tables import calibration, metrics
+from lamp.tables.metrics import Estimates
+from lamp.tables.preprocessing import Preprocessing
+from lamp.tables.search import Found, Shape
+from lamp.tables.targets import Target
+from lamp.training import predict
+from lamp.training.fit import EVALUATION_BATCH
+
+AT_A_TIME = 32_768  # rows predicted together: members (K, n, outputs) are never there for all
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What the ensemble says of n rows.
+
+    mean    of classes: probabilities (n, C) float64; of numbers: (n,) float64, in the target's unit
+    spread  (n,): the members' standard deviation around it, of classes that of the likeliest one's probability
+    """
+
+    mean: Tensor
+    spread: Tensor
+
+
+@dataclass(eq=False)
+class TableModel:
+    """Preprocessing, networks, calibration.
+
+    temperature  that scores of classes are divided by
+    margin       of numbers: half the width of the interval that holds 90 % of them, in the target's unit
+    """
+
+    preprocessing: Preprocessing
+    target: Target
+    networks: Population
+    shape: Shape
+    temperature: float = 1.0
+    margin: float = 0.0
+
+    def calibrate(self, found: Found) -> None:
+        """Find temperature or margin from what the members say of rows they were not trained on."""
+        if self.target.is_classes:
+            self.temperature = calibration.of_all_members(found.scores, found.targets, len(self.networks))
+        else:
+            errors = (found.scores.double().mean(0) - found.targets.double()).squeeze(1) * self.target.std
+            self.margin = calibration.margin(errors)
+
+    # ---- predictions -------------------------------------------------------------------------------------------------
+    def predict(self, frame: pl.DataFrame, notes: list[str] | None = None) -> Prediction:
+        """Predictions for the rows of a table; remarks are added to `notes`. Raises DataError as `transform` does."""
+        inputs = frame.drop(self.target.name, strict=False)
+        return self.of_inputs(self.preprocessing.transform(inputs, notes))
+
+    def of_inputs(self, x: Tensor) -> Prediction:
+        """Predictions for rows as the networks take them, (n, features)."""
+        numbers = self.networks.network.parameters()
+        with threads_for(sum(parameter.numel() for parameter in numbers) * EVALUATION_BATCH):
+            parts = [self._some(part) for part in x.split(AT_A_TIME)]
+        return Prediction(*(torch.cat(each) for each in zip(*parts, strict=True)))
+
+    def _some(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        scores = predict(self.networks, x).double()  # (K, n, outputs)
+        if not self.target.is_classes:
+            numbers = scores.squeeze(2) * self.target.std + self.target.mean
+            return numbers.mean(0), numbers.std(0, correction=0)
+        p = (scores / self.temperature).softmax(-1)
+        mean = p.mean(0)
+        return mean, p.std(0, correction=0).gather(1, mean.argmax(1, keepdim=True)).squeeze(1)
+
+    def table_of(self, prediction: Prediction) -> pl.DataFrame:
+        """Predictions as columns: of classes the likeliest, each one's probability, and the members' spread; of numbers
+        the number, the members' spread, and the 90 % interval."""
+        if not self.target.is_classes:
+            mean = prediction.mean
+            columns = {"prediction": mean, "spread": prediction.spread}
+            columns |= {"low": mean - self.margin, "high": mean + self.margin}
+            return pl.DataFrame({name: column.numpy() for name, column in columns.items()})
+        words = pl.Series("prediction", self.target.classes, dtype=pl.String)
+        table = {"prediction": words.gather(prediction.mean.argmax(1).numpy())}
+        shares = {f"p({word})": prediction.mean[:, k].numpy() for k, word in enumerate(self.target.classes)}
+        return pl.DataFrame({**table, **shares, "spread": prediction.spread.numpy()})
+
+    def measured(self, prediction: Prediction, truth: Tensor, *, seed: int = 0) -> Estimates:
+        """The metrics of predictions, given what is true: class indices or numbers (n,)."""
+        if self.target.is_classes:
+            return metrics.of_classes(prediction.mean, truth, seed=seed)
+        return metrics.of_numbers(prediction.mean, truth, margin=self.margin, seed=seed)
+
+    # ---- as JSON and tensors -----------------------------------------------------------------------------------------
+    @property
+    def architecture(self) -> dict[str, Any]:
+        """What, with the weights, the networks are built again from."""
+        return {
+            "inputs": len(self.preprocessing.features),
+            "outputs": self.target.outputs,
+            **asdict(self.shape),
+            "activation": "ReLU",
+            "members": len(self.networks),
+            "layers": [repr(module) for module in self.networks.network.children()],
+            "temperature": self.temperature,
+            "margin": self.margin,
+            "target": self.target.to_dict(),
+        }
+
+    @classmethod
+    def rebuilt(cls, architecture: Mapping[str, Any], preprocessing: Preprocessing, weights: Any) -> TableModel:
+        """The model back from `architecture`; `weights` is called with the networks to fill them.
+
+        Raises DataError for an architecture that does not fit.
+        """
+        try:
+            target = Target.from_dict(dict(architecture["target"]))
+            shape = Shape(architecture["width"], architecture["depth"], architecture["dropout"])
+            fits = (len(preprocessing.features), target.outputs) == (architecture["inputs"], architecture["outputs"])
+            if not fits or architecture["activation"] != "ReLU":
+                raise ValueError("preprocessing and target are not those of the network")
+            single = shape.build(architecture["inputs"], architecture["outputs"])
+            networks = population(single, range(architecture["members"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(
+                "this is no architecture",
+                expected="what lamp train wrote",
+                got=f"{type(error).__name__}: {error}",
+                fix="train again, with this version of lamp",
+            ) from error
+        weights(networks)
+        networks.eval()
+        return cls(
+            preprocessing, target, networks, shape, float(architecture["temperature"]), float(architecture["margin"])
+        )

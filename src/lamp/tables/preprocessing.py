@@ -1,0 +1,159 @@
+"""From a table to what a network takes: what is learned from the training rows, kept as plain JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from torch import Tensor
+
+from lamp.errors import DataError
+from lamp.tables import kinds
+from lamp.tables.columns import KINDS, Column, LeftOut
+from lamp.tables.kinds import Decision, listed
+
+VERSION = 1
+MOST_BYTES = 16 * 2**30  # of a table as numbers
+CLOSE = 0.75  # how alike names must be for one to be taken as the other, misspelt
+
+
+class Preprocessing:
+    """What becomes of each column of a table.
+
+    columns   one object a column, in the table's order: see `lamp.tables.columns`
+    features  the names of the numbers they become, in the order of the network's inputs
+
+    `Preprocessing().fit(frame)` learns from training rows; `transform(frame)` applies it to any table with these
+    columns, in any order; `to_json` and `from_json` keep it as text to read.
+    """
+
+    def __init__(self, columns: Sequence[Column] = ()) -> None:
+        self.columns = list(columns)
+
+    def fit(
+        self, frame: pl.DataFrame, decisions: Sequence[Decision] | None = None, *, target: str = ""
+    ) -> Preprocessing:
+        """Learn from these rows; `decisions` are what each column is (by default `kinds.decide`). Returns itself."""
+        decisions = kinds.decide(frame, target) if decisions is None else decisions
+        self.columns = [KINDS[each.kind].fit(frame[each.name], why=each.why, **each.known) for each in decisions]
+        return self
+
+    @property
+    def features(self) -> list[str]:
+        return [feature for column in self.columns for feature in column.features]
+
+    @property
+    def used(self) -> list[Column]:
+        """The columns that are not left out."""
+        return [column for column in self.columns if not isinstance(column, LeftOut)]
+
+    def places(self) -> dict[str, range]:
+        """Where each used column's features stand among all."""
+        found, start = {}, 0
+        for column in self.used:
+            found[column.name] = range(start, start + len(column.features))
+            start += len(column.features)
+        return found
+
+    def transform(self, frame: pl.DataFrame, notes: list[str] | None = None) -> Tensor:
+        """The table as numbers (n, features) float32.
+
+        notes  a list that remarks are added to: gaps and words that training had not, columns that are not needed
+
+        Raises DataError for columns that are missing, and for values that a column cannot have.
+        """
+        notes = [] if notes is None else notes
+        self._check_columns(frame, notes)
+        features = len(self.features)
+        if 4 * len(frame) * features > MOST_BYTES:
+            raise DataError(
+                "the table is too large as numbers",
+                expected=f"at most {MOST_BYTES // 2**30} GiB",
+                got=f"{len(frame):,} rows of {features:,} features",
+                fix="take fewer rows, or leave out categories with many words: --kind NAME=drop",
+            )
+        table = np.empty((len(frame), features), np.float32)
+        for column in self.used:
+            at = self.places()[column.name]
+            with np.errstate(over="ignore"):  # what float32 cannot hold is found below
+                table[:, at.start : at.stop] = column.transform(frame[column.name], notes)
+            if not np.isfinite(table[:, at.start : at.stop]).all():
+                raise DataError(
+                    f"column {column.name!r} has numbers too far from those of training",
+                    expected="numbers of about the same size",
+                    got=f"{float(frame[column.name].cast(pl.Float64, strict=False).abs().max() or 0):.3g}",  # type: ignore[arg-type]
+                    fix="correct them",
+                )
+        return torch.from_numpy(table)
+
+    def _check_columns(self, frame: pl.DataFrame, notes: list[str]) -> None:
+        missing = [column.name for column in self.used if column.name not in frame.columns]
+        known = {column.name for column in self.columns}
+        extra = [name for name in frame.columns if name not in known]
+        if missing:
+            small = {other.lower(): other for other in extra}
+            close = {name: get_close_matches(name.lower(), small, 1, CLOSE) for name in missing}
+            meant = [f"{small[found[0]]!r} to {name!r}" for name, found in close.items() if found]
+            count = "a column" if len(missing) == 1 else f"{len(missing)} columns"
+            raise DataError(
+                f"the table lacks {count} of the training table",
+                expected=listed(missing),
+                got=f"{len(frame.columns)} columns: {listed(frame.columns)}",
+                fix=f"rename {', '.join(meant[:3])}" if meant else "add them; leave values empty that are not known",
+            )
+        if extra:
+            notes.append(f"not used, for training did not have them: {listed(extra)}")
+
+    # ---- as text -----------------------------------------------------------------------------------------------------
+    def to_dict(self) -> dict[str, Any]:
+        """All of it, as JSON has it."""
+        return {
+            "version": VERSION,
+            "columns": [column.to_dict() for column in self.columns],
+            "features": self.features,
+        }
+
+    def to_json(self) -> str:
+        """All of it as text, for people and for `from_json`."""
+        return json.dumps(self.to_dict(), indent=1)
+
+    @classmethod
+    def from_dict(cls, told: Mapping[str, Any]) -> Preprocessing:
+        """The preprocessing back from `to_dict`. Raises DataError for anything else."""
+        try:
+            if told["version"] != VERSION:
+                raise ValueError(f"version {told['version']}")
+            columns = [_column(each) for each in told["columns"]]
+            made = cls(columns)
+            if made.features != told["features"]:
+                raise ValueError("columns and features that do not go together")
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise DataError(
+                "this is no preprocessing",
+                expected=f"what Preprocessing.to_json wrote, version {VERSION}",
+                got=f"{type(error).__name__}: {error}",
+                fix="write it again, with this version of lamp",
+            ) from error
+        return made
+
+    @classmethod
+    def from_json(cls, text: str) -> Preprocessing:
+        """The preprocessing back from `to_json`. Raises DataError for anything else."""
+        try:
+            told = json.loads(text)
+        except ValueError as error:
+            raise DataError("this is no preprocessing", expected="JSON", got=str(error)) from error
+        return cls.from_dict(told)
+
+    def __repr__(self) -> str:
+        return f"Preprocessing({len(self.used)} of {len(self.columns)} columns, {len(self.features)} features)"
+
+
+def _column(told: Mapping[str, Any]) -> Column:
+    learned = dict(told)
+    return KINDS[learned.pop("kind")](**learned)

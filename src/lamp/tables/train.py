@@ -1,0 +1,311 @@
+"""From a table to a folder: what `lamp train` does, step by step."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from errno import ENOSPC
+from os import strerror
+from pathlib import Path
+from shutil import disk_usage
+from tempfile import TemporaryFile
+from typing import Any
+
+import polars as pl
+import torch
+from torch import Tensor
+
+from lamp.errors import DataError
+from lamp.plots import save as save_figure
+from lamp.saving import save, save_json, sealed_folder
+from lamp.saving.disk import saving
+from lamp.saving.weights import WEIGHTS
+from lamp.tables import figures, folder, kinds, targets
+from lamp.tables.calibration import entropy_of_shares
+from lamp.tables.importance import Importance, importances
+from lamp.tables.kinds import ASKED_FOR, Decision
+from lamp.tables.metrics import Estimates
+from lamp.tables.model import Prediction, TableModel
+from lamp.tables.peers import Peer, check_installed, peers
+from lamp.tables.preprocessing import Preprocessing
+from lamp.tables.reading import read_table, write_table
+from lamp.tables.search import Effort, Found, effort_for, search, shown
+from lamp.tables.split import Split, split
+from lamp.tables.targets import Target
+
+OURS = "lamp ensemble"
+SHARE_OF_PEERS = 0.1  # of the time, for each peer on a large table
+TOLD = ("number", "date")  # kinds of columns that may have been misread
+ROOM = 32 * 2**20  # bytes that must be free on the disk
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What the user asked for.
+
+    task     "classification", "regression", or None to decide by the target
+    kinds    of columns, by name: number, category, boolean, date or drop
+    seconds  about how long all of it may take
+    """
+
+    table: Path
+    target: str
+    task: str | None = None
+    kinds: Mapping[str, str] = field(default_factory=dict)
+    delimiter: str | None = None
+    seed: int = 0
+    members: int = 10
+    seconds: float = 120.0
+    with_peers: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """A table that was looked at: what is learned from which columns, on which rows, and with how much effort.
+
+    rows   the numbers of the rows with a target, in the table as it is read, counted from 0
+    truth  their class indices (n,) int64, or numbers (n,) float64
+    split  places in `rows`
+    notes  what the user should know
+    """
+
+    wish: Wish
+    frame: pl.DataFrame
+    rows: Tensor
+    target: Target
+    truth: Tensor
+    decisions: list[Decision]
+    split: Split
+    preprocessing: Preprocessing
+    effort: Effort
+    notes: list[str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """What would be done, as JSON has it."""
+        return {
+            "table": str(self.wish.table),
+            "rows": len(self.rows),
+            "target": self.target.to_dict(),
+            "columns": [{"name": each.name, "kind": each.kind, "why": each.why} for each in self.decisions],
+            "training": len(self.split.training),
+            "validation": len(self.split.validation),
+            "test": len(self.split.test),
+            "effort": self.effort.to_dict(),
+            "notes": self.notes,
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What a training on a table has led to; its numbers are those of the test rows."""
+
+    plan: Plan
+    model: TableModel
+    found: Found
+    prediction: Prediction
+    estimates: Estimates
+    guessing: float
+    peers: list[Peer]
+    importances: list[Importance]
+    seconds: float
+
+    @property
+    def falls_short(self) -> bool:
+        """Whether it predicts no better than somebody who knows how often each class comes, or the mean."""
+        if self.plan.target.is_classes:
+            return self.estimates["log loss"].value >= self.guessing
+        return self.estimates["R2"].value <= 0.0
+
+
+def look(wish: Wish) -> Plan:
+    """Read the table and decide what is to be done; nothing is trained.
+
+    Raises DataError or ArgumentError for a table, a target or a wish that does not fit.
+    """
+    whole = read_table(wish.table, wish.delimiter)
+    column = targets.find(whole, wish.target)
+    there = targets.there(column)
+    notes = []
+    if not there.any():
+        raise DataError(
+            f"the target {wish.target!r} is missing everywhere", expected="values to learn from",
+            got=f"{len(whole):,} rows without one", fix="name another column",
+        )  # fmt: skip
+    if not there.all():
+        notes.append(f"{int((~there).sum()):,} rows without a {wish.target!r} are left out")
+    frame = whole.filter(there)
+    target = targets.decide(frame[wish.target], wish.task)
+    truth = target.encode(frame[wish.target])
+    decisions = kinds.decide(frame, wish.target, wish.kinds)
+    notes += [f"{each.name}: {each.why}" for each in decisions if each.why not in ("", ASKED_FOR) and each.kind in TOLD]
+    parts = split(len(frame), truth if target.is_classes else None, seed=wish.seed)
+    if target.is_classes:
+        few = [name for name, count in targets.shares(truth, target.classes).items() if count < 3]
+        if few:
+            notes.append(f"classes with fewer than 3 rows are not in the test: {kinds.listed(few, 5)}")
+        if torch.bincount(truth[parts.test], minlength=1).count_nonzero() < 2:
+            raise DataError(
+                f"there are too few rows of all classes but one of {wish.target!r}",
+                expected="at least 3 rows of two classes",
+                got=", ".join(f"{name}: {count}" for name, count in targets.shares(truth, target.classes).items()),
+                fix="collect more rows",
+            )
+    else:
+        known = truth[parts.training]
+        target.mean, target.std = float(known.mean()), float(known.std(correction=0)) or 1.0
+    preprocessing = Preprocessing().fit(_of(frame, parts.training), decisions)
+    seconds = wish.seconds * (1 - 3 * SHARE_OF_PEERS)
+    effort = effort_for(len(parts.training), len(preprocessing.features), target.outputs, wish.members, seconds)
+    rows = pl.Series(range(len(whole))).filter(there)
+    return Plan(
+        wish,
+        frame,
+        torch.from_numpy(rows.to_numpy().copy()),
+        target,
+        truth,
+        decisions,
+        parts,
+        preprocessing,
+        effort,
+        notes,
+    )
+
+
+def train(plan: Plan, *, progress: bool = True, tell: Tell = lambda _: None) -> Outcome:
+    """Do what the plan says: preprocess, search, calibrate, measure, compare."""
+    begun, wish, target, parts = time.monotonic(), plan.wish, plan.target, plan.split
+    if wish.with_peers:
+        check_installed()  # better said now than after the training
+    x = plan.preprocessing.transform(plan.frame.drop(target.name))  # (n, features)
+    y = plan.truth if target.is_classes else target.scaled(plan.truth)
+    found = search(
+        (x[parts.training], y[parts.training]),
+        (x[parts.validation], y[parts.validation]),
+        plan.effort,
+        target.outputs,
+        seed=wish.seed,
+        progress=progress,
+        tell=tell,
+    )
+    model = TableModel(plan.preprocessing, target, found.networks, found.shape)
+    model.calibrate(found)
+    took = time.monotonic() - begun
+    test, truth = x[parts.test], plan.truth[parts.test]
+    prediction = model.of_inputs(test)
+    known = torch.cat([parts.training, parts.validation])
+    compared: list[Peer] = []
+    if wish.with_peers:
+        rows = (x[known], plan.truth[known])
+        seconds = SHARE_OF_PEERS * wish.seconds
+        compared = peers(target, rows, (test, truth), seconds=seconds, seed=wish.seed, tell=tell)
+    tell("importance of the columns")
+    classes = len(target.classes)
+    return Outcome(
+        plan,
+        model,
+        found,
+        prediction,
+        model.measured(prediction, truth, seed=wish.seed),
+        entropy_of_shares(truth, plan.truth[known], classes) if target.is_classes else 0.0,
+        compared,
+        importances(model, test, truth, seed=wish.seed),
+        took,
+    )
+
+
+# ---- into a folder ---------------------------------------------------------------------------------------------------
+def check_room(path: Path, force: bool) -> None:
+    """That a folder can be written here, before anything is trained.
+
+    Raises DataError where something is there already (with `force`, where it is no folder of `lamp train`), and
+    CheckpointError where the disk is full or may not be written to.
+    """
+    if path.exists() and not (force or folder.is_empty(path)):
+        raise DataError(
+            f"{path} is there already",
+            expected="a name that is free",
+            got="a folder" if path.is_dir() else "a file",
+            fix="choose another one with --out, or --force to replace it once the training is done",
+        )
+    if path.exists() and not folder.is_empty(path):
+        folder.check_kind(path)
+    above = next(each for each in path.absolute().parents if each.exists())
+    with saving(path):
+        if above.is_dir() and disk_usage(above).free < ROOM:
+            raise OSError(ENOSPC, strerror(ENOSPC), str(above))
+        with TemporaryFile(dir=above):
+            pass
+
+
+def write(outcome: Outcome, path: Path, how: Mapping[str, Any]) -> None:
+    """Write the folder, whole or not at all; `how` goes into config.json. Raises CheckpointError where that fails."""
+    plan, model = outcome.plan, outcome.model
+    with sealed_folder(path, {"kind": folder.KIND}) as into:
+        save_json(into / folder.PREPROCESSING, model.preprocessing.to_dict())
+        save_json(into / folder.ARCHITECTURE, model.architecture)
+        save(model.networks, into / WEIGHTS)
+        save_json(into / folder.METRICS, report(outcome))
+        save_json(into / folder.CONFIG, {**_config(outcome), **how})
+        outcome.found.history.to_json(into / folder.HISTORY)
+        outcome.found.sweep.to_csv(into / folder.SWEEP)
+        write_table(_test_table(outcome), into / folder.TEST)
+        truth = plan.truth[plan.split.test]
+        save_figure(figures.training_curves(outcome.found.history), into / folder.CURVES)
+        if plan.target.is_classes:
+            save_figure(figures.reliability(outcome.prediction.mean, truth), into / folder.CALIBRATION)
+            save_figure(figures.confusion(outcome.prediction.mean, truth, plan.target.classes), into / folder.CONFUSION)
+        else:
+            drawn = figures.residuals(outcome.prediction.mean, truth, model.margin, plan.target.name)
+            save_figure(drawn, into / folder.RESIDUALS)
+        save_figure(figures.importance_bars(outcome.importances, plan.target.is_classes), into / folder.IMPORTANCE)
+
+
+def report(outcome: Outcome) -> dict[str, Any]:
+    """The numbers of the test rows, as JSON has them."""
+    rows = {OURS: outcome.estimates, **{peer.name: peer.estimates for peer in outcome.peers}}
+    return {
+        "rows": len(outcome.plan.split.test),
+        "models": {name: {k: each.to_dict() for k, each in of.items()} for name, of in rows.items()},
+        "seconds": {OURS: outcome.seconds, **{peer.name: peer.seconds for peer in outcome.peers}},
+        "notes": {peer.name: peer.note for peer in outcome.peers if peer.note},
+        "guessing": {"log loss": outcome.guessing} if outcome.plan.target.is_classes else {"R2": 0.0},
+        "importance": [
+            {"column": each.column, "mean": each.mean, "std": each.std if each.std == each.std else None}
+            for each in outcome.importances
+        ],
+    }
+
+
+def _config(outcome: Outcome) -> dict[str, Any]:
+    plan, found = outcome.plan, outcome.found
+    return {
+        **plan.to_dict(),
+        "seed": plan.wish.seed,
+        "time_budget": plan.wish.seconds,
+        "network": shown(found.shape),
+        "member_settings": [{name: each[name] for name in ("lr", "weight_decay")} for each in found.settings],
+        "sweep": {"settings": len(found.sweep.rows), "stopped": found.sweep.stopped},
+        "epochs": found.history.epochs,
+        "stopped": found.history.stopped,
+        "engine": found.history.engine,
+        "seconds": outcome.seconds,
+        "versions": {"python": sys.version.split()[0], "torch": str(torch.__version__), "polars": pl.__version__},
+    }
+
+
+def _test_table(outcome: Outcome) -> pl.DataFrame:
+    """Of each test row its number in the table (counted from 1), what is true, and what was predicted."""
+    plan = outcome.plan
+    rows, truth = plan.rows[plan.split.test], plan.truth[plan.split.test]
+    words = pl.Series(plan.target.classes, dtype=pl.String)
+    true = words.gather(truth.numpy()) if plan.target.is_classes else pl.Series(truth.numpy())
+    predicted = outcome.model.table_of(outcome.prediction)
+    return pl.DataFrame({"row": (rows + 1).numpy(), "true": true}).hstack(predicted)
+
+
+def _of(frame: pl.DataFrame, rows: Tensor) -> pl.DataFrame:
+    return frame[rows.numpy()]

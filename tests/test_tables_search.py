@@ -1,0 +1,221 @@
+"""The search of settings, what the ensemble is calibrated by, and the models it is compared with."""
+
+import json
+import math
+import signal
+import time
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression, Ridge
+
+import lamp
+from lamp.tables import search as searching
+from lamp.tables.importance import importances
+from lamp.tables.metrics import of_classes
+from lamp.tables.model import TableModel
+from lamp.tables.peers import peers
+from lamp.tables.search import Deadline, Effort, Shape, effort_for, search
+from lamp.tables.targets import Target
+from lamp.training.interrupt import Interruptible
+
+SHAPES = (Shape(0, 0), Shape(17, 1), Shape(19, 2, 0.2))
+FEW = Effort(SHAPES, 9, 120, 27, 8, 27, 9, 9, 60.0)
+
+
+def circles(n, seed=0):
+    x = torch.randn(n, 2, generator=torch.Generator().manual_seed(seed))
+    return x, (x.square().sum(1) > 1.4).long()
+
+
+@pytest.fixture(scope="module")
+def found():
+    return search(circles(150), circles(50, 1), FEW, 2, progress=False)
+
+
+def test_an_effort_is_within_its_time():
+    for rows, inputs, seconds in (
+        (300, 10, 100),
+        (60_000, 30, 100),
+        (800_000, 20, 60),
+        (800_000, 20, 2000),
+        (5_000, 2000, 30),
+    ):
+        effort = effort_for(rows, inputs, 3, 8, seconds)
+        assert effort.settings == searching.OF_A_SHAPE * len(effort.shapes)
+        assert effort.swept_rows <= min(rows, searching.SWEPT_ROWS)
+        assert effort.sweep_epochs >= searching.HALVING**2
+    small, large = effort_for(300, 10, 3, 8, 100), effort_for(800_000, 20, 3, 8, 60)
+    assert len(small.shapes) == 4
+    assert len(large.shapes) < 4
+    assert small.batch_size < large.batch_size
+    assert effort_for(7, 3, 2, 20, 10).members == 14
+
+
+def test_the_share_that_halving_leaves():
+    # 27 settings: all to 1/27, 9 to 1/9, 3 to 1/3, one to the end
+    by_hand = (27 / 27 + 9 * (1 / 9 - 1 / 27) + 3 * (1 / 3 - 1 / 9) + 2 / 3) / 27
+    assert searching._share_trained(27) == pytest.approx(by_hand)
+
+
+def test_shapes_are_networks():
+    network = Shape(7, 2, 0.2).build(5, 3)
+    assert [type(module) for module in network] == [
+        lamp.Linear, lamp.ReLU, lamp.Dropout, lamp.Linear, lamp.ReLU, lamp.Dropout, lamp.Linear,
+    ]  # fmt: skip
+    for shape in SHAPES:
+        parameters = shape.build(5, 3).parameters()
+        assert shape.weights(5, 3) == sum(p.numel() for p in parameters if p.data.dim() == 2)
+    assert searching.shown(Shape(7, 2, 0.2)) == "7 x 7 units, dropout 0.2"
+
+
+def test_what_a_search_leaves(found):
+    assert len(found.networks) == len(found.settings) == 9
+    assert len(found.sweep.rows) == 9
+    assert all(setting["shape"] == found.settings[0]["shape"] for setting in found.settings)
+    assert SHAPES[found.settings[0]["shape"]] == found.shape != Shape(0, 0)  # a circle is no line
+    x, labels = circles(1000, 2)
+    p = lamp.predict(found.networks, x).softmax(-1).mean(0)
+    assert (p.argmax(1) == labels).double().mean() > 0.8
+
+
+def test_rows_are_calibrated_by_members_that_have_not_seen_them(found):
+    """Nine members make four folds, each held out by two; the ninth holds out the first as well, and is not asked."""
+    assert found.scores.shape == (2, 200, 2)
+    inputs = torch.cat([circles(150)[0], circles(50, 1)[0]])
+    targets = torch.cat([circles(150)[1], circles(50, 1)[1]])
+    _, inside = searching.folds(200, targets, 4, seed=0)
+    for half in range(2):
+        expected = torch.cat([lamp.predict(found.networks[4 * half + fold], inputs[inside[fold]]) for fold in range(4)])
+        torch.testing.assert_close(found.scores[half], expected)
+    assert (found.targets == targets[inside].flatten()).all()
+
+
+def test_members_that_failed_are_not_asked(found):
+    networks, data = found.networks, circles(200)
+    dealt = searching._dealt((data[0][:150], data[1][:150]), (data[0][150:], data[1][150:]), FEW, range(9))
+    both, targets = dealt.unseen(networks, [])
+    one, same = dealt.unseen(networks, [2])
+    assert (same == targets).all()
+    assert (one[:, 100:150] == both[1, 100:150]).all()  # of the third fold, the other member's
+    assert (one[:, :100] == both[:, :100]).all()
+    neither, fewer = dealt.unseen(networks, [2, 6])
+    assert neither.shape == (2, 150, 2)
+    assert (fewer == torch.cat([targets[:100], targets[150:]])).all()
+
+
+def test_the_same_seed_finds_the_same(found):
+    again = search(circles(150), circles(50, 1), FEW, 2, progress=False)
+    assert again.settings == found.settings
+    for one, other in zip(again.networks.parameters(), found.networks.parameters(), strict=True):
+        assert (one.data == other.data).all()
+    other = search(circles(150), circles(50, 1), FEW, 2, seed=7, progress=False)
+    assert other.settings != found.settings
+
+
+def test_a_large_table_holds_the_validation_rows_out(monkeypatch):
+    monkeypatch.setattr(searching, "FOLDED_ROWS", 100)
+    validation = circles(50, 1)
+    found = search(circles(150), validation, FEW, 2, progress=False)
+    assert found.scores.shape == (9, 50, 2)
+    torch.testing.assert_close(found.scores, lamp.predict(found.networks, validation[0]))
+
+
+def test_numbers_and_one_member():
+    x = torch.randn(120, 3)
+    y = (x @ torch.tensor([1.0, -0.5, 0.0])).unsqueeze(1)
+    effort = Effort(SHAPES[:1], 3, 100, 9, 32, 30, 9, 1, 60.0)
+    found = search((x[:90], y[:90]), (x[90:], y[90:]), effort, 1, progress=False)
+    assert found.scores.shape[2] == 1
+    assert len(found.networks) == 1
+
+
+@pytest.mark.parametrize("stage", ["sweep", "fit"])
+def test_ctrl_c_ends_the_search(monkeypatch, stage):
+    """Also where it comes too late for the training in hand to notice."""
+    real = getattr(searching, stage)
+
+    def interrupted(*args, **kwargs):
+        result = real(*args, **kwargs)
+        signal.raise_signal(signal.SIGINT)
+        return result
+
+    monkeypatch.setattr(searching, stage, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        search(circles(150), circles(50, 1), FEW, 2, progress=False)
+
+
+def test_a_late_ctrl_c_reaches_whoever_waits_outside():
+    with Interruptible() as outer:
+        with Interruptible():
+            signal.raise_signal(signal.SIGINT)
+        assert outer.asked
+
+
+def test_a_deadline():
+    x, y = circles(100)
+    model = lamp.Sequential(lamp.Linear(2, 2))
+    begun = time.monotonic()
+    history = lamp.fit(
+        model, lamp.CrossEntropyLoss(), lamp.SGD(model.parameters(), lr=0.1), (x, y), epochs=1_000_000,
+        callbacks=[Deadline(0.2)], progress=False,
+    )  # fmt: skip
+    assert history.stopped == "the time is over"
+    assert time.monotonic() - begun < 20
+
+
+# ---- importance ------------------------------------------------------------------------------------------------------
+def test_what_matters_is_found(found):
+    preprocessing = lamp.tables.Preprocessing().fit(
+        lamp.tables.preprocessing.pl.DataFrame({"a": circles(60)[0][:, 0].numpy(), "b": circles(60)[0][:, 1].numpy()})
+    )
+    model = TableModel(preprocessing, Target("y", "classification", ("in", "out")), found.networks, found.shape)
+    for parameter in [*found.networks.parameters()][:1]:
+        kept = parameter.data.clone()
+        parameter.data[..., 1] = 0.0  # now the second column does nothing
+    x, labels = circles(400, 3)
+    one, other = importances(model, x, labels)
+    next(iter(found.networks.parameters())).data.copy_(kept)
+    assert (one.column, other.column) == ("a", "b")
+    assert one.mean > 0.01
+    assert other.mean == 0.0
+
+
+# ---- scikit-learn's models -------------------------------------------------------------------------------------------
+def test_peers_of_classes():
+    x, labels = circles(150)
+    test = circles(80, 4)
+    target = Target("y", "classification", ("in", "out", "never"))  # a class that no row has
+    found = peers(target, (x, labels), test, seconds=9, seed=0)
+    assert [peer.name for peer in found] == ["linear model", "MLP", "gradient boosting"]
+    p = LogisticRegression(max_iter=1000).fit(x.numpy(), labels.numpy()).predict_proba(test[0].numpy())
+    expected = of_classes(torch.from_numpy(np.column_stack([p, np.zeros(80)])).double(), test[1])
+    assert found[0].estimates["log loss"].value == pytest.approx(expected["log loss"].value, rel=1e-6)
+    assert "200 epochs" in found[1].note
+
+
+def test_peers_of_numbers():
+    x = torch.randn(150, 3)
+    y = 1000 + 50 * x[:, 0].double()
+    target = Target("y", "regression", mean=float(y.mean()), std=float(y.std()))
+    found = peers(target, (x, y), (x[:40], y[:40]), seconds=9, seed=0)
+    ridge = Ridge().fit(x.numpy(), y.numpy())
+    expected = 1 - ((y[:40].numpy() - ridge.predict(x[:40].numpy())) ** 2).sum() / ((y[:40] - y[:40].mean()) ** 2).sum()
+    assert found[0].estimates["R2"].value == pytest.approx(float(expected))
+    assert found[1].estimates["R2"].value > 0.9  # though its target is far from 1
+
+
+def test_peers_of_large_tables_look_at_the_clock(monkeypatch):
+    monkeypatch.setattr("lamp.tables.peers.SMALL_TABLE", 100)
+    x, labels = circles(150)
+    target = Target("y", "classification", ("in", "out"))
+    found = peers(target, (x, labels), circles(80, 4), seconds=0.0, seed=0)
+    assert [peer.note for peer in found] == ["", "cut short after 1 epochs", "cut short after 20 rounds"]
+
+
+def test_estimates_go_to_json():
+    p = torch.tensor([[0.5, 0.5], [0.25, 0.75]]).double()
+    told = {name: each.to_dict() for name, each in of_classes(p, torch.tensor([1, 1])).items()}
+    assert math.isnan(of_classes(p, torch.tensor([1, 1]))["ROC AUC"].value)
+    assert json.loads(json.dumps(told, allow_nan=False))["ROC AUC"]["value"] is None

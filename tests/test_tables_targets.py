@@ -1,0 +1,94 @@
+"""What is to be predicted: which task, which classes, and what cannot be a target."""
+
+import math
+
+import polars as pl
+import pytest
+import torch
+
+from lamp.errors import ArgumentError, DataError
+from lamp.tables import targets
+
+
+def decided(values, task=None):
+    return targets.decide(pl.Series("y", values), task)
+
+
+@pytest.mark.parametrize(
+    ("values", "task", "classes"),
+    [
+        (["no", "yes", "no", "maybe"] * 3, "classification", ("maybe", "no", "yes")),
+        ([True, False] * 3, "classification", ("false", "true")),
+        ([0, 1, 2] * 5, "classification", ("0", "1", "2")),
+        ([0.0, 1.0, 10.0, 2.0] * 5, "classification", ("0", "1", "2", "10")),
+        (["10", "9"] * 5, "classification", ("9", "10")),
+        ([0.5, 1.0] * 5, "regression", ()),
+        (list(range(40)), "regression", ()),
+        ([1, 2, 3, 4], "regression", ()),
+        (["1,5", "2,5", "3"], "regression", ()),
+    ],
+)
+def test_the_task_is_decided(values, task, classes):
+    found = decided(values)
+    assert found.task == task
+    assert found.classes == classes
+    assert found.outputs == (len(classes) or 1)
+
+
+def test_the_task_can_be_asked_for():
+    assert decided([0, 1, 2] * 5, "regression").task == "regression"
+    assert decided([0.5, 1.5] * 5, "classification").classes == ("0.5", "1.5")
+    with pytest.raises(DataError, match="to be a number"):
+        decided(["a", "b"] * 3, "regression")
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (["a"] * 9, "one value only"),
+        ([2.5] * 9, "one value only"),
+        ([f"word {k}" for k in range(30)], "too many classes"),
+        ([f"word {k % 1200}" for k in range(3600)], "too many classes"),
+        ([0.5, 1.5, math.inf], "infinities"),
+        ([[1], [2]], "cannot be predicted"),
+    ],
+)
+def test_what_cannot_be_a_target(values, said):
+    with pytest.raises(DataError, match=said) as caught:
+        decided(values)
+    assert caught.value.fix
+
+
+def test_a_target_that_is_not_there():
+    frame = pl.DataFrame({"price": [1], "rooms": [2]})
+    assert targets.find(frame, "price").to_list() == [1]
+    for meant in ("prize", "Price", "PRICE"):
+        with pytest.raises(ArgumentError, match="did you mean --target 'price'"):
+            targets.find(frame, meant)
+    with pytest.raises(ArgumentError, match="price, rooms"):
+        targets.find(frame, "zzz")
+    with pytest.raises(ArgumentError, match="first line"):
+        targets.find(pl.DataFrame({"1.5": [1], "2": [2]}), "price")
+
+
+def test_encoding():
+    target = decided(["b", "a", "b", "a"])
+    assert target.encode(pl.Series(["a", "b", "b "])).tolist() == [0, 1, 1]
+    with pytest.raises(DataError, match="classes that are not known") as caught:
+        target.encode(pl.Series(["a", "c"]))
+    assert "c in 1 of 2" in str(caught.value)
+    number = targets.Target("y", "regression", mean=2.0, std=4.0)
+    values = number.encode(pl.Series([2, 10]))
+    assert values.dtype == torch.float64
+    assert number.scaled(values).tolist() == [[0.0], [2.0]]
+
+
+@pytest.mark.parametrize("values", [["b", "a"] * 4, [0.25, 4.5, 1.0]])
+def test_to_a_dict_and_back(values):
+    target = decided(values)
+    assert targets.Target.from_dict(target.to_dict()) == target
+
+
+def test_where_a_target_is_missing():
+    for values in (["a", "NA", ""], [1.0, None, float("nan")], [True, None, None]):
+        assert targets.there(pl.Series(values)).to_list() == [True, False, False]
