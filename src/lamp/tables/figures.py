@@ -158,8 +158,10 @@ def importance_bars(found: Sequence[Importance], classes: bool, ax: Axes | None 
 
 
 def _short(name: str, longest: int = LONGEST_NAME) -> str:
-    name = name.replace("$", r"\$")  # matplotlib would read a formula
-    return name if len(name) <= longest else name[: longest - 1] + "…"
+    """A name cut in the middle: what tells names apart stands at their ends."""
+    if len(name) > longest:
+        name = name[: longest // 2] + "…" + name[len(name) - (longest - 1) // 2 :]
+    return name.replace("$", r"\$")  # matplotlib would read a formula
 
 
 def _of_size(width: float, height: float) -> Axes:
