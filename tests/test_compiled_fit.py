@@ -11,8 +11,9 @@ import pytest
 import torch
 
 import lamp
-from lamp.compiler import threads
 from lamp.compiler.kernel import forget
+from lamp.compiler.target import host
+from lamp.compiler.trainer import Trainer
 from tests.cases.compiled import EPOCHS, both, close, lanes, network, replicas, same, same_state, task, trained
 
 TASK, NUMBERS = task("CrossEntropyLoss"), task("HuberLoss(delta=0.4")
@@ -222,16 +223,17 @@ def test_any_number_of_replicas(count, dtype):
     )
 
 
-@pytest.mark.parametrize("groups", [None, 1, 2, 3])
 @pytest.mark.parametrize("own", [False, True], ids=["one order", "own orders"])
-def test_on_threads_that_share_a_batch(groups, own, monkeypatch):
-    """The batch of a network, or of few groups of them, is cut into parts; the bits do not depend on how many threads
-    take them."""
+@pytest.mark.parametrize("count", [None, "1/4", "1", "1 + 2", "3"])
+def test_on_any_number_of_threads(count, own, monkeypatch):
+    """One network's batch is cut into parts, and few networks lie in narrower vectors where that gives every thread
+    some; the bits do not depend on how many threads there are."""
     monkeypatch.setattr("lamp.compiler.shape.PART", 1000)
-    monkeypatch.setattr("lamp.compiler.shape.VECTORS_OF_PART", 1000)
     forget()  # kernels in other parts
-    size = 5 * 7 * lanes() + 3 if groups is None else 29
-    count = None if groups is None else groups * lanes() + (2 if groups < 3 else 0)
+    size = 5 * 7 * lanes() + 3 if count is None else 29
+    replicas = (
+        None if count is None else {"1/4": lanes() // 4 + 1, "1 + 2": lanes() + 2}.get(count) or int(count) * lanes()
+    )
 
     def run(engine="compiled"):
         return trained(
@@ -243,27 +245,43 @@ def test_on_threads_that_share_a_batch(groups, own, monkeypatch):
             batch_size=size,
             clip_norm=0.1,
             metrics=[lamp.accuracy],
-            count=count,
-            seed=list(range(count)) if own and count else 4,
+            validation=TASK.data(11),
+            count=replicas,
+            seed=list(range(replicas)) if own and replicas else 4,
         )
 
-    teams = []
-    made = threads._as_team
-    monkeypatch.setattr(threads, "_as_team", lambda *given: (teams.append(given), made(*given)))
-    found = [run()]
-    assert not teams
-    torch.set_num_threads(2)
-    try:
-        found += [run(), run()]
-    finally:
-        torch.set_num_threads(1)
-        forget()
-    work = 1 if groups is None else groups + (2 if groups < 3 else 0)
-    assert bool(teams) == (work % 2 == 1)  # else each thread has as many as the other
+    found = []
+    for threads in (1, 2, 3):
+        torch.set_num_threads(threads)
+        try:
+            found.append(run())
+        finally:
+            torch.set_num_threads(1)
+    forget()
     same(run("eager"), found[0], 1e-11)
     for other in found[1:]:
         for one, two in zip(found[0].model.parameters(), other.model.parameters(), strict=True):
             assert torch.equal(one.data, two.data)
+        for name in found[0].history:
+            assert torch.equal(found[0].history[name], other.history[name])
+
+
+@pytest.mark.parametrize(
+    ("networks", "threads", "bits"),
+    [(16, 1, 512), (16, 2, 256), (16, 4, 128), (7, 1, 256), (3, 1, 128), (17, 2, 512), (24, 2, 512), (24, 3, 256), (100, 2, 512)],
+)
+def test_narrower_vectors_where_they_cost_no_thread_more(networks, threads, bits):
+    if host().bits < 512:
+        pytest.skip("for vectors of 512 bits")
+    model = lamp.population(lamp.Linear(3, TASK.outputs), range(networks))
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        trainer = Trainer(model, TASK.make(), adam(model.parameters()), batches=[1], labels=True)
+    finally:
+        torch.set_num_threads(before)
+    assert trainer.together == networks
+    assert trainer.fleets[0].kernel.lanes * 32 == bits
 
 
 WIDE_NETWORKS = {

@@ -20,7 +20,6 @@ class Job:
     """What is compiled: one kernel serves all data of these shapes.
 
     batches      the numbers of samples that steps have
-    few          whether there are so few groups of networks that several threads had better share one
     own_order    whether each replica takes samples of its own
     optimizer    None: nothing is learned, the losses (and outputs) are measured
     ranges       for each parameter group: where its numbers lie, [(first, stop), ...], among a network's P; of networks
@@ -38,7 +37,6 @@ class Job:
     own: Sequence[Mapping[str, bool]]
     batches: tuple[int, ...]
     one_network: bool
-    few: bool
     own_order: bool
     clip_norm: bool
     clip_value: bool
@@ -73,7 +71,7 @@ class Job:
             None if optimizer is None else (type(optimizer), options_of(optimizer)),
             tuple(map(tuple, self.ranges)),
             tuple(tuple(names.items()) for names in self.own),
-            (self.batches, self.one_network, self.few, self.own_order, self.clip_norm, self.clip_value),
+            (self.batches, self.one_network, self.own_order, self.clip_norm, self.clip_value),
             (self.hyperparameters, self.keeps_outputs, self.dtype),
         )
 

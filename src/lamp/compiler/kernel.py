@@ -110,8 +110,7 @@ class _Writer(Shape):
             with b.if_else(b.trunc(phase, I1) if learning else I1(0)) as (second, first):
                 with first:
                     lower, upper = (b.udiv(b.mul(self.vectors, b.add(part, I64(k))), I64(self.parts)) for k in range(2))
-                    per_part = self.numbers * (1 if job.one_network else self.lanes)
-                    self.g = b.gep(self.at["g_"], [b.mul(part, I64(per_part))])
+                    self.g = b.gep(self.at["g_"], [b.mul(part, I64(self.numbers))])
                     self._part(lower, upper, part)
                 with second:
                     self._update(part)

@@ -8,8 +8,7 @@ from lamp.compiler.job import Job
 from lamp.compiler.target import Target as Machine
 
 COLUMNS = (4, 5, 6, 3, 7, 2, 1)  # columns in registers at once: the first that leaves nothing over is taken
-# Multiplications of a step for which a thread of its own pays: of one network, and of a group (of whole vectors).
-PART, VECTORS_OF_PART = 2_000_000, 40_000
+PART = 2_000_000  # multiplications of a step for which a thread of its own pays
 MOST_PARTS = 4
 CHUNKS = (32, 16, 8)  # columns of one network whose activations are kept at once: so many that they stay in cache
 CACHE = 2**18  # bytes
@@ -23,8 +22,8 @@ class Shape:
     numbers                of a network's parameters, P, rounded up to whole vectors in sample lanes
     wide                   whether the products of the first layer run along the features, which then are not kept
     columns                in registers at once; `ragged` where some are left over
-    parts                  that a batch is cut into, for as many threads: of one network, or where there are few groups;
-                           a matter of the job alone, so that the result does not depend on the threads there are
+    parts                  that a batch of one network is cut into, for as many threads: a matter of the job alone, so
+                           that the result does not depend on the threads there are
     chunk                  columns whose activations are kept at once
     spare                  whether a vector may hold lanes beyond the batch
     activations, gradients vectors of scratch memory
@@ -40,9 +39,8 @@ class Shape:
         self.own = [(k, name) for k, name, own in every if own]
         vectors = [self.vectors_of(batch) for batch in job.batches]
         work = 3 * job.plan.multiplications * max(job.batches)
-        of_part = PART if job.one_network else VECTORS_OF_PART
-        most = min(MOST_PARTS, work // of_part, max(vectors) // COLUMNS[0])
-        self.parts = max(1, most) if job.one_network or job.few else 1
+        most = min(MOST_PARTS, work // PART, max(vectors) // COLUMNS[0])
+        self.parts = max(1, most) if job.one_network else 1
         parts = {b - a for v in vectors for a, b in pairwise(k * v // self.parts for k in range(self.parts + 1))}
         features = job.plan.features
         self.wide = job.one_network and features >= WIDE and features % self.lanes == 0 and not job.plan.leading
@@ -50,7 +48,7 @@ class Shape:
         column = kept * self.lanes * job.dtype.itemsize
         most_columns = next((c for c in CHUNKS if c * column <= CACHE), CHUNKS[-1])
         chunks = {min(most_columns, v) for v in parts} | {v % most_columns for v in parts if v > most_columns} - {0}
-        sizes = chunks if job.one_network else parts  # of what is cut into blocks of columns
+        sizes = chunks if job.one_network else set(vectors)  # of what is cut into blocks of columns
         fitting = [c for c in COLUMNS if all(size % c == 0 for size in sizes)]
         self.columns = fitting[0] if fitting[0] > 1 or max(vectors) == 1 else COLUMNS[0]
         self.columns = min(self.columns, max(vectors))

@@ -14,6 +14,7 @@ import torch
 from lamp.errors import ArgumentError
 
 VECTOR_BITS = (512, 256, 128)
+NARROWEST = VECTOR_BITS[-1]
 FORCED = "LAMP_VECTOR_BITS"  # an environment variable: a narrower vector than the CPU has, for tests
 
 

@@ -13,21 +13,18 @@ from lamp.compiler.fleet import Fleet
 
 
 def on_threads(work: Sequence[tuple[Fleet, Sequence[tuple[int, ...]]]], threads: int) -> None:
-    """Each group's calls, in turn, on so many threads. Those that leave threads idle are made by all together, where
-    their kernels are cut into parts."""
-    by_all = [each for each in work if each[0].kernel.parts > 1] if threads > 1 and len(work) % threads else []
-    for fleet, calls in by_all:
-        _as_team(fleet, calls, threads)
-    others = [each for each in work if each not in by_all] if by_all else work
-    threads = min(threads, len(others))
+    """Each group's calls, in turn, on so many threads; the one group there is, together."""
+    if len(work) == 1 and threads > 1 and work[0][0].kernel.parts > 1:
+        _as_team(*work[0], threads)
+        return
+    threads = min(threads, len(work))
 
     def some(first: int) -> None:
-        for fleet, calls in others[first::threads]:
+        for fleet, calls in work[first::threads]:
             for call in calls:
                 fleet.run(call)
 
-    if others:
-        _together(threads, some)
+    _together(threads, some)
 
 
 def _as_team(fleet: Fleet, calls: Sequence[tuple[int, ...]], threads: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -15,7 +16,7 @@ from lamp.compiler.kernel import Kernel
 from lamp.compiler.loss_rules import LossRule
 from lamp.compiler.plan import NotCompiled, Plan, has_its_own, plan_of
 from lamp.compiler.tables import Limits, coefficients
-from lamp.compiler.target import host
+from lamp.compiler.target import NARROWEST, Target, host
 from lamp.compiler.threads import on_threads
 from lamp.losses import Loss
 from lamp.module import Module
@@ -27,7 +28,6 @@ DTYPES = (torch.float32, torch.float64)
 # In sample lanes a network's gradients are added up across lanes, and its weights fetched one at a time: so much more
 # work a sample is than a lane of its own. A group of which fewer lanes are taken than that pays for goes one by one.
 ONE_BY_ONE = 1.3
-FEW = 3  # groups of networks up to which threads share one where they would be idle
 CACHE = 2**22  # bytes of a group's numbers beyond which each step fetches them from memory anew
 
 
@@ -76,7 +76,7 @@ class Trainer:
         rule = LossRule(criterion, self.plan.outputs, labels, ignores)
         hyperparameters = tuple(name for name, _ in criterion.numbers())
         machine = host()
-
+        self.groups_on: Target = machine if like is None else like.groups_on
         kind = Fleet if self.plan.sizes is None else FleetOfSizes
 
         def fleet(one_network: bool, rows: range) -> Fleet:
@@ -88,7 +88,6 @@ class Trainer:
                 () if optimizer is None else self._own(optimizer, one_network),
                 tuple(batches),
                 one_network,
-                not one_network and self.plan.sizes is None and len(rows) <= FEW * machine.lanes(self.dtype),
                 own_order,
                 "clip_norm" in self.limits,
                 "clip_value" in self.limits,
@@ -97,7 +96,7 @@ class Trainer:
                 self.dtype,
             )
             try:
-                return kind(Kernel(job, machine), job, rows)
+                return kind(Kernel(job, machine if one_network else self.groups_on), job, rows)
             except (TypeError, AttributeError) as error:  # such as torch.sin of a lane
                 raise NotCompiled(f"a formula goes beyond what lamp.formulas lists: {error}") from error
 
@@ -113,6 +112,8 @@ class Trainer:
             else:
                 together = _in_groups(self.replicas, width, max(batches), self._group_bytes(width))
             self.together = together
+            if like is None:
+                self.groups_on = _narrowed(machine, self.dtype, together, self.threads)
             if together:
                 self.fleets.append(fleet(False, range(together)))
             if together < self.replicas:
@@ -334,6 +335,19 @@ def _part(stretch: Stretch, first: int, stop: int, fleet: Fleet) -> Stretch | No
 def _joined(pieces: Sequence[Tensor], dim: int = -1) -> Tensor:
     """Pieces one after another; the one there is, as it lies."""
     return pieces[0] if len(pieces) == 1 else torch.cat(list(pieces), dim)
+
+
+def _narrowed(machine: Target, dtype: torch.dtype, networks: int, threads: int) -> Target:
+    """Vectors as narrow as gives no thread more groups than the widest would: what a lane computes is the same, less is
+    computed for nothing, and many processors make half a vector in half the time."""
+
+    def each(vectors: Target) -> int:
+        return math.ceil(math.ceil(networks / vectors.lanes(dtype)) / threads)
+
+    chosen = machine
+    while chosen.bits > NARROWEST and each(host(chosen.bits // 2)) <= each(machine):
+        chosen = host(chosen.bits // 2)
+    return chosen
 
 
 def _in_groups(replicas: int, width: int, batch: int, group_bytes: int) -> int:
