@@ -14,7 +14,7 @@ from benchmarks.start import Array
 
 SEED = 0
 CLASSES = 2
-LR = 0.004  # a ReLU whose input rounds to the other side of 0 then moves a weight by less than the check allows
+LR = 0.004
 ACTIVATIONS = ("Identity", "Sigmoid", "Tanh", "ReLU", "LeakyReLU", "ELU", "SELU", "GELU", "SiLU", "Mish")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 from lamp.compiler.job import Job
+from lamp.compiler.plan import Plan
 from lamp.compiler.target import Target as Machine
 
 COLUMNS = (4, 5, 6, 3, 7, 2, 1)  # columns in registers at once: the first that leaves nothing over is taken
@@ -13,6 +14,11 @@ MOST_PARTS = 4
 CHUNKS = (32, 16, 8)  # columns of one network whose activations are kept at once: so many that they stay in cache
 CACHE = 2**18  # bytes
 WIDE = 64  # features from which on one network's first products run along them
+
+
+def along_features(plan: Plan, lanes: int) -> bool:
+    """Whether the products of one network's first layer run along the features."""
+    return plan.features >= WIDE and plan.features % lanes == 0 and not plan.leading
 
 
 class Shape:
@@ -42,9 +48,8 @@ class Shape:
         most = min(MOST_PARTS, work // PART, max(vectors) // COLUMNS[0])
         self.parts = max(1, most) if job.one_network else 1
         parts = {b - a for v in vectors for a, b in pairwise(k * v // self.parts for k in range(self.parts + 1))}
-        features = job.plan.features
-        self.wide = job.one_network and features >= WIDE and features % self.lanes == 0 and not job.plan.leading
-        kept = job.plan.activations + job.plan.gradients - (features if self.wide else 0)
+        self.wide = job.one_network and along_features(job.plan, self.lanes)
+        kept = job.plan.activations + job.plan.gradients - (job.plan.features if self.wide else 0)
         column = kept * self.lanes * job.dtype.itemsize
         most_columns = next((c for c in CHUNKS if c * column <= CACHE), CHUNKS[-1])
         chunks = {min(most_columns, v) for v in parts} | {v % most_columns for v in parts if v > most_columns} - {0}

@@ -23,7 +23,8 @@ EAGER_RATE = 20e9  # multiplications a second that it makes beyond that
 COMPILING = 0.5  # seconds
 WIDE = 2**21  # multiplications of one layer beyond which torch's matrix products were not seen to be slower
 # Those of the widest layer of one network between which torch, where it has several threads, is ahead: a batch is too
-# little there to be shared out (784-128-10 with 128 samples: 0.57 ms eager, 0.69 compiled).
+# little there to be shared out (784-128-10 with 128 samples: 0.57 ms eager, 0.69 compiled, before the first layer's
+# products ran along the features: 0.55).
 SHARED_OUT_BADLY = range(2**16 + 1, 2**18)
 
 
@@ -34,7 +35,9 @@ def choose(engine: str, training: Training, crew: Crew) -> tuple[Compiled | None
     """
     if engine == "eager":
         return None, "asked for"
-    from lamp.training.compiled import Compiled  # and LLVM, which takes a tenth of a second
+    from lamp.compiler.shape import along_features  # and LLVM, which takes a tenth of a second
+    from lamp.compiler.target import host
+    from lamp.training.compiled import Compiled
 
     try:
         if engine == "auto":
@@ -42,9 +45,13 @@ def choose(engine: str, training: Training, crew: Crew) -> tuple[Compiled | None
             seconds = _eager_seconds(plan, training, crew)
             if seconds < COMPILING:
                 return None, f"it takes about {seconds:.1g} s, and compiling {COMPILING} s"
-            widest = max(layer.width[0] * layer.width[1] for layer in plan.layers)
+            sizes = [layer.width[0] * layer.width[1] for layer in plan.layers]
+            if along_features(plan, host().lanes(plan.layers[0].linear.weight.dtype)):
+                shared_out = max(sizes[1:], default=0)
+            else:
+                shared_out = max(sizes)
             alone = crew.model.replicas is None and torch.get_num_threads() > 1
-            if widest > WIDE or (alone and widest in SHARED_OUT_BADLY):
+            if max(sizes) > WIDE or (alone and shared_out in SHARED_OUT_BADLY):
                 return None, "for layers this wide torch's matrix products are faster"
         compiled = Compiled(training, crew)
     except NotCompiled as reason:
