@@ -13,8 +13,8 @@ from benchmarks.mixed_torch import AsOneLayer, InBuckets, OneByOne
 from benchmarks.outcome import Goal
 from benchmarks.populations_work import ALL_THREADS, COMPILED, COMPILED_WITHIN, JAX, NN, loop
 
-# Among 320 million inputs of activations with a kink some lie so near to it that rounding puts them on its other side, and
-# one sample's part of a gradient is another one: up to LR / 32 times what a weight sees, 1e-5 to 5e-5 in these runs.
+# Of the 100 million inputs of activations with a kink some lie so near to it that rounding puts them on its other side,
+# and one sample's part of a gradient is another one: up to LR / 32 times its input, 1e-5 to 5e-5 where it was seen.
 TOLERANCE = 1e-4
 NETWORKS, SAMPLE, LAYER_OF = 10_000, 16, 2_000
 JOB = 10_000  # steps of a whole training: 100 epochs of 3,200 samples
