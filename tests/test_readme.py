@@ -14,7 +14,7 @@ README = Path(__file__).parent.parent / "README.md"
 
 def test_the_python_of_the_readme_runs(tmp_path, monkeypatch, capsys):
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), flags=re.DOTALL)
-    assert len(blocks) == 6
+    assert len(blocks) == 7
     code = "\n".join(blocks)
     assert "epochs=400" in code
     monkeypatch.chdir(tmp_path)
@@ -27,6 +27,7 @@ def test_the_python_of_the_readme_runs(tmp_path, monkeypatch, capsys):
     assert names["kept"].epochs == 20
     assert (tmp_path / "curves.png").exists()
     assert lamp.load(names["model"], tmp_path / "model.safetensors") is not None
+    assert names["proba"].shape == names["spread"].shape == (5, 2)
     x = torch.randn(7, 2)
     written: dict[str, Any] = {}
     exec((tmp_path / "network.py").read_text(encoding="utf-8"), written)
