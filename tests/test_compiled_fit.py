@@ -268,7 +268,17 @@ def test_on_any_number_of_threads(count, own, monkeypatch):
 
 @pytest.mark.parametrize(
     ("networks", "threads", "bits"),
-    [(16, 1, 512), (16, 2, 256), (16, 4, 128), (7, 1, 256), (3, 1, 128), (17, 2, 512), (24, 2, 512), (24, 3, 256), (100, 2, 512)],
+    [
+        (16, 1, 512),
+        (16, 2, 256),
+        (16, 4, 128),
+        (7, 1, 256),
+        (3, 1, 128),
+        (17, 2, 512),
+        (24, 2, 512),
+        (24, 3, 256),
+        (100, 2, 512),
+    ],
 )
 def test_narrower_vectors_where_they_cost_no_thread_more(networks, threads, bits):
     if host().bits < 512:
