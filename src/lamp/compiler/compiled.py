@@ -54,9 +54,9 @@ class Compiled:
         except NotCompiled as reason:
             raise _explained(reason) from reason
 
-    def _prepare(self, batches: tuple[int, ...], labels: bool, ignores: bool, own_order: bool) -> Trainer:
+    def _prepare(self, batches: tuple[int, ...], labels: bool, ignores: bool, own_order: bool, threads: int) -> Trainer:
         """The trainer for data of this kind, with the weights and the state as they are now."""
-        kind = (batches, labels, ignores, own_order, options_of(self.optimizer))
+        kind = (batches, labels, ignores, own_order, threads, options_of(self.optimizer))
         if self._trainer is not None and kind == self._kind and self._trainer.is_current:
             self._trainer.load()
             return self._trainer
@@ -69,6 +69,7 @@ class Compiled:
                 labels=labels,
                 ignores=ignores,
                 own_order=own_order,
+                threads=threads,
             )
         except NotCompiled as reason:
             raise _explained(reason) from reason
@@ -97,13 +98,13 @@ class Compiled:
         taken = self._places(order, samples, own_data)
         size, length = min(self.batch_size, taken.shape[-1]), taken.shape[-1]
         rest = {length % size} - {0}
-        trainer = self._prepare((size, *rest), labels, ignores, taken.dim() == 2)
-        trainer.threads = torch.get_num_threads()
-        with threads_for(0), denormals_flushed():
+        threads = torch.get_num_threads()
+        with threads_for(0), denormals_flushed():  # torch's own threads would be in the way of the kernel's
+            trainer = self._prepare((size, *rest), labels, ignores, taken.dim() == 2, threads)
             steps = trainer.prepare(rows, numbers, taken.to(torch.int32), size)
             steps.run(0, steps.count)
-        trainer.count(steps.count)
-        trainer.store()
+            trainer.count(steps.count)
+            trainer.store()
         return steps.losses if replicas is not None else steps.losses[:, 0]
 
     def _places(self, order: Tensor | None, samples: int, own_data: bool) -> Tensor:
@@ -142,7 +143,9 @@ class Compiled:
     @property
     def _compiled(self) -> Trainer:
         if self._trainer is None:
-            self._prepare((self.batch_size,), isinstance(self.criterion, ClassLoss), False, False)
+            self._prepare(
+                (self.batch_size,), isinstance(self.criterion, ClassLoss), False, False, torch.get_num_threads()
+            )
         assert self._trainer is not None
         return self._trainer
 

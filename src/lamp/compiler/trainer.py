@@ -39,7 +39,7 @@ class Trainer:
     targets    some targets, of the kind that will come
     own_order  whether each replica takes samples of its own
     limits     "clip_norm" and "clip_value", where gradients are clipped
-    threads    that its steps are made on: as many as torch may use now; torch itself needs one while they are
+    threads    that its steps are made on; None: as many as torch may use now (torch itself needs one while they are)
     like       a trainer of the same networks, whose weights are measured where they lie
     """
 
@@ -55,9 +55,10 @@ class Trainer:
         own_order: bool = False,
         limits: Limits | None = None,
         keeps_outputs: bool = False,
+        threads: int | None = None,
         like: Trainer | None = None,
     ) -> None:
-        self.threads: int = torch.get_num_threads() if like is None else like.threads
+        self.threads: int = like.threads if like is not None else threads or torch.get_num_threads()
         self.model, self.criterion, self.optimizer = model, criterion, optimizer
         self.limits: Limits = limits or {}
         self.replicas = model.replicas
