@@ -14,6 +14,7 @@ from lamp.compiler.plan import NotCompiled, plan_of
 from lamp.compiler.tables import options_of
 from lamp.compiler.trainer import Steps, Trainer
 from lamp.data import DataLoader
+from lamp.processor import threads_for
 from lamp.training import eager
 from lamp.training.callbacks import Callback, EarlyStopping
 from lamp.training.crew import Crew
@@ -56,7 +57,8 @@ class Compiled:
         self._ready: list[Measurement] = []  # epochs that are trained and not handed out yet
         self._handed_out = 0  # of those that were trained together
         self._careful_until = 0  # the epoch up to which they are trained one by one: a loss in between is not finite
-        self._build()
+        with threads_for(0):  # torch's own threads would be in the way of the kernel's
+            self._build()
 
     def _build(self) -> None:
         """The trainers of the crew as it is now."""
@@ -76,8 +78,8 @@ class Compiled:
             own_order=self.data.own_order,
             limits={name: crew.number(limit) for name, limit in limits.items() if limit is not None},
             keeps_outputs=self.keeps_outputs,
+            threads=self.threads,
         )
-        self.trainer.threads = self.threads
         self.measurer: Trainer | None = None
         if isinstance(crew.validation, DataLoader):
             held_out = self.held_out = Data(crew.validation, crew.criterion, plan)
