@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from benchmarks.harness import Absent
 from benchmarks.mixed import ACTIVATIONS, Mixed, buckets, out_of
 from benchmarks.start import Array
@@ -58,6 +60,4 @@ class WithJax:
             values[0].block_until_ready()
 
     def parameters(self) -> dict[str, Array]:
-        import numpy as np
-
         return out_of(self.task, [(bucket, list(map(np.asarray, values))) for bucket, _, values, _ in self.trainings])

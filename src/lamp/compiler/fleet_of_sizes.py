@@ -41,7 +41,9 @@ class FleetOfSizes(Fleet):
         """Take over parameters (all replicas, P) of the widest network, and the optimizer's states, each like them."""
         for k, values in enumerate([parameters, *states]):
             for g, places in enumerate(self._widest):
-                laid = values.index_select(0, self._rows_of(g)).t().contiguous()  # (P, W)
+                rows = self._rows_of(g)
+                filled = torch.cat([rows, rows[-1:].expand(self.width - len(rows))])  # spare lanes repeat the last
+                laid = values.index_select(0, filled).t().contiguous()  # (P, W)
                 own = self._of_group(self.p, g, 0) if k == 0 else self._of_group(self.s, g, k - 1)
                 torch.index_select(laid, 0, places, out=own)
 
@@ -57,14 +59,13 @@ class FleetOfSizes(Fleet):
         found = memory.new_empty(len(self.order), size)
         for g, places in enumerate(self._widest):
             laid = memory.new_zeros(size, self.width).index_copy_(0, places, self._of_group(memory, g, k))
-            rows = self.order[g * self.width : (g + 1) * self.width]
+            rows = self._rows_of(g)
             found.index_copy_(0, rows, laid.t()[: len(rows)].contiguous())
         return found
 
     def _rows_of(self, g: int) -> Tensor:
-        """The replicas in a group's lanes; spare lanes repeat the last."""
-        rows = self.order[g * self.width : (g + 1) * self.width]
-        return torch.cat([rows, rows[-1:].expand(self.width - len(rows))])
+        """The replicas in a group's lanes."""
+        return self.order[g * self.width : (g + 1) * self.width]
 
     def _of_group(self, memory: Tensor, g: int, k: int) -> Tensor:
         """The k-th array of a group's numbers, (P of the group, W)."""

@@ -241,12 +241,8 @@ class Population(Module):
 
     def _take(self, k: int, network: Module) -> None:
         """Take over the weights of a network such as replica k is."""
-        if self.sizes is not None:
-            for own, place in self._corners(network, k):
-                place.copy_(own.data)
-            return
-        for mine, of_all in zip(runs(network.parameters()), runs(self.network.parameters()), strict=True):
-            of_all.data[k].copy_(mine.data)
+        for own, place in self._corners(network, k):
+            place.copy_(own.data)
 
     def state_dict(self) -> dict[str, Tensor]:
         """The network's keys, each tensor (K, ...) and live; `population[k].state_dict()` is one replica's."""

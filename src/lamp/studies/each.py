@@ -17,6 +17,7 @@ from lamp.replicas import Population, stack
 from lamp.studies.alike import together
 from lamp.studies.group import schedule_of
 from lamp.training import Callback, History, Training, fit
+from lamp.training.diagnosis import tell_of_failures
 from lamp.training.interrupt import Interruptible
 from lamp.training.metrics import Metric
 from lamp.training.progress import Reporter, reporter
@@ -116,8 +117,7 @@ def fit_each(
                 break
     if len(failures) == len(networks):
         raise next(error for error in failures.values() if error is not None)
-    if failures:
-        _warn(sorted(failures), len(networks))
+    tell_of_failures(failures, f"{len(networks)} networks", "their histories say", stacklevel=3)
     return histories
 
 
@@ -157,16 +157,6 @@ def _untouched(engine: str) -> History:
     history = History(engine, "")
     history.stopped = "interrupted before it began"
     return history
-
-
-def _warn(failed: Sequence[int], networks: int) -> None:
-    named = ", ".join(map(str, failed[:10])) + (", ..." if len(failed) > 10 else "")
-    warnings.warn(
-        f"{len(failed)} of {networks} networks ended with a loss that is not finite: {named}. "
-        "Their last finite weights are kept; their histories say when.",
-        NonFiniteWarning,
-        stacklevel=3,
-    )
 
 
 class _Tell(Callback):

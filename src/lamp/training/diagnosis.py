@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from torch import Tensor
@@ -11,7 +11,6 @@ from torch import Tensor
 from lamp.errors import NonFiniteWarning
 from lamp.module import Module, path_of
 from lamp.training.eager import evaluating
-from lamp.training.history import History
 
 
 def is_finite(value: Any) -> bool:
@@ -55,13 +54,13 @@ def first_non_finite(model: Module, *inputs: Any) -> str | None:
     return found[0] if found else None
 
 
-def tell_of_failures(history: History) -> None:
-    """Warn of the replicas whose loss was not finite."""
-    if failed := sorted(history.failed):
-        named = ", ".join(map(str, failed[:10])) + (", ..." if len(failed) > 10 else "")
+def tell_of_failures(failed: Iterable[int], everyone: str, where: str, stacklevel: int) -> None:
+    """Warn of those whose loss was not finite, if any, of `everyone` ("64 replicas"); `where` it is said when."""
+    if numbers := sorted(failed):
+        named = ", ".join(map(str, numbers[:10])) + (", ..." if len(numbers) > 10 else "")
         warnings.warn(
-            f"{len(failed)} of {history.replicas} replicas ended with a loss that is not finite: {named}. "
-            "Their last finite weights are kept; history.endings says when.",
+            f"{len(numbers)} of {everyone} ended with a loss that is not finite: {named}. "
+            f"Their last finite weights are kept; {where} when.",
             NonFiniteWarning,
-            stacklevel=4,
+            stacklevel=stacklevel,
         )

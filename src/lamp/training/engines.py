@@ -35,16 +35,15 @@ def choose(engine: str, training: Training, crew: Crew) -> tuple[Compiled | None
     """
     if engine == "eager":
         return None, "asked for"
-    from lamp.compiler.shape import along_features  # and LLVM, which takes a tenth of a second
-    from lamp.compiler.target import host
-    from lamp.training.compiled import Compiled
-
     try:
         if engine == "auto":
             plan = plan_of(crew.model)
             seconds = _eager_seconds(plan, training, crew)
             if seconds < COMPILING:
                 return None, f"it takes about {seconds:.1g} s, and compiling {COMPILING} s"
+            from lamp.compiler.shape import along_features
+            from lamp.compiler.target import host
+
             sizes = [layer.width[0] * layer.width[1] for layer in plan.layers]
             if along_features(plan, host().lanes(plan.layers[0].linear.weight.dtype)):
                 shared_out = max(sizes[1:], default=0)
@@ -53,6 +52,8 @@ def choose(engine: str, training: Training, crew: Crew) -> tuple[Compiled | None
             alone = crew.model.replicas is None and torch.get_num_threads() > 1
             if max(sizes) > WIDE or (alone and shared_out in SHARED_OUT_BADLY):
                 return None, "for layers this wide torch's matrix products are faster"
+        from lamp.training.compiled import Compiled  # and LLVM, a tenth of a second that eager trainings do not wait
+
         compiled = Compiled(training, crew)
     except NotCompiled as reason:
         if engine == "compiled":

@@ -144,7 +144,7 @@ class Training:
         self.history.stopped = self._interrupted or self._ending or "all epochs done"
         if self._compiled is not None:
             self.history.compile_seconds = self._compiled.seconds
-        tell_of_failures(self.history)
+        tell_of_failures(self.history.failed, f"{self.model.replicas} replicas", "history.endings says", stacklevel=4)
 
     @property
     def _resumes(self) -> bool:
