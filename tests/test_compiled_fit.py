@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import threading
-import time
-
 import pytest
 import torch
 
@@ -439,75 +434,3 @@ def test_a_state_dict_saved_by_one_is_loaded_for_the_other():
         lamp.fit(model, TASK.make(), of_model, data(), epochs=EPOCHS, seed=9, engine=engine, progress=False)
     for one, other in zip(again.parameters(), compiled.model.parameters(), strict=True):
         close(other.data, one.data, 1e-11)
-
-
-# ---- endings while epochs are trained ahead --------------------------------------------------------------------------
-class Passive(lamp.Callback):
-    """Presses Ctrl-C, or stops the training, when an epoch is told of."""
-
-    needs_model = False
-
-    def __init__(self, epoch, act):
-        self.epoch, self.act = epoch, act
-
-    def on_epoch(self, training):
-        if training.epoch + 1 == self.epoch:
-            self.act(training)
-
-
-@pytest.mark.parametrize("count", COUNTS)
-@pytest.mark.parametrize(
-    "act",
-    [lambda training: training.stop("enough"), lambda training: signal.raise_signal(signal.SIGINT)],
-    ids=["stop", "Ctrl-C"],
-)
-def test_weights_and_history_end_together(act, count):
-    """Epochs that were trained in one call and not told of yet are undone."""
-    left = []
-    for engine in ("eager", "compiled"):
-        model = replicas(network(TASK, lamp.Dropout(0.2), lamp.Tanh()), count)
-        optimizer = adam(model.parameters())
-        loader = lamp.DataLoader(data(), BATCH, True, seed=1)
-        options = dict(epochs=90, engine=engine, progress=False)
-        history = lamp.fit(model, TASK.make(), optimizer, loader, callbacks=[Passive(38, act)], **options)
-        if engine == "compiled":
-            assert history.epochs >= 38
-        left.append((history.epochs, loader.epoch, model, optimizer))
-    for epochs, of_loader, *_ in left:
-        assert of_loader in (epochs, epochs + 1)  # eager hears Ctrl-C in the middle of an epoch
-    if left[0][0] == left[1][0] and left[0][1] == left[1][1]:
-        for one, other in zip(left[0][2].parameters(), left[1][2].parameters(), strict=True):
-            close(other.data, one.data, 1e-11)
-        same_state(left[0][3].state_dict(), left[1][3].state_dict(), 1e-11)
-
-
-def test_ctrl_c_is_heard_in_the_middle_of_a_call():
-    """In a training that would go on for hours."""
-    x, y = torch.randn(20_000, 8), torch.randint(0, 3, (20_000,))
-    model = lamp.Sequential(lamp.Linear(8, 64), lamp.Tanh(), lamp.Linear(64, 3))
-    pressed = []
-
-    def press():
-        pressed.append(time.perf_counter())
-        os.kill(os.getpid(), signal.SIGINT)
-
-    class Press(lamp.Callback):
-        needs_model = False
-
-        def on_start(self, training):
-            threading.Timer(1.0, press).start()
-
-    optimizer = lamp.SGD(model.parameters(), lr=0.1)
-    history = lamp.fit(
-        model,
-        lamp.CrossEntropyLoss(),
-        optimizer,
-        (x, y),
-        epochs=10**6,
-        engine="compiled",
-        progress=False,
-        callbacks=[Press()],
-    )
-    assert "interrupted" in history.stopped
-    assert time.perf_counter() - pressed[0] < 5.0  # a quarter of a second on a machine that has nothing else to do
-    assert 0 < history.epochs < 10**6

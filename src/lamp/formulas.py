@@ -48,6 +48,11 @@ def step(x: Number) -> Number:
     return x.sign().maximum(constant(0.0, x))
 
 
+def on_same_side(x: Number, y: Number, bound: float) -> Any:
+    """Whether both are above a bound, or neither is."""
+    return (x > bound) == (y > bound)
+
+
 @lru_cache(maxsize=256)
 def scalar(value: float, dtype: torch.dtype) -> Tensor:
     """A number as a tensor without axes: torch multiplies by one twice as fast as by a Python float."""

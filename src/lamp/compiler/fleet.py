@@ -54,6 +54,7 @@ class Layout:
     keys: Tensor  # (groups, steps, dropouts, 2, W)
     losses: Tensor  # (groups, steps, parts, W)
     outputs: Tensor  # (groups, columns, outputs, W)
+    right: Tensor  # (groups, steps, parts, answers, W)
 
 
 class Fleet:
@@ -166,6 +167,7 @@ class Fleet:
             keys.contiguous(),
             aligned(self.groups * steps * width * self.kernel.parts, self.dtype).view(self.groups, -1),
             aligned(self.groups * outputs, self.dtype).view(self.groups, -1),
+            aligned(self.groups * steps * self._counts, self.dtype).view(self.groups, steps * self._counts),
         )
 
     def _in_vectors(self, rows: Tensor, stretch: Stretch) -> Tensor:
@@ -218,6 +220,7 @@ class Fleet:
                 self.k.data_ptr(),
                 layout.losses[g].data_ptr() + first * width * self.kernel.parts * size,
                 layout.outputs[g].data_ptr() + outputs * size,
+                layout.right.data_ptr() + (g * layout.right.shape[1] + first * self._counts) * size,
                 order + g * per_group,
                 layout.keys.data_ptr() + 4 * (g * keys_per_group + keys),
                 stretch.count,
@@ -255,11 +258,25 @@ class Fleet:
             mine.gradients = None
         return mine
 
+    @property
+    def _counts(self) -> int:
+        """How many numbers of right answers a step of a group leaves."""
+        return self.kernel.parts * len(self.job.answers) * self.width
+
     # ---- what they left ----------------------------------------------------------------------------------------
     def losses(self, layout: Layout, steps: int) -> Tensor:
         """(steps, its replicas)."""
         of_parts = layout.losses.view(self.groups, steps, self.kernel.parts, self.width)
         return self._of_lanes(of_parts.sum(2)).t()
+
+    def right(self, layout: Layout, steps: int) -> Tensor:
+        """Right answers (steps, answers, its replicas)."""
+        answers, replicas = len(self.job.answers), len(self.rows)
+        if not answers:
+            return torch.zeros(steps, 0, replicas, dtype=self.dtype)
+        of_parts = layout.right.view(self.groups, steps, self.kernel.parts, answers * self.width)
+        by_step = self._of_lanes(of_parts.sum(2).view(self.groups, steps * answers, self.width)).t()
+        return by_step.reshape(steps, answers, replicas)
 
     def outputs(self, layout: Layout, stretches: Sequence[Stretch]) -> Tensor:
         """(its replicas, samples of all steps, outputs)."""

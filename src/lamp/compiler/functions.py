@@ -17,6 +17,7 @@ from lamp.compiler.code import Code
 from lamp.compiler.lanes import TRANSCENDENTAL, Lane
 
 LN2 = math.log(2.0)
+LONG = 5  # coefficients beyond which a polynomial goes in two halves
 ERF_SPLIT = 0.75  # where erf goes from one approximation over to the other
 
 
@@ -95,7 +96,10 @@ FORMATS = {
 
 
 def polynomial(x: Lane, coefficients: Sequence[float]) -> Lane:
-    """By Horner's rule, from the highest power."""
+    """By Horner's rule, from the highest power; long ones in two halves, which need not wait for each other."""
+    if len(coefficients) > LONG:
+        even, odd = (polynomial(x * x, coefficients[-1 - k :: -2][::-1]) for k in range(2))
+        return odd.times_plus(x, even)
     code = x.code
     value = code.lane(coefficients[0])
     for each in coefficients[1:]:

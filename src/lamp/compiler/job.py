@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
+from lamp.compiler.answers import Answer
 from lamp.compiler.loss_rules import LossRule
 from lamp.compiler.plan import Plan
 from lamp.compiler.tables import options_of
@@ -28,6 +29,7 @@ class Job:
     clip_norm, clip_value  whether gradients are clipped
     hyperparameters        of the loss, that each replica has its own of
     keeps_outputs          whether what the networks put out is kept
+    answers                how outputs are read where right answers are counted
     """
 
     plan: Plan
@@ -42,6 +44,7 @@ class Job:
     clip_value: bool
     hyperparameters: tuple[str, ...]
     keeps_outputs: bool
+    answers: tuple[Answer, ...]
     dtype: torch.dtype
 
     @property
@@ -72,7 +75,7 @@ class Job:
             tuple(map(tuple, self.ranges)),
             tuple(tuple(names.items()) for names in self.own),
             (self.batches, self.one_network, self.own_order, self.clip_norm, self.clip_value),
-            (self.hyperparameters, self.keeps_outputs, self.dtype),
+            (self.hyperparameters, self.keeps_outputs, self.answers, self.dtype),
         )
 
 

@@ -15,6 +15,7 @@ from llvmlite import ir
 
 from lamp.compiler import functions as functions  # without them lanes have no exp, log, ...
 from lamp.compiler import wide
+from lamp.compiler.answers import right
 from lamp.compiler.block import Block
 from lamp.compiler.code import I1, I32, I64, Code, Count, Index
 from lamp.compiler.job import Job
@@ -29,7 +30,7 @@ from lamp.compiler.updates import Updates
 from lamp.nn import Dropout
 from lamp.randomness import below, bits, scatter
 
-POINTERS = ("p_", "g_", "s_", "a_", "d_", "x_", "t_", "c_", "v_", "h_", "k_", "l_", "o_")
+POINTERS = ("p_", "g_", "s_", "a_", "d_", "x_", "t_", "c_", "v_", "h_", "k_", "l_", "o_", "r_")
 NUMBERS = ("order", "keys", "steps", "batch", "sizes", "counters")
 MOST_KNOWN = 256  # kernels that are kept
 
@@ -142,14 +143,14 @@ class _Writer(Shape):
         if job.optimizer is not None:
             with code.loop(0, self._all) as i:
                 code.store(self.g, i, 0.0)
-        with code.carrying(lower, upper, [code.lane(0.0)], self.chunk) as (start, state):
+        with code.carrying(lower, upper, self._sums, self.chunk) as (start, state):
             left = b.sub(code.index(upper), start)
             fits = b.icmp_signed("<", left, I64(self.chunk))
             count = b.select(fits, left, I64(self.chunk))
             block = self._block(1, start, 0)
             if self.wide:
                 wide.forward(block, self.plan.layers[0], count, self.at["x_"], self._row_from(start))
-            state[0] = state[0] + self._columns(start, count, share)
+            state[:] = _added(state, self._columns(start, count, share))
             if job.one_network and job.optimizer is not None:
                 for layer in self.plan.layers:
                     if self.wide and layer is self.plan.layers[0]:
@@ -157,24 +158,34 @@ class _Writer(Shape):
                         add_bias_gradients(block, layer, count)
                     else:
                         add_gradients(block, layer, count)
-        loss = state[0] * share
         place = code.plus(code.times(self.step, self.parts), part)
-        if job.one_network:
-            code.store_first(self.at["l_"], place, loss.added_up())
-        else:
-            code.store(self.at["l_"], place, loss)
+        self._keep_number("l_", place, state[0] * share)
+        for k, number in enumerate(state[1:]):
+            self._keep_number("r_", code.plus(code.times(place, len(job.answers)), k), number)
 
-    def _columns(self, start: Index, count: ir.Value, share: Lane) -> Lane:
-        """Forward and back for `count` columns of the batch; the sum of their values."""
+    @property
+    def _sums(self) -> list[Lane]:
+        """What is summed over columns, before the first: the loss, and right answers."""
+        return [self.code.lane(0.0)] * (1 + len(self.job.answers))
+
+    def _keep_number(self, pointer: str, place: Index, number: Lane) -> None:
+        """Keep a network's own number, which in sample lanes is the sum of all lanes."""
+        if self.one_network:
+            self.code.store_first(self.at[pointer], place, number.added_up())
+        else:
+            self.code.store(self.at[pointer], place, number)
+
+    def _columns(self, start: Index, count: ir.Value, share: Lane) -> list[Lane]:
+        """Forward and back for `count` columns of the batch; what is summed over them."""
         code, b = self.code, self.code.b
         whole = b.mul(b.udiv(count, I64(self.columns)), I64(self.columns)) if self.ragged else count
-        with code.carrying(0, whole, [code.lane(0.0)], self.columns) as (column, state):
-            state[0] = state[0] + self._pass(self._block(self.columns, start, column), share)
+        with code.carrying(0, whole, self._sums, self.columns) as (column, state):
+            state[:] = _added(state, self._pass(self._block(self.columns, start, column), share))
         if self.ragged:
             with code.carrying(whole, count, state, 1) as (column, rest):
-                rest[0] = rest[0] + self._pass(self._block(1, start, column), share)
+                rest[:] = _added(rest, self._pass(self._block(1, start, column), share))
             state = rest
-        return state[0]
+        return state
 
     def _block(self, columns: int, start: Index, column: Index) -> Block:
         """Columns of the batch from number start + column on; in sample lanes they are all kept, up to a chunk."""
@@ -187,17 +198,19 @@ class _Writer(Shape):
         block.column = at
         return block
 
-    def _pass(self, block: Block, share: Lane) -> Lane:
-        """Forward and back; the sum of the columns' values."""
+    def _pass(self, block: Block, share: Lane) -> list[Lane]:
+        """Forward and back; what is summed over the columns."""
         if not self.wide:
             self._gather(block, block.column)
         block.forward(given=self.wide)
         if self.job.keeps_outputs:
             self._keep_outputs(block, block.column)
-        value = self.job.loss.emit(block, self._target(block.column), self.at["k_"], share)
+        target = self._target(block.column)
+        sums = [self.job.loss.emit(block, target, self.at["k_"], share)]
+        sums += [right(block, target, answer) for answer in self.job.answers]
         if self.job.optimizer is not None:
             block.backward()
-        return value
+        return sums
 
     # ---- samples -----------------------------------------------------------------------------------------------
     def _rows(self, first: Index, column: Index) -> Any:
@@ -330,3 +343,7 @@ class _Writer(Shape):
             return code.lane(1.0 / (1.0 - module.p) if module.p < 1 else 1.0).where(kept, 0.0)
 
         return keep
+
+
+def _added(sums: list[Lane], more: list[Lane]) -> list[Lane]:
+    return [x + y for x, y in zip(sums, more, strict=True)]

@@ -61,6 +61,8 @@ class Whole:
 class Mask:
     """A condition, lane by lane."""
 
+    __hash__ = None  # type: ignore[assignment]
+
     def __init__(self, code: Code, value: ir.Value) -> None:
         self.code, self.value = code, value
 
@@ -72,6 +74,9 @@ class Mask:
 
     def __invert__(self) -> Mask:
         return Mask(self.code, self.code.b.not_(self.value))
+
+    def __eq__(self, other: Mask) -> Mask:  # type: ignore[override]
+        return ~Mask(self.code, self.code.b.xor(self.value, other.value))
 
     def __bool__(self) -> bool:
         raise TypeError("lanes differ: a condition of theirs chooses with x.where(condition, other)")
@@ -147,17 +152,15 @@ class Lane:
 
     def maximum(self, other: Operand) -> Lane:
         """The larger of the two; NaN of self stays, and of a lane."""
-        if isinstance(other, Lane):
-            return self.code.intrinsic("maximum", self, other)
         bound = self.code.lane(other)
-        return bound.where(bound > self, self)
+        larger = bound.where(bound > self, self)
+        return bound.where(bound != bound, larger) if isinstance(other, Lane) else larger
 
     def minimum(self, other: Operand) -> Lane:
         """The smaller of the two; NaN of self stays, and of a lane."""
-        if isinstance(other, Lane):
-            return self.code.intrinsic("minimum", self, other)
         bound = self.code.lane(other)
-        return bound.where(bound < self, self)
+        smaller = bound.where(bound < self, self)
+        return bound.where(bound != bound, smaller) if isinstance(other, Lane) else smaller
 
     def clamp(self, min: Operand | None = None, max: Operand | None = None) -> Lane:
         """self, but no less than min and no more than max."""
@@ -169,8 +172,7 @@ class Lane:
         return self.code.intrinsic("fabs", self)
 
     def sign(self) -> Lane:
-        zero = self.code.lane(0.0)
-        return self.code.lane(1.0).where(self > 0.0, zero) - self.code.lane(1.0).where(self < 0.0, zero)
+        return self.code.intrinsic("copysign", self.code.lane(1.0), self).where(self.abs() > 0.0, 0.0)
 
     def square(self) -> Lane:
         return self * self

@@ -136,8 +136,8 @@ class LossRule:
                 prepared = rule.prepare(output, wanted)
             value = self.rule.value(*prepared, *weight)
             gradient = self.rule.derivative(*prepared, *weight) * share
-            state[0] = state[0] + _counted(value, counts)
-            block.keep_gradient(code.plus(c, last.gradients), s, _counted(gradient, counts))
+            state[0] = state[0] + counted(value, counts)
+            block.keep_gradient(code.plus(c, last.gradients), s, counted(gradient, counts))
         return state[0]
 
     # ---- over classes ----------------------------------------------------------------------------------------------
@@ -177,9 +177,10 @@ class LossRule:
             scores, wanted = log_p(c), q(c)
             state[0] = state[0] + rule.value(scores, wanted)
             gradient = rule.derivative(scores, wanted, mass) * share
-            block.keep_gradient(code.plus(c, last.gradients), s, _counted(gradient, counts))
-        return _counted(state[0], counts)
+            block.keep_gradient(code.plus(c, last.gradients), s, counted(gradient, counts))
+        return counted(state[0], counts)
 
 
-def _counted(x: Lane, counts: Mask | None) -> Lane:
+def counted(x: Lane, counts: Mask | None) -> Lane:
+    """x in lanes that hold a sample, 0 in others."""
     return x if counts is None else x.where(counts, 0.0)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import lru_cache
 
 import torch
@@ -13,18 +15,25 @@ from lamp.compiler.fleet import Fleet
 
 
 def on_threads(work: Sequence[tuple[Fleet, Sequence[tuple[int, ...]]]], threads: int) -> None:
-    """Each group's calls, in turn, on so many threads; the one group there is, together."""
+    """Each group's calls on so many threads; the one group there is, together.
+
+    A thread that is free makes the next call of the group that has waited longest.
+    """
     if len(work) == 1 and threads > 1 and work[0][0].kernel.parts > 1:
         _as_team(*work[0], threads)
         return
-    threads = min(threads, len(work))
+    waiting = deque((fleet, iter(calls)) for fleet, calls in work)
 
-    def some(first: int) -> None:
-        for fleet, calls in work[first::threads]:
-            for call in calls:
-                fleet.run(call)
+    def some(_: int) -> None:
+        with suppress(IndexError):  # then no group waits: those that are not done are in other hands
+            while True:
+                fleet, calls = waiting.popleft()
+                call = next(calls, None)
+                if call is not None:
+                    fleet.run(call)
+                    waiting.append((fleet, calls))
 
-    _together(threads, some)
+    _together(min(threads, len(work)), some)
 
 
 def _as_team(fleet: Fleet, calls: Sequence[tuple[int, ...]], threads: int) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 
+from lamp.compiler.answers import Answer
 from lamp.compiler.fleet import Fleet, Layout, Stretch
 from lamp.compiler.fleet_of_sizes import FleetOfSizes
 from lamp.compiler.job import Job
@@ -28,6 +30,7 @@ DTYPES = (torch.float32, torch.float64)
 # In sample lanes a network's gradients are added up across lanes, and its weights fetched one at a time: so much more
 # work a sample is than a lane of its own. A group of which fewer lanes are taken than that pays for goes one by one.
 ONE_BY_ONE = 1.3
+SLICES = 4  # that few groups' steps are cut into, so that no thread has much more to do than another
 CACHE = 2**22  # bytes of a group's numbers beyond which each step fetches them from memory anew
 
 
@@ -39,6 +42,7 @@ class Trainer:
     targets    some targets, of the kind that will come
     own_order  whether each replica takes samples of its own
     limits     "clip_norm" and "clip_value", where gradients are clipped
+    answers    how outputs are read to count right answers
     threads    that its steps are made on; None: as many as torch may use now (torch itself needs one while they are)
     like       a trainer of the same networks, whose weights are measured where they lie
     """
@@ -55,6 +59,7 @@ class Trainer:
         own_order: bool = False,
         limits: Limits | None = None,
         keeps_outputs: bool = False,
+        answers: Sequence[Answer] = (),
         threads: int | None = None,
         like: Trainer | None = None,
     ) -> None:
@@ -94,6 +99,7 @@ class Trainer:
                 "clip_value" in self.limits,
                 hyperparameters,
                 keeps_outputs,
+                tuple(answers),
                 self.dtype,
             )
             try:
@@ -304,9 +310,13 @@ class Steps:
 
     def run(self, first: int, stop: int) -> None:
         """Make the steps from first to stop."""
+        groups, count = sum(fleet.groups for fleet in self.fleets), stop - first
+        cuts = min(SLICES, count) if 1 < groups < SLICES * self.threads and self.threads > 1 else 1
+        bounds = list(pairwise(first + k * count // cuts for k in range(cuts + 1)))
         work = []
         for fleet, (stretches, layout) in zip(self.fleets, self.layouts, strict=True):
-            parts = [part for part in (_part(stretch, first, stop, fleet) for stretch in stretches) if part]
+            cut = (_part(stretch, *bound, fleet) for bound in bounds for stretch in stretches)
+            parts = [part for part in cut if part]
             work += [(fleet, calls) for calls in zip(*[fleet.calls(layout, part) for part in parts], strict=True)]
         on_threads(work, self.threads)
 
@@ -317,8 +327,17 @@ class Steps:
         return torch.cat([fleet.losses(layout, self.count) for fleet, (_, layout) in pairs], 1)
 
     @property
-    def outputs(self) -> Tensor:
-        """What the networks put out in their steps: (K, samples, outputs), of one network (1, samples, outputs)."""
+    def right(self) -> Tensor:
+        """How many answers were right, (steps, answers, K); of one network (steps, answers, 1)."""
+        pairs = zip(self.fleets, self.layouts, strict=True)
+        return torch.cat([fleet.right(layout, self.count) for fleet, (_, layout) in pairs], 2)
+
+    @property
+    def outputs(self) -> Tensor | None:
+        """What the networks put out in their steps: (K, samples, outputs), of one network (1, samples, outputs); None
+        where it is not kept."""
+        if not self.fleets[0].job.keeps_outputs:
+            return None
         pairs = zip(self.fleets, self.layouts, strict=True)
         return torch.cat([fleet.outputs(layout, stretches) for fleet, (stretches, layout) in pairs])
 

@@ -5,6 +5,7 @@ of a resumed training, of a compiled one, or of one network among a thousand, ta
 """
 
 import operator
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -22,8 +23,13 @@ def order(n: int, seed: int, epoch: int) -> Tensor:
 
     Raises ArgumentError for an n or an epoch below 0, and for a seed that is no integer.
     """
-    n, epoch = natural(n, "n"), natural(epoch, "epoch")
-    return torch.randperm(n, generator=torch.Generator().manual_seed(start_of(integer(seed, "seed"), epoch)))
+    return orders(natural(n, "n"), [integer(seed, "seed")], natural(epoch, "epoch"))[0]
+
+
+def orders(n: int, seeds: Sequence[int], epoch: int) -> list[Tensor]:
+    """The `order` of each of these seeds."""
+    generator = torch.Generator()
+    return [torch.randperm(n, generator=generator.manual_seed(start_of(seed, epoch))) for seed in seeds]
 
 
 def start_of(seed: int, epoch: int) -> int:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lamp.axes import marked
 from lamp.data.columns import column_names
-from lamp.data.orders import natural, order
+from lamp.data.orders import natural, order, orders
 from lamp.errors import ArgumentError, ShapeError
 
 
@@ -48,12 +48,12 @@ class Shares:
     def order_of(self, epoch: int, seed: int | None) -> Tensor | None:
         """The places of an epoch's samples, (K, m), shuffled by seeds, by the one seed, or not; None: as they stand."""
         if self.seeds is not None:
-            orders = torch.stack([order(self.samples, each, epoch) for each in self.seeds])
+            shuffled = torch.stack(orders(self.samples, self.seeds, epoch))
         elif seed is not None:
-            orders = order(self.samples, seed, epoch).expand(self.replicas, -1)
+            shuffled = order(self.samples, seed, epoch).expand(self.replicas, -1)
         else:
             return self.indices
-        return orders if self.indices is None else self.indices.gather(1, orders)
+        return shuffled if self.indices is None else self.indices.gather(1, shuffled)
 
     def batches(
         self, places: Tensor | None, stop: int, batch_size: int, at_a_time: int

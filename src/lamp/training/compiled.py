@@ -12,13 +12,14 @@ from torch import Tensor
 
 from lamp.compiler.plan import NotCompiled, plan_of
 from lamp.compiler.tables import options_of
-from lamp.compiler.trainer import Steps, Trainer
+from lamp.compiler.trainer import Trainer
 from lamp.data import DataLoader
 from lamp.processor import threads_for
 from lamp.training import eager
+from lamp.training.ahead import Ahead, Lot
 from lamp.training.callbacks import Callback, EarlyStopping
 from lamp.training.crew import Crew
-from lamp.training.epochs import Data, Measurement, UnderWay, of_epochs
+from lamp.training.epochs import Data, Measurement, Record, UnderWay, of_epochs
 from lamp.training.gather import schedule_state
 from lamp.training.history import Measured
 
@@ -26,8 +27,9 @@ if TYPE_CHECKING:
     from lamp.training.run import Training
 
 STRETCH = 0.05  # seconds that the machine code runs at a time, so that progress moves and Ctrl-C is heard
-MOST_AHEAD = 64  # epochs in one call
-MOST_KEPT = 2**24  # numbers of such a call that are kept: samples' places, or what networks put out for them
+LOT = 0.05  # seconds that a lot of epochs takes that is trained ahead
+MOST_AHEAD = 64  # epochs of a lot
+MOST_KEPT = 2**23  # numbers that are kept of a lot: samples' places, or what networks put out for them
 
 
 class Compiled:
@@ -45,7 +47,6 @@ class Compiled:
         self._per_step: float | None = None  # seconds
         self.seconds = 0.0  # that compiling took
         self.threads = torch.get_num_threads()
-        self.keeps_outputs = bool(training.metrics)
         self._last_good: dict[int, Tensor] = {}
         self._previous: list[
             Tensor
@@ -54,8 +55,10 @@ class Compiled:
         self._before: Tensor | None = None  # the weights that the last epoch began with, where the training is resumed
         self._under_way: UnderWay | None = None  # the epoch that is not done
         self._head: Mapping[str, Any] | None = None  # of the epoch to be resumed: what `UnderWay.state_dict` kept
-        self._ready: list[Measurement] = []  # epochs that are trained and not handed out yet
-        self._handed_out = 0  # of those that were trained together
+        self._lot: Lot  # that epochs were handed out of last
+        self._ready: list[Measurement] = []  # its epochs that are not handed out yet
+        self._handed_out = 0  # how many are
+        self._since = 0.0  # when the lot before was measured
         self._careful_until = 0  # the epoch up to which they are trained one by one: a loss in between is not finite
         with threads_for(0):  # torch's own threads would be in the way of the kernel's
             self._build()
@@ -66,7 +69,7 @@ class Compiled:
         crew, training = self.crew, self.training
         self.model, self.options = crew.model, options_of(crew.optimizer)
         plan = plan_of(crew.model)
-        self.data = Data(crew.batches, crew.criterion, plan)
+        self.data = Data(crew.batches, crew.criterion, plan, training.metrics)
         limits = {"clip_norm": training.clip_norm, "clip_value": training.clip_value}
         self.trainer = Trainer(
             crew.model,
@@ -77,12 +80,13 @@ class Compiled:
             ignores=self.data.ignores,
             own_order=self.data.own_order,
             limits={name: crew.number(limit) for name, limit in limits.items() if limit is not None},
-            keeps_outputs=self.keeps_outputs,
+            keeps_outputs=self.data.answers is None,
+            answers=self.data.answers or (),
             threads=self.threads,
         )
         self.measurer: Trainer | None = None
         if isinstance(crew.validation, DataLoader):
-            held_out = self.held_out = Data(crew.validation, crew.criterion, plan)
+            held_out = self.held_out = Data(crew.validation, crew.criterion, plan, training.metrics)
             self.measurer = Trainer(
                 crew.model,
                 crew.criterion,
@@ -91,11 +95,13 @@ class Compiled:
                 labels=held_out.labels,
                 ignores=held_out.ignores,
                 own_order=held_out.own_order,
-                keeps_outputs=self.keeps_outputs,
+                keeps_outputs=held_out.answers is None,
+                answers=held_out.answers or (),
                 like=self.trainer,
             )
             self._held_out_order = held_out.order(0).to(torch.int32)
         self._previous, self._before = [], None
+        self._ahead = Ahead(self.trainer, self.data)
         self.seconds += time.perf_counter() - begun
 
     # ---- epochs ----------------------------------------------------------------------------------------------------
@@ -107,11 +113,11 @@ class Compiled:
         training, crew = self.training, self.crew
         if not self._ready:
             if crew.model is not self.model or options_of(crew.optimizer) != self.options:
+                self._ahead.close()
                 if crew.model is self.model:
                     self.store()
                 self._build()
-            ahead = self._ahead()
-            if ahead == 1 or not self._train_ahead(ahead):
+            if not self._train_ahead():
                 return self._train(pause)
             pause(0.0)
         found = self._ready.pop(0)
@@ -119,17 +125,56 @@ class Compiled:
         training.step += self.data.steps
         return found
 
+    def _train_ahead(self) -> bool:
+        """Have some epochs ready; False where the next one is to be trained by itself."""
+        self._fill()
+        if not self._ahead:
+            return False
+        lot = self._ahead.collect()
+        if not lot.finite:
+            self._careful_until = self.training.epoch + lot.epochs
+            return False
+        self._per_step = lot.seconds / lot.steps.count
+        self._lot, self._previous, self._together, self._handed_out = lot, lot.before or [], lot.epochs, 0
+        self._fill(lot.epochs)  # which runs while this one is measured
+        found = of_epochs(self.crew, self.training.metrics, lot.steps, self.data, lot.order, Record.of(lot.steps))
+        now = time.perf_counter()
+        self._ready = [replace(each, seconds=(now - self._since) / lot.epochs) for each in found]
+        self._since = now
+        return True
+
+    def _fill(self, ready: int = 0) -> None:
+        """Ask for the epochs that come next, `ready` ones being there already, in lots that take a moment each."""
+        training, ahead = self.training, self._ahead
+        if self._head is not None or self._per_step is None or training.epoch < self._careful_until:
+            return
+        if training.looked_at or training.scheduler or self.crew.validation is not None:
+            return
+        if not ahead and not ready:
+            self._since = time.perf_counter()
+        left = training.epochs - training.epoch
+        if training.keeper is not None:
+            if training.keeper.steps_left(training.step) < self.data.steps:
+                return
+            left = min(left, training.keeper.epochs_left(training.epoch, training.step, self.data.steps))
+        seconds = self._per_step * self.data.steps
+        numbers = 1 if self.data.answers is not None else self.data.outputs  # that are kept for each sample
+        kept = self.data.samples * numbers * (self.model.replicas or 1)
+        most = 0 if seconds > STRETCH else max(1, min(int(LOT / max(seconds, 1e-9)), MOST_KEPT // kept, MOST_AHEAD))
+        ahead.fill(left - ready, most)
+
     def rewind(self) -> None:
         """Undo the epochs that were trained ahead, where the training ended before they were handed out."""
+        self._ahead.cancel()
         if self._ready:
-            undone = self._handed_out + len(self._ready)
-            self._ready = []
-            self.trainer.restore(self._previous)
-            self.trainer.count(-undone * self.data.steps)
-            self.data.loader.epoch -= undone
-            if self._handed_out:
-                self._train_ahead(self._handed_out)
-                self._ready = []
+            self._ready, self._together = [], self._handed_out
+            self._ahead.take_back(self._lot)
+            self._ahead.add(self._handed_out)
+            self._ahead.collect()
+
+    def close(self) -> None:
+        """The training is over."""
+        self._ahead.close()
 
     @property
     def resumes(self) -> bool:
@@ -138,53 +183,8 @@ class Compiled:
 
     @property
     def is_ahead(self) -> bool:
-        """Whether the weights are those of an epoch that is not handed out yet."""
+        """Whether epochs are ready that are not handed out yet."""
         return bool(self._ready)
-
-    def _ahead(self) -> int:
-        """How many epochs to train in one call: as many as nobody looks at in between, and the time allows."""
-        training, crew = self.training, self.crew
-        if self._head is not None:
-            return 1
-        if training.looked_at or training.scheduler or crew.validation is not None or self._per_step is None:
-            return 1
-        if training.epoch < self._careful_until:
-            return 1
-        fitting = int(STRETCH / max(self._per_step * self.data.steps, 1e-9))
-        kept = self.data.samples * (self.trainer.plan.outputs if self.keeps_outputs else 1) * (crew.model.replicas or 1)
-        left = training.epochs - training.epoch
-        if training.keeper is not None:
-            until_save = training.keeper.epochs_left(training.epoch, training.step, self.data.steps)
-            left = left if until_save is None else min(left, until_save)
-        return max(1, min(fitting, MOST_KEPT // kept, left, MOST_AHEAD))
-
-    def _orders(self, epochs: int) -> Tensor:
-        """The samples of the next epochs, (epochs m,) or (K, epochs m), int32."""
-        loader = self.data.loader
-        each = [self.data.order(loader.epoch + k) for k in range(epochs)]
-        return torch.cat(each, -1).to(torch.int32)
-
-    def _train_ahead(self, epochs: int) -> bool:
-        """Train some epochs at once; False, and nothing has happened, where a loss is not finite."""
-        trainer, data, loader = self.trainer, self.data, self.data.loader
-        begun = time.perf_counter()
-        order = self._orders(epochs)
-        kept = trainer.snapshot()
-        steps = trainer.prepare(data.inputs, data.targets, order, loader.batch_size, epochs)
-        started = time.perf_counter()
-        steps.run(0, steps.count)
-        self._per_step = (time.perf_counter() - started) / steps.count
-        if not bool(steps.losses.isfinite().all()):
-            trainer.restore(kept)
-            self._careful_until = self.training.epoch + epochs
-            return False
-        loader.epoch += epochs
-        trainer.count(steps.count)
-        self._previous, self._together, self._handed_out = kept, epochs, 0
-        self._ready = self._measured(steps, order, epochs)
-        seconds = (time.perf_counter() - begun) / epochs
-        self._ready = [replace(each, seconds=seconds) for each in self._ready]
-        return True
 
     def _train(self, pause: Callable[[float], bool]) -> Measurement | None:
         """Train one epoch, or the rest of it, in stretches between which progress moves and Ctrl-C is heard."""
@@ -214,7 +214,7 @@ class Compiled:
         self._previous, self._together = epoch.kept, 1
         if epoch.first:
             self._previous, self._before = [], epoch.weights(trainer)
-        (found,) = of_epochs(self.crew, training.metrics, steps, self.data, epoch.order, 1, epoch.losses, epoch.outputs)
+        (found,) = of_epochs(self.crew, training.metrics, steps, self.data, epoch.order, epoch.record)
         values = dict(found.values)
         if self.crew.validation is not None:
             values |= {f"validation_{name}": value for name, value in self._validate().items()}
@@ -224,21 +224,17 @@ class Compiled:
         """Lay out the next epoch, or the one to be resumed, from its first step on."""
         training, trainer, data, loader = self.training, self.trainer, self.data, self.data.loader
         head, self._head = self._head, None
-        first = 0 if head is None else len(head["losses"])
+        first = 0 if head is None else len(head["record"]["losses"])
         schedule = None
         if training.keeper is not None and training.steps_schedule:
             schedule = schedule_state(training)  # laying out takes all the epoch's steps of the schedule
         trainer.count(-first)
-        order = self._orders(1)
+        order = data.orders(1)
         loader.epoch += 1
         advance = training.step_schedule if training.steps_schedule else None
         steps = trainer.prepare(data.inputs, data.targets, order, loader.batch_size, advance=advance)
         trainer.count(first)
-        return UnderWay(steps, order, trainer.snapshot(), first, head, schedule, self.keeps_outputs)
-
-    def _measured(self, steps: Steps, order: Tensor, epochs: int) -> list[Measurement]:
-        outputs = steps.outputs if self.keeps_outputs else None
-        return of_epochs(self.crew, self.training.metrics, steps, self.data, order, epochs, steps.losses, outputs)
+        return UnderWay(steps, order, trainer.snapshot(), first, head, schedule)
 
     def _validate(self) -> dict[str, Measured]:
         crew, training = self.crew, self.training
@@ -252,8 +248,7 @@ class Compiled:
         data.loader.epoch += 1
         steps = self.measurer.prepare(data.inputs, data.targets, order, data.loader.batch_size)
         steps.run(0, steps.count)
-        outputs = steps.outputs if self.keeps_outputs else None
-        (found,) = of_epochs(crew, training.metrics, steps, data, order, 1, steps.losses, outputs)
+        (found,) = of_epochs(crew, training.metrics, steps, data, order, Record.of(steps))
         return found.values
 
     # ---- when a loss is not finite ---------------------------------------------------------------------------------

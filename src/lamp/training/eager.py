@@ -62,20 +62,32 @@ class Averages:
         """
         if not self.losses:
             raise DataError("an epoch without batches", expected="at least one batch", got="none", fix="give some")
-        losses = torch.stack(self.losses).double()  # (batches,) or (batches, K)
-        weights = torch.tensor(self.sizes, dtype=torch.float64, device=losses.device)
-        loss = losses.sum(0) if self.summed else weights @ losses / weights.sum()
-        if self.replicas is None:
-            values: dict[str, Measured] = {"loss": float(loss)}
-            if self.metrics:
-                output, target = torch.cat(self.outputs), torch.cat(self.targets)
-                values |= {name: float(metric(output, target)) for name, metric in self.metrics.items()}
-            return values
-        values = {"loss": loss.cpu()}
+        losses = torch.stack(self.losses)
+        loss = mean_loss(losses, torch.tensor(self.sizes, device=losses.device), self.summed)
+        values: dict[str, Measured] = {"loss": float(loss) if self.replicas is None else loss.cpu()}
         if self.metrics:
-            output, target = torch.cat(self.outputs, 1), torch.cat(self.targets, 1)  # (K, n, ...)
-            values |= {name: of_each_replica(metric, output, target) for name, metric in self.metrics.items()}
+            axis = 0 if self.replicas is None else 1
+            output, target = torch.cat(self.outputs, axis), torch.cat(self.targets, axis)
+            values |= measured(self.metrics, output, target, self.replicas)
         return values
+
+
+def mean_loss(losses: Tensor, sizes: Tensor, summed: bool) -> Tensor:
+    """The loss of an epoch from those of its batches, (batches,) or (batches, K): a mean over samples, or the sum."""
+    losses = losses.double()
+    if summed:
+        return losses.sum(0)
+    weighted = losses * (sizes if losses.dim() == 1 else sizes.unsqueeze(1))
+    return weighted.sum(0) / sizes.sum()
+
+
+def measured(
+    metrics: Mapping[str, Metric], output: Tensor, target: Tensor, replicas: int | None
+) -> dict[str, Measured]:
+    """Each metric of an epoch's outputs: numbers; of a population, from (K, n, ...), tensors (K,)."""
+    if replicas is None:
+        return {name: float(metric(output, target)) for name, metric in metrics.items()}
+    return {name: of_each_replica(metric, output, target) for name, metric in metrics.items()}
 
 
 def parts(batch: Any) -> Batch:

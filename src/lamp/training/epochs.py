@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from lamp.compiler.answers import Answer, is_counted
 from lamp.compiler.plan import NotCompiled, Plan
 from lamp.compiler.samples import kind_of_targets, laid_out, numbers_of
 from lamp.data import DataLoader
@@ -16,6 +17,7 @@ from lamp.losses import Loss
 from lamp.training import eager
 from lamp.training.crew import Crew
 from lamp.training.history import Measured
+from lamp.training.metrics import Metric, answer_of
 
 if TYPE_CHECKING:
     from lamp.compiler.trainer import Steps, Trainer
@@ -31,9 +33,12 @@ class Measurement:
 
 
 class Data:
-    """A loader's samples as a kernel reads them, and the rows that each step takes."""
+    """A loader's samples as a kernel reads them, and the rows that each step takes.
 
-    def __init__(self, loader: Any, criterion: Loss, plan: Plan) -> None:
+    answers  how the metrics read outputs, where a kernel can count right answers for all of them; else None
+    """
+
+    def __init__(self, loader: Any, criterion: Loss, plan: Plan, metrics: Mapping[str, Metric]) -> None:
         if not isinstance(loader, DataLoader):
             raise NotCompiled(f"the data come from a {type(loader).__name__}, not from tensors")
         if loader.tensors is None or len(loader.tensors) != 2:
@@ -47,6 +52,8 @@ class Data:
         self.targets = numbers_of(self.given, self.own, self.inputs.dtype)
         if len(self.inputs) >= 2**31:
             raise NotCompiled("more than 2^31 samples")
+        self.outputs = plan.outputs
+        self.answers = self._answers(plan, metrics)
 
     @property
     def batches(self) -> tuple[int, ...]:
@@ -82,10 +89,50 @@ class Data:
             order = order + torch.arange(0, len(order) * self.rows, self.rows).unsqueeze(1)
         return order
 
+    def orders(self, epochs: int) -> Tensor:
+        """The samples of the loader's next epochs, (epochs m,) or (K, epochs m), int32."""
+        each = [self.order(self.loader.epoch + k) for k in range(epochs)]
+        return torch.cat(each, -1).to(torch.int32)
+
+    def _answers(self, plan: Plan, metrics: Mapping[str, Metric]) -> list[Answer] | None:
+        weighted = self.targets.dim() > 1 and self.targets.shape[1] != plan.outputs
+        answers = [answer_of(metric) for metric in metrics.values()]
+        fitting = [each for each in answers if each is not None and is_counted(each, plan, self.labels, weighted)]
+        return fitting if len(fitting) == len(answers) else None
+
     def targets_of(self, order: Tensor, replicas: int | None) -> Tensor:
         """The targets in this order, as metrics take them."""
         taken = (self.given.flatten(0, 1) if self.own else self.given)[order]
         return taken if replicas is None or self.own_order else taken.expand(replicas, *taken.shape)
+
+
+@dataclass
+class Record:
+    """What steps left.
+
+    losses   (steps, K); of one network K is 1
+    right    how many answers were right, (steps, accuracies, K), where a kernel counts them
+    outputs  (K, samples, outputs), where they are kept for other metrics
+    """
+
+    losses: Tensor
+    right: Tensor
+    outputs: Tensor | None
+
+    @classmethod
+    def of(cls, steps: Steps) -> Record:
+        return cls(steps.losses, steps.right, steps.outputs)
+
+    def cut(self, steps: slice, samples: slice) -> Record:
+        """Some of the steps, which took these samples."""
+        outputs = None if self.outputs is None else self.outputs[:, samples]
+        return Record(self.losses[steps], self.right[steps], outputs)
+
+    def followed_by(self, more: Record) -> Record:
+        outputs = None
+        if self.outputs is not None and more.outputs is not None:
+            outputs = torch.cat([self.outputs, more.outputs], 1)
+        return Record(torch.cat([self.losses, more.losses]), torch.cat([self.right, more.right]), outputs)
 
 
 @dataclass
@@ -104,26 +151,19 @@ class UnderWay:
     first: int
     head: Mapping[str, Any] | None
     schedule: Mapping[str, Any] | None
-    keeps_outputs: bool
 
     def __post_init__(self) -> None:
         self.done = self.first
         self.seconds: float = 0.0 if self.head is None else self.head["seconds"]
 
     @property
-    def losses(self) -> Tensor:
-        """(steps, K)."""
-        losses = self.steps.losses
-        return losses if self.head is None else torch.cat([self.head["losses"], losses[self.first :]])
-
-    @property
-    def outputs(self) -> Tensor | None:
-        """(K, samples, outputs), where they are kept."""
-        if not self.keeps_outputs:
-            return None
-        outputs = self.steps.outputs
-        return (
-            outputs if self.head is None else torch.cat([self.head["outputs"], outputs[:, self._to(self.first) :]], 1)
+    def record(self) -> Record:
+        """What the epoch's steps left, before it was resumed too."""
+        record = Record.of(self.steps)
+        if self.head is None:
+            return record
+        return Record(**self.head["record"]).followed_by(
+            record.cut(slice(self.first, None), slice(self._to(self.first), None))
         )
 
     def _to(self, step: int) -> int:
@@ -136,10 +176,8 @@ class UnderWay:
 
     def state_dict(self, trainer: Trainer) -> dict[str, Any]:
         """What is needed to go on after the steps that are made."""
-        outputs = self.outputs
         return {
-            "losses": self.losses[: self.done],
-            "outputs": None if outputs is None else outputs[:, : self._to(self.done)],
+            "record": vars(self.record.cut(slice(self.done), slice(self._to(self.done)))),
             "weights": self.weights(trainer),
             "schedule": self.schedule,
             "seconds": self.seconds,
@@ -147,33 +185,29 @@ class UnderWay:
 
 
 def of_epochs(
-    crew: Crew,
-    metrics: Mapping[str, Any],
-    steps: Steps,
-    data: Data,
-    order: Tensor,
-    epochs: int,
-    losses: Tensor,
-    outputs: Tensor | None,
+    crew: Crew, metrics: Mapping[str, Any], steps: Steps, data: Data, order: Tensor, record: Record
 ) -> list[Measurement]:
-    """The losses, and the loss and metrics of each epoch, as the eager engine has them.
-
-    losses   of all steps, (steps, K)
-    outputs  of all samples, (K, samples, outputs), where there are metrics
-    """
-    replicas = crew.model.replicas
-    losses = losses if replicas is not None else losses[:, 0]
-    by_epoch = losses.unflatten(0, (epochs, -1))  # (epochs, steps, ...)
-    sizes = [min(steps.batch, steps.samples - k * steps.batch) for k in range(by_epoch.shape[1])]
-    if outputs is not None:
-        outputs = outputs.unflatten(1, (epochs, -1))  # (K, epochs, samples, ...)
+    """The losses, and the loss and metrics of each epoch, as the eager engine has them."""
+    replicas, epochs = crew.model.replicas, steps.epochs
+    losses = record.losses if replicas is not None else record.losses[:, 0]
+    losses = losses.unflatten(0, (epochs, -1))  # (epochs, steps, ...)
+    sizes = torch.tensor([min(steps.batch, steps.samples - k * steps.batch) for k in range(losses.shape[1])])
+    outputs = None if record.outputs is None else record.outputs.unflatten(1, (epochs, -1))  # (K, epochs, samples, ...)
+    asked = [data.samples * (1 if each == "largest" else data.outputs) for each in data.answers or ()]
+    shares = record.right.unflatten(0, (epochs, -1)).sum(1) / torch.tensor(asked).unsqueeze(
+        1
+    )  # (epochs, accuracies, K)
     orders = order.unflatten(-1, (epochs, -1))
     found = []
     for k in range(epochs):
-        averages = eager.Averages(crew.criterion, metrics, replicas)
-        averages.losses, averages.sizes = [*by_epoch[k].unbind()], sizes
+        loss = eager.mean_loss(losses[k], sizes, crew.criterion.reduction == "sum")
+        values: dict[str, Measured] = {"loss": float(loss) if replicas is None else loss}
         if outputs is not None:
-            averages.outputs = [outputs[:, k] if replicas is not None else outputs[0, k]]
-            averages.targets = [data.targets_of(orders[..., k, :].long(), replicas)]
-        found.append(Measurement(by_epoch[k], averages.values(), 0.0))
+            output = outputs[:, k] if replicas is not None else outputs[0, k]
+            target = data.targets_of(orders[..., k, :].long(), replicas)
+            values |= eager.measured(metrics, output, target, replicas)
+        else:
+            for name, share in zip(metrics, shares[k].double(), strict=True):
+                values[name] = float(share) if replicas is None else share
+        found.append(Measurement(losses[k], values, 0.0))
     return found

@@ -7,12 +7,14 @@ A metric is written for one network. For a population it is asked once a replica
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from lamp.axes import marked, replicas_of, sums
 from lamp.errors import ArgumentError, ShapeError
+from lamp.formulas import on_same_side
 
 Metric = Callable[[Tensor, Tensor], Tensor | float]
 
@@ -60,14 +62,23 @@ class Accuracy:
     def __call__(self, output: Tensor, target: Tensor) -> Tensor:
         if output.numel() != target.numel():
             raise ShapeError("outputs and targets do not fit", expected=tuple(output.shape), got=tuple(target.shape))
-        wanted = target > (self.threshold if target.is_floating_point() else 0)
-        return _share((output > self.threshold) == wanted.reshape(output.shape), output)
+        target = target.reshape(output.shape)
+        if target.is_floating_point():
+            return _share(on_same_side(output, target, self.threshold), output)
+        return _share((output > self.threshold) == (target > 0), output)
 
 
 def _share(right: Tensor, output: Tensor) -> Tensor:
     """The share of right answers; in a population, each replica's, (K,)."""
     replicas = replicas_of(output)
     return sums(right.to(output.dtype), replicas) / (right.numel() // (replicas or 1))
+
+
+def answer_of(metric: Metric) -> float | Literal["largest"] | None:
+    """How an accuracy reads outputs: the largest of them, or a yes above a number; None for another metric."""
+    if metric is accuracy:
+        return "largest"
+    return metric.threshold if type(metric) is Accuracy else None
 
 
 def of_each_replica(metric: Metric, output: Tensor, target: Tensor) -> Tensor:

@@ -137,6 +137,8 @@ class Training:
                 raise
             finally:
                 self._bring_up_to_date()
+                if self._compiled is not None:
+                    self._compiled.close()
                 if self.keeper is not None:
                     self.keeper.close()
                 for callback in self.callbacks:
@@ -182,7 +184,7 @@ class Training:
         if crew.replicas is not None:
             self._set_failures_aside(found.losses, values)
         self.history.record(values, found.seconds)
-        if self.looked_at or not self.going.all():
+        if self.looked_at:
             self._store()
         self._after_epoch(values)
         for callback in self.callbacks:
@@ -240,7 +242,8 @@ class Training:
         elif self.scheduler is not None and self.schedule_per == "epoch":
             self.scheduler.step()
         self._crew.follow_schedule()
-        self._crew.write_back()
+        if self.looked_at:
+            self._crew.write_back()
 
     def _run_batch(self, batch: Any) -> tuple[Tensor, Tensor, Tensor]:
         """One step; returns the batch's loss, output and target."""
@@ -354,9 +357,9 @@ class Training:
         Nothing counts that was measured of them: `values` become NaN.
         """
         bad = ~losses.isfinite().cpu()  # (batches, k)
-        failed = bad.any(0).nonzero().flatten()
-        if not len(failed):
+        if not bad.any():
             return
+        failed = bad.any(0).nonzero().flatten()
         self._restore_weights(failed)
         rows = torch.arange(len(bad[0])) if self._crew.rows is None else self._crew.rows
         for column in failed.tolist():
@@ -376,6 +379,8 @@ class Training:
 
     def _let_go(self, crew: Crew) -> None:
         """Go on without the replicas that have ended."""
+        if not self.history.endings:
+            return
         going = self.going
         rows = torch.arange(len(going)) if crew.rows is None else crew.rows
         staying = going[rows]
@@ -383,6 +388,8 @@ class Training:
             self.stop("all replicas have ended")
         elif not staying.all():
             self._last_good.of(staying)
+            if self._compiled is not None:
+                self._compiled.rewind()
             self._store()
             crew.keep(rows[staying])
 

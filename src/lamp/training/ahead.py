@@ -1,0 +1,124 @@
+"""Epochs that machine code trains before anybody asks for them, in a thread of its own.
+
+While one lot of epochs is measured and handed out the next one runs, and one more is laid out: what Python does between
+epochs costs no time of the kernels'.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from lamp.compiler.trainer import Steps, Trainer
+from lamp.training.epochs import Data
+
+MOST_WAITING = 2  # lots in the thread: one that runs, and one that is laid out
+
+
+@dataclass
+class Lot:
+    """Some epochs that are trained in one go.
+
+    order    the samples they take
+    before   the networks' numbers that they begin with; None until they do
+    finite   whether they are trained, and all of their losses finite
+    seconds  the kernels took
+    """
+
+    epochs: int
+    order: Tensor
+    steps: Steps
+    before: list[Tensor] | None = None
+    finite: bool = False
+    seconds: float = 0.0
+    done: Future[None] = field(default_factory=Future)
+
+
+class Ahead:
+    """Lots that were asked for, in turn. The trainer counts their steps, and the loader their epochs, from then on."""
+
+    def __init__(self, trainer: Trainer, data: Data) -> None:
+        self.trainer, self.data = trainer, data
+        self._lots: deque[Lot] = deque()
+        self._thread = ThreadPoolExecutor(1, "lamp-ahead", initializer=_flush)
+        self._dropped = False
+
+    def __bool__(self) -> bool:
+        """Whether lots were asked for that are not collected."""
+        return bool(self._lots)
+
+    def fill(self, epochs: int, most: int) -> None:
+        """Ask for the epochs that come next, as far as there is room, in lots of at most so many."""
+        while len(self._lots) < MOST_WAITING:
+            some = min(most, epochs - sum(lot.epochs for lot in self._lots))
+            if some < 1:
+                return
+            self.add(some)
+
+    def add(self, epochs: int) -> None:
+        """Train so many epochs when those before are done."""
+        trainer, data, loader = self.trainer, self.data, self.data.loader
+        order = data.orders(epochs)
+        steps = trainer.prepare(data.inputs, data.targets, order, loader.batch_size, epochs)
+        lot = Lot(epochs, order, steps)
+        loader.epoch += epochs
+        trainer.count(steps.count)
+        last = self._lots[-1] if self._lots else None
+        self._lots.append(lot)
+        lot.done = self._thread.submit(self._train, lot, last)
+
+    def _train(self, lot: Lot, last: Lot | None) -> None:
+        """In the thread: train a lot, unless the one before went wrong."""
+        if self._dropped or (last is not None and not last.finite):
+            return
+        lot.before = self.trainer.snapshot()
+        begun = time.perf_counter()
+        lot.steps.run(0, lot.steps.count)
+        lot.seconds = time.perf_counter() - begun
+        lot.finite = bool(lot.steps.losses.isfinite().all())
+
+    def collect(self) -> Lot:
+        """The first lot, once it is trained. Where a loss is not finite, nothing has happened since it began."""
+        lot = self._lots[0]
+        lot.done.result()
+        if lot.finite:
+            self._lots.popleft()
+        else:
+            self.cancel()
+        return lot
+
+    def cancel(self) -> None:
+        """Undo what was not collected."""
+        self._dropped = True
+        for lot in self._lots:
+            lot.done.exception()  # waits
+        self._dropped = False
+        if self._lots and self._lots[0].before is not None:
+            self.trainer.restore(self._lots[0].before)
+        while self._lots:
+            self._undo(self._lots.pop())
+
+    def take_back(self, lot: Lot) -> None:
+        """Undo a lot that was collected last."""
+        assert lot.before is not None
+        self.cancel()
+        self.trainer.restore(lot.before)
+        self._undo(lot)
+
+    def _undo(self, lot: Lot) -> None:
+        self.data.loader.epoch -= lot.epochs
+        self.trainer.count(-lot.steps.count)
+
+    def close(self) -> None:
+        """Let go of the thread."""
+        self.cancel()
+        self._thread.shutdown()
+
+
+def _flush() -> None:
+    torch.set_flush_denormal(True)  # as `fit` has it

@@ -1,0 +1,220 @@
+"""Epochs that are trained ahead in a thread: nothing shows, neither when the training ends nor where lots are cut."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+
+import pytest
+import torch
+
+import lamp
+from lamp.compiler.trainer import Steps
+from lamp.training.checkpoints import read_checkpoint
+from tests.cases.compiled import BATCH, close, network, replicas, same, same_state, task, trained
+
+TASK = task("CrossEntropyLoss")
+SAMPLES = 26  # the last batch of 5
+COUNTS = [None, 11]
+
+
+@pytest.fixture(params=[1, 3, 64], ids="lots of {}".format)
+def lots(request, monkeypatch):
+    """How many epochs a lot has at most."""
+    monkeypatch.setattr("lamp.training.compiled.MOST_AHEAD", request.param)
+    monkeypatch.setattr("lamp.training.compiled.LOT", 1e9)
+
+
+def adam(parameters):
+    return lamp.Adam(parameters, lr=0.02)
+
+
+def noisy():
+    return network(TASK, lamp.Dropout(0.2), lamp.Tanh())
+
+
+def loader():
+    return lamp.DataLoader(TASK.data(SAMPLES), BATCH, True, seed=1)
+
+
+class Passive(lamp.Callback):
+    """Does something when an epoch is told of, without a look at the model."""
+
+    needs_model = False
+
+    def __init__(self, epoch, act):
+        self.epoch, self.act = epoch, act
+
+    def on_epoch(self, training):
+        if training.epoch + 1 == self.epoch:
+            self.act(training)
+
+
+METRICS = {"accuracy": lamp.accuracy, "mean": lambda output, target: output.mean() + target.double().mean()}
+
+
+@pytest.mark.parametrize("count", COUNTS)
+@pytest.mark.parametrize("metrics", [{}, {"accuracy": lamp.accuracy}, METRICS], ids=["no metric", "counted", "outputs"])
+def test_the_same_whatever_the_lots(metrics, count, lots):
+    """To the bit, as epochs that are trained one by one, because somebody looks."""
+    job = (noisy, TASK.make, adam, loader)
+    arguments = dict(count=count, epochs=11, metrics=metrics)
+    ahead = trained("compiled", *job, **arguments)
+    looking = trained("compiled", *job, callbacks=lambda: [lamp.Callback()], **arguments)
+    for one, other in zip(ahead.model.parameters(), looking.model.parameters(), strict=True):
+        assert torch.equal(one.data, other.data)
+    assert set(ahead.history) == {"loss", *metrics}
+    for name in ahead.history:
+        assert torch.equal(ahead.history[name], looking.history[name])
+    same(trained("eager", *job, **arguments), ahead, 1e-10)
+
+
+@pytest.mark.parametrize("count", COUNTS)
+@pytest.mark.parametrize("epoch", range(1, 10))
+def test_a_stop_that_nobody_saw_coming(epoch, count, lots):
+    """And the loader, Dropout and the optimizer go on from there."""
+    left = []
+    for engine in ("eager", "compiled"):
+        model, data = replicas(noisy(), count), loader()
+        optimizer = adam(model.parameters())
+        options = dict(engine=engine, progress=False)
+        stop = Passive(epoch, lambda training: training.stop("enough"))
+        first = lamp.fit(model, TASK.make(), optimizer, data, epochs=12, callbacks=[stop], **options)
+        assert first.epochs == data.epoch == epoch
+        assert optimizer.state_dict()["state"][0]["step"] == 4 * epoch
+        second = lamp.fit(model, TASK.make(), optimizer, data, epochs=2, **options)
+        left.append((model, torch.cat([first["loss"], second["loss"]])))
+    (eager, losses), (compiled, found) = left
+    close(found, losses, 1e-10)
+    for one, other in zip(eager.parameters(), compiled.parameters(), strict=True):
+        close(other.data, one.data, 1e-10)
+
+
+@pytest.mark.parametrize("epoch", range(1, 8))
+def test_replicas_that_are_stopped_keep_the_weights_of_their_epoch(epoch, lots):
+    stop = lambda: [Passive(epoch, lambda training: training.stop("enough", [2, 7]))]  # noqa: E731
+    eager, compiled = (
+        trained(engine, noisy, TASK.make, adam, loader, count=11, epochs=9, callbacks=stop)
+        for engine in ("eager", "compiled")
+    )
+    same(eager, compiled, 1e-10)
+    assert compiled.history.of(2).epochs == epoch
+    assert compiled.history.of(3).epochs == 9
+
+
+@pytest.mark.parametrize("every", [1, 2, 5])
+def test_checkpoints_between_lots(every, lots, tmp_path):
+    """A run that is resumed from one of them ends as one that was not interrupted."""
+    found = []
+    for name, epochs in (("whole", 9), ("half", 5), ("half", 9)):
+        keep = lamp.Checkpoint(tmp_path / name, every_epochs=every, keep=20)
+        options = dict(count=11, epochs=epochs, checkpoint=keep, resume=len(found) == 2, metrics=[lamp.accuracy])
+        found.append(trained("compiled", noisy, TASK.make, adam, loader, **options))
+    whole, _, resumed = found
+    for one, other in zip(whole.model.parameters(), resumed.model.parameters(), strict=True):
+        assert torch.equal(one.data, other.data)
+    for name in whole.history:
+        assert torch.equal(whole.history[name], resumed.history[name])
+    saved = {each.name for each in (tmp_path / "whole" / "checkpoints").iterdir()}
+    assert len(saved) == len({*range(every, 10, every), 9})
+
+
+@pytest.mark.parametrize("epoch", range(2, 9))
+def test_what_the_last_epoch_began_with_is_kept_for_a_failure(epoch, lots, tmp_path):
+    stop = lambda: [Passive(epoch, lambda training: training.stop("enough"))]  # noqa: E731
+    options = dict(count=11, callbacks=stop, checkpoint=tmp_path)
+    trained("compiled", noisy, TASK.make, adam, loader, epochs=9, **options)
+    (path,) = (tmp_path / "checkpoints").iterdir()
+    before = read_checkpoint(path).state["by_engine"]["before"]
+    then = trained("compiled", noisy, TASK.make, adam, loader, count=11, epochs=epoch - 1)
+    flat = torch.cat([parameter.data.flatten(1) for parameter in then.model.parameters()], 1)
+    assert torch.equal(before, flat)
+
+
+def test_an_error_in_the_thread_reaches_the_caller(monkeypatch):
+    """And the weights are those of the last epoch that was told of."""
+    run, calls = Steps.run, []
+
+    def fails(self, first, stop):
+        if threading.current_thread().name.startswith("lamp-ahead"):
+            calls.append(self)
+            if len(calls) == 3:
+                raise MemoryError("no room")
+        run(self, first, stop)
+
+    monkeypatch.setattr(Steps, "run", fails)
+    monkeypatch.setattr("lamp.training.compiled.MOST_AHEAD", 2)
+    model, data = replicas(noisy(), None), loader()
+    optimizer = adam(model.parameters())
+    with pytest.raises(MemoryError, match="no room"):
+        lamp.fit(model, TASK.make(), optimizer, data, epochs=12, engine="compiled", progress=False)
+    monkeypatch.undo()
+    assert data.epoch == 1 + 2 * 2
+    alone = trained("eager", noisy, TASK.make, adam, loader, epochs=data.epoch)
+    for one, other in zip(alone.model.parameters(), model.parameters(), strict=True):
+        close(other.data, one.data, 1e-10)
+
+
+def test_no_thread_stays_behind(lots):
+    trained("compiled", noisy, TASK.make, adam, loader, epochs=9)
+    assert not [each for each in threading.enumerate() if each.name.startswith("lamp-ahead")]
+
+
+@pytest.mark.parametrize("count", COUNTS)
+@pytest.mark.parametrize(
+    "act",
+    [lambda training: training.stop("enough"), lambda training: signal.raise_signal(signal.SIGINT)],
+    ids=["stop", "Ctrl-C"],
+)
+def test_weights_and_history_end_together(act, count):
+    """Epochs that were trained in one call and not told of yet are undone."""
+    left = []
+    for engine in ("eager", "compiled"):
+        model = replicas(noisy(), count)
+        optimizer = adam(model.parameters())
+        given = loader()
+        options = dict(epochs=90, engine=engine, progress=False)
+        history = lamp.fit(model, TASK.make(), optimizer, given, callbacks=[Passive(38, act)], **options)
+        if engine == "compiled":
+            assert history.epochs >= 38
+        left.append((history.epochs, given.epoch, model, optimizer))
+    for epochs, of_loader, *_ in left:
+        assert of_loader in (epochs, epochs + 1)  # eager hears Ctrl-C in the middle of an epoch
+    if left[0][0] == left[1][0] and left[0][1] == left[1][1]:
+        for one, other in zip(left[0][2].parameters(), left[1][2].parameters(), strict=True):
+            close(other.data, one.data, 1e-11)
+        same_state(left[0][3].state_dict(), left[1][3].state_dict(), 1e-11)
+
+
+def test_ctrl_c_is_heard_in_the_middle_of_a_call():
+    """In a training that would go on for hours."""
+    x, y = torch.randn(20_000, 8), torch.randint(0, 3, (20_000,))
+    model = lamp.Sequential(lamp.Linear(8, 64), lamp.Tanh(), lamp.Linear(64, 3))
+    pressed = []
+
+    def press():
+        pressed.append(time.perf_counter())
+        os.kill(os.getpid(), signal.SIGINT)
+
+    class Press(lamp.Callback):
+        needs_model = False
+
+        def on_start(self, training):
+            threading.Timer(1.0, press).start()
+
+    optimizer = lamp.SGD(model.parameters(), lr=0.1)
+    history = lamp.fit(
+        model,
+        lamp.CrossEntropyLoss(),
+        optimizer,
+        (x, y),
+        epochs=10**6,
+        engine="compiled",
+        progress=False,
+        callbacks=[Press()],
+    )
+    assert "interrupted" in history.stopped
+    assert time.perf_counter() - pressed[0] < 5.0  # a quarter of a second on a machine that has nothing else to do
+    assert 0 < history.epochs < 10**6
