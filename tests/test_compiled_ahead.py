@@ -24,7 +24,7 @@ COUNTS = [None, 11]
 def lots(request, monkeypatch):
     """How many epochs a lot has at most."""
     monkeypatch.setattr("lamp.training.compiled.MOST_AHEAD", request.param)
-    monkeypatch.setattr("lamp.training.compiled.LOT", 1e9)
+    monkeypatch.setattr("lamp.training.compiled.LOT", (1e9, 1e9))
 
 
 def adam(parameters):

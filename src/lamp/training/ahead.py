@@ -58,10 +58,10 @@ class Ahead:
             some = min(most, epochs - sum(lot.epochs for lot in self._lots))
             if some < 1:
                 return
-            self.add(some)
+            self.add(some, at_once=some == epochs)
 
-    def add(self, epochs: int) -> None:
-        """Train so many epochs when those before are done."""
+    def add(self, epochs: int, at_once: bool = False) -> None:
+        """Train so many epochs when those before are done; or at once, in this thread, where nothing else is to do."""
         trainer, data, loader = self.trainer, self.data, self.data.loader
         order = data.orders(epochs)
         steps = trainer.prepare(data.inputs, data.targets, order, loader.batch_size, epochs)
@@ -69,8 +69,12 @@ class Ahead:
         loader.epoch += epochs
         trainer.count(steps.count)
         last = self._lots[-1] if self._lots else None
+        if not at_once:
+            lot.done = self._thread.submit(self._train, lot, last)
         self._lots.append(lot)
-        lot.done = self._thread.submit(self._train, lot, last)
+        if at_once:
+            lot.done.set_result(None)
+            self._train(lot, last)
 
     def _train(self, lot: Lot, last: Lot | None) -> None:
         """In the thread: train a lot, unless the one before went wrong."""

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from lamp.training.run import Training
 
 STRETCH = 0.05  # seconds that the machine code runs at a time, so that progress moves and Ctrl-C is heard
-LOT = 0.05  # seconds that a lot of epochs takes that is trained ahead
-MOST_AHEAD = 64  # epochs of a lot
+LOT = (0.005, 0.08)  # seconds that a lot of epochs takes that is trained ahead: a fourth of what is left, within these
+MOST_AHEAD = 256  # epochs of a lot
 MOST_KEPT = 2**23  # numbers that are kept of a lot: samples' places, or what networks put out for them
 
 
@@ -160,7 +160,8 @@ class Compiled:
         seconds = self._per_step * self.data.steps
         numbers = 1 if self.data.answers is not None else self.data.outputs  # that are kept for each sample
         kept = self.data.samples * numbers * (self.model.replicas or 1)
-        most = 0 if seconds > STRETCH else max(1, min(int(LOT / max(seconds, 1e-9)), MOST_KEPT // kept, MOST_AHEAD))
+        lot = min(max(LOT[0], seconds * left / 4), LOT[1])
+        most = 0 if seconds > STRETCH else max(1, min(int(lot / max(seconds, 1e-9)), MOST_KEPT // kept, MOST_AHEAD))
         ahead.fill(left - ready, most)
 
     def rewind(self) -> None:
