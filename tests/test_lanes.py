@@ -275,8 +275,13 @@ class TestMemory:
             lambda code, i: code.times(i, 0),
             lambda code, i: code.times(1, i),
             lambda code, i: code.times(i, i),
+            lambda code, i: code.plus(code.plus(i, 5), code.times(i, 3)),
+            lambda code, i: code.times(code.plus(i, 2), 3),
+            lambda code, i: code.plus(code.times(i, 3), code.times(-3, i)),
+            lambda code, i: code.times(code.plus(i, 1), code.plus(i, 2)),
+            lambda code, i: code.plus(code.times(code.plus(i, 1), i), code.plus(i, -4)),
         ]
-        expected = [12, 12, 7, 7, 7, 14, 35, -35, 10, 0, 7, 49]
+        expected = [12, 12, 7, 7, 7, 14, 35, -35, 10, 0, 7, 49, 33, 27, 0, 72, 59]
 
         def write(code):
             for k, case in enumerate(cases):

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Literal
 
 from lamp.compiler.block import Block
-from lamp.compiler.code import Code, Index
+from lamp.compiler.code import Code
+from lamp.compiler.indices import Index
 from lamp.compiler.lanes import Lane
 from lamp.compiler.loss_rules import Target, counted
 from lamp.compiler.plan import Plan

@@ -11,7 +11,8 @@ from typing import Any
 
 from llvmlite import ir
 
-from lamp.compiler.code import Code, Index
+from lamp.compiler.code import Code
+from lamp.compiler.indices import Index
 from lamp.compiler.lanes import Lane, Mask
 from lamp.compiler.plan import Layer, Plan
 from lamp.formulas import step

@@ -9,20 +9,18 @@ import os
 import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeAlias
 
 import torch
 from llvmlite import ir
 
+from lamp.compiler.indices import I64, Index, Sum, Written
 from lamp.compiler.lanes import Lane, Operand, Whole
 from lamp.compiler.target import Target
 
-I1, I32, I64 = ir.IntType(1), ir.IntType(32), ir.IntType(64)
+I1, I32 = ir.IntType(1), ir.IntType(32)
 
 SPINS = 2**9  # looks at a counter between two times that a waiting thread lets others run
 LINE = 64  # bytes of a cache line: what different threads write to stands that far apart
-
-Index: TypeAlias = Any | int  # a value of the program, or one that is known
 
 
 class Count:
@@ -66,6 +64,7 @@ class Code:
             if value.endswith("_") and not shared:
                 each.add_attribute("noalias")
         self.b = ir.IRBuilder(self.function.append_basic_block("entry"))
+        self._written = Written(self.b)
 
     # ---- numbers -----------------------------------------------------------------------------------------------
     def lane(self, x: Operand) -> Lane:
@@ -99,7 +98,7 @@ class Code:
 
     def number(self, x: Index) -> Lane:
         """A whole number as a lane."""
-        return self.lane(float(x)) if isinstance(x, int) else self.spread(self.b.sitofp(x, self.real))
+        return self.lane(float(x)) if isinstance(x, int) else self.spread(self.b.sitofp(self.index(x), self.real))
 
     # ---- whole numbers -----------------------------------------------------------------------------------------
     def whole(self, x: Index) -> Whole:
@@ -143,26 +142,20 @@ class Code:
     # ---- indices -----------------------------------------------------------------------------------------------
     def index(self, x: Index) -> ir.Value:
         """A whole number as a value of the program."""
-        return I64(x) if isinstance(x, int) else x.value if isinstance(x, Count) else x
+        return self._written.value(x.value if isinstance(x, Count) else x)
 
     def plus(self, x: Index, y: Index) -> Index:
         """x + y, at once where both are known."""
-        if isinstance(x, int) and isinstance(y, int):
-            return x + y
-        if x == 0 and isinstance(x, int):
-            return y
-        if y == 0 and isinstance(y, int):
-            return x
-        return self.b.add(self.index(x), self.index(y))
+        x, y = (each.value if isinstance(each, Count) else each for each in (x, y))
+        return Sum.of(x).plus(Sum.of(y)).simplest
 
     def times(self, x: Index, y: Index) -> Index:
         """x y, at once where both are known."""
-        if isinstance(x, int) and isinstance(y, int):
-            return x * y
+        x, y = (each.value if isinstance(each, Count) else each for each in (x, y))
         if isinstance(x, int):
             x, y = y, x
-        if isinstance(y, int) and y in (0, 1):
-            return x if y else 0
+        if isinstance(y, int):
+            return Sum.of(x).times(y).simplest
         return self.b.mul(self.index(x), self.index(y))
 
     # ---- loops -------------------------------------------------------------------------------------------------
@@ -256,11 +249,13 @@ class Code:
     # ---- memory ------------------------------------------------------------------------------------------------
     def load(self, pointer: ir.Value, at: Index) -> Lane:
         """The vector number `at` of an aligned array of vectors."""
-        return Lane(self, self.b.load(self._place(pointer, at), align=self.target.bits // 8))
+        place = self._written.place(self._written.cast(pointer, self.vector), at)
+        return Lane(self, self.b.load(place, align=self.target.bits // 8))
 
     def store(self, pointer: ir.Value, at: Index, lane: Operand) -> None:
         """Put a vector at number `at` of an aligned array of vectors."""
-        self.b.store(self.lane(lane).value, self._place(pointer, at), align=self.target.bits // 8)
+        place = self._written.place(self._written.cast(pointer, self.vector), at)
+        self.b.store(self.lane(lane).value, place, align=self.target.bits // 8)
 
     def load_unaligned(self, pointer: ir.Value, at: Index) -> Lane:
         """W neighbouring numbers, from number `at` of an array of numbers on."""
@@ -272,17 +267,14 @@ class Code:
 
     def load_one(self, pointer: ir.Value, at: Index) -> Lane:
         """The number `at` of an array of numbers, in every lane."""
-        return self.spread(self.b.load(self.b.gep(pointer, [self.index(at)])))
+        return self.spread(self.b.load(self._written.place(pointer, at)))
 
     def store_first(self, pointer: ir.Value, at: Index, lane: Lane) -> None:
         """Put what the first lane holds at number `at` of an array of numbers."""
         self.b.store(self.b.extract_element(lane.value, I32(0)), self.b.gep(pointer, [self.index(at)]))
 
-    def _place(self, pointer: ir.Value, at: Index) -> ir.Value:
-        return self._vector_at(pointer, self.times(at, self.lanes))
-
     def _vector_at(self, pointer: ir.Value, at: Index) -> ir.Value:
-        return self.b.bitcast(self.b.gep(pointer, [self.index(at)]), self.vector.as_pointer())
+        return self.b.bitcast(self._written.place(pointer, at), self.vector.as_pointer())
 
     def finish(self) -> str:
         """End the function; the module's text."""

@@ -17,7 +17,8 @@ from lamp.compiler import functions as functions  # without them lanes have no e
 from lamp.compiler import wide
 from lamp.compiler.answers import right
 from lamp.compiler.block import Block
-from lamp.compiler.code import I1, I32, I64, Code, Count, Index
+from lamp.compiler.code import I1, I32, Code, Count
+from lamp.compiler.indices import I64, Index
 from lamp.compiler.job import Job
 from lamp.compiler.lanes import Lane, Mask, Whole
 from lamp.compiler.loss_rules import Target

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from lamp.compiler.block import Block
-from lamp.compiler.code import Code, Index
+from lamp.compiler.code import Code
+from lamp.compiler.indices import Index
 from lamp.compiler.lanes import Lane, Mask
 from lamp.compiler.plan import NotCompiled, has_its_own
 from lamp.formulas import Number, is_zero

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from llvmlite import ir
 
 from lamp.compiler.block import Block
-from lamp.compiler.code import I32, Code, Index
+from lamp.compiler.code import I32, Code
+from lamp.compiler.indices import Index
 from lamp.compiler.lanes import Lane
 from lamp.compiler.plan import Layer
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from llvmlite import ir
 
-from lamp.compiler.code import I64, Code, Index
+from lamp.compiler.code import Code
+from lamp.compiler.indices import I64, Index
 from lamp.compiler.job import Job
 from lamp.compiler.lanes import Lane, Mask
 from lamp.optim import Optimizer

@@ -12,7 +12,8 @@ from collections.abc import Callable
 from llvmlite import ir
 
 from lamp.compiler.block import Block, kept_first
-from lamp.compiler.code import I32, Code, Index
+from lamp.compiler.code import I32, Code
+from lamp.compiler.indices import Index
 from lamp.compiler.lanes import Lane
 from lamp.compiler.plan import Layer
 from lamp.compiler.products import added_up
