@@ -137,12 +137,12 @@ def test_an_error_in_the_thread_reaches_the_caller(monkeypatch):
     """And the weights are those of the last epoch that was told of."""
     run, calls = Steps.run, []
 
-    def fails(self, first, stop):
+    def fails(self, first, stop, *begun):
         if threading.current_thread().name.startswith("lamp-ahead"):
             calls.append(self)
             if len(calls) == 3:
                 raise MemoryError("no room")
-        run(self, first, stop)
+        run(self, first, stop, *begun)
 
     monkeypatch.setattr(Steps, "run", fails)
     monkeypatch.setattr("lamp.training.compiled.MOST_AHEAD", 2)

@@ -54,6 +54,16 @@ def runs(results: Results) -> None:
         style="bold",
     )
     console().print(table)
+    console().print(f"  {_how_long(results)}")
+
+
+def _how_long(results: Results) -> str:
+    """How long all runs took, and on what."""
+    networks = "1 network" if len(results.runs) == 1 else f"{len(results.runs)} networks"
+    whole, compiling = results.of("seconds").sum().item(), results.of("compiling").sum().item()
+    if not compiling:
+        return f"{networks} trained in {whole:.2f} s"
+    return f"{networks} trained in {whole - compiling:.2f} s, after {compiling:.2f} s of compiling"
 
 
 def times(results: Results, alone: Runs, peers: Runs) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
 from functools import lru_cache
 
@@ -14,17 +14,20 @@ from lamp.compiler.code import LINE
 from lamp.compiler.fleet import Fleet
 
 
-def on_threads(work: Sequence[tuple[Fleet, Sequence[tuple[int, ...]]]], threads: int) -> None:
+def on_threads(
+    work: Sequence[tuple[Fleet, Sequence[tuple[int, ...]]]], threads: int, begun: Callable[[], None]
+) -> None:
     """Each group's calls on so many threads; the one group there is, together.
 
-    A thread that is free makes the next call of the group that has waited longest.
+    A thread that is free makes the next call of the group that has waited longest. `begun` is called when all threads
+    are at work.
     """
     if len(work) == 1 and threads > 1 and work[0][0].kernel.parts > 1:
-        _as_team(*work[0], threads)
+        _as_team(*work[0], threads, begun)
         return
     waiting = deque((fleet, iter(calls)) for fleet, calls in work)
 
-    def some(_: int) -> None:
+    def some() -> None:
         with suppress(IndexError):  # then no group waits: those that are not done are in other hands
             while True:
                 fleet, calls = waiting.popleft()
@@ -33,25 +36,35 @@ def on_threads(work: Sequence[tuple[Fleet, Sequence[tuple[int, ...]]]], threads:
                     fleet.run(call)
                     waiting.append((fleet, calls))
 
-    _together(min(threads, len(work)), some)
+    _together(min(threads, len(work)), some, begun)
 
 
-def _as_team(fleet: Fleet, calls: Sequence[tuple[int, ...]], threads: int) -> None:
+def _as_team(fleet: Fleet, calls: Sequence[tuple[int, ...]], threads: int, begun: Callable[[], None]) -> None:
     """One group's calls, each made by several threads, which share out its tasks."""
     gradients = fleet.gradients()
     counters = torch.zeros(len(calls), 2 * LINE // 8, dtype=torch.int64)
 
-    def share(_: int) -> None:
+    def share() -> None:
         for call, of_call in zip(calls, counters, strict=True):
             fleet.run_with(gradients, of_call, call)
 
-    _together(min(threads, fleet.kernel.parts), share)
+    _together(min(threads, fleet.kernel.parts), share, begun)
 
 
-def _together(threads: int, work: Callable[[int], None]) -> None:
-    """Call it with 0, 1, ..., each in a thread of its own."""
-    others = [_pool(threads).submit(work, k) for k in range(1, threads)]
-    work(0)
+def _together(threads: int, work: Callable[[], None], begun: Callable[[], None]) -> None:
+    """Call it in so many threads, this one among them."""
+    arriving = iter(range(threads))
+
+    def begin() -> None:
+        if next(arriving) == threads - 1:
+            begun()
+        work()
+
+    others = [_pool(threads).submit(begin) for _ in range(1, threads)]
+    try:
+        begin()
+    finally:
+        wait(others)
     for each in others:
         each.result()
 

@@ -30,7 +30,7 @@ DTYPES = (torch.float32, torch.float64)
 # In sample lanes a network's gradients are added up across lanes, and its weights fetched one at a time: so much more
 # work a sample is than a lane of its own. A group of which fewer lanes are taken than that pays for goes one by one.
 ONE_BY_ONE = 1.3
-SLICES = 4  # that few groups' steps are cut into, so that no thread has much more to do than another
+SLICES = 8  # that few groups' steps are cut into, so that no thread has much more to do than another
 CACHE = 2**22  # bytes of a group's numbers beyond which each step fetches them from memory anew
 
 
@@ -308,8 +308,8 @@ class Steps:
     count: int
     threads: int
 
-    def run(self, first: int, stop: int) -> None:
-        """Make the steps from first to stop."""
+    def run(self, first: int, stop: int, begun: Callable[[], None] = lambda: None) -> None:
+        """Make the steps from first to stop; `begun` is called when all threads are at it."""
         groups, count = sum(fleet.groups for fleet in self.fleets), stop - first
         cuts = min(SLICES, count) if 1 < groups < SLICES * self.threads and self.threads > 1 else 1
         bounds = list(pairwise(first + k * count // cuts for k in range(cuts + 1)))
@@ -318,7 +318,7 @@ class Steps:
             cut = (_part(stretch, *bound, fleet) for bound in bounds for stretch in stretches)
             parts = [part for part in cut if part]
             work += [(fleet, calls) for calls in zip(*[fleet.calls(layout, part) for part in parts], strict=True)]
-        on_threads(work, self.threads)
+        on_threads(work, self.threads, begun)
 
     @property
     def losses(self) -> Tensor:

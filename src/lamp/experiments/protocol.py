@@ -116,7 +116,10 @@ class Setting:
 
 @dataclass
 class Run:
-    """One network, trained from one seed; `seconds` are its share of the time that a population took."""
+    """One network, trained from one seed.
+
+    `seconds` are its share of the time that a population took, `compiling` of what compiling took of it.
+    """
 
     seed: int
     train: Dataset
@@ -128,6 +131,7 @@ class Run:
     train_answers: Tensor
     test_answers: Tensor
     seconds: float
+    compiling: float
 
     @property
     def train_accuracy(self) -> float:
@@ -163,7 +167,7 @@ class Runs:
         }
 
 
-MEASURED = ("train_accuracy", "test_accuracy", "train_loss", "test_loss", "seconds")
+MEASURED = ("train_accuracy", "test_accuracy", "train_loss", "test_loss", "seconds")  # of lamp's runs and its peers'
 
 
 @dataclass
@@ -185,7 +189,7 @@ class Results(Runs):
             "published": self.setting.published,
             "meets": self.meets,
             "seeds": [run.seed for run in self.runs],
-            **self.spread(*MEASURED),
+            **self.spread(*MEASURED, "compiling"),
         }
 
 
@@ -207,7 +211,7 @@ def train_one(setting: Setting, seed: int, report: Reporter | None = None, befor
     model = setting.build(seed)
     loader = DataLoader((train.inputs, setting.encode(train.targets)), setting.batch_size, setting.shuffle, seed=seed)
     history, seconds = _trained(setting, model, loader, _Tell(report or Silence(), before))
-    return _tested(setting, seed, data, model, history, seconds)
+    return _tested(setting, seed, data, model, history, seconds, history.compile_seconds)
 
 
 def train_together(setting: Setting, seeds: Sequence[int], report: Reporter | None = None) -> list[Run]:
@@ -225,7 +229,7 @@ def train_together(setting: Setting, seeds: Sequence[int], report: Reporter | No
     history, seconds = _trained(setting, networks, loader, _Tell(report or Silence(), 0))
     each = zip(seeds, data, networks, strict=True)
     return [
-        _tested(setting, seed, own, model, history.of(k), seconds / len(seeds))
+        _tested(setting, seed, own, model, history.of(k), seconds / len(seeds), history.compile_seconds / len(seeds))
         for k, (seed, own, model) in enumerate(each)
     ]
 
@@ -253,7 +257,13 @@ def _trained(setting: Setting, model: Module, loader: DataLoader, tell: Callback
 
 
 def _tested(
-    setting: Setting, seed: int, data: tuple[Dataset, Dataset], model: Module, history: History, seconds: float
+    setting: Setting,
+    seed: int,
+    data: tuple[Dataset, Dataset],
+    model: Module,
+    history: History,
+    seconds: float,
+    compiling: float,
 ) -> Run:
     assert isinstance(model, Sequential)
     criterion = None if setting.criterion is None else setting.criterion()
@@ -272,6 +282,7 @@ def _tested(
         train_answers=train_answers,
         test_answers=test_answers,
         seconds=seconds,
+        compiling=compiling,
     )
 
 

@@ -10,6 +10,7 @@ import time
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from threading import Event
 
 import torch
 from torch import Tensor
@@ -28,6 +29,7 @@ class Lot:
     before   the networks' numbers that they begin with; None until they do
     finite   whether they are trained, and all of their losses finite
     seconds  the kernels took
+    begun    whether they have taken over from Python, or never will
     """
 
     epochs: int
@@ -36,6 +38,7 @@ class Lot:
     before: list[Tensor] | None = None
     finite: bool = False
     seconds: float = 0.0
+    begun: Event = field(default_factory=Event)
     done: Future[None] = field(default_factory=Future)
 
 
@@ -78,22 +81,27 @@ class Ahead:
 
     def _train(self, lot: Lot, last: Lot | None) -> None:
         """In the thread: train a lot, unless the one before went wrong."""
-        if self._dropped or (last is not None and not last.finite):
-            return
-        lot.before = self.trainer.snapshot()
-        begun = time.perf_counter()
-        lot.steps.run(0, lot.steps.count)
-        lot.seconds = time.perf_counter() - begun
-        lot.finite = bool(lot.steps.losses.isfinite().all())
+        try:
+            if self._dropped or (last is not None and not last.finite):
+                return
+            lot.before = self.trainer.snapshot()
+            since = time.perf_counter()
+            lot.steps.run(0, lot.steps.count, lot.begun.set)
+            lot.seconds = time.perf_counter() - since
+            lot.finite = bool(lot.steps.losses.isfinite().all())
+        finally:
+            lot.begun.set()
 
     def collect(self) -> Lot:
         """The first lot, once it is trained. Where a loss is not finite, nothing has happened since it began."""
         lot = self._lots[0]
         lot.done.result()
-        if lot.finite:
-            self._lots.popleft()
-        else:
+        if not lot.finite:
             self.cancel()
+            return lot
+        self._lots.popleft()
+        if self._lots:
+            self._lots[0].begun.wait()  # else both would ask for Python's lock, and wait for it 5 ms at a time
         return lot
 
     def cancel(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sized
 from typing import TYPE_CHECKING
 
@@ -52,9 +53,11 @@ def choose(engine: str, training: Training, crew: Crew) -> tuple[Compiled | None
             alone = crew.model.replicas is None and torch.get_num_threads() > 1
             if max(sizes) > WIDE or (alone and shared_out in SHARED_OUT_BADLY):
                 return None, "for layers this wide torch's matrix products are faster"
+        begun = time.perf_counter()
         from lamp.training.compiled import Compiled  # and LLVM, a tenth of a second that eager trainings do not wait
 
         compiled = Compiled(training, crew)
+        compiled.seconds = time.perf_counter() - begun
     except NotCompiled as reason:
         if engine == "compiled":
             raise ArgumentError(

@@ -91,8 +91,11 @@ class Data:
 
     def orders(self, epochs: int) -> Tensor:
         """The samples of the loader's next epochs, (epochs m,) or (K, epochs m), int32."""
-        each = [self.order(self.loader.epoch + k) for k in range(epochs)]
-        return torch.cat(each, -1).to(torch.int32)
+        lead = () if self.loader.replicas is None else (self.loader.replicas,)
+        orders = torch.empty(*lead, epochs, self.samples, dtype=torch.int32)
+        for k in range(epochs):
+            orders[..., k, :] = self.order(self.loader.epoch + k)
+        return orders.flatten(-2)
 
     def _answers(self, plan: Plan, metrics: Mapping[str, Metric]) -> list[Answer] | None:
         weighted = self.targets.dim() > 1 and self.targets.shape[1] != plan.outputs

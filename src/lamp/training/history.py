@@ -27,7 +27,8 @@ Measured = float | Tensor  # of one network, or (K,) of a population
 class History(Mapping[str, Tensor]):
     """The record of a training: `history["loss"]`, `history["validation_loss"]`, ... are tensors (epochs,).
 
-    engine   which engine ran, and `why`; compile_seconds: how long compiling took, which is in no epoch's time
+    engine   which engine ran, and `why`
+    compile_seconds  how long compiling took, and to load the compiler; it is in no epoch's time
     stopped  why the training ended: "all epochs done", "interrupted", early stopping's reason, ...
     seconds  a tensor (epochs,): the time each epoch took, validation included
 
@@ -134,7 +135,7 @@ class History(Mapping[str, Tensor]):
             raise IndexError(f"replica {k} is not in the history of {self.replicas or 'one network'}")
         k %= self.replicas
         one = History(self.engine, self.why)
-        one.stopped = self.endings.get(k, self.stopped)
+        one.stopped, one.compile_seconds = self.endings.get(k, self.stopped), self.compile_seconds
         for epoch, seconds in zip(self._epochs, self._seconds, strict=True):
             values = {name: float(torch.as_tensor(value)[k]) for name, value in epoch.items()}
             if all(map(math.isnan, values.values())):
