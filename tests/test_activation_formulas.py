@@ -83,6 +83,9 @@ class Dual:
     def sign(self):
         return Dual(float((self.value > 0) - (self.value < 0)))
 
+    def step(self):
+        return Dual(float(self.value > 0))
+
     def square(self):
         return self.map(self.value**2, 2.0 * self.value)
 

@@ -8,6 +8,7 @@ floats, and on dual numbers to hold each derivative against its function):
     < <= > >= == !=                a condition; conditions combine with & and |
     x.where(condition, other)      x where the condition holds, other elsewhere
     x.clamp(min=, max=)            x.abs()   x.sign()   x.square()
+    x.step()                       1 where x > 0, else 0; tensors have none, so formulas call `step(x)`
     x.exp()  x.expm1()  x.log()  x.log1p()  x.sqrt()  x.rsqrt()  x.reciprocal()
     x.tanh()  x.sigmoid()  x.erf()  x.maximum(y)  x.minimum(y)
     x.lerp(y, weight)              x + weight * (y - x)
@@ -43,9 +44,12 @@ def normal_pdf(x: Number) -> Number:
     return (x.square() * constant(-0.5, x)).exp() * constant(1.0 / math.sqrt(2.0 * math.pi), x)
 
 
-def step(x: Number) -> Number:
-    """1 where x > 0, else 0. (For tensors cheaper than a condition, which takes torch five times as long.)"""
-    return x.sign().maximum(constant(0.0, x))
+def step(x: Number, signed: bool = True) -> Number:
+    """1 where x > 0, else 0; signed: whether x may be below 0."""
+    if not isinstance(x, Tensor):
+        return x.step()
+    sign = x.sign()  # a condition would take torch five times as long
+    return sign.maximum(constant(0.0, x)) if signed else sign
 
 
 def on_same_side(x: Number, y: Number, bound: float) -> Any:

@@ -213,10 +213,11 @@ class Block:
     def log_sum_exp(self, place: int, units: int, column: Index, keep: int | None = None) -> tuple[Lane, Lane]:
         """The largest of some activations, and the sum of exp(x - largest), each kept among the gradients at `keep`."""
         code = self.code
-        with code.carrying(1, units, [self.activation(place, column)]) as (c, state):
+        state = [self.activation(place, column)]
+        for c in code.each(1, units, state):
             state[0] = state[0].maximum(self.activation(code.plus(c, place), column))
-        largest = state[0]
-        with code.carrying(0, units, [code.lane(0.0)]) as (c, state):
+        largest, state = state[0], [code.lane(0.0)]
+        for c in code.each(0, units, state):
             power = (self.activation(code.plus(c, place), column) - largest).exp()
             if keep is not None:
                 self.keep_gradient(code.plus(c, keep), column, power)

@@ -19,6 +19,7 @@ from lamp.compiler.target import Target
 
 I1, I32 = ir.IntType(1), ir.IntType(32)
 
+FEW = 3  # turns of a loop that are written out
 SPINS = 2**9  # looks at a counter between two times that a waiting thread lets others run
 LINE = 64  # bytes of a cache line: what different threads write to stands that far apart
 
@@ -202,6 +203,18 @@ class Code:
             joined.add_incoming(lane.value, last)
             joined.add_incoming(initial.value, before)
             state[k] = Lane(self, joined)
+
+    def each(self, start: Index, stop: Index, state: list[Lane]) -> Iterator[Index]:
+        """start, start + 1, ... below stop: a few written out one by one, else a loop. It carries a list of lanes, whose
+        members the body replaces."""
+        if isinstance(start, int) and isinstance(stop, int) and stop - start <= FEW:
+            yield from range(start, stop)
+            return
+        with self.carrying(start, stop, state) as (i, inner):
+            state[:] = inner
+            yield i
+            inner[:] = state
+        state[:] = inner
 
     @contextmanager
     def tasks(self, counters: ir.Value, each: int, phases: ir.Value) -> Iterator[tuple[ir.Value, ir.Value]]:

@@ -174,6 +174,9 @@ class Lane:
     def sign(self) -> Lane:
         return self.code.intrinsic("copysign", self.code.lane(1.0), self).where(self.abs() > 0.0, 0.0)
 
+    def step(self) -> Lane:
+        return self.code.lane(1.0).where(self > 0.0, 0.0)
+
     def square(self) -> Lane:
         return self * self
 

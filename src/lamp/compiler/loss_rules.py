@@ -125,7 +125,8 @@ class LossRule:
         rule = self.rule.loss if self.weighted else self.rule
         weight = [target.number(self.outputs, s)] if self.weighted else []
         counts = target.counts(s)
-        with code.carrying(0, self.outputs, [code.lane(0.0)]) as (c, state):
+        state = [code.lane(0.0)]
+        for c in code.each(0, self.outputs, state):
             output, wanted = block.activation(code.plus(c, block.plan.put_out), s), target.number(c, s)
             if isinstance(rule, BCELoss | BCEWithLogitsLoss):
                 weights = [
@@ -171,10 +172,12 @@ class LossRule:
 
         mass = code.lane(1.0)
         if label is None or smooth or "weight" in self.weights or kept is not None:
-            with code.carrying(0, classes, [code.lane(0.0)]) as (c, state):
+            state = [code.lane(0.0)]
+            for c in code.each(0, classes, state):
                 state[0] = state[0] + q(c)
             mass = state[0]
-        with code.carrying(0, classes, [code.lane(0.0)]) as (c, state):
+        state = [code.lane(0.0)]
+        for c in code.each(0, classes, state):
             scores, wanted = log_p(c), q(c)
             state[0] = state[0] + rule.value(scores, wanted)
             gradient = rule.derivative(scores, wanted, mass) * share

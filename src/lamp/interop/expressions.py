@@ -137,6 +137,9 @@ class Expression:
     def sign(self) -> Expression:
         return self._make("sign", self)
 
+    def step(self) -> Expression:
+        return self.sign().maximum(0.0)
+
     # ---- functions ---------------------------------------------------------------------------------------------------
     def sqrt(self) -> Expression:
         return self._make("sqrt", self)

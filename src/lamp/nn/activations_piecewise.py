@@ -23,7 +23,7 @@ class ReLU(Activation):
         return x.clamp(min=0.0)
 
     def dsigma(self, x: Number, y: Number) -> Number:
-        return y.sign()  # y is never negative
+        return step(y, signed=False)
 
     def sigma_of_tensor(self, x: Tensor) -> Tensor:
         return x.relu()
