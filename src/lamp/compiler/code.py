@@ -205,8 +205,8 @@ class Code:
             state[k] = Lane(self, joined)
 
     def each(self, start: Index, stop: Index, state: list[Lane]) -> Iterator[Index]:
-        """start, start + 1, ... below stop: a few written out one by one, else a loop. It carries a list of lanes, whose
-        members the body replaces."""
+        """start, start + 1, ... below stop: a few written out one by one, else a loop. It carries a list of lanes,
+        whose members the body replaces."""
         if isinstance(start, int) and isinstance(stop, int) and stop - start <= FEW:
             yield from range(start, stop)
             return
