@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import lamp
-from lamp.compiler.trainer import Steps
+from lamp.compiler.steps import Steps
 from lamp.training.checkpoints import read_checkpoint
 from tests.cases.compiled import BATCH, close, network, replicas, same, same_state, task, trained
 
@@ -69,6 +69,101 @@ def test_the_same_whatever_the_lots(metrics, count, lots):
     for name in ahead.history:
         assert torch.equal(ahead.history[name], looking.history[name])
     same(trained("eager", *job, **arguments), ahead, 1e-10)
+
+
+def held_out():
+    x, y = TASK.data(61)
+    return lamp.DataLoader((x[SAMPLES:], y[SAMPLES:]), 9)  # the last batch of 8
+
+
+def shuffled():
+    x, y = TASK.data(61)
+    return lamp.DataLoader((x[SAMPLES:], y[SAMPLES:]), 9, True, seed=3)
+
+
+@pytest.mark.parametrize("count", [None, 3, 11])
+@pytest.mark.parametrize("validation", [held_out, shuffled])
+@pytest.mark.parametrize("metrics", [{}, {"accuracy": lamp.accuracy}, METRICS], ids=["no metric", "counted", "outputs"])
+def test_validated_between_epochs(metrics, validation, count, lots):
+    """To the bit, as epochs that are trained one by one; on two threads too."""
+    job = (noisy, TASK.make, adam, loader)
+    arguments = dict(count=count, epochs=11, metrics=metrics, validation=validation)
+    looking = trained("compiled", *job, callbacks=lambda: [lamp.Callback()], **arguments)
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        ahead = trained("compiled", *job, **arguments)
+        for one, other in zip(ahead.model.parameters(), looking.model.parameters(), strict=True):
+            assert torch.equal(one.data, other.data)
+        assert list(ahead.history) == ["loss", *metrics, "validation_loss", *(f"validation_{name}" for name in metrics)]
+        for name in ahead.history:
+            assert torch.equal(ahead.history[name], looking.history[name])
+    torch.set_num_threads(1)
+    same(trained("eager", *job, **arguments), ahead, 1e-10)
+
+
+class Weights(lamp.EarlyStopping):
+    """Looks like early stopping, and remembers the weights that it saw."""
+
+    seen: list[list[float]] = []  # noqa: RUF012
+
+    def on_epoch(self, training):
+        self.seen.append(torch.cat([parameter.data.flatten() for parameter in training.model.parameters()]).tolist())
+        super().on_epoch(training)
+
+
+@pytest.mark.parametrize("count", COUNTS)
+def test_early_stopping_sees_the_weights_of_each_epoch(count, lots, monkeypatch):
+    found = []
+    for kind in (lamp.EarlyStopping, lamp.Callback):  # with a callback that may do anything epochs go one by one
+        Weights.seen = []
+        monkeypatch.setattr(
+            "lamp.training.compiled.EarlyStopping", Weights if kind is lamp.EarlyStopping else type(None)
+        )
+        stop = lambda: [Weights(3)]  # noqa: E731
+        arguments = dict(count=count, epochs=14, validation=held_out, callbacks=stop)
+        left = trained("compiled", noisy, TASK.make, lambda p: lamp.Adam(p, lr=0.3), loader, **arguments)
+        found.append((Weights.seen, left))
+    (ahead, one), (alone, other) = found
+    assert ahead == alone
+    assert one.history.endings == other.history.endings
+    assert one.history.stopped == other.history.stopped
+    assert one.history.epochs == other.history.epochs
+    for mine, theirs in zip(one.model.parameters(), other.model.parameters(), strict=True):
+        assert torch.equal(mine.data, theirs.data)
+
+
+@pytest.mark.parametrize("count", [None, 11])
+@pytest.mark.parametrize("patience", [1, 2, 4])
+def test_early_stopping(patience, count, lots):
+    """Replicas leave at different times, in the middle of a lot."""
+    options = dict(count=count, epochs=25, validation=shuffled, callbacks=lambda: [lamp.EarlyStopping(patience)])
+    job = (noisy, TASK.make, lambda parameters: lamp.Adam(parameters, lr=0.1), loader)
+    eager, compiled = (trained(engine, *job, **options) for engine in ("eager", "compiled"))
+    assert compiled.history.endings == eager.history.endings
+    assert compiled.history.stopped == eager.history.stopped
+    same(eager, compiled, 1e-8)
+
+
+def test_the_loader_of_a_validation_stands_where_the_training_stopped(lots):
+    for epoch in (2, 4):
+        validation, stop = shuffled(), Passive(epoch, lambda training: training.stop("enough"))
+        trained("compiled", noisy, TASK.make, adam, loader, epochs=9, validation=validation, callbacks=lambda: [stop])  # noqa: B023
+        assert validation.epoch == epoch
+
+
+@pytest.mark.parametrize("every", [1, 3])
+def test_checkpoints_of_a_validated_training(every, lots, tmp_path):
+    found = []
+    for name, epochs in (("whole", 9), ("half", 5), ("half", 9)):
+        keep = lamp.Checkpoint(tmp_path / name, every_epochs=every, keep=20)
+        options = dict(count=11, epochs=epochs, checkpoint=keep, resume=len(found) == 2, validation=shuffled)
+        stop = lambda: [lamp.EarlyStopping(20)]  # noqa: E731
+        found.append(trained("compiled", noisy, TASK.make, adam, loader, callbacks=stop, **options))
+    whole, _, resumed = found
+    for one, other in zip(whole.model.parameters(), resumed.model.parameters(), strict=True):
+        assert torch.equal(one.data, other.data)
+    for name in whole.history:
+        assert torch.equal(whole.history[name], resumed.history[name])
 
 
 @pytest.mark.parametrize("count", COUNTS)

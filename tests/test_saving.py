@@ -67,6 +67,12 @@ def test_the_safetensors_package_reads_and_writes_the_same(name, tmp_path):
         load_tensors(tmp_path / "theirs")
 
 
+def test_one_number_of_a_column(tmp_path):
+    """Which torch takes for dense, whatever lies beside it."""
+    save_tensors(tmp_path / "one", {"x": torch.arange(16.0)[3::8][:1]})
+    assert load_tensors(tmp_path / "one")["x"].tolist() == [3.0]
+
+
 def test_special_numbers_keep_their_bits(tmp_path):
     odd = torch.tensor([float("nan"), -0.0, float("inf"), 5e-324, 0x7FF0000000000001], dtype=torch.float64)
     odd[4] = torch.tensor([0x7FF8000000000123]).view(torch.float64)[0]

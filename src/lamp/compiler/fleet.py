@@ -6,7 +6,7 @@ In replica lanes W networks are a group, whose numbers are (P, W); in sample lan
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +15,13 @@ from torch import Tensor
 
 from lamp.compiler.code import LINE
 from lamp.compiler.job import Job
-from lamp.compiler.kernel import Kernel
+from lamp.compiler.kernel import ARGUMENTS, POINTERS, Kernel
 from lamp.compiler.tables import Columns, keys_of
+
+# Where a call's arguments stand in the row of a table, after the kernel's address.
+SCRATCH = [1 + POINTERS.index(name) for name in ("g_", "a_", "d_")]
+COUNTERS = ARGUMENTS
+GIVEN = [column for column in range(1, COUNTERS) if column not in SCRATCH]
 
 ALIGNED = 64  # bytes: a vector of the widest kind
 
@@ -232,11 +237,31 @@ class Fleet:
 
     def run(self, call: tuple[int, ...]) -> None:
         """One call of the kernel, in whichever thread."""
-        mine = self._memory_of_thread()
-        if mine.gradients is None:
-            mine.gradients, mine.counters = self.gradients(), torch.zeros(2 * LINE // 8, dtype=torch.int64)
+        mine = self._memory_of_thread(gradients=True)
         mine.counters.zero_()
         self.run_with(mine.gradients, mine.counters, call)
+
+    def table(self, layout: Layout, epochs: int, of_epoch: Callable[[int], Sequence[Stretch]]) -> Tensor:
+        """The calls for each group, (groups, epochs, calls of an epoch, 1 + arguments).
+
+        A row is where the kernel begins, and its arguments but for scratch memory.
+        """
+
+        def given(epoch: int) -> Tensor:
+            return torch.tensor([self.calls(layout, stretch) for stretch in of_epoch(epoch)]).transpose(0, 1)
+
+        first = given(0)
+        each = given(1) - first if epochs > 1 else torch.zeros_like(first)  # all places move on alike
+        table = torch.zeros(self.groups, epochs, first.shape[1], 1 + ARGUMENTS, dtype=torch.int64)
+        table[..., 0] = self.kernel.machine_code.address("train")
+        table[..., GIVEN] = first.unsqueeze(1) + torch.arange(epochs).view(-1, 1, 1) * each.unsqueeze(1)
+        return table
+
+    def use_scratch(self, table: Tensor) -> None:
+        """Give the calls in a table's rows, of a kernel in one part, this thread's scratch memory."""
+        mine = self._memory_of_thread(gradients=True)
+        for column, memory in zip(SCRATCH, (mine.gradients, *mine.activations), strict=True):
+            table[..., column] = memory.data_ptr()
 
     def gradients(self) -> Tensor:
         """Memory for the gradients of a call's parameters."""
@@ -248,7 +273,7 @@ class Fleet:
         a, d = (memory.data_ptr() for memory in self._memory_of_thread().activations)
         self.kernel.run(p, gradients.data_ptr(), s, a, d, *others, counters.data_ptr())
 
-    def _memory_of_thread(self) -> Any:
+    def _memory_of_thread(self, gradients: bool = False) -> Any:
         """Scratch memory: each thread has its own."""
         mine, kernel = self._mine, self.kernel
         if not hasattr(mine, "activations"):
@@ -256,6 +281,8 @@ class Fleet:
                 aligned(size * kernel.lanes, self.dtype) for size in (kernel.activations, kernel.gradients)
             ]
             mine.gradients = None
+        if gradients and mine.gradients is None:
+            mine.gradients, mine.counters = self.gradients(), torch.zeros(2 * LINE // 8, dtype=torch.int64)
         return mine
 
     @property

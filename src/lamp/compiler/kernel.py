@@ -33,6 +33,7 @@ from lamp.randomness import below, bits, scatter
 
 POINTERS = ("p_", "g_", "s_", "a_", "d_", "x_", "t_", "c_", "v_", "h_", "k_", "l_", "o_", "r_")
 NUMBERS = ("order", "keys", "steps", "batch", "sizes", "counters")
+ARGUMENTS = len(POINTERS) + len(NUMBERS)
 MOST_KNOWN = 256  # kernels that are kept
 
 
@@ -42,7 +43,7 @@ class Kernel(Shape):
     def __init__(self, job: Job, machine: Machine) -> None:
         super().__init__(job, machine)
         self.machine_code = _code_for(job, machine)
-        self.run = self.machine_code.function("train", len(POINTERS) + len(NUMBERS))
+        self.run = self.machine_code.function("train", ARGUMENTS)
 
 
 _known: dict[Hashable, MachineCode] = {}

@@ -104,9 +104,12 @@ class MachineCode:
         again = llvm.parse_assembly(self._optimised)
         return str(self._machine.emit_assembly(again))
 
+    def address(self, name: str) -> int:
+        """Where the function of this name begins."""
+        return int(self._engine.get_function_address(name))
+
     def function(self, name: str, arguments: int) -> Any:
         """The function of this name, of so many arguments, pointers and int64 alike. It runs without Python's lock."""
-        address = self._engine.get_function_address(name)
-        function = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * arguments)(address)
+        function = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * arguments)(self.address(name))
         function.engine = self._engine  # type: ignore[attr-defined]  # lives as long as it
         return function

@@ -14,32 +14,27 @@ from lamp.compiler.code import LINE
 from lamp.compiler.fleet import Fleet
 
 
-def on_threads(
-    work: Sequence[tuple[Fleet, Sequence[tuple[int, ...]]]], threads: int, begun: Callable[[], None]
-) -> None:
-    """Each group's calls on so many threads; the one group there is, together.
+def on_threads(work: Sequence[Sequence[Callable[[], None]]], threads: int, begun: Callable[[], None]) -> None:
+    """The calls of each group, in their order, on so many threads.
 
     A thread that is free makes the next call of the group that has waited longest. `begun` is called when all threads
     are at work.
     """
-    if len(work) == 1 and threads > 1 and work[0][0].kernel.parts > 1:
-        _as_team(*work[0], threads, begun)
-        return
-    waiting = deque((fleet, iter(calls)) for fleet, calls in work)
+    waiting = deque(iter(calls) for calls in work)
 
     def some() -> None:
         with suppress(IndexError):  # then no group waits: those that are not done are in other hands
             while True:
-                fleet, calls = waiting.popleft()
+                calls = waiting.popleft()
                 call = next(calls, None)
                 if call is not None:
-                    fleet.run(call)
-                    waiting.append((fleet, calls))
+                    call()
+                    waiting.append(calls)
 
     _together(min(threads, len(work)), some, begun)
 
 
-def _as_team(fleet: Fleet, calls: Sequence[tuple[int, ...]], threads: int, begun: Callable[[], None]) -> None:
+def as_team(fleet: Fleet, calls: Sequence[tuple[int, ...]], threads: int, begun: Callable[[], None]) -> None:
     """One group's calls, each made by several threads, which share out its tasks."""
     gradients = fleet.gradients()
     counters = torch.zeros(len(calls), 2 * LINE // 8, dtype=torch.int64)

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
 
 import torch
 from torch import Tensor
 
 from lamp.compiler.answers import Answer
-from lamp.compiler.fleet import Fleet, Layout, Stretch
+from lamp.compiler.fleet import Fleet
 from lamp.compiler.fleet_of_sizes import FleetOfSizes
 from lamp.compiler.job import Job
 from lamp.compiler.kernel import Kernel
 from lamp.compiler.loss_rules import LossRule
 from lamp.compiler.plan import NotCompiled, Plan, has_its_own, plan_of
+from lamp.compiler.steps import Steps
 from lamp.compiler.tables import Limits, coefficients
 from lamp.compiler.target import NARROWEST, Target, host
-from lamp.compiler.threads import on_threads
 from lamp.losses import Loss
 from lamp.module import Module
 from lamp.optim import Optimizer
@@ -30,7 +28,6 @@ DTYPES = (torch.float32, torch.float64)
 # In sample lanes a network's gradients are added up across lanes, and its weights fetched one at a time: so much more
 # work a sample is than a lane of its own. A group of which fewer lanes are taken than that pays for goes one by one.
 ONE_BY_ONE = 1.3
-SLICES = 8  # that few groups' steps are cut into, so that no thread has much more to do than another
 CACHE = 2**22  # bytes of a group's numbers beyond which each step fetches them from memory anew
 
 
@@ -204,13 +201,15 @@ class Trainer:
             fleet.load(parameters.view(-1, size), [state.view(-1, size) for state in states])
             fleet.load_hyperparameters([numbers.to(self.dtype) for _, numbers in self.criterion.numbers()])
 
-    def parameters(self) -> Tensor:
-        """The weights as they are now, (K, P); of one network (1, P)."""
-        return _joined([fleet.parameters(self.plan.parameters) for fleet in self.fleets], 0)
+    def parameters(self, of: Sequence[Tensor] | None = None) -> Tensor:
+        """The weights as they are now, or were, (K, P); of one network (1, P)."""
+        kept = [fleet.p for fleet in self.fleets] if of is None else of
+        pairs = zip(self.fleets, kept, strict=True)
+        return _joined([fleet.parameters(self.plan.parameters, of=each) for fleet, each in pairs], 0)
 
-    def store_weights(self) -> None:
-        """Put the weights into the model."""
-        now, start = self.parameters(), 0
+    def store_weights(self, of: Sequence[Tensor] | None = None) -> None:
+        """Put the weights into the model; `of` an earlier moment, as `Turns.weights` has them for each fleet."""
+        now, start = self.parameters(of), 0
         for run in self._runs:
             stop = start + run.data.shape[-1]
             run.data.copy_(now[:, start:stop].view(run.data.shape))
@@ -246,9 +245,7 @@ class Trainer:
 
     def weights_in(self, snapshot: Sequence[Tensor]) -> Tensor:
         """The weights of a snapshot, (K, P)."""
-        size = self.plan.parameters
-        pairs = zip(self.fleets, snapshot[::2], strict=True)
-        return torch.cat([fleet.parameters(size, of=kept) for fleet, kept in pairs])
+        return self.parameters(snapshot[::2])
 
     def put(self, k: int, weights: Tensor) -> None:
         """Put weights (P,) into the model as those of replica k."""
@@ -259,6 +256,11 @@ class Trainer:
             start = stop
 
     # ---- steps -------------------------------------------------------------------------------------------------
+    @property
+    def in_parts(self) -> bool:
+        """Whether a network's batch is cut into parts, for several threads."""
+        return any(fleet.kernel.parts > 1 for fleet in self.fleets)
+
     def prepare(
         self,
         inputs: Tensor,
@@ -289,67 +291,6 @@ class Trainer:
         self._taken = tuple(taken + steps for taken in self._taken)
         for module in self.plan.dropouts:
             module.step += steps
-
-
-@dataclass
-class Steps:
-    """The steps of some epochs: `run(first, stop)` makes them.
-
-    samples, batch  of an epoch
-    count           of steps, in all epochs
-    threads         to make them on
-    """
-
-    fleets: list[Fleet]
-    layouts: list[tuple[list[Stretch], Layout]]
-    samples: int
-    batch: int
-    epochs: int
-    count: int
-    threads: int
-
-    def run(self, first: int, stop: int, begun: Callable[[], None] = lambda: None) -> None:
-        """Make the steps from first to stop; `begun` is called when all threads are at it."""
-        groups, count = sum(fleet.groups for fleet in self.fleets), stop - first
-        cuts = min(SLICES, count) if 1 < groups < SLICES * self.threads and self.threads > 1 else 1
-        bounds = list(pairwise(first + k * count // cuts for k in range(cuts + 1)))
-        work = []
-        for fleet, (stretches, layout) in zip(self.fleets, self.layouts, strict=True):
-            cut = (_part(stretch, *bound, fleet) for bound in bounds for stretch in stretches)
-            parts = [part for part in cut if part]
-            work += [(fleet, calls) for calls in zip(*[fleet.calls(layout, part) for part in parts], strict=True)]
-        on_threads(work, self.threads, begun)
-
-    @property
-    def losses(self) -> Tensor:
-        """(steps, K); of one network (steps, 1)."""
-        pairs = zip(self.fleets, self.layouts, strict=True)
-        return torch.cat([fleet.losses(layout, self.count) for fleet, (_, layout) in pairs], 1)
-
-    @property
-    def right(self) -> Tensor:
-        """How many answers were right, (steps, answers, K); of one network (steps, answers, 1)."""
-        pairs = zip(self.fleets, self.layouts, strict=True)
-        return torch.cat([fleet.right(layout, self.count) for fleet, (_, layout) in pairs], 2)
-
-    @property
-    def outputs(self) -> Tensor | None:
-        """What the networks put out in their steps: (K, samples, outputs), of one network (1, samples, outputs); None
-        where it is not kept."""
-        if not self.fleets[0].job.keeps_outputs:
-            return None
-        pairs = zip(self.fleets, self.layouts, strict=True)
-        return torch.cat([fleet.outputs(layout, stretches) for fleet, (stretches, layout) in pairs])
-
-
-def _part(stretch: Stretch, first: int, stop: int, fleet: Fleet) -> Stretch | None:
-    """Those of its steps that lie between first and stop."""
-    begin, end = max(first, stretch.first), min(stop, stretch.first + stretch.count)
-    if begin >= end:
-        return None
-    before = begin - stretch.first
-    column = stretch.column + before * fleet.kernel.vectors_of(stretch.batch)
-    return Stretch(begin, end - begin, stretch.batch, stretch.at + before * stretch.batch, column)
 
 
 def _joined(pieces: Sequence[Tensor], dim: int = -1) -> Tensor:

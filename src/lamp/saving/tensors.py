@@ -151,8 +151,10 @@ def read_tensors(
 
 def _bytes_of(tensor: Tensor) -> memoryview:
     """A tensor's numbers in row-major order."""
-    dense = tensor.detach().to("cpu").contiguous()
-    return memoryview(dense.reshape(-1).view(torch.uint8).numpy())  # type: ignore[arg-type]
+    row = tensor.detach().to("cpu").reshape(-1)
+    if row.stride(0) != 1:  # one number of many, which torch takes for dense
+        row = row.clone(memory_format=torch.contiguous_format)
+    return memoryview(row.view(torch.uint8).numpy())  # type: ignore[arg-type]
 
 
 # ---- reading what may be anything ------------------------------------------------------------------------------------

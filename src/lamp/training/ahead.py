@@ -15,7 +15,9 @@ from threading import Event
 import torch
 from torch import Tensor
 
-from lamp.compiler.trainer import Steps, Trainer
+from lamp.compiler.steps import Steps
+from lamp.compiler.trainer import Trainer
+from lamp.compiler.turns import Turns
 from lamp.training.epochs import Data
 
 MOST_WAITING = 2  # lots in the thread: one that runs, and one that is laid out
@@ -26,6 +28,8 @@ class Lot:
     """Some epochs that are trained in one go.
 
     order    the samples they take
+    measure  the steps that measure them on held-out samples, and the order of those
+    turns    the two of them, epoch by epoch; None where nothing is between epochs
     before   the networks' numbers that they begin with; None until they do
     finite   whether they are trained, and all of their losses finite
     seconds  the kernels took
@@ -35,6 +39,8 @@ class Lot:
     epochs: int
     order: Tensor
     steps: Steps
+    measure: tuple[Steps, Tensor] | None = None
+    turns: Turns | None = None
     before: list[Tensor] | None = None
     finite: bool = False
     seconds: float = 0.0
@@ -43,10 +49,17 @@ class Lot:
 
 
 class Ahead:
-    """Lots that were asked for, in turn. The trainer counts their steps, and the loader their epochs, from then on."""
+    """Lots that were asked for, in turn. The trainer counts their steps, and the loaders their epochs, from then on.
 
-    def __init__(self, trainer: Trainer, data: Data) -> None:
+    measurer      measures each epoch on `held_out`, if there is one
+    keep_weights  whether those of each epoch are to be kept
+    """
+
+    def __init__(
+        self, trainer: Trainer, data: Data, measurer: Trainer | None, held_out: Data | None, keep_weights: bool
+    ) -> None:
         self.trainer, self.data = trainer, data
+        self.measurer, self.held_out, self.keep_weights = measurer, held_out, keep_weights
         self._lots: deque[Lot] = deque()
         self._thread = ThreadPoolExecutor(1, "lamp-ahead", initializer=_flush)
         self._dropped = False
@@ -65,12 +78,13 @@ class Ahead:
 
     def add(self, epochs: int, at_once: bool = False) -> None:
         """Train so many epochs when those before are done; or at once, in this thread, where nothing else is to do."""
-        trainer, data, loader = self.trainer, self.data, self.data.loader
-        order = data.orders(epochs)
-        steps = trainer.prepare(data.inputs, data.targets, order, loader.batch_size, epochs)
+        steps, order = self._prepared(self.trainer, self.data, epochs)
+        self.trainer.count(steps.count)
         lot = Lot(epochs, order, steps)
-        loader.epoch += epochs
-        trainer.count(steps.count)
+        if self.measurer is not None and self.held_out is not None:
+            lot.measure = self._prepared(self.measurer, self.held_out, epochs)
+        if lot.measure is not None or self.keep_weights:
+            lot.turns = Turns(steps, None if lot.measure is None else lot.measure[0], self.keep_weights)
         last = self._lots[-1] if self._lots else None
         if not at_once:
             lot.done = self._thread.submit(self._train, lot, last)
@@ -79,6 +93,14 @@ class Ahead:
             lot.done.set_result(None)
             self._train(lot, last)
 
+    @staticmethod
+    def _prepared(trainer: Trainer, data: Data, epochs: int) -> tuple[Steps, Tensor]:
+        """The steps of the loader's next epochs, and their order."""
+        order = data.orders(epochs)
+        steps = trainer.prepare(data.inputs, data.targets, order, data.loader.batch_size, epochs)
+        data.loader.epoch += epochs
+        return steps, order
+
     def _train(self, lot: Lot, last: Lot | None) -> None:
         """In the thread: train a lot, unless the one before went wrong."""
         try:
@@ -86,7 +108,10 @@ class Ahead:
                 return
             lot.before = self.trainer.snapshot()
             since = time.perf_counter()
-            lot.steps.run(0, lot.steps.count, lot.begun.set)
+            if lot.turns is None:
+                lot.steps.run(0, lot.steps.count, lot.begun.set)
+            else:
+                lot.turns.run(lot.begun.set)
             lot.seconds = time.perf_counter() - since
             lot.finite = bool(lot.steps.losses.isfinite().all())
         finally:
@@ -123,7 +148,9 @@ class Ahead:
         self._undo(lot)
 
     def _undo(self, lot: Lot) -> None:
-        self.data.loader.epoch -= lot.epochs
+        for data in (self.data, self.held_out):
+            if data is not None:
+                data.loader.epoch -= lot.epochs
         self.trainer.count(-lot.steps.count)
 
     def close(self) -> None:

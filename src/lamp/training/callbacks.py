@@ -27,7 +27,8 @@ class Callback:
     generators, in lists, tuples and dicts.
 
     needs_model  whether it looks at the model or the optimizer: they are brought up to date for it after each epoch.
-                 Without such a callback the compiled engine trains several epochs in one go, and then tells of each
+                 Without such a callback (EarlyStopping aside) the compiled engine trains several epochs in one go, and
+                 then tells of each
     """
 
     needs_model: ClassVar[bool] = True

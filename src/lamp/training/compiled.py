@@ -21,7 +21,6 @@ from lamp.training.callbacks import Callback, EarlyStopping
 from lamp.training.crew import Crew
 from lamp.training.epochs import Data, Measurement, Record, UnderWay, of_epochs
 from lamp.training.gather import schedule_state
-from lamp.training.history import Measured
 
 if TYPE_CHECKING:
     from lamp.training.run import Training
@@ -43,7 +42,8 @@ class Compiled:
             if type(callback).on_batch is not Callback.on_batch:
                 raise NotCompiled(f"{type(callback).__name__} looks at every batch")
         self.training, self.crew = training, crew
-        self.may_change = any(type(callback) is not EarlyStopping for callback in training.callbacks)
+        lookers = [callback for callback in training.callbacks if callback.needs_model]
+        self.may_change = any(type(callback) is not EarlyStopping for callback in lookers)
         self._per_step: float | None = None  # seconds
         self.seconds = 0.0  # that compiling took
         self.threads = torch.get_num_threads()
@@ -58,6 +58,8 @@ class Compiled:
         self._lot: Lot  # that epochs were handed out of last
         self._ready: list[Measurement] = []  # its epochs that are not handed out yet
         self._handed_out = 0  # how many are
+        self._shown: list[Tensor] | None = None  # the weights after the last one of those, where somebody looks
+        self._longest = MOST_AHEAD  # epochs of a lot; where replicas leave much would be trained to be undone
         self._since = 0.0  # when the lot before was measured
         self._careful_until = 0  # the epoch up to which they are trained one by one: a loss in between is not finite
         with threads_for(0):  # torch's own threads would be in the way of the kernel's
@@ -84,7 +86,7 @@ class Compiled:
             answers=self.data.answers or (),
             threads=self.threads,
         )
-        self.measurer: Trainer | None = None
+        self.measurer, self.held_out = None, None
         if isinstance(crew.validation, DataLoader):
             held_out = self.held_out = Data(crew.validation, crew.criterion, plan, training.metrics)
             self.measurer = Trainer(
@@ -101,7 +103,7 @@ class Compiled:
             )
             self._held_out_order = held_out.order(0).to(torch.int32)
         self._previous, self._before = [], None
-        self._ahead = Ahead(self.trainer, self.data)
+        self._ahead = Ahead(self.trainer, self.data, self.measurer, self.held_out, training.looked_at)
         self.seconds += time.perf_counter() - begun
 
     # ---- epochs ----------------------------------------------------------------------------------------------------
@@ -113,15 +115,19 @@ class Compiled:
         training, crew = self.training, self.crew
         if not self._ready:
             if crew.model is not self.model or options_of(crew.optimizer) != self.options:
+                self.rewind()
                 self._ahead.close()
                 if crew.model is self.model:
                     self.store()
                 self._build()
+                self._longest = 1
             if not self._train_ahead():
                 return self._train(pause)
             pause(0.0)
         found = self._ready.pop(0)
         self._handed_out += 1
+        if self._ahead.keep_weights and self._lot.turns is not None:
+            self._shown = [kept[self._handed_out - 1] for kept in self._lot.turns.weights]
         training.step += self.data.steps
         return found
 
@@ -136,20 +142,37 @@ class Compiled:
             return False
         self._per_step = lot.seconds / lot.steps.count
         self._lot, self._previous, self._together, self._handed_out = lot, lot.before or [], lot.epochs, 0
+        self._longest = min(2 * self._longest, MOST_AHEAD)
         self._fill(lot.epochs)  # which runs while this one is measured
-        found = of_epochs(self.crew, self.training.metrics, lot.steps, self.data, lot.order, Record.of(lot.steps))
+        crew, metrics = self.crew, self.training.metrics
+        found = of_epochs(crew, metrics, lot.steps, self.data, lot.order, Record.of(lot.steps))
+        if lot.measure is not None and self.held_out is not None:
+            steps, order = lot.measure
+            validated = of_epochs(crew, metrics, steps, self.held_out, order, Record.of(steps))
+            found = [each.beside(other) for each, other in zip(found, validated, strict=True)]
         now = time.perf_counter()
         self._ready = [replace(each, seconds=(now - self._since) / lot.epochs) for each in found]
         self._since = now
         return True
 
+    def _goes_ahead(self) -> bool:
+        """Whether lots of epochs can be trained, and what is measured in between, before anybody asks for them."""
+        training = self.training
+        if self._head is not None or self._per_step is None or training.epoch < self._careful_until:
+            return False
+        if training.scheduler or (training.looked_at and self.may_change):
+            return False
+        validated = self.crew.validation is not None
+        if validated and self.measurer is None:
+            return False
+        trainers = [self.trainer, *([] if self.measurer is None else [self.measurer])]
+        return not ((validated or training.looked_at) and any(each.in_parts for each in trainers))
+
     def _fill(self, ready: int = 0) -> None:
         """Ask for the epochs that come next, `ready` ones being there already, in lots that take a moment each."""
+        if not self._goes_ahead() or self._per_step is None:
+            return
         training, ahead = self.training, self._ahead
-        if self._head is not None or self._per_step is None or training.epoch < self._careful_until:
-            return
-        if training.looked_at or training.scheduler or self.crew.validation is not None:
-            return
         if not ahead and not ready:
             self._since = time.perf_counter()
         left = training.epochs - training.epoch
@@ -158,17 +181,19 @@ class Compiled:
                 return
             left = min(left, training.keeper.epochs_left(training.epoch, training.step, self.data.steps))
         seconds = self._per_step * self.data.steps
-        numbers = 1 if self.data.answers is not None else self.data.outputs  # that are kept for each sample
-        kept = self.data.samples * numbers * (self.model.replicas or 1)
+        kept = sum(data.kept for data in (self.data, self.held_out) if data is not None)
+        kept += self.trainer.plan.parameters if training.looked_at else 0
+        fitting = MOST_KEPT // (kept * (self.model.replicas or 1))
         lot = min(max(LOT[0], seconds * left / 4), LOT[1])
-        most = 0 if seconds > STRETCH else max(1, min(int(lot / max(seconds, 1e-9)), MOST_KEPT // kept, MOST_AHEAD))
+        most = 0 if seconds > STRETCH else max(1, min(int(lot / max(seconds, 1e-9)), fitting, self._longest))
         ahead.fill(left - ready, most)
 
     def rewind(self) -> None:
         """Undo the epochs that were trained ahead, where the training ended before they were handed out."""
         self._ahead.cancel()
+        self._shown = None
         if self._ready:
-            self._ready, self._together = [], self._handed_out
+            self._ready, self._together, self._longest = [], self._handed_out, 1
             self._ahead.take_back(self._lot)
             self._ahead.add(self._handed_out)
             self._ahead.collect()
@@ -191,6 +216,7 @@ class Compiled:
         """Train one epoch, or the rest of it, in stretches between which progress moves and Ctrl-C is heard."""
         training, trainer = self.training, self.trainer
         begun = time.perf_counter()
+        self._shown = None
         epoch = self._under_way = self._begin()
         steps = epoch.steps
         while epoch.done < steps.count:
@@ -216,10 +242,9 @@ class Compiled:
         if epoch.first:
             self._previous, self._before = [], epoch.weights(trainer)
         (found,) = of_epochs(self.crew, training.metrics, steps, self.data, epoch.order, epoch.record)
-        values = dict(found.values)
         if self.crew.validation is not None:
-            values |= {f"validation_{name}": value for name, value in self._validate().items()}
-        return Measurement(found.losses, values, epoch.seconds + time.perf_counter() - begun)
+            found = found.beside(self._validate())
+        return replace(found, seconds=epoch.seconds + time.perf_counter() - begun)
 
     def _begin(self) -> UnderWay:
         """Lay out the next epoch, or the one to be resumed, from its first step on."""
@@ -237,12 +262,13 @@ class Compiled:
         trainer.count(first)
         return UnderWay(steps, order, trainer.snapshot(), first, head, schedule)
 
-    def _validate(self) -> dict[str, Measured]:
+    def _validate(self) -> Measurement:
         crew, training = self.crew, self.training
         assert crew.validation is not None
-        if self.measurer is None:
+        if self.measurer is None or self.held_out is None:
             self.trainer.store_weights()
-            return eager.evaluate(crew.model, crew.criterion, crew.validation, training.metrics, crew.batch_for)
+            values = eager.evaluate(crew.model, crew.criterion, crew.validation, training.metrics, crew.batch_for)
+            return Measurement(torch.empty(0), values, 0.0)
         data, order = self.held_out, self._held_out_order
         if data.loader.shuffle:
             order = data.order(data.loader.epoch).to(torch.int32)
@@ -250,7 +276,7 @@ class Compiled:
         steps = self.measurer.prepare(data.inputs, data.targets, order, data.loader.batch_size)
         steps.run(0, steps.count)
         (found,) = of_epochs(crew, training.metrics, steps, data, order, Record.of(steps))
-        return found.values
+        return found
 
     # ---- when a loss is not finite ---------------------------------------------------------------------------------
     def _look_for_failures(self, epoch: UnderWay, stop: int) -> None:
@@ -325,8 +351,11 @@ class Compiled:
 
     # ---- the model -------------------------------------------------------------------------------------------------
     def store(self) -> None:
-        """Bring the crew's model and optimizer up to date."""
-        self.trainer.store()
+        """Bring the crew's model and optimizer up to date; while it is ahead, the weights as they were."""
+        if self._shown is None:
+            self.trainer.store()
+        else:
+            self.trainer.store_weights(self._shown)
 
     def load(self) -> None:
         """Take over what someone may have changed in the model."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,7 +20,8 @@ from lamp.training.history import Measured
 from lamp.training.metrics import Metric, answer_of
 
 if TYPE_CHECKING:
-    from lamp.compiler.trainer import Steps, Trainer
+    from lamp.compiler.steps import Steps
+    from lamp.compiler.trainer import Trainer
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,11 @@ class Measurement:
     losses: Tensor
     values: dict[str, Measured]
     seconds: float
+
+    def beside(self, validated: Measurement) -> Measurement:
+        """This one, with what was measured on held-out samples."""
+        values = {f"validation_{name}": value for name, value in validated.values.items()}
+        return replace(self, values=self.values | values)
 
 
 class Data:
@@ -71,6 +77,11 @@ class Data:
     def steps(self) -> int:
         """How many steps an epoch has."""
         return len(self.loader)
+
+    @property
+    def kept(self) -> int:
+        """How many numbers are kept of an epoch, for each replica."""
+        return self.samples * (1 if self.answers is not None else 1 + self.outputs)
 
     @property
     def own_order(self) -> bool:
