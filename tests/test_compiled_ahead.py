@@ -12,7 +12,9 @@ import torch
 
 import lamp
 from lamp.compiler.steps import Steps
+from lamp.training.ahead import Ahead
 from lamp.training.checkpoints import read_checkpoint
+from lamp.training.compiled import Compiled
 from tests.cases.compiled import BATCH, close, network, replicas, same, same_state, task, trained
 
 TASK = task("CrossEntropyLoss")
@@ -149,6 +151,22 @@ def test_the_loader_of_a_validation_stands_where_the_training_stopped(lots):
         validation, stop = shuffled(), Passive(epoch, lambda training: training.stop("enough"))
         trained("compiled", noisy, TASK.make, adam, loader, epochs=9, validation=validation, callbacks=lambda: [stop])  # noqa: B023
         assert validation.epoch == epoch
+
+
+def test_a_validation_that_takes_long_counts(monkeypatch):
+    """A lot of epochs with it would be deaf to Ctrl-C for long."""
+    validate = Compiled._validate
+
+    def slowly(self):
+        time.sleep(0.06)
+        return validate(self)
+
+    def never(self, *given, **named):
+        raise AssertionError("a lot was asked for")
+
+    monkeypatch.setattr(Compiled, "_validate", slowly)
+    monkeypatch.setattr(Ahead, "add", never)
+    trained("compiled", noisy, TASK.make, adam, loader, epochs=4, validation=held_out)
 
 
 @pytest.mark.parametrize("every", [1, 3])

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 STRETCH = 0.05  # seconds that the machine code runs at a time, so that progress moves and Ctrl-C is heard
 LOT = (0.005, 0.08)  # seconds that a lot of epochs takes that is trained ahead: a fourth of what is left, within these
 MOST_AHEAD = 256  # epochs of a lot
-MOST_KEPT = 2**23  # numbers that are kept of a lot: samples' places, or what networks put out for them
+MOST_KEPT = 2**22  # numbers that are kept of a lot: samples' places, or what networks put out for them
 
 
 class Compiled:
@@ -44,7 +44,7 @@ class Compiled:
         self.training, self.crew = training, crew
         lookers = [callback for callback in training.callbacks if callback.needs_model]
         self.may_change = any(type(callback) is not EarlyStopping for callback in lookers)
-        self._per_step: float | None = None  # seconds
+        self._per_step: float | None = None  # seconds, with a step's share of what is measured after the epoch
         self.seconds = 0.0  # that compiling took
         self.threads = torch.get_num_threads()
         self._last_good: dict[int, Tensor] = {}
@@ -243,7 +243,9 @@ class Compiled:
             self._previous, self._before = [], epoch.weights(trainer)
         (found,) = of_epochs(self.crew, training.metrics, steps, self.data, epoch.order, epoch.record)
         if self.crew.validation is not None:
+            started = time.perf_counter()
             found = found.beside(self._validate())
+            self._per_step = (self._per_step or 0.0) + (time.perf_counter() - started) / steps.count
         return replace(found, seconds=epoch.seconds + time.perf_counter() - begun)
 
     def _begin(self) -> UnderWay:
