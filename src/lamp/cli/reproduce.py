@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import sys
 from pathlib import Path
@@ -46,7 +45,6 @@ def reproduce(
     from lamp.cli import show
     from lamp.experiments import experiment
 
-    gc.freeze()  # what is imported stays: nobody need look through it again, which takes torch's modules 0.1 s
     chosen = LABELS if not labels or "all" in labels else tuple(dict.fromkeys(labels))
     outcomes: list[Outcome] = []
     summary: dict[str, Any] = {}

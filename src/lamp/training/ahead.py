@@ -78,11 +78,11 @@ class Ahead:
 
     def add(self, epochs: int, at_once: bool = False) -> None:
         """Train so many epochs when those before are done; or at once, in this thread, where nothing else is to do."""
-        steps, order = self._prepared(self.trainer, self.data, epochs)
+        steps, order = self.data.lay_out(self.trainer, epochs)
         self.trainer.count(steps.count)
         lot = Lot(epochs, order, steps)
         if self.measurer is not None and self.held_out is not None:
-            lot.measure = self._prepared(self.measurer, self.held_out, epochs)
+            lot.measure = self.held_out.lay_out(self.measurer, epochs)
         if lot.measure is not None or self.keep_weights:
             lot.turns = Turns(steps, None if lot.measure is None else lot.measure[0], self.keep_weights)
         last = self._lots[-1] if self._lots else None
@@ -92,14 +92,6 @@ class Ahead:
         if at_once:
             lot.done.set_result(None)
             self._train(lot, last)
-
-    @staticmethod
-    def _prepared(trainer: Trainer, data: Data, epochs: int) -> tuple[Steps, Tensor]:
-        """The steps of the loader's next epochs, and their order."""
-        order = data.orders(epochs)
-        steps = trainer.prepare(data.inputs, data.targets, order, data.loader.batch_size, epochs)
-        data.loader.epoch += epochs
-        return steps, order
 
     def _train(self, lot: Lot, last: Lot | None) -> None:
         """In the thread: train a lot, unless the one before went wrong."""
@@ -141,9 +133,8 @@ class Ahead:
             self._undo(self._lots.pop())
 
     def take_back(self, lot: Lot) -> None:
-        """Undo a lot that was collected last."""
+        """Undo the lot that was collected last, where none is waiting."""
         assert lot.before is not None
-        self.cancel()
         self.trainer.restore(lot.before)
         self._undo(lot)
 

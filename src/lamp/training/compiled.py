@@ -101,7 +101,6 @@ class Compiled:
                 answers=held_out.answers or (),
                 like=self.trainer,
             )
-            self._held_out_order = held_out.order(0).to(torch.int32)
         self._previous, self._before = [], None
         self._ahead = Ahead(self.trainer, self.data, self.measurer, self.held_out, training.looked_at)
         self.seconds += time.perf_counter() - begun
@@ -158,7 +157,7 @@ class Compiled:
     def _goes_ahead(self) -> bool:
         """Whether lots of epochs can be trained, and what is measured in between, before anybody asks for them."""
         training = self.training
-        if self._head is not None or self._per_step is None or training.epoch < self._careful_until:
+        if self._head is not None or training.epoch < self._careful_until:
             return False
         if training.scheduler or (training.looked_at and self.may_change):
             return False
@@ -170,7 +169,7 @@ class Compiled:
 
     def _fill(self, ready: int = 0) -> None:
         """Ask for the epochs that come next, `ready` ones being there already, in lots that take a moment each."""
-        if not self._goes_ahead() or self._per_step is None:
+        if self._per_step is None or not self._goes_ahead():
             return
         training, ahead = self.training, self._ahead
         if not ahead and not ready:
@@ -250,17 +249,14 @@ class Compiled:
 
     def _begin(self) -> UnderWay:
         """Lay out the next epoch, or the one to be resumed, from its first step on."""
-        training, trainer, data, loader = self.training, self.trainer, self.data, self.data.loader
+        training, trainer = self.training, self.trainer
         head, self._head = self._head, None
         first = 0 if head is None else len(head["record"]["losses"])
         schedule = None
         if training.keeper is not None and training.steps_schedule:
             schedule = schedule_state(training)  # laying out takes all the epoch's steps of the schedule
         trainer.count(-first)
-        order = data.orders(1)
-        loader.epoch += 1
-        advance = training.step_schedule if training.steps_schedule else None
-        steps = trainer.prepare(data.inputs, data.targets, order, loader.batch_size, advance=advance)
+        steps, order = self.data.lay_out(trainer, advance=training.step_schedule if training.steps_schedule else None)
         trainer.count(first)
         return UnderWay(steps, order, trainer.snapshot(), first, head, schedule)
 
@@ -271,13 +267,9 @@ class Compiled:
             self.trainer.store_weights()
             values = eager.evaluate(crew.model, crew.criterion, crew.validation, training.metrics, crew.batch_for)
             return Measurement(torch.empty(0), values, 0.0)
-        data, order = self.held_out, self._held_out_order
-        if data.loader.shuffle:
-            order = data.order(data.loader.epoch).to(torch.int32)
-        data.loader.epoch += 1
-        steps = self.measurer.prepare(data.inputs, data.targets, order, data.loader.batch_size)
+        steps, order = self.held_out.lay_out(self.measurer)
         steps.run(0, steps.count)
-        (found,) = of_epochs(crew, training.metrics, steps, data, order, Record.of(steps))
+        (found,) = of_epochs(crew, training.metrics, steps, self.held_out, order, Record.of(steps))
         return found
 
     # ---- when a loss is not finite ---------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -107,6 +107,17 @@ class Data:
         for k in range(epochs):
             orders[..., k, :] = self.order(self.loader.epoch + k)
         return orders.flatten(-2)
+
+    def lay_out(
+        self, trainer: Trainer, epochs: int = 1, advance: Callable[[], None] | None = None
+    ) -> tuple[Steps, Tensor]:
+        """The trainer's steps of the loader's next epochs, which it counts from now on; and the order of their samples.
+
+        advance  the schedule's step, where it is called after each batch
+        """
+        order = self.orders(epochs)
+        self.loader.epoch += epochs
+        return trainer.prepare(self.inputs, self.targets, order, self.loader.batch_size, epochs, advance), order
 
     def _answers(self, plan: Plan, metrics: Mapping[str, Metric]) -> list[Answer] | None:
         weighted = self.targets.dim() > 1 and self.targets.shape[1] != plan.outputs
