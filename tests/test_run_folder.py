@@ -10,7 +10,7 @@ import torch
 
 import lamp
 from lamp.errors import CheckpointError, DataError
-from lamp.training import keeper as keeper_file
+from lamp.training import checkpointer as checkpointer_file
 from tests.cases.resumes import EPOCHS, build
 
 
@@ -48,7 +48,7 @@ def test_every_so_many_epochs_and_steps(engine, tmp_path):
 def test_every_so_many_seconds(tmp_path, monkeypatch):
     """By a clock that goes on by a second each time that it is looked at."""
     ticks = iter(range(10**6))
-    monkeypatch.setattr(keeper_file.time, "monotonic", lambda: float(next(ticks)))
+    monkeypatch.setattr(checkpointer_file.time, "monotonic", lambda: float(next(ticks)))
     trained(tmp_path / "often", every_seconds=9, keep=99)
     assert len(names(tmp_path / "often")) > 5
     trained(tmp_path / "seldom", every_seconds=10**5)
@@ -144,7 +144,7 @@ def test_resuming_cuts_lines_that_are_not_trained_yet(tmp_path):
 
 def test_a_line_that_does_not_fit_on_the_disk(tmp_path, monkeypatch):
     """Half of it is written, and taken back; the error says what to do."""
-    written = keeper_file.Keeper.record
+    written = checkpointer_file.Checkpointer.record
 
     def record(self, history):
         if history.epochs == 3:
@@ -160,7 +160,7 @@ def test_a_line_that_does_not_fit_on_the_disk(tmp_path, monkeypatch):
             self._lines = Full()
         written(self, history)
 
-    monkeypatch.setattr(keeper_file.Keeper, "record", record)
+    monkeypatch.setattr(checkpointer_file.Checkpointer, "record", record)
     with pytest.raises(CheckpointError, match="No space left"):
         trained(tmp_path)
     data = (tmp_path / "history.jsonl").read_bytes()
@@ -174,7 +174,7 @@ def test_without_a_folder_nobody_keeps_anything(tmp_path, monkeypatch):
 
     class Look(lamp.Callback):
         def on_epoch(self, training):
-            seen.append(training.keeper)
+            seen.append(training.checkpointer)
 
     lamp.fit(**build("list_of_batches, eager"), callbacks=[Look()])
     assert set(seen) == {None}

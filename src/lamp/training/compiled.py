@@ -20,7 +20,7 @@ from lamp.training.ahead import Ahead, Lot
 from lamp.training.callbacks import Callback, EarlyStopping
 from lamp.training.crew import Crew
 from lamp.training.epochs import Data, Measurement, Record, UnderWay, of_epochs
-from lamp.training.gather import schedule_state
+from lamp.training.training_state import schedule_state
 
 if TYPE_CHECKING:
     from lamp.training.run import Training
@@ -175,10 +175,10 @@ class Compiled:
         if not ahead and not ready:
             self._since = time.perf_counter()
         left = training.epochs - training.epoch
-        if training.keeper is not None:
-            if training.keeper.steps_left(training.step) < self.data.steps:
+        if training.checkpointer is not None:
+            if training.checkpointer.steps_left(training.step) < self.data.steps:
                 return
-            left = min(left, training.keeper.epochs_left(training.epoch, training.step, self.data.steps))
+            left = min(left, training.checkpointer.epochs_left(training.epoch, training.step, self.data.steps))
         seconds = self._per_step * self.data.steps
         kept = sum(data.kept for data in (self.data, self.held_out) if data is not None)
         kept += self.trainer.plan.parameters if training.looked_at else 0
@@ -223,8 +223,8 @@ class Compiled:
             stop = done + 1
             if self._per_step is not None:
                 stop = min(steps.count, done + max(1, int(STRETCH / max(self._per_step, 1e-9))))
-            if training.keeper is not None:
-                stop = min(stop, done + training.keeper.steps_left(training.step))
+            if training.checkpointer is not None:
+                stop = min(stop, done + training.checkpointer.steps_left(training.step))
             started = time.perf_counter()
             steps.run(done, stop)
             self._per_step = (time.perf_counter() - started) / (stop - done)
@@ -253,7 +253,7 @@ class Compiled:
         head, self._head = self._head, None
         first = 0 if head is None else len(head["record"]["losses"])
         schedule = None
-        if training.keeper is not None and training.steps_schedule:
+        if training.checkpointer is not None and training.steps_schedule:
             schedule = schedule_state(training)  # laying out takes all the epoch's steps of the schedule
         trainer.count(-first)
         steps, order = self.data.lay_out(trainer, advance=training.step_schedule if training.steps_schedule else None)

@@ -22,8 +22,8 @@ from lamp.optim import Optimizer
 from lamp.optim.checks import rows_of
 from lamp.replicas import Population
 from lamp.training.eager import Batch, taken
-from lamp.training.gather import data_state, set_data_state
 from lamp.training.history import Measured
+from lamp.training.training_state import data_state, set_data_state
 
 
 class Crew:

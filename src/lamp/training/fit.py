@@ -21,10 +21,10 @@ from lamp.randomness import draw_seed
 from lamp.replicas import Population
 from lamp.training import eager
 from lamp.training.callbacks import Callback
+from lamp.training.checkpointer import kept
 from lamp.training.checkpoints import Checkpoint
 from lamp.training.engines import ENGINES
 from lamp.training.history import History, Measured
-from lamp.training.keeper import kept
 from lamp.training.metrics import Metric, by_name
 from lamp.training.run import Schedule, Training
 

@@ -16,8 +16,9 @@ from lamp.losses import Loss
 from lamp.module import Module
 from lamp.optim import Optimizer, ReduceLROnPlateau, clip_grad_norm_, clip_grad_value_
 from lamp.processor import threads_for
-from lamp.training import eager, gather
+from lamp.training import eager, training_state
 from lamp.training.callbacks import Callback
+from lamp.training.checkpointer import Checkpointer
 from lamp.training.checkpoints import Saved
 from lamp.training.crew import Crew
 from lamp.training.diagnosis import first_non_finite, tell_of_failures
@@ -25,7 +26,6 @@ from lamp.training.engines import choose
 from lamp.training.epochs import Measurement
 from lamp.training.history import History, Measured
 from lamp.training.interrupt import Interruptible
-from lamp.training.keeper import Keeper
 from lamp.training.last_good import LastGood
 from lamp.training.metrics import Metric
 from lamp.training.progress import Reporter, reporter
@@ -62,7 +62,7 @@ class Training:
     clip_value: Any
     epoch: int = 0  # counted from 0
     step: int = 0  # batches trained on
-    keeper: Keeper | None = None  # who saves it, if anybody does
+    checkpointer: Checkpointer | None = None  # saves it to disk, if asked
     _crew: Crew = field(init=False)
     _compiled: Compiled | None = None
     _ending: str | None = None
@@ -113,24 +113,24 @@ class Training:
         work = sum(parameter.numel() for parameter in self.model.parameters()) * _batch_size(batches)
         with (
             threads_for(work if self._compiled is None else 0),
-            Interruptible(terminate=self.keeper is not None) as interrupt,
+            Interruptible(terminate=self.checkpointer is not None) as interrupt,
             reporter(progress, self.epochs) as report,
         ):
             for callback in self.callbacks:
                 callback.on_start(self)
             if saved is not None:
-                gather.set_callback_states(self.callbacks, saved.state["callbacks"], saved.path)
-                gather.set_random_state(saved.state["random"])
-            if self.keeper is not None:
-                self.keeper.begin(self.history)
+                training_state.set_callback_states(self.callbacks, saved.state["callbacks"], saved.path)
+                training_state.set_random_state(saved.state["random"])
+            if self.checkpointer is not None:
+                self.checkpointer.begin(self.history)
             try:
                 while self._goes_on:
                     if interrupt.asked and not self._resumes:
                         self._interrupted = f"interrupted after {self.epoch} epochs"
                     else:
                         self._run_epoch(interrupt, report)
-                if self.keeper is not None:
-                    self._save(self.keeper)
+                if self.checkpointer is not None:
+                    self._save(self.checkpointer)
             except NonFiniteError as error:
                 self.history.stopped = f"epoch {self.epoch + 1}: {error.what}"
                 error.history = self.history  # type: ignore[attr-defined]
@@ -139,8 +139,8 @@ class Training:
                 self._bring_up_to_date()
                 if self._compiled is not None:
                     self._compiled.close()
-                if self.keeper is not None:
-                    self.keeper.close()
+                if self.checkpointer is not None:
+                    self.checkpointer.close()
                 for callback in self.callbacks:
                     callback.on_end(self)
         self.history.stopped = self._interrupted or self._ending or "all epochs done"
@@ -171,11 +171,11 @@ class Training:
 
         def pause(done: float) -> bool:
             report.at(self.epoch + done, self.history.last)
-            if interrupt.asked:
-                self._interrupted = f"interrupted in epoch {self.epoch + 1}, after {self.step} steps"
-            elif self.keeper is not None and not self._is_ahead and self.keeper.is_due(self.epoch, self.step, False):
-                self._save(self.keeper)
-            return interrupt.asked
+            if not interrupt.asked:
+                self._save_if_due(between=False)
+                return False
+            self._interrupted = f"interrupted in epoch {self.epoch + 1}, after {self.step} steps"
+            return True
 
         found = self._train_epoch(pause) if self._compiled is None else self._compiled.epoch(pause)
         if found is None:
@@ -195,10 +195,9 @@ class Training:
             self._let_go(crew)
         self.epoch += 1
         report.at(self.epoch, values)
-        if self.keeper is not None:
-            self.keeper.record(self.history)
-            if not self._is_ahead and self.keeper.is_due(self.epoch, self.step, True):
-                self._save(self.keeper)
+        if self.checkpointer is not None:
+            self.checkpointer.record(self.history)
+        self._save_if_due(between=True)
 
     def _train_epoch(self, pause: Callable[[float], bool]) -> Measurement | None:
         """An epoch by the eager engine, or what is left of it."""
@@ -208,17 +207,14 @@ class Training:
         head, self._head = self._head, None
         if head is None:
             first, spent = 0, 0.0
-            begin = None if self.keeper is None else gather.begin_of_epoch(crew.batches)
+            begin = None if self.checkpointer is None else training_state.begin_of_epoch(crew.batches)
             batches = iter(crew.batches)
         else:
             averages.load_state_dict(head, self.model.parameters()[0].device)
             first, spent, begin = len(averages.losses), head["seconds"], head["begin"]
-            batches = gather.batches_from(crew.batches, first, begin)
-        self._under_way = lambda: {
-            **averages.state_dict(),
-            "begin": begin,
-            "seconds": spent + time.perf_counter() - begun,
-        }
+            batches = training_state.batches_from(crew.batches, first, begin)
+        seconds: Callable[[], float] = lambda: spent + time.perf_counter() - begun  # noqa: E731
+        self._under_way = lambda: averages.state_dict() | {"begin": begin, "seconds": seconds()}
         for done, batch in enumerate(batches, first + 1):
             averages.add(*self._run_batch(batch))
             if pause(min(done / per_epoch, 1.0)):
@@ -228,7 +224,7 @@ class Training:
         if crew.validation is not None:
             held_out = eager.evaluate(crew.model, crew.criterion, crew.validation, self.metrics, crew.batch_for)
             values |= {f"validation_{name}": value for name, value in held_out.items()}
-        return Measurement(torch.stack(averages.losses), values, spent + time.perf_counter() - begun)
+        return Measurement(torch.stack(averages.losses), values, seconds())
 
     def _store(self) -> None:
         """Bring the model and the optimizer up to date, where machine code has them elsewhere."""
@@ -291,13 +287,16 @@ class Training:
             clip_grad_norm_(crew.optimizer, crew.number(self.clip_norm))
 
     # ---- a checkpoint ------------------------------------------------------------------------------------------------
-    @property
-    def _is_ahead(self) -> bool:
-        return self._compiled is not None and self._compiled.is_ahead
+    def _save_if_due(self, between: bool) -> None:
+        """Write a checkpoint if it is time: `between` epochs, or within one."""
+        if self.checkpointer is None or (self._compiled is not None and self._compiled.is_ahead):
+            return
+        if self.checkpointer.is_due(self.epoch, self.step, between):
+            self._save(self.checkpointer)
 
-    def _save(self, keeper: Keeper) -> None:
+    def _save(self, checkpointer: Checkpointer) -> None:
         self._bring_up_to_date()
-        keeper.save(self)
+        checkpointer.save(self)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the training goes on from, but for the model's parameters and buffers."""
@@ -309,14 +308,14 @@ class Training:
             "step": self.step,
             "ending": self._ending,
             "history": self.history.state_dict(),
-            "modules": gather.extra_states(self.model),
-            "optimizer": gather.optimizer_state(self.optimizer),
-            "schedule": gather.schedule_state(self),
+            "modules": training_state.extra_states(self.model),
+            "optimizer": training_state.optimizer_state(self.optimizer),
+            "schedule": training_state.schedule_state(self),
             "crew": self._crew.state_dict(by_engine["under_way"] is not None),
             "last_good": self._last_good.state_dict(),
             "by_engine": by_engine,
-            "callbacks": gather.callback_states(self.callbacks),
-            "random": gather.random_state(),
+            "callbacks": training_state.callback_states(self.callbacks),
+            "random": training_state.random_state(),
         }
 
     def load_state_dict(self, saved: Saved) -> None:
@@ -325,10 +324,10 @@ class Training:
         self.epoch, self.step, self._ending = state["epoch"], state["step"], state["ending"]
         self.history.load_state_dict(state["history"])
         self.model.load_state_dict(saved.weights)
-        gather.set_extra_states(self.model, state["modules"])
-        gather.set_optimizer_state(self.optimizer, state["optimizer"])
+        training_state.set_extra_states(self.model, state["modules"])
+        training_state.set_optimizer_state(self.optimizer, state["optimizer"])
         under_way = state["by_engine"]["under_way"]
-        gather.set_schedule_state(self, (under_way or {}).get("schedule") or state["schedule"])
+        training_state.set_schedule_state(self, (under_way or {}).get("schedule") or state["schedule"])
         self._crew.load_state_dict(state["crew"])
         self._last_good.load_state_dict(state["last_good"], self.model.parameters()[0].device)
         if self.history.engine == "eager":

@@ -32,16 +32,18 @@ WAYS_OUT = {
     "seed": "give the seed it was trained with, or none",
 }
 
-Marks = dict[str, Any]
+Fingerprint = dict[str, Any]
 
 
-def marks_of(training: Training, batches: Iterable[Any], validation: Iterable[Any] | None, *, drawn: bool) -> Marks:
+def fingerprint_of(
+    training: Training, batches: Iterable[Any], validation: Iterable[Any] | None, *, drawn: bool
+) -> Fingerprint:
     """What must be the same for a training to go on.
 
     drawn  whether the seed of the order was drawn, so that another one is no sign of another training
     """
     model, scheduler = training.model, training.scheduler
-    marks: Marks = {
+    fingerprint: Fingerprint = {
         "network": repr(model),
         "parameters": [f"{name} {tuple(t.shape)} {t.dtype}" for name, t in model.state_dict().items()],
         "replicas": [model.replicas, getattr(model, "seeds", None)],
@@ -54,10 +56,10 @@ def marks_of(training: Training, batches: Iterable[Any], validation: Iterable[An
         "data": _about(batches),
         "validation data": None if validation is None else _about(validation),
     }
-    return _plain(marks) | moving_marks(training, None if drawn else batches)
+    return _plain(fingerprint) | changing_fingerprint(training, None if drawn else batches)
 
 
-def moving_marks(training: Training, batches: Iterable[Any] | None) -> Marks:
+def changing_fingerprint(training: Training, batches: Iterable[Any] | None) -> Fingerprint:
     """Those that change while it runs, as they are now."""
     groups = [{k: v for k, v in group.items() if k != "params"} for group in training.optimizer.param_groups]
     sizes = [len(group["params"]) for group in training.optimizer.param_groups]
@@ -66,12 +68,12 @@ def moving_marks(training: Training, batches: Iterable[Any] | None) -> Marks:
     return _plain({"hyperparameters": [sizes, _text(groups)], "schedule": _text(state), "seed": _text(seed)})
 
 
-def _plain(marks: Marks) -> Marks:
+def _plain(fingerprint: Fingerprint) -> Fingerprint:
     """As they come back from a file."""
-    return json.loads(json.dumps(marks))  # type: ignore[no-any-return]
+    return json.loads(json.dumps(fingerprint))  # type: ignore[no-any-return]
 
 
-def compare(saved: Mapping[str, Any], moved: Mapping[str, Any], now: Marks, path: object) -> None:
+def compare(saved: Mapping[str, Any], moved: Mapping[str, Any], now: Fingerprint, path: object) -> None:
     """That a training made of `now` may go on from one that was made of `saved`, and was `moved` when it was saved.
 
     Raises CheckpointError that names the first difference.

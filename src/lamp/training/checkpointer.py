@@ -14,8 +14,8 @@ from lamp.errors import ArgumentError, CheckpointError
 from lamp.saving import sweep, write_file
 from lamp.saving.disk import remove_folder, saving
 from lamp.training.checkpoints import Checkpoint, Saved, read_checkpoint, write_checkpoint
+from lamp.training.fingerprint import Fingerprint, changing_fingerprint, compare, fingerprint_of
 from lamp.training.history import History
-from lamp.training.marks import Marks, compare, marks_of, moving_marks
 
 if TYPE_CHECKING:
     from lamp.training.run import Training
@@ -24,18 +24,20 @@ HISTORY = "history.jsonl"
 UNLIMITED = sys.maxsize
 
 
-class Keeper:
+class Checkpointer:
     """Saves a training as `settings` say, and writes its history line by line.
 
-    marks    what the training was made of when it began
-    batches  its data
-    saved    the checkpoint that it goes on from, if it does; only where it lies in the folder may others be there
+    fingerprint  of the training when it began
+    batches      its data
+    saved        the checkpoint that it goes on from, if it does; only where it lies in the folder may others be there
 
     Raises CheckpointError where the folder holds another training, or cannot be written.
     """
 
-    def __init__(self, settings: Checkpoint, marks: Marks, batches: Iterable[Any], saved: Saved | None) -> None:
-        self.settings, self.marks, self.batches = settings, marks, batches
+    def __init__(
+        self, settings: Checkpoint, fingerprint: Fingerprint, batches: Iterable[Any], saved: Saved | None
+    ) -> None:
+        self.settings, self.fingerprint, self.batches = settings, fingerprint, batches
         self.folder = Path(settings.folder)
         self.checkpoints = self.folder / "checkpoints"
         goes_on = saved is not None and saved.path.parent.resolve() == self.checkpoints.resolve()
@@ -87,8 +89,8 @@ class Keeper:
             return
         self._sync()
         path = self.settings.path_of(*here)
-        marks = {"made_of": self.marks, "moved": moving_marks(training, self.batches)}
-        write_checkpoint(path, training.model.state_dict(), {**marks, **training.state_dict()})
+        fingerprint = {"made_of": self.fingerprint, "moved": changing_fingerprint(training, self.batches)}
+        write_checkpoint(path, training.model.state_dict(), {**fingerprint, **training.state_dict()})
         self._saved_at = here
         saved = self.settings.saved()
         count = saved.index(path) + 1
@@ -151,7 +153,7 @@ def kept(
     *,
     drawn: bool,
 ) -> Saved | None:
-    """Give the training its keeper, if it is to be saved; and the checkpoint that it goes on from, if it does.
+    """Give the training its checkpointer, if it is to be saved; and the checkpoint that it goes on from, if it does.
 
     drawn  whether the seed of the data's order was drawn
 
@@ -173,13 +175,13 @@ def kept(
         source = settings.folder if resume is True and settings is not None else resume
         if resume is not True or (settings is not None and settings.saved()):
             saved = read_checkpoint(Path(source))  # type: ignore[arg-type]
-    marks = marks_of(training, batches, validation, drawn=drawn)
+    fingerprint = fingerprint_of(training, batches, validation, drawn=drawn)
     if saved is not None:
-        compare(saved.state["made_of"], saved.state["moved"], marks, saved.path)
-        marks = saved.state["made_of"]
+        compare(saved.state["made_of"], saved.state["moved"], fingerprint, saved.path)
+        fingerprint = saved.state["made_of"]
         _check_reach(training, saved, engine)
     if settings is not None:
-        training.keeper = Keeper(settings, marks, batches, saved)
+        training.checkpointer = Checkpointer(settings, fingerprint, batches, saved)
     return saved
 
 
