@@ -278,7 +278,7 @@ def test_without_scikit_learn_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setattr(importlib, "import_module", missing)
     with pytest.raises(DataError) as error:
         data.wine()
-    assert 'pip install "lamp[data]"' in str(error.value)
+    assert 'pip install "scikit-learn>=1.4"' in str(error.value)
     assert "wine" in str(error.value)
     assert isinstance(error.value.__cause__, ImportError)
 

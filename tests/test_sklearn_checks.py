@@ -12,7 +12,7 @@ import pytest
 
 import lamp
 
-generator = pytest.importorskip("sklearn.utils.estimator_checks", reason='pip install "lamp[sklearn]"')
+generator = pytest.importorskip("sklearn.utils.estimator_checks", reason="the estimators need scikit-learn 1.6")
 
 ALL = os.environ.get("LAMP_ALL_CHECKS") == "1"
 SHARE = 5  # one check of so many runs by default

@@ -8,7 +8,7 @@ import torch
 
 import lamp
 
-pytest.importorskip("sklearn", reason='the estimators need scikit-learn: pip install "lamp[sklearn]"')
+pytest.importorskip("sklearn", reason="the estimators need scikit-learn 1.6")
 
 from sklearn import datasets
 from sklearn.exceptions import ConvergenceWarning, NotFittedError

@@ -9,7 +9,7 @@ import torch
 
 import lamp
 
-pytest.importorskip("sklearn", reason='the estimators need scikit-learn: pip install "lamp[sklearn]"')
+pytest.importorskip("sklearn", reason="the estimators need scikit-learn 1.6")
 
 from lamp.interop.sklearn.rates import WARM_UP, cosine, inverse_scaling, optimizer_for, planned
 from lamp.interop.sklearn.samples import BLOCK, SMALL_TABLE, Samples, Standard

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-pytest.importorskip("sklearn", reason='the estimators need scikit-learn: pip install "lamp[sklearn]"')
+pytest.importorskip("sklearn", reason="the estimators need scikit-learn 1.6")
 
 import lamp
 from lamp.interop.sklearn.samples import SMALL_TABLE

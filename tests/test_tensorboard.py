@@ -87,5 +87,5 @@ def test_a_folder_that_cannot_be_written(tmp_path):
 def test_without_the_package_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboard.summary.writer.event_file_writer", None)
     monkeypatch.delitem(sys.modules, "lamp.interop.tensorboard", raising=False)
-    with pytest.raises(ArgumentError, match=r'pip install "lamp\[tensorboard\]"'):
+    with pytest.raises(ArgumentError, match=r'pip install "tensorboard>=2.16"'):
         importlib.import_module("lamp.interop.tensorboard")

@@ -16,6 +16,8 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from lamp.installation import VERSION
+
 if TYPE_CHECKING:
     from lamp.compiler.compiled import compile as compile
     from lamp.interop.onnx import to_onnx as to_onnx
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from lamp.interop.torch import to_torch as to_torch
     from lamp.public import *  # noqa: F403
 
-__version__ = "0.1.0"
+__version__: str = VERSION
 
 ELSEWHERE: dict[str, str] = {  # a public name: the module that holds it
     "MLPClassifier": "lamp.interop.sklearn",

@@ -14,6 +14,7 @@ from typing import Any
 from lamp.data.columns import as_column
 from lamp.data.dataset import Dataset, part_of
 from lamp.errors import DataError
+from lamp.installation import install
 
 GREYS_OF_DIGITS = 16.0  # the pixels of these digits count from 0 to 16
 
@@ -65,8 +66,8 @@ def _loaded(name: str, **options: Any) -> Any:
             f"the data set {name} comes with scikit-learn, which cannot be imported",
             expected="the package scikit-learn",
             got=str(error),
-            fix='pip install "lamp[data]"',
-        ) from error
+            fix=install("data"),
+        ) from None
     load: Callable[..., Any] = getattr(module, f"load_{name}")
     return load(**options)
 

@@ -10,9 +10,10 @@ from typing import IO, Any
 import torch
 
 from lamp.errors import ArgumentError, ExportError
+from lamp.installation import VERSION, install
 from lamp.interop.agreement import check_agreement
 from lamp.interop.onnx_graph import RULES, Graph
-from lamp.interop.predictor import Predictor, predictor, version_of_lamp
+from lamp.interop.predictor import Predictor, predictor
 from lamp.module import Module
 from lamp.saving import write_file
 from lamp.studies import Ensemble
@@ -94,10 +95,10 @@ def _serialised(onnx: Any, plan: Predictor, input_name: str, output_name: str) -
         opset_imports=[helper.make_opsetid("", OPSET)],
         ir_version=IR_VERSION,
         producer_name="lamp",
-        producer_version=version_of_lamp(),
+        producer_version=VERSION,
         doc_string=repr(plan.model),
     )
-    helper.set_model_props(made, {"lamp_version": version_of_lamp(), "members": str(plan.members or 1)})
+    helper.set_model_props(made, {"lamp_version": VERSION, "members": str(plan.members or 1)})
     onnx.checker.check_model(made, full_check=True)
     data: bytes = made.SerializeToString()
     return data
@@ -134,8 +135,8 @@ def _session(runtime: Any, path: str) -> Any:
             "onnxruntime does not take the network",
             expected=f"a runtime that has the operators of opset {OPSET}",
             got=str(error),
-            fix='pip install --upgrade "lamp[onnx]"',
-        ) from error
+            fix=install("onnx", upgrade=True),
+        ) from None
 
 
 def _package(name: str) -> Any:
@@ -146,8 +147,8 @@ def _package(name: str) -> Any:
             f"an ONNX file is written and checked with the package {name}, which cannot be imported",
             expected="the packages onnx and onnxruntime",
             got=str(error),
-            fix='pip install "lamp[onnx]"',
-        ) from error
+            fix=install("onnx"),
+        ) from None
 
 
 def _name(name: Any, argument: str) -> str:

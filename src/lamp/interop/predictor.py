@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import torch
@@ -171,14 +170,6 @@ def predictor(
     own = scaling_of(output_scaling, put_out, "output_scaling")
     kept = tuple(step for step in steps if not isinstance(step.module, Dropout | Identity))
     return Predictor(frozen, members, kept, dtype, shape, put_out, across, standard, own)
-
-
-def version_of_lamp() -> str:
-    """The version of lamp, as it is installed."""
-    try:
-        return version("lamp")
-    except PackageNotFoundError:
-        return "unknown"
 
 
 def _check(model: object) -> None:

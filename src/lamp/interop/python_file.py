@@ -12,9 +12,10 @@ from typing import IO, Any
 import torch
 from torch import Tensor
 
+from lamp.installation import VERSION
 from lamp.interop.agreement import check_agreement
 from lamp.interop.expressions import COMPOSED, Expression, formula_of
-from lamp.interop.predictor import Predictor, Step, matrix, offsets, predictor, slopes, version_of_lamp
+from lamp.interop.predictor import Predictor, Step, matrix, offsets, predictor, slopes
 from lamp.interop.python_text import (
     array_text,
     docstring,
@@ -117,7 +118,7 @@ class _Script:
         return (
             f"{what}, to be used with numpy alone.\n\n    from {self.name} import predict\n\n"
             f"    y = predict(x)  # {self._arrays_in_words()}\n\n"
-            f"Written by lamp {version_of_lamp()} from\n\n    {network}\n"
+            f"Written by lamp {VERSION} from\n\n    {network}\n"
         )
 
     def _arrays_in_words(self) -> str:

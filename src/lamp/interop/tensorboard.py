@@ -1,6 +1,6 @@
 """TensorBoard: what a training measures, as event files that `tensorboard --logdir` shows while it runs.
 
-This file needs tensorboard: pip install "lamp[tensorboard]".
+This file needs the package tensorboard.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from lamp.errors import ArgumentError, CheckpointError
+from lamp.installation import install
 from lamp.training import Callback, Training
 
 try:
@@ -26,8 +27,8 @@ except ImportError as error:
         "lamp.TensorBoard writes by the package tensorboard, which is not installed",
         expected="tensorboard 2.16 or later",
         got=str(error),
-        fix='pip install "lamp[tensorboard]"',
-    ) from error
+        fix=install("tensorboard"),
+    ) from None
 
 
 FLUSH = 5  # seconds after which what is written can be seen

@@ -1,9 +1,10 @@
 """Tables: from a file with columns to networks that predict one of them, and say how sure they are.
 
-This room needs polars and scikit-learn: pip install "lamp[tables]".
+This room needs polars and scikit-learn.
 """
 
 from lamp.errors import DataError
+from lamp.installation import install
 
 try:
     import polars  # noqa: F401
@@ -12,8 +13,8 @@ except ImportError as error:
         "tables are read by polars, which cannot be imported",
         expected="the package polars",
         got=str(error),
-        fix='pip install "lamp[tables]"',
-    ) from error
+        fix=install("tables"),
+    ) from None
 
 from lamp.tables.preprocessing import Preprocessing
 from lamp.tables.reading import read_table, write_table

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from lamp.errors import DataError
+from lamp.installation import install
 from lamp.tables import metrics
 from lamp.tables.metrics import Estimates
 from lamp.tables.split import some
@@ -79,8 +80,8 @@ def check_installed() -> tuple[Any, Any, Any]:
             "the models to compare with are scikit-learn's, which cannot be imported",
             expected="the package scikit-learn",
             got=str(error),
-            fix='pip install "lamp[tables]", or --no-peers',
-        ) from error
+            fix=f"{install('tables')}, or --no-peers",
+        ) from None
     return ensemble, linear_model, neural_network
 
 

@@ -1,9 +1,10 @@
 """Networks as scikit-learn's estimators: in pipelines, searches and cross-validation, as any other.
 
-This room needs scikit-learn: pip install "lamp[sklearn]".
+This room needs scikit-learn 1.6 or later.
 """
 
 from lamp.errors import DataError
+from lamp.installation import install
 
 try:
     from sklearn.utils.validation import validate_data  # noqa: F401  (since 1.6)
@@ -12,8 +13,8 @@ except ImportError as error:
         "the estimators are scikit-learn's, which cannot be imported, or is older than 1.6",
         expected="the package scikit-learn",
         got=str(error),
-        fix='pip install --upgrade "lamp[sklearn]"',
-    ) from error
+        fix=install("sklearn"),
+    ) from None
 
 from lamp.interop.sklearn.classifier import MLPClassifier
 from lamp.interop.sklearn.regressor import MLPRegressor
