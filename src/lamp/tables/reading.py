@@ -13,14 +13,12 @@ import polars as pl
 
 from lamp.errors import DataError, LampError
 from lamp.saving import write_file
+from lamp.tables.inference import typed
 
 SEPARATORS = {".csv": ",", ".tsv": "\t", ".tab": "\t", ".txt": ","}
 PARQUET, JSON_LINES = (".parquet", ".pq"), (".jsonl", ".ndjson", ".json")
 ENDINGS = ".csv, .tsv (also .csv.gz, .csv.zst), .parquet, .jsonl"
 LIKELY = {";": "a semicolon", "\t": "a tab", "|": "a bar", ",": "a comma"}
-
-# What numbers that are missing are written as; text is looked through later, in any case
-NO_NUMBERS = ["", "NA", "N/A", "#N/A", "NaN", "nan", "null", "NULL", "None", "?"]
 
 
 def read_table(path: str | Path, delimiter: str | None = None) -> pl.DataFrame:
@@ -101,14 +99,7 @@ def _csv(path: Path, separator: str, given: bool) -> pl.DataFrame:
             ),
             fix="rename the columns in the file's first line",
         )
-    return pl.read_csv(
-        path,
-        separator=separator,
-        infer_schema_length=None,  # a column that is text in its last row is text
-        null_values=NO_NUMBERS,
-        raise_if_empty=False,
-        glob=False,
-    )
+    return typed(pl.read_csv(path, separator=separator, infer_schema=False, raise_if_empty=False, glob=False))
 
 
 def _json_lines(path: Path) -> pl.DataFrame:

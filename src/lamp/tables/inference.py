@@ -1,0 +1,42 @@
+"""The type of each column that was read as text: whole numbers, numbers, true or false, or text."""
+
+from __future__ import annotations
+
+import polars as pl
+
+# What numbers that are missing are written as; text is looked through later, in any case
+NO_NUMBERS = ["", "NA", "N/A", "#N/A", "NaN", "nan", "null", "NULL", "None", "?"]
+
+TRUTH = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
+EXACT = 2.0**53  # float64 holds each whole number below
+
+
+def typed(frame: pl.DataFrame) -> pl.DataFrame:
+    """A table of text with numbers in the columns that hold nothing else; words for missing values become null."""
+    return pl.DataFrame([_typed(column) for column in frame])
+
+
+def _typed(text: pl.Series) -> pl.Series:
+    numbers = text.cast(pl.Float64, strict=False)
+    if numbers.is_nan().any():
+        numbers = numbers.fill_nan(None)
+    if numbers.null_count() > text.null_count():
+        text = text.set(text.is_in(NO_NUMBERS).fill_null(False), None)
+    if text.null_count() == len(text):
+        return text
+    if numbers.null_count() > text.null_count():
+        return _truth(text)
+    for whole in (pl.Int64, pl.Int128) if float(numbers.abs().max() or 0.0) >= EXACT else (pl.Int64,):  # type: ignore[arg-type]
+        integers = text.cast(whole, strict=False)
+        if integers.null_count() == text.null_count():
+            return integers
+    return numbers
+
+
+def _truth(text: pl.Series) -> pl.Series:
+    """The column as booleans if it holds true and false alone."""
+    first = text.drop_nulls()[0]
+    if first not in TRUTH:
+        return text
+    read = text.replace_strict(TRUTH, default=None, return_dtype=pl.Boolean)
+    return read if read.null_count() == text.null_count() else text
