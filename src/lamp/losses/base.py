@@ -68,8 +68,8 @@ class Loss(Module):
         raise NotImplementedError
 
     def divisor(self, output: Tensor) -> int:
-        """What "mean" divides the sum by."""
-        return output.numel()
+        """What the sum is divided by: the elements for "mean", the samples for "batchmean", where a loss has that."""
+        return output.shape[0] if self.reduction == "batchmean" and output.dim() > 0 else output.numel()
 
     # ---- for tensors -----------------------------------------------------------------------------------------------
     def value_of_tensors(self, *prepared: Any) -> Tensor:

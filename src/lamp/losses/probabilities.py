@@ -180,9 +180,6 @@ class KLDivLoss(Loss):
     def derivative(self, output: Number, target: Number) -> Number:
         return -(target.exp() if self.log_target else target)
 
-    def divisor(self, output: Tensor) -> int:
-        return output.shape[0] if self.reduction == "batchmean" and output.dim() > 0 else output.numel()
-
 
 def _all_probabilities(tensor: Tensor) -> bool:
     """Whether all lie in [0, 1]."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -27,6 +27,8 @@ class WeightedLoss(Loss):
     Raises ArgumentError for a loss with hyperparameters of several numbers, and what the loss raises for an output and
     a target that do not fit.
     """
+
+    reductions: ClassVar[tuple[str, ...]] = (*Loss.reductions, "batchmean")  # of those, the loss's own
 
     def __init__(self, loss: Loss) -> None:
         super().__init__(loss.reduction)

@@ -27,11 +27,13 @@ class Callback:
     generators, in lists, tuples and dicts.
 
     needs_model  whether it looks at the model or the optimizer: they are brought up to date for it after each epoch.
-                 Without such a callback (EarlyStopping aside) the compiled engine trains several epochs in one go, and
-                 then tells of each
+                 Without such a callback the compiled engine trains several epochs in one go, and then tells of each
+    changes_model  False where it looks at the weights but changes nothing: then so it does too. Each class says so for
+                 itself, subclasses once more
     """
 
     needs_model: ClassVar[bool] = True
+    changes_model: ClassVar[bool] = True
 
     def on_start(self, training: Training) -> None:
         """Before the first epoch, and before the first one that is resumed: `training.epoch` says which."""
@@ -64,6 +66,8 @@ class EarlyStopping(Callback):
 
     best, best_epoch  the best value and its epoch, counted from 0; tensors (K,) in a population
     """
+
+    changes_model = False
 
     def __init__(
         self,

@@ -17,7 +17,7 @@ from lamp.data import DataLoader
 from lamp.processor import threads_for
 from lamp.training import eager
 from lamp.training.ahead import Ahead, Lot
-from lamp.training.callbacks import Callback, EarlyStopping
+from lamp.training.callbacks import Callback
 from lamp.training.crew import Crew
 from lamp.training.epochs import Data, Measurement, Record, UnderWay, of_epochs
 from lamp.training.training_state import schedule_state
@@ -43,7 +43,7 @@ class Compiled:
                 raise NotCompiled(f"{type(callback).__name__} looks at every batch")
         self.training, self.crew = training, crew
         lookers = [callback for callback in training.callbacks if callback.needs_model]
-        self.may_change = any(type(callback) is not EarlyStopping for callback in lookers)
+        self.may_change = any(vars(type(callback)).get("changes_model", True) for callback in lookers)
         self._per_step: float | None = None  # seconds, with a step's share of what is measured after the epoch
         self.seconds = 0.0  # that compiling took
         self.threads = torch.get_num_threads()

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from lamp.errors import ArgumentError, LabelError
 from lamp.interop.sklearn.estimator import MLP
+from lamp.interop.sklearn.losses import LabelsLogLoss
 from lamp.interop.sklearn.networks import CLASSIFICATION, classes_tail, loss_of
 from lamp.interop.sklearn.samples import Array, Samples, dense
 from lamp.losses import BCEWithLogitsLoss, CrossEntropyLoss, Loss
@@ -134,7 +135,12 @@ class MLPClassifier(ClassifierMixin, MLP):  # type: ignore[misc]
         elif isinstance(self.class_weight, dict):
             factors = np.array([self.class_weight.get(each, 1.0) for each in self.classes_.tolist()], dtype=float)
             if (factors < 0).any():
-                raise ArgumentError("a class weighs less than nothing", expected="numbers >= 0", got=self.class_weight)
+                raise ArgumentError(
+                    "class_weight: a class weighs less than nothing",
+                    expected="numbers of at least 0",
+                    got=self.class_weight,
+                    fix="0.0 leaves a class out",
+                )
         else:
             raise ArgumentError(
                 "class_weight is not what it may be",
@@ -153,7 +159,7 @@ class MLPClassifier(ClassifierMixin, MLP):  # type: ignore[misc]
         return isinstance(self._loss_and_tail()[0], BCEWithLogitsLoss)
 
     def _loss_and_tail(self) -> tuple[Loss, Module | None]:
-        loss = BCEWithLogitsLoss if self._several and self.loss == "log_loss" else self.loss
+        loss = LabelsLogLoss if self._several and self.loss == "log_loss" else self.loss
         criterion = loss_of(loss, "log_loss", CLASSIFICATION)
         return criterion, classes_tail(criterion, self._several)
 

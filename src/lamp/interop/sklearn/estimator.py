@@ -17,7 +17,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from lamp.errors import ArgumentError
-from lamp.interop.sklearn.learner import Batch, Learner, Plateau
+from lamp.interop.sklearn.learner import Batch, Learner, Objective, Plateau
 from lamp.interop.sklearn.networks import network_of, with_weights
 from lamp.interop.sklearn.parameters import ABOUT, check_parameters, sizes_of
 from lamp.interop.sklearn.rates import Planned, cosine, inverse_scaling, optimizer_for, planned
@@ -104,6 +104,10 @@ class MLP(BaseEstimator):  # type: ignore[misc]
         """The samples with what their classes weigh."""
         return samples
 
+    def _reported_share(self) -> float:
+        """What the loss is multiplied by where it is reported."""
+        return 1.0
+
     _numeric: ClassVar[bool]  # whether targets are numbers
 
     # ---- learning --------------------------------------------------------------------------------------------------
@@ -132,7 +136,9 @@ class MLP(BaseEstimator):  # type: ignore[misc]
         if X_val is None and y_val is None:
             return self._learn(samples, None, first)
         if X_val is None or y_val is None:
-            raise ArgumentError("validation needs X_val and y_val", got="one of them", fix="pass both")
+            raise ArgumentError(
+                "validation needs X_val and y_val", expected="both, or neither", got="one of them", fix="pass both"
+            )
         return self._learn(samples, self._samples(X_val, y_val, sample_weight_val, reset=False, first=False), first)
 
     def _learn_more(self, X: Any, y: Any, sample_weight: Any, *, coded: bool) -> Self:
@@ -165,7 +171,7 @@ class MLP(BaseEstimator):  # type: ignore[misc]
             data, validation = self._batches(samples, held_out)
             if not partial or learner.optimizer is None:
                 learner.use(self._new_optimizer(size * float(samples.weights.mean())), go_on=partial)
-        optimizer = learner.optimizer
+        optimizer, objective = learner.optimizer, Objective(self._reported_share())
         assert optimizer is not None
         history = learner.train(
             data,
@@ -177,10 +183,10 @@ class MLP(BaseEstimator):  # type: ignore[misc]
             engine=self.engine,
             scheduler=self._schedule(optimizer, len(samples), steps, partial),
             clip_norm=self.clip_norm,
-            callbacks=[] if partial else self._callbacks(validation is not None),
+            callbacks=[objective] if partial else [objective, *self._callbacks(objective, validation is not None)],
             progress=bool(self.verbose),
         )
-        self._keep(history, go_on=not first, partial=partial)
+        self._keep(history, objective.losses, go_on=not first, partial=partial)
         return self
 
     def _begin(self, samples: Samples, seed: int, order: int) -> None:
@@ -236,23 +242,26 @@ class MLP(BaseEstimator):  # type: ignore[misc]
         if self.learning_rate == "cosine" and not partial:
             optimizer.plan = cosine(int(self.max_iter) * steps)
         elif self.learning_rate == "invscaling":
-            optimizer.plan = inverse_scaling(float(self.power_t), samples, steps)
+            optimizer.plan = inverse_scaling(
+                float(self.power_t), samples, steps, self._learner.samples, optimizer.taken[0] if partial else None
+            )
         return None
 
-    def _callbacks(self, validated: bool) -> list[Callback]:
+    def _callbacks(self, objective: Objective, validated: bool) -> list[Callback]:
         """What may end the training early."""
         if self.early_stopping and validated:
             patience = int(min(self.n_iter_no_change, self.max_iter))
             return [EarlyStopping(patience, min_delta=float(self.tol))]
         if self.learning_rate == "cosine":  # which has its end from the beginning
             return []
-        return [Plateau(float(self.tol), self.n_iter_no_change, slower if self.learning_rate == "adaptive" else None)]
+        reduce = slower if self.learning_rate == "adaptive" else None
+        return [Plateau(objective, float(self.tol), self.n_iter_no_change, reduce)]
 
-    def _keep(self, history: History, *, go_on: bool, partial: bool) -> None:
-        """Note what was measured."""
-        self.history_, self.n_iter_ = history, history.epochs
+    def _keep(self, history: History, losses: list[float], *, go_on: bool, partial: bool) -> None:
+        """Note what was measured; losses are those of the epochs with the penalty."""
+        self.history_, self.n_iter_, self.t_ = history, history.epochs, self._learner.samples
         before: list[float] = self.loss_curve_ if go_on else []
-        self.loss_curve_: list[float] = before + (history.mean("loss").tolist() if history.epochs else [])
+        self.loss_curve_: list[float] = before + losses
         validation = history.mean("validation_loss").tolist() if "validation_loss" in history else []
         before = (self.validation_loss_curve_ or []) if go_on else []
         self.validation_loss_curve_: list[float] | None = before + validation or None

@@ -20,7 +20,7 @@ from lamp.errors import ArgumentError
 from lamp.losses import Loss
 from lamp.module import Module
 from lamp.nn import Linear, Sequential
-from lamp.optim import Optimizer
+from lamp.optim import AdamW, Optimizer
 from lamp.processor import threads_for
 from lamp.replicas import population
 from lamp.training import Callback, History, Training, fit, predict
@@ -34,19 +34,64 @@ LAMP_DECIDES_FROM = 0.5
 Batch = tuple[Tensor, Tensor]
 
 
+class Objective(Callback):
+    """Notes what was minimised in each epoch, the loss with the penalty of the weights: the mean over the members.
+
+    share   what the loss is multiplied by, where scikit-learn reports another multiple than it minimises
+    losses  one number per epoch
+
+    The penalty is that of the weights which the epoch's steps began with: of its first step, where it has only one, and
+    else the mean of the first and the last epoch's end.
+    """
+
+    changes_model = False
+
+    def __init__(self, share: float) -> None:
+        self.share, self.losses = share, list[float]()
+
+    def on_start(self, training: Training) -> None:
+        self.needs_model = any(group["weight_decay"] for group in _penalised(training.optimizer))  # type: ignore[misc]
+        self._penalty = self._of_weights(training.optimizer)
+
+    def on_epoch(self, training: Training) -> None:
+        before, self._penalty = self._penalty, self._of_weights(training.optimizer)
+        steps = training.step // (training.epoch + 1)
+        penalty = before if steps == 1 else (before + self._penalty) / 2
+        loss = torch.as_tensor(training.history.last["loss"], dtype=torch.float64)
+        self.losses.append(float((loss * self.share + penalty).nanmean()))
+
+    def _of_weights(self, optimizer: Optimizer) -> Tensor:
+        """weight_decay / 2 |W|^2 of each member, () or (K,)."""
+        penalty = torch.zeros((), dtype=torch.float64)
+        for group in _penalised(optimizer):
+            for parameter in group["params"]:
+                squares = parameter.data.double().square()
+                each = squares.sum() if parameter.replicas is None else squares.flatten(1).sum(1)
+                penalty = penalty + each * (group["weight_decay"] / 2)
+        return penalty
+
+
+def _penalised(optimizer: Optimizer) -> list[dict[str, Any]]:
+    """The groups whose weights are penalised in the loss: AdamW makes weights smaller beside it."""
+    groups = [] if isinstance(optimizer, AdamW) else optimizer.param_groups
+    return [group for group in groups if group.get("weight_decay")]
+
+
 class Plateau(Callback):
-    """Ends a training whose loss, the mean of all members', has not become better by `tol` for `patience` epochs.
+    """Ends a training whose objective has not become better by `tol` for `patience` epochs.
 
     reduce  what to try first: it returns False once there is nothing left to try
     """
 
-    def __init__(self, tol: float, patience: float, reduce: Callable[[Optimizer], bool] | None = None) -> None:
-        self.tol, self.patience, self.reduce = tol, patience, reduce
+    def __init__(
+        self, objective: Objective, tol: float, patience: float, reduce: Callable[[Optimizer], bool] | None = None
+    ) -> None:
+        self.objective, self.tol, self.patience, self.reduce = objective, tol, patience, reduce
         self.best, self.epochs = math.inf, 0
         self.needs_model = reduce is not None  # type: ignore[misc]
 
     def on_epoch(self, training: Training) -> None:
-        loss = float(torch.as_tensor(training.history.last["loss"]).nanmean())
+        loss = self.objective.losses[-1]
         self.epochs = self.epochs + 1 if loss > self.best - self.tol else 0
         self.best = min(self.best, loss)
         if self.epochs <= self.patience:
@@ -63,12 +108,12 @@ class Learner:
     members  the network that there is, or the population
     seeds    of their initial weights
     order    the seed of the order in which samples are taken, the same one for all
-    epochs   trained so far, in all calls
+    epochs   trained so far, in all calls; samples, how many were taken in them
     """
 
     def __init__(self, network: Sequential, criterion: Loss, seeds: Sequence[int], order: int) -> None:
         self.network, self.criterion, self.seeds, self.order = network, criterion, tuple(seeds), order
-        self.epochs = 0
+        self.epochs = self.samples = 0
         with threads_for(0):
             self.members = self._initial()
         self.optimizer: Optimizer | None = None
@@ -115,6 +160,7 @@ class Learner:
         loader.epoch = self.epochs
         history = self._fit(loader, engine, epochs=epochs, validation=held_out, **options)
         self.epochs += history.epochs
+        self.samples += history.epochs * len(data[0])
         return history
 
     def _fit(self, loader: DataLoader, engine: str, **options: Any) -> History:

@@ -10,6 +10,7 @@ import torch
 
 from lamp import losses, nn
 from lamp.errors import ArgumentError
+from lamp.interop.sklearn.losses import AbsoluteError, HalfSquaredError
 from lamp.losses import BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, Loss, NLLLoss
 from lamp.losses.weighted import WeightedLoss
 from lamp.module import Module
@@ -17,7 +18,7 @@ from lamp.nn import Dropout, Identity, Linear, Sequential, Sigmoid, Softmax
 
 OF_SKLEARN = {"logistic": Sigmoid, "identity": Identity}  # names that scikit-learn has and lamp has not
 CLASSIFICATION = {"log_loss": CrossEntropyLoss}
-REGRESSION = {"squared_error": losses.MSELoss, "absolute_error": losses.L1Loss}
+REGRESSION = {"squared_error": HalfSquaredError, "absolute_error": AbsoluteError}
 
 
 def activation_of(activation: Any) -> Module:
@@ -52,7 +53,7 @@ def loss_of(loss: Any, default: str, names: Mapping[str, type[Loss]]) -> Loss:
         kind = _named(kind, losses, {}) or _named(f"{kind}loss", losses, {})
     if isinstance(kind, type) and issubclass(kind, Loss):
         kind = kind()
-    if isinstance(kind, Loss) and kind.reduction == "mean":
+    if isinstance(kind, Loss) and kind.reduction in ("mean", "batchmean"):
         return copy.deepcopy(kind)
     raise ArgumentError(
         "unknown loss" if not isinstance(kind, Loss) else "an estimator's loss is the mean over samples",

@@ -50,11 +50,11 @@ ABOUT = """
     dtype                 "float32" or "float64": what networks compute in while they learn
     engine                "auto", "eager" or "compiled", see lamp.fit
 
-    After fit there are n_features_in_, feature_names_in_ (where the table had names), n_iter_, n_layers_, n_outputs_,
-    out_activation_, loss_, best_loss_, loss_curve_ (the mean over members of each epoch's loss; of a regressor, of
-    standardised targets), validation_loss_curve_ and best_validation_loss_ (None without validation), history_ (the
-    lamp.History, each member for itself), and network_ (the lamp network, or the population of the members; it takes
-    standardised inputs).
+    After fit there are n_features_in_, feature_names_in_ (where the table had names), n_iter_, t_, n_layers_,
+    n_outputs_, out_activation_, loss_, best_loss_, loss_curve_ (the mean over members of each epoch's loss with its
+    penalty; of a regressor, of standardised targets), validation_loss_curve_ and best_validation_loss_ (None without
+    validation), history_ (the lamp.History, each member for itself), and network_ (the lamp network, or the population
+    of the members; it takes standardised inputs).
 
     coefs_ and intercepts_ are the weights (in, out) and (out,) of each layer in float64, for inputs and outputs as they
     are: what standardises is folded in. With several members they are (members, in, out) and (members, out).

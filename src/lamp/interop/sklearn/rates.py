@@ -47,11 +47,18 @@ def cosine(steps: int) -> Plan:
     return factor
 
 
-def inverse_scaling(power: float, samples: int, steps_per_epoch: int) -> Plan:
-    """1 / (samples seen before this epoch + 1)^power.  Source: scikit-learn's learning_rate="invscaling"."""
+def inverse_scaling(power: float, samples: int, steps_per_epoch: int, seen: int = 0, taken: int | None = None) -> Plan:
+    """1 / (samples seen before this epoch + 1)^power.  Source: scikit-learn's learning_rate="invscaling".
+
+    seen   samples that earlier calls have taken: they count on
+    taken  the steps that this optimizer has taken in them; None where it is a new one: then the first epoch is taken at
+           the full rate, as scikit-learn's `fit` does even where it starts from the weights that there are
+    """
 
     def factor(step: Any) -> Any:
-        return 1.0 / ((step - 1) // steps_per_epoch * samples + 1.0) ** power
+        epoch = (step - 1 - (taken or 0)) // steps_per_epoch
+        before = epoch * samples + seen * ((epoch > 0) | (taken is not None))
+        return 1.0 / (before + 1.0) ** power
 
     return factor
 
@@ -94,7 +101,7 @@ def optimizer_for(solver: Any, groups: list[dict[str, Any]], numbers: dict[str, 
         if not taken.get("momentum", 1):
             taken.pop("nesterov", None)
         kind = partial(kind, **taken)
-    made = kind(groups) if callable(kind) else None
+    made = kind(groups) if callable(kind) and not isinstance(kind, type) else None
     if isinstance(made, Optimizer):
         return made
     raise ArgumentError(

@@ -20,6 +20,8 @@ from lamp.losses.probabilities import BinaryLoss
 from lamp.losses.weighted import WeightedLoss
 from lamp.module import Module
 
+LARGE = 1e30  # scales of targets up to which predictions stay in float32, where tables are
+
 
 class MLPRegressor(RegressorMixin, MLP):  # type: ignore[misc]
     """Multi-layer perceptrons for regression, as a scikit-learn estimator; targets (n,) or (n, outputs).
@@ -100,6 +102,10 @@ class MLPRegressor(RegressorMixin, MLP):  # type: ignore[misc]
             )
         return criterion, None
 
+    def _reported_share(self) -> float:
+        """scikit-learn minimises the sum over outputs of the squared error, and reports the mean over them."""
+        return 1.0 / self._width if self.loss == "squared_error" else 1.0
+
     def _tensor(self, targets: Array, criterion: Loss, weights: Array | None) -> Tensor:
         numbers = self._of_targets(targets, self.dtype)
         if isinstance(criterion, WeightedLoss) and weights is not None:
@@ -120,8 +126,11 @@ class MLPRegressor(RegressorMixin, MLP):  # type: ignore[misc]
         return (mean, std) if return_std else mean
 
     def _said(self, put_out: Array) -> Array:
-        scale, mean = (number.astype(put_out.dtype) for number in (self._of_targets.scale, self._of_targets.mean))
-        return put_out * scale + mean  # type: ignore[no-any-return]
+        scale, mean = self._of_targets.scale, self._of_targets.mean
+        sizes = np.abs([scale, mean])
+        fits = sizes.max() < LARGE and sizes[0].min() > 1.0 / LARGE  # else a float32 would lose them
+        dtype = put_out.dtype if fits else np.float64
+        return put_out * scale.astype(dtype) + mean.astype(dtype)  # type: ignore[no-any-return]
 
     def _unfold(self, weight: Array, bias: Array) -> None:
         weight *= self._of_targets.scale

@@ -18,6 +18,7 @@ Array = NDArray[Any]
 SMALL_TABLE = 256  # rows up to which equal ones are merged
 BLOCK = 4096  # rows standardised at a time, so that what is in between stays in the processor's cache
 CONSTANT = 10.0  # times the rounding of a column's mean: a deviation no larger is none
+TINY, LARGE = np.finfo(np.float64).tiny, 1e100  # beyond LARGE, squares are taken of columns in units of their own
 ALL = 1.0 - 1e-9  # of a sum of shares, but for rounding
 
 
@@ -170,9 +171,11 @@ class Standard:
         mean, square = np.zeros(table.shape[1]), np.zeros(table.shape[1])
         for start in range(0, len(table), BLOCK):
             mean += share[start : start + BLOCK] @ table[start : start + BLOCK].astype(np.float64, copy=False)
+        largest = np.maximum(np.abs(table).max(0).astype(np.float64), TINY)  # whose square may be beyond all numbers
+        unit = np.where((largest > LARGE) | (largest < 1.0 / LARGE), np.exp2(np.floor(np.log2(largest))), 1.0)
         for start in range(0, len(table), BLOCK):
-            square += share[start : start + BLOCK] @ np.square(table[start : start + BLOCK] - mean)
-        deviation = np.sqrt(square)
+            square += share[start : start + BLOCK] @ np.square((table[start : start + BLOCK] - mean) / unit)
+        deviation = np.sqrt(square) * unit
         constant = ~(deviation > CONSTANT * np.finfo(np.float64).eps * np.abs(mean))
         mean[constant] = table[0, constant]  # exactly: what is left over of such a column would be rounding alone
         return cls(mean, np.where(constant, 1.0, deviation), constant)
@@ -183,9 +186,21 @@ class Standard:
         return cls(np.zeros(columns), np.ones(columns), np.zeros(columns, dtype=bool))
 
     def __call__(self, table: Array, dtype: str) -> Array:
-        """The table (n, columns), standardised, as a new array of this dtype."""
+        """The table (n, columns), standardised, as a new array of this dtype.
+
+        Raises DataError for numbers that are too large for the dtype.
+        """
         result, factor = np.empty(table.shape, dtype), 1.0 / self.scale
-        for start in range(0, len(table), BLOCK):
-            part = table[start : start + BLOCK] - self.mean
-            np.multiply(part, factor, out=result[start : start + BLOCK], casting="same_kind")
+        with np.errstate(over="raise"):
+            try:
+                for start in range(0, len(table), BLOCK):
+                    part = table[start : start + BLOCK] - self.mean
+                    np.multiply(part, factor, out=result[start : start + BLOCK], casting="same_kind")
+            except FloatingPointError:
+                raise DataError(
+                    f"numbers too large for the networks, which compute in {dtype}",
+                    expected=f"at most {np.finfo(dtype).max:.1e}",
+                    got=f"{np.abs(table).max():.1e} in column {int(np.abs(table).max(0).argmax())}",
+                    fix='standardize=True, or dtype="float64"',
+                ) from None
         return result
