@@ -57,9 +57,9 @@ def test_every_initialisation_has_a_row():
     assert functions - {name for name, _ in ROWS} == {"lecun_uniform_"}
 
 
-def test_lecun_uniform_is_what_linear_begins_with():
+def test_lecun_uniform_is_torchs_kaiming_of_gain_one():
     torch.manual_seed(3)
-    expected = nn.Linear(5, 3).weight
+    expected = nn.init.kaiming_uniform_(torch.empty(3, 5), nonlinearity="linear")
     torch.manual_seed(3)
     assert torch.equal(init.lecun_uniform_(torch.empty(3, 5)), expected)
 
@@ -87,8 +87,15 @@ class TestMoments:
 
     def test_lecun_uniform(self):
         std, allowed, largest = self.moments(init.lecun_uniform_)
-        assert abs(std - 1 / math.sqrt(3 * 200)) < allowed
-        assert 0.99 / math.sqrt(200) < largest <= 1 / math.sqrt(200)
+        assert abs(std - 1 / math.sqrt(200)) < allowed
+        assert 0.99 * math.sqrt(3 / 200) < largest <= math.sqrt(3 / 200)
+
+    def test_the_others(self):
+        std, allowed, _ = self.moments(init.normal_, std=0.3)
+        assert abs(std - 0.3) < allowed
+        std, allowed, largest = self.moments(init.uniform_, a=-0.2, b=0.2)
+        assert abs(std - 0.2 / math.sqrt(3)) < allowed
+        assert 0.199 < largest <= 0.2
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)

@@ -135,13 +135,30 @@ def test_a_plateau_beside_a_schedule():
         scheduler.step()
 
 
-@pytest.mark.parametrize("make", [lambda o: optim.StepLR(o, 1), lambda o: optim.ReduceLROnPlateau(o, patience=0)])
-def test_groups_added_later(make):
-    optimizer = sgd()
+OF_EACH_GROUP = [
+    lambda o: optim.LambdaLR(o, [lambda t: 0.9, lambda t: 0.8]),
+    lambda o: optim.CyclicLR(o, [0.1, 0.2], 0.5),
+    lambda o: optim.OneCycleLR(o, [0.1, 0.2], 10),
+    lambda o: optim.ReduceLROnPlateau(o, patience=0, min_lr=[0.1, 0.2]),
+    lambda o: optim.ChainedScheduler([optim.LambdaLR(o, [lambda t: 0.9, lambda t: 0.8])]),
+]
+
+
+@pytest.mark.parametrize("make", OF_EACH_GROUP)
+def test_groups_added_later_where_each_had_a_value_of_its_own(make):
+    optimizer = sgd(2, momentum=0.9)
     scheduler = make(optimizer)
     optimizer.add_param_group({"params": [Parameter(torch.zeros(3))]})
     with pytest.raises(ArgumentError, match="add groups first, then build the schedule"):
         scheduler.step(*([1.0] if isinstance(scheduler, optim.ReduceLROnPlateau) else []))
+
+
+def test_groups_that_left():
+    optimizer = sgd(2)
+    scheduler = optim.StepLR(optimizer, 1)
+    optimizer.param_groups.pop()
+    with pytest.raises(ArgumentError, match="parameter groups have left the optimizer"):
+        scheduler.step()
 
 
 @pytest.mark.parametrize("epoch", [-1, NAN])

@@ -126,8 +126,8 @@ def kaiming_normal_(
 
 
 def lecun_uniform_(tensor: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """U(-1/sqrt(fan_in), 1/sqrt(fan_in)): what torch.nn.Linear draws its weights from. Source: LeCun et al. 1998."""
-    return kaiming_uniform_(tensor, a=math.sqrt(5), generator=generator)
+    """U(-b, b) with b = sqrt(3 / fan_in): the variance is 1 / fan_in. Source: LeCun et al. 1998, equation 16."""
+    return kaiming_uniform_(tensor, nonlinearity="linear", generator=generator)
 
 
 def orthogonal_(tensor: Tensor, gain: float = 1.0, generator: torch.Generator | None = None) -> Tensor:

@@ -48,14 +48,15 @@ class Linear(Module):
 
     def reset_parameters(self, *, generator: torch.Generator | None = None) -> None:
         """Draw the parameters by the init law."""
-        (self.init or init.lecun_uniform_)(self.weight.data, generator=generator)
-        if self.bias is None:
+        if self.init is not None:
+            self.init(self.weight.data, generator=generator)
+            if self.bias is not None:
+                init.zeros_(self.bias.data)
             return
-        if self.init is None:
+        init.kaiming_uniform_(self.weight.data, a=math.sqrt(5), generator=generator)  # torch.nn's law: +-1/sqrt(in)
+        if self.bias is not None:
             bound = 1 / math.sqrt(self.in_features)
             init.uniform_(self.bias.data, -bound, bound, generator=generator)
-        else:
-            init.zeros_(self.bias.data)
 
     def forward(self, x: Tensor) -> Tensor:
         try:

@@ -13,7 +13,14 @@ from lamp.optim.optimizer import Optimizer
 from lamp.optim.schedule import LRScheduler, check_optimizer, cosine, per_group
 
 
-class OneCycleLR(LRScheduler):
+class Cycle(LRScheduler):
+    """Base of the schedules whose learning rates are their arguments' alone, whatever the optimizer began with."""
+
+    absolute = True
+    listed = ("base_lrs", "_max_lrs", "max_lrs", "_base_momentums", "base_momentums", "_max_momentums", "max_momentums")
+
+
+class OneCycleLR(Cycle):
     """One cycle over a whole training: lr from max_lr / div_factor up to max_lr, and down to almost 0.
 
     lr        initial_lr -> max_lr -> min_lr = initial_lr / final_div_factor, where initial_lr = max_lr / div_factor
@@ -102,9 +109,9 @@ class OneCycleLR(LRScheduler):
                 got=f"step {epoch}",
                 fix="build it with more total_steps, or stop when it ends",
             )
-        highest, lowest = self._max_lrs[group], initial_lr / self._final_div_factor
-        back = [initial_lr] if len(self._corners) == 4 else []
-        return self._between([initial_lr, highest, *back, lowest], epoch)
+        begin, highest = self.base_lrs[group], self._max_lrs[group]
+        back = [begin] if len(self._corners) == 4 else []
+        return self._between([begin, highest, *back, begin / self._final_div_factor], epoch)
 
     def momentum_at(self, epoch: float, group: int) -> Number | None:
         if not self.cycle_momentum:
@@ -114,7 +121,7 @@ class OneCycleLR(LRScheduler):
         return self._between([highest, lowest, *back, highest], epoch)
 
 
-class CyclicLR(LRScheduler):
+class CyclicLR(Cycle):
     """Cycles of lr from base_lr up to max_lr in step_size_up steps, and down again in step_size_down.
 
     lr        base_lr + (max_lr - base_lr) h s       h: 0 -> 1 -> 0 along two lines, every cycle
@@ -173,6 +180,7 @@ class CyclicLR(LRScheduler):
         self.mode, self.gamma = mode, gamma
         self._scale_fn_custom = scale_fn
         self.scale_mode = scale_mode if scale_fn is not None else "iterations" if mode == "exp_range" else "cycle"
+        lowest = per_group(base_lr, optimizer, name, "base_lr")
         self.max_lrs = per_group(max_lr, optimizer, name, "max_lr")
         self.cycle_momentum = cycle_momentum
         if cycle_momentum:
@@ -180,10 +188,9 @@ class CyclicLR(LRScheduler):
             self.base_momentums = check_momentums(base_momentum, optimizer, name, "base_momentum")
             self.max_momentums = check_momentums(max_momentum, optimizer, name, "max_momentum")
         if last_epoch == -1:
-            lowest = per_group(base_lr, optimizer, name, "base_lr")
             for group, lr in zip(optimizer.param_groups, lowest, strict=True):
-                group["initial_lr"] = lr
-        super().__init__(optimizer, last_epoch)
+                group["lr"] = lr
+        super().__init__(optimizer, last_epoch, lowest)
 
     def _scale(self, x: float) -> float:
         if self._scale_fn_custom is not None:
@@ -197,7 +204,8 @@ class CyclicLR(LRScheduler):
         return height * self._scale(cycle + 1 if self.scale_mode == "cycle" else epoch)
 
     def lr_at(self, epoch: float, initial_lr: Number, group: int) -> Number:
-        return initial_lr + (self.max_lrs[group] - initial_lr) * self._height(epoch)
+        lowest = self.base_lrs[group]
+        return lowest + (self.max_lrs[group] - lowest) * self._height(epoch)
 
     def momentum_at(self, epoch: float, group: int) -> Number | None:
         if not self.cycle_momentum:

@@ -40,6 +40,8 @@ class ReduceLROnPlateau(Schedule):
         "min_lrs": Range(),
     }
 
+    listed = ("min_lrs",)
+
     def __init__(
         self,
         optimizer: Optimizer,
@@ -82,7 +84,7 @@ class ReduceLROnPlateau(Schedule):
             raise NonFiniteError(
                 "the measure is NaN", expected="a number", got=math.nan, fix="look at the epoch's loss"
             )
-        self._refuse_new_groups()
+        self._meet_new_groups()
         self.last_epoch += 1
         better = self._is_better(measure)
         bad = torch.where(better, 0, torch.as_tensor(self.num_bad_epochs) + 1)

@@ -21,6 +21,7 @@ class Schedule:
     """Base of whatever changes an optimizer's hyperparameters in the course of a training."""
 
     ranges: ClassVar[Mapping[str, Range]] = {}  # of the arguments, which are attributes of the same names
+    listed: ClassVar[tuple[str, ...]] = ()  # the attributes that hold one value for each parameter group
     optimizer: Optimizer
     last_epoch: float
     _last_lr: list[Number]
@@ -69,15 +70,33 @@ class Schedule:
                 fix="build the same schedule that was saved",
             )
 
-    def _refuse_new_groups(self) -> None:
-        known, now = len(self._last_lr), len(self.optimizer.param_groups)
-        if known != now:
+    def _meet_new_groups(self) -> None:
+        """Take in the parameter groups that the optimizer has got since: what all groups share holds for them too."""
+        groups = self.optimizer.param_groups
+        for k in range(len(self._last_lr), len(groups)):
+            self._take_in(k, groups[k], self.last_epoch)
+        if len(self._last_lr) > len(groups):
             raise ArgumentError(
-                f"the optimizer has got parameter groups that this {type(self).__name__} does not know",
-                expected=f"{known} groups",
-                got=f"{now} groups",
-                fix="add groups first, then build the schedule",
+                f"{type(self).__name__}: parameter groups have left the optimizer",
+                expected=f"{len(self._last_lr)} groups",
+                got=f"{len(groups)} groups",
+                fix="build the optimizer and its schedule anew",
             )
+
+    def _take_in(self, k: int, group: Group, epoch: float) -> None:
+        """Take in group k, with the learning rate that it has now."""
+        listed = {name: vars(self)[name] for name in self.listed if name in vars(self)}
+        for name, values in listed.items():
+            if not all(_alike(value, values[0]) for value in values):
+                raise ArgumentError(
+                    f"{type(self).__name__} has {name} for each of {k} parameter groups, and the optimizer got another",
+                    expected=f"{k} groups",
+                    got=f"{len(self.optimizer.param_groups)} groups",
+                    fix="add groups first, then build the schedule; or give it one value for all groups",
+                )
+        for values in listed.values():
+            values.append(values[0])
+        self._last_lr.append(group["lr"])
 
     def _load(self, state_dict: Mapping[str, Any]) -> None:
         for name, own in list(vars(self).items()):
@@ -101,9 +120,12 @@ class LRScheduler(Schedule, ABC):
     a learning rate that was changed since the last step.
     """
 
-    def __init__(self, optimizer: Optimizer, last_epoch: int = -1) -> None:
+    absolute: ClassVar[bool] = False  # whether it begins at its own base_lrs wherever it stands in a SequentialLR
+
+    def __init__(self, optimizer: Optimizer, last_epoch: int = -1, base_lrs: list[Number] | None = None) -> None:
         super().__init__(optimizer)
-        self.base_lrs = [self._initial_lr(group, last_epoch) for group in optimizer.param_groups]
+        initial = [self._initial_lr(group, last_epoch) for group in optimizer.param_groups]
+        self.base_lrs: list[Number] = initial if base_lrs is None else base_lrs
         self._set(last_epoch + 1)
 
     @abstractmethod
@@ -145,8 +167,17 @@ class LRScheduler(Schedule, ABC):
             elif momentum is not None:
                 group["momentum"] = momentum
 
+    def _take_in(self, k: int, group: Group, epoch: float) -> None:
+        super()._take_in(k, group, epoch)
+        if "base_lrs" in self.listed:
+            return
+        at_zero = self.lr_at(epoch, 0.0, k)  # learning rates are a line over what they began with
+        slope = self.lr_at(epoch, 1.0, k) - at_zero
+        self.base_lrs.append((group["lr"] - at_zero) / slope if slope else group["lr"])
+        group.setdefault("initial_lr", self.base_lrs[k])
+
     def _refuse_other_hands(self) -> None:
-        self._refuse_new_groups()
+        self._meet_new_groups()
         for group, last in zip(self.optimizer.param_groups, self._last_lr, strict=True):
             if group["lr"] is not last and not torch.as_tensor(group["lr"] == last).all():
                 raise ArgumentError(
@@ -210,6 +241,11 @@ def per_group(value: Any, optimizer: Optimizer, owner: str, name: str) -> list[A
 def cosine(begin: Number, end: Number, done: float) -> Number:
     """From begin to end along half a cosine, as done goes from 0 to 1."""
     return end + (begin - end) * ((1.0 + math.cos(math.pi * done)) / 2.0)
+
+
+def _alike(one: Any, other: Any) -> bool:
+    """Whether two values of an argument are the same."""
+    return one is other or bool(torch.as_tensor(one == other).all())
 
 
 def _saved(value: Any) -> Any:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from lamp.errors import ArgumentError, StateDictError
 from lamp.formulas import Number
 from lamp.optim.checks import Range
-from lamp.optim.optimizer import Optimizer
+from lamp.optim.optimizer import Group, Optimizer
 from lamp.optim.schedule import LRScheduler, ScaledLR, cosine, per_group
 
 
@@ -19,6 +19,9 @@ class LambdaLR(LRScheduler):
 
     Source    torch.optim.lr_scheduler.LambdaLR
     """
+
+    absolute = True
+    listed = ("lr_lambdas",)
 
     def __init__(
         self,
@@ -172,6 +175,7 @@ class CosineAnnealingWarmRestarts(LRScheduler):
     """
 
     ranges: ClassVar = {"T_0": Range(1), "T_mult": Range(1), "eta_min": Range()}
+    absolute = True
 
     def __init__(
         self, optimizer: Optimizer, T_0: int, T_mult: int = 1, eta_min: float = 0.0, last_epoch: int = -1
@@ -221,6 +225,15 @@ class Composed(LRScheduler):
         self._schedulers = list(schedulers)
         super().__init__(optimizer, last_epoch)
 
+    def _epochs(self, epoch: float) -> list[float]:
+        """The epoch that each schedule is at."""
+        return [epoch] * len(self._schedulers)
+
+    def _take_in(self, k: int, group: Group, epoch: float) -> None:
+        for scheduler, its_epoch in zip(self._schedulers, self._epochs(epoch), strict=True):
+            scheduler._take_in(k, group, its_epoch)
+        super()._take_in(k, group, epoch)
+
     def _check_state(self, state_dict: Mapping[str, Any]) -> None:
         super()._check_state(state_dict)
         saved = state_dict.get("_schedulers", ())
@@ -237,6 +250,8 @@ class Composed(LRScheduler):
 
 class SequentialLR(Composed):
     """One schedule after another: the first until the first milestone, the next from its own epoch 0 there, and so on.
+
+    Each begins with the learning rates that it would begin with alone; the first with the groups' "initial_lr".
 
     Source    torch.optim.lr_scheduler.SequentialLR
     """
@@ -259,9 +274,15 @@ class SequentialLR(Composed):
         turn = bisect_right(self._milestones, epoch)
         return self._schedulers[turn], epoch - (self._milestones[turn - 1] if turn else 0)
 
+    def _epochs(self, epoch: float) -> list[float]:
+        now, its_epoch = self._now(epoch)
+        return [its_epoch if scheduler is now else 0 for scheduler in self._schedulers]
+
     def lr_at(self, epoch: float, initial_lr: Number, group: int) -> Number:
         scheduler, its_epoch = self._now(epoch)
-        return scheduler.lr_at(its_epoch, initial_lr, group)
+        if scheduler is self._schedulers[0] and not scheduler.absolute:
+            return scheduler.lr_at(its_epoch, initial_lr, group)
+        return scheduler.lr_at(its_epoch, scheduler.base_lrs[group], group)
 
     def momentum_at(self, epoch: float, group: int) -> Number | None:
         scheduler, its_epoch = self._now(epoch)
@@ -273,7 +294,10 @@ class ChainedScheduler(Composed):
 
     lr = f_n(... f_2(f_1(lr_0, t), t), t): for schedules that multiply, the product of their factors
 
-    Source    torch.optim.lr_scheduler.ChainedScheduler, which agrees on schedules that multiply
+    A CyclicLR or OneCycleLR sets learning rates that are its own, whatever stands before it, and the rest multiply them.
+
+    Source    torch.optim.lr_scheduler.ChainedScheduler, which agrees on schedules that multiply by a factor; where
+              others stand among them, it forgets the factors of earlier epochs, and here all count
     """
 
     def __init__(self, schedulers: Sequence[LRScheduler], optimizer: Optimizer | None = None) -> None:
