@@ -1,4 +1,4 @@
-"""Schedules within schedules: torch's learning rates and momenta, for every pair; resumed; and with groups added later."""
+"""Schedules within schedules: torch's learning rates and momenta for every pair; resumed; with groups added later."""
 
 import itertools
 import math
@@ -118,7 +118,7 @@ def test_a_resumed_one_goes_on(wrap, names):
 
 
 def test_sequences_in_sequences():
-    """torch's inner sequence runs an epoch ahead, and fails where it is not the first; here each begins at its own 0."""
+    """torch's inner sequence runs an epoch ahead, or fails; here each begins at its own 0."""
     optimizer = SGD([Parameter(torch.zeros(2))], lr=0.1)
     o = lamp.optim
     inner = o.SequentialLR(optimizer, [o.ConstantLR(optimizer, 0.5, 9), o.ExponentialLR(optimizer, 0.5)], [2])

@@ -294,7 +294,7 @@ class ChainedScheduler(Composed):
 
     lr = f_n(... f_2(f_1(lr_0, t), t), t): for schedules that multiply, the product of their factors
 
-    A CyclicLR or OneCycleLR sets learning rates that are its own, whatever stands before it, and the rest multiply them.
+    A CyclicLR or OneCycleLR sets learning rates of its own, whatever stands before it; what follows multiplies them.
 
     Source    torch.optim.lr_scheduler.ChainedScheduler, which agrees on schedules that multiply by a factor; where
               others stand among them, it forgets the factors of earlier epochs, and here all count
