@@ -30,6 +30,7 @@ ROOMS = [
         "installation",
         "errors",
         "quick",
+        "overrides",
         "parameter",
         "formulas",
         "axes",

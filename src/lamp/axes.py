@@ -76,6 +76,14 @@ def column(number: Any, like: Tensor) -> Any:
     return number.to(like).view(-1, *[1] * (like.dim() - 1))
 
 
+def of_each_sample(number: Any, like: Tensor) -> Any:
+    """Numbers (K,) as they meet the samples of all replicas one after another, (K N, ...); anything else as it is."""
+    if not isinstance(number, Tensor) or number.dim() != 1:
+        return number
+    samples = like.shape[0] // len(number)
+    return column(number.unsqueeze(1).expand(-1, samples).reshape(-1), like)
+
+
 def sums(values: Tensor, replicas: int | None) -> Tensor:
     """The sum of all values, (); in a population of each replica's, (K,), whose rows follow one another."""
     return values.sum() if replicas is None else values.reshape(replicas, -1).sum(1)

@@ -27,6 +27,7 @@ import torch
 from torch import Tensor
 
 from lamp.errors import BackwardError, DTypeError, LampError
+from lamp.overrides import Kind
 from lamp.parameter import Buffer, Parameter, flatten, move, runs
 from lamp.quick import quick
 from lamp.state import IncompatibleKeys, compare
@@ -51,7 +52,7 @@ class _Now(threading.local):
 _now = _Now()
 
 
-class Module:
+class Module(metaclass=Kind):
     """Base of all modules, losses included.
 
     Subclasses define `forward(input) -> output` and `backward(grad_output) -> grad_input`; several inputs or outputs
@@ -84,18 +85,6 @@ class Module:
 
     # Calling a module is calling its forward: a property in C, so that the call costs no frame of Python.
     __call__: Callable[..., Any] = property(operator.attrgetter("forward"))  # type: ignore[assignment]
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        for name, within in (
-            ("forward", _forward_within_a_pass),
-            ("backward", _backward_within_its_pass),
-            ("backward_parameters", _backward_within_its_pass),
-        ):
-            method = getattr(cls, name)  # it may come from a base that is no Module
-            if not hasattr(method, "_minds_the_pass"):
-                setattr(cls, f"_bare_{name}", method)
-                setattr(cls, name, within(method))
 
     def remember(self, value: Any) -> None:
         """Keep a value (a tuple, for several) for `backward`. In eval mode nothing is kept."""
@@ -330,15 +319,19 @@ def _forward_within_a_pass(forward: Callable[..., Any]) -> Callable[..., Any]:
         finally:
             _now.through = None
 
-    outermost_or_inner._minds_the_pass = True  # type: ignore[attr-defined]
+    outermost_or_inner._minds_the_pass = outermost_or_inner  # type: ignore[attr-defined]
     return outermost_or_inner
 
 
 def _backward_within_its_pass(backward: Callable[..., Any]) -> Callable[..., Any]:
     """A backward that, when it is the outermost call, goes back through the pass its module last took part in."""
 
+    light = backward.__name__ == "backward_parameters"
+
     @functools.wraps(backward)
     def outermost_or_inner(self: Module, *grad_outputs: Any) -> Any:
+        if light and "backward" in self.__dict__:  # a backward that somebody set on the module holds here too
+            return self.backward(*grad_outputs)
         if _now.through is not None:
             try:
                 return backward(self, *grad_outputs)
@@ -356,8 +349,14 @@ def _backward_within_its_pass(backward: Callable[..., Any]) -> Callable[..., Any
         finally:
             _now.through = None
 
-    outermost_or_inner._minds_the_pass = True  # type: ignore[attr-defined]
+    outermost_or_inner._minds_the_pass = outermost_or_inner  # type: ignore[attr-defined]
     return outermost_or_inner
+
+
+Kind.wrappers.update(
+    forward=_forward_within_a_pass, backward=_backward_within_its_pass, backward_parameters=_backward_within_its_pass
+)
+Module._settle()
 
 
 def describe(module: Module) -> str:

@@ -230,9 +230,10 @@ class _ToTorch:
         return self.parameters[id(parameter)]
 
     def _unknown(self, module: Module, path: str) -> ArgumentError:
+        known: list[type] = [*TWINS, Sequential]
         return ArgumentError(
             "torch.nn has no such module",
-            expected=", ".join(sorted(kind.__name__ for kind in (*TWINS, Sequential))),
+            expected=", ".join(sorted(kind.__name__ for kind in known)),
             got=f"{described_type(module)} with a forward of its own",
             fix="move the networks around it, and write a torch.nn.Module that does what it does",
             where=_place(type(self.root).__name__ + path, describe(module), path),

@@ -89,7 +89,7 @@ class Loss(Module):
             self.check_hyperparameters(replicas)
         self.check(output, target)
         prepared = self.prepare(output, target)
-        value = self.value_of_tensors(*prepared)
+        value = (self.value_of_tensors if "value" not in self.__dict__ else self.value)(*prepared)
         loss, dvalue = self.reduce(value, self.divisor(output if replicas is None else output[0]), 1.0, replicas)
         if replicas is None and dvalue is not None and not math.isfinite(loss.item()):
             raise self.explain_non_finite(value, output, target)
@@ -102,6 +102,8 @@ class Loss(Module):
             dvalue = self.times(dvalue, dloss, prepared[0].shape, prepared[0].dtype, replicas)
             if replicas is not None:
                 dvalue = column(dvalue, prepared[0]) if dvalue.dim() == 1 else dvalue
+        if "derivative" in self.__dict__:  # somebody has set it on this loss
+            return self.derivative(*prepared) * dvalue  # type: ignore[no-any-return]
         return self.doutput(dvalue, *prepared)
 
     def own_target(self, output: Tensor, target: Tensor, replicas: int) -> Tensor:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from lamp.axes import column, replicas_of
+from lamp.axes import of_each_sample, replicas_of
 from lamp.errors import ArgumentError, LabelError, LampError, ShapeError
 from lamp.formulas import Number, is_zero, scalar
 from lamp.losses.base import Loss, buffer_of
@@ -18,6 +18,7 @@ from lamp.losses.checks import explain_labels, explain_pair, explain_probabiliti
 # value (N, 1, ...), its sign in the loss, what "mean" divides by; a method for doutput, log p, and what else it takes
 Terms = tuple[Tensor, float, Tensor | int, Callable[..., Tensor], Tensor, tuple[Any, ...]]
 
+FORMULAS = {"value", "derivative", "target_probability"}
 # log_softmax takes rows shorter than a vector of the CPU number by number: from so many numbers on it is faster across
 LANES, MANY = (16 if torch.backends.cpu.get_cpu_capability() == "AVX512" else 8), 384
 LARGE, LONG = 32768, 128  # numbers in all and in a row, from which softmax is faster than exp
@@ -41,6 +42,7 @@ class ClassLoss(Loss):
 
     label_smoothing: Number = 0.0
     takes_probabilities: ClassVar[bool] = True
+    by_label: ClassVar[bool] = False  # whether what is computed of the label alone is what the formulas say
 
     def __init__(self, weight: Tensor | None, ignore_index: int, reduction: str) -> None:
         super().__init__(reduction)
@@ -90,8 +92,10 @@ class ClassLoss(Loss):
             axis = 1 if output.dim() > 1 else 0
             log_p = self.log_probabilities(output, axis)
             if replicas is not None:
-                smoothing = _of_each_sample(smoothing, log_p)
-            if target.dtype is torch.int64 or not (self.takes_probabilities and target.is_floating_point()):
+                smoothing = of_each_sample(smoothing, log_p)
+            if not self.by_label or not self.__dict__.keys().isdisjoint(FORMULAS):
+                against = self._by_formulas
+            elif self._is_labels(target):
                 against = self._against_labels if is_zero(smoothing) else self._against_smoothed_labels
             else:
                 against = self._against_probabilities
@@ -120,9 +124,9 @@ class ClassLoss(Loss):
             of_class = axis if replicas is None or len(shape) < 3 else axis + 1
             of_samples = shape[:of_class] + shape[of_class + 1 :]
             given = self.times(dvalue, dloss, of_samples, log_p.dtype, replicas)
-            dvalue = given if dvalue is not None else given.reshape(_without(axis, log_p.shape)).unsqueeze(axis)
+            dvalue = given if dvalue is not None else given.reshape(log_p.narrow(axis, 0, 1).shape)
         if replicas is not None:
-            dvalue = _of_each_sample(dvalue, log_p)
+            dvalue = of_each_sample(dvalue, log_p)
         d: Tensor = doutput(dvalue, axis, log_p, *others)
         return d if replicas is None else d.view(shape)
 
@@ -149,6 +153,18 @@ class ClassLoss(Loss):
             if self.takes_probabilities and target.is_floating_point():
                 return None if target.shape == output.shape else explain_probabilities(output, target, axis)
         return explain_labels(output, target, axis, self.ignore_index)
+
+    def _is_labels(self, target: Tensor) -> bool:
+        return target.dtype is torch.int64 or not (self.takes_probabilities and target.is_floating_point())
+
+    def _by_formulas(self, log_p: Tensor, target: Tensor, axis: int, smoothing: Number, careful: bool) -> Terms:
+        """Class by class, as the formulas say: where a subclass, or somebody on this loss, has written them anew."""
+        against = self._against_smoothed_labels if self._is_labels(target) else self._against_probabilities
+        value, sign, divisor, _, log_p, others = against(log_p, target, axis, smoothing, True)
+        return value, sign, divisor, self._doutput_by_formula, log_p, others
+
+    def _doutput_by_formula(self, dvalue: Tensor, axis: int, log_p: Tensor, q: Tensor) -> Tensor:
+        return self.derivative(log_p, q, q.sum(axis, keepdim=True)) * dvalue  # type: ignore[no-any-return]
 
     # ---- labels ----------------------------------------------------------------------------------------------------
     def _against_labels(self, log_p: Tensor, target: Tensor, axis: int, smoothing: Number, careful: bool) -> Terms:
@@ -298,6 +314,7 @@ class CrossEntropyLoss(ClassLoss):
     """
 
     hyperparameters: ClassVar[tuple[str, ...]] = ("label_smoothing",)
+    by_label = True
 
     def __init__(
         self,
@@ -340,7 +357,7 @@ class NLLLoss(ClassLoss):
     Raises what ClassLoss raises.
     """
 
-    takes_probabilities = False
+    takes_probabilities, by_label = False, True
 
     def __init__(self, weight: Tensor | None = None, ignore_index: int = -100, reduction: str = "mean") -> None:
         super().__init__(weight, ignore_index, reduction)
@@ -367,19 +384,6 @@ def _are_classes(labels: Tensor, classes: int) -> bool:
     """Whether all labels name a class. (Beyond the CPU a wrong one ends the process, or goes unnoticed.)"""
     low, high = labels.aminmax()
     return low.item() >= 0 and high.item() < classes
-
-
-def _of_each_sample(number: Number, log_p: Tensor) -> Number:
-    """Numbers (K,) of the replicas as (K N, 1, ...), to meet log p; anything else as it is."""
-    if not isinstance(number, Tensor) or number.dim() != 1:
-        return number
-    samples = log_p.shape[0] // len(number)
-    return column(number.unsqueeze(1).expand(-1, samples).reshape(-1), log_p)
-
-
-def _without(axis: int, shape: torch.Size) -> torch.Size:
-    """The shape without this axis."""
-    return shape[:axis] + shape[axis + 1 :]
 
 
 def _along(weight: Tensor, tensor: Tensor, axis: int) -> Tensor:

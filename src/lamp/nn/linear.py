@@ -67,10 +67,13 @@ class Linear(Module):
         return y
 
     def backward(self, dy: Tensor) -> Tensor:
-        self._bare_backward_parameters(dy)
+        self._add_gradients(dy)
         return axes.linear(dy, self.weight.data)  # dx
 
     def backward_parameters(self, dy: Tensor) -> None:
+        self._add_gradients(dy)
+
+    def _add_gradients(self, dy: Tensor) -> None:
         x = self.recall()
         try:
             axes.add_affine(self.weight.grad, None if self.bias is None else self.bias.grad, dy, x)
