@@ -64,11 +64,32 @@ class TestCurves:
         (line,) = plots.curves(numbers).lines
         assert line.get_ydata().tolist() == [3.0, 2.0]
 
-    def test_the_mean_is_over_the_runs_still_running(self):
-        ax = plots.curves([torch.tensor([4.0, 2.0, 1.0]), torch.tensor([2.0])])
-        assert bold(ax)[0].get_ydata().tolist() == [3.0, 2.0, 1.0]
+    def test_a_run_that_ended_counts_with_its_last_value(self):
+        """So that the mean goes on where it was, and does not jump to that of the others."""
+        ax = plots.curves([torch.tensor([4.0, 2.0, 1.0]), torch.tensor([2.0])], label="loss")
+        assert bold(ax)[0].get_ydata().tolist() == [3.0, 2.0, 1.5]
+        assert legend_of(ax) == ["loss (mean of 2 runs)\n1 that ended early: by its last value"]
         assert thin(ax)[1].get_ydata().tolist() == [2.0]
         assert thin(ax)[1].get_marker() == "."  # a line of one point would be invisible
+
+    def test_a_run_that_failed_counts_up_to_there(self):
+        class Failed(dict):
+            failed = (1,)
+
+        values = torch.tensor([[3.0, 1.0], [2.0, 8.0], [1.0, NAN], [NAN, NAN]])
+        ax = plots.curves(Failed(loss=values), label="loss")
+        assert bold(ax)[0].get_ydata().tolist() == [2.0, 5.0, 1.0, 1.0]
+        assert legend_of(ax) == ["loss (mean of 2 runs)\n1 that ended early: by its last value"]
+
+    def test_a_band_down_to_0_goes_on_to_the_edge_of_a_log_axis(self):
+        values = torch.tensor([[1.0, 1.1, 1.2], [0.01, 0.02, 3.0], [1.0, 1.1, 1.2]], dtype=torch.float64)
+        ax = plots.curves(values, log=True)
+        (band,) = ax.collections
+        low = {x: y for x, y in band.get_paths()[0].vertices.tolist() if y < 0.5}
+        assert low == {2.0: 0.0}  # drawn as far down as a log axis goes, and not left out
+        bottom, top = ax.get_ylim()
+        assert 1e-3 < bottom < 0.01
+        assert 3.0 < top < 10.0
 
     def test_values_that_are_missing_or_not_finite_are_passed_over(self):
         ax = plots.curves(torch.tensor([[NAN, 1.0, NAN, 3.0], [2.0, math.inf, NAN, 5.0]]).T)

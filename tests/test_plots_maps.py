@@ -146,3 +146,60 @@ class TestOutputMap:
     def test_bad_input(self, model, options, error, says):
         with pytest.raises(error, match=says):
             plots.output_map(model, **{"resolution": 5, **options})
+
+
+class TestPointsAndMaps:
+    MODEL = Plane([[1.0, 0.0], [3.0, 4.0]])
+    AT = torch.tensor([[-5.0, 2.0], [3.0, 8.0], [0.5, 0.5]])
+    CLASSES = torch.tensor([0, 1, 1])
+
+    @pytest.mark.parametrize("points_first", [True, False])
+    def test_points_of_the_colour_of_the_map_have_an_edge(self, points_first):
+        ax = plots.panels(1)[0]
+        if points_first:
+            plots.data_set(self.AT, self.CLASSES, ax)
+        plots.output_map(self.MODEL, ax, resolution=4)
+        if not points_first:
+            plots.data_set(self.AT, self.CLASSES, ax)
+        for line in ax.lines:
+            assert line.get_markeredgecolor() == "#FFFFFF"
+            assert line.get_markeredgewidth() > 0
+            assert line.get_markeredgecolor() != line.get_markerfacecolor()
+        without = plots.data_set(self.AT, self.CLASSES)
+        assert all(line.get_markeredgewidth() == 0 for line in without.lines)
+
+    def test_the_map_is_of_what_the_axes_show(self):
+        ax = plots.data_set(self.AT, self.CLASSES)
+        plots.output_map(self.MODEL, ax, resolution=4)
+        low_x, high_x, low_y, high_y = ax.images[0].get_extent()
+        assert low_x < -5 and high_x > 3 and low_y < 0.5 and high_y > 8  # noqa: PT018
+
+    def test_points_outside_the_map_are_shown(self):
+        ax = plots.output_map(self.MODEL, resolution=4)
+        plots.data_set(self.AT, self.CLASSES, ax)
+        (low_x, high_x), (low_y, high_y) = ax.get_xlim(), ax.get_ylim()
+        assert low_x < -5 and high_x > 3 and low_y <= 0 and high_y > 8  # noqa: PT018
+        ax = plots.output_map(self.MODEL, limits=(0, 1, 0, 1), resolution=4)
+        plots.data_set(self.AT, self.CLASSES, ax)
+        assert ax.get_xlim() == (0, 1)  # as the caller wants it
+
+    def test_a_map_on_a_map_takes_its_place(self):
+        ax = plots.output_map(self.MODEL, resolution=4)
+        plots.output_map(self.MODEL, ax, resolution=8, output=lambda y: y[:, 0])
+        assert [image.get_array().shape for image in ax.images] == [(8, 8)]
+        (bar,) = ax.child_axes
+        assert bar.get_ylabel() == "output"
+
+    def test_bars_of_axes_side_by_side_overlap_no_map(self):
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(8, 4))  # without a layout that makes room
+        axes = figure.subplots(1, 2)
+        for ax in axes:
+            plots.output_map(self.MODEL, ax, resolution=4)
+        figure.draw_without_rendering()
+        boxes = [each.get_tightbbox() for each in figure.axes]
+        for k, one in enumerate(boxes):
+            for other in boxes[k + 1 :]:
+                overlap = min(one.x1, other.x1) - max(one.x0, other.x0)
+                assert overlap < 1.0  # of a pixel

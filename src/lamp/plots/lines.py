@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 FEWEST_FOR_A_BAND = 3  # runs
-MOST_INSIDE = 3  # entries up to which a legend has room among the curves
 NARROW, WIDE = 5.0, 1000.0  # ratios of largest to smallest, on a log axis
 
 
@@ -43,19 +42,22 @@ def curves(
     band    whether the mean lies on a band, its 95 % confidence interval, where there are three runs or more
     ylabel  the key, unless the axes have a label already
 
-    The mean at an epoch is over the runs that have a finite value there (an early stop ends a run); a line goes
-    straight over epochs without one. On a log scale values that are not positive are left out.
+    A run that ended early counts in the mean with its last value, so that the mean does not jump when it ends; one that
+    a history says has failed counts up to there only. A line goes straight over epochs without a finite value. On a log
+    scale values that are not positive are left out, and a band that reaches down to 0 goes on to the lower edge.
 
     Raises ArgumentError for no runs, a history without the key, nothing to draw; ShapeError for other shapes.
     """
-    values = _side_by_side(runs, key)  # (epochs, K), NaN where there is nothing
+    values, failed = _side_by_side(runs, key)  # (epochs, K), NaN where there is nothing
     count = values.shape[1]
-    mean = _smoothed(values.nanmean(1), window)
+    counted = _carried_on(values, ~failed)
+    mean = _smoothed(counted.nanmean(1), window)
     has_band = band and count >= FEWEST_FOR_A_BAND
-    margin = _smoothed(margin_of_mean(values), window) if has_band else mean
+    margin = _smoothed(margin_of_mean(counted), window) if has_band else mean
     low, high = mean - margin, mean + margin
     if log:
-        values, mean, low, high = (each.masked_fill(each <= 0, math.nan) for each in (values, mean, low, high))
+        values, mean = (each.masked_fill(each <= 0, math.nan) for each in (values, mean))
+        low = low.clamp_min(0.0)  # which a log axis draws as far down as it goes
     if mean.isnan().all():
         raise ArgumentError(
             f"no value of {key!r} can be drawn",
@@ -69,7 +71,9 @@ def curves(
     width = STYLE["mean_width"]
     over = f" and {window} epochs" if window > 1 else ""
     said = ", 95 % band" if has_band else ""
-    name = f"{label} (mean of {count} runs{over}{said})" if label is not None and count > 1 else label
+    ended = int((counted.isfinite() & values.isnan()).any(0).sum())
+    after = f"\n{ended} that ended early: by {'its' if ended == 1 else 'their'} last value" if ended else ""
+    name = f"{label} (mean of {count} runs{over}{said}){after}" if label is not None and count > 1 else label
     (bold,) = ax.plot(*_drawable(mean), color=color, linewidth=width, label=name, zorder=3, marker=_marker(mean))
     if has_band:
         drawn = ~(low.isnan() | high.isnan())
@@ -82,8 +86,17 @@ def curves(
             ax.plot(
                 *_drawable(run), color=bold.get_color(), linewidth=STYLE["run_width"], alpha=faint, marker=_marker(run)
             )
-    _finish(ax, mean, log, xlabel, ylabel or ax.get_ylabel() or key.replace("_", " "))
+    _finish(ax, log, xlabel, ylabel or ax.get_ylabel() or key.replace("_", " "))
     return ax
+
+
+def _carried_on(values: Tensor, which: Tensor) -> Tensor:
+    """Each run's last finite value in place of what is missing after it, for the columns in `which` (K,)."""
+    there = values.isfinite()
+    epoch = torch.arange(len(values)).unsqueeze(1)
+    last = torch.where(there, epoch, -1).amax(0)  # (K,)
+    ended = (epoch > last) & (last >= 0) & which
+    return torch.where(ended, values.gather(0, last.clamp_min(0).unsqueeze(0)), values)
 
 
 def _smoothed(series: Tensor, window: int) -> Tensor:
@@ -110,7 +123,7 @@ def _marker(series: Tensor) -> str:
     return "." if int((~series.isnan()).sum()) == 1 else ""
 
 
-def _finish(ax: Axes, mean: Tensor, log: bool, xlabel: str, ylabel: str) -> None:
+def _finish(ax: Axes, log: bool, xlabel: str, ylabel: str) -> None:
     from matplotlib.ticker import MaxNLocator
 
     if log:
@@ -119,15 +132,8 @@ def _finish(ax: Axes, mean: Tensor, log: bool, xlabel: str, ylabel: str) -> None
     ax.grid(True, color=STYLE["grid"], linewidth=0.6)
     ax.set_axisbelow(True)
     label_axes(ax, xlabel, ylabel)
-    labels = ax.get_legend_handles_labels()[1]
-    if len(labels) > MOST_INSIDE:
+    if ax.get_legend_handles_labels()[1]:
         legend_below(ax, columns=1)
-    elif labels:
-        ends = mean[~mean.isnan()]
-        falls = bool(ends[-1] <= ends[0])  # curves that fall leave room above, those that rise below
-        ax.legend(
-            loc="upper right" if falls else "lower right", fontsize=STYLE["text_size"], framealpha=0.9, edgecolor="none"
-        )
 
 
 def _log_axis(ax: Axes) -> None:
@@ -147,9 +153,11 @@ def _log_axis(ax: Axes) -> None:
     ax.yaxis.set_minor_formatter(NullFormatter())
 
 
-def _side_by_side(runs: Any, key: str) -> Tensor:
-    """All runs as columns, (epochs of the longest, K), NaN after a run's end and where it is not finite."""
+def _side_by_side(runs: Any, key: str) -> tuple[Tensor, Tensor]:
+    """All runs as columns, (epochs of the longest, K), NaN after a run's end and where it is not finite; and which of
+    them have failed, (K,), where a history says so."""
     columns: list[Tensor] = []
+    failed: list[bool] = []
     for run in _one_by_one(runs):
         series = numbers(_values(run, key), key)
         if series.dim() not in (1, 2) or series.numel() == 0:
@@ -159,7 +167,9 @@ def _side_by_side(runs: Any, key: str) -> Tensor:
                 got=tuple(series.shape),
                 fix="train for an epoch first" if series.numel() == 0 else "pass one number an epoch and run",
             )
-        columns += [series] if series.dim() == 1 else series.unbind(1)
+        each = [series] if series.dim() == 1 else list(series.unbind(1))
+        columns += each
+        failed += [k in getattr(run, "failed", ()) for k in range(len(each))]
     if not columns:
         raise ArgumentError(
             "no runs to draw", expected="at least one history", got="none", fix="pass the history of a fit"
@@ -168,7 +178,7 @@ def _side_by_side(runs: Any, key: str) -> Tensor:
     values = torch.full((longest, len(columns)), math.nan, dtype=torch.float64)
     for k, column in enumerate(columns):
         values[: len(column), k] = column
-    return values.masked_fill(~values.isfinite(), math.nan)
+    return values.masked_fill(~values.isfinite(), math.nan), torch.tensor(failed)
 
 
 def _one_by_one(runs: Any) -> Iterable[Any]:

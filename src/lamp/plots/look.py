@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
 
+LONGEST_TICK = 8  # letters of a number that stands level under an axis
+COLOR_BAR = "_lamp_colour_bar"  # the attribute of axes that names the axes of their colour bar
+
 STYLE: dict[str, Any] = {
     # Colours that stay apart under the common forms of colour blindness (Okabe & Ito 2008; red: Tol 2021)
     "colors": ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#7F7F7F"),
@@ -126,6 +129,31 @@ def label_axes(ax: Axes, xlabel: str, ylabel: str) -> None:
     ax.set_ylabel(ylabel, fontsize=STYLE["label_size"])
 
 
+def plain(value: float) -> str:
+    """A number as people read it: 94,480 and 0.25; powers of ten where it is very large or small."""
+    large = abs(value)
+    return (
+        f"{value:,.6g}"
+        if 1e-4 <= large < 1e6 or large == 0
+        else f"{value:,.0f}"
+        if 1e6 <= large < 1e9
+        else f"{value:.3g}"
+    )
+
+
+def plain_ticks(ax: Axes, most: int = 5) -> None:
+    """A handful of ticks on both axes, which read as numbers and do not touch one another."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_locator(MaxNLocator(nbins=most, steps=[1, 2, 2.5, 5, 10]))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: plain(value)))
+    longest = max(len(label.get_text()) for label in ax.get_xticklabels())
+    if longest > LONGEST_TICK:
+        for label in ax.get_xticklabels():
+            label.set(rotation=20, ha="right", rotation_mode="anchor")
+
+
 def legend_below(ax: Axes, columns: int = 3) -> None:
     """A legend under the axes, where it covers no point, with marks that can be seen however faint the points are."""
     handles, labels = ax.get_legend_handles_labels()
@@ -148,9 +176,29 @@ def legend_below(ax: Axes, columns: int = 3) -> None:
                 handle.set_markersize(7.0)
 
 
+def outline_points(ax: Axes) -> None:
+    """A white edge for points that lie on a coloured map, which may have their colour."""
+    if not ax.images:
+        return
+    for line in ax.lines:
+        if line.get_marker() in STYLE["class_markers"]:
+            line.set_markeredgecolor("#FFFFFF")
+            line.set_markeredgewidth(0.8)
+            line.set_alpha(1.0)
+
+
 def color_bar(ax: Axes, image: AxesImage, name: str) -> None:
-    """A colour bar at the right edge, exactly as high as the axes."""
-    bar = ax.figure.colorbar(image, cax=ax.inset_axes((1.03, 0.0, 0.045, 1.0)))
+    """A colour bar at the right edge, exactly as high as the axes, in place of the one that they had."""
+    room = vars(ax).get(COLOR_BAR)
+    if room is None:
+        room = ax.inset_axes((1.03, 0.0, 0.045, 1.0))
+        setattr(ax, COLOR_BAR, room)
+        whole = ax.get_figure(root=True)
+        if whole is not None and whole.get_layout_engine() is None:  # nobody makes room for the bar beside the axes
+            whole.set_layout_engine("constrained")
+    else:
+        room.clear()
+    bar = ax.figure.colorbar(image, cax=room)
     bar.ax.tick_params(labelsize=STYLE["text_size"])
     bar.outline.set_visible(False)
     if name:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lamp.errors import ArgumentError, NonFiniteError, ShapeError
 from lamp.module import Module
-from lamp.plots.look import STYLE, axes_for, color_bar, label_axes, legend_below, numbers, write_title
+from lamp.plots.look import STYLE, axes_for, color_bar, label_axes, legend_below, numbers, outline_points, write_title
 from lamp.plots.scatter import disk as draw_disk
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def output_map(
     model: Callable[[Tensor], Tensor],
     ax: Axes | None = None,
     *,
-    limits: tuple[float, float, float, float] = (0.0, 1.0, 0.0, 1.0),
+    limits: tuple[float, float, float, float] | None = None,
     resolution: int = 200,
     output: str | Callable[[Tensor], Tensor] = "auto",
     boundary: float | None = None,
@@ -35,7 +35,7 @@ def output_map(
 ) -> Axes:
     """The output of a network (or any function of points (n, 2)) over a rectangle of the plane, in colours.
 
-    limits    x from, to, y from, to
+    limits    x from, to, y from, to; None for what the axes show already, such as points, or else the unit square
     output    "auto": the probability of class 1 where there are two outputs, the output itself where there is one;
               "probability": the same for two, the sigmoid of a single one; "raw"; or a function of the outputs (n, out)
     boundary  a value where to draw a contour, such as 0.5 for probabilities; the colours are centred on it
@@ -47,6 +47,10 @@ def output_map(
     Raises ArgumentError for an unknown output or limits that enclose nothing, ShapeError for an output of another
     shape, NonFiniteError where the output is not finite.
     """
+    if ax is not None:
+        axes_for(ax)
+    shown = limits
+    limits = _area(ax) if limits is None else limits
     if len(limits) != 4 or not (limits[0] < limits[1] and limits[2] < limits[3]):
         raise ArgumentError(
             "limits enclose nothing", expected="(x from, x to, y from, y to)", got=limits, fix="put the lower one first"
@@ -63,6 +67,8 @@ def output_map(
         scale = _range(values, boundary, name)
     square = values.view(resolution, resolution)
     ax = axes_for(ax)
+    for before in list(ax.images):
+        before.remove()  # a map on a map
     image = ax.imshow(
         square.numpy(),
         origin="lower",
@@ -77,12 +83,22 @@ def output_map(
         _draw_boundary(ax, xs, ys, square, boundary)
     if disk:
         draw_disk(ax)
-    ax.set_xlim(low_x, high_x)
-    ax.set_ylim(low_y, high_y)
+    outline_points(ax)
+    if shown is not None:  # else points that are drawn later may widen what is shown
+        ax.set_xlim(low_x, high_x)
+        ax.set_ylim(low_y, high_y)
     label_axes(ax, "$x_1$", "$x_2$")
     if title is not None:
         write_title(ax, title)
     return ax
+
+
+def _area(ax: Axes | None) -> tuple[float, float, float, float]:
+    """What is drawn on the axes, with a margin around it; the unit square where that is nothing."""
+    if ax is None or not (ax.lines or ax.collections or ax.images):
+        return 0.0, 1.0, 0.0, 1.0
+    (low_x, high_x), (low_y, high_y) = ax.get_xlim(), ax.get_ylim()
+    return float(low_x), float(high_x), float(low_y), float(high_y)
 
 
 def _centres(low: float, high: float, count: int) -> Tensor:

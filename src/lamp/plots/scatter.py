@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lamp.errors import ArgumentError, LabelError, NonFiniteError, ShapeError
-from lamp.plots.look import STYLE, axes_for, label_axes, legend_below, numbers, write_title
+from lamp.plots.look import STYLE, axes_for, label_axes, legend_below, numbers, outline_points, write_title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -158,6 +158,7 @@ def _finish(ax: Axes, title: str | None) -> None:
     from matplotlib.ticker import MaxNLocator
 
     ax.set_aspect("equal", adjustable="box")
+    outline_points(ax)
     ax.margins(0.03)
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10]))

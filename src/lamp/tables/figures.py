@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lamp.plots import curves, heat_map, panels
-from lamp.plots.look import STYLE, axes_for, label_axes, write_title
+from lamp.plots.look import STYLE, axes_for, label_axes, legend_below, plain, plain_ticks, write_title
 from lamp.tables.importance import Importance
 from lamp.tables.metrics import bins_of, calibration_error, wilson
 from lamp.training import History
@@ -54,7 +54,7 @@ def reliability(p: Tensor, labels: Tensor, ax: Axes | None = None) -> Axes:
     above.set(xlim=(left, 1.02), ylim=(-0.03, 1.03))
     above.grid(True, color=STYLE["grid"], linewidth=0.6)
     above.set_axisbelow(True)
-    above.legend(loc="lower right", fontsize=STYLE["text_size"], framealpha=0.9, edgecolor="none")
+    above.legend(loc="best", fontsize=STYLE["text_size"], framealpha=0.9, edgecolor="none")
     write_title(above, f"expected calibration error {calibration_error(p, labels):.3f}, {len(labels):,} rows")
     if below is None:
         label_axes(above, "probability of the predicted class", "share that is right")
@@ -86,16 +86,17 @@ def residuals(predicted: Tensor, truth: Tensor, margin: float, name: str) -> Axe
               markeredgewidth=0, color=blue, alpha=0.55, label="test rows", zorder=3)  # fmt: skip
     left.set(xlim=(line[0], line[1]), ylim=(line[0], line[1]))
     left.set_aspect("equal")
-    left.legend(loc="upper left", fontsize=STYLE["text_size"], framealpha=0.9, edgecolor="none")
+    legend_below(left)
     label_axes(left, f"predicted {_short(name)}", f"true {_short(name)}")
     error = (truth - predicted).numpy()
     right.hist(error, bins=min(60, max(12, round(math.sqrt(len(error))))), color=blue, alpha=0.75)
     for side in (-margin, margin):
         right.axvline(side, color=STYLE["colors"][1], linewidth=1.8)
     inside = float(((truth - predicted).abs() <= margin).double().mean())
-    write_title(right, f"within ±{margin:.3g}: {100 * inside:.0f} % of {len(error):,} rows")
+    write_title(right, f"within ±{plain(float(f'{margin:.3g}'))}: {100 * inside:.0f} % of {len(error):,} rows")
     label_axes(right, "true - predicted", "rows")
     for axis in (left, right):
+        plain_ticks(axis)
         axis.grid(True, color=STYLE["grid"], linewidth=0.6)
         axis.set_axisbelow(True)
     return left
