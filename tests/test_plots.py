@@ -1,6 +1,7 @@
 """What all figures share: axes in and out, no pyplot, panels that do not overlap, files."""
 
 import os
+import pickle
 import subprocess
 import sys
 from itertools import pairwise
@@ -140,3 +141,13 @@ def test_every_error_says_the_way_out():
         with pytest.raises(LampError) as caught:
             draw()
         assert caught.value.fix
+
+
+def test_a_notebook_shows_figures():
+    """A notebook asks what a cell ends with for `_repr_png_`."""
+    axes = plots.panels(2)
+    alone = plots.curves(torch.rand(5))
+    for shown in (alone, alone.figure, *axes, axes[0].figure, pickle.loads(pickle.dumps(alone))):
+        picture = shown._repr_png_()
+        assert picture.startswith(b"\x89PNG")
+        assert len(picture) > 1000

@@ -1,7 +1,8 @@
 """Figures of trainings and networks: `lamp.plots.curves(history)`, and its kin.
 
-Every function takes `ax=None`, draws there or on a figure of its own, and returns the axes. Nothing is ever shown and
-pyplot is never touched; `save` writes a file. matplotlib is imported when the first figure is drawn.
+Every function takes `ax=None`, draws there or on a figure of its own, and returns the axes. Pyplot is never touched, no
+window opens: a notebook shows the axes where a cell ends with them, and `save` writes a file. matplotlib is imported
+when the first figure is drawn.
 """
 
 from lamp.plots.lines import curves

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +40,7 @@ STYLE: dict[str, Any] = {
     "label_size": 12,
     "text_size": 10.5,
     "dpi": 150,
+    "screen_dpi": 100,  # in a notebook
     "panel": 5.0,  # inches, the side of one
     "wide": (6.6, 4.4),  # inches, of curves that stand alone
     "apart": 0.08,  # inches around each panel
@@ -59,7 +62,23 @@ def _new_axes(columns: int, rows: int, size: tuple[float, float]) -> list[Axes]:
 
     apart = STYLE["apart"]
     figure = Figure(figsize=size, layout=ConstrainedLayoutEngine(w_pad=apart, h_pad=apart))
-    return list(figure.subplots(rows, columns, squeeze=False).flat)
+    return for_notebooks(list(figure.subplots(rows, columns, squeeze=False).flat))
+
+
+def for_notebooks(axes: list[Axes]) -> list[Axes]:
+    """The axes of one figure, which a notebook now shows as a picture where a cell ends with one of them."""
+    figure: Any = axes[0].figure
+    shown: list[Any] = [figure, *axes]
+    for each in shown:
+        each._repr_png_ = partial(_png, figure)
+    return axes
+
+
+def _png(figure: Figure) -> bytes:
+    """The figure as a picture, as `save` writes it."""
+    picture = BytesIO()
+    figure.savefig(picture, format="png", dpi=STYLE["screen_dpi"], bbox_inches="tight")
+    return picture.getvalue()
 
 
 def save(figure: Figure | Axes, path: str | Path, *, dpi: float | None = None) -> Path:

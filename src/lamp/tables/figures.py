@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lamp.plots import curves, heat_map, panels
-from lamp.plots.look import STYLE, axes_for, label_axes, legend_below, plain, plain_ticks, write_title
+from lamp.plots.look import STYLE, axes_for, for_notebooks, label_axes, legend_below, plain, plain_ticks, write_title
 from lamp.tables.importance import Importance
 from lamp.tables.metrics import bins_of, calibration_error, wilson
 from lamp.training import History
@@ -168,12 +168,12 @@ def _short(name: str, longest: int = LONGEST_NAME) -> str:
 def _of_size(width: float, height: float) -> Axes:
     from matplotlib.figure import Figure
 
-    return axes_for(Figure(figsize=(width, height), layout="constrained").subplots())
+    return axes_for(for_notebooks([Figure(figsize=(width, height), layout="constrained").subplots()])[0])
 
 
 def _upper_and_lower() -> tuple[Axes, Axes]:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5.4, 6.2), layout="constrained")
-    above, below = figure.subplots(2, 1, height_ratios=[4, 1])
+    above, below = for_notebooks(list(figure.subplots(2, 1, height_ratios=[4, 1])))
     return axes_for(above), axes_for(below)
