@@ -19,7 +19,7 @@ import torch
 import lamp
 from lamp.errors import CheckpointError
 from lamp.saving.trees import pack, unpack
-from lamp.training.checkpoints import read_checkpoint
+from lamp.training.checkpoints import FORMAT, KIND, read_checkpoint
 from lamp.training.interrupt import Interruptible
 from tests.cases.resumes import build
 
@@ -97,13 +97,13 @@ def test_a_folder_of_something_else(saved, tmp_path):
         (folder / "recipe").touch()
     with pytest.raises(CheckpointError, match="a cake"):
         read_checkpoint(tmp_path / "other")
-    with sealed_folder(tmp_path / "less", {"kind": "checkpoint of a lamp training", "format": 1}) as folder:
+    with sealed_folder(tmp_path / "less", {"kind": KIND, "format": FORMAT}) as folder:
         (folder / "state.json").touch()
     with pytest.raises(CheckpointError, match="lacks files"):
         read_checkpoint(tmp_path / "less")
-    with sealed_folder(tmp_path / "later", {"kind": "checkpoint of a lamp training", "format": 2}):
+    with sealed_folder(tmp_path / "later", {"kind": KIND, "format": FORMAT + 1}):
         pass
-    with pytest.raises(CheckpointError, match="format 2"):
+    with pytest.raises(CheckpointError, match=f"format {FORMAT + 1}"):
         read_checkpoint(tmp_path / "later")
 
 

@@ -29,9 +29,6 @@ ROOMS = [
     [
         "installation",
         "errors",
-        "devices",
-        "tensor_like",
-        "torch_habits",
         "quick",
         "overrides",
         "parameter",

@@ -25,7 +25,6 @@ class LampError(Exception):
         where: str | None = None,
     ) -> None:
         super().__init__(what)
-        self.__suppress_context__ = True  # this text says what the error behind it meant
         self.what, self.expected, self.got, self.fix, self.where = what, expected, got, fix, where
 
     def __str__(self) -> str:
@@ -60,18 +59,6 @@ class BackwardError(LampError, RuntimeError):
     """backward was called without a forward to go back through."""
 
 
-class MissingNameError(LampError, AttributeError):
-    """lamp, or one of its objects, has nothing of this name."""
-
-
-class MissingIndexError(LampError, IndexError):
-    """There is nothing at this place of a sequence."""
-
-
-class UnwrittenError(LampError, NotImplementedError):
-    """A class of one's own lacks a method that lamp calls."""
-
-
 class StateDictError(LampError, KeyError):
     """A state dict does not fit the module that was to load it."""
 
@@ -100,3 +87,7 @@ class CheckpointError(LampError, ValueError):
 
 class ExportError(LampError, RuntimeError):
     """A network that cannot be written in another form here, or whose written form computes something else."""
+
+
+class CheckpointWarning(UserWarning):
+    """What is saved is not all as it should be, yet lamp goes on: from an earlier checkpoint, or without a lock."""

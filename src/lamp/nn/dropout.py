@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lamp.errors import ArgumentError
 from lamp.module import Module
-from lamp.nn.arguments import a_probability
 from lamp.nn.checks import explain_gradient, explain_numbers
 from lamp.randomness import bernoulli, draw_seed, keys
 
@@ -36,7 +36,14 @@ class Dropout(Module):
     """
 
     def __init__(self, p: float = 0.5) -> None:
-        self.p = a_probability(self, "p", p)
+        if not 0 <= p <= 1:
+            raise ArgumentError(
+                "Dropout needs the probability to drop an element",
+                expected="p from 0 to 1",
+                got=p,
+                fix="choose another p",
+            )
+        self.p = p
         self.reset_parameters()
 
     def reset_parameters(self, *, generator: torch.Generator | None = None) -> None:
@@ -85,6 +92,15 @@ class Dropout(Module):
 
     def set_extra_state(self, state: Any) -> None:
         each = [state] if self.replicas is None else state
+        for seed, step, generator in each:
+            whole = [number for number in (seed, step) if number is not None]
+            if not all(type(number) is int and number >= 0 for number in whole) or step is None:
+                raise ArgumentError(
+                    "Dropout's state is a seed, a step and a generator",
+                    expected="whole numbers, and a torch.Generator or None",
+                    got=f"{seed!r}, {step!r}, {type(generator).__name__}"[:80],
+                    fix="pass what get_extra_state() returned",
+                )
         seeds, steps, self._generators = (list(column) for column in zip(*each, strict=True))
         self.step, self._ahead = max(steps), None
         self.lags = tuple(self.step - step for step in steps)

@@ -16,23 +16,12 @@ from pathlib import Path
 from typing import IO
 
 from lamp.errors import CheckpointError
+from lamp.saving.lock import Lock
+from lamp.saving.paths import as_path, saving
 
+PATIENCE = 5.0  # seconds to wait for somebody who is between two renamings
+RENAMING = ".lamp-renaming"  # ending of a lock's name
 PARTIAL, FORMER = ".lamp-partial", ".lamp-former"  # endings of names: not complete yet; to be replaced
-
-
-@contextmanager
-def saving(path: Path) -> Iterator[None]:
-    """What the operating system refuses while `path` is saved becomes a CheckpointError that says what to do."""
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise CheckpointError(
-            f"{path} could not be saved: {reason}",
-            expected="room and permission to write there",
-            got=f"{type(error).__name__} {error.errno}: {error.filename or path.parent}",
-            fix="make room or choose another folder; what was saved before is as it was",
-        ) from error
 
 
 def write_file(path: str | os.PathLike[str], write: Callable[[IO[bytes]], object]) -> None:
@@ -40,10 +29,19 @@ def write_file(path: str | os.PathLike[str], write: Callable[[IO[bytes]], object
 
     Raises CheckpointError where the disk is full or the place cannot be written; what was there before stays.
     """
-    path = Path(path)
-    beside = _beside(path, PARTIAL)
+    path = as_path(path)
     with saving(path):
+        if path.is_symlink():
+            path = path.resolve()
+        if path.exists() and not path.is_file():
+            raise CheckpointError(
+                f"{path} is no regular file",
+                expected="a file, or nothing there",
+                got="a folder" if path.is_dir() else "a device, a pipe or a socket",
+                fix=f"save to {path / 'NAME'}" if path.is_dir() else "choose another name",
+            )
         path.parent.mkdir(parents=True, exist_ok=True)
+        beside = _beside(path, PARTIAL)
         try:
             with open(beside, "xb") as file:
                 write(file)
@@ -58,19 +56,25 @@ def write_file(path: str | os.PathLike[str], write: Callable[[IO[bytes]], object
 
 
 @contextmanager
-def whole_folder(path: str | os.PathLike[str], finish: Callable[[Path], None] | None = None) -> Iterator[Path]:
+def whole_folder(
+    path: str | os.PathLike[str], finish: Callable[[Path], None] | None = None, *, replace: bool = True
+) -> Iterator[Path]:
     """A new folder to write into, which takes its place at `path` when the block ends, and is removed if it fails.
 
-    finish  is called with the folder when the block has ended: for what must say something about the files in it
+    finish   is called with the folder when the block has ended: for what must say something about the files in it
+    replace  whether a folder that is there by then is replaced: it stays until the new one is complete
 
-    What was at `path` is there until the new folder is complete, and gone after. Raises CheckpointError where the disk
-    is full or the place cannot be written, or where a file stands there.
+    Raises CheckpointError where the disk is full or the place cannot be written, where a file stands there, or a folder
+    that is not to be replaced.
     """
-    path = Path(path)
+    path = as_path(path)
     with saving(path):
-        if path.is_file():
+        if path.name in ("", "..") or (path.exists() and not path.is_dir()):
             raise CheckpointError(
-                f"{path} is a file", expected="a folder, or nothing there", got="a file", fix="choose another name"
+                f"{path} is {'no name for a new folder' if path.is_dir() else 'a file'}",
+                expected="the name of a folder, or of nothing yet",
+                got=f"{str(path)!r}",
+                fix="choose another name",
             )
         path.parent.mkdir(parents=True, exist_ok=True)
         folder = _beside(path, PARTIAL)
@@ -80,33 +84,58 @@ def whole_folder(path: str | os.PathLike[str], finish: Callable[[Path], None] | 
             if finish is not None:
                 finish(folder)
             _sync_tree(folder)
-            _take_place(folder, path)
+            _take_place(folder, path, replace)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
 
 
-def _take_place(folder: Path, path: Path) -> None:
+def _take_place(folder: Path, path: Path, replace: bool) -> None:
     """Rename the folder to `path`. One that is there is renamed first, and removed once the new one is in its place."""
-    former = path.with_name(f".{path.name}{FORMER}")
-    recover(path)
-    if path.exists():
-        os.rename(path, former)
-    try:
+    former = _former(path)
+    if not path.exists() and not former.exists():
         os.rename(folder, path)
-    except BaseException:
-        recover(path)
-        raise
+        sync_folder(path.parent)
+        return
+    with _renaming(path):
+        _put_back(path)
+        if path.exists():
+            if not replace and any(path.iterdir()):
+                raise CheckpointError(
+                    f"{path} is there already",
+                    expected="a name that is free",
+                    got="a folder that was written meanwhile",
+                    fix="choose another name",
+                )
+            os.rename(path, former)
+        try:
+            os.rename(folder, path)
+        except BaseException:
+            _put_back(path)
+            raise
     try:
         sync_folder(path.parent)
     finally:
         shutil.rmtree(former, ignore_errors=True)
 
 
+def _former(path: Path) -> Path:
+    return path.with_name(f".{path.name}{FORMER}")
+
+
+def _renaming(path: Path) -> Lock:
+    return Lock(path.with_name(f".{path.name}{RENAMING}"), str(path), wait=PATIENCE)
+
+
 def recover(path: Path) -> None:
     """Put a folder back that was to be replaced when the process was killed, between the two renamings."""
-    former = path.with_name(f".{path.name}{FORMER}")
-    if former.exists():
+    if _former(path).exists():
+        with _renaming(path):  # unless somebody is between them right now
+            _put_back(path)
+
+
+def _put_back(path: Path) -> None:
+    if (former := _former(path)).exists():
         if path.exists():
             shutil.rmtree(former, ignore_errors=True)
         else:
@@ -121,15 +150,15 @@ def remove_folder(path: Path) -> None:
         shutil.rmtree(gone, ignore_errors=True)
 
 
-def sweep(parent: Path) -> None:
-    """Remove from a folder what killed writers left; nobody else may be writing into it."""
-    for left in parent.glob(f".*{PARTIAL}"):
+def sweep(parent: Path, names: str = "*") -> None:
+    """Remove from a folder what killed writers of such names left; nobody else may be writing these."""
+    for left in parent.glob(f".{names}{PARTIAL}"):
         if left.is_dir():
             shutil.rmtree(left, ignore_errors=True)
         else:
             with suppress(OSError):
                 left.unlink()
-    for former in parent.glob(f".*{FORMER}"):
+    for former in parent.glob(f".{names}{FORMER}"):
         recover(parent / former.name.removeprefix(".").removesuffix(FORMER))
 
 

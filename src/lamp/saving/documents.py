@@ -1,21 +1,24 @@
-"""JSON files that notice when a byte of them has changed, and folders that notice when a file of theirs has."""
+"""JSON files that notice when a byte of them has changed, and that are read strictly."""
 
 from __future__ import annotations
 
-import hashlib
 import json
+import math
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from lamp.errors import CheckpointError
-from lamp.saving.disk import recover, whole_folder, write_file
-from lamp.saving.seal import BLANK, damaged, digest_of, is_sealed, seal
+from lamp.saving.disk import write_file
+from lamp.saving.paths import as_path, read_file
+from lamp.saving.schema import check
+from lamp.saving.seal import BLANK, DamagedError, is_sealed, seal
 
-MARK = b'"sha256_of_this_file": "'
-MANIFEST = "manifest.json"
+DIGEST = "sha256_of_this_file"
+MARK = f'"{DIGEST}": "'.encode()
+MOST_BYTES = 2**28  # of a JSON file
+MOST_NESTED = 200  # lists and objects within each other
+MOST_DIGITS = 1000  # of a whole number: reading it takes time with their square
 
 
 def save_json(path: str | os.PathLike[str], document: Mapping[str, Any]) -> None:
@@ -27,108 +30,95 @@ def save_json(path: str | os.PathLike[str], document: Mapping[str, Any]) -> None
     write_file(path, lambda file: file.write(text))
 
 
-def load_json(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The object that `save_json` wrote. Raises CheckpointError where the file is missing, damaged or another's."""
-    return parse_json(read_file(Path(path)), path)
+def load_json(path: str | os.PathLike[str], hint: Any = Any) -> dict[str, Any]:
+    """The object that `save_json` wrote, checked against a type hint (see `lamp.saving.schema`).
+
+    Raises CheckpointError where the file is missing, damaged, another's, or not of that type.
+    """
+    path = as_path(path)
+    return parse_json(read_file(path, most=MOST_BYTES), path, hint)
 
 
 def json_bytes(document: Mapping[str, Any], path: str | os.PathLike[str]) -> bytes:
     """The text that `save_json` writes; errors name `path`."""
     try:
-        text = json.dumps({"sha256_of_this_file": BLANK.decode(), **document}, indent=1, allow_nan=False)
-    except (TypeError, ValueError) as error:
+        text = json.dumps({DIGEST: BLANK.decode(), **document}, indent=1, allow_nan=False).encode() + b"\n"
+        parse_object(text, path)  # what could not be read again is not written
+    except (TypeError, ValueError, RecursionError) as error:
+        what = error.got if isinstance(error, DamagedError) else error
         raise CheckpointError(
             f"{path}: this cannot be written as JSON",
-            expected="numbers, texts, lists and dicts",
-            got=error,
-            fix="convert it first",
-        ) from error
-    return seal(text.encode() + b"\n", MARK)
+            expected=f"numbers, texts, lists and dicts, at most {MOST_NESTED} within each other",
+            got=what,
+            fix="convert it first; what is large goes into tensors",
+        ) from None
+    return seal(text, MARK)
 
 
-def parse_json(text: bytes, path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The object in a text of `json_bytes`; errors name `path`."""
+def parse_json(text: bytes, path: str | os.PathLike[str], hint: Any = Any) -> dict[str, Any]:
+    """The object in a text of `json_bytes`, checked against a type hint; errors name `path`."""
     if MARK not in text:
-        raise damaged(path, "no JSON file of lamp's", f"an entry {MARK.decode()}...", f"{len(text)} bytes without it")
+        got = f"{len(text)} bytes without it" if text else "an empty file"
+        raise DamagedError(f"{path}: no JSON file of lamp's", f"an entry {MARK.decode()}...", got)
     if not is_sealed(text, MARK):
-        raise damaged(path, "not as it was written", "the digest that it holds", "another one")
-    document: dict[str, Any] = json.loads(text)
-    del document["sha256_of_this_file"]
+        raise DamagedError(f"{path}: not as it was written", "the digest that it holds", "another one")
+    document = parse_object(text, path)
+    document.pop(DIGEST, None)
+    check(document, hint, path)
     return document
 
 
-def read_file(path: Path) -> bytes:
-    """A file's bytes. Raises CheckpointError where it cannot be read."""
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise CheckpointError(
-            f"{path} cannot be read: {error.strerror or error}",
-            expected="a file that lamp has written",
-            got=", ".join(sorted(each.name for each in path.parent.iterdir())[:10]) or "an empty folder"
-            if path.parent.is_dir()
-            else "no such folder",
-            fix="check the path",
-        ) from error
+def parse_object(text: bytes, path: object) -> dict[str, Any]:
+    """A JSON object, read strictly: UTF-8, each name once, finite numbers, no depth or length beyond all use.
 
-
-# ---- folders ---------------------------------------------------------------------------------------------------------
-@contextmanager
-def sealed_folder(path: str | os.PathLike[str], about: Mapping[str, Any] | None = None) -> Iterator[Path]:
-    """A `whole_folder` with a manifest: size and SHA-256 of every file in it, and what it is `about`."""
-    with whole_folder(path, lambda folder: _write_manifest(folder, about or {})) as folder:
-        yield folder
-
-
-def _write_manifest(folder: Path, about: Mapping[str, Any]) -> None:
-    files = {}
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            with open(path, "rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            files[path.relative_to(folder).as_posix()] = {"bytes": path.stat().st_size, "sha256": digest}
-    (folder / MANIFEST).write_bytes(json_bytes({**about, "files": files}, folder / MANIFEST))
-
-
-def check_folder(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """A folder's manifest, once every file in it is found to be as it was written.
-
-    Raises CheckpointError for a folder, a manifest or a file that is missing, damaged, exchanged or another's. Files
-    that the manifest does not name are passed over.
+    Raises DamagedError, which names `path`, for anything else.
     """
-    manifest = _manifest_of(Path(path))
-    for name, written in manifest["files"].items():
-        _checked(Path(path) / name, written)
-    return manifest
-
-
-def read_folder(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """A folder's manifest, and the bytes of every file that it names; errors as for `check_folder`."""
-    manifest = _manifest_of(Path(path))
-    return manifest, {name: _checked(Path(path) / name, written) for name, written in manifest["files"].items()}
-
-
-def _manifest_of(path: Path) -> dict[str, Any]:
-    if path.parent.is_dir() and not path.exists():
-        with suppress(OSError):
-            recover(path)
-    if not path.is_dir():
-        raise CheckpointError(
-            f"{path} is no folder",
-            expected="a folder that lamp has saved",
-            got="a file" if path.exists() else "nothing there",
-            fix="check the path",
+    try:
+        if len(text) > MOST_BYTES:
+            raise ValueError(f"{len(text):,} bytes")
+        document = json.loads(
+            text.decode("utf-8"),
+            object_pairs_hook=_once,
+            parse_constant=_refused,
+            parse_float=_finite,
+            parse_int=_of_some_digits,
         )
-    return load_json(path / MANIFEST)
+        if not isinstance(document, dict):
+            raise ValueError(f"a {type(document).__name__}")
+        _check_depth(document)
+    except (ValueError, RecursionError) as error:
+        raise DamagedError(f"{path}: this cannot be read as JSON", "a JSON object in UTF-8", str(error)[:200]) from None
+    return document
 
 
-def _checked(path: Path, written: Mapping[str, Any]) -> bytes:
-    """The bytes of a file, found to be those that the manifest speaks of."""
-    data = read_file(path)
-    if len(data) != written["bytes"]:
-        raise damaged(path, "a file of another size", f"{written['bytes']} bytes", f"{len(data)} bytes")
-    if digest_of(data) != written["sha256"]:
-        raise damaged(
-            path, "not as it was written", f"sha256 {written['sha256'][:16]}...", digest_of(data)[:16] + "..."
-        )
-    return data
+def _once(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    pairs = list(pairs)
+    if len(found := dict(pairs)) < len(pairs):
+        raise ValueError("a name that stands there twice")
+    return found
+
+
+def _refused(text: str) -> float:
+    raise ValueError(f"{text}, which is no number of JSON")
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(number := float(text)):
+        raise ValueError(f"{text[:20]}, which no float can hold")
+    return number
+
+
+def _of_some_digits(text: str) -> int:
+    if len(text) > MOST_DIGITS:
+        raise ValueError(f"a number of {len(text):,} digits")
+    return int(text)
+
+
+def _check_depth(document: dict[str, Any]) -> None:
+    layer: list[Any] = [document]
+    for _ in range(MOST_NESTED):
+        inside = (each.values() if isinstance(each, dict) else each for each in layer)
+        layer = [item for items in inside for item in items if isinstance(item, dict | list)]
+        if not layer:
+            return
+    raise ValueError(f"more than {MOST_NESTED} lists and objects within each other")

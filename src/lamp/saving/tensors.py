@@ -6,24 +6,23 @@ place, with texts under "__metadata__"; then the numbers, one tensor after anoth
 Source    https://github.com/huggingface/safetensors (format and limits)
 """
 
-from __future__ import annotations
-
 import json
 import math
 import os
 import struct
 import sys
-from collections.abc import Iterable, Mapping
-from pathlib import Path
-from typing import IO, Any
+from collections.abc import Mapping
+from typing import IO, Annotated, Any, Literal, TypedDict
 
 import torch
 from torch import Tensor
 
 from lamp.errors import CheckpointError
 from lamp.saving.disk import write_file
-from lamp.saving.documents import read_file
-from lamp.saving.seal import BLANK, damaged, digest_of, is_sealed, seal
+from lamp.saving.documents import parse_object
+from lamp.saving.paths import as_path, read_file
+from lamp.saving.schema import LARGEST, Range, check
+from lamp.saving.seal import BLANK, DamagedError, digest_of, is_sealed, seal
 
 DTYPES = {
     "F64": torch.float64,
@@ -48,6 +47,19 @@ MARK = b'"lamp.sha256_of_this_header":"'
 DIGESTS, HEADER_DIGEST = "lamp.sha256_of_tensors", "lamp.sha256_of_this_header"
 LONGEST_HEADER = 100_000_000  # bytes, as the format has it
 ALIGNED = 8  # bytes: where the numbers begin
+MOST_AXES = 64
+
+Size = Annotated[int, Range(0, 2**62)]
+
+
+class Entry(TypedDict):
+    """What the header says of a tensor."""
+
+    dtype: Literal[
+        "F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL"
+    ]
+    shape: list[Size]
+    data_offsets: list[Size]
 
 
 def save_tensors(
@@ -88,7 +100,10 @@ def _check(name: Any, tensor: Any, path: object) -> None:
     """That the format has a form for it."""
     if not isinstance(name, str) or name == "__metadata__" or not isinstance(tensor, Tensor):
         raise CheckpointError(
-            f"{path}: {name!r} cannot be saved", expected="names and tensors", got=type(tensor).__name__
+            f"{path}: {name!r} cannot be saved",
+            expected="names and tensors",
+            got=type(tensor).__name__,
+            fix="save a dict of tensors",
         )
     if tensor.dtype not in NAMES or tensor.layout is not torch.strided:
         raise CheckpointError(
@@ -106,7 +121,8 @@ def load_tensors(path: str | os.PathLike[str], *, foreign: bool = False) -> dict
 
     Raises CheckpointError for a file that is missing, truncated, damaged, exchanged or no safetensors file.
     """
-    return read_tensors(read_file(Path(path)), path, foreign=foreign)[0]
+    path = as_path(path)
+    return read_tensors(read_file(path), path, foreign=foreign)[0]
 
 
 def read_tensors(
@@ -114,39 +130,48 @@ def read_tensors(
 ) -> tuple[dict[str, Tensor], dict[str, str]]:
     """The tensors and the metadata in the bytes of a safetensors file; errors name `path`."""
     text, numbers = _cut(data, path)
-    header = _parsed(text, path)
+    header = parse_object(text, path)
     metadata = header.pop("__metadata__", {})
-    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
-        raise damaged(path, "the metadata are no texts", "a dict of texts", type(metadata).__name__)
+    check(metadata, dict[str, str], path, "__metadata__")
     ours = DIGESTS in metadata or HEADER_DIGEST in metadata
     if not ours and not foreign:
-        raise damaged(path, "a safetensors file that lamp did not write", "a digest of each tensor", "none")
+        raise DamagedError(f"{path}: a safetensors file that lamp did not write", "a digest of each tensor", "none")
     if ours and not is_sealed(text, MARK):
-        raise damaged(path, "the header is not as it was written", "the digest that it holds", "another one")
-    digests: dict[str, str] = json.loads(metadata.pop(DIGESTS)) if ours else {}
+        raise DamagedError(f"{path}: the header is not as it was written", "the digest that it holds", "another one")
+    digests: dict[str, Any] = parse_object(metadata.pop(DIGESTS, "").encode(), path) if ours else {}
     metadata.pop(HEADER_DIGEST, None)
+    check(header, dict[str, Entry], path)
     tensors: dict[str, Tensor] = {}
     end = 0
-    for name, entry in sorted(header.items(), key=_start_of):
-        dtype, shape, (start, stop) = _entry(name, entry, path)
-        if start != end or stop - start != math.prod(shape) * dtype.itemsize or stop > len(numbers):
-            raise damaged(
-                path,
-                f"the tensor {name!r} does not fit its place",
-                f"{math.prod(shape) * dtype.itemsize} bytes from {end} on, of {len(numbers)}",
-                f"from {start} to {stop}",
+    for name, entry in sorted(header.items(), key=lambda item: tuple(item[1]["data_offsets"])):
+        flat_bytes = _bytes_at(entry, end, len(numbers))
+        if flat_bytes is None:
+            raise DamagedError(
+                f"{path}: the tensor {name!r} does not fit its place",
+                f"dtype, shape and place that go together, from {end} on, of {len(numbers)} bytes",
+                str(entry)[:120],
             )
-        end = stop
-        piece = numbers[start:stop]
+        end += flat_bytes
+        piece = numbers[end - flat_bytes : end]
         if ours and digests.get(name) != digest_of(piece):
-            raise damaged(path, f"the tensor {name!r} is not as it was written", "its digest", "another one")
+            raise DamagedError(f"{path}: the tensor {name!r} is not as it was written", "its digest", "another one")
+        dtype = DTYPES[entry["dtype"]]
         flat = torch.frombuffer(bytearray(piece), dtype=dtype) if len(piece) else torch.empty(0, dtype=dtype)
-        tensors[name] = flat.view(shape)
+        tensors[name] = flat.view(entry["shape"])
     if end != len(numbers):
-        raise damaged(path, "bytes after the last tensor", f"{end} bytes of numbers", f"{len(numbers)}")
+        raise DamagedError(f"{path}: bytes after the last tensor", f"{end} bytes of numbers", f"{len(numbers)}")
     if sys.byteorder == "big":
         raise CheckpointError(f"{path}: safetensors files are little-endian, this machine is not")
     return {name: tensors[name] for name in header}, metadata
+
+
+def _bytes_at(entry: Entry, start: int, room: int) -> int | None:
+    """How many bytes a tensor takes, if it begins at `start` and its shape, dtype and place go together."""
+    shape, offsets = entry["shape"], entry["data_offsets"]
+    if len(shape) > MOST_AXES or math.prod(n for n in shape if n) >= LARGEST:  # torch multiplies sizes beside a 0 too
+        return None
+    size = math.prod(shape) * DTYPES[entry["dtype"]].itemsize
+    return size if offsets == [start, start + size] and start + size <= room else None
 
 
 def _bytes_of(tensor: Tensor) -> memoryview:
@@ -157,54 +182,30 @@ def _bytes_of(tensor: Tensor) -> memoryview:
     return memoryview(row.view(torch.uint8).numpy())  # type: ignore[arg-type]
 
 
-# ---- reading what may be anything ------------------------------------------------------------------------------------
+# ---- files that are something else -----------------------------------------------------------------------------------
+STATE_DICT = "lamp's model.load_state_dict(state), or lamp.from_torch(network)"
+OTHERS = {  # what a file of another format begins with: what it is, and what to do with it
+    b"PK\x03\x04": ("a zip archive, as torch.save writes", f"torch.load(path, weights_only=True), then {STATE_DICT}"),
+    b"\x80": ("a pickle, as torch.save wrote once", f"torch.load(path, weights_only=True), then {STATE_DICT}"),
+    b"\x89HDF": ("an HDF5 file, as Keras writes", f"read the weights with Keras, then {STATE_DICT}"),
+    b"\x93NUMPY": ("an array of numpy", f"torch.from_numpy(numpy.load(path)), then {STATE_DICT}"),
+    b"\x1f\x8b": ("a gzip archive", "unpack it first: gunzip"),
+    b"version https://git-lfs": ("a pointer of Git LFS", "fetch the file itself: git lfs pull"),
+    b"<": ("a web page, or XML", "download the file itself"),
+    b"{": ("a text, such as JSON", "name the safetensors file"),
+}
+
+
 def _cut(data: bytes, path: object) -> tuple[bytes, memoryview]:
     """The header and the numbers of a file."""
     length = struct.unpack("<Q", data[:8])[0] if len(data) >= 8 else None
-    if length is None or length > min(LONGEST_HEADER, len(data) - 8):
-        raise damaged(
-            path,
-            "no safetensors file, or a truncated one",
-            "8 bytes with the length of a header, and the header",
-            f"{len(data)} bytes" + ("" if length is None else f", a header of {length}"),
-        )
-    return data[8 : 8 + length], memoryview(data)[8 + length :]
-
-
-def _parsed(text: bytes, path: object) -> dict[str, Any]:
-    """The header as a dict, each of its names once."""
-
-    def once(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-        pairs = list(pairs)
-        if len(dict(pairs)) < len(pairs):
-            raise ValueError("a name that stands there twice")
-        return dict(pairs)
-
-    try:
-        header = json.loads(text.decode("utf-8"), object_pairs_hook=once)
-        if not isinstance(header, dict):
-            raise ValueError(type(header).__name__)
-    except (ValueError, RecursionError) as error:
-        raise damaged(path, "the header of this safetensors file cannot be read", "a JSON object", error) from error
-    return header
-
-
-def _start_of(item: tuple[str, Any]) -> tuple[int, ...]:
-    """Where a tensor's bytes begin and end, for putting entries in order."""
-    offsets = item[1].get("data_offsets") if isinstance(item[1], dict) else None
-    fits = isinstance(offsets, list) and all(type(each) is int for each in offsets)
-    return tuple(offsets) if fits else ()  # type: ignore[arg-type]
-
-
-def _entry(name: str, entry: Any, path: object) -> tuple[torch.dtype, list[int], tuple[int, int]]:
-    """Dtype, shape and place of a tensor, as the header says them."""
-    wrong = damaged(path, f"the entry of {name!r}", '{"dtype", "shape", "data_offsets"}', str(entry)[:80])
-    if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
-        raise wrong
-    shape, offsets = entry["shape"], entry["data_offsets"]
-    for numbers in (shape, offsets):
-        if not isinstance(numbers, list) or not all(type(n) is int and 0 <= n < 2**63 for n in numbers):
-            raise wrong
-    if not isinstance(entry["dtype"], str) or entry["dtype"] not in DTYPES or len(offsets) != 2:
-        raise wrong
-    return DTYPES[entry["dtype"]], shape, (offsets[0], offsets[1])
+    if length is not None and length <= min(LONGEST_HEADER, len(data) - 8):
+        return data[8 : 8 + length], memoryview(data)[8 + length :]
+    for begins, (what, fix) in OTHERS.items():
+        if data.startswith(begins):
+            raise DamagedError(f"{path} is no safetensors file", "a file of lamp.save, or of safetensors", what, fix)
+    raise DamagedError(
+        f"{path}: no safetensors file, or a truncated one",
+        "8 bytes with the length of a header, and the header",
+        f"{len(data)} bytes" + ("" if length is None else f", a header of {length}") if data else "an empty file",
+    )

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from lamp.errors import CheckpointError
+from lamp.saving.seal import DamagedError
 
 
 def pack(tree: Any) -> tuple[Any, dict[str, Tensor]]:
@@ -81,8 +82,8 @@ class _Packing:
         return {"$generator": self.generators[id(generator)], "device": str(generator.device)}
 
 
-def unpack(packed: Any, tensors: Mapping[str, Tensor]) -> Any:
-    """The tree that `pack` was given. Raises CheckpointError where the two do not belong together."""
+def unpack(packed: Any, tensors: Mapping[str, Tensor], path: object = "this checkpoint") -> Any:
+    """The tree that `pack` was given. Raises DamagedError, which names `path`, where the two do not belong together."""
     generators: dict[int, torch.Generator] = {}
 
     def generator(number: int, device: str) -> torch.Generator:
@@ -115,10 +116,9 @@ def unpack(packed: Any, tensors: Mapping[str, Tensor]) -> Any:
 
     try:
         return build(packed)
-    except (KeyError, RuntimeError, TypeError, ValueError) as error:
-        raise CheckpointError(
-            "the numbers and the text of this checkpoint do not belong together",
-            expected="each tensor that the text names",
-            got=f"{type(error).__name__}: {error}",
-            fix="use another copy, or an earlier checkpoint",
-        ) from error
+    except (KeyError, RuntimeError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise DamagedError(
+            f"{path}: the numbers and the text do not belong together",
+            "each tensor that the text names",
+            f"{type(error).__name__}: {str(error)[:200]}",
+        ) from None

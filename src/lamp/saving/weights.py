@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from lamp.errors import ArgumentError, CheckpointError, StateDictError
 from lamp.module import Module
-from lamp.saving.documents import MANIFEST, check_folder
-from lamp.saving.tensors import load_tensors, save_tensors
+from lamp.saving.folders import MANIFEST, SealedFolder
+from lamp.saving.paths import as_path, reading
+from lamp.saving.tensors import load_tensors, read_tensors, save_tensors
 from lamp.state import IncompatibleKeys
 
 WEIGHTS = "model.safetensors"  # in a folder
@@ -22,12 +22,10 @@ def save(model: Module, path: str | os.PathLike[str]) -> None:
 
     Raises CheckpointError where the file cannot be written, ArgumentError for what is no module.
     """
-    if not isinstance(model, Module):
-        raise ArgumentError("only a lamp module can be saved", expected="a lamp.Module", got=type(model).__name__)
-    if Path(path).is_dir():
-        raise CheckpointError(
-            f"{path} is a folder", expected="a file", got="a folder", fix=f"save to {Path(path) / WEIGHTS}"
-        )
+    _check_arguments("save", model, path)
+    path = as_path(path)
+    if path.is_dir():
+        raise CheckpointError(f"{path} is a folder", expected="a file", got="a folder", fix=f"save to {path / WEIGHTS}")
     save_tensors(path, model.state_dict(), {"format": "pt", "lamp.model": repr(model)})
 
 
@@ -40,22 +38,40 @@ def load(model: Module, path: str | os.PathLike[str], strict: bool = True) -> In
     that is missing, damaged or none of weights, StateDictError for weights of another network: then nothing has
     changed.
     """
-    if not isinstance(model, Module):
-        raise ArgumentError("weights are loaded into a lamp module", expected="a lamp.Module", got=type(model).__name__)
-    path = Path(path)
-    if path.is_dir():
-        if not (path / MANIFEST).exists():
+    _check_arguments("load", model, path)
+    path = as_path(path)
+    with reading(path):
+        is_folder = path.is_dir()
+        if is_folder and not (path / MANIFEST).exists():
             raise CheckpointError(
                 f"{path} holds no checkpoint",
                 expected=f"{WEIGHTS} and {MANIFEST}",
                 got=", ".join(sorted(each.name for each in path.iterdir())[:10]) or "an empty folder",
                 fix="name the file, or the folder of one checkpoint",
             )
-        check_folder(path)
+    if is_folder:
+        folder = SealedFolder(path)
+        folder.require(WEIGHTS)
         path = path / WEIGHTS
-    state = load_tensors(path, foreign=True)
+        state, _ = read_tensors(folder.read(WEIGHTS), path)
+    else:
+        state = load_tensors(path, foreign=True)
     try:
         return model.load_state_dict(state, strict)
     except StateDictError as error:
         error.where = str(path)
         raise
+
+
+def _check_arguments(function: str, model: object, path: object) -> None:
+    """That the first one is a network; raises ArgumentError."""
+    if isinstance(model, Module):
+        return
+    is_path = isinstance(model, str | os.PathLike)
+    raise ArgumentError(
+        f"lamp.{function} takes a network first",
+        expected="a lamp.Module, then a path",
+        got="a path" if is_path else f"a {type(model).__module__}.{type(model).__qualname__}".replace("builtins.", ""),
+        fix=f'lamp.{function}(model, "model.safetensors")'
+        + ("" if is_path else "; tensors alone: safetensors.torch.save_file; torch.nn's: lamp.from_torch(network)"),
+    )

@@ -13,23 +13,96 @@ manifest.json          size and digest of each of these files
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, TypedDict
+
+import polars as pl
 
 from lamp.errors import DataError
-from lamp.saving import check_folder, load, load_json
-from lamp.saving.documents import MANIFEST
+from lamp.saving import SealedFolder, as_path, reading
+from lamp.saving.folders import MANIFEST
+from lamp.saving.schema import Count, Range, check
+from lamp.saving.seal import DamagedError, restoring
+from lamp.saving.tensors import read_tensors
 from lamp.saving.weights import WEIGHTS
+from lamp.tables.columns import KINDS
 from lamp.tables.model import TableModel
 from lamp.tables.preprocessing import Preprocessing
+from lamp.tables.search import Shape
+from lamp.tables.targets import Target
 
 KIND = "lamp table"
+OURS = "lamp ensemble"  # among the models of metrics.json
 PREPROCESSING, ARCHITECTURE = "preprocessing.json", "architecture.json"
 METRICS, CONFIG = "metrics.json", "config.json"
 HISTORY, SWEEP, TEST = "history.json", "sweep.csv", "test.csv"
 CURVES, CALIBRATION, RESIDUALS = "curves.png", "calibration.png", "residuals.png"
 CONFUSION, IMPORTANCE = "confusion.png", "importance.png"
+
+
+LEAST_BYTES = 2  # of a weight
+
+
+class ArchitectureDocument(TypedDict):
+    """architecture.json: see `TableModel.architecture`."""
+
+    inputs: Annotated[int, Range(0, 10**8)]
+    outputs: Annotated[int, Range(1, 10**6)]
+    width: Annotated[int, Range(0, 10**6)]
+    depth: Annotated[int, Range(0, 1000)]
+    dropout: Annotated[float, Range(0, 1)]
+    activation: str
+    members: Annotated[int, Range(1, 100_000)]
+    temperature: Annotated[float, Range(1e-30, 1e30)]
+    margin: Annotated[float, Range(0, 1e308)]
+    target: Target
+
+
+class PreprocessingDocument(TypedDict):
+    """preprocessing.json: see `Preprocessing.to_dict`; a column has the fields of its kind."""
+
+    version: int
+    columns: list[dict[str, Any]]
+    features: list[str]
+
+
+@dataclass
+class Score:
+    """A metric, with its interval."""
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+
+
+class Importance(TypedDict):
+    """How much worse predictions are without a column."""
+
+    column: str
+    mean: float
+
+
+class MetricsDocument(TypedDict):
+    """metrics.json: see `lamp.tables.train.report`."""
+
+    rows: Count
+    models: dict[str, dict[str, Score]]
+    seconds: dict[str, float]
+    notes: dict[str, str]
+    importance: list[Importance]
+
+
+class ConfigDocument(TypedDict):
+    """config.json: see `lamp.tables.train`."""
+
+    network: str
+    table: str
+    rows: Count
+    seed: int
+    seconds: float
+    epochs: Count
 
 
 def is_empty(path: Path) -> bool:
@@ -49,49 +122,70 @@ def check_kind(path: Path) -> None:
         )
 
 
-def check_is_table(path: Path) -> Mapping[str, Any]:
-    """The folder's manifest, once every file in it is found whole.
+def open_folder(path: str | os.PathLike[str]) -> SealedFolder:
+    """The folder of a trained table, once every file in it is found whole.
 
     Raises DataError for what is no folder of `lamp train`, CheckpointError for damaged files.
     """
-    if not path.exists():
+    path = as_path(path)
+    with reading(path):
+        is_there, is_folder = path.exists(), path.is_dir()
+        names = sorted(each.name for each in path.iterdir()) if is_folder else []
+    if not is_there:
         raise DataError(
             f"{path}: there is no such folder", expected="a folder that lamp train wrote", fix="look at the path"
         )
-    if not path.is_dir() or not (path / MANIFEST).is_file():
-        there = sorted(each.name for each in path.iterdir())[:8] if path.is_dir() else []
+    if MANIFEST not in names:
         raise DataError(
             f"{path} is no folder that lamp train wrote",
             expected=f"a folder with {MANIFEST}, {ARCHITECTURE}, {WEIGHTS}, ...",
-            got=(", ".join(there) or "an empty folder") if path.is_dir() else "a file",
+            got=(", ".join(names[:8]) or "an empty folder") if is_folder else "a file",
             fix="name the folder that lamp train printed",
         )
-    manifest = check_folder(path)
-    if manifest.get("kind") != KIND:
+    folder = SealedFolder(path)
+    if (kind := folder.manifest.get("kind")) != KIND:
         raise DataError(
             f"{path} is another folder of lamp's, not one of lamp train",
             expected=f"a manifest of kind {KIND!r}",
-            got=repr(manifest.get("kind")),
+            got=repr(kind)[:80],
             fix="name the folder that lamp train printed",
         )
-    return manifest
+    folder.require(PREPROCESSING, ARCHITECTURE, WEIGHTS, METRICS, CONFIG)
+    folder.check()
+    return folder
 
 
-def load_model(path: str | Path) -> TableModel:
+def load_model(path: str | os.PathLike[str]) -> TableModel:
     """The model in a folder of lamp train. Raises DataError where there is none, CheckpointError for a damaged one."""
-    path = Path(path)
-    check_is_table(path)
-    try:
-        preprocessing = Preprocessing.from_dict(load_json(path / PREPROCESSING))
-        architecture = load_json(path / ARCHITECTURE)
-        return TableModel.rebuilt(architecture, preprocessing, lambda networks: load(networks, path / WEIGHTS))
-    except DataError as error:
-        error.where = str(path)
-        raise
+    folder = open_folder(path)
+    told = folder.read_json(PREPROCESSING, PreprocessingDocument)
+    for k, column in enumerate(told["columns"]):
+        place = folder.path / PREPROCESSING, f"columns[{k}]"
+        check(column["kind"], Literal[tuple(KINDS)], place[0], f"{place[1]}.kind")
+        check({name: value for name, value in column.items() if name != "kind"}, KINDS[column["kind"]], *place)
+    architecture = folder.read_json(ARCHITECTURE, ArchitectureDocument)
+    shape = Shape(architecture["width"], architecture["depth"], architecture["dropout"])
+    weights = architecture["members"] * shape.weights(architecture["inputs"], architecture["outputs"])
+    if weights * LEAST_BYTES > folder.files[WEIGHTS]["bytes"]:
+        raise DamagedError(
+            f"{folder.path / ARCHITECTURE}: networks larger than the file of their weights",
+            f"at most {folder.files[WEIGHTS]['bytes'] // LEAST_BYTES:,} weights",
+            f"{weights:,}",
+        )
+    state, _ = read_tensors(folder.read(WEIGHTS), folder.path / WEIGHTS)
+    with restoring(folder.path, "the model"):
+        preprocessing = Preprocessing.from_dict(told)
+        model = TableModel.rebuilt(architecture, preprocessing, lambda networks: networks.load_state_dict(state))
+        empty = pl.DataFrame({column.name: pl.Series([None], dtype=pl.String) for column in preprocessing.used})
+        model.predict(empty)  # what does not fit shows on one row without values
+    return model
 
 
-def load_reports(path: str | Path) -> dict[str, Any]:
+def load_reports(path: str | os.PathLike[str]) -> dict[str, Any]:
     """What metrics.json and config.json say, under "metrics" and "config"."""
-    path = Path(path)
-    check_is_table(path)
-    return {"metrics": load_json(path / METRICS), "config": load_json(path / CONFIG)}
+    folder = open_folder(path)
+    metrics, config = folder.read_json(METRICS, MetricsDocument), folder.read_json(CONFIG, ConfigDocument)
+    if OURS not in metrics["models"] or (without := metrics["models"].keys() - metrics["seconds"].keys()):
+        got = ", ".join(sorted(without)) + " without seconds" if OURS in metrics["models"] else f"no {OURS!r}"
+        raise DamagedError(f"{folder.path / METRICS}: models", f"{OURS!r} and others, with their seconds", got)
+    return {"metrics": metrics, "config": config}

@@ -19,8 +19,7 @@ from torch import Tensor
 
 from lamp.errors import DataError
 from lamp.plots import save as save_figure
-from lamp.saving import save, save_json, sealed_folder
-from lamp.saving.disk import saving
+from lamp.saving import save, save_json, saving, sealed_folder
 from lamp.saving.weights import WEIGHTS
 from lamp.tables import figures, folder, kinds, targets
 from lamp.tables.calibration import entropy_of_shares
@@ -35,7 +34,7 @@ from lamp.tables.search import Effort, Found, effort_for, search, shown
 from lamp.tables.split import Split, split
 from lamp.tables.targets import Target
 
-OURS = "lamp ensemble"
+OURS = folder.OURS
 SHARE_OF_PEERS = 0.1  # of the time, for each peer on a large table
 TOLD = ("number", "date")  # kinds of columns that may have been misread
 ROOM = 32 * 2**20  # bytes that must be free on the disk

@@ -7,15 +7,17 @@ import os
 import sys
 import time
 from collections.abc import Iterable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lamp.errors import ArgumentError, CheckpointError
-from lamp.saving import sweep, write_file
-from lamp.saving.disk import remove_folder, saving
-from lamp.training.checkpoints import Checkpoint, Saved, read_checkpoint, write_checkpoint
-from lamp.training.fingerprint import Fingerprint, changing_fingerprint, compare, fingerprint_of
+from lamp.saving import Lock, as_path, saving, sweep, write_file
+from lamp.saving.disk import remove_folder
+from lamp.training.checkpoints import CHECKPOINTS, Checkpoint, Saved, read_checkpoint, write_checkpoint
+from lamp.training.fingerprint import Fingerprint, changing_fingerprint, compare, fingerprint_of, restore_attributes
 from lamp.training.history import History
+from lamp.training.training_state import check_state
 
 if TYPE_CHECKING:
     from lamp.training.run import Training
@@ -27,34 +29,46 @@ UNLIMITED = sys.maxsize
 class Checkpointer:
     """Saves a training as `settings` say, and writes its history line by line.
 
-    fingerprint  of the training when it began
-    batches      its data
-    saved        the checkpoint that it goes on from, if it does; only where it lies in the folder may others be there
-
-    Raises CheckpointError where the folder holds another training, or cannot be written.
+    It holds the lock of the folder, from here to `close`: another process or thread that wants to train there gets a
+    CheckpointError which says who does. Raises CheckpointError where the folder cannot be written.
     """
 
-    def __init__(
-        self, settings: Checkpoint, fingerprint: Fingerprint, batches: Iterable[Any], saved: Saved | None
-    ) -> None:
-        self.settings, self.fingerprint, self.batches = settings, fingerprint, batches
-        self.folder = Path(settings.folder)
-        self.checkpoints = self.folder / "checkpoints"
-        goes_on = saved is not None and saved.path.parent.resolve() == self.checkpoints.resolve()
-        if settings.saved() and not goes_on:
-            raise CheckpointError(
-                f"{self.folder} holds a training already",
-                expected="an empty folder, or none",
-                got=f"{len(settings.saved())} checkpoints, the last {settings.saved()[-1].name}",
-                fix="resume=True goes on from it; choose another folder for a new one, or delete this one",
-            )
-        with saving(self.folder):
-            self.checkpoints.mkdir(parents=True, exist_ok=True)
-            sweep(self.folder)
-            sweep(self.checkpoints)
+    def __init__(self, settings: Checkpoint) -> None:
+        self.settings, self.folder = settings, Path(settings.folder)
         self._lines: Any = None
-        self._next = time.monotonic() + (settings.every_seconds or 0.0)
         self._saved_at = (-1, -1)  # epoch and step of the last one
+        with saving(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._lock = Lock.inside(self.folder)
+
+    def start(
+        self, fingerprint: Fingerprint, batches: Iterable[Any], validation: Iterable[Any] | None, saved: Saved | None
+    ) -> None:
+        """Make the folder ready.
+
+        fingerprint           of the training when it began
+        batches, validation   its data
+        saved                 the checkpoint that it goes on from, if it does; only where it lies in the folder may
+                              others be there
+
+        Raises CheckpointError where the folder holds another training.
+        """
+        self.fingerprint, self.batches, self.validation = fingerprint, batches, validation
+        checkpoints = self.folder / CHECKPOINTS
+        there = self.settings.saved()
+        with saving(self.folder):
+            goes_on = saved is not None and saved.path.parent.resolve() == checkpoints.resolve()
+            if there and not goes_on:
+                raise CheckpointError(
+                    f"{self.folder} holds a training already",
+                    expected="an empty folder, or none",
+                    got=f"{len(there)} checkpoints, the last {there[-1].name}",
+                    fix="resume=True goes on from it; choose another folder for a new one, or delete this one",
+                )
+            checkpoints.mkdir(exist_ok=True)
+            sweep(self.folder, f"{HISTORY}*")
+            sweep(checkpoints, "epoch-*")
+        self._next = time.monotonic() + (self.settings.every_seconds or 0.0)
         if saved is not None and goes_on:
             self._saved_at = (saved.state["epoch"], saved.state["step"])
 
@@ -89,8 +103,9 @@ class Checkpointer:
             return
         self._sync()
         path = self.settings.path_of(*here)
-        fingerprint = {"made_of": self.fingerprint, "moved": changing_fingerprint(training, self.batches)}
-        write_checkpoint(path, training.model.state_dict(), {**fingerprint, **training.state_dict()})
+        moved = changing_fingerprint(training, self.batches, self.validation)
+        state = {"made_of": self.fingerprint, "moved": moved, **training.state_dict()}
+        write_checkpoint(path, training.model.state_dict(), state)
         self._saved_at = here
         saved = self.settings.saved()
         count = saved.index(path) + 1
@@ -127,9 +142,13 @@ class Checkpointer:
                 os.fsync(self._lines.fileno())
 
     def close(self) -> None:
-        """Close the file of lines."""
-        if self._lines is not None:
-            self._lines.close()
+        """Close the file of lines, and let go of the folder; twice is as good as once."""
+        try:
+            if self._lines is not None:
+                with saving(self.folder / HISTORY):
+                    self._lines.close()
+        finally:
+            self._lock.release()
 
 
 def check_schedule(scheduler: Any) -> None:
@@ -143,7 +162,7 @@ def check_schedule(scheduler: Any) -> None:
         )
 
 
-def kept(
+def open_checkpoints(
     training: Training,
     batches: Iterable[Any],
     validation: Iterable[Any] | None,
@@ -153,7 +172,7 @@ def kept(
     *,
     drawn: bool,
 ) -> Saved | None:
-    """Give the training its checkpointer, if it is to be saved; and the checkpoint that it goes on from, if it does.
+    """Give the training its checkpointer, if it is to be saved; return the checkpoint that it goes on from, if it does.
 
     drawn  whether the seed of the data's order was drawn
 
@@ -166,22 +185,32 @@ def kept(
             got="checkpoint=None",
             fix='pass checkpoint="folder" as well, or resume="folder"',
         )
-    if checkpoint is None and resume is False:
+    source = None if isinstance(resume, bool | None) else as_path(resume, "resume", "True, or ")
+    if checkpoint is None and not resume:
         return None
     check_schedule(training.scheduler)
     settings = checkpoint if isinstance(checkpoint, Checkpoint) or checkpoint is None else Checkpoint(checkpoint)
-    saved = None
-    if resume is not False:
-        source = settings.folder if resume is True and settings is not None else resume
-        if resume is not True or (settings is not None and settings.saved()):
-            saved = read_checkpoint(Path(source))  # type: ignore[arg-type]
-    fingerprint = fingerprint_of(training, batches, validation, drawn=drawn)
-    if saved is not None:
-        compare(saved.state["made_of"], saved.state["moved"], fingerprint, saved.path)
-        fingerprint = saved.state["made_of"]
-        _check_reach(training, saved, engine)
-    if settings is not None:
-        training.checkpointer = Checkpointer(settings, fingerprint, batches, saved)
+    with ExitStack() as if_it_fails:
+        checkpointer = None if settings is None else Checkpointer(settings)
+        if checkpointer is not None:
+            if_it_fails.callback(checkpointer.close)
+        saved = None
+        if resume is True and settings is not None and settings.saved():
+            source = Path(settings.folder)
+        if source is not None:
+            saved = read_checkpoint(source)
+        fingerprint = fingerprint_of(training, batches, validation, drawn=drawn)
+        if saved is not None:
+            made_of, moved = saved.state["made_of"], saved.state["moved"]
+            compare(made_of, moved, fingerprint, saved.path)
+            check_state(saved, training)
+            _check_reach(training, saved, engine)
+            restore_attributes(training, made_of, moved)
+            fingerprint = made_of
+        if checkpointer is not None:
+            checkpointer.start(fingerprint, batches, validation, saved)
+        if_it_fails.pop_all()
+    training.checkpointer = checkpointer
     return saved
 
 

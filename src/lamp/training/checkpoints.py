@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,16 +20,21 @@ from typing import Any
 
 from torch import Tensor
 
-from lamp.errors import ArgumentError, CheckpointError
-from lamp.saving import read_folder, sealed_folder
-from lamp.saving.documents import MANIFEST, json_bytes, parse_json
+from lamp.errors import ArgumentError, CheckpointError, CheckpointWarning
+from lamp.saving import SealedFolder, as_path, reading, sealed_folder
+from lamp.saving.documents import json_bytes
+from lamp.saving.folders import MANIFEST
+from lamp.saving.schema import check
+from lamp.saving.seal import DamagedError
 from lamp.saving.tensors import read_tensors, write_tensors
 from lamp.saving.trees import pack, unpack
 from lamp.saving.weights import WEIGHTS
+from lamp.training.checkpoint_schema import State, StateDocument
 
 SECONDS = 60.0  # between two saves, where nothing else is said
 STATE, STATE_TENSORS = "state.json", "state.safetensors"
-KIND, FORMAT = "checkpoint of a lamp training", 1
+KIND, FORMAT = "checkpoint of a lamp training", 2
+CHECKPOINTS = "checkpoints"
 NAME = re.compile(r"epoch-(\d{6,})-step-(\d{9,})")
 
 
@@ -55,30 +61,47 @@ class Checkpoint:
     keep: int = 3
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "folder", as_path(self.folder, "checkpoint"))
         for name in ("every_epochs", "every_steps", "keep"):
             value = getattr(self, name)
             if not (isinstance(value, int) and not isinstance(value, bool) and value >= 1) and (
                 value is not None or name == "keep"
             ):
-                raise ArgumentError(f"{name} is a count", expected="an integer of at least 1", got=repr(value))
-        if self.every_seconds is not None and not self.every_seconds >= 0:
-            raise ArgumentError("every_seconds is a time", expected="at least 0 seconds", got=self.every_seconds)
+                raise ArgumentError(
+                    f"{name} is a count",
+                    expected="an integer of at least 1",
+                    got=repr(value),
+                    fix=f"{name}=3, for instance",
+                )
+        seconds = self.every_seconds
+        if seconds is not None and not (isinstance(seconds, int | float) and seconds >= 0):
+            raise ArgumentError(
+                "every_seconds is a time",
+                expected="at least 0 seconds",
+                got=repr(self.every_seconds),
+                fix="every_seconds=60",
+            )
         if (self.every_epochs, self.every_steps, self.every_seconds) == (None, None, None):
             object.__setattr__(self, "every_seconds", SECONDS)
 
     def saved(self) -> list[Path]:
-        """The checkpoints in the folder, the oldest first."""
+        """The checkpoints in the folder, the oldest first; of those that were damaged since, too."""
         return saved_in(Path(self.folder))
 
     def path_of(self, epoch: int, step: int) -> Path:
         """The folder of the checkpoint after so many whole epochs and steps."""
-        return Path(self.folder) / "checkpoints" / f"epoch-{epoch:06d}-step-{step:09d}"
+        return Path(self.folder) / CHECKPOINTS / f"epoch-{epoch:06d}-step-{step:09d}"
 
 
 def saved_in(folder: Path) -> list[Path]:
-    """The checkpoints in a run's folder, the oldest first."""
-    found = [(NAME.fullmatch(path.name), path) for path in (folder / "checkpoints").glob("epoch-*")]
-    named = [((int(match[1]), int(match[2])), path) for match, path in found if match and path.is_dir()]
+    """The checkpoints in a run's folder, the oldest first. Raises CheckpointError where it cannot be read."""
+    with reading(folder):
+        try:
+            names = os.listdir(folder / CHECKPOINTS)
+        except FileNotFoundError:
+            return []
+        found = [(NAME.fullmatch(name), folder / CHECKPOINTS / name) for name in names]
+        named = [((int(match[1]), int(match[2])), path) for match, path in found if match and path.is_dir()]
     return [path for _, path in sorted(named)]
 
 
@@ -104,32 +127,54 @@ def write_checkpoint(path: Path, weights: Mapping[str, Tensor], state: Mapping[s
 
 
 def read_checkpoint(path: Path) -> Saved:
-    """Read a checkpoint, or a run's newest one, every byte of it checked.
+    """Read a checkpoint, or a run's newest one that is whole, every byte of it checked.
+
+    Where a run's newest is damaged, a CheckpointWarning says so and the one before it is read: what is trained from
+    there has the same bits, and only takes longer.
 
     Raises CheckpointError for one that is missing, damaged, or something else.
     """
-    if (path / "checkpoints").is_dir() and not (path / MANIFEST).exists():
-        newest = saved_in(path)
-        if not newest:
-            raise CheckpointError(
-                f"{path} holds no checkpoint yet",
-                expected="a folder checkpoints/epoch-...-step-...",
-                got="none that is complete",
-                fix="train without resume=, or with resume=True, which begins anew where there is none",
-            )
-        path = newest[-1]
-    manifest, files = read_folder(path)
-    if manifest.get("kind") != KIND or manifest.get("format") != FORMAT:
+    with reading(path):
+        is_run = (path / CHECKPOINTS).is_dir() and not (path / MANIFEST).exists()
+    if not is_run:
+        return _read_one(path)
+    saved = saved_in(path)
+    if not saved:
+        raise CheckpointError(
+            f"{path} holds no checkpoint yet",
+            expected="a folder checkpoints/epoch-...-step-...",
+            got="none that is complete",
+            fix="train without resume=, or with resume=True, which begins anew where there is none",
+        )
+    newest: DamagedError | None = None
+    for each in reversed(saved):
+        try:
+            found = _read_one(each)
+        except DamagedError as error:
+            newest = newest or error
+        else:
+            if newest is not None:
+                told = f"{newest}\n  so the training goes on from {each.name}; damaged ones after it will be removed"
+                warnings.warn(told, CheckpointWarning, stacklevel=4)
+            return found
+    assert newest is not None
+    raise newest
+
+
+def _read_one(path: Path) -> Saved:
+    folder = SealedFolder(path)
+    kind, form = folder.manifest.get("kind"), folder.manifest.get("format")
+    if kind != KIND or form != FORMAT:
         raise CheckpointError(
             f"{path} is no checkpoint of a training that this version can read",
             expected=f"{KIND}, format {FORMAT}",
-            got=f"{manifest.get('kind')}, format {manifest.get('format')}",
-            fix="resume from a folder that fit(..., checkpoint=...) has written",
+            got=f"{str(kind)[:80]}, format {str(form)[:80]}",
+            fix="resume from a folder that fit(..., checkpoint=...) of this version has written; "
+            "lamp.load(model, path) takes the weights alone",
         )
-    if missing := {WEIGHTS, STATE_TENSORS, STATE} - set(files):
-        raise CheckpointError(
-            f"{path} lacks files", expected=f"{WEIGHTS}, {STATE_TENSORS}, {STATE}", got=f"none of {sorted(missing)}"
-        )
-    weights, _ = read_tensors(files[WEIGHTS], path / WEIGHTS)
-    tensors, _ = read_tensors(files[STATE_TENSORS], path / STATE_TENSORS)
-    return Saved(path, weights, unpack(parse_json(files[STATE], path / STATE)["state"], tensors))
+    folder.require(WEIGHTS, STATE_TENSORS, STATE)
+    weights, _ = read_tensors(folder.read(WEIGHTS), path / WEIGHTS)
+    tensors, _ = read_tensors(folder.read(STATE_TENSORS), path / STATE_TENSORS)
+    state = unpack(folder.read_json(STATE, StateDocument)["state"], tensors, path / STATE)
+    check(state, State, path / STATE)
+    return Saved(path, weights, state)

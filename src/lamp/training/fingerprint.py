@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sized
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sized
 from typing import TYPE_CHECKING, Any
 
-import torch
+import numpy as np
 from torch import Tensor
 
 from lamp.data import DataLoader
 from lamp.errors import CheckpointError
 from lamp.module import Module
-from lamp.saving.seal import digest_of
 from lamp.saving.trees import pack
+from lamp.training.attributes import attributes_of, digest_of_tensor, told
+from lamp.training.callbacks import Callback
 
 if TYPE_CHECKING:
     from lamp.training.run import Training
-
-ROWS = 64  # samples of each column that are looked at, from the first to the last
-SHORT = 12  # digits of a digest that are kept
 
 # What changes while a training runs: an object that has gone on in this process is as good as a new one.
 MOVING = ("hyperparameters", "schedule", "seed")
@@ -47,29 +46,80 @@ def fingerprint_of(
         "network": repr(model),
         "parameters": [f"{name} {tuple(t.shape)} {t.dtype}" for name, t in model.state_dict().items()],
         "replicas": [model.replicas, getattr(model, "seeds", None)],
-        "sizes of the replicas": [_short(module.units) for module in model.modules() if module.units is not None],
-        "loss": [repr(training.criterion), training.criterion.reduction, _tensors_of(training.criterion)],
+        "sizes of the replicas": [told(module.units) for module in model.modules() if module.units is not None],
+        "loss": repr(training.criterion),
         "optimizer": type(training.optimizer).__name__,
         "kind of schedule": [type(scheduler).__name__, training.schedule_per],
         "clipping": [_text(training.clip_norm), _text(training.clip_value)],
-        "metrics": list(training.metrics),
+        "metrics": [[name, told(metric)] for name, metric in training.metrics.items()],
         "data": _about(batches),
         "validation data": None if validation is None else _about(validation),
     }
-    return _plain(fingerprint) | changing_fingerprint(training, None if drawn else batches)
+    return _plain(fingerprint) | changing_fingerprint(training, None if drawn else batches, validation, tensors=True)
 
 
-def changing_fingerprint(training: Training, batches: Iterable[Any] | None) -> Fingerprint:
-    """Those that change while it runs, as they are now."""
+def changing_fingerprint(
+    training: Training, batches: Iterable[Any] | None, validation: Iterable[Any] | None, *, tensors: bool = False
+) -> Fingerprint:
+    """Those parts that may change while it runs, as they are now; `tensors`: those in the data's attributes too."""
     groups = [{k: v for k, v in group.items() if k != "params"} for group in training.optimizer.param_groups]
     sizes = [len(group["params"]) for group in training.optimizer.param_groups]
     state = None if training.scheduler is None else training.scheduler.state_dict()  # type: ignore[attr-defined]
     seed = batches.seed if isinstance(batches, DataLoader) and batches.shuffle else None
-    return _plain({"hyperparameters": [sizes, _text(groups)], "schedule": _text(state), "seed": _text(seed)})
+    moving = {"hyperparameters": [sizes, _text(groups)], "schedule": _text(state), "seed": _text(seed)}
+    return _plain({**moving, "attributes": _attributes(training, batches, validation, tensors)})
+
+
+def _attributes(
+    training: Training, batches: Iterable[Any] | None, validation: Iterable[Any] | None, tensors: bool
+) -> dict[str, Any]:
+    """The plain attributes of everything that the training is made of, by a path in words."""
+    found: dict[str, Any] = {}
+    for path, thing in _things(training):
+        found |= attributes_of(thing, f"{path}.")
+    criterion = training.criterion.state_dict()
+    found |= {f"loss.{name}": digest_of_tensor(tensor) for name, tensor in criterion.items()}
+    for name, data in (("data", batches), ("validation data", validation)):
+        found |= attributes_of(_source(data), f"{name}.", _is_content if tensors else _is_number)
+    return found
+
+
+def _source(data: Iterable[Any] | None) -> object:
+    """The object that decides what data are, where it is not held as tensors, which are compared elsewhere."""
+    if isinstance(data, DataLoader):
+        return data.dataset if data.tensors is None else None
+    return getattr(data, "dataset", data)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float)
+
+
+def _is_content(value: Any) -> bool:
+    """Numbers, and tensors and arrays of them; no texts, such as a path, which may be another one elsewhere."""
+    each = value if isinstance(value, list | tuple) else [value]
+    return _is_number(value) or (len(each) > 0 and all(isinstance(one, Tensor | np.ndarray) for one in each))
+
+
+def _things(training: Training) -> Iterator[tuple[str, object]]:
+    """The objects whose attributes make the training what it is, with their paths."""
+    for name, module in (("network", training.model), ("loss", training.criterion)):
+        for path, inner in module.named_modules():
+            yield f"{name}.{path}" if path else name, inner
+    yield "optimizer", training.optimizer
+    for name, metric in training.metrics.items():
+        if not isinstance(metric, type(told)):  # an object that is called, no function
+            yield f"metric {name}", metric
+    seen: Counter[str] = Counter()
+    for callback in training.callbacks:
+        if type(callback).state_dict is not Callback.state_dict:  # else it has no part in what is trained
+            kind = type(callback).__name__
+            seen[kind] += 1
+            yield kind if seen[kind] == 1 else f"{kind} {seen[kind]}", callback
 
 
 def _plain(fingerprint: Fingerprint) -> Fingerprint:
-    """As they come back from a file."""
+    """As it comes back from a file."""
     return json.loads(json.dumps(fingerprint))  # type: ignore[no-any-return]
 
 
@@ -79,15 +129,37 @@ def compare(saved: Mapping[str, Any], moved: Mapping[str, Any], now: Fingerprint
     Raises CheckpointError that names the first difference.
     """
     for name, mark in now.items():
-        if mark == saved.get(name) or (name in MOVING and mark in (moved.get(name), None, "null")):
+        if name == "attributes" or mark == saved.get(name):
             continue
-        before, after = _where_they_differ(saved.get(name), mark)
-        raise CheckpointError(
-            f"{path} is of another training, by its {name}",
-            expected=before,
-            got=after,
-            fix=WAYS_OUT.get(name, f"give fit the same {name}; lamp.load(model, path) takes the weights alone"),
-        )
+        if name in MOVING and mark in (moved.get(name), None, "null"):
+            continue
+        raise _of_another(path, name, *_where_they_differ(saved.get(name), mark))
+    before, after = saved.get("attributes", {}), moved.get("attributes", {})
+    for name, value in now["attributes"].items():
+        has_moved = name in after and after[name] != before.get(name)  # or came while it ran
+        if not has_moved and name in before and before[name] != value:
+            raise _of_another(path, name, before[name], value)
+
+
+def _of_another(path: object, name: str, before: Any, after: Any) -> CheckpointError:
+    return CheckpointError(
+        f"{path} is of another training, by its {name}",
+        expected=before,
+        got=after,
+        fix=WAYS_OUT.get(name, f"give fit the same {name}; lamp.load(model, path) takes the weights alone"),
+    )
+
+
+def restore_attributes(training: Training, saved: Mapping[str, Any], moved: Mapping[str, Any]) -> None:
+    """Set those numbers of modules and of the loss that changed while the training ran to what they were then."""
+    before, after = saved.get("attributes", {}), moved.get("attributes", {})
+    for path, module in _things(training):
+        if isinstance(module, Module):
+            for name, value in list(vars(module).items()):
+                key = f"{path}.{name}"
+                has_moved = key in before and key in after and before[key] != after[key]
+                if has_moved and (value is None or _is_number(value)) and _is_number(after[key]):
+                    setattr(module, name, after[key])
 
 
 def _where_they_differ(saved: Any, now: Any) -> tuple[str, str]:
@@ -101,40 +173,24 @@ def _where_they_differ(saved: Any, now: Any) -> tuple[str, str]:
 
 
 def _about(batches: Iterable[Any]) -> list[str]:
-    """What data are: how many, in which batches, and what a few of them hold."""
-    told = [type(batches).__name__]
-    told += [f"{len(batches)} batches"] if isinstance(batches, Sized) else []
+    """What data are: how many, in which batches, and a digest of all that they hold, as far as they lie in memory."""
+    lines = [type(batches).__name__]
+    lines += [f"{len(batches)} batches"] if isinstance(batches, Sized) else []
+    if isinstance(batches, list):
+        return lines + [str(told(batch)) for batch in batches]
     if not isinstance(batches, DataLoader):
         size = getattr(batches, "batch_size", None)
-        told += [f"batch_size {size}"] if isinstance(size, int) else []
-        ends = [batches[0], batches[-1]] if isinstance(batches, list) and batches else []
-        return told + [_short(column) for batch in ends for column in batch if isinstance(column, Tensor)]
-    told += [f"{batches.samples} samples", f"batch_size {batches.batch_size}", f"shuffle {batches.shuffle}"]
-    told += [f"replicas {batches.replicas}", "all samples" if batches.indices is None else _short(batches.indices)]
+        sampler = getattr(batches, "sampler", None)
+        lines += [f"batch_size {size}"] if isinstance(size, int) else []
+        return lines + ([] if sampler is None else [type(sampler).__name__])
+    lines += [f"{batches.samples} samples", f"batch_size {batches.batch_size}", f"shuffle {batches.shuffle}"]
+    lines += [f"replicas {batches.replicas}", "all samples" if batches.indices is None else told(batches.indices)]
     if batches.tensors is None:
-        return [*told, type(batches.dataset).__name__]
-    return told + [_short(column, axis=1 if batches.own else 0) for column in batches.columns]
-
-
-def _tensors_of(module: Module) -> list[str]:
-    return [f"{name} {_short(value)}" for name, value in vars(module).items() if isinstance(value, Tensor)] + [
-        f"{name} {_short(value)}" for name, value in module.state_dict().items()
-    ]
-
-
-def _short(tensor: Tensor, axis: int = 0) -> str:
-    """Shape, dtype, and a digest of some rows."""
-    rows = tensor.detach()
-    if rows.dim() > axis and rows.shape[axis] > ROWS:
-        chosen = torch.linspace(0, rows.shape[axis] - 1, ROWS).long().to(rows.device)
-        rows = rows.index_select(axis, chosen)
-    data = rows.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
-    kind = str(tensor.dtype).removeprefix("torch.")
-    return f"{tuple(tensor.shape)} {kind} with the digest {digest_of(data)[:SHORT]}"
+        return [*lines, type(batches.dataset).__name__]
+    return lines + [digest_of_tensor(column) for column in batches.columns]
 
 
 def _text(value: Any) -> str:
     """Numbers and lists of them as text, tensors by their digest."""
     packed, tensors = pack(value)
-    text = json.dumps(packed)
-    return text + "".join(f" {name}: {_short(tensor)}" for name, tensor in tensors.items())
+    return json.dumps(packed) + "".join(f" {name}: {digest_of_tensor(tensor)}" for name, tensor in tensors.items())

@@ -21,7 +21,7 @@ from lamp.randomness import draw_seed
 from lamp.replicas import Population
 from lamp.training import eager
 from lamp.training.callbacks import Callback
-from lamp.training.checkpointer import kept
+from lamp.training.checkpointer import open_checkpoints
 from lamp.training.checkpoints import Checkpoint
 from lamp.training.engines import ENGINES
 from lamp.training.history import History, Measured
@@ -131,9 +131,13 @@ def fit(
             for column in each.tensors[:-1]:
                 check_finite(column, f"{kind}inputs")
             check_finite(each.tensors[-1], f"{kind}targets")
-    saved = kept(training, batches, held_out, checkpoint, resume, engine, drawn=drawn)
-    with denormals_flushed():
-        training.run(batches, held_out, progress, engine, saved)
+    saved = open_checkpoints(training, batches, held_out, checkpoint, resume, engine, drawn=drawn)
+    try:
+        with denormals_flushed():
+            training.run(batches, held_out, progress, engine, saved)
+    finally:
+        if training.checkpointer is not None:
+            training.checkpointer.close()
     return history
 
 

@@ -16,6 +16,7 @@ from lamp.losses import Loss
 from lamp.module import Module
 from lamp.optim import Optimizer, ReduceLROnPlateau, clip_grad_norm_, clip_grad_value_
 from lamp.processor import threads_for
+from lamp.saving.seal import restoring
 from lamp.training import eager, training_state
 from lamp.training.callbacks import Callback
 from lamp.training.checkpointer import Checkpointer
@@ -103,7 +104,8 @@ class Training:
         self.criterion.train()
         self._crew = Crew(self.model, self.criterion, self.optimizer, batches, validation)
         if saved is not None:
-            self.load_state_dict(saved)
+            with restoring(saved.path, "the training"):
+                self.load_state_dict(saved)
             engine = self.history.engine
         self._compiled, why = choose(engine, self, self._crew)
         if saved is None:
@@ -120,7 +122,7 @@ class Training:
                 callback.on_start(self)
             if saved is not None:
                 training_state.set_callback_states(self.callbacks, saved.state["callbacks"], saved.path)
-                training_state.set_random_state(saved.state["random"])
+                training_state.set_random_state(saved.state["random"], saved.path)
             if self.checkpointer is not None:
                 self.checkpointer.begin(self.history)
             try:
@@ -139,8 +141,6 @@ class Training:
                 self._bring_up_to_date()
                 if self._compiled is not None:
                     self._compiled.close()
-                if self.checkpointer is not None:
-                    self.checkpointer.close()
                 for callback in self.callbacks:
                     callback.on_end(self)
         self.history.stopped = self._interrupted or self._ending or "all epochs done"

@@ -1,0 +1,146 @@
+"""Folders that notice when a file of theirs has changed: a manifest holds the size and the digest of each."""
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Annotated, Any, TypedDict
+
+from lamp.errors import CheckpointError
+from lamp.saving.disk import recover, whole_folder
+from lamp.saving.documents import json_bytes, load_json, parse_json
+from lamp.saving.paths import as_path, read_file, reading
+from lamp.saving.schema import Range
+from lamp.saving.seal import DamagedError, digest_of
+
+MANIFEST = "manifest.json"
+
+
+class FileEntry(TypedDict):
+    """What a manifest says of one file."""
+
+    bytes: Annotated[int, Range(0, 2**62)]
+    sha256: str
+
+
+class Manifest(TypedDict):
+    """What a manifest must say; what it is `about` stands beside."""
+
+    files: dict[str, FileEntry]
+
+
+@contextmanager
+def sealed_folder(
+    path: str | os.PathLike[str], about: Mapping[str, Any] | None = None, *, replace: bool = True
+) -> Iterator[Path]:
+    """A `whole_folder` with a manifest: size and SHA-256 of every file in it, and what it is `about`."""
+    with whole_folder(path, lambda folder: _write_manifest(folder, about or {}), replace=replace) as folder:
+        yield folder
+
+
+def _write_manifest(folder: Path, about: Mapping[str, Any]) -> None:
+    files = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            with open(path, "rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            files[path.relative_to(folder).as_posix()] = {"bytes": path.stat().st_size, "sha256": digest}
+    (folder / MANIFEST).write_bytes(json_bytes({**about, "files": files}, folder / MANIFEST))
+
+
+class SealedFolder:
+    """A folder that lamp has saved, as it is read: each file is held against the manifest when it is asked for.
+
+    path      of the folder
+    manifest  what it says; "files" by their names. Files that it does not name are passed over
+
+    Nothing outside the folder is ever opened, nor anything that is no regular file; sizes are compared before a file is
+    read.
+
+    Raises CheckpointError where there is no such folder, DamagedError for a manifest that is missing or damaged.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = path = as_path(path)
+        with reading(path):
+            if path.name and path.parent.is_dir() and not path.exists():
+                with suppress(OSError, CheckpointError):
+                    recover(path)
+            if not path.is_dir():
+                raise CheckpointError(
+                    f"{path} is no folder",
+                    expected="a folder that lamp has saved",
+                    got="a file" if path.exists() else "nothing there",
+                    fix="check the path",
+                )
+        self.manifest = load_json(path / MANIFEST, Manifest)
+
+    @property
+    def files(self) -> dict[str, FileEntry]:
+        """Size and digest of each file, by its name in the folder."""
+        return self.manifest["files"]  # type: ignore[no-any-return]
+
+    def require(self, *names: str) -> None:
+        """That the manifest names these files. Raises DamagedError where it does not."""
+        if missing := sorted(set(names) - set(self.files)):
+            raise DamagedError(
+                f"{self.path / MANIFEST}: the folder lacks files", ", ".join(names), f"none of {', '.join(missing)}"
+            )
+
+    def read(self, name: str) -> bytes:
+        """A file's bytes, found to be those that the manifest speaks of. Raises DamagedError where they are not."""
+        path, written = self._place_of(name), self.files[name]
+        data = read_file(path, written["bytes"], follow=False)
+        if (digest := digest_of(data)) != written["sha256"]:
+            expected = f"sha256 {written['sha256'][:16]}..."
+            raise DamagedError(f"{path}: not as it was written", expected, f"{digest[:16]}...")
+        return data
+
+    def read_json(self, name: str, hint: Any = Any) -> dict[str, Any]:
+        """The object in a JSON file of lamp's, checked against a type hint."""
+        return parse_json(self.read(name), self.path / name, hint)
+
+    def check(self) -> None:
+        """Hold every file against the manifest. Raises as `read` does."""
+        for name in self.files:
+            self.read(name)
+
+    def _place_of(self, name: str) -> Path:
+        """Where a file of the manifest lies, once it is found to be within the folder."""
+        path = self.path / name
+        forms = (PurePosixPath(name), PureWindowsPath(name))
+        apart = any(form.is_absolute() or form.drive or form.root or ".." in form.parts for form in forms)
+        if not name or "\0" in name or apart or path == self.path:
+            raise DamagedError(
+                f"{self.path / MANIFEST} names a file outside of the folder",
+                expected="names of files in it",
+                got=repr(name)[:80],
+                fix="lamp did not write this: do not use it",
+            )
+        with reading(path):
+            if path.parent.resolve() != self.path.resolve() / PurePosixPath(name).parent:
+                raise DamagedError(
+                    f"{path} is reached by a symbolic link",
+                    expected="the folder's own files",
+                    got=str(path.parent.resolve()),
+                    fix="copy the files themselves (cp -L), and check where they are from",
+                )
+        return path
+
+
+def check_folder(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """A folder's manifest, once every file in it is found to be as it was written.
+
+    Raises CheckpointError for a folder, a manifest or a file that is missing, damaged, exchanged or another's. Files
+    that the manifest does not name are passed over.
+    """
+    folder = SealedFolder(path)
+    folder.check()
+    return folder.manifest
+
+
+def read_folder(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """A folder's manifest, and the bytes of every file that it names; errors as for `check_folder`."""
+    folder = SealedFolder(path)
+    return folder.manifest, {name: folder.read(name) for name in folder.files}
