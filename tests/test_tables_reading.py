@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from lamp.errors import DataError, LampError
-from lamp.tables import parsing, read_table, write_table
+from lamp.tables import numbers, parsing, read_table, write_table
 
 TABLE = pl.DataFrame({"n": [1, 2, None], "x": [0.5, None, -2.25], "word": ["a", "b c", None]})
 
@@ -105,17 +105,17 @@ def test_a_file_that_cannot_be_written(tmp_path):
 def test_words_are_the_same_however_a_number_was_read():
     assert parsing.words(pl.Series([1, 2, None])).to_list() == ["1", "2", None]
     assert parsing.words(pl.Series([1.0, 2.0, float("nan")])).to_list() == ["1", "2", None]
-    assert parsing.words(pl.Series([1.5, 2.0])).to_list() == ["1.5", "2.0"]
+    assert parsing.words(pl.Series([1.5, 2.0])).to_list() == ["1.5", "2"]
     assert parsing.words(pl.Series([" a", "NA", "", "none", "b "])).to_list() == ["a", None, None, None, "b"]
     assert parsing.words(pl.Series([True, None])).to_list() == ["true", None]
 
 
 def test_numbers_and_decimal_commas():
     text = pl.Series(["1,5", " -2,25 ", "3", "x", "1.5", None])
-    assert parsing.decimal_mark(text) == ","
+    assert numbers.decimal_mark(text).value == ","
     assert parsing.numbers(text, ",").to_list() == [1.5, -2.25, 3.0, None, None, None]
     assert parsing.numbers(pl.Series([1.0, float("nan")])).to_list() == [1.0, None]
-    assert parsing.decimal_mark(pl.Series(["1.5", "2"])) == "."
+    assert numbers.decimal_mark(pl.Series(["1.5", "2"])).value == "."
 
 
 def test_answers():
@@ -129,10 +129,10 @@ def test_answers():
     ("text", "written", "hour"),
     [
         ("2024-02-29", "%Y-%m-%d", 0),
-        ("2024-02-29 13:30", "%Y-%m-%d %H:%M", 13),
-        ("2024-02-29T13:30:01.5", "%Y-%m-%dT%H:%M:%S%.f", 13),
-        ("2024-02-29T13:30:01+02:00", "%Y-%m-%dT%H:%M:%S%.f%#z", 11),
-        ("2024-02-29T13:30:01Z", "%Y-%m-%dT%H:%M:%S%.f%#z", 13),
+        ("2024-02-29 13:30", "%Y-%m-%d", 13),
+        ("2024-02-29T13:30:01.5", "%Y-%m-%d", 13),
+        ("2024-02-29T13:30:01+02:00", "%Y-%m-%d", 11),
+        ("2024-02-29T13:30:01Z", "%Y-%m-%d", 13),
         ("29.02.2024", "%d.%m.%Y", 0),
         ("02/29/2024", "%m/%d/%Y", 0),
         ("29/02/2024", "%d/%m/%Y", 0),

@@ -29,7 +29,7 @@ def evaluate(folder: Path, table: Path, delimiter: str | None, seed: int, as_jso
     from lamp.tables.folder import load_model
 
     model = load_model(folder)
-    measured = measure(model, read_table(table, delimiter), seed=seed)
+    measured = measure(model, read_table(table, delimiter, as_text=True), seed=seed)
     if not quiet:
         for note in measured.notes:
             click.echo(note, err=True)

@@ -39,7 +39,7 @@ def predict(
     from lamp.tables.kinds import no_column
 
     model = load_model(folder)
-    frame = read_table(table, delimiter)
+    frame = read_table(table, delimiter, as_text=True)
     for name in keep:
         if name not in frame.columns:
             raise no_column(name, frame.columns)

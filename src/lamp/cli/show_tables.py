@@ -12,7 +12,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from lamp.cli.show import console
-from lamp.tables.columns import BooleanColumn, CategoryColumn, Column, DateColumn, LeftOut, NumberColumn
+from lamp.tables.column import Column
+from lamp.tables.columns import BooleanColumn, CategoryColumn, DateColumn, LeftOut, NumberColumn
 from lamp.tables.evaluate import Measured
 from lamp.tables.kinds import Decision, listed
 from lamp.tables.metrics import Estimate

@@ -30,6 +30,34 @@ def delimited(command: Command) -> Command:
     )
 
 
+def written(command: Command) -> Command:
+    """--missing, --decimal, --dates: how a table writes its values."""
+    for option in (
+        click.option(
+            "--dates",
+            multiple=True,
+            metavar="ORDER",
+            help="What comes first in dates of digits: dmy, mdy or ymd, for all columns or as COLUMN=ORDER  [default: "
+            "as the rows show]",
+        ),
+        click.option(
+            "--decimal",
+            multiple=True,
+            metavar="MARK",
+            help="What parts decimals, '.' or ',': for all columns or as COLUMN=MARK  [default: as the rows show]",
+        ),
+        click.option(
+            "--missing",
+            multiple=True,
+            metavar="WORD",
+            help="A word that means missing, in place of NA, null, None and the like; 'none': no word does. For all "
+            "columns or as COLUMN=WORD; may be given several times.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
 def kinds(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> dict[str, str]:
     """NAME=KIND, several times, as a dict."""
     found = {}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from lamp.cli.table_options import TABLE, delimited, kinds, printing
+from lamp.cli.table_options import TABLE, delimited, kinds, printing, written
 
 FALLS_SHORT = 1
 
@@ -35,6 +35,10 @@ FALLS_SHORT = 1
     help="Take a column for a number, category, boolean, date, or drop it. May be given several times.",
 )
 @delimited
+@written
+@click.option(
+    "--leave-out-odd", is_flag=True, help="Leave out rows whose target is no number, where it is one in the others."
+)
 @click.option(
     "--out", type=click.Path(path_type=Path), help="The folder to write  [default: the table's name and -model]"
 )
@@ -58,6 +62,10 @@ def train(
     task: str | None,
     kind: Mapping[str, str],
     delimiter: str | None,
+    missing: tuple[str, ...],
+    decimal: tuple[str, ...],
+    dates: tuple[str, ...],
+    leave_out_odd: bool,
     out: Path | None,
     force: bool,
     seed: int,
@@ -80,7 +88,19 @@ def train(
     from lamp.tables import train as work
 
     wish = work.Wish(
-        table, target, task, kind, delimiter, seed=seed, members=members, seconds=time_budget, with_peers=peers
+        table,
+        target,
+        task,
+        kind,
+        delimiter,
+        missing,
+        decimal,
+        dates,
+        leave_out_odd,
+        seed=seed,
+        members=members,
+        seconds=time_budget,
+        with_peers=peers,
     )
     if not dry_run:
         work.check_room(out, force)

@@ -6,60 +6,23 @@ turns any table's column of that name into its features, the same ones always.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from dataclasses import asdict, dataclass, field
+import re
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import polars as pl
 
-from lamp.errors import DataError
-from lamp.tables import parsing
-
-Numbers = np.ndarray[Any, np.dtype[Any]]
+from lamp.tables import dates, parsing
+from lamp.tables.column import Column, Numbers, own_missing_words, refuse_infinite, refuse_word, unread
+from lamp.tables.missing import places
+from lamp.tables.numbers import NumberForm, decimal_mark
 
 MOST_LEVELS = 50  # words of a category that have a feature each
 RAREST = 3  # rows that a word is found in at least to have one, and
 RARE_SHARE = 1000  # one row in so many
 FAR_OUT = 12.0  # standard deviations from the mean beyond which a column's tails are drawn in
 DAY = 86_400.0  # seconds
-
-
-@dataclass
-class Column(ABC):
-    """One column: its name, and what was learned from it.
-
-    kind      the word for it in files and messages
-    features  the names of the numbers that it becomes
-    """
-
-    name: str
-    kind: ClassVar[str]
-
-    @property
-    @abstractmethod
-    def features(self) -> list[str]:
-        """The names of the numbers that it becomes."""
-
-    @classmethod
-    @abstractmethod
-    def fit(cls, series: pl.Series, **known: Any) -> Self:
-        """Learn from the training rows; `known` is what looking at the whole table has found (see Decision)."""
-
-    @abstractmethod
-    def transform(self, series: pl.Series, notes: list[str]) -> Numbers:
-        """The column of any table as numbers (n, features); what there is to say about it is added to the notes.
-
-        Raises DataError for values that this kind of column cannot have.
-        """
-
-    def to_dict(self) -> dict[str, Any]:
-        """All of it, as JSON has it."""
-        return {"name": self.name, "kind": self.kind, **{k: v for k, v in asdict(self).items() if k != "name"}}
-
-    def _filled(self, missing: int, notes: list[str], what: str) -> None:
-        if missing:
-            notes.append(f"{self.name}: {missing:,} missing, of which training had none: {what}")
 
 
 @dataclass
@@ -70,7 +33,9 @@ class NumberColumn(Column):
 
     indicator  whether "is missing" is a feature of its own: where training had gaps
     words      what stood in training between the numbers, and counts as missing
-    decimal    "," where text has a comma for the point
+    decimal, unit, zeros, scales  how text writes them: see NumberForm
+    without    whether training had numbers without the unit
+    open       whether training left open what 1,020 is
     low, high  the smallest and the largest number of training
     """
 
@@ -84,6 +49,16 @@ class NumberColumn(Column):
     curve: dict[str, float] | None = None
     words: list[str] = field(default_factory=list)
     decimal: str = "."
+    unit: str | None = ""
+    zeros: bool = False
+    scales: bool = False
+    without: bool = True
+    open: bool = False
+
+    @property
+    def form(self) -> NumberForm:
+        """How text writes the numbers."""
+        return NumberForm(self.decimal, self.unit, self.zeros, self.scales)
 
     @property
     def features(self) -> list[str]:
@@ -91,23 +66,16 @@ class NumberColumn(Column):
 
     @classmethod
     def fit(cls, series: pl.Series, **known: Any) -> Self:
-        decimal = known.get("decimal", ".")
-        read = parsing.numbers(series, decimal)
-        odd = [*_unread(series, read).to_list(), *known.get("words", [])]
+        learned = {key: known[key] for key in ("decimal", "unit", "zeros", "scales", "without", "open") if key in known}
+        column = cls(series.name, 0.0, 0.0, 1.0, False, 0.0, 0.0, **learned, **own_missing_words(known))
+        read = column.read(series)
+        column.words = sorted({*unread(column, series, read).to_list(), *known.get("words", [])})
         there = read.drop_nulls().to_numpy()
-        _refuse_infinite(series.name, there, read)
-        median = float(np.median(there)) if len(there) else 0.0
-        column = cls(
-            name=series.name,
-            median=median,
-            mean=0.0,
-            std=1.0,
-            indicator=bool(read.null_count()),
-            low=float(there.min()) if len(there) else 0.0,
-            high=float(there.max()) if len(there) else 0.0,
-            words=sorted(set(odd)),
-            decimal=decimal,
-        )
+        refuse_infinite(series.name, there, read)
+        if len(there):
+            column.median, column.low, column.high = float(np.median(there)), float(there.min()), float(there.max())
+        column.indicator = bool(read.null_count())
+        median = column.median
         x = read.fill_null(median).to_numpy().astype(np.float64)
         column._scale(x)
         if np.abs((x - column.mean) / column.std).max(initial=0.0) > FAR_OUT:
@@ -124,19 +92,36 @@ class NumberColumn(Column):
     def _curved(self, x: Numbers) -> Numbers:
         return x if self.curve is None else np.arcsinh((x - self.curve["centre"]) / self.curve["width"])
 
+    def read(self, series: pl.Series) -> pl.Series:
+        return parsing.numbers(series, self.form, self.missing_words)
+
     def transform(self, series: pl.Series, notes: list[str]) -> Numbers:
-        read = parsing.numbers(series, self.decimal)
-        odd = _unread(series, read)
-        strange = odd.filter(~odd.is_in(self.words)) if self.words else odd
+        read = self.read(series)
+        strange = unread(self, series, read)
         if len(strange):
-            _refuse_word(self, strange[0], series, "a number", len(strange))
-        _refuse_infinite(self.name, read.drop_nulls().to_numpy(), read)
+            refuse_word(self, strange[0], series, self.form.described, len(strange))
+        self._remark(series, read, notes)
+        refuse_infinite(self.name, read.drop_nulls().to_numpy(), read)
         missing = read.is_null()
         if not self.indicator:
             self._filled(int(missing.sum()), notes, f"taken for the median, {self.median:g}")
         x = read.fill_null(self.median).to_numpy().astype(np.float64)
         z = (self._curved(x) - self.mean) / self.std
         return np.stack([z, missing.to_numpy().astype(np.float64)], 1) if self.indicator else z[:, None]
+
+    def _remark(self, series: pl.Series, read: pl.Series, notes: list[str]) -> None:
+        """What the text leaves open that training did not show."""
+        if self.unit and not self.without:
+            bare = read.count() - int(
+                series.str.contains(self.unit, literal=True).sum() if series.dtype == pl.String else 0
+            )
+            if bare:
+                notes.append(f"{self.name}: {bare:,} values without {self.unit} are taken to be in {self.unit}")
+        if self.open and series.dtype == pl.String:
+            found = decimal_mark(series)
+            if found.doubtful:
+                value = parsing.numbers(pl.Series([found.example]), self.form)[0]
+                notes.append(f"{self.name}: {found.example!r} is read as {value:g}; training had no such number")
 
 
 @dataclass
@@ -155,13 +140,18 @@ class BooleanColumn(Column):
 
     @classmethod
     def fit(cls, series: pl.Series, **known: Any) -> Self:
-        return cls(series.name, bool(parsing.answers(series).null_count()))
+        column = cls(series.name, False, **own_missing_words(known))
+        column.indicator = bool(column.read(series).null_count())
+        return column
+
+    def read(self, series: pl.Series) -> pl.Series:
+        return parsing.answers(series, self.missing_words)
 
     def transform(self, series: pl.Series, notes: list[str]) -> Numbers:
-        read = parsing.answers(series)
-        odd = _unread(series, read)
+        read = self.read(series)
+        odd = unread(self, series, read)
         if len(odd):
-            _refuse_word(self, odd[0], series, "true or false, yes or no, 1 or 0", len(odd))
+            refuse_word(self, odd[0], series, "true or false, yes or no, 1 or 0", len(odd))
         missing = read.is_null()
         if not self.indicator:
             self._filled(int(missing.sum()), notes, "taken for halfway between yes and no")
@@ -191,19 +181,21 @@ class CategoryColumn(Column):
 
     @classmethod
     def fit(cls, series: pl.Series, **known: Any) -> Self:
-        text = parsing.words(series)
+        words = own_missing_words(known)
+        text = parsing.words(series, *words.values())
         counted = level_counts(text)
         levels = frequent(counted, len(text))
-        return cls(series.name, levels, len(counted) - len(levels), bool(text.null_count()))
+        return cls(series.name, levels, len(counted) - len(levels), bool(text.null_count()), **words)
+
+    def read(self, series: pl.Series) -> pl.Series:
+        return parsing.words(series, self.missing_words)
 
     def transform(self, series: pl.Series, notes: list[str]) -> Numbers:
-        text = parsing.words(series)
         features = len(self.features)
-        places = {level: k for k, level in enumerate(self.levels)}
         other = len(self.levels) if self.rare else features  # beyond the last: all zeros
-        at = text.replace_strict(places, default=other, return_dtype=pl.Int64)
+        text, at = places(series, self.levels, self.missing_words, other)
         missing = text.is_null()
-        at = at.set(missing, features - 1 if self.missing else features)
+        at = at.fill_null(features - 1 if self.missing else features)
         if not self.missing:
             self._filled(int(missing.sum()), notes, "taken for none of its words")
         out = np.zeros((len(text), features + 1), np.float32)  # (n, words) may be large
@@ -221,14 +213,20 @@ class CategoryColumn(Column):
 class DateColumn(Column):
     """Points in time, as days since 1970 and as sines and cosines of the time of year, week and day.
 
-    format  how text is written, as strftime has it; None where the table's column has a type for dates
+    format  how text writes the day, as strftime has it; None where the table's column has a type for dates
     parts   the mean and the standard deviation of each part that varies; missing ones become the mean
+    words   what stood in training between the dates, and counts as missing
     """
 
     kind: ClassVar[str] = "date"
     format: str | None
     parts: dict[str, list[float]]
     indicator: bool
+    words: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if self.format is not None:  # which once had the time of day in it
+            self.format = re.split("[T ]%H", self.format)[0]
 
     @property
     def features(self) -> list[str]:
@@ -236,19 +234,25 @@ class DateColumn(Column):
 
     @classmethod
     def fit(cls, series: pl.Series, **known: Any) -> Self:
-        form = known.get("format")
-        read = parsing.times(series, form)
-        parts = {}
+        column = cls(series.name, known.get("format"), {}, False, known.get("words", []), **own_missing_words(known))
+        read = column.read(series)
         for part, x in _parts(read.drop_nulls()).items():
             if len(x) and x.std() > 1e-6:
-                parts[part] = [float(x.mean()), float(x.std())]
-        return cls(series.name, form, parts, bool(read.null_count()))
+                column.parts[part] = [float(x.mean()), float(x.std())]
+        column.indicator = bool(read.null_count())
+        return column
+
+    def read(self, series: pl.Series) -> pl.Series:
+        if (series.dtype == pl.Time) != (self.format == dates.TIME_ALONE) and parsing.is_time(series.dtype):
+            return pl.repeat(None, len(series), dtype=pl.Datetime("us"), eager=True)
+        return parsing.times(series, self.format, self.missing_words)
 
     def transform(self, series: pl.Series, notes: list[str]) -> Numbers:
-        read = parsing.times(series, self.format)
-        odd = _unread(series, read)
+        read = self.read(series)
+        odd = unread(self, series, read)
         if len(odd):
-            _refuse_word(self, odd[0], series, f"a date, written {self.format}" if self.format else "a date", len(odd))
+            expected = f"a date, written {dates.described(self.format)}" if self.format else "a date"
+            refuse_word(self, odd[0], series, expected, len(odd))
         missing = read.is_null()
         if not self.indicator:
             self._filled(int(missing.sum()), notes, "taken for the mean date")
@@ -273,6 +277,12 @@ class LeftOut(Column):
     @classmethod
     def fit(cls, series: pl.Series, **known: Any) -> Self:
         return cls(series.name, known.get("why", ""))
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"name": self.name, "kind": self.kind, "why": self.why}
+
+    def read(self, series: pl.Series) -> pl.Series:
+        return series
 
     def transform(self, series: pl.Series, notes: list[str]) -> Numbers:
         return np.empty((len(series), 0))
@@ -314,34 +324,3 @@ def _parts(read: pl.Series) -> dict[str, Numbers]:
         parts[f"sine of {name}"] = np.sin(2 * np.pi * turn)
         parts[f"cosine of {name}"] = np.cos(2 * np.pi * turn)
     return parts
-
-
-# ---- what a column cannot have ---------------------------------------------------------------------------------------
-def _unread(series: pl.Series, read: pl.Series) -> pl.Series:
-    """The words that stand where nothing could be read."""
-    if not (parsing.is_text(series.dtype) or read.null_count() > series.null_count()):
-        return pl.Series([], dtype=pl.String)
-    text = parsing.words(series)
-    return text.filter(read.is_null() & text.is_not_null())
-
-
-def _refuse_word(column: Column, word: str, series: pl.Series, expected: str, count: int) -> None:
-    row = int((parsing.words(series) == word).fill_null(False).arg_max() or 0) + 1
-    raise DataError(
-        f"column {column.name!r}: {word!r} in row {row:,} is no {column.kind}",
-        expected=expected,
-        got=f"{count:,} of {len(series):,} values that are none" if count > 1 else f"{word!r}",
-        fix="correct the value, or leave it empty where it is not known",
-    )
-
-
-def _refuse_infinite(name: str, there: Numbers, read: pl.Series) -> None:
-    if len(there) and not np.isfinite(there).all():
-        rows = read.is_infinite().fill_null(False)
-        first = int(rows.arg_max() or 0)
-        raise DataError(
-            f"column {name!r} holds infinities",
-            expected="finite numbers, and nothing where a number is not known",
-            got=f"{read[first]} in row {first + 1:,}; such stand in {int(rows.sum()):,} of {len(read):,} rows",
-            fix="replace them, or leave the column out: --kind " + f'"{name}=drop"',
-        )

@@ -34,7 +34,7 @@ def evaluate(model: TableModel, frame: pl.DataFrame, *, seed: int = 0) -> Measur
     are not known, and as `predict` does.
     """
     column = targets.find(frame, model.target.name)
-    there = targets.there(column)
+    there = targets.there(column, model.target.missing_words)
     notes = []
     if not there.any():
         raise DataError(

@@ -19,7 +19,8 @@ from lamp.nn import Linear, Softmax
 from lamp.replicas import Population
 from lamp.saving import save_json, save_tensors, write_file
 from lamp.studies import Ensemble
-from lamp.tables.columns import BooleanColumn, CategoryColumn, Column, DateColumn, NumberColumn
+from lamp.tables.column import Column
+from lamp.tables.columns import BooleanColumn, CategoryColumn, DateColumn, NumberColumn
 from lamp.tables.model import TableModel
 
 KINDS = {"onnx": ".onnx", "torch": ".py", "safetensors": ".safetensors", "python": ".py"}

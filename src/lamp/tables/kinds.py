@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import Any
 
 import polars as pl
 
 from lamp.errors import ArgumentError, DataError
-from lamp.tables import parsing
+from lamp.tables import dates, numbers, parsing, remarks
 from lamp.tables.columns import MOST_LEVELS, frequent, level_counts
+from lamp.tables.conventions import Conventions
+from lamp.tables.missing import MISSING_WORDS, frequent_missing
 
 DROP = "drop"
 ASKED = {"number": "number", "category": "category", "boolean": "boolean", "date": "date", DROP: "left out"}
@@ -20,9 +22,12 @@ ASKED = {"number": "number", "category": "category", "boolean": "boolean", "date
 ASKED_FOR = "asked for"
 
 ENOUGH_TO_TELL = 20  # rows from which "all values differ" says something
-MOSTLY = 0.9  # share of the texts that must be numbers for a column of numbers
-MOST_ODD_WORDS = 20  # different words that may stand between numbers
+MOSTLY = 0.9  # share of the texts that must be numbers, or dates, for a column of them
+MOST_ODD_WORDS = 20  # different words that may stand between them
 COVERED = 0.5  # share of the rows that frequent words must cover for a category
+SAMPLE = 200  # rows by which text is told from numbers quickly
+EXACT = 2**53  # whole numbers beyond are not all float64s
+DAYS_IN_DIGITS = (19000101, 20991231)  # 20210303 is a date between these
 IDENTIFIER = re.compile(r"(^|[_\W])(id|uuid|guid|key|index|row|rownumber|nr)$|[a-z]I[dD]$", re.IGNORECASE)
 
 
@@ -30,19 +35,27 @@ IDENTIFIER = re.compile(r"(^|[_\W])(id|uuid|guid|key|index|row|rownumber|nr)$|[a
 class Decision:
     """What a column is taken for: its kind (as in `lamp.tables.columns`), and why, where that is not plain.
 
-    known  what all rows together say of how it is read: `words` between numbers, `decimal` mark, `format` of dates
+    known  what all rows together say of how it is read: the fields of its kind of column
+    told   whether the user should know why before the training begins
     """
 
     name: str
     kind: str
     why: str = ""
     known: dict[str, Any] = field(default_factory=dict)
+    told: bool = False
 
 
-def decide(frame: pl.DataFrame, target: str, asked: Mapping[str, str] | None = None) -> list[Decision]:
+def decide(
+    frame: pl.DataFrame,
+    target: str,
+    asked: Mapping[str, str] | None = None,
+    conventions: Conventions | None = None,
+) -> list[Decision]:
     """The kind of each column of a table but the target, in the table's order.
 
-    asked  kinds that the user has named: number, category, boolean, date or drop
+    asked        kinds that the user has named: number, category, boolean, date or drop
+    conventions  how the table writes its values; by default as its own rows say
 
     Raises ArgumentError for a column or a kind that is not there, DataError for infinities, for values that are not of
     the kind asked for, and where no column is left to learn from.
@@ -59,7 +72,18 @@ def decide(frame: pl.DataFrame, target: str, asked: Mapping[str, str] | None = N
                 got=kind,
                 fix="name one of these",
             )
-    decisions = [_asked(frame[name], asked[name]) if name in asked else _decide(frame[name]) for name in inputs]
+    conventions = conventions or Conventions()
+    if not conventions.is_settled:
+        conventions = conventions.settled(frame)
+    decisions = []
+    for name in inputs:
+        known = (
+            {}
+            if conventions.missing_in(name) == MISSING_WORDS
+            else {"missing_words": list(conventions.missing_in(name))}
+        )
+        found = _asked(frame[name], asked[name], conventions) if name in asked else _decide(frame[name], conventions)
+        decisions.append(replace(found, known={**found.known, **known}))
     used = [decision for decision in decisions if decision.kind != "left out"]
     for decision in used:
         _refuse_infinities(frame[decision.name], decision)
@@ -73,98 +97,186 @@ def decide(frame: pl.DataFrame, target: str, asked: Mapping[str, str] | None = N
     return decisions
 
 
-def _asked(series: pl.Series, kind: str) -> Decision:
-    if kind in ("number", "date", "boolean"):
-        read = {"number": parsing.numbers, "date": lambda s: parsing.times(s, None), "boolean": parsing.answers}[kind](
-            series
-        )
-        if read.count() == 0 and series.count():
-            raise DataError(
-                f"--kind {series.name}={kind}: none of its values is one",
-                expected=f"values that are read as {kind}",
-                got=", ".join(repr(each) for each in series.drop_nulls().head(3).to_list()),
-                fix="name another kind, or none",
-            )
+def typed(frame: pl.DataFrame, decisions: Sequence[Decision]) -> pl.DataFrame:
+    """The table with numbers, dates and answers for the text that is read as such, once for all that follows."""
+    read = []
+    for each in decisions:
+        series, missing = frame[each.name], each.known.get("missing_words", MISSING_WORDS)
+        if parsing.is_text(series.dtype):
+            if each.kind == "number":
+                read.append(parsing.numbers(series, form_of(each), missing))
+            elif each.kind == "date" and each.known["format"] != dates.TIME_ALONE:
+                read.append(parsing.times(series, each.known["format"], missing))
+    return frame.with_columns(read)
+
+
+def form_of(decision: Decision) -> numbers.NumberForm:
+    """How a column of numbers writes them."""
+    return numbers.NumberForm(**{key: decision.known[key] for key in FORM if key in decision.known})
+
+
+FORM = ("decimal", "unit", "zeros", "scales")
+
+
+def _of_form(seen: numbers.Seen) -> dict[str, Any]:
+    """What a column of numbers keeps of how they are written."""
+    form = {key: getattr(seen.form, key) for key in FORM}
+    return {**form, "words": seen.odd, "without": not seen.form.unit or bool(seen.units[""])}
+
+
+# ---- what was asked for ----------------------------------------------------------------------------------------------
+def _asked(series: pl.Series, kind: str, conventions: Conventions) -> Decision:
+    name, missing = series.name, conventions.missing_in(series.name)
     known: dict[str, Any] = {}
-    if parsing.is_text(series.dtype):
-        text = parsing.words(series)
-        if kind == "number":
-            known = _odd_words(text)
-        elif kind == "date":
-            known = {"format": parsing.time_format(text)}
-    return Decision(series.name, ASKED[kind], ASKED_FOR, known)
+    if kind == "number" and parsing.is_text(series.dtype):
+        decimal = conventions.decimal_in(name)
+        seen = numbers.seen(counted_words(parsing.words(series, missing)), decimal.value, asked=True)
+        read, why = seen.rows, remarks.of_numbers(name, decimal, seen)
+        known = _of_form(seen)
+    elif kind == "date" and (parsing.is_text(series.dtype) or series.dtype.is_integer()):
+        counted = counted_words(parsing.words(series, missing))
+        order = conventions.dates_in(name)
+        form, read = dates.best(counted, order.value) or (None, 0)
+        odd, rows = _unread(counted, form), int(counted["count"].sum())
+        known = {"format": form, "words": odd}
+        why = remarks.of_dates(name, order, form, odd, rows - read, rows) if form else ""
+    elif kind == "boolean":
+        read, why = parsing.answers(series, missing).count(), ""
+    elif kind in ("number", "date"):
+        read = parsing.numbers(series).count() if kind == "number" else parsing.times(series, None).count()
+        why, known = "", {} if kind == "number" else {"format": None}
+    else:
+        return Decision(name, ASKED[kind], ASKED_FOR)
+    if read == 0 and series.count():
+        raise DataError(
+            f"--kind {name}={kind}: none of its values is one",
+            expected=f"values that are read as {kind}",
+            got=", ".join(repr(each) for each in series.drop_nulls().head(3).to_list()),
+            fix="name another kind, or none",
+        )
+    return Decision(name, ASKED[kind], "; ".join(filter(None, [ASKED_FOR, why])), known, bool(why))
 
 
-def _odd_words(text: pl.Series) -> dict[str, Any]:
-    """How text is read as numbers, and the words in it that are none."""
-    decimal = parsing.decimal_mark(text)
-    odd = text.filter(parsing.numbers(text, decimal).is_null() & text.is_not_null()).unique().sort()
-    return {"decimal": decimal, "words": odd.to_list()}
-
-
-def _decide(series: pl.Series) -> Decision:
-    name, dtype, there = series.name, series.dtype, series.count()
-    if there == 0 or dtype == pl.Null:
+# ---- what a column looks like ----------------------------------------------------------------------------------------
+def _decide(series: pl.Series, conventions: Conventions) -> Decision:
+    name, dtype, missing = series.name, series.dtype, conventions.missing_in(series.name)
+    if series.count() == 0 or dtype == pl.Null:
         return Decision(name, "left out", "all values are missing")
     if dtype.is_nested() or dtype in (pl.Binary, pl.Object):
         return Decision(name, "left out", f"values of type {dtype} are neither numbers nor words")
     if parsing.is_time(dtype):
-        return _varying(series, Decision(name, "date"))
+        form = dates.TIME_ALONE if dtype == pl.Time else None
+        return _varying(parsing.times(series, None, missing), Decision(name, "date", known={"format": form}))
     if dtype == pl.Boolean:
         return _varying(series, Decision(name, "boolean"))
     if parsing.is_text(dtype):
-        return _decide_text(series)
-    numbers = parsing.numbers(series)
-    if numbers.count() == 0:
-        return Decision(name, "left out", "all values are missing")
-    if dtype.is_integer() and there >= ENOUGH_TO_TELL and series.drop_nulls().n_unique() == there:
-        if IDENTIFIER.search(name):
-            return Decision(name, "left out", "an identifier: every value differs")
-        if int(series.max()) - int(series.min()) + 1 == there:  # type: ignore[arg-type]
-            return Decision(name, "left out", "it numbers the rows")
-    return _varying(numbers, Decision(name, "number"))
+        return _decide_text(series.cast(pl.String), conventions)
+    return _decide_numbers(series, parsing.numbers(series, missing=missing), Decision(name, "number"), missing)
 
 
-def _decide_text(series: pl.Series) -> Decision:
-    name, text = series.name, parsing.words(series)
-    there = text.count()
+def _decide_numbers(series: pl.Series, read: pl.Series, decision: Decision, missing: Sequence[str]) -> Decision:
+    """The decision for a column of which most values are these numbers: number, unless they are codes or days."""
+    name, there = decision.name, read.count()
     if there == 0:
         return Decision(name, "left out", "all values are missing")
-    different = text.drop_nulls().n_unique()
-    if different == 1:
+    low, high = float(read.min()), float(read.max())  # type: ignore[arg-type]
+    change = remarks.option(name, "number", "kind")
+    whole = not decision.known.get("words") and abs(low) + abs(high) < 1e300 and bool((read == read.round()).all())
+    if whole and max(abs(low), abs(high)) > EXACT and _in_digits(series):
+        why = f"whole numbers beyond 2**53 are codes: {change} reads them as numbers, rounded"
+        return _decide_words(name, parsing.words(series, missing), [why], len(series))
+    if whole and there >= ENOUGH_TO_TELL and read.drop_nulls().n_unique() == there:
+        if IDENTIFIER.search(name):
+            return Decision(name, "left out", "an identifier: every value differs")
+        if high - low + 1 == there:
+            return Decision(name, "left out", "it numbers the rows")
+    if whole and DAYS_IN_DIGITS[0] <= low < high <= DAYS_IN_DIGITS[1]:
+        days = parsing.times(read.cast(pl.Int64), dates.COMPACT)
+        if days.count() == there:
+            why = f"{low:.0f} is {remarks.moment(days.drop_nulls().sort()[0])} ({change} reads numbers)"
+            return _varying(days, Decision(name, "date", why, {"format": dates.COMPACT}, told=True))
+    codes = remarks.of_missing_codes(name, read)
+    if codes:
+        decision = replace(decision, why="; ".join(filter(None, [decision.why, codes])), told=True)
+    return _varying(read.rename(name), decision)
+
+
+def _in_digits(series: pl.Series) -> bool:
+    return series.dtype.is_integer() or (
+        parsing.is_text(series.dtype) and bool(series.str.contains(r"^\s*[+-]?\d{16,}\s*$").any())
+    )
+
+
+def _decide_text(series: pl.Series, conventions: Conventions) -> Decision:
+    name, missing, decimal = series.name, conventions.missing_in(series.name), conventions.decimal_in(series.name)
+    known: dict[str, Any] = {"decimal": decimal.value, "open": not decimal.known}
+    some = parsing.words(series.drop_nulls().gather_every(max(1, series.count() // SAMPLE)), missing).drop_nulls()
+    if len(some) and numbers.parsed(some, decimal.value)["value"].count() > len(some) / 2:
+        read = parsing.numbers(series, decimal.value, missing)
+        rest = series.filter(read.is_null() & series.is_not_null())
+        if read.count() and parsing.words(rest, missing).count() == 0:  # numbers and nothing else
+            why = remarks.of_writing(name, decimal, numbers.special(series, decimal.value))
+            return _decide_numbers(series, read, Decision(name, "number", why, known, bool(why)), missing)
+    text = parsing.words(series, missing)
+    counted = counted_words(text)
+    there = int(counted["count"].sum())
+    if there == 0:
+        return Decision(name, "left out", "all values are missing")
+    if len(counted) == 1:
         return _varying(text, Decision(name, "category"))
-    if parsing.answers(text.drop_nulls().unique()).null_count() == 0 and different <= 4:
+    if len(counted) <= 4 and parsing.answers(counted["word"], missing).null_count() == 0:
         return Decision(name, "boolean")
-    known = _odd_words(text)
-    decimal, odd = known["decimal"], known["words"]
-    numbers = parsing.numbers(text, decimal)
-    if numbers.count() >= MOSTLY * there and len(odd) <= MOST_ODD_WORDS:
-        why = "with a comma for the point" if decimal == "," else ""
-        if len(odd):
-            shown = ", ".join(map(repr, odd[:3])) + (", ..." if len(odd) > 3 else "")
-            why = f"{there - numbers.count():,} of {there:,} values are no numbers and count as missing: {shown}"
-        return _varying(numbers.rename(name), Decision(name, "number", why, known))
-    form = parsing.time_format(text)
-    if form is not None:
-        why = (
-            "read as {}".format("month/day/year" if form.startswith("%m") else "day/month/year")
-            if form[2] == "/"
-            else ""
-        )
-        return _varying(parsing.times(text, form), Decision(name, "date", why, {"format": form}))
+    seen = numbers.seen(counted, decimal.value)
+    if seen.rows >= MOSTLY * there and len(seen.odd) <= MOST_ODD_WORDS and not seen.are_codes:
+        known = {**known, **_of_form(seen)}
+        read = parsing.numbers(series, seen.form, missing)
+        why = remarks.of_numbers(name, decimal, seen)
+        return _decide_numbers(series, read, Decision(name, "number", why, known, bool(why)), missing)
+    order = conventions.dates_in(name)
+    form, rows = dates.best(counted, order.value) or ("", 0)
+    if rows >= MOSTLY * there and len(odd := _unread(counted, form)) <= MOST_ODD_WORDS:
+        why = remarks.of_dates(name, order, form, odd, there - rows, there)
+        decision = Decision(name, "date", why, {"format": form, "words": odd}, bool(why))
+        return _varying(parsing.times(series, form, missing), decision)
+    notes = remarks.of_near_numbers(name, seen, there, MOSTLY)
+    notes += remarks.of_missing_words(name, frequent_missing(series, missing))
+    return _decide_words(name, text, notes, len(series))
+
+
+def _decide_words(name: str, text: pl.Series, notes: Sequence[str], rows: int) -> Decision:
+    """The decision for a column of words: a category, unless they are too many."""
+    counted = level_counts(text)
+    there, different = text.count(), len(counted)
+    told = bool(notes)
+
+    def left_out(why: str) -> Decision:
+        return Decision(name, "left out", "; ".join([why, *notes]), told=told)
+
     if different == there and there >= ENOUGH_TO_TELL:
-        return Decision(name, "left out", "an identifier or free text: every value differs")
-    levels = frequent(counted := level_counts(text), len(text))
+        return left_out("an identifier or free text: every value differs")
+    levels = frequent(counted, len(text))
     covered = sum(count for word, count in counted if word in set(levels)) / there
     if not levels or (different > MOST_LEVELS and covered < COVERED):
-        return Decision(
-            name,
-            "left out",
-            f"{different:,} different words in {there:,} rows; {len(levels)} of them in {100 * covered:.0f} %",
+        return left_out(
+            f"{different:,} different words in {rows:,} rows; {len(levels)} of them in {100 * covered:.0f} %"
         )
-    return Decision(
-        name, "category", f"{different:,} words, {len(levels)} with a feature" if different > len(levels) else ""
-    )
+    twins = remarks.of_twins([word for word, _ in counted])
+    rare = [f"{different:,} words, {len(levels)} with a feature"] if different > len(levels) else []
+    return Decision(name, "category", "; ".join([*rare, *notes, *twins]), told=bool(told or twins))
+
+
+def counted_words(text: pl.Series) -> pl.DataFrame:
+    """Each word and its rows, in the table's order."""
+    words = pl.DataFrame({"word": text.drop_nulls()})
+    return words.group_by("word", maintain_order=True).agg(pl.len().cast(pl.Int64).alias("count"))
+
+
+def _unread(counted: pl.DataFrame, form: str | None) -> list[str]:
+    """The words that are no dates of this form, the most frequent first."""
+    if not form:
+        return []
+    odd = counted.filter(dates.read(counted["word"], form).is_null())
+    return odd.sort(["count", "word"], descending=[True, False])["word"].to_list()
 
 
 def _varying(series: pl.Series, decision: Decision) -> Decision:
@@ -180,7 +292,7 @@ def _varying(series: pl.Series, decision: Decision) -> Decision:
 def _refuse_infinities(series: pl.Series, decision: Decision) -> None:
     if decision.kind != "number":
         return
-    numbers = parsing.numbers(series)
+    numbers = parsing.numbers(series, form_of(decision))
     infinite = numbers.is_infinite().fill_null(False)
     if infinite.any():
         row = int(infinite.arg_max() or 0)

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from lamp.errors import DataError
 from lamp.tables import kinds
-from lamp.tables.columns import KINDS, Column, LeftOut
+from lamp.tables.column import Column
+from lamp.tables.columns import KINDS, LeftOut
 from lamp.tables.kinds import Decision, listed
 
 VERSION = 1

@@ -21,10 +21,11 @@ ENDINGS = ".csv, .tsv (also .csv.gz, .csv.zst), .parquet, .jsonl"
 LIKELY = {";": "a semicolon", "\t": "a tab", "|": "a bar", ",": "a comma"}
 
 
-def read_table(path: str | Path, delimiter: str | None = None) -> pl.DataFrame:
+def read_table(path: str | Path, delimiter: str | None = None, *, as_text: bool = False) -> pl.DataFrame:
     """The table in a file, by the ending of its name.
 
     delimiter   of a CSV file; None for the one its ending tells: a comma, or a tab for .tsv
+    as_text     whether the cells of a CSV file stay as they are written, for `kinds.decide` and a trained model to read
 
     Raises DataError for a file that is missing, cannot be read, is empty or no table; for one column alone, where a
     wrong delimiter is likely; and for columns that share a name.
@@ -45,6 +46,8 @@ def read_table(path: str | Path, delimiter: str | None = None) -> pl.DataFrame:
     except (pl.exceptions.PolarsError, ValueError) as error:
         _refuse_content(path, kind, error)
     frame = _named(frame, path)
+    if not as_text and kind in SEPARATORS:
+        frame = typed(frame)
     if not len(frame):
         raise DataError(
             f"{path}: the table is empty",
@@ -99,7 +102,7 @@ def _csv(path: Path, separator: str, given: bool) -> pl.DataFrame:
             ),
             fix="rename the columns in the file's first line",
         )
-    return typed(pl.read_csv(path, separator=separator, infer_schema=False, raise_if_empty=False, glob=False))
+    return pl.read_csv(path, separator=separator, infer_schema=False, raise_if_empty=False, glob=False)
 
 
 def _json_lines(path: Path) -> pl.DataFrame:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from difflib import get_close_matches
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 import numpy as np
 import polars as pl
@@ -14,8 +14,12 @@ import torch
 from torch import Tensor
 
 from lamp.errors import ArgumentError, DataError
-from lamp.tables import parsing
-from lamp.tables.kinds import listed
+from lamp.tables import numbers, parsing, remarks
+from lamp.tables.conventions import Conventions
+from lamp.tables.evidence import ALL
+from lamp.tables.kinds import MOSTLY, counted_words, listed
+from lamp.tables.missing import MISSING_WORDS, frequent_missing, places
+from lamp.tables.numbers import NumberForm
 
 Task = Literal["classification", "regression"]
 TASKS = ("classification", "regression")
@@ -23,6 +27,7 @@ TASKS = ("classification", "regression")
 MOST_NUMBERED_CLASSES = 20  # different whole numbers that are taken for classes
 ROWS_A_CLASS = 3  # where there are at least so many rows for each
 MOST_CLASSES = 1000
+MOST_ROWS = 5  # named in a message
 
 
 @dataclass
@@ -32,7 +37,9 @@ class Target:
     task       "classification" or "regression"
     classes    the words of the classes, in the order of the network's outputs
     mean, std  of a number: the network predicts (number - mean) / std
-    decimal    "," where text has a comma for the point
+    decimal, unit, zeros, scales  how text writes numbers: see NumberForm
+    missing_words  the words that mean missing, beside the empty cell
+    why        what there is to say about how the column was read
     """
 
     name: str
@@ -41,6 +48,16 @@ class Target:
     mean: float = 0.0
     std: float = 1.0
     decimal: str = "."
+    unit: str | None = ""
+    zeros: bool = False
+    scales: bool = False
+    missing_words: tuple[str, ...] = MISSING_WORDS
+    why: str = ""
+
+    @property
+    def form(self) -> NumberForm:
+        """How text writes numbers."""
+        return NumberForm(self.decimal, self.unit, self.zeros, self.scales)
 
     @property
     def is_classes(self) -> bool:
@@ -57,10 +74,8 @@ class Target:
         Raises DataError for a class that is not known, or text that is no number.
         """
         if not self.is_classes:
-            return torch.from_numpy(_as_numbers(series, self.decimal).to_numpy().copy())
-        text = parsing.words(series)
-        places = {word: k for k, word in enumerate(self.classes)}
-        at = text.replace_strict(places, default=-1, return_dtype=pl.Int64)
+            return torch.from_numpy(_as_numbers(series, self.form).to_numpy().copy())
+        text, at = places(series, self.classes, self.missing_words, -1)
         unknown = text.filter(at == -1)
         if len(unknown):
             new = unknown.unique(maintain_order=True).to_list()
@@ -78,15 +93,17 @@ class Target:
 
     def to_dict(self) -> dict[str, Any]:
         """All of it, as JSON has it."""
-        told: dict[str, Any] = {"name": self.name, "task": self.task}
+        told: dict[str, Any] = {"name": self.name, "task": self.task, "missing_words": list(self.missing_words)}
+        told |= {"why": self.why} if self.why else {}
         if self.is_classes:
             return told | {"classes": list(self.classes)}
-        return told | {"mean": self.mean, "std": self.std, "decimal": self.decimal}
+        return told | {"mean": self.mean, "std": self.std} | asdict(self.form)
 
     @classmethod
     def from_dict(cls, told: dict[str, Any]) -> Target:
         """The target back from `to_dict`."""
-        return cls(**{**told, "classes": tuple(told.get("classes", ()))})
+        words = {"missing_words": tuple(told["missing_words"])} if "missing_words" in told else {}
+        return cls(**{**told, "classes": tuple(told.get("classes", ())), **words})
 
 
 def find(frame: pl.DataFrame, name: str) -> pl.Series:
@@ -109,14 +126,66 @@ def find(frame: pl.DataFrame, name: str) -> pl.Series:
     )
 
 
-def there(column: pl.Series) -> pl.Series:
+def missing_words(column: pl.Series, conventions: Conventions) -> tuple[str, ...]:
+    """The words that mean missing in a target. "None" beside other words is a class, where it is frequent."""
+    words = conventions.missing_in(column.name)
+    if column.name in conventions.missing or ALL in conventions.missing or not parsing.is_text(column.dtype):
+        return words
+    found = dict(frequent_missing(column, ["none"]))
+    others = parsing.words(column.drop_nulls().unique(), words).drop_nulls()
+    numeric = numbers.parsed(others, conventions.decimal_in(column.name).value)["value"].count()
+    return tuple(each for each in words if each != "none") if found and numeric <= len(others) / 2 else words
+
+
+def there(column: pl.Series, missing: Sequence[str] = MISSING_WORDS) -> pl.Series:
     """Where a target is not missing."""
     if parsing.is_text(column.dtype):
-        return parsing.words(column).is_not_null()
-    return column.is_not_null() & ~column.is_nan().fill_null(False) if column.dtype.is_float() else column.is_not_null()
+        return parsing.words(column, missing).is_not_null()
+    return parsing.numbers(column, missing=missing).is_not_null() if column.dtype.is_numeric() else column.is_not_null()
 
 
-def decide(series: pl.Series, task: str | None = None) -> Target:
+def odd_words(column: pl.Series, task: str | None, conventions: Conventions) -> pl.Series:
+    """Where words stand in a target that is a number almost everywhere, or is to be one."""
+    none = pl.repeat(False, len(column), dtype=pl.Boolean, eager=True)
+    if not parsing.is_text(column.dtype) or task == "classification":
+        return none
+    missing = missing_words(column, conventions)
+    seen = _seen(column, missing, conventions)
+    if (
+        not seen.odd
+        or not seen.rows
+        or (task is None and (seen.are_codes or seen.rows < MOSTLY * (seen.rows + seen.odd_rows)))
+    ):
+        return none
+    read = parsing.numbers(column, seen.form, missing)
+    odd = read.is_null() & parsing.words(column, missing).is_not_null()
+    return none if task is None and _few(read.drop_nulls()) else odd
+
+
+def refuse_odd_words(column: pl.Series, odd: pl.Series) -> NoReturn:
+    """The error for words in a target that is a number otherwise."""
+    rows, words = odd.arg_true() + 1, column.filter(odd).unique(maintain_order=True).to_list()
+    raise DataError(
+        f"the target {column.name!r} is a number, but not in {len(rows):,} of {len(column):,} rows",
+        expected="numbers",
+        got=f"{remarks.some(words)} in {_rows(rows)}",
+        fix=f"--leave-out-odd leaves these rows out; {remarks.option(column.name, words[0], 'missing')} says that "
+        "a word means missing; --task classification takes all values for classes",
+    )
+
+
+def remark_on_odd_words(column: pl.Series, odd: pl.Series) -> str:
+    """What is left out with these rows."""
+    words = column.filter(odd).unique(maintain_order=True).to_list()
+    return f"{_rows(odd.arg_true() + 1)} left out: {column.name!r} is no number there: {remarks.some(words)}"
+
+
+def _rows(rows: pl.Series) -> str:
+    shown = ", ".join(f"{row:,}" for row in rows.head(MOST_ROWS)) + (", ..." if len(rows) > MOST_ROWS else "")
+    return f"row {shown}" if len(rows) == 1 else f"{len(rows):,} rows ({shown})"
+
+
+def decide(series: pl.Series, task: str | None = None, conventions: Conventions | None = None) -> Target:
     """What a column (without missing values) is to be predicted as: its task, unless one is given, and its classes.
 
     Text, booleans, and whole numbers of which there are few are classes; other numbers are numbers.
@@ -125,42 +194,60 @@ def decide(series: pl.Series, task: str | None = None) -> Target:
     """
     if task not in (None, *TASKS):
         raise ArgumentError("unknown task", expected=" or ".join(TASKS), got=task, fix="name one of these")
-    found = task or _task(series)
+    conventions = conventions or Conventions()
+    if not conventions.is_settled:
+        conventions = conventions.settled(series.to_frame())
+    missing = missing_words(series, conventions)
+    seen = _seen(series, missing, conventions) if parsing.is_text(series.dtype) else None
+    found = task or _task(series, seen, missing)
     if found == "classification":
-        return Target(series.name, "classification", _classes(series, chosen=task is not None))
-    decimal = parsing.decimal_mark(series) if parsing.is_text(series.dtype) else "."
-    numbers = _as_numbers(series, decimal)
-    if numbers.n_unique() < 2:
-        raise _one_value(series.name, numbers[0])
-    return Target(series.name, "regression", decimal=decimal)
+        classes = _classes(series, missing, chosen=task is not None)
+        return Target(series.name, "classification", classes, missing_words=missing, why=_why_classes(classes, seen))
+    decimal = conventions.decimal_in(series.name)
+    if seen is not None and seen.codes:
+        seen = _seen(series, missing, conventions, asked=True)
+    form = seen.form if seen is not None else NumberForm(decimal.value)
+    read = _as_numbers(series, form)
+    if read.n_unique() < 2:
+        raise _one_value(series.name, read[0])
+    why = remarks.of_numbers(series.name, decimal, seen) if seen is not None else ""
+    return Target(series.name, "regression", **asdict(form), missing_words=missing, why=why)
 
 
-def _task(series: pl.Series) -> Task:
-    dtype = series.dtype
-    if dtype == pl.Boolean:
+def _seen(series: pl.Series, missing: Sequence[str], conventions: Conventions, asked: bool = False) -> numbers.Seen:
+    return numbers.seen(counted_words(parsing.words(series, missing)), conventions.decimal_in(series.name).value, asked)
+
+
+def _why_classes(classes: Sequence[str], seen: numbers.Seen | None) -> str:
+    told = remarks.of_twins(classes)
+    if seen is not None and seen.are_codes:
+        told.append(f"{remarks.some(seen.codes)}: words, as a number does not begin with 0")
+    return "; ".join(told)
+
+
+def _task(series: pl.Series, seen: numbers.Seen | None, missing: Sequence[str]) -> Task:
+    if series.dtype == pl.Boolean or (seen is not None and (seen.odd or seen.are_codes)):
         return "classification"
-    if parsing.is_text(dtype):
-        there = parsing.words(series)
-        read = parsing.numbers(there, parsing.decimal_mark(there))
-        if read.null_count():
-            return "classification"
-        series = read
-    if not parsing.is_number(series.dtype):
+    if seen is None and not parsing.is_number(series.dtype):
         raise DataError(
             f"the target {series.name!r} is of a type that cannot be predicted",
             expected="numbers, words or booleans",
-            got=dtype,
+            got=series.dtype,
             fix="name another column, or write it as a number or a word",
         )
-    numbers = parsing.numbers(series)
-    different = numbers.n_unique()
-    whole = bool((numbers == numbers.round()).all())
-    few = different <= MOST_NUMBERED_CLASSES and different * ROWS_A_CLASS <= len(numbers)
-    return "classification" if whole and few else "regression"
+    read = parsing.numbers(series, seen.form if seen is not None else ".", missing)
+    return "classification" if _few(read) else "regression"
 
 
-def _classes(series: pl.Series, chosen: bool) -> tuple[str, ...]:
-    text = parsing.words(series)
+def _few(read: pl.Series) -> bool:
+    """Whether these are few different whole numbers, which are taken for classes."""
+    different = read.n_unique()
+    whole = bool((read == read.round()).all())
+    return whole and different <= MOST_NUMBERED_CLASSES and different * ROWS_A_CLASS <= len(read)
+
+
+def _classes(series: pl.Series, missing: Sequence[str], chosen: bool) -> tuple[str, ...]:
+    text = parsing.words(series, missing)
     found = text.unique().to_list()
     if len(found) == 1:
         raise _one_value(series.name, found[0])
@@ -174,12 +261,12 @@ def _classes(series: pl.Series, chosen: bool) -> tuple[str, ...]:
             else "name another column",
         )
     if all(_is_float(word) for word in found):
-        return tuple(sorted(found, key=float))
+        return tuple(sorted(found, key=lambda word: (float(word), word)))
     return tuple(sorted(found))
 
 
-def _as_numbers(series: pl.Series, decimal: str) -> pl.Series:
-    numbers = parsing.numbers(series, decimal)
+def _as_numbers(series: pl.Series, form: NumberForm) -> pl.Series:
+    numbers = parsing.numbers(series, form, ())
     wrong = numbers.is_null()
     if wrong.any():
         row = int(wrong.arg_max() or 0)

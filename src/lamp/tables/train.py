@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from errno import ENOSPC
 from os import strerror
@@ -21,10 +21,11 @@ from lamp.errors import DataError
 from lamp.plots import save as save_figure
 from lamp.saving import save, save_json, saving, sealed_folder
 from lamp.saving.weights import WEIGHTS
-from lamp.tables import figures, folder, kinds, targets
+from lamp.tables import figures, folder, kinds, remarks, targets
 from lamp.tables.calibration import entropy_of_shares
+from lamp.tables.conventions import Conventions
 from lamp.tables.importance import Importance, importances
-from lamp.tables.kinds import ASKED_FOR, Decision
+from lamp.tables.kinds import Decision
 from lamp.tables.metrics import Estimates
 from lamp.tables.model import Prediction, TableModel
 from lamp.tables.peers import Peer, check_installed, peers
@@ -36,7 +37,6 @@ from lamp.tables.targets import Target
 
 OURS = folder.OURS
 SHARE_OF_PEERS = 0.1  # of the time, for each peer on a large table
-TOLD = ("number", "date")  # kinds of columns that may have been misread
 ROOM = 32 * 2**20  # bytes that must be free on the disk
 
 Tell = Callable[[str], None]
@@ -48,6 +48,8 @@ class Wish:
 
     task     "classification", "regression", or None to decide by the target
     kinds    of columns, by name: number, category, boolean, date or drop
+    missing, decimal, dates  how the table writes its values: VALUE for all columns, or COLUMN=VALUE for one
+    leave_out_odd  whether rows are left out of which the target is no number, where it is one in the others
     seconds  about how long all of it may take
     """
 
@@ -56,6 +58,10 @@ class Wish:
     task: str | None = None
     kinds: Mapping[str, str] = field(default_factory=dict)
     delimiter: str | None = None
+    missing: Sequence[str] = ()
+    decimal: Sequence[str] = ()
+    dates: Sequence[str] = ()
+    leave_out_odd: bool = False
     seed: int = 0
     members: int = 10
     seconds: float = 120.0
@@ -125,10 +131,11 @@ def look(wish: Wish) -> Plan:
 
     Raises DataError or ArgumentError for a table, a target or a wish that does not fit.
     """
-    whole = read_table(wish.table, wish.delimiter)
+    whole = read_table(wish.table, wish.delimiter, as_text=True)
     column = targets.find(whole, wish.target)
-    there = targets.there(column)
-    notes = []
+    written = Conventions.asked(whole.columns, wish.missing, wish.decimal, wish.dates).settled(whole)
+    there = targets.there(column, missing := targets.missing_words(column, written))
+    notes = remarks.of_target_words(column, missing, written)
     if not there.any():
         raise DataError(
             f"the target {wish.target!r} is missing everywhere", expected="values to learn from",
@@ -136,11 +143,19 @@ def look(wish: Wish) -> Plan:
         )  # fmt: skip
     if not there.all():
         notes.append(f"{int((~there).sum()):,} rows without a {wish.target!r} are left out")
+    odd = targets.odd_words(column, wish.task, written)
+    if odd.any():
+        if not wish.leave_out_odd:
+            targets.refuse_odd_words(column, odd)
+        notes.append(targets.remark_on_odd_words(column, odd))
+        there &= ~odd
     frame = whole.filter(there)
-    target = targets.decide(frame[wish.target], wish.task)
+    target = targets.decide(frame[wish.target], wish.task, written)
+    notes += [f"{target.name}: {target.why}"] if target.why else []
     truth = target.encode(frame[wish.target])
-    decisions = kinds.decide(frame, wish.target, wish.kinds)
-    notes += [f"{each.name}: {each.why}" for each in decisions if each.why not in ("", ASKED_FOR) and each.kind in TOLD]
+    decisions = kinds.decide(frame, wish.target, wish.kinds, written)
+    frame = kinds.typed(frame, decisions)
+    notes += _told(decisions)
     parts = split(len(frame), truth if target.is_classes else None, seed=wish.seed)
     if target.is_classes:
         few = [name for name, count in targets.shares(truth, target.classes).items() if count < 3]
@@ -172,6 +187,15 @@ def look(wish: Wish) -> Plan:
         effort,
         notes,
     )
+
+
+def _told(decisions: Sequence[Decision]) -> list[str]:
+    """What the user should know of the columns; a remark that many share is made once."""
+    by_why: dict[str, list[str]] = {}
+    for each in decisions:
+        if each.told:
+            by_why.setdefault(each.why, []).append(each.name)
+    return [f"{kinds.listed(names, 3)}: {why}" for why, names in by_why.items()]
 
 
 def train(plan: Plan, *, progress: bool = True, tell: Tell = lambda _: None) -> Outcome:

@@ -1,0 +1,108 @@
+"""How a table writes what it holds: which words mean missing, what parts decimals, whether days or months come first.
+
+The user may say it, for all columns or for one; what is not said is decided from all rows of a column, or where they
+leave it open from the other columns of the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+
+import polars as pl
+
+from lamp.errors import ArgumentError
+from lamp.tables import dates, numbers
+from lamp.tables.evidence import ALL, Found, settled
+from lamp.tables.missing import MISSING_WORDS, is_text
+
+NOTHING = "none"  # --missing none: no word means missing
+MARKS = {".": ".", ",": ",", "point": ".", "comma": ","}
+
+
+@dataclass(frozen=True)
+class Conventions:
+    """What is known of how a table's columns write their values, by column; ALL is for every other column.
+
+    missing  words that mean missing
+    decimal  "." or ","
+    dates    the order of day, month and year: one of `dates.ORDERS`
+    is_settled  whether a table has been looked at
+    """
+
+    missing: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    decimal: Mapping[str, Found] = field(default_factory=dict)
+    dates: Mapping[str, Found] = field(default_factory=dict)
+    is_settled: bool = False
+
+    def missing_in(self, name: str) -> tuple[str, ...]:
+        """The words that mean missing in a column."""
+        return self.missing.get(name, self.missing.get(ALL, MISSING_WORDS))
+
+    def decimal_in(self, name: str) -> Found:
+        """The decimal mark of a column."""
+        return self.decimal.get(name, self.decimal.get(ALL, Found(".")))
+
+    def dates_in(self, name: str) -> Found:
+        """The order of days, months and years in a column."""
+        return self.dates.get(name, self.dates.get(ALL, Found("")))
+
+    def settled(self, frame: pl.DataFrame) -> Conventions:
+        """The same with what the table's rows say of each column, and where they leave it open its other columns."""
+        texts = [name for name, dtype in frame.schema.items() if is_text(dtype)]
+
+        def looked_at(asked: Mapping[str, Found], look: Callable[[pl.Series], Found]) -> dict[str, Found]:
+            if ALL in asked:
+                return dict(asked)
+            return settled(
+                {name: asked[name] if name in asked else look(frame[name].cast(pl.String)) for name in texts}
+            ) | dict(asked)
+
+        return Conventions(
+            self.missing, looked_at(self.decimal, numbers.decimal_mark), looked_at(self.dates, dates.order), True
+        )
+
+    @classmethod
+    def asked(
+        cls, names: Sequence[str], missing: Iterable[str] = (), decimal: Iterable[str] = (), dates_: Iterable[str] = ()
+    ) -> Conventions:
+        """What the user asks for: VALUE for all columns, or COLUMN=VALUE for one of these.
+
+        Raises ArgumentError for a column that is not there, or a value that is none.
+        """
+        words: dict[str, list[str]] = {}
+        for each in missing:
+            name, word = _parted(each, names)
+            words.setdefault(name, []).append(word)
+        marks = _each(decimal, names, "--decimal", MARKS)
+        orders = _each(dates_, names, "--dates", {each: each for each in dates.ORDERS})
+        nothing = {
+            name: () if [each.lower() for each in given] == [NOTHING] else tuple(given) for name, given in words.items()
+        }
+        return cls(nothing, marks, orders)
+
+
+def _parted(given: str, names: Sequence[str]) -> tuple[str, str]:
+    """COLUMN=VALUE as its two parts, the column ALL where it is VALUE alone."""
+    for at in [k for k, letter in enumerate(given) if letter == "="][::-1]:
+        if given[:at] in names:
+            return given[:at], given[at + 1 :]
+    return ALL, given
+
+
+def _each(given: Iterable[str], names: Sequence[str], option: str, values: Mapping[str, str]) -> dict[str, Found]:
+    found = {}
+    for each in given:
+        name, value = _parted(each, names)
+        if value.lower() not in values:
+            column = value.rpartition("=")[0]
+            close = get_close_matches(column, names, 1) if column else []
+            raise ArgumentError(
+                f"{option} {each}: " + (f"the table has no column {column!r}" if column else "there is no such value"),
+                expected=f"{', '.join(values)}, for all columns or as COLUMN=VALUE for one",
+                got=each,
+                fix=f"did you mean {close[0]!r}?" if close else f"for instance {option} {next(iter(values))}",
+            )
+        found[name] = Found(values[value.lower()], "asked")
+    return found

@@ -1,0 +1,273 @@
+"""Points in time as people write them: 2021-03-03T14:30Z, 3/13/21 2:30 PM, 13.02.2021, March 3, 2021.
+
+How a column writes its days is one form, decided from all rows and kept; a time of day and a zone may follow
+in any cell. What does not fit is no date; it is never read as another one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from functools import cache
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from lamp.tables import missing
+from lamp.tables.evidence import Found
+from lamp.tables.missing import as_text
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+PIVOT = 70  # two digits: 00 to 69 are 2000 to 2069, 70 to 99 are 1970 to 1999
+LOOKED_AT = 200  # values by which forms are turned down quickly
+LIKELY = 0.5  # share of these that a form must fit
+MOSTLY = 0.9  # share of all values that must be dates
+
+SECOND, DAY = 1_000_000, 86_400_000_000  # microseconds
+MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+MONTH_NAMES = (
+    "jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?"
+)
+MONTH_NAMES += "|nov(?:ember)?|dec(?:ember)?"
+DAYS_BEFORE = np.array([0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334])
+DAYS_IN = np.array([31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31])
+ORDERS = {"dmy": "day first", "mdy": "month first", "ymd": "year first"}
+
+# ---- the grammar, of words in small letters --------------------------------------------------------------------------
+PARTS = {
+    "%Y": r"(?P<year>\d{4})",
+    "%y": r"(?P<year>\d{2})",
+    "%m": r"(?P<month>\d{1,2})",
+    "%d": r"(?P<day>\d{1,2})(?:st|nd|rd|th)?",
+    "%b": rf"(?P<name>{MONTH_NAMES})\.?",
+    "%V": r"(?P<week>\d{2})",
+    "%u": r"(?P<weekday>[1-7])",
+    "%q": r"(?P<quarter>[1-4])",
+    " ": r"[ ,]+",
+    ".": r"\.",
+}
+NAMES = {"%Y": "year", "%y": "year of two digits", "%m": "month", "%d": "day", "%b": "month's name"}
+NAMES |= {"W": "", "Q": "", "%V": "week", "%u": "day of the week", "%q": "quarter"}
+WEEKDAY = r"(?:(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*\.?,? +)?"
+HALF = r"(?: ?(?P<half>[ap])\.?m\.?)"
+CLOCK = (
+    r"(?P<hour>\d{1,2})(?::(?P<minute>\d{2})(?::(?P<second>\d{2})(?:[.,](?P<fraction>\d{1,9}))?)?"
+    + HALF
+    + "?|"
+    + HALF.replace("half", "half2")
+    + ")"
+)
+ZONE = r"(?: ?(?P<zone>z|utc|gmt|(?:utc|gmt)?[+-]\d{2}:?(?:\d{2})?))?"
+AFTER_THE_DAY = rf"(?:(?:t|,? +|,? +at +){CLOCK}{ZONE})?"
+COMPACT_CLOCK = r"(?:[t ]?(?P<hour>\d{2})(?P<minute>\d{2})(?P<second>\d{2})?" + ZONE + ")?"
+
+TIME_ALONE, COMPACT = "%H:%M", "%Y%m%d"
+NUMERIC = [f"%Y{mark}%m{mark}%d" for mark in "-/."]
+USUAL = {"/": "mdy", "-": "dmy", ".": "dmy"}  # where nothing says which comes first
+for year in ("%Y", "%y"):
+    for mark, usual in USUAL.items():
+        NUMERIC += [
+            f"%{first}{mark}%{second}{mark}{year}" for first, second in ((usual[0], usual[1]), (usual[1], usual[0]))
+        ]
+NUMERIC += [f"%y{mark}%m{mark}%d" for mark in "-/."]
+NAMED = [f"%d{mark}%b{mark}{year}" for year in ("%Y", "%y") for mark in " -/."] + [
+    "%d. %b %Y",
+    "%b %d %Y",
+    "%b-%d-%Y",
+    "%Y %b %d",
+    "%Y-%b-%d",
+]
+NAMED += ["%b %Y", "%b-%Y", "%b-%y", "%Y %b", "%Y-%b"]
+OTHERS = [
+    "%Y-%m",
+    "%Y/%m",
+    "%m/%Y",
+    "%Y-W%V-%u",
+    "%Y-W%V",
+    "%YW%V",
+    "%Y-Q%q",
+    "%YQ%q",
+    "%Y Q%q",
+    "Q%q %Y",
+    "Q%q-%Y",
+    "Q%q/%Y",
+]
+FORMS = [*NUMERIC, *NAMED, *OTHERS, TIME_ALONE, COMPACT]  # of those that fit as many values the first is taken
+
+
+@cache
+def grammar(form: str) -> str:
+    """The regular expression of a form, of words in small letters."""
+    if form == TIME_ALONE:
+        return f"^{CLOCK}$"
+    if form == COMPACT:
+        return r"^(?P<year>\d{4})(?P<month>\d{2})(?P<day>\d{2})" + COMPACT_CLOCK + "$"
+    parts = "".join(PARTS.get(part, part.lower()) for part in re.findall(r"%.|.", form))
+    return f"^{WEEKDAY}{parts}{AFTER_THE_DAY}$"
+
+
+def described(form: str) -> str:
+    """A form in words, such as "day/month/year"."""
+    if form == TIME_ALONE:
+        return "a time of day"
+    if form == COMPACT:
+        return "year, month and day in eight digits"
+    return re.sub("%.|W|Q", lambda found: NAMES[found[0]], form)
+
+
+def order_of(form: str) -> str:
+    """The order of day, month and year of a form in digits; "" where it has none."""
+    return form.replace("%", "").lower()[::2] if form in NUMERIC else ""
+
+
+# ---- reading ---------------------------------------------------------------------------------------------------------
+def read(series: pl.Series, form: str) -> pl.Series:
+    """A column of text as points in time of this form, in UTC where a cell has a zone; null where there is none."""
+    quick = pl.repeat(None, len(series), dtype=pl.Datetime("us"), eager=True).alias(series.name)
+    if form == "%Y-%m-%d":  # as programs write them
+        for length, pattern in ((10, "%Y-%m-%d"), (19, "%Y-%m-%d %H:%M:%S"), (19, "%Y-%m-%dT%H:%M:%S")):
+            at = quick.is_null() & (series.str.len_bytes() == length).fill_null(False)
+            if at.any():
+                some = series.filter(at).str.to_datetime(pattern, strict=False, time_unit="us")
+                quick = quick.scatter(at.arg_true(), some)
+        quick = quick.set((quick.dt.year() < 1).fill_null(False), None)
+    rest = (quick.is_null() & series.is_not_null()).arg_true()
+    if not len(rest):
+        return quick
+    cells = series.gather(rest)
+    different = cells.unique()
+    return quick.scatter(
+        rest,
+        cells.replace_strict(different, _read(as_text(different), form), default=None, return_dtype=pl.Datetime("us")),
+    )
+
+
+def _read(text: pl.Series, form: str) -> pl.Series:
+    groups = text.str.to_lowercase().str.extract_groups(grammar(form)).struct.unnest()
+    found, rows = {name: groups[name] for name in groups.columns}, len(text)
+    year, month, day = (_number(found, name, rows, least) for name, least in (("year", 1970), ("month", 1), ("day", 1)))
+    if "name" in found:
+        short = found["name"].str.head(3)
+        month = short.replace_strict(MONTHS, range(1, 13), default=1, return_dtype=pl.Int64).to_numpy()
+    if "quarter" in found:
+        month = 3 * _number(found, "quarter", rows, 1) - 2
+    if "%y" in form:
+        year = year + np.where(year < PIVOT, 2000, 1900)
+    days, valid = _days(year, month, day)
+    if "week" in found:
+        days, valid = _week_days(year, _number(found, "week", rows, 1), _number(found, "weekday", rows, 1))
+    clock, right = _clock(found, rows)
+    matched = groups.select(pl.any_horizontal(pl.all().is_not_null())).to_series().to_numpy()
+    micro = days * DAY + clock
+    return pl.Series(text.name, micro).cast(pl.Datetime("us")).set(pl.Series(~(valid & right & matched)), None)
+
+
+def _days(year: Array, month: Array, day: Array) -> tuple[Array, Array]:
+    """Days since 1970, and where there is such a day."""
+    leap = (year % 4 == 0) & ((year % 100 != 0) | (year % 400 == 0))
+    at = np.clip(month, 1, 12) - 1
+    valid = (month >= 1) & (month <= 12) & (day >= 1) & (day <= DAYS_IN[at] + (leap & (month == 2))) & (year >= 1)
+    before = year - 1
+    return 365 * before + before // 4 - before // 100 + before // 400 + DAYS_BEFORE[at] + (
+        leap & (month > 2)
+    ) + day - 1 - 719_162, valid
+
+
+def _week_days(year: Array, week: Array, weekday: Array) -> tuple[Array, Array]:
+    """Days since 1970 of days in weeks by ISO 8601: week 1 has the year's first Thursday."""
+
+    def first(year: Array) -> Array:
+        fourth: Array = _days(year, np.ones_like(year), np.full_like(year, 4))[0]
+        monday: Array = fourth - (fourth + 3) % 7
+        return monday  # 1970-01-01 was a Thursday
+
+    days = first(year) + 7 * (week - 1) + weekday - 1
+    return days, (week >= 1) & (days < first(year + 1))
+
+
+def _clock(found: Mapping[str, pl.Series], rows: int) -> tuple[Array, Array]:
+    """Microseconds since midnight, in UTC, and where there is such a time."""
+    if "hour" not in found:
+        return np.zeros(rows, np.int64), np.ones(rows, bool)
+    hour, minute, second = (_number(found, name, rows, 0) for name in ("hour", "minute", "second"))
+    fraction, half = np.zeros(rows, np.int64), pl.repeat("", rows, eager=True)
+    if "half" in found:
+        half = found["half"].fill_null("") + found["half2"].fill_null("")
+        fraction = found["fraction"].str.pad_end(6, "0").str.head(6).cast(pl.Int64).fill_null(0).to_numpy()
+    halved, afternoon = (half != "").to_numpy(), (half == "p").to_numpy()
+    valid = (minute < 60) & (second < 60) & np.where(halved, (hour >= 1) & (hour <= 12), hour < 24)
+    valid |= (hour == 24) & (minute == 0) & (second == 0) & ~halved  # the end of the day
+    hour = np.where(halved, hour % 12 + 12 * afternoon, hour)
+    clock = ((hour * 60 + minute) * 60 + second) * SECOND + fraction
+    if "zone" in found:
+        sign, hours, minutes = found["zone"].str.extract_groups(r"([+-])(\d{2}):?(\d{2})?").struct.unnest()
+        ahead = 60 * hours.cast(pl.Int64).fill_null(0).to_numpy() + minutes.cast(pl.Int64).fill_null(0).to_numpy()
+        west = (sign == "-").fill_null(False).to_numpy()
+        clock = clock - np.where(west, -ahead, ahead) * 60 * SECOND
+    return clock, valid
+
+
+def _number(found: Mapping[str, pl.Series], name: str, rows: int, default: int) -> Array:
+    if name not in found:
+        return np.full(rows, default)
+    numbers: Array = found[name].cast(pl.Int64).fill_null(default).to_numpy()
+    return numbers
+
+
+# ---- how a column writes them ----------------------------------------------------------------------------------------
+def likely(series: pl.Series, forms: Iterable[str] = FORMS) -> list[str]:
+    """The forms that many of a column's first values fit."""
+    some = [word.lower() for word in as_text(series.drop_nulls().head(LOOKED_AT)).drop_nulls().to_list()]
+    if not some:
+        return []
+    counts = {}
+    few = some[:5]
+    for form in forms:
+        pattern = compiled(form)
+        if any(pattern.match(word) for word in few) and (
+            count := sum(bool(pattern.match(word)) for word in some)
+        ) >= LIKELY * len(some):
+            counts[form] = count
+    return list(counts)
+
+
+@cache
+def compiled(form: str) -> re.Pattern[str]:
+    """The regular expression of a form, to be matched with single words."""
+    return re.compile(grammar(form))
+
+
+def best(counted: pl.DataFrame, order: str = "") -> tuple[str, int] | None:
+    """The form that most rows are written in, and how many, of words (`word`, `count`); None where few are dates."""
+    found: list[tuple[int, str]] = []
+    for form in likely(counted["word"]):
+        if order and order_of(form) and order_of(form) != order:
+            continue
+        rows = int(counted.filter(read(counted["word"], form).is_not_null())["count"].sum())
+        found.append((rows, form))
+    if not found:
+        return None
+    rows, form = max(found, key=lambda pair: pair[0])
+    return (form, rows) if rows else None
+
+
+def order(series: pl.Series) -> Found:
+    """Whether a column's dates in digits begin with days or months, as all of its rows say."""
+    forms = [form for form in likely(series, NUMERIC) if form[:2] != "%Y"]
+    if not forms:
+        return Found("")
+    words = missing.words(series.unique(maintain_order=True)).drop_nulls()
+    parsed = {form: read(words, form).is_not_null() for form in forms}
+    counts = {form: int(fits.sum()) for form, fits in parsed.items()}
+    most = max(counts.values())
+    tied = [form for form in forms if counts[form] == most]
+    if most < MOSTLY * len(words):
+        return Found("")
+    if len(tied) == 1:
+        others = [fits for form, fits in parsed.items() if form != tied[0]]
+        against = words.filter(parsed[tied[0]] & ~others[0]) if others else words
+        return Found(order_of(tied[0]), "proven", str(against[0]))
+    usual = next((form for form in tied if order_of(form) == USUAL[form[2]]), tied[0])
+    return Found(order_of(usual), "assumed", str(words[0]))

@@ -1,0 +1,284 @@
+"""Numbers as people write them: 1,203.50 and 1.203,50, $3,036.00, 12 kg, 52.9 %, (100.00), 1 000, 1'000, 3k.
+
+How a column writes its numbers is decided once, from all of its rows, and kept: then the same text means the same
+number in every table. What does not fit is no number; it is never read as another one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+from functools import cache
+
+import polars as pl
+
+from lamp.tables.evidence import Found
+from lamp.tables.missing import MISSING_WORDS, as_text, is_missing
+
+MOST_SHOWN = 50  # words
+A_FEW, ENOUGH = 20, 1_000  # words from which the decimal mark is told where they agree
+MOST = 0.5  # share of the words with a mark that must be numbers
+OTHER = {".": ",", ",": "."}  # the mark that parts thousands, by the one that parts decimals
+
+# ---- the grammar -----------------------------------------------------------------------------------------------------
+MINUS, BLANKS, QUOTES = (
+    "[\u2212\u2010-\u2013\ufe63\uff0d]",
+    "[\u00a0\u2000-\u200a\u202f\u205f\t]",
+    "[\u2019\u02bc\u00b4`]",
+)
+CODES = (
+    "AED ARS AUD BDT BGN BRL CAD CHF CLP CNY COP CZK DKK EGP EUR GBP HKD HUF IDR ILS INR ISK JPY KES KRW KZT LKR MAD "
+    "MXN MYR NGN NOK NZD PEN PHP PKR PLN QAR RON RSD RUB SAR SEK SGD THB TRY TWD UAH USD UYU VND ZAR"
+).replace(" ", "|")
+BEFORE = rf"(?:[A-Z]{{0,3}}\p{{Sc}}|{CODES}|[Kk]r\.?|R[Ss]\.?|[Ff]r\.?)"
+LETTER = r"\p{L}\p{M}\p{Sc}%‰°/"
+AFTER = rf"(?:[{LETTER}][{LETTER}²³·.\s]{{0,18}}|(?:[kcdm]?m|ft|in|mi|yd)[23])"
+IN_PARENTHESES = r"^([^\d()]*)\(([^()+-]*)\)([^\d()]*)$"  # of accountants: (100.00) is -100
+
+SCALES = {"k": 1e3, "K": 1e3, "M": 1e6, "B": 1e9, "bn": 1e9, "Bn": 1e9, "mn": 1e6, "Mn": 1e6, "mio": 1e6, "Mio": 1e6}
+SCALES |= {"Mio.": 1e6, "Mrd": 1e9, "Mrd.": 1e9, "million": 1e6, "millions": 1e6, "billion": 1e9, "billions": 1e9}
+SCALES |= {"thousand": 1e3, "tn": 1e12, "trillion": 1e12}
+ATTACHED = ("k", "K", "M", "B")  # with a blank before it they are units: 300 K
+
+
+@cache
+def grammar(decimal: str) -> str:
+    """The regular expression of a number with this decimal mark, its sign and its unit."""
+    mark, thousands = ("\\.", ",") if decimal == "." else (",", "\\.")
+    groups = [rf"[1-9]\d{{0,2}}(?:{each}\d{{3}})+" for each in (thousands, " ", "'", "_")]
+    groups.append(rf"[1-9]\d?(?:{thousands}\d{{2}})+{thousands}\d{{3}}")  # of India: 12,34,567
+    core = rf"(?:(?:{'|'.join(groups)}|\d+)(?:{mark}\d*)?|{mark}\d+)(?:[eE][+-]?\d+)?|(?i:inf|infinity)"
+    return rf"^([+-]?) *({BEFORE})? *([+-]?) *({core})( *)({AFTER})?(-?)$"
+
+
+@dataclass(frozen=True)
+class NumberForm:
+    """How a column writes its numbers.
+
+    decimal  what parts decimals, "." or ","; the other one, blanks, ' and _ may part thousands
+    unit     what stands before or after them, such as "$", "%" or "kg"; None for any
+    zeros    whether 007 is the number 7: otherwise it is a word
+    scales   whether 3k is 3,000 and 2.5M is 2,500,000
+    """
+
+    decimal: str = "."
+    unit: str | None = ""
+    zeros: bool = False
+    scales: bool = False
+
+    @property
+    def described(self) -> str:
+        """The form in words."""
+        unit = "" if not self.unit else f" in {self.unit}"
+        return f"a number{unit}" + (", with a comma for the point" if self.decimal == "," else "")
+
+    def read(self, series: pl.Series) -> pl.Series:
+        """The numbers of a column of text, float64; null where there is none."""
+        plain = series.cast(pl.Float64, strict=False)
+        doubtful = ~plain.is_finite().fill_null(False)
+        if self.decimal == ",":
+            doubtful |= series.str.contains(".", literal=True).fill_null(False)
+        if not self.zeros:
+            doubtful |= _begins_with_zero(series)
+        doubtful &= series.is_not_null()
+        if not doubtful.any():
+            return plain
+        at = doubtful.arg_true()
+        cells = series.gather(at)
+        different = cells.unique()
+        parts = parsed(as_text(different), self.decimal)
+        value = parts["value"].set(~self.fits(parts), None)
+        return plain.scatter(at, cells.replace_strict(different, value, default=None, return_dtype=pl.Float64))
+
+    def fits(self, parts: pl.DataFrame) -> pl.Series:
+        """Which of the words in `parsed` are numbers of this form."""
+        fits = parts["value"].is_not_null()
+        if self.unit is not None:
+            fits &= parts["unit"].is_in(["", self.unit])
+        if not self.zeros:
+            fits &= ~parts["zero"]
+        if not self.scales:
+            fits &= ~parts["scaled"]
+        return fits.fill_null(False)
+
+
+def _begins_with_zero(series: pl.Series) -> pl.Series:
+    """Where 0 is followed by another digit: a code such as 007, not the number 7."""
+    begins = (series.str.starts_with("0") | series.str.starts_with("-0") | series.str.starts_with("+0")).fill_null(
+        False
+    )
+    return begins & series.str.contains(r"^[+-]?0\d+$").fill_null(False) if begins.any() else begins
+
+
+def parsed(text: pl.Series, decimal: str) -> pl.DataFrame:
+    """What each word is as a number: its `value` or null, its `unit`, whether it begins with a `zero` as a code does,
+    and whether it is `scaled` by a k or M."""
+    clean = text.str.replace_all(MINUS, "-").str.replace_all(BLANKS, " ").str.replace_all(QUOTES, "'")
+    inside = clean.str.contains(IN_PARENTHESES).fill_null(False)
+    if inside.any():
+        clean = clean.str.replace(IN_PARENTHESES, "$1$2$3").zip_with(inside, clean)
+    fields = clean.str.strip_chars().str.extract_groups(grammar(decimal)).struct.unnest()
+    fields.columns = ["sign", "before", "sign2", "core", "blank", "after", "minus"]
+    core = fields["core"]
+    fields = fields.select(pl.exclude("core").fill_null(""))
+    signs = fields["sign"] + fields["sign2"] + fields["minus"]
+    digits = core.str.replace_all(rf"[ '_{OTHER[decimal]}]", "").str.replace(decimal, ".", literal=True)
+    value = digits.cast(pl.Float64, strict=False)
+    value = value.set(signs.str.len_bytes() + inside.cast(pl.UInt32) > 1, None)  # -(5) and -5- are no numbers
+    scale, unit = _units(fields)
+    value = value * scale
+    value = (-value).zip_with(signs.str.contains("-", literal=True) | inside, value)
+    zero = core.str.contains(r"^0\d+$").fill_null(False)
+    return pl.DataFrame({"value": value, "unit": unit, "zero": zero, "scaled": scale != 1.0})
+
+
+def _units(fields: pl.DataFrame) -> tuple[pl.Series, pl.Series]:
+    """The scale and the unit of each number, by what stands before and after it."""
+    affixes = fields.select(
+        pl.concat_str("before", "blank", pl.col("after").str.strip_chars(), separator="\t")
+    ).to_series()
+    different = affixes.unique()
+    if not len(different):
+        return pl.Series([], dtype=pl.Float64), affixes
+    read = [_unit(*each.split("\t")) for each in different.to_list()]
+    scales = pl.Series([scale for scale, _ in read], dtype=pl.Float64)
+    units = pl.Series([unit for _, unit in read], dtype=pl.String)
+    return (
+        affixes.replace_strict(different, scales, return_dtype=pl.Float64),
+        affixes.replace_strict(different, units, return_dtype=pl.String),
+    )
+
+
+def _unit(before: str, blank: str, after: str) -> tuple[float, str]:
+    first, _, rest = after.partition(" ")
+    scale = 1.0
+    if first in SCALES and (first not in ATTACHED or not blank or before):
+        scale, after = SCALES[first], rest
+    elif after[:1] in ATTACHED and after[1:] and not after[1:].isascii():  # 3k€
+        scale, after = SCALES[after[0]], after[1:]
+    return scale, f"{before} {after}".strip()
+
+
+# ---- how a column writes them ----------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Seen:
+    """What the words of a column are as numbers.
+
+    form       how they are written
+    rows       how many rows hold one
+    odd        the words that are none, the most frequent first, and how many rows hold them
+    units      how many rows have which unit, "" for none
+    codes      words that begin with 0 as codes do
+    fractions  whether some are not whole
+    special    some words that are written in a special way, each with its number
+    scaled     a word with a k or M, or ""
+    """
+
+    form: NumberForm
+    rows: int
+    odd: list[str]
+    odd_rows: int
+    units: Counter[str]
+    codes: list[str]
+    fractions: bool
+    special: dict[str, float]
+    scaled: str
+
+    @property
+    def are_codes(self) -> bool:
+        """Whether they are words of digits, as 007 is, rather than numbers."""
+        return bool(self.codes) and not (self.fractions or self.form.zeros)
+
+
+def seen(counted: pl.DataFrame, decimal: str, asked: bool = False) -> Seen:
+    """What the words of a column (`word`, `count`) are as numbers; `asked`: they are to be, whatever the unit."""
+    parts = counted.hstack(parsed(counted["word"], decimal))
+    there = parts.filter(pl.col("value").is_not_null())
+    units: Counter[str] = Counter(dict(there.group_by("unit").agg(pl.col("count").sum()).iter_rows()))
+    named = [unit for unit, _ in units.most_common() if unit]
+    unit: str | None = named[0] if named else ""
+    if unit == "%" and not asked:  # 0.5 beside 50 % would be another number; a plain 0 is none
+        plain = there.filter((pl.col("unit") == "") & (pl.col("value") != 0))["count"].sum()
+        unit = "%" if units["%"] >= plain else ""
+    if asked and len(named) > 1:
+        unit = None
+    form = NumberForm(decimal, unit, asked and bool(there["zero"].any()), bool(there["scaled"].any()))
+    fits = form.fits(parts)
+    odd, read = parts.filter(~fits).sort(["count", "word"], descending=[True, False]), parts.filter(fits)
+    fractions = bool((read["value"] != read["value"].round()).any())
+    codes = there.filter("zero")["word"].sort().head(MOST_SHOWN).to_list()
+    scaled = next(iter(read.filter("scaled")["word"].head(1).to_list()), "")
+    return Seen(
+        form,
+        int(read["count"].sum()),
+        odd["word"].to_list(),
+        int(odd["count"].sum()),
+        units,
+        codes,
+        fractions,
+        special(read["word"], decimal),
+        scaled,
+    )
+
+
+def special(text: pl.Series, decimal: str) -> dict[str, float]:
+    """A few words that are not written as programs write numbers, each with its number."""
+    few = text.filter(text.str.contains(r"[^\d.+\-eE]|\d-$").fill_null(False)).head(MOST_SHOWN)
+    return dict(zip(few.to_list(), parsed(as_text(few), decimal)["value"].to_list(), strict=True)) if len(few) else {}
+
+
+# ---- the decimal mark ------------------------------------------------------------------------------------------------
+# What only "." can part decimals in, of numbers without a unit: 0.5, 1.25, 1000.125
+PLAIN = re.compile(r"[+-]?(?:0?\.\d+|\d{4,}\.\d*|\d*\.(?:\d{1,2}|\d{4,}))(?:[eE][+-]?\d+)?$")
+
+
+def decimal_mark(series: pl.Series) -> Found:
+    """What parts decimals in a column of text, as its own rows show it."""
+    first = series.drop_nulls().head(A_FEW).to_list()
+    if "," not in "".join(first) and any(map(PLAIN.match, first)):
+        return Found(".", "proven", next(word for word in first if PLAIN.match(word)))
+    marked = series.filter(series.str.contains_any([".", ","]).fill_null(False))
+    if not len(marked):
+        return Found(".")
+    found = _shown_by(marked.head(ENOUGH).unique(maintain_order=True))
+    if len(marked) > ENOUGH and not (found is not None and found.known == "proven"):
+        found = _shown_by(marked.unique(maintain_order=True))
+    if found is None or found.known != "assumed":
+        return found or Found(".")
+    return _by_the_others(series, found)
+
+
+def _shown_by(marked: pl.Series) -> Found | None:
+    """What words with marks in them say; None where most are no numbers."""
+    text = as_text(marked)
+    point, comma = (parsed(text, mark)["value"] for mark in (".", ","))
+    table = pl.DataFrame({"word": text, "point": point, "comma": comma}).filter(~is_missing(text, MISSING_WORDS))
+    if max(table["point"].count(), table["comma"].count()) <= MOST * len(table):
+        return None
+    proofs = {
+        ".": table.filter(pl.col("point").is_not_null() & pl.col("comma").is_null())["word"],
+        ",": table.filter(pl.col("comma").is_not_null() & pl.col("point").is_null())["word"],
+    }
+    if len(proofs["."]) or len(proofs[","]):
+        mark = max(proofs, key=lambda each: len(proofs[each]))
+        all_the_same = not len(proofs[OTHER[mark]])
+        return Found(mark, "proven" if all_the_same else "likely", proofs[mark][0])
+    open_ones = table.filter(pl.col("point") != pl.col("comma"))["word"]
+    return Found(".", "assumed", open_ones[0]) if len(open_ones) else Found(".")
+
+
+def _by_the_others(series: pl.Series, found: Found) -> Found:
+    """What the numbers without a mark say of 1.020 or 1,020: beside 770, and no 2000, it is 1020.
+
+    A program that writes decimals so would leave out the last 0, or give 770 decimals too.
+    """
+    mark = "." if "." in found.example else ","
+    different = as_text(series.unique())
+    marked = different.filter(different.str.contains(mark, literal=True).fill_null(False))
+    others = parsed(different.filter(~different.str.contains(mark, literal=True).fill_null(True)), ".")["value"]
+    others = others.filter(others.is_finite().fill_null(False) & (others != 0))
+    ends_in_zero = marked.str.contains(r"[.,]\d\d0(?:\D|$)").any()
+    if len(others) and ends_in_zero and bool((others.abs() < 1000).all()):
+        return Found(OTHER[mark], "likely", found.example)
+    return found

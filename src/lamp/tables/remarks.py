@@ -1,0 +1,192 @@
+"""What there is to say about how a column was read: what was decided, what else it may be, which option changes it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from shlex import quote
+
+import polars as pl
+
+from lamp.tables import dates, numbers
+from lamp.tables.conventions import Conventions
+from lamp.tables.evidence import Found
+from lamp.tables.missing import frequent_missing
+
+SHOWN = 3  # words of many
+MOST_NINES = 1e9
+CODE_ROWS, CODE_SHARE = 3, 0.005  # rows, and share of the rows, from which a number may mean missing
+FAR = 0.5  # of the range of the other numbers, beyond which it stands apart
+
+
+def some(words: Sequence[str]) -> str:
+    """The first few words of many."""
+    return ", ".join(map(repr, words[:SHOWN])) + (", ..." if len(words) > SHOWN else "")
+
+
+def option(name: str, value: str, kind: str) -> str:
+    """An option for one column."""
+    return f"--{kind} {quote(f'{name}={value}')}"
+
+
+# ---- numbers ---------------------------------------------------------------------------------------------------------
+def of_writing(name: str, decimal: Found, special: Mapping[str, float]) -> str:
+    """What a column's numbers were taken for where they are not written as programs write them."""
+    told = [_of_marks(name, decimal, special)]
+    if negative := next((word for word in special if "(" in word or word.endswith("-")), ""):
+        told.append(f"{negative!r} is {special[negative]:.15g}")
+    return "; ".join(filter(None, told))
+
+
+def _of_marks(name: str, decimal: Found, special: Mapping[str, float]) -> str:
+    """What commas and points were taken for."""
+    mark, other = decimal.value, numbers.OTHER[decimal.value]
+    open_to = decimal.known in ("assumed", "likely", "file", "against")
+    example = decimal.example if open_to else next((word for word in special if "," in word), "")
+    if not example:
+        plain = next((word for word in special if re.search(r"\d[ '_\u00a0\u2009\u202f\u2019]\d", word)), "")
+        return f"{plain!r} is {special[plain]:.15g}" if plain else ""
+    value, otherwise = _value(example, mark), _value(example, other)
+    read = f"{example!r} is {value}"
+    if value == otherwise or not otherwise:
+        return f"with a comma for the point: {read}" if mark == "," else read
+    if decimal.known == "file" and mark == "." and "," not in example:
+        return ""  # as everywhere in the file
+    why = {
+        "assumed": f" but may be {otherwise}",
+        "likely": ", as those without a mark are below 1000",
+        "file": f", as in the column {decimal.by!r}",
+        "against": f", as in the column {decimal.by!r}, though those without a mark are below 1000",
+    }.get(decimal.known, "")
+    return f"{read}{why} ({option(name, other, 'decimal')} reads {otherwise})"
+
+
+def _value(word: str, mark: str) -> str:
+    value = numbers.parsed(pl.Series([word]), mark)["value"][0]
+    return "" if value is None else f"{value:.15g}"
+
+
+def of_numbers(name: str, decimal: Found, seen: numbers.Seen) -> str:
+    """How a column's numbers are written, and the words in it that are none."""
+    told = []
+    if seen.odd:
+        rows = seen.odd_rows + seen.rows
+        told.append(f"{seen.odd_rows:,} of {rows:,} values are no numbers and count as missing: {some(seen.odd)}")
+    told.append(of_writing(name, decimal, seen.special))
+    if seen.form.unit is None:
+        told.append("several units, not converted: " + ", ".join(unit for unit in seen.units if unit))
+    elif seen.form.unit:
+        without = seen.units[""]
+        told.append(f"in {seen.form.unit}" + (f", {without:,} values without it" if without else ""))
+    if seen.scaled:
+        told.append(f"{seen.scaled!r} is {_value(seen.scaled, decimal.value)}")
+    if seen.form.zeros:
+        told.append(f"{seen.codes[0]!r} is {_value(seen.codes[0], decimal.value)}")
+    return "; ".join(filter(None, told))
+
+
+def of_near_numbers(name: str, seen: numbers.Seen, there: int, share: float) -> list[str]:
+    """Why a column that holds numbers, most of it, is taken for words all the same."""
+    if sum(seen.units.values()) < share * there:
+        return []
+    units, change = [unit for unit in seen.units if unit], option(name, "number", "kind")
+    if len(units) > 1:
+        return [f"numbers in several units, {some(units)}: {change} reads them as they stand"]
+    if seen.are_codes:
+        return [f"{some(seen.codes)}: words, as a number does not begin with 0 ({change} reads numbers)"]
+    if units and seen.units[""]:
+        return [f"numbers with and without {units[0]}: {change} reads them as they stand"]
+    return []
+
+
+def of_missing_codes(name: str, read: pl.Series) -> str:
+    """A number such as -999 or 9999 that stands apart from the others and may mean missing."""
+    found = []
+    for value in {read.min(), read.max()}:
+        if not isinstance(value, float) or not _is_code(value):
+            continue
+        others, rows = read.filter(read != value), int((read == value).sum())
+        if len(others) and rows >= max(CODE_ROWS, CODE_SHARE * len(read)):
+            least, most = float(others.min()), float(others.max())  # type: ignore[arg-type]
+            if min(abs(value - least), abs(value - most)) > FAR * (most - least):
+                change = option(name, f"{value:.15g}", "missing")
+                found.append(f"{value:.15g} in {rows:,} rows stands apart; if it means missing: {change}")
+    return "; ".join(found)
+
+
+def _is_code(value: float) -> bool:
+    """Whether people write this number where they have none: -1, and 99, -99, 999, ..."""
+    return value == -1 or (10 < abs(value) < MOST_NINES and set(f"{abs(value):.15g}") == {"9"})
+
+
+# ---- dates -----------------------------------------------------------------------------------------------------------
+def moment(at: datetime) -> str:
+    """A point in time for a message."""
+    return str(at.date() if at.time() == datetime.min.time() else at)
+
+
+def of_dates(name: str, order: Found, form: str, odd: Sequence[str], odd_rows: int, rows: int) -> str:
+    """How a column's dates are written, and the words in it that are none."""
+    told = []
+    if odd:
+        told.append(f"{odd_rows:,} of {rows:,} values are no dates and count as missing: {some(odd)}")
+    if digits := dates.order_of(form):
+        told.append(_of_order(name, order, form, digits))
+    elif form != "%Y-%m-%d":
+        told.append(f"read as {dates.described(form)}")
+    if "%y" in form:
+        told.append("years 00 to 69 are 2000 to 2069, 70 to 99 are 1970 to 1999")
+    return "; ".join(filter(None, told))
+
+
+def _of_order(name: str, order: Found, form: str, digits: str) -> str:
+    """Why days or months come first."""
+    if form[:2] == "%Y":
+        return ""
+    read = f"read as {dates.described(form)}"
+    other = "dmy" if digits == "mdy" else "mdy"
+    if order.known == "proven":
+        return f"{read}, as {order.example!r} shows"
+    if order.known == "file":
+        return f"{read}, as in the column {order.by!r} ({option(name, other, 'dates')} changes it)"
+    if order.known == "assumed":
+        return (
+            f"{read}, but {order.example!r} may be {dates.ORDERS[other]} ({option(name, other, 'dates')} reads it so)"
+        )
+    return read
+
+
+# ---- words -----------------------------------------------------------------------------------------------------------
+def of_missing_words(name: str, found: Sequence[tuple[str, int]]) -> list[str]:
+    """Words that mean missing and are frequent: they may be values."""
+    return [
+        f"{word!r} stands in {rows:,} rows and counts as missing: {option(name, 'none', 'missing')} takes it for a word"
+        for word, rows in found
+    ]
+
+
+def of_target_words(column: pl.Series, missing: Sequence[str], conventions: Conventions) -> list[str]:
+    """The frequent words of a target that mean missing, or would in another column."""
+    name, usual = column.name, conventions.missing_in(column.name)
+    found = []
+    for word, rows in frequent_missing(column, usual):
+        if word.lower() in missing:
+            change = f"{option(name, 'none', 'missing')} takes them for values"
+            found.append(f"{rows:,} rows with {word!r} for {name!r} count as missing and are left out; {change}")
+        else:
+            change = f"{option(name, word, 'missing')} leaves these rows out"
+            found.append(f"{word!r} in {rows:,} rows is a class of {name!r}; {change}")
+    return found
+
+
+def of_twins(words: Sequence[str]) -> list[str]:
+    """Words that differ in capitals or blanks alone."""
+    text = pl.Series("word", words, dtype=pl.String)
+    table = pl.DataFrame({"word": text, "same": text.str.to_lowercase().str.replace_all(r"\\s+", " ")})
+    twins = table.group_by("same", maintain_order=True).agg("word").filter(pl.col("word").list.len() > 1)
+    if not len(twins):
+        return []
+    first = " and ".join(map(repr, twins["word"][0].to_list()[:SHOWN]))
+    more = f", and {len(twins) - 1:,} more such" if len(twins) > 1 else ""
+    return [f"{first} are two words (they differ in capitals or blanks alone){more}"]
