@@ -2,8 +2,14 @@
 
 import dataclasses
 import json
+import os
+import subprocess
+import sys
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
+import scipy.stats
 import torch
 
 from lamp.experiments import LABELS, experiment
@@ -111,6 +117,64 @@ def test_results_summarise():
     assert results.std("test_accuracy") == pytest.approx(torch.tensor(accuracies, dtype=torch.float64).std().item())
     assert not results.meets  # one epoch does not learn the disk
     assert Results(dataclasses.replace(setting, published=1.0), results.runs).meets
+
+
+def judged(accuracies, published=89.9):
+    """The verdict on runs of these test accuracies, in percent."""
+    setting = dataclasses.replace(experiment("mini-2019").settings[0], published=published)
+    return Results(setting, [SimpleNamespace(test_accuracy=accuracy) for accuracy in accuracies])
+
+
+def test_two_noisy_runs_do_not_fail_a_setting():
+    steady = [92.1, 93.4, 94.0, 92.8, 93.3, 91.9, 94.2, 92.6]
+    assert judged([*steady, 93.0, 92.5]).verdict == "met"
+    for noisy in ([60.0, 65.0], [72.7, 50.0], [75.0, 47.1]):
+        assert judged([*steady, *noisy]).mean("test_accuracy") < 89.9
+        assert judged([*steady, *noisy]).verdict == "within"
+
+
+@pytest.mark.parametrize("accuracies", [[85.0 + k / 5 for k in range(10)], [80.0, 75.0, 84.0] * 4, [89.0], [50.0] * 5])
+def test_a_setting_that_falls_short_does_fail(accuracies):
+    assert judged(accuracies).verdict == "below"
+    assert not judged(accuracies).meets
+
+
+def test_the_margin_is_students():
+    accuracies = [91.0, 94.0, 92.5, 96.0]
+    low, high = scipy.stats.t.interval(0.95, 3, np.mean(accuracies), scipy.stats.sem(accuracies))
+    assert judged(accuracies).margin == pytest.approx((high - low) / 2)
+    assert judged([91.0]).margin == 0
+
+
+OTHER_ROUNDING = """
+import dataclasses, torch
+from lamp.experiments import experiment
+from lamp.experiments.protocol import Setting, train_runs
+
+class Disturbed(Setting):
+    def build(self, seed):
+        model, generator = super().build(seed), torch.Generator().manual_seed(seed)
+        for parameter in model.parameters():
+            parameter.data.mul_(1 + 1e-12 * torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype))
+        return model
+
+torch.set_num_threads(1)
+setting = experiment("mini-2019").settings[0]
+setting = Disturbed(**{field.name: getattr(setting, field.name) for field in dataclasses.fields(setting)})
+results = train_runs(setting, range(10), progress=False)
+print(torch.backends.cpu.get_cpu_capability(), results.verdict, results.mean("test_accuracy"))
+"""
+
+
+def test_rounding_does_not_decide_the_full_batch_experiment():
+    """Another processor's kernels, and initial weights that differ in the 12th digit: the mean still meets 89.9."""
+    other = "avx2" if torch.backends.cpu.get_cpu_capability() == "AVX512" else "default"
+    environment = {**os.environ, "ATEN_CPU_CAPABILITY": other, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", OTHER_ROUNDING]
+    ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    capability, verdict, mean = ran.stdout.split()
+    assert (capability.lower(), verdict) == (other, "met")
+    assert float(mean) > 91
 
 
 def test_reproduce_exits_with_1_where_a_figure_is_missed(tmp_path, capsys, monkeypatch):

@@ -39,7 +39,8 @@ def reproduce(
 
     LABEL is lamp-2019, mini-2019, torchlike-2019, mini-2020, lamp-2021 or all (the default). The runs of a setting,
     each with its own seed and data, train as one population. Prints each published figure beside lamp's, writes the
-    figures of their reports and reproduce.json, and exits with 1 where lamp's mean falls below a published one.
+    figures of their reports and reproduce.json, and exits with 1 where a published figure lies above the 95 %
+    confidence interval of lamp's mean.
     """
     make_folder(out)
     from lamp.cli import show

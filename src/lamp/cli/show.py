@@ -12,6 +12,8 @@ from rich.table import Table
 from lamp.experiments.protocol import Results, Runs
 from lamp.experiments.reproduction import Outcome
 
+VERDICTS = {"met": "[green]met[/]", "within": "[yellow]within[/]", "below": "[red]below[/]"}  # the interval of the mean
+
 
 def console() -> Console:
     """Where tables go: stdout as it is now."""
@@ -95,7 +97,7 @@ def outcome(outcome: Outcome) -> None:
         table.add_column(heading, justify="right", no_wrap=True)
     for k, results in enumerate(outcome.results):
         setting = results.setting
-        verdict = "" if setting.published is None else "[green]met[/]" if results.meets else "[red]below[/]"
+        verdict = "" if setting.published is None else VERDICTS[results.verdict]
         published = _published(setting.published, setting.published_std)
         beside: list[tuple[str, str, Runs]] = []
         if outcome.alone:

@@ -36,7 +36,7 @@ class Outcome:
 
     @property
     def short(self) -> list[str]:
-        """The settings whose mean test accuracy is below the published one."""
+        """The settings whose test accuracy is below the published one: the interval of its mean is."""
         return [results.setting.name for results in self.results if not results.meets]
 
     def to_dict(self) -> dict[str, Any]:
