@@ -238,7 +238,13 @@ class TestAssignment:
             setattr(parameter, name, torch.zeros(shape))
         assert parameter.data.all()
 
-    @pytest.mark.parametrize("value", [1.0, [[1.0, 2.0, 3.0]] * 2, None])
+    def test_no_gradient_is_a_gradient_of_zero(self):
+        parameter = Parameter(torch.ones(2, 3))
+        parameter.grad.fill_(3.0)
+        parameter.grad = None
+        assert torch.equal(parameter.grad, torch.zeros(2, 3))
+
+    @pytest.mark.parametrize("value", [1.0, [[1.0, 2.0, 3.0]] * 2, "x"])
     def test_what_is_no_tensor_is_refused(self, value):
         parameter = Parameter(torch.ones(2, 3))
         for name in ("data", "grad"):

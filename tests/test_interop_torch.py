@@ -297,7 +297,6 @@ def with_its_own_forward():
         (weight_norm, ["Linear"]),
         (with_more, ["scale", "remove"]),
         (with_a_module, ["modules inside"]),
-        (lambda: nn.Linear(3, 4).requires_grad_(False), ["weight is frozen", "requires_grad_()"]),
         (lambda: nn.Softmax(), ["dim"]),
         (lambda: nn.LazyLinear(3), ["LazyLinear"]),
         (lambda: nn.ModuleList([nn.Linear(3, 4)]), ["ModuleList"]),

@@ -115,7 +115,7 @@ class TestNoModules:
         [
             (lambda: L.Sequential(L.ReLU), "abc.ABCMeta"),
             (lambda: L.Sequential(nn.ReLU()), "torch.nn.modules.activation.ReLU"),
-            (lambda: L.Sequential([L.ReLU()]), "builtins.list"),
+            (lambda: L.Sequential([L.ReLU()], L.ReLU()), "builtins.list"),
             (lambda: L.Sequential(L.ReLU(), torch.tanh), "builtins.builtin_function_or_method"),
             (lambda: three().append(None), "builtins.NoneType"),
         ],

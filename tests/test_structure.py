@@ -29,6 +29,9 @@ ROOMS = [
     [
         "installation",
         "errors",
+        "devices",
+        "tensor_like",
+        "torch_habits",
         "quick",
         "overrides",
         "parameter",

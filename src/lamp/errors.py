@@ -25,6 +25,7 @@ class LampError(Exception):
         where: str | None = None,
     ) -> None:
         super().__init__(what)
+        self.__suppress_context__ = True  # this text says what the error behind it meant
         self.what, self.expected, self.got, self.fix, self.where = what, expected, got, fix, where
 
     def __str__(self) -> str:
@@ -57,6 +58,18 @@ class ArgumentError(LampError, ValueError):
 
 class BackwardError(LampError, RuntimeError):
     """backward was called without a forward to go back through."""
+
+
+class MissingNameError(LampError, AttributeError):
+    """lamp, or one of its objects, has nothing of this name."""
+
+
+class MissingIndexError(LampError, IndexError):
+    """There is nothing at this place of a sequence."""
+
+
+class UnwrittenError(LampError, NotImplementedError):
+    """A class of one's own lacks a method that lamp calls."""
 
 
 class StateDictError(LampError, KeyError):

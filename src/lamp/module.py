@@ -26,11 +26,13 @@ from typing import Any, ClassVar, Self, TypeVar
 import torch
 from torch import Tensor
 
-from lamp.errors import BackwardError, DTypeError, LampError
+from lamp.devices import target_of, without_numbers
+from lamp.errors import BackwardError, LampError
 from lamp.overrides import Kind
 from lamp.parameter import Buffer, Parameter, flatten, move, runs
 from lamp.quick import quick
 from lamp.state import IncompatibleKeys, compare
+from lamp.torch_habits import TorchHabits, unwritten
 
 Held = TypeVar("Held")
 
@@ -52,7 +54,7 @@ class _Now(threading.local):
 _now = _Now()
 
 
-class Module(metaclass=Kind):
+class Module(TorchHabits, metaclass=Kind):
     """Base of all modules, losses included.
 
     Subclasses define `forward(input) -> output` and `backward(grad_output) -> grad_input`; several inputs or outputs
@@ -68,11 +70,11 @@ class Module(metaclass=Kind):
     # ---- forward and backward ----------------------------------------------------------------------------------
     def forward(self, *inputs: Any) -> Any:
         """The output for these inputs. In training mode it remembers what `backward` will need."""
-        raise NotImplementedError(f"{type(self).__name__} defines no forward(self, input)")
+        raise unwritten(self, "forward(self, input)", "the output")
 
     def backward(self, *grad_outputs: Any) -> Any:
         """The gradient with respect to the input, given the output's; adds the parameters' gradients to their grad."""
-        raise NotImplementedError(f"{type(self).__name__} defines no backward(self, grad_output)")
+        raise unwritten(self, "backward(self, grad_output)", "the gradient with respect to the input")
 
     def backward_parameters(self, *grad_outputs: Any) -> None:
         """`backward` for a module whose input is data: parameter gradients only, where that is less work."""
@@ -123,6 +125,8 @@ class Module(metaclass=Kind):
     # ---- what it is made of ------------------------------------------------------------------------------------
     def _members(self, kind: type[Held]) -> Iterator[tuple[str, Held]]:
         """Attributes of this kind, and those inside lists, tuples and dicts, with their names."""
+        if "_registered" in vars(self):
+            self._wrap_registered(vars(self)["_registered"])
         for name, value in vars(self).items():
             if isinstance(value, kind):
                 yield name, value
@@ -187,8 +191,8 @@ class Module(metaclass=Kind):
         flatten(parameter for _, parameter in self._named(Parameter, everywhere=False))
 
     # ---- what is done to the whole tree --------------------------------------------------------------------------
-    def zero_grad(self) -> None:
-        """Set all gradients to zero."""
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Set all gradients to zero; there is no None to set them to, so either answer does the same."""
         for run in runs(self.parameters()):
             run.grad.zero_()
 
@@ -203,30 +207,15 @@ class Module(metaclass=Kind):
         return self.train(False)
 
     def to(self, *args: Any, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Self:
-        """Move parameters and buffers: `to(device)`, `to(dtype)`, `to(device, dtype)`, or by keyword."""
-        for argument in args:
-            if isinstance(argument, torch.dtype):
-                dtype = argument
-            elif isinstance(argument, str | torch.device | int):
-                device = torch.device(argument)
-            else:
-                raise DTypeError("to() takes a device and a dtype", got=type(argument).__name__)
-        if dtype is not None and not dtype.is_floating_point:
-            raise DTypeError("a network computes in floating point", expected="a floating-point dtype", got=dtype)
-        device = None if device is None else torch.device(device)
+        """Move parameters and buffers: `to(device)`, `to(dtype)`, `to(device, dtype)`, `to(tensor)`, or by keyword."""
+        device, dtype = target_of(args, device, dtype)
+        if device is not None and device.type != "meta" and any(each.data.is_meta for each in self.parameters()):
+            raise without_numbers(type(self).__name__)
         move((parameter for _, parameter in self._named(Parameter, everywhere=False)), dtype, device)
         for _, buffer in self.named_buffers():
             to_dtype = dtype if buffer.data.is_floating_point() else None
             buffer.data = buffer.data.to(device=device, dtype=to_dtype)
         return self
-
-    def float(self) -> Self:
-        """To float32."""
-        return self.to(torch.float32)
-
-    def double(self) -> Self:
-        """To float64."""
-        return self.to(torch.float64)
 
     def reset_parameters(self, *, generator: torch.Generator | None = None) -> None:
         """Draw all parameters anew, children in order, from the generator or torch's default one."""

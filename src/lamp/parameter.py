@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
 
-from lamp.errors import DTypeError, ShapeError
+from lamp.errors import ArgumentError, DTypeError, ShapeError
+from lamp.tensor_like import TensorLike, tensors_of
 
 
 class FlatBuffer:
@@ -67,26 +68,28 @@ class FlatBuffer:
         return self._grad
 
 
-class Parameter:
+class Parameter(TensorLike):
     """A tensor that is trained: its value in `data`, the gradient of the loss with respect to it in `grad`.
 
     Both are views into the flat buffers of the model; backward *adds* to `grad`. Assigning to `data` or `grad` copies
-    the values in (shapes must be equal), so that the views stay views.
+    the values in (shapes must be equal), so that the views stay views; `grad = None` makes it zero.
 
-    replicas  K where the first axis of `data` counts the networks of a population, else None
+    requires_grad  False freezes it: optimizers and clipping pass it over, and its gradient stays zero
+    replicas       K where the first axis of `data` counts the networks of a population, else None
     """
 
-    __slots__ = ("_data", "_grad", "_home", "_start", "_transposed", "replicas")
+    __slots__ = ("_data", "_grad", "_home", "_start", "_transposed", "frozen", "replicas")
 
-    def __init__(self, data: Tensor, replicas: int | None = None) -> None:
-        if not isinstance(data, Tensor) or not data.is_floating_point():
+    def __init__(self, data: Tensor, requires_grad: bool = True, *, replicas: int | None = None) -> None:
+        data = tensors_of(data)
+        if not isinstance(data, Tensor) or not data.is_floating_point() or data.layout is not torch.strided:
             raise DTypeError(
                 "a parameter holds floating-point numbers",
                 expected="a floating-point tensor",
-                got=data.dtype if isinstance(data, Tensor) else type(data).__name__,
-                fix="convert it first, for instance with tensor.float()",
+                got=_kind_of(data),
+                fix="convert it first, with tensor.float() or torch.as_tensor(array, dtype=torch.float32)",
             )
-        self.replicas = replicas
+        self.replicas, self.frozen = replicas, not requires_grad
         data = data.detach().contiguous()
         self._lie(data, FlatBuffer.of_one(data, () if replicas is None else (replicas,)), 0)
 
@@ -97,11 +100,12 @@ class Parameter:
         self._transposed: Tensor | None = None
 
     def __getstate__(self) -> tuple[Any, ...]:
-        return self.shape, self._home, self._start, self.replicas
+        return self.shape, self._home, self._start, self.replicas, self.frozen
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         """A copy, of whatever kind, is a view of the copied buffer: pickle alone would make tensors of their own."""
-        shape, home, start, self.replicas = state
+        shape, home, start, self.replicas, *frozen = state
+        self.frozen = frozen[0] if frozen else False  # what was pickled before parameters could be frozen
         size = shape.numel() // (self.replicas or 1)
         self._lie(home.data[..., start : start + size].view(shape), home, start)
 
@@ -112,7 +116,7 @@ class Parameter:
     @data.setter
     def data(self, value: Tensor) -> None:
         self._same_shape(value)
-        self._data.copy_(value)
+        self._data.copy_(tensors_of(value))
 
     @property
     def transposed(self) -> Tensor:
@@ -125,16 +129,43 @@ class Parameter:
     def grad(self) -> Tensor:
         grad = self._grad
         if grad is None:
+            if self.frozen:
+                return torch.zeros_like(self._data)  # nobody's: what a backward adds to it is lost
             grad = self._home.grad[..., self._start : self._start + self.size].view(self.shape)
             self._grad = grad
         return grad
 
     @grad.setter
-    def grad(self, value: Tensor) -> None:
+    def grad(self, value: Tensor | None) -> None:
+        if value is None:
+            self.grad.zero_()
+            return
         self._same_shape(value)
-        self.grad.copy_(value)
+        self.grad.copy_(tensors_of(value))
+
+    @property
+    def requires_grad(self) -> bool:
+        return not self.frozen
+
+    @requires_grad.setter
+    def requires_grad(self, wanted: bool) -> None:
+        self.freeze(not is_trained(wanted))
+
+    def freeze(self, frozen: bool = True) -> None:
+        """Train it no more, or again."""
+        if frozen != self.frozen:
+            self.grad.zero_()
+            self.frozen, self._grad = frozen, None
+            self._home.departures += 1  # whoever holds runs of this buffer's parameters must fetch them again
+            FlatBuffer.moves += 1
+
+    def requires_grad_(self, requires_grad: bool = True) -> Self:
+        """Train the parameter, or (False) freeze it; returns it."""
+        self.freeze(not is_trained(requires_grad))
+        return self
 
     def _same_shape(self, value: Tensor) -> None:
+        value = tensors_of(value)
         if not isinstance(value, Tensor):
             raise DTypeError(
                 "a parameter takes a tensor",
@@ -177,10 +208,10 @@ class Parameter:
         return math.prod(self._data.shape[len(self.rows) :])
 
     def __repr__(self) -> str:
-        return f"Parameter containing:\n{self._data}"
+        return f"Parameter containing:\n{self._data}" + (", requires_grad=False" if self.frozen else "")
 
 
-class Buffer:
+class Buffer(TensorLike):
     """A tensor that belongs to a module's state but is not trained: moved by `to`, saved by `state_dict`."""
 
     __slots__ = ("data",)
@@ -207,6 +238,23 @@ class Run:
     def is_current(self) -> bool:
         """Whether `data` and `grad` are still where the parameters live."""
         return self.home.departures == self._departures
+
+
+def is_trained(requires_grad: Any) -> bool:
+    """The answer to whether parameters are trained. Raises ArgumentError unless it is True or False."""
+    if isinstance(requires_grad, bool):
+        return requires_grad
+    raise ArgumentError(
+        "requires_grad says whether a parameter is trained",
+        expected="True or False",
+        got=repr(requires_grad),
+        fix="requires_grad = False freezes it",
+    )
+
+
+def trained(parameters: Iterable[Parameter]) -> list[Parameter]:
+    """Those of the parameters that are not frozen."""
+    return [parameter for parameter in parameters if not parameter.frozen]
 
 
 def runs(parameters: Iterable[Parameter]) -> list[Run]:
@@ -258,5 +306,12 @@ def replicate(parameters: Iterable[Parameter], replicas: int) -> None:
         one = parameter.data
         parameter._home.departures += 1
         FlatBuffer.moves += 1
-        Parameter.__init__(parameter, one.expand(replicas, *one.shape).contiguous(), replicas)
+        whole = one.expand(replicas, *one.shape).contiguous()
+        Parameter.__init__(parameter, whole, not parameter.frozen, replicas=replicas)
     flatten(once)
+
+
+def _kind_of(data: Any) -> object:
+    if not isinstance(data, Tensor):
+        return type(data).__name__
+    return data.dtype if data.layout is torch.strided else f"{data.dtype}, {data.layout}"

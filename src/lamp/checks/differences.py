@@ -15,6 +15,7 @@ from lamp.checks.trees import ABSENT, floating, gradients_like, leaves, mapped
 from lamp.losses.base import Loss
 from lamp.module import Module
 from lamp.nn.containers import Sequential
+from lamp.parameter import trained
 
 ROUNDING = 16 * torch.finfo(torch.float64).eps  # of an output, relative, after the operations of a network
 NEARBY = 1e-3  # how far a nearby point lies, relative to the size of a tensor's elements where that is above 1
@@ -75,7 +76,7 @@ class Point:
             for place, leaf in leaves(tree)
             if leaf.is_floating_point()
         ]
-        self.names = [*inputs_by_name, *(name for name, _ in self.module.named_parameters())]
+        self.names = [*inputs_by_name, *(name for name, each in self.module.named_parameters() if not each.frozen)]
         run, inputs = self.fresh()
         self.centre = run(*inputs)
         ends = len(inputs) > 1 and isinstance(module, Sequential) and isinstance([*module][-1], Loss)
@@ -95,7 +96,7 @@ class Point:
     @staticmethod
     def tensors(run: Module, inputs: tuple[Any, ...]) -> list[Tensor]:
         """The tensors behind `names`."""
-        return [*floating(inputs), *(parameter.data for parameter in run.parameters())]
+        return [*floating(inputs), *(parameter.data for parameter in trained(run.parameters()))]
 
     def backward(self, run: Module, inputs: tuple[Any, ...], upstream: list[Tensor] | None = None) -> list[Any]:
         """For each name its gradient: of the inputs what backward returns, of the parameters what it adds up to."""
@@ -105,7 +106,7 @@ class Point:
         gradients = list(gradients_like(inputs if len(inputs) > 1 else inputs[0], dinputs)) if inputs else []
         if self.has_target:
             gradients = [None if gradient is ABSENT else gradient for gradient in gradients]
-        return [*gradients, *(parameter.grad for parameter in run.parameters())]
+        return [*gradients, *(parameter.grad for parameter in trained(run.parameters()))]
 
     def start(self, run: Module, outputs: Any, upstream: list[Tensor]) -> tuple[Any, ...]:
         """The arguments of backward: a tuple goes in as one, unless backward names an argument for each part."""

@@ -17,6 +17,7 @@ from lamp.checks.report import GradientReport, TensorCheck
 from lamp.checks.trees import ABSENT, floating, leaves, mapped
 from lamp.errors import ArgumentError
 from lamp.module import Module, describe, path_of
+from lamp.parameter import trained
 
 STEPS = (1.0, 1 / 8, 8.0, 1 / 64, 1 / 512)  # times eps, one an attempt: smaller against kinks, larger against rounding
 ROUNDS = 3  # of attempts: the first where the user put the point, the others nearby
@@ -181,7 +182,7 @@ def _unstable(point: Point) -> str | None:
 def _added(point: Point) -> dict[str, str]:
     """The parameters whose gradient backward does not simply add to what it finds."""
     run, inputs = point.fresh()
-    parameters = run.parameters()
+    parameters = trained(run.parameters())
     first = len(point.names) - len(parameters)
     names, gradients = point.names[first:], point.gradients[first:]
     before = [torch.full_like(gradient, max(1.0, size(gradient))) for gradient in gradients]

@@ -51,12 +51,14 @@ class Updates:
         for k, (group, states, ranges) in enumerate(zip(optimizer.param_groups, job.states, self.ranges, strict=True)):
             c = self._coefficients(k)
             for bounds in ranges:
-                start, stop = bounds
-                if job.one_network:
-                    start, stop = start // self.lanes, -(-stop // self.lanes)
-                with code.loop(*self._slice(start, stop)) as i:
+                with code.loop(*self._slice(*self._vectors_of(bounds))) as i:
                     g = self._clipped(self._gradient(i), limits, factor)
                     self._update(optimizer, i, g, c, group, states, bounds)
+
+    def _vectors_of(self, bounds: tuple[Any, Any]) -> tuple[Any, Any]:
+        """The vectors of parameters that a range of numbers touches."""
+        start, stop = bounds
+        return (start // self.lanes, -(-stop // self.lanes)) if self.job.one_network else bounds
 
     def _slice(self, start: Any, stop: Any) -> tuple[Index, Index]:
         """The vectors of parameters from start to stop that stand in this part; a vector stands in one alone."""
@@ -128,10 +130,14 @@ class Updates:
         return gradient if factor is None else gradient * factor
 
     def _clip_factor(self, limits: Mapping[str, Lane]) -> Lane:
-        """What brings the norm of all gradients below the limit."""
-        code = self.code
-        with code.carrying(0, self.vectors, [code.lane(0.0)]) as (i, state):
-            g = self._clipped(self._gradient(i), limits, None)
-            state[0] = state[0] + g * g
-        squares = state[0].added_up() if self.job.one_network else state[0]
+        """What brings the norm of all gradients that are used below the limit: frozen parameters have none."""
+        code, zero = self.code, self.code.lane(0.0)
+        squares = zero
+        for bounds in (bounds for ranges in self.ranges for bounds in ranges):
+            with code.carrying(*self._vectors_of(bounds), [squares]) as (i, state):
+                g = self._clipped(self._gradient(i), limits, None)
+                inside = self._inside(i, bounds)
+                state[0] = state[0] + (g * g if inside is None else (g * g).where(inside, zero))
+            squares = state[0]
+        squares = squares.added_up() if self.job.one_network else squares
         return (limits["clip_norm"] / (squares.sqrt() + TINY)).minimum(1.0)

@@ -53,12 +53,12 @@ class SequentialWithLoss(torch.nn.Sequential):
 def from_torch(module: torch.nn.Module) -> Module:
     """The lamp network that a network of torch.nn is: same modules, options, modes, dtypes, devices and weights.
 
-    The weights are copied. A parameter or a module that stands in several places does so in the other network too, and
-    the keys of the two state_dicts are the same. Neither gradients nor an optimizer's state come along. `inplace=True`
-    saves torch memory and changes no output; lamp's modules leave their inputs alone.
+    The weights are copied, and frozen ones stay frozen. A parameter or a module that stands in several places does so
+    in the other network too, and the keys of the two state_dicts are the same. Neither gradients nor an optimizer's
+    state come along. `inplace=True` saves torch memory and changes no output; lamp's modules leave their inputs alone.
 
-    Raises ArgumentError, which names the module by its path, for modules and options that lamp does not have, for hooks
-    and for frozen parameters: lamp's optimizers train the parameters that they are given, so pick them there.
+    Raises ArgumentError, which names the module by its path, for modules and options that lamp does not have, and for
+    hooks.
     """
     if not isinstance(module, torch.nn.Module):
         fix = "a lamp module is one already" if isinstance(module, Module) else "pass the network itself"
@@ -109,26 +109,22 @@ class _FromTorch:
                     got=f"{name}={value}",
                     fix=f"build the module without it, or write a lamp.Module of your own that does what {name} does",
                 )
-        made = kind(**given, **_on_meta(kind))
+        made = kind(**given, **_undrawn(kind))
+        if hasattr(made, "init") and "init" not in given:
+            made.init = None
         _same_keys(_held(made), set(module.state_dict()))
         for name, parameter in module._parameters.items():
             if parameter is not None:
-                setattr(made, name, self._parameter(parameter, name))
+                setattr(made, name, self._parameter(parameter))
         for name, buffer in module._buffers.items():
             if buffer is not None:
                 setattr(made, name, Buffer(buffer.detach().clone()))
         return made
 
-    def _parameter(self, parameter: torch.nn.Parameter, name: str) -> Parameter:
-        if not parameter.requires_grad:
-            raise ArgumentError(
-                f"{name} is frozen, and lamp has no frozen parameters",
-                expected="requires_grad=True",
-                got="requires_grad=False",
-                fix="module.requires_grad_(), and in lamp give the optimizer only the parameters to train",
-            )
+    def _parameter(self, parameter: torch.nn.Parameter) -> Parameter:
         if id(parameter) not in self.parameters:
-            self.parameters[id(parameter)] = Parameter(parameter.detach().clone())
+            made = self.parameters[id(parameter)] = Parameter(parameter.detach().clone())
+            made.frozen = not parameter.requires_grad
         return self.parameters[id(parameter)]
 
     def _check(self, module: torch.nn.Module, path: str) -> None:
@@ -226,7 +222,7 @@ class _ToTorch:
 
     def _parameter(self, parameter: Parameter) -> torch.nn.Parameter:
         if id(parameter) not in self.parameters:
-            self.parameters[id(parameter)] = torch.nn.Parameter(parameter.data.clone())
+            self.parameters[id(parameter)] = torch.nn.Parameter(parameter.data.clone(), not parameter.frozen)
         return self.parameters[id(parameter)]
 
     def _unknown(self, module: Module, path: str) -> ArgumentError:
@@ -256,8 +252,15 @@ def _arguments(kind: type[Module], module: Module | torch.nn.Module) -> dict[str
     return given
 
 
-def _on_meta(kind: type[Module] | type[torch.nn.Module]) -> dict[str, str]:
-    """How a module is built without drawing its parameters, which come from the other one."""
+def _undrawn(kind: type[Module]) -> dict[str, Any]:
+    """How a module of lamp's is built without drawing its parameters, which come from the other one."""
+    option = inspect.signature(kind).parameters.get("init")
+    draws = option is not None and option.kind is option.KEYWORD_ONLY
+    return {"init": lambda tensor, generator=None: tensor} if draws else {}
+
+
+def _on_meta(kind: type[torch.nn.Module]) -> dict[str, str]:
+    """How a module of torch.nn is built without drawing its parameters."""
     return {"device": "meta"} if "device" in inspect.signature(kind).parameters else {}
 
 

@@ -5,7 +5,7 @@ Here: what all of them share, and the smooth ones. Those made of straight pieces
 
 import math
 from abc import abstractmethod
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -13,7 +13,9 @@ from torch import Tensor
 from lamp.errors import ArgumentError
 from lamp.formulas import Number, add_scaled, constant, log_sigmoid, normal_cdf, normal_pdf, softplus, step
 from lamp.module import Module
-from lamp.nn.checks import explain_gradient, explain_numbers, positive
+from lamp.nn.arguments import a_number, positive
+from lamp.nn.checks import explain_dsigma, explain_gradient, explain_numbers
+from lamp.torch_habits import unwritten
 
 SELU_ALPHA = 1.6732632423543772848170429916717
 SELU_SCALE = 1.0507009873554804934193349852946
@@ -37,15 +39,25 @@ class Activation(Module):
 
     remembers: Literal["x", "y", "xy"] = "y"
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if cls.remembers not in ("x", "y", "xy"):
+            raise ArgumentError(
+                f"{cls.__name__}: remembers says what dsigma reads",
+                expected="'x', 'y' or 'xy'",
+                got=repr(cls.remembers),
+                fix="remembers = 'xy' keeps both",
+            )
+
     @abstractmethod
     def sigma(self, x: Number) -> Number:
         """The activation's value at x."""
-        raise NotImplementedError
+        raise unwritten(self, "sigma(self, x)", "the activation's value at x")
 
     @abstractmethod
     def dsigma(self, x: Number, y: Number) -> Number:
         """The activation's derivative at x, where y = sigma(x): for tensors a new one, which may be overwritten."""
-        raise NotImplementedError
+        raise unwritten(self, "dsigma(self, x, y)", "the activation's derivative at x")
 
     def sigma_of_tensor(self, x: Tensor) -> Tensor:
         """sigma, for tensors: one operation of torch where there is one."""
@@ -64,7 +76,12 @@ class Activation(Module):
         shape = (x if y is None else y).shape
         if dy.shape != shape:
             raise explain_gradient(dy, shape)
-        dx: Tensor = self.dsigma(x, y).mul_(dy)  # a product in place takes two thirds of the time
+        slope = self.dsigma(x, y)
+        try:
+            # A product in place takes two thirds of the time, unless the slope is what the forward put out or took.
+            dx: Tensor = slope.mul_(dy) if slope is not x and slope is not y else slope * dy
+        except (RuntimeError, AttributeError, TypeError):
+            raise explain_dsigma(self, slope, shape) from None
         return dx
 
 
@@ -275,7 +292,8 @@ class Softplus(Activation):
     remembers = "x"
 
     def __init__(self, beta: float = 1.0, threshold: float = 20.0) -> None:
-        self.beta, self.threshold = positive(self, "beta", beta), threshold
+        self.beta = positive(self, "beta", beta)
+        self.threshold = a_number(self, "threshold", threshold, finite=False)
 
     def sigma(self, x: Number) -> Number:
         scaled = self._scaled(x)

@@ -3,15 +3,19 @@
 At a corner each has torch's derivative: ReLU's is 0 at 0.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from lamp.axes import standing
+from lamp.devices import device_of, floating
 from lamp.errors import ArgumentError
 from lamp.formulas import Number, add_scaled, constant, step
 from lamp.module import Module
 from lamp.nn.activations import Activation
-from lamp.nn.checks import explain_channels, explain_gradient, not_negative
+from lamp.nn.arguments import a_number, a_size, not_negative
+from lamp.nn.checks import explain_channels, explain_gradient
 from lamp.parameter import Parameter
 
 
@@ -41,8 +45,8 @@ class LeakyReLU(Activation):
     """
 
     def __init__(self, negative_slope: float = 0.01) -> None:
-        self.negative_slope = negative_slope
-        if negative_slope < 0:
+        self.negative_slope = a_number(self, "negative_slope", negative_slope)
+        if self.negative_slope < 0:
             self.remembers = "x"  # y no longer has the sign of x
 
     def sigma(self, x: Number) -> Number:
@@ -78,15 +82,10 @@ class PReLU(Module):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        if not isinstance(num_parameters, int) or num_parameters < 1:
-            raise ArgumentError(
-                "PReLU needs its number of slopes",
-                expected="1, or the number of channels",
-                got=num_parameters,
-                fix="set num_parameters",
-            )
-        self.num_parameters, self.init = num_parameters, init
-        self.weight = Parameter(torch.empty(num_parameters, device=device, dtype=dtype))
+        self.num_parameters = a_size(self, "num_parameters", num_parameters)
+        self.init = a_number(self, "init", init)
+        place: dict[str, Any] = {"device": device_of(device), "dtype": floating(dtype)}
+        self.weight = Parameter(torch.empty(self.num_parameters, **place))
         self.reset_parameters()
 
     def reset_parameters(self, *, generator: torch.Generator | None = None) -> None:
@@ -96,8 +95,8 @@ class PReLU(Module):
     def forward(self, x: Tensor) -> Tensor:
         try:
             y = torch.prelu(x, self.weight.data) if self.replicas is None else leaky(x, self._slope(x))
-        except (RuntimeError, TypeError, IndexError) as error:
-            raise explain_channels(self, x, self.num_parameters, self.weight) from error
+        except (RuntimeError, TypeError, IndexError, AttributeError) as error:
+            raise explain_channels(self, x, self.num_parameters, self.weight, error) from None
         self.remember(x)
         return y
 
@@ -132,7 +131,8 @@ class Threshold(Activation):
     remembers = "x"
 
     def __init__(self, threshold: float, value: float) -> None:
-        self.threshold, self.value = threshold, value
+        self.threshold = a_number(self, "threshold", threshold, finite=False)
+        self.value = a_number(self, "value", value, finite=False)
 
     def sigma(self, x: Number) -> Number:
         return (x - x + self.value).where(x <= self.threshold, x)  # and NaN stays
@@ -157,14 +157,15 @@ class Hardtanh(Activation):
     """
 
     def __init__(self, min_val: float = -1.0, max_val: float = 1.0) -> None:
-        if not min_val < max_val:
+        self.min_val = a_number(self, "min_val", min_val, finite=False)
+        self.max_val = a_number(self, "max_val", max_val, finite=False)
+        if not self.min_val < self.max_val:
             raise ArgumentError(
                 f"{type(self).__name__} needs an interval",
                 expected="min_val < max_val",
                 got=f"min_val = {min_val}, max_val = {max_val}",
                 fix="give the lower bound first",
             )
-        self.min_val, self.max_val = min_val, max_val
 
     def sigma(self, x: Number) -> Number:
         return x.clamp(min=self.min_val, max=self.max_val)

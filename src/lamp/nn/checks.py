@@ -2,16 +2,22 @@
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from lamp.errors import ArgumentError, DeviceError, DTypeError, LampError, ShapeError
+from lamp.errors import ArgumentError, BackwardError, DeviceError, DTypeError, LampError, ShapeError
 from lamp.module import Module
 from lamp.parameter import Parameter
 
 
 # ---- inputs and gradients --------------------------------------------------------------------------------------------
-def explain_input(module: Module, x: Any, features: int, parameter: Parameter) -> LampError:
-    """The error for an input x that should be (B..., features) of the parameter's dtype and device."""
+def explain_input(module: Module, x: Any, features: int, parameter: Parameter, error: Exception) -> Exception:
+    """The error for an input x that should be (B..., features) of the parameter's dtype and device.
+
+    error  of the tensor operation; it is returned where there was no memory
+    """
+    if _no_memory(error):
+        return error
     name = type(module).__name__
     if not isinstance(x, Tensor):
         return no_tensor(name, x)
@@ -23,12 +29,20 @@ def explain_input(module: Module, x: Any, features: int, parameter: Parameter) -
             fix=f"give {features} features on the last axis, or build the module for those that come",
         )
     return _unlike(x, parameter) or ShapeError(
-        f"{name} cannot take this input", expected=f"(B..., {features})", got=f"{tuple(x.shape)}, {x.dtype}"
+        f"{name} cannot take this input",
+        expected=f"(B..., {features})",
+        got=f"{tuple(x.shape)}, {x.dtype}: {error}".splitlines()[0],
+        fix="give it a batch as it expects one",
     )
 
 
-def explain_channels(module: Module, x: Any, channels: int, parameter: Parameter) -> LampError:
-    """The error for an input x that should be (B, channels, ...) of the parameter's dtype and device."""
+def explain_channels(module: Module, x: Any, channels: int, parameter: Parameter, error: Exception) -> Exception:
+    """The error for an input x that should be (B, channels, ...) of the parameter's dtype and device.
+
+    error  of the tensor operation; it is returned where there was no memory
+    """
+    if _no_memory(error):
+        return error
     name = type(module).__name__
     if not isinstance(x, Tensor):
         return no_tensor(name, x)
@@ -40,7 +54,10 @@ def explain_channels(module: Module, x: Any, channels: int, parameter: Parameter
             fix=f"give {channels} channels on axis 1, or build this module for those that come",
         )
     return _unlike(x, parameter) or ShapeError(
-        f"{name} cannot take this input", expected=f"(B, {channels}, ...)", got=f"{tuple(x.shape)}, {x.dtype}"
+        f"{name} cannot take this input",
+        expected=f"(B, {channels}, ...)",
+        got=f"{tuple(x.shape)}, {x.dtype}: {error}".splitlines()[0],
+        fix="give it a batch as it expects one",
     )
 
 
@@ -65,22 +82,56 @@ def explain_gradient(dy: Any, shape: tuple[int, ...]) -> LampError:
     """The error for a gradient that is not shaped as the output it belongs to: nothing is broadcast."""
     if not isinstance(dy, Tensor):
         return no_tensor("backward", dy)
-    return ShapeError(
+    error = ShapeError(
         "the gradient is not shaped as the output was",
         expected=tuple(shape),
         got=tuple(dy.shape),
         fix="pass the gradient of the loss with respect to the output, one number for each of its elements",
+    )
+    error._lamp_upstream = True  # type: ignore[attr-defined]
+    return error
+
+
+def explain_dsigma(module: Module, slope: Any, shape: tuple[int, ...]) -> LampError:
+    """The error for a derivative that is not one number for each element."""
+    return ShapeError(
+        f"{type(module).__name__}.dsigma did not return a derivative for each element",
+        expected=f"a tensor {tuple(shape)}",
+        got=tuple(slope.shape) if isinstance(slope, Tensor) else type(slope).__name__,
+        fix="compute it from x or y, such as `y * 0.0 + 1.0` for a derivative of 1",
     )
 
 
 def no_tensor(name: str, x: Any) -> DTypeError:
     """The error for something that is no tensor where `name` takes one."""
     return DTypeError(
-        f"{name} takes a tensor", expected="a torch.Tensor", got=type(x).__name__, fix="torch.as_tensor(...) makes one"
+        f"{name} takes a tensor",
+        expected="a torch.Tensor",
+        got=f"{type(x).__module__}.{type(x).__qualname__}" if type(x).__module__ != "builtins" else type(x).__name__,
+        fix=_tensor_of(x),
     )
 
 
-def _unlike(x: Tensor, parameter: Parameter) -> LampError | None:
+def _no_memory(error: Exception) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)
+
+
+def _tensor_of(x: Any) -> str:
+    if x is None:
+        return "a forward returns what it computes; torch.as_tensor(...) makes a tensor of numbers"
+    if callable(x):
+        return "pass a tensor, such as torch.as_tensor(...) makes"
+    return "torch.as_tensor(x, dtype=torch.float32) makes one of an array or a list"
+
+
+def _unlike(x: Tensor, parameter: Any) -> LampError | None:
+    if not isinstance(parameter, Parameter):
+        return DTypeError(
+            "something else was assigned in the place of a parameter",
+            expected="a lamp.Parameter",
+            got=type(parameter).__name__,
+            fix="module.weight.data = tensor copies values into the parameter that is there",
+        )
     if x.dtype != parameter.dtype:
         return DTypeError(
             "the input has another dtype than the parameters",
@@ -99,34 +150,43 @@ def _unlike(x: Tensor, parameter: Parameter) -> LampError | None:
     return None
 
 
-# ---- constructor arguments -------------------------------------------------------------------------------------------
-def positive(module: Module, name: str, value: float) -> float:
-    """The value.  Raises ArgumentError unless it is more than 0."""
-    if not value > 0:
-        raise _out_of_range(module, name, "more than 0", value)
-    return value
-
-
-def not_negative(module: Module, name: str, value: float) -> float:
-    """The value.  Raises ArgumentError unless it is at least 0."""
-    if not value >= 0:
-        raise _out_of_range(module, name, "at least 0", value)
-    return value
-
-
-def an_axis(module: Module, name: str, value: Any) -> int:
-    """The value.  Raises ArgumentError unless it is an integer."""
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise ArgumentError(
-            f"{type(module).__name__} needs {name}, the number of an axis",
-            expected="an integer, such as -1 for the last axis",
-            got=repr(value),
-            fix=f"set {name}",
-        )
-    return value
-
-
-def _out_of_range(module: Module, name: str, expected: str, value: object) -> ArgumentError:
+# ---- members of a container ------------------------------------------------------------------------------------------
+def explain_member(container: Module, member: Any) -> ArgumentError:
+    """The error for something that cannot be among a container's modules."""
+    kind = type(member)
+    got = f"{kind.__module__}.{kind.__qualname__}"
+    fix = "pass instances: Sequential(lamp.Linear(2, 25), lamp.ReLU())"
+    if isinstance(member, Module):
+        got, fix = "itself, or a network that contains it", "build a new Sequential of the modules"
+    elif isinstance(member, type):
+        got, fix = f"the class {member.__name__}", f"{member.__name__}(...) makes a module of it"
+    elif kind.__module__.startswith("torch.nn."):
+        fix = f"lamp.{kind.__name__}(...) where lamp has it, or lamp.from_torch(...) for one of torch.nn"
+    elif callable(member):
+        got = f"{got} {getattr(member, '__name__', '')}"
+        fix = "its module, such as lamp.ReLU() for relu; or a lamp.Module of your own with forward and backward"
+    elif isinstance(member, list | tuple):
+        fix = "Sequential(*modules), or one list of modules alone"
     return ArgumentError(
-        f"{type(module).__name__}: {name} is out of range", expected=expected, got=value, fix=f"choose another {name}"
+        "a Sequential is made of modules", expected="lamp modules, or one list or dict of them", got=got, fix=fix
     )
+
+
+def explain_chain(error: Exception, before: Module, given: Any, method: str) -> LampError | None:
+    """The error for what a module of a row gave to the next, which failed on it; None where it is not to blame."""
+    if given is None:
+        what = "output" if method == "forward" else "gradient with respect to the input"
+        return BackwardError(
+            f"the {method} of {type(before).__name__} returned None",
+            expected=f"the {what}",
+            got="None",
+            fix=f"write `return` before what its {method} computes",
+        )
+    if method == "backward" and getattr(error, "_lamp_upstream", False):
+        return ShapeError(
+            f"the backward of {type(before).__name__} returned a gradient that is not shaped as its input was",
+            expected=getattr(error, "expected", None),
+            got=getattr(error, "got", None),
+            fix="return d loss / d input, one number for each element of the input",
+        )
+    return None

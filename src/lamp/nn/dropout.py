@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lamp.errors import ArgumentError
 from lamp.module import Module
+from lamp.nn.arguments import a_probability
 from lamp.nn.checks import explain_gradient, explain_numbers
 from lamp.randomness import bernoulli, draw_seed, keys
 
@@ -36,14 +36,7 @@ class Dropout(Module):
     """
 
     def __init__(self, p: float = 0.5) -> None:
-        if not 0 <= p <= 1:
-            raise ArgumentError(
-                "Dropout needs the probability to drop an element",
-                expected="p from 0 to 1",
-                got=p,
-                fix="choose another p",
-            )
-        self.p = p
+        self.p = a_probability(self, "p", p)
         self.reset_parameters()
 
     def reset_parameters(self, *, generator: torch.Generator | None = None) -> None:

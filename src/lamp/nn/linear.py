@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from lamp import axes, init
-from lamp.errors import ArgumentError
+from lamp.devices import device_of, floating
 from lamp.module import Module
+from lamp.nn.arguments import a_flag, a_size, an_init, filled
 from lamp.nn.checks import explain_gradient, explain_input
 from lamp.parameter import Parameter
 
@@ -37,19 +38,19 @@ class Linear(Module):
         *,
         init: Callable[..., Any] | None = None,
     ) -> None:
-        for name, size in (("in_features", in_features), ("out_features", out_features)):
-            if not isinstance(size, int) or size < 1:
-                raise ArgumentError(f"Linear needs {name}", expected="a positive integer", got=size, fix=f"set {name}")
-        self.in_features, self.out_features = in_features, out_features
-        self.weight = Parameter(torch.empty(out_features, in_features, device=device, dtype=dtype))
-        self.bias = Parameter(torch.empty(out_features, device=device, dtype=dtype)) if bias else None
-        self.init = init
+        self.in_features = a_size(self, "in_features", in_features)
+        self.out_features = a_size(self, "out_features", out_features)
+        bias = a_flag(self, "bias", bias)
+        place: dict[str, Any] = {"device": device_of(device), "dtype": floating(dtype)}
+        self.weight = Parameter(torch.empty(self.out_features, self.in_features, **place))
+        self.bias = Parameter(torch.empty(self.out_features, **place)) if bias else None
+        self.init = an_init(self, init)
         self.reset_parameters()
 
     def reset_parameters(self, *, generator: torch.Generator | None = None) -> None:
         """Draw the parameters by the init law."""
         if self.init is not None:
-            self.init(self.weight.data, generator=generator)
+            filled(self.init, self.weight.data, generator)
             if self.bias is not None:
                 init.zeros_(self.bias.data)
             return
@@ -62,7 +63,7 @@ class Linear(Module):
         try:
             y = axes.affine(x, self.weight.transposed, None if self.bias is None else self.bias.data)
         except (RuntimeError, IndexError, AttributeError, TypeError) as error:
-            raise explain_input(self, x, self.in_features, self.weight) from error
+            raise explain_input(self, x, self.in_features, self.weight, error) from None
         self.remember(x)
         return y
 
@@ -77,8 +78,8 @@ class Linear(Module):
         x = self.recall()
         try:
             axes.add_affine(self.weight.grad, None if self.bias is None else self.bias.grad, dy, x)
-        except (RuntimeError, AttributeError, TypeError) as error:
-            raise explain_gradient(dy, (*x.shape[:-1], self.out_features)) from error
+        except (RuntimeError, AttributeError, TypeError):
+            raise explain_gradient(dy, (*x.shape[:-1], self.out_features)) from None
         if self.units is not None:
             self.weight.grad.mul_(axes.present(self.units, self.weight.grad))  # what a replica lacks learns nothing
 

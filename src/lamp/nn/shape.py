@@ -1,7 +1,6 @@
 """Modules that compute nothing: they pass their input on, or give it other axes."""
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -10,7 +9,8 @@ from torch import Tensor
 from lamp.axes import standing
 from lamp.errors import ArgumentError
 from lamp.module import Module
-from lamp.nn.checks import an_axis, explain_axes, explain_gradient
+from lamp.nn.arguments import an_axis, sizes
+from lamp.nn.checks import explain_axes, explain_gradient
 
 
 class Identity(Module):
@@ -48,9 +48,9 @@ class Flatten(Module):
     def forward(self, x: Tensor) -> Tensor:
         try:
             y = x.flatten(standing(self.start_dim, self.replicas), standing(self.end_dim, self.replicas))
-        except (RuntimeError, IndexError, AttributeError, TypeError) as error:
+        except (RuntimeError, IndexError, AttributeError, TypeError):
             between = f"axes {self.start_dim} to {self.end_dim}"
-            raise explain_axes(self, x, between, "choose axes it has: -1 is the last one") from error
+            raise explain_axes(self, x, between, "choose axes it has: -1 is the last one") from None
         self.remember((x.shape, y.shape))
         return y
 
@@ -72,23 +72,24 @@ class Unflatten(Module):
     """
 
     def __init__(self, dim: int, unflattened_size: tuple[int, ...] | list[int]) -> None:
-        self.dim, self.unflattened_size = an_axis(self, "dim", dim), unflattened_size
-        if not isinstance(unflattened_size, tuple | list) or not _are_sizes(unflattened_size):
+        self.dim, found = an_axis(self, "dim", dim), sizes(unflattened_size)
+        if found is None:
             raise ArgumentError(
                 "Unflatten needs the sizes of the new axes",
                 expected="a tuple of integers, at most one of them -1",
                 got=repr(unflattened_size),
                 fix="Unflatten(1, (3, 32, 32)), for instance",
             )
+        self.unflattened_size: Any = list(found) if isinstance(unflattened_size, list) else found
 
     def forward(self, x: Tensor) -> Tensor:
         try:
             y: Tensor = x.unflatten(standing(self.dim, self.replicas), self.unflattened_size)
-        except (RuntimeError, IndexError, AttributeError, TypeError) as error:
+        except (RuntimeError, IndexError, AttributeError, TypeError):
             known = math.prod(size for size in self.unflattened_size if size >= 0)
             size = f"a multiple of {known}" if -1 in self.unflattened_size else str(known)
             fix = "set dim and unflattened_size to fit"
-            raise explain_axes(self, x, f"an axis {self.dim} of size {size}", fix) from error
+            raise explain_axes(self, x, f"an axis {self.dim} of size {size}", fix) from None
         self.remember((x.shape, y.shape))
         return y
 
@@ -103,8 +104,3 @@ def _in_shape_of_input(dy: Tensor, before: torch.Size, after: torch.Size) -> Ten
     if not isinstance(dy, Tensor) or dy.shape != after:
         raise explain_gradient(dy, after)
     return dy.reshape(before)
-
-
-def _are_sizes(sizes: Sequence[object]) -> bool:
-    """Whether these are sizes of axes, of which one may be -1, to be found out."""
-    return len(sizes) > 0 and all(isinstance(n, int) and n >= -1 for n in sizes) and list(sizes).count(-1) <= 1

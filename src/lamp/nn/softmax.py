@@ -4,7 +4,8 @@ from torch import Tensor
 
 from lamp.axes import standing
 from lamp.module import Module
-from lamp.nn.checks import an_axis, explain_axes, explain_gradient, explain_numbers
+from lamp.nn.arguments import an_axis
+from lamp.nn.checks import explain_axes, explain_gradient, explain_numbers
 
 
 class Softmax(Module):
@@ -27,8 +28,8 @@ class Softmax(Module):
         dim = standing(self.dim, self.replicas)
         try:
             y = x.softmax(dim)
-        except (RuntimeError, IndexError, AttributeError, TypeError) as error:
-            raise _explain(self, dim, x) from error
+        except (RuntimeError, IndexError, AttributeError, TypeError):
+            raise _explain(self, dim, x) from None
         self.remember((y, dim))
         return y
 
@@ -63,8 +64,8 @@ class LogSoftmax(Module):
         dim = standing(self.dim, self.replicas)
         try:
             y = x.log_softmax(dim)
-        except (RuntimeError, IndexError, AttributeError, TypeError) as error:
-            raise _explain(self, dim, x) from error
+        except (RuntimeError, IndexError, AttributeError, TypeError):
+            raise _explain(self, dim, x) from None
         self.remember((y, dim))
         return y
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lamp.formulas import Number
-from lamp.parameter import FlatBuffer, Parameter, Run, runs
+from lamp.parameter import FlatBuffer, Parameter, Run, runs, trained
 
 # Elements that a thread updates at a time, so that all that a rule reads and writes of them stays in its cache.
 BLOCK = 65536
@@ -29,14 +29,18 @@ class Block:
 class Holding:
     """A group's parameters where they lie now, in `blocks`, with the states in `begins` laid beside them.
 
+    Frozen parameters have no blocks; what was kept of them before they were frozen is kept.
+
     begins  name to number (or a column of K): what each state begins with, where `states` does not bring it
     """
 
     def __init__(self, parameters: list[Parameter], begins: Mapping[str, Number], states: States) -> None:
         self.names = tuple(begins)
-        self.in_rows = any(parameter.rows for parameter in parameters)  # a population's, a row a replica
-        self._runs = runs(parameters)
-        self._homes = [run.home for run in self._runs]
+        moving = trained(parameters)
+        self.in_rows = any(parameter.rows for parameter in moving)  # a population's, a row a replica
+        self._runs = runs(moving)
+        self._resting = {each: states[each] for each in parameters if each.frozen and states.get(each)}
+        self._homes = list(dict.fromkeys(run.home for run in runs(parameters)))
         self._departures = [home.departures for home in self._homes]
         self._moves = FlatBuffer.moves
         self.gradients = [run.grad for run in self._runs]
@@ -77,7 +81,7 @@ class Holding:
 
     def states(self) -> dict[Parameter, dict[str, Tensor]]:
         """The states of each parameter, in its shape."""
-        found: dict[Parameter, dict[str, Tensor]] = {}
+        found: dict[Parameter, dict[str, Tensor]] = {each: dict(state) for each, state in self._resting.items()}
         for run, blocks in zip(self._runs, self._blocks_of, strict=True):
             sizes = [parameter.size for parameter in run.parameters]
             for name in self.names:

@@ -13,7 +13,7 @@ from lamp.errors import ArgumentError, NonFiniteError
 from lamp.formulas import Number
 from lamp.optim.checks import Range, as_parameters, column
 from lamp.optim.optimizer import Optimizer
-from lamp.parameter import Parameter, runs
+from lamp.parameter import Parameter, runs, trained
 
 TINY = 1e-6  # added to the norm that is divided by, as torch does
 LIMIT = Range(0.0, math.inf, closed=True)
@@ -45,6 +45,8 @@ def clip_grad_norm_(
             "no norm of this order", expected="norm_type > 0, or infinity", got=norm_type, fix="use 2.0"
         )
     gradients = _gradients(parameters, "clip_grad_norm_")
+    if not gradients:  # all are frozen
+        return torch.zeros(())
     norms: list[Tensor] = [torch.linalg.vector_norm(gradient, p, -1) for gradient in gradients]
     norm = norms[0]
     if len(norms) > 1:
@@ -84,7 +86,7 @@ def _gradients(parameters: Any, owner: str) -> list[Tensor]:
     """The gradients in as few tensors as may be, each (P,) or (K, P)."""
     if isinstance(parameters, Optimizer):
         return parameters.gradients()
-    return [run.grad for run in runs(as_parameters(parameters, owner))]
+    return [run.grad for run in runs(trained(as_parameters(parameters, owner)))]
 
 
 def _check_limit(name: str, limit: Number) -> None:

@@ -31,7 +31,8 @@ class Optimizer(ABC):
     A subclass writes its rule as two formulas: `coefficients`, the numbers of one step (bias corrections, say), and
     `update`, the rule itself over numbers (see lamp.formulas), which serves a whole flat buffer at once.
 
-    Unlike torch.optim, every parameter has a gradient (zero until a backward adds to it), so none is ever skipped.
+    Unlike torch.optim, every parameter has a gradient (zero until a backward adds to it), so none is skipped for want
+    of one; those that are frozen (`requires_grad = False`) are.
 
     Raises ArgumentError for an empty parameter list, a parameter that comes twice, anything that is no parameter, an
     unknown hyperparameter and one out of range.
@@ -224,6 +225,8 @@ class Optimizer(ABC):
             if not steps and not self.state_from_start:
                 continue
             for k, parameter in zip(numbers, group["params"], strict=True):
+                if parameter.frozen and parameter not in states:
+                    continue
                 count = {"step": torch.tensor(float(steps))} if self.counts_steps else {}
                 if kept := count | states.get(parameter, {}):
                     state[k] = kept
@@ -238,12 +241,13 @@ class Optimizer(ABC):
             counts = set()
             for number, parameter in zip(saved["params"], group["params"], strict=True):
                 state = {k: v for k, v in state_dict["state"].get(number, {}).items() if v is not None}
-                counts.add(int(state.pop("step", 1 if state else 0)))
+                if state or not parameter.frozen:
+                    counts.add(int(state.pop("step", 1 if state else 0)))
                 self._check_state(number, parameter, state, self.state_names(group))
                 states[parameter] = state
             if len(counts) > 1:
                 raise self._misfit("one count of steps a group", f"parameters after {sorted(counts)} steps")
-            steps.append(counts.pop())
+            steps.append(counts.pop() if counts else 0)
         for own, group in zip(self.param_groups, groups, strict=True):
             own.update(group)
         self._steps = steps

@@ -133,6 +133,7 @@ class Population(Module):
         copied: dict[int, Any] = {}
         for own, place in self._corners(network, k):
             own.data.copy_(place)
+        _freeze_as(self.network, network)
         for module, twin in zip(network.modules(), self.network.modules(), strict=True):
             module.training = twin.training
             for name, numbers in twin.numbers():
@@ -161,6 +162,7 @@ class Population(Module):
         copied: list[dict[int, Any]] = [{} for _ in rows]  # a generator is copied once a replica: its modules share it
         for own, of_all in zip(runs(chosen.parameters()), runs(self.parameters()), strict=True):
             torch.index_select(of_all.data, 0, torch.tensor(rows, device=own.data.device), out=own.data)
+        _freeze_as(self, chosen)
         for module, twin in zip(chosen.network.modules(), self.network.modules(), strict=True):
             module.training = twin.training
             for name, numbers in twin.numbers():
@@ -254,6 +256,12 @@ class Population(Module):
 
     def extra_repr(self) -> str:
         return f"{len(self)} replicas"
+
+
+def _freeze_as(source: Module, into: Module) -> None:
+    """Freeze the parameters of a network whose twins are frozen, and no others."""
+    for twin, parameter in zip(source.parameters(), into.parameters(), strict=True):
+        parameter.freeze(twin.frozen)
 
 
 def population(model: Module, seeds: Iterable[int] = range(10)) -> Population:

@@ -61,10 +61,10 @@ class Sizes:
 
 
 def architecture(network: Module) -> tuple[str, tuple[Any, ...]]:
-    """A network's modules, and the name, shape, dtype and device of every parameter: alike for those that stack as they
-    are."""
+    """A network's modules, and the name, shape, dtype and device of every parameter, and whether it is frozen: alike
+    for those that stack as they are."""
     parameters = network.named_parameters()
-    return repr(network), tuple((name, tuple(p.shape), p.dtype, p.device) for name, p in parameters)
+    return repr(network), tuple((name, tuple(p.shape), p.dtype, p.device, *_frozen(p)) for name, p in parameters)
 
 
 def form(network: Module) -> Hashable:
@@ -104,7 +104,7 @@ def widest(networks: Sequence[Module]) -> Module:
 
 
 def _zeros(like: Parameter, *shape: int) -> Parameter:
-    return Parameter(torch.zeros(shape, dtype=like.dtype, device=like.device))
+    return Parameter(torch.zeros(shape, dtype=like.dtype, device=like.device), not like.frozen)
 
 
 def _in_a_row(module: Module) -> Iterator[Module]:
@@ -132,10 +132,16 @@ def _features(network: Module) -> list[int]:
 def _without_width(module: Module) -> Hashable:
     """A module's kind and options, but for a layer's sizes."""
     if isinstance(module, Linear):
-        return Linear, module.bias is not None, module.weight.dtype, module.weight.device
+        bias = None if module.bias is None else module.bias.frozen
+        return Linear, bias, module.weight.dtype, module.weight.device, *_frozen(module.weight)
     if isinstance(module, PReLU):
-        return PReLU, module.num_parameters > 1, module.weight.dtype, module.weight.device
+        weight = module.weight
+        return PReLU, module.num_parameters > 1, weight.dtype, weight.device, *_frozen(weight)
     return type(module), module.extra_repr()
+
+
+def _frozen(parameter: Parameter) -> tuple[str, ...]:
+    return ("frozen",) if parameter.frozen else ()
 
 
 def _shape_of_tree(network: Module) -> tuple[str, ...]:

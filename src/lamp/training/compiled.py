@@ -353,5 +353,7 @@ class Compiled:
 
     def load(self) -> None:
         """Take over what someone may have changed in the model."""
-        if self.may_change:
+        if self.may_change and not self.trainer.is_current:  # a parameter was frozen, or moved
+            self._build()
+        elif self.may_change:
             self.trainer.load()

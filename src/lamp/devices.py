@@ -1,0 +1,81 @@
+"""Which devices and dtypes a network can be on: asked where one is named, so that no error of torch's comes later."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from lamp.errors import DeviceError, DTypeError
+
+
+def device_of(named: Any) -> torch.device | None:
+    """The device of this name ("cpu", "cuda:1"), number or torch.device; None for None.
+
+    Raises DeviceError for a name that torch does not know, and for a device that is not there.
+    """
+    if named is None:
+        return None
+    try:
+        device = torch.device(named)
+    except (RuntimeError, TypeError):
+        raise DeviceError(
+            "there is no device of this name",
+            expected='a torch.device, or its name, such as "cpu", "cuda" or "cuda:1"',
+            got=repr(named),
+            fix='"cuda" for the GPU' if named == "gpu" else "name one of these",
+        ) from None
+    if device.type == "cuda" and (device.index or 0) >= gpus():
+        raise DeviceError(
+            "this machine has no such GPU for torch",
+            expected=", ".join(["cpu", *(f"cuda:{k}" for k in range(gpus()))]),
+            got=str(device),
+            fix='use "cpu", or install torch with CUDA on a machine with a GPU',
+        )
+    return device
+
+
+def gpus() -> int:
+    """How many GPUs torch sees."""
+    return torch.cuda.device_count()
+
+
+def without_numbers(what: str) -> DeviceError:
+    """The error for something on the device "meta", whose tensors have shapes and no numbers."""
+    return DeviceError(
+        f"{what} lies on the device meta, where tensors have no numbers",
+        expected='a device with memory, such as "cpu" or "cuda"',
+        got="meta",
+        fix="build it where it is to run",
+    )
+
+
+def floating(dtype: Any) -> torch.dtype | None:
+    """The dtype; None for None. Raises DTypeError unless it is one of real floating-point numbers."""
+    if dtype is None or (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+        return dtype
+    raise DTypeError(
+        "a network computes in floating point",
+        expected="a floating-point dtype, such as torch.float32 or torch.float64",
+        got=repr(dtype),
+        fix="dtype=torch.float32, or leave it out",
+    )
+
+
+def target_of(args: tuple[Any, ...], device: Any, dtype: Any) -> tuple[torch.device | None, torch.dtype | None]:
+    """The device and the dtype that `to(*args, device=, dtype=)` means."""
+    for each in args:
+        if isinstance(each, torch.dtype):
+            dtype = each
+        elif isinstance(each, torch.Tensor):
+            device, dtype = each.device, each.dtype
+        elif isinstance(each, str | torch.device | int) and not isinstance(each, bool):
+            device = each
+        else:
+            raise DTypeError(
+                "to() takes a device and a dtype",
+                expected='such as to("cuda"), to(torch.float64), to("cpu", torch.float32)',
+                got=type(each).__name__,
+                fix="pass a device, a dtype, or a tensor that has them",
+            )
+    return device_of(device), floating(dtype)

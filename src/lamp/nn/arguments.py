@@ -1,0 +1,168 @@
+"""Constructor arguments: each function returns the value as the module keeps it, or raises what is wrong with it."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lamp.errors import ArgumentError
+from lamp.module import Module
+
+INIT_BY_NAME = {  # what other packages call lamp.init's functions
+    "he": "kaiming_normal_ or kaiming_uniform_",
+    "kaiming": "kaiming_normal_ or kaiming_uniform_",
+    "glorot": "xavier_normal_ or xavier_uniform_",
+    "xavier": "xavier_normal_ or xavier_uniform_",
+    "lecun": "lecun_uniform_",
+    "orthogonal": "orthogonal_",
+    "zeros": "zeros_",
+    "ones": "ones_",
+    "uniform": "uniform_",
+    "normal": "normal_",
+}
+
+
+def a_number(module: Module, name: str, value: Any, *, finite: bool = True) -> Any:
+    """A number that is not NaN, nor, unless `finite` is False, infinite; numpy's and tensors' become Python's."""
+    number = value.item() if hasattr(value, "item") and getattr(value, "ndim", None) == 0 else value
+    right = isinstance(number, int | float) and not isinstance(number, bool)
+    if not right or math.isnan(number) or (finite and math.isinf(number)):
+        raise ArgumentError(
+            f"{type(module).__name__}: {name} is no number",
+            expected="a finite number" if finite else "a number",
+            got=_shown(value),
+            fix=f"set {name} to a number" if right or not isinstance(value, str) else f"{name}=float({value!r})",
+        )
+    return number
+
+
+def positive(module: Module, name: str, value: Any) -> Any:
+    """A number of more than 0."""
+    number = a_number(module, name, value)
+    if not number > 0:
+        raise _out_of_range(module, name, "more than 0", value)
+    return number
+
+
+def not_negative(module: Module, name: str, value: Any) -> Any:
+    """A number of at least 0."""
+    number = a_number(module, name, value)
+    if not number >= 0:
+        raise _out_of_range(module, name, "at least 0", value)
+    return number
+
+
+def a_probability(module: Module, name: str, value: Any) -> Any:
+    """A number from 0 to 1."""
+    number = a_number(module, name, value)
+    if not 0 <= number <= 1:
+        raise _out_of_range(module, name, f"{name} from 0 to 1", value)
+    return number
+
+
+def a_size(module: Module, name: str, value: Any) -> int:
+    """A positive integer, of numpy or in a tensor too."""
+    size = _integer(value)
+    if size is None or size < 1:
+        fix = (
+            f"{name}={int(value)}" if isinstance(value, float) and value >= 1 and value.is_integer() else f"set {name}"
+        )
+        raise ArgumentError(
+            f"{type(module).__name__} needs {name}", expected="a positive integer", got=_shown(value), fix=fix
+        )
+    return size
+
+
+def an_axis(module: Module, name: str, value: Any) -> int:
+    """The number of an axis, an integer."""
+    axis = _integer(value)
+    if axis is None:
+        raise ArgumentError(
+            f"{type(module).__name__} needs {name}, the number of an axis",
+            expected="an integer, such as -1 for the last axis",
+            got=_shown(value),
+            fix=f"set {name}",
+        )
+    return axis
+
+
+def sizes(value: Any) -> tuple[int, ...] | None:
+    """Sizes of axes, of which one may be -1, to be found out; None for anything else."""
+    if not isinstance(value, tuple | list) or not value:
+        return None
+    found = tuple(_integer(each) for each in value)
+    right = all(each is not None and each >= -1 for each in found) and found.count(-1) <= 1
+    return tuple(each for each in found if each is not None) if right else None
+
+
+def a_flag(module: Module, name: str, value: Any) -> bool:
+    """True or False."""
+    if isinstance(value, bool) or type(value).__name__ in ("bool_", "bool"):
+        return bool(value)
+    fix = f"{name}=True or {name}=False"
+    if isinstance(value, str) or callable(value):
+        fix += "; an activation is a module of its own, after this one"
+    raise ArgumentError(
+        f"{type(module).__name__}: {name} is a switch", expected="True or False", got=_shown(value), fix=fix
+    )
+
+
+def an_init(module: Module, value: Any) -> Callable[..., Any] | None:
+    """A function of lamp.init's kind, (tensor, generator=None) that fills the tensor; None for None."""
+    if value is None or (callable(value) and not isinstance(value, type) and _takes_generator(value)):
+        return value
+    named = next(
+        (each for name, each in INIT_BY_NAME.items() if isinstance(value, str) and name in value.lower()), None
+    )
+    fix = "init=lambda tensor, generator=None: tensor.normal_(0, 0.1, generator=generator)" if callable(value) else None
+    raise ArgumentError(
+        f"{type(module).__name__}: init is a function that fills a tensor",
+        expected="one of lamp.init, such as lamp.init.xavier_normal_, or your own (tensor, generator=None)",
+        got=_shown(value),
+        fix=fix or f"init=lamp.init.{named or 'xavier_normal_'}",
+    )
+
+
+def filled(init: Callable[..., Any], tensor: Tensor, generator: torch.Generator | None) -> None:
+    """Let an initialisation fill a tensor; what it returns instead of filling it is copied in."""
+    result = init(tensor, generator=generator)
+    if isinstance(result, Tensor) and result is not tensor:
+        tensor.copy_(result)
+
+
+def _takes_generator(function: Callable[..., Any]) -> bool:
+    try:
+        inspect.signature(function).bind(torch.empty(0), generator=None)
+    except TypeError:
+        return False
+    except ValueError:  # one in C, which does not say
+        pass
+    return True
+
+
+def _integer(value: Any) -> int | None:
+    """The integer that a value is, whatever its type; None for floats, booleans and all else."""
+    try:
+        return None if isinstance(value, bool) else operator.index(value)
+    except (TypeError, RuntimeError, ValueError):
+        return None
+
+
+def _shown(value: object) -> str:
+    """A value in one short line."""
+    if isinstance(value, Tensor):
+        return f"a tensor {tuple(value.shape)}, {value.dtype}"
+    text = repr(value)
+    return text if len(text) <= 60 and "\n" not in text else f"{type(value).__name__}: {text[:50].splitlines()[0]}..."
+
+
+def _out_of_range(module: Module, name: str, expected: str, value: object) -> ArgumentError:
+    return ArgumentError(
+        f"{type(module).__name__}: {name} is out of range", expected=expected, got=value, fix=f"choose another {name}"
+    )

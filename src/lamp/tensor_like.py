@@ -1,0 +1,103 @@
+"""What a Parameter and a Buffer share: each stands for its tensor wherever torch takes one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+
+def tensors_of(tree: Any) -> Any:
+    """The tree with the tensor of each Parameter and Buffer in its place, in lists, tuples and dicts too."""
+    if isinstance(tree, TensorLike):
+        return tree.data
+    if isinstance(tree, tuple | list) and type(tree) in (tuple, list):
+        return type(tree)(tensors_of(each) for each in tree)
+    return {key: tensors_of(each) for key, each in tree.items()} if type(tree) is dict else tree
+
+
+def _of_data(name: str) -> Callable[..., Any]:
+    """The tensor's method of this name."""
+
+    def method(self: TensorLike, *others: Any) -> Any:
+        return getattr(self.data, name)(*tensors_of(others))
+
+    method.__name__ = name
+    return method
+
+
+def _in_place(name: str) -> Callable[..., Any]:
+    """The tensor's method of this name, which changes it: what it belongs to stays what it is."""
+
+    def method(self: TensorLike, other: Any) -> TensorLike:
+        getattr(self.data, name)(tensors_of(other))
+        return self
+
+    method.__name__ = name
+    return method
+
+
+class TensorLike:
+    """Stands for the tensor `data`: operators, torch's functions and the tensor's own methods give plain tensors.
+
+    So `x * self.weight`, `torch.add(x, self.bias)` and `self.weight.norm()` compute with the values as they are now.
+    Comparison with == stays that of objects: parameters are keys of dicts.
+    """
+
+    __slots__ = ()
+    if TYPE_CHECKING:
+        data: Tensor
+
+    @classmethod
+    def __torch_function__(
+        cls, function: Callable[..., Any], types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        return function(*tensors_of(args), **tensors_of(kwargs or {}))
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or hasattr(type(self), name):
+            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+        return getattr(self.data, name)
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *(name for name in dir(torch.Tensor) if not name.startswith("_"))})
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return iter(self.data)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        array = self.data.cpu().numpy()
+        return array.copy() if copy else array if dtype is None else array.astype(dtype)
+
+    __len__ = _of_data("__len__")
+    __getitem__ = _of_data("__getitem__")
+    __setitem__ = _of_data("__setitem__")
+    __float__ = _of_data("__float__")
+    __int__ = _of_data("__int__")
+    __bool__ = _of_data("__bool__")
+    __neg__ = _of_data("__neg__")
+    __abs__ = _of_data("__abs__")
+    __add__ = _of_data("__add__")
+    __radd__ = _of_data("__radd__")
+    __sub__ = _of_data("__sub__")
+    __rsub__ = _of_data("__rsub__")
+    __mul__ = _of_data("__mul__")
+    __rmul__ = _of_data("__rmul__")
+    __truediv__ = _of_data("__truediv__")
+    __rtruediv__ = _of_data("__rtruediv__")
+    __floordiv__ = _of_data("__floordiv__")
+    __mod__ = _of_data("__mod__")
+    __pow__ = _of_data("__pow__")
+    __rpow__ = _of_data("__rpow__")
+    __matmul__ = _of_data("__matmul__")
+    __rmatmul__ = _of_data("__rmatmul__")
+    __lt__ = _of_data("__lt__")
+    __le__ = _of_data("__le__")
+    __gt__ = _of_data("__gt__")
+    __ge__ = _of_data("__ge__")
+    __iadd__ = _in_place("add_")
+    __isub__ = _in_place("sub_")
+    __imul__ = _in_place("mul_")
+    __itruediv__ = _in_place("div_")

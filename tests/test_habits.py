@@ -1,0 +1,276 @@
+"""Habits from torch.nn and Keras that work in lamp as they do there."""
+
+import copy
+import gc
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import lamp
+
+
+def two():
+    return lamp.Sequential(lamp.Linear(3, 4), lamp.ReLU())
+
+
+# ---- a parameter stands for its tensor -------------------------------------------------------------------------------
+def same(ours, theirs):
+    assert type(ours) is type(theirs.detach()) if isinstance(theirs, torch.Tensor) else True
+    torch.testing.assert_close(ours, theirs.detach() if isinstance(theirs, torch.Tensor) else theirs)
+
+
+@pytest.mark.parametrize("kind", [lamp.Parameter, lamp.Buffer])
+@pytest.mark.parametrize(
+    "compute",
+    [
+        lambda x, p: x * p, lambda x, p: p * x, lambda x, p: x + p, lambda x, p: p + x, lambda x, p: x - p,
+        lambda x, p: p - x, lambda x, p: x / p, lambda x, p: p / x, lambda x, p: x @ p.mT, lambda x, p: p @ x.mT,
+        lambda x, p: p**2, lambda x, p: 2.0**p, lambda x, p: -p,
+        lambda x, p: abs(p), lambda x, p: 2 * p, lambda x, p: p / 2,
+        lambda x, p: 1 - p, lambda x, p: torch.add(x, p), lambda x, p: torch.mul(p, x),
+        lambda x, p: torch.stack([p, x]),
+        lambda x, p: torch.cat((p, p)), lambda x, p: torch.where(p > 0, p, x), lambda x, p: nn.functional.linear(x, p),
+        lambda x, p: p.sum(), lambda x, p: p.norm(), lambda x, p: p.T, lambda x, p: p[0], lambda x, p: p[:, 1:],
+        lambda x, p: p < x, lambda x, p: p >= x, lambda x, p: p.detach().clone(), lambda x, p: p.mean(0),
+        lambda x, p: torch.addmm(x, x.clone(), input=p) if False else torch.clamp(input=p, min=0),
+        lambda x, p: list(p)[2], lambda x, p: torch.as_tensor(np.asarray(p.detach())), lambda x, p: len(p),
+        lambda x, p: p // 1, lambda x, p: p % 1, lambda x, p: x.clone().mul_(p),
+        lambda x, p: torch.einsum("ij,kj->ik", x, p), lambda x, p: x.addcmul(p, p, value=2.0),
+    ],
+)  # fmt: skip
+def test_arithmetic(kind, compute):
+    x, values = torch.randn(4, 4), torch.randn(4, 4)
+    same(compute(x, kind(values.clone())), compute(x, nn.Parameter(values.clone())))
+
+
+def test_in_place_changes_stay_in_the_flat_buffer():
+    model = two()
+    weight = model.parameters()[0]
+    before = weight.data.clone()
+    weight += 1
+    weight *= 2.0
+    weight -= torch.ones(3)
+    weight /= 4
+    weight.add_(weight.grad)
+    weight[0] = 0.5
+    torch.testing.assert_close(weight.data[1:], ((before + 1) * 2 - 1)[1:] / 4)
+    assert torch.equal(weight.data[0], torch.full((3,), 0.5))
+    assert weight is model[0].weight
+    nn.init.constant_(model[0].weight, 0.25)
+    assert torch.equal(model.state_dict()["0.weight"], torch.full((4, 3), 0.25))
+
+
+def test_a_parameter_is_still_a_key_and_equal_to_itself_alone():
+    one, other = lamp.Parameter(torch.ones(2)), lamp.Parameter(torch.ones(2))
+    assert one == one and one != other and one in [other, one] and len({one, other}) == 2  # noqa: PT018
+    with pytest.raises(AttributeError):
+        one.nothing_of_this_name  # noqa: B018
+    assert hasattr(one, "sum")
+    assert "norm" in dir(one)
+
+
+def test_a_module_with_arithmetic_on_its_parameters():
+    class Affine(lamp.Module):
+        def __init__(self):
+            self.w, self.b = lamp.Parameter(torch.randn(3)), lamp.Parameter(torch.randn(3))
+
+        def forward(self, x):
+            self.remember(x)
+            return torch.add(x * self.w, self.b)
+
+        def backward(self, dy):
+            x = self.recall()
+            self.w.grad += (dy * x).sum(0)
+            self.b.grad += dy.sum(0)
+            return dy * self.w
+
+    assert lamp.check_gradients(Affine(), torch.randn(5, 3)).ok
+
+
+# ---- methods of a module ---------------------------------------------------------------------------------------------
+def test_moves():
+    model = lamp.Sequential(lamp.Linear(3, 4), lamp.BCELoss(torch.ones(4)))
+    for move, dtype in [
+        (model.half, torch.float16), (model.bfloat16, torch.bfloat16), (model.double, torch.float64),
+        (model.float, torch.float32), (lambda: model.type(torch.float64), torch.float64), (model.cpu, torch.float64),
+        (lambda: model.to(torch.ones(2)), torch.float32), (lambda: model.to("cpu", torch.float64), torch.float64),
+    ]:  # fmt: skip
+        assert move() is model
+        assert {each.dtype for each in model.state_dict().values()} == {dtype}
+    if not torch.cuda.is_available():
+        for move in (model.cuda, lambda: model.cuda(1), lambda: model.cuda("cuda:0"), lambda: model.to("cuda")):
+            with pytest.raises(lamp.DeviceError, match="no such GPU"):
+                move()
+
+
+def test_names_of_members():
+    model = lamp.Sequential(lamp.Sequential(lamp.Linear(3, 4)), lamp.BCELoss(torch.ones(4)))
+    assert model.get_parameter("0.0.weight") is model[0][0].weight
+    assert model.get_submodule("0.0") is model[0][0]
+    assert model.get_submodule("") is model
+    assert model.get_buffer("1.weight") is next(iter(model.buffers()))
+    assert list(model.children()) == list(model)
+    assert [name for name, _ in model.named_children()] == ["0", "1"]
+    with pytest.raises(lamp.MissingNameError, match=r"0\.0\.bias"):
+        model.get_parameter("weight")
+
+
+@pytest.mark.parametrize("set_to_none", [True, False])
+def test_zero_grad(set_to_none):
+    model = two()
+    model[0].weight.grad.fill_(1.0)
+    model.zero_grad(set_to_none=set_to_none)
+    assert not model[0].weight.grad.any()
+    model[0].weight.grad = torch.ones(4, 3)
+    model[0].weight.grad = None
+    assert not model[0].weight.grad.any()
+
+
+class Averaging(lamp.Module):
+    """A module written as one of torch.nn would be."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(3))
+        self.register_buffer("nothing", None)
+        self.register_parameter("scale", lamp.Parameter(torch.ones(3)))
+        self.register_parameter("bias", None)
+        self.add_module("inner", lamp.Linear(3, 3))
+
+    def forward(self, x):
+        self.mean = 0.5 * self.mean + 0.5 * x.mean(0)
+        return self.inner((x - self.mean) * self.scale)
+
+
+def test_registered_members_are_state_and_stay_so():
+    model = Averaging()
+    keys = ["mean", "scale", "inner.weight", "inner.bias"]
+    assert sorted(model.state_dict()) == sorted(keys)
+    x = torch.randn(10, 3)
+    model(x)
+    model(x)
+    torch.testing.assert_close(model.state_dict()["mean"], 0.75 * x.mean(0))
+    again = copy.deepcopy(model)
+    again.load_state_dict(model.state_dict())
+    assert sorted(again.double().state_dict()) == sorted(keys)
+    assert again.state_dict()["mean"].dtype == torch.float64
+    assert [name for name, _ in model.named_children()] == ["inner"]
+
+
+# ---- a Sequential as a list ------------------------------------------------------------------------------------------
+def kinds(model):
+    return [type(module).__name__ for module in model]
+
+
+def both():
+    ours = lamp.Sequential(lamp.Linear(3, 4), lamp.ReLU(), lamp.Tanh())
+    theirs = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Tanh())
+    return [(ours, lamp), (theirs, nn)]
+
+
+def change(model, how, package):
+    how(model, package)
+    return model
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda m, p: m + p.Sequential(p.Sigmoid()),
+        lambda m, p: m * 2,
+        lambda m, p: 3 * m,
+        lambda m, p: m[1:],
+        lambda m, p: m[::-1],
+        lambda m, p: change(m, lambda m, p: m.pop(1), p),
+        lambda m, p: change(m, lambda m, p: m.pop(-1), p),
+        lambda m, p: change(m, lambda m, p: m.insert(1, p.GELU()), p),
+        lambda m, p: change(m, lambda m, p: m.insert(3, p.GELU()), p),
+        lambda m, p: change(m, lambda m, p: m.extend([p.GELU(), p.ELU()]), p),
+        lambda m, p: change(m, lambda m, p: m.extend(p.Sequential(p.GELU(), p.ELU())), p),
+        lambda m, p: change(m, lambda m, p: m.append(p.GELU()), p),
+        lambda m, p: change(m, lambda m, p: m.__delitem__(slice(0, 2)), p),
+        lambda m, p: change(m, lambda m, p: m.__delitem__(0), p),
+        lambda m, p: change(m, lambda m, p: m.__setitem__(-1, p.ELU()), p),
+        lambda m, p: change(m, lambda m, p: m.__setitem__(np.int64(1), p.ELU()), p),
+        lambda m, p: m.__iadd__(p.Sequential(p.ELU())),
+        lambda m, p: m.__imul__(2),
+        lambda m, p: change(m, lambda m, p: m.add_module("end", p.ELU()), p),
+    ],
+)  # fmt: skip
+def test_sequential_as_a_list(make):
+    (ours, names), (theirs, twins) = [
+        (kinds(made), list(made._modules) if isinstance(made, nn.Module) else [n for n, _ in made.named_children()])
+        for made in (make(model, package) for model, package in both())
+    ]
+    assert ours == theirs
+    assert names == twins
+
+
+def test_the_rest_of_a_list():
+    model = both()[0][0]
+    first, *_, last = model
+    assert model.pop(0) is first
+    assert list(reversed(model)) == [last, model[0]]
+    assert last in model
+    assert len(model * 2) == 4
+    assert (model * 2)[0] is (model * 2)[2]
+    assert kinds(lamp.Sequential([lamp.ReLU(), lamp.Tanh()])) == ["ReLU", "Tanh"]
+    model.extend(model)
+    assert kinds(model) == ["ReLU", "Tanh"] * 2
+
+
+# ---- sizes and numbers of numpy and torch ----------------------------------------------------------------------------
+@pytest.mark.parametrize("size", [np.int64(3), np.uint8(3), torch.tensor(3), 3])
+def test_sizes(size):
+    layer = lamp.Linear(size, size)
+    assert layer.weight.shape == (3, 3)
+    assert repr(layer) == "Linear(in_features=3, out_features=3, bias=True)"
+    assert lamp.PReLU(size).weight.shape == (3,)
+    assert lamp.Flatten(size - 2)(torch.ones(2, 3, 4)).shape == (2, 12)
+    assert lamp.Unflatten(1, (size, 2))(torch.ones(2, 6)).shape == (2, 3, 2)
+
+
+@pytest.mark.parametrize("p", [np.float32(0.5), torch.tensor(0.5), np.array(0.5), 0.5])
+def test_numbers(p):
+    assert repr(lamp.Dropout(p)) == "Dropout(p=0.5)"
+    assert repr(lamp.LeakyReLU(p)) == "LeakyReLU(negative_slope=0.5)"
+
+
+def test_an_init_that_returns_its_numbers():
+    layer = lamp.Linear(3, 4, init=lambda tensor, generator=None: torch.full_like(tensor, 0.5))
+    assert torch.equal(layer.weight.data, torch.full((4, 3), 0.5))
+    assert torch.equal(layer.bias.data, torch.zeros(4))
+    torch.manual_seed(1)
+    ours = lamp.Linear(3, 4, init=nn.init.xavier_uniform_)
+    torch.manual_seed(1)
+    assert torch.equal(ours.weight.data, nn.init.xavier_uniform_(torch.empty(4, 3)))
+
+
+def test_a_slope_that_is_the_output_itself():
+    class Exp(lamp.Activation):
+        def sigma(self, x):
+            return x.exp()
+
+        def dsigma(self, x, y):
+            return y
+
+    exp, x = Exp(), torch.randn(5, 3)
+    y = exp(x)
+    before = y.clone()
+    torch.testing.assert_close(exp.backward(torch.full((5, 3), 2.0)), 2 * x.exp())
+    assert torch.equal(y, before)
+
+
+def test_a_network_is_freed_when_nobody_holds_it():
+    class Watched(lamp.Module):
+        gone = 0
+
+        def __del__(self):
+            Watched.gone += 1
+
+    model = lamp.Sequential(Watched(), lamp.Linear(2, 3))
+    del model
+    gc.collect()
+    assert Watched.gone == 1
