@@ -55,8 +55,8 @@ def test_what_is_missing_is_seen():
     def chained():
         try:
             raw()
-        except ValueError:
-            raise LampError("wrong", expected="a", got="b", fix="c")  # noqa: B904
+        except ValueError as error:
+            raise LampError("wrong", expected="a", got="b", fix="c") from error
 
     assert marks(Mistake("silent", lambda: None, LampError, "")) == ["silent"]
     assert marks(Mistake("raw", raw, ValueError, "")) == ["raw ValueError: x"]
