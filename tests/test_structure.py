@@ -40,6 +40,8 @@ ROOMS = [
         "init",
         "state",
         "module",
+        "graph",
+        "tracing",
         "randomness",
         "intervals",
         "processor",

@@ -98,6 +98,10 @@ class CheckpointError(LampError, ValueError):
     """A saved file that cannot be read or trusted, or that could not be written; or one that is of something else."""
 
 
+class NotTraceable(LampError, NotImplementedError):
+    """A network that cannot be written as a graph; `where` names the module, and the text says why."""
+
+
 class ExportError(LampError, RuntimeError):
     """A network that cannot be written in another form here, or whose written form computes something else."""
 

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from lamp.devices import target_of, without_numbers
-from lamp.errors import BackwardError, LampError
+from lamp.errors import BackwardError, LampError, NotTraceable
 from lamp.overrides import Kind
 from lamp.parameter import Buffer, Parameter, flatten, move, runs
 from lamp.quick import quick
@@ -75,6 +75,18 @@ class Module(TorchHabits, metaclass=Kind):
     def backward(self, *grad_outputs: Any) -> Any:
         """The gradient with respect to the input, given the output's; adds the parameters' gradients to their grad."""
         raise unwritten(self, "backward(self, grad_output)", "the gradient with respect to the input")
+
+    def trace(self, tracer: Any, *values: Any) -> Any:
+        """The values that this module puts out for these, in a graph that the tracer writes: see lamp.graph.
+
+        Raises NotTraceable where a module does not say.
+        """
+        raise NotTraceable(
+            f"{type(self).__name__} does not say what it does as a graph",
+            expected="trace(self, tracer, x) beside forward, in the tracer's operations",
+            got="a module without it",
+            fix="write it, or use what needs no graph: the eager engine trains any module",
+        )
 
     def backward_parameters(self, *grad_outputs: Any) -> None:
         """`backward` for a module whose input is data: parameter gradients only, where that is less work."""

@@ -19,10 +19,12 @@ from lamp.errors import (
     MissingNameError,
     NonFiniteError,
     NonFiniteWarning,
+    NotTraceable,
     ShapeError,
     StateDictError,
     UnwrittenError,
 )
+from lamp.graph import Graph
 from lamp.losses import (
     BCELoss,
     BCEWithLogitsLoss,
@@ -114,6 +116,7 @@ from lamp.studies import (
     sweep,
     uniform,
 )
+from lamp.tracing import trace
 from lamp.training import (
     Accuracy,
     Callback,
@@ -169,6 +172,7 @@ __all__ = [
     "Flatten",
     "GradientError",
     "GradientReport",
+    "Graph",
     "Hardshrink",
     "Hardsigmoid",
     "Hardswish",
@@ -198,6 +202,7 @@ __all__ = [
     "NLLLoss",
     "NonFiniteError",
     "NonFiniteWarning",
+    "NotTraceable",
     "OneCycleLR",
     "Optimizer",
     "PReLU",
@@ -254,6 +259,7 @@ __all__ = [
     "save",
     "stack",
     "sweep",
+    "trace",
     "training",
     "uniform",
 ]

@@ -71,6 +71,9 @@ class Activation(Module):
         self.remember((None, y) if remembers == "y" else (x, y if remembers == "xy" else None))
         return y
 
+    def trace(self, tracer: Any, x: Any) -> Any:
+        return tracer.elementwise(self, x)
+
     def backward(self, dy: Tensor) -> Tensor:
         x, y = self.recall()
         shape = (x if y is None else y).shape

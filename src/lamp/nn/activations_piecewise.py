@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lamp.axes import standing
 from lamp.devices import device_of, floating
-from lamp.errors import ArgumentError
+from lamp.errors import ArgumentError, ShapeError
 from lamp.formulas import Number, add_scaled, constant, step
 from lamp.module import Module
 from lamp.nn.activations import Activation
@@ -99,6 +99,16 @@ class PReLU(Module):
             raise explain_channels(self, x, self.num_parameters, self.weight, error) from None
         self.remember(x)
         return y
+
+    def trace(self, tracer: Any, x: Any) -> Any:
+        if self.num_parameters > 1 and x.shape[:1] != (self.num_parameters,):
+            raise ShapeError(
+                "PReLU has a slope for each channel",
+                expected=f"(B, {self.num_parameters}, ...)",
+                got=f"(B, {', '.join(map(str, x.shape))})",
+                fix=f"PReLU({x.shape[0]})" if x.shape else "PReLU()",
+            )
+        return tracer.elementwise(self, x, weight=self.weight)
 
     def backward(self, dy: Tensor) -> Tensor:
         x = self.recall()

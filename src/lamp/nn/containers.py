@@ -89,6 +89,11 @@ class Sequential(Module):
             )
         return x, self._loss(x, *target)
 
+    def trace(self, tracer: Any, x: Any) -> Any:
+        for module in self._body:
+            x = tracer(module, x)
+        return x
+
     def backward(self, *dy: Any) -> Any:
         return self._back_through(self._body[::-1], self._from_loss(dy))
 

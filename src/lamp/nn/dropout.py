@@ -56,6 +56,9 @@ class Dropout(Module):
         self.remember(mask)
         return x * mask
 
+    def trace(self, tracer: Any, x: Any) -> Any:
+        return tracer.mask(self, x)
+
     def backward(self, dy: Tensor) -> Tensor:
         mask: Tensor = self.recall()
         if dy.shape != mask.shape:

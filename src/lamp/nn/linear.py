@@ -67,6 +67,9 @@ class Linear(Module):
         self.remember(x)
         return y
 
+    def trace(self, tracer: Any, x: Any) -> Any:
+        return tracer.affine(self, x, self.weight, self.bias)
+
     def backward(self, dy: Tensor) -> Tensor:
         self._add_gradients(dy)
         return axes.linear(dy, self.weight.data)  # dx

@@ -27,6 +27,9 @@ class Identity(Module):
         self.remember(None)  # so that a backward without a forward is an error here too
         return x
 
+    def trace(self, tracer: Any, x: Any) -> Any:
+        return x
+
     def backward(self, dy: Any) -> Any:
         self.recall()
         return dy
@@ -53,6 +56,11 @@ class Flatten(Module):
             raise explain_axes(self, x, between, "choose axes it has: -1 is the last one") from None
         self.remember((x.shape, y.shape))
         return y
+
+    def trace(self, tracer: Any, x: Any) -> Any:
+        first, last = tracer.axis(x, self.start_dim), tracer.axis(x, self.end_dim)
+        merged = math.prod(x.shape[first : last + 1])
+        return tracer.reshape(self, x, (*x.shape[:first], merged, *x.shape[last + 1 :]))
 
     def backward(self, dy: Tensor) -> Tensor:
         return _in_shape_of_input(dy, *self.recall())  # dx
@@ -92,6 +100,11 @@ class Unflatten(Module):
             raise explain_axes(self, x, f"an axis {self.dim} of size {size}", fix) from None
         self.remember((x.shape, y.shape))
         return y
+
+    def trace(self, tracer: Any, x: Any) -> Any:
+        axis = tracer.axis(x, self.dim)
+        split = torch.empty(x.shape[axis], device="meta").unflatten(0, self.unflattened_size).shape
+        return tracer.reshape(self, x, (*x.shape[:axis], *split, *x.shape[axis + 1 :]))
 
     def backward(self, dy: Tensor) -> Tensor:
         return _in_shape_of_input(dy, *self.recall())  # dx

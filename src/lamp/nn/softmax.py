@@ -1,5 +1,7 @@
 """Scores into probabilities along an axis."""
 
+from typing import Any
+
 from torch import Tensor
 
 from lamp.axes import standing
@@ -32,6 +34,9 @@ class Softmax(Module):
             raise _explain(self, dim, x) from None
         self.remember((y, dim))
         return y
+
+    def trace(self, tracer: Any, x: Any) -> Any:
+        return tracer.softmax(self, x, self.dim, log=False)
 
     def backward(self, dy: Tensor) -> Tensor:
         y, dim = self.recall()
@@ -68,6 +73,9 @@ class LogSoftmax(Module):
             raise _explain(self, dim, x) from None
         self.remember((y, dim))
         return y
+
+    def trace(self, tracer: Any, x: Any) -> Any:
+        return tracer.softmax(self, x, self.dim, log=True)
 
     def backward(self, dy: Tensor) -> Tensor:
         y, dim = self.recall()

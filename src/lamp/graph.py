@@ -1,0 +1,159 @@
+"""A network as a graph of operations, found by tracing its modules without computing anything.
+
+    graph = lamp.trace(model, x)
+    print(graph)
+
+`Module.trace(tracer, *values)` says what a module does in terms of a few kinds of operations; a container traces its
+children. The compiler, the exporters, `lamp.summary` and the stacking of networks read the graph, and so never need to
+know a module's class. It knows nothing of them.
+
+Kinds: Affine, Elementwise, Mask (Dropout), Softmax, Reshape, Add, Multiply, Concat. A module may name another kind: it
+can then be printed and summed up, and whoever reads the graph says whether it knows that kind.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from types import FunctionType
+from typing import Any
+
+import torch
+
+from lamp.module import Module, describe
+from lamp.overrides import is_lamps
+from lamp.parameter import Buffer, Parameter
+
+STATE = {"training", "replicas", "step"}  # attributes of a module that do not say what it computes
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Value:
+    """What flows between operations: its number, the shape of one sample (without the batch's axis), and its dtype."""
+
+    number: int
+    shape: Shape
+    dtype: torch.dtype
+
+    def __str__(self) -> str:
+        return f"%{self.number}"
+
+
+@dataclass(frozen=True, eq=False)
+class Op:
+    """One operation.
+
+    kind             what it does: see the list at the top of lamp.graph
+    module, path     the module that it comes from, whose formulas an Elementwise is, and where that stands
+    parameters       by the names that they have in the module; buffers likewise
+    attributes       options that a kind has, such as the axis of a Softmax
+    multiplications  of one sample's forward
+    """
+
+    kind: str
+    inputs: tuple[Value, ...]
+    outputs: tuple[Value, ...]
+    module: Module
+    path: str
+    parameters: Mapping[str, Parameter] = field(default_factory=dict)
+    buffers: Mapping[str, Buffer] = field(default_factory=dict)
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    multiplications: int = 0
+
+    @property
+    def output(self) -> Value:
+        """The one value that most operations put out."""
+        (output,) = self.outputs
+        return output
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """Operations in the order in which they run, the values that go in, and those that come out.
+
+    It prints as a listing. Two graphs are equal, and have the same `digest`, where they compute the same with other
+    numbers: the same operations on values of the same shapes, with parameters shared in the same way.
+    """
+
+    ops: tuple[Op, ...]
+    inputs: tuple[Value, ...]
+    outputs: tuple[Value, ...]
+
+    @cached_property
+    def parameters(self) -> list[Parameter]:
+        """Each parameter once, in the order of first use."""
+        return list(dict.fromkeys(each for op in self.ops for each in op.parameters.values()))
+
+    @property
+    def multiplications(self) -> int:
+        """Of one sample's forward."""
+        return sum(op.multiplications for op in self.ops)
+
+    def users(self, value: Value) -> list[Op]:
+        """The operations that take this value in."""
+        return [op for op in self.ops if value in op.inputs]
+
+    @cached_property
+    def digest(self) -> str:
+        """A short text that stays the same from process to process, for graphs that are equal."""
+        number = {parameter: k for k, parameter in enumerate(self.parameters)}
+        lines = [f"{value} {value.shape} {value.dtype}" for value in self.inputs]
+        for op in self.ops:
+            held = {name: (number[each], single_shape(each), each.dtype) for name, each in op.parameters.items()}
+            states = {name: (tuple(each.data.shape), each.data.dtype) for name, each in op.buffers.items()}
+            outputs = [(value.number, value.shape, value.dtype) for value in op.outputs]
+            inputs = [value.number for value in op.inputs]
+            lines.append(f"{op.kind} {inputs} {outputs} {held} {states} {dict(op.attributes)} {_formula(op.module)}")
+        lines.append(f"{[value.number for value in self.outputs]}")
+        return hashlib.blake2b("\n".join(lines).encode(), digest_size=16).hexdigest()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Graph) and self.digest == other.digest
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+    def __str__(self) -> str:
+        number = {parameter: k for k, parameter in enumerate(self.parameters)}
+        rows = [[str(value), "input", sizes(value.shape), ""] for value in self.inputs]
+        for op in self.ops:
+            held = [f"{name} p{number[each]} {sizes(single_shape(each))}" for name, each in op.parameters.items()]
+            options = [f"{name}={value}" for name, value in op.attributes.items()]
+            what = f"{op.kind}({', '.join([*map(str, op.inputs), *options])})"
+            name = type(op.module).__name__ if op.parameters else describe(op.module)
+            where = f"{op.path}: {name}" if op.path else name
+            left = ", ".join(map(str, op.outputs))
+            shapes = ", ".join(sizes(value.shape) for value in op.outputs)
+            rows.append([left, what, shapes, ", ".join([where, *held])])
+        widths = [max(len(row[k]) for row in rows) for k in range(3)]
+        lines = ["  ".join([*(cell.ljust(w) for cell, w in zip(row, widths, strict=False)), row[3]]) for row in rows]
+        return "\n".join([*(line.rstrip() for line in lines), f"return {', '.join(map(str, self.outputs))}"])
+
+
+def single_shape(parameter: Parameter) -> Shape:
+    """The shape of a parameter in one network."""
+    return tuple(parameter.shape) if parameter.replicas is None else tuple(parameter.shape[1:])
+
+
+def sizes(shape: Sequence[int]) -> str:
+    return f"({', '.join(map(str, shape))})"
+
+
+def _formula(module: Module) -> str:
+    """What a module computes beyond the graph: its class and numbers; of a user's own class its formulas' code too."""
+    plain = {
+        name: value
+        for name, value in sorted(vars(module).items())
+        if isinstance(value, int | float | str | bool | None) and not name.startswith("_") and name not in STATE
+    }
+    kind = type(module)
+    code: list[Any] = []
+    if not is_lamps(kind):
+        for name in ("sigma", "dsigma"):
+            function: Callable[..., Any] | None = getattr(kind, name, None)
+            if isinstance(function, FunctionType):
+                code.append((function.__code__.co_code.hex(), repr(function.__code__.co_consts), function.__closure__))
+    return f"{kind.__module__}.{kind.__qualname__} {plain} {code}"
