@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lamp.errors import ArgumentError
 from lamp.module import Module
 from lamp.nn.arguments import a_probability
 from lamp.nn.checks import explain_gradient, explain_numbers
