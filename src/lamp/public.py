@@ -116,6 +116,7 @@ from lamp.studies import (
     sweep,
     uniform,
 )
+from lamp.summary import Summary, summary
 from lamp.tracing import trace
 from lamp.training import (
     Accuracy,
@@ -227,6 +228,7 @@ __all__ = [
     "Softsign",
     "StateDictError",
     "StepLR",
+    "Summary",
     "Sweep",
     "Tanh",
     "Tanhshrink",
@@ -258,6 +260,7 @@ __all__ = [
     "samples",
     "save",
     "stack",
+    "summary",
     "sweep",
     "trace",
     "training",

@@ -1,0 +1,75 @@
+"""A small table that prints on a terminal and shows itself in a notebook."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from io import StringIO
+from shutil import get_terminal_size
+
+NARROWEST, WIDEST = 80, 160  # characters of a printed line
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of texts under a headline; numbers stand at the right.
+
+    columns   their names, of which those in `left` hold words
+    together  how many columns at the left are repeated where the others go on below, because a line is too short
+    """
+
+    headline: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    left: Sequence[str] = ()
+    footer: str = ""
+    together: int = 1
+
+    def __str__(self) -> str:
+        return self.text(min(max(get_terminal_size((NARROWEST, 24)).columns, NARROWEST), WIDEST))
+
+    def text(self, width: int) -> str:
+        """The table in lines of at most this many characters, as far as single cells allow."""
+        widths = [
+            max([len(name), *(len(line) for row in self.rows for line in row[k].splitlines())]) + 3
+            for k, name in enumerate(self.columns)
+        ]
+        first = list(range(self.together))
+        parts, part = [], list(first)
+        for k in range(self.together, len(self.columns)):
+            if len(part) > self.together and sum(widths[j] for j in [*part, k]) + 1 > width:
+                parts.append(part)
+                part = list(first)
+            part.append(k)
+        parts.append(part)
+        printed = [self._printed(part, width) for part in parts]
+        return "\n".join([*filter(None, [self.headline]), *printed, *filter(None, [self.footer])])
+
+    def _printed(self, columns: Sequence[int], width: int) -> str:
+        from rich.console import Console
+        from rich.table import Table as RichTable
+        from rich.text import Text
+
+        table = RichTable()
+        for k in columns:
+            name = self.columns[k]
+            table.add_column(Text(name), justify="left" if name in self.left else "right", overflow="fold")
+        for row in self.rows:
+            table.add_row(*(Text(row[k]) for k in columns))
+        text = StringIO()
+        Console(file=text, width=width, color_system=None).print(table)
+        return text.getvalue().rstrip()
+
+    def _repr_html_(self) -> str:
+        """The table as a notebook shows it."""
+
+        def line(cells: Sequence[str], tag: str) -> str:
+            sides = ["left" if name in self.left else "right" for name in self.columns]
+            pairs = zip(cells, sides, strict=True)
+            return "<tr>" + "".join(f'<{tag} style="text-align:{s}">{escape(c)}</{tag}>' for c, s in pairs) + "</tr>"
+
+        body = "".join(line(row, "td") for row in self.rows)
+        head = f"<p>{escape(self.headline)}</p>" if self.headline else ""
+        foot = f"<p>{escape(self.footer)}</p>" if self.footer else ""
+        return f"{head}<table><thead>{line(self.columns, 'th')}</thead><tbody>{body}</tbody></table>{foot}"
