@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import warnings
 
@@ -228,12 +229,12 @@ REFUSED = {
     "Scale.* is not compiled": lambda: job(lamp.Linear(3, 4), Scale()),
     "at the end only": lambda: job(lamp.Linear(3, 4), lamp.Softmax(-1), lamp.Linear(4, 4)),
     "what lamp.formulas lists": lambda: job(lamp.Linear(3, 4), Sine()),
-    "Residual has": lambda: job(Residual(lamp.Linear(3, 3), lamp.Tanh()), lamp.Linear(3, 4)),
-    "Doubled.* has": lambda: job(lamp.Linear(3, 4), Doubled()),
+    "Residual has its own backward": lambda: job(Residual(lamp.Linear(3, 3), lamp.Tanh()), lamp.Linear(3, 4)),
+    "Doubled.* has its own backward": lambda: job(lamp.Linear(3, 4), Doubled()),
     "before the first Linear": lambda: job(lamp.PReLU(), lamp.Linear(3, 4)),
     "along the features": lambda: job(lamp.Linear(3, 4), lamp.Softmax(0)),
-    "step of its own": lambda: job(optimizer=TwoSteps),
-    "computes in a way": lambda: job(lamp.Linear(3, 3), criterion=HalfLoss(), data=SQUARES.data()),
+    "TwoSteps has its own step": lambda: job(optimizer=TwoSteps),
+    "HalfLoss.* has its own backward": lambda: job(lamp.Linear(3, 3), criterion=HalfLoss(), data=SQUARES.data()),
     "one number for each output": lambda: job(
         lamp.Linear(3, 3), criterion=lamp.BCELoss(weight=numbers(7, 1)), data=(TASK.data()[0], numbers(35, 3))
     ),
@@ -267,6 +268,85 @@ def test_what_cannot_be_compiled_is_told(reason, monkeypatch):
         assert history.engine == "eager"
         assert re.search(reason, history.why)
         assert history.compile_seconds == 0.0
+
+
+class Squares(lamp.Activation):
+    """A formula of a user's that lanes can compute, unless lamp is broken."""
+
+    remembers = "x"
+
+    def sigma(self, x):
+        return x.square()
+
+    def dsigma(self, x, y):
+        return x + x
+
+
+def broken(line):
+    """A method as if it stood in lamp's own code of lanes."""
+    from lamp.compiler import lanes
+
+    names = dict(vars(lanes))
+    exec(f"def broken(self, *others):\n    {line}", names)
+    return names["broken"]
+
+
+@pytest.mark.parametrize(
+    ("method", "line", "error"),
+    [("square", "return self.code.nothing(self)", AttributeError), ("square", "return len(self.code)", TypeError)],
+)
+@pytest.mark.parametrize("layer", [Squares, lamp.Tanhshrink])
+@pytest.mark.parametrize("engine", ["auto", "compiled"])
+def test_a_bug_of_lamps_is_not_taken_for_a_network_that_cannot_be_compiled(
+    method, line, error, layer, engine, monkeypatch
+):
+    from lamp.compiler import kernel, lanes
+
+    kernel.forget()
+    monkeypatch.setattr("lamp.training.engines.COMPILING", 0.0)
+    monkeypatch.setattr(lanes.Lane, method, broken(line))
+    positional, named = job(lamp.Linear(3, 5), layer(), lamp.Linear(5, 4))
+    with pytest.raises(error):
+        lamp.fit(*positional, **named, engine=engine)
+    positional, named = job(lamp.Linear(3, 5), layer(), lamp.Linear(5, 4))
+    with pytest.raises(error):
+        lamp.compile(*positional[:3], BATCH)(*positional[3])
+
+
+class Odd(lamp.Activation):
+    """A formula that is written over tensors alone, in one of several ways."""
+
+    remembers = "x"
+
+    def __init__(self, way):
+        self.way = way
+
+    def sigma(self, x):
+        return self.way(x)
+
+    def dsigma(self, x, y):
+        return torch.ones_like(x)
+
+
+@pytest.mark.parametrize(
+    "way",
+    [
+        torch.sin,
+        lambda x: x.sin(),
+        lambda x: x if x.sum() > 0 else -x,
+        lambda x: x + torch.zeros(4, dtype=x.dtype),
+        lambda x: torch.nn.functional.hardtanh(x),
+        lambda x: x**2,
+        lambda x: x * math.exp(x.mean()),
+        lambda x: [x][0].new_tensor(1.0) * x,
+    ],
+)
+def test_a_formula_that_lanes_cannot_compute_is_left_to_eager(way, monkeypatch):
+    monkeypatch.setattr("lamp.training.engines.COMPILING", 0.0)
+    positional, named = job(lamp.Linear(3, 4), Odd(way))
+    history = lamp.fit(*positional, **named, engine="auto")
+    assert history.engine == "eager"
+    assert "sigma of Odd goes beyond what lamp.formulas lists" in history.why
 
 
 WRONG = {

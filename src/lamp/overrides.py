@@ -7,7 +7,8 @@ It may stand in three places: in a subclass, on an instance (`module.forward = f
 from __future__ import annotations
 
 from abc import ABC, ABCMeta
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
+from functools import lru_cache
 from types import FunctionType
 from typing import Any, ClassVar
 
@@ -131,36 +132,37 @@ def overridden(thing: object, but: Iterable[str] = (), only: Iterable[str] | Non
     but   methods that subclasses are asked for, so that they may have their own
     only  the methods that matter; None for all
 
-    Returns "forward is set on the object", for instance; None where all is lamp's.
+    Returns "forward, which was set on it", for instance; None where all is lamp's.
     """
-    kind, allowed = type(thing), set(but)
-    names = {name for name in _methods(kind) if not name.startswith("_bare_")}
-    if only is not None:
-        names &= set(only)
+    kind: Any = type(thing)
+    names = methods(kind) if only is None else methods(kind) & frozenset(only)
     for name in sorted(names & getattr(thing, "__dict__", {}).keys()):
-        return f"{name} is set on the object"
-    for name in sorted(names - allowed):
-        if not is_lamps(next(base for base in kind.__mro__ if name in vars(base))):
-            return f"{name} is the class's own"
-    for name in sorted(names):
-        owner = next(base for base in kind.__mro__ if name in vars(base))
+        return f"{name}, which was set on it"
+    return _in_class(kind, names, frozenset(but), tuple(_found(kind, name) for name in sorted(names)))
+
+
+@lru_cache(maxsize=256)
+def _in_class(kind: type, names: frozenset[str], allowed: frozenset[str], now: tuple[Any, ...]) -> str | None:
+    """Where a class's methods, which are these `now`, are not lamp's."""
+    owners = {name: next(base for base in kind.__mro__ if name in vars(base)) for name in sorted(names)}
+    for name, owner in owners.items():
+        if not is_lamps(owner) and name not in allowed:
+            return f"{name}, which its class defines"
+    for name, owner in owners.items():
         if is_lamps(owner) and not is_lamps(vars(owner)[name]):
-            return f"{name} of lamp's {owner.__name__} was replaced"
+            return f"{name}, which was put into lamp's {owner.__name__}"
     for shortcut, definitions in SHORTCUTS.items():
         if shortcut in names & allowed and _nearer(kind, shortcut, definitions[0]):
-            return f"{shortcut} is the class's own, {definitions[0]} is not"
+            return f"{shortcut}, which its class defines without {definitions[0]}"
     return None
 
 
-def _methods(kind: type) -> Iterator[str]:
+@lru_cache(maxsize=256)
+def methods(kind: type) -> frozenset[str]:
     """The names of the methods and properties that lamp's classes give to a class."""
-    for base in kind.__mro__:
-        if is_lamps(base):
-            for name, value in vars(base).items():
-                if isinstance(value, FunctionType | property | classmethod | staticmethod) or (
-                    name in WATCHED and callable(value)
-                ):
-                    yield name
+    described = (FunctionType, property, classmethod, staticmethod)
+    every = [item for base in kind.__mro__ if is_lamps(base) for item in vars(base).items()]
+    return frozenset(name for name, value in every if isinstance(value, described) and not name.startswith("_bare_"))
 
 
 def _nearer(kind: type, name: str, other: str) -> bool:

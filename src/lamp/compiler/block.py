@@ -15,6 +15,7 @@ from lamp.compiler.code import Code
 from lamp.compiler.indices import Index
 from lamp.compiler.lanes import Lane, Mask
 from lamp.compiler.plan import Layer, Plan
+from lamp.compiler.stand_ins import asked
 from lamp.formulas import step
 from lamp.module import Module
 from lamp.nn import Activation, Dropout, LogSoftmax, PReLU, Softmax
@@ -127,7 +128,7 @@ class Block:
         """An input through what stands before the first layer."""
         for module in self.plan.leading:
             if isinstance(module, Activation):
-                x = module.sigma(x)
+                x = asked(module.sigma, x)
             else:
                 assert isinstance(module, Dropout)
                 x = x * self.keep(module, None, unit, column)
@@ -189,7 +190,7 @@ class Block:
                 return
             module = layer.chain[k]
             if isinstance(module, Activation):
-                y = module.sigma(y)
+                y = asked(module.sigma, y)
             elif isinstance(module, PReLU):
                 y = leaky(y, self._slope(layer, k, module, unit))
             else:
@@ -305,7 +306,7 @@ class Block:
             module = layer.chain[k]
             x, y = (self._kept(layer.values[at], unit, columns) for at in (k, k + 1))
             if isinstance(module, Activation):
-                dys = [dy * module.dsigma(*pair) for dy, *pair in zip(dys, x, y, strict=True)]
+                dys = [dy * asked(module.dsigma, *pair) for dy, *pair in zip(dys, x, y, strict=True)]
             elif isinstance(module, PReLU):
                 slope = self._slope(layer, k, module, unit)
                 at = slope_place(code, layer.slopes[k], unit, module)
@@ -345,7 +346,7 @@ def _length(module: Activation, code: Code, backward: bool) -> int:
     x, y = (scratch.load(scratch.arguments["x_"], place) for place in range(2))
     before = len(scratch.b.block.instructions)
     if backward:
-        module.dsigma(x if "x" in module.remembers else None, y if "y" in module.remembers else None)
+        asked(module.dsigma, x if "x" in module.remembers else None, y if "y" in module.remembers else None)
     else:
-        module.sigma(x)
+        asked(module.sigma, x)
     return len(scratch.b.block.instructions) - before

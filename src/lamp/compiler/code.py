@@ -14,7 +14,7 @@ import torch
 from llvmlite import ir
 
 from lamp.compiler.indices import I64, Index, Sum, Written
-from lamp.compiler.lanes import Lane, Operand, Whole
+from lamp.compiler.lanes import Lane, Operand, Unwritable, Whole
 from lamp.compiler.target import Target
 
 I1, I32 = ir.IntType(1), ir.IntType(32)
@@ -72,7 +72,10 @@ class Code:
         """A number as a vector that holds it in every lane."""
         if isinstance(x, Lane):
             return x
-        number = self._rounded(float(x))
+        try:
+            number = self._rounded(float(x))
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise Unwritable(f"a lane meets numbers, not a {type(x).__name__}") from error
         known = self._constants.get(repr(number))
         if known is None:
             known = self._constants[repr(number)] = ir.Constant(self.vector, [number] * self.lanes)

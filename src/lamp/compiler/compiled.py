@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from lamp.compiler.loss_rules import LossRule
-from lamp.compiler.plan import NotCompiled, plan_of
+from lamp.compiler.plan import plan_of
 from lamp.compiler.samples import kind_of_targets, laid_out, numbers_of
+from lamp.compiler.stand_ins import NotCompiled
 from lamp.compiler.tables import options_of
 from lamp.compiler.trainer import Trainer
 from lamp.errors import ArgumentError, ShapeError

@@ -10,10 +10,10 @@ import torch
 from lamp.compiler.answers import Answer
 from lamp.compiler.loss_rules import LossRule
 from lamp.compiler.plan import Plan
+from lamp.compiler.sources import written_of
 from lamp.compiler.tables import options_of
-from lamp.module import Module
-from lamp.nn import Dropout
 from lamp.optim import Optimizer
+from lamp.overrides import is_lamps
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Job:
         plan, optimizer = self.plan, self.optimizer
         chains = [plan.leading, *(layer.chain for layer in plan.layers), [] if plan.tail is None else [plan.tail]]
         written = [*self.loss.criterion.modules(), *(module for chain in chains for module in chain)]
-        if not all(type(each).__module__.startswith("lamp.") for each in [*written, optimizer or self.loss]):
+        if not all(is_lamps(type(each)) for each in [*written, optimizer or self.loss]):
             return None
         layers: list[Hashable] = [
             (*layer.width, layer.weight, layer.bias, tuple(layer.slopes.items())) for layer in plan.layers
@@ -66,7 +66,7 @@ class Job:
         if plan.sizes is not None:  # the code finds the others when it runs
             layers = [(plan.features, plan.outputs, layer.bias is None, tuple(layer.slopes)) for layer in plan.layers]
         return (
-            tuple(map(_written, written)),
+            tuple(map(written_of, written)),
             tuple(map(len, chains)),
             tuple(layers),
             plan.parameters if plan.sizes is None else None,
@@ -77,11 +77,3 @@ class Job:
             (self.batches, self.one_network, self.own_order, self.clip_norm, self.clip_value),
             (self.hyperparameters, self.keeps_outputs, self.answers, self.dtype),
         )
-
-
-def _written(module: Module) -> Hashable:
-    """What a module writes into code: its kind, and its numbers and switches."""
-    if isinstance(module, Dropout):
-        return Dropout, module.p
-    plain = {name: value for name, value in vars(module).items() if isinstance(value, int | float | str | None)}
-    return type(module), tuple(sorted((name, repr(value)) for name, value in plain.items() if name[0] != "_"))

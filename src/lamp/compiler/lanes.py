@@ -23,6 +23,10 @@ Operand = Union["Lane", float, int]
 TRANSCENDENTAL: dict[str, Callable[[Lane], Lane]] = {}  # exp, log, ...: lamp.compiler.functions puts them here
 
 
+class Unwritable(TypeError, AttributeError):
+    """What a formula asks of lanes that they do not do."""
+
+
 class Whole:
     """Signed 32-bit integers that wrap around, one or a vector of them: what lamp.randomness draws its bits from."""
 
@@ -79,7 +83,7 @@ class Mask:
         return ~Mask(self.code, self.code.b.xor(self.value, other.value))
 
     def __bool__(self) -> bool:
-        raise TypeError("lanes differ: a condition of theirs chooses with x.where(condition, other)")
+        raise Unwritable("lanes differ: a condition of theirs chooses with x.where(condition, other)")
 
 
 class Lane:
@@ -211,7 +215,7 @@ class Lane:
 
         formula = TRANSCENDENTAL.get(name)
         if formula is None:
-            raise AttributeError(f"a lane has no {name!r}: lamp.formulas lists what numbers offer")
+            raise Unwritable(f"a lane has no {name!r}: lamp.formulas lists what numbers offer")
         return lambda: formula(self)
 
 

@@ -11,18 +11,12 @@ from lamp.compiler.block import Block
 from lamp.compiler.code import Code
 from lamp.compiler.indices import Index
 from lamp.compiler.lanes import Lane, Mask
-from lamp.compiler.plan import NotCompiled, has_its_own
+from lamp.compiler.stand_ins import NotCompiled, asked, look_for_overrides
 from lamp.formulas import Number, is_zero
-from lamp.losses import BCELoss, BCEWithLogitsLoss, KLDivLoss, Loss, NLLLoss
+from lamp.losses import BCELoss, BCEWithLogitsLoss, Loss, NLLLoss
 from lamp.losses.classification import ClassLoss, CrossEntropyLoss
-from lamp.losses.regression import DifferenceLoss
 from lamp.losses.weighted import WeightedLoss
 from lamp.module import describe
-
-KNOWN = (CrossEntropyLoss, NLLLoss, BCELoss, BCEWithLogitsLoss, KLDivLoss, DifferenceLoss, Loss)
-# What a subclass of these must leave as it is: the rest, its formulas, is asked.
-AROUND = ("forward", "backward", "reduce", "divisor")
-OF_CLASSES = ("log_probabilities", "derivative_per_mass", "target_probability", "value", "derivative")
 
 
 @dataclass
@@ -53,16 +47,17 @@ class LossRule:
         self.weights: dict[str, int] = {}  # where each weight begins among the constants
         self.weighted = isinstance(criterion, WeightedLoss)  # then the weight follows the targets of a sample
         if criterion.reduction == "none":
-            raise NotCompiled('reduction="none" gives no number to go down')
+            raise NotCompiled('the loss has reduction="none", which gives no number to go down')
+        look_for_overrides(criterion)
         if isinstance(criterion, WeightedLoss):
-            if type(criterion) is not WeightedLoss or isinstance(criterion.loss, ClassLoss):
-                raise NotCompiled(f"{describe(criterion)} computes in a way of its own")
             criterion = criterion.loss
-        known = next((kind for kind in KNOWN if isinstance(criterion, kind)), None)
-        if known is None:
-            raise NotCompiled(f"{describe(criterion)} is not compiled")
-        if has_its_own(criterion, known, AROUND if not issubclass(known, ClassLoss) else (*AROUND, *OF_CLASSES)):
-            raise NotCompiled(f"{describe(criterion)} computes in a way of its own")
+            if isinstance(criterion, ClassLoss):
+                raise NotCompiled(f"weights of samples are not compiled for {describe(criterion)}")
+            look_for_overrides(criterion)
+        if isinstance(criterion, ClassLoss) and not isinstance(criterion, CrossEntropyLoss | NLLLoss):
+            raise NotCompiled(
+                f"{describe(criterion)} is no CrossEntropyLoss or NLLLoss, whose sums over classes are known"
+            )
         names: list[str] = []
         if isinstance(criterion, ClassLoss):
             self.ignored = float(criterion.ignore_index)
@@ -135,9 +130,9 @@ class LossRule:
                 ]
                 prepared: tuple[Any, ...] = (output, wanted, *weights)
             else:
-                prepared = rule.prepare(output, wanted)
-            value = self.rule.value(*prepared, *weight)
-            gradient = self.rule.derivative(*prepared, *weight) * share
+                prepared = asked(rule.prepare, output, wanted)
+            value = asked(self.rule.value, *prepared, *weight)
+            gradient = asked(self.rule.derivative, *prepared, *weight) * share
             state[0] = state[0] + counted(value, counts)
             block.keep_gradient(code.plus(c, last.gradients), s, counted(gradient, counts))
         return state[0]
@@ -167,7 +162,7 @@ class LossRule:
             hit = None if label is None else code.lane(1.0).where(label == code.number(c), 0.0)
             probability = target.number(c, s) if hit is None else hit
             weight = code.load_one(k, code.plus(c, self.weights["weight"])) if "weight" in self.weights else None
-            wanted: Lane = rule.target_probability(probability, weight, rule.label_smoothing, classes)
+            wanted: Lane = asked(rule.target_probability, probability, weight, rule.label_smoothing, classes)
             return wanted if kept is None else wanted.where(kept, 0.0)
 
         mass = code.lane(1.0)
@@ -179,8 +174,8 @@ class LossRule:
         state = [code.lane(0.0)]
         for c in code.each(0, classes, state):
             scores, wanted = log_p(c), q(c)
-            state[0] = state[0] + rule.value(scores, wanted)
-            gradient = rule.derivative(scores, wanted, mass) * share
+            state[0] = state[0] + asked(rule.value, scores, wanted)
+            gradient = asked(rule.derivative, scores, wanted, mass) * share
             block.keep_gradient(code.plus(c, last.gradients), s, counted(gradient, counts))
         return counted(state[0], counts)
 

@@ -5,31 +5,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from lamp.compiler.stand_ins import NotCompiled, look_for_overrides
 from lamp.module import Module, describe
 from lamp.nn import Activation, Dropout, Flatten, Identity, Linear, LogSoftmax, PReLU, Sequential, Softmax
+from lamp.overrides import is_lamps
 from lamp.parameter import Parameter, runs
 from lamp.replicas import Population
 
 ELEMENTWISE = (Activation, Dropout, PReLU)
-KINDS = (
-    Sequential,
-    Flatten,
-    Identity,
-    Softmax,
-    LogSoftmax,
-    *ELEMENTWISE,
-)  # subclasses too, but for passes of their own
-
-
-class NotCompiled(Exception):
-    """A network, loss or optimizer that the compiler does not know; its text says which, in one line."""
+KNOWN = (Sequential, Linear, Flatten, Identity, Softmax, LogSoftmax, *ELEMENTWISE)
 
 
 @dataclass
@@ -139,7 +130,10 @@ def plan_of(model: Module, training: bool = True) -> Plan:
 
     Raises NotCompiled.
     """
-    network = model.network if isinstance(model, Population) else model
+    network = model
+    if isinstance(model, Population):
+        look_for_overrides(model)
+        network = model.network
     places, parameters = _places(model)
     leading: list[Module] = []
     layers: list[Layer] = []
@@ -148,7 +142,7 @@ def plan_of(model: Module, training: bool = True) -> Plan:
     for module in _in_a_row(network):
         if tail is not None:
             raise NotCompiled(f"{describe(module)} follows {describe(tail)}, which the compiler takes at the end only")
-        if type(module) is Linear:
+        if isinstance(module, Linear):
             bias = None if module.bias is None else places[module.bias]
             if layers and layers[-1].width[1] != module.in_features:
                 raise NotCompiled(f"{describe(module)} does not fit the layer before it")
@@ -171,9 +165,9 @@ def plan_of(model: Module, training: bool = True) -> Plan:
                 layers[-1].slopes[len(layers[-1].chain)] = places[module.weight]
             (layers[-1].chain if layers else leading).append(module)
         else:
-            raise NotCompiled(f"{describe(module)} is not compiled")
+            raise NotCompiled(f"{describe(module)} is not compiled: lamp.compile says which modules are")
     if not layers:
-        raise NotCompiled("there is no Linear in it")
+        raise NotCompiled("there is no Linear in the network")
     if len({id(layer.linear) for layer in layers}) < len(layers):
         raise NotCompiled("a Linear is used twice")
     sizes = model.sizes.widths if isinstance(model, Population) and model.sizes is not None else None
@@ -194,15 +188,9 @@ def _places(model: Module) -> tuple[dict[Parameter, int], int]:
     return places, total
 
 
-def has_its_own(thing: object, kind: type, names: Iterable[str]) -> bool:
-    """Whether one of these methods, which the compiler knows of the kind, is another one in a subclass."""
-    return any(getattr(type(thing), name) is not getattr(kind, name) for name in names)
-
-
 def _in_a_row(module: Module) -> Iterator[Module]:
-    for kind in KINDS:
-        if isinstance(module, kind) and has_its_own(module, kind, ("forward", "backward", "backward_parameters")):
-            raise NotCompiled(f"{describe(module)} has a forward or backward of its own")
+    if is_lamps(type(module)) or isinstance(module, KNOWN):
+        look_for_overrides(module)
     if isinstance(module, Sequential):
         for child in module:
             yield from _in_a_row(child)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lamp.compiler.plan import NotCompiled, Plan
+from lamp.compiler.plan import Plan
+from lamp.compiler.stand_ins import NotCompiled
 from lamp.losses import Loss
 from lamp.losses.classification import ClassLoss
 from lamp.losses.probabilities import BinaryLoss

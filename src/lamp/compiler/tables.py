@@ -13,6 +13,7 @@ from torch import Tensor
 from lamp.formulas import is_zero
 from lamp.nn import Dropout
 from lamp.optim import Optimizer
+from lamp.overrides import is_lamps
 from lamp.randomness import table_of_keys
 
 Limits = Mapping[str, Any]  # "clip_norm" and "clip_value", where gradients are clipped
@@ -51,7 +52,8 @@ def coefficients(
     if advance is None:
         whole = -(-steps // VECTORS) * VECTORS
         numbers = torch.arange(1.0, whole + 1, dtype=torch.float64).unsqueeze(1)
-        with suppress(RuntimeError, TypeError, ValueError):  # of a user's own rule that asks `if step > 100`
+        own = () if is_lamps(type(optimizer).coefficients) else (RuntimeError, TypeError, ValueError)
+        with suppress(*own):  # of a user's own rule that asks `if step > 100`
             columns = _columns(optimizer, limits, numbers, taken)
             each = [[{name: column[:steps] for name, column in named.items()} for named in columns]]
     for step in range(0 if each else steps):

@@ -14,7 +14,8 @@ from lamp.compiler.fleet_of_sizes import FleetOfSizes
 from lamp.compiler.job import Job
 from lamp.compiler.kernel import Kernel
 from lamp.compiler.loss_rules import LossRule
-from lamp.compiler.plan import NotCompiled, Plan, has_its_own, plan_of
+from lamp.compiler.plan import Plan, plan_of
+from lamp.compiler.stand_ins import NotCompiled, look_for_overrides
 from lamp.compiler.steps import Steps
 from lamp.compiler.tables import Limits, coefficients
 from lamp.compiler.target import NARROWEST, Target, host
@@ -65,8 +66,8 @@ class Trainer:
         self.limits: Limits = limits or {}
         self.replicas = model.replicas
         self._runs = runs(model.parameters())
-        if optimizer is not None and has_its_own(optimizer, Optimizer, ("step",)):
-            raise NotCompiled(f"{type(optimizer).__name__} has a step of its own")
+        if optimizer is not None:
+            look_for_overrides(optimizer)
         self.plan: Plan = plan_of(model, optimizer is not None)
         self.dtype = self._dtype()
         self._taken: tuple[int, ...] = ()
@@ -99,10 +100,7 @@ class Trainer:
                 tuple(answers),
                 self.dtype,
             )
-            try:
-                return kind(Kernel(job, machine if one_network else self.groups_on), job, rows)
-            except (TypeError, AttributeError) as error:  # such as torch.sin of a lane
-                raise NotCompiled(f"a formula goes beyond what lamp.formulas lists: {error}") from error
+            return kind(Kernel(job, machine if one_network else self.groups_on), job, rows)
 
         self.fleets: list[Fleet] = []
         if self.replicas is None:

@@ -11,6 +11,7 @@ from lamp.compiler.code import Code
 from lamp.compiler.indices import I64, Index
 from lamp.compiler.job import Job
 from lamp.compiler.lanes import Lane, Mask
+from lamp.compiler.stand_ins import asked
 from lamp.optim import Optimizer
 from lamp.optim.clipping import TINY
 
@@ -92,11 +93,12 @@ class Updates:
         places = [code.plus(i, code.times(self.vectors, k)) for k in range(len(names))]
         before = [code.load(self.at["s_"], place) for place in places]
         state: dict[str, Any] = dict(zip(names, before, strict=True))
-        moved = optimizer.update(p, g, state, c, group)
+        moved = asked(optimizer.update, p, g, state, c, group)
         inside = self._inside(i, bounds)
         code.store(self.at["p_"], i, moved if inside is None else moved.where(inside, p))
         for name, place, old in zip(names, places, before, strict=True):
-            code.store(self.at["s_"], place, state[name] if inside is None else state[name].where(inside, old))
+            new = code.lane(state[name])
+            code.store(self.at["s_"], place, new if inside is None else new.where(inside, old))
 
     def _inside(self, i: ir.Value, bounds: tuple[Any, Any]) -> Mask | None:
         """Which lanes of a vector of one network's parameters lie within a range; None where all of all do."""

@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lamp.compiler.plan import has_its_own
 from lamp.errors import ArgumentError, DTypeError, LampError
 from lamp.interop.scaling import Scaling, scaling_of
 from lamp.losses import Loss
@@ -31,6 +30,7 @@ from lamp.nn import (
     Softmax,
     Unflatten,
 )
+from lamp.overrides import overridden
 from lamp.replicas import Population
 from lamp.studies import Ensemble
 
@@ -204,7 +204,7 @@ def _in_a_row(module: Module, root: str, path: str) -> Iterator[tuple[Module, st
     """Every module that is no Sequential, in order, with its path and how errors name its place."""
     where = f"{root}.{path[:-1]}: {describe(module)}" if path else describe(module)
     for kind in (Sequential, *KNOWN):
-        if isinstance(module, kind) and not has_its_own(module, kind, ("forward",)) and "forward" not in vars(module):
+        if isinstance(module, kind) and overridden(module, only=("__call__", "forward")) is None:
             break
     else:
         raise ArgumentError(

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 from lamp import losses, nn
-from lamp.compiler.plan import has_its_own
 from lamp.errors import ArgumentError, LampError
 from lamp.interop.predictor import described_type
 from lamp.module import Module, describe
 from lamp.nn import Sequential
+from lamp.overrides import overridden
 from lamp.parameter import Buffer, Parameter
 
 PAIRS: dict[type[torch.nn.Module], type[Module]] = {
@@ -202,13 +202,13 @@ class _ToTorch:
         return self.modules[id(module)]
 
     def _sequential(self, module: Sequential, path: str) -> torch.nn.Module:
-        if has_its_own(module, Sequential, ("forward", "backward")) or "forward" in vars(module):
+        if overridden(module, only=("__call__", "forward", "backward")) is not None:
             raise self._unknown(module, path)
         kind = torch.nn.Sequential if module.loss is None else SequentialWithLoss
         return kind(OrderedDict((name, self.made(child, f"{path}.{name}")) for name, child in module.named_children()))
 
     def _single(self, module: Module, path: str) -> torch.nn.Module:
-        if type(module) not in TWINS or "forward" in vars(module):
+        if type(module) not in TWINS or overridden(module) is not None:
             raise self._unknown(module, path)
         kind = TWINS[type(module)]
         made = kind(**_arguments(type(module), module), **_on_meta(kind))

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from lamp.compiler.plan import NotCompiled, plan_of
+from lamp.compiler.plan import plan_of
+from lamp.compiler.stand_ins import NotCompiled
 from lamp.compiler.tables import options_of
 from lamp.compiler.trainer import Trainer
 from lamp.data import DataLoader

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from lamp.compiler.plan import NotCompiled, Plan, plan_of
+from lamp.compiler.plan import Plan, plan_of
+from lamp.compiler.stand_ins import NotCompiled
 from lamp.errors import ArgumentError
 from lamp.training.crew import Crew
 

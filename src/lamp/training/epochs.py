@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from lamp.compiler.answers import Answer, is_counted
-from lamp.compiler.plan import NotCompiled, Plan
+from lamp.compiler.plan import Plan
 from lamp.compiler.samples import kind_of_targets, laid_out, numbers_of
+from lamp.compiler.stand_ins import NotCompiled
 from lamp.data import DataLoader
 from lamp.losses import Loss
 from lamp.training import eager

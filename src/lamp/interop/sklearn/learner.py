@@ -13,8 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lamp.compiler.plan import NotCompiled, plan_of
+from lamp.compiler.plan import plan_of
 from lamp.compiler.shape import PART
+from lamp.compiler.stand_ins import NotCompiled
 from lamp.data import DataLoader
 from lamp.errors import ArgumentError
 from lamp.losses import Loss

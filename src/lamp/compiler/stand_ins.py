@@ -1,0 +1,107 @@
+"""Which methods machine code stands in for, kind by kind: where one of them is a user's own, it must not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from lamp.compiler.lanes import Lane, Unwritable
+from lamp.data import DataLoader
+from lamp.losses import Loss
+from lamp.losses.classification import ClassLoss
+from lamp.losses.probabilities import BinaryLoss
+from lamp.losses.weighted import WeightedLoss
+from lamp.module import Module, describe
+from lamp.nn import Activation
+from lamp.optim import Optimizer, Schedule
+from lamp.overrides import is_lamps, overridden
+
+
+class NotCompiled(Exception):
+    """A network, loss or optimizer that the compiler does not know; its text says which, in one line."""
+
+
+# What no step of a training calls.
+APART = (
+    "__init__",
+    "__repr__",
+    "__getstate__",
+    "__setstate__",
+    "__getattr__",
+    "extra_repr",
+    "reset_parameters",
+    "state_dict",
+    "load_state_dict",
+    "get_extra_state",
+    "set_extra_state",
+    "append",
+    "extend",
+    "insert",
+    "add_module",
+    "apply",
+    "to",
+    "float",
+    "double",
+)
+# What compiled code is made by calling, or the training calls beside it: a subclass may write it.
+ASKED: tuple[tuple[type, tuple[str, ...]], ...] = (
+    (Activation, ("sigma", "dsigma", "sigma_of_tensor")),
+    (WeightedLoss, ()),
+    (ClassLoss, ("of_replicas", "explain_non_finite")),
+    (BinaryLoss, ("value", "derivative", "value_of_tensors", "doutput", "of_replicas", "explain_non_finite")),
+    (Loss, ("prepare", "value", "derivative", "value_of_tensors", "doutput", "of_replicas", "explain_non_finite")),
+    (
+        Optimizer,
+        ("coefficients", "update", "state_names", "initial_state", "_check_hyperparameters", "add_param_group"),
+    ),
+    (Schedule, ("lr_at", "get_last_lr", "of_replicas", "_check_state", "_load")),
+    (Module, ()),
+    (DataLoader, ()),
+)
+
+
+def look_for_overrides(thing: object, only: Iterable[str] | None = None) -> None:
+    """Raise NotCompiled where machine code, or training in lots of epochs, would pass a method of a user's by.
+
+    only  the methods that matter, where those of the table do not
+    """
+    asked = next((names for kind, names in ASKED if isinstance(thing, kind)), ())
+    found = overridden(thing, (*APART, *asked), only)
+    if found is not None:
+        name = describe(thing) if isinstance(thing, Module) else type(thing).__name__
+        raise NotCompiled(f"{name} has its own {found}: machine code would pass it by")
+
+
+def asked(formula: Callable[..., Any], *numbers: Any) -> Any:
+    """What a formula says of lanes.
+
+    Raises NotCompiled where a user's formula does something that lanes do not; an error in lamp's own code stays one.
+    """
+    owner = type(getattr(formula, "__self__", None))
+    if is_lamps(owner):
+        return formula(*numbers)
+    try:
+        answer = formula(*numbers)
+    except (TypeError, AttributeError, ValueError, RuntimeError) as error:
+        if not isinstance(error, Unwritable) and _raised_by_lamp(error):
+            raise
+        told = (str(error) or repr(error)).splitlines()[0]
+        raise NotCompiled(
+            f"the {formula.__name__} of {owner.__name__} goes beyond what lamp.formulas lists: {told}"
+        ) from error
+    if isinstance(answer, Lane):
+        return answer
+    if isinstance(answer, int | float):
+        return next(each for each in numbers if isinstance(each, Lane)).code.lane(answer)
+    if formula.__name__ == "prepare":
+        return answer
+    raise NotCompiled(f"the {formula.__name__} of {owner.__name__} returns a {type(answer).__name__}, not a number")
+
+
+def _raised_by_lamp(error: BaseException) -> bool:
+    """Whether the line that raised it stands in this package."""
+    trace = error.__traceback__
+    assert trace is not None
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    return str(trace.tb_frame.f_globals.get("__name__", "")).partition(".")[0] == __name__.partition(".")[0]
