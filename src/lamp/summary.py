@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from lamp.compiler.plan import NotCompiled, plan_of
+from lamp.compiler.plan import plan_of
+from lamp.compiler.stand_ins import NotCompiled
 from lamp.errors import ArgumentError, NotTraceable
 from lamp.graph import Graph, Op, sizes
 from lamp.module import Module, describe
