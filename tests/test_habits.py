@@ -2,6 +2,7 @@
 
 import copy
 import gc
+import importlib
 
 import numpy as np
 import pytest
@@ -274,3 +275,36 @@ def test_a_network_is_freed_when_nobody_holds_it():
     del model
     gc.collect()
     assert Watched.gone == 1
+
+
+# ---- names -----------------------------------------------------------------------------------------------------------
+def test_lamp_nn_has_the_names_of_torch_nn():
+    import lamp.nn as nn_of_lamp
+
+    assert nn_of_lamp.Module is lamp.Module
+    assert nn_of_lamp.Parameter is lamp.Parameter
+    for name in lamp.losses.__all__:
+        assert not hasattr(nn, name) or getattr(nn_of_lamp, name) is getattr(lamp.losses, name)
+
+
+@pytest.mark.parametrize("package", ["lamp", "lamp.nn", "lamp.optim", "lamp.losses", "lamp.data"])
+def test_every_name_of_torch_that_is_not_there_is_told(package):
+    room, told = importlib.import_module(package), 0
+    for name in {*dir(nn), *dir(nn.functional), *dir(torch.optim)}:
+        if name.startswith("_") or hasattr(room, name):
+            continue
+        with pytest.raises(lamp.MissingNameError) as raised:
+            getattr(room, name)
+        assert f"{package} has no {name}" in str(raised.value)
+        told += raised.value.fix is not None and "check the name" not in raised.value.fix
+    assert told > 100
+
+
+def test_a_name_that_is_imported_and_not_there():
+    with pytest.raises(ImportError, match="no convolutions") as raised:
+        from lamp.nn import Conv2d  # noqa: F401
+    assert isinstance(raised.value, lamp.LampError)
+    with pytest.raises(ImportError, match="did you mean"):
+        from lamp import Liner  # noqa: F401
+    assert not hasattr(lamp, "Conv2d")
+    assert not hasattr(lamp, "__nothing__")

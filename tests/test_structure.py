@@ -29,6 +29,7 @@ ROOMS = [
     [
         "installation",
         "errors",
+        "absent",
         "devices",
         "tensor_like",
         "torch_habits",

@@ -53,7 +53,8 @@ def __getattr__(name: str) -> Any:
     public = import_module("lamp.public")
     globals().update({each: getattr(public, each) for each in public.__all__})
     if name not in globals():
-        raise AttributeError(f"module 'lamp' has no attribute {name!r}")
+        absent = import_module("lamp.absent")
+        raise absent.missing_name("lamp", name, [*ELSEWHERE, *public.__all__], absent.by_import())
     return globals()[name]
 
 

@@ -64,6 +64,10 @@ class MissingNameError(LampError, AttributeError):
     """lamp, or one of its objects, has nothing of this name."""
 
 
+class MissingImportError(LampError, ImportError):
+    """A name that is imported from lamp, and that lamp has not."""
+
+
 class MissingIndexError(LampError, IndexError):
     """There is nothing at this place of a sequence."""
 

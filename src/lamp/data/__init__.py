@@ -1,5 +1,6 @@
 """Data: what it may come as, batches in a reproducible order, and data sets to begin with."""
 
+from lamp.absent import teller
 from lamp.data.batches import as_batches, is_batched
 from lamp.data.bundled import breast_cancer, diabetes, digits, iris, wine
 from lamp.data.columns import as_column, as_columns, check_finite
@@ -28,3 +29,5 @@ __all__ = [
     "spirals",
     "wine",
 ]
+
+__getattr__ = teller(__name__, lambda: __all__)

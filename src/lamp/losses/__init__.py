@@ -1,5 +1,6 @@
 """Losses: `criterion(output, target)` is the loss, `criterion.backward()` its gradient with respect to the output."""
 
+from lamp.absent import teller
 from lamp.losses.base import Loss
 from lamp.losses.classification import ClassLoss, CrossEntropyLoss, NLLLoss
 from lamp.losses.probabilities import BCELoss, BCEWithLogitsLoss, BinaryLoss, KLDivLoss
@@ -20,3 +21,5 @@ __all__ = [
     "NLLLoss",
     "SmoothL1Loss",
 ]
+
+__getattr__ = teller(__name__, lambda: __all__)

@@ -1,5 +1,19 @@
-"""Modules that networks are made of, a file a family."""
+"""Modules that networks are made of, a file a family.
 
+`import lamp.nn as nn` finds here what torch.nn has under these names: Module, Parameter and the losses, too.
+"""
+
+from lamp.absent import teller
+from lamp.losses import BCELoss as BCELoss
+from lamp.losses import BCEWithLogitsLoss as BCEWithLogitsLoss
+from lamp.losses import CrossEntropyLoss as CrossEntropyLoss
+from lamp.losses import HuberLoss as HuberLoss
+from lamp.losses import KLDivLoss as KLDivLoss
+from lamp.losses import L1Loss as L1Loss
+from lamp.losses import MSELoss as MSELoss
+from lamp.losses import NLLLoss as NLLLoss
+from lamp.losses import SmoothL1Loss as SmoothL1Loss
+from lamp.module import Module as Module
 from lamp.nn.activations import (
     CELU,
     ELU,
@@ -32,6 +46,8 @@ from lamp.nn.dropout import Dropout
 from lamp.nn.linear import Linear
 from lamp.nn.shape import Flatten, Identity, Unflatten
 from lamp.nn.softmax import LogSoftmax, Softmax
+from lamp.parameter import Buffer as Buffer
+from lamp.parameter import Parameter as Parameter
 
 __all__ = [
     "CELU",
@@ -66,3 +82,5 @@ __all__ = [
     "Threshold",
     "Unflatten",
 ]
+
+__getattr__ = teller(__name__, lambda: globals())

@@ -1,5 +1,6 @@
 """Optimizers, learning-rate schedules and gradient clipping."""
 
+from lamp.absent import teller
 from lamp.optim.adagrad import Adagrad
 from lamp.optim.adam import Adam, AdamW
 from lamp.optim.clipping import clip_grad_norm_, clip_grad_value_
@@ -52,3 +53,5 @@ __all__ = [
     "clip_grad_norm_",
     "clip_grad_value_",
 ]
+
+__getattr__ = teller(__name__, lambda: __all__)

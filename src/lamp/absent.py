@@ -1,0 +1,95 @@
+"""What is said of names that lamp has not: close ones, and what does here what torch or Keras has under that name."""
+
+from __future__ import annotations
+
+import difflib
+import dis
+import re
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from lamp.errors import MissingImportError, MissingNameError
+
+OWN_MODULE = "write a lamp.Module of your own, with forward and backward"
+
+# What to do instead, and the names it is said of: regular expressions that match a whole name.
+INSTEAD = {
+    f"lamp has no convolutions: train lamp.Flatten() and lamp.Linear(...), or {OWN_MODULE}": (
+        r"(Lazy)?Conv(Transpose)?[123]?[dD]|Conv[123]DTranspose|\w*Pool(ing)?[123][dD]|(Un)?[Ff]old|Upsampl\w*",
+        r"Pixel(Un)?[Ss]huffle|(Zero|Reflection|Replication|Constant|Circular)Pad\w*|ChannelShuffle",
+    ),
+    "lamp has no layers that normalise: lamp.SELU() keeps activations so, dataset.normalized() does it to data": (
+        r"\w*(Batch|Layer|Group|Instance|RMS|[Ss]pectral|[Ww]eight|Response)_?[Nn]orm\w*|Normalization",
+    ),
+    f"lamp has feed-forward layers alone: {OWN_MODULE}": (
+        r"\w*(RNN|LSTM|GRU)(Cell)?|Transformer\w*|MultiheadAttention|\w*Attention|Embedding\w*|Bilinear",
+    ),
+    "lamp.Dropout(p), which drops single elements": (r"(Feature)?AlphaDropout|[Dd]ropout[123][dD]|SpatialDropout\w*",),
+    "lamp.Linear(in_features, out_features), then an activation such as lamp.ReLU()": (r"Dense|LazyLinear",),
+    "lamp.Sequential(...), or a class of lamp.Module with forward and backward": (r"Model|Input(Layer)?|Layer",),
+    "a plain list or dict as an attribute: lamp finds the modules and parameters in it": (
+        r"(Module|Parameter)(List|Dict)",
+    ),
+    "a module, since it has a backward, such as lamp.ReLU()(x); torch.relu(x) where no gradient is needed": (
+        r"(log_?)?(softmax|sigmoid)|(leaky_|p)?relu6?|[gcs]?elu|silu|swish|mish|tanh(shrink)?|threshold|dropout|flatten",
+        r"soft(plus|sign|shrink)|hard_?(tanh|swish|sigmoid|shrink)|linear|functional|F",
+    ),
+    "a module, since it has a backward: criterion = lamp.CrossEntropyLoss(); loss = criterion(output, target)": (
+        r"(binary_)?cross_entropy(_with_logits)?|(mse|l1|nll|huber|smooth_l1|bce)(_loss)?|kl_div",
+    ),
+    "nothing: lamp records no operations, and in model.eval() nothing is remembered": (
+        r"no_grad|inference_mode|enable_grad|set_grad_enabled",
+    ),
+    "lamp takes no derivatives by itself: model.backward(criterion.backward())": (r"autograd|grad|backward|func|vmap",),
+    "a lamp.Loss of your own, with value and derivative": (
+        r"(Hinge|Cosine|Triplet|CTC|Poisson|Gaussian|Margin|Multi|SoftMargin)\w*Loss",
+    ),
+    "lamp.AdamW, or a lamp.Optimizer of your own, with coefficients and update": (
+        r"[NR]Adam|Adamax|Adadelta|Rprop|LBFGS|ASGD|SparseAdam|Lion|Muon|Adafactor",
+    ),
+    "lamp itself has them, such as lamp.StepLR(optimizer, 10)": (r"lr_scheduler|schedulers?|schedules",),
+    "lamp itself has them, such as lamp.Adam(model.parameters())": (r"optimizers?",),
+    "lamp itself has them, such as lamp.Linear(2, 25)": (r"layers|activations|modules",),
+    "lamp itself has them: lamp.EarlyStopping, lamp.Checkpoint, or a class of lamp.Callback": (r"callbacks",),
+    "lamp.accuracy, lamp.Accuracy(threshold), or any function of (output, target)": (r"metrics?|Metrics?",),
+    "lamp.Dataset(inputs, targets), or (inputs, targets) themselves": (r"TensorDataset|Subset|random_split|utils",),
+    "torch's: lamp computes on torch tensors": (
+        r"tensor|Tensor|zeros|ones|randn?|arange|from_numpy|as_tensor|manual_seed|device|dtype|float(16|32|64)|int64|long",
+    ),
+    "lamp.fit(model, criterion, optimizer, (inputs, targets), epochs=10)": (r"train|Trainer|train_step",),
+    "lamp trains on one device": (r"(Distributed)?DataParallel|distributed",),
+}
+
+
+def missing_name(module: str, name: str, known: Iterable[str], importing: bool = False) -> Exception:
+    """The error for a name that a module of lamp's has not; `importing`: it was asked for by an import."""
+    public = sorted(each for each in known if not each.startswith("_"))
+    by_fold = {each.lower(): each for each in public}
+    same = by_fold.get(name.lower().replace("_", ""))
+    close = [same] if same else difflib.get_close_matches(name, public, n=3)
+    told = next((text for text, names in INSTEAD.items() if any(re.fullmatch(each, name) for each in names)), None)
+    kind = MissingImportError if importing else MissingNameError
+    return kind(
+        f"{module} has no {name}",
+        expected=f"a name that it has, such as {', '.join(close)}" if close else f"a name that dir({module}) lists",
+        got=name,
+        fix=told or (f"did you mean {module}.{close[0]}?" if close else f"check the name, or {OWN_MODULE}"),
+    )
+
+
+def by_import() -> bool:
+    """Whether a module's `__getattr__`, which calls this, was called by `from module import name`."""
+    frame = sys._getframe(2)
+    return dis.opname[frame.f_code.co_code[frame.f_lasti]] == "IMPORT_FROM" if frame.f_lasti >= 0 else False
+
+
+def teller(module: str, known: Callable[[], Iterable[str]]) -> Callable[[str], Any]:
+    """A module's `__getattr__`, which raises that error."""
+
+    def tell(name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(f"module {module!r} has no attribute {name!r}")
+        raise missing_name(module, name, known(), by_import())
+
+    return tell
