@@ -118,7 +118,7 @@ def summary(model: TableModel, reports: Mapping[str, Any], path: Path) -> None:
     _more(len(model.preprocessing.columns), MOST_ROWS, "columns")
     rows = {
         name if name == OURS else f"scikit-learn\n{name}": (
-            {metric: Estimate(**estimate) for metric, estimate in of.items()},
+            {metric: Estimate.from_dict(estimate) for metric, estimate in of.items()},
             metrics["seconds"][name],
             metrics["notes"].get(name, ""),
         )

@@ -21,7 +21,7 @@ from typing import Annotated, Any, Literal, NotRequired, Union, get_args, get_or
 
 from lamp.saving.seal import DamagedError
 
-LARGEST = 2**63  # of whole numbers that stand for counts: what a tensor can hold
+LARGEST = 2**64  # of whole numbers: seeds have 64 bits
 LARGEST_BITS = 1000  # of whole numbers that stand for floats
 
 

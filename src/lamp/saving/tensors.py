@@ -21,7 +21,7 @@ from lamp.errors import CheckpointError
 from lamp.saving.disk import write_file
 from lamp.saving.documents import parse_object
 from lamp.saving.paths import as_path, read_file
-from lamp.saving.schema import LARGEST, Range, check
+from lamp.saving.schema import Range, check
 from lamp.saving.seal import BLANK, DamagedError, digest_of, is_sealed, seal
 
 DTYPES = {
@@ -138,7 +138,9 @@ def read_tensors(
         raise DamagedError(f"{path}: a safetensors file that lamp did not write", "a digest of each tensor", "none")
     if ours and not is_sealed(text, MARK):
         raise DamagedError(f"{path}: the header is not as it was written", "the digest that it holds", "another one")
-    digests: dict[str, Any] = parse_object(metadata.pop(DIGESTS, "").encode(), path) if ours else {}
+    digests: dict[str, Any] = (
+        parse_object(metadata.pop(DIGESTS, "").encode("utf-8", "surrogatepass"), path) if ours else {}
+    )
     metadata.pop(HEADER_DIGEST, None)
     check(header, dict[str, Entry], path)
     tensors: dict[str, Tensor] = {}
@@ -168,7 +170,7 @@ def read_tensors(
 def _bytes_at(entry: Entry, start: int, room: int) -> int | None:
     """How many bytes a tensor takes, if it begins at `start` and its shape, dtype and place go together."""
     shape, offsets = entry["shape"], entry["data_offsets"]
-    if len(shape) > MOST_AXES or math.prod(n for n in shape if n) >= LARGEST:  # torch multiplies sizes beside a 0 too
+    if len(shape) > MOST_AXES or math.prod(n for n in shape if n) >= 2**63:  # torch multiplies sizes beside a 0 too
         return None
     size = math.prod(shape) * DTYPES[entry["dtype"]].itemsize
     return size if offsets == [start, start + size] and start + size <= room else None

@@ -60,11 +60,17 @@ class ArchitectureDocument(TypedDict):
     target: Target
 
 
+class ColumnDocument(TypedDict):
+    """A column; it has the fields of its kind too."""
+
+    kind: str
+
+
 class PreprocessingDocument(TypedDict):
-    """preprocessing.json: see `Preprocessing.to_dict`; a column has the fields of its kind."""
+    """preprocessing.json: see `Preprocessing.to_dict`."""
 
     version: int
-    columns: list[dict[str, Any]]
+    columns: list[ColumnDocument]
     features: list[str]
 
 

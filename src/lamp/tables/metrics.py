@@ -7,7 +7,7 @@ nothing is sorted or gathered anew for it.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -48,6 +48,12 @@ class Estimate:
     def to_dict(self) -> dict[str, float | None]:
         """As JSON has it."""
         return {name: _plain(number) for name, number in vars(self).items()}
+
+    @classmethod
+    def from_dict(cls, told: Mapping[str, float | None]) -> Estimate:
+        """The estimate back from `to_dict`; NaN where it has no value."""
+        value = told["value"]
+        return cls(math.nan if value is None else value, told.get("low"), told.get("high"))
 
 
 Estimates = dict[str, Estimate]

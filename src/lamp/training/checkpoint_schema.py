@@ -40,13 +40,21 @@ class ScheduleState(TypedDict):
     scheduler: dict[str, Any]
 
 
+class DataState(TypedDict):
+    """What decides the batches to come: of lamp's loader, or of another one's generator."""
+
+    seed: NotRequired[int | list[int] | None]
+    epoch: NotRequired[Count]
+    generator: NotRequired[Tensor]
+
+
 class CrewState(TypedDict):
     """Which replicas train, and where their data are."""
 
     rows: Tensor | None
     target_axes: Count | None
-    data: dict[str, Any]
-    validation: dict[str, Any]
+    data: DataState
+    validation: DataState
 
 
 class LastGoodState(TypedDict):
@@ -69,7 +77,7 @@ class BeginOfEpoch(TypedDict):
     """What it takes to go over an epoch's batches once more."""
 
     random: RandomState
-    data: dict[str, Any]
+    data: DataState
 
 
 class EagerUnderWay(TypedDict):
@@ -115,11 +123,17 @@ class CallbackState(TypedDict):
     state: dict[str, Any]
 
 
+class FingerprintState(TypedDict):
+    """What a training is made of; see `lamp.training.fingerprint`."""
+
+    attributes: dict[str, Any]
+
+
 class State(TypedDict):
     """Everything that a training goes on from, but for the weights."""
 
-    made_of: dict[str, Any]
-    moved: dict[str, Any]
+    made_of: FingerprintState
+    moved: FingerprintState
     epoch: Count
     step: Count
     ending: str | None

@@ -203,7 +203,7 @@ def open_checkpoints(
         if saved is not None:
             made_of, moved = saved.state["made_of"], saved.state["moved"]
             compare(made_of, moved, fingerprint, saved.path)
-            check_state(saved, training)
+            check_state(saved, training, batches)
             _check_reach(training, saved, engine)
             restore_attributes(training, made_of, moved)
             fingerprint = made_of

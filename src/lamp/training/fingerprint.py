@@ -158,7 +158,7 @@ def restore_attributes(training: Training, saved: Mapping[str, Any], moved: Mapp
             for name, value in list(vars(module).items()):
                 key = f"{path}.{name}"
                 has_moved = key in before and key in after and before[key] != after[key]
-                if has_moved and (value is None or _is_number(value)) and _is_number(after[key]):
+                if has_moved and _is_number(value) and type(value) is type(after[key]):
                     setattr(module, name, after[key])
 
 

@@ -122,7 +122,7 @@ class Training:
                 callback.on_start(self)
             if saved is not None:
                 training_state.set_callback_states(self.callbacks, saved.state["callbacks"], saved.path)
-                training_state.set_random_state(saved.state["random"], saved.path)
+                training_state.set_random_state(saved.state["random"])
             if self.checkpointer is not None:
                 self.checkpointer.begin(self.history)
             try:

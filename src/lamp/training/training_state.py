@@ -28,7 +28,7 @@ State = dict[str, Any]
 
 
 # ---- a state that was read -------------------------------------------------------------------------------------------
-def check_state(saved: Saved, training: Training) -> None:
+def check_state(saved: Saved, training: Training, batches: Iterable[Any]) -> None:
     """That the numbers of a checkpoint go together, and with the training. Raises DamagedError where they do not."""
     state, path = saved.state, saved.path
     history, replicas = state["history"], training.model.replicas
@@ -51,15 +51,16 @@ def check_state(saved: Saved, training: Training) -> None:
         fits = fits and own >= {*rows.tolist()} and bool((rows.diff() > 0).all())
         expect(fits, "crew.rows", f"numbers of replicas, of {replicas}", rows)
     groups = training.optimizer.param_groups
-    for key, saved_groups in (
-        ("optimizer", state["optimizer"]["param_groups"]),
-        ("schedule", state["schedule"]["groups"]),
-    ):
+    taken, of_schedule = state["optimizer"]["param_groups"], state["schedule"]["groups"]
+    for key, saved_groups in (("optimizer", taken), ("schedule", of_schedule)):
         expect(len(saved_groups) == len(groups), f"{key}.groups", len(groups), len(saved_groups))
         for k, (group, given) in enumerate(zip(groups, saved_groups, strict=True)):
-            _check_alike({**group, "params": [0] * len(group["params"])}, given, f"{path}: {key}.groups[{k}]")
+            _check_alike({**group, "params": None}, given, f"{path}: {key}.groups[{k}]", exactly=True)
+            with restoring(path, f"{key}.groups[{k}]"):
+                training.optimizer._check_hyperparameters({**group, **given, "params": group["params"]})
     expect(len(state["optimizer"]["taken"]) == len(groups), "optimizer.taken", len(groups), state["optimizer"]["taken"])
-    _check_alike(_state_of(training.scheduler), state["schedule"]["scheduler"], f"{path}: schedule.scheduler")
+    own_schedule = _state_of(training.scheduler)
+    _check_alike(own_schedule, state["schedule"]["scheduler"], f"{path}: schedule.scheduler", exactly=True)
     own_states = extra_states(training.model)
     expect(own_states.keys() == state["modules"].keys(), "modules", list(own_states)[:5], list(state["modules"])[:5])
     _check_alike(own_states, state["modules"], f"{path}: modules")
@@ -72,23 +73,39 @@ def check_state(saved: Saved, training: Training) -> None:
         fits = losses.dim() > 0 and 0 < len(losses) <= state["step"] and list(losses.shape[1:]) == columns
         fits = fits and (not eager or len(head["sizes"]) == len(losses))
         expect(fits, "by_engine.under_way", f"losses of at most {state['step']} steps", tuple(losses.shape))
+    seed = batches.seed if isinstance(batches, DataLoader) else None
+    given = state["crew"]["data"].get("seed")
+    fits = seed is None or given is None or np.shape(seed) == np.shape(given)
+    expect(fits, "crew.data.seed", f"seeds such as {seed}"[:80], str(given)[:80])
     weights = [run.data[0] if rows is not None else run.data for run in runs(training.model.parameters())]
     shapes = [tuple(each.shape) if rows is None else (len(rows), *each.shape) for each in weights]
     kept = [tuple(each.shape) for each in state["last_good"]["kept"]]
     expect(kept in ([], shapes), "last_good.kept", shapes, kept)
+    now = random_state()
+    begin = (head or {}).get("begin") or {"random": now, "data": {}}
+    with restoring(path, "the generators"):
+        for data in (state["crew"]["data"], state["crew"]["validation"], begin["data"]):
+            if "generator" in data:
+                torch.Generator().set_state(data["generator"])
+        for each in (state["random"], begin["random"]):
+            set_random_state(each)
+    set_random_state(now)
 
 
-def _check_alike(own: Any, given: Any, key: str) -> None:
-    """That a state has the kinds of values that the object's own has: numbers for numbers, texts for texts."""
-    if own is None or given is None:
+def _check_alike(own: Any, given: Any, key: str, *, exactly: bool = False) -> None:
+    """That a state has the kinds of values that the object's own has: numbers for numbers, texts for texts.
+
+    exactly  no None where the object has a value
+    """
+    if own is None or (given is None and not exactly):
         return
     if isinstance(own, Mapping) and isinstance(given, Mapping):
         for name in own.keys() & given.keys():
-            _check_alike(own[name], given[name], f"{key}.{name}")
+            _check_alike(own[name], given[name], f"{key}.{name}", exactly=exactly)
         return
     if isinstance(own, list | tuple) and isinstance(given, list | tuple) and len(own) == len(given):
         for k, (one, other) in enumerate(zip(own, given, strict=True)):
-            _check_alike(one, other, f"{key}[{k}]")
+            _check_alike(one, other, f"{key}[{k}]", exactly=exactly)
         return
     kinds = (bool, int | float | Tensor, str, torch.Generator, list | tuple, Mapping)
     kind = next((kind for kind in kinds if isinstance(own, kind)), object)
@@ -108,15 +125,14 @@ def random_state() -> State:
     }
 
 
-def set_random_state(state: State, path: object = "this checkpoint") -> None:
-    """Set them to what they were; errors name `path`."""
-    with restoring(path, "the random generators"):
-        torch.set_rng_state(state["torch"])
-        if state["cuda"] and torch.cuda.is_available():
-            torch.cuda.set_rng_state_all(state["cuda"][: torch.cuda.device_count()])
-        version, words, gauss = state["python"]
-        random.setstate((version, tuple(words.tolist()), gauss))
-        np.random.set_state(state["numpy"])  # noqa: NPY002
+def set_random_state(state: State) -> None:
+    """Set them to what they were."""
+    torch.set_rng_state(state["torch"])
+    if state["cuda"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(state["cuda"][: torch.cuda.device_count()])
+    version, words, gauss = state["python"]
+    random.setstate((version, tuple(words.tolist()), gauss))
+    np.random.set_state(state["numpy"])  # noqa: NPY002
 
 
 # ---- data ------------------------------------------------------------------------------------------------------------
