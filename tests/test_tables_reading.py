@@ -48,30 +48,39 @@ def test_a_file_that_is_not_there(tmp_path):
     assert "did you mean" in refused(tmp_path / "house.csv")
     assert "houses.csv" in refused(tmp_path / "house.csv")
     assert "is a folder" in refused(tmp_path)
-    assert ".parquet" in refused(tmp_path / "table.xls")
+    assert "no such file" in refused(tmp_path / "table.xls")
 
 
-@pytest.mark.parametrize(
-    ("mark", "said"), [(";", '--delimiter ";"'), ("\t", "--delimiter $'\\t'"), ("|", '--delimiter "|"')]
-)
-def test_one_column_asks_for_the_delimiter(tmp_path, mark, said):
+@pytest.mark.parametrize(("mark", "said"), [(";", "a semicolon"), ("\t", "a tab"), ("|", "a bar")])
+def test_the_separator_is_found_and_told(tmp_path, mark, said):
     path = tmp_path / "t.csv"
     path.write_text(f"a{mark}b{mark}c\n1,5{mark}2{mark}3\n")
-    told = refused(path)
+    notes = []
+    assert read_table(path, notes=notes).columns == ["a", "b", "c"]
+    assert said in notes[0]
+    assert read_table(path, mark).columns == ["a", "b", "c"]
+    told = refused(path, separator=":")
     assert "one column only" in told
     assert said in told
-    assert read_table(path, mark).columns == ["a", "b", "c"]
-    path.write_text("a\n1\n")
-    assert "one column only" in refused(path)
-    assert "one letter" in refused(path, delimiter="ab")
+    with pytest.raises(LampError, match="one character"):
+        read_table(path, separator="ab")
 
 
-def test_names_that_repeat(tmp_path):
+def test_one_column_is_a_table(tmp_path):
     path = tmp_path / "t.csv"
+    path.write_text("a\n1\n\n3\n")
+    assert read_table(path)["a"].to_list() == [1, None, 3]
+
+
+def test_names_that_repeat_or_lack(tmp_path):
+    path = tmp_path / "t.csv"
+    notes = []
     path.write_text("a,b, a\n1,2,3\n")
-    assert "'a'" in refused(path)
+    assert read_table(path, notes=notes).columns == ["a", "b", "a_2"]
+    assert "'a' is called 'a_2'" in notes[0]
     path.write_text("a,,b,\n1,2,3,4\n")
-    assert "without a name" in refused(path)
+    assert read_table(path, notes=notes).columns == ["a", "column_2", "b", "column_4"]
+    assert "column_2, column_4" in notes[1]
 
 
 @pytest.mark.parametrize(
@@ -81,7 +90,7 @@ def test_names_that_repeat(tmp_path):
         ("a.csv", b"a,b\n", "the table is empty"),
         ("a.jsonl", b"", "the table is empty"),
         ("a.csv", b"a,b\n1,2\n3,4,5\n", "more values"),
-        ("a.csv", "a,b\nä,2\n".encode("latin-1"), "UTF-8"),
+        ("a.csv", b"a,b\n\xcf\xf0\xe8\xe2\xe5\xf2,2\n", "UTF-8"),
         ("a.parquet", b"PAR1 and nothing more", "damaged"),
         ("a.jsonl", b'{"a": 1}\n{"a": \n', "an object a line"),
     ],

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
-from lamp.cli.table_options import TABLE, delimited
+from lamp.cli.table_options import TABLE, reading
 
 
 @click.command(
@@ -15,7 +17,7 @@ from lamp.cli.table_options import TABLE, delimited
 )
 @click.argument("folder", type=TABLE)
 @click.argument("table", type=TABLE)
-@delimited
+@reading
 @click.option("--keep", multiple=True, metavar="COLUMN", help="Put this column of the table beside the predictions.")
 @click.option("--out", type=click.Path(path_type=Path), help="Write a file (.csv, .parquet, .jsonl) instead of stdout.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON lines on stdout instead of CSV.")
@@ -23,7 +25,7 @@ from lamp.cli.table_options import TABLE, delimited
 def predict(
     folder: Path,
     table: Path,
-    delimiter: str | None,
+    reading: Mapping[str, Any],
     keep: tuple[str, ...],
     out: Path | None,
     as_json: bool,
@@ -34,16 +36,16 @@ def predict(
     Of classes: the likeliest, each one's probability p(...), and the spread: the standard deviation of the members of
     the ensemble. Of numbers: the number, the spread, and from low to high the interval that holds 90 %.
     """
-    from lamp.tables import read_table, write_table
-    from lamp.tables.folder import load_model
+    from lamp.tables import ReadOptions, read_with, write_table
+    from lamp.tables.folder import load_model, load_reading
     from lamp.tables.kinds import no_column
 
     model = load_model(folder)
-    frame = read_table(table, delimiter, as_text=True)
+    notes: list[str] = []
+    frame = read_with(table, ReadOptions.of(**reading), load_reading(folder), notes=notes, as_text=True)
     for name in keep:
         if name not in frame.columns:
             raise no_column(name, frame.columns)
-    notes: list[str] = []
     predicted = model.table_of(model.predict(frame, notes))
     if keep := tuple(name for name in keep if name not in predicted.columns):
         predicted = frame.select(keep).hstack(predicted)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +25,53 @@ def printing(command: Command) -> Command:
     return command
 
 
-def delimited(command: Command) -> Command:
-    """--delimiter."""
-    return click.option("--delimiter", metavar="LETTER", help="What parts the columns of a CSV file, such as ';'.")(
-        command
-    )
+READING: dict[tuple[str, ...], dict[str, Any]] = {
+    ("--separator", "--delimiter", "--sep"): {
+        "metavar": "LETTER",
+        "help": "What separates values, such as ';', tab, or ' ' for blanks  [default: found in the file]",
+    },
+    ("--quote",): {
+        "type": click.Choice(["double", "backslash", "none"]),
+        "help": "How a quote is written within quotes: twice, or after a backslash; none: quotes are letters  "
+        "[default: found in the file]",
+    },
+    ("--encoding",): {"metavar": "NAME", "help": "Of text, such as utf-16 or cp1252  [default: found, or UTF-8]"},
+    ("--header/--no-header",): {
+        "default": None,
+        "help": "Whether the first line has the columns' names; else they are column_1, ...  [default: it has]",
+    },
+    ("--comment",): {
+        "metavar": "TEXT",
+        "help": "Leave out lines that begin with this; '' for none  [default: # where the file begins so]",
+    },
+    ("--skip-lines",): {
+        "type": click.IntRange(0),
+        "metavar": "N",
+        "help": "Leave out so many lines at the beginning.",
+    },
+    ("--sheet",): {"metavar": "NAME", "help": "Of a spreadsheet, or a file in a .zip  [default: the first sheet]"},
+    ("--ragged",): {
+        "type": click.Choice(["error", "fill", "drop"]),
+        "help": "Lines with too few or too many values: refuse, fill and cut, or leave them out  [default: refuse]",
+    },
+    ("--max-bytes",): {"metavar": "SIZE", "help": "The largest table, unpacked, such as 16G  [default: 4G]"},
+    ("--max-columns",): {"type": click.IntRange(1), "metavar": "N", "help": "The most columns  [default: 100000]"},
+}
+
+
+def reading(command: Command) -> Command:
+    """The options of how a table is read; the command gets them as `reading`, by name, those that were given."""
+
+    @wraps(command)
+    def with_reading(**options: Any) -> Any:
+        given = {name: options.pop(name) for name in names}
+        return command(reading={name: value for name, value in given.items() if value is not None}, **options)
+
+    names, read = [], with_reading
+    for flags, about in reversed(READING.items()):
+        names.append(flags[0].split("/")[0].removeprefix("--").replace("-", "_"))
+        read = click.option(names[-1], *flags, **about)(read)
+    return read
 
 
 def written(command: Command) -> Command:
@@ -67,3 +111,9 @@ def kinds(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> dict
             raise click.BadParameter(f"{each!r} is not NAME=KIND, such as zip=category")
         found[name] = kind
     return found
+
+
+def default_folder(table: Path) -> Path:
+    """The folder that a model is written into unless one is named: the table's name and -model."""
+    name = "stdin" if str(table) == "-" else re.sub(r"[^\w-]+$|[*?\[\]]+", "", table.name.split(".")[0])
+    return Path(f"{name.strip('-_ ') or 'table'}-model")

@@ -6,10 +6,11 @@ import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
-from lamp.cli.table_options import TABLE, delimited, kinds, printing, written
+from lamp.cli.table_options import TABLE, default_folder, kinds, printing, reading, written
 
 FALLS_SHORT = 1
 
@@ -34,7 +35,7 @@ FALLS_SHORT = 1
     callback=kinds,
     help="Take a column for a number, category, boolean, date, or drop it. May be given several times.",
 )
-@delimited
+@reading
 @written
 @click.option(
     "--leave-out-odd", is_flag=True, help="Leave out rows whose target is no number, where it is one in the others."
@@ -61,7 +62,7 @@ def train(
     target: str,
     task: str | None,
     kind: Mapping[str, str],
-    delimiter: str | None,
+    reading: Mapping[str, Any],
     missing: tuple[str, ...],
     decimal: tuple[str, ...],
     dates: tuple[str, ...],
@@ -76,15 +77,19 @@ def train(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Learn to predict a column of TABLE: CSV, TSV, Parquet or JSON lines.
+    """Learn to predict a column of TABLE: CSV and other text, JSON, Parquet, Arrow, a spreadsheet; packed or not.
+
+    TABLE may be - for standard input, or a pattern in quotes, such as "sales-*.csv". How text is written is found in
+    it; what the options say of it is kept in the folder, and holds for lamp predict and lamp evaluate too.
 
     Looks at each column, deals the rows into training, validation and test, tries some dozens of settings as one
     population, trains the best as an ensemble, calibrates it, and prints how well it does on the test rows, with 95 %
     confidence intervals, beside a linear model and scikit-learn's MLP and gradient boosting. Writes one folder:
     weights, preprocessing, metrics, curves and figures. Exits with 1 where it does no better than guessing.
     """
-    out = out or Path(f"{table.name.split('.')[0]}-model")
+    out = out or default_folder(table)
     from lamp.cli import show_tables as show
+    from lamp.tables import ReadOptions
     from lamp.tables import train as work
 
     wish = work.Wish(
@@ -92,7 +97,7 @@ def train(
         target,
         task,
         kind,
-        delimiter,
+        ReadOptions.of(**reading),
         missing,
         decimal,
         dates,

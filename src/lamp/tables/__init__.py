@@ -17,6 +17,7 @@ except ImportError as error:
     ) from None
 
 from lamp.tables.preprocessing import Preprocessing
-from lamp.tables.reading import read_table, write_table
+from lamp.tables.reading import ReadOptions, read_table, read_with
+from lamp.tables.writing import write_table
 
-__all__ = ["Preprocessing", "read_table", "write_table"]
+__all__ = ["Preprocessing", "ReadOptions", "read_table", "read_with", "write_table"]

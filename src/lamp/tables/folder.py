@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypedDict
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 import polars as pl
 
@@ -30,6 +30,7 @@ from lamp.saving.weights import WEIGHTS
 from lamp.tables.columns import KINDS
 from lamp.tables.model import TableModel
 from lamp.tables.preprocessing import Preprocessing
+from lamp.tables.reading import ReadOptions
 from lamp.tables.search import Shape
 from lamp.tables.targets import Target
 
@@ -103,6 +104,7 @@ class MetricsDocument(TypedDict):
 class ConfigDocument(TypedDict):
     """config.json: see `lamp.tables.train`."""
 
+    reading: NotRequired[dict[str, str | int | bool]]
     network: str
     table: str
     rows: Count
@@ -185,6 +187,14 @@ def load_model(path: str | os.PathLike[str]) -> TableModel:
         empty = pl.DataFrame({column.name: pl.Series([None], dtype=pl.String) for column in preprocessing.used})
         model.predict(empty)  # what does not fit shows on one row without values
     return model
+
+
+def load_reading(path: str | os.PathLike[str]) -> ReadOptions:
+    """What was said at training of how its table is read. Raises CheckpointError where that is no such thing."""
+    folder = open_folder(path)
+    told = folder.read_json(CONFIG, ConfigDocument).get("reading", {})
+    with restoring(folder.path, "how tables are read"):
+        return ReadOptions.from_dict(told)
 
 
 def load_reports(path: str | os.PathLike[str]) -> dict[str, Any]:

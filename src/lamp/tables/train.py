@@ -30,10 +30,11 @@ from lamp.tables.metrics import Estimates
 from lamp.tables.model import Prediction, TableModel
 from lamp.tables.peers import Peer, check_installed, peers
 from lamp.tables.preprocessing import Preprocessing
-from lamp.tables.reading import read_table, write_table
+from lamp.tables.reading import ReadOptions, read_with
 from lamp.tables.search import Effort, Found, effort_for, search, shown
 from lamp.tables.split import Split, split
 from lamp.tables.targets import Target
+from lamp.tables.writing import write_table
 
 OURS = folder.OURS
 SHARE_OF_PEERS = 0.1  # of the time, for each peer on a large table
@@ -48,6 +49,7 @@ class Wish:
 
     task     "classification", "regression", or None to decide by the target
     kinds    of columns, by name: number, category, boolean, date or drop
+    reading  how the table is read, where that was said
     missing, decimal, dates  how the table writes its values: VALUE for all columns, or COLUMN=VALUE for one
     leave_out_odd  whether rows are left out of which the target is no number, where it is one in the others
     seconds  about how long all of it may take
@@ -57,7 +59,7 @@ class Wish:
     target: str
     task: str | None = None
     kinds: Mapping[str, str] = field(default_factory=dict)
-    delimiter: str | None = None
+    reading: ReadOptions = field(default_factory=ReadOptions)
     missing: Sequence[str] = ()
     decimal: Sequence[str] = ()
     dates: Sequence[str] = ()
@@ -131,11 +133,12 @@ def look(wish: Wish) -> Plan:
 
     Raises DataError or ArgumentError for a table, a target or a wish that does not fit.
     """
-    whole = read_table(wish.table, wish.delimiter, as_text=True)
+    notes: list[str] = []
+    whole = read_with(wish.table, wish.reading, notes=notes, as_text=True)
     column = targets.find(whole, wish.target)
     written = Conventions.asked(whole.columns, wish.missing, wish.decimal, wish.dates).settled(whole)
     there = targets.there(column, missing := targets.missing_words(column, written))
-    notes = remarks.of_target_words(column, missing, written)
+    notes += remarks.of_target_words(column, missing, written)
     if not there.any():
         raise DataError(
             f"the target {wish.target!r} is missing everywhere", expected="values to learn from",
@@ -307,6 +310,7 @@ def _config(outcome: Outcome) -> dict[str, Any]:
     plan, found = outcome.plan, outcome.found
     return {
         **plan.to_dict(),
+        "reading": plan.wish.reading.to_dict(),
         "seed": plan.wish.seed,
         "time_budget": plan.wish.seconds,
         "network": shown(found.shape),

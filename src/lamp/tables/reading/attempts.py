@@ -1,0 +1,218 @@
+"""Delimited text read in one dialect: a table of text in which no record lacks, or why it cannot be."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from itertools import islice
+
+import polars as pl
+
+from lamp.errors import DataError
+from lamp.tables.reading.dialects import NUMBER, next_line
+from lamp.tables.reading.options import MOST_COLUMNS, ReadOptions
+from lamp.tables.reading.records import BadQuote, Dialect, Records, count
+
+ROWS_TOGETHER = 20_000  # that become columns at once
+LOOKED_AT = 50  # records by which a column is called numeric
+SHOWN = 60  # characters of a line in a message
+
+
+@dataclass(frozen=True)
+class Text:
+    """Text with a table in it: UTF-8 `body`, the number of its first line, and the file's name for messages."""
+
+    body: bytes
+    line: int
+    name: str
+
+
+@dataclass
+class Attempt:
+    """What came of reading text in a dialect.
+
+    frame      the table, all text, with columns "0", "1", ...; None where it could not be read
+    header     the names in the first line; None without
+    several    the lines on which records begin that go on over the next lines
+    empty      how many empty lines stand between the records
+    comments   (line, text) of the lines left out as comments
+    odd        (line, number of fields, the line) of records with a wrong number of fields, the first few
+    odd_count  how many there are; `lengths` counts the numbers of fields of all
+    bad_quote  where a quoted field does not end
+    """
+
+    dialect: Dialect
+    frame: pl.DataFrame | None = None
+    header: list[str] | None = None
+    header_line: int = 1
+    width: int = 0
+    several: bool = False
+    empty: int = 0
+    comments: list[tuple[int, str]] = field(default_factory=list)
+    odd: list[tuple[int, int, str]] = field(default_factory=list)
+    odd_count: int = 0
+    lengths: Counter[int] = field(default_factory=Counter)
+    last_line: int = 0
+    bad_quote: BadQuote | None = None
+
+
+def attempt(text: Text, dialect: Dialect, options: ReadOptions) -> Attempt:
+    """Read text in this dialect: by polars where a count of its records agrees, else record by record.
+
+    Raises DataError for too many columns.
+    """
+    tried = Attempt(dialect)
+    records = Records(text.body, dialect, text.line)
+    try:
+        first = next(((line, fields) for line, fields in records if not _is_empty(fields)), None)
+        if first is None:
+            return tried
+        tried.header_line, fields = first
+        tried.width, at, line = len(fields), 0, text.line
+        _check_width(tried, text, options)
+        if options.header is not False:
+            tried.header = fields
+            line = text.line + records.lines_read
+            at = _after_lines(text.body, records.lines_read)
+            tried.width = _width_below(text.body[at:], dialect, tried.width)
+        end = len(text.body)
+        while tried.width > 1 and end > at and text.body[end - 1] in b"\r\n":
+            end -= 1
+        rest = text.body[at:end]
+        tried.frame = _quickly(rest, tried)
+        if tried.frame is None:
+            _exactly(Records(rest, dialect, line), tried, options.ragged or "error")
+        tried.comments += records.comments
+    except BadQuote as error:
+        tried.bad_quote, tried.frame = error, None
+    return tried
+
+
+def _check_width(tried: Attempt, text: Text, options: ReadOptions) -> None:
+    most = options.max_columns or MOST_COLUMNS
+    if tried.width > most:
+        raise DataError(
+            f"{text.name}, line {tried.header_line:,}: too many columns",
+            expected=f"at most {most:,}",
+            got=f"{tried.width:,}",
+            fix=f"is this the right file? --max-columns {tried.width} takes them all the same",
+        )
+
+
+def _width_below(rest: bytes, dialect: Dialect, width: int) -> int:
+    """How many fields the first record below the header has, if it is one more; else as many as the header."""
+    first = next((fields for _, fields in Records(rest, dialect) if not _is_empty(fields)), [])
+    return width + 1 if len(first) == width + 1 else width
+
+
+def _after_lines(body: bytes, lines: int) -> int:
+    at = 0
+    for _ in range(lines):
+        at = next_line(body, at)
+    return at
+
+
+def _is_empty(fields: list[str]) -> bool:
+    return not fields or (len(fields) == 1 and not fields[0].strip())
+
+
+# ---- by polars -------------------------------------------------------------------------------------------------------
+def _quickly(rest: bytes, tried: Attempt) -> pl.DataFrame | None:
+    """The table by polars, if the text is plain, each record has as many fields, and polars finds as many records."""
+    dialect, width = tried.dialect, tried.width
+    if dialect.quote == "backslash" or dialect.padded or dialect.comment:
+        return None
+    if dialect.separator == " " or not dialect.separator.isascii():
+        return None
+    counted = count(rest, dialect.separator, dialect.quote == "double")
+    if not counted.plain or counted.separators != counted.records * (width - 1):
+        return None
+    try:
+        frame = pl.read_csv(
+            rest,
+            has_header=False,
+            separator=dialect.separator,
+            quote_char='"' if dialect.quote == "double" else None,
+            schema={str(k): pl.String for k in range(width)},
+            raise_if_empty=False,
+        )
+    except pl.exceptions.PolarsError:
+        return None
+    if frame.shape != (counted.records, width):
+        return None
+    tried.several = counted.lines != counted.records
+    return frame
+
+
+# ---- record by record ------------------------------------------------------------------------------------------------
+def _exactly(records: Records, tried: Attempt, ragged: str) -> None:
+    """Fill in the table, or what is wrong with it."""
+    width, parts, rows = tried.width, [], list[list[str]]()
+    for line, fields in records:
+        if _is_empty(fields):
+            if width > 1:
+                tried.empty += 1
+                continue
+            fields = fields or [""]
+            tried.empty += 1
+        length = len(fields)
+        if length != width:
+            if length == width + 1 and not fields[-1].strip():  # a separator at the end of the line
+                fields = fields[:-1]
+            else:
+                tried.odd_count += 1
+                if len(tried.odd) < SHOWN:
+                    tried.odd.append((line, length, tried.dialect.separator.join(fields)[:SHOWN]))
+                if ragged != "fill":
+                    tried.lengths[length] += 1
+                    tried.last_line = line
+                    continue
+                fields = (fields + [""] * (width - length))[:width]
+        tried.several |= len(records.raw) > 1
+        tried.lengths[length] += 1
+        tried.last_line = line
+        if tried.odd_count and ragged == "error":
+            continue  # only counted
+        rows.append(fields)
+        if len(rows) == ROWS_TOGETHER:
+            parts.append(_table(rows, width))
+            rows = []
+    tried.comments += records.comments
+    if tried.odd_count == 0 or ragged != "error":
+        tried.frame = pl.concat([*parts, _table(rows, width)])
+
+
+def _table(rows: list[list[str]], width: int) -> pl.DataFrame:
+    columns = zip(*rows, strict=True) if rows else [()] * width
+    return pl.DataFrame([pl.Series(str(k), column, pl.String) for k, column in enumerate(columns)])
+
+
+# ---- is it right? ----------------------------------------------------------------------------------------------------
+def numeric_columns(frame: pl.DataFrame) -> list[int]:
+    """The columns whose first values are all numbers."""
+    return [k for k, column in enumerate(frame) if is_numeric(column)]
+
+
+def is_numeric(column: pl.Series) -> bool:
+    """Whether the first values of text are all numbers."""
+    there = [value.strip() for value in column.head(LOOKED_AT).to_list() if value and value.strip()]
+    return bool(there) and all(NUMBER.fullmatch(value) for value in there)
+
+
+def swallowed(text: Text, tried: Attempt) -> int | None:
+    """The line of a record over several lines each of which would be a record in its own right: as many fields, and
+    numbers where the others have numbers. A quote has then swallowed records. None if there is no such record."""
+    assert tried.frame is not None
+    numeric = numeric_columns(tried.frame)
+    if not numeric or tried.width < 2:
+        return None
+    records = Records(text.body, tried.dialect, text.line)
+    for line, _ in islice(records, 1 if tried.header is not None else 0, None):
+        if len(records.raw) > 1:
+            each = [raw.rstrip("\r\n").split(tried.dialect.separator) for raw in records.raw]
+            if all(
+                len(fields) == tried.width and all(NUMBER.fullmatch(fields[k].strip(' "')) for k in numeric)
+                for fields in each
+            ):
+                return line
+    return None

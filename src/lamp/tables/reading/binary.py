@@ -1,0 +1,108 @@
+"""Tables in files that say their types: Parquet, Arrow, and spreadsheets."""
+
+from __future__ import annotations
+
+import io
+from typing import NoReturn
+
+import polars as pl
+
+from lamp.errors import DataError
+from lamp.tables.reading.options import MOST_BYTES, MOST_COLUMNS, ReadOptions
+from lamp.tables.reading.sources import Content, refuse_large
+
+BYTES_A_VALUE = 8  # of a table in memory, about
+READS_SHEETS = "fastexcel"
+
+
+def read_parquet(content: Content, options: ReadOptions) -> pl.DataFrame:
+    """The table in a Parquet file. Raises DataError for a damaged one, and for too many columns or rows."""
+    try:
+        lazy = pl.scan_parquet(io.BytesIO(content.data))
+        columns = len(lazy.collect_schema())
+        _check_columns(content.name, columns, options)
+        rows = int(lazy.select(pl.len()).collect().item())
+        _check_size(content.name, rows * columns * BYTES_A_VALUE, options)
+        return pl.read_parquet(io.BytesIO(content.data))
+    except (pl.exceptions.PolarsError, OSError, ValueError) as error:
+        if isinstance(error, DataError):
+            raise
+        _refuse(content.name, "Parquet", error)
+
+
+def read_arrow(content: Content, options: ReadOptions) -> pl.DataFrame:
+    """The table in an Arrow (Feather) file or stream. Raises DataError for a damaged one, and for too many columns."""
+    read = pl.read_ipc if content.data.startswith(b"ARROW1") else pl.read_ipc_stream
+    try:
+        frame = read(io.BytesIO(content.data))
+    except (pl.exceptions.PolarsError, OSError, ValueError) as error:
+        _refuse(content.name, "Arrow", error)
+    _check_columns(content.name, frame.width, options)
+    return frame
+
+
+def read_sheets(content: Content, options: ReadOptions, notes: list[str]) -> pl.DataFrame:
+    """A sheet of a spreadsheet (the first, unless one is named), through polars and the package fastexcel.
+
+    Raises DataError where that package is missing, and for damaged files and sheets that are not there.
+    """
+    try:
+        import fastexcel
+    except ImportError as error:
+        raise DataError(
+            f"{content.name}: spreadsheets are read with the package {READS_SHEETS}, which cannot be imported",
+            expected=READS_SHEETS,
+            got=str(error),
+            fix=f'pip install "{READS_SHEETS}>=0.12"; or save the sheet as CSV',
+        ) from None
+    try:
+        names = list(fastexcel.read_excel(content.data).sheet_names)
+    except (fastexcel.FastExcelError, ValueError, OSError) as error:
+        _refuse(content.name, "spreadsheet", error)
+    if not names or (options.sheet is not None and options.sheet not in names):
+        raise DataError(
+            f"{content.name}: there is no such sheet", expected=", ".join(names) or "a sheet", got=str(options.sheet),
+            fix=f'--sheet "{names[0]}"' if names else "look at the file",
+        )  # fmt: skip
+    chosen = options.sheet or names[0]
+    if options.sheet is None and len(names) > 1:
+        notes.append(
+            f"{content.name}: read the first sheet, {chosen!r}; the others, by --sheet: {', '.join(names[1:6])}"
+        )
+    try:
+        frame = pl.read_excel(
+            io.BytesIO(content.data), sheet_name=chosen, engine="calamine", infer_schema_length=None,
+            has_header=options.header is not False, raise_if_empty=False, drop_empty_rows=True, drop_empty_cols=False,
+            read_options={"skip_rows": options.skip_lines} if options.skip_lines else None,
+        )  # fmt: skip
+    except (pl.exceptions.PolarsError, fastexcel.FastExcelError, ValueError, OSError) as error:
+        _refuse(content.name, "spreadsheet", error)
+    _check_columns(content.name, frame.width, options)
+    return frame
+
+
+def _check_columns(name: str, columns: int, options: ReadOptions) -> None:
+    most = options.max_columns or MOST_COLUMNS
+    if columns > most:
+        raise DataError(
+            f"{name}: too many columns",
+            expected=f"at most {most:,}",
+            got=f"{columns:,}",
+            fix=f"is this the right file? --max-columns {columns} takes them all the same",
+        )
+
+
+def _check_size(name: str, size: int, options: ReadOptions) -> None:
+    most = options.max_bytes or 4 * MOST_BYTES
+    if size > most:
+        refuse_large(name, size, most)
+
+
+def _refuse(name: str, kind: str, error: Exception) -> NoReturn:
+    said = str(error).strip().splitlines()
+    raise DataError(
+        f"{name}: this is no table that can be read",
+        expected=f"a {kind} file",
+        got=said[0] if said else type(error).__name__,
+        fix=f"the file is damaged or no {kind} file: write it again",
+    ) from None

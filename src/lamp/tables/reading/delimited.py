@@ -1,0 +1,290 @@
+"""Delimited text (CSV and its relatives): the dialect is found, and every record is read, or the text is refused.
+
+Text is read in each dialect it might be in. One is taken if all records have as many fields as the first line has
+names, and no other reading is as good: what can be read in two ways is refused, with the option that decides.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NoReturn
+
+import polars as pl
+
+from lamp.errors import DataError
+from lamp.tables.reading import dialects
+from lamp.tables.reading.attempts import Attempt, Text, attempt, is_numeric, numeric_columns, swallowed
+from lamp.tables.reading.dialects import NUMBER
+from lamp.tables.reading.encodings import line_of
+from lamp.tables.reading.names import distinct
+from lamp.tables.reading.options import ReadOptions
+from lamp.tables.reading.ragged import line_at, refuse_one_column, refuse_quote, refuse_ragged
+from lamp.tables.reading.records import Dialect, long_fields
+
+COMMENT = "#"
+YEARS = range(1900, 2101)  # numbers that are names of columns now and then
+
+
+def read_delimited(data: bytes, name: str, likely: str, options: ReadOptions, notes: list[str]) -> pl.DataFrame:
+    """The table in text (UTF-8), all cells as they are written.
+
+    likely  the separator that the file's name tells
+
+    Raises DataError, with the line, for text that cannot be read for sure.
+    """
+    body, line, said = dialects.preamble(data, options)
+    body = body.rstrip(b"\x1a")  # the end of a file in DOS
+    body, line, comment = _without_comments(body, line, name, options, notes)
+    if not body or body.isspace():
+        refuse_empty(name, "an empty file")
+    if b"\r" in body and b"\n" in body and (lone := body.count(b"\r") - body.count(b"\r\n")):
+        notes.append(f"{name}: lines end in several ways; {lone:,} carriage returns alone end lines or stand in quotes")
+    with long_fields():
+        sample = dialects.sample_of(body)
+        separator = options.separator or said or dialects.separator_of(sample, likely)
+        if separator != likely and options.separator is None:
+            notes.append(f"{name}: the values are separated by {dialects.named(separator)}")
+        read = _read(Text(body, line, name), separator, comment, options, notes)
+    return _named(read, name, options, notes)
+
+
+# ---- lines before the table ------------------------------------------------------------------------------------------
+def _without_comments(
+    body: bytes, line: int, name: str, options: ReadOptions, notes: list[str]
+) -> tuple[bytes, int, str]:
+    """The text without the comments at its beginning, the number of its first line, and what comments begin with.
+
+    Where the last of them has as many fields as the next line, and is of names where that one is of numbers, it has
+    the columns' names.
+    """
+    comment = COMMENT if options.comment is None else options.comment
+    mark, at, begin, skipped = comment.encode(), 0, 0, 0
+    while comment and body.startswith(mark, at):
+        begin, at = at, dialects.next_line(body, at)
+        skipped += 1
+    if not skipped:
+        return body, line, comment if options.comment else ""
+    first = dialects.next_line(body, at)
+    heading, row = (body[a:b].decode("utf-8", "replace").strip() for a, b in ((begin + len(mark), at), (at, first)))
+    separator = options.separator or dialects.separator_of(f"{heading}\n{row}\n", ",")
+    names, values = heading.split(separator), row.split(separator)
+    if (
+        options.header is not False
+        and len(names) == len(values) > 1
+        and any(NUMBER.fullmatch(value.strip()) for value in values)
+        and not any(NUMBER.fullmatch(each.strip()) for each in names)
+    ):
+        notes.append(
+            f"{name}: the names of the columns stand after {comment!r} in line {line_of(body, begin) + line - 1:,}"
+        )
+        return body[begin + len(mark) :].lstrip(b" \t"), line + line_of(body, begin) - 1, comment
+    what = "a line that begins" if skipped == 1 else f"{skipped:,} lines that begin"
+    notes.append(f"{name}: {what} with {comment!r} left out at the beginning")
+    return body[at:], line + line_of(body, at) - 1, comment
+
+
+def refuse_empty(name: str, got: str) -> NoReturn:
+    """The error for a file without a table in it."""
+    raise DataError(
+        f"{name}: the table is empty",
+        expected="a line with the names of the columns, and rows",
+        got=got,
+        fix="look at how the file was written",
+    )
+
+
+# ---- which dialect ---------------------------------------------------------------------------------------------------
+def _read(text: Text, separator: str, comment: str, options: ReadOptions, notes: list[str]) -> Attempt:
+    """The one way to read the text. Raises DataError where there is none, or more than one."""
+    body, name = text.body, text.name
+    comment = comment if comment and _has_lines_with(body, comment) else ""
+
+    def by(quote: str) -> Attempt:
+        tried = attempt(text, Dialect(separator, quote, comment=comment), options)
+        if tried.frame is None and quote != "none" and any(f'{separator}{blank}"'.encode() in body for blank in " \t"):
+            other = attempt(text, Dialect(separator, quote, padded=True, comment=comment), options)
+            return other if other.frame is not None else tried
+        return tried
+
+    quoted, mark = b'"' in body, f"\\{separator}".encode()
+    if options.quote is not None:
+        read = by(options.quote)
+    elif not quoted:
+        read = by("none")
+        if read.frame is None and mark in body:
+            read = _noted(by("backslash"), f"{name}: a backslash stands before {separator!r} in values", notes) or read
+    else:
+        read = by("double")
+        other = by("backslash") if b'\\"' in body or (read.frame is None and mark in body) else None
+        if read.frame is not None:
+            _refuse_swallowed(text, read, options)
+            if other is not None and other.frame is not None and not other.frame.equals(read.frame):
+                _refuse_two_ways(text, body.find(b'\\"'), "a backslash before a quote", "double", "backslash")
+        elif other is not None and other.frame is not None:
+            read = _noted(other, f"{name}: quotes in values stand after a backslash", notes) or read
+        else:
+            read = _literal(text, by("none"), separator, read, notes)
+    if read.bad_quote is not None:
+        refuse_quote(text, read)
+    if read.width == 1 and options.separator is not None:
+        found = dialects.separator_of(dialects.sample_of(body), ",")
+        if found.encode() in line_at(text, read.header_line).encode():
+            refuse_one_column(text, read, found)
+    if read.frame is None:
+        refuse_ragged(text, read)
+    if options.comment is None:
+        _refuse_data_in_comments(read, name)
+    _note_left_out(read, name, notes)
+    return read
+
+
+def _noted(read: Attempt, note: str, notes: list[str]) -> Attempt | None:
+    if read.frame is None:
+        return None
+    notes.append(note)
+    return read
+
+
+def _literal(text: Text, plain: Attempt, separator: str, read: Attempt, notes: list[str]) -> Attempt:
+    """The reading in which quotes are letters, if it fits and no value stands within quotes; else the failed one."""
+    mark = re.escape(separator)
+    within = re.compile(rf'(?:^|{mark}|[\r\n])"[^"\r\n]*"(?=[\r\n]|{mark}|$)'.encode())
+    if plain.frame is None or within.search(text.body):
+        return read if read.bad_quote is not None or plain.frame is None else plain
+    where = f" (line {read.bad_quote.line:,})" if read.bad_quote is not None else ""
+    notes.append(f"{text.name}: quotes are letters like others{where}; if that is wrong: --quote double")
+    return plain
+
+
+def _refuse_swallowed(text: Text, read: Attempt, options: ReadOptions) -> None:
+    """That no quote has made one record of several lines that are records."""
+    if not read.several or read.frame is None:
+        return
+    line = swallowed(text, read)
+    if line is None and read.width > 1:
+        plain = attempt(text, Dialect(read.dialect.separator, "none"), options)
+        if plain.frame is None or len(numeric_columns(plain.frame)) < len(numeric_columns(read.frame)):
+            return
+        line = read.header_line
+    if line is not None:
+        raise DataError(
+            f"{text.name}, line {line:,}: a quote opens here and ends lines below, but each line could be a record",
+            expected="text that can be read in one way",
+            got=f"{len(read.frame):,} records with the quotes, more lines without",
+            fix="--quote none takes quotes for letters, one record a line; --quote double reads on to the next quote",
+        )
+
+
+def _refuse_two_ways(text: Text, at: int, what: str, one: str, other: str) -> NoReturn:
+    raise DataError(
+        f"{text.name}, line {text.line + line_of(text.body, at) - 1:,}: {what} can be read in two ways",
+        expected="text that can be read in one way",
+        got=text.body[max(0, at - 20) : at + 20].decode("utf-8", "ignore").splitlines()[0],
+        fix=f"say which is meant: --quote {one} or --quote {other}",
+    )
+
+
+def _has_lines_with(body: bytes, comment: str) -> bool:
+    mark = comment.encode()
+    return body.startswith(mark) or b"\n" + mark in body or b"\r" + mark in body
+
+
+def _refuse_data_in_comments(read: Attempt, name: str) -> None:
+    """That no line that was left out as a comment could be a record, where nobody has said what comments are."""
+    mark = read.dialect.separator
+    line, shown = next(
+        ((line, text) for line, text in read.comments if text.count(mark) == read.width - 1 > 0), (0, "")
+    )
+    if line:
+        raise DataError(
+            f"{name}, line {line:,}: it could be a comment or a record",
+            expected="comments that do not look like records",
+            got=shown.strip()[:60],
+            fix=f'--comment "{read.dialect.comment}" leaves such lines out; --comment "" reads them as records',
+        )
+
+
+def _note_left_out(read: Attempt, name: str, notes: list[str]) -> None:
+    if read.empty:
+        what = "left out" if read.width > 1 else "read as missing values"
+        notes.append(
+            f"{name}: {read.empty:,} empty lines {what}" if read.empty > 1 else f"{name}: an empty line {what}"
+        )
+    if read.comments:
+        notes.append(f"{name}: {len(read.comments):,} lines left out as comments")
+    if read.odd_count:
+        lines = ", ".join(f"{line:,}" for line, _, _ in read.odd[:5]) + (", ..." if read.odd_count > 5 else "")
+        notes.append(f"{name}: {read.odd_count:,} lines with too few or too many values filled or left out: {lines}")
+
+
+# ---- the names of the columns ----------------------------------------------------------------------------------------
+def _named(read: Attempt, name: str, options: ReadOptions, notes: list[str]) -> pl.DataFrame:
+    """The table with its names."""
+    assert read.frame is not None
+    frame, header = read.frame, read.header
+    if header is None:
+        header = [""] * read.width
+        return frame.rename(dict(zip(frame.columns, distinct(header, [], name), strict=True)))
+    if len(header) < frame.width:
+        frame, header = _with_one_more(frame, header, name, notes)
+    while len(header) > 1 and not header[-1].strip() and _all_empty(frame[frame.columns[len(header) - 1]]):
+        header = header[:-1]
+    if len(header) < frame.width:
+        frame = frame.select(frame.columns[: len(header)])
+    if len(frame) and options.header is None:
+        _note_data_as_names(frame, header, name, notes)
+    _note_repeated_header(frame, header, name, notes)
+    return frame.rename(dict(zip(frame.columns, distinct(header, notes, name), strict=True)))
+
+
+def _with_one_more(
+    frame: pl.DataFrame, header: list[str], name: str, notes: list[str]
+) -> tuple[pl.DataFrame, list[str]]:
+    """Rows with one value more than there are names: an empty one at the end, or names of rows before, as R writes."""
+    last, first = frame[frame.columns[-1]], frame[frame.columns[0]]
+    if len(header) > 1 and _all_empty(last):
+        return frame.select(frame.columns[:-1]), header
+    numbers = [str(k + 1) for k in range(len(first))]
+    if len(header) > 1 and first.n_unique() == len(first) > 1 and (not is_numeric(first) or first.to_list() == numbers):
+        notes.append(f"{name}: rows have one value more than there are names; the first is taken for the row's name")
+        return frame, ["", *header]
+    raise DataError(
+        f"{name}: more values in each line ({frame.width}) than the first line has names ({len(header)})",
+        expected=f"{len(header)} values",
+        got=", ".join(map(repr, frame.row(0)))[:80],
+        fix="add the name that lacks to the first line; --no-header, if it has none; or --skip-lines, if it is a title"
+        + ("; or --separator tab, if the table is one column of text" if len(header) == 1 else ""),
+    )
+
+
+def _all_empty(column: pl.Series) -> bool:
+    return not (column.drop_nulls().str.strip_chars() != "").any()
+
+
+def _note_data_as_names(frame: pl.DataFrame, header: list[str], name: str, notes: list[str]) -> None:
+    """A note where the first line looks like data: numbers as names of all columns of numbers; or, where there is no
+    such column, a name that is a value too."""
+    names = [each.strip() for each in header]
+    numbers = [each for each in names if NUMBER.fullmatch(each)]
+    if numbers:
+        years = all(each.isdecimal() and int(each) in YEARS for each in numbers)
+        is_data = not years and {names[k] for k in numeric_columns(frame)} <= set(numbers)
+    elif any(is_numeric(column) for column in frame):
+        is_data = False
+    else:
+        is_data = all(names) and any(names[k] in set(column.head(1000)) for k, column in enumerate(frame))
+    if is_data:
+        shown = ", ".join(map(repr, names[:3])) + (", ..." if len(names) > 3 else "")
+        notes.append(f"WARNING: {name}: the first line looks like data, not like names of columns: {shown}. "
+                     "If it has no names, say --no-header; the columns are then column_1, column_2, ...")  # fmt: skip
+
+
+def _note_repeated_header(frame: pl.DataFrame, header: list[str], name: str, notes: list[str]) -> None:
+    """A note where rows repeat the first line, as in files that were put one below the other."""
+    if frame.width < 2:
+        return
+    candidates = frame.filter(frame.to_series(0) == header[0])
+    same = [row for row in candidates.iter_rows() if ["" if value is None else value for value in row] == header]
+    if same:
+        notes.append(f"{name}: the first line, with the columns' names, comes again {len(same):,} times: "
+                     "are these several files in one?")  # fmt: skip

@@ -1,0 +1,84 @@
+"""Names of columns: the same name however it was typed, a name for those that have none, and near names in errors."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+
+INVISIBLE = re.compile("[\u200b\u200c\u200d\u2060\ufeff\u00ad]")  # of no width
+MANY = 1000  # names beyond which near ones are not looked for letter by letter
+
+
+def cleaned(name: str) -> str:
+    """A name in its composed form (NFC), without blanks around it and without invisible characters."""
+    return name if name.isascii() and name == name.strip() else unicodedata.normalize(
+        "NFC", INVISIBLE.sub("", name)
+    ).strip()  # fmt: skip
+
+
+def distinct(given: Sequence[str | None], notes: list[str], where: str) -> list[str]:
+    """Names for all columns, each once: `column_3` for one without, `name_2` for the second of a name; both are
+    noted."""
+    names = [cleaned(name or "") for name in given]
+    taken, found = set(names), []
+    unnamed, repeated = [], []
+    seen: set[str] = set()
+    counts: dict[str, int] = {}
+    for k, name in enumerate(names):
+        if not name:
+            new = _free(f"column_{k + 1}", taken)
+            unnamed.append(new)
+        elif name in seen:
+            number = counts.get(name, 1) + 1
+            while (new := f"{name}_{number}") in taken:
+                number += 1
+            counts[name] = number
+            repeated.append(f"{name!r} is called {new!r}")
+        else:
+            new = name
+        seen.add(new)
+        taken.add(new)
+        found.append(new)
+    if unnamed:
+        notes.append(f"{where}: {_columns(len(unnamed))} without a name: called {_listed(unnamed)}")
+    if repeated:
+        notes.append(f"{where}: {_columns(len(repeated))} with a name that another has: {_listed(repeated)}")
+    return found
+
+
+def matching(name: str, names: Iterable[str]) -> str | None:
+    """The one of these names that this is, however it was typed (NFC or NFD, blanks around it); None without one."""
+    names = list(names)
+    if name in names:
+        return name
+    same = [each for each in names if cleaned(each) == cleaned(name)]
+    return same[0] if len(same) == 1 else None
+
+
+def near(name: str, names: Sequence[str]) -> str | None:
+    """The name that was likely meant: alike but for case, blanks and underscores, or misspelt."""
+    alike = {_plain(each): each for each in reversed(names)}
+    if (found := alike.get(_plain(name))) is not None:
+        return found
+    close = get_close_matches(_plain(name), list(alike)[:MANY], 1)
+    return alike[close[0]] if close else None
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\s_.-]+", "", unicodedata.normalize("NFKC", INVISIBLE.sub("", name)).casefold())
+
+
+def _free(name: str, taken: set[str]) -> str:
+    while name in taken:
+        name += "_"
+    return name
+
+
+def _columns(count: int) -> str:
+    return "a column" if count == 1 else f"{count} columns"
+
+
+def _listed(words: Sequence[str], most: int = 5) -> str:
+    return ", ".join(words[:most]) + (", ..." if len(words) > most else "")
