@@ -35,6 +35,7 @@ ROOMS = [
         "torch_habits",
         "quick",
         "overrides",
+        "signatures",
         "parameter",
         "formulas",
         "axes",

@@ -13,8 +13,7 @@ from lamp.compiler.indices import Index
 from lamp.compiler.lanes import Lane, Mask
 from lamp.compiler.stand_ins import NotCompiled, asked, look_for_overrides
 from lamp.formulas import Number, is_zero
-from lamp.losses import BCELoss, BCEWithLogitsLoss, Loss, NLLLoss
-from lamp.losses.classification import ClassLoss, CrossEntropyLoss
+from lamp.losses import BCELoss, BCEWithLogitsLoss, ClassLoss, CrossEntropyLoss, Loss, NLLLoss
 from lamp.losses.weighted import WeightedLoss
 from lamp.module import describe
 
@@ -68,7 +67,8 @@ class LossRule:
             buffer = getattr(criterion, name, None)
             if buffer is not None:
                 values = buffer.data
-                if values.numel() not in (1, outputs) or values.dim() > 1:
+                shared = values.numel() == 1 and not isinstance(criterion, ClassLoss)
+                if (values.numel() != outputs and not shared) or values.dim() > 1:
                     raise NotCompiled(f"the {name} of {describe(criterion)} is not one number for each output")
                 self.weights[name] = len(self.constants)
                 self.constants += values.expand(outputs).tolist()

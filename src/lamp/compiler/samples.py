@@ -29,6 +29,10 @@ def laid_out(plan: Plan, inputs: Tensor, own: bool) -> Tensor:
 
 def kind_of_targets(criterion: Loss, plan: Plan, targets: Tensor, own: bool) -> tuple[bool, bool]:
     """Whether targets are labels, and whether some of those are ignored; NotCompiled where they do not fit."""
+    for name in ("weight", "pos_weight"):
+        weight = getattr(criterion, name, None)
+        if weight is not None and weight.data.dtype is not plan.layers[0].linear.weight.dtype:
+            raise NotCompiled(f"the {name} of the loss is {weight.data.dtype}, not as the parameters")
     lead = 2 if own else 1
     if isinstance(criterion, ClassLoss) and not targets.is_floating_point():
         if targets.dim() != lead or targets.dtype is not torch.int64:
@@ -43,6 +47,8 @@ def kind_of_targets(criterion: Loss, plan: Plan, targets: Tensor, own: bool) -> 
         raise NotCompiled(f"targets {tuple(targets.shape)} for {plan.outputs} outputs")
     if isinstance(criterion, ClassLoss) and not criterion.takes_probabilities:
         raise NotCompiled("targets that are no labels")
+    if isinstance(criterion, ClassLoss) and (criterion.ignore_index >= 0 or not bool((targets >= 0).all())):
+        raise NotCompiled("targets that are no probabilities, or an ignore_index beside probabilities")
     if targets.dtype != plan.layers[0].linear.weight.dtype or targets.device.type != "cpu":
         raise NotCompiled(f"targets are {targets.dtype} on {targets.device.type}, not as the parameters")
     if isinstance(criterion, WeightedLoss):

@@ -2,7 +2,8 @@
 
 from lamp.absent import teller
 from lamp.losses.base import Loss
-from lamp.losses.classification import ClassLoss, CrossEntropyLoss, NLLLoss
+from lamp.losses.classification import ClassLoss
+from lamp.losses.cross_entropy import CrossEntropyLoss, NLLLoss
 from lamp.losses.probabilities import BCELoss, BCEWithLogitsLoss, BinaryLoss, KLDivLoss
 from lamp.losses.regression import DifferenceLoss, HuberLoss, L1Loss, MSELoss, SmoothL1Loss
 

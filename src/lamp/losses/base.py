@@ -32,6 +32,9 @@ class Loss(Module):
     A subclass writes `value` and `derivative`, over numbers (see lamp.formulas). Both get what `prepare` returns: the
     output and the target as they are, or something that the two formulas share.
 
+    `L.divisor` is what "mean" divides by, a number or in a population also (K,): the mean over several batches is the
+    sum of L * L.divisor over the sum of L.divisor.
+
     In a population the output is (K, ...), and so is the target, or it has no axis of replicas and all share it. L is
     (K,), each replica's own, whatever those of others are: a replica whose loss is NaN raises nothing.
 
@@ -90,7 +93,9 @@ class Loss(Module):
         self.check(output, target)
         prepared = self.prepare(output, target)
         value = (self.value_of_tensors if "value" not in self.__dict__ else self.value)(*prepared)
-        loss, dvalue = self.reduce(value, self.divisor(output if replicas is None else output[0]), 1.0, replicas)
+        divisor = self.divisor(output if replicas is None else output[0])
+        loss, dvalue = self.reduce(value, divisor, 1.0, replicas)
+        loss.divisor = divisor  # type: ignore[attr-defined]  # for means of several batches
         if replicas is None and dvalue is not None and not math.isfinite(loss.item()):
             raise self.explain_non_finite(value, output, target)
         self.remember((prepared, dvalue, replicas))
@@ -146,8 +151,8 @@ class Loss(Module):
     ) -> tuple[Tensor, Tensor | None]:
         """The loss sign * value reduced, and dvalue = d loss / d (sign * value), one number or (K,).
 
-        "mean" divides by the divisor, or by its sum where it is a tensor; in a population by each replica's. For "none"
-        dvalue is None: the caller of backward says it.
+        "mean" divides by the divisor, a number; in a population also (K,), each replica's. For "none" dvalue is None:
+        the caller of backward says it.
         """
         reduction, dtype = self.reduction, value.dtype
         if reduction == "none":
@@ -165,7 +170,7 @@ class Loss(Module):
         elif isinstance(divisor, int):
             dvalue = scalar(1.0 / divisor, dtype)
         else:
-            dvalue = sums(divisor, replicas).reciprocal()
+            dvalue = divisor.reciprocal()
         loss = sums(value, replicas) * dvalue
         return loss if sign > 0 else loss.neg_(), dvalue
 

@@ -54,6 +54,25 @@ def explain_probabilities(output: Any, target: Any, axis: int) -> LampError:
     return wrong or explain_pair(output, target)
 
 
+def explain_distribution(target: Tensor, ignore_index: int) -> LampError:
+    """The error for probabilities of classes beside an ignore_index, or of which one is negative or NaN."""
+    if ignore_index >= 0:
+        return LabelError(
+            "no probability can be ignored: ignore_index is for labels",
+            expected="labels, or probabilities and no ignore_index",
+            got=f"ignore_index = {ignore_index} and a target {tuple(target.shape)}, {target.dtype}",
+            fix="give the samples to ignore probabilities of 0, and build the loss without ignore_index",
+        )
+    wrong = ~(target >= 0)
+    first, others = target[wrong][0].item(), int(wrong.sum()) - 1
+    return LabelError(
+        "the target holds a number that is no probability",
+        expected="at least 0: the probability of each class (times the sample's weight, where it has one)",
+        got=f"{first:g} at {_first(wrong)}" + (f", and {others} others" if others else ""),
+        fix="scores become probabilities by target.softmax(1)",
+    )
+
+
 def explain_weight(name: str, weight: Tensor, output: Tensor, expected: torch.Size | tuple[int, ...]) -> LampError:
     """The error for a weight that does not fit the output: its shape, dtype or device."""
     wrong = _apart(output, weight, name)
@@ -206,8 +225,16 @@ def _wrong_label_shape(output: Tensor, target: Tensor, axis: int, samples: torch
         "output and target do not belong together, and nothing is broadcast in a loss",
         expected=expected,
         got=tuple(target.shape),
-        fix=f"target.squeeze({target.dim() - 1})" if target.shape == (*samples, 1) else "one label for each sample",
+        fix=_label_advice(output, target, samples),
     )
+
+
+def _label_advice(output: Tensor, target: Tensor, samples: torch.Size) -> str:
+    if target.shape == (*samples, 1):
+        return f"target.squeeze({target.dim() - 1})"
+    if target.dim() > 1 and target.shape == output.shape[:-1]:
+        return "classes stand on axis 1, as in torch: output.movedim(-1, 1)"
+    return "one label for each sample"
 
 
 def _wrong_label(target: Tensor, classes: int, ignore_index: int) -> LampError | None:

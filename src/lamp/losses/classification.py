@@ -9,19 +9,16 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from lamp.axes import of_each_sample, replicas_of
-from lamp.errors import ArgumentError, LabelError, LampError, ShapeError
+from lamp.axes import of_each_sample, replicas_of, sums
+from lamp.errors import LabelError, LampError, ShapeError
 from lamp.formulas import Number, is_zero, scalar
 from lamp.losses.base import Loss, buffer_of
-from lamp.losses.checks import explain_labels, explain_pair, explain_probabilities, explain_weight, is_within
+from lamp.losses.checks import explain_distribution, explain_labels, explain_probabilities, explain_weight
 
 # value (N, 1, ...), its sign in the loss, what "mean" divides by; a method for doutput, log p, and what else it takes
 Terms = tuple[Tensor, float, Tensor | int, Callable[..., Tensor], Tensor, tuple[Any, ...]]
 
 FORMULAS = {"value", "derivative", "target_probability"}
-# log_softmax takes rows shorter than a vector of the CPU number by number: from so many numbers on it is faster across
-LANES, MANY = (16 if torch.backends.cpu.get_cpu_capability() == "AVX512" else 8), 384
-LARGE, LONG = 32768, 128  # numbers in all and in a row, from which softmax is faster than exp
 
 
 class ClassLoss(Loss):
@@ -37,7 +34,8 @@ class ClassLoss(Loss):
                in a population one axis more, first, which a target that all share does not have
     Backward   doutput = derivative(log p, q, sum of q over the classes) * dvalue
 
-    Raises LabelError for labels that name no class, come in the wrong form, or are all ignored; and what Loss raises.
+    Raises LabelError for labels that name no class, come in the wrong form, or are all ignored, and for probabilities
+    below 0 or beside an ignore_index; and what Loss raises.
     """
 
     label_smoothing: Number = 0.0
@@ -105,16 +103,17 @@ class ClassLoss(Loss):
             raise self._explain(*given, axis, replicas) or error from error
         except LampError as error:  # in a population it tells of rows that nobody has seen
             raise (self._explain(*given, axis, replicas) if replicas is not None else None) or error from error
-        loss, dvalue = self._reduced(value, divisor, sign, replicas)
+        loss, dvalue, divisor = self._reduced(value, divisor, sign, replicas)
         if dvalue is None:
             loss = loss.squeeze(axis)
         elif not math.isfinite(loss.sum().item() if replicas else loss.item()):  # where 0 met infinity, care helps
             value, sign, divisor, doutput, log_p, others = against(log_p, target, axis, smoothing, True)
-            loss, dvalue = self._reduced(value, divisor, sign, replicas)
+            loss, dvalue, divisor = self._reduced(value, divisor, sign, replicas)
             if replicas is None and not math.isfinite(loss.item()):
                 raise self._explain_value(sign * value.squeeze(axis), divisor, output, target)
         if replicas is not None and dvalue is None and given[0].dim() > 2:
             loss = loss.unflatten(0, (replicas, -1))
+        loss.divisor = divisor  # type: ignore[attr-defined]
         self.remember((doutput, dvalue, axis, log_p, others, given[0].shape, replicas))
         return loss
 
@@ -141,9 +140,13 @@ class ClassLoss(Loss):
 
     def _reduced(
         self, value: Tensor, divisor: Tensor | int, sign: float, replicas: int | None
-    ) -> tuple[Tensor, Tensor | None]:
-        of_each = divisor // replicas if replicas is not None and isinstance(divisor, int) else divisor
-        return self.reduce(value, of_each, sign, replicas)
+    ) -> tuple[Tensor, Tensor | None, Tensor | int]:
+        """As `reduce`, and the divisor: of each replica, and where it is a weight for each sample, their sum."""
+        if isinstance(divisor, Tensor):
+            divisor = sums(divisor.float() if divisor.dtype.itemsize < 4 else divisor, replicas)
+        elif replicas is not None:
+            divisor //= replicas
+        return *self.reduce(value, divisor, sign, replicas), divisor
 
     def _explain(self, output: Any, target: Any, axis: int, replicas: int | None) -> LampError | None:
         """The error for an output and a target that do not fit; None where they do."""
@@ -181,7 +184,7 @@ class ClassLoss(Loss):
     def _doutput_of_labels(
         self, dvalue: Tensor, axis: int, log_p: Tensor, labels: Tensor, weight: Tensor | None
     ) -> Tensor:
-        minus_ones = _filled(labels.shape, -1.0, log_p.dtype, log_p.device)
+        minus_ones = filled(labels.shape, -1.0, log_p.dtype, log_p.device)
         doutput = self.derivative_per_mass(log_p, axis).scatter_add_(axis, labels, minus_ones)
         return doutput.mul_(dvalue if weight is None else weight * dvalue)
 
@@ -276,6 +279,8 @@ class ClassLoss(Loss):
         same_kind = target.dtype is log_p.dtype and target.device == log_p.device
         if target.shape != log_p.shape or not same_kind or not log_p.numel():
             raise explain_probabilities(log_p, target, axis)
+        if self.ignore_index >= 0 or not target.amin().item() >= 0:
+            raise explain_distribution(target, self.ignore_index)
         q = self._distribution(target, self._class_weight(log_p, axis), smoothing, axis)
         value = (self.value(log_p, q) if careful else log_p * q).sum(axis, keepdim=True)
         return value, 1.0 if careful else -1.0, value.numel(), self._doutput_of_q, log_p, (q,)
@@ -288,96 +293,35 @@ class ClassLoss(Loss):
         weight = None if class_weight is None else _along(class_weight, probability, axis)
         return self.target_probability(probability, weight, smoothing, probability.shape[axis])  # type: ignore[no-any-return]
 
+    def weight_of_labels(self, labels: Tensor) -> Tensor:
+        """What each label counts in a mean: the weight of its class, and nothing where it is ignored."""
+        kept = labels != self.ignore_index
+        return kept if self.weight is None else self.weight.data.take(labels * kept) * kept
+
+    def counts_none(self, target: Tensor) -> bool:
+        """Whether the target is labels of which none counts: all are ignored, or of classes without weight."""
+        if target.is_floating_point():
+            return False
+        labels = target[target != self.ignore_index]
+        if self.weight is None or not labels.numel():
+            return not labels.numel()
+        known = (labels >= 0) & (labels < len(self.weight.data))
+        return bool(known.all()) and not bool(self.weight.data[labels].any())
+
+    def explain_no_labels(self, got: str, fix: str) -> LabelError:
+        """The error for a mean over labels of which none counts."""
+        return LabelError(
+            "no label is left to take the mean over",
+            expected=f"a label other than ignore_index = {self.ignore_index}, of a class whose weight is not 0",
+            got=got,
+            fix=fix,
+        )
+
     def _explain_value(self, value: Tensor, divisor: Tensor | int, output: Tensor, target: Tensor) -> LampError:
-        if self.reduction == "mean" and isinstance(divisor, Tensor) and divisor.sum().item() == 0:
-            return LabelError(
-                "no label is left to take the mean over",
-                expected=f"a label other than ignore_index = {self.ignore_index}, of a class whose weight is not 0",
-                got=f"{target.numel()} labels, none of which counts",
-                fix='skip this batch, or use reduction="sum"',
-            )
+        if self.reduction == "mean" and isinstance(divisor, Tensor) and divisor.item() == 0:
+            got = f"{target.numel()} labels, none of which counts"
+            return self.explain_no_labels(got, 'skip this batch, or use reduction="sum"')
         return self.explain_non_finite(value, output, target)
-
-
-class CrossEntropyLoss(ClassLoss):
-    """Cross-entropy between the softmax of scores and the target.
-
-    value = - q log p, summed over the classes;   p = softmax(output)
-    q = weight ((1 - label_smoothing) t + label_smoothing / C);   t the probability of the class in the target
-
-    Backward  doutput = (p sum(q) - q) * dvalue,   which is (p - t) * dvalue without weights
-    Source    torch.nn.CrossEntropyLoss; Szegedy et al. 2015, section 7, for label smoothing
-
-    label_smoothing may be (K,) in a population.
-
-    Raises ArgumentError for a label_smoothing outside [0, 1], and what ClassLoss raises.
-    """
-
-    hyperparameters: ClassVar[tuple[str, ...]] = ("label_smoothing",)
-    by_label = True
-
-    def __init__(
-        self,
-        weight: Tensor | None = None,
-        ignore_index: int = -100,
-        reduction: str = "mean",
-        label_smoothing: Number = 0.0,
-    ) -> None:
-        super().__init__(weight, ignore_index, reduction)
-        if not is_within(label_smoothing, 0.0, 1.0):
-            raise ArgumentError(
-                "CrossEntropyLoss: label_smoothing is out of range",
-                expected="from 0 (no smoothing) to 1 (all classes alike)",
-                got=label_smoothing,
-                fix="0.1 is usual",
-            )
-        self.label_smoothing = label_smoothing
-
-    def derivative(self, log_p: Number, q: Number, mass: Number) -> Number:
-        return log_p.exp() * mass - q
-
-    def log_probabilities(self, output: Tensor, axis: int) -> Tensor:
-        if output.numel() >= MANY and output.dim() == 2 and output.shape[1] < LANES and output.is_cpu:
-            return output.t().contiguous().log_softmax(0).t().contiguous()  # several samples at a time
-        return output.log_softmax(axis)
-
-    def derivative_per_mass(self, log_p: Tensor, axis: int) -> Tensor:
-        # softmax takes less time than exp, though it does more, where rows are long
-        return log_p.softmax(axis) if log_p.numel() >= LARGE and log_p.shape[-1] >= LONG else log_p.exp_()
-
-
-class NLLLoss(ClassLoss):
-    """Minus the log-probability of the label, where the output is log-probabilities already, such as LogSoftmax's.
-
-    value = - weight[label] output[label]
-
-    Backward  doutput = -weight[label] * dvalue at the label, 0 elsewhere
-    Source    torch.nn.NLLLoss
-
-    Raises what ClassLoss raises.
-    """
-
-    takes_probabilities, by_label = False, True
-
-    def __init__(self, weight: Tensor | None = None, ignore_index: int = -100, reduction: str = "mean") -> None:
-        super().__init__(weight, ignore_index, reduction)
-
-    def derivative(self, log_p: Number, q: Number, mass: Number) -> Number:
-        return -q
-
-    def log_probabilities(self, output: Tensor, axis: int) -> Tensor:
-        if not output.is_floating_point():
-            raise explain_pair(output, output)
-        return output
-
-    def derivative_per_mass(self, log_p: Tensor, axis: int) -> Tensor:
-        return torch.zeros_like(log_p)
-
-    def _doutput_of_labels(
-        self, dvalue: Tensor, axis: int, log_p: Tensor, labels: Tensor, weight: Tensor | None
-    ) -> Tensor:
-        minus_weight = _filled(labels.shape, -1.0, log_p.dtype, log_p.device) if weight is None else -weight
-        return torch.zeros_like(log_p).scatter_(axis, labels, minus_weight * dvalue)
 
 
 def _are_classes(labels: Tensor, classes: int) -> bool:
@@ -392,5 +336,5 @@ def _along(weight: Tensor, tensor: Tensor, axis: int) -> Tensor:
 
 
 @lru_cache(maxsize=8)  # few: a batch of pixels is large
-def _filled(shape: torch.Size, value: float, dtype: torch.dtype, device: torch.device) -> Tensor:
+def filled(shape: torch.Size, value: float, dtype: torch.dtype, device: torch.device) -> Tensor:
     return torch.full(shape, value, dtype=dtype, device=device)

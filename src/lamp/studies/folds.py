@@ -76,7 +76,7 @@ def cross_validate(
     n, folds, repeats = len(inputs), natural(folds, "folds", least=2), natural(repeats, "repeats", least=1)
     if folds > n:
         raise ArgumentError("there are more folds than samples", expected=f"from 2 to {n}", got=folds, fix="folds=5")
-    seed, named = natural(seed, "seed"), by_name(metrics)
+    seed, named = natural(seed, "seed"), by_name(metrics, criterion if isinstance(criterion, Loss) else None)
     held_out, training = _deal(n, folds, repeats, _classes(targets, stratify, folds), seed)
     widest = -(-n // folds)
     rows = torch.stack([torch.cat([held, held[:1]])[:widest] for held in held_out])  # (K, widest)
@@ -110,7 +110,7 @@ def cross_validate(
         if k not in history.failed:
             scores["loss"][k] = loss.of_replicas(torch.tensor([k]))(output, target).item()
             for name, metric in named.items():
-                scores[name][k] = of_each_replica(metric, output, target).item()
+                scores[name][k] = of_each_replica(name, metric, output, target).item()
     return CrossValidation(scores, outputs, held_out, training, networks, history)
 
 

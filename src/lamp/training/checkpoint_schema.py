@@ -84,7 +84,7 @@ class EagerUnderWay(TypedDict):
     """What the eager engine has of an epoch that is not done."""
 
     losses: Tensor
-    sizes: list[Count]
+    divisors: Tensor
     outputs: Tensor | None
     targets: Tensor | None
     begin: BeginOfEpoch | None

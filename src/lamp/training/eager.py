@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from lamp.data import DataLoader
-from lamp.errors import DataError
-from lamp.losses import Loss
+from lamp.errors import DataError, LabelError
+from lamp.losses import ClassLoss, Loss
 from lamp.module import Module
 from lamp.optim import Optimizer
 from lamp.replicas import Population
 from lamp.training.history import Measured
-from lamp.training.metrics import Metric, of_each_replica
+from lamp.training.metrics import Metric, number_of, of_each_replica
 
 Batch = tuple[Any, ...]  # the inputs of the network, then the target
 
@@ -25,45 +25,56 @@ class Averages:
     """The epoch's loss and metrics, gathered batch by batch without looking at a number before the end."""
 
     def __init__(self, criterion: Loss, metrics: Mapping[str, Metric], replicas: int | None = None) -> None:
-        self.summed, self.own_target = criterion.reduction == "sum", criterion.own_target
-        self.metrics, self.replicas = metrics, replicas
+        self.criterion, self.metrics, self.replicas = criterion, metrics, replicas
         self.losses: list[Tensor] = []
-        self.sizes: list[int] = []
+        self.divisors: list[Tensor | float] = []
         self.outputs: list[Tensor] = []
         self.targets: list[Tensor] = []
 
     def add(self, loss: Tensor, output: Tensor, target: Tensor) -> None:
+        """Take in a batch. A loss of a user's own that does not say its divisor counts by its rows."""
+        divisor = getattr(loss, "divisor", None)
+        if divisor is None:
+            divisor = len(target) if self.replicas is None else output.shape[1]
         self.losses.append(loss)
-        self.sizes.append(len(target) if self.replicas is None else output.shape[1])
+        self.divisors.append(divisor)
         if self.metrics:
+            own_target = self.criterion.own_target
             self.outputs.append(output)
-            self.targets.append(target if self.replicas is None else self.own_target(output, target, self.replicas))
+            self.targets.append(target if self.replicas is None else own_target(output, target, self.replicas))
 
     def state_dict(self) -> dict[str, Any]:
         """What is gathered so far."""
         axis = 0 if self.replicas is None else 1
         return {
             "losses": torch.stack(self.losses),
-            "sizes": self.sizes,
+            "divisors": self._stacked_divisors(),
             "outputs": torch.cat(self.outputs, axis) if self.metrics else None,
             "targets": torch.cat(self.targets, axis) if self.metrics else None,
         }
 
     def load_state_dict(self, state_dict: Mapping[str, Any], device: torch.device) -> None:
         """Go on from there."""
-        self.losses, self.sizes = list(state_dict["losses"].to(device).unbind()), list(state_dict["sizes"])
+        self.losses = list(state_dict["losses"].to(device).unbind())
+        self.divisors = list(state_dict["divisors"].to(device).unbind())
         if self.metrics:
             self.outputs, self.targets = [state_dict["outputs"].to(device)], [state_dict["targets"].to(device)]
 
+    def _stacked_divisors(self) -> Tensor:
+        """(batches,), or (batches, K) in a population where replicas differ; float64."""
+        if not any(isinstance(divisor, Tensor) for divisor in self.divisors):
+            return torch.tensor(self.divisors, dtype=torch.float64, device=self.losses[0].device)
+        like = self.losses[0].double()
+        return torch.stack([torch.as_tensor(divisor).to(like).expand(like.shape) for divisor in self.divisors])
+
     def values(self) -> dict[str, Measured]:
-        """The loss (a mean over samples, or the sum where the criterion sums) and each metric of all outputs.
+        """The loss, as the criterion has it for all batches as one, and each metric of all outputs.
 
         Numbers; of a population tensors (K,).
         """
         if not self.losses:
             raise DataError("an epoch without batches", expected="at least one batch", got="none", fix="give some")
-        losses = torch.stack(self.losses)
-        loss = mean_loss(losses, torch.tensor(self.sizes, device=losses.device), self.summed)
+        loss = mean_loss(torch.stack(self.losses), self._stacked_divisors(), self.criterion)
         values: dict[str, Measured] = {"loss": float(loss) if self.replicas is None else loss.cpu()}
         if self.metrics:
             axis = 0 if self.replicas is None else 1
@@ -72,13 +83,21 @@ class Averages:
         return values
 
 
-def mean_loss(losses: Tensor, sizes: Tensor, summed: bool) -> Tensor:
-    """The loss of an epoch from those of its batches, (batches,) or (batches, K): a mean over samples, or the sum."""
+def mean_loss(losses: Tensor, divisors: Tensor, criterion: Loss) -> Tensor:
+    """The loss of an epoch from those of its batches, (batches,) or (batches, K): the mean of all, or the sum.
+
+    divisors  what each batch's mean was divided by, (batches,) or (batches, K); where it is 0 a batch counts nothing
+
+    Raises LabelError where it is 0 in all batches of one network.
+    """
     losses = losses.double()
-    if summed:
+    if criterion.reduction == "sum":
         return losses.sum(0)
-    weighted = losses * (sizes if losses.dim() == 1 else sizes.unsqueeze(1))
-    return weighted.sum(0) / sizes.sum()
+    if isinstance(criterion, ClassLoss) and losses.dim() == 1 and not divisors.any():
+        raise criterion.explain_no_labels("none in all these data", "leave them out")
+    if divisors.dim() < losses.dim():
+        divisors = divisors.unsqueeze(1)
+    return (losses * divisors).where(divisors != 0, 0.0).sum(0) / divisors.sum(0)
 
 
 def measured(
@@ -86,8 +105,8 @@ def measured(
 ) -> dict[str, Measured]:
     """Each metric of an epoch's outputs: numbers; of a population, from (K, n, ...), tensors (K,)."""
     if replicas is None:
-        return {name: float(metric(output, target)) for name, metric in metrics.items()}
-    return {name: of_each_replica(metric, output, target) for name, metric in metrics.items()}
+        return {name: number_of(name, metric(output, target)) for name, metric in metrics.items()}
+    return {name: of_each_replica(name, metric, output, target) for name, metric in metrics.items()}
 
 
 def parts(batch: Any) -> Batch:
@@ -158,5 +177,12 @@ def evaluate(
         for batch in batches:
             *inputs, target = taken(model, batch, batches) if batch_for is None else batch_for(batch, batches)
             output = model(*inputs)
-            averages.add(criterion(output, target), output, target)
+            try:
+                loss = criterion(output, target)
+            except LabelError:
+                if not (isinstance(criterion, ClassLoss) and criterion.counts_none(target)):
+                    raise
+                loss = output.new_zeros(())  # which is no part of the mean
+                loss.divisor = 0
+            averages.add(loss, output, target)
     return averages.values()

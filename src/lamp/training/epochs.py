@@ -14,11 +14,11 @@ from lamp.compiler.plan import Plan
 from lamp.compiler.samples import kind_of_targets, laid_out, numbers_of
 from lamp.compiler.stand_ins import NotCompiled
 from lamp.data import DataLoader
-from lamp.losses import Loss
+from lamp.losses import ClassLoss, Loss
 from lamp.training import eager
 from lamp.training.crew import Crew
 from lamp.training.history import Measured
-from lamp.training.metrics import Metric, answer_of
+from lamp.training.metrics import Metric, answer_of, ignored_by
 
 if TYPE_CHECKING:
     from lamp.compiler.steps import Steps
@@ -123,8 +123,49 @@ class Data:
     def _answers(self, plan: Plan, metrics: Mapping[str, Metric]) -> list[Answer] | None:
         weighted = self.targets.dim() > 1 and self.targets.shape[1] != plan.outputs
         answers = [answer_of(metric) for metric in metrics.values()]
+        if self.labels and any(self._counts_ignored(ignored_by(metric)) for metric in metrics.values()):
+            return None
         fitting = [each for each in answers if each is not None and is_counted(each, plan, self.labels, weighted)]
         return fitting if len(fitting) == len(answers) else None
+
+    def _counts_ignored(self, label: int) -> bool:
+        """Whether a kernel could count an answer as right that a metric ignores, its label being a class."""
+        return label >= 0 and bool((self.given == label).any())
+
+    def asked(self, metrics: Mapping[str, Metric], orders: Tensor) -> Tensor:
+        """How many answers count for each accuracy in epochs of these orders, (epochs, m) or (K, epochs, m).
+
+        (accuracies, epochs, K), where what is the same for all epochs or replicas has the size 1.
+        """
+        counts = []
+        for metric, answer in zip(metrics.values(), self.answers or (), strict=self.answers is not None):
+            count = torch.tensor([[self.samples * (1 if answer == "largest" else self.outputs)]])
+            ignored = ignored_by(metric)
+            if self.labels and bool((self.given == ignored).any()):
+                count = (self._labels(orders) != ignored).sum(-1)
+                count = count.unsqueeze(1) if count.dim() == 1 else count.t()
+            counts.append(count.expand(orders.shape[-2], -1))
+        widest = max((count.shape[1] for count in counts), default=1)
+        return torch.stack([count.expand(-1, widest) for count in counts]) if counts else torch.ones(0, 1, 1)
+
+    def _labels(self, orders: Tensor) -> Tensor:
+        labels: Tensor = self.given.flatten(0, 1) if self.own else self.given
+        return labels[orders.long()]
+
+    def divisors(self, criterion: Loss, orders: Tensor, batch: int) -> Tensor:
+        """What each step's mean was divided by in epochs of these orders, up to one factor for all steps.
+
+        (epochs, steps), or (epochs, steps, K) where replicas differ
+        """
+        epochs, samples = orders.shape[-2:]
+        steps = -(-samples // batch)
+        if not (self.labels and isinstance(criterion, ClassLoss) and (self.ignores or criterion.weight is not None)):
+            return torch.tensor([min(batch, samples - k * batch) for k in range(steps)]).expand(epochs, -1)
+        weights = criterion.weight_of_labels(self._labels(orders)).double()
+        padded = weights.new_zeros(*weights.shape[:-1], steps * batch)
+        padded[..., :samples] = weights
+        sums: Tensor = padded.unflatten(-1, (steps, batch)).sum(-1)  # ([K,] epochs, steps)
+        return sums if sums.dim() == 2 else sums.permute(1, 2, 0)
 
     def targets_of(self, order: Tensor, replicas: int | None) -> Tensor:
         """The targets in this order, as metrics take them."""
@@ -217,23 +258,21 @@ def of_epochs(
     replicas, epochs = crew.model.replicas, steps.epochs
     losses = record.losses if replicas is not None else record.losses[:, 0]
     losses = losses.unflatten(0, (epochs, -1))  # (epochs, steps, ...)
-    sizes = torch.tensor([min(steps.batch, steps.samples - k * steps.batch) for k in range(losses.shape[1])])
-    outputs = None if record.outputs is None else record.outputs.unflatten(1, (epochs, -1))  # (K, epochs, samples, ...)
-    asked = [data.samples * (1 if each == "largest" else data.outputs) for each in data.answers or ()]
-    shares = record.right.unflatten(0, (epochs, -1)).sum(1) / torch.tensor(asked).unsqueeze(
-        1
-    )  # (epochs, accuracies, K)
     orders = order.unflatten(-1, (epochs, -1))
+    divisors = data.divisors(crew.criterion, orders, steps.batch)
+    outputs = None if record.outputs is None else record.outputs.unflatten(1, (epochs, -1))  # (K, epochs, samples, ...)
+    right = record.right.unflatten(0, (epochs, -1)).sum(1)  # (epochs, accuracies, K)
+    shares = right.double() / data.asked(metrics, orders).transpose(0, 1)
     found = []
     for k in range(epochs):
-        loss = eager.mean_loss(losses[k], sizes, crew.criterion.reduction == "sum")
+        loss = eager.mean_loss(losses[k], divisors[k], crew.criterion)
         values: dict[str, Measured] = {"loss": float(loss) if replicas is None else loss}
         if outputs is not None:
             output = outputs[:, k] if replicas is not None else outputs[0, k]
             target = data.targets_of(orders[..., k, :].long(), replicas)
             values |= eager.measured(metrics, output, target, replicas)
         else:
-            for name, share in zip(metrics, shares[k].double(), strict=True):
+            for name, share in zip(metrics, shares[k], strict=True):
                 values[name] = float(share) if replicas is None else share
         found.append(Measurement(losses[k], values, 0.0))
     return found

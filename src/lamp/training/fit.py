@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -25,7 +25,7 @@ from lamp.training.checkpointer import open_checkpoints
 from lamp.training.checkpoints import Checkpoint
 from lamp.training.engines import ENGINES
 from lamp.training.history import History, Measured
-from lamp.training.metrics import Metric, by_name
+from lamp.training.metrics import Metrics, by_name
 from lamp.training.run import Schedule, Training
 
 EVALUATION_BATCH = 1024
@@ -41,7 +41,7 @@ def fit(
     batch_size: int | None = None,
     shuffle: bool | None = None,
     validation: Any = None,
-    metrics: Mapping[str, Metric] | Iterable[Metric] = (),
+    metrics: Metrics = (),
     scheduler: Schedule | None = None,
     schedule_per: str = "epoch",
     clip_norm: float | Tensor | None = None,
@@ -112,7 +112,7 @@ def fit(
         optimizer=optimizer,
         epochs=epochs,
         history=history,
-        metrics=by_name(metrics),
+        metrics=by_name(metrics, criterion),
         callbacks=callbacks,
         scheduler=scheduler,
         schedule_per=schedule_per,
@@ -183,7 +183,7 @@ def evaluate(
     criterion: Loss | None,
     data: Any,
     *,
-    metrics: Mapping[str, Metric] | Iterable[Metric] = (),
+    metrics: Metrics = (),
     batch_size: int = EVALUATION_BATCH,
 ) -> dict[str, Measured]:
     """The loss and the metrics of a network on data, in eval mode; of a population, tensors (K,).
@@ -194,7 +194,7 @@ def evaluate(
     batches = _in_order(data, batch_size, 1)
     if isinstance(batches, DataLoader) and batches.replicas not in (None, model.replicas):
         raise _other_replicas("data", batches, model)
-    return eager.evaluate(model, criterion, batches, by_name(metrics))
+    return eager.evaluate(model, criterion, batches, by_name(metrics, criterion))
 
 
 def _in_order(data: Any, batch_size: int, epochs: int) -> Iterable[Any]:

@@ -71,7 +71,7 @@ def check_state(saved: Saved, training: Training, batches: Iterable[Any]) -> Non
         training_now = replicas if rows is None else len(rows)
         columns = [] if eager and training_now is None else [training_now or 1]
         fits = losses.dim() > 0 and 0 < len(losses) <= state["step"] and list(losses.shape[1:]) == columns
-        fits = fits and (not eager or len(head["sizes"]) == len(losses))
+        fits = fits and (not eager or head["divisors"].shape in (losses.shape, losses.shape[:1]))
         expect(fits, "by_engine.under_way", f"losses of at most {state['step']} steps", tuple(losses.shape))
     seed = batches.seed if isinstance(batches, DataLoader) else None
     given = state["crew"]["data"].get("seed")

@@ -1,0 +1,96 @@
+"""The losses of classes: cross-entropy of scores, and the negative log-likelihood of log-probabilities."""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from lamp.errors import ArgumentError
+from lamp.formulas import Number
+from lamp.losses.checks import explain_pair, is_within
+from lamp.losses.classification import ClassLoss, filled
+
+# log_softmax takes rows shorter than a vector of the CPU number by number: from so many numbers on it is faster across
+LANES, MANY = (16 if torch.backends.cpu.get_cpu_capability() == "AVX512" else 8), 384
+LARGE, LONG = 32768, 128  # numbers in all and in a row, from which softmax is faster than exp
+
+
+class CrossEntropyLoss(ClassLoss):
+    """Cross-entropy between the softmax of scores and the target.
+
+    value = - q log p, summed over the classes;   p = softmax(output)
+    q = weight ((1 - label_smoothing) t + label_smoothing / C);   t the probability of the class in the target
+
+    Backward  doutput = (p sum(q) - q) * dvalue,   which is (p - t) * dvalue without weights
+    Source    torch.nn.CrossEntropyLoss; Szegedy et al. 2015, section 7, for label smoothing
+
+    label_smoothing may be (K,) in a population.
+
+    Raises ArgumentError for a label_smoothing outside [0, 1], and what ClassLoss raises.
+    """
+
+    hyperparameters: ClassVar[tuple[str, ...]] = ("label_smoothing",)
+    by_label = True
+
+    def __init__(
+        self,
+        weight: Tensor | None = None,
+        ignore_index: int = -100,
+        reduction: str = "mean",
+        label_smoothing: Number = 0.0,
+    ) -> None:
+        super().__init__(weight, ignore_index, reduction)
+        if not is_within(label_smoothing, 0.0, 1.0):
+            raise ArgumentError(
+                "CrossEntropyLoss: label_smoothing is out of range",
+                expected="from 0 (no smoothing) to 1 (all classes alike)",
+                got=label_smoothing,
+                fix="0.1 is usual",
+            )
+        self.label_smoothing = label_smoothing
+
+    def derivative(self, log_p: Number, q: Number, mass: Number) -> Number:
+        return log_p.exp() * mass - q
+
+    def log_probabilities(self, output: Tensor, axis: int) -> Tensor:
+        if output.numel() >= MANY and output.dim() == 2 and output.shape[1] < LANES and output.is_cpu:
+            return output.t().contiguous().log_softmax(0).t().contiguous()  # several samples at a time
+        return output.log_softmax(axis)
+
+    def derivative_per_mass(self, log_p: Tensor, axis: int) -> Tensor:
+        # softmax takes less time than exp, though it does more, where rows are long
+        return log_p.softmax(axis) if log_p.numel() >= LARGE and log_p.shape[-1] >= LONG else log_p.exp_()
+
+
+class NLLLoss(ClassLoss):
+    """Minus the log-probability of the label, where the output is log-probabilities already, such as LogSoftmax's.
+
+    value = - weight[label] output[label]
+
+    Backward  doutput = -weight[label] * dvalue at the label, 0 elsewhere
+    Source    torch.nn.NLLLoss
+
+    Raises what ClassLoss raises.
+    """
+
+    takes_probabilities, by_label = False, True
+
+    def __init__(self, weight: Tensor | None = None, ignore_index: int = -100, reduction: str = "mean") -> None:
+        super().__init__(weight, ignore_index, reduction)
+
+    def derivative(self, log_p: Number, q: Number, mass: Number) -> Number:
+        return -q
+
+    def log_probabilities(self, output: Tensor, axis: int) -> Tensor:
+        if not output.is_floating_point():
+            raise explain_pair(output, output)
+        return output
+
+    def derivative_per_mass(self, log_p: Tensor, axis: int) -> Tensor:
+        return torch.zeros_like(log_p)
+
+    def _doutput_of_labels(
+        self, dvalue: Tensor, axis: int, log_p: Tensor, labels: Tensor, weight: Tensor | None
+    ) -> Tensor:
+        minus_weight = filled(labels.shape, -1.0, log_p.dtype, log_p.device) if weight is None else -weight
+        return torch.zeros_like(log_p).scatter_(axis, labels, minus_weight * dvalue)
