@@ -16,8 +16,9 @@ from lamp.errors import ArgumentError
 from lamp.tables import dates, numbers
 from lamp.tables.evidence import ALL, Found, settled
 from lamp.tables.missing import MISSING_WORDS, is_text
+from lamp.tables.plain import Plain, Summary, plain_numbers
 
-NOTHING = "none"  # --missing none: no word means missing
+NOTHING = "none"  # --missing none: no word means missing; None is a word
 MARKS = {".": ".", ",": ",", "point": ".", "comma": ","}
 
 
@@ -28,13 +29,13 @@ class Conventions:
     missing  words that mean missing
     decimal  "." or ","
     dates    the order of day, month and year: one of `dates.ORDERS`
-    is_settled  whether a table has been looked at
+    plain    once a table has been looked at: its columns of plain numbers
     """
 
     missing: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     decimal: Mapping[str, Found] = field(default_factory=dict)
     dates: Mapping[str, Found] = field(default_factory=dict)
-    is_settled: bool = False
+    plain: Plain | None = None
 
     def missing_in(self, name: str) -> tuple[str, ...]:
         """The words that mean missing in a column."""
@@ -50,18 +51,28 @@ class Conventions:
 
     def settled(self, frame: pl.DataFrame) -> Conventions:
         """The same with what the table's rows say of each column, and where they leave it open its other columns."""
-        texts = [name for name, dtype in frame.schema.items() if is_text(dtype)]
+        plain = plain_numbers(frame, self.missing_in(ALL))
+        others = [name for name, dtype in frame.schema.items() if is_text(dtype) and name not in plain.summaries]
+        points = {
+            name: Found(".", "proven" if each.example else "", each.example) for name, each in plain.summaries.items()
+        }
 
-        def looked_at(asked: Mapping[str, Found], look: Callable[[pl.Series], Found]) -> dict[str, Found]:
+        def looked_at(
+            asked: Mapping[str, Found], look: Callable[[pl.Series], Found], known: Mapping[str, Found]
+        ) -> dict[str, Found]:
             if ALL in asked:
                 return dict(asked)
-            return settled(
-                {name: asked[name] if name in asked else look(frame[name].cast(pl.String)) for name in texts}
-            ) | dict(asked)
+            found = {name: look(frame[name].cast(pl.String)) for name in others if name not in asked}
+            return settled({**known, **found, **asked}) | dict(asked)
 
-        return Conventions(
-            self.missing, looked_at(self.decimal, numbers.decimal_mark), looked_at(self.dates, dates.order), True
-        )
+        decimal = looked_at(self.decimal, numbers.decimal_mark, points)
+        return Conventions(self.missing, decimal, looked_at(self.dates, dates.order, {}), plain)
+
+    def plain_in(self, name: str) -> Summary | None:
+        """The summary of a column that holds plain numbers, unless they were asked to be read in another way."""
+        if self.plain is None or name in self.missing or self.decimal_in(name).value != ".":
+            return None
+        return self.plain.summaries.get(name)
 
     @classmethod
     def asked(
@@ -77,9 +88,7 @@ class Conventions:
             words.setdefault(name, []).append(word)
         marks = _each(decimal, names, "--decimal", MARKS)
         orders = _each(dates_, names, "--dates", {each: each for each in dates.ORDERS})
-        nothing = {
-            name: () if [each.lower() for each in given] == [NOTHING] else tuple(given) for name, given in words.items()
-        }
+        nothing = {name: () if given == [NOTHING] else tuple(given) for name, given in words.items()}
         return cls(nothing, marks, orders)
 
 

@@ -11,10 +11,11 @@ from typing import Any
 import polars as pl
 
 from lamp.errors import ArgumentError, DataError
-from lamp.tables import dates, numbers, parsing, remarks
+from lamp.tables import dates, numbers, parsing, plain, remarks
 from lamp.tables.columns import MOST_LEVELS, frequent, level_counts
 from lamp.tables.conventions import Conventions
 from lamp.tables.missing import MISSING_WORDS, frequent_missing
+from lamp.tables.plain import Summary
 
 DROP = "drop"
 ASKED = {"number": "number", "category": "category", "boolean": "boolean", "date": "date", DROP: "left out"}
@@ -73,7 +74,7 @@ def decide(
                 fix="name one of these",
             )
     conventions = conventions or Conventions()
-    if not conventions.is_settled:
+    if conventions.plain is None:
         conventions = conventions.settled(frame)
     decisions = []
     for name in inputs:
@@ -86,7 +87,8 @@ def decide(
         decisions.append(replace(found, known={**found.known, **known}))
     used = [decision for decision in decisions if decision.kind != "left out"]
     for decision in used:
-        _refuse_infinities(frame[decision.name], decision)
+        if conventions.plain_in(decision.name) is None:
+            _refuse_infinities(frame[decision.name], decision)
     if not used:
         raise DataError(
             "no column is left to learn from",
@@ -97,10 +99,13 @@ def decide(
     return decisions
 
 
-def typed(frame: pl.DataFrame, decisions: Sequence[Decision]) -> pl.DataFrame:
-    """The table with numbers, dates and answers for the text that is read as such, once for all that follows."""
+def typed(frame: pl.DataFrame, decisions: Sequence[Decision], conventions: Conventions) -> pl.DataFrame:
+    """The table with numbers and dates for the text that is read as such, once for all that follows."""
     read = []
     for each in decisions:
+        if each.kind == "number" and conventions.plain is not None and conventions.plain_in(each.name) is not None:
+            read.append(conventions.plain.numbers[each.name])
+            continue
         series, missing = frame[each.name], each.known.get("missing_words", MISSING_WORDS)
         if parsing.is_text(series.dtype):
             if each.kind == "number":
@@ -169,22 +174,29 @@ def _decide(series: pl.Series, conventions: Conventions) -> Decision:
         return _varying(parsing.times(series, None, missing), Decision(name, "date", known={"format": form}))
     if dtype == pl.Boolean:
         return _varying(series, Decision(name, "boolean"))
+    if (summary := conventions.plain_in(name)) is not None and conventions.plain is not None:
+        decision = Decision(name, "number", known={"open": not summary.example})
+        return _decide_numbers(series, conventions.plain.numbers[name], decision, missing, summary)
     if parsing.is_text(dtype):
         return _decide_text(series.cast(pl.String), conventions)
     return _decide_numbers(series, parsing.numbers(series, missing=missing), Decision(name, "number"), missing)
 
 
-def _decide_numbers(series: pl.Series, read: pl.Series, decision: Decision, missing: Sequence[str]) -> Decision:
+def _decide_numbers(
+    series: pl.Series, read: pl.Series, decision: Decision, missing: Sequence[str], summary: Summary | None = None
+) -> Decision:
     """The decision for a column of which most values are these numbers: number, unless they are codes or days."""
     name, there = decision.name, read.count()
     if there == 0:
         return Decision(name, "left out", "all values are missing")
-    low, high = float(read.min()), float(read.max())  # type: ignore[arg-type]
+    summary = summary or plain.summary(read)
+    low, high, whole = summary.low, summary.high, summary.whole and not decision.known.get("words")
     change = remarks.option(name, "number", "kind")
-    whole = not decision.known.get("words") and abs(low) + abs(high) < 1e300 and bool((read == read.round()).all())
-    if whole and max(abs(low), abs(high)) > EXACT and _in_digits(series):
+    if whole and max(abs(low), abs(high)) >= EXACT and _in_digits(series):
         why = f"whole numbers beyond 2**53 are codes: {change} reads them as numbers, rounded"
         return _decide_words(name, parsing.words(series, missing), [why], len(series))
+    if low == high:
+        return _varying(read.rename(name), decision)
     if whole and there >= ENOUGH_TO_TELL and read.drop_nulls().n_unique() == there:
         if IDENTIFIER.search(name):
             return Decision(name, "left out", "an identifier: every value differs")
@@ -195,10 +207,9 @@ def _decide_numbers(series: pl.Series, read: pl.Series, decision: Decision, miss
         if days.count() == there:
             why = f"{low:.0f} is {remarks.moment(days.drop_nulls().sort()[0])} ({change} reads numbers)"
             return _varying(days, Decision(name, "date", why, {"format": dates.COMPACT}, told=True))
-    codes = remarks.of_missing_codes(name, read)
-    if codes:
-        decision = replace(decision, why="; ".join(filter(None, [decision.why, codes])), told=True)
-    return _varying(read.rename(name), decision)
+    if codes := remarks.of_missing_codes(name, read, low, high):
+        return replace(decision, why="; ".join(filter(None, [decision.why, codes])), told=True)
+    return decision
 
 
 def _in_digits(series: pl.Series) -> bool:

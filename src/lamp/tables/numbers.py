@@ -95,7 +95,10 @@ class NumberForm:
         """Which of the words in `parsed` are numbers of this form."""
         fits = parts["value"].is_not_null()
         if self.unit is not None:
-            fits &= parts["unit"].is_in(["", self.unit])
+            bare = ~parts["scaled"] if self.unit else True  # no 12B beside 12A
+            if self.unit == "%":
+                bare = parts["value"] == 0  # 0.5 beside 50 % would be another number
+            fits &= (parts["unit"] == self.unit) | ((parts["unit"] == "") & bare)
         if not self.zeros:
             fits &= ~parts["zero"]
         if not self.scales:
@@ -198,10 +201,10 @@ def seen(counted: pl.DataFrame, decimal: str, asked: bool = False) -> Seen:
     units: Counter[str] = Counter(dict(there.group_by("unit").agg(pl.col("count").sum()).iter_rows()))
     named = [unit for unit, _ in units.most_common() if unit]
     unit: str | None = named[0] if named else ""
-    if unit == "%" and not asked:  # 0.5 beside 50 % would be another number; a plain 0 is none
-        plain = there.filter((pl.col("unit") == "") & (pl.col("value") != 0))["count"].sum()
-        unit = "%" if units["%"] >= plain else ""
-    if asked and len(named) > 1:
+    plain = int(there.filter((pl.col("unit") == "") & (pl.col("value") != 0))["count"].sum())
+    if unit == "%" and units["%"] < plain:
+        unit = ""
+    if asked and (len(named) > 1 or ("%" in named and plain)):
         unit = None
     form = NumberForm(decimal, unit, asked and bool(there["zero"].any()), bool(there["scaled"].any()))
     fits = form.fits(parts)

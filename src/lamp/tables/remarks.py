@@ -75,7 +75,7 @@ def of_numbers(name: str, decimal: Found, seen: numbers.Seen) -> str:
         told.append(f"{seen.odd_rows:,} of {rows:,} values are no numbers and count as missing: {some(seen.odd)}")
     told.append(of_writing(name, decimal, seen.special))
     if seen.form.unit is None:
-        told.append("several units, not converted: " + ", ".join(unit for unit in seen.units if unit))
+        told.append("several units, not converted: " + ", ".join(unit or "none" for unit in seen.units))
     elif seen.form.unit:
         without = seen.units[""]
         told.append(f"in {seen.form.unit}" + (f", {without:,} values without it" if without else ""))
@@ -100,12 +100,10 @@ def of_near_numbers(name: str, seen: numbers.Seen, there: int, share: float) -> 
     return []
 
 
-def of_missing_codes(name: str, read: pl.Series) -> str:
+def of_missing_codes(name: str, read: pl.Series, low: float, high: float) -> str:
     """A number such as -999 or 9999 that stands apart from the others and may mean missing."""
     found = []
-    for value in {read.min(), read.max()}:
-        if not isinstance(value, float) or not _is_code(value):
-            continue
+    for value in filter(_is_code, (low, high)):
         others, rows = read.filter(read != value), int((read == value).sum())
         if len(others) and rows >= max(CODE_ROWS, CODE_SHARE * len(read)):
             least, most = float(others.min()), float(others.max())  # type: ignore[arg-type]
@@ -175,7 +173,7 @@ def of_target_words(column: pl.Series, missing: Sequence[str], conventions: Conv
             change = f"{option(name, 'none', 'missing')} takes them for values"
             found.append(f"{rows:,} rows with {word!r} for {name!r} count as missing and are left out; {change}")
         else:
-            change = f"{option(name, word, 'missing')} leaves these rows out"
+            change = f"{option(name, word.title(), 'missing')} leaves these rows out"
             found.append(f"{word!r} in {rows:,} rows is a class of {name!r}; {change}")
     return found
 
@@ -183,7 +181,7 @@ def of_target_words(column: pl.Series, missing: Sequence[str], conventions: Conv
 def of_twins(words: Sequence[str]) -> list[str]:
     """Words that differ in capitals or blanks alone."""
     text = pl.Series("word", words, dtype=pl.String)
-    table = pl.DataFrame({"word": text, "same": text.str.to_lowercase().str.replace_all(r"\\s+", " ")})
+    table = pl.DataFrame({"word": text, "same": text.str.to_lowercase().str.replace_all(r"\s+", " ")})
     twins = table.group_by("same", maintain_order=True).agg("word").filter(pl.col("word").list.len() > 1)
     if not len(twins):
         return []

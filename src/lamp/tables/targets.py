@@ -133,7 +133,7 @@ def missing_words(column: pl.Series, conventions: Conventions) -> tuple[str, ...
         return words
     found = dict(frequent_missing(column, ["none"]))
     others = parsing.words(column.drop_nulls().unique(), words).drop_nulls()
-    numeric = numbers.parsed(others, conventions.decimal_in(column.name).value)["value"].count()
+    numeric = max(numbers.parsed(others, mark)["value"].count() for mark in numbers.OTHER)
     return tuple(each for each in words if each != "none") if found and numeric <= len(others) / 2 else words
 
 
@@ -162,9 +162,9 @@ def odd_words(column: pl.Series, task: str | None, conventions: Conventions) -> 
     return none if task is None and _few(read.drop_nulls()) else odd
 
 
-def refuse_odd_words(column: pl.Series, odd: pl.Series) -> NoReturn:
-    """The error for words in a target that is a number otherwise."""
-    rows, words = odd.arg_true() + 1, column.filter(odd).unique(maintain_order=True).to_list()
+def refuse_odd_words(column: pl.Series, rows: pl.Series) -> NoReturn:
+    """The error for words in these rows, counted from 0, of a target that is a number otherwise."""
+    words = column.gather(rows).unique(maintain_order=True).to_list()
     raise DataError(
         f"the target {column.name!r} is a number, but not in {len(rows):,} of {len(column):,} rows",
         expected="numbers",
@@ -174,14 +174,14 @@ def refuse_odd_words(column: pl.Series, odd: pl.Series) -> NoReturn:
     )
 
 
-def remark_on_odd_words(column: pl.Series, odd: pl.Series) -> str:
-    """What is left out with these rows."""
-    words = column.filter(odd).unique(maintain_order=True).to_list()
-    return f"{_rows(odd.arg_true() + 1)} left out: {column.name!r} is no number there: {remarks.some(words)}"
+def remark_on_odd_words(column: pl.Series, rows: pl.Series) -> str:
+    """What is left out with these rows, counted from 0."""
+    words = column.gather(rows).unique(maintain_order=True).to_list()
+    return f"{_rows(rows)} left out: {column.name!r} is no number there: {remarks.some(words)}"
 
 
 def _rows(rows: pl.Series) -> str:
-    shown = ", ".join(f"{row:,}" for row in rows.head(MOST_ROWS)) + (", ..." if len(rows) > MOST_ROWS else "")
+    shown = ", ".join(f"{row + 1:,}" for row in rows.head(MOST_ROWS)) + (", ..." if len(rows) > MOST_ROWS else "")
     return f"row {shown}" if len(rows) == 1 else f"{len(rows):,} rows ({shown})"
 
 
@@ -195,7 +195,7 @@ def decide(series: pl.Series, task: str | None = None, conventions: Conventions 
     if task not in (None, *TASKS):
         raise ArgumentError("unknown task", expected=" or ".join(TASKS), got=task, fix="name one of these")
     conventions = conventions or Conventions()
-    if not conventions.is_settled:
+    if conventions.plain is None:
         conventions = conventions.settled(series.to_frame())
     missing = missing_words(series, conventions)
     seen = _seen(series, missing, conventions) if parsing.is_text(series.dtype) else None

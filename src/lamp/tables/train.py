@@ -136,9 +136,9 @@ def look(wish: Wish) -> Plan:
     notes: list[str] = []
     whole = read_with(wish.table, wish.reading, notes=notes, as_text=True)
     column = targets.find(whole, wish.target)
-    written = Conventions.asked(whole.columns, wish.missing, wish.decimal, wish.dates).settled(whole)
-    there = targets.there(column, missing := targets.missing_words(column, written))
-    notes += remarks.of_target_words(column, missing, written)
+    asked = Conventions.asked(whole.columns, wish.missing, wish.decimal, wish.dates)
+    there = targets.there(column, missing := targets.missing_words(column, asked))
+    notes += remarks.of_target_words(column, missing, asked)
     if not there.any():
         raise DataError(
             f"the target {wish.target!r} is missing everywhere", expected="values to learn from",
@@ -146,18 +146,20 @@ def look(wish: Wish) -> Plan:
         )  # fmt: skip
     if not there.all():
         notes.append(f"{int((~there).sum()):,} rows without a {wish.target!r} are left out")
-    odd = targets.odd_words(column, wish.task, written)
+    frame, rows = whole.filter(there), there.arg_true()
+    written = asked.settled(frame)
+    odd = targets.odd_words(frame[wish.target], wish.task, written)
     if odd.any():
         if not wish.leave_out_odd:
-            targets.refuse_odd_words(column, odd)
-        notes.append(targets.remark_on_odd_words(column, odd))
-        there &= ~odd
-    frame = whole.filter(there)
+            targets.refuse_odd_words(column, rows.filter(odd))
+        notes.append(targets.remark_on_odd_words(column, rows.filter(odd)))
+        frame, rows = frame.filter(~odd), rows.filter(~odd)
+        written = asked.settled(frame)
     target = targets.decide(frame[wish.target], wish.task, written)
     notes += [f"{target.name}: {target.why}"] if target.why else []
     truth = target.encode(frame[wish.target])
     decisions = kinds.decide(frame, wish.target, wish.kinds, written)
-    frame = kinds.typed(frame, decisions)
+    frame = kinds.typed(frame, decisions, written)
     notes += _told(decisions)
     parts = split(len(frame), truth if target.is_classes else None, seed=wish.seed)
     if target.is_classes:
@@ -177,11 +179,10 @@ def look(wish: Wish) -> Plan:
     preprocessing = Preprocessing().fit(_of(frame, parts.training), decisions)
     seconds = wish.seconds * (1 - 3 * SHARE_OF_PEERS)
     effort = effort_for(len(parts.training), len(preprocessing.features), target.outputs, wish.members, seconds)
-    rows = pl.Series(range(len(whole))).filter(there)
     return Plan(
         wish,
         frame,
-        torch.from_numpy(rows.to_numpy().copy()),
+        torch.from_numpy(rows.cast(pl.Int64).to_numpy().copy()),
         target,
         truth,
         decisions,

@@ -10,6 +10,7 @@ import polars as pl
 NO_NUMBERS = ["", "NA", "N/A", "#N/A", "NaN", "nan", "null", "NULL", "None", "?"]
 
 TRUTH = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
+CODE = r"^[+-]?0\d+$"  # 007 is a word
 EXACT = 2.0**53  # float64 holds each whole number below
 
 
@@ -28,6 +29,8 @@ def _typed(text: pl.Series) -> pl.Series:
         return text
     if numbers.null_count() > text.null_count():
         return _truth(text)
+    if text.str.contains(CODE).any():
+        return text
     largest = max(-float(numbers.min()), float(numbers.max()))  # type: ignore[arg-type]
     for whole in (pl.Int64, pl.Int128) if largest >= EXACT else (pl.Int64,):
         integers = text.cast(whole, strict=False)

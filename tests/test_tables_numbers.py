@@ -1,0 +1,364 @@
+"""Numbers as people write them: what a column of text is read as, held against what its writer meant."""
+
+import json
+
+import numpy as np
+import polars as pl
+import pytest
+
+from lamp.errors import ArgumentError, DataError
+from lamp.tables import Preprocessing, kinds, numbers, read_table, targets
+from lamp.tables.conventions import Conventions
+from lamp.tables.plain import plain_numbers
+from lamp.tables.train import Wish, look
+
+FILL = [f"{k}" for k in (3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8)]
+
+
+def table(words, **others):
+    """A table with a column x of these words, repeated, and one that varies beside it."""
+    rows = 36
+    return pl.DataFrame(
+        {"x": [words[k % len(words)] for k in range(rows)], "beside": [(7 * k) % 13 for k in range(rows)], **others}
+    )
+
+
+def decided(words, asked=None, **said):
+    frame = table(words)
+    said = {name: [value] if isinstance(value, str) else value for name, value in said.items()}
+    conventions = Conventions.asked(frame.columns, said.get("missing", ()), said.get("decimal", ()), ())
+    return kinds.decide(frame, "", {"x": asked} if asked else None, conventions)[0]
+
+
+def values(words, asked=None, **said):
+    """The numbers of these words as a column reads them after training, in the table's own text and in a new one."""
+    frame, decision = table(words), decided(words, asked, **said)
+    assert decision.kind == "number", decision
+    column = Preprocessing().fit(frame, [decision]).columns[0]
+    again = Preprocessing.from_json(Preprocessing([column]).to_json()).columns[0]
+    found = again.read(frame["x"][: len(words)])
+    assert found.equals(column.read(frame["x"][: len(words)]), null_equal=True)
+    return found.to_list()
+
+
+# ---- what is a number ------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["1,020", "770", "1,465"], [1020, 770, 1465]),
+        (["1.020", "770", "1.460"], [1020, 770, 1460]),
+        (["1,203.50", "406.00"], [1203.5, 406]),
+        (["1.203,50", "406,00"], [1203.5, 406]),
+        (["12,34,567.00", "5.50"], [1234567, 5.5]),
+        (["1,234,567", "5"], [1234567, 5]),
+        (["0,5", "12,25", "3"], [0.5, 12.25, 3]),
+        (["$3,036.00", "$12.50"], [3036, 12.5]),
+        (["-$3.00", "$-4.00", "($5.00)", "$(6.00)", "$7"], [-3, -4, -5, -6, 7]),
+        (["€ 12", "12,5 €"], [12, 12.5]),
+        (["USD 5", "USD 6.25"], [5, 6.25]),
+        (["CHF 1'000.50", "CHF 3.00"], [1000.5, 3]),
+        (["R$ 5,50", "R$ 1.000,00"], [5.5, 1000]),
+        (["52.9%", "3 %", "0"], [52.9, 3, 0]),
+        (["(100.00)", "100.00"], [-100, 100]),
+        (["1 000", "1 000 000", "7"], [1000, 1e6, 7]),
+        (["1\u00a0000,5", "1\u2009000,5", "1\u202f000"], [1000.5, 1000.5, 1000]),
+        (["1'000", "1\u2019500", "7"], [1000, 1500, 7]),
+        (["1_000", "7"], [1000, 7]),
+        (["\u22125", "5", "\u20136"], [-5, 5, -6]),
+        (["5-", "6"], [-5, 6]),
+        (["+3", "-3"], [3, -3]),
+        (["1e3", "1.5E-3", "2"], [1000, 0.0015, 2]),
+        ([".5", "5.", "1.25"], [0.5, 5, 1.25]),
+        (["3k", "2.5M", "500"], [3000, 2.5e6, 500]),
+        (["$2.5M", "$800k"], [2.5e6, 8e5]),
+        (["3 Mio €", "2,5 Mrd €"], [3e6, 2.5e9]),
+        (["12 kg", "7.5 kg"], [12, 7.5]),
+        (["20°C", "-3°C"], [20, -3]),
+        (["36 months", "60 months"], [36, 60]),
+        (["05.50", "12.25"], [5.5, 12.25]),
+        ([" 3", "4 ", "\t5"], [3, 4, 5]),
+        (["3", "", "NA", "null", "5", "4"], [3, None, None, None, 5, 4]),
+    ],
+)
+def test_numbers(words, expected):
+    assert values(words) == pytest.approx(expected, nan_ok=True) if None not in expected else values(words) == expected
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["007", "7", "8"],
+        ["01", "02", "11"],
+        ["5%", "0.5"],
+        ["$5", "€6"],
+        ["12 kg", "3 lb"],
+        ["0x1F", "0x2F"],
+        [">100", "<5"],
+        ["~3", "~4"],
+        ["10-20", "20-30"],
+        ["1/2", "1/4"],
+        ["1.2.3", "1.2.4"],
+        ["192.168.1.1", "10.0.0.1"],
+        ["9007199254740993", "9007199254740992"],
+        ["1st", "2nd", "3rd"],
+        ["A12", "B7"],
+        ["1,2,3", "4,5,6"],
+        ["12A", "12B"],
+        ["-5-", "-6-"],
+    ],
+)
+def test_what_is_no_number(words):
+    assert decided(words).kind == "category"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["007", "7"], "does not begin with 0 (--kind x=number"),
+        (["5%", "0.5"], "with and without %"),
+        (["$5", "€6"], "several units"),
+        (["9007199254740993", "9007199254740992"], "beyond 2**53"),
+        (["1,020", "2,300"], "'1,020' is 1020 but may be 1.02 (--decimal x=, reads 1.02)"),
+        (["1.020", "2.300"], "'1.020' is 1.02 but may be 1020 (--decimal x=, reads 1020)"),
+        (["1.020", "770"], "'1.020' is 1020, as those without a mark are below 1000 (--decimal x=. reads 1.02)"),
+        (["0,5", "0,25"], "with a comma for the point: '0,5' is 0.5"),
+        (["$3.00", "$4.00", "5"], "in $, 12 values without it"),
+        (["(5)", "6"], "'(5)' is -5"),
+        (["3k", "500"], "'3k' is 3000"),
+        (["1 000", "5"], "'1 000' is 1000"),
+        (["-999", *FILL], "-999 in 3 rows stands apart; if it means missing: --missing x=-999"),
+        (["9999", *FILL], "9999 in 3 rows stands apart"),
+        (["99", *FILL], "99 in 3 rows stands apart"),
+        (["Bern", "bern", "Oslo"], "'Bern' and 'bern' are two words"),
+        (["New  York", "New York", "Oslo"], "'New  York' and 'New York' are two words"),
+        (["NA", "US", "DE"], "'NA' stands in 12 rows and counts as missing: --missing x=none takes it for a word"),
+        (["20210303", "20210412"], "20210303 is 2021-03-03 (--kind x=number reads numbers)"),
+    ],
+)
+def test_what_was_decided_is_told(words, said):
+    found = decided(words)
+    assert said in found.why
+    assert found.told
+
+
+@pytest.mark.parametrize(
+    "words",
+    [FILL, ["0.5", "1.25"], ["a", "b"], ["1.020", "0.5"], ["99", "98", "97", "90"], ["5", "NA"], ["10.125", "1.5"]],
+)
+def test_what_is_plain_is_not(words):
+    assert not decided(words).told
+
+
+# ---- what the user says ----------------------------------------------------------------------------------------------
+def test_a_kind_that_is_asked_for_reads_money_codes_and_units():
+    assert values(["$3,036.00", "$12"], "number") == [3036, 12]
+    assert values(["007", "7", "12"], "number") == [7, 7, 12]
+    assert values(["$5", "€6", "7"], "number") == [5, 6, 7]
+    assert values(["5%", "0.5"], "number") == [5, 0.5]
+    assert values(["5", "many", "7"], "number") == [5, None, 7]
+    assert "'many'" in decided(["5", "many", "7"], "number").why
+
+
+def test_the_decimal_mark_can_be_said():
+    assert values(["1,020", "770"], decimal="x=,") == [1.02, 770]
+    assert values(["1.020", "770"], decimal=",") == [1020, 770]
+    assert values(["1.020", "770"], decimal="point") == [1.02, 770]
+    with pytest.raises(ArgumentError, match="no such value"):
+        decided(["1"], decimal="x=;")
+    with pytest.raises(ArgumentError, match="no column 'y'"):
+        decided(["1"], decimal="y=,")
+
+
+def test_what_means_missing_can_be_said():
+    assert values(["-999", "1", "2", "-999.0"], missing="-999") == [None, 1, 2, None]
+    assert values(["unknown", "1", "2"] + FILL * 2, missing="x=unknown")[:3] == [None, 1, 2]
+    frame = table(["NA", "US", "DE"])
+    for said, levels in (((), ["DE", "US"]), (["none"], ["DE", "NA", "US"]), (["x=none"], ["DE", "NA", "US"]),
+                         (["US"], ["DE", "NA"]), (["US", "DE"], ["NA"])):  # fmt: skip
+        conventions = Conventions.asked(frame.columns, said)
+        made = Preprocessing().fit(frame, kinds.decide(frame, "", None, conventions))
+        column = made.columns[0]
+        assert sorted(column.levels) == levels
+        assert column.missing == (len(levels) < 3)
+        again = Preprocessing.from_json(made.to_json())
+        assert (again.transform(frame) == made.transform(frame)).all()
+
+
+def test_typed_numbers_have_missing_codes_too():
+    frame = pl.DataFrame({"x": [1.0, 2.0, -999.0, 4.0], "n": [1, 2, 3, -999]})
+    made = Preprocessing().fit(frame, kinds.decide(frame, "", None, Conventions.asked(frame.columns, ["-999"])))
+    assert made.columns[0].read(frame["x"]).to_list() == [1, 2, None, 4]
+    assert made.columns[1].read(frame["n"]).to_list() == [1, 2, 3, None]
+
+
+def test_other_columns_prove_the_decimal_mark():
+    frame = table(["1,020", "2,300"], price=["0,5", "1,25", "3"] * 12)
+    found = kinds.decide(frame, "")[0]
+    assert "as in the column 'price'" in found.why
+    assert found.known["decimal"] == ","
+    frame = table(["1.020", "2.300"], price=["0.5", "1.25", "3"] * 12)
+    found = kinds.decide(frame, "")[0]
+    assert (found.known.get("decimal", "."), found.told) == (".", False)
+
+
+# ---- the same in every table -----------------------------------------------------------------------------------------
+def test_a_column_reads_typed_numbers_too():
+    frame = table(["$3,036.00", "$12.50"])
+    made = Preprocessing().fit(frame, kinds.decide(frame, ""))
+    notes = []
+    typed = made.transform(pl.DataFrame({"x": [3036.0, 12.5], "beside": [1, 2]}), notes)
+    assert (typed == made.transform(frame[:2].with_columns(beside=pl.Series([1, 2])))).all()
+    assert "x: 2 values without $ are taken to be in $" in notes
+
+
+@pytest.mark.parametrize("word", ["007", "1,5", "€5", "12 kg", "3k", "many"])
+def test_what_training_did_not_have_is_refused(word):
+    frame = table(["1.5", "2.25"])
+    made = Preprocessing().fit(frame, kinds.decide(frame, ""))
+    with pytest.raises(DataError, match=f"'{word}' in row 2 is no number"):
+        made.transform(pl.DataFrame({"x": ["1.5", word], "beside": [1, 2]}))
+
+
+def test_what_training_left_open_is_told():
+    frame = table(["770", "610"])
+    made = Preprocessing().fit(frame, kinds.decide(frame, ""))
+    notes = []
+    made.transform(pl.DataFrame({"x": ["1,020", "3"], "beside": [1, 2]}), notes)
+    assert "x: '1,020' is read as 1020; training had no such number" in notes
+
+
+def test_a_word_is_the_same_in_composed_form_and_read_as_a_boolean():
+    frame = table(["é", "e\u0301", "a"])
+    made = Preprocessing().fit(frame, kinds.decide(frame, ""))
+    assert made.columns[0].levels == ["é", "a"]
+    frame = pl.DataFrame({"y": ["True", "False"] * 9})
+    target = targets.decide(frame["y"])
+    assert target.classes == ("False", "True")
+    assert target.encode(pl.Series("y", [True, False])).tolist() == [1, 0]
+    old = targets.Target.from_dict({"name": "y", "task": "classification", "classes": ["false", "true"]})
+    assert old.encode(frame["y"])[:2].tolist() == [1, 0]
+
+
+def test_a_folder_of_an_older_version_is_read():
+    number = {
+        "name": "x", "kind": "number", "median": 2.0, "mean": 2.0, "std": 1.0, "indicator": False, "low": 1.0,
+        "high": 3.0, "curve": None, "words": [], "decimal": ",",
+    }  # fmt: skip
+    date = {
+        "name": "d",
+        "kind": "date",
+        "format": "%Y-%m-%dT%H:%M:%S%.f%#z",
+        "parts": {"days": [0.0, 1.0]},
+        "indicator": False,
+    }
+    text = json.dumps({"version": 1, "columns": [number, date], "features": ["x", "d: days"]})
+    made = Preprocessing.from_json(text)
+    found = made.transform(pl.DataFrame({"x": ["1,5", "3"], "d": ["1970-01-02T00:00:00Z", "1970-01-03"]}))
+    assert found.tolist() == [[-0.5, 1.0], [1.0, 2.0]]
+    number = targets.Target.from_dict({"name": "y", "task": "regression", "mean": 0.0, "std": 1.0, "decimal": "."})
+    assert number.encode(pl.Series(["1.5", "2"])).tolist() == [1.5, 2]
+
+
+# ---- columns of plain numbers, all at once ---------------------------------------------------------------------------
+def test_plain_columns():
+    frame = pl.DataFrame(
+        {
+            "whole": ["1", "2", None, "NA"],
+            "point": ["1.020", "0.5", "", " 3 "],
+            "open": ["1.020", "770", "2.500", "2"],
+            "code": ["1", "01", "2", "3"],
+            "huge": ["9007199254740993", "1", "2", "3"],
+            "word": ["1", "2", "x", "3"],
+            "inf": ["1", "inf", "2", "3"],
+            "comma": ["1,5", "2", "3", "4"],
+            "empty": ["", None, "NA", "null"],
+        },
+        schema=dict.fromkeys(["whole", "point", "open", "code", "huge", "word", "inf", "comma", "empty"], pl.String),
+    )
+    found = plain_numbers(frame)
+    assert list(found.summaries) == ["whole", "point"]
+    assert found.numbers["whole"].to_list() == [1, 2, None, None]
+    assert found.numbers["point"].to_list() == [1.02, 0.5, None, 3]
+    assert found.summaries["whole"].whole
+    assert found.summaries["point"].example == "0.5"
+
+
+# ---- targets ---------------------------------------------------------------------------------------------------------
+def looked(tmp_path, words, name="t.csv", **wish):
+    """The plan for a file with a target y of these words, quoted."""
+    rows = [words[k % len(words)] for k in range(60)] if len(words) < 20 else words
+    random = np.random.default_rng(0)
+    text = "a,y\n" + "".join(f'{random.normal():.3f},"{word}"\n' for word in rows)
+    (tmp_path / name).write_text(text)
+    return look(Wish(tmp_path / name, "y", **wish))
+
+
+def test_a_target_with_thousands(tmp_path):
+    words = [f"{700 + 37 * k:,}" for k in range(30)]
+    plan = looked(tmp_path, words)
+    assert plan.truth.tolist() == [700 + 37 * k for k in range(30)]
+    assert any("as in the column 'a'" in note for note in plan.notes)
+    assert looked(tmp_path, words, decimal=["y=,"]).truth[10].item() == 1.07
+
+
+def test_a_target_of_money(tmp_path):
+    plan = looked(tmp_path, [f"${1000 + 37.5 * k:,.2f}" for k in range(30)])
+    assert plan.truth.tolist() == [1000 + 37.5 * k for k in range(30)]
+    assert (plan.target.unit, plan.target.task) == ("$", "regression")
+
+
+def test_codes_are_classes(tmp_path):
+    plan = looked(tmp_path, ["01", "02", "1"])
+    assert plan.target.classes == ("01", "1", "02")
+    assert "begin with 0" in plan.target.why
+
+
+def test_odd_words_in_a_target(tmp_path):
+    words = [f"{k * 1.5}" for k in range(60)]
+    words[16] = words[40] = "sold"
+    with pytest.raises(DataError, match="not in 2 of 60 rows") as caught:
+        looked(tmp_path, words)
+    assert "'sold' in 2 rows (17, 41)" in str(caught.value)
+    assert "--leave-out-odd" in caught.value.fix
+    assert "--missing y=sold" in caught.value.fix
+    for wish in ({"leave_out_odd": True}, {"missing": ["y=sold"]}):
+        plan = looked(tmp_path, words, **wish)
+        assert len(plan.rows) == 58
+        assert 16 not in plan.rows
+        assert plan.truth.tolist() == [k * 1.5 for k in range(60) if k not in (16, 40)]
+        assert any("left out" in note for note in plan.notes)
+
+
+def test_none_is_a_class(tmp_path):
+    words = ["Major"] * 9 + ["Minor"] * 9 + ["None"] * 22
+    plan = looked(tmp_path, words)
+    assert plan.target.classes == ("Major", "Minor", "None")
+    assert any("'None' in 22 rows is a class of 'y'; --missing y=None leaves" in note for note in plan.notes)
+    plan = looked(tmp_path, words, missing=["y=None"])
+    assert plan.target.classes == ("Major", "Minor")
+    assert targets.Target.from_dict(plan.target.to_dict()) == plan.target
+    assert targets.there(pl.Series(words), plan.target.missing_words).sum() == 18
+
+
+def test_a_frequent_word_that_means_missing_is_told(tmp_path):
+    words = ["EMEA"] * 9 + ["APAC"] * 9 + ["NA"] * 22
+    plan = looked(tmp_path, words)
+    assert plan.target.classes == ("APAC", "EMEA")
+    assert any("22 rows with 'NA'" in note and "--missing y=none" in note for note in plan.notes)
+    assert looked(tmp_path, words, missing=["none"]).target.classes == ("APAC", "EMEA", "NA")
+
+
+def test_cells_stay_as_they_are_written(tmp_path):
+    (tmp_path / "t.csv").write_text("zip,n,f\n01234,1,1.50\n12345,2,2.5\n")
+    assert read_table(tmp_path / "t.csv", as_text=True)["f"].to_list() == ["1.50", "2.5"]
+    typed = read_table(tmp_path / "t.csv")
+    assert typed["zip"].to_list() == ["01234", "12345"]
+    assert typed["n"].to_list() == [1, 2]
+
+
+@pytest.mark.parametrize("mark", [".", ","])
+def test_the_grammar_reads_each_word_in_one_way(mark):
+    """A word is the same number whatever stands beside it, for one decimal mark."""
+    words = ["1,020", "1.020", "$5", "(5)", "3k", "x", "1 000", "5-", "12 kg", "007"]
+    alone = [numbers.parsed(pl.Series([word]), mark).row(0) for word in words]
+    assert numbers.parsed(pl.Series(words), mark).rows() == alone
