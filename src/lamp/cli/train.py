@@ -108,7 +108,7 @@ def train(
         with_peers=peers,
     )
     if not dry_run:
-        work.check_room(out, force)
+        click.get_current_context().with_resource(work.reserved(out, force))
     plan = work.look(wish)
     if dry_run:
         if as_json:
@@ -124,7 +124,7 @@ def train(
     if not quiet:
         show.remarks(plan)
     outcome = work.train(plan, progress=not quiet, tell=tell)
-    work.write(outcome, out, {"command": sys.argv[1:]})
+    work.write(outcome, out, {"command": sys.argv[1:]}, replace=force)
     if as_json:
         click.echo(json.dumps({**work.report(outcome), "folder": str(out)}, indent=1))
     else:

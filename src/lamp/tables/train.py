@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from errno import ENOSPC
 from os import strerror
@@ -19,7 +20,7 @@ from torch import Tensor
 
 from lamp.errors import DataError
 from lamp.plots import save as save_figure
-from lamp.saving import save, save_json, saving, sealed_folder
+from lamp.saving import Lock, save, save_json, saving, sealed_folder
 from lamp.saving.weights import WEIGHTS
 from lamp.tables import figures, folder, kinds, remarks, targets
 from lamp.tables.calibration import entropy_of_shares
@@ -268,10 +269,29 @@ def check_room(path: Path, force: bool) -> None:
             pass
 
 
-def write(outcome: Outcome, path: Path, how: Mapping[str, Any]) -> None:
-    """Write the folder, whole or not at all; `how` goes into config.json. Raises CheckpointError where that fails."""
+@contextmanager
+def reserved(path: Path, force: bool) -> Iterator[None]:
+    """Check the room for a folder, and keep others from training into it until the block ends.
+
+    Raises what `check_room` does, and CheckpointError where somebody else is training into it.
+    """
+    check_room(path, force)
+    with saving(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = Lock.of(path)
+    with lock:
+        yield
+
+
+def write(outcome: Outcome, path: Path, how: Mapping[str, Any], *, replace: bool = True) -> None:
+    """Write the folder, whole or not at all; `how` goes into config.json.
+
+    replace  whether one that is there is replaced
+
+    Raises CheckpointError where it cannot be written.
+    """
     plan, model = outcome.plan, outcome.model
-    with sealed_folder(path, {"kind": folder.KIND}) as into:
+    with sealed_folder(path, {"kind": folder.KIND}, replace=replace) as into:
         save_json(into / folder.PREPROCESSING, model.preprocessing.to_dict())
         save_json(into / folder.ARCHITECTURE, model.architecture)
         save(model.networks, into / WEIGHTS)
