@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from typing import Any
 
 import polars as pl
@@ -16,6 +15,7 @@ from lamp.tables.columns import MOST_LEVELS, frequent, level_counts
 from lamp.tables.conventions import Conventions
 from lamp.tables.missing import MISSING_WORDS, frequent_missing
 from lamp.tables.plain import Summary
+from lamp.tables.reading.names import near
 
 DROP = "drop"
 ASKED = {"number": "number", "category": "category", "boolean": "boolean", "date": "date", DROP: "left out"}
@@ -317,12 +317,12 @@ def _refuse_infinities(series: pl.Series, decision: Decision) -> None:
 
 def no_column(name: str, names: Sequence[str]) -> ArgumentError:
     """The error for a column that is not there."""
-    close = get_close_matches(name, names, 1)
+    close = near(name, names)
     return ArgumentError(
         f"the table has no column {name!r}",
         expected=listed(names),
         got=name,
-        fix=f"did you mean {close[0]!r}?" if close else "name one of these",
+        fix=f"did you mean {close!r}?" if close else "name one of these",
     )
 
 

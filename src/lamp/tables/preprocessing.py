@@ -17,6 +17,7 @@ from lamp.tables import kinds
 from lamp.tables.column import Column
 from lamp.tables.columns import KINDS, LeftOut
 from lamp.tables.kinds import Decision, listed
+from lamp.tables.reading.names import renamed
 
 VERSION = 1
 MOST_BYTES = 16 * 2**30  # of a table as numbers
@@ -69,6 +70,7 @@ class Preprocessing:
         Raises DataError for columns that are missing, and for values that a column cannot have.
         """
         notes = [] if notes is None else notes
+        frame = renamed(frame, [column.name for column in self.used])
         self._check_columns(frame, notes)
         features = len(self.features)
         if 4 * len(frame) * features > MOST_BYTES:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from difflib import get_close_matches
 from typing import Any, Literal, NoReturn
 
 import numpy as np
@@ -20,6 +19,7 @@ from lamp.tables.evidence import ALL
 from lamp.tables.kinds import MOSTLY, counted_words, listed
 from lamp.tables.missing import MISSING_WORDS, frequent_missing, places
 from lamp.tables.numbers import NumberForm
+from lamp.tables.reading.names import matching, near
 
 Task = Literal["classification", "regression"]
 TASKS = ("classification", "regression")
@@ -108,17 +108,15 @@ class Target:
 
 def find(frame: pl.DataFrame, name: str) -> pl.Series:
     """The target's column. Raises ArgumentError where it is not there, with the name that may have been meant."""
-    if name in frame.columns:
-        return frame[name]
-    close = get_close_matches(name, frame.columns, 1) or [
-        each for each in frame.columns if each.lower() == name.lower()
-    ]
+    if (found := matching(name, frame.columns)) is not None:
+        return frame[found]
+    close = near(name, frame.columns)
     without_names = all(_is_float(each) for each in frame.columns)
     raise ArgumentError(
         f"the table has no column {name!r} to predict",
         expected=listed(frame.columns),
         got=name,
-        fix=f"did you mean --target {close[0]!r}?"
+        fix=f"did you mean --target {close!r}?"
         if close
         else "the file's first line must name the columns"
         if without_names

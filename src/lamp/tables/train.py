@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from errno import ENOSPC
 from os import strerror
 from pathlib import Path
@@ -32,6 +32,7 @@ from lamp.tables.model import Prediction, TableModel
 from lamp.tables.peers import Peer, check_installed, peers
 from lamp.tables.preprocessing import Preprocessing
 from lamp.tables.reading import ReadOptions, read_with
+from lamp.tables.reading.names import matching
 from lamp.tables.search import Effort, Found, effort_for, search, shown
 from lamp.tables.split import Split, split
 from lamp.tables.targets import Target
@@ -69,6 +70,22 @@ class Wish:
     members: int = 10
     seconds: float = 120.0
     with_peers: bool = True
+
+    def with_names_of(self, columns: Sequence[str]) -> Wish:
+        """The wish with columns' names as the table has them, however they were typed."""
+
+        def found(given: Sequence[str]) -> list[str]:
+            parted = [each.rpartition("=") for each in given]
+            return [f"{matching(name, columns) or name}{sign}{value}" for name, sign, value in parted]
+
+        return replace(
+            self,
+            target=matching(self.target, columns) or self.target,
+            kinds={matching(name, columns) or name: kind for name, kind in self.kinds.items()},
+            missing=found(self.missing),
+            decimal=found(self.decimal),
+            dates=found(self.dates),
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,6 +153,7 @@ def look(wish: Wish) -> Plan:
     """
     notes: list[str] = []
     whole = read_with(wish.table, wish.reading, notes=notes, as_text=True)
+    wish = wish.with_names_of(whole.columns)
     column = targets.find(whole, wish.target)
     asked = Conventions.asked(whole.columns, wish.missing, wish.decimal, wish.dates)
     there = targets.there(column, missing := targets.missing_words(column, asked))

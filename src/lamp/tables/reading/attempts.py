@@ -8,9 +8,8 @@ from itertools import islice
 
 import polars as pl
 
-from lamp.errors import DataError
 from lamp.tables.reading.dialects import NUMBER, next_line
-from lamp.tables.reading.options import MOST_COLUMNS, ReadOptions
+from lamp.tables.reading.options import ReadOptions, check_width
 from lamp.tables.reading.records import BadQuote, Dialect, Records, count
 
 ROWS_TOGETHER = 20_000  # that become columns at once
@@ -69,16 +68,17 @@ def attempt(text: Text, dialect: Dialect, options: ReadOptions) -> Attempt:
             return tried
         tried.header_line, fields = first
         tried.width, at, line = len(fields), 0, text.line
-        _check_width(tried, text, options)
+        check_width(f"{text.name}, line {tried.header_line:,}", tried.width, options)
         if options.header is not False:
             tried.header = fields
             line = text.line + records.lines_read
             at = _after_lines(text.body, records.lines_read)
-            tried.width = _width_below(text.body[at:], dialect, tried.width)
         end = len(text.body)
         while tried.width > 1 and end > at and text.body[end - 1] in b"\r\n":
             end -= 1
         rest = text.body[at:end]
+        if tried.header is not None:
+            tried.width = _width_below(Records(rest, dialect, line), tried.width)
         tried.frame = _quickly(rest, tried)
         if tried.frame is None:
             _exactly(Records(rest, dialect, line), tried, options.ragged or "error")
@@ -88,21 +88,10 @@ def attempt(text: Text, dialect: Dialect, options: ReadOptions) -> Attempt:
     return tried
 
 
-def _check_width(tried: Attempt, text: Text, options: ReadOptions) -> None:
-    most = options.max_columns or MOST_COLUMNS
-    if tried.width > most:
-        raise DataError(
-            f"{text.name}, line {tried.header_line:,}: too many columns",
-            expected=f"at most {most:,}",
-            got=f"{tried.width:,}",
-            fix=f"is this the right file? --max-columns {tried.width} takes them all the same",
-        )
-
-
-def _width_below(rest: bytes, dialect: Dialect, width: int) -> int:
+def _width_below(records: Records, width: int) -> int:
     """How many fields the first record below the header has, if it is one more; else as many as the header."""
-    first = next((fields for _, fields in Records(rest, dialect) if not _is_empty(fields)), [])
-    return width + 1 if len(first) == width + 1 else width
+    first = next((fields for _, fields in records if not _is_empty(fields)), [])
+    return width + 1 if len(first) == width + 1 > 2 else width
 
 
 def _after_lines(body: bytes, lines: int) -> int:
@@ -157,7 +146,7 @@ def _exactly(records: Records, tried: Attempt, ragged: str) -> None:
             tried.empty += 1
         length = len(fields)
         if length != width:
-            if length == width + 1 and not fields[-1].strip():  # a separator at the end of the line
+            if length == width + 1 > 2 and not fields[-1].strip():  # a separator at the end of the line
                 fields = fields[:-1]
             else:
                 tried.odd_count += 1

@@ -8,11 +8,12 @@ from typing import NoReturn
 import polars as pl
 
 from lamp.errors import DataError
-from lamp.tables.reading.options import MOST_BYTES, MOST_COLUMNS, ReadOptions
+from lamp.tables.reading.options import MOST_BYTES, ReadOptions, check_width
 from lamp.tables.reading.sources import Content, refuse_large
 
 BYTES_A_VALUE = 8  # of a table in memory, about
 READS_SHEETS = "fastexcel"
+UNNAMED = "__UNNAMED__"  # what that package calls a column without a name
 
 
 def read_parquet(content: Content, options: ReadOptions) -> pl.DataFrame:
@@ -20,7 +21,7 @@ def read_parquet(content: Content, options: ReadOptions) -> pl.DataFrame:
     try:
         lazy = pl.scan_parquet(io.BytesIO(content.data))
         columns = len(lazy.collect_schema())
-        _check_columns(content.name, columns, options)
+        check_width(content.name, columns, options)
         rows = int(lazy.select(pl.len()).collect().item())
         _check_size(content.name, rows * columns * BYTES_A_VALUE, options)
         return pl.read_parquet(io.BytesIO(content.data))
@@ -37,7 +38,7 @@ def read_arrow(content: Content, options: ReadOptions) -> pl.DataFrame:
         frame = read(io.BytesIO(content.data))
     except (pl.exceptions.PolarsError, OSError, ValueError) as error:
         _refuse(content.name, "Arrow", error)
-    _check_columns(content.name, frame.width, options)
+    check_width(content.name, frame.width, options)
     return frame
 
 
@@ -77,19 +78,9 @@ def read_sheets(content: Content, options: ReadOptions, notes: list[str]) -> pl.
         )  # fmt: skip
     except (pl.exceptions.PolarsError, fastexcel.FastExcelError, ValueError, OSError) as error:
         _refuse(content.name, "spreadsheet", error)
-    _check_columns(content.name, frame.width, options)
-    return frame
-
-
-def _check_columns(name: str, columns: int, options: ReadOptions) -> None:
-    most = options.max_columns or MOST_COLUMNS
-    if columns > most:
-        raise DataError(
-            f"{name}: too many columns",
-            expected=f"at most {most:,}",
-            got=f"{columns:,}",
-            fix=f"is this the right file? --max-columns {columns} takes them all the same",
-        )
+    check_width(content.name, frame.width, options)
+    unnamed = [name for name in frame.columns if options.header is False or name.startswith(UNNAMED)]
+    return frame.rename({name: f"column_{frame.columns.index(name) + 1}" for name in unnamed})
 
 
 def _check_size(name: str, size: int, options: ReadOptions) -> None:

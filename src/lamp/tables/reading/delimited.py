@@ -111,11 +111,11 @@ def _read(text: Text, separator: str, comment: str, options: ReadOptions, notes:
         read = by(options.quote)
     elif not quoted:
         read = by("none")
-        if read.frame is None and mark in body:
+        if read.frame is None and read.width > 1 and mark in body:
             read = _noted(by("backslash"), f"{name}: a backslash stands before {separator!r} in values", notes) or read
     else:
         read = by("double")
-        other = by("backslash") if b'\\"' in body or (read.frame is None and mark in body) else None
+        other = by("backslash") if b'\\"' in body or (read.frame is None and read.width > 1 and mark in body) else None
         if read.frame is not None:
             _refuse_swallowed(text, read, options)
             if other is not None and other.frame is not None and not other.frame.equals(read.frame):

@@ -104,19 +104,21 @@ def _western(data: bytes, error: UnicodeDecodeError, name: str, notes: list[str]
         return text.encode()
     begin = max(data.rfind(mark, 0, at) for mark in (b"\n", b"\r", b",", b";", b"\t", b'"', b" ")) + 1
     word = re.split(rb'[\n\r,;\t" ]', data[begin : begin + 40])[0]
-    looks = []
+    read = []
     for encoding in OTHERS:
         try:
-            looks.append(f"--encoding {encoding} reads {word.decode(encoding)!r}")
+            read.append((encoding, word.decode(encoding)))
         except UnicodeDecodeError:
             continue
+    read.sort(key=lambda each: sum(not letter.isalnum() for letter in each[1]))
+    looks = [f"--encoding {encoding} reads {text!r}" for encoding, text in read]
     cut = at + 4 >= len(data) and error.reason == "unexpected end of data"
     raise DataError(
         f"{name}, line {line:,}: the text is not in UTF-8, and it is not clear what it is in",
         expected="UTF-8, or an encoding named by --encoding",
         got=f"{word[:20].hex(' ')} (hexadecimal)",
         fix="the file ends within a letter: it seems to be cut off" if cut
-        else f"choose what reads right: {'; '.join(looks[:5])}" if looks else "save it in UTF-8",
+        else f"choose what reads right: {'; '.join(looks[:6])}" if looks else "save it in UTF-8",
     ) from None  # fmt: skip
 
 

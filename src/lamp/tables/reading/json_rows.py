@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 import polars as pl
 
 from lamp.errors import DataError
-from lamp.tables.reading.options import MOST_COLUMNS, ReadOptions
+from lamp.tables.reading.options import MOST_COLUMNS, ReadOptions, check_width
 
 DEEPEST = 20  # objects within objects that become columns
 
@@ -19,7 +19,9 @@ def read_json(data: bytes, name: str, options: ReadOptions, notes: list[str]) ->
     frame = _quickly(data, options)
     if frame is None:
         frame = _exactly(data, name, options)
-    return _flat(frame, name, options, notes)
+    frame = _flat(frame, name, notes)
+    check_width(name, frame.width, options)
+    return frame
 
 
 def _quickly(data: bytes, options: ReadOptions) -> pl.DataFrame | None:
@@ -27,6 +29,8 @@ def _quickly(data: bytes, options: ReadOptions) -> pl.DataFrame | None:
     if not data.lstrip().startswith(b"{") or b"\\ud" in data or b"\\uD" in data:  # half a pair becomes a zero
         return None
     lines = sum(1 for line in data.splitlines() if line.strip()) if b"\r" in data else _lines(data)
+    if lines < 2:  # a document, or a line of one
+        return None
     first = data.lstrip().split(b"\n", 1)[0]
     try:
         names = json.loads(first, object_pairs_hook=lambda pairs: [key for key, _ in pairs])
@@ -128,12 +132,7 @@ def _rows_of(whole: Any, name: str) -> list[dict[str, Any]]:
 def _columns(rows: list[dict[str, Any]], name: str, options: ReadOptions) -> pl.DataFrame:
     rows = [_flattened(row) for row in rows]
     names = dict.fromkeys(key for row in rows for key in row)
-    most = options.max_columns or MOST_COLUMNS
-    if len(names) > most:
-        raise DataError(
-            f"{name}: too many columns", expected=f"at most {most:,}", got=f"{len(names):,}",
-            fix=f"is this the right file? --max-columns {len(names)} takes them all the same",
-        )  # fmt: skip
+    check_width(name, len(names), options)
     return pl.DataFrame([_series(key, [row.get(key) for row in rows]) for key in names])
 
 
@@ -167,7 +166,7 @@ def _series(name: str, values: list[Any]) -> pl.Series:
 
 
 # ---- nested ----------------------------------------------------------------------------------------------------------
-def _flat(frame: pl.DataFrame, name: str, options: ReadOptions, notes: list[str]) -> pl.DataFrame:
+def _flat(frame: pl.DataFrame, name: str, notes: list[str]) -> pl.DataFrame:
     """Objects in objects as columns of their own, `a.b`."""
     nested = [column.name for column in frame if isinstance(column.dtype, pl.Struct)]
     for _ in range(DEEPEST):

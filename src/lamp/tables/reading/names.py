@@ -7,6 +7,8 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
+import polars as pl
+
 INVISIBLE = re.compile("[\u200b\u200c\u200d\u2060\ufeff\u00ad]")  # of no width
 MANY = 1000  # names beyond which near ones are not looked for letter by letter
 
@@ -55,6 +57,14 @@ def matching(name: str, names: Iterable[str]) -> str | None:
         return name
     same = [each for each in names if cleaned(each) == cleaned(name)]
     return same[0] if len(same) == 1 else None
+
+
+def renamed(frame: pl.DataFrame, wanted: Iterable[str]) -> pl.DataFrame:
+    """A table whose columns have these names where they have the same ones, typed otherwise."""
+    there = set(frame.columns)
+    lacking = {cleaned(name): name for name in wanted if name not in there}
+    found = {name: lacking[cleaned(name)] for name in frame.columns if cleaned(name) in lacking} if lacking else {}
+    return frame.rename(found) if len(set(found.values())) == len(found) else frame
 
 
 def near(name: str, names: Sequence[str]) -> str | None:

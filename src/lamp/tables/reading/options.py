@@ -116,6 +116,18 @@ class ReadOptions:
         return cls(**given)
 
 
+def check_width(where: str, columns: int, options: ReadOptions) -> None:
+    """That a table has no more columns than allowed. Raises DataError."""
+    most = options.max_columns or MOST_COLUMNS
+    if columns > most:
+        raise DataError(
+            f"{where}: too many columns",
+            expected=f"at most {most:,}",
+            got=f"{columns:,}",
+            fix=f"is this the right file? --max-columns {columns} takes them all the same",
+        )
+
+
 def bytes_of(text: str) -> int:
     """So many bytes: "500M", "4G", "1000". Raises ArgumentError for anything else."""
     units = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}

@@ -53,6 +53,7 @@ class Content:
 
     kind    "text", "json", "parquet", "arrow" or "sheets"
     name    of the file, for messages
+    member  whether it is one of several files in an archive
     ending  what the name ends with, without that of a compression
     """
 
@@ -60,6 +61,7 @@ class Content:
     kind: str
     name: str
     ending: str
+    member: bool = False
 
 
 def content_of(source: object, options: ReadOptions, notes: list[str]) -> Content:
@@ -89,10 +91,11 @@ def content_of(source: object, options: ReadOptions, notes: list[str]) -> Conten
             got=type(source).__name__,
             fix="write the table to a file first, such as frame.write_parquet('table.parquet')",
         )
+    outside = name
     data, name, packed = unpacked(data, name, options)
     ending = _ending(name, packed)
     _refuse_other(data, name)
-    return Content(data, _kind(data, name, ending, notes), name, ending)
+    return Content(data, _kind(data, name, ending, notes), name, ending, name != outside)
 
 
 def refuse_large(name: str, size: int | None, most: int) -> NoReturn:
@@ -176,7 +179,7 @@ def _refuse_folder(path: Path) -> NoReturn:
 
 def _refuse_file(path: Path, error: Exception) -> NoReturn:
     try:
-        missing = not path.exists()
+        missing = isinstance(error, OSError) and not path.exists()
         near = [each.name for each in path.parent.iterdir()] if missing and path.parent.is_dir() else []
     except (OSError, ValueError):
         missing, near = False, []

@@ -17,7 +17,7 @@ from lamp.tables.reading.inference import typed
 from lamp.tables.reading.json_rows import read_json
 from lamp.tables.reading.names import distinct
 from lamp.tables.reading.options import ReadOptions
-from lamp.tables.reading.sources import TEXT, content_of
+from lamp.tables.reading.sources import TEXT, Content, content_of
 
 
 def read_table(
@@ -108,7 +108,7 @@ def _read(source: Any, given: ReadOptions, kept: ReadOptions, notes: list[str], 
     name = content.name
     if not content.data:
         refuse_empty(name, "an empty file")
-    _check_fitting(content.kind, name, given)
+    _check_fitting(content, given)
     if content.kind in ("text", "json"):
         data = as_utf8(content.data, options.encoding, name, notes)
         if not data or data.isspace():
@@ -131,15 +131,16 @@ def _read(source: Any, given: ReadOptions, kept: ReadOptions, notes: list[str], 
     return frame
 
 
-def _check_fitting(kind: str, name: str, options: ReadOptions) -> None:
+def _check_fitting(content: Content, options: ReadOptions) -> None:
     """That no option was given that means nothing for this kind of file."""
+    kind, name = content.kind, content.name
     of_text = options.of_text
     if kind == "sheets":
         of_text = [each for each in of_text if each not in ("--header", "--skip-lines")]
     if kind == "json":
         of_text = [each for each in of_text if each != "--encoding"]
     wrong = of_text if kind != "text" else []
-    if options.sheet is not None and kind != "sheets" and ".zip/" not in name:
+    if options.sheet is not None and kind != "sheets" and not content.member:
         wrong = [*wrong, "--sheet"]
     if wrong:
         what = {"json": "JSON", "parquet": "Parquet", "arrow": "Arrow", "sheets": "a spreadsheet", "text": "text"}[kind]
