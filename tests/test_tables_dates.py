@@ -1,0 +1,206 @@
+"""Points in time as people write them: what a column of text is read as, held against Python's datetime."""
+
+import datetime
+from datetime import timedelta
+
+import polars as pl
+import pytest
+
+from lamp.errors import ArgumentError, DataError
+from lamp.tables import Preprocessing, dates, kinds
+from lamp.tables.conventions import Conventions
+
+ROWS = 36
+
+
+def decided(words, asked=None, order=(), **others):
+    frame = pl.DataFrame(
+        {"d": [words[k % len(words)] for k in range(ROWS)], "beside": [(7 * k) % 13 for k in range(ROWS)], **others},
+        strict=False,
+    )
+    conventions = Conventions.asked(frame.columns, (), (), order)
+    return frame, kinds.decide(frame, "", {"d": asked} if asked else None, conventions)
+
+
+def times(words, **options):
+    """The points in time of these words, as a column reads them after training, and again from its JSON."""
+    frame, decisions = decided(words, **options)
+    assert decisions[0].kind == "date", decisions[0]
+    column = Preprocessing().fit(frame, decisions).columns[0]
+    again = Preprocessing.from_json(Preprocessing([column]).to_json()).columns[0]
+    found = again.read(frame["d"][: len(words)])
+    assert found.equals(column.read(frame["d"][: len(words)]), null_equal=True)
+    return found.to_list()
+
+
+def at(text):
+    return datetime.datetime.fromisoformat(text)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["01/01/18", "02/25/68", "03/22/99"], ["2018-01-01", "2068-02-25", "1999-03-22"]),
+        (["1/1/00", "12/31/69", "1/13/70"], ["2000-01-01", "2069-12-31", "1970-01-13"]),
+        (["98-02-10", "01-03-04"], ["1998-02-10", "2001-03-04"]),
+        (["01/02/2021", "13/02/2021"], ["2021-02-01", "2021-02-13"]),
+        (["01/02/2021", "02/13/2021"], ["2021-01-02", "2021-02-13"]),
+        (["01-02-2021", "13-02-2021"], ["2021-02-01", "2021-02-13"]),
+        (["01-02-2021", "02-13-2021"], ["2021-01-02", "2021-02-13"]),
+        (["1.2.2021", "13.2.2021"], ["2021-02-01", "2021-02-13"]),
+        (["2021/3/4", "2021/12/31"], ["2021-03-04", "2021-12-31"]),
+        (["2021.03.04", "2021.12.31"], ["2021-03-04", "2021-12-31"]),
+        (["01/01/1998 1:05 AM", "02/10/1998 12:00 PM", "03/22/1998 12:30 am"],
+         ["1998-01-01 01:05", "1998-02-10 12:00", "1998-03-22 00:30"]),
+        (["3 Mar 2021", "14 December 2021"], ["2021-03-03", "2021-12-14"]),
+        (["March 3, 2021", "Sept. 14th, 2021"], ["2021-03-03", "2021-09-14"]),
+        (["03-Mar-21", "14-DEC-98"], ["2021-03-03", "1998-12-14"]),
+        (["Wed, 03 Mar 2021 14:30:00 +0000", "Thu, 04 Mar 2021 01:00:00 -0500"],
+         ["2021-03-03 14:30", "2021-03-04 06:00"]),
+        (["2021-Mar-03", "2021-Apr-04"], ["2021-03-03", "2021-04-04"]),
+        (["2021-03-03T14:30:00.123", "2021-03-03 14:30:00.000456"],
+         ["2021-03-03 14:30:00.123", "2021-03-03 14:30:00.000456"]),
+        (["2021-03-03T14:30:00Z", "2021-03-03T14:30:00+02:00", "2021-03-03T14:30-0130"],
+         ["2021-03-03 14:30", "2021-03-03 12:30", "2021-03-03 16:00"]),
+        (["2021-03-03", "2021-03-04 10:00"], ["2021-03-03", "2021-03-04 10:00"]),
+        (["2021-03-03 24:00", "2021-03-05 00:00"], ["2021-03-04", "2021-03-05"]),
+        (["2020-02-29", "2000-02-29", "2021-03-01"], ["2020-02-29", "2000-02-29", "2021-03-01"]),
+        (["14:30", "2:30 AM", "23:59:59.5"], ["1970-01-01 14:30", "1970-01-01 02:30", "1970-01-01 23:59:59.5"]),
+        (["2021-03", "2021-12"], ["2021-03-01", "2021-12-01"]),
+        (["03/2021", "12/2021"], ["2021-03-01", "2021-12-01"]),
+        (["Mar 2021", "Dec 2020"], ["2021-03-01", "2020-12-01"]),
+        (["2021-W01", "2020-W53"], ["2021-01-04", "2020-12-28"]),
+        (["2021-W01-3", "2020-W53-7"], ["2021-01-06", "2021-01-03"]),
+        (["2021-Q1", "2021-Q4"], ["2021-01-01", "2021-10-01"]),
+        (["Q2 2021", "Q3 2021"], ["2021-04-01", "2021-07-01"]),
+        (["20210303", "20211231"], ["2021-03-03", "2021-12-31"]),
+        (["20210303T143000", "20211231T000000Z"], ["2021-03-03 14:30", "2021-12-31"]),
+        (["0999-12-31", "9999-12-31"], ["0999-12-31", "9999-12-31"]),
+    ],
+)  # fmt: skip
+def test_dates(words, expected):
+    assert times(words) == [at(text) for text in expected]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["2021-13-01", "2021-14-01"],
+        ["2021-02-30", "2021-02-31"],
+        ["1900-02-29", "2021-02-29"],
+        ["31/04/2021", "31/06/2021"],
+        ["25:00", "14:60"],
+        ["2021-03-03 25:00", "2021-03-03 24:01"],
+        ["13:30 PM", "0:30 PM"],
+        ["2021-W53", "2021-W54"],
+        ["2021-Q5", "2021-Q6"],
+        ["0000-01-01", "0000-00-00"],
+        ["May", "June"],
+        ["Marathon 3, 2021", "Marble 4, 2021"],
+        ["1-2-3", "4-5-6"],
+    ],
+)
+def test_what_is_no_date(words):
+    assert decided(words)[1][0].kind != "date"
+
+
+def test_numbers_stay_numbers():
+    for words in (["1614782400", "1614868800"], ["44258", "44259"], ["2021", "2022"], ["20211399", "20210303"]):
+        assert decided(words)[1][0].kind == "number"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["01/02/2021", "13/02/2021"], "read as day/month/year, as '13/02/2021' shows"),
+        (["01/02/2021", "02/13/2021"], "read as month/day/year, as '02/13/2021' shows"),
+        (["01/02/2021", "03/04/2021"],
+         "read as month/day/year, but '01/02/2021' may be day first (--dates d=dmy reads it so)"),
+        (["1.2.2021", "3.4.2021"], "read as day.month.year, but '1.2.2021' may be month first (--dates d=mdy"),
+        (["1/13/17", "2/14/18"], "years 00 to 69 are 2000 to 2069"),
+        (["3 Mar 2021", "4 Mar 2021"], "read as day month's name year"),
+        (["14:30", "15:00"], "read as a time of day"),
+    ],
+)  # fmt: skip
+def test_what_was_decided_is_told(words, said):
+    found = decided(words)[1][0]
+    assert said in found.why
+    assert found.told
+
+
+def test_the_order_can_be_said():
+    words = ["01/02/2021", "03/04/2021"]
+    for order, day in (("dmy", "2021-02-01"), ("d=dmy", "2021-02-01"), ("mdy", "2021-01-02")):
+        assert times(words, order=[order])[0] == at(day)
+    assert times(["01/02/03", "04/05/06"], order=["d=ymd"])[0] == at("2001-02-03")
+    with pytest.raises(ArgumentError, match="no such value"):
+        decided(words, order=["day first"])
+
+
+def test_another_column_shows_the_order():
+    frame, found = decided(["01/02/2021", "03/04/2021"], other=["13/02/2021", "01/03/2021"] * (ROWS // 2))
+    assert "read as day/month/year, as in the column 'other'" in found[0].why
+    assert Preprocessing().fit(frame, found).columns[0].read(frame["d"])[0] == at("2021-02-01")
+
+
+def test_a_bad_date_is_a_gap_and_told():
+    words = [str(datetime.date(2021, 1, 1) + timedelta(3 * k)) for k in range(35)] + ["unknown"]
+    frame, found = decided(words)
+    assert "1 of 36 values are no dates and count as missing: 'unknown'" in found[0].why
+    made = Preprocessing().fit(frame, found)
+    assert made.columns[0].read(frame["d"]).null_count() == 1
+    assert "d is missing" in made.features
+    again = Preprocessing.from_json(made.to_json())
+    assert (again.transform(frame) == made.transform(frame)).all()
+    with pytest.raises(DataError, match="'soon' in row 1 is no date") as caught:
+        made.transform(pl.DataFrame({"d": ["soon"], "beside": [1]}))
+    assert "year-month-day" in str(caught.value)
+
+
+def test_days_and_times_of_day_fit_each_other():
+    """A table of days reads points in time, and the other way, whatever type they have."""
+    frame, found = decided(["2021-01-01", "2021-02-03", "2021-03-05"])
+    made = Preprocessing().fit(frame, found)
+    moments = [at("2021-01-05 06:00"), at("2021-02-01 00:00")]
+    beside = {"beside": [1, 2]}
+    expected = made.transform(pl.DataFrame({"d": ["2021-01-05 06:00", "2021-02-01"], **beside}))
+    for series in (
+        pl.Series(moments),
+        pl.Series(moments).dt.cast_time_unit("ns"),
+        pl.Series(moments).dt.replace_time_zone("UTC").dt.convert_time_zone("Asia/Tokyo"),
+        pl.Series(["2021-01-05T06:00:00Z", "2021-02-01T00:00:00.000"]),
+    ):
+        assert (made.transform(pl.DataFrame({"d": series, **beside})) == expected).all()
+    days = pl.Series([datetime.date(2021, 2, 1)])
+    assert (made.transform(pl.DataFrame({"d": days, "beside": [2]})) == expected[1:]).all()
+    typed = pl.DataFrame({"d": pl.Series(moments * 18), "beside": [(7 * k) % 13 for k in range(36)]})
+    made = Preprocessing().fit(typed, kinds.decide(typed, ""))
+    text = pl.DataFrame({"d": ["2021-01-05 06:00:00"], "beside": [0]})
+    assert (made.transform(text) == made.transform(typed[:1].with_columns(beside=pl.lit(0)))).all()
+
+
+def test_times_of_day_are_no_days():
+    hours = [datetime.time(k % 24, 30) for k in range(ROWS)]
+    frame = pl.DataFrame({"d": hours, "beside": [(7 * k) % 13 for k in range(ROWS)]})
+    made = Preprocessing().fit(frame, kinds.decide(frame, ""))
+    text = frame.with_columns(pl.col("d").dt.to_string("%H:%M"))
+    assert (made.transform(text) == made.transform(frame)).all()
+    as_text = Preprocessing().fit(text, kinds.decide(text, ""))
+    assert (as_text.transform(frame) == made.transform(frame)).all()
+    days = frame.with_columns(pl.lit(datetime.date(2021, 1, 1)).alias("d"))
+    with pytest.raises(DataError, match="is no date"):
+        made.transform(days)
+
+
+def test_a_date_that_means_missing():
+    frame = pl.DataFrame(
+        {"d": [datetime.date(2021, 1, 1), datetime.date(9999, 12, 31)] * 9 + [datetime.date(2021, 2, 2)]}
+    )
+    decisions = kinds.decide(frame, "", None, Conventions.asked(frame.columns, ["9999-12-31"]))
+    assert Preprocessing().fit(frame, decisions).columns[0].read(frame["d"]).null_count() == 9
+
+
+def test_forms_and_their_names():
+    assert len(set(dates.FORMS)) == len(dates.FORMS)
+    for form in dates.FORMS:
+        assert "%" not in dates.described(form)
