@@ -14,6 +14,7 @@ from rich.table import Table
 from lamp.cli.show import console
 from lamp.tables.column import Column
 from lamp.tables.columns import BooleanColumn, CategoryColumn, DateColumn, LeftOut, NumberColumn
+from lamp.tables.dates import described
 from lamp.tables.evaluate import Measured
 from lamp.tables.kinds import Decision, listed
 from lamp.tables.metrics import Estimate
@@ -179,7 +180,7 @@ def _parts(metric: str, estimate: Estimate) -> tuple[str, str]:
 def _what(target: Target) -> str:
     if target.is_classes:
         return f"classification of {target.name}: {len(target.classes)} classes ({listed(target.classes, 3)})"
-    return f"regression of {target.name}"
+    return f"regression of {target.name}" + (f", in {target.unit}" if target.unit else "")
 
 
 def _told(decision: Decision) -> str:
@@ -191,12 +192,14 @@ def _learned(column: Column) -> str:
     if isinstance(column, NumberColumn):
         gaps = f"; gaps {column.median:.4g}" if column.indicator else ""
         curve = "; asinh" if column.curve else ""
-        return f"{column.low:.4g} to {column.high:.4g}{curve}{gaps}"
+        unit = f" {column.unit}" if column.unit else ""
+        comma = "; a comma for the point" if column.decimal == "," else ""
+        return f"{column.low:.4g} to {column.high:.4g}{unit}{comma}{curve}{gaps}"
     if isinstance(column, CategoryColumn):
         rare = f"; {column.rare:,} rare words together" if column.rare else ""
         return listed([repr(level) for level in column.levels], 5) + rare + "; gaps" * column.missing
     if isinstance(column, DateColumn):
-        return (f"written {column.format}" if column.format else "dates") + "; gaps" * column.indicator
+        return (f"written {described(column.format)}" if column.format else "dates") + "; gaps" * column.indicator
     if isinstance(column, LeftOut):
         return column.why
     return "yes or no" + "; gaps" * column.indicator if isinstance(column, BooleanColumn) else ""

@@ -21,6 +21,8 @@ from lamp.tables.missing import as_text
 Array = np.ndarray[Any, np.dtype[Any]]
 
 PIVOT = 70  # two digits: 00 to 69 are 2000 to 2069, 70 to 99 are 1970 to 1999
+DIGITS = re.compile(r"\d[-/.]\d{1,2}[-/.]\d")  # in any date of digits
+A_FEW = 20  # values, of which one must look so
 LOOKED_AT = 200  # values by which forms are turned down quickly
 LIKELY = 0.5  # share of these that a form must fit
 MOSTLY = 0.9  # share of all values that must be dates
@@ -255,6 +257,9 @@ def best(counted: pl.DataFrame, order: str = "") -> tuple[str, int] | None:
 
 def order(series: pl.Series) -> Found:
     """Whether a column's dates in digits begin with days or months, as all of its rows say."""
+    first = series.drop_nulls().head(A_FEW).to_list()
+    if not any(map(DIGITS.search, first)):
+        return Found("")
     forms = [form for form in likely(series, NUMERIC) if form[:2] != "%Y"]
     if not forms:
         return Found("")

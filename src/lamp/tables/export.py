@@ -103,7 +103,8 @@ def _inputs(column: Column) -> list[Input]:
     """A column's inputs."""
     name, gap = column.name, Input(f"{column.name} is missing", column.name, "1 where it is missing, else 0")
     if isinstance(column, NumberColumn):
-        how = f"the number; {column.median!r} where it is missing"
+        number = f"the number, in {column.unit}" if column.unit else "the number"
+        how = f"{number}; {column.median!r} where it is missing"
         if column.curve is not None:
             centre, width = column.curve["centre"], column.curve["width"]
             how = f"asinh((x - {centre!r}) / {width!r}) of the number x; {column.median!r} for x where it is missing"

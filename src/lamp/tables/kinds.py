@@ -222,7 +222,8 @@ def _decide_text(series: pl.Series, conventions: Conventions) -> Decision:
     name, missing, decimal = series.name, conventions.missing_in(series.name), conventions.decimal_in(series.name)
     known: dict[str, Any] = {"decimal": decimal.value, "open": not decimal.known}
     some = parsing.words(series.drop_nulls().gather_every(max(1, series.count() // SAMPLE)), missing).drop_nulls()
-    if len(some) and numbers.parsed(some, decimal.value)["value"].count() > len(some) / 2:
+    numeric = not len(some) or numbers.parsed(some, decimal.value)["value"].count() > len(some) / 2
+    if len(some) and numeric:
         read = parsing.numbers(series, decimal.value, missing)
         rest = series.filter(read.is_null() & series.is_not_null())
         if read.count() and parsing.words(rest, missing).count() == 0:  # numbers and nothing else
@@ -237,7 +238,7 @@ def _decide_text(series: pl.Series, conventions: Conventions) -> Decision:
         return _varying(text, Decision(name, "category"))
     if len(counted) <= 4 and parsing.answers(counted["word"], missing).null_count() == 0:
         return Decision(name, "boolean")
-    seen = numbers.seen(counted, decimal.value)
+    seen = numbers.seen(counted if numeric else counted.clear(), decimal.value)
     if seen.rows >= MOSTLY * there and len(seen.odd) <= MOST_ODD_WORDS and not seen.are_codes:
         known = {**known, **_of_form(seen)}
         read = parsing.numbers(series, seen.form, missing)

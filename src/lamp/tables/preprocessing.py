@@ -15,8 +15,10 @@ from torch import Tensor
 from lamp.errors import DataError
 from lamp.tables import kinds
 from lamp.tables.column import Column
-from lamp.tables.columns import KINDS, LeftOut
+from lamp.tables.columns import KINDS, LeftOut, NumberColumn
 from lamp.tables.kinds import Decision, listed
+from lamp.tables.missing import MISSING_WORDS
+from lamp.tables.plain import plain_numbers
 from lamp.tables.reading.names import renamed
 
 VERSION = 1
@@ -72,6 +74,7 @@ class Preprocessing:
         notes = [] if notes is None else notes
         frame = renamed(frame, [column.name for column in self.used])
         self._check_columns(frame, notes)
+        frame = self._with_plain_numbers(frame)
         features = len(self.features)
         if 4 * len(frame) * features > MOST_BYTES:
             raise DataError(
@@ -93,6 +96,12 @@ class Preprocessing:
                     fix="correct them",
                 )
         return torch.from_numpy(table)
+
+    def _with_plain_numbers(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """The table with numbers for text that any program would read so, for all columns at once."""
+        usual = [each for each in self.used if isinstance(each, NumberColumn) and each.decimal == "."]
+        names = [each.name for each in usual if each.missing_words == list(MISSING_WORDS)]
+        return frame.with_columns(plain_numbers(frame.select(names)).numbers)
 
     def _check_columns(self, frame: pl.DataFrame, notes: list[str]) -> None:
         missing = [column.name for column in self.used if column.name not in frame.columns]

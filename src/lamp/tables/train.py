@@ -24,6 +24,7 @@ from lamp.saving import Lock, save, save_json, saving, sealed_folder
 from lamp.saving.weights import WEIGHTS
 from lamp.tables import figures, folder, kinds, remarks, targets
 from lamp.tables.calibration import entropy_of_shares
+from lamp.tables.columns import LeftOut
 from lamp.tables.conventions import Conventions
 from lamp.tables.importance import Importance, importances
 from lamp.tables.kinds import Decision
@@ -216,7 +217,7 @@ def _told(decisions: Sequence[Decision]) -> list[str]:
     """What the user should know of the columns; a remark that many share is made once."""
     by_why: dict[str, list[str]] = {}
     for each in decisions:
-        if each.told:
+        if each.told and each.kind != LeftOut.kind:  # what is left out is told anyway
             by_why.setdefault(each.why, []).append(each.name)
     return [f"{kinds.listed(names, 3)}: {why}" for why, names in by_why.items()]
 
