@@ -22,9 +22,10 @@ from typing import Any
 
 import torch
 
-from lamp.module import Module, describe
+from lamp.module import Module
 from lamp.overrides import is_lamps
 from lamp.parameter import Buffer, Parameter
+from lamp.paths import describe
 
 STATE = {"training", "replicas", "step"}  # attributes of a module that do not say what it computes
 Shape = tuple[int, ...]

@@ -17,41 +17,24 @@ included), in the order they were assigned; there is nothing to register and no 
 
 from __future__ import annotations
 
-import functools
 import operator
-import threading
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar, Self, TypeVar
 
 import torch
 from torch import Tensor
 
+from lamp.calls import backward_within_its_pass, forward_within_a_pass
 from lamp.devices import target_of, without_numbers
-from lamp.errors import BackwardError, LampError, NotTraceable
+from lamp.errors import BackwardError, NotTraceable
 from lamp.overrides import Kind
 from lamp.parameter import Buffer, Parameter, flatten, move, runs
-from lamp.quick import quick
+from lamp.passes import Pass, latest, running
 from lamp.state import IncompatibleKeys, compare
 from lamp.torch_habits import TorchHabits, unwritten
 
 Held = TypeVar("Held")
-
-
-class Pass:
-    """One outermost forward through `root`: what its modules remember, a stack each, until backward consumes it."""
-
-    __slots__ = ("memory", "root")
-
-    def __init__(self, root: Module) -> None:
-        self.root = root
-        self.memory: dict[Module, list[Any]] = {}
-
-
-class _Now(threading.local):
-    through: Pass | None = None  # the pass that runs in this thread, if any
-
-
-_now = _Now()
 
 
 class Module(TorchHabits, metaclass=Kind):
@@ -62,10 +45,11 @@ class Module(TorchHabits, metaclass=Kind):
     """
 
     hyperparameters: ClassVar[tuple[str, ...]] = ()  # attributes that are a number, or (K,) of them in a population
-    training: bool = True
+    gives_loss: ClassVar[bool] = False  # whether it is a loss
     replicas: int | None = None  # K in a population, where every tensor has an axis of replicas first
     units: Tensor | None = None  # in a population of several sizes: how many features each replica has here, (K,)
-    _through: Pass | None = None  # the last pass this module took part in
+    _training = True  # what train() and eval() set
+    _through: Pass | weakref.ref[Pass] | None = None  # the last pass it took part in, of another root weakly
 
     # ---- forward and backward ----------------------------------------------------------------------------------
     def forward(self, *inputs: Any) -> Any:
@@ -100,13 +84,26 @@ class Module(TorchHabits, metaclass=Kind):
     # Calling a module is calling its forward: a property in C, so that the call costs no frame of Python.
     __call__: Callable[..., Any] = property(operator.attrgetter("forward"))  # type: ignore[assignment]
 
+    @property
+    def training(self) -> bool:
+        """Whether it is in training mode: what train() and eval() set, and False in this thread's `lamp.evaluating`."""
+        return self._training and not running.evaluating
+
+    @training.setter
+    def training(self, mode: bool) -> None:
+        self._training = mode
+
     def remember(self, value: Any) -> None:
         """Keep a value (a tuple, for several) for `backward`. In eval mode nothing is kept."""
-        if not self.training:
+        if not self._training:
             return
-        through = _now.through
+        through = running.through
         if through is None:  # outside any forward
+            if running.evaluating:
+                return
             through = self._through = Pass(self)
+        elif through.evaluating:
+            return
         stack = through.memory.get(self)
         if stack is None:
             through.memory[self] = [value]
@@ -118,16 +115,20 @@ class Module(TorchHabits, metaclass=Kind):
 
         Raises BackwardError where there is none.
         """
-        through = _now.through or self._through
+        through = running.through or latest(self)
         stack = through.memory.get(self) if through is not None else None
-        if stack is None and self._through is not None:  # it had no part in that pass: it was called on its own
-            stack = self._through.memory.get(self)
+        if stack is None and through is not None:  # it had no part in that pass: was it called on its own, later?
+            alone = latest(self)
+            if alone is not None and alone.number > through.number and (alone.root is self or not through.number):
+                stack = alone.memory.get(self)
         if stack:
             return stack.pop()
-        if not self.training:
-            what, fix = "backward in eval mode", "call train() before the forward: in eval mode nothing is remembered"
-        elif stack is not None:
+        if stack is not None:
             what, fix = "backward twice", "call forward again before each backward: backward consumes what it left"
+        elif through is not None and through.evaluating:
+            what, fix = "backward in eval mode", "go forward outside lamp.evaluating(): in it nothing is remembered"
+        elif not self.training or (through is not None and through.forgot):
+            what, fix = "backward in eval mode", "call train() before the forward: in eval mode nothing is remembered"
         else:
             what, fix = "backward before forward", "call the network on an input first, in training mode"
         raise BackwardError(
@@ -293,98 +294,7 @@ class Module(TorchHabits, metaclass=Kind):
         return f"{type(self).__name__}(\n  " + "\n  ".join(lines) + "\n)"
 
 
-def _forward_within_a_pass(forward: Callable[..., Any]) -> Callable[..., Any]:
-    """A forward that, when it is the outermost call, begins a pass, and else takes part in the one that runs."""
-
-    @functools.wraps(forward)
-    def outermost_or_inner(self: Module, *inputs: Any) -> Any:
-        outer = _now.through
-        if outer is not None:
-            self._through = outer
-            try:
-                return forward(self, *inputs)
-            except Exception as error:
-                blame(error, self)
-                raise
-        last = self._through
-        if last is not None and last.root is self:
-            last.memory.clear()
-        _now.through = self._through = Pass(self)
-        try:
-            with quick():
-                return forward(self, *inputs)
-        except Exception as error:
-            blame(error, self)
-            _say_where(error, self)
-            raise
-        finally:
-            _now.through = None
-
-    outermost_or_inner._minds_the_pass = outermost_or_inner  # type: ignore[attr-defined]
-    return outermost_or_inner
-
-
-def _backward_within_its_pass(backward: Callable[..., Any]) -> Callable[..., Any]:
-    """A backward that, when it is the outermost call, goes back through the pass its module last took part in."""
-
-    light = backward.__name__ == "backward_parameters"
-
-    @functools.wraps(backward)
-    def outermost_or_inner(self: Module, *grad_outputs: Any) -> Any:
-        if light and "backward" in self.__dict__:  # a backward that somebody set on the module holds here too
-            return self.backward(*grad_outputs)
-        if _now.through is not None:
-            try:
-                return backward(self, *grad_outputs)
-            except Exception as error:
-                blame(error, self)
-                raise
-        through = _now.through = self._through or Pass(self)  # an empty one, where there was no forward
-        try:
-            with quick():
-                return backward(self, *grad_outputs)
-        except Exception as error:
-            blame(error, self)
-            _say_where(error, through.root)
-            raise
-        finally:
-            _now.through = None
-
-    outermost_or_inner._minds_the_pass = outermost_or_inner  # type: ignore[attr-defined]
-    return outermost_or_inner
-
-
 Kind.wrappers.update(
-    forward=_forward_within_a_pass, backward=_backward_within_its_pass, backward_parameters=_backward_within_its_pass
+    forward=forward_within_a_pass, backward=backward_within_its_pass, backward_parameters=backward_within_its_pass
 )
 Module._settle()
-
-
-def describe(module: Module) -> str:
-    """A module in one line: its repr where that is short, else its class."""
-    text = repr(module)
-    return text if "\n" not in text else type(module).__name__
-
-
-def path_of(module: Module, root: Module) -> str:
-    """Where a module stands in a network, as errors say it: "Sequential.2: Linear(...)"."""
-    for path, candidate in root.named_modules():
-        if candidate is module:
-            return f"{type(root).__name__}.{path}: {describe(module)}" if path else describe(module)
-    return describe(module)
-
-
-def blame(error: Exception, module: Module) -> None:
-    """Note the innermost module that an error came out of."""
-    if not hasattr(error, "_lamp_module"):
-        error._lamp_module = module  # type: ignore[attr-defined]
-
-
-def _say_where(error: Exception, root: Module) -> None:
-    """Write the path of the module to blame into the error."""
-    where = path_of(error._lamp_module, root)  # type: ignore[attr-defined]
-    del error._lamp_module  # type: ignore[attr-defined]  # whoever raises it again is to blame then
-    if not isinstance(error, LampError):
-        error.add_note(f"in {where}")
-    elif error.where is None:
-        error.where = where

@@ -101,6 +101,7 @@ from lamp.optim import (
     clip_grad_value_,
 )
 from lamp.parameter import Buffer, Parameter
+from lamp.passes import evaluating
 from lamp.replicas import Population, population, stack
 from lamp.saving import load, save
 from lamp.studies import (
@@ -246,6 +247,7 @@ __all__ = [
     "cross_validate",
     "data",
     "evaluate",
+    "evaluating",
     "first_non_finite",
     "fit",
     "fit_each",

@@ -9,8 +9,9 @@ from lamp.compiler.plan import plan_of
 from lamp.compiler.stand_ins import NotCompiled
 from lamp.errors import ArgumentError, NotTraceable
 from lamp.graph import Graph, Op, sizes
-from lamp.module import Module, describe
+from lamp.module import Module
 from lamp.nn import Linear
+from lamp.paths import describe
 from lamp.tabular import Table
 from lamp.tracing import trace
 

@@ -12,9 +12,10 @@ from torch import Tensor
 
 from lamp.errors import ArgumentError, LampError, NotTraceable, ShapeError
 from lamp.graph import Graph, Op, Shape, Value, single_shape, sizes
-from lamp.module import Module, describe, path_of
+from lamp.module import Module
 from lamp.overrides import overridden
 from lamp.parameter import Buffer, Parameter
+from lamp.paths import describe, path_of
 
 
 class Tracer:

@@ -15,7 +15,7 @@ from lamp.compiler.stand_ins import NotCompiled, asked, look_for_overrides
 from lamp.formulas import Number, is_zero
 from lamp.losses import BCELoss, BCEWithLogitsLoss, ClassLoss, CrossEntropyLoss, Loss, NLLLoss
 from lamp.losses.weighted import WeightedLoss
-from lamp.module import describe
+from lamp.paths import describe
 
 
 @dataclass

@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 
 from lamp.compiler.stand_ins import NotCompiled, look_for_overrides
-from lamp.module import Module, describe
+from lamp.module import Module
 from lamp.nn import Activation, Dropout, Flatten, Identity, Linear, LogSoftmax, PReLU, Sequential, Softmax
 from lamp.overrides import is_lamps
 from lamp.parameter import Parameter, runs
+from lamp.paths import describe
 from lamp.replicas import Population
 
 ELEMENTWISE = (Activation, Dropout, PReLU)

@@ -11,10 +11,11 @@ from lamp.losses import Loss
 from lamp.losses.classification import ClassLoss
 from lamp.losses.probabilities import BinaryLoss
 from lamp.losses.weighted import WeightedLoss
-from lamp.module import Module, describe
+from lamp.module import Module
 from lamp.nn import Activation
 from lamp.optim import Optimizer, Schedule
 from lamp.overrides import is_lamps, overridden
+from lamp.paths import describe
 
 
 class NotCompiled(Exception):

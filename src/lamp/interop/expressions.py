@@ -15,8 +15,8 @@ import torch
 from lamp.compiler.functions import ERF_SPLIT, FORMATS
 from lamp.errors import ArgumentError
 from lamp.formulas import Number
-from lamp.module import describe
 from lamp.nn import Activation
+from lamp.paths import describe
 
 Operand = Any  # an Expression or a float
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from lamp.errors import ArgumentError, DTypeError, LampError
 from lamp.interop.scaling import Scaling, scaling_of
 from lamp.losses import Loss
-from lamp.module import Module, describe
+from lamp.module import Module
 from lamp.nn import (
     Activation,
     Dropout,
@@ -31,6 +31,7 @@ from lamp.nn import (
     Unflatten,
 )
 from lamp.overrides import overridden
+from lamp.paths import describe
 from lamp.replicas import Population
 from lamp.studies import Ensemble
 

@@ -25,9 +25,10 @@ from lamp.interop.python_text import (
     is_one_operation,
     returning,
 )
-from lamp.module import Module, describe
+from lamp.module import Module
 from lamp.nn import Activation, Linear, LogSoftmax, PReLU, Softmax
 from lamp.nn.activations_piecewise import leaky
+from lamp.paths import describe
 from lamp.saving import write_file
 from lamp.studies import Ensemble
 

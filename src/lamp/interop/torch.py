@@ -16,10 +16,11 @@ from torch import Tensor
 from lamp import losses, nn
 from lamp.errors import ArgumentError, LampError
 from lamp.interop.predictor import described_type
-from lamp.module import Module, describe
+from lamp.module import Module
 from lamp.nn import Sequential
 from lamp.overrides import overridden
 from lamp.parameter import Buffer, Parameter
+from lamp.paths import describe
 
 PAIRS: dict[type[torch.nn.Module], type[Module]] = {
     getattr(torch.nn, name): getattr(package, name)
@@ -197,7 +198,7 @@ class _ToTorch:
     def made(self, module: Module, path: str) -> torch.nn.Module:
         if id(module) not in self.modules:
             made = self._sequential(module, path) if isinstance(module, Sequential) else self._single(module, path)
-            made.training = module.training
+            made.training = module._training
             self.modules[id(module)] = made
         return self.modules[id(module)]
 

@@ -43,6 +43,7 @@ class Loss(Module):
     several numbers where there are not as many replicas.
     """
 
+    gives_loss: ClassVar[bool] = True
     reductions: ClassVar[tuple[str, ...]] = ("mean", "sum", "none")
 
     def __init__(self, reduction: str = "mean") -> None:

@@ -9,8 +9,10 @@ from typing import Any, overload
 
 from lamp.errors import ArgumentError, BackwardError, MissingIndexError
 from lamp.losses.base import Loss
-from lamp.module import Module, blame, describe
+from lamp.module import Module
 from lamp.nn.checks import explain_chain, explain_member
+from lamp.passes import running
+from lamp.paths import blame, describe
 from lamp.torch_habits import missing_attribute
 
 
@@ -71,9 +73,12 @@ class Sequential(Module):
     # ---- forward and backward ----------------------------------------------------------------------------------
     def forward(self, x: Any, *target: Any) -> Any:
         module: Module = self
+        through = running.through
+        weak = None if through is None or through.evaluating else through.weak or through.weakly()
         try:
             for module in self._body:
-                module._through = self._through
+                if weak is not None:
+                    module._through = weak
                 x = module._bare_forward(x) if "forward" not in module.__dict__ else module.forward(x)
         except Exception as error:
             self._explain(error, module, x, "forward", self._body)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from lamp.errors import ArgumentError, NonFiniteError, ShapeError
 from lamp.module import Module
+from lamp.passes import evaluating
 from lamp.plots.look import STYLE, axes_for, color_bar, label_axes, legend_below, numbers, outline_points, write_title
 from lamp.plots.scatter import disk as draw_disk
 
@@ -117,7 +117,7 @@ def _ask(model: Callable[[Tensor], Tensor], grid: Tensor) -> Tensor:
         )
     parameters = model.parameters() if isinstance(model, Module) else []
     grid = grid.to(parameters[0].data) if parameters else grid.to(torch.get_default_dtype())
-    with _eval_mode(model):
+    with evaluating():
         parts = [numbers(model(part), "output") for part in torch.split(grid, AT_ONCE)]
     outputs = torch.cat([part.unsqueeze(1) if part.dim() == 1 else part for part in parts])
     if outputs.dim() != 2 or len(outputs) != len(grid):
@@ -128,19 +128,6 @@ def _ask(model: Callable[[Tensor], Tensor], grid: Tensor) -> Tensor:
             fix="take one network of a population, population[k]",
         )
     return outputs
-
-
-@contextmanager
-def _eval_mode(model: Any) -> Iterator[None]:
-    """Every module of the network in eval mode, and afterwards in the mode it was in."""
-    modes = [(module, module.training) for module in model.modules()] if isinstance(model, Module) else []
-    try:
-        for module, _ in modes:
-            module.training = False
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
 
 
 def _shown(outputs: Tensor, output: str | Callable[[Tensor], Tensor]) -> tuple[Tensor, str]:

@@ -135,7 +135,7 @@ class Population(Module):
             own.data.copy_(place)
         _freeze_as(self.network, network)
         for module, twin in zip(network.modules(), self.network.modules(), strict=True):
-            module.training = twin.training
+            module.training = twin._training
             for name, numbers in twin.numbers():
                 setattr(module, name, numbers[k].item())
             if (states := twin.get_extra_state()) is not None:
@@ -164,7 +164,7 @@ class Population(Module):
             torch.index_select(of_all.data, 0, torch.tensor(rows, device=own.data.device), out=own.data)
         _freeze_as(self, chosen)
         for module, twin in zip(chosen.network.modules(), self.network.modules(), strict=True):
-            module.training = twin.training
+            module.training = twin._training
             for name, numbers in twin.numbers():
                 setattr(module, name, numbers[rows])
             if (states := twin.get_extra_state()) is not None:
@@ -323,7 +323,7 @@ def stack(networks: Sequence[Module]) -> Population:
         sizes = Sizes(tuple(each.values()), tuple(number[kind] for kind in kinds))
         first = widest(sizes.architectures)
     made = Population(first, len(networks), sizes=sizes)
-    made.train(networks[0].training)
+    made.train(networks[0]._training)
     for k, network in enumerate(networks):
         made._take(k, network)
     copied: list[dict[int, Any]] = [{} for _ in networks]  # a generator is copied once a network: its modules share it

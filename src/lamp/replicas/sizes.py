@@ -16,9 +16,10 @@ from torch import Tensor
 
 from lamp.errors import ArgumentError
 from lamp.losses import Loss
-from lamp.module import Module, describe
+from lamp.module import Module
 from lamp.nn import Activation, Dropout, Flatten, Identity, Linear, LogSoftmax, PReLU, Sequential, Softmax
 from lamp.parameter import Parameter
+from lamp.paths import describe
 
 PER_UNIT = (Activation, Dropout, Identity, PReLU)  # what may follow a hidden layer: each unit for itself
 AT_THE_ENDS = (Flatten, Softmax, LogSoftmax, Loss)

@@ -13,9 +13,9 @@ from lamp.data.orders import natural
 from lamp.errors import ArgumentError, DTypeError, ShapeError
 from lamp.module import Module
 from lamp.nn import Activation
+from lamp.passes import evaluating
 from lamp.replicas import Population, stack
 from lamp.training import predict
-from lamp.training.eager import evaluating
 from lamp.training.fit import EVALUATION_BATCH
 
 OFF_ONE = 1e-3  # how far probabilities may add up to something else than 1: they may be half precision
@@ -136,7 +136,7 @@ class Ensemble:
         outputs = predict(self.members, x, batch_size=self.batch_size)
         if self.probabilities is None:
             return outputs
-        with evaluating(self.probabilities):
+        with evaluating():
             p: Tensor = self.probabilities(outputs.flatten(0, 1)).unflatten(0, outputs.shape[:2])  # as of one network
         self._check(p)
         return p

@@ -9,8 +9,9 @@ from typing import Any
 from torch import Tensor
 
 from lamp.errors import NonFiniteWarning
-from lamp.module import Module, path_of
-from lamp.training.eager import evaluating
+from lamp.module import Module
+from lamp.passes import evaluating
+from lamp.paths import path_of
 
 
 def is_finite(value: Any) -> bool:
@@ -43,14 +44,17 @@ def first_non_finite(model: Module, *inputs: Any) -> str | None:
         return run
 
     modules = list(model.modules())
+    own = [vars(module).get("forward") for module in modules]  # a forward that the user put in the class's place
     try:
         for module in modules:
             vars(module)["forward"] = watched(module, module.forward)
-        with evaluating(model):
+        with evaluating():
             model(*inputs)
     finally:
-        for module in modules:
-            vars(module).pop("forward", None)
+        for module, forward in zip(modules, own, strict=True):
+            del vars(module)["forward"]
+            if forward is not None:
+                vars(module)["forward"] = forward
     return found[0] if found else None
 
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from lamp.calls import backward_from
 from lamp.data import DataLoader
 from lamp.errors import DataError, LabelError
 from lamp.losses import ClassLoss, Loss
 from lamp.module import Module
 from lamp.optim import Optimizer
+from lamp.passes import evaluating
 from lamp.replicas import Population
 from lamp.training.history import Measured
 from lamp.training.metrics import Metric, number_of, of_each_replica
@@ -144,24 +145,10 @@ def train_step(
     output = model(*inputs)
     loss = criterion(output, target)
     optimizer.zero_grad()
-    model.backward_parameters(criterion.backward())
+    model.backward_parameters(backward_from(criterion, loss))  # whatever others have called since
     before_step(loss)
     optimizer.step()
     return output, loss
-
-
-@contextmanager
-def evaluating(*roots: Module) -> Iterator[None]:
-    """Everything below these modules in eval mode; each module's own mode is put back after."""
-    modules = [module for root in roots for module in root.modules()]
-    modes = [module.training for module in modules]
-    try:
-        for module in modules:
-            module.training = False
-        yield
-    finally:
-        for module, mode in zip(modules, modes, strict=True):
-            module.training = mode
 
 
 def evaluate(
@@ -173,7 +160,7 @@ def evaluate(
 ) -> dict[str, Measured]:
     """The loss and the metrics over these batches, in eval mode; `batch_for` says what a batch is."""
     averages = Averages(criterion, metrics, model.replicas)
-    with evaluating(model, criterion):
+    with evaluating():
         for batch in batches:
             *inputs, target = taken(model, batch, batches) if batch_for is None else batch_for(batch, batches)
             output = model(*inputs)

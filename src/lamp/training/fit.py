@@ -16,6 +16,7 @@ from lamp.losses import Loss
 from lamp.module import Module
 from lamp.nn import Sequential
 from lamp.optim import Optimizer
+from lamp.passes import evaluating
 from lamp.processor import denormals_flushed
 from lamp.randomness import draw_seed
 from lamp.replicas import Population
@@ -203,11 +204,11 @@ def _in_order(data: Any, batch_size: int, epochs: int) -> Iterable[Any]:
 
 
 def predict(model: Module, inputs: Tensor, *, batch_size: int = EVALUATION_BATCH) -> Tensor:
-    """The network's outputs for all inputs (n, ...), in eval mode, a batch at a time; the mode is put back after.
+    """The network's outputs for all inputs (n, ...), in eval mode, a batch at a time; the model's own mode stays.
 
     Of a population (K, n, ...); each replica's own inputs are passed as `population.own(inputs)`.
     """
-    with eager.evaluating(model):
+    with evaluating():
         if not isinstance(model, Population):
             return torch.cat([model(batch) for batch in inputs.split(batch_size)])
         if replicas_of(inputs) is None:

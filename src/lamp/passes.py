@@ -1,0 +1,158 @@
+"""A pass: one outermost forward, what its modules remember for their backwards, and who goes back through it.
+
+What an outermost forward puts out is marked with its pass, and so is the gradient that a backward returns: with the
+pass that its input came out of. A backward goes through the pass that its gradient is marked with, whatever has been
+called in the meantime. The mark stands where torch keeps its own `tensor.backward`, and answers for it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import operator
+import threading
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from lamp.errors import BackwardError
+from lamp.paths import describe
+
+if TYPE_CHECKING:
+    from lamp.module import Module
+
+numbers = itertools.count(1)
+
+
+class Pass:
+    """One outermost forward through `root`: what its modules remember, a stack each, until backward consumes it.
+
+    memory      the stacks, by module; the modules hold the pass weakly: it lives as long as what it put out, or until
+                the next forward of its root
+    inputs      what it was called with, until backward consumes it
+    evaluating  whether it is an `evaluating` one: then nothing is remembered
+    number      of passes begun before it, from 1; 0 where there was no forward, or one that failed
+    consumed    whether its root has gone back through it
+    """
+
+    inputs: tuple[Any, ...] = ()
+    evaluating = False
+    consumed = False
+    number = 0
+    weak: weakref.ref[Pass] | None = None
+    output: weakref.ref[Tensor] | None = None  # what it put out, where that is one tensor
+    others: weakref.WeakSet[Pass] | None = None  # earlier ones of the same root that nobody has gone back through
+    dropped = 0  # the number of the first of those, since the root was last gone back through
+
+    def __init__(self, root: Module) -> None:
+        self.root = root
+        self.memory: dict[Module, list[Any]] = {}
+
+    def weakly(self) -> weakref.ref[Pass]:
+        """A weak reference to it, the same each time."""
+        self.weak = weakref.ref(self)
+        return self.weak
+
+    @property
+    def awaits(self) -> bool:
+        """Whether there is something left to go back through."""
+        return not self.consumed and bool(self.memory)
+
+    @property
+    def forgot(self) -> bool:
+        """Whether it came to its end and nothing was remembered, as in eval mode."""
+        return bool(self.number) and not self.memory and not self.consumed
+
+    def repeats(self, other: Pass) -> bool:
+        """Whether it was called with the same tensors as another: then it matters little which one is meant."""
+        return len(self.inputs) == len(other.inputs) and all(map(operator.is_, self.inputs, other.inputs))
+
+    def fits(self, gradients: tuple[Any, ...]) -> bool:
+        """Whether these may be gradients of what it put out."""
+        output = None if self.output is None else self.output()
+        if output is None or len(gradients) != 1 or not isinstance(gradients[0], Tensor):
+            return True
+        return output.shape == gradients[0].shape and output.dtype is gradients[0].dtype
+
+    def follow(self, last: Pass) -> None:
+        """Take note of the root's last pass, which may still be gone back through."""
+        if not last.consumed:
+            self.dropped = last.dropped or (last.number if last.memory else 0)
+        if last.awaits:
+            self.others = last.others if last.others is not None else weakref.WeakSet()
+            self.others.add(last)
+        elif last.others:
+            self.others = last.others
+
+    def __call__(self, *_: Any, **__: Any) -> None:
+        """What `tensor.backward()` gets, of a tensor that this pass put out."""
+        loss = self.root.gives_loss
+        raise BackwardError(
+            f"{describe(self.root)} put out this tensor, and a tensor of lamp's has no graph to go back through",
+            expected="the backwards of the modules, called by name",
+            got="backward() called on a tensor",
+            fix="model.backward(criterion.backward())"
+            if loss
+            else "model.backward(gradient of the output); after a network that ends in its loss, model.backward()",
+        )
+
+    def __deepcopy__(self, memo: Any) -> Pass:
+        return self  # a copy of an output came out of the same pass
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return set, ()  # a saved tensor came out of none
+
+
+class _Running(threading.local):
+    through: Pass | None = None  # the pass that runs in this thread, if any
+    evaluating = False  # whether outermost forwards of this thread are in eval mode, whatever the modules' own
+    asked: Pass | None = None  # the pass that a backward is to go through whose gradient says none
+    unmarked = 0  # the number of the last pass of a loss that did not know what its input came out of
+
+
+running = _Running()
+
+
+@contextmanager
+def evaluating() -> Iterator[None]:
+    """Within it, what this thread computes is in eval mode; no module is changed, and other threads do not see it.
+
+        with lamp.evaluating():
+            outputs = model(inputs)
+
+    Modules find `self.training` False, remember nothing, and are gone back through afterwards as if nothing had been.
+    """
+    before, through = running.evaluating, running.through
+    within = through is not None and through.evaluating
+    try:
+        running.evaluating = True
+        if through is not None:
+            through.evaluating = True
+        yield
+    finally:
+        running.evaluating = before
+        if through is not None:
+            through.evaluating = within
+
+
+def pass_of(value: Any) -> Pass | None:
+    """The pass that put out this tensor, or that this gradient belongs to; None where neither is known."""
+    mark = getattr(value, "backward", None)
+    return mark if type(mark) is Pass else None
+
+
+def mark(value: Any, through: Pass) -> None:
+    """Say of a tensor, or of each in a tuple or list, that it belongs to this pass."""
+    if isinstance(value, Tensor):
+        value.__dict__["backward"] = through  # half the price of setting an attribute
+    elif isinstance(value, tuple | list):
+        for each in value:
+            mark(each, through)
+
+
+def latest(module: Module) -> Pass | None:
+    """The last pass that the module took part in, if it is still there."""
+    through = module._through
+    return through() if isinstance(through, weakref.ref) else through

@@ -1,0 +1,40 @@
+"""Where a module stands in its network, and how an error that came out of it learns that."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lamp.errors import LampError
+
+if TYPE_CHECKING:
+    from lamp.module import Module
+
+
+def describe(module: Module) -> str:
+    """A module in one line: its repr where that is short, else its class."""
+    text = repr(module)
+    return text if "\n" not in text else type(module).__name__
+
+
+def path_of(module: Module, root: Module) -> str:
+    """Where a module stands in a network, as errors say it: "Sequential.2: Linear(...)"."""
+    for path, candidate in root.named_modules():
+        if candidate is module:
+            return f"{type(root).__name__}.{path}: {describe(module)}" if path else describe(module)
+    return describe(module)
+
+
+def blame(error: Exception, module: Module) -> None:
+    """Note the innermost module that an error came out of."""
+    if not hasattr(error, "_lamp_module"):
+        error._lamp_module = module  # type: ignore[attr-defined]
+
+
+def say_where(error: Exception, root: Module) -> None:
+    """Write the path of the module to blame into the error."""
+    where = path_of(error._lamp_module, root)  # type: ignore[attr-defined]
+    del error._lamp_module  # type: ignore[attr-defined]  # whoever raises it again is to blame then
+    if not isinstance(error, LampError):
+        error.add_note(f"in {where}")
+    elif error.where is None:
+        error.where = where
