@@ -175,11 +175,20 @@ def sync_folder(folder: Path) -> None:
 
 def _sync_tree(folder: Path) -> None:
     """Make all files below a folder reach the disk, and their names."""
-    for root, _, names in os.walk(folder):
-        for name in names:
-            with open(Path(root, name), "rb+") as file:
-                os.fsync(file.fileno())
+    for path in files_below(folder):
+        with open(path, "rb+") as file:
+            os.fsync(file.fileno())
+    for root, _, _ in os.walk(folder, topdown=False, onerror=_raise):
         sync_folder(Path(root))
+
+
+def files_below(folder: Path) -> list[Path]:
+    """All files in a folder and in those below it, in order; what cannot be looked into raises OSError."""
+    return sorted(Path(root, name) for root, _, names in os.walk(folder, onerror=_raise) for name in names)
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 def _beside(path: Path, ending: str) -> Path:

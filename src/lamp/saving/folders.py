@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Annotated, Any, TypedDict
 
 from lamp.errors import CheckpointError
-from lamp.saving.disk import recover, whole_folder
+from lamp.saving.disk import files_below, recover, whole_folder
 from lamp.saving.documents import json_bytes, load_json, parse_json
 from lamp.saving.paths import as_path, read_file, reading
 from lamp.saving.schema import Range
@@ -41,11 +41,10 @@ def sealed_folder(
 
 def _write_manifest(folder: Path, about: Mapping[str, Any]) -> None:
     files = {}
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            with open(path, "rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            files[path.relative_to(folder).as_posix()] = {"bytes": path.stat().st_size, "sha256": digest}
+    for path in files_below(folder):
+        with open(path, "rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            files[path.relative_to(folder).as_posix()] = {"bytes": file.tell(), "sha256": digest}
     (folder / MANIFEST).write_bytes(json_bytes({**about, "files": files}, folder / MANIFEST))
 
 

@@ -96,11 +96,10 @@ class Lock:
         if file is None:
             return
         _held.discard(self)
-        try:
-            with suppress(OSError):  # a file that is left is a lock that is free
-                if self._is_mine(file):
-                    os.unlink(self.path)
-        finally:
+        with suppress(OSError):  # a file that is left is a lock that is free
+            if self._is_mine(file):
+                os.unlink(self.path)
+        with suppress(OSError):
             os.close(file)
 
     def __enter__(self) -> Self:

@@ -7,7 +7,7 @@ import os
 from lamp.errors import ArgumentError, CheckpointError, StateDictError
 from lamp.module import Module
 from lamp.saving.folders import MANIFEST, SealedFolder
-from lamp.saving.paths import as_path, reading
+from lamp.saving.paths import as_path, reading, saving
 from lamp.saving.tensors import load_tensors, read_tensors, save_tensors
 from lamp.state import IncompatibleKeys
 
@@ -24,7 +24,9 @@ def save(model: Module, path: str | os.PathLike[str]) -> None:
     """
     _check_arguments("save", model, path)
     path = as_path(path)
-    if path.is_dir():
+    with saving(path):
+        is_folder = path.is_dir()
+    if is_folder:
         raise CheckpointError(f"{path} is a folder", expected="a file", got="a folder", fix=f"save to {path / WEIGHTS}")
     save_tensors(path, model.state_dict(), {"format": "pt", "lamp.model": repr(model)})
 

@@ -141,7 +141,10 @@ def open_folder(path: str | os.PathLike[str]) -> SealedFolder:
         names = sorted(each.name for each in path.iterdir()) if is_folder else []
     if not is_there:
         raise DataError(
-            f"{path}: there is no such folder", expected="a folder that lamp train wrote", fix="look at the path"
+            f"{path}: there is no such folder",
+            expected="a folder that lamp train wrote",
+            got="nothing there",
+            fix="look at the path",
         )
     if MANIFEST not in names:
         raise DataError(

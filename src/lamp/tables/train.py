@@ -271,17 +271,17 @@ def check_room(path: Path, force: bool) -> None:
     Raises DataError where something is there already (with `force`, where it is no folder of `lamp train`), and
     CheckpointError where the disk is full or may not be written to.
     """
-    if path.exists() and not (force or folder.is_empty(path)):
-        raise DataError(
-            f"{path} is there already",
-            expected="a name that is free",
-            got="a folder" if path.is_dir() else "a file",
-            fix="choose another one with --out, or --force to replace it once the training is done",
-        )
-    if path.exists() and not folder.is_empty(path):
-        folder.check_kind(path)
-    above = next(each for each in path.absolute().parents if each.exists())
     with saving(path):
+        if path.exists() and not (force or folder.is_empty(path)):
+            raise DataError(
+                f"{path} is there already",
+                expected="a name that is free",
+                got="a folder" if path.is_dir() else "a file",
+                fix="choose another one with --out, or --force to replace it once the training is done",
+            )
+        if path.exists() and not folder.is_empty(path):
+            folder.check_kind(path)
+        above = next(each for each in path.absolute().parents if each.exists())
         if above.is_dir() and disk_usage(above).free < ROOM:
             raise OSError(ENOSPC, strerror(ENOSPC), str(above))
         with TemporaryFile(dir=above):

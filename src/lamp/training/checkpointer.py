@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from lamp.errors import ArgumentError, CheckpointError
 from lamp.saving import Lock, as_path, saving, sweep, write_file
 from lamp.saving.disk import remove_folder
-from lamp.training.checkpoints import CHECKPOINTS, Checkpoint, Saved, read_checkpoint, write_checkpoint
+from lamp.training.checkpoints import CHECKPOINTS, Checkpoint, Saved, moment_of, read_checkpoint, write_checkpoint
 from lamp.training.fingerprint import Fingerprint, changing_fingerprint, compare, fingerprint_of, restore_attributes
 from lamp.training.history import History
 from lamp.training.training_state import check_state
@@ -108,8 +108,8 @@ class Checkpointer:
         write_checkpoint(path, training.model.state_dict(), state)
         self._saved_at = here
         saved = self.settings.saved()
-        count = saved.index(path) + 1
-        for stale in saved[count:] + saved[: max(count - self.settings.keep, 0)]:
+        ours = [each for each in saved if moment_of(each) <= here]
+        for stale in saved[len(ours) :] + ours[: -self.settings.keep]:
             remove_folder(stale)
         self._next = time.monotonic() + (self.settings.every_seconds or 0.0)
 

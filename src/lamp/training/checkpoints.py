@@ -100,9 +100,15 @@ def saved_in(folder: Path) -> list[Path]:
             names = os.listdir(folder / CHECKPOINTS)
         except FileNotFoundError:
             return []
-        found = [(NAME.fullmatch(name), folder / CHECKPOINTS / name) for name in names]
-        named = [((int(match[1]), int(match[2])), path) for match, path in found if match and path.is_dir()]
-    return [path for _, path in sorted(named)]
+        found = [folder / CHECKPOINTS / name for name in names if NAME.fullmatch(name)]
+        return sorted((path for path in found if path.is_dir()), key=moment_of)
+
+
+def moment_of(path: Path) -> tuple[int, int]:
+    """After how many whole epochs and steps a checkpoint was saved, by its name."""
+    match = NAME.fullmatch(path.name)
+    assert match is not None
+    return int(match[1]), int(match[2])
 
 
 # ---- one checkpoint --------------------------------------------------------------------------------------------------
