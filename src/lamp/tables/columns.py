@@ -15,7 +15,7 @@ import polars as pl
 
 from lamp.tables import dates, parsing
 from lamp.tables.column import Column, Numbers, own_missing_words, refuse_infinite, refuse_word, unread
-from lamp.tables.missing import places
+from lamp.tables.missing import MISSING_WORDS, places
 from lamp.tables.numbers import NumberForm, decimal_mark
 
 MOST_LEVELS = 50  # words of a category that have a feature each
@@ -54,6 +54,11 @@ class NumberColumn(Column):
     scales: bool = False
     without: bool = True
     open: bool = False
+
+    @property
+    def reads_plain(self) -> bool:
+        """Whether plain numbers, and the usual words that mean missing, are read as in any other column."""
+        return self.decimal == "." and self.unit != "%" and self.missing_words == list(MISSING_WORDS)
 
     @property
     def form(self) -> NumberForm:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 
 import polars as pl
 
@@ -17,6 +16,7 @@ from lamp.tables import dates, numbers
 from lamp.tables.evidence import ALL, Found, settled
 from lamp.tables.missing import MISSING_WORDS, is_text
 from lamp.tables.plain import Plain, Summary, plain_numbers
+from lamp.tables.reading.names import near
 
 NOTHING = "none"  # --missing none: no word means missing; None is a word
 MARKS = {".": ".", ",": ",", "point": ".", "comma": ","}
@@ -85,6 +85,8 @@ class Conventions:
         words: dict[str, list[str]] = {}
         for each in missing:
             name, word = _parted(each, names)
+            if name == ALL and (meant := near(each.rpartition("=")[0], names)) is not None:
+                raise _no_column("--missing", each, meant, "a word, for all columns or as COLUMN=WORD for one")
             words.setdefault(name, []).append(word)
         marks = _each(decimal, names, "--decimal", MARKS)
         orders = _each(dates_, names, "--dates", {each: each for each in dates.ORDERS})
@@ -106,12 +108,24 @@ def _each(given: Iterable[str], names: Sequence[str], option: str, values: Mappi
         name, value = _parted(each, names)
         if value.lower() not in values:
             column = value.rpartition("=")[0]
-            close = get_close_matches(column, names, 1) if column else []
+            expected = f"{', '.join(values)}, for all columns or as COLUMN=VALUE for one"
+            if column:
+                raise _no_column(option, each, near(column, names), expected)
             raise ArgumentError(
-                f"{option} {each}: " + (f"the table has no column {column!r}" if column else "there is no such value"),
-                expected=f"{', '.join(values)}, for all columns or as COLUMN=VALUE for one",
+                f"{option} {each}: there is no such value",
+                expected=expected,
                 got=each,
-                fix=f"did you mean {close[0]!r}?" if close else f"for instance {option} {next(iter(values))}",
+                fix=f"for instance {option} {next(iter(values))}",
             )
         found[name] = Found(values[value.lower()], "asked")
     return found
+
+
+def _no_column(option: str, given: str, meant: str | None, expected: str) -> ArgumentError:
+    column = given.rpartition("=")[0]
+    return ArgumentError(
+        f"{option} {given}: the table has no column {column!r}",
+        expected=expected,
+        got=given,
+        fix=f"did you mean {meant!r}?" if meant is not None else "name a column of the table",
+    )

@@ -250,7 +250,7 @@ def _decide_text(series: pl.Series, conventions: Conventions) -> Decision:
         why = remarks.of_dates(name, order, form, odd, there - rows, there)
         decision = Decision(name, "date", why, {"format": form, "words": odd}, bool(why))
         return _varying(parsing.times(series, form, missing), decision)
-    notes = remarks.of_near_numbers(name, seen, there, MOSTLY)
+    notes = remarks.of_near_numbers(seen, there, MOSTLY, remarks.option(name, "number", "kind"))
     notes += remarks.of_missing_words(name, frequent_missing(series, missing))
     return _decide_words(name, text, notes, len(series))
 

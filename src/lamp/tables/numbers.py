@@ -77,6 +77,8 @@ class NumberForm:
         """The numbers of a column of text, float64; null where there is none."""
         plain = series.cast(pl.Float64, strict=False)
         doubtful = ~plain.is_finite().fill_null(False)
+        if self.unit == "%":
+            doubtful |= (plain != 0).fill_null(False)
         if self.decimal == ",":
             doubtful |= series.str.contains(".", literal=True).fill_null(False)
         if not self.zeros:

@@ -17,7 +17,6 @@ from lamp.tables import kinds
 from lamp.tables.column import Column
 from lamp.tables.columns import KINDS, LeftOut, NumberColumn
 from lamp.tables.kinds import Decision, listed
-from lamp.tables.missing import MISSING_WORDS
 from lamp.tables.plain import plain_numbers
 from lamp.tables.reading.names import renamed
 
@@ -99,8 +98,8 @@ class Preprocessing:
 
     def _with_plain_numbers(self, frame: pl.DataFrame) -> pl.DataFrame:
         """The table with numbers for text that any program would read so, for all columns at once."""
-        usual = [each for each in self.used if isinstance(each, NumberColumn) and each.decimal == "."]
-        names = [each.name for each in usual if each.missing_words == list(MISSING_WORDS)]
+        usual = [each for each in self.used if isinstance(each, NumberColumn) and each.reads_plain]
+        names = [each.name for each in usual]
         return frame.with_columns(plain_numbers(frame.select(names)).numbers)
 
     def _check_columns(self, frame: pl.DataFrame, notes: list[str]) -> None:

@@ -11,8 +11,8 @@ import polars as pl
 
 from lamp.tables import dates, numbers
 from lamp.tables.conventions import Conventions
-from lamp.tables.evidence import Found
-from lamp.tables.missing import frequent_missing
+from lamp.tables.evidence import ALL, Found
+from lamp.tables.missing import frequent_missing, is_text
 
 SHOWN = 3  # words of many
 MOST_NINES = 1e9
@@ -86,11 +86,11 @@ def of_numbers(name: str, decimal: Found, seen: numbers.Seen) -> str:
     return "; ".join(filter(None, told))
 
 
-def of_near_numbers(name: str, seen: numbers.Seen, there: int, share: float) -> list[str]:
-    """Why a column that holds numbers, most of it, is taken for words all the same."""
+def of_near_numbers(seen: numbers.Seen, there: int, share: float, change: str) -> list[str]:
+    """Why a column that holds numbers, most of it, is taken for words all the same, and the option to change it."""
     if sum(seen.units.values()) < share * there:
         return []
-    units, change = [unit for unit in seen.units if unit], option(name, "number", "kind")
+    units = [unit for unit in seen.units if unit]
     if len(units) > 1:
         return [f"numbers in several units, {some(units)}: {change} reads them as they stand"]
     if seen.are_codes:
@@ -176,6 +176,22 @@ def of_target_words(column: pl.Series, missing: Sequence[str], conventions: Conv
             change = f"{option(name, word.title(), 'missing')} leaves these rows out"
             found.append(f"{word!r} in {rows:,} rows is a class of {name!r}; {change}")
     return found
+
+
+def of_unused_words(frame: pl.DataFrame, missing: Mapping[str, Sequence[str]]) -> list[str]:
+    """Words that are said to mean missing, and stand nowhere; numbers are not looked for."""
+    told = []
+    for name, given in missing.items():
+        words = {word.strip().lower(): word for word in given}
+        texts = [each for each, dtype in frame.schema.items() if is_text(dtype) and name in (each, ALL)]
+        cell = pl.all().cast(pl.String).str.strip_chars().str.to_lowercase()
+        found = frame.select(texts).select(cell.filter(cell.is_in(list(words))).unique().implode())
+        there = {word for cells in (found.row(0) if texts else ()) for word in cells}
+        values = numbers.parsed(pl.Series(list(words), dtype=pl.String), ".")["value"].to_list()
+        none = [words[word] for word, value in zip(words, values, strict=True) if word not in there and value is None]
+        if none:
+            told.append(f"--missing: {some(none)} stands nowhere" + (f" in {name!r}" if name else ""))
+    return told
 
 
 def of_twins(words: Sequence[str]) -> list[str]:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from lamp.errors import ArgumentError, DataError
-from lamp.tables import numbers, parsing, remarks
+from lamp.tables import dates, numbers, parsing, remarks
 from lamp.tables.conventions import Conventions
 from lamp.tables.evidence import ALL
 from lamp.tables.kinds import MOSTLY, counted_words, listed
@@ -199,10 +199,10 @@ def decide(series: pl.Series, task: str | None = None, conventions: Conventions 
     seen = _seen(series, missing, conventions) if parsing.is_text(series.dtype) else None
     found = task or _task(series, seen, missing)
     if found == "classification":
-        classes = _classes(series, missing, chosen=task is not None)
+        classes = _classes(series, missing, seen)
         return Target(series.name, "classification", classes, missing_words=missing, why=_why_classes(classes, seen))
     decimal = conventions.decimal_in(series.name)
-    if seen is not None and seen.codes:
+    if seen is not None and (seen.odd or seen.codes):
         seen = _seen(series, missing, conventions, asked=True)
     form = seen.form if seen is not None else NumberForm(decimal.value)
     read = _as_numbers(series, form)
@@ -244,7 +244,7 @@ def _few(read: pl.Series) -> bool:
     return whole and different <= MOST_NUMBERED_CLASSES and different * ROWS_A_CLASS <= len(read)
 
 
-def _classes(series: pl.Series, missing: Sequence[str], chosen: bool) -> tuple[str, ...]:
+def _classes(series: pl.Series, missing: Sequence[str], seen: numbers.Seen | None) -> tuple[str, ...]:
     text = parsing.words(series, missing)
     found = text.unique().to_list()
     if len(found) == 1:
@@ -254,13 +254,23 @@ def _classes(series: pl.Series, missing: Sequence[str], chosen: bool) -> tuple[s
             f"the target {series.name!r} has too many classes",
             expected=f"at most {MOST_CLASSES:,}, and two rows of each on average",
             got=f"{len(found):,} different values in {len(text):,} rows",
-            fix="--task regression, if they are numbers"
-            if chosen and series.dtype.is_numeric()
-            else "name another column",
+            fix=_instead_of_classes(series, text, seen),
         )
     if all(_is_float(word) for word in found):
         return tuple(sorted(found, key=lambda word: (float(word), word)))
     return tuple(sorted(found))
+
+
+def _instead_of_classes(series: pl.Series, text: pl.Series, seen: numbers.Seen | None) -> str:
+    """What to do where values are too many for classes."""
+    if seen is None or seen.rows >= MOSTLY * len(text):
+        return "--task regression, if they are numbers" if seen or series.dtype.is_numeric() else "name another column"
+    if near := remarks.of_near_numbers(seen, len(text), MOSTLY, "--task regression"):
+        return near[0]
+    _, days = dates.best(counted_words(text)) or ("", 0)
+    if days >= MOSTLY * len(text):
+        return "dates are not predicted: write them as numbers, such as the days since the first one"
+    return "name another column"
 
 
 def _as_numbers(series: pl.Series, form: NumberForm) -> pl.Series:

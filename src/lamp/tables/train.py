@@ -158,7 +158,7 @@ def look(wish: Wish) -> Plan:
     column = targets.find(whole, wish.target)
     asked = Conventions.asked(whole.columns, wish.missing, wish.decimal, wish.dates)
     there = targets.there(column, missing := targets.missing_words(column, asked))
-    notes += remarks.of_target_words(column, missing, asked)
+    notes += remarks.of_unused_words(whole, asked.missing) + remarks.of_target_words(column, missing, asked)
     if not there.any():
         raise DataError(
             f"the target {wish.target!r} is missing everywhere", expected="values to learn from",
