@@ -14,7 +14,7 @@ STEPS = 20
 
 
 def parameters(values, replicas=None):
-    made = [Parameter(value.clone(), replicas) for value in values]
+    made = [Parameter(value.clone(), replicas=replicas) for value in values]
     flatten(made)
     return made
 

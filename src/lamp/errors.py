@@ -72,6 +72,10 @@ class MissingIndexError(LampError, IndexError):
     """There is nothing at this place of a sequence."""
 
 
+class CallError(LampError, TypeError):
+    """A call with arguments that a function or a class does not take."""
+
+
 class UnwrittenError(LampError, NotImplementedError):
     """A class of one's own lacks a method that lamp calls."""
 

@@ -6,11 +6,13 @@ It may stand in three places: in a subclass, on an instance (`module.forward = f
 
 from __future__ import annotations
 
-from abc import ABC, ABCMeta
+from abc import ABC
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from types import FunctionType
 from typing import Any, ClassVar
+
+from lamp.signatures import Constructed
 
 PACKAGE = __name__.partition(".")[0]
 
@@ -26,7 +28,7 @@ WITHIN_A_PASS = ("forward", "backward", "backward_parameters")
 WATCHED = {"__call__", *WITHIN_A_PASS, *SHORTCUTS, *(name for names in SHORTCUTS.values() for name in names)}
 
 
-class Kind(ABCMeta):
+class Kind(Constructed):
     """The class of modules: what depends on a class's methods follows them when one is put in later.
 
     wrappers  for the methods that begin or join a pass: what makes such a method of a plain one

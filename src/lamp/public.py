@@ -6,6 +6,7 @@ from lamp.data import DataLoader, Dataset
 from lamp.errors import (
     ArgumentError,
     BackwardError,
+    CallError,
     CheckpointError,
     CheckpointWarning,
     DataError,
@@ -150,6 +151,7 @@ __all__ = [
     "BCEWithLogitsLoss",
     "BackwardError",
     "Buffer",
+    "CallError",
     "Callback",
     "ChainedScheduler",
     "Checkpoint",

@@ -1,35 +1,110 @@
-"""Whether what a user has written can be called as lamp will call it: asked before, not found out in the middle."""
+"""Whether a function can be called as it is: lamp's by a user's arguments, and a user's as lamp will call it."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from abc import ABCMeta
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
 from typing import Any
 
-from lamp.errors import ArgumentError
+from lamp.errors import ArgumentError, CallError
+
+Formulas = Mapping[str, tuple[str, ...]]  # methods, and the arguments that lamp calls each with
+
+MANY = 100  # letters of a signature that are shown
 
 
-def takes(function: Callable[..., Any], *arguments: str) -> bool:
-    """Whether it can be called with so many positional arguments; where nothing is known about it, yes."""
+def misfit(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str | None:
+    """Why the function cannot be called with these arguments, in Python's words; None where it can."""
     try:
-        inspect.signature(function).bind(*arguments)
-    except TypeError:
-        return False
+        signature = inspect.signature(function)
     except ValueError:  # a builtin without a signature
-        return True
-    return True
+        return None
+    except TypeError as error:
+        return str(error)
+    try:
+        signature.bind(*args, **kwargs)
+    except TypeError as error:
+        return str(error)
+    return None
+
+
+def explain_call(
+    what: str, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], *, bound: bool = False
+) -> CallError | None:
+    """The error for a call of lamp's `what` with arguments that it does not take; None where it takes them.
+
+    bound  whether the function's first parameter is filled already
+    """
+    wrong = misfit(function, (None, *args) if bound else args, kwargs)
+    if wrong is None:
+        return None
+    parameters = list(inspect.signature(function).parameters.values())[bound:]
+    names = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    strange = [name for name in kwargs if name not in names]
+    close = get_close_matches(strange[0], names, 1) if strange else []
+    return CallError(
+        f"{what} does not take these arguments",
+        expected=_shortened(", ".join(_shown(parameter) for parameter in parameters)),
+        got=f"{strange[0]}=" if strange else wrong,
+        fix=f"call it {close[0]}=" if close else "see help() for what each of them is",
+    )
+
+
+def check_formulas(thing: object, formulas: Formulas) -> None:
+    """Raise ArgumentError unless the methods of a user's own class take the arguments that lamp gives them."""
+    kind = type(thing)
+    if kind.__module__.partition(".")[0] == __name__.partition(".")[0]:
+        return
+    for name, arguments in formulas.items():
+        check_takes(f"{kind.__name__}.{name}", getattr(thing, name), *arguments)
+
+
+class Constructed(ABCMeta):
+    """A class whose objects, made with arguments that its constructor does not take, are refused with lamp's error."""
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().__call__(*args, **kwargs)
+        except TypeError:
+            wrong = explain_call(cls.__name__, cls.__init__, args, kwargs, bound=True)  # type: ignore[misc]
+            if wrong is None and cls.__abstractmethods__:
+                wrong = CallError(
+                    f"{cls.__name__} lacks methods that lamp calls",
+                    expected=f"a class that defines {', '.join(sorted(cls.__abstractmethods__))}",
+                    got=f"{cls.__name__} without them",
+                    fix="write them; the class it is derived from says what they return",
+                )
+            if wrong is None:
+                raise
+            raise wrong from None
+
+    @property
+    def __signature__(cls) -> inspect.Signature:
+        """The constructor's, for whoever asks inspect.signature: it would find the method above."""
+        signature = inspect.signature(cls.__init__)  # type: ignore[misc]
+        return signature.replace(parameters=list(signature.parameters.values())[1:])
 
 
 def check_takes(what: str, function: Callable[..., Any], *arguments: str) -> None:
-    """Raise ArgumentError unless the function takes these arguments; `what` names it in the error."""
-    if not takes(function, *arguments):
-        raise ArgumentError(
-            f"{what} cannot be called as lamp calls it",
-            expected=f"{_name(function)}({', '.join(arguments)})",
-            got=f"{_name(function)}{inspect.signature(function)}",
-            fix="write it with these arguments",
-        )
+    """Raise ArgumentError unless a user's function takes these arguments; `what` names it in the error."""
+    if misfit(function, arguments, {}) is None:
+        return
+    name = getattr(function, "__name__", type(function).__name__).strip("<>")
+    raise ArgumentError(
+        f"{what} cannot be called as lamp calls it",
+        expected=f"{name}({', '.join(arguments)})",
+        got=f"{name}{_shortened(str(inspect.signature(function)))}",
+        fix="write it with these arguments",
+    )
 
 
-def _name(function: Callable[..., Any]) -> str:
-    return getattr(function, "__name__", type(function).__name__)
+def _shown(parameter: inspect.Parameter) -> str:
+    if parameter.default is parameter.empty or parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+        return str(parameter.replace(annotation=parameter.empty))
+    return f"{parameter.name}={parameter.default!r}"
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= MANY else f"{text[:MANY].rpartition(',')[0]}, ..."

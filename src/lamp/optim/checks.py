@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from numbers import Real
 from typing import Any, NamedTuple
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from lamp.errors import ArgumentError
@@ -50,16 +52,27 @@ def check_ranges(owner: object, values: Mapping[str, Any], ranges: Mapping[str, 
             )
 
 
-def plain(value: Any) -> Any:
+def plain(value: Any, pair: bool = False) -> Any:
     """A number as a Python float, whether it came as an int or in numpy's or torch's dress; pairs, each number.
 
-    A tensor of several numbers, one for each network of a population, becomes one of float64: a float's precision.
+    Several numbers, one for each network of a population, become a tensor of float64: a float's precision.
+
+    pair  whether a tuple or a list is several hyperparameters in one
     """
     if isinstance(value, tuple | list):
-        return tuple(map(plain, value))
+        if pair:
+            return tuple(map(plain, value))
+        return torch.tensor(value, dtype=torch.float64) if all(isinstance(each, Real) for each in value) else value
+    if isinstance(value, np.ndarray):
+        value = torch.as_tensor(value)
     if isinstance(value, Tensor):
         return float(value.item()) if value.numel() == 1 else value.detach().double()
     return float(value) if isinstance(value, Real) else value
+
+
+def alike(one: Any, other: Any) -> bool:
+    """Whether two values of a hyperparameter are the same."""
+    return one is other or bool(torch.as_tensor(one == other).all())
 
 
 def column(value: Any) -> Any:

@@ -73,7 +73,12 @@ class OneCycleLR(Cycle):
             },
         )
         if anneal_strategy not in ("cos", "linear"):
-            raise ArgumentError(f"{name}: no such strategy", expected="'cos' or 'linear'", got=repr(anneal_strategy))
+            raise ArgumentError(
+                f"{name}: no such strategy",
+                expected="'cos' or 'linear'",
+                got=repr(anneal_strategy),
+                fix="name one of these as anneal_strategy",
+            )
         self.total_steps: int = total_steps  # type: ignore[assignment]  # Range(1) holds no None
         self.cycle_momentum = cycle_momentum
         rise = pct_start * self.total_steps - 1

@@ -2,27 +2,39 @@
 
 from __future__ import annotations
 
-import copy
-from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+import inspect
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
 
-from lamp.errors import ArgumentError, StateDictError
+from lamp.errors import ArgumentError, MissingNameError
 from lamp.formulas import Number
 from lamp.optim.blocks import Block, Holding
-from lamp.optim.checks import Range, as_list, as_parameters, check_ranges, column, plain, rows_of
+from lamp.optim.checks import Range, alike, as_list, as_parameters, check_ranges, column, plain, rows_of
+from lamp.optim.groups import ParameterGroup, unknown
+from lamp.optim.loading import check_state, matching_groups, misfit
 from lamp.parameter import Parameter, Run
 from lamp.quick import quick
+from lamp.signatures import Constructed, Formulas, check_formulas
 
 Group = dict[str, Any]  # "params" and the hyperparameters by name
 Numbers = Mapping[str, Number]
 State = dict[str, Number]
 
 
-class Optimizer(ABC):
+class _Made(Constructed):
+    """The class of optimizers: once one is made, no attribute of another name can be set by mistake."""
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        optimizer = super().__call__(*args, **kwargs)
+        vars(optimizer)["_is_made"] = True
+        return optimizer
+
+
+class Optimizer(metaclass=_Made):
     """Base of all optimizers.
 
     params    `model.parameters()`, or a list of groups: dicts with "params" and hyperparameters of their own
@@ -34,19 +46,29 @@ class Optimizer(ABC):
     Unlike torch.optim, every parameter has a gradient (zero until a backward adds to it), so none is skipped for want
     of one; those that are frozen (`requires_grad = False`) are.
 
+    A hyperparameter is an attribute too: `optimizer.lr = 0.1` sets it in every group, `optimizer.param_groups[0]["lr"]`
+    in one. A copy, or a pickle, of (model, optimizer) as one object is a pair that belongs together.
+
     Raises ArgumentError for an empty parameter list, a parameter that comes twice, anything that is no parameter, an
-    unknown hyperparameter and one out of range.
+    unknown hyperparameter and one out of range, whenever it is set.
     """
 
     ranges: ClassVar[Mapping[str, Range]] = {}  # of the numeric hyperparameters
     counts_steps: ClassVar[bool] = True  # whether the rule needs the step's number, so that it must be saved
+    formulas: ClassVar[Formulas] = {
+        "coefficients": ("group", "step"),
+        "update": ("parameter", "gradient", "state", "c", "group"),
+        "state_names": ("group",),
+        "initial_state": ("name", "group"),
+    }
     state_from_start: ClassVar[bool] = False  # whether state_dict has the state before the first step
 
     def __init__(self, params: Iterable[Parameter] | Iterable[Group], defaults: Group) -> None:
         self.defaults = defaults
-        self.param_groups: list[Group] = []
+        self.param_groups: list[ParameterGroup] = []
         self._steps: list[int] = []  # taken, a group
         self._holdings: list[Holding] = []  # a group
+        check_formulas(self, self.formulas)
         listed = as_list(params, type(self).__name__)
         for group in listed if isinstance(listed[0], Mapping) else [{"params": listed}]:
             self.add_param_group(group)
@@ -74,8 +96,8 @@ class Optimizer(ABC):
         return 0.0
 
     # ---- using it --------------------------------------------------------------------------------------------------
-    def zero_grad(self) -> None:
-        """Set the gradients of all its parameters to zero."""
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Set the gradients of all its parameters to zero, whatever `set_to_none` says: they are always there."""
         for k, group in enumerate(self.param_groups):
             for gradient in self._held(k, group).gradients:
                 gradient.zero_()
@@ -84,8 +106,9 @@ class Optimizer(ABC):
         """The gradients of all its parameters, in the tensors that they lie in together: each (P,) or (K, P)."""
         return [gradient for k, group in enumerate(self.param_groups) for gradient in self._held(k, group).gradients]
 
-    def step(self) -> None:
-        """Update every parameter from its gradient."""
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Update every parameter from its gradient; returns what the closure does, which makes the gradients first."""
+        loss = None if closure is None else closure()
         with quick():
             for k, group in enumerate(self.param_groups):
                 holding = self._held(k, group)
@@ -94,7 +117,25 @@ class Optimizer(ABC):
                 for block in holding.blocks:
                     moved = self.update(block.data, block.grad, block.state, c, group)
                     if moved is not block.data:
-                        block.data.copy_(moved)
+                        self._copy(moved, block.data)
+        return loss
+
+    def _copy(self, moved: Any, data: Tensor) -> None:
+        if not isinstance(moved, Tensor) or moved.shape != data.shape:
+            raise ArgumentError(
+                f"{type(self).__name__}.update gave no parameter back",
+                expected=f"the parameter after the step, a tensor {tuple(data.shape)}",
+                got=tuple(moved.shape) if isinstance(moved, Tensor) else type(moved).__name__,
+                fix="return the parameter, changed in place or anew",
+            )
+        data.copy_(moved)
+
+    @property
+    def state(self) -> dict[Parameter, dict[str, Tensor]]:
+        """What the rule keeps of each parameter, by name, as copies; `load_state_dict` sets it."""
+        for k, group in enumerate(self.param_groups):
+            self._held(k, group)
+        return {each: {name: x.clone() for name, x in state.items()} for each, state in self._states().items()}
 
     @property
     def taken(self) -> tuple[int, ...]:
@@ -119,9 +160,50 @@ class Optimizer(ABC):
         """Take more parameters in, with hyperparameters of their own."""
         group = self._checked(group)
         states = self._states()
-        self.param_groups.append(group)
+        self.param_groups.append(self._as_group(group))
         self._steps.append(0)
         self._settle(states)
+
+    # ---- hyperparameters as attributes -----------------------------------------------------------------------------
+    def __getattr__(self, name: str) -> Any:
+        """A hyperparameter: its value, or a list with that of each group where they differ."""
+        own = vars(self)
+        if name not in own.get("defaults", ()):
+            raise unknown(type(self).__name__, name, own.get("defaults", ()), MissingNameError)
+        values = [group[name] for group in own["param_groups"]]
+        return values[0] if all(alike(value, values[0]) for value in values) else values
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        own = vars(self)
+        if name in own.get("defaults", ()) and own["param_groups"]:
+            values = [self._checked_value(group, name, value) for group in self.param_groups]
+            for group, checked in zip(self.param_groups, values, strict=True):
+                group.put(name, checked)
+            return
+        if "_is_made" in own and name not in own and name[:1] != "_" and not hasattr(type(self), name):
+            raise unknown(type(self).__name__, name, self.defaults)
+        super().__setattr__(name, value)
+
+    def _as_group(self, items: Group) -> ParameterGroup:
+        return ParameterGroup(items, self)
+
+    def _checked_value(self, group: Group, name: str, value: Any) -> Any:
+        """A hyperparameter as it will stand in a group that has it set; raises ArgumentError."""
+        if name == "params":
+            raise ArgumentError(
+                f"{type(self).__name__}: the parameters of a group stay",
+                expected="the hyperparameters of a group to be set",
+                got="params",
+                fix="optimizer.add_param_group({...}) takes more in; requires_grad = False leaves some out",
+            )
+        if name == "initial_lr":
+            return plain(value)
+        if name not in self.defaults:
+            raise unknown(type(self).__name__, name, self.defaults)
+        if name in self.ranges:
+            value = plain(value, pair=name in self._pairs())
+        self._check_hyperparameters({**group, name: value})
+        return value
 
     # ---- some replicas of a population ---------------------------------------------------------------------------
     def of_replicas(self, rows: Tensor, parameters: Mapping[Parameter, Parameter]) -> Self:
@@ -129,9 +211,10 @@ class Optimizer(ABC):
 
         parameters  from each of this optimizer's to the one of those replicas alone
         """
-        chosen = copy.copy(self)
+        chosen = object.__new__(type(self))
+        vars(chosen).update(vars(self))
         chosen.param_groups = [
-            {**rows_of(group, rows), "params": [parameters[parameter] for parameter in group["params"]]}
+            chosen._as_group({**rows_of(group, rows), "params": [parameters[each] for each in group["params"]]})
             for group in self.param_groups
         ]
         chosen._steps, chosen._holdings = list(self._steps), []
@@ -163,18 +246,19 @@ class Optimizer(ABC):
         taken = {parameter for other in self.param_groups for parameter in other["params"]}
         if not taken.isdisjoint(params):
             raise ArgumentError(f"{name}: a parameter stands in two groups", fix="give each parameter to one group")
-        unknown = [key for key in group if key not in self.defaults and key not in ("params", "initial_lr")]
-        if unknown:
-            raise ArgumentError(
-                f"{name} has no hyperparameter {unknown[0]!r}",
-                expected=", ".join(self.defaults),
-                got=unknown[0],
-                fix="check its name",
-            )
+        for key in group:
+            if key not in self.defaults and key not in ("params", "initial_lr"):
+                raise unknown(name, key, self.defaults)
         complete = {**self.defaults, **group, "params": params}
-        complete |= {key: plain(complete[key]) for key in self.ranges}
+        complete |= {key: plain(complete[key], pair=key in self._pairs()) for key in self.ranges}
         self._check_hyperparameters(complete)
         return complete
+
+    @classmethod
+    def _pairs(cls) -> set[str]:
+        """The hyperparameters that are several numbers: those that the constructor has a tuple for."""
+        parameters = inspect.signature(cls.__init__).parameters
+        return {name for name in cls.ranges if isinstance(getattr(parameters.get(name), "default", ()), tuple)}
 
     def _check_hyperparameters(self, group: Group) -> None:
         """That the rule can run with these; raises ArgumentError."""
@@ -234,7 +318,7 @@ class Optimizer(ABC):
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Go on from a state dict of lamp's or torch.optim's; on a StateDictError nothing has changed."""
-        groups = self._matching_groups(state_dict)
+        groups = matching_groups(self, state_dict)
         steps = []
         states: dict[Parameter, dict[str, Tensor]] = {}
         for group, saved in zip(groups, state_dict["param_groups"], strict=True):
@@ -243,61 +327,27 @@ class Optimizer(ABC):
                 state = {k: v for k, v in state_dict["state"].get(number, {}).items() if v is not None}
                 if state or not parameter.frozen:
                     counts.add(int(state.pop("step", 1 if state else 0)))
-                self._check_state(number, parameter, state, self.state_names(group))
+                check_state(self, number, parameter, state, self.state_names(group))
                 states[parameter] = state
             if len(counts) > 1:
-                raise self._misfit("one count of steps a group", f"parameters after {sorted(counts)} steps")
+                raise misfit(self, "one count of steps a group", f"parameters after {sorted(counts)} steps")
             steps.append(counts.pop() if counts else 0)
         for own, group in zip(self.param_groups, groups, strict=True):
-            own.update(group)
+            for name, value in group.items():
+                own.put(name, value)
         self._steps = steps
         self._settle(states)
 
-    def _matching_groups(self, state_dict: Mapping[str, Any]) -> list[Group]:
-        """The groups with the hyperparameters of a state dict, once it is found to have the same groups."""
-        if not isinstance(state_dict, Mapping) or not {"state", "param_groups"} <= set(state_dict):
-            got = list(state_dict) if isinstance(state_dict, Mapping) else type(state_dict).__name__
-            raise self._misfit('a dict with "state" and "param_groups"', got)
-        saved = state_dict["param_groups"]
-        sizes = [len(group["params"]) for group in self.param_groups]
-        if [len(group["params"]) for group in saved] != sizes:
-            raise self._misfit(
-                f"groups of {sizes} parameters", f"groups of {[len(group['params']) for group in saved]}"
-            )
-        strangers = set(state_dict["state"]) - {number for group in saved for number in group["params"]}
-        if strangers:
-            raise self._misfit("state of the parameters in its groups", f"state of parameters {sorted(strangers)}")
-        groups = []
-        for own, group in zip(self.param_groups, saved, strict=True):
-            missing = [key for key in self.defaults if key not in group]
-            if missing:
-                raise self._misfit(
-                    f"the hyperparameters {', '.join(self.defaults)}", f"none named {', '.join(missing)}"
-                )
-            kept = {key: group[key] for key in (*self.defaults, "initial_lr") if key in group}
-            new = {"params": own["params"], **kept, **{key: plain(kept[key]) for key in self.ranges}}
-            try:
-                self._check_hyperparameters(new)
-            except ArgumentError as error:
-                raise self._misfit(error.expected, f"{error.what}: {error.got}") from error
-            groups.append(new)
-        return groups
+    def __getstate__(self) -> dict[str, Any]:
+        """For a copy or a pickle: the state by parameter, since views of flat buffers would come apart."""
+        kept = {name: value for name, value in vars(self).items() if name != "_holdings"}
+        return {**kept, "states": [(each, state) for each, state in self._states().items() if state]}
 
-    def _check_state(self, number: int, parameter: Parameter, state: Mapping[str, Any], names: tuple[str, ...]) -> None:
-        if state and set(state) != set(names):
-            raise self._misfit(f"state {', '.join(names) or 'of no kind'}", f"{', '.join(state)} of parameter {number}")
-        for name, tensor in state.items():
-            shape = tuple(tensor.shape) if isinstance(tensor, Tensor) else type(tensor).__name__
-            if shape != tuple(parameter.shape):
-                raise self._misfit(f"{name} of parameter {number} of shape {tuple(parameter.shape)}", shape)
-
-    def _misfit(self, expected: object, got: object) -> StateDictError:
-        return StateDictError(
-            f"the state dict does not fit this {type(self).__name__}",
-            expected=expected,
-            got=got,
-            fix="build the same optimizer, over the same network and groups",
-        )
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        states = dict(state.pop("states"))
+        vars(self).update(state)
+        self.param_groups = [self._as_group(group) for group in self.param_groups]
+        self._settle(states)
 
     def __repr__(self) -> str:
         lines = [f"{type(self).__name__} ("]

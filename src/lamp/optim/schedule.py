@@ -13,11 +13,12 @@ from torch import Tensor
 
 from lamp.errors import ArgumentError, StateDictError
 from lamp.formulas import Number
-from lamp.optim.checks import Range, check_ranges
+from lamp.optim.checks import Range, alike, check_ranges
 from lamp.optim.optimizer import Group, Optimizer
+from lamp.signatures import Constructed, Formulas, check_formulas
 
 
-class Schedule:
+class Schedule(metaclass=Constructed):
     """Base of whatever changes an optimizer's hyperparameters in the course of a training."""
 
     ranges: ClassVar[Mapping[str, Range]] = {}  # of the arguments, which are attributes of the same names
@@ -87,7 +88,7 @@ class Schedule:
         """Take in group k, with the learning rate that it has now."""
         listed = {name: vars(self)[name] for name in self.listed if name in vars(self)}
         for name, values in listed.items():
-            if not all(_alike(value, values[0]) for value in values):
+            if not all(alike(value, values[0]) for value in values):
                 raise ArgumentError(
                     f"{type(self).__name__} has {name} for each of {k} parameter groups, and the optimizer got another",
                     expected=f"{k} groups",
@@ -120,10 +121,12 @@ class LRScheduler(Schedule, ABC):
     a learning rate that was changed since the last step.
     """
 
+    formulas: ClassVar[Formulas] = {"lr_at": ("epoch", "initial_lr", "group"), "momentum_at": ("epoch", "group")}
     absolute: ClassVar[bool] = False  # whether it begins at its own base_lrs wherever it stands in a SequentialLR
 
     def __init__(self, optimizer: Optimizer, last_epoch: int = -1, base_lrs: list[Number] | None = None) -> None:
         super().__init__(optimizer)
+        check_formulas(self, self.formulas)
         initial = [self._initial_lr(group, last_epoch) for group in optimizer.param_groups]
         self.base_lrs: list[Number] = initial if base_lrs is None else base_lrs
         self._set(last_epoch + 1)
@@ -161,11 +164,11 @@ class LRScheduler(Schedule, ABC):
         values = [(self.lr_at(epoch, base, k), self.momentum_at(epoch, k)) for k, base in enumerate(self.base_lrs)]
         self.last_epoch, self._last_lr = epoch, [lr for lr, _ in values]
         for group, (lr, momentum) in zip(self.optimizer.param_groups, values, strict=True):
-            group["lr"] = lr
+            group.put("lr", lr)
             if momentum is not None and "betas" in group:
-                group["betas"] = (momentum, *group["betas"][1:])
+                group.put("betas", (momentum, *group["betas"][1:]))
             elif momentum is not None:
-                group["momentum"] = momentum
+                group.put("momentum", momentum)
 
     def _take_in(self, k: int, group: Group, epoch: float) -> None:
         super()._take_in(k, group, epoch)
@@ -202,6 +205,8 @@ class LRScheduler(Schedule, ABC):
 
 class ScaledLR(LRScheduler):
     """Base of the schedules that multiply: lr = initial_lr factor(epoch)."""
+
+    formulas: ClassVar[Formulas] = {**LRScheduler.formulas, "factor_at": ("epoch",)}
 
     @abstractmethod
     def factor_at(self, epoch: float) -> float:
@@ -241,11 +246,6 @@ def per_group(value: Any, optimizer: Optimizer, owner: str, name: str) -> list[A
 def cosine(begin: Number, end: Number, done: float) -> Number:
     """From begin to end along half a cosine, as done goes from 0 to 1."""
     return end + (begin - end) * ((1.0 + math.cos(math.pi * done)) / 2.0)
-
-
-def _alike(one: Any, other: Any) -> bool:
-    """Whether two values of an argument are the same."""
-    return one is other or bool(torch.as_tensor(one == other).all())
 
 
 def _saved(value: Any) -> Any:

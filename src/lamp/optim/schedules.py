@@ -12,6 +12,9 @@ from lamp.formulas import Number
 from lamp.optim.checks import Range
 from lamp.optim.optimizer import Group, Optimizer
 from lamp.optim.schedule import LRScheduler, ScaledLR, cosine, per_group
+from lamp.signatures import check_takes
+
+FACTORS = Range()  # what a learning rate can be multiplied by
 
 
 class LambdaLR(LRScheduler):
@@ -31,12 +34,27 @@ class LambdaLR(LRScheduler):
     ) -> None:
         functions = lr_lambda if isinstance(lr_lambda, list | tuple) else [lr_lambda]
         if not all(map(callable, functions)):
-            raise ArgumentError("LambdaLR multiplies by a function of the epoch", expected="a function", got=lr_lambda)
+            raise ArgumentError(
+                "LambdaLR multiplies by a function of the epoch",
+                expected="a function, or a list with one for each group",
+                got=lr_lambda,
+                fix="lambda epoch: 0.95**epoch",
+            )
+        for function in functions:
+            check_takes("lr_lambda", function, "epoch")
         self.lr_lambdas = per_group(lr_lambda, optimizer, "LambdaLR", "lr_lambda")
         super().__init__(optimizer, last_epoch)
 
     def lr_at(self, epoch: float, initial_lr: Number, group: int) -> Number:
-        return initial_lr * self.lr_lambdas[group](epoch)
+        factor = self.lr_lambdas[group](epoch)
+        if not FACTORS.holds(factor):
+            raise ArgumentError(
+                f"LambdaLR: lr_lambda({epoch}) is out of range",
+                expected=f"a factor, {FACTORS}",
+                got=repr(factor),
+                fix="return what the initial learning rate is to be multiplied by",
+            )
+        return initial_lr * factor
 
 
 class InverseTimeDecay(ScaledLR):

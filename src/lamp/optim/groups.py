@@ -1,0 +1,68 @@
+"""Parameter groups: what an optimizer trains, and the numbers it does it with. What is set in one is checked."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+from lamp.errors import ArgumentError, LampError
+
+if TYPE_CHECKING:
+    from lamp.optim.optimizer import Optimizer
+
+SYNONYMS = {
+    "learning_rate": "lr",
+    "eta": "lr",
+    "wd": "weight_decay",
+    "decay": "weight_decay",
+    "l2": "weight_decay",
+    "beta1": "betas",
+    "beta2": "betas",
+    "beta_1": "betas",
+    "beta_2": "betas",
+    "epsilon": "eps",
+}
+
+
+class ParameterGroup(dict[str, Any]):
+    """A dict of "params" and the hyperparameters by name; `group["lr"] = 0.1` is checked as the constructor does it."""
+
+    def __init__(self, items: Mapping[str, Any], optimizer: Optimizer) -> None:
+        super().__init__(items)
+        self._optimizer = weakref.ref(optimizer)
+
+    def put(self, name: str, value: Any) -> None:
+        """Set what is known to be right."""
+        super().__setitem__(name, value)
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        optimizer = self._optimizer()
+        self.put(name, value if optimizer is None else optimizer._checked_value(self, name, value))
+
+    def update(self, *others: Any, **values: Any) -> None:
+        for name, value in dict(*others, **values).items():
+            self[name] = value
+
+    def setdefault(self, name: str, default: Any = None) -> Any:
+        if name not in self:
+            self[name] = default
+        return self[name]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return dict, (dict(self),)  # a plain one, which the optimizer that is copied with it makes a group of
+
+
+def unknown(
+    owner: str, name: str, known: Iterable[str], kind: type[LampError] = ArgumentError, what: str = "hyperparameter"
+) -> LampError:
+    """The error for a name that an optimizer does not have."""
+    names = list(known)
+    meant = [SYNONYMS[name]] if SYNONYMS.get(name) in names else get_close_matches(name, names, 1)
+    return kind(
+        f"{owner} has no {what} {name!r}",
+        expected=", ".join(names),
+        got=name,
+        fix=f"its name is {meant[0]}" if meant else "check its name",
+    )
