@@ -217,6 +217,9 @@ def test_comments():
     assert rows(text) == [["a", "b"], ["1", "2"], ["3", "4"]]
     assert "2 lines that begin with '#'" in notes_of(text)
     assert rows("#id,n\n1,2\n3,4\n") == [["id", "n"], ["1", "2"], ["3", "4"]]
+    assert rows("#,id,n\nx,1,2\ny,3,4\n") == [["#", "id", "n"], ["x", "1", "2"], ["y", "3", "4"]]
+    assert rows("## v4\n#chrom\tref\talt\nx\tA\tC\n")[0] == ["chrom", "ref", "alt"]
+    assert rows("# made by x, for y, today\na,b,c\nx,y,z\n")[0] == ["a", "b", "c"]
     assert rows("% x\na,b\n% y\n1,2\n", comment="%") == [["a", "b"], ["1", "2"]]
     assert rows('a,b\n#1,x\n2,"\n#y"\n')[1:] == [["#1", "x"], ["2", "\n#y"]]
     assert rows('# z\na,b\n1,x\n# 3\n2,"\n#y"\n')[1:] == [["1", "x"], ["2", "\n#y"]]

@@ -11,6 +11,8 @@ from lamp.errors import DataError
 from lamp.tables.reading.options import MOST_BYTES, ReadOptions, check_width
 from lamp.tables.reading.sources import Content, refuse_large
 
+# What damaged files raise; a panic of polars is no Exception
+UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError)
 BYTES_A_VALUE = 8  # of a table in memory, about
 READS_SHEETS = "fastexcel"
 UNNAMED = "__UNNAMED__"  # what that package calls a column without a name
@@ -25,7 +27,7 @@ def read_parquet(content: Content, options: ReadOptions) -> pl.DataFrame:
         rows = int(lazy.select(pl.len()).collect().item())
         _check_size(content.name, rows * columns * BYTES_A_VALUE, options)
         return pl.read_parquet(io.BytesIO(content.data))
-    except (pl.exceptions.PolarsError, OSError, ValueError) as error:
+    except UNREADABLE as error:
         if isinstance(error, DataError):
             raise
         _refuse(content.name, "Parquet", error)
@@ -36,7 +38,7 @@ def read_arrow(content: Content, options: ReadOptions) -> pl.DataFrame:
     read = pl.read_ipc if content.data.startswith(b"ARROW1") else pl.read_ipc_stream
     try:
         frame = read(io.BytesIO(content.data))
-    except (pl.exceptions.PolarsError, OSError, ValueError) as error:
+    except UNREADABLE as error:
         _refuse(content.name, "Arrow", error)
     check_width(content.name, frame.width, options)
     return frame
@@ -58,7 +60,7 @@ def read_sheets(content: Content, options: ReadOptions, notes: list[str]) -> pl.
         ) from None
     try:
         names = list(fastexcel.read_excel(content.data).sheet_names)
-    except (fastexcel.FastExcelError, ValueError, OSError) as error:
+    except (*UNREADABLE, fastexcel.FastExcelError) as error:
         _refuse(content.name, "spreadsheet", error)
     if not names or (options.sheet is not None and options.sheet not in names):
         raise DataError(
@@ -76,7 +78,7 @@ def read_sheets(content: Content, options: ReadOptions, notes: list[str]) -> pl.
             has_header=options.header is not False, raise_if_empty=False, drop_empty_rows=True, drop_empty_cols=False,
             read_options={"skip_rows": options.skip_lines} if options.skip_lines else None,
         )  # fmt: skip
-    except (pl.exceptions.PolarsError, fastexcel.FastExcelError, ValueError, OSError) as error:
+    except (*UNREADABLE, fastexcel.FastExcelError) as error:
         _refuse(content.name, "spreadsheet", error)
     check_width(content.name, frame.width, options)
     unnamed = [name for name in frame.columns if options.header is False or name.startswith(UNNAMED)]
@@ -89,7 +91,7 @@ def _check_size(name: str, size: int, options: ReadOptions) -> None:
         refuse_large(name, size, most)
 
 
-def _refuse(name: str, kind: str, error: Exception) -> NoReturn:
+def _refuse(name: str, kind: str, error: BaseException) -> NoReturn:
     said = str(error).strip().splitlines()
     raise DataError(
         f"{name}: this is no table that can be read",

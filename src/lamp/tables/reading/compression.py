@@ -32,6 +32,10 @@ MARKS = {
 }
 SHEETS = ("xl/workbook.xml", "xl/workbook.bin", "content.xml")  # within a zip that is a spreadsheet
 JUNK = ("__MACOSX/",)
+
+# What damaged files raise; RuntimeError: a zip that is locked; NotImplementedError: one of an unknown version
+DAMAGED = (OSError, EOFError, ValueError, RuntimeError, NotImplementedError, zlib.error, lzma.LZMAError,
+           zipfile.BadZipFile)  # fmt: skip
 READ_AS = (".csv", ".tsv", ".tab", ".txt", ".dat", ".data", ".json", ".jsonl", ".ndjson", ".parquet", ".pq", ".feather",
            ".arrow", ".xlsx", ".xls", ".ods", ".gz", ".bz2", ".xz", ".zst")  # fmt: skip
 
@@ -59,15 +63,7 @@ def unpacked(data: bytes, name: str, options: ReadOptions) -> tuple[bytes, str, 
                 }  # fmt: skip
                 with opened[kind](io.BytesIO(data)) as file:
                     data = _some(file, name, most, options)
-        except (
-            OSError,
-            EOFError,
-            zlib.error,
-            lzma.LZMAError,
-            zipfile.BadZipFile,
-            ValueError,
-            NotImplementedError,
-        ) as error:
+        except DAMAGED as error:
             if isinstance(error, DataError):
                 raise
             _refuse_damaged(name, kind, error)
@@ -119,7 +115,7 @@ def _is_spreadsheet(data: bytes, name: str, options: ReadOptions) -> bool:
             if not set(SHEETS) & set(archive.namelist()):
                 return False
             size = sum(each.file_size for each in archive.infolist())
-    except (zipfile.BadZipFile, ValueError, OSError) as error:
+    except DAMAGED as error:
         _refuse_damaged(name, "zip", error)
     if size > (most := _most(len(data), options)):
         _refuse_bomb(name, most, options)
@@ -131,7 +127,8 @@ def _of_zip(data: bytes, name: str, most: int, options: ReadOptions) -> tuple[by
         files = [
             each
             for each in archive.infolist()
-            if not (each.is_dir() or each.filename.startswith(JUNK) or PurePosixPath(each.filename).name[0] == ".")
+            if each.filename
+            and not (each.is_dir() or each.filename.startswith(JUNK) or PurePosixPath(each.filename).name[0] == ".")
         ]
         tables = [each for each in files if PurePosixPath(each.filename).suffix.lower() in READ_AS]
         if len(tables) > 1 and options.sheet is not None:

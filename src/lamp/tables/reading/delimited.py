@@ -67,20 +67,24 @@ def _without_comments(
     first = dialects.next_line(body, at)
     heading, row = (body[a:b].decode("utf-8", "replace").strip() for a, b in ((begin + len(mark), at), (at, first)))
     separator = options.separator or dialects.separator_of(f"{heading}\n{row}\n", ",")
-    names, values = heading.split(separator), row.split(separator)
-    if (
-        options.header is not False
-        and len(names) == len(values) > 1
-        and any(NUMBER.fullmatch(value.strip()) for value in values)
-        and not any(NUMBER.fullmatch(each.strip()) for each in names)
-    ):
-        notes.append(
-            f"{name}: the names of the columns stand after {comment!r} in line {line_of(body, begin) + line - 1:,}"
-        )
-        return body[begin + len(mark) :].lstrip(b" \t"), line + line_of(body, begin) - 1, comment
+    if options.header is not False and _names(heading.split(separator), row.split(separator)):
+        start = begin if heading.startswith(separator) else begin + len(mark)  # a column may be called #
+        number = line_of(body, begin) + line - 1
+        notes.append(f"{name}: the names of the columns stand after {comment!r} in line {number:,}")
+        return body[start:].lstrip(b" ") if start > begin else body[start:], number, "" if start == begin else comment
     what = "a line that begins" if skipped == 1 else f"{skipped:,} lines that begin"
     notes.append(f"{name}: {what} with {comment!r} left out at the beginning")
     return body[at:], line + line_of(body, at) - 1, comment
+
+
+def _names(heading: list[str], values: list[str]) -> bool:
+    """Whether these are the names of these values: as many, and none of them a number where values are; or, of three
+    and more, each a word."""
+    heading, values = [each.strip() for each in heading], [each.strip() for each in values]
+    if len(heading) != len(values) or len(heading) < 2 or any(map(NUMBER.fullmatch, heading)):
+        return False
+    words = len(heading) > 2 and all(heading) and not any(" " in each for each in heading)
+    return words or any(map(NUMBER.fullmatch, values))
 
 
 def refuse_empty(name: str, got: str) -> NoReturn:
@@ -130,6 +134,8 @@ def _read(text: Text, separator: str, comment: str, options: ReadOptions, notes:
         found = dialects.separator_of(dialects.sample_of(body), ",")
         if found.encode() in line_at(text, read.header_line).encode():
             refuse_one_column(text, read, found)
+    if read.width == 0:
+        refuse_empty(name, "comments and empty lines alone")
     if read.frame is None:
         refuse_ragged(text, read)
     if options.comment is None:
