@@ -270,9 +270,21 @@ def order(series: pl.Series) -> Found:
     tied = [form for form in forms if counts[form] == most]
     if most < MOSTLY * len(words):
         return Found("")
+    tied = _without_unlikely_years(words, tied)
     if len(tied) == 1:
-        others = [fits for form, fits in parsed.items() if form != tied[0]]
+        others = [fits for form, fits in parsed.items() if form != tied[0] and counts[form] < most]
         against = words.filter(parsed[tied[0]] & ~others[0]) if others else words
         return Found(order_of(tied[0]), "proven", str(against[0]))
     usual = next((form for form in tied if order_of(form) == USUAL[form[2]]), tied[0])
-    return Found(order_of(usual), "assumed", str(words[0]))
+    other = next(order_of(form) for form in tied if form != usual)
+    return Found(order_of(usual), "assumed", str(words[0]), other=other)
+
+
+def _without_unlikely_years(words: pl.Series, tied: list[str]) -> list[str]:
+    """Of forms with years of two digits those whose years vary less than their days, as dates do."""
+    if not any("%y" in form for form in tied) or len({form.startswith("%y") for form in tied}) == 1:
+        return tied
+    first, last = (words.str.extract(pattern).n_unique() for pattern in (r"^\D*(\d+)", r"^\D*\d+\D+\d+\D+(\d+)"))
+    if first == last:
+        return tied
+    return [form for form in tied if form.startswith("%y") == (first < last)]

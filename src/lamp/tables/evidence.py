@@ -19,12 +19,14 @@ class Found:
              otherwise; "": nothing depends on it
     example  a value that shows it, or of which it decides what it means
     by       the column that proves it for the file
+    other    what it may be instead, where that is not plain
     """
 
     value: str
     known: str = ""
     example: str = ""
     by: str = ""
+    other: str = ""
 
     @property
     def doubtful(self) -> bool:

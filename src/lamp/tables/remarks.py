@@ -143,7 +143,7 @@ def _of_order(name: str, order: Found, form: str, digits: str) -> str:
     if form[:2] == "%Y":
         return ""
     read = f"read as {dates.described(form)}"
-    other = "dmy" if digits == "mdy" else "mdy"
+    other = order.other or ("dmy" if digits == "mdy" else "mdy")
     if order.known == "proven":
         return f"{read}, as {order.example!r} shows"
     if order.known == "file":
