@@ -91,7 +91,7 @@ class Dropout(Module):
         each = [state] if self.replicas is None else state
         for seed, step, generator in each:
             whole = [number for number in (seed, step) if number is not None]
-            if not all(type(number) is int and number >= 0 for number in whole) or step is None:
+            if not all(type(number) is int and 0 <= number < 2**63 for number in whole) or step is None:
                 raise ArgumentError(
                     "Dropout's state is a seed, a step and a generator",
                     expected="whole numbers, and a torch.Generator or None",

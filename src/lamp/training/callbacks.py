@@ -140,8 +140,16 @@ class EarlyStopping(Callback):
         return {"best": self._best, "best_epoch": self._epoch, "weights": self._weights}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        self._best, self._epoch = state_dict["best"], state_dict["best_epoch"]
-        self._weights = [kept.to(self._device) for kept in state_dict["weights"]]
+        best, epoch, weights = state_dict["best"], state_dict["best_epoch"], list(state_dict["weights"])
+        if not all(isinstance(each, Tensor) and each.shape == self._best.shape for each in (best, epoch)):
+            raise ArgumentError(
+                "early stopping's state is of another training",
+                expected=f"best and best_epoch as tensors {tuple(self._best.shape)}",
+                got=f"{best!r}, {epoch!r}"[:80],
+                fix="pass what state_dict() of this training returned",
+            )
+        self._best, self._epoch = best, epoch
+        self._weights = [kept.to(self._device) for kept in weights]
         self._show()
 
     def on_end(self, training: Training) -> None:

@@ -17,7 +17,7 @@ from lamp.saving.disk import remove_folder
 from lamp.training.checkpoints import CHECKPOINTS, Checkpoint, Saved, moment_of, read_checkpoint, write_checkpoint
 from lamp.training.fingerprint import Fingerprint, changing_fingerprint, compare, fingerprint_of, restore_attributes
 from lamp.training.history import History
-from lamp.training.training_state import check_state
+from lamp.training.state_checks import check_state
 
 if TYPE_CHECKING:
     from lamp.training.run import Training

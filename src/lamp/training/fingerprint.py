@@ -16,12 +16,15 @@ from lamp.module import Module
 from lamp.saving.trees import pack
 from lamp.training.attributes import attributes_of, digest_of_tensor, told
 from lamp.training.callbacks import Callback
+from lamp.training.training_state import schedule_state
 
 if TYPE_CHECKING:
     from lamp.training.run import Training
 
 # What changes while a training runs: an object that has gone on in this process is as good as a new one.
 MOVING = ("hyperparameters", "schedule", "seed")
+
+LARGEST = 2**53  # of numbers that are set to what they were
 
 WAYS_OUT = {
     "network": "build the network that was trained; lamp.load(model, path) takes weights alone",
@@ -62,12 +65,17 @@ def changing_fingerprint(
     training: Training, batches: Iterable[Any] | None, validation: Iterable[Any] | None, *, tensors: bool = False
 ) -> Fingerprint:
     """Those parts that may change while it runs, as they are now; `tensors`: those in the data's attributes too."""
-    groups = [{k: v for k, v in group.items() if k != "params"} for group in training.optimizer.param_groups]
-    sizes = [len(group["params"]) for group in training.optimizer.param_groups]
-    state = None if training.scheduler is None else training.scheduler.state_dict()  # type: ignore[attr-defined]
+    state = schedule_state(training)
     seed = batches.seed if isinstance(batches, DataLoader) and batches.shuffle else None
-    moving = {"hyperparameters": [sizes, _text(groups)], "schedule": _text(state), "seed": _text(seed)}
+    moving = {**of_schedule(training, state), "seed": _text(seed)}
     return _plain({**moving, "attributes": _attributes(training, batches, validation, tensors)})
+
+
+def of_schedule(training: Training, state: Mapping[str, Any]) -> Fingerprint:
+    """The fingerprint of a schedule, and of the hyperparameters that it has set, by what `schedule_state` says."""
+    sizes = [len(group["params"]) for group in training.optimizer.param_groups]
+    schedule = None if training.scheduler is None else state["scheduler"]
+    return {"hyperparameters": [sizes, _text(state["groups"])], "schedule": _text(schedule)}
 
 
 def _attributes(
@@ -144,8 +152,8 @@ def compare(saved: Mapping[str, Any], moved: Mapping[str, Any], now: Fingerprint
 def _of_another(path: object, name: str, before: Any, after: Any) -> CheckpointError:
     return CheckpointError(
         f"{path} is of another training, by its {name}",
-        expected=before,
-        got=after,
+        expected=str(before),
+        got=str(after),
         fix=WAYS_OUT.get(name, f"give fit the same {name}; lamp.load(model, path) takes the weights alone"),
     )
 
@@ -158,7 +166,8 @@ def restore_attributes(training: Training, saved: Mapping[str, Any], moved: Mapp
             for name, value in list(vars(module).items()):
                 key = f"{path}.{name}"
                 has_moved = key in before and key in after and before[key] != after[key]
-                if has_moved and _is_number(value) and type(value) is type(after[key]):
+                fits = _is_number(value) and type(value) is type(after.get(key)) and abs(after[key]) <= LARGEST
+                if has_moved and fits:
                     setattr(module, name, after[key])
 
 
@@ -168,7 +177,7 @@ def _where_they_differ(saved: Any, now: Any) -> tuple[str, str]:
     if all(isinstance(value, list) for value in pair):
         width = max(map(len, pair))
         both = zip(*[value + ["nothing"] * (width - len(value)) for value in pair], strict=True)
-        saved, now = next(each for each in both if each[0] != each[1])
+        saved, now = next((each for each in both if each[0] != each[1]), (saved, now))
     return str(saved).strip()[:200], str(now).strip()[:200]
 
 

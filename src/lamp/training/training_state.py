@@ -8,109 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from lamp.data import DataLoader
 from lamp.errors import CheckpointError
 from lamp.module import Module
 from lamp.optim import Optimizer
-from lamp.parameter import runs
-from lamp.saving.schema import check
-from lamp.saving.seal import DamagedError, restoring
+from lamp.saving.seal import restoring
 from lamp.training.callbacks import Callback
-from lamp.training.checkpoint_schema import CompiledUnderWay, EagerUnderWay
-from lamp.training.checkpoints import Saved
 
 if TYPE_CHECKING:
     from lamp.training.run import Training
 
 State = dict[str, Any]
-
-
-# ---- a state that was read -------------------------------------------------------------------------------------------
-def check_state(saved: Saved, training: Training, batches: Iterable[Any]) -> None:
-    """That the numbers of a checkpoint go together, and with the training. Raises DamagedError where they do not."""
-    state, path = saved.state, saved.path
-    history, replicas = state["history"], training.model.replicas
-    epochs, rows = state["epoch"], state["crew"]["rows"]
-
-    def expect(fits: bool, key: str, expected: object, got: object) -> None:
-        if not fits:
-            raise DamagedError(f"{path}: {key} does not go with the rest", expected, got)
-
-    expect(history["engine"] in ("eager", "compiled"), "history.engine", "eager or compiled", history["engine"][:80])
-    expect(history["replicas"] == replicas, "history.replicas", replicas, history["replicas"])
-    own = {*range(replicas or 0)}
-    expect(own >= {*history["endings"], *history["failed"]}, "history.endings", f"replicas of {replicas}", "others")
-    expect(history["seconds"].shape == (epochs,), "history.seconds", f"{epochs} numbers", history["seconds"].shape)
-    shape = (epochs,) if replicas is None else (epochs, replicas)
-    for name, values in history["measured"].items():
-        expect(values.shape == shape, f"history.measured.{name}", shape, tuple(values.shape))
-    if rows is not None:
-        fits = rows.dtype is torch.int64 and rows.dim() == 1 and len(rows) > 0 and replicas is not None
-        fits = fits and own >= {*rows.tolist()} and bool((rows.diff() > 0).all())
-        expect(fits, "crew.rows", f"numbers of replicas, of {replicas}", rows)
-    groups = training.optimizer.param_groups
-    taken, of_schedule = state["optimizer"]["param_groups"], state["schedule"]["groups"]
-    for key, saved_groups in (("optimizer", taken), ("schedule", of_schedule)):
-        expect(len(saved_groups) == len(groups), f"{key}.groups", len(groups), len(saved_groups))
-        for k, (group, given) in enumerate(zip(groups, saved_groups, strict=True)):
-            _check_alike({**group, "params": None}, given, f"{path}: {key}.groups[{k}]", exactly=True)
-            with restoring(path, f"{key}.groups[{k}]"):
-                training.optimizer._check_hyperparameters({**group, **given, "params": group["params"]})
-    expect(len(state["optimizer"]["taken"]) == len(groups), "optimizer.taken", len(groups), state["optimizer"]["taken"])
-    own_schedule = _state_of(training.scheduler)
-    _check_alike(own_schedule, state["schedule"]["scheduler"], f"{path}: schedule.scheduler", exactly=True)
-    own_states = extra_states(training.model)
-    expect(own_states.keys() == state["modules"].keys(), "modules", list(own_states)[:5], list(state["modules"])[:5])
-    _check_alike(own_states, state["modules"], f"{path}: modules")
-    if (head := state["by_engine"]["under_way"]) is not None:
-        eager = history["engine"] == "eager"
-        check(head, EagerUnderWay if eager else CompiledUnderWay, path, "by_engine.under_way")
-        losses = head["losses"] if eager else head["record"]["losses"]
-        training_now = replicas if rows is None else len(rows)
-        columns = [] if eager and training_now is None else [training_now or 1]
-        fits = losses.dim() > 0 and 0 < len(losses) <= state["step"] and list(losses.shape[1:]) == columns
-        fits = fits and (not eager or head["divisors"].shape in (losses.shape, losses.shape[:1]))
-        expect(fits, "by_engine.under_way", f"losses of at most {state['step']} steps", tuple(losses.shape))
-    seed = batches.seed if isinstance(batches, DataLoader) else None
-    given = state["crew"]["data"].get("seed")
-    fits = seed is None or given is None or np.shape(seed) == np.shape(given)
-    expect(fits, "crew.data.seed", f"seeds such as {seed}"[:80], str(given)[:80])
-    weights = [run.data[0] if rows is not None else run.data for run in runs(training.model.parameters())]
-    shapes = [tuple(each.shape) if rows is None else (len(rows), *each.shape) for each in weights]
-    kept = [tuple(each.shape) for each in state["last_good"]["kept"]]
-    expect(kept in ([], shapes), "last_good.kept", shapes, kept)
-    now = random_state()
-    begin = (head or {}).get("begin") or {"random": now, "data": {}}
-    with restoring(path, "the generators"):
-        for data in (state["crew"]["data"], state["crew"]["validation"], begin["data"]):
-            if "generator" in data:
-                torch.Generator().set_state(data["generator"])
-        for each in (state["random"], begin["random"]):
-            set_random_state(each)
-    set_random_state(now)
-
-
-def _check_alike(own: Any, given: Any, key: str, *, exactly: bool = False) -> None:
-    """That a state has the kinds of values that the object's own has: numbers for numbers, texts for texts.
-
-    exactly  no None where the object has a value
-    """
-    if own is None or (given is None and not exactly):
-        return
-    if isinstance(own, Mapping) and isinstance(given, Mapping):
-        for name in own.keys() & given.keys():
-            _check_alike(own[name], given[name], f"{key}.{name}", exactly=exactly)
-        return
-    if isinstance(own, list | tuple) and isinstance(given, list | tuple) and len(own) == len(given):
-        for k, (one, other) in enumerate(zip(own, given, strict=True)):
-            _check_alike(one, other, f"{key}[{k}]", exactly=exactly)
-        return
-    kinds = (bool, int | float | Tensor, str, torch.Generator, list | tuple, Mapping)
-    kind = next((kind for kind in kinds if isinstance(own, kind)), object)
-    if not isinstance(given, kind) or (isinstance(given, bool) and kind is not bool):
-        raise DamagedError(f"{key} is not what lamp writes there", f"such as {own!r}"[:80], repr(given)[:80])
 
 
 # ---- generators ------------------------------------------------------------------------------------------------------

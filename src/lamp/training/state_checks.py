@@ -1,0 +1,147 @@
+"""Whether the numbers of a checkpoint go together, and with the training that is to go on from it.
+
+Types were checked when it was read (`checkpoint_schema`); here are shapes, counts, and what stands in it twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lamp.data import DataLoader
+from lamp.parameter import runs
+from lamp.saving.schema import check
+from lamp.saving.seal import DamagedError, restoring
+from lamp.training.checkpoint_schema import CompiledUnderWay, EagerUnderWay
+from lamp.training.checkpoints import Saved
+from lamp.training.fingerprint import of_schedule
+from lamp.training.training_state import extra_states, random_state, schedule_state, set_random_state
+
+if TYPE_CHECKING:
+    from lamp.training.run import Training
+
+
+def check_state(saved: Saved, training: Training, batches: Iterable[Any]) -> None:
+    """Raise DamagedError where a checkpoint's numbers do not go together, or not with the training."""
+    _check_replicas(saved, training)
+    _check_schedule(saved, training)
+    _check_modules(saved, training)
+    _check_epoch_under_way(saved, training, batches)
+    _check_generators(saved, batches)
+
+
+def _expect(fits: bool, saved: Saved, key: str, expected: object, got: object) -> None:
+    if not fits:
+        raise DamagedError(f"{saved.path}: {key} does not go with the rest", expected, str(got)[:80])
+
+
+def _check_replicas(saved: Saved, training: Training) -> None:
+    """The history, and which replicas train."""
+    history, rows = saved.state["history"], saved.state["crew"]["rows"]
+    replicas, epochs = training.model.replicas, saved.state["epoch"]
+    engine = history["engine"]
+    _expect(engine in ("eager", "compiled"), saved, "history.engine", "eager or compiled", engine)
+    _expect(history["replicas"] == replicas, saved, "history.replicas", replicas, history["replicas"])
+    own = {*range(replicas or 0)}
+    ended = {*history["endings"], *history["failed"]}
+    _expect(own >= ended, saved, "history.endings", f"replicas of {replicas}", ended - own)
+    _expect(history["seconds"].shape == (epochs,), saved, "history.seconds", epochs, history["seconds"].shape)
+    shape = (epochs,) if replicas is None else (epochs, replicas)
+    for name, values in history["measured"].items():
+        _expect(values.shape == shape, saved, f"history.measured.{name}", shape, tuple(values.shape))
+    if rows is not None:
+        fits = rows.dtype is torch.int64 and rows.dim() == 1 and len(rows) > 0 and replicas is not None
+        fits = fits and own >= {*rows.tolist()} and bool((rows.diff() > 0).all())
+        _expect(fits, saved, "crew.rows", f"numbers of replicas, of {replicas}", rows)
+
+
+def _check_schedule(saved: Saved, training: Training) -> None:
+    """Hyperparameters and the schedule: as the optimizer's and the schedule's own, and as the fingerprint has them."""
+    state, groups, path = saved.state, training.optimizer.param_groups, saved.path
+    for key, given in (("optimizer", state["optimizer"]["param_groups"]), ("schedule", state["schedule"]["groups"])):
+        _expect(len(given) == len(groups), saved, f"{key}.groups", len(groups), len(given))
+        for k, (group, each) in enumerate(zip(groups, given, strict=True)):
+            _check_alike({**group, "params": None}, each, f"{path}: {key}.groups[{k}]")
+            with restoring(path, f"{key}.groups[{k}]"):
+                training.optimizer._check_hyperparameters({**group, **each, "params": group["params"]})
+    taken = state["optimizer"]["taken"]
+    _expect(len(taken) == len(groups), saved, "optimizer.taken", f"steps of {len(groups)} groups", taken)
+    own = schedule_state(training)["scheduler"]
+    _check_alike(own, state["schedule"]["scheduler"], f"{path}: schedule.scheduler")
+    for name, text in of_schedule(training, state["schedule"]).items():
+        _expect(text == state["moved"].get(name), saved, f"schedule ({name})", state["moved"].get(name), text)
+
+
+def _check_modules(saved: Saved, training: Training) -> None:
+    """What modules have beside parameters and buffers, and the last good weights."""
+    own, given, rows = extra_states(training.model), saved.state["modules"], saved.state["crew"]["rows"]
+    _expect(own.keys() == given.keys(), saved, "modules", list(own), list(given))
+    for name, state in own.items():
+        _check_alike(state, given[name], f"{saved.path}: modules.{name}", fresh=True)
+    weights = [run.data[0] if rows is not None else run.data for run in runs(training.model.parameters())]
+    shapes = [tuple(each.shape) if rows is None else (len(rows), *each.shape) for each in weights]
+    kept = [tuple(each.shape) for each in saved.state["last_good"]["kept"]]
+    _expect(kept in ([], shapes), saved, "last_good.kept", shapes, kept)
+
+
+def _check_epoch_under_way(saved: Saved, training: Training, batches: Iterable[Any]) -> None:
+    """What the engine has of an epoch that is not done."""
+    state = saved.state
+    is_eager, head = state["history"]["engine"] == "eager", state["by_engine"]["under_way"]
+    _expect(is_eager or "last_good" in state["by_engine"], saved, "by_engine", "last_good", list(state["by_engine"]))
+    done = 0
+    if head is not None:
+        check(head, EagerUnderWay if is_eager else CompiledUnderWay, saved.path, "by_engine.under_way")
+        losses = head["losses"] if is_eager else head["record"]["losses"]
+        rows, replicas = state["crew"]["rows"], training.model.replicas
+        now = replicas if rows is None else len(rows)
+        columns = [] if is_eager and now is None else [now or 1]
+        fits = losses.dim() > 0 and len(losses) > 0 and list(losses.shape[1:]) == columns
+        fits = fits and (not is_eager or head["divisors"].shape in (losses.shape, losses.shape[:1]))
+        _expect(fits, saved, "by_engine.under_way", f"losses of steps, {columns} each", tuple(losses.shape))
+        done = len(losses)
+    if isinstance(batches, DataLoader):
+        steps = state["epoch"] * len(batches) + done
+        _expect(state["step"] == steps and done <= len(batches), saved, "step", steps, state["step"])
+
+
+def _check_generators(saved: Saved, batches: Iterable[Any]) -> None:
+    """Seeds, and the states of generators, which are tried out."""
+    state = saved.state
+    own, given = batches.seed if isinstance(batches, DataLoader) else None, state["crew"]["data"].get("seed")
+    fits = own is None or given is None or np.shape(own) == np.shape(given)
+    _expect(fits, saved, "crew.data.seed", f"seeds such as {own}"[:80], given)
+    now = random_state()
+    begin = (state["by_engine"]["under_way"] or {}).get("begin") or {"random": now, "data": {}}
+    with restoring(saved.path, "the generators"):
+        for data in (state["crew"]["data"], state["crew"]["validation"], begin["data"]):
+            if "generator" in data:
+                torch.Generator().set_state(data["generator"])
+        for each in (state["random"], begin["random"]):
+            set_random_state(each)
+    set_random_state(now)
+
+
+def _check_alike(own: Any, given: Any, key: str, *, fresh: bool = False) -> None:
+    """That a state has the kinds of values that the object's own has: numbers for numbers, texts for texts.
+
+    fresh  None where the object has a value is a state that had none yet
+    """
+    if own is None or (given is None and fresh):
+        return
+    if isinstance(own, Mapping) and isinstance(given, Mapping):
+        for name in own.keys() & given.keys():
+            _check_alike(own[name], given[name], f"{key}.{name}", fresh=fresh)
+        return
+    if isinstance(own, list | tuple) and isinstance(given, list | tuple) and len(own) == len(given):
+        for k, (one, other) in enumerate(zip(own, given, strict=True)):
+            _check_alike(one, other, f"{key}[{k}]", fresh=fresh)
+        return
+    kinds = (bool, int | float | Tensor, str, torch.Generator, list | tuple, Mapping)
+    kind = next((kind for kind in kinds if isinstance(own, kind)), object)
+    if not isinstance(given, kind) or (isinstance(given, bool) and kind is not bool):
+        raise DamagedError(f"{key} is not what lamp writes there", f"such as {own!r}"[:80], repr(given)[:80])

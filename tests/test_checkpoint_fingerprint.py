@@ -1,0 +1,491 @@
+"""What must be as it was for a training to go on: every byte of the data, every plain attribute of its objects."""
+
+from __future__ import annotations
+
+import inspect
+import shutil
+import time
+import warnings
+
+import numpy as np
+import pytest
+import torch
+
+import lamp
+from lamp.errors import CheckpointError, CheckpointWarning
+from lamp.nn import Activation
+from lamp.saving.seal import DamagedError
+from lamp.training.attributes import attributes_of, digest_of_tensor, told
+from lamp.training.checkpoints import read_checkpoint
+from tests.cases.resumes import build
+
+N, FEATURES, CLASSES = 500, 3, 4
+
+
+def data():
+    generator = torch.Generator().manual_seed(3)
+    return torch.randn(N, FEATURES, generator=generator), torch.randint(0, CLASSES, (N,), generator=generator)
+
+
+def training(epochs=1, between=(), **more):
+    """A training as keyword arguments, the same ones each time."""
+    torch.manual_seed(1)
+    model = lamp.Sequential(lamp.Linear(FEATURES, 5), *between, lamp.Linear(5, CLASSES))
+    arguments = {"model": model, "criterion": lamp.CrossEntropyLoss(), "data": data(), "batch_size": 100, "seed": 2}
+    arguments |= {"engine": "eager", "progress": False, "epochs": epochs}
+    arguments |= {name: value(model) if inspect.isfunction(value) else value for name, value in more.items()}
+    arguments.setdefault("optimizer", lamp.SGD(arguments["model"].parameters(), lr=0.1))
+    if "scheduler" in arguments and inspect.isfunction(arguments["scheduler"]):
+        arguments["scheduler"] = arguments["scheduler"](arguments["optimizer"])
+    return arguments
+
+
+def resumed(folder, one, other):
+    """Train with the first arguments for an epoch, then go on with the others."""
+    lamp.fit(**training(**one), checkpoint=folder)
+    return lamp.fit(**training(**{"epochs": 2, **other}), checkpoint=folder, resume=True)
+
+
+class Scale(lamp.Module):
+    """A user's own module."""
+
+    def __init__(self, factor, mode="plain", offsets=None, calls=True):
+        self.factor, self.mode, self.offsets = factor, mode, offsets
+        self.calls = 0
+
+    def forward(self, x):
+        self.calls += 1
+        self.last = x  # a cache that is there after the first call
+        return x * self.factor
+
+    def backward(self, dy):
+        return dy * self.factor
+
+
+class Power(lamp.MSELoss):
+    """A user's own loss."""
+
+    def __init__(self, power=2.0):
+        super().__init__()
+        self.power = power
+
+
+class TopK:
+    """A metric with a number."""
+
+    def __init__(self, k):
+        self.k = k
+
+    def __call__(self, output, target):
+        return float((output.topk(self.k).indices == target.unsqueeze(1)).any(1).double().mean())
+
+
+class Remembers(lamp.Callback):
+    """A callback that has a state."""
+
+    def __init__(self, every, path=""):
+        self.every, self.path, self.seen = every, path, 0
+
+    def on_epoch(self, training):
+        self.seen += 1
+
+    def state_dict(self):
+        return {"seen": self.seen}
+
+    def load_state_dict(self, state):
+        self.seen = state["seen"]
+
+
+class Logs(lamp.Callback):
+    """A callback that has none."""
+
+    def __init__(self, path):
+        self.path = path
+
+
+class Plain(lamp.SGD):
+    """A user's own optimizer."""
+
+    def __init__(self, params, lr, power=1):
+        super().__init__(params, lr)
+        self.power = power
+
+
+class Samples(torch.utils.data.Dataset):
+    """A data set that is asked sample by sample."""
+
+    def __init__(self, x, y, noise=0.0, root=""):
+        self.x, self.y, self.noise, self.root = x, y, noise, root
+
+    def __len__(self):
+        return len(self.x)
+
+    def __getitem__(self, k):
+        return self.x[k], self.y[k]
+
+
+def shifted(row=77, column=1):
+    x, y = data()
+    x[row, column] = torch.nextafter(x[row, column], torch.tensor(9.0))
+    return x, y
+
+
+def relabelled():
+    x, y = data()
+    y[N - 2] = (y[N - 2] + 1) % CLASSES
+    return x, y
+
+
+def negated():
+    x, y = data()
+    x[78:80] *= -1
+    return x, y
+
+
+def swapped():
+    x, y = data()
+    return x[[1, 0, *range(2, N)]], y
+
+
+def in_batches(pair):
+    return {"data": list(zip(*(column.split(100) for column in pair), strict=True)), "batch_size": None, "seed": None}
+
+
+def by_torch(pair, **more):
+    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(*pair), 100, **more)
+    return {"data": loader, "batch_size": None, "seed": None}
+
+
+def by_sample(pair, **more):
+    return {"data": lamp.DataLoader(Samples(*pair, **more), 100), "batch_size": None, "seed": None}
+
+
+def weighted(last):
+    return lamp.CrossEntropyLoss(weight=torch.tensor([1.0, 2.0, 3.0, last]))
+
+
+def adam(**options):
+    return {"optimizer": lambda model: lamp.Adam(model.parameters(), **options)}
+
+
+CE, OTHER_LABELS = lamp.CrossEntropyLoss, {"data": (data()[0], torch.randn(N, CLASSES).softmax(1)[:, :CLASSES])}
+Z = torch.zeros(N, CLASSES)
+OTHERS = {  # what differs: two sets of arguments, and what the error names
+    "label_smoothing": ({}, {"criterion": CE(label_smoothing=0.5)}, "loss.label_smoothing"),
+    "ignore_index": ({}, {"criterion": CE(ignore_index=3)}, "loss.ignore_index"),
+    "reduction": ({}, {"criterion": CE(reduction="sum")}, "loss.reduction"),
+    "class weights": ({"criterion": weighted(4.0)}, {"criterion": weighted(4.5)}, "loss.weight"),
+    "class weights or none": ({}, {"criterion": weighted(1.0)}, "loss"),
+    "delta": (
+        {"criterion": lamp.HuberLoss(delta=1.0), "data": (data()[0], Z)},
+        {"criterion": lamp.HuberLoss(delta=1.5), "data": (data()[0], Z)},
+        "loss.delta",
+    ),
+    "beta": (
+        {"criterion": lamp.SmoothL1Loss(beta=1.0), "data": (data()[0], Z)},
+        {"criterion": lamp.SmoothL1Loss(beta=0.5), "data": (data()[0], Z)},
+        "loss.beta",
+    ),
+    "log_target": (
+        {"criterion": lamp.KLDivLoss(reduction="sum", log_target=True), "data": (data()[0], Z)},
+        {"criterion": lamp.KLDivLoss(reduction="sum"), "data": (data()[0], Z)},
+        "loss.log_target",
+    ),
+    "an own loss": (
+        {"criterion": Power(), "data": (data()[0], Z)},
+        {"criterion": Power(3.0), "data": (data()[0], Z)},
+        "loss.power",
+    ),
+    "p": ({"between": [lamp.Dropout(0.2)]}, {"between": [lamp.Dropout(0.3)]}, "network"),
+    "factor": ({"between": [Scale(2.0)]}, {"between": [Scale(2.5)]}, "network.1.factor"),
+    "mode": ({"between": [Scale(2.0)]}, {"between": [Scale(2.0, "odd")]}, "network.1.mode"),
+    "a tensor": (
+        {"between": [Scale(2.0, offsets=torch.arange(9.0))]},
+        {"between": [Scale(2.0, offsets=torch.arange(9.0) + 1)]},
+        "network.1.offsets",
+    ),
+    "a list": (
+        {"between": [Scale(2.0, offsets=[1, (2, {"a": 3.5})])]},
+        {"between": [Scale(2.0, offsets=[1, (2, {"a": 3.25})])]},
+        "network.1.offsets",
+    ),
+    "a function": (
+        {"between": [Scale(2.0, offsets=torch.sin)]},
+        {"between": [Scale(2.0, offsets=torch.cos)]},
+        "offsets",
+    ),
+    "a dtype": (
+        {"between": [Scale(2.0, offsets=torch.half)]},
+        {"between": [Scale(2.0, offsets=torch.double)]},
+        "offsets",
+    ),
+    "betas": (adam(betas=(0.9, 0.99)), adam(betas=(0.8, 0.99)), "hyperparameters"),
+    "eps": (adam(), adam(eps=1e-7), "hyperparameters"),
+    "amsgrad": (adam(), adam(amsgrad=True), "hyperparameters"),
+    "momentum": ({}, {"optimizer": lambda m: lamp.SGD(m.parameters(), lr=0.1, momentum=0.5)}, "hyperparameters"),
+    "an own optimizer": (
+        {"optimizer": lambda m: Plain(m.parameters(), 0.1)},
+        {"optimizer": lambda m: Plain(m.parameters(), 0.1, 2)},
+        "optimizer.power",
+    ),
+    "clip_norm": ({"clip_norm": 1.0}, {"clip_norm": 2.0}, "clipping"),
+    "clip_value": ({}, {"clip_value": 2.0}, "clipping"),
+    "metrics": ({"metrics": [lamp.accuracy]}, {"metrics": []}, "metrics"),
+    "a metric's number": ({"metrics": {"top": TopK(1)}}, {"metrics": {"top": TopK(2)}}, "metric top.k"),
+    "another metric": ({"metrics": {"m": TopK(1)}}, {"metrics": {"m": lamp.accuracy}}, "metrics"),
+    "patience": (
+        {"callbacks": [lamp.EarlyStopping(3, "loss")]},
+        {"callbacks": [lamp.EarlyStopping(5, "loss")]},
+        "EarlyStopping.patience",
+    ),
+    "a callback's number": ({"callbacks": [Remembers(1)]}, {"callbacks": [Remembers(2)]}, "Remembers.every"),
+    "the second of a kind": (
+        {"callbacks": [Remembers(1), Logs("a"), Remembers(1)]},
+        {"callbacks": [Remembers(1), Remembers(2)]},
+        "Remembers 2.every",
+    ),
+    "batch_size": ({}, {"batch_size": 125}, "data"),
+    "shuffle": ({}, {"shuffle": False}, "data"),
+    "one number": ({}, {"data": shifted()}, "data"),
+    "one label": ({}, {"data": relabelled()}, "data"),
+    "two signs": ({}, {"data": negated()}, "data"),
+    "two rows": ({}, {"data": swapped()}, "data"),
+    "validation": ({"validation": data()}, {"validation": shifted()}, "validation data"),
+    "a batch in a list": (in_batches(data()), in_batches(shifted()), "data"),
+    "torch's loader": (by_torch(data()), by_torch(shifted()), "data.tensors"),
+    "torch's sampler": (by_torch(data()), by_torch(data(), shuffle=True), "data"),
+    "asked by sample": (by_sample(data()), by_sample(shifted()), "data.x"),
+    "a number of a data set": (by_sample(data()), by_sample(data(), noise=0.5), "data.noise"),
+}
+
+
+@pytest.fixture(autouse=True)
+def _fast_disk(monkeypatch):
+    monkeypatch.setattr("os.fsync", lambda number: None)
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_what_must_be_as_it_was(name, tmp_path):
+    one, other, named = OTHERS[name]
+    with pytest.raises(CheckpointError, match="of another training, by its") as error:
+        resumed(tmp_path, one, other)
+    assert named in str(error.value).split("by its ")[1].splitlines()[0]
+    for part in ("expected", "got", "fix"):
+        assert getattr(error.value, part) is not None
+    assert error.value.expected != error.value.got
+    again = resumed(tmp_path / "again", one, one)
+    assert again.epochs == 2
+
+
+def numbers_of_activations():
+    """Every number that an activation of lamp's takes."""
+    for name in sorted(dir(lamp)):
+        kind = getattr(lamp, name)
+        if inspect.isclass(kind) and issubclass(kind, Activation) and not inspect.isabstract(kind):
+            for parameter in inspect.signature(kind).parameters.values():
+                if isinstance(parameter.default, float):
+                    yield pytest.param(kind, parameter.name, parameter.default, id=f"{name} {parameter.name}")
+
+
+@pytest.mark.parametrize(("kind", "argument", "default"), list(numbers_of_activations()))
+def test_every_number_of_every_activation(kind, argument, default, tmp_path):
+    with pytest.raises(CheckpointError, match="of another training, by its network"):
+        resumed(tmp_path, {"between": [kind()]}, {"between": [kind(**{argument: default + 1e-9})]})
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (lambda o: lamp.StepLR(o, 3, 0.5), lambda o: lamp.StepLR(o, 3, 0.25)),
+        (lambda o: lamp.StepLR(o, 3, 0.5), lambda o: lamp.StepLR(o, 2, 0.5)),
+        (lambda o: lamp.CosineAnnealingLR(o, 7), lambda o: lamp.CosineAnnealingLR(o, 7, eta_min=0.01)),
+        (lambda o: lamp.ReduceLROnPlateau(o, patience=3), lambda o: lamp.ReduceLROnPlateau(o, patience=4)),
+        (lambda o: lamp.ExponentialLR(o, 0.9), lambda o: lamp.StepLR(o, 1, 0.9)),
+    ],
+)
+def test_schedules(one, other, tmp_path):
+    def arguments(schedule, epochs):
+        made = training(epochs)
+        return made | {"scheduler": schedule(made["optimizer"])}
+
+    lamp.fit(**arguments(one, 1), checkpoint=tmp_path)
+    with pytest.raises(CheckpointError, match=r"by its (kind of )?schedule"):
+        lamp.fit(**arguments(other, 2), checkpoint=tmp_path, resume=True)
+    assert lamp.fit(**arguments(one, 2), checkpoint=tmp_path, resume=True).epochs == 2
+
+
+# ---- what may change -------------------------------------------------------------------------------------------------
+def test_what_changes_while_it_runs_is_no_sign_of_another_training(tmp_path):
+    """Counters, caches and callbacks' own memory; objects that were trained, and objects made anew."""
+    whole = training(4, between=[Scale(1.5)], callbacks=[Remembers(1), lamp.EarlyStopping(9, "loss")])
+    lamp.fit(**whole)
+    make = lambda epochs: training(  # noqa: E731
+        epochs, between=[Scale(1.5)], callbacks=[Remembers(1), lamp.EarlyStopping(9, "loss")]
+    )
+    used = make(2)
+    lamp.fit(**used, checkpoint=tmp_path)
+    lamp.fit(**used | {"epochs": 3}, checkpoint=tmp_path, resume=True)
+    fresh = make(4)
+    lamp.fit(**fresh, checkpoint=tmp_path, resume=True)
+    assert fresh["model"][1].calls == whole["model"][1].calls  # set to what it was
+    assert fresh["callbacks"][0].seen == 4
+    for one, other in zip(whole["model"].parameters(), fresh["model"].parameters(), strict=True):
+        assert torch.equal(one.data, other.data)
+
+
+def test_what_a_callback_has_changed_goes_on_changed(tmp_path):
+    """A rate of dropout that falls, a smoothing that rises: after resuming they are what they were."""
+
+    class Anneals(lamp.Callback):
+        def on_epoch(self, training):
+            training.model[1].p = 0.5 / (training.epoch + 2)
+            training.criterion.label_smoothing = 0.01 * training.epoch
+
+    make = lambda epochs: training(epochs, between=[lamp.Dropout(0.5)], callbacks=[Anneals()])  # noqa: E731
+    whole = make(5)
+    lamp.fit(**whole)
+    lamp.fit(**make(3), checkpoint=tmp_path)
+    fresh = make(5)
+    lamp.fit(**fresh, checkpoint=tmp_path, resume=True)
+    assert fresh["model"][1].p == whole["model"][1].p
+    for one, other in zip(whole["model"].parameters(), fresh["model"].parameters(), strict=True):
+        assert torch.equal(one.data, other.data)
+
+
+def test_what_has_no_part_in_the_training_may_differ(tmp_path):
+    """Where a log is written, where the data lie, a callback that is new, one that remembers nothing and is gone."""
+    lamp.fit(**training(1, **by_sample(data(), root="here"), callbacks=[Logs("a"), Logs("b")]), checkpoint=tmp_path)
+    more = training(2, **by_sample(data(), root="there"), callbacks=[Remembers(1), Logs("c")])
+    assert lamp.fit(**more, checkpoint=tmp_path, resume=True).epochs == 2
+
+
+# ---- digests ---------------------------------------------------------------------------------------------------------
+def test_digests_see_every_number_and_no_layout():
+    base = torch.randn(300, 7, 5)
+    digest = digest_of_tensor(base)
+    assert digest == digest_of_tensor(base.clone())
+    assert digest == digest_of_tensor(base.transpose(0, 2).contiguous().transpose(0, 2))
+    assert digest == digest_of_tensor(base.repeat_interleave(2, 0)[::2])
+    for other in (base.transpose(0, 1), base.flip(0), base.double(), base.view(7, 300, 5), -base):
+        assert digest != digest_of_tensor(other)
+    for k in range(0, base.numel(), 997):
+        changed = base.clone()
+        changed.view(-1)[k] += 1e-3
+        assert digest != digest_of_tensor(changed)
+    for odd in (
+        torch.empty(0, 3),
+        torch.tensor(1.0),
+        torch.tensor([True]),
+        torch.tensor([1 + 2j]),
+        torch.ones(2).half(),
+    ):
+        assert digest_of_tensor(odd) == digest_of_tensor(odd.clone())
+    assert "sparse" in digest_of_tensor(torch.ones(2).to_sparse())
+    assert "meta" not in digest_of_tensor(torch.ones(2, device="meta"))
+
+
+def test_values_are_told_apart():
+    values = [None, True, False, 0, 1, 2**70, 0.5, "x", "1", b"x", (), (1,), [1], {1}, {1: 2}, {"1": 3}, float("inf")]
+    values += [torch.sin, torch.cos, lamp.ReLU, torch.float32, torch.ones(2), torch.zeros(2), np.ones(2), np.zeros(2)]
+    values += ["y" * 1000, "y" * 999 + "z", list(range(1000)), [*range(999), 0], torch.device("cpu"), np.float32(0.25)]
+    found = [told(value) for value in values]
+    assert len({f"{type(each).__name__} {each}" for each in found}) == len(found)
+    deep = []
+    deep.append(deep)
+    told(deep)
+    assert attributes_of(3, "x.") == {}
+
+
+def test_digests_of_much_data_take_little_time():
+    """In proportion to the bytes, and far less than reading them once in a training."""
+    table = torch.randn(2**22, 4)  # 64 MB
+    begun = time.perf_counter()
+    digest_of_tensor(table)
+    assert time.perf_counter() - begun < 5.0
+
+
+# ---- a newest checkpoint that is damaged -----------------------------------------------------------------------------
+@pytest.fixture
+def run(tmp_path):
+    """A run's folder with three checkpoints, and the weights that it ends with after 12 epochs."""
+    whole = build("adam_with_everything, eager")
+    lamp.fit(**whole)
+    lamp.fit(
+        **build("adam_with_everything, eager") | {"epochs": 6}, checkpoint=lamp.Checkpoint(tmp_path, every_epochs=2)
+    )
+    assert len(lamp.Checkpoint(tmp_path).saved()) == 3
+    return tmp_path, whole["model"]
+
+
+def empty(path):
+    shutil.rmtree(path)
+    path.mkdir()
+
+
+def future(path):
+    (path.parent / "epoch-000009-step-000000045").mkdir()
+
+
+def cut(path):
+    data = (path / "state.json").read_bytes()
+    (path / "state.json").write_bytes(data[:-9])
+
+
+def flipped(path):
+    data = bytearray((path / "state.safetensors").read_bytes())
+    data[-3] ^= 1
+    (path / "state.safetensors").write_bytes(data)
+
+
+def without_weights(path):
+    (path / "model.safetensors").unlink()
+
+
+@pytest.mark.parametrize("damage", [empty, future, cut, flipped, without_weights])
+def test_a_damaged_newest_checkpoint_is_passed_over(damage, run):
+    """With a warning that names it; the training comes again to the same bits, and it is removed then."""
+    folder, expected = run
+    newest = lamp.Checkpoint(folder).saved()[-1]
+    damage(newest)
+    resumed = build("adam_with_everything, eager")
+    with pytest.warns(CheckpointWarning, match=r"goes on from epoch-00000[46]") as told:
+        lamp.fit(**resumed, checkpoint=lamp.Checkpoint(folder, every_epochs=2), resume=True)
+    assert str(lamp.Checkpoint(folder).saved()[-1].parent) in str(told[0].message)
+    for one, other in zip(expected.parameters(), resumed["model"].parameters(), strict=True):
+        assert torch.equal(one.data, other.data)
+    assert [path.name[:12] for path in lamp.Checkpoint(folder).saved()] == [
+        f"epoch-0000{k}" for k in ("08", "10", "12")
+    ]
+
+
+def test_where_all_are_damaged_the_newest_is_named(run):
+    folder, _ = run
+    for path in lamp.Checkpoint(folder).saved():
+        cut(path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(DamagedError, match="epoch-000006"):
+            lamp.fit(**build("adam_with_everything, eager"), checkpoint=folder, resume=True)
+        with pytest.raises(DamagedError, match="epoch-000002"):  # one that is named is not passed over
+            lamp.fit(**build("adam_with_everything, eager"), resume=lamp.Checkpoint(folder).saved()[0])
+
+
+def test_a_checkpoint_that_cannot_be_read_now_is_not_passed_over(run, monkeypatch):
+    """Nothing is lost by a disk that fails for a moment."""
+    folder, _ = run
+    before = sorted(path.name for path in folder.rglob("*"))
+
+    def refused(path, *arguments, **options):
+        if str(path).endswith("state.json"):
+            raise OSError(5, "Input/output error")
+        return opened(path, *arguments, **options)
+
+    import builtins
+
+    opened = builtins.open
+    with monkeypatch.context() as patch:
+        patch.setattr(builtins, "open", refused)
+        with pytest.raises(CheckpointError, match="cannot be read: Input/output error"):
+            lamp.fit(**build("adam_with_everything, eager"), checkpoint=folder, resume=True)
+    assert sorted(path.name for path in folder.rglob("*")) == before
+    assert read_checkpoint(folder).state["epoch"] == 6
