@@ -30,6 +30,7 @@ ROOMS = [
         "installation",
         "errors",
         "absent",
+        "printable",
         "devices",
         "tensor_like",
         "torch_habits",

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import click
 
-from lamp.cli.options import compared, make_folder, reporting
+from lamp.cli import terminal
+from lamp.cli.options import SEED, compared, make_folder, reporting
 
 
 @click.command(
@@ -18,7 +19,7 @@ from lamp.cli.options import compared, make_folder, reporting
 )
 @click.option("--runs", type=click.IntRange(1), default=10, show_default=True, help="How many networks, a seed each.")
 @click.option("--epochs", type=click.IntRange(1), default=400, show_default=True, help="How long each one trains.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="The first seed.")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="The first seed.")
 @compared
 @reporting
 def disk(
@@ -31,6 +32,8 @@ def disk(
     as one population. Prints a table with mean and standard deviation, and writes the figure disk.png and the histories
     disk.json.
     """
+    if compare > runs:
+        raise click.BadParameter(f"{compare} of {runs} runs cannot be trained one by one", param_hint="--compare")
     make_folder(out)
     from lamp.cli import show
     from lamp.experiments.figures import three_panels
@@ -51,7 +54,7 @@ def disk(
     history = out / "disk.json"
     history.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
     if as_json:
-        click.echo(json.dumps({**measured, "files": [str(figure), str(history)]}, indent=1))
+        terminal.write_json({**measured, "files": [str(figure), str(history)]})
     elif not quiet:
         show.runs(results)
         if compare:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from lamp.cli.table_options import TABLE, printing, reading
+from lamp.cli import terminal
+from lamp.cli.options import SEED
+from lamp.cli.table_options import TABLE, printing, reading, unknown
+
+if TYPE_CHECKING:
+    from lamp.tables.column import Unknown
 
 
 @click.command(
@@ -18,12 +22,22 @@ from lamp.cli.table_options import TABLE, printing, reading
 @click.argument("folder", type=TABLE)
 @click.argument("table", type=TABLE)
 @reading
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the bootstrap.")
+@unknown
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Of the bootstrap.")
 @printing
-def evaluate(folder: Path, table: Path, reading: Mapping[str, Any], seed: int, as_json: bool, quiet: bool) -> None:
+def evaluate(
+    folder: Path,
+    table: Path,
+    reading: Mapping[str, Any],
+    unknown: Unknown | None,
+    seed: int,
+    as_json: bool,
+    quiet: bool,
+) -> None:
     """Measure FOLDER, which lamp train wrote, on the rows of TABLE, which must have the target's column.
 
-    Prints each metric with its 95 % confidence interval. Rows of which the target is missing are left out.
+    Prints each metric with its 95 % confidence interval. Rows of which the target is missing are left out;
+    rows of a class that training had not count as wrong.
     """
     from lamp.cli import show_tables as show
     from lamp.tables import ReadOptions, read_with
@@ -33,11 +47,10 @@ def evaluate(folder: Path, table: Path, reading: Mapping[str, Any], seed: int, a
     model = load_model(folder)
     notes: list[str] = []
     frame = read_with(table, ReadOptions.of(**reading), load_reading(folder), notes=notes, as_text=True)
-    measured = measure(model, frame, seed=seed)
+    measured = measure(model, frame, seed=seed, unknown=unknown)
     if not quiet:
-        for note in [*notes, *measured.notes]:
-            click.echo(note, err=True)
+        show.notes([*notes, *measured.notes])
     if as_json:
-        click.echo(json.dumps(measured.to_dict(), indent=1))
+        terminal.write_json(measured.to_dict())
     else:
         show.estimates(measured, model.target.name)

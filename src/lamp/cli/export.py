@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
+from lamp.cli import terminal
 from lamp.cli.table_options import TABLE
 
 
@@ -47,8 +47,8 @@ def export(folder: Path, kind: str, out: Path | None, force: bool, as_json: bool
             raise DataError(f"{each} is there already", fix="choose another name with --out, or --force to replace it")
     files = write(model, kind, path)
     if as_json:
-        click.echo(json.dumps({"files": [str(file) for file in files]}))
+        terminal.write_json({"files": [str(file) for file in files]})
         return
     for file in files:
-        click.echo(str(file))
-    click.echo(f"how each of the {len(model.preprocessing.features)} inputs is made stands in {files[-1]}", err=True)
+        terminal.tell(str(file))
+    terminal.say(f"how each of the {len(model.preprocessing.features)} inputs is made stands in {files[-1]}")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
+from lamp.cli import terminal
 from lamp.cli.table_options import TABLE
 
 
@@ -21,6 +21,6 @@ def inspect(folder: Path, as_json: bool) -> None:
     model, reports = load_model(folder), load_reports(folder)
     if as_json:
         told = {**reports, "architecture": model.architecture, "preprocessing": model.preprocessing.to_dict()}
-        click.echo(json.dumps(told, indent=1))
+        terminal.write_json(told)
     else:
         show.summary(model, reports, folder)

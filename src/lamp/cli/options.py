@@ -10,6 +10,8 @@ import click
 
 Command = Callable[..., Any]
 
+SEED = click.IntRange(0, 2**32 - 1)  # larger ones numpy does not take
+
 
 def reporting(command: Command) -> Command:
     """--out, --json and --quiet: where the files go, and what is printed."""

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from lamp.cli.table_options import TABLE, reading
+from lamp.cli import terminal
+from lamp.cli.table_options import TABLE, as_utf8, reading, unknown
+
+if TYPE_CHECKING:
+    from lamp.tables.column import Unknown
+
+TEXT_TABLES = (".csv", ".tsv", ".tab", ".txt")
 
 
 @click.command(
@@ -18,7 +24,22 @@ from lamp.cli.table_options import TABLE, reading
 @click.argument("folder", type=TABLE)
 @click.argument("table", type=TABLE)
 @reading
-@click.option("--keep", multiple=True, metavar="COLUMN", help="Put this column of the table beside the predictions.")
+@unknown
+@click.option(
+    "--keep",
+    multiple=True,
+    type=as_utf8,
+    metavar="COLUMN",
+    help="Put this column of the table beside the predictions. May be given several times.",
+)
+@click.option(
+    "--prefix", type=as_utf8, default="", metavar="TEXT", help="Goes before the names of the predicted columns."
+)
+@click.option(
+    "--escape-formulas",
+    is_flag=True,
+    help="In CSV, put ' before text that a spreadsheet would run as a formula: it begins with = + - or @.",
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Write a file (.csv, .parquet, .jsonl) instead of stdout.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON lines on stdout instead of CSV.")
 @click.option("--quiet", "-q", is_flag=True, help="Print no remarks on stderr.")
@@ -26,7 +47,10 @@ def predict(
     folder: Path,
     table: Path,
     reading: Mapping[str, Any],
+    unknown: Unknown | None,
     keep: tuple[str, ...],
+    prefix: str,
+    escape_formulas: bool,
     out: Path | None,
     as_json: bool,
     quiet: bool,
@@ -35,24 +59,34 @@ def predict(
 
     Of classes: the likeliest, each one's probability p(...), and the spread: the standard deviation of the members of
     the ensemble. Of numbers: the number, the spread, and from low to high the interval that holds 90 %.
+
+    Remarks go to stderr. stdout is UTF-8 whatever the console's encoding is, so that a file it is sent to holds every
+    name as it is; on a terminal, letters that the terminal lacks or would obey are written as escapes.
     """
+    if as_json and out is not None:
+        raise click.UsageError("--json is for stdout: leave it out, and let the name after --out end in .jsonl")
+    is_csv = not as_json and (out is None or out.suffix.lower() in TEXT_TABLES)
+    if escape_formulas and not is_csv:
+        raise click.UsageError("--escape-formulas is for CSV: only there a spreadsheet runs what a cell holds")
+    if out is not None and out.exists() and table.exists() and out.samefile(table):
+        raise click.UsageError(f"--out {out} is the table itself, which would be lost: choose another name")
+
     from lamp.tables import ReadOptions, read_with, write_table
     from lamp.tables.folder import load_model, load_reading
-    from lamp.tables.kinds import no_column
+    from lamp.tables.predict import for_csv
+    from lamp.tables.predict import predict as work
 
     model = load_model(folder)
     notes: list[str] = []
     frame = read_with(table, ReadOptions.of(**reading), load_reading(folder), notes=notes, as_text=True)
-    for name in keep:
-        if name not in frame.columns:
-            raise no_column(name, frame.columns)
-    predicted = model.table_of(model.predict(frame, notes))
-    if keep := tuple(name for name in keep if name not in predicted.columns):
-        predicted = frame.select(keep).hstack(predicted)
+    predicted = work(model, frame, keep=keep, prefix=prefix, unknown=unknown, notes=notes)
+    if is_csv:
+        predicted = for_csv(predicted, escape_formulas=escape_formulas)
     if not quiet:
-        for note in notes:
-            click.echo(note, err=True)
+        from lamp.cli import show_tables
+
+        show_tables.notes(notes)
     if out is not None:
         write_table(predicted, out)
     else:
-        click.echo(predicted.write_ndjson() if as_json else predicted.write_csv(), nl=False)
+        terminal.write_data(predicted.write_ndjson() if as_json else predicted.write_csv())

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lamp.cli import terminal
 from lamp.cli.options import compared, make_folder, reporting
 from lamp.experiments import LABELS
 
@@ -59,8 +60,8 @@ def reproduce(
         if not (as_json or quiet):
             show.outcome(outcome)
     if as_json:
-        click.echo(json.dumps(summary, indent=1))
+        terminal.write_json(summary)
     short = [f"{outcome.experiment.label} {name}" for outcome in outcomes for name in outcome.short]
     if short:
-        click.echo(f"below the published figure: {'; '.join(short)}", err=True)
+        terminal.say(f"below the published figure: {'; '.join(short)}")
         sys.exit(FALLS_SHORT)

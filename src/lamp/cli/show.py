@@ -4,20 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from rich import console as rich_console
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from lamp.cli import terminal
 from lamp.experiments.protocol import Results, Runs
 from lamp.experiments.reproduction import Outcome
+from lamp.printable import printable
 
-VERDICTS = {"met": "[green]met[/]", "within": "[yellow]within[/]", "below": "[red]below[/]"}  # the interval of the mean
+VERDICTS = {"met": "green", "within": "yellow", "below": "red"}  # the interval of the mean
+
+
+class Console(rich_console.Console):
+    """stdout for tables. Each text is shown as it is, no markup in it, and only what can be printed."""
+
+    def __init__(self) -> None:
+        super().__init__(highlight=False, markup=False, emoji=False)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Every text that is printed comes through here, those in cells too."""
+        shown = printable(text, keep="\n").encode(self.encoding, terminal.WRITTEN_OUT).decode(self.encoding)
+        return super().render_str(shown, **options)
+
+    def on_broken_pipe(self) -> None:
+        """Nobody reads any more."""
+        terminal.leave()
 
 
 def console() -> Console:
     """Where tables go: stdout as it is now."""
-    return Console(highlight=False)
+    return Console()
 
 
 def spread(mean: float, std: float, digits: int = 1) -> str:
@@ -97,7 +117,7 @@ def outcome(outcome: Outcome) -> None:
         table.add_column(heading, justify="right", no_wrap=True)
     for k, results in enumerate(outcome.results):
         setting = results.setting
-        verdict = "" if setting.published is None else VERDICTS[results.verdict]
+        verdict = "" if setting.published is None else Text(results.verdict, style=VERDICTS[results.verdict])
         published = _published(setting.published, setting.published_std)
         beside: list[tuple[str, str, Runs]] = []
         if outcome.alone:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import click
 from rich.box import SIMPLE_HEAD
-from rich.markup import escape
+from rich.measure import Measurement
 from rich.table import Table
 
 from lamp.cli.show import console
+from lamp.cli.terminal import say
+from lamp.printable import printable, readable, shortened
 from lamp.tables.column import Column
 from lamp.tables.columns import BooleanColumn, CategoryColumn, DateColumn, LeftOut, NumberColumn
 from lamp.tables.dates import described
@@ -22,78 +23,81 @@ from lamp.tables.model import TableModel
 from lamp.tables.targets import Target
 from lamp.tables.train import OURS, Outcome, Plan
 
-MOST_ROWS = 60  # of columns
+MOST_ROWS = 60  # of columns, and of remarks
 MOST_IMPORTANT = 5
+LONGEST_NAME = 36  # letters of a column's name
+WIDEST = 1000  # columns of a terminal
 PERCENT = ("accuracy", "balanced accuracy", "coverage")  # shares, shown as such
+
+Row = tuple[Mapping[str, Estimate], float, str]  # a model's metrics, its seconds, and what to remark on it
 
 
 def plan(plan: Plan) -> None:
     """What would be done: target, rows, columns and effort."""
     out = console()
-    out.print(f"[bold]{escape(_what(plan.target))}[/]")
+    out.print(_what(plan.target), style="bold", soft_wrap=True)
     parts = plan.split
     out.print(
         f"{len(plan.rows):,} rows: {len(parts.training):,} training, {len(parts.validation):,} validation, "
-        f"{len(parts.test):,} test; {len(plan.preprocessing.features):,} inputs of the networks"
+        f"{len(parts.test):,} test; {len(plan.preprocessing.features):,} inputs of the networks",
+        soft_wrap=True,
     )
-    table = _table("column", "kind", "inputs", "")
     by_name = {column.name: column for column in plan.preprocessing.columns}
-    for decision in plan.decisions[:MOST_ROWS]:
-        features = len(by_name[decision.name].features)
-        style = "dim" if decision.kind == LeftOut.kind else ""
-        told = decision.why or _learned(by_name[decision.name])
-        table.add_row(escape(decision.name), decision.kind, str(features or ""), escape(told), style=style)
-    out.print(table)
-    _more(len(plan.decisions), MOST_ROWS, "columns")
+    columns = [by_name[decision.name] for decision in plan.decisions]
+    _columns(columns, [decision.why or _learned(by_name[decision.name]) for decision in plan.decisions[:MOST_ROWS]])
     effort = plan.effort
     out.print(
         f"{effort.settings} settings of {len(effort.shapes)} networks would be tried on {effort.swept_rows:,} rows for "
         f"{effort.sweep_epochs} epochs, and the best trained as {effort.members} members for at most {effort.epochs}",
         soft_wrap=True,
     )
-    for note in plan.notes:
-        click.echo(note, err=True)
+    notes(plan.notes)
+
+
+def notes(lines: Iterable[str]) -> None:
+    """Remarks on stderr, of very many the first ones."""
+    lines = list(lines)
+    for line in lines[:MOST_ROWS]:
+        say(line)
+    if len(lines) > MOST_ROWS:
+        say(f"and {len(lines) - MOST_ROWS:,} more remarks like these")
 
 
 def remarks(plan: Plan) -> None:
     """What the user should know before the training begins, on stderr."""
     parts = plan.split
-    click.echo(
+    say(
         f"{_what(plan.target)}; {len(plan.rows):,} rows: {len(parts.training):,} training, "
-        f"{len(parts.validation):,} validation, {len(parts.test):,} test",
-        err=True,
+        f"{len(parts.validation):,} validation, {len(parts.test):,} test"
     )
     used = [each for each in plan.decisions if each.kind != LeftOut.kind]
     counts = {kind: sum(each.kind == kind for each in used) for kind in dict.fromkeys(each.kind for each in used)}
-    click.echo("columns: " + ", ".join(f"{count} {kind}" for kind, count in counts.items()), err=True)
-    for decision in [each for each in plan.decisions if each.kind == LeftOut.kind][:MOST_ROWS]:
-        click.echo(f"left out: {_told(decision)}", err=True)
-    for note in plan.notes:
-        click.echo(note, err=True)
+    say("columns: " + ", ".join(f"{count} {kind}" for kind, count in counts.items()))
+    notes(f"left out: {_told(each)}" for each in plan.decisions if each.kind == LeftOut.kind)
+    notes(plan.notes)
 
 
 def outcome(outcome: Outcome, path: Path) -> None:
     """The test metrics beside those of scikit-learn's models, what matters, and where the files are."""
     out, ours = console(), outcome.estimates
-    rows = {OURS: (ours, outcome.seconds, "")}
-    rows |= {f"scikit-learn\n{peer.name}": (peer.estimates, peer.seconds, peer.note) for peer in outcome.peers}
-    names = [name for name in ours if name != "coverage"]
-    _metrics(f"{len(outcome.plan.split.test):,} test rows,\n95 % interval", names, rows)
+    rows: dict[str, Row] = {OURS: (ours, outcome.seconds, "")}
+    rows |= {peer.name: (peer.estimates, peer.seconds, peer.note) for peer in outcome.peers}
+    _metrics(len(outcome.plan.split.test), rows)
     _important([(each.column, each.mean) for each in outcome.importances])
     if outcome.model.target.is_classes:
         out.print(f"temperature {outcome.model.temperature:.3g}")
     else:
         share = "{} ({})".format(*_parts("coverage", ours["coverage"]))
         out.print(
-            f"intervals of ±{outcome.model.margin:.4g}, made to hold 90 %, hold {share} of the test rows",
+            f"intervals of ±{readable(outcome.model.margin)}, made to hold 90 %, hold {share} of the test rows",
             soft_wrap=True,
         )
-    out.print(str(path), style="bold", soft_wrap=True, markup=False)
+    out.print(str(path), style="bold", soft_wrap=True)
 
 
 def estimates(measured: Measured, name: str) -> None:
     """Each metric of an evaluation on its own line."""
-    table = _table(f"{measured.rows:,} rows, {name}", "value", "95 % interval")
+    table = _table(f"{measured.rows:,} rows, {shortened([name], LONGEST_NAME)[0]}", "value", "95 % interval")
     for metric, estimate in measured.estimates.items():
         value, interval = _parts(metric, estimate)
         table.add_row(metric, value, interval)
@@ -103,73 +107,91 @@ def estimates(measured: Measured, name: str) -> None:
 def summary(model: TableModel, reports: Mapping[str, Any], path: Path) -> None:
     """What is in a folder."""
     out, config, metrics = console(), reports["config"], reports["metrics"]
-    out.print(f"[bold]{escape(str(path))}[/]: {escape(_what(model.target))}", soft_wrap=True)
+    out.print(f"{path}: {_what(model.target)}", style="bold", soft_wrap=True)
     out.print(
         f"{len(model.networks)} networks of {config['network']}, trained on {config['table']} "
         f"({config['rows']:,} rows, seed {config['seed']}) in {config['seconds']:.1f} s, {config['epochs']} epochs",
         soft_wrap=True,
-        markup=False,
     )
-    table = _table("column", "kind", "inputs", "")
-    for column in model.preprocessing.columns[:MOST_ROWS]:
-        style = "dim" if isinstance(column, LeftOut) else ""
-        told = escape(_learned(column))
-        table.add_row(escape(column.name), column.kind, str(len(column.features) or ""), told, style=style)
-    out.print(table)
-    _more(len(model.preprocessing.columns), MOST_ROWS, "columns")
+    columns = model.preprocessing.columns
+    _columns(columns, [_learned(column) for column in columns[:MOST_ROWS]])
     rows = {
-        name if name == OURS else f"scikit-learn\n{name}": (
+        name: (
             {metric: Estimate.from_dict(estimate) for metric, estimate in of.items()},
             metrics["seconds"][name],
             metrics["notes"].get(name, ""),
         )
         for name, of in metrics["models"].items()
     }
-    names = [name for name in metrics["models"][OURS] if name != "coverage"]
-    _metrics(f"{metrics['rows']:,} test rows,\n95 % interval", names, rows)
+    _metrics(metrics["rows"], rows)
     _important([(each["column"], each["mean"]) for each in metrics["importance"]])
 
 
 # ---- parts of these --------------------------------------------------------------------------------------------------
-def _metrics(title: str, names: list[str], rows: Mapping[str, tuple[Mapping[str, Estimate], float, str]]) -> None:
-    """A column a model, each metric with its interval below; models go side by side on 80 columns."""
-    table = _table(title)
-    table.padding = (0, 0, 0, 1)  # four models fit
-    for name in rows:
-        heading = name.replace("gradient boosting", "gradient\nboosting")
-        table.add_column(heading, justify="right", no_wrap=True, style="bold" if name == OURS else "")
-    for metric in names:
-        table.add_row(metric, *(_shown(metric, found[metric], two_lines=True) for found, _, _ in rows.values()))
-    table.add_row("seconds", *(f"{seconds:.1f}" for _, seconds, _ in rows.values()))
-    console().print(table)
+def _columns(columns: Sequence[Column], told: Sequence[str]) -> None:
+    """A row a column: its kind, how many inputs it becomes, and what there is to tell of it."""
+    out, table = console(), _table("column", "kind", "inputs", "")
+    table.columns[0].no_wrap = True
+    shown = columns[: len(told)]
+    for column, name, text in zip(shown, shortened([each.name for each in shown], LONGEST_NAME), told, strict=True):
+        style = "dim" if isinstance(column, LeftOut) else ""
+        table.add_row(name, column.kind, str(len(column.features) or ""), printable(text), style=style)
+    out.print(table)
+    if len(columns) > len(shown):
+        out.print(f"and {len(columns) - len(shown):,} more columns")
+
+
+def _metrics(test_rows: int, rows: Mapping[str, Row]) -> None:
+    """How well each model does: side by side where that fits the terminal, else metric by metric."""
+    names = [name for name in rows[OURS][0] if name != "coverage"]
+    out, table = console(), _side_by_side(test_rows, names, rows)
+    if Measurement.get(out, out.options.update(max_width=WIDEST), table).maximum > out.width:
+        table = _metric_by_metric(test_rows, names, rows)
+    out.print(table)
     for name, (_, _, note) in rows.items():
         if note:
-            console().print(f"{name.replace(chr(10), ' ')}: {note}", markup=False)
+            out.print(f"scikit-learn's {name}: {note}", soft_wrap=True)
+
+
+def _side_by_side(test_rows: int, names: Sequence[str], rows: Mapping[str, Row]) -> Table:
+    """A column a model, each metric with its interval below it."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 0, 0, 1))  # four models fit on 80 columns
+    table.add_column(f"{test_rows:,} test rows,\n95 % interval", no_wrap=True)
+    for name in rows:
+        heading = name if name == OURS else "scikit-learn\n" + name.replace(" boosting", "\nboosting")
+        table.add_column(heading, justify="right", no_wrap=True, style="bold" if name == OURS else "")
+    for metric in names:
+        table.add_row(metric, *("\n".join(_parts(metric, found[metric])) for found, _, _ in rows.values()))
+    table.add_row("seconds", *(f"{seconds:.1f}" for _, seconds, _ in rows.values()))
+    return table
+
+
+def _metric_by_metric(test_rows: int, names: Sequence[str], rows: Mapping[str, Row]) -> Table:
+    """A block a metric, in it a row a model: where numbers are long."""
+    table = _table("", f"{test_rows:,} test rows", "95 % interval", "seconds")
+    for column in table.columns[1:]:
+        column.justify, column.no_wrap = "right", True
+    for metric in names:
+        table.add_row(metric, style="dim")
+        for name, (found, seconds, _) in rows.items():
+            label = name if name == OURS else f"scikit-learn's {name}"
+            shown = (*_parts(metric, found[metric]), f"{seconds:.1f}" if metric == names[0] else "")
+            table.add_row(label, *shown, style="bold" if name == OURS else "", end_section=name == list(rows)[-1])
+    return table
 
 
 def _important(found: list[tuple[str, float]]) -> None:
-    shown = ", ".join(f"{name} {rise:.3g}" for name, rise in found[:MOST_IMPORTANT])
-    console().print(f"most important (rise of the loss when shuffled): {shown}", soft_wrap=True, markup=False)
-
-
-def _shown(metric: str, estimate: Estimate, two_lines: bool = False) -> str:
-    value, interval = _parts(metric, estimate)
-    return f"{value}{chr(10) if two_lines else ' '}{interval}".rstrip()
+    first = found[:MOST_IMPORTANT]
+    names = shortened([name for name, _ in first], LONGEST_NAME)
+    shown = ", ".join(f"{name} {readable(rise)}" for name, (_, rise) in zip(names, first, strict=True))
+    console().print(f"most important (rise of the loss when shuffled): {shown}", soft_wrap=True)
 
 
 def _parts(metric: str, estimate: Estimate) -> tuple[str, str]:
     """The value and the interval as text."""
 
-    def text(number: float) -> str:
-        return (
-            f"{100 * number:.1f} %"
-            if metric in PERCENT
-            else f"{number:#.4g}"
-            if 10 <= number < 10_000
-            else f"{number:.4g}"
-            if number >= 10_000
-            else f"{number:.3f}"
-        )
+    def text(number: float | None) -> str:
+        return f"{100 * number:.1f} %" if metric in PERCENT and number is not None else readable(number)
 
     if estimate.low is None or estimate.high is None:
         return text(estimate.value), ""
@@ -190,11 +212,11 @@ def _told(decision: Decision) -> str:
 def _learned(column: Column) -> str:
     """What was learned from a column, in few words."""
     if isinstance(column, NumberColumn):
-        gaps = f"; gaps {column.median:.4g}" if column.indicator else ""
+        gaps = f"; gaps {_bound(column.median)}" if column.indicator else ""
         curve = "; asinh" if column.curve else ""
         unit = f" {column.unit}" if column.unit else ""
         comma = "; a comma for the point" if column.decimal == "," else ""
-        return f"{column.low:.4g} to {column.high:.4g}{unit}{comma}{curve}{gaps}"
+        return f"{_bound(column.low)} to {_bound(column.high)}{unit}{comma}{curve}{gaps}"
     if isinstance(column, CategoryColumn):
         rare = f"; {column.rare:,} rare words together" if column.rare else ""
         return listed([repr(level) for level in column.levels], 5) + rare + "; gaps" * column.missing
@@ -205,14 +227,15 @@ def _learned(column: Column) -> str:
     return "yes or no" + "; gaps" * column.indicator if isinstance(column, BooleanColumn) else ""
 
 
+def _bound(number: float) -> str:
+    """A number of a table, without zeros at its end."""
+    text = readable(number)
+    return text.rstrip("0").rstrip(".") if "." in text and "e" not in text else text
+
+
 def _table(first: str, *others: str) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
-    table.add_column(escape(first), overflow="fold")
+    table.add_column(first, overflow="fold")
     for heading in others:
-        table.add_column(heading)
+        table.add_column(heading, overflow="fold")
     return table
-
-
-def _more(count: int, shown: int, what: str) -> None:
-    if count > shown:
-        console().print(f"and {count - shown:,} more {what}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 import re
 from collections.abc import Callable
 from functools import wraps
@@ -12,6 +14,7 @@ import click
 
 Command = Callable[..., Any]
 
+MOST_SECONDS = 30 * 86_400.0
 TABLE = click.Path(path_type=Path)
 
 
@@ -80,6 +83,7 @@ def written(command: Command) -> Command:
         click.option(
             "--dates",
             multiple=True,
+            type=as_utf8,
             metavar="ORDER",
             help="What comes first in dates of digits: dmy, mdy or ymd, for all columns or as COLUMN=ORDER  [default: "
             "as the rows show]",
@@ -87,12 +91,14 @@ def written(command: Command) -> Command:
         click.option(
             "--decimal",
             multiple=True,
+            type=as_utf8,
             metavar="MARK",
             help="What parts decimals, '.' or ',': for all columns or as COLUMN=MARK  [default: as the rows show]",
         ),
         click.option(
             "--missing",
             multiple=True,
+            type=as_utf8,
             metavar="WORD",
             help="A word that means missing, in place of NA, null, None and the like; 'none': no word does. For all "
             "columns or as COLUMN=WORD; may be given several times.",
@@ -102,10 +108,34 @@ def written(command: Command) -> Command:
     return command
 
 
+def unknown(command: Command) -> Command:
+    """--unknown."""
+    return click.option(
+        "--unknown",
+        type=click.Choice(["gap", "error"]),
+        help="Words that training had not, and values that a column cannot have (a word among numbers): take them for "
+        "missing, or refuse both  [default: refuse the latter]",
+    )(command)
+
+
+def as_utf8(text: str) -> str:
+    """An argument whose bytes Python could not read in the console's encoding, read as UTF-8."""
+    if text.isascii() or not any("\udc80" <= letter <= "\udcff" for letter in text):
+        return text
+    return os.fsencode(text).decode("utf-8", "surrogateescape")
+
+
+def number(_: click.Context, __: click.Parameter, given: float) -> float:
+    """A number; NaN is within every range."""
+    if math.isnan(given):
+        raise click.BadParameter("nan is not a number of seconds")
+    return given
+
+
 def kinds(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> dict[str, str]:
     """NAME=KIND, several times, as a dict."""
     found = {}
-    for each in given:
+    for each in map(as_utf8, given):
         name, sign, kind = each.rpartition("=")
         if not sign or not name:
             raise click.BadParameter(f"{each!r} is not NAME=KIND, such as zip=category")

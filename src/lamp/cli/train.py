@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +9,19 @@ from typing import Any
 
 import click
 
-from lamp.cli.table_options import TABLE, default_folder, kinds, printing, reading, written
+from lamp.cli import terminal
+from lamp.cli.options import SEED
+from lamp.cli.table_options import (
+    MOST_SECONDS,
+    TABLE,
+    as_utf8,
+    default_folder,
+    kinds,
+    number,
+    printing,
+    reading,
+    written,
+)
 
 FALLS_SHORT = 1
 
@@ -21,7 +32,7 @@ FALLS_SHORT = 1
     "survey.csv --target answer --kind zip=category --kind comment=drop --json -q"
 )
 @click.argument("table", type=TABLE)
-@click.option("--target", required=True, metavar="COLUMN", help="The column to predict.")
+@click.option("--target", required=True, type=as_utf8, metavar="COLUMN", help="The column to predict.")
 @click.option(
     "--task",
     type=click.Choice(["classification", "regression"]),
@@ -44,10 +55,11 @@ FALLS_SHORT = 1
     "--out", type=click.Path(path_type=Path), help="The folder to write  [default: the table's name and -model]"
 )
 @click.option("--force", is_flag=True, help="Replace the folder if it is there, once the training is done.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of split, settings and networks.")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Of split, settings and networks.")
 @click.option(
     "--time-budget",
-    type=click.FloatRange(1),
+    type=click.FloatRange(1, MOST_SECONDS),
+    callback=number,
     default=120.0,
     show_default=True,
     metavar="SECONDS",
@@ -112,23 +124,23 @@ def train(
     plan = work.look(wish)
     if dry_run:
         if as_json:
-            click.echo(json.dumps(plan.to_dict(), indent=1))
+            terminal.write_json(plan.to_dict())
         else:
             show.plan(plan)
         return
 
     def tell(line: str) -> None:
         if not quiet:
-            click.echo(line, err=True)
+            terminal.say(line)
 
     if not quiet:
         show.remarks(plan)
     outcome = work.train(plan, progress=not quiet, tell=tell)
-    work.write(outcome, out, {"command": sys.argv[1:]}, replace=force)
+    work.write(outcome, out, {"command": sys.argv[1:]}, tell, replace=force)
     if as_json:
-        click.echo(json.dumps({**work.report(outcome), "folder": str(out)}, indent=1))
+        terminal.write_json({**work.report(outcome), "folder": str(out)})
     else:
         show.outcome(outcome, out)
     if outcome.falls_short:
-        click.echo(f"on the test rows this predicts {target!r} no better than guessing", err=True)
+        terminal.say(f"on the test rows this predicts {target!r} no better than guessing")
         sys.exit(FALLS_SHORT)

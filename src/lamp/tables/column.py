@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import polars as pl
@@ -15,6 +15,7 @@ from lamp.tables import parsing
 from lamp.tables.missing import MISSING_WORDS
 
 Numbers = np.ndarray[Any, np.dtype[Any]]
+Unknown = Literal["gap", "error"]  # what becomes of values that training has not taught to read
 
 
 @dataclass
@@ -51,6 +52,23 @@ class Column(ABC):
         Raises DataError for values that this kind of column cannot have.
         """
 
+    def unknown(self, series: pl.Series) -> pl.Series:
+        """Where the values stand that training has not taught to read: (n,) booleans."""
+        return is_unread(self, series, self.read(series))
+
+    def known(self, series: pl.Series, unknown: Unknown, notes: list[str]) -> pl.Series:
+        """The column with gaps in place of values that are not known; with "error" a DataError where there are any."""
+        strange = self.unknown(series)
+        count = int(strange.sum())
+        if not count:
+            return series
+        words = parsing.words(series.filter(strange), self.missing_words).unique(maintain_order=True).to_list()
+        if unknown == "error":
+            refuse_word(self, words[0], series, "what training has taught to read", count)
+        listed = ", ".join(map(repr, words[:3])) + (", ..." if len(words) > 3 else "")
+        notes.append(f"{self.name}: {count:,} of {len(series):,} values are not known and count as gaps: {listed}")
+        return pl.select(pl.when(~strange).then(series).alias(series.name)).to_series()
+
     def to_dict(self) -> dict[str, Any]:
         """All of it, as JSON has it."""
         return {"name": self.name, "kind": self.kind, **{k: v for k, v in asdict(self).items() if k != "name"}}
@@ -66,6 +84,21 @@ def own_missing_words(known: Mapping[str, Any]) -> dict[str, Any]:
 
 
 # ---- what a column cannot have ---------------------------------------------------------------------------------------
+def is_unread(column: Column, series: pl.Series, read: pl.Series) -> pl.Series:
+    """Where something stands that could not be read, but words that training had too: (n,) booleans."""
+    if not (parsing.is_text(series.dtype) or read.null_count() > series.null_count()):
+        return nowhere(series)
+    words = parsing.words(series, column.missing_words)
+    odd = read.is_null() & words.is_not_null()
+    known = getattr(column, "words", [])
+    return odd & ~words.is_in(known).fill_null(False) if known else odd
+
+
+def nowhere(series: pl.Series) -> pl.Series:
+    """False for each value."""
+    return pl.repeat(False, len(series), eager=True)
+
+
 def unread(column: Column, series: pl.Series, read: pl.Series) -> pl.Series:
     """The words that stand where nothing could be read, but those that training had too."""
     if not (parsing.is_text(series.dtype) or read.null_count() > series.null_count()):
@@ -81,7 +114,7 @@ def refuse_word(column: Column, word: str, series: pl.Series, expected: str, cou
         f"column {column.name!r}: {word!r} in row {row:,} is no {column.kind}",
         expected=expected,
         got=f"{count:,} of {len(series):,} values that are none" if count > 1 else f"{word!r}",
-        fix="correct the value, or leave it empty where it is not known",
+        fix="correct the value, leave it empty where it is not known, or --unknown gap takes all such for gaps",
     )
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 
 from lamp.tables import dates, parsing
-from lamp.tables.column import Column, Numbers, own_missing_words, refuse_infinite, refuse_word, unread
+from lamp.tables.column import Column, Numbers, nowhere, own_missing_words, refuse_infinite, refuse_word, unread
 from lamp.tables.missing import MISSING_WORDS, places
 from lamp.tables.numbers import NumberForm, decimal_mark
 
@@ -99,6 +99,9 @@ class NumberColumn(Column):
 
     def read(self, series: pl.Series) -> pl.Series:
         return parsing.numbers(series, self.form, self.missing_words)
+
+    def unknown(self, series: pl.Series) -> pl.Series:
+        return super().unknown(series) | self.read(series).is_infinite().fill_null(False)
 
     def transform(self, series: pl.Series, notes: list[str]) -> Numbers:
         read = self.read(series)
@@ -194,6 +197,12 @@ class CategoryColumn(Column):
 
     def read(self, series: pl.Series) -> pl.Series:
         return parsing.words(series, self.missing_words)
+
+    def unknown(self, series: pl.Series) -> pl.Series:
+        if self.rare:
+            return nowhere(series)  # a word without a feature may be one of the rare words of training
+        text = self.read(series)
+        return text.is_not_null() & ~text.is_in(self.levels).fill_null(False)
 
     def transform(self, series: pl.Series, notes: list[str]) -> Numbers:
         features = len(self.features)

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from lamp.plots import curves, heat_map, panels
-from lamp.plots.look import STYLE, axes_for, for_notebooks, label_axes, legend_below, plain, plain_ticks, write_title
+from lamp.plots.fonts import drawable
+from lamp.plots.look import STYLE, axes_for, for_notebooks, label_axes, legend_below, plain_ticks, write_title
+from lamp.printable import readable, shortened
 from lamp.tables.importance import Importance
 from lamp.tables.metrics import bins_of, calibration_error, wilson
 from lamp.training import History
@@ -87,13 +89,14 @@ def residuals(predicted: Tensor, truth: Tensor, margin: float, name: str) -> Axe
     left.set(xlim=(line[0], line[1]), ylim=(line[0], line[1]))
     left.set_aspect("equal")
     legend_below(left)
-    label_axes(left, f"predicted {_short(name)}", f"true {_short(name)}")
+    label = _labels([name])[0]
+    label_axes(left, f"predicted {label}", f"true {label}")
     error = (truth - predicted).numpy()
     right.hist(error, bins=min(60, max(12, round(math.sqrt(len(error))))), color=blue, alpha=0.75)
     for side in (-margin, margin):
         right.axvline(side, color=STYLE["colors"][1], linewidth=1.8)
     inside = float(((truth - predicted).abs() <= margin).double().mean())
-    write_title(right, f"within ±{plain(float(f'{margin:.3g}'))}: {100 * inside:.0f} % of {len(error):,} rows")
+    write_title(right, f"within ±{readable(margin)}: {100 * inside:.0f} % of {len(error):,} rows")
     label_axes(right, "true - predicted", "rows")
     for axis in (left, right):
         plain_ticks(axis)
@@ -117,7 +120,7 @@ def confusion(p: Tensor, labels: Tensor, classes: Sequence[str], ax: Axes | None
     if ax is None:
         side = min(11.0, max(5.0, 2.6 + 0.5 * len(chosen)))
         ax = _of_size(side + 0.9, side)
-    names = [_short(classes[k], 14) for k in chosen]
+    names = _labels([classes[k] for k in chosen], 14)
     shares = (table / table.sum(1, keepdim=True).clamp_min(1))[chosen][:, chosen]
     # heat_map draws its first row lowest
     ax = heat_map(shares.flip(0), names, names[::-1], ax, xlabel="predicted", ylabel="true", best=None,
@@ -147,7 +150,7 @@ def importance_bars(found: Sequence[Importance], classes: bool, ax: Axes | None 
     places = range(len(shown))
     ax.barh(places, [each.mean for each in shown], xerr=[each.std if each.std == each.std else 0.0 for each in shown],
             color=STYLE["colors"][0], alpha=0.85, height=0.7, error_kw={"linewidth": 1.2, "capsize": 2})  # fmt: skip
-    ax.set_yticks(places, [_short(each.column) for each in shown])
+    ax.set_yticks(places, _labels([each.column for each in shown]))
     ax.axvline(0, color=STYLE["ink"], linewidth=0.8)
     ax.grid(True, axis="x", color=STYLE["grid"], linewidth=0.6)
     ax.set_axisbelow(True)
@@ -158,11 +161,9 @@ def importance_bars(found: Sequence[Importance], classes: bool, ax: Axes | None 
     return ax
 
 
-def _short(name: str, longest: int = LONGEST_NAME) -> str:
-    """A name cut in the middle: what tells names apart stands at their ends."""
-    if len(name) > longest:
-        name = name[: longest // 2] + "…" + name[len(name) - (longest - 1) // 2 :]
-    return name.replace("$", r"\$")  # matplotlib would read a formula
+def _labels(names: Sequence[str], longest: int = LONGEST_NAME) -> list[str]:
+    """Names as they are drawn: short, each another, in letters that the fonts have."""
+    return [label.replace("$", r"\$") for label in shortened([drawable(name) for name in names], longest)]
 
 
 def _of_size(width: float, height: float) -> Axes:

@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 
 from lamp.errors import ArgumentError, DataError
+from lamp.printable import shortened
 from lamp.tables import dates, numbers, parsing, plain, remarks
 from lamp.tables.columns import MOST_LEVELS, frequent, level_counts
 from lamp.tables.conventions import Conventions
@@ -25,6 +26,7 @@ ASKED_FOR = "asked for"
 ENOUGH_TO_TELL = 20  # rows from which "all values differ" says something
 MOSTLY = 0.9  # share of the texts that must be numbers, or dates, for a column of them
 MOST_ODD_WORDS = 20  # different words that may stand between them
+LONGEST_NAME = 60  # letters of a name in a message
 COVERED = 0.5  # share of the rows that frequent words must cover for a category
 SAMPLE = 200  # rows by which text is told from numbers quickly
 EXACT = 2**53  # whole numbers beyond are not all float64s
@@ -328,5 +330,7 @@ def no_column(name: str, names: Sequence[str]) -> ArgumentError:
 
 
 def listed(names: Sequence[str], most: int = 12) -> str:
-    """Names for a message, the first few of many."""
-    return ", ".join(names[:most]) + (f", ... ({len(names)} in all)" if len(names) > most else "")
+    """Names for a message, the first few of many, each short and printable."""
+    return ", ".join(shortened(names[:most], LONGEST_NAME)) + (
+        f", ... ({len(names)} in all)" if len(names) > most else ""
+    )

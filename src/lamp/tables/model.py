@@ -14,6 +14,7 @@ from lamp.errors import DataError
 from lamp.processor import threads_for
 from lamp.replicas import Population, population
 from lamp.tables import calibration, metrics
+from lamp.tables.column import Unknown
 from lamp.tables.metrics import Estimates
 from lamp.tables.preprocessing import Preprocessing
 from lamp.tables.search import Found, Shape
@@ -60,10 +61,13 @@ class TableModel:
             self.margin = calibration.margin(errors)
 
     # ---- predictions -------------------------------------------------------------------------------------------------
-    def predict(self, frame: pl.DataFrame, notes: list[str] | None = None) -> Prediction:
-        """Predictions for the rows of a table; remarks are added to `notes`. Raises DataError as `transform` does."""
+    def predict(
+        self, frame: pl.DataFrame, notes: list[str] | None = None, unknown: Unknown | None = None
+    ) -> Prediction:
+        """Predictions for the rows of a table; remarks are added to `notes`, and `unknown` says what becomes of values
+        that training has not taught to read. Raises DataError as `transform` does."""
         inputs = frame.drop(self.target.name, strict=False)
-        return self.of_inputs(self.preprocessing.transform(inputs, notes))
+        return self.of_inputs(self.preprocessing.transform(inputs, notes, unknown))
 
     def of_inputs(self, x: Tensor) -> Prediction:
         """Predictions for rows as the networks take them, (n, features)."""
@@ -81,18 +85,27 @@ class TableModel:
         mean = p.mean(0)
         return mean, p.std(0, correction=0).gather(1, mean.argmax(1, keepdim=True)).squeeze(1)
 
+    @property
+    def predicted_names(self) -> list[str]:
+        """The names of the columns of `table_of`."""
+        if not self.target.is_classes:
+            return ["prediction", "spread", "low", "high"]
+        return ["prediction", *(f"p({word})" for word in self.target.classes), "spread"]
+
     def table_of(self, prediction: Prediction) -> pl.DataFrame:
         """Predictions as columns: of classes the likeliest, each one's probability, and the members' spread; of numbers
         the number, the members' spread, and the 90 % interval."""
+        mean = prediction.mean
         if not self.target.is_classes:
-            mean = prediction.mean
-            columns = {"prediction": mean, "spread": prediction.spread}
-            columns |= {"low": mean - self.margin, "high": mean + self.margin}
-            return pl.DataFrame({name: column.numpy() for name, column in columns.items()})
-        words = pl.Series("prediction", self.target.classes, dtype=pl.String)
-        table = {"prediction": words.gather(prediction.mean.argmax(1).numpy())}
-        shares = {f"p({word})": prediction.mean[:, k].numpy() for k, word in enumerate(self.target.classes)}
-        return pl.DataFrame({**table, **shares, "spread": prediction.spread.numpy()})
+            columns = [mean, prediction.spread, mean - self.margin, mean + self.margin]
+        else:
+            columns = [mean.argmax(1), *mean.unbind(1), prediction.spread]
+        table: dict[str, Any] = {
+            name: column.numpy() for name, column in zip(self.predicted_names, columns, strict=True)
+        }
+        if self.target.is_classes:
+            table["prediction"] = pl.Series(self.target.classes, dtype=pl.String).gather(table["prediction"])
+        return pl.DataFrame(table)
 
     def measured(self, prediction: Prediction, truth: Tensor, *, seed: int = 0) -> Estimates:
         """The metrics of predictions, given what is true: class indices or numbers (n,)."""

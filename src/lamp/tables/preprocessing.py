@@ -12,9 +12,9 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from lamp.errors import DataError
+from lamp.errors import ArgumentError, DataError
 from lamp.tables import kinds
-from lamp.tables.column import Column
+from lamp.tables.column import Column, Numbers, Unknown
 from lamp.tables.columns import KINDS, LeftOut, NumberColumn
 from lamp.tables.kinds import Decision, listed
 from lamp.tables.plain import plain_numbers
@@ -22,6 +22,8 @@ from lamp.tables.reading.names import renamed
 
 VERSION = 1
 MOST_BYTES = 16 * 2**30  # of a table as numbers
+UNKNOWN = ("gap", "error")
+LOOKED_FOR = 5  # of the columns that are missing, so many are looked for under other names
 CLOSE = 0.75  # how alike names must be for one to be taken as the other, misspelt
 
 
@@ -63,13 +65,22 @@ class Preprocessing:
             start += len(column.features)
         return found
 
-    def transform(self, frame: pl.DataFrame, notes: list[str] | None = None) -> Tensor:
+    def transform(self, frame: pl.DataFrame, notes: list[str] | None = None, unknown: Unknown | None = None) -> Tensor:
         """The table as numbers (n, features) float32.
 
-        notes  a list that remarks are added to: gaps and words that training had not, columns that are not needed
+        notes    a list that remarks are added to: gaps and words that training had not, columns that are not needed
+        unknown  what becomes of words that training had not, and of values that a column cannot have (a word among
+                 numbers): "gap" takes them for missing, "error" refuses both; None refuses the latter alone
 
-        Raises DataError for columns that are missing, and for values that a column cannot have.
+        Raises DataError for columns that are missing, and for values that are refused.
         """
+        if unknown not in (None, *UNKNOWN):
+            raise ArgumentError(
+                "unknown says what becomes of values that are not known",
+                expected=" or ".join(map(repr, UNKNOWN)),
+                got=repr(unknown),
+                fix="name one of these, or leave it out",
+            )
         notes = [] if notes is None else notes
         frame = renamed(frame, [column.name for column in self.used])
         self._check_columns(frame, notes)
@@ -83,17 +94,12 @@ class Preprocessing:
                 fix="take fewer rows, or leave out categories with many words: --kind NAME=drop",
             )
         table = np.empty((len(frame), features), np.float32)
+        by_name = {series.name: series for series in frame.get_columns()}
+        start = 0
         for column in self.used:
-            at = self.places()[column.name]
-            with np.errstate(over="ignore"):  # what float32 cannot hold is found below
-                table[:, at.start : at.stop] = column.transform(frame[column.name], notes)
-            if not np.isfinite(table[:, at.start : at.stop]).all():
-                raise DataError(
-                    f"column {column.name!r} has numbers too far from those of training",
-                    expected="numbers of about the same size",
-                    got=f"{float(frame[column.name].cast(pl.Float64, strict=False).abs().max() or 0):.3g}",  # type: ignore[arg-type]
-                    fix="correct them",
-                )
+            numbers = _numbers(column, by_name[column.name], notes, unknown)  # (n, features of the column)
+            table[:, start : start + numbers.shape[1]] = numbers
+            start += numbers.shape[1]
         return torch.from_numpy(table)
 
     def _with_plain_numbers(self, frame: pl.DataFrame) -> pl.DataFrame:
@@ -103,12 +109,13 @@ class Preprocessing:
         return frame.with_columns(plain_numbers(frame.select(names)).numbers)
 
     def _check_columns(self, frame: pl.DataFrame, notes: list[str]) -> None:
-        missing = [column.name for column in self.used if column.name not in frame.columns]
+        there = set(frame.columns)
+        missing = [column.name for column in self.used if column.name not in there]
         known = {column.name for column in self.columns}
         extra = [name for name in frame.columns if name not in known]
         if missing:
             small = {other.lower(): other for other in extra}
-            close = {name: get_close_matches(name.lower(), small, 1, CLOSE) for name in missing}
+            close = {name: get_close_matches(name.lower(), small, 1, CLOSE) for name in missing[:LOOKED_FOR]}
             meant = [f"{small[found[0]]!r} to {name!r}" for name, found in close.items() if found]
             count = "a column" if len(missing) == 1 else f"{len(missing)} columns"
             raise DataError(
@@ -163,6 +170,29 @@ class Preprocessing:
 
     def __repr__(self) -> str:
         return f"Preprocessing({len(self.used)} of {len(self.columns)} columns, {len(self.features)} features)"
+
+
+def _numbers(column: Column, series: pl.Series, notes: list[str], unknown: Unknown | None) -> Numbers:
+    """A column as float32 (n, features)."""
+    if unknown is not None:
+        series = column.known(series, unknown, notes)
+    said = len(notes)
+    with np.errstate(over="ignore"):  # what float32 cannot hold is found below
+        numbers = column.transform(series, notes).astype(np.float32, copy=False)
+    if np.isfinite(numbers).all():
+        return numbers
+    far = pl.Series(~np.isfinite(numbers).all(1))
+    largest = float(series.filter(far).cast(pl.Float64, strict=False).abs().max() or 0)  # type: ignore[arg-type]
+    if unknown == "gap":
+        del notes[said:]  # they are made again
+        notes.append(f"{column.name}: {int(far.sum()):,} numbers too far from those of training count as gaps")
+        return _numbers(column, pl.select(pl.when(~far).then(series)).to_series(), notes, None)
+    raise DataError(
+        f"column {column.name!r} has numbers too far from those of training",
+        expected="numbers of about the same size",
+        got=f"{largest:.3g}",
+        fix="correct them, or --unknown gap takes them for gaps",
+    )
 
 
 def _column(told: Mapping[str, Any]) -> Column:

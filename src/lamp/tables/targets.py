@@ -87,6 +87,13 @@ class Target:
             )
         return torch.from_numpy(at.to_numpy().copy())
 
+    def unknown(self, series: pl.Series) -> pl.Series:
+        """Where a value stands that `encode` would refuse: a class that is not known, text that is no number."""
+        if self.is_classes:
+            return places(series, self.classes, self.missing_words, -1)[1] == -1
+        numbers = parsing.numbers(series, self.form)
+        return numbers.is_null() | numbers.is_infinite().fill_null(False)
+
     def scaled(self, numbers: Tensor) -> Tensor:
         """Numbers (n,) as the network predicts them, (n, 1) float32."""
         return ((numbers - self.mean) / self.std).float().unsqueeze(1)

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from lamp.errors import DataError
 from lamp.plots import save as save_figure
+from lamp.plots.fonts import fonts_for
 from lamp.saving import Lock, save, save_json, saving, sealed_folder
 from lamp.saving.weights import WEIGHTS
 from lamp.tables import figures, folder, kinds, remarks, targets
@@ -302,14 +303,16 @@ def reserved(path: Path, force: bool) -> Iterator[None]:
         yield
 
 
-def write(outcome: Outcome, path: Path, how: Mapping[str, Any], *, replace: bool = True) -> None:
+def write(
+    outcome: Outcome, path: Path, how: Mapping[str, Any], tell: Tell = lambda _: None, *, replace: bool = True
+) -> None:
     """Write the folder, whole or not at all; `how` goes into config.json.
 
     replace  whether one that is there is replaced
 
     Raises CheckpointError where it cannot be written.
     """
-    plan, model = outcome.plan, outcome.model
+    model = outcome.model
     with sealed_folder(path, {"kind": folder.KIND}, replace=replace) as into:
         save_json(into / folder.PREPROCESSING, model.preprocessing.to_dict())
         save_json(into / folder.ARCHITECTURE, model.architecture)
@@ -319,15 +322,28 @@ def write(outcome: Outcome, path: Path, how: Mapping[str, Any], *, replace: bool
         outcome.found.history.to_json(into / folder.HISTORY)
         outcome.found.sweep.to_csv(into / folder.SWEEP)
         write_table(_test_table(outcome), into / folder.TEST)
-        truth = plan.truth[plan.split.test]
+        _draw(outcome, into, tell)
+
+
+def _draw(outcome: Outcome, into: Path, tell: Tell) -> None:
+    """The figures."""
+    plan, model = outcome.plan, outcome.model
+    target, truth = plan.target, plan.truth[plan.split.test]
+    names = [target.name, *target.classes, *(each.column for each in outcome.importances)]
+    with fonts_for(names) as missing:
+        if missing:
+            tell(
+                f"figures: no installed font has {kinds.listed(missing, 8)}: they are written as escapes there. A font "
+                "such as Noto Sans CJK (on Debian: fonts-noto-cjk) shows them"
+            )
         save_figure(figures.training_curves(outcome.found.history), into / folder.CURVES)
-        if plan.target.is_classes:
+        if target.is_classes:
             save_figure(figures.reliability(outcome.prediction.mean, truth), into / folder.CALIBRATION)
-            save_figure(figures.confusion(outcome.prediction.mean, truth, plan.target.classes), into / folder.CONFUSION)
+            save_figure(figures.confusion(outcome.prediction.mean, truth, target.classes), into / folder.CONFUSION)
         else:
-            drawn = figures.residuals(outcome.prediction.mean, truth, model.margin, plan.target.name)
+            drawn = figures.residuals(outcome.prediction.mean, truth, model.margin, target.name)
             save_figure(drawn, into / folder.RESIDUALS)
-        save_figure(figures.importance_bars(outcome.importances, plan.target.is_classes), into / folder.IMPORTANCE)
+        save_figure(figures.importance_bars(outcome.importances, target.is_classes), into / folder.IMPORTANCE)
 
 
 def report(outcome: Outcome) -> dict[str, Any]:

@@ -1,0 +1,66 @@
+"""Names, texts and numbers as they may be shown: on a terminal, in a table, in a figure.
+
+Names of files, columns and classes come from outside: they may be long, or hold what a terminal obeys.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+
+JOINERS = "\u200c\u200d\u3000"  # parts of Persian, Indic and Japanese writing; Python's repr escapes them, we do not
+TOO_LONG = 1e15  # numbers from which powers of ten are shorter to read
+
+
+def printable(text: str, keep: str = "") -> str:
+    r"""The text with what a terminal would obey or hide written out, as repr does: "\x1b", "\n", "\u202e".
+
+    keep  characters that stay, such as "\n" where the text has several lines of its own
+    """
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() or each in JOINERS or each in keep else repr(each)[1:-1] for each in text)
+
+
+def shortened(names: Sequence[str], longest: int) -> list[str]:
+    """Each name in at most `longest` characters, printable and cut in the middle; different names stay different."""
+    short = [_cut(printable(name), longest) for name in names]
+    of_each: dict[str, set[str]] = {}
+    for name, cut in zip(names, short, strict=True):
+        of_each.setdefault(cut, set()).add(name)
+    alike = {cut for cut, of in of_each.items() if len(of) > 1}
+    numbers: Counter[str] = Counter()
+    labels: dict[str, str] = {}
+    taken = set(of_each) - alike
+    for name, cut in zip(names, short, strict=True):
+        if cut in alike and name not in labels:
+            while True:
+                numbers[cut] += 1
+                mark = f" ({numbers[cut]})"
+                label = _cut(printable(name), longest - len(mark)) + mark
+                if label not in taken:
+                    break
+            taken.add(label)
+            labels[name] = label
+    return [labels.get(name, cut) for name, cut in zip(names, short, strict=True)]
+
+
+def _cut(text: str, longest: int) -> str:
+    if len(text) <= longest:
+        return text
+    return text[: longest // 2] + "…" + text[len(text) - (longest - 1) // 2 :]
+
+
+def readable(number: float | None) -> str:
+    """A number as people write it, in four figures where it is large: 94,480; 123.4; 0.512; 0.00012; "-" for none."""
+    if number is None or not math.isfinite(number):
+        return "-"
+    size = abs(number)
+    if size >= TOO_LONG:
+        return f"{number:.4g}"
+    if size >= 999.95:
+        return f"{float(f'{number:.4g}'):,.0f}"
+    if size >= 9.9995:
+        return f"{number:#.4g}"
+    return f"{number:.3f}" if size >= 0.01 or number == 0 else f"{number:.2g}"

@@ -1,0 +1,57 @@
+"""Names and numbers as they are shown: printable, short, each another."""
+
+import pytest
+
+from lamp.printable import printable, readable, shortened
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain", "plain"),
+        ("Zürich 東京 price_€", "Zürich 東京 price_€"),
+        ("\x1b[31mred", r"\x1b[31mred"),
+        ("\x9b31m\x7f", r"\x9b31m\x7f"),
+        ("a\nb\tc\rd", r"a\nb\tc\rd"),
+        ("abc\u202efdp", r"abc\u202efdp"),
+        ("line\u2028line", r"line\u2028line"),
+        ("\ud800 \udce6", r"\ud800 \udce6"),
+        ("\u0645\u06cc\u200c\u062e", "\u0645\u06cc\u200c\u062e"),  # a joiner that the word needs
+        ("[bold] $x$ :fire: \\x1b", "[bold] $x$ :fire: \\x1b"),
+    ],
+)
+def test_printable(text, shown):
+    assert printable(text) == shown
+
+
+def test_lines_of_its_own_stay():
+    assert printable("a\x1b\nb", keep="\n") == "a\\x1b\nb"
+
+
+def test_short_names_stay_and_long_ones_are_each_another():
+    assert shortened(["a", "b" * 9], 10) == ["a", "b" * 9]
+    alike = [f"{'x' * 30}{k}{'y' * 30}" for k in range(12)]
+    short = shortened([*alike, "z", alike[3]], 20)
+    assert max(map(len, short)) <= 20
+    assert len(set(short[:12])) == 12
+    assert short[13] == short[3]
+    assert short[12] == "z"
+
+
+def test_a_name_that_looks_like_a_shortened_one():
+    names = ["x" * 30 + "1" + "y" * 30, "x" * 30 + "2" + "y" * 30]
+    first = shortened(names, 20)
+    assert len(set(shortened([*names, *first], 20))) == 4
+
+
+@pytest.mark.parametrize(
+    ("number", "shown"),
+    [
+        (0.0, "0.000"), (0.5123, "0.512"), (-0.5, "-0.500"), (1.23e-5, "1.2e-05"), (0.0042, "0.0042"),
+        (9.99949, "9.999"), (9.99951, "10.00"), (45.678, "45.68"), (123.44, "123.4"), (999.94, "999.9"),
+        (999.96, "1,000"), (4567.8, "4,568"), (94477, "94,480"), (-94477, "-94,480"), (3.1e18, "3.1e+18"),
+        (1.2e14, "120,000,000,000,000"), (float("nan"), "-"), (None, "-"), (float("inf"), "-"),
+    ],
+)  # fmt: skip
+def test_numbers_as_people_write_them(number, shown):
+    assert readable(number) == shown
