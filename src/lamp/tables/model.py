@@ -71,6 +71,9 @@ class TableModel:
 
     def of_inputs(self, x: Tensor) -> Prediction:
         """Predictions for rows as the networks take them, (n, features)."""
+        if not len(x):
+            outputs = (self.target.outputs,) if self.target.is_classes else ()
+            return Prediction(torch.zeros(0, *outputs, dtype=torch.float64), torch.zeros(0, dtype=torch.float64))
         numbers = self.networks.network.parameters()
         with threads_for(sum(parameter.numel() for parameter in numbers) * EVALUATION_BATCH):
             parts = [self._some(part) for part in x.split(AT_A_TIME)]

@@ -72,7 +72,13 @@ def for_csv(frame: pl.DataFrame, *, escape_formulas: bool = False) -> pl.DataFra
     for series in frame.get_columns():
         if is_text(series.dtype):
             frame = frame.with_columns(_quoted(series.cast(pl.String)))
-    return frame.rename(dict(zip(frame.columns, _quoted(pl.Series(frame.columns)), strict=True)))
+    names, taken = {}, set(frame.columns)
+    for name, quoted in zip(frame.columns, _quoted(pl.Series(frame.columns)), strict=True):
+        while quoted != name and quoted in taken:
+            quoted = f"'{quoted}"
+        names[name] = quoted
+        taken.add(quoted)
+    return frame.rename(names)
 
 
 def _quoted(text: pl.Series) -> pl.Series:

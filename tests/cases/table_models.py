@@ -1,0 +1,44 @@
+"""Models of tables that nobody has trained: preprocessing fitted on a few rows, networks as they are drawn."""
+
+import polars as pl
+import torch
+
+from lamp.replicas import population
+from lamp.tables import Preprocessing
+from lamp.tables.model import TableModel
+from lamp.tables.search import Shape
+from lamp.tables.targets import Target
+
+
+def model_of(frame, target, classes=(), *, members=3, margin=0.5):
+    """A model that predicts a column of the frame from all others."""
+    torch.manual_seed(0)
+    preprocessing = Preprocessing().fit(frame.drop(target, strict=False))
+    if classes:
+        goal = Target(target, "classification", tuple(classes))
+    else:
+        goal = Target(target, "regression", mean=10.0, std=2.0)
+    shape = Shape(8, 1)
+    networks = population(shape.build(len(preprocessing.features), goal.outputs), range(members))
+    networks.eval()
+    return TableModel(preprocessing, goal, networks, shape, 1.0, margin)
+
+
+def prices(rows=40):
+    """open, low, high and close, all numbers."""
+    start = pl.Series(range(rows)).cast(pl.Float64) % 7 + 50
+    return pl.DataFrame({"open": start, "low": start - 2, "high": start + 3, "close": start + 1})
+
+
+def people(rows=40):
+    """A number, a category, a boolean, a date, and the class y."""
+    every = range(rows)
+    return pl.DataFrame(
+        {
+            "age": [20.0 + k % 31 for k in every],
+            "city": [("Bern", "Oslo")[k % 2] for k in every],
+            "member": [("yes", "no")[k % 3 == 0] for k in every],
+            "since": [f"2020-{k % 12 + 1:02d}-{k % 28 + 1:02d}" for k in every],
+            "y": [("up", "down")[k % 5 < 2] for k in every],
+        }
+    )
