@@ -4,6 +4,7 @@ import copy
 import io
 import math
 import pickle
+import warnings
 
 import numpy as np
 import pytest
@@ -212,6 +213,20 @@ class TestCopies:
             p.grad = torch.ones_like(p.data)
         optimizer.step()
         assert equal([p.data for p in model.parameters()], before)
+
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_a_copy_without_its_model_is_told_of(self, kind):
+        """At the first step that moves nothing; of a pair, nothing is said."""
+        model = network()
+        optimizer = kind(model.parameters(), lr=0.05)
+        train(model, optimizer)
+        for alone in self.pairs(optimizer):
+            with pytest.warns(UserWarning, match=r"copied or pickled without its model[\s\S]*\(model, optimizer\)"):
+                train(model, alone)
+        for its_model, its_optimizer in self.pairs((model, optimizer)):
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                train(its_model, its_optimizer)
 
 
 class Signs(Optimizer):

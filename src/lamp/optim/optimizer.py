@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Self
@@ -61,6 +62,7 @@ class Optimizer(metaclass=_Made):
         "state_names": ("group",),
         "initial_state": ("name", "group"),
     }
+    _is_copy: bool = False  # made by a copy or a pickle, and no step taken since
     state_from_start: ClassVar[bool] = False  # whether state_dict has the state before the first step
 
     def __init__(self, params: Iterable[Parameter] | Iterable[Group], defaults: Group) -> None:
@@ -109,6 +111,8 @@ class Optimizer(metaclass=_Made):
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update every parameter from its gradient; returns what the closure does, which makes the gradients first."""
         loss = None if closure is None else closure()
+        if self._is_copy:
+            self._check_copy()
         with quick():
             for k, group in enumerate(self.param_groups):
                 holding = self._held(k, group)
@@ -119,6 +123,16 @@ class Optimizer(metaclass=_Made):
                     if moved is not block.data:
                         self._copy(moved, block.data)
         return loss
+
+    def _check_copy(self) -> None:
+        """Warn at a copy's first step where its parameters get no gradients: it was copied without its model."""
+        self._is_copy = False
+        if not any(bool(gradient.any()) for gradient in self.gradients()):
+            warnings.warn(
+                f"this {type(self).__name__} is a copy, and all gradients of its parameters are zero: was it copied or "
+                "pickled without its model? copy or pickle (model, optimizer) as one object, so that they stay a pair",
+                stacklevel=3,
+            )
 
     def _copy(self, moved: Any, data: Tensor) -> None:
         if not isinstance(moved, Tensor) or moved.shape != data.shape:
@@ -348,6 +362,7 @@ class Optimizer(metaclass=_Made):
         vars(self).update(state)
         self.param_groups = [self._as_group(group) for group in self.param_groups]
         self._settle(states)
+        self._is_copy = True
 
     def __repr__(self) -> str:
         lines = [f"{type(self).__name__} ("]
