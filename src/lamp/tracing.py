@@ -160,6 +160,15 @@ def trace(model: Module, *inputs: Any, training: bool = True) -> Graph:
     return Graph(tuple(tracer.ops), values, outputs if isinstance(outputs, tuple) else (outputs,))
 
 
+def guessed_shape(model: Module) -> Shape | None:
+    """The shape of one sample's input as the first layer tells it that has a number of features; None without one."""
+    for module in model.modules():
+        features = getattr(module, "in_features", None)
+        if isinstance(features, int):
+            return (features,)
+    return None
+
+
 def _sample(x: Any, dtype: torch.dtype) -> tuple[Shape, torch.dtype]:
     """The shape of one sample and its dtype, of a batch or the shape of one."""
     if isinstance(x, Tensor):

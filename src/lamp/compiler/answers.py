@@ -10,7 +10,7 @@ from lamp.compiler.code import Code
 from lamp.compiler.indices import Index
 from lamp.compiler.lanes import Lane
 from lamp.compiler.loss_rules import Target, counted
-from lamp.compiler.plan import Plan
+from lamp.compiler.stages import Plan
 from lamp.formulas import on_same_side
 
 # How outputs are read: as the class whose score is largest, or as a yes each where they are above a number.

@@ -6,7 +6,8 @@ lanes). A block keeps several columns in registers at once, so that a weight is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from llvmlite import ir
@@ -14,16 +15,14 @@ from llvmlite import ir
 from lamp.compiler.code import Code
 from lamp.compiler.indices import Index
 from lamp.compiler.lanes import Lane, Mask
-from lamp.compiler.plan import Layer, Plan
+from lamp.compiler.stages import ADD, AFFINE, CONCAT, MULTIPLY, SOFTMAX, Plan, Stage
 from lamp.compiler.stand_ins import asked
 from lamp.formulas import step
-from lamp.module import Module
-from lamp.nn import Activation, Dropout, LogSoftmax, PReLU, Softmax
+from lamp.nn import Activation, Dropout, PReLU
 from lamp.nn.activations_piecewise import leaky
 
-# The mask of a Dropout after a layer (None: before the first) for (unit, column), scaled.
-Keep = Callable[[Dropout, Layer | None, Index, Index], Lane]
-Present = Callable[[Layer, Index], Mask | None]  # which networks have this unit of a layer; None: all
+Keep = Callable[[Dropout, Stage, Index, Index], Lane]  # the mask of a Dropout in a stage for (unit, column), scaled
+Present = Callable[[Stage, Index], Mask | None]  # which networks have this unit of a stage; None: all
 
 INLINE = 10  # instructions of an activation up to which it is written out for every output of a tile
 
@@ -114,27 +113,45 @@ class Block:
 
     # ---- forward -----------------------------------------------------------------------------------------------
     def forward(self, given: bool = False) -> None:
-        """From the inputs, which are in their places, to the outputs of the last layer, or of its tail; or from the
-        outputs of the first affine map, where those are given."""
-        for layer in self.plan.layers:
-            if given and layer is self.plan.layers[0]:
-                self._through_all(layer)
+        """From the inputs, which are in their places, to the outputs of the last stage; or from those of the first
+        affine map, where they are given."""
+        for stage in self.plan.stages[1:]:
+            if given and stage is self.plan.layers[0]:
+                self._through_all(stage)
+            elif stage.kind == AFFINE:
+                self._forward(stage)
+            elif stage.kind == SOFTMAX:
+                self._forward_softmax(stage)
             else:
-                self._forward(layer)
-        if self.plan.tail is not None:
-            self._forward_tail(self.plan.tail)
+                self._forward_pointwise(stage)
 
-    def led(self, unit: Index, column: Index, x: Lane) -> Lane:
-        """An input through what stands before the first layer."""
-        for module in self.plan.leading:
-            if isinstance(module, Activation):
-                x = asked(module.sigma, x)
-            else:
-                assert isinstance(module, Dropout)
-                x = x * self.keep(module, None, unit, column)
-        return x
+    def begin(self, unit: Index, column: Index, x: Lane) -> None:
+        """Take an input of the network."""
+        self._through(self.plan.stages[0], unit, column, x)
 
-    def _forward(self, layer: Layer) -> None:
+    def _forward_pointwise(self, stage: Stage) -> None:
+        """A sum, a product, values one after another, or a value as it is."""
+        code, first = self.code, 0
+        together = [[each] for each in stage.inputs] if stage.kind == CONCAT else [stage.inputs]
+        for inputs in together:
+            with code.loop(0, inputs[0].units) as unit, self._each_column(stage) as columns:
+                for s in columns:
+                    x, *others = [self.activation(code.plus(unit, each.outputs), s) for each in inputs]
+                    for other in others:
+                        x = x * other if stage.kind == MULTIPLY else x + other
+                    self._through(stage, code.plus(unit, first), s, x)
+            first += inputs[0].units
+
+    @contextmanager
+    def _each_column(self, stage: Stage, backward: bool = False) -> Iterator[Sequence[Index]]:
+        """The columns, written out one by one; or in a loop, where what is done for each is long."""
+        if not self._is_long(stage, backward):
+            yield range(self.columns)
+            return
+        with self.code.loop(0, self.columns) as s:
+            yield [s]
+
+    def _forward(self, layer: Stage) -> None:
         code, (inputs, outputs) = self.code, layer.width
         for j, rows in self.tiles(outputs, self._rows(outputs)):
             start = []
@@ -142,7 +159,7 @@ class Block:
                 b = code.lane(0.0) if layer.bias is None else self.parameter(code.plus(j, layer.bias + r))
                 start += [b] * self.columns
             with code.carrying(0, inputs, start) as (i, sums):
-                x = [self.activation(code.plus(i, layer.inputs), s) for s in range(self.columns)]
+                x = [self.activation(code.plus(i, layer.inputs[0].outputs), s) for s in range(self.columns)]
                 for r in range(rows):
                     w = self.parameter(self.weight(layer, code.plus(j, r), i))
                     for s in range(self.columns):
@@ -152,32 +169,32 @@ class Block:
                 for s in range(self.columns):
                     if later:
                         self.keep_activation(
-                            code.plus(code.plus(j, r), kept_first(layer)), s, sums[r * self.columns + s]
+                            code.plus(code.plus(j, r), layer.first_kept), s, sums[r * self.columns + s]
                         )
                     else:
                         self._through(layer, code.plus(j, r), s, sums[r * self.columns + s])
         if self._is_long(layer):
             self._through_all(layer)
 
-    def _through_all(self, layer: Layer) -> None:
+    def _through_all(self, layer: Stage) -> None:
         """What follows the affine map, whose outputs are in their places."""
         code = self.code
-        with code.loop(0, layer.width[1]) as unit, code.loop(0, self.columns) as s:
-            self._through(layer, unit, s, self.activation(code.plus(unit, kept_first(layer)), s))
+        with code.loop(0, layer.units) as unit, code.loop(0, self.columns) as s:
+            self._through(layer, unit, s, self.activation(code.plus(unit, layer.first_kept), s))
 
-    def _is_long(self, layer: Layer, backward: bool = False) -> bool:
+    def _is_long(self, layer: Stage, backward: bool = False) -> bool:
         """Whether what follows the affine map is so much code that it had better stand there once, in a loop."""
         modules = [module for module in layer.chain if isinstance(module, Activation)]
         if any(isinstance(module, Dropout) for module in layer.chain):
             return True
         return sum(_length(module, self.code, backward) for module in modules) > INLINE
 
-    def weight(self, layer: Layer, j: Index, i: Index) -> Index:
+    def weight(self, layer: Stage, j: Index, i: Index) -> Index:
         """Where the weight from input i to unit j stands among a network's parameters."""
         code = self.code
         return code.plus(code.plus(code.times(j, layer.width[0]), i), layer.weight)
 
-    def _through(self, layer: Layer, unit: Index, column: Index, y: Lane) -> None:
+    def _through(self, layer: Stage, unit: Index, column: Index, y: Lane) -> None:
         """What follows the affine map, for one unit; what is needed again is kept."""
         code = self.code
         for k, place in enumerate(layer.values):
@@ -197,19 +214,18 @@ class Block:
                 assert isinstance(module, Dropout)
                 y = y * self.keep(module, layer, unit, column)
 
-    def _slope(self, layer: Layer, k: int, module: PReLU, unit: Index) -> Lane:
+    def _slope(self, layer: Stage, k: int, module: PReLU, unit: Index) -> Lane:
         return self.parameter(slope_place(self.code, layer.slopes[k], unit, module))
 
-    def _forward_tail(self, tail: Module) -> None:
-        """Softmax or LogSoftmax of the last layer's outputs."""
-        code, place, units = self.code, self.plan.layers[-1].outputs, self.plan.outputs
+    def _forward_softmax(self, stage: Stage) -> None:
+        """Softmax, or its logarithm."""
+        code, place = self.code, stage.inputs[0].outputs
         for s in range(self.columns):
-            largest, total = self.log_sum_exp(place, units, s)
-            log_total = total.log() if isinstance(tail, LogSoftmax) else None
-            with code.loop(0, units) as c:
+            largest, total = self.log_sum_exp(place, stage.units, s)
+            log_total = total.log() if stage.log else None
+            with code.loop(0, stage.units) as c:
                 x = self.activation(code.plus(c, place), s) - largest
-                y = x - log_total if log_total is not None else x.exp() / total
-                self.keep_activation(code.plus(c, self.plan.put_out), s, y)
+                self._through(stage, c, s, x - log_total if log_total is not None else x.exp() / total)
 
     def log_sum_exp(self, place: int, units: int, column: Index, keep: int | None = None) -> tuple[Lane, Lane]:
         """The largest of some activations, and the sum of exp(x - largest), each kept among the gradients at `keep`."""
@@ -228,31 +244,75 @@ class Block:
     # ---- backward ----------------------------------------------------------------------------------------------
     def backward(self) -> None:
         """From the gradients of the outputs, which are in their places, to those of all parameters, added to `g`."""
-        last = self.plan.layers[-1]
-        if self.plan.tail is not None:
-            self._backward_tail(self.plan.tail)
-        if last.chain:
-            self._back_through_all(last)
-        for layer, before in zip(self.plan.layers[::-1], [*self.plan.layers[-2::-1], None], strict=True):
-            if not self.one_network:
-                self._add_gradients(layer)
-            if before is not None:
-                self._backward(layer, before)
+        self._begun, self._through_chain = {self.plan.last}, set[Stage]()
+        for stage in self.plan.stages[:0:-1]:
+            if not stage.learns:
+                continue
+            if stage.chain and stage not in self._through_chain:
+                self._back_through_all(stage)
+            if stage.kind == AFFINE and not self.one_network:
+                self._add_gradients(stage)
+            if stage.kind == CONCAT:
+                self._backward_concat(stage)
+                continue
+            for k, before in enumerate(stage.inputs):
+                if not before.learns:
+                    continue
+                if stage.kind == AFFINE:
+                    self._backward(stage, before)
+                elif stage.kind == SOFTMAX:
+                    self._backward_softmax(stage, before)
+                elif before.gradients != stage.gradients or stage.kind != ADD:
+                    self._backward_pointwise(stage, before, stage.inputs[:k] + stage.inputs[k + 1 :])
+                self._note(before)
 
-    def _backward_tail(self, tail: Module) -> None:
-        code, last, units = self.code, self.plan.layers[-1], self.plan.outputs
+    def _give(self, before: Stage, unit: Index, gradients: Mapping[Index, Lane]) -> None:
+        """The gradients of a stage's outputs, for some columns of one unit: the only ones, or to be added up."""
+        if before.users == 1 and not self._is_long(before, backward=True):
+            self._back_through(before, unit, gradients)
+            return
+        for s, dx in gradients.items():
+            place = self.code.plus(unit, before.gradients)
+            self.keep_gradient(place, s, dx if before not in self._begun else dx + self.gradient(place, s))
+
+    def _note(self, before: Stage) -> None:
+        """All of a stage's outputs have been given gradients."""
+        self._begun.add(before)
+        if before.users == 1 and not self._is_long(before, backward=True):
+            self._through_chain.add(before)
+
+    def _backward_pointwise(self, stage: Stage, before: Stage, others: Sequence[Stage]) -> None:
+        code = self.code
+        with code.loop(0, stage.units) as unit, self._each_column(before, backward=True) as columns:
+            dx = {}
+            for s in columns:
+                dx[s] = self.gradient(code.plus(unit, stage.gradients), s)
+                for other in others if stage.kind == MULTIPLY else ():
+                    dx[s] = dx[s] * self.activation(code.plus(unit, other.outputs), s)
+            self._give(before, unit, dx)
+
+    def _backward_concat(self, stage: Stage) -> None:
+        code, first = self.code, stage.gradients
+        for before in stage.inputs:
+            if before.learns:
+                with code.loop(0, before.units) as unit, self._each_column(before, backward=True) as columns:
+                    self._give(before, unit, {s: self.gradient(code.plus(unit, first), s) for s in columns})
+                self._note(before)
+            first = first + before.units
+
+    def _backward_softmax(self, stage: Stage, before: Stage) -> None:
+        code, units = self.code, stage.units
         for s in range(self.columns):
             with code.carrying(0, units, [code.lane(0.0)]) as (c, state):
-                dy = self.gradient(code.plus(c, last.gradients), s)
-                y = self.activation(code.plus(c, self.plan.put_out), s)
-                state[0] = state[0] + (dy * y if isinstance(tail, Softmax) else dy)
+                dy = self.gradient(code.plus(c, stage.gradients), s)
+                y = self.activation(code.plus(c, stage.values[0]), s)
+                state[0] = state[0] + (dy if stage.log else dy * y)
             with code.loop(0, units) as c:
-                dy = self.gradient(code.plus(c, last.gradients), s)
-                y = self.activation(code.plus(c, self.plan.put_out), s)
-                dx = y * (dy - state[0]) if isinstance(tail, Softmax) else dy - y.exp() * state[0]
-                self.keep_gradient(code.plus(c, last.gradients), s, dx)
+                dy = self.gradient(code.plus(c, stage.gradients), s)
+                y = self.activation(code.plus(c, stage.values[0]), s)
+                self._give(before, c, {s: dy - y.exp() * state[0] if stage.log else y * (dy - state[0])})
 
-    def _add_gradients(self, layer: Layer) -> None:
+    def _add_gradients(self, layer: Stage) -> None:
         """dW += dy x^T and db += dy, summed over the columns."""
         code, (inputs, outputs) = self.code, layer.width
         for j, rows in self.tiles(outputs, self.rows_of_gradient):
@@ -263,7 +323,7 @@ class Block:
                 for r in range(rows):
                     self.add_to_gradient(code.plus(j, layer.bias + r), total(dy[r]))
             with code.loop(0, inputs) as i:
-                x = [self.activation(code.plus(i, layer.inputs), s) for s in range(self.columns)]
+                x = [self.activation(code.plus(i, layer.inputs[0].outputs), s) for s in range(self.columns)]
                 for r in range(rows):
                     at = self.weight(layer, code.plus(j, r), i)
                     dw = code.load(self.g, at)
@@ -271,7 +331,7 @@ class Block:
                         dw = dy[r][s].times_plus(x[s], dw)
                     code.store(self.g, at, dw)
 
-    def _backward(self, layer: Layer, before: Layer) -> None:
+    def _backward(self, layer: Stage, before: Stage) -> None:
         """dx = W^T dy, and back through what follows the layer before."""
         code, (inputs, outputs) = self.code, layer.width
         for i, rows in self.tiles(inputs, self._rows(inputs)):
@@ -281,24 +341,16 @@ class Block:
                     w = self.parameter(self.weight(layer, j, code.plus(i, r)))
                     for s in range(self.columns):
                         sums[r * self.columns + s] = w.times_plus(dy[s], sums[r * self.columns + s])
-            later = self._is_long(before, backward=True)
             for r in range(rows):
-                unit, of_unit = code.plus(i, r), sums[r * self.columns : (r + 1) * self.columns]
-                if not later:
-                    self._back_through(before, unit, dict(enumerate(of_unit)))
-                    continue
-                for s, each in enumerate(of_unit):
-                    self.keep_gradient(code.plus(unit, before.gradients), s, each)
-        if self._is_long(before, backward=True):
-            self._back_through_all(before)
+                self._give(before, code.plus(i, r), dict(enumerate(sums[r * self.columns : (r + 1) * self.columns])))
 
-    def _back_through_all(self, layer: Layer) -> None:
+    def _back_through_all(self, layer: Stage) -> None:
         """Back through what follows a layer, from gradients that are in their places."""
         code = self.code
-        with code.loop(0, layer.width[1]) as unit, code.loop(0, self.columns) as s:
+        with code.loop(0, layer.units) as unit, code.loop(0, self.columns) as s:
             self._back_through(layer, unit, {s: self.gradient(code.plus(unit, layer.gradients), s)})
 
-    def _back_through(self, layer: Layer, unit: Index, of_columns: Mapping[Index, Lane]) -> None:
+    def _back_through(self, layer: Stage, unit: Index, of_columns: Mapping[Index, Lane]) -> None:
         """Back through what follows the affine map of a layer, for some columns of one unit."""
         code = self.code
         columns, dys = list(of_columns), list(of_columns.values())
@@ -333,11 +385,6 @@ def total(lanes: list[Lane]) -> Lane:
     for lane in lanes[1:]:
         result = result + lane
     return result
-
-
-def kept_first(layer: Layer) -> Index:
-    """Where the affine map's outputs are kept: in the place of what comes of them, where they are not needed again."""
-    return next(place for place in layer.values if place is not None)
 
 
 def _length(module: Activation, code: Code, backward: bool) -> int:

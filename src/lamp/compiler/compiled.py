@@ -55,9 +55,17 @@ class Compiled:
         except NotCompiled as reason:
             raise _explained(reason) from reason
 
-    def _prepare(self, batches: tuple[int, ...], labels: bool, ignores: bool, own_order: bool, threads: int) -> Trainer:
+    def _prepare(
+        self,
+        batches: tuple[int, ...],
+        labels: bool,
+        ignores: bool,
+        own_order: bool,
+        threads: int,
+        shape: tuple[int, ...] | None = None,
+    ) -> Trainer:
         """The trainer for data of this kind, with the weights and the state as they are now."""
-        kind = (batches, labels, ignores, own_order, threads, options_of(self.optimizer))
+        kind = (batches, labels, ignores, own_order, threads, shape, options_of(self.optimizer))
         if self._trainer is not None and kind == self._kind and self._trainer.is_current:
             self._trainer.load()
             return self._trainer
@@ -71,6 +79,7 @@ class Compiled:
                 ignores=ignores,
                 own_order=own_order,
                 threads=threads,
+                shape=shape,
             )
         except NotCompiled as reason:
             raise _explained(reason) from reason
@@ -87,9 +96,11 @@ class Compiled:
                 expected=f"({replicas}, n, ...)" if replicas else "a population",
                 got=f"inputs {tuple(inputs.shape)}, targets {tuple(targets.shape)}",
             )
+        shape = tuple(inputs.shape[1 + own_data :])
         try:
-            rows = laid_out(self._plan, inputs, own_data)
-            labels, ignores = kind_of_targets(self.criterion, self._plan, targets, own_data)
+            plan = self._plan if shape == self._plan.input_shape else plan_of(self.model, shape=shape)
+            rows = laid_out(plan, inputs, own_data)
+            labels, ignores = kind_of_targets(self.criterion, plan, targets, own_data)
         except NotCompiled as reason:
             raise _explained(reason) from reason
         samples = inputs.shape[1] if own_data else inputs.shape[0]
@@ -101,7 +112,7 @@ class Compiled:
         rest = {length % size} - {0}
         threads = torch.get_num_threads()
         with threads_for(0), denormals_flushed():  # torch's own threads would be in the way of the kernel's
-            trainer = self._prepare((size, *rest), labels, ignores, taken.dim() == 2, threads)
+            trainer = self._prepare((size, *rest), labels, ignores, taken.dim() == 2, threads, shape)
             steps = trainer.prepare(rows, numbers, taken.to(torch.int32), size)
             steps.run(0, steps.count)
             trainer.count(steps.count)

@@ -10,7 +10,7 @@ from torch import Tensor
 from lamp.compiler.fleet import Fleet
 from lamp.compiler.job import Job
 from lamp.compiler.kernel import Kernel
-from lamp.compiler.plan import Plan
+from lamp.compiler.stages import Plan
 from lamp.nn import PReLU
 
 

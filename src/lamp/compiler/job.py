@@ -9,8 +9,8 @@ import torch
 
 from lamp.compiler.answers import Answer
 from lamp.compiler.loss_rules import LossRule
-from lamp.compiler.plan import Plan
 from lamp.compiler.sources import written_of
+from lamp.compiler.stages import Plan
 from lamp.compiler.tables import options_of
 from lamp.optim import Optimizer
 from lamp.overrides import is_lamps
@@ -56,19 +56,16 @@ class Job:
     def key(self) -> Hashable | None:
         """Everything that is written into a kernel's code; None where that cannot be told, for modules of a user's."""
         plan, optimizer = self.plan, self.optimizer
-        chains = [plan.leading, *(layer.chain for layer in plan.layers), [] if plan.tail is None else [plan.tail]]
-        written = [*self.loss.criterion.modules(), *(module for chain in chains for module in chain)]
+        written = [*self.loss.criterion.modules(), *plan.modules]
         if not all(is_lamps(type(each)) for each in [*written, optimizer or self.loss]):
             return None
-        layers: list[Hashable] = [
-            (*layer.width, layer.weight, layer.bias, tuple(layer.slopes.items())) for layer in plan.layers
-        ]
-        if plan.sizes is not None:  # the code finds the others when it runs
-            layers = [(plan.features, plan.outputs, layer.bias is None, tuple(layer.slopes)) for layer in plan.layers]
+        network: Hashable = (plan.graph.digest, tuple(plan.places[each] for each in plan.graph.parameters))
+        if plan.sizes is not None:  # the code finds the widths of hidden layers when it runs
+            layers = tuple((layer.bias is None, tuple(layer.slopes), len(layer.chain)) for layer in plan.layers)
+            network = (plan.features, plan.outputs, layers)
         return (
             tuple(map(written_of, written)),
-            tuple(map(len, chains)),
-            tuple(layers),
+            network,
             plan.parameters if plan.sizes is None else None,
             (self.loss.labels, self.loss.ignores, tuple(self.loss.weights.items())),
             None if optimizer is None else (type(optimizer), options_of(optimizer)),

@@ -22,9 +22,9 @@ from lamp.compiler.indices import I64, Index
 from lamp.compiler.job import Job
 from lamp.compiler.lanes import Lane, Mask, Whole
 from lamp.compiler.loss_rules import Target
-from lamp.compiler.plan import Layer
 from lamp.compiler.products import add_bias_gradients, add_gradients
 from lamp.compiler.shape import Shape
+from lamp.compiler.stages import Stage
 from lamp.compiler.target import MachineCode, machine_code
 from lamp.compiler.target import Target as Machine
 from lamp.compiler.updates import Updates
@@ -257,7 +257,7 @@ class _Writer(Shape):
         held = [self._rows(first, s) for s in range(block.columns)]
         with code.loop(0, features) as i:
             for s, rows in enumerate(held):
-                block.keep_activation(i, s, block.led(i, s, self._fetch(self.at["x_"], rows, features, i)))
+                block.begin(i, s, self._fetch(self.at["x_"], rows, features, i))
 
     def _target(self, first: Index) -> Target:
         t, width = self.at["t_"], self.plan.outputs + self.job.loss.weighted
@@ -305,20 +305,23 @@ class _Writer(Shape):
         """Where it stands how wide a hidden layer is: in the group, and next to that in each of its networks."""
         return layer * (1 + self.lanes)
 
-    def _own_widths(self, layer: Layer) -> Whole:
-        return self.code.load_wholes(self.sizes, self._place_of_sizes(layer.number) + 1)
+    def _own_widths(self, layer: int) -> Whole:
+        return self.code.load_wholes(self.sizes, self._place_of_sizes(layer) + 1)
 
-    def _present(self, layer: Layer, unit: Index) -> Mask | None:
-        """Which networks have this unit of a layer, where those that have not would put out more than zeros."""
-        if self.job.plan.sizes is None or layer.number == self._last or layer.keeps_zero:
+    def _hidden(self, stage: Stage) -> int | None:
+        """The number of a layer whose width is each network's own."""
+        if self.job.plan.sizes is None or stage is self.plan.last:
+            return None
+        return stage.layer
+
+    def _present(self, stage: Stage, unit: Index) -> Mask | None:
+        """Which networks have this unit of a stage, where those that have not would put out more than zeros."""
+        layer = self._hidden(stage)
+        if layer is None or stage.keeps_zero:
             return None
         code = self.code
         units = code.wholes(code.whole(unit))
         return Mask(code, code.b.icmp_signed("<", units.value, self._own_widths(layer).value))
-
-    @property
-    def _last(self) -> int:
-        return len(self.plan.layers) - 1
 
     # ---- dropout -----------------------------------------------------------------------------------------------
     def _keep_of(self, first: Index) -> Any:
@@ -326,8 +329,8 @@ class _Writer(Shape):
         code, job = self.code, self.job
         numbers = {id(module): k for k, module in enumerate(job.plan.dropouts)}
 
-        def keep(module: Dropout, layer: Layer | None, unit: Index, column: Index) -> Lane:
-            units = self.plan.features if layer is None else layer.width[1]
+        def keep(module: Dropout, stage: Stage, unit: Index, column: Index) -> Lane:
+            units, layer = stage.units, self._hidden(stage)
             sample = code.plus(first, column)
             at = code.times(code.plus(code.times(self.step, len(numbers)), numbers[id(module)]), 2)
             if job.one_network:
@@ -335,7 +338,7 @@ class _Writer(Shape):
                 scattered = scatter(code.counted(code.plus(code.times(sample, units), unit), units))
                 pair = [code.wholes(code.load_whole(self.keys, code.plus(at, k))) for k in range(2)]
             else:
-                if job.plan.sizes is None or layer is None or layer.number == self._last:
+                if layer is None:
                     scattered = code.wholes(scatter(code.whole(code.plus(code.times(sample, units), unit))))
                 else:
                     rows = code.wholes(code.whole(sample)) * self._own_widths(layer)

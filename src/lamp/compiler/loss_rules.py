@@ -116,7 +116,7 @@ class LossRule:
 
     # ---- element by element ----------------------------------------------------------------------------------------
     def _of_elements(self, block: Block, s: Index, target: Target, k: Any, share: Number) -> Lane:
-        code, last = self.code, block.plan.layers[-1]
+        code, last = self.code, block.plan.last
         rule = self.rule.loss if self.weighted else self.rule
         weight = [target.number(self.outputs, s)] if self.weighted else []
         counts = target.counts(s)
@@ -139,7 +139,7 @@ class LossRule:
 
     # ---- over classes ----------------------------------------------------------------------------------------------
     def _of_classes(self, block: Block, s: Index, target: Target, k: Any, share: Number) -> Lane:
-        code, rule, last, classes = self.code, self.rule, block.plan.layers[-1], self.outputs
+        code, rule, last, classes = self.code, self.rule, block.plan.last, self.outputs
         counts = target.counts(s)
         smooth = not is_zero(rule.label_smoothing)
         label = None if target.label is None else target.label(s)

@@ -14,10 +14,10 @@ from lamp.compiler.block import Block
 from lamp.compiler.code import I32, Code
 from lamp.compiler.indices import Index
 from lamp.compiler.lanes import Lane
-from lamp.compiler.plan import Layer
+from lamp.compiler.stages import Stage
 
 
-def add_gradients(block: Block, layer: Layer, vectors: Index) -> None:
+def add_gradients(block: Block, layer: Stage, vectors: Index) -> None:
     """Add dW and db of the samples in so many vectors."""
     code, (inputs, outputs) = block.code, layer.width
     rows, columns = _tile(code, inputs, outputs)
@@ -27,9 +27,9 @@ def add_gradients(block: Block, layer: Layer, vectors: Index) -> None:
     add_bias_gradients(block, layer, vectors)
 
 
-def add_bias_gradients(block: Block, layer: Layer, vectors: Index) -> None:
+def add_bias_gradients(block: Block, layer: Stage, vectors: Index) -> None:
     """Add db of the samples in so many vectors."""
-    code, outputs = block.code, layer.width[1]
+    code, outputs = block.code, layer.units
     if layer.bias is not None:
         for j, count in block.tiles(outputs, min(code.lanes, 16)):
             zeros = [code.lane(0.0)] * count
@@ -51,10 +51,10 @@ def _tile(code: Code, inputs: int, outputs: int) -> tuple[int, int]:
     return min(fitting, key=lambda tile: cost(*tile))
 
 
-def _add_tile(block: Block, layer: Layer, j: Index, rows: int, i: Index, columns: int, vectors: Index) -> None:
+def _add_tile(block: Block, layer: Stage, j: Index, rows: int, i: Index, columns: int, vectors: Index) -> None:
     code = block.code
     with code.carrying(0, vectors, [code.lane(0.0)] * (rows * columns)) as (s, sums):
-        x = [block.activation(code.plus(i, layer.inputs + c), s) for c in range(columns)]
+        x = [block.activation(code.plus(i, layer.inputs[0].outputs + c), s) for c in range(columns)]
         for r in range(rows):
             dy = block.gradient(code.plus(j, layer.gradients + r), s)
             for c in range(columns):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lamp.compiler.plan import Plan
+from lamp.compiler.stages import Plan
 from lamp.compiler.stand_ins import NotCompiled
 from lamp.losses import Loss
 from lamp.losses.classification import ClassLoss
@@ -15,14 +15,11 @@ from lamp.losses.weighted import WeightedLoss
 
 def laid_out(plan: Plan, inputs: Tensor, own: bool) -> Tensor:
     """Inputs (n, ...) or, of their own, (K, n, ...), as rows of features, (n, features) or (K n, features)."""
-    axes = inputs.dim() - own
-    if axes != 2 and not (axes > 2 and plan.flattens):
-        raise NotCompiled(f"inputs {tuple(inputs.shape)} are not rows of features")
+    if inputs.shape[1 + own :] != plan.input_shape:
+        raise NotCompiled(f"inputs {tuple(inputs.shape)}, not (n, {', '.join(map(str, plan.input_shape))})")
     rows = inputs.flatten(0, 1) if own else inputs
     rows = rows.flatten(1)
-    if rows.shape[1] != plan.features:
-        raise NotCompiled(f"inputs of {rows.shape[1]} features for {plan.features}")
-    if rows.dtype != plan.layers[0].linear.weight.dtype or rows.device.type != "cpu":
+    if rows.dtype != plan.dtype or rows.device.type != "cpu":
         raise NotCompiled(f"inputs are {rows.dtype} on {rows.device.type}, not as the parameters")
     return rows.contiguous()
 
@@ -49,7 +46,7 @@ def kind_of_targets(criterion: Loss, plan: Plan, targets: Tensor, own: bool) -> 
         raise NotCompiled("targets that are no labels")
     if isinstance(criterion, ClassLoss) and (criterion.ignore_index >= 0 or not bool((targets >= 0).all())):
         raise NotCompiled("targets that are no probabilities, or an ignore_index beside probabilities")
-    if targets.dtype != plan.layers[0].linear.weight.dtype or targets.device.type != "cpu":
+    if targets.dtype != plan.dtype or targets.device.type != "cpu":
         raise NotCompiled(f"targets are {targets.dtype} on {targets.device.type}, not as the parameters")
     if isinstance(criterion, WeightedLoss):
         criterion, targets = criterion.loss, targets[..., :-1]

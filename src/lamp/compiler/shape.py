@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 from lamp.compiler.job import Job
-from lamp.compiler.plan import Plan
+from lamp.compiler.stages import AFFINE, Plan
 from lamp.compiler.target import Target as Machine
 
 COLUMNS = (4, 5, 6, 3, 7, 2, 1)  # columns in registers at once: the first that leaves nothing over is taken
@@ -18,7 +18,9 @@ WIDE = 64  # features from which on one network's first products run along them
 
 def along_features(plan: Plan, lanes: int) -> bool:
     """Whether the products of one network's first layer run along the features."""
-    return plan.features >= WIDE and plan.features % lanes == 0 and not plan.leading
+    given, first = plan.stages[:2]
+    alone = given.users == 1 and not given.chain and first.kind == AFFINE
+    return alone and plan.features >= WIDE and plan.features % lanes == 0
 
 
 class Shape:

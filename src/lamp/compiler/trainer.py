@@ -14,7 +14,8 @@ from lamp.compiler.fleet_of_sizes import FleetOfSizes
 from lamp.compiler.job import Job
 from lamp.compiler.kernel import Kernel
 from lamp.compiler.loss_rules import LossRule
-from lamp.compiler.plan import Plan, plan_of
+from lamp.compiler.plan import plan_of
+from lamp.compiler.stages import Plan
 from lamp.compiler.stand_ins import NotCompiled, look_for_overrides
 from lamp.compiler.steps import Steps
 from lamp.compiler.tables import Limits, coefficients
@@ -42,6 +43,7 @@ class Trainer:
     limits     "clip_norm" and "clip_value", where gradients are clipped
     answers    how outputs are read to count right answers
     threads    that its steps are made on; None: as many as torch may use now (torch itself needs one while they are)
+    shape      of one sample's input, where it is no row of features
     like       a trainer of the same networks, whose weights are measured where they lie
     """
 
@@ -60,6 +62,7 @@ class Trainer:
         answers: Sequence[Answer] = (),
         threads: int | None = None,
         like: Trainer | None = None,
+        shape: Sequence[int] | None = None,
     ) -> None:
         self.threads: int = like.threads if like is not None else threads or torch.get_num_threads()
         self.model, self.criterion, self.optimizer = model, criterion, optimizer
@@ -68,7 +71,7 @@ class Trainer:
         self._runs = runs(model.parameters())
         if optimizer is not None:
             look_for_overrides(optimizer)
-        self.plan: Plan = plan_of(model, optimizer is not None)
+        self.plan: Plan = plan_of(model, optimizer is not None, shape)
         self.dtype = self._dtype()
         self._taken: tuple[int, ...] = ()
         self._in_one = optimizer is not None and len(optimizer.param_groups) == 1 and len(self._runs) == 1

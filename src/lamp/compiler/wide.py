@@ -11,23 +11,23 @@ from collections.abc import Callable
 
 from llvmlite import ir
 
-from lamp.compiler.block import Block, kept_first
+from lamp.compiler.block import Block
 from lamp.compiler.code import I32, Code
 from lamp.compiler.indices import Index
 from lamp.compiler.lanes import Lane
-from lamp.compiler.plan import Layer
 from lamp.compiler.products import added_up
+from lamp.compiler.stages import Stage
 
 Row = Callable[[Index], Index]  # where the row of a sample begins among the data's numbers, by its number in the chunk
 
 MANY = 32  # registers: with so many, tiles are larger
 
 
-def forward(block: Block, layer: Layer, columns: Index, x: ir.Value, row: Row) -> None:
+def forward(block: Block, layer: Stage, columns: Index, x: ir.Value, row: Row) -> None:
     """W x + b for the samples of so many columns, kept where what follows the affine map finds it."""
     code, (inputs, outputs) = block.code, layer.width
     samples = min(code.lanes, 8 if code.target.registers >= MANY else 4)
-    place = kept_first(layer)
+    place = layer.first_kept
     with code.loop(0, code.times(columns, code.lanes), samples) as n:
         rows = [row(code.plus(n, k)) for k in range(samples)]
         for j, units in block.tiles(outputs, 2):
@@ -45,7 +45,7 @@ def forward(block: Block, layer: Layer, columns: Index, x: ir.Value, row: Row) -
                 _store_some(code, block.a, at, added, r * samples, samples)
 
 
-def add_gradients(block: Block, layer: Layer, columns: Index, x: ir.Value, row: Row) -> None:
+def add_gradients(block: Block, layer: Stage, columns: Index, x: ir.Value, row: Row) -> None:
     """dW += dy x^T of the samples of so many columns."""
     code, (inputs, outputs) = block.code, layer.width
     rows, vectors = (4, 6) if code.target.registers >= MANY else (2, 4)
@@ -70,7 +70,7 @@ def add_gradients(block: Block, layer: Layer, columns: Index, x: ir.Value, row: 
                     code.store_unaligned(block.g, at, dw)
 
 
-def _bias(block: Block, layer: Layer, unit: Index) -> Lane:
+def _bias(block: Block, layer: Stage, unit: Index) -> Lane:
     """A vector whose lanes add up to the bias of a unit."""
     code = block.code
     if layer.bias is None:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from lamp.axes import standing
-from lamp.errors import ArgumentError
+from lamp.errors import ArgumentError, ShapeError
 from lamp.module import Module
 from lamp.nn.arguments import an_axis, sizes
 from lamp.nn.checks import explain_axes, explain_gradient
@@ -103,7 +103,15 @@ class Unflatten(Module):
 
     def trace(self, tracer: Any, x: Any) -> Any:
         axis = tracer.axis(x, self.dim)
-        split = torch.empty(x.shape[axis], device="meta").unflatten(0, self.unflattened_size).shape
+        known, size = math.prod(n for n in self.unflattened_size if n >= 0), x.shape[axis]
+        if size % max(known, 1) or (-1 not in self.unflattened_size and size != known):
+            raise ShapeError(
+                "an axis of another size",
+                expected=f"{known}, or a multiple for a -1",
+                got=size,
+                fix="set the sizes to fit",
+            )
+        split = (size // known if n < 0 else n for n in self.unflattened_size)
         return tracer.reshape(self, x, (*x.shape[:axis], *split, *x.shape[axis + 1 :]))
 
     def backward(self, dy: Tensor) -> Tensor:

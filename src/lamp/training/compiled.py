@@ -20,7 +20,7 @@ from lamp.training import eager
 from lamp.training.ahead import Ahead, Lot
 from lamp.training.callbacks import Callback
 from lamp.training.crew import Crew
-from lamp.training.epochs import Data, Measurement, Record, UnderWay, of_epochs
+from lamp.training.epochs import Data, Measurement, Record, UnderWay, of_epochs, shape_of_samples
 from lamp.training.training_state import schedule_state
 
 if TYPE_CHECKING:
@@ -71,7 +71,8 @@ class Compiled:
         begun = time.perf_counter()
         crew, training = self.crew, self.training
         self.model, self.options = crew.model, options_of(crew.optimizer)
-        plan = plan_of(crew.model)
+        shape = shape_of_samples(crew.batches)
+        plan = plan_of(crew.model, shape=shape)
         self.data = Data(crew.batches, crew.criterion, plan, training.metrics)
         limits = {"clip_norm": training.clip_norm, "clip_value": training.clip_value}
         self.trainer = Trainer(
@@ -86,6 +87,7 @@ class Compiled:
             keeps_outputs=self.data.answers is None,
             answers=self.data.answers or (),
             threads=self.threads,
+            shape=shape,
         )
         self.measurer, self.held_out = None, None
         if isinstance(crew.validation, DataLoader):
@@ -101,6 +103,7 @@ class Compiled:
                 keeps_outputs=held_out.answers is None,
                 answers=held_out.answers or (),
                 like=self.trainer,
+                shape=shape,
             )
         self._previous, self._before = [], None
         self._ahead = Ahead(self.trainer, self.data, self.measurer, self.held_out, training.looked_at)

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from lamp.compiler.plan import Plan, plan_of
+from lamp.compiler.plan import plan_of
+from lamp.compiler.stages import Plan
 from lamp.compiler.stand_ins import NotCompiled
 from lamp.errors import ArgumentError
 from lamp.training.crew import Crew
+from lamp.training.epochs import shape_of_samples
 
 if TYPE_CHECKING:
     from lamp.training.compiled import Compiled
@@ -39,7 +41,7 @@ def choose(engine: str, training: Training, crew: Crew) -> tuple[Compiled | None
         return None, "asked for"
     try:
         if engine == "auto":
-            plan = plan_of(crew.model)
+            plan = plan_of(crew.model, shape=shape_of_samples(crew.batches))
             seconds = _eager_seconds(plan, training, crew)
             if seconds < COMPILING:
                 return None, f"it takes about {seconds:.1g} s, and compiling {COMPILING} s"
@@ -47,10 +49,8 @@ def choose(engine: str, training: Training, crew: Crew) -> tuple[Compiled | None
             from lamp.compiler.target import host
 
             sizes = [layer.width[0] * layer.width[1] for layer in plan.layers]
-            if along_features(plan, host().lanes(plan.layers[0].linear.weight.dtype)):
-                shared_out = max(sizes[1:], default=0)
-            else:
-                shared_out = max(sizes)
+            others = sizes[1:] if along_features(plan, host().lanes(plan.dtype)) else sizes
+            shared_out = max(others, default=0)
             alone = crew.model.replicas is None and torch.get_num_threads() > 1
             if max(sizes) > WIDE or (alone and shared_out in SHARED_OUT_BADLY):
                 return None, "for layers this wide torch's matrix products are faster"

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from lamp.compiler.answers import Answer, is_counted
-from lamp.compiler.plan import Plan
 from lamp.compiler.samples import kind_of_targets, laid_out, numbers_of
+from lamp.compiler.stages import Plan
 from lamp.compiler.stand_ins import NotCompiled
 from lamp.data import DataLoader
 from lamp.losses import ClassLoss, Loss
@@ -37,6 +37,13 @@ class Measurement:
         """This one, with what was measured on held-out samples."""
         values = {f"validation_{name}": value for name, value in validated.values.items()}
         return replace(self, values=self.values | values)
+
+
+def shape_of_samples(loader: Any) -> tuple[int, ...] | None:
+    """The shape of a loader's samples, where that is known."""
+    if not isinstance(loader, DataLoader) or loader.tensors is None:
+        return None
+    return tuple(loader.columns[0].shape[1 + loader.own :])
 
 
 class Data:
