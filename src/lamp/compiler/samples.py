@@ -28,7 +28,7 @@ def kind_of_targets(criterion: Loss, plan: Plan, targets: Tensor, own: bool) -> 
     """Whether targets are labels, and whether some of those are ignored; NotCompiled where they do not fit."""
     for name in ("weight", "pos_weight"):
         weight = getattr(criterion, name, None)
-        if weight is not None and weight.data.dtype is not plan.layers[0].linear.weight.dtype:
+        if weight is not None and weight.data.dtype is not plan.dtype:
             raise NotCompiled(f"the {name} of the loss is {weight.data.dtype}, not as the parameters")
     lead = 2 if own else 1
     if isinstance(criterion, ClassLoss) and not targets.is_floating_point():
