@@ -37,7 +37,7 @@ class Tracer:
             says = type(module).trace is not Module.trace
             if says and changed is not None and not _traces_itself(module):
                 raise NotTraceable(
-                    f"{changed}, and lamp cannot read what it does",
+                    f"it has its own {changed}: lamp cannot read what that does",
                     expected="a module as lamp has it, or one with a trace(tracer, *values) beside its forward",
                     got=describe(module),
                     fix="write trace(self, tracer, x), or use the eager engine",
