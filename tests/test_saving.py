@@ -165,6 +165,67 @@ def test_load_takes_the_folder_of_a_checkpoint(tmp_path):
     assert torch.equal(other.parameters()[0].data, model.parameters()[0].data)
 
 
+# ---- paths -----------------------------------------------------------------------------------------------------------
+class PathLike:
+    def __init__(self, path):
+        self.path = path
+
+    def __fspath__(self):
+        return self.path
+
+
+def test_every_kind_of_path(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    model, name = network(), str(tmp_path / "model")
+    for k, path in enumerate(
+        (name, tmp_path / "model", PathLike(name), os.fsencode(name), PathLike(os.fsencode(name)))
+    ):
+        model.parameters()[0].data.fill_(float(k))
+        lamp.save(model, path)
+        assert lamp.load(other := network(), path) == ([], [])
+        assert torch.equal(other.parameters()[0].data, model.parameters()[0].data)
+    lamp.save(model, "~/below/model")
+    assert (tmp_path / "home" / "below" / "model").exists()
+    lamp.load(network(), "~/below/model")
+    assert lamp.Checkpoint("~/run").path_of(1, 2).parent.parent == tmp_path / "home" / "run"
+    monkeypatch.chdir(tmp_path)
+    lamp.save(model, "./~tilde")  # a name, and nobody's home
+    assert (tmp_path / "~tilde").exists()
+
+
+def test_names_that_are_no_utf8(tmp_path):
+    """Names are bytes to the system; errors about them can be printed anywhere."""
+    path = os.path.join(os.fsencode(tmp_path), b"m\xff\xe9\n\x1b[31m")
+    model = network()
+    lamp.save(model, path)
+    lamp.load(network(), path)
+    with pytest.raises(StateDictError) as error:
+        lamp.load(network(hidden=6), path)
+    str(error.value).encode("utf-8", "backslashreplace")
+    save_json(path, {"a": 1, "path": os.fsdecode(path)})
+    assert load_json(path)["path"] == os.fsdecode(path)
+    with sealed_folder(path + b" folder") as folder:
+        (folder / os.fsdecode(b"\xff")).write_bytes(b"a")
+    check_folder(path + b" folder")
+
+
+def test_a_link_stays_a_link(tmp_path):
+    """What it leads to is replaced, as a whole."""
+    (tmp_path / "there").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "there" / "model")
+    for model in (network(), network()):
+        lamp.save(model, tmp_path / "link")
+        assert (tmp_path / "link").is_symlink()
+        lamp.load(network(), tmp_path / "there" / "model")
+    assert [each.name for each in (tmp_path / "there").iterdir()] == ["model"]
+
+
+def test_a_device_is_not_replaced():
+    with pytest.raises(CheckpointError, match="no regular file"):
+        lamp.save(network(), os.devnull)
+    assert not os.path.isfile(os.devnull)
+
+
 # ---- damage ----------------------------------------------------------------------------------------------------------
 def test_every_changed_byte_of_a_file_is_noticed(tmp_path):
     lamp.save(lamp.Linear(3, 2), tmp_path / "file")

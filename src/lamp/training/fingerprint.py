@@ -184,6 +184,8 @@ def _where_they_differ(saved: Any, now: Any) -> tuple[str, str]:
 def _about(batches: Iterable[Any]) -> list[str]:
     """What data are: how many, in which batches, and a digest of all that they hold, as far as they lie in memory."""
     lines = [type(batches).__name__]
+    if isinstance(batches, DataLoader):
+        lines += [f"{batches.samples} samples", f"batch_size {batches.batch_size}", f"shuffle {batches.shuffle}"]
     lines += [f"{len(batches)} batches"] if isinstance(batches, Sized) else []
     if isinstance(batches, list):
         return lines + [str(told(batch)) for batch in batches]
@@ -192,7 +194,6 @@ def _about(batches: Iterable[Any]) -> list[str]:
         sampler = getattr(batches, "sampler", None)
         lines += [f"batch_size {size}"] if isinstance(size, int) else []
         return lines + ([] if sampler is None else [type(sampler).__name__])
-    lines += [f"{batches.samples} samples", f"batch_size {batches.batch_size}", f"shuffle {batches.shuffle}"]
     lines += [f"replicas {batches.replicas}", "all samples" if batches.indices is None else told(batches.indices)]
     if batches.tensors is None:
         return [*lines, type(batches.dataset).__name__]

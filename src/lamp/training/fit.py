@@ -73,7 +73,9 @@ def fit(
     checkpoint    a folder, or a lamp.Checkpoint that says how often to save: it gets `history.jsonl`, a line an epoch,
                   and the newest checkpoints
     resume        go on from the newest checkpoint in that folder, or begin where there is none; or from the run's
-                  folder or the one checkpoint that is named. All else must be given as it was; only `epochs` may grow
+                  folder or the one checkpoint that is named. All else must be given as it was: data, network, loss,
+                  optimizer and so on, with all their attributes; only `epochs` may grow. A newest checkpoint that was
+                  damaged is passed over, with a CheckpointWarning
 
     Of a population every replica trains as it would alone, and what is measured is (K,). Data (inputs, targets) are
     shared by all; each takes them in an order of its own, by its seed (seed=s: all in the one order of s, which costs
@@ -93,8 +95,8 @@ def fit(
     Raises ArgumentError, DataError or ShapeError for what does not fit, before the first step where that can be seen;
     NonFiniteError for a loss that is NaN or infinite (in a population, of every replica): the error names the module
     that made it and has the history so far as its attribute `history`, and the model holds the last finite weights
-    that were kept. CheckpointError for a checkpoint that is damaged or of another training, and where it cannot be
-    written: those before it stay.
+    that were kept. CheckpointError for a checkpoint that is damaged or of another training, where another process
+    or thread is training into the folder, and where it cannot be written: the checkpoints before stay.
     """
     if engine not in ENGINES:
         raise ArgumentError(f"unknown engine {engine!r}", expected=" or ".join(map(repr, ENGINES)), got=engine)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from lamp.errors import ArgumentError, DataError
 from lamp.intervals import margin_of_mean, mean_std
+from lamp.saving import as_path
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -187,14 +188,14 @@ class History(Mapping[str, Tensor]):
         Raises DataError for a file that is missing, and for a line in between that is no epoch's.
         """
         try:
-            lines = Path(path).read_bytes().split(b"\n")[:-1]  # after the last line's end: nothing, or what is torn
+            lines = as_path(path).read_bytes().split(b"\n")[:-1]  # after the last line's end: nothing, or what is torn
         except OSError as error:
             raise DataError(
                 f"{path} cannot be read: {error.strerror}",
                 expected="a run's history.jsonl",
                 got=type(error).__name__,
                 fix="check the path",
-            ) from error
+            ) from None
         history = cls("not said", "read from its lines")
         for k, text in enumerate(lines):
             try:
@@ -203,13 +204,13 @@ class History(Mapping[str, Tensor]):
                     raise ValueError("another epoch's")
                 seconds = float(values.pop("seconds"))
                 measured = {name: _number(value) for name, value in values.items()}
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
                 raise DataError(
                     f"{path}: line {k + 1} is no epoch's",
                     expected=f'{{"epoch": {k + 1}, "seconds": ..., "loss": ...}}',
                     got=text[:60].decode(errors="replace"),
                     fix="the file was changed since: the checkpoint beside it holds the history as well",
-                ) from error
+                ) from None
             history.record(measured, seconds)
             history.replicas = next((len(v) for v in measured.values() if isinstance(v, Tensor)), None)
         return history
@@ -295,7 +296,7 @@ class History(Mapping[str, Tensor]):
             for k, seconds in enumerate(saved["seconds"]):
                 epoch = {name: values[k] for name, values in saved["measured"].items() if values[k] is not None}
                 history.record({name: _measured(value) for name, value in epoch.items()}, seconds)
-        except (ValueError, KeyError, TypeError, IndexError) as error:
+        except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError, OverflowError) as error:
             raise DataError(
                 "this is no history", expected="JSON written by History.to_json", got=f"{error}", fix="write it again"
             ) from error
