@@ -9,6 +9,8 @@ from torch import Tensor
 
 from lamp.errors import StateDictError
 
+SHOWN = 8  # keys that an error names
+
 
 class IncompatibleKeys(NamedTuple):
     """What `load_state_dict(strict=False)` passed over."""
@@ -24,8 +26,8 @@ def compare(name: str, own: Mapping[str, Tensor], given: Mapping[str, Any], stri
     if strict and (missing or unexpected):
         raise StateDictError(
             f"the keys of the state dict do not fit {name}",
-            expected=f"{len(own)} keys, missing {missing or 'none'}",
-            got=f"{len(given)} keys, unexpected {unexpected or 'none'}",
+            expected=f"{len(own)} keys, missing {_some(missing)}",
+            got=f"{len(given)} keys, unexpected {_some(unexpected)}",
             fix="build the same network, or pass strict=False to load what fits",
         )
     for key, tensor in own.items():
@@ -42,6 +44,20 @@ def compare(name: str, own: Mapping[str, Tensor], given: Mapping[str, Any], stri
                 f"'{key}' has the wrong shape",
                 expected=tuple(tensor.shape),
                 got=tuple(value.shape),
-                fix="build the network with the sizes it was saved with",
+                fix=_fix_for(tuple(tensor.shape), tuple(value.shape)),
             )
     return IncompatibleKeys(missing, unexpected)
+
+
+def _some(keys: list[str]) -> str:
+    """The keys, or the first ones of many."""
+    rest = len(keys) - SHOWN
+    return "none" if not keys else str(keys) if rest <= 0 else f"{str(keys[:SHOWN])[:-1]}, and {rest} more]"
+
+
+def _fix_for(own: tuple[int, ...], given: tuple[int, ...]) -> str:
+    if own[1:] == given:
+        return f"these are one network's; build that, or give each of the {own[0]} networks its own"
+    if given[1:] == own:
+        return f"these are {given[0]} networks'; build lamp.population(network, seeds=range({given[0]}))"
+    return "build the network with the sizes it was saved with"

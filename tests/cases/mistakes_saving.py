@@ -277,6 +277,20 @@ MISTAKES = [
         "model.safetensors",
         ("0.weight", "(3, 4, 2)"),
     ),
+    Mistake(
+        "load a population into one network",
+        saved(lamp.population(network(), range(3)), network()),
+        StateDictError,
+        "model.safetensors",
+        ("0.weight", "lamp.population(network, seeds=range(3))"),
+    ),
+    Mistake(
+        "load into a network of a hundred layers",
+        saved(network(), lamp.Sequential(*[lamp.Linear(2, 2) for _ in range(100)])),
+        StateDictError,
+        "model.safetensors",
+        ("1.weight", "and 188 more"),
+    ),
     # ---- checkpoints -------------------------------------------------------------------------------------------------
     Mistake(
         "train twice into one folder", in_a_folder(twice), CheckpointError, "holds a training already", ("resume=True",)

@@ -49,7 +49,7 @@ def load(model: Module, path: str | os.PathLike[str], strict: bool = True) -> In
                 f"{path} holds no checkpoint",
                 expected=f"{WEIGHTS} and {MANIFEST}",
                 got=", ".join(sorted(each.name for each in path.iterdir())[:10]) or "an empty folder",
-                fix="name the file, or the folder of one checkpoint",
+                fix="name the file, or the folder of one checkpoint: below checkpoints/ in the folder of a run",
             )
     if is_folder:
         folder = SealedFolder(path)
