@@ -253,7 +253,11 @@ class TestEarlyStopping:
     def test_in_batches_that_come_for_all(self, shared):
         x, y = blobs()
         batches = [(x[i : i + 10], y[i : i + 10]) for i in range(0, 53, 10)]
-        stacked = batches if shared else [(a.expand(K, -1, -1), b.expand(K, -1)) for a, b in batches]
+        stacked = (
+            batches
+            if shared
+            else [tuple(map(lamp.per_replica, (a.expand(K, -1, -1), b.expand(K, -1)))) for a, b in batches]
+        )
         found = together_and_alone(
             make=lamp.Adam,
             data=stacked,
@@ -491,7 +495,10 @@ BAD = {
         lambda p: dict(criterion=lamp.CrossEntropyLoss(label_smoothing=torch.tensor([0.1, 0.2]))),
         "K = 3",
     ),
-    "batches of another K": (lambda p: dict(data=[(torch.zeros(2, 5, 4).double(), torch.zeros(5).long())]), "of 3"),
+    "batches of another K": (
+        lambda p: dict(data=[(lamp.per_replica(torch.zeros(2, 5, 4).double()), torch.zeros(5).long())]),
+        "of 3",
+    ),
 }
 
 

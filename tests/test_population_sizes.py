@@ -219,7 +219,7 @@ def test_the_gradient_of_the_input():
     networks = [mlp(hidden, activation=lamp.Sigmoid) for hidden in WIDTHS[:3]]
     population = lamp.stack(networks)
     x, dy = torch.randn(3, 13, 3, dtype=torch.float64), torch.randn(3, 13, TASK.outputs, dtype=torch.float64)
-    population(x)
+    population(population.own(x))
     dx = population.backward(dy)
     for k, network in enumerate(networks):
         network(x[k])

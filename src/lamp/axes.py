@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lamp.errors import DTypeError, ShapeError
+
 
 def affine(x: Tensor, weight_t: Tensor, bias: Tensor | None) -> Tensor:
     """y = x W^T + b for x (K..., B..., in), W^T (K..., in, out), b (K..., out): y (K..., B..., out)."""
@@ -60,6 +62,33 @@ def standing(dim: int, replicas: int | None) -> int:
 def replicas_of(tensor: Tensor) -> int | None:
     """K, where a population marked this tensor as (K, ...); None otherwise."""
     return getattr(tensor, "replicas", None)
+
+
+def per_replica(tensor: Tensor) -> Tensor:
+    """A view of a tensor (K, ...) marked as K replicas' own: row k is replica k's.
+
+    A population takes a batch as each replica's own where it is marked so, and else as shared by all, whatever its
+    shape. Its outputs are marked; operations on a tensor drop the mark, and this puts it back:
+
+        criterion(lamp.per_replica(networks(x).squeeze(-1)), y)
+
+    Raises ShapeError for a tensor without axes, DTypeError for what is no tensor.
+    """
+    if not isinstance(tensor, Tensor):
+        raise DTypeError(
+            "per_replica marks a tensor",
+            expected="a tensor (K, ...), row k for replica k",
+            got=type(tensor).__name__,
+            fix="torch.stack the replicas' tensors first",
+        )
+    if tensor.dim() < 1:
+        raise ShapeError(
+            "per_replica marks the first axis as the replicas'",
+            expected="a tensor (K, ...)",
+            got="a tensor ()",
+            fix="torch.stack a tensor for each replica",
+        )
+    return marked(tensor, tensor.shape[0])
 
 
 def marked(tensor: Tensor, replicas: int) -> Tensor:

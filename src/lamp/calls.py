@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from lamp.passes import Pass, mark, numbers, pass_of, running
+from lamp.axes import replicas_of
+from lamp.passes import Pass, Unmarked, mark, numbers, pass_of, running
 from lamp.paths import blame, say_where
 from lamp.quick import quick
 from lamp.which_pass import pass_for
@@ -142,8 +143,9 @@ def _marked(gradient: Any, module: Module, given: tuple[Any, ...], through: Pass
     if not isinstance(gradient, tuple):
         source = pass_of(inputs[0]) if inputs else None
         if source is None or source is through:
-            if module.gives_loss:
-                running.unmarked = through.number
+            if module.gives_loss and inputs and isinstance(inputs[0], Tensor):
+                averages = replicas_of(inputs[0]) is None and getattr(module, "reduction", "") not in ("sum", "none")
+                running.unmarked = Unmarked(through.number, type(module).__name__, averages, inputs[0].numel())
         elif isinstance(gradient, Tensor):
             if given and gradient is given[0]:
                 gradient = _view(gradient)

@@ -30,7 +30,7 @@ from lamp.devices import target_of, without_numbers
 from lamp.errors import BackwardError, NotTraceable
 from lamp.overrides import Kind
 from lamp.parameter import Buffer, Parameter, flatten, move, runs
-from lamp.passes import Pass, latest, running
+from lamp.passes import Pass, Unmarked, latest, running
 from lamp.state import IncompatibleKeys, compare
 from lamp.torch_habits import TorchHabits, unwritten
 
@@ -46,6 +46,7 @@ class Module(TorchHabits, metaclass=Kind):
 
     hyperparameters: ClassVar[tuple[str, ...]] = ()  # attributes that are a number, or (K,) of them in a population
     gives_loss: ClassVar[bool] = False  # whether it is a loss
+    takes_replicas: ClassVar[bool] = False  # in a class of the user's: whether it is known to work in a population
     replicas: int | None = None  # K in a population, where every tensor has an axis of replicas first
     units: Tensor | None = None  # in a population of several sizes: how many features each replica has here, (K,)
     _training = True  # what train() and eval() set
@@ -134,6 +135,12 @@ class Module(TorchHabits, metaclass=Kind):
         raise BackwardError(
             what, expected="one forward for each backward", got="nothing remembered that is not consumed", fix=fix
         )
+
+    def check_unmarked(self, gradients: tuple[Any, ...], loss: Unmarked | None) -> None:
+        """Raise where these gradients, of which it is not known what they belong to, cannot be meant.
+
+        loss  one that was gone back through before, and did not know either
+        """
 
     # ---- what it is made of ------------------------------------------------------------------------------------
     def _members(self, kind: type[Held]) -> Iterator[tuple[str, Held]]:

@@ -13,6 +13,7 @@ import threading
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
@@ -105,11 +106,26 @@ class Pass:
         return set, ()  # a saved tensor came out of none
 
 
+@dataclass(frozen=True)
+class Unmarked:
+    """A loss that was gone back through and did not know what its input came out of.
+
+    number    of its pass
+    averages  whether it took a mean without knowing of replicas
+    size      of its input
+    """
+
+    number: int
+    name: str
+    averages: bool
+    size: int
+
+
 class _Running(threading.local):
     through: Pass | None = None  # the pass that runs in this thread, if any
     evaluating = False  # whether outermost forwards of this thread are in eval mode, whatever the modules' own
     asked: Pass | None = None  # the pass that a backward is to go through whose gradient says none
-    unmarked = 0  # the number of the last pass of a loss that did not know what its input came out of
+    unmarked: Unmarked | None = None  # the last loss whose gradient does not say to which pass it belongs
 
 
 running = _Running()
@@ -135,6 +151,18 @@ def evaluating() -> Iterator[None]:
         running.evaluating = before
         if through is not None:
             through.evaluating = within
+
+
+@contextmanager
+def apart() -> Iterator[None]:
+    """Within it, this thread computes as if nothing ran in it: outermost calls are outermost, in the modules' modes."""
+    before = running.__dict__.copy()
+    running.__dict__.clear()
+    try:
+        yield
+    finally:
+        running.__dict__.clear()
+        running.__dict__.update(before)
 
 
 def pass_of(value: Any) -> Pass | None:

@@ -1,6 +1,7 @@
 """Every public name of lamp, in one place. `import lamp` finds them here when first used."""
 
 from lamp import data, init, losses, nn, optim, plots, training
+from lamp.axes import per_replica
 from lamp.checks import GradientReport, check_gradients
 from lamp.data import DataLoader, Dataset
 from lamp.errors import (
@@ -260,6 +261,7 @@ __all__ = [
     "losses",
     "nn",
     "optim",
+    "per_replica",
     "plots",
     "population",
     "predict",

@@ -36,8 +36,9 @@ def _of_unmarked(module: Module, gradients: tuple[Any, ...]) -> Pass:
         return Pass(module)  # an empty one, where there was no forward
     others = [each for each in through.others or () if each.awaits and each.fits(gradients)]
     earlier = [each for each in others if not through.repeats(each)]
-    unmarked, running.unmarked = running.unmarked, 0
-    if through.dropped and through.dropped < unmarked < through.number:
+    loss, running.unmarked = running.unmarked, None
+    module.check_unmarked(gradients, loss)
+    if loss is not None and through.dropped and through.dropped < loss.number < through.number:
         raise _of_several(module, 2, "a gradient that says nothing of its forward, by a loss of an earlier one")
     if not earlier or through.consumed or (not through.memory and not module.training):
         return through

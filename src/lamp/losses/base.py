@@ -113,8 +113,18 @@ class Loss(Module):
         return self.doutput(dvalue, *prepared)
 
     def own_target(self, output: Tensor, target: Tensor, replicas: int) -> Tensor:
-        """The target with its axis of replicas, (K, ...): one that all share comes without it, and is expanded."""
-        return target.expand(replicas, *target.shape) if target.dim() == output.dim() - 1 else target
+        """The target with its axis of replicas, (K, ...): one that all share comes without it, and is expanded.
+
+        A target that is marked is each replica's own. Of others the output's shape, which they must have, says it.
+        """
+        return self.with_replicas(target, output.dim(), replicas)
+
+    @staticmethod
+    def with_replicas(target: Tensor, axes: int, replicas: int) -> Tensor:
+        """A target that has so many axes where it is each replica's own, expanded where it is shared."""
+        if replicas_of(target) is None and target.dim() == axes - 1:
+            return target.expand(replicas, *target.shape)
+        return target
 
     def of_replicas(self, rows: Tensor) -> Self:
         """This loss for some replicas of a population: of hyperparameters (K,) their numbers."""

@@ -6,8 +6,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lamp.axes import replicas_of
 from lamp.errors import ArgumentError, DeviceError, DTypeError, LabelError, LampError, NonFiniteError, ShapeError
 
+OF_REPLICAS = (
+    "batches of which each replica has its own, (K, B, ...), are marked: lamp.per_replica(x); others are shared by all"
+)
 EMPTY = "an empty batch has no loss"
 
 
@@ -225,7 +229,7 @@ def _wrong_label_shape(output: Tensor, target: Tensor, axis: int, samples: torch
         "output and target do not belong together, and nothing is broadcast in a loss",
         expected=expected,
         got=tuple(target.shape),
-        fix=_label_advice(output, target, samples),
+        fix=_label_advice(output, target, samples) if replicas_of(output) is None else OF_REPLICAS,
     )
 
 
@@ -254,6 +258,8 @@ def _wrong_label(target: Tensor, classes: int, ignore_index: int) -> LampError |
 
 
 def _reshape_advice(output: Tensor, target: Tensor) -> str:
+    if replicas_of(output) is not None:
+        return OF_REPLICAS
     if output.shape == (*target.shape, 1):
         return "target.unsqueeze(-1), or model(x).squeeze(-1)"
     if target.shape == (*output.shape, 1):

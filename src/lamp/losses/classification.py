@@ -136,7 +136,7 @@ class ClassLoss(Loss):
 
     def own_target(self, output: Tensor, target: Tensor, replicas: int) -> Tensor:
         axes_of_its_own = output.dim() - (0 if self.takes_probabilities and target.is_floating_point() else 1)
-        return target.expand(replicas, *target.shape) if target.dim() == axes_of_its_own - 1 else target
+        return self.with_replicas(target, axes_of_its_own, replicas)
 
     def _reduced(
         self, value: Tensor, divisor: Tensor | int, sign: float, replicas: int | None

@@ -16,11 +16,13 @@ import torch
 from torch import Tensor
 
 from lamp.axes import marked, replicas_of
-from lamp.errors import ArgumentError, ShapeError
+from lamp.errors import ArgumentError, BackwardError, ShapeError
 from lamp.losses import Loss
 from lamp.module import Module
 from lamp.nn import Sequential
 from lamp.parameter import Parameter, replicate, runs
+from lamp.passes import Unmarked, latest
+from lamp.replicas.proof import foreign, prove, refuse_equal_starts
 from lamp.replicas.sizes import Sizes, architecture, form, widest
 from lamp.state import IncompatibleKeys
 
@@ -30,7 +32,8 @@ class Population(Module):
 
     y_k = network_k(x_k) for each replica k
 
-    Shapes    x (B, ...), shared by all replicas and not copied, or (K, B, ...)   y (K, B, ...)
+    Shapes    x (B, ...), shared by all replicas and not copied; or (K, B, ...), each replica's own, where it is marked
+              so: by `population.own(x)`, `lamp.per_replica(x)`, or the DataLoader it comes from. y (K, B, ...), marked
     Backward  dx (K, B, ...), each replica's own
 
     `len(population)` is K; `population[k]` is an ordinary network of its own; iterating gives all K.
@@ -40,7 +43,8 @@ class Population(Module):
     sizes  None, or where the replicas' hidden layers are of several widths: which network each replica is. Then the
            parameters here are those of the widest, and a replica has zeros for the units that it lacks
 
-    Raises ShapeError for a batch whose first axis is not K.
+    Raises ShapeError for a batch or a gradient that is marked as another number of replicas' own, BackwardError for
+    the gradient of a loss that did not know of the replicas, ArgumentError for a module that mixes them (`population`).
     """
 
     def __init__(
@@ -50,6 +54,7 @@ class Population(Module):
         self.seeds, self.sizes = None if seeds is None else tuple(seeds), sizes
         self._single = partial(copy.deepcopy, single)  # a network of this architecture; hidden from the tree in a call
         replicate(self.network.parameters(), replicas)
+        self._unproved = foreign(self.network)  # modules that are not lamp's, until a batch has shown that they fit
         for module in self.modules():
             module.replicas = replicas
         if sizes is not None:
@@ -58,11 +63,14 @@ class Population(Module):
 
     # ---- forward and backward --------------------------------------------------------------------------------------
     def forward(self, *inputs: Any) -> Any:
+        if self._unproved:
+            self._prove(inputs)
         shared = inputs if self.loss is None else inputs[:1]  # a loss tells by itself whether a target is shared
         given = [self._with_replicas(x) if isinstance(x, Tensor) else x for x in shared]
         output = self.network(*given, *inputs[len(shared) :])
-        for each in output if isinstance(output, tuple) else (output,):
-            each.replicas = self.replicas  # a loss asks its output for it
+        for each in output if isinstance(output, tuple | list) else (output,):
+            if isinstance(each, Tensor):
+                each.replicas = self.replicas  # type: ignore[attr-defined]  # a loss asks its output for it
         return output
 
     def backward(self, *dy: Any) -> Any:
@@ -76,30 +84,61 @@ class Population(Module):
         return self.own(x.expand(len(self), *x.shape))
 
     def own(self, x: Tensor) -> Tensor:
-        """A batch of which each replica has its own row, (K, B, ...), whatever axes it has; marked as such."""
-        if x.dim() < 1 or x.shape[0] != len(self):
+        """A batch of which each replica has its own row, (K, B, ...), whatever axes it has; marked as such.
+
+        `lamp.per_replica(x)` does it where there is no population yet, in a list of batches for `fit` for instance.
+        """
+        if not isinstance(x, Tensor) or x.dim() < 1 or x.shape[0] != len(self):
             raise ShapeError(
                 f"a batch of their own for {len(self)} replicas",
                 expected=f"({len(self)}, B, ...)",
-                got=tuple(x.shape),
+                got=tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__,
                 fix="stack a batch for each replica along the first axis",
             )
         return marked(x, len(self))
 
     def _with_replicas(self, x: Tensor) -> Tensor:
-        """The batch with its axis of replicas: a batch (B, features) is shared, one of more axes begins with K."""
-        if replicas_of(x) == self.replicas:
-            return x
-        if x.dim() <= 2:
+        """The batch with its axis of replicas: one that is marked is their own, any other is shared."""
+        replicas = replicas_of(x)
+        if replicas is None:
             return self.shared(x)
-        if x.shape[0] != len(self):
+        if replicas != self.replicas:
             raise ShapeError(
-                f"a batch for a population of {len(self)} begins with the axis of replicas",
-                expected=f"({len(self)}, B, ...), or a batch (B, features) that all share",
-                got=tuple(x.shape),
-                fix="population(population.shared(x)) for a batch of more axes that all share",
+                f"a batch for {replicas} replicas in a population of {len(self)}",
+                expected=f"(B, ...) that all share, or ({len(self)}, B, ...) marked by population.own(x)",
+                got=f"{tuple(x.shape)}, marked as {replicas} replicas' own",
+                fix="give each replica one row",
             )
         return x
+
+    def check_unmarked(self, gradients: tuple[Any, ...], loss: Unmarked | None) -> None:
+        after = loss is not None and loss.number > getattr(latest(self), "number", 0)
+        for gradient in gradients:
+            if not isinstance(gradient, Tensor):
+                continue
+            replicas = replicas_of(gradient)
+            if replicas not in (None, self.replicas):
+                raise ShapeError(
+                    f"a gradient for {replicas} replicas in a population of {len(self)}",
+                    expected=f"({len(self)}, B, ...)",
+                    got=f"{tuple(gradient.shape)}, marked as {replicas} replicas' own",
+                    fix="go back from the loss of this population's output",
+                )
+            if loss is not None and after and loss.averages and (replicas is None or loss.size == gradient.numel()):
+                raise BackwardError(
+                    f"the loss took the outputs of {len(self)} replicas for one network's: an operation on the "
+                    "outputs had dropped their mark, and the loss is one mean over all replicas",
+                    expected="a loss for each replica, and its gradient",
+                    got=f"{loss.name} of a tensor that is not marked, before population.backward",
+                    fix="criterion(lamp.per_replica(outputs), target), then "
+                    "population.backward(lamp.per_replica(gradient of what the population put out))",
+                )
+
+    def _prove(self, inputs: tuple[Any, ...]) -> None:
+        """See on the first batch that modules of the user's do in a population what they do alone."""
+        body = self.body
+        prove(body._single(), self._unproved, inputs if self.loss is None else inputs[:1], stack)
+        self._unproved.clear()
 
     # ---- the network and its loss ----------------------------------------------------------------------------------
     @property
@@ -160,6 +199,7 @@ class Population(Module):
         seeds = None if self.seeds is None else [self.seeds[k] for k in rows]
         chosen = Population(self._single(), len(rows), seeds, None if self.sizes is None else self.sizes.of(rows))
         copied: list[dict[int, Any]] = [{} for _ in rows]  # a generator is copied once a replica: its modules share it
+        chosen._unproved = list(self._unproved)
         for own, of_all in zip(runs(chosen.parameters()), runs(self.parameters()), strict=True):
             torch.index_select(of_all.data, 0, torch.tensor(rows, device=own.data.device), out=own.data)
         _freeze_as(self, chosen)
@@ -270,7 +310,16 @@ def population(model: Module, seeds: Iterable[int] = range(10)) -> Population:
     Replica k holds the same bits as the model does if it is built after `torch.manual_seed(seed)`, or after
     `model.reset_parameters(generator=...)` with a generator of that seed. The model itself is left alone.
 
-    Raises ArgumentError for no seeds, seeds that repeat or are no integers, and a model that is no lamp module.
+    Modules of your own: in a population each parameter has an axis of replicas first, w (K, ...), and so has whatever
+    comes in, x (K, B, ...), and goes out. Written for both, an operation counts axes from the end and gives parameters
+    their batch axis: `x * self.w.data.unsqueeze(-2)`, and `(dy * x).sum(-2)` for its gradient. On the first batch such
+    modules are tried, forward and backward, with a few replicas against single networks, once; what differs is an
+    error. `takes_replicas = True` in the class says that this is not needed. A module with parameters also needs a
+    `reset_parameters(self, *, generator=None)` that draws them, from which each seed's replica comes; one that does
+    nothing says that all replicas are to begin alike.
+
+    Raises ArgumentError for no seeds, seeds that repeat or are no integers, a model that is no lamp module, and one
+    with a module whose parameters no seed would change.
     """
     listed = list(seeds)
     if not isinstance(model, Module) or isinstance(model, Population):
@@ -295,6 +344,8 @@ def population(model: Module, seeds: Iterable[int] = range(10)) -> Population:
             got=f"{len(set(listed))} different seeds for {len(listed)} replicas",
             fix="seeds=range(K), or population.select([0, 0, 1, 1]) if you want copies",
         )
+    if len(listed) > 1:
+        refuse_equal_starts(model)
     made = Population(model, len(listed), listed)
     made._initialise(listed)
     return made

@@ -14,14 +14,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lamp.axes import replicas_of
+from lamp.axes import marked, replicas_of
 from lamp.data import DataLoader
 from lamp.losses import Loss
 from lamp.module import Module
 from lamp.optim import Optimizer
 from lamp.optim.checks import rows_of
 from lamp.replicas import Population
-from lamp.training.eager import Batch, taken
+from lamp.training.eager import Batch, parts
 from lamp.training.history import Measured
 from lamp.training.training_state import data_state, set_data_state
 
@@ -88,11 +88,18 @@ class Crew:
     # ---- the batches of a population -------------------------------------------------------------------------------
     def batch_for(self, batch: Any, source: Iterable[Any]) -> Batch:
         """A batch as (inputs..., target), for those that train: of one that comes for the whole, their rows."""
-        *inputs, target = taken(self.model, batch, source)
+        *inputs, target = parts(batch)
         if self.rows is not None and not isinstance(source, DataLoader):
-            inputs = [x[self.rows] if isinstance(x, Tensor) and (x.dim() > 2 or replicas_of(x)) else x for x in inputs]
-            target = target[self.rows] if target.dim() == self._target_axes else target
+            inputs = [self._of_those(x) for x in inputs]
+            own = replicas_of(target) is not None or target.dim() == self._target_axes
+            target = marked(target[self.rows], len(self.rows)) if own else target
         return (*inputs, target)
+
+    def _of_those(self, x: Any) -> Any:
+        """What is marked as each replica's own, for those that train; what all share as it is."""
+        if self.rows is None or not isinstance(x, Tensor) or replicas_of(x) is None:
+            return x
+        return marked(x[self.rows], len(self.rows))
 
     def note_target(self, output: Tensor, target: Tensor) -> None:
         """Learn from a batch how many axes a target has that is (K, B, ...)."""

@@ -9,13 +9,11 @@ import torch
 from torch import Tensor
 
 from lamp.calls import backward_from
-from lamp.data import DataLoader
 from lamp.errors import DataError, LabelError
 from lamp.losses import ClassLoss, Loss
 from lamp.module import Module
 from lamp.optim import Optimizer
 from lamp.passes import evaluating
-from lamp.replicas import Population
 from lamp.training.history import Measured
 from lamp.training.metrics import Metric, number_of, of_each_replica
 
@@ -122,17 +120,6 @@ def parts(batch: Any) -> Batch:
     )
 
 
-def taken(model: Module, batch: Any, source: Iterable[Any]) -> Batch:
-    """A batch from this source as the model takes it: (inputs..., target).
-
-    What a loader of lamp's gives to all replicas of a population says so, whatever axes it has.
-    """
-    *inputs, target = parts(batch)
-    if isinstance(model, Population) and isinstance(source, DataLoader) and source.replicas is None:
-        inputs = [model.shared(x) if isinstance(x, Tensor) else x for x in inputs]
-    return (*inputs, target)
-
-
 def train_step(
     model: Module,
     criterion: Loss,
@@ -162,7 +149,7 @@ def evaluate(
     averages = Averages(criterion, metrics, model.replicas)
     with evaluating():
         for batch in batches:
-            *inputs, target = taken(model, batch, batches) if batch_for is None else batch_for(batch, batches)
+            *inputs, target = parts(batch) if batch_for is None else batch_for(batch, batches)
             output = model(*inputs)
             try:
                 loss = criterion(output, target)

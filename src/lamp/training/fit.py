@@ -80,9 +80,10 @@ def fit(
     Of a population every replica trains as it would alone, and what is measured is (K,). Data (inputs, targets) are
     shared by all; each takes them in an order of its own, by its seed (seed=s: all in the one order of s, which costs
     less; seed=[...]: K of them). Data, folds or bootstrap samples of their own come in a lamp.DataLoader with replicas=
-    or indices=. A hyperparameter of optimizer or loss, and clip_norm and clip_value, may be a tensor (K,). A replica
-    whose loss is not finite ends with its last finite weights, and a NonFiniteWarning names it in the end; the others
-    go on. One that ends early costs nothing more.
+    or indices=; in a list of batches they are marked by lamp.per_replica(x), and else shared, whatever their shape. A
+    hyperparameter of optimizer or loss, and clip_norm and clip_value, may be a tensor (K,). A replica whose loss is not
+    finite ends with its last finite weights, and a NonFiniteWarning names it in the end; the others go on. One that
+    ends early costs nothing more.
 
     A network so small that threads would only wait for each other trains on one of torch's threads. Numbers below 1e-38
     (denormal ones, of which a saturated network is full) count as 0 meanwhile: they are slow.
