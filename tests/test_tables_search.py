@@ -1,24 +1,31 @@
 """The search of settings, what the ensemble is calibrated by, and the models it is compared with."""
 
+import copy
 import json
 import math
 import signal
 import time
+from types import SimpleNamespace
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression, Ridge
 
 import lamp
+from lamp.replicas import population
+from lamp.tables import effort as efforts
 from lamp.tables import search as searching
+from lamp.tables.effort import Deadline, Effort, Shape, effort_for
 from lamp.tables.importance import importances
 from lamp.tables.metrics import of_classes
 from lamp.tables.model import TableModel
 from lamp.tables.peers import peers
-from lamp.tables.search import Deadline, Effort, Shape, effort_for, search
+from lamp.tables.search import search
 from lamp.tables.targets import Target
 from lamp.training.interrupt import Interruptible
+from tests.cases.table_models import people
 
 SHAPES = (Shape(0, 0), Shape(17, 1), Shape(19, 2, 0.2))
 FEW = Effort(SHAPES, 9, 120, 27, 8, 27, 9, 9, 60.0)
@@ -43,9 +50,9 @@ def test_an_effort_is_within_its_time():
         (5_000, 2000, 30),
     ):
         effort = effort_for(rows, inputs, 3, 8, seconds)
-        assert effort.settings == searching.OF_A_SHAPE * len(effort.shapes)
-        assert effort.swept_rows <= min(rows, searching.SWEPT_ROWS)
-        assert effort.sweep_epochs >= searching.HALVING**2
+        assert effort.settings == efforts.OF_A_SHAPE * len(effort.shapes)
+        assert effort.swept_rows <= min(rows, efforts.SWEPT_ROWS)
+        assert effort.sweep_epochs >= efforts.HALVING**2
     small, large = effort_for(300, 10, 3, 8, 100), effort_for(800_000, 20, 3, 8, 60)
     assert len(small.shapes) == 4
     assert len(large.shapes) < 4
@@ -56,7 +63,7 @@ def test_an_effort_is_within_its_time():
 def test_the_share_that_halving_leaves():
     # 27 settings: all to 1/27, 9 to 1/9, 3 to 1/3, one to the end
     by_hand = (27 / 27 + 9 * (1 / 9 - 1 / 27) + 3 * (1 / 3 - 1 / 9) + 2 / 3) / 27
-    assert searching._share_trained(27) == pytest.approx(by_hand)
+    assert efforts.share_trained(27) == pytest.approx(by_hand)
 
 
 def test_shapes_are_networks():
@@ -67,7 +74,7 @@ def test_shapes_are_networks():
     for shape in SHAPES:
         parameters = shape.build(5, 3).parameters()
         assert shape.weights(5, 3) == sum(p.numel() for p in parameters if p.data.dim() == 2)
-    assert searching.shown(Shape(7, 2, 0.2)) == "7 x 7 units, dropout 0.2"
+    assert efforts.shown(Shape(7, 2, 0.2)) == "7 x 7 units, dropout 0.2"
 
 
 def test_what_a_search_leaves(found):
@@ -153,6 +160,48 @@ def test_a_late_ctrl_c_reaches_whoever_waits_outside():
         assert outer.asked
 
 
+TIGHT = Effort(SHAPES, 9, 120, 27, 8, 27, 9, 9, 2e-2)  # a budget that does not suffice for 27 epochs
+
+
+def test_a_budget_is_counted_in_work(monkeypatch):
+    """A machine that is busy finds the same: here each stage waits, and the clock runs fast."""
+    said = []
+    found = search(circles(150), circles(50, 1), TIGHT, 2, progress=False, tell=said.append)
+    assert found.history.epochs < 27
+    assert said[-1] == f"stopped by the budget at epoch {found.history.epochs} of 27" == found.history.stopped
+    real, begun = searching.sweep, time.monotonic()
+
+    def slow(*args, **kwargs):
+        time.sleep(1.0)
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(searching, "sweep", slow)
+    clock = SimpleNamespace(monotonic=lambda: begun + 2 * (time.monotonic() - begun))
+    monkeypatch.setattr(searching, "time", clock)
+    again = search(circles(150), circles(50, 1), TIGHT, 2, progress=False)
+    assert again.settings == found.settings
+    for one, other in zip(again.networks.parameters(), found.networks.parameters(), strict=True):
+        assert (one.data == other.data).all()
+
+
+def test_the_clock_is_a_guard(monkeypatch):
+    monkeypatch.setattr(efforts, "GUARD", 0.0)
+    monkeypatch.setattr(efforts, "GRACE", 0.0)
+    said = []
+    found = search(circles(150), circles(50, 1), TIGHT, 2, progress=False, tell=said.append)
+    assert found.history.epochs >= 1
+    assert f"stopped by the clock at epoch {found.history.epochs} of 27" in said[-1]
+    assert found.history.stopped == said[-1]
+
+
+def test_a_larger_budget_is_more_epochs():
+    epochs = []
+    for seconds in (1e-4, 2.5e-2, 60.0):
+        effort = Effort(SHAPES, 9, 120, 27, 8, 27, 27, 9, seconds)
+        epochs.append(search(circles(150), circles(50, 1), effort, 2, progress=False).history.epochs)
+    assert epochs[0] == efforts.LEAST_EPOCHS < epochs[1] < epochs[2]
+
+
 def test_a_deadline():
     x, y = circles(100)
     model = lamp.Sequential(lamp.Linear(2, 2))
@@ -182,6 +231,52 @@ def test_what_matters_is_found(found):
     assert other.mean == 0.0
 
 
+@pytest.mark.parametrize("shape", [Shape(0, 0), Shape(8, 1), Shape(8, 2, 0.2)])
+@pytest.mark.parametrize("classes", [("a", "b", "c"), ()])
+def test_importance_by_the_change_of_the_first_layer_is_that_of_shuffled_rows(shape, classes):
+    """Held against predictions for rows whose column really is shuffled."""
+    frame = people()
+    target = Target("y", "classification", classes) if classes else Target("y", "regression", mean=10.0, std=2.0)
+    preprocessing = lamp.tables.Preprocessing().fit(frame.drop("y"))
+    networks = population(shape.build(len(preprocessing.features), target.outputs), range(3))
+    networks.eval()
+    model = TableModel(preprocessing, target, networks, shape)
+    x = preprocessing.transform(frame.drop("y"))
+    truth = torch.arange(40) % 3 if classes else torch.randn(40).double() + 10
+    found = {each.column: each for each in importances(model, x, truth, seed=5)}
+
+    def loss(x):
+        mean = model.of_inputs(x).mean
+        if classes:
+            return -mean.gather(1, truth.unsqueeze(1)).log().mean().item()
+        return ((mean - truth) ** 2).mean().item() / 4
+
+    generator = torch.Generator().manual_seed(5)
+    for name, at in preprocessing.places().items():
+        rises = []
+        for _ in range(5):
+            shuffled, order = x.clone(), torch.randperm(40, generator=generator)
+            shuffled[:, at.start : at.stop] = x[order, at.start : at.stop]
+            rises.append(loss(shuffled) - loss(x))
+        assert found[name].mean == pytest.approx(np.mean(rises), abs=1e-6)
+        assert found[name].std == pytest.approx(np.std(rises, ddof=1), abs=1e-6)
+
+
+def test_importance_of_too_many_columns_is_that_of_the_heaviest(found, monkeypatch):
+    monkeypatch.setattr("lamp.tables.importance.MOST_WORK", 0.0)
+    monkeypatch.setattr("lamp.tables.importance.MANY_COLUMNS", 1)
+    x, labels = circles(60)
+    frame = pl.DataFrame({"a": x[:, 0].numpy(), "b": x[:, 1].numpy()})
+    preprocessing = lamp.tables.Preprocessing().fit(frame)
+    networks = copy.deepcopy(found.networks)
+    next(iter(networks.parameters())).data[..., 0] *= 0.01
+    model = TableModel(preprocessing, Target("y", "classification", ("in", "out")), networks, found.shape)
+    notes = []
+    (only,) = importances(model, x, labels, notes=notes)
+    assert only.column == "b"
+    assert notes == ["importance of the 1 columns with the largest weights, of 2"]
+
+
 # ---- scikit-learn's models -------------------------------------------------------------------------------------------
 def test_peers_of_classes():
     x, labels = circles(150)
@@ -206,12 +301,34 @@ def test_peers_of_numbers():
     assert found[1].estimates["R2"].value > 0.9  # though its target is far from 1
 
 
-def test_peers_of_large_tables_look_at_the_clock(monkeypatch):
-    monkeypatch.setattr("lamp.tables.peers.SMALL_TABLE", 100)
+def test_peers_count_their_work():
+    """With few seconds there are fewer rows, steps and rounds, the same ones on any machine."""
     x, labels = circles(150)
     target = Target("y", "classification", ("in", "out"))
-    found = peers(target, (x, labels), circles(80, 4), seconds=0.0, seed=0)
-    assert [peer.note for peer in found] == ["", "cut short after 1 epochs", "cut short after 20 rounds"]
+    found = peers(target, (x, labels), circles(80, 4), seconds=1e-5, seed=0)
+    assert [peer.note for peer in found] == ["", "cut short after 1 epochs", "cut short after 1 rounds"]
+    x, labels = circles(5_000)
+    notes = [peer.note for peer in peers(target, (x, labels), circles(80, 4), seconds=5e-4, seed=0)]
+    assert notes[0].startswith("on 2,500 rows")
+    assert notes[1] == "on 1,250 rows, cut short after 1 epochs"
+    again = [peer.note for peer in peers(target, (x, labels), circles(80, 4), seconds=5e-4, seed=0)]
+    assert again == notes
+    y = x[:, 0].double()
+    target = Target("y", "regression", mean=float(y.mean()), std=float(y.std()))
+    notes = [peer.note for peer in peers(target, (x, y), (x[:80], y[:80]), seconds=1e-6, seed=0)]
+    cut = ["on 312 rows", "on 200 rows, cut short after 1 epochs", "on 200 rows, cut short after 1 rounds"]
+    assert notes[1:] == cut[1:]
+    assert notes[0].startswith("on ")
+
+
+def test_a_clock_that_runs_away_ends_the_peers(monkeypatch):
+    hours = iter(range(0, 10**9, 3600))
+    monkeypatch.setattr("lamp.tables.peers.time", SimpleNamespace(monotonic=lambda: next(hours)))
+    x, labels = circles(3_000)
+    target = Target("y", "classification", ("in", "out"))
+    found = peers(target, (x, labels), circles(80, 4), seconds=0.02, seed=0)
+    assert "cut short by the clock after 1 epochs" in found[1].note
+    assert "cut short by the clock after 20 rounds" in found[2].note or "rounds" in found[2].note
 
 
 def test_estimates_go_to_json():

@@ -5,8 +5,8 @@ import torch
 
 from lamp.replicas import population
 from lamp.tables import Preprocessing
+from lamp.tables.effort import Shape
 from lamp.tables.model import TableModel
-from lamp.tables.search import Shape
 from lamp.tables.targets import Target
 
 

@@ -28,10 +28,10 @@ from lamp.saving.seal import DamagedError, restoring
 from lamp.saving.tensors import read_tensors
 from lamp.saving.weights import WEIGHTS
 from lamp.tables.columns import KINDS
+from lamp.tables.effort import Shape
 from lamp.tables.model import TableModel
 from lamp.tables.preprocessing import Preprocessing
 from lamp.tables.reading import ReadOptions
-from lamp.tables.search import Shape
 from lamp.tables.targets import Target
 
 KIND = "lamp table"

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from lamp.nn import Linear, Sequential
+from lamp.replicas import Population
 from lamp.tables.model import TableModel
 from lamp.tables.split import some
+from lamp.training import predict
 
 REPEATS, FEW_REPEATS, MANY_COLUMNS = 5, 2, 50
 LEAST_ROWS, MOST_ROWS = 300, 4_000
-WORK = 5e9  # multiplications that all of it may take
+WORK, MOST_WORK = 5e9, 1e11  # multiplications that all of it takes; with the fewest rows at most so many
+MOST_NUMBERS = 2e7  # of first hidden units, all members' and rows'
 
 
 @dataclass(frozen=True)
@@ -27,36 +32,68 @@ class Importance:
     std: float
 
 
-def importances(model: TableModel, x: Tensor, truth: Tensor, *, seed: int = 0) -> list[Importance]:
+def importances(
+    model: TableModel, x: Tensor, truth: Tensor, *, seed: int = 0, notes: list[str] | None = None
+) -> list[Importance]:
     """Of each used column, all its features shuffled together, the most important first: of rows as the networks take
     them (n, features), with what is true of them (n,).
+
+    The first layer's outputs are computed once, W x + b; a column that is shuffled changes them by its own weights
+    alone, W_c (x_c' - x_c). So the time is in proportion to the columns. Of too many columns only those with the
+    largest weights are looked at, and `notes` says so.
 
     Columns that say the same share their importance: the one left whole makes up for the other.
 
     Source    Breiman 2001, "Random forests", section 10
     """
     places = model.preprocessing.places()
+    first, others = _part(model.networks, slice(1)), _part(model.networks, slice(1, None))
+    weight = next(layer for layer in first.modules() if isinstance(layer, Linear)).weight.data  # (K, units, features)
+    members, units, features = weight.shape
     repeats = FEW_REPEATS if len(places) > MANY_COLUMNS else REPEATS
-    of_a_row = len(model.networks) * model.shape.weights(x.shape[1], model.target.outputs) * len(places) * repeats
-    rows = some(torch.arange(len(x)), max(LEAST_ROWS, min(MOST_ROWS, int(WORK / of_a_row))), seed)
+    other_weights = model.shape.weights(features, model.target.outputs) - features * units
+    of_a_row = members * repeats * (other_weights + units * features / len(places))  # multiplications, for a column
+    count = max(LEAST_ROWS, min(MOST_ROWS, int(WORK / (of_a_row * len(places))), int(MOST_NUMBERS / (members * units))))
+    rows = some(torch.arange(len(x)), count, seed)
     x, truth = x[rows], truth[rows]
+    most = max(MANY_COLUMNS, int(MOST_WORK / (of_a_row * len(x))))
+    if len(places) > most:
+        if notes is not None:
+            notes.append(f"importance of the {most:,} columns with the largest weights, of {len(places):,}")
+        places = _heaviest(places, weight, most)
     generator = torch.Generator().manual_seed(seed)
-    whole = _loss(model, x, truth)
+    hidden = predict(first, x)  # (K, n, units)
+    whole = _loss(model, others, hidden, truth)
     found = []
     for name, at in places.items():
         rises = []
         for _ in range(repeats):
-            shuffled = x.clone()
             order = torch.randperm(len(x), generator=generator)
-            shuffled[:, at.start : at.stop] = x[order, at.start : at.stop]
-            rises.append(_loss(model, shuffled, truth) - whole)
+            columns = slice(at.start, at.stop)
+            change = (x[order, columns] - x[:, columns]) @ weight[:, :, columns].mT  # (K, n, units)
+            rises.append(_loss(model, others, hidden + change, truth) - whole)
         of_all = torch.tensor(rises, dtype=torch.float64)
         found.append(Importance(name, float(of_all.mean()), float(of_all.std())))
     return sorted(found, key=lambda each: -each.mean)
 
 
-def _loss(model: TableModel, x: Tensor, truth: Tensor) -> float:
-    mean = model.of_inputs(x).mean
+def _part(networks: Population, which: slice) -> Population:
+    """The networks with some of their layers."""
+    part = copy.deepcopy(networks)
+    part.network = Sequential(*list(part.network.children())[which])
+    return part
+
+
+def _heaviest(places: dict[str, range], weight: Tensor, most: int) -> dict[str, range]:
+    """The columns with the largest weights in the first layer: their inputs have about the same variance."""
+    of_inputs = weight.square().sum((0, 1)).tolist()
+    size = {name: sum(of_inputs[k] for k in at) for name, at in places.items()}
+    return {name: places[name] for name in sorted(places, key=lambda name: -size[name])[:most]}
+
+
+def _loss(model: TableModel, others: Population, hidden: Tensor, truth: Tensor) -> float:
+    scores = predict(others, others.own(hidden)) if any(True for _ in others.network.children()) else hidden
+    mean = model.of_scores(scores).mean
     if model.target.is_classes:
         return float(-mean.gather(1, truth.unsqueeze(1)).clamp_min(1e-15).log().mean())
     return float((mean - truth).square().mean()) / model.target.std**2

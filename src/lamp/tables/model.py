@@ -15,9 +15,10 @@ from lamp.processor import threads_for
 from lamp.replicas import Population, population
 from lamp.tables import calibration, metrics
 from lamp.tables.column import Unknown
+from lamp.tables.effort import Shape
 from lamp.tables.metrics import Estimates
 from lamp.tables.preprocessing import Preprocessing
-from lamp.tables.search import Found, Shape
+from lamp.tables.search import Found
 from lamp.tables.targets import Target
 from lamp.training import predict
 from lamp.training.fit import EVALUATION_BATCH
@@ -76,17 +77,19 @@ class TableModel:
             return Prediction(torch.zeros(0, *outputs, dtype=torch.float64), torch.zeros(0, dtype=torch.float64))
         numbers = self.networks.network.parameters()
         with threads_for(sum(parameter.numel() for parameter in numbers) * EVALUATION_BATCH):
-            parts = [self._some(part) for part in x.split(AT_A_TIME)]
-        return Prediction(*(torch.cat(each) for each in zip(*parts, strict=True)))
+            parts = [self.of_scores(predict(self.networks, part)) for part in x.split(AT_A_TIME)]
+        return Prediction(torch.cat([each.mean for each in parts]), torch.cat([each.spread for each in parts]))
 
-    def _some(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        scores = predict(self.networks, x).double()  # (K, n, outputs)
+    def of_scores(self, scores: Tensor) -> Prediction:
+        """Predictions from what the networks put out, (K, n, outputs)."""
+        scores = scores.double()
         if not self.target.is_classes:
             numbers = scores.squeeze(2) * self.target.std + self.target.mean
-            return numbers.mean(0), numbers.std(0, correction=0)
+            return Prediction(numbers.mean(0), numbers.std(0, correction=0))
         p = (scores / self.temperature).softmax(-1)
         mean = p.mean(0)
-        return mean, p.std(0, correction=0).gather(1, mean.argmax(1, keepdim=True)).squeeze(1)
+        spread = p.std(0, correction=0).gather(1, mean.argmax(1, keepdim=True)).squeeze(1)
+        return Prediction(mean, spread)
 
     @property
     def predicted_names(self) -> list[str]:

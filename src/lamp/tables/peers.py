@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,15 +17,24 @@ from torch import Tensor
 from lamp.errors import DataError
 from lamp.installation import install
 from lamp.tables import metrics
+from lamp.tables.effort import guard
 from lamp.tables.metrics import Estimates
 from lamp.tables.split import some
 from lamp.tables.targets import Target
 
-SMALL_TABLE = 20_000  # rows up to which a peer trains by its own `fit`, without looking at the clock
-MLP_EPOCHS, MLP_PATIENCE, MLP_TOLERANCE = 200, 10, 1e-4  # scikit-learn's defaults
-TREES, TREES_AT_A_TIME = 100, 20
+MLP_EPOCHS, MLP_PATIENCE, MLP_TOLERANCE, MLP_UNITS = 200, 10, 1e-4, 100  # scikit-learn's defaults
+TREES, TREES_AT_A_TIME, TREE_BINS, TREE_LEAVES = 100, 20, 256, 31
 LINEAR_ROWS = 200_000  # more do not change it
+LINE_STEPS, LEAST_STEPS = 1000, 20
 C_OF_A_LINE = 1.0
+
+# How much each does in a second, about: with these the budget is counted in work, not by the clock
+LINE_NUMBERS = 5e8  # numbers of the table, times classes, in a step
+RIDGE_WORK = 1e10  # multiplications
+MLP_WORK = 1e10  # multiplications and additions
+TREE_NUMBERS = 5e7  # numbers of the table, and cells of histograms, in a round
+FEWEST_ROWS = 200
+SMALL = 1e6  # numbers of a table up to which one thread is quicker than several that wait for each other
 
 
 @dataclass(frozen=True)
@@ -50,17 +61,21 @@ def peers(
 ) -> list[Peer]:
     """Train each on (inputs, targets) and measure it on the test rows.
 
-    seconds  for each on a large table; on a small one they take what they take
+    seconds  for each, counted in work: the same rows, steps and rounds on any machine, busy or not; what was cut short
+             stands in its note
 
     Raises DataError where scikit-learn cannot be imported.
     """
+    from threadpoolctl import threadpool_limits
+
     found = []
     for name, make in _models(target, seed).items():
         tell(f"scikit-learn's {name}")
         begun = time.monotonic()
-        with warnings.catch_warnings():
+        threads = 1 if training[0].numel() <= SMALL else None
+        with warnings.catch_warnings(), threadpool_limits(threads):
             warnings.simplefilter("ignore")  # of epochs that did not suffice: `note` says it
-            model, note = make(training[0].numpy(), training[1].numpy(), begun + seconds)
+            model, note = make(training[0].numpy(), training[1].numpy(), seconds)
             predicted = _predicted(model, target, test[0].numpy())
         took = time.monotonic() - begun
         if target.is_classes:
@@ -85,51 +100,105 @@ def check_installed() -> tuple[Any, Any, Any]:
     return ensemble, linear_model, neural_network
 
 
-Make = Callable[[Any, Any, float], tuple[Any, str]]
+Fit = Callable[[Any, Any, float], tuple[Any, str]]  # inputs, targets, seconds -> the model, and what was cut short
 
 
-def _models(target: Target, seed: int) -> dict[str, Make]:
-    """What makes and fits each, given inputs, targets and when it is to end."""
+def _models(target: Target, seed: int) -> dict[str, Fit]:
+    """What makes and fits each."""
     ensemble, linear_model, neural_network = check_installed()
     if target.is_classes:
-        line = linear_model.LogisticRegression(C=C_OF_A_LINE, max_iter=1000)
+        line = linear_model.LogisticRegression(C=C_OF_A_LINE)
         mlp = neural_network.MLPClassifier(random_state=seed)
         trees = ensemble.HistGradientBoostingClassifier(random_state=seed)
     else:
         line = linear_model.Ridge()
         mlp = neural_network.MLPRegressor(random_state=seed)
         trees = ensemble.HistGradientBoostingRegressor(random_state=seed)
-
-    def fit_line(x: Any, y: Any, _: float) -> tuple[Any, str]:
-        rows = some(torch.arange(len(x)), LINEAR_ROWS, seed).numpy()
-        line.fit(x[rows], y[rows])
-        return line, f"on {len(rows):,} rows" if len(rows) < len(x) else ""
-
     return {
-        "linear model": fit_line,
-        "MLP": lambda x, y, end: _fit_mlp(mlp, x, y, end, target),
-        "gradient boosting": lambda x, y, end: _fit_trees(trees, x, y, end, target),
+        "linear model": partial(_on_rows, partial(_fit_line, line, target), partial(_line_seconds, target), seed),
+        "MLP": partial(_on_rows, partial(_fit_mlp, mlp, target), partial(_mlp_seconds, target), seed),
+        "gradient boosting": partial(
+            _on_rows, partial(_fit_trees, trees, target), partial(_tree_seconds, target), seed
+        ),
     }
 
 
-def _fit_mlp(mlp: Any, x: Any, y: Any, end: float, target: Target) -> tuple[Any, str]:
-    """`fit`, or on a large table the same epochs one by one, until the time is over."""
+def _on_rows(
+    fit: Fit, least: Callable[[int, int], float], seed: int, x: Any, y: Any, seconds: float
+) -> tuple[Any, str]:
+    """`fit`, on as many of the rows as the seconds suffice for; `least` says how many it needs for (rows, features)."""
+    count = len(x)
+    while count > FEWEST_ROWS and least(count, x.shape[1]) > seconds:
+        count = max(FEWEST_ROWS, count // 2)
+    rows = some(torch.arange(len(x)), count, seed).numpy()
+    model, note = fit(x[rows], y[rows], seconds)
+    return model, ", ".join(filter(None, (f"on {count:,} rows" if count < len(x) else "", note)))
+
+
+# ---- seconds that work takes, counted --------------------------------------------------------------------------------
+def _line_seconds(target: Target, rows: int, features: int) -> float:
+    """Of the fewest steps of a logistic regression; of a ridge regression as a whole; too many for rows beyond need."""
+    if rows > LINEAR_ROWS:
+        return math.inf
+    if target.is_classes:
+        return LEAST_STEPS * rows * features * target.outputs / LINE_NUMBERS
+    return rows * features * min(rows, features) / RIDGE_WORK
+
+
+def _mlp_seconds(target: Target, rows: int, features: int) -> float:
+    """Of an epoch."""
+    return 6 * rows * MLP_UNITS * (features + target.outputs) / MLP_WORK
+
+
+def _tree_seconds(target: Target, rows: int, features: int) -> float:
+    """Of a round: a tree, with more than two classes one for each."""
+    trees = target.outputs if target.outputs > 2 else 1
+    return trees * features * (rows + TREE_BINS * TREE_LEAVES) / TREE_NUMBERS
+
+
+# ---- each of them ----------------------------------------------------------------------------------------------------
+def _fit_line(line: Any, target: Target, x: Any, y: Any, seconds: float) -> tuple[Any, str]:
+    if not target.is_classes:
+        return line.fit(x, y), ""
+    steps = int(LEAST_STEPS * seconds / _line_seconds(target, *x.shape))
+    line.set_params(max_iter=min(LINE_STEPS, max(LEAST_STEPS, steps))).fit(x, y)
+    return line, f"cut short after {line.max_iter} steps" if line.n_iter_.max() >= line.max_iter < LINE_STEPS else ""
+
+
+def _fit_mlp(mlp: Any, target: Target, x: Any, y: Any, seconds: float) -> tuple[Any, str]:
+    """`fit`, or where the seconds are fewer the same epochs one by one."""
     if not target.is_classes:
         mlp, y = _Scaled(mlp, target), (y - target.mean) / target.std
-    if len(x) <= SMALL_TABLE:
+    epochs = max(1, int(seconds / _mlp_seconds(target, *x.shape)))
+    if epochs >= MLP_EPOCHS:
         mlp.fit(x, y)
         return mlp, "" if mlp.n_iter_ < MLP_EPOCHS else f"not converged in {MLP_EPOCHS} epochs"
     first = {"classes": np.unique(y)} if target.is_classes else {}
-    best, waited = np.inf, 0
-    for epoch in range(1, MLP_EPOCHS + 1):
+    best, waited, ends = np.inf, 0, time.monotonic() + guard(seconds)
+    for epoch in range(1, epochs + 1):
         mlp.partial_fit(x, y, **(first if epoch == 1 else {}))
         waited = 0 if mlp.loss_ < best - MLP_TOLERANCE else waited + 1
         best = min(best, mlp.loss_)
         if waited > MLP_PATIENCE:
             return mlp, ""
-        if time.monotonic() > end:
-            return mlp, f"cut short after {epoch} epochs"
-    return mlp, f"not converged in {MLP_EPOCHS} epochs"
+        if time.monotonic() > ends:
+            return mlp, f"cut short by the clock after {epoch} epochs"
+    return mlp, f"cut short after {epochs} epochs"
+
+
+def _fit_trees(trees: Any, target: Target, x: Any, y: Any, seconds: float) -> tuple[Any, str]:
+    """`fit`, or where the seconds are fewer some rounds at a time."""
+    rounds = max(1, int(seconds / _tree_seconds(target, *x.shape)))
+    if rounds >= TREES:
+        return trees.fit(x, y), ""
+    trees.set_params(warm_start=True, early_stopping=False)
+    ends, count = time.monotonic() + guard(seconds), 0
+    while count < rounds:
+        count = min(count + TREES_AT_A_TIME, rounds)
+        trees.set_params(max_iter=count).fit(x, y)
+        if time.monotonic() > ends and count < rounds:
+            return trees, f"cut short by the clock after {count} rounds"
+    return trees, f"cut short after {count} rounds"
 
 
 class _Scaled:
@@ -143,18 +212,6 @@ class _Scaled:
 
     def predict(self, x: Any) -> Any:
         return self.mlp.predict(x) * self.target.std + self.target.mean
-
-
-def _fit_trees(trees: Any, x: Any, y: Any, end: float, target: Target) -> tuple[Any, str]:
-    """`fit`, or on a large table (with many classes, a tree for each) some at a time, until the time is over."""
-    if len(x) * target.outputs <= SMALL_TABLE:
-        return trees.fit(x, y), ""
-    trees.set_params(warm_start=True, early_stopping=False)
-    for count in range(TREES_AT_A_TIME, TREES + 1, TREES_AT_A_TIME):
-        trees.set_params(max_iter=count).fit(x, y)
-        if time.monotonic() > end and count < TREES:
-            return trees, f"cut short after {count} rounds"
-    return trees, ""
 
 
 def _predicted(model: Any, target: Target, x: Any) -> Tensor:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -14,132 +13,35 @@ from torch import Tensor
 from lamp.data import DataLoader
 from lamp.errors import NonFiniteError
 from lamp.losses import CrossEntropyLoss, Loss, MSELoss
-from lamp.module import Module
-from lamp.nn import Dropout, Linear, ReLU, Sequential
 from lamp.optim import AdamW, CosineAnnealingLR
 from lamp.replicas import Population, population
 from lamp.studies import Sweep, log_uniform, samples, sweep
 from lamp.studies.settings import Setting
 from lamp.studies.trial import Trial
+from lamp.tables.effort import (
+    HALVING,
+    LEAST_EPOCHS,
+    SWEPT_ROWS,
+    Deadline,
+    Effort,
+    Shape,
+    epoch_seconds,
+    guard,
+    seconds_left,
+    shown,
+)
 from lamp.tables.split import folds, some
-from lamp.training import Callback, EarlyStopping, History, Training, fit, predict
+from lamp.training import EarlyStopping, History, fit, predict
 from lamp.training.fit import EVALUATION_BATCH
 from lamp.training.interrupt import Interruptible
 
-HALVING = 3  # of the settings a third goes on
-OF_A_SHAPE = 9  # settings tried of each shape: two halvings to the last
 BEST_SETTINGS = 4  # at most so many of them make the ensemble,
 NOT_WORSE = 1.2  # all with a validation loss within 20 % of the best
 SHAPE_BY = 3  # a shape is as good as so many of its best settings, on average: one alone may be luck
-
-# Rows of training, up to which so many make a batch
-BATCHES = ((1_000, 32), (10_000, 64), (50_000, 128), (200_000, 256))
-LARGEST_BATCH = 512
-SWEPT_ROWS, CHOOSING_ROWS = 20_000, 20_000  # of training and of validation, in a sweep
+CHOOSING_ROWS = 20_000  # of validation, in a sweep
 FOLDED_ROWS = 20_000  # of both, up to which the members of the ensemble hold out different rows,
 HELD_BY = 2  # so many of them the same ones,
 FEWEST_FOLDS = 4  # where that makes at least so many folds
-STEPS, ENSEMBLE_STEPS = 1_500, 8_000  # of a network in the sweep, and in the ensemble, about,
-EPOCHS = range(9, 61)  # in which they are made
-LEAST_EPOCHS = 4  # of the ensemble: for fewer it takes fewer rows
-LEAST_SWEPT = 2_000
-COMPILING = 0.5  # seconds, of each shape in each round of halving
-RATE = 3e10  # multiplications a second that a machine makes, to guess how long things take: 2 cores with AVX-512
-
-
-@dataclass(frozen=True)
-class Shape:
-    """A network: `depth` hidden layers of `width` units, ReLU and dropout after each."""
-
-    width: int
-    depth: int
-    dropout: float = 0.0
-
-    def build(self, inputs: int, outputs: int) -> Sequential:
-        """The network, with torch.nn's initial law."""
-        layers: list[Module] = []
-        for k in range(self.depth):
-            layers += [Linear(inputs if k == 0 else self.width, self.width), ReLU()]
-            layers += [Dropout(self.dropout)] if self.dropout else []
-        return Sequential(*layers, Linear(self.width if self.depth else inputs, outputs))
-
-    def weights(self, inputs: int, outputs: int) -> int:
-        """How many multiplications a row takes."""
-        if not self.depth:
-            return inputs * outputs
-        return inputs * self.width + (self.depth - 1) * self.width**2 + self.width * outputs
-
-
-SMALL = (Shape(0, 0), Shape(64, 1), Shape(64, 2, 0.1), Shape(128, 2, 0.3))
-LARGE = (Shape(64, 2), Shape(128, 2), Shape(128, 3, 0.1), Shape(256, 2, 0.2))
-LARGE_TABLE = 10_000  # rows of training
-
-
-@dataclass(frozen=True)
-class Effort:
-    """How much is tried, and how long is trained.
-
-    seconds  for the sweep and the ensemble together; the training ends with the epoch in which they are over
-    """
-
-    shapes: tuple[Shape, ...]
-    settings: int
-    swept_rows: int
-    sweep_epochs: int
-    batch_size: int
-    epochs: int
-    patience: int
-    members: int
-    seconds: float
-
-    def to_dict(self) -> dict[str, Any]:
-        """All of it, as JSON has it."""
-        return {**asdict(self), "shapes": [asdict(shape) for shape in self.shapes]}
-
-
-def effort_for(rows: int, inputs: int, outputs: int, members: int, seconds: float) -> Effort:
-    """What can be tried on so many training rows in about so many seconds."""
-    members = min(members, 2 * rows)
-    shapes: tuple[Shape, ...] = SMALL if rows < LARGE_TABLE else LARGE
-    # of shapes that the ensemble could not be trained with in half of the time, the first alone
-    quick = [s for s in shapes if LEAST_EPOCHS * _work(s, inputs, outputs) * rows * members < RATE * seconds / 2]
-    shapes = tuple(quick) or shapes[:1]
-    batch = next((size for most, size in BATCHES if rows <= most), LARGEST_BATCH)
-    swept = min(rows, SWEPT_ROWS)
-    epochs = min(max(round(STEPS * batch / swept), EPOCHS[0]), EPOCHS[-1])
-
-    def sweep_seconds() -> float:
-        work = sum(_work(shape, inputs, outputs) for shape in shapes) * OF_A_SHAPE
-        return work * swept * epochs * _share_trained(OF_A_SHAPE * len(shapes)) / RATE
-
-    while sweep_seconds() > seconds / 4:  # the ensemble gets the rest
-        if epochs > EPOCHS[0]:
-            epochs -= 1
-        elif len(shapes) > 2:
-            shapes = shapes[:-1]
-        elif swept > LEAST_SWEPT:
-            swept //= 2
-        else:
-            break
-    all_epochs = min(max(round(ENSEMBLE_STEPS * batch / rows), EPOCHS[0]), EPOCHS[-1])
-    patience = max(4, all_epochs // 3)
-    return Effort(shapes, OF_A_SHAPE * len(shapes), swept, epochs, batch, all_epochs, patience, members, seconds)
-
-
-def _work(shape: Shape, inputs: int, outputs: int) -> float:
-    """Multiplications of a row in one epoch: forward, and twice as many backward, each with its addition."""
-    return 6.0 * shape.weights(inputs, outputs)
-
-
-def _share_trained(settings: int) -> float:
-    """The share of all settings' epochs that halving leaves."""
-    rungs = int(math.log(settings, HALVING))
-    share, begun = 0.0, 0.0
-    for done in range(rungs + 1):
-        end = HALVING ** (done - rungs)
-        share += (end - begun) * HALVING**-done
-        begun = end
-    return float(share)
 
 
 @dataclass
@@ -224,17 +126,14 @@ def _search(
         progress=progress,
     )
     _stop_if(interrupt)
-    took = time.monotonic() - begun
-    work = sum(_work(effort.shapes[row.setting["shape"]], inputs, outputs) * row.epochs for row in found.rows)
-    compiling = COMPILING * len(effort.shapes) * (1 + int(math.log(effort.settings, HALVING)))
-    rate = work * len(swept[0]) / max(took - compiling, took / 2)  # as this machine does it, now
     best = _best(found)
     shape = effort.shapes[best[0]["shape"]]
     settings = [best[k % len(best)] for k in range(effort.members)]
     seeds = range(seed, seed + effort.members)
     networks = population(shape.build(inputs, outputs), seeds)
-    left = max(effort.seconds - took, effort.seconds / 4)
-    passes = left * rate / (_work(shape, inputs, outputs) * effort.members * len(training[0]))  # in the time left
+    passes = seconds_left(effort, inputs, outputs) / (
+        effort.members * epoch_seconds(shape, inputs, outputs, len(training[0]), effort.batch_size)
+    )
     epochs = min(effort.epochs, max(LEAST_EPOCHS, int(passes)))
     if passes < LEAST_EPOCHS and len(training[0]) > SWEPT_ROWS:
         training = _some(training, max(SWEPT_ROWS, int(len(training[0]) * passes / LEAST_EPOCHS)), seed)
@@ -253,16 +152,30 @@ def _search(
         epochs=epochs,
         validation=dealt.held_out,
         scheduler=CosineAnnealingLR(optimizer, epochs),
-        callbacks=[EarlyStopping(effort.patience), Deadline(left)],
+        callbacks=[EarlyStopping(effort.patience), Deadline(begun + guard(effort.seconds) - time.monotonic())],
         progress=progress,
     )
     _stop_if(interrupt)
+    if cut := _cut(history, epochs, effort):
+        history.stopped = cut
+        tell(cut)
     networks.eval()
     scores, targets = dealt.unseen(networks, history.failed)
     if history.failed:
         whole = [k for k in range(len(networks)) if k not in history.failed]
         networks, settings = networks.select(whole), [settings[k] for k in whole]
     return Found(networks, shape, settings, history, found, scores, targets)
+
+
+def _cut(history: History, epochs: int, effort: Effort) -> str:
+    """What kept a training from making all its epochs; nothing where it made them, or stopped by itself."""
+    at = f"at epoch {history.epochs} of {effort.epochs}"
+    if history.stopped == Deadline.REASON:
+        return (
+            f"stopped by the clock {at}, after {guard(effort.seconds):.0f} s for a budget of {effort.seconds:.0f}: the "
+            "machine is slow or busy, and the same seed may end elsewhere"
+        )
+    return f"stopped by the budget {at}" if history.epochs == epochs < effort.epochs else ""
 
 
 @dataclass(frozen=True)
@@ -316,24 +229,6 @@ def _ordinal(n: int) -> str:
     return {2: "half", 3: "third"}.get(n, f"1/{n}")
 
 
-class Deadline(Callback):
-    """Ends a training with the epoch in which its seconds are over."""
-
-    needs_model = False
-
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
-
-    def on_start(self, training: Training) -> None:
-        """The seconds begin."""
-        self._ends = time.monotonic() + self.seconds
-
-    def on_epoch(self, training: Training) -> None:
-        """Stops where they are over."""
-        if time.monotonic() > self._ends:
-            training.stop("the time is over")
-
-
 def _settings(effort: Effort, seed: int) -> list[Setting]:
     """The same number of settings of each shape, drawn at random."""
     drawn = samples(effort.settings, seed=seed, lr=log_uniform(5e-4, 2e-2), weight_decay=log_uniform(1e-4, 1.0))
@@ -365,11 +260,3 @@ def _lowest(row: Trial) -> float:
 def _stop_if(interrupt: Interruptible) -> None:
     if interrupt.asked:
         raise KeyboardInterrupt
-
-
-def shown(shape: Shape) -> str:
-    """A shape in few words."""
-    if not shape.depth:
-        return "no hidden layer"
-    layers = " x ".join([str(shape.width)] * shape.depth)
-    return f"{layers} units" + (f", dropout {shape.dropout:g}" if shape.dropout else "")

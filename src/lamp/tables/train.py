@@ -27,6 +27,7 @@ from lamp.tables import figures, folder, kinds, remarks, targets
 from lamp.tables.calibration import entropy_of_shares
 from lamp.tables.columns import LeftOut
 from lamp.tables.conventions import Conventions
+from lamp.tables.effort import Effort, effort_for, shown
 from lamp.tables.importance import Importance, importances
 from lamp.tables.kinds import Decision
 from lamp.tables.metrics import Estimates
@@ -35,7 +36,7 @@ from lamp.tables.peers import Peer, check_installed, peers
 from lamp.tables.preprocessing import Preprocessing
 from lamp.tables.reading import ReadOptions, read_with
 from lamp.tables.reading.names import matching
-from lamp.tables.search import Effort, Found, effort_for, search, shown
+from lamp.tables.search import Found, search
 from lamp.tables.split import Split, split
 from lamp.tables.targets import Target
 from lamp.tables.writing import write_table
@@ -251,6 +252,10 @@ def train(plan: Plan, *, progress: bool = True, tell: Tell = lambda _: None) -> 
         seconds = SHARE_OF_PEERS * wish.seconds
         compared = peers(target, rows, (test, truth), seconds=seconds, seed=wish.seed, tell=tell)
     tell("importance of the columns")
+    notes: list[str] = []
+    important = importances(model, test, truth, seed=wish.seed, notes=notes)
+    for note in notes:
+        tell(note)
     classes = len(target.classes)
     return Outcome(
         plan,
@@ -260,7 +265,7 @@ def train(plan: Plan, *, progress: bool = True, tell: Tell = lambda _: None) -> 
         model.measured(prediction, truth, seed=wish.seed),
         entropy_of_shares(truth, plan.truth[known], classes) if target.is_classes else 0.0,
         compared,
-        importances(model, test, truth, seed=wish.seed),
+        important,
         took,
     )
 
