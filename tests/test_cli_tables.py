@@ -267,6 +267,18 @@ def test_predict_on_stdout(places, call):
     assert all(line["low"] < line["prediction"] < line["high"] for line in lines)
 
 
+def test_kept_columns_stay_as_they_are_written(places, call, tmp_path):
+    frame = customers(20, 9).with_columns(zip=pl.Series([f"{k:05d}" for k in range(20)]), fee=pl.lit("1.50"))
+    frame.write_csv(tmp_path / "new.csv")
+    keep = ("--keep", "zip", "--keep", "fee", "--keep", "customer_id", "-q")
+    code, out, _ = call("predict", places / "classes", tmp_path / "new.csv", *keep)
+    assert code == 0
+    assert out.splitlines()[2].startswith("00001,1.50,1001,")
+    code, out, _ = call("predict", places / "classes", tmp_path / "new.csv", *keep, "--json")
+    first = json.loads(out.splitlines()[1])
+    assert (first["zip"], first["fee"], first["customer_id"]) == ("00001", 1.5, 1001)
+
+
 def test_predict_on_other_tables(places, call, tmp_path):
     frame = (
         customers(20, 9)

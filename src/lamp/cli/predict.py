@@ -73,15 +73,14 @@ def predict(
 
     from lamp.tables import ReadOptions, read_with, write_table
     from lamp.tables.folder import load_model, load_reading
-    from lamp.tables.predict import for_csv
+    from lamp.tables.predict import for_csv, for_types
     from lamp.tables.predict import predict as work
 
     model = load_model(folder)
     notes: list[str] = []
     frame = read_with(table, ReadOptions.of(**reading), load_reading(folder), notes=notes, as_text=True)
     predicted = work(model, frame, keep=keep, prefix=prefix, unknown=unknown, notes=notes)
-    if is_csv:
-        predicted = for_csv(predicted, escape_formulas=escape_formulas)
+    predicted = for_csv(predicted, escape_formulas=escape_formulas) if is_csv else for_types(predicted, frame, keep)
     if not quiet:
         from lamp.cli import show_tables
 

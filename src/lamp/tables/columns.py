@@ -110,12 +110,12 @@ class NumberColumn(Column):
             refuse_word(self, strange[0], series, self.form.described, len(strange))
         self._remark(series, read, notes)
         refuse_infinite(self.name, read.drop_nulls().to_numpy(), read)
-        missing = read.is_null()
+        gaps = read.null_count()
         if not self.indicator:
-            self._filled(int(missing.sum()), notes, f"taken for the median, {self.median:g}")
-        x = read.fill_null(self.median).to_numpy().astype(np.float64)
+            self._filled(gaps, notes, f"taken for the median, {self.median:g}")
+        x = (read.fill_null(self.median) if gaps else read).to_numpy().astype(np.float64)
         z = (self._curved(x) - self.mean) / self.std
-        return np.stack([z, missing.to_numpy().astype(np.float64)], 1) if self.indicator else z[:, None]
+        return np.stack([z, read.is_null().to_numpy().astype(np.float64)], 1) if self.indicator else z[:, None]
 
     def _remark(self, series: pl.Series, read: pl.Series, notes: list[str]) -> None:
         """What the text leaves open that training did not show."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from functools import cache
+from math import isnan
 
 import polars as pl
 
@@ -49,7 +50,9 @@ def numbers(series: pl.Series, form: NumberForm | str = ".", missing: Sequence[s
         form = NumberForm(form) if isinstance(form, str) else form
         read = form.read(series.cast(pl.String))
     elif is_number(series.dtype) or series.dtype in (pl.Boolean, pl.Null):
-        read = series.cast(pl.Float64).fill_nan(None)
+        read = series.cast(pl.Float64)
+        if series.dtype.is_float() and isnan(read.sum()):  # faster than to look for them
+            read = read.fill_nan(None)
     else:
         return pl.repeat(None, len(series), dtype=pl.Float64, eager=True).alias(series.name)
     codes = _numbers_among(tuple(missing))

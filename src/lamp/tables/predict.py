@@ -11,6 +11,7 @@ from lamp.tables.column import Unknown
 from lamp.tables.kinds import listed, no_column
 from lamp.tables.model import TableModel
 from lamp.tables.parsing import is_text
+from lamp.tables.reading.inference import typed
 
 FORMULA = r"^[=+\-@\t\r]"  # how text begins that a spreadsheet takes for a formula
 NUMBER = r"^[+-]?[0-9.,]+(?:[eE][+-]?[0-9]+)?$"
@@ -49,6 +50,12 @@ def predict(
         )
     predicted = model.table_of(model.predict(frame, notes, unknown)).rename(names)
     return frame.select(list(dict.fromkeys(keep))).hstack(predicted) if keep else predicted
+
+
+def for_types(predicted: pl.DataFrame, frame: pl.DataFrame, keep: Sequence[str]) -> pl.DataFrame:
+    """The table as a file with types holds it: kept columns of a text file, if they hold numbers alone, are numbers."""
+    from_text = all(dtype == pl.String for dtype in frame.dtypes)
+    return predicted.with_columns(typed(predicted.select(list(dict.fromkeys(keep))))) if from_text else predicted
 
 
 def for_csv(frame: pl.DataFrame, *, escape_formulas: bool = False) -> pl.DataFrame:
