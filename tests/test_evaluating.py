@@ -248,3 +248,11 @@ def test_a_forward_of_ones_own_survives_a_loss_that_is_not_finite():
         )
     assert vars(model[1])["forward"] is forward
     assert all("forward" not in vars(each) for each in (model, model[0], model[2], model[3]))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_arrays_are_predicted_as_tensors_are(dtype):
+    model = network().to(dtype)
+    right = lamp.predict(model, X.to(dtype))
+    for given in (X.numpy(), X.float().numpy() if dtype is torch.float32 else X.numpy(), X.tolist()):
+        torch.testing.assert_close(lamp.predict(model, given), right)

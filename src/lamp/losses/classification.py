@@ -100,9 +100,9 @@ class ClassLoss(Loss):
             careful = self.reduction == "none"
             value, sign, divisor, doutput, log_p, others = against(log_p, target, axis, smoothing, careful)
         except (RuntimeError, AttributeError, IndexError) as error:
-            raise self._explain(*given, axis, replicas) or error from error
+            raise self._explain(*given, axis, replicas) or error from None
         except LampError as error:  # in a population it tells of rows that nobody has seen
-            raise (self._explain(*given, axis, replicas) if replicas is not None else None) or error from error
+            raise (self._explain(*given, axis, replicas) if replicas is not None else None) or error from None
         loss, dvalue, divisor = self._reduced(value, divisor, sign, replicas)
         if dvalue is None:
             loss = loss.squeeze(axis)

@@ -123,6 +123,7 @@ class Population(Module):
                     expected=f"({len(self)}, B, ...)",
                     got=f"{tuple(gradient.shape)}, marked as {replicas} replicas' own",
                     fix="go back from the loss of this population's output",
+                    where="Population",
                 )
             if loss is not None and after and loss.averages and (replicas is None or loss.size == gradient.numel()):
                 raise BackwardError(
@@ -132,6 +133,7 @@ class Population(Module):
                     got=f"{loss.name} of a tensor that is not marked, before population.backward",
                     fix="criterion(lamp.per_replica(outputs), target), then "
                     "population.backward(lamp.per_replica(gradient of what the population put out))",
+                    where="Population",
                 )
 
     def _prove(self, inputs: tuple[Any, ...]) -> None:

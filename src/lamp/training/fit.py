@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from lamp.axes import replicas_of
-from lamp.data import DataLoader, as_batches, check_finite, is_batched
+from lamp.data import DataLoader, as_batches, as_column, check_finite, is_batched
+from lamp.data.orders import natural
 from lamp.errors import ArgumentError
 from lamp.losses import Loss
 from lamp.module import Module
@@ -206,11 +207,28 @@ def _in_order(data: Any, batch_size: int, epochs: int) -> Iterable[Any]:
     return as_batches(data, None if is_batched(data) else batch_size, False, epochs=epochs)
 
 
-def predict(model: Module, inputs: Tensor, *, batch_size: int = EVALUATION_BATCH) -> Tensor:
+def predict(model: Module, inputs: Any, *, batch_size: int = EVALUATION_BATCH) -> Tensor:
     """The network's outputs for all inputs (n, ...), in eval mode, a batch at a time; the model's own mode stays.
 
+    inputs  a tensor; or an array, a DataFrame or a list of numbers, which become the network's dtype
+
     Of a population (K, n, ...); each replica's own inputs are passed as `population.own(inputs)`.
+
+    Raises ArgumentError for a model that is no module and a batch_size below 1, DataError for what holds no numbers.
     """
+    if not isinstance(model, Module):
+        raise ArgumentError(
+            "predict asks a network",
+            expected="a lamp.Module",
+            got=f"the class {model.__name__}" if isinstance(model, type) else type(model).__name__,
+            fix="lamp.predict(model, inputs); an ensemble is called itself: ensemble(inputs)",
+        )
+    batch_size = natural(batch_size, "batch_size", least=1)
+    if not isinstance(inputs, Tensor):
+        inputs = as_column(inputs)
+        parameter = next(iter(model.parameters()), None)
+        if parameter is not None:
+            inputs = inputs.to(parameter.device, parameter.dtype if inputs.is_floating_point() else None)
     with evaluating():
         if not isinstance(model, Population):
             return torch.cat([model(batch) for batch in inputs.split(batch_size)])
