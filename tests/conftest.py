@@ -3,6 +3,7 @@
 import os
 
 os.environ.setdefault("MPLBACKEND", "Agg")
+os.environ.setdefault("LAMP_CACHE_DIR", "off")  # kernels are compiled anew, unless a test is about the cache
 
 import hypothesis
 import pytest

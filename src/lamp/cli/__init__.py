@@ -15,6 +15,7 @@ import click
 from lamp import __version__
 from lamp.cli import terminal
 from lamp.cli.bench import bench
+from lamp.cli.cache import cache
 from lamp.cli.disk import disk
 from lamp.cli.evaluate import evaluate
 from lamp.cli.export import export
@@ -51,7 +52,7 @@ def program() -> None:
     """lamp: deep learning on PyTorch tensors with every gradient written out."""
 
 
-for command in (train, predict, evaluate, inspect, export, disk, reproduce, bench):
+for command in (train, predict, evaluate, inspect, export, disk, reproduce, bench, cache):
     program.add_command(command)
 
 

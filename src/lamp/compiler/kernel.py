@@ -13,8 +13,8 @@ from typing import Any
 
 from llvmlite import ir
 
+from lamp.compiler import disk_cache, wide
 from lamp.compiler import functions as functions  # without them lanes have no exp, log, ...
-from lamp.compiler import wide
 from lamp.compiler.answers import right
 from lamp.compiler.block import Block
 from lamp.compiler.code import I1, I32, Code, Count
@@ -54,12 +54,23 @@ def _code_for(job: Job, machine: Machine) -> MachineCode:
     key = job.key
     known = None if key is None else _known.get((key, machine))
     if known is None:
-        known = machine_code(_Writer(job, machine).text, machine)
+        known = _loaded_or_made(job, machine, None if key is None else disk_cache.name_of(key, machine))
         if len(_known) >= MOST_KNOWN:
             _known.clear()
         if key is not None:
             _known[key, machine] = known
     return known
+
+
+def _loaded_or_made(job: Job, machine: Machine, name: str | None) -> MachineCode:
+    """Machine code from the disk, where an earlier process kept it under this name, or else made now and kept."""
+    kept = None if name is None else disk_cache.load(name)
+    if kept is not None:
+        return MachineCode(kept, machine, lambda: _Writer(job, machine).text)
+    made = machine_code(_Writer(job, machine).text, machine)
+    if name is not None:
+        disk_cache.store(name, made.code)
+    return made
 
 
 def forget() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -71,38 +72,48 @@ def _initialise() -> None:
 @lru_cache(maxsize=256)
 def machine_code(llvm_ir: str, target: Target) -> MachineCode:
     """The machine code of a text, compiled once in a process."""
-    return MachineCode(llvm_ir, target)
+    return MachineCode(_machine(target).emit_object(_optimised(llvm_ir, target)), target, lambda: llvm_ir)
+
+
+def _machine(target: Target) -> Any:
+    _initialise()
+    return llvm.Target.from_triple(target.triple).create_target_machine(cpu=target.cpu, features=target.features, opt=2)
+
+
+def _optimised(llvm_ir: str, target: Target) -> Any:
+    """A module of LLVM IR, parsed and optimised."""
+    _initialise()
+    parsed = llvm.parse_assembly(llvm_ir)
+    parsed.verify()
+    # What is written here is in registers and in the order it should run: of LLVM's passes only the one that finds
+    # what is computed twice makes it faster. All of them take three times as long to compile for the same speed.
+    passes = llvm.create_new_module_pass_manager()
+    passes.add_new_gvn_pass()
+    passes.run(parsed, llvm.create_pass_builder(_machine(target), llvm.create_pipeline_tuning_options()))
+    return parsed
 
 
 class MachineCode:
-    """A module of LLVM IR, optimised and compiled: `function(name)` is called with pointers and int64s.
+    """Machine code that is loaded: `function(name)` is called with pointers and int64s.
 
+    code      an object file, as LLVM made it
     llvm_ir   the IR as it was written; assembly: what became of it
     """
 
-    def __init__(self, llvm_ir: str, target: Target) -> None:
-        _initialise()
-        self.llvm_ir = llvm_ir
-        parsed = llvm.parse_assembly(llvm_ir)
-        parsed.verify()
-        self._machine = llvm.Target.from_triple(target.triple).create_target_machine(
-            cpu=target.cpu, features=target.features, opt=2
-        )
-        # What is written here is in registers and in the order it should run: of LLVM's passes only the one that finds
-        # what is computed twice makes it faster. All of them take three times as long to compile for the same speed.
-        passes = llvm.create_new_module_pass_manager()
-        passes.add_new_gvn_pass()
-        passes.run(parsed, llvm.create_pass_builder(self._machine, llvm.create_pipeline_tuning_options()))
-        self._module = parsed
-        self._optimised = str(parsed)
-        self._engine = llvm.create_mcjit_compiler(parsed, self._machine)
+    def __init__(self, code: bytes, target: Target, write: Callable[[], str]) -> None:
+        self.code, self._target, self._write = code, target, write
+        self._engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _machine(target))
+        self._engine.add_object_file(llvm.ObjectFileRef.from_data(code))
         self._engine.finalize_object()
+
+    @property
+    def llvm_ir(self) -> str:
+        return self._write()
 
     @property
     def assembly(self) -> str:
         """The machine code as the CPU's assembly."""
-        again = llvm.parse_assembly(self._optimised)
-        return str(self._machine.emit_assembly(again))
+        return str(_machine(self._target).emit_assembly(_optimised(self.llvm_ir, self._target)))
 
     def address(self, name: str) -> int:
         """Where the function of this name begins."""

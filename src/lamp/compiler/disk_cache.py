@@ -1,0 +1,174 @@
+"""Compiled kernels on disk: a second process loads what the first one compiled.
+
+An entry is machine code under a name that says everything it depends on: what was compiled, for which processor, by
+which lamp and LLVM. An entry that is damaged is made anew; a folder that cannot be used is left alone. So the cache
+never changes a result and never stops a run. Several processes may use it at once: entries come by renaming.
+
+    LAMP_CACHE_DIR    the folder, instead of lamp/kernels in the user's cache; "off" for no cache at all
+    LAMP_CACHE_BYTES  how large it may become (2**28): then the entries go that were used longest ago
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import stat
+import tempfile
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from lamp.installation import VERSION
+
+FOLDER, BYTES = "LAMP_CACHE_DIR", "LAMP_CACHE_BYTES"
+OFF = ("off", "0", "no")
+MOST_BYTES = 2**28
+ENDING = ".kernel"
+MAGIC, DIGEST = b"lamp kernel 1\n", 32  # what an entry begins with: this, then the digest of what follows
+ADDRESS = re.compile(r" at 0x[0-9a-f]+")  # in the repr of an object, which says nothing in another process
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A kernel in the cache: where it lies, its size in bytes, and when it was last used, in seconds since 1970."""
+
+    path: Path
+    size: int
+    used: float
+
+
+def folder() -> Path | None:
+    """Where kernels are kept; None where they are not."""
+    chosen = os.environ.get(FOLDER, "")
+    if chosen.lower() in OFF:
+        return None
+    if chosen:
+        return Path(chosen).expanduser()
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lamp" / "kernels"
+    except RuntimeError:  # nobody's home
+        return None
+
+
+def most_bytes() -> int:
+    """How large the cache may become."""
+    given = os.environ.get(BYTES, "")
+    return int(given) if given.isdecimal() else MOST_BYTES
+
+
+def name_of(key: Hashable, machine: Hashable) -> str | None:
+    """The name of the entry for this kernel on this machine; None where the key holds for this process alone."""
+    import llvmlite
+
+    text = repr((key, machine, VERSION, llvmlite.__version__, _source()))
+    return None if ADDRESS.search(text) else hashlib.blake2b(text.encode(), digest_size=20).hexdigest()
+
+
+@cache
+def _source() -> str:
+    """What lamp's own files look like now, so that an edited one is not passed by."""
+    package = Path(__file__).parent.parent
+    rooms = (".", "compiler", "nn", "losses", "optim")
+    files = sorted(path for room in rooms for path in (package / room).glob("*.py"))
+    stats = [(path.name, status.st_size, status.st_mtime_ns) for path in files for status in [path.stat()]]
+    return hashlib.blake2b(repr(stats).encode(), digest_size=16).hexdigest()
+
+
+def load(name: str) -> bytes | None:
+    """The machine code under this name; None where there is none that can be trusted."""
+    place = folder()
+    if place is None or not _is_ours(place):
+        return None
+    path = place / (name + ENDING)
+    try:
+        found = path.read_bytes()
+        os.utime(path)
+    except OSError:
+        return None
+    start = len(MAGIC) + DIGEST
+    if found[: len(MAGIC)] == MAGIC and found[len(MAGIC) : start] == _digest(found[start:]):
+        return found[start:]
+    _remove(path)
+    return None
+
+
+def store(name: str, code: bytes) -> None:
+    """Keep machine code under this name, where that can be done."""
+    place = folder()
+    if place is None:
+        return
+    try:
+        place.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not _is_ours(place):
+            return
+        handle, temporary = tempfile.mkstemp(dir=place, suffix=".part")
+    except OSError:
+        return
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(MAGIC + _digest(code) + code)
+        os.replace(temporary, place / (name + ENDING))
+    except OSError:
+        _remove(Path(temporary))
+    _trim()
+
+
+def entries() -> list[Entry]:
+    """What is in the cache, what was used last first."""
+    return sorted(_entries(), key=lambda entry: entry.used, reverse=True)
+
+
+def clear() -> int:
+    """Empty the cache; how many entries there were."""
+    found = entries()
+    for entry in found:
+        _remove(entry.path)
+    return len(found)
+
+
+def _entries() -> Iterator[Entry]:
+    place = folder()
+    try:
+        files = [] if place is None else list(os.scandir(place))
+    except OSError:
+        return
+    for file in files:
+        try:
+            status = file.stat(follow_symlinks=False)
+        except OSError:  # another process removed it
+            continue
+        if stat.S_ISREG(status.st_mode) and file.name.endswith((ENDING, ".part")):
+            yield Entry(Path(file.path), status.st_size, status.st_mtime)
+
+
+def _trim() -> None:
+    """Remove what was used longest ago, until the rest fits."""
+    left = most_bytes()
+    for entry in entries():
+        left -= entry.size
+        if left < 0:
+            _remove(entry.path)
+
+
+def _is_ours(place: Path) -> bool:
+    """Whether nobody else may put machine code into the folder, which would then be run here."""
+    try:
+        status = place.stat()
+    except OSError:
+        return False
+    if not hasattr(os, "getuid"):
+        return True
+    return status.st_uid == os.getuid() and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+
+
+def _digest(code: bytes) -> bytes:
+    return hashlib.blake2b(code, digest_size=DIGEST).digest()
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink()
+    except OSError:
+        return
