@@ -58,20 +58,23 @@ def on_same_side(x: Number, y: Number, bound: float) -> Any:
 
 
 @lru_cache(maxsize=256)
-def scalar(value: float, dtype: torch.dtype) -> Tensor:
-    """A number as a tensor without axes: torch multiplies by one twice as fast as by a Python float."""
-    return torch.tensor(value, dtype=dtype)
+def scalar(value: float, dtype: torch.dtype, device: torch.device | None = None) -> Tensor:
+    """A number as a tensor without axes, on the CPU unless a device is given: torch multiplies by one twice as fast as
+    by a Python float."""
+    return torch.tensor(value, dtype=dtype, device=device)
 
 
 def constant(value: float, like: Number) -> Number:
-    """A number in the form that meets `like` fastest: `scalar` for a tensor, else the float as it is."""
-    return scalar(value, like.dtype) if isinstance(like, Tensor) else value
+    """A number in the form that meets `like` fastest: `scalar` on its device for a tensor, else the float as it is."""
+    if isinstance(like, Tensor):
+        return scalar(value, like.dtype) if like.is_cpu else scalar(value, like.dtype, like.device)
+    return value
 
 
 def add_scaled(x: Number, y: Number, factor: Number) -> Number:
     """x + factor * y: for tensors one operation, where the factor is a float."""
     if isinstance(y, Tensor) and isinstance(factor, float):
-        return torch.add(x if isinstance(x, Tensor) else scalar(x, y.dtype), y, alpha=factor)
+        return torch.add(x if isinstance(x, Tensor) else constant(x, y), y, alpha=factor)
     return x + factor * y
 
 

@@ -2,10 +2,14 @@
 
 An initialisation is a function `(tensor, generator=None) -> tensor`. `Linear(..., init=lamp.init.xavier_normal_)`
 takes one as it is; `functools.partial` or a lambda fixes gains. After the same `torch.manual_seed` each draws the same
-numbers, to the bit, as its namesake in torch.nn.init.
+numbers, to the bit, as its namesake in torch.nn.init. They are drawn on the CPU and copied to where the tensor is,
+unless the generator is there: so one seed gives one network on every device.
 """
 
+import functools
 import math
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -14,6 +18,22 @@ from lamp.errors import ArgumentError, ShapeError
 
 SELU_GAIN = 3.0 / 4.0  # as torch has it
 TANH_GAIN = 5.0 / 3.0
+
+
+Fill = TypeVar("Fill", bound=Callable[..., Tensor])
+
+
+def on_cpu(fill: Fill) -> Fill:
+    """The initialisation, drawing on the CPU for a tensor of another device, unless it is given a generator of that."""
+
+    @functools.wraps(fill)
+    def filled(tensor: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        generator = kwargs.get("generator")
+        if tensor.is_cpu or (isinstance(generator, torch.Generator) and generator.device.type != "cpu"):
+            return fill(tensor, *args, **kwargs)
+        return tensor.copy_(fill(torch.empty_like(tensor, device="cpu"), *args, **kwargs))
+
+    return filled  # type: ignore[return-value]
 
 
 def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
@@ -56,11 +76,13 @@ def fan_in_and_out(tensor: Tensor) -> tuple[int, int]:
     return tensor.shape[1] * field, tensor.shape[0] * field
 
 
+@on_cpu
 def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
     """U(a, b)."""
     return tensor.uniform_(a, b, generator=generator)
 
 
+@on_cpu
 def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
     """N(mean, std^2)."""
     return tensor.normal_(mean, std, generator=generator)
@@ -81,6 +103,7 @@ def ones_(tensor: Tensor, generator: torch.Generator | None = None) -> Tensor:
     return tensor.fill_(1.0)
 
 
+@on_cpu
 def xavier_uniform_(tensor: Tensor, gain: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
     """U(-a, a) with a = gain sqrt(6 / (fan_in + fan_out)). Source: Glorot & Bengio 2010, equation 16."""
     fan_in, fan_out = fan_in_and_out(tensor)
@@ -89,6 +112,7 @@ def xavier_uniform_(tensor: Tensor, gain: float = 1.0, generator: torch.Generato
     return tensor.uniform_(-a, a, generator=generator)
 
 
+@on_cpu
 def xavier_normal_(tensor: Tensor, gain: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
     """N(0, std^2) with std = gain sqrt(2 / (fan_in + fan_out)). Source: Glorot & Bengio 2010."""
     fan_in, fan_out = fan_in_and_out(tensor)
@@ -102,6 +126,7 @@ def _kaiming_std(tensor: Tensor, a: float, mode: str, nonlinearity: str) -> floa
     return calculate_gain(nonlinearity, a) / math.sqrt(fan)
 
 
+@on_cpu
 def kaiming_uniform_(
     tensor: Tensor,
     a: float = 0.0,
@@ -114,6 +139,7 @@ def kaiming_uniform_(
     return tensor.uniform_(-bound, bound, generator=generator)
 
 
+@on_cpu
 def kaiming_normal_(
     tensor: Tensor,
     a: float = 0.0,
@@ -125,11 +151,13 @@ def kaiming_normal_(
     return tensor.normal_(0.0, _kaiming_std(tensor, a, mode, nonlinearity), generator=generator)
 
 
+@on_cpu
 def lecun_uniform_(tensor: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """U(-b, b) with b = sqrt(3 / fan_in): the variance is 1 / fan_in. Source: LeCun et al. 1998, equation 16."""
     return kaiming_uniform_(tensor, nonlinearity="linear", generator=generator)
 
 
+@on_cpu
 def orthogonal_(tensor: Tensor, gain: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
     """gain times a (semi-)orthogonal matrix (out, rest). Source: Saxe et al. 2013, arXiv:1312.6120."""
     fan_in_and_out(tensor)

@@ -123,7 +123,7 @@ def bernoulli(
     both = torch.tensor(pairs, dtype=torch.int32, device=device).view(-1, 2, *[1] * len(shape))
     drawn = bits(scattered, both[:, 0], both[:, 1])  # (pairs, *shape)
     minus_one: Tensor = below(drawn, round(probability * 2**31))
-    return minus_one.to(dtype).mul_(scalar(-value, dtype))
+    return minus_one.to(dtype).mul_(scalar(-value, dtype, device))
 
 
 def _scattered(shape: torch.Size, device: torch.device | None) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lamp.axes import column, replicas_of, sums
 from lamp.errors import ArgumentError, DTypeError, LampError
-from lamp.formulas import Number, scalar
+from lamp.formulas import Number, constant, scalar
 from lamp.losses.checks import explain_dloss, explain_non_finite, explain_number, explain_pair
 from lamp.module import Module
 from lamp.parameter import Buffer
@@ -39,8 +39,8 @@ class Loss(Module):
     (K,), each replica's own, whatever those of others are: a replica whose loss is NaN raises nothing.
 
     Raises ShapeError, DTypeError or DeviceError for a pair that does not fit (nothing is broadcast), NonFiniteError for
-    a mean or sum that is NaN or infinite, and ArgumentError for an unknown reduction, or for a hyperparameter of
-    several numbers where there are not as many replicas.
+    a mean or sum that is NaN or infinite (on a GPU `fit` does, at the end of the epoch), and ArgumentError for an
+    unknown reduction, or for a hyperparameter of several numbers where there are not as many replicas.
     """
 
     gives_loss: ClassVar[bool] = True
@@ -97,7 +97,8 @@ class Loss(Module):
         divisor = self.divisor(output if replicas is None else output[0])
         loss, dvalue = self.reduce(value, divisor, 1.0, replicas)
         loss.divisor = divisor  # type: ignore[attr-defined]  # for means of several batches
-        if replicas is None and dvalue is not None and not math.isfinite(loss.item()):
+        # Elsewhere it would wait for the device at each step: there `fit` looks at the losses of an epoch together.
+        if replicas is None and dvalue is not None and loss.is_cpu and not math.isfinite(loss.item()):
             raise self.explain_non_finite(value, output, target)
         self.remember((prepared, dvalue, replicas))
         return loss
@@ -177,9 +178,9 @@ class Loss(Module):
             loss, share = self.reduce(value.float(), divisor, sign, replicas)
             return loss.to(dtype), share
         if reduction == "sum":
-            dvalue = scalar(1.0, dtype)
+            dvalue = constant(1.0, value)
         elif isinstance(divisor, int):
-            dvalue = scalar(1.0 / divisor, dtype)
+            dvalue = constant(1.0 / divisor, value)
         else:
             dvalue = divisor.reciprocal()
         loss = sums(value, replicas) * dvalue

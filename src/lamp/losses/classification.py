@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lamp.axes import of_each_sample, replicas_of, sums
 from lamp.errors import LabelError, LampError, ShapeError
-from lamp.formulas import Number, is_zero, scalar
+from lamp.formulas import Number, constant, is_zero
 from lamp.losses.base import Loss, buffer_of
 from lamp.losses.checks import explain_distribution, explain_labels, explain_probabilities, explain_weight
 
@@ -238,7 +238,7 @@ class ClassLoss(Loss):
         """
         labels, kept = target.unsqueeze(axis), None
         if self._expects_ignored or self.ignore_index >= 0:
-            kept = labels != scalar(self.ignore_index, torch.int64)
+            kept = labels != constant(self.ignore_index, labels)
             labels = labels * kept
         try:
             if labels.dtype is torch.int64 and (labels.is_cpu or _are_classes(labels, log_p.shape[axis])):

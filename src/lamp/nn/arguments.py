@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from lamp.errors import ArgumentError
+from lamp.init import on_cpu
 from lamp.module import Module
 
 INIT_BY_NAME = {  # what other packages call lamp.init's functions
@@ -130,8 +131,10 @@ def an_init(module: Module, value: Any) -> Callable[..., Any] | None:
 
 
 def filled(init: Callable[..., Any], tensor: Tensor, generator: torch.Generator | None) -> None:
-    """Let an initialisation fill a tensor; what it returns instead of filling it is copied in."""
-    result = init(tensor, generator=generator)
+    """Let an initialisation fill a tensor, drawing on the CPU; what it returns instead of filling it is copied in."""
+    result = on_cpu(lambda drawn, generator: drawn if (made := init(drawn, generator=generator)) is None else made)(
+        tensor, generator=generator
+    )
     if isinstance(result, Tensor) and result is not tensor:
         tensor.copy_(result)
 

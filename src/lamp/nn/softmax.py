@@ -30,8 +30,8 @@ class Softmax(Module):
         dim = standing(self.dim, self.replicas)
         try:
             y = x.softmax(dim)
-        except (RuntimeError, IndexError, AttributeError, TypeError):
-            raise _explain(self, dim, x) from None
+        except (RuntimeError, IndexError, AttributeError, TypeError) as error:
+            raise _explain(self, dim, x, error) from None
         self.remember((y, dim))
         return y
 
@@ -69,8 +69,8 @@ class LogSoftmax(Module):
         dim = standing(self.dim, self.replicas)
         try:
             y = x.log_softmax(dim)
-        except (RuntimeError, IndexError, AttributeError, TypeError):
-            raise _explain(self, dim, x) from None
+        except (RuntimeError, IndexError, AttributeError, TypeError) as error:
+            raise _explain(self, dim, x, error) from None
         self.remember((y, dim))
         return y
 
@@ -88,9 +88,11 @@ class LogSoftmax(Module):
         return f"dim={self.dim}"
 
 
-def _explain(module: Module, dim: int, x: object) -> Exception:
+def _explain(module: Module, dim: int, x: object, error: Exception) -> Exception:
     if isinstance(x, Tensor) and x.is_floating_point():
         axes = dim + 1 if dim >= 0 else -dim
+        if x.dim() >= axes:
+            return error  # of torch's own, such as that there is no memory
         return explain_axes(
             module, x, f"at least {axes} axes, for dim={dim}", "choose another dim: -1 is the last axis"
         )

@@ -7,7 +7,7 @@ behaves like a number they return the new value. Factors are floats, or tensors 
 import torch
 from torch import Tensor
 
-from lamp.formulas import Number, add_scaled, scalar
+from lamp.formulas import Number, add_scaled, constant, scalar
 
 
 def add_scaled_(x: Number, y: Number, factor: Number) -> Number:
@@ -49,5 +49,5 @@ def root(square: Number, factor: Number, eps: Number) -> Number:
     """factor sqrt(square) + eps: what the rules with a scale for each element divide by."""
     x = square.sqrt()
     if isinstance(x, Tensor) and isinstance(factor, float) and isinstance(eps, float):
-        return torch.add(scalar(eps, x.dtype), x, alpha=factor, out=x)
+        return torch.add(constant(eps, x), x, alpha=factor, out=x)
     return add_scaled(eps, x, factor)

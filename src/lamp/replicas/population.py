@@ -22,6 +22,7 @@ from lamp.module import Module
 from lamp.nn import Sequential
 from lamp.parameter import Parameter, replicate, runs
 from lamp.passes import Unmarked, latest
+from lamp.replicas.placing import place_as
 from lamp.replicas.proof import foreign, prove, refuse_equal_starts
 from lamp.replicas.sizes import Sizes, architecture, form, widest
 from lamp.state import IncompatibleKeys
@@ -172,9 +173,9 @@ class Population(Module):
     def give(self, k: int, network: Module) -> Module:
         """Make a network of replica k's architecture what replica k is: weights, numbers, generators; returns it."""
         copied: dict[int, Any] = {}
+        place_as(self.network, network)
         for own, place in self._corners(network, k):
             own.data.copy_(place)
-        _freeze_as(self.network, network)
         for module, twin in zip(network.modules(), self.network.modules(), strict=True):
             module.training = twin._training
             for name, numbers in twin.numbers():
@@ -199,12 +200,12 @@ class Population(Module):
         """A new population of these replicas, in this order; a boolean tensor (K,) selects where it is True."""
         rows = self._rows(indices)
         seeds = None if self.seeds is None else [self.seeds[k] for k in rows]
-        chosen = Population(self._single(), len(rows), seeds, None if self.sizes is None else self.sizes.of(rows))
+        single = place_as(self.network, self._single())
+        chosen = Population(single, len(rows), seeds, None if self.sizes is None else self.sizes.of(rows))
         copied: list[dict[int, Any]] = [{} for _ in rows]  # a generator is copied once a replica: its modules share it
         chosen._unproved = list(self._unproved)
         for own, of_all in zip(runs(chosen.parameters()), runs(self.parameters()), strict=True):
             torch.index_select(of_all.data, 0, torch.tensor(rows, device=own.data.device), out=own.data)
-        _freeze_as(self, chosen)
         for module, twin in zip(chosen.network.modules(), self.network.modules(), strict=True):
             module.training = twin._training
             for name, numbers in twin.numbers():
@@ -270,11 +271,11 @@ class Population(Module):
         self._initialise(seeds)
 
     def _initialise(self, seeds: Sequence[int]) -> None:
-        single = self._network(0)
+        single = self._network(0).cpu()  # where the generators are: a seed gives one network on every device
         states: list[list[Any]] = [[] for _ in single.modules()]
         for k, seed in enumerate(seeds):
             if self.sizes is not None:
-                single = self._network(k)
+                single = self._network(k).cpu()
             single.reset_parameters(generator=torch.Generator().manual_seed(seed))
             self._take(k, single)
             for kept, module in zip(states, single.modules(), strict=True):
@@ -298,12 +299,6 @@ class Population(Module):
 
     def extra_repr(self) -> str:
         return f"{len(self)} replicas"
-
-
-def _freeze_as(source: Module, into: Module) -> None:
-    """Freeze the parameters of a network whose twins are frozen, and no others."""
-    for twin, parameter in zip(source.parameters(), into.parameters(), strict=True):
-        parameter.freeze(twin.frozen)
 
 
 def population(model: Module, seeds: Iterable[int] = range(10)) -> Population:

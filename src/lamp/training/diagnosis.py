@@ -8,10 +8,12 @@ from typing import Any
 
 from torch import Tensor
 
-from lamp.errors import NonFiniteWarning
+from lamp.errors import NonFiniteError, NonFiniteWarning
 from lamp.module import Module
 from lamp.passes import evaluating
 from lamp.paths import path_of
+
+FIX = "look for NaN in the inputs and targets, lower the learning rate, or clip the gradients"
 
 
 def is_finite(value: Any) -> bool:
@@ -68,3 +70,23 @@ def tell_of_failures(failed: Iterable[int], everyone: str, where: str, stackleve
             NonFiniteWarning,
             stacklevel=stacklevel,
         )
+
+
+def not_finite(losses: Tensor, epoch: int, step: int) -> NonFiniteError:
+    """The error for the losses of an epoch of one network, of which one is not finite; `step` have been made."""
+    bad = (~losses.isfinite()).nonzero()
+    first = int(bad[0, 0]) if len(bad) else 0
+    return NonFiniteError(
+        "the loss is not finite",
+        expected="a finite number",
+        got=f"{losses[first].item()} in epoch {epoch + 1}, step {step - len(losses) + first + 1}",
+        fix=FIX,
+    )
+
+
+def none_finite(replicas: int, got: str) -> NonFiniteError:
+    """The error where the loss of every replica of a population is not finite."""
+    expected = "a finite loss for at least one of them"
+    return NonFiniteError(
+        f"the loss of every replica is not finite (K = {replicas})", expected=expected, got=got, fix=FIX
+    )

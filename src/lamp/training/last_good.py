@@ -22,13 +22,16 @@ class LastGood:
         self._next = 0  # the step at which to copy them again
 
     def note(self, model: Module, loss: Tensor, step: int) -> None:
-        """Copy the weights if it is time; of a population those of the replicas whose loss is finite."""
+        """Copy the weights if it is time: those whose loss is finite.
+
+        Of one network on a CPU it is, or an error would have come. On a GPU nobody has looked, and nobody does here.
+        """
         if step < self._next:
             return
         self._next = step + EVERY
         now = [run.data for run in runs(model.parameters())]
-        if self._kept and model.replicas is not None:
-            finite = loss.isfinite().unsqueeze(1)
+        if self._kept and (model.replicas is not None or not loss.is_cpu):
+            finite = loss.isfinite().unsqueeze(-1)
             self._kept = [torch.where(finite, data, kept) for data, kept in zip(now, self._kept, strict=True)]
         else:
             self._kept = [data.clone() for data in now]

@@ -22,7 +22,7 @@ from lamp.training.callbacks import Callback
 from lamp.training.checkpointer import Checkpointer
 from lamp.training.checkpoints import Saved
 from lamp.training.crew import Crew
-from lamp.training.diagnosis import first_non_finite, tell_of_failures
+from lamp.training.diagnosis import first_non_finite, none_finite, not_finite, tell_of_failures
 from lamp.training.engines import choose
 from lamp.training.epochs import Measurement
 from lamp.training.history import History, Measured
@@ -183,6 +183,9 @@ class Training:
         values = crew.spread(found.values)
         if crew.replicas is not None:
             self._set_failures_aside(found.losses, values)
+        elif not math.isfinite(values["loss"]):  # on a GPU no step waits for its own
+            self._restore_weights()
+            raise not_finite(found.losses, self.epoch, self.step)
         self.history.record(values, found.seconds)
         if self.looked_at:
             self._store()
@@ -335,13 +338,13 @@ class Training:
 
     # ---- when a loss is not finite ---------------------------------------------------------------------------------
     def fail_with(self, batch: Any, good: Tensor) -> None:
-        """Make a step of which the loss is known not to be finite; `good` are the last weights (P,) with one that is.
+        """Raise NonFiniteError, which says what made it, in a step of which the loss is known not to be finite.
 
-        Raises NonFiniteError, which says what made it.
+        good  the last weights (P,) with one that is
         """
         self._last_good.take(self._crew.model, good, self.step)
         self._run_batch(batch)
-        raise NonFiniteError("the loss is not finite", expected="a finite loss", got="NaN or infinity")
+        raise not_finite(torch.tensor([math.nan]), self.epoch, self.step)
 
     def _restore_weights(self, rows: Any = ...) -> None:
         """Put the last good weights back."""
@@ -369,12 +372,7 @@ class Training:
             step = self.step - len(losses) + first + 1
             self.stop(f"the loss was {losses[first][column].item()} in epoch {self.epoch + 1}, step {step}", [k])
         if len(self.history.failed) == self.model.replicas:
-            raise NonFiniteError(
-                f"the loss of every replica is not finite (K = {self.model.replicas})",
-                expected="a finite loss for at least one of them",
-                got=f"replica {k}: {self.history.endings[k]}",
-                fix="look for NaN in the inputs and targets, lower the learning rate, or clip the gradients",
-            )
+            raise none_finite(self.model.replicas, f"replica {k}: {self.history.endings[k]}")
 
     def _let_go(self, crew: Crew) -> None:
         """Go on without the replicas that have ended."""

@@ -1,0 +1,236 @@
+"""Every module, loss and optimizer on every device that is there, and on a GPU that tests pretend there is."""
+
+import pytest
+import torch
+
+import lamp
+from lamp.axes import marked
+from tests import pretend
+from tests.cases.losses import LOSSES
+from tests.cases.modules import MODULES
+from tests.cases.optimizers import OPTIMIZERS
+
+DEVICES = [
+    "cpu",
+    pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU here")),
+]
+# Losses that look at their labels or probabilities before they use them: a wrong one must be told.
+LOOKING = ("BCELoss", "BCEWithLogitsLoss", "NLLLoss", "CrossEntropyLoss")
+cases = pytest.mark.parametrize("case", MODULES, ids=str)
+
+
+def prepared(module):
+    """The module with Dropout's seeds drawn, which pretended tensors cannot be."""
+    for each in module.modules():
+        if isinstance(each, lamp.Dropout):
+            each.seeds()
+    return module
+
+
+class TestPretended:
+    def test_what_mixes_devices_is_seen(self):
+        with pretend.gpu():
+            x = torch.ones(3, device="cuda")
+            for mixed in (
+                lambda: x * torch.ones(3),
+                lambda: x * torch.tensor(2.0),
+                lambda: x.lerp(x, torch.tensor(0.5)),
+                lambda: x.uniform_(generator=torch.Generator()),
+                lambda: x.item() if x.dim() == 0 else x[0].item(),
+                lambda: bool(x.sum() > 0),
+                lambda: torch.rand(3, device="cuda", generator=torch.Generator()),
+            ):
+                with pytest.raises(pretend.WrongDevice):
+                    mixed()
+            assert (x * 2 + x.cpu().to("cuda"))[torch.tensor([0, 1])].device.type == "cuda"
+
+    @cases
+    def test_forward_and_backward(self, case):
+        module = prepared(case.make().double())
+        with pretend.gpu():
+            x = torch.empty(case.shape, dtype=torch.float64, device="cuda")
+            module.to("cuda").zero_grad()
+            y = module(x)
+            assert y.device.type == "cuda"
+            dx = module.backward(torch.empty_like(y))
+            assert dx.device.type == "cuda"
+            assert dx.shape == x.shape
+            assert all(p.grad.device.type == "cuda" for p in module.parameters())
+
+    @cases
+    def test_building_there(self, case):
+        module = prepared(case.make())
+        with pretend.gpu():
+            module.to("cuda").reset_parameters(generator=torch.Generator())
+            assert {p.device.type for p in module.parameters()} <= {"cuda"}
+
+    @pytest.mark.parametrize("case", [case for case in MODULES if case.shape], ids=str)
+    def test_a_population(self, case):
+        networks = lamp.population(case.make().double(), range(3))
+        for module in networks.modules():
+            if isinstance(module, lamp.Dropout):
+                module.seeds()
+        with pretend.gpu():
+            x = networks.own(torch.empty(3, *case.shape, dtype=torch.float64, device="cuda"))
+            y = networks.to("cuda")(x)
+            assert networks.backward(torch.empty_like(y)).device.type == "cuda"
+
+    def test_making_a_population_there(self):
+        with pretend.gpu():
+            model = lamp.Sequential(
+                lamp.Linear(3, 4, device="cuda"),
+                lamp.PReLU(4, device="cuda"),
+                lamp.Linear(4, 2, init=lamp.init.orthogonal_, device="cuda"),
+            )
+            networks = lamp.population(model, range(3))
+            assert {p.device.type for p in networks.parameters()} == {"cuda"}
+            networks.reset_parameters()
+            assert networks.select([2, 0])[1](torch.empty(5, 3, device="cuda")).device.type == "cuda"
+            networks.copy_([0], [1])
+            lamp.stack([model, model])
+
+    @pytest.mark.parametrize("case", OPTIMIZERS, ids=str)
+    @pytest.mark.parametrize("replicas", [None, 3])
+    def test_a_step(self, case, replicas):
+        with pretend.gpu():
+            parameters = [
+                lamp.Parameter(torch.empty(shape, device="cuda")) for shape in ((4, 3), (4,), (2, 4), (2,), (5,), (1,))
+            ]
+            if replicas is not None:
+                lamp.parameter.replicate(parameters, replicas)
+            optimizer = case.make(parameters)
+            for _ in range(2):
+                optimizer.zero_grad()
+                lamp.clip_grad_norm_(optimizer, 1.0)
+                lamp.clip_grad_value_(parameters, 1.0)
+                optimizer.step()
+            state = optimizer.state_dict()["state"]
+            assert {t.device.type for each in state.values() for n, t in each.items() if n != "step"} <= {"cuda"}
+
+    @pytest.mark.parametrize("case", LOSSES, ids=str)
+    @pytest.mark.parametrize("replicas", [None, 3])
+    def test_a_loss(self, case, replicas):
+        criterion, (output, target) = case.make(), case.pair()
+        with pretend.gpu(waits=case.kind in LOOKING):
+            output, target = output.to("cuda"), target.to("cuda")
+            if replicas is not None:
+                output = marked(output.expand(replicas, *output.shape).clone(), replicas)
+                target = target.expand(replicas, *target.shape).clone()
+            loss = criterion.to("cuda")(output, target)
+            assert loss.device.type == "cuda"
+            upstream = [torch.empty_like(loss)] if case.reduction == "none" else []
+            doutput = criterion.backward(*upstream)
+            assert doutput.device.type == "cuda"
+            assert doutput.shape == output.shape
+
+    def test_hyperparameters_of_each_replica_and_replicas_that_leave(self):
+        networks = lamp.population(
+            lamp.Sequential(lamp.Linear(3, 5), lamp.PReLU(), lamp.Dropout(), lamp.Linear(5, 4)), range(3)
+        )
+        networks.network[2].seeds()
+        numbers = torch.tensor([0.1, 0.2, 0.3], dtype=torch.float64)
+        for criterion, target in [
+            (lamp.CrossEntropyLoss(label_smoothing=numbers), torch.zeros(7, dtype=torch.int64)),
+            (lamp.HuberLoss(delta=numbers), torch.zeros(7, 4)),
+            (lamp.SmoothL1Loss(beta=numbers), torch.zeros(3, 7, 4)),
+        ]:
+            with pretend.gpu(waits=True):
+                model, rows = networks.select([0, 1, 2]).to("cuda"), torch.tensor([2, 0])
+                optimizer = lamp.AdamW(model.parameters(), lr=numbers, weight_decay=numbers)
+
+                def step(model, criterion, optimizer, target):
+                    x = torch.empty(7, 3, device="cuda")
+                    optimizer.zero_grad()
+                    criterion(model(x), target)
+                    model.backward_parameters(criterion.backward())
+                    lamp.clip_grad_norm_(optimizer, optimizer.param_groups[0]["lr"])
+                    optimizer.step()
+
+                step(model, criterion, optimizer, target.to("cuda"))
+                fewer = model.select(rows)
+                pairs = dict(zip(model.parameters(), fewer.parameters(), strict=True))
+                of_fewer = optimizer.of_replicas(rows, pairs)
+                own = target[rows] if target.dim() == 3 else target
+                step(fewer, criterion.of_replicas(rows), of_fewer, own.to("cuda"))
+                optimizer.take_back(of_fewer, rows, pairs)
+                model.copy_(rows.tolist(), fewer)
+                step(model, criterion, optimizer, target.to("cuda"))
+
+
+class TestEveryDevice:
+    @cases
+    @pytest.mark.parametrize("device", DEVICES)
+    def test_a_module_computes_what_it_does_on_the_cpu(self, case, device):
+        module, twin = case.pair()
+        x = case.input()
+        y, expected = module.to(device)(x.to(device)), twin(x)
+        torch.testing.assert_close(y.cpu(), expected.detach(), rtol=1e-9, atol=1e-9)
+        dy = torch.randn_like(expected)
+        dx = module.backward(dy.to(device))
+        torch.testing.assert_close(
+            dx.cpu(), torch.autograd.grad(twin(x.requires_grad_()), x, dy)[0], rtol=1e-6, atol=1e-6
+        )
+
+    @pytest.mark.parametrize("device", DEVICES)
+    @pytest.mark.parametrize(
+        "name", ["uniform_", "normal_", "xavier_normal_", "kaiming_uniform_", "lecun_uniform_", "orthogonal_"]
+    )
+    def test_a_seed_gives_the_same_weights(self, name, device):
+        init = getattr(lamp.init, name)
+        on_cpu = init(torch.empty(4, 6), generator=torch.Generator().manual_seed(3))
+        there = init(torch.empty(4, 6, device=device), generator=torch.Generator().manual_seed(3))
+        assert torch.equal(there.cpu(), on_cpu)
+
+    @pytest.mark.parametrize("device", DEVICES)
+    def test_training(self, device):
+        x = torch.randn(64, 3)
+        y = (x.sum(1) > 0).long()
+        losses = []
+        for place in ("cpu", device):
+            torch.manual_seed(0)
+            model = lamp.Sequential(lamp.Linear(3, 8), lamp.Tanh(), lamp.Linear(8, 2)).to(place)
+            for each in (model, lamp.population(model, range(3))):
+                history = lamp.fit(
+                    each,
+                    lamp.CrossEntropyLoss(),
+                    lamp.Adam(each.parameters(), lr=0.01),
+                    (x.to(place), y.to(place)),
+                    epochs=3,
+                    batch_size=16,
+                    seed=0,
+                    metrics=[lamp.accuracy],
+                    progress=False,
+                )
+                losses.append(history["loss"])
+        torch.testing.assert_close(losses[0], losses[2], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(losses[1], losses[3], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("callbacks", [[], [lamp.Callback()]])
+def test_a_loss_that_nobody_looked_at_is_found_at_the_end_of_the_epoch(callbacks):
+    """As on a GPU, where no step waits for its own loss."""
+
+    class Late(lamp.MSELoss):
+        steps = 0
+
+        def forward(self, output, target):
+            loss = super().forward(output, target)
+            Late.steps += 1
+            return loss * float("nan") if Late.steps == 7 else loss
+
+    model = lamp.Sequential(lamp.Linear(2, 1))
+    before = model.state_dict()["0.weight"].clone()
+    data = torch.randn(8, 2), torch.randn(8, 1)
+    with pytest.raises(lamp.NonFiniteError, match="epoch 2, step 7") as raised:
+        lamp.fit(model, Late(), lamp.SGD(model.parameters(), 0.1), data, epochs=3, batch_size=2, progress=False,
+                 callbacks=callbacks)  # fmt: skip
+    assert raised.value.history.epochs == 1
+    assert torch.equal(model[0].weight.data, before)  # what the last copy held: that of step 0
+
+
+def test_a_network_of_a_population_has_its_dtype():
+    networks = lamp.population(lamp.Sequential(lamp.Linear(2, 3), lamp.PReLU()), range(3)).double()
+    networks.network[0].weight.data += 1e-12
+    for one in (networks[1], networks.select([1])[0]):
+        assert {each.dtype for each in one.state_dict().values()} == {torch.float64}
+        assert torch.equal(one[0].weight.data, networks.state_dict()["0.weight"][1])
