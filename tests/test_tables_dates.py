@@ -159,6 +159,10 @@ def test_a_bad_date_is_a_gap_and_told():
     assert "year-month-day" in str(caught.value)
 
 
+def test_a_dash_between_dates_is_a_gap():
+    assert times(["2021-01-01", "-", "2021-03-04"]) == [at("2021-01-01"), None, at("2021-03-04")]
+
+
 def test_days_and_times_of_day_fit_each_other():
     """A table of days reads points in time, and the other way, whatever type they have."""
     frame, found = decided(["2021-01-01", "2021-02-03", "2021-03-05"])

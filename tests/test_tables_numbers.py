@@ -78,6 +78,7 @@ def values(words, asked=None, **said):
         (["05.50", "12.25"], [5.5, 12.25]),
         ([" 3", "4 ", "\t5"], [3, 4, 5]),
         (["3", "", "NA", "null", "5", "4"], [3, None, None, None, 5, 4]),
+        (["3", "-", "4", "5"], [3, None, 4, 5]),
     ],
 )
 def test_numbers(words, expected):
@@ -125,6 +126,9 @@ def test_what_is_no_number(words):
         (["$3.00", "$4.00", "5"], "in $, 12 values without it"),
         (["(5)", "6"], "'(5)' is -5"),
         (["3k", "500"], "'3k' is 3000"),
+        (["1.000.000", "5"], "'1.000.000' is 1000000"),
+        (["-", "5", "6", "7"], "9 of 36 values are no numbers and count as missing: '-'"),
+        (["#DIV/0!", "5.5", "6"], "count as missing: '#DIV/0!'"),
         (["1 000", "5"], "'1 000' is 1000"),
         (["-999", *FILL], "-999 in 3 rows stands apart; if it means missing: --missing x=-999"),
         (["9999", *FILL], "9999 in 3 rows stands apart"),

@@ -14,7 +14,7 @@ from lamp.printable import shortened
 from lamp.tables import dates, numbers, parsing, plain, remarks
 from lamp.tables.columns import MOST_LEVELS, frequent, level_counts
 from lamp.tables.conventions import Conventions
-from lamp.tables.missing import MISSING_WORDS, frequent_missing
+from lamp.tables.missing import MISSING_WORDS, PLACEHOLDERS, frequent_missing
 from lamp.tables.plain import Summary
 from lamp.tables.reading.names import near
 
@@ -241,14 +241,14 @@ def _decide_text(series: pl.Series, conventions: Conventions) -> Decision:
     if len(counted) <= 4 and parsing.answers(counted["word"], missing).null_count() == 0:
         return Decision(name, "boolean")
     seen = numbers.seen(counted if numeric else counted.clear(), decimal.value)
-    if seen.rows >= MOSTLY * there and len(seen.odd) <= MOST_ODD_WORDS and not seen.are_codes:
+    if mostly(seen.rows, there, seen.odd) and not seen.are_codes:
         known = {**known, **_of_form(seen)}
         read = parsing.numbers(series, seen.form, missing)
         why = remarks.of_numbers(name, decimal, seen)
         return _decide_numbers(series, read, Decision(name, "number", why, known, bool(why)), missing)
     order = conventions.dates_in(name)
     form, rows = dates.best(counted, order.value) or ("", 0)
-    if rows >= MOSTLY * there and len(odd := _unread(counted, form)) <= MOST_ODD_WORDS:
+    if mostly(rows, there, odd := _unread(counted, form)):
         why = remarks.of_dates(name, order, form, odd, there - rows, there)
         decision = Decision(name, "date", why, {"format": form, "words": odd}, bool(why))
         return _varying(parsing.times(series, form, missing), decision)
@@ -277,6 +277,13 @@ def _decide_words(name: str, text: pl.Series, notes: Sequence[str], rows: int) -
     twins = remarks.of_twins([word for word, _ in counted])
     rare = [f"{different:,} words, {len(levels)} with a feature"] if different > len(levels) else []
     return Decision(name, "category", "; ".join([*rare, *notes, *twins]), told=bool(told or twins))
+
+
+def mostly(rows: int, there: int, odd: Sequence[str]) -> bool:
+    """Whether a column is one of numbers or dates, of which so many rows are there, and these other words."""
+    if all(word.lower() in PLACEHOLDERS for word in odd):
+        return rows > there / 2
+    return rows >= MOSTLY * there and len(odd) <= MOST_ODD_WORDS
 
 
 def counted_words(text: pl.Series) -> pl.DataFrame:

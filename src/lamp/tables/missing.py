@@ -11,6 +11,24 @@ import polars as pl
 # What stands for "missing" where nothing else was asked for, in any case; an empty cell always does
 MISSING_WORDS = ("na", "n/a", "#n/a", "nan", "null", "none", "?")
 
+# What also does between numbers or dates, and nowhere else
+PLACEHOLDERS: tuple[str, ...] = (
+    "-",
+    "--",
+    "\u2013",
+    "\u2014",
+    ".",
+    "..",
+    "...",
+    "n.a.",
+    "k.a.",
+    "unknown",
+    "missing",
+    "tbd",
+    "not available",
+)
+PLACEHOLDERS += ("#div/0!", "#value!", "#ref!", "#name?", "#num!", "#null!")
+
 FREQUENT, LEAST_ROWS = 0.02, 3  # share of the rows, and rows, from which such a word may be a value
 NOT_SEEN = r"[\u200b\u200e\u200f\u2060\ufeff]"  # letters of no width, which programs leave behind
 WHOLE = r"^([+-]?\d+)\.0+$"  # 3.0 is the word 3, however a program has kept it

@@ -229,7 +229,7 @@ def seen(counted: pl.DataFrame, decimal: str, asked: bool = False) -> Seen:
 
 def special(text: pl.Series, decimal: str) -> dict[str, float]:
     """A few words that are not written as programs write numbers, each with its number."""
-    few = text.filter(text.str.contains(r"[^\d.+\-eE]|\d-$").fill_null(False)).head(MOST_SHOWN)
+    few = text.filter(text.str.contains(r"[^\d.+\-eE]|\d-$|\..*\.").fill_null(False)).head(MOST_SHOWN)
     return dict(zip(few.to_list(), parsed(as_text(few), decimal)["value"].to_list(), strict=True)) if len(few) else {}
 
 

@@ -43,7 +43,7 @@ def _of_marks(name: str, decimal: Found, special: Mapping[str, float]) -> str:
     """What commas and points were taken for."""
     mark, other = decimal.value, numbers.OTHER[decimal.value]
     open_to = decimal.known in ("assumed", "likely", "file", "against")
-    example = decimal.example if open_to else next((word for word in special if "," in word), "")
+    example = decimal.example if open_to else next((word for word in special if "," in word or word.count(".") > 1), "")
     if not example:
         plain = next((word for word in special if re.search(r"\d[ '_\u00a0\u2009\u202f\u2019]\d", word)), "")
         return f"{plain!r} is {special[plain]:.15g}" if plain else ""

@@ -16,7 +16,7 @@ from lamp.errors import ArgumentError, DataError
 from lamp.tables import dates, numbers, parsing, remarks
 from lamp.tables.conventions import Conventions
 from lamp.tables.evidence import ALL
-from lamp.tables.kinds import MOSTLY, counted_words, listed
+from lamp.tables.kinds import MOSTLY, counted_words, listed, mostly
 from lamp.tables.missing import MISSING_WORDS, frequent_missing, places
 from lamp.tables.numbers import NumberForm
 from lamp.tables.reading.names import matching, near
@@ -159,7 +159,7 @@ def odd_words(column: pl.Series, task: str | None, conventions: Conventions) -> 
     if (
         not seen.odd
         or not seen.rows
-        or (task is None and (seen.are_codes or seen.rows < MOSTLY * (seen.rows + seen.odd_rows)))
+        or (task is None and (seen.are_codes or not mostly(seen.rows, seen.rows + seen.odd_rows, seen.odd)))
     ):
         return none
     read = parsing.numbers(column, seen.form, missing)
