@@ -163,6 +163,12 @@ def test_line_ends(end, last):
     assert rows(text) == [["a", "b"], ["1", "x"], ["2", "y"], ["3", "z"]]
 
 
+def test_line_ends_written_twice():
+    assert rows("a,b\r\r\n1,x\r\r\n2,y\r\r\n")[1:] == [["1", "x"], ["2", "y"]]
+    assert rows("a\r\r\n1\r\r\n2\r\r\n")[1:] == [["1"], ["2"]]
+    assert "carriage return too many" in notes_of("a,b\r\r\n1,x\r\r\n")
+
+
 def test_mixed_line_ends():
     assert rows("a,b\r\n1,x\n2,y\r\n3,z\r4,w\n")[1:] == [["1", "x"], ["2", "y"], ["3", "z"], ["4", "w"]]
 
@@ -182,6 +188,7 @@ def test_empty_lines():
         ("Report\n\na,b,c\n1,2,3\n4,5,6\n", ["line 1", "--skip-lines 2"]),
         ("a,b\n1,2\n# 3\n4,5\n", ["line 3", '--comment "#"']),
         ('a,b\n1,"x\ny"\n2,3,4\n', ["line 4", "more values"]),
+        ("a,b\n1,2\n3,'x, y'\n", ["line 3", "single quotes"]),
         ("a,b\n1,2,x\n1,4,x\n", ["more values", "--no-header"]),
     ],
 )

@@ -37,6 +37,9 @@ def read_delimited(data: bytes, name: str, likely: str, options: ReadOptions, no
     body, line, comment = _without_comments(body, line, name, options, notes)
     if not body or body.isspace():
         refuse_empty(name, "an empty file")
+    if b"\r\r\n" in body and body.count(b"\r\r\n") == body.count(b"\n"):
+        notes.append(f"{name}: each line ends in one carriage return too many; they were left out")
+        body = body.replace(b"\r\r\n", b"\r\n")
     if b"\r" in body and b"\n" in body and (lone := body.count(b"\r") - body.count(b"\r\n")):
         notes.append(f"{name}: lines end in several ways; {lone:,} carriage returns alone end lines or stand in quotes")
     with long_fields():

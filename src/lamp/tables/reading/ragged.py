@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import NoReturn
 
 from lamp.errors import DataError
@@ -54,6 +55,8 @@ def _fix(read: Attempt, line: int, length: int, shown: str) -> str:
     separator, width = read.dialect.separator, read.width
     if shown.startswith(("#", "%", "//")):
         return f'is it a comment? --comment "{shown[0] if shown[0] != "/" else "//"}" leaves such lines out'
+    if length > width and re.search(r"'[^']*" + re.escape(separator) + "[^']*'", shown):
+        return "are values in single quotes? only double quotes keep a value together: replace them"
     if length > width:
         return (
             f"is a value with {dialects.named(separator)} in it not in quotes? correct it, name another --separator, "
