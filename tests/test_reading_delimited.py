@@ -50,6 +50,12 @@ def test_quotes_after_a_backslash():
     assert rows('a,b\n"C:\\new \\"x\\"",1\n"y\\\\",2\n')[1:] == [['C:\\new "x"', "1"], ["y\\", "2"]]
 
 
+def test_backslashes_in_names_and_in_one_column():
+    assert rows('"say \\"hi\\"",b\n1,2\n') == [['say "hi"', "b"], ["1", "2"]]
+    assert "--quote" in refused('n\n"x \\" y"\n')
+    assert rows('n\n"x \\" y"\n', quote="backslash") == [["n"], ['x " y']]
+
+
 def test_a_backslash_at_the_end_is_a_letter():
     assert rows('a,b\n"C:\\dir\\","x"\n"y","z"\n')[1] == ["C:\\dir\\", "x"]
 

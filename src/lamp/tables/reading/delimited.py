@@ -122,7 +122,8 @@ def _read(text: Text, separator: str, comment: str, options: ReadOptions, notes:
             read = _noted(by("backslash"), f"{name}: a backslash stands before {separator!r} in values", notes) or read
     else:
         read = by("double")
-        other = by("backslash") if b'\\"' in body or (read.frame is None and read.width > 1 and mark in body) else None
+        escaped = b'\\"' in body or (read.frame is None and mark in body)
+        other = by("backslash") if escaped and read.width != 1 else None  # in one column a separator is a letter
         if read.frame is not None:
             _refuse_swallowed(text, read, options)
             if other is not None and other.frame is not None and not other.frame.equals(read.frame):
