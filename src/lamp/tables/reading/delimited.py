@@ -158,7 +158,7 @@ def _noted(read: Attempt, note: str, notes: list[str]) -> Attempt | None:
 def _literal(text: Text, plain: Attempt, separator: str, read: Attempt, notes: list[str]) -> Attempt:
     """The reading in which quotes are letters, if it fits and no value stands within quotes; else the failed one."""
     mark = re.escape(separator)
-    within = re.compile(rf'(?:^|{mark}|[\r\n])"[^"\r\n]*"(?=[\r\n]|{mark}|$)'.encode())
+    within = re.compile(rf'(?:^|{mark}|[\r\n])"[^{mark}\r\n]*"(?=[\r\n]|{mark}|$)'.encode())
     if plain.frame is None or within.search(text.body):
         return read if read.bad_quote is not None or plain.frame is None else plain
     where = f" (line {read.bad_quote.line:,})" if read.bad_quote is not None else ""
