@@ -67,6 +67,29 @@ def test_options_are_kept(trained, call, monkeypatch):
     assert call("predict", trained / "model", "-")[1] == again
 
 
+def test_inspect_says_what_is_kept(trained, call):
+    assert "separator ';', encoding 'cp1252', header False, skip lines 1" in call("inspect", trained / "model")[1]
+
+
+def test_kept_columns_however_they_are_typed(trained, call):
+    header = "column_1,column_2,e\u0301\n"
+    (trained / "accent.csv").write_text(header + text_of(rows(9), ","), encoding="utf-8")
+    options = ["--header", "--separator", ",", "--skip-lines", 0, "--encoding", "utf-8", "--keep"]
+    for name in ("e\u0301", "\u00e9"):
+        code, out, _ = call("predict", trained / "model", trained / "accent.csv", *options, name)
+        assert code == 0
+        assert out.startswith("\u00e9,prediction")
+    code, _, err = call("predict", trained / "model", trained / "accent.csv", *options, "Column 1")
+    assert code == 2
+    assert "did you mean 'column_1'" in err
+
+
+def test_several_files_are_a_pattern(call):
+    code, _, err = call("train", "a.csv", "b.csv", "--target", "y")
+    assert code == 2
+    assert '"sales-*.csv"' in err
+
+
 @pytest.mark.parametrize("broken", ['1.5;2" steel;up\n"0.5;1" steel;up\n', "1.5;2\n"])
 def test_no_row_is_lost(trained, call, broken):
     path = trained / "broken.txt"

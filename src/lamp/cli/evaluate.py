@@ -10,14 +10,15 @@ import click
 
 from lamp.cli import terminal
 from lamp.cli.options import SEED
-from lamp.cli.table_options import TABLE, printing, reading, unknown
+from lamp.cli.table_options import TABLE, TableCommand, printing, reading, unknown
 
 if TYPE_CHECKING:
     from lamp.tables.column import Unknown
 
 
 @click.command(
-    epilog="Examples:\n\n  lamp evaluate houses-model houses-of-2025.csv\n\n  lamp evaluate m t.csv --json -q"
+    cls=TableCommand,
+    epilog="Examples:\n\n  lamp evaluate houses-model houses-of-2025.csv\n\n  lamp evaluate m t.csv --json -q",
 )
 @click.argument("folder", type=TABLE)
 @click.argument("table", type=TABLE)

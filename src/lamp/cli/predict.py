@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lamp.cli import terminal
-from lamp.cli.table_options import TABLE, as_utf8, reading, unknown
+from lamp.cli.table_options import TABLE, TableCommand, as_utf8, reading, unknown
 
 if TYPE_CHECKING:
     from lamp.tables.column import Unknown
@@ -18,8 +18,9 @@ TEXT_TABLES = (".csv", ".tsv", ".tab", ".txt")
 
 
 @click.command(
+    cls=TableCommand,
     epilog="Examples:\n\n  lamp predict houses-model new-houses.csv > predicted.csv\n\n  lamp predict visits-model "
-    "visits.parquet --keep visit_id --out predicted.parquet"
+    "visits.parquet --keep visit_id --out predicted.parquet",
 )
 @click.argument("folder", type=TABLE)
 @click.argument("table", type=TABLE)

@@ -113,6 +113,9 @@ def summary(model: TableModel, reports: Mapping[str, Any], path: Path) -> None:
         f"({config['rows']:,} rows, seed {config['seed']}) in {config['seconds']:.1f} s, {config['epochs']} epochs",
         soft_wrap=True,
     )
+    if said := config.get("reading"):
+        options = ", ".join(f"{name.replace('_', ' ')} {value!r}" for name, value in said.items())
+        out.print(f"tables are read with: {options}", soft_wrap=True)
     columns = model.preprocessing.columns
     _columns(columns, [_learned(column) for column in columns[:MOST_ROWS]])
     rows = {

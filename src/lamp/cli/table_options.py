@@ -62,6 +62,19 @@ READING: dict[tuple[str, ...], dict[str, Any]] = {
 }
 
 
+class TableCommand(click.Command):
+    """A command that takes one table, and says what to do with several."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            if "unexpected extra argument" not in error.message:
+                raise
+            fix = 'several files with the same columns are one table as a pattern in quotes: "sales-*.csv"'
+            raise click.UsageError(f"{error.message}\n{fix}", ctx) from None
+
+
 def reading(command: Command) -> Command:
     """The options of how a table is read; the command gets them as `reading`, by name, those that were given."""
 

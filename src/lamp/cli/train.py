@@ -14,6 +14,7 @@ from lamp.cli.options import SEED
 from lamp.cli.table_options import (
     MOST_SECONDS,
     TABLE,
+    TableCommand,
     as_utf8,
     default_folder,
     kinds,
@@ -27,9 +28,10 @@ FALLS_SHORT = 1
 
 
 @click.command(
+    cls=TableCommand,
     epilog="Examples:\n\n  lamp train houses.csv --target price\n\n  lamp train visits.parquet --target returned "
     "--time-budget 30 --out visits-model\n\n  lamp train survey.csv --target answer --dry-run\n\n  lamp train "
-    "survey.csv --target answer --kind zip=category --kind comment=drop --json -q"
+    "survey.csv --target answer --kind zip=category --kind comment=drop --json -q",
 )
 @click.argument("table", type=TABLE)
 @click.option("--target", required=True, type=as_utf8, metavar="COLUMN", help="The column to predict.")

@@ -12,6 +12,7 @@ from lamp.tables.kinds import listed, no_column
 from lamp.tables.model import TableModel
 from lamp.tables.parsing import is_text
 from lamp.tables.reading.inference import typed
+from lamp.tables.reading.names import matching
 
 FORMULA = r"^[=+\-@\t\r]"  # how text begins that a spreadsheet takes for a formula
 NUMBER = r"^[+-]?[0-9.,]+(?:[eE][+-]?[0-9]+)?$"
@@ -36,6 +37,7 @@ def predict(
     Preprocessing.transform does.
     """
     there = set(frame.columns)
+    keep = [matching(name, frame.columns) or name for name in keep]
     for name in keep:
         if name not in there:
             raise no_column(name, frame.columns)
