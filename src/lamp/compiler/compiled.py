@@ -174,8 +174,8 @@ def _explained(reason: NotCompiled) -> ArgumentError:
 def compile(model: Module, criterion: Loss | None, optimizer: Optimizer, batch_size: int) -> Compiled:
     """The network, its gradient, the loss and the optimizer as one function of machine code.
 
-    model      a Sequential (nested too) of Linear, elementwise activations, Dropout, Flatten, Identity, and Softmax or
-               LogSoftmax at its end; or a population of such; float32 or float64, on the CPU
+    model      a network of Linear, elementwise activations, Dropout, Softmax, LogSoftmax, Flatten and Identity, in a
+               row or with branches that `lamp.trace` follows; or a population of such; float32 or float64, on the CPU
     criterion  any loss of lamp's; None for a Sequential that ends in its loss
     optimizer  any of lamp's, of the model's parameters; its hyperparameters are read anew at each call
 
