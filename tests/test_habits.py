@@ -3,6 +3,7 @@
 import copy
 import gc
 import importlib
+import traceback
 
 import numpy as np
 import pytest
@@ -308,3 +309,50 @@ def test_a_name_that_is_imported_and_not_there():
         from lamp import Liner  # noqa: F401
     assert not hasattr(lamp, "Conv2d")
     assert not hasattr(lamp, "__nothing__")
+
+
+# ---- calls -----------------------------------------------------------------------------------------------------------
+def test_inputs_by_name():
+    model, x = two(), torch.randn(5, 3)
+    assert torch.equal(model(input=x), model(x))
+    assert torch.equal(model[0](x=x), model[0](x))
+    labels = torch.tensor([0, 1, 2, 3, 0])
+    loss = lamp.CrossEntropyLoss()
+    assert loss(input=model(x), target=labels) == loss(model(x), labels)
+    model.zero_grad()
+    loss(input=model(input=x), target=labels)
+    model.backward(loss.backward())
+    by_name = model[0].weight.grad.clone()
+    model.zero_grad()
+    loss(model(x), labels)
+    model.backward(loss.backward())
+    assert torch.equal(model[0].weight.grad, by_name)
+
+    class Masked(lamp.Module):
+        def forward(self, x, *, mask=None):
+            return x if mask is None else x * mask
+
+    assert torch.equal(Masked()(x, mask=2.0), 2 * x)
+    assert torch.equal(lamp.Sequential(Masked())(input=x), x)
+
+
+def test_a_traceback_shows_the_users_own_lines():
+    class Own(lamp.Module):
+        def __init__(self):
+            self.inner = lamp.Sequential(lamp.Linear(3, 4))
+
+        def forward(self, x):
+            return self.inner(x)
+
+    def called():
+        Own()(torch.ones(2, 5))
+
+    try:
+        called()
+    except lamp.ShapeError as error:
+        shown = "".join(traceback.format_exception(error))
+    assert "called()" in shown
+    assert "return self.inner(x)" in shown
+    assert "lamp/nn" not in shown
+    assert "During handling" not in shown
+    assert len(shown.splitlines()) < 16

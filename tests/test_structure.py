@@ -30,6 +30,7 @@ ROOMS = [
         "installation",
         "errors",
         "absent",
+        "call_errors",
         "printable",
         "devices",
         "tensor_like",

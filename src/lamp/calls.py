@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from lamp.axes import replicas_of
+from lamp.call_errors import in_order, is_of_the_call, misfit, shorten
 from lamp.passes import Pass, Unmarked, mark, numbers, pass_of, running
 from lamp.paths import blame, say_where
 from lamp.quick import quick
@@ -25,7 +26,10 @@ def forward_within_a_pass(forward: Callable[..., Any]) -> Callable[..., Any]:
     """A forward that, when it is the outermost call, begins a pass, and else takes part in the one that runs."""
 
     @functools.wraps(forward)
-    def outermost_or_inner(self: Module, *inputs: Any) -> Any:
+    def outermost_or_inner(self: Module, *inputs: Any, **named: Any) -> Any:
+        if named:
+            inputs, rest = in_order(self, forward, inputs, named)
+            return forward_within_a_pass(functools.wraps(forward)(functools.partial(forward, **rest)))(self, *inputs)
         outer = running.through
         if outer is not None:
             if not outer.evaluating:
@@ -42,8 +46,11 @@ def forward_within_a_pass(forward: Callable[..., Any]) -> Callable[..., Any]:
         except Exception as error:
             through.memory.clear()
             through.number = 0
+            if is_of_the_call(error):
+                raise misfit(self, forward, inputs, {}) from None
             blame(error, self)
             say_where(error, self)
+            shorten(error)
             raise
         finally:
             running.through = None
@@ -124,8 +131,11 @@ def backward_within_its_pass(backward: Callable[..., Any]) -> Callable[..., Any]
             with quick():
                 gradient = backward(self, *grad_outputs)
         except Exception as error:
+            if is_of_the_call(error):
+                raise misfit(self, backward, grad_outputs, {}) from None
             blame(error, self)
             say_where(error, through.root)
+            shorten(error)
             raise
         finally:
             running.through = None

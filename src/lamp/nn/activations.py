@@ -223,7 +223,7 @@ class GELU(Activation):
     def __init__(self, approximate: str = "none") -> None:
         if approximate not in ("none", "tanh"):
             raise ArgumentError(
-                "unknown approximation for GELU",
+                "GELU: approximate names no approximation",
                 expected="'none' or 'tanh'",
                 got=repr(approximate),
                 fix="name one of these",

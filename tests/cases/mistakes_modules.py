@@ -1,0 +1,207 @@
+"""Mistakes with modules, parameters, containers and names."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+import lamp
+from tests.cases.mistakes import Mistake
+
+X = torch.randn(5, 3)
+
+
+def net() -> lamp.Sequential:
+    return lamp.Sequential(lamp.Linear(3, 4), lamp.ReLU(), lamp.Linear(4, 2))
+
+
+class NoBackward(lamp.Module):
+    def forward(self, x: Any) -> Any:
+        return x
+
+
+class Silent(lamp.Module):
+    """Its forward or its backward forgets to return."""
+
+    def __init__(self, forward: bool) -> None:
+        self.forgets_forward = forward
+
+    def forward(self, x: Any) -> Any:
+        if not self.forgets_forward:
+            return x
+        return None
+
+    def backward(self, dy: Any) -> Any:
+        return None
+
+
+class Summed(lamp.Module):
+    def forward(self, x: Any) -> Any:
+        return x
+
+    def backward(self, dy: Any) -> Any:
+        return dy.sum(1)
+
+
+def backward(model: Any) -> Any:
+    y = model(X)
+    return model.backward(torch.ones_like(y))
+
+
+def own_activation(remembers: str) -> Any:
+    return type("Own", (lamp.Activation,), {"remembers": remembers, "sigma": lambda self, x: x})
+
+
+def into_itself() -> None:
+    model = net()
+    model.append(model)
+
+
+def set_to(thing: Any, name: str, value: Any) -> None:
+    setattr(thing, name, value)
+
+
+def built(name: str, kind: str, error: type[Exception] = lamp.ArgumentError, *words: str, **options: Any) -> Mistake:
+    """A module built with options that cannot be meant; the message names the last of them."""
+    where = list(options)[-1]
+    return Mistake(name, lambda: getattr(lamp, kind)(**options), error, where, words)
+
+
+def absent(name: str, *words: str, package: str = "lamp") -> Mistake:
+    """A name that is not there."""
+    room = importlib.import_module(package)
+    return Mistake(f"{package}.{name}", lambda: getattr(room, name), lamp.MissingNameError, name, words)
+
+
+A, D = lamp.ArgumentError, lamp.DTypeError
+Call = Callable[[], Any]
+
+MISTAKES = [
+    # ---- constructors
+    built("a float size", "Linear", A, "in_features=2", out_features=3, in_features=2.0),
+    built("a size in a string", "Linear", A, in_features=3, out_features="4"),
+    built("a size of zero", "Linear", A, in_features=3, out_features=0),
+    built("no size", "Linear", A, in_features=3, out_features=None),
+    built(
+        "an activation's name for bias", "Linear", A, "module of its own", in_features=3, out_features=4, bias="relu"
+    ),
+    built("an init by a name of Keras", "Linear", A, "kaiming_normal_", in_features=3, out_features=4, init="he"),
+    built("an init that is no function", "Linear", A, in_features=3, out_features=4, init=0.1),
+    built("an init without a generator", "Linear", A, "generator", in_features=3, out_features=4, init=lambda t: t),
+    Mistake("a dtype by name", lambda: lamp.Linear(3, 4, dtype="float64"), D, "floating", ("torch.float32",)),
+    Mistake("an integer dtype", lambda: lamp.Linear(3, 4, dtype=torch.int64), D, "floating"),
+    Mistake("a device that is none", lambda: lamp.Linear(3, 4, device="gpu"), lamp.DeviceError, "gpu", ("cuda",)),
+    built("a probability in a string", "Dropout", A, "float('.5')", p=".5"),
+    built("a probability above one", "Dropout", A, p=1.5),
+    built("a NaN probability", "Dropout", A, p=float("nan")),
+    built("a percentage", "Dropout", A, p=50),
+    built("no probability", "Dropout", A, p=None),
+    built("a slope in a string", "LeakyReLU", A, negative_slope="0.1"),
+    built("a NaN slope", "LeakyReLU", A, negative_slope=float("nan")),
+    built("an alpha that is a list", "ELU", A, alpha=[1.0]),
+    built("a negative alpha", "CELU", A, alpha=-1.0),
+    built("a beta of zero", "Softplus", A, beta=0),
+    built("a threshold that is None", "Softplus", A, threshold=None),
+    built("a value that is a string", "Threshold", A, threshold=0.0, value="0"),
+    Mistake("bounds the wrong way round", lambda: lamp.Hardtanh(1.0, -1.0), A, "Hardtanh", ("min_val < max_val",)),
+    built("a bound that is NaN", "Hardtanh", A, max_val=float("nan")),
+    built("a negative lambd", "Softshrink", A, lambd=-0.1),
+    built("a lambd that is True", "Hardshrink", A, lambd=True),
+    built("slopes that are a float", "PReLU", A, num_parameters=2.5),
+    built("a slope's begin that is None", "PReLU", A, init=None),
+    built("an unknown approximation", "GELU", A, "'tanh'", approximate="fast"),
+    built("no axis for Softmax", "Softmax", A, dim=None),
+    built("an axis that is a float", "LogSoftmax", A, dim=1.0),
+    built("an axis that is a string", "Flatten", A, start_dim="1"),
+    Mistake("sizes that are one number", lambda: lamp.Unflatten(1, 6), A, "Unflatten", ("tuple",)),
+    # ---- containers
+    Mistake(
+        "a class for an instance", lambda: lamp.Sequential(lamp.Linear(3, 4), lamp.ReLU), A, "Sequential", ("ReLU(",)
+    ),
+    Mistake("a function", lambda: lamp.Sequential(torch.relu), A, "Sequential", ("lamp.ReLU()",)),
+    Mistake("a module of torch", lambda: lamp.Sequential(torch.nn.Linear(3, 4)), A, "Sequential", ("lamp.from_torch",)),
+    Mistake("a network in itself", into_itself, A, "Sequential", ("itself",)),
+    Mistake("an index beyond the end", lambda: net()[7], lamp.MissingIndexError, "Sequential", ("-3 to 2",)),
+    Mistake("an index that is a float", lambda: net()[1.0], lamp.MissingIndexError, "Sequential"),
+    Mistake("pop of an empty network", lambda: lamp.Sequential().pop(), lamp.MissingIndexError, "Sequential"),
+    Mistake("a network times a half", lambda: net() * 0.5, A, "Sequential", ("positive integer",)),
+    # ---- calls
+    Mistake("an array of numpy", lambda: net()(np.ones((5, 3), np.float32)), D, "Sequential.0", ("torch.as_tensor",)),
+    Mistake("a list", lambda: net()([[1.0, 2.0, 3.0]]), D, "Sequential.0", ("torch.as_tensor",)),
+    Mistake("wrong features", lambda: net()(torch.randn(5, 7)), lamp.ShapeError, "Sequential.0", ("(B..., 3)",)),
+    Mistake(
+        "integers", lambda: net()(torch.ones(5, 3, dtype=torch.int64)), D, "Sequential.0", ("x.to(torch.float32)",)
+    ),
+    Mistake("float64 into float32", lambda: net()(X.double()), D, "Sequential.0", ("torch.float32",)),
+    Mistake("two inputs", lambda: net()[0](X, X), A, "Linear", ("2 by place",)),
+    Mistake("Keras's training=", lambda: net()(X, training=False), A, "Sequential", ("model.eval()",)),
+    Mistake("no input", lambda: net()[1](), A, "ReLU"),
+    # ---- modules of one's own
+    Mistake(
+        "no backward",
+        lambda: backward(lamp.Sequential(NoBackward())),
+        lamp.UnwrittenError,
+        "NoBackward",
+        ("def backward",),
+    ),
+    Mistake("no forward", lambda: lamp.Module()(X), lamp.UnwrittenError, "Module", ("def forward",)),
+    Mistake(
+        "forward forgets to return",
+        lambda: lamp.Sequential(Silent(True), lamp.Linear(3, 4))(X),
+        lamp.BackwardError,
+        "Sequential.0",
+        ("return",),
+    ),
+    Mistake(
+        "backward forgets to return",
+        lambda: backward(lamp.Sequential(lamp.Linear(3, 4), Silent(False))),
+        lamp.BackwardError,
+        "Sequential.1",
+        ("return",),
+    ),
+    Mistake(
+        "backward of a wrong shape",
+        lambda: backward(lamp.Sequential(lamp.Tanh(), Summed())),
+        lamp.ShapeError,
+        "Sequential.1",
+        ("(5, 3)",),
+    ),
+    Mistake("remembers something else", lambda: own_activation("z"), A, "remembers", ("'xy'",)),
+    Mistake("no dsigma", lambda: backward(own_activation("y")()), lamp.UnwrittenError, "Own", ("def dsigma",)),
+    # ---- parameters
+    Mistake("a parameter of integers", lambda: lamp.Parameter(torch.arange(3)), D, "parameter", ("float()",)),
+    Mistake("a parameter of a list", lambda: lamp.Parameter([1.0]), D, "parameter", ("torch.as_tensor",)),
+    Mistake("requires_grad in a string", lambda: set_to(net()[0].weight, "requires_grad", "no"), A, "requires_grad"),
+    Mistake("freezing by a number", lambda: net().requires_grad_(0), A, "requires_grad", ("True or False",)),
+    Mistake(
+        "values of another shape", lambda: set_to(net()[0].weight, "data", torch.ones(2)), lamp.ShapeError, "parameter"
+    ),
+    Mistake("to a GPU that is none", lambda: net().to("gpu"), lamp.DeviceError, "gpu", ('"cuda"',)),
+    Mistake("to integers", lambda: net().to(torch.int32), D, "floating"),
+    Mistake("a number as a buffer", lambda: net()[0].register_buffer("n", 3), D, "register_buffer"),
+    Mistake(
+        "a tensor as a parameter", lambda: net()[0].register_parameter("w", torch.ones(2)), D, "register_parameter"
+    ),
+    Mistake("a member with a dot", lambda: net()[0].add_module("a.b", lamp.ReLU()), A, "Linear"),
+    Mistake(
+        "a parameter that is not there", lambda: net().get_parameter("0.w"), lamp.MissingNameError, "0.w", ("0.weight",)
+    ),
+    # ---- names
+    Mistake("Keras's model.fit", lambda: net().fit(X, X), lamp.MissingNameError, "fit", ("lamp.fit(",)),
+    Mistake("Keras's model.predict", lambda: net().predict(X), lamp.MissingNameError, "predict", ("lamp.predict(",)),
+    Mistake("a hook", lambda: net()[0].register_forward_hook(print), lamp.MissingNameError, "register_forward_hook"),
+    Mistake("an attribute misspelt", lambda: net()[0].wieght, lamp.MissingNameError, "Linear", ("weight",)),
+    absent("Conv2d", "no convolutions"),
+    absent("LSTM", "lamp.Module"),
+    absent("BatchNorm1d", "normalise"),
+    absent("relu", "lamp.ReLU()"),
+    absent("Liner", "lamp.Linear"),
+    absent("Dense", "lamp.Linear("),
+    absent("functional", "module", package="lamp.nn"),
+    absent("ModuleList", "list", package="lamp.nn"),
+    absent("Adamax", "lamp.AdamW", package="lamp.optim"),
+]
