@@ -152,7 +152,6 @@ def test_a_plan_prints():
     [
         (lambda: lamp.Sequential(lamp.Unflatten(1, (2, 3)), lamp.Linear(3, 2), lamp.Flatten()), "samples of one axis"),
         (lambda: lamp.Sequential(lamp.Linear(6, 4), lamp.Softmax(0)), "axis of the batch"),
-        (lambda: lamp.Sequential(lamp.Linear(5, 4)), "another number of features"),
     ],
 )
 def test_what_is_not_compiled_is_told(network, reason):
@@ -161,3 +160,11 @@ def test_what_is_not_compiled_is_told(network, reason):
     with pytest.raises(lamp.ArgumentError, match="compiled engine cannot") as error:
         lamp.fit(model, lamp.MSELoss(), lamp.SGD(model.parameters(), lr=0.1), data, epochs=1, engine="compiled")
     assert reason in error.value.got
+
+
+def test_what_does_not_fit_gets_the_eager_engines_error():
+    model = lamp.Sequential(lamp.Linear(5, 4))
+    data = torch.randn(8, 6), torch.randn(8, 4)
+    for engine in ("eager", "compiled"):
+        with pytest.raises(lamp.ShapeError, match="wrong number of features"):
+            lamp.fit(model, lamp.MSELoss(), lamp.SGD(model.parameters(), lr=0.1), data, epochs=1, engine=engine)

@@ -12,11 +12,11 @@ from typing import Any
 
 from llvmlite import ir
 
+from lamp.compiler.asking import asked
 from lamp.compiler.code import Code
 from lamp.compiler.indices import Index
 from lamp.compiler.lanes import Lane, Mask
 from lamp.compiler.stages import ADD, AFFINE, CONCAT, MULTIPLY, SOFTMAX, Plan, Stage
-from lamp.compiler.stand_ins import asked
 from lamp.formulas import step
 from lamp.nn import Activation, Dropout, PReLU
 from lamp.nn.activations_piecewise import leaky

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import Any
 
 import torch
@@ -9,11 +10,15 @@ from torch import Tensor
 
 from lamp.compiler.loss_rules import LossRule
 from lamp.compiler.plan import plan_of
+from lamp.compiler.refusals import check_loss, try_eagerly
 from lamp.compiler.samples import kind_of_targets, laid_out, numbers_of
+from lamp.compiler.sources import sources
+from lamp.compiler.stages import Plan
 from lamp.compiler.stand_ins import NotCompiled
-from lamp.compiler.tables import options_of
 from lamp.compiler.trainer import Trainer
-from lamp.errors import ArgumentError, ShapeError
+from lamp.data import as_column
+from lamp.data.orders import natural
+from lamp.errors import ArgumentError, LampError, ShapeError
 from lamp.losses import Loss
 from lamp.losses.classification import ClassLoss
 from lamp.module import Module
@@ -31,6 +36,9 @@ class Compiled:
     losses = compiled(inputs, targets)          an epoch, the samples as they stand
     losses = compiled(inputs, targets, order)   the samples at these places, batch after batch
 
+    Arrays and lists convert as in `lamp.data.as_column`. What becomes of the network, the loss or the optimizer between
+    calls holds from the next one on; a copy, or what was pickled, compiles anew.
+
     Shapes  inputs (n, features); targets as the loss takes them for n samples; order (m,), of any length: indices.
             Of a population order may be (K, m), each replica's own, and data (K, n, ...) with `own_data=True`.
             losses (steps,), the loss of each batch before its step; of a population (steps, K)
@@ -47,13 +55,40 @@ class Compiled:
 
     def __init__(self, model: Module, criterion: Loss, optimizer: Optimizer, batch_size: int) -> None:
         self.model, self.criterion, self.optimizer, self.batch_size = model, criterion, optimizer, batch_size
-        self._trainer: Trainer | None = None
-        self._kind: Any = None
+        self._forget()
         try:
-            self._plan = plan_of(model)
-            LossRule(criterion, self._plan.outputs, isinstance(criterion, ClassLoss))
+            self._plan()
         except NotCompiled as reason:
-            raise _explained(reason) from reason
+            raise _explained(reason) from None
+
+    def _forget(self) -> None:
+        self._trainer: Trainer | None = None
+        self._kind: Hashable = None  # of data that the trainer is for
+        self._made_from: Hashable = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What it was made of: a copy compiles anew."""
+        return {name: vars(self)[name] for name in ("model", "criterion", "optimizer", "batch_size")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._forget()
+
+    def _plan(self, shape: tuple[int, ...] | None = None) -> Plan:
+        """The network as it is now. Raises NotCompiled where it, or the loss, is not compiled."""
+        plan = plan_of(self.model, shape=shape)
+        if isinstance(self.criterion, ClassLoss):
+            labels = torch.zeros(self.batch_size, dtype=torch.int64)
+            check_loss(self.criterion, plan, labels, False, self.model.replicas, self.batch_size)
+        LossRule(self.criterion, plan.outputs, isinstance(self.criterion, ClassLoss))
+        return plan
+
+    def _current(self) -> Trainer | None:
+        """The trainer, while it is what the network, the loss and the optimizer ask for."""
+        now = sources(self.model, self.criterion, self.optimizer)
+        if self._trainer is None or now != self._made_from or not self._trainer.is_current:
+            self._trainer, self._made_from = None, now
+        return self._trainer
 
     def _prepare(
         self,
@@ -65,77 +100,104 @@ class Compiled:
         shape: tuple[int, ...] | None = None,
     ) -> Trainer:
         """The trainer for data of this kind, with the weights and the state as they are now."""
-        kind = (batches, labels, ignores, own_order, threads, shape, options_of(self.optimizer))
-        if self._trainer is not None and kind == self._kind and self._trainer.is_current:
+        kind = (batches, labels, ignores, own_order, threads, shape)
+        if self._trainer is not None and kind == self._kind:
             self._trainer.load()
             return self._trainer
-        try:
-            self._trainer = Trainer(
-                self.model,
-                self.criterion,
-                self.optimizer,
-                batches=batches,
-                labels=labels,
-                ignores=ignores,
-                own_order=own_order,
-                threads=threads,
-                shape=shape,
-            )
-        except NotCompiled as reason:
-            raise _explained(reason) from reason
+        self._trainer = Trainer(
+            self.model,
+            self.criterion,
+            self.optimizer,
+            batches=batches,
+            labels=labels,
+            ignores=ignores,
+            own_order=own_order,
+            threads=threads,
+            shape=shape,
+        )
         self._kind = kind
         return self._trainer
 
-    def __call__(
-        self, inputs: Tensor, targets: Tensor, order: Tensor | None = None, *, own_data: bool = False
-    ) -> Tensor:
+    def __call__(self, inputs: Any, targets: Any, order: Any = None, *, own_data: bool = False) -> Tensor:
         replicas = self.model.replicas
+        inputs, targets = as_column(inputs, "inputs"), as_column(targets, "targets")
         if own_data and (replicas is None or inputs.shape[0] != replicas or targets.shape[0] != replicas):
             raise ShapeError(
                 "data of their own begin with the axis of replicas",
                 expected=f"({replicas}, n, ...)" if replicas else "a population",
                 got=f"inputs {tuple(inputs.shape)}, targets {tuple(targets.shape)}",
+                fix="own_data=False, where all replicas share the data" if replicas else "leave own_data out",
             )
+        rows = int(own_data)  # the axis of samples
+        if inputs.dim() <= rows or targets.dim() <= rows or inputs.shape[rows] != targets.shape[rows]:
+            raise ShapeError(
+                "inputs and targets differ in length",
+                expected="a target for each input",
+                got=f"inputs {tuple(inputs.shape)}, targets {tuple(targets.shape)}",
+                fix="select the same samples in both",
+            )
+        samples = inputs.shape[rows]
         shape = tuple(inputs.shape[1 + own_data :])
-        try:
-            plan = self._plan if shape == self._plan.input_shape else plan_of(self.model, shape=shape)
-            rows = laid_out(plan, inputs, own_data)
-            labels, ignores = kind_of_targets(self.criterion, plan, targets, own_data)
-        except NotCompiled as reason:
-            raise _explained(reason) from reason
-        samples = inputs.shape[1] if own_data else inputs.shape[0]
-        numbers = numbers_of(targets, own_data, rows.dtype)
-        if len(numbers) != len(rows):
-            raise ShapeError("inputs and targets differ in length", expected=len(rows), got=len(numbers))
         taken = self._places(order, samples, own_data)
         size, length = min(self.batch_size, taken.shape[-1]), taken.shape[-1]
         rest = {length % size} - {0}
         threads = torch.get_num_threads()
         with threads_for(0), denormals_flushed():  # torch's own threads would be in the way of the kernel's
-            trainer = self._prepare((size, *rest), labels, ignores, taken.dim() == 2, threads, shape)
-            steps = trainer.prepare(rows, numbers, taken.to(torch.int32), size)
+            known = self._current()
+            try:
+                plan = self._plan(shape) if known is None or shape != known.plan.input_shape else known.plan
+                features = laid_out(plan, inputs, own_data)
+                labels, ignores = kind_of_targets(self.criterion, plan, targets, own_data)
+                if known is None:
+                    check_loss(self.criterion, plan, targets, own_data, replicas, size)
+                trainer = self._prepare((size, *rest), labels, ignores, taken.dim() == 2, threads, shape)
+            except NotCompiled as reason:
+                raise self._refused(reason, inputs, targets, own_data) from None
+            numbers = numbers_of(targets, own_data, features.dtype)
+            steps = trainer.prepare(features, numbers, taken.to(torch.int32, copy=True), size)
             steps.run(0, steps.count)
             trainer.count(steps.count)
             trainer.store()
         return steps.losses if replicas is not None else steps.losses[:, 0]
 
-    def _places(self, order: Tensor | None, samples: int, own_data: bool) -> Tensor:
+    def _refused(self, reason: NotCompiled, inputs: Tensor, targets: Tensor, own_data: bool) -> LampError:
+        """The error for what is not compiled: the eager engine's, if that does not take it either."""
+        rows = slice(reason.row, reason.row + self.batch_size)
+        x, target = (each[:, rows] if own_data else each[rows] for each in (inputs, targets))
+        if isinstance(self.model, Population):
+            x = self.model.own(x) if own_data else self.model.shared(x)
+        try:
+            try_eagerly(self.model, self.criterion, [x], target)
+        except LampError as error:
+            return error
+        return _explained(reason)
+
+    def _places(self, given: Any, samples: int, own_data: bool) -> Tensor:
         """The rows that the steps take, checked: (m,) or (K, m)."""
         replicas = self.model.replicas
-        if order is None:
-            order = torch.arange(samples)
-        if order.is_floating_point() or order.dim() not in (1, 2) or not order.numel():
-            raise ArgumentError("an order is indices", expected="integers (m,)", got=f"{tuple(order.shape)}")
+        order = torch.arange(samples) if given is None else given
+        order = order if isinstance(order, Tensor) else as_column(order, "places")
+        if order.is_floating_point() or order.dtype is torch.bool or order.dim() not in (1, 2) or not order.numel():
+            raise ArgumentError(
+                "an order is the places of samples",
+                expected="integers (m,)" + ("" if replicas is None else f" or ({replicas}, m)"),
+                got=f"{tuple(order.shape)}, {order.dtype}",
+                fix="mask.nonzero().flatten() makes places of a mask",
+            )
         if order.dim() == 2 and order.shape[0] != replicas:
             raise ArgumentError(
                 "an order for another number of replicas",
                 expected="(m,)" if replicas is None else f"(m,) or ({replicas}, m)",
                 got=tuple(order.shape),
+                fix="one row of places for each replica",
             )
         low, high = (int(each) for each in order.aminmax())
         if low < 0 or high >= samples:
             raise ArgumentError(
-                "an index names no sample", expected=f"from 0 to {samples - 1}", got=low if low < 0 else high
+                "an index names no sample",
+                expected=f"from 0 to {samples - 1} for {samples} samples",
+                got=low if low < 0 else high,
+                fix="look at how the order was made",
             )
         if not own_data:
             return order
@@ -154,12 +216,13 @@ class Compiled:
 
     @property
     def _compiled(self) -> Trainer:
-        if self._trainer is None:
-            self._prepare(
-                (self.batch_size,), isinstance(self.criterion, ClassLoss), False, False, torch.get_num_threads()
-            )
-        assert self._trainer is not None
-        return self._trainer
+        if (current := self._current()) is not None:
+            return current
+        labels = isinstance(self.criterion, ClassLoss)
+        try:
+            return self._prepare((self.batch_size,), labels, False, False, torch.get_num_threads())
+        except NotCompiled as reason:
+            raise _explained(reason) from None
 
 
 def _explained(reason: NotCompiled) -> ArgumentError:
@@ -169,6 +232,12 @@ def _explained(reason: NotCompiled) -> ArgumentError:
         got=str(reason),
         fix="lamp.fit trains everything; its eager engine is the modules themselves",
     )
+
+
+def described(given: object) -> str:
+    """A wrong argument, as an error says it."""
+    kind = given if isinstance(given, type) else type(given)
+    return f"{'the class' if isinstance(given, type) else 'a'} {kind.__module__}.{kind.__qualname__}"
 
 
 def compile(model: Module, criterion: Loss | None, optimizer: Optimizer, batch_size: int) -> Compiled:
@@ -183,8 +252,17 @@ def compile(model: Module, criterion: Loss | None, optimizer: Optimizer, batch_s
     """
     if criterion is None and isinstance(model, Sequential | Population) and model.loss is not None:
         model, criterion = model.body, model.loss
-    if criterion is None:
-        raise ArgumentError("there is no loss to compile", expected="a criterion", got="None")
-    if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
-        raise ArgumentError("batch_size is a count", expected="an integer of at least 1", got=batch_size)
-    return Compiled(model, criterion, optimizer, batch_size)
+    for what, given, kind, fix in (
+        ("model", model, Module, "lamp.Sequential(...)"),
+        ("loss", criterion, Loss, "an instance, such as lamp.CrossEntropyLoss()"),
+        ("optimizer", optimizer, Optimizer, "an instance, such as lamp.Adam(model.parameters())"),
+    ):
+        if not isinstance(given, kind):
+            raise ArgumentError(
+                f"there is no {what} to compile",
+                expected=f"a {what} of lamp's",
+                got="None" if given is None else described(given),
+                fix=fix,
+            )
+    assert criterion is not None
+    return Compiled(model, criterion, optimizer, natural(batch_size, "batch_size", least=1))

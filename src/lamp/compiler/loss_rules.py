@@ -7,11 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from lamp.compiler.asking import asked
 from lamp.compiler.block import Block
 from lamp.compiler.code import Code
 from lamp.compiler.indices import Index
 from lamp.compiler.lanes import Lane, Mask
-from lamp.compiler.stand_ins import NotCompiled, asked, look_for_overrides
+from lamp.compiler.stand_ins import NotCompiled, look_for_overrides
 from lamp.formulas import Number, is_zero
 from lamp.losses import BCELoss, BCEWithLogitsLoss, ClassLoss, CrossEntropyLoss, Loss, NLLLoss
 from lamp.losses.weighted import WeightedLoss

@@ -16,11 +16,12 @@ from lamp.losses.weighted import WeightedLoss
 def laid_out(plan: Plan, inputs: Tensor, own: bool) -> Tensor:
     """Inputs (n, ...) or, of their own, (K, n, ...), as rows of features, (n, features) or (K n, features)."""
     if inputs.shape[1 + own :] != plan.input_shape:
-        raise NotCompiled(f"inputs {tuple(inputs.shape)}, not (n, {', '.join(map(str, plan.input_shape))})")
+        wanted = ", ".join(map(str, plan.input_shape))
+        raise NotCompiled(f"inputs of shape {tuple(inputs.shape)} are not samples of shape ({wanted})")
     rows = inputs.flatten(0, 1) if own else inputs
     rows = rows.flatten(1)
     if rows.dtype != plan.dtype or rows.device.type != "cpu":
-        raise NotCompiled(f"inputs are {rows.dtype} on {rows.device.type}, not as the parameters")
+        raise NotCompiled(f"the inputs are {rows.dtype} on {rows.device.type}, which the parameters are not")
     return rows.contiguous()
 
 
@@ -33,26 +34,36 @@ def kind_of_targets(criterion: Loss, plan: Plan, targets: Tensor, own: bool) -> 
     lead = 2 if own else 1
     if isinstance(criterion, ClassLoss) and not targets.is_floating_point():
         if targets.dim() != lead or targets.dtype is not torch.int64:
-            raise NotCompiled(f"labels {tuple(targets.shape)} of {targets.dtype}")
+            raise NotCompiled(f"labels {tuple(targets.shape)} of {targets.dtype} are not one int64 per sample")
         ignored = targets == criterion.ignore_index
         wrong = ((targets < 0) | (targets >= plan.outputs)) & ~ignored
         if wrong.any():
-            raise NotCompiled(f"labels beyond 0 ... {plan.outputs - 1}")
+            raise NotCompiled(f"some labels are not from 0 to {plan.outputs - 1}", _first(wrong))
         return True, bool(ignored.any())
     columns = plan.outputs + isinstance(criterion, WeightedLoss)
     if targets.dim() != lead + 1 or targets.shape[-1] != columns or not targets.is_floating_point():
-        raise NotCompiled(f"targets {tuple(targets.shape)} for {plan.outputs} outputs")
+        raise NotCompiled(f"targets of shape {tuple(targets.shape)} are not {columns} numbers per sample")
     if isinstance(criterion, ClassLoss) and not criterion.takes_probabilities:
-        raise NotCompiled("targets that are no labels")
-    if isinstance(criterion, ClassLoss) and (criterion.ignore_index >= 0 or not bool((targets >= 0).all())):
-        raise NotCompiled("targets that are no probabilities, or an ignore_index beside probabilities")
+        raise NotCompiled(f"the targets are no labels, which {type(criterion).__name__} takes")
+    if isinstance(criterion, ClassLoss):
+        if criterion.ignore_index >= 0:
+            raise NotCompiled("the targets are probabilities, of which none can be ignored by ignore_index")
+        if not (targets >= 0).all():
+            raise NotCompiled("some targets are no probabilities", _first(~(targets >= 0).flatten(lead).all(-1)))
     if targets.dtype != plan.dtype or targets.device.type != "cpu":
-        raise NotCompiled(f"targets are {targets.dtype} on {targets.device.type}, not as the parameters")
+        raise NotCompiled(f"the targets are {targets.dtype} on {targets.device.type}, which the parameters are not")
     if isinstance(criterion, WeightedLoss):
         criterion, targets = criterion.loss, targets[..., :-1]
-    if isinstance(criterion, BinaryLoss) and bool(((targets < 0) | (targets > 1)).any()):
-        raise NotCompiled("targets that are no probabilities")
+    if isinstance(criterion, BinaryLoss):
+        wrong = ~((targets >= 0) & (targets <= 1))
+        if wrong.any():
+            raise NotCompiled("some targets are no probabilities from 0 to 1", _first(wrong.flatten(lead).any(-1)))
     return False, False
+
+
+def _first(wrong: Tensor) -> int:
+    """The sample that a condition holds for first: of (n,) or, of replicas' own, of (K, n)."""
+    return int(wrong.nonzero()[0, -1])
 
 
 def numbers_of(targets: Tensor, own: bool, dtype: torch.dtype) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor
 from lamp.compiler.tables import options_of
 from lamp.losses import Loss
 from lamp.module import Module
-from lamp.nn import Activation, Dropout, Sequential
+from lamp.nn import Activation, Dropout
 from lamp.optim import Optimizer
 from lamp.overrides import is_lamps, methods
 from lamp.parameter import Buffer, Parameter
@@ -36,14 +36,14 @@ def sources(model: Module, criterion: Loss, optimizer: Optimizer | None, numbers
 
     numbers  the optimizer's hyperparameters too, where calls are laid out before they are asked for
     """
-    modules = [*_tree(model), criterion]
+    modules = [*model.modules(), *criterion.modules()]
     kinds = {type(module) for module in modules} | {type(optimizer)}
     written = [_kind(kind) for kind in kinds] + [of_module(module) for module in modules]
     if optimizer is None:
         return tuple(written)
     names = optimizer.defaults if numbers else ()
     for group in optimizer.param_groups:
-        written += [tuple(map(_frozen, group["params"])), *(_frozen(group[name]) for name in names)]
+        written += [tuple(map(frozen, group["params"])), *(frozen(group[name]) for name in names)]
     return (*written, optimizer, options_of(optimizer), *_own_attributes(optimizer))
 
 
@@ -51,11 +51,11 @@ def of_module(module: Module) -> Hashable:
     """A module as a kernel has it: which one, its mode, its attributes, and what a user's formulas say."""
     written: list[Hashable] = [module, module.training]
     if isinstance(module, Population):
-        return (*written, module.sizes)
+        return (*written, module.network, module.sizes)
     apart = PASSING | COUNTERS if isinstance(module, Dropout) else PASSING
     for name, value in vars(module).items():
         if name not in apart:
-            written += (name, _frozen(value))
+            written += (name, frozen(value))
     return (*written, *_answers(module))
 
 
@@ -67,34 +67,25 @@ def written_of(module: Module) -> Hashable:
     plain = {
         name: value for name, value in found.items() if not isinstance(value, Tensor | Buffer | Parameter | Module)
     }
-    return type(module), tuple(sorted((name, repr(_frozen(value))) for name, value in plain.items()))
+    return type(module), tuple(sorted((name, repr(frozen(value))) for name, value in plain.items()))
 
 
 def _own_attributes(optimizer: Optimizer) -> Iterator[Hashable]:
     """What a user's optimizer keeps beside its groups, and what stands on any of them in place of a method."""
     for name, value in vars(optimizer).items():
         if name not in OF_OPTIMIZER:
-            yield name, _frozen(value)
-
-
-def _tree(module: Module) -> Iterator[Module]:
-    yield module
-    if isinstance(module, Population):
-        yield from _tree(module.network)
-    elif isinstance(module, Sequential):
-        for child in module:
-            yield from _tree(child)
+            yield name, frozen(value)
 
 
 def _answers(module: Module) -> Iterator[Hashable]:
     """What the formulas of a user's activation say at some numbers, wherever they have their own from."""
     if isinstance(module, Activation) and not is_lamps(type(module)):
         y = module.sigma(PROBE)
-        yield _frozen(y)
-        yield _frozen(module.dsigma(PROBE.clone(), y))
+        yield frozen(y)
+        yield frozen(module.dsigma(PROBE.clone(), y))
 
 
-def _frozen(value: Any, depth: int = 0) -> Hashable:
+def frozen(value: Any, depth: int = 0) -> Hashable:
     """A value as something that compares equal only while nothing in it has changed."""
     if value is None or isinstance(value, PLAIN):
         return value if value == value else repr(value)  # NaN is no number that equals itself
@@ -105,17 +96,17 @@ def _frozen(value: Any, depth: int = 0) -> Hashable:
     if isinstance(value, Parameter):
         return id(value), value.frozen
     if isinstance(value, Buffer):
-        return _frozen(value.data)
+        return frozen(value.data)
     if isinstance(value, Module):
-        return of_module(value)
+        return value  # which stands in the list itself
     if depth > DEEPEST or isinstance(value, type) or callable(value):
         return id(value) if getattr(type(value), "__hash__", None) is None else value
     if isinstance(value, list | tuple):
-        return type(value), tuple(_frozen(each, depth + 1) for each in value)
+        return type(value), tuple(frozen(each, depth + 1) for each in value)
     if isinstance(value, dict):
-        return tuple((repr(key), _frozen(each, depth + 1)) for key, each in value.items())
+        return tuple((repr(key), frozen(each, depth + 1)) for key, each in value.items())
     if hasattr(value, "__dict__"):
-        return type(value), id(value), _frozen(vars(value), depth + 1)
+        return type(value), id(value), frozen(vars(value), depth + 1)
     return repr(value)
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Iterable
 
-from lamp.compiler.lanes import Lane, Unwritable
 from lamp.data import DataLoader
 from lamp.losses import Loss
 from lamp.losses.classification import ClassLoss
@@ -14,12 +12,19 @@ from lamp.losses.weighted import WeightedLoss
 from lamp.module import Module
 from lamp.nn import Activation
 from lamp.optim import Optimizer, Schedule
-from lamp.overrides import is_lamps, overridden
+from lamp.overrides import overridden
 from lamp.paths import describe
 
 
 class NotCompiled(Exception):
-    """A network, loss or optimizer that the compiler does not know; its text says which, in one line."""
+    """A network, a loss, an optimizer or data that the compiler does not know; its text says which, in one line.
+
+    row  the first sample that is why, if one is
+    """
+
+    def __init__(self, why: str, row: int = 0) -> None:
+        super().__init__(why)
+        self.row = row
 
 
 # What no step of a training calls.
@@ -71,38 +76,3 @@ def look_for_overrides(thing: object, only: Iterable[str] | None = None) -> None
     if found is not None:
         name = describe(thing) if isinstance(thing, Module) else type(thing).__name__
         raise NotCompiled(f"{name} has its own {found}: machine code would pass it by")
-
-
-def asked(formula: Callable[..., Any], *numbers: Any) -> Any:
-    """What a formula says of lanes.
-
-    Raises NotCompiled where a user's formula does something that lanes do not; an error in lamp's own code stays one.
-    """
-    owner = type(getattr(formula, "__self__", None))
-    if is_lamps(owner):
-        return formula(*numbers)
-    try:
-        answer = formula(*numbers)
-    except (TypeError, AttributeError, ValueError, RuntimeError) as error:
-        if not isinstance(error, Unwritable) and _raised_by_lamp(error):
-            raise
-        told = (str(error) or repr(error)).splitlines()[0]
-        raise NotCompiled(
-            f"the {formula.__name__} of {owner.__name__} goes beyond what lamp.formulas lists: {told}"
-        ) from error
-    if isinstance(answer, Lane):
-        return answer
-    if isinstance(answer, int | float):
-        return next(each for each in numbers if isinstance(each, Lane)).code.lane(answer)
-    if formula.__name__ == "prepare":
-        return answer
-    raise NotCompiled(f"the {formula.__name__} of {owner.__name__} returns a {type(answer).__name__}, not a number")
-
-
-def _raised_by_lamp(error: BaseException) -> bool:
-    """Whether the line that raised it stands in this package."""
-    trace = error.__traceback__
-    assert trace is not None
-    while trace.tb_next is not None:
-        trace = trace.tb_next
-    return str(trace.tb_frame.f_globals.get("__name__", "")).partition(".")[0] == __name__.partition(".")[0]

@@ -15,6 +15,7 @@ from lamp.compiler.job import Job
 from lamp.compiler.kernel import Kernel
 from lamp.compiler.loss_rules import LossRule
 from lamp.compiler.plan import plan_of
+from lamp.compiler.refusals import look_at_modes
 from lamp.compiler.stages import Plan
 from lamp.compiler.stand_ins import NotCompiled, look_for_overrides
 from lamp.compiler.steps import Steps
@@ -24,6 +25,7 @@ from lamp.losses import Loss
 from lamp.module import Module
 from lamp.optim import Optimizer
 from lamp.optim.blocks import Block
+from lamp.optim.clipping import check_limits
 from lamp.parameter import runs
 
 DTYPES = (torch.float32, torch.float64)
@@ -71,8 +73,13 @@ class Trainer:
         self._runs = runs(model.parameters())
         if optimizer is not None:
             look_for_overrides(optimizer)
+            check_limits(optimizer, self.limits.get("clip_norm"), self.limits.get("clip_value"))
+            if model.training:
+                look_at_modes(model)
         self.plan: Plan = plan_of(model, optimizer is not None, shape)
         self.dtype = self._dtype()
+        groups = [] if optimizer is None else optimizer.param_groups
+        self._states = [() if optimizer is None else optimizer.state_names(group) for group in groups]
         self._taken: tuple[int, ...] = ()
         self._in_one = optimizer is not None and len(optimizer.param_groups) == 1 and len(self._runs) == 1
         if self._in_one and optimizer is not None:  # then the states lie as the weights do
@@ -225,12 +232,13 @@ class Trainer:
         count = max(fleet.states for fleet in self.fleets)
         now = [_joined([fleet.state(k, size) for fleet in self.fleets], 0) for k in range(count)]
         self.optimizer.taken = self._taken
-        for k, group in enumerate(self.optimizer.param_groups):
+        for k in range(len(self.optimizer.param_groups)):
             for (start, _), blocks in self._pieces(self.optimizer, k):
                 for block in blocks:
                     stop = start + block.data.shape[-1]
-                    for number, name in enumerate(self.optimizer.state_names(group)):
-                        block.state[name].copy_(now[number][:, start:stop].view(block.data.shape))
+                    for number, name in enumerate(self._states[k]):
+                        if name in block.state:  # else it is not asked for any more
+                            block.state[name].copy_(now[number][:, start:stop].view(block.data.shape))
                     start = stop
 
     # ---- weights of a moment -----------------------------------------------------------------------------------

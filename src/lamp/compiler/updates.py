@@ -7,11 +7,11 @@ from typing import Any
 
 from llvmlite import ir
 
+from lamp.compiler.asking import asked
 from lamp.compiler.code import Code
 from lamp.compiler.indices import I64, Index
 from lamp.compiler.job import Job
 from lamp.compiler.lanes import Lane, Mask
-from lamp.compiler.stand_ins import asked
 from lamp.optim import Optimizer
 from lamp.optim.clipping import TINY
 

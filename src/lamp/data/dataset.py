@@ -54,6 +54,10 @@ class Dataset:
     def __getitem__(self, index: Any) -> tuple[Tensor, Tensor] | Dataset:
         if isinstance(index, int | np.integer):
             return self.inputs[int(index)], self.targets[int(index)]
+        return self._rows(index)
+
+    def _rows(self, index: Any) -> Dataset:
+        """Some of the samples, as a data set of the same kind, whatever its subclass makes of them."""
         return replace(self, inputs=self.inputs[index], targets=self.targets[index])
 
     def split(self, fraction: float = 0.8, seed: int = 0) -> tuple[Dataset, Dataset]:
@@ -70,7 +74,7 @@ class Dataset:
                 fix="split(0.8) keeps 80 % in the first",
             )
         indices = order(len(self), seed, 0)
-        return self[indices[:first]], self[indices[first:]]
+        return self._rows(indices[:first]), self._rows(indices[first:])
 
     def normalized(self, using: Dataset | None = None) -> Dataset:
         """Inputs of mean 0 and standard deviation 1 a column (or a channel, for images: whatever axis 1 numbers).

@@ -11,6 +11,7 @@ from torch import Tensor
 from lamp.data.columns import as_column, as_columns, holds_arrays
 from lamp.data.dataset import Dataset
 from lamp.errors import DataError
+from lamp.overrides import overridden
 
 FORMS = (
     "(inputs, targets) as tensors or arrays, one tensor, a lamp Dataset, or anything with len() and [index] that "
@@ -51,8 +52,11 @@ def columns_of(data: Any) -> tuple[Tensor, ...] | None:
 
 
 def is_table(data: Any) -> bool:
-    """Whether its samples are the rows of its `tensors`: a lamp Dataset or a TensorDataset, but no subclass of that."""
-    return isinstance(data, Dataset) or type(data) is torch.utils.data.TensorDataset
+    """Whether its samples are the rows of its `tensors`: a lamp Dataset, unless a subclass gives samples of its own, or
+    a TensorDataset, but no subclass of that."""
+    if isinstance(data, Dataset):
+        return overridden(data, only=("__getitem__", "__len__", "__iter__")) is None
+    return type(data) is torch.utils.data.TensorDataset
 
 
 def unknown_form(data: Any, fix: str) -> DataError:

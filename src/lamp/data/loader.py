@@ -12,8 +12,8 @@ from torch import Tensor
 from lamp.data.collate import collate
 from lamp.data.forms import columns_of, is_table
 from lamp.data.orders import integer, natural, order
-from lamp.data.shares import as_indices, shares_of
-from lamp.errors import ArgumentError
+from lamp.data.shares import as_indices, check_indices, shares_of
+from lamp.errors import ArgumentError, DataError
 
 GATHERED_BYTES = 4 * 2**20  # of shuffled samples copied at a time: many batches, yet they stay in the processor's cache
 BATCHES_AT_A_TIME = 1024  # cut from that, so that batches of one sample do not become a million tensors
@@ -94,8 +94,13 @@ class DataLoader:
         """The number of samples in an epoch (of one replica)."""
         if self._shares is not None:
             return self._shares.samples
-        if self._indices is not None:
-            return len(self._indices)
+        return self._length if self._indices is None else len(self._indices)
+
+    @property
+    def _length(self) -> int:
+        """The number of samples in the data set, whichever are taken."""
+        if self._shares is not None:
+            return self._shares.length
         return len(self.dataset) if self.tensors is None else self.tensors[0].shape[0]
 
     @property
@@ -155,6 +160,8 @@ class DataLoader:
         """The order in which an epoch takes the samples: their places (m,), or (K, m); None for as they stand."""
         if self.shuffle and self._seed is None and (self._shares is None or self._shares.seeds is None):
             self._seed = int(torch.empty((), dtype=torch.int64).random_().item())
+        if (indices := self.indices) is not None:  # which `loader.indices` hands out, to be written to
+            check_indices(indices, self._length)
         if self._shares is not None:
             return self._shares.order_of(epoch, self._seed if self.shuffle else None)
         if not self.shuffle:
@@ -167,7 +174,22 @@ class DataLoader:
         full, rest = divmod(self.samples, self.batch_size)
         return full + (1 if rest and not self.drop_last else 0)
 
+    def check_memory(self) -> None:
+        """Raise DataError where the memory of the data was let go of since the loader was made."""
+        for tensor in self.tensors or ():
+            steps = zip(tensor.shape, tensor.stride(), strict=True)
+            last = tensor.storage_offset() + sum((size - 1) * stride for size, stride in steps)
+            held = tensor.untyped_storage().nbytes()
+            if tensor.numel() and held < (last + 1) * tensor.element_size():
+                raise DataError(
+                    "the memory of the data was freed or made smaller",
+                    expected=f"{(last + 1) * tensor.element_size()} bytes for a tensor {tuple(tensor.shape)}",
+                    got=f"{held} bytes",
+                    fix="leave tensors as they are while something trains on them, or give a copy: tensor.clone()",
+                )
+
     def __iter__(self) -> Iterator[Any]:
+        self.check_memory()
         indices = self.order_of(self._epoch)
         self._epoch += 1
         stop = min(len(self) * self.batch_size, self.samples)  # what drop_last leaves

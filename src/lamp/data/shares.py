@@ -143,6 +143,12 @@ def as_indices(indices: Any, columns: tuple[Tensor, ...] | None, replicas: int |
             got=f"{tuple(chosen.shape)}, {chosen.dtype}",
             fix="mask.nonzero().flatten() makes indices of a mask",
         )
+    check_indices(chosen, samples)
+    return chosen.to("cpu", torch.int64, copy=True)  # whatever becomes of the tensor that was given
+
+
+def check_indices(chosen: Tensor, samples: int) -> None:
+    """Raise ArgumentError for an index that names none of so many samples."""
     low, high = (int(each) for each in chosen.aminmax())
     if low < 0 or high >= samples:
         raise ArgumentError(
@@ -151,7 +157,6 @@ def as_indices(indices: Any, columns: tuple[Tensor, ...] | None, replicas: int |
             got=low if low < 0 else high,
             fix="look at how the indices were made",
         )
-    return chosen.to("cpu", torch.int64)
 
 
 def _check_rows(columns: tuple[Tensor, ...], replicas: int) -> None:

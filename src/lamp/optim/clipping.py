@@ -82,6 +82,15 @@ def clip_grad_value_(parameters: Iterable[Parameter] | Parameter | Optimizer, cl
         gradient.clamp_(-limit, limit)
 
 
+def check_limits(optimizer: Optimizer, clip_norm: Number | None, clip_value: Number | None) -> None:
+    """Raise ArgumentError where clip_grad_norm_ or clip_grad_value_ would, for the gradients of this optimizer."""
+    replicas = optimizer.gradients()[0].shape[:-1]
+    for name, limit in (("max_norm", clip_norm), ("clip_value", clip_value)):
+        if limit is not None:
+            _check_limit(name, limit)
+            _check_length(name, limit, replicas)
+
+
 def _gradients(parameters: Any, owner: str) -> list[Tensor]:
     """The gradients in as few tensors as may be, each (P,) or (K, P)."""
     if isinstance(parameters, Optimizer):

@@ -22,9 +22,9 @@ from lamp.parameter import Parameter
 from lamp.replicas import population
 from lamp.studies.scores import CrossValidation
 from lamp.training import Callback, fit, predict
+from lamp.training.callbacks import Stepping
 from lamp.training.fit import EVALUATION_BATCH
 from lamp.training.metrics import Metric, by_name, of_each_replica
-from lamp.training.run import Schedule
 
 MAKERS = {
     "optimizer": "lambda parameters: lamp.Adam(parameters, lr=1e-3)",
@@ -44,7 +44,7 @@ def cross_validate(
     batch_size: int | None = None,
     metrics: Mapping[str, Metric] | Iterable[Metric] = (),
     stratify: bool | None = None,
-    scheduler: Callable[[Optimizer], Schedule] | None = None,
+    scheduler: Callable[[Optimizer], Stepping] | None = None,
     clip_norm: float | Tensor | None = None,
     callbacks: Sequence[Callback] = (),
     seed: int = 0,

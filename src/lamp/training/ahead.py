@@ -48,6 +48,9 @@ class Lot:
     done: Future[None] = field(default_factory=Future)
 
 
+NOTHING = Lot(0, torch.empty(0), None)  # type: ignore[arg-type]
+
+
 class Ahead:
     """Lots that were asked for, in turn. The trainer counts their steps, and the loaders their epochs, from then on.
 
@@ -132,17 +135,20 @@ class Ahead:
         while self._lots:
             self._undo(self._lots.pop())
 
-    def take_back(self, lot: Lot) -> None:
-        """Undo the lot that was collected last, where none is waiting."""
+    def take_back(self, lot: Lot, kept: int) -> None:
+        """Undo the lot that was collected last, but for its first epochs, where none is waiting."""
         assert lot.before is not None
         self.trainer.restore(lot.before)
-        self._undo(lot)
+        if kept:
+            lot.steps.run(0, kept * lot.steps.count // lot.epochs)
+        self._undo(lot, kept)
 
-    def _undo(self, lot: Lot) -> None:
+    def _undo(self, lot: Lot, kept: int = 0) -> None:
+        undone = lot.epochs - kept
         for data in (self.data, self.held_out):
             if data is not None:
-                data.loader.epoch -= lot.epochs
-        self.trainer.count(-lot.steps.count)
+                data.loader.epoch -= undone
+        self.trainer.count(-undone * (lot.steps.count // lot.epochs))
 
     def close(self) -> None:
         """Let go of the thread."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -15,6 +15,12 @@ from lamp.parameter import runs
 
 if TYPE_CHECKING:
     from lamp.training.run import Training
+
+
+class Stepping(Protocol):
+    """What `scheduler=` must do."""
+
+    def step(self) -> Any: ...
 
 
 class Callback:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,13 +15,14 @@ from lamp.compiler.stand_ins import NotCompiled
 from lamp.compiler.tables import options_of
 from lamp.compiler.trainer import Trainer
 from lamp.data import DataLoader
+from lamp.errors import ArgumentError
 from lamp.processor import threads_for
 from lamp.training import eager
-from lamp.training.ahead import Ahead, Lot
-from lamp.training.callbacks import Callback
+from lamp.training.ahead import NOTHING, Ahead
 from lamp.training.crew import Crew
 from lamp.training.epochs import Data, Measurement, Record, UnderWay, of_epochs, shape_of_samples
 from lamp.training.training_state import schedule_state
+from lamp.training.watch import Watch
 
 if TYPE_CHECKING:
     from lamp.training.run import Training
@@ -39,25 +40,20 @@ class Compiled:
     """
 
     def __init__(self, training: Training, crew: Crew) -> None:
-        for callback in training.callbacks:
-            if type(callback).on_batch is not Callback.on_batch:
-                raise NotCompiled(f"{type(callback).__name__} looks at every batch")
-        self.training, self.crew = training, crew
-        lookers = [callback for callback in training.callbacks if callback.needs_model]
-        self.may_change = any(vars(type(callback)).get("changes_model", True) for callback in lookers)
+        self.training, self.crew, self.watch = training, crew, Watch(training)
+        self._begun = False
+        self._changed = False  # whether the kernels are not what the model, the loss, the data, ... ask for any more
         self._per_step: float | None = None  # seconds, with a step's share of what is measured after the epoch
         self.seconds = 0.0  # that compiling took
         self.threads = torch.get_num_threads()
         self._last_good: dict[int, Tensor] = {}
-        self._previous: list[
-            Tensor
-        ] = []  # the numbers that the last epoch, or the last ones trained together, began with
+        self._previous: list[Tensor] = []  # the numbers that the last epoch, or the last together, began with
         self._together = 1  # how many those were
         self._before: Tensor | None = None  # the weights that the last epoch began with, where the training is resumed
         self._under_way: UnderWay | None = None  # the epoch that is not done
         self._head: Mapping[str, Any] | None = None  # of the epoch to be resumed: what `UnderWay.state_dict` kept
-        self._lot: Lot  # that epochs were handed out of last
-        self._ready: list[Measurement] = []  # its epochs that are not handed out yet
+        self._lot = NOTHING  # that epochs were handed out of last
+        self._measured: Iterator[Measurement] = iter(())  # its epochs that are not handed out yet
         self._handed_out = 0  # how many are
         self._shown: list[Tensor] | None = None  # the weights after the last one of those, where somebody looks
         self._longest = MOST_AHEAD  # epochs of a lot; where replicas leave much would be trained to be undone
@@ -71,9 +67,16 @@ class Compiled:
         begun = time.perf_counter()
         crew, training = self.crew, self.training
         self.model, self.options = crew.model, options_of(crew.optimizer)
+        if not (crew.model.training and crew.criterion.training):
+            raise NotCompiled("the network or the loss is in eval mode, in which nothing is learned")
         shape = shape_of_samples(crew.batches)
         plan = plan_of(crew.model, shape=shape)
-        self.data = Data(crew.batches, crew.criterion, plan, training.metrics)
+        of_data: dict[str, Any] = {
+            "replicas": crew.model.replicas,
+            "watched": self.watch.strangers,
+            "copies": self.watch.copies,
+        }
+        self.data = Data(crew.batches, crew.criterion, plan, training.metrics, **of_data)
         limits = {"clip_norm": training.clip_norm, "clip_value": training.clip_value}
         self.trainer = Trainer(
             crew.model,
@@ -91,7 +94,7 @@ class Compiled:
         )
         self.measurer, self.held_out = None, None
         if isinstance(crew.validation, DataLoader):
-            held_out = self.held_out = Data(crew.validation, crew.criterion, plan, training.metrics)
+            held_out = self.held_out = Data(crew.validation, crew.criterion, plan, training.metrics, **of_data)
             self.measurer = Trainer(
                 crew.model,
                 crew.criterion,
@@ -107,32 +110,47 @@ class Compiled:
             )
         self._previous, self._before = [], None
         self._ahead = Ahead(self.trainer, self.data, self.measurer, self.held_out, training.looked_at)
+        self._made_from, self._changed = self._look(), False
         self.seconds += time.perf_counter() - begun
+
+    def _look(self) -> Hashable:
+        """What the kernels are made from, as it is now; nothing, where no code of a user's could change it."""
+        return self.watch.look(self.crew, self.data, self.held_out) if self.watch.strangers else None
 
     # ---- epochs ----------------------------------------------------------------------------------------------------
     def epoch(self, pause: Callable[[float], bool]) -> Measurement | None:
         """Train an epoch, or hand out one that is trained already.
 
         pause  is told how far the epoch is, and says whether to stop; then there is nothing to return
+
+        Raises NotCompiled where somebody has changed something so that there is no code for it any more: then the model
+        and the optimizer are up to date.
         """
         training, crew = self.training, self.crew
-        if not self._ready:
-            if crew.model is not self.model or options_of(crew.optimizer) != self.options:
+        if not self._begun:
+            self._begun = True
+            self.load()  # what callbacks did when they started
+        if not self.is_ahead:
+            if self._changed or crew.model is not self.model or options_of(crew.optimizer) != self.options:
                 self.rewind()
                 self._ahead.close()
                 if crew.model is self.model:
                     self.store()
+                self._changed = True  # until it is built
                 self._build()
                 self._longest = 1
             if not self._train_ahead():
                 return self._train(pause)
             pause(0.0)
-        found = self._ready.pop(0)
-        self._handed_out += 1
+        k = self._handed_out
+        self._handed_out = k + 1
         if self._ahead.keep_weights and self._lot.turns is not None:
-            self._shown = [kept[self._handed_out - 1] for kept in self._lot.turns.weights]
+            self._shown = [kept[k] for kept in self._lot.turns.weights]
         training.step += self.data.steps
-        return found
+        found = next(self._measured)  # metrics are asked here: an error of theirs leaves this epoch's weights
+        now = time.perf_counter()
+        seconds, self._since = now - self._since, now
+        return replace(found, seconds=seconds)
 
     def _train_ahead(self) -> bool:
         """Have some epochs ready; False where the next one is to be trained by itself."""
@@ -152,10 +170,8 @@ class Compiled:
         if lot.measure is not None and self.held_out is not None:
             steps, order = lot.measure
             validated = of_epochs(crew, metrics, steps, self.held_out, order, Record.of(steps))
-            found = [each.beside(other) for each, other in zip(found, validated, strict=True)]
-        now = time.perf_counter()
-        self._ready = [replace(each, seconds=(now - self._since) / lot.epochs) for each in found]
-        self._since = now
+            found = (each.beside(other) for each, other in zip(found, validated, strict=True))
+        self._measured = found
         return True
 
     def _goes_ahead(self) -> bool:
@@ -163,7 +179,7 @@ class Compiled:
         training = self.training
         if self._head is not None or training.epoch < self._careful_until:
             return False
-        if training.scheduler or (training.looked_at and self.may_change):
+        if training.scheduler or self.watch.loads:
             return False
         validated = self.crew.validation is not None
         if validated and self.measurer is None:
@@ -195,11 +211,10 @@ class Compiled:
         """Undo the epochs that were trained ahead, where the training ended before they were handed out."""
         self._ahead.cancel()
         self._shown = None
-        if self._ready:
-            self._ready, self._together, self._longest = [], self._handed_out, 1
-            self._ahead.take_back(self._lot)
-            self._ahead.add(self._handed_out)
-            self._ahead.collect()
+        if self.is_ahead:
+            self._together, self._longest = self._handed_out, 1
+            self._ahead.take_back(self._lot, self._handed_out)
+            self._lot = NOTHING
 
     def close(self) -> None:
         """The training is over."""
@@ -213,7 +228,7 @@ class Compiled:
     @property
     def is_ahead(self) -> bool:
         """Whether epochs are ready that are not handed out yet."""
-        return bool(self._ready)
+        return self._handed_out < self._lot.epochs
 
     def _train(self, pause: Callable[[float], bool]) -> Measurement | None:
         """Train one epoch, or the rest of it, in stretches between which progress moves and Ctrl-C is heard."""
@@ -350,14 +365,34 @@ class Compiled:
     # ---- the model -------------------------------------------------------------------------------------------------
     def store(self) -> None:
         """Bring the crew's model and optimizer up to date; while it is ahead, the weights as they were."""
+        if self._changed:
+            return  # they are, and what is there may not fit the kernels any more
         if self._shown is None:
             self.trainer.store()
         else:
             self.trainer.store_weights(self._shown)
 
     def load(self) -> None:
-        """Take over what someone may have changed in the model."""
-        if self.may_change and not self.trainer.is_current:  # a parameter was frozen, or moved
-            self._build()
-        elif self.may_change:
-            self.trainer.load()
+        """Take over what a user's code may have changed since the last epoch."""
+        if not self.watch.strangers or self._changed:
+            return
+        if self.trainer.is_current and self._look() == self._made_from:
+            if self.watch.loads:
+                self.trainer.load()
+            return
+        self.rewind()
+        if not self.training.looked_at:
+            self._refuse_other_parameters()
+            self.store()
+        self._changed = True
+
+    def _refuse_other_parameters(self) -> None:
+        """Raise ArgumentError where the weights, which nobody was to look at, have no place any more."""
+        if self.trainer.is_current and plan_of(self.crew.model).parameters == self.trainer.plan.parameters:
+            return
+        raise ArgumentError(
+            "a callback that says needs_model = False has changed the parameters",
+            expected="a callback that leaves the model alone, or needs_model = True",
+            got=", ".join(type(each).__name__ for each in self.training.callbacks if not each.needs_model),
+            fix="leave needs_model = True, which is the default",
+        )

@@ -16,10 +16,12 @@ from torch import Tensor
 
 from lamp.axes import marked, replicas_of
 from lamp.data import DataLoader
+from lamp.errors import ArgumentError
 from lamp.losses import Loss
 from lamp.module import Module
 from lamp.optim import Optimizer
 from lamp.optim.checks import rows_of
+from lamp.overrides import is_lamps
 from lamp.replicas import Population
 from lamp.training.eager import Batch, parts
 from lamp.training.history import Measured
@@ -29,7 +31,8 @@ from lamp.training.training_state import data_state, set_data_state
 class Crew:
     """What trains at the moment: `model`, `criterion`, `optimizer` and `batches`, all of them or for some replicas.
 
-    rows  which replicas train, (k,); None while all do
+    rows   which replicas train, (k,); None while all do
+    whole  model, criterion and optimizer of all of them
     """
 
     def __init__(
@@ -40,9 +43,9 @@ class Crew:
         batches: Iterable[Any],
         validation: Iterable[Any] | None,
     ) -> None:
-        self._whole = (model, criterion, optimizer)
+        self.whole = (model, criterion, optimizer)
         self._batches, self._validation = batches, validation
-        self.model, self.criterion, self.optimizer = self._whole
+        self.model, self.criterion, self.optimizer = self.whole
         self.batches, self.validation = batches, validation
         self.rows: Tensor | None = None
         self._target_axes: int | None = None  # of targets of their own, (K, B, ...)
@@ -50,12 +53,25 @@ class Crew:
     @property
     def replicas(self) -> int | None:
         """K of the whole population; None for one network."""
-        return self._whole[0].replicas
+        return self.whole[0].replicas
+
+    def check_whole(self, training: Any) -> None:
+        """Raise ArgumentError where the training's model, criterion or optimizer is another one by now."""
+        if all(is_lamps(type(callback)) for callback in training.callbacks):
+            return
+        for name, own in zip(("model", "criterion", "optimizer"), self.whole, strict=True):
+            if (other := getattr(training, name)) is not own:
+                raise ArgumentError(
+                    f"training.{name} was replaced during the training",
+                    expected=f"the {name} that fit was given, whatever becomes of its attributes",
+                    got=f"another {type(other).__name__}",
+                    fix="change its attributes, or end this training and begin another one",
+                )
 
     def keep(self, rows: Tensor) -> None:
         """Go on with these replicas of the whole, which are among those that train."""
         self.hand_over()
-        whole, criterion, optimizer = self._whole
+        whole, criterion, optimizer = self.whole
         assert isinstance(whole, Population)
         self.rows, self.model = rows, whole.select(rows)
         self._parameters = dict(zip(whole.parameters(), self.model.parameters(), strict=True))
@@ -110,16 +126,16 @@ class Crew:
     def write_back(self) -> None:
         """Copy the weights of those that train into the whole population."""
         if self.rows is not None:
-            assert isinstance(self._whole[0], Population)
+            assert isinstance(self.whole[0], Population)
             assert isinstance(self.model, Population)
-            self._whole[0].copy_(self.rows.tolist(), self.model)
+            self.whole[0].copy_(self.rows.tolist(), self.model)
 
     def hand_over(self) -> None:
         """Bring the whole up to date: its weights, the optimizer's state and the number of the epoch."""
         if self.rows is None:
             return
         self.write_back()
-        self._whole[2].take_back(self.optimizer, self.rows, self._parameters)
+        self.whole[2].take_back(self.optimizer, self.rows, self._parameters)
         for whole, own in ((self._batches, self.batches), (self._validation, self.validation)):
             if isinstance(whole, DataLoader) and isinstance(own, DataLoader):
                 whole.epoch = own.epoch
@@ -128,7 +144,7 @@ class Crew:
         """Take over the hyperparameters that a schedule has set in the whole optimizer."""
         if self.rows is None:
             return
-        for own, of_all in zip(self.optimizer.param_groups, self._whole[2].param_groups, strict=True):
+        for own, of_all in zip(self.optimizer.param_groups, self.whole[2].param_groups, strict=True):
             own.update(rows_of({name: of_all[name] for name in self.optimizer.defaults}, self.rows))
 
     def number(self, limit: Any) -> Any:

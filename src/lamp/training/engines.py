@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sized
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sized
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from lamp.compiler.plan import plan_of
+from lamp.compiler.refusals import try_eagerly
 from lamp.compiler.stages import Plan
 from lamp.compiler.stand_ins import NotCompiled
-from lamp.errors import ArgumentError
+from lamp.data import DataLoader
+from lamp.errors import ArgumentError, LampError
 from lamp.training.crew import Crew
+from lamp.training.eager import parts
 from lamp.training.epochs import shape_of_samples
 
 if TYPE_CHECKING:
     from lamp.training.compiled import Compiled
     from lamp.training.run import Training
 
+UNKNOWN_BATCH = 1024  # samples per batch, where the batches do not say
+ASKED = "asked for"
 ENGINES = ("auto", "eager", "compiled")
 
 # What the choice goes by, measured on 2 cores with AVX-512. Only the orders of magnitude matter.
@@ -38,7 +43,7 @@ def choose(engine: str, training: Training, crew: Crew) -> tuple[Compiled | None
     Raises ArgumentError where the compiled one is asked for and cannot run this.
     """
     if engine == "eager":
-        return None, "asked for"
+        return None, ASKED
     try:
         if engine == "auto":
             plan = plan_of(crew.model, shape=shape_of_samples(crew.batches))
@@ -61,14 +66,30 @@ def choose(engine: str, training: Training, crew: Crew) -> tuple[Compiled | None
         compiled.seconds = time.perf_counter() - begun
     except NotCompiled as reason:
         if engine == "compiled":
-            raise ArgumentError(
-                "the compiled engine cannot run this",
-                expected="see lamp.compile for what it can",
-                got=str(reason),
-                fix='engine="auto" runs what cannot be compiled by the eager engine',
-            ) from reason
+            raise refused(reason, crew) from None
         return None, str(reason)
-    return compiled, "asked for" if engine == "compiled" else f"faster here: eager would take about {seconds:.1g} s"
+    return compiled, ASKED if engine == "compiled" else f"faster here: eager would take about {seconds:.1g} s"
+
+
+def refused(reason: NotCompiled, crew: Crew) -> LampError:
+    """The error where the compiled engine is asked for and cannot go on: the eager engine's, if that cannot either."""
+    batches = crew.batches
+    try:
+        if isinstance(batches, DataLoader) and batches.tensors is not None:
+            rows = slice(reason.row, reason.row + batches.batch_size)
+            batch: Any = tuple(column[:, rows] if batches.own else column[rows] for column in batches.columns)
+        else:
+            batch = next(iter(batches))
+        *inputs, target = crew.batch_for(batch, batches) if crew.replicas else parts(batch)
+        try_eagerly(crew.model, crew.criterion, inputs, target)
+    except LampError as error:
+        return error
+    return ArgumentError(
+        "the compiled engine cannot run this",
+        expected="see lamp.compile for what it can",
+        got=str(reason),
+        fix='engine="auto" runs what cannot be compiled by the eager engine',
+    )
 
 
 def _eager_seconds(plan: Plan, training: Training, crew: Crew) -> float:
@@ -78,3 +99,9 @@ def _eager_seconds(plan: Plan, training: Training, crew: Crew) -> float:
     size = getattr(batches, "batch_size", None) or 1
     work = 6 * plan.multiplications * size * (crew.model.replicas or 1)
     return steps * (EAGER_STEP * (len(plan.layers) + 1) + work / EAGER_RATE)
+
+
+def batch_size_of(batches: Iterable[Any]) -> int:
+    """Samples per batch, where the batches say so; many where they do not."""
+    size = getattr(batches, "batch_size", None)
+    return size if isinstance(size, int) else UNKNOWN_BATCH

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -10,9 +10,11 @@ import torch
 from torch import Tensor
 
 from lamp.compiler.answers import Answer, is_counted
+from lamp.compiler.refusals import check_loss
 from lamp.compiler.samples import kind_of_targets, laid_out, numbers_of
+from lamp.compiler.sources import frozen
 from lamp.compiler.stages import Plan
-from lamp.compiler.stand_ins import NotCompiled
+from lamp.compiler.stand_ins import NotCompiled, look_for_overrides
 from lamp.data import DataLoader
 from lamp.losses import ClassLoss, Loss
 from lamp.training import eager
@@ -50,24 +52,60 @@ class Data:
     """A loader's samples as a kernel reads them, and the rows that each step takes.
 
     answers  how the metrics read outputs, where a kernel can count right answers for all of them; else None
+    watched  whether somebody may change the data between epochs, so that it must be seen
+    copies   whether that may be while they are trained on, so that the inputs must be copied
     """
 
-    def __init__(self, loader: Any, criterion: Loss, plan: Plan, metrics: Mapping[str, Metric]) -> None:
+    def __init__(
+        self,
+        loader: Any,
+        criterion: Loss,
+        plan: Plan,
+        metrics: Mapping[str, Metric],
+        *,
+        replicas: int | None = None,
+        watched: bool = False,
+        copies: bool = False,
+    ) -> None:
         if not isinstance(loader, DataLoader):
             raise NotCompiled(f"the data come from a {type(loader).__name__}, not from tensors")
+        look_for_overrides(loader)
         if loader.tensors is None or len(loader.tensors) != 2:
             raise NotCompiled("the data are not one tensor of inputs and one of targets")
-        self.loader = loader
+        loader.check_memory()
+        self.loader, self._plan = loader, plan
         inputs, self.given = loader.columns
         self.own = loader.own
         self.rows = inputs.shape[1] if self.own else inputs.shape[0]
         self.inputs = laid_out(plan, inputs, self.own)
         self.labels, self.ignores = kind_of_targets(criterion, plan, self.given, self.own)
+        check_loss(criterion, plan, self.given, self.own, replicas, loader.batch_size)
         self.targets = numbers_of(self.given, self.own, self.inputs.dtype)
+        if copies and self._in_place(inputs):
+            self.inputs = self.inputs.clone()
+        if copies and self.targets.data_ptr() == self.given.data_ptr():
+            self.targets = self.targets.clone()
+        self._then = self.given.clone() if watched else None
+        self._seedless = loader.seed is None  # until the first epoch draws one
         if len(self.inputs) >= 2**31:
             raise NotCompiled("more than 2^31 samples")
         self.outputs = plan.outputs
         self.answers = self._answers(plan, metrics)
+
+    def _in_place(self, inputs: Tensor) -> bool:
+        """Whether a kernel reads the inputs where the user has them."""
+        return self.inputs.data_ptr() == inputs.data_ptr()
+
+    @property
+    def state(self) -> Hashable:
+        """How the loader gives batches, and whether the samples are as they were."""
+        loader = self.loader
+        loader.check_memory()
+        settings = loader.batch_size, loader.drop_last, loader.shuffle, tuple(vars(loader))
+        inputs, given = loader.columns
+        same = self._then is None or (given.shape == self._then.shape and torch.equal(given, self._then))
+        same &= self._in_place(inputs) or torch.equal(laid_out(self._plan, inputs, self.own), self.inputs)
+        return (*settings, None if self._seedless else frozen(loader.seed), frozen(loader.indices), same)
 
     @property
     def batches(self) -> tuple[int, ...]:
@@ -123,6 +161,7 @@ class Data:
 
         advance  the schedule's step, where it is called after each batch
         """
+        self.loader.check_memory()
         order = self.orders(epochs)
         self.loader.epoch += epochs
         return trainer.prepare(self.inputs, self.targets, order, self.loader.batch_size, epochs, advance), order
@@ -260,8 +299,8 @@ class UnderWay:
 
 def of_epochs(
     crew: Crew, metrics: Mapping[str, Any], steps: Steps, data: Data, order: Tensor, record: Record
-) -> list[Measurement]:
-    """The losses, and the loss and metrics of each epoch, as the eager engine has them."""
+) -> Iterator[Measurement]:
+    """The losses, and the loss and metrics of each epoch, as the eager engine has them; each when it is asked for."""
     replicas, epochs = crew.model.replicas, steps.epochs
     losses = record.losses if replicas is not None else record.losses[:, 0]
     losses = losses.unflatten(0, (epochs, -1))  # (epochs, steps, ...)
@@ -270,7 +309,6 @@ def of_epochs(
     outputs = None if record.outputs is None else record.outputs.unflatten(1, (epochs, -1))  # (K, epochs, samples, ...)
     right = record.right.unflatten(0, (epochs, -1)).sum(1)  # (epochs, accuracies, K)
     shares = right.double() / data.asked(metrics, orders).transpose(0, 1)
-    found = []
     for k in range(epochs):
         loss = eager.mean_loss(losses[k], divisors[k], crew.criterion)
         values: dict[str, Measured] = {"loss": float(loss) if replicas is None else loss}
@@ -281,5 +319,4 @@ def of_epochs(
         else:
             for name, share in zip(metrics, shares[k], strict=True):
                 values[name] = float(share) if replicas is None else share
-        found.append(Measurement(losses[k], values, 0.0))
-    return found
+        yield Measurement(losses[k], values, 0.0)

@@ -22,13 +22,13 @@ from lamp.processor import denormals_flushed
 from lamp.randomness import draw_seed
 from lamp.replicas import Population
 from lamp.training import eager
-from lamp.training.callbacks import Callback
+from lamp.training.callbacks import Callback, Stepping
 from lamp.training.checkpointer import open_checkpoints
 from lamp.training.checkpoints import Checkpoint
 from lamp.training.engines import ENGINES
 from lamp.training.history import History, Measured
 from lamp.training.metrics import Metrics, by_name
-from lamp.training.run import Schedule, Training
+from lamp.training.run import Training
 
 EVALUATION_BATCH = 1024
 
@@ -44,7 +44,7 @@ def fit(
     shuffle: bool | None = None,
     validation: Any = None,
     metrics: Metrics = (),
-    scheduler: Schedule | None = None,
+    scheduler: Stepping | None = None,
     schedule_per: str = "epoch",
     clip_norm: float | Tensor | None = None,
     clip_value: float | Tensor | None = None,

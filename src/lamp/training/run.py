@@ -6,11 +6,12 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from lamp.compiler.stand_ins import NotCompiled
 from lamp.errors import ArgumentError, NonFiniteError
 from lamp.losses import Loss
 from lamp.module import Module
@@ -18,12 +19,12 @@ from lamp.optim import Optimizer, ReduceLROnPlateau, clip_grad_norm_, clip_grad_
 from lamp.processor import threads_for
 from lamp.saving.seal import restoring
 from lamp.training import eager, training_state
-from lamp.training.callbacks import Callback
+from lamp.training.callbacks import Callback, Stepping
 from lamp.training.checkpointer import Checkpointer
 from lamp.training.checkpoints import Saved
 from lamp.training.crew import Crew
 from lamp.training.diagnosis import first_non_finite, none_finite, not_finite, tell_of_failures
-from lamp.training.engines import choose
+from lamp.training.engines import ASKED, batch_size_of, choose, refused
 from lamp.training.epochs import Measurement
 from lamp.training.history import History, Measured
 from lamp.training.interrupt import Interruptible
@@ -33,14 +34,6 @@ from lamp.training.progress import Reporter, reporter
 
 if TYPE_CHECKING:
     from lamp.training.compiled import Compiled
-
-UNKNOWN_BATCH = 1024  # samples a batch, where the batches do not say
-
-
-class Schedule(Protocol):
-    """What `scheduler=` must do."""
-
-    def step(self) -> Any: ...
 
 
 @dataclass
@@ -57,7 +50,7 @@ class Training:
     history: History
     metrics: Mapping[str, Metric]
     callbacks: Sequence[Callback]
-    scheduler: Schedule | None
+    scheduler: Stepping | None
     schedule_per: str
     clip_norm: Any
     clip_value: Any
@@ -112,7 +105,7 @@ class Training:
             self.history.engine, self.history.why = "eager" if self._compiled is None else "compiled", why
         elif self._compiled is not None:
             self._compiled.load_state_dict(saved.state["by_engine"])
-        work = sum(parameter.numel() for parameter in self.model.parameters()) * _batch_size(batches)
+        work = sum(parameter.numel() for parameter in self.model.parameters()) * batch_size_of(batches)
         with (
             threads_for(work if self._compiled is None else 0),
             Interruptible(terminate=self.checkpointer is not None) as interrupt,
@@ -120,6 +113,7 @@ class Training:
         ):
             for callback in self.callbacks:
                 callback.on_start(self)
+            self._crew.check_whole(self)
             if saved is not None:
                 training_state.set_callback_states(self.callbacks, saved.state["callbacks"], saved.path)
                 training_state.set_random_state(saved.state["random"])
@@ -177,7 +171,7 @@ class Training:
             self._interrupted = f"interrupted in epoch {self.epoch + 1}, after {self.step} steps"
             return True
 
-        found = self._train_epoch(pause) if self._compiled is None else self._compiled.epoch(pause)
+        found = self._epoch_by_engine(pause)
         if found is None:
             return
         values = crew.spread(found.values)
@@ -192,7 +186,8 @@ class Training:
         self._after_epoch(values)
         for callback in self.callbacks:
             callback.on_epoch(self)
-        if self._compiled is not None and self.looked_at:
+        crew.check_whole(self)
+        if self._compiled is not None:
             self._compiled.load()
         if crew.replicas is not None:
             self._let_go(crew)
@@ -201,6 +196,20 @@ class Training:
         if self.checkpointer is not None:
             self.checkpointer.record(self.history)
         self._save_if_due(between=True)
+
+    def _epoch_by_engine(self, pause: Callable[[float], bool]) -> Measurement | None:
+        """An epoch by the engine that was chosen, or by eager once something has come that is not compiled."""
+        if self._compiled is None:
+            return self._train_epoch(pause)
+        try:
+            return self._compiled.epoch(pause)
+        except NotCompiled as reason:
+            self._compiled.close()
+            self.history.compile_seconds, self._compiled = self._compiled.seconds, None
+            if self.history.why == ASKED:
+                raise refused(reason, self._crew) from None
+            self.history.engine, self.history.why = "eager", f"since epoch {self.epoch + 1}: {reason}"
+        return self._train_epoch(pause)
 
     def _train_epoch(self, pause: Callable[[float], bool]) -> Measurement | None:
         """An epoch by the eager engine, or what is left of it."""
@@ -389,9 +398,3 @@ class Training:
                 self._compiled.rewind()
             self._store()
             crew.keep(rows[staying])
-
-
-def _batch_size(batches: Iterable[Any]) -> int:
-    """Samples a batch, where the batches say so; many where they do not."""
-    size = getattr(batches, "batch_size", None)
-    return size if isinstance(size, int) else UNKNOWN_BATCH

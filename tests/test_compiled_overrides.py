@@ -1,0 +1,252 @@
+"""What a user has written, or changes between epochs, is in compiled trainings as in eager ones: or they are eager."""
+
+from __future__ import annotations
+
+import functools
+
+import pytest
+import torch
+
+import lamp
+from lamp.errors import ArgumentError
+from tests.cases.compiled import close
+
+X = torch.randn(60, 3, generator=torch.Generator().manual_seed(1))
+Y = (X.sum(1) > 0).long() + (X[:, 0] > 1).long()
+
+
+class Job:
+    """All that a training is made of, to be changed by hand."""
+
+    def __init__(self, count=None, loss=None, between=None, targets=None, **arguments):
+        torch.manual_seed(0)
+        between = between or [lamp.SELU()]
+        single = lamp.Sequential(lamp.Linear(3, 8), *between, lamp.Linear(8, 3))
+        self.model = single if count is None else lamp.population(single, range(count))
+        self.network = single if count is None else self.model.network
+        self.loss = loss or lamp.CrossEntropyLoss()
+        self.optimizer = lamp.SGD(self.model.parameters(), lr=0.1)
+        self.x, self.y = X.clone(), (Y if targets is None else targets).clone()
+        self.loader = lamp.DataLoader((self.x, self.y), 7, True, seed=3)
+        self.callbacks: list[lamp.Callback] = []
+        self.scheduler = None
+        self.metrics: list = []
+        self.arguments = arguments
+
+    def run(self, engine, epochs=6):
+        self.history = lamp.fit(
+            self.model,
+            self.loss,
+            self.optimizer,
+            self.loader,
+            epochs=epochs,
+            engine=engine,
+            callbacks=self.callbacks,
+            scheduler=self.scheduler,
+            metrics=self.metrics,
+            progress=False,
+            **self.arguments,
+        )
+        return self.history
+
+
+def same(one: Job, other: Job, tolerance=1e-5):
+    for own, twin in zip(one.model.parameters(), other.model.parameters(), strict=True):
+        close(twin.data, own.data, tolerance)
+    assert list(one.history) == list(other.history)
+    for name in one.history:
+        close(other.history[name], one.history[name], tolerance, name)
+
+
+@pytest.fixture(autouse=True)
+def every_job_is_worth_compiling(monkeypatch):
+    monkeypatch.setattr("lamp.training.engines.COMPILING", 0.0)
+
+
+# ---- overrides: eager says why, compiled refuses ---------------------------------------------------------------------
+def clamped(optimizer):
+    step = optimizer.step
+
+    def new():
+        step()
+        for gradient in optimizer.gradients():
+            gradient.clamp_(-1, 1)
+
+    return new
+
+
+def doubled(method):
+    return lambda *arguments: method(*arguments) * 2
+
+
+class Noisy(lamp.DataLoader):
+    def __iter__(self):
+        for x, y in super().__iter__():
+            yield x + 1.0, y
+
+
+class Short(lamp.DataLoader):
+    def __len__(self):
+        return 2
+
+
+class Sorted(lamp.DataLoader):
+    def order_of(self, epoch):
+        return torch.arange(59, -1, -1)
+
+
+class Early(lamp.EarlyStopping):
+    def on_batch(self, training, loss):
+        self.seen = loss
+
+
+class Counted(lamp.ReLU):
+    def remember(self, value):
+        super().remember(value)
+
+
+class Called(lamp.Sequential):
+    def __call__(self, x, *target):
+        return super().forward(x, *target) * 2.0
+
+
+def instead(job, loader):
+    job.loader = loader((job.x, job.y), 7, True, seed=3)
+
+
+def in_a_row(job, kind):
+    job.network._arrange({"0": kind(*job.network)})
+
+
+def patched(owner, name):
+    """The method of a class, put into it anew under its own name."""
+
+    def change(job, monkeypatch):
+        original = getattr(owner, name)
+
+        @functools.wraps(original)
+        def method(self, *arguments):
+            return original(self, *arguments)
+
+        monkeypatch.setattr(owner, name, method)
+
+    return change
+
+
+def on(what, name, make=doubled):
+    """A method set on one of the job's objects."""
+
+    def change(job, monkeypatch):
+        thing = what(job)
+        setattr(thing, name, make(getattr(thing, name)))
+
+    return change
+
+
+OVERRIDES = {
+    "model[1] forward": (on(lambda job: job.network[1], "forward"), "forward"),
+    "model[0] forward": (on(lambda job: job.network[0], "forward"), "forward"),
+    "model backward": (on(lambda job: job.network, "backward"), "backward"),
+    "model[0] backward": (on(lambda job: job.network[0], "backward"), "backward"),
+    "model[1] sigma": (on(lambda job: job.network[1], "sigma"), "sigma"),
+    "model[1] dsigma": (on(lambda job: job.network[1], "dsigma"), "dsigma"),
+    "model[1] remember": (on(lambda job: job.network[1], "remember", lambda method: method), "remember"),
+    "model[1] recall": (on(lambda job: job.network[1], "recall", lambda method: method), "recall"),
+    "loss forward": (on(lambda job: job.loss, "forward"), "forward"),
+    "loss backward": (on(lambda job: job.loss, "backward"), "backward"),
+    "loss derivative": (on(lambda job: job.loss, "derivative", lambda method: method), "derivative"),
+    "loss value": (on(lambda job: job.loss, "value", lambda method: method), "value"),
+    "optimizer step": (lambda job, _: setattr(job.optimizer, "step", clamped(job.optimizer)), "step"),
+    "optimizer update": (on(lambda job: job.optimizer, "update", lambda method: method), "update"),
+    "optimizer zero_grad": (on(lambda job: job.optimizer, "zero_grad", lambda method: lambda: None), "zero_grad"),
+    "loader __iter__": (lambda job, _: instead(job, Noisy), "Noisy has its own __iter__"),
+    "loader __len__": (lambda job, _: instead(job, Short), "Short has its own __len__"),
+    "loader order_of": (lambda job, _: instead(job, Sorted), "Sorted has its own order_of"),
+    "loader order_of, set on it": (on(lambda job: job.loader, "order_of", lambda method: method), "order_of"),
+    "patched loader": (patched(lamp.DataLoader, "__iter__"), "__iter__"),
+    "callback on_batch": (lambda job, _: job.callbacks.append(Early(5, "loss")), "Early looks at every batch"),
+    "callback on_batch, set on it": (
+        lambda job, _: job.callbacks.append(on_batch_set()),
+        "EarlyStopping looks at every batch",
+    ),
+    "patched on_batch": (
+        lambda job, patch: (job.callbacks.append(Seen()), patched(lamp.Callback, "on_batch")(job, patch)),
+        "looks at every batch",
+    ),
+    "scheduler step": (lambda job, _: with_schedule(job), "StepLR has its own step"),
+    "another scheduler": (lambda job, _: setattr(job, "scheduler", Own()), "another kind than lamp's"),
+    "own __call__": (lambda job, _: in_a_row(job, Called), "Called has its own __call__"),
+    "remember of a class": (lambda job, _: setitem(job, Counted()), "remember"),
+    "patched forward": (patched(lamp.Activation, "forward"), "which was put into lamp's Activation"),
+    "patched sigma": (patched(lamp.SELU, "sigma"), "which was put into lamp's SELU"),
+    "patched loss": (patched(lamp.CrossEntropyLoss, "derivative"), "which was put into lamp's"),
+    "patched optimizer": (patched(lamp.SGD, "update"), "which was put into lamp's SGD"),
+}
+
+
+class Seen(lamp.Callback):
+    pass
+
+
+class Own:
+    def step(self):
+        pass
+
+
+def on_batch_set():
+    callback = lamp.EarlyStopping(5, "loss")
+    callback.on_batch = lambda training, loss: None
+    return callback
+
+
+def with_schedule(job):
+    job.scheduler = lamp.StepLR(job.optimizer, 1)
+    step = job.scheduler.step
+    job.scheduler.step = lambda: (step(), step())
+
+
+def setitem(job, module):
+    job.network[1] = module
+
+
+@pytest.mark.parametrize("count", [None, 3])
+@pytest.mark.parametrize("name", OVERRIDES)
+def test_an_override_is_told_and_eager_runs(name, count, monkeypatch):
+    change, reason = OVERRIDES[name]
+    jobs = {}
+    for engine in ("eager", "auto"):
+        job = jobs[engine] = Job(count)
+        with monkeypatch.context() as patch:
+            change(job, patch)
+            job.run(engine)
+        assert job.history.engine == "eager"
+    assert reason in jobs["auto"].history.why
+    same(jobs["eager"], jobs["auto"], 0.0)
+    job = Job(count)
+    change(job, monkeypatch)
+    with pytest.raises(ArgumentError) as error:
+        job.run("compiled")
+    assert reason in error.value.got
+    if not any(word in name for word in ("loader", "callback", "on_batch", "scheduler")):
+        with pytest.raises(ArgumentError, match="compiled"):
+            lamp.compile(job.model, job.loss, job.optimizer, 7)(job.x, job.y)
+
+
+def test_a_kernel_of_the_class_does_not_serve_an_instance_that_differs():
+    Job().run("compiled")
+    job = Job()
+    job.network[1].sigma = lambda x: x
+    assert job.run("auto").engine == "eager"
+
+
+def test_an_accuracy_of_ones_own_is_called():
+    class Half(lamp.Accuracy):
+        def __call__(self, output, target):
+            return super().__call__(output, target) * 0.5
+
+    histories = []
+    for metric in (lamp.Accuracy(0.0), Half(0.0)):
+        job = Job(loss=lamp.MSELoss(), targets=torch.stack([Y - 1.0] * 3, 1))
+        job.metrics = [metric]
+        histories.append(job.run("compiled"))
+    close(histories[1]["accuracy"], histories[0]["accuracy"] * 0.5, 1e-6)
