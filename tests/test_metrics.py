@@ -55,7 +55,7 @@ class TestIgnoredLabels:
             (lamp.Accuracy(ignore_index=2), lamp.CrossEntropyLoss(ignore_index=0), LABELS, 2),
             ("accuracy", lamp.CrossEntropyLoss(ignore_index=0), LABELS, 0),
         ],
-        ids=str,
+        ids=range(6),
     )
     def test_they_count_neither_way(self, engine, metric, criterion, labels, ignored):
         history = fitted(metric, labels, criterion, engine)
