@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lamp.nn import Linear, Sequential
+from lamp.processor import threads_for
 from lamp.replicas import Population
 from lamp.tables.model import TableModel
 from lamp.tables.split import some
@@ -61,19 +62,21 @@ def importances(
         if notes is not None:
             notes.append(f"importance of the {most:,} columns with the largest weights, of {len(places):,}")
         places = _heaviest(places, weight, most)
+    by_input = weight.permute(2, 0, 1).reshape(features, members * units)  # each input's weights side by side
     generator = torch.Generator().manual_seed(seed)
-    hidden = predict(first, x)  # (K, n, units)
-    whole = _loss(model, others, hidden, truth)
     found = []
-    for name, at in places.items():
-        rises = []
-        for _ in range(repeats):
-            order = torch.randperm(len(x), generator=generator)
-            columns = slice(at.start, at.stop)
-            change = (x[order, columns] - x[:, columns]) @ weight[:, :, columns].mT  # (K, n, units)
-            rises.append(_loss(model, others, hidden + change, truth) - whole)
-        of_all = torch.tensor(rises, dtype=torch.float64)
-        found.append(Importance(name, float(of_all.mean()), float(of_all.std())))
+    with threads_for(members * other_weights * len(x)):
+        hidden = predict(first, x)  # (K, n, units)
+        whole = _loss(model, others, hidden, truth)
+        for name, at in places.items():
+            columns, rises = slice(at.start, at.stop), []
+            for _ in range(repeats):
+                order = torch.randperm(len(x), generator=generator)
+                change = (x[order, columns] - x[:, columns]) @ by_input[columns]  # (n, K units)
+                shuffled = hidden + change.view(len(x), members, units).transpose(0, 1)
+                rises.append(_loss(model, others, shuffled, truth) - whole)
+            of_all = torch.tensor(rises, dtype=torch.float64)
+            found.append(Importance(name, float(of_all.mean()), float(of_all.std())))
     return sorted(found, key=lambda each: -each.mean)
 
 
