@@ -191,6 +191,8 @@ def test_the_clock_is_a_guard(monkeypatch):
     found = search(circles(150), circles(50, 1), TIGHT, 2, progress=False, tell=said.append)
     assert found.history.epochs >= 1
     assert f"stopped by the clock at epoch {found.history.epochs} of 27" in said[-1]
+    assert any("the sweep is cut short by the clock" in line for line in said)
+    assert max(row.epochs for row in found.sweep.rows) <= 3  # an epoch of each stage
     assert found.history.stopped == said[-1]
 
 

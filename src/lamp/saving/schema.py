@@ -17,6 +17,7 @@ import types
 import typing
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Annotated, Any, Literal, NotRequired, Union, get_args, get_origin
 
 from lamp.saving.seal import DamagedError
@@ -90,22 +91,29 @@ def _misfits_of_keys(value: Any, hint: Any, key: str) -> Iterator[tuple[str, str
     if not isinstance(value, dict):
         yield key, "an object with keys", value
         return
-    hints = typing.get_type_hints(hint, include_extras=True)
+    hints, needed = _keys_of(hint)
     if dataclasses.is_dataclass(hint):
-        fields = dataclasses.fields(hint)
-        hints = {field.name: hints[field.name] for field in fields}
-        without = (dataclasses.MISSING, dataclasses.MISSING)
-        needed = {field.name for field in fields if (field.default, field.default_factory) == without}
         for name in value.keys() - hints.keys():
             yield _below(key, name), f"one of the keys {', '.join(hints)}", value[name]
-    else:  # not __required_keys__, which takes hints written as text for required ones
-        needed = {name for name, each in hints.items() if get_origin(each) is not NotRequired}
-        hints = {name: each if name in needed else get_args(each)[0] for name, each in hints.items()}
     for name in hints:
         if name in value:
             yield from _misfits(value[name], hints[name], _below(key, name))
         elif name in needed:
             yield key, f"a key {name!r}", value
+
+
+@cache
+def _keys_of(hint: Any) -> tuple[dict[str, Any], set[str]]:
+    """The keys that may be there with their types, and those that must be; found once for each type."""
+    hints = typing.get_type_hints(hint, include_extras=True)
+    if dataclasses.is_dataclass(hint):
+        fields = dataclasses.fields(hint)
+        without = (dataclasses.MISSING, dataclasses.MISSING)
+        needed = {field.name for field in fields if (field.default, field.default_factory) == without}
+        return {field.name: hints[field.name] for field in fields}, needed
+    # not __required_keys__, which takes hints written as text for required ones
+    needed = {name for name, each in hints.items() if get_origin(each) is not NotRequired}
+    return {name: each if name in needed else get_args(each)[0] for name, each in hints.items()}, needed
 
 
 def _is_a(value: Any, hint: Any) -> bool:

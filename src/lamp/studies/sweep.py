@@ -87,11 +87,11 @@ def sweep(
     named = by_name(metrics)
     score, mode = _score(score, mode, list(named), validation is not None)
     rungs = _rungs(halving, len(tried), epochs)
-    if rungs and callbacks:
+    if rungs and (anew := [callback for callback in callbacks if not callback.across_stages]):
         raise ArgumentError(
             "halving trains in stages, and a callback would begin anew in each",
             expected="callbacks or halving",
-            got=", ".join(type(callback).__name__ for callback in callbacks),
+            got=", ".join(type(callback).__name__ for callback in anew),
             fix="halving=None",
         )
     recipe = Recipe(tried, model, optimizer, criterion, {"clip_norm": clip_norm, "clip_value": clip_value})

@@ -143,21 +143,25 @@ def guard(seconds: float) -> float:
 
 
 class Deadline(Callback):
-    """Ends a training with the epoch in which its seconds are over."""
+    """Ends a training, or the stages of a sweep, with the epoch in which its seconds are over."""
 
     needs_model = False
+    across_stages = True
     REASON = "the time is over"
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
+        self.passed = False
+        self._ends = math.inf
 
     def on_start(self, training: Training) -> None:
-        """The seconds begin."""
-        self._ends = time.monotonic() + self.seconds
+        """The seconds begin, with the first stage."""
+        self._ends = min(self._ends, time.monotonic() + self.seconds)
 
     def on_epoch(self, training: Training) -> None:
         """Stops where they are over."""
         if time.monotonic() > self._ends:
+            self.passed = True
             training.stop(self.REASON)
 
 

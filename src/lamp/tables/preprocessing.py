@@ -105,8 +105,9 @@ class Preprocessing:
     def _with_plain_numbers(self, frame: pl.DataFrame) -> pl.DataFrame:
         """The table with numbers for text that any program would read so, for all columns at once."""
         usual = [each for each in self.used if isinstance(each, NumberColumn) and each.reads_plain]
-        names = [each.name for each in usual]
-        return frame.with_columns(plain_numbers(frame.select(names)).numbers)
+        frame = frame.with_columns(plain_numbers(frame.select([each.name for each in usual])).numbers)
+        gaps = frame.select([each.name for each in usual]).null_count().row(0, named=True) if usual else {}
+        return frame.cast(dict.fromkeys([name for name, count in gaps.items() if count == len(frame)], pl.Float64))
 
     def _check_columns(self, frame: pl.DataFrame, notes: list[str]) -> None:
         there = set(frame.columns)

@@ -111,6 +111,7 @@ def _search(
         f"sweep: {effort.settings} settings on {len(swept[0]):,} rows, {effort.sweep_epochs} epochs; "
         f"the best {_ordinal(HALVING)} goes on each time"
     )
+    alarm = Deadline(guard(effort.seconds) / 2)
     found = sweep(
         lambda shape: effort.shapes[shape].build(inputs, outputs),
         _settings(effort, seed),
@@ -123,9 +124,12 @@ def _search(
         seeds=[seed],
         halving=HALVING,
         scheduler=lambda optimizer: CosineAnnealingLR(optimizer, effort.sweep_epochs),
+        callbacks=[alarm],
         progress=progress,
     )
     _stop_if(interrupt)
+    if alarm.passed:
+        tell(f"the sweep is cut short by the clock, after {alarm.seconds:.0f} s: the same seed may find another result")
     best = _best(found)
     shape = effort.shapes[best[0]["shape"]]
     settings = [best[k % len(best)] for k in range(effort.members)]

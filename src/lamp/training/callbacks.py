@@ -36,10 +36,12 @@ class Callback:
                  Without such a callback the compiled engine trains several epochs in one go, and then tells of each
     changes_model  False where it looks at the weights but changes nothing: then so it does too. Each class says so for
                  itself, subclasses once more
+    across_stages  whether it may go through the stages of a sweep with halving, of which each is a training of its own
     """
 
     needs_model: ClassVar[bool] = True
     changes_model: ClassVar[bool] = True
+    across_stages: ClassVar[bool] = False
 
     def on_start(self, training: Training) -> None:
         """Before the first epoch, and before the first one that is resumed: `training.epoch` says which."""
