@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from lamp.cli import terminal
+
 
 @click.command(epilog="Examples:\n\n  lamp cache\n\n  lamp cache --clear")
 @click.option("--clear", is_flag=True, help="Remove all kernels.")
@@ -13,11 +15,11 @@ def cache(clear: bool) -> None:
 
     place = disk_cache.folder()
     if place is None:
-        click.echo(f"no kernels are kept: {disk_cache.FOLDER} is off")
+        terminal.tell(f"no kernels are kept: {disk_cache.FOLDER} is off")
         return
     if clear:
-        click.echo(f"{disk_cache.clear()} kernels removed from {place}")
+        terminal.tell(f"{disk_cache.clear()} kernels removed from {place}")
         return
     found = disk_cache.entries()
     size, most = sum(entry.size for entry in found) / 2**20, disk_cache.most_bytes() / 2**20
-    click.echo(f"{place}: {len(found)} kernels, {size:.1f} of at most {most:.0f} MiB")
+    terminal.tell(f"{place}: {len(found)} kernels, {size:.1f} of at most {most:.0f} MiB")

@@ -39,12 +39,20 @@ def export(folder: Path, kind: str, out: Path | None, force: bool, as_json: bool
     path = out or Path(folder.resolve().name.replace("-", "_") + KINDS[kind])
     if path.suffix != KINDS[kind]:
         raise DataError(
-            f"--to {kind} writes a {KINDS[kind]} file", expected=f"a name with {KINDS[kind]}", got=str(path)
+            f"--to {kind} writes a {KINDS[kind]} file",
+            expected=f"a name that ends in {KINDS[kind]}",
+            got=str(path),
+            fix=f"--out {path.with_suffix(KINDS[kind])}",
         )
     recipe = path.with_name(f"{path.stem}.inputs.json")
     for each in {path, path.with_suffix(".safetensors") if kind == "torch" else path, recipe}:
         if each.exists() and not force:
-            raise DataError(f"{each} is there already", fix="choose another name with --out, or --force to replace it")
+            raise DataError(
+                f"{each} is there already",
+                expected="names that are free, for the model and what comes with it",
+                got="a folder" if each.is_dir() else "a file",
+                fix="choose another name with --out, or --force to replace it",
+            )
     files = write(model, kind, path)
     if as_json:
         terminal.write_json({"files": [str(file) for file in files]})

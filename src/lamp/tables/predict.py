@@ -36,13 +36,14 @@ def predict(
     Raises ArgumentError for a kept column that is not there or has the name of a predicted one, DataError as
     Preprocessing.transform does.
     """
+    keep = [keep] if isinstance(keep, str) else list(dict.fromkeys(keep))
     there = set(frame.columns)
     keep = [matching(name, frame.columns) or name for name in keep]
     for name in keep:
         if name not in there:
             raise no_column(name, frame.columns)
     names = {name: f"{prefix}{name}" for name in model.predicted_names}
-    both = [name for name in dict.fromkeys(keep) if name in set(names.values())]
+    both = [name for name in keep if name in set(names.values())]
     if both:
         raise ArgumentError(
             f"the table has {'a column' if len(both) == 1 else 'columns'} named like what is predicted: {listed(both)}",
@@ -51,7 +52,7 @@ def predict(
             fix="--prefix predicted_ puts that before the names of the predicted columns",
         )
     predicted = model.table_of(model.predict(frame, notes, unknown)).rename(names)
-    return frame.select(list(dict.fromkeys(keep))).hstack(predicted) if keep else predicted
+    return frame.select(keep).hstack(predicted) if keep else predicted
 
 
 def for_types(predicted: pl.DataFrame, frame: pl.DataFrame, keep: Sequence[str]) -> pl.DataFrame:

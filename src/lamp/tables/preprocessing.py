@@ -12,7 +12,7 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from lamp.errors import ArgumentError, DataError
+from lamp.errors import ArgumentError, DataError, DTypeError
 from lamp.tables import kinds
 from lamp.tables.column import Column, Numbers, Unknown
 from lamp.tables.columns import KINDS, LeftOut, NumberColumn
@@ -44,6 +44,7 @@ class Preprocessing:
         self, frame: pl.DataFrame, decisions: Sequence[Decision] | None = None, *, target: str = ""
     ) -> Preprocessing:
         """Learn from these rows; `decisions` are what each column is (by default `kinds.decide`). Returns itself."""
+        frame = _a_frame(frame, "fit")
         decisions = kinds.decide(frame, target) if decisions is None else decisions
         self.columns = [KINDS[each.kind].fit(frame[each.name], why=each.why, **each.known) for each in decisions]
         return self
@@ -82,6 +83,7 @@ class Preprocessing:
                 fix="name one of these, or leave it out",
             )
         notes = [] if notes is None else notes
+        frame = _a_frame(frame, "transform")
         frame = renamed(frame, [column.name for column in self.used])
         self._check_columns(frame, notes)
         frame = self._with_plain_numbers(frame)
@@ -171,6 +173,22 @@ class Preprocessing:
 
     def __repr__(self) -> str:
         return f"Preprocessing({len(self.used)} of {len(self.columns)} columns, {len(self.features)} features)"
+
+
+def _a_frame(frame: Any, what: str) -> pl.DataFrame:
+    if isinstance(frame, pl.DataFrame):
+        return frame
+    if isinstance(frame, pl.LazyFrame):
+        return frame.collect()
+    kind = type(frame)
+    raise DTypeError(
+        f"Preprocessing.{what} takes a table",
+        expected="a polars DataFrame",
+        got=f"{kind.__module__.split('.')[0]}.{kind.__name__}",
+        fix="polars.from_pandas(frame)"
+        if kind.__module__.startswith("pandas")
+        else "lamp.tables.read_table(path), or polars.DataFrame(...)",
+    )
 
 
 def _numbers(column: Column, series: pl.Series, notes: list[str], unknown: Unknown | None) -> Numbers:
