@@ -264,6 +264,7 @@ def _fast_disk(monkeypatch):
     monkeypatch.setattr("os.fsync", lambda number: None)
 
 
+@pytest.mark.filterwarnings("ignore::lamp.TrainingWarning")  # losses of all kinds after the same network
 @pytest.mark.parametrize("name", OTHERS)
 def test_what_must_be_as_it_was(name, tmp_path):
     one, other, named = OTHERS[name]

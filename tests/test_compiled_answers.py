@@ -112,6 +112,7 @@ def test_parts_of_a_batch(monkeypatch):
 @pytest.mark.parametrize("count", [None, 3])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.filterwarnings("ignore::lamp.TrainingWarning")  # it is about counting alone
 def test_fit(kind, dtype, count):
     """The history of both engines, validation too, on numbers that rounding does not move to the other side."""
     make, outputs, target, metrics = KINDS[kind]

@@ -4,6 +4,11 @@ Every error that lamp raises on purpose is a `LampError` and also the builtin ex
 (`ValueError`, `TypeError`, ...), so both `except lamp.LampError` and the usual `except ValueError` work.
 """
 
+import sys
+import warnings
+
+PACKAGE = __name__.partition(".")[0]
+
 
 class LampError(Exception):
     """Base of all of lamp's errors.
@@ -90,6 +95,10 @@ class NonFiniteError(LampError, ArithmeticError):
     """A NaN or an infinity where a finite number is needed."""
 
 
+class TrainingWarning(UserWarning):
+    """A training that runs, and most probably is not what was meant."""
+
+
 class NonFiniteWarning(UserWarning):
     """Some replicas of a population ended with a NaN or an infinity; the others went on."""
 
@@ -116,3 +125,11 @@ class ExportError(LampError, RuntimeError):
 
 class CheckpointWarning(UserWarning):
     """What is saved is not all as it should be, yet lamp goes on: from an earlier checkpoint, or without a lock."""
+
+
+def warn_of(text: str, category: type[Warning]) -> None:
+    """Warn at the line outside lamp that led here."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == PACKAGE:
+        frame, level = frame.f_back, level + 1
+    warnings.warn(text, category, stacklevel=level)

@@ -25,6 +25,7 @@ from lamp.errors import (
     NotTraceable,
     ShapeError,
     StateDictError,
+    TrainingWarning,
     UnwrittenError,
 )
 from lamp.graph import Graph
@@ -240,6 +241,7 @@ __all__ = [
     "Tanhshrink",
     "Threshold",
     "Training",
+    "TrainingWarning",
     "Unflatten",
     "UnwrittenError",
     "accuracy",

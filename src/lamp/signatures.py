@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from abc import ABCMeta
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from lamp.errors import ArgumentError, CallError
 
+P = ParamSpec("P")
+R = TypeVar("R")
 Formulas = Mapping[str, tuple[str, ...]]  # methods, and the arguments that lamp calls each with
 
 MANY = 100  # letters of a signature that are shown
@@ -47,7 +50,7 @@ def explain_call(
     return CallError(
         f"{what} does not take these arguments",
         expected=_shortened(", ".join(_shown(parameter) for parameter in parameters)),
-        got=f"{strange[0]}=" if strange else wrong,
+        got=f"an argument {strange[0]!r}" if strange else wrong,
         fix=f"call it {close[0]}=" if close else "see help() for what each of them is",
     )
 
@@ -61,6 +64,41 @@ def check_formulas(thing: object, formulas: Formulas) -> None:
         check_takes(f"{kind.__name__}.{name}", getattr(thing, name), *arguments)
 
 
+def called(
+    also: Mapping[str, str] | None = None, instead: Mapping[str, str] | None = None
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """A decorator: the function also takes arguments by other libraries' names, and refuses others with the way out.
+
+    also     those names, and the function's own
+    instead  names of what it does not do, and what to do
+    """
+    also, instead = also or {}, instead or {}
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        @functools.wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            given: dict[str, Any] = dict(kwargs)
+            for name in kwargs:
+                own = also.get(name, name)
+                if own != name and own not in kwargs:
+                    given[own] = given.pop(name)
+                elif name in instead:
+                    raise CallError(
+                        f"{function.__name__} has no {name}",
+                        expected="its own arguments",
+                        got=f"{name}=",
+                        fix=instead[name],
+                    )
+            wrong = explain_call(function.__name__, function, args, given)
+            if wrong is not None:
+                raise wrong
+            return function(*args, **given)
+
+        return call
+
+    return decorate
+
+
 class Constructed(ABCMeta):
     """A class whose objects, made with arguments that its constructor does not take, are refused with lamp's error."""
 
@@ -71,7 +109,7 @@ class Constructed(ABCMeta):
             wrong = explain_call(cls.__name__, cls.__init__, args, kwargs, bound=True)  # type: ignore[misc]
             if wrong is None and cls.__abstractmethods__:
                 wrong = CallError(
-                    f"{cls.__name__} lacks methods that lamp calls",
+                    f"{cls.__name__} is abstract: it lacks methods that are called",
                     expected=f"a class that defines {', '.join(sorted(cls.__abstractmethods__))}",
                     got=f"{cls.__name__} without them",
                     fix="write them; the class it is derived from says what they return",

@@ -1,7 +1,7 @@
 """Data: what it may come as, batches in a reproducible order, and data sets to begin with."""
 
 from lamp.absent import teller
-from lamp.data.batches import as_batches, is_batched
+from lamp.data.batches import as_batches, is_batched, length_of
 from lamp.data.bundled import breast_cancer, diabetes, digits, iris, wine
 from lamp.data.columns import as_column, as_columns, check_finite
 from lamp.data.dataset import Dataset
@@ -23,6 +23,7 @@ __all__ = [
     "disk",
     "iris",
     "is_batched",
+    "length_of",
     "mnist",
     "order",
     "read_idx",

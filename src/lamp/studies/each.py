@@ -117,7 +117,7 @@ def fit_each(
                 break
     if len(failures) == len(networks):
         raise next(error for error in failures.values() if error is not None)
-    tell_of_failures(failures, f"{len(networks)} networks", "their histories say", stacklevel=3)
+    tell_of_failures(failures, f"{len(networks)} networks", "their histories say")
     return histories
 
 

@@ -16,7 +16,7 @@ from lamp.nn import Activation
 from lamp.passes import evaluating
 from lamp.replicas import Population, stack
 from lamp.training import predict
-from lamp.training.fit import EVALUATION_BATCH
+from lamp.training.arguments import EVALUATION_BATCH
 
 OFF_ONE = 1e-3  # how far probabilities may add up to something else than 1: they may be half precision
 

@@ -22,8 +22,8 @@ from lamp.parameter import Parameter
 from lamp.replicas import population
 from lamp.studies.scores import CrossValidation
 from lamp.training import Callback, fit, predict
+from lamp.training.arguments import EVALUATION_BATCH
 from lamp.training.callbacks import Stepping
-from lamp.training.fit import EVALUATION_BATCH
 from lamp.training.metrics import Metric, by_name, of_each_replica
 
 MAKERS = {

@@ -126,7 +126,7 @@ class Recipe:
 
     def _joined(self, settings: Sequence[Setting], place: str) -> dict[str, Any]:
         parts = [self.part(setting, place) for setting in settings]
-        return {name: _join([plain(part[name]) for part in parts]) for name in parts[0]}
+        return {name: _join([plain(part[name], pair=True) for part in parts]) for name in parts[0]}
 
 
 def _join(numbers: Sequence[Any]) -> Any:
@@ -185,7 +185,7 @@ def _arguments(what: str, function: Any) -> tuple[tuple[str, ...], bool, tuple[s
 
 def _check_number(name: str, value: Any, place: str) -> None:
     """That this is a number (for an optimizer also a pair of them), and for a limit a positive one."""
-    number = plain(value)
+    number = plain(value, pair=place == OPTIMIZER)
     numbers = number if isinstance(number, tuple) and place == OPTIMIZER else (number,)
     if place != MODEL and not (
         all(isinstance(each, float) for each in numbers) and (place != CLIPPING or numbers[0] > 0)

@@ -21,7 +21,7 @@ from lamp.tables.preprocessing import Preprocessing
 from lamp.tables.search import Found
 from lamp.tables.targets import Target
 from lamp.training import predict
-from lamp.training.fit import EVALUATION_BATCH
+from lamp.training.arguments import EVALUATION_BATCH
 
 AT_A_TIME = 32_768  # rows predicted together: members (K, n, outputs) are never there for all
 

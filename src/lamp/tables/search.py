@@ -32,7 +32,7 @@ from lamp.tables.effort import (
 )
 from lamp.tables.split import folds, some
 from lamp.training import EarlyStopping, History, fit, predict
-from lamp.training.fit import EVALUATION_BATCH
+from lamp.training.arguments import EVALUATION_BATCH
 from lamp.training.interrupt import Interruptible
 
 BEST_SETTINGS = 4  # at most so many of them make the ensemble,

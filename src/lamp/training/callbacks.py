@@ -9,12 +9,23 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 import torch
 from torch import Tensor
 
+from lamp.data.orders import natural
 from lamp.errors import ArgumentError
 from lamp.module import Module
+from lamp.optim.checks import Range
 from lamp.parameter import runs
+from lamp.signatures import Constructed
 
 if TYPE_CHECKING:
     from lamp.training.run import Training
+
+DELTAS = Range()  # what counts as better
+HOOKS = {
+    "on_start": ("training",),
+    "on_batch": ("training", "loss"),
+    "on_epoch": ("training",),
+    "on_end": ("training",),
+}
 
 
 class Stepping(Protocol):
@@ -23,7 +34,7 @@ class Stepping(Protocol):
     def step(self) -> Any: ...
 
 
-class Callback:
+class Callback(metaclass=Constructed):
     """Base of all callbacks: override what you need. `training.stop("why")` ends the training after this epoch.
 
     `training` has model, criterion, optimizer, history, epoch (from 0), step (batches so far) and epochs.
@@ -68,7 +79,7 @@ class EarlyStopping(Callback):
 
     In a population each replica stops for itself: it costs nothing more, and has its own best weights at the end.
 
-    monitor    a name in the history
+    monitor    a name in the history; "val_loss" is "validation_loss"
     mode       "min" or "max": which way is better; by default "max" for what ends in "accuracy", else "min"
     min_delta  how much better counts as better
 
@@ -86,12 +97,21 @@ class EarlyStopping(Callback):
         min_delta: float = 0.0,
         restore_best: bool = True,
     ) -> None:
-        if not isinstance(patience, int) or patience < 1:
-            raise ArgumentError("patience is a number of epochs", expected="an integer of at least 1", got=patience)
+        patience = natural(patience, "patience", least=1)
         if mode not in (None, "min", "max"):
             raise ArgumentError("unknown mode", expected="'min' or 'max'", got=repr(mode), fix="name one of these")
-        if not min_delta >= 0:
-            raise ArgumentError("min_delta is an amount", expected="at least 0", got=min_delta)
+        if not isinstance(monitor, str):
+            raise ArgumentError(
+                "monitor is a name in the history",
+                expected="a text",
+                got=repr(monitor),
+                fix='monitor="validation_loss"',
+            )
+        if not DELTAS.holds(min_delta):
+            raise ArgumentError(
+                "min_delta is an amount", expected="a number of at least 0", got=repr(min_delta), fix="min_delta=0.001"
+            )
+        monitor = f"validation_{monitor[4:]}" if monitor.startswith("val_") else monitor
         self.patience, self.monitor, self.min_delta, self.restore_best = patience, monitor, min_delta, restore_best
         self.mode = mode or ("max" if monitor.endswith("accuracy") else "min")
         self.best: Any = math.nan
@@ -99,6 +119,9 @@ class EarlyStopping(Callback):
         self._weights: list[Tensor] = []
 
     def on_start(self, training: Training) -> None:
+        names = ["loss", *training.metrics]
+        validated = training._crew.validation is not None
+        self._check_measured([*names, *(f"validation_{name}" for name in names if validated)])
         lead = () if training.model.replicas is None else (training.model.replicas,)
         worst = math.inf if self.mode == "min" else -math.inf
         self._best, self._epoch = torch.full(lead, worst, dtype=torch.float64), torch.full(lead, -1)
@@ -106,13 +129,7 @@ class EarlyStopping(Callback):
         self._show()
 
     def on_epoch(self, training: Training) -> None:
-        if self.monitor not in training.history.last:
-            raise ArgumentError(
-                f"early stopping monitors {self.monitor!r}, which is not measured",
-                expected=", ".join(training.history.names),
-                got=self.monitor,
-                fix="pass validation= to fit, or monitor one of these",
-            )
+        self._check_measured(list(training.history.last))
         value = torch.as_tensor(training.history.last[self.monitor], dtype=torch.float64)
         better = (self._best - value if self.mode == "min" else value - self._best) > self.min_delta
         self._best, self._epoch = (
@@ -130,6 +147,15 @@ class EarlyStopping(Callback):
             return
         for k in (over & training.going).nonzero().flatten().tolist():
             training.stop(f"{why}: {self._best[k].item():.4g} in epoch {int(self._epoch[k]) + 1}", [k])
+
+    def _check_measured(self, names: list[str]) -> None:
+        if self.monitor not in names:
+            raise ArgumentError(
+                f"early stopping monitors {self.monitor!r}, which is not measured",
+                expected=", ".join(names),
+                got=self.monitor,
+                fix="pass validation= to fit, or monitor one of these",
+            )
 
     def _show(self) -> None:
         one = self._best.dim() == 0

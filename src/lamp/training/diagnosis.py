@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from torch import Tensor
 
-from lamp.errors import NonFiniteError, NonFiniteWarning
+from lamp.errors import NonFiniteError, NonFiniteWarning, warn_of
 from lamp.module import Module
 from lamp.passes import evaluating
 from lamp.paths import path_of
@@ -60,15 +59,14 @@ def first_non_finite(model: Module, *inputs: Any) -> str | None:
     return found[0] if found else None
 
 
-def tell_of_failures(failed: Iterable[int], everyone: str, where: str, stacklevel: int) -> None:
+def tell_of_failures(failed: Iterable[int], everyone: str, where: str) -> None:
     """Warn of those whose loss was not finite, if any, of `everyone` ("64 replicas"); `where` it is said when."""
     if numbers := sorted(failed):
         named = ", ".join(map(str, numbers[:10])) + (", ..." if len(numbers) > 10 else "")
-        warnings.warn(
+        warn_of(
             f"{len(numbers)} of {everyone} ended with a loss that is not finite: {named}. "
             f"Their last finite weights are kept; {where} when.",
             NonFiniteWarning,
-            stacklevel=stacklevel,
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sized
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,7 +12,7 @@ from lamp.compiler.plan import plan_of
 from lamp.compiler.refusals import try_eagerly
 from lamp.compiler.stages import Plan
 from lamp.compiler.stand_ins import NotCompiled
-from lamp.data import DataLoader
+from lamp.data import DataLoader, length_of
 from lamp.errors import ArgumentError, LampError
 from lamp.training.crew import Crew
 from lamp.training.eager import parts
@@ -95,7 +95,7 @@ def refused(reason: NotCompiled, crew: Crew) -> LampError:
 def _eager_seconds(plan: Plan, training: Training, crew: Crew) -> float:
     """About how long the eager engine would take."""
     batches = crew.batches
-    steps = training.epochs * (len(batches) if isinstance(batches, Sized) else 1)
+    steps = training.epochs * (length_of(batches) or 1)
     size = getattr(batches, "batch_size", None) or 1
     work = 6 * plan.multiplications * size * (crew.model.replicas or 1)
     return steps * (EAGER_STEP * (len(plan.layers) + 1) + work / EAGER_RATE)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sized
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch import Tensor
 
-from lamp.data import DataLoader
+from lamp.data import DataLoader, length_of
 from lamp.errors import CheckpointError
 from lamp.module import Module
 from lamp.saving.trees import pack
@@ -186,7 +186,8 @@ def _about(batches: Iterable[Any]) -> list[str]:
     lines = [type(batches).__name__]
     if isinstance(batches, DataLoader):
         lines += [f"{batches.samples} samples", f"batch_size {batches.batch_size}", f"shuffle {batches.shuffle}"]
-    lines += [f"{len(batches)} batches"] if isinstance(batches, Sized) else []
+    length = length_of(batches)
+    lines += [] if length is None else [f"{length} batches"]
     if isinstance(batches, list):
         return lines + [str(told(batch)) for batch in batches]
     if not isinstance(batches, DataLoader):

@@ -10,34 +10,51 @@ import torch
 from torch import Tensor
 
 from lamp.axes import replicas_of
-from lamp.data import DataLoader, as_batches, as_column, check_finite, is_batched
+from lamp.data import DataLoader, as_batches, check_finite, is_batched
 from lamp.data.orders import natural
 from lamp.errors import ArgumentError
 from lamp.losses import Loss
 from lamp.module import Module
-from lamp.nn import Sequential
 from lamp.optim import Optimizer
 from lamp.passes import evaluating
 from lamp.processor import denormals_flushed
 from lamp.randomness import draw_seed
 from lamp.replicas import Population
+from lamp.signatures import called
 from lamp.training import eager
+from lamp.training.arguments import (
+    ALSO,
+    EVALUATION_BATCH,
+    INSTEAD,
+    as_callbacks,
+    as_epochs,
+    as_inputs,
+    as_limit,
+    check_model,
+    check_optimizer,
+    check_scheduler,
+    held_out,
+    is_share,
+    network_and_loss,
+    with_targets,
+)
 from lamp.training.callbacks import Callback, Stepping
 from lamp.training.checkpointer import open_checkpoints
 from lamp.training.checkpoints import Checkpoint
 from lamp.training.engines import ENGINES
 from lamp.training.history import History, Measured
 from lamp.training.metrics import Metrics, by_name
+from lamp.training.mismatches import warn_of_pair
 from lamp.training.run import Training
 
-EVALUATION_BATCH = 1024
 
-
+@called(ALSO, INSTEAD)
 def fit(
     model: Module,
     criterion: Loss | None,
     optimizer: Optimizer,
     data: Any,
+    targets: Any = None,
     *,
     epochs: int,
     batch_size: int | None = None,
@@ -48,7 +65,7 @@ def fit(
     schedule_per: str = "epoch",
     clip_norm: float | Tensor | None = None,
     clip_value: float | Tensor | None = None,
-    callbacks: Sequence[Callback] = (),
+    callbacks: Sequence[Callback] | Callback = (),
     seed: int | Sequence[int] | None = None,
     progress: bool = True,
     engine: str = "auto",
@@ -60,14 +77,16 @@ def fit(
     model         any module; or a Sequential that ends in its loss, with criterion=None; or a population of such
     data          (inputs, targets) as tensors or arrays, a data set, a DataLoader of lamp's or torch's, or any list of
                   batches (inputs, targets)
+    targets       where `data` are the inputs alone: fit(model, criterion, optimizer, X, y, epochs=10)
     batch_size, shuffle, seed    of data that are not in batches yet: 32, True, and a seed drawn, where None
-    validation    the same, measured in eval mode after each epoch as "validation_loss" and so on
-    metrics       functions (output, target) of a whole epoch, such as lamp.accuracy; or a dict of them. On training
-                  data they see the outputs as they were when each batch was trained on
+    validation    data as above, measured in eval mode after each epoch as "validation_loss" and so on; or the share of
+                  samples to hold out, such as 0.2: which ones follows from the seed (without one, always the same)
+    metrics       a function (output, target) of a whole epoch, such as lamp.accuracy; several; or a dict of them. On
+                  training data they see the outputs as they were when each batch was trained on
     scheduler     its step() is called after each epoch, or each batch with schedule_per="batch"; ReduceLROnPlateau's
                   with the validation loss (or else the loss)
     clip_norm     the largest norm of all gradients together; clip_value: the largest gradient of one element
-    callbacks     see lamp.Callback, lamp.EarlyStopping
+    callbacks     one or several, see lamp.Callback, lamp.EarlyStopping
     progress      one live line on a terminal, plain lines elsewhere (on stderr), nothing with False
     engine        "eager", "compiled" (network, gradient, optimizer and loop as machine code, see lamp.compile), or
                   "auto" for the faster of them; the history says which one ran, why, and how long compiling took
@@ -94,6 +113,10 @@ def fit(
     once. A training that is resumed, from whichever step, ends with the same bits as one that never stopped (with the
     same engine, threads and kind of processor).
 
+    An epoch's loss is the criterion's over all its rows, whatever its mean divides by. A TrainingWarning tells of a
+    last layer and a loss that cannot be meant together, such as Softmax before CrossEntropyLoss, and of parameters
+    that the optimizer does not have, unless they are frozen.
+
     Raises ArgumentError, DataError or ShapeError for what does not fit, before the first step where that can be seen;
     NonFiniteError for a loss that is NaN or infinite (in a population, of every replica): the error names the module
     that made it and has the history so far as its attribute `history`, and the model holds the last finite weights
@@ -101,15 +124,17 @@ def fit(
     or thread is training into the folder, and where it cannot be written: the checkpoints before stay.
     """
     if engine not in ENGINES:
-        raise ArgumentError(f"unknown engine {engine!r}", expected=" or ".join(map(repr, ENGINES)), got=engine)
-    if not isinstance(epochs, int) or isinstance(epochs, bool) or epochs < 1:
-        raise ArgumentError("epochs is a count", expected="an integer of at least 1", got=epochs)
-    if schedule_per not in ("epoch", "batch"):
-        raise ArgumentError("unknown schedule_per", expected="'epoch' or 'batch'", got=repr(schedule_per))
-    for name, limit in (("clip_norm", clip_norm), ("clip_value", clip_value)):
-        if limit is not None and not torch.as_tensor(limit > 0).all():
-            raise ArgumentError(f"{name} is a limit", expected="a positive number or None", got=limit)
-    model, criterion = _network_and_loss(model, criterion)
+        raise ArgumentError(
+            f"unknown engine {engine!r}",
+            expected=" or ".join(map(repr, ENGINES)),
+            got=repr(engine),
+            fix='engine="auto" chooses the faster one',
+        )
+    epochs = as_epochs(epochs)
+    model, criterion = network_and_loss(model, criterion)
+    check_optimizer(model, criterion, optimizer)
+    check_scheduler(optimizer, scheduler, schedule_per)
+    warn_of_pair(model, criterion)
     history = History(engine, "", model.replicas)
     training = Training(
         model=model,
@@ -118,28 +143,32 @@ def fit(
         epochs=epochs,
         history=history,
         metrics=by_name(metrics, criterion),
-        callbacks=callbacks,
+        callbacks=as_callbacks(callbacks),
         scheduler=scheduler,
         schedule_per=schedule_per,
-        clip_norm=clip_norm,
-        clip_value=clip_value,
+        clip_norm=as_limit("clip_norm", clip_norm, model.replicas),
+        clip_value=as_limit("clip_value", clip_value, model.replicas),
     )
+    data = with_targets(data, targets)
     drawn = seed is None and not is_batched(data)
+    rows = None
+    if is_share(validation):
+        data, rows, validation = held_out(data, validation, seed)
     if isinstance(model, Population) and seed is None and shuffle is not False and not is_batched(data):
         seed = model.seeds or [draw_seed() for _ in range(len(model))]
-    batches = as_batches(data, batch_size, shuffle, seed=seed, epochs=epochs)
-    held_out = None if validation is None else _in_order(validation, EVALUATION_BATCH, epochs)
-    for kind, each in (("", batches), ("validation_", held_out)):
+    batches = as_batches(data, batch_size, shuffle, seed=seed, epochs=epochs, indices=rows)
+    measured_on = None if validation is None else _in_order(validation, EVALUATION_BATCH, epochs)
+    for kind, each in (("", batches), ("validation_", measured_on)):
         if isinstance(each, DataLoader) and each.replicas not in (None, model.replicas):
             raise _other_replicas(f"{kind}data", each, model)
         if isinstance(each, DataLoader) and each.tensors is not None:
             for column in each.tensors[:-1]:
                 check_finite(column, f"{kind}inputs")
             check_finite(each.tensors[-1], f"{kind}targets")
-    saved = open_checkpoints(training, batches, held_out, checkpoint, resume, engine, drawn=drawn)
+    saved = open_checkpoints(training, batches, measured_on, checkpoint, resume, engine, drawn=drawn)
     try:
         with denormals_flushed():
-            training.run(batches, held_out, progress, engine, saved)
+            training.run(batches, measured_on, progress, engine, saved)
     finally:
         if training.checkpointer is not None:
             training.checkpointer.close()
@@ -157,46 +186,24 @@ def _other_replicas(what: str, loader: DataLoader, model: Module) -> ArgumentErr
     )
 
 
-def _network_and_loss(model: Module, criterion: Loss | None) -> tuple[Module, Loss]:
-    """The part of the network before its loss, and the loss."""
-    for given, kind, what in ((model, Module, "model"), (criterion or model, Module, "criterion")):
-        if not isinstance(given, kind):
-            raise ArgumentError(f"the {what} is no lamp module", expected="a lamp.Module", got=type(given).__name__)
-    if criterion is None:
-        if isinstance(model, Sequential | Population) and model.loss is not None:
-            return model.body, model.loss
-        raise ArgumentError(
-            "there is no loss to train with",
-            expected="a criterion, or a Sequential that ends in its loss",
-            got="criterion=None and a network without one",
-            fix="pass a loss, such as lamp.CrossEntropyLoss()",
-        )
-    if not isinstance(criterion, Loss):
-        raise ArgumentError("the criterion is no loss", expected="a lamp loss", got=type(criterion).__name__)
-    if criterion.reduction == "none":
-        raise ArgumentError(
-            "training goes down one number",
-            expected='reduction="mean" or "sum"',
-            got='reduction="none"',
-            fix="reduce the loss",
-        )
-    return model, criterion
-
-
+@called({"loss": "criterion", "loss_fn": "criterion"}, {"X": INSTEAD["X"], "x": INSTEAD["x"], "y": INSTEAD["y"]})
 def evaluate(
     model: Module,
     criterion: Loss | None,
     data: Any,
+    targets: Any = None,
     *,
     metrics: Metrics = (),
     batch_size: int = EVALUATION_BATCH,
 ) -> dict[str, Measured]:
     """The loss and the metrics of a network on data, in eval mode; of a population, tensors (K,).
 
+    The loss is the criterion's of all rows, however many batches they come in.
+
     Arguments and errors as for `fit`.
     """
-    model, criterion = _network_and_loss(model, criterion)
-    batches = _in_order(data, batch_size, 1)
+    model, criterion = network_and_loss(model, criterion, "evaluate")
+    batches = _in_order(with_targets(data, targets), natural(batch_size, "batch_size", least=1), 1)
     if isinstance(batches, DataLoader) and batches.replicas not in (None, model.replicas):
         raise _other_replicas("data", batches, model)
     return eager.evaluate(model, criterion, batches, by_name(metrics, criterion))
@@ -207,6 +214,7 @@ def _in_order(data: Any, batch_size: int, epochs: int) -> Iterable[Any]:
     return as_batches(data, None if is_batched(data) else batch_size, False, epochs=epochs)
 
 
+@called({"x": "inputs", "X": "inputs", "input": "inputs", "data": "inputs"})
 def predict(model: Module, inputs: Any, *, batch_size: int = EVALUATION_BATCH) -> Tensor:
     """The network's outputs for all inputs (n, ...), in eval mode, a batch at a time; the model's own mode stays.
 
@@ -216,22 +224,12 @@ def predict(model: Module, inputs: Any, *, batch_size: int = EVALUATION_BATCH) -
 
     Raises ArgumentError for a model that is no module and a batch_size below 1, DataError for what holds no numbers.
     """
-    if not isinstance(model, Module):
-        raise ArgumentError(
-            "predict asks a network",
-            expected="a lamp.Module",
-            got=f"the class {model.__name__}" if isinstance(model, type) else type(model).__name__,
-            fix="lamp.predict(model, inputs); an ensemble is called itself: ensemble(inputs)",
-        )
-    batch_size = natural(batch_size, "batch_size", least=1)
-    if not isinstance(inputs, Tensor):
-        inputs = as_column(inputs)
-        parameter = next(iter(model.parameters()), None)
-        if parameter is not None:
-            inputs = inputs.to(parameter.device, parameter.dtype if inputs.is_floating_point() else None)
+    check_model(model, "predict")
+    size = natural(batch_size, "batch_size", least=1)
+    given = as_inputs(inputs, model)
     with evaluating():
         if not isinstance(model, Population):
-            return torch.cat([model(batch) for batch in inputs.split(batch_size)])
-        if replicas_of(inputs) is None:
-            return torch.cat([model(model.shared(batch)) for batch in inputs.split(batch_size)], 1)
-        return torch.cat([model(model.own(batch)) for batch in inputs.split(batch_size, 1)], 1)
+            return torch.cat([model(batch) for batch in given.split(size)])
+        if replicas_of(given) is None:
+            return torch.cat([model(model.shared(batch)) for batch in given.split(size)], 1)
+        return torch.cat([model(model.own(batch)) for batch in given.split(size, 1)], 1)

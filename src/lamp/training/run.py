@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from lamp.compiler.stand_ins import NotCompiled
+from lamp.data import length_of
 from lamp.errors import ArgumentError, NonFiniteError
 from lamp.losses import Loss
 from lamp.module import Module
@@ -140,7 +141,7 @@ class Training:
         self.history.stopped = self._interrupted or self._ending or "all epochs done"
         if self._compiled is not None:
             self.history.compile_seconds = self._compiled.seconds
-        tell_of_failures(self.history.failed, f"{self.model.replicas} replicas", "history.endings says", stacklevel=4)
+        tell_of_failures(self.history.failed, f"{self.model.replicas} replicas", "history.endings says")
 
     @property
     def _resumes(self) -> bool:
@@ -215,7 +216,7 @@ class Training:
         """An epoch by the eager engine, or what is left of it."""
         crew, begun = self._crew, time.perf_counter()
         averages = eager.Averages(crew.criterion, self.metrics, crew.model.replicas)
-        per_epoch = max(len(crew.batches), 1) if isinstance(crew.batches, Sized) else 1
+        per_epoch = max(length_of(crew.batches) or 1, 1)
         head, self._head = self._head, None
         if head is None:
             first, spent = 0, 0.0
@@ -387,9 +388,8 @@ class Training:
         """Go on without the replicas that have ended."""
         if not self.history.endings:
             return
-        going = self.going
-        rows = torch.arange(len(going)) if crew.rows is None else crew.rows
-        staying = going[rows]
+        rows = torch.arange(len(self.going)) if crew.rows is None else crew.rows
+        staying = self.going[rows]
         if not staying.any():
             self.stop("all replicas have ended")
         elif not staying.all():

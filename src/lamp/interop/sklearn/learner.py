@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any
@@ -17,7 +18,7 @@ from lamp.compiler.plan import plan_of
 from lamp.compiler.shape import PART
 from lamp.compiler.stand_ins import NotCompiled
 from lamp.data import DataLoader
-from lamp.errors import ArgumentError
+from lamp.errors import ArgumentError, TrainingWarning
 from lamp.losses import Loss
 from lamp.module import Module
 from lamp.nn import Linear, Sequential
@@ -170,7 +171,11 @@ class Learner:
         chosen = self._engine(work, layers, options["epochs"] * len(loader)) if engine == "auto" else engine
         job = self.members, self.criterion, self.optimizer, loader
         # One network's small steps are made on one thread: all that others would do is wait for each other.
-        with threads_for(0) if len(self.seeds) == 1 and work < 2 * PART else nullcontext():
+        with (
+            threads_for(0) if len(self.seeds) == 1 and work < 2 * PART else nullcontext(),
+            warnings.catch_warnings(),
+        ):
+            warnings.filterwarnings("ignore", ".*of one class", TrainingWarning)  # the data may have one class alone
             try:
                 return fit(*job, engine=chosen, **options)
             except ArgumentError:

@@ -1,0 +1,135 @@
+"""Trainings that run and cannot be what was meant: a last layer and a loss that do not fit, weights left out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from lamp.errors import TrainingWarning, warn_of
+from lamp.losses import BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, KLDivLoss, Loss, NLLLoss
+from lamp.losses.weighted import WeightedLoss
+from lamp.module import Module
+from lamp.nn import (
+    Activation,
+    Dropout,
+    Flatten,
+    Hardsigmoid,
+    Hardtanh,
+    Identity,
+    Linear,
+    LogSigmoid,
+    LogSoftmax,
+    Sequential,
+    Sigmoid,
+    Softmax,
+    Unflatten,
+)
+from lamp.overrides import is_lamps
+from lamp.paths import describe
+from lamp.replicas import Population
+
+PASSED_ON = (Identity, Dropout, Flatten, Unflatten)  # what gives on the numbers that it gets
+
+
+def last_of(network: Module) -> list[Module]:
+    """The modules that a network ends in, last first, as far as they stand in a row."""
+    if isinstance(network, Population):
+        return last_of(network.network)
+    if not isinstance(network, Sequential):
+        return [network]
+    return [each for module in list(network)[::-1] for each in last_of(module)]
+
+
+def _is_probability(last: Module) -> bool:
+    return isinstance(last, Sigmoid | Hardsigmoid | Softmax) or (
+        isinstance(last, Hardtanh) and last.min_val >= 0 and last.max_val <= 1
+    )
+
+
+def _is_log_probability(last: Module) -> bool:
+    return isinstance(last, LogSoftmax | LogSigmoid)
+
+
+def _squashes(last: Module) -> bool:
+    return isinstance(last, Sigmoid | LogSigmoid | Hardsigmoid | Softmax | LogSoftmax)
+
+
+# A loss, which last modules cannot be meant before it, why, and the way out.
+PAIRS: list[tuple[type[Loss], Callable[[Module], bool], str, str]] = [
+    (
+        CrossEntropyLoss,
+        lambda last: isinstance(last, LogSoftmax),
+        "CrossEntropyLoss takes scores, and the logarithm of their softmax itself",
+        "leave LogSoftmax out, or use NLLLoss",
+    ),
+    (
+        CrossEntropyLoss,
+        _squashes,
+        "CrossEntropyLoss takes scores of any size, and their softmax itself",
+        "leave it out; lamp.Softmax(1) of what is predicted gives probabilities",
+    ),
+    (
+        BCEWithLogitsLoss,
+        _squashes,
+        "BCEWithLogitsLoss takes log-odds of any size, and their sigmoid itself",
+        "leave it out, or use BCELoss after a Sigmoid",
+    ),
+    (
+        NLLLoss,
+        lambda last: not _is_log_probability(last),
+        "NLLLoss takes log-probabilities, and this puts out other numbers: the loss has no lower bound, or a wrong one",
+        "end the network in LogSoftmax(1), or use CrossEntropyLoss on scores",
+    ),
+    (
+        KLDivLoss,
+        lambda last: not _is_log_probability(last),
+        "KLDivLoss takes log-probabilities, and this puts out other numbers",
+        "end the network in LogSoftmax(1)",
+    ),
+    (
+        BCELoss,
+        lambda last: not _is_probability(last),
+        "BCELoss takes probabilities, and this puts out numbers beyond 0 and 1",
+        "end the network in a Sigmoid, or use BCEWithLogitsLoss",
+    ),
+]
+
+
+def warn_of_pair(network: Module, criterion: Loss) -> None:
+    """Warn where the last layer and the loss cannot be meant together; of a user's own modules nothing is said."""
+    loss = criterion.loss if isinstance(criterion, WeightedLoss) else criterion
+    row = last_of(network)
+    last = next((module for module in row if not isinstance(module, PASSED_ON)), None)
+    if last is None or not (is_lamps(type(last)) and is_lamps(type(loss))):
+        return
+    name, known = type(loss).__name__, isinstance(last, Linear | Activation | Softmax | LogSoftmax)
+    for kind, cannot_be, why, fix in PAIRS:
+        if isinstance(loss, kind) and known and cannot_be(last):
+            warn_of(f"{describe(last)} before {name}: {why}. Fix: {fix}.", TrainingWarning)
+            return
+    through = (*PASSED_ON, Activation, Softmax, LogSoftmax)
+    affine = next((module for module in row if not isinstance(module, through)), None)
+    reshaped = any(isinstance(module, Flatten | Unflatten) for module in row)
+    of_classes = isinstance(loss, CrossEntropyLoss | NLLLoss) and not reshaped
+    if of_classes and isinstance(affine, Linear) and affine.out_features == 1:
+        warn_of(
+            f"{describe(affine)} before {name}: of one class the probability is always 1, and nothing is learned. "
+            "Fix: one output for each class, or BCEWithLogitsLoss on one.",
+            TrainingWarning,
+        )
+
+
+def warn_of_untrained(names: list[str], strangers: int) -> None:
+    """Warn of parameters that the optimizer does not have, and of those that it has of another network."""
+    if names:
+        named = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+        warn_of(
+            f"the optimizer does not have {named}: what is not in it stays as it is. Where that is meant, say so by "
+            "requires_grad_(False); else make the optimizer of model.parameters() after the last layer is added.",
+            TrainingWarning,
+        )
+    if strangers:
+        warn_of(
+            f"the optimizer has {strangers} parameters that are not in this network: they get no gradients here. "
+            "Fix: an optimizer of this network's parameters alone.",
+            TrainingWarning,
+        )
