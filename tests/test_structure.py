@@ -54,6 +54,7 @@ ROOMS = [
         "intervals",
         "tabular",
         "processor",
+        "workers",
     ],
     ["losses"],
     ["nn"],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import wait
 from contextlib import suppress
 from functools import lru_cache
 
@@ -12,6 +12,7 @@ import torch
 
 from lamp.compiler.code import LINE
 from lamp.compiler.fleet import Fleet
+from lamp.workers import Workers, when_forked
 
 
 def on_threads(work: Sequence[Sequence[Callable[[], None]]], threads: int, begun: Callable[[], None]) -> None:
@@ -65,10 +66,8 @@ def _together(threads: int, work: Callable[[], None], begun: Callable[[], None])
 
 
 @lru_cache(maxsize=4)
-def _pool(threads: int) -> ThreadPoolExecutor:
-    """Threads that flush denormal numbers, as `fit` has it."""
+def _pool(threads: int) -> Workers:
+    return Workers(threads - 1, "lamp")
 
-    def flush() -> None:
-        torch.set_flush_denormal(True)
 
-    return ThreadPoolExecutor(threads - 1, "lamp", initializer=flush)
+when_forked(_pool.cache_clear)

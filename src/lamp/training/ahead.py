@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from threading import Event
 
@@ -19,6 +19,7 @@ from lamp.compiler.steps import Steps
 from lamp.compiler.trainer import Trainer
 from lamp.compiler.turns import Turns
 from lamp.training.epochs import Data
+from lamp.workers import Workers
 
 MOST_WAITING = 2  # lots in the thread: one that runs, and one that is laid out
 
@@ -64,7 +65,7 @@ class Ahead:
         self.trainer, self.data = trainer, data
         self.measurer, self.held_out, self.keep_weights = measurer, held_out, keep_weights
         self._lots: deque[Lot] = deque()
-        self._thread = ThreadPoolExecutor(1, "lamp-ahead", initializer=_flush)
+        self._thread = Workers(1, "lamp-ahead")
         self._dropped = False
 
     def __bool__(self) -> bool:
@@ -153,8 +154,4 @@ class Ahead:
     def close(self) -> None:
         """Let go of the thread."""
         self.cancel()
-        self._thread.shutdown()
-
-
-def _flush() -> None:
-    torch.set_flush_denormal(True)  # as `fit` has it
+        self._thread.close()

@@ -7,6 +7,8 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any, Self
 
+from lamp.workers import not_cut_off, stand_still_if_ending
+
 TERMINATED = 128 + signal.SIGTERM  # the exit status of a program that SIGTERM has ended
 
 
@@ -16,16 +18,26 @@ class Interruptible:
     terminate  the same for SIGTERM, which is passed on when the block ends: to who listened for it before, else the
                program exits with status 143, its `finally` blocks done. Else SIGTERM is left alone
 
-    Elsewhere than in the main thread, where Python delivers no signals, it does nothing.
+    Elsewhere than in the main thread Python delivers no signals. In a daemon thread the loop stands still for good
+    where it looks at `asked` while the program ends.
     """
 
     def __init__(self, terminate: bool = False) -> None:
-        self.asked = False
+        self._asked, self._daemon = False, threading.current_thread().daemon
+        self._guard = not_cut_off()
         self._signals = [signal.SIGINT, signal.SIGTERM] if terminate else [signal.SIGINT]
         self._before: dict[int, Any] = {}
         self._came: int | None = None  # the first one
 
+    @property
+    def asked(self) -> bool:
+        """Whether the loop is to stop."""
+        if self._daemon:
+            stand_still_if_ending()
+        return self._asked
+
     def __enter__(self) -> Self:
+        self._guard.__enter__()
         if threading.current_thread() is threading.main_thread():
             for number in self._signals:
                 before = signal.getsignal(number)
@@ -35,18 +47,20 @@ class Interruptible:
         return self
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
-        if self.asked:
+        if self._asked:
             raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(TERMINATED)
-        self.asked, self._came = True, number
+        self._asked, self._came = True, number
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        stand_still_if_ending()
+        self._guard.__exit__(None, None, None)
         for number, before in self._before.items():
             signal.signal(number, before)
         outer = getattr(self._before.get(signal.SIGINT), "__self__", None)
         if self._came == signal.SIGINT and isinstance(outer, Interruptible):
-            outer.asked, outer._came = True, signal.SIGINT  # it may have come too late for the loop within
+            outer._asked, outer._came = True, signal.SIGINT  # it may have come too late for the loop within
         if self._came == signal.SIGTERM and error is None:
             before = self._before[signal.SIGTERM]
             if callable(before):

@@ -1,0 +1,111 @@
+"""What would end or hang the whole process: forks, threads when the program ends, memory that a callback frees."""
+
+import subprocess
+import sys
+
+import pytest
+
+BEGIN = """
+import multiprocessing, sys, threading, time
+import torch, lamp
+torch.set_num_threads(2)
+x = torch.randn(1000, 2); y = (x.sum(1) > 0).long()
+def train(count=40, epochs=4, engine="compiled", **more):
+    torch.manual_seed(0)
+    model = lamp.Sequential(lamp.Linear(2, 8), lamp.SELU(), lamp.Linear(8, 2))
+    model = model if count is None else lamp.population(model, range(count))
+    optimizer = lamp.SGD(model.parameters(), 0.1)
+    return lamp.fit(model, lamp.CrossEntropyLoss(), optimizer, (x, y), epochs=epochs, engine=engine, seed=1,
+                    batch_size=10, progress=False, **more)
+def loss(seed=0):
+    return float(train()["loss"][-1].mean())
+"""
+
+
+def run(program, seconds=120):
+    done = subprocess.run(
+        [sys.executable, "-c", BEGIN + program], capture_output=True, text=True, timeout=seconds, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+@pytest.mark.skipif(not hasattr(__import__("os"), "fork"), reason="there are no forks here")
+def test_a_forked_child_trains_too():
+    told = run(
+        """
+before = loss()
+with multiprocessing.get_context("fork").Pool(2) as pool:
+    print(all(each == before for each in pool.map_async(loss, range(3)).get(timeout=60)))
+"""
+    )
+    assert told.split() == ["True"]
+
+
+@pytest.mark.parametrize("count", [None, 40])
+@pytest.mark.parametrize("engine", ["eager", "compiled"])
+@pytest.mark.parametrize("wait", [0.3, 1.5])
+def test_a_program_may_end_while_a_daemon_thread_trains(engine, count, wait):
+    told = run(
+        f"""
+train({count}, 1, "{engine}")
+threading.Thread(target=train, args=({count}, 10**6, "{engine}"), daemon=True).start()
+time.sleep({wait})
+print("end")
+"""
+    )
+    assert told.split() == ["end"]
+
+
+@pytest.mark.parametrize("engine", ["eager", "compiled"])
+def test_a_program_waits_for_a_thread_that_trains(engine):
+    """Its last line is reached after the main thread has ended."""
+    told = run(
+        f"""
+def long():
+    history = train(40, 150, "{engine}", validation=(x, y), metrics=[lamp.accuracy])
+    print(history.epochs)
+threading.Thread(target=long).start()
+"""
+    )
+    assert told.split() == ["150"]
+
+
+@pytest.mark.parametrize("engine", ["eager", "compiled"])
+@pytest.mark.parametrize("looks", [True, False])
+@pytest.mark.parametrize("change", ["x.untyped_storage().resize_(0)", "x.data = torch.zeros(5, 2)", "x.resize_(10**7)"])
+def test_memory_of_the_data_that_a_callback_lets_go_of(engine, looks, change):
+    told = run(
+        f"""
+class Free(lamp.Callback):
+    needs_model = {looks}
+    def on_epoch(self, training):
+        if training.epoch == 20:
+            {change}
+try:
+    train(None, 300, "{engine}", callbacks=[Free()])
+    print("done")
+except lamp.LampError as error:
+    print("told")
+"""
+    )
+    assert told.split() in (["done"], ["told"])
+
+
+def test_metrics_that_let_go_of_memory():
+    told = run(
+        """
+calls = []
+def free(output, target):
+    calls.append(1)
+    if len(calls) == 20:
+        y.untyped_storage().resize_(0)
+        x.untyped_storage().resize_(0)
+    return 0.0
+try:
+    train(None, 300, metrics=[free])
+except lamp.LampError as error:
+    print("told")
+"""
+    )
+    assert told.split() == ["told"]
