@@ -32,11 +32,16 @@ class WithLamp:
         self.optimizer = lamp.Adam(self.population.parameters(), lr, betas, rule.eps, weight_decay=decay)
         self.samples = Samples(task)
 
+    def _next(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """The next batch, marked where each network has its own."""
+        inputs, labels = self.samples.next()
+        return (lamp.per_replica(inputs) if self.task.own_batches else inputs), labels
+
     def run(self, steps: int) -> None:
         """The loop as a user writes it, for a population or for one network."""
         population, criterion, optimizer = self.population, self.criterion, self.optimizer
         for _ in range(steps):
-            inputs, labels = self.samples.next()
+            inputs, labels = self._next()
             criterion(population(inputs), labels)
             optimizer.zero_grad()
             population.backward(criterion.backward())
@@ -52,7 +57,7 @@ class WithFitsStep(WithLamp):
     def run(self, steps: int) -> None:
         population, criterion, optimizer = self.population, self.criterion, self.optimizer
         for _ in range(steps):
-            inputs, labels = self.samples.next()
+            inputs, labels = self._next()
             criterion(population(inputs), labels)
             optimizer.zero_grad()
             population.backward_parameters(criterion.backward())
