@@ -252,7 +252,7 @@ def batches_of_their_own(engine):
     generator = torch.Generator().manual_seed(9)
     x = torch.randn(REPLICAS, SAMPLES, FEATURES, generator=generator)
     y = torch.randint(0, CLASSES, (REPLICAS, SAMPLES), generator=generator)
-    batches = list(zip(x.split(BATCH, 1), y.split(BATCH, 1), strict=True))
+    batches = [(lamp.per_replica(a), b) for a, b in zip(x.split(BATCH, 1), y.split(BATCH, 1), strict=True)]
     model = lamp.population(network(), range(REPLICAS))
     optimizer = lamp.Adam(model.parameters(), lr=torch.linspace(0.001, 0.3, REPLICAS, dtype=torch.float64))
     stopping = lamp.EarlyStopping(1, "loss")
