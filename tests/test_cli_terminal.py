@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -176,6 +177,8 @@ COMMANDS = [  # and the exit code of each
     (["train", "evil.csv", "--target", "名"], (2,)),
     (["inspect", "m"], (0,)),
     (["inspect", "模型"], (2,)),
+    (["predict", "m", "no-東京.csv"], (2,)),
+    (["predict", "m", "東京.csv", "--keep", COLUMNS[5], "--out", "名.csv"], (0,)),
     (["evaluate", "m", "evil.csv"], (0,)),
     (["predict", "m", "evil.csv", "--keep", COLUMNS[5], "--out", "kept.csv"], (0,)),
     (["export", "m", "--to", "safetensors", "--force", "--out", "東京.safetensors"], (0,)),
@@ -196,6 +199,7 @@ for line in open("commands.txt", "rb").read().split(b"\\0\\0"):
 def test_consoles_without_the_letters(place, console):
     """Each command, its arguments as a shell hands them on, in one process for all."""
     lines = [b"\0".join(each.encode() for each in command) for command, _ in COMMANDS]
+    shutil.copy(place / "evil.csv", place / "東京.csv")
     (place / "commands.txt").write_bytes(b"\0\0".join(lines))
     done = lamp("-c", ONE_AFTER_ANOTHER, console=console, cwd=place)
     assert b"Traceback" not in done.stderr, done.stderr.decode("ascii", "replace")

@@ -30,6 +30,10 @@ class Console(rich_console.Console):
         shown = printable(text, keep="\n").encode(self.encoding, terminal.WRITTEN_OUT).decode(self.encoding)
         return super().render_str(shown, **options)
 
+    def tell(self, text: str, style: str | None = None) -> None:
+        """A line of words: on a terminal broken between them, elsewhere whole."""
+        self.print(text, style=style, soft_wrap=not self.is_terminal)
+
     def on_broken_pipe(self) -> None:
         """Nobody reads any more."""
         terminal.leave()
@@ -146,4 +150,4 @@ def _published(mean: float | None, std: float | None) -> str:
 def files(paths: Sequence[Path]) -> None:
     """Where the files are."""
     for path in paths:
-        console().print(f"  {path}", style="dim", soft_wrap=True)
+        console().tell(f"  {path}", "dim")

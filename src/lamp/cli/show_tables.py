@@ -35,21 +35,19 @@ Row = tuple[Mapping[str, Estimate], float, str]  # a model's metrics, its second
 def plan(plan: Plan) -> None:
     """What would be done: target, rows, columns and effort."""
     out = console()
-    out.print(_what(plan.target), style="bold", soft_wrap=True)
+    out.tell(_what(plan.target), "bold")
     parts = plan.split
-    out.print(
+    out.tell(
         f"{len(plan.rows):,} rows: {len(parts.training):,} training, {len(parts.validation):,} validation, "
         f"{len(parts.test):,} test; {len(plan.preprocessing.features):,} inputs of the networks",
-        soft_wrap=True,
     )
     by_name = {column.name: column for column in plan.preprocessing.columns}
     columns = [by_name[decision.name] for decision in plan.decisions]
     _columns(columns, [decision.why or _learned(by_name[decision.name]) for decision in plan.decisions[:MOST_ROWS]])
     effort = plan.effort
-    out.print(
+    out.tell(
         f"{effort.settings} settings of {len(effort.shapes)} networks would be tried on {effort.swept_rows:,} rows for "
         f"{effort.sweep_epochs} epochs, and the best trained as {effort.members} members for at most {effort.epochs}",
-        soft_wrap=True,
     )
     notes(plan.notes)
 
@@ -85,14 +83,13 @@ def outcome(outcome: Outcome, path: Path) -> None:
     _metrics(len(outcome.plan.split.test), rows)
     _important([(each.column, each.mean) for each in outcome.importances])
     if outcome.model.target.is_classes:
-        out.print(f"temperature {outcome.model.temperature:.3g}")
+        out.tell(f"temperature {outcome.model.temperature:.3g}")
     else:
         share = "{} ({})".format(*_parts("coverage", ours["coverage"]))
-        out.print(
+        out.tell(
             f"intervals of ±{readable(outcome.model.margin)}, made to hold 90 %, hold {share} of the test rows",
-            soft_wrap=True,
         )
-    out.print(str(path), style="bold", soft_wrap=True)
+    out.tell(str(path), "bold")
 
 
 def estimates(measured: Measured, name: str) -> None:
@@ -107,15 +104,14 @@ def estimates(measured: Measured, name: str) -> None:
 def summary(model: TableModel, reports: Mapping[str, Any], path: Path) -> None:
     """What is in a folder."""
     out, config, metrics = console(), reports["config"], reports["metrics"]
-    out.print(f"{path}: {_what(model.target)}", style="bold", soft_wrap=True)
-    out.print(
+    out.tell(f"{path}: {_what(model.target)}", "bold")
+    out.tell(
         f"{len(model.networks)} networks of {config['network']}, trained on {config['table']} "
         f"({config['rows']:,} rows, seed {config['seed']}) in {config['seconds']:.1f} s, {config['epochs']} epochs",
-        soft_wrap=True,
     )
     if said := config.get("reading"):
         options = ", ".join(f"{name.replace('_', ' ')} {value!r}" for name, value in said.items())
-        out.print(f"tables are read with: {options}", soft_wrap=True)
+        out.tell(f"tables are read with: {options}")
     columns = model.preprocessing.columns
     _columns(columns, [_learned(column) for column in columns[:MOST_ROWS]])
     rows = {
@@ -141,7 +137,7 @@ def _columns(columns: Sequence[Column], told: Sequence[str]) -> None:
         table.add_row(name, column.kind, str(len(column.features) or ""), printable(text), style=style)
     out.print(table)
     if len(columns) > len(shown):
-        out.print(f"and {len(columns) - len(shown):,} more columns")
+        out.tell(f"and {len(columns) - len(shown):,} more columns")
 
 
 def _metrics(test_rows: int, rows: Mapping[str, Row]) -> None:
@@ -153,7 +149,7 @@ def _metrics(test_rows: int, rows: Mapping[str, Row]) -> None:
     out.print(table)
     for name, (_, _, note) in rows.items():
         if note:
-            out.print(f"scikit-learn's {name}: {note}", soft_wrap=True)
+            out.tell(f"scikit-learn's {name}: {note}")
 
 
 def _side_by_side(test_rows: int, names: Sequence[str], rows: Mapping[str, Row]) -> Table:
@@ -187,7 +183,7 @@ def _important(found: list[tuple[str, float]]) -> None:
     first = found[:MOST_IMPORTANT]
     names = shortened([name for name, _ in first], LONGEST_NAME)
     shown = ", ".join(f"{name} {readable(rise)}" for name, (_, rise) in zip(names, first, strict=True))
-    console().print(f"most important (rise of the loss when shuffled): {shown}", soft_wrap=True)
+    console().tell(f"most important (rise of the loss when shuffled): {shown}")
 
 
 def _parts(metric: str, estimate: Estimate) -> tuple[str, str]:
