@@ -331,3 +331,64 @@ def test_errors_are_also_the_builtin_ones():
         MSELoss()(torch.randn(2), torch.tensor([0, 3]))
     with pytest.raises(ArithmeticError, match="not finite"):
         MSELoss()(torch.tensor([math.nan]), torch.zeros(1))
+
+
+class TestSetAfterwards:
+    """A hyperparameter set after construction is checked as the constructor does it, and holds."""
+
+    def test_it_holds(self):
+        output, labels = torch.randn(5, 4, generator=torch.Generator().manual_seed(1)), torch.tensor([0, 1, 2, 3, 0])
+        criterion = CrossEntropyLoss()
+        criterion.reduction, criterion.label_smoothing, criterion.ignore_index = "sum", np.float32(0.25), np.int64(3)
+        criterion.weight = torch.tensor([1.0, 2.0, 3.0, 4.0])
+        made = CrossEntropyLoss(torch.tensor([1.0, 2.0, 3.0, 4.0]), 3, "sum", 0.25)
+        assert torch.equal(criterion(output, labels), made(output, labels))
+        assert criterion.state_dict().keys() == made.state_dict().keys()
+        criterion.weight = None
+        assert torch.equal(criterion(output, labels), CrossEntropyLoss(None, 3, "sum", 0.25)(output, labels))
+
+    @pytest.mark.parametrize(
+        ("make", "name", "bad"),
+        [
+            (CrossEntropyLoss, "reduction", "avg"),
+            (CrossEntropyLoss, "reduction", None),
+            (CrossEntropyLoss, "label_smoothing", "0.1"),
+            (CrossEntropyLoss, "label_smoothing", None),
+            (CrossEntropyLoss, "label_smoothing", [0.1]),
+            (CrossEntropyLoss, "label_smoothing", True),
+            (CrossEntropyLoss, "label_smoothing", torch.tensor([0.1, 1.5])),
+            (CrossEntropyLoss, "ignore_index", 1.5),
+            (CrossEntropyLoss, "ignore_index", "x"),
+            (CrossEntropyLoss, "ignore_index", None),
+            (CrossEntropyLoss, "weight", torch.ones(2, 2)),
+            (CrossEntropyLoss, "weight", [1.0, 2.0]),
+            (BCEWithLogitsLoss, "pos_weight", 3.0),
+            (HuberLoss, "delta", 0.0),
+            (HuberLoss, "delta", "1"),
+            (SmoothL1Loss, "beta", -1.0),
+            (SmoothL1Loss, "beta", torch.tensor([0.0, 1.0])),
+            (KLDivLoss, "log_target", 1),
+            (MSELoss, "reducton", "sum"),
+            (CrossEntropyLoss, "smoothing", 0.1),
+        ],
+        ids=str,
+    )
+    def test_what_is_refused(self, make, name, bad):
+        criterion = make()
+        before = dict(vars(criterion))
+        with pytest.raises(LampError, match=name):
+            setattr(criterion, name, bad)
+        assert vars(criterion) == before
+        if name not in ("reducton", "smoothing"):
+            with pytest.raises(LampError):
+                make(**{name: bad})
+
+    def test_a_loss_of_ones_own_keeps_what_it_likes(self):
+        class Mine(MSELoss):
+            def __init__(self):
+                super().__init__()
+                self.anything = "here"
+
+        criterion = Mine()
+        criterion.more = 3
+        assert (criterion.anything, criterion.more) == ("here", 3)

@@ -1,8 +1,11 @@
 """What every loss is: a value and its derivative, reduced."""
 
 import copy
+import inspect
 import math
 from abc import abstractmethod
+from collections.abc import Mapping
+from difflib import get_close_matches
 from functools import lru_cache
 from typing import Any, ClassVar, Self
 
@@ -12,8 +15,9 @@ from torch import Tensor
 from lamp.axes import column, replicas_of, sums
 from lamp.errors import ArgumentError, DTypeError, LampError
 from lamp.formulas import Number, constant, scalar
-from lamp.losses.checks import explain_dloss, explain_non_finite, explain_number, explain_pair
+from lamp.losses.checks import Limits, as_number, explain_dloss, explain_non_finite, explain_number, explain_pair
 from lamp.module import Module
+from lamp.overrides import is_lamps
 from lamp.parameter import Buffer
 
 SMALL = 8192  # numbers up to which a dot product with a constant is as exact as a sum, and faster
@@ -45,16 +49,37 @@ class Loss(Module):
 
     gives_loss: ClassVar[bool] = True
     reductions: ClassVar[tuple[str, ...]] = ("mean", "sum", "none")
+    limits: ClassVar[Mapping[str, Limits]] = {}  # of the hyperparameters that are numbers
 
     def __init__(self, reduction: str = "mean") -> None:
-        if reduction not in self.reductions:
+        self.reduction = reduction
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value if name[:1] == "_" else self._checked(name, value))
+
+    def _checked(self, name: str, value: Any) -> Any:
+        """What is set under this name, in the constructor or later, as it is kept; raises ArgumentError."""
+        kind = type(self).__name__
+        if name in self.limits:
+            return as_number(kind, name, value, self.limits[name])
+        if name == "reduction" and (not isinstance(value, str) or value not in self.reductions):
             raise ArgumentError(
-                f"unknown reduction for {type(self).__name__}",
+                f"unknown reduction for {kind}",
                 expected=" or ".join(map(repr, self.reductions)),
-                got=repr(reduction),
+                got=repr(value),
                 fix="name one of these",
             )
-        self.reduction = reduction
+        if is_lamps(type(self)) and not hasattr(type(self), name):
+            known = list(inspect.signature(type(self)).parameters)
+            if name not in known:
+                close = get_close_matches(name, known, 1)
+                raise ArgumentError(
+                    f"{kind} has no hyperparameter {name!r}",
+                    expected=", ".join(known),
+                    got=name,
+                    fix=f"its name is {close[0]}" if close else "check its name",
+                )
+        return value
 
     # ---- the formulas ----------------------------------------------------------------------------------------------
     def prepare(self, output: Any, target: Any) -> tuple[Any, ...]:
@@ -213,10 +238,10 @@ def _constants(reduction: str, divisor: int, n: int, sign: float, dtype: torch.d
     return scalar(share, dtype), torch.full((n,), sign * share, dtype=dtype) if dtype.itemsize >= 4 else None
 
 
-def buffer_of(name: str, weight: Tensor | None) -> Buffer | None:
+def buffer_of(name: str, weight: Tensor | Buffer | None) -> Buffer | None:
     """A weight as part of a loss's state. Raises DTypeError for anything but a floating-point tensor."""
-    if weight is None:
-        return None
+    if weight is None or isinstance(weight, Buffer):
+        return weight
     if not isinstance(weight, Tensor) or not weight.is_floating_point():
         raise DTypeError(
             f"{name} is not a tensor of numbers",

@@ -1,8 +1,10 @@
 """What is wrong with an output and its target, told after they were found not to fit: good pairs pay nothing."""
 
 import math
-from typing import Any
+from numbers import Real
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -118,6 +120,39 @@ def explain_number(what: str, number: Tensor, replicas: int | None) -> LampError
         if replicas is None
         else f"pass {replicas} numbers (K = {replicas})",
     )
+
+
+class Limits(NamedTuple):
+    """What a hyperparameter may be: from low to high, as `told`; where there are several, each from `least`."""
+
+    low: float
+    high: float
+    told: str
+    fix: str
+    least: float | None = None
+
+
+def as_number(owner: str, name: str, value: Any, limits: Limits) -> Any:
+    """A hyperparameter as a float, or a tensor (K,); a stand-in for a number as it is. Raises ArgumentError."""
+    if isinstance(value, np.ndarray | np.generic):
+        value = torch.as_tensor(value)
+    if isinstance(value, Tensor) and value.dim() == 0 and not value.is_complex():
+        value = value.item()
+    several = isinstance(value, Tensor)
+    low = limits.low if not several or limits.least is None else limits.least
+    stands_in = not isinstance(value, Real | Tensor | str | complex | list | tuple | dict | None)
+    if isinstance(value, bool) or not (stands_in or (_is_real(value) and is_within(value, low, limits.high))):
+        raise ArgumentError(
+            f"{owner}: {name} is out of range",
+            expected=limits.told + (" for each replica" if several else ""),
+            got=value if isinstance(value, Real) else repr(value),
+            fix=limits.fix,
+        )
+    return float(value) if isinstance(value, Real) else value
+
+
+def _is_real(value: Any) -> bool:
+    return isinstance(value, Real) or (isinstance(value, Tensor) and not value.is_complex())
 
 
 def is_within(number: Any, low: float, high: float) -> bool:

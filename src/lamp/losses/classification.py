@@ -1,6 +1,7 @@
 """Losses between the scores of classes and a target: labels, or probabilities of the classes."""
 
 import math
+import operator
 from abc import abstractmethod
 from collections.abc import Callable
 from functools import lru_cache
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lamp.axes import of_each_sample, replicas_of, sums
-from lamp.errors import LabelError, LampError, ShapeError
+from lamp.errors import ArgumentError, LabelError, LampError, ShapeError
 from lamp.formulas import Number, constant, is_zero
 from lamp.losses.base import Loss, buffer_of
 from lamp.losses.checks import explain_distribution, explain_labels, explain_probabilities, explain_weight
@@ -47,8 +48,26 @@ class ClassLoss(Loss):
         self.weight = buffer_of("weight", weight)
         self.ignore_index = ignore_index
         self._expects_ignored = False  # whether labels held ignored ones before: only a matter of speed
-        if weight is not None and weight.dim() != 1:
-            raise ShapeError("class weights have one axis", expected="(C)", got=tuple(weight.shape), fix="flatten them")
+
+    def _checked(self, name: str, value: Any) -> Any:
+        if name == "ignore_index":
+            try:
+                return operator.index(value)
+            except TypeError:
+                raise ArgumentError(
+                    f"{type(self).__name__}: ignore_index is a label",
+                    expected="an integer",
+                    got=repr(value),
+                    fix="-100 ignores no class",
+                ) from None
+        if name != "weight":
+            return super()._checked(name, value)
+        weight = buffer_of(name, value)
+        if weight is not None and weight.data.dim() != 1:
+            raise ShapeError(
+                "class weights have one axis", expected="(C)", got=tuple(weight.data.shape), fix="flatten them"
+            )
+        return weight
 
     # ---- the formulas: of one class --------------------------------------------------------------------------------
     def target_probability(self, probability: Number, weight: Number | None, smoothing: Number, classes: int) -> Number:

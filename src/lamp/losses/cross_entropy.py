@@ -5,9 +5,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from lamp.errors import ArgumentError
 from lamp.formulas import Number
-from lamp.losses.checks import explain_pair, is_within
+from lamp.losses.checks import Limits, explain_pair
 from lamp.losses.classification import ClassLoss, filled
 
 # log_softmax takes rows shorter than a vector of the CPU number by number: from so many numbers on it is faster across
@@ -30,6 +29,9 @@ class CrossEntropyLoss(ClassLoss):
     """
 
     hyperparameters: ClassVar[tuple[str, ...]] = ("label_smoothing",)
+    limits: ClassVar = {
+        "label_smoothing": Limits(0.0, 1.0, "from 0 (no smoothing) to 1 (all classes alike)", "0.1 is usual")
+    }
     by_label = True
 
     def __init__(
@@ -40,13 +42,6 @@ class CrossEntropyLoss(ClassLoss):
         label_smoothing: Number = 0.0,
     ) -> None:
         super().__init__(weight, ignore_index, reduction)
-        if not is_within(label_smoothing, 0.0, 1.0):
-            raise ArgumentError(
-                "CrossEntropyLoss: label_smoothing is out of range",
-                expected="from 0 (no smoothing) to 1 (all classes alike)",
-                got=label_smoothing,
-                fix="0.1 is usual",
-            )
         self.label_smoothing = label_smoothing
 
     def derivative(self, log_p: Number, q: Number, mass: Number) -> Number:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from lamp.axes import replicas_of
-from lamp.errors import LampError
+from lamp.errors import ArgumentError, LampError
 from lamp.formulas import Number, constant, softplus
 from lamp.losses.base import Loss, buffer_of
 from lamp.losses.checks import explain_probability, explain_weight
@@ -26,6 +26,9 @@ class BinaryLoss(Loss):
     def __init__(self, weight: Tensor | None, reduction: str) -> None:
         super().__init__(reduction)
         self.weight = buffer_of("weight", weight)
+
+    def _checked(self, name: str, value: Any) -> Any:
+        return buffer_of(name, value) if name in ("weight", "pos_weight") else super()._checked(name, value)
 
     def check(self, output: Tensor, target: Tensor) -> None:
         super().check(output, target)
@@ -172,6 +175,13 @@ class KLDivLoss(Loss):
     def __init__(self, reduction: str = "mean", log_target: bool = False) -> None:
         super().__init__(reduction)
         self.log_target = log_target
+
+    def _checked(self, name: str, value: Any) -> Any:
+        if name == "log_target" and not isinstance(value, bool):
+            raise ArgumentError(
+                "KLDivLoss: log_target is a switch", expected="True or False", got=repr(value), fix="log_target=True"
+            )
+        return super()._checked(name, value)
 
     def value(self, output: Number, target: Number) -> Number:
         t, log_t = (target.exp(), target) if self.log_target else (target, target.log())

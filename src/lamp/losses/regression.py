@@ -7,10 +7,9 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from lamp.axes import column
-from lamp.errors import ArgumentError
 from lamp.formulas import Number, add_scaled, is_zero
 from lamp.losses.base import Loss
-from lamp.losses.checks import is_within
+from lamp.losses.checks import Limits
 
 SMALLEST = math.ulp(0.0)
 
@@ -92,11 +91,10 @@ class HuberLoss(DifferenceLoss):
     """
 
     hyperparameters: ClassVar[tuple[str, ...]] = ("delta",)
+    limits: ClassVar = {"delta": Limits(SMALLEST, math.inf, "delta > 0", "increase it")}
 
     def __init__(self, reduction: str = "mean", delta: Number = 1.0) -> None:
         super().__init__(reduction)
-        if not is_within(delta, SMALLEST, math.inf):
-            raise ArgumentError("HuberLoss: delta is out of range", expected="delta > 0", got=delta, fix="increase it")
         self.delta = delta
 
     def value(self, difference: Number, delta: Number) -> Number:
@@ -129,13 +127,10 @@ class SmoothL1Loss(DifferenceLoss):
     """
 
     hyperparameters: ClassVar[tuple[str, ...]] = ("beta",)
+    limits: ClassVar = {"beta": Limits(0.0, math.inf, "beta >= 0 (beta > 0 for a tensor)", "increase it", SMALLEST)}
 
     def __init__(self, reduction: str = "mean", beta: Number = 1.0) -> None:
         super().__init__(reduction)
-        least = SMALLEST if isinstance(beta, Tensor) else 0.0
-        if not is_within(beta, least, math.inf):
-            expected = "beta > 0 for each replica" if least else "beta >= 0"
-            raise ArgumentError("SmoothL1Loss: beta is out of range", expected=expected, got=beta, fix="increase it")
         self.beta = beta
 
     def value(self, difference: Number, beta: Number) -> Number:

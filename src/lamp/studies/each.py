@@ -14,6 +14,7 @@ from lamp.optim import Optimizer, Schedule
 from lamp.parameter import Parameter
 from lamp.randomness import draw_seed
 from lamp.replicas import Population, stack
+from lamp.signatures import called
 from lamp.studies.alike import together
 from lamp.studies.group import schedule_of
 from lamp.training import Callback, History, Training, fit
@@ -23,6 +24,7 @@ from lamp.training.metrics import Metric
 from lamp.training.progress import Reporter, reporter
 
 
+@called()
 def fit_each(
     models: Iterable[Module],
     criterion: Loss | None,

@@ -20,6 +20,7 @@ from lamp.module import Module
 from lamp.optim import Adam, Optimizer
 from lamp.parameter import Parameter
 from lamp.replicas import population
+from lamp.signatures import called
 from lamp.studies.scores import CrossValidation
 from lamp.training import Callback, fit, predict
 from lamp.training.arguments import EVALUATION_BATCH
@@ -32,6 +33,7 @@ MAKERS = {
 }
 
 
+@called()
 def cross_validate(
     model: Module,
     data: Any,

@@ -15,6 +15,7 @@ from lamp.errors import ArgumentError, NonFiniteError
 from lamp.losses import Loss
 from lamp.module import Module
 from lamp.optim import Adam, Optimizer, Schedule
+from lamp.signatures import called
 from lamp.studies.alike import together
 from lamp.studies.group import Group, Plan
 from lamp.studies.recipe import Recipe
@@ -22,11 +23,13 @@ from lamp.studies.settings import Setting, as_settings, shown
 from lamp.studies.sweep_table import Sweep
 from lamp.studies.trial import Trial
 from lamp.training import Callback, Training
+from lamp.training.arguments import as_callbacks
 from lamp.training.interrupt import Interruptible
 from lamp.training.metrics import Metric, by_name
 from lamp.training.progress import Reporter, reporter
 
 
+@called()
 def sweep(
     model: Module | Callable[..., Module],
     settings: Mapping[str, Iterable[Any]] | Iterable[Setting],
@@ -83,7 +86,7 @@ def sweep(
     tried = as_settings(settings)
     listed = list(seeds) if isinstance(seeds, Iterable) else list(range(natural(seeds, "seeds", least=1)))
     natural(len(listed), "the number of seeds", least=1)
-    epochs = natural(epochs, "epochs", least=1)
+    epochs, callbacks = natural(epochs, "epochs", least=1), as_callbacks(callbacks)
     named = by_name(metrics)
     score, mode = _score(score, mode, list(named), validation is not None)
     rungs = _rungs(halving, len(tried), epochs)
@@ -101,9 +104,9 @@ def sweep(
     trials = [Trial(setting, len(listed)) for setting in tried]
     groups = [Group(plan, each) for each in _groups(trials, recipe, len(listed), at_once)]
     with Interruptible() as interrupt, reporter(progress, epochs) as report:
-        stopped = "all epochs done"
+        stopped, best = "all epochs done", dict[str, torch.Tensor]()
         for share in _stages(groups, trials, [*rungs, epochs], halving or 1, mode):
-            history = share.group.train(share.epochs, [*callbacks, _Tell(report, share, score, mode)])
+            history = share.group.train(share.epochs, [*callbacks, _Tell(report, share, score, mode, best)])
             if interrupt.asked or history.stopped.startswith("interrupted"):
                 stopped = f"interrupted after {share.before + history.epochs} of {epochs} epochs"
                 break
@@ -152,19 +155,22 @@ def _stages(
 
 
 class _Tell(Callback):
-    """Passes a group's progress on to the reporter of the whole sweep."""
+    """Passes a group's progress on to the reporter of the whole sweep, and the best score of all so far."""
 
     needs_model = False
 
-    def __init__(self, report: Reporter, share: _Share, score: str, mode: str) -> None:
-        self.report, self.share, self.score, self.mode = report, share, score, mode
+    def __init__(self, report: Reporter, share: _Share, score: str, mode: str, best: dict[str, torch.Tensor]) -> None:
+        self.report, self.share, self.score, self.mode, self.best = report, share, score, mode, best
 
     def on_epoch(self, training: Training) -> None:
         scores = torch.as_tensor(training.history.last[self.score])
         finite = scores[scores.isfinite()]
-        best = {f"best {self.score}": finite.min() if self.mode == "min" else finite.max()} if len(finite) else {}
+        if len(finite):
+            now = finite.min() if self.mode == "min" else finite.max()
+            best = self.best.setdefault(f"best {self.score}", now)
+            self.best[f"best {self.score}"] = best.minimum(now) if self.mode == "min" else best.maximum(now)
         done = (training.epoch + 1) / self.share.epochs
-        self.report.at(self.share.begin + done * self.share.worth, best)
+        self.report.at(self.share.begin + done * self.share.worth, self.best)
 
 
 def _groups(trials: Sequence[Trial], recipe: Recipe, seeds: int, at_once: int | None) -> list[list[Trial]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 ROWS_SHOWN = 12
+WIDTH = 80  # characters of a line at most
+FRAME = 3  # of which each column takes so many beside its text
 
 KEPT = ("engine", "why", "replicas", "stopped", "compile_seconds", "endings", "failed")
 
@@ -222,22 +225,24 @@ class History(Mapping[str, Tensor]):
         from rich.console import Console
         from rich.table import Table
 
-        table = Table()
-        table.add_column("epoch", justify="right")
-        for name in self.names:
-            table.add_column(name.replace("_", " "), justify="right")
         shown = ROWS_SHOWN - 1
         indices = sorted({round(k * (self.epochs - 1) / shown) for k in range(ROWS_SHOWN)}) if self.epochs else []
         shows = {name: self._shown(name) for name in self.names}
-        for k in indices:
-            table.add_row(str(k + 1), *(shows[name][k] for name in self.names))
         text = StringIO()
-        Console(file=text, width=max(80, 24 * (1 + len(self.names))), color_system=None).print(table)
+        console = Console(file=text, width=WIDTH, color_system=None, force_jupyter=False, force_terminal=False)
+        for names in _in_tables({name: [shows[name][k] for k in indices] for name in self.names}):
+            table = Table()
+            table.add_column("epoch", justify="right")
+            for name in names:
+                table.add_column(name.replace("_", " "), justify="right")
+            for k in indices:
+                table.add_row(str(k + 1), *(shows[name][k].replace(" ", "\u00a0") for name in names))
+            console.print(table)
         who = "" if self.replicas is None else f" of {self.replicas} replicas (mean ± std)"
         compiling = f", compiled in {self.compile_seconds:.2f} s" if self.compile_seconds else ""
         ran = f"{sum(self._seconds):.2f} s ({self.engine} engine{compiling})"
-        headline = f"{self.epochs} epochs{who} in {ran}; {self.stopped}"
-        return f"{headline}\n{text.getvalue().rstrip()}"
+        headline = textwrap.fill(f"{self.epochs} epochs{who} in {ran}; {self.stopped}", WIDTH)
+        return f"{headline}\n{text.getvalue().rstrip()}".replace("\u00a0", " ")
 
     def _shown(self, name: str) -> list[str]:
         """An epoch's number as the table shows it."""
@@ -301,6 +306,20 @@ class History(Mapping[str, Tensor]):
                 "this is no history", expected="JSON written by History.to_json", got=f"{error}", fix="write it again"
             ) from error
         return history
+
+
+def _in_tables(columns: Mapping[str, list[str]]) -> list[list[str]]:
+    """The names of columns, in as many tables as it takes for each to fit: headings may break between words."""
+    tables: list[list[str]] = [[]]
+    width = FRAME + len("epoch") + FRAME
+    for name, cells in columns.items():
+        own = max(map(len, [*name.split("_"), *cells])) + FRAME
+        if width + own > WIDTH and tables[-1]:
+            tables.append([])
+            width = FRAME + len("epoch") + FRAME
+        tables[-1].append(name)
+        width += own
+    return tables
 
 
 def _best(values: Tensor, mode: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Mapping
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 REFRESH = 0.1  # seconds between two looks of the live line
+USUAL_WIDTH = 80  # columns, where the terminal does not say
+LEAST_BAR = 1  # columns
 PLAIN = 1.0  # seconds between two plain lines
 
 
@@ -43,11 +46,19 @@ class Silence:
         pass
 
 
-def numbers(values: Mapping[str, Measured]) -> str:
-    """The epoch's numbers in one short text; of several replicas, the mean of those that have one."""
+def numbers(values: Mapping[str, Measured], room: int | None = None) -> str:
+    """The epoch's numbers in one short text; of several replicas, the mean of those that have one.
+
+    room  the characters that there are: what does not fit is left out
+    """
     short = {name: name.replace("_", " ").replace("validation", "val") for name in values}
     means = {name: float(torch.as_tensor(value, dtype=torch.float64).nanmean()) for name, value in values.items()}
-    return "  ".join(f"{short[name]} {mean:.4g}" for name, mean in means.items())
+    text = ""
+    for name, mean in means.items():
+        longer = f"{text}  {short[name]} {mean:.4g}".lstrip()
+        if room is None or len(longer) <= room:
+            text = longer
+    return text
 
 
 class LiveLine:
@@ -62,13 +73,15 @@ class LiveLine:
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
         from rich.table import Column
 
+        longest, elapsed, left = len(self._describe(self.total)), len("0:00:00"), len("00:00")
+        self._taken = longest + elapsed + left + LEAST_BAR + len("    ")  # with the spaces between
         self._progress: Progress = Progress(
-            TextColumn("{task.description}", table_column=Column(no_wrap=True)),
-            BarColumn(bar_width=None, table_column=Column(ratio=1, min_width=8)),
+            TextColumn("{task.description}", table_column=Column(no_wrap=True, min_width=longest)),
+            BarColumn(bar_width=None, table_column=Column(ratio=1, min_width=LEAST_BAR)),
             TextColumn("{task.fields[numbers]}", table_column=Column(no_wrap=True, overflow="ellipsis")),
-            TimeElapsedColumn(table_column=Column(no_wrap=True)),
-            TimeRemainingColumn(compact=True, table_column=Column(no_wrap=True)),
-            console=Console(file=self.stream),
+            TimeElapsedColumn(table_column=Column(no_wrap=True, min_width=elapsed)),
+            TimeRemainingColumn(compact=True, table_column=Column(no_wrap=True, min_width=left)),
+            console=Console(file=self.stream, width=_width_of(self.stream)),
             auto_refresh=False,
             expand=True,
         )
@@ -84,11 +97,22 @@ class LiveLine:
         if now < self._next and done < self.total:
             return
         self._next = now + REFRESH
-        self._progress.update(self._task, completed=done, description=self._describe(done), numbers=numbers(values))
+        width = self._progress.console.width = _width_of(self.stream)
+        shown = numbers(values, width - self._taken)
+        self._progress.update(self._task, completed=done, description=self._describe(done), numbers=shown)
         self._progress.refresh()
 
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
+
+
+def _width_of(stream: IO[str]) -> int:
+    """The columns of a line, but for the last ones: there the terminal shows ^C, which must not begin another line."""
+    try:
+        columns = os.get_terminal_size(stream.fileno()).columns
+    except (OSError, ValueError):  # no terminal after all
+        columns = 0
+    return max((columns or USUAL_WIDTH) - len("^C^C"), 1)
 
 
 class PlainLines:

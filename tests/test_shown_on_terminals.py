@@ -1,0 +1,104 @@
+"""What a training shows on a terminal: within its columns, once, and nothing from a text that is asked for."""
+
+import io
+import os
+import pty
+import re
+import struct
+import termios
+from fcntl import ioctl
+
+import pytest
+import torch
+
+import lamp
+from lamp.training import progress
+
+WIDE = ["accuracy", "balanced_accuracy", "a_metric_of_mine", "validation_loss", "validation_accuracy", "another_one"]
+
+
+def history(names=("accuracy",), replicas=None, epochs=30, stopped="all epochs done"):
+    made = lamp.History("eager", "asked for", replicas)
+    for k in range(epochs):
+        values = dict.fromkeys(("loss", *names), (k + 1) / 7)
+        if replicas is not None:
+            values = {name: torch.linspace(value, value + 1, replicas) for name, value in values.items()}
+        made.record(values, 0.1)
+    made.stopped = stopped
+    return made
+
+
+class TestHistory:
+    @pytest.mark.parametrize("replicas", [None, 16])
+    @pytest.mark.parametrize("names", [(), WIDE[:1], WIDE[:4], WIDE, [*WIDE, "x" * 60]], ids=len)
+    def test_no_line_is_longer_than_80(self, names, replicas):
+        text = str(history(names, replicas, stopped="no better validation_loss for 10 epochs: 0.0123 in epoch 20 " * 2))
+        assert max(map(len, text.splitlines())) <= 80
+        for name in ("loss", *names):
+            assert all(word in text for word in name.split("_"))
+        assert text.count("30 │") == text.count("┏"), "every table has its last epoch"
+
+    def test_a_text_prints_nothing(self, capsys, monkeypatch):
+        """Not even in a notebook, where rich would show what it is asked to write elsewhere."""
+        monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
+        text = str(history())
+        assert "accuracy" in text
+        assert capsys.readouterr() == ("", "")
+
+
+def test_those_numbers_that_fit():
+    values = {"loss": 0.25, "accuracy": 0.5, "validation_loss": 0.125}
+    whole = "loss 0.25  accuracy 0.5  val loss 0.125"
+    assert progress.numbers(values) == progress.numbers(values, len(whole)) == whole
+    assert progress.numbers(values, len(whole) - 1) == "loss 0.25  accuracy 0.5"
+    assert progress.numbers(values, 3) == ""
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80, 120])
+def test_the_live_line_keeps_its_epoch(columns):
+    master, slave = pty.openpty()
+    ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    values = {"loss": 0.25, "accuracy": 0.5, "validation_loss": 0.125, "validation_accuracy": 0.5}
+    with os.fdopen(slave, "w") as stream, progress.LiveLine(100, "epoch", stream) as line:
+        line.at(100.0, values)
+        stream.flush()
+        shown = os.read(master, 10**5).decode()
+    os.close(master)
+    text = [re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", part) for part in re.split(r"[\r\n]+", shown)]
+    last = [part for part in text if part.strip()][-1]
+    assert last.startswith("epoch 100/100")
+    assert "loss 0.25" in last or columns == 40
+    assert re.search(r"0:00:0\d", last)
+    assert len(last) <= columns - 4, "Ctrl-C must not begin another line"
+
+
+def test_the_best_score_of_a_sweep_never_gets_worse(monkeypatch):
+    told = []
+
+    class Told(io.StringIO):
+        def isatty(self):
+            return False
+
+    class Lines(progress.PlainLines):
+        def at(self, done, values):
+            told.append({name: float(value) for name, value in values.items()})
+
+    monkeypatch.setattr("lamp.training.progress.PlainLines", Lines)
+    monkeypatch.setattr("sys.stderr", Told())
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(60, 3, generator=generator)
+    lamp.sweep(
+        lambda hidden: lamp.Sequential(lamp.Linear(3, hidden), lamp.Tanh(), lamp.Linear(hidden, 1)),
+        {"hidden": [2, 5], "lr": [1.2, 0.1]},
+        (x, x[:, :1]),
+        criterion=lamp.MSELoss(),
+        optimizer=lamp.SGD,
+        epochs=12,
+        seeds=2,
+        at_once=2,
+        validation=(x, x[:, :1]),
+        halving=2,
+    )
+    best = [each["best validation_loss"] for each in told if each]
+    assert len(best) > 20
+    assert best == sorted(best, reverse=True)
