@@ -377,7 +377,11 @@ class TestProgress:
         assert done == sorted(done)
         assert done[-1] == 9
         best = result.rows[0].scores.max().item()
-        assert told[-1][1]["best validation_accuracy"].item() == pytest.approx(best)
+        shown = [
+            values["best validation_accuracy"].item() for _, values in told if "best validation_accuracy" in values
+        ]
+        assert shown == sorted(shown)  # the best so far never gets worse, though halving may let its networks go
+        assert shown[-1] >= best - 1e-6
 
     def test_it_is_quiet(self, capsys):
         swept({"lr": [0.1]})
