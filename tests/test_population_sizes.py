@@ -300,3 +300,24 @@ def test_several_groups_of_parameters_train_eagerly():
     with pytest.raises(NotCompiled, match="several groups"):
         Trainer(population, TASK.make(), optimizer, batches=[7], labels=True)
     assert plan_of(population).sizes.tolist() == [[2], [5]]
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_slopes_of_several_sizes_are_compiled(shared):
+    def network(width):
+        slopes = [lamp.PReLU(1 if shared else each, 0.1 * each) for each in (width, width + 2)]
+        layers = lamp.Linear(3, width), lamp.Linear(width, width + 2), lamp.Linear(width + 2, 4)
+        return lamp.Sequential(layers[0], slopes[0], layers[1], slopes[1], layers[2])
+
+    found = []
+    for engine in ("eager", "compiled"):
+        torch.manual_seed(0)
+        population = lamp.stack([network(width).double() for width in (3, 8, 5, 2)])
+        optimizer = lamp.Adam(population.parameters(), lr=0.01)
+        history = lamp.fit(
+            population, TASK.make(), optimizer, TASK.data(), epochs=4, seed=1, engine=engine, progress=False
+        )
+        assert history.engine == engine
+        found.append(population)
+    for own, other in zip(found[0].parameters(), found[1].parameters(), strict=True):
+        torch.testing.assert_close(other.data, own.data, rtol=1e-10, atol=1e-12)

@@ -376,7 +376,7 @@ class Block:
 
 def slope_place(code: Code, slopes: int, unit: Index, module: PReLU) -> Index:
     """Where the slope of a unit stands: there may be one for all."""
-    return code.plus(unit, slopes) if module.num_parameters > 1 else slopes
+    return code.plus(unit if module.num_parameters > 1 else 0, slopes)
 
 
 def total(lanes: list[Lane]) -> Lane:

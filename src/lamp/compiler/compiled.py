@@ -207,12 +207,12 @@ class Compiled:
     @property
     def llvm_ir(self) -> str:
         """The functions as they were generated: in LLVM's intermediate representation."""
-        return "\n".join(fleet.kernel.machine_code.llvm_ir for fleet in self._compiled.fleets)
+        return "\n".join(fleet.kernel.llvm_ir(fleet.job) for fleet in self._compiled.fleets)
 
     @property
     def assembly(self) -> str:
         """The functions as this processor runs them."""
-        return "\n".join(fleet.kernel.machine_code.assembly for fleet in self._compiled.fleets)
+        return "\n".join(fleet.kernel.assembly(fleet.job) for fleet in self._compiled.fleets)
 
     @property
     def _compiled(self) -> Trainer:

@@ -10,8 +10,9 @@ import torch
 from lamp.compiler.answers import Answer
 from lamp.compiler.loss_rules import LossRule
 from lamp.compiler.sources import written_of
-from lamp.compiler.stages import Plan
+from lamp.compiler.stages import Plan, Stage
 from lamp.compiler.tables import options_of
+from lamp.nn import PReLU
 from lamp.optim import Optimizer
 from lamp.overrides import is_lamps
 
@@ -59,9 +60,11 @@ class Job:
         written = [*self.loss.criterion.modules(), *plan.modules]
         if not all(is_lamps(type(each)) for each in [*written, optimizer or self.loss]):
             return None
+        if plan.sizes is not None:
+            written = [module for module in written if not isinstance(module, PReLU)]
         network: Hashable = (plan.graph.digest, tuple(plan.places[each] for each in plan.graph.parameters))
         if plan.sizes is not None:  # the code finds the widths of hidden layers when it runs
-            layers = tuple((layer.bias is None, tuple(layer.slopes), len(layer.chain)) for layer in plan.layers)
+            layers = tuple((layer.bias is None, _slopes_of(layer), len(layer.chain)) for layer in plan.layers)
             network = (plan.features, plan.outputs, layers)
         return (
             tuple(map(written_of, written)),
@@ -69,8 +72,14 @@ class Job:
             plan.parameters if plan.sizes is None else None,
             (self.loss.labels, self.loss.ignores, tuple(self.loss.weights.items())),
             None if optimizer is None else (type(optimizer), options_of(optimizer)),
-            tuple(map(tuple, self.ranges)),
+            tuple(map(tuple, self.ranges)) if plan.sizes is None else None,
             tuple(tuple(names.items()) for names in self.own),
             (self.batches, self.one_network, self.own_order, self.clip_norm, self.clip_value),
             (self.hyperparameters, self.keeps_outputs, self.answers, self.dtype),
         )
+
+
+def _slopes_of(layer: Stage) -> Hashable:
+    """Where a layer has slopes, and whether they are one for each unit."""
+    slopes = [(k, layer.chain[k]) for k in layer.slopes]
+    return tuple((k, isinstance(module, PReLU) and module.num_parameters > 1) for k, module in slopes)

@@ -20,12 +20,13 @@ from lamp.compiler.block import Block
 from lamp.compiler.code import I1, I32, Code, Count
 from lamp.compiler.indices import I64, Index
 from lamp.compiler.job import Job
+from lamp.compiler.kept import Kept
 from lamp.compiler.lanes import Lane, Mask, Whole
 from lamp.compiler.loss_rules import Target
 from lamp.compiler.products import add_bias_gradients, add_gradients
 from lamp.compiler.shape import Shape
 from lamp.compiler.stages import Stage
-from lamp.compiler.target import MachineCode, machine_code
+from lamp.compiler.target import MachineCode, assembly_of, machine_code, texts
 from lamp.compiler.target import Target as Machine
 from lamp.compiler.updates import Updates
 from lamp.nn import Dropout
@@ -34,7 +35,6 @@ from lamp.randomness import below, bits, scatter
 POINTERS = ("p_", "g_", "s_", "a_", "d_", "x_", "t_", "c_", "v_", "h_", "k_", "l_", "o_", "r_")
 NUMBERS = ("order", "keys", "steps", "batch", "sizes", "counters")
 ARGUMENTS = len(POINTERS) + len(NUMBERS)
-MOST_KNOWN = 256  # kernels that are kept
 
 
 class Kernel(Shape):
@@ -42,31 +42,36 @@ class Kernel(Shape):
 
     def __init__(self, job: Job, machine: Machine) -> None:
         super().__init__(job, machine)
-        self.machine_code = _code_for(job, machine)
+        self.machine, self.machine_code = machine, _code_for(job, machine)
         self.run = self.machine_code.function("train", ARGUMENTS)
 
+    def llvm_ir(self, job: Job) -> str:
+        """What it was made of, written once more: code from the disk has no text."""
+        return _Writer(job, self.machine).text
 
-_known: dict[Hashable, MachineCode] = {}
+    def assembly(self, job: Job) -> str:
+        """What LLVM made of that."""
+        return assembly_of(self.llvm_ir(job), self.machine)
+
+
+known = Kept()  # the kernels of jobs that can be told apart
 
 
 def _code_for(job: Job, machine: Machine) -> MachineCode:
-    """Made once in a process for all jobs that differ in nothing that is written into code."""
+    """Made once in a process, while it is kept, for all jobs that differ in nothing that is written into code."""
     key = job.key
-    known = None if key is None else _known.get((key, machine))
-    if known is None:
-        known = _loaded_or_made(job, machine, None if key is None else disk_cache.name_of(key, machine))
-        if len(_known) >= MOST_KNOWN:
-            _known.clear()
-        if key is not None:
-            _known[key, machine] = known
-    return known
+    if key is None:
+        return machine_code(_Writer(job, machine).text, machine)
+    kept = known.get((key, machine))
+    return kept if kept is not None else known.keep((key, machine), _loaded_or_made(job, machine, key))
 
 
-def _loaded_or_made(job: Job, machine: Machine, name: str | None) -> MachineCode:
-    """Machine code from the disk, where an earlier process kept it under this name, or else made now and kept."""
+def _loaded_or_made(job: Job, machine: Machine, key: Hashable) -> MachineCode:
+    """Machine code from the disk, where an earlier process kept it for this, or else made now and kept."""
+    name = disk_cache.name_of(key, machine)
     kept = None if name is None else disk_cache.load(name)
     if kept is not None:
-        return MachineCode(kept, machine, lambda: _Writer(job, machine).text)
+        return MachineCode(kept, machine)
     made = machine_code(_Writer(job, machine).text, machine)
     if name is not None:
         disk_cache.store(name, made.code)
@@ -75,8 +80,8 @@ def _loaded_or_made(job: Job, machine: Machine, name: str | None) -> MachineCode
 
 def forget() -> None:
     """Let go of all kernels, so that the next one is compiled anew: to measure how long that takes."""
-    _known.clear()
-    machine_code.cache_clear()
+    known.clear()
+    texts.clear()
 
 
 class _Writer(Shape):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import os
-from collections.abc import Callable
+import zlib
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import llvmlite.binding as llvm
 import torch
 
+from lamp.compiler.kept import Kept
 from lamp.errors import ArgumentError
 
 VECTOR_BITS = (512, 256, 128)
@@ -69,10 +71,22 @@ def _initialise() -> None:
     llvm.initialize_native_asmprinter()
 
 
-@lru_cache(maxsize=256)
+texts = Kept()  # what was made of texts alone
+
+
 def machine_code(llvm_ir: str, target: Target) -> MachineCode:
-    """The machine code of a text, compiled once in a process."""
-    return MachineCode(_machine(target).emit_object(_optimised(llvm_ir, target)), target, lambda: llvm_ir)
+    """The machine code of a text, compiled once in a process while it is kept."""
+    key = hashlib.sha256(llvm_ir.encode()).digest(), target
+    known = texts.get(key)
+    if known is None:
+        made = _machine(target).emit_object(_optimised(llvm_ir, target))
+        known = texts.keep(key, MachineCode(made, target, llvm_ir))
+    return known
+
+
+def assembly_of(llvm_ir: str, target: Target) -> str:
+    """What becomes of a text, as the CPU's assembly."""
+    return str(_machine(target).emit_assembly(_optimised(llvm_ir, target)))
 
 
 def _machine(target: Target) -> Any:
@@ -83,7 +97,7 @@ def _machine(target: Target) -> Any:
 def _optimised(llvm_ir: str, target: Target) -> Any:
     """A module of LLVM IR, parsed and optimised."""
     _initialise()
-    parsed = llvm.parse_assembly(llvm_ir)
+    parsed = llvm.parse_assembly(llvm_ir, llvm.create_context())  # one that goes with it, and its constants
     parsed.verify()
     # What is written here is in registers and in the order it should run: of LLVM's passes only the one that finds
     # what is computed twice makes it faster. All of them take three times as long to compile for the same speed.
@@ -97,23 +111,23 @@ class MachineCode:
     """Machine code that is loaded: `function(name)` is called with pointers and int64s.
 
     code      an object file, as LLVM made it
-    llvm_ir   the IR as it was written; assembly: what became of it
+    llvm_ir   the IR as it was written, if it was made here; assembly: what became of it
     """
 
-    def __init__(self, code: bytes, target: Target, write: Callable[[], str]) -> None:
-        self.code, self._target, self._write = code, target, write
+    def __init__(self, code: bytes, target: Target, llvm_ir: str = "") -> None:
+        self.code, self._target, self._text = code, target, zlib.compress(llvm_ir.encode(), 1)
         self._engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _machine(target))
         self._engine.add_object_file(llvm.ObjectFileRef.from_data(code))
         self._engine.finalize_object()
 
     @property
     def llvm_ir(self) -> str:
-        return self._write()
+        return zlib.decompress(self._text).decode()
 
     @property
     def assembly(self) -> str:
         """The machine code as the CPU's assembly."""
-        return str(_machine(self._target).emit_assembly(_optimised(self.llvm_ir, self._target)))
+        return assembly_of(self.llvm_ir, self._target)
 
     def address(self, name: str) -> int:
         """Where the function of this name begins."""
