@@ -14,6 +14,9 @@ from lamp.formulas import Number
 from tests.cases import modules, optimizers
 from tests.cases.compiled import TASKS, both, close, lanes, network, replicas, task, trained
 
+pytestmark = pytest.mark.filterwarnings("ignore::lamp.TrainingWarning")  # the table has pairs that nobody would mean
+
+
 ACTIVATIONS = [case for case in modules.ACTIVATIONS if case.shape]
 ANY_TASK, OTHER_TASK = task("CrossEntropyLoss"), task("HuberLoss(delta=0.4")
 FORGETFUL = 1e-7

@@ -70,7 +70,7 @@ class Loss(Module):
                 fix="name one of these",
             )
         if is_lamps(type(self)) and not hasattr(type(self), name):
-            known = list(inspect.signature(type(self)).parameters)
+            known = list(dict.fromkeys(["reduction", *inspect.signature(type(self)).parameters]))
             if name not in known:
                 close = get_close_matches(name, known, 1)
                 raise ArgumentError(
