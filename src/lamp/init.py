@@ -29,7 +29,8 @@ def on_cpu(fill: Fill) -> Fill:
     @functools.wraps(fill)
     def filled(tensor: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         generator = kwargs.get("generator")
-        if tensor.is_cpu or (isinstance(generator, torch.Generator) and generator.device.type != "cpu"):
+        elsewhere = isinstance(generator, torch.Generator) and generator.device.type != "cpu"
+        if tensor.is_cpu or elsewhere or tensor.device.type == "meta":  # where nothing is drawn at all
             return fill(tensor, *args, **kwargs)
         return tensor.copy_(fill(torch.empty_like(tensor, device="cpu"), *args, **kwargs))
 

@@ -156,7 +156,7 @@ class Loss(Module):
         """This loss for some replicas of a population: of hyperparameters (K,) their numbers."""
         chosen = copy.copy(self)
         for name, numbers in self.numbers():
-            setattr(chosen, name, numbers[rows])
+            vars(chosen)[name] = numbers[rows]  # which were checked when they were set
         if chosen.replicas is not None:  # the one that each network ends in
             chosen.replicas = len(rows)
         return chosen
