@@ -44,6 +44,14 @@ class Accuracy:
     of_replicas = True
 
     def __init__(self, threshold: float | None = None, *, ignore_index: int | None = None) -> None:
+        for name, value, kind in (("threshold", threshold, Real), ("ignore_index", ignore_index, int)):
+            if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):
+                raise ArgumentError(
+                    f"Accuracy: {name} is no number",
+                    expected="a number, or None",
+                    got=repr(value),
+                    fix=f"Accuracy({name}={'0.5' if name == 'threshold' else '-100'}), for instance",
+                )
         self.threshold, self.ignore_index = threshold, ignore_index
         self.__name__ = "accuracy"
 

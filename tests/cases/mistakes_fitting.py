@@ -1,0 +1,128 @@
+"""Mistakes with fit, losses, metrics, optimizers and schedules."""
+
+import torch
+
+import lamp
+from tests.cases.mistakes import Mistake
+
+X, Y = torch.randn(12, 3, generator=torch.Generator().manual_seed(0)), torch.arange(12) % 2
+
+
+def network():
+    return lamp.Sequential(lamp.Linear(3, 4), lamp.Tanh(), lamp.Linear(4, 2))
+
+
+def fit(**options):
+    """A training that would run, but for these options."""
+    model = options.pop("model", None) or network()
+    make = options.pop("optimizer", lambda parameters: lamp.Adam(parameters))
+    optimizer = make(model.parameters()) if callable(make) and not isinstance(make, type) else make
+    data, criterion = options.pop("data", (X, Y)), options.pop("criterion", lamp.CrossEntropyLoss())
+    return lamp.fit(model, criterion, optimizer, data, **{"epochs": 1, "progress": False, **options})
+
+
+def _fit(name, error, where, *words, **options):
+    return Mistake(f"fit: {name}", lambda: fit(**options), error, where, words)
+
+
+def _call(name, call, error, where, *words):
+    return Mistake(name, call, error, where, words)
+
+
+MISTAKES = [
+    _fit("no epochs", lamp.ArgumentError, "epochs", epochs=0),
+    _fit("epochs as a float", lamp.ArgumentError, "epochs", epochs=2.5),
+    _fit("epochs as a text", lamp.ArgumentError, "epochs", epochs="10"),
+    _fit("an unknown engine", lamp.ArgumentError, "engine", engine="gpu"),
+    _fit("an unknown schedule_per", lamp.ArgumentError, "schedule_per", schedule_per="step"),
+    _fit("clip_norm as a text", ValueError, "clip_norm", clip_norm="1"),
+    _fit("a negative clip_norm", lamp.ArgumentError, "clip_norm", clip_norm=-1.0),
+    _fit("clip_norm of many numbers for one network", ValueError, "clip_norm", clip_norm=torch.ones(3)),
+    _fit("a batch of no samples", lamp.ArgumentError, "batch_size", batch_size=0),
+    _fit(
+        "an optimizer of another network",
+        lamp.ArgumentError,
+        "optimizer",
+        optimizer=lambda _: lamp.Adam(network().parameters()),
+    ),
+    _fit("an optimizer of torch's", ValueError, "optimizer", optimizer=lambda _: torch.optim.Adam([torch.zeros(1)])),
+    _fit("the class of an optimizer", ValueError, "optimizer", optimizer=lamp.Adam),
+    _fit("a loss by class", ValueError, "criterion", criterion=lamp.CrossEntropyLoss),
+    _fit(
+        "a loss that is not reduced", lamp.ArgumentError, "reduction", criterion=lamp.CrossEntropyLoss(reduction="none")
+    ),
+    _fit("a function for a loss", ValueError, "criterion", criterion=torch.nn.functional.cross_entropy),
+    _fit("inputs alone", ValueError, "target", data=X),
+    _fit("inputs and targets of different lengths", lamp.DataError, "", data=(X, Y[:5])),
+    _fit("labels out of range", lamp.LabelError, "CrossEntropyLoss", data=(X, Y + 7)),
+    _fit("NaN among the inputs", lamp.NonFiniteError, "inputs", data=(X * float("nan"), Y)),
+    _fit("two metrics of one name", lamp.ArgumentError, "accuracy", metrics=[lamp.accuracy, lamp.accuracy]),
+    _fit("a metric that returns a text", ValueError, "metric", metrics={"m": lambda o, t: "good"}),
+    _fit("a metric that returns a vector", ValueError, "metric", metrics={"m": lambda o, t: o[:, 0]}),
+    _fit("a callback by class", ValueError, "callback", callbacks=[lamp.EarlyStopping]),
+    _fit("early stopping without validation", lamp.ArgumentError, "validation", callbacks=[lamp.EarlyStopping(2)]),
+    _fit("a checkpoint that is no path", ValueError, "checkpoint", checkpoint=True),
+    _call("a negative learning rate", lambda: lamp.Adam(network().parameters(), lr=-1.0), lamp.ArgumentError, "lr"),
+    _call("a learning rate as a text", lambda: lamp.Adam(network().parameters(), lr="0.1"), ValueError, "lr"),
+    _call("a list of learning rates", lambda: lamp.SGD(network().parameters(), lr=[0.1, 0.2]), ValueError, "lr"),
+    _call("no parameters", lambda: lamp.SGD([], lr=0.1), ValueError, "parameters"),
+    _call("a model for parameters", lambda: lamp.SGD(network(), lr=0.1), (ValueError, TypeError), "parameters"),
+    _call("an unknown reduction", lambda: lamp.MSELoss(reduction="avg"), lamp.ArgumentError, "MSELoss"),
+    _call("smoothing as a text", lambda: lamp.CrossEntropyLoss(label_smoothing="0.1"), ValueError, "label_smoothing"),
+    _call(
+        "smoothing beyond 1", lambda: lamp.CrossEntropyLoss(label_smoothing=1.5), lamp.ArgumentError, "label_smoothing"
+    ),
+    _call("a negative delta", lambda: lamp.HuberLoss(delta=-1.0), lamp.ArgumentError, "delta"),
+    _call(
+        "class weights of another length",
+        lambda: lamp.CrossEntropyLoss(torch.ones(5))(torch.randn(4, 3), torch.zeros(4).long()),
+        ValueError,
+        "weight",
+    ),
+    _call(
+        "labels as floats",
+        lambda: lamp.CrossEntropyLoss()(torch.randn(4, 3), torch.zeros(4)),
+        lamp.LabelError,
+        "CrossEntropyLoss",
+    ),
+    _call(
+        "a target of another shape",
+        lambda: lamp.MSELoss()(torch.randn(4, 1), torch.randn(4)),
+        lamp.ShapeError,
+        "MSELoss",
+    ),
+    _call(
+        "a target of another dtype",
+        lambda: lamp.MSELoss()(torch.randn(4), torch.randn(4).double()),
+        TypeError,
+        "MSELoss",
+    ),
+    _call(
+        "negative probabilities",
+        lambda: lamp.CrossEntropyLoss()(torch.randn(2, 3), -torch.ones(2, 3)),
+        ValueError,
+        "CrossEntropyLoss",
+    ),
+    _call("a patience of nothing", lambda: lamp.EarlyStopping(0), lamp.ArgumentError, "patience"),
+    _call("an unknown mode", lambda: lamp.EarlyStopping(mode="best"), lamp.ArgumentError, "mode"),
+    _call(
+        "predict in batches of nothing",
+        lambda: lamp.predict(network(), X, batch_size=0),
+        lamp.ArgumentError,
+        "batch_size",
+    ),
+    _call("a threshold as a text", lambda: lamp.Accuracy("0.5"), (ValueError, TypeError), "threshold"),
+    _call(
+        "accuracy of one output",
+        lambda: lamp.accuracy(torch.randn(4, 1), torch.zeros(4).long()),
+        lamp.ShapeError,
+        "accuracy",
+    ),
+    _call("a schedule of a model", lambda: lamp.StepLR(network(), 3), (ValueError, TypeError), "optimizer"),
+    _call(
+        "a step size of nothing",
+        lambda: lamp.StepLR(lamp.SGD(network().parameters(), lr=0.1), 0),
+        ValueError,
+        "step_size",
+    ),
+]
