@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import lamp
+from tests.cases.graphs import Residual
 from tests.cases.modules import MODULES
 
 
@@ -21,24 +22,6 @@ ACROSS_THE_BATCH = {
     "Flatten(0, -2) on (5, 3, 2, 4)",
     "Unflatten(0, [3, 2]) on (6, 5)",
 }
-
-
-class Residual(lamp.Module):
-    """y = x + f(x), as a user would write it."""
-
-    def __init__(self, body):
-        self.body = body
-
-    def forward(self, x):
-        self.remember(None)
-        return x + self.body(x)
-
-    def trace(self, tracer, x):
-        return tracer.add(self, x, tracer(self.body, x))
-
-    def backward(self, dy):
-        self.recall()
-        return dy + self.body.backward(dy)
 
 
 @pytest.mark.parametrize("case", MODULES, ids=str)

@@ -5,7 +5,7 @@ import torch
 
 import lamp
 from lamp.tabular import Table
-from tests.test_graph import Residual
+from tests.cases.graphs import Residual
 
 
 def network():

@@ -107,13 +107,12 @@ def _used(stages: list[Stage], output: Stage) -> list[Stage]:
         if id(stage) in wanted:
             wanted |= {id(each) for each in stage.inputs}
     kept = [stage for stage in stages if id(stage) in wanted and stage is not output] + [output]
-    if kept[0] is not stages[0] or output is stages[0]:
+    without_input = kept[0] is not stages[0] or output is stages[0]
+    if without_input or not any(stage.kind == AFFINE for stage in kept):
         raise NotCompiled("there is no Linear in the network")
     for stage in kept:
         stage.users += stage is output
         for each in stage.inputs:
             each.users += 1
         stage.learns = stage.kind == AFFINE or bool(stage.slopes) or any(each.learns for each in stage.inputs)
-    if not any(stage.kind == AFFINE for stage in kept):
-        raise NotCompiled("there is no Linear in the network")
     return kept
