@@ -4,6 +4,7 @@ import io
 import os
 import pty
 import re
+import select
 import struct
 import termios
 from fcntl import ioctl
@@ -54,6 +55,14 @@ def test_those_numbers_that_fit():
     assert progress.numbers(values, 3) == ""
 
 
+def all_that_came(terminal):
+    """Every piece that a terminal has received: one read may return only the first of several writes."""
+    pieces = []
+    while select.select([terminal], [], [], 1.0)[0]:
+        pieces.append(os.read(terminal, 10**5))
+    return b"".join(pieces).decode()
+
+
 @pytest.mark.parametrize("columns", [40, 60, 80, 120])
 def test_the_live_line_keeps_its_epoch(columns):
     master, slave = pty.openpty()
@@ -62,7 +71,7 @@ def test_the_live_line_keeps_its_epoch(columns):
     with os.fdopen(slave, "w") as stream, progress.LiveLine(100, "epoch", stream) as line:
         line.at(100.0, values)
         stream.flush()
-        shown = os.read(master, 10**5).decode()
+        shown = all_that_came(master)
     os.close(master)
     text = [re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", part) for part in re.split(r"[\r\n]+", shown)]
     last = [part for part in text if part.strip()][-1]
