@@ -16,7 +16,7 @@ class ByHand:
 
     def __init__(self, task: Task) -> None:
         self.task, self.rule = task, task.rule
-        self.taken = 0
+        self.step_count = 0
         begin = values(task)
         count = sum(value.numel() for value in begin)
         self.flat, self.dflat, self.mean, self.square, self.root = torch.zeros(5, count).unbind()
@@ -60,11 +60,11 @@ class ByHand:
 
     def _adam(self) -> None:
         rule = self.rule
-        self.taken += 1
-        step = -rule.lr / (1 - rule.beta1**self.taken)
+        self.step_count += 1
+        step = -rule.lr / (1 - rule.beta1**self.step_count)
         self.mean.lerp_(self.dflat, 1 - rule.beta1)
         self.square.lerp_(self.dflat * self.dflat, 1 - rule.beta2)
-        correction = (1 - rule.beta2**self.taken) ** -0.5
+        correction = (1 - rule.beta2**self.step_count) ** -0.5
         root = torch.sqrt(self.square, out=self.root).mul_(correction).add_(rule.eps)
         self.flat.addcdiv_(self.mean, root, value=step)
 

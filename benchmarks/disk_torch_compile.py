@@ -27,7 +27,7 @@ class WithTorchCompile:
         self.values = values(task)
         self.means = [torch.zeros_like(each) for each in self.values]
         self.squares = [torch.zeros_like(each) for each in self.values]
-        self.taken = torch.zeros(())
+        self.step_count = torch.zeros(())
         self.inputs, self.labels = torch.tensor(task.inputs), torch.tensor(task.targets)
         torch._dynamo.reset()
         warnings.filterwarnings(
@@ -40,7 +40,7 @@ class WithTorchCompile:
     def run(self, steps: int) -> None:
         with torch.inference_mode():
             for _ in range(self.task.epochs(steps)):
-                state = self.values, self.means, self.squares, self.taken
+                state = self.values, self.means, self.squares, self.step_count
                 try:
                     found = self.compiled(*state, self.inputs, self.labels)
                 except Exception as error:
@@ -48,7 +48,7 @@ class WithTorchCompile:
                         raise
                     raise Absent(f"{type(error).__name__}: {str(error).splitlines()[0]}") from error
                 self.ready = True
-                self.values, self.means, self.squares, self.taken, self.losses = found
+                self.values, self.means, self.squares, self.step_count, self.losses = found
 
     def _epoch(
         self, values: Tensors, means: Tensors, squares: Tensors, taken: Tensor, inputs: Tensor, labels: Tensor

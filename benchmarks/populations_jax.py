@@ -26,7 +26,7 @@ class WithJax:
         initial = [jnp.array(each) for each in task.values()]
         means, squares = ([jnp.zeros_like(each) for each in initial] for _ in range(2))
         self.state: Any = (initial, means, squares)
-        self.taken = 0
+        self.step_count = 0
         lr = jnp.full(task.networks, rule.lr) if task.lr is None else jnp.array(task.lr)
         decay = jnp.zeros(task.networks) if task.decay is None else jnp.array(task.decay)
         inputs, labels, order = jnp.array(task.inputs), jnp.array(task.labels), jnp.array(task.order)
@@ -69,8 +69,8 @@ class WithJax:
         self.given = lr, decay, batches
 
     def run(self, steps: int) -> None:
-        (self.state, _), losses = self.train(self.state, *self.given, float(self.taken), self.task.epochs(steps))
-        self.taken += steps
+        (self.state, _), losses = self.train(self.state, *self.given, float(self.step_count), self.task.epochs(steps))
+        self.step_count += steps
         losses.block_until_ready()
 
     def parameters(self) -> dict[str, Array]:

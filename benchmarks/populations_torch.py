@@ -25,16 +25,16 @@ class Samples:
 
     def __init__(self, task: Task, of: int | slice = slice(None)) -> None:
         self.inputs, self.labels = torch.tensor(task.inputs), torch.tensor(task.labels)
-        self.own = task.own_batches
-        order = torch.tensor(task.order[:, of] if self.own else task.order)
+        self.per_replica = task.own_batches
+        order = torch.tensor(task.order[:, of] if self.per_replica else task.order)
         self.order = [rows.contiguous() for rows in order]
-        self.batches = [] if self.own else [(self.inputs[rows], self.labels[rows]) for rows in self.order]
+        self.batches = [] if self.per_replica else [(self.inputs[rows], self.labels[rows]) for rows in self.order]
         self.at = 0
 
     def next(self) -> tuple[Tensor, Tensor]:
         """Inputs (B, features) and labels (B); of their own, for all networks: (K, B, features) and (K, B)."""
         at, self.at = self.at, (self.at + 1) % len(self.order)
-        if not self.own:
+        if not self.per_replica:
             return self.batches[at]
         rows = self.order[at]
         return self.inputs[rows], self.labels[rows]
@@ -83,15 +83,15 @@ class AdamInColumns:
     """Adam over stacked parameters, each network with a learning rate and decay of its own: torch.optim takes none."""
 
     def __init__(self, parameters: list[Tensor], rule: Rule, lr: Tensor, decay: Tensor) -> None:
-        self.parameters, self.rule, self.taken = parameters, rule, 0
+        self.parameters, self.rule, self.step_count = parameters, rule, 0
         self.lr, self.decay = ([_column(each, value) for value in parameters] for each in (-lr, decay))
         self.means, self.squares = ([torch.zeros_like(value) for value in parameters] for _ in range(2))
 
     @torch.no_grad()
     def step(self) -> None:
-        self.taken += 1
+        self.step_count += 1
         beta1, beta2, eps = self.rule.beta1, self.rule.beta2, self.rule.eps
-        first, second = 1 - beta1**self.taken, 1 - beta2**self.taken
+        first, second = 1 - beta1**self.step_count, 1 - beta2**self.step_count
         moments = zip(self.means, self.squares, strict=True)
         for value, lr, decay, (mean, square) in zip(self.parameters, self.lr, self.decay, moments, strict=True):
             assert value.grad is not None

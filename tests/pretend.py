@@ -21,7 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 import lamp.devices
-import lamp.quick
+import lamp.no_autograd
 
 COPIES = ("_to_copy", "to", "copy_", "empty_like", "new_empty")  # from one device to another
 INDEXING = ("index", "index_put_", "index_put")  # take indices of the CPU
@@ -126,7 +126,10 @@ def _item(x: Any, index: Any) -> Any:
 @contextmanager
 def gpu(waits: bool = False) -> Iterator[None]:
     """One GPU for torch, as far as lamp can tell; `waits`: its numbers may be looked at. All numbers are 0."""
-    quick, slow = lamp.quick.quick, torch.no_grad  # below autograd torch hands composite operations on as they are
+    quick, slow = (
+        lamp.no_autograd.quick,
+        torch.no_grad,
+    )  # below autograd torch hands composite operations on as they are
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(lamp.devices, "gpus", lambda: 1)
         for module in _modules():

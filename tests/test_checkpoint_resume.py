@@ -51,7 +51,7 @@ def left(arguments, history):
             "weights": model.state_dict(),
             "modules": {path: module.get_extra_state() for path, module in model.named_modules()},
             "optimizer": optimizer.state_dict(),
-            "steps": optimizer.taken,
+            "steps": optimizer.step_count,
             "schedule": None if scheduler is None else scheduler.state_dict(),
             "callbacks": [callback.state_dict() for callback in callbacks],
             "best": [(each.best, each.best_epoch) for each in stopping],

@@ -158,7 +158,7 @@ def by_hand(model, criterion, optimizer, x, y, order, batch):
     """The loop that lamp.compile stands for, by the eager engine."""
     losses = []
     for rows in order.split(batch, -1):
-        inputs = x[rows] if rows.dim() == 1 else model.own(x[rows])
+        inputs = x[rows] if rows.dim() == 1 else model.per_replica(x[rows])
         losses.append(criterion(model(inputs), y[rows]))
         optimizer.zero_grad()
         model.backward(criterion.backward())
@@ -167,12 +167,12 @@ def by_hand(model, criterion, optimizer, x, y, order, batch):
 
 
 @pytest.mark.parametrize("count", [None, 3, 11])
-@pytest.mark.parametrize("own_order", [False, True])
-def test_compile_is_the_loop(count, own_order):
-    if own_order and count is None:
+@pytest.mark.parametrize("per_replica_order", [False, True])
+def test_compile_is_the_loop(count, per_replica_order):
+    if per_replica_order and count is None:
         return
     x, y = ANY_TASK.data()
-    lead = (count,) if own_order else ()
+    lead = (count,) if per_replica_order else ()
     order = torch.randint(0, len(x), (*lead, 3 * len(x) + 2))
     left = []
     for run in range(2):
@@ -191,7 +191,7 @@ def test_compile_is_the_loop(count, own_order):
     close(found, losses, 1e-12)
     for one, other in zip(model.parameters(), compiled_model.parameters(), strict=True):
         close(other.data, one.data, 1e-11)
-    assert compiled_optimizer.taken == optimizer.taken
+    assert compiled_optimizer.step_count == optimizer.step_count
 
 
 def test_compile_with_data_of_their_own_and_new_hyperparameters():
@@ -206,10 +206,10 @@ def test_compile_with_data_of_their_own_and_new_hyperparameters():
         for lr in (0.01, torch.tensor([0.1, 0.2, 0.3], dtype=torch.float64), 0.0):
             optimizer.param_groups[0]["lr"] = lr
             if compiled is not None:
-                losses.append(compiled(x, y, own_data=True))
+                losses.append(compiled(x, y, per_replica_data=True))
                 continue
             for rows in torch.arange(x.shape[1]).split(8):
-                losses.append(criterion(model(model.own(x[:, rows])), y[:, rows]).unsqueeze(0))
+                losses.append(criterion(model(model.per_replica(x[:, rows])), y[:, rows]).unsqueeze(0))
                 optimizer.zero_grad()
                 model.backward(criterion.backward())
                 optimizer.step()
@@ -301,11 +301,11 @@ class Lion(lamp.Optimizer):
 
     def coefficients(self, group, step):
         warm = 0.5 if step < 4 else 1.0
-        return {"minus_lr": -warm * group["lr"] / (1.0 + 0.1 * step), "share": 1.0 - group["beta"]}
+        return {"step_size": -warm * group["lr"] / (1.0 + 0.1 * step), "share": 1.0 - group["beta"]}
 
     def update(self, parameter, gradient, state, c, group):
         mean = state["mean"] = state["mean"].lerp(gradient, c["share"])
-        return parameter + c["minus_lr"] * mean / (mean.abs() + 0.1)
+        return parameter + c["step_size"] * mean / (mean.abs() + 0.1)
 
 
 @pytest.mark.parametrize("loss", [LogCosh, LogCoshOfPairs])

@@ -12,9 +12,9 @@ import torch
 
 import lamp
 from lamp.compiler.steps import Steps
-from lamp.training.ahead import Ahead
 from lamp.training.checkpoints import read_checkpoint
 from lamp.training.compiled import Compiled
+from lamp.training.epoch_prefetcher import EpochPrefetcher
 from tests.cases.compiled import BATCH, close, network, replicas, same, same_state, task, trained
 
 TASK = task("CrossEntropyLoss")
@@ -26,7 +26,7 @@ COUNTS = [None, 11]
 def lots(request, monkeypatch):
     """How many epochs a lot has at most."""
     monkeypatch.setattr("lamp.training.compiled.MOST_AHEAD", request.param)
-    monkeypatch.setattr("lamp.training.compiled.LOT", (1e9, 1e9))
+    monkeypatch.setattr("lamp.training.compiled.BLOCK_SECONDS", (1e9, 1e9))
 
 
 def adam(parameters):
@@ -61,16 +61,16 @@ METRICS = {"accuracy": lamp.accuracy, "mean": lambda output, target: output.mean
 @pytest.mark.parametrize("metrics", [{}, {"accuracy": lamp.accuracy}, METRICS], ids=["no metric", "counted", "outputs"])
 def test_the_same_whatever_the_lots(metrics, count, lots):
     """To the bit, as epochs that are trained one by one, because somebody looks."""
-    job = (noisy, TASK.make, adam, loader)
+    spec = (noisy, TASK.make, adam, loader)
     arguments = dict(count=count, epochs=11, metrics=metrics)
-    ahead = trained("compiled", *job, **arguments)
-    looking = trained("compiled", *job, callbacks=lambda: [lamp.Callback()], **arguments)
-    for one, other in zip(ahead.model.parameters(), looking.model.parameters(), strict=True):
+    prefetcher = trained("compiled", *spec, **arguments)
+    looking = trained("compiled", *spec, callbacks=lambda: [lamp.Callback()], **arguments)
+    for one, other in zip(prefetcher.model.parameters(), looking.model.parameters(), strict=True):
         assert torch.equal(one.data, other.data)
-    assert set(ahead.history) == {"loss", *metrics}
-    for name in ahead.history:
-        assert torch.equal(ahead.history[name], looking.history[name])
-    same(trained("eager", *job, **arguments), ahead, 1e-10)
+    assert set(prefetcher.history) == {"loss", *metrics}
+    for name in prefetcher.history:
+        assert torch.equal(prefetcher.history[name], looking.history[name])
+    same(trained("eager", *spec, **arguments), prefetcher, 1e-10)
 
 
 def held_out():
@@ -88,19 +88,24 @@ def shuffled():
 @pytest.mark.parametrize("metrics", [{}, {"accuracy": lamp.accuracy}, METRICS], ids=["no metric", "counted", "outputs"])
 def test_validated_between_epochs(metrics, validation, count, lots):
     """To the bit, as epochs that are trained one by one; on two threads too."""
-    job = (noisy, TASK.make, adam, loader)
+    spec = (noisy, TASK.make, adam, loader)
     arguments = dict(count=count, epochs=11, metrics=metrics, validation=validation)
-    looking = trained("compiled", *job, callbacks=lambda: [lamp.Callback()], **arguments)
+    looking = trained("compiled", *spec, callbacks=lambda: [lamp.Callback()], **arguments)
     for threads in (1, 2):
         torch.set_num_threads(threads)
-        ahead = trained("compiled", *job, **arguments)
-        for one, other in zip(ahead.model.parameters(), looking.model.parameters(), strict=True):
+        prefetcher = trained("compiled", *spec, **arguments)
+        for one, other in zip(prefetcher.model.parameters(), looking.model.parameters(), strict=True):
             assert torch.equal(one.data, other.data)
-        assert list(ahead.history) == ["loss", *metrics, "validation_loss", *(f"validation_{name}" for name in metrics)]
-        for name in ahead.history:
-            assert torch.equal(ahead.history[name], looking.history[name])
+        assert list(prefetcher.history) == [
+            "loss",
+            *metrics,
+            "validation_loss",
+            *(f"validation_{name}" for name in metrics),
+        ]
+        for name in prefetcher.history:
+            assert torch.equal(prefetcher.history[name], looking.history[name])
     torch.set_num_threads(1)
-    same(trained("eager", *job, **arguments), ahead, 1e-10)
+    same(trained("eager", *spec, **arguments), prefetcher, 1e-10)
 
 
 class Weights(lamp.EarlyStopping):
@@ -123,8 +128,8 @@ def test_early_stopping_sees_the_weights_of_each_epoch(count, lots, monkeypatch)
         arguments = dict(count=count, epochs=14, validation=held_out, callbacks=stop)
         left = trained("compiled", noisy, TASK.make, lambda p: lamp.Adam(p, lr=0.3), loader, **arguments)
         found.append((Weights.seen, left))
-    (ahead, one), (alone, other) = found
-    assert ahead == alone
+    (prefetcher, one), (alone, other) = found
+    assert prefetcher == alone
     assert one.history.endings == other.history.endings
     assert one.history.stopped == other.history.stopped
     assert one.history.epochs == other.history.epochs
@@ -137,8 +142,8 @@ def test_early_stopping_sees_the_weights_of_each_epoch(count, lots, monkeypatch)
 def test_early_stopping(patience, count, lots):
     """Replicas leave at different times, in the middle of a lot."""
     options = dict(count=count, epochs=25, validation=shuffled, callbacks=lambda: [lamp.EarlyStopping(patience)])
-    job = (noisy, TASK.make, lambda parameters: lamp.Adam(parameters, lr=0.1), loader)
-    eager, compiled = (trained(engine, *job, **options) for engine in ("eager", "compiled"))
+    spec = (noisy, TASK.make, lambda parameters: lamp.Adam(parameters, lr=0.1), loader)
+    eager, compiled = (trained(engine, *spec, **options) for engine in ("eager", "compiled"))
     assert compiled.history.endings == eager.history.endings
     assert compiled.history.stopped == eager.history.stopped
     same(eager, compiled, 1e-8)
@@ -163,7 +168,7 @@ def test_a_validation_that_takes_long_counts(monkeypatch):
         raise AssertionError("a lot was asked for")
 
     monkeypatch.setattr(Compiled, "_validate", slowly)
-    monkeypatch.setattr(Ahead, "add", never)
+    monkeypatch.setattr(EpochPrefetcher, "add", never)
     trained("compiled", noisy, TASK.make, adam, loader, epochs=4, validation=held_out)
 
 

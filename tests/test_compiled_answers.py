@@ -7,8 +7,8 @@ import torch
 
 import lamp
 from lamp.compiler.kernel import forget
+from lamp.compiler.kernel_runner import KernelRunner
 from lamp.compiler.target import VECTOR_BITS, host
-from lamp.compiler.trainer import Trainer
 from lamp.training.metrics import answer_of
 from tests.cases.compiled import lanes, trained
 
@@ -49,7 +49,7 @@ def counted(kind, count, samples, batch, *, poisoned=False):
     if poisoned:
         model.parameters()[0].data[..., -1:, :] = float("nan")
     criterion = make()
-    trainer = Trainer(
+    runner = KernelRunner(
         model,
         criterion,
         None,
@@ -60,7 +60,7 @@ def counted(kind, count, samples, batch, *, poisoned=False):
         answers=[answer_of(metric) for metric in metrics],
     )
     read = targets.to(torch.float64)
-    steps = trainer.prepare(inputs, read, torch.arange(samples, dtype=torch.int32), batch)
+    steps = runner.prepare(inputs, read, torch.arange(samples, dtype=torch.int32), batch)
     steps.run(0, steps.count)
     wanted = [[float(metric(output, targets)) for output in steps.outputs] for metric in metrics]
     asked = torch.tensor([[samples * (1 if metric is lamp.accuracy else outputs)] for metric in metrics])
@@ -100,7 +100,7 @@ def test_ties_go_to_the_first():
 
 def test_parts_of_a_batch(monkeypatch):
     """Counted by several threads."""
-    monkeypatch.setattr("lamp.compiler.shape.PART", 1000)
+    monkeypatch.setattr("lamp.compiler.tiling.PART", 1000)
     forget()
     torch.set_num_threads(3)
     for kind in KINDS:
@@ -120,14 +120,14 @@ def test_fit(kind, dtype, count):
     targets = target(41, outputs)
     targets = targets.to(dtype) if targets.is_floating_point() else targets
     inputs = torch.randn(41, 3, dtype=dtype)
-    job = (
+    spec = (
         lambda: lamp.Sequential(lamp.Linear(3, outputs)).to(dtype),
         make,
         lambda parameters: lamp.SGD(parameters, lr=0.1),
         (inputs[:30], targets[:30]),
     )
     options = dict(count=count, metrics=named, validation=(inputs[30:], targets[30:]))
-    eager, compiled = (trained(engine, *job, **options) for engine in ("eager", "compiled"))
+    eager, compiled = (trained(engine, *spec, **options) for engine in ("eager", "compiled"))
     for name in named:
         for each in (name, f"validation_{name}"):
             assert torch.equal(eager.history[each], compiled.history[each])
@@ -158,7 +158,7 @@ def test_what_is_not_counted_is_measured():
     weighted = torch.cat([targets, torch.rand(30, 1, dtype=torch.float64)], 1)
     of_weighted = lambda: lamp.losses.weighted.WeightedLoss(lamp.MSELoss())  # noqa: E731
     with_weights = lambda output, target: YES(output, target[..., :-1])  # noqa: E731
-    for job in ((lamp.MSELoss, targets, Mine(0.5)), (of_weighted, weighted, with_weights)):
-        assert torch.equal(run("eager", *job), run("compiled", *job))
+    for spec in ((lamp.MSELoss, targets, Mine(0.5)), (of_weighted, weighted, with_weights)):
+        assert torch.equal(run("eager", *spec), run("compiled", *spec))
     with pytest.raises(lamp.ShapeError, match="do not fit"):
         run("compiled", of_weighted, weighted, YES)

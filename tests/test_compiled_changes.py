@@ -9,7 +9,7 @@ import torch
 
 import lamp
 from lamp.errors import ArgumentError, DataError, LampError
-from tests.test_compiled_overrides import Job, X, every_job_is_worth_compiling, same
+from tests.test_compiled_overrides import KernelSpec, X, every_job_is_worth_compiling, same
 
 __all__ = ["every_job_is_worth_compiling"]
 
@@ -17,16 +17,16 @@ __all__ = ["every_job_is_worth_compiling"]
 class At(lamp.Callback):
     """Changes something after the second epoch, or before the first one."""
 
-    def __init__(self, job, change, epoch=1):
-        self.job, self.change, self.epoch = job, change, epoch
+    def __init__(self, spec, change, epoch=1):
+        self.spec, self.change, self.epoch = spec, change, epoch
 
     def on_start(self, training):
         if self.epoch is None:
-            self.change(self.job, training)
+            self.change(self.spec, training)
 
     def on_epoch(self, training):
         if training.epoch == self.epoch:
-            self.change(self.job, training)
+            self.change(self.spec, training)
 
 
 class Blind(At):
@@ -64,9 +64,9 @@ def regression(loss):
 def setting(path, value):
     """Set an attribute: of "network.1.p", the p of the module at 1."""
 
-    def change(job, training):
+    def change(spec, training):
         *way, name = path.split(".")
-        thing = job
+        thing = spec
         for each in way:
             thing = thing[int(each)] if each.isdigit() else getattr(thing, each)
         setattr(thing, name, value)
@@ -84,60 +84,60 @@ CHANGES = {
     "a factor of a user's": (lambda: layers(OfTwo(1.0)), setting("network.1.factor", 0.3)),
     "a number elsewhere": (
         lambda: layers(OfTwo(1.0)),
-        lambda job, training: OfTwo.elsewhere.__setitem__(0, 0.3),
+        lambda spec, training: OfTwo.elsewhere.__setitem__(0, 0.3),
     ),
-    "another module": (lambda: layers(lamp.Tanh()), lambda job, training: setitem(job.network, 1, lamp.ReLU())),
-    "a module more": (lambda: layers(lamp.Tanh()), lambda job, training: job.network.insert(1, lamp.Tanh())),
+    "another module": (lambda: layers(lamp.Tanh()), lambda spec, training: setitem(spec.network, 1, lamp.ReLU())),
+    "a module more": (lambda: layers(lamp.Tanh()), lambda spec, training: spec.network.insert(1, lamp.Tanh())),
     "a module at the end": (
         lambda: layers(lamp.Tanh()),
-        lambda job, training: job.network.append(lamp.LeakyReLU(0.3)),
+        lambda spec, training: spec.network.append(lamp.LeakyReLU(0.3)),
     ),
     "a module less": (
         lambda: layers(lamp.Tanh(), lamp.Tanh()),
-        lambda job, training: job.network.__delitem__(1),
+        lambda spec, training: spec.network.__delitem__(1),
     ),
     "a module that is not compiled": (
         lambda: layers(lamp.Tanh()),
-        lambda job, training: setitem(job.network, 1, NotCompiledAtAll()),
+        lambda spec, training: setitem(spec.network, 1, NotCompiledAtAll()),
     ),
     "a forward on a module": (
         lambda: layers(lamp.Tanh()),
-        lambda job, training: setattr(job.network[1], "forward", lamp.Tanh.forward.__get__(job.network[1])),
+        lambda spec, training: setattr(spec.network[1], "forward", lamp.Tanh.forward.__get__(spec.network[1])),
     ),
-    "weights": (lambda: {}, lambda job, training: training.model.parameters()[0].data.mul_(0.5)),
+    "weights": (lambda: {}, lambda spec, training: training.model.parameters()[0].data.mul_(0.5)),
     "label_smoothing": (lambda: {}, setting("loss.label_smoothing", 0.4)),
-    "class weights in place": (lambda: {"loss": weighted()}, lambda job, training: job.loss.weight.data.mul_(0.1)),
-    "one class weight": (lambda: {"loss": weighted()}, lambda job, training: setitem(job.loss.weight.data, 0, 9.0)),
+    "class weights in place": (lambda: {"loss": weighted()}, lambda spec, training: spec.loss.weight.data.mul_(0.1)),
+    "one class weight": (lambda: {"loss": weighted()}, lambda spec, training: setitem(spec.loss.weight.data, 0, 9.0)),
     "class weights through numpy": (
         lambda: {"loss": weighted()},
-        lambda job, training: setitem(job.loss.weight.data.numpy(), 1, 0.0),
+        lambda spec, training: setitem(spec.loss.weight.data.numpy(), 1, 0.0),
     ),
     "other class weights": (
         lambda: {"loss": weighted()},
-        lambda job, training: setattr(job.loss.weight, "data", torch.tensor([3.0, 1.0, 1.0])),
+        lambda spec, training: setattr(spec.loss.weight, "data", torch.tensor([3.0, 1.0, 1.0])),
     ),
     "class weights where none were": (lambda: {}, setting("loss.weight", lamp.Buffer(torch.tensor([3.0, 1.0, 1.0])))),
     "ignore_index": (lambda: {}, setting("loss.ignore_index", 1)),
     "delta": (lambda: regression(lamp.HuberLoss(delta=1.0)), setting("loss.delta", 0.1)),
     "beta": (lambda: regression(lamp.SmoothL1Loss()), setting("loss.beta", 0.0)),
-    "reduction": (lambda: regression(lamp.MSELoss()), lambda job, training: summed(job)),
-    "labels in place": (lambda: {}, lambda job, training: job.y.copy_(2 - job.y)),
-    "labels through numpy": (lambda: {}, lambda job, training: setitem(job.y.numpy(), slice(30), 0)),
-    "targets in place": (lambda: regression(lamp.MSELoss()), lambda job, training: job.loader.columns[1].mul_(-1.0)),
-    "inputs in place": (lambda: {}, lambda job, training: job.x.mul_(-2.0)),
-    "inputs through numpy": (lambda: {}, lambda job, training: setitem(job.x.numpy(), slice(30), 1.0)),
-    "lr": (lambda: {}, lambda job, training: setitem(job.optimizer.param_groups[0], "lr", 0.01)),
-    "momentum": (lambda: {}, lambda job, training: setitem(job.optimizer.param_groups[0], "momentum", 0.9)),
-    "weight_decay": (lambda: {}, lambda job, training: setitem(job.optimizer.param_groups[0], "weight_decay", 0.1)),
-    "maximize": (lambda: {}, lambda job, training: setitem(job.optimizer.param_groups[0], "maximize", True)),
-    "a frozen layer": (lambda: {}, lambda job, training: job.network[0].requires_grad_(False)),
+    "reduction": (lambda: regression(lamp.MSELoss()), lambda spec, training: summed(spec)),
+    "labels in place": (lambda: {}, lambda spec, training: spec.y.copy_(2 - spec.y)),
+    "labels through numpy": (lambda: {}, lambda spec, training: setitem(spec.y.numpy(), slice(30), 0)),
+    "targets in place": (lambda: regression(lamp.MSELoss()), lambda spec, training: spec.loader.columns[1].mul_(-1.0)),
+    "inputs in place": (lambda: {}, lambda spec, training: spec.x.mul_(-2.0)),
+    "inputs through numpy": (lambda: {}, lambda spec, training: setitem(spec.x.numpy(), slice(30), 1.0)),
+    "lr": (lambda: {}, lambda spec, training: setitem(spec.optimizer.param_groups[0], "lr", 0.01)),
+    "momentum": (lambda: {}, lambda spec, training: setitem(spec.optimizer.param_groups[0], "momentum", 0.9)),
+    "weight_decay": (lambda: {}, lambda spec, training: setitem(spec.optimizer.param_groups[0], "weight_decay", 0.1)),
+    "maximize": (lambda: {}, lambda spec, training: setitem(spec.optimizer.param_groups[0], "maximize", True)),
+    "a frozen layer": (lambda: {}, lambda spec, training: spec.network[0].requires_grad_(False)),
     "batch_size": (lambda: {}, setting("loader.batch_size", 11)),
     "shuffle": (lambda: {}, setting("loader.shuffle", False)),
     "drop_last": (lambda: {}, setting("loader.drop_last", True)),
-    "seed": (lambda: {}, lambda job, training: job.loader.load_state_dict({"seed": 9, "epoch": job.loader.epoch})),
-    "clip_norm": (lambda: {"clip_norm": 10.0}, lambda job, training: setattr(training, "clip_norm", 1e-3)),
-    "clip_value where none was": (lambda: {}, lambda job, training: setattr(training, "clip_value", 1e-3)),
-    "epochs": (lambda: {}, lambda job, training: setattr(training, "epochs", 4)),
+    "seed": (lambda: {}, lambda spec, training: spec.loader.load_state_dict({"seed": 9, "epoch": spec.loader.epoch})),
+    "clip_norm": (lambda: {"clip_norm": 10.0}, lambda spec, training: setattr(training, "clip_norm", 1e-3)),
+    "clip_value where none was": (lambda: {}, lambda spec, training: setattr(training, "clip_value", 1e-3)),
+    "epochs": (lambda: {}, lambda spec, training: setattr(training, "epochs", 4)),
 }
 # What a callback may not do that says it does not look at the model.
 STRUCTURE = {
@@ -151,9 +151,9 @@ STRUCTURE = {
 STRUCTURE |= {"a module that is not compiled", "a forward on a module"}
 
 
-def summed(job):
-    job.loss.reduction = "sum"
-    job.optimizer.param_groups[0]["lr"] = 0.001
+def summed(spec):
+    spec.loss.reduction = "sum"
+    spec.optimizer.param_groups[0]["lr"] = 0.001
 
 
 class NotCompiledAtAll(lamp.Module):
@@ -183,17 +183,17 @@ def test_a_change_holds_as_in_the_eager_engine(name, epoch, count):
     jobs = {}
     for engine in ("eager", "auto"):
         OfTwo.elsewhere[:] = [1.0]
-        job = jobs[engine] = Job(count, **make())
-        job.callbacks.append(At(job, change, epoch))
-        job.run(engine)
+        spec = jobs[engine] = KernelSpec(count, **make())
+        spec.callbacks.append(At(spec, change, epoch))
+        spec.run(engine)
     same(jobs["eager"], jobs["auto"])
     if name in ("a module that is not compiled", "a forward on a module"):
         assert jobs["auto"].history.engine == "eager"
         assert f"since epoch {1 if epoch is None else 3}: " in jobs["auto"].history.why
-        job = Job(count, **make())
-        job.callbacks.append(At(job, change, epoch))
+        spec = KernelSpec(count, **make())
+        spec.callbacks.append(At(spec, change, epoch))
         with pytest.raises(ArgumentError, match="compiled engine cannot run this"):
-            job.run("compiled")
+            spec.run("compiled")
     else:
         assert jobs["auto"].history.engine == "compiled"
 
@@ -206,34 +206,34 @@ def test_a_callback_that_looks_at_no_model_may_change_the_rest(name, epochs):
     jobs = {}
     for engine in ("eager", "compiled"):
         OfTwo.elsewhere[:] = [1.0]
-        job = jobs[engine] = Job(**make())
-        job.callbacks.append(Blind(job, change, epochs // 2))
-        job.run(engine, epochs)
+        spec = jobs[engine] = KernelSpec(**make())
+        spec.callbacks.append(Blind(spec, change, epochs // 2))
+        spec.run(engine, epochs)
     same(jobs["eager"], jobs["compiled"], 1e-4)
 
 
 def test_a_callback_that_looks_at_no_model_must_not_take_parameters_away():
-    job = Job()
-    job.callbacks.append(Blind(job, lambda job, training: job.model.append(lamp.Linear(3, 3)), 20))
+    spec = KernelSpec()
+    spec.callbacks.append(Blind(spec, lambda spec, training: spec.model.append(lamp.Linear(3, 3)), 20))
     with pytest.raises(ArgumentError, match="needs_model"):
-        job.run("compiled", 40)
+        spec.run("compiled", 40)
 
 
 @pytest.mark.parametrize(
     ("change", "error"),
     [
-        (lambda job, training: job.model.to(torch.float64), LampError),
-        (lambda job, training: job.model[1].eval(), lamp.BackwardError),
-        (lambda job, training: job.model.eval(), lamp.BackwardError),
-        (lambda job, training: job.loss.eval(), lamp.BackwardError),
-        (lambda job, training: job.y.fill_(5), lamp.LabelError),
-        (lambda job, training: job.x.untyped_storage().resize_(0), DataError),
-        (lambda job, training: job.y.untyped_storage().resize_(8), DataError),
-        (lambda job, training: setattr(job.loss.weight, "data", torch.ones(4)), LampError),
-        (lambda job, training: setattr(job.loss.weight, "data", torch.ones(3).double()), LampError),
-        (lambda job, training: setitem(job.optimizer.param_groups[0], "lr", torch.ones(3)), LampError),
-        (lambda job, training: setattr(training, "clip_norm", torch.ones(3)), LampError),
-        (lambda job, training: setattr(training, "criterion", lamp.MSELoss()), ArgumentError),
+        (lambda spec, training: spec.model.to(torch.float64), LampError),
+        (lambda spec, training: spec.model[1].eval(), lamp.BackwardError),
+        (lambda spec, training: spec.model.eval(), lamp.BackwardError),
+        (lambda spec, training: spec.loss.eval(), lamp.BackwardError),
+        (lambda spec, training: spec.y.fill_(5), lamp.LabelError),
+        (lambda spec, training: spec.x.untyped_storage().resize_(0), DataError),
+        (lambda spec, training: spec.y.untyped_storage().resize_(8), DataError),
+        (lambda spec, training: setattr(spec.loss.weight, "data", torch.ones(4)), LampError),
+        (lambda spec, training: setattr(spec.loss.weight, "data", torch.ones(3).double()), LampError),
+        (lambda spec, training: setitem(spec.optimizer.param_groups[0], "lr", torch.ones(3)), LampError),
+        (lambda spec, training: setattr(training, "clip_norm", torch.ones(3)), LampError),
+        (lambda spec, training: setattr(training, "criterion", lamp.MSELoss()), ArgumentError),
     ],
 )
 @pytest.mark.parametrize("kind", [At, Blind])
@@ -242,9 +242,9 @@ def test_what_makes_the_training_impossible_is_the_same_error(change, error, kin
         pytest.skip("a callback that does not look at the model must not move it: see above")
     told = []
     for engine in ("eager", "compiled", "auto"):
-        job = Job(loss=weighted())
-        job.callbacks.append(kind(job, change, 20))
+        spec = KernelSpec(loss=weighted())
+        spec.callbacks.append(kind(spec, change, 20))
         with pytest.raises(error) as raised:
-            job.run(engine, 40)
+            spec.run(engine, 40)
         told.append((type(raised.value), raised.value.what))
     assert told[0] == told[1] == told[2]

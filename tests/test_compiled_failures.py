@@ -205,7 +205,7 @@ class Look(lamp.Callback):
         pass
 
 
-def job(*layers, model=None, criterion=None, optimizer=None, data=None, **arguments):
+def spec(*layers, model=None, criterion=None, optimizer=None, data=None, **arguments):
     layers = layers or (lamp.Linear(3, 4),)
     model = model or lamp.Sequential(*layers).double()
     optimizer = optimizer or lamp.SGD
@@ -226,14 +226,14 @@ def numbers(*shape):
 
 
 REFUSED = {
-    "Scale.* is not compiled": lambda: job(lamp.Linear(3, 4), Scale()),
-    "what lamp.formulas lists": lambda: job(lamp.Linear(3, 4), Sine()),
-    "Residual has its own backward": lambda: job(Residual(lamp.Linear(3, 3), lamp.Tanh()), lamp.Linear(3, 4)),
-    "Doubled.* has its own backward": lambda: job(lamp.Linear(3, 4), Doubled()),
-    "along the axis of the batch": lambda: job(lamp.Linear(3, 4), lamp.Softmax(0), lamp.Linear(4, 4)),
-    "TwoSteps has its own step": lambda: job(optimizer=TwoSteps),
-    "HalfLoss.* has its own backward": lambda: job(lamp.Linear(3, 3), criterion=HalfLoss(), data=SQUARES.data()),
-    "one number for each output": lambda: job(
+    "Scale.* is not compiled": lambda: spec(lamp.Linear(3, 4), Scale()),
+    "what lamp.formulas lists": lambda: spec(lamp.Linear(3, 4), Sine()),
+    "Residual has its own backward": lambda: spec(Residual(lamp.Linear(3, 3), lamp.Tanh()), lamp.Linear(3, 4)),
+    "Doubled.* has its own backward": lambda: spec(lamp.Linear(3, 4), Doubled()),
+    "along the axis of the batch": lambda: spec(lamp.Linear(3, 4), lamp.Softmax(0), lamp.Linear(4, 4)),
+    "TwoSteps has its own step": lambda: spec(optimizer=TwoSteps),
+    "HalfLoss.* has its own backward": lambda: spec(lamp.Linear(3, 3), criterion=HalfLoss(), data=SQUARES.data()),
+    "one number for each output": lambda: spec(
         lamp.Linear(3, 3),
         lamp.Sigmoid(),
         criterion=lamp.BCELoss(weight=numbers(7, 1)),
@@ -241,12 +241,12 @@ REFUSED = {
     ),
 }
 REFUSED_BY_FIT = {
-    "Look looks at every batch": lambda: job(callbacks=[Look()]),
-    "come from a list": lambda: job(data=in_batches()),
-    "compiled for samples of one axis": lambda: job(
+    "Look looks at every batch": lambda: spec(callbacks=[Look()]),
+    "come from a list": lambda: spec(data=in_batches()),
+    "compiled for samples of one axis": lambda: spec(
         lamp.Linear(3, 5), criterion=lamp.MSELoss(), data=(numbers(35, 2, 3), numbers(35, 2, 5))
     ),
-    "of torch.int32": lambda: job(data=(TASK.data()[0], TASK.data()[1].int())),
+    "of torch.int32": lambda: spec(data=(TASK.data()[0], TASK.data()[1].int())),
 }
 
 
@@ -305,10 +305,10 @@ def test_a_bug_of_lamps_is_not_taken_for_a_network_that_cannot_be_compiled(
     kernel.forget()
     monkeypatch.setattr("lamp.training.engines.COMPILING", 0.0)
     monkeypatch.setattr(lanes.Lane, method, broken(line))
-    positional, named = job(lamp.Linear(3, 5), layer(), lamp.Linear(5, 4))
+    positional, named = spec(lamp.Linear(3, 5), layer(), lamp.Linear(5, 4))
     with pytest.raises(error):
         lamp.fit(*positional, **named, engine=engine)
-    positional, named = job(lamp.Linear(3, 5), layer(), lamp.Linear(5, 4))
+    positional, named = spec(lamp.Linear(3, 5), layer(), lamp.Linear(5, 4))
     with pytest.raises(error):
         lamp.compile(*positional[:3], BATCH)(*positional[3])
 
@@ -343,7 +343,7 @@ class Odd(lamp.Activation):
 )
 def test_a_formula_that_lanes_cannot_compute_is_left_to_eager(way, monkeypatch):
     monkeypatch.setattr("lamp.training.engines.COMPILING", 0.0)
-    positional, named = job(lamp.Linear(3, 4), Odd(way))
+    positional, named = spec(lamp.Linear(3, 4), Odd(way))
     history = lamp.fit(*positional, **named, engine="auto")
     assert history.engine == "eager"
     assert "sigma of Odd goes beyond what lamp.formulas lists" in history.why
@@ -401,7 +401,7 @@ def test_compile_refuses_what_makes_no_sense():
     with pytest.raises(lamp.ShapeError):
         compiled(x, y[:-1])
     with pytest.raises(lamp.ShapeError):
-        compiled(x, y, own_data=True)
+        compiled(x, y, per_replica_data=True)
     other = network(TASK)
     with pytest.raises(ArgumentError, match="not the network's"):
         lamp.compile(other, lamp.CrossEntropyLoss(), optimizer, 5)(x, y)
@@ -416,7 +416,7 @@ def test_compile_refuses_what_makes_no_sense():
 # ---- which engine ran, and why ---------------------------------------------------------------------------------------
 def test_the_history_says_which_engine_ran(monkeypatch):
     def run(engine):
-        positional, named = job()
+        positional, named = spec()
         return lamp.fit(*positional, **named, engine=engine)
 
     eager, compiled, short = run("eager"), run("compiled"), run("auto")

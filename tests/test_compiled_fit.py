@@ -7,8 +7,8 @@ import torch
 
 import lamp
 from lamp.compiler.kernel import forget
+from lamp.compiler.kernel_runner import KernelRunner
 from lamp.compiler.target import host
-from lamp.compiler.trainer import Trainer
 from tests.cases.compiled import EPOCHS, both, close, lanes, network, replicas, same, same_state, task, trained
 
 # Softmax before cross-entropy and the like: what matters here is that both engines compute the same.
@@ -226,7 +226,7 @@ def test_any_number_of_replicas(count, dtype):
 def test_on_any_number_of_threads(count, own, monkeypatch):
     """One network's batch is cut into parts, and few networks lie in narrower vectors where that gives every thread
     some; the bits do not depend on how many threads there are."""
-    monkeypatch.setattr("lamp.compiler.shape.PART", 1000)
+    monkeypatch.setattr("lamp.compiler.tiling.PART", 1000)
     forget()  # kernels in other parts
     size = 5 * 7 * lanes() + 3 if count is None else 29
     replicas = (
@@ -285,11 +285,11 @@ def test_narrower_vectors_where_they_cost_no_thread_more(networks, threads, bits
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        trainer = Trainer(model, TASK.make(), adam(model.parameters()), batches=[1], labels=True)
+        runner = KernelRunner(model, TASK.make(), adam(model.parameters()), batches=[1], labels=True)
     finally:
         torch.set_num_threads(before)
-    assert trainer.together == networks
-    assert trainer.fleets[0].kernel.lanes * 32 == bits
+    assert runner.together == networks
+    assert runner.kernel_states[0].kernel.lanes * 32 == bits
 
 
 WIDE_NETWORKS = {
@@ -310,7 +310,7 @@ def test_products_along_many_features(name, bits, monkeypatch):
     """Those of one network's first layer; of several threads' parts, of a rest of the batch, where fewer lanes are."""
     if bits is not None:
         monkeypatch.setenv("LAMP_VECTOR_BITS", str(bits))
-    monkeypatch.setattr("lamp.compiler.shape.PART", 1000)
+    monkeypatch.setattr("lamp.compiler.tiling.PART", 1000)
     forget()
     features = WIDE_NETWORKS[name]()[0 if name != "a module before" else 1].in_features
     for dtype in [torch.float64, torch.float32][slice(None) if bits is None else slice(bits // 256, bits // 128)]:

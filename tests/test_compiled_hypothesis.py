@@ -36,18 +36,20 @@ def build(widths, activations, bias, rate, dtype):
     samples=st.integers(1, 45),
     batch=st.integers(1, 20),
     count=st.one_of(st.none(), st.integers(1, 20)),
-    own_order=st.booleans(),
+    per_replica_order=st.booleans(),
     labels=st.booleans(),
     dtype=st.sampled_from([torch.float32, torch.float64]),
     adam=st.booleans(),
     drop_last=st.booleans(),
 )
-def test_any_sizes(widths, activations, bias, rate, samples, batch, count, own_order, labels, dtype, adam, drop_last):
+def test_any_sizes(
+    widths, activations, bias, rate, samples, batch, count, per_replica_order, labels, dtype, adam, drop_last
+):
     generator = torch.Generator().manual_seed(len(widths) + 7 * samples)
     x = torch.randn(samples, widths[0], generator=generator, dtype=torch.float64).to(dtype)
     numbers = torch.rand(samples, widths[-1], generator=generator, dtype=torch.float64).to(dtype)
     y = torch.randint(0, widths[-1], (samples,), generator=generator) if labels else numbers
-    seed = list(range(count)) if count and own_order else 1
+    seed = list(range(count)) if count and per_replica_order else 1
     momentum = 0.5 if dtype is torch.float64 else 0.0
     make = (
         (lambda parameters: lamp.Adam(parameters, lr=0.01, eps=1e-3))

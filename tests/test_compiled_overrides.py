@@ -15,7 +15,7 @@ X = torch.randn(60, 3, generator=torch.Generator().manual_seed(1))
 Y = (X.sum(1) > 0).long() + (X[:, 0] > 1).long()
 
 
-class Job:
+class KernelSpec:
     """All that a training is made of, to be changed by hand."""
 
     def __init__(self, count=None, loss=None, between=None, targets=None, **arguments):
@@ -50,7 +50,7 @@ class Job:
         return self.history
 
 
-def same(one: Job, other: Job, tolerance=1e-5):
+def same(one: KernelSpec, other: KernelSpec, tolerance=1e-5):
     for own, twin in zip(one.model.parameters(), other.model.parameters(), strict=True):
         close(twin.data, own.data, tolerance)
     assert list(one.history) == list(other.history)
@@ -110,18 +110,18 @@ class Called(lamp.Sequential):
         return super().forward(x, *target) * 2.0
 
 
-def instead(job, loader):
-    job.loader = loader((job.x, job.y), 7, True, seed=3)
+def instead(spec, loader):
+    spec.loader = loader((spec.x, spec.y), 7, True, seed=3)
 
 
-def in_a_row(job, kind):
-    job.network._arrange({"0": kind(*job.network)})
+def in_a_row(spec, kind):
+    spec.network._arrange({"0": kind(*spec.network)})
 
 
 def patched(owner, name):
     """The method of a class, put into it anew under its own name."""
 
-    def change(job, monkeypatch):
+    def change(spec, monkeypatch):
         original = getattr(owner, name)
 
         @functools.wraps(original)
@@ -136,47 +136,47 @@ def patched(owner, name):
 def on(what, name, make=doubled):
     """A method set on one of the job's objects."""
 
-    def change(job, monkeypatch):
-        thing = what(job)
+    def change(spec, monkeypatch):
+        thing = what(spec)
         setattr(thing, name, make(getattr(thing, name)))
 
     return change
 
 
 OVERRIDES = {
-    "model[1] forward": (on(lambda job: job.network[1], "forward"), "forward"),
-    "model[0] forward": (on(lambda job: job.network[0], "forward"), "forward"),
-    "model backward": (on(lambda job: job.network, "backward"), "backward"),
-    "model[0] backward": (on(lambda job: job.network[0], "backward"), "backward"),
-    "model[1] sigma": (on(lambda job: job.network[1], "sigma"), "sigma"),
-    "model[1] dsigma": (on(lambda job: job.network[1], "dsigma"), "dsigma"),
-    "model[1] remember": (on(lambda job: job.network[1], "remember", lambda method: method), "remember"),
-    "model[1] recall": (on(lambda job: job.network[1], "recall", lambda method: method), "recall"),
-    "loss forward": (on(lambda job: job.loss, "forward"), "forward"),
-    "loss backward": (on(lambda job: job.loss, "backward"), "backward"),
-    "loss derivative": (on(lambda job: job.loss, "derivative", lambda method: method), "derivative"),
-    "loss value": (on(lambda job: job.loss, "value", lambda method: method), "value"),
-    "optimizer step": (lambda job, _: setattr(job.optimizer, "step", clamped(job.optimizer)), "step"),
-    "optimizer update": (on(lambda job: job.optimizer, "update", lambda method: method), "update"),
-    "optimizer zero_grad": (on(lambda job: job.optimizer, "zero_grad", lambda method: lambda: None), "zero_grad"),
-    "loader __iter__": (lambda job, _: instead(job, Noisy), "Noisy has its own __iter__"),
-    "loader __len__": (lambda job, _: instead(job, Short), "Short has its own __len__"),
-    "loader order_of": (lambda job, _: instead(job, Sorted), "Sorted has its own order_of"),
-    "loader order_of, set on it": (on(lambda job: job.loader, "order_of", lambda method: method), "order_of"),
+    "model[1] forward": (on(lambda spec: spec.network[1], "forward"), "forward"),
+    "model[0] forward": (on(lambda spec: spec.network[0], "forward"), "forward"),
+    "model backward": (on(lambda spec: spec.network, "backward"), "backward"),
+    "model[0] backward": (on(lambda spec: spec.network[0], "backward"), "backward"),
+    "model[1] sigma": (on(lambda spec: spec.network[1], "sigma"), "sigma"),
+    "model[1] dsigma": (on(lambda spec: spec.network[1], "dsigma"), "dsigma"),
+    "model[1] remember": (on(lambda spec: spec.network[1], "remember", lambda method: method), "remember"),
+    "model[1] recall": (on(lambda spec: spec.network[1], "recall", lambda method: method), "recall"),
+    "loss forward": (on(lambda spec: spec.loss, "forward"), "forward"),
+    "loss backward": (on(lambda spec: spec.loss, "backward"), "backward"),
+    "loss derivative": (on(lambda spec: spec.loss, "derivative", lambda method: method), "derivative"),
+    "loss value": (on(lambda spec: spec.loss, "value", lambda method: method), "value"),
+    "optimizer step": (lambda spec, _: setattr(spec.optimizer, "step", clamped(spec.optimizer)), "step"),
+    "optimizer update": (on(lambda spec: spec.optimizer, "update", lambda method: method), "update"),
+    "optimizer zero_grad": (on(lambda spec: spec.optimizer, "zero_grad", lambda method: lambda: None), "zero_grad"),
+    "loader __iter__": (lambda spec, _: instead(spec, Noisy), "Noisy has its own __iter__"),
+    "loader __len__": (lambda spec, _: instead(spec, Short), "Short has its own __len__"),
+    "loader order_of": (lambda spec, _: instead(spec, Sorted), "Sorted has its own order_of"),
+    "loader order_of, set on it": (on(lambda spec: spec.loader, "order_of", lambda method: method), "order_of"),
     "patched loader": (patched(lamp.DataLoader, "__iter__"), "__iter__"),
-    "callback on_batch": (lambda job, _: job.callbacks.append(Early(5, "loss")), "Early looks at every batch"),
+    "callback on_batch": (lambda spec, _: spec.callbacks.append(Early(5, "loss")), "Early looks at every batch"),
     "callback on_batch, set on it": (
-        lambda job, _: job.callbacks.append(on_batch_set()),
+        lambda spec, _: spec.callbacks.append(on_batch_set()),
         "EarlyStopping looks at every batch",
     ),
     "patched on_batch": (
-        lambda job, patch: (job.callbacks.append(Seen()), patched(lamp.Callback, "on_batch")(job, patch)),
+        lambda spec, patch: (spec.callbacks.append(Seen()), patched(lamp.Callback, "on_batch")(spec, patch)),
         "looks at every batch",
     ),
-    "scheduler step": (lambda job, _: with_schedule(job), "StepLR has its own step"),
-    "another scheduler": (lambda job, _: setattr(job, "scheduler", Own()), "another kind than lamp's"),
-    "own __call__": (lambda job, _: in_a_row(job, Called), "Called has its own __call__"),
-    "remember of a class": (lambda job, _: setitem(job, Counted()), "remember"),
+    "scheduler step": (lambda spec, _: with_schedule(spec), "StepLR has its own step"),
+    "another scheduler": (lambda spec, _: setattr(spec, "scheduler", Own()), "another kind than lamp's"),
+    "own __call__": (lambda spec, _: in_a_row(spec, Called), "Called has its own __call__"),
+    "remember of a class": (lambda spec, _: setitem(spec, Counted()), "remember"),
     "patched forward": (patched(lamp.Activation, "forward"), "which was put into lamp's Activation"),
     "patched sigma": (patched(lamp.SELU, "sigma"), "which was put into lamp's SELU"),
     "patched loss": (patched(lamp.CrossEntropyLoss, "derivative"), "which was put into lamp's"),
@@ -199,14 +199,14 @@ def on_batch_set():
     return callback
 
 
-def with_schedule(job):
-    job.scheduler = lamp.StepLR(job.optimizer, 1)
-    step = job.scheduler.step
-    job.scheduler.step = lambda: (step(), step())
+def with_schedule(spec):
+    spec.scheduler = lamp.StepLR(spec.optimizer, 1)
+    step = spec.scheduler.step
+    spec.scheduler.step = lambda: (step(), step())
 
 
-def setitem(job, module):
-    job.network[1] = module
+def setitem(spec, module):
+    spec.network[1] = module
 
 
 @pytest.mark.parametrize("count", [None, 3])
@@ -215,28 +215,28 @@ def test_an_override_is_told_and_eager_runs(name, count, monkeypatch):
     change, reason = OVERRIDES[name]
     jobs = {}
     for engine in ("eager", "auto"):
-        job = jobs[engine] = Job(count)
+        spec = jobs[engine] = KernelSpec(count)
         with monkeypatch.context() as patch:
-            change(job, patch)
-            job.run(engine)
-        assert job.history.engine == "eager"
+            change(spec, patch)
+            spec.run(engine)
+        assert spec.history.engine == "eager"
     assert reason in jobs["auto"].history.why
     same(jobs["eager"], jobs["auto"], 0.0)
-    job = Job(count)
-    change(job, monkeypatch)
+    spec = KernelSpec(count)
+    change(spec, monkeypatch)
     with pytest.raises(ArgumentError) as error:
-        job.run("compiled")
+        spec.run("compiled")
     assert reason in error.value.got
     if not any(word in name for word in ("loader", "callback", "on_batch", "scheduler")):
         with pytest.raises(ArgumentError, match="compiled"):
-            lamp.compile(job.model, job.loss, job.optimizer, 7)(job.x, job.y)
+            lamp.compile(spec.model, spec.loss, spec.optimizer, 7)(spec.x, spec.y)
 
 
 def test_a_kernel_of_the_class_does_not_serve_an_instance_that_differs():
-    Job().run("compiled")
-    job = Job()
-    job.network[1].sigma = lambda x: x
-    assert job.run("auto").engine == "eager"
+    KernelSpec().run("compiled")
+    spec = KernelSpec()
+    spec.network[1].sigma = lambda x: x
+    assert spec.run("auto").engine == "eager"
 
 
 def test_an_accuracy_of_ones_own_is_called():
@@ -246,7 +246,7 @@ def test_an_accuracy_of_ones_own_is_called():
 
     histories = []
     for metric in (lamp.Accuracy(0.0), Half(0.0)):
-        job = Job(loss=lamp.MSELoss(), targets=torch.stack([Y - 1.0] * 3, 1))
-        job.metrics = [metric]
-        histories.append(job.run("compiled"))
+        spec = KernelSpec(loss=lamp.MSELoss(), targets=torch.stack([Y - 1.0] * 3, 1))
+        spec.metrics = [metric]
+        histories.append(spec.run("compiled"))
     close(histories[1]["accuracy"], histories[0]["accuracy"] * 0.5, 1e-6)

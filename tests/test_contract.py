@@ -9,7 +9,7 @@ import torch
 
 import lamp
 from lamp.module import Module
-from lamp.parameter import Buffer, Parameter, flatten, move, replicate, runs
+from lamp.parameter import Buffer, Parameter, flatten, move, replicate, spans
 from lamp.passes import running
 
 B, IN, HIDDEN, OUT = 7, 3, 5, 2  # pairwise distinct
@@ -42,35 +42,35 @@ class TestFlatBuffers:
         model = network()
         before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
         parameters = model.parameters()
-        (run,) = runs(parameters)
-        assert run.data.shape == run.grad.shape == (sum(p.numel() for p in parameters),)
+        (span,) = spans(parameters)
+        assert span.data.shape == span.grad.shape == (sum(p.numel() for p in parameters),)
         assert len(storages(parameters)) == 1
-        assert torch.equal(run.data, torch.cat([p.data.reshape(-1) for p in parameters]))
-        assert all(lies_in(p.data, run.data) and lies_in(p.grad, run.grad) for p in parameters)
+        assert torch.equal(span.data, torch.cat([p.data.reshape(-1) for p in parameters]))
+        assert all(lies_in(p.data, span.data) and lies_in(p.grad, span.grad) for p in parameters)
         assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
 
     def test_a_change_of_the_buffer_is_a_change_of_the_network_and_back(self):
         model = network()
-        (run,) = runs(model.parameters())
-        run.data.zero_()
+        (span,) = spans(model.parameters())
+        span.data.zero_()
         assert not model(torch.randn(B, IN)).any()
         model[4].bias.data[1] = 3.0
-        assert run.data[-1] == 3.0
+        assert span.data[-1] == 3.0
 
     def test_asking_again_moves_nothing(self):
         model = network()
         places = [p.data.data_ptr() for p in model.parameters()]
         model.state_dict(), model.zero_grad(), list(model.named_parameters())
         assert [p.data.data_ptr() for p in model.parameters()] == places
-        assert all(run.is_current for run in runs(model.parameters()))
+        assert all(span.is_current for span in spans(model.parameters()))
 
     def test_gradients_are_allocated_when_first_asked_for_and_zero(self):
         model = network()
-        (run,) = runs(model.parameters())
-        assert not run.grad.any()
+        (span,) = spans(model.parameters())
+        assert not span.grad.any()
         train_once(model, torch.randn(B, IN), torch.randn(B, OUT))
-        assert torch.equal(run.grad, torch.cat([p.grad.reshape(-1) for p in model.parameters()]))
-        assert run.grad.any()
+        assert torch.equal(span.grad, torch.cat([p.grad.reshape(-1) for p in model.parameters()]))
+        assert span.grad.any()
 
     def test_zero_grad_is_one_operation(self):
         from torch.utils._python_dispatch import TorchDispatchMode
@@ -101,38 +101,38 @@ class TestFlatBuffers:
     def test_runs_are_the_fewest_pieces(self):
         model = network()
         parameters = model.parameters()
-        assert [run.parameters for run in runs([parameters[1], parameters[0], *parameters[3:5]])] == [
+        assert [span.parameters for span in spans([parameters[1], parameters[0], *parameters[3:5]])] == [
             parameters[:2],
             parameters[3:5],
         ]
-        assert len(runs([*parameters, *parameters])) == 1
+        assert len(spans([*parameters, *parameters])) == 1
         other = network().parameters()
-        assert [len(run.parameters) for run in runs([*parameters, *other])] == [6, 6]
+        assert [len(span.parameters) for span in spans([*parameters, *other])] == [6, 6]
 
     def test_layers_that_come_later_are_taken_in_with_their_gradients(self):
         model = network()
         train_once(model, torch.randn(B, IN), torch.randn(B, OUT))
-        (old,) = runs(model.parameters())
+        (old,) = spans(model.parameters())
         values, gradients = old.data.clone(), old.grad.clone()
         late = lamp.Linear(OUT, IN)
         late.weight.grad = torch.ones(IN, OUT)
         model.append(late)
-        (run,) = runs(model.parameters())
+        (span,) = spans(model.parameters())
         assert not old.is_current
-        assert run.is_current
-        assert torch.equal(run.data[: len(values)], values)
-        assert torch.equal(run.grad, torch.cat([gradients, torch.ones(IN * OUT), torch.zeros(IN)]))
+        assert span.is_current
+        assert torch.equal(span.data[: len(values)], values)
+        assert torch.equal(span.grad, torch.cat([gradients, torch.ones(IN * OUT), torch.zeros(IN)]))
         train_once(model, torch.randn(B, IN), torch.randn(B, IN))
-        assert run.grad[: len(values)].ne(gradients).any()
+        assert span.grad[: len(values)].ne(gradients).any()
 
     def test_a_layer_that_is_replaced_leaves_the_buffer(self):
         model = network()
         old = model[2]
         model.parameters()
         model[2] = lamp.Linear(HIDDEN, HIDDEN)
-        (run,) = runs(model.parameters())
-        assert not lies_in(old.weight.data, run.data)
-        assert lies_in(model[2].weight.data, run.data)
+        (span,) = spans(model.parameters())
+        assert not lies_in(old.weight.data, span.data)
+        assert lies_in(model[2].weight.data, span.data)
         assert list(model.state_dict()) == ["0.weight", "0.bias", "2.weight", "2.bias", "4.weight", "4.bias"]
 
     def test_an_optimizer_follows_its_parameters_to_their_new_buffer(self):
@@ -154,8 +154,8 @@ class TestFlatBuffers:
         tied = lamp.Sequential(lamp.Linear(IN, IN), lamp.Tanh(), lamp.Linear(IN, IN))
         tied[2].weight = tied[0].weight
         assert [name for name, _ in tied.named_parameters()] == ["0.weight", "0.bias", "2.bias"]
-        (run,) = runs(tied.parameters())
-        assert run.data.shape == (IN * IN + IN + IN,)
+        (span,) = spans(tied.parameters())
+        assert span.data.shape == (IN * IN + IN + IN,)
         assert list(tied.state_dict()) == ["0.weight", "0.bias", "2.weight", "2.bias"]
 
     def test_tied_weights_get_the_sum_of_their_gradients(self):
@@ -173,7 +173,7 @@ class TestFlatBuffers:
         one, other = lamp.Sequential(shared, lamp.Linear(IN, OUT)), lamp.Sequential(shared, lamp.Linear(IN, HIDDEN))
         for model in (one, other, one):
             value = shared.weight.data.clone()
-            assert len(runs(model.parameters())) == 1
+            assert len(spans(model.parameters())) == 1
             assert torch.equal(shared.weight.data, value)
             model.zero_grad()
             train_once(model, torch.randn(B, IN), torch.randn(B, model[1].out_features))
@@ -181,36 +181,36 @@ class TestFlatBuffers:
 
     def test_whoever_holds_the_buffer_hears_of_replicas(self):
         model = network()
-        (old,) = runs(model.parameters())
+        (old,) = spans(model.parameters())
         replicate(model.parameters(), 4)
         assert not old.is_current
-        (run,) = runs(model.parameters())
-        assert run.data.shape == (4, old.data.numel())
-        assert torch.equal(run.data[3], old.data)
+        (span,) = spans(model.parameters())
+        assert span.data.shape == (4, old.data.numel())
+        assert torch.equal(span.data[3], old.data)
 
     def test_dtypes_have_a_buffer_each(self):
         model = network()
         model[2].double()
-        assert sorted(str(run.data.dtype) for run in runs(model.parameters())) == ["torch.float32", "torch.float64"]
+        assert sorted(str(span.data.dtype) for span in spans(model.parameters())) == ["torch.float32", "torch.float64"]
         model.zero_grad()
         model.float()
-        assert len(runs(model.parameters())) == 1
+        assert len(spans(model.parameters())) == 1
 
     def test_a_parameter_alone_has_a_buffer_of_its_own(self):
         values = torch.randn(2, 3)
         parameter = Parameter(values)
-        (run,) = runs([parameter])
-        assert run.data.data_ptr() == values.data_ptr()
+        (span,) = spans([parameter])
+        assert span.data.data_ptr() == values.data_ptr()
         parameter.grad += 1.0
-        assert torch.equal(run.grad, torch.ones(6))
+        assert torch.equal(span.grad, torch.ones(6))
         flatten([parameter])
-        assert run.is_current
+        assert span.is_current
 
     def test_a_parameter_may_be_a_single_number_or_empty(self):
         number, nothing, table = Parameter(torch.tensor(2.0)), Parameter(torch.empty(0, 3)), Parameter(torch.ones(2, 3))
         flatten([number, nothing, table])
-        (run,) = runs([number, nothing, table])
-        assert run.data.tolist() == [2.0] + [1.0] * 6
+        (span,) = spans([number, nothing, table])
+        assert span.data.tolist() == [2.0] + [1.0] * 6
         assert number.data.shape == ()
         assert nothing.grad.shape == (0, 3)
 
@@ -219,12 +219,12 @@ class TestFlatBuffers:
 class TestAssignment:
     def test_assigning_copies(self):
         model = network()
-        (run,) = runs(model.parameters())
+        (span,) = spans(model.parameters())
         values = torch.randn(HIDDEN, IN)
         model[0].weight.data, model[0].weight.grad = values, 2 * values
         values.zero_()
-        assert run.data[: IN * HIDDEN].all()
-        torch.testing.assert_close(run.grad[: IN * HIDDEN], 2 * run.data[: IN * HIDDEN])
+        assert span.data[: IN * HIDDEN].all()
+        torch.testing.assert_close(span.grad[: IN * HIDDEN], 2 * span.data[: IN * HIDDEN])
 
     def test_assigning_from_itself(self):
         parameter = Parameter(torch.arange(6.0).view(2, 3))
@@ -286,21 +286,21 @@ class TestMoving:
     def test_values_gradients_and_buffers_move_together(self):
         model = lamp.Sequential(Scaler(), lamp.Linear(IN, OUT))
         train_once(model, torch.randn(B, IN), torch.randn(B, OUT))
-        (old,) = runs(model.parameters())
+        (old,) = spans(model.parameters())
         assert model.to(torch.float64) is model
-        (run,) = runs(model.parameters())
+        (span,) = spans(model.parameters())
         assert not old.is_current
-        assert torch.equal(run.data, old.data.double())
-        assert torch.equal(run.grad, old.grad.double())
+        assert torch.equal(span.data, old.data.double())
+        assert torch.equal(span.grad, old.grad.double())
         assert model[0].mean.data.dtype == torch.float64
         assert model[0].count.data.dtype == torch.int64
         train_once(model, torch.randn(B, IN, dtype=torch.float64), torch.randn(B, OUT, dtype=torch.float64))
 
     def test_moving_to_where_it_is_moves_nothing(self):
         model = network()
-        (run,) = runs(model.parameters())
+        (span,) = spans(model.parameters())
         model.to("cpu").to(torch.float32).to(device="cpu", dtype=torch.float32).float()
-        assert run.is_current
+        assert span.is_current
 
     def test_to_another_device(self):
         model = lamp.Sequential(Scaler(), lamp.Linear(IN, OUT)).to("meta", torch.float64)
@@ -310,12 +310,12 @@ class TestMoving:
 
     def test_a_part_that_moves_leaves_the_rest_where_it_was(self):
         model = network()
-        (run,) = runs(model.parameters())
+        (span,) = spans(model.parameters())
         move(model[2].parameters(), torch.float64, None)
-        assert not run.is_current
+        assert not span.is_current
         assert model[0].weight.dtype == torch.float32
         assert model[2].bias.dtype == torch.float64
-        assert lies_in(model[4].weight.data, run.data)
+        assert lies_in(model[4].weight.data, span.data)
 
     @pytest.mark.parametrize("arguments", [(torch.int64,), (torch.bool,), (None,), (2.0,)])
     def test_to_what_no_network_can_be_moved_to(self, arguments):
@@ -655,9 +655,9 @@ class TestState:
 
     def test_loading_copies(self):
         model, other = network(), network()
-        (run,) = runs(model.parameters())
+        (span,) = spans(model.parameters())
         model.load_state_dict(other.state_dict())
-        assert run.is_current
+        assert span.is_current
         other[0].weight.data.zero_()
         assert model[0].weight.data.any()
 
@@ -717,15 +717,15 @@ class TestCopies:
         model = lamp.Sequential(Scaler(), lamp.Linear(IN, OUT))
         train_once(model, torch.randn(B, IN), torch.randn(B, OUT))
         twin = copy.deepcopy(model)
-        (run,), (copied,) = runs(model.parameters()), runs(twin.parameters())
-        assert torch.equal(run.data, copied.data)
-        assert torch.equal(run.grad, copied.grad)
+        (span,), (copied,) = spans(model.parameters()), spans(twin.parameters())
+        assert torch.equal(span.data, copied.data)
+        assert torch.equal(span.grad, copied.grad)
         assert copied.grad.any()
         copied.data.zero_()
         copied.grad.zero_()
         twin[0].mean.data.add_(1.0)
-        assert run.data.any()
-        assert run.grad.any()
+        assert span.data.any()
+        assert span.grad.any()
         assert not model[0].mean.data.any()
         assert not any(p.data.any() for p in twin.parameters())
 

@@ -71,7 +71,7 @@ class TestPretended:
             if isinstance(module, lamp.Dropout):
                 module.seeds()
         with pretend.gpu():
-            x = networks.own(torch.empty(3, *case.shape, dtype=torch.float64, device="cuda"))
+            x = networks.per_replica(torch.empty(3, *case.shape, dtype=torch.float64, device="cuda"))
             y = networks.to("cuda")(x)
             assert networks.backward(torch.empty_like(y)).device.type == "cuda"
 

@@ -34,13 +34,13 @@ def losses(width=5, epochs=3):
 def written(monkeypatch):
     """How many kernels are written out, not loaded."""
     count = [0]
-    emit = kernel._Writer._emit
+    emit = kernel.KernelBuilder._emit
 
     def counting(self):
         count[0] += 1
         emit(self)
 
-    monkeypatch.setattr(kernel._Writer, "_emit", counting)
+    monkeypatch.setattr(kernel.KernelBuilder, "_emit", counting)
     return count
 
 

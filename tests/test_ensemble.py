@@ -205,7 +205,7 @@ def test_bad_inputs(x):
     population = members()
     ensemble = Ensemble(population)
     with pytest.raises(lamp.ShapeError, match="share their inputs"):
-        ensemble(population.own(x.expand(K, -1, -1)))
+        ensemble(population.per_replica(x.expand(K, -1, -1)))
     with pytest.raises(lamp.ShapeError, match="a single number"):
         ensemble(torch.tensor(1.0))
     with pytest.raises(lamp.DTypeError, match="ndarray"):

@@ -12,7 +12,7 @@ import torch
 
 import lamp
 from lamp.errors import ArgumentError, NonFiniteError
-from lamp.studies.alike import ALIKE, TOGETHER, together
+from lamp.studies.grouping import ALIKE, TOGETHER, together
 from tests.cases.compiled import task
 
 TASK = task("CrossEntropyLoss")

@@ -10,7 +10,7 @@ import torch
 import lamp.optim
 from lamp.nn import Linear, Sequential, Tanh
 from lamp.optim import Adam, Optimizer, RMSprop, blocks
-from lamp.parameter import Parameter, flatten, runs
+from lamp.parameter import Parameter, flatten, spans
 from tests.cases.optimizers import OPTIMIZERS, Pair, close
 
 KINDS = sorted({case.kind for case in OPTIMIZERS})
@@ -198,7 +198,7 @@ def test_a_network_that_grows(kind):
     pair.step(3)
     model.append(Linear(2, 4).double())
     new = model.parameters()[len(params) :]  # all parameters have moved to a new buffer here
-    assert len(runs(model.parameters())) == 1
+    assert len(spans(model.parameters())) == 1
     pair.step(2)
     pair.check()
     new_twins = _twins_of(new)

@@ -446,7 +446,7 @@ class TestUse:
         measured = lamp.evaluate(population, lamp.CrossEntropyLoss(), (x, y), metrics=[lamp.accuracy], batch_size=20)
         outputs = lamp.predict(population, x, batch_size=20)
         assert outputs.shape == (K, 53, 3)
-        own = lamp.predict(population, population.own(torch.stack([x, x + 1, x * 2])), batch_size=20)
+        own = lamp.predict(population, population.per_replica(torch.stack([x, x + 1, x * 2])), batch_size=20)
         for k, (model, given) in enumerate(zip(population, [x, x + 1, x * 2], strict=True)):
             alone = lamp.evaluate(model, lamp.CrossEntropyLoss(), (x, y), metrics=[lamp.accuracy], batch_size=20)
             assert measured["loss"][k].item() == pytest.approx(alone["loss"], rel=1e-12)

@@ -16,7 +16,7 @@ def test_each_replica_is_its_network(case, replicas):
     singles = [case.pair()[0].train() for _ in range(replicas)]
     inputs = torch.randn(replicas, *case.shape, dtype=torch.float64) * 2.0
     population = stack(singles)
-    outputs = population(population.own(inputs))
+    outputs = population(population.per_replica(inputs))
     assert outputs.shape[0] == replicas
     upstream = torch.randn_like(outputs)
     dinputs = population.backward(upstream)
@@ -37,7 +37,7 @@ def test_a_poisoned_replica_touches_no_other(case):
         given = inputs.clone()
         if poison:
             given[1] = float("nan")
-        outputs = population(population.own(given))
+        outputs = population(population.per_replica(given))
         upstream = torch.ones_like(outputs)
         runs.append((outputs, population.backward(upstream), [p.grad for p in population.parameters()]))
     for clean, poisoned in zip(runs[0][:2], runs[1][:2], strict=True):

@@ -45,7 +45,7 @@ class TestBatches:
         for k, network in enumerate(population):
             assert error(network(x), y[k]) < 1e-12
 
-    @pytest.mark.parametrize("mark", [lambda p, x: p.own(x), lambda p, x: lamp.per_replica(x)])
+    @pytest.mark.parametrize("mark", [lambda p, x: p.per_replica(x), lambda p, x: lamp.per_replica(x)])
     def test_one_of_their_own_is_marked(self, mark):
         population = lamp.population(images(), range(K))
         x = torch.randn(K, 6, 2, 3, 5, dtype=D)
@@ -57,7 +57,7 @@ class TestBatches:
     def test_token_ids(self, own):
         population = lamp.population(lamp.Sequential(Tokens()), range(K))
         ids = torch.randint(11, (K, 6) if own else (K, 3))
-        y = population(population.own(ids) if own else ids)
+        y = population(population.per_replica(ids) if own else ids)
         for k, network in enumerate(population):
             assert torch.equal(network(ids[k] if own else ids), y[k])
 
@@ -103,7 +103,7 @@ class TestBatches:
             x, y = torch.randn(K, 2, 3, 5, dtype=D), torch.randint(3, (K,))
             if own:
                 x, y = torch.randn(K, 6, 2, 3, 5, dtype=D), torch.randint(3, (K, 6))
-            _, loss = population(*((population.own(x), population.own(y)) if own else (x, y)))
+            _, loss = population(*((population.per_replica(x), population.per_replica(y)) if own else (x, y)))
             population.backward()
             for k, network in enumerate(population):
                 _, alone = network(*((x[k], y[k]) if own else (x, y)))
@@ -141,7 +141,7 @@ class TestDerivedOutputs:
         population, criterion, x = self.make(loss)
         output = there(population(x))
         criterion(output, torch.randn(output.shape, dtype=D))
-        for way in (lambda d: d, population.own):
+        for way in (lambda d: d, population.per_replica):
             criterion(there(population(x)), torch.randn(output.shape, dtype=D))
             with pytest.raises(
                 lamp.BackwardError, match=r"(?s)one mean over all replicas.*lamp\.per_replica\(outputs\)"
@@ -167,7 +167,7 @@ class TestGradients:
     def test_made_by_hand(self):
         population = lamp.population(lamp.Linear(3, 2).double(), range(K))
         x, dy = torch.randn(6, 3, dtype=D), torch.randn(K, 6, 2, dtype=D)
-        for mark in (lambda d: d, population.own):
+        for mark in (lambda d: d, population.per_replica):
             population(x)
             dx = population.backward(mark(dy))
             for k, network in enumerate(population):
@@ -197,7 +197,7 @@ class TestGradients:
         criterion, dy = lamp.MSELoss(), torch.zeros(K, 6, 2, dtype=D)
         criterion(population(x)[1], t)
         dy[1] = criterion.backward()
-        population.backward(population.own(dy))
+        population.backward(population.per_replica(dy))
         assert population.parameters()[0].grad[1].any()
 
 

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lamp
+from lamp.compiler.kernel_runner import KernelRunner
 from lamp.compiler.plan import NotCompiled, plan_of
-from lamp.compiler.trainer import Trainer
 from lamp.errors import ArgumentError
 from tests.cases import modules, optimizers
 from tests.cases.compiled import lanes, task
@@ -219,7 +219,7 @@ def test_the_gradient_of_the_input():
     networks = [mlp(hidden, activation=lamp.Sigmoid) for hidden in WIDTHS[:3]]
     population = lamp.stack(networks)
     x, dy = torch.randn(3, 13, 3, dtype=torch.float64), torch.randn(3, 13, TASK.outputs, dtype=torch.float64)
-    population(population.own(x))
+    population(population.per_replica(x))
     dx = population.backward(dy)
     for k, network in enumerate(networks):
         network(x[k])
@@ -255,9 +255,11 @@ def test_alike_are_next_to_each_other():
     drawn = torch.Generator().manual_seed(0)
     networks = [mlp((h,)) for h in torch.randperm(64, generator=drawn).add(1).tolist()]
     population = lamp.stack(networks)
-    (fleet,) = Trainer(population, TASK.make(), sgd(population.parameters()), batches=[7], labels=True).fleets
-    width = fleet.width
-    of_groups = fleet.sizes[:, 0, 0].tolist()
+    (kernel_state,) = KernelRunner(
+        population, TASK.make(), sgd(population.parameters()), batches=[7], labels=True
+    ).kernel_states
+    width = kernel_state.width
+    of_groups = kernel_state.sizes[:, 0, 0].tolist()
     assert sorted(of_groups) == list(range(width, 65, width))
     assert sum(of_groups) * width < 1.15 * sum(range(65)) + width * width
 
@@ -266,8 +268,8 @@ def test_one_kernel_serves_all_widths():
     kernels = []
     for widths in ((3, 8, 5), (2, 30, 41), (1, 1, 2)):
         population = lamp.stack([mlp((h, h + 1)) for h in widths])
-        trainer = Trainer(population, TASK.make(), sgd(population.parameters()), batches=[7], labels=True)
-        kernels.append(trainer.fleets[0].kernel.machine_code)
+        runner = KernelRunner(population, TASK.make(), sgd(population.parameters()), batches=[7], labels=True)
+        kernels.append(runner.kernel_states[0].kernel.machine_code)
     assert kernels[0] is kernels[1]
     assert kernels[1] is kernels[2]
 
@@ -298,7 +300,7 @@ def test_several_groups_of_parameters_train_eagerly():
     weights, biases = population.parameters()[::2], population.parameters()[1::2]
     optimizer = lamp.SGD([dict(params=weights, lr=0.1), dict(params=biases, lr=0.2)])
     with pytest.raises(NotCompiled, match="several groups"):
-        Trainer(population, TASK.make(), optimizer, batches=[7], labels=True)
+        KernelRunner(population, TASK.make(), optimizer, batches=[7], labels=True)
     assert plan_of(population).sizes.tolist() == [[2], [5]]
 
 

@@ -57,7 +57,7 @@ INSTEAD = {
     "torch's: lamp computes on torch tensors": (
         r"tensor|Tensor|zeros|ones|randn?|arange|from_numpy|as_tensor|manual_seed|device|dtype|float(16|32|64)|int64|long",
     ),
-    "lamp.fit(model, criterion, optimizer, (inputs, targets), epochs=10)": (r"train|Trainer|train_step",),
+    "lamp.fit(model, criterion, optimizer, (inputs, targets), epochs=10)": (r"train|KernelRunner|train_step",),
     "lamp trains on one device": (r"(Distributed)?DataParallel|distributed",),
 }
 

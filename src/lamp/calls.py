@@ -12,9 +12,9 @@ from torch import Tensor
 
 from lamp.axes import replicas_of
 from lamp.call_errors import in_order, is_of_the_call, misfit, shorten
+from lamp.no_autograd import quick
 from lamp.passes import Pass, Unmarked, mark, numbers, pass_of, running
 from lamp.paths import blame, say_where
-from lamp.quick import quick
 from lamp.which_pass import pass_for
 
 if TYPE_CHECKING:

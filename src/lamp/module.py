@@ -29,7 +29,7 @@ from lamp.calls import backward_within_its_pass, forward_within_a_pass
 from lamp.devices import target_of, without_numbers
 from lamp.errors import BackwardError, NotTraceable
 from lamp.overrides import Kind
-from lamp.parameter import Buffer, Parameter, flatten, move, runs
+from lamp.parameter import Buffer, Parameter, flatten, move, spans
 from lamp.passes import Pass, Unmarked, latest, running
 from lamp.state import IncompatibleKeys, compare
 from lamp.torch_habits import TorchHabits, unwritten
@@ -213,8 +213,8 @@ class Module(TorchHabits, metaclass=Kind):
     # ---- what is done to the whole tree --------------------------------------------------------------------------
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Set all gradients to zero; there is no None to set them to, so either answer does the same."""
-        for run in runs(self.parameters()):
-            run.grad.zero_()
+        for span in spans(self.parameters()):
+            span.grad.zero_()
 
     def train(self, mode: bool = True) -> Self:
         """Set training mode here and below: dropout drops, forward remembers."""

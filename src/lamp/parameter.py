@@ -223,7 +223,7 @@ class Buffer(TensorLike):
         return f"Buffer containing:\n{self.data}"
 
 
-class Run:
+class Span:
     """Neighbouring parameters of one flat buffer as one piece: `data` and `grad`, (P,) or (K, P), are views of it."""
 
     __slots__ = ("_departures", "data", "grad", "home", "parameters")
@@ -257,7 +257,7 @@ def trained(parameters: Iterable[Parameter]) -> list[Parameter]:
     return [parameter for parameter in parameters if not parameter.frozen]
 
 
-def runs(parameters: Iterable[Parameter]) -> list[Run]:
+def spans(parameters: Iterable[Parameter]) -> list[Span]:
     """The fewest pieces of flat buffers that hold exactly these parameters, in order of first appearance.
 
     A network's parameters, after `flatten`, are one run.
@@ -271,10 +271,10 @@ def runs(parameters: Iterable[Parameter]) -> list[Run]:
         piece: list[Parameter] = []
         for parameter in neighbours:
             if piece and piece[-1]._start + piece[-1].size != parameter._start:
-                found.append(Run(piece[0]._home, piece[0]._start, piece))
+                found.append(Span(piece[0]._home, piece[0]._start, piece))
                 piece = []
             piece.append(parameter)
-        found.append(Run(piece[0]._home, piece[0]._start, piece))
+        found.append(Span(piece[0]._home, piece[0]._start, piece))
     return found
 
 

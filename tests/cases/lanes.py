@@ -11,7 +11,7 @@ from llvmlite import ir
 from torch import Tensor
 
 from lamp.compiler.code import I32, Code
-from lamp.compiler.fleet import aligned
+from lamp.compiler.kernel_state import aligned
 from lamp.compiler.lanes import Lane, Whole
 from lamp.compiler.target import VECTOR_BITS, host, machine_code
 

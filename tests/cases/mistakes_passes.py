@@ -278,8 +278,12 @@ MISTAKES = [
         "Population",
         ("4 replicas",),
     ),
-    Mistake("population.own of a shared batch", lambda: networks().own(X), ValueError, "3 replicas", ("stack",)),
-    Mistake("population.own of an array", lambda: networks().own(X.numpy()), ValueError, "3 replicas", ("ndarray",)),
+    Mistake(
+        "population.own of a shared batch", lambda: networks().per_replica(X), ValueError, "3 replicas", ("stack",)
+    ),
+    Mistake(
+        "population.own of an array", lambda: networks().per_replica(X.numpy()), ValueError, "3 replicas", ("ndarray",)
+    ),
     Mistake("per_replica of a list", lambda: lamp.per_replica([X, X]), TypeError, "per_replica", ("torch.stack",)),
     Mistake(
         "per_replica of a number", lambda: lamp.per_replica(torch.tensor(1.0)), ValueError, "per_replica", ("(K, ...)",)

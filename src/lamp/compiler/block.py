@@ -31,7 +31,7 @@ class Block:
     """Emits the passes of `columns` columns, those from number `first` on of `stride` that are kept side by side.
 
     pointers     parameters, their gradients, activations, gradients of those
-    one_network  sample lanes: the gradients of parameters are left to lamp.compiler.products
+    one_network  sample lanes: the gradients of parameters are left to lamp.compiler.weight_gradients
     """
 
     def __init__(

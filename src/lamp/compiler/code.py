@@ -250,15 +250,15 @@ class Code:
         waiting, reached, before = b.append_basic_block("waiting"), b.append_basic_block("reached"), b.block
         b.branch(waiting)
         b.position_at_end(waiting)
-        turns = b.phi(I64)
-        turns.add_incoming(I64(1), before)
+        calls = b.phi(I64)
+        calls.add_incoming(I64(1), before)
         if os.name == "posix":  # who waits for long gives its processor to whom it waits for
             known = self.module.globals.get("sched_yield")
             known = known or ir.Function(self.module, ir.FunctionType(I32, []), "sched_yield")
-            with b.if_then(b.icmp_signed("==", b.and_(turns, I64(SPINS - 1)), I64(0)), likely=False):
+            with b.if_then(b.icmp_signed("==", b.and_(calls, I64(SPINS - 1)), I64(0)), likely=False):
                 b.call(known, [])
         here = b.icmp_signed(">=", b.load_atomic(counter, "acquire", 8), number)
-        turns.add_incoming(b.add(turns, I64(1)), b.block)
+        calls.add_incoming(b.add(calls, I64(1)), b.block)
         b.cbranch(here, reached, waiting)
         b.position_at_end(reached)
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lamp.compiler.kernel_runner import KernelRunner
 from lamp.compiler.loss_rules import LossRule
 from lamp.compiler.plan import plan_of
 from lamp.compiler.refusals import check_loss, try_eagerly
@@ -15,7 +16,7 @@ from lamp.compiler.samples import kind_of_targets, laid_out, numbers_of
 from lamp.compiler.sources import sources
 from lamp.compiler.stages import Plan
 from lamp.compiler.stand_ins import NotCompiled
-from lamp.compiler.trainer import Trainer
+from lamp.cpu_settings import denormals_flushed, threads_for
 from lamp.data import as_column
 from lamp.data.orders import natural
 from lamp.errors import ArgumentError, LampError, ShapeError
@@ -24,7 +25,6 @@ from lamp.losses.classification import ClassLoss
 from lamp.module import Module
 from lamp.nn import Sequential
 from lamp.optim import Optimizer
-from lamp.processor import denormals_flushed, threads_for
 from lamp.replicas import Population
 
 
@@ -40,7 +40,7 @@ class Compiled:
     calls holds from the next one on; a copy, or what was pickled, compiles anew.
 
     Shapes  inputs (n, features); targets as the loss takes them for n samples; order (m,), of any length: indices.
-            Of a population order may be (K, m), each replica's own, and data (K, n, ...) with `own_data=True`.
+            Of a population order may be (K, m), each replica's own, and data (K, n, ...) with `per_replica_data=True`.
             losses (steps,), the loss of each batch before its step; of a population (steps, K)
 
     The last batch is smaller where batch_size does not divide the samples. Nothing is checked between the steps: a loss
@@ -62,8 +62,8 @@ class Compiled:
             raise _explained(reason) from None
 
     def _forget(self) -> None:
-        self._trainer: Trainer | None = None
-        self._kind: Hashable = None  # of data that the trainer is for
+        self._trainer: KernelRunner | None = None
+        self._kind: Hashable = None  # of data that the runner is for
         self._made_from: Hashable = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -83,8 +83,8 @@ class Compiled:
         LossRule(self.criterion, plan.outputs, isinstance(self.criterion, ClassLoss))
         return plan
 
-    def _current(self) -> Trainer | None:
-        """The trainer, while it is what the network, the loss and the optimizer ask for."""
+    def _current(self) -> KernelRunner | None:
+        """The runner, while it is what the network, the loss and the optimizer ask for."""
         now = sources(self.model, self.criterion, self.optimizer)
         if self._trainer is None or now != self._made_from or not self._trainer.is_current:
             self._trainer, self._made_from = None, now
@@ -95,40 +95,42 @@ class Compiled:
         batches: tuple[int, ...],
         labels: bool,
         ignores: bool,
-        own_order: bool,
+        per_replica_order: bool,
         threads: int,
         shape: tuple[int, ...] | None = None,
-    ) -> Trainer:
-        """The trainer for data of this kind, with the weights and the state as they are now."""
-        kind = (batches, labels, ignores, own_order, threads, shape)
+    ) -> KernelRunner:
+        """The runner for data of this kind, with the weights and the state as they are now."""
+        kind = (batches, labels, ignores, per_replica_order, threads, shape)
         if self._trainer is not None and kind == self._kind:
             self._trainer.load()
             return self._trainer
-        self._trainer = Trainer(
+        self._trainer = KernelRunner(
             self.model,
             self.criterion,
             self.optimizer,
             batches=batches,
             labels=labels,
             ignores=ignores,
-            own_order=own_order,
+            per_replica_order=per_replica_order,
             threads=threads,
             shape=shape,
         )
         self._kind = kind
         return self._trainer
 
-    def __call__(self, inputs: Any, targets: Any, order: Any = None, *, own_data: bool = False) -> Tensor:
+    def __call__(self, inputs: Any, targets: Any, order: Any = None, *, per_replica_data: bool = False) -> Tensor:
         replicas = self.model.replicas
         inputs, targets = as_column(inputs, "inputs"), as_column(targets, "targets")
-        if own_data and (replicas is None or inputs.shape[0] != replicas or targets.shape[0] != replicas):
+        if per_replica_data and (replicas is None or inputs.shape[0] != replicas or targets.shape[0] != replicas):
             raise ShapeError(
                 "data of their own begin with the axis of replicas",
                 expected=f"({replicas}, n, ...)" if replicas else "a population",
                 got=f"inputs {tuple(inputs.shape)}, targets {tuple(targets.shape)}",
-                fix="own_data=False, where all replicas share the data" if replicas else "leave own_data out",
+                fix="per_replica_data=False, where all replicas share the data"
+                if replicas
+                else "leave per_replica_data out",
             )
-        rows = int(own_data)  # the axis of samples
+        rows = int(per_replica_data)  # the axis of samples
         if inputs.dim() <= rows or targets.dim() <= rows or inputs.shape[rows] != targets.shape[rows]:
             raise ShapeError(
                 "inputs and targets differ in length",
@@ -137,8 +139,8 @@ class Compiled:
                 fix="select the same samples in both",
             )
         samples = inputs.shape[rows]
-        shape = tuple(inputs.shape[1 + own_data :])
-        taken = self._places(order, samples, own_data)
+        shape = tuple(inputs.shape[1 + per_replica_data :])
+        taken = self._places(order, samples, per_replica_data)
         size, length = min(self.batch_size, taken.shape[-1]), taken.shape[-1]
         rest = {length % size} - {0}
         threads = torch.get_num_threads()
@@ -146,33 +148,33 @@ class Compiled:
             known = self._current()
             try:
                 plan = self._plan(shape) if known is None or shape != known.plan.input_shape else known.plan
-                features = laid_out(plan, inputs, own_data)
-                labels, ignores = kind_of_targets(self.criterion, plan, targets, own_data)
+                features = laid_out(plan, inputs, per_replica_data)
+                labels, ignores = kind_of_targets(self.criterion, plan, targets, per_replica_data)
                 if known is None:
-                    check_loss(self.criterion, plan, targets, own_data, replicas, size)
-                trainer = self._prepare((size, *rest), labels, ignores, taken.dim() == 2, threads, shape)
+                    check_loss(self.criterion, plan, targets, per_replica_data, replicas, size)
+                runner = self._prepare((size, *rest), labels, ignores, taken.dim() == 2, threads, shape)
             except NotCompiled as reason:
-                raise self._refused(reason, inputs, targets, own_data) from None
-            numbers = numbers_of(targets, own_data, features.dtype)
-            steps = trainer.prepare(features, numbers, taken.to(torch.int32, copy=True), size)
+                raise self._refused(reason, inputs, targets, per_replica_data) from None
+            numbers = numbers_of(targets, per_replica_data, features.dtype)
+            steps = runner.prepare(features, numbers, taken.to(torch.int32, copy=True), size)
             steps.run(0, steps.count)
-            trainer.count(steps.count)
-            trainer.store()
+            runner.count(steps.count)
+            runner.store()
         return steps.losses if replicas is not None else steps.losses[:, 0]
 
-    def _refused(self, reason: NotCompiled, inputs: Tensor, targets: Tensor, own_data: bool) -> LampError:
+    def _refused(self, reason: NotCompiled, inputs: Tensor, targets: Tensor, per_replica_data: bool) -> LampError:
         """The error for what is not compiled: the eager engine's, if that does not take it either."""
         rows = slice(reason.row, reason.row + self.batch_size)
-        x, target = (each[:, rows] if own_data else each[rows] for each in (inputs, targets))
+        x, target = (each[:, rows] if per_replica_data else each[rows] for each in (inputs, targets))
         if isinstance(self.model, Population):
-            x = self.model.own(x) if own_data else self.model.shared(x)
+            x = self.model.per_replica(x) if per_replica_data else self.model.shared(x)
         try:
             try_eagerly(self.model, self.criterion, [x], target)
         except LampError as error:
             return error
         return _explained(reason)
 
-    def _places(self, given: Any, samples: int, own_data: bool) -> Tensor:
+    def _places(self, given: Any, samples: int, per_replica_data: bool) -> Tensor:
         """The rows that the steps take, checked: (m,) or (K, m)."""
         replicas = self.model.replicas
         order = torch.arange(samples) if given is None else given
@@ -199,7 +201,7 @@ class Compiled:
                 got=low if low < 0 else high,
                 fix="look at how the order was made",
             )
-        if not own_data:
+        if not per_replica_data:
             return order
         assert replicas is not None
         return order.expand(replicas, -1) + torch.arange(0, replicas * samples, samples).unsqueeze(1)
@@ -207,15 +209,19 @@ class Compiled:
     @property
     def llvm_ir(self) -> str:
         """The functions as they were generated: in LLVM's intermediate representation."""
-        return "\n".join(fleet.kernel.llvm_ir(fleet.job) for fleet in self._compiled.fleets)
+        return "\n".join(
+            kernel_state.kernel.llvm_ir(kernel_state.spec) for kernel_state in self._compiled.kernel_states
+        )
 
     @property
     def assembly(self) -> str:
         """The functions as this processor runs them."""
-        return "\n".join(fleet.kernel.assembly(fleet.job) for fleet in self._compiled.fleets)
+        return "\n".join(
+            kernel_state.kernel.assembly(kernel_state.spec) for kernel_state in self._compiled.kernel_states
+        )
 
     @property
-    def _compiled(self) -> Trainer:
+    def _compiled(self) -> KernelRunner:
         if (current := self._current()) is not None:
             return current
         labels = isinstance(self.criterion, ClassLoss)

@@ -13,22 +13,22 @@ from typing import Any
 
 from llvmlite import ir
 
-from lamp.compiler import disk_cache, wide
+from lamp.compiler import disk_cache, feature_major
 from lamp.compiler import functions as functions  # without them lanes have no exp, log, ...
-from lamp.compiler.answers import right
 from lamp.compiler.block import Block
 from lamp.compiler.code import I1, I32, Code, Count
+from lamp.compiler.correct_counts import right
 from lamp.compiler.indices import I64, Index
-from lamp.compiler.job import Job
 from lamp.compiler.kept import Kept
+from lamp.compiler.kernel_spec import KernelSpec
 from lamp.compiler.lanes import Lane, Mask, Whole
 from lamp.compiler.loss_rules import Target
-from lamp.compiler.products import add_bias_gradients, add_gradients
-from lamp.compiler.shape import Shape
 from lamp.compiler.stages import Stage
 from lamp.compiler.target import MachineCode, assembly_of, machine_code, texts
 from lamp.compiler.target import Target as Machine
+from lamp.compiler.tiling import Tiling
 from lamp.compiler.updates import Updates
+from lamp.compiler.weight_gradients import add_bias_gradients, add_gradients
 from lamp.nn import Dropout
 from lamp.randomness import below, bits, scatter
 
@@ -37,42 +37,42 @@ NUMBERS = ("order", "keys", "steps", "batch", "sizes", "counters")
 ARGUMENTS = len(POINTERS) + len(NUMBERS)
 
 
-class Kernel(Shape):
+class Kernel(Tiling):
     """The machine code of a job: `run` is the function. It holds nothing of the networks it was made for."""
 
-    def __init__(self, job: Job, machine: Machine) -> None:
-        super().__init__(job, machine)
-        self.machine, self.machine_code = machine, _code_for(job, machine)
+    def __init__(self, spec: KernelSpec, machine: Machine) -> None:
+        super().__init__(spec, machine)
+        self.machine, self.machine_code = machine, _code_for(spec, machine)
         self.run = self.machine_code.function("train", ARGUMENTS)
 
-    def llvm_ir(self, job: Job) -> str:
+    def llvm_ir(self, spec: KernelSpec) -> str:
         """What it was made of, written once more: code from the disk has no text."""
-        return _Writer(job, self.machine).text
+        return KernelBuilder(spec, self.machine).text
 
-    def assembly(self, job: Job) -> str:
+    def assembly(self, spec: KernelSpec) -> str:
         """What LLVM made of that."""
-        return assembly_of(self.llvm_ir(job), self.machine)
+        return assembly_of(self.llvm_ir(spec), self.machine)
 
 
 known = Kept()  # the kernels of jobs that can be told apart
 
 
-def _code_for(job: Job, machine: Machine) -> MachineCode:
+def _code_for(spec: KernelSpec, machine: Machine) -> MachineCode:
     """Made once in a process, while it is kept, for all jobs that differ in nothing that is written into code."""
-    key = job.key
+    key = spec.key
     if key is None:
-        return machine_code(_Writer(job, machine).text, machine)
+        return machine_code(KernelBuilder(spec, machine).text, machine)
     kept = known.get((key, machine))
-    return kept if kept is not None else known.keep((key, machine), _loaded_or_made(job, machine, key))
+    return kept if kept is not None else known.keep((key, machine), _loaded_or_made(spec, machine, key))
 
 
-def _loaded_or_made(job: Job, machine: Machine, key: Hashable) -> MachineCode:
+def _loaded_or_made(spec: KernelSpec, machine: Machine, key: Hashable) -> MachineCode:
     """Machine code from the disk, where an earlier process kept it for this, or else made now and kept."""
     name = disk_cache.name_of(key, machine)
     kept = None if name is None else disk_cache.load(name)
     if kept is not None:
         return MachineCode(kept, machine)
-    made = machine_code(_Writer(job, machine).text, machine)
+    made = machine_code(KernelBuilder(spec, machine).text, machine)
     if name is not None:
         disk_cache.store(name, made.code)
     return made
@@ -84,36 +84,36 @@ def forget() -> None:
     texts.clear()
 
 
-class _Writer(Shape):
+class KernelBuilder(Tiling):
     """Writes a kernel: `text` is LLVM's intermediate representation."""
 
-    def __init__(self, job: Job, machine: Machine) -> None:
-        super().__init__(job, machine)
-        self.job = job
-        self.code = Code("train", [*POINTERS, *NUMBERS], machine, job.dtype, shared=self.parts > 1)
+    def __init__(self, spec: KernelSpec, machine: Machine) -> None:
+        super().__init__(spec, machine)
+        self.spec = spec
+        self.code = Code("train", [*POINTERS, *NUMBERS], machine, spec.dtype, shared=self.parts > 1)
         self._emit()
         self.text = self.code.finish()
 
     # ---- the loop over steps -----------------------------------------------------------------------------------
     def _emit(self) -> None:
-        code, job, b = self.code, self.job, self.code.b
+        code, spec, b = self.code, self.spec, self.code.b
         self.at = code.arguments
         self.order = b.inttoptr(self.at["order"], I32.as_pointer())
         self.keys = b.inttoptr(self.at["keys"], I32.as_pointer())
         self.sizes = b.inttoptr(self.at["sizes"], I32.as_pointer())
-        self.plan, self.ranges = job.plan, job.ranges
-        if job.plan.sizes is not None:
-            hidden = range(len(job.plan.layers) - 1)
+        self.plan, self.ranges = spec.plan, spec.ranges
+        if spec.plan.sizes is not None:
+            hidden = range(len(spec.plan.layers) - 1)
             widths = [code.load_whole(self.sizes, self._place_of_sizes(k)).value for k in hidden]
-            self.plan = job.plan.of_widths([Count(code, b.sext(width, I64)) for width in widths])
+            self.plan = spec.plan.of_widths([Count(code, b.sext(width, I64)) for width in widths])
             self.ranges = [[(0, self.plan.parameters)]]
-        self._all: Index = self.numbers // self.lanes if job.one_network else self.plan.parameters  # vectors of them
+        self._all: Index = self.numbers // self.lanes if spec.one_network else self.plan.parameters  # vectors of them
         self.batch = self.at["batch"]
         self.samples = code.number(self.batch)
         up = b.add(self.batch, I64(self.lanes - 1))
-        self.vectors = b.udiv(up, I64(self.lanes)) if job.one_network else self.batch
-        number = code.load_one if job.one_network else code.load
-        job.loss.of_lanes(code, {name: number(self.at["h_"], i) for i, name in enumerate(job.hyperparameters)})
+        self.vectors = b.udiv(up, I64(self.lanes)) if spec.one_network else self.batch
+        number = code.load_one if spec.one_network else code.load
+        spec.loss.of_lanes(code, {name: number(self.at["h_"], i) for i, name in enumerate(spec.hyperparameters)})
         if self.parts == 1:
             self.g = self.at["g_"]
             with code.loop(0, self.at["steps"]) as step:
@@ -121,7 +121,7 @@ class _Writer(Shape):
                 self._part(0, self.vectors, 0)
                 self._update(None)
             return
-        learning = job.optimizer is not None
+        learning = spec.optimizer is not None
         counters = b.inttoptr(self.at["counters"], I64.as_pointer())
         phases = b.mul(self.at["steps"], I64(2)) if learning else self.at["steps"]
         with code.tasks(counters, self.parts, phases) as (phase, part):
@@ -140,25 +140,25 @@ class _Writer(Shape):
 
     def _update(self, part: Index | None) -> None:
         """The optimizer's rule: for all parameters, or a slice of them."""
-        job = self.job
-        if job.optimizer is not None:
+        spec = self.spec
+        if spec.optimizer is not None:
             Updates(
                 self.code,
-                job,
+                spec,
                 self.step,
                 vectors=self._all,
                 parts=self.parts,
                 part=part,
                 ranges=self.ranges,
                 shared=self.shared,
-                own=self.own,
-            ).emit(job.optimizer)
+                per_replica=self.per_replica,
+            ).emit(spec.optimizer)
 
     def _part(self, lower: Index, upper: Index, part: Index) -> None:
         """The loss and the gradients of the batch's columns from lower to upper."""
-        code, b, job = self.code, self.code.b, self.job
+        code, b, spec = self.code, self.code.b, self.spec
         share = self._share()
-        if job.optimizer is not None:
+        if spec.optimizer is not None:
             with code.loop(0, self._all) as i:
                 code.store(self.g, i, 0.0)
         with code.carrying(lower, upper, self._sums, self.chunk) as (start, state):
@@ -167,24 +167,24 @@ class _Writer(Shape):
             count = b.select(fits, left, I64(self.chunk))
             block = self._block(1, start, 0)
             if self.wide:
-                wide.forward(block, self.plan.layers[0], count, self.at["x_"], self._row_from(start))
+                feature_major.forward(block, self.plan.layers[0], count, self.at["x_"], self._row_from(start))
             state[:] = _added(state, self._columns(start, count, share))
-            if job.one_network and job.optimizer is not None:
+            if spec.one_network and spec.optimizer is not None:
                 for layer in self.plan.layers:
                     if self.wide and layer is self.plan.layers[0]:
-                        wide.add_gradients(block, layer, count, self.at["x_"], self._row_from(start))
+                        feature_major.add_gradients(block, layer, count, self.at["x_"], self._row_from(start))
                         add_bias_gradients(block, layer, count)
                     else:
                         add_gradients(block, layer, count)
         place = code.plus(code.times(self.step, self.parts), part)
         self._keep_number("l_", place, state[0] * share)
         for k, number in enumerate(state[1:]):
-            self._keep_number("r_", code.plus(code.times(place, len(job.answers)), k), number)
+            self._keep_number("r_", code.plus(code.times(place, len(spec.answers)), k), number)
 
     @property
     def _sums(self) -> list[Lane]:
         """What is summed over columns, before the first: the loss, and right answers."""
-        return [self.code.lane(0.0)] * (1 + len(self.job.answers))
+        return [self.code.lane(0.0)] * (1 + len(self.spec.answers))
 
     def _keep_number(self, pointer: str, place: Index, number: Lane) -> None:
         """Keep a network's own number, which in sample lanes is the sum of all lanes."""
@@ -207,12 +207,12 @@ class _Writer(Shape):
 
     def _block(self, columns: int, start: Index, column: Index) -> Block:
         """Columns of the batch from number start + column on; in sample lanes they are all kept, up to a chunk."""
-        job = self.job
+        spec = self.spec
         at = self.code.plus(start, column)
-        first, stride = (column, self.chunk) if job.one_network else (0, None)
+        first, stride = (column, self.chunk) if spec.one_network else (0, None)
         pointers = self.at | {"g_": self.g}
         keep = self._keep_of(at)
-        block = Block(self.code, self.plan, columns, pointers, job.one_network, keep, self._present, first, stride)
+        block = Block(self.code, self.plan, columns, pointers, spec.one_network, keep, self._present, first, stride)
         block.column = at
         return block
 
@@ -221,12 +221,12 @@ class _Writer(Shape):
         if not self.wide:
             self._gather(block, block.column)
         block.forward(given=self.wide)
-        if self.job.keeps_outputs:
+        if self.spec.keeps_outputs:
             self._keep_outputs(block, block.column)
         target = self._target(block.column)
-        sums = [self.job.loss.emit(block, target, self.at["k_"], share)]
-        sums += [right(block, target, answer) for answer in self.job.answers]
-        if self.job.optimizer is not None:
+        sums = [self.spec.loss.emit(block, target, self.at["k_"], share)]
+        sums += [right(block, target, answer) for answer in self.spec.answers]
+        if self.spec.optimizer is not None:
             block.backward()
         return sums
 
@@ -235,13 +235,13 @@ class _Writer(Shape):
         """Which rows of the data a column holds: one number, or a vector of them (int32), a lane each."""
         code, b = self.code, self.code.b
         at = code.plus(self.first, code.plus(first, column))
-        if self.job.one_network or self.job.own_order:
+        if self.spec.one_network or self.spec.per_replica_order:
             at = code.times(at, self.lanes)
         else:
             return b.sext(b.load(b.gep(self.order, [code.index(at)]), align=4), I64)
         return code.load_wholes(self.order, at).value
 
-    def _row_from(self, start: Index) -> wide.Row:
+    def _row_from(self, start: Index) -> feature_major.Row:
         """Where rows of data begin, by the number of the sample from a column of the batch on."""
         code, b = self.code, self.code.b
         first = code.times(code.plus(self.first, start), self.lanes)
@@ -276,9 +276,9 @@ class _Writer(Shape):
                 block.begin(i, s, self._fetch(self.at["x_"], rows, features, i))
 
     def _target(self, first: Index) -> Target:
-        t, width = self.at["t_"], self.plan.outputs + self.job.loss.weighted
+        t, width = self.at["t_"], self.plan.outputs + self.spec.loss.weighted
         return Target(
-            label=(lambda s: self._fetch(t, self._rows(first, s), 1, 0)) if self.job.loss.labels else None,
+            label=(lambda s: self._fetch(t, self._rows(first, s), 1, 0)) if self.spec.loss.labels else None,
             number=lambda c, s: self._fetch(t, self._rows(first, s), width, c),
             counts=lambda s: self._counts(first, s),
         )
@@ -305,7 +305,7 @@ class _Writer(Shape):
     # ---- the loss ----------------------------------------------------------------------------------------------
     def _share(self) -> Lane:
         """What each value counts in the loss: 1 over what a mean divides by."""
-        code, loss = self.code, self.job.loss
+        code, loss = self.code, self.spec.loss
         divisor = loss.divisor(self.samples)
         if divisor is not None:
             return 1.0 / divisor
@@ -314,7 +314,7 @@ class _Writer(Shape):
             weight = loss.weight_of_label(self.at["k_"], self._fetch(self.at["t_"], rows, 1, 0))
             counts = self._counts(column, 0)
             state[0] = state[0] + (weight if counts is None else weight.where(counts, 0.0))
-        return 1.0 / (state[0].added_up() if self.job.one_network else state[0])
+        return 1.0 / (state[0].added_up() if self.spec.one_network else state[0])
 
     # ---- networks of several sizes -----------------------------------------------------------------------------
     def _place_of_sizes(self, layer: int) -> int:
@@ -326,7 +326,7 @@ class _Writer(Shape):
 
     def _hidden(self, stage: Stage) -> int | None:
         """The number of a layer whose width is each network's own."""
-        if self.job.plan.sizes is None or stage is self.plan.last:
+        if self.spec.plan.sizes is None or stage is self.plan.last:
             return None
         return stage.layer
 
@@ -342,14 +342,14 @@ class _Writer(Shape):
     # ---- dropout -----------------------------------------------------------------------------------------------
     def _keep_of(self, first: Index) -> Any:
         """The masks of Dropout, as lamp.randomness draws them for a tensor (B, units)."""
-        code, job = self.code, self.job
-        numbers = {id(module): k for k, module in enumerate(job.plan.dropouts)}
+        code, spec = self.code, self.spec
+        numbers = {id(module): k for k, module in enumerate(spec.plan.dropouts)}
 
         def keep(module: Dropout, stage: Stage, unit: Index, column: Index) -> Lane:
             units, layer = stage.units, self._hidden(stage)
             sample = code.plus(first, column)
             at = code.times(code.plus(code.times(self.step, len(numbers)), numbers[id(module)]), 2)
-            if job.one_network:
+            if spec.one_network:
                 sample = code.times(sample, self.lanes)
                 scattered = scatter(code.counted(code.plus(code.times(sample, units), unit), units))
                 pair = [code.wholes(code.load_whole(self.keys, code.plus(at, k))) for k in range(2)]

@@ -14,7 +14,7 @@ from lamp.errors import NotTraceable, ShapeError
 from lamp.module import Module
 from lamp.nn import Activation, Dropout, Flatten, Identity, Linear, LogSoftmax, PReLU, Sequential, Softmax
 from lamp.overrides import is_lamps
-from lamp.parameter import Parameter, runs
+from lamp.parameter import Parameter, spans
 from lamp.replicas import Population
 from lamp.tracing import guessed_shape, trace
 
@@ -53,8 +53,8 @@ def _places(model: Module) -> tuple[dict[Parameter, int], int]:
     """Where each parameter begins among a network's numbers, and how many those are: they lie as in memory."""
     places: dict[Parameter, int] = {}
     total = 0
-    for run in runs(model.parameters()):
-        for parameter in run.parameters:
+    for span in spans(model.parameters()):
+        for parameter in span.parameters:
             places[parameter] = total
             total += parameter.size
     return places, total

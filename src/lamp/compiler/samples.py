@@ -13,25 +13,25 @@ from lamp.losses.probabilities import BinaryLoss
 from lamp.losses.weighted import WeightedLoss
 
 
-def laid_out(plan: Plan, inputs: Tensor, own: bool) -> Tensor:
+def laid_out(plan: Plan, inputs: Tensor, per_replica: bool) -> Tensor:
     """Inputs (n, ...) or, of their own, (K, n, ...), as rows of features, (n, features) or (K n, features)."""
-    if inputs.shape[1 + own :] != plan.input_shape:
+    if inputs.shape[1 + per_replica :] != plan.input_shape:
         wanted = ", ".join(map(str, plan.input_shape))
         raise NotCompiled(f"inputs of shape {tuple(inputs.shape)} are not samples of shape ({wanted})")
-    rows = inputs.flatten(0, 1) if own else inputs
+    rows = inputs.flatten(0, 1) if per_replica else inputs
     rows = rows.flatten(1)
     if rows.dtype != plan.dtype or rows.device.type != "cpu":
         raise NotCompiled(f"the inputs are {rows.dtype} on {rows.device.type}, which the parameters are not")
     return rows.contiguous()
 
 
-def kind_of_targets(criterion: Loss, plan: Plan, targets: Tensor, own: bool) -> tuple[bool, bool]:
+def kind_of_targets(criterion: Loss, plan: Plan, targets: Tensor, per_replica: bool) -> tuple[bool, bool]:
     """Whether targets are labels, and whether some of those are ignored; NotCompiled where they do not fit."""
     for name in ("weight", "pos_weight"):
         weight = getattr(criterion, name, None)
         if weight is not None and weight.data.dtype is not plan.dtype:
             raise NotCompiled(f"the {name} of the loss is {weight.data.dtype}, not as the parameters")
-    lead = 2 if own else 1
+    lead = 2 if per_replica else 1
     if isinstance(criterion, ClassLoss) and not targets.is_floating_point():
         if targets.dim() != lead or targets.dtype is not torch.int64:
             raise NotCompiled(f"labels {tuple(targets.shape)} of {targets.dtype} are not one int64 per sample")
@@ -66,6 +66,6 @@ def _first(wrong: Tensor) -> int:
     return int(wrong.nonzero()[0, -1])
 
 
-def numbers_of(targets: Tensor, own: bool, dtype: torch.dtype) -> Tensor:
+def numbers_of(targets: Tensor, per_replica: bool, dtype: torch.dtype) -> Tensor:
     """Targets as the kernel reads them: numbers in rows, labels too."""
-    return (targets.flatten(0, 1) if own else targets).to(dtype).contiguous()
+    return (targets.flatten(0, 1) if per_replica else targets).to(dtype).contiguous()

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lamp.compiler.tables import options_of
+from lamp.compiler.coefficients import options_of
 from lamp.losses import Loss
 from lamp.module import Module
 from lamp.nn import Activation, Dropout

@@ -67,7 +67,7 @@ ASKED: tuple[tuple[type, tuple[str, ...]], ...] = (
 
 
 def look_for_overrides(thing: object, only: Iterable[str] | None = None) -> None:
-    """Raise NotCompiled where machine code, or training in lots of epochs, would pass a method of a user's by.
+    """Raise NotCompiled where machine code, or training in blocks of epochs, would pass a method of a user's by.
 
     only  the methods that matter, where those of the table do not
     """

@@ -11,7 +11,7 @@ from functools import lru_cache
 import torch
 
 from lamp.compiler.code import LINE
-from lamp.compiler.fleet import Fleet
+from lamp.compiler.kernel_state import KernelState
 from lamp.workers import Workers, when_forked
 
 
@@ -35,16 +35,18 @@ def on_threads(work: Sequence[Sequence[Callable[[], None]]], threads: int, begun
     _together(min(threads, len(work)), some, begun)
 
 
-def as_team(fleet: Fleet, calls: Sequence[tuple[int, ...]], threads: int, begun: Callable[[], None]) -> None:
+def as_team(
+    kernel_state: KernelState, calls: Sequence[tuple[int, ...]], threads: int, begun: Callable[[], None]
+) -> None:
     """One group's calls, each made by several threads, which share out its tasks."""
-    gradients = fleet.gradients()
+    gradients = kernel_state.gradients()
     counters = torch.zeros(len(calls), 2 * LINE // 8, dtype=torch.int64)
 
     def share() -> None:
         for call, of_call in zip(calls, counters, strict=True):
-            fleet.run_with(gradients, of_call, call)
+            kernel_state.run_with(gradients, of_call, call)
 
-    _together(min(threads, fleet.kernel.parts), share, begun)
+    _together(min(threads, kernel_state.kernel.parts), share, begun)
 
 
 def _together(threads: int, work: Callable[[], None], begun: Callable[[], None]) -> None:

@@ -10,7 +10,7 @@ from llvmlite import ir
 from lamp.compiler.asking import asked
 from lamp.compiler.code import Code
 from lamp.compiler.indices import I64, Index
-from lamp.compiler.job import Job
+from lamp.compiler.kernel_spec import KernelSpec
 from lamp.compiler.lanes import Lane, Mask
 from lamp.optim import Optimizer
 from lamp.optim.clipping import TINY
@@ -24,13 +24,13 @@ class Updates:
     part         which part of the parameters is updated; None: all
     parts        how many gradients are to be added up, one for each part of the batch
     ranges       for each parameter group, where its numbers lie
-    shared, own  which coefficients stand in the tables of all replicas, and of each: (group, name) in order
+    shared, per_replica  which coefficients stand in the tables of all replicas, and of each: (group, name) in order
     """
 
     def __init__(
         self,
         code: Code,
-        job: Job,
+        spec: KernelSpec,
         step: Index,
         *,
         vectors: Index,
@@ -38,18 +38,18 @@ class Updates:
         part: Index | None,
         ranges: Sequence[Sequence[tuple[Any, Any]]],
         shared: Sequence[tuple[int, str]],
-        own: Sequence[tuple[int, str]],
+        per_replica: Sequence[tuple[int, str]],
     ) -> None:
-        self.code, self.job, self.step, self.at = code, job, step, code.arguments
+        self.code, self.spec, self.step, self.at = code, spec, step, code.arguments
         self.lanes, self.vectors, self.parts, self.part = code.lanes, vectors, parts, part
-        self.ranges, self.shared, self.own = ranges, shared, own
+        self.ranges, self.shared, self.per_replica = ranges, shared, per_replica
 
     def emit(self, optimizer: Optimizer) -> None:
         """The optimizer's rule over all parameters, by groups, with what clipping leaves of the gradients."""
-        code, job = self.code, self.job
-        limits = self._coefficients(len(job.ranges))
-        factor = self._clip_factor(limits) if job.clip_norm else None
-        for k, (group, states, ranges) in enumerate(zip(optimizer.param_groups, job.states, self.ranges, strict=True)):
+        code, spec = self.code, self.spec
+        limits = self._coefficients(len(spec.ranges))
+        factor = self._clip_factor(limits) if spec.clip_norm else None
+        for k, (group, states, ranges) in enumerate(zip(optimizer.param_groups, spec.states, self.ranges, strict=True)):
             c = self._coefficients(k)
             for bounds in ranges:
                 with code.loop(*self._slice(*self._vectors_of(bounds))) as i:
@@ -59,7 +59,7 @@ class Updates:
     def _vectors_of(self, bounds: tuple[Any, Any]) -> tuple[Any, Any]:
         """The vectors of parameters that a range of numbers touches."""
         start, stop = bounds
-        return (start // self.lanes, -(-stop // self.lanes)) if self.job.one_network else bounds
+        return (start // self.lanes, -(-stop // self.lanes)) if self.spec.one_network else bounds
 
     def _slice(self, start: Any, stop: Any) -> tuple[Index, Index]:
         """The vectors of parameters from start to stop that stand in this part; a vector stands in one alone."""
@@ -102,10 +102,10 @@ class Updates:
 
     def _inside(self, i: ir.Value, bounds: tuple[Any, Any]) -> Mask | None:
         """Which lanes of a vector of one network's parameters lie within a range; None where all of all do."""
-        if not self.job.one_network:
+        if not self.spec.one_network:
             return None
         start, stop = bounds
-        if start % self.lanes == 0 and (stop % self.lanes == 0 or stop == self.job.plan.parameters):
+        if start % self.lanes == 0 and (stop % self.lanes == 0 or stop == self.spec.plan.parameters):
             return None
         code = self.code
         at = code.counted(code.times(i, self.lanes)).value
@@ -119,14 +119,14 @@ class Updates:
             if of_group == group:
                 at = self.code.plus(self.code.times(self.step, len(self.shared)), k)
                 found[name] = self.code.load_one(self.at["c_"], at)
-        for k, (of_group, name) in enumerate(self.own):
+        for k, (of_group, name) in enumerate(self.per_replica):
             if of_group == group:
-                at = self.code.plus(self.code.times(self.step, len(self.own)), k)
+                at = self.code.plus(self.code.times(self.step, len(self.per_replica)), k)
                 found[name] = self.code.load(self.at["v_"], at)
         return found
 
     def _clipped(self, gradient: Lane, limits: Mapping[str, Lane], factor: Lane | None) -> Lane:
-        if self.job.clip_value:
+        if self.spec.clip_value:
             limit = limits["clip_value"]
             gradient = gradient.clamp(min=-limit, max=limit)
         return gradient if factor is None else gradient * factor
@@ -141,5 +141,5 @@ class Updates:
                 inside = self._inside(i, bounds)
                 state[0] = state[0] + (g * g if inside is None else (g * g).where(inside, zero))
             squares = state[0]
-        squares = squares.added_up() if self.job.one_network else squares
+        squares = squares.added_up() if self.spec.one_network else squares
         return (limits["clip_norm"] / (squares.sqrt() + TINY)).minimum(1.0)

@@ -12,7 +12,7 @@ from torch import Tensor
 from lamp.data.collate import collate
 from lamp.data.forms import columns_of, is_table
 from lamp.data.orders import integer, natural, order
-from lamp.data.shares import as_indices, check_indices, shares_of
+from lamp.data.replica_data import as_indices, check_indices, replica_data_of
 from lamp.errors import ArgumentError, DataError
 
 GATHERED_BYTES = 4 * 2**20  # of shuffled samples copied at a time: many batches, yet they stay in the processor's cache
@@ -79,7 +79,7 @@ class DataLoader:
         seeds = [integer(each, "seed") for each in seed] if isinstance(seed, Sequence) else None
         self._seed = None if seed is None or isinstance(seed, Sequence) else integer(seed, "seed")
         self._indices = as_indices(indices, self.tensors, replicas)
-        self._shares = shares_of(self.tensors, replicas, seeds if shuffle else None, self._indices)
+        self._replica_data = replica_data_of(self.tensors, replicas, seeds if shuffle else None, self._indices)
         self._epoch = 0
         if len(self) == 0:
             raise ArgumentError(
@@ -92,37 +92,37 @@ class DataLoader:
     @property
     def samples(self) -> int:
         """The number of samples in an epoch (of one replica)."""
-        if self._shares is not None:
-            return self._shares.samples
+        if self._replica_data is not None:
+            return self._replica_data.samples
         return self._length if self._indices is None else len(self._indices)
 
     @property
     def _length(self) -> int:
         """The number of samples in the data set, whichever are taken."""
-        if self._shares is not None:
-            return self._shares.length
+        if self._replica_data is not None:
+            return self._replica_data.length
         return len(self.dataset) if self.tensors is None else self.tensors[0].shape[0]
 
     @property
     def replicas(self) -> int | None:
         """K where batches are (K, B, ...); None where they are shared."""
-        return None if self._shares is None else self._shares.replicas
+        return None if self._replica_data is None else self._replica_data.replicas
 
     @property
-    def own(self) -> bool:
+    def per_replica(self) -> bool:
         """Whether each replica has data of its own, so that columns are (K, n, ...)."""
-        return self._shares is not None and self._shares.own
+        return self._replica_data is not None and self._replica_data.per_replica
 
     @property
     def columns(self) -> tuple[Tensor, ...]:
         """The columns that samples are taken from: (n, ...), or (K, n, ...) where each replica has its own."""
         assert self.tensors is not None
-        return self.tensors if self._shares is None else self._shares.columns
+        return self.tensors if self._replica_data is None else self._replica_data.columns
 
     def of_replicas(self, rows: Tensor) -> DataLoader:
         """A loader of these replicas' batches alone, at the same epoch; of shared batches, one like this."""
         chosen = copy.copy(self)
-        chosen._shares = None if self._shares is None else self._shares.of(rows)
+        chosen._replica_data = None if self._replica_data is None else self._replica_data.of(rows)
         return chosen
 
     @property
@@ -137,12 +137,14 @@ class DataLoader:
     @property
     def seed(self) -> int | Sequence[int] | None:
         """The seed of the orders, or K of them; None as long as none was given and none was needed."""
-        return self._seed if self._shares is None or self._shares.seeds is None else self._shares.seeds
+        return (
+            self._seed if self._replica_data is None or self._replica_data.seeds is None else self._replica_data.seeds
+        )
 
     @property
     def indices(self) -> Tensor | None:
         """Which samples are taken: (m,), or (K, m); None for all of them."""
-        return self._indices if self._shares is None else self._shares.indices
+        return self._indices if self._replica_data is None else self._replica_data.indices
 
     def state_dict(self) -> dict[str, Any]:
         """What decides the orders to come: the seed, drawn or given, and the number of the next epoch."""
@@ -151,19 +153,19 @@ class DataLoader:
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Go on from there."""
         seed, self.epoch = state_dict["seed"], state_dict["epoch"]
-        if isinstance(seed, Sequence) and self._shares is not None:
-            self._shares.seeds = list(seed)
+        if isinstance(seed, Sequence) and self._replica_data is not None:
+            self._replica_data.seeds = list(seed)
         elif not isinstance(seed, Sequence):
             self._seed = seed
 
     def order_of(self, epoch: int) -> Tensor | None:
         """The order in which an epoch takes the samples: their places (m,), or (K, m); None for as they stand."""
-        if self.shuffle and self._seed is None and (self._shares is None or self._shares.seeds is None):
+        if self.shuffle and self._seed is None and (self._replica_data is None or self._replica_data.seeds is None):
             self._seed = int(torch.empty((), dtype=torch.int64).random_().item())
         if (indices := self.indices) is not None:  # which `loader.indices` hands out, to be written to
             check_indices(indices, self._length)
-        if self._shares is not None:
-            return self._shares.order_of(epoch, self._seed if self.shuffle else None)
+        if self._replica_data is not None:
+            return self._replica_data.order_of(epoch, self._seed if self.shuffle else None)
         if not self.shuffle:
             return self._indices
         shuffled = order(self.samples, self._seed, epoch)  # type: ignore[arg-type]
@@ -195,15 +197,15 @@ class DataLoader:
         stop = min(len(self) * self.batch_size, self.samples)  # what drop_last leaves
         if self.tensors is None:
             return self._asked_for(indices, stop)
-        if self._shares is not None:
-            batches = self._shares.batches(indices, stop, self.batch_size, self._at_a_time())
+        if self._replica_data is not None:
+            batches = self._replica_data.batches(indices, stop, self.batch_size, self._at_a_time())
             return batches if self._in_tuples else (batch[0] for batch in batches)
         return self._cut(self.tensors, indices, stop)
 
     def _at_a_time(self) -> int:
         """How many batches are gathered together."""
         assert self.tensors is not None
-        own = self._shares is not None and self._shares.own
+        own = self._replica_data is not None and self._replica_data.per_replica
         sample_bytes = sum(t.element_size() * t.shape[2 if own else 1 :].numel() for t in self.tensors)
         fitting = GATHERED_BYTES // max(sample_bytes * self.batch_size * (self.replicas or 1), 1)
         return min(max(fitting, 1), BATCHES_AT_A_TIME)

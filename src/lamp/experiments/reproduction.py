@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lamp.cpu_settings import threads_for
 from lamp.experiments import figures
 from lamp.experiments.figures import file_name
 from lamp.experiments.protocol import MEASURED, Results, Runs, Setting, train_one, train_runs
 from lamp.experiments.torch_peer import PeerRun, train_peer
-from lamp.processor import threads_for
 from lamp.training.progress import reporter
 
 SMALL = 0  # work for which threads would only wait for each other

@@ -113,7 +113,7 @@ class Loss(Module):
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
         replicas = self.replicas or replicas_of(output)
         if replicas is not None and isinstance(target, Tensor):
-            target = self.own_target(output, target, replicas)
+            target = self.per_replica_target(output, target, replicas)
         if self.hyperparameters:
             self.check_hyperparameters(replicas)
         self.check(output, target)
@@ -138,7 +138,7 @@ class Loss(Module):
             return self.derivative(*prepared) * dvalue  # type: ignore[no-any-return]
         return self.doutput(dvalue, *prepared)
 
-    def own_target(self, output: Tensor, target: Tensor, replicas: int) -> Tensor:
+    def per_replica_target(self, output: Tensor, target: Tensor, replicas: int) -> Tensor:
         """The target with its axis of replicas, (K, ...): one that all share comes without it, and is expanded.
 
         A target that is marked is each replica's own. Of others the output's shape, which they must have, says it.

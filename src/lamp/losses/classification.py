@@ -150,10 +150,10 @@ class ClassLoss(Loss):
 
     def _in_one_row(self, output: Tensor, target: Tensor, replicas: int) -> tuple[Tensor, Tensor]:
         """Output (K, N, C, ...) and its target, those of all replicas one after another: (K N, C, ...)."""
-        target = self.own_target(output, target, replicas)
+        target = self.per_replica_target(output, target, replicas)
         return (output.flatten(0, 1), target.flatten(0, 1)) if output.dim() > 2 else (output, target)
 
-    def own_target(self, output: Tensor, target: Tensor, replicas: int) -> Tensor:
+    def per_replica_target(self, output: Tensor, target: Tensor, replicas: int) -> Tensor:
         axes_of_its_own = output.dim() - (0 if self.takes_probabilities and target.is_floating_point() else 1)
         return self.with_replicas(target, axes_of_its_own, replicas)
 
@@ -170,7 +170,7 @@ class ClassLoss(Loss):
     def _explain(self, output: Any, target: Any, axis: int, replicas: int | None) -> LampError | None:
         """The error for an output and a target that do not fit; None where they do."""
         if replicas is not None and isinstance(output, Tensor) and isinstance(target, Tensor):
-            target = self.own_target(output, target, replicas)
+            target = self.per_replica_target(output, target, replicas)
             axis = 2 if output.dim() > 2 else 1
             if self.takes_probabilities and target.is_floating_point():
                 return None if target.shape == output.shape else explain_probabilities(output, target, axis)

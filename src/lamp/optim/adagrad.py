@@ -58,7 +58,7 @@ class Adagrad(Optimizer):
 
     def coefficients(self, group: Group, step: int) -> Numbers:
         return {
-            "minus_lr": -group["lr"] / (1.0 + (step - 1) * group["lr_decay"]),
+            "step_size": -group["lr"] / (1.0 + (step - 1) * group["lr_decay"]),
             "eps": group["eps"],
             "weight_decay": group["weight_decay"],
         }
@@ -69,4 +69,4 @@ class Adagrad(Optimizer):
         if not is_zero(group["weight_decay"]):
             gradient = add_scaled(gradient, parameter, c["weight_decay"])
         total = state["sum"] = add_scaled_(state["sum"], gradient, gradient)
-        return add_quotient_(parameter, gradient, root(total, 1.0, c["eps"]), c["minus_lr"])
+        return add_quotient_(parameter, gradient, root(total, 1.0, c["eps"]), c["step_size"])

@@ -67,7 +67,7 @@ class Adam(Optimizer):
             "minus_decay": -lr * decay,
             "share1": 1.0 - beta1,
             "share2": 1.0 - beta2,
-            "minus_lr": -lr / (1.0 - beta1**step),
+            "step_size": -lr / (1.0 - beta1**step),
             "correction": (1.0 - beta2**step) ** -0.5,
             "eps": group["eps"],
         }
@@ -84,7 +84,7 @@ class Adam(Optimizer):
         square = state["exp_avg_sq"] = average_(state["exp_avg_sq"], gradient * gradient, c["share2"])
         if group["amsgrad"]:
             square = state["max_exp_avg_sq"] = state["max_exp_avg_sq"].maximum(square)
-        return add_quotient_(parameter, mean, root(square, c["correction"], c["eps"]), c["minus_lr"])
+        return add_quotient_(parameter, mean, root(square, c["correction"], c["eps"]), c["step_size"])
 
 
 class AdamW(Adam):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lamp.formulas import Number
-from lamp.parameter import FlatBuffer, Parameter, Run, runs, trained
+from lamp.parameter import FlatBuffer, Parameter, Span, spans, trained
 
 # Elements that a thread updates at a time, so that all that a rule reads and writes of them stays in its cache.
 BLOCK = 65536
@@ -26,7 +26,7 @@ class Block:
         self.state: dict[str, Tensor] = {}
 
 
-class Holding:
+class ParameterBlocks:
     """A group's parameters where they lie now, in `blocks`, with the states in `begins` laid beside them.
 
     Frozen parameters have no blocks; what was kept of them before they were frozen is kept.
@@ -38,37 +38,37 @@ class Holding:
         self.names = tuple(begins)
         moving = trained(parameters)
         self.in_rows = any(parameter.rows for parameter in moving)  # a population's, a row a replica
-        self._runs = runs(moving)
+        self._spans = spans(moving)
         self._resting = {each: states[each] for each in parameters if each.frozen and states.get(each)}
-        self._homes = list(dict.fromkeys(run.home for run in runs(parameters)))
+        self._homes = list(dict.fromkeys(span.home for span in spans(parameters)))
         self._departures = [home.departures for home in self._homes]
         self._moves = FlatBuffer.moves
-        self.gradients = [run.grad for run in self._runs]
-        self._blocks_of = [self._blocks(run, begins, states) for run in self._runs]
+        self.gradients = [span.grad for span in self._spans]
+        self._blocks_of = [self._blocks(span, begins, states) for span in self._spans]
         self.blocks = [block for blocks in self._blocks_of for block in blocks]
 
     @staticmethod
-    def _blocks(run: Run, begins: Mapping[str, Number], states: States) -> list[Block]:
-        *rows, width = run.data.shape
-        if run.data.device.type == "cpu":
+    def _blocks(span: Span, begins: Mapping[str, Number], states: States) -> list[Block]:
+        *rows, width = span.data.shape
+        if span.data.device.type == "cpu":
             width = min(width, BLOCK * torch.get_num_threads() // (rows[0] if rows else 1))
         width = max(width, 1)
-        views = zip(torch.split(run.data, width, -1), torch.split(run.grad, width, -1), strict=True)
+        views = zip(torch.split(span.data, width, -1), torch.split(span.grad, width, -1), strict=True)
         blocks = [Block(data, grad) for data, grad in views]
         for name, begin in begins.items():
             parts = []
-            for parameter in run.parameters:
+            for parameter in span.parameters:
                 known = states.get(parameter, {}).get(name)
-                flat = (parameter.data if known is None else known.to(run.data)).reshape(*rows, -1)
+                flat = (parameter.data if known is None else known.to(span.data)).reshape(*rows, -1)
                 parts.append(torch.zeros_like(flat).add_(begin) if known is None else flat)
             for block, stretch in zip(blocks, torch.split(torch.cat(parts, -1), width, -1), strict=True):
                 block.state[name] = stretch
         return blocks
 
     @property
-    def pieces(self) -> list[tuple[Run, list[Block]]]:
+    def pieces(self) -> list[tuple[Span, list[Block]]]:
         """Each run of neighbouring parameters, and the blocks that it is cut into."""
-        return list(zip(self._runs, self._blocks_of, strict=True))
+        return list(zip(self._spans, self._blocks_of, strict=True))
 
     @property
     def is_current(self) -> bool:
@@ -82,10 +82,10 @@ class Holding:
     def states(self) -> dict[Parameter, dict[str, Tensor]]:
         """The states of each parameter, in its shape."""
         found: dict[Parameter, dict[str, Tensor]] = {each: dict(state) for each, state in self._resting.items()}
-        for run, blocks in zip(self._runs, self._blocks_of, strict=True):
-            sizes = [parameter.size for parameter in run.parameters]
+        for span, blocks in zip(self._spans, self._blocks_of, strict=True):
+            sizes = [parameter.size for parameter in span.parameters]
             for name in self.names:
                 whole = torch.cat([block.state[name] for block in blocks], -1)
-                for parameter, part in zip(run.parameters, torch.split(whole, sizes, -1), strict=True):
+                for parameter, part in zip(span.parameters, torch.split(whole, sizes, -1), strict=True):
                     found.setdefault(parameter, {})[name] = part.view(parameter.shape)
         return found

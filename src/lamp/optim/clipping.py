@@ -13,7 +13,7 @@ from lamp.errors import ArgumentError, NonFiniteError
 from lamp.formulas import Number
 from lamp.optim.checks import Range, as_parameters, column
 from lamp.optim.optimizer import Optimizer
-from lamp.parameter import Parameter, runs, trained
+from lamp.parameter import Parameter, spans, trained
 
 TINY = 1e-6  # added to the norm that is divided by, as torch does
 LIMIT = Range(0.0, math.inf, closed=True)
@@ -95,7 +95,7 @@ def _gradients(parameters: Any, owner: str) -> list[Tensor]:
     """The gradients in as few tensors as may be, each (P,) or (K, P)."""
     if isinstance(parameters, Optimizer):
         return parameters.gradients()
-    return [run.grad for run in runs(trained(as_parameters(parameters, owner)))]
+    return [span.grad for span in spans(trained(as_parameters(parameters, owner)))]
 
 
 def _check_limit(name: str, limit: Number) -> None:

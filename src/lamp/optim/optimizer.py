@@ -13,12 +13,12 @@ from torch import Tensor
 
 from lamp.errors import ArgumentError, MissingNameError
 from lamp.formulas import Number
-from lamp.optim.blocks import Block, Holding
+from lamp.no_autograd import quick
+from lamp.optim.blocks import Block, ParameterBlocks
 from lamp.optim.checks import Range, alike, as_list, as_parameters, check_ranges, column, plain, rows_of
 from lamp.optim.groups import ParameterGroup, unknown
 from lamp.optim.loading import check_state, matching_groups, misfit
-from lamp.parameter import Parameter, Run
-from lamp.quick import quick
+from lamp.parameter import Parameter, Span
 from lamp.signatures import Constructed, Formulas, check_formulas
 
 Group = dict[str, Any]  # "params" and the hyperparameters by name
@@ -69,7 +69,7 @@ class Optimizer(metaclass=_Made):
         self.defaults = defaults
         self.param_groups: list[ParameterGroup] = []
         self._steps: list[int] = []  # taken, a group
-        self._holdings: list[Holding] = []  # a group
+        self._holdings: list[ParameterBlocks] = []  # a group
         check_formulas(self, self.formulas)
         listed = as_list(params, type(self).__name__)
         for group in listed if isinstance(listed[0], Mapping) else [{"params": listed}]:
@@ -152,15 +152,15 @@ class Optimizer(metaclass=_Made):
         return {each: {name: x.clone() for name, x in state.items()} for each, state in self._states().items()}
 
     @property
-    def taken(self) -> tuple[int, ...]:
+    def step_count(self) -> tuple[int, ...]:
         """How many steps each group has taken."""
         return tuple(self._steps)
 
-    @taken.setter
-    def taken(self, steps: Sequence[int]) -> None:
+    @step_count.setter
+    def step_count(self, steps: Sequence[int]) -> None:
         self._steps = list(steps)
 
-    def pieces(self, k: int) -> list[tuple[Run, list[Block]]]:
+    def pieces(self, k: int) -> list[tuple[Span, list[Block]]]:
         """Group k's parameters and state where they lie now: runs of neighbours, each in blocks."""
         return self._held(k, self.param_groups[k]).pieces
 
@@ -289,7 +289,7 @@ class Optimizer(metaclass=_Made):
                     )
 
     # ---- where parameters and state lie ----------------------------------------------------------------------------
-    def _held(self, k: int, group: Group) -> Holding:
+    def _held(self, k: int, group: Group) -> ParameterBlocks:
         """The holding of group k, taken anew where its parameters have moved or its options want another state."""
         holding = self._holdings[k]
         if holding.is_current and holding.names == self.state_names(group):
@@ -302,7 +302,7 @@ class Optimizer(metaclass=_Made):
         self._holdings = []
         for group in self.param_groups:
             begins = {name: column(self.initial_state(name, group)) for name in self.state_names(group)}
-            self._holdings.append(Holding(group["params"], begins, states))
+            self._holdings.append(ParameterBlocks(group["params"], begins, states))
 
     def _states(self) -> dict[Parameter, dict[str, Tensor]]:
         return {parameter: state for holding in self._holdings for parameter, state in holding.states().items()}

@@ -60,7 +60,7 @@ class RMSprop(Optimizer):
 
     def coefficients(self, group: Group, step: int) -> Numbers:
         return {
-            "minus_lr": -group["lr"],
+            "step_size": -group["lr"],
             "share": 1.0 - group["alpha"],
             "eps": group["eps"],
             "weight_decay": group["weight_decay"],
@@ -78,6 +78,6 @@ class RMSprop(Optimizer):
             square = (square - mean * mean).clamp(min=0.0)
         scale = root(square, 1.0, c["eps"])
         if is_zero(group["momentum"]):
-            return add_quotient_(parameter, gradient, scale, c["minus_lr"])
+            return add_quotient_(parameter, gradient, scale, c["step_size"])
         buffer = state["momentum_buffer"] = scale_and_add_(state["momentum_buffer"], c["momentum"], gradient / scale)
-        return add_scaled_(parameter, buffer, c["minus_lr"])
+        return add_scaled_(parameter, buffer, c["step_size"])

@@ -66,7 +66,7 @@ class SGD(Optimizer):
     def coefficients(self, group: Group, step: int) -> Numbers:
         momentum = group["momentum"]
         return {
-            "minus_lr": -group["lr"],
+            "step_size": -group["lr"],
             "momentum": momentum,
             "share": 1.0 - group["dampening"] * indicator(step > 1) * indicator(momentum != 0.0),
             "weight_decay": group["weight_decay"],
@@ -81,4 +81,4 @@ class SGD(Optimizer):
             arriving = gradient if is_zero(group["dampening"]) else gradient * c["share"]
             buffer = state["momentum_buffer"] = scale_and_add_(state["momentum_buffer"], c["momentum"], arriving)
             gradient = add_scaled(gradient, buffer, c["momentum"]) if group["nesterov"] else buffer
-        return add_scaled_(parameter, gradient, c["minus_lr"])
+        return add_scaled_(parameter, gradient, c["step_size"])

@@ -20,7 +20,7 @@ from lamp.errors import ArgumentError, BackwardError, ShapeError
 from lamp.losses import Loss
 from lamp.module import Module
 from lamp.nn import Sequential
-from lamp.parameter import Parameter, replicate, runs
+from lamp.parameter import Parameter, replicate, spans
 from lamp.passes import Unmarked, latest
 from lamp.replicas.placing import place_as
 from lamp.replicas.proof import foreign, prove, refuse_equal_starts
@@ -34,7 +34,7 @@ class Population(Module):
     y_k = network_k(x_k) for each replica k
 
     Shapes    x (B, ...), shared by all replicas and not copied; or (K, B, ...), each replica's own, where it is marked
-              so: by `population.own(x)`, `lamp.per_replica(x)`, or the DataLoader it comes from. y (K, B, ...), marked
+              so: by `population.per_replica(x)`, `lamp.per_replica(x)`, or the DataLoader. y (K, B, ...), marked
     Backward  dx (K, B, ...), each replica's own
 
     `len(population)` is K; `population[k]` is an ordinary network of its own; iterating gives all K.
@@ -82,9 +82,9 @@ class Population(Module):
 
     def shared(self, x: Tensor) -> Tensor:
         """A batch (B, ...) for all replicas: (K, B, ...) without a copy."""
-        return self.own(x.expand(len(self), *x.shape))
+        return self.per_replica(x.expand(len(self), *x.shape))
 
-    def own(self, x: Tensor) -> Tensor:
+    def per_replica(self, x: Tensor) -> Tensor:
         """A batch of which each replica has its own row, (K, B, ...), whatever axes it has; marked as such.
 
         `lamp.per_replica(x)` does it where there is no population yet, in a list of batches for `fit` for instance.
@@ -98,6 +98,8 @@ class Population(Module):
             )
         return marked(x, len(self))
 
+    own = per_replica  # its name until 0.1
+
     def _with_replicas(self, x: Tensor) -> Tensor:
         """The batch with its axis of replicas: one that is marked is their own, any other is shared."""
         replicas = replicas_of(x)
@@ -106,7 +108,7 @@ class Population(Module):
         if replicas != self.replicas:
             raise ShapeError(
                 f"a batch for {replicas} replicas in a population of {len(self)}",
-                expected=f"(B, ...) that all share, or ({len(self)}, B, ...) marked by population.own(x)",
+                expected=f"(B, ...) that all share, or ({len(self)}, B, ...) marked by population.per_replica(x)",
                 got=f"{tuple(x.shape)}, marked as {replicas} replicas' own",
                 fix="give each replica one row",
             )
@@ -204,7 +206,7 @@ class Population(Module):
         chosen = Population(single, len(rows), seeds, None if self.sizes is None else self.sizes.of(rows))
         copied: list[dict[int, Any]] = [{} for _ in rows]  # a generator is copied once a replica: its modules share it
         chosen._unproved = list(self._unproved)
-        for own, of_all in zip(runs(chosen.parameters()), runs(self.parameters()), strict=True):
+        for own, of_all in zip(spans(chosen.parameters()), spans(self.parameters()), strict=True):
             torch.index_select(of_all.data, 0, torch.tensor(rows, device=own.data.device), out=own.data)
         for module, twin in zip(chosen.network.modules(), self.network.modules(), strict=True):
             module.training = twin._training
@@ -235,7 +237,7 @@ class Population(Module):
                 fix="copy replicas of the same architecture",
             )
         copied: list[dict[int, Any]] = [{} for _ in chosen]  # as in `select`
-        for own, of_all in zip(runs(self.parameters()), runs(source.parameters()), strict=True):
+        for own, of_all in zip(spans(self.parameters()), spans(source.parameters()), strict=True):
             own.data[to] = of_all.data[chosen]
         for module, twin in zip(self.network.modules(), source.network.modules(), strict=True):
             if (states := twin.get_extra_state()) is not None:

@@ -15,8 +15,8 @@ from lamp.parameter import Parameter
 from lamp.randomness import draw_seed
 from lamp.replicas import Population, stack
 from lamp.signatures import called
-from lamp.studies.alike import together
 from lamp.studies.group import schedule_of
+from lamp.studies.grouping import together
 from lamp.training import Callback, History, Training, fit
 from lamp.training.diagnosis import tell_of_failures
 from lamp.training.interrupt import Interruptible
@@ -76,7 +76,7 @@ def fit_each(
         """Train the networks with these numbers together."""
         group = stack([networks[k] for k in rows]) if len(rows) > 1 else networks[rows[0]]
         own_optimizer = _made(optimizer, group)
-        own_seeds = seeds if isinstance(seeds, int) else [seeds[k] for k in rows]
+        per_replica_seeds = seeds if isinstance(seeds, int) else [seeds[k] for k in rows]
         try:
             history = fit(
                 group,
@@ -93,7 +93,7 @@ def fit_each(
                 clip_norm=clip_norm,
                 clip_value=clip_value,
                 callbacks=[*callbacks, _Tell(report, done / len(networks), len(rows) / len(networks))],
-                seed=own_seeds if isinstance(own_seeds, int) or len(rows) > 1 else own_seeds[0],
+                seed=per_replica_seeds if isinstance(per_replica_seeds, int) or len(rows) > 1 else per_replica_seeds[0],
                 progress=False,
                 engine=engine,
             )

@@ -131,7 +131,7 @@ class Ensemble:
                 "the members of an ensemble share their inputs",
                 expected="(n, ...)",
                 got=f"{tuple(x.shape)}, a row of inputs for each member" if x.dim() else "a single number",
-                fix="lamp.predict(population, population.own(x)) for inputs of their own",
+                fix="lamp.predict(population, population.per_replica(x)) for inputs of their own",
             )
         outputs = predict(self.members, x, batch_size=self.batch_size)
         if self.probabilities is None:

@@ -101,7 +101,7 @@ def cross_validate(
         progress=progress,
     )
 
-    by_replica = predict(networks, networks.own(inputs[rows]))  # (K, widest, ...)
+    by_replica = predict(networks, networks.per_replica(inputs[rows]))  # (K, widest, ...)
     by_replica[history.failed] = math.nan
     outputs = by_replica.new_empty(repeats, n, *by_replica.shape[2:])
     scores = {name: torch.full((len(seeds),), math.nan, dtype=torch.float64) for name in ("loss", *named)}

@@ -16,8 +16,8 @@ from lamp.losses import Loss
 from lamp.module import Module
 from lamp.optim import Adam, Optimizer, Schedule
 from lamp.signatures import called
-from lamp.studies.alike import together
 from lamp.studies.group import Group, Plan
+from lamp.studies.grouping import together
 from lamp.studies.recipe import Recipe
 from lamp.studies.settings import Setting, as_settings, shown
 from lamp.studies.sweep_table import Sweep

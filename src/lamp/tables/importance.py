@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lamp.cpu_settings import threads_for
 from lamp.nn import Linear, Sequential
-from lamp.processor import threads_for
 from lamp.replicas import Population
 from lamp.tables.model import TableModel
 from lamp.tables.split import some
@@ -95,7 +95,7 @@ def _heaviest(places: dict[str, range], weight: Tensor, most: int) -> dict[str, 
 
 
 def _loss(model: TableModel, others: Population, hidden: Tensor, truth: Tensor) -> float:
-    scores = predict(others, others.own(hidden)) if any(True for _ in others.network.children()) else hidden
+    scores = predict(others, others.per_replica(hidden)) if any(True for _ in others.network.children()) else hidden
     mean = model.of_scores(scores).mean
     if model.target.is_classes:
         return float(-mean.gather(1, truth.unsqueeze(1)).clamp_min(1e-15).log().mean())

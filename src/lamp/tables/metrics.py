@@ -14,7 +14,7 @@ from statistics import NormalDist
 import torch
 from torch import Tensor
 
-from lamp.processor import threads_for
+from lamp.cpu_settings import threads_for
 
 SAMPLES, FEWEST_SAMPLES = 1000, 60  # of the bootstrap
 DRAWN = 4_000_000  # rows in all samples together, beyond which there are fewer of them

@@ -10,8 +10,8 @@ import polars as pl
 import torch
 from torch import Tensor
 
+from lamp.cpu_settings import threads_for
 from lamp.errors import DataError
-from lamp.processor import threads_for
 from lamp.replicas import Population, population
 from lamp.tables import calibration, metrics
 from lamp.tables.column import Unknown

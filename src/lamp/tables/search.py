@@ -196,7 +196,7 @@ class _Dealt:
         if self.rows is None:
             scores = predict(networks, inputs)
             return scores[[k for k in range(len(scores)) if k not in failed]], targets
-        scores = predict(networks, networks.own(inputs[self.rows]))  # (K, m, outputs)
+        scores = predict(networks, networks.per_replica(inputs[self.rows]))  # (K, m, outputs)
         count = len(scores) // HELD_BY
         of_folds, targets_of_folds = [], []
         for fold in range(count):

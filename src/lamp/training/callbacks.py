@@ -13,7 +13,7 @@ from lamp.data.orders import natural
 from lamp.errors import ArgumentError
 from lamp.module import Module
 from lamp.optim.checks import Range
-from lamp.parameter import runs
+from lamp.parameter import spans
 from lamp.signatures import Constructed
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ class EarlyStopping(Callback):
 
     def on_start(self, training: Training) -> None:
         names = ["loss", *training.metrics]
-        validated = training._crew.validation is not None
+        validated = training._active.validation is not None
         self._check_measured([*names, *(f"validation_{name}" for name in names if validated)])
         lead = () if training.model.replicas is None else (training.model.replicas,)
         worst = math.inf if self.mode == "min" else -math.inf
@@ -163,7 +163,7 @@ class EarlyStopping(Callback):
 
     def _keep(self, model: Module, better: Tensor) -> None:
         """Copy the weights, of a population those of the replicas that got better."""
-        now = [run.data for run in runs(model.parameters())]
+        now = [span.data for span in spans(model.parameters())]
         if not self._weights or better.dim() == 0:
             self._weights = [data.clone() for data in now]
             return
@@ -188,6 +188,6 @@ class EarlyStopping(Callback):
 
     def on_end(self, training: Training) -> None:
         if self._weights:
-            for run, kept in zip(runs(training.model.parameters()), self._weights, strict=True):
-                run.data.copy_(kept)
+            for span, kept in zip(spans(training.model.parameters()), self._weights, strict=True):
+                span.data.copy_(kept)
             self._weights = []

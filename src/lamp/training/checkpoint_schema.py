@@ -141,7 +141,7 @@ class State(TypedDict):
     modules: dict[str, Any]
     optimizer: OptimizerState
     schedule: ScheduleState
-    crew: CrewState
+    active: CrewState
     last_good: LastGoodState
     by_engine: EngineState
     callbacks: list[CallbackState]

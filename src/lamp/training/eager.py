@@ -38,9 +38,9 @@ class Averages:
         self.losses.append(loss)
         self.divisors.append(divisor)
         if self.metrics:
-            own_target = self.criterion.own_target
+            per_replica_target = self.criterion.per_replica_target
             self.outputs.append(output)
-            self.targets.append(target if self.replicas is None else own_target(output, target, self.replicas))
+            self.targets.append(target if self.replicas is None else per_replica_target(output, target, self.replicas))
 
     def state_dict(self) -> dict[str, Any]:
         """What is gathered so far."""

@@ -14,7 +14,7 @@ from lamp.compiler.stages import Plan
 from lamp.compiler.stand_ins import NotCompiled
 from lamp.data import DataLoader, length_of
 from lamp.errors import ArgumentError, LampError
-from lamp.training.crew import Crew
+from lamp.training.active_replicas import ActiveReplicas
 from lamp.training.eager import parts
 from lamp.training.epochs import shape_of_samples
 
@@ -37,7 +37,7 @@ WIDE = 2**21  # multiplications of one layer beyond which torch's matrix product
 SHARED_OUT_BADLY = range(2**16 + 1, 2**18)
 
 
-def choose(engine: str, training: Training, crew: Crew) -> tuple[Compiled | None, str]:
+def choose(engine: str, training: Training, active: ActiveReplicas) -> tuple[Compiled | None, str]:
     """The compiled engine, or None for the eager one; and why.
 
     Raises ArgumentError where the compiled one is asked for and cannot run this.
@@ -46,42 +46,42 @@ def choose(engine: str, training: Training, crew: Crew) -> tuple[Compiled | None
         return None, ASKED
     try:
         if engine == "auto":
-            plan = plan_of(crew.model, shape=shape_of_samples(crew.batches))
-            seconds = _eager_seconds(plan, training, crew)
+            plan = plan_of(active.model, shape=shape_of_samples(active.batches))
+            seconds = _eager_seconds(plan, training, active)
             if seconds < COMPILING:
                 return None, f"it takes about {seconds:.1g} s, and compiling {COMPILING} s"
-            from lamp.compiler.shape import along_features
             from lamp.compiler.target import host
+            from lamp.compiler.tiling import along_features
 
             sizes = [layer.width[0] * layer.width[1] for layer in plan.layers]
             others = sizes[1:] if along_features(plan, host().lanes(plan.dtype)) else sizes
             shared_out = max(others, default=0)
-            alone = crew.model.replicas is None and torch.get_num_threads() > 1
+            alone = active.model.replicas is None and torch.get_num_threads() > 1
             if max(sizes) > WIDE or (alone and shared_out in SHARED_OUT_BADLY):
                 return None, "for layers this wide torch's matrix products are faster"
         begun = time.perf_counter()
         from lamp.training.compiled import Compiled  # and LLVM, a tenth of a second that eager trainings do not wait
 
-        compiled = Compiled(training, crew)
+        compiled = Compiled(training, active)
         compiled.seconds = time.perf_counter() - begun
     except NotCompiled as reason:
         if engine == "compiled":
-            raise refused(reason, crew) from None
+            raise refused(reason, active) from None
         return None, str(reason)
     return compiled, ASKED if engine == "compiled" else f"faster here: eager would take about {seconds:.1g} s"
 
 
-def refused(reason: NotCompiled, crew: Crew) -> LampError:
+def refused(reason: NotCompiled, active: ActiveReplicas) -> LampError:
     """The error where the compiled engine is asked for and cannot go on: the eager engine's, if that cannot either."""
-    batches = crew.batches
+    batches = active.batches
     try:
         if isinstance(batches, DataLoader) and batches.tensors is not None:
             rows = slice(reason.row, reason.row + batches.batch_size)
-            batch: Any = tuple(column[:, rows] if batches.own else column[rows] for column in batches.columns)
+            batch: Any = tuple(column[:, rows] if batches.per_replica else column[rows] for column in batches.columns)
         else:
             batch = next(iter(batches))
-        *inputs, target = crew.batch_for(batch, batches) if crew.replicas else parts(batch)
-        try_eagerly(crew.model, crew.criterion, inputs, target)
+        *inputs, target = active.batch_for(batch, batches) if active.replicas else parts(batch)
+        try_eagerly(active.model, active.criterion, inputs, target)
     except LampError as error:
         return error
     return ArgumentError(
@@ -92,12 +92,12 @@ def refused(reason: NotCompiled, crew: Crew) -> LampError:
     )
 
 
-def _eager_seconds(plan: Plan, training: Training, crew: Crew) -> float:
+def _eager_seconds(plan: Plan, training: Training, active: ActiveReplicas) -> float:
     """About how long the eager engine would take."""
-    batches = crew.batches
+    batches = active.batches
     steps = training.epochs * (length_of(batches) or 1)
     size = getattr(batches, "batch_size", None) or 1
-    work = 6 * plan.multiplications * size * (crew.model.replicas or 1)
+    work = 6 * plan.multiplications * size * (active.model.replicas or 1)
     return steps * (EAGER_STEP * (len(plan.layers) + 1) + work / EAGER_RATE)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from lamp.compiler.answers import Answer, is_counted
+from lamp.compiler.correct_counts import Answer, is_counted
 from lamp.compiler.refusals import check_loss
 from lamp.compiler.samples import kind_of_targets, laid_out, numbers_of
 from lamp.compiler.sources import frozen
@@ -18,13 +18,13 @@ from lamp.compiler.stand_ins import NotCompiled, look_for_overrides
 from lamp.data import DataLoader
 from lamp.losses import ClassLoss, Loss
 from lamp.training import eager
-from lamp.training.crew import Crew
+from lamp.training.active_replicas import ActiveReplicas
 from lamp.training.history import Measured
 from lamp.training.metrics import Metric, answer_of, ignored_by
 
 if TYPE_CHECKING:
+    from lamp.compiler.kernel_runner import KernelRunner
     from lamp.compiler.steps import Steps
-    from lamp.compiler.trainer import Trainer
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def shape_of_samples(loader: Any) -> tuple[int, ...] | None:
     """The shape of a loader's samples, where that is known."""
     if not isinstance(loader, DataLoader) or loader.tensors is None:
         return None
-    return tuple(loader.columns[0].shape[1 + loader.own :])
+    return tuple(loader.columns[0].shape[1 + loader.per_replica :])
 
 
 class Data:
@@ -75,12 +75,12 @@ class Data:
         loader.check_memory()
         self.loader, self._plan = loader, plan
         inputs, self.given = loader.columns
-        self.own = loader.own
-        self.rows = inputs.shape[1] if self.own else inputs.shape[0]
-        self.inputs = laid_out(plan, inputs, self.own)
-        self.labels, self.ignores = kind_of_targets(criterion, plan, self.given, self.own)
-        check_loss(criterion, plan, self.given, self.own, replicas, loader.batch_size)
-        self.targets = numbers_of(self.given, self.own, self.inputs.dtype)
+        self.per_replica = loader.per_replica
+        self.rows = inputs.shape[1] if self.per_replica else inputs.shape[0]
+        self.inputs = laid_out(plan, inputs, self.per_replica)
+        self.labels, self.ignores = kind_of_targets(criterion, plan, self.given, self.per_replica)
+        check_loss(criterion, plan, self.given, self.per_replica, replicas, loader.batch_size)
+        self.targets = numbers_of(self.given, self.per_replica, self.inputs.dtype)
         if copies and self._in_place(inputs):
             self.inputs = self.inputs.clone()
         if copies and self.targets.data_ptr() == self.given.data_ptr():
@@ -104,7 +104,7 @@ class Data:
         settings = loader.batch_size, loader.drop_last, loader.shuffle, tuple(vars(loader))
         inputs, given = loader.columns
         same = self._then is None or (given.shape == self._then.shape and torch.equal(given, self._then))
-        same &= self._in_place(inputs) or torch.equal(laid_out(self._plan, inputs, self.own), self.inputs)
+        same &= self._in_place(inputs) or torch.equal(laid_out(self._plan, inputs, self.per_replica), self.inputs)
         return (*settings, None if self._seedless else frozen(loader.seed), frozen(loader.indices), same)
 
     @property
@@ -130,7 +130,7 @@ class Data:
         return self.samples * (1 if self.answers is not None else 1 + self.outputs)
 
     @property
-    def own_order(self) -> bool:
+    def per_replica_order(self) -> bool:
         """Whether each replica takes samples of its own."""
         return self.loader.replicas is not None
 
@@ -142,7 +142,7 @@ class Data:
             if self.loader.replicas is not None:
                 order = order.expand(self.loader.replicas, -1)
         order = order[..., : self.samples]
-        if self.own:
+        if self.per_replica:
             order = order + torch.arange(0, len(order) * self.rows, self.rows).unsqueeze(1)
         return order
 
@@ -155,16 +155,16 @@ class Data:
         return orders.flatten(-2)
 
     def lay_out(
-        self, trainer: Trainer, epochs: int = 1, advance: Callable[[], None] | None = None
+        self, runner: KernelRunner, epochs: int = 1, advance: Callable[[], None] | None = None
     ) -> tuple[Steps, Tensor]:
-        """The trainer's steps of the loader's next epochs, which it counts from now on; and the order of their samples.
+        """The runner's steps of the loader's next epochs, which it counts from now on; and the order of their samples.
 
         advance  the schedule's step, where it is called after each batch
         """
         self.loader.check_memory()
         order = self.orders(epochs)
         self.loader.epoch += epochs
-        return trainer.prepare(self.inputs, self.targets, order, self.loader.batch_size, epochs, advance), order
+        return runner.prepare(self.inputs, self.targets, order, self.loader.batch_size, epochs, advance), order
 
     def _answers(self, plan: Plan, metrics: Mapping[str, Metric]) -> list[Answer] | None:
         weighted = self.targets.dim() > 1 and self.targets.shape[1] != plan.outputs
@@ -195,7 +195,7 @@ class Data:
         return torch.stack([count.expand(-1, widest) for count in counts]) if counts else torch.ones(0, 1, 1)
 
     def _labels(self, orders: Tensor) -> Tensor:
-        labels: Tensor = self.given.flatten(0, 1) if self.own else self.given
+        labels: Tensor = self.given.flatten(0, 1) if self.per_replica else self.given
         return labels[orders.long()]
 
     def divisors(self, criterion: Loss, orders: Tensor, batch: int) -> Tensor:
@@ -215,8 +215,8 @@ class Data:
 
     def targets_of(self, order: Tensor, replicas: int | None) -> Tensor:
         """The targets in this order, as metrics take them."""
-        taken = (self.given.flatten(0, 1) if self.own else self.given)[order]
-        return taken if replicas is None or self.own_order else taken.expand(replicas, *taken.shape)
+        taken = (self.given.flatten(0, 1) if self.per_replica else self.given)[order]
+        return taken if replicas is None or self.per_replica_order else taken.expand(replicas, *taken.shape)
 
 
 @dataclass
@@ -283,34 +283,34 @@ class UnderWay:
         """How many samples are taken up to a step."""
         return min(step * self.steps.batch, self.steps.samples)
 
-    def weights(self, trainer: Trainer) -> Tensor:
+    def weights(self, runner: KernelRunner) -> Tensor:
         """What the epoch began with, (K, P)."""
-        return trainer.weights_in(self.kept) if self.head is None else self.head["weights"]
+        return runner.weights_in(self.kept) if self.head is None else self.head["weights"]
 
-    def state_dict(self, trainer: Trainer) -> dict[str, Any]:
+    def state_dict(self, runner: KernelRunner) -> dict[str, Any]:
         """What is needed to go on after the steps that are made."""
         return {
             "record": vars(self.record.cut(slice(self.done), slice(self._to(self.done)))),
-            "weights": self.weights(trainer),
+            "weights": self.weights(runner),
             "schedule": self.schedule,
             "seconds": self.seconds,
         }
 
 
 def of_epochs(
-    crew: Crew, metrics: Mapping[str, Any], steps: Steps, data: Data, order: Tensor, record: Record
+    active: ActiveReplicas, metrics: Mapping[str, Any], steps: Steps, data: Data, order: Tensor, record: Record
 ) -> Iterator[Measurement]:
     """The losses, and the loss and metrics of each epoch, as the eager engine has them; each when it is asked for."""
-    replicas, epochs = crew.model.replicas, steps.epochs
+    replicas, epochs = active.model.replicas, steps.epochs
     losses = record.losses if replicas is not None else record.losses[:, 0]
     losses = losses.unflatten(0, (epochs, -1))  # (epochs, steps, ...)
     orders = order.unflatten(-1, (epochs, -1))
-    divisors = data.divisors(crew.criterion, orders, steps.batch)
+    divisors = data.divisors(active.criterion, orders, steps.batch)
     outputs = None if record.outputs is None else record.outputs.unflatten(1, (epochs, -1))  # (K, epochs, samples, ...)
     right = record.right.unflatten(0, (epochs, -1)).sum(1)  # (epochs, accuracies, K)
     shares = right.double() / data.asked(metrics, orders).transpose(0, 1)
     for k in range(epochs):
-        loss = eager.mean_loss(losses[k], divisors[k], crew.criterion)
+        loss = eager.mean_loss(losses[k], divisors[k], active.criterion)
         values: dict[str, Measured] = {"loss": float(loss) if replicas is None else loss}
         if outputs is not None:
             output = outputs[:, k] if replicas is not None else outputs[0, k]

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from lamp.axes import replicas_of
+from lamp.cpu_settings import denormals_flushed
 from lamp.data import DataLoader, as_batches, check_finite, is_batched
 from lamp.data.orders import natural
 from lamp.errors import ArgumentError
@@ -17,7 +18,6 @@ from lamp.losses import Loss
 from lamp.module import Module
 from lamp.optim import Optimizer
 from lamp.passes import evaluating
-from lamp.processor import denormals_flushed
 from lamp.randomness import draw_seed
 from lamp.replicas import Population
 from lamp.signatures import called
@@ -220,7 +220,7 @@ def predict(model: Module, inputs: Any, *, batch_size: int = EVALUATION_BATCH) -
 
     inputs  a tensor; or an array, a DataFrame or a list of numbers, which become the network's dtype
 
-    Of a population (K, n, ...); each replica's own inputs are passed as `population.own(inputs)`.
+    Of a population (K, n, ...); each replica's own inputs are passed as `population.per_replica(inputs)`.
 
     Raises ArgumentError for a model that is no module and a batch_size below 1, DataError for what holds no numbers.
     """
@@ -232,4 +232,4 @@ def predict(model: Module, inputs: Any, *, batch_size: int = EVALUATION_BATCH) -
             return torch.cat([model(batch) for batch in given.split(size)])
         if replicas_of(given) is None:
             return torch.cat([model(model.shared(batch)) for batch in given.split(size)], 1)
-        return torch.cat([model(model.own(batch)) for batch in given.split(size, 1)], 1)
+        return torch.cat([model(model.per_replica(batch)) for batch in given.split(size, 1)], 1)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lamp.module import Module
-from lamp.parameter import runs
+from lamp.parameter import spans
 
 EVERY = 64  # steps between two copies of the weights
 
@@ -29,7 +29,7 @@ class LastGood:
         if step < self._next:
             return
         self._next = step + EVERY
-        now = [run.data for run in runs(model.parameters())]
+        now = [span.data for span in spans(model.parameters())]
         if self._kept and (model.replicas is not None or not loss.is_cpu):
             finite = loss.isfinite().unsqueeze(-1)
             self._kept = [torch.where(finite, data, kept) for data, kept in zip(now, self._kept, strict=True)]
@@ -38,13 +38,13 @@ class LastGood:
 
     def take(self, model: Module, weights: Tensor, step: int) -> None:
         """Keep these weights (P,) through this step."""
-        self._kept = list(weights.split([len(run.data) for run in runs(model.parameters())]))
+        self._kept = list(weights.split([len(span.data) for span in spans(model.parameters())]))
         self._next = step + 1
 
     def put_back(self, model: Module, rows: Any = ...) -> None:
         """Put the copy into the model. Without one the first loss failed and nothing has moved."""
-        for run, kept in zip(runs(model.parameters()), self._kept, strict=False):
-            run.data[rows] = kept[rows]
+        for span, kept in zip(spans(model.parameters()), self._kept, strict=False):
+            span.data[rows] = kept[rows]
 
     def of(self, rows: Tensor) -> None:
         """Go on with these replicas, a mask."""

@@ -74,7 +74,7 @@ class LiveLine:
         from rich.table import Column
 
         longest, elapsed, left = len(self._describe(self.total)), len("0:00:00"), len("00:00")
-        self._taken = longest + elapsed + left + LEAST_BAR + len("    ")  # with the spaces between
+        self._step_count = longest + elapsed + left + LEAST_BAR + len("    ")  # with the spaces between
         self._progress: Progress = Progress(
             TextColumn("{task.description}", table_column=Column(no_wrap=True, min_width=longest)),
             BarColumn(bar_width=None, table_column=Column(ratio=1, min_width=LEAST_BAR)),
@@ -98,7 +98,7 @@ class LiveLine:
             return
         self._next = now + REFRESH
         width = self._progress.console.width = _width_of(self.stream)
-        shown = numbers(values, width - self._taken)
+        shown = numbers(values, width - self._step_count)
         self._progress.update(self._task, completed=done, description=self._describe(done), numbers=shown)
         self._progress.refresh()
 

@@ -12,18 +12,18 @@ import torch
 from torch import Tensor
 
 from lamp.compiler.stand_ins import NotCompiled
+from lamp.cpu_settings import threads_for
 from lamp.data import length_of
 from lamp.errors import ArgumentError, NonFiniteError
 from lamp.losses import Loss
 from lamp.module import Module
 from lamp.optim import Optimizer, ReduceLROnPlateau, clip_grad_norm_, clip_grad_value_
-from lamp.processor import threads_for
 from lamp.saving.seal import restoring
 from lamp.training import eager, training_state
+from lamp.training.active_replicas import ActiveReplicas
 from lamp.training.callbacks import Callback, Stepping
 from lamp.training.checkpointer import Checkpointer
 from lamp.training.checkpoints import Saved
-from lamp.training.crew import Crew
 from lamp.training.diagnosis import first_non_finite, none_finite, not_finite, tell_of_failures
 from lamp.training.engines import ASKED, batch_size_of, choose, refused
 from lamp.training.epochs import Measurement
@@ -58,7 +58,7 @@ class Training:
     epoch: int = 0  # counted from 0
     step: int = 0  # batches trained on
     checkpointer: Checkpointer | None = None  # saves it to disk, if asked
-    _crew: Crew = field(init=False)
+    _active: ActiveReplicas = field(init=False)
     _compiled: Compiled | None = None
     _ending: str | None = None
     _last_good: LastGood = field(default_factory=LastGood)
@@ -96,12 +96,12 @@ class Training:
         """All epochs by this engine ("auto": the faster one), however they end; or those that a checkpoint leaves."""
         self.model.train()
         self.criterion.train()
-        self._crew = Crew(self.model, self.criterion, self.optimizer, batches, validation)
+        self._active = ActiveReplicas(self.model, self.criterion, self.optimizer, batches, validation)
         if saved is not None:
             with restoring(saved.path, "the training"):
                 self.load_state_dict(saved)
             engine = self.history.engine
-        self._compiled, why = choose(engine, self, self._crew)
+        self._compiled, why = choose(engine, self, self._active)
         if saved is None:
             self.history.engine, self.history.why = "eager" if self._compiled is None else "compiled", why
         elif self._compiled is not None:
@@ -114,7 +114,7 @@ class Training:
         ):
             for callback in self.callbacks:
                 callback.on_start(self)
-            self._crew.check_whole(self)
+            self._active.check_whole(self)
             if saved is not None:
                 training_state.set_callback_states(self.callbacks, saved.state["callbacks"], saved.path)
                 training_state.set_random_state(saved.state["random"])
@@ -159,10 +159,10 @@ class Training:
         if self._compiled is not None:
             self._compiled.rewind()
         self._store()
-        self._crew.hand_over()
+        self._active.hand_over()
 
     def _run_epoch(self, interrupt: Interruptible, report: Reporter) -> None:
-        crew = self._crew
+        active = self._active
 
         def pause(done: float) -> bool:
             report.at(self.epoch + done, self.history.last)
@@ -175,8 +175,8 @@ class Training:
         found = self._epoch_by_engine(pause)
         if found is None:
             return
-        values = crew.spread(found.values)
-        if crew.replicas is not None:
+        values = active.spread(found.values)
+        if active.replicas is not None:
             self._set_failures_aside(found.losses, values)
         elif not math.isfinite(values["loss"]):  # on a GPU no step waits for its own
             self._restore_weights()
@@ -187,11 +187,11 @@ class Training:
         self._after_epoch(values)
         for callback in self.callbacks:
             callback.on_epoch(self)
-        crew.check_whole(self)
+        active.check_whole(self)
         if self._compiled is not None:
             self._compiled.load()
-        if crew.replicas is not None:
-            self._let_go(crew)
+        if active.replicas is not None:
+            self._let_go(active)
         self.epoch += 1
         report.at(self.epoch, values)
         if self.checkpointer is not None:
@@ -208,24 +208,24 @@ class Training:
             self._compiled.close()
             self.history.compile_seconds, self._compiled = self._compiled.seconds, None
             if self.history.why == ASKED:
-                raise refused(reason, self._crew) from None
+                raise refused(reason, self._active) from None
             self.history.engine, self.history.why = "eager", f"since epoch {self.epoch + 1}: {reason}"
         return self._train_epoch(pause)
 
     def _train_epoch(self, pause: Callable[[float], bool]) -> Measurement | None:
         """An epoch by the eager engine, or what is left of it."""
-        crew, begun = self._crew, time.perf_counter()
-        averages = eager.Averages(crew.criterion, self.metrics, crew.model.replicas)
-        per_epoch = max(length_of(crew.batches) or 1, 1)
+        active, begun = self._active, time.perf_counter()
+        averages = eager.Averages(active.criterion, self.metrics, active.model.replicas)
+        per_epoch = max(length_of(active.batches) or 1, 1)
         head, self._head = self._head, None
         if head is None:
             first, spent = 0, 0.0
-            begin = None if self.checkpointer is None else training_state.begin_of_epoch(crew.batches)
-            batches = iter(crew.batches)
+            begin = None if self.checkpointer is None else training_state.begin_of_epoch(active.batches)
+            batches = iter(active.batches)
         else:
             averages.load_state_dict(head, self.model.parameters()[0].device)
             first, spent, begin = len(averages.losses), head["seconds"], head["begin"]
-            batches = training_state.batches_from(crew.batches, first, begin)
+            batches = training_state.batches_from(active.batches, first, begin)
         seconds: Callable[[], float] = lambda: spent + time.perf_counter() - begun  # noqa: E731
         self._under_way = lambda: averages.state_dict() | {"begin": begin, "seconds": seconds()}
         for done, batch in enumerate(batches, first + 1):
@@ -234,8 +234,8 @@ class Training:
                 return None
         self._under_way = None
         values = averages.values()
-        if crew.validation is not None:
-            held_out = eager.evaluate(crew.model, crew.criterion, crew.validation, self.metrics, crew.batch_for)
+        if active.validation is not None:
+            held_out = eager.evaluate(active.model, active.criterion, active.validation, self.metrics, active.batch_for)
             values |= {f"validation_{name}": value for name, value in held_out.items()}
         return Measurement(torch.stack(averages.losses), values, seconds())
 
@@ -250,23 +250,23 @@ class Training:
             self.scheduler.step(values.get("validation_loss", values["loss"]))
         elif self.scheduler is not None and self.schedule_per == "epoch":
             self.scheduler.step()
-        self._crew.follow_schedule()
+        self._active.follow_schedule()
         if self.looked_at:
-            self._crew.write_back()
+            self._active.write_back()
 
     def _run_batch(self, batch: Any) -> tuple[Tensor, Tensor, Tensor]:
         """One step; returns the batch's loss, output and target."""
-        crew = self._crew
-        *inputs, target = eager.parts(batch) if crew.replicas is None else crew.batch_for(batch, crew.batches)
+        active = self._active
+        *inputs, target = eager.parts(batch) if active.replicas is None else active.batch_for(batch, active.batches)
         try:
             output, loss = eager.train_step(
-                crew.model, crew.criterion, crew.optimizer, inputs, target, self._before_step
+                active.model, active.criterion, active.optimizer, inputs, target, self._before_step
             )
         except NonFiniteError as error:
             error.where = first_non_finite(self.model, *inputs) or type(self.criterion).__name__
             self._restore_weights()
             raise
-        crew.note_target(output, target)
+        active.note_target(output, target)
         self.step += 1
         if self.steps_schedule:
             self.step_schedule()
@@ -288,16 +288,16 @@ class Training:
         """The schedule's step after a batch."""
         assert self.scheduler is not None
         self.scheduler.step()
-        self._crew.follow_schedule()
+        self._active.follow_schedule()
 
     def _before_step(self, loss: Tensor) -> None:
         """Once the loss is known (of one network, to be finite) and the gradients are there."""
-        crew = self._crew
-        self._last_good.note(crew.model, loss, self.step)
+        active = self._active
+        self._last_good.note(active.model, loss, self.step)
         if self.clip_value is not None:
-            clip_grad_value_(crew.optimizer, crew.number(self.clip_value))
+            clip_grad_value_(active.optimizer, active.number(self.clip_value))
         if self.clip_norm is not None:
-            clip_grad_norm_(crew.optimizer, crew.number(self.clip_norm))
+            clip_grad_norm_(active.optimizer, active.number(self.clip_norm))
 
     # ---- a checkpoint ------------------------------------------------------------------------------------------------
     def _save_if_due(self, between: bool) -> None:
@@ -324,7 +324,7 @@ class Training:
             "modules": training_state.extra_states(self.model),
             "optimizer": training_state.optimizer_state(self.optimizer),
             "schedule": training_state.schedule_state(self),
-            "crew": self._crew.state_dict(by_engine["under_way"] is not None),
+            "crew": self._active.state_dict(by_engine["under_way"] is not None),
             "last_good": self._last_good.state_dict(),
             "by_engine": by_engine,
             "callbacks": training_state.callback_states(self.callbacks),
@@ -341,7 +341,7 @@ class Training:
         training_state.set_optimizer_state(self.optimizer, state["optimizer"])
         under_way = state["by_engine"]["under_way"]
         training_state.set_schedule_state(self, (under_way or {}).get("schedule") or state["schedule"])
-        self._crew.load_state_dict(state["crew"])
+        self._active.load_state_dict(state["crew"])
         self._last_good.load_state_dict(state["last_good"], self.model.parameters()[0].device)
         if self.history.engine == "eager":
             self._head = under_way
@@ -352,7 +352,7 @@ class Training:
 
         good  the last weights (P,) with one that is
         """
-        self._last_good.take(self._crew.model, good, self.step)
+        self._last_good.take(self._active.model, good, self.step)
         self._run_batch(batch)
         raise not_finite(torch.tensor([math.nan]), self.epoch, self.step)
 
@@ -361,7 +361,7 @@ class Training:
         if self._compiled is not None and rows is not ...:
             self._compiled.restore(rows.tolist())
         else:
-            self._last_good.put_back(self._crew.model, rows)
+            self._last_good.put_back(self._active.model, rows)
 
     def _set_failures_aside(self, losses: Tensor, values: Mapping[str, Measured]) -> None:
         """Find the replicas whose loss was not finite in this epoch, put their weights back, and end them.
@@ -373,7 +373,7 @@ class Training:
             return
         failed = bad.any(0).nonzero().flatten()
         self._restore_weights(failed)
-        rows = torch.arange(len(bad[0])) if self._crew.rows is None else self._crew.rows
+        rows = torch.arange(len(bad[0])) if self._active.rows is None else self._active.rows
         for column in failed.tolist():
             k, first = int(rows[column]), int(bad[:, column].nonzero()[0])
             self.history.failed.append(k)
@@ -384,11 +384,11 @@ class Training:
         if len(self.history.failed) == self.model.replicas:
             raise none_finite(self.model.replicas, f"replica {k}: {self.history.endings[k]}")
 
-    def _let_go(self, crew: Crew) -> None:
+    def _let_go(self, active: ActiveReplicas) -> None:
         """Go on without the replicas that have ended."""
         if not self.history.endings:
             return
-        rows = torch.arange(len(self.going)) if crew.rows is None else crew.rows
+        rows = torch.arange(len(self.going)) if active.rows is None else active.rows
         staying = self.going[rows]
         if not staying.any():
             self.stop("all replicas have ended")
@@ -397,4 +397,4 @@ class Training:
             if self._compiled is not None:
                 self._compiled.rewind()
             self._store()
-            crew.keep(rows[staying])
+            active.keep(rows[staying])

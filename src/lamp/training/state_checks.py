@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from lamp.data import DataLoader
-from lamp.parameter import runs
+from lamp.parameter import spans
 from lamp.saving.schema import check
 from lamp.saving.seal import DamagedError, restoring
 from lamp.training.checkpoint_schema import CompiledUnderWay, EagerUnderWay
@@ -82,7 +82,7 @@ def _check_modules(saved: Saved, training: Training) -> None:
     _expect(own.keys() == given.keys(), saved, "modules", list(own), list(given))
     for name, state in own.items():
         _check_alike(state, given[name], f"{saved.path}: modules.{name}", fresh=True)
-    weights = [run.data[0] if rows is not None else run.data for run in runs(training.model.parameters())]
+    weights = [span.data[0] if rows is not None else span.data for span in spans(training.model.parameters())]
     shapes = [tuple(each.shape) if rows is None else (len(rows), *each.shape) for each in weights]
     kept = [tuple(each.shape) for each in saved.state["last_good"]["kept"]]
     _expect(kept in ([], shapes), saved, "last_good.kept", shapes, kept)

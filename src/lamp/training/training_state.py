@@ -104,13 +104,13 @@ def set_extra_states(model: Module, states: State) -> None:
 
 def optimizer_state(optimizer: Optimizer) -> State:
     """Its state dict, and the steps of rules that do not count them."""
-    return {**optimizer.state_dict(), "taken": optimizer.taken}
+    return {**optimizer.state_dict(), "taken": optimizer.step_count}
 
 
 def set_optimizer_state(optimizer: Optimizer, state: State) -> None:
     """Go on from there."""
     optimizer.load_state_dict(state)
-    optimizer.taken = state["taken"]
+    optimizer.step_count = state["taken"]
 
 
 def schedule_state(training: Training) -> State:

@@ -9,8 +9,8 @@ from lamp.compiler.sources import frozen, sources
 from lamp.compiler.stand_ins import NotCompiled, look_for_overrides
 from lamp.optim import LambdaLR, Schedule
 from lamp.overrides import is_lamps, methods, overridden
+from lamp.training.active_replicas import ActiveReplicas
 from lamp.training.callbacks import Callback
-from lamp.training.crew import Crew
 from lamp.training.epochs import Data
 from lamp.training.metrics import answer_of
 
@@ -51,11 +51,11 @@ class Watch:
         """Whether the data must be the engine's own: code of a user's may run while epochs are trained on them."""
         return self.strangers and not self.loads
 
-    def look(self, crew: Crew, *data: Data | None) -> Hashable:
+    def look(self, active: ActiveReplicas, *data: Data | None) -> Hashable:
         """All that the kernels are made from, to be compared with what it was when they were made."""
         training = self.training
         return (
-            sources(crew.model, crew.criterion, crew.optimizer, self._numbers),
+            sources(active.model, active.criterion, active.optimizer, self._numbers),
             frozen(training.clip_norm),
             frozen(training.clip_value),
             tuple((name, answer_of(metric)) for name, metric in training.metrics.items()),

@@ -16,6 +16,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
+from lamp.cpu_settings import threads_for
 from lamp.errors import ArgumentError
 from lamp.interop.sklearn.learner import Batch, Learner, Objective, Plateau
 from lamp.interop.sklearn.networks import network_of, with_weights
@@ -25,7 +26,6 @@ from lamp.interop.sklearn.samples import Array, Samples, Standard, checked_weigh
 from lamp.losses import Loss
 from lamp.module import Module
 from lamp.optim import LRScheduler, Optimizer, ReduceLROnPlateau
-from lamp.processor import threads_for
 from lamp.training import Callback, EarlyStopping, History
 
 SEEDS = 2**31 - 1
@@ -243,7 +243,7 @@ class MLP(BaseEstimator):  # type: ignore[misc]
             optimizer.plan = cosine(int(self.max_iter) * steps)
         elif self.learning_rate == "invscaling":
             optimizer.plan = inverse_scaling(
-                float(self.power_t), samples, steps, self._learner.samples, optimizer.taken[0] if partial else None
+                float(self.power_t), samples, steps, self._learner.samples, optimizer.step_count[0] if partial else None
             )
         return None
 

@@ -15,15 +15,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lamp.compiler.plan import plan_of
-from lamp.compiler.shape import PART
 from lamp.compiler.stand_ins import NotCompiled
+from lamp.compiler.tiling import PART
+from lamp.cpu_settings import threads_for
 from lamp.data import DataLoader
 from lamp.errors import ArgumentError, TrainingWarning
 from lamp.losses import Loss
 from lamp.module import Module
 from lamp.nn import Linear, Sequential
 from lamp.optim import AdamW, Optimizer
-from lamp.processor import threads_for
 from lamp.replicas import population
 from lamp.training import Callback, History, Training, fit, predict
 

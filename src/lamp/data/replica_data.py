@@ -15,7 +15,7 @@ from lamp.data.orders import natural, order, orders
 from lamp.errors import ArgumentError, ShapeError
 
 
-class Shares:
+class ReplicaData:
     """Which samples each of K replicas takes, and in which order.
 
     columns  (n, ...), that all share, or with `own` (K, n, ...), a row a replica
@@ -28,19 +28,27 @@ class Shares:
         columns: tuple[Tensor, ...],
         replicas: int,
         *,
-        own: bool,
+        per_replica: bool,
         seeds: Sequence[int] | None,
         indices: Tensor | None,
     ) -> None:
-        self.columns, self.replicas, self.own, self.seeds, self.indices = columns, replicas, own, seeds, indices
-        self.length = columns[0].shape[1 if own else 0]  # n
+        self.columns, self.replicas, self.per_replica, self.seeds, self.indices = (
+            columns,
+            replicas,
+            per_replica,
+            seeds,
+            indices,
+        )
+        self.length = columns[0].shape[1 if per_replica else 0]  # n
         self.samples = self.length if indices is None else indices.shape[1]
 
-    def of(self, rows: Tensor) -> Shares:
+    def of(self, rows: Tensor) -> ReplicaData:
         """The shares of these replicas alone; columns that all share are the same tensors."""
         chosen = copy.copy(self)
         chosen.replicas = len(rows)
-        chosen.columns = tuple(c.index_select(0, rows.to(c.device)) for c in self.columns) if self.own else self.columns
+        chosen.columns = (
+            tuple(c.index_select(0, rows.to(c.device)) for c in self.columns) if self.per_replica else self.columns
+        )
         chosen.seeds = None if self.seeds is None else [self.seeds[k] for k in rows.tolist()]
         chosen.indices = None if self.indices is None else self.indices[rows]
         return chosen
@@ -68,7 +76,7 @@ class Shares:
                 yield tuple(marked(part, self.replicas) for part in parts)
             return
         flat = self.columns
-        if self.own:
+        if self.per_replica:
             flat = tuple(column.flatten(0, 1) for column in self.columns)  # (K n, ...)
             places = places + torch.arange(0, self.replicas * self.length, self.length).unsqueeze(1)
         for start in range(0, stop, batch_size * at_a_time):
@@ -89,9 +97,9 @@ def _gathered(column: Tensor, places: Tensor, lead: tuple[int, int, int]) -> tup
     return rows.view(*lead, *column.shape[1:]).unbind()
 
 
-def shares_of(
+def replica_data_of(
     columns: tuple[Tensor, ...] | None, replicas: int | None, seeds: Sequence[int] | None, indices: Tensor | None
-) -> Shares | None:
+) -> ReplicaData | None:
     """The shares that a loader's arguments ask for; None where no argument speaks of replicas.
 
     Raises ArgumentError or ShapeError where the arguments do not fit each other or the columns.
@@ -121,11 +129,11 @@ def shares_of(
             fix="give each replica one seed, one row of data and one row of indices",
         )
     (count,) = set(counts.values())
-    own = replicas is not None
-    if own:
+    per_replica = replicas is not None
+    if per_replica:
         _check_rows(columns, count)
     every = indices.expand(count, -1) if indices is not None and not by_rows else indices
-    return Shares(columns, count, own=own, seeds=seeds, indices=every)
+    return ReplicaData(columns, count, per_replica=per_replica, seeds=seeds, indices=every)
 
 
 def as_indices(indices: Any, columns: tuple[Tensor, ...] | None, replicas: int | None) -> Tensor | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from lamp.compiler.job import Job
+from lamp.compiler.kernel_spec import KernelSpec
 from lamp.compiler.stages import AFFINE, Plan
 from lamp.compiler.target import Target as Machine
 
@@ -23,7 +23,7 @@ def along_features(plan: Plan, lanes: int) -> bool:
     return alone and plan.features >= WIDE and plan.features % lanes == 0
 
 
-class Shape:
+class Tiling:
     """The cut of a job.
 
     lanes                  W
@@ -38,32 +38,32 @@ class Shape:
     shared, own            the coefficients in the tables of all replicas, and of each: (group, name) in order
     """
 
-    def __init__(self, job: Job, machine: Machine) -> None:
-        self.one_network, self.lanes = job.one_network, machine.lanes(job.dtype)
-        size = job.plan.parameters
-        self.numbers = -(-size // self.lanes) * self.lanes if job.one_network else size
-        every = [(k, name, own) for k, names in enumerate(job.own) for name, own in names.items()]
+    def __init__(self, spec: KernelSpec, machine: Machine) -> None:
+        self.one_network, self.lanes = spec.one_network, machine.lanes(spec.dtype)
+        size = spec.plan.parameters
+        self.numbers = -(-size // self.lanes) * self.lanes if spec.one_network else size
+        every = [(k, name, own) for k, names in enumerate(spec.per_replica) for name, own in names.items()]
         self.shared = [(k, name) for k, name, own in every if not own]
-        self.own = [(k, name) for k, name, own in every if own]
-        vectors = [self.vectors_of(batch) for batch in job.batches]
-        work = 3 * job.plan.multiplications * max(job.batches)
+        self.per_replica = [(k, name) for k, name, own in every if own]
+        vectors = [self.vectors_of(batch) for batch in spec.batches]
+        work = 3 * spec.plan.multiplications * max(spec.batches)
         most = min(MOST_PARTS, work // PART, max(vectors) // COLUMNS[0])
-        self.parts = max(1, most) if job.one_network else 1
+        self.parts = max(1, most) if spec.one_network else 1
         parts = {b - a for v in vectors for a, b in pairwise(k * v // self.parts for k in range(self.parts + 1))}
-        self.wide = job.one_network and along_features(job.plan, self.lanes)
-        kept = job.plan.activations + job.plan.gradients - (job.plan.features if self.wide else 0)
-        column = kept * self.lanes * job.dtype.itemsize
+        self.wide = spec.one_network and along_features(spec.plan, self.lanes)
+        kept = spec.plan.activations + spec.plan.gradients - (spec.plan.features if self.wide else 0)
+        column = kept * self.lanes * spec.dtype.itemsize
         most_columns = next((c for c in CHUNKS if c * column <= CACHE), CHUNKS[-1])
         chunks = {min(most_columns, v) for v in parts} | {v % most_columns for v in parts if v > most_columns} - {0}
-        sizes = chunks if job.one_network else set(vectors)  # of what is cut into blocks of columns
+        sizes = chunks if spec.one_network else set(vectors)  # of what is cut into blocks of columns
         fitting = [c for c in COLUMNS if all(size % c == 0 for size in sizes)]
         self.columns = fitting[0] if fitting[0] > 1 or max(vectors) == 1 else COLUMNS[0]
         self.columns = min(self.columns, max(vectors))
         self.ragged = any(size % self.columns for size in sizes)
-        self.spare = job.one_network and any(batch % self.lanes for batch in job.batches)
-        self.chunk = min(most_columns, max(parts)) if job.one_network else self.columns
-        self.activations = job.plan.activations * self.chunk
-        self.gradients = job.plan.gradients * self.chunk
+        self.spare = spec.one_network and any(batch % self.lanes for batch in spec.batches)
+        self.chunk = min(most_columns, max(parts)) if spec.one_network else self.columns
+        self.activations = spec.plan.activations * self.chunk
+        self.gradients = spec.plan.gradients * self.chunk
 
     def vectors_of(self, batch: int) -> int:
         """How many columns a batch is."""

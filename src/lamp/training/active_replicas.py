@@ -28,7 +28,7 @@ from lamp.training.history import Measured
 from lamp.training.training_state import data_state, set_data_state
 
 
-class Crew:
+class ActiveReplicas:
     """What trains at the moment: `model`, `criterion`, `optimizer` and `batches`, all of them or for some replicas.
 
     rows   which replicas train, (k,); None while all do
@@ -120,7 +120,7 @@ class Crew:
     def note_target(self, output: Tensor, target: Tensor) -> None:
         """Learn from a batch how many axes a target has that is (K, B, ...)."""
         if self._target_axes is None and self.replicas is not None:
-            self._target_axes = self.criterion.own_target(output, target, self.replicas).dim()
+            self._target_axes = self.criterion.per_replica_target(output, target, self.replicas).dim()
 
     # ---- the whole -------------------------------------------------------------------------------------------------
     def write_back(self) -> None:

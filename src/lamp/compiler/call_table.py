@@ -17,27 +17,29 @@ from lamp.compiler.target import MachineCode, host, machine_code
 from lamp.compiler.threads import on_threads
 
 if TYPE_CHECKING:
-    from lamp.compiler.fleet import Fleet
+    from lamp.compiler.kernel_state import KernelState
     from lamp.compiler.steps import Steps
 
 
-class Turns:
+class CallTable:
     """`run` makes the epochs of `train`, and after each one of `measure`, by the same networks as they are then.
 
-    weights  for each fleet the networks' parameters after each epoch, (epochs, groups, numbers), if they are asked for
+    weights  the networks' parameters after each epoch, one (epochs, groups, numbers) per kernel state, if asked for
     """
 
     def __init__(self, train: Steps, measure: Steps | None, keep_weights: bool) -> None:
         self.train, self.epochs = train, train.epochs
         self.weights: list[Tensor] = []
-        self._work: list[tuple[Tensor, Sequence[tuple[Fleet | None, int]]]] = []  # a table, and whose its rows are
-        for k, fleet in enumerate(train.fleets):
-            tables: list[tuple[Fleet | None, Tensor]] = [(fleet, train.table(k))]
+        self._work: list[
+            tuple[Tensor, Sequence[tuple[KernelState | None, int]]]
+        ] = []  # a table, and whose its rows are
+        for k, kernel_state in enumerate(train.kernel_states):
+            tables: list[tuple[KernelState | None, Tensor]] = [(kernel_state, train.table(k))]
             if keep_weights:
-                self.weights.append(torch.empty(self.epochs, *fleet.p.shape, dtype=fleet.dtype))
-                tables.append((None, _copies(fleet.p, self.weights[-1])))
+                self.weights.append(torch.empty(self.epochs, *kernel_state.p.shape, dtype=kernel_state.dtype))
+                tables.append((None, _copies(kernel_state.p, self.weights[-1])))
             if measure is not None:
-                tables.append((measure.fleets[k], measure.table(k)))
+                tables.append((measure.kernel_states[k], measure.table(k)))
             whose = [(owner, table.shape[2]) for owner, table in tables]
             self._work += [(of_group, whose) for of_group in torch.cat([table for _, table in tables], 2)]
 
@@ -48,12 +50,12 @@ class Turns:
         on_threads(work, self.train.threads, begun)
 
 
-def _run(table: Tensor, whose: Sequence[tuple[Fleet | None, int]]) -> None:
+def _run(table: Tensor, whose: Sequence[tuple[KernelState | None, int]]) -> None:
     """Some epochs of a group, with the memory of the thread that this is."""
     start = 0
-    for fleet, rows in whose:
-        if fleet is not None:
-            fleet.use_scratch(table[:, start : start + rows])
+    for kernel_state, rows in whose:
+        if kernel_state is not None:
+            kernel_state.use_scratch(table[:, start : start + rows])
         start += rows
     _in_turn()(table.data_ptr(), table.shape[0] * table.shape[1])
 

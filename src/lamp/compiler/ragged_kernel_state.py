@@ -7,29 +7,29 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from lamp.compiler.fleet import Fleet
-from lamp.compiler.job import Job
 from lamp.compiler.kernel import Kernel
+from lamp.compiler.kernel_spec import KernelSpec
+from lamp.compiler.kernel_state import KernelState
 from lamp.compiler.stages import Plan
 from lamp.nn import PReLU
 
 
-class FleetOfSizes(Fleet):
+class RaggedKernelState(KernelState):
     """All replicas of a population of several sizes. The kernel reads how wide a group is when it runs.
 
     order  the replicas, as they lie in the lanes
     """
 
-    def __init__(self, kernel: Kernel, job: Job, rows: range) -> None:
-        super().__init__(kernel, job, rows)
-        assert job.plan.sizes is not None
-        self.order = torch.cat(list(_alike(job.plan.sizes, torch.arange(len(rows)), self.width)))
+    def __init__(self, kernel: Kernel, spec: KernelSpec, rows: range) -> None:
+        super().__init__(kernel, spec, rows)
+        assert spec.plan.sizes is not None
+        self.order = torch.cat(list(_alike(spec.plan.sizes, torch.arange(len(rows)), self.width)))
         self._back = self.order.argsort()
-        own = self._in_lanes(job.plan.sizes)  # (groups, hidden layers, W)
+        own = self._in_lanes(spec.plan.sizes)  # (groups, hidden layers, W)
         group = own.amax(2, keepdim=True)
         self.sizes = torch.cat([group, own], 2).to(torch.int32).contiguous()
-        self._plans = [job.plan.of_widths(widths) for widths in group.squeeze(2).tolist()]
-        self._widest = [_places(job.plan, plan) for plan in self._plans]
+        self._plans = [spec.plan.of_widths(widths) for widths in group.squeeze(2).tolist()]
+        self._widest = [_places(spec.plan, plan) for plan in self._plans]
 
     def _of_replicas(self, values: Tensor) -> Tensor:
         return values[self.order]

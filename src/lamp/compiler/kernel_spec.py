@@ -7,22 +7,22 @@ from dataclasses import dataclass
 
 import torch
 
-from lamp.compiler.answers import Answer
+from lamp.compiler.coefficients import options_of
+from lamp.compiler.correct_counts import Answer
 from lamp.compiler.loss_rules import LossRule
 from lamp.compiler.sources import written_of
 from lamp.compiler.stages import Plan, Stage
-from lamp.compiler.tables import options_of
 from lamp.nn import PReLU
 from lamp.optim import Optimizer
 from lamp.overrides import is_lamps
 
 
 @dataclass(frozen=True)
-class Job:
+class KernelSpec:
     """What is compiled: one kernel serves all data of these shapes.
 
     batches      the numbers of samples that steps have
-    own_order    whether each replica takes samples of its own
+    per_replica_order    whether each replica takes samples of its own
     optimizer    None: nothing is learned, the losses (and outputs) are measured
     ranges       for each parameter group: where its numbers lie, [(first, stop), ...], among a network's P; of networks
                  of several sizes there is one group, of all
@@ -37,10 +37,10 @@ class Job:
     loss: LossRule
     optimizer: Optimizer | None
     ranges: Sequence[Sequence[tuple[int, int]]]
-    own: Sequence[Mapping[str, bool]]
+    per_replica: Sequence[Mapping[str, bool]]
     batches: tuple[int, ...]
     one_network: bool
-    own_order: bool
+    per_replica_order: bool
     clip_norm: bool
     clip_value: bool
     hyperparameters: tuple[str, ...]
@@ -73,8 +73,8 @@ class Job:
             (self.loss.labels, self.loss.ignores, tuple(self.loss.weights.items())),
             None if optimizer is None else (type(optimizer), options_of(optimizer)),
             tuple(map(tuple, self.ranges)) if plan.sizes is None else None,
-            tuple(tuple(names.items()) for names in self.own),
-            (self.batches, self.one_network, self.own_order, self.clip_norm, self.clip_value),
+            tuple(tuple(names.items()) for names in self.per_replica),
+            (self.batches, self.one_network, self.per_replica_order, self.clip_norm, self.clip_value),
             (self.hyperparameters, self.keeps_outputs, self.answers, self.dtype),
         )
 

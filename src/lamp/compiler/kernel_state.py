@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from lamp.compiler.code import LINE
-from lamp.compiler.job import Job
+from lamp.compiler.coefficients import Columns, keys_of
 from lamp.compiler.kernel import ARGUMENTS, POINTERS, Kernel
-from lamp.compiler.tables import Columns, keys_of
+from lamp.compiler.kernel_spec import KernelSpec
 
 # Where a call's arguments stand in the row of a table, after the kernel's address.
 SCRATCH = [1 + POINTERS.index(name) for name in ("g_", "a_", "d_")]
@@ -34,7 +34,7 @@ def aligned(size: int, dtype: torch.dtype) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Stretch:
+class StepRange:
     """Steps of one size: `count` of them from step `first` on, the first of which takes samples from `at` on.
 
     column  the first column of all steps' outputs
@@ -48,35 +48,35 @@ class Stretch:
 
 
 @dataclass
-class Layout:
+class KernelBuffers:
     """What some epochs' steps read and leave, in the kernel's layout."""
 
     inputs: Tensor
     targets: Tensor
     order: Tensor  # int32: (m,) or (groups, m, W), in sample lanes (groups, columns W)
     shared: Tensor  # (steps, C), in sample lanes (groups, steps, C)
-    own: Tensor  # (groups, steps, C, W)
+    per_replica: Tensor  # (groups, steps, C, W)
     keys: Tensor  # (groups, steps, dropouts, 2, W)
     losses: Tensor  # (groups, steps, parts, W)
     outputs: Tensor  # (groups, columns, outputs, W)
     right: Tensor  # (groups, steps, parts, answers, W)
 
 
-class Fleet:
+class KernelState:
     """The groups of some neighbouring replicas, `rows`."""
 
-    def __init__(self, kernel: Kernel, job: Job, rows: range) -> None:
-        self.kernel, self.job, self.rows = kernel, job, rows
+    def __init__(self, kernel: Kernel, spec: KernelSpec, rows: range) -> None:
+        self.kernel, self.spec, self.rows = kernel, spec, rows
         width = kernel.lanes
-        self.width = 1 if job.one_network else width  # networks a group
+        self.width = 1 if spec.one_network else width  # networks a group
         self.groups = -(-len(self.rows) // self.width)
-        self.dtype = job.dtype
-        self.states = max([len(names) for names in job.states], default=0)
+        self.dtype = spec.dtype
+        self.states = max([len(names) for names in spec.states], default=0)
         self.p = self._memory(kernel.numbers)
         self.s = self._memory(self.states * kernel.numbers)
-        self.h = self._memory(max(len(job.hyperparameters), 1))
-        self.k = aligned(max(len(job.loss.constants), 1), self.dtype)
-        self.k[: len(job.loss.constants)] = torch.tensor(job.loss.constants, dtype=torch.float64)
+        self.h = self._memory(max(len(spec.hyperparameters), 1))
+        self.k = aligned(max(len(spec.loss.constants), 1), self.dtype)
+        self.k[: len(spec.loss.constants)] = torch.tensor(spec.loss.constants, dtype=torch.float64)
         self._mine = threading.local()
         self._nothing = aligned(1, self.dtype)
         self.sizes = torch.zeros(self.groups, 1, dtype=torch.int32)  # read where networks are of several sizes
@@ -127,43 +127,43 @@ class Fleet:
         return self._of_lanes(self._places(self.s, k * self.kernel.numbers, size))
 
     # ---- steps -------------------------------------------------------------------------------------------------
-    def stretches(self, epochs: int, samples: int, batch: int) -> list[Stretch]:
+    def step_ranges(self, epochs: int, samples: int, batch: int) -> list[StepRange]:
         """The steps of some epochs of so many samples: whole batches, and a smaller one at the end of each."""
         batch = min(batch, samples)
         full, rest = divmod(samples, batch)
         if not rest:
-            return [Stretch(0, epochs * full, batch, 0, 0)]
+            return [StepRange(0, epochs * full, batch, 0, 0)]
         found, column = [], 0
         for epoch in range(epochs):
             first, at = epoch * (full + 1), epoch * samples
-            for stretch in (
-                Stretch(first, full, batch, at, column),
-                Stretch(first + full, 1, rest, at + full * batch, column + full * self.kernel.vectors_of(batch)),
+            for step_range in (
+                StepRange(first, full, batch, at, column),
+                StepRange(first + full, 1, rest, at + full * batch, column + full * self.kernel.vectors_of(batch)),
             ):
-                found.append(stretch)
-                column = stretch.column + stretch.count * self.kernel.vectors_of(stretch.batch)
+                found.append(step_range)
+                column = step_range.column + step_range.count * self.kernel.vectors_of(step_range.batch)
         return found
 
     def prepare(
-        self, inputs: Tensor, targets: Tensor, order: Tensor, columns: Columns, stretches: Sequence[Stretch]
-    ) -> Layout:
+        self, inputs: Tensor, targets: Tensor, order: Tensor, columns: Columns, step_ranges: Sequence[StepRange]
+    ) -> KernelBuffers:
         """Lay out what the steps read. order: (m,), or (all replicas, m), int32, of all epochs."""
-        job, width, lanes = self.job, self.width, self.kernel.lanes
-        last = stretches[-1]
+        spec, width, lanes = self.spec, self.width, self.kernel.lanes
+        last = step_ranges[-1]
         steps = last.first + last.count
-        if job.one_network:
+        if spec.one_network:
             rows = order.expand(1, -1) if order.dim() == 1 else order[self.rows[0] : self.rows[-1] + 1]
-            laid = torch.cat([self._in_vectors(rows, stretch) for stretch in stretches], 1)
+            laid = torch.cat([self._in_vectors(rows, step_range) for step_range in step_ranges], 1)
             laid = laid.expand(self.groups, -1)
         else:
             laid = self._in_lanes(order) if order.dim() == 2 else order
-        dropouts = job.plan.dropouts
+        dropouts = spec.plan.dropouts
         keys = torch.zeros(1, dtype=torch.int32)
         if dropouts:
             keys = self._in_lanes(keys_of(dropouts, range(dropouts[0].replicas or 1), steps).flatten(0, 2).t())
         vectors = last.column + last.count * self.kernel.vectors_of(last.batch)
-        outputs = vectors * job.plan.outputs * lanes if job.keeps_outputs else 1
-        return Layout(
+        outputs = vectors * spec.plan.outputs * lanes if spec.keeps_outputs else 1
+        return KernelBuffers(
             inputs,
             targets,
             laid.contiguous(),
@@ -175,10 +175,12 @@ class Fleet:
             aligned(self.groups * steps * self._counts, self.dtype).view(self.groups, steps * self._counts),
         )
 
-    def _in_vectors(self, rows: Tensor, stretch: Stretch) -> Tensor:
+    def _in_vectors(self, rows: Tensor, step_range: StepRange) -> Tensor:
         """The samples of each batch in whole vectors: the last sample fills them up, and counts for nothing."""
-        batches = rows[:, stretch.at : stretch.at + stretch.count * stretch.batch].unflatten(1, (stretch.count, -1))
-        spare = self.kernel.vectors_of(stretch.batch) * self.kernel.lanes - stretch.batch
+        batches = rows[:, step_range.at : step_range.at + step_range.count * step_range.batch].unflatten(
+            1, (step_range.count, -1)
+        )
+        spare = self.kernel.vectors_of(step_range.batch) * self.kernel.lanes - step_range.batch
         return torch.cat([batches, batches[:, :, -1:].expand(-1, -1, spare)], 2).flatten(1)
 
     def _shared(self, columns: Columns, steps: int) -> Tensor:
@@ -186,14 +188,14 @@ class Fleet:
         wanted = [columns[group][name] for group, name in self.kernel.shared]
         if not wanted:
             return self._nothing
-        if not self.job.one_network:
+        if not self.spec.one_network:
             return torch.cat(wanted, 1).to(self.dtype)
         mine = slice(self.rows[0], self.rows[-1] + 1)
         each = [column[:, mine] if column.shape[1] > 1 else column.expand(-1, self.groups) for column in wanted]
         return torch.stack(each, 2).transpose(0, 1).to(self.dtype).contiguous()
 
     def _own(self, columns: Columns, steps: int) -> Tensor:
-        wanted = [columns[group][name] for group, name in self.kernel.own]
+        wanted = [columns[group][name] for group, name in self.kernel.per_replica]
         if not wanted:
             return self._nothing
         laid = self._in_lanes(torch.stack(wanted, 1).flatten(0, 1).t())  # (groups, steps C, W)
@@ -201,35 +203,35 @@ class Fleet:
         memory.view_as(laid).copy_(laid)
         return memory
 
-    def calls(self, layout: Layout, stretch: Stretch) -> list[tuple[int, ...]]:
+    def calls(self, buffers: KernelBuffers, step_range: StepRange) -> list[tuple[int, ...]]:
         """The arguments of the kernel for each group, to make these steps."""
-        job, size, width, lanes = self.job, self.dtype.itemsize, self.width, self.kernel.lanes
-        own_order = job.one_network or job.own_order
-        at = stretch.column * lanes if job.one_network else stretch.at * (width if own_order else 1)
-        order = layout.order.data_ptr() + 4 * at
-        per_group = 4 * (layout.order[0].numel() if own_order else 0)
-        names, own, first = len(self.kernel.shared), len(self.kernel.own), stretch.first
-        shared_per_group = layout.shared.shape[1] * names * size if job.one_network and names else 0
-        outputs = stretch.column * job.plan.outputs * lanes if job.keeps_outputs else 0
-        keys = first * len(job.plan.dropouts) * 2 * width
-        keys_per_group = layout.keys[0].numel() if job.plan.dropouts else 0
-        data = layout.inputs.data_ptr(), layout.targets.data_ptr()
+        spec, size, width, lanes = self.spec, self.dtype.itemsize, self.width, self.kernel.lanes
+        per_replica_order = spec.one_network or spec.per_replica_order
+        at = step_range.column * lanes if spec.one_network else step_range.at * (width if per_replica_order else 1)
+        order = buffers.order.data_ptr() + 4 * at
+        per_group = 4 * (buffers.order[0].numel() if per_replica_order else 0)
+        names, own, first = len(self.kernel.shared), len(self.kernel.per_replica), step_range.first
+        shared_per_group = buffers.shared.shape[1] * names * size if spec.one_network and names else 0
+        outputs = step_range.column * spec.plan.outputs * lanes if spec.keeps_outputs else 0
+        keys = first * len(spec.plan.dropouts) * 2 * width
+        keys_per_group = buffers.keys[0].numel() if spec.plan.dropouts else 0
+        data = buffers.inputs.data_ptr(), buffers.targets.data_ptr()
         return [
             (
                 self.p[g].data_ptr(),
                 self.s[g].data_ptr() if self.states else self._nothing.data_ptr(),
                 *data,
-                layout.shared.data_ptr() + g * shared_per_group + first * names * size,
-                (layout.own[g].data_ptr() if own else self._nothing.data_ptr()) + first * own * width * size,
+                buffers.shared.data_ptr() + g * shared_per_group + first * names * size,
+                (buffers.per_replica[g].data_ptr() if own else self._nothing.data_ptr()) + first * own * width * size,
                 self.h[g].data_ptr(),
                 self.k.data_ptr(),
-                layout.losses[g].data_ptr() + first * width * self.kernel.parts * size,
-                layout.outputs[g].data_ptr() + outputs * size,
-                layout.right.data_ptr() + (g * layout.right.shape[1] + first * self._counts) * size,
+                buffers.losses[g].data_ptr() + first * width * self.kernel.parts * size,
+                buffers.outputs[g].data_ptr() + outputs * size,
+                buffers.right.data_ptr() + (g * buffers.right.shape[1] + first * self._counts) * size,
                 order + g * per_group,
-                layout.keys.data_ptr() + 4 * (g * keys_per_group + keys),
-                stretch.count,
-                stretch.batch,
+                buffers.keys.data_ptr() + 4 * (g * keys_per_group + keys),
+                step_range.count,
+                step_range.batch,
                 self.sizes[g].data_ptr(),
             )
             for g in range(self.groups)
@@ -241,14 +243,14 @@ class Fleet:
         mine.counters.zero_()
         self.run_with(mine.gradients, mine.counters, call)
 
-    def table(self, layout: Layout, epochs: int, of_epoch: Callable[[int], Sequence[Stretch]]) -> Tensor:
+    def table(self, buffers: KernelBuffers, epochs: int, of_epoch: Callable[[int], Sequence[StepRange]]) -> Tensor:
         """The calls for each group, (groups, epochs, calls of an epoch, 1 + arguments).
 
         A row is where the kernel begins, and its arguments but for scratch memory.
         """
 
         def given(epoch: int) -> Tensor:
-            return torch.tensor([self.calls(layout, stretch) for stretch in of_epoch(epoch)]).transpose(0, 1)
+            return torch.tensor([self.calls(buffers, step_range) for step_range in of_epoch(epoch)]).transpose(0, 1)
 
         first = given(0)
         each = given(1) - first if epochs > 1 else torch.zeros_like(first)  # all places move on alike
@@ -288,36 +290,36 @@ class Fleet:
     @property
     def _counts(self) -> int:
         """How many numbers of right answers a step of a group leaves."""
-        return self.kernel.parts * len(self.job.answers) * self.width
+        return self.kernel.parts * len(self.spec.answers) * self.width
 
     # ---- what they left ----------------------------------------------------------------------------------------
-    def losses(self, layout: Layout, steps: int) -> Tensor:
+    def losses(self, buffers: KernelBuffers, steps: int) -> Tensor:
         """(steps, its replicas)."""
-        of_parts = layout.losses.view(self.groups, steps, self.kernel.parts, self.width)
+        of_parts = buffers.losses.view(self.groups, steps, self.kernel.parts, self.width)
         return self._of_lanes(of_parts.sum(2)).t()
 
-    def right(self, layout: Layout, steps: int) -> Tensor:
+    def right(self, buffers: KernelBuffers, steps: int) -> Tensor:
         """Right answers (steps, answers, its replicas)."""
-        answers, replicas = len(self.job.answers), len(self.rows)
+        answers, replicas = len(self.spec.answers), len(self.rows)
         if not answers:
             return torch.zeros(steps, 0, replicas, dtype=self.dtype)
-        of_parts = layout.right.view(self.groups, steps, self.kernel.parts, answers * self.width)
+        of_parts = buffers.right.view(self.groups, steps, self.kernel.parts, answers * self.width)
         by_step = self._of_lanes(of_parts.sum(2).view(self.groups, steps * answers, self.width)).t()
         return by_step.reshape(steps, answers, replicas)
 
-    def outputs(self, layout: Layout, stretches: Sequence[Stretch]) -> Tensor:
+    def outputs(self, buffers: KernelBuffers, step_ranges: Sequence[StepRange]) -> Tensor:
         """(its replicas, samples of all steps, outputs)."""
-        job, lanes = self.job, self.kernel.lanes
-        count = job.plan.outputs
-        laid = layout.outputs.view(self.groups, -1, count, lanes)
-        if not job.one_network:
+        spec, lanes = self.spec, self.kernel.lanes
+        count = spec.plan.outputs
+        laid = buffers.outputs.view(self.groups, -1, count, lanes)
+        if not spec.one_network:
             by_replica: Tensor = self._of_lanes(laid.flatten(1, 2)).unflatten(1, (-1, count))
             return by_replica
         by_sample = laid.transpose(2, 3)  # (groups, columns, W, outputs)
         found = []
-        for stretch in stretches:
-            vectors = self.kernel.vectors_of(stretch.batch)
-            part = by_sample[:, stretch.column : stretch.column + stretch.count * vectors]
-            part = part.reshape(self.groups, stretch.count, vectors * lanes, count)[:, :, : stretch.batch]
+        for step_range in step_ranges:
+            vectors = self.kernel.vectors_of(step_range.batch)
+            part = by_sample[:, step_range.column : step_range.column + step_range.count * vectors]
+            part = part.reshape(self.groups, step_range.count, vectors * lanes, count)[:, :, : step_range.batch]
             found.append(part.flatten(1, 2))
         return torch.cat(found, 1)

@@ -8,25 +8,25 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from lamp.compiler.answers import Answer
-from lamp.compiler.fleet import Fleet
-from lamp.compiler.fleet_of_sizes import FleetOfSizes
-from lamp.compiler.job import Job
+from lamp.compiler.coefficients import Limits, coefficients
+from lamp.compiler.correct_counts import Answer
 from lamp.compiler.kernel import Kernel
+from lamp.compiler.kernel_spec import KernelSpec
+from lamp.compiler.kernel_state import KernelState
 from lamp.compiler.loss_rules import LossRule
 from lamp.compiler.plan import plan_of
+from lamp.compiler.ragged_kernel_state import RaggedKernelState
 from lamp.compiler.refusals import look_at_modes
 from lamp.compiler.stages import Plan
 from lamp.compiler.stand_ins import NotCompiled, look_for_overrides
 from lamp.compiler.steps import Steps
-from lamp.compiler.tables import Limits, coefficients
 from lamp.compiler.target import NARROWEST, Target, host
 from lamp.losses import Loss
 from lamp.module import Module
 from lamp.optim import Optimizer
 from lamp.optim.blocks import Block
 from lamp.optim.clipping import check_limits
-from lamp.parameter import runs
+from lamp.parameter import spans
 
 DTYPES = (torch.float32, torch.float64)
 # In sample lanes a network's gradients are added up across lanes, and its weights fetched one at a time: so much more
@@ -35,18 +35,18 @@ ONE_BY_ONE = 1.3
 CACHE = 2**22  # bytes of a group's numbers beyond which each step fetches them from memory anew
 
 
-class Trainer:
+class KernelRunner:
     """The machine code of a job and the networks it trains; raises NotCompiled for what it cannot.
 
     optimizer  None: nothing is learned; `run` measures losses (and outputs), in eval mode
     batches    how many samples steps may have
     targets    some targets, of the kind that will come
-    own_order  whether each replica takes samples of its own
+    per_replica_order  whether each replica takes samples of its own
     limits     "clip_norm" and "clip_value", where gradients are clipped
     answers    how outputs are read to count right answers
     threads    that its steps are made on; None: as many as torch may use now (torch itself needs one while they are)
     shape      of one sample's input, where it is no row of features
-    like       a trainer of the same networks, whose weights are measured where they lie
+    like       a runner of the same networks, whose weights are measured where they lie
     """
 
     def __init__(
@@ -58,19 +58,19 @@ class Trainer:
         batches: Sequence[int],
         labels: bool,
         ignores: bool = False,
-        own_order: bool = False,
+        per_replica_order: bool = False,
         limits: Limits | None = None,
         keeps_outputs: bool = False,
         answers: Sequence[Answer] = (),
         threads: int | None = None,
-        like: Trainer | None = None,
+        like: KernelRunner | None = None,
         shape: Sequence[int] | None = None,
     ) -> None:
         self.threads: int = like.threads if like is not None else threads or torch.get_num_threads()
         self.model, self.criterion, self.optimizer = model, criterion, optimizer
         self.limits: Limits = limits or {}
         self.replicas = model.replicas
-        self._runs = runs(model.parameters())
+        self._spans = spans(model.parameters())
         if optimizer is not None:
             look_for_overrides(optimizer)
             check_limits(optimizer, self.limits.get("clip_norm"), self.limits.get("clip_value"))
@@ -80,8 +80,8 @@ class Trainer:
         self.dtype = self._dtype()
         groups = [] if optimizer is None else optimizer.param_groups
         self._states = [() if optimizer is None else optimizer.state_names(group) for group in groups]
-        self._taken: tuple[int, ...] = ()
-        self._in_one = optimizer is not None and len(optimizer.param_groups) == 1 and len(self._runs) == 1
+        self._step_count: tuple[int, ...] = ()
+        self._in_one = optimizer is not None and len(optimizer.param_groups) == 1 and len(self._spans) == 1
         if self._in_one and optimizer is not None:  # then the states lie as the weights do
             self._in_one = [bounds for bounds, _ in self._pieces(optimizer, 0)] == [(0, self.plan.parameters)]
         if self.plan.sizes is not None and optimizer is not None and not self._in_one:
@@ -91,10 +91,10 @@ class Trainer:
         hyperparameters = tuple(name for name, _ in criterion.numbers())
         machine = host()
         self.groups_on: Target = machine if like is None else like.groups_on
-        kind = Fleet if self.plan.sizes is None else FleetOfSizes
+        kind = KernelState if self.plan.sizes is None else RaggedKernelState
 
-        def fleet(one_network: bool, rows: range) -> Fleet:
-            job = Job(
+        def kernel_state(one_network: bool, rows: range) -> KernelState:
+            spec = KernelSpec(
                 self.plan,
                 rule,
                 optimizer,
@@ -102,7 +102,7 @@ class Trainer:
                 () if optimizer is None else self._own(optimizer, one_network),
                 tuple(batches),
                 one_network,
-                own_order,
+                per_replica_order,
                 "clip_norm" in self.limits,
                 "clip_value" in self.limits,
                 hyperparameters,
@@ -110,11 +110,11 @@ class Trainer:
                 tuple(answers),
                 self.dtype,
             )
-            return kind(Kernel(job, machine if one_network else self.groups_on), job, rows)
+            return kind(Kernel(spec, machine if one_network else self.groups_on), spec, rows)
 
-        self.fleets: list[Fleet] = []
+        self.kernel_states: list[KernelState] = []
         if self.replicas is None:
-            self.fleets.append(fleet(True, range(1)))
+            self.kernel_states.append(kernel_state(True, range(1)))
         else:
             width = machine.lanes(self.dtype)
             if like is not None:
@@ -127,18 +127,18 @@ class Trainer:
             if like is None:
                 self.groups_on = _narrowed(machine, self.dtype, together, self.threads)
             if together:
-                self.fleets.append(fleet(False, range(together)))
+                self.kernel_states.append(kernel_state(False, range(together)))
             if together < self.replicas:
-                self.fleets.append(fleet(True, range(together, self.replicas)))
+                self.kernel_states.append(kernel_state(True, range(together, self.replicas)))
         if like is None:
             self.load()
         else:
-            for own, other in zip(self.fleets, like.fleets, strict=True):
+            for own, other in zip(self.kernel_states, like.kernel_states, strict=True):
                 own.p, own.h = other.p, other.h
 
     # ---- what is compiled --------------------------------------------------------------------------------------
     def _dtype(self) -> torch.dtype:
-        kinds = {(parameter.dtype, parameter.device.type) for run in self._runs for parameter in run.parameters}
+        kinds = {(parameter.dtype, parameter.device.type) for span in self._spans for parameter in span.parameters}
         if len(kinds) != 1:
             raise NotCompiled("the parameters are of several dtypes or on several devices")
         ((dtype, device),) = kinds
@@ -172,29 +172,29 @@ class Trainer:
 
     def _pieces(self, optimizer: Optimizer, k: int) -> Iterator[tuple[tuple[int, int], list[Block]]]:
         """Where each piece of a group lies among a network's P numbers, and the optimizer's blocks of it."""
-        for run, blocks in optimizer.pieces(k):
-            start = self.plan.places.get(run.parameters[0])
-            if start is None or any(parameter not in self.plan.places for parameter in run.parameters):
+        for span, blocks in optimizer.pieces(k):
+            start = self.plan.places.get(span.parameters[0])
+            if start is None or any(parameter not in self.plan.places for parameter in span.parameters):
                 raise NotCompiled("the optimizer has parameters that are not the network's")
-            yield (start, start + run.data.shape[-1]), blocks
+            yield (start, start + span.data.shape[-1]), blocks
 
     def _own(self, optimizer: Optimizer, one_network: bool) -> list[Mapping[str, bool]]:
-        columns = coefficients(optimizer, self.limits, optimizer.taken, 1)
+        columns = coefficients(optimizer, self.limits, optimizer.step_count, 1)
         return [{name: not one_network and column.shape[1] > 1 for name, column in named.items()} for named in columns]
 
     # ---- to and from the model ---------------------------------------------------------------------------------
     @property
     def is_current(self) -> bool:
         """Whether the model's parameters still lie where they did."""
-        return all(run.is_current for run in self._runs)
+        return all(span.is_current for span in self._spans)
 
     def load(self) -> None:
         """Take over the weights and the optimizer's state as they are now."""
-        parameters = _joined([run.data for run in self._runs])
+        parameters = _joined([span.data for span in self._spans])
         states: list[Tensor] = []
         if self.optimizer is not None:
-            self._taken = self.optimizer.taken
-            count = max(fleet.states for fleet in self.fleets)
+            self._step_count = self.optimizer.step_count
+            count = max(kernel_state.states for kernel_state in self.kernel_states)
             states = [torch.zeros_like(parameters) for _ in range(count)] if not self._in_one else []
             for k, group in enumerate(self.optimizer.param_groups):
                 for (start, stop), blocks in self._pieces(self.optimizer, k):
@@ -205,22 +205,22 @@ class Trainer:
                         else:
                             states[number][..., start:stop] = state
         size = self.plan.parameters
-        for fleet in self.fleets:
-            fleet.load(parameters.view(-1, size), [state.view(-1, size) for state in states])
-            fleet.load_hyperparameters([numbers.to(self.dtype) for _, numbers in self.criterion.numbers()])
+        for kernel_state in self.kernel_states:
+            kernel_state.load(parameters.view(-1, size), [state.view(-1, size) for state in states])
+            kernel_state.load_hyperparameters([numbers.to(self.dtype) for _, numbers in self.criterion.numbers()])
 
     def parameters(self, of: Sequence[Tensor] | None = None) -> Tensor:
         """The weights as they are now, or were, (K, P); of one network (1, P)."""
-        kept = [fleet.p for fleet in self.fleets] if of is None else of
-        pairs = zip(self.fleets, kept, strict=True)
-        return _joined([fleet.parameters(self.plan.parameters, of=each) for fleet, each in pairs], 0)
+        kept = [kernel_state.p for kernel_state in self.kernel_states] if of is None else of
+        pairs = zip(self.kernel_states, kept, strict=True)
+        return _joined([kernel_state.parameters(self.plan.parameters, of=each) for kernel_state, each in pairs], 0)
 
     def store_weights(self, of: Sequence[Tensor] | None = None) -> None:
-        """Put the weights into the model; `of` an earlier moment, as `Turns.weights` has them for each fleet."""
+        """Copy the weights into the model; those in `of` (see `CallTable.weights`) in place of the present ones."""
         now, start = self.parameters(of), 0
-        for run in self._runs:
-            stop = start + run.data.shape[-1]
-            run.data.copy_(now[:, start:stop].view(run.data.shape))
+        for span in self._spans:
+            stop = start + span.data.shape[-1]
+            span.data.copy_(now[:, start:stop].view(span.data.shape))
             start = stop
 
     def store(self) -> None:
@@ -229,9 +229,9 @@ class Trainer:
         if self.optimizer is None:
             return
         size = self.plan.parameters
-        count = max(fleet.states for fleet in self.fleets)
-        now = [_joined([fleet.state(k, size) for fleet in self.fleets], 0) for k in range(count)]
-        self.optimizer.taken = self._taken
+        count = max(kernel_state.states for kernel_state in self.kernel_states)
+        now = [_joined([kernel_state.state(k, size) for kernel_state in self.kernel_states], 0) for k in range(count)]
+        self.optimizer.step_count = self._step_count
         for k in range(len(self.optimizer.param_groups)):
             for (start, _), blocks in self._pieces(self.optimizer, k):
                 for block in blocks:
@@ -244,11 +244,11 @@ class Trainer:
     # ---- weights of a moment -----------------------------------------------------------------------------------
     def snapshot(self) -> list[Tensor]:
         """The weights and the state as they are now."""
-        return [memory.clone() for fleet in self.fleets for memory in (fleet.p, fleet.s)]
+        return [memory.clone() for kernel_state in self.kernel_states for memory in (kernel_state.p, kernel_state.s)]
 
     def restore(self, snapshot: Sequence[Tensor]) -> None:
         """Go back to a snapshot (the steps are counted by the caller)."""
-        own = [memory for fleet in self.fleets for memory in (fleet.p, fleet.s)]
+        own = [memory for kernel_state in self.kernel_states for memory in (kernel_state.p, kernel_state.s)]
         for memory, kept in zip(own, snapshot, strict=True):
             memory.copy_(kept)
 
@@ -259,16 +259,16 @@ class Trainer:
     def put(self, k: int, weights: Tensor) -> None:
         """Put weights (P,) into the model as those of replica k."""
         start = 0
-        for run in self._runs:
-            stop = start + run.data.shape[-1]
-            run.data[k].copy_(weights[start:stop])
+        for span in self._spans:
+            stop = start + span.data.shape[-1]
+            span.data[k].copy_(weights[start:stop])
             start = stop
 
     # ---- steps -------------------------------------------------------------------------------------------------
     @property
     def in_parts(self) -> bool:
         """Whether a network's batch is cut into parts, for several threads."""
-        return any(fleet.kernel.parts > 1 for fleet in self.fleets)
+        return any(kernel_state.kernel.parts > 1 for kernel_state in self.kernel_states)
 
     def prepare(
         self,
@@ -288,16 +288,16 @@ class Trainer:
         steps = epochs * -(-samples // batch)
         columns = []
         if self.optimizer is not None:
-            columns = coefficients(self.optimizer, self.limits, self._taken, steps, advance)
-        layouts = []
-        for fleet in self.fleets:
-            stretches = fleet.stretches(epochs, samples, batch)
-            layouts.append((stretches, fleet.prepare(inputs, targets, order, columns, stretches)))
-        return Steps(self.fleets, layouts, samples, batch, epochs, steps, self.threads)
+            columns = coefficients(self.optimizer, self.limits, self._step_count, steps, advance)
+        buffers_of = []
+        for kernel_state in self.kernel_states:
+            step_ranges = kernel_state.step_ranges(epochs, samples, batch)
+            buffers_of.append((step_ranges, kernel_state.prepare(inputs, targets, order, columns, step_ranges)))
+        return Steps(self.kernel_states, buffers_of, samples, batch, epochs, steps, self.threads)
 
     def count(self, steps: int) -> None:
         """So many steps have been made."""
-        self._taken = tuple(taken + steps for taken in self._taken)
+        self._step_count = tuple(taken + steps for taken in self._step_count)
         for module in self.plan.dropouts:
             module.step += steps
 

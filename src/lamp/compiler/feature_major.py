@@ -15,8 +15,8 @@ from lamp.compiler.block import Block
 from lamp.compiler.code import I32, Code
 from lamp.compiler.indices import Index
 from lamp.compiler.lanes import Lane
-from lamp.compiler.products import added_up
 from lamp.compiler.stages import Stage
+from lamp.compiler.weight_gradients import added_up
 
 Row = Callable[[Index], Index]  # where the row of a sample begins among the data's numbers, by its number in the chunk
 

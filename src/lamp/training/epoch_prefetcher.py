@@ -1,0 +1,157 @@
+"""Epochs that machine code trains in a background thread before the loop asks for them.
+
+While one block of epochs is measured and reported, the next one runs and a third is prepared, so that the kernels
+never wait for Python.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from threading import Event
+
+import torch
+from torch import Tensor
+
+from lamp.compiler.call_table import CallTable
+from lamp.compiler.kernel_runner import KernelRunner
+from lamp.compiler.steps import Steps
+from lamp.training.epochs import Data
+from lamp.workers import Workers
+
+MOST_WAITING = 2  # blocks in the thread: one that runs, and one that is laid out
+
+
+@dataclass
+class EpochBlock:
+    """Some epochs that are trained in one go.
+
+    order    the samples they take
+    measure  the steps that measure them on held-out samples, and the order of those
+    calls    the two of them, epoch by epoch; None where nothing is between epochs
+    before   the networks' numbers that they begin with; None until they do
+    finite   whether they are trained, and all of their losses finite
+    seconds  the kernels took
+    begun    whether they have taken over from Python, or never will
+    """
+
+    epochs: int
+    order: Tensor
+    steps: Steps
+    measure: tuple[Steps, Tensor] | None = None
+    calls: CallTable | None = None
+    before: list[Tensor] | None = None
+    finite: bool = False
+    seconds: float = 0.0
+    begun: Event = field(default_factory=Event)
+    done: Future[None] = field(default_factory=Future)
+
+
+NOTHING = EpochBlock(0, torch.empty(0), None)  # type: ignore[arg-type]
+
+
+class EpochPrefetcher:
+    """The queue of requested blocks of epochs. Runner and loaders count their steps and epochs from the request on.
+
+    measurer      measures each epoch on `held_out`, if there is one
+    keep_weights  whether those of each epoch are to be kept
+    """
+
+    def __init__(
+        self, runner: KernelRunner, data: Data, measurer: KernelRunner | None, held_out: Data | None, keep_weights: bool
+    ) -> None:
+        self.runner, self.data = runner, data
+        self.measurer, self.held_out, self.keep_weights = measurer, held_out, keep_weights
+        self._blocks: deque[EpochBlock] = deque()
+        self._thread = Workers(1, "lamp-ahead")
+        self._dropped = False
+
+    def __bool__(self) -> bool:
+        """Whether blocks were asked for that are not collected."""
+        return bool(self._blocks)
+
+    def fill(self, epochs: int, most: int) -> None:
+        """Ask for the epochs that come next, as far as there is room, in blocks of at most so many."""
+        while len(self._blocks) < MOST_WAITING:
+            some = min(most, epochs - sum(block.epochs for block in self._blocks))
+            if some < 1:
+                return
+            self.add(some, at_once=some == epochs)
+
+    def add(self, epochs: int, at_once: bool = False) -> None:
+        """Train so many epochs when those before are done; or at once, in this thread, where nothing else is to do."""
+        steps, order = self.data.lay_out(self.runner, epochs)
+        self.runner.count(steps.count)
+        block = EpochBlock(epochs, order, steps)
+        if self.measurer is not None and self.held_out is not None:
+            block.measure = self.held_out.lay_out(self.measurer, epochs)
+        if block.measure is not None or self.keep_weights:
+            block.calls = CallTable(steps, None if block.measure is None else block.measure[0], self.keep_weights)
+        last = self._blocks[-1] if self._blocks else None
+        if not at_once:
+            block.done = self._thread.submit(self._train, block, last)
+        self._blocks.append(block)
+        if at_once:
+            block.done.set_result(None)
+            self._train(block, last)
+
+    def _train(self, block: EpochBlock, last: EpochBlock | None) -> None:
+        """In the thread: train a block, unless the one before went wrong."""
+        try:
+            if self._dropped or (last is not None and not last.finite):
+                return
+            block.before = self.runner.snapshot()
+            since = time.perf_counter()
+            if block.calls is None:
+                block.steps.run(0, block.steps.count, block.begun.set)
+            else:
+                block.calls.run(block.begun.set)
+            block.seconds = time.perf_counter() - since
+            block.finite = bool(block.steps.losses.isfinite().all())
+        finally:
+            block.begun.set()
+
+    def collect(self) -> EpochBlock:
+        """The first block, once it is trained. Where a loss is not finite, nothing has happened since it began."""
+        block = self._blocks[0]
+        block.done.result()
+        if not block.finite:
+            self.cancel()
+            return block
+        self._blocks.popleft()
+        if self._blocks:
+            self._blocks[0].begun.wait()  # else both would ask for Python's lock, and wait for it 5 ms at a time
+        return block
+
+    def cancel(self) -> None:
+        """Undo what was not collected."""
+        self._dropped = True
+        for block in self._blocks:
+            block.done.exception()  # waits
+        self._dropped = False
+        if self._blocks and self._blocks[0].before is not None:
+            self.runner.restore(self._blocks[0].before)
+        while self._blocks:
+            self._undo(self._blocks.pop())
+
+    def take_back(self, block: EpochBlock, kept: int) -> None:
+        """Undo the block that was collected last, but for its first epochs, where none is waiting."""
+        assert block.before is not None
+        self.runner.restore(block.before)
+        if kept:
+            block.steps.run(0, kept * block.steps.count // block.epochs)
+        self._undo(block, kept)
+
+    def _undo(self, block: EpochBlock, kept: int = 0) -> None:
+        undone = block.epochs - kept
+        for data in (self.data, self.held_out):
+            if data is not None:
+                data.loader.epoch -= undone
+        self.runner.count(-undone * (block.steps.count // block.epochs))
+
+    def close(self) -> None:
+        """Let go of the thread."""
+        self.cancel()
+        self._thread.close()
