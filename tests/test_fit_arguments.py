@@ -107,7 +107,7 @@ class TestAShareHeldOut:
     def test_no_sample_is_in_both(self, engine):
         class Seen(lamp.Callback):
             def on_start(self, training):
-                self.rows = [loader.indices for loader in (training._crew.batches, training._crew.validation)]
+                self.rows = [loader.indices for loader in (training._active.batches, training._active.validation)]
 
         seen = Seen()
         fitted(validation=0.25, callbacks=seen, engine=engine)

@@ -141,7 +141,7 @@ class State(TypedDict):
     modules: dict[str, Any]
     optimizer: OptimizerState
     schedule: ScheduleState
-    active: CrewState
+    crew: CrewState  # the replicas that are still training; the key keeps its name in the files
     last_good: LastGoodState
     by_engine: EngineState
     callbacks: list[CallbackState]
