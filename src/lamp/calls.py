@@ -6,19 +6,16 @@ import functools
 import weakref
 from collections.abc import Callable
 from sys import getrefcount
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor
 
 from lamp.axes import replicas_of
 from lamp.call_errors import in_order, is_of_the_call, misfit, shorten
 from lamp.no_autograd import quick
-from lamp.passes import Pass, Unmarked, mark, numbers, pass_of, running
+from lamp.passes import Participant, Pass, Unmarked, mark, numbers, pass_of, running
 from lamp.paths import blame, say_where
 from lamp.which_pass import pass_for
-
-if TYPE_CHECKING:
-    from lamp.module import Module
 
 
 # ---- forward --------------------------------------------------------------------------------------------------------
@@ -26,7 +23,7 @@ def forward_within_a_pass(forward: Callable[..., Any]) -> Callable[..., Any]:
     """A forward that, when it is the outermost call, begins a pass, and else takes part in the one that runs."""
 
     @functools.wraps(forward)
-    def outermost_or_inner(self: Module, *inputs: Any, **named: Any) -> Any:
+    def outermost_or_inner(self: Participant, *inputs: Any, **named: Any) -> Any:
         if named:
             inputs, rest = in_order(self, forward, inputs, named)
             return forward_within_a_pass(functools.wraps(forward)(functools.partial(forward, **rest)))(self, *inputs)
@@ -92,7 +89,7 @@ def _alone(output: Any) -> Any:
     return _view(output) if type(output) is Tensor and getrefcount(output) > ALONE + 2 else output
 
 
-def _begin(root: Module, inputs: tuple[Any, ...]) -> Pass:
+def _begin(root: Participant, inputs: tuple[Any, ...]) -> Pass:
     """A new pass through a root. Its last one goes, with all that was remembered, unless an output still holds it."""
     through = Pass(root)
     through.number = next(numbers)
@@ -114,7 +111,7 @@ def backward_within_its_pass(backward: Callable[..., Any]) -> Callable[..., Any]
     light = backward.__name__ == "backward_parameters"
 
     @functools.wraps(backward)
-    def outermost_or_inner(self: Module, *grad_outputs: Any) -> Any:
+    def outermost_or_inner(self: Participant, *grad_outputs: Any) -> Any:
         if light and "backward" in self.__dict__:  # a backward that somebody set on the module holds here too
             return self.backward(*grad_outputs)
         if running.through is not None:
@@ -145,7 +142,7 @@ def backward_within_its_pass(backward: Callable[..., Any]) -> Callable[..., Any]
     return outermost_or_inner
 
 
-def _marked(gradient: Any, module: Module, given: tuple[Any, ...], through: Pass, inputs: tuple[Any, ...]) -> Any:
+def _marked(gradient: Any, module: Participant, given: tuple[Any, ...], through: Pass, inputs: tuple[Any, ...]) -> Any:
     """The gradient of each input, marked with the pass which that came out of."""
     if through.root is not module:  # a part of the network, gone back through by hand: the part before it comes next
         mark(gradient, through)
@@ -168,7 +165,7 @@ def _marked(gradient: Any, module: Module, given: tuple[Any, ...], through: Pass
     return gradient
 
 
-def backward_from(module: Module, output: Any) -> Any:
+def backward_from(module: Participant, output: Any) -> Any:
     """`module.backward()` through the pass that put out this output, whatever was called since."""
     running.asked = pass_of(output)
     try:

@@ -18,7 +18,6 @@ included), in the order they were assigned; there is nothing to register and no 
 from __future__ import annotations
 
 import operator
-import weakref
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar, Self, TypeVar
 
@@ -27,17 +26,17 @@ from torch import Tensor
 
 from lamp.calls import backward_within_its_pass, forward_within_a_pass
 from lamp.devices import target_of, without_numbers
-from lamp.errors import BackwardError, NotTraceable
+from lamp.errors import ArgumentError, NotTraceable
 from lamp.overrides import Kind
 from lamp.parameter import Buffer, Parameter, flatten, move, spans
-from lamp.passes import Pass, Unmarked, latest, running
+from lamp.passes import Participant
 from lamp.state import IncompatibleKeys, compare
-from lamp.torch_habits import TorchHabits, unwritten
+from lamp.torch_habits import TorchHabits, of_path, unwritten
 
 Held = TypeVar("Held")
 
 
-class Module(TorchHabits, metaclass=Kind):
+class Module(TorchHabits, Participant, metaclass=Kind):
     """Base of all modules, losses included.
 
     Subclasses define `forward(input) -> output` and `backward(grad_output) -> grad_input`; several inputs or outputs
@@ -45,12 +44,9 @@ class Module(TorchHabits, metaclass=Kind):
     """
 
     hyperparameters: ClassVar[tuple[str, ...]] = ()  # attributes that are a number, or (K,) of them in a population
-    gives_loss: ClassVar[bool] = False  # whether it is a loss
     takes_replicas: ClassVar[bool] = False  # in a class of the user's: whether it is known to work in a population
     replicas: int | None = None  # K in a population, where every tensor has an axis of replicas first
     units: Tensor | None = None  # in a population of several sizes: how many features each replica has here, (K,)
-    _training = True  # what train() and eval() set
-    _through: Pass | weakref.ref[Pass] | None = None  # the last pass it took part in, of another root weakly
 
     # ---- forward and backward ----------------------------------------------------------------------------------
     def forward(self, *inputs: Any) -> Any:
@@ -84,63 +80,6 @@ class Module(TorchHabits, metaclass=Kind):
 
     # Calling a module is calling its forward: a property in C, so that the call costs no frame of Python.
     __call__: Callable[..., Any] = property(operator.attrgetter("forward"))  # type: ignore[assignment]
-
-    @property
-    def training(self) -> bool:
-        """Whether it is in training mode: what train() and eval() set, and False in this thread's `lamp.evaluating`."""
-        return self._training and not running.evaluating
-
-    @training.setter
-    def training(self, mode: bool) -> None:
-        self._training = mode
-
-    def remember(self, value: Any) -> None:
-        """Keep a value (a tuple, for several) for `backward`. In eval mode nothing is kept."""
-        if not self._training:
-            return
-        through = running.through
-        if through is None:  # outside any forward
-            if running.evaluating:
-                return
-            through = self._through = Pass(self)
-        elif through.evaluating:
-            return
-        stack = through.memory.get(self)
-        if stack is None:
-            through.memory[self] = [value]
-        else:
-            stack.append(value)
-
-    def recall(self) -> Any:
-        """What the latest forward not yet gone back through remembered; it is forgotten here.
-
-        Raises BackwardError where there is none.
-        """
-        through = running.through or latest(self)
-        stack = through.memory.get(self) if through is not None else None
-        if stack is None and through is not None:  # it had no part in that pass: was it called on its own, later?
-            alone = latest(self)
-            if alone is not None and alone.number > through.number and (alone.root is self or not through.number):
-                stack = alone.memory.get(self)
-        if stack:
-            return stack.pop()
-        if stack is not None:
-            what, fix = "backward twice", "call forward again before each backward: backward consumes what it left"
-        elif through is not None and through.evaluating:
-            what, fix = "backward in eval mode", "go forward outside lamp.evaluating(): in it nothing is remembered"
-        elif not self.training or (through is not None and through.forgot):
-            what, fix = "backward in eval mode", "call train() before the forward: in eval mode nothing is remembered"
-        else:
-            what, fix = "backward before forward", "call the network on an input first, in training mode"
-        raise BackwardError(
-            what, expected="one forward for each backward", got="nothing remembered that is not consumed", fix=fix
-        )
-
-    def check_unmarked(self, gradients: tuple[Any, ...], loss: Unmarked | None) -> None:
-        """Raise where these gradients, of which it is not known what they belong to, cannot be meant.
-
-        loss  one that was gone back through before, and did not know either
-        """
 
     # ---- what it is made of ------------------------------------------------------------------------------------
     def _members(self, kind: type[Held]) -> Iterator[tuple[str, Held]]:
@@ -178,6 +117,24 @@ class Module(TorchHabits, metaclass=Kind):
     def modules(self) -> Iterator[Module]:
         """This module and all below it, each once."""
         yield from (module for _, module in self.named_modules())
+
+    def add_module(self, name: str, module: Module | None) -> None:
+        """Make the module a child of this name: `self.name = module` does the same."""
+        if module is not None and not isinstance(module, Module):
+            raise ArgumentError(
+                f"add_module({name!r}) takes a module",
+                expected="a lamp.Module",
+                got=f"{type(module).__module__}.{type(module).__qualname__}",
+                fix="pass an instance of a lamp module; lamp.from_torch(...) makes one of a torch.nn.Module",
+            )
+        self._check_new(name)
+        setattr(self, name, module)
+
+    register_module = add_module
+
+    def get_submodule(self, target: str) -> Module:
+        """The module of this path; "" is this one."""
+        return of_path(self, dict(self.named_modules()), target, "module")
 
     def _named(self, kind: type[Held], everywhere: bool) -> Iterator[tuple[str, Held]]:
         """Members of this kind in the whole tree; one that stands in several places is named once, or everywhere."""

@@ -11,18 +11,15 @@ import itertools
 import operator
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor
 
 from lamp.errors import BackwardError
 from lamp.paths import describe
-
-if TYPE_CHECKING:
-    from lamp.module import Module
 
 numbers = itertools.count(1)
 
@@ -47,9 +44,9 @@ class Pass:
     others: weakref.WeakSet[Pass] | None = None  # earlier ones of the same root that nobody has gone back through
     dropped = 0  # the number of the first of those, since the root was last gone back through
 
-    def __init__(self, root: Module) -> None:
+    def __init__(self, root: Participant) -> None:
         self.root = root
-        self.memory: dict[Module, list[Any]] = {}
+        self.memory: dict[Participant, list[Any]] = {}
 
     def weakly(self) -> weakref.ref[Pass]:
         """A weak reference to it, the same each time."""
@@ -131,6 +128,78 @@ class _Running(threading.local):
 running = _Running()
 
 
+class Participant:
+    """What a module has to do with passes: whether it is trained, and what it remembers for its backward."""
+
+    gives_loss: ClassVar[bool] = False  # whether it is a loss
+    _training = True  # what train() and eval() set
+    _through: Pass | weakref.ref[Pass] | None = None  # the last pass it took part in, of another root weakly
+
+    if TYPE_CHECKING:  # a module has these too
+        # fmt: off
+        backward: Callable[..., Any]
+        def modules(self) -> Iterator[Participant]: ...
+        def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Participant]]: ...
+        # fmt: on
+
+    @property
+    def training(self) -> bool:
+        """Whether it is in training mode: what train() and eval() set, and False in this thread's `lamp.evaluating`."""
+        return self._training and not running.evaluating
+
+    @training.setter
+    def training(self, mode: bool) -> None:
+        self._training = mode
+
+    def remember(self, value: Any) -> None:
+        """Keep a value (a tuple, for several) for `backward`. In eval mode nothing is kept."""
+        if not self._training:
+            return
+        through = running.through
+        if through is None:  # outside any forward
+            if running.evaluating:
+                return
+            through = self._through = Pass(self)
+        elif through.evaluating:
+            return
+        stack = through.memory.get(self)
+        if stack is None:
+            through.memory[self] = [value]
+        else:
+            stack.append(value)
+
+    def recall(self) -> Any:
+        """What the latest forward not yet gone back through remembered; it is forgotten here.
+
+        Raises BackwardError where there is none.
+        """
+        through = running.through or latest(self)
+        stack = through.memory.get(self) if through is not None else None
+        if stack is None and through is not None:  # it had no part in that pass: was it called on its own, later?
+            alone = latest(self)
+            if alone is not None and alone.number > through.number and (alone.root is self or not through.number):
+                stack = alone.memory.get(self)
+        if stack:
+            return stack.pop()
+        if stack is not None:
+            what, fix = "backward twice", "call forward again before each backward: backward consumes what it left"
+        elif through is not None and through.evaluating:
+            what, fix = "backward in eval mode", "go forward outside lamp.evaluating(): in it nothing is remembered"
+        elif not self.training or (through is not None and through.forgot):
+            what, fix = "backward in eval mode", "call train() before the forward: in eval mode nothing is remembered"
+        else:
+            what, fix = "backward before forward", "call the network on an input first, in training mode"
+        raise BackwardError(
+            what, expected="one forward for each backward", got="nothing remembered that is not consumed", fix=fix
+        )
+
+    def check_unmarked(self, gradients: tuple[Any, ...], loss: Unmarked | None) -> None:
+        """Raise where these gradients, of which it is not known what they belong to, cannot be meant.
+
+        loss  one that was gone back through before, and did not know either
+        """
+
+
 @contextmanager
 def evaluating() -> Iterator[None]:
     """Within it, what this thread computes is in eval mode; no module is changed, and other threads do not see it.
@@ -180,7 +249,7 @@ def mark(value: Any, through: Pass) -> None:
             mark(each, through)
 
 
-def latest(module: Module) -> Pass | None:
+def latest(module: Participant) -> Pass | None:
     """The last pass that the module took part in, if it is still there."""
     through = module._through
     return through() if isinstance(through, weakref.ref) else through

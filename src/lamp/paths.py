@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from typing import Protocol
 
 from lamp.errors import LampError
 
-if TYPE_CHECKING:
-    from lamp.module import Module
+
+class Tree(Protocol):
+    """A module, as far as paths go: it names itself and all modules below it."""
+
+    def named_modules(self) -> Iterator[tuple[str, Tree]]: ...
 
 
-def describe(module: Module) -> str:
+def describe(module: object) -> str:
     """A module in one line: its repr where that is short, else its class."""
     text = repr(module)
     return text if "\n" not in text else type(module).__name__
 
 
-def path_of(module: Module, root: Module) -> str:
+def path_of(module: object, root: Tree) -> str:
     """Where a module stands in a network, as errors say it: "Sequential.2: Linear(...)"."""
     for path, candidate in root.named_modules():
         if candidate is module:
@@ -24,13 +28,13 @@ def path_of(module: Module, root: Module) -> str:
     return describe(module)
 
 
-def blame(error: Exception, module: Module) -> None:
+def blame(error: Exception, module: object) -> None:
     """Note the innermost module that an error came out of."""
     if not hasattr(error, "_lamp_module"):
         error._lamp_module = module  # type: ignore[attr-defined]
 
 
-def say_where(error: Exception, root: Module) -> None:
+def say_where(error: Exception, root: Tree) -> None:
     """Write the path of the module to blame into the error."""
     where = path_of(error._lamp_module, root)  # type: ignore[attr-defined]
     del error._lamp_module  # type: ignore[attr-defined]  # whoever raises it again is to blame then

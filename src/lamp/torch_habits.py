@@ -12,9 +12,6 @@ from torch import Tensor
 from lamp.errors import ArgumentError, DTypeError, MissingNameError, UnwrittenError
 from lamp.parameter import Buffer, Parameter, is_trained
 
-if TYPE_CHECKING:
-    from lamp.module import Module
-
 Member = TypeVar("Member")
 
 INSTEAD = {  # a method of torch.nn.Module or of a Keras model: what does it here
@@ -56,7 +53,6 @@ class TorchHabits:
         def parameters(self) -> list[Parameter]: ...
         def named_parameters(self) -> Iterator[tuple[str, Parameter]]: ...
         def named_buffers(self) -> Iterator[tuple[str, Buffer]]: ...
-        def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]: ...
         # fmt: on
 
     # ---- moves -----------------------------------------------------------------------------------------------------
@@ -142,31 +138,13 @@ class TorchHabits:
         self._check_new(name)
         setattr(self, name, param)
 
-    def add_module(self, name: str, module: Module | None) -> None:
-        """Make the module a child of this name: `self.name = module` does the same."""
-        if module is not None and not isinstance(module, TorchHabits):
-            raise ArgumentError(
-                f"add_module({name!r}) takes a module",
-                expected="a lamp.Module",
-                got=f"{type(module).__module__}.{type(module).__qualname__}",
-                fix="pass an instance of a lamp module; lamp.from_torch(...) makes one of a torch.nn.Module",
-            )
-        self._check_new(name)
-        setattr(self, name, module)
-
-    register_module = add_module
-
     def get_parameter(self, target: str) -> Parameter:
         """The parameter of this path, such as "0.weight"."""
-        return _of_path(self, dict(self.named_parameters()), target, "parameter")
+        return of_path(self, dict(self.named_parameters()), target, "parameter")
 
     def get_buffer(self, target: str) -> Buffer:
         """The buffer of this path."""
-        return _of_path(self, dict(self.named_buffers()), target, "buffer")
-
-    def get_submodule(self, target: str) -> Module:
-        """The module of this path; "" is this one."""
-        return _of_path(self, dict(self.named_modules()), target, "module")
+        return of_path(self, dict(self.named_buffers()), target, "buffer")
 
     def _check_new(self, name: object) -> None:
         """Raise ArgumentError for what cannot name a member, or names a method."""
@@ -186,7 +164,7 @@ class TorchHabits:
             raise missing_attribute(self, name)
 
 
-def _of_path(module: object, members: dict[str, Member], target: str, kind: str) -> Member:
+def of_path(module: object, members: dict[str, Member], target: str, kind: str) -> Member:
     if target in members:
         return members[target]
     raise MissingNameError(

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lamp.errors import BackwardError
-from lamp.passes import Pass, latest, pass_of, running
+from lamp.passes import Participant, Pass, latest, pass_of, running
 from lamp.paths import describe
 
-if TYPE_CHECKING:
-    from lamp.module import Module
 
-
-def pass_for(module: Module, gradients: tuple[Any, ...]) -> Pass:
+def pass_for(module: Participant, gradients: tuple[Any, ...]) -> Pass:
     """The pass that a backward with these gradients goes through."""
     found = None
     for gradient in gradients:
@@ -26,7 +23,7 @@ def pass_for(module: Module, gradients: tuple[Any, ...]) -> Pass:
     return found if found.root is module else _of_another_root(module, found)
 
 
-def _of_unmarked(module: Module, gradients: tuple[Any, ...]) -> Pass:
+def _of_unmarked(module: Participant, gradients: tuple[Any, ...]) -> Pass:
     """The pass to go through where the gradients do not say: the latest, unless they may belong to an earlier one."""
     asked = running.asked
     if asked is not None and asked.root is module:
@@ -47,7 +44,7 @@ def _of_unmarked(module: Module, gradients: tuple[Any, ...]) -> Pass:
     return earlier[0]
 
 
-def _of_another_root(module: Module, through: Pass) -> Pass:
+def _of_another_root(module: Participant, through: Pass) -> Pass:
     """The pass to go through where the gradient belongs to one of another root: of a network around, or of parts."""
     if any(each is module for each in through.root.modules()):
         return through
@@ -66,7 +63,7 @@ def _of_another_root(module: Module, through: Pass) -> Pass:
     return joined
 
 
-def _of_parts(module: Module, through: Pass) -> list[Pass]:
+def _of_parts(module: Participant, through: Pass) -> list[Pass]:
     """Of a pass, of those that its inputs came out of, and of theirs: those that went through parts of the module."""
     parts = set(module.modules())
     found: list[Pass] = []
@@ -79,7 +76,7 @@ def _of_parts(module: Module, through: Pass) -> list[Pass]:
     return found
 
 
-def _of_several(module: Module, count: int, got: str) -> BackwardError:
+def _of_several(module: Participant, count: int, got: str) -> BackwardError:
     return BackwardError(
         f"{count} forwards of {describe(module)} await their backward",
         expected="one forward for each backward, or a gradient that comes straight from a loss of the output",
@@ -90,7 +87,7 @@ def _of_several(module: Module, count: int, got: str) -> BackwardError:
     )
 
 
-def _of_another_network(module: Module, through: Pass) -> BackwardError:
+def _of_another_network(module: Participant, through: Pass) -> BackwardError:
     if through.root.gives_loss:
         return BackwardError(
             "the loss is a value, not the gradient to go back from",

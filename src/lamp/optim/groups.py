@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from lamp.errors import ArgumentError, LampError
-
-if TYPE_CHECKING:
-    from lamp.optim.optimizer import Optimizer
 
 SYNONYMS = {
     "learning_rate": "lr",
@@ -26,10 +23,25 @@ SYNONYMS = {
 }
 
 
+class HasGroups(Protocol):
+    """An optimizer, as far as its groups and a saved state of it are concerned."""
+
+    @property
+    def defaults(self) -> Mapping[str, Any]: ...
+    @property
+    def ranges(self) -> Mapping[str, Any]: ...
+    @property
+    def param_groups(self) -> Sequence[ParameterGroup]: ...
+
+    def _pairs(self) -> set[str]: ...
+    def _check_hyperparameters(self, group: dict[str, Any]) -> None: ...
+    def _checked_value(self, group: dict[str, Any], name: str, value: Any) -> Any: ...
+
+
 class ParameterGroup(dict[str, Any]):
     """A dict of "params" and the hyperparameters by name; `group["lr"] = 0.1` is checked as the constructor does it."""
 
-    def __init__(self, items: Mapping[str, Any], optimizer: Optimizer) -> None:
+    def __init__(self, items: Mapping[str, Any], optimizer: HasGroups) -> None:
         super().__init__(items)
         self._optimizer = weakref.ref(optimizer)
 

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor
 
 from lamp.errors import ArgumentError, StateDictError
 from lamp.optim.checks import plain
+from lamp.optim.groups import HasGroups
 from lamp.parameter import Parameter
 
-if TYPE_CHECKING:
-    from lamp.optim.optimizer import Optimizer
 
-
-def matching_groups(optimizer: Optimizer, state_dict: Mapping[str, Any]) -> list[dict[str, Any]]:
+def matching_groups(optimizer: HasGroups, state_dict: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The groups with the hyperparameters of a state dict, once it is found to have the same groups."""
     if not isinstance(state_dict, Mapping) or not {"state", "param_groups"} <= set(state_dict):
         got = list(state_dict) if isinstance(state_dict, Mapping) else type(state_dict).__name__
@@ -51,7 +49,7 @@ def matching_groups(optimizer: Optimizer, state_dict: Mapping[str, Any]) -> list
 
 
 def check_state(
-    optimizer: Optimizer, number: int, parameter: Parameter, state: Mapping[str, Any], names: tuple[str, ...]
+    optimizer: HasGroups, number: int, parameter: Parameter, state: Mapping[str, Any], names: tuple[str, ...]
 ) -> None:
     if state and set(state) != set(names):
         raise misfit(
@@ -63,7 +61,7 @@ def check_state(
             raise misfit(optimizer, f"{name} of parameter {number} of shape {tuple(parameter.shape)}", shape)
 
 
-def misfit(optimizer: Optimizer, expected: object, got: object) -> StateDictError:
+def misfit(optimizer: HasGroups, expected: object, got: object) -> StateDictError:
     return StateDictError(
         f"the state dict does not fit this {type(optimizer).__name__}",
         expected=expected,

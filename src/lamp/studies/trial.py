@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from lamp.errors import ArgumentError
+from lamp.replicas import Population
 from lamp.studies.settings import Setting, shown
 from lamp.training import History
 
-if TYPE_CHECKING:
-    from lamp.studies.group import Group
-
 Stage = tuple[History, dict[int, int], int]  # of a population, the row of each of the trial's seeds, epochs before it
+
+
+class TrainedTogether(Protocol):
+    """Some trials that train as one population, as each of them sees it."""
+
+    population: Population | None
+
+    def networks_of(self, trial: Trial) -> Population: ...
 
 
 class Trial:
@@ -32,7 +38,7 @@ class Trial:
     def __init__(self, setting: Setting, seeds: int) -> None:
         self.setting, self.epochs, self.rounds = setting, 0, 0
         self.scores = torch.full((seeds,), math.nan, dtype=torch.float64)
-        self.group: Group | None = None  # the population that has its networks
+        self.group: TrainedTogether | None = None  # the population that has its networks
         self.lost: set[int] = set()  # the seeds, by place, whose network failed
         self._stages: list[Stage] = []
 
