@@ -269,7 +269,7 @@ MISTAKES = [
         lambda: networks()(lamp.per_replica(torch.randn(4, 6, 3))),
         ValueError,
         "Population",
-        ("4 replicas", "population.own"),
+        ("4 replicas", "population.per_replica"),
     ),
     Mistake(
         "a gradient for another number of replicas",
@@ -279,10 +279,18 @@ MISTAKES = [
         ("4 replicas",),
     ),
     Mistake(
-        "population.own of a shared batch", lambda: networks().per_replica(X), ValueError, "3 replicas", ("stack",)
+        "population.per_replica of a shared batch",
+        lambda: networks().per_replica(X),
+        ValueError,
+        "3 replicas",
+        ("stack",),
     ),
     Mistake(
-        "population.own of an array", lambda: networks().per_replica(X.numpy()), ValueError, "3 replicas", ("ndarray",)
+        "population.per_replica of an array",
+        lambda: networks().per_replica(X.numpy()),
+        ValueError,
+        "3 replicas",
+        ("ndarray",),
     ),
     Mistake("per_replica of a list", lambda: lamp.per_replica([X, X]), TypeError, "per_replica", ("torch.stack",)),
     Mistake(
