@@ -51,3 +51,62 @@ def test_a_wrong_argument_gets_an_error_of_lamps(kind, name):
         else:
             assert repr(module), told
             assert isinstance(wrong, int | float | type(None)) or (name, wrong) == ("unflattened_size", [1]), told
+
+
+# ---- arguments that there are not ------------------------------------------------------------------------------------
+def public_callables():
+    """Every class and function that users call, by its name."""
+    rooms = {"lamp": lamp, "data": lamp.data, "plots": lamp.plots, "init": lamp.init}
+    for room, where in rooms.items():
+        for name in where.__all__ if hasattr(where, "__all__") else dir(where):
+            thing = getattr(where, name)
+            if room == "init" and not name.endswith("_"):
+                continue
+            if not callable(thing) or name.startswith("_") or not thing.__module__.startswith("lamp"):
+                continue
+            if not (isinstance(thing, type) and issubclass(thing, BaseException)):
+                yield f"{room}.{name}", thing
+
+
+# What lamp makes itself, what is called in a training, and what takes any argument.
+NOT_CALLED = {
+    *("CrossValidation", "EnsemblePrediction", "GradientReport", "Graph", "History", "Summary", "Sweep", "Training"),
+    *("as_batches", "as_column", "as_columns", "check_finite", "is_batched", "length_of", "order", "read_idx"),
+    *("accuracy", "per_replica", "samples", "grid", "evaluating", "Identity"),
+}
+CALLABLES = [(name, thing) for name, thing in public_callables() if name.partition(".")[2] not in NOT_CALLED]
+
+
+@pytest.mark.parametrize(("name", "thing"), CALLABLES, ids=[name for name, _ in CALLABLES])
+def test_an_argument_that_there_is_not_gets_an_error_of_lamps(name, thing):
+    for args, kwargs in (((), {"no_such_argument": 1}), (range(40), {})):
+        if args and any(p.kind is p.VAR_POSITIONAL for p in inspect.signature(thing).parameters.values()):
+            continue
+        with pytest.raises(lamp.CallError) as caught:
+            thing(*args, **kwargs)
+        assert None not in (caught.value.expected, caught.value.got, caught.value.fix)
+        assert caught.value.__cause__ is None
+
+
+def torchs_arguments():
+    """Arguments of torch.nn's and torch.optim's constructors that lamp's classes of these names have not."""
+    for space in (torch.nn, torch.optim, torch.utils.data):
+        for name in dir(lamp):
+            kind, peer = getattr(lamp, name), getattr(space, name, None)
+            if isinstance(kind, type) and isinstance(peer, type) and name not in ("Sequential", "Dataset"):
+                own = inspect.signature(kind).parameters
+                yield from ((kind, each) for each in inspect.signature(peer).parameters if each not in own)
+
+
+@pytest.mark.parametrize(("kind", "name"), list(torchs_arguments()), ids=lambda each: getattr(each, "__name__", each))
+def test_an_argument_of_torchs_gets_the_way_out(kind, name):
+    with pytest.raises(lamp.CallError) as caught:
+        kind(**{name: True})
+    assert name in caught.value.got
+    assert "help(" not in caught.value.fix
+
+
+def test_activations_have_no_arguments_to_show():
+    assert not inspect.signature(lamp.ReLU).parameters
+    with pytest.raises(lamp.CallError, match="no arguments"):
+        lamp.ReLU(True)

@@ -9,7 +9,7 @@ from torch import nn
 
 import lamp.nn as L
 from lamp import init
-from lamp.errors import ArgumentError, ShapeError
+from lamp.errors import ArgumentError, DTypeError, ShapeError
 
 ROWS = [
     ("uniform_", {}),
@@ -207,3 +207,67 @@ class TestNetworks:
         layer.reset_parameters(generator=torch.Generator().manual_seed(2))
         assert ((layer.weight.data >= 5.0) & (layer.weight.data <= 6.0)).all()
         assert not layer.bias.data.any()
+
+
+# ---- what cannot be meant --------------------------------------------------------------------------------------------
+WRONG = [
+    ("uniform_", {"a": "0"}),
+    ("uniform_", {"a": 1.0, "b": 0.0}),
+    ("uniform_", {"a": math.nan}),
+    ("uniform_", {"b": math.inf}),
+    ("uniform_", {"generator": 3}),
+    ("normal_", {"mean": None}),
+    ("normal_", {"mean": [0.0]}),
+    ("normal_", {"std": -0.1}),
+    ("normal_", {"std": math.nan}),
+    ("normal_", {"std": torch.ones(3)}),
+    ("constant_", {"val": "1"}),
+    ("constant_", {"val": None}),
+    ("constant_", {"val": True}),
+    ("xavier_uniform_", {"gain": "relu"}),
+    ("xavier_normal_", {"gain": -1.0}),
+    ("xavier_normal_", {"gain": 1j}),
+    ("kaiming_uniform_", {"a": "relu"}),
+    ("kaiming_normal_", {"mode": "fan_avg"}),
+    ("kaiming_normal_", {"nonlinearity": ["relu"]}),
+    ("orthogonal_", {"gain": "x"}),
+]
+
+
+@pytest.mark.parametrize(("name", "options"), WRONG)
+def test_a_number_of_a_wrong_kind_is_named(name, options):
+    with pytest.raises(ArgumentError) as caught:
+        getattr(init, name)(torch.empty(4, 3), **options)
+    assert None not in (caught.value.expected, caught.value.got, caught.value.fix)
+    assert (name in str(caught.value)) or set(options) & {"mode", "nonlinearity"}
+
+
+@pytest.mark.parametrize("name", [name for name in dir(init) if name.endswith("_") and not name.startswith("_")])
+def test_only_floating_point_tensors_are_filled(name):
+    options = {"val": 1.0} if name == "constant_" else {}
+    layer = L.Linear(3, 4)
+    for wrong in (layer, [[1.0]], layer.weight.data.numpy(), torch.zeros(4, 3, dtype=torch.int64), None):
+        with pytest.raises(DTypeError, match=name):
+            getattr(init, name)(wrong, **options)
+    getattr(init, name)(layer.weight, **options)
+
+
+def test_numbers_of_numpy_and_tensors_are_numbers():
+    a, b = (
+        init.normal_(torch.empty(5, 3), std=std, generator=torch.Generator().manual_seed(1))
+        for std in (torch.tensor(2.0), 2)
+    )
+    assert torch.equal(a, b)
+
+
+def test_orthogonal_in_half_precision():
+    tensor = init.orthogonal_(torch.empty(4, 4, dtype=torch.float16)).double()
+    assert torch.allclose(tensor @ tensor.t(), torch.eye(4, dtype=torch.float64), atol=5e-3)
+
+
+@pytest.mark.parametrize("returned", ["weights", 3.0, torch.ones(5), torch.ones(()), [[1.0]]], ids=repr)
+def test_an_init_that_returns_something_else_is_told(returned):
+    with pytest.raises(ArgumentError, match="init returns something else"):
+        L.Linear(3, 4, init=lambda tensor, generator=None: returned)
+    layer = L.Linear(3, 4, init=lambda tensor, generator=None: torch.full((4, 3), 0.5))
+    assert bool((layer.weight.data == 0.5).all())

@@ -298,6 +298,30 @@ def printing(source: str) -> list[str]:
     ]
 
 
+def swallowing(source: str) -> list[str]:
+    """Handlers of every exception that neither raise it again in the end nor hand it to another thread."""
+
+    def names(kind: ast.expr | None) -> set[str]:
+        return {node.id for node in ast.walk(kind) if isinstance(node, ast.Name)} if kind else {"BaseException"}
+
+    return [
+        f"line {node.lineno}"
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.ExceptHandler) and names(node.type) & {"Exception", "BaseException"}
+        if not (isinstance(node.body[-1], ast.Raise) and node.body[-1].exc is None)
+        and "set_exception" not in ast.unparse(node)
+    ]
+
+
+def chained(source: str) -> list[str]:
+    """Errors raised with another one in front of them."""
+    return [
+        f"line {node.lineno}"
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Raise) and isinstance(node.cause, ast.Name)
+    ]
+
+
 HOMES = re.compile(r"(?<![\w.])(/(?:home|Users|root|work)/\w|[A-Z]:\\Users\\)")
 
 
@@ -332,6 +356,13 @@ def test_files_are_short_and_documented(path):
     assert not too_long(source)
     assert not undocumented(source)
     assert not private_imports(source)
+
+
+@per_file
+def test_no_error_is_swallowed_or_stands_in_front_of_lamps(path):
+    source = path.read_text()
+    assert not swallowing(source)
+    assert not chained(source)
 
 
 @per_file
@@ -562,6 +593,13 @@ def test_a_missing_docstring_is_found():
 def test_private_imports_and_prints_are_found():
     assert private_imports("from lamp.module import _now")
     assert not private_imports("from lamp import __version__\nfrom functools import _make_key")
+    assert swallowing("try:\n    f()\nexcept Exception as e:\n    pass")
+    assert swallowing("try:\n    f()\nexcept:\n    g()")
+    assert swallowing("try:\n    f()\nexcept (OSError, BaseException):\n    raise ValueError from None")
+    assert not swallowing("try:\n    f()\nexcept Exception as e:\n    tell(e)\n    raise")
+    assert not swallowing("try:\n    f()\nexcept OSError:\n    pass")
+    assert chained("try:\n    f()\nexcept OSError as e:\n    raise ValueError from e")
+    assert not chained("raise ValueError from None")
     assert printing("def f():\n    print(1)")
     assert not printing("console.print(table)")
 

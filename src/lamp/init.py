@@ -7,6 +7,7 @@ unless the generator is there: so one seed gives one network on every device.
 """
 
 import functools
+import inspect
 import math
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -14,7 +15,9 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from lamp.errors import ArgumentError, ShapeError
+from lamp.errors import ArgumentError, DTypeError, ShapeError
+from lamp.signatures import explain_call
+from lamp.tensor_like import TensorLike
 
 SELU_GAIN = 3.0 / 4.0  # as torch has it
 TANH_GAIN = 5.0 / 3.0
@@ -37,11 +40,70 @@ def on_cpu(fill: Fill) -> Fill:
     return filled  # type: ignore[return-value]
 
 
+def initialisation(fill: Fill) -> Fill:
+    """The initialisation as users call it: its arguments are checked, and it draws on the CPU.
+
+    Raises DTypeError for what is no tensor of floating-point numbers, ArgumentError for numbers out of range.
+    """
+    name, signature, drawing = fill.__name__, inspect.signature(fill), on_cpu(fill)
+
+    @functools.wraps(fill)
+    def checked(*args: Any, **kwargs: Any) -> Tensor:
+        if (wrong := explain_call(name, fill, args, kwargs)) is not None:
+            raise wrong
+        given = signature.bind(*args, **kwargs).arguments
+        tensor = given.pop("tensor")
+        if not isinstance(tensor, Tensor | TensorLike) or not tensor.is_floating_point():
+            raise DTypeError(
+                f"{name} fills a tensor",
+                expected="a tensor of floating-point numbers, or a parameter",
+                got=str(tensor.dtype) if isinstance(tensor, Tensor) else type(tensor).__name__,
+                fix=f"lamp.init.{name}(layer.weight)",
+            )
+        for key, value in given.items():
+            given[key] = _checked(name, key, value)
+        if given.get("a", 0.0) > given.get("b", math.inf):
+            raise _wrong(name, "b", "at least a", f"a={given['a']}, b={given['b']}")
+        return drawing(tensor, **given)
+
+    return checked  # type: ignore[return-value]
+
+
+def _checked(name: str, key: str, value: Any) -> Any:
+    """An argument of an initialisation; numbers of numpy's and tensors' become Python's."""
+    if key in ("mode", "nonlinearity"):  # these have errors of their own
+        return value
+    if key == "generator":
+        if value is not None and not isinstance(value, torch.Generator):
+            raise _wrong(name, key, "a torch.Generator, or None", type(value).__name__)
+        return value
+    number = _number(value)
+    if number is None or (key != "val" and not math.isfinite(number)):
+        raise _wrong(name, key, "a finite number" if key != "val" else "a number", repr(value))
+    if number < 0 and (key == "std" or (key == "gain" and name != "orthogonal_")):
+        raise _wrong(name, key, "at least 0", repr(value))
+    return number
+
+
+def _number(value: Any) -> float | None:
+    """A real number as Python has it; None for anything else."""
+    value = value.item() if getattr(value, "ndim", None) == 0 else value
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _wrong(name: str, key: str, expected: str, got: str) -> ArgumentError:
+    fix = "lamp.init.calculate_gain(nonlinearity) gives one" if key == "gain" else f"choose another {key}"
+    return ArgumentError(f"{name}: {key} is out of range", expected=expected, got=got, fix=fix)
+
+
 def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     """The factor that keeps the variance of activations from layer to layer; param is leaky_relu's negative slope.
 
     Raises ArgumentError for an unknown nonlinearity.
     """
+    slope = 0.01 if param is None else _number(param)
+    if slope is None or not math.isfinite(slope):
+        raise _wrong("calculate_gain", "param", "a finite number, leaky_relu's negative slope", repr(param))
     gains = {
         "linear": 1.0,
         "identity": 1.0,
@@ -49,9 +111,9 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
         "tanh": TANH_GAIN,
         "relu": math.sqrt(2.0),
         "selu": SELU_GAIN,
-        "leaky_relu": math.sqrt(2.0 / (1.0 + (0.01 if param is None else param) ** 2)),
+        "leaky_relu": math.sqrt(2.0 / (1.0 + slope**2)),
     }
-    if nonlinearity not in gains:
+    if not isinstance(nonlinearity, str) or nonlinearity not in gains:
         raise ArgumentError(
             "no gain is known for this nonlinearity",
             expected=", ".join(gains),
@@ -66,45 +128,48 @@ def fan_in_and_out(tensor: Tensor) -> tuple[int, int]:
 
     Raises ShapeError for a tensor of fewer than two axes.
     """
-    if tensor.dim() < 2:
+    if not isinstance(tensor, Tensor | TensorLike) or tensor.dim() < 2:
         raise ShapeError(
             "fan in and fan out need a weight",
             expected="a tensor (out, in, ...)",
-            got=tuple(tensor.shape),
+            got=tuple(tensor.shape) if isinstance(tensor, Tensor | TensorLike) else type(tensor).__name__,
             fix="initialise a bias with zeros_ or uniform_",
         )
     field = math.prod(tensor.shape[2:])
     return tensor.shape[1] * field, tensor.shape[0] * field
 
 
-@on_cpu
+@initialisation
 def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
     """U(a, b)."""
     return tensor.uniform_(a, b, generator=generator)
 
 
-@on_cpu
+@initialisation
 def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
     """N(mean, std^2)."""
     return tensor.normal_(mean, std, generator=generator)
 
 
+@initialisation
 def constant_(tensor: Tensor, val: float, generator: torch.Generator | None = None) -> Tensor:
     """Every element val."""
     return tensor.fill_(val)
 
 
+@initialisation
 def zeros_(tensor: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """Every element 0."""
     return tensor.zero_()
 
 
+@initialisation
 def ones_(tensor: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """Every element 1."""
     return tensor.fill_(1.0)
 
 
-@on_cpu
+@initialisation
 def xavier_uniform_(tensor: Tensor, gain: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
     """U(-a, a) with a = gain sqrt(6 / (fan_in + fan_out)). Source: Glorot & Bengio 2010, equation 16."""
     fan_in, fan_out = fan_in_and_out(tensor)
@@ -113,7 +178,7 @@ def xavier_uniform_(tensor: Tensor, gain: float = 1.0, generator: torch.Generato
     return tensor.uniform_(-a, a, generator=generator)
 
 
-@on_cpu
+@initialisation
 def xavier_normal_(tensor: Tensor, gain: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
     """N(0, std^2) with std = gain sqrt(2 / (fan_in + fan_out)). Source: Glorot & Bengio 2010."""
     fan_in, fan_out = fan_in_and_out(tensor)
@@ -127,7 +192,7 @@ def _kaiming_std(tensor: Tensor, a: float, mode: str, nonlinearity: str) -> floa
     return calculate_gain(nonlinearity, a) / math.sqrt(fan)
 
 
-@on_cpu
+@initialisation
 def kaiming_uniform_(
     tensor: Tensor,
     a: float = 0.0,
@@ -140,7 +205,7 @@ def kaiming_uniform_(
     return tensor.uniform_(-bound, bound, generator=generator)
 
 
-@on_cpu
+@initialisation
 def kaiming_normal_(
     tensor: Tensor,
     a: float = 0.0,
@@ -152,13 +217,13 @@ def kaiming_normal_(
     return tensor.normal_(0.0, _kaiming_std(tensor, a, mode, nonlinearity), generator=generator)
 
 
-@on_cpu
+@initialisation
 def lecun_uniform_(tensor: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """U(-b, b) with b = sqrt(3 / fan_in): the variance is 1 / fan_in. Source: LeCun et al. 1998, equation 16."""
     return kaiming_uniform_(tensor, nonlinearity="linear", generator=generator)
 
 
-@on_cpu
+@initialisation
 def orthogonal_(tensor: Tensor, gain: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
     """gain times a (semi-)orthogonal matrix (out, rest). Source: Saxe et al. 2013, arXiv:1312.6120."""
     fan_in_and_out(tensor)
@@ -167,7 +232,8 @@ def orthogonal_(tensor: Tensor, gain: float = 1.0, generator: torch.Generator | 
     rows = tensor.shape[0]
     flat = tensor.new_empty((rows, tensor.numel() // rows)).normal_(0.0, 1.0, generator=generator)
     wide = rows < flat.shape[1]
-    q, r = torch.linalg.qr(flat.t() if wide else flat)
+    exact = flat if flat.dtype in (torch.float32, torch.float64) else flat.float()  # LAPACK has no other precisions
+    q, r = torch.linalg.qr(exact.t() if wide else exact)
     q = q * r.diagonal().sign()  # makes the distribution uniform over orthogonal matrices
     tensor.view_as(flat).copy_(q.t() if wide else q)
     return tensor.mul_(gain)

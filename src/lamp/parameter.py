@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from lamp.errors import ArgumentError, DTypeError, ShapeError
+from lamp.signatures import called
 from lamp.tensor_like import TensorLike, tensors_of
 
 
@@ -80,6 +81,7 @@ class Parameter(TensorLike):
 
     __slots__ = ("_data", "_grad", "_home", "_start", "_transposed", "frozen", "replicas")
 
+    @called()
     def __init__(self, data: Tensor, requires_grad: bool = True, *, replicas: int | None = None) -> None:
         data = tensors_of(data)
         if not isinstance(data, Tensor) or not data.is_floating_point() or data.layout is not torch.strided:
@@ -216,6 +218,7 @@ class Buffer(TensorLike):
 
     __slots__ = ("data",)
 
+    @called()
     def __init__(self, data: Tensor) -> None:
         self.data = data
 

@@ -16,6 +16,18 @@ R = TypeVar("R")
 Formulas = Mapping[str, tuple[str, ...]]  # methods, and the arguments that lamp calls each with
 
 MANY = 100  # letters of a signature that are shown
+_IMPLEMENTATION = "leave it out: torch chooses one of its implementations by it, and lamp has one"
+INSTEAD = {  # arguments that torch's classes and functions have and lamp's have not: what to do
+    "inplace": "leave it out: lamp computes nothing in place, and the numbers are the same",
+    "size_average": 'reduction="mean" or "sum"',
+    "reduce": 'reduction="none", "mean" or "sum"',
+    **dict.fromkeys(("foreach", "fused", "capturable", "differentiable"), _IMPLEMENTATION),
+    "persistent": "leave it out: lamp saves every buffer",
+    "verbose": "leave it out: only fit tells what it does",
+    "activation": "a module of its own: lamp.Sequential(lamp.Linear(2, 25), lamp.ReLU())",
+    "input_shape": "leave it out: lamp.Linear(in_features, out_features) says it",
+    "transform": "transform the tensors before, or write a class with __len__ and __getitem__",
+}
 
 
 def misfit(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str | None:
@@ -40,19 +52,27 @@ def explain_call(
 
     bound  whether the function's first parameter is filled already
     """
+    if function is object.__init__:  # its signature takes anything, and it takes nothing
+        function = _nothing
     wrong = misfit(function, (None, *args) if bound else args, kwargs)
     if wrong is None:
         return None
     parameters = list(inspect.signature(function).parameters.values())[bound:]
     names = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
     strange = [name for name in kwargs if name not in names]
-    close = get_close_matches(strange[0], names, 1) if strange else []
+    free = [name for name in names[len(args) :] if name not in kwargs]
+    close = get_close_matches(strange[0], free, 1) if strange else []
+    fix = f"call it {close[0]}=" if close else f"see help({what}) for what each of them is"
     return CallError(
         f"{what} does not take these arguments",
-        expected=_shortened(", ".join(_shown(parameter) for parameter in parameters)),
+        expected=_shortened(", ".join(_shown(parameter) for parameter in parameters)) or "no arguments",
         got=f"an argument {strange[0]!r}" if strange else wrong,
-        fix=f"call it {close[0]}=" if close else "see help() for what each of them is",
+        fix=(INSTEAD.get(strange[0]) if strange else None) or (fix if parameters else f"{what}()"),
     )
+
+
+def _nothing(self: object) -> None:
+    """What a class without a constructor is made with."""
 
 
 def check_formulas(thing: object, formulas: Formulas) -> None:
@@ -71,12 +91,17 @@ def called(
 
     also     those names, and the function's own
     instead  names of what it does not do, and what to do
+
+    For a constructor it stands on `__init__`.
     """
     also, instead = also or {}, instead or {}
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        bound = function.__name__ == "__init__"
+
         @functools.wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            what = type(args[0]).__name__ if bound else function.__name__
             given: dict[str, Any] = dict(kwargs)
             for name in kwargs:
                 own = also.get(name, name)
@@ -84,15 +109,16 @@ def called(
                     given[own] = given.pop(name)
                 elif name in instead:
                     raise CallError(
-                        f"{function.__name__} has no {name}",
-                        expected="its own arguments",
-                        got=f"{name}=",
-                        fix=instead[name],
+                        f"{what} has no {name}", expected="its own arguments", got=f"{name}=", fix=instead[name]
                     )
-            wrong = explain_call(function.__name__, function, args, given)
-            if wrong is not None:
-                raise wrong
-            return function(*args, **given)
+            try:
+                return function(*args, **given)
+            except TypeError as error:
+                begun = error.__traceback__ is not None and error.__traceback__.tb_next is not None
+                wrong = None if begun else explain_call(what, function, args[bound:], given, bound=bound)
+                if wrong is None:
+                    raise
+                raise wrong from None
 
         return call
 
@@ -121,7 +147,8 @@ class Constructed(ABCMeta):
     @property
     def __signature__(cls) -> inspect.Signature:
         """The constructor's, for whoever asks inspect.signature: it would find the method above."""
-        signature = inspect.signature(cls.__init__)  # type: ignore[misc]
+        made = cls.__init__  # type: ignore[misc]
+        signature = inspect.signature(_nothing if made is object.__init__ else made)
         return signature.replace(parameters=list(signature.parameters.values())[1:])
 
 

@@ -12,6 +12,7 @@ from lamp.graph import Graph, Op, sizes
 from lamp.module import Module
 from lamp.nn import Linear
 from lamp.paths import describe
+from lamp.signatures import called
 from lamp.tabular import Table
 from lamp.tracing import trace
 
@@ -94,6 +95,7 @@ def _short(layer: str) -> str:
     return re.sub(r"\b[a-z_]+=", "", layer.replace(", bias=True", ""))
 
 
+@called()
 def summary(model: Module, *inputs: Any) -> Summary:
     """What a network is made of: layers, output shapes, parameters, multiplications, and whether it compiles.
 

@@ -16,6 +16,7 @@ from lamp.module import Module
 from lamp.overrides import overridden
 from lamp.parameter import Buffer, Parameter
 from lamp.paths import describe, path_of
+from lamp.signatures import called
 
 
 class Tracer:
@@ -143,6 +144,7 @@ class Tracer:
         return dim % rank - 1
 
 
+@called()
 def trace(model: Module, *inputs: Any, training: bool = True) -> Graph:
     """The graph of a network; of a population that of one of its networks.
 

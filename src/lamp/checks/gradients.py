@@ -15,14 +15,16 @@ from lamp.checks.diagnosis import diagnose
 from lamp.checks.differences import Comparison, Point, random_like, size
 from lamp.checks.report import GradientReport, TensorCheck
 from lamp.checks.trees import ABSENT, floating, leaves, mapped
-from lamp.errors import ArgumentError
+from lamp.errors import ArgumentError, LampError
 from lamp.module import Module
 from lamp.parameter import trained
 from lamp.paths import describe, path_of
+from lamp.signatures import called
 
 STEPS = (1.0, 1 / 8, 8.0, 1 / 64, 1 / 512)  # times eps, one an attempt: smaller against kinks, larger against rounding
 ROUNDS = 3  # of attempts: the first where the user put the point, the others nearby
 SAME = 1e-9  # relative difference of two computations of the same numbers in float64
+NOT_TAKEN = (LampError, RuntimeError, TypeError, ValueError)  # what a module raises for inputs that it does not take
 LEFT_OVER = 1e-13  # of the largest gradient, where a gradient is 0 but for rounding
 
 
@@ -34,6 +36,7 @@ class _Settings:
     seed: int
 
 
+@called()
 def check_gradients(
     module: Module,
     *inputs: Any,
@@ -230,7 +233,7 @@ def _strided(point: Point) -> Iterator[str]:
     run, inputs = point.fresh()
     try:
         gradients = point.backward(run, mapped(inputs, spread), [spread(r) for r in point.upstream])
-    except Exception as error:
+    except NOT_TAKEN as error:
         yield f"tensors that are not contiguous are refused, with {type(error).__name__}: {error}".splitlines()[0]
         return
     for name, gradient, right in zip(point.names, gradients, point.gradients, strict=True):
@@ -267,5 +270,5 @@ def _suspects(module: Module, inputs: tuple[Any, ...], settings: _Settings) -> l
 def _is_wrong(module: Module, inputs: tuple[Any, ...], settings: _Settings) -> bool:
     try:
         return not _check(module, inputs, settings).ok
-    except Exception:  # it cannot be called alone, or has no gradient: it is no suspect
+    except NOT_TAKEN:  # it cannot be called alone, or has no gradient: it is no suspect
         return False

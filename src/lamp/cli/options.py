@@ -57,5 +57,5 @@ def make_folder(path: Path) -> Path:
     except OSError as error:
         raise click.BadParameter(
             f"cannot write into {path}: {error.strerror}. Choose another folder.", param_hint="--out"
-        ) from error
+        ) from None
     return path

@@ -26,7 +26,7 @@ def asked(formula: Callable[..., Any], *numbers: Any) -> Any:
         told = (str(error) or repr(error)).splitlines()[0]
         raise NotCompiled(
             f"the {formula.__name__} of {owner.__name__} goes beyond what lamp.formulas lists: {told}"
-        ) from error
+        ) from None
     if isinstance(answer, Lane):
         return answer
     if isinstance(answer, int | float):

@@ -74,8 +74,8 @@ class Code:
             return x
         try:
             number = self._rounded(float(x))
-        except (TypeError, ValueError, RuntimeError) as error:
-            raise Unwritable(f"a lane meets numbers, not a {type(x).__name__}") from error
+        except (TypeError, ValueError, RuntimeError):
+            raise Unwritable(f"a lane meets numbers, not a {type(x).__name__}") from None
         known = self._constants.get(repr(number))
         if known is None:
             known = self._constants[repr(number)] = ir.Constant(self.vector, [number] * self.lanes)

@@ -26,6 +26,7 @@ from lamp.module import Module
 from lamp.nn import Sequential
 from lamp.optim import Optimizer
 from lamp.replicas import Population
+from lamp.signatures import called
 
 
 class Compiled:
@@ -246,6 +247,7 @@ def described(given: object) -> str:
     return f"{'the class' if isinstance(given, type) else 'a'} {kind.__module__}.{kind.__qualname__}"
 
 
+@called()
 def compile(model: Module, criterion: Loss | None, optimizer: Optimizer, batch_size: int) -> Compiled:
     """The network, its gradient, the loss and the optimizer as one function of machine code.
 

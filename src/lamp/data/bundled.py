@@ -15,10 +15,12 @@ from lamp.data.columns import as_column
 from lamp.data.dataset import Dataset, part_of
 from lamp.errors import DataError
 from lamp.installation import install
+from lamp.signatures import called
 
 GREYS_OF_DIGITS = 16.0  # the pixels of these digits count from 0 to 16
 
 
+@called()
 def digits(train: bool | None = None, *, normalize: bool = False) -> Dataset:
     """1,797 handwritten digits: inputs (n, 1, 8, 8) float32 in [0, 1], targets (n,) int64, 10 classes."""
     raw = _loaded("digits")
@@ -26,21 +28,25 @@ def digits(train: bool | None = None, *, normalize: bool = False) -> Dataset:
     return part_of(Dataset(images, raw.target, "digits", classes=_texts(raw.target_names)), train, normalize)
 
 
+@called()
 def iris(train: bool | None = None, *, normalize: bool = False) -> Dataset:
     """150 flowers by 4 lengths in cm: inputs (n, 4) float32, targets (n,) int64, 3 classes."""
     return part_of(_classification("iris"), train, normalize)
 
 
+@called()
 def wine(train: bool | None = None, *, normalize: bool = False) -> Dataset:
     """178 wines by 13 chemical measurements: inputs (n, 13) float32, targets (n,) int64, 3 classes."""
     return part_of(_classification("wine"), train, normalize)
 
 
+@called()
 def breast_cancer(train: bool | None = None, *, normalize: bool = False) -> Dataset:
     """569 tumours by 30 measurements: inputs (n, 30) float32, targets (n,) int64, 0 malignant and 1 benign."""
     return part_of(_classification("breast_cancer"), train, normalize)
 
 
+@called()
 def diabetes(train: bool | None = None, *, normalize: bool = False) -> Dataset:
     """442 patients by 10 measurements, and how their disease went on a year later: a regression.
 

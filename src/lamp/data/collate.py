@@ -39,8 +39,8 @@ def _stack(values: Sequence[Any], indices: Sequence[int], name: str) -> Tensor:
         if isinstance(values[0], Tensor):
             return torch.stack(tuple(values))
         return as_column(np.asarray(values))
-    except (RuntimeError, ValueError, TypeError) as error:
-        raise _explain(values, indices, name) from error
+    except (RuntimeError, ValueError, TypeError):
+        raise _explain(values, indices, name) from None
 
 
 def _explain(values: Sequence[Any], indices: Sequence[int], name: str) -> DataError:

@@ -108,7 +108,7 @@ def _as_array(data: Any, name: str) -> np.ndarray[Any, Any]:
     except ValueError as error:
         raise DataError(
             f"the {name} are ragged", expected="samples of one shape", got=str(error), fix="pad them to one length"
-        ) from error
+        ) from None
 
 
 def _from_numpy(array: np.ndarray[Any, Any], name: str) -> Tensor:

@@ -12,10 +12,11 @@ from torch import Tensor
 from lamp.data.columns import as_columns, check_finite
 from lamp.data.orders import order
 from lamp.errors import ArgumentError, ShapeError
+from lamp.signatures import Constructed
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Dataset:
+class Dataset(metaclass=Constructed):
     """Inputs (n, ...) and targets (n, ...) of n samples.
 
     name      what the data set is called

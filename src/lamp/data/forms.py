@@ -44,8 +44,8 @@ def columns_of(data: Any) -> tuple[Tensor, ...] | None:
         raise unknown_form(data, "give it __len__ and __getitem__(index), or pass tensors")
     try:
         length = len(data)
-    except TypeError as error:
-        raise unknown_form(data, "give it __len__: a loader must know how many samples there are") from error
+    except TypeError:
+        raise unknown_form(data, "give it __len__: a loader must know how many samples there are") from None
     if length == 0:
         raise DataError("the data are empty", expected="at least one sample", got=f"an empty {type(data).__name__}")
     return None

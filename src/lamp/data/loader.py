@@ -14,8 +14,18 @@ from lamp.data.forms import columns_of, is_table
 from lamp.data.orders import integer, natural, order
 from lamp.data.replica_data import as_indices, check_indices, replica_data_of
 from lamp.errors import ArgumentError, DataError
+from lamp.signatures import called
 
 GATHERED_BYTES = 4 * 2**20  # of shuffled samples copied at a time: many batches, yet they stay in the processor's cache
+_WORKERS = "data in memory need none; fit also takes a torch DataLoader, with workers, as data"
+INSTEAD = {  # arguments of torch's DataLoader
+    **dict.fromkeys(("num_workers", "worker_init_fn", "multiprocessing_context", "prefetch_factor"), _WORKERS),
+    **dict.fromkeys(("persistent_workers", "timeout", "in_order", "pin_memory", "pin_memory_device"), _WORKERS),
+    "sampler": "indices= says which samples are taken, shuffle=True and seed= the order",
+    "batch_sampler": "a list of batches, which fit takes as data",
+    "collate_fn": "let the data set give numbers, arrays or tensors of one shape; or take a torch DataLoader",
+    "generator": "seed= is an integer, and says every order",
+}
 BATCHES_AT_A_TIME = 1024  # cut from that, so that batches of one sample do not become a million tensors
 
 
@@ -49,6 +59,7 @@ class DataLoader:
     out of range or for another number of replicas, and ShapeError for columns that are not (K, n, ...).
     """
 
+    @called(instead=INSTEAD)
     def __init__(
         self,
         dataset: Any,

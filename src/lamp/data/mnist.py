@@ -15,6 +15,7 @@ import torch
 
 from lamp.data.dataset import Dataset
 from lamp.errors import ArgumentError, DataError
+from lamp.signatures import called
 
 FILES = {
     True: ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
@@ -29,6 +30,7 @@ GZIP_BEGINS = b"\x1f\x8b"
 AGAIN = "fetch the file again: it is damaged, or not what its name says"
 
 
+@called()
 def mnist(root: str | os.PathLike[str] | None = None, train: bool = True, *, normalize: bool = False) -> Dataset:
     """Handwritten digits: 60,000 for training, or with train=False 10,000 for testing.
 
@@ -90,13 +92,13 @@ def _content(path: Path) -> bytes:
     except OSError as error:
         raise _damaged(
             path, "cannot be read", "a readable file", str(error), "look at the path and its rights"
-        ) from error
+        ) from None
     if not content.startswith(GZIP_BEGINS):
         return content
     try:
         return gzip.decompress(content)
     except (OSError, EOFError, zlib.error) as error:
-        raise _damaged(path, "is no sound gzip file", "a complete gzip file", str(error)) from error
+        raise _damaged(path, "is no sound gzip file", "a complete gzip file", str(error)) from None
 
 
 def _check(images: Any, labels: Any, images_path: Path, labels_path: Path) -> None:

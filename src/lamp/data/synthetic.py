@@ -9,11 +9,13 @@ import torch
 from lamp.data.dataset import Dataset
 from lamp.data.orders import integer, natural
 from lamp.errors import ArgumentError
+from lamp.signatures import called
 
 DISK_CENTRE = 0.5
 DISK_RADIUS = 1.0 / math.sqrt(2.0 * math.pi)  # so that the disk covers half of the square
 
 
+@called()
 def disk(n: int = 1000, seed: int | None = None, generator: torch.Generator | None = None) -> Dataset:
     """Points uniform on the unit square: class 1 inside the disk of radius 1/sqrt(2 pi) around its centre, else 0.
 
@@ -26,6 +28,7 @@ def disk(n: int = 1000, seed: int | None = None, generator: torch.Generator | No
     return Dataset(inputs, targets, "disk", classes=("outside", "inside"), features=("x", "y"))
 
 
+@called()
 def spirals(
     n: int = 1000,
     turns: float = 1.5,

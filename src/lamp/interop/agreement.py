@@ -30,8 +30,12 @@ def inputs_for(plan: Predictor, batch: int, generator: torch.Generator) -> Tenso
     return (drawn if plan.standard is None else plan.standard.own(drawn)).to(plan.dtype)
 
 
-def check_agreement(plan: Predictor, compute: Callable[[Any], Any], path: object) -> None:
+def check_agreement(
+    plan: Predictor, compute: Callable[[Any], Any], path: object, errors: tuple[type[Exception], ...] = ()
+) -> None:
     """Raise ExportError unless `compute`, which runs the written file on an array, gives what the network gives.
+
+    errors  what a written file that cannot run raises
 
     On three batch sizes no output may be off by more than another order of operations can cost, as the numbers above
     say. Where the network's is NaN or infinite, so must be what the file gives.
@@ -41,7 +45,7 @@ def check_agreement(plan: Predictor, compute: Callable[[Any], Any], path: object
     found: list[tuple[Tensor, Tensor, Tensor]] = []  # what is expected and got, and what rounding costs, of each batch
     for batch in BATCHES:
         x = inputs_for(plan, batch, generator)
-        expected, got = plan(x), _computed(compute, x, path)
+        expected, got = plan(x), _computed(compute, x, path, errors)
         if got.shape != expected.shape or got.dtype != expected.dtype:
             raise _disagreement(path, batch, _form(expected), _form(got))
         found.append((expected.double(), got.double(), expected.double() - other(x.to(other.dtype)).double()))
@@ -66,16 +70,17 @@ def check_agreement(plan: Predictor, compute: Callable[[Any], Any], path: object
             )
 
 
-def _computed(compute: Callable[[Any], Any], x: Tensor, path: object) -> Tensor:
+def _computed(compute: Callable[[Any], Any], x: Tensor, path: object, errors: tuple[type[Exception], ...]) -> Tensor:
     try:
-        return torch.from_numpy(np.array(compute(x.numpy())))
-    except Exception as error:
+        computed = compute(x.numpy())
+    except errors as error:
         raise ExportError(
             f"what was to be written to {path} does not run",
             expected=f"outputs for a batch of {len(x)}",
             got=f"{type(error).__name__}: {error}",
             fix="nothing was written; please report it, with the network's repr",
-        ) from error
+        ) from None
+    return torch.from_numpy(np.array(computed))
 
 
 def _worst(of_batches: list[Tensor]) -> Tensor:

@@ -16,6 +16,7 @@ from lamp.compiler.functions import ERF_SPLIT, FORMATS
 from lamp.errors import ArgumentError
 from lamp.formulas import Number
 from lamp.nn import Activation
+from lamp.overrides import is_lamps
 from lamp.paths import describe
 
 Operand = Any  # an Expression or a float
@@ -197,12 +198,14 @@ def formula_of(module: Activation) -> Expression:
     try:
         y = module.sigma(x)
     except (TypeError, AttributeError) as error:
+        if is_lamps(type(module)):
+            raise
         raise ArgumentError(
             f"the formula of {describe(module)} cannot be written down",
             expected="a sigma made of the operations that lamp.formulas lists, and of floats",
             got=str(error),
             fix="write sigma over numbers, as lamp's activations are",
-        ) from error
+        ) from None
     return y if isinstance(y, Expression) else x * 0.0 + y  # a constant has x's shape
 
 

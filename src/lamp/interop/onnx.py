@@ -16,12 +16,14 @@ from lamp.interop.onnx_graph import RULES, Graph
 from lamp.interop.predictor import Predictor, predictor
 from lamp.module import Module
 from lamp.saving import write_file
+from lamp.signatures import called
 from lamp.studies import Ensemble
 
 OPSET, IR_VERSION = 17, 8
 LARGEST = 2**31 - 2**20  # bytes of parameters: a file of protocol buffers holds less than 2 GiB
 
 
+@called()
 def to_onnx(
     model: Module | Ensemble,
     path: str | os.PathLike[str],
@@ -62,7 +64,7 @@ def to_onnx(
         file.write(written)
         file.flush()
         session = _session(runtime, file.name)
-        check_agreement(plan, lambda x: session.run([output_name], {input_name: x})[0], path)
+        check_agreement(plan, lambda x: session.run([output_name], {input_name: x})[0], path, _errors_of_runtime())
 
     write_file(path, write)
     return Path(path)
@@ -130,13 +132,19 @@ def _session(runtime: Any, path: str) -> Any:
     options.log_severity_level = 4  # its errors come as exceptions too
     try:
         return runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    except Exception as error:
+    except _errors_of_runtime() as error:
         raise ExportError(
             "onnxruntime does not take the network",
             expected=f"a runtime that has the operators of opset {OPSET}",
             got=str(error),
             fix=install("onnx", upgrade=True),
         ) from None
+
+
+def _errors_of_runtime() -> tuple[type[Exception], ...]:
+    """What onnxruntime raises for a network that it cannot load or run: it has no common base class."""
+    known = importlib.import_module("onnxruntime.capi.onnxruntime_pybind11_state")
+    return known.Fail, known.InvalidArgument, known.InvalidGraph, known.NotImplemented, known.RuntimeException
 
 
 def _package(name: str) -> Any:

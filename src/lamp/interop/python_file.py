@@ -30,6 +30,7 @@ from lamp.nn import Activation, Linear, LogSoftmax, PReLU, Softmax
 from lamp.nn.activations_piecewise import leaky
 from lamp.paths import describe
 from lamp.saving import write_file
+from lamp.signatures import called
 from lamp.studies import Ensemble
 
 SOFTMAX = '''def softmax(x, axis):
@@ -43,9 +44,11 @@ LOG_SOFTMAX = '''def log_softmax(x, axis):
 STORED = '''def stored(text, *shape):
     """An array of which the text is the base64 of its bytes, little-endian."""
     return np.frombuffer(base64.b64decode(text), "<f{size}").astype(np.{dtype}).reshape(shape)'''
+DOES_NOT_RUN = (SyntaxError, NameError, AttributeError, TypeError, ValueError, IndexError)  # what a wrong file raises
 RESERVED = ("base64", "erf", "log_softmax", "np", "predict", "sigmoid", "softmax", "stored", "x")
 
 
+@called()
 def to_python(
     model: Module | Ensemble,
     path: str | os.PathLike[str],
@@ -82,7 +85,7 @@ def to_python(
         file.write(text.encode("utf-8"))
         file.flush()
         run = cache(runpy.run_path)  # in a namespace of its own
-        check_agreement(plan, lambda x: run(file.name)["predict"](x), path)
+        check_agreement(plan, lambda x: run(file.name)["predict"](x), path, DOES_NOT_RUN)
 
     write_file(path, write)
     return Path(path)

@@ -41,13 +41,13 @@ def scaling_of(given: Any, shape: tuple[int, ...], name: str) -> Scaling | None:
         return None
     try:
         mean, scale = (torch.as_tensor(each).detach().to("cpu", torch.float64).expand(shape).clone() for each in given)
-    except (TypeError, ValueError, RuntimeError) as error:
+    except (TypeError, ValueError, RuntimeError):
         raise ArgumentError(
             f"{name} does not fit",
             expected=f"(mean, scale), each a number or of shape {shape}",
             got=_told(given),
             fix=f"{name}=(x.mean(0), x.std(0)), of the data the network was trained on",
-        ) from error
+        ) from None
     if not (mean.isfinite().all() and scale.isfinite().all() and (scale != 0).all()):
         raise ArgumentError(
             f"{name}: nothing can be divided by this scale",

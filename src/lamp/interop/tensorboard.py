@@ -94,7 +94,7 @@ class TensorBoard(Callback):
                 expected="room and permission to write there",
                 got=type(error).__name__,
                 fix="make room or choose another folder",
-            ) from error
+            ) from None
 
 
 def _numbers(name: str, value: float | Tensor) -> Mapping[str, float]:

@@ -21,6 +21,7 @@ from lamp.nn import Sequential
 from lamp.overrides import overridden
 from lamp.parameter import Buffer, Parameter
 from lamp.paths import describe
+from lamp.signatures import called
 
 PAIRS: dict[type[torch.nn.Module], type[Module]] = {
     getattr(torch.nn, name): getattr(package, name)
@@ -51,6 +52,7 @@ class SequentialWithLoss(torch.nn.Sequential):
 
 
 # ---- from torch ------------------------------------------------------------------------------------------------------
+@called()
 def from_torch(module: torch.nn.Module) -> Module:
     """The lamp network that a network of torch.nn is: same modules, options, modes, dtypes, devices and weights.
 
@@ -158,6 +160,7 @@ class _FromTorch:
 
 
 # ---- to torch --------------------------------------------------------------------------------------------------------
+@called()
 def to_torch(model: Module) -> torch.nn.Module:
     """The network of torch.nn that a lamp network is: same modules, options, modes, dtypes, devices and weights.
 

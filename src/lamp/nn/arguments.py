@@ -135,7 +135,14 @@ def filled(init: Callable[..., Any], tensor: Tensor, generator: torch.Generator 
     result = on_cpu(lambda drawn, generator: drawn if (made := init(drawn, generator=generator)) is None else made)(
         tensor, generator=generator
     )
-    if isinstance(result, Tensor) and result is not tensor:
+    if not isinstance(result, Tensor) or result.shape != tensor.shape:
+        raise ArgumentError(
+            "init returns something else than the weight",
+            expected=f"the tensor that it is given, filled; or another of shape {tuple(tensor.shape)}; or None",
+            got=_shown(result),
+            fix="init=lambda tensor, generator=None: tensor.normal_(0, 0.1, generator=generator)",
+        )
+    if result is not tensor:
         tensor.copy_(result)
 
 

@@ -14,12 +14,14 @@ from lamp.formulas import Number
 from lamp.optim.checks import Range, as_parameters, column
 from lamp.optim.optimizer import Optimizer
 from lamp.parameter import Parameter, spans, trained
+from lamp.signatures import called
 
 TINY = 1e-6  # added to the norm that is divided by, as torch does
 LIMIT = Range(0.0, math.inf, closed=True)
 POSITIVE = Range(math.ulp(0.0), math.inf, closed=True)
 
 
+@called()
 def clip_grad_norm_(
     parameters: Iterable[Parameter] | Parameter | Optimizer,
     max_norm: Number,
@@ -66,6 +68,7 @@ def clip_grad_norm_(
     return norm
 
 
+@called()
 def clip_grad_value_(parameters: Iterable[Parameter] | Parameter | Optimizer, clip_value: Number) -> None:
     """Limit every element of the gradients to -clip_value ... clip_value. `parameters` as for clip_grad_norm_.
 

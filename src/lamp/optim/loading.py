@@ -43,7 +43,7 @@ def matching_groups(optimizer: HasGroups, state_dict: Mapping[str, Any]) -> list
         try:
             optimizer._check_hyperparameters(new)
         except ArgumentError as error:
-            raise misfit(optimizer, error.expected, f"{error.what}: {error.got}") from error
+            raise misfit(optimizer, error.expected, f"{error.what}: {error.got}") from None
         groups.append(new)
     return groups
 

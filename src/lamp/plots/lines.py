@@ -12,6 +12,7 @@ from torch import Tensor
 from lamp.errors import ArgumentError, ShapeError
 from lamp.intervals import margin_of_mean
 from lamp.plots.look import STYLE, axes_for, label_axes, legend_below, numbers
+from lamp.signatures import called
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,6 +21,7 @@ FEWEST_FOR_A_BAND = 3  # runs
 NARROW, WIDE = 5.0, 1000.0  # ratios of largest to smallest, on a log axis
 
 
+@called()
 def curves(
     runs: Any,
     key: str = "loss",
@@ -202,18 +204,18 @@ def _values(run: Any, key: str) -> Any:
         return run
     try:
         return run[key]
-    except KeyError as error:
+    except KeyError:
         known = [str(name) for name in run] if hasattr(run, "keys") else []
         raise ArgumentError(
             f"the history has no {key!r}",
             expected=", ".join(known) or "a key of the history",
             got=repr(key),
             fix="name one of these" if known else "look at what was recorded",
-        ) from error
-    except (TypeError, IndexError) as error:
+        ) from None
+    except (TypeError, IndexError):
         raise ArgumentError(
             "curves draws histories",
             expected=f"a history with {key!r}, a tensor (epochs,) or (epochs, K), or a list of these",
             got=type(run).__name__,
             fix="pass what lamp.fit returned",
-        ) from error
+        ) from None

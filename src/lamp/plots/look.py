@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from lamp.errors import ArgumentError, DTypeError
+from lamp.signatures import called
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,6 +48,7 @@ STYLE: dict[str, Any] = {
 }
 
 
+@called()
 def panels(columns: int, rows: int = 1) -> list[Axes]:
     """Axes side by side on one new figure, row by row: `left, right = panels(2)`. The figure is `left.figure`."""
     for name, count in (("columns", columns), ("rows", rows)):
@@ -81,6 +83,7 @@ def _png(figure: Figure) -> bytes:
     return picture.getvalue()
 
 
+@called()
 def save(figure: Figure | Axes, path: str | Path, *, dpi: float | None = None) -> Path:
     """Write a figure, or the one that these axes belong to, as the path's ending says (.png where it has none).
 
@@ -116,7 +119,7 @@ def save(figure: Figure | Axes, path: str | Path, *, dpi: float | None = None) -
             expected="a path in a folder that exists and may be written to",
             got=f"{path} ({error.strerror or error})",
             fix="create the folder first" if not path.parent.exists() else "choose another path",
-        ) from error
+        ) from None
     return path
 
 
@@ -228,10 +231,10 @@ def numbers(values: Any, name: str) -> Tensor:
     """Values as a float64 tensor in main memory. Raises DTypeError for what holds no numbers."""
     try:
         return torch.as_tensor(values).detach().to("cpu", torch.float64)
-    except (TypeError, ValueError, RuntimeError) as error:
+    except (TypeError, ValueError, RuntimeError):
         raise DTypeError(
             f"{name}: no numbers to draw",
             expected="a tensor, an array or a list of numbers",
             got=type(values).__name__,
             fix="torch.stack(values), for a list of tensors" if isinstance(values, list | tuple) else "pass a tensor",
-        ) from error
+        ) from None

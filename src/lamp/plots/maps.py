@@ -13,6 +13,7 @@ from lamp.module import Module
 from lamp.passes import evaluating
 from lamp.plots.look import STYLE, axes_for, color_bar, label_axes, legend_below, numbers, outline_points, write_title
 from lamp.plots.scatter import disk as draw_disk
+from lamp.signatures import called
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,6 +22,7 @@ PROBABILITY = "probability of class 1"
 AT_ONCE = 16384  # points that go through the network together
 
 
+@called()
 def output_map(
     model: Callable[[Tensor], Tensor],
     ax: Axes | None = None,

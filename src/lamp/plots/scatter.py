@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lamp.errors import ArgumentError, LabelError, NonFiniteError, ShapeError
 from lamp.plots.look import STYLE, axes_for, label_axes, legend_below, numbers, outline_points, write_title
+from lamp.signatures import called
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,6 +20,7 @@ DISK_CENTRE = (0.5, 0.5)
 DISK_RADIUS = 1 / math.sqrt(2 * math.pi)  # of the disk that covers half of the unit square
 
 
+@called()
 def data_set(inputs: Any, targets: Any, ax: Axes | None = None, *, title: str | None = None) -> Axes:
     """The points of a data set, each class in its colour: inputs (n, 2), targets (n,).
 
@@ -33,6 +35,7 @@ def data_set(inputs: Any, targets: Any, ax: Axes | None = None, *, title: str | 
     return ax
 
 
+@called()
 def points(
     inputs: Any, targets: Any, predictions: Any = None, ax: Axes | None = None, *, title: str | None = None
 ) -> Axes:
@@ -55,6 +58,7 @@ def points(
     return ax
 
 
+@called()
 def runs_overlaid(
     inputs: Any, targets: Any, predictions_of_runs: Any, ax: Axes | None = None, *, title: str | None = None
 ) -> Axes:
@@ -87,6 +91,7 @@ def runs_overlaid(
     return ax
 
 
+@called()
 def disk(ax: Axes | None = None) -> Axes:
     """The circle of radius 1/sqrt(2 pi) around (0.5, 0.5), dashed: where the classes of the disk data set meet."""
     angle = torch.linspace(0, 2 * math.pi, 361, dtype=torch.float64)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lamp.errors import ArgumentError, ShapeError
 from lamp.plots.look import STYLE, axes_for, color_bar, label_axes, numbers, write_title
+from lamp.signatures import called
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,6 +21,7 @@ MOST_COLUMN_NAMES, MOST_ROW_NAMES = 12, 20
 LETTERS_ACROSS = 45  # that fit under the cells side by side
 
 
+@called()
 def heat_map(
     values: Any,
     xs: Sequence[Any] | Tensor,

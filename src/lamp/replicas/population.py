@@ -25,6 +25,7 @@ from lamp.passes import Unmarked, latest
 from lamp.replicas.placing import place_as
 from lamp.replicas.proof import foreign, prove, refuse_equal_starts
 from lamp.replicas.sizes import Sizes, architecture, form, widest
+from lamp.signatures import called
 from lamp.state import IncompatibleKeys
 
 
@@ -303,6 +304,7 @@ class Population(Module):
         return f"{len(self)} replicas"
 
 
+@called()
 def population(model: Module, seeds: Iterable[int] = range(10)) -> Population:
     """K networks of the model's architecture, replica k initialised with the k-th seed.
 
@@ -350,6 +352,7 @@ def population(model: Module, seeds: Iterable[int] = range(10)) -> Population:
     return made
 
 
+@called()
 def stack(networks: Sequence[Module]) -> Population:
     """A population of these networks, which are copied.
 

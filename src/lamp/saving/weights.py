@@ -9,11 +9,13 @@ from lamp.module import Module
 from lamp.saving.folders import MANIFEST, SealedFolder
 from lamp.saving.paths import as_path, reading, saving
 from lamp.saving.tensors import load_tensors, read_tensors, save_tensors
+from lamp.signatures import called
 from lamp.state import IncompatibleKeys
 
 WEIGHTS = "model.safetensors"  # in a folder
 
 
+@called()
 def save(model: Module, path: str | os.PathLike[str]) -> None:
     """Write a network's parameters and buffers into a safetensors file, under torch.nn's keys.
 
@@ -31,6 +33,7 @@ def save(model: Module, path: str | os.PathLike[str]) -> None:
     save_tensors(path, model.state_dict(), {"format": "pt", "lamp.model": repr(model)})
 
 
+@called()
 def load(model: Module, path: str | os.PathLike[str], strict: bool = True) -> IncompatibleKeys:
     """Copy the weights in a safetensors file, or in a checkpoint's folder, into a network built alike.
 

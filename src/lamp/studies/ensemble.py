@@ -15,6 +15,7 @@ from lamp.module import Module
 from lamp.nn import Activation
 from lamp.passes import evaluating
 from lamp.replicas import Population, stack
+from lamp.signatures import called
 from lamp.training import predict
 from lamp.training.arguments import EVALUATION_BATCH
 
@@ -69,6 +70,7 @@ class Ensemble:
     ShapeError for inputs of the members' own, DTypeError for inputs that are no tensor.
     """
 
+    @called()
     def __init__(
         self,
         members: Population | Sequence[Module],

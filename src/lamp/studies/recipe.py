@@ -6,7 +6,6 @@ import copy
 import difflib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -18,6 +17,7 @@ from lamp.module import Module
 from lamp.nn import Sequential
 from lamp.optim import Optimizer
 from lamp.optim.checks import plain
+from lamp.overrides import is_lamps
 from lamp.replicas import Population
 from lamp.studies.settings import Setting, shown
 
@@ -94,13 +94,15 @@ class Recipe:
                 _check_number(name, value, self._places[name])
             made = self.optimizer(network.parameters(), **self.part(setting, OPTIMIZER))
             loss: Any = type(self._loss(network))
-            for name, value in self.part(setting, LOSS).items():
-                with suppress(TypeError):  # a loss of one's own, whose constructor takes other arguments
+            if is_lamps(loss):  # the constructor of one of the user's may take other arguments
+                for name, value in self.part(setting, LOSS).items():
                     loss(**{name: torch.tensor([float(value)])})
-        except (LampError, TypeError) as error:
-            told = {name: getattr(error, name, None) for name in ("expected", "got", "fix")}
-            what = getattr(error, "what", error)
-            raise ArgumentError(f"setting {k} ({shown(setting)}): {what}", **told) from error
+        except LampError as error:
+            what = f"setting {k} ({shown(setting)}): {error.what}"
+            raise ArgumentError(what, expected=error.expected, got=error.got, fix=error.fix) from None
+        except Exception as error:
+            error.add_note(f"in setting {k} ({shown(setting)})")
+            raise
         if not isinstance(made, Optimizer):
             raise ArgumentError(
                 "optimizer= makes no optimizer",
@@ -174,10 +176,13 @@ def _arguments(what: str, function: Any) -> tuple[tuple[str, ...], bool, tuple[s
         return tuple(innermost.ranges), False, ()
     try:
         parameters = list(inspect.signature(function).parameters.values())[1 if what == "optimizer" else 0 :]
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError):
         raise ArgumentError(
-            f"{what}= is none, and no function that makes one", got=type(function).__name__, fix=f"pass a lamp {what}"
-        ) from error
+            f"{what}= is none, and no function that makes one",
+            expected=f"a lamp {what}, or a function that makes one",
+            got=type(function).__name__,
+            fix=f"pass a lamp {what}",
+        ) from None
     named = [each for each in parameters if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)]
     takes_any = any(each.kind is each.VAR_KEYWORD for each in parameters)
     return tuple(each.name for each in named), takes_any, tuple(p.name for p in named if p.default is p.empty)

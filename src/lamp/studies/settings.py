@@ -12,6 +12,7 @@ import torch
 
 from lamp.data.orders import integer, natural
 from lamp.errors import ArgumentError
+from lamp.signatures import called
 
 Setting = dict[str, Any]  # a value of each hyperparameter, by name
 
@@ -23,12 +24,14 @@ class Draw:
     value_at: Callable[[float], Any]
 
 
+@called()
 def uniform(low: float, high: float) -> Draw:
     """Numbers from low to high, all alike. Raises ArgumentError unless low < high, both finite."""
     low, high = _bounds("uniform", low, high, -math.inf)
     return Draw(lambda u: low + (high - low) * u)
 
 
+@called()
 def log_uniform(low: float, high: float) -> Draw:
     """Numbers from low to high, each order of magnitude alike. Raises ArgumentError unless 0 < low < high."""
     low, high = _bounds("log_uniform", low, high, 0.0)
@@ -36,12 +39,14 @@ def log_uniform(low: float, high: float) -> Draw:
     return Draw(lambda u: min(max(math.exp(begin + (end - begin) * u), low), high))  # it may round to just outside
 
 
+@called()
 def choice(options: Iterable[Any]) -> Draw:
     """One of these, all alike: `choice([lamp.Tanh, lamp.ReLU])`, `choice(range(8, 65))`."""
     listed = _listed("choice", options)
     return Draw(lambda u: listed[int(u * len(listed))])
 
 
+@called()
 def grid(**values: Iterable[Any]) -> list[Setting]:
     """Every combination of these values, the last name's fastest: `grid(lr=[0.1, 0.01], momentum=[0, 0.9])` is four.
 
@@ -53,6 +58,7 @@ def grid(**values: Iterable[Any]) -> list[Setting]:
     return [dict(zip(listed, each, strict=True)) for each in product(*listed.values())]
 
 
+@called()
 def samples(count: int, /, *, seed: int = 0, **draws: Draw) -> list[Setting]:
     """So many settings drawn at random: `samples(200, lr=log_uniform(1e-4, 1e-1), momentum=uniform(0, 1))`.
 

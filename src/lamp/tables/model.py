@@ -155,7 +155,7 @@ class TableModel:
                 expected="what lamp train wrote",
                 got=f"{type(error).__name__}: {error}",
                 fix="train again, with this version of lamp",
-            ) from error
+            ) from None
         weights(networks)
         networks.eval()
         return cls(

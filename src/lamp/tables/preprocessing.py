@@ -159,7 +159,7 @@ class Preprocessing:
                 expected=f"what Preprocessing.to_json wrote, version {VERSION}",
                 got=f"{type(error).__name__}: {error}",
                 fix="write it again, with this version of lamp",
-            ) from error
+            ) from None
         return made
 
     @classmethod
@@ -168,7 +168,7 @@ class Preprocessing:
         try:
             told = json.loads(text)
         except ValueError as error:
-            raise DataError("this is no preprocessing", expected="JSON", got=str(error)) from error
+            raise DataError("this is no preprocessing", expected="JSON", got=str(error)) from None
         return cls.from_dict(told)
 
     def __repr__(self) -> str:

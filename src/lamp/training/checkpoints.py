@@ -29,6 +29,7 @@ from lamp.saving.seal import DamagedError
 from lamp.saving.tensors import read_tensors, write_tensors
 from lamp.saving.trees import pack, unpack
 from lamp.saving.weights import WEIGHTS
+from lamp.signatures import Constructed
 from lamp.training.checkpoint_schema import State, StateDocument
 
 SECONDS = 60.0  # between two saves, where nothing else is said
@@ -39,7 +40,7 @@ NAME = re.compile(r"epoch-(\d{6,})-step-(\d{9,})")
 
 
 @dataclass(frozen=True)
-class Checkpoint:
+class Checkpoint(metaclass=Constructed):
     """Where `fit` keeps a training, and how often: `fit(..., checkpoint=Checkpoint("run", every_steps=100))`.
 
     folder         gets `history.jsonl`, a line an epoch, and `checkpoints/`

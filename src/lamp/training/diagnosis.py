@@ -11,6 +11,7 @@ from lamp.errors import NonFiniteError, NonFiniteWarning, warn_of
 from lamp.module import Module
 from lamp.passes import evaluating
 from lamp.paths import path_of
+from lamp.signatures import called
 
 FIX = "look for NaN in the inputs and targets, lower the learning rate, or clip the gradients"
 
@@ -22,6 +23,7 @@ def is_finite(value: Any) -> bool:
     return all(is_finite(each) for each in value) if isinstance(value, tuple | list) else True
 
 
+@called()
 def first_non_finite(model: Module, *inputs: Any) -> str | None:
     """Run the network once more and say where NaN or infinity first appears; None where it does not.
 

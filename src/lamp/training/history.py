@@ -304,7 +304,7 @@ class History(Mapping[str, Tensor]):
         except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError, OverflowError) as error:
             raise DataError(
                 "this is no history", expected="JSON written by History.to_json", got=f"{error}", fix="write it again"
-            ) from error
+            ) from None
         return history
 
 

@@ -19,7 +19,7 @@ from lamp.axes import marked, replicas_of, sums
 from lamp.errors import ArgumentError, ShapeError
 from lamp.formulas import on_same_side
 from lamp.losses import ClassLoss, Loss
-from lamp.signatures import check_takes
+from lamp.signatures import called, check_takes
 
 Metric = Callable[[Tensor, Tensor], Tensor | float]
 
@@ -43,6 +43,7 @@ class Accuracy:
 
     of_replicas = True
 
+    @called()
     def __init__(self, threshold: float | None = None, *, ignore_index: int | None = None) -> None:
         for name, value, kind in (("threshold", threshold, Real), ("ignore_index", ignore_index, int)):
             if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):

@@ -19,6 +19,7 @@ from lamp.interop.sklearn.samples import Array, Samples, dense
 from lamp.losses import BCEWithLogitsLoss, CrossEntropyLoss, Loss
 from lamp.losses.weighted import WeightedLoss
 from lamp.module import Module
+from lamp.signatures import called
 
 
 class MLPClassifier(ClassifierMixin, MLP):  # type: ignore[misc]
@@ -39,6 +40,7 @@ class MLPClassifier(ClassifierMixin, MLP):  # type: ignore[misc]
 
     _numeric = False
 
+    @called()
     def __init__(
         self,
         hidden_layer_sizes: Any = (100,),

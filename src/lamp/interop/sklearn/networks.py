@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from lamp import losses, nn
-from lamp.errors import ArgumentError
+from lamp.errors import ArgumentError, CallError
 from lamp.interop.sklearn.losses import AbsoluteError, HalfSquaredError
 from lamp.losses import BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, Loss, NLLLoss
 from lamp.losses.weighted import WeightedLoss
@@ -32,10 +32,10 @@ def activation_of(activation: Any) -> Module:
     if isinstance(kind, type) and issubclass(kind, Module):
         try:
             return kind()
-        except TypeError as error:
+        except CallError as error:
             raise ArgumentError(
-                f"{kind.__name__} needs arguments", expected="an example of it", got=str(error), fix="pass an instance"
-            ) from error
+                f"{kind.__name__} needs arguments", expected="an example of it", got=error.got, fix="pass an instance"
+            ) from None
     if isinstance(kind, Module):
         return copy.deepcopy(kind)
     raise ArgumentError(

@@ -19,6 +19,7 @@ from lamp.losses.classification import ClassLoss
 from lamp.losses.probabilities import BinaryLoss
 from lamp.losses.weighted import WeightedLoss
 from lamp.module import Module
+from lamp.signatures import called
 
 LARGE = 1e30  # scales of targets up to which predictions stay in float32, where tables are
 
@@ -35,6 +36,7 @@ class MLPRegressor(RegressorMixin, MLP):  # type: ignore[misc]
 
     _numeric = True
 
+    @called()
     def __init__(
         self,
         hidden_layer_sizes: Any = (100,),
