@@ -7,8 +7,18 @@
 children. The compiler, the exporters, `lamp.summary` and the stacking of networks read the graph, and so never need to
 know a module's class. It knows nothing of them.
 
-Kinds: Affine, Elementwise, Mask (Dropout), Softmax, Reshape, Add, Multiply, Concat. A module may name another kind: it
-can then be printed and summed up, and whoever reads the graph says whether it knows that kind.
+The kinds of operations, and the attributes that they have:
+
+    Affine       y = x W^T + b of the last axis        Add, Multiply  of values of one shape, element by element
+    MatMul       of the last two axes of two values    Concat         one after another along `axis`
+    Convolution  over windows: kernel_size, stride     Reshape        the same numbers in another shape
+    Pool         one number of each window             Gather         rows of a table, by index (an embedding)
+    Elementwise  the module's `sigma` of each number   Reduce         one number of an axis: mode, axis
+    Mask         some numbers set to zero at random    Norm           standardised within a sample; BatchNorm: across
+    Softmax      along `axis`; log                     Scan           a cell along the first axis, step by step: body
+
+A module may name another kind: it can then be printed and summed up, and whoever reads the graph says whether it knows
+that kind. Axes are those of a sample, numbered from 0; BATCH is the axis of the batch.
 """
 
 from __future__ import annotations
@@ -27,17 +37,22 @@ from lamp.overrides import is_lamps
 from lamp.parameter import Buffer, Parameter
 from lamp.paths import describe
 
+BATCH = "batch"  # an axis: that of the batch, which only operations have that work across samples
 STATE = {"training", "replicas", "step"}  # attributes of a module that do not say what it computes
 Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Value:
-    """What flows between operations: its number, the shape of one sample (without the batch's axis), and its dtype."""
+    """What flows between operations: its number, the shape of one sample (without the batch's axis), and its dtype.
+
+    rows  how many rows a sample has become: 3 where (B, 3, 4) was flattened to (3 B, 4)
+    """
 
     number: int
     shape: Shape
     dtype: torch.dtype
+    rows: int = 1
 
     def __str__(self) -> str:
         return f"%{self.number}"
@@ -52,6 +67,7 @@ class Op:
     parameters       by the names that they have in the module; buffers likewise
     attributes       options that a kind has, such as the axis of a Softmax
     multiplications  of one sample's forward
+    body             of a Scan: what one step does, from (x, *state) to the new state
     """
 
     kind: str
@@ -63,6 +79,7 @@ class Op:
     buffers: Mapping[str, Buffer] = field(default_factory=dict)
     attributes: Mapping[str, Any] = field(default_factory=dict)
     multiplications: int = 0
+    body: Graph | None = None
 
     @property
     def output(self) -> Value:
@@ -105,9 +122,11 @@ class Graph:
         for op in self.ops:
             held = {name: (number[each], single_shape(each), each.dtype) for name, each in op.parameters.items()}
             states = {name: (tuple(each.data.shape), each.data.dtype) for name, each in op.buffers.items()}
-            outputs = [(value.number, value.shape, value.dtype) for value in op.outputs]
+            outputs = [(value.number, value.shape, value.dtype, value.rows) for value in op.outputs]
             inputs = [value.number for value in op.inputs]
-            lines.append(f"{op.kind} {inputs} {outputs} {held} {states} {dict(op.attributes)} {_formula(op.module)}")
+            body = "" if op.body is None else op.body.digest
+            options = f"{dict(op.attributes)} {body}"
+            lines.append(f"{op.kind} {inputs} {outputs} {held} {states} {options} {formula(op.module)}")
         lines.append(f"{[value.number for value in self.outputs]}")
         return hashlib.blake2b("\n".join(lines).encode(), digest_size=16).hexdigest()
 
@@ -118,20 +137,29 @@ class Graph:
         return hash(self.digest)
 
     def __str__(self) -> str:
-        number = {parameter: k for k, parameter in enumerate(self.parameters)}
-        rows = [[str(value), "input", sizes(value.shape), ""] for value in self.inputs]
+        rows = self._rows({parameter: k for k, parameter in enumerate(self.parameters)}, "")
+        widths = [max((len(row[k]) for row in rows if len(row) > 1), default=0) for k in range(3)]
+        lines = ["  ".join([*map(str.ljust, row[:-1], widths), row[-1]]) for row in rows]
+        return "\n".join(line.rstrip() for line in lines)
+
+    def _rows(self, number: Mapping[Parameter, int], indent: str) -> list[list[str]]:
+        """The listing's cells: values, what makes them, their shapes, and where that stands."""
+        rows = [[f"{indent}{value}", "input", _shape(value), ""] for value in self.inputs]
         for op in self.ops:
-            held = [f"{name} p{number[each]} {sizes(single_shape(each))}" for name, each in op.parameters.items()]
+            held = [
+                f"{name} p{number[each]} {sizes(single_shape(each))}"
+                for name, each in op.parameters.items()
+                if op.body is None or each not in op.body.parameters
+            ]
+            held += [f"{name} {sizes(each.data.shape)}" for name, each in op.buffers.items()]
             options = [f"{name}={value}" for name, value in op.attributes.items()]
             what = f"{op.kind}({', '.join([*map(str, op.inputs), *options])})"
             name = type(op.module).__name__ if op.parameters else describe(op.module)
             where = f"{op.path}: {name}" if op.path else name
-            left = ", ".join(map(str, op.outputs))
-            shapes = ", ".join(sizes(value.shape) for value in op.outputs)
-            rows.append([left, what, shapes, ", ".join([where, *held])])
-        widths = [max(len(row[k]) for row in rows) for k in range(3)]
-        lines = ["  ".join([*(cell.ljust(w) for cell, w in zip(row, widths, strict=False)), row[3]]) for row in rows]
-        return "\n".join([*(line.rstrip() for line in lines), f"return {', '.join(map(str, self.outputs))}"])
+            left, shapes = (", ".join(map(each, op.outputs)) for each in (str, _shape))
+            rows.append([f"{indent}{left}", what, shapes, ", ".join([where, *held])])
+            rows += [] if op.body is None else op.body._rows(number, f"{indent}    ")
+        return [*rows, [f"{indent}return {', '.join(map(str, self.outputs))}"]]
 
 
 def single_shape(parameter: Parameter) -> Shape:
@@ -139,11 +167,16 @@ def single_shape(parameter: Parameter) -> Shape:
     return tuple(parameter.shape) if parameter.replicas is None else tuple(parameter.shape[1:])
 
 
-def sizes(shape: Sequence[int]) -> str:
+def sizes(shape: Sequence[object]) -> str:
     return f"({', '.join(map(str, shape))})"
 
 
-def _formula(module: Module) -> str:
+def _shape(value: Value) -> str:
+    rows = "" if value.rows == 1 else f" x {value.rows} rows"
+    return f"{sizes(value.shape)}{rows}"
+
+
+def formula(module: Module) -> str:
     """What a module computes beyond the graph: its class and numbers; of a user's own class its formulas' code too."""
     plain = {
         name: value

@@ -16,6 +16,8 @@ from lamp.signatures import called
 from lamp.tabular import Table
 from lamp.tracing import trace
 
+SIGNS = {"Add": "+", "Multiply": "*"}
+
 
 class Summary:
     """A network's layers: what each is, the shape that it puts out, its parameters and multiplications.
@@ -40,7 +42,9 @@ class Summary:
         except NotTraceable as error:
             self.reason = f"not traced: {error.where}: {error.what}" if error.where else f"not traced: {error.what}"
         try:
-            plan_of(model)
+            if self.graph is not None and len(self.graph.inputs) > 1:
+                raise NotCompiled("the network takes several inputs")
+            plan_of(model, shape=None if self.graph is None else self.graph.inputs[0].shape)
         except NotCompiled as error:
             self.reason = self.reason or f"not compiled: {error}"
         self.compiled = self.reason is None
@@ -65,10 +69,11 @@ class Summary:
         earlier = {each for other in graph.ops[: graph.ops.index(op)] for each in other.parameters.values()}
         own = [each for each in op.parameters.values() if each not in earlier]
         count = f"{sum(each.size for each in own):,}" if own else "shared" if op.parameters else ""
-        shape = ", ".join(f"B, {sizes(value.shape)[1:-1]}" for value in op.outputs)
+        shapes = ", ".join(sizes(("B", *value.shape)) for value in op.outputs)
         layer = type(op.module).__name__ if op.module.extra_repr() == "" else describe(op.module)
+        joins = len(op.inputs) > 1 and op.body is None
         work = f"{op.multiplications:,}" if op.multiplications else ""
-        return [op.path, _short(layer) if op.kind != "Add" else "+", f"({shape})", count, work]
+        return [op.path, SIGNS.get(op.kind, op.kind) if joins else _short(layer), shapes, count, work]
 
     def _modules(self) -> list[list[str]]:
         """The modules without children, where nothing could be traced."""

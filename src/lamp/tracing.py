@@ -2,66 +2,91 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from traceback import extract_tb
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from lamp.errors import ArgumentError, LampError, NotTraceable, ShapeError
-from lamp.graph import Graph, Op, Shape, Value, single_shape, sizes
+from lamp.graph import BATCH, Graph, Op, Shape, Value, single_shape, sizes
 from lamp.module import Module
 from lamp.overrides import overridden
 from lamp.parameter import Buffer, Parameter
 from lamp.paths import describe, path_of
 from lamp.signatures import called
 
+WHAT_RUNS = ("__call__", "forward", "backward", "backward_parameters")  # the first two in evaluation
+
 
 class Tracer:
     """What a module's `trace` writes its operations to. Calling it with a module traces that module.
 
     training  whether the graph is that of training; in evaluation Dropout does nothing
+    across    whether operations may work across the samples of a batch
     """
 
-    def __init__(self, root: Module, training: bool) -> None:
-        self.root, self.training = root, training
+    def __init__(self, root: Module, training: bool, across: bool = False) -> None:
+        self.root, self.training, self.across = root, training, across
         self.ops: list[Op] = []
+        self._paths = {module: path for path, module in root.named_modules()}
         self._count = 0
-        self._stack: list[Module] = []
 
     def __call__(self, module: Module, *values: Value) -> Any:
         """The values that a module puts out for these. Raises NotTraceable, with the module's path."""
         with self._within(module):
-            changed = overridden(module, only=("forward", "backward", "backward_parameters"))
+            runs = WHAT_RUNS if self.training else WHAT_RUNS[:2]
+            changed = overridden(module, only=runs)
             says = type(module).trace is not Module.trace
-            if says and changed is not None and not _traces_itself(module):
+            if says and changed is not None and not _traces_itself(module, runs):
                 raise NotTraceable(
                     f"it has its own {changed}: lamp cannot read what that does",
                     expected="a module as lamp has it, or one with a trace(tracer, *values) beside its forward",
                     got=describe(module),
                     fix="write trace(self, tracer, x), or use the eager engine",
                 )
-            return module.trace(self, *values)
+            _check_inputs(module, values)
+            try:
+                put_out = module.trace(self, *values)
+            except LampError:
+                raise
+            except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
+                shapes = ", ".join(sizes(("B", *value.shape)) for value in values)
+                frame = extract_tb(error.__traceback__)[-1]
+                raise NotTraceable(
+                    f"its trace fails for {shapes}: {type(error).__name__}: {error}",
+                    expected="a trace for the values that its forward takes",
+                    got=f"an error in {frame.filename}, line {frame.lineno}",
+                    fix="mend its trace, or trace the network with the shape of its own inputs: lamp.trace(model, x)",
+                ) from None
+            if not all(isinstance(each, Value) for each in (put_out if isinstance(put_out, tuple) else (put_out,))):
+                raise NotTraceable(
+                    "its trace returns something else than values of the graph",
+                    expected="what the tracer's operations return, or a tuple of such",
+                    got=type(put_out).__name__,
+                    fix="return tracer.elementwise(self, x), for instance",
+                )
+            return put_out
 
     @contextmanager
     def _within(self, module: Module) -> Iterator[None]:
-        self._stack.append(module)
         try:
             yield
         except LampError as error:
             if error.where is None:
                 error.where = path_of(module, self.root)
             raise
-        finally:
-            self._stack.pop()
 
     # ---- operations --------------------------------------------------------------------------------------------
-    def value(self, shape: Sequence[int], dtype: torch.dtype) -> Value:
+    def value(self, shape: Sequence[int], dtype: torch.dtype, rows: int = 1) -> Value:
         """A new value."""
         self._count += 1
-        return Value(self._count - 1, tuple(shape), dtype)
+        return Value(self._count - 1, tuple(shape), dtype, rows)
 
     def op(
         self,
@@ -73,12 +98,14 @@ class Tracer:
         parameters: Mapping[str, Parameter] | None = None,
         buffers: Mapping[str, Buffer] | None = None,
         multiplications: int = 0,
+        dtype: torch.dtype | None = None,
+        rows: int | None = None,
         **attributes: Any,
     ) -> Value:
-        """Any operation with one output, of this shape per sample."""
-        output = self.value(shape, inputs[0].dtype)
-        path = _path(module, self.root)
-        held = parameters or {}
+        """Any operation with one output, of this shape per sample; of the first input's dtype and rows by default."""
+        first = inputs[0]
+        output = self.value(shape, first.dtype if dtype is None else dtype, first.rows if rows is None else rows)
+        path, held = self._paths.get(module, ""), parameters or {}
         op = Op(kind, tuple(inputs), (output,), module, path, held, buffers or {}, attributes, multiplications)
         self.ops.append(op)
         return output
@@ -86,12 +113,19 @@ class Tracer:
     def affine(self, module: Module, x: Value, weight: Parameter, bias: Parameter | None) -> Value:
         """y = x W^T + b of the last axis."""
         outputs, inputs = single_shape(weight)
-        if not x.shape or x.shape[-1] != inputs:
+        if not x.shape:
+            raise NotTraceable(
+                "it works along the axis of the batch",
+                expected=f"what takes batches of any size: (B..., {inputs})",
+                got="(B,)",
+                fix="samples that have features",
+            )
+        if x.shape[-1] != inputs:
             raise ShapeError(
                 "the last axis has another number of features than the weights",
                 expected=f"(B..., {inputs})",
-                got=f"(B, {', '.join(map(str, x.shape))})" if x.shape else "(B,)",
-                fix=f"{type(module).__name__}({x.shape[-1]}, {outputs})" if x.shape else "a batch of samples",
+                got=f"(B, {', '.join(map(str, x.shape))})",
+                fix=f"{type(module).__name__}({x.shape[-1]}, {outputs})",
             )
         held = {"weight": weight} if bias is None else {"weight": weight, "bias": bias}
         shape = (*x.shape[:-1], outputs)
@@ -107,11 +141,23 @@ class Tracer:
 
     def softmax(self, module: Module, x: Value, dim: int, log: bool) -> Value:
         """Scores into probabilities, or their logarithms, along an axis as the module numbers it."""
-        return self.op("Softmax", module, [x], x.shape, axis=self.axis(x, dim), log=log)
+        axis = BATCH if self._works_across(x, dim) else self.axis(x, dim)
+        return self.op("Softmax", module, [x], x.shape, axis=axis, log=log)
 
     def reshape(self, module: Module, x: Value, shape: Sequence[int]) -> Value:
         """The same numbers in another shape per sample."""
         return x if tuple(shape) == x.shape else self.op("Reshape", module, [x], shape)
+
+    def flatten(self, module: Module, x: Value, start_dim: int, end_dim: int) -> Value:
+        """Neighbouring axes, as the module numbers them, made one; the batch's may be among them if `across`."""
+        if self._works_across(x, start_dim):
+            first, last = 0, -1 if self._works_across(x, end_dim) else self.axis(x, end_dim)
+            rows = x.rows * math.prod(x.shape[: last + 1])
+            return x if last < 0 else self.op("Reshape", module, [x], x.shape[last + 1 :], rows=rows)
+        first, last = self.axis(x, start_dim), self.axis(x, end_dim)
+        if first > last:
+            raise ShapeError("the axes end before they begin", expected="start_dim before end_dim", got=f"{x.shape}")
+        return self.reshape(module, x, (*x.shape[:first], math.prod(x.shape[first : last + 1]), *x.shape[last + 1 :]))
 
     def add(self, module: Module, *values: Value) -> Value:
         """The sum of values of one shape."""
@@ -124,9 +170,55 @@ class Tracer:
     def concat(self, module: Module, *values: Value, dim: int = -1) -> Value:
         """Values one after another along an axis."""
         axis = self.axis(values[0], dim)
+        _common_shape([replace(value, shape=(*value.shape[:axis], *value.shape[axis + 1 :])) for value in values])
         shape = list(values[0].shape)
         shape[axis] = sum(value.shape[axis] for value in values)
         return self.op("Concat", module, values, shape, axis=axis)
+
+    def scan(self, module: Module, cell: Module, x: Value, *state: Value | Sequence[int]) -> tuple[Value, ...]:
+        """A cell along the first axis of x, step by step: (all its outputs, *its last state).
+
+        cell   takes (a step of x, *state) and puts out the new state, of which the first is the step's output
+        state  what it begins with: values, or shapes of what begins as zeros
+        """
+        if not x.shape or not state:
+            raise ShapeError(
+                "a scan goes along an axis of a sample, with a state",
+                expected="(B, T, ...) and at least one state, a value or a shape",
+                got=f"{sizes(('B', *x.shape))} and {len(state)} states",
+            )
+        steps, *shape = x.shape
+        shapes = [each.shape if isinstance(each, Value) else tuple(each) for each in state]
+        outputs = [self.value(each, x.dtype, x.rows) for each in ((steps, *shapes[0]), *shapes)]
+        given = [self.value(each, x.dtype) for each in (shape, *shapes)]
+        outside, self.ops = self.ops, []
+        put_out = self(cell, *given)
+        body = Graph(tuple(self.ops), tuple(given), put_out if isinstance(put_out, tuple) else (put_out,))
+        self.ops = outside
+        if [value.shape for value in body.outputs] != shapes:
+            raise ShapeError(
+                "a step does not put out a state such as it took",
+                expected=", ".join(map(sizes, shapes)),
+                got=", ".join(sizes(value.shape) for value in body.outputs),
+                fix="return the new state from the cell",
+            )
+        path = self._paths.get(module, "")
+        held = {
+            f"{self._paths.get(op.module, '')}.{name}".removeprefix(f"{path}.").strip("."): each
+            for op in body.ops
+            for name, each in op.parameters.items()
+        }
+        zeros = [sizes(tuple(each)) for each in state if not isinstance(each, Value)]
+        options = {"steps": steps, **({"zeros": ", ".join(zeros)} if zeros else {})}
+        inputs = (x, *(each for each in state if isinstance(each, Value)))
+        work = steps * body.multiplications
+        self.ops.append(Op("Scan", inputs, tuple(outputs), module, path, held, {}, options, work, body))
+        return tuple(outputs)
+
+    def _works_across(self, x: Value, dim: int) -> bool:
+        """Whether this axis of a module's is the batch's, and may be."""
+        rank = len(x.shape) + 1
+        return self.across and -rank <= dim < rank and dim % rank == 0
 
     @staticmethod
     def axis(x: Value, dim: int) -> int:
@@ -137,7 +229,7 @@ class Tracer:
         if dim % rank == 0:
             raise NotTraceable(
                 "it works along the axis of the batch",
-                expected="an operation on each sample for itself",
+                expected="what takes batches of any size: an operation on each sample for itself",
                 got=f"dim={dim}",
                 fix="work on the axes after the first",
             )
@@ -145,17 +237,18 @@ class Tracer:
 
 
 @called()
-def trace(model: Module, *inputs: Any, training: bool = True) -> Graph:
+def trace(model: Module, *inputs: Any, training: bool = True, across: bool = False) -> Graph:
     """The graph of a network; of a population that of one of its networks.
 
     inputs    batches, or the shapes of a batch such as (32, 784): only shapes and dtypes are looked at
     training  whether the graph is that of training (the default), or of evaluation, without Dropout
+    across    whether operations across the samples of a batch, such as Softmax(0), are part of a graph, or refused
 
     Raises NotTraceable with the path of the module that cannot be traced and the reason, and ShapeError where shapes
     do not fit.
     """
     root = model.network if hasattr(model, "network") and model.replicas is not None else model
-    tracer = Tracer(root, training)
+    tracer = Tracer(root, training, across)
     dtype = next((parameter.dtype for parameter in model.parameters()), torch.get_default_dtype())
     values = tuple(tracer.value(*_sample(x, dtype)) for x in inputs)
     outputs = tracer(root, *values)
@@ -188,7 +281,7 @@ def _sample(x: Any, dtype: torch.dtype) -> tuple[Shape, torch.dtype]:
 
 
 def _common_shape(values: Sequence[Value]) -> Shape:
-    shapes = list(dict.fromkeys(value.shape for value in values))
+    shapes = list(dict.fromkeys((*value.shape, *((f"{value.rows} rows",) * (value.rows > 1))) for value in values))
     if len(shapes) != 1:
         raise ShapeError(
             "values of different shapes meet",
@@ -196,16 +289,24 @@ def _common_shape(values: Sequence[Value]) -> Shape:
             got=", ".join(map(sizes, shapes[1:])),
             fix="bring all to one shape: nothing is broadcast",
         )
-    return shapes[0]
+    return values[0].shape
 
 
-def _path(module: Module, root: Module) -> str:
-    return next((path for path, each in root.named_modules() if each is module), "")
+def _check_inputs(module: Module, values: tuple[Value, ...]) -> None:
+    """Raise NotTraceable where a module's trace does not take so many values."""
+    try:
+        inspect.signature(module.trace).bind(None, *values)
+    except TypeError as error:
+        raise NotTraceable(
+            f"its trace takes other inputs: {error}",
+            expected=f"{type(module).__name__}.trace{inspect.signature(module.trace)}",
+            got=f"{len(values)} values" if len(values) != 1 else "one value",
+            fix="give what its forward takes: lamp.trace(model, x)",
+        ) from None
 
 
-def _traces_itself(module: Module) -> bool:
-    """Whether the class that wrote this module's forward, or one after it, wrote its trace too."""
-    places = [
-        next(k for k, base in enumerate(type(module).__mro__) if name in vars(base)) for name in ("trace", "forward")
-    ]
-    return places[0] <= places[1] and "forward" not in vars(module) and "backward" not in vars(module)
+def _traces_itself(module: Module, runs: Sequence[str]) -> bool:
+    """Whether the class that wrote what runs of this module, or one after it, wrote its trace too."""
+    bases = type(module).__mro__
+    said, *written = [next(k for k, base in enumerate(bases) if name in vars(base)) for name in ("trace", *runs)]
+    return said <= min(written) and not set(runs) & vars(module).keys()

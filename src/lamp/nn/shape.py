@@ -58,9 +58,7 @@ class Flatten(Module):
         return y
 
     def trace(self, tracer: Any, x: Any) -> Any:
-        first, last = tracer.axis(x, self.start_dim), tracer.axis(x, self.end_dim)
-        merged = math.prod(x.shape[first : last + 1])
-        return tracer.reshape(self, x, (*x.shape[:first], merged, *x.shape[last + 1 :]))
+        return tracer.flatten(self, x, self.start_dim, self.end_dim)
 
     def backward(self, dy: Tensor) -> Tensor:
         return _in_shape_of_input(dy, *self.recall())  # dx
