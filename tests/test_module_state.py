@@ -6,7 +6,8 @@ import pickle
 import pytest
 import torch
 
-from lamp.errors import StateDictError
+import lamp
+from lamp.errors import ArgumentError, StateDictError
 from tests.cases.modules import LAYERS, MODULES, NETWORKS, error
 
 WITH_PARAMETERS = [case for case in [*LAYERS, *NETWORKS] if any(True for _ in case.make().named_parameters())]
@@ -126,3 +127,70 @@ class TestParameters:
         module = case.make()
         module.reset_parameters(generator=torch.Generator().manual_seed(5))
         assert all(torch.equal(module.state_dict()[key], value) for key, value in built.items())
+
+
+# ---- a module inside itself ------------------------------------------------------------------------------------------
+class Knowing(lamp.Module):
+    """A Linear that may know the module above it, or itself."""
+
+    def __init__(self):
+        self.layer = lamp.Linear(3, 3)
+        self.others = []
+
+    def forward(self, x):
+        return self.layer(x)
+
+    def backward(self, dy):
+        return self.layer.backward(dy)
+
+
+def as_attribute():
+    module = Knowing()
+    module.me = module
+    return module, "me"
+
+
+def in_a_list():
+    module, below = Knowing(), Knowing()
+    module.others.append(below)
+    below.others.append(module)
+    return module, "others.0.others.0"
+
+
+def above_a_child():
+    network = lamp.Sequential(Knowing(), lamp.Tanh())
+    network[0].above = {"network": network}
+    return network, "0.above.network"
+
+
+USES = {
+    "parameters": lambda module: module.parameters(),
+    "state_dict": lambda module: module.state_dict(),
+    "train": lambda module: module.train(),
+    "double": lambda module: module.double(),
+    "zero_grad": lambda module: module.zero_grad(),
+    "apply": lambda module: module.apply(lambda each: None),
+    "population": lambda module: lamp.population(module, range(2)),
+    "trace": lambda module: lamp.trace(module, (4, 3)),
+    "save": lambda module: lamp.save(module, "never-written.safetensors"),
+}
+
+
+@pytest.mark.parametrize("use", USES.values(), ids=USES)
+@pytest.mark.parametrize("make", [as_attribute, in_a_list, above_a_child])
+def test_a_module_that_stands_inside_itself_is_told(make, use):
+    module, path = make()
+    assert "..." in repr(module)
+    with pytest.raises(ArgumentError, match="stands inside itself") as caught:
+        use(module)
+    assert repr(path) in str(caught.value)
+
+
+def test_a_module_in_several_places_is_not_inside_itself():
+    shared = Knowing()
+    module = lamp.Sequential(shared, lamp.Sequential(shared, lamp.Tanh()))
+    assert len(module.parameters()) == 2
+    assert len(module.state_dict()) == 4
+    order = []
+    module.apply(lambda each: order.append(type(each).__name__))
+    assert order == ["Linear", "Knowing", "Linear", "Knowing", "Tanh", "Sequential", "Sequential"]

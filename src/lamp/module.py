@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterator, Mapping
+from reprlib import recursive_repr
 from typing import Any, ClassVar, Self, TypeVar
 
 import torch
@@ -106,13 +107,22 @@ class Module(TorchHabits, Participant, metaclass=Kind):
         """This module (under the name "") and all below it, each once, with their paths."""
         yield from self._walk(prefix, set())
 
-    def _walk(self, prefix: str, seen: set[int]) -> Iterator[tuple[str, Module]]:
-        if id(self) in seen:
-            return
-        seen.add(id(self))
+    def _walk(self, prefix: str, seen: set[int] | None, above: tuple[Module, ...] = ()) -> Iterator[tuple[str, Module]]:
+        """This module and all below it, with their paths: each once, or (`seen` is None) wherever it stands."""
+        if any(module is self for module in above):
+            raise ArgumentError(
+                f"{type(self).__name__} stands inside itself, as {prefix!r} of {type(above[0]).__name__}",
+                expected="modules in a tree",
+                got="an attribute that leads back to a module it stands in",
+                fix="a module that must know the one above it holds weakref.ref(module), where lamp does not look",
+            )
+        if seen is not None:
+            if id(self) in seen:
+                return
+            seen.add(id(self))
         yield prefix, self
         for name, child in self.named_children():
-            yield from child._walk(f"{prefix}.{name}" if prefix else name, seen)
+            yield from child._walk(f"{prefix}.{name}" if prefix else name, seen, (*above, self))
 
     def modules(self) -> Iterator[Module]:
         """This module and all below it, each once."""
@@ -120,15 +130,8 @@ class Module(TorchHabits, Participant, metaclass=Kind):
 
     def add_module(self, name: str, module: Module | None) -> None:
         """Make the module a child of this name: `self.name = module` does the same."""
-        if module is not None and not isinstance(module, Module):
-            raise ArgumentError(
-                f"add_module({name!r}) takes a module",
-                expected="a lamp.Module",
-                got=f"{type(module).__module__}.{type(module).__qualname__}",
-                fix="pass an instance of a lamp module; lamp.from_torch(...) makes one of a torch.nn.Module",
-            )
-        self._check_new(name)
-        setattr(self, name, module)
+        fix = "pass an instance of a lamp module; lamp.from_torch(...) makes one of a torch.nn.Module"
+        self._set_member("add_module", name, module, Module, ArgumentError, fix)
 
     register_module = add_module
 
@@ -139,17 +142,12 @@ class Module(TorchHabits, Participant, metaclass=Kind):
     def _named(self, kind: type[Held], everywhere: bool) -> Iterator[tuple[str, Held]]:
         """Members of this kind in the whole tree; one that stands in several places is named once, or everywhere."""
         seen: set[int] = set()
-        places = self._places("") if everywhere else self.named_modules()
+        places = self._walk("", None) if everywhere else self.named_modules()
         for path, module in places:
             for name, member in module._members(kind):
                 if everywhere or id(member) not in seen:
                     seen.add(id(member))
                     yield (f"{path}.{name}" if path else name), member
-
-    def _places(self, prefix: str) -> Iterator[tuple[str, Module]]:
-        yield prefix, self
-        for name, child in self.named_children():
-            yield from child._places(f"{prefix}.{name}" if prefix else name)
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
         """All parameters of the tree, each once, with their paths."""
@@ -201,6 +199,7 @@ class Module(TorchHabits, Participant, metaclass=Kind):
 
     def apply(self, function: Callable[[Module], None]) -> Self:
         """Call the function on every module of the tree, children first."""
+        list(self.modules())  # an error where one stands inside itself
         for child in self.children():
             child.apply(function)
         function(self)
@@ -211,7 +210,7 @@ class Module(TorchHabits, Participant, metaclass=Kind):
         """Path to tensor for all parameters and buffers, torch.nn's keys. The tensors are live: clone to keep them."""
         self._flatten()
         state: dict[str, Tensor] = {}
-        for path, module in self._places(""):
+        for path, module in self._walk("", None):
             members: list[tuple[str, Parameter | Buffer]] = [*module._members(Parameter), *module._members(Buffer)]
             for name, member in members:
                 state[f"{path}.{name}" if path else name] = member.data
@@ -250,12 +249,18 @@ class Module(TorchHabits, Participant, metaclass=Kind):
         return ""
 
     def __repr__(self) -> str:
-        children = [f"({name}): " + repr(child).replace("\n", "\n  ") for name, child in self.named_children()]
-        extra = self.extra_repr()
-        if not children:
-            return f"{type(self).__name__}({extra})"
-        lines = ([extra] if extra else []) + children
-        return f"{type(self).__name__}(\n  " + "\n  ".join(lines) + "\n)"
+        return _drawn(self)
+
+
+@recursive_repr("...")
+def _drawn(module: Module) -> str:
+    """The tree of a module as text; a module inside itself is "..." there."""
+    children = [f"({name}): " + repr(child).replace("\n", "\n  ") for name, child in module.named_children()]
+    extra = module.extra_repr()
+    if not children:
+        return f"{type(module).__name__}({extra})"
+    lines = ([extra] if extra else []) + children
+    return f"{type(module).__name__}(\n  " + "\n  ".join(lines) + "\n)"
 
 
 Kind.wrappers.update(

@@ -7,14 +7,13 @@ from typing import Any
 
 from lamp.compiler.plan import plan_of
 from lamp.compiler.stand_ins import NotCompiled
-from lamp.errors import ArgumentError, NotTraceable
+from lamp.errors import ArgumentError, NotTraceable, ShapeError
 from lamp.graph import Graph, Op, sizes
 from lamp.module import Module
-from lamp.nn import Linear
 from lamp.paths import describe
 from lamp.signatures import called
 from lamp.tabular import Table
-from lamp.tracing import trace
+from lamp.tracing import guessed_shape, trace
 
 SIGNS = {"Add": "+", "Multiply": "*"}
 
@@ -113,19 +112,17 @@ def summary(model: Module, *inputs: Any) -> Summary:
             "summary is of a network", expected="a lamp module", got=type(model).__name__, fix="lamp.summary(model, x)"
         )
     if not inputs:
-        inputs = (_guessed(model),)
+        shape = guessed_shape(model)
+        if shape is None:
+            raise ArgumentError(
+                "nothing tells the shape of this network's inputs",
+                expected="a batch, or its shape",
+                got="a network without a Linear",
+                fix="lamp.summary(model, x), or lamp.summary(model, (32, 1, 28, 28))",
+            )
+        try:
+            return Summary(model, ((1, *shape),))
+        except ShapeError as error:
+            error.add_note("a batch for the first Linear was tried: lamp.summary(model, x) takes another")
+            raise
     return Summary(model, inputs)
-
-
-def _guessed(model: Module) -> tuple[int, ...]:
-    """A batch for the first layer, where that is a Linear."""
-    leaves = [module for module in model.modules() if not any(True for _ in module.children())]
-    first = leaves[0] if leaves else None
-    if isinstance(first, Linear):
-        return (1, first.in_features)
-    raise ArgumentError(
-        "nothing tells the shape of this network's inputs",
-        expected="a batch, or its shape",
-        got="a network that does not begin with a Linear",
-        fix="lamp.summary(model, x), or lamp.summary(model, (32, 1, 28, 28))",
-    )

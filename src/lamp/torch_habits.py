@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import builtins
 import difflib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import torch
 from torch import Tensor
 
-from lamp.errors import ArgumentError, DTypeError, MissingNameError, UnwrittenError
+from lamp.errors import ArgumentError, DTypeError, LampError, MissingNameError, UnwrittenError
 from lamp.parameter import Buffer, Parameter, is_trained
 
 Member = TypeVar("Member")
@@ -128,15 +129,22 @@ class TorchHabits:
 
     def register_parameter(self, name: str, param: Parameter | None) -> None:
         """Make the parameter an attribute of this name: `self.name = lamp.Parameter(tensor)` does the same."""
-        if param is not None and not isinstance(param, Parameter):
-            raise DTypeError(
-                f"register_parameter({name!r}) takes a parameter",
-                expected="a lamp.Parameter",
-                got=f"{type(param).__module__}.{type(param).__qualname__}",
-                fix="lamp.Parameter(tensor) makes one of a tensor",
+        fix = "lamp.Parameter(tensor) makes one of a tensor"
+        self._set_member("register_parameter", name, param, Parameter, DTypeError, fix)
+
+    def _set_member(
+        self, method: str, name: str, member: object, kind: builtins.type, error: Callable[..., LampError], fix: str
+    ) -> None:
+        """Make a member of this kind, or None, an attribute. Raises this error for anything else."""
+        if member is not None and not isinstance(member, kind):
+            raise error(
+                f"{method}({name!r}) takes a {kind.__name__}",
+                expected=f"a lamp.{kind.__name__}",
+                got=f"{type(member).__module__}.{type(member).__qualname__}",
+                fix=fix,
             )
         self._check_new(name)
-        setattr(self, name, param)
+        setattr(self, name, member)
 
     def get_parameter(self, target: str) -> Parameter:
         """The parameter of this path, such as "0.weight"."""
