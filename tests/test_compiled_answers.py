@@ -6,9 +6,9 @@ import pytest
 import torch
 
 import lamp
+from lamp.compiler.backends.cpu.target import VECTOR_BITS, host
 from lamp.compiler.kernel import forget
 from lamp.compiler.kernel_runner import KernelRunner
-from lamp.compiler.target import VECTOR_BITS, host
 from lamp.training.metrics import answer_of
 from tests.cases.compiled import lanes, trained
 

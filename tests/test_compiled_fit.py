@@ -6,9 +6,9 @@ import pytest
 import torch
 
 import lamp
+from lamp.compiler.backends.cpu.target import host
 from lamp.compiler.kernel import forget
 from lamp.compiler.kernel_runner import KernelRunner
-from lamp.compiler.target import host
 from tests.cases.compiled import EPOCHS, both, close, lanes, network, replicas, same, same_state, task, trained
 
 # Softmax before cross-entropy and the like: what matters here is that both engines compute the same.

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 import lamp
-from lamp.compiler import disk_cache, kernel
+from lamp.compiler import disk_cache
 from lamp.compiler.kernel import forget
+from lamp.compiler.kernel_builder import KernelBuilder
 
 
 @pytest.fixture
@@ -34,13 +35,13 @@ def losses(width=5, epochs=3):
 def written(monkeypatch):
     """How many kernels are written out, not loaded."""
     count = [0]
-    emit = kernel.KernelBuilder._emit
+    emit = KernelBuilder._emit
 
     def counting(self):
         count[0] += 1
         emit(self)
 
-    monkeypatch.setattr(kernel.KernelBuilder, "_emit", counting)
+    monkeypatch.setattr(KernelBuilder, "_emit", counting)
     return count
 
 

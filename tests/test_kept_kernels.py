@@ -8,7 +8,7 @@ import torch
 
 import lamp
 from lamp.compiler import kernel
-from lamp.compiler.kept import APIECE, Kept
+from lamp.compiler.backends.cpu.kept import APIECE, Kept
 
 X = torch.randn(20, 3)
 Y = (X.sum(1) > 0).long()

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from lamp.compiler import target
-from lamp.compiler.code import Code
-from lamp.compiler.target import FORCED, host, machine_code
+from lamp.compiler.arguments import NUMBERS
+from lamp.compiler.backends.cpu import target
+from lamp.compiler.backends.cpu.code import CPUCode
+from lamp.compiler.backends.cpu.kept import machine_code
+from lamp.compiler.backends.cpu.target import FORCED, host
 from lamp.errors import ArgumentError
 from tests.cases.lanes import FLOATS, WIDTHS, laid, over, pairs, program, same, specials, width
 
@@ -162,7 +164,7 @@ class TestConditions:
 
 class TestWhatLanesRefuse:
     def lane(self):
-        return Code("tiny", [], host(), torch.float32).lane(1.0)
+        return CPUCode("tiny", {}, host(), torch.float32).lane(1.0)
 
     def test_a_condition_of_lanes_is_neither_true_nor_false(self):
         with pytest.raises(TypeError, match="where"):
@@ -326,7 +328,7 @@ class TestTarget:
             host()
 
     def test_a_text_is_compiled_once(self):
-        code = Code("tiny", ["y_"], host(), torch.float32)
+        code = CPUCode("tiny", {"y_": NUMBERS}, host(), torch.float32)
         code.store(code.arguments["y_"], 0, 1.0)
         text = code.finish()
         made = machine_code(text, host())

@@ -101,8 +101,6 @@ CIRCLES = [  # files that import each other, types counted: delete a line when i
             "fingerprint", "run", "state_checks", "training_state", "watch",
         )
     },
-    {"lamp.compiler.kept", "lamp.compiler.target"},
-    {"lamp.compiler.code", "lamp.compiler.lanes"},
 ]  # fmt: skip
 PROGRESS_BAR = "lamp.training.progress"  # prints too
 MEETS_TORCH = ("lamp.interop", "lamp.experiments.torch_peer")  # where torch.nn is the other party

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 import lamp
-from lamp.compiler.target import host
+from lamp.compiler.backends.cpu.target import host
 from tests.cases import losses
 
 SAMPLES, BATCH, EPOCHS = 35, 7, 4  # 20 steps

@@ -10,21 +10,23 @@ import torch
 from llvmlite import ir
 from torch import Tensor
 
-from lamp.compiler.code import I32, Code
+from lamp.compiler.arguments import COUNT, NUMBERS
+from lamp.compiler.backends.cpu.code import I32, CPUCode
+from lamp.compiler.backends.cpu.kept import machine_code
+from lamp.compiler.backends.cpu.target import VECTOR_BITS, host
 from lamp.compiler.kernel_state import aligned
 from lamp.compiler.lanes import Lane, Whole
-from lamp.compiler.target import VECTOR_BITS, host, machine_code
 
 FLOATS = (torch.float32, torch.float64)
 WIDTHS = [bits for bits in VECTOR_BITS if bits <= host().bits]
 
 
 def program(
-    write: Callable[[Code], None], names: list[str], dtype: torch.dtype, bits: int | None = None
+    write: Callable[[CPUCode], None], names: list[str], dtype: torch.dtype, bits: int | None = None
 ) -> Callable[..., None]:
     """What `write` writes into a function of these arguments: called with tensors for those that end in _, and for
     others with tensors or whole numbers."""
-    code = Code("tiny", names, host(bits), dtype)
+    code = CPUCode("tiny", {name: NUMBERS if name[-1] == "_" else COUNT for name in names}, host(bits), dtype)
     write(code)
     function = machine_code(code.finish(), code.target).function("tiny", len(names))
 
@@ -54,7 +56,7 @@ def over(rule: Callable[..., Lane], *columns: Tensor, bits: int | None = None) -
     outputs = laid(outputs, bits)
     names = ["y_", *(f"x{k}_" for k in range(len(columns))), "n"]
 
-    def write(code: Code) -> None:
+    def write(code: CPUCode) -> None:
         with code.loop(0, code.arguments["n"]) as i:
             code.store(code.arguments["y_"], i, rule(*(code.load(code.arguments[name], i) for name in names[1:-1])))
 
@@ -62,12 +64,12 @@ def over(rule: Callable[..., Lane], *columns: Tensor, bits: int | None = None) -
     return outputs[: len(columns[0])]
 
 
-def integers(code: Code, name: str) -> ir.Value:
+def integers(code: CPUCode, name: str) -> ir.Value:
     """An argument as the address of int32."""
     return code.b.inttoptr(code.arguments[name], I32.as_pointer())
 
 
-def keep_wholes(code: Code, name: str, at: Any, x: Whole) -> None:
+def keep_wholes(code: CPUCode, name: str, at: Any, x: Whole) -> None:
     """Put W int32 at number `at` of the vectors at an argument."""
     place = code.b.gep(integers(code, name), [code.index(code.times(at, code.lanes))])
     code.b.store(x.value, code.b.bitcast(place, x.value.type.as_pointer()), align=4)

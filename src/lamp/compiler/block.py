@@ -10,8 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from llvmlite import ir
-
+from lamp.compiler.arguments import NUMBERS, KernelArguments
 from lamp.compiler.asking import asked
 from lamp.compiler.code import Code
 from lamp.compiler.indices import Index
@@ -30,7 +29,7 @@ INLINE = 10  # instructions of an activation up to which it is written out for e
 class Block:
     """Emits the passes of `columns` columns, those from number `first` on of `stride` that are kept side by side.
 
-    pointers     parameters, their gradients, activations, gradients of those
+    given        the kernel's arguments; the gradients are those of this part of the batch
     one_network  sample lanes: the gradients of parameters are left to lamp.compiler.weight_gradients
     """
 
@@ -39,7 +38,7 @@ class Block:
         code: Code,
         plan: Plan,
         columns: int,
-        pointers: dict[str, ir.Value],
+        given: KernelArguments,
         one_network: bool,
         keep: Keep,
         present: Present,
@@ -50,25 +49,25 @@ class Block:
         self.first, self.stride = first, columns if stride is None else stride
         self.code, self.plan, self.columns, self.one_network = code, plan, columns, one_network
         self.keep, self.present = keep, present
-        self.p, self.g, self.a, self.d = (pointers[name] for name in ("p_", "g_", "a_", "d_"))
-        free = code.target.registers - 4
+        self.given = given
+        free = code.machine.registers - 4
         self.most_rows = max(1, min(6, (free - columns) // columns))
-        self.rows_of_gradient = 2 if 3 * columns + 4 <= code.target.registers else 1
+        self.rows_of_gradient = 2 if 3 * columns + 4 <= code.machine.registers else 1
 
     # ---- memory ------------------------------------------------------------------------------------------------
     def activation(self, place: Index, column: Index) -> Lane:
         """The activation kept at this place, of this column."""
-        return self.code.load(self.a, self._at(place, column))
+        return self.code.load(self.given.activations, self._at(place, column))
 
     def keep_activation(self, place: Index, column: Index, value: Lane) -> None:
-        self.code.store(self.a, self._at(place, column), value)
+        self.code.store(self.given.activations, self._at(place, column), value)
 
     def gradient(self, place: Index, column: Index) -> Lane:
         """The gradient of the activation at this place."""
-        return self.code.load(self.d, self._at(place, column))
+        return self.code.load(self.given.activation_gradients, self._at(place, column))
 
     def keep_gradient(self, place: Index, column: Index, value: Lane) -> None:
-        self.code.store(self.d, self._at(place, column), value)
+        self.code.store(self.given.activation_gradients, self._at(place, column), value)
 
     def _at(self, place: Index, column: Index) -> Index:
         return self.code.plus(self.code.times(place, self.stride), self.code.plus(self.first, column))
@@ -79,13 +78,15 @@ class Block:
 
     def parameter(self, at: Index) -> Lane:
         """A parameter: each network's own, or the one network's in every lane."""
-        return self.code.load_one(self.p, at) if self.one_network else self.code.load(self.p, at)
+        load = self.code.load_one if self.one_network else self.code.load
+        return load(self.given.parameters, at)
 
     def add_to_gradient(self, at: Index, value: Lane) -> None:
+        code, gradients = self.code, self.given.gradients
         if self.one_network:
-            self.code.store_first(self.g, at, value.added_up() + self.code.load_one(self.g, at))
-            return
-        self.code.store(self.g, at, self.code.load(self.g, at) + value)
+            code.store_first(gradients, at, value.added_up() + code.load_one(gradients, at))
+        else:
+            code.store(gradients, at, code.load(gradients, at) + value)
 
     def _rows(self, units: Index) -> int:
         """How many units are computed together, in rows x columns registers: many, and best without a rest."""
@@ -97,8 +98,7 @@ class Block:
         """Loops over 0 ... count, `rows` at a time: the first of each, and how many."""
         if not isinstance(count, int):
             count = self.code.index(count)
-            rest = self.code.b.urem(count, self.code.index(rows))
-            whole = self.code.b.sub(count, rest)
+            whole = self.code.minus(count, self.code.remainder(count, rows))
             with self.code.loop(0, whole, rows) as first:
                 yield first, rows
             with self.code.loop(whole, count) as first:
@@ -326,10 +326,10 @@ class Block:
                 x = [self.activation(code.plus(i, layer.inputs[0].outputs), s) for s in range(self.columns)]
                 for r in range(rows):
                     at = self.weight(layer, code.plus(j, r), i)
-                    dw = code.load(self.g, at)
+                    dw = code.load(self.given.gradients, at)
                     for s in range(self.columns):
                         dw = dy[r][s].times_plus(x[s], dw)
-                    code.store(self.g, at, dw)
+                    code.store(self.given.gradients, at, dw)
 
     def _backward(self, layer: Stage, before: Stage) -> None:
         """dx = W^T dy, and back through what follows the layer before."""
@@ -389,11 +389,11 @@ def total(lanes: list[Lane]) -> Lane:
 
 def _length(module: Activation, code: Code, backward: bool) -> int:
     """How many instructions an activation, or its derivative, takes."""
-    scratch = Code("length", ["x_"], code.target, code.dtype)
-    x, y = (scratch.load(scratch.arguments["x_"], place) for place in range(2))
-    before = len(scratch.b.block.instructions)
+    scratch = type(code)("length", {"x": NUMBERS}, code.machine, code.dtype)
+    x, y = (scratch.load(scratch.arguments["x"], place) for place in range(2))
+    before = scratch.size
     if backward:
         asked(module.dsigma, x if "x" in module.remembers else None, y if "y" in module.remembers else None)
     else:
         asked(module.sigma, x)
-    return len(scratch.b.block.instructions) - before
+    return scratch.size - before

@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache, partial
-from typing import TYPE_CHECKING
+from functools import partial
 
 import torch
-from llvmlite import ir
 from torch import Tensor
 
-from lamp.compiler.code import Code
-from lamp.compiler.indices import I64
-from lamp.compiler.kernel import ARGUMENTS
-from lamp.compiler.target import MachineCode, host, machine_code
+from lamp.compiler.arguments import KernelArguments
+from lamp.compiler.backends.cpu.calls import copy, in_turn
+from lamp.compiler.kernel_state import KernelState
+from lamp.compiler.steps import Steps
 from lamp.compiler.threads import on_threads
-
-if TYPE_CHECKING:
-    from lamp.compiler.kernel_state import KernelState
-    from lamp.compiler.steps import Steps
 
 
 class CallTable:
@@ -57,43 +51,17 @@ def _run(table: Tensor, whose: Sequence[tuple[KernelState | None, int]]) -> None
         if kernel_state is not None:
             kernel_state.use_scratch(table[:, start : start + rows])
         start += rows
-    _in_turn()(table.data_ptr(), table.shape[0] * table.shape[1])
+    in_turn()(table.data_ptr(), table.shape[0] * table.shape[1])
 
 
 def _copies(source: Tensor, kept: Tensor) -> Tensor:
     """Calls that copy each group's numbers after each epoch, (groups, epochs, 1, 1 + arguments)."""
     epochs, groups, size = kept.shape
-    table = torch.zeros(groups, epochs, 1, 1 + ARGUMENTS, dtype=torch.int64)
+    table = torch.zeros(groups, epochs, 1, 1 + len(KernelArguments._fields), dtype=torch.int64)
     length = size * kept.element_size()
     group, epoch = torch.arange(groups).unsqueeze(1), torch.arange(epochs)
-    table[:, :, 0, 0] = _copy().address("copy")
+    table[:, :, 0, 0] = copy().address("copy")
     table[:, :, 0, 1] = kept.data_ptr() + (epoch * groups + group) * length
     table[:, :, 0, 2] = source.data_ptr() + group * length
     table[:, :, 0, 3] = length
     return table
-
-
-@lru_cache(maxsize=1)
-def _copy() -> MachineCode:
-    """A function of a kernel's arguments that copies to the first from the second, as many bytes as the third says."""
-    names = ["to", "source", "bytes", *(f"unused{k}" for k in range(3, ARGUMENTS))]
-    code = Code("copy", names, host(), torch.float64)
-    b = code.b
-    to, source = (b.inttoptr(code.arguments[name], I64.as_pointer()) for name in ("to", "source"))
-    with code.loop(0, b.udiv(code.arguments["bytes"], I64(8))) as i:
-        b.store(b.load(b.gep(source, [i])), b.gep(to, [i]))
-    return machine_code(code.finish(), host())
-
-
-@lru_cache(maxsize=1)
-def _in_turn() -> Callable[[int, int], None]:
-    """A function that makes the calls in the rows of a table: an address, and its arguments."""
-    code = Code("in_turn", ["table", "rows"], host(), torch.float64)
-    b, kind = code.b, ir.FunctionType(ir.VoidType(), [I64] * ARGUMENTS)
-    table = b.inttoptr(code.arguments["table"], I64.as_pointer())
-    with code.loop(0, code.arguments["rows"]) as row:
-        first = b.mul(row, I64(1 + ARGUMENTS))
-        address, *arguments = (b.load(b.gep(table, [b.add(first, I64(k))])) for k in range(1 + ARGUMENTS))
-        b.call(b.inttoptr(address, kind.as_pointer()), arguments)
-    run: Callable[[int, int], None] = machine_code(code.finish(), host()).function("in_turn", 2)
-    return run

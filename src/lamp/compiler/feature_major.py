@@ -9,24 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from llvmlite import ir
-
 from lamp.compiler.block import Block
-from lamp.compiler.code import I32, Code
+from lamp.compiler.code import Pointer
 from lamp.compiler.indices import Index
 from lamp.compiler.lanes import Lane
 from lamp.compiler.stages import Stage
-from lamp.compiler.weight_gradients import added_up
 
 Row = Callable[[Index], Index]  # where the row of a sample begins among the data's numbers, by its number in the chunk
 
 MANY = 32  # registers: with so many, tiles are larger
 
 
-def forward(block: Block, layer: Stage, columns: Index, x: ir.Value, row: Row) -> None:
+def forward(block: Block, layer: Stage, columns: Index, x: Pointer, row: Row) -> None:
     """W x + b for the samples of so many columns, kept where what follows the affine map finds it."""
     code, (inputs, outputs) = block.code, layer.width
-    samples = min(code.lanes, 8 if code.target.registers >= MANY else 4)
+    samples = min(code.lanes, 8 if code.machine.registers >= MANY else 4)
     place = layer.first_kept
     with code.loop(0, code.times(columns, code.lanes), samples) as n:
         rows = [row(code.plus(n, k)) for k in range(samples)]
@@ -36,19 +33,19 @@ def forward(block: Block, layer: Stage, columns: Index, x: ir.Value, row: Row) -
             with code.carrying(0, inputs, start, code.lanes) as (i, sums):
                 of_samples = [code.load_unaligned(x, code.plus(each, i)) for each in rows]
                 for r in range(units):
-                    w = code.load_unaligned(block.p, block.weight(layer, code.plus(j, r), i))
+                    w = code.load_unaligned(block.given.parameters, block.weight(layer, code.plus(j, r), i))
                     for k in range(samples):
                         sums[r * samples + k] = w.times_plus(of_samples[k], sums[r * samples + k])
-            added = added_up(code, sums)
+            added = code.added_up(sums)
             for r in range(units):
                 at = code.plus(block.first_number(code.plus(code.plus(j, r), place)), n)
-                _store_some(code, block.a, at, added, r * samples, samples)
+                code.store_some(block.given.activations, at, added, r * samples, samples)
 
 
-def add_gradients(block: Block, layer: Stage, columns: Index, x: ir.Value, row: Row) -> None:
+def add_gradients(block: Block, layer: Stage, columns: Index, x: Pointer, row: Row) -> None:
     """dW += dy x^T of the samples of so many columns."""
     code, (inputs, outputs) = block.code, layer.width
-    rows, vectors = (4, 6) if code.target.registers >= MANY else (2, 4)
+    rows, vectors = (4, 6) if code.machine.registers >= MANY else (2, 4)
     for i, tile_vectors in block.tiles(inputs // code.lanes, vectors):
         for j, tile_rows in block.tiles(outputs, rows):
             with code.carrying(0, code.times(columns, code.lanes), [code.lane(0.0)] * (tile_rows * tile_vectors)) as (
@@ -59,15 +56,15 @@ def add_gradients(block: Block, layer: Stage, columns: Index, x: ir.Value, row: 
                 of_sample = [code.load_unaligned(x, code.plus(begin, c * code.lanes)) for c in range(tile_vectors)]
                 for r in range(tile_rows):
                     unit = code.plus(j, layer.gradients + r)
-                    dy = code.load_one(block.d, code.plus(block.first_number(unit), n))
+                    dy = code.load_one(block.given.activation_gradients, code.plus(block.first_number(unit), n))
                     for c in range(tile_vectors):
                         sums[r * tile_vectors + c] = dy.times_plus(of_sample[c], sums[r * tile_vectors + c])
             for r in range(tile_rows):
                 for c in range(tile_vectors):
                     feature = code.times(code.plus(i, c), code.lanes)
                     at = block.weight(layer, code.plus(j, r), feature)
-                    dw = code.load_unaligned(block.g, at) + sums[r * tile_vectors + c]
-                    code.store_unaligned(block.g, at, dw)
+                    dw = code.load_unaligned(block.given.gradients, at) + sums[r * tile_vectors + c]
+                    code.store_unaligned(block.given.gradients, at, dw)
 
 
 def _bias(block: Block, layer: Stage, unit: Index) -> Lane:
@@ -75,14 +72,4 @@ def _bias(block: Block, layer: Stage, unit: Index) -> Lane:
     code = block.code
     if layer.bias is None:
         return code.lane(0.0)
-    b = code.b.load(code.b.gep(block.p, [code.index(code.plus(unit, layer.bias))]))
-    return Lane(code, code.b.insert_element(code.lane(0.0).value, b, I32(0)))
-
-
-def _store_some(code: Code, pointer: ir.Value, at: Index, sums: list[Lane], first: int, count: int) -> None:
-    """Put `count` of the sums, which W vectors' lanes hold in turn, side by side from number `at` on."""
-    vector, offset = divmod(first, code.lanes)
-    mask = ir.Constant(ir.VectorType(I32, count), [offset + k for k in range(count)])
-    some = code.b.shuffle_vector(sums[vector].value, sums[vector].value, mask)
-    place = code.b.bitcast(code.b.gep(pointer, [code.index(at)]), some.type.as_pointer())
-    code.b.store(some, place, align=code.dtype.itemsize)
+    return code.load_first(block.given.parameters, code.plus(unit, layer.bias))

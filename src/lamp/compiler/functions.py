@@ -11,10 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from llvmlite import ir
 
-from lamp.compiler.code import Code
-from lamp.compiler.lanes import TRANSCENDENTAL, Lane
+from lamp.compiler.lanes import Lane, Whole
 
 LN2 = math.log(2.0)
 LONG = 5  # coefficients beyond which a polynomial goes in two halves
@@ -107,21 +105,8 @@ def polynomial(x: Lane, coefficients: Sequence[float]) -> Lane:
     return value
 
 
-# ---- a number's bits -------------------------------------------------------------------------------------------------
-def _bits(x: Lane) -> ir.Value:
-    return x.code.b.bitcast(x.value, x.code.integers)
-
-
-def _of_bits(code: Code, bits: ir.Value) -> Lane:
-    return Lane(code, code.b.bitcast(bits, code.vector))
-
-
-def _whole(code: Code, n: int) -> ir.Constant:
-    return ir.Constant(code.integers, [n] * code.lanes)
-
-
 # ---- exponentials ----------------------------------------------------------------------------------------------------
-def _reduced(x: Lane, bias: int) -> tuple[Lane, ir.Value]:
+def _reduced(x: Lane, bias: int) -> tuple[Lane, Whole]:
     """e^r - 1, and bits that end in n + bias, where x = r + n log 2 and |r| is at most log 2 / 2."""
     code, form = x.code, FORMATS[x.code.dtype]
     rounder = code.lane(1.5 * 2.0**form.mantissa + bias)  # a sum with it is rounded to a whole number
@@ -129,12 +114,12 @@ def _reduced(x: Lane, bias: int) -> tuple[Lane, ir.Value]:
     n = shifted - rounder
     r = n.times_plus(code.lane(-form.ln2_high), x)
     r = n.times_plus(code.lane(-form.ln2_low), r)
-    return polynomial(r, form.exp).times_plus(r * r, r), _bits(shifted)
+    return polynomial(r, form.exp).times_plus(r * r, r), shifted.bits()
 
 
-def _power(code: Code, n: ir.Value) -> Lane:
+def _power(n: Whole) -> Lane:
     """2^n, where the bits end in n + bias; 0 for n = -bias, infinity for n = bias + 1."""
-    return _of_bits(code, code.b.shl(n, _whole(code, FORMATS[code.dtype].mantissa)))
+    return (n << FORMATS[n.code.dtype].mantissa).as_bits()
 
 
 def _limits(x: Lane) -> tuple[float, float]:
@@ -152,31 +137,31 @@ def _exp_normal(x: Lane) -> Lane:
     """e^x, but 0 and infinity where 2^n is out of range, the power of two that is nearest."""
     low, high = _limits(x)
     minus_one, n = _reduced(x.clamp(min=low, max=high), FORMATS[x.code.dtype].bias)
-    return (minus_one + 1.0) * _power(x.code, n)
+    return (minus_one + 1.0) * _power(n)
 
 
 def exp(x: Lane) -> Lane:
     """e^x."""
-    code, form = x.code, FORMATS[x.code.dtype]
+    form = FORMATS[x.code.dtype]
     low, high = _limits(x)
     minus_one, n = _reduced(x.clamp(min=low - (form.mantissa + 2.0) * LN2, max=high), 2 * form.bias)
-    half = code.b.lshr(n, _whole(code, 1))  # in two steps: 2^n itself may be out of range where e^x is not
-    return (minus_one + 1.0) * _power(code, half) * _power(code, code.b.sub(n, half))
+    half = n.shifted_unsigned(1)  # in two steps: 2^n itself may be out of range where e^x is not
+    return (minus_one + 1.0) * _power(half) * _power(n - half)
 
 
 def expm1(x: Lane) -> Lane:
     """e^x - 1, exact near 0."""
     minus_one, n = _reduced(x.clamp(min=_negligible(x), max=_limits(x)[1]), FORMATS[x.code.dtype].bias - 1)
-    half = _power(x.code, n)  # 2^n / 2: 2^n itself may be out of range where e^x is not
+    half = _power(n)  # 2^n / 2: 2^n itself may be out of range where e^x is not
     return minus_one.times_plus(half, half - 0.5) * 2.0
 
 
 def tanh(x: Lane) -> Lane:
     """The hyperbolic tangent: -t / (2 + t) of t = e^(-2 |x|) - 1, with the sign of x."""
     minus_one, n = _reduced((x.abs() * -2.0).maximum(_negligible(x)), FORMATS[x.code.dtype].bias)
-    power = _power(x.code, n)
+    power = _power(n)
     t = minus_one.times_plus(power, power - 1.0)
-    return x.code.intrinsic("copysign", t / (t + 2.0), x)
+    return (t / (t + 2.0)).with_sign_of(x)
 
 
 def sigmoid(x: Lane) -> Lane:
@@ -190,13 +175,12 @@ def log(x: Lane) -> Lane:
 
     Source: Sun's fdlibm (e_log.c), for how the last sums are ordered.
     """
-    code, b, form = x.code, x.code.b, FORMATS[x.code.dtype]
+    code, form = x.code, FORMATS[x.code.dtype]
     tiny = x < 2.0 ** (1 - form.bias)
-    bits, places = _bits((x * 2.0**form.mantissa).where(tiny, x)), _whole(code, form.mantissa)
-    root = b.bitcast(code.lane(math.sqrt(0.5)).value, code.integers)
-    exponent = b.ashr(b.sub(bits, root), places)  # x = 2^n (1 + f), 1 + f from sqrt(1/2) to sqrt 2
-    n = Lane(code, b.sitofp(exponent, code.vector)) - code.lane(float(form.mantissa)).where(tiny, 0.0)
-    f = _of_bits(code, b.sub(bits, b.shl(exponent, places))) - 1.0
+    bits, root = (x * 2.0**form.mantissa).where(tiny, x).bits(), code.lane(math.sqrt(0.5)).bits()
+    exponent = (bits - root) >> form.mantissa  # x = 2^n (1 + f), 1 + f from sqrt(1/2) to sqrt 2
+    n = exponent.as_numbers() - code.lane(float(form.mantissa)).where(tiny, 0.0)
+    f = (bits - (exponent << form.mantissa)).as_bits() - 1.0
     s = f / (f + 2.0)
     square, half = s * s, f * f * 0.5
     rest = s * polynomial(square, form.log).times_plus(square, half)
@@ -222,7 +206,7 @@ def erf(x: Lane) -> Lane:
     outer = size.clamp(min=ERF_SPLIT, max=form.erf_limit)
     above, below = (polynomial(outer, each) for each in form.erfc)
     far = 1.0 - _exp_normal(-(outer * outer)) * (above / below)
-    return near.where(size <= ERF_SPLIT, x.code.intrinsic("copysign", far, x))
+    return near.where(size <= ERF_SPLIT, far.with_sign_of(x))
 
 
-TRANSCENDENTAL.update(exp=exp, expm1=expm1, log=log, log1p=log1p, tanh=tanh, sigmoid=sigmoid, erf=erf)
+FORMULAS = {each.__name__: each for each in (exp, expm1, log, log1p, tanh, sigmoid, erf)}

@@ -1,78 +1,61 @@
-"""The training loop as one function: batches, forward, loss, backward, clipping and the optimizer's rule.
-
-Two ways to lay networks into vectors:
-
-replica lanes   W networks of a population a vector; a column is one sample. Nothing is added across lanes.
-sample lanes    one network; a column is W samples. Its gradients are vectors of partial sums, added up once a batch.
-"""
+"""Compiled kernels: made once in a process and, where that can be told, once on a machine."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import Any
 
-from llvmlite import ir
-
-from lamp.compiler import disk_cache, feature_major
-from lamp.compiler import functions as functions  # without them lanes have no exp, log, ...
-from lamp.compiler.block import Block
-from lamp.compiler.code import I1, I32, Code, Count
-from lamp.compiler.correct_counts import right
-from lamp.compiler.indices import I64, Index
-from lamp.compiler.kept import Kept
+from lamp.compiler import disk_cache
+from lamp.compiler.arguments import KernelArguments
+from lamp.compiler.backends.cpu.code import CPUCode
+from lamp.compiler.backends.cpu.kept import Kept, machine_code, texts
+from lamp.compiler.backends.cpu.machine_code import VERSION, MachineCode, assembly_of
+from lamp.compiler.backends.cpu.target import Target
+from lamp.compiler.kernel_builder import KernelBuilder
 from lamp.compiler.kernel_spec import KernelSpec
-from lamp.compiler.lanes import Lane, Mask, Whole
-from lamp.compiler.loss_rules import Target
-from lamp.compiler.stages import Stage
-from lamp.compiler.target import MachineCode, assembly_of, machine_code, texts
-from lamp.compiler.target import Target as Machine
 from lamp.compiler.tiling import Tiling
-from lamp.compiler.updates import Updates
-from lamp.compiler.weight_gradients import add_bias_gradients, add_gradients
-from lamp.nn import Dropout
-from lamp.randomness import below, bits, scatter
-
-POINTERS = ("p_", "g_", "s_", "a_", "d_", "x_", "t_", "c_", "v_", "h_", "k_", "l_", "o_", "r_")
-NUMBERS = ("order", "keys", "steps", "batch", "sizes", "counters")
-ARGUMENTS = len(POINTERS) + len(NUMBERS)
 
 
 class Kernel(Tiling):
     """The machine code of a job: `run` is the function. It holds nothing of the networks it was made for."""
 
-    def __init__(self, spec: KernelSpec, machine: Machine) -> None:
+    def __init__(self, spec: KernelSpec, machine: Target) -> None:
         super().__init__(spec, machine)
         self.machine, self.machine_code = machine, _code_for(spec, machine)
-        self.run = self.machine_code.function("train", ARGUMENTS)
+        self.run = self.machine_code.function("train", len(KernelArguments._fields))
 
     def llvm_ir(self, spec: KernelSpec) -> str:
         """What it was made of, written once more: code from the disk has no text."""
-        return KernelBuilder(spec, self.machine).text
+        return text_of(spec, self.machine)
 
     def assembly(self, spec: KernelSpec) -> str:
         """What LLVM made of that."""
         return assembly_of(self.llvm_ir(spec), self.machine)
 
 
+def text_of(spec: KernelSpec, machine: Target) -> str:
+    """A kernel in LLVM's intermediate representation."""
+    return KernelBuilder(spec, machine, CPUCode).text
+
+
 known = Kept()  # the kernels of jobs that can be told apart
 
 
-def _code_for(spec: KernelSpec, machine: Machine) -> MachineCode:
+def _code_for(spec: KernelSpec, machine: Target) -> MachineCode:
     """Made once in a process, while it is kept, for all jobs that differ in nothing that is written into code."""
     key = spec.key
     if key is None:
-        return machine_code(KernelBuilder(spec, machine).text, machine)
+        return machine_code(text_of(spec, machine), machine)
     kept = known.get((key, machine))
     return kept if kept is not None else known.keep((key, machine), _loaded_or_made(spec, machine, key))
 
 
-def _loaded_or_made(spec: KernelSpec, machine: Machine, key: Hashable) -> MachineCode:
+def _loaded_or_made(spec: KernelSpec, machine: Target, key: Hashable) -> MachineCode:
     """Machine code from the disk, where an earlier process kept it for this, or else made now and kept."""
-    name = disk_cache.name_of(key, machine)
+    name = disk_cache.name_of(key, (machine, VERSION))
     kept = None if name is None else disk_cache.load(name)
     if kept is not None:
         return MachineCode(kept, machine)
-    made = machine_code(KernelBuilder(spec, machine).text, machine)
+    made = machine_code(text_of(spec, machine), machine)
     if name is not None:
         disk_cache.store(name, made.code)
     return made
@@ -82,289 +65,3 @@ def forget() -> None:
     """Let go of all kernels, so that the next one is compiled anew: to measure how long that takes."""
     known.clear()
     texts.clear()
-
-
-class KernelBuilder(Tiling):
-    """Writes a kernel: `text` is LLVM's intermediate representation."""
-
-    def __init__(self, spec: KernelSpec, machine: Machine) -> None:
-        super().__init__(spec, machine)
-        self.spec = spec
-        self.code = Code("train", [*POINTERS, *NUMBERS], machine, spec.dtype, shared=self.parts > 1)
-        self._emit()
-        self.text = self.code.finish()
-
-    # ---- the loop over steps -----------------------------------------------------------------------------------
-    def _emit(self) -> None:
-        code, spec, b = self.code, self.spec, self.code.b
-        self.at = code.arguments
-        self.order = b.inttoptr(self.at["order"], I32.as_pointer())
-        self.keys = b.inttoptr(self.at["keys"], I32.as_pointer())
-        self.sizes = b.inttoptr(self.at["sizes"], I32.as_pointer())
-        self.plan, self.ranges = spec.plan, spec.ranges
-        if spec.plan.sizes is not None:
-            hidden = range(len(spec.plan.layers) - 1)
-            widths = [code.load_whole(self.sizes, self._place_of_sizes(k)).value for k in hidden]
-            self.plan = spec.plan.of_widths([Count(code, b.sext(width, I64)) for width in widths])
-            self.ranges = [[(0, self.plan.parameters)]]
-        self._all: Index = self.numbers // self.lanes if spec.one_network else self.plan.parameters  # vectors of them
-        self.batch = self.at["batch"]
-        self.samples = code.number(self.batch)
-        up = b.add(self.batch, I64(self.lanes - 1))
-        self.vectors = b.udiv(up, I64(self.lanes)) if spec.one_network else self.batch
-        number = code.load_one if spec.one_network else code.load
-        spec.loss.of_lanes(code, {name: number(self.at["h_"], i) for i, name in enumerate(spec.hyperparameters)})
-        if self.parts == 1:
-            self.g = self.at["g_"]
-            with code.loop(0, self.at["steps"]) as step:
-                self._begin(step)
-                self._part(0, self.vectors, 0)
-                self._update(None)
-            return
-        learning = spec.optimizer is not None
-        counters = b.inttoptr(self.at["counters"], I64.as_pointer())
-        phases = b.mul(self.at["steps"], I64(2)) if learning else self.at["steps"]
-        with code.tasks(counters, self.parts, phases) as (phase, part):
-            self._begin(b.udiv(phase, I64(2)) if learning else phase)
-            with b.if_else(b.trunc(phase, I1) if learning else I1(0)) as (second, first):
-                with first:
-                    lower, upper = (b.udiv(b.mul(self.vectors, b.add(part, I64(k))), I64(self.parts)) for k in range(2))
-                    self.g = b.gep(self.at["g_"], [b.mul(part, I64(self.numbers))])
-                    self._part(lower, upper, part)
-                with second:
-                    self._update(part)
-
-    def _begin(self, step: Index) -> None:
-        self.step = step
-        self.first = self.code.times(step, self.vectors if self.one_network else self.batch)  # of the order
-
-    def _update(self, part: Index | None) -> None:
-        """The optimizer's rule: for all parameters, or a slice of them."""
-        spec = self.spec
-        if spec.optimizer is not None:
-            Updates(
-                self.code,
-                spec,
-                self.step,
-                vectors=self._all,
-                parts=self.parts,
-                part=part,
-                ranges=self.ranges,
-                shared=self.shared,
-                per_replica=self.per_replica,
-            ).emit(spec.optimizer)
-
-    def _part(self, lower: Index, upper: Index, part: Index) -> None:
-        """The loss and the gradients of the batch's columns from lower to upper."""
-        code, b, spec = self.code, self.code.b, self.spec
-        share = self._share()
-        if spec.optimizer is not None:
-            with code.loop(0, self._all) as i:
-                code.store(self.g, i, 0.0)
-        with code.carrying(lower, upper, self._sums, self.chunk) as (start, state):
-            left = b.sub(code.index(upper), start)
-            fits = b.icmp_signed("<", left, I64(self.chunk))
-            count = b.select(fits, left, I64(self.chunk))
-            block = self._block(1, start, 0)
-            if self.wide:
-                feature_major.forward(block, self.plan.layers[0], count, self.at["x_"], self._row_from(start))
-            state[:] = _added(state, self._columns(start, count, share))
-            if spec.one_network and spec.optimizer is not None:
-                for layer in self.plan.layers:
-                    if self.wide and layer is self.plan.layers[0]:
-                        feature_major.add_gradients(block, layer, count, self.at["x_"], self._row_from(start))
-                        add_bias_gradients(block, layer, count)
-                    else:
-                        add_gradients(block, layer, count)
-        place = code.plus(code.times(self.step, self.parts), part)
-        self._keep_number("l_", place, state[0] * share)
-        for k, number in enumerate(state[1:]):
-            self._keep_number("r_", code.plus(code.times(place, len(spec.answers)), k), number)
-
-    @property
-    def _sums(self) -> list[Lane]:
-        """What is summed over columns, before the first: the loss, and right answers."""
-        return [self.code.lane(0.0)] * (1 + len(self.spec.answers))
-
-    def _keep_number(self, pointer: str, place: Index, number: Lane) -> None:
-        """Keep a network's own number, which in sample lanes is the sum of all lanes."""
-        if self.one_network:
-            self.code.store_first(self.at[pointer], place, number.added_up())
-        else:
-            self.code.store(self.at[pointer], place, number)
-
-    def _columns(self, start: Index, count: ir.Value, share: Lane) -> list[Lane]:
-        """Forward and back for `count` columns of the batch; what is summed over them."""
-        code, b = self.code, self.code.b
-        whole = b.mul(b.udiv(count, I64(self.columns)), I64(self.columns)) if self.ragged else count
-        with code.carrying(0, whole, self._sums, self.columns) as (column, state):
-            state[:] = _added(state, self._pass(self._block(self.columns, start, column), share))
-        if self.ragged:
-            with code.carrying(whole, count, state, 1) as (column, rest):
-                rest[:] = _added(rest, self._pass(self._block(1, start, column), share))
-            state = rest
-        return state
-
-    def _block(self, columns: int, start: Index, column: Index) -> Block:
-        """Columns of the batch from number start + column on; in sample lanes they are all kept, up to a chunk."""
-        spec = self.spec
-        at = self.code.plus(start, column)
-        first, stride = (column, self.chunk) if spec.one_network else (0, None)
-        pointers = self.at | {"g_": self.g}
-        keep = self._keep_of(at)
-        block = Block(self.code, self.plan, columns, pointers, spec.one_network, keep, self._present, first, stride)
-        block.column = at
-        return block
-
-    def _pass(self, block: Block, share: Lane) -> list[Lane]:
-        """Forward and back; what is summed over the columns."""
-        if not self.wide:
-            self._gather(block, block.column)
-        block.forward(given=self.wide)
-        if self.spec.keeps_outputs:
-            self._keep_outputs(block, block.column)
-        target = self._target(block.column)
-        sums = [self.spec.loss.emit(block, target, self.at["k_"], share)]
-        sums += [right(block, target, answer) for answer in self.spec.answers]
-        if self.spec.optimizer is not None:
-            block.backward()
-        return sums
-
-    # ---- samples -----------------------------------------------------------------------------------------------
-    def _rows(self, first: Index, column: Index) -> Any:
-        """Which rows of the data a column holds: one number, or a vector of them (int32), a lane each."""
-        code, b = self.code, self.code.b
-        at = code.plus(self.first, code.plus(first, column))
-        if self.spec.one_network or self.spec.per_replica_order:
-            at = code.times(at, self.lanes)
-        else:
-            return b.sext(b.load(b.gep(self.order, [code.index(at)]), align=4), I64)
-        return code.load_wholes(self.order, at).value
-
-    def _row_from(self, start: Index) -> feature_major.Row:
-        """Where rows of data begin, by the number of the sample from a column of the batch on."""
-        code, b = self.code, self.code.b
-        first = code.times(code.plus(self.first, start), self.lanes)
-
-        def row(sample: Index) -> Index:
-            number = b.load(b.gep(self.order, [code.index(code.plus(first, sample))]), align=4)
-            return code.times(b.sext(number, I64), self.plan.features)
-
-        return row
-
-    def _fetch(self, pointer: ir.Value, rows: Any, width: int, i: Index) -> Lane:
-        """Number i of these rows of an array (n, width)."""
-        code, b = self.code, self.code.b
-        if rows.type == I64:
-            return code.load_one(pointer, code.plus(code.times(rows, width), i))
-        place = b.mul(
-            b.sext(rows, ir.VectorType(I64, self.lanes)),
-            ir.Constant(ir.VectorType(I64, self.lanes), [width] * self.lanes),
-        )
-        result = ir.Constant(code.vector, ir.Undefined)
-        for lane in range(self.lanes):
-            at = b.add(b.extract_element(place, I32(lane)), code.index(i))
-            result = b.insert_element(result, b.load(b.gep(pointer, [at])), I32(lane))
-        return Lane(code, result)
-
-    def _gather(self, block: Block, first: Index) -> None:
-        """The inputs of a block's samples into their places, through what stands before the first layer."""
-        code, features = self.code, self.plan.features
-        held = [self._rows(first, s) for s in range(block.columns)]
-        with code.loop(0, features) as i:
-            for s, rows in enumerate(held):
-                block.begin(i, s, self._fetch(self.at["x_"], rows, features, i))
-
-    def _target(self, first: Index) -> Target:
-        t, width = self.at["t_"], self.plan.outputs + self.spec.loss.weighted
-        return Target(
-            label=(lambda s: self._fetch(t, self._rows(first, s), 1, 0)) if self.spec.loss.labels else None,
-            number=lambda c, s: self._fetch(t, self._rows(first, s), width, c),
-            counts=lambda s: self._counts(first, s),
-        )
-
-    def _counts(self, first: Index, column: Index) -> Mask | None:
-        """Which lanes of a column hold a sample: those of the last may go beyond the batch."""
-        if not self.spare:
-            return None
-        code = self.code
-        numbers = code.counted(code.times(code.plus(first, column), self.lanes))
-        limit = code.wholes(code.whole(self.batch))
-        return Mask(code, code.b.icmp_signed("<", numbers.value, limit.value))
-
-    def _keep_outputs(self, block: Block, first: Index) -> None:
-        """(columns of the epoch, outputs) vectors."""
-        code, outputs = self.code, self.plan.outputs
-        epoch = code.times(self.step, self.vectors)
-        with code.loop(0, outputs) as c:
-            for s in range(block.columns):
-                place = code.times(code.plus(epoch, code.plus(first, s)), outputs)
-                y = block.activation(code.plus(c, self.plan.put_out), s)
-                code.store(self.at["o_"], code.plus(place, c), y)
-
-    # ---- the loss ----------------------------------------------------------------------------------------------
-    def _share(self) -> Lane:
-        """What each value counts in the loss: 1 over what a mean divides by."""
-        code, loss = self.code, self.spec.loss
-        divisor = loss.divisor(self.samples)
-        if divisor is not None:
-            return 1.0 / divisor
-        with code.carrying(0, self.vectors, [code.lane(0.0)]) as (column, state):
-            rows = self._rows(column, 0)
-            weight = loss.weight_of_label(self.at["k_"], self._fetch(self.at["t_"], rows, 1, 0))
-            counts = self._counts(column, 0)
-            state[0] = state[0] + (weight if counts is None else weight.where(counts, 0.0))
-        return 1.0 / (state[0].added_up() if self.spec.one_network else state[0])
-
-    # ---- networks of several sizes -----------------------------------------------------------------------------
-    def _place_of_sizes(self, layer: int) -> int:
-        """Where it stands how wide a hidden layer is: in the group, and next to that in each of its networks."""
-        return layer * (1 + self.lanes)
-
-    def _own_widths(self, layer: int) -> Whole:
-        return self.code.load_wholes(self.sizes, self._place_of_sizes(layer) + 1)
-
-    def _hidden(self, stage: Stage) -> int | None:
-        """The number of a layer whose width is each network's own."""
-        if self.spec.plan.sizes is None or stage is self.plan.last:
-            return None
-        return stage.layer
-
-    def _present(self, stage: Stage, unit: Index) -> Mask | None:
-        """Which networks have this unit of a stage, where those that have not would put out more than zeros."""
-        layer = self._hidden(stage)
-        if layer is None or stage.keeps_zero:
-            return None
-        code = self.code
-        units = code.wholes(code.whole(unit))
-        return Mask(code, code.b.icmp_signed("<", units.value, self._own_widths(layer).value))
-
-    # ---- dropout -----------------------------------------------------------------------------------------------
-    def _keep_of(self, first: Index) -> Any:
-        """The masks of Dropout, as lamp.randomness draws them for a tensor (B, units)."""
-        code, spec = self.code, self.spec
-        numbers = {id(module): k for k, module in enumerate(spec.plan.dropouts)}
-
-        def keep(module: Dropout, stage: Stage, unit: Index, column: Index) -> Lane:
-            units, layer = stage.units, self._hidden(stage)
-            sample = code.plus(first, column)
-            at = code.times(code.plus(code.times(self.step, len(numbers)), numbers[id(module)]), 2)
-            if spec.one_network:
-                sample = code.times(sample, self.lanes)
-                scattered = scatter(code.counted(code.plus(code.times(sample, units), unit), units))
-                pair = [code.wholes(code.load_whole(self.keys, code.plus(at, k))) for k in range(2)]
-            else:
-                if layer is None:
-                    scattered = code.wholes(scatter(code.whole(code.plus(code.times(sample, units), unit))))
-                else:
-                    rows = code.wholes(code.whole(sample)) * self._own_widths(layer)
-                    scattered = scatter(rows + code.wholes(code.whole(unit)))
-                pair = [code.load_wholes(self.keys, code.times(code.plus(at, k), self.lanes)) for k in range(2)]
-            kept = below(bits(scattered, *pair), round((1.0 - module.p) * 2**31)).is_true()
-            return code.lane(1.0 / (1.0 - module.p) if module.p < 1 else 1.0).where(kept, 0.0)
-
-        return keep
-
-
-def _added(sums: list[Lane], more: list[Lane]) -> list[Lane]:
-    return [x + y for x, y in zip(sums, more, strict=True)]

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import torch
 from torch import Tensor
 
+from lamp.compiler.backends.cpu.target import NARROWEST, Target, host
 from lamp.compiler.coefficients import Limits, coefficients
 from lamp.compiler.correct_counts import Answer
 from lamp.compiler.kernel import Kernel
@@ -20,7 +21,6 @@ from lamp.compiler.refusals import look_at_modes
 from lamp.compiler.stages import Plan
 from lamp.compiler.stand_ins import NotCompiled, look_for_overrides
 from lamp.compiler.steps import Steps
-from lamp.compiler.target import NARROWEST, Target, host
 from lamp.losses import Loss
 from lamp.module import Module
 from lamp.optim import Optimizer

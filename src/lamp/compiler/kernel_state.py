@@ -13,15 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lamp.compiler.code import LINE
+from lamp.compiler.arguments import LINE, KernelArguments
 from lamp.compiler.coefficients import Columns, keys_of
-from lamp.compiler.kernel import ARGUMENTS, POINTERS, Kernel
+from lamp.compiler.kernel import Kernel
 from lamp.compiler.kernel_spec import KernelSpec
 
-# Where a call's arguments stand in the row of a table, after the kernel's address.
-SCRATCH = [1 + POINTERS.index(name) for name in ("g_", "a_", "d_")]
-COUNTERS = ARGUMENTS
-GIVEN = [column for column in range(1, COUNTERS) if column not in SCRATCH]
+# Where scratch memory stands in the row of a table of calls: after the kernel's address, among its arguments.
+SCRATCH = [1 + KernelArguments._fields.index(name) for name in ("gradients", "activations", "activation_gradients")]
 
 ALIGNED = 64  # bytes: a vector of the widest kind
 
@@ -203,8 +201,8 @@ class KernelState:
         memory.view_as(laid).copy_(laid)
         return memory
 
-    def calls(self, buffers: KernelBuffers, step_range: StepRange) -> list[tuple[int, ...]]:
-        """The arguments of the kernel for each group, to make these steps."""
+    def calls(self, buffers: KernelBuffers, step_range: StepRange) -> list[KernelArguments]:
+        """The arguments of the kernel for each group, to make these steps; 0 for scratch memory and counters."""
         spec, size, width, lanes = self.spec, self.dtype.itemsize, self.width, self.kernel.lanes
         per_replica_order = spec.one_network or spec.per_replica_order
         at = step_range.column * lanes if spec.one_network else step_range.at * (width if per_replica_order else 1)
@@ -215,29 +213,35 @@ class KernelState:
         outputs = step_range.column * spec.plan.outputs * lanes if spec.keeps_outputs else 0
         keys = first * len(spec.plan.dropouts) * 2 * width
         keys_per_group = buffers.keys[0].numel() if spec.plan.dropouts else 0
-        data = buffers.inputs.data_ptr(), buffers.targets.data_ptr()
+        inputs, targets = buffers.inputs.data_ptr(), buffers.targets.data_ptr()
         return [
-            (
-                self.p[g].data_ptr(),
-                self.s[g].data_ptr() if self.states else self._nothing.data_ptr(),
-                *data,
-                buffers.shared.data_ptr() + g * shared_per_group + first * names * size,
-                (buffers.per_replica[g].data_ptr() if own else self._nothing.data_ptr()) + first * own * width * size,
-                self.h[g].data_ptr(),
-                self.k.data_ptr(),
-                buffers.losses[g].data_ptr() + first * width * self.kernel.parts * size,
-                buffers.outputs[g].data_ptr() + outputs * size,
-                buffers.right.data_ptr() + (g * buffers.right.shape[1] + first * self._counts) * size,
-                order + g * per_group,
-                buffers.keys.data_ptr() + 4 * (g * keys_per_group + keys),
-                step_range.count,
-                step_range.batch,
-                self.sizes[g].data_ptr(),
+            KernelArguments(
+                parameters=self.p[g].data_ptr(),
+                gradients=0,
+                states=self.s[g].data_ptr() if self.states else self._nothing.data_ptr(),
+                activations=0,
+                activation_gradients=0,
+                inputs=inputs,
+                targets=targets,
+                shared_coefficients=buffers.shared.data_ptr() + g * shared_per_group + first * names * size,
+                replica_coefficients=(buffers.per_replica[g].data_ptr() if own else self._nothing.data_ptr())
+                + first * own * width * size,
+                loss_hyperparameters=self.h[g].data_ptr(),
+                loss_constants=self.k.data_ptr(),
+                losses=buffers.losses[g].data_ptr() + first * width * self.kernel.parts * size,
+                outputs=buffers.outputs[g].data_ptr() + outputs * size,
+                right_answers=buffers.right.data_ptr() + (g * buffers.right.shape[1] + first * self._counts) * size,
+                order=order + g * per_group,
+                keys=buffers.keys.data_ptr() + 4 * (g * keys_per_group + keys),
+                steps=step_range.count,
+                batch=step_range.batch,
+                sizes=self.sizes[g].data_ptr(),
+                counters=0,
             )
             for g in range(self.groups)
         ]
 
-    def run(self, call: tuple[int, ...]) -> None:
+    def run(self, call: KernelArguments) -> None:
         """One call of the kernel, in whichever thread."""
         mine = self._memory_of_thread(gradients=True)
         mine.counters.zero_()
@@ -254,9 +258,9 @@ class KernelState:
 
         first = given(0)
         each = given(1) - first if epochs > 1 else torch.zeros_like(first)  # all places move on alike
-        table = torch.zeros(self.groups, epochs, first.shape[1], 1 + ARGUMENTS, dtype=torch.int64)
+        table = torch.zeros(self.groups, epochs, first.shape[1], 1 + first.shape[2], dtype=torch.int64)
         table[..., 0] = self.kernel.machine_code.address("train")
-        table[..., GIVEN] = first.unsqueeze(1) + torch.arange(epochs).view(-1, 1, 1) * each.unsqueeze(1)
+        table[..., 1:] = first.unsqueeze(1) + torch.arange(epochs).view(-1, 1, 1) * each.unsqueeze(1)
         return table
 
     def use_scratch(self, table: Tensor) -> None:
@@ -269,11 +273,16 @@ class KernelState:
         """Memory for the gradients of a call's parameters."""
         return aligned(self.kernel.parts * self.kernel.numbers * self.width, self.dtype)
 
-    def run_with(self, gradients: Tensor, counters: Tensor, call: tuple[int, ...]) -> None:
+    def run_with(self, gradients: Tensor, counters: Tensor, call: KernelArguments) -> None:
         """A call that several threads may make together, with the same memory; the counters are 0 in the beginning."""
-        p, s, *others = call
-        a, d = (memory.data_ptr() for memory in self._memory_of_thread().activations)
-        self.kernel.run(p, gradients.data_ptr(), s, a, d, *others, counters.data_ptr())
+        activations, activation_gradients = self._memory_of_thread().activations
+        arguments = call._replace(
+            gradients=gradients.data_ptr(),
+            activations=activations.data_ptr(),
+            activation_gradients=activation_gradients.data_ptr(),
+            counters=counters.data_ptr(),
+        )
+        self.kernel.run(*arguments)
 
     def _memory_of_thread(self, gradients: bool = False) -> Any:
         """Scratch memory: each thread has its own."""

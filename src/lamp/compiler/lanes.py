@@ -2,64 +2,163 @@
 
 `Lane` is a vector of W floats in a register that behaves like a number: it offers every operation that lamp.formulas
 lists, so an activation, a loss or an optimizer's rule, called with lanes in place of tensors, writes its own machine
-code. What is computed is the same in each lane, and nothing goes from one lane to another.
+code. What is computed is the same in each lane, and nothing goes from one lane to another. Every operation is one of
+the few that `Vectors` asks of a backend.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from math import frexp
-from typing import TYPE_CHECKING, Any, Union
+from typing import Any, Literal, Union
 
-from llvmlite import ir
-
-if TYPE_CHECKING:
-    from lamp.compiler.code import Code
-
-CONTRACT = ("contract",)  # a product and a sum may become one operation, rounded once; nothing else is rearranged
+import torch
 
 Operand = Union["Lane", float, int]
-
-TRANSCENDENTAL: dict[str, Callable[[Lane], Lane]] = {}  # exp, log, ...: lamp.compiler.functions puts them here
+Value = Any  # a vector, a condition or whole numbers, as a backend has them
+Real = Literal["add", "subtract", "multiply", "divide", "negate", "fma", "abs", "sqrt", "copysign"]
+Integer = Literal["add", "subtract", "multiply", "and", "xor", "shift left", "shift right", "shift right unsigned"]
+Logic = Literal["and", "or", "xor", "not"]
+Sign = Literal["<", "<=", ">", ">=", "==", "!="]
 
 
 class Unwritable(TypeError, AttributeError):
     """What a formula asks of lanes that they do not do."""
 
 
-class Whole:
-    """Signed 32-bit integers that wrap around, one or a vector of them: what lamp.randomness draws its bits from."""
+class Vectors(ABC):
+    """What a backend computes with vectors in registers.
 
-    def __init__(self, code: Code, value: ir.Value) -> None:
+    lanes  W, how many numbers a vector holds
+    dtype  of those, torch.float32 or torch.float64
+    """
+
+    lanes: int
+    dtype: torch.dtype
+
+    def lane(self, x: Operand) -> Lane:
+        """A number as a vector that holds it in every lane."""
+        if isinstance(x, Lane):
+            return x
+        try:
+            number = float(x)
+        except (TypeError, ValueError, RuntimeError):
+            raise Unwritable(f"a lane meets numbers, not a {type(x).__name__}") from None
+        return Lane(self, self.number_value(number))
+
+    @abstractmethod
+    def number_value(self, x: float) -> Value:
+        """The nearest number of the vectors' dtype, in every lane."""
+
+    @abstractmethod
+    def real(self, operation: Real, *operands: Value) -> Value:
+        """An operation on floats, rounded once. A product and a sum may become one operation, rounded once; "fma", the
+        product of the first two plus the third, always is."""
+
+    @abstractmethod
+    def compared(self, sign: Sign, x: Value, y: Value) -> Value:
+        """A condition on floats, lane by lane. NaN fulfils "!=" alone."""
+
+    @abstractmethod
+    def chosen(self, condition: Value, x: Value, y: Value) -> Value:
+        """x where the condition holds, y elsewhere."""
+
+    @abstractmethod
+    def logic(self, operation: Logic, *conditions: Value) -> Value:
+        """A condition made of conditions."""
+
+    @abstractmethod
+    def integer(self, operation: Integer, x: Value, y: Value) -> Value:
+        """An operation on signed integers that wrap around. "shift right" keeps the sign."""
+
+    @abstractmethod
+    def integer_like(self, x: Value, n: int) -> Value:
+        """A known whole number as x is one: of its width, and in every lane where x is a vector."""
+
+    @abstractmethod
+    def integers_compared(self, sign: Sign, x: Value, y: Value) -> Value:
+        """A condition on signed integers."""
+
+    @abstractmethod
+    def bits_of(self, x: Value) -> Value:
+        """The bits of floats, as integers of their width."""
+
+    @abstractmethod
+    def of_bits(self, x: Value) -> Value:
+        """The floats that have these bits."""
+
+    @abstractmethod
+    def converted(self, x: Value) -> Value:
+        """Integers of the floats' width as floats."""
+
+    @abstractmethod
+    def turned(self, x: Lane, places: int) -> Lane:
+        """Lane k holds what lane k + places held, round and round."""
+
+    @abstractmethod
+    def formula(self, name: str) -> Callable[[Lane], Lane] | None:
+        """How a transcendental function (exp, tanh, ...) is computed; None for one that there is not."""
+
+
+class Whole:
+    """Signed integers that wrap around, one or a vector of them: of 32 bits, from which lamp.randomness draws, or of as
+    many bits as a float has."""
+
+    def __init__(self, code: Vectors, value: Value) -> None:
         self.code, self.value = code, value
 
-    def _whole(self, other: Whole | int) -> ir.Value:
-        if isinstance(other, Whole):
-            return other.value
-        kind = self.value.type
-        return ir.Constant(kind, [other] * kind.count if isinstance(kind, ir.VectorType) else other)
+    def _of(self, operation: Integer, other: Whole | int) -> Whole:
+        return Whole(self.code, self.code.integer(operation, self.value, self._whole(other)))
+
+    def _whole(self, other: Whole | int) -> Value:
+        return other.value if isinstance(other, Whole) else self.code.integer_like(self.value, other)
 
     def __add__(self, other: Whole | int) -> Whole:
-        return Whole(self.code, self.code.b.add(self.value, self._whole(other)))
+        return self._of("add", other)
 
     def __sub__(self, other: Whole | int) -> Whole:
-        return Whole(self.code, self.code.b.sub(self.value, self._whole(other)))
+        return self._of("subtract", other)
 
     def __mul__(self, other: Whole | int) -> Whole:
-        return Whole(self.code, self.code.b.mul(self.value, self._whole(other)))
+        return self._of("multiply", other)
 
     def __xor__(self, other: Whole | int) -> Whole:
-        return Whole(self.code, self.code.b.xor(self.value, self._whole(other)))
+        return self._of("xor", other)
 
     def __and__(self, other: Whole | int) -> Whole:
-        return Whole(self.code, self.code.b.and_(self.value, self._whole(other)))
+        return self._of("and", other)
+
+    def __lshift__(self, places: int) -> Whole:
+        return self._of("shift left", places)
 
     def __rshift__(self, places: int) -> Whole:
-        return Whole(self.code, self.code.b.ashr(self.value, self._whole(places)))
+        return self._of("shift right", places)
+
+    def shifted_unsigned(self, places: int) -> Whole:
+        """Shifted right, zeros moving in whatever the sign."""
+        return self._of("shift right unsigned", places)
+
+    def _compared(self, sign: Sign, other: Whole | int) -> Mask:
+        return Mask(self.code, self.code.integers_compared(sign, self.value, self._whole(other)))
+
+    def __lt__(self, other: Whole | int) -> Mask:
+        return self._compared("<", other)
+
+    def __ge__(self, other: Whole | int) -> Mask:
+        return self._compared(">=", other)
 
     def is_true(self) -> Mask:
         """Where it is not 0."""
-        return Mask(self.code, self.code.b.icmp_signed("!=", self.value, self._whole(0)))
+        return self._compared("!=", 0)
+
+    def as_bits(self) -> Lane:
+        """The floats that have these bits."""
+        return Lane(self.code, self.code.of_bits(self.value))
+
+    def as_numbers(self) -> Lane:
+        """These numbers as floats."""
+        return Lane(self.code, self.code.converted(self.value))
 
 
 class Mask:
@@ -67,20 +166,23 @@ class Mask:
 
     __hash__ = None  # type: ignore[assignment]
 
-    def __init__(self, code: Code, value: ir.Value) -> None:
+    def __init__(self, code: Vectors, value: Value) -> None:
         self.code, self.value = code, value
 
+    def _of(self, operation: Logic, *others: Mask) -> Mask:
+        return Mask(self.code, self.code.logic(operation, self.value, *(other.value for other in others)))
+
     def __and__(self, other: Mask) -> Mask:
-        return Mask(self.code, self.code.b.and_(self.value, other.value))
+        return self._of("and", other)
 
     def __or__(self, other: Mask) -> Mask:
-        return Mask(self.code, self.code.b.or_(self.value, other.value))
+        return self._of("or", other)
 
     def __invert__(self) -> Mask:
-        return Mask(self.code, self.code.b.not_(self.value))
+        return self._of("not")
 
     def __eq__(self, other: Mask) -> Mask:  # type: ignore[override]
-        return ~Mask(self.code, self.code.b.xor(self.value, other.value))
+        return ~self._of("xor", other)
 
     def __bool__(self) -> bool:
         raise Unwritable("lanes differ: a condition of theirs chooses with x.where(condition, other)")
@@ -91,27 +193,27 @@ class Lane:
 
     __hash__ = None  # type: ignore[assignment]
 
-    def __init__(self, code: Code, value: ir.Value) -> None:
+    def __init__(self, code: Vectors, value: Value) -> None:
         self.code, self.value = code, value
         self.known: dict[str, Callable[[], Lane]] = {}
 
-    def _lane(self, value: ir.Value) -> Lane:
-        return Lane(self.code, value)
+    def _of(self, operation: Real, *others: Operand) -> Lane:
+        return Lane(self.code, self.code.real(operation, self.value, *(self.code.lane(each).value for each in others)))
 
     # ---- arithmetic --------------------------------------------------------------------------------------------
     def __add__(self, other: Operand) -> Lane:
-        return self._lane(self.code.b.fadd(self.value, self.code.lane(other).value, flags=CONTRACT))
+        return self._of("add", other)
 
     def __sub__(self, other: Operand) -> Lane:
-        return self._lane(self.code.b.fsub(self.value, self.code.lane(other).value, flags=CONTRACT))
+        return self._of("subtract", other)
 
     def __mul__(self, other: Operand) -> Lane:
-        return self._lane(self.code.b.fmul(self.value, self.code.lane(other).value, flags=CONTRACT))
+        return self._of("multiply", other)
 
     def __truediv__(self, other: Operand) -> Lane:
         if isinstance(other, float | int) and other != 0 and (1.0 / other) * other == 1.0 and _power_of_two(other):
             return self * (1.0 / other)
-        return self._lane(self.code.b.fdiv(self.value, self.code.lane(other).value))
+        return self._of("divide", other)
 
     __radd__, __rmul__ = __add__, __mul__
 
@@ -122,15 +224,15 @@ class Lane:
         return self.code.lane(other) / self
 
     def __neg__(self) -> Lane:
-        return self._lane(self.code.b.fneg(self.value))
+        return self._of("negate")
 
     def times_plus(self, factor: Lane, term: Lane) -> Lane:
         """self factor + term, rounded once."""
-        return self.code.intrinsic("fma", self, factor, term)
+        return self._of("fma", factor, term)
 
     # ---- conditions --------------------------------------------------------------------------------------------
-    def _compared(self, sign: str, other: Operand) -> Mask:
-        return Mask(self.code, self.code.b.fcmp_ordered(sign, self.value, self.code.lane(other).value))
+    def _compared(self, sign: Sign, other: Operand) -> Mask:
+        return Mask(self.code, self.code.compared(sign, self.value, self.code.lane(other).value))
 
     def __lt__(self, other: Operand) -> Mask:
         return self._compared("<", other)
@@ -148,11 +250,11 @@ class Lane:
         return self._compared("==", other)
 
     def __ne__(self, other: Operand) -> Mask:  # type: ignore[override]
-        return Mask(self.code, self.code.b.fcmp_unordered("!=", self.value, self.code.lane(other).value))
+        return self._compared("!=", other)
 
     def where(self, condition: Mask, other: Operand) -> Lane:
         """This where the condition holds, other elsewhere."""
-        return self._lane(self.code.b.select(condition.value, self.value, self.code.lane(other).value))
+        return Lane(self.code, self.code.chosen(condition.value, self.value, self.code.lane(other).value))
 
     def maximum(self, other: Operand) -> Lane:
         """The larger of the two; NaN of self stays, and of a lane."""
@@ -173,10 +275,18 @@ class Lane:
 
     # ---- functions ---------------------------------------------------------------------------------------------
     def abs(self) -> Lane:
-        return self.code.intrinsic("fabs", self)
+        return self._of("abs")
+
+    def with_sign_of(self, other: Operand) -> Lane:
+        """This size, with the sign of the other."""
+        return self._of("copysign", other)
+
+    def bits(self) -> Whole:
+        """Its bits."""
+        return Whole(self.code, self.code.bits_of(self.value))
 
     def sign(self) -> Lane:
-        return self.code.intrinsic("copysign", self.code.lane(1.0), self).where(self.abs() > 0.0, 0.0)
+        return self.code.lane(1.0).with_sign_of(self).where(self.abs() > 0.0, 0.0)
 
     def step(self) -> Lane:
         return self.code.lane(1.0).where(self > 0.0, 0.0)
@@ -185,7 +295,7 @@ class Lane:
         return self * self
 
     def sqrt(self) -> Lane:
-        return self.code.intrinsic("sqrt", self)
+        return self._of("sqrt")
 
     def rsqrt(self) -> Lane:
         return 1.0 / self.sqrt()
@@ -212,8 +322,7 @@ class Lane:
     def __getattr__(self, name: str) -> Any:
         if name in vars(self).get("known", ()):
             return self.known[name]
-
-        formula = TRANSCENDENTAL.get(name)
+        formula = self.code.formula(name)
         if formula is None:
             raise Unwritable(f"a lane has no {name!r}: lamp.formulas lists what numbers offer")
         return lambda: formula(self)

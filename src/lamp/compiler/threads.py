@@ -10,7 +10,7 @@ from functools import lru_cache
 
 import torch
 
-from lamp.compiler.code import LINE
+from lamp.compiler.arguments import LINE, KernelArguments
 from lamp.compiler.kernel_state import KernelState
 from lamp.workers import Workers, when_forked
 
@@ -36,7 +36,7 @@ def on_threads(work: Sequence[Sequence[Callable[[], None]]], threads: int, begun
 
 
 def as_team(
-    kernel_state: KernelState, calls: Sequence[tuple[int, ...]], threads: int, begun: Callable[[], None]
+    kernel_state: KernelState, calls: Sequence[KernelArguments], threads: int, begun: Callable[[], None]
 ) -> None:
     """One group's calls, each made by several threads, which share out its tasks."""
     gradients = kernel_state.gradients()

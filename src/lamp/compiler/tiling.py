@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+from lamp.compiler.code import Machine
 from lamp.compiler.kernel_spec import KernelSpec
 from lamp.compiler.stages import AFFINE, Plan
-from lamp.compiler.target import Target as Machine
 
 COLUMNS = (4, 5, 6, 3, 7, 2, 1)  # columns in registers at once: the first that leaves nothing over is taken
 PART = 2_000_000  # multiplications of a step for which a thread of its own pays

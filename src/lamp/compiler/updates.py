@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from llvmlite import ir
-
+from lamp.compiler.arguments import KernelArguments
 from lamp.compiler.asking import asked
 from lamp.compiler.code import Code
-from lamp.compiler.indices import I64, Index
+from lamp.compiler.indices import Index
 from lamp.compiler.kernel_spec import KernelSpec
 from lamp.compiler.lanes import Lane, Mask
 from lamp.optim import Optimizer
@@ -31,6 +30,7 @@ class Updates:
         self,
         code: Code,
         spec: KernelSpec,
+        given: KernelArguments,
         step: Index,
         *,
         vectors: Index,
@@ -40,7 +40,7 @@ class Updates:
         shared: Sequence[tuple[int, str]],
         per_replica: Sequence[tuple[int, str]],
     ) -> None:
-        self.code, self.spec, self.step, self.at = code, spec, step, code.arguments
+        self.code, self.spec, self.step, self.given = code, spec, step, given
         self.lanes, self.vectors, self.parts, self.part = code.lanes, vectors, parts, part
         self.ranges, self.shared, self.per_replica = ranges, shared, per_replica
 
@@ -65,23 +65,22 @@ class Updates:
         """The vectors of parameters from start to stop that stand in this part; a vector stands in one alone."""
         if self.part is None:
             return start, stop
-        b, every = self.code.b, I64(self.vectors)
-        lower, upper = (b.udiv(b.mul(every, b.add(self.part, I64(k))), I64(self.parts)) for k in range(2))
-        lower = b.select(b.icmp_signed(">", lower, I64(start)), lower, I64(start))
-        return lower, b.select(b.icmp_signed("<", upper, I64(stop)), upper, I64(stop))
+        code, part = self.code, self.part
+        lower, upper = (code.quotient(code.times(self.vectors, code.plus(part, k)), self.parts) for k in range(2))
+        return code.greatest(lower, start), code.least(upper, stop)
 
     def _gradient(self, i: Index) -> Lane:
         """Vector i of the gradients, summed over the parts of the batch."""
         code = self.code
-        g = code.load(self.at["g_"], i)
+        g = code.load(self.given.gradients, i)
         for part in range(1, self.parts):
-            g = g + code.load(self.at["g_"], code.plus(i, part * self.vectors))
+            g = g + code.load(self.given.gradients, code.plus(i, part * self.vectors))
         return g
 
     def _update(
         self,
         optimizer: Optimizer,
-        i: ir.Value,
+        i: Index,
         g: Lane,
         c: Mapping[str, Lane],
         group: dict[str, Any],
@@ -89,18 +88,18 @@ class Updates:
         bounds: tuple[Any, Any],
     ) -> None:
         code = self.code
-        p = code.load(self.at["p_"], i)
+        p = code.load(self.given.parameters, i)
         places = [code.plus(i, code.times(self.vectors, k)) for k in range(len(names))]
-        before = [code.load(self.at["s_"], place) for place in places]
+        before = [code.load(self.given.states, place) for place in places]
         state: dict[str, Any] = dict(zip(names, before, strict=True))
         moved = asked(optimizer.update, p, g, state, c, group)
         inside = self._inside(i, bounds)
-        code.store(self.at["p_"], i, moved if inside is None else moved.where(inside, p))
+        code.store(self.given.parameters, i, moved if inside is None else moved.where(inside, p))
         for name, place, old in zip(names, places, before, strict=True):
             new = code.lane(state[name])
-            code.store(self.at["s_"], place, new if inside is None else new.where(inside, old))
+            code.store(self.given.states, place, new if inside is None else new.where(inside, old))
 
-    def _inside(self, i: ir.Value, bounds: tuple[Any, Any]) -> Mask | None:
+    def _inside(self, i: Index, bounds: tuple[Any, Any]) -> Mask | None:
         """Which lanes of a vector of one network's parameters lie within a range; None where all of all do."""
         if not self.spec.one_network:
             return None
@@ -108,9 +107,9 @@ class Updates:
         if start % self.lanes == 0 and (stop % self.lanes == 0 or stop == self.spec.plan.parameters):
             return None
         code = self.code
-        at = code.counted(code.times(i, self.lanes)).value
-        first, last = (code.wholes(code.whole(bound)).value for bound in bounds)
-        return Mask(code, code.b.and_(code.b.icmp_signed(">=", at, first), code.b.icmp_signed("<", at, last)))
+        at = code.counted(code.times(i, self.lanes))
+        first, last = (code.wholes(code.whole(bound)) for bound in bounds)
+        return (at >= first) & (at < last)
 
     def _coefficients(self, group: int) -> dict[str, Lane]:
         """The numbers of this step, by name: each replica's own, or all's in every lane."""
@@ -118,11 +117,11 @@ class Updates:
         for k, (of_group, name) in enumerate(self.shared):
             if of_group == group:
                 at = self.code.plus(self.code.times(self.step, len(self.shared)), k)
-                found[name] = self.code.load_one(self.at["c_"], at)
+                found[name] = self.code.load_one(self.given.shared_coefficients, at)
         for k, (of_group, name) in enumerate(self.per_replica):
             if of_group == group:
                 at = self.code.plus(self.code.times(self.step, len(self.per_replica)), k)
-                found[name] = self.code.load(self.at["v_"], at)
+                found[name] = self.code.load(self.given.replica_coefficients, at)
         return found
 
     def _clipped(self, gradient: Lane, limits: Mapping[str, Lane], factor: Lane | None) -> Lane:

@@ -50,7 +50,7 @@ def choose(engine: str, training: Training, active: ActiveReplicas) -> tuple[Com
             seconds = _eager_seconds(plan, training, active)
             if seconds < COMPILING:
                 return None, f"it takes about {seconds:.1g} s, and compiling {COMPILING} s"
-            from lamp.compiler.target import host
+            from lamp.compiler.backends.cpu.target import host
             from lamp.compiler.tiling import along_features
 
             sizes = [layer.width[0] * layer.width[1] for layer in plan.layers]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import OrderedDict
 from collections.abc import Hashable
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from lamp.compiler.target import MachineCode
+from lamp.compiler.backends.cpu.machine_code import MachineCode, compiled
+from lamp.compiler.backends.cpu.target import Target
 
 MOST_BYTES = 2**26
 APIECE = 2**18  # bytes that LLVM and the system take for each beside its code: pages, an engine, a text to read
@@ -50,3 +50,13 @@ class Kept:
 
 def _size(code: MachineCode) -> int:
     return len(code.code) + APIECE
+
+
+texts = Kept()  # what was made of texts alone
+
+
+def machine_code(llvm_ir: str, target: Target) -> MachineCode:
+    """The machine code of a text, compiled once in a process while it is kept."""
+    key = hashlib.sha256(llvm_ir.encode()).digest(), target
+    known = texts.get(key)
+    return known if known is not None else texts.keep(key, compiled(llvm_ir, target))

@@ -1,0 +1,1 @@
+"""The CPU's backend: vectors of its registers, through LLVM."""

@@ -1,0 +1,68 @@
+"""The CPU that code is made for: how many numbers its vectors hold, and how LLVM calls it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import lru_cache
+
+import llvmlite.binding as llvm
+import torch
+
+from lamp.compiler.code import Machine
+from lamp.errors import ArgumentError
+
+VECTOR_BITS = (512, 256, 128)
+NARROWEST = VECTOR_BITS[-1]
+FORCED = "LAMP_VECTOR_BITS"  # an environment variable: a narrower vector than the CPU has, for tests
+
+
+@dataclass(frozen=True)
+class Target(Machine):
+    """A CPU as LLVM names it, and the width of the vectors that code for it uses."""
+
+    triple: str
+    cpu: str
+    features: str
+    bits: int
+    registers: int  # vectors that it holds at once
+
+    def lanes(self, dtype: torch.dtype) -> int:
+        """How many numbers of this dtype a vector holds."""
+        return self.bits // (8 * dtype.itemsize)
+
+
+def host(bits: int | None = None) -> Target:
+    """This machine; `bits` (or the environment variable LAMP_VECTOR_BITS) forces narrower vectors than it has.
+
+    Raises ArgumentError for a width that it does not have.
+    """
+    if bits is None and (forced := os.environ.get(FORCED)):
+        bits = int(forced) if forced.isdecimal() else 0
+    return _host(bits)
+
+
+@lru_cache(maxsize=8)
+def _host(bits: int | None) -> Target:
+    initialise()
+    has = llvm.get_host_cpu_features()
+    widest = 512 if has.get("avx512f") else 256 if has.get("avx2") else 128
+    if bits is not None and (bits not in VECTOR_BITS or bits > widest):
+        raise ArgumentError(
+            "no such vectors",
+            expected=f"one of {[b for b in VECTOR_BITS if b <= widest]} bits",
+            got=bits,
+            fix=f"bits=None, or no {FORCED} in the environment",
+        )
+    features = has.flatten()
+    if widest == 512:  # LLVM would halve them, for the sake of other programs
+        features += ",-prefer-256-bit"
+    many = has.get("avx512vl") or not llvm.get_process_triple().startswith(("x86_64", "i686"))
+    return Target(llvm.get_process_triple(), llvm.get_host_cpu_name(), features, bits or widest, 32 if many else 16)
+
+
+@lru_cache(maxsize=1)
+def initialise() -> None:
+    """Make LLVM ready for this CPU."""
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
