@@ -57,6 +57,7 @@ ROOMS = [
         "workers",
     ],
     ["losses"],
+    ["metrics"],
     ["nn"],
     ["optim"],
     ["data"],
@@ -397,7 +398,7 @@ def test_no_circle_of_types():
 
 
 def test_every_public_name_is_documented():
-    for package in (lamp.public, lamp.nn, lamp.losses, lamp.optim, lamp.data, lamp.training, lamp.plots):
+    for package in (lamp.public, lamp.nn, lamp.losses, lamp.metrics, lamp.optim, lamp.data, lamp.training, lamp.plots):
         for name in package.__all__:
             thing = getattr(package, name)
             if inspect.isclass(thing) or inspect.isfunction(thing):

@@ -1,6 +1,6 @@
 """Every public name of lamp, in one place. `import lamp` finds them here when first used."""
 
-from lamp import data, init, losses, nn, optim, plots, training
+from lamp import data, init, losses, metrics, nn, optim, plots, training
 from lamp.axes import per_replica
 from lamp.checks import GradientReport, check_gradients
 from lamp.data import DataLoader, Dataset
@@ -41,6 +41,7 @@ from lamp.losses import (
     NLLLoss,
     SmoothL1Loss,
 )
+from lamp.metrics import Accuracy, accuracy
 from lamp.module import Module
 from lamp.nn import (
     CELU,
@@ -124,13 +125,11 @@ from lamp.studies import (
 from lamp.summary import Summary, summary
 from lamp.tracing import trace
 from lamp.training import (
-    Accuracy,
     Callback,
     Checkpoint,
     EarlyStopping,
     History,
     Training,
-    accuracy,
     evaluate,
     first_non_finite,
     fit,
@@ -261,6 +260,7 @@ __all__ = [
     "load",
     "log_uniform",
     "losses",
+    "metrics",
     "nn",
     "optim",
     "per_replica",

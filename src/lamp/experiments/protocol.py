@@ -15,11 +15,12 @@ from torch import Tensor
 from lamp.data import DataLoader, Dataset, disk
 from lamp.intervals import margin_of_mean
 from lamp.losses import Loss
+from lamp.metrics import Accuracy, accuracy
 from lamp.module import Module
 from lamp.nn import Activation, Linear, Sequential
 from lamp.optim import Optimizer
 from lamp.replicas import stack
-from lamp.training import Accuracy, Callback, History, Training, accuracy, evaluate, fit, predict
+from lamp.training import Callback, History, Training, evaluate, fit, predict
 from lamp.training.metrics import Metric
 from lamp.training.progress import Reporter, Silence, reporter
 
