@@ -17,17 +17,28 @@ from lamp.passes import Participant, Pass, Unmarked, mark, numbers, pass_of, run
 from lamp.paths import blame, say_where
 from lamp.which_pass import pass_for
 
+ABSENT: Any = object()  # an argument that did not come
+
 
 # ---- forward --------------------------------------------------------------------------------------------------------
 def forward_within_a_pass(forward: Callable[..., Any]) -> Callable[..., Any]:
     """A forward that, when it is the outermost call, begins a pass, and else takes part in the one that runs."""
 
     @functools.wraps(forward)
-    def outermost_or_inner(self: Participant, *inputs: Any, **named: Any) -> Any:
+    def outermost_or_inner(self: Participant, first: Any = ABSENT, /, *more: Any, **named: Any) -> Any:
+        outer = running.through
+        if outer is not None and not more and not named and first is not ABSENT:  # most calls: packing costs time
+            if not outer.evaluating:
+                self._through = outer.weak or outer.weakly()
+            try:
+                return forward(self, first)
+            except Exception as error:
+                blame(error, self)
+                raise
+        inputs = () if first is ABSENT else (first, *more)
         if named:
             inputs, rest = in_order(self, forward, inputs, named)
             return forward_within_a_pass(functools.wraps(forward)(functools.partial(forward, **rest)))(self, *inputs)
-        outer = running.through
         if outer is not None:
             if not outer.evaluating:
                 self._through = outer.weak or outer.weakly()
@@ -111,15 +122,18 @@ def backward_within_its_pass(backward: Callable[..., Any]) -> Callable[..., Any]
     light = backward.__name__ == "backward_parameters"
 
     @functools.wraps(backward)
-    def outermost_or_inner(self: Participant, *grad_outputs: Any) -> Any:
+    def outermost_or_inner(self: Participant, first: Any = ABSENT, /, *more: Any) -> Any:
         if light and "backward" in self.__dict__:  # a backward that somebody set on the module holds here too
-            return self.backward(*grad_outputs)
+            return self.backward(*(() if first is ABSENT else (first, *more)))
         if running.through is not None:
             try:
-                return backward(self, *grad_outputs)
+                if not more and first is not ABSENT:  # most calls: packing costs time
+                    return backward(self, first)
+                return backward(self, *(() if first is ABSENT else (first, *more)))
             except Exception as error:
                 blame(error, self)
                 raise
+        grad_outputs = () if first is ABSENT else (first, *more)
         through = running.through = pass_for(self, grad_outputs)
         inputs = through.inputs
         if through.root is self and through.memory:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import lamp.nn
+from lamp.interop import torch_containers
 from lamp.module import Module
 
 Shape = tuple[int, ...]
@@ -156,7 +157,49 @@ NETWORKS = [
     ),
 ]
 
-MODULES = [*ACTIVATIONS, *LAYERS, *NETWORKS]
+
+def _branched(name: str, shape: Shape, make: Callable[[Any, Any, Any], Any]) -> Case:
+    """A network that `make` builds of the classes of either package, and of either Residual and Parallel."""
+    return Case(
+        name,
+        lambda: make(lamp.nn, lamp.nn.Residual, lamp.nn.Parallel),
+        lambda: make(nn, torch_containers.Residual, torch_containers.Parallel),
+        shape,
+    )
+
+
+def _same_layer_twice(p: Any, residual: Any, parallel: Any) -> Any:
+    layer = p.Linear(3, 3)
+    return p.Sequential(residual(layer, p.Tanh()), parallel(layer, p.Tanh(), layer), residual(layer, layer))
+
+
+BRANCHES = [
+    _branched("a residual block", (5, 3), lambda p, r, s: r(p.Linear(3, 7), p.SELU(), p.Linear(7, 3))),
+    _branched("a residual block without parameters", (2, 5, 3), lambda p, r, s: r(p.Tanh())),
+    _branched("twice the input", (5, 3), lambda p, r, s: r(p.Identity())),
+    _branched("a sum of branches", (5, 3), lambda p, r, s: s(p.Linear(3, 4), p.Sequential(p.Linear(3, 4), p.Tanh()))),
+    _branched("one branch", (5, 3), lambda p, r, s: s(p.Linear(3, 4))),
+    _branched(
+        "branches joined", (5, 3), lambda p, r, s: s(p.Linear(3, 4), p.Identity(), p.Linear(3, 2), combine="concat")
+    ),
+    _branched(
+        "branches joined along the channels",
+        (5, 3, 2),
+        lambda p, r, s: s(p.Linear(2, 4), p.Sequential(p.Linear(2, 4), p.Softmax(1)), combine="concat", dim=1),
+    ),
+    _branched(
+        "a residual tower",
+        (5, 3),
+        lambda p, r, s: p.Sequential(
+            p.Linear(3, 6),
+            *[r(p.Linear(6, 7), p.GELU(), s(p.Linear(7, 4), p.Linear(7, 2), combine="concat")) for _ in range(3)],
+            p.Linear(6, 2),
+        ),
+    ),
+    _branched("a layer that stands in several places", (5, 3), _same_layer_twice),
+]
+
+MODULES = [*ACTIVATIONS, *LAYERS, *NETWORKS, *BRANCHES]
 
 
 def error(actual: Tensor, expected: Tensor) -> float:

@@ -14,7 +14,7 @@ from torch import Tensor
 from lamp.checks.trees import ABSENT, floating, gradients_like, leaves, mapped
 from lamp.losses.base import Loss
 from lamp.module import Module
-from lamp.nn.containers import Sequential
+from lamp.nn.sequential import Sequential
 from lamp.parameter import trained
 
 ROUNDING = 16 * torch.finfo(torch.float64).eps  # of an output, relative, after the operations of a network

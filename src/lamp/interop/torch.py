@@ -15,9 +15,11 @@ from torch import Tensor
 
 from lamp import losses, nn
 from lamp.errors import ArgumentError, LampError
+from lamp.interop import torch_containers
 from lamp.interop.predictor import described_type
 from lamp.module import Module
-from lamp.nn import Sequential
+from lamp.nn import Container, Parallel, Residual, Sequential
+from lamp.nn.module_row import ModuleRow
 from lamp.overrides import overridden
 from lamp.parameter import Buffer, Parameter
 from lamp.paths import describe
@@ -27,7 +29,7 @@ PAIRS: dict[type[torch.nn.Module], type[Module]] = {
     getattr(torch.nn, name): getattr(package, name)
     for package in (nn, losses)
     for name in package.__all__
-    if hasattr(torch.nn, name) and name != "Sequential"
+    if hasattr(torch.nn, name) and not issubclass(getattr(package, name), Container)
 }
 TWINS = {ours: theirs for theirs, ours in PAIRS.items()}
 PLACEMENT = ("device", "dtype")  # follow from the weights
@@ -38,17 +40,12 @@ SETTLED = (  # of torch.nn's options: those that change no number, and old spell
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
-class SequentialWithLoss(torch.nn.Sequential):
-    """A torch.nn.Sequential that ends in its loss, called as lamp's is: (x, target) gives (output, loss), x the output.
-
-    Its gradients are torch.autograd's: `output, loss = network(x, target)`, then `loss.backward()`.
-    """
-
-    def forward(self, x: Any, *target: Any) -> Any:
-        *body, loss = self
-        for module in body:
-            x = module(x)
-        return (x, loss(x, *target)) if target else x
+ROWS: dict[type[torch.nn.Module], type[ModuleRow]] = {
+    torch.nn.Sequential: Sequential,
+    torch_containers.SequentialWithLoss: Sequential,
+    torch_containers.Residual: Residual,
+    torch_containers.Parallel: Parallel,
+}
 
 
 # ---- from torch ------------------------------------------------------------------------------------------------------
@@ -85,7 +82,7 @@ class _FromTorch:
     def made(self, module: torch.nn.Module, path: str) -> Module:
         if id(module) not in self.modules:
             self._check(module, path)
-            make = self._sequential if isinstance(module, torch.nn.Sequential) else self._single
+            make = self._row if isinstance(module, torch.nn.Sequential) else self._single
             try:
                 made = make(module, path)
             except LampError as error:
@@ -95,9 +92,12 @@ class _FromTorch:
             self.modules[id(module)] = made
         return self.modules[id(module)]
 
-    def _sequential(self, module: torch.nn.Module, path: str) -> Module:
+    def _row(self, module: torch.nn.Module, path: str) -> Module:
         children = {name: child for name, child in module._modules.items() if child is not None}
-        return Sequential({name: self.made(child, f"{path}.{name}") for name, child in children.items()})
+        made = {name: self.made(child, f"{path}.{name}") for name, child in children.items()}
+        if isinstance(module, torch_containers.Parallel):
+            return Parallel(made, combine=module.combine, dim=module.dim)
+        return Residual(made) if isinstance(module, torch_containers.Residual) else Sequential(made)
 
     def _single(self, module: torch.nn.Module, path: str) -> Module:
         kind = PAIRS[type(module)]
@@ -134,7 +134,7 @@ class _FromTorch:
         """Raise where lamp has no such module, or this one does more than its kind."""
         is_sequential = isinstance(module, torch.nn.Sequential)
         own_forward = "forward" in vars(module) or (
-            is_sequential and type(module).forward not in (torch.nn.Sequential.forward, SequentialWithLoss.forward)
+            is_sequential and type(module).forward not in [kind.forward for kind in ROWS]
         )
         if own_forward or not (is_sequential or type(module) in PAIRS):
             raise ArgumentError(
@@ -168,7 +168,8 @@ def to_torch(model: Module) -> torch.nn.Module:
     the keys of the two state_dicts are the same. Neither gradients, an optimizer's state nor Dropout's seed come along;
     `reset_parameters` there draws by torch's law, whatever the `init=` here.
 
-    A Sequential that ends in a loss becomes a `SequentialWithLoss`: `output, loss = network(x, target)`.
+    What torch.nn has no class for becomes one of `lamp.interop.torch_containers`, a torch.nn.Sequential with another
+    forward: Residual, Parallel, and a Sequential that ends in a loss (`output, loss = network(x, target)`).
 
     Raises ArgumentError, which names the module by its path, for modules of your own and for a population, whose
     networks are moved one by one.
@@ -200,16 +201,21 @@ class _ToTorch:
 
     def made(self, module: Module, path: str) -> torch.nn.Module:
         if id(module) not in self.modules:
-            made = self._sequential(module, path) if isinstance(module, Sequential) else self._single(module, path)
+            made = self._row(module, path) if isinstance(module, ModuleRow) else self._single(module, path)
             made.training = module._training
             self.modules[id(module)] = made
         return self.modules[id(module)]
 
-    def _sequential(self, module: Sequential, path: str) -> torch.nn.Module:
+    def _row(self, module: ModuleRow, path: str) -> torch.nn.Module:
         if overridden(module, only=("__call__", "forward", "backward")) is not None:
             raise self._unknown(module, path)
-        kind = torch.nn.Sequential if module.loss is None else SequentialWithLoss
-        return kind(OrderedDict((name, self.made(child, f"{path}.{name}")) for name, child in module.named_children()))
+        made = OrderedDict((name, self.made(child, f"{path}.{name}")) for name, child in module.named_children())
+        if isinstance(module, Parallel):
+            return torch_containers.Parallel(made, combine=module.combine, dim=module.dim)
+        if isinstance(module, Residual):
+            return torch_containers.Residual(made)
+        ends_in_loss = isinstance(module, Sequential) and module.loss is not None
+        return torch_containers.SequentialWithLoss(made) if ends_in_loss else torch.nn.Sequential(made)
 
     def _single(self, module: Module, path: str) -> torch.nn.Module:
         if type(module) not in TWINS or overridden(module) is not None:
@@ -230,7 +236,7 @@ class _ToTorch:
         return self.parameters[id(parameter)]
 
     def _unknown(self, module: Module, path: str) -> ArgumentError:
-        known: list[type] = [*TWINS, Sequential]
+        known: list[type] = [*TWINS, *dict.fromkeys(ROWS.values())]
         return ArgumentError(
             "torch.nn has no such module",
             expected=", ".join(sorted(kind.__name__ for kind in known)),

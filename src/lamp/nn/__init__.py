@@ -41,9 +41,11 @@ from lamp.nn.activations_piecewise import (
     Softshrink,
     Threshold,
 )
-from lamp.nn.containers import Sequential
+from lamp.nn.branches import Parallel, Residual
+from lamp.nn.container import Container
 from lamp.nn.dropout import Dropout
 from lamp.nn.linear import Linear
+from lamp.nn.sequential import Sequential
 from lamp.nn.shape import Flatten, Identity, Unflatten
 from lamp.nn.softmax import LogSoftmax, Softmax
 from lamp.parameter import Buffer as Buffer
@@ -55,6 +57,7 @@ __all__ = [
     "GELU",
     "SELU",
     "Activation",
+    "Container",
     "Dropout",
     "Flatten",
     "Hardshrink",
@@ -68,8 +71,10 @@ __all__ = [
     "LogSoftmax",
     "Mish",
     "PReLU",
+    "Parallel",
     "ReLU",
     "ReLU6",
+    "Residual",
     "Sequential",
     "SiLU",
     "Sigmoid",

@@ -1,5 +1,6 @@
 """What is wrong with an input, told after the tensor operation refused it: good input pays nothing."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -153,11 +154,11 @@ def _unlike(x: Tensor, parameter: Any) -> LampError | None:
 # ---- members of a container ------------------------------------------------------------------------------------------
 def explain_member(container: Module, member: Any) -> ArgumentError:
     """The error for something that cannot be among a container's modules."""
-    kind = type(member)
+    kind, name = type(member), type(container).__name__
     got = f"{kind.__module__}.{kind.__qualname__}"
-    fix = "pass instances: Sequential(lamp.Linear(2, 25), lamp.ReLU())"
+    fix = f"pass instances: {name}(lamp.Linear(25, 25), lamp.ReLU())"
     if isinstance(member, Module):
-        got, fix = "itself, or a network that contains it", "build a new Sequential of the modules"
+        got, fix = "itself, or a network that contains it", f"build a new {name} of the modules"
     elif isinstance(member, type):
         got, fix = f"the class {member.__name__}", f"{member.__name__}(...) makes a module of it"
     elif kind.__module__.startswith("torch.nn."):
@@ -166,9 +167,30 @@ def explain_member(container: Module, member: Any) -> ArgumentError:
         got = f"{got} {getattr(member, '__name__', '')}"
         fix = "its module, such as lamp.ReLU() for relu; or a lamp.Module of your own with forward and backward"
     elif isinstance(member, list | tuple):
-        fix = "Sequential(*modules), or one list of modules alone"
+        fix = f"{name}(*modules), or one list of modules alone"
     return ArgumentError(
-        "a Sequential is made of modules", expected="lamp modules, or one list or dict of them", got=got, fix=fix
+        f"a {name} is made of modules", expected="lamp modules, or one list or dict of them", got=got, fix=fix
+    )
+
+
+def explain_branches(module: Module, outputs: Sequence[Any], expected: str) -> LampError:
+    """The error for outputs of several branches that do not fit together."""
+    name = type(module).__name__
+    for output in outputs:
+        if not isinstance(output, Tensor):
+            return no_tensor(f"a branch of {name} puts out what is no tensor; it", output)
+    if len({output.dtype for output in outputs}) > 1:
+        return DTypeError(
+            f"the branches of {name} have several dtypes",
+            expected=f"{outputs[0].dtype}, as the first has it",
+            got=", ".join(str(output.dtype) for output in outputs),
+            fix="move the whole network, with .to(dtype), and its input",
+        )
+    return ShapeError(
+        f"the branches of {name} do not fit together",
+        expected=expected,
+        got=", ".join(str(tuple(output.shape)) for output in outputs),
+        fix="give each branch the sizes that the others have: nothing is broadcast",
     )
 
 

@@ -1,0 +1,43 @@
+"""Containers of lamp's that torch.nn has not, as torch.nn modules: what `to_torch` makes of them."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+
+
+class SequentialWithLoss(torch.nn.Sequential):
+    """A torch.nn.Sequential that ends in its loss, called as lamp's is: (x, target) gives (output, loss), x the output.
+
+    Its gradients are torch.autograd's: `output, loss = network(x, target)`, then `loss.backward()`.
+    """
+
+    def forward(self, x: Any, *target: Any) -> Any:
+        *body, loss = self
+        for module in body:
+            x = module(x)
+        return (x, loss(x, *target)) if target else x
+
+
+class Residual(torch.nn.Sequential):
+    """Modules one after another, and the input added to what they make of it."""
+
+    def forward(self, input: Any) -> Any:
+        return input + super().forward(input)  # type: ignore[no-untyped-call]
+
+
+class Parallel(torch.nn.Sequential):
+    """Modules side by side, their outputs added up or joined along an axis."""
+
+    def __init__(self, *modules: Any, combine: Literal["sum", "concat"] = "sum", dim: int = -1) -> None:
+        super().__init__(*modules)
+        self.combine: Literal["sum", "concat"] = combine
+        self.dim = dim
+
+    def forward(self, input: Any) -> Any:
+        outputs = [module(input) for module in self]
+        return sum(outputs[1:], outputs[0]) if self.combine == "sum" else torch.cat(outputs, self.dim)
+
+    def extra_repr(self) -> str:
+        return "combine='sum'" if self.combine == "sum" else f"combine='concat', dim={self.dim}"

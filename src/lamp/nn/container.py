@@ -1,0 +1,89 @@
+"""What all modules that are made of others share: calls of them in a row, without the price of a call from outside."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from lamp.module import Module
+from lamp.nn.checks import explain_chain
+from lamp.passes import running
+from lamp.paths import blame
+
+
+class Container(Module):
+    """Base of modules that are made of others.
+
+    A subclass keeps its modules in attributes, lists and dicts included, and calls them in its forward and backward:
+
+        class Highway(lamp.Container):
+            def __init__(self, *modules):
+                self.body = list(modules)
+
+            def forward(self, input):
+                return input + self.forward_through(self.body, input)
+
+            def backward(self, grad_output):
+                return grad_output + self.backward_through(self.body, grad_output)
+
+            def trace(self, tracer, value):
+                return tracer.add(self, value, self.trace_through(tracer, self.body, value))
+
+    A single module is called as it is, `self.encoder(source)`, and gone back through by `self.encoder.backward(dy)`.
+    The calls join the container's pass: errors name the module that they came out of ("Highway.body.1: Linear(...)"),
+    a module that is called several times remembers each call, and `lamp.evaluating` holds in it.
+
+    The `..._through` methods are for modules in a row, each fed the output of the one before. They cost less than
+    calls, and blame a module that returns None where the next one fails on it.
+    """
+
+    def forward_through(self, modules: Sequence[Module], input: Any) -> Any:
+        """What the modules, one after another, make of the input."""
+        module: Module = self
+        through = running.through
+        weak = None if through is None or through.evaluating else through.weak or through.weakly()
+        try:
+            for module in modules:
+                if weak is not None:
+                    module._through = weak
+                input = module._bare_forward(input) if "forward" not in module.__dict__ else module.forward(input)
+        except Exception as error:
+            _explain(error, module, input, "forward", modules)
+            raise
+        return input
+
+    def backward_through(self, modules: Sequence[Module], grad_output: Any) -> Any:
+        """The gradient with respect to the input of the same modules: the last one is gone back through first."""
+        return _back_through(self, modules[::-1], grad_output)
+
+    def backward_parameters_through(self, modules: Sequence[Module], grad_output: Any) -> None:
+        """`backward_through` where the input is data, which needs no gradient."""
+        grad_output = _back_through(self, modules[:0:-1], grad_output)
+        if modules:
+            modules[0].backward_parameters(grad_output)
+
+    def trace_through(self, tracer: Any, modules: Sequence[Module], value: Any) -> Any:
+        """The value that the modules, one after another, put out in a graph."""
+        for module in modules:
+            value = tracer(module, value)
+        return value
+
+
+def _back_through(container: Module, modules: Sequence[Module], grad: Any) -> Any:
+    module = container
+    try:
+        for module in modules:
+            grad = module._bare_backward(grad) if "backward" not in module.__dict__ else module.backward(grad)
+    except Exception as error:
+        _explain(error, module, grad, "backward", modules)
+        raise
+    return grad
+
+
+def _explain(error: Exception, module: Module, given: Any, method: str, order: Sequence[Module]) -> None:
+    """Blame the module that an error came out of, or the one before it, if that gave it something impossible."""
+    before = order[k - 1] if module in order and (k := order.index(module)) > 0 else None
+    wrong = None if before is None or hasattr(error, "_lamp_module") else explain_chain(error, before, given, method)
+    blame(wrong or error, module if wrong is None or before is None else before)
+    if wrong is not None:
+        raise wrong from None
