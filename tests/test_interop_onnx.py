@@ -17,7 +17,7 @@ import lamp
 from lamp.interop import agreement, onnx_graph
 from lamp.interop import onnx as exporter
 from lamp.interop.expressions import COMPOSED, Expression, in_order
-from tests.cases.modules import ACTIVATIONS, BRANCHES, LAYERS, MODULES, Case, error
+from tests.cases.modules import ACTIVATIONS, BRANCHES, LAYERS, MODULES, NORMALIZATIONS, Case, error
 
 PRECISIONS = [torch.float32, torch.float64]
 
@@ -51,7 +51,7 @@ def classifier():
     )
 
 
-EXPORTED = [case for case in MODULES if "Unflatten(0" not in case.name and case not in BRANCHES]
+EXPORTED = [case for case in MODULES if "Unflatten(0" not in case.name and case not in [*BRANCHES, *NORMALIZATIONS]]
 ELEMENTWISE = [
     case for case in ACTIVATIONS + [case for case in LAYERS if "Softmax" in case.name] if len(case.shape) == 2
 ]

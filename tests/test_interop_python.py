@@ -56,7 +56,8 @@ def test_modules(case: Case, dtype, tmp_path):
 
 def test_the_tables_hold_every_activation():
     kinds = {type(module) for case in EXPORTED for module in case.make().modules()}
-    assert kinds == {type(module) for case in MODULES for module in case.make().modules()}
+    every = {type(module) for case in MODULES for module in case.make().modules()}
+    assert every - kinds == {lamp.BatchNorm1d, lamp.Residual, lamp.Parallel}  # which are refused
 
 
 @pytest.mark.parametrize("dtype", PRECISIONS, ids=str)

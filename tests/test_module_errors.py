@@ -7,12 +7,16 @@ import torch
 
 import lamp.nn as L
 from lamp.errors import ArgumentError, DTypeError, LampError, ShapeError
-from tests.cases.modules import ACTIVATIONS, LAYERS
+from tests.cases.modules import ACTIVATIONS, LAYERS, NORMALIZATIONS
 
 COMPUTING = [
-    case for case in [*ACTIVATIONS, *LAYERS] if case.name.split("(")[0] not in ("Identity", "Flatten", "Unflatten")
+    case
+    for case in [*ACTIVATIONS, *LAYERS, *NORMALIZATIONS]
+    if case.name.split("(")[0] not in ("Identity", "Flatten", "Unflatten")
 ]
-CHECKED = [case for case in [*ACTIVATIONS, *LAYERS] if case.name.split("(")[0] not in ("Identity", "Linear")]
+CHECKED = [
+    case for case in [*ACTIVATIONS, *LAYERS, *NORMALIZATIONS] if case.name.split("(")[0] not in ("Identity", "Linear")
+]
 
 
 def is_told_well(caught, *words):

@@ -8,9 +8,11 @@ import torch
 
 import lamp
 from lamp.errors import ArgumentError, StateDictError
-from tests.cases.modules import LAYERS, MODULES, NETWORKS, error
+from tests.cases.modules import LAYERS, MODULES, NETWORKS, NORMALIZATIONS, error
 
-WITH_PARAMETERS = [case for case in [*LAYERS, *NETWORKS] if any(True for _ in case.make().named_parameters())]
+WITH_PARAMETERS = [
+    case for case in [*LAYERS, *NORMALIZATIONS, *NETWORKS] if any(True for _ in case.make().named_parameters())
+]
 
 
 @pytest.mark.parametrize("case", MODULES, ids=str)

@@ -31,7 +31,7 @@ from lamp.errors import ArgumentError, NotTraceable
 from lamp.overrides import Kind
 from lamp.parameter import Buffer, Parameter, flatten, move, spans
 from lamp.passes import Participant
-from lamp.state import IncompatibleKeys, compare
+from lamp.state_dict import IncompatibleKeys, compare
 from lamp.torch_habits import TorchHabits, of_path, unwritten
 
 Held = TypeVar("Held")

@@ -302,8 +302,8 @@ def move(parameters: Iterable[Parameter], dtype: torch.dtype | None, device: tor
             FlatBuffer(together, to_dtype, to_device)
 
 
-def replicate(parameters: Iterable[Parameter], replicas: int) -> None:
-    """Give each parameter a first axis of K replicas, all as the parameter is now, in one flat buffer (K, P)."""
+def replicate(parameters: Iterable[Parameter], replicas: int, buffers: Iterable[Buffer] = ()) -> None:
+    """Give each parameter and buffer a first axis of K replicas, all as it is now; parameters share a buffer (K, P)."""
     once = list(dict.fromkeys(parameters))
     for parameter in once:
         one = parameter.data
@@ -312,6 +312,8 @@ def replicate(parameters: Iterable[Parameter], replicas: int) -> None:
         whole = one.expand(replicas, *one.shape).contiguous()
         Parameter.__init__(parameter, whole, not parameter.frozen, replicas=replicas)
     flatten(once)
+    for buffer in dict.fromkeys(buffers):
+        buffer.data = buffer.data.repeat(replicas, *[1] * buffer.data.dim())
 
 
 def _kind_of(data: Any) -> object:

@@ -1,63 +1,101 @@
-"""Whether a saved state fits the network that is to load it."""
+"""The state of a model: all numbers that training changes, as one object to copy, select from and put back."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+import copy
+from collections.abc import Sequence
+from typing import Any, Self
 
+import torch
 from torch import Tensor
 
-from lamp.errors import StateDictError
+from lamp.module import Module
+from lamp.parameter import Buffer, Parameter, spans
 
-SHOWN = 8  # keys that an error names
-
-
-class IncompatibleKeys(NamedTuple):
-    """What `load_state_dict(strict=False)` passed over."""
-
-    missing_keys: list[str]
-    unexpected_keys: list[str]
+ALL = ...  # every replica, and a single network as a whole
 
 
-def compare(name: str, own: Mapping[str, Tensor], given: Mapping[str, Any], strict: bool) -> IncompatibleKeys:
-    """The keys that only one of them has. Raises StateDictError where a value does not fit or, if strict, a key."""
-    missing = [key for key in own if key not in given]
-    unexpected = [key for key in given if key not in own]
-    if strict and (missing or unexpected):
-        raise StateDictError(
-            f"the keys of the state dict do not fit {name}",
-            expected=f"{len(own)} keys, missing {_some(missing)}",
-            got=f"{len(given)} keys, unexpected {_some(unexpected)}",
-            fix="build the same network, or pass strict=False to load what fits",
-        )
-    for key, tensor in own.items():
-        value = given.get(key, tensor)
-        if not isinstance(value, Tensor) or value.is_complex():
-            raise StateDictError(
-                f"'{key}' is no tensor of real numbers",
-                expected=f"a torch.Tensor {tuple(tensor.shape)}",
-                got=value.dtype if isinstance(value, Tensor) else type(value).__name__,
-                fix="convert it first, for instance with torch.as_tensor",
-            )
-        if value.shape != tensor.shape:
-            raise StateDictError(
-                f"'{key}' has the wrong shape",
-                expected=tuple(tensor.shape),
-                got=tuple(value.shape),
-                fix=_fix_for(tuple(tensor.shape), tuple(value.shape)),
-            )
-    return IncompatibleKeys(missing, unexpected)
+class ModelState:
+    """The parameters of a model and the buffers of its modules, such as running statistics and counters.
+
+    `ModelState.of(model)` holds the model's own tensors: what is put into it by `restore` is put into the model.
+    `clone()` and `select(rows)` are copies, which stay as they are.
+
+    tensors  first the parameters, as the pieces of flat buffers in which they lie, (P) each, usually one; then each
+             buffer. In a population all are (K, ...), and row k is replica k's
+
+    Gradients lie beside the parameters in the flat buffers (`lamp.parameter`) and are no part of it: each step makes
+    them anew.
+    """
+
+    __slots__ = ("tensors",)
+
+    def __init__(self, tensors: Sequence[Tensor]) -> None:
+        self.tensors = list(tensors)
+
+    @classmethod
+    def of(cls, model: Module) -> Self:
+        """The model's own tensors as they are now; ask again after a module was added, moved or given a new buffer."""
+        parameters = [span.data for span in spans(model.parameters())]
+        return cls([*parameters, *(buffer.data for buffer in state_buffers(model))])
+
+    def clone(self) -> ModelState:
+        """A copy of all of it."""
+        return ModelState([tensor.clone() for tensor in self.tensors])
+
+    def select(self, rows: Any) -> ModelState:
+        """A copy of these replicas' rows: indices, or a mask (K,)."""
+        return ModelState([tensor[rows].clone() if rows is ALL else tensor[rows] for tensor in self.tensors])
+
+    def where(self, chosen: Tensor, other: ModelState) -> ModelState:
+        """A new state: the other's rows where `chosen` (K,) is True, else these. A chosen () decides for all at once.
+
+        Nothing here waits for a GPU, as a mask in `select` would.
+        """
+        pairs = zip(self.tensors, other.tensors, strict=True)
+        return ModelState([torch.where(_column(chosen, own), theirs, own) for own, theirs in pairs])
+
+    def restore(self, saved: ModelState, rows: Any = ALL) -> None:
+        """Overwrite all numbers, or those of these replicas, with saved ones, one row for each."""
+        for own, kept in zip(self.tensors, saved.tensors, strict=True):
+            if rows is ALL:
+                own.copy_(kept)
+            else:
+                own[rows] = kept
+
+    def to(self, device: torch.device) -> ModelState:
+        """The same on this device."""
+        return ModelState([tensor.to(device) for tensor in self.tensors])
 
 
-def _some(keys: list[str]) -> str:
-    """The keys, or the first ones of many."""
-    rest = len(keys) - SHOWN
-    return "none" if not keys else str(keys) if rest <= 0 else f"{str(keys[:SHOWN])[:-1]}, and {rest} more]"
+def state_buffers(model: Module) -> list[Buffer]:
+    """The buffers that belong to a model's state, each once: those of all modules but losses.
+
+    A loss's buffers, such as class weights, are options of it. They stay as they are while it trains, and all replicas
+    of a population share them.
+    """
+    found = [buffer for module in model.modules() if not module.gives_loss for _, buffer in module._members(Buffer)]
+    return list(dict.fromkeys(found))
 
 
-def _fix_for(own: tuple[int, ...], given: tuple[int, ...]) -> str:
-    if own[1:] == given:
-        return f"these are one network's; build that, or give each of the {own[0]} networks its own"
-    if given[1:] == own:
-        return f"these are {given[0]} networks'; build lamp.population(network, seeds=range({given[0]}))"
-    return "build the network with the sizes it was saved with"
+def state_members(model: Module) -> list[Parameter | Buffer]:
+    """The parameters, then the buffers of the state, each once, in the order in which modules hold them."""
+    return [*model.parameters(), *state_buffers(model)]
+
+
+def copied_extras(model: Module, rows: Sequence[int]) -> list[Any]:
+    """For each module of a population what it keeps beside tensors for these replicas, a list, or None for nothing.
+
+    See `Module.get_extra_state`. All is copied, a generator once per replica: modules that share it share its copy.
+    """
+    states, memos = [module.get_extra_state() for module in model.modules()], [dict[int, Any]() for _ in rows]
+    return [
+        None if each is None else [copy.deepcopy(each[k], memo) for k, memo in zip(rows, memos, strict=True)]
+        for each in states
+    ]
+
+
+def _column(chosen: Tensor, like: Tensor) -> Tensor:
+    """A mask (K,) as it meets a tensor (K, ...): (K, 1, ...)."""
+    chosen = chosen.to(like.device)
+    return chosen.view(-1, *[1] * (like.dim() - 1)) if chosen.dim() else chosen

@@ -197,7 +197,7 @@ MISTAKES = [
     Mistake("an attribute misspelt", lambda: net()[0].wieght, lamp.MissingNameError, "Linear", ("weight",)),
     absent("Conv2d", "no convolutions"),
     absent("LSTM", "lamp.Module"),
-    absent("BatchNorm1d", "normalise"),
+    absent("BatchNorm2d", "normalise"),
     absent("relu", "lamp.ReLU()"),
     absent("Liner", "lamp.Linear"),
     absent("Dense", "lamp.Linear("),

@@ -137,6 +137,27 @@ LAYERS = [
     _case("Unflatten", (6, 5), 0, [3, 2]),
 ]
 
+# Of a gradient that is the same for the whole batch, dweight and dx are 0 but for rounding.
+NORMALIZATIONS = [
+    replace(case, tolerance=1e-10)
+    for case in (
+        _case("BatchNorm1d", (5, 3), 3),
+        _case("BatchNorm1d", (5, 3, 4), 3),
+        _case("BatchNorm1d", (1, 3, 4), 3, eps=0.1),
+        _case("BatchNorm1d", (5, 3), 3, 1e-3, 0.3),
+        _case("BatchNorm1d", (6, 2), 2, momentum=None),
+        _case("BatchNorm1d", (5, 3), 3, affine=False),
+        _case("BatchNorm1d", (5, 3), 3, bias=False),
+        _case("BatchNorm1d", (5, 3), 3, track_running_stats=False),
+        _case("BatchNorm1d", (2, 3, 4), 3, momentum=0, affine=False, track_running_stats=False),
+        _both(
+            "a normalised network",
+            (6, 3),
+            lambda p: p.Sequential(p.Linear(3, 4), p.BatchNorm1d(4), p.Tanh(), p.Linear(4, 2), p.BatchNorm1d(2)),
+        ),
+    )
+]
+
 NETWORKS = [
     _both("an empty network", (5, 3), lambda p: p.Sequential()),
     _both("a classifier", (5, 2), lambda p: p.Sequential(p.Linear(2, 7), p.SELU(), p.Linear(7, 4), p.LogSoftmax(-1))),
@@ -199,7 +220,7 @@ BRANCHES = [
     _branched("a layer that stands in several places", (5, 3), _same_layer_twice),
 ]
 
-MODULES = [*ACTIVATIONS, *LAYERS, *NETWORKS, *BRANCHES]
+MODULES = [*ACTIVATIONS, *LAYERS, *NORMALIZATIONS, *NETWORKS, *BRANCHES]
 
 
 def error(actual: Tensor, expected: Tensor) -> float:

@@ -30,7 +30,7 @@ from lamp.nn import (
     Softmax,
     Unflatten,
 )
-from lamp.overrides import overridden
+from lamp.overrides import is_lamps, overridden
 from lamp.paths import describe
 from lamp.replicas import Population
 from lamp.studies import Ensemble
@@ -204,14 +204,12 @@ def _in_use(module: Module) -> Any:
 def _in_a_row(module: Module, root: str, path: str) -> Iterator[tuple[Module, str, str]]:
     """Every module that is no Sequential, in order, with its path and how errors name its place."""
     where = f"{root}.{path[:-1]}: {describe(module)}" if path else describe(module)
-    for kind in (Sequential, *KNOWN):
-        if isinstance(module, kind) and overridden(module, only=("__call__", "forward")) is None:
-            break
-    else:
+    changed = overridden(module, only=("__call__", "forward"))
+    if changed is not None or not isinstance(module, (Sequential, *KNOWN)):
         raise ArgumentError(
             "this module cannot be exported",
             expected=f"Sequential, {', '.join(kind.__name__ for kind in KNOWN)}",
-            got=f"a {type(module).__name__} with a forward of its own",
+            got=f"a {type(module).__name__}" + ("" if is_lamps(type(module)) else " with a forward of its own"),
             fix="build the network of these; an elementwise function of your own is a lamp.Activation with a sigma",
             where=where,
         )

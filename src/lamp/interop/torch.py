@@ -250,8 +250,10 @@ class _ToTorch:
 def _arguments(kind: type[Module], module: Module | torch.nn.Module) -> dict[str, Any]:
     """What lamp's kind of module is built with, read off a module of either package: both name it alike."""
     given: dict[str, Any] = {}
+    theirs = inspect.signature(TWINS[kind]).parameters
     for name, parameter in inspect.signature(kind).parameters.items():
-        if name in PLACEMENT or parameter.kind is not parameter.POSITIONAL_OR_KEYWORD:
+        by_name = parameter.kind is parameter.KEYWORD_ONLY and name in theirs  # Linear's init is lamp's alone
+        if name in PLACEMENT or not (by_name or parameter.kind is parameter.POSITIONAL_OR_KEYWORD):
             continue
         value = getattr(module, name)
         if name == "bias":

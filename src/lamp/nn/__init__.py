@@ -45,6 +45,7 @@ from lamp.nn.branches import Parallel, Residual
 from lamp.nn.container import Container
 from lamp.nn.dropout import Dropout
 from lamp.nn.linear import Linear
+from lamp.nn.normalization import BatchNorm1d
 from lamp.nn.sequential import Sequential
 from lamp.nn.shape import Flatten, Identity, Unflatten
 from lamp.nn.softmax import LogSoftmax, Softmax
@@ -57,6 +58,7 @@ __all__ = [
     "GELU",
     "SELU",
     "Activation",
+    "BatchNorm1d",
     "Container",
     "Dropout",
     "Flatten",

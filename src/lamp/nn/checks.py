@@ -8,7 +8,7 @@ from torch import Tensor
 
 from lamp.errors import ArgumentError, BackwardError, DeviceError, DTypeError, LampError, ShapeError
 from lamp.module import Module
-from lamp.parameter import Parameter
+from lamp.parameter import Buffer, Parameter
 
 
 # ---- inputs and gradients --------------------------------------------------------------------------------------------
@@ -29,7 +29,7 @@ def explain_input(module: Module, x: Any, features: int, parameter: Parameter, e
             got=tuple(x.shape),
             fix=f"give {features} features on the last axis, or build the module for those that come",
         )
-    return _unlike(x, parameter) or ShapeError(
+    return explain_unlike(x, parameter) or ShapeError(
         f"{name} cannot take this input",
         expected=f"(B..., {features})",
         got=f"{tuple(x.shape)}, {x.dtype}: {error}".splitlines()[0],
@@ -54,7 +54,7 @@ def explain_channels(module: Module, x: Any, channels: int, parameter: Parameter
             got=tuple(x.shape),
             fix=f"give {channels} channels on axis 1, or build this module for those that come",
         )
-    return _unlike(x, parameter) or ShapeError(
+    return explain_unlike(x, parameter) or ShapeError(
         f"{name} cannot take this input",
         expected=f"(B, {channels}, ...)",
         got=f"{tuple(x.shape)}, {x.dtype}: {error}".splitlines()[0],
@@ -125,28 +125,29 @@ def _tensor_of(x: Any) -> str:
     return "torch.as_tensor(x, dtype=torch.float32) makes one of an array or a list"
 
 
-def _unlike(x: Tensor, parameter: Any) -> LampError | None:
-    if not isinstance(parameter, Parameter):
+def explain_unlike(x: Tensor, parameter: Any) -> LampError | None:
+    """The error for an input of another dtype or device than a module's parameter or buffer; None where they fit."""
+    if not isinstance(parameter, Parameter | Buffer):
         return DTypeError(
             "something else was assigned in the place of a parameter",
             expected="a lamp.Parameter",
             got=type(parameter).__name__,
             fix="module.weight.data = tensor copies values into the parameter that is there",
         )
-    if x.dtype != parameter.dtype:
+    if x.dtype != parameter.data.dtype:
         return DTypeError(
             "the input has another dtype than the parameters",
-            expected=parameter.dtype,
+            expected=parameter.data.dtype,
             got=x.dtype,
-            fix=f"x.to({parameter.dtype})"
+            fix=f"x.to({parameter.data.dtype})"
             + (f", or move the network with .to({x.dtype})" if x.is_floating_point() else ""),
         )
-    if x.device != parameter.device:
+    if x.device != parameter.data.device:
         return DeviceError(
             "the input lies on another device than the parameters",
-            expected=parameter.device,
+            expected=parameter.data.device,
             got=x.device,
-            fix=f"x.to('{parameter.device}'), or move the network with .to('{x.device}')",
+            fix=f"x.to('{parameter.data.device}'), or move the network with .to('{x.device}')",
         )
     return None
 

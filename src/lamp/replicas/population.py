@@ -20,13 +20,14 @@ from lamp.errors import ArgumentError, BackwardError, ShapeError
 from lamp.losses import Loss
 from lamp.module import Module
 from lamp.nn import Sequential
-from lamp.parameter import Parameter, replicate, spans
+from lamp.parameter import replicate
 from lamp.passes import Unmarked, latest
 from lamp.replicas.placing import place_as
 from lamp.replicas.proof import foreign, prove, refuse_equal_starts
-from lamp.replicas.sizes import Sizes, architecture, form, widest
+from lamp.replicas.sizes import Sizes, architecture, check_forms, widest
 from lamp.signatures import called
-from lamp.state import IncompatibleKeys
+from lamp.state import ModelState, copied_extras, state_buffers, state_members
+from lamp.state_dict import IncompatibleKeys
 
 
 class Population(Module):
@@ -55,7 +56,7 @@ class Population(Module):
         self.network = copy.deepcopy(single)
         self.seeds, self.sizes = None if seeds is None else tuple(seeds), sizes
         self._single = partial(copy.deepcopy, single)  # a network of this architecture; hidden from the tree in a call
-        replicate(self.network.parameters(), replicas)
+        replicate(self.network.parameters(), replicas, state_buffers(self.network))
         self._unproved = foreign(self.network)  # modules that are not lamp's, until a batch has shown that they fit
         for module in self.modules():
             module.replicas = replicas
@@ -175,26 +176,26 @@ class Population(Module):
 
     def give(self, k: int, network: Module) -> Module:
         """Make a network of replica k's architecture what replica k is: weights, numbers, generators; returns it."""
-        copied: dict[int, Any] = {}
         place_as(self.network, network)
         for own, place in self._corners(network, k):
-            own.data.copy_(place)
-        for module, twin in zip(network.modules(), self.network.modules(), strict=True):
+            own.copy_(place)
+        extras = copied_extras(self.network, [k])
+        for module, twin, extra in zip(network.modules(), self.network.modules(), extras, strict=True):
             module.training = twin._training
             for name, numbers in twin.numbers():
                 setattr(module, name, numbers[k].item())
-            if (states := twin.get_extra_state()) is not None:
-                module.set_extra_state(copy.deepcopy(states[k], copied))
+            if extra is not None:
+                module.set_extra_state(extra[0])
         return network
 
     def _network(self, k: int) -> Module:
         """A network such as replica k is, with weights of its own."""
         return self._single() if self.sizes is None else self.sizes.network(k)
 
-    def _corners(self, network: Module, k: int) -> Iterator[tuple[Parameter, Tensor]]:
-        """Each parameter of a network such as replica k is, and where the replica's stands."""
-        for (_, own), (_, of_all) in zip(network.named_parameters(), self.network.named_parameters(), strict=True):
-            yield own, of_all.data[k][tuple(slice(n) for n in own.shape)]
+    def _corners(self, network: Module, k: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Each tensor of the state of a network such as replica k is, and where the replica's stands."""
+        for own, of_all in zip(state_members(network), state_members(self.network), strict=True):
+            yield own.data, of_all.data[k][tuple(slice(n) for n in own.data.shape)]
 
     def __iter__(self) -> Iterator[Module]:
         return (self[k] for k in range(len(self)))
@@ -205,16 +206,15 @@ class Population(Module):
         seeds = None if self.seeds is None else [self.seeds[k] for k in rows]
         single = place_as(self.network, self._single())
         chosen = Population(single, len(rows), seeds, None if self.sizes is None else self.sizes.of(rows))
-        copied: list[dict[int, Any]] = [{} for _ in rows]  # a generator is copied once a replica: its modules share it
         chosen._unproved = list(self._unproved)
-        for own, of_all in zip(spans(chosen.parameters()), spans(self.parameters()), strict=True):
-            torch.index_select(of_all.data, 0, torch.tensor(rows, device=own.data.device), out=own.data)
-        for module, twin in zip(chosen.network.modules(), self.network.modules(), strict=True):
+        ModelState.of(chosen).restore(ModelState.of(self).select(rows))
+        extras = copied_extras(self.network, rows)
+        for module, twin, extra in zip(chosen.network.modules(), self.network.modules(), extras, strict=True):
             module.training = twin._training
             for name, numbers in twin.numbers():
                 setattr(module, name, numbers[rows])
-            if (states := twin.get_extra_state()) is not None:
-                module.set_extra_state([copy.deepcopy(states[k], memo) for k, memo in zip(rows, copied, strict=True)])
+            if extra is not None:
+                module.set_extra_state(extra)
         return chosen
 
     def copy_(self, into: int | Iterable[int], from_: int | Iterable[int] | Population) -> Population:
@@ -237,14 +237,11 @@ class Population(Module):
                 got=f"replicas {chosen} of other widths than {to}",
                 fix="copy replicas of the same architecture",
             )
-        copied: list[dict[int, Any]] = [{} for _ in chosen]  # as in `select`
-        for own, of_all in zip(spans(self.parameters()), spans(source.parameters()), strict=True):
-            own.data[to] = of_all.data[chosen]
-        for module, twin in zip(self.network.modules(), source.network.modules(), strict=True):
-            if (states := twin.get_extra_state()) is not None:
+        ModelState.of(self).restore(ModelState.of(source).select(chosen), to)
+        for module, extra in zip(self.network.modules(), copied_extras(source.network, chosen), strict=True):
+            if extra is not None:
                 mine = module.get_extra_state()
-                taken = [copy.deepcopy(states[k], memo) for k, memo in zip(chosen, copied, strict=True)]
-                for k, state in zip(to, taken, strict=True):
+                for k, state in zip(to, extra, strict=True):
                     mine[k] = state
                 module.set_extra_state(mine)
         return self
@@ -271,14 +268,18 @@ class Population(Module):
         seeds = self.seeds
         if generator is not None or seeds is None:
             seeds = tuple(torch.randint(2**31, (len(self),), generator=generator).tolist())
-        self._initialise(seeds)
+        self._initialise(seeds, anew=True)
 
-    def _initialise(self, seeds: Sequence[int]) -> None:
+    def _initialise(self, seeds: Sequence[int], *, anew: bool = False) -> None:
+        """Initialise each replica with its seed. `anew`: what a module does not initialise may have changed by now."""
         single = self._network(0).cpu()  # where the generators are: a seed gives one network on every device
         states: list[list[Any]] = [[] for _ in single.modules()]
         for k, seed in enumerate(seeds):
             if self.sizes is not None:
                 single = self._network(k).cpu()
+            if anew:
+                for own, place in self._corners(single, k):
+                    own.copy_(place)
             single.reset_parameters(generator=torch.Generator().manual_seed(seed))
             self._take(k, single)
             for kept, module in zip(states, single.modules(), strict=True):
@@ -288,9 +289,9 @@ class Population(Module):
                 module.set_extra_state(kept)
 
     def _take(self, k: int, network: Module) -> None:
-        """Take over the weights of a network such as replica k is."""
+        """Take over the state of a network such as replica k is."""
         for own, place in self._corners(network, k):
-            place.copy_(own.data)
+            place.copy_(own)
 
     def state_dict(self) -> dict[str, Tensor]:
         """The network's keys, each tensor (K, ...) and live; `population[k].state_dict()` is one replica's."""
@@ -367,7 +368,7 @@ def stack(networks: Sequence[Module]) -> Population:
     first, kinds = networks[0], list(map(architecture, networks))
     sizes = None
     if any(kind != kinds[0] for kind in kinds):
-        _check_forms(networks)
+        check_forms(networks)
         each: dict[Hashable, Module] = {}
         for kind, network in zip(kinds, networks, strict=True):
             if kind not in each:
@@ -385,16 +386,3 @@ def stack(networks: Sequence[Module]) -> Population:
         if states[0] is not None:
             module.set_extra_state(states)
     return made
-
-
-def _check_forms(networks: Sequence[Module]) -> None:
-    """Raises ArgumentError for networks that differ in more than the widths of their hidden layers."""
-    wanted = form(networks[0])
-    for k, network in enumerate(networks):
-        if form(network) != wanted:
-            raise ArgumentError(
-                f"network {k} of {len(networks)} is made differently from network 0",
-                expected="{} with {}".format(*architecture(networks[0])),
-                got="{} with {}".format(*architecture(network)),
-                fix="stack networks of one dtype and device that differ in the widths of hidden layers alone",
-            )

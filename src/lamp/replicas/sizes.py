@@ -18,8 +18,9 @@ from lamp.errors import ArgumentError
 from lamp.losses import Loss
 from lamp.module import Module
 from lamp.nn import Activation, Dropout, Flatten, Identity, Linear, LogSoftmax, PReLU, Sequential, Softmax
-from lamp.parameter import Parameter
+from lamp.parameter import Buffer, Parameter
 from lamp.paths import describe
+from lamp.state import state_buffers
 
 PER_UNIT = (Activation, Dropout, Identity, PReLU)  # what may follow a hidden layer: each unit for itself
 AT_THE_ENDS = (Flatten, Softmax, LogSoftmax, Loss)
@@ -62,10 +63,16 @@ class Sizes:
 
 
 def architecture(network: Module) -> tuple[str, tuple[Any, ...]]:
-    """A network's modules, and the name, shape, dtype and device of every parameter, and whether it is frozen: alike
-    for those that stack as they are."""
-    parameters = network.named_parameters()
-    return repr(network), tuple((name, tuple(p.shape), p.dtype, p.device, *_frozen(p)) for name, p in parameters)
+    """What networks that stack as they are have in common.
+
+    Their modules; name, shape, dtype and device of each parameter and buffer; which are frozen; and what all replicas
+    share, the buffers of losses, in numbers.
+    """
+    members: list[tuple[str, Parameter | Buffer]] = [*network.named_parameters(), *network.named_buffers()]
+    held: list[tuple[Any, ...]] = []
+    for name, each in members:
+        held.append((name, tuple(each.data.shape), each.data.dtype, each.data.device, *_frozen(each)))
+    return repr(network), (*held, *_shared(network))
 
 
 def form(network: Module) -> Hashable:
@@ -73,6 +80,8 @@ def form(network: Module) -> Hashable:
 
     Raises ArgumentError for a network whose hidden widths cannot be changed by adding units that do nothing.
     """
+    if state_buffers(network):
+        raise _unfit(network, "buffers")
     leaves = list(_in_a_row(network))
     linears = [k for k, module in enumerate(leaves) if isinstance(module, Linear)]
     if not linears:
@@ -86,6 +95,19 @@ def form(network: Module) -> Hashable:
     assert isinstance(ends[0], Linear)
     assert isinstance(ends[1], Linear)
     return tuple(map(_without_width, leaves)), ends[0].in_features, ends[1].out_features, _shape_of_tree(network)
+
+
+def check_forms(networks: Sequence[Module]) -> None:
+    """Raises ArgumentError for networks that differ in more than the widths of their hidden layers."""
+    wanted = form(networks[0])
+    for k, network in enumerate(networks):
+        if form(network) != wanted:
+            raise ArgumentError(
+                f"network {k} of {len(networks)} is made differently from network 0",
+                expected="{} with {}".format(*architecture(networks[0])),
+                got="{} with {}".format(*architecture(network)),
+                fix="stack networks of one dtype and device that differ in the widths of hidden layers alone",
+            )
 
 
 def widest(networks: Sequence[Module]) -> Module:
@@ -138,11 +160,17 @@ def _without_width(module: Module) -> Hashable:
     if isinstance(module, PReLU):
         weight = module.weight
         return PReLU, module.num_parameters > 1, weight.dtype, weight.device, *_frozen(weight)
-    return type(module), module.extra_repr()
+    return type(module), module.extra_repr(), *_shared(module)
 
 
-def _frozen(parameter: Parameter) -> tuple[str, ...]:
-    return ("frozen",) if parameter.frozen else ()
+def _frozen(member: Parameter | Buffer) -> tuple[str, ...]:
+    return ("frozen",) if isinstance(member, Parameter) and member.frozen else ()
+
+
+def _shared(network: Module) -> list[Hashable]:
+    """The numbers of the losses' buffers, which the replicas of a population share."""
+    buffers = [each for module in network.modules() if module.gives_loss for _, each in module._members(Buffer)]
+    return [str(each.data.tolist()) for each in buffers]
 
 
 def _shape_of_tree(network: Module) -> tuple[str, ...]:

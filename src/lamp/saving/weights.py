@@ -10,7 +10,7 @@ from lamp.saving.folders import MANIFEST, SealedFolder
 from lamp.saving.paths import as_path, reading, saving
 from lamp.saving.tensors import load_tensors, read_tensors, save_tensors
 from lamp.signatures import called
-from lamp.state import IncompatibleKeys
+from lamp.state_dict import IncompatibleKeys
 
 WEIGHTS = "model.safetensors"  # in a folder
 

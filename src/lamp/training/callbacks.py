@@ -11,10 +11,9 @@ from torch import Tensor
 
 from lamp.data.orders import natural
 from lamp.errors import ArgumentError
-from lamp.module import Module
 from lamp.optim.checks import Range
-from lamp.parameter import spans
 from lamp.signatures import Constructed
+from lamp.state import ModelState
 
 if TYPE_CHECKING:
     from lamp.training.run import Training
@@ -75,7 +74,7 @@ class Callback(metaclass=Constructed):
 
 
 class EarlyStopping(Callback):
-    """Stop when what is monitored has not improved for `patience` epochs, and restore the best weights.
+    """Stop when what is monitored has not improved for `patience` epochs, and restore the best weights and buffers.
 
     In a population each replica stops for itself: it costs nothing more, and has its own best weights at the end.
 
@@ -116,7 +115,7 @@ class EarlyStopping(Callback):
         self.mode = mode or ("max" if monitor.endswith("accuracy") else "min")
         self.best: Any = math.nan
         self.best_epoch: Any = -1
-        self._weights: list[Tensor] = []
+        self._kept: ModelState | None = None  # of the best epoch
 
     def on_start(self, training: Training) -> None:
         names = ["loss", *training.metrics]
@@ -125,7 +124,7 @@ class EarlyStopping(Callback):
         lead = () if training.model.replicas is None else (training.model.replicas,)
         worst = math.inf if self.mode == "min" else -math.inf
         self._best, self._epoch = torch.full(lead, worst, dtype=torch.float64), torch.full(lead, -1)
-        self._weights, self._device = [], training.model.parameters()[0].device
+        self._kept, self._device = None, training.model.parameters()[0].device
         self._show()
 
     def on_epoch(self, training: Training) -> None:
@@ -138,7 +137,8 @@ class EarlyStopping(Callback):
         )
         self._show()
         if self.restore_best and better.any():
-            self._keep(training.model, better)
+            now = ModelState.of(training.model)
+            self._kept = now.clone() if self._kept is None else self._kept.where(better, now)
         over = training.epoch - self._epoch >= self.patience
         why = f"no better {self.monitor} for {self.patience} epochs"
         if training.model.replicas is None:
@@ -161,17 +161,8 @@ class EarlyStopping(Callback):
         one = self._best.dim() == 0
         self.best, self.best_epoch = (self._best.item(), self._epoch.item()) if one else (self._best, self._epoch)
 
-    def _keep(self, model: Module, better: Tensor) -> None:
-        """Copy the weights, of a population those of the replicas that got better."""
-        now = [span.data for span in spans(model.parameters())]
-        if not self._weights or better.dim() == 0:
-            self._weights = [data.clone() for data in now]
-            return
-        for kept, data in zip(self._weights, now, strict=True):
-            kept[better] = data[better]
-
     def state_dict(self) -> Mapping[str, Any]:
-        return {"best": self._best, "best_epoch": self._epoch, "weights": self._weights}
+        return {"best": self._best, "best_epoch": self._epoch, "weights": self._kept.tensors if self._kept else []}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         best, epoch, weights = state_dict["best"], state_dict["best_epoch"], list(state_dict["weights"])
@@ -183,11 +174,10 @@ class EarlyStopping(Callback):
                 fix="pass what state_dict() of this training returned",
             )
         self._best, self._epoch = best, epoch
-        self._weights = [kept.to(self._device) for kept in weights]
+        self._kept = ModelState(weights).to(self._device) if weights else None
         self._show()
 
     def on_end(self, training: Training) -> None:
-        if self._weights:
-            for span, kept in zip(spans(training.model.parameters()), self._weights, strict=True):
-                span.data.copy_(kept)
-            self._weights = []
+        if self._kept is not None:
+            ModelState.of(training.model).restore(self._kept)
+            self._kept = None

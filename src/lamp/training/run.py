@@ -118,6 +118,7 @@ class Training:
             if saved is not None:
                 training_state.set_callback_states(self.callbacks, saved.state["callbacks"], saved.path)
                 training_state.set_random_state(saved.state["random"])
+            self._last_good.begin(self._active.model)
             if self.checkpointer is not None:
                 self.checkpointer.begin(self.history)
             try:
@@ -394,7 +395,5 @@ class Training:
             self.stop("all replicas have ended")
         elif not staying.all():
             self._last_good.of(staying)
-            if self._compiled is not None:
-                self._compiled.rewind()
-            self._store()
+            self._bring_up_to_date()
             active.keep(rows[staying])

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from lamp.data import DataLoader
-from lamp.parameter import spans
 from lamp.saving.schema import check
 from lamp.saving.seal import DamagedError, restoring
+from lamp.state import ModelState
 from lamp.training.checkpoint_schema import CompiledUnderWay, EagerUnderWay
 from lamp.training.checkpoints import Saved
 from lamp.training.fingerprint import of_schedule
@@ -77,13 +77,13 @@ def _check_schedule(saved: Saved, training: Training) -> None:
 
 
 def _check_modules(saved: Saved, training: Training) -> None:
-    """What modules have beside parameters and buffers, and the last good weights."""
+    """What modules have beside parameters and buffers, and the last good state."""
     own, given, rows = extra_states(training.model), saved.state["modules"], saved.state["crew"]["rows"]
     _expect(own.keys() == given.keys(), saved, "modules", list(own), list(given))
     for name, state in own.items():
         _check_alike(state, given[name], f"{saved.path}: modules.{name}", fresh=True)
-    weights = [span.data[0] if rows is not None else span.data for span in spans(training.model.parameters())]
-    shapes = [tuple(each.shape) if rows is None else (len(rows), *each.shape) for each in weights]
+    now = [tuple(each.shape) for each in ModelState.of(training.model).tensors]
+    shapes = now if rows is None else [(len(rows), *shape[1:]) for shape in now]
     kept = [tuple(each.shape) for each in saved.state["last_good"]["kept"]]
     _expect(kept in ([], shapes), saved, "last_good.kept", shapes, kept)
 

@@ -1,0 +1,199 @@
+"""Layers that bring the numbers of a batch to mean 0 and variance 1."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lamp.axes import standing
+from lamp.devices import device_of, floating
+from lamp.errors import ShapeError
+from lamp.formulas import constant
+from lamp.module import Module
+from lamp.nn.arguments import a_flag, a_number, a_size, not_negative
+from lamp.nn.checks import explain_gradient, explain_numbers, explain_unlike
+from lamp.parameter import Buffer, Parameter
+
+
+class BatchNorm1d(Module):
+    """Normalises each channel over the batch, then scales and shifts it.
+
+    xhat = (x - mean) / sqrt(var + eps)
+    y = weight xhat + bias
+
+    In training mode mean and var are those of the n numbers that the batch has in a channel (the sum of squares over
+    n), and the running statistics move towards them:
+
+        running_mean += momentum (mean - running_mean)
+        running_var += momentum (n / (n - 1) var - running_var)
+
+    In eval mode mean and var are the running statistics, or the batch's where none are tracked.
+
+    Shapes    x and y (B, C) or (B, C, L)   weight, bias, running_mean, running_var (C)   num_batches_tracked ()
+    Backward  dbias = sum of dy          dweight = sum of dy xhat          (over B and L)
+              dx = weight s (dy - dbias / n - xhat dweight / n),   s = 1 / sqrt(var + eps)
+              x reaches y in three ways, and with dxhat = weight dy the gradient has three parts:
+              by itself                                           s dxhat
+              by the mean,      d mean / dx = 1 / n:              - s mean(dxhat)
+              by the variance,  d s / dx = - s^2 xhat / n:        - s xhat mean(dxhat xhat)
+    Init      weight 1, bias 0, running_mean 0, running_var 1
+    Source    torch.nn.BatchNorm1d; Ioffe & Szegedy 2015, arXiv:1502.03167
+
+    momentum             None for the average over all batches: 1 / num_batches_tracked takes its place
+    affine               whether there are weight and bias; bias=False leaves out the bias alone
+    track_running_stats  whether there are running statistics
+
+    Raises ShapeError for an input of other axes or channels, and where the batch's statistics are used for fewer than
+    two numbers per channel; DTypeError or DeviceError for an input that does not fit the parameters.
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        *,
+        bias: bool = True,
+    ) -> None:
+        self.num_features = channels = a_size(self, "num_features", num_features)
+        self.eps = not_negative(self, "eps", eps)
+        self.momentum = None if momentum is None else a_number(self, "momentum", momentum)
+        self.affine = a_flag(self, "affine", affine)
+        self.track_running_stats = tracked = a_flag(self, "track_running_stats", track_running_stats)
+        place: dict[str, Any] = {"device": device_of(device), "dtype": floating(dtype)}
+        self.weight = Parameter(torch.empty(channels, **place)) if self.affine else None
+        self.bias = Parameter(torch.empty(channels, **place)) if a_flag(self, "bias", bias) and self.affine else None
+        self.running_mean = Buffer(torch.empty(channels, **place)) if tracked else None
+        self.running_var = Buffer(torch.empty(channels, **place)) if tracked else None
+        count = torch.empty((), dtype=torch.int64, device=place["device"])
+        self.num_batches_tracked = Buffer(count) if tracked else None
+        self.reset_parameters()
+
+    def reset_parameters(self, *, generator: torch.Generator | None = None) -> None:
+        """Set parameters and running statistics to what they begin with; nothing is drawn."""
+        self.reset_running_stats()
+        if self.weight is not None:
+            self.weight.data.fill_(1.0)
+        if self.bias is not None:
+            self.bias.data.zero_()
+
+    def reset_running_stats(self) -> None:
+        """Forget the batches seen so far."""
+        if self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None:
+            self.running_mean.data.zero_()
+            self.running_var.data.fill_(1.0)
+            self.num_batches_tracked.data.zero_()
+
+    # ---- forward and backward --------------------------------------------------------------------------------------
+    def forward(self, input: Tensor) -> Tensor:
+        self._check(input)
+        mean, var = self._statistics(input)
+        s = (var + constant(self.eps, var)).rsqrt()
+        xhat = (input - mean).mul_(s)
+        self.remember((xhat, s))
+        y = xhat if self.weight is None else xhat * self._per_channel(self.weight, input)
+        return y if self.bias is None else y.add_(self._per_channel(self.bias, input))
+
+    def trace(self, tracer: Any, input: Any) -> Any:
+        if len(input.shape) not in (1, 2) or input.shape[0] != self.num_features:
+            raise self._wrong_shape(("B", *input.shape))
+        return tracer.op(
+            "BatchNorm",
+            self,
+            [input],
+            input.shape,
+            parameters=dict(self._members(Parameter)),
+            buffers=dict(self._members(Buffer)),
+            multiplications=2 * math.prod(input.shape),
+            eps=self.eps,
+        )
+
+    def backward(self, grad_output: Tensor) -> Tensor:
+        dy, (xhat, s) = grad_output, self.recall()
+        if not isinstance(dy, Tensor) or dy.shape != xhat.shape:
+            raise explain_gradient(dy, xhat.shape)
+        over = self._batch_axes(dy)
+        n = constant(dy.numel() / s.numel(), dy)  # numbers per channel
+        dbias, dweight = dy.sum(over, keepdim=True), (dy * xhat).sum(over, keepdim=True)
+        if self.weight is not None:
+            self.weight.grad.add_(dweight.view(self.weight.shape))
+            s = s * self._per_channel(self.weight, dy)
+        if self.bias is not None:
+            self.bias.grad.add_(dbias.view(self.bias.shape))
+        dx: Tensor = (dy - dbias / n).addcmul_(xhat, dweight / n, value=-1.0).mul_(s)
+        return dx
+
+    def _statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and variance of each channel, shaped to meet x; in training mode the running ones move."""
+        if self.running_mean is not None and self.running_var is not None and not self.training:
+            return self._per_channel(self.running_mean, x), self._per_channel(self.running_var, x)
+        var, mean = torch.var_mean(x, self._batch_axes(x), correction=0, keepdim=True)
+        n = x.numel() // mean.numel()
+        if n < 2:
+            raise ShapeError(
+                "there is no variance of fewer than two numbers per channel",
+                expected="more than 1 value per channel when training",
+                got=f"{n}, in an input {tuple(x.shape)}",
+                fix="give a larger batch (DataLoader(..., drop_last=True) leaves out a last one), or call eval() first",
+            )
+        if self.training and self.num_batches_tracked is not None:
+            self._move(mean, var * constant(n / (n - 1), var))
+        return mean, var
+
+    def _move(self, mean: Tensor, var: Tensor) -> None:
+        """Move the running statistics towards those of a batch."""
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
+        self.num_batches_tracked.data.add_(1)
+        momentum: Any = self.momentum
+        if momentum is None:  # () or, in a population, (K, 1): replicas may have seen more or fewer batches
+            momentum = self.num_batches_tracked.data.to(mean.dtype).reciprocal()
+            momentum = momentum if self.replicas is None else momentum.unsqueeze(-1)
+        for running, of_batch in ((self.running_mean.data, mean), (self.running_var.data, var)):
+            running.lerp_(of_batch.view(running.shape), momentum)
+
+    def _batch_axes(self, x: Tensor) -> list[int]:
+        """The axes that are summed over: all but the channels' and the replicas'."""
+        lead = standing(0, self.replicas)
+        return [axis for axis in range(lead, x.dim()) if axis != lead + 1]
+
+    def _per_channel(self, values: Parameter | Buffer, x: Tensor) -> Tensor:
+        """Numbers (K..., C) as they meet x: (K..., 1, C) or (K..., 1, C, 1)."""
+        shape = [*values.data.shape[:-1], 1, self.num_features, 1]
+        return values.data.view(shape[: x.dim()])
+
+    # ---- what does not fit -----------------------------------------------------------------------------------------
+    def _check(self, x: Any) -> None:
+        """Raise for an input that is not (B, C) or (B, C, L), or is of another dtype: torch would broadcast."""
+        if not isinstance(x, Tensor) or not x.is_floating_point():
+            raise explain_numbers(self, x)
+        lead = standing(0, self.replicas)
+        if x.dim() - lead not in (2, 3) or x.shape[lead + 1] != self.num_features:
+            raise self._wrong_shape(tuple(x.shape))
+        held = self.weight if self.weight is not None else self.running_mean
+        if held is not None and (error := explain_unlike(x, held)) is not None:
+            raise error
+
+    def _wrong_shape(self, shape: tuple[Any, ...]) -> ShapeError:
+        lead = "" if self.replicas is None else "K, "
+        channels = self.num_features
+        return ShapeError(
+            "the input has other axes or channels than this module normalises",
+            expected=f"({lead}B, {channels}) or ({lead}B, {channels}, L)",
+            got=f"({', '.join(map(str, shape))})",
+            fix=f"give {channels} channels on axis 1; x.unsqueeze(0) makes a batch of one sample",
+        )
+
+    def extra_repr(self) -> str:
+        return (
+            f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, "
+            f"bias={self.bias is not None}, track_running_stats={self.track_running_stats}"
+        )

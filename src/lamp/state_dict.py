@@ -1,0 +1,63 @@
+"""Whether a saved state fits the network that is to load it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from lamp.errors import StateDictError
+
+SHOWN = 8  # keys that an error names
+
+
+class IncompatibleKeys(NamedTuple):
+    """What `load_state_dict(strict=False)` passed over."""
+
+    missing_keys: list[str]
+    unexpected_keys: list[str]
+
+
+def compare(name: str, own: Mapping[str, Tensor], given: Mapping[str, Any], strict: bool) -> IncompatibleKeys:
+    """The keys that only one of them has. Raises StateDictError where a value does not fit or, if strict, a key."""
+    missing = [key for key in own if key not in given]
+    unexpected = [key for key in given if key not in own]
+    if strict and (missing or unexpected):
+        raise StateDictError(
+            f"the keys of the state dict do not fit {name}",
+            expected=f"{len(own)} keys, missing {_some(missing)}",
+            got=f"{len(given)} keys, unexpected {_some(unexpected)}",
+            fix="build the same network, or pass strict=False to load what fits",
+        )
+    for key, tensor in own.items():
+        value = given.get(key, tensor)
+        if not isinstance(value, Tensor) or value.is_complex():
+            raise StateDictError(
+                f"'{key}' is no tensor of real numbers",
+                expected=f"a torch.Tensor {tuple(tensor.shape)}",
+                got=value.dtype if isinstance(value, Tensor) else type(value).__name__,
+                fix="convert it first, for instance with torch.as_tensor",
+            )
+        if value.shape != tensor.shape:
+            raise StateDictError(
+                f"'{key}' has the wrong shape",
+                expected=tuple(tensor.shape),
+                got=tuple(value.shape),
+                fix=_fix_for(tuple(tensor.shape), tuple(value.shape)),
+            )
+    return IncompatibleKeys(missing, unexpected)
+
+
+def _some(keys: list[str]) -> str:
+    """The keys, or the first ones of many."""
+    rest = len(keys) - SHOWN
+    return "none" if not keys else str(keys) if rest <= 0 else f"{str(keys[:SHOWN])[:-1]}, and {rest} more]"
+
+
+def _fix_for(own: tuple[int, ...], given: tuple[int, ...]) -> str:
+    if own[1:] == given:
+        return f"these are one network's; build that, or give each of the {own[0]} networks its own"
+    if given[1:] == own:
+        return f"these are {given[0]} networks'; build lamp.population(network, seeds=range({given[0]}))"
+    return "build the network with the sizes it was saved with"
