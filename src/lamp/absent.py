@@ -58,6 +58,9 @@ INSTEAD = {
         r"tensor|Tensor|zeros|ones|randn?|arange|from_numpy|as_tensor|manual_seed|device|dtype|float(16|32|64)|int64|long",
     ),
     "lamp.fit(model, criterion, optimizer, (inputs, targets), epochs=10)": (r"train|KernelRunner|train_step",),
+    "lamp.compile(model, criterion, optimizer, batch_size), or lamp.fit, which compiles by itself": (
+        r"jit|script|vectorize|torch_compile",
+    ),
     "lamp trains on one device": (r"(Distributed)?DataParallel|distributed",),
 }
 

@@ -92,12 +92,12 @@ def called(
     also     those names, and the function's own
     instead  names of what it does not do, and what to do
 
-    For a constructor it stands on `__init__`.
+    It may stand on `__init__` and `__call__` too: then errors name the class.
     """
     also, instead = also or {}, instead or {}
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
-        bound = function.__name__ == "__init__"
+        bound = function.__name__ in ("__init__", "__call__")
 
         @functools.wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:

@@ -247,6 +247,13 @@ def trace(model: Module, *inputs: Any, training: bool = True, across: bool = Fal
     Raises NotTraceable with the path of the module that cannot be traced and the reason, and ShapeError where shapes
     do not fit.
     """
+    if not isinstance(model, Module):
+        raise ArgumentError(
+            "trace is of a network",
+            expected="a lamp module",
+            got=f"the class {model.__name__}" if isinstance(model, type) else type(model).__name__,
+            fix="lamp.trace(model, x); lamp.from_torch(...) makes a lamp module of a torch.nn.Module",
+        )
     root = model.network if hasattr(model, "network") and model.replicas is not None else model
     tracer = Tracer(root, training, across)
     dtype = next((parameter.dtype for parameter in model.parameters()), torch.get_default_dtype())
@@ -275,8 +282,12 @@ def _sample(x: Any, dtype: torch.dtype) -> tuple[Shape, torch.dtype]:
     raise ArgumentError(
         "trace takes batches",
         expected="a tensor (B, ...), or its shape, such as (32, 784)",
-        got=f"a tensor {tuple(x.shape)}" if isinstance(x, Tensor) else repr(x),
-        fix="lamp.trace(model, x)",
+        got=f"a tensor {tuple(x.shape)}"
+        if isinstance(x, Tensor)
+        else repr(x)
+        if isinstance(x, tuple | list | str | int)
+        else f"a {type(x).__name__}",
+        fix="lamp.trace(model, x), lamp.summary(model, x): torch.as_tensor(x) makes a tensor of an array",
     )
 
 

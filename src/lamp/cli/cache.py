@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 import click
 
 from lamp.cli import terminal
+from lamp.errors import ArgumentError
 
 
 @click.command(epilog="Examples:\n\n  lamp cache\n\n  lamp cache --clear")
@@ -13,7 +16,21 @@ def cache(clear: bool) -> None:
     """Say where compiled kernels are kept and how much room they take; LAMP_CACHE_DIR chooses the folder."""
     from lamp.compiler import disk_cache
 
+    if not os.environ.get(disk_cache.BYTES, "0").isdecimal():
+        raise ArgumentError(
+            f"{disk_cache.BYTES} is no number of bytes, so the cache may have {disk_cache.MOST_BYTES}",
+            expected="an integer, such as 1000000000",
+            got=repr(os.environ[disk_cache.BYTES]),
+            fix=f"export {disk_cache.BYTES}=1000000000",
+        )
     place = disk_cache.folder()
+    if (wrong := disk_cache.unusable()) is not None:
+        raise ArgumentError(
+            f"no kernels are kept in {place}",
+            expected="a folder of yours that nobody else may write to; it is made if need be",
+            got=wrong,
+            fix=f"export {disk_cache.FOLDER}=FOLDER, or {disk_cache.FOLDER}=off for no cache",
+        )
     if place is None:
         terminal.tell(f"no kernels are kept: {disk_cache.FOLDER} is off")
         return

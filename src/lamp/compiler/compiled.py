@@ -19,7 +19,7 @@ from lamp.compiler.stand_ins import NotCompiled
 from lamp.cpu_settings import denormals_flushed, threads_for
 from lamp.data import as_column
 from lamp.data.orders import natural
-from lamp.errors import ArgumentError, LampError, ShapeError
+from lamp.errors import ArgumentError, LampError, MissingNameError, ShapeError
 from lamp.losses import Loss
 from lamp.losses.classification import ClassLoss
 from lamp.module import Module
@@ -27,6 +27,12 @@ from lamp.nn import Sequential
 from lamp.optim import Optimizer
 from lamp.replicas import Population
 from lamp.signatures import called
+
+INSTEAD = {  # arguments that others' training calls take
+    "shuffle": "compiled(inputs, targets, torch.randperm(n)): the order of the samples",
+    "epochs": "call it once for each epoch",
+    "batch_size": "lamp.compile(model, criterion, optimizer, batch_size) has it",
+}
 
 
 class Compiled:
@@ -119,6 +125,18 @@ class Compiled:
         self._kind = kind
         return self._trainer
 
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        known = {"parameters": "compiled.model.parameters()", "state_dict": "compiled.model.state_dict()"}
+        raise MissingNameError(
+            f"a compiled network has no attribute {name!r}",
+            expected="compiled(inputs, targets), which goes forward, back and makes a step for each batch",
+            got=name,
+            fix=known.get(name, f"compiled.model.{name}, where the network has it"),
+        )
+
+    @called(instead=INSTEAD)
     def __call__(self, inputs: Any, targets: Any, order: Any = None, *, per_replica_data: bool = False) -> Tensor:
         replicas = self.model.replicas
         inputs, targets = as_column(inputs, "inputs"), as_column(targets, "targets")
@@ -268,7 +286,7 @@ def compile(model: Module, criterion: Loss | None, optimizer: Optimizer, batch_s
         if not isinstance(given, kind):
             raise ArgumentError(
                 f"there is no {what} to compile",
-                expected=f"a {what} of lamp's",
+                expected=f"lamp's own kind of {what}",
                 got="None" if given is None else described(given),
                 fix=fix,
             )

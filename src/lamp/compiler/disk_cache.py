@@ -58,6 +58,19 @@ def most_bytes() -> int:
     return int(given) if given.isdecimal() else MOST_BYTES
 
 
+def unusable() -> str | None:
+    """Why no kernels can be kept in the folder, in a few words; None where they can be, or shall not be."""
+    place = folder()
+    if place is None:
+        return None
+    above = next(each for each in (place, *place.absolute().parents) if os.path.exists(each))
+    if not above.is_dir():
+        return f"{above}, which is no folder"
+    if not os.access(above, os.W_OK):
+        return f"{above}, which may not be written to"
+    return None if above != place or _is_ours(place) else f"{place}, which others may write to"
+
+
 def name_of(key: Hashable, machine: Hashable) -> str | None:
     """The name of the entry for this kernel on this machine; None where the key holds for this process alone."""
     text = repr((key, machine, VERSION, _source()))
