@@ -7,6 +7,10 @@ import torch
 
 import lamp
 from lamp.compiler.plan import plan_of
+from lamp.compiler.rules import RULES
+from lamp.compiler.rules.chain import all_given, give
+from lamp.compiler.rules.combine import Pointwise
+from tests.cases.compiled import lanes
 from tests.cases.graphs import Added, Gated, Joined, Residual, drawn
 
 EPOCHS = 3
@@ -137,14 +141,88 @@ def test_in_narrower_vectors(bits, monkeypatch):
 def test_a_plan_prints():
     torch.manual_seed(0)
     plan = plan_of(BRANCHES["residual with activations"]())
-    assert str(plan).splitlines() == [
-        "s0 = input()  (3); values at 0",
-        "s1 = affine(s0, weight at 0, bias at 15) | Tanh()  (5); values at -, 3; gradients at 21",
-        "s2 = affine(s1, weight at 20, bias at 65) | GELU(approximate='none')  (9); values at 8, 17; gradients at 12",
-        "s3 = affine(s2, weight at 74, bias at 119) | Tanh()  (5); values at -, 26; gradients at 7",
-        "s4 = add(s1, s3) | ReLU()  (5); values at -, 31; gradients at 2",
-        "s5 = affine(s4, weight at 124, bias at 134)  (2); values at 36; gradients at 0",
+    stages = [
+        "s0 = Input()  (3)",
+        "s1 = Affine(s0, weight at 0, bias at 15) | Tanh()  (5), 15 multiplications",
+        "s2 = Affine(s1, weight at 20, bias at 65) | GELU(approximate='none')  (9), 45 multiplications",
+        "s3 = Affine(s2, weight at 74, bias at 119) | Tanh()  (5), 45 multiplications",
+        "s4 = Add(s1, s3) | ReLU()  (5)",
+        "s5 = Affine(s4, weight at 124, bias at 134)  (2), 10 multiplications",
     ]
+    places = [
+        "; values at 0",
+        "; values at -, 3; gradients at 21",
+        "; values at 8, 17; gradients at 12",
+        "; values at -, 26; gradients at 7",
+        "; values at -, 31; gradients at 2",
+        "; values at 36; gradients at 0",
+    ]
+    assert str(plan.without_places()).splitlines() == stages
+    assert str(plan).splitlines() == [stage + place for stage, place in zip(stages, places, strict=True)]
+
+
+def test_every_pass_prints():
+    model = lamp.Sequential(lamp.Linear(3, 4), lamp.Tanh(), lamp.Linear(4, 2))
+    passes = lamp.compile(model, lamp.MSELoss(), lamp.SGD(model.parameters(), lr=0.1), 32).passes
+    graph, stages, places, tiling = passes.split("\n\n")
+    assert graph == str(lamp.trace(model, (32, 3)))
+    assert stages.splitlines()[1] == "s1 = Affine(s0, weight at 0, bias at 12) | Tanh()  (4), 12 multiplications"
+    assert places.splitlines()[1] == stages.splitlines()[1] + "; values at -, 3; gradients at 2"
+    assert f"{lanes(torch.float32)} lanes of samples of one network" in tiling
+    population = lamp.population(model, range(3))
+    passes = lamp.compile(population, lamp.MSELoss(), lamp.SGD(population.parameters(), lr=0.1), 32).passes
+    assert "lanes of networks" in passes or "lanes of samples" in passes
+
+
+class Clipped(Pointwise):
+    """The sum of two values where it is positive: a kind of operation that lamp has not."""
+
+    keeps_source = True
+
+    def combined(self, x, other):
+        y = x + other
+        return y.where(y > 0.0, 0.0)
+
+    def backward(self, block, stage):
+        code = block.code
+        for before in stage.inputs:
+            with code.loop(0, stage.units) as unit, code.loop(0, block.columns) as s:
+                dy = block.gradient(code.plus(unit, stage.gradients), s)
+                y = block.activation(code.plus(unit, stage.values[0]), s)
+                give(block, before, unit, {s: dy.where(y > 0.0, 0.0)})
+            all_given(block, before)
+
+
+class ClippedSum(lamp.Module):
+    def __init__(self, first, second):
+        self.first, self.second = first, second
+
+    def forward(self, x):
+        y = (self.first(x) + self.second(x)).clamp(min=0.0)
+        self.remember(y)
+        return y
+
+    def backward(self, dy):
+        dy = dy * (self.recall() > 0.0)
+        return self.second.backward(dy) + self.first.backward(dy)
+
+    def trace(self, tracer, x):
+        first, second = tracer(self.first, x), tracer(self.second, x)
+        return tracer.op("Clipped", self, [first, second], first.shape)
+
+
+@pytest.mark.parametrize("count", [None, 3])
+def test_a_new_kind_of_operation_is_a_rule_and_a_line(count, monkeypatch):
+
+    def network():
+        torch.manual_seed(4)
+        parts = ClippedSum(lamp.Linear(3, 5), lamp.Sequential(lamp.Linear(3, 5), lamp.Tanh()))
+        return lamp.Sequential(parts, lamp.Linear(5, 2)).double()
+
+    with pytest.raises(lamp.ArgumentError, match="not compiled"):
+        trained("compiled", network, count)
+    monkeypatch.setitem(RULES, "Clipped", Clipped())
+    same(network, count)
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,7 @@ class Compiled:
     that is not finite is returned, and the weights are lost (`lamp.fit` keeps the last good ones).
     The model is in training mode for the call, Dropout's masks are those that the eager engine would draw.
 
+    passes    what each pass of the compiler made, as text
     llvm_ir   what was generated, and `assembly`: what LLVM made of it for this processor
 
     Raises ArgumentError for an order that names no samples or is for another number of replicas, and what cannot be
@@ -224,6 +225,14 @@ class Compiled:
             return order
         assert replicas is not None
         return order.expand(replicas, -1) + torch.arange(0, replicas * samples, samples).unsqueeze(1)
+
+    @property
+    def passes(self) -> str:
+        """What each pass of the compiler makes of the network: a graph, stages, places, and how kernels are cut."""
+        runner = self._compiled
+        tilings = "\n".join(str(state.kernel) for state in runner.kernel_states)
+        stages = runner.plan.without_places()
+        return "\n\n".join(map(str, (runner.plan.graph, stages, runner.plan, tilings)))
 
     @property
     def llvm_ir(self) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lamp.compiler import feature_major
+from lamp.compiler import lowering
 from lamp.compiler.arguments import KINDS, KernelArguments
 from lamp.compiler.block import Block
 from lamp.compiler.code import Code, Count, Machine, Pointer
@@ -19,10 +19,12 @@ from lamp.compiler.indices import Index
 from lamp.compiler.kernel_spec import KernelSpec
 from lamp.compiler.lanes import Lane, Mask, Whole
 from lamp.compiler.loss_rules import Target
+from lamp.compiler.rules import feature_major, weighted_rule_of
+from lamp.compiler.rules.chain import keeps_zero
 from lamp.compiler.stages import Stage
+from lamp.compiler.storage import of_widths
 from lamp.compiler.tiling import Tiling
 from lamp.compiler.updates import Updates
-from lamp.compiler.weight_gradients import add_bias_gradients, add_gradients
 from lamp.nn import Dropout
 from lamp.randomness import below, bits, scatter
 
@@ -40,30 +42,30 @@ class KernelBuilder(Tiling):
     # ---- the loop over steps -----------------------------------------------------------------------------------
     def _emit(self) -> None:
         code, spec = self.code, self.spec
-        given = self.given = KernelArguments(**code.arguments)
+        arguments = self.arguments = KernelArguments(**code.arguments)
         self.plan, self.ranges = spec.plan, spec.ranges
         if spec.plan.sizes is not None:
             hidden = range(len(spec.plan.layers) - 1)
-            widths = [code.load_index(given.sizes, self._place_of_sizes(k)) for k in hidden]
-            self.plan = spec.plan.of_widths([Count(code, width) for width in widths])
+            widths = [code.load_index(arguments.sizes, self._place_of_sizes(k)) for k in hidden]
+            self.plan = of_widths(spec.plan, [Count(code, width) for width in widths])
             self.ranges = [[(0, self.plan.parameters)]]
         self._all: Index = self.numbers // self.lanes if spec.one_network else self.plan.parameters  # vectors of them
-        self.samples = code.number(given.batch)
-        up = code.plus(given.batch, self.lanes - 1)
-        self.vectors = code.quotient(up, self.lanes) if spec.one_network else given.batch
+        self.samples = code.number(arguments.batch)
+        up = code.plus(arguments.batch, self.lanes - 1)
+        self.vectors = code.quotient(up, self.lanes) if spec.one_network else arguments.batch
         number = code.load_one if spec.one_network else code.load
         names = enumerate(spec.hyperparameters)
-        spec.loss.of_lanes(code, {name: number(given.loss_hyperparameters, i) for i, name in names})
+        spec.loss.of_lanes(code, {name: number(arguments.loss_hyperparameters, i) for i, name in names})
         if self.parts == 1:
-            self.gradients_of_part = given.gradients
-            with code.loop(0, given.steps) as step:
+            self.gradients_of_part = arguments.gradients
+            with code.loop(0, arguments.steps) as step:
                 self._begin(step)
                 self._part(0, self.vectors, 0)
                 self._update(None)
             return
         learning = spec.optimizer is not None
-        phases = code.times(given.steps, 2) if learning else given.steps
-        with code.tasks(given.counters, self.parts, phases) as (phase, part):
+        phases = code.times(arguments.steps, 2) if learning else arguments.steps
+        with code.tasks(arguments.counters, self.parts, phases) as (phase, part):
             if not learning:
                 self._begin(phase)
                 self._part_of_batch(part)
@@ -77,7 +79,7 @@ class KernelBuilder(Tiling):
 
     def _begin(self, step: Index) -> None:
         self.step = step
-        self.first = self.code.times(step, self.vectors if self.one_network else self.given.batch)  # of the order
+        self.first = self.code.times(step, self.vectors if self.one_network else self.arguments.batch)  # of the order
 
     def _update(self, part: Index | None) -> None:
         """The optimizer's rule: for all parameters, or a slice of them."""
@@ -86,7 +88,7 @@ class KernelBuilder(Tiling):
             Updates(
                 self.code,
                 spec,
-                self.given,
+                self.arguments,
                 self.step,
                 vectors=self._all,
                 parts=self.parts,
@@ -100,7 +102,7 @@ class KernelBuilder(Tiling):
         """The loss and the gradients of a part of the batch's columns."""
         code = self.code
         lower, upper = (code.quotient(code.times(self.vectors, code.plus(part, k)), self.parts) for k in range(2))
-        self.gradients_of_part = code.beyond(self.given.gradients, code.times(part, self.numbers))
+        self.gradients_of_part = code.beyond(self.arguments.gradients, code.times(part, self.numbers))
         self._part(lower, upper, part)
 
     def _part(self, lower: Index, upper: Index, part: Index) -> None:
@@ -115,19 +117,18 @@ class KernelBuilder(Tiling):
             count = code.least(code.minus(upper, start), self.chunk)
             block = self._block(1, start, 0)
             if self.wide:
-                feature_major.forward(block, self.plan.layers[0], count, self.given.inputs, self._row_from(start))
+                feature_major.forward(block, self.plan.layers[0], count, self.arguments.inputs, self._row_from(start))
             state[:] = _added(state, self._columns(start, count, share))
             if spec.one_network and spec.optimizer is not None:
                 for layer in self.plan.layers:
                     if self.wide and layer is self.plan.layers[0]:
-                        feature_major.add_gradients(block, layer, count, self.given.inputs, self._row_from(start))
-                        add_bias_gradients(block, layer, count)
+                        feature_major.add_gradients(block, layer, count, self.arguments.inputs, self._row_from(start))
                     else:
-                        add_gradients(block, layer, count)
+                        weighted_rule_of(layer).weight_gradient_of_samples(block, layer, count)
         place = code.plus(code.times(self.step, self.parts), part)
-        self._keep_number(self.given.losses, place, state[0] * share)
+        self._keep_number(self.arguments.losses, place, state[0] * share)
         for k, number in enumerate(state[1:]):
-            self._keep_number(self.given.right_answers, code.plus(code.times(place, len(spec.answers)), k), number)
+            self._keep_number(self.arguments.right_answers, code.plus(code.times(place, len(spec.answers)), k), number)
 
     @property
     def _sums(self) -> list[Lane]:
@@ -159,30 +160,28 @@ class KernelBuilder(Tiling):
         spec = self.spec
         at = self.code.plus(start, column)
         first, stride = (column, self.chunk) if spec.one_network else (0, None)
-        given = self.given._replace(gradients=self.gradients_of_part)
+        arguments = self.arguments._replace(gradients=self.gradients_of_part)
         keep = self._keep_of(at)
-        block = Block(self.code, self.plan, columns, given, spec.one_network, keep, self._present, first, stride)
-        block.column = at
-        return block
+        return Block(self.code, self.plan, columns, arguments, spec.one_network, keep, self._present, first, stride, at)
 
     def _pass(self, block: Block, share: Lane) -> list[Lane]:
         """Forward and back; what is summed over the columns."""
         if not self.wide:
             self._gather(block, block.column)
-        block.forward(given=self.wide)
+        lowering.forward(block, computed=self.plan.layers[0] if self.wide else None)
         if self.spec.keeps_outputs:
             self._keep_outputs(block, block.column)
         target = self._target(block.column)
-        sums = [self.spec.loss.emit(block, target, self.given.loss_constants, share)]
+        sums = [self.spec.loss.emit(block, target, self.arguments.loss_constants, share)]
         sums += [right(block, target, answer) for answer in self.spec.answers]
         if self.spec.optimizer is not None:
-            block.backward()
+            lowering.backward(block)
         return sums
 
     # ---- samples -----------------------------------------------------------------------------------------------
     def _rows(self, first: Index, column: Index) -> Index | Whole:
         """Which rows of the data a column holds: one number, or a vector of them, a lane each."""
-        code, order = self.code, self.given.order
+        code, order = self.code, self.arguments.order
         at = code.plus(self.first, code.plus(first, column))
         if self.spec.one_network or self.spec.per_replica_order:
             return code.load_wholes(order, code.times(at, self.lanes))
@@ -194,7 +193,7 @@ class KernelBuilder(Tiling):
         first = code.times(code.plus(self.first, start), self.lanes)
 
         def row(sample: Index) -> Index:
-            return code.times(code.load_index(self.given.order, code.plus(first, sample)), self.plan.features)
+            return code.times(code.load_index(self.arguments.order, code.plus(first, sample)), self.plan.features)
 
         return row
 
@@ -211,10 +210,10 @@ class KernelBuilder(Tiling):
         held = [self._rows(first, s) for s in range(block.columns)]
         with code.loop(0, features) as i:
             for s, rows in enumerate(held):
-                block.begin(i, s, self._fetch(self.given.inputs, rows, features, i))
+                lowering.take_input(block, i, s, self._fetch(self.arguments.inputs, rows, features, i))
 
     def _target(self, first: Index) -> Target:
-        t, width = self.given.targets, self.plan.outputs + self.spec.loss.weighted
+        t, width = self.arguments.targets, self.plan.outputs + self.spec.loss.weighted
         return Target(
             label=(lambda s: self._fetch(t, self._rows(first, s), 1, 0)) if self.spec.loss.labels else None,
             number=lambda c, s: self._fetch(t, self._rows(first, s), width, c),
@@ -227,7 +226,7 @@ class KernelBuilder(Tiling):
             return None
         code = self.code
         numbers = code.counted(code.times(code.plus(first, column), self.lanes))
-        return numbers < code.wholes(code.whole(self.given.batch))
+        return numbers < code.wholes(code.whole(self.arguments.batch))
 
     def _keep_outputs(self, block: Block, first: Index) -> None:
         """(columns of the epoch, outputs) vectors."""
@@ -237,7 +236,7 @@ class KernelBuilder(Tiling):
             for s in range(block.columns):
                 place = code.times(code.plus(epoch, code.plus(first, s)), outputs)
                 y = block.activation(code.plus(c, self.plan.put_out), s)
-                code.store(self.given.outputs, code.plus(place, c), y)
+                code.store(self.arguments.outputs, code.plus(place, c), y)
 
     # ---- the loss ----------------------------------------------------------------------------------------------
     def _share(self) -> Lane:
@@ -248,7 +247,8 @@ class KernelBuilder(Tiling):
             return 1.0 / divisor
         with code.carrying(0, self.vectors, [code.lane(0.0)]) as (column, state):
             rows = self._rows(column, 0)
-            weight = loss.weight_of_label(self.given.loss_constants, self._fetch(self.given.targets, rows, 1, 0))
+            label = self._fetch(self.arguments.targets, rows, 1, 0)
+            weight = loss.weight_of_label(self.arguments.loss_constants, label)
             counts = self._counts(column, 0)
             state[0] = state[0] + (weight if counts is None else weight.where(counts, 0.0))
         return 1.0 / (state[0].added_up() if self.spec.one_network else state[0])
@@ -259,7 +259,7 @@ class KernelBuilder(Tiling):
         return layer * (1 + self.lanes)
 
     def _own_widths(self, layer: int) -> Whole:
-        return self.code.load_wholes(self.given.sizes, self._place_of_sizes(layer) + 1)
+        return self.code.load_wholes(self.arguments.sizes, self._place_of_sizes(layer) + 1)
 
     def _hidden(self, stage: Stage) -> int | None:
         """The number of a layer whose width is each network's own."""
@@ -270,7 +270,7 @@ class KernelBuilder(Tiling):
     def _present(self, stage: Stage, unit: Index) -> Mask | None:
         """Which networks have this unit of a stage, where those that have not would put out more than zeros."""
         layer = self._hidden(stage)
-        if layer is None or stage.keeps_zero:
+        if layer is None or keeps_zero(stage):
             return None
         code = self.code
         units = code.wholes(code.whole(unit))
@@ -279,7 +279,7 @@ class KernelBuilder(Tiling):
     # ---- dropout -----------------------------------------------------------------------------------------------
     def _keep_of(self, first: Index) -> Any:
         """The masks of Dropout, as lamp.randomness draws them for a tensor (B, units)."""
-        code, spec = self.code, self.spec
+        code, spec, keys = self.code, self.spec, self.arguments.keys
         numbers = {id(module): k for k, module in enumerate(spec.plan.dropouts)}
 
         def keep(module: Dropout, stage: Stage, unit: Index, column: Index) -> Lane:
@@ -289,14 +289,14 @@ class KernelBuilder(Tiling):
             if spec.one_network:
                 sample = code.times(sample, self.lanes)
                 scattered = scatter(code.counted(code.plus(code.times(sample, units), unit), units))
-                pair = [code.wholes(code.load_whole(self.given.keys, code.plus(at, k))) for k in range(2)]
+                pair = [code.wholes(code.load_whole(keys, code.plus(at, k))) for k in range(2)]
             else:
                 if layer is None:
                     scattered = code.wholes(scatter(code.whole(code.plus(code.times(sample, units), unit))))
                 else:
                     rows = code.wholes(code.whole(sample)) * self._own_widths(layer)
                     scattered = scatter(rows + code.wholes(code.whole(unit)))
-                pair = [code.load_wholes(self.given.keys, code.times(code.plus(at, k), self.lanes)) for k in range(2)]
+                pair = [code.load_wholes(keys, code.times(code.plus(at, k), self.lanes)) for k in range(2)]
             kept = below(bits(scattered, *pair), round((1.0 - module.p) * 2**31)).is_true()
             return code.lane(1.0 / (1.0 - module.p) if module.p < 1 else 1.0).where(kept, 0.0)
 

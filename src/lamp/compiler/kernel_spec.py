@@ -10,8 +10,9 @@ import torch
 from lamp.compiler.coefficients import options_of
 from lamp.compiler.correct_counts import Answer
 from lamp.compiler.loss_rules import LossRule
+from lamp.compiler.rules.elementwise import slopes_of
 from lamp.compiler.sources import written_of
-from lamp.compiler.stages import Plan, Stage
+from lamp.compiler.stages import Plan
 from lamp.nn import PReLU
 from lamp.optim import Optimizer
 from lamp.overrides import is_lamps
@@ -64,7 +65,7 @@ class KernelSpec:
             written = [module for module in written if not isinstance(module, PReLU)]
         network: Hashable = (plan.graph.digest, tuple(plan.places[each] for each in plan.graph.parameters))
         if plan.sizes is not None:  # the code finds the widths of hidden layers when it runs
-            layers = tuple((layer.bias is None, _slopes_of(layer), len(layer.chain)) for layer in plan.layers)
+            layers = tuple((layer.bias is None, tuple(map(slopes_of, layer.chain))) for layer in plan.layers)
             network = (plan.features, plan.outputs, layers)
         return (
             tuple(map(written_of, written)),
@@ -77,9 +78,3 @@ class KernelSpec:
             (self.batches, self.one_network, self.per_replica_order, self.clip_norm, self.clip_value),
             (self.hyperparameters, self.keeps_outputs, self.answers, self.dtype),
         )
-
-
-def _slopes_of(layer: Stage) -> Hashable:
-    """Where a layer has slopes, and whether they are one for each unit."""
-    slopes = [(k, layer.chain[k]) for k in layer.slopes]
-    return tuple((k, isinstance(module, PReLU) and module.num_parameters > 1) for k, module in slopes)

@@ -12,6 +12,7 @@ from lamp.compiler.block import Block
 from lamp.compiler.code import Code
 from lamp.compiler.indices import Index
 from lamp.compiler.lanes import Lane, Mask
+from lamp.compiler.rules.softmax import log_sum_exp
 from lamp.compiler.stand_ins import NotCompiled, look_for_overrides
 from lamp.formulas import Number, is_zero
 from lamp.losses import BCELoss, BCEWithLogitsLoss, ClassLoss, CrossEntropyLoss, Loss, NLLLoss
@@ -149,7 +150,7 @@ class LossRule:
             kept = label != self.ignored
         takes_scores = isinstance(rule, CrossEntropyLoss)
         if takes_scores:  # each class's exp(x - largest) waits in the place of its gradient
-            largest, total = block.log_sum_exp(block.plan.put_out, classes, s, keep=last.gradients)
+            largest, total = log_sum_exp(block, block.plan.put_out, classes, s, keep=last.gradients)
             log_total, reciprocal = total.log(), 1.0 / total
 
         def log_p(c: Index) -> Lane:

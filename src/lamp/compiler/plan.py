@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lamp.compiler.fusion import fused
-from lamp.compiler.stages import Plan, arranged
+from lamp.compiler.stages import Plan
 from lamp.compiler.stand_ins import NotCompiled, look_for_overrides
+from lamp.compiler.storage import arranged
 from lamp.errors import NotTraceable, ShapeError
 from lamp.module import Module
 from lamp.nn import Activation, Dropout, Flatten, Identity, Linear, LogSoftmax, PReLU, Sequential, Softmax

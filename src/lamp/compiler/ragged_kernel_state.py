@@ -10,8 +10,9 @@ from torch import Tensor
 from lamp.compiler.kernel import Kernel
 from lamp.compiler.kernel_spec import KernelSpec
 from lamp.compiler.kernel_state import KernelState
+from lamp.compiler.rules.elementwise import slopes_of
 from lamp.compiler.stages import Plan
-from lamp.nn import PReLU
+from lamp.compiler.storage import of_widths
 
 
 class RaggedKernelState(KernelState):
@@ -28,7 +29,7 @@ class RaggedKernelState(KernelState):
         own = self._in_lanes(spec.plan.sizes)  # (groups, hidden layers, W)
         group = own.amax(2, keepdim=True)
         self.sizes = torch.cat([group, own], 2).to(torch.int32).contiguous()
-        self._plans = [spec.plan.of_widths(widths) for widths in group.squeeze(2).tolist()]
+        self._plans = [of_widths(spec.plan, widths) for widths in group.squeeze(2).tolist()]
         self._widest = [_places(spec.plan, plan) for plan in self._plans]
 
     def _of_replicas(self, values: Tensor) -> Tensor:
@@ -98,8 +99,8 @@ def _places(widest: Plan, plan: Plan) -> Tensor:
         found[own.weight : own.weight + inputs * outputs] = weights.flatten()
         if own.bias is not None and of_widest.bias is not None:
             found[own.bias : own.bias + outputs] = of_widest.bias + j
-        for k, slopes in own.slopes.items():
-            module = own.chain[k]
-            count = outputs if isinstance(module, PReLU) and module.num_parameters > 1 else 1
-            found[slopes : slopes + count] = of_widest.slopes[k] + j[:count]
+        for element, widest_element in zip(own.chain, of_widest.chain, strict=True):
+            for name, place in element.parameters.items():
+                count = outputs if slopes_of(element) > 1 else 1
+                found[place : place + count] = widest_element.parameters[name] + j[:count]
     return found

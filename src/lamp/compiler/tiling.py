@@ -1,4 +1,4 @@
-"""How a job is cut for the machine: into vectors, columns, parts; and how much memory that takes."""
+"""The pass that cuts a job for a machine: lanes, columns, parts for threads, and scratch memory."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from lamp.compiler.code import Machine
 from lamp.compiler.kernel_spec import KernelSpec
-from lamp.compiler.stages import AFFINE, Plan
+from lamp.compiler.stages import Plan
 
 COLUMNS = (4, 5, 6, 3, 7, 2, 1)  # columns in registers at once: the first that leaves nothing over is taken
 PART = 2_000_000  # multiplications of a step for which a thread of its own pays
@@ -19,7 +19,7 @@ WIDE = 64  # features from which on one network's first products run along them
 def along_features(plan: Plan, lanes: int) -> bool:
     """Whether the products of one network's first layer run along the features."""
     given, first = plan.stages[:2]
-    alone = given.users == 1 and not given.chain and first.kind == AFFINE
+    alone = given.users == 1 and not given.chain and first.kind == "Affine"
     return alone and plan.features >= WIDE and plan.features % lanes == 0
 
 
@@ -68,3 +68,13 @@ class Tiling:
     def vectors_of(self, batch: int) -> int:
         """How many columns a batch is."""
         return -(-batch // self.lanes) if self.one_network else batch
+
+    def __str__(self) -> str:
+        lanes = "samples of one network" if self.one_network else "networks"
+        cut = f"{self.columns} columns at once" + (", some left over" if self.ragged else "")
+        if self.one_network:
+            cut += f", {self.chunk} in a chunk, {self.parts} parts of a batch"
+        if self.wide:
+            cut += "; the first layer runs along its features"
+        size = f"{self.activations} vectors of activations, {self.gradients} of their gradients"
+        return f"{self.lanes} lanes of {lanes}; {cut}; {size}"

@@ -30,7 +30,7 @@ class Updates:
         self,
         code: Code,
         spec: KernelSpec,
-        given: KernelArguments,
+        arguments: KernelArguments,
         step: Index,
         *,
         vectors: Index,
@@ -40,7 +40,7 @@ class Updates:
         shared: Sequence[tuple[int, str]],
         per_replica: Sequence[tuple[int, str]],
     ) -> None:
-        self.code, self.spec, self.step, self.given = code, spec, step, given
+        self.code, self.spec, self.step, self.arguments = code, spec, step, arguments
         self.lanes, self.vectors, self.parts, self.part = code.lanes, vectors, parts, part
         self.ranges, self.shared, self.per_replica = ranges, shared, per_replica
 
@@ -72,9 +72,9 @@ class Updates:
     def _gradient(self, i: Index) -> Lane:
         """Vector i of the gradients, summed over the parts of the batch."""
         code = self.code
-        g = code.load(self.given.gradients, i)
+        g = code.load(self.arguments.gradients, i)
         for part in range(1, self.parts):
-            g = g + code.load(self.given.gradients, code.plus(i, part * self.vectors))
+            g = g + code.load(self.arguments.gradients, code.plus(i, part * self.vectors))
         return g
 
     def _update(
@@ -88,16 +88,16 @@ class Updates:
         bounds: tuple[Any, Any],
     ) -> None:
         code = self.code
-        p = code.load(self.given.parameters, i)
+        p = code.load(self.arguments.parameters, i)
         places = [code.plus(i, code.times(self.vectors, k)) for k in range(len(names))]
-        before = [code.load(self.given.states, place) for place in places]
+        before = [code.load(self.arguments.states, place) for place in places]
         state: dict[str, Any] = dict(zip(names, before, strict=True))
         moved = asked(optimizer.update, p, g, state, c, group)
         inside = self._inside(i, bounds)
-        code.store(self.given.parameters, i, moved if inside is None else moved.where(inside, p))
+        code.store(self.arguments.parameters, i, moved if inside is None else moved.where(inside, p))
         for name, place, old in zip(names, places, before, strict=True):
             new = code.lane(state[name])
-            code.store(self.given.states, place, new if inside is None else new.where(inside, old))
+            code.store(self.arguments.states, place, new if inside is None else new.where(inside, old))
 
     def _inside(self, i: Index, bounds: tuple[Any, Any]) -> Mask | None:
         """Which lanes of a vector of one network's parameters lie within a range; None where all of all do."""
@@ -117,11 +117,11 @@ class Updates:
         for k, (of_group, name) in enumerate(self.shared):
             if of_group == group:
                 at = self.code.plus(self.code.times(self.step, len(self.shared)), k)
-                found[name] = self.code.load_one(self.given.shared_coefficients, at)
+                found[name] = self.code.load_one(self.arguments.shared_coefficients, at)
         for k, (of_group, name) in enumerate(self.per_replica):
             if of_group == group:
                 at = self.code.plus(self.code.times(self.step, len(self.per_replica)), k)
-                found[name] = self.code.load(self.given.replica_coefficients, at)
+                found[name] = self.code.load(self.arguments.replica_coefficients, at)
         return found
 
     def _clipped(self, gradient: Lane, limits: Mapping[str, Lane], factor: Lane | None) -> Lane:

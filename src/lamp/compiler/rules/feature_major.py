@@ -13,6 +13,8 @@ from lamp.compiler.block import Block
 from lamp.compiler.code import Pointer
 from lamp.compiler.indices import Index
 from lamp.compiler.lanes import Lane
+from lamp.compiler.rules.affine import weight_place
+from lamp.compiler.rules.weight_gradients import add_bias_gradients
 from lamp.compiler.stages import Stage
 
 Row = Callable[[Index], Index]  # where the row of a sample begins among the data's numbers, by its number in the chunk
@@ -33,17 +35,17 @@ def forward(block: Block, layer: Stage, columns: Index, x: Pointer, row: Row) ->
             with code.carrying(0, inputs, start, code.lanes) as (i, sums):
                 of_samples = [code.load_unaligned(x, code.plus(each, i)) for each in rows]
                 for r in range(units):
-                    w = code.load_unaligned(block.given.parameters, block.weight(layer, code.plus(j, r), i))
+                    w = code.load_unaligned(block.arguments.parameters, weight_place(block, layer, code.plus(j, r), i))
                     for k in range(samples):
                         sums[r * samples + k] = w.times_plus(of_samples[k], sums[r * samples + k])
             added = code.added_up(sums)
             for r in range(units):
                 at = code.plus(block.first_number(code.plus(code.plus(j, r), place)), n)
-                code.store_some(block.given.activations, at, added, r * samples, samples)
+                code.store_some(block.arguments.activations, at, added, r * samples, samples)
 
 
 def add_gradients(block: Block, layer: Stage, columns: Index, x: Pointer, row: Row) -> None:
-    """dW += dy x^T of the samples of so many columns."""
+    """dW += dy x^T and db += dy of the samples of so many columns."""
     code, (inputs, outputs) = block.code, layer.width
     rows, vectors = (4, 6) if code.machine.registers >= MANY else (2, 4)
     for i, tile_vectors in block.tiles(inputs // code.lanes, vectors):
@@ -56,15 +58,16 @@ def add_gradients(block: Block, layer: Stage, columns: Index, x: Pointer, row: R
                 of_sample = [code.load_unaligned(x, code.plus(begin, c * code.lanes)) for c in range(tile_vectors)]
                 for r in range(tile_rows):
                     unit = code.plus(j, layer.gradients + r)
-                    dy = code.load_one(block.given.activation_gradients, code.plus(block.first_number(unit), n))
+                    dy = code.load_one(block.arguments.activation_gradients, code.plus(block.first_number(unit), n))
                     for c in range(tile_vectors):
                         sums[r * tile_vectors + c] = dy.times_plus(of_sample[c], sums[r * tile_vectors + c])
             for r in range(tile_rows):
                 for c in range(tile_vectors):
                     feature = code.times(code.plus(i, c), code.lanes)
-                    at = block.weight(layer, code.plus(j, r), feature)
-                    dw = code.load_unaligned(block.given.gradients, at) + sums[r * tile_vectors + c]
-                    code.store_unaligned(block.given.gradients, at, dw)
+                    at = weight_place(block, layer, code.plus(j, r), feature)
+                    dw = code.load_unaligned(block.arguments.gradients, at) + sums[r * tile_vectors + c]
+                    code.store_unaligned(block.arguments.gradients, at, dw)
+    add_bias_gradients(block, layer, columns)
 
 
 def _bias(block: Block, layer: Stage, unit: Index) -> Lane:
@@ -72,4 +75,4 @@ def _bias(block: Block, layer: Stage, unit: Index) -> Lane:
     code = block.code
     if layer.bias is None:
         return code.lane(0.0)
-    return code.load_first(block.given.parameters, code.plus(unit, layer.bias))
+    return code.load_first(block.arguments.parameters, code.plus(unit, layer.bias))

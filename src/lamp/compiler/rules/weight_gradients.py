@@ -12,14 +12,13 @@ from lamp.compiler.indices import Index
 from lamp.compiler.stages import Stage
 
 
-def add_gradients(block: Block, layer: Stage, vectors: Index) -> None:
-    """Add dW and db of the samples in so many vectors."""
+def add_products(block: Block, layer: Stage, vectors: Index) -> None:
+    """Add dW of the samples in so many vectors."""
     code, (inputs, outputs) = block.code, layer.width
     rows, columns = _tile(code, inputs, outputs)
     for j, tile_rows in block.tiles(outputs, rows):
         for i, tile_columns in block.tiles(inputs, columns):
             _add_tile(block, layer, j, tile_rows, i, tile_columns, vectors)
-    add_bias_gradients(block, layer, vectors)
 
 
 def add_bias_gradients(block: Block, layer: Stage, vectors: Index) -> None:
@@ -31,7 +30,7 @@ def add_bias_gradients(block: Block, layer: Stage, vectors: Index) -> None:
             with code.carrying(0, vectors, zeros) as (s, sums):
                 for r in range(count):
                     sums[r] = sums[r] + block.gradient(code.plus(j, layer.gradients + r), s)
-            code.add_some(block.given.gradients, code.plus(j, layer.bias), code.added_up(sums), 0, count)
+            code.add_some(block.arguments.gradients, code.plus(j, layer.bias), code.added_up(sums), 0, count)
 
 
 def _tile(code: Code, inputs: int, outputs: int) -> tuple[int, int]:
@@ -57,4 +56,4 @@ def _add_tile(block: Block, layer: Stage, j: Index, rows: int, i: Index, columns
     added = code.added_up(sums)
     for r in range(rows):
         at = code.plus(code.plus(code.times(code.plus(j, r), layer.width[0]), i), layer.weight)
-        code.add_some(block.given.gradients, at, added, r * columns, columns)
+        code.add_some(block.arguments.gradients, at, added, r * columns, columns)

@@ -1,0 +1,110 @@
+"""Functions of each number for itself: activations by their own formulas, and those with slopes that are learned."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lamp.compiler.arguments import NUMBERS
+from lamp.compiler.asking import asked
+from lamp.compiler.block import Block
+from lamp.compiler.indices import Index
+from lamp.compiler.lanes import Lane
+from lamp.compiler.rules.rule import ElementRule, one_axis, total
+from lamp.compiler.stages import Element, Stage
+from lamp.formulas import step
+from lamp.graph import Op
+from lamp.nn import Activation, PReLU
+from lamp.nn.activations_piecewise import leaky
+from lamp.parameter import Parameter
+
+
+class Formula(ElementRule):
+    """y = sigma(x), dx = dy dsigma(x, y)."""
+
+    kind, module = "Elementwise", Activation
+
+    def needs(self, module: Activation) -> str:
+        return module.remembers
+
+    def of_number(self, module: Activation, x: Any) -> Any:
+        return module.sigma(x)
+
+    def instructions(self, block: Block, module: Activation, backward: bool) -> int:
+        code = block.code
+        scratch = type(code)("length", {"x": NUMBERS}, code.machine, code.dtype)
+        x, y = (scratch.load(scratch.arguments["x"], place) for place in range(2))
+        before = scratch.size
+        if backward:
+            asked(module.dsigma, x if "x" in module.remembers else None, y if "y" in module.remembers else None)
+        else:
+            asked(module.sigma, x)
+        return scratch.size - before
+
+    def forward(self, block: Block, stage: Stage, element: Element, unit: Index, column: Index, x: Lane) -> Lane:
+        y: Lane = asked(_formulas(element).sigma, x)
+        return y
+
+    def backward(
+        self,
+        block: Block,
+        stage: Stage,
+        element: Element,
+        unit: Index,
+        columns: Sequence[Index],
+        x: Sequence[Any],
+        y: Sequence[Any],
+        dy: Sequence[Lane],
+    ) -> list[Lane]:
+        dsigma = _formulas(element).dsigma
+        return [each * asked(dsigma, *pair) for each, *pair in zip(dy, x, y, strict=True)]
+
+
+def _formulas(element: Element) -> Activation:
+    assert isinstance(element.module, Activation)
+    return element.module
+
+
+class Slopes(ElementRule):
+    """y = max(x, 0) + a min(x, 0); da = sum of dy min(x, 0). One slope a for each unit, or one for all."""
+
+    kind, module = "Elementwise", PReLU
+
+    def element(self, op: Op, places: Mapping[Parameter, int]) -> Element:
+        (weight,) = op.parameters.values()
+        if weight.size > 1:
+            one_axis(op, op.inputs[0])
+        return super().element(op, places)
+
+    def needs(self, module: PReLU) -> str:
+        return "x"
+
+    def forward(self, block: Block, stage: Stage, element: Element, unit: Index, column: Index, x: Lane) -> Lane:
+        y: Lane = leaky(x, block.parameter(self._place(block, element, unit)))
+        return y
+
+    def backward(
+        self,
+        block: Block,
+        stage: Stage,
+        element: Element,
+        unit: Index,
+        columns: Sequence[Index],
+        x: Sequence[Any],
+        y: Sequence[Any],
+        dy: Sequence[Lane],
+    ) -> list[Lane]:
+        at = self._place(block, element, unit)
+        slope = block.parameter(at)
+        block.add_to_gradient(at, total([each * x_s.clamp(max=0.0) for each, x_s in zip(dy, x, strict=True)]))
+        return [each * slope.lerp(1.0, step(x_s)) for each, x_s in zip(dy, x, strict=True)]
+
+    @staticmethod
+    def _place(block: Block, element: Element, unit: Index) -> Index:
+        """Where the slope of a unit stands."""
+        return block.code.plus(unit if slopes_of(element) > 1 else 0, element.parameters["weight"])
+
+
+def slopes_of(element: Element) -> int:
+    """How many slopes an element has: 0 where it is none of these, 1 for all units, or one for each."""
+    return element.module.num_parameters if isinstance(element.module, PReLU) else 0

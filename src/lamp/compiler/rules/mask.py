@@ -1,0 +1,45 @@
+"""Numbers set to zero at random: Dropout, with the eager engine's masks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from lamp.compiler.block import Block
+from lamp.compiler.indices import Index
+from lamp.compiler.lanes import Lane
+from lamp.compiler.rules.rule import ElementRule
+from lamp.compiler.stages import Element, Stage
+from lamp.nn import Dropout
+
+LONG = 1000  # instructions: a mask is drawn in a loop, once in the code
+
+
+class Mask(ElementRule):
+    """y = m x, dx = m dy; the mask m is 0 or 1 / (1 - p), drawn again on the way back."""
+
+    kind, module = "Mask", Dropout
+
+    def instructions(self, block: Block, module: Dropout, backward: bool) -> int:
+        return LONG
+
+    def forward(self, block: Block, stage: Stage, element: Element, unit: Index, column: Index, x: Lane) -> Lane:
+        return x * self._mask(block, stage, element, unit, column)
+
+    def backward(
+        self,
+        block: Block,
+        stage: Stage,
+        element: Element,
+        unit: Index,
+        columns: Sequence[Index],
+        x: Sequence[Any],
+        y: Sequence[Any],
+        dy: Sequence[Lane],
+    ) -> list[Lane]:
+        return [each * self._mask(block, stage, element, unit, s) for s, each in zip(columns, dy, strict=True)]
+
+    @staticmethod
+    def _mask(block: Block, stage: Stage, element: Element, unit: Index, column: Index) -> Lane:
+        assert isinstance(element.module, Dropout)
+        return block.keep(element.module, stage, unit, column)

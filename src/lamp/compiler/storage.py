@@ -1,0 +1,69 @@
+"""The pass that gives every value that is needed again its place, and every gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from lamp.compiler.rules import RULES
+from lamp.compiler.rules.chain import rule_of as element_rule_of
+from lamp.compiler.rules.elementwise import slopes_of
+from lamp.compiler.stages import INPUT, Plan, Stage
+
+
+def arranged(plan: Plan) -> Plan:
+    """The plan with places."""
+    plan = plan.with_stages(plan.stages)
+    activations: Any = 0
+    for stage in plan.stages:
+        stage.values = []
+        for needed in _needed(stage):
+            stage.values.append(activations if needed else None)
+            activations = activations + stage.units if needed else activations
+    gradients: Any = 0
+    for stage in reversed(plan.stages[1:]):
+        user = next((each for each in plan.stages if stage in each.inputs), None)
+        if user is not None and stage.users == 1 and not stage.chain and user.learns and _gives_its_own(user):
+            stage.gradients = user.gradients
+        else:
+            stage.gradients, gradients = gradients, gradients + stage.units
+    return replace(plan, activations=activations, gradients=gradients)
+
+
+def _needed(stage: Stage) -> list[bool]:
+    """Which values of a stage are needed again: the source's, and what each element of the chain makes of it."""
+    needed = [False] * (len(stage.chain) + 1)
+    needed[-1] = True
+    if stage.kind == INPUT:
+        return needed  # nothing goes back through its chain
+    needed[0] |= RULES[stage.kind].keeps_source
+    for k, element in enumerate(stage.chain):
+        needs = element_rule_of(element).needs(element.module)
+        needed[k] |= "x" in needs
+        needed[k + 1] |= "y" in needs
+    return needed
+
+
+def _gives_its_own(stage: Stage) -> bool:
+    """Whether the gradients of its inputs are the very numbers that its own are."""
+    return stage.kind != INPUT and RULES[stage.kind].gives_its_gradient
+
+
+def of_widths(plan: Plan, hidden: Sequence[Any]) -> Plan:
+    """A row with other hidden layers, its parameters one after another: of numbers that are known, or are not until
+    the program runs."""
+    stages = [replace(plan.stages[0])]
+    place: Any = 0
+    for stage, outputs in zip(plan.layers, [*hidden, plan.outputs], strict=True):
+        inputs = stages[-1].units
+        parameters, place = {"weight": place}, place + outputs * inputs
+        if stage.bias is not None:
+            parameters["bias"], place = place, place + outputs
+        chain = []
+        for element in stage.chain:
+            chain.append(replace(element, parameters=dict.fromkeys(element.parameters, place)))
+            if element.parameters:
+                place = place + (outputs if slopes_of(element) > 1 else 1)
+        stages.append(replace(stage, inputs=[stages[-1]], units=outputs, parameters=parameters, chain=chain))
+    return arranged(replace(plan, stages=stages, parameters=place))
