@@ -17,7 +17,8 @@ import lamp
 from lamp.interop import agreement, onnx_graph
 from lamp.interop import onnx as exporter
 from lamp.interop.expressions import COMPOSED, Expression, in_order
-from tests.cases.modules import ACTIVATIONS, BRANCHES, LAYERS, MODULES, NORMALIZATIONS, Case, error
+from tests.cases.graphs import Gated, Joined, Residual
+from tests.cases.modules import ACTIVATIONS, LAYERS, MODULES, NORMALIZATIONS, Case, error
 
 PRECISIONS = [torch.float32, torch.float64]
 
@@ -51,7 +52,7 @@ def classifier():
     )
 
 
-EXPORTED = [case for case in MODULES if "Unflatten(0" not in case.name and case not in [*BRANCHES, *NORMALIZATIONS]]
+EXPORTED = [case for case in MODULES if "Unflatten(0" not in case.name and case not in NORMALIZATIONS]
 ELEMENTWISE = [
     case for case in ACTIVATIONS + [case for case in LAYERS if "Softmax" in case.name] if len(case.shape) == 2
 ]
@@ -257,7 +258,7 @@ class Learned(lamp.Activation):
         return x
 
 
-class Residual(lamp.Sequential):
+class Added(lamp.Sequential):
     def forward(self, x):
         return x + super().forward(x)
 
@@ -319,7 +320,7 @@ def test_composed_functions_are_exact_everywhere(name):
 @pytest.mark.parametrize(
     ("make", "told"),
     [
-        (lambda: Residual(lamp.Tanh()), "Sequential.1.inner: Residual: this module cannot be exported"),
+        (lambda: Added(lamp.Tanh()), "Sequential.1.inner: Added: this module cannot be exported"),
         (lambda: Square(), "Sequential.1.inner: Square(): this module cannot be exported"),
         (lambda: Sine(), "the formula of Sine() cannot be written down"),
         (lambda: Branching(), "the formula of Branching() cannot be written down"),
@@ -387,17 +388,25 @@ def test_a_network_too_large_for_the_format(tmp_path, monkeypatch):
 # ---- a wrong export is noticed --------------------------------------------------------------------------------
 def scaled_by_a_little(rule):
     """A rule whose output is 0.1 % too large."""
-    return lambda graph, step, x: graph.node("Mul", rule(graph, step, x), graph.number(1.001), at=step.path)
+    return lambda graph, op, at, *inputs: graph.node("Mul", rule(graph, op, at, *inputs), graph.number(1.001), at=at)
 
 
 @pytest.mark.parametrize("dtype", PRECISIONS, ids=str)
 @pytest.mark.parametrize(
-    ("k", "make"), [(0, classifier), (1, lamp.PReLU), (2, lambda: lamp.Softmax(-1)), (4, lamp.GELU)]
+    ("kind", "make"),
+    [
+        ("Affine", classifier),
+        ("Elementwise", lamp.PReLU),
+        ("Elementwise", lamp.GELU),
+        ("Softmax", lambda: lamp.Softmax(-1)),
+        ("Reshape", lambda: lamp.Unflatten(1, (7, 1))),
+        ("Add", lambda: Residual(lamp.Tanh())),
+        ("Multiply", lambda: Gated(lamp.Tanh(), lamp.Identity())),
+        ("Concat", lambda: Joined(lamp.Tanh(), lamp.Identity())),
+    ],
 )
-def test_a_wrong_rule_is_noticed(k, make, dtype, tmp_path, monkeypatch):
-    rules = list(onnx_graph.RULES)
-    rules[k] = rules[k][0], scaled_by_a_little(rules[k][1])
-    monkeypatch.setattr(exporter, "RULES", tuple(rules))
+def test_a_wrong_rule_is_noticed(kind, make, dtype, tmp_path, monkeypatch):
+    monkeypatch.setitem(onnx_graph.RULES, kind, scaled_by_a_little(onnx_graph.RULES[kind]))
     path = tmp_path / "network.onnx"
     path.write_text("what was there before")
     network = lamp.Sequential(lamp.Linear(4, 7), make()) if make is not classifier else make()

@@ -17,6 +17,7 @@ import torch
 import lamp
 from lamp.interop import python_file, python_text
 from lamp.interop.expressions import Expression
+from tests.cases.graphs import Gated, Joined, Residual
 from tests.cases.modules import MODULES, Case, error
 from tests.test_interop_onnx import ELEMENTWISE, EXPORTED, SHAPES, Snake, classifier, sample_shape
 
@@ -57,7 +58,7 @@ def test_modules(case: Case, dtype, tmp_path):
 def test_the_tables_hold_every_activation():
     kinds = {type(module) for case in EXPORTED for module in case.make().modules()}
     every = {type(module) for case in MODULES for module in case.make().modules()}
-    assert every - kinds == {lamp.BatchNorm1d, lamp.Residual, lamp.Parallel}  # which are refused
+    assert every - kinds == {lamp.BatchNorm1d}  # which is refused
 
 
 @pytest.mark.parametrize("dtype", PRECISIONS, ids=str)
@@ -304,13 +305,21 @@ def test_what_is_needed_twice_has_a_name():
 # ---- a wrong export is noticed -------------------------------------------------------------------------------------
 @pytest.mark.parametrize("dtype", PRECISIONS, ids=str)
 @pytest.mark.parametrize(
-    ("k", "make"), [(0, classifier), (1, lamp.PReLU), (2, lambda: lamp.LogSoftmax(-1)), (3, lamp.Mish)]
+    ("kind", "make"),
+    [
+        ("Affine", classifier),
+        ("Elementwise", lamp.PReLU),
+        ("Elementwise", lamp.Mish),
+        ("Softmax", lambda: lamp.LogSoftmax(-1)),
+        ("Reshape", lambda: lamp.Unflatten(1, (7, 1))),
+        ("Add", lambda: Residual(lamp.Tanh())),
+        ("Multiply", lambda: Gated(lamp.Tanh(), lamp.Identity())),
+        ("Concat", lambda: Joined(lamp.Tanh(), lamp.Identity())),
+    ],
 )
-def test_a_wrong_rule_is_noticed(k, make, dtype, tmp_path, monkeypatch):
-    rules = list(python_file.RULES)
-    kinds, right = rules[k]
-    rules[k] = kinds, lambda script, step: f"({right(script, step)}) * 1.001"
-    monkeypatch.setattr(python_file, "RULES", tuple(rules))
+def test_a_wrong_rule_is_noticed(kind, make, dtype, tmp_path, monkeypatch):
+    right = python_file.RULES[kind]
+    monkeypatch.setitem(python_file.RULES, kind, lambda *given: f"({right(*given)}) * 1.001")
     path = tmp_path / "network.py"
     path.write_text("what was there before")
     network = make() if make is classifier else lamp.Sequential(lamp.Linear(4, 7), make())
@@ -322,7 +331,7 @@ def test_a_wrong_rule_is_noticed(k, make, dtype, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("wrong", ["x @", "unknown_name + x"])
 def test_python_that_does_not_run_is_noticed(wrong, tmp_path, monkeypatch):
-    monkeypatch.setattr(python_file, "RULES", ((object, lambda script, step: wrong),))
+    monkeypatch.setitem(python_file.RULES, "Affine", lambda *given: wrong)
     with pytest.raises(lamp.ExportError, match="does not run"):
         lamp.to_python(lamp.Linear(3, 4), tmp_path / "network.py")
     assert not os.listdir(tmp_path)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,9 @@ from torch import Tensor
 
 from lamp.errors import ExportError
 from lamp.interop.predictor import Predictor
+from lamp.interop.scaling import Scaling
+
+Comparison = tuple[Tensor, Tensor, Tensor]  # what is expected and got, and what rounding costs, for a batch
 
 BATCHES = (1, 5, 64)  # batch sizes that are compared
 SPREAD = 2.0  # deviation of the (standardised) inputs: wide enough to reach all parts of an activation
@@ -24,16 +27,19 @@ OF_ALL = 8.0
 OF_ROUNDING = 64.0
 
 
-def inputs_for(plan: Predictor, batch: int, generator: torch.Generator) -> Tensor:
+def inputs_for(plan: Predictor, batch: int, generator: torch.Generator) -> list[Tensor]:
     """Random inputs (batch, ...), in the units that the file takes."""
-    drawn = torch.randn(batch, *plan.input_shape, dtype=torch.float64, generator=generator) * SPREAD
-    return (drawn if plan.standard is None else plan.standard.own(drawn)).to(plan.dtype)
+    found = []
+    for value, standard in zip(plan.inputs, plan.standard, strict=True):
+        drawn = torch.randn(batch, *value.shape, dtype=torch.float64, generator=generator) * SPREAD
+        found.append((drawn if standard is None else standard.own(drawn)).to(plan.dtype))
+    return found
 
 
 def check_agreement(
-    plan: Predictor, compute: Callable[[Any], Any], path: object, errors: tuple[type[Exception], ...] = ()
+    plan: Predictor, compute: Callable[..., Any], path: object, errors: tuple[type[Exception], ...] = ()
 ) -> None:
-    """Raise ExportError unless `compute`, which runs the written file on an array, gives what the network gives.
+    """Raise ExportError unless `compute`, which runs the written file on arrays, gives what the network gives.
 
     errors  what a written file that cannot run raises
 
@@ -42,17 +48,25 @@ def check_agreement(
     """
     other = plan.in_dtype(torch.float64 if plan.dtype is torch.float32 else torch.float32)
     generator = torch.Generator().manual_seed(SEED)
-    found: list[tuple[Tensor, Tensor, Tensor]] = []  # what is expected and got, and what rounding costs, of each batch
+    found: list[list[Comparison]] = [[] for _ in plan.outputs]
     for batch in BATCHES:
-        x = inputs_for(plan, batch, generator)
-        expected, got = plan(x), _computed(compute, x, path, errors)
-        if got.shape != expected.shape or got.dtype != expected.dtype:
-            raise _disagreement(path, batch, _form(expected), _form(got))
-        found.append((expected.double(), got.double(), expected.double() - other(x.to(other.dtype)).double()))
-    epsilon = torch.finfo(plan.dtype).eps
+        inputs = inputs_for(plan, batch, generator)
+        expected, got = _several(plan(*inputs)), _computed(compute, inputs, path, errors)
+        if [(y.shape, y.dtype) for y in got] != [(y.shape, y.dtype) for y in expected]:
+            raise _disagreement(path, batch, _forms(expected), _forms(got))
+        exact = _several(other(*(x.to(other.dtype) for x in inputs)))
+        for k, y in enumerate(expected):
+            found[k].append((y.double(), got[k].double(), y.double() - exact[k].double()))
+    for k, of_output in enumerate(found):
+        name = "output" if len(found) == 1 else f"output {k + 1}"
+        _check_output(of_output, plan.own[k], torch.finfo(plan.dtype).eps, path, name)
+
+
+def _check_output(found: list[Comparison], own: Scaling | None, epsilon: float, path: object, name: str) -> None:
+    """Compare one output on all batches."""
     largest = _worst([expected for expected, _, _ in found])
     rounding = _worst([rounding for _, _, rounding in found]) * (epsilon / torch.finfo(torch.float32).eps)
-    unit = torch.ones_like(largest) if plan.own is None else plan.own.scale.abs()
+    unit = torch.ones_like(largest) if own is None else own.scale.abs()
     of_all = unit * (largest / unit).max().clamp(min=1.0)
     allowed = epsilon * (OF_ITS_LARGEST * largest + OF_ALL * of_all) + OF_ROUNDING * rounding
     for batch, (expected, got, _) in zip(BATCHES, found, strict=True):
@@ -60,7 +74,7 @@ def check_agreement(
         alike = (off <= allowed) | (got == expected) | ~(got.isfinite() | expected.isfinite())
         if not alike.all():
             at = (~alike).nonzero()[0].tolist()
-            place = f"output[{', '.join(map(str, at))}]"
+            place = f"{name}[{', '.join(map(str, at))}]"
             raise _disagreement(
                 path,
                 batch,
@@ -70,17 +84,23 @@ def check_agreement(
             )
 
 
-def _computed(compute: Callable[[Any], Any], x: Tensor, path: object, errors: tuple[type[Exception], ...]) -> Tensor:
+def _several(outputs: Any) -> tuple[Any, ...]:
+    return tuple(outputs) if isinstance(outputs, tuple | list) else (outputs,)
+
+
+def _computed(
+    compute: Callable[..., Any], inputs: list[Tensor], path: object, errors: tuple[type[Exception], ...]
+) -> list[Tensor]:
     try:
-        computed = compute(x.numpy())
+        computed = compute(*(x.numpy() for x in inputs))
     except errors as error:
         raise ExportError(
             f"what was to be written to {path} does not run",
-            expected=f"outputs for a batch of {len(x)}",
+            expected=f"outputs for a batch of {len(inputs[0])}",
             got=f"{type(error).__name__}: {error}",
             fix="nothing was written; please report it, with the network's repr",
         ) from None
-    return torch.from_numpy(np.array(computed))
+    return [torch.from_numpy(np.array(each)) for each in _several(computed)]
 
 
 def _worst(of_batches: list[Tensor]) -> Tensor:
@@ -88,8 +108,8 @@ def _worst(of_batches: list[Tensor]) -> Tensor:
     return torch.cat(of_batches).abs().nan_to_num(0.0, 0.0).amax(0)
 
 
-def _form(tensor: Tensor) -> str:
-    return f"{tuple(tensor.shape)}, {tensor.dtype}"
+def _forms(tensors: Sequence[Tensor]) -> str:
+    return "; ".join(f"{tuple(tensor.shape)}, {tensor.dtype}" for tensor in tensors)
 
 
 def _disagreement(path: object, batch: int, expected: str, got: str) -> ExportError:

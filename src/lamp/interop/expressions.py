@@ -15,7 +15,10 @@ import torch
 from lamp.compiler.functions import ERF_SPLIT, FORMATS
 from lamp.errors import ArgumentError
 from lamp.formulas import Number
-from lamp.nn import Activation
+from lamp.graph import Op
+from lamp.module import Module
+from lamp.nn import PReLU
+from lamp.nn.activations_piecewise import leaky
 from lamp.overrides import is_lamps
 from lamp.paths import describe
 
@@ -44,6 +47,11 @@ class Expression:
         """What comes from outside, of one formula."""
         known: dict[object, Expression] = {}
         return [cls("name", (name,), known) for name in names]
+
+    @staticmethod
+    def of(y: Operand, x: Expression) -> Expression:
+        """What a formula of x returned: a constant gets x's shape."""
+        return y if isinstance(y, Expression) else x * 0.0 + y
 
     def _make(self, operation: str, *operands: Operand) -> Expression:
         taken = tuple(each if isinstance(each, Expression) else _float(each) for each in operands)
@@ -192,21 +200,34 @@ def in_order(result: Expression) -> list[Expression]:
     return list(done.values())
 
 
-def formula_of(module: Activation) -> Expression:
-    """What the activation computes of "x".  Raises ArgumentError where its sigma is not written over numbers."""
-    (x,) = Expression.named("x")
+def formula_of(op: Op, *names: str) -> Expression:
+    """What an Elementwise operation computes of its input and its parameters, which have these names.
+
+    Raises ArgumentError where the module's sigma is not written over numbers.
+    """
+    module = op.module
+    x, *parameters = Expression.named(*names)
+    if isinstance(module, PReLU):
+        return Expression.of(leaky(x, *parameters), x)
+    sigma = getattr(module, "sigma", None)
+    if parameters or sigma is None:
+        raise _unwritable(module, "parameters of its own" if parameters else "no sigma")
     try:
-        y = module.sigma(x)
+        y = sigma(x)
     except (TypeError, AttributeError) as error:
         if is_lamps(type(module)):
             raise
-        raise ArgumentError(
-            f"the formula of {describe(module)} cannot be written down",
-            expected="a sigma made of the operations that lamp.formulas lists, and of floats",
-            got=str(error),
-            fix="write sigma over numbers, as lamp's activations are",
-        ) from None
-    return y if isinstance(y, Expression) else x * 0.0 + y  # a constant has x's shape
+        raise _unwritable(module, str(error)) from None
+    return Expression.of(y, x)
+
+
+def _unwritable(module: Module, why: str) -> ArgumentError:
+    return ArgumentError(
+        f"the formula of {describe(module)} cannot be written down",
+        expected="a sigma made of the operations that lamp.formulas lists, and of floats",
+        got=why,
+        fix="write sigma over numbers, as lamp's activations are",
+    )
 
 
 # ---- functions that the other side lacks -----------------------------------------------------------------------------

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import importlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
 import torch
 
 from lamp.errors import ArgumentError, ExportError
+from lamp.graph import Value
 from lamp.installation import VERSION, install
 from lamp.interop.agreement import check_agreement
-from lamp.interop.onnx_graph import RULES, Graph
+from lamp.interop.onnx_graph import OnnxGraph
 from lamp.interop.predictor import Predictor, predictor
 from lamp.module import Module
 from lamp.saving import write_file
@@ -28,12 +30,12 @@ def to_onnx(
     model: Module | Ensemble,
     path: str | os.PathLike[str],
     *,
-    input_shape: tuple[int, ...] | None = None,
+    input_shape: tuple[int, ...] | Sequence[tuple[int, ...]] | None = None,
     input_scaling: Any = None,
     output_scaling: Any = None,
     dtype: torch.dtype | None = None,
-    input_name: str = "input",
-    output_name: str = "output",
+    input_name: str | Sequence[str] = "input",
+    output_name: str | Sequence[str] = "output",
 ) -> Path:
     """Write a network as an ONNX file (opset 17, IR version 8) that takes batches of any size; returns its path.
 
@@ -46,8 +48,11 @@ def to_onnx(
     dtype           torch.float32 or torch.float64: that of the parameters, unless given (float32 without parameters)
     input_name, output_name   by which the file's user gives (n, *input_shape) and gets (n, ...)
 
-    Each activation is ONNX's operator where it has one, else
-    composed of basic ones by its formula; so are those of your own whose sigma is written over numbers.
+    A network of several inputs or outputs takes lists of these: input_shape=[(3,), (5,)]; one name is numbered.
+
+    The network is written as `lamp.trace` shows it, modules of your own that have a `trace` included. Each activation
+    is ONNX's operator where it has one, else composed of basic ones by its formula; so are those of your own whose
+    sigma is written over numbers.
 
     Before the file takes its place it is loaded by onnxruntime, and must give what the model gives, to rounding, on
     batches of three sizes. A file that was at `path` stays until then.
@@ -58,22 +63,27 @@ def to_onnx(
     """
     onnx, runtime = _package("onnx"), _package("onnxruntime")
     plan = predictor(model, input_shape, input_scaling, output_scaling, dtype)
-    written = _serialised(onnx, plan, _name(input_name, "input_name"), _name(output_name, "output_name"))
+    inputs = _names(input_name, "input_name", len(plan.inputs))
+    outputs = _names(output_name, "output_name", len(plan.outputs))
+    written = _serialised(onnx, plan, inputs, outputs)
 
     def write(file: IO[bytes]) -> None:
         file.write(written)
         file.flush()
         session = _session(runtime, file.name)
-        check_agreement(plan, lambda x: session.run([output_name], {input_name: x})[0], path, _errors_of_runtime())
+
+        def run(*arrays: Any) -> Any:
+            return session.run(outputs, dict(zip(inputs, arrays, strict=True)))
+
+        check_agreement(plan, run, path, _errors_of_runtime())
 
     write_file(path, write)
     return Path(path)
 
 
-def _serialised(onnx: Any, plan: Predictor, input_name: str, output_name: str) -> bytes:
+def _serialised(onnx: Any, plan: Predictor, inputs: list[str], outputs: list[str]) -> bytes:
     """The file's bytes."""
-    parameters = {id(p): p for step in plan.steps for p in step.module.parameters()}.values()
-    size = sum(p.data.nbytes for p in parameters)
+    size = sum(parameter.data.nbytes for parameter in plan.parameters)
     if size > LARGEST:
         raise ExportError(
             "the network is too large for an ONNX file",
@@ -82,16 +92,20 @@ def _serialised(onnx: Any, plan: Predictor, input_name: str, output_name: str) -
             fix="dtype=torch.float32, or fewer networks in the population",
         )
     helper = onnx.helper
-    graph = Graph(plan, helper.make_node, onnx.numpy_helper.from_array)
-    _write_nodes(graph, graph.reserve(input_name), graph.reserve(output_name))
+    graph = OnnxGraph(plan, helper.make_node, onnx.numpy_helper.from_array)
+    _write_nodes(graph, *([graph.reserve(name) for name in names] for names in (inputs, outputs)))
     kind = {torch.float32: onnx.TensorProto.FLOAT, torch.float64: onnx.TensorProto.DOUBLE}[plan.dtype]
-    rows = "rows" if plan.across else "batch"
+
+    def described(name: str, value: Value) -> Any:
+        rows = "batch" if value.rows == 1 else "rows"
+        return helper.make_tensor_value_info(name, kind, [rows, *value.shape])
+
     made = helper.make_model(
         helper.make_graph(
             graph.nodes,
             "lamp",
-            [helper.make_tensor_value_info(input_name, kind, ["batch", *plan.input_shape])],
-            [helper.make_tensor_value_info(output_name, kind, [rows, *plan.output_shape])],
+            list(map(described, inputs, plan.inputs)),
+            list(map(described, outputs, plan.outputs)),
             initializer=graph.constants,
         ),
         opset_imports=[helper.make_opsetid("", OPSET)],
@@ -106,23 +120,26 @@ def _serialised(onnx: Any, plan: Predictor, input_name: str, output_name: str) -
     return data
 
 
-def _write_nodes(graph: Graph, x: str, output: str) -> None:
-    """All nodes from the input x to the output, by those names."""
+def _write_nodes(graph: OnnxGraph, inputs: list[str], outputs: list[str]) -> None:
+    """All nodes from the inputs to the outputs, by these names."""
     plan = graph.plan
-    if plan.standard is not None:
-        x = graph.node("Sub", x, graph.numbers("input_mean", plan.standard.mean), at="input/")
-        x = graph.node("Div", x, graph.numbers("input_scale", plan.standard.scale), at="input/")
-    if plan.members is not None:
-        x = graph.node("Unsqueeze", x, graph.integers("first", 0), at="population/")  # (1, n, ...)
-    for step in plan.steps:
-        rule = next(rule for kinds, rule in RULES if isinstance(step.module, kinds))
-        x = rule(graph, step, x)  # (n, ...), or (K, n, ...)
-    if plan.members is not None:
-        x = graph.node("ReduceMean", x, at="population/", axes=[0], keepdims=0)  # (n, ...)
-    if plan.own is not None:
-        x = graph.node("Mul", x, graph.numbers("output_scale", plan.own.scale), at="output/")
-        x = graph.node("Add", x, graph.numbers("output_mean", plan.own.mean), at="output/")
-    graph.finish(x, output)
+    begin = []
+    for x, standard in zip(inputs, plan.standard, strict=True):
+        if standard is not None:
+            x = graph.node("Sub", x, graph.numbers("input_mean", standard.mean), at="input/")
+            x = graph.node("Div", x, graph.numbers("input_scale", standard.scale), at="input/")
+        if plan.members is not None:
+            x = graph.node("Unsqueeze", x, graph.integers("first", 0), at="population/")  # (1, n, ...)
+        begin.append(x)
+    put_out = []
+    for y, own in zip(plan.written(begin, graph.operation), plan.own, strict=True):  # (n, ...), or (K, n, ...)
+        if plan.members is not None:
+            y = graph.node("ReduceMean", y, at="population/", axes=[0], keepdims=0)  # (n, ...)
+        if own is not None:
+            y = graph.node("Mul", y, graph.numbers("output_scale", own.scale), at="output/")
+            y = graph.node("Add", y, graph.numbers("output_mean", own.mean), at="output/")
+        put_out.append(y)
+    graph.finish(put_out, outputs)
 
 
 def _session(runtime: Any, path: str) -> Any:
@@ -159,9 +176,16 @@ def _package(name: str) -> Any:
         ) from None
 
 
-def _name(name: Any, argument: str) -> str:
-    if isinstance(name, str) and name:
-        return name
+def _names(given: Any, argument: str, count: int) -> list[str]:
+    """A name for each input or output."""
+    if isinstance(given, str) and given:
+        return [given] if count == 1 else [f"{given}_{k + 1}" for k in range(count)]
+    names = list(given) if isinstance(given, list | tuple) else []
+    if names and len(set(names)) == count == len(names) and all(isinstance(name, str) and name for name in names):
+        return names
     raise ArgumentError(
-        f"{argument} is no name", expected="a string, not empty", got=repr(name), fix=f'{argument}="x", for instance'
+        f"{argument} is no name",
+        expected="a string, not empty" if count == 1 else f"a string, not empty, or {count} different ones",
+        got=repr(given),
+        fix=f'{argument}="x", for instance',
     )

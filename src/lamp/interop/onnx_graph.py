@@ -1,37 +1,21 @@
-"""ONNX graphs: nodes and constants under construction, and the rule by which each module becomes nodes."""
+"""ONNX graphs: nodes and constants under construction, and the rule by which each kind of operation becomes nodes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from lamp.graph import Graph, Op
 from lamp.interop.expressions import COMPOSED, Expression, formula_of, in_order
-from lamp.interop.predictor import Predictor, Step, matrix, offsets, slopes
+from lamp.interop.predictor import Predictor, matrix, offsets, slopes
 from lamp.module import Module
-from lamp.nn import (
-    CELU,
-    ELU,
-    SELU,
-    Activation,
-    Flatten,
-    Hardsigmoid,
-    Hardswish,
-    LeakyReLU,
-    Linear,
-    LogSoftmax,
-    PReLU,
-    ReLU,
-    Softmax,
-    Softplus,
-    Softsign,
-    Unflatten,
-)
+from lamp.nn import CELU, ELU, SELU, Hardsigmoid, Hardswish, LeakyReLU, PReLU, ReLU, Softplus, Softsign
 from lamp.nn.activations import SELU_ALPHA, SELU_SCALE
-from lamp.nn.activations_piecewise import leaky
+from lamp.parameter import Parameter
 
 OPERATIONS = {  # of an Expression, as ONNX names them
     "add": "Add", "sub": "Sub", "mul": "Mul", "div": "Div", "neg": "Neg", "lt": "Less", "le": "LessOrEqual",
@@ -57,7 +41,7 @@ IN_FLOAT32: dict[type[Module], Callable[[Any], tuple[str, dict[str, float]] | No
 }
 
 
-class Graph:
+class OnnxGraph:
     """Nodes and constants, in order, each under a name of its own.
 
     make_node   onnx.helper.make_node, make_tensor: onnx.numpy_helper.from_array
@@ -82,10 +66,10 @@ class Graph:
         return self.reserve(unique)
 
     # ---- constants ---------------------------------------------------------------------------------------------------
-    def parameter(self, name: str, tensor: Tensor, form: Tensor | None = None) -> str:
+    def parameter(self, name: str, parameter: Parameter, form: Tensor | None = None) -> str:
         """A parameter, or another form of it; one that several modules share is held once."""
-        array = (tensor if form is None else form).contiguous().numpy()
-        return self._hold(("parameter", tensor.data_ptr(), form is None, array.shape), array, name)
+        array = (parameter.data if form is None else form).contiguous().numpy()
+        return self._hold((parameter, form is None, array.shape), array, name)
 
     def numbers(self, name: str, tensor: Tensor) -> str:
         """A constant array, in the network's precision."""
@@ -113,12 +97,24 @@ class Graph:
         self.nodes.append(self._make_node(operator, list(inputs), [output], name=output, **attributes))
         return output
 
-    def finish(self, x: str, output: str) -> None:
-        """Give what is computed the name of the output."""
-        if self.nodes and self.nodes[-1].output[0] == x:
-            self.nodes[-1].output[0] = output
-        else:  # nothing is computed
-            self.nodes.append(self._make_node("Identity", [x], [output], name="Identity"))
+    def finish(self, values: Sequence[str], outputs: Sequence[str]) -> None:
+        """Give what is computed the names of the outputs."""
+        if len(values) == 1 and self.nodes and self.nodes[-1].output[0] == values[0]:
+            self.nodes[-1].output[0] = outputs[0]
+            return
+        for x, output in zip(values, outputs, strict=True):  # an input, or what is needed in other places too
+            self.nodes.append(self._make_node("Identity", [x], [output], name=self._new("Identity")))
+
+    def operation(self, graph: Graph, op: Op, path: str, inputs: list[str]) -> str:
+        """The nodes of an operation of the network's; returns the name of its output."""
+        at = f"{path}." if path and not path.endswith(".") else path
+        if op.kind == "Concat" and len(alike := self.plan.alike(graph).intersection(op.inputs)) < len(op.inputs):
+            shape = [self.plan.members or 1, *[1] * (1 + len(op.output.shape))]  # (K, 1, 1...)
+            inputs = [
+                self.node("Expand", x, self.integers(f"{at}replicas", *shape), at=at) if value in alike else x
+                for x, value in zip(inputs, op.inputs, strict=True)
+            ]
+        return RULES[op.kind](self, op, at, *inputs)
 
     def formula(self, result: Expression, known: dict[str, str], at: str) -> str:
         """The nodes that an expression is made of; `known` says which values its names stand for."""
@@ -140,60 +136,69 @@ class Graph:
         return self.node(OPERATIONS[operation], *operands, at=at)
 
 
-# ---- a rule a module -------------------------------------------------------------------------------------------------
-def linear(graph: Graph, step: Step, x: str) -> str:
-    module, at = step.module, step.path
-    assert isinstance(module, Linear)
-    bias = offsets(step)
-    if graph.plan.members is None and len(step.before) == 1:  # x (n, in)
-        parameters = [graph.parameter(f"{at}weight", module.weight.data)]
+# ---- a rule per kind of operation ---------------------------------------------------------------------------------
+def affine(graph: OnnxGraph, op: Op, at: str, x: str) -> str:
+    bias, weight = offsets(op), op.parameters["weight"]
+    if graph.plan.members is None and len(op.inputs[0].shape) == 1:  # x (n, in)
+        parameters = [graph.parameter(f"{at}weight", weight)]
         if bias is not None:
-            parameters.append(graph.parameter(f"{at}bias", bias))
+            parameters.append(graph.parameter(f"{at}bias", op.parameters["bias"], bias))
         return graph.node("Gemm", x, *parameters, at=at, transB=1)
     # In float64 a node that does nothing (the sum of one) keeps factors away from the product: onnxruntime would join
     # the two to one node whose factor is float32.
     apart = graph.plan.dtype is torch.float64
     x = graph.node("Sum", x, at=at) if apart else x
-    y = graph.node("MatMul", x, graph.parameter(f"{at}weight", module.weight.data, matrix(step)), at=at)
+    y = graph.node("MatMul", x, graph.parameter(f"{at}weight", weight, matrix(op)), at=at)
     if bias is not None:
-        return graph.node("Add", y, graph.parameter(f"{at}bias", bias), at=at)
+        return graph.node("Add", y, graph.parameter(f"{at}bias", op.parameters["bias"], bias), at=at)
     return graph.node("Sum", y, at=at) if apart else y
 
 
-def prelu(graph: Graph, step: Step, x: str) -> str:
-    slope = graph.parameter(f"{step.path}weight", slopes(step))
-    if graph.plan.members is None:
-        return graph.node("PRelu", x, slope, at=step.path)
-    return graph.formula(leaky(*Expression.named("x", "slope")), {"x": x, "slope": slope}, step.path)
-
-
-def softmax(graph: Graph, step: Step, x: str) -> str:
-    module = step.module
-    assert isinstance(module, Softmax | LogSoftmax)
-    operator = "Softmax" if isinstance(module, Softmax) else "LogSoftmax"
-    return graph.node(operator, x, at=step.path, axis=graph.plan.axis(module.dim))
-
-
-def reshape(graph: Graph, step: Step, x: str) -> str:
-    lead = [] if graph.plan.members is None else [0]  # as it is
-    shape = graph.integers(f"{step.path}shape", *lead, -1, *step.after)
-    return graph.node("Reshape", x, shape, at=step.path)
-
-
-def activation(graph: Graph, step: Step, x: str) -> str:
-    module = step.module
-    assert isinstance(module, Activation)
+def elementwise(graph: OnnxGraph, op: Op, at: str, x: str) -> str:
+    module = op.module
     operator = IN_FLOAT32.get(type(module)) if graph.plan.dtype is torch.float32 else None
     found = None if operator is None else operator(module)
     if found is not None:
-        return graph.node(found[0], x, at=step.path, **{name: float(value) for name, value in found[1].items()})
-    return graph.formula(formula_of(module), {"x": x}, step.path)
+        return graph.node(found[0], x, at=at, **{name: float(value) for name, value in found[1].items()})
+    formula = formula_of(op, "x", *op.parameters)
+    known = {"x": x, **{name: graph.parameter(f"{at}{name}", each, slopes(op)) for name, each in op.parameters.items()}}
+    if isinstance(module, PReLU) and graph.plan.members is None:
+        return graph.node("PRelu", *known.values(), at=at)
+    return graph.formula(formula, known, at)
 
 
-RULES: tuple[tuple[tuple[type[Module], ...], Callable[[Graph, Step, str], str]], ...] = (
-    ((Linear,), linear),
-    ((PReLU,), prelu),
-    ((Softmax, LogSoftmax), softmax),
-    ((Flatten, Unflatten), reshape),
-    ((Activation,), activation),
-)
+def softmax(graph: OnnxGraph, op: Op, at: str, x: str) -> str:
+    operator = "LogSoftmax" if op.attributes["log"] else "Softmax"
+    return graph.node(operator, x, at=at, axis=graph.plan.axis(op.attributes["axis"]))
+
+
+def reshape(graph: OnnxGraph, op: Op, at: str, x: str) -> str:
+    lead = [] if graph.plan.members is None else [0]  # as it is
+    return graph.node("Reshape", x, graph.integers(f"{at}shape", *lead, -1, *op.output.shape), at=at)
+
+
+def add(graph: OnnxGraph, op: Op, at: str, first: str, *others: str) -> str:
+    for other in others:
+        first = graph.node("Add", first, other, at=at)
+    return first
+
+
+def multiply(graph: OnnxGraph, op: Op, at: str, first: str, *others: str) -> str:
+    for other in others:
+        first = graph.node("Mul", first, other, at=at)
+    return first
+
+
+def concat(graph: OnnxGraph, op: Op, at: str, *parts: str) -> str:
+    return graph.node("Concat", *parts, at=at, axis=graph.plan.axis(op.attributes["axis"]))
+
+
+RULES: dict[str, Callable[..., str]] = {
+    "Affine": affine,
+    "Elementwise": elementwise,
+    "Softmax": softmax,
+    "Reshape": reshape,
+    "Add": add,
+    "Multiply": multiply,
+    "Concat": concat,
+}

@@ -1,92 +1,70 @@
-"""What the exporters write: modules in a row, in use and not in training, and what they compute.
+"""What the exporters write: a network's graph, in use and not in training, and what it computes.
 
-`predictor(model)` reads a network, a population or an ensemble into a `Predictor`, or raises an error that names the
+`predictor(model)` traces a network, a population or an ensemble into a `Predictor`, or raises an error that names the
 module that cannot be exported.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+import inspect
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
-from lamp.errors import ArgumentError, DTypeError, LampError
+from lamp.errors import ArgumentError, DTypeError, ExportError, NotTraceable
+from lamp.graph import BATCH, Graph, Op, Shape, Value, single_shape
+from lamp.interop.expressions import formula_of
 from lamp.interop.scaling import Scaling, scaling_of
 from lamp.losses import Loss
 from lamp.module import Module
-from lamp.nn import (
-    Activation,
-    Dropout,
-    Flatten,
-    Identity,
-    Linear,
-    LogSoftmax,
-    PReLU,
-    Sequential,
-    Softmax,
-    Unflatten,
-)
-from lamp.overrides import is_lamps, overridden
-from lamp.paths import describe
+from lamp.nn import Activation, Dropout, Identity, Linear, LogSoftmax, PReLU, Sequential, Softmax
+from lamp.parameter import Parameter
+from lamp.paths import describe, path_of
 from lamp.replicas import Population
 from lamp.studies import Ensemble
+from lamp.tracing import trace
 
-KNOWN = (Linear, Activation, PReLU, Softmax, LogSoftmax, Flatten, Unflatten, Dropout, Identity)
+KINDS = ("Affine", "Elementwise", "Softmax", "Reshape", "Add", "Multiply", "Concat")  # that the exporters write
 SHAPE_STAYS = (Activation, PReLU, Softmax, LogSoftmax, Dropout, Identity)
-ROWS = 3  # of the batch that shows which shapes come out
+
+Written = TypeVar("Written")
 
 
-@dataclass(frozen=True)
-class Step:
-    """A module, and the shapes of one sample before and after it, without batch and replicas.
-
-    path  its name in the network, "2" or "0.1", with a dot after it; "" where it is the network
-    """
-
-    module: Module
-    path: str
-    before: tuple[int, ...]
-    after: tuple[int, ...]
+def matrix(op: Op) -> Tensor:
+    """An Affine's weight as inputs (n, ..., in) meet it: (in, out); (K, 1..., in, out) in a population."""
+    weight = op.parameters["weight"]
+    if weight.replicas is None:
+        return weight.data.mT.contiguous()
+    return weight.data.mT.reshape(weight.replicas, *_ones(op.inputs[0].shape[:-1]), *weight.data.mT.shape[1:])
 
 
-def matrix(step: Step) -> Tensor:
-    """A Linear's weight as inputs (n, ..., in) meet it: (in, out); (K, 1..., in, out) in a population."""
-    assert isinstance(step.module, Linear)
-    weight = step.module.weight.data
-    if step.module.replicas is None:
-        return weight.mT.contiguous()
-    return weight.mT.reshape(len(weight), *_ones(step.before[:-1]), *weight.mT.shape[1:])
+def offsets(op: Op) -> Tensor | None:
+    """An Affine's bias as it is added to outputs (n, ..., out): (out,); (K, 1, 1..., out) in a population."""
+    bias = op.parameters.get("bias")
+    if bias is None or bias.replicas is None:
+        return None if bias is None else bias.data
+    return bias.data.view(bias.replicas, 1, *_ones(op.inputs[0].shape[:-1]), bias.shape[-1])
 
 
-def offsets(step: Step) -> Tensor | None:
-    """A Linear's bias as it is added to outputs (n, ..., out): (out,); (K, 1, 1..., out) in a population."""
-    assert isinstance(step.module, Linear)
-    if step.module.bias is None:
-        return None
-    bias = step.module.bias.data
-    return bias if step.module.replicas is None else bias.view(len(bias), 1, *_ones(step.before[:-1]), bias.shape[-1])
-
-
-def slopes(step: Step) -> Tensor:
+def slopes(op: Op) -> Tensor:
     """A PReLU's slopes as they meet inputs (n, C, ...): (C, 1...) or, for all alike, (1,); in a population (K, 1, ...).
 
     All alike in a population they are (K, 1, 1...).
     """
-    assert isinstance(step.module, PReLU)
-    slope = step.module.weight.data
-    lead = () if step.module.replicas is None else (len(slope), 1)
-    alike = step.module.num_parameters == 1
-    if alike and not lead:
-        return slope
-    of_sample = _ones(step.before) if alike else (step.module.num_parameters, *_ones(step.before[1:]))
-    return slope.view(*lead, *of_sample)
+    (slope,) = op.parameters.values()
+    lead = () if slope.replicas is None else (slope.replicas, 1)
+    (number,), shape = single_shape(slope), op.inputs[0].shape
+    if number == 1 and not lead:
+        return slope.data
+    return slope.data.view(*lead, *(_ones(shape) if number == 1 else (number, *_ones(shape[1:]))))
 
 
-def _ones(shape: tuple[int, ...]) -> tuple[int, ...]:
+def _ones(shape: Shape) -> Shape:
     return (1,) * len(shape)
 
 
@@ -94,49 +72,92 @@ def _ones(shape: tuple[int, ...]) -> tuple[int, ...]:
 class Predictor:
     """A network, or the mean of a population's, between the scalings of its inputs and outputs.
 
-    y = own( 1/K sum over k of last_k( ... first_k( standard(x) ) ) )
+    y = own( 1/K sum over k of network_k( standard(x) ) )
 
     members        K, or None for a single network: then there is no axis of replicas
-    steps          what is done to inputs (n, ...), or (K, n, ...) of a population, up to the mean
-    input_shape    of one sample, output_shape too
-    across         whether the outputs' first axis is not the inputs' batch, n long
-    standard, own  how inputs are scaled, and outputs scaled back
+    graphs         what is done to inputs (n, ...), or (K, n, ...) of a population, up to the mean: the network's graph,
+                   and that of an ensemble's probabilities; each with what its modules' paths begin with
+    standard, own  how each input is scaled, and each output scaled back
 
-    `predictor(x)` is what lamp's own modules compute of inputs (n, ...).
+    `predictor(*inputs)` is what lamp's own modules compute of inputs (n, ...).
     """
 
     model: Module | Ensemble
     members: int | None
-    steps: tuple[Step, ...]
+    graphs: tuple[tuple[str, Graph], ...]
     dtype: torch.dtype
-    input_shape: tuple[int, ...]
-    output_shape: tuple[int, ...]
-    across: bool
-    standard: Scaling | None
-    own: Scaling | None
+    standard: tuple[Scaling | None, ...]
+    own: tuple[Scaling | None, ...]
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """The outputs for inputs (n, ...), in the dtype of the inputs' (float32 or float64)."""
-        x = x if self.standard is None else self.standard.standard(x)
-        y: Tensor = self.model(x)
-        return y if self.own is None else self.own.own(y)
+    @property
+    def inputs(self) -> tuple[Value, ...]:
+        """The values that go in."""
+        return self.graphs[0][1].inputs
+
+    @property
+    def outputs(self) -> tuple[Value, ...]:
+        """The values that come out, before the mean; `rows` says whether their first axis is the inputs' batch."""
+        before = math.prod(graph.outputs[0].rows for _, graph in self.graphs[:-1])
+        return tuple(replace(value, rows=before * value.rows) for value in self.graphs[-1][1].outputs)
+
+    @property
+    def parameters(self) -> list[Parameter]:
+        """Each parameter once."""
+        return list(dict.fromkeys(each for _, graph in self.graphs for each in graph.parameters))
+
+    def __call__(self, *inputs: Tensor) -> Any:
+        """The outputs for inputs (n, ...), in the dtype of the inputs' (float32 or float64); a tuple for several."""
+        given = [x if each is None else each.standard(x) for x, each in zip(inputs, self.standard, strict=True)]
+        found = self.model(*given)
+        several = found if isinstance(found, tuple) else (found,)
+        if len(several) != len(self.own) or not all(isinstance(y, Tensor) for y in several):
+            raise ExportError(
+                "the network puts out something else than its trace says",
+                expected=f"{len(self.own)} tensors" if len(self.own) != 1 else "a tensor",
+                got=", ".join(type(y).__name__ for y in several),
+                fix="let trace return what forward does",
+            )
+        if isinstance(self.model, Population):
+            several = tuple(y.mean(0) for y in several)
+        outputs = tuple(y if each is None else each.own(y) for y, each in zip(several, self.own, strict=True))
+        return outputs if isinstance(found, tuple) else outputs[0]
 
     def in_dtype(self, dtype: torch.dtype) -> Predictor:
         """The same with parameters of another dtype."""
         model = copy.deepcopy(self.model)
-        for each in (model.members, model.probabilities) if isinstance(model, Ensemble) else (model,):
-            if each is not None:
-                each.to(dtype)
-        return Predictor(**{**vars(self), "model": model, "dtype": dtype})
+        for each in _parts(model):
+            each.to(dtype)
+        return replace(self, model=model, dtype=dtype)
 
-    def axis(self, dim: int) -> int:
-        """Where the axis stands that a single network numbers `dim`."""
-        return dim if dim < 0 or self.members is None else dim + 1
+    def written(
+        self, values: Iterable[Written], write: Callable[[Graph, Op, str, list[Written]], Written]
+    ) -> list[Written]:
+        """The outputs, for these inputs, where `write(graph, op, path, inputs)` says what an operation makes."""
+        found = list(values)
+        for prefix, graph in self.graphs:
+            known = dict(zip(graph.inputs, found, strict=True))
+            for op in graph.ops:
+                known[op.output] = write(graph, op, f"{prefix}{op.path}", [known[value] for value in op.inputs])
+            found = [known[value] for value in graph.outputs]
+        return found
+
+    def axis(self, axis: int | str) -> int:
+        """Where an axis of a sample, or the batch's, stands among all axes."""
+        lead = 0 if self.members is None else 1
+        return lead if axis == BATCH else lead + 1 + int(axis)
+
+    def alike(self, graph: Graph) -> set[Value]:
+        """The values of which a population has one for all replicas, with an axis of replicas that is 1 long."""
+        found = set(graph.inputs) if self.members is not None and graph is self.graphs[0][1] else set()
+        for op in graph.ops:
+            if found.issuperset(op.inputs) and all(each.replicas is None for each in op.parameters.values()):
+                found.update(op.outputs)
+        return found
 
 
 def predictor(
     model: Any,
-    input_shape: tuple[int, ...] | None = None,
+    input_shape: Any = None,
     input_scaling: Any = None,
     output_scaling: Any = None,
     dtype: torch.dtype | None = None,
@@ -150,27 +171,31 @@ def predictor(
     """
     _check(model)
     frozen: Module | Ensemble
-    if isinstance(model, Ensemble | Population):
-        ensemble = model if isinstance(model, Ensemble) else Ensemble(model)
-        after = None if ensemble.probabilities is None else _in_use(ensemble.probabilities)
-        frozen = Ensemble(_in_use(ensemble.members.body), probabilities=after)
-        members, network = len(frozen), frozen.members.network
+    if isinstance(model, Ensemble):
+        after = None if model.probabilities is None else _in_use(model.probabilities)
+        frozen = Ensemble(_in_use(model.members.body), probabilities=after)
+        members: int | None = len(frozen)
     else:
-        network = frozen = _in_use(model.body if isinstance(model, Sequential) else model)
-        members, after = None, None
-    leaves = [*_in_a_row(network, type(network).__name__, "")]
-    if after is not None:
-        leaves += _in_a_row(after, type(after).__name__, "probabilities.")
-    dtype = _precision([module for module, _, _ in leaves], dtype)
-    for module, _, _ in leaves:
-        module.to(dtype)
-    shape = _sample(leaves) if input_shape is None else _checked_shape(input_shape)
-    standard = scaling_of(input_scaling, shape, "input_scaling")
-    steps, across = _shapes(leaves, shape, members, dtype)
-    put_out = steps[-1].after if steps else shape
-    own = scaling_of(output_scaling, put_out, "output_scaling")
-    kept = tuple(step for step in steps if not isinstance(step.module, Dropout | Identity))
-    return Predictor(frozen, members, kept, dtype, shape, put_out, across, standard, own)
+        frozen = _in_use(model.body if isinstance(model, Sequential | Population) else model)
+        members = len(frozen) if isinstance(frozen, Population) else None
+    network, *others = _parts(frozen)
+    dtype = _precision([network, *others], dtype)
+    for part in (network, *others):
+        part.to(dtype)
+    shapes = _guessed_shapes(network) if input_shape is None else _checked_shapes(input_shape)
+    graphs = [("", _graph(network, [torch.empty(1, *shape, dtype=dtype, device="meta") for shape in shapes]))]
+    for part in others:
+        given = [torch.empty(1, *value.shape, dtype=value.dtype, device="meta") for value in graphs[0][1].outputs]
+        graphs.append(("probabilities.", _graph(part, given)))
+    made = Predictor(frozen, members, tuple(graphs), dtype, (), ())
+    standard = _scalings(input_scaling, made.inputs, "input_scaling")
+    return replace(made, standard=standard, own=_scalings(output_scaling, made.outputs, "output_scaling"))
+
+
+def _parts(model: Module | Ensemble) -> list[Module]:
+    """The network or population, and what makes probabilities of its outputs, if anything does."""
+    parts = [model.members, model.probabilities] if isinstance(model, Ensemble) else [model]
+    return [part for part in parts if part is not None]
 
 
 def _check(model: object) -> None:
@@ -201,23 +226,39 @@ def _in_use(module: Module) -> Any:
     return copy.deepcopy(module).to("cpu").eval()
 
 
-def _in_a_row(module: Module, root: str, path: str) -> Iterator[tuple[Module, str, str]]:
-    """Every module that is no Sequential, in order, with its path and how errors name its place."""
-    where = f"{root}.{path[:-1]}: {describe(module)}" if path else describe(module)
-    changed = overridden(module, only=("__call__", "forward"))
-    if changed is not None or not isinstance(module, (Sequential, *KNOWN)):
+def _graph(model: Module, inputs: list[Tensor]) -> Graph:
+    """What it does in evaluation. Raises ArgumentError for what cannot be traced or written, naming the module."""
+    try:
+        graph = trace(model, *inputs, training=False, across=True)
+    except NotTraceable as error:
         raise ArgumentError(
-            "this module cannot be exported",
-            expected=f"Sequential, {', '.join(kind.__name__ for kind in KNOWN)}",
-            got=f"a {type(module).__name__}" + ("" if is_lamps(type(module)) else " with a forward of its own"),
-            fix="build the network of these; an elementwise function of your own is a lamp.Activation with a sigma",
-            where=where,
-        )
-    if not isinstance(module, Sequential):
-        yield module, path, where
-        return
-    for name, child in module.body.named_children():
-        yield from _in_a_row(child, root, f"{path}{name}.")
+            f"this module cannot be exported: {error.what}",
+            expected=error.expected,
+            got=error.got,
+            fix=error.fix,
+            where=error.where,
+        ) from None
+    root = model.network if isinstance(model, Population) else model
+    for op in graph.ops:
+        if op.kind == "Elementwise":
+            _check_formula(op, root)
+        elif op.kind not in KINDS:
+            raise ArgumentError(
+                f"this module cannot be exported: it does a {op.kind}",
+                expected=f"a network of {', '.join(KINDS)}",
+                got=f"{op.kind} of {', '.join(str(value.shape) for value in op.inputs)}",
+                fix="print(lamp.trace(model, x)) shows what a network does",
+                where=path_of(op.module, root),
+            )
+    return graph
+
+
+def _check_formula(op: Op, root: Module) -> None:
+    try:
+        formula_of(op, "x", *op.parameters)
+    except ArgumentError as error:
+        error.where = path_of(op.module, root)
+        raise
 
 
 def _precision(modules: list[Module], asked: torch.dtype | None) -> torch.dtype:
@@ -234,58 +275,51 @@ def _precision(modules: list[Module], asked: torch.dtype | None) -> torch.dtype:
     return found.pop()
 
 
-def _sample(leaves: list[tuple[Module, str, str]]) -> tuple[int, ...]:
+def _guessed_shapes(model: Module) -> list[Shape]:
     """The shape of one sample's input, as the first Linear tells it."""
-    for module, _, _ in leaves:
+    network = model.network if isinstance(model, Population) else model
+    asked = [each for each in inspect.signature(network.trace).parameters.values() if each.default is each.empty]
+    for module in network.modules() if len(asked) <= 2 else ():  # the tracer and one value
         if isinstance(module, Linear):
-            return (module.in_features,)
-        if not isinstance(module, SHAPE_STAYS):
+            return [(module.in_features,)]
+        if not isinstance(module, SHAPE_STAYS) and not any(True for _ in module.children()):
             break
     raise ArgumentError(
         "nothing in this network tells the shape of its inputs",
         expected="input_shape, the axes of one sample, without the batch",
-        got="no Linear that the inputs reach in their own shape",
-        fix="input_shape=(28, 28), for instance",
+        got="no Linear that the inputs reach in their own shape" if len(asked) <= 2 else "a network of several inputs",
+        fix="input_shape=(28, 28), for instance; [(3,), (5,)] for two inputs",
     )
 
 
-def _checked_shape(shape: Any) -> tuple[int, ...]:
-    if isinstance(shape, tuple | list) and all(isinstance(n, int) and n > 0 for n in shape):
-        return tuple(shape)
+def _checked_shapes(given: Any) -> list[Shape]:
+    """The shape of each input."""
+
+    def is_shape(shape: Any) -> bool:
+        return isinstance(shape, tuple | list) and all(isinstance(n, int) and n > 0 for n in shape)
+
+    if is_shape(given):
+        return [tuple(given)]
+    if isinstance(given, tuple | list) and all(map(is_shape, given)):
+        return list(map(tuple, given))
     raise ArgumentError(
         "input_shape is no shape",
-        expected="the sizes of one sample's axes, without the batch, such as (28, 28)",
-        got=repr(shape),
+        expected="the sizes of one sample's axes, without the batch, such as (28, 28); a list of such for many inputs",
+        got=repr(given),
         fix="(784,) for 784 features: a tuple",
     )
 
 
-def _shapes(
-    leaves: list[tuple[Module, str, str]], shape: tuple[int, ...], members: int | None, dtype: torch.dtype
-) -> tuple[list[Step], bool]:
-    """The steps, found by a batch that goes through them; and whether the batch's axis becomes another on the way."""
-    lead = () if members is None else (members,)
-    x, steps, across = torch.zeros(*lead, ROWS, *shape, dtype=dtype), list[Step](), False
-    for module, path, where in leaves:
-        rank = x.dim() - len(lead)
-        if isinstance(module, Flatten):
-            across |= module.start_dim % rank == 0 and module.end_dim % rank != 0
-        if (isinstance(module, Unflatten) and module.dim % rank == 0) or (isinstance(module, Linear) and rank == 1):
-            raise ArgumentError(
-                "an exported network takes batches of any size",
-                expected="modules that work on the axes of a sample",
-                got=f"an input of {rank} axes, of which it takes the batch's",
-                fix="work on the axes after the first; input_shape has those of one sample",
-                where=where,
-            )
-        before = tuple(x.shape[len(lead) + 1 :])
-        try:
-            x = module(x) if module.replicas == members else module(x.flatten(0, 1)).unflatten(0, x.shape[:2])
-        except LampError as error:
-            error.where = where
-            raise
-        except Exception as error:
-            error.add_note(f"in {where}")
-            raise
-        steps.append(Step(module, path, before, tuple(x.shape[len(lead) + 1 :])))
-    return steps, across
+def _scalings(given: Any, values: tuple[Value, ...], name: str) -> tuple[Scaling | None, ...]:
+    """The scaling of each value."""
+    if len(values) == 1:
+        return (scaling_of(given, values[0].shape, name),)
+    each = [None] * len(values) if given is None else given
+    if not isinstance(each, list) or len(each) != len(values) or any(not isinstance(x, tuple | None) for x in each):
+        raise ArgumentError(
+            f"{name} does not fit",
+            expected=f"a list of {len(values)}: a tuple (mean, scale), or None, for each",
+            got=repr(given),
+            fix=f"{name}=[(mean, scale), None], for instance",
+        )
+    return tuple(scaling_of(x, value.shape, name) for x, value in zip(each, values, strict=True))

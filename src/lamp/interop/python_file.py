@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 import runpy
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import IO, Any
@@ -12,10 +13,11 @@ from typing import IO, Any
 import torch
 from torch import Tensor
 
+from lamp.graph import Graph, Op, Value
 from lamp.installation import VERSION
 from lamp.interop.agreement import check_agreement
 from lamp.interop.expressions import COMPOSED, Expression, formula_of
-from lamp.interop.predictor import Predictor, Step, matrix, offsets, predictor, slopes
+from lamp.interop.predictor import Predictor, matrix, offsets, predictor, slopes
 from lamp.interop.python_text import (
     array_text,
     docstring,
@@ -26,8 +28,7 @@ from lamp.interop.python_text import (
     returning,
 )
 from lamp.module import Module
-from lamp.nn import Activation, Linear, LogSoftmax, PReLU, Softmax
-from lamp.nn.activations_piecewise import leaky
+from lamp.parameter import Parameter
 from lamp.paths import describe
 from lamp.saving import write_file
 from lamp.signatures import called
@@ -45,7 +46,8 @@ STORED = '''def stored(text, *shape):
     """An array of which the text is the base64 of its bytes, little-endian."""
     return np.frombuffer(base64.b64decode(text), "<f{size}").astype(np.{dtype}).reshape(shape)'''
 DOES_NOT_RUN = (SyntaxError, NameError, AttributeError, TypeError, ValueError, IndexError)  # what a wrong file raises
-RESERVED = ("base64", "erf", "log_softmax", "np", "predict", "sigmoid", "softmax", "stored", "x")
+VARIABLES = ("x", "y", "z", "u", "v", "w")  # of predict
+RESERVED = ("base64", "erf", "log_softmax", "np", "predict", "sigmoid", "softmax", "stored", *VARIABLES)
 
 
 @called()
@@ -53,7 +55,7 @@ def to_python(
     model: Module | Ensemble,
     path: str | os.PathLike[str],
     *,
-    input_shape: tuple[int, ...] | None = None,
+    input_shape: tuple[int, ...] | Sequence[tuple[int, ...]] | None = None,
     input_scaling: Any = None,
     output_scaling: Any = None,
     dtype: torch.dtype | None = None,
@@ -69,8 +71,10 @@ def to_python(
     dtype           torch.float32 or torch.float64: that of the parameters, unless given (float32 without parameters)
 
     predict takes an array (n, *input_shape), or what numpy makes one of, and gives (n, ...). Few numbers are written
-    out, more as base64. Each activation is a function, its formula as lamp has it: so are those of your own whose sigma
-    is written over numbers.
+    out, more as base64. The network is written as `lamp.trace` shows it, modules of your own that have a `trace`
+    included. Each activation is a function, its formula as lamp has it: so are those of your own whose sigma is written
+    over numbers. For several inputs, input_shape is a list of shapes and predict takes several arrays; several outputs
+    are a tuple.
 
     Before the file takes its place it is run, and must give what the model gives, to rounding, on batches of three
     sizes. A file that was at `path` stays until then.
@@ -85,7 +89,7 @@ def to_python(
         file.write(text.encode("utf-8"))
         file.flush()
         run = cache(runpy.run_path)  # in a namespace of its own
-        check_agreement(plan, lambda x: run(file.name)["predict"](x), path, DOES_NOT_RUN)
+        check_agreement(plan, lambda *arrays: run(file.name)["predict"](*arrays), path, DOES_NOT_RUN)
 
     write_file(path, write)
     return Path(path)
@@ -100,7 +104,10 @@ class _Script:
         self.arrays: dict[str, str] = {}
         self.functions: dict[str, str] = {}
         self.lines: list[str] = []
-        self._taken = set(RESERVED)
+        self.inputs = ["x"] if len(plan.inputs) == 1 else [f"x{k + 1}" for k in range(len(plan.inputs))]
+        self.outputs: list[str] = []
+        self._taken = {*RESERVED, *self.inputs}
+        self._free = [name for name in VARIABLES if name not in self.inputs]  # variables that hold nothing
         self._held: dict[object, str] = {}  # which array or function has which name
 
     def text(self) -> str:
@@ -119,61 +126,91 @@ class _Script:
         plan = self.plan
         what = "A neural network" if plan.members is None else f"The mean of {plan.members} neural networks"
         network = repr(plan.model).replace("\n", "\n    ")
+        call = f"{', '.join(self._output_names())} = predict({', '.join(self.inputs)})"
         return (
             f"{what}, to be used with numpy alone.\n\n    from {self.name} import predict\n\n"
-            f"    y = predict(x)  # {self._arrays_in_words()}\n\n"
+            f"    {call}  # {self._arrays_in_words()}\n\n"
             f"Written by lamp {VERSION} from\n\n    {network}\n"
         )
 
     def _arrays_in_words(self) -> str:
-        rows = "m" if self.plan.across else "n"
-        shapes = _shape("n", self.plan.input_shape), _shape(rows, self.plan.output_shape)
-        return f"x {shapes[0]} -> y {shapes[1]}, {self.dtype}"
+        plan = self.plan
+        inputs = [f"{name} {_shape('n', value.shape)}" for name, value in zip(self.inputs, plan.inputs, strict=True)]
+        shapes = [_shape(_rows(value), value.shape) for value in plan.outputs]
+        outputs = [f"{name} {shape}" for name, shape in zip(self._output_names(), shapes, strict=True)]
+        return f"{', '.join(inputs)} -> {', '.join(outputs)}, {self.dtype}"
+
+    def _output_names(self) -> list[str]:
+        several = len(self.plan.outputs) > 1
+        return [f"y{k + 1}" for k in range(len(self.plan.outputs))] if several else ["y"]
 
     def _predict(self) -> str:
-        plan = self.plan
-        body = [
-            docstring(f"The outputs y for inputs x: {self._arrays_in_words()}."),
-            f"x = np.asarray(x, dtype=np.{self.dtype})",
-            f"if x.ndim != {len(plan.input_shape) + 1} or x.shape[1:] != {plan.input_shape}:",
-            f'    raise ValueError(f"expected inputs of shape {_shape("n", plan.input_shape)}, got {{x.shape}}")',
-            *self.lines,
-            "return x",
-        ]
-        return "\n".join(["def predict(x):", *(f"    {line}" for line in body)])
+        what = "outputs" if len(self.plan.outputs) > 1 or len(self.inputs) > 1 else "outputs y for inputs x"
+        body = [docstring(f"The {what}: {self._arrays_in_words()}.")]
+        for name, value in zip(self.inputs, self.plan.inputs, strict=True):
+            body += [
+                f"{name} = np.asarray({name}, dtype=np.{self.dtype})",
+                f"if {name}.ndim != {len(value.shape) + 1} or {name}.shape[1:] != {value.shape}:",
+                f'    raise ValueError(f"expected inputs of shape {_shape("n", value.shape)}, got {{{name}.shape}}")',
+            ]
+        body += [*self.lines, f"return {', '.join(self.outputs)}"]
+        return "\n".join([f"def predict({', '.join(self.inputs)}):", *(f"    {line}" for line in body)])
 
     # ---- the lines of predict ----------------------------------------------------------------------------------------
     def _write_lines(self) -> None:
         plan = self.plan
-        if plan.standard is not None:
-            mean, scale = self._array("input_mean", plan.standard.mean), self._array("input_scale", plan.standard.scale)
-            self._line(f"(x - {mean}) / {scale}")
-        if plan.members is not None:
-            self._line("x[np.newaxis]", "(1, n, ...): all networks take the same")
-        for step in plan.steps:
-            self._line(self._step(step), self._shape_after(step))
-        if plan.members is not None:
-            self._line("x.mean(axis=0)", f"of all {plan.members} networks")
-        if plan.own is not None:
-            scale, mean = self._array("output_scale", plan.own.scale), self._array("output_mean", plan.own.mean)
-            self._line(f"x * {scale} + {mean}")
+        for x, standard in zip(self.inputs, plan.standard, strict=True):
+            if standard is not None:
+                mean, scale = self._array("input_mean", standard.mean), self._array("input_scale", standard.scale)
+                self._line(x, f"({x} - {mean}) / {scale}")
+            if plan.members is not None:
+                self._line(x, f"{x}[np.newaxis]", "(1, n, ...): all networks take the same")
+        self.outputs = plan.written(self.inputs, self._operation)
+        for k, own in enumerate(plan.own):
+            y = self.outputs[k]
+            if self.outputs.count(y) > 1 and (plan.members is not None or own is not None):  # one value put out twice
+                self.outputs[k] = self._variable()
+            if plan.members is not None:
+                self._line(self.outputs[k], f"{y}.mean(axis=0)", f"of all {plan.members} networks")
+                y = self.outputs[k]
+            if own is not None:
+                scale, mean = self._array("output_scale", own.scale), self._array("output_mean", own.mean)
+                self._line(self.outputs[k], f"{y} * {scale} + {mean}")
 
-    def _line(self, computed: str, comment: str = "") -> None:
-        self.lines.append(f"x = {computed}" + (f"  # {comment}" if comment else ""))
+    def _line(self, name: str, computed: str, comment: str = "") -> None:
+        self.lines.append(f"{name} = {computed}" + (f"  # {comment}" if comment else ""))
 
-    def _shape_after(self, step: Step) -> str:
-        if step.before == step.after:
-            return ""
+    def _operation(self, graph: Graph, op: Op, path: str, inputs: list[str]) -> str:
+        """Write the line of an operation; returns the variable of its output, that of an input not needed any more."""
+        computed = RULES[op.kind](self, op, path, *self._of_each_replica(graph, op, inputs))
+        later = graph.ops[graph.ops.index(op) + 1 :]
+        needed = {value for each in later for value in each.inputs}.union(graph.outputs)
+        done = list(dict.fromkeys(x for x, value in zip(inputs, op.inputs, strict=True) if value not in needed))
+        self._free = done[1:] + self._free
+        name = done[0] if done else self._variable()
         lead = [] if self.plan.members is None else [self.plan.members]
-        return _shape(*lead, "n", step.after)
+        stays = op.inputs[0].shape == op.output.shape
+        self._line(name, computed, "" if stays else _shape(*lead, _rows(op.output), op.output.shape))
+        if op.output not in needed:
+            self._free.insert(0, name)
+        return name
 
-    def _step(self, step: Step) -> str:
-        """What is computed of x, as Python."""
-        return next(rule for kinds, rule in RULES if isinstance(step.module, kinds))(self, step)
+    def _variable(self) -> str:
+        return self._free.pop(0) if self._free else identifier("x", self._taken)
 
-    def _array(self, name: str, tensor: Tensor, parameter: Tensor | None = None) -> str:
+    def _of_each_replica(self, graph: Graph, op: Op, inputs: list[str]) -> list[str]:
+        """The inputs of an operation, where it joins what is one for all replicas to what each has of its own."""
+        alike = self.plan.alike(graph).intersection(op.inputs) if op.kind == "Concat" else set()
+        if len(alike) == len(op.inputs):
+            return inputs
+        return [
+            f"np.broadcast_to({x}, ({self.plan.members}, *{x}.shape[1:]))" if value in alike else x
+            for x, value in zip(inputs, op.inputs, strict=True)
+        ]
+
+    def _array(self, name: str, tensor: Tensor, parameter: Parameter | None = None) -> str:
         """The name of an array, that of a parameter which several modules share being one."""
-        key = object() if parameter is None else (parameter.data_ptr(), tuple(tensor.shape))
+        key = object() if parameter is None else (parameter, tuple(tensor.shape))
         if key not in self._held:
             self._held[key] = name = identifier(name, self._taken)
             self.arrays[name] = array_text(tensor.to(self.plan.dtype).numpy(), self.dtype)
@@ -201,46 +238,57 @@ class _Script:
         body = [*docstring(told + ("\n" if "\n" in told else "")).split("\n"), *lines, *returning(returned)]
         self.functions[name] = "\n".join([f"def {name}(x):", *(f"    {line}" if line else "" for line in body)])
 
-    # ---- a rule a module ---------------------------------------------------------------------------------------------
-    def linear(self, step: Step) -> str:
-        assert isinstance(step.module, Linear)
-        product = f"x @ {self._array(f'weight_{step.path}', matrix(step), step.module.weight.data)}"
-        bias = offsets(step)
-        return product if bias is None else f"{product} + {self._array(f'bias_{step.path}', bias, bias)}"
+    # ---- a rule per kind of operation --------------------------------------------------------------------------------
+    def affine(self, op: Op, path: str, x: str) -> str:
+        product = f"{x} @ {self._array(f'weight_{path}', matrix(op), op.parameters['weight'])}"
+        bias = offsets(op)
+        return product if bias is None else f"{product} + {self._array(f'bias_{path}', bias, op.parameters['bias'])}"
 
-    def prelu(self, step: Step) -> str:
-        assert isinstance(step.module, PReLU)
-        slope = self._array(f"slope_{step.path}", slopes(step), step.module.weight.data)
-        formula = leaky(*Expression.named("x", "slope"))
-        return f"{self._function('prelu', formula, 'x where it is positive, else slope x.', 'x, slope')}(x, {slope})"
-
-    def softmax(self, step: Step) -> str:
-        assert isinstance(step.module, Softmax | LogSoftmax)
-        name, text = ("softmax", SOFTMAX) if isinstance(step.module, Softmax) else ("log_softmax", LOG_SOFTMAX)
-        self.functions[name] = text
-        return f"{name}(x, axis={self.plan.axis(step.module.dim)})"
-
-    def activation(self, step: Step) -> str:
-        assert isinstance(step.module, Activation)
-        result = formula_of(step.module)
-        if is_one_operation(result):
+    def elementwise(self, op: Op, path: str, x: str) -> str:
+        kind = type(op.module)
+        result = formula_of(op, "x", *op.parameters)
+        if is_one_operation(result) and not op.parameters:
             for each in functions_used(result):
                 self._composed(each)
-            return expression_text(result)[1]
-        return f"{self._function(type(step.module).__name__, result, describe(step.module))}(x)"
+            return expression_text(formula_of(op, x))[1]
+        told = (inspect.getdoc(kind) or "").partition("\n")[0] if op.parameters else describe(op.module)
+        function = self._function(kind.__name__, result, told, ", ".join(["x", *op.parameters]))
+        own = [self._array(f"{name}_{path}", slopes(op), each) for name, each in op.parameters.items()]
+        return f"{function}({', '.join([x, *own])})"
 
-    def reshape(self, step: Step) -> str:
-        lead = "" if self.plan.members is None else "len(x), "
-        return f"x.reshape({lead}{', '.join(map(str, (-1, *step.after)))})"
+    def softmax(self, op: Op, path: str, x: str) -> str:
+        name, text = ("log_softmax", LOG_SOFTMAX) if op.attributes["log"] else ("softmax", SOFTMAX)
+        self.functions[name] = text
+        return f"{name}({x}, axis={self.plan.axis(op.attributes['axis'])})"
+
+    def reshape(self, op: Op, path: str, x: str) -> str:
+        lead = "" if self.plan.members is None else f"len({x}), "
+        return f"{x}.reshape({lead}{', '.join(map(str, (-1, *op.output.shape)))})"
+
+    def add(self, op: Op, path: str, *inputs: str) -> str:
+        return " + ".join(inputs)
+
+    def multiply(self, op: Op, path: str, *inputs: str) -> str:
+        return " * ".join(inputs)
+
+    def concat(self, op: Op, path: str, *inputs: str) -> str:
+        return f"np.concatenate([{', '.join(inputs)}], axis={self.plan.axis(op.attributes['axis'])})"
 
 
-RULES = (
-    ((Linear,), _Script.linear),
-    ((PReLU,), _Script.prelu),
-    ((Softmax, LogSoftmax), _Script.softmax),
-    ((Activation,), _Script.activation),
-    ((Module,), _Script.reshape),
-)
+RULES: dict[str, Callable[..., str]] = {
+    "Affine": _Script.affine,
+    "Elementwise": _Script.elementwise,
+    "Softmax": _Script.softmax,
+    "Reshape": _Script.reshape,
+    "Add": _Script.add,
+    "Multiply": _Script.multiply,
+    "Concat": _Script.concat,
+}
+
+
+def _rows(value: Value) -> str:
+    """How many rows a value has, in a word: n, or another number."""
+    return "n" if value.rows == 1 else "m"
 
 
 def _shape(*axes: object) -> str:

@@ -144,7 +144,8 @@ class Population(Module):
     def _prove(self, inputs: tuple[Any, ...]) -> None:
         """See on the first batch that modules of the user's do in a population what they do alone."""
         body = self.body
-        prove(body._single(), self._unproved, inputs if self.loss is None else inputs[:1], stack)
+        single = place_as(body.network, body._single())
+        prove(single, self._unproved, inputs if self.loss is None else inputs[:1], stack)
         self._unproved.clear()
 
     # ---- the network and its loss ----------------------------------------------------------------------------------
