@@ -149,7 +149,8 @@ def test_ctrl_c_saves_and_the_same_line_goes_on(name, tmp_path):
 def test_ctrl_c_in_the_middle_of_an_epoch(engine, tmp_path, monkeypatch):
     name = f"adam_with_everything, {engine}"
     _, expected = trained(name)
-    monkeypatch.setattr("lamp.training.compiled.STRETCH", 0.0)  # one step at a time
+    for module in ("compiled", "prefetching"):
+        monkeypatch.setattr(f"lamp.training.{module}.STRETCH", 0.0)  # one step at a time
     for calls in (9, 17):
         looks = iter(range(1000))
         with monkeypatch.context() as patch:

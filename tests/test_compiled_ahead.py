@@ -13,8 +13,8 @@ import torch
 import lamp
 from lamp.compiler.steps import Steps
 from lamp.training.checkpoints import read_checkpoint
-from lamp.training.compiled import Compiled
 from lamp.training.epoch_prefetcher import EpochPrefetcher
+from lamp.training.prefetching import PrefetchingEngine
 from tests.cases.compiled import BATCH, close, network, replicas, same, same_state, task, trained
 
 TASK = task("CrossEntropyLoss")
@@ -25,8 +25,8 @@ COUNTS = [None, 11]
 @pytest.fixture(params=[1, 3, 64], ids="lots of {}".format)
 def lots(request, monkeypatch):
     """How many epochs a lot has at most."""
-    monkeypatch.setattr("lamp.training.compiled.MOST_AHEAD", request.param)
-    monkeypatch.setattr("lamp.training.compiled.BLOCK_SECONDS", (1e9, 1e9))
+    monkeypatch.setattr("lamp.training.prefetching.MOST_EPOCHS", request.param)
+    monkeypatch.setattr("lamp.training.prefetching.BLOCK_SECONDS", (1e9, 1e9))
 
 
 def adam(parameters):
@@ -158,7 +158,7 @@ def test_the_loader_of_a_validation_stands_where_the_training_stopped(lots):
 
 def test_a_validation_that_takes_long_counts(monkeypatch):
     """A lot of epochs with it would be deaf to Ctrl-C for long."""
-    validate = Compiled._validate
+    validate = PrefetchingEngine._validate
 
     def slowly(self):
         time.sleep(0.06)
@@ -167,7 +167,7 @@ def test_a_validation_that_takes_long_counts(monkeypatch):
     def never(self, *given, **named):
         raise AssertionError("a lot was asked for")
 
-    monkeypatch.setattr(Compiled, "_validate", slowly)
+    monkeypatch.setattr(PrefetchingEngine, "_validate", slowly)
     monkeypatch.setattr(EpochPrefetcher, "add", never)
     trained("compiled", noisy, TASK.make, adam, loader, epochs=4, validation=held_out)
 
@@ -261,7 +261,7 @@ def test_an_error_in_the_thread_reaches_the_caller(monkeypatch):
         run(self, first, stop, *begun)
 
     monkeypatch.setattr(Steps, "run", fails)
-    monkeypatch.setattr("lamp.training.compiled.MOST_AHEAD", 2)
+    monkeypatch.setattr("lamp.training.prefetching.MOST_EPOCHS", 2)
     model, data = replicas(noisy(), None), loader()
     optimizer = adam(model.parameters())
     with pytest.raises(MemoryError, match="no room"):

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import lamp
+from lamp.training.active_replicas import ActiveReplicas
 
 GENERATOR = torch.Generator().manual_seed(6)
 X = torch.randn(120, 3, generator=GENERATOR)
@@ -104,14 +105,16 @@ class TestAShareHeldOut:
         assert not torch.equal(one["validation_loss"], other["validation_loss"])
 
     @pytest.mark.parametrize("engine", ["eager", "compiled"])
-    def test_no_sample_is_in_both(self, engine):
-        class Seen(lamp.Callback):
-            def on_start(self, training):
-                self.rows = [loader.indices for loader in (training._active.batches, training._active.validation)]
+    def test_no_sample_is_in_both(self, engine, monkeypatch):
+        class Seen(ActiveReplicas):
+            def __init__(self, model, criterion, optimizer, batches, validation):
+                super().__init__(model, criterion, optimizer, batches, validation)
+                loaders.extend([batches, validation])
 
-        seen = Seen()
-        fitted(validation=0.25, callbacks=seen, engine=engine)
-        train, held = (set(rows.tolist()) for rows in seen.rows)
+        loaders = []
+        monkeypatch.setattr("lamp.training.loop.ActiveReplicas", Seen)
+        fitted(validation=0.25, engine=engine)
+        train, held = (set(loader.indices.tolist()) for loader in loaders)
         assert len(held) == 30
         assert train | held == set(range(120))
         assert not train & held

@@ -63,7 +63,7 @@ class TestBatches:
 
     def test_a_mark_of_another_number_of_replicas(self):
         population = lamp.population(images(), range(K))
-        with pytest.raises(lamp.ShapeError, match=r"(?s)5 replicas in a population of 4.*population\.own"):
+        with pytest.raises(lamp.ShapeError, match=r"(?s)5 replicas in a population of 4.*population\.per_replica"):
             population(lamp.per_replica(torch.randn(5, 6, 2, 3, 5, dtype=D)))
 
     @pytest.mark.parametrize("batch", [K, K + 1])

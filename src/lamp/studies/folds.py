@@ -24,7 +24,7 @@ from lamp.signatures import called
 from lamp.studies.scores import CrossValidation
 from lamp.training import Callback, fit, predict
 from lamp.training.arguments import EVALUATION_BATCH
-from lamp.training.callbacks import Stepping
+from lamp.training.callback import Stepping
 from lamp.training.metrics import Metric, by_name, of_each_replica
 
 MAKERS = {

@@ -1,8 +1,8 @@
-"""Who trains: the network, or of a population those replicas that have not ended yet.
+"""The replicas that are still training.
 
-A replica that stops early, or whose loss is not finite any more, leaves. The others go on as a smaller population with
-an optimizer, a loss and batches of their own, so it costs nothing more; its row of the whole population stays as it
-was when it left.
+A replica ends when it stops early or when its loss is not finite. The others then go on as a smaller population with
+their own optimizer, loss and batches, so a replica that has ended costs nothing. Its row of the whole population stays
+as it was when it ended.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lamp.axes import marked, replicas_of
 from lamp.data import DataLoader
 from lamp.errors import ArgumentError
 from lamp.losses import Loss
@@ -23,16 +22,18 @@ from lamp.optim import Optimizer
 from lamp.optim.checks import rows_of
 from lamp.overrides import is_lamps
 from lamp.replicas import Population
-from lamp.training.eager import Batch, parts
+from lamp.training.batch import BatchReader
+from lamp.training.callback import Training
 from lamp.training.history import Measured
 from lamp.training.training_state import data_state, set_data_state
 
 
 class ActiveReplicas:
-    """What trains at the moment: `model`, `criterion`, `optimizer` and `batches`, all of them or for some replicas.
+    """The model, criterion, optimizer and batches of the replicas that are still training; or of the one network.
 
-    rows   which replicas train, (k,); None while all do
-    whole  model, criterion and optimizer of all of them
+    rows    which replicas they are, (k,); None while all are
+    whole   model, criterion and optimizer of all replicas
+    reader  reads a batch for them
     """
 
     def __init__(
@@ -47,15 +48,19 @@ class ActiveReplicas:
         self._batches, self._validation = batches, validation
         self.model, self.criterion, self.optimizer = self.whole
         self.batches, self.validation = batches, validation
-        self.rows: Tensor | None = None
-        self._target_axes: int | None = None  # of targets of their own, (K, B, ...)
+        self.reader = BatchReader(criterion, model.replicas)
+
+    @property
+    def rows(self) -> Tensor | None:
+        """Which replicas are still training, (k,); None while all are."""
+        return self.reader.rows
 
     @property
     def replicas(self) -> int | None:
         """K of the whole population; None for one network."""
         return self.whole[0].replicas
 
-    def check_whole(self, training: Any) -> None:
+    def check_whole(self, training: Training) -> None:
         """Raise ArgumentError where the training's model, criterion or optimizer is another one by now."""
         if all(is_lamps(type(callback)) for callback in training.callbacks):
             return
@@ -69,11 +74,11 @@ class ActiveReplicas:
                 )
 
     def keep(self, rows: Tensor) -> None:
-        """Go on with these replicas of the whole, which are among those that train."""
+        """Go on with these replicas of the whole, which are among the active ones."""
         self.hand_over()
         whole, criterion, optimizer = self.whole
         assert isinstance(whole, Population)
-        self.rows, self.model = rows, whole.select(rows)
+        self.reader.rows, self.model = rows, whole.select(rows)
         self._parameters = dict(zip(whole.parameters(), self.model.parameters(), strict=True))
         self.optimizer = optimizer.of_replicas(rows, self._parameters)
         self.criterion = criterion.of_replicas(rows)
@@ -82,49 +87,28 @@ class ActiveReplicas:
 
     # ---- a checkpoint ------------------------------------------------------------------------------------------------
     def state_dict(self, under_way: bool) -> dict[str, Any]:
-        """Who trains, and where the data are; all else is the whole's, once it is handed over.
+        """Which replicas are active, and where their data are; `hand_over` brings everything else into the whole.
 
         under_way  whether an epoch is
         """
         return {
             "rows": self.rows,
-            "target_axes": self._target_axes,
+            "target_axes": self.reader.target_axes,
             "data": data_state(self._batches, under_way),
             "validation": data_state(self._validation),
         }
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Go on with those, once the whole has its weights and state."""
-        self._target_axes = state_dict["target_axes"]
+        self.reader.target_axes = state_dict["target_axes"]
         set_data_state(self._validation, state_dict["validation"])
         set_data_state(self._batches, state_dict["data"])
         if state_dict["rows"] is not None:
             self.keep(state_dict["rows"])
 
-    # ---- the batches of a population -------------------------------------------------------------------------------
-    def batch_for(self, batch: Any, source: Iterable[Any]) -> Batch:
-        """A batch as (inputs..., target), for those that train: of one that comes for the whole, their rows."""
-        *inputs, target = parts(batch)
-        if self.rows is not None and not isinstance(source, DataLoader):
-            inputs = [self._of_those(x) for x in inputs]
-            own = replicas_of(target) is not None or target.dim() == self._target_axes
-            target = marked(target[self.rows], len(self.rows)) if own else target
-        return (*inputs, target)
-
-    def _of_those(self, x: Any) -> Any:
-        """What is marked as each replica's own, for those that train; what all share as it is."""
-        if self.rows is None or not isinstance(x, Tensor) or replicas_of(x) is None:
-            return x
-        return marked(x[self.rows], len(self.rows))
-
-    def note_target(self, output: Tensor, target: Tensor) -> None:
-        """Learn from a batch how many axes a target has that is (K, B, ...)."""
-        if self._target_axes is None and self.replicas is not None:
-            self._target_axes = self.criterion.per_replica_target(output, target, self.replicas).dim()
-
     # ---- the whole -------------------------------------------------------------------------------------------------
     def write_back(self) -> None:
-        """Copy the weights of those that train into the whole population."""
+        """Copy the weights of the active replicas into the whole population."""
         if self.rows is not None:
             assert isinstance(self.whole[0], Population)
             assert isinstance(self.model, Population)
@@ -148,11 +132,11 @@ class ActiveReplicas:
             own.update(rows_of({name: of_all[name] for name in self.optimizer.defaults}, self.rows))
 
     def number(self, limit: Any) -> Any:
-        """A number as it is, of a tensor (K,) those of the replicas that train."""
+        """A limit for the active replicas: a number as it is, or their elements of a tensor (K,)."""
         return limit if self.rows is None or not isinstance(limit, Tensor) else limit[self.rows]
 
     def spread(self, values: dict[str, Measured]) -> dict[str, Measured]:
-        """What was measured of those that train, (k,), as (K,), NaN for the others."""
+        """What was measured of the active replicas, (k,), as (K,), with NaN after a replica has ended."""
         if self.rows is None or self.replicas is None:
             return values
         spread: dict[str, Measured] = {}

@@ -23,7 +23,7 @@ from lamp.optim import Optimizer, ReduceLROnPlateau
 from lamp.optim.checks import Range, plain
 from lamp.replicas import Population
 from lamp.signatures import check_takes
-from lamp.training.callbacks import HOOKS, Callback
+from lamp.training.callback import HOOKS, Callback
 from lamp.training.mismatches import warn_of_untrained
 
 # Names that other libraries have for fit's arguments.

@@ -6,21 +6,19 @@ import errno
 import os
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lamp.errors import ArgumentError, CheckpointError
 from lamp.saving import Lock, as_path, saving, sweep, write_file
 from lamp.saving.disk import remove_folder
+from lamp.training.callback import Training
 from lamp.training.checkpoints import CHECKPOINTS, Checkpoint, Saved, moment_of, read_checkpoint, write_checkpoint
 from lamp.training.fingerprint import Fingerprint, changing_fingerprint, compare, fingerprint_of, restore_attributes
 from lamp.training.history import History
 from lamp.training.state_checks import check_state
-
-if TYPE_CHECKING:
-    from lamp.training.run import Training
 
 HISTORY = "history.jsonl"
 UNLIMITED = sys.maxsize
@@ -96,16 +94,21 @@ class Checkpointer:
         return every.every_seconds is not None and time.monotonic() >= self._next
 
     # ---- what ------------------------------------------------------------------------------------------------------
-    def save(self, training: Training) -> None:
-        """Write a checkpoint; then remove those that are too old, and those that another way of the run has left."""
+    def has(self, training: Training) -> bool:
+        """Whether the last checkpoint is of this very step."""
+        return (training.epoch, training.step) == self._saved_at
+
+    def save(self, training: Training, state: Mapping[str, Any]) -> None:
+        """Write a checkpoint; then remove those that are too old, and those that another way of the run has left.
+
+        state  what the training goes on from, beside the model's parameters and buffers
+        """
         here = (training.epoch, training.step)
-        if here == self._saved_at:
-            return
         self._sync()
         path = self.settings.path_of(*here)
         moved = changing_fingerprint(training, self.batches, self.validation)
-        state = {"made_of": self.fingerprint, "moved": moved, **training.state_dict()}
-        write_checkpoint(path, training.model.state_dict(), state)
+        document = {"made_of": self.fingerprint, "moved": moved, **state}
+        write_checkpoint(path, training.model.state_dict(), document)
         self._saved_at = here
         saved = self.settings.saved()
         ours = [each for each in saved if moment_of(each) <= here]
@@ -171,8 +174,8 @@ def open_checkpoints(
     engine: str,
     *,
     drawn: bool,
-) -> Saved | None:
-    """Give the training its checkpointer, if it is to be saved; return the checkpoint that it goes on from, if it does.
+) -> tuple[Checkpointer | None, Saved | None]:
+    """What saves the training, if it is to be saved; and the checkpoint that it goes on from, if it does.
 
     drawn  whether the seed of the data's order was drawn
 
@@ -187,7 +190,7 @@ def open_checkpoints(
         )
     source = None if isinstance(resume, bool | None) else as_path(resume, "resume", "True, or ")
     if checkpoint is None and not resume:
-        return None
+        return None, None
     check_schedule(training.scheduler)
     settings = checkpoint if isinstance(checkpoint, Checkpoint) or checkpoint is None else Checkpoint(checkpoint)
     with ExitStack() as if_it_fails:
@@ -210,8 +213,7 @@ def open_checkpoints(
         if checkpointer is not None:
             checkpointer.start(fingerprint, batches, validation, saved)
         if_it_fails.pop_all()
-    training.checkpointer = checkpointer
-    return saved
+    return checkpointer, saved
 
 
 def _check_reach(training: Training, saved: Saved, engine: str) -> None:

@@ -72,14 +72,18 @@ def tell_of_failures(failed: Iterable[int], everyone: str, where: str) -> None:
         )
 
 
-def not_finite(losses: Tensor, epoch: int, step: int) -> NonFiniteError:
-    """The error for the losses of an epoch of one network, of which one is not finite; `step` have been made."""
+def not_finite(losses: Tensor, epoch: int | None, step: int) -> NonFiniteError:
+    """The error for losses of one network, of which one is not finite: those of the last of `step` steps.
+
+    epoch  the one that they are of, counted from 0, if it is known
+    """
     bad = (~losses.isfinite()).nonzero()
     first = int(bad[0, 0]) if len(bad) else 0
+    where = "" if epoch is None else f"epoch {epoch + 1}, "
     return NonFiniteError(
         "the loss is not finite",
         expected="a finite number",
-        got=f"{losses[first].item()} in epoch {epoch + 1}, step {step - len(losses) + first + 1}",
+        got=f"{losses[first].item()} in {where}step {step - len(losses) + first + 1}",
         fix=FIX,
     )
 

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from lamp.calls import backward_from
-from lamp.errors import DataError, LabelError
+from lamp.data import length_of
+from lamp.errors import DataError, LabelError, NonFiniteError
 from lamp.losses import ClassLoss, Loss
 from lamp.module import Module
-from lamp.optim import Optimizer
+from lamp.optim import Optimizer, clip_grad_norm_, clip_grad_value_
 from lamp.passes import evaluating
+from lamp.state import ALL
+from lamp.training.batch import Batch, parts
+from lamp.training.diagnosis import first_non_finite, not_finite
+from lamp.training.engine import Budget, Measurement, Progress
 from lamp.training.history import Measured
+from lamp.training.last_good import LastGood
 from lamp.training.metrics import Metric, number_of, of_each_replica
-
-Batch = tuple[Any, ...]  # the inputs of the network, then the target
+from lamp.training.spec import FitSpec
+from lamp.training.training_state import batches_from, begin_of_epoch
 
 
 class Averages:
@@ -108,18 +116,6 @@ def measured(
     return {name: of_each_replica(name, metric, output, target) for name, metric in metrics.items()}
 
 
-def parts(batch: Any) -> Batch:
-    """A batch as (inputs..., target). Raises DataError for anything else."""
-    if isinstance(batch, tuple | list) and len(batch) >= 2:
-        return tuple(batch)
-    raise DataError(
-        "a batch is inputs and a target",
-        expected="a tuple (inputs, targets)",
-        got=f"{type(batch).__name__}" + (f" of {len(batch)}" if isinstance(batch, tuple | list) else ""),
-        fix="give fit data=(inputs, targets), or an iterable of such pairs",
-    )
-
-
 def train_step(
     model: Module,
     criterion: Loss,
@@ -160,3 +156,140 @@ def evaluate(
                 loss.divisor = 0
             averages.add(loss, output, target)
     return averages.values()
+
+
+OVER = object()  # in place of a batch, once an epoch has no more
+
+
+@dataclass
+class EagerEpoch:
+    """An epoch that is not over.
+
+    batches  those that are left
+    begin    what it takes to go over the epoch's batches once more, where their number is not enough
+    begun    when the epoch began, or was resumed, by `time.perf_counter`; `spent` seconds before that
+    """
+
+    averages: Averages
+    batches: Iterator[Any]
+    begin: Mapping[str, Any] | None
+    begun: float
+    spent: float
+
+    @property
+    def seconds(self) -> float:
+        """How long it has taken so far."""
+        return self.spent + time.perf_counter() - self.begun
+
+    def state_dict(self) -> dict[str, Any]:
+        """What is needed to go on after the steps that are made."""
+        return self.averages.state_dict() | {"begin": self.begin, "seconds": self.seconds}
+
+
+class EagerEngine:
+    """Calls the modules, the loss and the optimizer themselves, one step at a time (see `lamp.training.engine`)."""
+
+    name = "eager"
+    is_ahead = False
+    compile_seconds = 0.0
+
+    def __init__(self, spec: FitSpec) -> None:
+        self.spec, self.steps, self.last_good = spec, 0, LastGood()
+        self._epoch: EagerEpoch | None = None
+        self._head: Mapping[str, Any] | None = None  # of an epoch to be resumed: what `EagerEpoch.state_dict` kept
+
+    @property
+    def resumes(self) -> bool:
+        return self._head is not None
+
+    def run(self, budget: Budget) -> Progress:
+        """Make one step; or measure the epoch, once its batches are used up."""
+        epoch = self._epoch = self._epoch or self._begin()
+        batch = next(epoch.batches, OVER)
+        if batch is OVER:
+            return Progress(1.0, epoch=self._finish(epoch))
+        loss, output, target = self._step(batch)
+        epoch.averages.add(loss, output, target)
+        per_epoch = max(length_of(self.spec.batches) or 1, 1)
+        return Progress(min(len(epoch.averages.losses) / per_epoch, 1.0), loss)
+
+    def _begin(self) -> EagerEpoch:
+        """The next epoch, or what a checkpoint left of one."""
+        spec, now = self.spec, time.perf_counter()
+        self.last_good.begin(spec.model)
+        averages = Averages(spec.criterion, spec.metrics, spec.replicas)
+        head, self._head = self._head, None
+        if head is None:
+            begin = begin_of_epoch(spec.batches) if spec.checkpointed else None
+            return EagerEpoch(averages, iter(spec.batches), begin, now, 0.0)
+        averages.load_state_dict(head, spec.model.parameters()[0].device)
+        batches = batches_from(spec.batches, len(averages.losses), head["begin"])
+        return EagerEpoch(averages, batches, head["begin"], now, head["seconds"])
+
+    def _finish(self, epoch: EagerEpoch) -> Measurement:
+        """Measure the epoch, on held-out samples too."""
+        spec, self._epoch = self.spec, None
+        values = epoch.averages.values()
+        if spec.validation is not None:
+            held_out = evaluate(spec.model, spec.criterion, spec.validation, spec.metrics, spec.reader.read)
+            values |= {f"validation_{name}": value for name, value in held_out.items()}
+        return Measurement(torch.stack(epoch.averages.losses), values, epoch.seconds)
+
+    def _step(self, batch: Any) -> tuple[Tensor, Tensor, Tensor]:
+        """Train on a batch; returns its loss, output and target."""
+        spec = self.spec
+        *inputs, target = spec.reader.read(batch, spec.batches)
+        try:
+            output, loss = train_step(spec.model, spec.criterion, spec.optimizer, inputs, target, self._before_step)
+        except NonFiniteError as error:
+            error.where = first_non_finite(spec.model, *inputs) or type(spec.criterion).__name__
+            self.last_good.put_back(spec.model)
+            raise
+        spec.reader.note_target(output, target)
+        self.steps += 1
+        if spec.schedule is not None:
+            spec.schedule.advance()
+        return loss, output, target
+
+    def _before_step(self, loss: Tensor) -> None:
+        """Once the gradients are there, and the loss (that of one network on a CPU is finite here)."""
+        spec = self.spec
+        self.last_good.note(spec.model, loss, self.steps)
+        if spec.clip_value is not None:
+            clip_grad_value_(spec.optimizer, spec.clip_value)
+        if spec.clip_norm is not None:
+            clip_grad_norm_(spec.optimizer, spec.clip_norm)
+
+    def fail(self, batch: Any, good: Tensor) -> None:
+        """Make a step whose loss is known not to be finite, and raise NonFiniteError that says what made it so.
+
+        good  the last weights (P,) that had a finite loss, which are put back
+        """
+        self.last_good.take(self.spec.model, good, self.steps)
+        self._step(batch)
+        raise not_finite(torch.tensor([torch.nan]), None, self.steps)
+
+    # ---- the model itself is trained, so there is little to bring up to date --------------------------------------
+    def rewind(self) -> None:
+        """Nothing is trained before it is asked for."""
+
+    def sync(self) -> None:
+        """The model is up to date."""
+
+    def refresh(self) -> None:
+        """Each step reads the model as it is."""
+
+    def restore(self, columns: Sequence[int] | None) -> None:
+        self.last_good.put_back(self.spec.model, ALL if columns is None else torch.tensor(columns))
+
+    def keep(self, staying: Tensor) -> None:
+        self.last_good.of(staying)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"under_way": None if self._epoch is None else self._epoch.state_dict()}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        self._head = state_dict["under_way"]
+
+    def close(self) -> None:
+        """It holds nothing."""

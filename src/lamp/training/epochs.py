@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,27 +18,14 @@ from lamp.compiler.stand_ins import NotCompiled, look_for_overrides
 from lamp.data import DataLoader
 from lamp.losses import ClassLoss, Loss
 from lamp.training import eager
-from lamp.training.active_replicas import ActiveReplicas
+from lamp.training.engine import Measurement
 from lamp.training.history import Measured
 from lamp.training.metrics import Metric, answer_of, ignored_by
+from lamp.training.spec import FitSpec
 
 if TYPE_CHECKING:
     from lamp.compiler.kernel_runner import KernelRunner
     from lamp.compiler.steps import Steps
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """An epoch: its losses (steps,), in a population (steps, k), what was measured, and the seconds it took."""
-
-    losses: Tensor
-    values: dict[str, Measured]
-    seconds: float
-
-    def beside(self, validated: Measurement) -> Measurement:
-        """This one, with what was measured on held-out samples."""
-        values = {f"validation_{name}": value for name, value in validated.values.items()}
-        return replace(self, values=self.values | values)
 
 
 def shape_of_samples(loader: Any) -> tuple[int, ...] | None:
@@ -249,7 +236,7 @@ class Record:
 
 
 @dataclass
-class UnderWay:
+class CompiledEpoch:
     """An epoch that is being made.
 
     kept      the networks' numbers before step `first`, which was the epoch's first one unless it was resumed
@@ -297,20 +284,18 @@ class UnderWay:
         }
 
 
-def of_epochs(
-    active: ActiveReplicas, metrics: Mapping[str, Any], steps: Steps, data: Data, order: Tensor, record: Record
-) -> Iterator[Measurement]:
+def of_epochs(spec: FitSpec, steps: Steps, data: Data, order: Tensor, record: Record) -> Iterator[Measurement]:
     """The losses, and the loss and metrics of each epoch, as the eager engine has them; each when it is asked for."""
-    replicas, epochs = active.model.replicas, steps.epochs
+    replicas, metrics, epochs = spec.replicas, spec.metrics, steps.epochs
     losses = record.losses if replicas is not None else record.losses[:, 0]
     losses = losses.unflatten(0, (epochs, -1))  # (epochs, steps, ...)
     orders = order.unflatten(-1, (epochs, -1))
-    divisors = data.divisors(active.criterion, orders, steps.batch)
+    divisors = data.divisors(spec.criterion, orders, steps.batch)
     outputs = None if record.outputs is None else record.outputs.unflatten(1, (epochs, -1))  # (K, epochs, samples, ...)
     right = record.right.unflatten(0, (epochs, -1)).sum(1)  # (epochs, accuracies, K)
     shares = right.double() / data.asked(metrics, orders).transpose(0, 1)
     for k in range(epochs):
-        loss = eager.mean_loss(losses[k], divisors[k], active.criterion)
+        loss = eager.mean_loss(losses[k], divisors[k], spec.criterion)
         values: dict[str, Measured] = {"loss": float(loss) if replicas is None else loss}
         if outputs is not None:
             output = outputs[:, k] if replicas is not None else outputs[0, k]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -15,11 +15,8 @@ from lamp.errors import CheckpointError
 from lamp.module import Module
 from lamp.saving.trees import pack
 from lamp.training.attributes import attributes_of, digest_of_tensor, told
-from lamp.training.callbacks import Callback
+from lamp.training.callback import Callback, Training
 from lamp.training.training_state import schedule_state
-
-if TYPE_CHECKING:
-    from lamp.training.run import Training
 
 # What changes while a training runs: an object that has gone on in this process is as good as a new one.
 MOVING = ("hyperparameters", "schedule", "seed")

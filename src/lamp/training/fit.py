@@ -38,14 +38,14 @@ from lamp.training.arguments import (
     network_and_loss,
     with_targets,
 )
-from lamp.training.callbacks import Callback, Stepping
+from lamp.training.callback import Callback, Stepping, Training
 from lamp.training.checkpointer import open_checkpoints
 from lamp.training.checkpoints import Checkpoint
-from lamp.training.engines import ENGINES
+from lamp.training.choosing import ENGINES
 from lamp.training.history import History, Measured
+from lamp.training.loop import Loop
 from lamp.training.metrics import Metrics, by_name
 from lamp.training.mismatches import warn_of_pair
-from lamp.training.run import Training
 
 
 @called(ALSO, INSTEAD)
@@ -165,13 +165,13 @@ def fit(
             for column in each.tensors[:-1]:
                 check_finite(column, f"{kind}inputs")
             check_finite(each.tensors[-1], f"{kind}targets")
-    saved = open_checkpoints(training, batches, measured_on, checkpoint, resume, engine, drawn=drawn)
+    checkpointer, saved = open_checkpoints(training, batches, measured_on, checkpoint, resume, engine, drawn=drawn)
     try:
         with denormals_flushed():
-            training.run(batches, measured_on, progress, engine, saved)
+            Loop(training, batches, measured_on, checkpointer).run(engine, progress, saved)
     finally:
-        if training.checkpointer is not None:
-            training.checkpointer.close()
+        if checkpointer is not None:
+            checkpointer.close()
     return history
 
 

@@ -6,7 +6,7 @@ Types were checked when it was read (`checkpoint_schema`); here are shapes, coun
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,13 +16,11 @@ from lamp.data import DataLoader
 from lamp.saving.schema import check
 from lamp.saving.seal import DamagedError, restoring
 from lamp.state import ModelState
+from lamp.training.callback import Training
 from lamp.training.checkpoint_schema import CompiledUnderWay, EagerUnderWay
 from lamp.training.checkpoints import Saved
 from lamp.training.fingerprint import of_schedule
 from lamp.training.training_state import extra_states, random_state, schedule_state, set_random_state
-
-if TYPE_CHECKING:
-    from lamp.training.run import Training
 
 
 def check_state(saved: Saved, training: Training, batches: Iterable[Any]) -> None:

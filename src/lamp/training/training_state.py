@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,10 +14,7 @@ from lamp.errors import CheckpointError
 from lamp.module import Module
 from lamp.optim import Optimizer
 from lamp.saving.seal import restoring
-from lamp.training.callbacks import Callback
-
-if TYPE_CHECKING:
-    from lamp.training.run import Training
+from lamp.training.callback import Callback, Training
 
 State = dict[str, Any]
 

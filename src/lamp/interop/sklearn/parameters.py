@@ -11,7 +11,7 @@ import numpy as np
 
 from lamp.errors import ArgumentError
 from lamp.interop.sklearn.rates import PLANS
-from lamp.training.engines import ENGINES
+from lamp.training.choosing import ENGINES
 
 DTYPES = ("float32", "float64")
 

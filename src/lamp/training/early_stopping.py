@@ -1,10 +1,10 @@
-"""What happens beside the training: callbacks, and early stopping as one of them."""
+"""Early stopping."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,65 +12,10 @@ from torch import Tensor
 from lamp.data.orders import natural
 from lamp.errors import ArgumentError
 from lamp.optim.checks import Range
-from lamp.signatures import Constructed
 from lamp.state import ModelState
-
-if TYPE_CHECKING:
-    from lamp.training.run import Training
+from lamp.training.callback import Callback, Training
 
 DELTAS = Range()  # what counts as better
-HOOKS = {
-    "on_start": ("training",),
-    "on_batch": ("training", "loss"),
-    "on_epoch": ("training",),
-    "on_end": ("training",),
-}
-
-
-class Stepping(Protocol):
-    """What `scheduler=` must do."""
-
-    def step(self) -> Any: ...
-
-
-class Callback(metaclass=Constructed):
-    """Base of all callbacks: override what you need. `training.stop("why")` ends the training after this epoch.
-
-    `training` has model, criterion, optimizer, history, epoch (from 0), step (batches so far) and epochs.
-
-    A callback that remembers something from epoch to epoch says so by `state_dict()`, and takes it back by
-    `load_state_dict(state)`, which is called after `on_start` where a training is resumed: numbers, texts, tensors and
-    generators, in lists, tuples and dicts.
-
-    needs_model  whether it looks at the model or the optimizer: they are brought up to date for it after each epoch.
-                 Without such a callback the compiled engine trains several epochs in one go, and then tells of each
-    changes_model  False where it looks at the weights but changes nothing: then so it does too. Each class says so for
-                 itself, subclasses once more
-    across_stages  whether it may go through the stages of a sweep with halving, of which each is a training of its own
-    """
-
-    needs_model: ClassVar[bool] = True
-    changes_model: ClassVar[bool] = True
-    across_stages: ClassVar[bool] = False
-
-    def on_start(self, training: Training) -> None:
-        """Before the first epoch, and before the first one that is resumed: `training.epoch` says which."""
-
-    def on_batch(self, training: Training, loss: Tensor) -> None:
-        """After each optimizer step, with the batch's loss; of a population, one for each replica that trains still."""
-
-    def on_epoch(self, training: Training) -> None:
-        """After each epoch, once its numbers are in `training.history`."""
-
-    def on_end(self, training: Training) -> None:
-        """When the training is over, however it ended."""
-
-    def state_dict(self) -> Mapping[str, Any]:
-        """What it must have to go on; nothing, where it remembers nothing."""
-        return {}
-
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Go on from what `state_dict` returned."""
 
 
 class EarlyStopping(Callback):
@@ -118,9 +63,7 @@ class EarlyStopping(Callback):
         self._kept: ModelState | None = None  # of the best epoch
 
     def on_start(self, training: Training) -> None:
-        names = ["loss", *training.metrics]
-        validated = training._active.validation is not None
-        self._check_measured([*names, *(f"validation_{name}" for name in names if validated)])
+        self._check_measured(training.measured)
         lead = () if training.model.replicas is None else (training.model.replicas,)
         worst = math.inf if self.mode == "min" else -math.inf
         self._best, self._epoch = torch.full(lead, worst, dtype=torch.float64), torch.full(lead, -1)
@@ -148,7 +91,7 @@ class EarlyStopping(Callback):
         for k in (over & training.going).nonzero().flatten().tolist():
             training.stop(f"{why}: {self._best[k].item():.4g} in epoch {int(self._epoch[k]) + 1}", [k])
 
-    def _check_measured(self, names: list[str]) -> None:
+    def _check_measured(self, names: Sequence[str]) -> None:
         if self.monitor not in names:
             raise ArgumentError(
                 f"early stopping monitors {self.monitor!r}, which is not measured",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -14,13 +14,10 @@ from lamp.compiler.stages import Plan
 from lamp.compiler.stand_ins import NotCompiled
 from lamp.data import DataLoader, length_of
 from lamp.errors import ArgumentError, LampError
-from lamp.training.active_replicas import ActiveReplicas
-from lamp.training.eager import parts
+from lamp.training.eager import EagerEngine
+from lamp.training.engine import Engine
 from lamp.training.epochs import shape_of_samples
-
-if TYPE_CHECKING:
-    from lamp.training.compiled import Compiled
-    from lamp.training.run import Training
+from lamp.training.spec import FitSpec
 
 UNKNOWN_BATCH = 1024  # samples per batch, where the batches do not say
 ASKED = "asked for"
@@ -37,51 +34,51 @@ WIDE = 2**21  # multiplications of one layer beyond which torch's matrix product
 SHARED_OUT_BADLY = range(2**16 + 1, 2**18)
 
 
-def choose(engine: str, training: Training, active: ActiveReplicas) -> tuple[Compiled | None, str]:
-    """The compiled engine, or None for the eager one; and why.
+def choose(name: str, spec: FitSpec, epochs: int) -> tuple[Engine, str]:
+    """The engine of this name ("auto": the faster one for so many epochs), and why it was chosen.
 
     Raises ArgumentError where the compiled one is asked for and cannot run this.
     """
-    if engine == "eager":
-        return None, ASKED
+    if name == "eager":
+        return EagerEngine(spec), ASKED
     try:
-        if engine == "auto":
-            plan = plan_of(active.model, shape=shape_of_samples(active.batches))
-            seconds = _eager_seconds(plan, training, active)
+        if name == "auto":
+            plan = plan_of(spec.model, shape=shape_of_samples(spec.batches))
+            seconds = _eager_seconds(plan, spec, epochs)
             if seconds < COMPILING:
-                return None, f"it takes about {seconds:.1g} s, and compiling {COMPILING} s"
+                return EagerEngine(spec), f"it takes about {seconds:.1g} s, and compiling {COMPILING} s"
             from lamp.compiler.backends.cpu.target import host
             from lamp.compiler.tiling import along_features
 
             sizes = [layer.width[0] * layer.width[1] for layer in plan.layers]
             others = sizes[1:] if along_features(plan, host().lanes(plan.dtype)) else sizes
             shared_out = max(others, default=0)
-            alone = active.model.replicas is None and torch.get_num_threads() > 1
+            alone = spec.replicas is None and torch.get_num_threads() > 1
             if max(sizes) > WIDE or (alone and shared_out in SHARED_OUT_BADLY):
-                return None, "for layers this wide torch's matrix products are faster"
+                return EagerEngine(spec), "for layers this wide torch's matrix products are faster"
         begun = time.perf_counter()
-        from lamp.training.compiled import Compiled  # and LLVM, a tenth of a second that eager trainings do not wait
+        from lamp.training.prefetching import PrefetchingEngine  # and LLVM, 0.1 s that eager trainings do not wait for
 
-        compiled = Compiled(training, active)
-        compiled.seconds = time.perf_counter() - begun
+        compiled = PrefetchingEngine(spec)
+        compiled.compile_seconds = time.perf_counter() - begun
     except NotCompiled as reason:
-        if engine == "compiled":
-            raise refused(reason, active) from None
-        return None, str(reason)
-    return compiled, ASKED if engine == "compiled" else f"faster here: eager would take about {seconds:.1g} s"
+        if name == "compiled":
+            raise refused(reason, spec) from None
+        return EagerEngine(spec), str(reason)
+    return compiled, ASKED if name == "compiled" else f"faster here: eager would take about {seconds:.1g} s"
 
 
-def refused(reason: NotCompiled, active: ActiveReplicas) -> LampError:
+def refused(reason: NotCompiled, spec: FitSpec) -> LampError:
     """The error where the compiled engine is asked for and cannot go on: the eager engine's, if that cannot either."""
-    batches = active.batches
+    batches = spec.batches
     try:
         if isinstance(batches, DataLoader) and batches.tensors is not None:
             rows = slice(reason.row, reason.row + batches.batch_size)
             batch: Any = tuple(column[:, rows] if batches.per_replica else column[rows] for column in batches.columns)
         else:
             batch = next(iter(batches))
-        *inputs, target = active.batch_for(batch, batches) if active.replicas else parts(batch)
-        try_eagerly(active.model, active.criterion, inputs, target)
+        *inputs, target = spec.reader.read(batch, batches)
+        try_eagerly(spec.model, spec.criterion, inputs, target)
     except LampError as error:
         return error
     return ArgumentError(
@@ -92,12 +89,12 @@ def refused(reason: NotCompiled, active: ActiveReplicas) -> LampError:
     )
 
 
-def _eager_seconds(plan: Plan, training: Training, active: ActiveReplicas) -> float:
+def _eager_seconds(plan: Plan, spec: FitSpec, epochs: int) -> float:
     """About how long the eager engine would take."""
-    batches = active.batches
-    steps = training.epochs * (length_of(batches) or 1)
+    batches = spec.batches
+    steps = epochs * (length_of(batches) or 1)
     size = getattr(batches, "batch_size", None) or 1
-    work = 6 * plan.multiplications * size * (active.model.replicas or 1)
+    work = 6 * plan.multiplications * size * (spec.replicas or 1)
     return steps * (EAGER_STEP * (len(plan.layers) + 1) + work / EAGER_RATE)
 
 

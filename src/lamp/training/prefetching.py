@@ -1,0 +1,138 @@
+"""The compiled engine with blocks of epochs trained before the loop asks for them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+from torch import Tensor
+
+from lamp.training.compiled import STRETCH, CompiledEngine
+from lamp.training.engine import Budget, Measurement, Progress
+from lamp.training.epoch_prefetcher import NOTHING, EpochPrefetcher
+from lamp.training.epochs import Record, of_epochs
+from lamp.training.spec import FitSpec
+
+BLOCK_SECONDS = (0.005, 0.08)  # least and most for a block of epochs; a fourth of the time that is left in between
+MOST_EPOCHS = 256  # of a block
+MOST_KEPT = 2**22  # numbers that are kept of a block: samples' places, or what networks put out for them
+
+
+class PrefetchingEngine(CompiledEngine):
+    """Trains blocks of epochs in a thread, and hands them out one by one.
+
+    Whatever was trained and is not wanted, because the training ends or replicas do, is undone to the epoch.
+    """
+
+    def __init__(self, spec: FitSpec) -> None:
+        self._prefetcher: EpochPrefetcher | None = None
+        self._block = NOTHING  # the one that epochs are handed out of
+        self._measured: Iterator[Measurement] = iter(())  # its epochs that are not handed out yet
+        self._handed_out = 0  # how many are
+        self._shown: list[Tensor] | None = None  # the weights after the last one of those, if a callback looks at them
+        self._longest = MOST_EPOCHS  # of a block; where replicas end, much would be trained only to be undone
+        self._since = 0.0  # when the last block was measured
+        self._careful = 0  # epochs to be trained one by one, because a loss among them is not finite
+        super().__init__(spec)
+
+    def _build(self) -> None:
+        rebuilt = self._prefetcher is not None
+        if self._prefetcher is not None:
+            self._prefetcher.close()
+        super()._build()
+        self._prefetcher = EpochPrefetcher(self.runner, self.data, self.measurer, self.held_out, self.spec.looked_at)
+        self._longest = 1 if rebuilt else MOST_EPOCHS
+
+    @property
+    def is_ahead(self) -> bool:
+        return self._handed_out < self._block.epochs
+
+    def run(self, budget: Budget) -> Progress:
+        """Hand out an epoch that is trained already; where none can be, go on as without prefetching."""
+        if self._epoch is None and not self.is_ahead:
+            self._renew()
+            self._train_ahead(budget)
+        if self.is_ahead:
+            return Progress(1.0, epoch=self._hand_out())
+        self._shown = None
+        progress = self._run(budget)
+        if progress.epoch is not None:
+            self._careful = max(self._careful - 1, 0)
+        return progress
+
+    def _hand_out(self) -> Measurement:
+        k = self._handed_out
+        self._handed_out = k + 1
+        if self._block.calls is not None and self._queue.keep_weights:
+            self._shown = [kept[k] for kept in self._block.calls.weights]
+        self.steps += self.data.steps
+        found = next(self._measured)  # metrics are asked here: an error of theirs leaves this epoch's weights
+        now = time.perf_counter()
+        seconds, self._since = now - self._since, now
+        return replace(found, seconds=seconds)
+
+    @property
+    def _queue(self) -> EpochPrefetcher:
+        assert self._prefetcher is not None
+        return self._prefetcher
+
+    def _train_ahead(self, budget: Budget) -> None:
+        """Have a block of epochs ready, if that is possible."""
+        self._fill(budget.epochs)
+        if not self._queue:
+            return
+        block = self._queue.collect()
+        if not block.finite:
+            self._careful = block.epochs
+            return
+        self._per_step = block.seconds / block.steps.count
+        self._block, self._previous, self._together, self._handed_out = block, block.before or [], block.epochs, 0
+        self._longest = min(2 * self._longest, MOST_EPOCHS)
+        self._fill(budget.epochs, ready=block.epochs)  # which runs while this one is measured
+        found = of_epochs(self.spec, block.steps, self.data, block.order, Record.of(block.steps))
+        if block.measure is not None and self.held_out is not None:
+            steps, order = block.measure
+            validated = of_epochs(self.spec, steps, self.held_out, order, Record.of(steps))
+            found = (each.beside(other) for each, other in zip(found, validated, strict=True))
+        self._measured = found
+
+    def _fill(self, epochs: int, ready: int = 0) -> None:
+        """Ask for the next epochs of so many, `ready` ones being there already, in blocks that take a moment each."""
+        if self._per_step is None or self._head is not None or self._careful or not self._can_be_ahead:
+            return
+        if not self._queue and not ready:
+            self._since = time.perf_counter()
+        spec, seconds = self.spec, self._per_step * self.data.steps
+        kept = sum(data.kept for data in (self.data, self.held_out) if data is not None)
+        kept += self.runner.plan.parameters if spec.looked_at else 0
+        fitting = MOST_KEPT // (kept * (spec.replicas or 1))
+        block = min(max(BLOCK_SECONDS[0], seconds * epochs / 4), BLOCK_SECONDS[1])
+        most = 0 if seconds > STRETCH else max(1, min(int(block / max(seconds, 1e-9)), fitting, self._longest))
+        self._queue.fill(epochs - ready, most)
+
+    @property
+    def _can_be_ahead(self) -> bool:
+        """Whether what happens between epochs can be done before anybody asks for them."""
+        validated = self.spec.validation is not None
+        if validated and self.measurer is None:
+            return False
+        runners = [self.runner, *([] if self.measurer is None else [self.measurer])]
+        return not ((validated or self.spec.looked_at) and any(each.in_parts for each in runners))
+
+    def rewind(self) -> None:
+        self._queue.cancel()
+        self._shown = None
+        if self.is_ahead:
+            self._together, self._longest = self._handed_out, 1
+            self._queue.take_back(self._block, self._handed_out)
+            self._block = NOTHING
+
+    def sync(self) -> None:
+        if self._shown is None:
+            super().sync()
+        elif not self._changed:
+            self.runner.store_weights(self._shown)
+
+    def close(self) -> None:
+        self._queue.close()

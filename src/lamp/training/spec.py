@@ -1,0 +1,64 @@
+"""FitSpec: what an engine trains, on which data, with which options."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lamp.losses import Loss
+from lamp.module import Module
+from lamp.optim import Optimizer
+from lamp.training.batch import BatchReader
+from lamp.training.metrics import Metric
+from lamp.training.watch import Watch
+
+
+@dataclass(frozen=True)
+class StepSchedule:
+    """A schedule that moves after every batch.
+
+    advance  takes its step, which changes the optimizer's hyperparameters
+    state    returns where it stands, as a checkpoint saves it
+    """
+
+    advance: Callable[[], None]
+    state: Callable[[], Mapping[str, Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class FitSpec:
+    """What an engine trains, on which data, with which options.
+
+    For a population it describes the replicas that are still training; when some of them end, the loop makes a new one.
+
+    batches        the batches of an epoch, again for each epoch
+    validation     the batches that are measured after each epoch, in eval mode; None without
+    reader         reads a batch as (inputs..., target)
+    metrics        what is measured beside the loss, by name
+    clip_norm      the largest norm of all gradients together, a number or a tensor (k,); None for no limit
+    clip_value     the largest gradient of one element, likewise
+    schedule       the schedule, if it moves after every batch; the loop takes the steps between epochs
+    watch          what user code may change or look at between epochs
+    looked_at      whether a callback wants the weights after each epoch
+    checkpointed   whether the state of an epoch under way may be asked for
+    """
+
+    model: Module
+    criterion: Loss
+    optimizer: Optimizer
+    batches: Iterable[Any]
+    validation: Iterable[Any] | None
+    reader: BatchReader
+    metrics: Mapping[str, Metric]
+    clip_norm: Any
+    clip_value: Any
+    schedule: StepSchedule | None
+    watch: Watch
+    looked_at: bool
+    checkpointed: bool
+
+    @property
+    def replicas(self) -> int | None:
+        """How many replicas are still training; None for one network."""
+        return self.model.replicas
