@@ -334,3 +334,35 @@ def test_ctrl_c_is_heard_in_the_middle_of_a_call():
     assert "interrupted" in history.stopped
     assert time.perf_counter() - pressed[0] < 5.0  # a quarter of a second on a machine that has nothing else to do
     assert 0 < history.epochs < 10**6
+
+
+class Broken(Exception):
+    """What the metric of a user's raises."""
+
+
+@pytest.mark.parametrize("count", COUNTS)
+@pytest.mark.parametrize("validated", [False, True])
+def test_a_metric_that_raises_leaves_the_epochs_that_were_told_of(validated, count, lots):
+    """The weights and the optimizer are those of the epoch that it was asked about, as the eager engine leaves them."""
+
+    def run(engine, raises_at):
+        calls = []
+
+        def metric(output, target):
+            calls.append(output)
+            if len(calls) == raises_at:
+                raise Broken("a bug in the metric")
+            return output.mean()
+
+        model = replicas(noisy(), count)
+        optimizer = adam(model.parameters())
+        arguments = dict(epochs=40, metrics={"mine": metric}, engine=engine, progress=False)
+        with pytest.raises(Broken, match="a bug in the metric"):
+            lamp.fit(model, TASK.make(), optimizer, loader(), validation=held_out() if validated else None, **arguments)
+        return model, optimizer
+
+    raises_at = 8 if validated else 5
+    (eager, eagers_state), (compiled, state) = run("eager", raises_at), run("compiled", raises_at)
+    same_state(eagers_state.state_dict(), state.state_dict(), 1e-10)
+    for own, other in zip(eager.parameters(), compiled.parameters(), strict=True):
+        close(other.data, own.data, 1e-10)
