@@ -19,7 +19,7 @@ INSTEAD = {
         r"(Lazy)?Conv(Transpose)?[123]?[dD]|Conv[123]DTranspose|\w*Pool(ing)?[123][dD]|(Un)?[Ff]old|Upsampl\w*",
         r"Pixel(Un)?[Ss]huffle|(Zero|Reflection|Replication|Constant|Circular)Pad\w*|ChannelShuffle",
     ),
-    "lamp has no layers that normalise: lamp.SELU() keeps activations so, dataset.normalized() does it to data": (
+    "lamp.BatchNorm1d is the layer that normalises; dataset.normalized() does it to data": (
         r"\w*(Batch|Layer|Group|Instance|RMS|[Ss]pectral|[Ww]eight|Response)_?[Nn]orm\w*|Normalization",
     ),
     f"lamp has feed-forward layers alone: {OWN_MODULE}": (

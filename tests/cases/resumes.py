@@ -265,6 +265,28 @@ def network_with_its_loss(engine):
     return case(lamp.population(single, [7, 3]), criterion=None, seed=5)
 
 
+def running_statistics(engine):
+    model = network(lamp.BatchNorm1d(HIDDEN), lamp.Tanh())
+    optimizer = lamp.Adam(model.parameters(), lr=0.01)
+    stopping = lamp.EarlyStopping(5, "validation_loss")
+    return case(model, optimizer, validation=held_out(), callbacks=[stopping])
+
+
+def running_statistics_of_replicas(engine):
+    """Some stop with their best statistics, some fail and get their last good ones."""
+    x, y = data()
+    body = (lamp.Linear(FEATURES, HIDDEN), lamp.BatchNorm1d(HIDDEN, momentum=None), lamp.Linear(HIDDEN, 1))
+    model = lamp.population(lamp.Sequential(*body), range(REPLICAS))
+    lr = torch.logspace(-2, 1.5, REPLICAS, dtype=torch.float64)
+    return case(
+        model,
+        lamp.SGD(model.parameters(), lr=lr),
+        criterion=lamp.MSELoss(),
+        data=(x[:SAMPLES], 3.0 * y[:SAMPLES].float().unsqueeze(1)),
+        callbacks=[lamp.EarlyStopping(2, "loss", min_delta=0.1)],
+    )
+
+
 BOTH = [
     adam_with_everything,
     momentum_by_epoch,
@@ -286,6 +308,8 @@ EAGER = [
     list_of_batches,
     batches_of_their_own,
     network_with_its_loss,
+    running_statistics,
+    running_statistics_of_replicas,
 ]
 CASES = {
     **{f"{build.__name__}, {engine}": (build, engine) for build in BOTH for engine in ("eager", "compiled")},

@@ -141,7 +141,7 @@ class BatchNorm1d(Module):
                 "there is no variance of fewer than two numbers per channel",
                 expected="more than 1 value per channel when training",
                 got=f"{n}, in an input {tuple(x.shape)}",
-                fix="give a larger batch (DataLoader(..., drop_last=True) leaves out a last one), or call eval() first",
+                fix="choose a batch size that leaves no single sample for the last batch, or call eval() first",
             )
         if self.training and self.num_batches_tracked is not None:
             self._move(mean, var * constant(n / (n - 1), var))

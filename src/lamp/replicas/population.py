@@ -315,7 +315,8 @@ def population(model: Module, seeds: Iterable[int] = range(10)) -> Population:
 
     Modules of your own: in a population each parameter has an axis of replicas first, w (K, ...), and so has whatever
     comes in, x (K, B, ...), and goes out. Written for both, an operation counts axes from the end and gives parameters
-    their batch axis: `x * self.w.data.unsqueeze(-2)`, and `(dy * x).sum(-2)` for its gradient. On the first batch such
+    their batch axis: `x * self.w.data.unsqueeze(-2)`, and `(dy * x).sum(-2)` for its gradient. Buffers likewise have a row
+    per replica, (K, ...); a plain tensor as an attribute is a constant that all share. On the first batch such
     modules are tried, forward and backward, with a few replicas against single networks, once; what differs is an
     error. `takes_replicas = True` in the class says that this is not needed. A module with parameters also needs a
     `reset_parameters(self, *, generator=None)` that draws them, from which each seed's replica comes; one that does

@@ -23,9 +23,10 @@ from lamp.losses import Loss
 from lamp.module import Module
 from lamp.nn import Dropout
 from lamp.overrides import is_lamps
-from lamp.parameter import Parameter
+from lamp.parameter import Buffer, Parameter
 from lamp.passes import apart, evaluating
 from lamp.paths import describe
+from lamp.state import state_buffers
 
 RAISED = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 FAR = {torch.float64: 1e-7, torch.float32: 1e-3}  # relative difference that rounding does not explain; else:
@@ -38,13 +39,18 @@ ADVICE = (
 
 
 def foreign(network: Module) -> list[str]:
-    """The paths of modules whose forward or backward is not lamp's, and whose class does not vouch for it."""
+    """The paths of modules whose code is the user's where it meets tensors, and whose class does not vouch for it.
+
+    That code is a forward or a backward, or whatever reads a buffer, the formula of an activation for instance.
+    """
     return [path for path, module in network.named_modules() if not module.takes_replicas and _is_foreign(module)]
 
 
 def _is_foreign(module: Module) -> bool:
     if isinstance(module, Loss):  # what it gives is not (K, B, ...)
         return False
+    if not is_lamps(type(module)) and any(True for _ in module._members(Buffer)):
+        return True
     names = ("forward", "backward", "backward_parameters")
     return any(name in vars(module) or not is_lamps(getattr(type(module), name)) for name in names)
 
@@ -107,6 +113,7 @@ def prove(
         _compare(single, trial, alone)
         if not by_chance:
             _compare_gradients(single, together, networks, paths)
+            _compare_buffers(single, together, networks, paths)
 
 
 @dataclass
@@ -191,6 +198,17 @@ def _compare_gradients(single: Module, together: Module, networks: Sequence[Modu
                 raise _refusal(single, owner, f"the gradient of its {own_name} is another one in replica {k}")
 
 
+def _compare_buffers(single: Module, together: Module, networks: Sequence[Module], paths: Sequence[str]) -> None:
+    """Raise where a forward has left other numbers in a buffer of replica k than in network k's."""
+    each = [dict(network.named_buffers()) for network in networks]
+    for name, buffer in together.network.named_buffers():  # type: ignore[attr-defined]
+        owner, _, own_name = name.rpartition(".")
+        fits = buffer.data.shape[:1] == (len(each),)
+        for k, buffers in enumerate(each):
+            if owner in paths and not (fits and _near(buffers[name].data, buffer.data[k])):
+                raise _refusal(single, owner, f"its buffer {own_name} holds other numbers in replica {k}")
+
+
 def _refusal(single: Module, path: str, got: str) -> ArgumentError:
     return ArgumentError(
         "it does something else in a population than alone: it mixes replicas, or replicas with samples",
@@ -230,10 +248,13 @@ def _tensors(value: Any) -> list[Tensor]:
 
 
 def _shaken(network: Module, generator: torch.Generator) -> Module:
-    """The network with other parameters, so that no two replicas are alike."""
+    """The network with other parameters and buffers, so that no two replicas are alike."""
     for parameter in network.parameters():
         scale = parameter.data.abs().mean().clamp_min(0.1)
         parameter.data.add_(_drawn(parameter.data, generator) * scale * 0.5)
+    for buffer in state_buffers(network):
+        if buffer.data.is_floating_point():  # the sign stays: a variance may be among them
+            buffer.data.mul_(1 + 0.5 * _drawn(buffer.data, generator).tanh())
     return network
 
 
