@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lamp.compiler.kernel_runner import KernelRunner
+from lamp.compiler.kernel_spec import Entry
 from lamp.compiler.loss_rules import LossRule
 from lamp.compiler.plan import plan_of
 from lamp.compiler.refusals import check_loss, try_eagerly
@@ -16,6 +17,7 @@ from lamp.compiler.samples import kind_of_targets, laid_out, numbers_of
 from lamp.compiler.sources import sources
 from lamp.compiler.stages import Plan
 from lamp.compiler.stand_ins import NotCompiled
+from lamp.compiler.steps import Steps
 from lamp.cpu_settings import denormals_flushed, threads_for
 from lamp.data import as_column
 from lamp.data.orders import natural
@@ -42,6 +44,11 @@ class Compiled:
 
     losses = compiled(inputs, targets)          an epoch, the samples as they stand
     losses = compiled(inputs, targets, order)   the samples at these places, batch after batch
+
+    A step may also be made in two halves, between which something may stand (gradients from other machines, say):
+
+    loss = compiled.gradients(inputs, targets)  the gradients of one batch, in the parameters
+    compiled.update()                           the optimizer's step by them
 
     Arrays and lists convert as in `lamp.data.as_column`. What becomes of the network, the loss or the optimizer between
     calls holds from the next one on; a copy, or what was pickled, compiles anew.
@@ -70,9 +77,9 @@ class Compiled:
             raise _explained(reason) from None
 
     def _forget(self) -> None:
-        self._trainer: KernelRunner | None = None
-        self._kind: Hashable = None  # of data that the runner is for
+        self._runners: dict[Entry, tuple[Hashable, KernelRunner]] = {}  # and the kind of data that each is for
         self._made_from: Hashable = None
+        self._shape: tuple[int, ...] | None = None  # of one sample's input, once there was one
 
     def __getstate__(self) -> dict[str, Any]:
         """What it was made of: a copy compiles anew."""
@@ -91,15 +98,17 @@ class Compiled:
         LossRule(self.criterion, plan.outputs, isinstance(self.criterion, ClassLoss))
         return plan
 
-    def _current(self) -> KernelRunner | None:
+    def _current(self, entry: Entry = "step") -> KernelRunner | None:
         """The runner, while it is what the network, the loss and the optimizer ask for."""
         now = sources(self.model, self.criterion, self.optimizer)
-        if self._trainer is None or now != self._made_from or not self._trainer.is_current:
-            self._trainer, self._made_from = None, now
-        return self._trainer
+        if now != self._made_from:
+            self._runners, self._made_from = {}, now
+        _, runner = self._runners.get(entry, (None, None))
+        return runner if runner is not None and runner.is_current else None
 
     def _prepare(
         self,
+        entry: Entry,
         batches: tuple[int, ...],
         labels: bool,
         ignores: bool,
@@ -109,22 +118,24 @@ class Compiled:
     ) -> KernelRunner:
         """The runner for data of this kind, with the weights and the state as they are now."""
         kind = (batches, labels, ignores, per_replica_order, threads, shape)
-        if self._trainer is not None and kind == self._kind:
-            self._trainer.load()
-            return self._trainer
-        self._trainer = KernelRunner(
+        known, runner = self._runners.get(entry, (None, None))
+        if runner is not None and kind == known and runner.is_current:
+            runner.load()
+            return runner
+        runner = KernelRunner(
             self.model,
             self.criterion,
-            self.optimizer,
+            None if entry == "gradients" else self.optimizer,
             batches=batches,
             labels=labels,
             ignores=ignores,
             per_replica_order=per_replica_order,
             threads=threads,
             shape=shape,
+            entry=entry,
         )
-        self._kind = kind
-        return self._trainer
+        self._runners[entry] = kind, runner
+        return runner
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
@@ -139,8 +150,63 @@ class Compiled:
 
     @called(instead=INSTEAD)
     def __call__(self, inputs: Any, targets: Any, order: Any = None, *, per_replica_data: bool = False) -> Tensor:
+        return self._run("step", inputs, targets, order, per_replica_data)
+
+    @called(instead=INSTEAD)
+    def gradients(self, inputs: Any, targets: Any, *, per_replica_data: bool = False) -> Tensor:
+        """The loss of these samples, as one batch of any size. Its gradients stand in the parameters afterwards.
+
+        They take the place of what was there, and may be changed (`parameter.grad`) before `update` makes the step.
+
+        Shapes  as of a call; the loss is a number, or of a population (K,)
+        """
+        return self._run("gradients", inputs, targets, None, per_replica_data)[0]
+
+    @called()
+    def update(self) -> None:
+        """The optimizer's step by the gradients that stand in the parameters."""
+        threads = torch.get_num_threads()
+        with threads_for(0), denormals_flushed():
+            self._current("update")
+            try:
+                runner = self._prepare("update", (1,), False, False, False, threads, self._shape)
+            except NotCompiled as reason:
+                raise _explained(reason) from None
+            plan = runner.plan
+            nothing = torch.zeros(1, plan.features, dtype=plan.dtype)  # an update reads no samples
+            steps = runner.prepare(nothing, nothing, torch.zeros(1, dtype=torch.int32), 1)
+            _run(runner, steps)
+
+    def _run(self, entry: Entry, inputs: Any, targets: Any, order: Any, per_replica_data: bool) -> Tensor:
+        """The losses of the steps: an epoch's, or for gradients alone of all samples as one batch."""
         replicas = self.model.replicas
         inputs, targets = as_column(inputs, "inputs"), as_column(targets, "targets")
+        samples = self._check_samples(inputs, targets, per_replica_data)
+        self._shape = shape = tuple(inputs.shape[1 + per_replica_data :])
+        taken = self._places(order, samples, per_replica_data)
+        length = taken.shape[-1]
+        size = length if entry == "gradients" else min(self.batch_size, length)
+        rest = {length % size} - {0}
+        threads = torch.get_num_threads()
+        with threads_for(0), denormals_flushed():  # torch's own threads would be in the way of the kernel's
+            known = self._current(entry)
+            try:
+                plan = self._plan(shape) if known is None or shape != known.plan.input_shape else known.plan
+                features = laid_out(plan, inputs, per_replica_data)
+                labels, ignores = kind_of_targets(self.criterion, plan, targets, per_replica_data)
+                if known is None:
+                    check_loss(self.criterion, plan, targets, per_replica_data, replicas, size)
+                runner = self._prepare(entry, (size, *rest), labels, ignores, taken.dim() == 2, threads, shape)
+            except NotCompiled as reason:
+                raise self._refused(reason, inputs, targets, per_replica_data) from None
+            numbers = numbers_of(targets, per_replica_data, features.dtype)
+            steps = runner.prepare(features, numbers, taken.to(torch.int32, copy=True), size)
+            _run(runner, steps)
+        return steps.losses if replicas is not None else steps.losses[:, 0]
+
+    def _check_samples(self, inputs: Tensor, targets: Tensor, per_replica_data: bool) -> int:
+        """How many samples there are. Raises ShapeError where inputs and targets do not fit together."""
+        replicas = self.model.replicas
         if per_replica_data and (replicas is None or inputs.shape[0] != replicas or targets.shape[0] != replicas):
             raise ShapeError(
                 "data of their own begin with the axis of replicas",
@@ -158,29 +224,7 @@ class Compiled:
                 got=f"inputs {tuple(inputs.shape)}, targets {tuple(targets.shape)}",
                 fix="select the same samples in both",
             )
-        samples = inputs.shape[rows]
-        shape = tuple(inputs.shape[1 + per_replica_data :])
-        taken = self._places(order, samples, per_replica_data)
-        size, length = min(self.batch_size, taken.shape[-1]), taken.shape[-1]
-        rest = {length % size} - {0}
-        threads = torch.get_num_threads()
-        with threads_for(0), denormals_flushed():  # torch's own threads would be in the way of the kernel's
-            known = self._current()
-            try:
-                plan = self._plan(shape) if known is None or shape != known.plan.input_shape else known.plan
-                features = laid_out(plan, inputs, per_replica_data)
-                labels, ignores = kind_of_targets(self.criterion, plan, targets, per_replica_data)
-                if known is None:
-                    check_loss(self.criterion, plan, targets, per_replica_data, replicas, size)
-                runner = self._prepare((size, *rest), labels, ignores, taken.dim() == 2, threads, shape)
-            except NotCompiled as reason:
-                raise self._refused(reason, inputs, targets, per_replica_data) from None
-            numbers = numbers_of(targets, per_replica_data, features.dtype)
-            steps = runner.prepare(features, numbers, taken.to(torch.int32, copy=True), size)
-            steps.run(0, steps.count)
-            runner.count(steps.count)
-            runner.store()
-        return steps.losses if replicas is not None else steps.losses[:, 0]
+        return inputs.shape[rows]
 
     def _refused(self, reason: NotCompiled, inputs: Tensor, targets: Tensor, per_replica_data: bool) -> LampError:
         """The error for what is not compiled: the eager engine's, if that does not take it either."""
@@ -254,9 +298,16 @@ class Compiled:
             return current
         labels = isinstance(self.criterion, ClassLoss)
         try:
-            return self._prepare((self.batch_size,), labels, False, False, torch.get_num_threads())
+            return self._prepare("step", (self.batch_size,), labels, False, False, torch.get_num_threads())
         except NotCompiled as reason:
             raise _explained(reason) from None
+
+
+def _run(runner: KernelRunner, steps: Steps) -> None:
+    """Make the steps, and put what comes of them into the model and the optimizer."""
+    steps.run(0, steps.count)
+    runner.count(steps.count)
+    runner.store()
 
 
 def _explained(reason: NotCompiled) -> ArgumentError:

@@ -60,13 +60,14 @@ class KernelBuilder(Tiling):
             self.gradients_of_part = arguments.gradients
             with code.loop(0, arguments.steps) as step:
                 self._begin(step)
-                self._part(0, self.vectors, 0)
+                if spec.entry != "update":
+                    self._part(0, self.vectors, 0)
                 self._update(None)
             return
-        learning = spec.optimizer is not None
-        phases = code.times(arguments.steps, 2) if learning else arguments.steps
+        updates = spec.optimizer is not None
+        phases = code.times(arguments.steps, 2) if updates else arguments.steps
         with code.tasks(arguments.counters, self.parts, phases) as (phase, part):
-            if not learning:
+            if not updates:
                 self._begin(phase)
                 self._part_of_batch(part)
                 return
@@ -109,7 +110,7 @@ class KernelBuilder(Tiling):
         """The loss and the gradients of the batch's columns from lower to upper."""
         code, spec = self.code, self.spec
         share = self._share()
-        if spec.optimizer is not None:
+        if spec.wants_gradients:
             with code.loop(0, self._all) as i:
                 code.store(self.gradients_of_part, i, 0.0)
             code.meet()
@@ -119,7 +120,7 @@ class KernelBuilder(Tiling):
             if self.wide:
                 feature_major.forward(block, self.plan.layers[0], count, self.arguments.inputs, self._row_from(start))
             state[:] = _added(state, self._columns(start, count, share))
-            if spec.one_network and spec.optimizer is not None:
+            if spec.one_network and spec.wants_gradients:
                 for layer in self.plan.layers:
                     if self.wide and layer is self.plan.layers[0]:
                         feature_major.add_gradients(block, layer, count, self.arguments.inputs, self._row_from(start))
@@ -174,7 +175,7 @@ class KernelBuilder(Tiling):
         target = self._target(block.column)
         sums = [self.spec.loss.emit(block, target, self.arguments.loss_constants, share)]
         sums += [right(block, target, answer) for answer in self.spec.answers]
-        if self.spec.optimizer is not None:
+        if self.spec.wants_gradients:
             lowering.backward(block)
         return sums
 

@@ -12,7 +12,7 @@ from lamp.compiler.backends.cpu.target import NARROWEST, Target, host
 from lamp.compiler.coefficients import Limits, coefficients
 from lamp.compiler.correct_counts import Answer
 from lamp.compiler.kernel import Kernel
-from lamp.compiler.kernel_spec import KernelSpec
+from lamp.compiler.kernel_spec import Entry, KernelSpec
 from lamp.compiler.kernel_state import KernelState
 from lamp.compiler.loss_rules import LossRule
 from lamp.compiler.plan import plan_of
@@ -38,7 +38,7 @@ CACHE = 2**22  # bytes of a group's numbers beyond which each step fetches them 
 class KernelRunner:
     """The machine code of a job and the networks it trains; raises NotCompiled for what it cannot.
 
-    optimizer  None: nothing is learned; `run` measures losses (and outputs), in eval mode
+    optimizer  None: nothing is learned, losses (and outputs) are measured, in eval mode; None too for gradients alone
     batches    how many samples steps may have
     targets    some targets, of the kind that will come
     per_replica_order  whether each replica takes samples of its own
@@ -47,6 +47,7 @@ class KernelRunner:
     threads    that its steps are made on; None: as many as torch may use now (torch itself needs one while they are)
     shape      of one sample's input, where it is no row of features
     like       a runner of the same networks, whose weights are measured where they lie
+    entry      "step", or "gradients" of a batch alone, or the "update" by the gradients that the model has
     """
 
     def __init__(
@@ -65,18 +66,20 @@ class KernelRunner:
         threads: int | None = None,
         like: KernelRunner | None = None,
         shape: Sequence[int] | None = None,
+        entry: Entry = "step",
     ) -> None:
         self.threads: int = like.threads if like is not None else threads or torch.get_num_threads()
-        self.model, self.criterion, self.optimizer = model, criterion, optimizer
+        self.model, self.criterion, self.optimizer, self.entry = model, criterion, optimizer, entry
+        learns = optimizer is not None or entry == "gradients"
         self.limits: Limits = limits or {}
         self.replicas = model.replicas
         self._spans = spans(model.parameters())
         if optimizer is not None:
             look_for_overrides(optimizer)
             check_limits(optimizer, self.limits.get("clip_norm"), self.limits.get("clip_value"))
-            if model.training:
-                look_at_modes(model)
-        self.plan: Plan = plan_of(model, optimizer is not None, shape)
+        if learns and model.training:
+            look_at_modes(model)
+        self.plan: Plan = plan_of(model, learns, shape)
         self.dtype = self._dtype()
         groups = [] if optimizer is None else optimizer.param_groups
         self._states = [() if optimizer is None else optimizer.state_names(group) for group in groups]
@@ -109,6 +112,7 @@ class KernelRunner:
                 keeps_outputs,
                 tuple(answers),
                 self.dtype,
+                entry,
             )
             return kind(Kernel(spec, machine if one_network else self.groups_on), spec, rows)
 
@@ -207,6 +211,8 @@ class KernelRunner:
         size = self.plan.parameters
         for kernel_state in self.kernel_states:
             kernel_state.load(parameters.view(-1, size), [state.view(-1, size) for state in states])
+            if self.entry == "update":
+                kernel_state.load_gradients(_joined([span.grad for span in self._spans]).view(-1, size))
             kernel_state.load_hyperparameters([numbers.to(self.dtype) for _, numbers in self.criterion.numbers()])
 
     def parameters(self, of: Sequence[Tensor] | None = None) -> Tensor:
@@ -223,8 +229,21 @@ class KernelRunner:
             span.data.copy_(now[:, start:stop].view(span.data.shape))
             start = stop
 
+    def _store_gradients(self) -> None:
+        """Put the gradients into the model, in place of what was there."""
+        size = self.plan.parameters
+        now, start = _joined([kernel_state.gradients(size) for kernel_state in self.kernel_states], 0), 0
+        for span in self._spans:
+            for parameter in span.parameters:
+                stop = start + parameter.size
+                parameter.grad.copy_(now[:, start:stop].view(parameter.shape))  # a frozen one's is nobody's
+                start = stop
+
     def store(self) -> None:
-        """Put the weights into the model, and the state into the optimizer."""
+        """Put the weights into the model, and the state into the optimizer; or the gradients, where they are all."""
+        if self.entry == "gradients":
+            self._store_gradients()
+            return
         self.store_weights()
         if self.optimizer is None:
             return
@@ -298,7 +317,7 @@ class KernelRunner:
     def count(self, steps: int) -> None:
         """So many steps have been made."""
         self._step_count = tuple(taken + steps for taken in self._step_count)
-        for module in self.plan.dropouts:
+        for module in self.plan.dropouts if self.entry != "update" else ():
             module.step += steps
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 
@@ -17,6 +18,9 @@ from lamp.nn import PReLU
 from lamp.optim import Optimizer
 from lamp.overrides import is_lamps
 
+# What a kernel does: whole steps, or one half of them, so that something may stand between.
+Entry = Literal["step", "gradients", "update"]
+
 
 @dataclass(frozen=True)
 class KernelSpec:
@@ -24,7 +28,7 @@ class KernelSpec:
 
     batches      the numbers of samples that steps have
     per_replica_order    whether each replica takes samples of its own
-    optimizer    None: nothing is learned, the losses (and outputs) are measured
+    optimizer    None for "gradients", and where nothing is learned: losses (and outputs) are measured
     ranges       for each parameter group: where its numbers lie, [(first, stop), ...], among a network's P; of networks
                  of several sizes there is one group, of all
     own          for each group, and then for the limits of clipping: which coefficients each replica has its own of
@@ -32,6 +36,7 @@ class KernelSpec:
     hyperparameters        of the loss, that each replica has its own of
     keeps_outputs          whether what the networks put out is kept
     answers                how outputs are read where right answers are counted
+    entry                  "step": gradients, then the update by them; or one of these alone
     """
 
     plan: Plan
@@ -48,6 +53,12 @@ class KernelSpec:
     keeps_outputs: bool
     answers: tuple[Answer, ...]
     dtype: torch.dtype
+    entry: Entry = "step"
+
+    @property
+    def wants_gradients(self) -> bool:
+        """Whether gradients of parameters are computed."""
+        return self.entry == "gradients" or (self.entry == "step" and self.optimizer is not None)
 
     @property
     def states(self) -> list[tuple[str, ...]]:
@@ -76,5 +87,5 @@ class KernelSpec:
             tuple(map(tuple, self.ranges)) if plan.sizes is None else None,
             tuple(tuple(names.items()) for names in self.per_replica),
             (self.batches, self.one_network, self.per_replica_order, self.clip_norm, self.clip_value),
-            (self.hyperparameters, self.keeps_outputs, self.answers, self.dtype),
+            (self.hyperparameters, self.keeps_outputs, self.answers, self.dtype, self.entry),
         )

@@ -72,6 +72,8 @@ class KernelState:
         self.states = max([len(names) for names in spec.states], default=0)
         self.p = self._memory(kernel.numbers)
         self.s = self._memory(self.states * kernel.numbers)
+        # Gradients are a thread's scratch memory in whole steps; else they stay.
+        self.g = None if spec.entry == "step" else self._memory(kernel.parts * kernel.numbers)
         self.h = self._memory(max(len(spec.hyperparameters), 1))
         self.k = aligned(max(len(spec.loss.constants), 1), self.dtype)
         self.k[: len(spec.loss.constants)] = torch.tensor(spec.loss.constants, dtype=torch.float64)
@@ -106,10 +108,18 @@ class KernelState:
 
     def load(self, parameters: Tensor, states: Sequence[Tensor]) -> None:
         """Take over parameters (all replicas, P), and the optimizer's states, each like them."""
-        size = parameters.shape[1]
-        self._places(self.p, 0, size).copy_(self._in_lanes(parameters))
+        self._lay(self.p, 0, parameters)
         for k, state in enumerate(states):
-            self._places(self.s, k * self.kernel.numbers, size).copy_(self._in_lanes(state))
+            self._lay(self.s, k, state)
+
+    def load_gradients(self, gradients: Tensor) -> None:
+        """Take over gradients (all replicas, P), for an update by them."""
+        assert self.g is not None
+        self._lay(self.g, 0, gradients)
+
+    def _lay(self, memory: Tensor, k: int, values: Tensor) -> None:
+        """Put numbers (all replicas, P) into the k-th array of each group."""
+        self._places(memory, k * self.kernel.numbers, values.shape[1]).copy_(self._in_lanes(values))
 
     def load_hyperparameters(self, numbers: Sequence[Tensor]) -> None:
         """Take over the loss's, each (all replicas,)."""
@@ -119,6 +129,14 @@ class KernelState:
     def parameters(self, size: int, of: Tensor | None = None) -> Tensor:
         """(its replicas, P); `of` an earlier moment."""
         return self._of_lanes(self._places(self.p if of is None else of, 0, size))
+
+    def gradients(self, size: int) -> Tensor:
+        """(its replicas, P), added up over the parts of the batch."""
+        assert self.g is not None
+        first, *others = self.g[:, : self.kernel.parts * self.kernel.numbers * self.width].chunk(self.kernel.parts, 1)
+        for other in others:
+            first = first + other
+        return self.parameters(size, of=first)
 
     def state(self, k: int, size: int) -> Tensor:
         """State k of all parameters, (its replicas, P)."""
@@ -217,7 +235,7 @@ class KernelState:
         return [
             KernelArguments(
                 parameters=self.p[g].data_ptr(),
-                gradients=0,
+                gradients=0 if self.g is None else self.g[g].data_ptr(),
                 states=self.s[g].data_ptr() if self.states else self._nothing.data_ptr(),
                 activations=0,
                 activation_gradients=0,
@@ -269,7 +287,7 @@ class KernelState:
         for column, memory in zip(SCRATCH, (mine.gradients, *mine.activations), strict=True):
             table[..., column] = memory.data_ptr()
 
-    def gradients(self) -> Tensor:
+    def gradient_memory(self) -> Tensor:
         """Memory for the gradients of a call's parameters."""
         return aligned(self.kernel.parts * self.kernel.numbers * self.width, self.dtype)
 
@@ -277,7 +295,7 @@ class KernelState:
         """A call that several threads may make together, with the same memory; the counters are 0 in the beginning."""
         activations, activation_gradients = self._memory_of_thread().activations
         arguments = call._replace(
-            gradients=gradients.data_ptr(),
+            gradients=call.gradients or gradients.data_ptr(),
             activations=activations.data_ptr(),
             activation_gradients=activation_gradients.data_ptr(),
             counters=counters.data_ptr(),
@@ -293,7 +311,7 @@ class KernelState:
             ]
             mine.gradients = None
         if gradients and mine.gradients is None:
-            mine.gradients, mine.counters = self.gradients(), torch.zeros(2 * LINE // 8, dtype=torch.int64)
+            mine.gradients, mine.counters = self.gradient_memory(), torch.zeros(2 * LINE // 8, dtype=torch.int64)
         return mine
 
     @property

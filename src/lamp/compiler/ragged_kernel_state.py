@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -38,15 +38,13 @@ class RaggedKernelState(KernelState):
     def _of_lanes(self, memory: Tensor) -> Tensor:
         return super()._of_lanes(memory)[self._back]
 
-    def load(self, parameters: Tensor, states: Sequence[Tensor]) -> None:
-        """Take over parameters (all replicas, P) of the widest network, and the optimizer's states, each like them."""
-        for k, values in enumerate([parameters, *states]):
-            for g, places in enumerate(self._widest):
-                rows = self._rows_of(g)
-                filled = torch.cat([rows, rows[-1:].expand(self.width - len(rows))])  # spare lanes repeat the last
-                laid = values.index_select(0, filled).t().contiguous()  # (P, W)
-                own = self._of_group(self.p, g, 0) if k == 0 else self._of_group(self.s, g, k - 1)
-                torch.index_select(laid, 0, places, out=own)
+    def _lay(self, memory: Tensor, k: int, values: Tensor) -> None:
+        """Put numbers (all replicas, P) of the widest network into the k-th array of each group."""
+        for g, places in enumerate(self._widest):
+            rows = self._rows_of(g)
+            filled = torch.cat([rows, rows[-1:].expand(self.width - len(rows))])  # spare lanes repeat the last
+            laid = values.index_select(0, filled).t().contiguous()  # (P, W)
+            torch.index_select(laid, 0, places, out=self._of_group(memory, g, k))
 
     def parameters(self, size: int, of: Tensor | None = None) -> Tensor:
         """(its replicas, P) of the widest network, zeros where a replica has none; `of` an earlier moment."""

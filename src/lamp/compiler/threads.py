@@ -39,7 +39,7 @@ def as_team(
     kernel_state: KernelState, calls: Sequence[KernelArguments], threads: int, begun: Callable[[], None]
 ) -> None:
     """One group's calls, each made by several threads, which share out its tasks."""
-    gradients = kernel_state.gradients()
+    gradients = kernel_state.gradient_memory()
     counters = torch.zeros(len(calls), 2 * LINE // 8, dtype=torch.int64)
 
     def share() -> None:
