@@ -9,7 +9,7 @@ import lamp
 from lamp.compiler.backends.cpu.target import VECTOR_BITS, host
 from lamp.compiler.kernel import forget
 from lamp.compiler.kernel_runner import KernelRunner
-from lamp.training.metrics import answer_of
+from lamp.training.metrics import answer_of, by_name
 from tests.cases.compiled import lanes, trained
 
 YES = lamp.Accuracy(0.5)
@@ -39,6 +39,10 @@ KINDS = {
 }
 
 
+def enumerated(metrics):
+    return [(f"metric {k}", metric) for k, metric in enumerate(metrics)]
+
+
 def counted(kind, count, samples, batch, *, poisoned=False):
     """The shares of right answers as the kernel counts them, (metrics, K), and as the metrics do from its outputs."""
     make, outputs, target, metrics = KINDS[kind]
@@ -57,7 +61,7 @@ def counted(kind, count, samples, batch, *, poisoned=False):
         labels=not targets.is_floating_point(),
         ignores=kind == "ignored labels",
         keeps_outputs=True,
-        answers=[answer_of(metric) for metric in metrics],
+        answers=[answer_of(metric) for metric in by_name(dict(enumerated(metrics))).values()],
     )
     read = targets.to(torch.float64)
     steps = runner.prepare(inputs, read, torch.arange(samples, dtype=torch.int32), batch)

@@ -284,7 +284,16 @@ def answers(act, path):
 MUTANTS = 150 * (20 if os.environ.get("LAMP_EVERY_MUTANT") else 1)
 
 
-@pytest.mark.parametrize("name", ["list_of_batches, eager", "replicas_that_stop, compiled", "schedule_by_batch, eager"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "list_of_batches, eager",
+        "replicas_that_stop, compiled",
+        "schedule_by_batch, eager",
+        "streamed_metrics_of_lamp, eager",
+        "streamed_metrics_of_numbers, eager",
+    ],
+)
 def test_a_changed_state_gets_a_checkpoint_error(name, tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", lambda number: None)
     checkpoint = lamp.Checkpoint(tmp_path, every_steps=13, keep=9)

@@ -106,6 +106,72 @@ def mean_output(output, target):
     return output.mean() + target.double().std()
 
 
+class Largest:
+    """A user's own accumulator, for one network."""
+
+    def __init__(self, power=1):
+        self.power = power
+        self.reset()
+
+    def reset(self):
+        self.seen = []
+
+    def update(self, output, target):
+        self.seen.append(output.abs().amax(0))
+
+    def value(self):
+        return (torch.stack(self.seen).amax(0) ** self.power).mean()
+
+
+class MeanTop(lamp.metrics.SumMetric):
+    """A user's own accumulator, for replicas too."""
+
+    def terms(self, output, target, replicas):
+        return output.double().amax(-1).sum(-1), output.shape[-2]
+
+    def of(self, total, count):
+        return total / count
+
+
+def streamed():
+    """Metrics of every kind of state, and a function beside them."""
+    named = lamp.metrics
+    return {
+        **{each.name: each for each in (named.F1(), named.AUC(), named.Perplexity(), named.Accuracy(top_k=2))},
+        "largest": Largest(2),
+        "mean_top": MeanTop(),
+        "mean_output": mean_output,
+    }
+
+
+def streamed_metrics(engine):
+    return case(network(lamp.Dropout(0.2)), validation=held_out(), metrics=streamed(), engine=engine)
+
+
+def streamed_metrics_of_a_population(engine):
+    model = lamp.population(network(), range(3))
+    return case(model, validation=held_out(), metrics=streamed(), engine=engine)
+
+
+def streamed_metrics_of_lamp(engine):
+    """Whose states are checked when they are read."""
+    metrics = {name: metric for name, metric in streamed().items() if name not in ("largest", "mean_output")}
+    return case(lamp.population(network(), range(3)), metrics=metrics, engine=engine)
+
+
+def streamed_metrics_of_numbers(engine):
+    model = lamp.Sequential(lamp.Linear(FEATURES, HIDDEN), lamp.Tanh(), lamp.Linear(HIDDEN, 2))
+    x, _ = data()
+    named = lamp.metrics
+    return case(
+        model,
+        criterion=lamp.MSELoss(),
+        data=(x[:SAMPLES], 3.0 + x[:SAMPLES, :2].sin()),
+        metrics=[named.R2(), named.MeanAbsoluteError(), named.MeanSquaredError()],
+        engine=engine,
+    )
+
+
 def momentum_by_epoch(engine):
     model = network(lamp.Dropout(0.2))
     optimizer = lamp.SGD(model.parameters(), lr=0.3, momentum=0.9, nesterov=True)
@@ -300,6 +366,10 @@ BOTH = [
     several_widths,
     callbacks,
     callbacks_of_a_population,
+    streamed_metrics,
+    streamed_metrics_of_a_population,
+    streamed_metrics_of_lamp,
+    streamed_metrics_of_numbers,
 ]
 EAGER = [
     torch_loader,

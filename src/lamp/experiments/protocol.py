@@ -21,7 +21,7 @@ from lamp.nn import Activation, Linear, Sequential
 from lamp.optim import Optimizer
 from lamp.replicas import stack
 from lamp.training import Callback, History, Training, evaluate, fit, predict
-from lamp.training.metrics import Metric
+from lamp.training.metrics import MetricLike
 from lamp.training.progress import Reporter, Silence, reporter
 
 PRECISION = (
@@ -96,7 +96,7 @@ class Setting:
     published_torch: float | None = None
 
     @property
-    def metric(self) -> Metric:
+    def metric(self) -> MetricLike:
         return accuracy if self.threshold is None else Accuracy(self.threshold)
 
     @property

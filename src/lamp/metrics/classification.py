@@ -152,9 +152,6 @@ def accuracy(output: Tensor, target: Tensor) -> Tensor:
     return value
 
 
-accuracy.of_replicas = True  # type: ignore[attr-defined]
-
-
 class Ratio(AnswerMetric):
     """Base of precision, recall and F1. `Precision` says what the arguments are."""
 

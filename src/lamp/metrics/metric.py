@@ -30,13 +30,13 @@ class Metric(metaclass=Constructed):
 
     `metric(output, target)` is the value of one batch alone; what the metric has taken in stays as it is.
 
-    name         its name in a history; without one the class's, in lower case
+    name         its name in a history; without one it is the class's
     of_replicas  whether `update` takes a population's outputs (K, B, ...), with targets (K, B, ...), and `value` gives
                  (K,). Where it does not, `lamp.fit` keeps one copy per replica
     one_number   whether `value` is one number (per replica); others can be evaluated, but no history holds them
 
     `lamp.fit` works on copies that it resets, one for training and one for validation: the metric that it is given
-    stays as it is. A checkpoint within an epoch saves what `state_dict` returns: by default all attributes, which are
+    stays as it is. A checkpoint within an epoch saves what `state_dict` returns: by default all attributes. It may hold
     numbers, texts, tensors, and lists, tuples and dicts of them.
     """
 
@@ -61,7 +61,7 @@ class Metric(metaclass=Constructed):
         return self
 
     def state_dict(self) -> dict[str, Any]:
-        """What the metric goes on from."""
+        """What the metric has taken in."""
         return dict(vars(self))
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
@@ -120,6 +120,19 @@ class SumMetric(Metric):
         if self._sums is None:
             raise no_batch(self)
         return self.of(*self._sums)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"sums": None if self._sums is None else [torch.as_tensor(each) for each in self._sums]}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        if state_dict["sums"] is None:
+            self.reset()
+            return
+        sums = tuple(state_dict["sums"])
+        for each in sums:
+            check_tensors(each, each)
+        self.of(*sums)  # which fails on what are no sums of this metric
+        self._sums = sums
 
 
 def mode_of(name: str) -> str:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor
 
 from lamp.axes import replicas_of, standing
-from lamp.errors import ArgumentError, LabelError
+from lamp.errors import ArgumentError, LabelError, ShapeError
 from lamp.metrics.classification import LabelMetric
 from lamp.metrics.metric import another_form, check_tensors, no_batch, share
 from lamp.metrics.targets import by_replica, check_labels, labels_of, of_each, one_per_output
@@ -122,7 +122,14 @@ class AUC(LabelMetric):
 
     def state_dict(self) -> dict[str, Any]:
         self._join()
-        return super().state_dict()
+        return {"replicas": self._replicas, "scores": list(self._scores), "targets": list(self._targets)}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        replicas, scores, targets = (state_dict[name] for name in ("replicas", "scores", "targets"))
+        for score, target in zip(scores, targets, strict=True):
+            if score.dim() != 3 or target.shape != (replicas or 1, score.shape[-1]):
+                raise ShapeError("no scores and targets of AUC", expected="(K, C, n) and (K, n)", got=score.shape)
+        self._replicas, self._scores, self._targets = replicas, list(scores), list(targets)
 
     def _join(self) -> None:
         """Make one batch of those that there are."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -86,6 +88,14 @@ class R2(SumMetric):
         if self._origin is None:
             self._origin = _rows(target, replicas_of(output)).narrow(-2, 0, 1).clone()
         super().update(output, target)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "origin": self._origin}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        super().load_state_dict(state_dict)
+        origin = state_dict["origin"]
+        self._origin = None if origin is None else origin.clone()
 
     def terms(self, output: Tensor, target: Tensor, replicas: int | None) -> tuple[Tensor | int, ...]:
         """How many samples; per output the sums of deviations from the origin, of their squares, of squared errors."""

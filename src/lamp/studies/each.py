@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from lamp.data.orders import natural
@@ -20,7 +20,7 @@ from lamp.studies.grouping import together
 from lamp.training import Callback, History, Training, fit
 from lamp.training.diagnosis import tell_of_failures
 from lamp.training.interrupt import Interruptible
-from lamp.training.metrics import Metric
+from lamp.training.metrics import Metrics
 from lamp.training.progress import Reporter, reporter
 
 
@@ -35,7 +35,7 @@ def fit_each(
     batch_size: int | None = None,
     shuffle: bool | None = None,
     validation: Any = None,
-    metrics: Mapping[str, Metric] | Iterable[Metric] = (),
+    metrics: Metrics = (),
     scheduler: Callable[[Optimizer], Schedule] | None = None,
     schedule_per: str = "epoch",
     clip_norm: float | None = None,

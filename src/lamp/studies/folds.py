@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -25,7 +25,8 @@ from lamp.studies.scores import CrossValidation
 from lamp.training import Callback, fit, predict
 from lamp.training.arguments import EVALUATION_BATCH
 from lamp.training.callback import Stepping
-from lamp.training.metrics import Metric, by_name, of_each_replica
+from lamp.training.epoch_metrics import measured
+from lamp.training.metrics import Metrics, by_name
 
 MAKERS = {
     "optimizer": "lambda parameters: lamp.Adam(parameters, lr=1e-3)",
@@ -44,7 +45,7 @@ def cross_validate(
     repeats: int = 1,
     epochs: int,
     batch_size: int | None = None,
-    metrics: Mapping[str, Metric] | Iterable[Metric] = (),
+    metrics: Metrics = (),
     stratify: bool | None = None,
     scheduler: Callable[[Optimizer], Stepping] | None = None,
     clip_norm: float | Tensor | None = None,
@@ -111,8 +112,8 @@ def cross_validate(
         outputs[k // folds, held] = output[0]
         if k not in history.failed:
             scores["loss"][k] = loss.of_replicas(torch.tensor([k]))(output, target).item()
-            for name, metric in named.items():
-                scores[name][k] = of_each_replica(name, metric, output, target).item()
+            for name, value in measured(named, output, target, 1).items():
+                scores[name][k] = value
     return CrossValidation(scores, outputs, held_out, training, networks, history)
 
 

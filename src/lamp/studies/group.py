@@ -20,7 +20,7 @@ from lamp.studies.recipe import Recipe
 from lamp.studies.settings import Setting
 from lamp.studies.trial import Trial
 from lamp.training import Callback, History, fit
-from lamp.training.metrics import Metric
+from lamp.training.metrics import MetricLike
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Plan:
     batch_size: int | None
     shuffle: bool | None
     validation: Any
-    metrics: Mapping[str, Metric]
+    metrics: Mapping[str, MetricLike]
     scheduler: Callable[[Optimizer], Schedule] | None
     schedule_per: str
 

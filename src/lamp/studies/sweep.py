@@ -13,6 +13,7 @@ from lamp.data import DataLoader
 from lamp.data.orders import natural
 from lamp.errors import ArgumentError, NonFiniteError
 from lamp.losses import Loss
+from lamp.metrics.metric import mode_of
 from lamp.module import Module
 from lamp.optim import Adam, Optimizer, Schedule
 from lamp.signatures import called
@@ -25,7 +26,7 @@ from lamp.studies.trial import Trial
 from lamp.training import Callback, Training
 from lamp.training.arguments import as_callbacks
 from lamp.training.interrupt import Interruptible
-from lamp.training.metrics import Metric, by_name
+from lamp.training.metrics import Metrics, by_name
 from lamp.training.progress import Reporter, reporter
 
 
@@ -41,7 +42,7 @@ def sweep(
     batch_size: int | None = None,
     shuffle: bool | None = None,
     validation: Any = None,
-    metrics: Mapping[str, Metric] | Iterable[Metric] = (),
+    metrics: Metrics = (),
     seeds: int | Iterable[int] = 5,
     score: str | None = None,
     mode: str | None = None,
@@ -67,7 +68,7 @@ def sweep(
                samples in its order: it is what `fit` makes of that network, those numbers and that seed alone. Data
                that come in batches come to all in the same order
     score      what ranks: a name in the history; by default the validation's one metric, its loss, or else the loss
-    mode       "min" or "max": which is better; by default "max" for what ends in "accuracy", else "min"
+    mode       "min" or "max": which is better; by default as for lamp.EarlyStopping
     halving    None, or successive halving: with 3, the best third of the settings goes on after 1/3 of the epochs, of
                more settings a third after 1/9 and so on; the networks of the others are let go. Where data and
                schedule are the same, those that remain end as they would have without it
@@ -203,7 +204,7 @@ def _score(score: str | None, mode: str | None, metrics: Sequence[str], validate
         )
     if mode not in (None, "min", "max"):
         raise ArgumentError("unknown mode", expected="'min' or 'max'", got=repr(mode), fix="name one of these")
-    return score, mode or ("max" if score.endswith("accuracy") else "min")
+    return score, mode or mode_of(score)
 
 
 def _rungs(halving: int | None, settings: int, epochs: int) -> list[int]:

@@ -15,7 +15,7 @@ from lamp.module import Module
 from lamp.optim import Optimizer, ReduceLROnPlateau
 from lamp.signatures import Constructed
 from lamp.training.history import History
-from lamp.training.metrics import Metric
+from lamp.training.metrics import MetricLike
 
 HOOKS = {
     "on_start": ("training",),
@@ -48,7 +48,7 @@ class Training:
     optimizer: Optimizer
     epochs: int
     history: History
-    metrics: Mapping[str, Metric]
+    metrics: Mapping[str, MetricLike]
     callbacks: Sequence[Callback]
     scheduler: Stepping | None
     schedule_per: str

@@ -80,13 +80,20 @@ class BeginOfEpoch(TypedDict):
     data: DataState
 
 
+class MetricsState(TypedDict):
+    """What an epoch's metrics have taken in: outputs and targets where functions see them, and accumulators' states."""
+
+    outputs: Tensor | None
+    targets: Tensor | None
+    accumulators: dict[str, list[dict[str, Any]]]
+
+
 class EagerUnderWay(TypedDict):
     """What the eager engine has of an epoch that is not done."""
 
     losses: Tensor
     divisors: Tensor
-    outputs: Tensor | None
-    targets: Tensor | None
+    metrics: MetricsState
     begin: BeginOfEpoch | None
     seconds: float
 

@@ -21,22 +21,21 @@ from lamp.state import ALL
 from lamp.training.batch import Batch, parts
 from lamp.training.diagnosis import first_non_finite, not_finite
 from lamp.training.engine import Budget, Measurement, Progress
+from lamp.training.epoch_metrics import EpochMetrics
 from lamp.training.history import Measured
 from lamp.training.last_good import LastGood
-from lamp.training.metrics import Metric, number_of, of_each_replica
+from lamp.training.metrics import MetricLike
 from lamp.training.spec import FitSpec
 from lamp.training.training_state import batches_from, begin_of_epoch
 
 
 class Averages:
-    """The epoch's loss and metrics, gathered batch by batch without looking at a number before the end."""
+    """The epoch's loss and metrics, gathered batch by batch."""
 
-    def __init__(self, criterion: Loss, metrics: Mapping[str, Metric], replicas: int | None = None) -> None:
-        self.criterion, self.metrics, self.replicas = criterion, metrics, replicas
+    def __init__(self, criterion: Loss, metrics: Mapping[str, MetricLike], replicas: int | None = None) -> None:
+        self.criterion, self.metrics, self.replicas = criterion, EpochMetrics(metrics, replicas), replicas
         self.losses: list[Tensor] = []
         self.divisors: list[Tensor | float] = []
-        self.outputs: list[Tensor] = []
-        self.targets: list[Tensor] = []
 
     def add(self, loss: Tensor, output: Tensor, target: Tensor) -> None:
         """Take in a batch. A loss of a user's own that does not say its divisor counts by its rows."""
@@ -45,27 +44,24 @@ class Averages:
             divisor = len(target) if self.replicas is None else output.shape[1]
         self.losses.append(loss)
         self.divisors.append(divisor)
-        if self.metrics:
-            per_replica_target = self.criterion.per_replica_target
-            self.outputs.append(output)
-            self.targets.append(target if self.replicas is None else per_replica_target(output, target, self.replicas))
+        if self.metrics.metrics:
+            if self.replicas is not None:
+                target = self.criterion.per_replica_target(output, target, self.replicas)
+            self.metrics.update(output, target)
 
     def state_dict(self) -> dict[str, Any]:
         """What is gathered so far."""
-        axis = 0 if self.replicas is None else 1
         return {
             "losses": torch.stack(self.losses),
             "divisors": self._stacked_divisors(),
-            "outputs": torch.cat(self.outputs, axis) if self.metrics else None,
-            "targets": torch.cat(self.targets, axis) if self.metrics else None,
+            "metrics": self.metrics.state_dict(),
         }
 
     def load_state_dict(self, state_dict: Mapping[str, Any], device: torch.device) -> None:
         """Go on from there."""
         self.losses = list(state_dict["losses"].to(device).unbind())
         self.divisors = list(state_dict["divisors"].to(device).unbind())
-        if self.metrics:
-            self.outputs, self.targets = [state_dict["outputs"].to(device)], [state_dict["targets"].to(device)]
+        self.metrics.load_state_dict(state_dict["metrics"], device)
 
     def _stacked_divisors(self) -> Tensor:
         """(batches,), or (batches, K) in a population where replicas differ; float64."""
@@ -82,12 +78,7 @@ class Averages:
         if not self.losses:
             raise DataError("an epoch without batches", expected="at least one batch", got="none", fix="give some")
         loss = mean_loss(torch.stack(self.losses), self._stacked_divisors(), self.criterion)
-        values: dict[str, Measured] = {"loss": float(loss) if self.replicas is None else loss.cpu()}
-        if self.metrics:
-            axis = 0 if self.replicas is None else 1
-            output, target = torch.cat(self.outputs, axis), torch.cat(self.targets, axis)
-            values |= measured(self.metrics, output, target, self.replicas)
-        return values
+        return {"loss": float(loss) if self.replicas is None else loss.cpu(), **self.metrics.values()}
 
 
 def mean_loss(losses: Tensor, divisors: Tensor, criterion: Loss) -> Tensor:
@@ -105,15 +96,6 @@ def mean_loss(losses: Tensor, divisors: Tensor, criterion: Loss) -> Tensor:
     if divisors.dim() < losses.dim():
         divisors = divisors.unsqueeze(1)
     return (losses * divisors).where(divisors != 0, 0.0).sum(0) / divisors.sum(0)
-
-
-def measured(
-    metrics: Mapping[str, Metric], output: Tensor, target: Tensor, replicas: int | None
-) -> dict[str, Measured]:
-    """Each metric of an epoch's outputs: numbers; of a population, from (K, n, ...), tensors (K,)."""
-    if replicas is None:
-        return {name: number_of(name, metric(output, target)) for name, metric in metrics.items()}
-    return {name: of_each_replica(name, metric, output, target) for name, metric in metrics.items()}
 
 
 def train_step(
@@ -138,7 +120,7 @@ def evaluate(
     model: Module,
     criterion: Loss,
     batches: Iterable[Any],
-    metrics: Mapping[str, Metric],
+    metrics: Mapping[str, MetricLike],
     batch_for: Callable[[Any, Iterable[Any]], Batch] | None = None,
 ) -> dict[str, Measured]:
     """The loss and the metrics over these batches, in eval mode; `batch_for` says what a batch is."""

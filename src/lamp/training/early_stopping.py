@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lamp.data.orders import natural
 from lamp.errors import ArgumentError
+from lamp.metrics.metric import mode_of
 from lamp.optim.checks import Range
 from lamp.state import ModelState
 from lamp.training.callback import Callback, Training
@@ -24,7 +25,8 @@ class EarlyStopping(Callback):
     In a population each replica stops for itself: it costs nothing more, and has its own best weights at the end.
 
     monitor    a name in the history; "val_loss" is "validation_loss"
-    mode       "min" or "max": which way is better; by default "max" for what ends in "accuracy", else "min"
+    mode       "min" or "max": which way is better; by default "max" for what ends in the name of such a metric
+               ("accuracy", "precision", "recall", "f1", "auc", "r2"), else "min"
     min_delta  how much better counts as better
 
     best, best_epoch  the best value and its epoch, counted from 0; tensors (K,) in a population
@@ -57,7 +59,7 @@ class EarlyStopping(Callback):
             )
         monitor = f"validation_{monitor[4:]}" if monitor.startswith("val_") else monitor
         self.patience, self.monitor, self.min_delta, self.restore_best = patience, monitor, min_delta, restore_best
-        self.mode = mode or ("max" if monitor.endswith("accuracy") else "min")
+        self.mode = mode or mode_of(monitor)
         self.best: Any = math.nan
         self.best_epoch: Any = -1
         self._kept: ModelState | None = None  # of the best epoch

@@ -19,8 +19,9 @@ from lamp.data import DataLoader
 from lamp.losses import ClassLoss, Loss
 from lamp.training import eager
 from lamp.training.engine import Measurement
+from lamp.training.epoch_metrics import measured
 from lamp.training.history import Measured
-from lamp.training.metrics import Metric, answer_of, ignored_by
+from lamp.training.metrics import MetricLike, answer_of, ignored_by
 from lamp.training.spec import FitSpec
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class Data:
         loader: Any,
         criterion: Loss,
         plan: Plan,
-        metrics: Mapping[str, Metric],
+        metrics: Mapping[str, MetricLike],
         *,
         replicas: int | None = None,
         watched: bool = False,
@@ -153,7 +154,7 @@ class Data:
         self.loader.epoch += epochs
         return runner.prepare(self.inputs, self.targets, order, self.loader.batch_size, epochs, advance), order
 
-    def _answers(self, plan: Plan, metrics: Mapping[str, Metric]) -> list[Answer] | None:
+    def _answers(self, plan: Plan, metrics: Mapping[str, MetricLike]) -> list[Answer] | None:
         weighted = self.targets.dim() > 1 and self.targets.shape[1] != plan.outputs
         answers = [answer_of(metric) for metric in metrics.values()]
         if self.labels and any(self._counts_ignored(ignored_by(metric)) for metric in metrics.values()):
@@ -165,7 +166,7 @@ class Data:
         """Whether a kernel could count an answer as right that a metric ignores, its label being a class."""
         return label >= 0 and bool((self.given == label).any())
 
-    def asked(self, metrics: Mapping[str, Metric], orders: Tensor) -> Tensor:
+    def asked(self, metrics: Mapping[str, MetricLike], orders: Tensor) -> Tensor:
         """How many answers count for each accuracy in epochs of these orders, (epochs, m) or (K, epochs, m).
 
         (accuracies, epochs, K), where what is the same for all epochs or replicas has the size 1.
@@ -300,7 +301,7 @@ def of_epochs(spec: FitSpec, steps: Steps, data: Data, order: Tensor, record: Re
         if outputs is not None:
             output = outputs[:, k] if replicas is not None else outputs[0, k]
             target = data.targets_of(orders[..., k, :].long(), replicas)
-            values |= eager.measured(metrics, output, target, replicas)
+            values |= measured(metrics, output, target, replicas)
         else:
             for name, share in zip(metrics, shares[k], strict=True):
                 values[name] = float(share) if replicas is None else share

@@ -16,6 +16,8 @@ from lamp.module import Module
 from lamp.saving.trees import pack
 from lamp.training.attributes import attributes_of, digest_of_tensor, told
 from lamp.training.callback import Callback, Training
+from lamp.training.epoch_metrics import reset_copy
+from lamp.training.metrics import is_accumulator
 from lamp.training.training_state import schedule_state
 
 # What changes while a training runs: an object that has gone on in this process is as good as a new one.
@@ -113,7 +115,9 @@ def _things(training: Training) -> Iterator[tuple[str, object]]:
             yield f"{name}.{path}" if path else name, inner
     yield "optimizer", training.optimizer
     for name, metric in training.metrics.items():
-        if not isinstance(metric, type(told)):  # an object that is called, no function
+        if is_accumulator(metric):
+            yield f"metric {name}", reset_copy(name, metric)  # without what it has taken in elsewhere
+        elif not isinstance(metric, type(told)):  # an object that is called, no function
             yield f"metric {name}", metric
     seen: Counter[str] = Counter()
     for callback in training.callbacks:

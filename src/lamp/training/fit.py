@@ -206,7 +206,7 @@ def evaluate(
     batches = _in_order(with_targets(data, targets), natural(batch_size, "batch_size", least=1), 1)
     if isinstance(batches, DataLoader) and batches.replicas not in (None, model.replicas):
         raise _other_replicas("data", batches, model)
-    return eager.evaluate(model, criterion, batches, by_name(metrics, criterion))
+    return eager.evaluate(model, criterion, batches, by_name(metrics, criterion, numbers=False))
 
 
 def _in_order(data: Any, batch_size: int, epochs: int) -> Iterable[Any]:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from lamp.errors import ArgumentError, DataError
 from lamp.intervals import margin_of_mean, mean_std
+from lamp.metrics.metric import mode_of
 from lamp.saving import as_path
 
 if TYPE_CHECKING:
@@ -125,9 +126,12 @@ class History(Mapping[str, Tensor]):
         return mean - margin, mean + margin
 
     def best_replica(self, name: str | None = None, mode: str | None = None) -> int:
-        """The replica whose best epoch is best: by default by validation loss, or else loss; accuracies by "max"."""
+        """The replica whose best epoch is best: by default by validation loss, or else loss.
+
+        mode  "min" or "max"; by default as for lamp.EarlyStopping
+        """
         chosen = name or ("validation_loss" if "validation_loss" in self else "loss")
-        mode = mode or ("max" if chosen.endswith("accuracy") else "min")
+        mode = mode or mode_of(chosen)
         values = self._of_replicas(chosen)
         worst = math.inf if mode == "min" else -math.inf
         filled = values.masked_fill(~values.isfinite(), worst)

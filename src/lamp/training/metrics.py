@@ -1,91 +1,73 @@
-"""What is measured beside the loss: functions `metric(output, target)` of a whole epoch's outputs.
+"""What a user may pass as metrics, and the names that they get.
 
-A metric is written for one network. For a population it is asked once a replica, unless it says by an attribute
-`of_replicas = True` that it takes outputs and targets (K, n, ...) and gives (K,).
+A metric is one of `lamp.metrics`, an object of the user's with `update`, `value` and `reset`, or a plain function
+`metric(output, target)`, which is asked once for the outputs of a whole epoch. Functions and a user's own objects are
+written for one network: in a population they are asked replica by replica, unless they say by an attribute
+`of_replicas = True` that they take outputs and targets (K, n, ...) and give (K,).
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Mapping
-from numbers import Real
 from typing import Any, Literal
 
-import numpy as np
-import torch
 from torch import Tensor
 
-from lamp.axes import marked
 from lamp.errors import ArgumentError
 from lamp.losses import Loss
-from lamp.metrics import Accuracy, accuracy
-from lamp.metrics import Metric as Accumulator
+from lamp.metrics import Accuracy, Metric, accuracy
 from lamp.metrics.targets import IGNORED
-from lamp.overrides import overridden
+from lamp.overrides import is_lamps, overridden
 from lamp.signatures import check_takes
 
-Metric = Callable[[Tensor, Tensor], Tensor | float]
+MetricLike = Metric | Callable[[Tensor, Tensor], Any]  # or an object with update, value and reset
+
+ACCUMULATOR = ("update", "value", "reset")  # the methods of one
 
 
-def ignored_by(metric: Metric) -> int:
+def is_accumulator(metric: Any) -> bool:
+    """Whether a metric takes in batch by batch. One whose class has a `__call__` of the user's is called instead."""
+    if isinstance(metric, Metric):
+        return is_lamps(type(metric).__call__)
+    return not isinstance(metric, type) and all(callable(getattr(metric, name, None)) for name in ACCUMULATOR)
+
+
+def runs_own_code(metric: MetricLike) -> bool:
+    """Whether measuring runs code of the user's."""
+    return not is_lamps(type(metric)) or overridden(metric) is not None
+
+
+def ignored_by(metric: MetricLike) -> int:
     """The label that an accuracy does not count."""
     return metric.ignored if isinstance(metric, Accuracy) else IGNORED
 
 
-def answer_of(metric: Metric) -> float | Literal["largest"] | None:
+def answer_of(metric: MetricLike) -> float | Literal["largest"] | None:
     """How an accuracy reads outputs: the largest of them, or a yes above a number; None for another metric."""
-    if metric is accuracy:
-        return "largest"
     if type(metric) is not Accuracy or metric.top_k > 1 or overridden(metric) is not None:
         return None
     return "largest" if metric.threshold is None else metric.threshold
 
 
-def number_of(name: str, value: Any) -> float:
-    """What a metric gave for one network, as a number. Raises ArgumentError for anything else."""
-    if isinstance(value, Real):
-        return float(value)
-    if isinstance(value, Tensor | np.ndarray | np.generic):
-        numbers = torch.as_tensor(value)
-        if numbers.numel() == 1 and not numbers.is_complex():
-            return float(numbers)
-    raise _no_number(name, value, "one number, or a tensor of one element", "return a float, such as values.mean()")
-
-
-def of_each_replica(name: str, metric: Metric, output: Tensor, target: Tensor) -> Tensor:
-    """The metric of each replica, (K,) float64, from outputs and targets (K, n, ...)."""
-    if not getattr(metric, "of_replicas", False):
-        values = [number_of(name, metric(*pair)) for pair in zip(output, target, strict=True)]
-        return torch.tensor(values, dtype=torch.float64)
-    value = metric(marked(output, len(output)), target)
-    if not isinstance(value, Tensor) or value.shape != output.shape[:1] or value.is_complex():
-        raise _no_number(name, value, f"a tensor ({len(output)},), since it says of_replicas", "one for each replica")
-    return value.double().cpu()
-
-
-def _no_number(name: str, value: Any, expected: str, fix: str) -> ArgumentError:
-    shape = f" {tuple(value.shape)}" if isinstance(value, Tensor | np.ndarray) else f": {value!r}"
-    return ArgumentError(
-        f"the metric {name!r} gave no number", expected=expected, got=f"{type(value).__name__}{shape[:60]}", fix=fix
-    )
-
-
 # ---- what a user passes ----------------------------------------------------------------------------------------------
-Metrics = Mapping[str, Metric | str] | Iterable[Metric | str] | Metric | str
-NAMED: dict[str, Metric] = {"accuracy": accuracy, "acc": accuracy}
+Metrics = Mapping[str, MetricLike | str] | Iterable[MetricLike | str] | MetricLike | str
+NAMED = ("accuracy", "acc")
 TAKEN = ("loss", "epoch", "seconds")  # names of what is in a history anyway
 
 
-def by_name(metrics: Metrics, criterion: Loss | None = None) -> dict[str, Metric]:
-    """Metrics under their names: the keys of a mapping, or each function's own name, as measured beside a criterion.
+def by_name(metrics: Metrics, criterion: Loss | None = None, *, numbers: bool = True) -> dict[str, MetricLike]:
+    """Metrics under their names: the keys of a mapping, or each one's own name, as measured beside a criterion.
 
-    Raises ArgumentError for what is no function (output, target), and for two of one name.
+    numbers  whether each must be one number (per replica)
+
+    Raises ArgumentError for what is no metric, for one that is not one number, and for two of one name.
     """
     if isinstance(metrics, Mapping):
         named = {_checked_name(name): _as_metric(metric, f"the metric {name!r}") for name, metric in metrics.items()}
     else:
         named = {}
-        listed = [metrics] if callable(metrics) or isinstance(metrics, str) else metrics
+        listed = [metrics] if callable(metrics) or isinstance(metrics, str) or is_accumulator(metrics) else metrics
         if not isinstance(listed, Iterable):
             raise _no_metric("metrics", metrics)
         for k, given in enumerate(listed):
@@ -101,41 +83,52 @@ def by_name(metrics: Metrics, criterion: Loss | None = None) -> dict[str, Metric
                     fix=f'pass a dict: metrics={{"{name}": ..., "another name": ...}}',
                 )
             named[name] = metric
+    for name, metric in named.items():
+        if numbers and not getattr(metric, "one_number", True):
+            raise ArgumentError(
+                f"the metric {name!r} is not one number, which a history holds",
+                expected="one number, or in a population one number per replica",
+                got=repr(metric),
+                fix="lamp.evaluate gives it; to follow a training, measure an average",
+            )
     return {name: _beside(metric, criterion) for name, metric in named.items()}
 
 
-def _as_metric(metric: Any, what: str) -> Metric:
-    if metric is Accuracy:
-        return accuracy
-    if isinstance(metric, str) and metric in NAMED:
-        return NAMED[metric]
-    if not callable(metric) or isinstance(metric, type | Loss):
+def _as_metric(metric: Any, what: str) -> MetricLike:
+    if metric is accuracy or metric is Accuracy or (isinstance(metric, str) and metric in NAMED):
+        return Accuracy()
+    if isinstance(metric, type | Loss):
         raise _no_metric(what, metric)
-    check_takes(what, metric, "output", "target")
+    if is_accumulator(metric):
+        check_takes(f"{what}: update", metric.update, "output", "target")
+    elif not callable(metric):
+        raise _no_metric(what, metric)
+    else:
+        check_takes(what, metric, "output", "target")
     return metric  # type: ignore[no-any-return]
 
 
 def _no_metric(what: str, metric: Any) -> ArgumentError:
-    fix = "pass functions, such as lamp.accuracy"
+    fix = "pass metrics, such as lamp.metrics.F1(), or functions"
     if isinstance(metric, type):
         fix = f"make one: {metric.__name__}(...)"
     elif isinstance(metric, str):
-        fix = f'pass a function; by name there is "{next(iter(NAMED))}" alone'
+        fix = f'pass one of lamp.metrics, such as lamp.metrics.F1(); by name there is "{NAMED[0]}" alone'
     elif isinstance(metric, Loss):
         fix = "pass a function: lambda output, target: criterion(output, target)"
     return ArgumentError(
         f"{what} cannot be called as a metric",
-        expected="a function (output, target) -> number, a list or a dict of such",
+        expected="a metric, with update, value and reset, or a function (output, target) -> number; a list or a dict",
         got=repr(metric) if isinstance(metric, str | type) else type(metric).__name__,
         fix=fix,
     )
 
 
-def _own_name(metric: Metric) -> str:
-    """What a function is called, that inside a partial, or its class."""
+def _own_name(metric: MetricLike) -> str:
+    """What a metric calls itself; or what a function is called, that inside a partial, or its class."""
     while isinstance(metric, functools.partial):
         metric = metric.func
-    if isinstance(metric, Accumulator) and metric.name:
+    if isinstance(metric, Metric) and metric.name:
         return metric.name
     return getattr(metric, "__name__", type(metric).__name__).strip("<>")
 
@@ -151,8 +144,5 @@ def _checked_name(name: Any) -> str:
     return name
 
 
-def _beside(metric: Metric, criterion: Loss | None) -> Metric:
-    if criterion is None:
-        return metric
-    known = Accuracy() if metric is accuracy else metric
-    return known.beside(criterion) if isinstance(known, Accumulator) else metric
+def _beside(metric: MetricLike, criterion: Loss | None) -> MetricLike:
+    return metric.beside(criterion) if criterion is not None and isinstance(metric, Metric) else metric

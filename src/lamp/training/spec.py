@@ -10,7 +10,7 @@ from lamp.losses import Loss
 from lamp.module import Module
 from lamp.optim import Optimizer
 from lamp.training.batch import BatchReader
-from lamp.training.metrics import Metric
+from lamp.training.metrics import MetricLike
 from lamp.training.watch import Watch
 
 
@@ -50,7 +50,7 @@ class FitSpec:
     batches: Iterable[Any]
     validation: Iterable[Any] | None
     reader: BatchReader
-    metrics: Mapping[str, Metric]
+    metrics: Mapping[str, MetricLike]
     clip_norm: Any
     clip_value: Any
     schedule: StepSchedule | None

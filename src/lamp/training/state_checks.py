@@ -19,6 +19,7 @@ from lamp.state import ModelState
 from lamp.training.callback import Training
 from lamp.training.checkpoint_schema import CompiledUnderWay, EagerUnderWay
 from lamp.training.checkpoints import Saved
+from lamp.training.epoch_metrics import EpochMetrics
 from lamp.training.fingerprint import of_schedule
 from lamp.training.training_state import extra_states, random_state, schedule_state, set_random_state
 
@@ -102,6 +103,9 @@ def _check_epoch_under_way(saved: Saved, training: Training, batches: Iterable[A
         fits = fits and (not is_eager or head["divisors"].shape in (losses.shape, losses.shape[:1]))
         _expect(fits, saved, "by_engine.under_way", f"losses of steps, {columns} each", tuple(losses.shape))
         done = len(losses)
+        if is_eager:
+            with restoring(saved.path, "the metrics"):
+                EpochMetrics(training.metrics, now).load_state_dict(head["metrics"], torch.device("cpu"))
     if isinstance(batches, DataLoader):
         steps = state["epoch"] * len(batches) + done
         _expect(state["step"] == steps and done <= len(batches), saved, "step", steps, state["step"])

@@ -7,7 +7,7 @@ from typing import Any
 from lamp.optim import LambdaLR, Schedule
 from lamp.overrides import is_lamps, methods, overridden
 from lamp.training.callback import Callback, Training
-from lamp.training.metrics import answer_of
+from lamp.training.metrics import runs_own_code
 
 ON_BATCH = Callback.on_batch  # which does nothing
 
@@ -30,9 +30,9 @@ class Watch:
         if self.every_step is None and not isinstance(self.scheduler, Schedule | None):
             self.every_step = f"{type(self.scheduler).__name__} is a schedule of another kind than lamp's"
         own = [each for each in training.callbacks if not is_lamps(type(each)) or overridden(each) is not None]
-        functions = [metric for metric in training.metrics.values() if answer_of(metric) is None]
+        measuring = any(runs_own_code(metric) for metric in training.metrics.values())
         self.loads = any(callback.needs_model and _may_change(callback) for callback in training.callbacks)
-        self.strangers = bool(own or functions) or isinstance(self.scheduler, LambdaLR)
+        self.strangers = bool(own) or measuring or isinstance(self.scheduler, LambdaLR)
         self.blind = ", ".join(type(each).__name__ for each in training.callbacks if not each.needs_model)
         self.numbers = self.strangers and not self.loads and self.scheduler is None
 
