@@ -48,6 +48,7 @@ ROOMS = [
         "which_pass",
         "calls",
         "module",
+        "attributes",
         "state",
         "graph",
         "tracing",

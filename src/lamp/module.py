@@ -114,7 +114,7 @@ class Module(TorchHabits, Participant, metaclass=Kind):
                 f"{type(self).__name__} stands inside itself, as {prefix!r} of {type(above[0]).__name__}",
                 expected="modules in a tree",
                 got="an attribute that leads back to a module it stands in",
-                fix="a module that must know the one above it holds weakref.ref(module), where lamp does not look",
+                fix="let the module above hand down what is needed, as an input of forward",
             )
         if seen is not None:
             if id(self) in seen:

@@ -24,6 +24,7 @@ from lamp.parameter import replicate
 from lamp.passes import Unmarked, latest
 from lamp.replicas.placing import place_as
 from lamp.replicas.proof import foreign, prove, refuse_equal_starts
+from lamp.replicas.shared import carry, refuse_outside
 from lamp.replicas.sizes import Sizes, architecture, check_forms, widest
 from lamp.signatures import called
 from lamp.state import ModelState, copied_extras, state_buffers, state_members
@@ -53,6 +54,7 @@ class Population(Module):
     def __init__(
         self, single: Module, replicas: int, seeds: Sequence[int] | None = None, sizes: Sizes | None = None
     ) -> None:
+        refuse_outside(single)
         self.network = copy.deepcopy(single)
         self.seeds, self.sizes = None if seeds is None else tuple(seeds), sizes
         self._single = partial(copy.deepcopy, single)  # a network of this architecture; hidden from the tree in a call
@@ -143,9 +145,7 @@ class Population(Module):
 
     def _prove(self, inputs: tuple[Any, ...]) -> None:
         """See on the first batch that modules of the user's do in a population what they do alone."""
-        body = self.body
-        single = place_as(body.network, body._single())
-        prove(single, self._unproved, inputs if self.loss is None else inputs[:1], stack)
+        prove(self.body[0], self._unproved, inputs if self.loss is None else inputs[:1], stack)
         self._unproved.clear()
 
     # ---- the network and its loss ----------------------------------------------------------------------------------
@@ -177,6 +177,7 @@ class Population(Module):
 
     def give(self, k: int, network: Module) -> Module:
         """Make a network of replica k's architecture what replica k is: weights, numbers, generators; returns it."""
+        carry(network, self.network)
         place_as(self.network, network)
         for own, place in self._corners(network, k):
             own.copy_(place)
@@ -205,7 +206,9 @@ class Population(Module):
         """A new population of these replicas, in this order; a boolean tensor (K,) selects where it is True."""
         rows = self._rows(indices)
         seeds = None if self.seeds is None else [self.seeds[k] for k in rows]
-        single = place_as(self.network, self._single())
+        single = self._single()
+        carry(single, self.network)
+        place_as(self.network, single)
         chosen = Population(single, len(rows), seeds, None if self.sizes is None else self.sizes.of(rows))
         chosen._unproved = list(self._unproved)
         ModelState.of(chosen).restore(ModelState.of(self).select(rows))

@@ -20,6 +20,7 @@ from lamp.module import Module
 from lamp.nn import Activation, Dropout, Flatten, Identity, Linear, LogSoftmax, PReLU, Sequential, Softmax
 from lamp.parameter import Buffer, Parameter
 from lamp.paths import describe
+from lamp.replicas.shared import WIDTHS, difference, likeness
 from lamp.state import state_buffers
 
 PER_UNIT = (Activation, Dropout, Identity, PReLU)  # what may follow a hidden layer: each unit for itself
@@ -62,17 +63,17 @@ class Sizes:
         return torch.tensor(each).view(len(each), -1)[list(self.which)]
 
 
-def architecture(network: Module) -> tuple[str, tuple[Any, ...]]:
+def architecture(network: Module) -> tuple[str, tuple[Any, ...], Hashable]:
     """What networks that stack as they are have in common.
 
-    Their modules; name, shape, dtype and device of each parameter and buffer; which are frozen; and what all replicas
-    share, the buffers of losses, in numbers.
+    Their modules; name, shape, dtype and device of each parameter and buffer; which are frozen; what all replicas
+    share, the buffers of losses, in numbers; and the attributes of modules.
     """
     members: list[tuple[str, Parameter | Buffer]] = [*network.named_parameters(), *network.named_buffers()]
     held: list[tuple[Any, ...]] = []
     for name, each in members:
         held.append((name, tuple(each.data.shape), each.data.dtype, each.data.device, *_frozen(each)))
-    return repr(network), (*held, *_shared(network))
+    return repr(network), (*held, *_shared(network)), tuple(map(likeness, network.modules()))
 
 
 def form(network: Module) -> Hashable:
@@ -82,6 +83,9 @@ def form(network: Module) -> Hashable:
     """
     if state_buffers(network):
         raise _unfit(network, "buffers")
+    for module in network.modules():
+        if (set_on := vars(module).keys() & {"forward", "backward", "backward_parameters"}) != set():
+            raise _unfit(network, f"a {min(set_on)} that was set on {describe(module)}")
     leaves = list(_in_a_row(network))
     linears = [k for k, module in enumerate(leaves) if isinstance(module, Linear)]
     if not linears:
@@ -94,18 +98,28 @@ def form(network: Module) -> Hashable:
     ends = leaves[linears[0]], leaves[linears[-1]]
     assert isinstance(ends[0], Linear)
     assert isinstance(ends[1], Linear)
-    return tuple(map(_without_width, leaves)), ends[0].in_features, ends[1].out_features, _shape_of_tree(network)
+    alike = tuple(likeness(module, but=WIDTHS) for module in network.modules())
+    return tuple(map(_without_width, leaves)), ends[0].in_features, ends[1].out_features, _shape_of_tree(network), alike
 
 
 def check_forms(networks: Sequence[Module]) -> None:
     """Raises ArgumentError for networks that differ in more than the widths of their hidden layers."""
+    for k, network in enumerate(networks):
+        if repr(network) == repr(networks[0]) and (found := difference(networks[0], network)) is not None:
+            raise ArgumentError(
+                f"network {k} of {len(networks)} differs from network 0 in {found[0]}, which the replicas of a "
+                "population share",
+                expected=found[1],
+                got=found[2],
+                fix="make it a lamp.Parameter or a lamp.Buffer, of which each replica has its own, or train them apart",
+            )
     wanted = form(networks[0])
     for k, network in enumerate(networks):
         if form(network) != wanted:
             raise ArgumentError(
                 f"network {k} of {len(networks)} is made differently from network 0",
-                expected="{} with {}".format(*architecture(networks[0])),
-                got="{} with {}".format(*architecture(network)),
+                expected="{} with {}".format(*architecture(networks[0])[:2]),
+                got="{} with {}".format(*architecture(network)[:2]),
                 fix="stack networks of one dtype and device that differ in the widths of hidden layers alone",
             )
 

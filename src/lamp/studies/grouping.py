@@ -6,7 +6,7 @@ from collections.abc import Hashable, Sequence
 
 from lamp.errors import ArgumentError
 from lamp.module import Module
-from lamp.replicas import architecture, form
+from lamp.replicas import architecture, form, refers_outside
 
 TOGETHER = 2**15  # parameters of a network up to which networks of other widths stay in the cache beside it
 ALIKE = 4  # how many times as large as the smallest the largest may be: all take the room of the widest
@@ -34,6 +34,8 @@ def together(networks: Sequence[Module]) -> list[list[int]]:
 
 def _kind(network: Module) -> Hashable:
     """Alike for networks that may train together."""
+    if refers_outside(network):  # it cannot be copied into a population
+        return id(network)
     if _size(network) <= TOGETHER:
         try:
             return form(network), network.training

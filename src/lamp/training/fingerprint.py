@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from lamp.attributes import attributes_of, digest_of_tensor, told
 from lamp.data import DataLoader, length_of
 from lamp.errors import CheckpointError
 from lamp.module import Module
 from lamp.saving.trees import pack
-from lamp.training.attributes import attributes_of, digest_of_tensor, told
 from lamp.training.callback import Callback, Training
 from lamp.training.epoch_metrics import reset_copy
 from lamp.training.metrics import is_accumulator

@@ -47,8 +47,16 @@ def attributes_of(thing: object, prefix: str, wanted: Callable[[Any], bool] = la
     }
 
 
-def told(value: Any, depth: int = 0) -> Any:
-    """A value as JSON has it; of what JSON has no form for a text that is another one for another value."""
+def name_of(thing: Any) -> str:
+    """What stands for a function, or for an object that nothing else is known of."""
+    return f"a {getattr(thing, '__qualname__', type(thing).__qualname__)}"
+
+
+def told(value: Any, depth: int = 0, of_function: Callable[[Any], str] = name_of) -> Any:
+    """A value as JSON has it; of what JSON has no form for a text that is another one for another value.
+
+    of_function  what stands for a function
+    """
     if isinstance(value, np.generic):
         value = value.item()
     if value is None or isinstance(value, bool | int):
@@ -58,24 +66,25 @@ def told(value: Any, depth: int = 0) -> Any:
     if isinstance(value, str | bytes):
         return _shortened(value if isinstance(value, str) else repr(value))
     if isinstance(value, Buffer | Parameter):
-        return told(value.data)
+        return told(value.data, depth, of_function)
     if isinstance(value, Tensor):
         return digest_of_tensor(value)
     if isinstance(value, np.ndarray):
         digest = _digits(np.ascontiguousarray(value).tobytes()) if value.dtype != object else "?"
         return f"array {value.shape} {value.dtype} with the digest {digest}"
     if isinstance(value, partial):
-        return told([value.func, list(value.args), value.keywords], depth)
+        return told([value.func, list(value.args), value.keywords], depth, of_function)
     if isinstance(value, list | tuple | set | frozenset | dict) and depth < DEEPEST:
         if isinstance(value, dict):
-            items: Any = [[str(told(key, depth + 1)), told(item, depth + 1)] for key, item in value.items()]
+            pairs = value.items()
+            items: Any = [[str(told(key, depth + 1)), told(item, depth + 1, of_function)] for key, item in pairs]
         else:
-            items = [told(item, depth + 1) for item in value]
+            items = [told(item, depth + 1, of_function) for item in value]
             items = sorted(items, key=str) if isinstance(value, set | frozenset) else items
         return _shortened(f"{type(value).__name__} {json.dumps(items)}")
     if isinstance(value, torch.dtype | torch.device):
         return str(value)
-    return f"a {getattr(value, '__qualname__', type(value).__qualname__)}"
+    return of_function(value)
 
 
 def _shortened(text: str) -> str:
