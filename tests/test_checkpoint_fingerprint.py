@@ -12,10 +12,10 @@ import pytest
 import torch
 
 import lamp
+from lamp.attributes import attributes_of, digest_of_tensor, told
 from lamp.errors import CheckpointError, CheckpointWarning
 from lamp.nn import Activation
 from lamp.saving.seal import DamagedError
-from lamp.training.attributes import attributes_of, digest_of_tensor, told
 from lamp.training.checkpoints import read_checkpoint
 from tests.cases.resumes import build
 

@@ -160,7 +160,9 @@ def test_frozen_parameters_have_no_gradients_and_stay(count):
 def test_networks_of_several_sizes():
     def sized():
         torch.manual_seed(3)
-        networks = [lamp.Sequential(lamp.Linear(3, n), lamp.Sigmoid(), lamp.Linear(n, 4)).double() for n in (2, 7, 4) * lanes()]
+        networks = [
+            lamp.Sequential(lamp.Linear(3, n), lamp.Sigmoid(), lamp.Linear(n, 4)).double() for n in (2, 7, 4) * lanes()
+        ]
         population = lamp.stack(networks)
         return population, lamp.compile(
             population, lamp.CrossEntropyLoss(), lamp.Adam(population.parameters(), lr=0.01), 20
