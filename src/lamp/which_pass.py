@@ -31,9 +31,11 @@ def _of_unmarked(module: Participant, gradients: tuple[Any, ...]) -> Pass:
     through = latest(module)
     if through is None:
         return Pass(module)  # an empty one, where there was no forward
+    loss, running.unmarked = running.unmarked, None
+    if loss is None and not gradients and through.others is None:
+        return through  # a loss of which nothing else is open: the usual case
     others = [each for each in through.others or () if each.awaits and each.fits(gradients)]
     earlier = [each for each in others if not through.repeats(each)]
-    loss, running.unmarked = running.unmarked, None
     module.check_unmarked(gradients, loss)
     if loss is not None and through.dropped and through.dropped < loss.number < through.number:
         raise _of_several(module, 2, "a gradient that says nothing of its forward, by a loss of an earlier one")
