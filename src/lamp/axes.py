@@ -19,7 +19,10 @@ from lamp.errors import DTypeError, ShapeError
 def affine(x: Tensor, weight_t: Tensor, bias: Tensor | None) -> Tensor:
     """y = x W^T + b for x (K..., B..., in), W^T (K..., in, out), b (K..., out): y (K..., B..., out)."""
     if x.dim() == weight_t.dim() == 2:  # the usual case, without another question
-        return x.mm(weight_t) if bias is None else x.mm(weight_t).add_(bias)
+        if bias is None:
+            return x.mm(weight_t)
+        # On a CPU the fused operation first copies the bias into every row, and takes up to twice the time.
+        return x.mm(weight_t).add_(bias) if x.is_cpu else bias.addmm(x, weight_t)
     lead = weight_t.dim() - 2  # 1 in a population, else 0
     if x.dim() != lead + 2:  # several batch axes, or none
         flat = x.reshape(*x.shape[:lead], -1, x.shape[-1])
