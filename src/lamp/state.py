@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from lamp.module import Module
-from lamp.parameter import Buffer, Parameter, spans
+from lamp.parameter import Buffer, Parameter, flatten, spans
+from lamp.tensor_like import TensorLike
 
 ALL = ...  # every replica, and a single network as a whole
 
@@ -36,8 +37,8 @@ class ModelState:
     @classmethod
     def of(cls, model: Module) -> Self:
         """The model's own tensors as they are now; ask again after a module was added, moved or given a new buffer."""
-        parameters = [span.data for span in spans(model.parameters())]
-        return cls([*parameters, *(buffer.data for buffer in state_buffers(model))])
+        parameters, buffers = state_members(model)
+        return cls([*(span.data for span in spans(parameters)), *(buffer.data for buffer in buffers)])
 
     def clone(self) -> ModelState:
         """A copy of all of it."""
@@ -68,19 +69,27 @@ class ModelState:
         return ModelState([tensor.to(device) for tensor in self.tensors])
 
 
-def state_buffers(model: Module) -> list[Buffer]:
-    """The buffers that belong to a model's state, each once: those of all modules but losses.
+def state_members(model: Module) -> tuple[list[Parameter], list[Buffer]]:
+    """The parameters of a model, which lie in one flat buffer from here on, and the buffers of its state, each once.
 
-    A loss's buffers, such as class weights, are options of it. They stay as they are while it trains, and all replicas
-    of a population share them.
+    A loss's buffers, such as class weights, are options of it and no part of the state. They stay as they are while it
+    trains, and all replicas of a population share them.
     """
-    found = [buffer for module in model.modules() if not module.gives_loss for _, buffer in module._members(Buffer)]
-    return list(dict.fromkeys(found))
+    parameters: dict[Parameter, None] = {}
+    buffers: dict[Buffer, None] = {}
+    for module in model.modules():
+        for _, member in module._members(TensorLike):
+            if isinstance(member, Parameter):
+                parameters[member] = None
+            elif isinstance(member, Buffer) and not module.gives_loss:
+                buffers[member] = None
+    flatten(parameters)
+    return list(parameters), list(buffers)
 
 
-def state_members(model: Module) -> list[Parameter | Buffer]:
-    """The parameters, then the buffers of the state, each once, in the order in which modules hold them."""
-    return [*model.parameters(), *state_buffers(model)]
+def state_buffers(model: Module) -> list[Buffer]:
+    """The buffers of a model's state, each once."""
+    return state_members(model)[1]
 
 
 def copied_extras(model: Module, rows: Sequence[int]) -> list[Any]:

@@ -20,14 +20,14 @@ from lamp.errors import ArgumentError, BackwardError, ShapeError
 from lamp.losses import Loss
 from lamp.module import Module
 from lamp.nn import Sequential
-from lamp.parameter import replicate
+from lamp.parameter import Buffer, Parameter, replicate
 from lamp.passes import Unmarked, latest
 from lamp.replicas.placing import place_as
 from lamp.replicas.proof import foreign, prove, refuse_equal_starts
 from lamp.replicas.shared import carry, refuse_outside
 from lamp.replicas.sizes import Sizes, architecture, check_forms, widest
 from lamp.signatures import called
-from lamp.state import ModelState, copied_extras, state_buffers, state_members
+from lamp.state import ModelState, copied_extras, state_members
 from lamp.state_dict import IncompatibleKeys
 
 
@@ -58,7 +58,8 @@ class Population(Module):
         self.network = copy.deepcopy(single)
         self.seeds, self.sizes = None if seeds is None else tuple(seeds), sizes
         self._single = partial(copy.deepcopy, single)  # a network of this architecture; hidden from the tree in a call
-        replicate(self.network.parameters(), replicas, state_buffers(self.network))
+        parameters, buffers = state_members(self.network)
+        replicate(parameters, replicas, buffers)
         self._unproved = foreign(self.network)  # modules that are not lamp's, until a batch has shown that they fit
         for module in self.modules():
             module.replicas = replicas
@@ -196,7 +197,7 @@ class Population(Module):
 
     def _corners(self, network: Module, k: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Each tensor of the state of a network such as replica k is, and where the replica's stands."""
-        for own, of_all in zip(state_members(network), state_members(self.network), strict=True):
+        for own, of_all in zip(_members(network), _members(self.network), strict=True):
             yield own.data, of_all.data[k][tuple(slice(n) for n in own.data.shape)]
 
     def __iter__(self) -> Iterator[Module]:
@@ -317,11 +318,11 @@ def population(model: Module, seeds: Iterable[int] = range(10)) -> Population:
     `model.reset_parameters(generator=...)` with a generator of that seed. The model itself is left alone.
 
     Modules of your own: in a population each parameter has an axis of replicas first, w (K, ...), and so has whatever
-    comes in, x (K, B, ...), and goes out. Written for both, an operation counts axes from the end and gives parameters
-    their batch axis: `x * self.w.data.unsqueeze(-2)`, and `(dy * x).sum(-2)` for its gradient. Buffers likewise have a row
-    per replica, (K, ...); a plain tensor as an attribute is a constant that all share. On the first batch such
-    modules are tried, forward and backward, with a few replicas against single networks, once; what differs is an
-    error. `takes_replicas = True` in the class says that this is not needed. A module with parameters also needs a
+    comes in, x (K, B, ...), and goes out. Written for both, an operation counts axes from the end and gives
+    parameters their batch axis: `x * self.w.data.unsqueeze(-2)`, and `(dy * x).sum(-2)` for its gradient. Buffers are
+    (K, ...) too; a plain tensor as an attribute is a constant that all share. On the first batch such modules are
+    tried, forward and backward, with a few replicas against single networks, once; what differs is an error.
+    `takes_replicas = True` in the class says that this is not needed. A module with parameters also needs a
     `reset_parameters(self, *, generator=None)` that draws them, from which each seed's replica comes; one that does
     nothing says that all replicas are to begin alike.
 
@@ -391,3 +392,8 @@ def stack(networks: Sequence[Module]) -> Population:
         if states[0] is not None:
             module.set_extra_state(states)
     return made
+
+
+def _members(network: Module) -> list[Parameter | Buffer]:
+    parameters, buffers = state_members(network)
+    return [*parameters, *buffers]
