@@ -136,6 +136,20 @@ def test_early_stopping_by_name_takes_more_for_better():
     assert 0 < stopping.best <= 1
 
 
+def test_a_metric_says_which_way_is_better_whatever_it_is_named():
+    class Cost(Share):
+        higher_is_better = True
+
+    for metric, mode in ((metrics.F1(), "max"), (metrics.Perplexity(), "min"), (Cost(), "max"), (Share(), "min")):
+        for name in ("mine", "f1"):
+            stopping = lamp.EarlyStopping(2, f"val_{name}")
+            fitted({name: metric}, callbacks=[stopping])
+            assert stopping.mode == mode
+    stopping = lamp.EarlyStopping(2, "validation_mine", mode="min")
+    fitted({"mine": metrics.F1()}, callbacks=[stopping])
+    assert stopping.mode == "min"
+
+
 @pytest.mark.parametrize(
     ("name", "mode"),
     [("loss", "min"), ("validation_accuracy", "max"), ("top_5_accuracy", "max"), ("r2", "max"), ("err2", "min"),

@@ -14,7 +14,7 @@ README = Path(__file__).parent.parent / "README.md"
 
 def test_the_python_of_the_readme_runs(tmp_path, monkeypatch, capsys):
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), flags=re.DOTALL)
-    assert len(blocks) == 7
+    assert len(blocks) == 8
     code = "\n".join(blocks)
     assert "epochs=400" in code
     monkeypatch.chdir(tmp_path)
@@ -22,6 +22,8 @@ def test_the_python_of_the_readme_runs(tmp_path, monkeypatch, capsys):
     exec(code.replace("epochs=400", "epochs=3"), names)
     assert names["history"].epochs == 3
     assert names["losses"].shape == (40,)
+    assert 0 < names["f1"].value() < 1
+    assert names["confusion"].value().sum() == 1000
     assert names["runs"]["loss"].shape == (20, 20)
     assert len(names["members"]) == 3
     assert names["kept"].epochs == 20

@@ -183,6 +183,9 @@ def test_bad_input(name):
         (dict(validation=(X, Y), metrics=[lamp.accuracy]), ("validation_accuracy", "max")),
         (dict(validation=(X, Y), metrics={"a": lamp.accuracy, "b": lamp.accuracy}), ("validation_loss", "min")),
         (dict(metrics={"r": lamp.accuracy}, score="r", mode="max"), ("r", "max")),
+        (dict(metrics={"r": lamp.accuracy}, score="r"), ("r", "max")),
+        (dict(validation=(X, Y), metrics={"f": lamp.metrics.F1()}), ("validation_f", "max")),
+        (dict(validation=(X, Y), metrics={"f1": lamp.metrics.Perplexity()}), ("validation_f1", "min")),
     ],
 )
 def test_what_ranks(arguments, expected):

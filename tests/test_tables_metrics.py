@@ -8,6 +8,7 @@ import torch
 from sklearn import metrics as theirs
 
 from lamp.errors import DataError
+from lamp.metrics.ranking import roc_area
 from lamp.tables import calibration, metrics
 from lamp.tables.split import FEWEST_ROWS, folds, some, split
 
@@ -58,7 +59,9 @@ def test_a_weighted_metric_is_that_of_rows_repeated(classes):
         theirs.balanced_accuracy_score(labels[rows], p.argmax(1)[rows])
     )
     two = (labels > 0).long()
-    assert metrics._area(p[:, 1], two)(counts.double()) == pytest.approx(theirs.roc_auc_score(two[rows], p[rows, 1]))
+    assert roc_area(p[:, 1], two == 1)(counts.double()).item() == pytest.approx(
+        theirs.roc_auc_score(two[rows], p[rows, 1])
+    )
 
 
 @pytest.mark.parametrize(

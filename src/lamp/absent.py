@@ -52,7 +52,10 @@ INSTEAD = {
     "lamp itself has them, such as lamp.Adam(model.parameters())": (r"optimizers?",),
     "lamp itself has them, such as lamp.Linear(2, 25)": (r"layers|activations|modules",),
     "lamp itself has them: lamp.EarlyStopping, lamp.Checkpoint, or a class of lamp.Callback": (r"callbacks",),
-    "lamp.accuracy, lamp.Accuracy(threshold), or any function of (output, target)": (r"metrics?|Metrics?",),
+    "lamp.metrics has them, such as lamp.metrics.F1(); any function of (output, target) is a metric too": (
+        r"metric|Metrics?|F1(Score)?|f1_score|Precision|Recall|AUC|AUROC|roc_auc_score|ConfusionMatrix|R2(Score)?|Perplexity",
+        r"Mean(Absolute|Squared)Error",
+    ),
     "lamp.Dataset(inputs, targets), or (inputs, targets) themselves": (r"TensorDataset|Subset|random_split|utils",),
     "torch's: lamp computes on torch tensors": (
         r"tensor|Tensor|zeros|ones|randn?|arange|from_numpy|as_tensor|manual_seed|device|dtype|float(16|32|64)|int64|long",

@@ -34,6 +34,7 @@ class Metric(metaclass=Constructed):
     of_replicas  whether `update` takes a population's outputs (K, B, ...), with targets (K, B, ...), and `value` gives
                  (K,). Where it does not, `lamp.fit` keeps one copy per replica
     one_number   whether `value` is one number (per replica); others can be evaluated, but no history holds them
+    higher_is_better  which way early stopping and sweeps take; None: as the name says, see `mode_of`
 
     `lamp.fit` works on copies that it resets, one for training and one for validation: the metric that it is given
     stays as it is. A checkpoint within an epoch saves what `state_dict` returns: by default all attributes. It may hold
@@ -43,6 +44,7 @@ class Metric(metaclass=Constructed):
     name: str = ""
     of_replicas: ClassVar[bool] = False
     one_number: bool = True
+    higher_is_better: ClassVar[bool | None] = None
 
     @abstractmethod
     def update(self, output: Tensor, target: Tensor) -> None:
@@ -135,9 +137,17 @@ class SumMetric(Metric):
         self._sums = sums
 
 
-def mode_of(name: str) -> str:
-    """Which way is better for what has this name in a history: "max" for lamp's scores, else "min"."""
-    return "max" if HIGHER_IS_BETTER.search(name) else "min"
+def mode_of(name: str, metrics: Mapping[str, Any] | None = None) -> str:
+    """Which way is better for what has this name in a history, "max" or "min".
+
+    A metric under this name says so by `higher_is_better` or by its own name; else the name in the history does: "max"
+    where it ends in that of one of lamp's scores.
+    """
+    metric = (metrics or {}).get(name.removeprefix("validation_"))
+    higher = getattr(metric, "higher_is_better", None)
+    if higher is None:
+        higher = HIGHER_IS_BETTER.search((isinstance(metric, Metric) and metric.name) or name)
+    return "max" if higher else "min"
 
 
 def check_tensors(output: Any, target: Any) -> None:

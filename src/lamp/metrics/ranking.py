@@ -31,15 +31,17 @@ def roc_area(score: Tensor, positive: Tensor) -> Callable[[Tensor], Tensor]:
     ordered, order = score.double().sort(-1)
     lower, upper = (torch.searchsorted(ordered, ordered, right=right) for right in (False, True))
     positive = positive.gather(-1, order).double()
-    unknown = ordered.isnan()
+    unknown = ordered.isnan() if bool(ordered.isnan().any()) else None
 
     def area(counts: Tensor) -> Tensor:
         counts = counts.expand(order.shape).gather(-1, order)
-        hits, misses = counts * positive, counts * (1.0 - positive)
-        below = torch.cat([misses.new_zeros(*misses.shape[:-1], 1), misses.cumsum(-1)], -1)  # (..., n + 1)
-        middle = (below.gather(-1, lower) + below.gather(-1, upper)) / 2
-        area = (hits * middle).sum(-1) / (hits.sum(-1) * misses.sum(-1))
-        return area.where(~(unknown & (counts > 0)).any(-1), math.nan)
+        hits = counts * positive
+        below = counts.new_zeros(*counts.shape[:-1], counts.shape[-1] + 1)  # negatives before each row, and all
+        torch.cumsum(counts - hits, -1, out=below[..., 1:])
+        twice = below.gather(-1, lower).add_(below.gather(-1, upper))  # negatives below each row, and those up to it
+        pairs = hits.sum(-1) * below[..., -1]
+        area: Tensor = torch.linalg.vecdot(hits, twice) / (2 * pairs)
+        return area if unknown is None else area.where(~(unknown & (counts > 0)).any(-1), math.nan)
 
     return area
 

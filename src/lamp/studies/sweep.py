@@ -26,7 +26,7 @@ from lamp.studies.trial import Trial
 from lamp.training import Callback, Training
 from lamp.training.arguments import as_callbacks
 from lamp.training.interrupt import Interruptible
-from lamp.training.metrics import Metrics, by_name
+from lamp.training.metrics import MetricLike, Metrics, by_name
 from lamp.training.progress import Reporter, reporter
 
 
@@ -89,7 +89,7 @@ def sweep(
     natural(len(listed), "the number of seeds", least=1)
     epochs, callbacks = natural(epochs, "epochs", least=1), as_callbacks(callbacks)
     named = by_name(metrics)
-    score, mode = _score(score, mode, list(named), validation is not None)
+    score, mode = _score(score, mode, named, validation is not None)
     rungs = _rungs(halving, len(tried), epochs)
     if rungs and (anew := [callback for callback in callbacks if not callback.across_stages]):
         raise ArgumentError(
@@ -188,12 +188,12 @@ def _groups(trials: Sequence[Trial], recipe: Recipe, seeds: int, at_once: int | 
     return [[trials[k] for k in rows[first : first + size]] for rows in alike for first in range(0, len(rows), size)]
 
 
-def _score(score: str | None, mode: str | None, metrics: Sequence[str], validated: bool) -> tuple[str, str]:
+def _score(score: str | None, mode: str | None, metrics: Mapping[str, MetricLike], validated: bool) -> tuple[str, str]:
     """What ranks, and which way."""
     measured = ["loss", *metrics]
     measured += [f"validation_{name}" for name in measured] if validated else []
     if score is None:
-        score = f"validation_{metrics[0]}" if len(metrics) == 1 else "validation_loss"
+        score = f"validation_{next(iter(metrics))}" if len(metrics) == 1 else "validation_loss"
         score = score if validated else "loss"
     if score not in measured:
         raise ArgumentError(
@@ -204,7 +204,7 @@ def _score(score: str | None, mode: str | None, metrics: Sequence[str], validate
         )
     if mode not in (None, "min", "max"):
         raise ArgumentError("unknown mode", expected="'min' or 'max'", got=repr(mode), fix="name one of these")
-    return score, mode or mode_of(score)
+    return score, mode or mode_of(score, metrics)
 
 
 def _rungs(halving: int | None, settings: int, epochs: int) -> list[int]:

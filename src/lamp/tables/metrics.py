@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from lamp.cpu_settings import threads_for
+from lamp.metrics.ranking import roc_area
 
 SAMPLES, FEWEST_SAMPLES = 1000, 60  # of the bootstrap
 DRAWN = 4_000_000  # rows in all samples together, beyond which there are fewer of them
@@ -70,7 +71,8 @@ def of_classes(p: Tensor, labels: Tensor, *, seed: int = 0) -> Estimates:
         "log loss": lambda w: float((w * surprise).sum() / w.sum()),
     }
     if classes == 2:
-        weighted["ROC AUC"] = _area(p[:, 1], labels)
+        area = roc_area(p[:, 1], labels == 1)
+        weighted["ROC AUC"] = lambda w: float(area(w))
     intervals = _bootstrap(weighted, n, seed)
     return {
         "accuracy": wilson(int(right.sum()), n),
@@ -151,22 +153,6 @@ def _balanced(w: Tensor, right: Tensor, labels: Tensor, classes: int) -> float:
     hits = torch.bincount(labels, weights=w * right, minlength=classes)
     there = rows > 0
     return float((hits[there] / rows[there]).mean())
-
-
-def _area(score: Tensor, labels: Tensor) -> Weighted:
-    """The area under the ROC curve: how often a row of class 1 scores higher than one of class 0; a tie is half."""
-    _, place = score.unique(return_inverse=True)  # sorted once for all samples
-    positive = (labels == 1).double()
-    steps = int(place.max()) + 1
-
-    def area(w: Tensor) -> float:
-        yes = torch.bincount(place, weights=w * positive, minlength=steps)
-        no = torch.bincount(place, weights=w * (1 - positive), minlength=steps)
-        below = no.cumsum(0) - no
-        pairs = yes.sum() * no.sum()
-        return float((yes * (below + no / 2)).sum() / pairs)  # NaN where a class is missing
-
-    return area
 
 
 def bins_of(p: Tensor, labels: Tensor, bins: int = 10) -> tuple[Tensor, Tensor, Tensor]:

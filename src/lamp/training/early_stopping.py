@@ -60,12 +60,15 @@ class EarlyStopping(Callback):
         monitor = f"validation_{monitor[4:]}" if monitor.startswith("val_") else monitor
         self.patience, self.monitor, self.min_delta, self.restore_best = patience, monitor, min_delta, restore_best
         self.mode = mode or mode_of(monitor)
+        self._by_name = mode is None
         self.best: Any = math.nan
         self.best_epoch: Any = -1
         self._kept: ModelState | None = None  # of the best epoch
 
     def on_start(self, training: Training) -> None:
         self._check_measured(training.measured)
+        if self._by_name and self.mode == mode_of(self.monitor):  # which the metric itself knows better
+            self.mode = mode_of(self.monitor, training.metrics)
         lead = () if training.model.replicas is None else (training.model.replicas,)
         worst = math.inf if self.mode == "min" else -math.inf
         self._best, self._epoch = torch.full(lead, worst, dtype=torch.float64), torch.full(lead, -1)

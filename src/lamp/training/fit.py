@@ -81,8 +81,10 @@ def fit(
     batch_size, shuffle, seed    of data that are not in batches yet: 32, True, and a seed drawn, where None
     validation    data as above, measured in eval mode after each epoch as "validation_loss" and so on; or the share of
                   samples to hold out, such as 0.2: which ones follows from the seed (without one, always the same)
-    metrics       a function (output, target) of a whole epoch, such as lamp.accuracy; several; or a dict of them. On
-                  training data they see the outputs as they were when each batch was trained on
+    metrics       one, several, or a dict of them: of lamp.metrics, such as lamp.metrics.F1(); "accuracy"; an object with
+                  update(output, target), value() and reset(); or a function (output, target), which is asked once for
+                  the whole epoch's outputs. Each epoch works on copies. On training data metrics see the outputs as
+                  they were when each batch was trained on. Each is one number, or in a population one per replica
     scheduler     its step() is called after each epoch, or each batch with schedule_per="batch"; ReduceLROnPlateau's
                   with the validation loss (or else the loss)
     clip_norm     the largest norm of all gradients together; clip_value: the largest gradient of one element
@@ -198,7 +200,8 @@ def evaluate(
 ) -> dict[str, Measured]:
     """The loss and the metrics of a network on data, in eval mode; of a population, tensors (K,).
 
-    The loss is the criterion's of all rows, however many batches they come in.
+    The loss is the criterion's of all rows, however many batches they come in. Metrics that are not one number, such as
+    lamp.metrics.ConfusionMatrix(), are tensors, in a population (K, ...).
 
     Arguments and errors as for `fit`.
     """
