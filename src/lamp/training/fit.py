@@ -81,8 +81,8 @@ def fit(
     batch_size, shuffle, seed    of data that are not in batches yet: 32, True, and a seed drawn, where None
     validation    data as above, measured in eval mode after each epoch as "validation_loss" and so on; or the share of
                   samples to hold out, such as 0.2: which ones follows from the seed (without one, always the same)
-    metrics       one, several, or a dict of them: of lamp.metrics, such as lamp.metrics.F1(); "accuracy"; an object with
-                  update(output, target), value() and reset(); or a function (output, target), which is asked once for
+    metrics       one, several, or a dict of them: of lamp.metrics, such as lamp.metrics.F1(); "accuracy"; an object
+                  with update(output, target), value() and reset(); or a function (output, target), asked once for
                   the whole epoch's outputs. Each epoch works on copies. On training data metrics see the outputs as
                   they were when each batch was trained on. Each is one number, or in a population one per replica
     scheduler     its step() is called after each epoch, or each batch with schedule_per="batch"; ReduceLROnPlateau's
