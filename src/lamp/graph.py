@@ -126,7 +126,7 @@ class Graph:
             inputs = [value.number for value in op.inputs]
             body = "" if op.body is None else op.body.digest
             options = f"{dict(op.attributes)} {body}"
-            lines.append(f"{op.kind} {inputs} {outputs} {held} {states} {options} {formula(op.module)}")
+            lines.append(f"{op.kind} {inputs} {outputs} {held} {states} {options} {_formula(op.module)}")
         lines.append(f"{[value.number for value in self.outputs]}")
         return hashlib.blake2b("\n".join(lines).encode(), digest_size=16).hexdigest()
 
@@ -176,7 +176,7 @@ def _shape(value: Value) -> str:
     return f"{sizes(value.shape)}{rows}"
 
 
-def formula(module: Module) -> str:
+def _formula(module: Module) -> str:
     """What a module computes beyond the graph: its class and numbers; of a user's own class its formulas' code too."""
     plain = {
         name: value

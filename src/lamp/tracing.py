@@ -50,12 +50,12 @@ class Tracer:
                     got=describe(module),
                     fix="write trace(self, tracer, x), or use the eager engine",
                 )
-            _check_inputs(module, values)
             try:
                 put_out = module.trace(self, *values)
             except LampError:
                 raise
             except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
+                _check_inputs(module, values)
                 shapes = ", ".join(sizes(("B", *value.shape)) for value in values)
                 frame = extract_tb(error.__traceback__)[-1]
                 raise NotTraceable(
@@ -254,7 +254,7 @@ def trace(model: Module, *inputs: Any, training: bool = True, across: bool = Fal
             got=f"the class {model.__name__}" if isinstance(model, type) else type(model).__name__,
             fix="lamp.trace(model, x); lamp.from_torch(...) makes a lamp module of a torch.nn.Module",
         )
-    root = model.network if hasattr(model, "network") and model.replicas is not None else model
+    root = model if model.replicas is None else getattr(model, "network", model)
     tracer = Tracer(root, training, across)
     dtype = next((parameter.dtype for parameter in model.parameters()), torch.get_default_dtype())
     values = tuple(tracer.value(*_sample(x, dtype)) for x in inputs)
@@ -265,7 +265,7 @@ def trace(model: Module, *inputs: Any, training: bool = True, across: bool = Fal
 def guessed_shape(model: Module) -> Shape | None:
     """The shape of one sample's input as the first layer tells it that has a number of features; None without one."""
     for module in model.modules():
-        features = getattr(module, "in_features", None)
+        features = vars(module).get("in_features")  # without the search for what else could be meant
         if isinstance(features, int):
             return (features,)
     return None

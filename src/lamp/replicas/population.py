@@ -363,8 +363,9 @@ def population(model: Module, seeds: Iterable[int] = range(10)) -> Population:
 def stack(networks: Sequence[Module]) -> Population:
     """A population of these networks, which are copied.
 
-    They are of one architecture, or rows of Linear, activations and Dropout that differ in the widths of their hidden
-    layers alone. Each replica then computes what its network does; all take the room of the widest.
+    They are of one architecture, or their graphs (`lamp.trace`) differ in the widths of hidden layers alone: of such as
+    meet Linear, activations, PReLU, Dropout, sums and products, in a row or in branches. Each replica then computes
+    what its network does; all take the room of the widest.
 
     Raises ArgumentError for none, and for networks of different architecture, dtype or device.
     """
@@ -374,7 +375,7 @@ def stack(networks: Sequence[Module]) -> Population:
     first, kinds = networks[0], list(map(architecture, networks))
     sizes = None
     if any(kind != kinds[0] for kind in kinds):
-        check_forms(networks)
+        check_forms(networks, kinds)
         each: dict[Hashable, Module] = {}
         for kind, network in zip(kinds, networks, strict=True):
             if kind not in each:

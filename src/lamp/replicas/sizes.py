@@ -2,29 +2,30 @@
 
 A replica with fewer hidden units than the widest has zeros in place of the weights of those it lacks. Their outputs
 meet no weight but zeros, and `Linear` keeps those from learning: so each replica computes what its own network does.
+
+Networks are of one form where their graphs are the same but for widths that may differ (`lamp.replicas.widths`).
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from lamp.errors import ArgumentError
-from lamp.losses import Loss
+from lamp.errors import ArgumentError, NotTraceable, ShapeError
+from lamp.graph import Graph
 from lamp.module import Module
-from lamp.nn import Activation, Dropout, Flatten, Identity, Linear, LogSoftmax, PReLU, Sequential, Softmax
+from lamp.nn import Linear, PReLU, Sequential
 from lamp.parameter import Buffer, Parameter
 from lamp.paths import describe
 from lamp.replicas.shared import WIDTHS, difference, likeness
-from lamp.state import state_buffers
-
-PER_UNIT = (Activation, Dropout, Identity, PReLU)  # what may follow a hidden layer: each unit for itself
-AT_THE_ENDS = (Flatten, Softmax, LogSoftmax, Loss)
+from lamp.replicas.widths import Widths
+from lamp.tracing import guessed_shape, trace
 
 
 @dataclass(frozen=True)
@@ -32,10 +33,16 @@ class Sizes:
     """Which network each replica is.
 
     architectures  each once; which: the one of each replica, by number
+    graphs         of the architectures
     """
 
     architectures: tuple[Module, ...]
     which: tuple[int, ...]
+    graphs: tuple[Graph, ...] = field(default=(), compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if not self.graphs:
+            object.__setattr__(self, "graphs", tuple(map(_graph_of, self.architectures)))
 
     def network(self, k: int) -> Module:
         """A network such as replica k is, with weights of its own."""
@@ -43,23 +50,29 @@ class Sizes:
 
     def of(self, rows: Sequence[int]) -> Sizes:
         """Those of some replicas."""
-        return Sizes(self.architectures, tuple(self.which[k] for k in rows))
+        return replace(self, which=tuple(self.which[k] for k in rows))
 
     @property
     def bodies(self) -> Sizes:
         """The same networks without the loss that they end in."""
         bodies = tuple(each.body if isinstance(each, Sequential) else each for each in self.architectures)
-        return Sizes(bodies, self.which)
+        return replace(self, architectures=bodies)
 
     @property
-    def units(self) -> Tensor:
-        """How many features go into each module of each replica: (modules of a network, K), int64."""
-        return torch.tensor([_features(network) for network in self.architectures])[list(self.which)].t()
+    def units(self) -> list[Tensor | None]:
+        """How many features go into each module of each replica, (K,) int64; None where a width cannot differ."""
+        of_each = []
+        for network, graph in zip(self.architectures, self.graphs, strict=True):
+            entering = Widths(graph).entering()
+            of_each.append([entering.get(module) for module in network.modules()])
+        rows = list(self.which)
+        of_modules = zip(*of_each, strict=True)
+        return [None if None in each else torch.tensor(each)[rows] for each in of_modules]
 
     @property
     def widths(self) -> Tensor:
-        """The outputs of every Linear but the last, of each replica: (K, hidden layers), int64."""
-        each = [[layer.out_features for layer in _linears(network)[:-1]] for network in self.architectures]
+        """The outputs of every Affine operation but the last, of each replica: (K, hidden layers), int64."""
+        each = [[op.output.shape[-1] for op in graph.ops if op.kind == "Affine"][:-1] for graph in self.graphs]
         return torch.tensor(each).view(len(each), -1)[list(self.which)]
 
 
@@ -79,30 +92,29 @@ def architecture(network: Module) -> tuple[str, tuple[Any, ...], Hashable]:
 def form(network: Module) -> Hashable:
     """What networks of several sizes have in common; two with the same form fit into one population.
 
-    Raises ArgumentError for a network whose hidden widths cannot be changed by adding units that do nothing.
+    Raises ArgumentError for a network that cannot be traced.
     """
-    if state_buffers(network):
-        raise _unfit(network, "buffers")
-    for module in network.modules():
-        if (set_on := vars(module).keys() & {"forward", "backward", "backward_parameters"}) != set():
-            raise _unfit(network, f"a {min(set_on)} that was set on {describe(module)}")
-    leaves = list(_in_a_row(network))
-    linears = [k for k, module in enumerate(leaves) if isinstance(module, Linear)]
-    if not linears:
-        raise _unfit(network, "no Linear")
-    for k, module in enumerate(leaves):
-        inside = linears[0] < k < linears[-1]
-        allowed = (Linear, *PER_UNIT) if inside else (Linear, *PER_UNIT, *AT_THE_ENDS)
-        if not isinstance(module, allowed) or (isinstance(module, Linear) and type(module) is not Linear):
-            raise _unfit(network, f"{describe(module)} {'between' if inside else 'beside'} its layers")
-    ends = leaves[linears[0]], leaves[linears[-1]]
-    assert isinstance(ends[0], Linear)
-    assert isinstance(ends[1], Linear)
-    alike = tuple(likeness(module, but=WIDTHS) for module in network.modules())
-    return tuple(map(_without_width, leaves)), ends[0].in_features, ends[1].out_features, _shape_of_tree(network), alike
+    graph = _graph_of(network)
+    label = Widths(graph).label
+    members: list[tuple[str, Parameter | Buffer]] = [*network.named_parameters(), *network.named_buffers()]
+    number = {member: k for k, (_, member) in enumerate(members)}
+    held = [(name, label(each), each.data.dtype, each.data.device, *_frozen(each)) for name, each in members]
+    ops = [
+        (
+            op.kind,
+            tuple(value.number for value in op.inputs),
+            tuple((value.number, label(value)) for value in op.outputs),
+            tuple((name, number[each]) for name, each in op.parameters.items()),
+            repr(dict(op.attributes)),
+        )
+        for op in graph.ops
+    ]
+    modules = [(path, *_without_width(module)) for path, module in network.named_modules()]
+    inputs, outputs = ([(value.number, value.shape) for value in values] for values in (graph.inputs, graph.outputs))
+    return tuple(modules), tuple(held), tuple(ops), tuple(inputs), tuple(outputs), tuple(_shared(network))
 
 
-def check_forms(networks: Sequence[Module]) -> None:
+def check_forms(networks: Sequence[Module], architectures: Sequence[Hashable]) -> None:
     """Raises ArgumentError for networks that differ in more than the widths of their hidden layers."""
     for k, network in enumerate(networks):
         if repr(network) == repr(networks[0]) and (found := difference(networks[0], network)) is not None:
@@ -113,68 +125,77 @@ def check_forms(networks: Sequence[Module]) -> None:
                 got=found[2],
                 fix="make it a lamp.Parameter or a lamp.Buffer, of which each replica has its own, or train them apart",
             )
-    wanted = form(networks[0])
-    for k, network in enumerate(networks):
-        if form(network) != wanted:
+    wanted, forms = form(networks[0]), dict[Hashable, Hashable]()
+    for k, (network, kind) in enumerate(zip(networks, architectures, strict=True)):
+        if kind not in forms:
+            forms[kind] = form(network)
+        if forms[kind] != wanted:
             raise ArgumentError(
                 f"network {k} of {len(networks)} is made differently from network 0",
                 expected="{} with {}".format(*architecture(networks[0])[:2]),
                 got="{} with {}".format(*architecture(network)[:2]),
-                fix="stack networks of one dtype and device that differ in the widths of hidden layers alone",
+                fix=_reason(networks[0], network)
+                or "stack networks of one dtype and device that differ in the widths of hidden layers alone",
             )
 
 
+def _reason(one: Module, other: Module) -> str | None:
+    """Where two networks differ in a width that must be the same, which operation is why."""
+    widths = Widths(_graph_of(one))
+    for (name, mine), (_, theirs) in zip_longest(
+        one.named_parameters(), other.named_parameters(), fillvalue=("", None)
+    ):
+        if mine is None or theirs is None or len(mine.shape) != len(theirs.shape):
+            return None
+        for axis, (n, m) in enumerate(zip(mine.shape, theirs.shape, strict=True)):
+            if n != m and (why := widths.why(mine, axis)) is not None:
+                return f"{name} has {n} units in one and {m} in the other: {why}"
+    return None
+
+
 def widest(networks: Sequence[Module]) -> Module:
-    """A network of their form with the widest of each layer, all zeros."""
+    """A network of their form with the widest of each layer, all zeros in these."""
     made = copy.deepcopy(networks[0])
+    grown: dict[Parameter, Parameter] = {}
     for layer, *others in zip(made.modules(), *[network.modules() for network in networks[1:]], strict=True):
+        of_all: list[Any] = [layer, *others]
         if isinstance(layer, Linear):
-            of_all = [layer, *others]
             layer.in_features = max(each.in_features for each in of_all)
             layer.out_features = max(each.out_features for each in of_all)
-            layer.weight = _zeros(layer.weight, layer.out_features, layer.in_features)
-            layer.bias = None if layer.bias is None else _zeros(layer.bias, layer.out_features)
+            layer.weight = _zeros(layer.weight, grown, layer.out_features, layer.in_features)
+            layer.bias = None if layer.bias is None else _zeros(layer.bias, grown, layer.out_features)
         elif isinstance(layer, PReLU):
-            layer.num_parameters = max(each.num_parameters for each in [layer, *others])
-            layer.weight = _zeros(layer.weight, layer.num_parameters)
+            layer.num_parameters = max(each.num_parameters for each in of_all)
+            layer.weight = _zeros(layer.weight, grown, layer.num_parameters)
     return made
 
 
-def _zeros(like: Parameter, *shape: int) -> Parameter:
-    return Parameter(torch.zeros(shape, dtype=like.dtype, device=like.device), not like.frozen)
+def _zeros(like: Parameter, grown: dict[Parameter, Parameter], *shape: int) -> Parameter:
+    """The parameter that takes another's place in a larger shape: one that several modules share stays shared."""
+    if tuple(like.shape) == shape:
+        like.data.zero_()
+        return like
+    if like not in grown:
+        grown[like] = Parameter(torch.zeros(shape, dtype=like.dtype, device=like.device), not like.frozen)
+    return grown[like]
 
 
-def _in_a_row(module: Module) -> Iterator[Module]:
-    if type(module) is Sequential:
-        for child in module.children():
-            yield from _in_a_row(child)
-    else:
-        yield module
+def _graph_of(network: Module) -> Graph:
+    """What a network does to samples of as many features as its first layer takes."""
+    shape = guessed_shape(network)
+    if shape is None:
+        raise _unfit(f"{describe(network)}, without a Linear")
+    try:
+        return trace(network, (1, *shape))
+    except (NotTraceable, ShapeError) as error:
+        raise _unfit(f"{error.where or describe(network)}: {error.what}") from None
 
 
-def _linears(network: Module) -> list[Linear]:
-    return [module for module in _in_a_row(network) if isinstance(module, Linear)]
-
-
-def _features(network: Module) -> list[int]:
-    """How many features go into each of a network's modules, as far as its layers tell."""
-    found, features = {}, _linears(network)[0].in_features
-    for module in _in_a_row(network):
-        found[id(module)] = features
-        if isinstance(module, Linear):
-            features = module.out_features
-    return [found.get(id(module), 0) for module in network.modules()]
-
-
-def _without_width(module: Module) -> Hashable:
+def _without_width(module: Module) -> tuple[Hashable, ...]:
     """A module's kind and options, but for a layer's sizes."""
-    if isinstance(module, Linear):
-        bias = None if module.bias is None else module.bias.frozen
-        return Linear, bias, module.weight.dtype, module.weight.device, *_frozen(module.weight)
-    if isinstance(module, PReLU):
-        weight = module.weight
-        return PReLU, module.num_parameters > 1, weight.dtype, weight.device, *_frozen(weight)
-    return type(module), module.extra_repr(), *_shared(module)
+    sized = type(module) in (Linear, PReLU)
+    several = module.num_parameters > 1 if isinstance(module, PReLU) else None
+    return *likeness(module, but=WIDTHS if sized else frozenset()), several
 
 
 def _frozen(member: Parameter | Buffer) -> tuple[str, ...]:
@@ -187,14 +208,10 @@ def _shared(network: Module) -> list[Hashable]:
     return [str(each.data.tolist()) for each in buffers]
 
 
-def _shape_of_tree(network: Module) -> tuple[str, ...]:
-    return tuple(path for path, _ in network.named_modules())
-
-
-def _unfit(network: Module, why: str) -> ArgumentError:
+def _unfit(got: str) -> ArgumentError:
     return ArgumentError(
-        "networks of several sizes are rows of Linear and what acts on each unit alone",
-        expected="Sequential of Linear, activations and Dropout",
-        got=f"{describe(network)} with {why}",
+        "networks of several sizes are told apart by their graphs",
+        expected="networks that lamp.trace(model, x) can follow from the features of their first Linear",
+        got=got,
         fix="stack networks of one architecture, or train it alone",
     )
