@@ -44,6 +44,7 @@ ROOMS = [
         "init",
         "state_dict",
         "paths",
+        "trees",
         "passes",
         "which_pass",
         "calls",

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import weakref
 from collections.abc import Callable
+from itertools import zip_longest
 from sys import getrefcount
 from typing import Any
 
@@ -15,6 +17,7 @@ from lamp.call_errors import in_order, is_of_the_call, misfit, shorten
 from lamp.no_autograd import quick
 from lamp.passes import Participant, Pass, Unmarked, mark, numbers, pass_of, running
 from lamp.paths import blame, say_where
+from lamp.trees import leaves
 from lamp.which_pass import pass_for
 
 ABSENT: Any = object()  # an argument that did not come
@@ -70,11 +73,12 @@ def forward_within_a_pass(forward: Callable[..., Any]) -> Callable[..., Any]:
             output.__dict__["backward"] = through
             through.output = weakref.ref(output)
         elif isinstance(output, tuple | list):
-            output = type(output)([_alone(each) for each in output]) if type(output) in (tuple, list) else output
+            output = _alone(output)
             mark(output, through)
         return output
 
     outermost_or_inner._minds_the_pass = outermost_or_inner  # type: ignore[attr-defined]
+    outermost_or_inner._within = forward  # type: ignore[attr-defined]
     return outermost_or_inner
 
 
@@ -95,9 +99,15 @@ def _view(tensor: Tensor) -> Tensor:
     return view
 
 
-def _alone(output: Any) -> Any:
-    """The output, or a view of it where something else holds it too: beside the tuple that it stands in."""
-    return _view(output) if type(output) is Tensor and getrefcount(output) > ALONE + 2 else output
+def _alone(outputs: Any) -> Any:
+    """The tuple or list, nested or not, with views of the tensors in it that something else holds too."""
+    if type(outputs) not in (tuple, list):
+        return outputs
+    alone = []
+    for output in outputs:
+        held = type(output) is Tensor and getrefcount(output) > ALONE + 1  # the tuple that it stands in holds it
+        alone.append(_view(output) if held else _alone(output))
+    return type(outputs)(alone)
 
 
 def _begin(root: Participant, inputs: tuple[Any, ...]) -> Pass:
@@ -120,8 +130,9 @@ def backward_within_its_pass(backward: Callable[..., Any]) -> Callable[..., Any]
     """A backward that, when it is the outermost call, goes back through the pass that its gradient belongs to."""
 
     light = backward.__name__ == "backward_parameters"
+    written, backward = backward, one_by_one(backward)
 
-    @functools.wraps(backward)
+    @functools.wraps(written)
     def outermost_or_inner(self: Participant, first: Any = ABSENT, /, *more: Any) -> Any:
         if light and "backward" in self.__dict__:  # a backward that somebody set on the module holds here too
             return self.backward(*(() if first is ABSENT else (first, *more)))
@@ -143,7 +154,7 @@ def backward_within_its_pass(backward: Callable[..., Any]) -> Callable[..., Any]
                 gradient = backward(self, *grad_outputs)
         except Exception as error:
             if is_of_the_call(error):
-                raise misfit(self, backward, grad_outputs, {}) from None
+                raise misfit(self, written, grad_outputs, {}) from None
             blame(error, self)
             say_where(error, through.root)
             shorten(error)
@@ -153,7 +164,31 @@ def backward_within_its_pass(backward: Callable[..., Any]) -> Callable[..., Any]
         return None if gradient is None else _marked(gradient, self, grad_outputs, through, inputs)
 
     outermost_or_inner._minds_the_pass = outermost_or_inner  # type: ignore[attr-defined]
+    outermost_or_inner._within = backward  # type: ignore[attr-defined]
     return outermost_or_inner
+
+
+def one_by_one(backward: Callable[..., Any]) -> Callable[..., Any]:
+    """The backward, which gets a tuple of gradients one by one where it names an argument for each."""
+    try:
+        parameters = inspect.signature(backward).parameters.values()
+    except (TypeError, ValueError):  # no function of Python
+        return backward
+    if len([each for each in parameters if each.kind is each.POSITIONAL_OR_KEYWORD]) < 3:  # self, and one gradient
+        return backward
+
+    @functools.wraps(backward)
+    def unpacking(self: Participant, *gradients: Any) -> Any:
+        if len(gradients) == 1 and isinstance(gradients[0], tuple | list):
+            (gradients,) = gradients
+        try:
+            return backward(self, *gradients)
+        except TypeError as error:
+            if is_of_the_call(error):
+                raise misfit(self, backward, tuple(gradients), {}) from None
+            raise
+
+    return unpacking
 
 
 def _marked(gradient: Any, module: Participant, given: tuple[Any, ...], through: Pass, inputs: tuple[Any, ...]) -> Any:
@@ -161,21 +196,31 @@ def _marked(gradient: Any, module: Participant, given: tuple[Any, ...], through:
     if through.root is not module:  # a part of the network, gone back through by hand: the part before it comes next
         mark(gradient, through)
         return gradient
-    if not isinstance(gradient, tuple):
-        source = pass_of(inputs[0]) if inputs else None
-        if source is None or source is through:
-            if module.gives_loss and inputs and isinstance(inputs[0], Tensor):
-                averages = replicas_of(inputs[0]) is None and getattr(module, "reduction", "") not in ("sum", "none")
-                running.unmarked = Unmarked(through.number, type(module).__name__, averages, inputs[0].numel())
-        elif isinstance(gradient, Tensor):
-            if given and gradient is given[0]:
-                gradient = _view(gradient)
-            mark(gradient, source)
+    if not inputs:
         return gradient
-    for each, x in zip(gradient, inputs, strict=False):
-        source = pass_of(x)
-        if source is not None and source is not through:
-            mark(each, source)
+    x = inputs[0]
+    of_first = isinstance(x, tuple | list) and (module.gives_loss or len(inputs) == 1)
+    if isinstance(gradient, tuple | list) and not of_first:
+        return _with_sources(gradient, inputs, through, given)
+    if module.gives_loss:
+        outputs = [x] if isinstance(x, Tensor) else [each for _, each in leaves(x)]
+        if outputs and all(pass_of(each) in (None, through) for each in outputs):
+            averages = replicas_of(outputs[0]) is None and getattr(module, "reduction", "") not in ("sum", "none")
+            running.unmarked = Unmarked(through.number, type(module).__name__, averages, outputs[0].numel())
+            return gradient
+    return _with_sources(gradient, x, through, given)
+
+
+def _with_sources(gradient: Any, x: Any, through: Pass, given: tuple[Any, ...]) -> Any:
+    """The gradient of an input, a tuple for a tuple, each marked with the pass that its input came out of."""
+    if isinstance(gradient, tuple | list) and isinstance(x, tuple | list):
+        pairs = zip_longest(gradient, x[: len(gradient)])
+        parts = [_with_sources(part, each, through, given) for part, each in pairs]
+        return parts if isinstance(gradient, list) else tuple(parts)
+    source = pass_of(x)
+    if source is not None and source is not through and isinstance(gradient, Tensor):
+        gradient = _view(gradient) if any(gradient is each for each in given) else gradient
+        mark(gradient, source)
     return gradient
 
 

@@ -70,7 +70,7 @@ class Kind(Constructed):
             if vars(method).get("_minds_the_pass") is not method:  # functools.wraps copies the mark, but not what it is
                 method = Kind.wrappers[name](method)
                 type.__setattr__(cls, name, method)
-            cls._set(f"_bare_{name}", method.__wrapped__)
+            cls._set(f"_bare_{name}", method._within)
         root = next(base for base in cls.__mro__[::-1] if isinstance(base, Kind))
         if (call := _found(cls, "__call__")) is not root._as_written["__call__"]:
             cls._set("_bare_forward", call)

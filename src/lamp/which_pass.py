@@ -7,11 +7,14 @@ from typing import Any
 from lamp.errors import BackwardError
 from lamp.passes import Participant, Pass, latest, pass_of, running
 from lamp.paths import describe
+from lamp.trees import leaves
 
 
 def pass_for(module: Participant, gradients: tuple[Any, ...]) -> Pass:
     """The pass that a backward with these gradients goes through."""
     found = None
+    if any(isinstance(gradient, tuple | list) for gradient in gradients):
+        gradients = tuple(leaf for _, leaf in leaves(gradients))
     for gradient in gradients:
         through = pass_of(gradient)
         if through is not None and through is not found:

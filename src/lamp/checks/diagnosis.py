@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from lamp.checks.differences import Point, dot
-from lamp.checks.trees import floating
+from lamp.trees import floating
 
 LOOKED_AT = 64  # elements of a wrong gradient that are compared one by one
 LOOSE = 10.0  # differences along single elements are less exact than along all

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import inspect
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -11,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lamp.checks.trees import ABSENT, floating, gradients_like, leaves, mapped
 from lamp.losses.base import Loss
 from lamp.module import Module
 from lamp.nn.sequential import Sequential
 from lamp.parameter import trained
+from lamp.trees import ABSENT, floating, gradients_like, leaves, mapped
 
 ROUNDING = 16 * torch.finfo(torch.float64).eps  # of an output, relative, after the operations of a network
 NEARBY = 1e-3  # how far a nearby point lies, relative to the size of a tensor's elements where that is above 1
@@ -103,19 +102,20 @@ class Point:
         upstream = [r.clone() for r in self.upstream] if upstream is None else upstream
         outputs = run(*inputs)
         dinputs = run.backward(*self.start(run, outputs, upstream))
-        gradients = list(gradients_like(inputs if len(inputs) > 1 else inputs[0], dinputs)) if inputs else []
+        if self.has_target and isinstance(inputs[0], tuple | list):  # a loss goes back to the output alone
+            gradients = [*gradients_like(inputs[0], dinputs), *[None for _ in floating(inputs[1:])]]
+        else:
+            gradients = list(gradients_like(inputs if len(inputs) > 1 else inputs[0], dinputs)) if inputs else []
         if self.has_target:
             gradients = [None if gradient is ABSENT else gradient for gradient in gradients]
         return [*gradients, *(parameter.grad for parameter in trained(run.parameters()))]
 
     def start(self, run: Module, outputs: Any, upstream: list[Tensor]) -> tuple[Any, ...]:
-        """The arguments of backward: a tuple goes in as one, unless backward names an argument for each part."""
+        """The argument of backward: gradients in the form of the outputs; none for a loss."""
         if self.is_loss:
             return ()
         left = iter(upstream)
-        doutputs = mapped(outputs, lambda leaf: next(left) if leaf.is_floating_point() else None)
-        named = [p for p in inspect.signature(run.backward).parameters.values() if p.kind == p.POSITIONAL_OR_KEYWORD]
-        return doutputs if isinstance(doutputs, tuple) and len(named) == len(doutputs) > 1 else (doutputs,)
+        return (mapped(outputs, lambda leaf: next(left) if leaf.is_floating_point() else None),)
 
     def compare(self, k: int, v: Tensor, step: float, upstream: list[Tensor] | None = None) -> Comparison:
         """The derivative of f through tensor k along v, by backward and by differences of two step sizes."""

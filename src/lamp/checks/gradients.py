@@ -14,12 +14,12 @@ from torch import Tensor
 from lamp.checks.diagnosis import diagnose
 from lamp.checks.differences import Comparison, Point, random_like, size
 from lamp.checks.report import GradientReport, TensorCheck
-from lamp.checks.trees import ABSENT, floating, leaves, mapped
 from lamp.errors import ArgumentError, LampError
 from lamp.module import Module
 from lamp.parameter import trained
 from lamp.paths import describe, path_of
 from lamp.signatures import called
+from lamp.trees import ABSENT, floating, leaves, mapped
 
 STEPS = (1.0, 1 / 8, 8.0, 1 / 64, 1 / 512)  # times eps, one an attempt: smaller against kinks, larger against rounding
 ROUNDS = 3  # of attempts: the first where the user put the point, the others nearby

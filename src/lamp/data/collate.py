@@ -9,16 +9,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lamp.data.columns import as_column
+from lamp.data.columns import as_column, is_several
 from lamp.errors import DataError
 
 
 def collate(samples: Sequence[Any], indices: Sequence[int]) -> Any:
     """A batch of these samples: each field stacked along a new first axis.
 
-    A sample is a field or a tuple (or list) of fields, a field a number, an array or a tensor. A batch is then a tensor
-    or a tuple of tensors; numbers and arrays convert as in `as_column`. `indices`, the samples' places in the data set,
-    are what errors name.
+    A sample is a field or a tuple (or list) of fields, a field a number, an array, a tensor or a tuple of such. A batch
+    is then a tensor or a tuple in the form of a sample; numbers and arrays convert as in `as_column`. `indices`, the
+    samples' places in the data set, are what errors name.
     """
     first = samples[0]
     if not isinstance(first, tuple | list):
@@ -34,7 +34,9 @@ def collate(samples: Sequence[Any], indices: Sequence[int]) -> Any:
     return tuple(_stack(field, indices, f"field {k}") for k, field in enumerate(zip(*samples, strict=True)))
 
 
-def _stack(values: Sequence[Any], indices: Sequence[int], name: str) -> Tensor:
+def _stack(values: Sequence[Any], indices: Sequence[int], name: str) -> Any:
+    if is_several(values[0]):
+        return collate(values, indices)
     try:
         if isinstance(values[0], Tensor):
             return torch.stack(tuple(values))

@@ -45,8 +45,36 @@ def as_column(data: Any, name: str = "inputs") -> Tensor:
     return tensor
 
 
+Form = int | tuple["Form", ...]  # where a column stands in a sample: its number, or a tuple of those within it
+
+
+def flattened(data: Sequence[Any]) -> tuple[list[Any], tuple[Form, ...]]:
+    """The columns one after another, and how they stand in the data: ((0, 1), 2) for ((source, image), targets)."""
+    columns: list[Any] = []
+
+    def form(column: Any) -> Form:
+        if is_several(column):
+            return tuple(map(form, column))
+        columns.append(column)
+        return len(columns) - 1
+
+    return columns, tuple(map(form, data))
+
+
+def in_form(columns: Sequence[Any], form: Form) -> Any:
+    """The columns as they stood in the data."""
+    return columns[form] if isinstance(form, int) else tuple(in_form(columns, each) for each in form)
+
+
+def is_several(column: Any) -> bool:
+    """Whether this is a tuple of columns."""
+    return isinstance(column, tuple) and any(
+        isinstance(each, Tensor | np.ndarray) or is_several(each) for each in column
+    )
+
+
 def as_columns(data: Sequence[Any]) -> tuple[Tensor, ...]:
-    """Several columns of equal length, as tensors; see `as_column`.
+    """Several columns of equal length, as tensors; see `as_column`. Those in a tuple within the data count too.
 
     Raises DataError where there is none, or where they differ in length.
     """
@@ -57,8 +85,9 @@ def as_columns(data: Sequence[Any]) -> tuple[Tensor, ...]:
             got=f"an empty {type(data).__name__}",
             fix="pass the columns as one tuple",
         )
-    names = column_names(len(data))
-    columns = tuple(as_column(column, name) for column, name in zip(data, names, strict=True))
+    flat, _ = flattened(data)
+    names = column_names(len(flat))
+    columns = tuple(as_column(column, name) for column, name in zip(flat, names, strict=True))
     for column, name in zip(columns, names, strict=True):
         if column.shape[0] != columns[0].shape[0]:
             raise DataError(

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from lamp.data.collate import collate
+from lamp.data.columns import flattened, in_form
 from lamp.data.forms import columns_of, is_table
 from lamp.data.orders import integer, natural, order
 from lamp.data.replica_data import as_indices, check_indices, replica_data_of
@@ -32,8 +33,9 @@ BATCHES_AT_A_TIME = 1024  # cut from that, so that batches of one sample do not 
 class DataLoader:
     """The samples of a data set in batches; iterate it once an epoch.
 
-    dataset     (inputs, targets) as a tuple or list of tensors or arrays of equal length; one tensor; a lamp Dataset;
-                or anything with `len` and `[index]` whose items are numbers, arrays, tensors or tuples of those
+    dataset     (inputs, targets) as a tuple or list of tensors or arrays of equal length, where several inputs stand
+                one after another, (a, b, targets), or in a tuple, ((a, b), targets); one tensor; a lamp Dataset; or
+                anything with `len` and `[index]` whose items are numbers, arrays, tensors or tuples of those
     batch_size  samples a batch; the last batch may be smaller
     shuffle     whether every epoch takes the samples in a new random order
     drop_last   leave out the last batch if it is smaller
@@ -43,9 +45,9 @@ class DataLoader:
                 bootstrap sample
     replicas    K where each replica has data of its own: the columns are then (K, n, ...)
 
-    A batch is a tuple of tensors, one a column; of a single tensor, it is a tensor. Tensors are kept as they are; numpy
-    arrays of integers become int64 and those of floats torch.get_default_dtype(). Without shuffling batches are views
-    of the data, nothing is copied.
+    A batch is a tuple of tensors, one a column, in the form of the data; of a single tensor, it is a tensor. Tensors
+    are kept as they are; numpy arrays of integers become int64 and those of floats torch.get_default_dtype(). Without
+    shuffling batches are views of the data, nothing is copied.
 
     Epoch e takes the samples in `lamp.data.order(n, seed, e)`. `loader.epoch` is the number of the next epoch: each
     iteration begun adds one, and a training that is resumed sets it.
@@ -87,6 +89,8 @@ class DataLoader:
         self.batch_size = natural(batch_size, "batch_size", least=1)
         self.tensors = columns_of(dataset)  # None: the data set is asked sample by sample
         self._in_tuples = isinstance(dataset, tuple | list) or is_table(dataset)
+        form = flattened(dataset)[1] if isinstance(dataset, tuple | list) and self.tensors is not None else ()
+        self._form = form if any(isinstance(each, tuple) for each in form) else None
         seeds = [integer(each, "seed") for each in seed] if isinstance(seed, Sequence) else None
         self._seed = None if seed is None or isinstance(seed, Sequence) else integer(seed, "seed")
         self._indices = as_indices(indices, self.tensors, replicas)
@@ -208,10 +212,22 @@ class DataLoader:
         stop = min(len(self) * self.batch_size, self.samples)  # what drop_last leaves
         if self.tensors is None:
             return self._asked_for(indices, stop)
+        batches: Iterator[Any]
         if self._replica_data is not None:
             batches = self._replica_data.batches(indices, stop, self.batch_size, self._at_a_time())
-            return batches if self._in_tuples else (batch[0] for batch in batches)
-        return self._cut(self.tensors, indices, stop)
+            batches = batches if self._in_tuples else (batch[0] for batch in batches)
+        else:
+            batches = self._cut(self.tensors, indices, stop)
+        return (self.in_form(batch) for batch in batches) if self.is_nested else batches
+
+    @property
+    def is_nested(self) -> bool:
+        """Whether columns stand in a tuple within the data, and so in each batch."""
+        return self._form is not None
+
+    def in_form(self, columns: Sequence[Any]) -> Any:
+        """Columns as they stand in the data, such as ((source, image), targets)."""
+        return tuple(columns) if self._form is None else in_form(columns, self._form)
 
     def _at_a_time(self) -> int:
         """How many batches are gathered together."""

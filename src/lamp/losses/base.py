@@ -19,6 +19,7 @@ from lamp.losses.checks import Limits, as_number, explain_dloss, explain_non_fin
 from lamp.module import Module
 from lamp.overrides import is_lamps
 from lamp.parameter import Buffer
+from lamp.trees import mapped
 
 SMALL = 8192  # numbers up to which a dot product with a constant is as exact as a sum, and faster
 
@@ -138,12 +139,15 @@ class Loss(Module):
             return self.derivative(*prepared) * dvalue  # type: ignore[no-any-return]
         return self.doutput(dvalue, *prepared)
 
-    def per_replica_target(self, output: Tensor, target: Tensor, replicas: int) -> Tensor:
+    def per_replica_target(self, output: Any, target: Any, replicas: int) -> Any:
         """The target with its axis of replicas, (K, ...): one that all share comes without it, and is expanded.
 
-        A target that is marked is each replica's own. Of others the output's shape, which they must have, says it.
+        A target that is marked is each replica's own. Of others the output's shape, which they must have, says it; of
+        several targets, or outputs, only the mark does.
         """
-        return self.with_replicas(target, output.dim(), replicas)
+        if isinstance(output, Tensor) and isinstance(target, Tensor):
+            return self.with_replicas(target, output.dim(), replicas)
+        return mapped(target, lambda each: each if replicas_of(each) else each.expand(replicas, *each.shape))
 
     @staticmethod
     def with_replicas(target: Tensor, axes: int, replicas: int) -> Tensor:

@@ -16,12 +16,14 @@ import torch
 from torch import Tensor
 
 from lamp.axes import marked, replicas_of
-from lamp.errors import ArgumentError, BackwardError, ShapeError
+from lamp.call_errors import in_order
+from lamp.errors import ArgumentError, ShapeError
 from lamp.losses import Loss
 from lamp.module import Module
 from lamp.nn import Sequential
 from lamp.parameter import Buffer, Parameter, replicate
 from lamp.passes import Unmarked, latest
+from lamp.replicas.gradients import check_gradients_of
 from lamp.replicas.placing import place_as
 from lamp.replicas.proof import foreign, prove, refuse_equal_starts
 from lamp.replicas.shared import carry, refuse_outside
@@ -29,6 +31,7 @@ from lamp.replicas.sizes import Sizes, architecture, check_forms, widest
 from lamp.signatures import called
 from lamp.state import ModelState, copied_extras, state_members
 from lamp.state_dict import IncompatibleKeys
+from lamp.trees import leaves, mapped
 
 
 class Population(Module):
@@ -68,15 +71,16 @@ class Population(Module):
                 module.units = units
 
     # ---- forward and backward --------------------------------------------------------------------------------------
-    def forward(self, *inputs: Any) -> Any:
+    def forward(self, *inputs: Any, **named: Any) -> Any:
+        if named:  # as the network's forward names them
+            inputs, _ = in_order(self.network, type(self.network).forward, inputs, named)
         if self._unproved:
             self._prove(inputs)
         shared = inputs if self.loss is None else inputs[:1]  # a loss tells by itself whether a target is shared
-        given = [self._with_replicas(x) if isinstance(x, Tensor) else x for x in shared]
+        given = [mapped(x, self._with_replicas) for x in shared]
         output = self.network(*given, *inputs[len(shared) :])
-        for each in output if isinstance(output, tuple | list) else (output,):
-            if isinstance(each, Tensor):
-                each.replicas = self.replicas  # type: ignore[attr-defined]  # a loss asks its output for it
+        for _, each in leaves(output):
+            each.replicas = self.replicas  # type: ignore[attr-defined]  # a loss asks its output for it
         return output
 
     def backward(self, *dy: Any) -> Any:
@@ -120,29 +124,8 @@ class Population(Module):
         return x
 
     def check_unmarked(self, gradients: tuple[Any, ...], loss: Unmarked | None) -> None:
-        after = loss is not None and loss.number > getattr(latest(self), "number", 0)
-        for gradient in gradients:
-            if not isinstance(gradient, Tensor):
-                continue
-            replicas = replicas_of(gradient)
-            if replicas not in (None, self.replicas):
-                raise ShapeError(
-                    f"a gradient for {replicas} replicas in a population of {len(self)}",
-                    expected=f"({len(self)}, B, ...)",
-                    got=f"{tuple(gradient.shape)}, marked as {replicas} replicas' own",
-                    fix="go back from the loss of this population's output",
-                    where="Population",
-                )
-            if loss is not None and after and loss.averages and (replicas is None or loss.size == gradient.numel()):
-                raise BackwardError(
-                    f"the loss took the outputs of {len(self)} replicas for one network's: an operation on the "
-                    "outputs had dropped their mark, and the loss is one mean over all replicas",
-                    expected="a loss for each replica, and its gradient",
-                    got=f"{loss.name} of a tensor that is not marked, before population.backward",
-                    fix="criterion(lamp.per_replica(outputs), target), then "
-                    "population.backward(lamp.per_replica(gradient of what the population put out))",
-                    where="Population",
-                )
+        after = loss if loss is not None and loss.number > getattr(latest(self), "number", 0) else None
+        check_gradients_of(len(self), gradients, after)
 
     def _prove(self, inputs: tuple[Any, ...]) -> None:
         """See on the first batch that modules of the user's do in a population what they do alone."""

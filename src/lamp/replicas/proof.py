@@ -27,6 +27,7 @@ from lamp.parameter import Buffer, Parameter
 from lamp.passes import apart, evaluating
 from lamp.paths import describe
 from lamp.state import state_buffers
+from lamp.trees import leaves, mapped
 
 RAISED = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 FAR = {torch.float64: 1e-7, torch.float32: 1e-3}  # relative difference that rounding does not explain; else:
@@ -83,7 +84,7 @@ def prove(
     Raises ArgumentError for the first of the modules that does something else in a population.
     """
     parameter = next(iter(single.parameters()), None)
-    sizes = {n for x in inputs if isinstance(x, Tensor) for n in x.shape[1:]}
+    sizes = {n for _, x in leaves(inputs) for n in x.shape[1:]}
     sizes |= {n for each in single.parameters() for n in each.shape}
     replicas, samples = [n for n in range(2, 10 + len(sizes)) if n not in sizes][:2]
     generator = torch.Generator().manual_seed(0)
@@ -93,13 +94,10 @@ def prove(
             if isinstance(module, Dropout):
                 module.p = 0.0
         networks = [_shaken(copy.deepcopy(single), generator) for _ in range(replicas)]
-        given = [[_samples(x, samples, generator) for x in inputs] for _ in networks]
+        given = [mapped(tuple(inputs), lambda x: _samples(x, samples, generator)) for _ in networks]
         together = stack(networks)
         together._unproved.clear()
-        stacked = [
-            marked(torch.stack(rows), replicas) if isinstance(rows[0], Tensor) else rows[0]
-            for rows in zip(*given, strict=True)
-        ]
+        stacked = [_stacked(rows, replicas) for rows in zip(*given, strict=True)]
         one, again = (_Trial(copy.deepcopy(networks[0]), paths).run(given[0]) for _ in range(2))
         by_chance = not all(_near(a.value, b.value) for a, b in zip(one.seen, again.seen, strict=False))
         alone = [_Trial(network, paths).run(rows, by_chance) for network, rows in zip(networks, given, strict=True)]
@@ -157,14 +155,14 @@ class _Trial:
         output = self.network(*inputs)
         if dys:
             if dys[0] is not None:
-                self.network.backward(*(torch.stack(each) for each in zip(*dys, strict=True)))
+                self.network.backward(_stacked(dys, len(dys)))
             return self
         generator = torch.Generator().manual_seed(1)
-        outputs = output if isinstance(output, tuple) else (output,)
-        if all(isinstance(each, Tensor) and each.is_floating_point() for each in outputs):
-            dy = tuple(_drawn(each, generator) for each in outputs)
+        outputs = _tensors(output)
+        if outputs and all(each.is_floating_point() for each in outputs):
+            dy = mapped(output, lambda each: _drawn(each, generator))
             try:
-                self.network.backward(*dy)
+                self.network.backward(dy)
                 self.dy = dy
             except RAISED:  # it cannot go back alone either
                 self.within.clear()
@@ -242,9 +240,16 @@ def _near(one: Any, other: Any) -> bool:
 
 
 def _tensors(value: Any) -> list[Tensor]:
-    if isinstance(value, Tensor):
-        return [value]
-    return [each for each in value if isinstance(each, Tensor)] if isinstance(value, tuple | list) else []
+    return [each for _, each in leaves(value)]
+
+
+def _stacked(rows: Sequence[Any], replicas: int) -> Any:
+    """What goes into each of the networks as it goes into the population, marked as each replica's own."""
+    if isinstance(rows[0], Tensor):
+        return marked(torch.stack(tuple(rows)), replicas)
+    if isinstance(rows[0], tuple | list):
+        return type(rows[0])([_stacked(each, replicas) for each in zip(*rows, strict=True)])
+    return rows[0]
 
 
 def _shaken(network: Module, generator: torch.Generator) -> Module:
@@ -258,10 +263,8 @@ def _shaken(network: Module, generator: torch.Generator) -> Module:
     return network
 
 
-def _samples(x: Any, count: int, generator: torch.Generator) -> Any:
+def _samples(x: Tensor, count: int, generator: torch.Generator) -> Tensor:
     """So many samples, drawn from a batch and a little changed."""
-    if not isinstance(x, Tensor):
-        return x
     rows = x.flatten(0, 1) if replicas_of(x) is not None and x.dim() > 1 else x
     if rows.dim() == 0 or not len(rows):
         return x.clone()

@@ -136,6 +136,13 @@ class Ensemble:
                 fix="lamp.predict(population, population.per_replica(x)) for inputs of their own",
             )
         outputs = predict(self.members, x, batch_size=self.batch_size)
+        if not isinstance(outputs, Tensor):
+            raise ArgumentError(
+                "an ensemble is of networks with one output",
+                expected="a tensor",
+                got=f"a {type(outputs).__name__} of {len(outputs)}",
+                fix="lamp.predict(population, x) gives all outputs of all members",
+            )
         if self.probabilities is None:
             return outputs
         with evaluating():

@@ -4,8 +4,9 @@ from lamp.training.callback import Callback, Training
 from lamp.training.checkpoints import Checkpoint
 from lamp.training.diagnosis import first_non_finite
 from lamp.training.early_stopping import EarlyStopping
-from lamp.training.fit import evaluate, fit, predict
+from lamp.training.fit import evaluate, fit
 from lamp.training.history import History
+from lamp.training.prediction import predict
 
 __all__ = [
     "Callback",

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lamp.data import DataLoader, as_column, is_batched
+from lamp.data import DataLoader, is_batched
 from lamp.data.forms import columns_of
 from lamp.data.orders import integer
 from lamp.errors import ArgumentError, DataError
@@ -290,27 +290,6 @@ def with_targets(data: Any, targets: Any) -> Any:
             fix="leave the targets out",
         )
     return (data, targets)
-
-
-def as_inputs(inputs: Any, model: Module) -> Tensor:
-    """The inputs of a prediction as a tensor: one is kept as it is, all else becomes as the model's parameters are."""
-    if isinstance(inputs, Tensor):
-        return inputs
-    if isinstance(inputs, list) and inputs and all(isinstance(each, Tensor) for each in inputs):
-        inputs = torch.stack(inputs)
-    elif isinstance(inputs, list) and inputs and all(isinstance(each, np.ndarray) for each in inputs):
-        inputs = np.stack(inputs)
-    elif isinstance(inputs, tuple) or is_batched(inputs):
-        raise DataError(
-            "predict takes inputs alone",
-            expected="a tensor or an array (n, ...)",
-            got=f"a {type(inputs).__name__}",
-            fix="pass the inputs without targets; of batches: torch.cat([lamp.predict(model, x) for x, _ in batches])",
-        )
-    column, parameter = as_column(inputs), next(iter(model.parameters()), None)
-    if parameter is None:
-        return column
-    return column.to(parameter.device, parameter.dtype if column.is_floating_point() else None)
 
 
 def is_share(validation: Any) -> bool:

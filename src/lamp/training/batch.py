@@ -11,19 +11,24 @@ from lamp.axes import marked, replicas_of
 from lamp.data import DataLoader
 from lamp.errors import DataError
 from lamp.losses import Loss
+from lamp.trees import leaves, mapped
 
 Batch = tuple[Any, ...]  # the inputs of the network, then the target
 
 
 def parts(batch: Any) -> Batch:
-    """A batch as (inputs..., target). Raises DataError for anything else."""
+    """A batch as (inputs..., target); ((a, b), target) is (a, b, target). Raises DataError for anything else."""
     if isinstance(batch, tuple | list) and len(batch) >= 2:
-        return tuple(batch)
+        *inputs, target = batch
+        if len(inputs) == 1 and isinstance(inputs[0], tuple | list) and any(leaves(inputs[0])):
+            (inputs,) = inputs
+        return (*inputs, tuple(target) if isinstance(target, list) and any(leaves(target)) else target)
     raise DataError(
         "a batch is inputs and a target",
         expected="a tuple (inputs, targets)",
         got=f"{type(batch).__name__}" + (f" of {len(batch)}" if isinstance(batch, tuple | list) else ""),
-        fix="give fit data=(inputs, targets), or an iterable of such pairs",
+        fix="give fit data=(inputs, targets), or an iterable of such pairs; several inputs stand in a tuple, "
+        "((a, b), targets), or one after another, (a, b, targets)",
     )
 
 
@@ -47,18 +52,18 @@ class BatchReader:
         """A batch of this source as (inputs..., target)."""
         *inputs, target = parts(batch)
         if self.rows is not None and not isinstance(source, DataLoader):
-            inputs = [self._selected(x) for x in inputs]
-            if replicas_of(target) is not None or target.dim() == self.target_axes:
-                target = marked(target[self.rows], len(self.rows))
+            axes = self.target_axes if isinstance(target, Tensor) else None
+            inputs = [mapped(x, self._selected) for x in inputs]
+            target = mapped(target, lambda each: self._selected(each, each.dim() == axes))
         return (*inputs, target)
 
-    def _selected(self, x: Any) -> Any:
-        """The rows of an input that is marked as per replica; a shared one as it is."""
-        if self.rows is None or not isinstance(x, Tensor) or replicas_of(x) is None:
+    def _selected(self, x: Tensor, per_replica: bool = False) -> Tensor:
+        """The rows of what is marked as per replica, or known to be; what is shared as it is."""
+        if self.rows is None or (replicas_of(x) is None and not per_replica):
             return x
         return marked(x[self.rows], len(self.rows))
 
-    def note_target(self, output: Tensor, target: Tensor) -> None:
-        """Learn from a batch how many axes a target has that is (K, B, ...)."""
-        if self.target_axes is None and self.replicas is not None:
+    def note_target(self, output: Any, target: Any) -> None:
+        """Learn from a batch how many axes a target has that is (K, B, ...); of several targets only marks tell."""
+        if self.target_axes is None and self.replicas is not None and isinstance(target, Tensor):
             self.target_axes = self._criterion.per_replica_target(output, target, self.replicas).dim()

@@ -80,11 +80,14 @@ class BeginOfEpoch(TypedDict):
     data: DataState
 
 
+Several = Tensor | tuple[Tensor | tuple[Tensor, ...], ...]  # what a network puts out, or a target
+
+
 class MetricsState(TypedDict):
     """What an epoch's metrics have taken in: outputs and targets where functions see them, and accumulators' states."""
 
-    outputs: Tensor | None
-    targets: Tensor | None
+    outputs: Several | None
+    targets: Several | None
     accumulators: dict[str, list[dict[str, Any]]]
 
 

@@ -74,7 +74,9 @@ def refused(reason: NotCompiled, spec: FitSpec) -> LampError:
     try:
         if isinstance(batches, DataLoader) and batches.tensors is not None:
             rows = slice(reason.row, reason.row + batches.batch_size)
-            batch: Any = tuple(column[:, rows] if batches.per_replica else column[rows] for column in batches.columns)
+            batch = batches.in_form(
+                [column[:, rows] if batches.per_replica else column[rows] for column in batches.columns]
+            )
         else:
             batch = next(iter(batches))
         *inputs, target = spec.reader.read(batch, batches)

@@ -27,6 +27,7 @@ from lamp.training.last_good import LastGood
 from lamp.training.metrics import MetricLike
 from lamp.training.spec import FitSpec
 from lamp.training.training_state import batches_from, begin_of_epoch
+from lamp.trees import first_leaf
 
 
 class Averages:
@@ -37,11 +38,11 @@ class Averages:
         self.losses: list[Tensor] = []
         self.divisors: list[Tensor | float] = []
 
-    def add(self, loss: Tensor, output: Tensor, target: Tensor) -> None:
+    def add(self, loss: Tensor, output: Any, target: Any) -> None:
         """Take in a batch. A loss of a user's own that does not say its divisor counts by its rows."""
         divisor = getattr(loss, "divisor", None)
         if divisor is None:
-            divisor = len(target) if self.replicas is None else output.shape[1]
+            divisor = len(first_leaf(target)) if self.replicas is None else first_leaf(output).shape[1]
         self.losses.append(loss)
         self.divisors.append(divisor)
         if self.metrics.metrics:
@@ -105,7 +106,7 @@ def train_step(
     inputs: Sequence[Any],
     target: Any,
     before_step: Callable[[Tensor], None],
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Any, Tensor]:
     """Forward, loss, backward, step; returns the output and the loss before the step."""
     output = model(*inputs)
     loss = criterion(output, target)
@@ -134,8 +135,8 @@ def evaluate(
             except LabelError:
                 if not (isinstance(criterion, ClassLoss) and criterion.counts_none(target)):
                     raise
-                loss = output.new_zeros(())  # which is no part of the mean
-                loss.divisor = 0
+                loss = first_leaf(output).new_zeros(())  # which is no part of the mean
+                loss.divisor = 0  # type: ignore[attr-defined]
             averages.add(loss, output, target)
     return averages.values()
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import functools
+import operator
 from collections.abc import Callable, Mapping
 from numbers import Real
 from typing import Any
@@ -15,6 +17,7 @@ from lamp.axes import marked
 from lamp.errors import ArgumentError, CheckpointError
 from lamp.training.history import Measured
 from lamp.training.metrics import MetricLike, is_accumulator
+from lamp.trees import joined, mapped
 
 
 class EpochMetrics:
@@ -32,13 +35,13 @@ class EpochMetrics:
             if is_accumulator(metric)
         }
         self._keeps_outputs = len(self._accumulators) < len(metrics)
-        self._outputs: list[Tensor] = []  # of all batches, for functions; empty where there is none
-        self._targets: list[Tensor] = []
+        self._outputs: list[Any] = []  # of all batches, for functions; empty where there is none
+        self._targets: list[Any] = []
 
     def _copies(self, metric: MetricLike) -> int:
         return self.replicas if self.replicas is not None and not takes_replicas(metric) else 1
 
-    def update(self, output: Tensor, target: Tensor) -> None:
+    def update(self, output: Any, target: Any) -> None:
         """Take in a batch."""
         if self._keeps_outputs:
             self._outputs.append(output)
@@ -47,10 +50,14 @@ class EpochMetrics:
             if self.replicas is None:
                 copies[0].update(output, target)
             elif takes_replicas(self.metrics[name]):
-                copies[0].update(marked(output, self.replicas), marked(target, self.replicas))
+                copies[0].update(self._marked(output), self._marked(target))
             else:
-                for own, *pair in zip(copies, output, target, strict=True):
-                    own.update(*pair)
+                for k, own in enumerate(copies):
+                    own.update(_row(output, k), _row(target, k))
+
+    def _marked(self, tree: Any) -> Any:
+        """What is (K, ...), marked so."""
+        return tree if self.replicas is None else mapped(tree, functools.partial(marked, replicas=self.replicas))
 
     def values(self) -> dict[str, Measured]:
         """Each metric of all batches: a number; in a population a tensor (K,) float64.
@@ -59,8 +66,8 @@ class EpochMetrics:
         """
         axis = 0 if self.replicas is None else 1
         if self._keeps_outputs:
-            self._outputs = [torch.cat(self._outputs, axis)]
-            self._targets = [torch.cat(self._targets, axis)]
+            self._outputs = [joined(self._outputs, axis)]
+            self._targets = [joined(self._targets, axis)]
         return {name: self._value(name, metric) for name, metric in self.metrics.items()}
 
     def _value(self, name: str, metric: MetricLike) -> Measured:
@@ -71,9 +78,9 @@ class EpochMetrics:
             function: Callable[..., Any] = metric
             output, target = self._outputs[0], self._targets[0]
             if not together:
-                found = [function(*pair) for pair in zip(output, target, strict=True)]
+                found = [function(_row(output, k), _row(target, k)) for k in range(self.replicas or 1)]
             else:
-                found = [function(output if self.replicas is None else marked(output, self.replicas), target)]
+                found = [function(self._marked(output), target)]
         if not getattr(metric, "one_number", True):
             return torch.as_tensor(found[0]).cpu() if together else torch.stack([torch.as_tensor(v) for v in found])
         if self.replicas is None:
@@ -87,8 +94,8 @@ class EpochMetrics:
         """What is measured so far."""
         axis = 0 if self.replicas is None else 1
         return {
-            "outputs": torch.cat(self._outputs, axis) if self._keeps_outputs else None,
-            "targets": torch.cat(self._targets, axis) if self._keeps_outputs else None,
+            "outputs": joined(self._outputs, axis) if self._keeps_outputs else None,
+            "targets": joined(self._targets, axis) if self._keeps_outputs else None,
             "accumulators": {
                 name: [_state_of(name, own) for own in copies] for name, copies in self._accumulators.items()
             },
@@ -97,16 +104,14 @@ class EpochMetrics:
     def load_state_dict(self, state_dict: Mapping[str, Any], device: torch.device) -> None:
         """Go on from there."""
         if self._keeps_outputs:
-            self._outputs, self._targets = [state_dict["outputs"].to(device)], [state_dict["targets"].to(device)]
+            self._outputs, self._targets = ([_moved(state_dict[name], device)] for name in ("outputs", "targets"))
         for name, copies in self._accumulators.items():
             for own, state in zip(copies, state_dict["accumulators"][name], strict=True):
                 moved = _moved(state, device)
                 own.load_state_dict(moved) if hasattr(own, "load_state_dict") else vars(own).update(moved)
 
 
-def measured(
-    metrics: Mapping[str, MetricLike], output: Tensor, target: Tensor, replicas: int | None
-) -> dict[str, Measured]:
+def measured(metrics: Mapping[str, MetricLike], output: Any, target: Any, replicas: int | None) -> dict[str, Measured]:
     """Each metric of an epoch's outputs that are there all at once; see `EpochMetrics.values`."""
     epoch = EpochMetrics(metrics, replicas)
     epoch.update(output, target)
@@ -170,6 +175,11 @@ def _state_of(name: str, accumulator: Any) -> dict[str, Any]:
             fix="write the two methods, or save between epochs alone",
         )
     return dict(vars(accumulator))
+
+
+def _row(tree: Any, k: int) -> Any:
+    """Replica k's part of what is (K, ...)."""
+    return mapped(tree, operator.itemgetter(k))
 
 
 def _moved(tree: Any, device: torch.device) -> Any:

@@ -58,7 +58,7 @@ class Data:
         if not isinstance(loader, DataLoader):
             raise NotCompiled(f"the data come from a {type(loader).__name__}, not from tensors")
         look_for_overrides(loader)
-        if loader.tensors is None or len(loader.tensors) != 2:
+        if loader.tensors is None or len(loader.tensors) != 2 or loader.is_nested:
             raise NotCompiled("the data are not one tensor of inputs and one of targets")
         loader.check_memory()
         self.loader, self._plan = loader, plan

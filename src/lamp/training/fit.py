@@ -6,10 +6,8 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from lamp.axes import replicas_of
 from lamp.cpu_settings import denormals_flushed
 from lamp.data import DataLoader, as_batches, check_finite, is_batched
 from lamp.data.orders import natural
@@ -17,7 +15,6 @@ from lamp.errors import ArgumentError
 from lamp.losses import Loss
 from lamp.module import Module
 from lamp.optim import Optimizer
-from lamp.passes import evaluating
 from lamp.randomness import draw_seed
 from lamp.replicas import Population
 from lamp.signatures import called
@@ -28,9 +25,7 @@ from lamp.training.arguments import (
     INSTEAD,
     as_callbacks,
     as_epochs,
-    as_inputs,
     as_limit,
-    check_model,
     check_optimizer,
     check_scheduler,
     held_out,
@@ -215,24 +210,3 @@ def evaluate(
 def _in_order(data: Any, batch_size: int, epochs: int) -> Iterable[Any]:
     """The data in batches that are not shuffled; those that come in batches stay as they are."""
     return as_batches(data, None if is_batched(data) else batch_size, False, epochs=epochs)
-
-
-@called({"x": "inputs", "X": "inputs", "input": "inputs", "data": "inputs"})
-def predict(model: Module, inputs: Any, *, batch_size: int = EVALUATION_BATCH) -> Tensor:
-    """The network's outputs for all inputs (n, ...), in eval mode, a batch at a time; the model's own mode stays.
-
-    inputs  a tensor; or an array, a DataFrame or a list of numbers, which become the network's dtype
-
-    Of a population (K, n, ...); each replica's own inputs are passed as `population.per_replica(inputs)`.
-
-    Raises ArgumentError for a model that is no module and a batch_size below 1, DataError for what holds no numbers.
-    """
-    check_model(model, "predict")
-    size = natural(batch_size, "batch_size", least=1)
-    given = as_inputs(inputs, model)
-    with evaluating():
-        if not isinstance(model, Population):
-            return torch.cat([model(batch) for batch in given.split(size)])
-        if replicas_of(given) is None:
-            return torch.cat([model(model.shared(batch)) for batch in given.split(size)], 1)
-        return torch.cat([model(model.per_replica(batch)) for batch in given.split(size, 1)], 1)

@@ -215,7 +215,7 @@ class Learner:
             if self._exact is None:
                 self._exact = copy.deepcopy(self).members.to(dtype=torch.float64)
             members = self._exact
-        put_out = predict(members, x).numpy()
+        put_out: np.ndarray[Any, Any] = predict(members, x).numpy()
         return put_out[None] if len(self.seeds) == 1 else put_out
 
     def layers(self) -> list[Linear]:

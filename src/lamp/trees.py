@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 ABSENT = object()  # in place of a gradient that backward did not return
@@ -17,6 +18,18 @@ def leaves(tree: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
     elif isinstance(tree, tuple | list):
         for k, branch in enumerate(tree):
             yield from leaves(branch, f"{name}[{k}]")
+
+
+def first_leaf(tree: Any) -> Tensor:
+    """The tensor itself, or the first one in a tuple."""
+    return tree if isinstance(tree, Tensor) else next(leaf for _, leaf in leaves(tree))
+
+
+def joined(trees: Sequence[Any], axis: int) -> Any:
+    """Batches one after another along an axis: of tensors a tensor, of tuples a tuple."""
+    if isinstance(trees[0], tuple | list):
+        return tuple(joined(branches, axis) for branches in zip(*trees, strict=True))
+    return torch.cat(list(trees), axis)
 
 
 def floating(tree: Any) -> list[Tensor]:
