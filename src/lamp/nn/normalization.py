@@ -134,8 +134,7 @@ class BatchNorm1d(Module):
         """Mean and variance of each channel, shaped to meet x; in training mode the running ones move."""
         if self.running_mean is not None and self.running_var is not None and not self.training:
             return self._per_channel(self.running_mean, x), self._per_channel(self.running_var, x)
-        var, mean = torch.var_mean(x, self._batch_axes(x), correction=0, keepdim=True)
-        n = x.numel() // mean.numel()
+        n = x.numel() // (self.num_features * (self.replicas or 1))  # numbers per channel
         if n < 2:
             raise ShapeError(
                 "there is no variance of fewer than two numbers per channel",
@@ -143,6 +142,7 @@ class BatchNorm1d(Module):
                 got=f"{n}, in an input {tuple(x.shape)}",
                 fix="choose a batch size that leaves no single sample for the last batch, or call eval() first",
             )
+        var, mean = torch.var_mean(x, self._batch_axes(x), correction=0, keepdim=True)
         if self.training and self.num_batches_tracked is not None:
             self._move(mean, var * constant(n / (n - 1), var))
         return mean, var
@@ -188,7 +188,7 @@ class BatchNorm1d(Module):
         return ShapeError(
             "the input has other axes or channels than this module normalises",
             expected=f"({lead}B, {channels}) or ({lead}B, {channels}, L)",
-            got=f"({', '.join(map(str, shape))})",
+            got=str(shape).replace("'", ""),
             fix=f"give {channels} channels on axis 1; x.unsqueeze(0) makes a batch of one sample",
         )
 
