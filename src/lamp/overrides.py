@@ -125,7 +125,7 @@ def is_lamps(thing: object) -> bool:
     if isinstance(thing, property):
         return is_lamps(thing.fget) or not isinstance(thing.fget, FunctionType)
     function = _bare(getattr(thing, "__func__", thing))
-    return isinstance(function, FunctionType) and str(function.__globals__["__name__"]).partition(".")[0] == PACKAGE
+    return isinstance(function, FunctionType) and str(function.__globals__.get("__name__")).partition(".")[0] == PACKAGE
 
 
 def overridden(thing: object, but: Iterable[str] = (), only: Iterable[str] | None = None) -> str | None:
