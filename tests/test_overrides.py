@@ -291,3 +291,52 @@ def test_a_function_that_copies_its_name_is_not_taken_for_lamps():
     assert not is_lamps(forward)
     assert is_lamps(lamp.Linear.forward)
     assert is_lamps(lamp.Linear)
+
+
+# ---- whatever stands in a class for a method ------------------------------------------------------------------------
+class Doubling:
+    """What can be called, and is no function."""
+
+    def __call__(self, x):
+        return x * 2.0
+
+
+def answering(self, name):
+    answers = {"forward": lambda x: x * 2.0, "backward": lambda dy: dy * 2.0}
+    return answers[name] if name in answers else object.__getattribute__(self, name)
+
+
+FORWARDS = {
+    "a static method": staticmethod(lambda x: x * 2.0),
+    "a class method": classmethod(lambda cls, x: x * 2.0),
+    "a property": property(lambda self: lambda x: x * 2.0),
+    "a partial method": functools.partialmethod(lambda self, x, factor: x * factor, factor=2.0),
+    "a partial": functools.partial(torch.mul, 2.0),
+    "a cached function": functools.lru_cache(lambda self, x: x * 2.0),
+    "an object": Doubling(),
+    "one of torch's": torch.tanh,
+}
+
+
+@pytest.mark.parametrize("forward", FORWARDS.values(), ids=FORWARDS)
+def test_whatever_stands_for_forward_is_called(forward):
+    kind = type("Own", (lamp.Module,), {"forward": forward, "backward": lambda self, dy: dy * 2.0})
+    x = torch.rand(4, 3)
+    expected = getattr(type("Plain", (), {"forward": forward})(), "forward")(x)  # noqa: B009
+    assert torch.equal(kind()(x), expected)
+    network = lamp.Sequential(lamp.Identity(), kind())
+    assert torch.equal(network(x), expected)
+    assert torch.equal(network.backward(torch.ones(4, 3)), torch.full((4, 3), 2.0))
+
+
+@pytest.mark.parametrize("base", [lamp.Module, lamp.Tanh])
+def test_a_class_that_answers_for_every_name_is_asked(base):
+    module = type("Answering", (base,), {"__getattribute__": answering})()
+    x = torch.randn(4, 3)
+    for network in (module, lamp.Sequential(lamp.Identity(), module), lamp.Sequential(lamp.Sequential(module))):
+        assert torch.equal(network(x), x * 2.0)
+        assert torch.equal(network.backward(torch.ones(4, 3)), torch.full((4, 3), 2.0))
+    network = lamp.Sequential(lamp.Linear(3, 2), module)
+    assert overridden(module) == "__getattribute__, which its class defines"
+    with pytest.raises(lamp.ArgumentError, match=r"__getattribute__|not compiled"):
+        lamp.compile(network, lamp.MSELoss(), lamp.SGD(network.parameters(), lr=0.1), 2)

@@ -66,7 +66,9 @@ class Kind(Constructed):
         for shortcut, definitions in SHORTCUTS.items():
             cls._let_hold(shortcut, definitions)
         for name in WITHIN_A_PASS:
-            method = getattr(cls, name)
+            method = _found(cls, name)
+            if not isinstance(method, FunctionType):
+                method = _as_function(method, name)
             if vars(method).get("_minds_the_pass") is not method:  # functools.wraps copies the mark, but not what it is
                 method = Kind.wrappers[name](method)
                 type.__setattr__(cls, name, method)
@@ -74,6 +76,9 @@ class Kind(Constructed):
         root = next(base for base in cls.__mro__[::-1] if isinstance(base, Kind))
         if (call := _found(cls, "__call__")) is not root._as_written["__call__"]:
             cls._set("_bare_forward", call)
+        if asks_first(cls):
+            for name in WITHIN_A_PASS:
+                cls._set(f"_bare_{name}", _as_found(name))
         for below in cls.__subclasses__():  # type: ignore[var-annotated]  # mypy knows no such list of a metaclass's
             below._settle()
 
@@ -107,6 +112,27 @@ class Kind(Constructed):
             type.__setattr__(cls, name, value)
 
 
+def _as_function(attribute: Any, name: str) -> Callable[..., Any]:
+    """A plain method for what else may stand in a class: a static method, a property, an object that can be called."""
+
+    def method(self: Any, *inputs: Any, **named: Any) -> Any:
+        bound = attribute.__get__(self, type(self)) if hasattr(type(attribute), "__get__") else attribute
+        return bound(*inputs, **named)
+
+    method.__name__ = method.__qualname__ = name
+    return method
+
+
+def _as_found(name: str) -> Callable[..., Any]:
+    """A method that looks for the one of this name on the module."""
+    return lambda module, *inputs: getattr(module, name)(*inputs)
+
+
+def asks_first(kind: type) -> bool:
+    """Whether a class has a `__getattribute__` of its own, which may answer for any method."""
+    return _found(kind, "__getattribute__") is not object.__getattribute__
+
+
 def _bare(method: Any) -> Any:
     """A method as it was written, without what begins a pass around it."""
     marked = getattr(method, "__dict__", {}).get("_minds_the_pass") is method
@@ -137,6 +163,8 @@ def overridden(thing: object, but: Iterable[str] = (), only: Iterable[str] | Non
     Returns "forward, which was set on it", for instance; None where all is lamp's.
     """
     kind: Any = type(thing)
+    if asks_first(kind):
+        return "__getattribute__, which its class defines"
     names = methods(kind) if only is None else methods(kind) & frozenset(only)
     for name in sorted(names & getattr(thing, "__dict__", {}).keys()):
         return f"{name}, which was set on it"
