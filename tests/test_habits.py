@@ -3,6 +3,7 @@
 import copy
 import gc
 import importlib
+import inspect
 import traceback
 
 import numpy as np
@@ -11,6 +12,8 @@ import torch
 from torch import nn
 
 import lamp
+from tests.cases.losses import LOSSES
+from tests.cases.modules import MODULES
 
 
 def two():
@@ -334,6 +337,49 @@ def test_inputs_by_name():
 
     assert torch.equal(Masked()(x, mask=2.0), 2 * x)
     assert torch.equal(lamp.Sequential(Masked())(input=x), x)
+
+
+def test_forwards_name_their_inputs_as_torch_does():
+    """All modules and losses that torch.nn has too, so that calls by name can be moved."""
+    kinds = [getattr(package, name) for package in (lamp.nn, lamp.losses) for name in package.__all__]
+    pairs = [(kind, getattr(torch.nn, kind.__name__)) for kind in kinds if hasattr(torch.nn, kind.__name__)]
+    assert len(pairs) > 40
+    for kind, twin in pairs:
+        if kind is lamp.Container:  # torch.nn.Container is something else
+            continue
+        own, theirs = (
+            [p.name for p in inspect.signature(each.forward).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
+            for each in (kind, twin)
+        )
+        assert own == theirs, kind.__name__
+    for kind in kinds:  # and those that torch.nn does not have
+        first = list(inspect.signature(kind.forward).parameters)[1]
+        assert first in ("input", "inputs"), kind.__name__
+
+
+@pytest.mark.parametrize("case", [*MODULES, *LOSSES], ids=str)
+def test_every_module_and_loss_is_called_by_name(case):
+    module = case.make().double()
+    given = (case.input(),) if hasattr(case, "shape") else case.pair()
+    expected = module(*given)
+    for first in ("input", "x", "output"):
+        named = dict(zip((first, "target"), given, strict=False))
+        assert torch.equal(module(**named), expected)
+        if len(given) == 2:
+            assert torch.equal(module(given[0], target=given[1]), expected)
+    with pytest.raises(lamp.ArgumentError, match="label="):
+        module(*given, label=1)
+
+
+def test_a_target_by_name_where_a_network_ends_in_its_loss():
+    model = lamp.Sequential(lamp.Linear(3, 2), lamp.MSELoss())
+    x, y = torch.randn(5, 3), torch.randn(5, 2)
+    for network in (model, lamp.population(model, range(2))):
+        expected = network(x, y)
+        for found in (network(input=x, target=y), network(x, target=y), network(target=y, input=x)):
+            assert all(map(torch.equal, found, expected))
+        with pytest.raises(lamp.ArgumentError, match="does not take these arguments"):
+            network(target=y)
 
 
 def test_a_traceback_shows_the_users_own_lines():

@@ -12,23 +12,34 @@ from lamp.errors import ArgumentError, LampError
 from lamp.paths import describe
 
 PACKAGE = str(Path(__file__).parent)
+FIRST = ("input", "x", "output")  # names of the first argument of a forward
 SWITCHES = {"training": "model.train() or model.eval() before the call", "mask": "pass it as an input of the module"}
 
 
 def in_order(module: Any, method: Callable[..., Any], given: tuple[Any, ...], named: dict[str, Any]) -> Any:
-    """The arguments of a call as (those by place, those by name alone); "input" names the first, as in torch.nn.
+    """The arguments of a call as (those by place, those by name alone).
+
+    The first may be named as torch.nn names it, "input", or as formulas do, whatever the method calls it. The name of a
+    `*target` stands for one that comes last.
 
     Raises ArgumentError where they do not fit the method.
     """
     signature = inspect.signature(method)
     places = [p.name for p in signature.parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD][1:]
-    if "input" in named and "input" not in places and places and not given:
-        named = {places[0] if name == "input" else name: value for name, value in named.items()}
+    known = [name for name in named if name in FIRST and name not in places]
+    if len(known) == 1 and places and not given and places[0] not in named:
+        named = {places[0] if name in known else name: value for name, value in named.items()}
+    rest = next((p.name for p in signature.parameters.values() if p.kind is p.VAR_POSITIONAL), None)
+    last: list[Any] = []
+    others = named
+    if rest in named and len(given) + sum(name in named for name in places) == len(places):
+        others = dict(named)
+        last.append(others.pop(rest))
     try:
-        bound = signature.bind(module, *given, **named)
+        bound = signature.bind(module, *given, **others)
     except TypeError:
         raise misfit(module, method, given, named) from None
-    return bound.args[1:], bound.kwargs
+    return (*bound.args[1:], *last), bound.kwargs
 
 
 def misfit(module: Any, method: Callable[..., Any], given: tuple[Any, ...], named: dict[str, Any]) -> ArgumentError:

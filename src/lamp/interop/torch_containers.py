@@ -13,11 +13,12 @@ class SequentialWithLoss(torch.nn.Sequential):
     Its gradients are torch.autograd's: `output, loss = network(x, target)`, then `loss.backward()`.
     """
 
-    def forward(self, x: Any, *target: Any) -> Any:
+    def forward(self, input: Any, *target: Any) -> Any:
         *body, loss = self
+        output = input
         for module in body:
-            x = module(x)
-        return (x, loss(x, *target)) if target else x
+            output = module(output)
+        return (output, loss(output, *target)) if target else output
 
 
 class Residual(torch.nn.Sequential):

@@ -111,21 +111,21 @@ class Loss(Module):
         return self.derivative(*prepared) * dvalue  # type: ignore[no-any-return]
 
     # ---- forward and backward --------------------------------------------------------------------------------------
-    def forward(self, output: Tensor, target: Tensor) -> Tensor:
-        replicas = self.replicas or replicas_of(output)
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        replicas = self.replicas or replicas_of(input)
         if replicas is not None and isinstance(target, Tensor):
-            target = self.per_replica_target(output, target, replicas)
+            target = self.per_replica_target(input, target, replicas)
         if self.hyperparameters:
             self.check_hyperparameters(replicas)
-        self.check(output, target)
-        prepared = self.prepare(output, target)
+        self.check(input, target)
+        prepared = self.prepare(input, target)
         value = (self.value_of_tensors if "value" not in self.__dict__ else self.value)(*prepared)
-        divisor = self.divisor(output if replicas is None else output[0])
+        divisor = self.divisor(input if replicas is None else input[0])
         loss, dvalue = self.reduce(value, divisor, 1.0, replicas)
         loss.divisor = divisor  # type: ignore[attr-defined]  # for means of several batches
         # Elsewhere it would wait for the device at each step: there `fit` looks at the losses of an epoch together.
         if replicas is None and dvalue is not None and loss.is_cpu and not math.isfinite(loss.item()):
-            raise self.explain_non_finite(value, output, target)
+            raise self.explain_non_finite(value, input, target)
         self.remember((prepared, dvalue, replicas))
         return loss
 

@@ -97,17 +97,17 @@ class ClassLoss(Loss):
         raise NotImplementedError
 
     # ---- forward and backward --------------------------------------------------------------------------------------
-    def forward(self, output: Tensor, target: Tensor) -> Tensor:
-        replicas = self.replicas or replicas_of(output)
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        replicas = self.replicas or replicas_of(input)
         smoothing = self.label_smoothing
         if isinstance(smoothing, Tensor):
             self.check_hyperparameters(replicas)
-        given, axis = (output, target), 1
+        given, axis = (input, target), 1
         try:
             if replicas is not None:
-                output, target = self._in_one_row(output, target, replicas)
-            axis = 1 if output.dim() > 1 else 0
-            log_p = self.log_probabilities(output, axis)
+                input, target = self._in_one_row(input, target, replicas)
+            axis = 1 if input.dim() > 1 else 0
+            log_p = self.log_probabilities(input, axis)
             if replicas is not None:
                 smoothing = of_each_sample(smoothing, log_p)
             if not self.by_label or not self.__dict__.keys().isdisjoint(FORMULAS):
@@ -129,7 +129,7 @@ class ClassLoss(Loss):
             value, sign, divisor, doutput, log_p, others = against(log_p, target, axis, smoothing, True)
             loss, dvalue, divisor = self._reduced(value, divisor, sign, replicas)
             if replicas is None and not math.isfinite(loss.item()):
-                raise self._explain_value(sign * value.squeeze(axis), divisor, output, target)
+                raise self._explain_value(sign * value.squeeze(axis), divisor, input, target)
         if replicas is not None and dvalue is None and given[0].dim() > 2:
             loss = loss.unflatten(0, (replicas, -1))
         loss.divisor = divisor  # type: ignore[attr-defined]

@@ -63,12 +63,12 @@ class Activation(Module):
         """sigma, for tensors: one operation of torch where there is one."""
         return self.sigma(x)  # type: ignore[no-any-return]
 
-    def forward(self, x: Tensor) -> Tensor:
-        if not isinstance(x, Tensor) or not x.is_floating_point():
-            raise explain_numbers(self, x)
-        y = self.sigma_of_tensor(x) if "sigma" not in self.__dict__ else self.sigma(x)
+    def forward(self, input: Tensor) -> Tensor:
+        if not isinstance(input, Tensor) or not input.is_floating_point():
+            raise explain_numbers(self, input)
+        y = self.sigma_of_tensor(input) if "sigma" not in self.__dict__ else self.sigma(input)
         remembers = self.remembers
-        self.remember((None, y) if remembers == "y" else (x, y if remembers == "xy" else None))
+        self.remember((None, y) if remembers == "y" else (input, y if remembers == "xy" else None))
         return y
 
     def trace(self, tracer: Any, x: Any) -> Any:

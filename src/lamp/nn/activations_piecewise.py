@@ -92,12 +92,12 @@ class PReLU(Module):
         """Set every slope to `init`; nothing is drawn."""
         self.weight.data.fill_(self.init)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         try:
-            y = torch.prelu(x, self.weight.data) if self.replicas is None else leaky(x, self._slope(x))
+            y = torch.prelu(input, self.weight.data) if self.replicas is None else leaky(input, self._slope(input))
         except (RuntimeError, TypeError, IndexError, AttributeError) as error:
-            raise explain_channels(self, x, self.num_parameters, self.weight, error) from None
-        self.remember(x)
+            raise explain_channels(self, input, self.num_parameters, self.weight, error) from None
+        self.remember(input)
         return y
 
     def trace(self, tracer: Any, x: Any) -> Any:

@@ -47,15 +47,15 @@ class Dropout(Module):
         self._generators = [generator]
         self._ahead: _Masks | None = None
 
-    def forward(self, x: Tensor) -> Tensor:
-        if not isinstance(x, Tensor) or not x.is_floating_point():
-            raise explain_numbers(self, x)
+    def forward(self, input: Tensor) -> Tensor:
+        if not isinstance(input, Tensor) or not input.is_floating_point():
+            raise explain_numbers(self, input)
         if not self.training:
-            return x
-        mask = self._mask(x)
+            return input
+        mask = self._mask(input)
         self.step += 1
         self.remember(mask)
-        return x * mask
+        return input * mask
 
     def trace(self, tracer: Any, x: Any) -> Any:
         return tracer.mask(self, x)

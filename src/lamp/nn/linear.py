@@ -59,12 +59,12 @@ class Linear(Module):
             bound = 1 / math.sqrt(self.in_features)
             init.uniform_(self.bias.data, -bound, bound, generator=generator)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         try:
-            y = axes.affine(x, self.weight.transposed, None if self.bias is None else self.bias.data)
+            y = axes.affine(input, self.weight.transposed, None if self.bias is None else self.bias.data)
         except (RuntimeError, IndexError, AttributeError, TypeError) as error:
-            raise explain_input(self, x, self.in_features, self.weight, error) from None
-        self.remember(x)
+            raise explain_input(self, input, self.in_features, self.weight, error) from None
+        self.remember(input)
         return y
 
     def trace(self, tracer: Any, x: Any) -> Any:

@@ -43,10 +43,10 @@ class Sequential(ModuleRow):
         self._body, self._loss = body, loss
 
     # ---- forward and backward ----------------------------------------------------------------------------------
-    def forward(self, x: Any, *target: Any) -> Any:
-        x = self.forward_through(self._body, x)
+    def forward(self, input: Any, *target: Any) -> Any:
+        output = self.forward_through(self._body, input)
         if not target:
-            return x
+            return output
         if self._loss is None:
             raise ArgumentError(
                 "a target came, but the last module is no loss",
@@ -54,7 +54,7 @@ class Sequential(ModuleRow):
                 got=f"{describe(self._body[-1])} last" if self._body else "no modules",
                 fix="append a loss, or call the network on the input alone",
             )
-        return x, self._loss(x, *target)
+        return output, self._loss(output, *target)
 
     def trace(self, tracer: Any, x: Any) -> Any:
         return self.trace_through(tracer, self._body, x)

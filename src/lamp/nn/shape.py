@@ -23,9 +23,9 @@ class Identity(Module):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         pass
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, input: Any) -> Any:
         self.remember(None)  # so that a backward without a forward is an error here too
-        return x
+        return input
 
     def trace(self, tracer: Any, x: Any) -> Any:
         return x
@@ -48,13 +48,13 @@ class Flatten(Module):
     def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:
         self.start_dim, self.end_dim = an_axis(self, "start_dim", start_dim), an_axis(self, "end_dim", end_dim)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         try:
-            y = x.flatten(standing(self.start_dim, self.replicas), standing(self.end_dim, self.replicas))
+            y = input.flatten(standing(self.start_dim, self.replicas), standing(self.end_dim, self.replicas))
         except (RuntimeError, IndexError, AttributeError, TypeError):
             between = f"axes {self.start_dim} to {self.end_dim}"
-            raise explain_axes(self, x, between, "choose axes it has: -1 is the last one") from None
-        self.remember((x.shape, y.shape))
+            raise explain_axes(self, input, between, "choose axes it has: -1 is the last one") from None
+        self.remember((input.shape, y.shape))
         return y
 
     def trace(self, tracer: Any, x: Any) -> Any:
@@ -88,15 +88,15 @@ class Unflatten(Module):
             )
         self.unflattened_size: Any = list(found) if isinstance(unflattened_size, list) else found
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         try:
-            y: Tensor = x.unflatten(standing(self.dim, self.replicas), self.unflattened_size)
+            y: Tensor = input.unflatten(standing(self.dim, self.replicas), self.unflattened_size)
         except (RuntimeError, IndexError, AttributeError, TypeError):
             known = math.prod(size for size in self.unflattened_size if size >= 0)
             size = f"a multiple of {known}" if -1 in self.unflattened_size else str(known)
             fix = "set dim and unflattened_size to fit"
-            raise explain_axes(self, x, f"an axis {self.dim} of size {size}", fix) from None
-        self.remember((x.shape, y.shape))
+            raise explain_axes(self, input, f"an axis {self.dim} of size {size}", fix) from None
+        self.remember((input.shape, y.shape))
         return y
 
     def trace(self, tracer: Any, x: Any) -> Any:

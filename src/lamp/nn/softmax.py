@@ -26,12 +26,12 @@ class Softmax(Module):
     def __init__(self, dim: int | None = None) -> None:
         self.dim = an_axis(self, "dim", dim)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         dim = standing(self.dim, self.replicas)
         try:
-            y = x.softmax(dim)
+            y = input.softmax(dim)
         except (RuntimeError, IndexError, AttributeError, TypeError) as error:
-            raise _explain(self, dim, x, error) from None
+            raise _explain(self, dim, input, error) from None
         self.remember((y, dim))
         return y
 
@@ -65,12 +65,12 @@ class LogSoftmax(Module):
     def __init__(self, dim: int | None = None) -> None:
         self.dim = an_axis(self, "dim", dim)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         dim = standing(self.dim, self.replicas)
         try:
-            y = x.log_softmax(dim)
+            y = input.log_softmax(dim)
         except (RuntimeError, IndexError, AttributeError, TypeError) as error:
-            raise _explain(self, dim, x, error) from None
+            raise _explain(self, dim, input, error) from None
         self.remember((y, dim))
         return y
 

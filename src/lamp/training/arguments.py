@@ -96,7 +96,7 @@ def network_and_loss(model: Any, criterion: Any, what: str = "fit") -> tuple[Mod
             got=name_of(criterion),
             fix=_way_to_a_loss(criterion, what),
         )
-    check_takes("the criterion", criterion.forward, "output", "target")
+    check_takes("the criterion", criterion.forward, "input", "target")
     if criterion.reduction == "none":
         raise ArgumentError(
             "training goes down one number",
