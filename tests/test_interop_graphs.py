@@ -15,10 +15,11 @@ import pytest
 import torch
 
 import lamp
+from lamp.nn.normalization import normalised
 from tests.cases.graphs import Added, Gated, Joined, Residual, drawn
 from tests.cases.modules import error
 from tests.test_compiled_branches import BRANCHES
-from tests.test_tracing import Convolution, Recurrent
+from tests.test_tracing import BatchNorm, Convolution, Recurrent
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-12}
 
@@ -92,6 +93,36 @@ def test_samples_of_several_axes(export, run, tmp_path):
     )
     for model in (network, lamp.population(network, range(3))):
         check(export, run, tmp_path / "network.py", model, (5, 4))
+
+
+@exports
+@pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
+@pytest.mark.parametrize("options", [{}, {"affine": False}, {"bias": False, "eps": 0.1}], ids=str)
+def test_running_statistics(options, dtype, export, run, tmp_path):
+    """In eval mode they are numbers like others: each channel's, and each replica's."""
+    features = lamp.Sequential(lamp.Linear(4, 3), lamp.BatchNorm1d(3, **options), lamp.Tanh(), lamp.Linear(3, 2))
+    channels = lamp.Sequential(lamp.BatchNorm1d(5, **options), Residual(lamp.Tanh()), lamp.Linear(4, 2))
+    joined = Joined(lamp.Identity(), lamp.BatchNorm1d(4, **options))
+    for network, shape in ((features, (4,)), (channels, (5, 4)), (joined, (4,))):
+        for model in (network, lamp.population(network, range(3))):
+            for module in model.modules():
+                if isinstance(module, lamp.BatchNorm1d):
+                    module.running_mean.data.normal_()
+                    module.running_var.data.uniform_(0.1, 2.0)
+                    for parameter in module.parameters():
+                        parameter.data.normal_()
+            check(export, run, tmp_path / "network.py", model, shape, dtype=dtype)
+
+
+def test_the_formula_of_running_statistics_is_the_layers():
+    layer = lamp.BatchNorm1d(3).double().eval()
+    for _, each in (*layer.named_parameters(), ("", layer.running_mean), ("", layer.running_var)):
+        each.data.uniform_(0.1, 2.0)
+    x = torch.randn(7, 3).double()
+    of_formula = normalised(
+        x, layer.running_mean.data, layer.running_var.data, layer.eps, layer.weight.data, layer.bias.data
+    )
+    torch.testing.assert_close(of_formula, layer(x), rtol=1e-15, atol=1e-15)
 
 
 @exports
@@ -272,6 +303,12 @@ class Lengthened(lamp.Module):
         (lambda: Convolution(1, 2, 2), (1, 4, 4), r"Sequential\.1: Convolution\(1, 2, 2\): .* a Convolution"),
         (lambda: Recurrent(4, 2), (3, 4), r"Sequential\.1: Recurrent: this module cannot be exported: it does a Scan"),
         (lambda: lamp.Unflatten(0, (2, 3)), (4,), r"Sequential\.1: Unflatten"),
+        (
+            lambda: lamp.BatchNorm1d(4, track_running_stats=False),
+            (4,),
+            r"Sequential\.1: BatchNorm1d\(.*: the formula of",
+        ),
+        (BatchNorm, (4,), r"Sequential\.1: BatchNorm\(\): the formula of"),
         (lambda: lamp.Linear(5, 6), (4,), r"Sequential\.1: Linear\(in_features=5"),
         (lambda: Residual(lamp.Linear(4, 6)), (4,), r"Sequential\.1: Residual: values of different shapes"),
     ],

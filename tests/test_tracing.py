@@ -52,7 +52,7 @@ class Embedding(lamp.Module):
 
 
 class BatchNorm(lamp.Module):
-    def __init__(self, features):
+    def __init__(self, features=4):
         self.mean = lamp.Buffer(torch.zeros(features))
 
     def trace(self, tracer, x):
@@ -209,6 +209,52 @@ def test_tables_and_statistics():
     assert {op.output.dtype for op in graph.ops} == {torch.float32}
     assert "%1  Gather(%0, axis=0)        (4, 3)  0: Embedding, weight p0 (100, 3)" in str(graph)
     assert "BatchNorm(%2, eps=1e-05)  (12)    2: BatchNorm(), mean (12)" in str(graph)
+
+
+def test_a_population_with_statistics_is_traced_as_one_of_its_networks():
+    model = lamp.Sequential(lamp.Linear(4, 3), lamp.BatchNorm1d(3))
+    one, many = lamp.trace(model, (7, 4)), lamp.trace(lamp.population(model, range(2)), (7, 4))
+    assert str(one) == str(many)
+    assert one == many
+    assert "running_mean (3), running_var (3), num_batches_tracked ()" in str(many)
+
+
+class LSTM(lamp.Module):
+    """What a long short-term memory puts out: (all outputs, (h, c))."""
+
+    def __init__(self):
+        self.cell = LSTMCell()
+
+    def trace(self, tracer, x, state):
+        y, h, c = tracer.scan(self, self.cell, x, *state)
+        return y, (h, c)
+
+
+class LSTMCell(lamp.Module):
+    def __init__(self):
+        self.gate, self.inputs, self.sigmoid, self.tanh = (
+            lamp.Linear(5, 2),
+            lamp.Linear(3, 2),
+            lamp.Sigmoid(),
+            lamp.Tanh(),
+        )
+
+    def trace(self, tracer, x, h, c):
+        gate = tracer(self.sigmoid, tracer(self.gate, tracer.concat(self, x, h)))
+        c = tracer.add(self, tracer.multiply(self, gate, c), tracer(self.inputs, x))
+        return tracer.multiply(self, gate, tracer(self.tanh, c)), c
+
+
+def test_tuples_of_inputs_and_outputs():
+    graph = lamp.trace(LSTM(), (7, 10, 3), ((7, 2), (7, 2)))
+    assert [value.shape for value in graph.inputs] == [(10, 3), (2,), (2,)]
+    assert [value.shape for value in graph.outputs] == [(10, 2), (2,), (2,)]
+    assert graph.multiplications == 10 * (5 * 2 + 3 * 2)
+    assert [op.kind for op in graph.ops] == ["Scan"]
+    same = lamp.trace(LSTM(), torch.zeros(7, 10, 3), (torch.zeros(7, 2), torch.zeros(7, 2)))
+    assert same == graph
+    with pytest.raises(lamp.ArgumentError, match="trace takes batches"):
+        lamp.trace(LSTM(), (7, 10, 3), ((7, 2), "h"))
 
 
 def test_across_the_batch():

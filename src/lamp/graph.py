@@ -121,7 +121,7 @@ class Graph:
         lines = [f"{value} {value.shape} {value.dtype}" for value in self.inputs]
         for op in self.ops:
             held = {name: (number[each], single_shape(each), each.dtype) for name, each in op.parameters.items()}
-            states = {name: (tuple(each.data.shape), each.data.dtype) for name, each in op.buffers.items()}
+            states = {name: (_buffer_shape(op, each), each.data.dtype) for name, each in op.buffers.items()}
             outputs = [(value.number, value.shape, value.dtype, value.rows) for value in op.outputs]
             inputs = [value.number for value in op.inputs]
             body = "" if op.body is None else op.body.digest
@@ -151,7 +151,7 @@ class Graph:
                 for name, each in op.parameters.items()
                 if op.body is None or each not in op.body.parameters
             ]
-            held += [f"{name} {sizes(each.data.shape)}" for name, each in op.buffers.items()]
+            held += [f"{name} {sizes(_buffer_shape(op, each))}" for name, each in op.buffers.items()]
             options = [f"{name}={value}" for name, value in op.attributes.items()]
             what = f"{op.kind}({', '.join([*map(str, op.inputs), *options])})"
             name = type(op.module).__name__ if op.parameters else describe(op.module)
@@ -165,6 +165,10 @@ class Graph:
 def single_shape(parameter: Parameter) -> Shape:
     """The shape of a parameter in one network."""
     return tuple(parameter.shape) if parameter.replicas is None else tuple(parameter.shape[1:])
+
+
+def _buffer_shape(op: Op, buffer: Buffer) -> Shape:
+    return tuple(buffer.data.shape) if op.module.replicas is None else tuple(buffer.data.shape[1:])
 
 
 def sizes(shape: Sequence[object]) -> str:

@@ -67,7 +67,7 @@ class Module(TorchHabits, Participant, metaclass=Kind):
             f"{type(self).__name__} does not say what it does as a graph",
             expected="trace(self, tracer, x) beside forward, in the tracer's operations",
             got="a module without it",
-            fix="write it, or use what needs no graph: the eager engine trains any module",
+            fix="write it; without a graph the eager engine alone trains it",
         )
 
     def backward_parameters(self, *grad_outputs: Any) -> None:

@@ -37,8 +37,11 @@ class Tracer:
         self._paths = {module: path for path, module in root.named_modules()}
         self._count = 0
 
-    def __call__(self, module: Module, *values: Value) -> Any:
-        """The values that a module puts out for these. Raises NotTraceable, with the module's path."""
+    def __call__(self, module: Module, *values: Any) -> Any:
+        """The values that a module puts out for these: one, or tuples of them, nested as its forward's.
+
+        Raises NotTraceable, with the module's path.
+        """
         with self._within(module):
             runs = WHAT_RUNS if self.training else WHAT_RUNS[:2]
             changed = overridden(module, only=runs)
@@ -48,7 +51,7 @@ class Tracer:
                     f"it has its own {changed}: lamp cannot read what that does",
                     expected="a module as lamp has it, or one with a trace(tracer, *values) beside its forward",
                     got=describe(module),
-                    fix="write trace(self, tracer, x), or use the eager engine",
+                    fix="write trace(self, tracer, x); without a graph the eager engine alone trains it",
                 )
             try:
                 put_out = module.trace(self, *values)
@@ -56,7 +59,7 @@ class Tracer:
                 raise
             except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
                 _check_inputs(module, values)
-                shapes = ", ".join(sizes(("B", *value.shape)) for value in values)
+                shapes = ", ".join(sizes(("B", *value.shape)) for value in flat(values))
                 frame = extract_tb(error.__traceback__)[-1]
                 raise NotTraceable(
                     f"its trace fails for {shapes}: {type(error).__name__}: {error}",
@@ -64,7 +67,7 @@ class Tracer:
                     got=f"an error in {frame.filename}, line {frame.lineno}",
                     fix="mend its trace, or trace the network with the shape of its own inputs: lamp.trace(model, x)",
                 ) from None
-            if not all(isinstance(each, Value) for each in (put_out if isinstance(put_out, tuple) else (put_out,))):
+            if not all(isinstance(each, Value) for each in flat(put_out)):
                 raise NotTraceable(
                     "its trace returns something else than values of the graph",
                     expected="what the tracer's operations return, or a tuple of such",
@@ -193,7 +196,7 @@ class Tracer:
         given = [self.value(each, x.dtype) for each in (shape, *shapes)]
         outside, self.ops = self.ops, []
         put_out = self(cell, *given)
-        body = Graph(tuple(self.ops), tuple(given), put_out if isinstance(put_out, tuple) else (put_out,))
+        body = Graph(tuple(self.ops), tuple(given), flat(put_out))
         self.ops = outside
         if [value.shape for value in body.outputs] != shapes:
             raise ShapeError(
@@ -240,7 +243,8 @@ class Tracer:
 def trace(model: Module, *inputs: Any, training: bool = True, across: bool = False) -> Graph:
     """The graph of a network; of a population that of one of its networks.
 
-    inputs    batches, or the shapes of a batch such as (32, 784): only shapes and dtypes are looked at
+    inputs    batches, or the shapes of a batch such as (32, 784): only shapes and dtypes are looked at; a tuple of
+              batches where forward takes one
     training  whether the graph is that of training (the default), or of evaluation, without Dropout
     across    whether operations across the samples of a batch, such as Softmax(0), are part of a graph, or refused
 
@@ -257,9 +261,9 @@ def trace(model: Module, *inputs: Any, training: bool = True, across: bool = Fal
     root = model if model.replicas is None else getattr(model, "network", model)
     tracer = Tracer(root, training, across)
     dtype = next((parameter.dtype for parameter in model.parameters()), torch.get_default_dtype())
-    values = tuple(tracer.value(*_sample(x, dtype)) for x in inputs)
+    values = [_given(tracer, x, dtype) for x in inputs]
     outputs = tracer(root, *values)
-    return Graph(tuple(tracer.ops), values, outputs if isinstance(outputs, tuple) else (outputs,))
+    return Graph(tuple(tracer.ops), flat(values), flat(outputs))
 
 
 def guessed_shape(model: Module) -> Shape | None:
@@ -269,6 +273,20 @@ def guessed_shape(model: Module) -> Shape | None:
         if isinstance(features, int):
             return (features,)
     return None
+
+
+def flat(values: Any) -> tuple[Any, ...]:
+    """What stands in tuples, or lists, of any depth, one after another."""
+    if isinstance(values, tuple | list):
+        return tuple(each for value in values for each in flat(value))
+    return (values,)
+
+
+def _given(tracer: Tracer, x: Any, dtype: torch.dtype) -> Any:
+    """The value of an input, or a tuple of such."""
+    if isinstance(x, tuple | list) and x and not any(isinstance(n, int) for n in x):
+        return tuple(_given(tracer, each, dtype) for each in x)
+    return tracer.value(*_sample(x, dtype))
 
 
 def _sample(x: Any, dtype: torch.dtype) -> tuple[Shape, torch.dtype]:

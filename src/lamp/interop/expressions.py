@@ -17,13 +17,16 @@ from lamp.errors import ArgumentError
 from lamp.formulas import Number
 from lamp.graph import Op
 from lamp.module import Module
-from lamp.nn import PReLU
+from lamp.nn import BatchNorm1d, PReLU
 from lamp.nn.activations_piecewise import leaky
+from lamp.nn.normalization import normalised
 from lamp.overrides import is_lamps
+from lamp.parameter import Buffer, Parameter
 from lamp.paths import describe
 
 Operand = Any  # an Expression or a float
 
+WRITABLE = "a sigma made of the operations that lamp.formulas lists, and of floats"
 COMPARISONS = ("lt", "le", "gt", "ge", "eq", "ne")
 
 
@@ -200,33 +203,49 @@ def in_order(result: Expression) -> list[Expression]:
     return list(done.values())
 
 
-def formula_of(op: Op, *names: str) -> Expression:
-    """What an Elementwise operation computes of its input and its parameters, which have these names.
+def members_of(op: Op) -> dict[str, Parameter | Buffer]:
+    """The parameters and buffers that an operation's formula takes, by name."""
+    if op.kind == "BatchNorm":
+        statistics = {name: each for name, each in op.buffers.items() if name in ("running_mean", "running_var")}
+        return {**statistics, **op.parameters}
+    return dict(op.parameters)
+
+
+def formula_of(op: Op, x: str = "x") -> Expression:
+    """What an operation computes of each number, which is named x, and of its members, which have their names.
 
     Raises ArgumentError where the module's sigma is not written over numbers.
     """
-    module = op.module
-    x, *parameters = Expression.named(*names)
+    module, names = op.module, list(members_of(op))
+    given, *members = Expression.named(x, *names)
     if isinstance(module, PReLU):
-        return Expression.of(leaky(x, *parameters), x)
+        return Expression.of(leaky(given, *members), given)
+    if op.kind == "BatchNorm":
+        if not isinstance(module, BatchNorm1d) or "running_mean" not in names:
+            why = "a BatchNorm of its own" if not isinstance(module, BatchNorm1d) else "no running statistics to use"
+            raise _unwritable(module, why, "a lamp.BatchNorm1d that tracks running statistics")
+        known = dict(zip(names, members, strict=True))
+        mean, var = known["running_mean"], known["running_var"]
+        y = normalised(given, mean, var, module.eps, known.get("weight"), known.get("bias"))
+        return Expression.of(y, given)
     sigma = getattr(module, "sigma", None)
-    if parameters or sigma is None:
-        raise _unwritable(module, "parameters of its own" if parameters else "no sigma")
+    if members or sigma is None:
+        raise _unwritable(module, "parameters of its own" if members else "no sigma")
     try:
-        y = sigma(x)
+        y = sigma(given)
     except (TypeError, AttributeError) as error:
         if is_lamps(type(module)):
             raise
         raise _unwritable(module, str(error)) from None
-    return Expression.of(y, x)
+    return Expression.of(y, given)
 
 
-def _unwritable(module: Module, why: str) -> ArgumentError:
+def _unwritable(module: Module, why: str, expected: str = WRITABLE) -> ArgumentError:
     return ArgumentError(
         f"the formula of {describe(module)} cannot be written down",
-        expected="a sigma made of the operations that lamp.formulas lists, and of floats",
+        expected=expected,
         got=why,
-        fix="write sigma over numbers, as lamp's activations are",
+        fix="write sigma over numbers, as lamp's activations are" if expected is WRITABLE else None,
     )
 
 

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from lamp.graph import Graph, Op
-from lamp.interop.expressions import COMPOSED, Expression, formula_of, in_order
-from lamp.interop.predictor import Predictor, matrix, offsets, slopes
+from lamp.interop.expressions import COMPOSED, Expression, formula_of, in_order, members_of
+from lamp.interop.predictor import Predictor, matrix, offsets, per_channel
 from lamp.module import Module
 from lamp.nn import CELU, ELU, SELU, Hardsigmoid, Hardswish, LeakyReLU, PReLU, ReLU, Softplus, Softsign
 from lamp.nn.activations import SELU_ALPHA, SELU_SCALE
-from lamp.parameter import Parameter
+from lamp.parameter import Buffer, Parameter
 
 OPERATIONS = {  # of an Expression, as ONNX names them
     "add": "Add", "sub": "Sub", "mul": "Mul", "div": "Div", "neg": "Neg", "lt": "Less", "le": "LessOrEqual",
@@ -66,7 +66,7 @@ class OnnxGraph:
         return self.reserve(unique)
 
     # ---- constants ---------------------------------------------------------------------------------------------------
-    def parameter(self, name: str, parameter: Parameter, form: Tensor | None = None) -> str:
+    def parameter(self, name: str, parameter: Parameter | Buffer, form: Tensor | None = None) -> str:
         """A parameter, or another form of it; one that several modules share is held once."""
         array = (parameter.data if form is None else form).contiguous().numpy()
         return self._hold((parameter, form is None, array.shape), array, name)
@@ -160,11 +160,12 @@ def elementwise(graph: OnnxGraph, op: Op, at: str, x: str) -> str:
     found = None if operator is None else operator(module)
     if found is not None:
         return graph.node(found[0], x, at=at, **{name: float(value) for name, value in found[1].items()})
-    formula = formula_of(op, "x", *op.parameters)
-    known = {"x": x, **{name: graph.parameter(f"{at}{name}", each, slopes(op)) for name, each in op.parameters.items()}}
+    known = {"x": x}
+    for name, member in members_of(op).items():
+        known[name] = graph.parameter(f"{at}{name}", member, per_channel(op, member))
     if isinstance(module, PReLU) and graph.plan.members is None:
         return graph.node("PRelu", *known.values(), at=at)
-    return graph.formula(formula, known, at)
+    return graph.formula(formula_of(op), known, at)
 
 
 def softmax(graph: OnnxGraph, op: Op, at: str, x: str) -> str:
@@ -201,4 +202,5 @@ RULES: dict[str, Callable[..., str]] = {
     "Add": add,
     "Multiply": multiply,
     "Concat": concat,
+    "BatchNorm": elementwise,
 }

@@ -17,19 +17,28 @@ import torch
 from torch import Tensor
 
 from lamp.errors import ArgumentError, DTypeError, ExportError, NotTraceable
-from lamp.graph import BATCH, Graph, Op, Shape, Value, single_shape
+from lamp.graph import BATCH, Graph, Op, Shape, Value
 from lamp.interop.expressions import formula_of
 from lamp.interop.scaling import Scaling, scaling_of
 from lamp.losses import Loss
 from lamp.module import Module
 from lamp.nn import Activation, Dropout, Identity, Linear, LogSoftmax, PReLU, Sequential, Softmax
-from lamp.parameter import Parameter
+from lamp.parameter import Buffer, Parameter
 from lamp.paths import describe, path_of
 from lamp.replicas import Population
 from lamp.studies import Ensemble
-from lamp.tracing import trace
+from lamp.tracing import flat, trace
 
-KINDS = ("Affine", "Elementwise", "Softmax", "Reshape", "Add", "Multiply", "Concat")  # that the exporters write
+KINDS = (
+    "Affine",
+    "Elementwise",
+    "Softmax",
+    "Reshape",
+    "Add",
+    "Multiply",
+    "Concat",
+    "BatchNorm",
+)  # that the exporters write
 SHAPE_STAYS = (Activation, PReLU, Softmax, LogSoftmax, Dropout, Identity)
 
 Written = TypeVar("Written")
@@ -51,17 +60,17 @@ def offsets(op: Op) -> Tensor | None:
     return bias.data.view(bias.replicas, 1, *_ones(op.inputs[0].shape[:-1]), bias.shape[-1])
 
 
-def slopes(op: Op) -> Tensor:
-    """A PReLU's slopes as they meet inputs (n, C, ...): (C, 1...) or, for all alike, (1,); in a population (K, 1, ...).
+def per_channel(op: Op, member: Parameter | Buffer) -> Tensor:
+    """A parameter or buffer (C) as it meets inputs (n, C, ...): (C, 1...); (K, 1, C, 1...) in a population.
 
-    All alike in a population they are (K, 1, 1...).
+    Where there is one number for all channels it is (1,), or (K, 1, 1, 1...).
     """
-    (slope,) = op.parameters.values()
-    lead = () if slope.replicas is None else (slope.replicas, 1)
-    (number,), shape = single_shape(slope), op.inputs[0].shape
-    if number == 1 and not lead:
-        return slope.data
-    return slope.data.view(*lead, *(_ones(shape) if number == 1 else (number, *_ones(shape[1:]))))
+    replicas, shape = op.module.replicas, op.inputs[0].shape
+    number = member.data.numel() // (replicas or 1)
+    if number == 1 and replicas is None:
+        return member.data
+    lead = () if replicas is None else (replicas, 1)
+    return member.data.view(*lead, *(_ones(shape) if number == 1 else (number, *_ones(shape[1:]))))
 
 
 def _ones(shape: Shape) -> Shape:
@@ -109,7 +118,7 @@ class Predictor:
         """The outputs for inputs (n, ...), in the dtype of the inputs' (float32 or float64); a tuple for several."""
         given = [x if each is None else each.standard(x) for x, each in zip(inputs, self.standard, strict=True)]
         found = self.model(*given)
-        several = found if isinstance(found, tuple) else (found,)
+        several = flat(found)
         if len(several) != len(self.own) or not all(isinstance(y, Tensor) for y in several):
             raise ExportError(
                 "the network puts out something else than its trace says",
@@ -120,7 +129,7 @@ class Predictor:
         if isinstance(self.model, Population):
             several = tuple(y.mean(0) for y in several)
         outputs = tuple(y if each is None else each.own(y) for y, each in zip(several, self.own, strict=True))
-        return outputs if isinstance(found, tuple) else outputs[0]
+        return outputs[0] if isinstance(found, Tensor) else outputs
 
     def in_dtype(self, dtype: torch.dtype) -> Predictor:
         """The same with parameters of another dtype."""
@@ -150,7 +159,9 @@ class Predictor:
         """The values of which a population has one for all replicas, with an axis of replicas that is 1 long."""
         found = set(graph.inputs) if self.members is not None and graph is self.graphs[0][1] else set()
         for op in graph.ops:
-            if found.issuperset(op.inputs) and all(each.replicas is None for each in op.parameters.values()):
+            own = any(each.replicas is not None for each in op.parameters.values())
+            own = own or (bool(op.buffers) and op.module.replicas is not None)
+            if found.issuperset(op.inputs) and not own:
                 found.update(op.outputs)
         return found
 
@@ -240,7 +251,7 @@ def _graph(model: Module, inputs: list[Tensor]) -> Graph:
         ) from None
     root = model.network if isinstance(model, Population) else model
     for op in graph.ops:
-        if op.kind == "Elementwise":
+        if op.kind in ("Elementwise", "BatchNorm"):
             _check_formula(op, root)
         elif op.kind not in KINDS:
             raise ArgumentError(
@@ -255,7 +266,7 @@ def _graph(model: Module, inputs: list[Tensor]) -> Graph:
 
 def _check_formula(op: Op, root: Module) -> None:
     try:
-        formula_of(op, "x", *op.parameters)
+        formula_of(op)
     except ArgumentError as error:
         error.where = path_of(op.module, root)
         raise

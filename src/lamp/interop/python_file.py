@@ -16,8 +16,8 @@ from torch import Tensor
 from lamp.graph import Graph, Op, Value
 from lamp.installation import VERSION
 from lamp.interop.agreement import check_agreement
-from lamp.interop.expressions import COMPOSED, Expression, formula_of
-from lamp.interop.predictor import Predictor, matrix, offsets, predictor, slopes
+from lamp.interop.expressions import COMPOSED, Expression, formula_of, members_of
+from lamp.interop.predictor import Predictor, matrix, offsets, per_channel, predictor
 from lamp.interop.python_text import (
     array_text,
     docstring,
@@ -28,7 +28,7 @@ from lamp.interop.python_text import (
     returning,
 )
 from lamp.module import Module
-from lamp.parameter import Parameter
+from lamp.parameter import Buffer, Parameter
 from lamp.paths import describe
 from lamp.saving import write_file
 from lamp.signatures import called
@@ -208,7 +208,7 @@ class _Script:
             for x, value in zip(inputs, op.inputs, strict=True)
         ]
 
-    def _array(self, name: str, tensor: Tensor, parameter: Parameter | None = None) -> str:
+    def _array(self, name: str, tensor: Tensor, parameter: Parameter | Buffer | None = None) -> str:
         """The name of an array, that of a parameter which several modules share being one."""
         key = object() if parameter is None else (parameter, tuple(tensor.shape))
         if key not in self._held:
@@ -245,15 +245,15 @@ class _Script:
         return product if bias is None else f"{product} + {self._array(f'bias_{path}', bias, op.parameters['bias'])}"
 
     def elementwise(self, op: Op, path: str, x: str) -> str:
-        kind = type(op.module)
-        result = formula_of(op, "x", *op.parameters)
-        if is_one_operation(result) and not op.parameters:
+        kind, members = type(op.module), members_of(op)
+        result = formula_of(op)
+        if is_one_operation(result) and not members:
             for each in functions_used(result):
                 self._composed(each)
             return expression_text(formula_of(op, x))[1]
-        told = (inspect.getdoc(kind) or "").partition("\n")[0] if op.parameters else describe(op.module)
-        function = self._function(kind.__name__, result, told, ", ".join(["x", *op.parameters]))
-        own = [self._array(f"{name}_{path}", slopes(op), each) for name, each in op.parameters.items()]
+        told = (inspect.getdoc(kind) or "").partition("\n")[0] if members else describe(op.module)
+        function = self._function(kind.__name__, result, told, ", ".join(["x", *members]))
+        own = [self._array(f"{name}_{path}", per_channel(op, each), each) for name, each in members.items()]
         return f"{function}({', '.join([x, *own])})"
 
     def softmax(self, op: Op, path: str, x: str) -> str:
@@ -283,6 +283,7 @@ RULES: dict[str, Callable[..., str]] = {
     "Add": _Script.add,
     "Multiply": _Script.multiply,
     "Concat": _Script.concat,
+    "BatchNorm": _Script.elementwise,
 }
 
 

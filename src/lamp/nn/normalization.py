@@ -11,11 +11,18 @@ from torch import Tensor
 from lamp.axes import standing
 from lamp.devices import device_of, floating
 from lamp.errors import ShapeError
-from lamp.formulas import constant
+from lamp.formulas import Number, constant
 from lamp.module import Module
 from lamp.nn.arguments import a_flag, a_number, a_size, not_negative
 from lamp.nn.checks import explain_gradient, explain_numbers, explain_unlike
 from lamp.parameter import Buffer, Parameter
+
+
+def normalised(x: Number, mean: Number, var: Number, eps: float, weight: Number | None, bias: Number | None) -> Number:
+    """The formula below, of numbers: what a channel's statistics make of each of its numbers."""
+    xhat = (x - mean) * (var + eps).rsqrt()
+    y = xhat if weight is None else xhat * weight
+    return y if bias is None else y + bias
 
 
 class BatchNorm1d(Module):
