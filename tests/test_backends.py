@@ -123,7 +123,7 @@ def test_a_batch_in_parts_too(monkeypatch):
     torch.set_num_threads(1)  # the second backend has one
     try:
         made = same_on_both(monkeypatch, NETWORKS["row"], None, samples=80, batch=64)
-        assert any(kernel.parts > 1 for kernel in made)
+        assert any(kernel.tiling.parts > 1 for kernel in made)
     finally:
         torch.set_num_threads(threads)
 

@@ -289,7 +289,7 @@ def test_narrower_vectors_where_they_cost_no_thread_more(networks, threads, bits
     finally:
         torch.set_num_threads(before)
     assert runner.together == networks
-    assert runner.kernel_states[0].kernel.lanes * 32 == bits
+    assert runner.kernel_states[0].tiling.lanes * 32 == bits
 
 
 WIDE_NETWORKS = {

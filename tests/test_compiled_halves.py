@@ -187,7 +187,7 @@ def test_a_batch_in_parts_on_several_threads():
     (one, whole), (other, halves) = (made(wide, batch_size=256) for _ in range(2))
     losses, loss = whole(x, y), halves.gradients(x, y)
     (state,) = halves._runners["gradients"][1].kernel_states
-    assert state.kernel.parts > 1
+    assert state.tiling.parts > 1
     gradients = [parameter.grad.clone() for parameter in other.parameters()]
     other.zero_grad()
     criterion = lamp.CrossEntropyLoss()

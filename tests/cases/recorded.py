@@ -21,7 +21,6 @@ from lamp.compiler.indices import Index, Sum
 from lamp.compiler.kernel_builder import KernelBuilder
 from lamp.compiler.kernel_spec import KernelSpec
 from lamp.compiler.lanes import Lane, Whole
-from lamp.compiler.tiling import Tiling
 
 UNSIGNED = {np.dtype(np.int32): np.uint32, np.dtype(np.int64): np.uint64}
 REAL: dict[str, Callable[..., Any]] = {
@@ -378,14 +377,14 @@ class RecordedCode(Code):
         self._do(add, pointer, self.index(at), *(lane.value for lane in numbers))
 
 
-class RecordedKernel(Tiling):
+class RecordedKernel:
     """A kernel of this backend, for `KernelRunner` in place of the CPU's."""
 
     made: ClassVar[list[RecordedKernel]] = []
 
     def __init__(self, spec: KernelSpec, machine: Machine) -> None:
-        super().__init__(spec, Abacus())
-        self._code = KernelBuilder(spec, Abacus(), RecordedCode).code
+        builder = KernelBuilder(spec, Abacus(), RecordedCode)
+        self.tiling, self._code = builder.tiling, builder.code
         self.made.append(self)
 
     def run(self, *arguments: int) -> None:

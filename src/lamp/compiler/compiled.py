@@ -274,7 +274,7 @@ class Compiled:
     def passes(self) -> str:
         """What each pass of the compiler makes of the network: a graph, stages, places, and how kernels are cut."""
         runner = self._compiled
-        tilings = "\n".join(str(state.kernel) for state in runner.kernel_states)
+        tilings = "\n".join(str(state.tiling) for state in runner.kernel_states)
         stages = runner.plan.without_places()
         return "\n\n".join(map(str, (runner.plan.graph, stages, runner.plan, tilings)))
 

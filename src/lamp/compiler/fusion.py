@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
 
 from lamp.compiler.rules import rule_of
 from lamp.compiler.rules.chain import IN_CHAINS
 from lamp.compiler.rules.chain import rule_of as element_rule_of
-from lamp.compiler.stages import INPUT, Stage
+from lamp.compiler.stages import INPUT, Plan, Stage
 from lamp.compiler.stand_ins import NotCompiled
 from lamp.graph import Graph
 from lamp.parameter import Parameter
 
 
-def fused(graph: Graph, places: Mapping[Parameter, int]) -> list[Stage]:
-    """The stages of a graph, its input first and the one that is its output last. Raises NotCompiled."""
+def fused(graph: Graph, places: dict[Parameter, int], parameters: int) -> Plan:
+    """A graph as stages, its input first and the one that is its output last, without places for their values yet.
+
+    places  where each parameter begins among the network's `parameters` numbers
+
+    Raises NotCompiled.
+    """
     if len(graph.inputs) != 1 or len(graph.outputs) != 1:
         raise NotCompiled("the network takes several inputs, or puts several outputs out")
     same = _aliases(graph)
@@ -41,7 +45,7 @@ def fused(graph: Graph, places: Mapping[Parameter, int]) -> list[Stage]:
             stage = rule_of(op).stage(op, inputs, places)
             stages.append(stage)
         stage_of[op.output.number] = stage
-    return _used(stages, stage_of[same[graph.outputs[0].number]])
+    return Plan(graph, _used(stages, stage_of[same[graph.outputs[0].number]]), parameters, places)
 
 
 def _aliases(graph: Graph) -> dict[int, int]:

@@ -12,15 +12,14 @@ from lamp.compiler.backends.cpu.machine_code import VERSION, MachineCode, assemb
 from lamp.compiler.backends.cpu.target import Target
 from lamp.compiler.kernel_builder import KernelBuilder
 from lamp.compiler.kernel_spec import KernelSpec
-from lamp.compiler.tiling import Tiling
+from lamp.compiler.tiling import tiled
 
 
-class Kernel(Tiling):
+class Kernel:
     """The machine code of a job: `run` is the function. It holds nothing of the networks it was made for."""
 
     def __init__(self, spec: KernelSpec, machine: Target) -> None:
-        super().__init__(spec, machine)
-        self.machine, self.machine_code = machine, _code_for(spec, machine)
+        self.machine, self.tiling, self.machine_code = machine, tiled(spec, machine), _code_for(spec, machine)
         self.run = self.machine_code.function("train", len(KernelArguments._fields))
 
     def llvm_ir(self, spec: KernelSpec) -> str:

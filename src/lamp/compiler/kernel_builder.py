@@ -23,19 +23,18 @@ from lamp.compiler.rules import feature_major, weighted_rule_of
 from lamp.compiler.rules.chain import keeps_zero
 from lamp.compiler.stages import Stage
 from lamp.compiler.storage import of_widths
-from lamp.compiler.tiling import Tiling
+from lamp.compiler.tiling import tiled
 from lamp.compiler.updates import Updates
 from lamp.nn import Dropout
 from lamp.randomness import below, bits, scatter
 
 
-class KernelBuilder(Tiling):
+class KernelBuilder:
     """Writes a kernel by a backend's `Code`: `text` is what that makes of it."""
 
     def __init__(self, spec: KernelSpec, machine: Machine, backend: type[Code]) -> None:
-        super().__init__(spec, machine)
-        self.spec = spec
-        self.code = backend("train", KINDS, machine, spec.dtype, shared=self.parts > 1)
+        self.spec, self.tiling = spec, tiled(spec, machine)
+        self.code = backend("train", KINDS, machine, spec.dtype, shared=self.tiling.parts > 1)
         self._emit()
         self.text = self.code.finish()
 
@@ -49,14 +48,16 @@ class KernelBuilder(Tiling):
             widths = [code.load_index(arguments.sizes, self._place_of_sizes(k)) for k in hidden]
             self.plan = of_widths(spec.plan, [Count(code, width) for width in widths])
             self.ranges = [[(0, self.plan.parameters)]]
-        self._all: Index = self.numbers // self.lanes if spec.one_network else self.plan.parameters  # vectors of them
+        self._all: Index = self.plan.parameters  # how many vectors a network's parameters are
+        if spec.one_network:
+            self._all = self.tiling.numbers // self.tiling.lanes
         self.samples = code.number(arguments.batch)
-        up = code.plus(arguments.batch, self.lanes - 1)
-        self.vectors = code.quotient(up, self.lanes) if spec.one_network else arguments.batch
+        up = code.plus(arguments.batch, self.tiling.lanes - 1)
+        self.vectors = code.quotient(up, self.tiling.lanes) if spec.one_network else arguments.batch
         number = code.load_one if spec.one_network else code.load
         names = enumerate(spec.hyperparameters)
         spec.loss.of_lanes(code, {name: number(arguments.loss_hyperparameters, i) for i, name in names})
-        if self.parts == 1:
+        if self.tiling.parts == 1:
             self.gradients_of_part = arguments.gradients
             with code.loop(0, arguments.steps) as step:
                 self._begin(step)
@@ -66,7 +67,7 @@ class KernelBuilder(Tiling):
             return
         updates = spec.optimizer is not None
         phases = code.times(arguments.steps, 2) if updates else arguments.steps
-        with code.tasks(arguments.counters, self.parts, phases) as (phase, part):
+        with code.tasks(arguments.counters, self.tiling.parts, phases) as (phase, part):
             if not updates:
                 self._begin(phase)
                 self._part_of_batch(part)
@@ -80,7 +81,9 @@ class KernelBuilder(Tiling):
 
     def _begin(self, step: Index) -> None:
         self.step = step
-        self.first = self.code.times(step, self.vectors if self.one_network else self.arguments.batch)  # of the order
+        self.first = self.code.times(
+            step, self.vectors if self.spec.one_network else self.arguments.batch
+        )  # of the order
 
     def _update(self, part: Index | None) -> None:
         """The optimizer's rule: for all parameters, or a slice of them."""
@@ -92,18 +95,18 @@ class KernelBuilder(Tiling):
                 self.arguments,
                 self.step,
                 vectors=self._all,
-                parts=self.parts,
+                parts=self.tiling.parts,
                 part=part,
                 ranges=self.ranges,
-                shared=self.shared,
-                per_replica=self.per_replica,
             ).emit(spec.optimizer)
 
     def _part_of_batch(self, part: Index) -> None:
         """The loss and the gradients of a part of the batch's columns."""
         code = self.code
-        lower, upper = (code.quotient(code.times(self.vectors, code.plus(part, k)), self.parts) for k in range(2))
-        self.gradients_of_part = code.beyond(self.arguments.gradients, code.times(part, self.numbers))
+        lower, upper = (
+            code.quotient(code.times(self.vectors, code.plus(part, k)), self.tiling.parts) for k in range(2)
+        )
+        self.gradients_of_part = code.beyond(self.arguments.gradients, code.times(part, self.tiling.numbers))
         self._part(lower, upper, part)
 
     def _part(self, lower: Index, upper: Index, part: Index) -> None:
@@ -114,19 +117,19 @@ class KernelBuilder(Tiling):
             with code.loop(0, self._all) as i:
                 code.store(self.gradients_of_part, i, 0.0)
             code.meet()
-        with code.carrying(lower, upper, self._sums, self.chunk) as (start, state):
-            count = code.least(code.minus(upper, start), self.chunk)
+        with code.carrying(lower, upper, self._sums, self.tiling.chunk) as (start, state):
+            count = code.least(code.minus(upper, start), self.tiling.chunk)
             block = self._block(1, start, 0)
-            if self.wide:
+            if self.tiling.wide:
                 feature_major.forward(block, self.plan.layers[0], count, self.arguments.inputs, self._row_from(start))
             state[:] = _added(state, self._columns(start, count, share))
             if spec.one_network and spec.wants_gradients:
                 for layer in self.plan.layers:
-                    if self.wide and layer is self.plan.layers[0]:
+                    if self.tiling.wide and layer is self.plan.layers[0]:
                         feature_major.add_gradients(block, layer, count, self.arguments.inputs, self._row_from(start))
                     else:
                         weighted_rule_of(layer).weight_gradient_of_samples(block, layer, count)
-        place = code.plus(code.times(self.step, self.parts), part)
+        place = code.plus(code.times(self.step, self.tiling.parts), part)
         self._keep_number(self.arguments.losses, place, state[0] * share)
         for k, number in enumerate(state[1:]):
             self._keep_number(self.arguments.right_answers, code.plus(code.times(place, len(spec.answers)), k), number)
@@ -138,7 +141,7 @@ class KernelBuilder(Tiling):
 
     def _keep_number(self, pointer: Pointer, place: Index, number: Lane) -> None:
         """Keep a network's own number, which in sample lanes is the sum of all lanes."""
-        if self.one_network:
+        if self.spec.one_network:
             self.code.store_first(pointer, place, number.added_up())
         else:
             self.code.store(pointer, place, number)
@@ -146,11 +149,11 @@ class KernelBuilder(Tiling):
     def _columns(self, start: Index, count: Index, share: Lane) -> list[Lane]:
         """Forward and back for `count` columns of the batch; what is summed over them."""
         code, whole = self.code, count
-        if self.ragged:
-            whole = code.index(code.times(code.quotient(count, self.columns), self.columns))
-        with code.carrying(0, whole, self._sums, self.columns) as (column, state):
-            state[:] = _added(state, self._pass(self._block(self.columns, start, column), share))
-        if self.ragged:
+        if self.tiling.ragged:
+            whole = code.index(code.times(code.quotient(count, self.tiling.columns), self.tiling.columns))
+        with code.carrying(0, whole, self._sums, self.tiling.columns) as (column, state):
+            state[:] = _added(state, self._pass(self._block(self.tiling.columns, start, column), share))
+        if self.tiling.ragged:
             with code.carrying(whole, count, state, 1) as (column, rest):
                 rest[:] = _added(rest, self._pass(self._block(1, start, column), share))
             state = rest
@@ -160,16 +163,16 @@ class KernelBuilder(Tiling):
         """Columns of the batch from number start + column on; in sample lanes they are all kept, up to a chunk."""
         spec = self.spec
         at = self.code.plus(start, column)
-        first, stride = (column, self.chunk) if spec.one_network else (0, None)
+        first, stride = (column, self.tiling.chunk) if spec.one_network else (0, None)
         arguments = self.arguments._replace(gradients=self.gradients_of_part)
         keep = self._keep_of(at)
         return Block(self.code, self.plan, columns, arguments, spec.one_network, keep, self._present, first, stride, at)
 
     def _pass(self, block: Block, share: Lane) -> list[Lane]:
         """Forward and back; what is summed over the columns."""
-        if not self.wide:
+        if not self.tiling.wide:
             self._gather(block, block.column)
-        lowering.forward(block, computed=self.plan.layers[0] if self.wide else None)
+        lowering.forward(block, computed=self.plan.layers[0] if self.tiling.wide else None)
         if self.spec.keeps_outputs:
             self._keep_outputs(block, block.column)
         target = self._target(block.column)
@@ -185,13 +188,13 @@ class KernelBuilder(Tiling):
         code, order = self.code, self.arguments.order
         at = code.plus(self.first, code.plus(first, column))
         if self.spec.one_network or self.spec.per_replica_order:
-            return code.load_wholes(order, code.times(at, self.lanes))
+            return code.load_wholes(order, code.times(at, self.tiling.lanes))
         return code.load_index(order, at)
 
     def _row_from(self, start: Index) -> feature_major.Row:
         """Where rows of data begin, by the number of the sample from a column of the batch on."""
         code = self.code
-        first = code.times(code.plus(self.first, start), self.lanes)
+        first = code.times(code.plus(self.first, start), self.tiling.lanes)
 
         def row(sample: Index) -> Index:
             return code.times(code.load_index(self.arguments.order, code.plus(first, sample)), self.plan.features)
@@ -223,10 +226,10 @@ class KernelBuilder(Tiling):
 
     def _counts(self, first: Index, column: Index) -> Mask | None:
         """Which lanes of a column hold a sample: those of the last may go beyond the batch."""
-        if not self.spare:
+        if not self.tiling.spare:
             return None
         code = self.code
-        numbers = code.counted(code.times(code.plus(first, column), self.lanes))
+        numbers = code.counted(code.times(code.plus(first, column), self.tiling.lanes))
         return numbers < code.wholes(code.whole(self.arguments.batch))
 
     def _keep_outputs(self, block: Block, first: Index) -> None:
@@ -257,7 +260,7 @@ class KernelBuilder(Tiling):
     # ---- networks of several sizes -----------------------------------------------------------------------------
     def _place_of_sizes(self, layer: int) -> int:
         """Where it stands how wide a hidden layer is: in the group, and next to that in each of its networks."""
-        return layer * (1 + self.lanes)
+        return layer * (1 + self.tiling.lanes)
 
     def _own_widths(self, layer: int) -> Whole:
         return self.code.load_wholes(self.arguments.sizes, self._place_of_sizes(layer) + 1)
@@ -288,7 +291,7 @@ class KernelBuilder(Tiling):
             sample = code.plus(first, column)
             at = code.times(code.plus(code.times(self.step, len(numbers)), numbers[id(module)]), 2)
             if spec.one_network:
-                sample = code.times(sample, self.lanes)
+                sample = code.times(sample, self.tiling.lanes)
                 scattered = scatter(code.counted(code.plus(code.times(sample, units), unit), units))
                 pair = [code.wholes(code.load_whole(keys, code.plus(at, k))) for k in range(2)]
             else:
@@ -297,7 +300,7 @@ class KernelBuilder(Tiling):
                 else:
                     rows = code.wholes(code.whole(sample)) * self._own_widths(layer)
                     scattered = scatter(rows + code.wholes(code.whole(unit)))
-                pair = [code.load_wholes(keys, code.times(code.plus(at, k), self.lanes)) for k in range(2)]
+                pair = [code.load_wholes(keys, code.times(code.plus(at, k), self.tiling.lanes)) for k in range(2)]
             kept = below(bits(scattered, *pair), round((1.0 - module.p) * 2**31)).is_true()
             return code.lane(1.0 / (1.0 - module.p) if module.p < 1 else 1.0).where(kept, 0.0)
 

@@ -287,7 +287,7 @@ class KernelRunner:
     @property
     def in_parts(self) -> bool:
         """Whether a network's batch is cut into parts, for several threads."""
-        return any(kernel_state.kernel.parts > 1 for kernel_state in self.kernel_states)
+        return any(kernel_state.tiling.parts > 1 for kernel_state in self.kernel_states)
 
     def prepare(
         self,

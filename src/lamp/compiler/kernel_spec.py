@@ -61,6 +61,19 @@ class KernelSpec:
         return self.entry == "gradients" or (self.entry == "step" and self.optimizer is not None)
 
     @property
+    def shared_coefficients(self) -> list[tuple[int, str]]:
+        """The coefficients that all replicas share: (group, name), in the order of their table."""
+        return self._coefficients(False)
+
+    @property
+    def replica_coefficients(self) -> list[tuple[int, str]]:
+        """The coefficients that each replica has of its own."""
+        return self._coefficients(True)
+
+    def _coefficients(self, own: bool) -> list[tuple[int, str]]:
+        return [(k, name) for k, names in enumerate(self.per_replica) for name, its in names.items() if its == own]
+
+    @property
     def states(self) -> list[tuple[str, ...]]:
         """What the optimizer keeps of each parameter, by group."""
         return [] if self.optimizer is None else [self.optimizer.state_names(g) for g in self.optimizer.param_groups]

@@ -64,16 +64,16 @@ class KernelState:
     """The groups of some neighbouring replicas, `rows`."""
 
     def __init__(self, kernel: Kernel, spec: KernelSpec, rows: range) -> None:
-        self.kernel, self.spec, self.rows = kernel, spec, rows
-        width = kernel.lanes
+        self.kernel, self.spec, self.rows, self.tiling = kernel, spec, rows, kernel.tiling
+        width = self.tiling.lanes
         self.width = 1 if spec.one_network else width  # networks a group
         self.groups = -(-len(self.rows) // self.width)
         self.dtype = spec.dtype
         self.states = max([len(names) for names in spec.states], default=0)
-        self.p = self._memory(kernel.numbers)
-        self.s = self._memory(self.states * kernel.numbers)
+        self.p = self._memory(self.tiling.numbers)
+        self.s = self._memory(self.states * self.tiling.numbers)
         # Gradients are a thread's scratch memory in whole steps; else they stay.
-        self.g = None if spec.entry == "step" else self._memory(kernel.parts * kernel.numbers)
+        self.g = None if spec.entry == "step" else self._memory(self.tiling.parts * self.tiling.numbers)
         self.h = self._memory(max(len(spec.hyperparameters), 1))
         self.k = aligned(max(len(spec.loss.constants), 1), self.dtype)
         self.k[: len(spec.loss.constants)] = torch.tensor(spec.loss.constants, dtype=torch.float64)
@@ -119,7 +119,7 @@ class KernelState:
 
     def _lay(self, memory: Tensor, k: int, values: Tensor) -> None:
         """Put numbers (all replicas, P) into the k-th array of each group."""
-        self._places(memory, k * self.kernel.numbers, values.shape[1]).copy_(self._in_lanes(values))
+        self._places(memory, k * self.tiling.numbers, values.shape[1]).copy_(self._in_lanes(values))
 
     def load_hyperparameters(self, numbers: Sequence[Tensor]) -> None:
         """Take over the loss's, each (all replicas,)."""
@@ -133,14 +133,14 @@ class KernelState:
     def gradients(self, size: int) -> Tensor:
         """(its replicas, P), added up over the parts of the batch."""
         assert self.g is not None
-        first, *others = self.g[:, : self.kernel.parts * self.kernel.numbers * self.width].chunk(self.kernel.parts, 1)
+        first, *others = self.g[:, : self.tiling.parts * self.tiling.numbers * self.width].chunk(self.tiling.parts, 1)
         for other in others:
             first = first + other
         return self.parameters(size, of=first)
 
     def state(self, k: int, size: int) -> Tensor:
         """State k of all parameters, (its replicas, P)."""
-        return self._of_lanes(self._places(self.s, k * self.kernel.numbers, size))
+        return self._of_lanes(self._places(self.s, k * self.tiling.numbers, size))
 
     # ---- steps -------------------------------------------------------------------------------------------------
     def step_ranges(self, epochs: int, samples: int, batch: int) -> list[StepRange]:
@@ -154,17 +154,17 @@ class KernelState:
             first, at = epoch * (full + 1), epoch * samples
             for step_range in (
                 StepRange(first, full, batch, at, column),
-                StepRange(first + full, 1, rest, at + full * batch, column + full * self.kernel.vectors_of(batch)),
+                StepRange(first + full, 1, rest, at + full * batch, column + full * self.tiling.vectors_of(batch)),
             ):
                 found.append(step_range)
-                column = step_range.column + step_range.count * self.kernel.vectors_of(step_range.batch)
+                column = step_range.column + step_range.count * self.tiling.vectors_of(step_range.batch)
         return found
 
     def prepare(
         self, inputs: Tensor, targets: Tensor, order: Tensor, columns: Columns, step_ranges: Sequence[StepRange]
     ) -> KernelBuffers:
         """Lay out what the steps read. order: (m,), or (all replicas, m), int32, of all epochs."""
-        spec, width, lanes = self.spec, self.width, self.kernel.lanes
+        spec, width, lanes = self.spec, self.width, self.tiling.lanes
         last = step_ranges[-1]
         steps = last.first + last.count
         if spec.one_network:
@@ -177,7 +177,7 @@ class KernelState:
         keys = torch.zeros(1, dtype=torch.int32)
         if dropouts:
             keys = self._in_lanes(keys_of(dropouts, range(dropouts[0].replicas or 1), steps).flatten(0, 2).t())
-        vectors = last.column + last.count * self.kernel.vectors_of(last.batch)
+        vectors = last.column + last.count * self.tiling.vectors_of(last.batch)
         outputs = vectors * spec.plan.outputs * lanes if spec.keeps_outputs else 1
         return KernelBuffers(
             inputs,
@@ -186,7 +186,7 @@ class KernelState:
             self._shared(columns, steps),
             self._own(columns, steps),
             keys.contiguous(),
-            aligned(self.groups * steps * width * self.kernel.parts, self.dtype).view(self.groups, -1),
+            aligned(self.groups * steps * width * self.tiling.parts, self.dtype).view(self.groups, -1),
             aligned(self.groups * outputs, self.dtype).view(self.groups, -1),
             aligned(self.groups * steps * self._counts, self.dtype).view(self.groups, steps * self._counts),
         )
@@ -196,12 +196,12 @@ class KernelState:
         batches = rows[:, step_range.at : step_range.at + step_range.count * step_range.batch].unflatten(
             1, (step_range.count, -1)
         )
-        spare = self.kernel.vectors_of(step_range.batch) * self.kernel.lanes - step_range.batch
+        spare = self.tiling.vectors_of(step_range.batch) * self.tiling.lanes - step_range.batch
         return torch.cat([batches, batches[:, :, -1:].expand(-1, -1, spare)], 2).flatten(1)
 
     def _shared(self, columns: Columns, steps: int) -> Tensor:
         """The coefficients that all replicas share (steps, C); in sample lanes each network's (groups, steps, C)."""
-        wanted = [columns[group][name] for group, name in self.kernel.shared]
+        wanted = [columns[group][name] for group, name in self.spec.shared_coefficients]
         if not wanted:
             return self._nothing
         if not self.spec.one_network:
@@ -211,7 +211,7 @@ class KernelState:
         return torch.stack(each, 2).transpose(0, 1).to(self.dtype).contiguous()
 
     def _own(self, columns: Columns, steps: int) -> Tensor:
-        wanted = [columns[group][name] for group, name in self.kernel.per_replica]
+        wanted = [columns[group][name] for group, name in self.spec.replica_coefficients]
         if not wanted:
             return self._nothing
         laid = self._in_lanes(torch.stack(wanted, 1).flatten(0, 1).t())  # (groups, steps C, W)
@@ -221,12 +221,12 @@ class KernelState:
 
     def calls(self, buffers: KernelBuffers, step_range: StepRange) -> list[KernelArguments]:
         """The arguments of the kernel for each group, to make these steps; 0 for scratch memory and counters."""
-        spec, size, width, lanes = self.spec, self.dtype.itemsize, self.width, self.kernel.lanes
+        spec, size, width, lanes = self.spec, self.dtype.itemsize, self.width, self.tiling.lanes
         per_replica_order = spec.one_network or spec.per_replica_order
         at = step_range.column * lanes if spec.one_network else step_range.at * (width if per_replica_order else 1)
         order = buffers.order.data_ptr() + 4 * at
         per_group = 4 * (buffers.order[0].numel() if per_replica_order else 0)
-        names, own, first = len(self.kernel.shared), len(self.kernel.per_replica), step_range.first
+        names, own, first = len(self.spec.shared_coefficients), len(self.spec.replica_coefficients), step_range.first
         shared_per_group = buffers.shared.shape[1] * names * size if spec.one_network and names else 0
         outputs = step_range.column * spec.plan.outputs * lanes if spec.keeps_outputs else 0
         keys = first * len(spec.plan.dropouts) * 2 * width
@@ -246,7 +246,7 @@ class KernelState:
                 + first * own * width * size,
                 loss_hyperparameters=self.h[g].data_ptr(),
                 loss_constants=self.k.data_ptr(),
-                losses=buffers.losses[g].data_ptr() + first * width * self.kernel.parts * size,
+                losses=buffers.losses[g].data_ptr() + first * width * self.tiling.parts * size,
                 outputs=buffers.outputs[g].data_ptr() + outputs * size,
                 right_answers=buffers.right.data_ptr() + (g * buffers.right.shape[1] + first * self._counts) * size,
                 order=order + g * per_group,
@@ -289,7 +289,7 @@ class KernelState:
 
     def gradient_memory(self) -> Tensor:
         """Memory for the gradients of a call's parameters."""
-        return aligned(self.kernel.parts * self.kernel.numbers * self.width, self.dtype)
+        return aligned(self.tiling.parts * self.tiling.numbers * self.width, self.dtype)
 
     def run_with(self, gradients: Tensor, counters: Tensor, call: KernelArguments) -> None:
         """A call that several threads may make together, with the same memory; the counters are 0 in the beginning."""
@@ -304,10 +304,11 @@ class KernelState:
 
     def _memory_of_thread(self, gradients: bool = False) -> Any:
         """Scratch memory: each thread has its own."""
-        mine, kernel = self._mine, self.kernel
+        mine = self._mine
         if not hasattr(mine, "activations"):
             mine.activations = [
-                aligned(size * kernel.lanes, self.dtype) for size in (kernel.activations, kernel.gradients)
+                aligned(size * self.tiling.lanes, self.dtype)
+                for size in (self.tiling.activations, self.tiling.gradients)
             ]
             mine.gradients = None
         if gradients and mine.gradients is None:
@@ -317,12 +318,12 @@ class KernelState:
     @property
     def _counts(self) -> int:
         """How many numbers of right answers a step of a group leaves."""
-        return self.kernel.parts * len(self.spec.answers) * self.width
+        return self.tiling.parts * len(self.spec.answers) * self.width
 
     # ---- what they left ----------------------------------------------------------------------------------------
     def losses(self, buffers: KernelBuffers, steps: int) -> Tensor:
         """(steps, its replicas)."""
-        of_parts = buffers.losses.view(self.groups, steps, self.kernel.parts, self.width)
+        of_parts = buffers.losses.view(self.groups, steps, self.tiling.parts, self.width)
         return self._of_lanes(of_parts.sum(2)).t()
 
     def right(self, buffers: KernelBuffers, steps: int) -> Tensor:
@@ -330,13 +331,13 @@ class KernelState:
         answers, replicas = len(self.spec.answers), len(self.rows)
         if not answers:
             return torch.zeros(steps, 0, replicas, dtype=self.dtype)
-        of_parts = buffers.right.view(self.groups, steps, self.kernel.parts, answers * self.width)
+        of_parts = buffers.right.view(self.groups, steps, self.tiling.parts, answers * self.width)
         by_step = self._of_lanes(of_parts.sum(2).view(self.groups, steps * answers, self.width)).t()
         return by_step.reshape(steps, answers, replicas)
 
     def outputs(self, buffers: KernelBuffers, step_ranges: Sequence[StepRange]) -> Tensor:
         """(its replicas, samples of all steps, outputs)."""
-        spec, lanes = self.spec, self.kernel.lanes
+        spec, lanes = self.spec, self.tiling.lanes
         count = spec.plan.outputs
         laid = buffers.outputs.view(self.groups, -1, count, lanes)
         if not spec.one_network:
@@ -345,7 +346,7 @@ class KernelState:
         by_sample = laid.transpose(2, 3)  # (groups, columns, W, outputs)
         found = []
         for step_range in step_ranges:
-            vectors = self.kernel.vectors_of(step_range.batch)
+            vectors = self.tiling.vectors_of(step_range.batch)
             part = by_sample[:, step_range.column : step_range.column + step_range.count * vectors]
             part = part.reshape(self.groups, step_range.count, vectors * lanes, count)[:, :, : step_range.batch]
             found.append(part.flatten(1, 2))

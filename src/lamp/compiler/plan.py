@@ -40,7 +40,7 @@ def plan_of(model: Module, training: bool = True, shape: Sequence[int] | None = 
         graph = trace(model, (1, *shape), training=training)
     except (NotTraceable, ShapeError) as error:
         raise NotCompiled(f"{error.where or type(model).__name__} is not compiled: {error.what}") from None
-    plan = Plan(graph, fused(graph, places), parameters, places)
+    plan = fused(graph, places, parameters)
     if len(set(plan.dropouts)) < len(plan.dropouts):
         raise NotCompiled("a Dropout is used twice")
     if isinstance(model, Population) and model.sizes is not None:

@@ -36,7 +36,7 @@ class Steps:
     def run(self, first: int, stop: int, begun: Callable[[], None] = lambda: None) -> None:
         """Make the steps from first to stop; `begun` is called when all threads are at it."""
         kernel_state = self.kernel_states[0]
-        if len(self.kernel_states) == kernel_state.groups == 1 and kernel_state.kernel.parts > 1 and self.threads > 1:
+        if len(self.kernel_states) == kernel_state.groups == 1 and kernel_state.tiling.parts > 1 and self.threads > 1:
             ((step_ranges, buffers),) = self.buffers_of
             calls = [kernel_state.calls(buffers, part)[0] for part in _parts(step_ranges, first, stop, kernel_state)]
             as_team(kernel_state, calls, self.threads, begun)
@@ -91,7 +91,7 @@ def _parts(step_ranges: Sequence[StepRange], first: int, stop: int, kernel_state
         begin, end = max(first, step_range.first), min(stop, step_range.first + step_range.count)
         if begin < end:
             before = begin - step_range.first
-            column = step_range.column + before * kernel_state.kernel.vectors_of(step_range.batch)
+            column = step_range.column + before * kernel_state.tiling.vectors_of(step_range.batch)
             found.append(
                 StepRange(begin, end - begin, step_range.batch, step_range.at + before * step_range.batch, column)
             )

@@ -46,7 +46,7 @@ def as_team(
         for call, of_call in zip(calls, counters, strict=True):
             kernel_state.run_with(gradients, of_call, call)
 
-    _together(min(threads, kernel_state.kernel.parts), share, begun)
+    _together(min(threads, kernel_state.tiling.parts), share, begun)
 
 
 def _together(threads: int, work: Callable[[], None], begun: Callable[[], None]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 from lamp.compiler.code import Machine
 from lamp.compiler.kernel_spec import KernelSpec
@@ -23,51 +25,37 @@ def along_features(plan: Plan, lanes: int) -> bool:
     return alone and plan.features >= WIDE and plan.features % lanes == 0
 
 
+@dataclass(frozen=True)
 class Tiling:
     """The cut of a job.
 
-    lanes                  W
-    numbers                of a network's parameters, P, rounded up to whole vectors in sample lanes
-    wide                   whether the products of the first layer run along the features, which then are not kept
-    columns                in registers at once; `ragged` where some are left over
-    parts                  that a batch of one network is cut into, for as many threads: a matter of the job alone, so
-                           that the result does not depend on the threads there are
-    chunk                  columns whose activations are kept at once
-    spare                  whether a vector may hold lanes beyond the batch
-    activations, gradients vectors of scratch memory
-    shared, own            the coefficients in the tables of all replicas, and of each: (group, name) in order
+    one_network  sample lanes; else replica lanes
+    lanes        W
+    numbers      of a network's parameters, P, rounded up to whole vectors in sample lanes
+    wide         whether the products of the first layer run along the features, which then are not kept
+    columns      in registers at once; `ragged` where some are left over
+    parts        that a batch of one network is cut into, for as many threads: a matter of the job alone, so that the
+                 result does not depend on the threads there are
+    chunk        columns whose activations are kept at once
+    spare        whether a vector may hold lanes beyond the batch
+    activations, gradients  vectors of scratch memory
     """
 
-    def __init__(self, spec: KernelSpec, machine: Machine) -> None:
-        self.one_network, self.lanes = spec.one_network, machine.lanes(spec.dtype)
-        size = spec.plan.parameters
-        self.numbers = -(-size // self.lanes) * self.lanes if spec.one_network else size
-        every = [(k, name, own) for k, names in enumerate(spec.per_replica) for name, own in names.items()]
-        self.shared = [(k, name) for k, name, own in every if not own]
-        self.per_replica = [(k, name) for k, name, own in every if own]
-        vectors = [self.vectors_of(batch) for batch in spec.batches]
-        work = 3 * spec.plan.multiplications * max(spec.batches)
-        most = min(MOST_PARTS, work // PART, max(vectors) // COLUMNS[0])
-        self.parts = max(1, most) if spec.one_network else 1
-        parts = {b - a for v in vectors for a, b in pairwise(k * v // self.parts for k in range(self.parts + 1))}
-        self.wide = spec.one_network and along_features(spec.plan, self.lanes)
-        kept = spec.plan.activations + spec.plan.gradients - (spec.plan.features if self.wide else 0)
-        column = kept * self.lanes * spec.dtype.itemsize
-        most_columns = next((c for c in CHUNKS if c * column <= CACHE), CHUNKS[-1])
-        chunks = {min(most_columns, v) for v in parts} | {v % most_columns for v in parts if v > most_columns} - {0}
-        sizes = chunks if spec.one_network else set(vectors)  # of what is cut into blocks of columns
-        fitting = [c for c in COLUMNS if all(size % c == 0 for size in sizes)]
-        self.columns = fitting[0] if fitting[0] > 1 or max(vectors) == 1 else COLUMNS[0]
-        self.columns = min(self.columns, max(vectors))
-        self.ragged = any(size % self.columns for size in sizes)
-        self.spare = spec.one_network and any(batch % self.lanes for batch in spec.batches)
-        self.chunk = min(most_columns, max(parts)) if spec.one_network else self.columns
-        self.activations = spec.plan.activations * self.chunk
-        self.gradients = spec.plan.gradients * self.chunk
+    one_network: bool
+    lanes: int
+    numbers: Any
+    wide: bool
+    columns: int
+    ragged: bool
+    parts: int
+    chunk: int
+    spare: bool
+    activations: int
+    gradients: int
 
     def vectors_of(self, batch: int) -> int:
         """How many columns a batch is."""
-        return -(-batch // self.lanes) if self.one_network else batch
+        return _vectors_of(batch, self.lanes, self.one_network)
 
     def __str__(self) -> str:
         lanes = "samples of one network" if self.one_network else "networks"
@@ -78,3 +66,42 @@ class Tiling:
             cut += "; the first layer runs along its features"
         size = f"{self.activations} vectors of activations, {self.gradients} of their gradients"
         return f"{self.lanes} lanes of {lanes}; {cut}; {size}"
+
+
+def tiled(spec: KernelSpec, machine: Machine) -> Tiling:
+    """The cut of a job for a machine."""
+    plan, lanes, one_network = spec.plan, machine.lanes(spec.dtype), spec.one_network
+    vectors = [_vectors_of(batch, lanes, one_network) for batch in spec.batches]
+    work = 3 * plan.multiplications * max(spec.batches)
+    most = min(MOST_PARTS, work // PART, max(vectors) // COLUMNS[0])
+    parts = max(1, most) if one_network else 1
+    sizes_of_parts = {b - a for v in vectors for a, b in pairwise(k * v // parts for k in range(parts + 1))}
+    wide = one_network and along_features(plan, lanes)
+    kept = plan.activations + plan.gradients - (plan.features if wide else 0)
+    column = kept * lanes * spec.dtype.itemsize
+    most_columns = next((c for c in CHUNKS if c * column <= CACHE), CHUNKS[-1])
+    sizes = set(vectors)  # of what is cut into blocks of columns
+    if one_network:
+        sizes = {min(most_columns, v) for v in sizes_of_parts}
+        sizes |= {v % most_columns for v in sizes_of_parts if v > most_columns} - {0}
+    fitting = [c for c in COLUMNS if all(size % c == 0 for size in sizes)]
+    columns = fitting[0] if fitting[0] > 1 or max(vectors) == 1 else COLUMNS[0]
+    columns = min(columns, max(vectors))
+    chunk = min(most_columns, max(sizes_of_parts)) if one_network else columns
+    return Tiling(
+        one_network=one_network,
+        lanes=lanes,
+        numbers=-(-plan.parameters // lanes) * lanes if one_network else plan.parameters,
+        wide=wide,
+        columns=columns,
+        ragged=any(size % columns for size in sizes),
+        parts=parts,
+        chunk=chunk,
+        spare=one_network and any(batch % lanes for batch in spec.batches),
+        activations=plan.activations * chunk,
+        gradients=plan.gradients * chunk,
+    )
+
+
+def _vectors_of(batch: int, lanes: int, one_network: bool) -> int:
+    return -(-batch // lanes) if one_network else batch

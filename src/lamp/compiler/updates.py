@@ -23,7 +23,6 @@ class Updates:
     part         which part of the parameters is updated; None: all
     parts        how many gradients are to be added up, one for each part of the batch
     ranges       for each parameter group, where its numbers lie
-    shared, per_replica  which coefficients stand in the tables of all replicas, and of each: (group, name) in order
     """
 
     def __init__(
@@ -37,12 +36,10 @@ class Updates:
         parts: int,
         part: Index | None,
         ranges: Sequence[Sequence[tuple[Any, Any]]],
-        shared: Sequence[tuple[int, str]],
-        per_replica: Sequence[tuple[int, str]],
     ) -> None:
         self.code, self.spec, self.step, self.arguments = code, spec, step, arguments
         self.lanes, self.vectors, self.parts, self.part = code.lanes, vectors, parts, part
-        self.ranges, self.shared, self.per_replica = ranges, shared, per_replica
+        self.ranges = ranges
 
     def emit(self, optimizer: Optimizer) -> None:
         """The optimizer's rule over all parameters, by groups, with what clipping leaves of the gradients."""
@@ -114,13 +111,14 @@ class Updates:
     def _coefficients(self, group: int) -> dict[str, Lane]:
         """The numbers of this step, by name: each replica's own, or all's in every lane."""
         found = {}
-        for k, (of_group, name) in enumerate(self.shared):
+        shared, own = self.spec.shared_coefficients, self.spec.replica_coefficients
+        for k, (of_group, name) in enumerate(shared):
             if of_group == group:
-                at = self.code.plus(self.code.times(self.step, len(self.shared)), k)
+                at = self.code.plus(self.code.times(self.step, len(shared)), k)
                 found[name] = self.code.load_one(self.arguments.shared_coefficients, at)
-        for k, (of_group, name) in enumerate(self.per_replica):
+        for k, (of_group, name) in enumerate(own):
             if of_group == group:
-                at = self.code.plus(self.code.times(self.step, len(self.per_replica)), k)
+                at = self.code.plus(self.code.times(self.step, len(own)), k)
                 found[name] = self.code.load(self.arguments.replica_coefficients, at)
         return found
 

@@ -8,6 +8,7 @@ from lamp.compiler.block import Block
 from lamp.compiler.indices import Index
 from lamp.compiler.rules import weight_gradients
 from lamp.compiler.rules.chain import all_given, give, is_long, through, through_all
+from lamp.compiler.rules.contraction import contracted
 from lamp.compiler.rules.rule import WeightedRule, one_axis, total
 from lamp.compiler.stages import Stage
 from lamp.graph import Op
@@ -22,41 +23,38 @@ class Affine(WeightedRule):
         return super().stage(op, inputs, places)
 
     def forward(self, block: Block, stage: Stage) -> None:
-        code, columns, (inputs, outputs), long = block.code, block.columns, stage.width, is_long(block, stage)
-        for j, rows in block.tiles(outputs, block.rows(outputs)):
-            start = []
-            for r in range(rows):
-                b = code.lane(0.0) if stage.bias is None else block.parameter(code.plus(j, stage.bias + r))
-                start += [b] * columns
-            with code.carrying(0, inputs, start) as (i, sums):
-                x = [block.activation(code.plus(i, stage.inputs[0].outputs), s) for s in range(columns)]
-                for r in range(rows):
-                    w = block.parameter(weight_place(block, stage, code.plus(j, r), i))
-                    for s in range(columns):
-                        sums[r * columns + s] = w.times_plus(x[s], sums[r * columns + s])
-            for r in range(rows):
-                for s in range(columns):
-                    unit, y = code.plus(j, r), sums[r * columns + s]
-                    if long:
-                        block.keep_activation(code.plus(unit, stage.first_kept), s, y)
-                    else:
-                        through(block, stage, unit, s, y)
+        code, (inputs, outputs), (before,), long = block.code, stage.width, stage.inputs, is_long(block, stage)
+        sums = contracted(
+            block,
+            outputs,
+            inputs,
+            lambda j: code.lane(0.0) if stage.bias is None else block.parameter(code.plus(j, stage.bias)),
+            lambda j, i: weight_place(block, stage, j, i),
+            lambda i, s: block.activation(code.plus(i, before.outputs), s),
+        )
+        for unit, of_columns in sums:
+            for s, y in enumerate(of_columns):
+                if long:
+                    block.keep_activation(code.plus(unit, stage.first_kept), s, y)
+                else:
+                    through(block, stage, unit, s, y)
         if long:
             through_all(block, stage)
 
     def backward(self, block: Block, stage: Stage) -> None:
-        code, columns, (inputs, outputs), (before,) = block.code, block.columns, stage.width, stage.inputs
+        code, (inputs, outputs), (before,) = block.code, stage.width, stage.inputs
         if not before.learns:
             return
-        for i, rows in block.tiles(inputs, block.rows(inputs)):
-            with code.carrying(0, outputs, [code.lane(0.0)] * (rows * columns)) as (j, sums):
-                dy = [block.gradient(code.plus(j, stage.gradients), s) for s in range(columns)]
-                for r in range(rows):
-                    w = block.parameter(weight_place(block, stage, j, code.plus(i, r)))
-                    for s in range(columns):
-                        sums[r * columns + s] = w.times_plus(dy[s], sums[r * columns + s])
-            for r in range(rows):
-                give(block, before, code.plus(i, r), dict(enumerate(sums[r * columns : (r + 1) * columns])))
+        sums = contracted(
+            block,
+            inputs,
+            outputs,
+            lambda i: code.lane(0.0),
+            lambda i, j: weight_place(block, stage, j, i),
+            lambda j, s: block.gradient(code.plus(j, stage.gradients), s),
+        )
+        for unit, of_columns in sums:
+            give(block, before, unit, dict(enumerate(of_columns)))
         all_given(block, before)
 
     def weight_gradient(self, block: Block, stage: Stage) -> None:

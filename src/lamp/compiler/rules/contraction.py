@@ -1,0 +1,35 @@
+"""Sums of products of parameters and values, in tiles of registers: what affine maps are made of, forward and back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from lamp.compiler.block import Block
+from lamp.compiler.indices import Index
+from lamp.compiler.lanes import Lane
+
+
+def contracted(
+    block: Block,
+    count: Index,
+    terms: Index,
+    start: Callable[[Index], Lane],
+    parameter: Callable[[Index, Index], Index],
+    value: Callable[[Index, Index], Lane],
+) -> Iterator[tuple[Index, list[Lane]]]:
+    """start(k) + sum over i of the parameter at parameter(k, i) times value(i, column), for each k below `count`.
+
+    Yields each k with its sums, one for each of the block's columns. Several k are summed together, each sum in a
+    register, so that a parameter is fetched once for all columns and a value once for all k.
+    """
+    code, columns = block.code, block.columns
+    for first, rows in block.tiles(count, block.rows(count)):
+        before = [lane for r in range(rows) for lane in [start(code.plus(first, r))] * columns]
+        with code.carrying(0, terms, before) as (i, sums):
+            x = [value(i, s) for s in range(columns)]
+            for r in range(rows):
+                w = block.parameter(parameter(code.plus(first, r), i))
+                for s in range(columns):
+                    sums[r * columns + s] = w.times_plus(x[s], sums[r * columns + s])
+        for r in range(rows):
+            yield code.plus(first, r), sums[r * columns : (r + 1) * columns]
