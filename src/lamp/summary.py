@@ -96,7 +96,7 @@ class Summary:
 
 def _short(layer: str) -> str:
     """A layer's repr without the names of its arguments: Linear(784, 128)."""
-    return re.sub(r"\b[a-z_]+=", "", layer.replace(", bias=True", ""))
+    return re.sub(r"\b[a-z_]+=", "", re.sub(r", [a-z_]+=True\b", "", layer))
 
 
 @called()

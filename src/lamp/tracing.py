@@ -323,12 +323,13 @@ def _common_shape(values: Sequence[Value]) -> Shape:
 
 def _check_inputs(module: Module, values: tuple[Value, ...]) -> None:
     """Raise NotTraceable where a module's trace does not take so many values."""
+    taken = inspect.signature(module.trace)
     try:
-        inspect.signature(module.trace).bind(None, *values)
+        taken.bind(None, *values)
     except TypeError as error:
         raise NotTraceable(
             f"its trace takes other inputs: {error}",
-            expected=f"{type(module).__name__}.trace{inspect.signature(module.trace)}",
+            expected=f"{type(module).__name__}.trace({', '.join(taken.parameters)})",
             got=f"{len(values)} values" if len(values) != 1 else "one value",
             fix="give what its forward takes: lamp.trace(model, x)",
         ) from None
