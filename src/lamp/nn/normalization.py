@@ -101,9 +101,17 @@ class BatchNorm1d(Module):
     # ---- forward and backward --------------------------------------------------------------------------------------
     def forward(self, input: Tensor) -> Tensor:
         self._check(input)
-        mean, var = self._statistics(input)
+        if self.training or self.running_mean is None or self.running_var is None:
+            over, n = self._batch_axes(input), self._numbers_per_channel(input)
+            mean = input.mean(over, keepdim=True)
+            centred = input - mean
+            var = _squares(centred).mean(over, keepdim=True).to(centred.dtype)
+            self._move(mean, var * constant(n / (n - 1), var))
+        else:
+            centred = input - self._per_channel(self.running_mean, input)
+            var = self._per_channel(self.running_var, input)
         s = (var + constant(self.eps, var)).rsqrt()
-        xhat = (input - mean).mul_(s)
+        xhat = centred.mul_(s)
         self.remember((xhat, s))
         y = xhat if self.weight is None else xhat * self._per_channel(self.weight, input)
         return y if self.bias is None else y.add_(self._per_channel(self.bias, input))
@@ -137,11 +145,9 @@ class BatchNorm1d(Module):
         dx: Tensor = (dy - dbias / n).addcmul_(xhat, dweight / n, value=-1.0).mul_(s)
         return dx
 
-    def _statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and variance of each channel, shaped to meet x; in training mode the running ones move."""
-        if self.running_mean is not None and self.running_var is not None and not self.training:
-            return self._per_channel(self.running_mean, x), self._per_channel(self.running_var, x)
-        n = x.numel() // (self.num_features * (self.replicas or 1))  # numbers per channel
+    def _numbers_per_channel(self, x: Tensor) -> int:
+        """n, how many numbers a batch has in each channel. Raises ShapeError where they have no variance."""
+        n = x.numel() // (self.num_features * (self.replicas or 1))
         if n < 2:
             raise ShapeError(
                 "there is no variance of fewer than two numbers per channel",
@@ -149,16 +155,12 @@ class BatchNorm1d(Module):
                 got=f"{n}, in an input {tuple(x.shape)}",
                 fix="choose a batch size that leaves no single sample for the last batch, or call eval() first",
             )
-        var, mean = torch.var_mean(x, self._batch_axes(x), correction=0, keepdim=True)
-        if self.training and self.num_batches_tracked is not None:
-            self._move(mean, var * constant(n / (n - 1), var))
-        return mean, var
+        return n
 
     def _move(self, mean: Tensor, var: Tensor) -> None:
-        """Move the running statistics towards those of a batch."""
-        assert self.running_mean is not None
-        assert self.running_var is not None
-        assert self.num_batches_tracked is not None
+        """In training mode move the running statistics, if there are any, towards those of a batch."""
+        if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
+            return
         self.num_batches_tracked.data.add_(1)
         momentum: Any = self.momentum
         if momentum is None:  # () or, in a population, (K, 1): replicas may have seen more or fewer batches
@@ -204,3 +206,8 @@ class BatchNorm1d(Module):
             f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, "
             f"bias={self.bias is not None}, track_running_stats={self.track_running_stats}"
         )
+
+
+def _squares(x: Tensor) -> Tensor:
+    """The squares, in float32 at least: those of half-precision numbers may leave their range."""
+    return (x if x.dtype.itemsize >= 4 else x.float()).square()
