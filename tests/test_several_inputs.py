@@ -583,3 +583,99 @@ def test_an_ensemble_of_several_outputs_is_refused():
     population = lamp.population(Heads().double(), range(3))
     with pytest.raises(lamp.ArgumentError, match="one output"):
         lamp.Ensemble(population)(drawn(5, 3))
+
+
+# ---- what is said of calls that do not fit ---------------------------------------------------------------------------
+def test_a_call_within_a_network_that_does_not_fit_names_the_module():
+    class Outer(lamp.Container):
+        def __init__(self, count):
+            self.gate, self.count = Gate(), count
+
+        def forward(self, *inputs):
+            return self.gate(*inputs[: self.count])
+
+        def backward(self, dy):
+            return self.gate.backward(*[dy] * self.count)
+
+    x, z = torch.randn(5, 3), torch.randn(5, 4)
+    for count in (0, 1, 3):
+        with pytest.raises(lamp.ArgumentError, match=rf"(?s)^Outer\.gate: .*forward\(x, z\).*{count} by place"):
+            Outer(count)(x, z, x)
+    model = Outer(2)
+    model(x, z)
+    with pytest.raises(lamp.ArgumentError, match=r"(?s)^Outer\.gate: .*backward\(dy\).*2 by place"):
+        model.backward(torch.randn(5, 5))
+    with pytest.raises(lamp.ArgumentError, match=r"(?s)^Sequential\.1: .*Gate\.forward.*1 by place"):
+        lamp.Sequential(lamp.Linear(7, 3), Gate())(torch.randn(5, 7))
+    network = lamp.Sequential(Heads())
+    network(x)
+    with pytest.raises(lamp.ArgumentError, match=r"(?s)^Sequential\.0: .*backward\(dmean, dspread\).*1 by place"):
+        network.backward((torch.randn(5, 2),))
+
+
+def test_an_error_of_the_users_own_call_stays_a_type_error():
+    class Own(lamp.Module):
+        def forward(self, x):
+            return len(x, x)
+
+    for model in (Own(), lamp.Sequential(Own())):
+        with pytest.raises(TypeError, match="exactly one argument"):
+            model(torch.randn(3))
+
+
+class Weighted(lamp.Container):
+    """An input that all samples share, a matrix, and one that comes by name alone."""
+
+    def __init__(self):
+        self.body = lamp.Linear(3, 2)
+
+    def forward(self, x, mixing, *, factor):
+        y = self.body(x)
+        self.remember((y, mixing, factor))
+        return y @ mixing * factor
+
+    def backward(self, dy):
+        y, mixing, factor = self.recall()
+        return self.body.backward(dy * factor @ mixing.mT), y.mT @ (dy * factor)
+
+
+@pytest.mark.parametrize("samples", [2, 5])
+def test_inputs_without_samples_and_by_name_alone_in_a_population(samples):
+    population = lamp.population(Weighted().double(), range(3))
+    x, mixing, factor = drawn(samples, 3), drawn(2, 2), drawn(samples, 1)
+    output = population(x, mixing, factor=factor)
+    dy = upstream(output)
+    found = population.backward(dy)
+    for k, one in enumerate(population):
+        assert error(output[k], one(x, mixing, factor=factor)) < 1e-12
+        alike([each[k] for each in found], one.backward(dy[k]))
+    with pytest.raises(lamp.ArgumentError, match=r"(?s)Population\.network.*factor"):
+        population(x, mixing)
+
+
+def test_a_pass_whose_output_nobody_holds_can_be_gone_back_through():
+    """Also where a class's forward calls its base's, which joins the pass of the same module."""
+
+    class Louder(lamp.Linear):
+        def forward(self, input):
+            return 2.0 * super().forward(input)
+
+        def backward(self, grad_output):
+            return super().backward(2.0 * grad_output)
+
+    model = Louder(3, 2).double()
+    x, dy = drawn(5, 3), drawn(5, 2)
+    model(x)
+    assert error(model.backward(dy), 2.0 * dy @ model.weight.data) < 1e-12
+
+
+def test_outputs_that_are_no_tensors():
+    class Named(Heads):
+        def forward(self, x):
+            return dict(zip("ab", super().forward(x), strict=True))
+
+    with pytest.raises(lamp.DTypeError, match="dict"):
+        lamp.predict(Named().double(), drawn(5, 3))
+    for criterion in (lamp.MSELoss(), lamp.CrossEntropyLoss()):
+        with pytest.raises(lamp.DTypeError, match=r"(?s)tuple.*lamp.Loss of your own"):
+            criterion((drawn(5, 2), drawn(5, 4)), drawn(5, 2))

@@ -9,7 +9,8 @@ from types import TracebackType
 from typing import Any
 
 from lamp.errors import ArgumentError, LampError
-from lamp.paths import describe
+from lamp.passes import running
+from lamp.paths import blame, describe
 
 PACKAGE = str(Path(__file__).parent)
 FIRST = ("input", "x", "output")  # names of the first argument of a forward
@@ -43,17 +44,20 @@ def in_order(module: Any, method: Callable[..., Any], given: tuple[Any, ...], na
 
 
 def misfit(module: Any, method: Callable[..., Any], given: tuple[Any, ...], named: dict[str, Any]) -> ArgumentError:
-    """The error for arguments that do not fit a method."""
+    """The error for arguments that do not fit a method, blamed on its module where a pass runs."""
     signature = str(inspect.signature(method)).replace("(self, ", "(").replace("(self)", "()").split(" ->")[0]
     got = [f"{len(given)} by place"] * bool(given or not named) + [f"{name}=" for name in named]
     known = next((SWITCHES[name] for name in named if name in SWITCHES), None)
-    return ArgumentError(
+    error = ArgumentError(
         f"{type(module).__name__}.{method.__name__} does not take these arguments",
         expected=f"{method.__name__}{signature}",
         got=", ".join(got),
         fix=known or "give it the inputs that it names",
-        where=describe(module),
+        where=describe(module) if running.through is None else None,
     )
+    if running.through is not None:
+        blame(error, module)
+    return error
 
 
 def is_of_the_call(error: Exception) -> bool:

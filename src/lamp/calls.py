@@ -36,6 +36,8 @@ def forward_within_a_pass(forward: Callable[..., Any]) -> Callable[..., Any]:
             try:
                 return forward(self, first)
             except Exception as error:
+                if is_of_the_call(error):
+                    raise misfit(self, forward, (first,), {}) from None
                 blame(error, self)
                 raise
         inputs = () if first is ABSENT else (first, *more)
@@ -48,6 +50,8 @@ def forward_within_a_pass(forward: Callable[..., Any]) -> Callable[..., Any]:
             try:
                 return forward(self, *inputs)
             except Exception as error:
+                if is_of_the_call(error):
+                    raise misfit(self, forward, inputs, {}) from None
                 blame(error, self)
                 raise
         through = running.through = _begin(self, inputs)
@@ -58,13 +62,15 @@ def forward_within_a_pass(forward: Callable[..., Any]) -> Callable[..., Any]:
             through.memory.clear()
             through.number = 0
             if is_of_the_call(error):
-                raise misfit(self, forward, inputs, {}) from None
+                raise say_where(misfit(self, forward, inputs, {}), self) from None
             blame(error, self)
             say_where(error, self)
             shorten(error)
             raise
         finally:
             running.through = None
+        if not through.evaluating:
+            self._through = through  # which a `super().forward(...)` within has made weak
         if type(output) is Tensor:
             if getrefcount(output) > ALONE:
                 if inputs and output is inputs[0] and pass_of(output) is None:
@@ -142,6 +148,8 @@ def backward_within_its_pass(backward: Callable[..., Any]) -> Callable[..., Any]
                     return backward(self, first)
                 return backward(self, *(() if first is ABSENT else (first, *more)))
             except Exception as error:
+                if is_of_the_call(error):
+                    raise misfit(self, written, () if first is ABSENT else (first, *more), {}) from None
                 blame(error, self)
                 raise
         grad_outputs = () if first is ABSENT else (first, *more)
@@ -154,7 +162,7 @@ def backward_within_its_pass(backward: Callable[..., Any]) -> Callable[..., Any]
                 gradient = backward(self, *grad_outputs)
         except Exception as error:
             if is_of_the_call(error):
-                raise misfit(self, written, grad_outputs, {}) from None
+                raise say_where(misfit(self, written, grad_outputs, {}), through.root) from None
             blame(error, self)
             say_where(error, through.root)
             shorten(error)

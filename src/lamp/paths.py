@@ -34,11 +34,12 @@ def blame(error: Exception, module: object) -> None:
         error._lamp_module = module  # type: ignore[attr-defined]
 
 
-def say_where(error: Exception, root: Tree) -> None:
-    """Write the path of the module to blame into the error."""
+def say_where(error: Exception, root: Tree) -> Exception:
+    """The error, with the path of the module to blame written into it."""
     where = path_of(error._lamp_module, root)  # type: ignore[attr-defined]
     del error._lamp_module  # type: ignore[attr-defined]  # whoever raises it again is to blame then
     if not isinstance(error, LampError):
         error.add_note(f"in {where}")
     elif error.where is None:
         error.where = where
+    return error

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lamp.errors import DTypeError
+
 ABSENT = object()  # in place of a gradient that backward did not return
 
 
@@ -29,7 +31,16 @@ def joined(trees: Sequence[Any], axis: int) -> Any:
     """Batches one after another along an axis: of tensors a tensor, of tuples a tuple."""
     if isinstance(trees[0], tuple | list):
         return tuple(joined(branches, axis) for branches in zip(*trees, strict=True))
-    return torch.cat(list(trees), axis)
+    if isinstance(trees[0], Tensor):
+        return torch.cat(list(trees), axis)
+    if all(tree is None for tree in trees):
+        return None
+    raise DTypeError(
+        "a network puts out what is no tensor",
+        expected="a tensor, or a tuple of tensors",
+        got=type(trees[0]).__name__,
+        fix="let its forward return a tensor, or a tuple of them",
+    )
 
 
 def floating(tree: Any) -> list[Tensor]:

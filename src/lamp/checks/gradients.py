@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lamp.call_errors import in_order
 from lamp.checks.diagnosis import diagnose
 from lamp.checks.differences import Comparison, Point, random_like, size
 from lamp.checks.report import GradientReport, TensorCheck
@@ -250,9 +251,11 @@ def _suspects(module: Module, inputs: tuple[Any, ...], settings: _Settings) -> l
     def recording(part: Module, alone: Module) -> Callable[..., Any]:
         forward = part.forward
 
-        def record(*given: Any) -> Any:
-            calls.setdefault(part, (alone, mapped(given, Tensor.clone)))
-            return forward(*given)
+        def record(*given: Any, **named: Any) -> Any:
+            inputs, by_name_alone = in_order(part, type(part).forward, given, named)
+            if not by_name_alone:
+                calls.setdefault(part, (alone, mapped(inputs, Tensor.clone)))
+            return forward(*given, **named)
 
         return record
 

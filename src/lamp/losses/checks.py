@@ -211,7 +211,9 @@ def _no_tensors(output: Any, target: Any) -> LampError | None:
                 f"the {name} is no tensor",
                 expected="a torch.Tensor",
                 got=type(tensor).__name__,
-                fix="torch.as_tensor(...) makes one",
+                fix="torch.as_tensor(...) makes one"
+                if not isinstance(tensor, tuple)
+                else "several outputs or targets need a lamp.Loss of your own, whose forward takes them as tuples",
             )
     return None
 

@@ -158,7 +158,9 @@ def check_tensors(output: Any, target: Any) -> None:
                 f"the {name} of a metric is no tensor",
                 expected="a torch.Tensor",
                 got=type(value).__name__,
-                fix="torch.as_tensor(...) makes one",
+                fix="torch.as_tensor(...) makes one"
+                if not isinstance(value, tuple)
+                else "several outputs or targets need a function (output, target) of your own, which gets the tuples",
             )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from lamp.call_errors import is_of_the_call, misfit
 from lamp.module import Module
 from lamp.nn.checks import explain_chain
 from lamp.passes import running
@@ -82,6 +83,8 @@ def _back_through(container: Module, modules: Sequence[Module], grad: Any) -> An
 
 def _explain(error: Exception, module: Module, given: Any, method: str, order: Sequence[Module]) -> None:
     """Blame the module that an error came out of, or the one before it, if that gave it something impossible."""
+    if is_of_the_call(error):
+        raise misfit(module, getattr(type(module), method), (given,), {}) from None
     before = order[k - 1] if module in order and (k := order.index(module)) > 0 else None
     wrong = None if before is None or hasattr(error, "_lamp_module") else explain_chain(error, before, given, method)
     blame(wrong or error, module if wrong is None or before is None else before)

@@ -72,13 +72,14 @@ class Population(Module):
 
     # ---- forward and backward --------------------------------------------------------------------------------------
     def forward(self, *inputs: Any, **named: Any) -> Any:
-        if named:  # as the network's forward names them
-            inputs, _ = in_order(self.network, type(self.network).forward, inputs, named)
+        if named:  # as the network's forward names them; those that it takes by name alone are left
+            inputs, named = in_order(self.network, type(self.network).forward, inputs, named)
         if self._unproved:
-            self._prove(inputs)
+            self._prove(inputs, named)
         shared = inputs if self.loss is None else inputs[:1]  # a loss tells by itself whether a target is shared
         given = [mapped(x, self._with_replicas) for x in shared]
-        output = self.network(*given, *inputs[len(shared) :])
+        by_name = {name: mapped(x, self._with_replicas) for name, x in named.items()}
+        output = self.network(*given, *inputs[len(shared) :], **by_name)
         for _, each in leaves(output):
             each.replicas = self.replicas  # type: ignore[attr-defined]  # a loss asks its output for it
         return output
@@ -127,9 +128,9 @@ class Population(Module):
         after = loss if loss is not None and loss.number > getattr(latest(self), "number", 0) else None
         check_gradients_of(len(self), gradients, after)
 
-    def _prove(self, inputs: tuple[Any, ...]) -> None:
+    def _prove(self, inputs: tuple[Any, ...], named: Mapping[str, Any]) -> None:
         """See on the first batch that modules of the user's do in a population what they do alone."""
-        prove(self.body[0], self._unproved, inputs if self.loss is None else inputs[:1], stack)
+        prove(self.body[0], self._unproved, inputs if self.loss is None else inputs[:1], named, stack)
         self._unproved.clear()
 
     # ---- the network and its loss ----------------------------------------------------------------------------------

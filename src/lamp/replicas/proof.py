@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -73,18 +73,24 @@ def refuse_equal_starts(network: Module) -> None:
 
 
 def prove(
-    single: Module, paths: Sequence[str], inputs: Sequence[Any], stack: Callable[[Sequence[Module]], Any]
+    single: Module,
+    paths: Sequence[str],
+    inputs: Sequence[Any],
+    named: Mapping[str, Any],
+    stack: Callable[[Sequence[Module]], Any],
 ) -> None:
     """Try a population of a few such networks on samples like these, against the networks one by one.
 
     single  the network, to be changed at will; paths: of the modules to watch
-    inputs  a batch, marked where it has an axis of replicas
+    inputs  a batch, marked where it has an axis of replicas; `named`, inputs that the network takes by name alone
     stack   makes a population of networks
 
     Raises ArgumentError for the first of the modules that does something else in a population.
     """
     parameter = next(iter(single.parameters()), None)
-    sizes = {n for _, x in leaves(inputs) for n in x.shape[1:]}
+    names = tuple(named)
+    inputs = (*inputs, *named.values())
+    sizes = {n for _, x in leaves(inputs) for n in x.shape}
     sizes |= {n for each in single.parameters() for n in each.shape}
     replicas, samples = [n for n in range(2, 10 + len(sizes)) if n not in sizes][:2]
     generator = torch.Generator().manual_seed(0)
@@ -94,14 +100,20 @@ def prove(
             if isinstance(module, Dropout):
                 module.p = 0.0
         networks = [_shaken(copy.deepcopy(single), generator) for _ in range(replicas)]
-        given = [mapped(tuple(inputs), lambda x: _samples(x, samples, generator)) for _ in networks]
+        given = [mapped(inputs, lambda x: _samples(x, samples, generator)) for _ in networks]
+        try:
+            _Trial(copy.deepcopy(networks[0]), paths, names).run(given[0])
+        except RAISED:  # of some inputs the first axis is not that of the samples: a matrix that all of them share, say
+            given = [mapped(inputs, _as_it_is) for _ in networks]
         together = stack(networks)
         together._unproved.clear()
         stacked = [_stacked(rows, replicas) for rows in zip(*given, strict=True)]
-        one, again = (_Trial(copy.deepcopy(networks[0]), paths).run(given[0]) for _ in range(2))
+        one, again = (_Trial(copy.deepcopy(networks[0]), paths, names).run(given[0]) for _ in range(2))
         by_chance = not all(_near(a.value, b.value) for a, b in zip(one.seen, again.seen, strict=False))
-        alone = [_Trial(network, paths).run(rows, by_chance) for network, rows in zip(networks, given, strict=True)]
-        trial = _Trial(together.network, paths)
+        alone = [
+            _Trial(network, paths, names).run(rows, by_chance) for network, rows in zip(networks, given, strict=True)
+        ]
+        trial = _Trial(together.network, paths, names)
         try:
             trial.run(stacked, by_chance, [each.dy for each in alone])
         except RAISED as error:
@@ -126,8 +138,8 @@ class _Seen:
 class _Trial:
     """A network on its way forward and back, with what the watched modules gave, in order."""
 
-    def __init__(self, network: Module, paths: Sequence[str]) -> None:
-        self.network = network
+    def __init__(self, network: Module, paths: Sequence[str], names: Sequence[str]) -> None:
+        self.network, self.names = network, names
         self.seen: list[_Seen] = []
         self.within: list[str] = []  # the watched modules that are at work
         self.dy: Any = None
@@ -137,22 +149,27 @@ class _Trial:
                     vars(module)[name] = self._watched(path, what, getattr(module, name))
 
     def _watched(self, path: str, what: str, method: Any) -> Any:
-        def watched(*given: Any) -> Any:
+        def watched(*given: Any, **named: Any) -> Any:
             self.within.append(path)
-            value = method(*given)
+            value = method(*given, **named)
             self.within.pop()
             self.seen.append(_Seen(path, what, value))
             return value
 
         return watched
 
+    def _call(self, inputs: Sequence[Any]) -> Any:
+        """The network's output for inputs by place and, the last ones, by name."""
+        first = len(inputs) - len(self.names)
+        return self.network(*inputs[:first], **dict(zip(self.names, inputs[first:], strict=True)))
+
     def run(self, inputs: Sequence[Any], by_chance: bool = False, dys: Sequence[Any] = ()) -> _Trial:
         """Forward, in eval mode where chance takes part, else back as well, if the modules can go back alone."""
         if by_chance:
             with evaluating():
-                self.network(*inputs)
+                self._call(inputs)
             return self
-        output = self.network(*inputs)
+        output = self._call(inputs)
         if dys:
             if dys[0] is not None:
                 self.network.backward(_stacked(dys, len(dys)))
@@ -273,6 +290,11 @@ def _samples(x: Tensor, count: int, generator: torch.Generator) -> Tensor:
         return chosen
     drawn = _drawn(chosen, generator)
     return chosen * (1 + 0.5 * drawn.tanh()) if bool((chosen != 0).any()) else drawn
+
+
+def _as_it_is(x: Tensor) -> Tensor:
+    """An input of one network as it came."""
+    return (x if replicas_of(x) is None else x[0]).clone()
 
 
 def _drawn(like: Tensor, generator: torch.Generator) -> Tensor:

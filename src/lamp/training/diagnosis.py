@@ -38,8 +38,8 @@ def first_non_finite(model: Module, *inputs: Any) -> str | None:
     found: list[str] = []
 
     def watched(module: Module, forward: Callable[..., Any]) -> Callable[..., Any]:
-        def run(*given: Any) -> Any:
-            output = forward(*given)
+        def run(*given: Any, **named: Any) -> Any:
+            output = forward(*given, **named)
             if not found and not is_finite(output):
                 found.append(f"{path_of(module, model)} made it from finite numbers")
             return output
