@@ -30,8 +30,8 @@ class CallTable:
         for k, kernel_state in enumerate(train.kernel_states):
             tables: list[tuple[KernelState | None, Tensor]] = [(kernel_state, train.table(k))]
             if keep_weights:
-                self.weights.append(torch.empty(self.epochs, *kernel_state.p.shape, dtype=kernel_state.dtype))
-                tables.append((None, _copies(kernel_state.p, self.weights[-1])))
+                self.weights.append(torch.empty(self.epochs, *kernel_state.weights.shape, dtype=kernel_state.dtype))
+                tables.append((None, _copies(kernel_state.weights, self.weights[-1])))
             if measure is not None:
                 tables.append((measure.kernel_states[k], measure.table(k)))
             whose = [(owner, table.shape[2]) for owner, table in tables]

@@ -157,6 +157,7 @@ class Compiled:
         """The loss of these samples, as one batch of any size. Its gradients stand in the parameters afterwards.
 
         They take the place of what was there, and may be changed (`parameter.grad`) before `update` makes the step.
+        Nothing is checked: a loss that is not finite is returned, as by a call.
 
         Shapes  as of a call; the loss is a number, or of a population (K,)
         """

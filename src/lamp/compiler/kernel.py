@@ -9,7 +9,7 @@ from lamp.compiler.arguments import KernelArguments
 from lamp.compiler.backends.cpu.code import CPUCode
 from lamp.compiler.backends.cpu.kept import Kept, machine_code, texts
 from lamp.compiler.backends.cpu.machine_code import VERSION, MachineCode, assembly_of
-from lamp.compiler.backends.cpu.target import Target
+from lamp.compiler.backends.cpu.target import CPU
 from lamp.compiler.kernel_builder import KernelBuilder
 from lamp.compiler.kernel_spec import KernelSpec
 from lamp.compiler.tiling import tiled
@@ -18,7 +18,7 @@ from lamp.compiler.tiling import tiled
 class Kernel:
     """The machine code of a job: `run` is the function. It holds nothing of the networks it was made for."""
 
-    def __init__(self, spec: KernelSpec, machine: Target) -> None:
+    def __init__(self, spec: KernelSpec, machine: CPU) -> None:
         self.machine, self.tiling, self.machine_code = machine, tiled(spec, machine), _code_for(spec, machine)
         self.run = self.machine_code.function("train", len(KernelArguments._fields))
 
@@ -31,7 +31,7 @@ class Kernel:
         return assembly_of(self.llvm_ir(spec), self.machine)
 
 
-def text_of(spec: KernelSpec, machine: Target) -> str:
+def text_of(spec: KernelSpec, machine: CPU) -> str:
     """A kernel in LLVM's intermediate representation."""
     return KernelBuilder(spec, machine, CPUCode).text
 
@@ -39,7 +39,7 @@ def text_of(spec: KernelSpec, machine: Target) -> str:
 known = Kept()  # the kernels of jobs that can be told apart
 
 
-def _code_for(spec: KernelSpec, machine: Target) -> MachineCode:
+def _code_for(spec: KernelSpec, machine: CPU) -> MachineCode:
     """Made once in a process, while it is kept, for all jobs that differ in nothing that is written into code."""
     key = spec.key
     if key is None:
@@ -48,7 +48,7 @@ def _code_for(spec: KernelSpec, machine: Target) -> MachineCode:
     return kept if kept is not None else known.keep((key, machine), _loaded_or_made(spec, machine, key))
 
 
-def _loaded_or_made(spec: KernelSpec, machine: Target, key: Hashable) -> MachineCode:
+def _loaded_or_made(spec: KernelSpec, machine: CPU, key: Hashable) -> MachineCode:
     """Machine code from the disk, where an earlier process kept it for this, or else made now and kept."""
     name = disk_cache.name_of(key, (machine, VERSION))
     kept = None if name is None else disk_cache.load(name)

@@ -18,7 +18,7 @@ from lamp.compiler.correct_counts import right
 from lamp.compiler.indices import Index
 from lamp.compiler.kernel_spec import KernelSpec
 from lamp.compiler.lanes import Lane, Mask, Whole
-from lamp.compiler.loss_rules import Target
+from lamp.compiler.loss_rules import ColumnTargets
 from lamp.compiler.rules import feature_major, weighted_rule_of
 from lamp.compiler.rules.chain import keeps_zero
 from lamp.compiler.stages import Stage
@@ -63,7 +63,9 @@ class KernelBuilder:
                 self._begin(step)
                 if spec.entry != "update":
                     self._part(0, self.vectors, 0)
+                code.meet()
                 self._update(None)
+                code.meet()
             return
         updates = spec.optimizer is not None
         phases = code.times(arguments.steps, 2) if updates else arguments.steps
@@ -176,7 +178,7 @@ class KernelBuilder:
         if self.spec.keeps_outputs:
             self._keep_outputs(block, block.column)
         target = self._target(block.column)
-        sums = [self.spec.loss.emit(block, target, self.arguments.loss_constants, share)]
+        sums = [self.spec.loss.emit(block, target, share)]
         sums += [right(block, target, answer) for answer in self.spec.answers]
         if self.spec.wants_gradients:
             lowering.backward(block)
@@ -216,9 +218,9 @@ class KernelBuilder:
             for s, rows in enumerate(held):
                 lowering.take_input(block, i, s, self._fetch(self.arguments.inputs, rows, features, i))
 
-    def _target(self, first: Index) -> Target:
+    def _target(self, first: Index) -> ColumnTargets:
         t, width = self.arguments.targets, self.plan.outputs + self.spec.loss.weighted
-        return Target(
+        return ColumnTargets(
             label=(lambda s: self._fetch(t, self._rows(first, s), 1, 0)) if self.spec.loss.labels else None,
             number=lambda c, s: self._fetch(t, self._rows(first, s), width, c),
             counts=lambda s: self._counts(first, s),

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from lamp.compiler.backends.cpu.target import NARROWEST, Target, host
+from lamp.compiler.backends.cpu.target import CPU, NARROWEST, host
 from lamp.compiler.coefficients import Limits, coefficients
 from lamp.compiler.correct_counts import Answer
 from lamp.compiler.kernel import Kernel
@@ -93,7 +93,7 @@ class KernelRunner:
         rule = LossRule(criterion, self.plan.outputs, labels, ignores)
         hyperparameters = tuple(name for name, _ in criterion.numbers())
         machine = host()
-        self.groups_on: Target = machine if like is None else like.groups_on
+        self.groups_on: CPU = machine if like is None else like.groups_on
         kind = KernelState if self.plan.sizes is None else RaggedKernelState
 
         def kernel_state(one_network: bool, rows: range) -> KernelState:
@@ -138,7 +138,7 @@ class KernelRunner:
             self.load()
         else:
             for own, other in zip(self.kernel_states, like.kernel_states, strict=True):
-                own.p, own.h = other.p, other.h
+                own.weights, own.loss_hyperparameters = other.weights, other.loss_hyperparameters
 
     # ---- what is compiled --------------------------------------------------------------------------------------
     def _dtype(self) -> torch.dtype:
@@ -217,7 +217,7 @@ class KernelRunner:
 
     def parameters(self, of: Sequence[Tensor] | None = None) -> Tensor:
         """The weights as they are now, or were, (K, P); of one network (1, P)."""
-        kept = [kernel_state.p for kernel_state in self.kernel_states] if of is None else of
+        kept = [kernel_state.weights for kernel_state in self.kernel_states] if of is None else of
         pairs = zip(self.kernel_states, kept, strict=True)
         return _joined([kernel_state.parameters(self.plan.parameters, of=each) for kernel_state, each in pairs], 0)
 
@@ -263,11 +263,19 @@ class KernelRunner:
     # ---- weights of a moment -----------------------------------------------------------------------------------
     def snapshot(self) -> list[Tensor]:
         """The weights and the state as they are now."""
-        return [memory.clone() for kernel_state in self.kernel_states for memory in (kernel_state.p, kernel_state.s)]
+        return [
+            memory.clone()
+            for kernel_state in self.kernel_states
+            for memory in (kernel_state.weights, kernel_state.optimizer_state)
+        ]
 
     def restore(self, snapshot: Sequence[Tensor]) -> None:
         """Go back to a snapshot (the steps are counted by the caller)."""
-        own = [memory for kernel_state in self.kernel_states for memory in (kernel_state.p, kernel_state.s)]
+        own = [
+            memory
+            for kernel_state in self.kernel_states
+            for memory in (kernel_state.weights, kernel_state.optimizer_state)
+        ]
         for memory, kept in zip(own, snapshot, strict=True):
             memory.copy_(kept)
 
@@ -326,11 +334,11 @@ def _joined(pieces: Sequence[Tensor], dim: int = -1) -> Tensor:
     return pieces[0] if len(pieces) == 1 else torch.cat(list(pieces), dim)
 
 
-def _narrowed(machine: Target, dtype: torch.dtype, networks: int, threads: int) -> Target:
+def _narrowed(machine: CPU, dtype: torch.dtype, networks: int, threads: int) -> CPU:
     """Vectors as narrow as gives no thread more groups than the widest would: what a lane computes is the same, less is
     computed for nothing, and many processors make half a vector in half the time."""
 
-    def each(vectors: Target) -> int:
+    def each(vectors: CPU) -> int:
         return math.ceil(math.ceil(networks / vectors.lanes(dtype)) / threads)
 
     chosen = machine

@@ -70,13 +70,13 @@ class KernelState:
         self.groups = -(-len(self.rows) // self.width)
         self.dtype = spec.dtype
         self.states = max([len(names) for names in spec.states], default=0)
-        self.p = self._memory(self.tiling.numbers)
-        self.s = self._memory(self.states * self.tiling.numbers)
+        self.weights = self._memory(self.tiling.numbers)
+        self.optimizer_state = self._memory(self.states * self.tiling.numbers)
         # Gradients are a thread's scratch memory in whole steps; else they stay.
-        self.g = None if spec.entry == "step" else self._memory(self.tiling.parts * self.tiling.numbers)
-        self.h = self._memory(max(len(spec.hyperparameters), 1))
-        self.k = aligned(max(len(spec.loss.constants), 1), self.dtype)
-        self.k[: len(spec.loss.constants)] = torch.tensor(spec.loss.constants, dtype=torch.float64)
+        self.kept_gradients = None if spec.entry == "step" else self._memory(self.tiling.parts * self.tiling.numbers)
+        self.loss_hyperparameters = self._memory(max(len(spec.hyperparameters), 1))
+        self.loss_constants = aligned(max(len(spec.loss.constants), 1), self.dtype)
+        self.loss_constants[: len(spec.loss.constants)] = torch.tensor(spec.loss.constants, dtype=torch.float64)
         self._mine = threading.local()
         self._nothing = aligned(1, self.dtype)
         self.sizes = torch.zeros(self.groups, 1, dtype=torch.int32)  # read where networks are of several sizes
@@ -108,14 +108,14 @@ class KernelState:
 
     def load(self, parameters: Tensor, states: Sequence[Tensor]) -> None:
         """Take over parameters (all replicas, P), and the optimizer's states, each like them."""
-        self._lay(self.p, 0, parameters)
+        self._lay(self.weights, 0, parameters)
         for k, state in enumerate(states):
-            self._lay(self.s, k, state)
+            self._lay(self.optimizer_state, k, state)
 
     def load_gradients(self, gradients: Tensor) -> None:
         """Take over gradients (all replicas, P), for an update by them."""
-        assert self.g is not None
-        self._lay(self.g, 0, gradients)
+        assert self.kept_gradients is not None
+        self._lay(self.kept_gradients, 0, gradients)
 
     def _lay(self, memory: Tensor, k: int, values: Tensor) -> None:
         """Put numbers (all replicas, P) into the k-th array of each group."""
@@ -124,23 +124,27 @@ class KernelState:
     def load_hyperparameters(self, numbers: Sequence[Tensor]) -> None:
         """Take over the loss's, each (all replicas,)."""
         if numbers:
-            self._places(self.h, 0, len(numbers)).copy_(self._in_lanes(torch.stack(list(numbers), 1)))
+            self._places(self.loss_hyperparameters, 0, len(numbers)).copy_(
+                self._in_lanes(torch.stack(list(numbers), 1))
+            )
 
     def parameters(self, size: int, of: Tensor | None = None) -> Tensor:
         """(its replicas, P); `of` an earlier moment."""
-        return self._of_lanes(self._places(self.p if of is None else of, 0, size))
+        return self._of_lanes(self._places(self.weights if of is None else of, 0, size))
 
     def gradients(self, size: int) -> Tensor:
         """(its replicas, P), added up over the parts of the batch."""
-        assert self.g is not None
-        first, *others = self.g[:, : self.tiling.parts * self.tiling.numbers * self.width].chunk(self.tiling.parts, 1)
+        assert self.kept_gradients is not None
+        first, *others = self.kept_gradients[:, : self.tiling.parts * self.tiling.numbers * self.width].chunk(
+            self.tiling.parts, 1
+        )
         for other in others:
             first = first + other
         return self.parameters(size, of=first)
 
     def state(self, k: int, size: int) -> Tensor:
         """State k of all parameters, (its replicas, P)."""
-        return self._of_lanes(self._places(self.s, k * self.tiling.numbers, size))
+        return self._of_lanes(self._places(self.optimizer_state, k * self.tiling.numbers, size))
 
     # ---- steps -------------------------------------------------------------------------------------------------
     def step_ranges(self, epochs: int, samples: int, batch: int) -> list[StepRange]:
@@ -234,9 +238,9 @@ class KernelState:
         inputs, targets = buffers.inputs.data_ptr(), buffers.targets.data_ptr()
         return [
             KernelArguments(
-                parameters=self.p[g].data_ptr(),
-                gradients=0 if self.g is None else self.g[g].data_ptr(),
-                states=self.s[g].data_ptr() if self.states else self._nothing.data_ptr(),
+                parameters=self.weights[g].data_ptr(),
+                gradients=0 if self.kept_gradients is None else self.kept_gradients[g].data_ptr(),
+                states=self.optimizer_state[g].data_ptr() if self.states else self._nothing.data_ptr(),
                 activations=0,
                 activation_gradients=0,
                 inputs=inputs,
@@ -244,8 +248,8 @@ class KernelState:
                 shared_coefficients=buffers.shared.data_ptr() + g * shared_per_group + first * names * size,
                 replica_coefficients=(buffers.per_replica[g].data_ptr() if own else self._nothing.data_ptr())
                 + first * own * width * size,
-                loss_hyperparameters=self.h[g].data_ptr(),
-                loss_constants=self.k.data_ptr(),
+                loss_hyperparameters=self.loss_hyperparameters[g].data_ptr(),
+                loss_constants=self.loss_constants.data_ptr(),
                 losses=buffers.losses[g].data_ptr() + first * width * self.tiling.parts * size,
                 outputs=buffers.outputs[g].data_ptr() + outputs * size,
                 right_answers=buffers.right.data_ptr() + (g * buffers.right.shape[1] + first * self._counts) * size,

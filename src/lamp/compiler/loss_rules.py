@@ -9,7 +9,7 @@ from typing import Any
 
 from lamp.compiler.asking import asked
 from lamp.compiler.block import Block
-from lamp.compiler.code import Code
+from lamp.compiler.code import Code, Pointer
 from lamp.compiler.indices import Index
 from lamp.compiler.lanes import Lane, Mask
 from lamp.compiler.rules.softmax import log_sum_exp
@@ -21,8 +21,8 @@ from lamp.paths import describe
 
 
 @dataclass
-class Target:
-    """Where a column's targets come from.
+class ColumnTargets:
+    """The targets of some columns.
 
     label    the class, as a number, of a class loss on labels; None where targets are numbers for each output
     number   the target of this output
@@ -35,7 +35,7 @@ class Target:
 
 
 class LossRule:
-    """Emits a loss. `constants` are numbers that the code reads at `k_`: weights of classes or outputs.
+    """Emits a loss. `constants` are numbers that its code reads from memory: weights of classes or outputs.
 
     labels    whether targets are labels
     outputs   numbers that the network puts out for a sample
@@ -93,31 +93,31 @@ class LossRule:
             return samples
         return samples * float(self.outputs)
 
-    def weight_of_label(self, k: Any, label: Lane) -> Lane:
+    def weight_of_label(self, constants: Pointer, label: Lane) -> Lane:
         """What a sample of this label counts in a mean."""
         code = self.code
         weight = code.lane(1.0)
         if "weight" in self.weights:
             with code.carrying(0, self.outputs, [code.lane(0.0)]) as (c, state):
-                here = code.load_one(k, code.plus(c, self.weights["weight"]))
+                here = code.load_one(constants, code.plus(c, self.weights["weight"]))
                 state[0] = here.where(label == code.number(c), state[0])
             weight = state[0]
         if self.ignores:
             weight = code.lane(0.0).where(label == self.ignored, weight)
         return weight
 
-    def emit(self, block: Block, target: Target, k: Any, share: Number) -> Lane:
+    def emit(self, block: Block, target: ColumnTargets, share: Number) -> Lane:
         """Put the gradients of a block's outputs in their places; the sum of its columns' values, not yet divided.
 
         share  what a value counts in the loss: 1 over the divisor
         """
         of_column = self._of_classes if isinstance(self.criterion, ClassLoss) else self._of_elements
         with self.code.carrying(0, block.columns, [self.code.lane(0.0)]) as (s, state):
-            state[0] = state[0] + of_column(block, s, target, k, share)
+            state[0] = state[0] + of_column(block, s, target, share)
         return state[0]
 
     # ---- element by element ----------------------------------------------------------------------------------------
-    def _of_elements(self, block: Block, s: Index, target: Target, k: Any, share: Number) -> Lane:
+    def _of_elements(self, block: Block, s: Index, target: ColumnTargets, share: Number) -> Lane:
         code, last = self.code, block.plan.last
         rule = self.rule.loss if self.weighted else self.rule
         weight = [target.number(self.outputs, s)] if self.weighted else []
@@ -127,7 +127,9 @@ class LossRule:
             output, wanted = block.activation(code.plus(c, block.plan.put_out), s), target.number(c, s)
             if isinstance(rule, BCELoss | BCEWithLogitsLoss):
                 weights = [
-                    code.load_one(k, code.plus(c, self.weights[name])) if name in self.weights else None
+                    code.load_one(block.arguments.loss_constants, code.plus(c, self.weights[name]))
+                    if name in self.weights
+                    else None
                     for name in (("weight",) if isinstance(rule, BCELoss) else ("weight", "pos_weight"))
                 ]
                 prepared: tuple[Any, ...] = (output, wanted, *weights)
@@ -139,8 +141,14 @@ class LossRule:
             block.keep_gradient(code.plus(c, last.gradients), s, counted(gradient, counts))
         return state[0]
 
+    def _weight(self, block: Block, name: str, c: Index) -> Lane | None:
+        """The weight of this name that a class, or an output, has; None without such weights."""
+        if name not in self.weights:
+            return None
+        return self.code.load_one(block.arguments.loss_constants, self.code.plus(c, self.weights[name]))
+
     # ---- over classes ----------------------------------------------------------------------------------------------
-    def _of_classes(self, block: Block, s: Index, target: Target, k: Any, share: Number) -> Lane:
+    def _of_classes(self, block: Block, s: Index, target: ColumnTargets, share: Number) -> Lane:
         code, rule, last, classes = self.code, self.rule, block.plan.last, self.outputs
         counts = target.counts(s)
         smooth = not is_zero(rule.label_smoothing)
@@ -163,7 +171,11 @@ class LossRule:
         def q(c: Index) -> Lane:
             hit = None if label is None else code.lane(1.0).where(label == code.number(c), 0.0)
             probability = target.number(c, s) if hit is None else hit
-            weight = code.load_one(k, code.plus(c, self.weights["weight"])) if "weight" in self.weights else None
+            weight = (
+                code.load_one(block.arguments.loss_constants, code.plus(c, self.weights["weight"]))
+                if "weight" in self.weights
+                else None
+            )
             wanted: Lane = asked(rule.target_probability, probability, weight, rule.label_smoothing, classes)
             return wanted if kept is None else wanted.where(kept, 0.0)
 

@@ -48,11 +48,11 @@ class RaggedKernelState(KernelState):
 
     def parameters(self, size: int, of: Tensor | None = None) -> Tensor:
         """(its replicas, P) of the widest network, zeros where a replica has none; `of` an earlier moment."""
-        return self._spread(self.p if of is None else of, 0, size)
+        return self._spread(self.weights if of is None else of, 0, size)
 
     def state(self, k: int, size: int) -> Tensor:
         """State k of all parameters, (its replicas, P)."""
-        return self._spread(self.s, k, size)
+        return self._spread(self.optimizer_state, k, size)
 
     def _spread(self, memory: Tensor, k: int, size: int) -> Tensor:
         found = memory.new_empty(len(self.order), size)

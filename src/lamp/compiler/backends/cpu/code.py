@@ -12,7 +12,7 @@ from llvmlite import ir
 
 from lamp.compiler.arguments import COUNT, INT32, LINE, NUMBERS, Kind
 from lamp.compiler.backends.cpu.addresses import I64, Written
-from lamp.compiler.backends.cpu.target import Target
+from lamp.compiler.backends.cpu.target import CPU
 from lamp.compiler.code import Code, Count
 from lamp.compiler.indices import Index
 from lamp.compiler.lanes import Integer, Lane, Logic, Operand, Real, Sign, Whole
@@ -41,7 +41,7 @@ class CPUCode(Code):
     """A function under construction for a CPU. `b` writes LLVM's instructions."""
 
     def __init__(
-        self, name: str, arguments: Mapping[str, Kind], target: Target, dtype: torch.dtype, *, shared: bool = False
+        self, name: str, arguments: Mapping[str, Kind], target: CPU, dtype: torch.dtype, *, shared: bool = False
     ) -> None:
         self.machine, self.target = target, target
         self.dtype, self.lanes = dtype, target.lanes(dtype)

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Hashable
 
 from lamp.compiler.backends.cpu.machine_code import MachineCode, compiled
-from lamp.compiler.backends.cpu.target import Target
+from lamp.compiler.backends.cpu.target import CPU
 
 MOST_BYTES = 2**26
 APIECE = 2**18  # bytes that LLVM and the system take for each beside its code: pages, an engine, a text to read
@@ -55,7 +55,7 @@ def _size(code: MachineCode) -> int:
 texts = Kept()  # what was made of texts alone
 
 
-def machine_code(llvm_ir: str, target: Target) -> MachineCode:
+def machine_code(llvm_ir: str, target: CPU) -> MachineCode:
     """The machine code of a text, compiled once in a process while it is kept."""
     key = hashlib.sha256(llvm_ir.encode()).digest(), target
     known = texts.get(key)

@@ -9,7 +9,7 @@ from typing import Any
 import llvmlite
 import llvmlite.binding as llvm
 
-from lamp.compiler.backends.cpu.target import Target, initialise
+from lamp.compiler.backends.cpu.target import CPU, initialise
 
 VERSION: str = llvmlite.__version__  # what makes the code, as a part of what a kernel on disk depends on
 
@@ -21,7 +21,7 @@ class MachineCode:
     llvm_ir   the IR as it was written, if it was made here; assembly: what became of it
     """
 
-    def __init__(self, code: bytes, target: Target, llvm_ir: str = "") -> None:
+    def __init__(self, code: bytes, target: CPU, llvm_ir: str = "") -> None:
         self.code, self._target, self._text = code, target, zlib.compress(llvm_ir.encode(), 1)
         self._engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _machine(target))
         self._engine.add_object_file(llvm.ObjectFileRef.from_data(code))
@@ -47,22 +47,22 @@ class MachineCode:
         return function
 
 
-def compiled(llvm_ir: str, target: Target) -> MachineCode:
+def compiled(llvm_ir: str, target: CPU) -> MachineCode:
     """The machine code of a text."""
     return MachineCode(_machine(target).emit_object(_optimised(llvm_ir, target)), target, llvm_ir)
 
 
-def assembly_of(llvm_ir: str, target: Target) -> str:
+def assembly_of(llvm_ir: str, target: CPU) -> str:
     """What becomes of a text, as the CPU's assembly."""
     return str(_machine(target).emit_assembly(_optimised(llvm_ir, target)))
 
 
-def _machine(target: Target) -> Any:
+def _machine(target: CPU) -> Any:
     initialise()
     return llvm.Target.from_triple(target.triple).create_target_machine(cpu=target.cpu, features=target.features, opt=2)
 
 
-def _optimised(llvm_ir: str, target: Target) -> Any:
+def _optimised(llvm_ir: str, target: CPU) -> Any:
     """A module of LLVM IR, parsed and optimised."""
     initialise()
     parsed = llvm.parse_assembly(llvm_ir, llvm.create_context())  # one that goes with it, and its constants

@@ -18,7 +18,7 @@ FORCED = "LAMP_VECTOR_BITS"  # an environment variable: a narrower vector than t
 
 
 @dataclass(frozen=True)
-class Target(Machine):
+class CPU(Machine):
     """A CPU as LLVM names it, and the width of the vectors that code for it uses."""
 
     triple: str
@@ -32,7 +32,7 @@ class Target(Machine):
         return self.bits // (8 * dtype.itemsize)
 
 
-def host(bits: int | None = None) -> Target:
+def host(bits: int | None = None) -> CPU:
     """This machine; `bits` (or the environment variable LAMP_VECTOR_BITS) forces narrower vectors than it has.
 
     Raises ArgumentError for a width that it does not have.
@@ -43,7 +43,7 @@ def host(bits: int | None = None) -> Target:
 
 
 @lru_cache(maxsize=8)
-def _host(bits: int | None) -> Target:
+def _host(bits: int | None) -> CPU:
     initialise()
     has = llvm.get_host_cpu_features()
     widest = 512 if has.get("avx512f") else 256 if has.get("avx2") else 128
@@ -58,7 +58,7 @@ def _host(bits: int | None) -> Target:
     if widest == 512:  # LLVM would halve them, for the sake of other programs
         features += ",-prefer-256-bit"
     many = has.get("avx512vl") or not llvm.get_process_triple().startswith(("x86_64", "i686"))
-    return Target(llvm.get_process_triple(), llvm.get_host_cpu_name(), features, bits or widest, 32 if many else 16)
+    return CPU(llvm.get_process_triple(), llvm.get_host_cpu_name(), features, bits or widest, 32 if many else 16)
 
 
 @lru_cache(maxsize=1)
