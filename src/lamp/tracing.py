@@ -260,7 +260,8 @@ def trace(model: Module, *inputs: Any, training: bool = True, across: bool = Fal
         )
     root = model if model.replicas is None else getattr(model, "network", model)
     tracer = Tracer(root, training, across)
-    dtype = next((parameter.dtype for parameter in model.parameters()), torch.get_default_dtype())
+    parameters = (each for module in root.modules() for _, each in module._members(Parameter))
+    dtype = next((parameter.dtype for parameter in parameters), torch.get_default_dtype())
     values = [_given(tracer, x, dtype) for x in inputs]
     outputs = tracer(root, *values)
     return Graph(tuple(tracer.ops), flat(values), flat(outputs))

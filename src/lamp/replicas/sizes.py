@@ -61,13 +61,12 @@ class Sizes:
     @property
     def units(self) -> list[Tensor | None]:
         """How many features go into each module of each replica, (K,) int64; None where a width cannot differ."""
-        of_each = []
-        for network, graph in zip(self.architectures, self.graphs, strict=True):
-            entering = Widths(graph).entering()
-            of_each.append([entering.get(module) for module in network.modules()])
-        rows = list(self.which)
-        of_modules = zip(*of_each, strict=True)
-        return [None if None in each else torch.tensor(each)[rows] for each in of_modules]
+        modules = list(self.architectures[0].modules())
+        found: list[Tensor | None] = [None] * len(modules)
+        for k, module in Widths(self.graphs[0]).entering():
+            features = [graph.ops[k].inputs[0].shape[-1] for graph in self.graphs]
+            found[modules.index(module)] = torch.tensor(features)[list(self.which)]
+        return found
 
     @property
     def widths(self) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 
 import torch
 from torch import Tensor
@@ -122,14 +122,12 @@ class Widths:
                 named.append(str(size))
         return tuple(named)
 
-    def entering(self) -> dict[Module, int]:
-        """How many features go into each module that must know it: where that width is free."""
-        found = {}
-        for op in self._graph.ops:
+    def entering(self) -> Iterator[tuple[int, Module]]:
+        """The modules that must know how many features go into them, by number of operation: where that is free."""
+        for k, op in enumerate(self._graph.ops):
             x = op.inputs[0]
             if op.kind in ("Affine", "Mask") and x.shape and self.why(x, len(x.shape) - 1) is None:
-                found[op.module] = x.shape[-1]
-        return found
+                yield k, op.module
 
 
 def _shape(thing: Thing) -> tuple[int, ...]:
