@@ -15,6 +15,7 @@ import pytest
 import torch
 
 import lamp
+from lamp import errors
 from lamp.losses import Loss
 from lamp.module import Module
 from lamp.nn import Activation, Container
@@ -315,6 +316,17 @@ def chained(source: str) -> list[str]:
     ]
 
 
+def incomplete(source: str, kinds: frozenset[str]) -> list[str]:
+    """Errors of lamp's that do not say what was expected, what came, or what to do."""
+    return [
+        f"line {node.lineno}: no {', '.join(sorted(missing))}"
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in kinds
+        if None not in (given := {each.arg for each in node.keywords})  # **told may have all of them
+        if (missing := {"expected", "got", "fix"} - given)
+    ]
+
+
 HOMES = re.compile(r"(?<![\w.])(/(?:home|Users|root|work)/\w|[A-Z]:\\Users\\)")
 
 
@@ -356,6 +368,16 @@ def test_no_error_is_swallowed_or_stands_in_front_of_lamps(path):
     source = path.read_text()
     assert not swallowing(source)
     assert not chained(source)
+
+
+ERRORS = frozenset(
+    name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, errors.LampError)
+)
+
+
+@per_file
+def test_every_error_says_expected_got_and_fix(path):
+    assert not incomplete(path.read_text(), ERRORS)
 
 
 @per_file
@@ -589,6 +611,9 @@ def test_private_imports_and_prints_are_found():
     assert swallowing("try:\n    f()\nexcept (OSError, BaseException):\n    raise ValueError from None")
     assert not swallowing("try:\n    f()\nexcept Exception as e:\n    tell(e)\n    raise")
     assert not swallowing("try:\n    f()\nexcept OSError:\n    pass")
+    assert incomplete("raise DataError('no', expected=1, got=2)", ERRORS)
+    assert not incomplete("raise DataError('no', expected=1, got=2, fix='x')", ERRORS)
+    assert not incomplete("raise DataError('no', **told)", ERRORS)
     assert chained("try:\n    f()\nexcept OSError as e:\n    raise ValueError from e")
     assert not chained("raise ValueError from None")
     assert printing("def f():\n    print(1)")

@@ -7,6 +7,7 @@ Every error that lamp raises on purpose is a `LampError` and also the builtin ex
 import sys
 import warnings
 
+UNSAID = object()  # None may be what came
 PACKAGE = __name__.partition(".")[0]
 
 
@@ -24,14 +25,17 @@ class LampError(Exception):
         self,
         what: str,
         *,
-        expected: object = None,
-        got: object = None,
+        expected: object = UNSAID,
+        got: object = UNSAID,
         fix: str | None = None,
         where: str | None = None,
     ) -> None:
         super().__init__(what)
         self.__suppress_context__ = True  # this text says what the error behind it meant
-        self.what, self.expected, self.got, self.fix, self.where = what, expected, got, fix, where
+        self.what, self.fix, self.where = what, fix, where
+        self.expected, self.got = (
+            None if each is UNSAID else "None" if each is None else each for each in (expected, got)
+        )
 
     def __str__(self) -> str:
         lines = [f"{self.where}: {self.what}" if self.where else self.what]

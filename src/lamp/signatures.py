@@ -32,6 +32,7 @@ INSTEAD = {  # arguments that torch's classes and functions have and lamp's have
 
 def misfit(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str | None:
     """Why the function cannot be called with these arguments, in Python's words; None where it can."""
+    function = _plain(function)
     try:
         signature = inspect.signature(function)
     except ValueError:  # a builtin without a signature
@@ -43,6 +44,12 @@ def misfit(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[
     except TypeError as error:
         return str(error)
     return None
+
+
+def _plain(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function itself; of a module, whose call is found by a property, the method that it calls."""
+    call = next((vars(base)["__call__"] for base in type(function).__mro__ if "__call__" in vars(base)), None)
+    return call.fget(function) if isinstance(call, property) and call.fget is not None else function
 
 
 def explain_call(
@@ -160,7 +167,7 @@ def check_takes(what: str, function: Callable[..., Any], *arguments: str) -> Non
     raise ArgumentError(
         f"{what} cannot be called as lamp calls it",
         expected=f"{name}({', '.join(arguments)})",
-        got=f"{name}{_shortened(str(inspect.signature(function)))}",
+        got=f"{name}{_shortened(str(inspect.signature(_plain(function))))}",
         fix="write it with these arguments",
     )
 

@@ -159,7 +159,12 @@ class Tracer:
             return x if last < 0 else self.op("Reshape", module, [x], x.shape[last + 1 :], rows=rows)
         first, last = self.axis(x, start_dim), self.axis(x, end_dim)
         if first > last:
-            raise ShapeError("the axes end before they begin", expected="start_dim before end_dim", got=f"{x.shape}")
+            raise ShapeError(
+                "the axes end before they begin",
+                expected="start_dim before end_dim",
+                got=f"{x.shape}",
+                fix="Flatten(start_dim, end_dim)",
+            )
         return self.reshape(module, x, (*x.shape[:first], math.prod(x.shape[first : last + 1]), *x.shape[last + 1 :]))
 
     def add(self, module: Module, *values: Value) -> Value:
@@ -189,6 +194,7 @@ class Tracer:
                 "a scan goes along an axis of a sample, with a state",
                 expected="(B, T, ...) and at least one state, a value or a shape",
                 got=f"{sizes(('B', *x.shape))} and {len(state)} states",
+                fix="tracer.scan(module, x, cell, (hidden,))",
             )
         steps, *shape = x.shape
         shapes = [each.shape if isinstance(each, Value) else tuple(each) for each in state]
@@ -228,7 +234,12 @@ class Tracer:
         """Which axis of a sample a module means that numbers the axes of a batch."""
         rank = len(x.shape) + 1
         if not -rank <= dim < rank:
-            raise ShapeError("there is no such axis", expected=f"{rank} axes, the batch's first", got=f"dim={dim}")
+            raise ShapeError(
+                "there is no such axis",
+                expected=f"{rank} axes, the batch's first",
+                got=f"dim={dim}",
+                fix="dim=-1 is the last",
+            )
         if dim % rank == 0:
             raise NotTraceable(
                 "it works along the axis of the batch",

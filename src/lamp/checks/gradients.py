@@ -82,6 +82,7 @@ def check_gradients(
     if directions < 1 or not eps > 0.0 or not tolerance > 0.0:
         raise ArgumentError(
             "directions, eps and tolerance must be positive",
+            expected="directions >= 1, eps > 0 and tolerance > 0",
             got=f"directions={directions}, eps={eps}, tolerance={tolerance}",
             fix="leave them at their defaults",
         )

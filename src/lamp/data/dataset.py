@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lamp.data.columns import as_columns, check_finite
 from lamp.data.orders import order
-from lamp.errors import ArgumentError, ShapeError
+from lamp.errors import ArgumentError, DataError, ShapeError
 from lamp.signatures import Constructed
 
 
@@ -36,6 +36,14 @@ class Dataset(metaclass=Constructed):
     features: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        for name, column in (("inputs", self.inputs), ("targets", self.targets)):
+            if isinstance(column, tuple | list) and any(hasattr(each, "shape") for each in column):
+                raise DataError(
+                    f"the {name} of a Dataset are one tensor",
+                    expected=f"{name} (n, ...)",
+                    got=f"a {type(column).__name__} of {len(column)}",
+                    fix="torch.stack(...) if each is a sample; lamp.DataLoader takes several columns: (a, b, targets)",
+                )
         inputs, targets = as_columns((self.inputs, self.targets))
         object.__setattr__(self, "inputs", inputs)
         object.__setattr__(self, "targets", targets)
@@ -126,7 +134,10 @@ def part_of(whole: Dataset, train: bool | None, normalize: bool) -> Dataset:
     """
     if train is not None and not isinstance(train, bool):
         raise ArgumentError(
-            "which part of the data set?", expected="train=True, False, or None for everything", got=repr(train)
+            "which part of the data set?",
+            expected="train=True, False, or None for everything",
+            got=repr(train),
+            fix="train=True for the part to train on, train=False for the other",
         )
     training, test = whole.split()
     part = whole if train is None else training if train else test

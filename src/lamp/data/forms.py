@@ -47,7 +47,12 @@ def columns_of(data: Any) -> tuple[Tensor, ...] | None:
     except TypeError:
         raise unknown_form(data, "give it __len__: a loader must know how many samples there are") from None
     if length == 0:
-        raise DataError("the data are empty", expected="at least one sample", got=f"an empty {type(data).__name__}")
+        raise DataError(
+            "the data are empty",
+            expected="at least one sample",
+            got=f"an empty {type(data).__name__}",
+            fix="look at how it was made",
+        )
     return None
 
 

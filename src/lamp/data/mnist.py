@@ -43,7 +43,12 @@ def mnist(root: str | os.PathLike[str] | None = None, train: bool = True, *, nor
     Raises DataError for a file that is missing, damaged or another's, naming it.
     """
     if not isinstance(train, bool):
-        raise ArgumentError("which part of MNIST?", expected="train=True or train=False", got=repr(train))
+        raise ArgumentError(
+            "which part of MNIST?",
+            expected="train=True or train=False",
+            got=repr(train),
+            fix="lamp.data.mnist(train=False) is the test set",
+        )
     images_path, labels_path = _find(root, FILES[train])
     images, labels = read_idx(images_path, axes=3), read_idx(labels_path, axes=1)
     _check(images, labels, images_path, labels_path)

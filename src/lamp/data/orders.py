@@ -64,9 +64,12 @@ def integer(value: object, name: str) -> int:
         if isinstance(value, bool):
             raise TypeError
         return operator.index(value)  # type: ignore[arg-type]
-    except TypeError:
+    except (TypeError, RuntimeError):
         raise ArgumentError(
-            f"{name} is no integer", expected="an integer", got=_short(value), fix=f"pass {name} as an int"
+            f"{name} is no integer",
+            expected="an integer",
+            got=_short(value),
+            fix=f"pass {name} as an int",
         ) from None
 
 

@@ -141,8 +141,21 @@ def as_indices(indices: Any, columns: tuple[Tensor, ...] | None, replicas: int |
     if indices is None:
         return None
     if columns is None:
-        raise ArgumentError("indices choose rows of tensors", got="a data set that is asked sample by sample")
-    chosen = torch.as_tensor(indices)
+        raise ArgumentError(
+            "indices choose rows of tensors",
+            expected="data that are tensors or arrays",
+            got="a data set that is asked sample by sample",
+            fix="torch.utils.data.Subset(dataset, indices) is a data set of those samples",
+        )
+    try:
+        chosen = torch.as_tensor(indices)
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        raise ArgumentError(
+            "indices choose samples",
+            expected="integers (m,) for all, or (K, m), a row for each replica",
+            got=type(indices).__name__,
+            fix="a tensor, an array or a list of the samples' numbers",
+        ) from None
     samples = columns[0].shape[0 if replicas is None else 1] if columns[0].dim() > (replicas is not None) else 0
     if chosen.is_floating_point() or chosen.dtype is torch.bool or chosen.dim() not in (1, 2) or not chosen.numel():
         raise ArgumentError(

@@ -272,8 +272,9 @@ class ClassLoss(Loss):
             return self._pick(log_p, target, axis)
         self._expects_ignored = False
         wrong = explain_labels(log_p, target, axis, self.ignore_index)
-        if wrong is not None or target.dtype is torch.int64:
-            raise wrong or LabelError("labels that do not fit")
+        if wrong is not None:
+            raise wrong
+        assert target.dtype is not torch.int64, "labels that could not be picked, and nothing wrong with them"
         return self._pick(log_p, target.long(), axis)  # integers of another size
 
     def _weight_of(self, picked: Tensor, labels: Tensor, kept: Tensor | None, class_weight: Tensor | None) -> Tensor:

@@ -34,7 +34,10 @@ class WeightedLoss(Loss):
         super().__init__(loss.reduction)
         if any(True for _ in loss.numbers()):
             raise ArgumentError(
-                "WeightedLoss: the loss has a number for each replica", expected="one number for all", got=repr(loss)
+                "WeightedLoss: the loss has a number for each replica",
+                expected="one number for all",
+                got=repr(loss),
+                fix="build the loss with plain numbers",
             )
         self.loss = loss
 

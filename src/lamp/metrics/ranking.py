@@ -130,7 +130,12 @@ class AUC(LabelMetric):
         replicas, scores, targets = (state_dict[name] for name in ("replicas", "scores", "targets"))
         for score, target in zip(scores, targets, strict=True):
             if score.dim() != 3 or target.shape != (replicas or 1, score.shape[-1]):
-                raise ShapeError("no scores and targets of AUC", expected="(K, C, n) and (K, n)", got=score.shape)
+                raise ShapeError(
+                    "no scores and targets of AUC",
+                    expected="(K, C, n) and (K, n)",
+                    got=score.shape,
+                    fix="load what state_dict() returned",
+                )
         self._replicas, self._scores, self._targets = replicas, list(scores), list(targets)
 
     def _join(self) -> None:

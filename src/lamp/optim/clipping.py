@@ -41,18 +41,22 @@ def clip_grad_norm_(
     error_if_nonfinite, NonFiniteError for a norm that is NaN or infinite (the gradients are as they were).
     """
     _check_limit("max_norm", max_norm)
-    p = math.inf if norm_type == "inf" else norm_type
-    if not POSITIVE.holds(p):
+    p = math.inf if isinstance(norm_type, str) and norm_type == "inf" else norm_type
+    if isinstance(p, tuple | list | Tensor) or not POSITIVE.holds(p):
         raise ArgumentError(
             "no norm of this order", expected="norm_type > 0, or infinity", got=norm_type, fix="use 2.0"
+        )
+    if not isinstance(error_if_nonfinite, bool):
+        raise ArgumentError(
+            "error_if_nonfinite is a switch", expected="True or False", got=repr(error_if_nonfinite), fix="leave it out"
         )
     gradients = _gradients(parameters, "clip_grad_norm_")
     if not gradients:  # all are frozen
         return torch.zeros(())
-    norms: list[Tensor] = [torch.linalg.vector_norm(gradient, p, -1) for gradient in gradients]
+    norms: list[Tensor] = [torch.linalg.vector_norm(gradient, float(p), -1) for gradient in gradients]
     norm = norms[0]
     if len(norms) > 1:
-        norm = torch.linalg.vector_norm(torch.stack([each.to(norm.device) for each in norms]), p, 0)
+        norm = torch.linalg.vector_norm(torch.stack([each.to(norm.device) for each in norms]), float(p), 0)
     _check_length("max_norm", max_norm, norm.shape)
     if error_if_nonfinite and not norm.isfinite().all():
         raise NonFiniteError(
@@ -61,7 +65,7 @@ def clip_grad_norm_(
             got=f"{sum(int((~g.isfinite()).sum()) for g in gradients)} elements that are not, norm {norm.tolist()}",
             fix="lower the learning rate, or look for NaN in the data",
         )
-    limit = max_norm.to(norm) if isinstance(max_norm, Tensor) else max_norm
+    limit = max_norm.to(norm) if isinstance(max_norm, Tensor) else float(max_norm)
     factor = (limit / (norm + TINY)).clamp(max=1.0).unsqueeze(-1)
     for gradient in gradients:
         gradient.mul_(factor.to(gradient))
@@ -81,7 +85,7 @@ def clip_grad_value_(parameters: Iterable[Parameter] | Parameter | Optimizer, cl
     _check_limit("clip_value", clip_value)
     for gradient in _gradients(parameters, "clip_grad_value_"):
         _check_length("clip_value", clip_value, gradient.shape[:-1])
-        limit = column(clip_value.to(gradient)) if isinstance(clip_value, Tensor) else clip_value
+        limit = column(clip_value.to(gradient)) if isinstance(clip_value, Tensor) else float(clip_value)
         gradient.clamp_(-limit, limit)
 
 
@@ -102,7 +106,7 @@ def _gradients(parameters: Any, owner: str) -> list[Tensor]:
 
 
 def _check_limit(name: str, limit: Number) -> None:
-    if not LIMIT.holds(limit):
+    if isinstance(limit, tuple | list) or not LIMIT.holds(limit):
         raise ArgumentError(
             f"{name} is a limit", expected="a number of at least 0", got=limit, fix=f"choose another {name}"
         )

@@ -259,7 +259,13 @@ class Optimizer(metaclass=_Made):
         params = as_parameters(group["params"], name)
         taken = {parameter for other in self.param_groups for parameter in other["params"]}
         if not taken.isdisjoint(params):
-            raise ArgumentError(f"{name}: a parameter stands in two groups", fix="give each parameter to one group")
+            twice = sum(parameter in taken for parameter in params)
+            raise ArgumentError(
+                f"{name}: a parameter stands in two groups",
+                expected="parameters that are in no other group",
+                got=f"{twice} of {len(params)} that are",
+                fix="give each parameter to one group",
+            )
         for key in group:
             if key not in self.defaults and key not in ("params", "initial_lr"):
                 raise unknown(name, key, self.defaults)

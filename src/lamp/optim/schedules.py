@@ -239,7 +239,12 @@ class Composed(LRScheduler):
                     fix="step ReduceLROnPlateau by itself, with nothing else on its optimizer",
                 )
             if scheduler.optimizer is not optimizer:
-                raise ArgumentError(f"{name}: schedules of different optimizers", fix="build all on the same optimizer")
+                raise ArgumentError(
+                    f"{name}: schedules of different optimizers",
+                    expected="schedules of the optimizer that is given first",
+                    got=f"a {type(scheduler).__name__} of another {type(scheduler.optimizer).__name__}",
+                    fix="build all on the same optimizer",
+                )
         self._schedulers = list(schedulers)
         super().__init__(optimizer, last_epoch)
 

@@ -106,7 +106,12 @@ def _smoothed(series: Tensor, window: int) -> Tensor:
     if window == 1:
         return series
     if not isinstance(window, int) or not 1 <= window <= len(series):
-        raise ArgumentError("a window of epochs", expected=f"an integer from 1 to {len(series)}", got=window)
+        raise ArgumentError(
+            "a window of epochs",
+            expected=f"an integer from 1 to {len(series)}",
+            got=window,
+            fix="window=1 draws the values themselves",
+        )
     smooth = torch.full_like(series, math.nan)
     first = window // 2
     means = series.unfold(0, window, 1).nanmean(1)

@@ -189,7 +189,10 @@ def _plane(inputs: Any) -> Tensor:
         )
     if not at.isfinite().all():
         raise NonFiniteError(
-            "inputs that are not finite cannot be drawn", expected="finite inputs", got="NaN or infinity"
+            "inputs that are not finite cannot be drawn",
+            expected="finite inputs",
+            got="NaN or infinity",
+            fix="leave those rows out: keep = inputs.isfinite().all(1)",
         )
     return at
 

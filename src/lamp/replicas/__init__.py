@@ -1,7 +1,8 @@
 """Many networks trained as one: of one architecture, or of one form and several sizes."""
 
+from lamp.replicas.placing import listed_networks
 from lamp.replicas.population import Population, population, stack
 from lamp.replicas.shared import refers_outside
 from lamp.replicas.sizes import architecture, form
 
-__all__ = ["Population", "architecture", "form", "population", "refers_outside", "stack"]
+__all__ = ["Population", "architecture", "form", "listed_networks", "population", "refers_outside", "stack"]

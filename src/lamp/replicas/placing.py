@@ -1,9 +1,34 @@
-"""Where a network's state lies: a replica taken out of a population is of its dtype, on its device."""
+"""Networks that become replicas, and replicas that become networks: what they are, and where their state lies."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
+from torch import Tensor
+
+from lamp.errors import ArgumentError
 from lamp.module import Module
 from lamp.parameter import move
+
+
+def listed_networks(networks: Any, what: str) -> list[Module]:
+    """Networks as a list. Raises ArgumentError, which says `what` takes them, for anything else, and for none."""
+    alone = not isinstance(networks, Iterable) or isinstance(networks, Module | Tensor | str)
+    listed = [networks] if alone else list(networks)
+    for k, network in enumerate(listed):
+        if alone or not isinstance(network, Module) or network.replicas is not None:
+            raise ArgumentError(
+                f"{what} takes a list of networks" + ("" if alone else f", and number {k} is none"),
+                expected="lamp modules, such as [network, other]",
+                got=f"a {type(network).__name__}" if not isinstance(network, type) else f"the class {network.__name__}",
+                fix="list(population) are a population's networks, copy.deepcopy(network) is another of the same",
+            )
+    if not listed:
+        raise ArgumentError(
+            f"{what} takes a list of networks", expected="at least one (K >= 1)", got="none", fix="[network, other]"
+        )
+    return listed
 
 
 def place_as(source: Module, network: Module) -> Module:

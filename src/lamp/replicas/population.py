@@ -17,14 +17,14 @@ from torch import Tensor
 
 from lamp.axes import marked, replicas_of
 from lamp.call_errors import in_order
-from lamp.errors import ArgumentError, ShapeError
+from lamp.errors import ArgumentError, MissingIndexError, ShapeError
 from lamp.losses import Loss
 from lamp.module import Module
 from lamp.nn import Sequential
 from lamp.parameter import Buffer, Parameter, replicate
 from lamp.passes import Unmarked, latest
 from lamp.replicas.gradients import check_gradients_of
-from lamp.replicas.placing import place_as
+from lamp.replicas.placing import listed_networks, place_as
 from lamp.replicas.proof import foreign, prove, refuse_equal_starts
 from lamp.replicas.shared import carry, refuse_outside
 from lamp.replicas.sizes import Sizes, architecture, check_forms, widest
@@ -246,9 +246,19 @@ class Population(Module):
         rows = list(indices)
         for k in rows:
             if not isinstance(k, int) or not -len(self) <= k < len(self):
-                raise IndexError(f"replica {k!r} is not in a population of {len(self)}")
+                raise MissingIndexError(
+                    f"replica {k!r} is not in a population of {len(self)}",
+                    expected=f"an integer from {-len(self)} to {len(self) - 1}",
+                    got=repr(k),
+                    fix="len(population) is how many there are",
+                )
         if not rows:
-            raise ArgumentError("a population has at least one replica", expected=f"of {len(self)}", got="none")
+            raise ArgumentError(
+                "a population has at least one replica",
+                expected=f"some of {len(self)}",
+                got="none",
+                fix="select at least one",
+            )
         return [k % len(self) for k in rows]
 
     # ---- state -----------------------------------------------------------------------------------------------------
@@ -313,7 +323,8 @@ def population(model: Module, seeds: Iterable[int] = range(10)) -> Population:
     Raises ArgumentError for no seeds, seeds that repeat or are no integers, a model that is no lamp module, and one
     with a module whose parameters no seed would change.
     """
-    listed = list(seeds)
+    several = isinstance(seeds, Iterable) and not isinstance(seeds, Tensor | Module)
+    listed: list[int] = list(seeds) if several else []
     if not isinstance(model, Module) or isinstance(model, Population):
         raise ArgumentError(
             "a population is made of one network",
@@ -321,12 +332,14 @@ def population(model: Module, seeds: Iterable[int] = range(10)) -> Population:
             got=type(model).__name__,
             fix="population.select(...) and stack(...) make populations of what is there",
         )
-    if not listed or any(not isinstance(seed, int) or isinstance(seed, bool) or seed < 0 for seed in listed):
+    if not listed or any(
+        not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**63 for seed in listed
+    ):
         raise ArgumentError(
             "a population needs a seed a replica (K >= 1)",
             expected="non-negative integers, such as range(64)",
-            got=f"{listed[:5]}{'...' if len(listed) > 5 else ''} (K = {len(listed)})",
-            fix="seeds=range(K)",
+            got=f"{listed[:5]}{'...' if len(listed) > 5 else ''} (K = {len(listed)})" if several else repr(seeds)[:60],
+            fix=f"seeds=range({seeds})" if isinstance(seeds, int) and seeds > 0 else "seeds=range(K)",
         )
     repeated = sorted({seed for seed in listed if listed.count(seed) > 1}) if len(set(listed)) < len(listed) else []
     if repeated:
@@ -353,9 +366,7 @@ def stack(networks: Sequence[Module]) -> Population:
 
     Raises ArgumentError for none, and for networks of different architecture, dtype or device.
     """
-    networks = list(networks)
-    if not networks:
-        raise ArgumentError("a population has at least one network (K >= 1)", expected="networks", got="none")
+    networks = listed_networks(networks, "stack")
     first, kinds = networks[0], list(map(architecture, networks))
     sizes = None
     if any(kind != kinds[0] for kind in kinds):

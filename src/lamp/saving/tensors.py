@@ -163,7 +163,12 @@ def read_tensors(
     if end != len(numbers):
         raise DamagedError(f"{path}: bytes after the last tensor", f"{end} bytes of numbers", f"{len(numbers)}")
     if sys.byteorder == "big":
-        raise CheckpointError(f"{path}: safetensors files are little-endian, this machine is not")
+        raise CheckpointError(
+            f"{path}: safetensors files are little-endian, this machine is not",
+            expected="a little-endian machine",
+            got=sys.byteorder,
+            fix="read it on another machine",
+        )
     return {name: tensors[name] for name in header}, metadata
 
 

@@ -13,10 +13,10 @@ from lamp.module import Module
 from lamp.optim import Optimizer, Schedule
 from lamp.parameter import Parameter
 from lamp.randomness import draw_seed
-from lamp.replicas import Population, stack
+from lamp.replicas import Population, listed_networks, stack
 from lamp.signatures import called
-from lamp.studies.group import schedule_of
 from lamp.studies.grouping import together
+from lamp.studies.makers import optimizer_of, schedule_of
 from lamp.training import Callback, History, Training, fit
 from lamp.training.diagnosis import tell_of_failures
 from lamp.training.interrupt import Interruptible
@@ -65,7 +65,7 @@ def fit_each(
     Raises ArgumentError where there are no models, one is given twice, or seeds are not as many; NonFiniteError where
     the loss of every network is not finite; and what `fit` raises.
     """
-    networks = list(models)
+    networks = listed_networks(models, "fit_each")
     seeds = _seeds(seed, networks)
     natural(epochs, "epochs", least=1)
     histories = [_untouched(engine) for _ in networks]
@@ -75,7 +75,7 @@ def fit_each(
     def train(rows: list[int], report: Reporter) -> History:
         """Train the networks with these numbers together."""
         group = stack([networks[k] for k in rows]) if len(rows) > 1 else networks[rows[0]]
-        own_optimizer = _made(optimizer, group)
+        own_optimizer = optimizer_of(optimizer, group.parameters())
         per_replica_seeds = seeds if isinstance(seeds, int) else [seeds[k] for k in rows]
         try:
             history = fit(
@@ -125,34 +125,23 @@ def fit_each(
 
 def _seeds(seed: int | Sequence[int] | None, networks: Sequence[Module]) -> int | list[int]:
     """The seed of all, or one for each network, once they are found to be networks."""
-    for k, network in enumerate(networks):
-        if not isinstance(network, Module) or isinstance(network, Population):
-            raise ArgumentError(
-                f"model {k} of {len(networks)} is no network", expected="a lamp.Module", got=type(network).__name__
-            )
-    if not networks:
-        raise ArgumentError("there is nothing to train", expected="networks", got="none")
     if len({id(network) for network in networks}) < len(networks):
         raise ArgumentError(
             "a network is trained once", expected="each network once", got="one twice", fix="copy.deepcopy(network)"
         )
     if isinstance(seed, int):
         return seed
-    seeds = [draw_seed() for _ in networks] if seed is None else list(seed)
-    if len(seeds) != len(networks):
-        raise ArgumentError("a seed for each network", expected=f"{len(networks)} seeds", got=len(seeds))
-    return seeds
-
-
-def _made(optimizer: Callable[[list[Parameter]], Optimizer], group: Module) -> Optimizer:
-    made = optimizer(group.parameters())
-    if not isinstance(made, Optimizer):
+    if seed is None:
+        return [draw_seed() for _ in networks]
+    seeds = list(seed) if isinstance(seed, Sequence | range) and not isinstance(seed, str | bytes) else None
+    if seeds is None or len(seeds) != len(networks):
         raise ArgumentError(
-            "optimizer= makes no optimizer",
-            expected="a class such as lamp.Adam, or a function of the parameters that returns one",
-            got=type(made).__name__,
+            "an integer for all networks, or a seed for each",
+            expected=f"an integer, or {len(networks)} of them",
+            got=repr(seed) if seeds is None else f"{len(seeds)} seeds",
+            fix=f"seed=range({len(networks)})",
         )
-    return made
+    return seeds
 
 
 def _untouched(engine: str) -> History:

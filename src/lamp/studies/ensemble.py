@@ -127,7 +127,9 @@ class Ensemble:
     def _of_each(self, x: Tensor) -> Tensor:
         """The members' outputs, or probabilities, (K, n, ...)."""
         if not isinstance(x, Tensor):
-            raise DTypeError("an ensemble takes a tensor", expected="inputs (n, ...)", got=type(x).__name__)
+            raise DTypeError(
+                "an ensemble takes a tensor", expected="inputs (n, ...)", got=type(x).__name__, fix="torch.as_tensor(x)"
+            )
         if x.dim() == 0 or replicas_of(x) is not None:
             raise ShapeError(
                 "the members of an ensemble share their inputs",

@@ -21,17 +21,13 @@ from lamp.optim import Adam, Optimizer
 from lamp.parameter import Parameter
 from lamp.replicas import population
 from lamp.signatures import called
+from lamp.studies.makers import optimizer_of, schedule_of
 from lamp.studies.scores import CrossValidation
 from lamp.training import Callback, fit, predict
 from lamp.training.arguments import EVALUATION_BATCH
 from lamp.training.callback import Stepping
 from lamp.training.epoch_metrics import measured
 from lamp.training.metrics import Metrics, by_name
-
-MAKERS = {
-    "optimizer": "lambda parameters: lamp.Adam(parameters, lr=1e-3)",
-    "scheduler": "lambda optimizer: lamp.StepLR(optimizer, 30)",
-}
 
 
 @called()
@@ -86,7 +82,7 @@ def cross_validate(
 
     seeds = range(seed, seed + repeats * folds)
     networks = population(model, seeds)
-    of_all = _made("optimizer", optimizer, networks.parameters())
+    of_all = optimizer_of(optimizer, networks.parameters())
     batch_size = BATCH_SIZE if batch_size is None else batch_size
     history = fit(
         networks,
@@ -96,7 +92,7 @@ def cross_validate(
         epochs=epochs,
         validation=DataLoader((inputs, targets), EVALUATION_BATCH, indices=rows[:, : n // folds]),
         metrics=named,
-        scheduler=None if scheduler is None else _made("scheduler", scheduler, of_all),
+        scheduler=None if scheduler is None else schedule_of(scheduler, of_all),
         clip_norm=clip_norm,
         callbacks=callbacks,
         progress=progress,
@@ -133,7 +129,12 @@ def _classes(targets: Tensor, stratify: bool | None, folds: int) -> Tensor | Non
     """The class (n,) of each sample, where classes are to be spread evenly."""
     labels = targets.dim() == 1 and not (targets.is_floating_point() or targets.is_complex())
     if not isinstance(stratify, bool | None):
-        raise ArgumentError("stratify is a switch", expected="None, True or False", got=repr(stratify))
+        raise ArgumentError(
+            "stratify is a switch",
+            expected="None, True or False",
+            got=repr(stratify),
+            fix="stratify=None spreads classes evenly where there are some",
+        )
     if stratify is False or (stratify is None and not labels):
         return None
     if not labels:
@@ -168,16 +169,3 @@ def _deal(n: int, folds: int, repeats: int, classes: Tensor | None, seed: int) -
             kept = order(len(outside), seed, len(training))[: n + -n // folds]
             training.append(outside[kept.sort().values])
     return held_out, torch.stack(training)
-
-
-def _made(what: str, make: Any, given: Any) -> Any:
-    """What a function such as `optimizer=` makes; raises ArgumentError where that is nothing to train with."""
-    made = make(given) if callable(make) else None
-    if not hasattr(made, "step"):
-        raise ArgumentError(
-            f"{what}= is no function that makes one",
-            expected=f"a class, or a function that returns a {what}",
-            got=type(made or make).__name__,
-            fix=f"{what}={MAKERS[what]}",
-        )
-    return made

@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from lamp.data import DataLoader, as_batches
-from lamp.errors import ArgumentError, NonFiniteError, NonFiniteWarning
+from lamp.errors import NonFiniteError, NonFiniteWarning
 from lamp.optim import Optimizer, Schedule
 from lamp.optim.checks import rows_of
 from lamp.replicas import Population, population, stack
+from lamp.studies.makers import schedule_of
 from lamp.studies.recipe import Recipe
 from lamp.studies.settings import Setting
 from lamp.studies.trial import Trial
@@ -139,19 +140,6 @@ class Group:
         return self.population.select(
             [k for k, (each, j) in enumerate(self.replicas) if each is trial and j not in trial.lost]
         )
-
-
-def schedule_of(make: Any, optimizer: Optimizer) -> Any:
-    """The schedule that a function makes for an optimizer. Raises ArgumentError for anything else."""
-    schedule = make(optimizer) if callable(make) else make
-    if not callable(make) or not isinstance(schedule, Schedule):
-        raise ArgumentError(
-            "scheduler= is no function that makes one",
-            expected="a function of the optimizer that returns a lamp schedule",
-            got=type(schedule).__name__,
-            fix="scheduler=lambda optimizer: lamp.StepLR(optimizer, 30)",
-        )
-    return schedule
 
 
 def _last(values: Tensor) -> Tensor:

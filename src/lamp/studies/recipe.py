@@ -19,6 +19,7 @@ from lamp.optim import Optimizer
 from lamp.optim.checks import plain
 from lamp.overrides import is_lamps
 from lamp.replicas import Population
+from lamp.studies.makers import optimizer_of
 from lamp.studies.settings import Setting, shown
 
 MODEL, OPTIMIZER, LOSS, CLIPPING = "the model function", "the optimizer", "the loss", "clipping"
@@ -47,7 +48,12 @@ class Recipe:
         clip: Mapping[str, Any],
     ) -> None:
         if not isinstance(criterion, Loss | None):
-            raise ArgumentError("the criterion is no loss", expected="a lamp loss", got=type(criterion).__name__)
+            raise ArgumentError(
+                "the criterion is no loss",
+                expected="a lamp loss, or None where the network ends in one",
+                got=f"the class {criterion.__name__}" if isinstance(criterion, type) else type(criterion).__name__,
+                fix="criterion=lamp.CrossEntropyLoss(), for instance",
+            )
         self.model, self.optimizer, self.criterion, self.clip = model, optimizer, criterion, dict(clip)
         self._built: list[tuple[Setting, Module]] = []  # a network an architecture
         of_model, _, needed = ((), False, ()) if isinstance(model, Module) else _arguments("model", model)
@@ -74,7 +80,10 @@ class Recipe:
         network = copy.deepcopy(self.model) if isinstance(self.model, Module) else self.model(**arguments)
         if not isinstance(network, Module):
             raise ArgumentError(
-                "the model function returned no network", expected="a lamp module", got=type(network).__name__
+                "the model function returned no network",
+                expected="a lamp module",
+                got=type(network).__name__,
+                fix="return the network that it builds",
             )
         self._built.append((arguments, network))
         return network
@@ -92,7 +101,7 @@ class Recipe:
             network = self.network(setting)
             for name, value in setting.items():
                 _check_number(name, value, self._places[name])
-            made = self.optimizer(network.parameters(), **self.part(setting, OPTIMIZER))
+            optimizer_of(self.optimizer, network.parameters(), **self.part(setting, OPTIMIZER))
             loss: Any = type(self._loss(network))
             if is_lamps(loss):  # the constructor of one of the user's may take other arguments
                 for name, value in self.part(setting, LOSS).items():
@@ -103,12 +112,6 @@ class Recipe:
         except Exception as error:
             error.add_note(f"in setting {k} ({shown(setting)})")
             raise
-        if not isinstance(made, Optimizer):
-            raise ArgumentError(
-                "optimizer= makes no optimizer",
-                expected="a class such as lamp.Adam, or a function (parameters, **hyperparameters) that returns one",
-                got=type(made).__name__,
-            )
 
     # ---- for a population, of a setting for each replica -------------------------------------------------------------
     def optimizer_of(self, networks: Population, settings: Sequence[Setting]) -> Optimizer:

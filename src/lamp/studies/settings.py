@@ -9,6 +9,7 @@ from itertools import product
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from lamp.data.orders import integer, natural
 from lamp.errors import ArgumentError
@@ -86,7 +87,7 @@ def as_settings(settings: Any) -> list[Setting]:
     """A dict of lists as its grid, a list of dicts as it is, once all have the same names."""
     if isinstance(settings, Mapping):
         return grid(**{str(name): values for name, values in settings.items()})
-    if isinstance(settings, str) or not isinstance(settings, Iterable):
+    if isinstance(settings, str | Tensor) or not isinstance(settings, Iterable):
         raise _nothing(type(settings).__name__)
     listed = list(settings)
     if not listed:
@@ -132,7 +133,10 @@ def _bounds(owner: str, low: Any, high: Any, above: float) -> tuple[float, float
     if not fits:
         least = "" if math.isinf(above) else f"{above:g} < "
         raise ArgumentError(
-            f"{owner} needs two bounds", expected=f"{least}low < high, both finite", got=f"{low!r}, {high!r}"
+            f"{owner} needs two bounds",
+            expected=f"{least}low < high, both finite",
+            got=f"{low!r}, {high!r}",
+            fix="the lower bound first",
         )
     return low, high
 

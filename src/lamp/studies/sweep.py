@@ -85,7 +85,8 @@ def sweep(
     NonFiniteError where all networks have failed; and what `fit` raises.
     """
     tried = as_settings(settings)
-    listed = list(seeds) if isinstance(seeds, Iterable) else list(range(natural(seeds, "seeds", least=1)))
+    several = isinstance(seeds, Iterable) and not isinstance(seeds, torch.Tensor)
+    listed: list[int] = list(seeds) if several else list(range(natural(seeds, "seeds", least=1)))  # type: ignore[arg-type]
     natural(len(listed), "the number of seeds", least=1)
     epochs, callbacks = natural(epochs, "epochs", least=1), as_callbacks(callbacks)
     named = by_name(metrics)
@@ -195,7 +196,7 @@ def _score(score: str | None, mode: str | None, metrics: Mapping[str, MetricLike
     if score is None:
         score = f"validation_{next(iter(metrics))}" if len(metrics) == 1 else "validation_loss"
         score = score if validated else "loss"
-    if score not in measured:
+    if not isinstance(score, str) or score not in measured:
         raise ArgumentError(
             f"the score {score!r} is not measured",
             expected=", ".join(measured),

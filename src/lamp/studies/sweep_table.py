@@ -80,7 +80,9 @@ class Sweep:
         names = list(self.rows[0].setting)
         for name in (x, y):
             if name not in names:
-                raise ArgumentError("no such hyperparameter", expected=", ".join(names), got=name)
+                raise ArgumentError(
+                    "no such hyperparameter", expected=", ".join(names), got=name, fix="name two that were varied"
+                )
         cells: dict[tuple[Any, Any], float] = {}
         for row in self.rows:
             column, line = (tuple(at) if isinstance(at, list) else at for at in (row.setting[x], row.setting[y]))

@@ -85,7 +85,10 @@ class Trial:
         """All that was measured: a tensor (epochs, seeds) of each name, NaN where a network took no part any more."""
         if not self._stages:
             raise ArgumentError(
-                f"the setting {shown(self.setting)} was not trained", fix="let the sweep run to its end"
+                f"the setting {shown(self.setting)} was not trained",
+                expected="a setting that was",
+                got="a sweep that was interrupted before",
+                fix="let the sweep run to its end",
             )
         first = self._stages[0][0]
         whole = History(first.engine, first.why, len(self.scores))

@@ -168,7 +168,9 @@ class Preprocessing:
         try:
             told = json.loads(text)
         except ValueError as error:
-            raise DataError("this is no preprocessing", expected="JSON", got=str(error)) from None
+            raise DataError(
+                "this is no preprocessing", expected="JSON", got=str(error), fix="read what to_json() wrote"
+            ) from None
         return cls.from_dict(told)
 
     def __repr__(self) -> str:

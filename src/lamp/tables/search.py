@@ -252,7 +252,12 @@ def _best(found: Sweep) -> list[Setting]:
     best = min(ranked, key=lambda scored: sum(loss for loss, _ in scored[:SHAPE_BY]) / len(scored[:SHAPE_BY]))
     lowest = best[0][0]
     if not math.isfinite(lowest):
-        raise NonFiniteError("no setting of the sweep had a finite loss", fix="look for huge numbers in the table")
+        raise NonFiniteError(
+            "no setting of the sweep had a finite loss",
+            expected="a finite loss on the validation rows",
+            got=str(lowest),
+            fix="look for huge numbers in the table",
+        )
     return [setting for loss, setting in best if loss <= lowest * NOT_WORSE][:BEST_SETTINGS]
 
 

@@ -168,7 +168,7 @@ def check_optimizer(model: Module, criterion: Loss, optimizer: Any) -> None:
 
 def check_scheduler(optimizer: Optimizer, scheduler: Any, schedule_per: str) -> None:
     """Raise ArgumentError unless this schedules this optimizer."""
-    if schedule_per not in ("epoch", "batch"):
+    if not isinstance(schedule_per, str) or schedule_per not in ("epoch", "batch"):
         raise ArgumentError(
             "unknown schedule_per", expected="'epoch' or 'batch'", got=repr(schedule_per), fix="name one of these"
         )
@@ -238,7 +238,7 @@ def as_callbacks(callbacks: Any) -> list[Callback]:
     listed = [callbacks] if isinstance(callbacks, Callback | type | str) or callable(callbacks) else callbacks
     if listed is None:
         return []
-    if not isinstance(listed, Iterable):
+    if not isinstance(listed, Iterable) or isinstance(listed, Tensor):
         listed = [listed]
     found = list(listed)
     for callback in found:

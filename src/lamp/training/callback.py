@@ -65,10 +65,24 @@ class Training:
             self.ending = self.ending or why
             return
         if self.model.replicas is None:
-            raise ArgumentError("one network has no replicas to stop", got=f"replicas={replicas}", fix="stop(why)")
-        chosen = torch.as_tensor(replicas)
-        for k in (chosen.nonzero().flatten() if chosen.dtype is torch.bool else chosen).tolist():
-            self.history.endings.setdefault(k, why)
+            raise ArgumentError(
+                "one network has no replicas to stop",
+                expected="replicas=None",
+                got=f"replicas={replicas}",
+                fix="training.stop(why) ends the training",
+            )
+        chosen = torch.as_tensor(replicas).flatten()
+        rows = (chosen.nonzero().flatten() if chosen.dtype is torch.bool else chosen).tolist()
+        count = self.model.replicas
+        if any(not isinstance(k, int) or not -count <= k < count for k in rows):
+            raise ArgumentError(
+                "there is no such replica to stop",
+                expected=f"integers from 0 to {count - 1}, or a mask ({count},)",
+                got=str(rows),
+                fix="training.going is a mask of those that are still training",
+            )
+        for k in rows:
+            self.history.endings.setdefault(k % count, why)
 
     @property
     def going(self) -> Tensor:

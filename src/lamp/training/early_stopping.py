@@ -44,7 +44,7 @@ class EarlyStopping(Callback):
         restore_best: bool = True,
     ) -> None:
         patience = natural(patience, "patience", least=1)
-        if mode not in (None, "min", "max"):
+        if not isinstance(mode, str | None) or mode not in (None, "min", "max"):
             raise ArgumentError("unknown mode", expected="'min' or 'max'", got=repr(mode), fix="name one of these")
         if not isinstance(monitor, str):
             raise ArgumentError(
@@ -53,12 +53,17 @@ class EarlyStopping(Callback):
                 got=repr(monitor),
                 fix='monitor="validation_loss"',
             )
-        if not DELTAS.holds(min_delta):
+        if isinstance(min_delta, tuple | list | torch.Tensor) or not DELTAS.holds(min_delta):
             raise ArgumentError(
                 "min_delta is an amount", expected="a number of at least 0", got=repr(min_delta), fix="min_delta=0.001"
             )
+        if not isinstance(restore_best, bool):
+            raise ArgumentError(
+                "restore_best is a switch", expected="True or False", got=repr(restore_best), fix="restore_best=True"
+            )
         monitor = f"validation_{monitor[4:]}" if monitor.startswith("val_") else monitor
-        self.patience, self.monitor, self.min_delta, self.restore_best = patience, monitor, min_delta, restore_best
+        self.patience, self.monitor = patience, monitor
+        self.min_delta, self.restore_best = float(min_delta), restore_best
         self.mode = mode or mode_of(monitor)
         self._by_name = mode is None
         self.best: Any = math.nan

@@ -120,7 +120,7 @@ def fit(
     that were kept. CheckpointError for a checkpoint that is damaged or of another training, where another process
     or thread is training into the folder, and where it cannot be written: the checkpoints before stay.
     """
-    if engine not in ENGINES:
+    if not isinstance(engine, str) or engine not in ENGINES:
         raise ArgumentError(
             f"unknown engine {engine!r}",
             expected=" or ".join(map(repr, ENGINES)),

@@ -266,7 +266,12 @@ class History(Mapping[str, Tensor]):
         for name in chosen:
             ax = plots.curves(self, key=name, ax=ax, label=name.replace("_", " "))
         if ax is None:
-            raise DataError("nothing to plot", got="a history without epochs", fix="train for at least one epoch")
+            raise DataError(
+                "nothing to plot",
+                expected="a history with epochs",
+                got="one without",
+                fix="train for at least one epoch",
+            )
         return ax
 
     def to_dict(self) -> dict[str, Any]:

@@ -68,7 +68,7 @@ def by_name(metrics: Metrics, criterion: Loss | None = None, *, numbers: bool = 
     else:
         named = {}
         listed = [metrics] if callable(metrics) or isinstance(metrics, str) or is_accumulator(metrics) else metrics
-        if not isinstance(listed, Iterable):
+        if not isinstance(listed, Iterable) or isinstance(listed, Tensor):
             raise _no_metric("metrics", metrics)
         for k, given in enumerate(listed):
             metric = _as_metric(given, f"metrics[{k}]")
