@@ -5,6 +5,8 @@ import torch
 
 import lamp
 from lamp.axes import marked
+from lamp.state import ModelState
+from lamp.training.last_good import LastGood
 from tests import pretend
 from tests.cases.losses import LOSSES
 from tests.cases.modules import MODULES
@@ -88,6 +90,30 @@ class TestPretended:
             assert networks.select([2, 0])[1](torch.empty(5, 3, device="cuda")).device.type == "cuda"
             networks.copy_([0], [1])
             lamp.stack([model, model])
+
+    @pytest.mark.parametrize("replicas", [None, 3])
+    def test_a_state_that_is_kept_there(self, replicas):
+        """Running statistics and weights are copied, chosen from and put back without waiting for the GPU."""
+        with pretend.gpu():
+            model = lamp.Sequential(lamp.Linear(4, 5, device="cuda"), lamp.BatchNorm1d(5, device="cuda"))
+            chosen = torch.tensor(True, device="cuda")
+            if replicas is not None:
+                model = lamp.population(model, range(replicas))
+                chosen = torch.tensor([True] * replicas)
+            good, (loss, other) = LastGood(), [torch.empty(chosen.shape, device="cuda") for _ in range(2)]
+            good.begin(model)
+            for step, each in ((0, loss), (64, other)):
+                model(torch.empty(7, 4, device="cuda"))
+                good.note(model, each, step)
+            kept = ModelState.of(model).clone().where(chosen, ModelState.of(model))
+            ModelState.of(model).restore(kept)
+            if replicas is None:
+                good.put_back(model)
+            else:
+                good.put_back(model, torch.tensor([1]))
+                good.of(torch.tensor([0, 2]))
+                good.put_back(model.select([2, 0]))
+            assert {each.device.type for each in ModelState.of(model).tensors} == {"cuda"}
 
     @pytest.mark.parametrize("case", OPTIMIZERS, ids=str)
     @pytest.mark.parametrize("replicas", [None, 3])
