@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from benchmarks.estimators_command import NAME, TITLE, run
+from benchmarks import estimators_command, random_mlps_command
 from benchmarks.figure import write_figure
 from benchmarks.harness import LEAST_REPETITIONS, REPETITIONS, NotEqual, Row, measure
 from benchmarks.machine import description
@@ -39,18 +39,30 @@ def rows() -> dict[str, str]:
 @click.option("--only", default="", help="Only the pieces of work whose title contains this.")
 @click.option("--write-docs", is_flag=True, help="Put tables and figure into docs/, times into results/.")
 @click.option("--from-results", is_flag=True, help="Show what results/ holds; measure nothing.")
+@click.option("--seed", default=0, show_default=True, help="From which the networks of `mlps` are drawn.")
+@click.option("--count", default=40, show_default=True, type=click.IntRange(1), help="How many those are.")
 @click.option("--figure", type=click.Path(dir_okay=False, path_type=Path), help="Draw bars of these rows into a file.")
 def main(
-    names: tuple[str, ...], repetitions: int, only: str, write_docs: bool, from_results: bool, figure: Path | None
+    names: tuple[str, ...],
+    repetitions: int,
+    only: str,
+    write_docs: bool,
+    from_results: bool,
+    seed: int,
+    count: int,
+    figure: Path | None,
 ) -> None:
     """Measure rows of the benchmark table, such as row10; without arguments, list them."""
     console = Console()
     there = rows()
-    if NAME in names:
-        run(console, DOCUMENT, RESULTS / f"{NAME}.json", only=only, write_docs=write_docs, from_results=from_results)
-        names = tuple(name for name in names if name != NAME)
-        if not names:
-            return
+    for command, drawn in ((estimators_command, {}), (random_mlps_command, {"seed": seed, "count": count})):
+        if (name := command.NAME) in names:
+            saved = RESULTS / f"{name}.json"
+            options = {"only": only, "write_docs": write_docs, "from_results": from_results, **drawn}
+            command.run(console, DOCUMENT, saved, **options)
+            names = tuple(each for each in names if each != name)
+            if not names:
+                return
     if unknown := [name for name in names if name not in there]:
         raise click.UsageError(f"no such row: {', '.join(unknown)}; there are {', '.join(there)}")
     if only and write_docs:
@@ -58,7 +70,8 @@ def main(
     if not names:
         for name, module in there.items():
             console.print(f"{name:<8}{import_module(module).ROW.title}", highlight=False)
-        console.print(f"{NAME:<8} {TITLE}", highlight=False)
+        for command in (estimators_command, random_mlps_command):
+            console.print(f"{command.NAME:<11} {command.TITLE}", highlight=False)
     reports = []
     for name in names:
         saved = RESULTS / f"{name}.json"

@@ -14,7 +14,6 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -264,17 +263,6 @@ def markdown(results: Results, machine: str) -> str:
     rows = [HEAD, ["---", "---", *["--:"] * (len(HEAD) - 2)], *lines(results)]
     text = [f"| {' | '.join(row)} |" for row in rows]
     return "\n".join([*text, "", *[f"- {remark}" for remark in remarks(results)], "", f"{machine}."])
-
-
-def write_into(document: Path, text: str) -> bool:
-    """Replace what stands between the markers of this table; False where the document has none."""
-    begin, end = "<!-- estimators: generated -->", "<!-- estimators: end -->"
-    whole = document.read_text(encoding="utf-8")
-    if whole.count(begin) != 1 or whole.count(end) != 1:
-        return False
-    before, after = whole[: whole.index(begin)], whole[whole.index(end) :]
-    document.write_text(f"{before}{begin}\n{text}\n{after}", encoding="utf-8")
-    return True
 
 
 def chosen(only: str) -> Sequence[Table]:

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from benchmarks import estimators
 from benchmarks.machine import description
-from benchmarks.report import machine_line
+from benchmarks.report import machine_line, write_between
 
 NAME = "estimators"
 WIDTH = 130  # columns of the terminal that the table needs
@@ -46,5 +46,5 @@ def run(console: Console, document: Path, saved: Path, *, only: str, write_docs:
     if not from_results and not only:
         saved.parent.mkdir(exist_ok=True)
         saved.write_text(estimators.to_json(results, machine), encoding="utf-8")
-    if write_docs and not estimators.write_into(document, estimators.markdown(results, machine_line(machine))):
-        raise click.ClickException(f"{document.name} has no place for the table of estimators")
+    if write_docs:
+        write_between(document, NAME, estimators.markdown(results, machine_line(machine)))

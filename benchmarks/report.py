@@ -136,9 +136,14 @@ def _line(row: Cells) -> str:
 
 def write_into(document: Path, report: Report) -> None:
     """Replace what stands between the row's markers. Raises ValueError where the document has none."""
-    begin, end = f"<!-- row {report.row}: generated -->", f"<!-- row {report.row}: end -->"
+    write_between(document, f"row {report.row}", markdown(report))
+
+
+def write_between(document: Path, name: str, generated: str) -> None:
+    """Replace what stands between the markers of this name. Raises ValueError where the document has none."""
+    begin, end = f"<!-- {name}: generated -->", f"<!-- {name}: end -->"
     text = document.read_text(encoding="utf-8")
     if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
         raise ValueError(f"{document.name} needs the lines {begin} and {end}, once each, in this order")
     before, after = text[: text.index(begin)], text[text.index(end) :]
-    document.write_text(f"{before}{begin}\n{markdown(report)}\n{after}", encoding="utf-8")
+    document.write_text(f"{before}{begin}\n{generated}\n{after}", encoding="utf-8")

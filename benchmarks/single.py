@@ -20,18 +20,21 @@ class Rule:
     beta1: float = 0.9
     beta2: float = 0.999
     eps: float = 1e-8
+    weight_decay: float = 0.0
 
 
 SGD = Rule("SGD", lr=0.1)
 ADAM = Rule("Adam", lr=1e-3)
+ADAMW = Rule("AdamW", lr=1e-3, weight_decay=1e-2)
 
 
 @dataclass(frozen=True)
 class Task(Start):
     """What every training starts from; its arrays are to be copied, never written to.
 
-    widths      of the layers; `activation` stands between them ("ReLU", "Tanh"), `loss` after the last
-                ("CrossEntropyLoss", "MSELoss")
+    widths      of the layers
+    activation  between them: "ReLU", "Tanh", "Sigmoid", "SiLU", "GELU"
+    loss        after the last: "CrossEntropyLoss", "MSELoss"
     inputs      (batches, B, features), in order
     targets     (batches, B) labels, or (batches, B, outputs)
     weights     (out, in) and biases (out), a layer each

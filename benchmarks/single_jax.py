@@ -21,7 +21,13 @@ class WithJax:
         jnp, lax = jax.numpy, jax.lax
         self.task, rule = task, task.rule
         layers = range(len(task.widths) - 1)
-        activation = jnp.tanh if task.activation == "Tanh" else jax.nn.relu
+        activation = {
+            "ReLU": jax.nn.relu,
+            "Tanh": jnp.tanh,
+            "Sigmoid": jax.nn.sigmoid,
+            "SiLU": jax.nn.silu,
+            "GELU": lambda x: jax.nn.gelu(x, approximate=False),
+        }[task.activation]
         initial = [jnp.array(each) for each in task.values()]
         means, squares = ([jnp.zeros_like(each) for each in initial] for _ in range(2))
         self.state: Any = (initial, means, squares, jnp.zeros(()))
@@ -48,7 +54,7 @@ class WithJax:
             size = rule.lr / -jnp.expm1(taken * math.log(rule.beta1))
             correction = lax.rsqrt(-jnp.expm1(taken * math.log(rule.beta2)))
             moved = [
-                value - size * mean / (jnp.sqrt(square) * correction + rule.eps)
+                value * (1 - rule.lr * rule.weight_decay) - size * mean / (jnp.sqrt(square) * correction + rule.eps)
                 for value, mean, square in zip(values, means, squares, strict=True)
             ]
             return (moved, means, squares, taken), loss

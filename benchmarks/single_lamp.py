@@ -27,7 +27,9 @@ class WithLamp:
         if rule.name == "SGD":
             self.optimizer: lamp.Optimizer = lamp.SGD(self.model.parameters(), lr=rule.lr)
         else:
-            self.optimizer = lamp.Adam(self.model.parameters(), rule.lr, (rule.beta1, rule.beta2), rule.eps)
+            kind = getattr(lamp, rule.name)
+            betas = (rule.beta1, rule.beta2)
+            self.optimizer = kind(self.model.parameters(), rule.lr, betas, rule.eps, rule.weight_decay)
         self.batches = batches(task)
 
     def run(self, steps: int) -> None:

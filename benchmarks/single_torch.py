@@ -37,8 +37,9 @@ class WithTorchNN:
         if rule.name == "SGD":
             self.optimizer: torch.optim.Optimizer = torch.optim.SGD(self.model.parameters(), lr=rule.lr, **options)
         else:
+            kind = getattr(torch.optim, rule.name)
             betas = (rule.beta1, rule.beta2)
-            self.optimizer = torch.optim.Adam(self.model.parameters(), rule.lr, betas, rule.eps, **options)
+            self.optimizer = kind(self.model.parameters(), rule.lr, betas, rule.eps, rule.weight_decay, **options)
         self.batches = batches(task)
 
     def run(self, steps: int) -> None:
