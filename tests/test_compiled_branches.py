@@ -7,9 +7,6 @@ import torch
 
 import lamp
 from lamp.compiler.plan import plan_of
-from lamp.compiler.rules import RULES
-from lamp.compiler.rules.chain import all_given, give
-from lamp.compiler.rules.combine import Pointwise
 from tests.cases.compiled import lanes
 from tests.cases.graphs import Added, Gated, Joined, Residual, drawn
 
@@ -172,57 +169,6 @@ def test_every_pass_prints():
     population = lamp.population(model, range(3))
     passes = lamp.compile(population, lamp.MSELoss(), lamp.SGD(population.parameters(), lr=0.1), 32).passes
     assert "lanes of networks" in passes or "lanes of samples" in passes
-
-
-class Clipped(Pointwise):
-    """The sum of two values where it is positive: a kind of operation that lamp has not."""
-
-    keeps_source = True
-
-    def combined(self, x, other):
-        y = x + other
-        return y.where(y > 0.0, 0.0)
-
-    def backward(self, block, stage):
-        code = block.code
-        for before in stage.inputs:
-            with code.loop(0, stage.units) as unit, code.loop(0, block.columns) as s:
-                dy = block.gradient(code.plus(unit, stage.gradients), s)
-                y = block.activation(code.plus(unit, stage.values[0]), s)
-                give(block, before, unit, {s: dy.where(y > 0.0, 0.0)})
-            all_given(block, before)
-
-
-class ClippedSum(lamp.Module):
-    def __init__(self, first, second):
-        self.first, self.second = first, second
-
-    def forward(self, x):
-        y = (self.first(x) + self.second(x)).clamp(min=0.0)
-        self.remember(y)
-        return y
-
-    def backward(self, dy):
-        dy = dy * (self.recall() > 0.0)
-        return self.second.backward(dy) + self.first.backward(dy)
-
-    def trace(self, tracer, x):
-        first, second = tracer(self.first, x), tracer(self.second, x)
-        return tracer.op("Clipped", self, [first, second], first.shape)
-
-
-@pytest.mark.parametrize("count", [None, 3])
-def test_a_new_kind_of_operation_is_a_rule_and_a_line(count, monkeypatch):
-
-    def network():
-        torch.manual_seed(4)
-        parts = ClippedSum(lamp.Linear(3, 5), lamp.Sequential(lamp.Linear(3, 5), lamp.Tanh()))
-        return lamp.Sequential(parts, lamp.Linear(5, 2)).double()
-
-    with pytest.raises(lamp.ArgumentError, match="not compiled"):
-        trained("compiled", network, count)
-    monkeypatch.setitem(RULES, "Clipped", Clipped())
-    same(network, count)
 
 
 @pytest.mark.parametrize(

@@ -263,21 +263,17 @@ class KernelRunner:
     # ---- weights of a moment -----------------------------------------------------------------------------------
     def snapshot(self) -> list[Tensor]:
         """The weights and the state as they are now."""
-        return [
-            memory.clone()
-            for kernel_state in self.kernel_states
-            for memory in (kernel_state.weights, kernel_state.optimizer_state)
-        ]
+        return [memory.clone() for memory in self._memories()]
 
     def restore(self, snapshot: Sequence[Tensor]) -> None:
         """Go back to a snapshot (the steps are counted by the caller)."""
-        own = [
-            memory
-            for kernel_state in self.kernel_states
-            for memory in (kernel_state.weights, kernel_state.optimizer_state)
-        ]
-        for memory, kept in zip(own, snapshot, strict=True):
+        for memory, kept in zip(self._memories(), snapshot, strict=True):
             memory.copy_(kept)
+
+    def _memories(self) -> Iterator[Tensor]:
+        """The weights and the optimizer's state of each kernel state."""
+        for kernel_state in self.kernel_states:
+            yield from (kernel_state.weights, kernel_state.optimizer_state)
 
     def weights_in(self, snapshot: Sequence[Tensor]) -> Tensor:
         """The weights of a snapshot, (K, P)."""

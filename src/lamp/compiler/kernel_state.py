@@ -124,9 +124,8 @@ class KernelState:
     def load_hyperparameters(self, numbers: Sequence[Tensor]) -> None:
         """Take over the loss's, each (all replicas,)."""
         if numbers:
-            self._places(self.loss_hyperparameters, 0, len(numbers)).copy_(
-                self._in_lanes(torch.stack(list(numbers), 1))
-            )
+            laid = self._in_lanes(torch.stack(list(numbers), 1))
+            self._places(self.loss_hyperparameters, 0, len(numbers)).copy_(laid)
 
     def parameters(self, size: int, of: Tensor | None = None) -> Tensor:
         """(its replicas, P); `of` an earlier moment."""
@@ -135,9 +134,8 @@ class KernelState:
     def gradients(self, size: int) -> Tensor:
         """(its replicas, P), added up over the parts of the batch."""
         assert self.kept_gradients is not None
-        first, *others = self.kept_gradients[:, : self.tiling.parts * self.tiling.numbers * self.width].chunk(
-            self.tiling.parts, 1
-        )
+        parts, each = self.tiling.parts, self.tiling.numbers * self.width
+        first, *others = self.kept_gradients[:, : parts * each].chunk(parts, 1)
         for other in others:
             first = first + other
         return self.parameters(size, of=first)
