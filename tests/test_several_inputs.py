@@ -679,3 +679,40 @@ def test_outputs_that_are_no_tensors():
     for criterion in (lamp.MSELoss(), lamp.CrossEntropyLoss()):
         with pytest.raises(lamp.DTypeError, match=r"(?s)tuple.*lamp.Loss of your own"):
             criterion((drawn(5, 2), drawn(5, 4)), drawn(5, 2))
+
+
+# ---- studies ---------------------------------------------------------------------------------------------------------
+def test_a_cross_validation_is_of_each_fold_alone():
+    """The scores are those of networks that are trained on each fold's samples by `fit`."""
+    x, z, y = drawn(12, 3), drawn(12, 4), drawn(12, 5)
+    target = drawn(12, 2), drawn(12, 4)
+    for model, inputs, wanted, criterion in (
+        (Gate().double(), (x, z), y, lamp.MSELoss()),
+        (Heads().double(), x, target, SumOfHeads()),
+    ):
+        found = lamp.cross_validate(
+            model, (inputs, wanted), criterion=criterion, optimizer=lambda p: lamp.SGD(p, lr=0.1), folds=3, epochs=2,
+            batch_size=4, progress=False,
+        )  # fmt: skip
+        assert "3 folds of 12 samples" in str(found)
+        for k, held in enumerate(found.folds):
+            one = found.population[k]
+            given = mapped(inputs, lambda each, held=held: each[held])
+            output = one(*given) if isinstance(given, tuple) else one(given)
+            alike(mapped(found.outputs, lambda each, held=held: each[0, held]), output)
+            loss = criterion(output, mapped(wanted, lambda each, held=held: each[held]))
+            assert float(loss) == pytest.approx(float(found.scores["loss"][k]))
+    with pytest.raises(lamp.DataError, match="as many inputs as the network takes"):
+        lamp.cross_validate(Heads().double(), ((x, z), y), criterion=lamp.MSELoss(), epochs=1)
+    with pytest.raises(lamp.LabelError, match="several targets"):
+        lamp.cross_validate(Heads().double(), (x, target), criterion=SumOfHeads(), epochs=1, stratify=True)
+
+
+def test_a_sweep_of_several_inputs_and_outputs():
+    data = (drawn(12, 3), (drawn(12, 2), drawn(12, 4)))
+    found = lamp.sweep(
+        Heads().double(), {"lr": [0.1, 0.01]}, data, criterion=SumOfHeads(), seeds=2, epochs=2, progress=False,
+        validation=data,
+    )  # fmt: skip
+    assert len(found.rows) == 2
+    assert [len(model(data[0])) for model in found.networks()] == [2, 2]

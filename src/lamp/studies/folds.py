@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -25,9 +26,12 @@ from lamp.studies.makers import optimizer_of, schedule_of
 from lamp.studies.scores import CrossValidation
 from lamp.training import Callback, fit, predict
 from lamp.training.arguments import EVALUATION_BATCH
+from lamp.training.batch import parts
 from lamp.training.callback import Stepping
 from lamp.training.epoch_metrics import measured
 from lamp.training.metrics import Metrics, by_name
+from lamp.training.prediction import takes_inputs
+from lamp.trees import first_leaf, leaves, mapped
 
 
 @called()
@@ -52,7 +56,7 @@ def cross_validate(
     """Train a network for each fold on the samples outside it, all at once, and score it on those inside.
 
     model      any network; the replicas are initialised anew, replica k with seed + k, which orders its batches too
-    data       (inputs, targets) as tensors or arrays, or a lamp Dataset
+    data       (inputs, targets) as tensors or arrays, or a lamp Dataset; several inputs or targets in a tuple
     optimizer  a class, or a function: lambda parameters: lamp.SGD(parameters, lr=0.1)
     folds      how many parts the samples are dealt into; `repeats` deals them anew so many times
     stratify   spread each class evenly: its counts in the folds differ by at most one. None does so where the targets
@@ -71,8 +75,8 @@ def cross_validate(
 
     Raises DataError, ArgumentError or LabelError for data, folds or labels that do not go together, and as `fit` does.
     """
-    inputs, targets = _inputs_and_targets(data)
-    n, folds, repeats = len(inputs), natural(folds, "folds", least=2), natural(repeats, "repeats", least=1)
+    inputs, targets = _inputs_and_targets(data, model)
+    n, folds, repeats = len(first_leaf(inputs)), natural(folds, "folds", least=2), natural(repeats, "repeats", least=1)
     if folds > n:
         raise ArgumentError("there are more folds than samples", expected=f"from 2 to {n}", got=folds, fix="folds=5")
     seed, named = natural(seed, "seed"), by_name(metrics, criterion if isinstance(criterion, Loss) else None)
@@ -98,14 +102,19 @@ def cross_validate(
         progress=progress,
     )
 
-    by_replica = predict(networks, networks.per_replica(inputs[rows]))  # (K, widest, ...)
-    by_replica[history.failed] = math.nan
-    outputs = by_replica.new_empty(repeats, n, *by_replica.shape[2:])
+    own = mapped(inputs, lambda x: networks.per_replica(x[rows]))
+    by_replica = predict(networks, own)  # (K, widest, ...)
+    for _, each in leaves(by_replica):
+        each[history.failed] = math.nan
+    outputs = mapped(by_replica, lambda each: each.new_empty(repeats, n, *each.shape[2:]))
     scores = {name: torch.full((len(seeds),), math.nan, dtype=torch.float64) for name in ("loss", *named)}
     loss: Any = criterion or networks.loss  # fit has asked for one of them
     for k, held in enumerate(held_out):
-        output, target = marked(by_replica[k : k + 1, : len(held)], 1), targets[held].unsqueeze(0)  # (1, m, ...)
-        outputs[k // folds, held] = output[0]
+        of_k = functools.partial(_of_one, k, len(held))
+        output = mapped(by_replica, of_k)  # (1, m, ...)
+        target = mapped(targets, functools.partial(_rows, held))
+        for (_, whole), (_, part) in zip(leaves(outputs), leaves(output), strict=True):
+            whole[k // folds, held] = part[0]
         if k not in history.failed:
             scores["loss"][k] = loss.of_replicas(torch.tensor([k]))(output, target).item()
             for name, value in measured(named, output, target, 1).items():
@@ -113,21 +122,37 @@ def cross_validate(
     return CrossValidation(scores, outputs, held_out, training, networks, history)
 
 
-def _inputs_and_targets(data: Any) -> tuple[Tensor, Tensor]:
+def _of_one(k: int, count: int, outputs: Tensor) -> Tensor:
+    """The first outputs of replica k as those of a population of one."""
+    return marked(outputs[k : k + 1, :count], 1)
+
+
+def _rows(held: Tensor, targets: Tensor) -> Tensor:
+    """Some rows as those of a population of one."""
+    return targets[held].unsqueeze(0)
+
+
+def _inputs_and_targets(data: Any, model: Module) -> tuple[Any, Any]:
+    """Inputs and targets as tensors; several of either in a tuple."""
     columns = None if is_batched(data) else columns_of(data)
-    if columns is None or len(columns) != 2:
-        raise DataError(
-            "folds are dealt out of inputs and targets",
-            expected="(inputs, targets) as tensors or arrays, or a lamp Dataset",
-            got=f"a {type(data).__name__}" if columns is None else f"{len(columns)} column" + "s" * (len(columns) > 1),
-            fix="data=(inputs, targets); samples or batches: torch.stack or torch.cat them first",
-        )
-    return columns[0], columns[1]
+    if columns is not None and len(columns) > 1:
+        *inputs, targets = parts(DataLoader(data).in_form(columns))
+        if len(inputs) == 1:
+            return inputs[0], targets
+        if takes_inputs(model, len(inputs)):
+            return tuple(inputs), targets
+    raise DataError(
+        "folds are dealt out of inputs and targets",
+        expected="(inputs, targets) as tensors or arrays, or a lamp Dataset; as many inputs as the network takes",
+        got=f"a {type(data).__name__}" if columns is None else f"{len(columns)} column" + "s" * (len(columns) > 1),
+        fix="data=(inputs, targets); samples or batches: torch.stack or torch.cat them first",
+    )
 
 
-def _classes(targets: Tensor, stratify: bool | None, folds: int) -> Tensor | None:
+def _classes(targets: Any, stratify: bool | None, folds: int) -> Tensor | None:
     """The class (n,) of each sample, where classes are to be spread evenly."""
-    labels = targets.dim() == 1 and not (targets.is_floating_point() or targets.is_complex())
+    one = isinstance(targets, Tensor) and targets.dim() == 1
+    labels = one and not (targets.is_floating_point() or targets.is_complex())
     if not isinstance(stratify, bool | None):
         raise ArgumentError(
             "stratify is a switch",
@@ -141,7 +166,7 @@ def _classes(targets: Tensor, stratify: bool | None, folds: int) -> Tensor | Non
         raise LabelError(
             "only classes can be spread evenly over folds",
             expected="targets (n,) of integers",
-            got=f"{tuple(targets.shape)}, {targets.dtype}",
+            got=f"{tuple(targets.shape)}, {targets.dtype}" if isinstance(targets, Tensor) else "several targets",
             fix="stratify=False",
         )
     classes, counts = targets.cpu().unique(return_counts=True)
@@ -152,7 +177,8 @@ def _classes(targets: Tensor, stratify: bool | None, folds: int) -> Tensor | Non
             got=int(counts.min()),
             fix="take fewer folds, or stratify=None, which spreads what there is",
         )
-    return targets.cpu()
+    of_samples: Tensor = targets.cpu()
+    return of_samples
 
 
 def _deal(n: int, folds: int, repeats: int, classes: Tensor | None, seed: int) -> tuple[list[Tensor], Tensor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
@@ -11,6 +12,7 @@ from lamp.errors import ArgumentError
 from lamp.intervals import student_t
 from lamp.replicas import Population
 from lamp.training import History
+from lamp.trees import first_leaf
 
 ROWS_SHOWN = 12
 
@@ -20,7 +22,8 @@ class CrossValidation:
     """What `cross_validate` found. Replica k, one of K = repeats x folds, is that of repeat k // folds, fold k % folds.
 
     scores      name -> (K,) float64: "loss" and each metric on the samples held out from replica k; NaN if it failed
-    outputs     (repeats, n, ...): of each sample, what the replica that has not seen it puts out
+    outputs     (repeats, n, ...): of each sample, what the replica that has not seen it puts out; of a network with
+                several outputs a tuple of such
     folds       the indices of the samples held out from each replica, K tensors
     training    (K, n - ceil(n / folds)): the indices of those that it trained on
     population  the K networks as trained; `history` is their training, history.failed the replicas that failed
@@ -29,7 +32,7 @@ class CrossValidation:
     """
 
     scores: dict[str, Tensor]
-    outputs: Tensor
+    outputs: Any
     folds: list[Tensor]
     training: Tensor
     population: Population
@@ -58,7 +61,7 @@ class CrossValidation:
         if not 0 < level < 1:
             raise ArgumentError("the level of an interval", expected="between 0 and 1", got=level, fix="level=0.95")
         mean, count = self.mean(name), len(self._finished(name))
-        shared = 1 / (len(self.folds) // len(self.outputs) - 1) if corrected else 0.0
+        shared = 1 / (len(self.folds) // len(first_leaf(self.outputs)) - 1) if corrected else 0.0
         margin = student_t(level, count - 1) * self.std(name) * math.sqrt(1 / count + shared)
         return mean - margin, mean + margin
 
@@ -78,7 +81,7 @@ class CrossValidation:
         from rich.console import Console
         from rich.table import Table
 
-        repeats, replicas = len(self.outputs), len(self.folds)
+        repeats, replicas = len(first_leaf(self.outputs)), len(self.folds)
         per_repeat = replicas // repeats
         table = Table("fold" if repeats == 1 else "repeat.fold", "samples", *(n.replace("_", " ") for n in self.scores))
         for column in table.columns:
@@ -92,7 +95,7 @@ class CrossValidation:
         text = StringIO()
         Console(file=text, width=max(80, 24 * (2 + len(self.scores))), color_system=None).print(table)
         headline = f"{per_repeat} folds" + (f" x {repeats} repeats" if repeats > 1 else "")
-        headline += f" of {self.outputs.shape[1]} samples, {self.history.epochs} epochs in "
+        headline += f" of {first_leaf(self.outputs).shape[1]} samples, {self.history.epochs} epochs in "
         headline += f"{self.history.seconds.sum().item():.2f} s; {self.history.stopped}"
         if failed := self.history.failed:
             headline += f"\n{len(failed)} of {replicas} trainings failed and are not in the mean"

@@ -50,8 +50,7 @@ def _as_inputs(inputs: Any, model: Module) -> tuple[Any, ...]:
     """
     if not isinstance(inputs, tuple):
         return (_as_input(inputs, model),)
-    network = model.network if isinstance(model, Population) else model
-    if len(inputs) != 1 if isinstance(network, ModuleRow) else not _takes(network.forward, len(inputs)):
+    if not takes_inputs(model, len(inputs)):
         raise _not_inputs(inputs)
     columns = _each_as_input(inputs, model)
     lengths = {_length(x) for _, x in leaves(columns)}
@@ -69,10 +68,13 @@ def _each_as_input(inputs: tuple[Any, ...], model: Module) -> tuple[Any, ...]:
     return tuple(_each_as_input(x, model) if isinstance(x, tuple) else _as_input(x, model) for x in inputs)
 
 
-def _takes(forward: Any, count: int) -> bool:
-    """Whether a forward takes so many inputs."""
+def takes_inputs(model: Module, count: int) -> bool:
+    """Whether a network takes so many inputs."""
+    network = model.network if isinstance(model, Population) else model
+    if isinstance(network, ModuleRow):  # whose second argument is a target
+        return count == 1
     try:
-        inspect.signature(forward).bind(*range(count))
+        inspect.signature(network.forward).bind(*range(count))
     except TypeError:
         return False
     return count > 0
