@@ -91,7 +91,10 @@ class EarlyStopping(Callback):
         self._show()
         if self.restore_best and better.any():
             now = ModelState.of(training.model)
-            self._kept = now.clone() if self._kept is None else self._kept.where(better, now)
+            if self._kept is None or better.dim() == 0:
+                self._kept = now.clone()
+            else:
+                self._kept.restore(now.select(better), better)
         over = training.epoch - self._epoch >= self.patience
         why = f"no better {self.monitor} for {self.patience} epochs"
         if training.model.replicas is None:
