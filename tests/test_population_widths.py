@@ -284,7 +284,13 @@ def test_forms_and_groups():
     assert form(sigmoid(3)) != form(around(lambda h: lamp.Tanh())(3))
     assert form(shared(4)) != form(lamp.Sequential(*shared(4)[:3], lamp.Linear(4, 4), *shared(4)[4:]))
     made = [residual(3), parallel(3), residual(4), parallel(4)]
-    assert together(made) == [[0, 2], [1, 3]]
+    assert together(made) == [[0], [1], [2], [3]]  # each has a kernel of its own, and none serves several widths
+    assert together([residual(3), residual(4), residual(3)]) == [[0, 2], [1]]
+    rows = [sigmoid(3), sigmoid(5), around(lambda h: lamp.Tanh())(3)]
+    assert together(rows) == [[0, 1], [2]]
+    normalised = FORMS["normalised, in a width that is the same"]
+    assert together([normalised(3), normalised(5)]) == [[0, 1]]  # there is no kernel for either
+    assert together([shared(3), shared(4)]) == [[0], [1]]
     found = lamp.fit_each(
         made,
         TASK.make(),

@@ -153,9 +153,11 @@ class Plan:
 
     @property
     def is_row(self) -> bool:
-        """Whether it is a row of affine maps with what follows them, and nothing else."""
+        """Whether it is a row of affine maps with what follows them, each once, in the order of their parameters."""
         pairs = zip(self.stages, self.stages[1:], strict=False)
-        return all(stage.kind == "Affine" and stage.inputs == [before] for before, stage in pairs)
+        used = [id(parameter) for op in self.graph.ops for parameter in op.parameters.values()]
+        in_order = used == list(map(id, self.places))
+        return in_order and all(stage.kind == "Affine" and stage.inputs == [before] for before, stage in pairs)
 
     @property
     def modules(self) -> list[Module]:

@@ -54,9 +54,9 @@ def fit_each(
     seed       of the samples' order: an integer for one order that all share, which costs least; a sequence, one for
                each network; by default each has one drawn
 
-    Networks of one architecture train as a population, and so do networks that differ in the widths of their hidden
-    layers alone, as `lamp.stack` takes them: of rows one kernel serves all widths. Others follow one after another. The
-    optimizer of each begins anew, and is not kept.
+    Networks of one architecture train as a population, and so do rows of layers that differ in the widths of hidden
+    layers alone: one kernel serves them all. So do other networks that `lamp.stack` takes, where none of them compiles.
+    Others follow one after another. The optimizer of each begins anew, and is not kept.
 
     The other arguments are `fit`'s. A network whose loss is not finite ends with its last finite weights; a
     NonFiniteWarning names those in the end, and the others go on. Ctrl-C ends the training; the histories of what was

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 
+from lamp.compiler.plan import plan_of
+from lamp.compiler.stand_ins import NotCompiled
 from lamp.errors import ArgumentError
 from lamp.module import Module
 from lamp.replicas import architecture, form, refers_outside
@@ -15,7 +17,8 @@ ALIKE = 4  # how many times as large as the smallest the largest may be: all tak
 def together(networks: Sequence[Module]) -> list[list[int]]:
     """Groups of networks, by number: of one architecture, or of one form and similar sizes. One may stand in the list
     several times."""
-    kinds = {id(network): _kind(network) for network in networks}
+    mixes: dict[Hashable, bool] = {}
+    kinds = {id(network): _kind(network, mixes) for network in networks}
     groups: dict[Hashable, list[int]] = {}
     for k, network in enumerate(networks):
         groups.setdefault(kinds[id(network)], []).append(k)
@@ -32,16 +35,28 @@ def together(networks: Sequence[Module]) -> list[list[int]]:
     return found
 
 
-def _kind(network: Module) -> Hashable:
-    """Alike for networks that may train together."""
+def _kind(network: Module, mixes: dict[Hashable, bool]) -> Hashable:
+    """Alike for networks that may train together; `mixes` keeps which forms train in several widths at once."""
     if refers_outside(network):  # it cannot be copied into a population
         return id(network)
     if _size(network) <= TOGETHER:
         try:
-            return form(network), network.training
-        except ArgumentError:  # no row of layers whose widths can differ
-            pass
+            found = form(network)
+        except ArgumentError:  # nothing says which of its widths can differ
+            return architecture(network), network.training
+        if found not in mixes:
+            mixes[found] = _mixes(network)
+        if mixes[found]:
+            return found, network.training
     return architecture(network), network.training
+
+
+def _mixes(network: Module) -> bool:
+    """Whether its form trains best in several widths at once: one kernel serves them all, or there is none for any."""
+    try:
+        return plan_of(network).is_row
+    except NotCompiled:
+        return True
 
 
 def _size(network: Module) -> int:
