@@ -453,6 +453,20 @@ def test_one_hot_rows_and_probabilities_of_classes():
         assert torch.equal(found, make()(output, target).expand(found.shape))
 
 
+def test_targets_that_are_numbers_are_yes_above_the_threshold():
+    generator = torch.Generator().manual_seed(3)
+    output, target = torch.rand(2, 40, 1, generator=generator, dtype=torch.float64)
+    for make in (metrics.Accuracy, metrics.ConfusionMatrix, lambda t: metrics.F1(threshold=t)):
+        assert torch.equal(make(0.6)(output, target), make(0.6)(output, (target > 0.6).long()))
+        assert torch.equal(make(0.0)(output - 0.6, torch.where(target > 0.6, 1.0, -1.0)), make(0.6)(output, target))
+
+
+def test_of_equal_scores_the_first_classes_are_the_largest():
+    output = torch.zeros(64, 64)
+    assert metrics.Accuracy(top_k=3)(output, torch.arange(64)) == 3 / 64
+    assert metrics.Accuracy()(output, torch.arange(64)) == 1 / 64
+
+
 def test_small_integers():
     output, target = drawn(CASES["accuracy"], 30)
     for kind in (torch.uint8, torch.int32):
