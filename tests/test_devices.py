@@ -19,6 +19,17 @@ DEVICES = [
 # Losses that look at their labels or probabilities before they use them: a wrong one must be told.
 LOOKING = ("BCELoss", "BCEWithLogitsLoss", "NLLLoss", "CrossEntropyLoss")
 cases = pytest.mark.parametrize("case", MODULES, ids=str)
+# Metrics that take in a batch without waiting for the device, and whether of labels.
+METRICS = [
+    (lamp.Accuracy(), True),
+    (lamp.Accuracy(top_k=2), True),
+    (lamp.metrics.AUC(), True),
+    (lamp.metrics.F1(threshold=0.0), False),
+    (lamp.metrics.ConfusionMatrix(threshold=0.0), False),
+    (lamp.metrics.MeanAbsoluteError(), False),
+    (lamp.metrics.MeanSquaredError(), False),
+    (lamp.metrics.R2(), False),
+]
 
 
 def prepared(module):
@@ -45,6 +56,17 @@ class TestPretended:
                 with pytest.raises(pretend.WrongDevice):
                     mixed()
             assert (x * 2 + x.cpu().to("cuda"))[torch.tensor([0, 1])].device.type == "cuda"
+
+    @pytest.mark.parametrize("count", [None, 2])
+    @pytest.mark.parametrize(("metric", "of_labels"), METRICS, ids=lambda each: str(each))
+    def test_metrics(self, metric, of_labels, count):
+        lead = () if count is None else (count,)
+        with pretend.gpu():
+            output = torch.empty(*lead, 6, 3, dtype=torch.float64, device="cuda")
+            target = torch.zeros(*lead, 6, dtype=torch.int64, device="cuda") if of_labels else torch.empty_like(output)
+            for _ in range(2):
+                metric.update(output if count is None else marked(output, count), target)
+            metric.reset()
 
     @cases
     def test_forward_and_backward(self, case):
