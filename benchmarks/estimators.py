@@ -14,6 +14,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -88,7 +89,7 @@ def waves(rows: int, columns: int) -> Data:
 
 def bundled(name: str) -> Callable[[], Data]:
     """A data set that comes inside scikit-learn."""
-    return lambda: getattr(datasets, f"load_{name}")(return_X_y=True)  # type: ignore[no-any-return]
+    return lambda: getattr(datasets, f"load_{name}")(return_X_y=True)
 
 
 TABLES = (
@@ -133,8 +134,8 @@ def contenders(table: Table) -> Mapping[str, Callable[[int, int], Any]]:
         return made if table.classes else TransformedTargetRegressor(made, transformer=StandardScaler())
 
     def same_steps(seed: int, epochs: int) -> Any:
-        steps = {"batch_size": 200, "learning_rate": "constant", "learning_rate_init": 1e-3, "n_iter_no_change": np.inf}
-        return ours(max_iter=epochs, random_state=seed, **steps)
+        steps: dict[str, Any] = {"batch_size": 200, "learning_rate": "constant", "learning_rate_init": 1e-3}
+        return ours(max_iter=epochs, random_state=seed, n_iter_no_change=np.inf, **steps)
 
     return {
         PEER: lambda seed, _: peer(random_state=seed, **budget),
@@ -165,7 +166,7 @@ def measure(table: Table, say: Callable[[str], None] = lambda text: None) -> dic
                 for ours in OURS[:-1]:  # whose code was forgotten again
                     _timed(makers[ours](seed, taken), train_inputs, train_targets)
             if seed == 0 and name not in OURS:
-                threads[name] = _best_threads(lambda make=make: make(0, 0), train_inputs, train_targets)
+                threads[name] = _best_threads(partial(make, 0, 0), train_inputs, train_targets)
             model = make(seed, taken)
             with threadpool_limits(threads.get(name), user_api="blas"):
                 seconds, epochs = _timed(model, train_inputs, train_targets)

@@ -16,7 +16,7 @@ class WithSklearn:
         try:
             from sklearn.neural_network import MLPClassifier
             from sklearn.neural_network._stochastic_optimizers import AdamOptimizer
-            from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+            from threadpoolctl import threadpool_limits
         except ImportError as error:
             raise Absent("scikit-learn is not installed: pip install scikit-learn") from error
         rule = task.rule
