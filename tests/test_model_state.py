@@ -329,6 +329,70 @@ class TestEarlyStopping:
             assert_close(state_of(population[k]), state_of(single))
 
 
+class Torchlike(lamp.Module):
+    """Statistics as one writes them for torch.nn: registered, and assigned anew in each forward."""
+
+    def __init__(self):
+        self.register_buffer("mean", torch.zeros(HIDDEN, dtype=D))
+        self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, input):
+        if self.training:
+            self.seen = self.seen + 1
+            self.mean = 0.8 * self.mean + 0.2 * input.mean(-2)
+        return input - torch.as_tensor(self.mean + 0.0).unsqueeze(-2)
+
+    def backward(self, grad_output):
+        return grad_output  # the statistics are constants to it
+
+
+def with_torchlike():
+    torch.manual_seed(0)
+    return lamp.Sequential(lamp.Linear(FEATURES, HIDDEN), Torchlike(), lamp.Tanh(), lamp.Linear(HIDDEN, OUT)).double()
+
+
+class TestAssignedBuffers:
+    """Buffers of a user's that are another tensor after each forward."""
+
+    def test_early_stopping_in_a_population(self):
+        x, y = data()
+        lr, validation = torch.tensor([0.004, 0.02, 0.5], dtype=D), data(5)
+        population, record, stopping = (
+            lamp.population(with_torchlike(), range(REPLICAS)),
+            Record(),
+            lamp.EarlyStopping(3),
+        )
+        train(population, x, y, lr, 40, validation=validation, callbacks=[record, stopping])
+        assert len(set(stopping.best_epoch.tolist())) > 1
+        for k in range(REPLICAS):
+            best = record.states[int(stopping.best_epoch[k])]
+            assert same(state_of(population[k]), {name: tensor[k] for name, tensor in best.items()})
+            single = with_torchlike()
+            single.reset_parameters(generator=torch.Generator().manual_seed(k))
+            train(single, x, y, lr[k].item(), 40, validation=validation, callbacks=[lamp.EarlyStopping(3)])
+            assert_close(state_of(population[k]), state_of(single))
+
+    @pytest.mark.parametrize("step", [0, 3])
+    def test_a_replica_that_fails(self, step):
+        population = lamp.population(with_torchlike(), range(REPLICAS))
+        batches = TestFailures.poisoned(step)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", lamp.NonFiniteWarning)
+            optimizer = lamp.SGD(population.parameters(), lr=0.1)
+            marked = [(lamp.per_replica(a), b) for a, b in batches]
+            lamp.fit(population, lamp.MSELoss(), optimizer, marked, epochs=3, progress=False)
+        assert population.state_dict()["1.seen"].tolist() == [15, 1 if step else 0, 15]
+        for k in range(REPLICAS):
+            single = with_torchlike()
+            single.reset_parameters(generator=torch.Generator().manual_seed(k))
+            own = [(a[k], b[k]) for a, b in batches]
+            try:
+                lamp.fit(single, lamp.MSELoss(), lamp.SGD(single.parameters(), lr=0.1), own, epochs=3, progress=False)
+            except lamp.NonFiniteError:
+                assert k == 1
+            assert_close(state_of(population[k]), state_of(single))
+
+
 class TestFailures:
     """A loss that is not finite: the last good state comes back, statistics included."""
 

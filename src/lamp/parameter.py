@@ -214,7 +214,11 @@ class Parameter(TensorLike):
 
 
 class Buffer(TensorLike):
-    """A tensor that belongs to a module's state but is not trained: moved by `to`, saved by `state_dict`."""
+    """A tensor that belongs to a module's state but is not trained, such as a running statistic.
+
+    It is moved by `to`, saved by `state_dict`, and copied, selected and restored with the parameters (`lamp.state`). In
+    a population it is (K, ...), a row per replica.
+    """
 
     __slots__ = ("data",)
 
