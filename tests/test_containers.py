@@ -397,3 +397,32 @@ def test_a_forward_that_was_set_on_it_is_kept_too():
     model.forward = lambda x, *target: lamp.Sequential.forward(model, 2.0 * x, *target)
     x = torch.randn(7, 3)
     assert torch.equal(lamp.predict(model, x), model[0](2.0 * x))
+
+
+class Penalised(lamp.Sequential):
+    """Adds to its loss, which `fit` would leave out."""
+
+    def forward(self, input, *target):
+        put_out = super().forward(input, *target)
+        return (put_out[0], put_out[1] + 0.1 * self[0].weight.data.square().sum((-1, -2))) if target else put_out
+
+
+@pytest.mark.parametrize("count", [None, 3])
+@pytest.mark.parametrize("data", ["columns", "batches", "samples", "a network's own noise"])
+def test_a_forward_that_changes_the_loss_is_told(data, count):
+    x, y = torch.randn(9, 3), torch.randn(9, 2)
+    given = {"batches": [(x, y)], "samples": lamp.DataLoader(list(zip(x, y, strict=True)), 4)}.get(data, (x, y))
+    tail = [lamp.Dropout(0.5)] if "noise" in data else []
+
+    def fit(kind):
+        model = kind(lamp.Linear(3, 2), *tail, lamp.MSELoss())
+        model = model if count is None else lamp.population(model, range(count))
+        return lamp.fit(model, None, lamp.SGD(model.parameters()), given, epochs=1, progress=False)
+
+    with pytest.raises(lamp.ArgumentError, match=r"Penalised has its own forward.* another loss"):
+        fit(Penalised)
+    for kind in (Doubled, lamp.Sequential):
+        assert fit(kind).epochs == 1
+    if count is None:
+        with pytest.raises(lamp.ArgumentError, match="another loss"):
+            lamp.evaluate(Penalised(lamp.Linear(3, 2), lamp.MSELoss()), None, given)

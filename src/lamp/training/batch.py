@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable
 from typing import Any
 
 from torch import Tensor
 
-from lamp.axes import marked, replicas_of
+from lamp.axes import marked, per_replica, replicas_of
 from lamp.data import DataLoader
 from lamp.errors import DataError
 from lamp.losses import Loss
@@ -30,6 +31,15 @@ def parts(batch: Any) -> Batch:
         fix="give fit data=(inputs, targets), or an iterable of such pairs; several inputs stand in a tuple, "
         "((a, b), targets), or one after another, (a, b, targets)",
     )
+
+
+def first_batch(batches: Iterable[Any], row: int = 0) -> Any:
+    """The first batch; where the data are held as columns, the one that begins with this row, in their own order."""
+    if not isinstance(batches, DataLoader) or batches.tensors is None:
+        return next(iter(copy.copy(batches) if isinstance(batches, DataLoader) else batches))  # each counts its epochs
+    rows = slice(row, row + batches.batch_size)
+    columns = [column[:, rows] if batches.per_replica else column[rows] for column in batches.columns]
+    return batches.in_form([per_replica(column) if batches.per_replica else column for column in columns])
 
 
 class BatchReader:

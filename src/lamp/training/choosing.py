@@ -12,8 +12,9 @@ from lamp.compiler.plan import plan_of
 from lamp.compiler.refusals import try_eagerly
 from lamp.compiler.stages import Plan
 from lamp.compiler.stand_ins import NotCompiled
-from lamp.data import DataLoader, length_of
+from lamp.data import length_of
 from lamp.errors import ArgumentError, LampError
+from lamp.training.batch import first_batch
 from lamp.training.eager import EagerEngine
 from lamp.training.engine import Engine
 from lamp.training.epochs import shape_of_samples
@@ -72,14 +73,7 @@ def refused(reason: NotCompiled, spec: FitSpec) -> LampError:
     """The error where the compiled engine is asked for and cannot go on: the eager engine's, if that cannot either."""
     batches = spec.batches
     try:
-        if isinstance(batches, DataLoader) and batches.tensors is not None:
-            rows = slice(reason.row, reason.row + batches.batch_size)
-            batch = batches.in_form(
-                [column[:, rows] if batches.per_replica else column[rows] for column in batches.columns]
-            )
-        else:
-            batch = next(iter(batches))
-        *inputs, target = spec.reader.read(batch, batches)
+        *inputs, target = spec.reader.read(first_batch(batches, reason.row), batches)
         try_eagerly(spec.model, spec.criterion, inputs, target)
     except LampError as error:
         return error

@@ -41,6 +41,7 @@ from lamp.training.history import History, Measured
 from lamp.training.loop import Loop
 from lamp.training.metrics import Metrics, by_name
 from lamp.training.mismatches import warn_of_pair
+from lamp.training.own_loss import check_loss
 
 
 @called(ALSO, INSTEAD)
@@ -128,6 +129,7 @@ def fit(
             fix='engine="auto" chooses the faster one',
         )
     epochs = as_epochs(epochs)
+    whole = model
     model, criterion = network_and_loss(model, criterion)
     check_optimizer(model, criterion, optimizer)
     check_scheduler(optimizer, scheduler, schedule_per)
@@ -162,6 +164,7 @@ def fit(
             for column in each.tensors[:-1]:
                 check_finite(column, f"{kind}inputs")
             check_finite(each.tensors[-1], f"{kind}targets")
+    check_loss(whole, model, criterion, batches)
     checkpointer, saved = open_checkpoints(training, batches, measured_on, checkpoint, resume, engine, drawn=drawn)
     try:
         with denormals_flushed():
@@ -200,10 +203,12 @@ def evaluate(
 
     Arguments and errors as for `fit`.
     """
+    whole = model
     model, criterion = network_and_loss(model, criterion, "evaluate")
     batches = _in_order(with_targets(data, targets), natural(batch_size, "batch_size", least=1), 1)
     if isinstance(batches, DataLoader) and batches.replicas not in (None, model.replicas):
         raise _other_replicas("data", batches, model)
+    check_loss(whole, model, criterion, batches)
     return eager.evaluate(model, criterion, batches, by_name(metrics, criterion, numbers=False))
 
 

@@ -1,0 +1,68 @@
+"""Networks that end in their loss and have a forward of the user's: whether that gives the loss of the last module."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+
+from lamp.data import DataLoader
+from lamp.errors import ArgumentError, LampError
+from lamp.losses import Loss
+from lamp.module import Module
+from lamp.overrides import overridden
+from lamp.passes import apart
+from lamp.replicas import Population
+from lamp.training.batch import first_batch, parts
+
+
+def check_loss(whole: Module, body: Module, criterion: Loss, batches: Iterable[Any]) -> None:
+    """Raise ArgumentError where a network's own forward gives another loss than its last module does.
+
+    `fit` trains the body (`whole` without its loss) with the loss, and never calls `whole` on a target. So what a
+    forward of the user's adds to the loss, say, would be lost. Copies are tried on the first batch, where the batches
+    can be looked at without using them up.
+    """
+    network = whole.network if isinstance(whole, Population) else whole
+    own = overridden(network, only=("__call__", "forward"))
+    if whole is body or own is None or not isinstance(batches, DataLoader | list):
+        return
+    *inputs, target = parts(first_batch(batches))
+
+    def loss_of_whole() -> Any:
+        put_out = copy.deepcopy(whole)(*inputs, target)
+        return put_out[1] if isinstance(put_out, tuple) and len(put_out) == 2 else put_out
+
+    def loss_of_body() -> Any:
+        return copy.deepcopy(criterion)(copy.deepcopy(body)(*inputs), target)
+
+    found = []
+    try:
+        with apart():
+            for compute in (loss_of_whole, loss_of_whole, loss_of_body):
+                with torch.random.fork_rng([]):
+                    found.append(compute())
+    except LampError:  # the training will say it
+        return
+    first, again, without = found
+    if _alike(first, again) and not _alike(first, without):
+        raise ArgumentError(
+            f"{type(network).__name__} has its own {own}, and gives another loss than its last module",
+            expected="output, loss = model(input, target), where the loss is that of the last module",
+            got=f"{_told(first)} instead of {_told(without)} on the first batch",
+            fix="write what is added as a lamp.Loss and pass that as criterion, or write the loop yourself",
+        )
+
+
+def _alike(one: Any, other: Any) -> bool:
+    if not isinstance(one, torch.Tensor) or not isinstance(other, torch.Tensor) or one.shape != other.shape:
+        return False
+    return torch.allclose(one, other, rtol=1e-4, equal_nan=True)
+
+
+def _told(loss: Any) -> str:
+    if isinstance(loss, torch.Tensor):
+        return f"{loss.item():.6g}" if loss.numel() == 1 else f"losses {tuple(loss.shape)}"
+    return type(loss).__name__
