@@ -4,6 +4,7 @@ import pytest
 import torch
 
 import lamp
+from lamp.compiler.kernel import forget
 from tests.cases.compiled import close, lanes
 from tests.cases.graphs import Residual
 
@@ -228,3 +229,23 @@ def test_samples_of_their_own_and_wrong_ones():
         compiled.gradients(x, y[:-1])
     with pytest.raises(lamp.ShapeError, match="wrong number of features"):
         compiled.gradients(x[:, :2], y)
+
+
+def test_kernels_of_the_same_shapes_are_not_mistaken_for_each_other(tmp_path, monkeypatch):
+    """One that measures losses has all that one of gradients has, but for what it does."""
+    monkeypatch.setenv("LAMP_CACHE_DIR", str(tmp_path))
+    forget()
+    x, y = data()
+    model, compiled = made()
+    lamp.fit(
+        model, lamp.CrossEntropyLoss(), compiled.optimizer, (x, y), epochs=2, batch_size=20, validation=(x, y),
+        engine="compiled", progress=False,
+    )  # fmt: skip
+    for _ in range(2):  # compiled, then from the disk
+        _, halves = made()
+        loss = halves.gradients(x, y)
+        expected, gradients = by_autograd(halves.model, None, x, y)
+        close(loss, expected, ROUNDING)
+        for parameter, gradient in zip(halves.model.parameters(), gradients, strict=True):
+            close(parameter.grad, gradient, ROUNDING)
+        forget()

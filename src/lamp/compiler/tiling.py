@@ -58,14 +58,14 @@ class Tiling:
         return _vectors_of(batch, self.lanes, self.one_network)
 
     def __str__(self) -> str:
-        lanes = "samples of one network" if self.one_network else "networks"
-        cut = f"{self.columns} columns at once" + (", some left over" if self.ragged else "")
+        lines = [f"{self.lanes} lanes, each {'a sample of one network' if self.one_network else 'a network'}"]
+        cut = f"{self.columns} columns at once" + (", or one of those left over" if self.ragged else "")
         if self.one_network:
-            cut += f", {self.chunk} in a chunk, {self.parts} parts of a batch"
-        if self.wide:
-            cut += "; the first layer runs along its features"
-        size = f"{self.activations} vectors of activations, {self.gradients} of their gradients"
-        return f"{self.lanes} lanes of {lanes}; {cut}; {size}"
+            cut += f", in chunks of {self.chunk}"
+            cut += f", in {self.parts} parts of the batch" if self.parts > 1 else ""
+            cut += ", the first layer along its features" if self.wide else ""
+        lines += [cut, f"{self.activations} vectors of activations, {self.gradients} of their gradients"]
+        return "\n".join(lines)
 
 
 def tiled(spec: KernelSpec, machine: Machine) -> Tiling:
