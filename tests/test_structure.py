@@ -49,6 +49,7 @@ ROOMS = [
         "passes",
         "which_pass",
         "calls",
+        "values",
         "module",
         "attributes",
         "state",

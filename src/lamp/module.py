@@ -27,12 +27,13 @@ from torch import Tensor
 
 from lamp.calls import backward_within_its_pass, forward_within_a_pass
 from lamp.devices import target_of, without_numbers
-from lamp.errors import ArgumentError, NotTraceable
+from lamp.errors import ArgumentError, NotTraceable, StateDictError
 from lamp.overrides import Kind
 from lamp.parameter import Buffer, Parameter, flatten, move, spans
 from lamp.passes import Participant
 from lamp.state_dict import IncompatibleKeys, compare
 from lamp.torch_habits import TorchHabits, of_path, unwritten
+from lamp.values import a_function, a_switch
 
 Held = TypeVar("Held")
 
@@ -199,6 +200,7 @@ class Module(TorchHabits, Participant, metaclass=Kind):
 
     def apply(self, function: Callable[[Module], None]) -> Self:
         """Call the function on every module of the tree, children first."""
+        a_function(function, "function", "module")
         list(self.modules())  # an error where one stands inside itself
         for child in self.children():
             child.apply(function)
@@ -221,7 +223,14 @@ class Module(TorchHabits, Participant, metaclass=Kind):
 
         strict=False passes over missing and unexpected keys and returns them; shapes must fit in any case.
         """
-        own = self.state_dict()
+        if not isinstance(state_dict, Mapping):
+            raise StateDictError(
+                "a state dict is a mapping",
+                expected="what model.state_dict() returned: names to tensors",
+                got=type(state_dict).__name__,
+                fix="model.load_state_dict(other.state_dict()); lamp.load(model, path) reads a file",
+            )
+        own, strict = self.state_dict(), a_switch(strict, "strict")
         keys = compare(type(self).__name__, own, state_dict, strict)
         for key, tensor in own.items():
             if key in state_dict:

@@ -91,7 +91,7 @@ class Parameter(TensorLike):
                 got=_kind_of(data),
                 fix="convert it first, with tensor.float() or torch.as_tensor(array, dtype=torch.float32)",
             )
-        self.replicas, self.frozen = replicas, not requires_grad
+        self.replicas, self.frozen = replicas, not is_trained(requires_grad)
         data = data.detach().contiguous()
         self._lie(data, FlatBuffer.of_one(data, () if replicas is None else (replicas,)), 0)
 

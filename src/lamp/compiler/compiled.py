@@ -20,7 +20,6 @@ from lamp.compiler.stand_ins import NotCompiled
 from lamp.compiler.steps import Steps
 from lamp.cpu_settings import denormals_flushed, threads_for
 from lamp.data import as_column
-from lamp.data.orders import natural
 from lamp.errors import ArgumentError, LampError, MissingNameError, ShapeError
 from lamp.losses import Loss
 from lamp.losses.classification import ClassLoss
@@ -29,6 +28,7 @@ from lamp.nn import Sequential
 from lamp.optim import Optimizer
 from lamp.replicas import Population
 from lamp.signatures import called
+from lamp.values import natural
 
 INSTEAD = {  # arguments that others' training calls take
     "shuffle": "compiled(inputs, targets, torch.randperm(n)): the order of the samples",

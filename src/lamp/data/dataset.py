@@ -13,6 +13,7 @@ from lamp.data.columns import as_columns, check_finite
 from lamp.data.orders import order
 from lamp.errors import ArgumentError, DataError, ShapeError
 from lamp.signatures import Constructed
+from lamp.values import a_switch
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -141,4 +142,4 @@ def part_of(whole: Dataset, train: bool | None, normalize: bool) -> Dataset:
         )
     training, test = whole.split()
     part = whole if train is None else training if train else test
-    return part.normalized(using=training) if normalize else part
+    return part.normalized(using=training) if a_switch(normalize, "normalize") else part

@@ -12,10 +12,11 @@ from torch import Tensor
 from lamp.data.collate import collate
 from lamp.data.columns import flattened, in_form
 from lamp.data.forms import columns_of, is_table
-from lamp.data.orders import integer, natural, order
+from lamp.data.orders import order
 from lamp.data.replica_data import as_indices, check_indices, replica_data_of
 from lamp.errors import ArgumentError, DataError
 from lamp.signatures import called
+from lamp.values import integer, natural
 
 GATHERED_BYTES = 4 * 2**20  # of shuffled samples copied at a time: many batches, yet they stay in the processor's cache
 _WORKERS = "data in memory need none; fit also takes a torch DataLoader, with workers, as data"

@@ -16,6 +16,7 @@ import torch
 from lamp.data.dataset import Dataset
 from lamp.errors import ArgumentError, DataError
 from lamp.signatures import called
+from lamp.values import a_switch, as_path
 
 FILES = {
     True: ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
@@ -49,7 +50,8 @@ def mnist(root: str | os.PathLike[str] | None = None, train: bool = True, *, nor
             got=repr(train),
             fix="lamp.data.mnist(train=False) is the test set",
         )
-    images_path, labels_path = _find(root, FILES[train])
+    normalize = a_switch(normalize, "normalize")
+    images_path, labels_path = _find(None if root is None else as_path(root, "root"), FILES[train])
     images, labels = read_idx(images_path, axes=3), read_idx(labels_path, axes=1)
     _check(images, labels, images_path, labels_path)
     inputs = torch.empty(len(images), 1, SIZE, SIZE, dtype=torch.float32)

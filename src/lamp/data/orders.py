@@ -4,13 +4,12 @@ Nothing else enters: not what was drawn before, not which engine runs, not wheth
 of a resumed training, of a compiled one, or of one network among a thousand, takes its samples in the same order.
 """
 
-import operator
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from lamp.errors import ArgumentError
+from lamp.values import integer, natural
 
 LOW_32_BITS = 0xFFFFFFFF
 LOW_64_BITS = 0xFFFFFFFFFFFFFFFF
@@ -56,33 +55,3 @@ def _mix32(x: int) -> int:
     x = ((x ^ (x >> 16)) * 0x85EBCA6B) & LOW_32_BITS
     x = ((x ^ (x >> 13)) * 0xC2B2AE35) & LOW_32_BITS
     return x ^ (x >> 16)
-
-
-def integer(value: object, name: str) -> int:
-    """The value as an int, or an ArgumentError: nothing is rounded, and True is no number."""
-    try:
-        if isinstance(value, bool):
-            raise TypeError
-        return operator.index(value)  # type: ignore[arg-type]
-    except (TypeError, RuntimeError):
-        raise ArgumentError(
-            f"{name} is no integer",
-            expected="an integer",
-            got=_short(value),
-            fix=f"pass {name} as an int",
-        ) from None
-
-
-def natural(value: object, name: str, least: int = 0) -> int:
-    """The value as an int of at least 0 (or 1), or an ArgumentError."""
-    number = integer(value, name)
-    if number < least:
-        raise ArgumentError(
-            f"{name} is too small", expected=f"an integer of at least {least}", got=number, fix=f"pass a larger {name}"
-        )
-    return number
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return f"{type(value).__name__} {text}" if len(text) < 60 and "\n" not in text else type(value).__name__

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from lamp.axes import marked
 from lamp.data.columns import column_names
-from lamp.data.orders import natural, order, orders
+from lamp.data.orders import order, orders
 from lamp.errors import ArgumentError, ShapeError
+from lamp.values import natural
 
 
 class ReplicaData:

@@ -7,9 +7,9 @@ import math
 import torch
 
 from lamp.data.dataset import Dataset
-from lamp.data.orders import integer, natural
 from lamp.errors import ArgumentError
 from lamp.signatures import called
+from lamp.values import a_generator, a_seed, natural
 
 DISK_CENTRE = 0.5
 DISK_RADIUS = 1.0 / math.sqrt(2.0 * math.pi)  # so that the disk covers half of the square
@@ -60,10 +60,12 @@ def spirals(
 
 def _source(seed: int | None, generator: torch.Generator | None) -> torch.Generator | None:
     """The generator to draw from; None for torch's default one."""
+    if a_generator(generator) is None and seed is None:
+        return None
     if seed is None:
         return generator
     if generator is not None:
         raise ArgumentError(
             "a seed and a generator", expected="one of the two", got="both", fix="seed the generator yourself"
         )
-    return torch.Generator().manual_seed(integer(seed, "seed"))
+    return torch.Generator().manual_seed(a_seed(seed))

@@ -275,7 +275,7 @@ def _check_formula(op: Op, root: Module) -> None:
 def _precision(modules: list[Module], asked: torch.dtype | None) -> torch.dtype:
     """What is asked for, else that of the parameters, else float32."""
     own = {parameter.dtype for module in modules for parameter in module.parameters()} or {torch.float32}
-    found = own if asked is None else {asked}
+    found = own if asked is None else {asked if isinstance(asked, torch.dtype) else repr(asked)}
     if len(found) > 1 or not found <= {torch.float32, torch.float64}:
         raise DTypeError(
             "a network is exported in one precision",

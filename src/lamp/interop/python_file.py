@@ -33,6 +33,7 @@ from lamp.paths import describe
 from lamp.saving import write_file
 from lamp.signatures import called
 from lamp.studies import Ensemble
+from lamp.values import as_path
 
 SOFTMAX = '''def softmax(x, axis):
     """Positive numbers that add up to one along an axis."""
@@ -83,7 +84,7 @@ def to_python(
     for other precisions; CheckpointError where the file cannot be written.
     """
     plan = predictor(model, input_shape, input_scaling, output_scaling, dtype)
-    text = _Script(plan, Path(path).stem).text()
+    text = _Script(plan, as_path(path).stem).text()
 
     def write(file: IO[bytes]) -> None:
         file.write(text.encode("utf-8"))

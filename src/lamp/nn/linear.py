@@ -81,7 +81,7 @@ class Linear(Module):
         x = self.recall()
         try:
             axes.add_affine(self.weight.grad, None if self.bias is None else self.bias.grad, dy, x)
-        except (RuntimeError, AttributeError, TypeError):
+        except (RuntimeError, IndexError, AttributeError, TypeError):
             raise explain_gradient(dy, (*x.shape[:-1], self.out_features)) from None
         if self.units is not None:
             self.weight.grad.mul_(axes.present(self.units, self.weight.grad))  # what a replica lacks learns nothing

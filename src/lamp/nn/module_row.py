@@ -13,6 +13,7 @@ from lamp.nn.checks import explain_member
 from lamp.nn.container import Container
 from lamp.paths import describe
 from lamp.torch_habits import missing_attribute
+from lamp.values import several
 
 
 class ModuleRow(Container):
@@ -84,7 +85,7 @@ class ModuleRow(Container):
         if isinstance(modules, Module) and not isinstance(modules, ModuleRow):
             raise explain_member(self, [modules])
         grown: dict[str, Any] = dict(self._by_name)
-        for module in list(modules):  # it may be this one
+        for module in several(modules, "modules", "modules"):  # it may be this one
             number = len(grown)
             while str(number) in grown:  # a slice keeps its names
                 number += 1

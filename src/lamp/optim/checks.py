@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from numbers import Real
 from typing import Any, NamedTuple
 
@@ -40,10 +40,16 @@ class Range(NamedTuple):
         return f"finite and at least {self.low:g}" if self.low > -math.inf else "a finite number"
 
 
-def check_ranges(owner: object, values: Mapping[str, Any], ranges: Mapping[str, Range]) -> None:
-    """That these values, by name, lie in their ranges; raises ArgumentError for the first that does not."""
+def check_ranges(
+    owner: object, values: Mapping[str, Any], ranges: Mapping[str, Range], lists: Collection[str] | None = None
+) -> None:
+    """That these values, by name, lie in their ranges; raises ArgumentError for the first that does not.
+
+    lists  the names that may be lists of numbers; None for all
+    """
     for name, allowed in ranges.items():
-        if not allowed.holds(values[name]):
+        listed = lists is not None and name not in lists and isinstance(values[name], tuple | list)
+        if listed or not allowed.holds(values[name]):
             raise ArgumentError(
                 f"{type(owner).__name__}: {name} is out of range",
                 expected=str(allowed),

@@ -11,6 +11,7 @@ from lamp.formulas import Number
 from lamp.optim.checks import Range, check_ranges
 from lamp.optim.optimizer import Optimizer
 from lamp.optim.schedule import LRScheduler, check_optimizer, cosine, per_group
+from lamp.values import a_function, a_switch
 
 
 class Cycle(LRScheduler):
@@ -71,6 +72,7 @@ class OneCycleLR(Cycle):
                 "div_factor": positive,
                 "final_div_factor": positive,
             },
+            ("max_lr",),
         )
         if anneal_strategy not in ("cos", "linear"):
             raise ArgumentError(
@@ -171,7 +173,12 @@ class CyclicLR(Cycle):
                 "step_size_down": Range(),
                 "gamma": Range(),
             },
+            ("base_lr", "max_lr"),
         )
+        if scale_fn is not None:
+            a_function(scale_fn, "scale_fn", "x")
+        cycle_momentum = a_switch(cycle_momentum, "cycle_momentum")
+        mode, scale_mode = (each if isinstance(each, str) else repr(each) for each in (mode, scale_mode))
         modes = ("triangular", "triangular2", "exp_range")
         if (scale_fn is None and mode not in modes) or scale_mode not in ("cycle", "iterations"):
             raise ArgumentError(

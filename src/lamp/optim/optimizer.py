@@ -20,6 +20,7 @@ from lamp.optim.groups import ParameterGroup, unknown
 from lamp.optim.loading import check_state, matching_groups, misfit
 from lamp.parameter import Parameter, Span
 from lamp.signatures import Constructed, Formulas, check_formulas
+from lamp.values import a_function
 
 Group = dict[str, Any]  # "params" and the hyperparameters by name
 Numbers = Mapping[str, Number]
@@ -110,7 +111,7 @@ class Optimizer(metaclass=_Made):
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update every parameter from its gradient; returns what the closure does, which makes the gradients first."""
-        loss = None if closure is None else closure()
+        loss = None if closure is None else a_function(closure, "closure", "no arguments")()
         if self._is_copy:
             self._check_copy()
         with quick():

@@ -54,6 +54,7 @@ class ReduceLROnPlateau(Schedule):
         min_lr: Number | list[Number] = 0.0,
         eps: float = 1e-8,
     ) -> None:
+        mode, threshold_mode = (each if isinstance(each, str) else repr(each) for each in (mode, threshold_mode))
         if mode not in ("min", "max") or threshold_mode not in ("rel", "abs"):
             raise ArgumentError(
                 "ReduceLROnPlateau: no such mode",

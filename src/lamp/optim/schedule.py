@@ -16,6 +16,7 @@ from lamp.formulas import Number
 from lamp.optim.checks import Range, alike, check_ranges
 from lamp.optim.optimizer import Group, Optimizer
 from lamp.signatures import Constructed, Formulas, check_formulas
+from lamp.values import integer
 
 
 class Schedule(metaclass=Constructed):
@@ -29,7 +30,7 @@ class Schedule(metaclass=Constructed):
 
     def __init__(self, optimizer: Optimizer) -> None:
         self.optimizer = check_optimizer(optimizer, type(self).__name__)
-        check_ranges(self, vars(self), self.ranges)
+        check_ranges(self, vars(self), self.ranges, self.listed)
 
     def get_last_lr(self) -> list[Number]:
         """The learning rate of each group, as last set."""
@@ -151,6 +152,7 @@ class LRScheduler(Schedule, ABC):
         self._set(self.last_epoch)
 
     def _initial_lr(self, group: Group, last_epoch: int) -> Number:
+        integer(last_epoch, "last_epoch")
         if last_epoch != -1 and "initial_lr" not in group:
             raise ArgumentError(
                 f"{type(self).__name__} cannot go on from epoch {last_epoch}",

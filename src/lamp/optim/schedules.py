@@ -13,6 +13,7 @@ from lamp.optim.checks import Range
 from lamp.optim.optimizer import Group, Optimizer
 from lamp.optim.schedule import LRScheduler, ScaledLR, cosine, per_group
 from lamp.signatures import check_takes
+from lamp.values import integer, several
 
 FACTORS = Range()  # what a learning rate can be multiplied by
 
@@ -99,6 +100,11 @@ class StepLR(ScaledLR):
         return float(self.gamma ** (epoch // self.step_size))
 
 
+def _whole(milestones: Iterable[int]) -> list[int]:
+    """The milestones, found to be integers."""
+    return [integer(each, "a milestone") for each in several(milestones, "milestones", "epochs")]
+
+
 class MultiStepLR(ScaledLR):
     """lr = lr_0 gamma^(number of milestones up to t).  Source: torch.optim.lr_scheduler.MultiStepLR."""
 
@@ -107,7 +113,7 @@ class MultiStepLR(ScaledLR):
     def __init__(
         self, optimizer: Optimizer, milestones: Iterable[int], gamma: float = 0.1, last_epoch: int = -1
     ) -> None:
-        self.milestones = Counter(milestones)  # a milestone named twice counts twice
+        self.milestones = Counter(_whole(milestones))  # a milestone named twice counts twice
         self.gamma = gamma
         super().__init__(optimizer, last_epoch)
 
@@ -230,6 +236,7 @@ class Composed(LRScheduler):
 
     def __init__(self, optimizer: Optimizer, schedulers: Sequence[LRScheduler], last_epoch: int = -1) -> None:
         name = type(self).__name__
+        schedulers = several(schedulers, "schedulers", "schedules")
         for scheduler in schedulers:
             if not isinstance(scheduler, LRScheduler):
                 raise ArgumentError(
@@ -282,6 +289,7 @@ class SequentialLR(Composed):
     def __init__(
         self, optimizer: Optimizer, schedulers: Sequence[LRScheduler], milestones: Sequence[int], last_epoch: int = -1
     ) -> None:
+        schedulers, milestones = several(schedulers, "schedulers", "schedules"), _whole(milestones)
         if len(schedulers) != len(milestones) + 1 or list(milestones) != sorted(set(milestones)):
             raise ArgumentError(
                 "SequentialLR goes from one schedule to the next at a milestone",
@@ -324,9 +332,10 @@ class ChainedScheduler(Composed):
     """
 
     def __init__(self, schedulers: Sequence[LRScheduler], optimizer: Optimizer | None = None) -> None:
+        schedulers = several(schedulers, "schedulers", "schedules")
         if not schedulers:
             raise ArgumentError("nothing to chain", expected="at least one schedule", got="none", fix="list schedules")
-        super().__init__(optimizer or schedulers[0].optimizer, schedulers)
+        super().__init__(optimizer or getattr(schedulers[0], "optimizer", None), schedulers)  # type: ignore[arg-type]
 
     def lr_at(self, epoch: float, initial_lr: Number, group: int) -> Number:
         for scheduler in self._schedulers:

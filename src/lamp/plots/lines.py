@@ -11,8 +11,9 @@ from torch import Tensor
 
 from lamp.errors import ArgumentError, ShapeError
 from lamp.intervals import margin_of_mean
-from lamp.plots.look import STYLE, axes_for, label_axes, legend_below, numbers
+from lamp.plots.look import STYLE, a_colour, axes_for, label_axes, legend_below, numbers
 from lamp.signatures import called
+from lamp.values import a_switch
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -50,6 +51,10 @@ def curves(
 
     Raises ArgumentError for no runs, a history without the key, nothing to draw; ShapeError for other shapes.
     """
+    log, band = a_switch(log, "log"), a_switch(band, "band")
+    a_colour(color)
+    if not isinstance(key, str):
+        raise ArgumentError("key is a name in the history", expected="a text", got=repr(key)[:60], fix='key="loss"')
     values, failed = _side_by_side(runs, key)  # (epochs, K), NaN where there is nothing
     count = values.shape[1]
     counted = _carried_on(values, ~failed)
@@ -103,7 +108,7 @@ def _carried_on(values: Tensor, which: Tensor) -> Tensor:
 
 def _smoothed(series: Tensor, window: int) -> Tensor:
     """The mean over a window around each epoch; NaN where the window does not fit, or holds nothing."""
-    if window == 1:
+    if isinstance(window, int) and window == 1:
         return series
     if not isinstance(window, int) or not 1 <= window <= len(series):
         raise ArgumentError(

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lamp.errors import ArgumentError, DTypeError
 from lamp.signatures import called
+from lamp.values import a_number, as_path
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -48,12 +49,20 @@ STYLE: dict[str, Any] = {
 }
 
 
+MOST_PANELS = 100  # on a side
+
+
 @called()
 def panels(columns: int, rows: int = 1) -> list[Axes]:
     """Axes side by side on one new figure, row by row: `left, right = panels(2)`. The figure is `left.figure`."""
     for name, count in (("columns", columns), ("rows", rows)):
-        if not isinstance(count, int) or count < 1:
-            raise ArgumentError(f"panels needs {name}", expected="a positive integer", got=count, fix=f"set {name}")
+        if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= MOST_PANELS:
+            raise ArgumentError(
+                f"panels needs {name}",
+                expected=f"a positive integer, at most {MOST_PANELS}",
+                got=count,
+                fix=f"set {name}",
+            )
     side = STYLE["panel"]
     return _new_axes(columns, rows, (side * columns, side * rows))
 
@@ -100,27 +109,30 @@ def save(figure: Figure | Axes, path: str | Path, *, dpi: float | None = None) -
             got=type(figure).__name__,
             fix="save(curves(history), path)",
         )
-    path = Path(path)
-    if not path.suffix:
-        path = path.with_name(f"{path.name}.png")
+    dpi = dpi if dpi is None else a_number(dpi, "dpi")
+    if dpi is not None and dpi <= 0:
+        raise ArgumentError("dpi is dots per inch", expected="more than 0", got=dpi, fix="dpi=150")
+    to = as_path(path)
+    if not to.suffix:
+        to = to.with_name(f"{to.name}.png")
     formats = drawn.canvas.get_supported_filetypes()
-    if path.suffix[1:].lower() not in formats:
+    if to.suffix[1:].lower() not in formats:
         raise ArgumentError(
-            f"no figure can be written as '{path.suffix}'",
+            f"no figure can be written as '{to.suffix}'",
             expected=", ".join(f".{ending}" for ending in formats),
-            got=str(path),
-            fix=f"name it {path.with_suffix('.png').name}",
+            got=str(to),
+            fix=f"name it {to.with_suffix('.png').name}",
         )
     try:
-        drawn.savefig(path, dpi=dpi or STYLE["dpi"], bbox_inches="tight")
+        drawn.savefig(to, dpi=dpi or STYLE["dpi"], bbox_inches="tight")
     except OSError as error:
         raise ArgumentError(
             "the figure cannot be written",
             expected="a path in a folder that exists and may be written to",
-            got=f"{path} ({error.strerror or error})",
-            fix="create the folder first" if not path.parent.exists() else "choose another path",
+            got=f"{to} ({error.strerror or error})",
+            fix="create the folder first" if not to.parent.exists() else "choose another path",
         ) from None
-    return path
+    return to
 
 
 def axes_for(ax: Axes | None, size: tuple[float, float] | None = None) -> Axes:
@@ -225,6 +237,20 @@ def color_bar(ax: Axes, image: AxesImage, name: str) -> None:
     bar.outline.set_visible(False)
     if name:
         bar.set_label(name, fontsize=STYLE["label_size"])
+
+
+def a_colour(color: Any) -> None:
+    """Raise ArgumentError for what matplotlib knows as no colour; None is its next one."""
+    from matplotlib.colors import to_rgba
+
+    if color is None:
+        return
+    try:
+        to_rgba(color)
+    except (ValueError, TypeError, RuntimeError):
+        raise ArgumentError(
+            "no colour of this name", expected="what matplotlib takes", got=repr(color)[:60], fix='color="tab:blue"'
+        ) from None
 
 
 def numbers(values: Any, name: str) -> Tensor:

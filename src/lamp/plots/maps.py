@@ -14,6 +14,7 @@ from lamp.passes import evaluating
 from lamp.plots.look import STYLE, axes_for, color_bar, label_axes, legend_below, numbers, outline_points, write_title
 from lamp.plots.scatter import disk as draw_disk
 from lamp.signatures import called
+from lamp.values import a_number, a_switch, some_numbers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -51,6 +52,9 @@ def output_map(
     """
     if ax is not None:
         axes_for(ax)
+    limits = None if limits is None else some_numbers(limits, "limits", 4)  # type: ignore[assignment]
+    scale = None if scale is None else some_numbers(scale, "scale", 2)  # type: ignore[assignment]
+    boundary, disk = None if boundary is None else a_number(boundary, "boundary"), a_switch(disk, "disk")
     shown = limits
     limits = _area(ax) if limits is None else limits
     if len(limits) != 4 or not (limits[0] < limits[1] and limits[2] < limits[3]):

@@ -32,6 +32,7 @@ from lamp.signatures import called
 from lamp.state import ModelState, copied_extras, state_members
 from lamp.state_dict import IncompatibleKeys
 from lamp.trees import leaves, mapped
+from lamp.values import several
 
 
 class Population(Module):
@@ -243,7 +244,7 @@ class Population(Module):
         """Indices as numbers from 0 to K - 1; raises ArgumentError for others, or for none."""
         if isinstance(indices, Tensor):
             indices = indices.nonzero().flatten().tolist() if indices.dtype is torch.bool else indices.tolist()
-        rows = list(indices)
+        rows = several(indices, "replicas", "indices")
         for k in rows:
             if not isinstance(k, int) or not -len(self) <= k < len(self):
                 raise MissingIndexError(

@@ -4,14 +4,13 @@ from lamp.saving.disk import sweep, sync_folder, whole_folder, write_file
 from lamp.saving.documents import load_json, save_json
 from lamp.saving.folders import SealedFolder, check_folder, read_folder, sealed_folder
 from lamp.saving.lock import Lock
-from lamp.saving.paths import as_path, reading, saving
+from lamp.saving.paths import reading, saving
 from lamp.saving.tensors import load_tensors, save_tensors
 from lamp.saving.weights import load, save
 
 __all__ = [
     "Lock",
     "SealedFolder",
-    "as_path",
     "check_folder",
     "load",
     "load_json",

@@ -17,7 +17,8 @@ from typing import IO
 
 from lamp.errors import CheckpointError
 from lamp.saving.lock import Lock
-from lamp.saving.paths import as_path, saving
+from lamp.saving.paths import saving
+from lamp.values import as_path
 
 PATIENCE = 5.0  # seconds to wait for somebody who is between two renamings
 RENAMING = ".lamp-renaming"  # ending of a lock's name

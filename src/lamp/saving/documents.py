@@ -10,9 +10,10 @@ from typing import Any
 
 from lamp.errors import CheckpointError
 from lamp.saving.disk import write_file
-from lamp.saving.paths import as_path, read_file
+from lamp.saving.paths import read_file
 from lamp.saving.schema import check
 from lamp.saving.seal import BLANK, DamagedError, is_sealed, seal
+from lamp.values import as_path
 
 DIGEST = "sha256_of_this_file"
 MARK = f'"{DIGEST}": "'.encode()

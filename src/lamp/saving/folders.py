@@ -10,9 +10,10 @@ from typing import Annotated, Any, TypedDict
 from lamp.errors import CheckpointError
 from lamp.saving.disk import files_below, recover, whole_folder
 from lamp.saving.documents import json_bytes, load_json, parse_json
-from lamp.saving.paths import as_path, read_file, reading
+from lamp.saving.paths import read_file, reading
 from lamp.saving.schema import Range
 from lamp.saving.seal import DamagedError, digest_of
+from lamp.values import as_path
 
 MANIFEST = "manifest.json"
 

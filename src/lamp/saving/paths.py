@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import errno
-import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lamp.errors import ArgumentError, CheckpointError
+from lamp.errors import CheckpointError
 from lamp.saving.seal import DamagedError
 
 SHOWN = 10  # names of a folder's files that an error lists
@@ -19,22 +18,6 @@ FIXES = {  # of what stops a file from being read
     errno.EIO: "the disk failed: use another copy",
     errno.ENAMETOOLONG: "choose a shorter name",
 }
-
-
-def as_path(path: object, name: str = "path", also: str = "") -> Path:
-    """The path that an argument stands for, with ~ expanded. Raises ArgumentError for what is no path.
-
-    also  what else the argument may be, for the error
-    """
-    given = os.fsdecode(path) if isinstance(path, str | bytes | os.PathLike) else ""
-    if not given or "\0" in given:
-        raise ArgumentError(
-            f"{name} is no path",
-            expected=f'{also}a text or a pathlib.Path, such as "runs/first"',
-            got="a text with a NUL character" if given else repr(path)[:80],
-            fix=f'{name}="runs/first", for instance',
-        )
-    return Path(given).expanduser() if given.startswith("~") and (given[1:2] in ("", "/", os.sep)) else Path(given)
 
 
 # ---- what the operating system refuses -------------------------------------------------------------------------------

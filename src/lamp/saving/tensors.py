@@ -20,9 +20,10 @@ from torch import Tensor
 from lamp.errors import CheckpointError
 from lamp.saving.disk import write_file
 from lamp.saving.documents import parse_object
-from lamp.saving.paths import as_path, read_file
+from lamp.saving.paths import read_file
 from lamp.saving.schema import Range, check
 from lamp.saving.seal import BLANK, DamagedError, digest_of, is_sealed, seal
+from lamp.values import as_path
 
 DTYPES = {
     "F64": torch.float64,

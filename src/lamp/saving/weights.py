@@ -7,10 +7,11 @@ import os
 from lamp.errors import ArgumentError, CheckpointError, StateDictError
 from lamp.module import Module
 from lamp.saving.folders import MANIFEST, SealedFolder
-from lamp.saving.paths import as_path, reading, saving
+from lamp.saving.paths import reading, saving
 from lamp.saving.tensors import load_tensors, read_tensors, save_tensors
 from lamp.signatures import called
 from lamp.state_dict import IncompatibleKeys
+from lamp.values import as_path
 
 WEIGHTS = "model.safetensors"  # in a folder
 

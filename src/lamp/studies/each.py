@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from lamp.data.orders import natural
 from lamp.errors import ArgumentError, NonFiniteError, NonFiniteWarning
 from lamp.losses import Loss
 from lamp.module import Module
@@ -22,6 +21,7 @@ from lamp.training.diagnosis import tell_of_failures
 from lamp.training.interrupt import Interruptible
 from lamp.training.metrics import Metrics
 from lamp.training.progress import Reporter, reporter
+from lamp.values import natural
 
 
 @called()

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from lamp.axes import replicas_of
-from lamp.data.orders import natural
 from lamp.errors import ArgumentError, DTypeError, ShapeError
 from lamp.module import Module
 from lamp.nn import Activation
@@ -18,6 +17,7 @@ from lamp.replicas import Population, stack
 from lamp.signatures import called
 from lamp.training import predict
 from lamp.training.arguments import EVALUATION_BATCH
+from lamp.values import natural
 
 OFF_ONE = 1e-3  # how far probabilities may add up to something else than 1: they may be half precision
 

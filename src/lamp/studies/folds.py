@@ -14,7 +14,6 @@ from lamp.axes import marked
 from lamp.data import DataLoader, is_batched, order
 from lamp.data.batches import BATCH_SIZE
 from lamp.data.forms import columns_of
-from lamp.data.orders import natural
 from lamp.errors import ArgumentError, DataError, LabelError
 from lamp.losses import Loss
 from lamp.module import Module
@@ -32,6 +31,7 @@ from lamp.training.epoch_metrics import measured
 from lamp.training.metrics import Metrics, by_name
 from lamp.training.prediction import takes_inputs
 from lamp.trees import first_leaf, leaves, mapped
+from lamp.values import natural
 
 
 @called()

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lamp.data.orders import integer, natural
 from lamp.errors import ArgumentError
 from lamp.signatures import called
+from lamp.values import a_seed, natural
 
 Setting = dict[str, Any]  # a value of each hyperparameter, by name
 
@@ -78,7 +78,7 @@ def samples(count: int, /, *, seed: int = 0, **draws: Draw) -> list[Setting]:
                 got=repr(draw),
                 fix=f"{name}=choice([...]), for one of several values",
             )
-    generator = torch.Generator().manual_seed(integer(seed, "seed"))
+    generator = torch.Generator().manual_seed(a_seed(seed))
     drawn = torch.rand(count, len(draws), dtype=torch.float64, generator=generator).tolist()
     return [{name: draw.value_at(u) for (name, draw), u in zip(draws.items(), row, strict=True)} for row in drawn]
 

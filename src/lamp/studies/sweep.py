@@ -10,7 +10,6 @@ from typing import Any
 import torch
 
 from lamp.data import DataLoader
-from lamp.data.orders import natural
 from lamp.errors import ArgumentError, NonFiniteError
 from lamp.losses import Loss
 from lamp.metrics.metric import mode_of
@@ -28,6 +27,7 @@ from lamp.training.arguments import as_callbacks
 from lamp.training.interrupt import Interruptible
 from lamp.training.metrics import MetricLike, Metrics, by_name
 from lamp.training.progress import Reporter, reporter
+from lamp.values import natural
 
 
 @called()

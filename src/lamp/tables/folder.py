@@ -21,7 +21,7 @@ from typing import Annotated, Any, Literal, NotRequired, TypedDict
 import polars as pl
 
 from lamp.errors import DataError
-from lamp.saving import SealedFolder, as_path, reading
+from lamp.saving import SealedFolder, reading
 from lamp.saving.folders import MANIFEST
 from lamp.saving.schema import Count, Range, check
 from lamp.saving.seal import DamagedError, restoring
@@ -33,6 +33,7 @@ from lamp.tables.model import TableModel
 from lamp.tables.preprocessing import Preprocessing
 from lamp.tables.reading import ReadOptions
 from lamp.tables.targets import Target
+from lamp.values import as_path
 
 KIND = "lamp table"
 OURS = "lamp ensemble"  # among the models of metrics.json

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from lamp.data import DataLoader, is_batched
 from lamp.data.forms import columns_of
-from lamp.data.orders import integer
 from lamp.errors import ArgumentError, DataError
 from lamp.losses import Loss
 from lamp.module import Module
@@ -25,6 +24,7 @@ from lamp.replicas import Population
 from lamp.signatures import check_takes
 from lamp.training.callback import HOOKS, Callback
 from lamp.training.mismatches import warn_of_untrained
+from lamp.values import integer
 
 # Names that other libraries have for fit's arguments.
 ALSO = {

@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from lamp.errors import ArgumentError, CheckpointError
-from lamp.saving import Lock, as_path, saving, sweep, write_file
+from lamp.saving import Lock, saving, sweep, write_file
 from lamp.saving.disk import remove_folder
 from lamp.training.callback import Training
 from lamp.training.checkpoints import CHECKPOINTS, Checkpoint, Saved, moment_of, read_checkpoint, write_checkpoint
 from lamp.training.fingerprint import Fingerprint, changing_fingerprint, compare, fingerprint_of, restore_attributes
 from lamp.training.history import History
 from lamp.training.state_checks import check_state
+from lamp.values import as_path
 
 HISTORY = "history.jsonl"
 UNLIMITED = sys.maxsize

@@ -21,7 +21,7 @@ from typing import Any
 from torch import Tensor
 
 from lamp.errors import ArgumentError, CheckpointError, CheckpointWarning
-from lamp.saving import SealedFolder, as_path, reading, sealed_folder
+from lamp.saving import SealedFolder, reading, sealed_folder
 from lamp.saving.documents import json_bytes
 from lamp.saving.folders import MANIFEST
 from lamp.saving.schema import check
@@ -31,6 +31,7 @@ from lamp.saving.trees import pack, unpack
 from lamp.saving.weights import WEIGHTS
 from lamp.signatures import Constructed
 from lamp.training.checkpoint_schema import State, StateDocument
+from lamp.values import as_path
 
 SECONDS = 60.0  # between two saves, where nothing else is said
 STATE, STATE_TENSORS = "state.json", "state.safetensors"

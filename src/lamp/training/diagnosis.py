@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from lamp.errors import NonFiniteError, NonFiniteWarning, warn_of
+from lamp.errors import ArgumentError, NonFiniteError, NonFiniteWarning, warn_of
 from lamp.module import Module
 from lamp.passes import evaluating
 from lamp.paths import path_of
@@ -29,6 +29,13 @@ def first_non_finite(model: Module, *inputs: Any) -> str | None:
 
     The answer names the input, the parameter or the module by its path. Nothing is learned or remembered by it.
     """
+    if not isinstance(model, Module):
+        raise ArgumentError(
+            "first_non_finite asks a network",
+            expected="a lamp module",
+            got=f"the class {model.__name__}" if isinstance(model, type) else type(model).__name__,
+            fix="lamp.first_non_finite(model, x)",
+        )
     for k, each in enumerate(inputs):
         if not is_finite(each):
             return f"input {k} of the network already holds a number that is not finite"

@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lamp.data.orders import natural
 from lamp.errors import ArgumentError
 from lamp.metrics.metric import mode_of
 from lamp.optim.checks import Range
 from lamp.state import ModelState
 from lamp.training.callback import Callback, Training
+from lamp.values import natural
 
 DELTAS = Range()  # what counts as better
 

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from lamp.cpu_settings import denormals_flushed
 from lamp.data import DataLoader, as_batches, check_finite, is_batched
-from lamp.data.orders import natural
 from lamp.errors import ArgumentError
 from lamp.losses import Loss
 from lamp.module import Module
@@ -42,6 +41,7 @@ from lamp.training.loop import Loop
 from lamp.training.metrics import Metrics, by_name
 from lamp.training.mismatches import warn_of_pair
 from lamp.training.own_loss import check_loss
+from lamp.values import natural
 
 
 @called(ALSO, INSTEAD)

@@ -15,7 +15,7 @@ from torch import Tensor
 from lamp.errors import ArgumentError, DataError
 from lamp.intervals import margin_of_mean, mean_std
 from lamp.metrics.metric import mode_of
-from lamp.saving import as_path
+from lamp.values import as_path
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from lamp.axes import marked, replicas_of
 from lamp.data import as_column, is_batched
-from lamp.data.orders import natural
 from lamp.errors import DataError
 from lamp.module import Module
 from lamp.nn.module_row import ModuleRow
@@ -21,6 +20,7 @@ from lamp.replicas import Population
 from lamp.signatures import called
 from lamp.training.arguments import EVALUATION_BATCH, check_model
 from lamp.trees import first_leaf, joined, leaves, mapped
+from lamp.values import natural
 
 
 @called({"x": "inputs", "X": "inputs", "input": "inputs", "data": "inputs"})

@@ -1,0 +1,129 @@
+"""Arguments of functions: each of these returns the value as it is used, or raises ArgumentError with the way out."""
+
+from __future__ import annotations
+
+import math
+import operator
+import os
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lamp.errors import ArgumentError
+
+SHOWN = 60  # letters of a wrong value that are shown
+
+
+def a_switch(value: Any, name: str) -> bool:
+    """True or False."""
+    if isinstance(value, bool):
+        return value
+    raise _wrong(value, f"{name} is a switch", "True or False", f"{name}=True or {name}=False")
+
+
+def a_function(value: Any, name: str, takes: str) -> Callable[..., Any]:
+    """What can be called with what it takes."""
+    if callable(value):
+        return value  # type: ignore[no-any-return]
+    raise _wrong(value, f"{name} is a function", f"a function of {takes}", f"{name}=lambda {takes}: ...")
+
+
+def a_generator(value: Any, name: str = "generator") -> torch.Generator | None:
+    """A generator of torch's, or None for its default one."""
+    if value is None or isinstance(value, torch.Generator):
+        return value
+    raise _wrong(
+        value, f"{name} is a source of random numbers", "a torch.Generator", "torch.Generator().manual_seed(0)"
+    )
+
+
+def a_seed(value: Any, name: str = "seed") -> int:
+    """An integer that seeds a generator of torch's."""
+    seed = integer(value, name)
+    if -(2**63) <= seed < 2**64:
+        return seed
+    raise _wrong(value, f"{name} is too large", "an integer of 64 bits", f"{name}={seed % 2**63}")
+
+
+def several(value: Any, name: str, of: str) -> list[Any]:
+    """The items of a list, or of anything that can be gone through but for texts, tensors and mappings."""
+    if isinstance(value, Iterable) and not isinstance(value, str | bytes | torch.Tensor | Mapping):
+        return list(value)
+    raise _wrong(value, f"{name} are several", f"a list of {of}", f"{name}=[...]")
+
+
+def some_numbers(value: Any, name: str, count: int) -> tuple[float, ...]:
+    """So many finite numbers."""
+    given = value.tolist() if hasattr(value, "tolist") else value
+    right = isinstance(given, tuple | list) and len(given) == count
+    if right and all(isinstance(x, int | float) and not isinstance(x, bool) and abs(x) < math.inf for x in given):
+        return tuple(map(float, given))
+    raise _wrong(value, f"{name} are {count} numbers", f"{count} finite numbers", f"{name}={tuple(range(count))}")
+
+
+def a_number(value: Any, name: str) -> float:
+    """A finite number."""
+    given = value.item() if getattr(value, "ndim", None) == 0 else value
+    if isinstance(given, int | float) and not isinstance(given, bool) and abs(given) < math.inf:
+        return float(given)
+    raise _wrong(value, f"{name} is a number", "a finite number", f"{name}=0.5, for instance")
+
+
+def integer(value: object, name: str) -> int:
+    """The value as an int, or an ArgumentError: nothing is rounded, and True is no number."""
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        return operator.index(value)  # type: ignore[arg-type]
+    except (TypeError, RuntimeError):
+        raise ArgumentError(
+            f"{name} is no integer",
+            expected="an integer",
+            got=_short(value),
+            fix=f"pass {name} as an int",
+        ) from None
+
+
+def natural(value: object, name: str, least: int = 0) -> int:
+    """The value as an int of at least 0 (or 1), or an ArgumentError."""
+    number = integer(value, name)
+    if number < least:
+        raise ArgumentError(
+            f"{name} is too small", expected=f"an integer of at least {least}", got=number, fix=f"pass a larger {name}"
+        )
+    return number
+
+
+def as_path(path: object, name: str = "path", also: str = "") -> Path:
+    """The path that an argument stands for, with ~ expanded. Raises ArgumentError for what is no path.
+
+    also  what else the argument may be, for the error
+    """
+    given = os.fsdecode(path) if isinstance(path, str | bytes | os.PathLike) else ""
+    if not given or "\0" in given:
+        raise ArgumentError(
+            f"{name} is no path",
+            expected=f'{also}a text or a pathlib.Path, such as "runs/first"',
+            got="a text with a NUL character" if given else repr(path)[:80],
+            fix=f'{name}="runs/first", for instance',
+        )
+    return Path(given).expanduser() if given.startswith("~") and (given[1:2] in ("", "/", os.sep)) else Path(given)
+
+
+def _wrong(value: Any, what: str, expected: str, fix: str) -> ArgumentError:
+    text = repr(value).split("\n")[0]
+    got = (
+        f"the class {value.__name__}"
+        if isinstance(value, type)
+        else text
+        if len(text) <= SHOWN
+        else type(value).__name__
+    )
+    return ArgumentError(what, expected=expected, got=got, fix=fix)
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return f"{type(value).__name__} {text}" if len(text) < 60 and "\n" not in text else type(value).__name__
