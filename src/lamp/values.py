@@ -54,13 +54,14 @@ def several(value: Any, name: str, of: str) -> list[Any]:
     raise _wrong(value, f"{name} are several", f"a list of {of}", f"{name}=[...]")
 
 
-def some_numbers(value: Any, name: str, count: int) -> tuple[float, ...]:
-    """So many finite numbers."""
+def some_numbers(value: Any, name: str, *each: str) -> tuple[float, ...]:
+    """Finite numbers, which are called so."""
     given = value.tolist() if hasattr(value, "tolist") else value
-    right = isinstance(given, tuple | list) and len(given) == count
+    right = isinstance(given, tuple | list) and len(given) == len(each)
     if right and all(isinstance(x, int | float) and not isinstance(x, bool) and abs(x) < math.inf for x in given):
         return tuple(map(float, given))
-    raise _wrong(value, f"{name} are {count} numbers", f"{count} finite numbers", f"{name}={tuple(range(count))}")
+    told = f"({', '.join(each)})"
+    raise _wrong(value, f"{name} are {len(each)} numbers", f"{told}, finite", f"{name}={tuple(range(len(each)))}")
 
 
 def a_number(value: Any, name: str) -> float:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 PROBABILITY = "probability of class 1"
 AT_ONCE = 16384  # points that go through the network together
 
+CORNERS = ("x from", "x to", "y from", "y to")
+
 
 @called()
 def output_map(
@@ -52,8 +54,8 @@ def output_map(
     """
     if ax is not None:
         axes_for(ax)
-    limits = None if limits is None else some_numbers(limits, "limits", 4)  # type: ignore[assignment]
-    scale = None if scale is None else some_numbers(scale, "scale", 2)  # type: ignore[assignment]
+    limits = None if limits is None else some_numbers(limits, "limits", *CORNERS)  # type: ignore[assignment]
+    scale = None if scale is None else some_numbers(scale, "scale", "lowest", "highest")  # type: ignore[assignment]
     boundary, disk = None if boundary is None else a_number(boundary, "boundary"), a_switch(disk, "disk")
     shown = limits
     limits = _area(ax) if limits is None else limits
