@@ -113,8 +113,10 @@ class BatchNorm1d(Module):
         s = (var + constant(self.eps, var)).rsqrt()
         xhat = centred.mul_(s)
         self.remember((xhat, s))
-        y = xhat if self.weight is None else xhat * self._per_channel(self.weight, input)
-        return y if self.bias is None else y.add_(self._per_channel(self.bias, input))
+        if self.weight is None:
+            return xhat
+        weight = self._per_channel(self.weight, input)
+        return xhat * weight if self.bias is None else torch.addcmul(self._per_channel(self.bias, input), xhat, weight)
 
     def trace(self, tracer: Any, input: Any) -> Any:
         if len(input.shape) not in (1, 2) or input.shape[0] != self.num_features:
@@ -175,9 +177,10 @@ class BatchNorm1d(Module):
         return [axis for axis in range(lead, x.dim()) if axis != lead + 1]
 
     def _per_channel(self, values: Parameter | Buffer, x: Tensor) -> Tensor:
-        """Numbers (K..., C) as they meet x: (K..., 1, C) or (K..., 1, C, 1)."""
-        shape = [*values.data.shape[:-1], 1, self.num_features, 1]
-        return values.data.view(shape[: x.dim()])
+        """Numbers (C) as they meet x: (C) or (C, 1); in a population (K, 1, C) or (K, 1, C, 1)."""
+        lead = standing(0, self.replicas)
+        row = values.data.unsqueeze(1) if lead else values.data
+        return row if x.dim() == lead + 2 else row.unsqueeze(-1)
 
     # ---- what does not fit -----------------------------------------------------------------------------------------
     def _check(self, x: Any) -> None:
