@@ -289,6 +289,11 @@ def tracing(function):
         (lambda self, tracer, x: x.size(0), r"fails for \(B, 4\): AttributeError"),
         (lambda self, tracer, x: x + x, r"fails for \(B, 4\): TypeError"),
         (lambda self, tracer, x: tracer.scan(self, lamp.Tanh(), x), "with a state"),
+        (lambda self, tracer, x: tracer.op("Softmax", self, [x], x.shape), "kind Softmax lacks something"),
+        (lambda self, tracer, x: tracer.op("Concat", self, [], x.shape, axis=0), "kind Concat lacks something"),
+        (lambda self, tracer, x: tracer.op("Pool", self, [], x.shape), "kind Pool lacks something"),
+        (lambda self, tracer, x: tracer.add(self), "at least one value"),
+        (lambda self, tracer, x: tracer.concat(self), "at least one value"),
         (lambda self, tracer, x: tracer.scan(self, Cell(1, 2), x, (2,))[0], "axis of the batch"),
     ],
 )

@@ -37,6 +37,7 @@ from lamp.overrides import is_lamps
 from lamp.parameter import Buffer, Parameter
 from lamp.paths import describe
 
+NEEDED = {"Affine": ("weight",), "Softmax": ("axis", "log"), "Concat": ("axis",)}  # what such operations always have
 BATCH = "batch"  # an axis: that of the batch, which only operations have that work across samples
 STATE = {"training", "replicas", "step"}  # attributes of a module that do not say what it computes
 Shape = tuple[int, ...]

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from lamp.errors import ArgumentError, LampError, NotTraceable, ShapeError
-from lamp.graph import BATCH, Graph, Op, Shape, Value, single_shape, sizes
+from lamp.graph import BATCH, NEEDED, Graph, Op, Shape, Value, single_shape, sizes
 from lamp.module import Module
 from lamp.overrides import overridden
 from lamp.parameter import Buffer, Parameter
@@ -106,6 +106,14 @@ class Tracer:
         **attributes: Any,
     ) -> Value:
         """Any operation with one output, of this shape per sample; of the first input's dtype and rows by default."""
+        given = {**attributes, **(parameters or {})}
+        if not inputs or any(name not in given for name in NEEDED.get(kind, ())):
+            raise NotTraceable(
+                f"an operation of the kind {kind} lacks something",
+                expected=f"inputs, and {', '.join(NEEDED.get(kind, ())) or 'what the kind needs'}",
+                got=f"{len(inputs)} inputs, {', '.join(given) or 'nothing else'}",
+                fix=f"tracer.{kind.lower()}(...) knows what belongs to it" if kind in NEEDED else "name its inputs",
+            )
         first = inputs[0]
         output = self.value(shape, first.dtype if dtype is None else dtype, first.rows if rows is None else rows)
         path, held = self._paths.get(module, ""), parameters or {}
@@ -177,7 +185,7 @@ class Tracer:
 
     def concat(self, module: Module, *values: Value, dim: int = -1) -> Value:
         """Values one after another along an axis."""
-        axis = self.axis(values[0], dim)
+        axis = self.axis(values[0], dim) if values else 0
         _common_shape([replace(value, shape=(*value.shape[:axis], *value.shape[axis + 1 :])) for value in values])
         shape = list(values[0].shape)
         shape[axis] = sum(value.shape[axis] for value in values)
@@ -322,6 +330,13 @@ def _sample(x: Any, dtype: torch.dtype) -> tuple[Shape, torch.dtype]:
 
 
 def _common_shape(values: Sequence[Value]) -> Shape:
+    if not values:
+        raise ShapeError(
+            "nothing is added, multiplied or joined",
+            expected="at least one value",
+            got="none",
+            fix="tracer.add(self, x, y), for instance",
+        )
     shapes = list(dict.fromkeys((*value.shape, *((f"{value.rows} rows",) * (value.rows > 1))) for value in values))
     if len(shapes) != 1:
         raise ShapeError(
