@@ -19,7 +19,16 @@ BACKENDS = COMPILER / "backends"
 # Who may ask for the CPU by name: what makes kernels, lays out their memory and calls them.
 KNOWS_THE_CPU = {"kernel.py", "kernel_runner.py", "call_table.py"}
 # What is written over the interface, beside the rules.
-OVER_CODE = ("block", "lowering", "loss_rules", "correct_counts", "updates", "kernel_builder", "functions", "asking")
+OVER_CODE = (
+    "column_block",
+    "lowering",
+    "loss_rules",
+    "correct_counts",
+    "updates",
+    "kernel_builder",
+    "functions",
+    "asking",
+)
 
 
 def names_imported(path):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
-from lamp.compiler.block import Block
 from lamp.compiler.code import Code
+from lamp.compiler.column_block import ColumnBlock
 from lamp.compiler.indices import Index
 from lamp.compiler.lanes import Lane
 from lamp.compiler.loss_rules import ColumnTargets, counted
@@ -24,7 +24,7 @@ def is_counted(answer: Answer, plan: Plan, labels: bool, weighted: bool) -> bool
     return plan.outputs > 1 if answer == "largest" else not labels
 
 
-def right(block: Block, target: ColumnTargets, answer: Answer) -> Lane:
+def right(block: ColumnBlock, target: ColumnTargets, answer: Answer) -> Lane:
     """How many answers of a block's columns are right, lane by lane."""
     code, outputs, put_out = block.code, block.plan.outputs, block.plan.put_out
     with code.carrying(0, block.columns, [code.lane(0.0)]) as (s, state):

@@ -12,8 +12,8 @@ from typing import Any
 
 from lamp.compiler import lowering
 from lamp.compiler.arguments import KINDS, KernelArguments
-from lamp.compiler.block import Block
 from lamp.compiler.code import Code, Count, Machine, Pointer
+from lamp.compiler.column_block import ColumnBlock
 from lamp.compiler.correct_counts import right
 from lamp.compiler.indices import Index
 from lamp.compiler.kernel_spec import KernelSpec
@@ -161,16 +161,18 @@ class KernelBuilder:
             state = rest
         return state
 
-    def _block(self, columns: int, start: Index, column: Index) -> Block:
+    def _block(self, columns: int, start: Index, column: Index) -> ColumnBlock:
         """Columns of the batch from number start + column on; in sample lanes they are all kept, up to a chunk."""
         spec = self.spec
         at = self.code.plus(start, column)
         first, stride = (column, self.tiling.chunk) if spec.one_network else (0, None)
         arguments = self.arguments._replace(gradients=self.gradients_of_part)
         keep = self._keep_of(at)
-        return Block(self.code, self.plan, columns, arguments, spec.one_network, keep, self._present, first, stride, at)
+        return ColumnBlock(
+            self.code, self.plan, columns, arguments, spec.one_network, keep, self._present, first, stride, at
+        )
 
-    def _pass(self, block: Block, share: Lane) -> list[Lane]:
+    def _pass(self, block: ColumnBlock, share: Lane) -> list[Lane]:
         """Forward and back; what is summed over the columns."""
         if not self.tiling.wide:
             self._gather(block, block.column)
@@ -210,7 +212,7 @@ class KernelBuilder:
             return code.gathered(pointer, rows, width, i)
         return code.load_one(pointer, code.plus(code.times(rows, width), i))
 
-    def _gather(self, block: Block, first: Index) -> None:
+    def _gather(self, block: ColumnBlock, first: Index) -> None:
         """The inputs of a block's samples into their places, through what stands before the first layer."""
         code, features = self.code, self.plan.features
         held = [self._rows(first, s) for s in range(block.columns)]
@@ -234,7 +236,7 @@ class KernelBuilder:
         numbers = code.counted(code.times(code.plus(first, column), self.tiling.lanes))
         return numbers < code.wholes(code.whole(self.arguments.batch))
 
-    def _keep_outputs(self, block: Block, first: Index) -> None:
+    def _keep_outputs(self, block: ColumnBlock, first: Index) -> None:
         """(columns of the epoch, outputs) vectors."""
         code, outputs = self.code, self.plan.outputs
         epoch = code.times(self.step, self.vectors)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from lamp.compiler.asking import asked
-from lamp.compiler.block import Block
 from lamp.compiler.code import Code, Pointer
+from lamp.compiler.column_block import ColumnBlock
 from lamp.compiler.indices import Index
 from lamp.compiler.lanes import Lane, Mask
 from lamp.compiler.rules.softmax import log_sum_exp
@@ -106,7 +106,7 @@ class LossRule:
             weight = code.lane(0.0).where(label == self.ignored, weight)
         return weight
 
-    def emit(self, block: Block, target: ColumnTargets, share: Number) -> Lane:
+    def emit(self, block: ColumnBlock, target: ColumnTargets, share: Number) -> Lane:
         """Put the gradients of a block's outputs in their places; the sum of its columns' values, not yet divided.
 
         share  what a value counts in the loss: 1 over the divisor
@@ -117,7 +117,7 @@ class LossRule:
         return state[0]
 
     # ---- element by element ----------------------------------------------------------------------------------------
-    def _of_elements(self, block: Block, s: Index, target: ColumnTargets, share: Number) -> Lane:
+    def _of_elements(self, block: ColumnBlock, s: Index, target: ColumnTargets, share: Number) -> Lane:
         code, last = self.code, block.plan.last
         rule = self.rule.loss if self.weighted else self.rule
         weight = [target.number(self.outputs, s)] if self.weighted else []
@@ -141,14 +141,14 @@ class LossRule:
             block.keep_gradient(code.plus(c, last.gradients), s, counted(gradient, counts))
         return state[0]
 
-    def _weight(self, block: Block, name: str, c: Index) -> Lane | None:
+    def _weight(self, block: ColumnBlock, name: str, c: Index) -> Lane | None:
         """The weight of this name that a class, or an output, has; None without such weights."""
         if name not in self.weights:
             return None
         return self.code.load_one(block.arguments.loss_constants, self.code.plus(c, self.weights[name]))
 
     # ---- over classes ----------------------------------------------------------------------------------------------
-    def _of_classes(self, block: Block, s: Index, target: ColumnTargets, share: Number) -> Lane:
+    def _of_classes(self, block: ColumnBlock, s: Index, target: ColumnTargets, share: Number) -> Lane:
         code, rule, last, classes = self.code, self.rule, block.plan.last, self.outputs
         counts = target.counts(s)
         smooth = not is_zero(rule.label_smoothing)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from lamp.compiler.block import Block
+from lamp.compiler.column_block import ColumnBlock
 from lamp.compiler.indices import Index
 from lamp.compiler.rules import weight_gradients
 from lamp.compiler.rules.chain import all_given, give, is_long, through, through_all
@@ -22,7 +22,7 @@ class Affine(WeightedRule):
         one_axis(op, op.inputs[0])
         return super().stage(op, inputs, places)
 
-    def forward(self, block: Block, stage: Stage) -> None:
+    def forward(self, block: ColumnBlock, stage: Stage) -> None:
         code, (inputs, outputs), (before,), long = block.code, stage.width, stage.inputs, is_long(block, stage)
         sums = contracted(
             block,
@@ -41,7 +41,7 @@ class Affine(WeightedRule):
         if long:
             through_all(block, stage)
 
-    def backward(self, block: Block, stage: Stage) -> None:
+    def backward(self, block: ColumnBlock, stage: Stage) -> None:
         code, (inputs, outputs), (before,) = block.code, stage.width, stage.inputs
         if not before.learns:
             return
@@ -57,7 +57,7 @@ class Affine(WeightedRule):
             give(block, before, unit, dict(enumerate(of_columns)))
         all_given(block, before)
 
-    def weight_gradient(self, block: Block, stage: Stage) -> None:
+    def weight_gradient(self, block: ColumnBlock, stage: Stage) -> None:
         code, columns, (inputs, outputs) = block.code, block.columns, stage.width
         gradients = block.arguments.gradients
         for j, rows in block.tiles(outputs, block.rows_of_gradient):
@@ -74,12 +74,12 @@ class Affine(WeightedRule):
                         dw = dy[r][s].times_plus(x[s], dw)
                     code.store(gradients, at, dw)
 
-    def weight_gradient_of_samples(self, block: Block, stage: Stage, vectors: Index) -> None:
+    def weight_gradient_of_samples(self, block: ColumnBlock, stage: Stage, vectors: Index) -> None:
         weight_gradients.add_products(block, stage, vectors)
         weight_gradients.add_bias_gradients(block, stage, vectors)
 
 
-def weight_place(block: Block, stage: Stage, j: Index, i: Index) -> Index:
+def weight_place(block: ColumnBlock, stage: Stage, j: Index, i: Index) -> Index:
     """Where the weight from input i to unit j stands among a network's parameters."""
     code = block.code
     return code.plus(code.plus(code.times(j, stage.width[0]), i), stage.weight)

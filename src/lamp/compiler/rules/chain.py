@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from lamp.compiler.block import Block
+from lamp.compiler.column_block import ColumnBlock
 from lamp.compiler.indices import Index
 from lamp.compiler.lanes import Lane
 from lamp.compiler.rules.elementwise import Formula, Slopes
@@ -41,14 +41,14 @@ def keeps_zero(stage: Stage) -> bool:
     return bool(x == 0)
 
 
-def is_long(block: Block, stage: Stage, backward: bool = False) -> bool:
+def is_long(block: ColumnBlock, stage: Stage, backward: bool = False) -> bool:
     """Whether what follows the source is so much code that it had better stand there once, in a loop."""
     each = (rule_of(element).instructions(block, element.module, backward) for element in stage.chain)
     return sum(each) > INLINE
 
 
 @contextmanager
-def each_column(block: Block, stage: Stage, backward: bool = False) -> Iterator[Sequence[Index]]:
+def each_column(block: ColumnBlock, stage: Stage, backward: bool = False) -> Iterator[Sequence[Index]]:
     """The columns, written out one by one; or in a loop, where what is done for each is long."""
     if not is_long(block, stage, backward):
         yield range(block.columns)
@@ -58,7 +58,7 @@ def each_column(block: Block, stage: Stage, backward: bool = False) -> Iterator[
 
 
 # ---- forward -----------------------------------------------------------------------------------------------------
-def through(block: Block, stage: Stage, unit: Index, column: Index, y: Lane) -> None:
+def through(block: ColumnBlock, stage: Stage, unit: Index, column: Index, y: Lane) -> None:
     """A number of the source through what follows it; what is needed again is kept."""
     code, last = block.code, len(stage.chain)
     for k, place in enumerate(stage.values):
@@ -72,7 +72,7 @@ def through(block: Block, stage: Stage, unit: Index, column: Index, y: Lane) -> 
             y = rule_of(element).forward(block, stage, element, unit, column, y)
 
 
-def through_all(block: Block, stage: Stage) -> None:
+def through_all(block: ColumnBlock, stage: Stage) -> None:
     """All numbers of the source, which are in their places, through what follows it."""
     code = block.code
     with code.loop(0, stage.units) as unit, code.loop(0, block.columns) as s:
@@ -80,7 +80,7 @@ def through_all(block: Block, stage: Stage) -> None:
 
 
 # ---- backward ----------------------------------------------------------------------------------------------------
-def give(block: Block, before: Stage, unit: Index, gradients: Mapping[Index, Lane]) -> None:
+def give(block: ColumnBlock, before: Stage, unit: Index, gradients: Mapping[Index, Lane]) -> None:
     """Hand a stage the gradients of its outputs, for some columns of one unit: the only ones, or to be added up."""
     if before.users == 1 and not is_long(block, before, backward=True):
         back_through(block, before, unit, gradients)
@@ -90,21 +90,21 @@ def give(block: Block, before: Stage, unit: Index, gradients: Mapping[Index, Lan
         block.keep_gradient(place, s, dx if before not in block.given_gradients else dx + block.gradient(place, s))
 
 
-def all_given(block: Block, before: Stage) -> None:
+def all_given(block: ColumnBlock, before: Stage) -> None:
     """Note that a stage has been handed the gradients of all its outputs."""
     block.given_gradients.add(before)
     if before.users == 1 and not is_long(block, before, backward=True):
         block.gone_back.add(before)
 
 
-def back_through_all(block: Block, stage: Stage) -> None:
+def back_through_all(block: ColumnBlock, stage: Stage) -> None:
     """Back through what follows a source, from gradients that are in their places."""
     code = block.code
     with code.loop(0, stage.units) as unit, code.loop(0, block.columns) as s:
         back_through(block, stage, unit, {s: block.gradient(code.plus(unit, stage.gradients), s)})
 
 
-def back_through(block: Block, stage: Stage, unit: Index, of_columns: Mapping[Index, Lane]) -> None:
+def back_through(block: ColumnBlock, stage: Stage, unit: Index, of_columns: Mapping[Index, Lane]) -> None:
     """Back through what follows a source, for some columns of one unit; leaves the gradients of the source."""
     code, columns, dys = block.code, list(of_columns), list(of_columns.values())
     for k in reversed(range(len(stage.chain))):
@@ -115,5 +115,5 @@ def back_through(block: Block, stage: Stage, unit: Index, of_columns: Mapping[In
         block.keep_gradient(code.plus(unit, stage.gradients), s, dy)
 
 
-def _kept(block: Block, place: Any | None, unit: Index, columns: Sequence[Index]) -> list[Any]:
+def _kept(block: ColumnBlock, place: Any | None, unit: Index, columns: Sequence[Index]) -> list[Any]:
     return [None if place is None else block.activation(block.code.plus(unit, place), s) for s in columns]

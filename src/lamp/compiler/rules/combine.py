@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 
-from lamp.compiler.block import Block
+from lamp.compiler.column_block import ColumnBlock
 from lamp.compiler.lanes import Lane
 from lamp.compiler.rules.chain import all_given, each_column, give, through
 from lamp.compiler.rules.rule import Rule, one_axis
@@ -25,7 +25,7 @@ class Pointwise(Rule):
         """The gradient of one input, whose others these are."""
         return dy
 
-    def forward(self, block: Block, stage: Stage) -> None:
+    def forward(self, block: ColumnBlock, stage: Stage) -> None:
         code = block.code
         with code.loop(0, stage.units) as unit, each_column(block, stage) as columns:
             for s in columns:
@@ -34,14 +34,14 @@ class Pointwise(Rule):
                     x = self.combined(x, other)
                 through(block, stage, unit, s, x)
 
-    def backward(self, block: Block, stage: Stage) -> None:
+    def backward(self, block: ColumnBlock, stage: Stage) -> None:
         for k, before in enumerate(stage.inputs):
             if before.learns:
                 if not (self.gives_its_gradient and before.gradients == stage.gradients):
                     self._backward_of(block, stage, before, stage.inputs[:k] + stage.inputs[k + 1 :])
                 all_given(block, before)
 
-    def _backward_of(self, block: Block, stage: Stage, before: Stage, others: Sequence[Stage]) -> None:
+    def _backward_of(self, block: ColumnBlock, stage: Stage, before: Stage, others: Sequence[Stage]) -> None:
         code = block.code
         with code.loop(0, stage.units) as unit, each_column(block, before, backward=True) as columns:
             dx = {}
@@ -86,7 +86,7 @@ class Concat(Rule):
         one_axis(op, op.inputs[0])
         return super().stage(op, inputs, places)
 
-    def forward(self, block: Block, stage: Stage) -> None:
+    def forward(self, block: ColumnBlock, stage: Stage) -> None:
         code, first = block.code, 0
         for each in stage.inputs:
             with code.loop(0, each.units) as unit, each_column(block, stage) as columns:
@@ -95,7 +95,7 @@ class Concat(Rule):
                     through(block, stage, code.plus(unit, first), s, x)
             first += each.units
 
-    def backward(self, block: Block, stage: Stage) -> None:
+    def backward(self, block: ColumnBlock, stage: Stage) -> None:
         code, first = block.code, stage.gradients
         for before in stage.inputs:
             if before.learns:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from lamp.compiler.block import Block
+from lamp.compiler.column_block import ColumnBlock
 from lamp.compiler.indices import Index
 from lamp.compiler.lanes import Lane
 
 
 def contracted(
-    block: Block,
+    block: ColumnBlock,
     count: Index,
     terms: Index,
     start: Callable[[Index], Lane],

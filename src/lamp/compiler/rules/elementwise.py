@@ -7,7 +7,7 @@ from typing import Any
 
 from lamp.compiler.arguments import NUMBERS
 from lamp.compiler.asking import asked
-from lamp.compiler.block import Block
+from lamp.compiler.column_block import ColumnBlock
 from lamp.compiler.indices import Index
 from lamp.compiler.lanes import Lane
 from lamp.compiler.rules.rule import ElementRule, one_axis, total
@@ -30,7 +30,7 @@ class Formula(ElementRule):
     def of_number(self, module: Activation, x: Any) -> Any:
         return module.sigma(x)
 
-    def instructions(self, block: Block, module: Activation, backward: bool) -> int:
+    def instructions(self, block: ColumnBlock, module: Activation, backward: bool) -> int:
         code = block.code
         scratch = type(code)("length", {"x": NUMBERS}, code.machine, code.dtype)
         x, y = (scratch.load(scratch.arguments["x"], place) for place in range(2))
@@ -41,13 +41,13 @@ class Formula(ElementRule):
             asked(module.sigma, x)
         return scratch.size - before
 
-    def forward(self, block: Block, stage: Stage, element: Element, unit: Index, column: Index, x: Lane) -> Lane:
+    def forward(self, block: ColumnBlock, stage: Stage, element: Element, unit: Index, column: Index, x: Lane) -> Lane:
         y: Lane = asked(_formulas(element).sigma, x)
         return y
 
     def backward(
         self,
-        block: Block,
+        block: ColumnBlock,
         stage: Stage,
         element: Element,
         unit: Index,
@@ -79,13 +79,13 @@ class Slopes(ElementRule):
     def needs(self, module: PReLU) -> str:
         return "x"
 
-    def forward(self, block: Block, stage: Stage, element: Element, unit: Index, column: Index, x: Lane) -> Lane:
+    def forward(self, block: ColumnBlock, stage: Stage, element: Element, unit: Index, column: Index, x: Lane) -> Lane:
         y: Lane = leaky(x, block.parameter(self._place(block, element, unit)))
         return y
 
     def backward(
         self,
-        block: Block,
+        block: ColumnBlock,
         stage: Stage,
         element: Element,
         unit: Index,
@@ -100,7 +100,7 @@ class Slopes(ElementRule):
         return [each * slope.lerp(1.0, step(x_s)) for each, x_s in zip(dy, x, strict=True)]
 
     @staticmethod
-    def _place(block: Block, element: Element, unit: Index) -> Index:
+    def _place(block: ColumnBlock, element: Element, unit: Index) -> Index:
         """Where the slope of a unit stands."""
         return block.code.plus(unit if slopes_of(element) > 1 else 0, element.parameters["weight"])
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from lamp.compiler.block import Block
 from lamp.compiler.code import Pointer
+from lamp.compiler.column_block import ColumnBlock
 from lamp.compiler.indices import Index
 from lamp.compiler.lanes import Lane
 from lamp.compiler.rules.affine import weight_place
@@ -22,7 +22,7 @@ Row = Callable[[Index], Index]  # where the row of a sample begins among the dat
 MANY = 32  # registers: with so many, tiles are larger
 
 
-def forward(block: Block, layer: Stage, columns: Index, x: Pointer, row: Row) -> None:
+def forward(block: ColumnBlock, layer: Stage, columns: Index, x: Pointer, row: Row) -> None:
     """W x + b for the samples of so many columns, kept where what follows the affine map finds it."""
     code, (inputs, outputs) = block.code, layer.width
     samples = min(code.lanes, 8 if code.machine.registers >= MANY else 4)
@@ -44,7 +44,7 @@ def forward(block: Block, layer: Stage, columns: Index, x: Pointer, row: Row) ->
                 code.store_some(block.arguments.activations, at, added, r * samples, samples)
 
 
-def add_gradients(block: Block, layer: Stage, columns: Index, x: Pointer, row: Row) -> None:
+def add_gradients(block: ColumnBlock, layer: Stage, columns: Index, x: Pointer, row: Row) -> None:
     """dW += dy x^T and db += dy of the samples of so many columns."""
     code, (inputs, outputs) = block.code, layer.width
     rows, vectors = (4, 6) if code.machine.registers >= MANY else (2, 4)
@@ -70,7 +70,7 @@ def add_gradients(block: Block, layer: Stage, columns: Index, x: Pointer, row: R
     add_bias_gradients(block, layer, columns)
 
 
-def _bias(block: Block, layer: Stage, unit: Index) -> Lane:
+def _bias(block: ColumnBlock, layer: Stage, unit: Index) -> Lane:
     """A vector whose lanes add up to the bias of a unit."""
     code = block.code
     if layer.bias is None:

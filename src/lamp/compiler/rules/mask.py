@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from lamp.compiler.block import Block
+from lamp.compiler.column_block import ColumnBlock
 from lamp.compiler.indices import Index
 from lamp.compiler.lanes import Lane
 from lamp.compiler.rules.rule import ElementRule
@@ -20,15 +20,15 @@ class Mask(ElementRule):
 
     kind, module = "Mask", Dropout
 
-    def instructions(self, block: Block, module: Dropout, backward: bool) -> int:
+    def instructions(self, block: ColumnBlock, module: Dropout, backward: bool) -> int:
         return LONG
 
-    def forward(self, block: Block, stage: Stage, element: Element, unit: Index, column: Index, x: Lane) -> Lane:
+    def forward(self, block: ColumnBlock, stage: Stage, element: Element, unit: Index, column: Index, x: Lane) -> Lane:
         return x * self._mask(block, stage, element, unit, column)
 
     def backward(
         self,
-        block: Block,
+        block: ColumnBlock,
         stage: Stage,
         element: Element,
         unit: Index,
@@ -40,6 +40,6 @@ class Mask(ElementRule):
         return [each * self._mask(block, stage, element, unit, s) for s, each in zip(columns, dy, strict=True)]
 
     @staticmethod
-    def _mask(block: Block, stage: Stage, element: Element, unit: Index, column: Index) -> Lane:
+    def _mask(block: ColumnBlock, stage: Stage, element: Element, unit: Index, column: Index) -> Lane:
         assert isinstance(element.module, Dropout)
         return block.keep(element.module, stage, unit, column)

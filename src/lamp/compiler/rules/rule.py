@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from lamp.compiler.block import Block
+from lamp.compiler.column_block import ColumnBlock
 from lamp.compiler.indices import Index
 from lamp.compiler.lanes import Lane
 from lamp.compiler.stages import Element, Stage
@@ -35,11 +35,11 @@ class Rule(ABC):
         return Stage(op.kind, inputs, units, parameters, op.attributes, op.multiplications)
 
     @abstractmethod
-    def forward(self, block: Block, stage: Stage) -> None:
+    def forward(self, block: ColumnBlock, stage: Stage) -> None:
         """Compute the source for a block of columns, and pass each of its numbers through the chain."""
 
     @abstractmethod
-    def backward(self, block: Block, stage: Stage) -> None:
+    def backward(self, block: ColumnBlock, stage: Stage) -> None:
         """Give each input that learns its gradients, from those of the source, which are in their places."""
 
 
@@ -47,11 +47,11 @@ class WeightedRule(Rule):
     """A rule for operations that have weights."""
 
     @abstractmethod
-    def weight_gradient(self, block: Block, stage: Stage) -> None:
+    def weight_gradient(self, block: ColumnBlock, stage: Stage) -> None:
         """Replica lanes: add the gradients of its weights, summed over the block's columns."""
 
     @abstractmethod
-    def weight_gradient_of_samples(self, block: Block, stage: Stage, vectors: Index) -> None:
+    def weight_gradient_of_samples(self, block: ColumnBlock, stage: Stage, vectors: Index) -> None:
         """Sample lanes: add the gradients of its weights, summed over all samples in so many vectors."""
 
 
@@ -77,18 +77,18 @@ class ElementRule(ABC):
         """What becomes of a number whatever the parameters are; 0 becomes what a unit without inputs puts out."""
         return x
 
-    def instructions(self, block: Block, module: Any, backward: bool) -> int:
+    def instructions(self, block: ColumnBlock, module: Any, backward: bool) -> int:
         """How many instructions it takes."""
         return 0
 
     @abstractmethod
-    def forward(self, block: Block, stage: Stage, element: Element, unit: Index, column: Index, x: Lane) -> Lane:
+    def forward(self, block: ColumnBlock, stage: Stage, element: Element, unit: Index, column: Index, x: Lane) -> Lane:
         """What becomes of a number of one unit."""
 
     @abstractmethod
     def backward(
         self,
-        block: Block,
+        block: ColumnBlock,
         stage: Stage,
         element: Element,
         unit: Index,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from lamp.compiler.block import Block
+from lamp.compiler.column_block import ColumnBlock
 from lamp.compiler.indices import Index
 from lamp.compiler.lanes import Lane
 from lamp.compiler.rules.chain import all_given, give, through
@@ -23,7 +23,7 @@ class Softmax(Rule):
         one_axis(op, op.inputs[0])
         return super().stage(op, inputs, places)
 
-    def forward(self, block: Block, stage: Stage) -> None:
+    def forward(self, block: ColumnBlock, stage: Stage) -> None:
         code, place, log = block.code, stage.inputs[0].outputs, stage.attributes["log"]
         for s in range(block.columns):
             largest, total = log_sum_exp(block, place, stage.units, s)
@@ -32,7 +32,7 @@ class Softmax(Rule):
                 x = block.activation(code.plus(c, place), s) - largest
                 through(block, stage, c, s, x - log_total if log_total is not None else x.exp() / total)
 
-    def backward(self, block: Block, stage: Stage) -> None:
+    def backward(self, block: ColumnBlock, stage: Stage) -> None:
         code, units, log, (before,) = block.code, stage.units, stage.attributes["log"], stage.inputs
         if not before.learns:
             return
@@ -51,7 +51,9 @@ class Softmax(Rule):
         all_given(block, before)
 
 
-def log_sum_exp(block: Block, place: Index, units: int, column: Index, keep: Index | None = None) -> tuple[Lane, Lane]:
+def log_sum_exp(
+    block: ColumnBlock, place: Index, units: int, column: Index, keep: Index | None = None
+) -> tuple[Lane, Lane]:
     """The largest of some activations, and the sum of exp(x - largest), each kept among the gradients at `keep`."""
     code = block.code
     state = [block.activation(place, column)]

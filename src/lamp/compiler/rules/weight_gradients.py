@@ -6,13 +6,13 @@ of partial sums; then the lanes of W such vectors are added up at once, by pairs
 
 from __future__ import annotations
 
-from lamp.compiler.block import Block
 from lamp.compiler.code import Code
+from lamp.compiler.column_block import ColumnBlock
 from lamp.compiler.indices import Index
 from lamp.compiler.stages import Stage
 
 
-def add_products(block: Block, layer: Stage, vectors: Index) -> None:
+def add_products(block: ColumnBlock, layer: Stage, vectors: Index) -> None:
     """Add dW of the samples in so many vectors."""
     code, (inputs, outputs) = block.code, layer.width
     rows, columns = _tile(code, inputs, outputs)
@@ -21,7 +21,7 @@ def add_products(block: Block, layer: Stage, vectors: Index) -> None:
             _add_tile(block, layer, j, tile_rows, i, tile_columns, vectors)
 
 
-def add_bias_gradients(block: Block, layer: Stage, vectors: Index) -> None:
+def add_bias_gradients(block: ColumnBlock, layer: Stage, vectors: Index) -> None:
     """Add db of the samples in so many vectors."""
     code, outputs = block.code, layer.units
     if layer.bias is not None:
@@ -45,7 +45,7 @@ def _tile(code: Code, inputs: int, outputs: int) -> tuple[int, int]:
     return min(fitting, key=lambda tile: cost(*tile))
 
 
-def _add_tile(block: Block, layer: Stage, j: Index, rows: int, i: Index, columns: int, vectors: Index) -> None:
+def _add_tile(block: ColumnBlock, layer: Stage, j: Index, rows: int, i: Index, columns: int, vectors: Index) -> None:
     code = block.code
     with code.carrying(0, vectors, [code.lane(0.0)] * (rows * columns)) as (s, sums):
         x = [block.activation(code.plus(i, layer.inputs[0].outputs + c), s) for c in range(columns)]

@@ -20,7 +20,7 @@ Keep = Callable[[Dropout, Stage, Index, Index], Lane]  # the mask of a Dropout i
 Present = Callable[[Stage, Index], Mask | None]  # which networks have this unit of a stage; None: all
 
 
-class Block:
+class ColumnBlock:
     """`columns` columns, those from number `first` on of `stride` that are kept side by side.
 
     arguments    the kernel's; its gradients are those of this part of the batch
