@@ -227,7 +227,8 @@ def _with_sources(gradient: Any, x: Any, through: Pass, given: tuple[Any, ...]) 
         return parts if isinstance(gradient, list) else tuple(parts)
     source = pass_of(x)
     if source is not None and source is not through and isinstance(gradient, Tensor):
-        gradient = _view(gradient) if any(gradient is each for each in given) else gradient
+        handed_on = gradient is given[0] if len(given) == 1 else any(gradient is each for each in given)
+        gradient = _view(gradient) if handed_on else gradient
         mark(gradient, source)
     return gradient
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from torch import Tensor
+
 from lamp.errors import BackwardError
 from lamp.passes import Participant, Pass, latest, pass_of, running
 from lamp.paths import describe
@@ -13,7 +15,7 @@ from lamp.trees import leaves
 def pass_for(module: Participant, gradients: tuple[Any, ...]) -> Pass:
     """The pass that a backward with these gradients goes through."""
     found = None
-    if any(isinstance(gradient, tuple | list) for gradient in gradients):
+    if gradients and (len(gradients) > 1 or not isinstance(gradients[0], Tensor)):
         gradients = tuple(leaf for _, leaf in leaves(gradients))
     for gradient in gradients:
         through = pass_of(gradient)
