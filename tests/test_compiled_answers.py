@@ -147,6 +147,11 @@ def test_what_is_not_counted_is_measured():
 
     assert answer_of(Mine(0.5)) is None
     assert answer_of(lambda output, target: 0.0) is None
+    assert answer_of(lamp.Accuracy()) == "largest"
+    assert answer_of(lamp.Accuracy(top_k=2)) is None
+    set_on_it = lamp.Accuracy()
+    set_on_it.of = lambda right, counted: right
+    assert answer_of(set_on_it) is None
     inputs, targets = torch.randn(30, 3, dtype=torch.float64), numbers(30, 2)
 
     def run(engine, criterion, target, metric):

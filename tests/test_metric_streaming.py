@@ -159,6 +159,21 @@ def test_which_way_is_better(name, mode):
     assert lamp.EarlyStopping(monitor=name).mode == mode
 
 
+@pytest.mark.parametrize("count", [None, 3])
+def test_the_largest_two_are_not_counted_as_the_largest(count):
+    found = [fitted(lamp.Accuracy(top_k=2), engine=engine, count=count)[1] for engine in ("eager", "compiled")]
+    assert torch.equal(found[0]["top_2_accuracy"], found[1]["top_2_accuracy"])
+
+
+def test_what_an_epoch_passes_on_is_each_replica_s_own():
+    """Labels in floating point would look like one-hot rows, where replicas, samples and classes are as many."""
+    output, labels = torch.randn(4, 4, 4), torch.randint(0, 4, (4, 4))
+    epoch = EpochMetrics({"accuracy": lamp.Accuracy()}, 4)
+    epoch.update(output, labels.double())
+    expected = torch.stack([lamp.accuracy(*pair) for pair in zip(output, labels, strict=True)])
+    assert torch.equal(epoch.values()["accuracy"], expected)
+
+
 # ---- a metric of a user's own ----------------------------------------------------------------------------------------
 class Range:
     """An accumulator that knows nothing of lamp: the largest output less the smallest one."""

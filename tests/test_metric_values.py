@@ -386,7 +386,7 @@ def test_what_a_metric_has_taken_in(name):
     with pytest.raises(lamp.DataError, match="has taken in no batch"):
         metric.value()
     metric.update(output[:7], target[:7])
-    metric(output[3:], target[3:])
+    assert_close(metric(output[3:], target[3:]), case.make()(output[3:], target[3:]))
     resumed.load_state_dict(metric.state_dict())
     for each in (metric, resumed):
         each.update(output[7:], target[7:])
@@ -465,6 +465,22 @@ def test_of_equal_scores_the_first_classes_are_the_largest():
     output = torch.zeros(64, 64)
     assert metrics.Accuracy(top_k=3)(output, torch.arange(64)) == 3 / 64
     assert metrics.Accuracy()(output, torch.arange(64)) == 1 / 64
+
+
+def test_which_targets_are_shared_where_all_sizes_are_equal():
+    """Rows of numbers are one-hot and shared, whole numbers each replica's labels; a mark says they are its own."""
+    generator = torch.Generator().manual_seed(6)
+    outputs = torch.randn(4, 4, 4, generator=generator)
+    labels = torch.randint(0, 4, (4, 4), generator=generator)
+    shared = torch.randint(0, 4, (4,), generator=generator)
+    for make in (metrics.Accuracy, metrics.F1, metrics.AUC):
+        own = torch.stack([make()(outputs[k], labels[k]) for k in range(4)])
+        assert_close(make()(lamp.per_replica(outputs), labels), own)
+        alike = torch.stack([make()(outputs[k], shared) for k in range(4)])
+        assert_close(make()(lamp.per_replica(outputs), torch.eye(4)[shared]), alike)
+        assert_close(make()(lamp.per_replica(outputs), shared), alike)
+        with pytest.raises(lamp.ShapeError, match="do not fit"):
+            make()(lamp.per_replica(outputs), lamp.per_replica(shared))
 
 
 def test_small_integers():

@@ -47,12 +47,17 @@ def labels_of(output: Tensor, target: Tensor, name: str) -> tuple[Tensor, bool]:
 
 
 def per_replica(target: Tensor, forms: Sequence[torch.Size], replicas: int | None) -> Tensor | None:
-    """The target in one of these forms; in a population one that all replicas share is expanded. None for another."""
-    if target.shape in forms:
-        return target
-    if replicas is None or replicas_of(target) is not None:
-        return None
-    return next((target.expand(form) for form in forms if target.shape == form[1:]), None)
+    """The target in the first of these forms that it has; None where it has none.
+
+    In a population a target without a mark may lack the axis of replicas: all share it, and it is expanded.
+    """
+    may_be_shared = replicas is not None and replicas_of(target) is None
+    for form in forms:
+        if target.shape == form:
+            return target
+        if may_be_shared and target.shape == form[1:]:
+            return target.expand(form)
+    return None
 
 
 def one_per_output(output: Tensor, target: Tensor) -> Tensor:
