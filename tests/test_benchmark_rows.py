@@ -129,7 +129,7 @@ def test_contenders_of_the_other_rows_of_one_network_do_the_same_work() -> None:
 )
 def test_jax_trains_one_network_as_torch_does(task: Callable[[], object]) -> None:
     pytest.importorskip("jax", reason=NEEDS_JAX)
-    contenders = single_work.torch_nn(task)[0], single_work.jax(task)  # type: ignore[arg-type]
+    contenders = single_work.torch_nn(task)[0], single_work.jax(task)
     found = measure(fewer(Work("small", contenders)), repetitions=5)
     assert found[single_work.JAX].difference <= 1e-5
 

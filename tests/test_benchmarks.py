@@ -68,11 +68,11 @@ class Toy:
             def parameters(self) -> dict[str, np.ndarray]:
                 return {"weight": self.weight.copy()}
 
-        return Contender(name, Training, **options)  # type: ignore[arg-type]
+        return Contender(name, Training, **options)
 
 
 def work(*contenders: Contender, **options: object) -> Work:
-    return Work("toy", contenders, **{"steps": 50, **options})  # type: ignore[arg-type]
+    return Work("toy", contenders, **{"steps": 50, **options})
 
 
 # ---- the same work ---------------------------------------------------------------------------------------------------
@@ -243,7 +243,7 @@ def test_who_compiles_in_every_run_is_timed_without_it() -> None:
             toy.now += 7.0
             run(steps)
 
-        training.run = compile_and_run  # type: ignore[method-assign]
+        training.run = compile_and_run
         return training
 
     contenders = toy.contender("peer"), replace(anew, prepare=prepare)
@@ -350,7 +350,7 @@ def test_the_figure_has_a_bar_for_each_who_was_timed_shortest_first(measured: Ou
     whole = report.Report(99, "toys", machine.description(), [measured])
     panel, *empty = figure.draw([whole, replace(whole, row=100)]).axes
     assert [label.get_text() for label in panel.get_yticklabels()] == ["lamp", "peer", "single"]
-    ends = [bar.get_x() + bar.get_width() for bar in panel.patches]
+    ends = [bar.get_x() + bar.get_width() for bar in panel.patches]  # type: ignore[attr-defined]
     assert ends == pytest.approx([1 * SECOND, 3 * SECOND, 5 * SECOND])
     colors = [bar.get_facecolor() for bar in panel.patches]
     assert colors[0] != colors[1] == colors[2]
@@ -365,7 +365,7 @@ def test_the_machine_is_described_without_naming_it() -> None:
     found = machine.description()
     assert {"processor", "cores", "torch", "jax"} <= found.keys()
     told = json.dumps(found)
-    assert machine.platform.node() not in told
+    assert machine.platform.node() not in told  # type: ignore[attr-defined]
     assert "/" not in told
 
 

@@ -18,7 +18,7 @@ def default_activations():
     for name in lamp.nn.__all__:
         module = getattr(lamp.nn, name)
         if inspect.isclass(module) and issubclass(module, lamp.nn.Activation) and module is not lamp.nn.Activation:
-            yield name, (module(0.1, 20.0) if name == "Threshold" else module())
+            yield name, (module(0.1, 20.0) if name == "Threshold" else module())  # type: ignore[call-arg]
 
 
 class TwoIntoTwo(lamp.Module):

@@ -232,7 +232,7 @@ def test_what_falls_short(classes, metric, value, guessing, short):
     outcome = SimpleNamespace(
         plan=SimpleNamespace(target=target), estimates={metric: Estimate(value)}, guessing=guessing
     )
-    assert Outcome.falls_short.fget(outcome) == short
+    assert Outcome.falls_short.fget(outcome) == short  # type: ignore[attr-defined]
 
 
 def test_ctrl_c_exits_with_130_and_leaves_nothing(places, tmp_path):

@@ -122,7 +122,7 @@ def spread(value, count):
 @pytest.mark.parametrize("count", ["some", "few"])
 def test_hyperparameters_of_their_own(kind, count):
     count = 3 if count == "few" else 2 * lanes() + 3
-    options = {name: spread(value, count) for name, value in OWN[kind].items()}
+    options = {name: spread(value, count) for name, value in OWN[kind].items()}  # type: ignore[attr-defined]
 
     def optimizer(parameters):
         first, *rest = parameters
@@ -209,7 +209,7 @@ def test_compile_with_data_of_their_own_and_new_hyperparameters():
                 losses.append(compiled(x, y, per_replica_data=True))
                 continue
             for rows in torch.arange(x.shape[1]).split(8):
-                losses.append(criterion(model(model.per_replica(x[:, rows])), y[:, rows]).unsqueeze(0))
+                losses.append(criterion(model(model.per_replica(x[:, rows])), y[:, rows]).unsqueeze(0))  # type: ignore[attr-defined]
                 optimizer.zero_grad()
                 model.backward(criterion.backward())
                 optimizer.step()

@@ -66,8 +66,8 @@ def counted(kind, count, samples, batch, *, poisoned=False):
     read = targets.to(torch.float64)
     steps = runner.prepare(inputs, read, torch.arange(samples, dtype=torch.int32), batch)
     steps.run(0, steps.count)
-    wanted = [[float(metric(output, targets)) for output in steps.outputs] for metric in metrics]
-    asked = torch.tensor([[samples * (1 if metric is lamp.accuracy else outputs)] for metric in metrics])
+    wanted = [[float(metric(output, targets)) for output in steps.outputs] for metric in metrics]  # type: ignore[attr-defined]
+    asked = torch.tensor([[samples * (1 if metric is lamp.accuracy else outputs)] for metric in metrics])  # type: ignore[attr-defined]
     return steps.right.sum(0) / asked, torch.tensor(wanted, dtype=torch.float64)
 
 

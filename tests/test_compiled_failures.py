@@ -310,7 +310,7 @@ def test_a_bug_of_lamps_is_not_taken_for_a_network_that_cannot_be_compiled(
         lamp.fit(*positional, **named, engine=engine)
     positional, named = spec(lamp.Linear(3, 5), layer(), lamp.Linear(5, 4))
     with pytest.raises(error):
-        lamp.compile(*positional[:3], BATCH)(*positional[3])
+        lamp.compile(*positional[:3], BATCH)(*positional[3])  # type: ignore[call-arg]
 
 
 class Odd(lamp.Activation):

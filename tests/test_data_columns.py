@@ -154,7 +154,7 @@ def test_samples_become_a_loader(batch_size):
         assert isinstance(batches, DataLoader)
         assert (batches.batch_size, batches.shuffle, batches.seed) == (batch_size or 32, True, 4)
         in_order = as_batches(samples, batch_size, False, drop_last=True)
-        assert (in_order.shuffle, in_order.drop_last) == (False, True)
+        assert (in_order.shuffle, in_order.drop_last) == (False, True)  # type: ignore[attr-defined]
     assert torch.cat([y for _, y in batches]).tolist() == data.targets[order(100, 4, 0)].tolist()
 
 

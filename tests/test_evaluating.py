@@ -25,7 +25,7 @@ def often():
 
 def network(outputs=3):
     layers = [lamp.Linear(2, 9), lamp.Tanh(), lamp.Dropout(0.5), lamp.Linear(9, outputs)]
-    layers[2].seed = 5
+    layers[2].seed = 5  # type: ignore[attr-defined]
     return lamp.Sequential(*layers).double()
 
 

@@ -280,7 +280,7 @@ def test_the_first_lines_of_torchs_users(tmp_path):
     with pytest.raises(lamp.CheckpointError, match=r"torch\.load"):
         lamp.load(model, tmp_path / "net.pt")
     with pytest.raises((lamp.LampError, TypeError), match="num_workers"):
-        lamp.DataLoader((x, y), num_workers=2)
+        lamp.DataLoader((x, y), num_workers=2)  # type: ignore[call-arg]
 
     class Scale(lamp.Module):
         def __init__(self):

@@ -146,7 +146,7 @@ class Averaging(lamp.Module):
 
     def forward(self, x):
         self.mean = 0.5 * self.mean + 0.5 * x.mean(0)
-        return self.inner((x - self.mean) * self.scale)
+        return self.inner((x - self.mean) * self.scale)  # type: ignore[attr-defined]
 
 
 def test_registered_members_are_state_and_stay_so():

@@ -419,7 +419,7 @@ def test_a_wrong_rule_is_noticed(kind, make, dtype, tmp_path, monkeypatch):
 
 
 def test_a_wrong_shape_or_dtype_is_noticed():
-    plan = exporter.predictor(classifier())
+    plan = exporter.predictor(classifier())  # type: ignore[attr-defined]
     compute = lambda x: plan(torch.from_numpy(x)).numpy()  # noqa: E731
     agreement.check_agreement(plan, compute, "here")
     for wrong in (
@@ -434,7 +434,7 @@ def test_a_wrong_shape_or_dtype_is_noticed():
 
 
 def test_an_output_of_small_numbers_is_held_to_its_own_scale(tmp_path):
-    plan = exporter.predictor(classifier(), None, None, ([0.0, 0.0, 0.0], [1e6, 1.0, 1e-6]))
+    plan = exporter.predictor(classifier(), None, None, ([0.0, 0.0, 0.0], [1e6, 1.0, 1e-6]))  # type: ignore[attr-defined]
 
     def wrong(x):
         y = plan(torch.from_numpy(x)).numpy()

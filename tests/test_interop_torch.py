@@ -128,10 +128,10 @@ def test_a_network_that_ends_in_its_loss():
     assert list(moved.state_dict()) == ["0.weight", "0.bias", "2.weight"] == list(network.state_dict())
     back = lamp.from_torch(moved)
     assert repr(back) == repr(network)
-    assert back.loss is back[-1]
-    assert back.loss.label_smoothing == 0.2
+    assert back.loss is back[-1]  # type: ignore[attr-defined]
+    assert back.loss.label_smoothing == 0.2  # type: ignore[attr-defined]
     plain = nn.Sequential(nn.Linear(3, 4), nn.MSELoss())
-    assert isinstance(lamp.from_torch(plain).loss, lamp.MSELoss)
+    assert isinstance(lamp.from_torch(plain).loss, lamp.MSELoss)  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])

@@ -309,7 +309,7 @@ class TestTarget:
             host(bits)
 
     def test_vectors_that_this_machine_lacks(self, monkeypatch):
-        monkeypatch.setattr(target.llvm, "get_host_cpu_features", lambda: target.llvm.targets.FeatureMap(avx2=True))
+        monkeypatch.setattr(target.llvm, "get_host_cpu_features", lambda: target.llvm.targets.FeatureMap(avx2=True))  # type: ignore[attr-defined]
         assert host().bits == 256
         with pytest.raises(ArgumentError, match=r"256, 128"):
             host(512)

@@ -138,7 +138,7 @@ class TestPairs:
         )
         whole = torch.ones(7, 3, dtype=torch.long)
         told(DTypeError, lambda: criterion(whole, whole), "torch.int64")
-        told(DTypeError, lambda: criterion(x.cfloat(), x.cfloat()), "complex64")
+        told(DTypeError, lambda: criterion(x.cfloat(), x.cfloat()), "complex64")  # type: ignore[attr-defined]
 
     def test_no_tensors(self, kind, reduction):
         criterion = loss(kind, reduction=reduction)
@@ -197,7 +197,7 @@ def with_labels():
     for kind in ("CrossEntropyLoss", "NLLLoss"):
         for options in OPTIONS:
             if kind == "CrossEntropyLoss" or "label_smoothing" not in options:
-                shown = ", ".join(f"{k}={tuple(v.shape) if k == 'weight' else v}" for k, v in options.items())
+                shown = ", ".join(f"{k}={tuple(v.shape) if k == 'weight' else v}" for k, v in options.items())  # type: ignore[attr-defined]
                 yield pytest.param(loss(kind, **options), id=f"{kind}({shown})")
 
 
@@ -391,4 +391,4 @@ class TestSetAfterwards:
 
         criterion = Mine()
         criterion.more = 3
-        assert (criterion.anything, criterion.more) == ("here", 3)
+        assert (criterion.anything, criterion.more) == ("here", 3)  # type: ignore[attr-defined]

@@ -174,7 +174,7 @@ def one_against_others(average):
         areas, support = torch.tensor(areas, dtype=torch.float64), torch.tensor(support)
         if average is None:
             return areas
-        there = ~areas.isnan()
+        there = ~areas.isnan()  # type: ignore[attr-defined]
         weights = support[there].double() if average == "weighted" else torch.ones(int(there.sum())).double()
         return (areas[there] * weights).sum() / weights.sum()
 
@@ -555,4 +555,4 @@ def test_arguments(make):
     with pytest.raises(lamp.ArgumentError):
         make()
     with pytest.raises(lamp.CallError, match="does not take these arguments"):
-        metrics.F1(averages="macro")
+        metrics.F1(averages="macro")  # type: ignore[call-arg]

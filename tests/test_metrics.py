@@ -191,7 +191,7 @@ def test_a_metric_of_replicas_gives_one_each():
     def mine(output, target):
         return torch.ones(3)
 
-    mine.of_replicas = True
+    mine.of_replicas = True  # type: ignore[attr-defined]
     nets = lamp.population(network(), seeds=[1, 2])
     with pytest.raises(lamp.ArgumentError, match=r"expected  a tensor \(2,\)"):
         lamp.evaluate(nets, lamp.CrossEntropyLoss(), (X, LABELS), metrics=mine)

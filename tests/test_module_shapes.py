@@ -84,7 +84,7 @@ def test_unflatten(data):
 @given(st.data())
 def test_activations(data):
     case = data.draw(st.sampled_from([case for case in ACTIVATIONS if case.tolerance == 1e-11]))
-    check(*case.pair(), data.draw(laid_out(data.draw(SHAPES))), data)
+    check(*case.pair(), data.draw(laid_out(data.draw(SHAPES))), data)  # type: ignore[call-arg]
 
 
 @given(st.data())

@@ -148,7 +148,7 @@ class Knowing(lamp.Module):
 
 def as_attribute():
     module = Knowing()
-    module.me = module
+    module.me = module  # type: ignore[attr-defined]
     return module, "me"
 
 

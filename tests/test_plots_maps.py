@@ -32,7 +32,7 @@ class TestOutputMap:
         expected = torch.stack([x, 3 * x + 4 * y]).softmax(0)[1]
         assert np.allclose(image.get_array(), expected.numpy(), atol=1e-6)
         assert image.origin == "lower"
-        assert image.get_extent() == [0, 1, 0, 1]
+        assert image.get_extent() == [0, 1, 0, 1]  # type: ignore[comparison-overlap]
         assert image.get_clim() == (0, 1)
         (bar,) = ax.child_axes
         assert bar.get_ylabel() == "probability of class 1"

@@ -204,7 +204,7 @@ class TestGradients:
 def test_per_replica():
     x = torch.randn(3, 5)
     marked = lamp.per_replica(x)
-    assert marked.replicas == 3
+    assert marked.replicas == 3  # type: ignore[attr-defined]
     assert marked.data_ptr() == x.data_ptr()
     assert getattr(x, "replicas", None) is None
     with pytest.raises(lamp.ShapeError):

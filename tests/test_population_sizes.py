@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import lamp
 from lamp.compiler.kernel_runner import KernelRunner
-from lamp.compiler.plan import NotCompiled, plan_of
+from lamp.compiler.plan import NotCompiled, plan_of  # type: ignore[attr-defined]
 from lamp.errors import ArgumentError
 from tests.cases import modules, optimizers
 from tests.cases.compiled import lanes, task

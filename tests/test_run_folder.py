@@ -48,7 +48,7 @@ def test_every_so_many_epochs_and_steps(engine, tmp_path):
 def test_every_so_many_seconds(tmp_path, monkeypatch):
     """By a clock that goes on by a second each time that it is looked at."""
     ticks = iter(range(10**6))
-    monkeypatch.setattr(checkpointer_file.time, "monotonic", lambda: float(next(ticks)))
+    monkeypatch.setattr(checkpointer_file.time, "monotonic", lambda: float(next(ticks)))  # type: ignore[attr-defined]
     trained(tmp_path / "often", every_seconds=9, keep=99)
     assert len(names(tmp_path / "often")) > 5
     trained(tmp_path / "seldom", every_seconds=10**5)

@@ -135,7 +135,7 @@ def test_a_manifest_that_names_what_is_no_file_of_the_folder(name, folder, monke
     really = builtins.open
     for reads in (check_folder, read_folder, lambda path: SealedFolder(path).read(name)):
         with monkeypatch.context() as patch:
-            patch.setattr(builtins, "open", lambda path, *args: opened.append(str(path)) or really(path, *args))
+            patch.setattr(builtins, "open", lambda path, *args: opened.append(str(path)) or really(path, *args))  # type: ignore[func-returns-value]
             with bounded(), pytest.raises(CheckpointError) as error:
                 reads(folder)
         assert str(folder) in str(error.value)

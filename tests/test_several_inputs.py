@@ -98,19 +98,19 @@ def test_gradients_one_by_one_or_in_a_tuple():
     module = Heads().double()
     x = drawn(5, 3)
     dy = upstream(module(x))
-    first = module.backward(dy)
+    first = module.backward(dy)  # type: ignore[call-arg]
     module(x)
     assert torch.equal(module.backward(*dy), first)
     with pytest.raises(
         lamp.ArgumentError, match=r"(?s)Heads.backward.*expected +backward\(dmean, dspread\).*3 by place"
     ):
-        module(x), module.backward((*dy, dy[0]))
+        module(x), module.backward((*dy, dy[0]))  # type: ignore[call-arg]
     module = lamp.Sequential(Heads()).double()
     module(x)
     with pytest.raises(
         lamp.ArgumentError, match=r"^Sequential\.0: .*expected +backward\(dmean, dspread\)|Heads.backward"
     ):
-        module.backward(dy[:1])
+        module.backward(dy[:1])  # type: ignore[call-arg]
 
 
 @cases
@@ -164,7 +164,7 @@ def test_a_gradient_of_another_network_is_refused():
     criterion(one(drawn(5, 3)), (drawn(5, 2), drawn(5, 4)))
     other(drawn(5, 3))
     with pytest.raises(lamp.BackwardError, match="belongs to the output of another network"):
-        other.backward(criterion.backward())
+        other.backward(criterion.backward())  # type: ignore[call-arg]
 
 
 def test_networks_one_after_the_other():
@@ -616,7 +616,7 @@ def test_a_call_within_a_network_that_does_not_fit_names_the_module():
 def test_an_error_of_the_users_own_call_stays_a_type_error():
     class Own(lamp.Module):
         def forward(self, x):
-            return len(x, x)
+            return len(x, x)  # type: ignore[call-arg]
 
     for model in (Own(), lamp.Sequential(Own())):
         with pytest.raises(TypeError, match="exactly one argument"):

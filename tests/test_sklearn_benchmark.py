@@ -45,7 +45,7 @@ def test_a_table_is_measured(classes: bool) -> None:
 def test_the_same_steps_are_scikit_learns() -> None:
     table = small(True)
     with pytest.warns(Warning, match="not converged"):
-        model = estimators.contenders(table)[estimators.SAME_STEPS](0, 3).fit(*table.load())
+        model = estimators.contenders(table)[estimators.SAME_STEPS](0, 3).fit(*table.load())  # type: ignore[attr-defined]
     assert model.n_iter_ == 3
     assert model._batch_size(1000) == 200
     assert model._learner.optimizer.param_groups[0]["lr"] == 1e-3

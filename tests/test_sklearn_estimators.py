@@ -239,7 +239,7 @@ def test_activations(iris, activation):
     model = lamp.MLPClassifier(**{**QUICK, "max_iter": 60, "hidden_layer_sizes": (8, 6)}, activation=activation)
     model.fit(*iris)
     assert model.score(*iris) > 0.9
-    own = [module for module in model.network_ if not isinstance(module, lamp.Linear)]
+    own = [module for module in model.network_ if not isinstance(module, lamp.Linear)]  # type: ignore[attr-defined]
     assert len({id(module) for module in own}) == 2
     assert not any(module is activation for module in own)
 

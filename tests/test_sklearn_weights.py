@@ -191,7 +191,7 @@ def test_a_weighted_loss_is_the_weighted_sum_of_its_values(inner, replicas):
     (gradient,) = torch.autograd.grad(expected.sum(), x)
     loss = WeightedLoss(inner)
     if replicas is not None:
-        output.replicas = replicas
+        output.replicas = replicas  # type: ignore[attr-defined]
     found = loss(output, torch.cat([target, weight], -1))
     assert torch.allclose(found, expected.detach(), atol=1e-14)
     assert torch.allclose(loss.backward(), gradient, atol=1e-14)

@@ -122,7 +122,7 @@ def dotted(node: ast.AST, names: dict[str, str]) -> str | None:
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "getattr":
         target, attribute = node.args[:2]
         if isinstance(attribute, ast.Constant):
-            return f"{dotted(target, names) or '?'}.{attribute.value}"
+            return f"{dotted(target, names) or '?'}.{attribute.value}"  # type: ignore[str-bytes-safe]
     return None
 
 
@@ -142,7 +142,7 @@ def names_used(source: str) -> Iterator[tuple[int, str]]:
     for node in ast.walk(tree):
         name = dotted(node, names) if isinstance(node, ast.Attribute | ast.Call) else None
         if name:
-            yield node.lineno, name
+            yield node.lineno, name  # type: ignore[attr-defined]
         if isinstance(node, ast.Call):
             yield from ((node.lineno, f"?.{keyword.arg}") for keyword in node.keywords)
             loads = dotted(node.func, names) in ("importlib.import_module", "?.__import__") or (

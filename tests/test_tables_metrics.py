@@ -92,7 +92,7 @@ def test_calibration_error_by_hand():
     assert metrics.calibration_error(p, labels) == pytest.approx((abs(0.935 - 0.5) + abs(0.63 - 0.5)) / 2)
     mean, right, rows = metrics.bins_of(p, labels)
     assert rows.tolist() == [0, 0, 0, 0, 0, 0, 2, 0, 0, 2]
-    assert (mean[6], right[6]) == (pytest.approx(0.63), 0.5)
+    assert (mean[6], right[6]) == (pytest.approx(0.63), 0.5)  # type: ignore[comparison-overlap]
 
 
 # ---- calibration -----------------------------------------------------------------------------------------------------

@@ -182,8 +182,8 @@ def test_what_means_missing_can_be_said():
         conventions = Conventions.asked(frame.columns, said)
         made = Preprocessing().fit(frame, kinds.decide(frame, "", None, conventions))
         column = made.columns[0]
-        assert sorted(column.levels) == levels
-        assert column.missing == (len(levels) < 3)
+        assert sorted(column.levels) == levels  # type: ignore[attr-defined]
+        assert column.missing == (len(levels) < 3)  # type: ignore[attr-defined]
         again = Preprocessing.from_json(made.to_json())
         assert (again.transform(frame) == made.transform(frame)).all()
 
@@ -234,7 +234,7 @@ def test_what_training_left_open_is_told():
 def test_a_word_is_the_same_in_composed_form_and_read_as_a_boolean():
     frame = table(["é", "e\u0301", "a"])
     made = Preprocessing().fit(frame, kinds.decide(frame, ""))
-    assert made.columns[0].levels == ["é", "a"]
+    assert made.columns[0].levels == ["é", "a"]  # type: ignore[attr-defined]
     frame = pl.DataFrame({"y": ["True", "False"] * 9})
     target = targets.decide(frame["y"])
     assert target.classes == ("False", "True")
@@ -260,7 +260,7 @@ def test_a_folder_of_an_older_version_is_read():
     found = made.transform(pl.DataFrame({"x": ["1,5", "3"], "d": ["1970-01-02T00:00:00Z", "1970-01-03"]}))
     assert found.tolist() == [[-0.5, 1.0], [1.0, 2.0]]
     number = targets.Target.from_dict({"name": "y", "task": "regression", "mean": 0.0, "std": 1.0, "decimal": "."})
-    assert number.encode(pl.Series(["1.5", "2"])).tolist() == [1.5, 2]
+    assert number.encode(pl.Series(["1.5", "2"])).tolist() == [1.5, 2]  # type: ignore[attr-defined]
 
 
 # ---- columns of plain numbers, all at once ---------------------------------------------------------------------------

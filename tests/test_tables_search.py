@@ -92,7 +92,7 @@ def test_rows_are_calibrated_by_members_that_have_not_seen_them(found):
     assert found.scores.shape == (2, 200, 2)
     inputs = torch.cat([circles(150)[0], circles(50, 1)[0]])
     targets = torch.cat([circles(150)[1], circles(50, 1)[1]])
-    _, inside = searching.folds(200, targets, 4, seed=0)
+    _, inside = searching.folds(200, targets, 4, seed=0)  # type: ignore[attr-defined]
     for half in range(2):
         expected = torch.cat([lamp.predict(found.networks[4 * half + fold], inputs[inside[fold]]) for fold in range(4)])
         torch.testing.assert_close(found.scores[half], expected)
@@ -169,7 +169,7 @@ def test_a_budget_is_counted_in_work(monkeypatch):
     found = search(circles(150), circles(50, 1), TIGHT, 2, progress=False, tell=said.append)
     assert found.history.epochs < 27
     assert said[-1] == f"stopped by the budget at epoch {found.history.epochs} of 27" == found.history.stopped
-    real, begun = searching.sweep, time.monotonic()
+    real, begun = searching.sweep, time.monotonic()  # type: ignore[attr-defined]
 
     def slow(*args, **kwargs):
         time.sleep(1.0)
@@ -219,7 +219,7 @@ def test_a_deadline():
 # ---- importance ------------------------------------------------------------------------------------------------------
 def test_what_matters_is_found(found):
     preprocessing = lamp.tables.Preprocessing().fit(
-        lamp.tables.preprocessing.pl.DataFrame({"a": circles(60)[0][:, 0].numpy(), "b": circles(60)[0][:, 1].numpy()})
+        lamp.tables.preprocessing.pl.DataFrame({"a": circles(60)[0][:, 0].numpy(), "b": circles(60)[0][:, 1].numpy()})  # type: ignore[attr-defined]
     )
     model = TableModel(preprocessing, Target("y", "classification", ("in", "out")), found.networks, found.shape)
     for parameter in [*found.networks.parameters()][:1]:

@@ -124,7 +124,7 @@ def test_mixtures_are_told(cells):
     if found.kind != "number":
         return
     column = Preprocessing().fit(frame, [found]).columns[0]
-    mark = column.decimal
+    mark = column.decimal  # type: ignore[attr-defined]
     for cell, value in zip(cells, column.read(frame["x"]).to_list(), strict=True):
         if value is None:
             assert cell in ("", "NA") or f"{cell!r}" in found.why or "..." in found.why, (cells, found)

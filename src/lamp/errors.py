@@ -6,6 +6,7 @@ Every error that lamp raises on purpose is a `LampError` and also the builtin ex
 
 import sys
 import warnings
+from typing import Any
 
 UNSAID = object()  # None may be what came
 PACKAGE = __name__.partition(".")[0]
@@ -96,7 +97,12 @@ class StateDictError(LampError, KeyError):
 
 
 class NonFiniteError(LampError, ArithmeticError):
-    """A NaN or an infinity where a finite number is needed."""
+    """A NaN or an infinity where a finite number is needed.
+
+    history  of the epochs before, where `fit` raised it
+    """
+
+    history: Any = None
 
 
 class TrainingWarning(UserWarning):

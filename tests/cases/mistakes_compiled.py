@@ -152,8 +152,8 @@ MISTAKES = [
     Mistake("fit: engine=True", lambda: fit(engine=True), lamp.ArgumentError, "engine"),
     Mistake("fit: engine=None", lambda: fit(engine=None), lamp.ArgumentError, "engine", ("'auto'",)),
     # ---- lamp.compile ----
-    Mistake("compile: as torch does it", lambda: lamp.compile(network()), lamp.CallError, "compile", ("criterion",)),
-    Mistake("compile: mode=", lambda: lamp.compile(network(), mode="max-autotune"), lamp.CallError, "mode"),
+    Mistake("compile: as torch does it", lambda: lamp.compile(network()), lamp.CallError, "compile", ("criterion",)),  # type: ignore[call-arg]
+    Mistake("compile: mode=", lambda: lamp.compile(network(), mode="max-autotune"), lamp.CallError, "mode"),  # type: ignore[call-arg]
     Mistake("compile: jit", lambda: lamp.jit, AttributeError, "jit", ("lamp.compile",)),
     Mistake("compile: no loss", lambda: lamp.compile(network(), None, None, 4), lamp.ArgumentError, "loss"),
     Mistake(
@@ -207,7 +207,7 @@ MISTAKES = [
     _cache("a size with a unit", lambda: "1GB", "LAMP_CACHE_BYTES", "number of bytes", variable="LAMP_CACHE_BYTES"),
     _cache("clearing a file", a_file, "LAMP_CACHE_DIR", "which is no folder", arguments=["--clear"]),
     # ---- summary and trace ----
-    Mistake("summary: input_size=", lambda: lamp.summary(network(), input_size=(12, 3)), lamp.CallError, "input_size"),
+    Mistake("summary: input_size=", lambda: lamp.summary(network(), input_size=(12, 3)), lamp.CallError, "input_size"),  # type: ignore[call-arg]
     Mistake("summary: a number", lambda: lamp.summary(network(), 3), lamp.ArgumentError, "batch", ("(32, 784)",)),
     Mistake(
         "summary: another shape", lambda: lamp.summary(network(), (12, 4)), lamp.ShapeError, "Sequential.0: Linear"

@@ -276,7 +276,7 @@ class RecordedCode(Code):
     def carrying(
         self, start: Index, stop: Index, carried: Sequence[Lane], step: Index = 1
     ) -> Iterator[tuple[Value, list[Lane]]]:
-        loop = Loop(*(self.index(each) for each in (start, stop, step)), [lane.value for lane in carried])
+        loop = Loop(*(self.index(each) for each in (start, stop, step)), [lane.value for lane in carried])  # type: ignore[call-arg]
         self._block.append(loop)
         loop.state, loop.results = [Value() for _ in carried], [Value() for _ in carried]
         state = [Lane(self, value) for value in loop.state]

@@ -134,10 +134,10 @@ class ModuleRow(Container):
             fix="len(model) is the number of its modules",
         )
 
-    def __getitem__(self, index: Any) -> Module:
+    def __getitem__(self, index: Any) -> Any:  # of which class it is, its user knows: model[0].weight
         return self._by_name[self._name(index)]
 
-    def __getattr__(self, name: str) -> Module:
+    def __getattr__(self, name: str) -> Any:
         by_name: dict[str, Module] = vars(self).get("_by_name", {})
         if name in by_name:
             return by_name[name]
@@ -157,7 +157,7 @@ class ModuleRow(Container):
     def __len__(self) -> int:
         return len(self._by_name)
 
-    def __iter__(self) -> Iterator[Module]:
+    def __iter__(self) -> Iterator[Any]:
         return iter(self._by_name.values())
 
     def __reversed__(self) -> Iterator[Module]:

@@ -118,8 +118,8 @@ class Sequential(ModuleRow):
     @overload
     def __getitem__(self, index: slice) -> Sequential: ...
     @overload
-    def __getitem__(self, index: int | str) -> Module: ...
-    def __getitem__(self, index: int | str | slice) -> Module:
+    def __getitem__(self, index: int | str) -> Any: ...
+    def __getitem__(self, index: int | str | slice) -> Any:
         if isinstance(index, slice):
             return Sequential(dict(list(self._by_name.items())[index]))
         return super().__getitem__(index)

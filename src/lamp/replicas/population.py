@@ -156,7 +156,7 @@ class Population(Module):
         assert self.replicas is not None
         return self.replicas
 
-    def __getitem__(self, k: int) -> Module:
+    def __getitem__(self, k: int) -> Any:
         """Replica k as an ordinary network, independent of the population."""
         (k,) = self._rows([k])
         return self.give(k, self._network(k))
@@ -185,7 +185,7 @@ class Population(Module):
         for own, of_all in zip(_members(network), _members(self.network), strict=True):
             yield own.data, of_all.data[k][tuple(slice(n) for n in own.data.shape)]
 
-    def __iter__(self) -> Iterator[Module]:
+    def __iter__(self) -> Iterator[Any]:
         return (self[k] for k in range(len(self)))
 
     def select(self, indices: Iterable[int] | Tensor) -> Population:

@@ -95,7 +95,7 @@ class Loop:
                     self._save(self.checkpointer)
             except NonFiniteError as error:
                 history.stopped = f"epoch {training.epoch + 1}: {error.what}"
-                error.history = history  # type: ignore[attr-defined]
+                error.history = history
                 raise
             finally:
                 self._bring_up_to_date()
