@@ -210,6 +210,19 @@ def test_a_method_that_holds_a_module_cannot_be_copied():
             take()
 
 
+@pytest.mark.parametrize("mixes", [lambda x: x - x.mean(), lambda x: x.flip(0), lambda x: x / x.norm(dim=0)])
+def test_a_method_set_on_a_population_that_mixes_replicas_is_told(mixes):
+    nets = lamp.population(plain(), range(3))
+    nets(X)  # shown to fit, as it was
+    nets.network[1].forward = mixes
+    nets.network[1].backward = lambda dy: dy
+    with pytest.raises(lamp.ArgumentError, match="population") as caught:
+        lamp.fit(
+            *(nets, lamp.CrossEntropyLoss(), lamp.SGD(nets.parameters(), lr=0.1), (X, Y)), epochs=1, progress=False
+        )
+    assert "Tanh()" in str(caught.value)
+
+
 def test_modules_that_were_replaced_are_told():
     nets = lamp.population(plain(), range(3))
     nets.network[1] = lamp.ReLU()

@@ -129,6 +129,10 @@ class Population(Module):
         after = loss if loss is not None and loss.number > getattr(latest(self), "number", 0) else None
         check_gradients_of(len(self), gradients, after)
 
+    def try_again(self) -> None:
+        """Let the next batch try modules on which a method was set, maybe since the last one."""
+        self._unproved = self._unproved or foreign(self.network, set_on=True)
+
     def _prove(self, inputs: tuple[Any, ...], named: Mapping[str, Any]) -> None:
         """See on the first batch that modules of the user's do in a population what they do alone."""
         prove(self.body[0], self._unproved, inputs if self.loss is None else inputs[:1], named, stack)

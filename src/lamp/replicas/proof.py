@@ -22,7 +22,7 @@ from lamp.errors import ArgumentError, LampError
 from lamp.losses import Loss
 from lamp.module import Module
 from lamp.nn import Dropout
-from lamp.overrides import is_lamps
+from lamp.overrides import WITHIN_A_PASS, is_lamps
 from lamp.parameter import Buffer, Parameter
 from lamp.passes import apart, evaluating
 from lamp.paths import describe
@@ -39,12 +39,17 @@ ADVICE = (
 )
 
 
-def foreign(network: Module) -> list[str]:
-    """The paths of modules whose code is the user's where it meets tensors, and whose class does not vouch for it.
+def foreign(network: Module, set_on: bool = False) -> list[str]:
+    """The paths of modules whose forward or backward is not lamp's, and whose class does not vouch for it.
 
-    That code is a forward or a backward, or whatever reads a buffer, the formula of an activation for instance.
+    set_on  only of those where it was set on the module itself
     """
-    return [path for path, module in network.named_modules() if not module.takes_replicas and _is_foreign(module)]
+    tried = [(path, module) for path, module in network.named_modules() if not module.takes_replicas]
+    return [path for path, module in tried if _is_foreign(module) and (not set_on or _has_set(module))]
+
+
+def _has_set(module: Module) -> bool:
+    return not vars(module).keys().isdisjoint(WITHIN_A_PASS)
 
 
 def _is_foreign(module: Module) -> bool:
@@ -52,8 +57,7 @@ def _is_foreign(module: Module) -> bool:
         return False
     if not is_lamps(type(module)) and any(True for _ in module._members(Buffer)):
         return True
-    names = ("forward", "backward", "backward_parameters")
-    return any(name in vars(module) or not is_lamps(getattr(type(module), name)) for name in names)
+    return _has_set(module) or any(not is_lamps(getattr(type(module), name)) for name in WITHIN_A_PASS)
 
 
 def refuse_equal_starts(network: Module) -> None:

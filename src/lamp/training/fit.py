@@ -134,6 +134,8 @@ def fit(
     check_optimizer(model, criterion, optimizer)
     check_scheduler(optimizer, scheduler, schedule_per)
     warn_of_pair(model, criterion)
+    if isinstance(model, Population):
+        model.try_again()
     history = History(engine, "", model.replicas)
     training = Training(
         model=model,
