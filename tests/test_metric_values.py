@@ -317,6 +317,13 @@ def assert_close(found, expected, relative=1e-10):
     )
 
 
+def test_every_metric_stands_in_the_table():
+    public = {getattr(metrics, name) for name in metrics.__all__} - {metrics.accuracy}
+    abstract = {kind for kind in public if kind.__abstractmethods__}
+    assert abstract == {metrics.Metric, metrics.SumMetric}
+    assert public - abstract == {type(case.make()) for case in CASES.values()}
+
+
 # ---- values ----------------------------------------------------------------------------------------------------------
 @each_case
 @pytest.mark.parametrize("n", SIZES)
