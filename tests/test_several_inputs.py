@@ -169,7 +169,7 @@ def test_a_gradient_of_another_network_is_refused():
 
 def test_networks_one_after_the_other():
     """The gradient that a module returns for each of its inputs belongs to whoever put that out."""
-    one, two = lamp.Linear(7, 3).double(), lamp.Linear(6, 4).double()
+    one, two = (lamp.Sequential(lamp.Linear(*sizes), lamp.Tanh()).double() for sizes in ((7, 3), (6, 4)))
     gate = Gate().double()
     x, z = drawn(5, 7), drawn(5, 6)
     y = gate(one(x), two(z))
