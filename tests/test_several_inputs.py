@@ -564,6 +564,8 @@ def test_the_compiled_engine_refuses_what_it_cannot_take():
         optimizer = lamp.SGD(model.parameters())
         with pytest.raises(lamp.ArgumentError, match="compiled engine cannot"):
             lamp.fit(model, criterion, optimizer, data, epochs=1, engine="compiled", progress=False)
+        history = lamp.fit(model, criterion, optimizer, data, epochs=1, progress=False)
+        assert "one tensor of inputs and one of targets" in history.why or model is heads
 
 
 def test_what_is_not_finite_is_found():

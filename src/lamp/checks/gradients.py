@@ -59,7 +59,7 @@ def check_gradients(
     so that one direction sees every element of df/dp. Two step sizes say how far the difference itself can be trusted:
     where they disagree, a kink such as ReLU's at 0 lies between, and another direction or a nearby point is taken.
 
-    inputs      what the module is called with; for a loss the output and the target
+    inputs      what the module is called with; for a loss the output and the target. Any may be a tuple of tensors
     directions  how many random directions are taken through each tensor
     eps         the step h, relative to the size of a tensor's elements where that is above 1
     tolerance   the relative error that is still right

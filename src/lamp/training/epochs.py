@@ -30,10 +30,16 @@ if TYPE_CHECKING:
 
 
 def shape_of_samples(loader: Any) -> tuple[int, ...] | None:
-    """The shape of a loader's samples, where that is known."""
+    """The shape of a loader's samples, where that is known. Raises NotCompiled for several inputs or targets."""
     if not isinstance(loader, DataLoader) or loader.tensors is None:
         return None
+    _check_columns(loader)
     return tuple(loader.columns[0].shape[1 + loader.per_replica :])
+
+
+def _check_columns(loader: DataLoader) -> None:
+    if loader.tensors is None or len(loader.tensors) != 2 or loader.is_nested:
+        raise NotCompiled("the data are not one tensor of inputs and one of targets")
 
 
 class Data:
@@ -58,8 +64,7 @@ class Data:
         if not isinstance(loader, DataLoader):
             raise NotCompiled(f"the data come from a {type(loader).__name__}, not from tensors")
         look_for_overrides(loader)
-        if loader.tensors is None or len(loader.tensors) != 2 or loader.is_nested:
-            raise NotCompiled("the data are not one tensor of inputs and one of targets")
+        _check_columns(loader)
         loader.check_memory()
         self.loader, self._plan = loader, plan
         inputs, self.given = loader.columns
