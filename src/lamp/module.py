@@ -41,8 +41,10 @@ Held = TypeVar("Held")
 class Module(TorchHabits, Participant, metaclass=Kind):
     """Base of all modules, losses included.
 
-    Subclasses define `forward(input) -> output` and `backward(grad_output) -> grad_input`; several inputs or outputs
-    are tuples. `backward` adds the parameters' gradients to their `grad`.
+    Subclasses define `forward(input) -> output` and `backward(grad_output) -> grad_input`. `backward` adds the
+    parameters' gradients to their `grad`. Several outputs are a tuple, and so is their gradient, with None for an
+    output that was not used; a backward that names an argument for each gets them one by one. Of several inputs
+    `backward` returns a tuple, None for one without a gradient.
     """
 
     hyperparameters: ClassVar[tuple[str, ...]] = ()  # attributes that are a number, or (K,) of them in a population

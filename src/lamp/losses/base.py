@@ -40,6 +40,10 @@ class Loss(Module):
     `L.divisor` is what "mean" divides by, a number or in a population also (K,): the mean over several batches is the
     sum of L * L.divisor over the sum of L.divisor.
 
+    A loss of several outputs has a forward of its own, which takes them and the target as tuples, and a backward that
+    returns their gradients as one, None for an output that it does not use. Losses within it are called and gone back
+    through as modules are.
+
     In a population the output is (K, ...), and so is the target, or it has no axis of replicas and all share it. L is
     (K,), each replica's own, whatever those of others are: a replica whose loss is NaN raises nothing.
 

@@ -72,7 +72,7 @@ def fit(
 
     model         any module; or a Sequential that ends in its loss, with criterion=None; or a population of such
     data          (inputs, targets) as tensors or arrays, a data set, a DataLoader of lamp's or torch's, or any list of
-                  batches (inputs, targets)
+                  batches (inputs, targets); several inputs stand in a tuple, ((a, b), targets), several targets too
     targets       where `data` are the inputs alone: fit(model, criterion, optimizer, X, y, epochs=10)
     batch_size, shuffle, seed    of data that are not in batches yet: 32, True, and a seed drawn, where None
     validation    data as above, measured in eval mode after each epoch as "validation_loss" and so on; or the share of
