@@ -191,8 +191,8 @@ class Ratio(AnswerMetric):
             )
         answers, wanted, kept = self.classes(output, target)
         check_labels(wanted, kept, classes, self.ignored)
-        answers, wanted, kept = (by_replica(each, replicas) for each in (answers, wanted, kept))
-        hits = kept & (answers == wanted)
+        answers, wanted, kept = _rows(answers, wanted, kept, replicas)
+        hits = kept * (answers == wanted)
         counts = [_counts(answers, hits, classes), _counts(answers, kept, classes), _counts(wanted, kept, classes)]
         return *(of_each(each, replicas) for each in counts), of_each(kept.sum(1), replicas)
 
@@ -298,15 +298,20 @@ class ConfusionMatrix(AnswerMetric):
             answers, wanted, kept = self.classes(output, target)
             classes = output.shape[standing(1, replicas)]
             check_labels(wanted, kept, classes, self.ignored)
-        answers, wanted, kept = (by_replica(each, replicas) for each in (answers, wanted, kept))
-        pairs = _counts((wanted * kept) * classes + answers, kept, classes * classes)
+        answers, wanted, kept = _rows(answers, wanted, kept, replicas)
+        pairs = _counts(wanted * classes + answers, kept, classes * classes)
         return (of_each(pairs.unflatten(1, (classes, classes)), replicas),)
 
     def of(self, matrix: Tensor) -> Tensor:
         return matrix
 
 
-def _counts(classes: Tensor, kept: Tensor, number: int) -> Tensor:
-    """How often each of a number of classes stands in rows (K, n), where it is kept: (K, number)."""
-    zeros = classes.new_zeros(len(classes), number, dtype=torch.int64)
-    return zeros.scatter_add_(1, (classes * kept).long(), kept.long())
+def _rows(answers: Tensor, wanted: Tensor, kept: Tensor, replicas: int | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Answers, wanted classes (0 for a label that is ignored), and 1 where a label counts, else 0; each (K, n)."""
+    answers, wanted, kept = (by_replica(each, replicas) for each in (answers, wanted, kept.long()))
+    return answers, wanted * kept, kept
+
+
+def _counts(classes: Tensor, times: Tensor, number: int) -> Tensor:
+    """How many times each of a number of classes stands in rows (K, n), one place counting `times`: (K, number)."""
+    return classes.new_zeros(len(classes), number).scatter_add_(1, classes, times)
