@@ -16,29 +16,18 @@ from torch import Tensor
 from lamp.errors import DTypeError, ShapeError
 
 
-def affine(x: Tensor, weight_t: Tensor, bias: Tensor | None) -> Tensor:
-    """y = x W^T + b for x (K..., B..., in), W^T (K..., in, out), b (K..., out): y (K..., B..., out)."""
-    if x.dim() == weight_t.dim() == 2:  # the usual case, without another question
+def affine(x: Tensor, matrix: Tensor, bias: Tensor | None = None) -> Tensor:
+    """y = x M + b for x (K..., B..., m), M (K..., m, n), b (K..., n): y (K..., B..., n)."""
+    if x.dim() == matrix.dim() == 2:  # the usual case, without another question
         if bias is None:
-            return x.mm(weight_t)
+            return x.mm(matrix)
         # On a CPU the fused operation first copies the bias into every row, and takes up to twice the time.
-        return x.mm(weight_t).add_(bias) if x.is_cpu else bias.addmm(x, weight_t)
-    lead = weight_t.dim() - 2  # 1 in a population, else 0
+        return x.mm(matrix).add_(bias) if x.is_cpu else bias.addmm(x, matrix)
+    lead = matrix.dim() - 2  # 1 in a population, else 0
     if x.dim() != lead + 2:  # several batch axes, or none
         flat = x.reshape(*x.shape[:lead], -1, x.shape[-1])
-        return affine(flat, weight_t, bias).view(*x.shape[:-1], weight_t.shape[-1])
-    return x.bmm(weight_t) if bias is None else torch.baddbmm(bias.unsqueeze(1), x, weight_t)
-
-
-def linear(x: Tensor, weight: Tensor) -> Tensor:
-    """y = x W for x (K..., B..., out), W (K..., out, in): y (K..., B..., in)."""
-    if x.dim() == weight.dim() == 2:
-        return x.mm(weight)
-    lead = weight.dim() - 2
-    if x.dim() != lead + 2:
-        flat = x.reshape(*x.shape[:lead], -1, x.shape[-1])
-        return linear(flat, weight).view(*x.shape[:-1], weight.shape[-1])
-    return x.bmm(weight)
+        return affine(flat, matrix, bias).view(*x.shape[:-1], matrix.shape[-1])
+    return x.bmm(matrix) if bias is None else torch.baddbmm(bias.unsqueeze(1), x, matrix)
 
 
 def add_affine(dweight: Tensor, dbias: Tensor | None, dy: Tensor, x: Tensor) -> None:

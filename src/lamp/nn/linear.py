@@ -72,7 +72,7 @@ class Linear(Module):
 
     def backward(self, dy: Tensor) -> Tensor:
         self._add_gradients(dy)
-        return axes.linear(dy, self.weight.data)  # dx
+        return axes.affine(dy, self.weight.data)  # dx
 
     def backward_parameters(self, dy: Tensor) -> None:
         self._add_gradients(dy)
