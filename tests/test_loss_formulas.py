@@ -159,18 +159,12 @@ class TestClasses:
         criterion.reduction = reduction
         output, target = case.pair()
         axis = min(output.dim() - 1, 1)
-        if target.is_floating_point():
-            against = criterion._against_probabilities
-        else:
-            against = criterion._against_smoothed_labels if criterion.label_smoothing else criterion._against_labels
         found = []
         for careful in (False, True):
-            value, sign, divisor, doutput, log_p, others = against(
-                criterion.log_probabilities(output, axis), target, axis, criterion.label_smoothing, careful
-            )
-            loss, _ = criterion.reduce(value, divisor, sign)
-            dvalue = torch.tensor(0.7, dtype=torch.float64)
-            found.append((loss, doutput(dvalue, axis, log_p, *others)))
+            log_p = criterion.log_probabilities(output, axis)
+            terms = criterion.terms(log_p, target, axis, criterion.label_smoothing, careful)
+            loss, _ = criterion.reduce(terms.value, terms.divisor, terms.sign)
+            found.append((loss, terms.doutput(torch.tensor(0.7, dtype=torch.float64))))
         assert error(found[0][0], found[1][0]) < 1e-13
         assert error(found[0][1], found[1][1]) < 1e-13
 

@@ -3,8 +3,6 @@
 import math
 import operator
 from abc import abstractmethod
-from collections.abc import Callable
-from functools import lru_cache
 from typing import Any, ClassVar
 
 import torch
@@ -15,9 +13,7 @@ from lamp.errors import ArgumentError, LabelError, LampError, ShapeError
 from lamp.formulas import Number, constant, is_zero
 from lamp.losses.base import Loss, buffer_of
 from lamp.losses.checks import explain_distribution, explain_labels, explain_probabilities, explain_weight
-
-# value (N, 1, ...), its sign in the loss, what "mean" divides by; a method for doutput, log p, and what else it takes
-Terms = tuple[Tensor, float, Tensor | int, Callable[..., Tensor], Tensor, tuple[Any, ...]]
+from lamp.losses.class_terms import ClassTerms, FormulaTerms, LabelTerms, ProbabilityTerms, SmoothedTerms
 
 FORMULAS = {"value", "derivative", "target_probability"}
 
@@ -110,43 +106,69 @@ class ClassLoss(Loss):
             log_p = self.log_probabilities(input, axis)
             if replicas is not None:
                 smoothing = of_each_sample(smoothing, log_p)
-            if not self.by_label or not self.__dict__.keys().isdisjoint(FORMULAS):
-                against = self._by_formulas
-            elif self._is_labels(target):
-                against = self._against_labels if is_zero(smoothing) else self._against_smoothed_labels
-            else:
-                against = self._against_probabilities
-            careful = self.reduction == "none"
-            value, sign, divisor, doutput, log_p, others = against(log_p, target, axis, smoothing, careful)
+            terms = self.terms(log_p, target, axis, smoothing, self.reduction == "none")
         except (RuntimeError, AttributeError, IndexError) as error:
             raise self._explain(*given, axis, replicas) or error from None
         except LampError as error:  # in a population it tells of rows that nobody has seen
             raise (self._explain(*given, axis, replicas) if replicas is not None else None) or error from None
-        loss, dvalue, divisor = self._reduced(value, divisor, sign, replicas)
+        loss, dvalue, divisor = self._reduced(terms, replicas)
         if dvalue is None:
             loss = loss.squeeze(axis)
         elif not math.isfinite(loss.sum().item() if replicas else loss.item()):  # where 0 met infinity, care helps
-            value, sign, divisor, doutput, log_p, others = against(log_p, target, axis, smoothing, True)
-            loss, dvalue, divisor = self._reduced(value, divisor, sign, replicas)
+            terms = self.terms(log_p, target, axis, smoothing, True)
+            loss, dvalue, divisor = self._reduced(terms, replicas)
             if replicas is None and not math.isfinite(loss.item()):
-                raise self._explain_value(sign * value.squeeze(axis), divisor, input, target)
+                raise self._explain_value(terms.sign * terms.value.squeeze(axis), divisor, input, target)
         if replicas is not None and dvalue is None and given[0].dim() > 2:
             loss = loss.unflatten(0, (replicas, -1))
         loss.divisor = divisor  # type: ignore[attr-defined]
-        self.remember((doutput, dvalue, axis, log_p, others, given[0].shape, replicas))
+        self.remember((terms, dvalue, given[0].shape, replicas))
         return loss
 
     def backward(self, *dloss: Tensor) -> Tensor:
-        doutput, dvalue, axis, log_p, others, shape, replicas = self.recall()
+        terms, dvalue, shape, replicas = self.recall()
         if dloss or dvalue is None:
-            of_class = axis if replicas is None or len(shape) < 3 else axis + 1
+            of_class = terms.axis if replicas is None or len(shape) < 3 else terms.axis + 1
             of_samples = shape[:of_class] + shape[of_class + 1 :]
-            given = self.times(dvalue, dloss, of_samples, log_p.dtype, replicas)
-            dvalue = given if dvalue is not None else given.reshape(log_p.narrow(axis, 0, 1).shape)
+            given = self.times(dvalue, dloss, of_samples, terms.log_p.dtype, replicas)
+            dvalue = given if dvalue is not None else given.reshape(terms.value.shape)
         if replicas is not None:
-            dvalue = of_each_sample(dvalue, log_p)
-        d: Tensor = doutput(dvalue, axis, log_p, *others)
-        return d if replicas is None else d.view(shape)
+            dvalue = of_each_sample(dvalue, terms.log_p)
+        doutput: Tensor = terms.doutput(dvalue)
+        return doutput if replicas is None else doutput.view(shape)
+
+    def terms(self, log_p: Tensor, target: Tensor, axis: int, smoothing: Number, careful: bool) -> ClassTerms:
+        """Each sample's loss and its gradient, in the fewest operations that this loss and this target allow.
+
+        careful  whether log p counts for nothing where q is 0, even if it is infinite or NaN
+        """
+        by_formulas = not self.by_label or not self.__dict__.keys().isdisjoint(FORMULAS)
+        if not self._is_labels(target):
+            q = self._q_of_probabilities(target, log_p, axis, smoothing)
+            if careful or by_formulas:
+                return FormulaTerms(self, log_p, axis, q, q.numel() // q.shape[axis])
+            return ProbabilityTerms(log_p, axis, q, self.derivative_per_mass)
+        picked, labels, kept = self._pick(log_p, target, axis)
+        plain = is_zero(smoothing) and not by_formulas
+        if plain and kept is None and self.weight is None:
+            return LabelTerms(log_p, axis, picked, labels, None, self.derivative_per_mass)
+        class_weight = self._class_weight(log_p, axis)
+        weight = self._weight_of(picked, labels, kept, class_weight)
+        if plain:
+            if careful:
+                log_p = log_p.masked_fill(weight == 0, 0.0)
+                picked = log_p.gather(axis, labels)
+            return LabelTerms(log_p, axis, picked, labels, weight, self.derivative_per_mass)
+        if class_weight is not None:
+            class_weight = _along(class_weight, log_p, axis)
+        if not careful and not by_formulas:
+            per_mass = self.derivative_per_mass
+            return SmoothedTerms(log_p, axis, picked, labels, weight, class_weight, kept, smoothing, per_mass)
+        hits = torch.zeros_like(log_p).scatter_(axis, labels, 1.0)
+        q = self.target_probability(hits, class_weight, smoothing, log_p.shape[axis])
+        if kept is not None:
+            q, log_p = q * kept, log_p.masked_fill(~kept, 0.0)
+        return FormulaTerms(self, log_p, axis, q, weight)
 
     def _in_one_row(self, output: Tensor, target: Tensor, replicas: int) -> tuple[Tensor, Tensor]:
         """Output (K, N, C, ...) and its target, those of all replicas one after another: (K N, C, ...)."""
@@ -157,15 +179,14 @@ class ClassLoss(Loss):
         axes_of_its_own = output.dim() - (0 if self.takes_probabilities and target.is_floating_point() else 1)
         return self.with_replicas(target, axes_of_its_own, replicas)
 
-    def _reduced(
-        self, value: Tensor, divisor: Tensor | int, sign: float, replicas: int | None
-    ) -> tuple[Tensor, Tensor | None, Tensor | int]:
+    def _reduced(self, terms: ClassTerms, replicas: int | None) -> tuple[Tensor, Tensor | None, Tensor | int]:
         """As `reduce`, and the divisor: of each replica, and where it is a weight for each sample, their sum."""
+        divisor = terms.divisor
         if isinstance(divisor, Tensor):
             divisor = sums(divisor.float() if divisor.dtype.itemsize < 4 else divisor, replicas)
         elif replicas is not None:
             divisor //= replicas
-        return *self.reduce(value, divisor, sign, replicas), divisor
+        return *self.reduce(terms.value, divisor, terms.sign, replicas), divisor
 
     def _explain(self, output: Any, target: Any, axis: int, replicas: int | None) -> LampError | None:
         """The error for an output and a target that do not fit; None where they do."""
@@ -179,77 +200,7 @@ class ClassLoss(Loss):
     def _is_labels(self, target: Tensor) -> bool:
         return target.dtype is torch.int64 or not (self.takes_probabilities and target.is_floating_point())
 
-    def _by_formulas(self, log_p: Tensor, target: Tensor, axis: int, smoothing: Number, careful: bool) -> Terms:
-        """Class by class, as the formulas say: where a subclass, or somebody on this loss, has written them anew."""
-        against = self._against_smoothed_labels if self._is_labels(target) else self._against_probabilities
-        value, sign, divisor, _, log_p, others = against(log_p, target, axis, smoothing, True)
-        return value, sign, divisor, self._doutput_by_formula, log_p, others
-
-    def _doutput_by_formula(self, dvalue: Tensor, axis: int, log_p: Tensor, q: Tensor) -> Tensor:
-        return self.derivative(log_p, q, q.sum(axis, keepdim=True)) * dvalue  # type: ignore[no-any-return]
-
     # ---- labels ----------------------------------------------------------------------------------------------------
-    def _against_labels(self, log_p: Tensor, target: Tensor, axis: int, smoothing: Number, careful: bool) -> Terms:
-        """Careful: log p counts for nothing where q is 0, even if it is infinite or NaN."""
-        picked, labels, kept = self._pick(log_p, target, axis)
-        if self.weight is None and kept is None:
-            return picked, -1.0, picked.numel(), self._doutput_of_labels, log_p, (labels, None)
-        weight = self._weight_of(picked, labels, kept, self._class_weight(log_p, axis))
-        if careful:
-            log_p = log_p.masked_fill(weight == 0, 0.0)
-            picked = log_p.gather(axis, labels)
-        return picked.mul_(weight), -1.0, weight, self._doutput_of_labels, log_p, (labels, weight)
-
-    def _doutput_of_labels(
-        self, dvalue: Tensor, axis: int, log_p: Tensor, labels: Tensor, weight: Tensor | None
-    ) -> Tensor:
-        minus_ones = filled(labels.shape, -1.0, log_p.dtype, log_p.device)
-        doutput = self.derivative_per_mass(log_p, axis).scatter_add_(axis, labels, minus_ones)
-        return doutput.mul_(dvalue if weight is None else weight * dvalue)
-
-    def _against_smoothed_labels(
-        self, log_p: Tensor, target: Tensor, axis: int, smoothing: Number, careful: bool
-    ) -> Terms:
-        """As `_against_labels`: q is a hit at the label, and the same share of every class's weight."""
-        picked, labels, kept = self._pick(log_p, target, axis)
-        class_weight = self._class_weight(log_p, axis)
-        weight = self._weight_of(picked, labels, kept, class_weight)
-        if careful:
-            q = self._distribution(torch.zeros_like(log_p).scatter_(axis, labels, 1.0), class_weight, smoothing, axis)
-            if kept is not None:
-                q, log_p = q * kept, log_p.masked_fill(~kept, 0.0)
-            return self.value(log_p, q).sum(axis, keepdim=True), 1.0, weight, self._doutput_of_q, log_p, (q,)
-        share, minus_hit = smoothing / log_p.shape[axis], weight * (smoothing - 1.0)
-        value, spread = picked.mul_(minus_hit), None
-        if class_weight is None:
-            value.sub_(log_p.sum(axis, keepdim=True).mul_(share))
-        else:
-            spread = _along(class_weight, log_p, axis) * share
-            value.sub_((log_p * spread).sum(axis, keepdim=True))
-        if kept is not None:
-            kept = kept.type_as(value)
-            value.mul_(kept)
-        return value, 1.0, weight, self._doutput_of_smoothed, log_p, (labels, minus_hit, spread, share, kept)
-
-    def _doutput_of_smoothed(
-        self,
-        dvalue: Tensor,
-        axis: int,
-        log_p: Tensor,
-        labels: Tensor,
-        minus_hit: Tensor,
-        spread: Tensor | None,
-        share: Number,
-        kept: Tensor | None,
-    ) -> Tensor:
-        doutput = self.derivative_per_mass(log_p, axis)
-        if spread is None:  # then the mass is 1
-            doutput.sub_(share)
-        else:
-            doutput.mul_(spread.sum(axis - log_p.dim(), keepdim=True) - minus_hit).sub_(spread)
-        doutput.scatter_add_(axis, labels, minus_hit)
-        return doutput.mul_(dvalue if kept is None else kept * dvalue)
-
     def _pick(self, log_p: Tensor, target: Tensor, axis: int) -> tuple[Tensor, Tensor, Tensor | None]:
         """log p of each label, the labels, and which are kept, not ignored (None for all); all (N, 1, ...).
 
@@ -293,26 +244,18 @@ class ClassLoss(Loss):
         return weight
 
     # ---- probabilities ---------------------------------------------------------------------------------------------
-    def _against_probabilities(
-        self, log_p: Tensor, target: Tensor, axis: int, smoothing: Number, careful: bool
-    ) -> Terms:
+    def _q_of_probabilities(self, target: Tensor, log_p: Tensor, axis: int, smoothing: Number) -> Tensor:
         same_kind = target.dtype is log_p.dtype and target.device == log_p.device
         if target.shape != log_p.shape or not same_kind or not log_p.numel():
             raise explain_probabilities(log_p, target, axis)
         if self.ignore_index >= 0 or not target.amin().item() >= 0:
             raise explain_distribution(target, self.ignore_index)
-        q = self._distribution(target, self._class_weight(log_p, axis), smoothing, axis)
-        value = (self.value(log_p, q) if careful else log_p * q).sum(axis, keepdim=True)
-        return value, 1.0 if careful else -1.0, value.numel(), self._doutput_of_q, log_p, (q,)
+        weight = self._class_weight(log_p, axis)
+        if weight is not None:
+            weight = _along(weight, log_p, axis)
+        return self.target_probability(target, weight, smoothing, log_p.shape[axis])  # type: ignore[no-any-return]
 
-    def _doutput_of_q(self, dvalue: Tensor, axis: int, log_p: Tensor, q: Tensor) -> Tensor:
-        return self.derivative_per_mass(log_p, axis).mul_(q.sum(axis, keepdim=True)).sub_(q).mul_(dvalue)
-
-    def _distribution(self, probability: Tensor, class_weight: Tensor | None, smoothing: Number, axis: int) -> Tensor:
-        """`target_probability`, its weights along the axis of classes."""
-        weight = None if class_weight is None else _along(class_weight, probability, axis)
-        return self.target_probability(probability, weight, smoothing, probability.shape[axis])  # type: ignore[no-any-return]
-
+    # ---- which labels count ----------------------------------------------------------------------------------------
     def weight_of_labels(self, labels: Tensor) -> Tensor:
         """What each label counts in a mean: the weight of its class, and nothing where it is ignored."""
         kept = labels != self.ignore_index
@@ -353,8 +296,3 @@ def _are_classes(labels: Tensor, classes: int) -> bool:
 def _along(weight: Tensor, tensor: Tensor, axis: int) -> Tensor:
     """A weight for each class, shaped to meet the axis of classes of the tensor: (C, 1, ...)."""
     return weight.view(-1, *[1] * (tensor.dim() - axis - 1))
-
-
-@lru_cache(maxsize=8)  # few: a batch of pixels is large
-def filled(shape: torch.Size, value: float, dtype: torch.dtype, device: torch.device) -> Tensor:
-    return torch.full(shape, value, dtype=dtype, device=device)

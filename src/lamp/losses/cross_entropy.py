@@ -7,7 +7,7 @@ from torch import Tensor
 
 from lamp.formulas import Number
 from lamp.losses.checks import Limits, explain_pair
-from lamp.losses.classification import ClassLoss, filled
+from lamp.losses.classification import ClassLoss
 
 # log_softmax takes rows shorter than a vector of the CPU number by number: from so many numbers on it is faster across
 LANES, MANY = (16 if torch.backends.cpu.get_cpu_capability() == "AVX512" else 8), 384
@@ -83,9 +83,3 @@ class NLLLoss(ClassLoss):
 
     def derivative_per_mass(self, log_p: Tensor, axis: int) -> Tensor:
         return torch.zeros_like(log_p)
-
-    def _doutput_of_labels(
-        self, dvalue: Tensor, axis: int, log_p: Tensor, labels: Tensor, weight: Tensor | None
-    ) -> Tensor:
-        minus_weight = filled(labels.shape, -1.0, log_p.dtype, log_p.device) if weight is None else -weight
-        return torch.zeros_like(log_p).scatter_(axis, labels, minus_weight * dvalue)
