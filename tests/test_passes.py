@@ -451,3 +451,31 @@ class TestFit:
             )
             runs.append([p.data.clone() for p in model.parameters()])
         assert all(torch.equal(a, b) for a, b in zip(*runs, strict=True))
+
+
+# ---- an input that is written to ------------------------------------------------------------------------------------
+@pytest.mark.parametrize("write", [torch.Tensor.zero_, lambda x: x[:2].add_(1.0), lambda x: x.copy_(x.clone())])
+def test_an_input_that_is_written_to_before_the_backward_is_told(write):
+    """As torch tells it: the weights' gradient would be that of other numbers."""
+    model, criterion = lamp.Sequential(lamp.Linear(3, 4), lamp.Tanh(), lamp.Linear(4, 2)), lamp.MSELoss()
+    x, y = torch.randn(5, 3), torch.randn(5, 2)
+    criterion(model(x), y)
+    gradient = criterion.backward()
+    write(x)
+    with pytest.raises(lamp.BackwardError, match="changed in place") as caught:
+        model.backward(gradient)
+    assert None not in (caught.value.expected, caught.value.got, caught.value.fix)
+    criterion(model(x), y)
+    model.backward(criterion.backward())
+    write(x)  # once it was gone back through, it may be written to
+    criterion(model(x), y)
+    model.backward(criterion.backward())
+
+
+def test_an_input_of_inference_mode_is_taken_as_it_is():
+    model = lamp.Linear(3, 2)
+    with torch.inference_mode():
+        x = torch.randn(5, 3)
+        dy = torch.randn(5, 2)
+    model(x)
+    assert model.backward(dy).shape == (5, 3)

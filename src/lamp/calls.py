@@ -14,9 +14,10 @@ from torch import Tensor
 
 from lamp.axes import replicas_of
 from lamp.call_errors import in_order, is_of_the_call, misfit, shorten
+from lamp.errors import BackwardError
 from lamp.no_autograd import quick
 from lamp.passes import Participant, Pass, Unmarked, mark, numbers, pass_of, running
-from lamp.paths import blame, say_where
+from lamp.paths import blame, describe, say_where
 from lamp.trees import leaves
 from lamp.which_pass import pass_for
 
@@ -71,6 +72,8 @@ def forward_within_a_pass(forward: Callable[..., Any]) -> Callable[..., Any]:
             running.through = None
         if not through.evaluating:
             self._through = through  # which a `super().forward(...)` within has made weak
+            if inputs and type(inputs[0]) is Tensor:
+                through.version = _version(inputs[0])
         if type(output) is Tensor:
             if getrefcount(output) > ALONE:
                 if inputs and output is inputs[0] and pass_of(output) is None:
@@ -131,6 +134,24 @@ def _begin(root: Participant, inputs: tuple[Any, ...]) -> Pass:
     return through
 
 
+def _version(tensor: Tensor) -> int:
+    """How often a tensor was changed in place; of one made in torch's inference mode that is not known."""
+    try:
+        return tensor._version
+    except RuntimeError:
+        return 0
+
+
+def _changed(root: Participant) -> BackwardError:
+    return BackwardError(
+        "the input was changed in place after the forward, which remembered it for this backward",
+        expected="the numbers that went forward",
+        got="a tensor that was written to since",
+        fix="go back before it is written to, or write to a copy: x = x.clone()",
+        where=describe(root),
+    )
+
+
 # ---- backward -------------------------------------------------------------------------------------------------------
 def backward_within_its_pass(backward: Callable[..., Any]) -> Callable[..., Any]:
     """A backward that, when it is the outermost call, goes back through the pass that its gradient belongs to."""
@@ -156,6 +177,9 @@ def backward_within_its_pass(backward: Callable[..., Any]) -> Callable[..., Any]
         through = running.through = pass_for(self, grad_outputs)
         inputs = through.inputs
         if through.root is self and through.memory:
+            if inputs and type(inputs[0]) is Tensor and _version(inputs[0]) != through.version and not self.gives_loss:
+                running.through = None
+                raise _changed(self)
             through.consumed, through.inputs = True, ()
         try:
             with quick():

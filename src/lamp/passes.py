@@ -30,12 +30,14 @@ class Pass:
     memory      the stacks, by module; the modules hold the pass weakly: it lives as long as what it put out, or until
                 the next forward of its root
     inputs      what it was called with, until backward consumes it
+    version     how often the first of them had been changed in place after the forward
     evaluating  whether it is an `evaluating` one: then nothing is remembered
     number      of passes begun before it, from 1; 0 where there was no forward, or one that failed
     consumed    whether its root has gone back through it
     """
 
     inputs: tuple[Any, ...] = ()
+    version = 0
     evaluating = False
     consumed = False
     number = 0
