@@ -310,6 +310,10 @@ def test_what_cannot_be_among_them():
         lamp.Parallel(lamp.Linear(6, 6), combine="mean")
     with pytest.raises(lamp.ArgumentError, match="dim"):
         lamp.Parallel(lamp.Linear(6, 6), combine="concat", dim=1.5)
+    model = lamp.Parallel(lamp.Linear(6, 6))
+    model.combine = "mean"
+    with pytest.raises(lamp.ArgumentError, match="'sum' or 'concat'"):
+        model(torch.randn(7, 6))
 
 
 def test_a_gradient_of_another_shape():

@@ -62,6 +62,11 @@ class Parallel(ModuleRow):
     """
 
     def __init__(self, *modules: Any, combine: Literal["sum", "concat"] = "sum", dim: int = -1) -> None:
+        self._check(combine)
+        self.combine, self.dim = combine, an_axis(self, "dim", dim)
+        super().__init__(*modules)
+
+    def _check(self, combine: object) -> None:
         if combine not in ("sum", "concat"):
             raise ArgumentError(
                 f"{type(self).__name__} does not know this combine",
@@ -69,8 +74,6 @@ class Parallel(ModuleRow):
                 got=repr(combine),
                 fix="name one of these",
             )
-        self.combine, self.dim = combine, an_axis(self, "dim", dim)
-        super().__init__(*modules)
 
     def forward(self, input: Tensor) -> Tensor:
         outputs = [module(input) for module in self._body]
@@ -85,6 +88,7 @@ class Parallel(ModuleRow):
         return y
 
     def _joined(self, outputs: list[Tensor]) -> Tensor:
+        self._check(self.combine)  # it may have been set since
         dim = standing(self.dim, self.replicas)
         try:
             y = torch.cat(outputs, dim)
