@@ -122,6 +122,7 @@ class Parallel(ModuleRow):
             module.backward_parameters(part)
 
     def trace(self, tracer: Any, value: Any) -> Any:
+        self._check(self.combine)
         outputs = [tracer(module, value) for module in self._body]
         if len(outputs) == 1:
             return outputs[0]
