@@ -26,7 +26,7 @@ from lamp.passes import Unmarked, latest
 from lamp.replicas.gradients import check_gradients_of
 from lamp.replicas.placing import listed_networks, place_as
 from lamp.replicas.proof import foreign, prove, refuse_equal_starts
-from lamp.replicas.shared import carry, refuse_outside
+from lamp.replicas.shared import carry, refers_outside, refuse_outside
 from lamp.replicas.sizes import Sizes, architecture, check_forms, widest
 from lamp.signatures import called
 from lamp.state import ModelState, copied_extras, state_members
@@ -130,8 +130,8 @@ class Population(Module):
         check_gradients_of(len(self), gradients, after)
 
     def try_again(self) -> None:
-        """Let the next batch try modules on which a method was set, maybe since the last one."""
-        self._unproved = self._unproved or foreign(self.network, set_on=True)
+        """Let the next batch try methods set on modules since the last one, unless they hold modules themselves."""
+        self._unproved += [] if self._unproved or refers_outside(self.network) else foreign(self.network, set_on=True)
 
     def _prove(self, inputs: tuple[Any, ...], named: Mapping[str, Any]) -> None:
         """See on the first batch that modules of the user's do in a population what they do alone."""
