@@ -71,7 +71,8 @@ def forward_within_a_pass(forward: Callable[..., Any]) -> Callable[..., Any]:
         finally:
             running.through = None
         if not through.evaluating:
-            self._through = through  # which a `super().forward(...)` within has made weak
+            if self._through is not through:
+                self._through = through  # which a `super().forward(...)` within has made weak
             if inputs and type(inputs[0]) is Tensor:
                 through.version = _version(inputs[0])
         if type(output) is Tensor:
@@ -231,6 +232,10 @@ def _marked(gradient: Any, module: Participant, given: tuple[Any, ...], through:
     if not inputs:
         return gradient
     x = inputs[0]
+    source = pass_of(x)
+    if source is not None and source is not through and type(gradient) is Tensor and not given:
+        gradient.__dict__["backward"] = source  # that of a loss whose input is known: the usual case
+        return gradient
     of_first = isinstance(x, tuple | list) and (module.gives_loss or len(inputs) == 1)
     if isinstance(gradient, tuple | list) and not of_first:
         return _with_sources(gradient, inputs, through, given)
