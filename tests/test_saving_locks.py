@@ -118,6 +118,7 @@ def test_a_killed_process_holds_nothing(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")  # of other packages with threads, such as JAX
 def test_a_forked_child_does_not_keep_the_lock(tmp_path):
     held = Lock.inside(tmp_path)
     child = os.fork()
@@ -222,6 +223,42 @@ def test_writers_of_one_place_at_once(name, tmp_path):
     assert [each.name for each in tmp_path.iterdir()] == [name]
     if name == "folder":
         check_folder(path)
+
+
+@pytest.mark.parametrize("moment", ["before it is asked for", "before it takes its place"])
+def test_a_folder_that_comes_or_goes_in_between(moment, tmp_path, monkeypatch):
+    """What another writer exchanges at that very moment is no reason to fail."""
+    path = tmp_path / "folder"
+
+    def write(number):
+        with sealed_folder(path) as folder:
+            (folder / "number").write_text(str(number))
+
+    write(0)
+    if moment == "before it is asked for":
+        exists = Path.exists
+
+        def exchanged(self, **options):
+            found = exists(self, **options)
+            if self == path and found:
+                os.rename(path, tmp_path / "elsewhere")
+                monkeypatch.undo()
+            return found
+
+        monkeypatch.setattr(Path, "exists", exchanged)
+    else:
+        os.rename(path, tmp_path / "elsewhere")
+        rename = os.rename
+
+        def late(old, new):
+            if Path(new) == path:
+                monkeypatch.undo()
+                write(1)
+            rename(old, new)
+
+        monkeypatch.setattr(os, "rename", late)
+    write(2)
+    assert (path / "number").read_text() == "2"
 
 
 def test_a_folder_that_came_meanwhile_is_not_replaced(tmp_path):

@@ -7,9 +7,11 @@ after a crash or a cut of power in between. What a killed process leaves beside 
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -70,9 +72,9 @@ def whole_folder(
     """
     path = as_path(path)
     with saving(path):
-        if path.name in ("", "..") or (path.exists() and not path.is_dir()):
+        if (no_name := path.name in ("", "..")) or not _is_free_for_a_folder(path):
             raise CheckpointError(
-                f"{path} is {'no name for a new folder' if path.is_dir() else 'a file'}",
+                f"{path} is {'no name for a new folder' if no_name else 'a file'}",
                 expected="the name of a folder, or of nothing yet",
                 got=f"{str(path)!r}",
                 fix="choose another name",
@@ -91,13 +93,26 @@ def whole_folder(
             raise
 
 
+def _is_free_for_a_folder(path: Path) -> bool:
+    """Whether a folder stands there, or nothing. Asked at once: another writer may be exchanging folders meanwhile."""
+    try:
+        return stat.S_ISDIR(path.stat().st_mode)
+    except FileNotFoundError:
+        return True
+
+
 def _take_place(folder: Path, path: Path, replace: bool) -> None:
     """Rename the folder to `path`. One that is there is renamed first, and removed once the new one is in its place."""
     former = _former(path)
     if not path.exists() and not former.exists():
-        os.rename(folder, path)
-        sync_folder(path.parent)
-        return
+        try:
+            os.rename(folder, path)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+        else:
+            sync_folder(path.parent)
+            return
     with _renaming(path):
         _put_back(path)
         if path.exists():
@@ -114,10 +129,10 @@ def _take_place(folder: Path, path: Path, replace: bool) -> None:
         except BaseException:
             _put_back(path)
             raise
-    try:
-        sync_folder(path.parent)
-    finally:
-        shutil.rmtree(former, ignore_errors=True)
+        try:
+            sync_folder(path.parent)
+        finally:
+            shutil.rmtree(former, ignore_errors=True)
 
 
 def _former(path: Path) -> Path:
