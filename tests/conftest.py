@@ -5,9 +5,97 @@ import os
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("LAMP_CACHE_DIR", "off")  # kernels are compiled anew, unless a test is about the cache
 
+from pathlib import Path
+
 import hypothesis
 import pytest
 import torch
+
+# Files whose tests take more than 0.03 s each, or 4.5 s together: `pytest -m "not slow"` leaves them out.
+SLOW = [
+    "backends",
+    "benchmark_rows",
+    "benchmarks",
+    "check_gradients",
+    "checkpoint_files",
+    "checkpoint_fingerprint",
+    "checkpoint_resume",
+    "cli",
+    "cli_reading",
+    "cli_tables",
+    "cli_terminal",
+    "compiled",
+    "compiled_ahead",
+    "compiled_answers",
+    "compiled_branches",
+    "compiled_calls",
+    "compiled_changes",
+    "compiled_failures",
+    "compiled_fit",
+    "compiled_halves",
+    "compiled_hypothesis",
+    "compiled_overrides",
+    "compiled_rules",
+    "containers",
+    "contributing",
+    "cross_validate",
+    "data_mnist",
+    "data_overrides",
+    "devices",
+    "disk_cache",
+    "epoch_means",
+    "evaluating",
+    "experiments",
+    "fit_each",
+    "found_by_use",
+    "freezing",
+    "graph",
+    "interop_graphs",
+    "kept_kernels",
+    "lane_functions",
+    "lanes",
+    "metric_streaming",
+    "metric_values",
+    "model_state",
+    "module_shapes",
+    "passes",
+    "plots",
+    "population_fit",
+    "population_own_modules",
+    "population_sizes",
+    "population_widths",
+    "processes",
+    "random_mlps",
+    "reading_delimited",
+    "reading_sources",
+    "readme",
+    "run_folder",
+    "saving_failures",
+    "saving_faults",
+    "saving_hostile",
+    "saving_locks",
+    "schedule_nesting",
+    "several_inputs",
+    "shown_on_terminals",
+    "sklearn_benchmark",
+    "sklearn_checks",
+    "sklearn_estimators",
+    "sklearn_same_numbers",
+    "sklearn_tools",
+    "sklearn_weights",
+    "structure",
+    "sweep",
+    "sweep_halving",
+    "sweep_table",
+    "tables_dates",
+    "tables_metrics",
+    "tables_predict",
+    "tables_search",
+    "tables_values_hypothesis",
+    "tensorboard",
+]
+# Files about machine code: `pytest -m compiled` runs them alone.
+COMPILED = ("backends", "compiled", "disk_cache", "kept_kernels", "lane")
 
 hypothesis.settings.register_profile("lamp", deadline=None, max_examples=50, derandomize=True)
 hypothesis.settings.load_profile("lamp")
@@ -17,3 +105,12 @@ hypothesis.settings.load_profile("lamp")
 def _same_start():
     torch.set_num_threads(1)
     torch.manual_seed(0)
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        name = Path(item.path).stem.removeprefix("test_")
+        if name in SLOW:
+            item.add_marker(pytest.mark.slow)
+        if name.startswith(COMPILED):
+            item.add_marker(pytest.mark.compiled)

@@ -12,9 +12,10 @@ from tests.cases.losses import LOSSES
 from tests.cases.modules import MODULES
 from tests.cases.optimizers import OPTIMIZERS
 
+NO_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU here")
 DEVICES = [
     "cpu",
-    pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU here")),
+    pytest.param("cuda", marks=[pytest.mark.gpu, NO_GPU]),
 ]
 # Losses that look at their labels or probabilities before they use them: a wrong one must be told.
 LOOKING = ("BCELoss", "BCEWithLogitsLoss", "NLLLoss", "CrossEntropyLoss")

@@ -20,6 +20,7 @@ from lamp.losses import Loss
 from lamp.module import Module
 from lamp.nn import Activation, Container
 from lamp.optim import LRScheduler, Optimizer
+from tests.conftest import COMPILED, SLOW
 
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src"
@@ -387,6 +388,12 @@ def test_only_the_command_line_prints(path):
     assert module == PROGRESS_BAR or not printing(path.read_text())
     if room(module) == "cli" and module != "lamp.cli.terminal":  # there names become printable
         assert "click.echo" not in path.read_text()
+
+
+def test_the_tiers_name_files_that_are_there():
+    there = {path.stem.removeprefix("test_") for path in Path(__file__).parent.glob("test_*.py")}
+    assert set(SLOW) <= there
+    assert all(any(name.startswith(begin) for name in there) for begin in COMPILED)
 
 
 def test_file_names_say_something():
