@@ -1,6 +1,7 @@
 """What every test starts from: the same random numbers, one thread, no window."""
 
 import os
+import signal
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("LAMP_CACHE_DIR", "off")  # kernels are compiled anew, unless a test is about the cache
@@ -99,6 +100,10 @@ COMPILED = ("backends", "compiled", "disk_cache", "kept_kernels", "lane")
 
 hypothesis.settings.register_profile("lamp", deadline=None, max_examples=50, derandomize=True)
 hypothesis.settings.load_profile("lamp")
+
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell started this in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # as tests of Ctrl-C need it
 
 
 @pytest.fixture(autouse=True)
