@@ -12,8 +12,10 @@ import hypothesis
 import pytest
 import torch
 
-# Files whose tests take more than 0.03 s each, or 4.5 s together: `pytest -m "not slow"` leaves them out.
+# Files whose tests take more than 0.03 s each, or 2.4 s together beside what others test: `pytest -m "not slow"` leaves
+# them out, and takes less than a minute on two cores.
 SLOW = [
+    "activation_extremes",
     "backends",
     "benchmark_rows",
     "benchmarks",
@@ -52,16 +54,23 @@ SLOW = [
     "freezing",
     "graph",
     "interop_graphs",
+    "interop_onnx",
+    "interop_torch",
     "kept_kernels",
     "lane_functions",
     "lanes",
+    "loss_extremes",
+    "loss_values",
     "metric_streaming",
     "metric_values",
+    "mistakes",
     "model_state",
     "module_shapes",
+    "optimizer_state",
     "passes",
     "plots",
     "population_fit",
+    "population_losses",
     "population_own_modules",
     "population_sizes",
     "population_widths",
