@@ -149,12 +149,14 @@ class EagerEpoch:
     """An epoch that is not over.
 
     batches  those that are left
+    steps    how many the epoch has in all, as far as its batches say
     begin    what it takes to go over the epoch's batches once more, where their number is not enough
     begun    when the epoch began, or was resumed, by `time.perf_counter`; `spent` seconds before that
     """
 
     averages: Averages
     batches: Iterator[Any]
+    steps: int
     begin: Mapping[str, Any] | None
     begun: float
     spent: float
@@ -193,21 +195,21 @@ class EagerEngine:
             return Progress(1.0, epoch=self._finish(epoch))
         loss, output, target = self._step(batch)
         epoch.averages.add(loss, output, target)
-        per_epoch = max(length_of(self.spec.batches) or 1, 1)
-        return Progress(min(len(epoch.averages.losses) / per_epoch, 1.0), loss)
+        return Progress(min(len(epoch.averages.losses) / epoch.steps, 1.0), loss)
 
     def _begin(self) -> EagerEpoch:
         """The next epoch, or what a checkpoint left of one."""
         spec, now = self.spec, time.perf_counter()
         self.last_good.begin(spec.model)
         averages = Averages(spec.criterion, spec.metrics, spec.replicas)
+        steps = max(length_of(spec.batches) or 1, 1)
         head, self._head = self._head, None
         if head is None:
             begin = begin_of_epoch(spec.batches) if spec.checkpointed else None
-            return EagerEpoch(averages, iter(spec.batches), begin, now, 0.0)
+            return EagerEpoch(averages, iter(spec.batches), steps, begin, now, 0.0)
         averages.load_state_dict(head, spec.model.parameters()[0].device)
         batches = batches_from(spec.batches, len(averages.losses), head["begin"])
-        return EagerEpoch(averages, batches, head["begin"], now, head["seconds"])
+        return EagerEpoch(averages, batches, steps, head["begin"], now, head["seconds"])
 
     def _finish(self, epoch: EagerEpoch) -> Measurement:
         """Measure the epoch, on held-out samples too."""
