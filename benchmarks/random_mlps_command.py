@@ -87,6 +87,7 @@ def draw(found: Sequence[Found]) -> Figure:
         axes.plot(range(1, len(ratios) + 1), ratios, "o", color=colour, label=peer, markersize=5)
     axes.axhline(1.0, color="0.3", linewidth=1)
     axes.set_yscale("log")
+    axes.yaxis.set_major_formatter("{x:g}")
     axes.set_ylabel("times as long as lamp")
     axes.set_xlabel("networks, from the least ratio to the largest")
     axes.legend(frameon=False)
