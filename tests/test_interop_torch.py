@@ -169,10 +169,10 @@ def test_modes_stay_each_with_its_module():
 
 def test_nothing_is_drawn_and_the_other_network_is_left_alone():
     twin, network = nn.Sequential(nn.Linear(30, 4), nn.PReLU(4)), lamp.Sequential(lamp.Linear(3, 4), lamp.Dropout(0.4))
-    before, flat = torch.get_rng_state(), [id(span.home) for span in lamp.parameter.spans(network.parameters())]
+    before, flat = torch.get_rng_state(), [id(span.buffer) for span in lamp.parameter.spans(network.parameters())]
     moved, theirs = lamp.from_torch(twin), lamp.to_torch(network)
     assert torch.equal(torch.get_rng_state(), before)
-    assert [id(span.home) for span in lamp.parameter.spans(network.parameters())] == flat
+    assert [id(span.buffer) for span in lamp.parameter.spans(network.parameters())] == flat
     kept = [tensor.clone() for tensor in twin.state_dict().values()]
     for parameter in moved.parameters():
         parameter.data.add_(1.0)

@@ -1,6 +1,7 @@
-"""What every module is: a forward, a backward, and what the one remembers for the other.
+"""`Module`, the base class of layers, losses and networks.
 
-A module of your own is those two methods and nothing more:
+A module has a forward, a backward, and values that forward remembers for backward. To write one of your own, define
+those two methods; nothing more is needed:
 
     class Square(lamp.Module):
         def forward(self, x):
@@ -11,8 +12,8 @@ A module of your own is those two methods and nothing more:
             x = self.recall()
             return 2 * x * dy
 
-Parameters, buffers and submodules are whatever stands in the module's attributes (lists, tuples and dicts of them
-included), in the order they were assigned; there is nothing to register and no `super().__init__()` to forget.
+Parameters, buffers and submodules are found in the module's attributes (lists, tuples and dicts of them included), in
+the order of assignment. Nothing has to be registered, and `super().__init__()` need not be called.
 """
 
 from __future__ import annotations
@@ -41,53 +42,56 @@ Held = TypeVar("Held")
 class Module(TorchHabits, Participant, metaclass=Kind):
     """Base of all modules, losses included.
 
-    Subclasses define `forward(input) -> output` and `backward(grad_output) -> grad_input`. `backward` adds the
-    parameters' gradients to their `grad`. Several outputs are a tuple, and so is their gradient, with None for an
-    output that was not used; a backward that names an argument for each gets them one by one. Of several inputs
-    `backward` returns a tuple, None for one without a gradient.
+    Subclasses define `forward(input) -> output` and `backward(grad_output) -> grad_input`. `backward` adds each
+    parameter's gradient to its `grad`.
+
+    Several outputs are returned as a tuple. Their gradient is a tuple too, with None for an output that was not used;
+    a `backward` with one argument per output gets the gradients as separate arguments. With several inputs, `backward`
+    returns a tuple of gradients, with None for an input that has none.
     """
 
-    hyperparameters: ClassVar[tuple[str, ...]] = ()  # attributes that are a number, or (K,) of them in a population
-    takes_replicas: ClassVar[bool] = False  # in a class of the user's: whether it is known to work in a population
-    replicas: int | None = None  # K in a population, where every tensor has an axis of replicas first
-    units: Tensor | None = None  # in a population of several sizes: how many features each replica has here, (K,)
+    hyperparameters: ClassVar[tuple[str, ...]] = ()  # names of attributes that are a number, or (K,) in a population
+    takes_replicas: ClassVar[bool] = False  # True in a user's class says that it works in a population, unchecked
+    replicas: int | None = None  # K in a population, where every tensor has a first axis of replicas
+    units: Tensor | None = None  # the number of features per replica, (K,), in a population of several sizes
 
     # ---- forward and backward ----------------------------------------------------------------------------------
     def forward(self, *inputs: Any) -> Any:
-        """The output for these inputs. In training mode it remembers what `backward` will need."""
+        """The output for these inputs. In training mode, remembers what `backward` will need."""
         raise unwritten(self, "forward(self, input)", "the output")
 
     def backward(self, *grad_outputs: Any) -> Any:
-        """The gradient with respect to the input, given the output's; adds the parameters' gradients to their grad."""
+        """The gradient with respect to the input, given that of the output. Adds to the gradients of the parameters."""
         raise unwritten(self, "backward(self, grad_output)", "the gradient with respect to the input")
 
     def trace(self, tracer: Any, *values: Any) -> Any:
-        """The values that this module puts out for these, in a graph that the tracer writes: see lamp.graph.
+        """The output values for these input values, as nodes that the tracer adds to a graph (see lamp.graph).
 
-        Raises NotTraceable where a module does not say.
+        Raises NotTraceable if the module does not define this method.
         """
         raise NotTraceable(
             f"{type(self).__name__} does not say what it does as a graph",
-            expected="trace(self, tracer, x) beside forward, in the tracer's operations",
-            got="a module without it",
-            fix="write it; without a graph the eager engine alone trains it",
+            expected="a method trace(self, tracer, x) beside forward, written in the tracer's operations",
+            got="a class without that method",
+            fix="define trace; without it only the eager engine can train this module",
         )
 
     def backward_parameters(self, *grad_outputs: Any) -> None:
-        """`backward` for a module whose input is data: parameter gradients only, where that is less work."""
+        """`backward` without the gradient with respect to the input, for a module whose input is data."""
         self.backward(*grad_outputs)
 
-    # The three methods as they were written: for a container, which is in a pass already and says whom to blame.
+    # The three methods without the wrapper that begins a pass. Containers call them: they are within a pass already,
+    # and add the child's path to errors themselves.
     _bare_forward: Callable[..., Any] = forward
     _bare_backward: Callable[..., Any] = backward
     _bare_backward_parameters: Callable[..., Any] = backward_parameters
 
-    # Calling a module is calling its forward: a property in C, so that the call costs no frame of Python.
+    # Calling a module calls its forward. This property is implemented in C, so that the call adds no Python frame.
     __call__: Callable[..., Any] = property(operator.attrgetter("forward"))  # type: ignore[assignment]
 
-    # ---- what it is made of ------------------------------------------------------------------------------------
+    # ---- members -----------------------------------------------------------------------------------------------
     def _members(self, kind: type[Held]) -> Iterator[tuple[str, Held]]:
-        """Attributes of this kind, and those inside lists, tuples and dicts, with their names."""
+        """Names and values of the attributes of this type, including those inside lists, tuples and dicts."""
         if "_registered" in vars(self):
             self._wrap_registered(vars(self)["_registered"])
         for name, value in vars(self).items():
@@ -111,13 +115,13 @@ class Module(TorchHabits, Participant, metaclass=Kind):
         yield from self._walk(prefix, set())
 
     def _walk(self, prefix: str, seen: set[int] | None, above: tuple[Module, ...] = ()) -> Iterator[tuple[str, Module]]:
-        """This module and all below it, with their paths: each once, or (`seen` is None) wherever it stands."""
+        """This module and all below it, with their paths. If `seen` is None, shared modules appear at every path."""
         if any(module is self for module in above):
             raise ArgumentError(
-                f"{type(self).__name__} stands inside itself, as {prefix!r} of {type(above[0]).__name__}",
-                expected="modules in a tree",
-                got="an attribute that leads back to a module it stands in",
-                fix="let the module above hand down what is needed, as an input of forward",
+                f"{type(self).__name__} contains itself, as {prefix!r} of {type(above[0]).__name__}",
+                expected="modules that form a tree",
+                got="an attribute that leads back to a module that contains it",
+                fix="remove that attribute, and let the outer module pass what is needed as an input of forward",
             )
         if seen is not None:
             if id(self) in seen:
@@ -132,18 +136,18 @@ class Module(TorchHabits, Participant, metaclass=Kind):
         yield from (module for _, module in self.named_modules())
 
     def add_module(self, name: str, module: Module | None) -> None:
-        """Make the module a child of this name: `self.name = module` does the same."""
-        fix = "pass an instance of a lamp module; lamp.from_torch(...) makes one of a torch.nn.Module"
+        """Add a child module under this name; the same as `self.name = module`."""
+        fix = "pass an instance of a lamp module; lamp.from_torch(...) converts a torch.nn.Module"
         self._set_member("add_module", name, module, Module, ArgumentError, fix)
 
     register_module = add_module
 
     def get_submodule(self, target: str) -> Module:
-        """The module of this path; "" is this one."""
+        """The module at this path, such as "body.0"; "" is this module. Raises MissingNameError if there is none."""
         return of_path(self, dict(self.named_modules()), target, "module")
 
     def _named(self, kind: type[Held], everywhere: bool) -> Iterator[tuple[str, Held]]:
-        """Members of this kind in the whole tree; one that stands in several places is named once, or everywhere."""
+        """Members of this type in the whole tree, with their paths: each once, or at every path (`everywhere`)."""
         seen: set[int] = set()
         places = self._walk("", None) if everywhere else self.named_modules()
         for path, module in places:
@@ -158,7 +162,7 @@ class Module(TorchHabits, Participant, metaclass=Kind):
         yield from self._named(Parameter, everywhere=False)
 
     def parameters(self) -> list[Parameter]:
-        """All parameters of the tree, each once. They live in one flat buffer from here on."""
+        """All parameters of the tree, each once. This moves them into one flat buffer."""
         return [parameter for _, parameter in self.named_parameters()]
 
     def named_buffers(self) -> Iterator[tuple[str, Buffer]]:
@@ -168,24 +172,28 @@ class Module(TorchHabits, Participant, metaclass=Kind):
     def _flatten(self) -> None:
         flatten(parameter for _, parameter in self._named(Parameter, everywhere=False))
 
-    # ---- what is done to the whole tree --------------------------------------------------------------------------
+    # ---- changes to the whole tree -------------------------------------------------------------------------------
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Set all gradients to zero; there is no None to set them to, so either answer does the same."""
+        """Set all gradients to zero. `set_to_none` changes nothing: gradients are never None in lamp."""
         for span in spans(self.parameters()):
             span.grad.zero_()
 
     def train(self, mode: bool = True) -> Self:
-        """Set training mode here and below: dropout drops, forward remembers."""
+        """Set training mode for this module and all below it: dropout is active, and forward remembers values."""
         for module in self.modules():
             module.training = mode
         return self
 
     def eval(self) -> Self:
-        """Set evaluation mode here and below."""
+        """Set evaluation mode for this module and all below it."""
         return self.train(False)
 
     def to(self, *args: Any, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Self:
-        """Move parameters and buffers: `to(device)`, `to(dtype)`, `to(device, dtype)`, `to(tensor)`, or by keyword."""
+        """Move parameters and buffers; returns the module.
+
+        Call it as `to(device)`, `to(dtype)`, `to(device, dtype)`, `to(tensor)`, or with keywords. Integer buffers keep
+        their dtype.
+        """
         device, dtype = target_of(args, device, dtype)
         if device is not None and device.type != "meta" and any(each.data.is_meta for each in self.parameters()):
             raise without_numbers(type(self).__name__)
@@ -196,14 +204,14 @@ class Module(TorchHabits, Participant, metaclass=Kind):
         return self
 
     def reset_parameters(self, *, generator: torch.Generator | None = None) -> None:
-        """Draw all parameters anew, children in order, from the generator or torch's default one."""
+        """Initialise all parameters again, child by child, from this generator or torch's default one."""
         for child in self.children():
             child.reset_parameters(generator=generator)
 
     def apply(self, function: Callable[[Module], None]) -> Self:
-        """Call the function on every module of the tree, children first."""
+        """Call the function on every module of the tree, children first; returns this module."""
         a_function(function, "function", "module")
-        list(self.modules())  # an error where one stands inside itself
+        list(self.modules())  # raises if a module contains itself
         for child in self.children():
             child.apply(function)
         function(self)
@@ -211,7 +219,7 @@ class Module(TorchHabits, Participant, metaclass=Kind):
 
     # ---- state ---------------------------------------------------------------------------------------------------
     def state_dict(self) -> dict[str, Tensor]:
-        """Path to tensor for all parameters and buffers, torch.nn's keys. The tensors are live: clone to keep them."""
+        """All parameters and buffers by path, with torch.nn's keys. These are the live tensors: clone to keep them."""
         self._flatten()
         state: dict[str, Tensor] = {}
         for path, module in self._walk("", None):
@@ -221,14 +229,15 @@ class Module(TorchHabits, Participant, metaclass=Kind):
         return state
 
     def load_state_dict(self, state_dict: Mapping[str, Tensor], strict: bool = True) -> IncompatibleKeys:
-        """Copy values in. Everything is checked first: on a StateDictError nothing has changed.
+        """Copy the values of a state dict into the parameters and buffers; returns the missing and unexpected keys.
 
-        strict=False passes over missing and unexpected keys and returns them; shapes must fit in any case.
+        Raises StateDictError for missing or unexpected keys, unless `strict` is False, and for shapes that do not fit.
+        Everything is checked first, so nothing has changed then.
         """
         if not isinstance(state_dict, Mapping):
             raise StateDictError(
-                "a state dict is a mapping",
-                expected="what model.state_dict() returned: names to tensors",
+                "a state dict is a mapping from names to tensors",
+                expected="what model.state_dict() returned",
                 got=type(state_dict).__name__,
                 fix="model.load_state_dict(other.state_dict()); lamp.load(model, path) reads a file",
             )
@@ -240,32 +249,32 @@ class Module(TorchHabits, Participant, metaclass=Kind):
         return keys
 
     def get_extra_state(self) -> Any:
-        """What a copy must have of this module beside parameters and buffers; a list of K in a population."""
+        """State that a copy needs besides parameters and buffers; in a population, a list of one per replica."""
         return None
 
     def set_extra_state(self, state: Any) -> None:
-        """Take over what `get_extra_state` of such a module returned."""
+        """Restore what `get_extra_state` returned."""
 
     def numbers(self) -> list[tuple[str, Tensor]]:
-        """The hyperparameters of which each replica of a population has its own, with their names: tensors (K,)."""
+        """Names and values, (K,), of the hyperparameters that have one value per replica."""
         found = [(name, getattr(self, name)) for name in self.hyperparameters]
         return [(name, number) for name, number in found if isinstance(number, Tensor)]
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "_through"}  # a copy remembers nothing
+        return {name: value for name, value in vars(self).items() if name != "_through"}  # a copy has had no forward
 
-    # ---- how it prints -------------------------------------------------------------------------------------------
+    # ---- printing ------------------------------------------------------------------------------------------------
     def extra_repr(self) -> str:
-        """The constructor arguments as they stand in the repr."""
+        """The constructor arguments, as the repr shows them."""
         return ""
 
     def __repr__(self) -> str:
-        return _drawn(self)
+        return _tree_of(self)
 
 
 @recursive_repr("...")
-def _drawn(module: Module) -> str:
-    """The tree of a module as text; a module inside itself is "..." there."""
+def _tree_of(module: Module) -> str:
+    """The module and its children as indented text; a module that contains itself prints as "..."."""
     children = [f"({name}): " + repr(child).replace("\n", "\n  ") for name, child in module.named_children()]
     extra = module.extra_repr()
     if not children:

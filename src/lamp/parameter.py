@@ -1,7 +1,7 @@
-"""Parameters, and the flat buffers they live in.
+"""Parameters, buffers, and the flat buffers that store parameters.
 
-All parameters of a model lie side by side in one tensor and all their gradients in another; each parameter is a view.
-So zeroing gradients, an optimizer's step, clipping and copying a network are single tensor operations.
+All parameters of a model are stored side by side in one tensor, and their gradients in another; each parameter is a
+view. So zeroing gradients, an optimizer's step, clipping and copying a network are single tensor operations.
 """
 
 from __future__ import annotations
@@ -21,49 +21,49 @@ from lamp.tensor_like import TensorLike, tensors_of
 class FlatBuffer:
     """The values of several parameters in one tensor, `data`, and their gradients in another, `grad`.
 
-    Both are (P,), or (K, P) for K replicas of a network, a row a replica.
+    Both are (P,), or (K, P) for K replicas of a network, with one row per replica.
 
-    A parameter lies in exactly one buffer at a time. `departures` counts how often parameters have left for a new
-    buffer: whoever holds views of this one must then fetch them again. `moves` counts those of all buffers together:
-    while it stands still, nothing has moved anywhere.
+    A parameter belongs to exactly one buffer at a time. `version` goes up when parameters leave the buffer or are
+    frozen or unfrozen: views of it that were taken before are then out of date. `changes` goes up with the version of
+    any buffer.
     """
 
-    moves: ClassVar[int] = 0
+    changes: ClassVar[int] = 0
+    version: int = 0
 
     def __init__(self, parameters: Sequence[Parameter], dtype: torch.dtype, device: torch.device) -> None:
         sizes = [parameter.size for parameter in parameters]
         data = torch.empty(*parameters[0].rows, sum(sizes), dtype=dtype, device=device)
-        before = {id(parameter._home): parameter._home for parameter in parameters}.values()
-        with_gradients = any(home._grad is not None for home in before)
+        before = {id(parameter._buffer): parameter._buffer for parameter in parameters}.values()
+        with_gradients = any(buffer._grad is not None for buffer in before)
         grad = torch.zeros_like(data) if with_gradients else None
         start = 0
         for parameter, size in zip(parameters, sizes, strict=True):
             view = data[..., start : start + size].view(parameter.shape)
             view.copy_(parameter.data)
-            if grad is not None and parameter._home._grad is not None:
+            if grad is not None and parameter._buffer._grad is not None:
                 grad[..., start : start + size].view(parameter.shape).copy_(parameter.grad)
-            parameter._lie(view, self, start)
+            parameter._become_view(view, self, start)
             start += size
-        FlatBuffer.moves += 1
-        for home in before:
-            home.departures += 1
-        self._hold(data, grad)
+        FlatBuffer.changes += 1
+        for buffer in before:
+            buffer.version += 1
+        self._store(data, grad)
 
     @classmethod
     def of_one(cls, tensor: Tensor, rows: tuple[int, ...]) -> FlatBuffer:
-        """The buffer of a parameter that stands alone: the tensor itself, flat."""
-        home = cls.__new__(cls)
-        home._hold(tensor.view(*rows, -1), None)
-        return home
+        """The buffer of a single parameter: the tensor itself, flattened."""
+        buffer = cls.__new__(cls)
+        buffer._store(tensor.view(*rows, -1), None)
+        return buffer
 
-    def _hold(self, data: Tensor, grad: Tensor | None) -> None:
+    def _store(self, data: Tensor, grad: Tensor | None) -> None:
         self.data = data
         self._grad = grad
-        self.departures = 0
 
     @property
     def grad(self) -> Tensor:
-        """The gradients, zero until a backward adds to them; allocated when first asked for."""
+        """The gradients, zero until a backward adds to them; allocated on first use."""
         if self._grad is None:
             self._grad = torch.zeros_like(self.data)
         return self._grad
@@ -73,13 +73,16 @@ class Parameter(TensorLike):
     """A tensor that is trained: its value in `data`, the gradient of the loss with respect to it in `grad`.
 
     Both are views into the flat buffers of the model; backward *adds* to `grad`. Assigning to `data` or `grad` copies
-    the values in (shapes must be equal), so that the views stay views; `grad = None` makes it zero.
+    the values into the buffers, so the shapes must be equal; `grad = None` sets the gradient to zero.
 
-    requires_grad  False freezes it: optimizers and clipping pass it over, and its gradient stays zero
-    replicas       K where the first axis of `data` counts the networks of a population, else None
+    requires_grad  False freezes it: optimizers and clipping leave it out, and its gradient stays zero
+    replicas       K if the first axis of `data` is the replicas of a population, else None
+
+    Raises DTypeError for anything but a dense floating-point tensor, ArgumentError for a wrong `requires_grad`, and
+    ShapeError when a tensor of another shape is assigned.
     """
 
-    __slots__ = ("_data", "_grad", "_home", "_start", "_transposed", "frozen", "replicas")
+    __slots__ = ("_buffer", "_data", "_grad", "_start", "_transposed", "frozen", "replicas")
 
     @called()
     def __init__(self, data: Tensor, requires_grad: bool = True, *, replicas: int | None = None) -> None:
@@ -93,23 +96,23 @@ class Parameter(TensorLike):
             )
         self.replicas, self.frozen = replicas, not is_trained(requires_grad)
         data = data.detach().contiguous()
-        self._lie(data, FlatBuffer.of_one(data, () if replicas is None else (replicas,)), 0)
+        self._become_view(data, FlatBuffer.of_one(data, () if replicas is None else (replicas,)), 0)
 
-    def _lie(self, data: Tensor, home: FlatBuffer, start: int) -> None:
-        """Be this view of this buffer from here on; the other views are made when first asked for."""
-        self._data, self._home, self._start = data, home, start
+    def _become_view(self, data: Tensor, buffer: FlatBuffer, start: int) -> None:
+        """Become this view of this buffer; the views of the gradient and the transpose are made on first use."""
+        self._data, self._buffer, self._start = data, buffer, start
         self._grad: Tensor | None = None
         self._transposed: Tensor | None = None
 
     def __getstate__(self) -> tuple[Any, ...]:
-        return self.shape, self._home, self._start, self.replicas, self.frozen
+        return self.shape, self._buffer, self._start, self.replicas, self.frozen
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
-        """A copy, of whatever kind, is a view of the copied buffer: pickle alone would make tensors of their own."""
-        shape, home, start, self.replicas, *frozen = state
-        self.frozen = frozen[0] if frozen else False  # what was pickled before parameters could be frozen
+        """Make a copied or unpickled parameter a view of the copied buffer, not a tensor of its own."""
+        shape, buffer, start, self.replicas, *frozen = state
+        self.frozen = frozen[0] if frozen else False  # absent in pickles made before parameters could be frozen
         size = shape.numel() // (self.replicas or 1)
-        self._lie(home.data[..., start : start + size].view(shape), home, start)
+        self._become_view(buffer.data[..., start : start + size].view(shape), buffer, start)
 
     @property
     def data(self) -> Tensor:
@@ -117,12 +120,12 @@ class Parameter(TensorLike):
 
     @data.setter
     def data(self, value: Tensor) -> None:
-        self._same_shape(value)
+        self._check_value(value)
         self._data.copy_(tensors_of(value))
 
     @property
     def transposed(self) -> Tensor:
-        """`data` with its last two axes swapped: a view, kept, since making one costs a sixth of a small product."""
+        """`data` with its last two axes swapped. The view is kept: making one costs a sixth of a small product."""
         if self._transposed is None:
             self._transposed = self._data.mT
         return self._transposed
@@ -132,8 +135,8 @@ class Parameter(TensorLike):
         grad = self._grad
         if grad is None:
             if self.frozen:
-                return torch.zeros_like(self._data)  # nobody's: what a backward adds to it is lost
-            grad = self._home.grad[..., self._start : self._start + self.size].view(self.shape)
+                return torch.zeros_like(self._data)  # stored nowhere: what a backward adds to it is lost
+            grad = self._buffer.grad[..., self._start : self._start + self.size].view(self.shape)
             self._grad = grad
         return grad
 
@@ -142,7 +145,7 @@ class Parameter(TensorLike):
         if value is None:
             self.grad.zero_()
             return
-        self._same_shape(value)
+        self._check_value(value)
         self.grad.copy_(tensors_of(value))
 
     @property
@@ -154,30 +157,30 @@ class Parameter(TensorLike):
         self.freeze(not is_trained(wanted))
 
     def freeze(self, frozen: bool = True) -> None:
-        """Train it no more, or again."""
+        """Freeze the parameter, or (False) train it again; its gradient becomes zero."""
         if frozen != self.frozen:
             self.grad.zero_()
             self.frozen, self._grad = frozen, None
-            self._home.departures += 1  # whoever holds runs of this buffer's parameters must fetch them again
-            FlatBuffer.moves += 1
+            self._buffer.version += 1  # spans contain only parameters that are not frozen
+            FlatBuffer.changes += 1
 
     def requires_grad_(self, requires_grad: bool = True) -> Self:
         """Train the parameter, or (False) freeze it; returns it."""
         self.freeze(not is_trained(requires_grad))
         return self
 
-    def _same_shape(self, value: Tensor) -> None:
+    def _check_value(self, value: Tensor) -> None:
         value = tensors_of(value)
         if not isinstance(value, Tensor):
             raise DTypeError(
-                "a parameter takes a tensor",
+                "only a tensor can be assigned to a parameter's data or grad",
                 expected=f"a torch.Tensor {tuple(self.shape)}",
                 got=type(value).__name__,
-                fix="torch.as_tensor(...) makes one; parameter.data.fill_(...) sets all elements to a number",
+                fix="convert it with torch.as_tensor(...); parameter.data.fill_(...) sets all elements to one number",
             )
         if value.shape != self.shape:
             raise ShapeError(
-                "values of the wrong shape for this parameter",
+                "the values have the wrong shape for this parameter",
                 expected=tuple(self.shape),
                 got=tuple(value.shape),
                 fix="reshape the values: nothing is broadcast into a parameter",
@@ -201,7 +204,7 @@ class Parameter(TensorLike):
 
     @property
     def rows(self) -> tuple[int, ...]:
-        """The axes of a flat buffer before its last: (K,) in a population, else ()."""
+        """The leading axes of its flat buffer: (K,) in a population, else ()."""
         return () if self.replicas is None else (self.replicas,)
 
     @property
@@ -214,10 +217,10 @@ class Parameter(TensorLike):
 
 
 class Buffer(TensorLike):
-    """A tensor that belongs to a module's state but is not trained, such as a running statistic.
+    """A tensor that belongs to a module's state but is not trained, such as a running mean.
 
-    It is moved by `to`, saved by `state_dict`, and copied, selected and restored with the parameters (`lamp.state`). In
-    a population it is (K, ...), a row per replica.
+    `Module.to` moves it, `state_dict` contains it, and it is copied, selected and restored with the parameters (see
+    lamp.state). In a population it is (K, ...), with one row per replica.
     """
 
     __slots__ = ("data",)
@@ -231,28 +234,28 @@ class Buffer(TensorLike):
 
 
 class Span:
-    """Neighbouring parameters of one flat buffer as one piece: `data` and `grad`, (P,) or (K, P), are views of it."""
+    """A slice of a flat buffer with neighbouring parameters: `data` and `grad`, (P,) or (K, P), are views of it."""
 
-    __slots__ = ("_departures", "data", "grad", "home", "parameters")
+    __slots__ = ("_version", "buffer", "data", "grad", "parameters")
 
-    def __init__(self, home: FlatBuffer, start: int, parameters: list[Parameter]) -> None:
+    def __init__(self, buffer: FlatBuffer, start: int, parameters: list[Parameter]) -> None:
         stop = start + sum(parameter.size for parameter in parameters)
-        self.home, self.parameters, self._departures = home, parameters, home.departures
-        self.data = home.data[..., start:stop]
-        self.grad = home.grad[..., start:stop]
+        self.buffer, self.parameters, self._version = buffer, parameters, buffer.version
+        self.data = buffer.data[..., start:stop]
+        self.grad = buffer.grad[..., start:stop]
 
     @property
     def is_current(self) -> bool:
-        """Whether `data` and `grad` are still where the parameters live."""
-        return self.home.departures == self._departures
+        """Whether `data` and `grad` still hold exactly these parameters."""
+        return self.buffer.version == self._version
 
 
 def is_trained(requires_grad: Any) -> bool:
-    """The answer to whether parameters are trained. Raises ArgumentError unless it is True or False."""
+    """The argument `requires_grad`, unchanged. Raises ArgumentError unless it is True or False."""
     if isinstance(requires_grad, bool):
         return requires_grad
     raise ArgumentError(
-        "requires_grad says whether a parameter is trained",
+        "requires_grad must say whether a parameter is trained",
         expected="True or False",
         got=repr(requires_grad),
         fix="requires_grad = False freezes it",
@@ -260,59 +263,59 @@ def is_trained(requires_grad: Any) -> bool:
 
 
 def trained(parameters: Iterable[Parameter]) -> list[Parameter]:
-    """Those of the parameters that are not frozen."""
+    """The parameters that are not frozen."""
     return [parameter for parameter in parameters if not parameter.frozen]
 
 
 def spans(parameters: Iterable[Parameter]) -> list[Span]:
-    """The fewest pieces of flat buffers that hold exactly these parameters, in order of first appearance.
+    """The fewest slices of flat buffers that hold exactly these parameters, in the order of their buffers' first use.
 
-    A network's parameters, after `flatten`, are one run.
+    After `flatten`, all parameters of a network are one span.
     """
-    by_home: dict[int, list[Parameter]] = {}
+    by_buffer: dict[int, list[Parameter]] = {}
     for parameter in dict.fromkeys(parameters):
-        by_home.setdefault(id(parameter._home), []).append(parameter)
+        by_buffer.setdefault(id(parameter._buffer), []).append(parameter)
     found = []
-    for neighbours in by_home.values():
+    for neighbours in by_buffer.values():
         neighbours.sort(key=lambda parameter: parameter._start)
         piece: list[Parameter] = []
         for parameter in neighbours:
             if piece and piece[-1]._start + piece[-1].size != parameter._start:
-                found.append(Span(piece[0]._home, piece[0]._start, piece))
+                found.append(Span(piece[0]._buffer, piece[0]._start, piece))
                 piece = []
             piece.append(parameter)
-        found.append(Span(piece[0]._home, piece[0]._start, piece))
+        found.append(Span(piece[0]._buffer, piece[0]._start, piece))
     return found
 
 
 def flatten(parameters: Iterable[Parameter]) -> None:
-    """Move these parameters into one flat buffer (one a dtype and device), unless they already share one."""
+    """Move these parameters into one flat buffer per dtype and device, unless they already share it."""
     by_kind: dict[tuple[torch.dtype, torch.device, int | None], list[Parameter]] = {}
     for parameter in dict.fromkeys(parameters):
         by_kind.setdefault((parameter.dtype, parameter.device, parameter.replicas), []).append(parameter)
     for (dtype, device, _), alike in by_kind.items():
-        if len({id(parameter._home) for parameter in alike}) > 1:
+        if len({id(parameter._buffer) for parameter in alike}) > 1:
             FlatBuffer(alike, dtype, device)
 
 
 def move(parameters: Iterable[Parameter], dtype: torch.dtype | None, device: torch.device | None) -> None:
-    """Move parameters and gradients to another dtype or device, into fresh flat buffers."""
-    by_home: dict[int, list[Parameter]] = {}
+    """Move parameters and gradients to another dtype or device, into new flat buffers."""
+    by_buffer: dict[int, list[Parameter]] = {}
     for parameter in dict.fromkeys(parameters):
-        by_home.setdefault(id(parameter._home), []).append(parameter)
-    for together in by_home.values():
+        by_buffer.setdefault(id(parameter._buffer), []).append(parameter)
+    for together in by_buffer.values():
         to_dtype, to_device = dtype or together[0].dtype, device or together[0].device
         if (to_dtype, to_device) != (together[0].dtype, together[0].device):
             FlatBuffer(together, to_dtype, to_device)
 
 
 def replicate(parameters: Iterable[Parameter], replicas: int, buffers: Iterable[Buffer] = ()) -> None:
-    """Give each parameter and buffer a first axis of K replicas, all as it is now; parameters share a buffer (K, P)."""
+    """Give each parameter and buffer a first axis of K replicas with its present values; flat buffers become (K, P)."""
     once = list(dict.fromkeys(parameters))
     for parameter in once:
         one = parameter.data
-        parameter._home.departures += 1
-        FlatBuffer.moves += 1
+        parameter._buffer.version += 1
+        FlatBuffer.changes += 1
         whole = one.expand(replicas, *one.shape).contiguous()
         Parameter.__init__(parameter, whole, not parameter.frozen, replicas=replicas)
     flatten(once)

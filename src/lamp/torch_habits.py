@@ -1,4 +1,4 @@
-"""Methods that a module has because torch.nn's have them, and what it says of others of torch and Keras."""
+"""Methods that modules share with torch.nn.Module, and hints for methods of torch and Keras that lamp lacks."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from lamp.parameter import Buffer, Parameter, is_trained
 
 Member = TypeVar("Member")
 
-INSTEAD = {  # a method of torch.nn.Module or of a Keras model: what does it here
+INSTEAD = {  # name of a method of torch.nn.Module or a Keras model: what to write in lamp
     "fit": "lamp.fit(model, criterion, optimizer, (inputs, targets), epochs=10)",
     "compile": "lamp.fit takes the criterion, the optimizer and metrics=; lamp.compile(...) makes machine code",
     "predict": "lamp.predict(model, inputs)",
-    "predict_proba": "lamp.predict(model, inputs), then softmax(1) of what it returns; or lamp.MLPClassifier",
+    "predict_proba": "lamp.predict(model, inputs).softmax(1), or lamp.MLPClassifier",
     "score": "lamp.evaluate(model, criterion, (inputs, targets), metrics=[lamp.accuracy])",
     "evaluate": "lamp.evaluate(model, criterion, (inputs, targets))",
     "summary": "print(model), and sum(p.numel() for p in model.parameters())",
@@ -28,7 +28,7 @@ INSTEAD = {  # a method of torch.nn.Module or of a Keras model: what does it her
     "load": "lamp.load(path), or model.load_state_dict(...)",
     "load_weights": "lamp.load(path), or model.load_state_dict(...)",
     "add": "model.append(module)",
-    "step": "an optimizer's: lamp.Adam(model.parameters()).step()",
+    "step": "step is a method of optimizers: lamp.Adam(model.parameters()).step()",
     "trainable_parameters": "[p for p in model.parameters() if p.requires_grad]",
     "trainable": "model.requires_grad_(False) freezes it",
     "layers": "list(model), or model.children()",
@@ -40,13 +40,13 @@ INSTEAD = {  # a method of torch.nn.Module or of a Keras model: what does it her
             "register_full_backward_pre_hook",
             "register_backward_hook",
         ),
-        "lamp has no hooks: write a lamp.Module whose forward or backward does it, and put it into the network",
+        "lamp has no hooks: write a lamp.Module that does this in its forward or backward, and put it into the network",
     ),
 }
 
 
 class TorchHabits:
-    """What torch.nn.Module has besides: moves, freezing, and members by name."""
+    """The less used methods of torch.nn.Module: conversions, freezing, and access to members by name."""
 
     if TYPE_CHECKING:
         # fmt: off
@@ -56,38 +56,38 @@ class TorchHabits:
         def named_buffers(self) -> Iterator[tuple[str, Buffer]]: ...
         # fmt: on
 
-    # ---- moves -----------------------------------------------------------------------------------------------------
+    # ---- conversions -----------------------------------------------------------------------------------------------
     def cuda(self, device: torch.device | int | str | None = None) -> Self:
-        """To a GPU: the first, or the one of this number."""
+        """Move to a GPU: the current one, or the one of this number."""
         return self.to(torch.device("cuda", device) if isinstance(device, int) else device or "cuda")
 
     def cpu(self) -> Self:
-        """To the CPU."""
+        """Move to the CPU."""
         return self.to("cpu")
 
     def float(self) -> Self:
-        """To float32."""
+        """Convert to float32."""
         return self.to(torch.float32)
 
     def double(self) -> Self:
-        """To float64."""
+        """Convert to float64."""
         return self.to(torch.float64)
 
     def half(self) -> Self:
-        """To float16."""
+        """Convert to float16."""
         return self.to(torch.float16)
 
     def bfloat16(self) -> Self:
-        """To bfloat16."""
+        """Convert to bfloat16."""
         return self.to(torch.bfloat16)
 
     def type(self, dst_type: torch.dtype) -> Self:
-        """To this dtype."""
+        """Convert to this dtype."""
         return self.to(dst_type)
 
     # ---- freezing --------------------------------------------------------------------------------------------------
     def requires_grad_(self, requires_grad: bool = True) -> Self:
-        """Train the parameters here and below, or (False) freeze them: optimizers and clipping pass those over."""
+        """Train all parameters of this module, or (False) freeze them, so that optimizers and clipping skip them."""
         frozen = not is_trained(requires_grad)
         for parameter in self.parameters():
             parameter.freeze(frozen)
@@ -99,43 +99,44 @@ class TorchHabits:
         yield from (buffer for _, buffer in self.named_buffers())
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
-        """Make the tensor part of the module's state, as `self.name`, which stands for it in arithmetic.
+        """Add the tensor to the module's state: `self.name` becomes a Buffer, usable in arithmetic like the tensor.
 
-        A tensor that is assigned to the name later takes its place.
+        If a tensor is assigned to that name later, it becomes the buffer. Raises DTypeError for anything but a tensor,
+        and ArgumentError for a name that cannot be used or `persistent=False`.
         """
         if tensor is not None and not isinstance(tensor, Tensor | Buffer):
             raise DTypeError(
                 f"register_buffer({name!r}) takes a tensor",
                 expected="a torch.Tensor",
                 got=type(tensor).__name__,
-                fix="torch.as_tensor(...) makes one; a number can be an attribute like any other",
+                fix="convert it with torch.as_tensor(...); a plain number can be an ordinary attribute",
             )
         if not persistent:
             raise ArgumentError(
-                f"the buffer {name!r} is not to be saved, and lamp saves every buffer",
+                f"the buffer {name!r} cannot be left out of the state dict: lamp saves every buffer",
                 expected="persistent=True",
                 got="persistent=False",
-                fix="leave it out, or keep the tensor in a plain attribute, which `to` does not move",
+                fix="omit persistent=False, or keep the tensor in an ordinary attribute, which `to` does not move",
             )
         self._check_new(name)
         setattr(self, name, tensor if tensor is None or isinstance(tensor, Buffer) else Buffer(tensor))
         vars(self)["_registered"] = (*vars(self).get("_registered", ()), name)
 
     def _wrap_registered(self, names: tuple[str, ...]) -> None:
-        """Make buffers of the tensors that were assigned to these names since."""
+        """Turn tensors that have been assigned to these registered names into buffers."""
         for name in names:
             if isinstance(value := vars(self).get(name), Tensor):
                 vars(self)[name] = Buffer(value)
 
     def register_parameter(self, name: str, param: Parameter | None) -> None:
-        """Make the parameter an attribute of this name: `self.name = lamp.Parameter(tensor)` does the same."""
-        fix = "lamp.Parameter(tensor) makes one of a tensor"
+        """Make the parameter an attribute of this name; the same as `self.name = lamp.Parameter(tensor)`."""
+        fix = "convert a tensor with lamp.Parameter(tensor)"
         self._set_member("register_parameter", name, param, Parameter, DTypeError, fix)
 
     def _set_member(
         self, method: str, name: str, member: object, kind: builtins.type, error: Callable[..., LampError], fix: str
     ) -> None:
-        """Make a member of this kind, or None, an attribute. Raises this error for anything else."""
+        """Set an attribute to a member of this type or None. Raises the given error for anything else."""
         if member is not None and not isinstance(member, kind):
             raise error(
                 f"{method}({name!r}) takes a {kind.__name__}",
@@ -147,24 +148,24 @@ class TorchHabits:
         setattr(self, name, member)
 
     def get_parameter(self, target: str) -> Parameter:
-        """The parameter of this path, such as "0.weight"."""
+        """The parameter at this path, such as "0.weight". Raises MissingNameError if there is none."""
         return of_path(self, dict(self.named_parameters()), target, "parameter")
 
     def get_buffer(self, target: str) -> Buffer:
-        """The buffer of this path."""
+        """The buffer at this path, such as "1.running_mean". Raises MissingNameError if there is none."""
         return of_path(self, dict(self.named_buffers()), target, "buffer")
 
     def _check_new(self, name: object) -> None:
-        """Raise ArgumentError for what cannot name a member, or names a method."""
+        """Raise ArgumentError unless this can be the name of a new member."""
         if not isinstance(name, str) or not name or "." in name or hasattr(type(self), name):
             raise ArgumentError(
-                f"this cannot name a member of {type(self).__name__}",
-                expected="a string without dots that is no attribute of the class",
+                f"a member of {type(self).__name__} cannot have this name",
+                expected="a string without dots that is not an attribute of the class",
                 got=repr(name),
                 fix="choose another name",
             )
 
-    if not TYPE_CHECKING:  # a type checker shall still say that it is not there
+    if not TYPE_CHECKING:  # type checkers must go on to report missing attributes
 
         def __getattr__(self, name: str) -> Any:
             if name.startswith("__"):
@@ -173,6 +174,7 @@ class TorchHabits:
 
 
 def of_path(module: object, members: dict[str, Member], target: str, kind: str) -> Member:
+    """The member at this path. Raises MissingNameError, with the paths that there are."""
     if target in members:
         return members[target]
     raise MissingNameError(
@@ -184,24 +186,24 @@ def of_path(module: object, members: dict[str, Member], target: str, kind: str) 
 
 
 def missing_attribute(module: object, name: str) -> MissingNameError:
-    """The error for an attribute that a module has not: what does in lamp what torch or Keras would, or close names."""
+    """The error for a missing attribute: names lamp's equivalent of the torch or Keras method, or close matches."""
     kind = type(module).__name__
     known = [each for each in {*dir(type(module)), *vars(module)} if not each.startswith("_")]
     close = difflib.get_close_matches(name, known, n=3)
     return MissingNameError(
         f"{kind} has no attribute {name!r}",
-        expected="an attribute that it has" + (f", such as {', '.join(close)}" if close else ""),
+        expected="an existing attribute" + (f", such as {', '.join(close)}" if close else ""),
         got=name,
-        fix=INSTEAD.get(name) or (f"did you mean {close[0]}?" if close else f"dir({kind}) lists what it has"),
+        fix=INSTEAD.get(name) or (f"did you mean {close[0]}?" if close else f"dir({kind}) lists the attributes"),
     )
 
 
 def unwritten(module: object, method: str, returns: str) -> UnwrittenError:
-    """The error for a class that does not define a method which its base leaves to it."""
+    """The error for a class that lacks a method which every subclass must define."""
     kind = type(module).__name__
     return UnwrittenError(
         f"{kind} defines no {method.split('(')[0]}",
         expected=f"def {method}, which returns {returns}",
         got=f"a class {kind} without it",
-        fix="write it: lamp takes no derivatives by itself, and a module of your own says both ways what it computes",
+        fix="define it: lamp has no automatic differentiation, so a module needs both a forward and a backward",
     )

@@ -234,7 +234,7 @@ MISTAKES = [
         _past_a_network,
         RuntimeError,
         "Linear",
-        ("hand on what its backward returns",),
+        ("pass on what it returns",),
     ),
     Mistake(
         "the loss of population(x).squeeze(-1)",

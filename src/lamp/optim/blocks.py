@@ -1,4 +1,4 @@
-"""Where an optimizer works: a group's parameters in blocks of the flat buffers, the rule's state beside each."""
+"""Blocks: the slices of flat buffers that an optimizer updates one at a time, with the update rule's state."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from torch import Tensor
 from lamp.formulas import Number
 from lamp.parameter import FlatBuffer, Parameter, Span, spans, trained
 
-# Elements that a thread updates at a time, so that all that a rule reads and writes of them stays in its cache.
+# Elements that a thread updates at a time: few enough that values, gradients and state stay in its cache.
 BLOCK = 65536
 
-States = Mapping[Parameter, Mapping[str, Tensor]]  # what a rule keeps of each parameter, by name, in its shape
+States = Mapping[Parameter, Mapping[str, Tensor]]  # the rule's state for each parameter, by name, in its shape
 
 
 class Block:
-    """A stretch of a flat buffer: values, gradients and the rule's state, all (p,), or (K, p) in a population."""
+    """A slice of a flat buffer: values, gradients and the rule's state, all (p,), or (K, p) in a population."""
 
     __slots__ = ("data", "grad", "state")
 
@@ -27,22 +27,23 @@ class Block:
 
 
 class ParameterBlocks:
-    """A group's parameters where they lie now, in `blocks`, with the states in `begins` laid beside them.
+    """The parameters of a group, cut into `blocks` of their flat buffers, with the rule's state.
 
-    Frozen parameters have no blocks; what was kept of them before they were frozen is kept.
+    Frozen parameters have no blocks. State that they had before they were frozen is kept.
 
-    begins  name to number (or a column of K): what each state begins with, where `states` does not bring it
+    begins  initial value of each state by name, a number or a column (K, 1), for parameters that `states` lacks
+    states  state from before, such as that of earlier blocks or of a state dict
     """
 
     def __init__(self, parameters: list[Parameter], begins: Mapping[str, Number], states: States) -> None:
         self.names = tuple(begins)
-        moving = trained(parameters)
-        self.in_rows = any(parameter.rows for parameter in moving)  # a population's, a row a replica
-        self._spans = spans(moving)
-        self._resting = {each: states[each] for each in parameters if each.frozen and states.get(each)}
-        self._homes = list(dict.fromkeys(span.home for span in spans(parameters)))
-        self._departures = [home.departures for home in self._homes]
-        self._moves = FlatBuffer.moves
+        not_frozen = trained(parameters)
+        self.in_rows = any(parameter.rows for parameter in not_frozen)  # a population: one row per replica
+        self._spans = spans(not_frozen)
+        self._frozen_states = {each: states[each] for each in parameters if each.frozen and states.get(each)}
+        self._buffers = list(dict.fromkeys(span.buffer for span in spans(parameters)))
+        self._versions = [buffer.version for buffer in self._buffers]
+        self._changes = FlatBuffer.changes
         self.gradients = [span.grad for span in self._spans]
         self._blocks_of = [self._blocks(span, begins, states) for span in self._spans]
         self.blocks = [block for blocks in self._blocks_of for block in blocks]
@@ -61,27 +62,27 @@ class ParameterBlocks:
                 known = states.get(parameter, {}).get(name)
                 flat = (parameter.data if known is None else known.to(span.data)).reshape(*rows, -1)
                 parts.append(torch.zeros_like(flat).add_(begin) if known is None else flat)
-            for block, stretch in zip(blocks, torch.split(torch.cat(parts, -1), width, -1), strict=True):
-                block.state[name] = stretch
+            for block, part in zip(blocks, torch.split(torch.cat(parts, -1), width, -1), strict=True):
+                block.state[name] = part
         return blocks
 
     @property
     def pieces(self) -> list[tuple[Span, list[Block]]]:
-        """Each run of neighbouring parameters, and the blocks that it is cut into."""
+        """Each span of neighbouring parameters, and the blocks that it is cut into."""
         return list(zip(self._spans, self._blocks_of, strict=True))
 
     @property
     def is_current(self) -> bool:
-        """Whether the parameters still lie where the blocks are."""
-        if self._moves != FlatBuffer.moves:  # some network has moved: this one?
-            if [home.departures for home in self._homes] != self._departures:
+        """Whether the blocks still show the parameters that are trained, where they are stored now."""
+        if self._changes != FlatBuffer.changes:  # some buffer has changed; one of these?
+            if [buffer.version for buffer in self._buffers] != self._versions:
                 return False
-            self._moves = FlatBuffer.moves
+            self._changes = FlatBuffer.changes
         return True
 
     def states(self) -> dict[Parameter, dict[str, Tensor]]:
-        """The states of each parameter, in its shape."""
-        found: dict[Parameter, dict[str, Tensor]] = {each: dict(state) for each, state in self._resting.items()}
+        """The rule's state for each parameter, by name, in the parameter's shape."""
+        found: dict[Parameter, dict[str, Tensor]] = {each: dict(state) for each, state in self._frozen_states.items()}
         for span, blocks in zip(self._spans, self._blocks_of, strict=True):
             sizes = [parameter.size for parameter in span.parameters]
             for name in self.names:
