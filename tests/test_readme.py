@@ -18,7 +18,7 @@ def test_the_python_of_the_readme_runs(tmp_path, monkeypatch, capsys):
     code = "\n".join(blocks)
     assert "epochs=400" in code
     monkeypatch.chdir(tmp_path)
-    names = {"torch": torch}
+    names: dict[str, Any] = {}
     exec(code.replace("epochs=400", "epochs=3"), names)
     assert names["history"].epochs == 3
     assert names["losses"].shape == (40,)
