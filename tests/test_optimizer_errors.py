@@ -76,7 +76,7 @@ NO_PARAMETERS = {
     "names and parameters": (lambda: Linear(2, 3).named_parameters(), "pass model.parameters()"),
     "a parameter twice": (lambda: [one()] * 2, "came twice"),
     "a parameter twice in a group": (lambda: [{"params": [one()] * 2}], "came twice"),
-    "a group twice": (lambda: [{"params": [one()]}] * 2, "stands in two groups"),
+    "a group twice": (lambda: [{"params": [one()]}] * 2, "is in two groups"),
     "an unknown hyperparameter": (
         lambda: [{"params": [one()], "learning_rate": 0.1}],
         "no hyperparameter 'learning_rate'",
@@ -116,7 +116,7 @@ def test_a_group_that_is_refused_is_not_added(group):
     optimizer = AdamW([param], lr=0.1)
     with pytest.raises(ArgumentError):
         optimizer.add_param_group(group)
-    with pytest.raises(ArgumentError, match="stands in two groups"):
+    with pytest.raises(ArgumentError, match="is in two groups"):
         optimizer.add_param_group({"params": [param]})
     assert len(optimizer.param_groups) == 1
     param.grad = torch.ones(3)

@@ -170,7 +170,7 @@ def test_a_population_with_one_setting_for_all(case, block, monkeypatch):
     param, other = Parameter(data.clone(), replicas=K), Parameter(torch.zeros(K, 3, dtype=torch.float64), replicas=K)
     flatten([other, param])  # the optimized one is some columns of a larger buffer
     optimizer = case.make([param])
-    assert all(each.data.numel() <= max(block, K) for each in optimizer._holdings[0].blocks)
+    assert all(each.data.numel() <= max(block, K) for each in optimizer._blocks[0].blocks)
     for grad in grads:
         param.grad = grad
         optimizer.step()

@@ -72,8 +72,8 @@ def test_in_blocks(case, block, monkeypatch):
     pair = case.pair()
     pair.step(5)
     pair.check()
-    holding = pair.optimizer._holdings[0]
-    assert (len(holding.blocks) > len(holding.gradients)) == (block < 10)
+    made = pair.optimizer._blocks[0]
+    assert (len(made.blocks) > len(made.gradients)) == (block < 10)
 
 
 def test_many_threads_share_a_block_and_a_large_buffer_has_several():
@@ -81,9 +81,9 @@ def test_many_threads_share_a_block_and_a_large_buffer_has_several():
     param, alone = (Parameter(torch.linspace(-1, 1, 2 * 2 * blocks.BLOCK + 5)) for _ in range(2))
     optimizer = Adam([param], lr=0.1)
     torch.set_num_threads(1)
-    assert [block.data.numel() for block in optimizer._holdings[0].blocks] == [2 * blocks.BLOCK, 2 * blocks.BLOCK, 5]
+    assert [block.data.numel() for block in optimizer._blocks[0].blocks] == [2 * blocks.BLOCK, 2 * blocks.BLOCK, 5]
     other = Adam([alone], lr=0.1)
-    assert len(other._holdings[0].blocks) == 5
+    assert len(other._blocks[0].blocks) == 5
     for _ in range(3):
         param.grad = alone.grad = torch.randn_like(param.data)
         optimizer.step()

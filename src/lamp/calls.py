@@ -1,4 +1,4 @@
-"""Calls of a module from outside and from inside a network: the outermost begins a pass, or goes back through one."""
+"""The wrappers of forward and backward: an outermost forward begins a pass, an outermost backward goes through one."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from lamp.paths import blame, describe, say_where
 from lamp.trees import leaves
 from lamp.which_pass import pass_for
 
-ABSENT: Any = object()  # an argument that did not come
+ABSENT: Any = object()  # the default of an argument that was not passed
 
 
 # ---- forward --------------------------------------------------------------------------------------------------------
 def forward_within_a_pass(forward: Callable[..., Any]) -> Callable[..., Any]:
-    """A forward that, when it is the outermost call, begins a pass, and else takes part in the one that runs."""
+    """Wrap a forward: as the outermost call it begins a pass; within a pass it joins that one."""
 
     @functools.wraps(forward)
     def outermost_or_inner(self: Participant, first: Any = ABSENT, /, *more: Any, **named: Any) -> Any:
@@ -72,13 +72,13 @@ def forward_within_a_pass(forward: Callable[..., Any]) -> Callable[..., Any]:
             running.through = None
         if not through.evaluating:
             if self._through is not through:
-                self._through = through  # which a `super().forward(...)` within has made weak
+                self._through = through  # `super().forward(...)` has replaced it by a weak reference
             if inputs and type(inputs[0]) is Tensor:
                 through.version = _version(inputs[0])
         if type(output) is Tensor:
             if getrefcount(output) > ALONE:
                 if inputs and output is inputs[0] and pass_of(output) is None:
-                    return output  # a pass that did nothing to what came from none
+                    return output  # the pass returned its unmarked input unchanged
                 output = _view(output)
             output.__dict__["backward"] = through
             through.output = weakref.ref(output)
@@ -97,31 +97,32 @@ def _references() -> int:
     return getrefcount(tensor)
 
 
-# How many references there are to what only a local variable holds. An output that has more was remembered, or came in:
-# marked itself, it would keep its pass and the pass it (until a garbage collection), or lose the mark that it has.
+# The reference count of an object that only a local variable refers to. An output with more references is remembered
+# by a module, or is an input. Then a view is marked in its place: a mark on the tensor itself would make a reference
+# cycle with the pass, or overwrite the mark of the input.
 ALONE = _references()
 
 
 def _view(tensor: Tensor) -> Tensor:
-    """The tensor as another object, with the marks that it has."""
+    """A view of the whole tensor, with the same marks."""
     view = tensor.view_as(tensor)
     view.__dict__.update(tensor.__dict__)
     return view
 
 
 def _alone(outputs: Any) -> Any:
-    """The tuple or list, nested or not, with views of the tensors in it that something else holds too."""
+    """The same (nested) tuple or list, with a view in place of each tensor that something else refers to as well."""
     if type(outputs) not in (tuple, list):
         return outputs
     alone = []
     for output in outputs:
-        held = type(output) is Tensor and getrefcount(output) > ALONE + 1  # the tuple that it stands in holds it
-        alone.append(_view(output) if held else _alone(output))
+        shared = type(output) is Tensor and getrefcount(output) > ALONE + 1  # one more: the tuple that contains it
+        alone.append(_view(output) if shared else _alone(output))
     return type(outputs)(alone)
 
 
 def _begin(root: Participant, inputs: tuple[Any, ...]) -> Pass:
-    """A new pass through a root. Its last one goes, with all that was remembered, unless an output still holds it."""
+    """A new pass of this root. It replaces the last one, which is freed unless an output still refers to it."""
     through = Pass(root)
     through.number = next(numbers)
     if running.evaluating:
@@ -131,12 +132,12 @@ def _begin(root: Participant, inputs: tuple[Any, ...]) -> Pass:
     last = root._through
     if type(last) is Pass and (not last.consumed or last.others):
         through.follow(last)
-    root.__dict__["_through"] = through  # a loss looks at what is set on it, which this is not
+    root.__dict__["_through"] = through  # bypasses the `__setattr__` of losses, which checks hyperparameters
     return through
 
 
 def _version(tensor: Tensor) -> int:
-    """How often a tensor was changed in place; of one made in torch's inference mode that is not known."""
+    """How often a tensor was changed in place, as torch counts it; 0 for tensors of torch's inference mode."""
     try:
         return tensor._version
     except RuntimeError:
@@ -145,24 +146,24 @@ def _version(tensor: Tensor) -> int:
 
 def _changed(root: Participant) -> BackwardError:
     return BackwardError(
-        "the input was changed in place after the forward, which remembered it for this backward",
-        expected="the numbers that went forward",
-        got="a tensor that was written to since",
-        fix="go back before it is written to, or write to a copy: x = x.clone()",
+        "the input was changed in place after the forward that remembered it for this backward",
+        expected="an input that still has the values of the forward",
+        got="a tensor that was written to in between",
+        fix="call backward before writing to the input, or write to a copy: x = x.clone()",
         where=describe(root),
     )
 
 
 # ---- backward -------------------------------------------------------------------------------------------------------
 def backward_within_its_pass(backward: Callable[..., Any]) -> Callable[..., Any]:
-    """A backward that, when it is the outermost call, goes back through the pass that its gradient belongs to."""
+    """Wrap a backward: as the outermost call it goes through the pass that its gradient belongs to."""
 
     light = backward.__name__ == "backward_parameters"
     written, backward = backward, one_by_one(backward)
 
     @functools.wraps(written)
     def outermost_or_inner(self: Participant, first: Any = ABSENT, /, *more: Any) -> Any:
-        if light and "backward" in self.__dict__:  # a backward that somebody set on the module holds here too
+        if light and "backward" in self.__dict__:  # a backward that was set on the instance takes precedence
             return self.backward(*(() if first is ABSENT else (first, *more)))
         if running.through is not None:
             try:
@@ -202,12 +203,12 @@ def backward_within_its_pass(backward: Callable[..., Any]) -> Callable[..., Any]
 
 
 def one_by_one(backward: Callable[..., Any]) -> Callable[..., Any]:
-    """The backward, which gets a tuple of gradients one by one where it names an argument for each."""
+    """The backward; if it has several arguments, a tuple of gradients is unpacked for it."""
     try:
         parameters = inspect.signature(backward).parameters.values()
-    except (TypeError, ValueError):  # no function of Python
+    except (TypeError, ValueError):  # not a Python function
         return backward
-    if len([each for each in parameters if each.kind is each.POSITIONAL_OR_KEYWORD]) < 3:  # self, and one gradient
+    if len([each for each in parameters if each.kind is each.POSITIONAL_OR_KEYWORD]) < 3:  # self and one gradient
         return backward
 
     @functools.wraps(backward)
@@ -225,8 +226,8 @@ def one_by_one(backward: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _marked(gradient: Any, module: Participant, given: tuple[Any, ...], through: Pass, inputs: tuple[Any, ...]) -> Any:
-    """The gradient of each input, marked with the pass which that came out of."""
-    if through.root is not module:  # a part of the network, gone back through by hand: the part before it comes next
+    """The gradient of each input, marked with the pass that produced that input."""
+    if through.root is not module:  # the user calls the backwards of the parts: the part before this one comes next
         mark(gradient, through)
         return gradient
     if not inputs:
@@ -234,7 +235,7 @@ def _marked(gradient: Any, module: Participant, given: tuple[Any, ...], through:
     x = inputs[0]
     source = pass_of(x)
     if source is not None and source is not through and type(gradient) is Tensor and not given:
-        gradient.__dict__["backward"] = source  # that of a loss whose input is known: the usual case
+        gradient.__dict__["backward"] = source  # the usual case: the gradient of a loss of a marked output
         return gradient
     of_first = isinstance(x, tuple | list) and (module.gives_loss or len(inputs) == 1)
     if isinstance(gradient, tuple | list) and not of_first:
@@ -249,21 +250,21 @@ def _marked(gradient: Any, module: Participant, given: tuple[Any, ...], through:
 
 
 def _with_sources(gradient: Any, x: Any, through: Pass, given: tuple[Any, ...]) -> Any:
-    """The gradient of an input, a tuple for a tuple, each marked with the pass that its input came out of."""
+    """The gradient of an input, or of a tuple of inputs, each tensor marked with the pass that produced its input."""
     if isinstance(gradient, tuple | list) and isinstance(x, tuple | list):
         pairs = zip_longest(gradient, x[: len(gradient)])
         parts = [_with_sources(part, each, through, given) for part, each in pairs]
         return parts if isinstance(gradient, list) else tuple(parts)
     source = pass_of(x)
     if source is not None and source is not through and isinstance(gradient, Tensor):
-        handed_on = gradient is given[0] if len(given) == 1 else any(gradient is each for each in given)
-        gradient = _view(gradient) if handed_on else gradient
+        unchanged = gradient is given[0] if len(given) == 1 else any(gradient is each for each in given)
+        gradient = _view(gradient) if unchanged else gradient
         mark(gradient, source)
     return gradient
 
 
 def backward_from(module: Participant, output: Any) -> Any:
-    """`module.backward()` through the pass that put out this output, whatever was called since."""
+    """`module.backward()` through the pass that produced this output, whatever was called since."""
     running.asked = pass_of(output)
     try:
         return module.backward()

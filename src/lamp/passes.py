@@ -1,8 +1,9 @@
-"""A pass: one outermost forward, what its modules remember for their backwards, and who goes back through it.
+"""Passes: a `Pass` is one outermost forward, with the values that modules remember for their backwards.
 
-What an outermost forward puts out is marked with its pass, and so is the gradient that a backward returns: with the
-pass that its input came out of. A backward goes through the pass that its gradient is marked with, whatever has been
-called in the meantime. The mark stands where torch keeps its own `tensor.backward`, and answers for it.
+Tensors are marked with passes. The output of an outermost forward is marked with its pass; the gradient that a backward
+returns is marked with the pass that produced the input. A backward goes through the pass that its gradient is marked
+with, whatever has been called in the meantime. The mark is the tensor's attribute `backward`, so it also answers a call
+of torch's `tensor.backward()`.
 """
 
 from __future__ import annotations
@@ -25,15 +26,16 @@ numbers = itertools.count(1)
 
 
 class Pass:
-    """One outermost forward through `root`: what its modules remember, a stack each, until backward consumes it.
+    """One outermost forward of `root`, with a stack of remembered values per module, until a backward consumes it.
 
-    memory      the stacks, by module; the modules hold the pass weakly: it lives as long as what it put out, or until
-                the next forward of its root
-    inputs      what it was called with, until backward consumes it
-    version     how often the first of them had been changed in place after the forward
-    evaluating  whether it is an `evaluating` one: then nothing is remembered
-    number      of passes begun before it, from 1; 0 where there was no forward, or one that failed
-    consumed    whether its root has gone back through it
+    It is freed with its output, or at the next forward of its root: modules inside refer to it weakly.
+
+    memory      the stack of each module
+    inputs      the arguments of the forward, until a backward consumes the pass
+    version     torch's count of in-place changes of the first input, after the forward
+    evaluating  whether it ran within `evaluating()`, so that nothing is remembered
+    number      1, 2, ... in the order of the forwards; 0 if there was no forward, or it failed
+    consumed    whether the root's backward has gone through it
     """
 
     inputs: tuple[Any, ...] = ()
@@ -42,42 +44,42 @@ class Pass:
     consumed = False
     number = 0
     weak: weakref.ref[Pass] | None = None
-    output: weakref.ref[Tensor] | None = None  # what it put out, where that is one tensor
-    others: weakref.WeakSet[Pass] | None = None  # earlier ones of the same root that nobody has gone back through
-    dropped = 0  # the number of the first of those, since the root was last gone back through
+    output: weakref.ref[Tensor] | None = None  # its output, if that is one tensor
+    others: weakref.WeakSet[Pass] | None = None  # earlier passes of the same root that still wait for a backward
+    dropped = 0  # the number of the first pass of this root that had no backward, since the root's last backward
 
     def __init__(self, root: Participant) -> None:
         self.root = root
         self.memory: dict[Participant, list[Any]] = {}
 
     def weakly(self) -> weakref.ref[Pass]:
-        """A weak reference to it, the same each time."""
+        """A weak reference to the pass, kept in `weak`."""
         self.weak = weakref.ref(self)
         return self.weak
 
     @property
     def awaits(self) -> bool:
-        """Whether there is something left to go back through."""
+        """Whether it still waits for a backward."""
         return not self.consumed and bool(self.memory)
 
     @property
     def forgot(self) -> bool:
-        """Whether it came to its end and nothing was remembered, as in eval mode."""
+        """Whether the forward finished and remembered nothing, as in eval mode."""
         return bool(self.number) and not self.memory and not self.consumed
 
     def repeats(self, other: Pass) -> bool:
-        """Whether it was called with the same tensors as another: then it matters little which one is meant."""
+        """Whether it has the same input tensors as another pass: then it matters little which of the two is meant."""
         return len(self.inputs) == len(other.inputs) and all(map(operator.is_, self.inputs, other.inputs))
 
     def fits(self, gradients: tuple[Any, ...]) -> bool:
-        """Whether these may be gradients of what it put out."""
+        """Whether these may be gradients of its output: shape and dtype agree, as far as they are known."""
         output = None if self.output is None else self.output()
         if output is None or len(gradients) != 1 or not isinstance(gradients[0], Tensor):
             return True
         return output.shape == gradients[0].shape and output.dtype is gradients[0].dtype
 
     def follow(self, last: Pass) -> None:
-        """Take note of the root's last pass, which may still be gone back through."""
+        """Keep note of the root's last pass, which may still get a backward."""
         if not last.consumed:
             self.dropped = last.dropped or (last.number if last.memory else 0)
         if last.awaits:
@@ -87,11 +89,11 @@ class Pass:
             self.others = last.others
 
     def __call__(self, *_: Any, **__: Any) -> None:
-        """What `tensor.backward()` gets, of a tensor that this pass put out."""
+        """Answer a call of `tensor.backward()` on an output of this pass: raises BackwardError, with what to call."""
         loss = self.root.gives_loss
         raise BackwardError(
-            f"{describe(self.root)} put out this tensor, and a tensor of lamp's has no graph to go back through",
-            expected="the backwards of the modules, called by name",
+            f"this tensor is an output of {describe(self.root)}, and lamp records no graph for tensor.backward()",
+            expected="a call of a module's backward",
             got="backward() called on a tensor",
             fix="model.backward(criterion.backward())"
             if loss
@@ -99,19 +101,20 @@ class Pass:
         )
 
     def __deepcopy__(self, memo: Any) -> Pass:
-        return self  # a copy of an output came out of the same pass
+        return self  # a copy of an output belongs to the same pass
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return set, ()  # a saved tensor came out of none
+        return set, ()  # a saved tensor belongs to no pass
 
 
 @dataclass(frozen=True)
 class Unmarked:
-    """A loss that was gone back through and did not know what its input came out of.
+    """A loss whose gradient could not be marked, since its input was not marked either.
 
-    number    of its pass
-    averages  whether it took a mean without knowing of replicas
-    size      of its input
+    number    the number of its pass
+    name      its class
+    averages  whether it took a mean over its whole input, with no axis of replicas
+    size      the number of elements of its input
     """
 
     number: int
@@ -121,23 +124,23 @@ class Unmarked:
 
 
 class _Running(threading.local):
-    through: Pass | None = None  # the pass that runs in this thread, if any
-    evaluating = False  # whether outermost forwards of this thread are in eval mode, whatever the modules' own
-    asked: Pass | None = None  # the pass that a backward is to go through whose gradient says none
-    unmarked: Unmarked | None = None  # the last loss whose gradient does not say to which pass it belongs
+    through: Pass | None = None  # the pass that is running in this thread, if any
+    evaluating = False  # whether this thread is within `evaluating()`, whatever the modules' own modes
+    asked: Pass | None = None  # the pass for a backward without a marked gradient (see `backward_from`)
+    unmarked: Unmarked | None = None  # the last loss whose gradient could not be marked
 
 
 running = _Running()
 
 
 class Participant:
-    """What a module has to do with passes: whether it is trained, and what it remembers for its backward."""
+    """The part of a module that takes part in passes: its mode, `remember` and `recall`."""
 
     gives_loss: ClassVar[bool] = False  # whether it is a loss
     _training = True  # what train() and eval() set
-    _through: Pass | weakref.ref[Pass] | None = None  # the last pass it took part in, of another root weakly
+    _through: Pass | weakref.ref[Pass] | None = None  # the last pass it took part in; a weak reference if not the root
 
-    if TYPE_CHECKING:  # a module has these too
+    if TYPE_CHECKING:  # attributes that Module adds
         # fmt: off
         backward: Callable[..., Any]
         def modules(self) -> Iterator[Participant]: ...
@@ -146,7 +149,7 @@ class Participant:
 
     @property
     def training(self) -> bool:
-        """Whether it is in training mode: what train() and eval() set, and False in this thread's `lamp.evaluating`."""
+        """Whether the module is in training mode, as train() and eval() set it; False within `lamp.evaluating()`."""
         return self._training and not running.evaluating
 
     @training.setter
@@ -154,7 +157,7 @@ class Participant:
         self._training = mode
 
     def remember(self, value: Any) -> None:
-        """Keep a value (a tuple, for several) for `backward`. In eval mode nothing is kept."""
+        """Keep a value for `backward`; several values are a tuple. In eval mode nothing is kept."""
         if not self._training:
             return
         through = running.through
@@ -171,45 +174,46 @@ class Participant:
             stack.append(value)
 
     def recall(self) -> Any:
-        """What the latest forward not yet gone back through remembered; it is forgotten here.
+        """The value that the latest forward of this module remembered; removes it.
 
-        Raises BackwardError where there is none.
+        Raises BackwardError if nothing is left: backward before forward, twice, or after a forward in eval mode.
         """
         through = running.through or latest(self)
         stack = through.memory.get(self) if through is not None else None
-        if stack is None and through is not None:  # it had no part in that pass: was it called on its own, later?
+        if stack is None and through is not None:  # it took no part in that pass: was it called on its own later?
             alone = latest(self)
             if alone is not None and alone.number > through.number and (alone.root is self or not through.number):
                 stack = alone.memory.get(self)
         if stack:
             return stack.pop()
         if stack is not None:
-            what, fix = "backward twice", "call forward again before each backward: backward consumes what it left"
+            what, fix = "backward twice", "call forward before each backward: backward consumes what forward remembered"
         elif through is not None and through.evaluating:
-            what, fix = "backward in eval mode", "go forward outside lamp.evaluating(): in it nothing is remembered"
+            what, fix = "backward in eval mode", "call forward outside lamp.evaluating(), which remembers nothing"
         elif not self.training or (through is not None and through.forgot):
             what, fix = "backward in eval mode", "call train() before the forward: in eval mode nothing is remembered"
         else:
             what, fix = "backward before forward", "call the network on an input first, in training mode"
         raise BackwardError(
-            what, expected="one forward for each backward", got="nothing remembered that is not consumed", fix=fix
+            what, expected="one forward before each backward", got="no remembered value that is still unused", fix=fix
         )
 
     def check_unmarked(self, gradients: tuple[Any, ...], loss: Unmarked | None) -> None:
-        """Raise where these gradients, of which it is not known what they belong to, cannot be meant.
+        """Raise if these unmarked gradients cannot belong to this module; populations override it.
 
-        loss  one that was gone back through before, and did not know either
+        loss  the last loss whose gradient could not be marked, if its backward came right before
         """
 
 
 @contextmanager
 def evaluating() -> Iterator[None]:
-    """Within it, what this thread computes is in eval mode; no module is changed, and other threads do not see it.
+    """A context in which this thread computes in eval mode. No module is changed, and other threads are not affected.
 
         with lamp.evaluating():
             outputs = model(inputs)
 
-    Modules find `self.training` False, remember nothing, and are gone back through afterwards as if nothing had been.
+    Within it `self.training` is False and modules remember nothing, so a backward afterwards goes through the forward
+    from before.
     """
     before, through = running.evaluating, running.through
     within = through is not None and through.evaluating
@@ -226,7 +230,7 @@ def evaluating() -> Iterator[None]:
 
 @contextmanager
 def apart() -> Iterator[None]:
-    """Within it, this thread computes as if nothing ran in it: outermost calls are outermost, in the modules' modes."""
+    """A context in which no pass is running in this thread: calls begin passes of their own, in the modules' modes."""
     before = running.__dict__.copy()
     running.__dict__.clear()
     try:
@@ -237,21 +241,21 @@ def apart() -> Iterator[None]:
 
 
 def pass_of(value: Any) -> Pass | None:
-    """The pass that put out this tensor, or that this gradient belongs to; None where neither is known."""
+    """The pass that this output or gradient is marked with, or None."""
     mark = getattr(value, "backward", None)
     return mark if type(mark) is Pass else None
 
 
 def mark(value: Any, through: Pass) -> None:
-    """Say of a tensor, or of each in a tuple or list, that it belongs to this pass."""
+    """Mark a tensor, or each tensor in a tuple or list, with this pass."""
     if isinstance(value, Tensor):
-        value.__dict__["backward"] = through  # half the price of setting an attribute
+        value.__dict__["backward"] = through  # takes half the time of setting an attribute
     elif isinstance(value, tuple | list):
         for each in value:
             mark(each, through)
 
 
 def latest(module: Participant) -> Pass | None:
-    """The last pass that the module took part in, if it is still there."""
+    """The last pass that the module took part in, or None if it has been freed."""
     through = module._through
     return through() if isinstance(through, weakref.ref) else through

@@ -143,14 +143,14 @@ MISTAKES = [
         "output.backward(gradient)",
         lambda: network()(X).backward(Y),
         RuntimeError,
-        "put out this tensor",
+        "this tensor is an output of",
         ("gradient of the output",),
     ),
     Mistake(
         "the loss of a network that ends in it: loss.backward()",
         lambda: network(lamp.MSELoss())(X, Y)[1].backward(),
         RuntimeError,
-        "put out this tensor",
+        "this tensor is an output of",
         ("model.backward()",),
     ),
     Mistake(

@@ -26,7 +26,7 @@ DEEPEST = 4  # objects within objects that are looked into
 PASSING = {"_through", "_ahead", "_generators", "_expects_ignored", "_by_name", "_body", "_loss"}
 COUNTERS = {"seed", "step", "lags"}  # of Dropout: each call of the code reads them anew
 NOT_IN_CODE = {"training", "replicas", "units"}
-OF_OPTIMIZER = {"defaults", "param_groups", "_steps", "_holdings", "_is_made"}  # what every optimizer has
+OF_OPTIMIZER = {"defaults", "param_groups", "_steps", "_blocks", "_is_made"}  # what every optimizer has
 # Numbers at which a user's formulas are asked, to see whether they still say the same.
 PROBE = torch.tensor([-7.5, -1.25, -0.4, 0.0, 0.3, 0.9, 2.5, 30.0], dtype=torch.float64)
 

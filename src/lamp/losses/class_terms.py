@@ -1,9 +1,9 @@
-"""What a loss of classes makes of log-probabilities and a target: each sample's loss, and the gradient from it.
+"""The loss of each sample against its classes, and its gradient: one class for each form of target.
 
-`FormulaTerms` is the definition: q for every class, with `value` and `derivative` as the loss writes them. The others
-compute the same in fewer tensor operations. Of labels without smoothing, q is 0 but at the label, so `LabelTerms` picks
-one number per sample. With smoothing every class has a share of q, which `SmoothedTerms` takes together.
-`ProbabilityTerms` leaves out the care for 0 times infinity.
+`FormulaTerms` is the definition: q for every class, with the loss's own `value` and `derivative`. The others compute
+the same in fewer tensor operations. For labels without smoothing, q is 0 except at the label, so `LabelTerms` picks one
+number per sample. With smoothing every class has a share of q; `SmoothedTerms` adds up these shares in one sum.
+`ProbabilityTerms` does not guard against 0 times infinity.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from torch import Tensor
 from lamp.formulas import Number
 from lamp.losses.base import Loss
 
-PerMass = Callable[[Tensor, int], Tensor]  # r(log p), the part of the derivative that multiplies the sum of q
+PerMass = Callable[[Tensor, int], Tensor]  # r(log p, axis), the factor of sum of q in the derivative
 
 
 class ClassTerms:
-    """Each sample's loss against its target, and the gradient from it.
+    """Base class: the loss of each sample, and the gradient with respect to the output.
 
-    log_p    (N, C, ...), with the classes on this axis
-    value    (N, 1, ...): sign * value is the sample's loss
-    divisor  what "mean" divides by: the number of samples, or the weight of each one, (N, 1, ...)
+    log_p    log-probabilities, (N, C, ...); `axis` is the axis of classes
+    value    (N, 1, ...); sign * value is the loss of each sample
+    divisor  the divisor of "mean": the number of samples, or the weight of each sample, (N, 1, ...)
     """
 
     sign = 1.0
@@ -36,11 +36,11 @@ class ClassTerms:
 
     @abstractmethod
     def doutput(self, dvalue: Tensor) -> Tensor:
-        """d loss / d output, where dvalue is d loss / d (sign * value); it may overwrite log_p."""
+        """d loss / d output, given dvalue = d loss / d (sign * value). May overwrite log_p."""
 
 
 class FormulaTerms(ClassTerms):
-    """By the loss's own formulas, class by class.
+    """Any target, computed for every class with the loss's own formulas.
 
     value = sum of value(log p, q)          doutput = derivative(log p, q, sum of q) * dvalue
     """
@@ -55,7 +55,7 @@ class FormulaTerms(ClassTerms):
 
 
 class ProbabilityTerms(ClassTerms):
-    """Of probabilities, all of whose log p are finite.
+    """Probabilities as the target, where every log p is finite.
 
     value = - sum of log p q                doutput = (r(log p) sum of q - q) * dvalue
     """
@@ -73,11 +73,12 @@ class ProbabilityTerms(ClassTerms):
 
 
 class LabelTerms(ClassTerms):
-    """Of labels: q is the weight at the label, and 0 elsewhere.
+    """Labels as the target: q is the weight at the label, and 0 elsewhere.
 
     value = - weight log p[label]           doutput = weight (r(log p) - 1 at the label) * dvalue
 
-    picked  log p[label], (N, 1, ...); weight  of each sample, None where it is 1 for all
+    picked  log p[label], (N, 1, ...); it may be overwritten
+    weight  the weight of each sample, (N, 1, ...); None if all are 1
     """
 
     sign = -1.0
@@ -99,12 +100,14 @@ class LabelTerms(ClassTerms):
 
 
 class SmoothedTerms(ClassTerms):
-    """Of labels, with label smoothing s: q is weight (1 - s) at the label, and s w / C for every class of weight w.
+    """Labels with label smoothing s: q is s w / C for every class of weight w, plus weight (1 - s) at the label.
 
     value = - weight (1 - s) log p[label] - s / C sum of w log p
 
-    weight        of each sample: of its label's class; class_weight  w along the axis of classes, None where it is 1
-    kept          which labels are not ignored; None for all
+    picked        log p[label], (N, 1, ...); it is overwritten
+    weight        the weight of each sample, which is that of its label's class, (N, 1, ...)
+    class_weight  w, shaped to broadcast along the axis of classes; None if all are 1
+    kept          which labels are not ignored, (N, 1, ...); None if none is
     """
 
     def __init__(
@@ -144,6 +147,6 @@ class SmoothedTerms(ClassTerms):
         return doutput.mul_(dvalue if self.kept is None else self.kept * dvalue)
 
 
-@lru_cache(maxsize=8)  # few: a batch of pixels is large
+@lru_cache(maxsize=8)  # few, since one for a batch of images is large
 def _filled(shape: torch.Size, value: float, dtype: torch.dtype, device: torch.device) -> Tensor:
     return torch.full(shape, value, dtype=dtype, device=device)

@@ -1,4 +1,4 @@
-"""What every optimizer is: an update rule over numbers, applied to flat buffers."""
+"""`Optimizer`, the base class: it applies an update rule, written for numbers, to flat buffers of parameters."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ State = dict[str, Number]
 
 
 class _Made(Constructed):
-    """The class of optimizers: once one is made, no attribute of another name can be set by mistake."""
+    """Metaclass of optimizers: after construction, setting an attribute with an unknown name raises an error."""
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         optimizer = super().__call__(*args, **kwargs)
@@ -39,38 +39,39 @@ class _Made(Constructed):
 class Optimizer(metaclass=_Made):
     """Base of all optimizers.
 
-    params    `model.parameters()`, or a list of groups: dicts with "params" and hyperparameters of their own
+    params    `model.parameters()`, or a list of groups: dicts with "params" and their own hyperparameters
     defaults  the hyperparameters of groups that do not set them
 
-    A subclass writes its rule as two formulas: `coefficients`, the numbers of one step (bias corrections, say), and
-    `update`, the rule itself over numbers (see lamp.formulas), which serves a whole flat buffer at once.
+    A subclass defines its rule by two formulas: `coefficients`, the numbers of one step (such as bias corrections), and
+    `update`, the rule itself over numbers (see lamp.formulas), which is applied to a whole flat buffer at once.
 
-    Unlike torch.optim, every parameter has a gradient (zero until a backward adds to it), so none is skipped for want
-    of one; those that are frozen (`requires_grad = False`) are.
+    Every parameter has a gradient, which is zero until a backward adds to it. So, unlike in torch.optim, no parameter
+    is skipped for lack of a gradient; frozen ones (`requires_grad = False`) are skipped.
 
-    A hyperparameter is an attribute too: `optimizer.lr = 0.1` sets it in every group, `optimizer.param_groups[0]["lr"]`
-    in one. A copy, or a pickle, of (model, optimizer) as one object is a pair that belongs together.
+    Hyperparameters are attributes too: `optimizer.lr = 0.1` sets one in every group, and
+    `optimizer.param_groups[0]["lr"] = 0.1` in one. To copy or pickle an optimizer, do so with its model, as one object
+    (model, optimizer): then the two copies belong together.
 
-    Raises ArgumentError for an empty parameter list, a parameter that comes twice, anything that is no parameter, an
-    unknown hyperparameter and one out of range, whenever it is set.
+    Raises ArgumentError for an empty parameter list, a duplicate parameter, anything that is not a parameter, and an
+    unknown or out-of-range hyperparameter, whenever it is set.
     """
 
-    ranges: ClassVar[Mapping[str, Range]] = {}  # of the numeric hyperparameters
-    counts_steps: ClassVar[bool] = True  # whether the rule needs the step's number, so that it must be saved
+    ranges: ClassVar[Mapping[str, Range]] = {}  # allowed ranges of the numeric hyperparameters
+    counts_steps: ClassVar[bool] = True  # whether the rule depends on the number of the step, so that it must be saved
     formulas: ClassVar[Formulas] = {
         "coefficients": ("group", "step"),
         "update": ("parameter", "gradient", "state", "c", "group"),
         "state_names": ("group",),
         "initial_state": ("name", "group"),
     }
-    _is_copy: bool = False  # made by a copy or a pickle, and no step taken since
-    state_from_start: ClassVar[bool] = False  # whether state_dict has the state before the first step
+    _is_copy: bool = False  # whether it was made by a copy or a pickle and has made no step yet
+    state_from_start: ClassVar[bool] = False  # whether state_dict contains state before the first step
 
     def __init__(self, params: Iterable[Parameter] | Iterable[Group], defaults: Group) -> None:
         self.defaults = defaults
         self.param_groups: list[ParameterGroup] = []
-        self._steps: list[int] = []  # taken, a group
-        self._holdings: list[ParameterBlocks] = []  # a group
+        self._steps: list[int] = []  # number of steps made, per group
+        self._blocks: list[ParameterBlocks] = []  # per group
         check_formulas(self, self.formulas)
         listed = as_list(params, type(self).__name__)
         for group in listed if isinstance(listed[0], Mapping) else [{"params": listed}]:
@@ -79,54 +80,57 @@ class Optimizer(metaclass=_Made):
     # ---- the rule --------------------------------------------------------------------------------------------------
     @abstractmethod
     def coefficients(self, group: Group, step: int) -> Numbers:
-        """The numbers that step 1, 2, ... of this group needs, by name."""
+        """The numbers, by name, that `update` needs in this step (1, 2, ...) of this group."""
 
     @abstractmethod
     def update(self, parameter: Number, gradient: Number, state: State, c: Numbers, group: Group) -> Number:
-        """The parameter after the step. `c` holds the coefficients; new state is put into `state`.
+        """The parameter after the step. `c` contains the coefficients; new state is written into `state`.
 
-        Tensors, of the parameter and of the state, may be changed in place (see lamp.optim.arithmetic).
-        Of `group` it may ask which terms there are (switches, `is_zero`). Numbers come in `c` alone: compiled code has
-        those of each step there, and would keep for good what the group said when it was compiled.
+        The tensors of the parameter and the state may be changed in place (see lamp.optim.arithmetic).
+
+        Read from `group` only which terms the formula has (switches, `is_zero`), and take all numbers from `c`.
+        Compiled code gets a new `c` for each step, but would keep the numbers of `group` as they were when it was
+        compiled.
         """
 
     def state_names(self, group: Group) -> tuple[str, ...]:
-        """What the rule keeps of each element from step to step, with these options."""
+        """The names of the state that the rule keeps for each element from step to step, given these options."""
         return ()
 
     def initial_state(self, name: str, group: Group) -> Number:
-        """What that state begins with."""
+        """The value of this state before the first step."""
         return 0.0
 
     # ---- using it --------------------------------------------------------------------------------------------------
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Set the gradients of all its parameters to zero, whatever `set_to_none` says: they are always there."""
+        """Set the gradients of all its parameters to zero. `set_to_none` changes nothing: gradients are never None."""
         for k, group in enumerate(self.param_groups):
-            for gradient in self._held(k, group).gradients:
+            for gradient in self._blocks_of(k, group).gradients:
                 gradient.zero_()
 
     def gradients(self) -> list[Tensor]:
-        """The gradients of all its parameters, in the tensors that they lie in together: each (P,) or (K, P)."""
-        return [gradient for k, group in enumerate(self.param_groups) for gradient in self._held(k, group).gradients]
+        """The gradients of all its parameters, as slices of flat buffers: each (P,) or (K, P)."""
+        gradients_of = [self._blocks_of(k, group).gradients for k, group in enumerate(self.param_groups)]
+        return [gradient for gradients in gradients_of for gradient in gradients]
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Update every parameter from its gradient; returns what the closure does, which makes the gradients first."""
+        """Update every parameter from its gradient. A closure, if given, is called first, and its result returned."""
         loss = None if closure is None else a_function(closure, "closure", "no arguments")()
         if self._is_copy:
             self._check_copy()
         with quick():
             for k, group in enumerate(self.param_groups):
-                holding = self._held(k, group)
+                parameters = self._blocks_of(k, group)
                 self._steps[k] += 1
-                c = self.coefficients(group, self._steps[k]) if not holding.in_rows else self._columns(k, group)
-                for block in holding.blocks:
+                c = self.coefficients(group, self._steps[k]) if not parameters.in_rows else self._columns(k, group)
+                for block in parameters.blocks:
                     moved = self.update(block.data, block.grad, block.state, c, group)
                     if moved is not block.data:
                         self._copy(moved, block.data)
         return loss
 
     def _check_copy(self) -> None:
-        """Warn at a copy's first step where its parameters get no gradients: it was copied without its model."""
+        """Warn at a copy's first step if all its gradients are zero: it was probably copied without its model."""
         self._is_copy = False
         if not any(bool(gradient.any()) for gradient in self.gradients()):
             warnings.warn(
@@ -138,23 +142,23 @@ class Optimizer(metaclass=_Made):
     def _copy(self, moved: Any, data: Tensor) -> None:
         if not isinstance(moved, Tensor) or moved.shape != data.shape:
             raise ArgumentError(
-                f"{type(self).__name__}.update gave no parameter back",
+                f"{type(self).__name__}.update did not return the parameter",
                 expected=f"the parameter after the step, a tensor {tuple(data.shape)}",
                 got=tuple(moved.shape) if isinstance(moved, Tensor) else type(moved).__name__,
-                fix="return the parameter, changed in place or anew",
+                fix="end update with `return`, of the parameter changed in place or of a new tensor",
             )
         data.copy_(moved)
 
     @property
     def state(self) -> dict[Parameter, dict[str, Tensor]]:
-        """What the rule keeps of each parameter, by name, as copies; `load_state_dict` sets it."""
+        """Copies of the rule's state for each parameter, by name. Use `load_state_dict` to set it."""
         for k, group in enumerate(self.param_groups):
-            self._held(k, group)
+            self._blocks_of(k, group)
         return {each: {name: x.clone() for name, x in state.items()} for each, state in self._states().items()}
 
     @property
     def step_count(self) -> tuple[int, ...]:
-        """How many steps each group has taken."""
+        """The number of steps made, per group."""
         return tuple(self._steps)
 
     @step_count.setter
@@ -162,26 +166,26 @@ class Optimizer(metaclass=_Made):
         self._steps = list(steps)
 
     def pieces(self, k: int) -> list[tuple[Span, list[Block]]]:
-        """Group k's parameters and state where they lie now: runs of neighbours, each in blocks."""
-        return self._held(k, self.param_groups[k]).pieces
+        """The spans of group k's parameters in their flat buffers, each with its blocks."""
+        return self._blocks_of(k, self.param_groups[k]).pieces
 
     def _columns(self, k: int, group: Group) -> Numbers:
-        """The coefficients, those of a population in a column (K, 1) of the parameters' own kind."""
+        """The coefficients of a population: those that differ per replica are (K, 1), in the parameters' dtype."""
         c = self.coefficients({key: column(group[key]) for key in self.defaults}, self._steps[k])
-        like = self._holdings[k].blocks[0].data
+        like = self._blocks[k].blocks[0].data
         return {name: number.to(like) if isinstance(number, Tensor) else number for name, number in c.items()}
 
     def add_param_group(self, group: Group) -> None:
-        """Take more parameters in, with hyperparameters of their own."""
+        """Add a group of parameters: a dict with "params" and, as far as they differ, its hyperparameters."""
         group = self._checked(group)
         states = self._states()
         self.param_groups.append(self._as_group(group))
         self._steps.append(0)
-        self._settle(states)
+        self._make_blocks(states)
 
     # ---- hyperparameters as attributes -----------------------------------------------------------------------------
     def __getattr__(self, name: str) -> Any:
-        """A hyperparameter: its value, or a list with that of each group where they differ."""
+        """A hyperparameter: its value, or a list of one value per group if they differ."""
         own = vars(self)
         if name not in own.get("defaults", ()):
             raise unknown(type(self).__name__, name, own.get("defaults", ()), MissingNameError)
@@ -203,13 +207,13 @@ class Optimizer(metaclass=_Made):
         return ParameterGroup(items, self)
 
     def _checked_value(self, group: Group, name: str, value: Any) -> Any:
-        """A hyperparameter as it will stand in a group that has it set; raises ArgumentError."""
+        """A hyperparameter as a group stores it. Raises ArgumentError for an unknown name or a wrong value."""
         if name == "params":
             raise ArgumentError(
-                f"{type(self).__name__}: the parameters of a group stay",
-                expected="the hyperparameters of a group to be set",
+                f"{type(self).__name__}: the parameters of a group cannot be replaced",
+                expected="the name of a hyperparameter",
                 got="params",
-                fix="optimizer.add_param_group({...}) takes more in; requires_grad = False leaves some out",
+                fix="optimizer.add_param_group({...}) adds parameters; requires_grad = False leaves some out",
             )
         if name == "initial_lr":
             return plain(value)
@@ -222,9 +226,10 @@ class Optimizer(metaclass=_Made):
 
     # ---- some replicas of a population ---------------------------------------------------------------------------
     def of_replicas(self, rows: Tensor, parameters: Mapping[Parameter, Parameter]) -> Self:
-        """An optimizer like this one for some replicas: their numbers of each hyperparameter, their rows of the state.
+        """An optimizer like this one for some replicas, with their values of each hyperparameter and their state.
 
-        parameters  from each of this optimizer's to the one of those replicas alone
+        rows        the numbers of the replicas
+        parameters  for each parameter of this optimizer, the one that has these replicas alone
         """
         chosen = object.__new__(type(self))
         vars(chosen).update(vars(self))
@@ -232,40 +237,40 @@ class Optimizer(metaclass=_Made):
             chosen._as_group({**rows_of(group, rows), "params": [parameters[each] for each in group["params"]]})
             for group in self.param_groups
         ]
-        chosen._steps, chosen._holdings = list(self._steps), []
-        chosen._settle({parameters[p]: rows_of(state, rows) for p, state in self._states().items()})
+        chosen._steps, chosen._blocks = list(self._steps), []
+        chosen._make_blocks({parameters[p]: rows_of(state, rows) for p, state in self._states().items()})
         return chosen
 
     def take_back(self, other: Optimizer, rows: Tensor, parameters: Mapping[Parameter, Parameter]) -> None:
-        """Take over the state of these replicas from an optimizer that `of_replicas` made."""
+        """Copy the state of these replicas back from an optimizer that `of_replicas` made."""
         theirs, states = other._states(), self._states()
         for parameter, twin in parameters.items():
             for name, tensor in theirs.get(twin, {}).items():
                 kept = states.setdefault(parameter, {}).setdefault(name, torch.zeros_like(parameter.data))
                 kept[rows] = tensor
         self._steps = list(other._steps)
-        self._settle(states)
+        self._make_blocks(states)
 
     # ---- checks ----------------------------------------------------------------------------------------------------
     def _checked(self, group: Any) -> Group:
-        """The group as it will stand in param_groups: complete, its numbers floats."""
+        """The group as param_groups stores it: with all hyperparameters, as floats. Raises ArgumentError."""
         name = type(self).__name__
         if not isinstance(group, Mapping) or "params" not in group:
             raise ArgumentError(
-                f"{name}: a parameter group is a dict with its parameters",
+                f'{name}: a parameter group is a dict with a key "params"',
                 expected='{"params": [...], "lr": ...}',
                 got=f"keys {', '.join(map(repr, group))}" if isinstance(group, Mapping) else type(group).__name__,
-                fix="pass parameters alone, or groups alone",
+                fix="pass either a list of parameters or a list of groups",
             )
         params = as_parameters(group["params"], name)
-        taken = {parameter for other in self.param_groups for parameter in other["params"]}
-        if not taken.isdisjoint(params):
-            twice = sum(parameter in taken for parameter in params)
+        present = {parameter for other in self.param_groups for parameter in other["params"]}
+        if not present.isdisjoint(params):
+            twice = sum(parameter in present for parameter in params)
             raise ArgumentError(
-                f"{name}: a parameter stands in two groups",
+                f"{name}: a parameter is in two groups",
                 expected="parameters that are in no other group",
-                got=f"{twice} of {len(params)} that are",
-                fix="give each parameter to one group",
+                got=f"{twice} of {len(params)} parameters in another group",
+                fix="put each parameter into one group",
             )
         for key in group:
             if key not in self.defaults and key not in ("params", "initial_lr"):
@@ -277,48 +282,49 @@ class Optimizer(metaclass=_Made):
 
     @classmethod
     def _pairs(cls) -> set[str]:
-        """The hyperparameters that are several numbers: those that the constructor has a tuple for."""
+        """The names of the hyperparameters that are tuples, such as betas: those whose default is a tuple."""
         parameters = inspect.signature(cls.__init__).parameters
         return {name for name in cls.ranges if isinstance(getattr(parameters.get(name), "default", ()), tuple)}
 
     def _check_hyperparameters(self, group: Group) -> None:
-        """That the rule can run with these; raises ArgumentError."""
+        """Raise ArgumentError for a hyperparameter out of range, or with a wrong number of values for the replicas."""
         check_ranges(self, group, self.ranges)
         replicas = {parameter.replicas for parameter in group["params"]}
         for key in self.ranges:
             for value in group[key] if isinstance(group[key], tuple) else (group[key],):
                 if isinstance(value, Tensor) and (value.dim() != 1 or replicas != {len(value)}):
                     raise ArgumentError(
-                        f"{type(self).__name__}: {key} is one number, or one for each network of a population",
+                        f"{type(self).__name__}: {key} is one number, or one per network of a population",
                         expected=f"a number, or a tensor {tuple(replicas)}" if None not in replicas else "a number",
                         got=f"a tensor {tuple(value.shape)}",
                         fix="make a parameter group for each value",
                     )
 
-    # ---- where parameters and state lie ----------------------------------------------------------------------------
-    def _held(self, k: int, group: Group) -> ParameterBlocks:
-        """The holding of group k, taken anew where its parameters have moved or its options want another state."""
-        holding = self._holdings[k]
-        if holding.is_current and holding.names == self.state_names(group):
-            return holding
-        self._settle(self._states())
-        return self._holdings[k]
+    # ---- blocks of parameters and state ----------------------------------------------------------------------------
+    def _blocks_of(self, k: int, group: Group) -> ParameterBlocks:
+        """The blocks of group k, made again if its flat buffers have changed or its options need other state."""
+        blocks = self._blocks[k]
+        if blocks.is_current and blocks.names == self.state_names(group):
+            return blocks
+        self._make_blocks(self._states())
+        return self._blocks[k]
 
-    def _settle(self, states: Mapping[Parameter, Mapping[str, Tensor]]) -> None:
-        """Take all parameters where they lie now, and lay their states beside them."""
-        self._holdings = []
+    def _make_blocks(self, states: Mapping[Parameter, Mapping[str, Tensor]]) -> None:
+        """Cut all groups into blocks anew, with this state for the parameters that have any."""
+        self._blocks = []
         for group in self.param_groups:
             begins = {name: column(self.initial_state(name, group)) for name in self.state_names(group)}
-            self._holdings.append(ParameterBlocks(group["params"], begins, states))
+            self._blocks.append(ParameterBlocks(group["params"], begins, states))
 
     def _states(self) -> dict[Parameter, dict[str, Tensor]]:
-        return {parameter: state for holding in self._holdings for parameter, state in holding.states().items()}
+        """The rule's state for each parameter, by name."""
+        return {parameter: state for blocks in self._blocks for parameter, state in blocks.states().items()}
 
     # ---- state -----------------------------------------------------------------------------------------------------
     def state_dict(self) -> dict[str, Any]:
-        """Everything needed to go on, in torch.optim's layout: "state" by parameter number, and "param_groups"."""
+        """The state needed to resume, in torch.optim's layout: "state" by parameter number, and "param_groups"."""
         for k, group in enumerate(self.param_groups):
-            self._held(k, group)
+            self._blocks_of(k, group)
         states = self._states()
         state: dict[int, dict[str, Tensor]] = {}
         groups = []
@@ -338,7 +344,7 @@ class Optimizer(metaclass=_Made):
         return {"state": state, "param_groups": groups}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Go on from a state dict of lamp's or torch.optim's; on a StateDictError nothing has changed."""
+        """Restore a state dict of lamp or torch.optim. Raises StateDictError, and changes nothing, if it is wrong."""
         groups = matching_groups(self, state_dict)
         steps = []
         states: dict[Parameter, dict[str, Tensor]] = {}
@@ -351,24 +357,24 @@ class Optimizer(metaclass=_Made):
                 check_state(self, number, parameter, state, self.state_names(group))
                 states[parameter] = state
             if len(counts) > 1:
-                raise misfit(self, "one count of steps a group", f"parameters after {sorted(counts)} steps")
+                raise misfit(self, "one number of steps per group", f"parameters after {sorted(counts)} steps")
             steps.append(counts.pop() if counts else 0)
         for own, group in zip(self.param_groups, groups, strict=True):
             for name, value in group.items():
                 own.put(name, value)
         self._steps = steps
-        self._settle(states)
+        self._make_blocks(states)
 
     def __getstate__(self) -> dict[str, Any]:
-        """For a copy or a pickle: the state by parameter, since views of flat buffers would come apart."""
-        kept = {name: value for name, value in vars(self).items() if name != "_holdings"}
+        """For a copy or a pickle: the state per parameter, since copied blocks are no longer views of flat buffers."""
+        kept = {name: value for name, value in vars(self).items() if name != "_blocks"}
         return {**kept, "states": [(each, state) for each, state in self._states().items() if state]}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         states = dict(state.pop("states"))
         vars(self).update(state)
         self.param_groups = [self._as_group(group) for group in self.param_groups]
-        self._settle(states)
+        self._make_blocks(states)
         self._is_copy = True
 
     def __repr__(self) -> str:
