@@ -267,7 +267,7 @@ def test_orthogonal_in_half_precision():
 
 @pytest.mark.parametrize("returned", ["weights", 3.0, torch.ones(5), torch.ones(()), [[1.0]]], ids=repr)
 def test_an_init_that_returns_something_else_is_told(returned):
-    with pytest.raises(ArgumentError, match="init returns something else"):
+    with pytest.raises(ArgumentError, match="init did not return values"):
         L.Linear(3, 4, init=lambda tensor, generator=None: returned)
     layer = L.Linear(3, 4, init=lambda tensor, generator=None: torch.full((4, 3), 0.5))
     assert bool((layer.weight.data == 0.5).all())

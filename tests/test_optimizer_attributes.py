@@ -272,7 +272,7 @@ class TestOnesOwn:
     @pytest.mark.parametrize("given", [None, 3.0, torch.ones(2)], ids=repr)
     def test_an_update_that_gives_no_parameter_back(self, given):
         kind = type("Mine", (Signs,), {"update": lambda self, *_: given})
-        with pytest.raises(lamp.ArgumentError, match=r"Mine\.update gave no parameter back"):
+        with pytest.raises(lamp.ArgumentError, match=r"Mine\.update did not return the parameter"):
             kind(network().parameters()).step()
 
     def test_a_schedule_with_other_arguments(self):

@@ -181,7 +181,7 @@ def test_a_population_with_one_setting_for_all(case, block, monkeypatch):
 def test_one_number_for_each_network_needs_a_population():
     lr = torch.tensor([0.1, 0.2, 0.3])
     for data, replicas in ((torch.zeros(3), None), (torch.zeros(3, 4), None), (torch.zeros(2, 3), 2)):
-        with pytest.raises(ArgumentError, match="lr is one number, or one for each network of a population"):
+        with pytest.raises(ArgumentError, match="lr is one number, or one per network of a population"):
             Case("SGD", {"lr": lr}).make([Parameter(data, replicas=replicas)])
     with pytest.raises(ArgumentError, match=r"tensor \(3, 1\)"):
         Case("SGD", {"lr": lr.unsqueeze(-1)}).make([Parameter(torch.zeros(3, 2), replicas=3)])

@@ -86,9 +86,7 @@ MISTAKES = [
     built("a size in a string", "Linear", A, in_features=3, out_features="4"),
     built("a size of zero", "Linear", A, in_features=3, out_features=0),
     built("no size", "Linear", A, in_features=3, out_features=None),
-    built(
-        "an activation's name for bias", "Linear", A, "module of its own", in_features=3, out_features=4, bias="relu"
-    ),
+    built("an activation's name for bias", "Linear", A, "separate module", in_features=3, out_features=4, bias="relu"),
     built("an init by a name of Keras", "Linear", A, "kaiming_normal_", in_features=3, out_features=4, init="he"),
     built("an init that is no function", "Linear", A, in_features=3, out_features=4, init=0.1),
     built("an init without a generator", "Linear", A, "generator", in_features=3, out_features=4, init=lambda t: t),

@@ -113,7 +113,7 @@ def explain_probability(name: str, tensor: Tensor, fix: str) -> LampError:
 def explain_number(what: str, number: Tensor, replicas: int | None) -> LampError:
     """The error for a hyperparameter of several numbers that are not one for each replica."""
     return ArgumentError(
-        f"{what} is one number, or one for each network of a population",
+        f"{what} is one number, or one per network of a population",
         expected="a number" if replicas is None else f"a number, or a tensor ({replicas},)",
         got=f"a tensor {tuple(number.shape)}",
         fix="train a population of as many networks"

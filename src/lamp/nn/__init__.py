@@ -1,6 +1,6 @@
-"""Modules that networks are made of, a file a family.
+"""Layers, activations and containers, one file per family.
 
-`import lamp.nn as nn` finds here what torch.nn has under these names: Module, Parameter and the losses, too.
+`import lamp.nn as nn` also finds Module, Parameter, Buffer and the losses here, as in torch.nn.
 """
 
 from lamp.absent import teller

@@ -1,6 +1,7 @@
-"""Elementwise activations, each its sigma and its dsigma, written over numbers (see lamp.formulas).
+"""`Activation`, the base class of elementwise activations, and the smooth ones.
 
-Here: what all of them share, and the smooth ones. Those made of straight pieces are in activations_piecewise.
+Each activation is two formulas, sigma and its derivative dsigma, written over numbers (see lamp.formulas). The
+piecewise linear ones are in activations_piecewise.
 """
 
 import math
@@ -29,12 +30,14 @@ class Activation(Module):
     Shapes    x and y: any, the same
     Backward  dx = dy * dsigma(x, y)
 
-    A subclass writes `sigma(x)` and `dsigma(x, y)`, the derivative at x where y = sigma(x), in the operations of
-    lamp.formulas, and says in `remembers` which of the two dsigma reads: "x", "y" or "xy" (the other comes as None).
-    "y" costs no memory, for the next module keeps it too.
-    Where torch has sigma as one operation, `sigma_of_tensor` may use it: the formula stays the definition.
+    A subclass defines `sigma(x)` and `dsigma(x, y)`, the derivative at x, where y = sigma(x), in the operations of
+    lamp.formulas. The class attribute `remembers` says which of the two dsigma reads: "x", "y" or "xy" (the other is
+    None). "y" needs no extra memory, since the next module usually keeps it as its input.
 
-    Raises DTypeError for an input that is no floating-point tensor, ShapeError for a gradient not shaped as the output.
+    Where torch has sigma as one operation, `sigma_of_tensor` may call it; the formula remains the definition.
+
+    Raises DTypeError for an input that is not a floating-point tensor, and ShapeError for a gradient that has not the
+    shape of the output.
     """
 
     remembers: Literal["x", "y", "xy"] = "y"
@@ -43,10 +46,10 @@ class Activation(Module):
         super().__init_subclass__(**kwargs)
         if cls.remembers not in ("x", "y", "xy"):
             raise ArgumentError(
-                f"{cls.__name__}: remembers says what dsigma reads",
+                f"{cls.__name__}: remembers must say which values dsigma reads",
                 expected="'x', 'y' or 'xy'",
                 got=repr(cls.remembers),
-                fix="remembers = 'xy' keeps both",
+                fix="write remembers = 'xy' if dsigma reads both",
             )
 
     @abstractmethod
@@ -56,11 +59,11 @@ class Activation(Module):
 
     @abstractmethod
     def dsigma(self, x: Number, y: Number) -> Number:
-        """The activation's derivative at x, where y = sigma(x): for tensors a new one, which may be overwritten."""
+        """The derivative at x, where y = sigma(x). For tensors a new one: the caller may overwrite it."""
         raise unwritten(self, "dsigma(self, x, y)", "the activation's derivative at x")
 
     def sigma_of_tensor(self, x: Tensor) -> Tensor:
-        """sigma, for tensors: one operation of torch where there is one."""
+        """sigma of a tensor; subclasses use a single operation of torch if there is one."""
         return self.sigma(x)  # type: ignore[no-any-return]
 
     def forward(self, input: Tensor) -> Tensor:
@@ -81,14 +84,14 @@ class Activation(Module):
             raise explain_gradient(dy, shape)
         slope = self.dsigma(x, y)
         try:
-            # A product in place takes two thirds of the time, unless the slope is what the forward put out or took.
+            # In place takes two thirds of the time, but must not overwrite the input or output of the forward.
             dx: Tensor = slope.mul_(dy) if slope is not x and slope is not y else slope * dy
         except (RuntimeError, AttributeError, TypeError):
             raise explain_dsigma(self, slope, shape) from None
         return dx
 
 
-# ---- between two bounds ----------------------------------------------------------------------------------------------
+# ---- bounded ---------------------------------------------------------------------------------------------------------
 class Tanh(Activation):
     """y = tanh(x), and its derivative 1 - y^2.  Source: torch.nn.Tanh."""
 
@@ -172,7 +175,8 @@ class CELU(Activation):
 class SELU(Activation):
     """y = scale x above zero, scale alpha (exp(x) - 1) below, and its derivative: scale above, y + scale alpha below.
 
-    Source    torch.nn.SELU; Klambauer et al. 2017, arXiv:1706.02515 (alpha, scale: a normal input stays normal)
+    Source    torch.nn.SELU; Klambauer et al. 2017, arXiv:1706.02515, where alpha and scale are chosen so that mean 0
+              and variance 1 are preserved
     """
 
     def sigma(self, x: Number) -> Number:
@@ -180,7 +184,7 @@ class SELU(Activation):
         return x.clamp(min=0.0) * SELU_SCALE + below * (SELU_SCALE * SELU_ALPHA)
 
     def dsigma(self, x: Number, y: Number) -> Number:
-        # The derivative jumps down at zero, from scale alpha to scale, so a minimum tells the two sides apart.
+        # The derivative jumps down at zero, from scale alpha to scale, so a minimum selects the right branch.
         jump = constant(SELU_SCALE - SELU_SCALE * SELU_ALPHA, y)
         return y.minimum(y.sign() * jump) + constant(SELU_SCALE * SELU_ALPHA, y)
 
@@ -188,11 +192,11 @@ class SELU(Activation):
         return torch.selu(x)
 
 
-# ---- x times a gate that opens ---------------------------------------------------------------------------------------
+# ---- x times a smooth gate -------------------------------------------------------------------------------------------
 class SiLU(Activation):
     """y = x s with s = 1 / (1 + exp(-x)), and its derivative y + s (1 - y).
 
-    Source    torch.nn.SiLU; Elfwing et al. 2017, arXiv:1702.03118 (also known as swish)
+    Source    torch.nn.SiLU; Elfwing et al. 2017, arXiv:1702.03118; also known as swish
     """
 
     remembers = "xy"
@@ -201,29 +205,30 @@ class SiLU(Activation):
         return x * x.sigmoid()
 
     def dsigma(self, x: Number, y: Number) -> Number:
-        return y.lerp(constant(1.0, y), x.sigmoid())  # no overflow where s is 1
+        return y.lerp(constant(1.0, y), x.sigmoid())  # lerp does not overflow where s is 1
 
 
 class GELU(Activation):
-    """y = x Phi(x), Phi and phi the normal distribution function and density, and its derivative Phi(x) + x phi(x).
+    """y = x Phi(x), and its derivative Phi(x) + x phi(x).
 
-    approximate="tanh": y = x s with s = 1 / (1 + exp(-u)), u = sqrt(8 / pi) (x + 0.044715 x^3), and its derivative
-    s + x s (1 - s) du/dx, where du/dx = sqrt(8 / pi) (1 + 3 * 0.044715 x^2)
+    Phi and phi are the standard normal distribution function and its density. With approximate="tanh":
+    y = x s with s = 1 / (1 + exp(-u)), u = sqrt(8 / pi) (x + 0.044715 x^3), and its derivative is
+    s + x s (1 - s) du/dx, where du/dx = sqrt(8 / pi) (1 + 3 * 0.044715 x^2).
 
-    Source    torch.nn.GELU; Hendrycks & Gimpel 2016, arXiv:1606.08415 (they write s as (1 + tanh(u / 2)) / 2)
+    Source    torch.nn.GELU; Hendrycks & Gimpel 2016, arXiv:1606.08415, where s is written as (1 + tanh(u / 2)) / 2
 
-    Raises ArgumentError for another `approximate`.
+    Raises ArgumentError unless `approximate` is "none" or "tanh".
     """
 
     remembers = "x"
     SLOPE = math.sqrt(8.0 / math.pi)
     CUBIC = SLOPE * 0.044715
-    SATURATED = 10.0  # where s is 0 or 1 to the last bit: further out x^2 may overflow, and 0 * infinity is NaN
+    SATURATED = 10.0  # s is 0 or 1 to the last bit from here on; further out x^2 may overflow, and 0 * infinity is NaN
 
     def __init__(self, approximate: str = "none") -> None:
         if approximate not in ("none", "tanh"):
             raise ArgumentError(
-                "GELU: approximate names no approximation",
+                "GELU: unknown value of approximate",
                 expected="'none' or 'tanh'",
                 got=repr(approximate),
                 fix="name one of these",
@@ -264,7 +269,7 @@ class Mish(Activation):
 
     def _gate(self, x: Number) -> Number:
         """t as a fraction of e = exp(x): ((1 + e)^2 - 1) / ((1 + e)^2 + 1)."""
-        # Further out t is 1 to the last bit, and e^2 would overflow.
+        # From `saturated` on, t is 1 to the last bit; further out e^2 would overflow.
         saturated = math.log(8.0 / torch.finfo(x.dtype).eps) / 2.0 if isinstance(x, Tensor) else 20.0
         e, two = x.clamp(max=saturated).exp(), constant(2.0, x)
         numerator = e * (e + two)
@@ -289,7 +294,7 @@ class Softplus(Activation):
 
     Source    torch.nn.Softplus
 
-    Raises ArgumentError unless beta is positive.
+    Raises ArgumentError unless beta is positive and threshold is a number.
     """
 
     remembers = "x"
@@ -318,7 +323,7 @@ class Softplus(Activation):
         return x if self.beta == 1 else x * constant(self.beta, x)
 
     def _needs_no_threshold(self, x: Number) -> bool:
-        """Whether beyond the threshold the formula gives x and 1 anyway, to the last bit of x's dtype."""
+        """Whether the formula gives x and 1 beyond the threshold anyway, to the last bit of x's dtype."""
         return isinstance(x, Tensor) and self.threshold > -math.log(torch.finfo(x.dtype).eps / 4)
 
     def extra_repr(self) -> str:

@@ -1,6 +1,6 @@
-"""Elementwise activations made of straight pieces, and how steep each piece is.
+"""Piecewise linear activations and their derivatives, also Hardswish, which has a quadratic piece.
 
-At a corner each has torch's derivative: ReLU's is 0 at 0.
+At a corner the derivative is torch's: that of ReLU is 0 at 0.
 """
 
 from typing import Any
@@ -63,16 +63,17 @@ class LeakyReLU(Activation):
 
 
 class PReLU(Module):
-    """A LeakyReLU that learns its slope below zero: one for all, or one a channel (axis 1).
+    """LeakyReLU with a learned slope below zero: one for all elements, or one per channel (axis 1).
 
     y = x where x > 0, else a x
 
-    Shapes    x (B, C, ...), or any for one slope   a (C) or (1)   y as x
-    Backward  dx = dy where x > 0, else a dy          da = sum of dy min(x, 0) over all axes but the channels'
+    Shapes    x (B, C, ...), or any shape for a single slope   a (C) or (1)   y as x
+    Backward  dx = dy where x > 0, else a dy          da = sum of dy min(x, 0) over all axes but that of the channels
     Init      a = init
     Source    torch.nn.PReLU (names); He et al. 2015, arXiv:1502.01852
 
-    Raises ShapeError, DTypeError or DeviceError for an input that does not fit.
+    Raises ArgumentError for wrong constructor arguments; ShapeError, DTypeError or DeviceError for an input or a
+    gradient that does not fit.
     """
 
     def __init__(
@@ -89,7 +90,7 @@ class PReLU(Module):
         self.reset_parameters()
 
     def reset_parameters(self, *, generator: torch.Generator | None = None) -> None:
-        """Set every slope to `init`; nothing is drawn."""
+        """Set every slope to `init`; the generator is not used."""
         self.weight.data.fill_(self.init)
 
     def forward(self, input: Tensor) -> Tensor:
@@ -103,7 +104,7 @@ class PReLU(Module):
     def trace(self, tracer: Any, x: Any) -> Any:
         if self.num_parameters > 1 and x.shape[:1] != (self.num_parameters,):
             raise ShapeError(
-                "PReLU has a slope for each channel",
+                "PReLU has one slope per channel, and the input has another number of channels",
                 expected=f"(B, {self.num_parameters}, ...)",
                 got=f"(B, {', '.join(map(str, x.shape))})",
                 fix=f"PReLU({x.shape[0]})" if x.shape else "PReLU()",
@@ -114,13 +115,13 @@ class PReLU(Module):
         x = self.recall()
         if dy.shape != x.shape:
             raise explain_gradient(dy, x.shape)
-        dslope = dy * x.minimum(constant(0.0, x))  # of each element
+        dslope = dy * x.minimum(constant(0.0, x))  # one per element of x
         slope = self._slope(x)
         self.weight.grad.add_(dslope.sum_to_size(slope.shape).view(self.weight.shape))
         return dy * slope.lerp(constant(1.0, x), step(x))  # dx
 
     def _slope(self, x: Tensor) -> Tensor:
-        """The slopes in a shape that meets x: (1, C, 1, ...), or (K, 1, C, 1, ...) in a population."""
+        """The slopes in a shape that broadcasts to x: (1, C, 1, ...), or (K, 1, C, 1, ...) in a population."""
         shape = [1] * x.dim()
         if self.replicas is not None:
             shape[0] = self.replicas
@@ -145,7 +146,7 @@ class Threshold(Activation):
         self.value = a_number(self, "value", value, finite=False)
 
     def sigma(self, x: Number) -> Number:
-        return (x - x + self.value).where(x <= self.threshold, x)  # and NaN stays
+        return (x - x + self.value).where(x <= self.threshold, x)  # keeps NaN
 
     def dsigma(self, x: Number, y: Number) -> Number:
         return step(x - constant(self.threshold, x))
@@ -157,9 +158,9 @@ class Threshold(Activation):
         return f"threshold={self.threshold}, value={self.value}"
 
 
-# ---- flat outside an interval ----------------------------------------------------------------------------------------
+# ---- constant outside an interval ------------------------------------------------------------------------------------
 class Hardtanh(Activation):
-    """y = x cut off at min_val and max_val, and its derivative: 1 between them, else 0.
+    """y = x clamped to [min_val, max_val], and its derivative: 1 strictly between them, else 0.
 
     Source    torch.nn.Hardtanh
 
@@ -171,10 +172,10 @@ class Hardtanh(Activation):
         self.max_val = a_number(self, "max_val", max_val, finite=False)
         if not self.min_val < self.max_val:
             raise ArgumentError(
-                f"{type(self).__name__} needs an interval",
+                f"{type(self).__name__} needs an interval that is not empty",
                 expected="min_val < max_val",
                 got=f"min_val = {min_val}, max_val = {max_val}",
-                fix="give the lower bound first",
+                fix="pass the lower bound first",
             )
 
     def sigma(self, x: Number) -> Number:
@@ -198,7 +199,7 @@ class ReLU6(Hardtanh):
 
 
 class Hardsigmoid(Activation):
-    """y = (x + 3) / 6 cut off at 0 and 1, and its derivative: 1/6 between them, else 0.
+    """y = (x + 3) / 6 clamped to [0, 1], and its derivative: 1/6 for -3 < x < 3, else 0.
 
     Source    torch.nn.Hardsigmoid
     """
@@ -211,7 +212,7 @@ class Hardsigmoid(Activation):
 
 
 class Hardswish(Activation):
-    """y = x (x + 3) / 6, or 0 below -3 and x above 3, and its derivative (2 x + 3) / 6, or 0 and 1.
+    """y = x (x + 3) / 6, but 0 below -3 and x above 3; its derivative: (2 x + 3) / 6, but 0 below -3 and 1 above 3.
 
     Source    torch.nn.Hardswish; Howard et al. 2019, arXiv:1905.02244
     """
@@ -227,17 +228,17 @@ class Hardswish(Activation):
 
 
 def between(x: Number, low: float, high: float) -> Number:
-    """1 where low < x < high, 0 where x is one of the two; x lies nowhere else."""
+    """1 where low < x < high, 0 where x is low or high, for an x that is clamped to [low, high]."""
     return ((x - constant(low, x)) * (constant(high, x) - x)).sign()
 
 
 # ---- zero within an interval -----------------------------------------------------------------------------------------
 class Softshrink(Activation):
-    """y = x moved by lambd towards zero, 0 where |x| <= lambd; its derivative: 1 where y is not 0, else 0.
+    """y = x moved towards zero by lambd, and 0 where |x| <= lambd; its derivative: 1 where y is not 0, else 0.
 
     Source    torch.nn.Softshrink
 
-    Raises ArgumentError where lambd is negative.
+    Raises ArgumentError if lambd is negative.
     """
 
     def __init__(self, lambd: float = 0.5) -> None:
@@ -258,14 +259,14 @@ class Hardshrink(Activation):
 
     Source    torch.nn.Hardshrink
 
-    Raises ArgumentError where lambd is negative.
+    Raises ArgumentError if lambd is negative.
     """
 
     def __init__(self, lambd: float = 0.5) -> None:
         self.lambd = not_negative(self, "lambd", lambd)
 
     def sigma(self, x: Number) -> Number:
-        return (x - x).where(x.abs() <= self.lambd, x)  # and NaN stays
+        return (x - x).where(x.abs() <= self.lambd, x)  # keeps NaN
 
     def dsigma(self, x: Number, y: Number) -> Number:
         return y.sign().abs()

@@ -1,4 +1,4 @@
-"""Constructor arguments: each function returns the value as the module keeps it, or raises what is wrong with it."""
+"""Checks of modules' constructor arguments: each function returns the value to store, or raises ArgumentError."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lamp.errors import ArgumentError
 from lamp.init import on_cpu
 from lamp.module import Module
 
-INIT_BY_NAME = {  # what other packages call lamp.init's functions
+INIT_BY_NAME = {  # names in other packages, and lamp.init's functions for them
     "he": "kaiming_normal_ or kaiming_uniform_",
     "kaiming": "kaiming_normal_ or kaiming_uniform_",
     "glorot": "xavier_normal_ or xavier_uniform_",
@@ -30,12 +30,12 @@ INIT_BY_NAME = {  # what other packages call lamp.init's functions
 
 
 def a_number(module: Module, name: str, value: Any, *, finite: bool = True) -> Any:
-    """A number that is not NaN, nor, unless `finite` is False, infinite; numpy's and tensors' become Python's."""
+    """The value as a Python number. It must not be NaN, nor infinite unless `finite` is False."""
     number = value.item() if hasattr(value, "item") and getattr(value, "ndim", None) == 0 else value
     right = isinstance(number, int | float) and not isinstance(number, bool)
     if not right or math.isnan(number) or (finite and math.isinf(number)):
         raise ArgumentError(
-            f"{type(module).__name__}: {name} is no number",
+            f"{type(module).__name__}: {name} is not a number",
             expected="a finite number" if finite else "a number",
             got=_shown(value),
             fix=f"set {name} to a number" if right or not isinstance(value, str) else f"{name}=float({value!r})",
@@ -44,7 +44,7 @@ def a_number(module: Module, name: str, value: Any, *, finite: bool = True) -> A
 
 
 def positive(module: Module, name: str, value: Any) -> Any:
-    """A number of more than 0."""
+    """The value as a Python number greater than 0."""
     number = a_number(module, name, value)
     if not number > 0:
         raise _out_of_range(module, name, "more than 0", value)
@@ -52,7 +52,7 @@ def positive(module: Module, name: str, value: Any) -> Any:
 
 
 def not_negative(module: Module, name: str, value: Any) -> Any:
-    """A number of at least 0."""
+    """The value as a Python number that is at least 0."""
     number = a_number(module, name, value)
     if not number >= 0:
         raise _out_of_range(module, name, "at least 0", value)
@@ -60,7 +60,7 @@ def not_negative(module: Module, name: str, value: Any) -> Any:
 
 
 def a_probability(module: Module, name: str, value: Any) -> Any:
-    """A number from 0 to 1."""
+    """The value as a Python number from 0 to 1."""
     number = a_number(module, name, value)
     if not 0 <= number <= 1:
         raise _out_of_range(module, name, f"{name} from 0 to 1", value)
@@ -68,20 +68,20 @@ def a_probability(module: Module, name: str, value: Any) -> Any:
 
 
 def a_size(module: Module, name: str, value: Any) -> int:
-    """A positive integer, of numpy or in a tensor too."""
+    """The value as a positive Python integer; integers of numpy and in tensors are accepted."""
     size = _integer(value)
     if size is None or size < 1:
         fix = (
             f"{name}={int(value)}" if isinstance(value, float) and value >= 1 and value.is_integer() else f"set {name}"
         )
         raise ArgumentError(
-            f"{type(module).__name__} needs {name}", expected="a positive integer", got=_shown(value), fix=fix
+            f"{type(module).__name__}: {name} is not a size", expected="a positive integer", got=_shown(value), fix=fix
         )
     return size
 
 
 def an_axis(module: Module, name: str, value: Any) -> int:
-    """The number of an axis, an integer."""
+    """The value as the number of an axis, a Python integer."""
     axis = _integer(value)
     if axis is None:
         raise ArgumentError(
@@ -94,7 +94,7 @@ def an_axis(module: Module, name: str, value: Any) -> int:
 
 
 def sizes(value: Any) -> tuple[int, ...] | None:
-    """Sizes of axes, of which one may be -1, to be found out; None for anything else."""
+    """The value as sizes of axes, one of which may be -1 (inferred); None if it is not that."""
     if not isinstance(value, tuple | list) or not value:
         return None
     found = tuple(_integer(each) for each in value)
@@ -103,19 +103,19 @@ def sizes(value: Any) -> tuple[int, ...] | None:
 
 
 def a_flag(module: Module, name: str, value: Any) -> bool:
-    """True or False."""
+    """The value as True or False."""
     if isinstance(value, bool) or type(value).__name__ in ("bool_", "bool"):
         return bool(value)
     fix = f"{name}=True or {name}=False"
     if isinstance(value, str) or callable(value):
-        fix += "; an activation is a module of its own, after this one"
+        fix += "; an activation is a separate module after this one"
     raise ArgumentError(
         f"{type(module).__name__}: {name} is a switch", expected="True or False", got=_shown(value), fix=fix
     )
 
 
 def an_init(module: Module, value: Any) -> Callable[..., Any] | None:
-    """A function of lamp.init's kind, (tensor, generator=None) that fills the tensor; None for None."""
+    """The value as an initialisation, a function (tensor, generator=None) that fills the tensor; None stays None."""
     if value is None or (callable(value) and not isinstance(value, type) and _takes_generator(value)):
         return value
     named = next(
@@ -124,21 +124,24 @@ def an_init(module: Module, value: Any) -> Callable[..., Any] | None:
     fix = "init=lambda tensor, generator=None: tensor.normal_(0, 0.1, generator=generator)" if callable(value) else None
     raise ArgumentError(
         f"{type(module).__name__}: init is a function that fills a tensor",
-        expected="one of lamp.init, such as lamp.init.xavier_normal_, or your own (tensor, generator=None)",
+        expected="a function of lamp.init, such as lamp.init.xavier_normal_, or your own f(tensor, generator=None)",
         got=_shown(value),
         fix=fix or f"init=lamp.init.{named or 'xavier_normal_'}",
     )
 
 
 def filled(init: Callable[..., Any], tensor: Tensor, generator: torch.Generator | None) -> None:
-    """Let an initialisation fill a tensor, drawing on the CPU; what it returns instead of filling it is copied in."""
+    """Fill a tensor by an initialisation, which draws on the CPU. If it returns another tensor, that is copied in.
+
+    Raises ArgumentError if it returns anything but a tensor of this shape, or None.
+    """
     result = on_cpu(lambda drawn, generator: drawn if (made := init(drawn, generator=generator)) is None else made)(
         tensor, generator=generator
     )
     if not isinstance(result, Tensor) or result.shape != tensor.shape:
         raise ArgumentError(
-            "init returns something else than the weight",
-            expected=f"the tensor that it is given, filled; or another of shape {tuple(tensor.shape)}; or None",
+            "init did not return values for the weight",
+            expected=f"the tensor that it was given, or another of shape {tuple(tensor.shape)}, or None",
             got=_shown(result),
             fix="init=lambda tensor, generator=None: tensor.normal_(0, 0.1, generator=generator)",
         )
@@ -151,13 +154,13 @@ def _takes_generator(function: Callable[..., Any]) -> bool:
         inspect.signature(function).bind(torch.empty(0), generator=None)
     except TypeError:
         return False
-    except ValueError:  # one in C, which does not say
+    except ValueError:  # a function written in C has no signature
         pass
     return True
 
 
 def _integer(value: Any) -> int | None:
-    """The integer that a value is, whatever its type; None for floats, booleans and all else."""
+    """The value as a Python integer; None for floats, booleans and everything else."""
     try:
         return None if isinstance(value, bool) else operator.index(value)
     except (TypeError, RuntimeError, ValueError):
@@ -165,7 +168,7 @@ def _integer(value: Any) -> int | None:
 
 
 def _shown(value: object) -> str:
-    """A value in one short line."""
+    """The value as one short line of text."""
     if isinstance(value, Tensor):
         return f"a tensor {tuple(value.shape)}, {value.dtype}"
     text = repr(value)

@@ -1,4 +1,4 @@
-"""Containers in which the input goes several ways."""
+"""Containers with branches: `Residual` and `Parallel`."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from lamp.nn.module_row import ModuleRow
 
 
 class Residual(ModuleRow):
-    """Modules one after another, and the input added to what they make of it.
+    """A residual block: modules in sequence, plus the input.
 
     y = x + f(x)        f(x) = f_n(... f_2(f_1(x)))
 
     Shapes    x, f(x) and y: any, the same
-    Backward  dx = dy + f'(dy), where f' goes back through the modules
+    Backward  dx = dy + f'(dy), where f' is the backward of the modules
     Source    He et al. 2016, "Deep residual learning for image recognition", equation 1
 
-    The modules are given, named and changed as those of a Sequential.
+    The modules are passed, named and changed as in Sequential.
 
-    Raises ShapeError or DTypeError where f(x) is not as x is: nothing is broadcast; ArgumentError for a loss among the
-    modules, or none.
+    Raises ShapeError or DTypeError if f(x) has not the shape and dtype of x (nothing is broadcast), and ArgumentError
+    for a loss among the modules, or no modules.
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -46,19 +46,20 @@ class Residual(ModuleRow):
 
 
 class Parallel(ModuleRow):
-    """Modules side by side, all fed the same input; their outputs are added up, or joined along an axis.
+    """Modules in parallel, applied to the same input; their outputs are summed, or concatenated along an axis.
 
     y = f_1(x) + ... + f_n(x), or y = concat(f_1(x), ..., f_n(x))
 
-    combine   "sum", of outputs of one shape; or "concat", along the axis `dim`
-    dim       the axis, as a single network numbers it; -1 is the last one
-    Backward  dx = f_1'(dy_1) + ... + f_n'(dy_n), where dy_k is dy for "sum", and its k-th part for "concat"
+    combine   "sum", for outputs of one shape; or "concat", along the axis `dim`
+    dim       the axis, as counted in a single network (also in a population); -1 is the last one
+    Backward  dx = f_1'(dy_1) + ... + f_n'(dy_n), where f_k' is the backward of module k, and dy_k is dy for "sum" or
+              the k-th part of dy for "concat"
     Source    torch.add and torch.cat
 
-    The modules are given, named and changed as those of a Sequential.
+    The modules are passed, named and changed as in Sequential.
 
-    Raises ShapeError or DTypeError for outputs that do not fit together: nothing is broadcast; ArgumentError for
-    another `combine`, a loss among the modules, or none.
+    Raises ShapeError or DTypeError for outputs that do not fit together (nothing is broadcast), and ArgumentError for
+    an unknown `combine`, a loss among the modules, or no modules.
     """
 
     def __init__(self, *modules: Any, combine: Literal["sum", "concat"] = "sum", dim: int = -1) -> None:
@@ -69,7 +70,7 @@ class Parallel(ModuleRow):
     def _check(self, combine: object) -> None:
         if combine not in ("sum", "concat"):
             raise ArgumentError(
-                f"{type(self).__name__} does not know this combine",
+                f"{type(self).__name__}: unknown value of combine",
                 expected="'sum' or 'concat'",
                 got=repr(combine),
                 fix="name one of these",
@@ -77,18 +78,18 @@ class Parallel(ModuleRow):
 
     def forward(self, input: Tensor) -> Tensor:
         outputs = [module(input) for module in self._body]
-        return self._sum(outputs) if self.combine == "sum" else self._joined(outputs)
+        return self._sum(outputs) if self.combine == "sum" else self._concat(outputs)
 
     def _sum(self, outputs: list[Tensor]) -> Tensor:
         y, *others = outputs
         for output in others:
             if not isinstance(output, Tensor) or output.shape != y.shape or output.dtype is not y.dtype:
-                raise explain_branches(self, outputs, "all of one shape")
+                raise explain_branches(self, outputs, "outputs of one shape")
             y = y + output
         return y
 
-    def _joined(self, outputs: list[Tensor]) -> Tensor:
-        self._check(self.combine)  # it may have been set since
+    def _concat(self, outputs: list[Tensor]) -> Tensor:
+        self._check(self.combine)  # the attribute may have been set after construction
         dim = standing(self.dim, self.replicas)
         try:
             y = torch.cat(outputs, dim)
@@ -96,7 +97,8 @@ class Parallel(ModuleRow):
         except (RuntimeError, IndexError, TypeError):
             fits = False
         if not fits:
-            raise explain_branches(self, outputs, f"an axis {self.dim}, and the same sizes on all others") from None
+            expected = f"outputs with an axis {self.dim}, and the same sizes on all other axes"
+            raise explain_branches(self, outputs, expected) from None
         self.remember((y.shape, dim, [output.shape[dim] for output in outputs]))
         return y
 
@@ -111,7 +113,8 @@ class Parallel(ModuleRow):
 
     def backward(self, dy: Tensor) -> Tensor:
         parts = self._parts(dy)
-        dx: Tensor = self._body[-1].backward(parts[-1])  # last to first: one that stands twice has its calls in a stack
+        # Last to first: a module that appears twice has its two forwards on a stack.
+        dx: Tensor = self._body[-1].backward(parts[-1])
         for module, part in zip(self._body[-2::-1], parts[-2::-1], strict=True):
             dx = dx + module.backward(part)
         return dx

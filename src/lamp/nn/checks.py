@@ -1,4 +1,8 @@
-"""What is wrong with an input, told after the tensor operation refused it: good input pays nothing."""
+"""Errors for wrong inputs, gradients and members of modules.
+
+These functions run after a tensor operation has failed, so that valid input costs no checks. Each finds out what is
+wrong and returns the error.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,100 +17,100 @@ from lamp.parameter import Buffer, Parameter
 
 # ---- inputs and gradients --------------------------------------------------------------------------------------------
 def explain_input(module: Module, x: Any, features: int, parameter: Parameter, error: Exception) -> Exception:
-    """The error for an input x that should be (B..., features) of the parameter's dtype and device.
+    """The error for an input x that should be (B..., features), of the parameter's dtype and device.
 
-    error  of the tensor operation; it is returned where there was no memory
+    error  the error of the tensor operation; it is returned itself if memory has run out
     """
     if _no_memory(error):
         return error
     name = type(module).__name__
     if not isinstance(x, Tensor):
-        return no_tensor(name, x)
+        return not_a_tensor(name, x)
     if x.dim() == 0 or x.shape[-1] != features:
         return ShapeError(
             "the input has the wrong number of features",
             expected=f"(B..., {features})",
             got=tuple(x.shape),
-            fix=f"give {features} features on the last axis, or build the module for those that come",
+            fix=f"pass {features} features on the last axis, or build the module with the input's number of features",
         )
     return explain_unlike(x, parameter) or ShapeError(
-        f"{name} cannot take this input",
+        f"{name} cannot compute with this input",
         expected=f"(B..., {features})",
         got=f"{tuple(x.shape)}, {x.dtype}: {error}".splitlines()[0],
-        fix="give it a batch as it expects one",
+        fix="pass a batch of the expected shape",
     )
 
 
 def explain_channels(module: Module, x: Any, channels: int, parameter: Parameter, error: Exception) -> Exception:
-    """The error for an input x that should be (B, channels, ...) of the parameter's dtype and device.
+    """The error for an input x that should be (B, channels, ...), of the parameter's dtype and device.
 
-    error  of the tensor operation; it is returned where there was no memory
+    error  the error of the tensor operation; it is returned itself if memory has run out
     """
     if _no_memory(error):
         return error
     name = type(module).__name__
     if not isinstance(x, Tensor):
-        return no_tensor(name, x)
+        return not_a_tensor(name, x)
     if channels != 1 and (x.dim() < 2 or x.shape[1] != channels):
         return ShapeError(
             "the input has the wrong number of channels",
             expected=f"(B, {channels}, ...)",
             got=tuple(x.shape),
-            fix=f"give {channels} channels on axis 1, or build this module for those that come",
+            fix=f"pass {channels} channels on axis 1, or build the module with the input's number of channels",
         )
     return explain_unlike(x, parameter) or ShapeError(
-        f"{name} cannot take this input",
+        f"{name} cannot compute with this input",
         expected=f"(B, {channels}, ...)",
         got=f"{tuple(x.shape)}, {x.dtype}: {error}".splitlines()[0],
-        fix="give it a batch as it expects one",
+        fix="pass a batch of the expected shape",
     )
 
 
 def explain_numbers(module: Module, x: Any) -> LampError:
-    """The error for an input x that is no floating-point tensor."""
+    """The error for an input x that is not a floating-point tensor."""
     name = type(module).__name__
     if not isinstance(x, Tensor):
-        return no_tensor(name, x)
+        return not_a_tensor(name, x)
     return DTypeError(
-        f"{name} takes floating-point numbers", expected="a floating-point tensor", got=x.dtype, fix="x.float()"
+        f"{name} needs floating-point numbers", expected="a floating-point tensor", got=x.dtype, fix="x.float()"
     )
 
 
 def explain_axes(module: Module, x: Any, expected: str, fix: str) -> LampError:
-    """The error for an input x that lacks an axis the module works on, or has it in the wrong size."""
+    """The error for an input x that lacks an axis which the module needs, or has another size there."""
     if not isinstance(x, Tensor):
-        return no_tensor(type(module).__name__, x)
-    return ShapeError("the input does not have the axes asked for", expected=expected, got=tuple(x.shape), fix=fix)
+        return not_a_tensor(type(module).__name__, x)
+    return ShapeError("the input does not have the axes needed", expected=expected, got=tuple(x.shape), fix=fix)
 
 
 def explain_gradient(dy: Any, shape: tuple[int, ...]) -> LampError:
-    """The error for a gradient that is not shaped as the output it belongs to: nothing is broadcast."""
+    """The error for a gradient that has not the shape of its output (nothing is broadcast)."""
     if not isinstance(dy, Tensor):
-        return no_tensor("backward", dy)
+        return not_a_tensor("backward", dy)
     error = ShapeError(
-        "the gradient is not shaped as the output was",
+        "the gradient does not have the shape of the output",
         expected=tuple(shape),
         got=tuple(dy.shape),
-        fix="pass the gradient of the loss with respect to the output, one number for each of its elements",
+        fix="pass the gradient of the loss with respect to the output, one number per element",
     )
     error._lamp_upstream = True  # type: ignore[attr-defined]
     return error
 
 
 def explain_dsigma(module: Module, slope: Any, shape: tuple[int, ...]) -> LampError:
-    """The error for a derivative that is not one number for each element."""
+    """The error for a derivative that is not one number per element."""
     return ShapeError(
-        f"{type(module).__name__}.dsigma did not return a derivative for each element",
+        f"{type(module).__name__}.dsigma did not return one derivative per element",
         expected=f"a tensor {tuple(shape)}",
         got=tuple(slope.shape) if isinstance(slope, Tensor) else type(slope).__name__,
         fix="compute it from x or y, such as `y * 0.0 + 1.0` for a derivative of 1",
     )
 
 
-def no_tensor(name: str, x: Any) -> DTypeError:
-    """The error for something that is no tensor where `name` takes one."""
+def not_a_tensor(name: str, x: Any, needs: str = "needs a tensor") -> DTypeError:
+    """The error for an x that is not a tensor, where the module or method of this name needs one."""
     return DTypeError(
-        f"{name} takes a tensor",
+        f"{name} {needs}",
         expected="a torch.Tensor",
         got=f"{type(x).__module__}.{type(x).__qualname__}" if type(x).__module__ != "builtins" else type(x).__name__,
         fix=_tensor_of(x),
@@ -119,20 +123,20 @@ def _no_memory(error: Exception) -> bool:
 
 def _tensor_of(x: Any) -> str:
     if x is None:
-        return "a forward returns what it computes; torch.as_tensor(...) makes a tensor of numbers"
+        return "check that the forward before it ends in a return; torch.as_tensor(...) converts numbers to a tensor"
     if callable(x):
-        return "pass a tensor, such as torch.as_tensor(...) makes"
-    return "torch.as_tensor(x, dtype=torch.float32) makes one of an array or a list"
+        return "pass a tensor; torch.as_tensor(...) converts numbers to one"
+    return "torch.as_tensor(x, dtype=torch.float32) converts an array or a list"
 
 
 def explain_unlike(x: Tensor, parameter: Any) -> LampError | None:
-    """The error for an input of another dtype or device than a module's parameter or buffer; None where they fit."""
+    """The error for an input of another dtype or device than a module's parameter or buffer; None if they fit."""
     if not isinstance(parameter, Parameter | Buffer):
         return DTypeError(
-            "something else was assigned in the place of a parameter",
+            "a parameter of the module was replaced by something else",
             expected="a lamp.Parameter",
             got=type(parameter).__name__,
-            fix="module.weight.data = tensor copies values into the parameter that is there",
+            fix="module.weight.data = tensor copies values into an existing parameter",
         )
     if x.dtype != parameter.data.dtype:
         return DTypeError(
@@ -144,7 +148,7 @@ def explain_unlike(x: Tensor, parameter: Any) -> LampError | None:
         )
     if x.device != parameter.data.device:
         return DeviceError(
-            "the input lies on another device than the parameters",
+            "the input is on another device than the parameters",
             expected=parameter.data.device,
             got=x.device,
             fix=f"x.to('{parameter.data.device}'), or move the network with .to('{x.device}')",
@@ -154,21 +158,21 @@ def explain_unlike(x: Tensor, parameter: Any) -> LampError | None:
 
 # ---- members of a container ------------------------------------------------------------------------------------------
 def explain_member(container: Module, member: Any) -> ArgumentError:
-    """The error for something that cannot be among a container's modules."""
+    """The error for something that cannot be a module of a container."""
     kind, name = type(member), type(container).__name__
     got = f"{kind.__module__}.{kind.__qualname__}"
     fix = f"pass instances: {name}(lamp.Linear(25, 25), lamp.ReLU())"
     if isinstance(member, Module):
-        got, fix = "itself, or a network that contains it", f"build a new {name} of the modules"
+        got, fix = "itself, or a network that contains it", f"build a new {name} from the modules"
     elif isinstance(member, type):
-        got, fix = f"the class {member.__name__}", f"{member.__name__}(...) makes a module of it"
+        got, fix = f"the class {member.__name__}", f"pass an instance: {member.__name__}(...)"
     elif kind.__module__.startswith("torch.nn."):
-        fix = f"lamp.{kind.__name__}(...) where lamp has it, or lamp.from_torch(...) for one of torch.nn"
+        fix = f"use lamp.{kind.__name__}(...) if lamp has it, or convert the module with lamp.from_torch(...)"
     elif callable(member):
         got = f"{got} {getattr(member, '__name__', '')}"
-        fix = "its module, such as lamp.ReLU() for relu; or a lamp.Module of your own with forward and backward"
+        fix = "use its module, such as lamp.ReLU() for relu, or a lamp.Module of your own with forward and backward"
     elif isinstance(member, list | tuple):
-        fix = f"{name}(*modules), or one list of modules alone"
+        fix = f"{name}(*modules), or one list of modules as the only argument"
     return ArgumentError(
         f"a {name} is made of modules", expected="lamp modules, or one list or dict of them", got=got, fix=fix
     )
@@ -179,37 +183,37 @@ def explain_branches(module: Module, outputs: Sequence[Any], expected: str) -> L
     name = type(module).__name__
     for output in outputs:
         if not isinstance(output, Tensor):
-            return no_tensor(f"a branch of {name} puts out what is no tensor; it", output)
+            return not_a_tensor(f"a branch of {name}", output, "must return a tensor")
     if len({output.dtype for output in outputs}) > 1:
         return DTypeError(
-            f"the branches of {name} have several dtypes",
-            expected=f"{outputs[0].dtype}, as the first has it",
+            f"the outputs of the branches of {name} differ in dtype",
+            expected=f"{outputs[0].dtype}, as in the first branch",
             got=", ".join(str(output.dtype) for output in outputs),
-            fix="move the whole network, with .to(dtype), and its input",
+            fix="convert the whole network and its input with .to(dtype)",
         )
     return ShapeError(
-        f"the branches of {name} do not fit together",
+        f"the outputs of the branches of {name} do not fit together",
         expected=expected,
         got=", ".join(str(tuple(output.shape)) for output in outputs),
-        fix="give each branch the sizes that the others have: nothing is broadcast",
+        fix="make the branches end in the same sizes: nothing is broadcast",
     )
 
 
 def explain_chain(error: Exception, before: Module, given: Any, method: str) -> LampError | None:
-    """The error for what a module of a row gave to the next, which failed on it; None where it is not to blame."""
+    """The error for a module of a sequence whose result made the next one fail; None if the next one is to blame."""
     if given is None:
         what = "output" if method == "forward" else "gradient with respect to the input"
         return BackwardError(
             f"the {method} of {type(before).__name__} returned None",
             expected=f"the {what}",
             got="None",
-            fix=f"write `return` before what its {method} computes",
+            fix=f"end its {method} with a return of what it computes",
         )
     if method == "backward" and getattr(error, "_lamp_upstream", False):
         return ShapeError(
-            f"the backward of {type(before).__name__} returned a gradient that is not shaped as its input was",
+            f"the backward of {type(before).__name__} returned a gradient that does not have the shape of its input",
             expected=getattr(error, "expected", None),
             got=getattr(error, "got", None),
-            fix="return d loss / d input, one number for each element of the input",
+            fix="return d loss / d input, one number per element of the input",
         )
     return None

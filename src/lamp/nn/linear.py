@@ -1,4 +1,4 @@
-"""The affine map."""
+"""`Linear`, the affine map."""
 
 import math
 from collections.abc import Callable
@@ -22,10 +22,11 @@ class Linear(Module):
 
     Shapes    x (B..., in)   W (out, in)   b (out)   y (B..., out)
     Backward  dW = dy^T x          db = sum over B of dy               dx = dy W
-    Init      W and b uniform in +-1/sqrt(in); with `init=`, W by that function of lamp.init and b zero
-    Source    torch.nn.Linear (names, init law)
+    Init      W and b uniform in +-1/sqrt(in); with `init=`, W by that function (see lamp.init) and b zero
+    Source    torch.nn.Linear (names, initialisation)
 
-    Raises ShapeError, DTypeError or DeviceError for an input that does not fit.
+    Raises ArgumentError for sizes that are not positive integers and other wrong arguments; ShapeError, DTypeError or
+    DeviceError for an input or a gradient that does not fit.
     """
 
     def __init__(
@@ -48,13 +49,13 @@ class Linear(Module):
         self.reset_parameters()
 
     def reset_parameters(self, *, generator: torch.Generator | None = None) -> None:
-        """Draw the parameters by the init law."""
+        """Initialise weight and bias again, from this generator or torch's default one."""
         if self.init is not None:
             filled(self.init, self.weight.data, generator)
             if self.bias is not None:
                 init.zeros_(self.bias.data)
             return
-        init.kaiming_uniform_(self.weight.data, a=math.sqrt(5), generator=generator)  # torch.nn's law: +-1/sqrt(in)
+        init.kaiming_uniform_(self.weight.data, a=math.sqrt(5), generator=generator)  # as torch.nn: +-1/sqrt(in)
         if self.bias is not None:
             bound = 1 / math.sqrt(self.in_features)
             init.uniform_(self.bias.data, -bound, bound, generator=generator)
@@ -84,7 +85,7 @@ class Linear(Module):
         except (RuntimeError, IndexError, AttributeError, TypeError):
             raise explain_gradient(dy, (*x.shape[:-1], self.out_features)) from None
         if self.units is not None:
-            self.weight.grad.mul_(axes.present(self.units, self.weight.grad))  # what a replica lacks learns nothing
+            self.weight.grad.mul_(axes.present(self.units, self.weight.grad))  # 0 for units that a replica lacks
 
     def extra_repr(self) -> str:
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"

@@ -115,7 +115,7 @@ def _check_limit(name: str, limit: Number) -> None:
 def _check_length(name: str, limit: Number, replicas: torch.Size) -> None:
     if isinstance(limit, Tensor) and limit.dim() and limit.shape != replicas:
         raise ArgumentError(
-            f"{name} is one number, or one for each network of a population",
+            f"{name} is one number, or one per network of a population",
             expected=f"a number, or a tensor {tuple(replicas)} (K = {replicas[0]})" if replicas else "a number",
             got=f"a tensor {tuple(limit.shape)}",
             fix=f"choose another {name}",
