@@ -304,7 +304,7 @@ def test_what_cannot_be_among_them():
             kind()
         with pytest.raises(lamp.ArgumentError, match=f"a {name} is made of modules"):
             kind(nn.Linear(6, 6))
-        with pytest.raises(lamp.ArgumentError, match=f"a {name} has an output, and no loss"):
+        with pytest.raises(lamp.ArgumentError, match=f"a {name} cannot contain a loss"):
             kind(lamp.Linear(6, 6), lamp.MSELoss())
     with pytest.raises(lamp.ArgumentError, match="'sum' or 'concat'"):
         lamp.Parallel(lamp.Linear(6, 6), combine="mean")

@@ -329,7 +329,7 @@ def test_an_option_that_lamp_has_not_is_refused(monkeypatch):
 
 
 def test_a_loss_in_the_middle():
-    with pytest.raises(lamp.ArgumentError, match="a loss ends a network") as raised:
+    with pytest.raises(lamp.ArgumentError, match="a loss can only be the last module") as raised:
         lamp.from_torch(nn.Sequential(nn.Sequential(nn.MSELoss(), nn.Tanh())))
     assert raised.value.where.startswith("Sequential.0: ")
 

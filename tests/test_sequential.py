@@ -168,13 +168,13 @@ class TestWithItsLoss:
         assert three().loss is None
 
     def test_the_loss_comes_last(self):
-        with pytest.raises(ArgumentError, match="a loss ends a network"):
+        with pytest.raises(ArgumentError, match="a loss can only be the last module"):
             L.Sequential(MSELoss(), L.Linear(3, 2))
-        with pytest.raises(ArgumentError, match="a loss ends a network"):
+        with pytest.raises(ArgumentError, match="a loss can only be the last module"):
             self.model().append(L.Tanh())
 
     def test_a_target_without_a_loss(self):
-        with pytest.raises(ArgumentError, match="the last module is no loss"):
+        with pytest.raises(ArgumentError, match="the last module is not a loss"):
             three()(torch.randn(5, 3), torch.randn(5, 2))
 
     def test_a_gradient_where_the_loss_gives_it_and_none_where_it_does_not(self):

@@ -1,4 +1,4 @@
-"""What all modules that are made of others share: calls of them in a row, without the price of a call from outside."""
+"""`Container`, the base class of modules that are made of other modules."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from lamp.paths import blame
 
 
 class Container(Module):
-    """Base of modules that are made of others.
+    """Base of modules that are made of other modules.
 
-    A subclass keeps its modules in attributes, lists and dicts included, and calls them in its forward and backward:
+    A subclass keeps its modules in attributes (lists and dicts included) and calls them in its forward and backward:
 
         class Highway(lamp.Container):
             def __init__(self, *modules):
@@ -30,16 +30,16 @@ class Container(Module):
             def trace(self, tracer, value):
                 return tracer.add(self, value, self.trace_through(tracer, self.body, value))
 
-    A single module is called as it is, `self.encoder(source)`, and gone back through by `self.encoder.backward(dy)`.
-    The calls join the container's pass: errors name the module that they came out of ("Highway.body.1: Linear(...)"),
-    a module that is called several times remembers each call, and `lamp.evaluating` holds in it.
+    Call a single module as usual, `self.encoder(source)`, and its backward by `self.encoder.backward(dy)`. The calls
+    join the container's pass: errors name the module that raised them ("Highway.body.1: Linear(...)"), a module that is
+    called several times remembers each call, and `lamp.evaluating` applies to it.
 
-    The `..._through` methods are for modules in a row, each fed the output of the one before. They cost less than
-    calls, and blame a module that returns None where the next one fails on it.
+    The `..._through` methods are for modules in sequence, each applied to the output of the one before. They are faster
+    than single calls. If a module returns None and the next one fails on it, the error names the first.
     """
 
     def forward_through(self, modules: Sequence[Module], input: Any) -> Any:
-        """What the modules, one after another, make of the input."""
+        """The output of these modules in sequence, for this input."""
         module: Module = self
         through = running.through
         weak = None if through is None or through.evaluating else through.weak or through.weakly()
@@ -54,17 +54,17 @@ class Container(Module):
         return input
 
     def backward_through(self, modules: Sequence[Module], grad_output: Any) -> Any:
-        """The gradient with respect to the input of the same modules: the last one is gone back through first."""
+        """The gradient with respect to the input of `forward_through`, given that of its output."""
         return _back_through(self, modules[::-1], grad_output)
 
     def backward_parameters_through(self, modules: Sequence[Module], grad_output: Any) -> None:
-        """`backward_through` where the input is data, which needs no gradient."""
+        """`backward_through` without the gradient with respect to the input, for an input that is data."""
         grad_output = _back_through(self, modules[:0:-1], grad_output)
         if modules:
             modules[0].backward_parameters(grad_output)
 
     def trace_through(self, tracer: Any, modules: Sequence[Module], value: Any) -> Any:
-        """The value that the modules, one after another, put out in a graph."""
+        """The output value of these modules in sequence, in the tracer's graph."""
         for module in modules:
             value = tracer(module, value)
         return value
@@ -82,7 +82,11 @@ def _back_through(container: Module, modules: Sequence[Module], grad: Any) -> An
 
 
 def _explain(error: Exception, module: Module, given: Any, method: str, order: Sequence[Module]) -> None:
-    """Blame the module that an error came out of, or the one before it, if that gave it something impossible."""
+    """Note in an error which module raised it, or raise one that blames the module before, if that returned nonsense.
+
+    given  the argument of the module that failed
+    order  the modules in the order of the calls
+    """
     if is_of_the_call(error):
         raise misfit(module, getattr(type(module), method), (given,), {}) from None
     before = order[k - 1] if module in order and (k := order.index(module)) > 0 else None

@@ -1,4 +1,4 @@
-"""Noise that is there in training and not in use."""
+"""`Dropout`, noise that is applied in training mode only."""
 
 from __future__ import annotations
 
@@ -13,27 +13,28 @@ from lamp.nn.arguments import a_probability
 from lamp.nn.checks import explain_gradient, explain_numbers
 from lamp.randomness import bernoulli, draw_seed, keys
 
-STEPS_AHEAD, ELEMENTS_AHEAD = 64, 2**16  # masks of so many steps are drawn at once, where so many elements suffice
+STEPS_AHEAD, ELEMENTS_AHEAD = 64, 2**16  # at most this many steps' masks, and elements, are drawn at once
 
 
 class Dropout(Module):
     """Sets each element to zero with probability p, in training mode.
 
-    y = x mask / (1 - p), the mask's elements 1 with probability 1 - p, else 0;   y = x in eval mode
+    y = x mask / (1 - p), where elements of mask are 1 with probability 1 - p, else 0;   y = x in eval mode
 
     Shapes    x and y: any, the same
-    Backward  dx = dy mask / (1 - p), the same mask
+    Backward  dx = dy mask / (1 - p), with the same mask
     Source    torch.nn.Dropout; Srivastava et al. 2014
 
-    seed      None until the first training forward needs it, which draws it from torch's default generator, or from the
-              one that `reset_parameters` was given: so building or resetting a network draws what torch.nn does; in a
-              population a tuple, one a replica
-    step      the number of training forwards; `lags`, in a population, says how many of them a replica took no part in
+    seed      None until the first forward in training mode. Then it is drawn from torch's default generator, or from
+              the one that `reset_parameters` was given. So building or resetting a network draws the same numbers as
+              in torch.nn. In a population it is a tuple with one seed per replica
+    step      the number of forwards in training mode
+    lags      per replica of a population, in how many of these forwards it took no part
 
-    The mask is a function of (seed, step, position), see lamp.randomness: to resume an interrupted run, set both.
+    The mask is a function of seed, step and position (see lamp.randomness), so setting the first two resumes a run.
 
-    Raises ArgumentError unless p lies between 0 and 1, DTypeError for an input that is no floating-point tensor,
-    ShapeError for a gradient not shaped as the output.
+    Raises ArgumentError unless 0 <= p <= 1, DTypeError for an input that is not a floating-point tensor, and
+    ShapeError for a gradient that has not the shape of the output.
     """
 
     def __init__(self, p: float = 0.5) -> None:
@@ -41,11 +42,11 @@ class Dropout(Module):
         self.reset_parameters()
 
     def reset_parameters(self, *, generator: torch.Generator | None = None) -> None:
-        """Start anew at step 0; the seed is drawn when first needed, from this generator or torch's default one."""
+        """Return to step 0. A new seed is drawn when first needed, from this generator or torch's default one."""
         self.seed: int | tuple[int, ...] | None = None
         self.step, self.lags = 0, (0,) * (self.replicas or 1)
         self._generators = [generator]
-        self._ahead: _Masks | None = None
+        self._drawn: _Masks | None = None
 
     def forward(self, input: Tensor) -> Tensor:
         if not isinstance(input, Tensor) or not input.is_floating_point():
@@ -67,19 +68,19 @@ class Dropout(Module):
         return dy * mask  # dx
 
     def seeds(self) -> tuple[int, ...]:
-        """The seed of each replica (of one network, its one), drawn now where it is not yet."""
+        """One seed per replica (a single one without a population), drawn now if they have not been."""
         if self.seed is None:
             seeds = tuple(draw_seed(generator) for generator in self._generators)
             self.seed, self._generators = (seeds[0] if self.replicas is None else seeds), [None] * len(seeds)
         return self.seed if isinstance(self.seed, tuple) else (self.seed,)
 
     def _mask(self, x: Tensor) -> Tensor:
-        """This step's mask for x, scaled."""
+        """The mask of this step for x, times 1 / (1 - p)."""
         self.seeds()
-        ahead = self._ahead
-        if ahead is None or not ahead.hold(self, x):
-            ahead = self._ahead = _Masks(self, x)
-        return ahead.masks[self.step - ahead.first]
+        drawn = self._drawn
+        if drawn is None or not drawn.include(self, x):
+            drawn = self._drawn = _Masks(self, x)
+        return drawn.masks[self.step - drawn.first]
 
     def get_extra_state(self) -> Any:
         if self.replicas is None:
@@ -93,30 +94,30 @@ class Dropout(Module):
             whole = [number for number in (seed, step) if number is not None]
             if not all(type(number) is int and 0 <= number < 2**63 for number in whole) or step is None:
                 raise ArgumentError(
-                    "Dropout's state is a seed, a step and a generator",
-                    expected="whole numbers, and a torch.Generator or None",
+                    "the extra state of Dropout is a seed, a step and a generator",
+                    expected="two integers, and a torch.Generator or None",
                     got=f"{seed!r}, {step!r}, {type(generator).__name__}"[:80],
                     fix="pass what get_extra_state() returned",
                 )
         seeds, steps, self._generators = (list(column) for column in zip(*each, strict=True))
-        self.step, self._ahead = max(steps), None
+        self.step, self._drawn = max(steps), None
         self.lags = tuple(self.step - step for step in steps)
-        if any(seed is not None for seed in seeds):  # then those without one need it too
+        if any(seed is not None for seed in seeds):  # either all replicas have a seed or none
             drawing = zip(seeds, self._generators, strict=True)
             seeds = [draw_seed(generator) if seed is None else seed for seed, generator in drawing]
         self.seed = seeds[0] if self.replicas is None or seeds[0] is None else tuple(seeds)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_ahead": None}  # they can be drawn again
+        return {**super().__getstate__(), "_drawn": None}  # masks can be drawn again
 
     def extra_repr(self) -> str:
         return f"p={self.p}"
 
 
 class _Masks:
-    """The masks of some steps from `first` on, for inputs of one shape, dtype and device.
+    """The masks of several steps from `first` on, for inputs of one shape, dtype and device.
 
-    For a small input nearly all the time goes into calling operations, so it is shared among steps.
+    For small inputs nearly all the time is spent on calling operations, so one call draws the masks of several steps.
     """
 
     __slots__ = ("first", "kind", "masks")
@@ -136,7 +137,7 @@ class _Masks:
         drawn = bernoulli(pairs, shape, 1.0 - p, scale, x.dtype, x.device, dropout.units)
         self.masks = drawn.view(steps, *x.shape).unbind()
 
-    def hold(self, dropout: Dropout, x: Tensor) -> bool:
-        """Whether this step's mask for x is here."""
+    def include(self, dropout: Dropout, x: Tensor) -> bool:
+        """Whether the mask of the dropout's present step for x is among them."""
         within = 0 <= dropout.step - self.first < len(self.masks)
         return within and self.kind == (dropout.seed, dropout.lags, dropout.p, x.shape, x.dtype, x.device)

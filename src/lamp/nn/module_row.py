@@ -1,4 +1,4 @@
-"""Containers whose modules stand in a row, by index and by name, as in torch.nn.Sequential."""
+"""`ModuleRow`, the base class of containers with an ordered list of modules, such as Sequential."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ from lamp.values import several
 
 
 class ModuleRow(Container):
-    """Base of containers that are built from modules in order and changed as a list is.
+    """Base of containers with an ordered list of modules, which can be indexed and changed like a list.
 
-    Their names are "0", "1", ..., or the keys of a dict; `self._body` is a list of them, without a loss at the end.
+    The modules' names are "0", "1", ..., or the keys of a dict. `self._body` is the list of modules, without a loss at
+    the end.
 
-    Raises ArgumentError for anything that is no module, for the container itself, and for a loss that has no place.
+    Raises ArgumentError for anything that is not a module, for the container itself, and for a loss where none may be.
     """
 
     @overload
@@ -37,30 +38,31 @@ class ModuleRow(Container):
             self._arrange({str(k): module for k, module in enumerate(modules)})
 
     def _arrange(self, by_name: Mapping[str, Any]) -> None:
-        """Take these modules, in this order, once they are found to be right."""
+        """Check these modules, and make them the container's, in this order."""
         for name, module in by_name.items():
             if not isinstance(name, str) or not name or "." in name:
                 raise ArgumentError(
-                    "a module's name is part of its parameters' paths",
+                    "this cannot be the name of a module, which is part of its parameters' paths",
                     expected="a string without dots",
                     got=repr(name),
                     fix="choose another name",
                 )
             if not isinstance(module, Module) or any(each is self for each in module.modules()):
                 raise explain_member(self, module)
-        self._take(list(by_name.values()))
+        self._set_body(list(by_name.values()))
         self._by_name: dict[str, Module] = dict(by_name)
 
-    def _take(self, modules: list[Module]) -> None:
-        """Keep the modules in `_body`. Raises ArgumentError where there are none, or one of them is a loss."""
+    def _set_body(self, modules: list[Module]) -> None:
+        """Store the modules in `_body`. Raises ArgumentError if there are none, or one of them is a loss."""
         kind = type(self).__name__
         for module in modules:
             if isinstance(module, Loss):
                 raise ArgumentError(
-                    f"a {kind} has an output, and no loss",
-                    expected="modules that put out what the next network takes",
+                    f"a {kind} cannot contain a loss",
+                    expected="modules with an output",
                     got=describe(module),
-                    fix=f"lamp.Sequential({kind}(...), ..., {type(module).__name__}()) ends in its loss",
+                    fix=f"put the loss at the end of a Sequential: "
+                    f"lamp.Sequential({kind}(...), ..., {type(module).__name__}())",
                 )
         if not modules:
             raise ArgumentError(
@@ -68,46 +70,46 @@ class ModuleRow(Container):
             )
         self._body = modules
 
-    # ---- as a list of modules ------------------------------------------------------------------------------------
+    # ---- methods of a list ---------------------------------------------------------------------------------------
     def named_children(self) -> Iterator[tuple[str, Module]]:
         yield from self._by_name.items()
 
     def add_module(self, name: str, module: Module | None) -> None:
-        """Put a module at the end under this name, or in the place of the one that has it."""
+        """Add a module at the end under this name, or replace the one that has it."""
         self._arrange({**self._by_name, name: module})
 
     def append(self, module: Module) -> Self:
-        """Put a module at the end; returns the container."""
+        """Add a module at the end; returns the container."""
         return self.extend((module,))
 
     def extend(self, modules: Iterable[Module]) -> Self:
-        """Put modules at the end; returns the container."""
+        """Add modules at the end; returns the container."""
         if isinstance(modules, Module) and not isinstance(modules, ModuleRow):
             raise explain_member(self, [modules])
         grown: dict[str, Any] = dict(self._by_name)
         for module in several(modules, "modules", "modules"):  # it may be this one
             number = len(grown)
-            while str(number) in grown:  # a slice keeps its names
+            while str(number) in grown:  # a slice keeps the names of its modules
                 number += 1
             grown[str(number)] = module
         self._arrange(grown)
         return self
 
     def insert(self, index: int, module: Module) -> Self:
-        """Put a module before the one at this index; all are numbered anew. Returns the container."""
+        """Insert a module before the one at this index, and number all modules again; returns the container."""
         modules = list(self._by_name.values())
         modules.insert(self._number(index), module)
         self._arrange({str(k): each for k, each in enumerate(modules)})
         return self
 
     def pop(self, key: int | str = -1) -> Module:
-        """Take the module at this index, or of this name, out; returns it."""
+        """Remove and return the module at this index or of this name."""
         module: Module = self._by_name[self._name(key)]
         del self[key]
         return module
 
     def _number(self, index: Any) -> int:
-        """An index from 0 up to the length. Raises MissingIndexError for anything else."""
+        """The index counted from 0, at most the length. Raises MissingIndexError for anything else."""
         try:
             number = operator.index(index)
         except TypeError:
@@ -131,10 +133,10 @@ class ModuleRow(Container):
             if self._by_name
             else "nothing: it has no modules",
             got=repr(index),
-            fix="len(model) is the number of its modules",
+            fix="len(model) is the number of modules",
         )
 
-    def __getitem__(self, index: Any) -> Any:  # of which class it is, its user knows: model[0].weight
+    def __getitem__(self, index: Any) -> Any:  # Any, so that type checkers accept model[0].weight
         return self._by_name[self._name(index)]
 
     def __getattr__(self, name: str) -> Any:

@@ -1,4 +1,4 @@
-"""Layers that bring the numbers of a batch to mean 0 and variance 1."""
+"""Normalisation layers, which scale features to mean 0 and variance 1: `BatchNorm1d`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from lamp.parameter import Buffer, Parameter
 
 
 def normalised(x: Number, mean: Number, var: Number, eps: float, weight: Number | None, bias: Number | None) -> Number:
-    """The formula below, of numbers: what a channel's statistics make of each of its numbers."""
+    """weight (x - mean) / sqrt(var + eps) + bias, over numbers (see lamp.formulas)."""
     xhat = (x - mean) * (var + eps).rsqrt()
     y = xhat if weight is None else xhat * weight
     return y if bias is None else y + bias
@@ -31,30 +31,31 @@ class BatchNorm1d(Module):
     xhat = (x - mean) / sqrt(var + eps)
     y = weight xhat + bias
 
-    In training mode mean and var are those of the n numbers that the batch has in a channel (the sum of squares over
-    n), and the running statistics move towards them:
+    In training mode mean and var are those of the n numbers that the batch has per channel (var is the sum of squared
+    deviations divided by n), and the running statistics move towards them:
 
         running_mean += momentum (mean - running_mean)
         running_var += momentum (n / (n - 1) var - running_var)
 
-    In eval mode mean and var are the running statistics, or the batch's where none are tracked.
+    In eval mode mean and var are the running statistics, or those of the batch if none are tracked.
 
     Shapes    x and y (B, C) or (B, C, L)   weight, bias, running_mean, running_var (C)   num_batches_tracked ()
     Backward  dbias = sum of dy          dweight = sum of dy xhat          (over B and L)
               dx = weight s (dy - dbias / n - xhat dweight / n),   s = 1 / sqrt(var + eps)
-              x reaches y in three ways, and with dxhat = weight dy the gradient has three parts:
-              by itself                                           s dxhat
-              by the mean,      d mean / dx = 1 / n:              - s mean(dxhat)
-              by the variance,  d s / dx = - s^2 xhat / n:        - s xhat mean(dxhat xhat)
+              y depends on x in three ways, so with dxhat = weight dy the gradient has three terms:
+              directly                                                s dxhat
+              through the mean,      d mean / dx = 1 / n:             - s mean(dxhat)
+              through the variance,  d s / dx = - s^2 xhat / n:       - s xhat mean(dxhat xhat)
     Init      weight 1, bias 0, running_mean 0, running_var 1
     Source    torch.nn.BatchNorm1d; Ioffe & Szegedy 2015, arXiv:1502.03167
 
-    momentum             None for the average over all batches: 1 / num_batches_tracked takes its place
-    affine               whether there are weight and bias; bias=False leaves out the bias alone
+    momentum             None averages over all batches: 1 / num_batches_tracked is used in its place
+    affine               whether there are a weight and a bias; bias=False leaves out only the bias
     track_running_stats  whether there are running statistics
 
-    Raises ShapeError for an input of other axes or channels, and where the batch's statistics are used for fewer than
-    two numbers per channel; DTypeError or DeviceError for an input that does not fit the parameters.
+    Raises ArgumentError for wrong constructor arguments; ShapeError for an input with other axes or channels, and for a
+    batch with fewer than two numbers per channel where its own statistics are used; DTypeError or DeviceError for an
+    input that does not fit the parameters.
     """
 
     def __init__(
@@ -84,7 +85,7 @@ class BatchNorm1d(Module):
         self.reset_parameters()
 
     def reset_parameters(self, *, generator: torch.Generator | None = None) -> None:
-        """Set parameters and running statistics to what they begin with; nothing is drawn."""
+        """Set parameters and running statistics to their initial values; the generator is not used."""
         self.reset_running_stats()
         if self.weight is not None:
             self.weight.data.fill_(1.0)
@@ -92,7 +93,7 @@ class BatchNorm1d(Module):
             self.bias.data.zero_()
 
     def reset_running_stats(self) -> None:
-        """Forget the batches seen so far."""
+        """Set the running statistics to their initial values."""
         if self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None:
             self.running_mean.data.zero_()
             self.running_var.data.fill_(1.0)
@@ -106,7 +107,7 @@ class BatchNorm1d(Module):
             mean = input.mean(over, keepdim=True)
             centred = input - mean
             var = _squares(centred).mean(over, keepdim=True).to(centred.dtype)
-            self._move(mean, var * constant(n / (n - 1), var))
+            self._update_running_stats(mean, var * constant(n / (n - 1), var))
         else:
             centred = input - self._per_channel(self.running_mean, input)
             var = self._per_channel(self.running_var, input)
@@ -148,60 +149,62 @@ class BatchNorm1d(Module):
         return dx
 
     def _numbers_per_channel(self, x: Tensor) -> int:
-        """n, how many numbers a batch has in each channel. Raises ShapeError where they have no variance."""
+        """n, the number of values per channel in a batch. Raises ShapeError if it is less than 2."""
         n = x.numel() // (self.num_features * (self.replicas or 1))
         if n < 2:
             raise ShapeError(
-                "there is no variance of fewer than two numbers per channel",
+                "fewer than two numbers per channel have no variance",
                 expected="more than 1 value per channel when training",
                 got=f"{n}, in an input {tuple(x.shape)}",
-                fix="choose a batch size that leaves no single sample for the last batch, or call eval() first",
+                fix="choose a batch size that does not leave a single sample for the last batch, or call eval() first",
             )
         return n
 
-    def _move(self, mean: Tensor, var: Tensor) -> None:
-        """In training mode move the running statistics, if there are any, towards those of a batch."""
+    def _update_running_stats(self, mean: Tensor, var: Tensor) -> None:
+        """Move the running statistics, if there are any, towards those of a batch."""
         if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
             return
         self.num_batches_tracked.data.add_(1)
         momentum: Any = self.momentum
-        if momentum is None:  # () or, in a population, (K, 1): replicas may have seen more or fewer batches
+        if (
+            momentum is None
+        ):  # () or, in a population, (K, 1), since replicas may have seen different numbers of batches
             momentum = self.num_batches_tracked.data.to(mean.dtype).reciprocal()
             momentum = momentum if self.replicas is None else momentum.unsqueeze(-1)
         for running, of_batch in ((self.running_mean.data, mean), (self.running_var.data, var)):
             running.lerp_(of_batch.view(running.shape), momentum)
 
     def _batch_axes(self, x: Tensor) -> list[int]:
-        """The axes that are summed over: all but the channels' and the replicas'."""
+        """The axes to sum over: all but those of the channels and replicas."""
         lead = standing(0, self.replicas)
         return [axis for axis in range(lead, x.dim()) if axis != lead + 1]
 
     def _per_channel(self, values: Parameter | Buffer, x: Tensor) -> Tensor:
-        """Numbers (C) as they meet x: (C) or (C, 1); in a population (K, 1, C) or (K, 1, C, 1)."""
+        """Values (C) in a shape that broadcasts to x: (C) or (C, 1); in a population (K, 1, C) or (K, 1, C, 1)."""
         lead = standing(0, self.replicas)
         row = values.data.unsqueeze(1) if lead else values.data
         return row if x.dim() == lead + 2 else row.unsqueeze(-1)
 
-    # ---- what does not fit -----------------------------------------------------------------------------------------
+    # ---- checks ----------------------------------------------------------------------------------------------------
     def _check(self, x: Any) -> None:
-        """Raise for an input that is not (B, C) or (B, C, L), or is of another dtype: torch would broadcast."""
+        """Raise for an input that is not (B, C) or (B, C, L), or has another dtype. (torch would broadcast it.)"""
         if not isinstance(x, Tensor) or not x.is_floating_point():
             raise explain_numbers(self, x)
         lead = standing(0, self.replicas)
         if x.dim() - lead not in (2, 3) or x.shape[lead + 1] != self.num_features:
             raise self._wrong_shape(tuple(x.shape))
-        held = self.weight if self.weight is not None else self.running_mean
-        if held is not None and (error := explain_unlike(x, held)) is not None:
+        like = self.weight if self.weight is not None else self.running_mean
+        if like is not None and (error := explain_unlike(x, like)) is not None:
             raise error
 
     def _wrong_shape(self, shape: tuple[Any, ...]) -> ShapeError:
         lead = "" if self.replicas is None else "K, "
         channels = self.num_features
         return ShapeError(
-            "the input has other axes or channels than this module normalises",
+            "the input does not have the axes or the number of channels of this module",
             expected=f"({lead}B, {channels}) or ({lead}B, {channels}, L)",
             got=str(shape).replace("'", ""),
-            fix=f"give {channels} channels on axis 1; x.unsqueeze(0) makes a batch of one sample",
+            fix=f"pass {channels} channels on axis 1; x.unsqueeze(0) makes a batch of one sample",
         )
 
     def extra_repr(self) -> str:
@@ -212,5 +215,5 @@ class BatchNorm1d(Module):
 
 
 def _squares(x: Tensor) -> Tensor:
-    """The squares, in float32 at least: those of half-precision numbers may leave their range."""
+    """x^2, computed in float32 for half-precision numbers, whose squares may overflow."""
     return (x if x.dtype.itemsize >= 4 else x.float()).square()

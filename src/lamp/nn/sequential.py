@@ -1,4 +1,4 @@
-"""Modules one after another."""
+"""`Sequential`, modules in sequence."""
 
 from __future__ import annotations
 
@@ -15,27 +15,29 @@ from lamp.paths import describe
 
 
 class Sequential(ModuleRow):
-    """Modules one after another, each fed the output of the one before.
+    """Modules in sequence, each applied to the output of the one before.
 
     y = f_n(... f_2(f_1(x)))
 
-    Backward  dx = f_1'(... f_n'(dy)), last to first, each module adding its parameters' gradients on the way
-    Loss      where the last module is a loss, `output, loss = model(input, target)` and `model.backward()`;
-              `model(input)` is the output alone
-    Source    torch.nn.Sequential (names: "0", "1", ..., or the keys of a dict); a list of modules will do too
+    Backward  dx = f_1'(... f_n'(dy)), from last to first; each backward f_k' adds to its parameters' gradients
+    Loss      if the last module is a loss, call `output, loss = model(input, target)`, then `model.backward()`;
+              `model(input)` returns the output alone
+    Source    torch.nn.Sequential (names: "0", "1", ..., or the keys of a dict)
 
-    Raises ArgumentError for anything that is no module, a loss that is not last, a target where there is no loss, and
-    BackwardError where backward's argument does not fit: none after a loss, one otherwise.
+    The modules are passed one by one, or as one list or dict.
+
+    Raises ArgumentError for anything that is not a module, a loss that is not last, and a target if there is no loss;
+    BackwardError if `backward` gets a gradient although the network ends in a loss, or none although it does not.
     """
 
-    def _take(self, modules: list[Module]) -> None:
+    def _set_body(self, modules: list[Module]) -> None:
         last = modules[-1] if modules else None
         loss = last if isinstance(last, Loss) else None
         body = modules if loss is None else modules[:-1]
         for module in body:
             if isinstance(module, Loss):
                 raise ArgumentError(
-                    "a loss ends a network",
+                    "a loss can only be the last module of a network",
                     expected=f"{describe(module)} last",
                     got="modules after it",
                     fix="move the loss to the end",
@@ -49,7 +51,7 @@ class Sequential(ModuleRow):
             return output
         if self._loss is None:
             raise ArgumentError(
-                "a target came, but the last module is no loss",
+                "a target was passed, but the last module is not a loss",
                 expected="a network that ends in a loss, such as Sequential(..., lamp.MSELoss())",
                 got=f"{describe(self._body[-1])} last" if self._body else "no modules",
                 fix="append a loss, or call the network on the input alone",
@@ -66,13 +68,13 @@ class Sequential(ModuleRow):
         self.backward_parameters_through(self._body, self._from_loss(dy))
 
     def _from_loss(self, dy: tuple[Any, ...]) -> Any:
-        """The gradient that goes into the last module: the one given, or the loss's own."""
+        """The gradient for the last module of the body: the argument of backward, or that of the loss."""
         if self._loss is None and len(dy) == 1:
             return dy[0]
         if self._loss is not None and not dy:
             return self._loss.backward()
         raise BackwardError(
-            "backward takes the gradient of the loss with respect to the output, unless the network ends in its loss",
+            "backward needs the gradient of the loss with respect to the output, unless the network ends in its loss",
             expected="backward(grad_output)" if self._loss is None else "backward()",
             got=f"{len(dy)} arguments" if dy else "no argument",
             fix="model.backward(criterion.backward())"
@@ -80,31 +82,31 @@ class Sequential(ModuleRow):
             else "model(x, target), then model.backward()",
         )
 
-    # ---- the network and its loss ----------------------------------------------------------------------------------
+    # ---- body and loss ---------------------------------------------------------------------------------------------
     @property
     def loss(self) -> Loss | None:
-        """The loss this network ends in, if it does."""
+        """The loss that ends this network, or None."""
         return self._loss
 
     @property
     def body(self) -> Self:
-        """The network without the loss it ends in, of the same class; the modules are the same ones."""
+        """The network without its final loss: of the same class, with the same modules (not copies)."""
         if self._loss is None:
             return self
         body = copy.copy(self)
         body._arrange(dict(list(self._by_name.items())[:-1]))
         return body
 
-    # ---- as a list of modules ------------------------------------------------------------------------------------
+    # ---- methods of a list ---------------------------------------------------------------------------------------
     def __add__(self, other: Iterable[Module]) -> Sequential:
-        """A new Sequential of the modules of both."""
+        """A new Sequential with the modules of both."""
         return Sequential(*self).extend(other)
 
     def __iadd__(self, other: Iterable[Module]) -> Sequential:
         return self.extend(other)
 
     def __mul__(self, times: int) -> Sequential:
-        """A new Sequential in which these modules, the same ones, come several times."""
+        """A new Sequential that repeats these modules (the same ones, not copies)."""
         return Sequential(*chain.from_iterable([self] * _times(times)))
 
     __rmul__ = __mul__
@@ -126,10 +128,10 @@ class Sequential(ModuleRow):
 
 
 def _times(times: Any) -> int:
-    """How often. Raises ArgumentError for anything but a positive integer."""
+    """The number of repetitions. Raises ArgumentError for anything but a positive integer."""
     if not isinstance(times, int) or isinstance(times, bool) or times < 1:
         raise ArgumentError(
-            "a Sequential is repeated so many times",
+            "a Sequential can only be multiplied by a number of repetitions",
             expected="a positive integer",
             got=repr(times),
             fix="model * 2",

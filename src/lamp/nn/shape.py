@@ -1,4 +1,4 @@
-"""Modules that compute nothing: they pass their input on, or give it other axes."""
+"""Modules that only change the shape of their input, or nothing at all."""
 
 import math
 from typing import Any
@@ -14,7 +14,7 @@ from lamp.nn.checks import explain_axes, explain_gradient
 
 
 class Identity(Module):
-    """y = x, whatever it was built with.
+    """y = x. Constructor arguments are accepted and ignored.
 
     Backward  dx = dy
     Source    torch.nn.Identity
@@ -36,13 +36,13 @@ class Identity(Module):
 
 
 class Flatten(Module):
-    """Neighbouring axes made one.
+    """Merges neighbouring axes into one; by default all axes but the first.
 
     Shapes    x (A..., n_start, ..., n_end, B...)   y (A..., n_start * ... * n_end, B...)
     Backward  dx = dy in the shape of x
-    Source    torch.nn.Flatten (by default all axes but the first become one)
+    Source    torch.nn.Flatten
 
-    Raises ShapeError for an input without these axes.
+    Raises ArgumentError for axes that are not integers, ShapeError for an input without these axes.
     """
 
     def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:
@@ -53,7 +53,7 @@ class Flatten(Module):
             y = input.flatten(standing(self.start_dim, self.replicas), standing(self.end_dim, self.replicas))
         except (RuntimeError, IndexError, AttributeError, TypeError):
             between = f"axes {self.start_dim} to {self.end_dim}"
-            raise explain_axes(self, input, between, "choose axes it has: -1 is the last one") from None
+            raise explain_axes(self, input, between, "choose axes of the input: -1 is the last one") from None
         self.remember((input.shape, y.shape))
         return y
 
@@ -68,13 +68,14 @@ class Flatten(Module):
 
 
 class Unflatten(Module):
-    """One axis made several.
+    """Splits one axis into several.
 
-    Shapes    x (A..., n, B...)   y (A..., *unflattened_size, B...), whose product is n; one size may be -1
+    Shapes    x (A..., n, B...)   y (A..., *unflattened_size, B...); n is the product of the new sizes, of which one
+              may be -1 (inferred)
     Backward  dx = dy in the shape of x
     Source    torch.nn.Unflatten (without named axes)
 
-    Raises ArgumentError for sizes that are no sizes, ShapeError for an input that has not that axis in that size.
+    Raises ArgumentError for sizes that are not integers from -1 on, ShapeError for an input whose axis does not fit.
     """
 
     def __init__(self, dim: int, unflattened_size: tuple[int, ...] | list[int]) -> None:
@@ -84,7 +85,7 @@ class Unflatten(Module):
                 "Unflatten needs the sizes of the new axes",
                 expected="a tuple of integers, at most one of them -1",
                 got=repr(unflattened_size),
-                fix="Unflatten(1, (3, 32, 32)), for instance",
+                fix="write, for example, Unflatten(1, (3, 32, 32))",
             )
         self.unflattened_size: Any = list(found) if isinstance(unflattened_size, list) else found
 
@@ -94,7 +95,7 @@ class Unflatten(Module):
         except (RuntimeError, IndexError, AttributeError, TypeError):
             known = math.prod(size for size in self.unflattened_size if size >= 0)
             size = f"a multiple of {known}" if -1 in self.unflattened_size else str(known)
-            fix = "set dim and unflattened_size to fit"
+            fix = "choose dim and unflattened_size to fit the input"
             raise explain_axes(self, input, f"an axis {self.dim} of size {size}", fix) from None
         self.remember((input.shape, y.shape))
         return y
@@ -104,10 +105,10 @@ class Unflatten(Module):
         known, size = math.prod(n for n in self.unflattened_size if n >= 0), x.shape[axis]
         if size % max(known, 1) or (-1 not in self.unflattened_size and size != known):
             raise ShapeError(
-                "an axis of another size",
-                expected=f"{known}, or a multiple for a -1",
+                "the axis to split has another size",
+                expected=f"{known}, or a multiple of it if one size is -1",
                 got=size,
-                fix="set the sizes to fit",
+                fix="choose dim and unflattened_size to fit the input",
             )
         split = (size // known if n < 0 else n for n in self.unflattened_size)
         return tracer.reshape(self, x, (*x.shape[:axis], *split, *x.shape[axis + 1 :]))

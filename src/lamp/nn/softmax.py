@@ -1,4 +1,4 @@
-"""Scores into probabilities along an axis."""
+"""`Softmax` and `LogSoftmax`, which turn scores into probabilities or their logarithms."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from lamp.nn.checks import explain_axes, explain_gradient, explain_numbers
 
 
 class Softmax(Module):
-    """Positive numbers that add up to one along an axis.
+    """Turns scores into probabilities, which are positive and add up to 1 along an axis.
 
     y = exp(x) / sum of exp(x) along dim
 
@@ -19,8 +19,8 @@ class Softmax(Module):
     Backward  dx = y (dy - sum of dy y along dim)
     Source    torch.nn.Softmax
 
-    Raises ArgumentError where dim is not given, ShapeError for an input without that axis or a gradient not shaped as
-    the output, DTypeError for an input that is no floating-point tensor.
+    Raises ArgumentError if dim is missing, ShapeError for an input without that axis or a gradient that has not the
+    shape of the output, DTypeError for an input that is not a floating-point tensor.
     """
 
     def __init__(self, dim: int | None = None) -> None:
@@ -51,7 +51,7 @@ class Softmax(Module):
 
 
 class LogSoftmax(Module):
-    """The logarithm of Softmax, without overflow.
+    """The logarithm of Softmax, computed without overflow.
 
     y = x - log(sum of exp(x) along dim)
 
@@ -59,7 +59,7 @@ class LogSoftmax(Module):
     Backward  dx = dy - exp(y) (sum of dy along dim)
     Source    torch.nn.LogSoftmax
 
-    Raises as Softmax does.
+    Raises the same errors as Softmax.
     """
 
     def __init__(self, dim: int | None = None) -> None:
@@ -92,7 +92,7 @@ def _explain(module: Module, dim: int, x: object, error: Exception) -> Exception
     if isinstance(x, Tensor) and x.is_floating_point():
         axes = dim + 1 if dim >= 0 else -dim
         if x.dim() >= axes:
-            return error  # of torch's own, such as that there is no memory
+            return error  # an error of torch's, such as running out of memory
         return explain_axes(
             module, x, f"at least {axes} axes, for dim={dim}", "choose another dim: -1 is the last axis"
         )
