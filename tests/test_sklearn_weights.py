@@ -222,5 +222,5 @@ def test_weighted_losses_compile_each_for_itself(replicas):
 def test_a_weighted_loss_asks_for_the_weight():
     with pytest.raises(lamp.ShapeError):
         WeightedLoss(lamp.MSELoss())(torch.ones(4, 2), torch.ones(4, 2))
-    with pytest.raises(lamp.ArgumentError, match="number for each replica"):
+    with pytest.raises(lamp.ArgumentError, match="one value per replica"):
         WeightedLoss(lamp.HuberLoss(delta=torch.ones(3)))

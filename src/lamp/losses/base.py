@@ -1,4 +1,4 @@
-"""What every loss is: a value and its derivative, reduced."""
+"""`Loss`, the base class of losses: a value and its derivative per element, with a reduction."""
 
 import copy
 import inspect
@@ -21,7 +21,7 @@ from lamp.overrides import is_lamps
 from lamp.parameter import Buffer
 from lamp.trees import mapped
 
-SMALL = 8192  # numbers up to which a dot product with a constant is as exact as a sum, and faster
+SMALL = 8192  # the number of elements up to which a dot product with a constant is as exact as a sum, and faster
 
 
 class Loss(Module):
@@ -29,32 +29,32 @@ class Loss(Module):
 
     L = reduce(value(output, target))
 
-    reduction  "mean": the sum over `divisor`; "sum"; "none": a loss for each element (or sample)
+    reduction  "mean": the sum divided by `divisor`; "sum"; "none": one loss per element (or per sample)
     Shapes     output and target: any, the same, unless the loss says otherwise; L: () for mean and sum
     Backward   doutput = derivative(output, target) * dvalue, where dvalue is 1/divisor for mean, 1 for sum, and the
-               argument of backward for none (which mean and sum take too, as a factor)
+               argument of backward for none (mean and sum accept one too, as a factor)
 
-    A subclass writes `value` and `derivative`, over numbers (see lamp.formulas). Both get what `prepare` returns: the
-    output and the target as they are, or something that the two formulas share.
+    A subclass defines `value` and `derivative`, written over numbers (see lamp.formulas). Both get what `prepare`
+    returns: the output and the target, or intermediate values that the two formulas share.
 
-    `L.divisor` is what "mean" divides by, a number or in a population also (K,): the mean over several batches is the
-    sum of L * L.divisor over the sum of L.divisor.
+    `L.divisor` is the divisor of "mean", a number, or (K,) in a population if it differs. So the mean over several
+    batches is the sum of L * L.divisor divided by the sum of L.divisor.
 
-    A loss of several outputs has a forward of its own, which takes them and the target as tuples, and a backward that
-    returns their gradients as one, None for an output that it does not use. Losses within it are called and gone back
-    through as modules are.
+    A loss with several outputs defines its own forward, which takes outputs and targets as tuples, and a backward that
+    returns a tuple of gradients, with None for an output that it does not use. It may use other losses, by calling
+    their forward and backward as a container does with its modules.
 
-    In a population the output is (K, ...), and so is the target, or it has no axis of replicas and all share it. L is
-    (K,), each replica's own, whatever those of others are: a replica whose loss is NaN raises nothing.
+    In a population the output is (K, ...). The target is (K, ...) too, or has no axis of replicas and is shared. L is
+    (K,), with one loss per replica; a loss that is NaN or infinite raises no error there.
 
-    Raises ShapeError, DTypeError or DeviceError for a pair that does not fit (nothing is broadcast), NonFiniteError for
-    a mean or sum that is NaN or infinite (on a GPU `fit` does, at the end of the epoch), and ArgumentError for an
-    unknown reduction, or for a hyperparameter of several numbers where there are not as many replicas.
+    Raises ShapeError, DTypeError or DeviceError for an output and a target that do not fit (nothing is broadcast);
+    NonFiniteError for a mean or sum that is NaN or infinite (on a GPU, `fit` raises it at the end of the epoch);
+    ArgumentError for an unknown reduction, or a hyperparameter whose number of values is not that of the replicas.
     """
 
     gives_loss: ClassVar[bool] = True
     reductions: ClassVar[tuple[str, ...]] = ("mean", "sum", "none")
-    limits: ClassVar[Mapping[str, Limits]] = {}  # of the hyperparameters that are numbers
+    limits: ClassVar[Mapping[str, Limits]] = {}  # allowed ranges of the numeric hyperparameters
 
     def __init__(self, reduction: str = "mean") -> None:
         self.reduction = reduction
@@ -63,7 +63,7 @@ class Loss(Module):
         super().__setattr__(name, value if name[:1] == "_" else self._checked(name, value))
 
     def _checked(self, name: str, value: Any) -> Any:
-        """What is set under this name, in the constructor or later, as it is kept; raises ArgumentError."""
+        """The value to store for this attribute. Raises ArgumentError for a wrong value or an unknown name."""
         kind = type(self).__name__
         if name in self.limits:
             return as_number(kind, name, value, self.limits[name])
@@ -82,13 +82,13 @@ class Loss(Module):
                     f"{kind} has no hyperparameter {name!r}",
                     expected=", ".join(known),
                     got=name,
-                    fix=f"its name is {close[0]}" if close else "check its name",
+                    fix=f"did you mean {close[0]}?" if close else "check the name",
                 )
         return value
 
     # ---- the formulas ----------------------------------------------------------------------------------------------
     def prepare(self, output: Any, target: Any) -> tuple[Any, ...]:
-        """What `value` and `derivative` take."""
+        """The arguments of `value` and `derivative`."""
         return output, target
 
     @abstractmethod
@@ -102,16 +102,16 @@ class Loss(Module):
         raise NotImplementedError
 
     def divisor(self, output: Tensor) -> int:
-        """What the sum is divided by: the elements for "mean", the samples for "batchmean", where a loss has that."""
+        """The number that the sum is divided by: the elements for "mean", the samples for "batchmean"."""
         return output.shape[0] if self.reduction == "batchmean" and output.dim() > 0 else output.numel()
 
     # ---- for tensors -----------------------------------------------------------------------------------------------
     def value_of_tensors(self, *prepared: Any) -> Tensor:
-        """`value`, in fewer operations where torch has them."""
+        """`value` for tensors; subclasses may use fewer operations of torch."""
         return self.value(*prepared)  # type: ignore[no-any-return]
 
     def doutput(self, dvalue: Tensor, *prepared: Any) -> Tensor:
-        """`derivative` * dvalue; it may overwrite what `prepare` has made."""
+        """`derivative` * dvalue for tensors. May overwrite tensors that `prepare` has made."""
         return self.derivative(*prepared) * dvalue  # type: ignore[no-any-return]
 
     # ---- forward and backward --------------------------------------------------------------------------------------
@@ -127,7 +127,7 @@ class Loss(Module):
         divisor = self.divisor(input if replicas is None else input[0])
         loss, dvalue = self.reduce(value, divisor, 1.0, replicas)
         loss.divisor = divisor  # type: ignore[attr-defined]  # for means of several batches
-        # Elsewhere it would wait for the device at each step: there `fit` looks at the losses of an epoch together.
+        # On a GPU this would wait for the device at each step; there `fit` checks all losses of an epoch together.
         if replicas is None and dvalue is not None and loss.is_cpu and not math.isfinite(loss.item()):
             raise self.explain_non_finite(value, input, target)
         self.remember((prepared, dvalue, replicas))
@@ -139,15 +139,15 @@ class Loss(Module):
             dvalue = self.times(dvalue, dloss, prepared[0].shape, prepared[0].dtype, replicas)
             if replicas is not None:
                 dvalue = column(dvalue, prepared[0]) if dvalue.dim() == 1 else dvalue
-        if "derivative" in self.__dict__:  # somebody has set it on this loss
+        if "derivative" in self.__dict__:  # it was set on the instance
             return self.derivative(*prepared) * dvalue  # type: ignore[no-any-return]
         return self.doutput(dvalue, *prepared)
 
     def per_replica_target(self, output: Any, target: Any, replicas: int) -> Any:
-        """The target with its axis of replicas, (K, ...): one that all share comes without it, and is expanded.
+        """The target with an axis of replicas, (K, ...); a shared target is expanded.
 
-        A target that is marked is each replica's own. Of others the output's shape, which they must have, says it; of
-        several targets, or outputs, only the mark does.
+        A marked target (see lamp.per_replica) is per replica. An unmarked one is per replica if it has as many axes as
+        the output; with several outputs or targets, only the mark counts.
         """
         if isinstance(output, Tensor) and isinstance(target, Tensor):
             return self.with_replicas(target, output.dim(), replicas)
@@ -155,29 +155,29 @@ class Loss(Module):
 
     @staticmethod
     def with_replicas(target: Tensor, axes: int, replicas: int) -> Tensor:
-        """A target that has so many axes where it is each replica's own, expanded where it is shared."""
+        """The target, expanded to (K, ...) if it is shared. A target per replica has this many axes."""
         if replicas_of(target) is None and target.dim() == axes - 1:
             return target.expand(replicas, *target.shape)
         return target
 
     def of_replicas(self, rows: Tensor) -> Self:
-        """This loss for some replicas of a population: of hyperparameters (K,) their numbers."""
+        """This loss for some replicas of a population, with their values of hyperparameters (K,)."""
         chosen = copy.copy(self)
         for name, numbers in self.numbers():
-            vars(chosen)[name] = numbers[rows]  # which were checked when they were set
-        if chosen.replicas is not None:  # the one that each network ends in
+            vars(chosen)[name] = numbers[rows]  # not through `__setattr__`: the values have been checked before
+        if chosen.replicas is not None:  # a loss that is part of the network
             chosen.replicas = len(rows)
         return chosen
 
     def check_hyperparameters(self, replicas: int | None) -> None:
-        """Raise ArgumentError where one of them is several numbers, and not one for each replica."""
+        """Raise ArgumentError for a hyperparameter with several values that are not one per replica."""
         for name in self.hyperparameters:
             number = getattr(self, name)
             if isinstance(number, Tensor) and (replicas is None or number.shape != (replicas,)):
                 raise explain_number(f"{type(self).__name__}: {name}", number, replicas)
 
     def check(self, output: Tensor, target: Tensor) -> None:
-        """Raise where output and target cannot meet element by element."""
+        """Raise an error if output and target are not floating-point tensors of one shape, dtype and device."""
         try:
             fits = (
                 output.shape == target.shape
@@ -194,10 +194,11 @@ class Loss(Module):
     def reduce(
         self, value: Tensor, divisor: Tensor | int, sign: float = 1.0, replicas: int | None = None
     ) -> tuple[Tensor, Tensor | None]:
-        """The loss sign * value reduced, and dvalue = d loss / d (sign * value), one number or (K,).
+        """The reduced loss of sign * value, and dvalue = d loss / d (sign * value), a tensor () or (K,).
 
-        "mean" divides by the divisor, a number; in a population also (K,), each replica's. For "none" dvalue is None:
-        the caller of backward says it.
+        divisor  the divisor of "mean": a number, or (K,) in a population
+
+        For "none" dvalue is None, since it is the argument of backward.
         """
         reduction, dtype = self.reduction, value.dtype
         if reduction == "none":
@@ -205,8 +206,8 @@ class Loss(Module):
         if replicas is None and isinstance(divisor, int) and value.is_cpu and (n := value.numel()) <= SMALL:
             dvalue, weights = _constants(reduction, divisor, n, sign, dtype)
             if weights is not None:
-                return value.reshape(-1).dot(weights), dvalue  # one operation for two
-        if dtype.itemsize < 4:  # float16 and bfloat16: a sum and 1/divisor may leave their range where a mean does not
+                return value.reshape(-1).dot(weights), dvalue  # a sum and a product in one operation
+        if dtype.itemsize < 4:  # float16, bfloat16: a sum and 1/divisor may leave their range where a mean does not
             divisor = divisor.float() if isinstance(divisor, Tensor) else divisor
             loss, share = self.reduce(value.float(), divisor, sign, replicas)
             return loss.to(dtype), share
@@ -227,7 +228,10 @@ class Loss(Module):
         dtype: torch.dtype,
         replicas: int | None = None,
     ) -> Tensor:
-        """dvalue times the argument of backward; without a dvalue (reduction="none") that argument, of this shape."""
+        """dvalue times the argument of backward; for reduction="none", that argument alone, of this shape.
+
+        Raises ShapeError for an argument of another shape or dtype, or several of them.
+        """
         expected = shape if dvalue is None else () if replicas is None else (replicas,)
         fits = len(dloss) == 1 and isinstance(dloss[0], Tensor) and dloss[0].shape == expected
         if not fits or (dvalue is None and dloss[0].dtype is not dtype):
@@ -241,20 +245,20 @@ class Loss(Module):
 
 @lru_cache(maxsize=64)
 def _constants(reduction: str, divisor: int, n: int, sign: float, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
-    """dvalue, and what n values are multiplied with to add up to the loss; None where more exact sums are needed."""
+    """dvalue, and the vector whose dot product with n values is the loss; None for half-precision values."""
     share = 1.0 if reduction == "sum" else 1.0 / divisor
     return scalar(share, dtype), torch.full((n,), sign * share, dtype=dtype) if dtype.itemsize >= 4 else None
 
 
 def buffer_of(name: str, weight: Tensor | Buffer | None) -> Buffer | None:
-    """A weight as part of a loss's state. Raises DTypeError for anything but a floating-point tensor."""
+    """The weight as a Buffer, which moves with the loss. Raises DTypeError unless it is a floating-point tensor."""
     if weight is None or isinstance(weight, Buffer):
         return weight
     if not isinstance(weight, Tensor) or not weight.is_floating_point():
         raise DTypeError(
-            f"{name} is not a tensor of numbers",
+            f"{name} is not a floating-point tensor",
             expected="a floating-point tensor",
             got=weight.dtype if isinstance(weight, Tensor) else type(weight).__name__,
-            fix="torch.tensor([...], dtype=torch.get_default_dtype()) makes one",
+            fix="convert it with torch.tensor([...], dtype=torch.get_default_dtype())",
         )
     return Buffer(weight)

@@ -1,4 +1,8 @@
-"""What is wrong with an output and its target, told after they were found not to fit: good pairs pay nothing."""
+"""Errors for outputs, targets and hyperparameters that do not fit a loss.
+
+The `explain_...` functions run after a mismatch was noticed, so that valid pairs cost nothing. Each finds out what is
+wrong and returns the error.
+"""
 
 import math
 from numbers import Real
@@ -11,8 +15,8 @@ from torch import Tensor
 from lamp.axes import replicas_of
 from lamp.errors import ArgumentError, DeviceError, DTypeError, LabelError, LampError, NonFiniteError, ShapeError
 
-OF_REPLICAS = (
-    "batches of which each replica has its own, (K, B, ...), are marked: lamp.per_replica(x); others are shared by all"
+PER_REPLICA = (
+    "mark a batch (K, B, ...) that differs per replica with lamp.per_replica(x); all replicas share an unmarked one"
 )
 EMPTY = "an empty batch has no loss"
 
@@ -25,7 +29,7 @@ def explain_pair(output: Any, target: Any) -> LampError:
     if output.shape != target.shape:
         return ShapeError(
             "output and target differ in shape, and nothing is broadcast in a loss",
-            expected=f"a target {tuple(output.shape)}, as the output",
+            expected=f"a target {tuple(output.shape)}, like the output",
             got=tuple(target.shape),
             fix=_reshape_advice(output, target),
         )
@@ -35,7 +39,7 @@ def explain_pair(output: Any, target: Any) -> LampError:
 
 
 def explain_labels(output: Any, target: Any, axis: int, ignore_index: int) -> LampError | None:
-    """The error for an output (N, C, ...) and a target that should be labels (N, ...); None where they are."""
+    """The error for an output (N, C, ...) and a target that should be labels (N, ...); None if they fit."""
     wrong = _no_tensors(output, target) or _wrong_output(output) or _no_class_axis(output)
     if wrong is not None:
         return wrong
@@ -47,13 +51,13 @@ def explain_labels(output: Any, target: Any, axis: int, ignore_index: int) -> La
             "labels must be integers",
             expected=f"a target {tuple(samples)} of class indices, torch.int64",
             got=f"{target.dtype}",
-            fix=f"target.long() for class indices, or probabilities {tuple(output.shape)}, one for each class",
+            fix=f"target.long() for class indices, or probabilities {tuple(output.shape)}, one per class",
         )
     return _apart(output, target, "target") or _wrong_label(target, output.shape[axis], ignore_index)
 
 
 def explain_probabilities(output: Any, target: Any, axis: int) -> LampError:
-    """The error for an output (N, C, ...) and a floating-point target that is not one probability for each class."""
+    """The error for an output (N, C, ...) and a floating-point target that is not one probability per class."""
     wrong = _no_tensors(output, target) or _wrong_output(output) or _no_class_axis(output)
     if wrong is None and target.shape == output.shape[:axis] + output.shape[axis + 1 :]:
         wrong = explain_labels(output, target, axis, 0)
@@ -61,26 +65,26 @@ def explain_probabilities(output: Any, target: Any, axis: int) -> LampError:
 
 
 def explain_distribution(target: Tensor, ignore_index: int) -> LampError:
-    """The error for probabilities of classes beside an ignore_index, or of which one is negative or NaN."""
+    """The error for probabilities together with an ignore_index, or with one that is negative or NaN."""
     if ignore_index >= 0:
         return LabelError(
-            "no probability can be ignored: ignore_index is for labels",
+            "ignore_index only works with labels, and the target holds probabilities",
             expected="labels, or probabilities and no ignore_index",
             got=f"ignore_index = {ignore_index} and a target {tuple(target.shape)}, {target.dtype}",
-            fix="give the samples to ignore probabilities of 0, and build the loss without ignore_index",
+            fix="set the probabilities of samples to ignore to 0, and build the loss without ignore_index",
         )
     wrong = ~(target >= 0)
     first, others = target[wrong][0].item(), int(wrong.sum()) - 1
     return LabelError(
-        "the target holds a number that is no probability",
-        expected="at least 0: the probability of each class (times the sample's weight, where it has one)",
+        "the target holds a number that is not a probability",
+        expected="numbers of at least 0: the probability of each class (times the weight of the sample, if it has one)",
         got=f"{first:g} at {_first(wrong)}" + (f", and {others} others" if others else ""),
-        fix="scores become probabilities by target.softmax(1)",
+        fix="convert scores to probabilities with target.softmax(1)",
     )
 
 
 def explain_weight(name: str, weight: Tensor, output: Tensor, expected: torch.Size | tuple[int, ...]) -> LampError:
-    """The error for a weight that does not fit the output: its shape, dtype or device."""
+    """The error for a weight whose shape, dtype or device does not fit the output."""
     wrong = _apart(output, weight, name)
     if wrong is None and weight.dtype is not output.dtype:
         wrong = DTypeError(
@@ -103,7 +107,7 @@ def explain_probability(name: str, tensor: Tensor, fix: str) -> LampError:
     first, others = tensor[outside][0].item(), int(outside.sum()) - 1
     kind = NonFiniteError if math.isnan(first) else LabelError if name == "target" else ArgumentError
     return kind(
-        f"the {name} holds a number that is no probability",
+        f"the {name} holds a number that is not a probability",
         expected=f"{name}s from 0 to 1",
         got=f"{first:g} at {_first(outside)}" + (f", and {others} others" if others else ""),
         fix=fix,
@@ -111,40 +115,49 @@ def explain_probability(name: str, tensor: Tensor, fix: str) -> LampError:
 
 
 def explain_number(what: str, number: Tensor, replicas: int | None) -> LampError:
-    """The error for a hyperparameter of several numbers that are not one for each replica."""
+    """The error for a hyperparameter with several values that are not one per replica."""
     return ArgumentError(
         f"{what} is one number, or one per network of a population",
         expected="a number" if replicas is None else f"a number, or a tensor ({replicas},)",
         got=f"a tensor {tuple(number.shape)}",
-        fix="train a population of as many networks"
+        fix="train a population with one network per value"
         if replicas is None
         else f"pass {replicas} numbers (K = {replicas})",
     )
 
 
 class Limits(NamedTuple):
-    """What a hyperparameter may be: from low to high, as `told`; where there are several, each from `least`."""
+    """The allowed range of a hyperparameter.
+
+    low, high  both included
+    expected   the range as text, for the error
+    fix        the fix of the error
+    low_each   the lower limit for values in a tensor (K,), if it is another one
+    """
 
     low: float
     high: float
-    told: str
+    expected: str
     fix: str
-    least: float | None = None
+    low_each: float | None = None
 
 
 def as_number(owner: str, name: str, value: Any, limits: Limits) -> Any:
-    """A hyperparameter as a float, or a tensor (K,); a stand-in for a number as it is. Raises ArgumentError."""
+    """A hyperparameter as a float, or as a tensor (K,). Other types that behave like numbers are returned unchanged.
+
+    Raises ArgumentError for anything else, and for a value out of range.
+    """
     if isinstance(value, np.ndarray | np.generic):
         value = torch.as_tensor(value)
     if isinstance(value, Tensor) and value.dim() == 0 and not value.is_complex():
         value = value.item()
     several = isinstance(value, Tensor)
-    low = limits.low if not several or limits.least is None else limits.least
+    low = limits.low if not several or limits.low_each is None else limits.low_each
     stands_in = not isinstance(value, Real | Tensor | str | complex | list | tuple | dict | None)
     if isinstance(value, bool) or not (stands_in or (_is_real(value) and is_within(value, low, limits.high))):
         raise ArgumentError(
             f"{owner}: {name} is out of range",
-            expected=limits.told + (" for each replica" if several else ""),
+            expected=limits.expected + (" for each replica" if several else ""),
             got=value if isinstance(value, Real) else repr(value),
             fix=limits.fix,
         )
@@ -156,7 +169,7 @@ def _is_real(value: Any) -> bool:
 
 
 def is_within(number: Any, low: float, high: float) -> bool:
-    """Whether a number, or each of a tensor (K,), lies in [low, high]."""
+    """Whether a number, or every element of a tensor (K,), is in [low, high]."""
     numbers = number.tolist() if isinstance(number, Tensor) else [number]
     return all(low <= each <= high for each in numbers)
 
@@ -164,18 +177,21 @@ def is_within(number: Any, low: float, high: float) -> bool:
 def explain_dloss(
     dloss: tuple[Any, ...], shape: torch.Size | None, dtype: torch.dtype, replicas: int | None = None
 ) -> LampError:
-    """The error for arguments of backward that are not one tensor of this shape and dtype; None: a mean or a sum."""
+    """The error for arguments of backward that are not one tensor of this shape and dtype.
+
+    shape  None for a mean or a sum, where the argument is one number, or one per replica
+    """
     got = [f"{tuple(each.shape)}, {each.dtype}" if isinstance(each, Tensor) else type(each).__name__ for each in dloss]
     if shape is None:
         one = "()" if replicas is None else f"({replicas},)"
         return ShapeError(
-            "the gradient of a mean or a sum is one number" + ("" if replicas is None else " for each replica"),
+            "the gradient of a mean or a sum is one number" + ("" if replicas is None else " per replica"),
             expected=f"criterion.backward(), or one tensor {one} to multiply the gradient by",
             got=" and ".join(got),
             fix="criterion.backward()",
         )
     return ShapeError(
-        'a loss with reduction="none" needs a gradient to go back from, one number for each of its values',
+        'the backward of a loss with reduction="none" needs a gradient, one number for each value of the loss',
         expected=f"criterion.backward(gradient of shape {tuple(shape)}, {dtype})",
         got=" and ".join(got) or "no argument",
         fix='pass the weight of each value, or use reduction="mean"',
@@ -183,7 +199,7 @@ def explain_dloss(
 
 
 def explain_non_finite(value: Tensor, output: Tensor, target: Tensor) -> LampError:
-    """The error for a mean or a sum of these values that is NaN or infinite."""
+    """The error for a mean or sum of these values that is NaN or infinite: says where the first one is."""
     bad = ~value.isfinite()
     got = []
     for name, tensor in (("output", output), ("target", target)):
@@ -208,10 +224,10 @@ def _no_tensors(output: Any, target: Any) -> LampError | None:
     for name, tensor in (("output", output), ("target", target)):
         if not isinstance(tensor, Tensor):
             return DTypeError(
-                f"the {name} is no tensor",
+                f"the {name} is not a tensor",
                 expected="a torch.Tensor",
                 got=type(tensor).__name__,
-                fix="torch.as_tensor(...) makes one"
+                fix="convert it with torch.as_tensor(...)"
                 if not isinstance(tensor, tuple)
                 else "several outputs or targets need a lamp.Loss of your own, whose forward takes them as tuples",
             )
@@ -221,10 +237,10 @@ def _no_tensors(output: Any, target: Any) -> LampError | None:
 def _wrong_output(output: Tensor) -> LampError | None:
     if not output.is_floating_point():
         return DTypeError(
-            "the output is not in floating point",
+            "the output is not a floating-point tensor",
             expected="a floating-point tensor",
             got=output.dtype,
-            fix="give the loss what the network puts out",
+            fix="pass the output of the network as the first argument, and the target as the second",
         )
     if output.numel() == 0:
         return ShapeError(EMPTY, expected="at least one element", got=tuple(output.shape), fix="skip empty batches")
@@ -238,7 +254,7 @@ def _no_class_axis(output: Tensor) -> LampError | None:
         "the output has no axis of classes",
         expected="(N, C), (N, C, d1, ...), or (C) for one sample",
         got=(),
-        fix="give one score for each class",
+        fix="pass one score per class",
     )
 
 
@@ -246,7 +262,7 @@ def _apart(output: Tensor, other: Tensor, name: str) -> LampError | None:
     if output.device == other.device:
         return None
     return DeviceError(
-        f"output and {name} lie on different devices",
+        f"output and {name} are on different devices",
         expected=output.device,
         got=other.device,
         fix=f"move the {name} to '{output.device}' with .to",
@@ -257,16 +273,16 @@ def _wrong_label_shape(output: Tensor, target: Tensor, axis: int, samples: torch
     expected = f"a target {tuple(samples)} of class indices for an output {tuple(output.shape)}"
     if target.shape == output.shape and not target.is_floating_point():
         return LabelError(
-            "the target looks one-hot, where class indices are meant",
+            "the target looks one-hot, but class indices are needed",
             expected=expected,
             got=f"{tuple(target.shape)}, {target.dtype}",
             fix=f"target.argmax({axis}), or probabilities: target.to({output.dtype})",
         )
     return ShapeError(
-        "output and target do not belong together, and nothing is broadcast in a loss",
+        "the shapes of output and target do not fit together, and nothing is broadcast in a loss",
         expected=expected,
         got=tuple(target.shape),
-        fix=_label_advice(output, target, samples) if replicas_of(output) is None else OF_REPLICAS,
+        fix=_label_advice(output, target, samples) if replicas_of(output) is None else PER_REPLICA,
     )
 
 
@@ -274,8 +290,8 @@ def _label_advice(output: Tensor, target: Tensor, samples: torch.Size) -> str:
     if target.shape == (*samples, 1):
         return f"target.squeeze({target.dim() - 1})"
     if target.dim() > 1 and target.shape == output.shape[:-1]:
-        return "classes stand on axis 1, as in torch: output.movedim(-1, 1)"
-    return "one label for each sample"
+        return "classes are on axis 1, as in torch: output.movedim(-1, 1)"
+    return "pass one label per sample"
 
 
 def _wrong_label(target: Tensor, classes: int, ignore_index: int) -> LampError | None:
@@ -285,25 +301,25 @@ def _wrong_label(target: Tensor, classes: int, ignore_index: int) -> LampError |
     label, where = int(target[wrong][0]), _first(wrong)
     one_based = "; labels count from 0: subtract 1" if label == classes and int(target.min()) >= 1 else ""
     return LabelError(
-        "a label names no class",
+        "a label is out of range",
         expected=f"labels from 0 to {classes - 1} for {classes} classes, or ignore_index = {ignore_index}",
         got=f"label {label} at {where}",
         fix=f"correct the labels, or build the network for {max(label + 1, classes)} classes{one_based}"
         if label >= 0
-        else "correct the labels, or set ignore_index to the one that stands for no label",
+        else "correct the labels, or set ignore_index to the one that means no label",
     )
 
 
 def _reshape_advice(output: Tensor, target: Tensor) -> str:
     if replicas_of(output) is not None:
-        return OF_REPLICAS
+        return PER_REPLICA
     if output.shape == (*target.shape, 1):
         return "target.unsqueeze(-1), or model(x).squeeze(-1)"
     if target.shape == (*output.shape, 1):
         return "target.squeeze(-1)"
-    return "make the target as the output is"
+    return "give the target the shape of the output"
 
 
 def _first(condition: Tensor) -> tuple[int, ...]:
-    """Where a condition holds first."""
+    """The index of the first element where a condition holds."""
     return tuple(condition.nonzero()[0].tolist())

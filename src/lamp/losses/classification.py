@@ -1,4 +1,4 @@
-"""Losses between the scores of classes and a target: labels, or probabilities of the classes."""
+"""`ClassLoss`, the base class of losses on classes, with labels or probabilities as the target."""
 
 import math
 import operator
@@ -19,31 +19,31 @@ FORMULAS = {"value", "derivative", "target_probability"}
 
 
 class ClassLoss(Loss):
-    """Base of the losses between the log-probabilities of classes and a target.
+    """Base of the losses between the log-probabilities p of classes and a target.
 
     value = - q log p, summed over the classes
 
-    q is what `target_probability` makes of the target: labels, or probabilities of the classes. For labels it is 0 but
-    at the label, and little more than that entry is computed with.
+    q is computed from the target, labels or probabilities of the classes, by `target_probability`. For labels it is 0
+    except at the label, so little more than that entry is computed.
 
-    reduction  "mean" divides by the number of samples; for labels by the sum of weight[label], over those not ignored
-    Shapes     output (N, C, d1, ...), labels (N, d1, ...), probabilities (N, C, d1, ...); or one sample: output (C);
-               in a population one axis more, first, which a target that all share does not have
+    reduction  "mean" divides by the number of samples; for labels, by the sum of weight[label] over those not ignored
+    Shapes     output (N, C, d1, ...), labels (N, d1, ...), probabilities (N, C, d1, ...); for a single sample, output
+               (C); in a population, a first axis of replicas, which a shared target does not have
     Backward   doutput = derivative(log p, q, sum of q over the classes) * dvalue
 
-    Raises LabelError for labels that name no class, come in the wrong form, or are all ignored, and for probabilities
-    below 0 or beside an ignore_index; and what Loss raises.
+    Raises LabelError for labels that are out of range, of the wrong form or all ignored, and for probabilities that are
+    negative or used with an ignore_index; and the errors of Loss.
     """
 
     label_smoothing: Number = 0.0
     takes_probabilities: ClassVar[bool] = True
-    by_label: ClassVar[bool] = False  # whether what is computed of the label alone is what the formulas say
+    by_label: ClassVar[bool] = False  # whether the shortcuts for labels compute what the formulas of this class say
 
     def __init__(self, weight: Tensor | None, ignore_index: int, reduction: str) -> None:
         super().__init__(reduction)
         self.weight = buffer_of("weight", weight)
         self.ignore_index = ignore_index
-        self._expects_ignored = False  # whether labels held ignored ones before: only a matter of speed
+        self._expects_ignored = False  # whether the last labels included ignored ones; affects speed only
 
     def _checked(self, name: str, value: Any) -> Any:
         if name == "ignore_index":
@@ -51,45 +51,48 @@ class ClassLoss(Loss):
                 return operator.index(value)
             except TypeError:
                 raise ArgumentError(
-                    f"{type(self).__name__}: ignore_index is a label",
+                    f"{type(self).__name__}: ignore_index must be a label",
                     expected="an integer",
                     got=repr(value),
-                    fix="-100 ignores no class",
+                    fix="leave it at -100, which ignores no class",
                 ) from None
         if name != "weight":
             return super()._checked(name, value)
         weight = buffer_of(name, value)
         if weight is not None and weight.data.dim() != 1:
             raise ShapeError(
-                "class weights have one axis", expected="(C)", got=tuple(weight.data.shape), fix="flatten them"
+                "the weight must be one number per class",
+                expected="a tensor (C)",
+                got=tuple(weight.data.shape),
+                fix="weight.flatten()",
             )
         return weight
 
-    # ---- the formulas: of one class --------------------------------------------------------------------------------
+    # ---- the formulas, for one class -------------------------------------------------------------------------------
     def target_probability(self, probability: Number, weight: Number | None, smoothing: Number, classes: int) -> Number:
-        """q, from the class's probability in the target (for labels 1 or 0), its weight, and the number of classes."""
+        """q of a class: its probability in the target (1 or 0 for labels), smoothed, times the weight of the class."""
         if not is_zero(smoothing):
             probability = probability * (1.0 - smoothing) + smoothing / classes
         return probability if weight is None else probability * weight
 
     def value(self, log_p: Number, q: Number) -> Number:
-        """-q log p, and 0 where q is 0, even if the class is impossible."""
-        return (log_p * -q).where((q != 0) | (log_p != log_p), 0.0)  # NaN, which no number equals, stays
+        """-q log p, and 0 where q is 0, even if log p is -infinity."""
+        return (log_p * -q).where((q != 0) | (log_p != log_p), 0.0)  # keeps NaN, which is not equal to itself
 
     @abstractmethod
     def derivative(self, log_p: Number, q: Number, mass: Number) -> Number:
-        """d loss / d output of the class, where mass is the sum of q over all classes: r(log p) mass - q."""
+        """d loss / d output of the class: r(log p) mass - q, where mass is the sum of q over all classes."""
         raise NotImplementedError
 
     # ---- for tensors -----------------------------------------------------------------------------------------------
     @abstractmethod
     def log_probabilities(self, output: Tensor, axis: int) -> Tensor:
-        """log p, along the axis of classes, from what the network puts out."""
+        """log p, computed along the axis of classes from the output of the network."""
         raise NotImplementedError
 
     @abstractmethod
     def derivative_per_mass(self, log_p: Tensor, axis: int) -> Tensor:
-        """r(log p), the part of `derivative` that multiplies mass, as a new tensor or in the place of log_p."""
+        """r(log p), the factor of mass in `derivative`. A new tensor, or log_p overwritten."""
         raise NotImplementedError
 
     # ---- forward and backward --------------------------------------------------------------------------------------
@@ -109,12 +112,12 @@ class ClassLoss(Loss):
             terms = self.terms(log_p, target, axis, smoothing, self.reduction == "none")
         except (RuntimeError, AttributeError, IndexError) as error:
             raise self._explain(*given, axis, replicas) or error from None
-        except LampError as error:  # in a population it tells of rows that nobody has seen
+        except LampError as error:  # in a population its shapes are those of the flattened batch
             raise (self._explain(*given, axis, replicas) if replicas is not None else None) or error from None
         loss, dvalue, divisor = self._reduced(terms, replicas)
         if dvalue is None:
             loss = loss.squeeze(axis)
-        elif not math.isfinite(loss.sum().item() if replicas else loss.item()):  # where 0 met infinity, care helps
+        elif not math.isfinite(loss.sum().item() if replicas else loss.item()):  # perhaps 0 times infinity: try again
             terms = self.terms(log_p, target, axis, smoothing, True)
             loss, dvalue, divisor = self._reduced(terms, replicas)
             if replicas is None and not math.isfinite(loss.item()):
@@ -138,9 +141,9 @@ class ClassLoss(Loss):
         return doutput if replicas is None else doutput.view(shape)
 
     def terms(self, log_p: Tensor, target: Tensor, axis: int, smoothing: Number, careful: bool) -> ClassTerms:
-        """Each sample's loss and its gradient, in the fewest operations that this loss and this target allow.
+        """The loss of each sample and its gradient, in the fewest operations that this loss and this target allow.
 
-        careful  whether log p counts for nothing where q is 0, even if it is infinite or NaN
+        careful  whether log p is left out where q is 0, even if it is infinite or NaN
         """
         by_formulas = not self.by_label or not self.__dict__.keys().isdisjoint(FORMULAS)
         if not self._is_labels(target):
@@ -171,16 +174,16 @@ class ClassLoss(Loss):
         return FormulaTerms(self, log_p, axis, q, weight)
 
     def _in_one_row(self, output: Tensor, target: Tensor, replicas: int) -> tuple[Tensor, Tensor]:
-        """Output (K, N, C, ...) and its target, those of all replicas one after another: (K N, C, ...)."""
+        """Output (K, N, C, ...) and its target, flattened into one batch: (K N, C, ...)."""
         target = self.per_replica_target(output, target, replicas)
         return (output.flatten(0, 1), target.flatten(0, 1)) if output.dim() > 2 else (output, target)
 
     def per_replica_target(self, output: Tensor, target: Tensor, replicas: int) -> Tensor:
-        axes_of_its_own = output.dim() - (0 if self.takes_probabilities and target.is_floating_point() else 1)
-        return self.with_replicas(target, axes_of_its_own, replicas)
+        axes = output.dim() - (0 if self.takes_probabilities and target.is_floating_point() else 1)
+        return self.with_replicas(target, axes, replicas)
 
     def _reduced(self, terms: ClassTerms, replicas: int | None) -> tuple[Tensor, Tensor | None, Tensor | int]:
-        """As `reduce`, and the divisor: of each replica, and where it is a weight for each sample, their sum."""
+        """The results of `reduce`, and the divisor as a number, or (K,): weights per sample are summed."""
         divisor = terms.divisor
         if isinstance(divisor, Tensor):
             divisor = sums(divisor.float() if divisor.dtype.itemsize < 4 else divisor, replicas)
@@ -189,7 +192,7 @@ class ClassLoss(Loss):
         return *self.reduce(terms.value, divisor, terms.sign, replicas), divisor
 
     def _explain(self, output: Any, target: Any, axis: int, replicas: int | None) -> LampError | None:
-        """The error for an output and a target that do not fit; None where they do."""
+        """The error for an output and a target that do not fit; None if they fit."""
         if replicas is not None and isinstance(output, Tensor) and isinstance(target, Tensor):
             target = self.per_replica_target(output, target, replicas)
             axis = 2 if output.dim() > 2 else 1
@@ -202,9 +205,9 @@ class ClassLoss(Loss):
 
     # ---- labels ----------------------------------------------------------------------------------------------------
     def _pick(self, log_p: Tensor, target: Tensor, axis: int) -> tuple[Tensor, Tensor, Tensor | None]:
-        """log p of each label, the labels, and which are kept, not ignored (None for all); all (N, 1, ...).
+        """log p of each label, the labels, and which are not ignored (None if none is); all (N, 1, ...).
 
-        In place of a label to ignore stands class 0. On a CPU the operation itself tells wrong labels, at no cost.
+        Ignored labels are replaced by class 0. On a CPU, gather itself checks the range of the labels, at no cost.
         """
         labels, kept = target.unsqueeze(axis), None
         if self._expects_ignored or self.ignore_index >= 0:
@@ -214,10 +217,10 @@ class ClassLoss(Loss):
             if labels.dtype is torch.int64 and (labels.is_cpu or _are_classes(labels, log_p.shape[axis])):
                 picked = log_p.gather(axis, labels)
                 n = picked.numel()
-                if n and n * log_p.shape[axis] == log_p.numel():  # gather does not mind too few labels
+                if n and n * log_p.shape[axis] == log_p.numel():  # gather accepts too few labels
                     return picked, labels, kept
         except RuntimeError:
-            pass  # told below
+            pass  # explained below
         if kept is None and target.dtype is torch.int64:
             self._expects_ignored = True
             return self._pick(log_p, target, axis)
@@ -225,11 +228,11 @@ class ClassLoss(Loss):
         wrong = explain_labels(log_p, target, axis, self.ignore_index)
         if wrong is not None:
             raise wrong
-        assert target.dtype is not torch.int64, "labels that could not be picked, and nothing wrong with them"
-        return self._pick(log_p, target.long(), axis)  # integers of another size
+        assert target.dtype is not torch.int64, "gather failed, but the labels are valid"
+        return self._pick(log_p, target.long(), axis)  # labels of another integer dtype
 
     def _weight_of(self, picked: Tensor, labels: Tensor, kept: Tensor | None, class_weight: Tensor | None) -> Tensor:
-        """The weight of each sample: of its label's class, and 0 where that is ignored."""
+        """The weight of each sample: that of its label's class, and 0 for an ignored label."""
         if class_weight is None:
             return torch.ones_like(picked) if kept is None else kept.type_as(picked)
         weight = class_weight.take(labels)
@@ -257,12 +260,12 @@ class ClassLoss(Loss):
 
     # ---- which labels count ----------------------------------------------------------------------------------------
     def weight_of_labels(self, labels: Tensor) -> Tensor:
-        """What each label counts in a mean: the weight of its class, and nothing where it is ignored."""
+        """The weight of each label in a mean: that of its class, and 0 for an ignored label."""
         kept = labels != self.ignore_index
         return kept if self.weight is None else self.weight.data.take(labels * kept) * kept
 
     def counts_none(self, target: Tensor) -> bool:
-        """Whether the target is labels of which none counts: all are ignored, or of classes without weight."""
+        """Whether the target is labels that all have weight 0, because they are ignored or by their class."""
         if target.is_floating_point():
             return False
         labels = target[target != self.ignore_index]
@@ -272,7 +275,7 @@ class ClassLoss(Loss):
         return bool(known.all()) and not bool(self.weight.data[labels].any())
 
     def explain_no_labels(self, got: str, fix: str) -> LabelError:
-        """The error for a mean over labels of which none counts."""
+        """The error for a mean over labels that all have weight 0."""
         return LabelError(
             "no label is left to take the mean over",
             expected=f"a label other than ignore_index = {self.ignore_index}, of a class whose weight is not 0",
@@ -282,17 +285,17 @@ class ClassLoss(Loss):
 
     def _explain_value(self, value: Tensor, divisor: Tensor | int, output: Tensor, target: Tensor) -> LampError:
         if self.reduction == "mean" and isinstance(divisor, Tensor) and divisor.item() == 0:
-            got = f"{target.numel()} labels, none of which counts"
+            got = f"{target.numel()} labels, all ignored or of weight 0"
             return self.explain_no_labels(got, 'skip this batch, or use reduction="sum"')
         return self.explain_non_finite(value, output, target)
 
 
 def _are_classes(labels: Tensor, classes: int) -> bool:
-    """Whether all labels name a class. (Beyond the CPU a wrong one ends the process, or goes unnoticed.)"""
+    """Whether all labels are in range. On a GPU, gather with a wrong one would end the process, or go unnoticed."""
     low, high = labels.aminmax()
     return low.item() >= 0 and high.item() < classes
 
 
 def _along(weight: Tensor, tensor: Tensor, axis: int) -> Tensor:
-    """A weight for each class, shaped to meet the axis of classes of the tensor: (C, 1, ...)."""
+    """A weight per class in a shape that broadcasts along the tensor's axis of classes: (C, 1, ...)."""
     return weight.view(-1, *[1] * (tensor.dim() - axis - 1))

@@ -1,4 +1,4 @@
-"""The losses of classes: cross-entropy of scores, and the negative log-likelihood of log-probabilities."""
+"""`CrossEntropyLoss` of scores, and `NLLLoss`, the negative log-likelihood of log-probabilities."""
 
 from typing import ClassVar
 
@@ -9,28 +9,29 @@ from lamp.formulas import Number
 from lamp.losses.checks import Limits, explain_pair
 from lamp.losses.classification import ClassLoss
 
-# log_softmax takes rows shorter than a vector of the CPU number by number: from so many numbers on it is faster across
+# torch's log_softmax is not vectorised for rows shorter than a vector register (LANES numbers). With MANY
+# numbers or more it is then faster on the transposed matrix.
 LANES, MANY = (16 if torch.backends.cpu.get_cpu_capability() == "AVX512" else 8), 384
-LARGE, LONG = 32768, 128  # numbers in all and in a row, from which softmax is faster than exp
+LARGE, LONG = 32768, 128  # softmax is faster than exp for this many numbers in all and per row
 
 
 class CrossEntropyLoss(ClassLoss):
     """Cross-entropy between the softmax of scores and the target.
 
     value = - q log p, summed over the classes;   p = softmax(output)
-    q = weight ((1 - label_smoothing) t + label_smoothing / C);   t the probability of the class in the target
+    q = weight ((1 - label_smoothing) t + label_smoothing / C);   t is the probability of the class in the target
 
-    Backward  doutput = (p sum(q) - q) * dvalue,   which is (p - t) * dvalue without weights
+    Backward  doutput = (p sum(q) - q) * dvalue,   which is (p - t) * dvalue without weights and smoothing
     Source    torch.nn.CrossEntropyLoss; Szegedy et al. 2015, section 7, for label smoothing
 
     label_smoothing may be (K,) in a population.
 
-    Raises ArgumentError for a label_smoothing outside [0, 1], and what ClassLoss raises.
+    Raises ArgumentError for a label_smoothing outside [0, 1], and the errors of ClassLoss.
     """
 
     hyperparameters: ClassVar[tuple[str, ...]] = ("label_smoothing",)
     limits: ClassVar = {
-        "label_smoothing": Limits(0.0, 1.0, "from 0 (no smoothing) to 1 (all classes alike)", "0.1 is usual")
+        "label_smoothing": Limits(0.0, 1.0, "from 0 (no smoothing) to 1 (all classes equal)", "0.1 is usual")
     }
     by_label = True
 
@@ -49,23 +50,23 @@ class CrossEntropyLoss(ClassLoss):
 
     def log_probabilities(self, output: Tensor, axis: int) -> Tensor:
         if output.numel() >= MANY and output.dim() == 2 and output.shape[1] < LANES and output.is_cpu:
-            return output.t().contiguous().log_softmax(0).t().contiguous()  # several samples at a time
+            return output.t().contiguous().log_softmax(0).t().contiguous()  # vectorised over samples
         return output.log_softmax(axis)
 
     def derivative_per_mass(self, log_p: Tensor, axis: int) -> Tensor:
-        # softmax takes less time than exp, though it does more, where rows are long
+        # For long rows softmax is faster than exp, although it computes more.
         return log_p.softmax(axis) if log_p.numel() >= LARGE and log_p.shape[-1] >= LONG else log_p.exp_()
 
 
 class NLLLoss(ClassLoss):
-    """Minus the log-probability of the label, where the output is log-probabilities already, such as LogSoftmax's.
+    """Negative log-likelihood of the label, for an output of log-probabilities, such as that of LogSoftmax.
 
     value = - weight[label] output[label]
 
     Backward  doutput = -weight[label] * dvalue at the label, 0 elsewhere
     Source    torch.nn.NLLLoss
 
-    Raises what ClassLoss raises.
+    Raises the errors of ClassLoss.
     """
 
     takes_probabilities, by_label = False, True

@@ -12,15 +12,15 @@ from lamp.losses.base import Loss, buffer_of
 from lamp.losses.checks import explain_probability, explain_weight
 from lamp.parameter import Buffer
 
-SMALLEST_LOG = -100.0  # what the logarithm of 0 counts as
-SMALLEST_VARIANCE = 1e-12  # what p (1 - p) counts as, at least, where it divides
+SMALLEST_LOG = -100.0  # lower limit for logarithms of probabilities, as in torch
+SMALLEST_VARIANCE = 1e-12  # lower limit for p (1 - p) as a denominator, as in torch
 
 
 class BinaryLoss(Loss):
-    """Base of the losses of independent yes-or-no questions, whose target is the probability of yes.
+    """Base of the losses of binary classification, where each target is a probability of the positive class.
 
-    Raises LabelError for a target outside [0, 1], ShapeError, DTypeError or DeviceError for a weight that does not
-    broadcast to the output, and what Loss raises.
+    Raises LabelError for a target outside [0, 1]; ShapeError, DTypeError or DeviceError for a weight that does not
+    broadcast to the output; and the errors of Loss.
     """
 
     def __init__(self, weight: Tensor | None, reduction: str) -> None:
@@ -33,13 +33,13 @@ class BinaryLoss(Loss):
     def check(self, output: Tensor, target: Tensor) -> None:
         super().check(output, target)
         if not _all_probabilities(target):
-            raise explain_probability("target", target, "targets are 0, 1 or a probability: map other labels to these")
+            raise explain_probability("target", target, "map labels to 0 and 1: a target is 0, 1 or a probability")
 
     def prepare(self, output: Any, target: Any) -> tuple[Any, ...]:
         return output, target, self._fitted("weight", output)
 
     def _fitted(self, name: str, output: Tensor) -> Tensor | None:
-        """The buffer of this name, found to broadcast to the output."""
+        """The tensor of the buffer of this name, checked to broadcast to the output; None if there is none."""
         buffer: Buffer | None = getattr(self, name)
         if buffer is None:
             return None
@@ -48,19 +48,19 @@ class BinaryLoss(Loss):
                 buffer.data.expand(output.shape)
                 return buffer.data
             except RuntimeError:
-                pass  # told below
+                pass  # explained below
         raise explain_weight(name, buffer.data, output, output.shape)
 
 
 class BCELoss(BinaryLoss):
-    """Binary cross-entropy of probabilities p, such as a sigmoid puts out.
+    """Binary cross-entropy of probabilities, such as the output of a Sigmoid. BCEWithLogitsLoss is more exact.
 
     value = - weight (t log p + (1 - t) log(1 - p)),   each logarithm at least -100;   p = output, t = target
 
     Backward  doutput = weight (p - t) / (p (1 - p)) * dvalue,   the denominator at least 1e-12
     Source    torch.nn.BCELoss
 
-    Raises ArgumentError for an output outside [0, 1], and what BinaryLoss raises. BCEWithLogitsLoss is more exact.
+    Raises ArgumentError for an output outside [0, 1], and the errors of BinaryLoss.
     """
 
     def __init__(self, weight: Tensor | None = None, reduction: str = "mean") -> None:
@@ -69,7 +69,7 @@ class BCELoss(BinaryLoss):
     def check(self, output: Tensor, target: Tensor) -> None:
         super().check(output, target)
         alone = not (self.replicas or replicas_of(output))
-        if alone and self.reduction == "none":  # in a mean or a sum, the logarithms tell: they are NaN
+        if alone and self.reduction == "none":  # a mean or sum is NaN then, and explained by explain_non_finite
             self._check_output(output)
 
     def value(self, output: Number, target: Number, weight: Number | None = None) -> Number:
@@ -94,7 +94,7 @@ class BCELoss(BinaryLoss):
 
 
 class BCEWithLogitsLoss(BinaryLoss):
-    """Binary cross-entropy of log-odds x: the probability of yes is sigmoid(x).
+    """Binary cross-entropy of logits x: the probability of the positive class is sigmoid(x).
 
     value = - weight (pos_weight t log sigmoid(x) + (1 - t) log sigmoid(-x));   x = output, t = target
           = weight (pos_weight t softplus(-x) + (1 - t) softplus(x))
@@ -103,7 +103,7 @@ class BCEWithLogitsLoss(BinaryLoss):
               which is (sigmoid(x) - t) * dvalue without weights
     Source    torch.nn.BCEWithLogitsLoss
 
-    Raises what BinaryLoss raises.
+    Raises the errors of BinaryLoss.
     """
 
     def __init__(self, weight: Tensor | None = None, reduction: str = "mean", pos_weight: Tensor | None = None) -> None:
@@ -161,13 +161,16 @@ class BCEWithLogitsLoss(BinaryLoss):
 
 
 class KLDivLoss(Loss):
-    """The Kullback-Leibler divergence of the target from the output, which is log-probabilities.
+    """The Kullback-Leibler divergence of a target from an output of log-probabilities.
 
     value = t (log t - output), and 0 where t = 0;   t = target, or exp(target) with log_target
 
-    reduction  "batchmean" divides by the size of the first axis, as the divergence is defined; "mean" by all elements
+    reduction  "batchmean" divides by the size of the first axis, as the definition of the divergence does; "mean" by
+               the number of elements
     Backward   doutput = -t * dvalue
     Source     torch.nn.KLDivLoss
+
+    Raises ArgumentError for a log_target that is not True or False, and the errors of Loss.
     """
 
     reductions: ClassVar[tuple[str, ...]] = ("mean", "batchmean", "sum", "none")
@@ -185,13 +188,13 @@ class KLDivLoss(Loss):
 
     def value(self, output: Number, target: Number) -> Number:
         t, log_t = (target.exp(), target) if self.log_target else (target, target.log())
-        return (t * (log_t - output)).where((t != 0) | (output != output), 0.0)  # NaN, which no number equals, stays
+        return (t * (log_t - output)).where((t != 0) | (output != output), 0.0)  # keeps NaN, which equals nothing
 
     def derivative(self, output: Number, target: Number) -> Number:
         return -(target.exp() if self.log_target else target)
 
 
 def _all_probabilities(tensor: Tensor) -> bool:
-    """Whether all lie in [0, 1]."""
+    """Whether all elements are in [0, 1]."""
     low, high = tensor.aminmax()
     return low.item() >= 0 and high.item() <= 1

@@ -1,4 +1,4 @@
-"""Losses between numbers: each is a function of the difference between output and target."""
+"""Regression losses, which are functions of the difference between output and target."""
 
 import math
 from abc import abstractmethod
@@ -15,14 +15,14 @@ SMALLEST = math.ulp(0.0)
 
 
 class DifferenceLoss(Loss):
-    """Base of the losses that see output and target only through their difference.
+    """Base of the losses that depend only on the difference of output and target.
 
     value = rho(output - target)
 
     Backward  doutput = rho'(output - target) * dvalue
 
-    A subclass writes both, over numbers: `value(difference)` and `derivative(difference)`; its hyperparameters follow
-    the difference.
+    A subclass defines rho and rho' as `value(difference, ...)` and `derivative(difference, ...)`, written over numbers.
+    Its hyperparameters, if any, are further arguments.
     """
 
     def prepare(self, output: Any, target: Any) -> tuple[Any, ...]:
@@ -56,7 +56,7 @@ class MSELoss(DifferenceLoss):
         return difference.square()
 
     def derivative(self, difference: Number) -> Number:
-        return difference + difference  # 2 d: a sum of tensors costs half of a product with a float
+        return difference + difference  # 2 d; a sum of tensors takes half the time of a product with a float
 
 
 class L1Loss(DifferenceLoss):
@@ -87,7 +87,7 @@ class HuberLoss(DifferenceLoss):
 
     delta may be (K,) in a population.
 
-    Raises ArgumentError for a delta that is not positive.
+    Raises ArgumentError for a delta that is not positive, and the errors of Loss.
     """
 
     hyperparameters: ClassVar[tuple[str, ...]] = ("delta",)
@@ -113,17 +113,17 @@ class HuberLoss(DifferenceLoss):
 
 
 class SmoothL1Loss(DifferenceLoss):
-    """Absolute error, rounded off near the target: Huber's loss over its delta.
+    """Absolute error, smoothed near the target: HuberLoss with delta = beta, divided by beta.
 
     value = d^2 / (2 beta)                    where |d| < beta
             |d| - beta / 2                    elsewhere;         d = output - target
 
     Backward  doutput = c / beta * dvalue,  c = d clamped to [-beta, beta]
-    Source    torch.nn.SmoothL1Loss; Girshick 2015, equation 3. beta = 0 is L1Loss
+    Source    torch.nn.SmoothL1Loss; Girshick 2015, equation 3
 
-    beta may be (K,) in a population: then each is positive.
+    With beta = 0 this is L1Loss. In a population beta may be (K,), and must then be positive.
 
-    Raises ArgumentError for a negative beta.
+    Raises ArgumentError for a negative beta, and the errors of Loss.
     """
 
     hyperparameters: ClassVar[tuple[str, ...]] = ("beta",)

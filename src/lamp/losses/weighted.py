@@ -1,4 +1,4 @@
-"""A loss of samples that count with weights of their own."""
+"""`WeightedLoss`, a loss with a weight per sample."""
 
 from __future__ import annotations
 
@@ -13,29 +13,30 @@ from lamp.losses.checks import explain_pair
 
 
 class WeightedLoss(Loss):
-    """Another loss, element by element, times the weight of the sample: the last column of the target.
+    """Another loss times a weight per sample, which is the last column of the target.
 
     value = weight * loss.value(output, target)
 
-    loss      one that takes a target of the output's shape, such as MSELoss
-    Shapes    output (N, C), target (N, C + 1): C targets, then the weight; in a population one axis more, first
+    loss      a loss whose target has the shape of the output, such as MSELoss
+    Shapes    output (N, C), target (N, C + 1): C targets, then the weight; in a population, a first axis of replicas
     Backward  doutput = weight * loss.derivative(output, target) * dvalue
 
-    "mean" divides as the loss does, by the number of elements, whatever the weights are: weights of mean 1 over the
-    data leave the scale as it is, and each batch's gradient is then an unbiased sample of the whole.
+    "mean" divides by the same number as the loss, the number of elements, not by the sum of the weights. So weights
+    whose mean over the data is 1 keep the scale, and a batch's gradient is an unbiased estimate of the gradient over
+    all data.
 
-    Raises ArgumentError for a loss with hyperparameters of several numbers, and what the loss raises for an output and
-    a target that do not fit.
+    Raises ArgumentError for a loss with a hyperparameter (K,), and the errors of the loss for an output and a target
+    that do not fit.
     """
 
-    reductions: ClassVar[tuple[str, ...]] = (*Loss.reductions, "batchmean")  # of those, the loss's own
+    reductions: ClassVar[tuple[str, ...]] = (*Loss.reductions, "batchmean")  # the loss has checked its own
 
     def __init__(self, loss: Loss) -> None:
         super().__init__(loss.reduction)
         if any(True for _ in loss.numbers()):
             raise ArgumentError(
-                "WeightedLoss: the loss has a number for each replica",
-                expected="one number for all",
+                "WeightedLoss: the loss has a hyperparameter with one value per replica",
+                expected="hyperparameters that are plain numbers",
                 got=repr(loss),
                 fix="build the loss with plain numbers",
             )
