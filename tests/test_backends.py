@@ -27,7 +27,7 @@ OVER_CODE = (
     "updates",
     "kernel_builder",
     "functions",
-    "asking",
+    "formula_calls",
 )
 
 

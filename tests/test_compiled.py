@@ -336,5 +336,5 @@ def test_narrower_vectors(width, dtype, monkeypatch):
 def test_vectors_that_the_machine_does_not_have(width, monkeypatch):
     monkeypatch.setenv("LAMP_VECTOR_BITS", width)
     model = network(ANY_TASK)
-    with pytest.raises(ArgumentError, match="no such vectors"):
+    with pytest.raises(ArgumentError, match="no vectors of that width"):
         lamp.compile(model, ANY_TASK.make(), sgd(model.parameters()), 5)(*ANY_TASK.data())

@@ -154,7 +154,7 @@ def test_a_plan_prints():
         "; values at -, 31; gradients at 2",
         "; values at 36; gradients at 0",
     ]
-    assert str(plan.without_places()).splitlines() == stages
+    assert str(plan.without_offsets()).splitlines() == stages
     assert str(plan).splitlines() == [stage + place for stage, place in zip(stages, places, strict=True)]
 
 

@@ -5,7 +5,7 @@ import torch
 
 import lamp
 from lamp.compiler.rules import RULES
-from lamp.compiler.rules.chain import all_given, each_column, give, through
+from lamp.compiler.rules.chain import apply_chain, each_column, give_gradients, note_all_given
 from lamp.compiler.rules.combine import Pointwise
 from lamp.compiler.rules.rule import WeightedRule, total
 from tests.cases.compiled import lanes
@@ -25,10 +25,10 @@ class Clipped(Pointwise):
         code = block.code
         for before in stage.inputs:
             with code.loop(0, stage.units) as unit, code.loop(0, block.columns) as s:
-                dy = block.gradient(code.plus(unit, stage.gradients), s)
-                y = block.activation(code.plus(unit, stage.values[0]), s)
-                give(block, before, unit, {s: dy.where(y > 0.0, 0.0)})
-            all_given(block, before)
+                dy = block.gradient(code.plus(unit, stage.gradient_offset), s)
+                y = block.activation(code.plus(unit, stage.value_offsets[0]), s)
+                give_gradients(block, before, unit, {s: dy.where(y > 0.0, 0.0)})
+            note_all_given(block, before)
 
 
 class ClippedSum(lamp.Module):
@@ -56,34 +56,39 @@ class Scale(WeightedRule):
         code, (before,) = block.code, stage.inputs
         with code.loop(0, stage.units) as unit, each_column(block, stage) as columns:
             for s in columns:
-                x = block.activation(code.plus(unit, before.outputs), s)
-                through(block, stage, unit, s, x * block.parameter(code.plus(unit, stage.weight)))
+                x = block.activation(code.plus(unit, before.output_offset), s)
+                apply_chain(block, stage, unit, s, x * block.parameter(code.plus(unit, stage.weight_offset)))
 
     def backward(self, block, stage):
         code, (before,) = block.code, stage.inputs
         if before.learns:
             with code.loop(0, stage.units) as unit, each_column(block, before, backward=True) as columns:
-                w = block.parameter(code.plus(unit, stage.weight))
-                give(block, before, unit, {s: w * block.gradient(code.plus(unit, stage.gradients), s) for s in columns})
-            all_given(block, before)
+                w = block.parameter(code.plus(unit, stage.weight_offset))
+                give_gradients(
+                    block,
+                    before,
+                    unit,
+                    {s: w * block.gradient(code.plus(unit, stage.gradient_offset), s) for s in columns},
+                )
+            note_all_given(block, before)
 
     def product(self, block, stage, unit, s):
         code = block.code
-        dy = block.gradient(code.plus(unit, stage.gradients), s)
-        return dy * block.activation(code.plus(unit, stage.inputs[0].outputs), s)
+        dy = block.gradient(code.plus(unit, stage.gradient_offset), s)
+        return dy * block.activation(code.plus(unit, stage.inputs[0].output_offset), s)
 
     def weight_gradient(self, block, stage):
         with block.code.loop(0, stage.units) as unit:
             each = [self.product(block, stage, unit, s) for s in range(block.columns)]
-            block.add_to_gradient(block.code.plus(unit, stage.weight), total(each))
+            block.add_to_gradient(block.code.plus(unit, stage.weight_offset), total(each))
 
     def weight_gradient_of_samples(self, block, stage, vectors):
         code = block.code
         with code.loop(0, stage.units) as unit:
             with code.carrying(0, vectors, [code.lane(0.0)]) as (s, sums):
                 sums[0] = sums[0] + self.product(block, stage, unit, s)
-            place = code.plus(unit, stage.weight)
-            code.add_some(block.arguments.gradients, place, code.added_up(sums), 0, 1)
+            place = code.plus(unit, stage.weight_offset)
+            code.add_some(block.arguments.gradients, place, code.lane_sums(sums), 0, 1)
 
 
 class Scaled(lamp.Module):

@@ -77,8 +77,8 @@ class TestWholeNumbers:
         z = torch.zeros(2 * lanes, dtype=torch.int32)
 
         def write(code):
-            keep_wholes(code, "z", 0, code.counted(11, step))
-            keep_wholes(code, "z", 1, code.counted(code.arguments["first"], step))
+            keep_wholes(code, "z", 0, code.arange(11, step))
+            keep_wholes(code, "z", 1, code.arange(code.arguments["first"], step))
 
         program(write, ["z", "first"], dtype, bits)(z, -3)
         assert z.tolist() == [*range(11, 11 + step * lanes, step), *range(-3, -3 + step * lanes, step)]

@@ -180,7 +180,7 @@ MISTAKES = [
     _call("a pair", lamp.CallError, "targets", args=((X, Y),)),
     _call("a DataLoader", lamp.DataError, "inputs", args=(lamp.DataLoader((X, Y), 4), Y)),
     _call("shuffle=", lamp.CallError, "shuffle", "randperm", shuffle=True),
-    _call("epochs=", lamp.CallError, "epochs", "each epoch", epochs=3),
+    _call("epochs=", lamp.CallError, "epochs", "once per epoch", epochs=3),
     _call("targets of another length", lamp.ShapeError, "targets (5,)", args=(X, Y[:5])),
     _call("too few features", lamp.ShapeError, "Linear", args=(X[:, :2], Y)),
     _call("inputs in float64", lamp.DTypeError, "torch.float64", args=(X.double(), Y)),
@@ -198,14 +198,16 @@ MISTAKES = [
         made={"model": lamp.population(network(), range(3))},
     ),
     _call("data of their own for one network", lamp.ShapeError, "population", per_replica_data=True),
-    Mistake("compiled: backward", lambda: compiled().backward(), AttributeError, "backward", ("goes forward, back",)),
+    Mistake(
+        "compiled: backward", lambda: compiled().backward(), AttributeError, "backward", ("training step per batch",)
+    ),
     Mistake("compiled: parameters", lambda: compiled().parameters(), AttributeError, "parameters", ("compiled.model",)),
     # ---- the cache ----
-    _cache("a file for a folder", a_file, "LAMP_CACHE_DIR", "which is no folder"),
-    _cache("a folder within a file", lambda: a_file() / "lamp", "LAMP_CACHE_DIR", "which is no folder"),
-    _cache("a folder that others may write to", for_everybody, "LAMP_CACHE_DIR", "others may write"),
+    _cache("a file for a folder", a_file, "LAMP_CACHE_DIR", "which is not a folder"),
+    _cache("a folder within a file", lambda: a_file() / "lamp", "LAMP_CACHE_DIR", "which is not a folder"),
+    _cache("a folder that others may write to", for_everybody, "LAMP_CACHE_DIR", "other users can write"),
     _cache("a size with a unit", lambda: "1GB", "LAMP_CACHE_BYTES", "number of bytes", variable="LAMP_CACHE_BYTES"),
-    _cache("clearing a file", a_file, "LAMP_CACHE_DIR", "which is no folder", arguments=["--clear"]),
+    _cache("clearing a file", a_file, "LAMP_CACHE_DIR", "which is not a folder", arguments=["--clear"]),
     # ---- summary and trace ----
     Mistake("summary: input_size=", lambda: lamp.summary(network(), input_size=(12, 3)), lamp.CallError, "input_size"),  # type: ignore[call-arg]
     Mistake("summary: a number", lambda: lamp.summary(network(), 3), lamp.ArgumentError, "batch", ("(32, 784)",)),

@@ -238,7 +238,7 @@ class RecordedCode(Code):
     def wholes(self, x: Whole) -> Whole:
         return Whole(self, self._do(lambda one: np.repeat(one, self.lanes), x.value))
 
-    def counted(self, first: Index, step: int = 1) -> Whole:
+    def arange(self, first: Index, step: int = 1) -> Whole:
         steps = np.arange(self.lanes, dtype=np.int32) * np.int32(step)
         return self.wholes(self.whole(first)) + Whole(self, steps)
 
@@ -299,7 +299,7 @@ class RecordedCode(Code):
         with self.loop(0, phases) as phase, self.loop(0, each) as which:
             yield phase, which
 
-    def meet(self) -> None:
+    def barrier(self) -> None:
         """Nothing: there is one thread."""
 
     # ---- memory ------------------------------------------------------------------------------------------------
@@ -356,8 +356,8 @@ class RecordedCode(Code):
         return Whole(self, self._do(lambda memory, at: memory.part(at, self.lanes).copy(), pointer, self.index(at)))
 
     # ---- across lanes ------------------------------------------------------------------------------------------
-    def added_up(self, vectors: Sequence[Lane]) -> list[Lane]:
-        sums = [each.added_up() for each in vectors]
+    def lane_sums(self, vectors: Sequence[Lane]) -> list[Lane]:
+        sums = [each.sum_of_lanes() for each in vectors]
         found = []
         for first in range(0, len(sums), self.lanes):
             some = [lane.value for lane in sums[first : first + self.lanes]]

@@ -1,41 +1,47 @@
-"""What a kernel is called with: the one place where the order of its arguments stands."""
+"""The arguments of a kernel, by name and in order.
+
+A kernel is a C function of 64-bit integers. Everything that calls one or writes one takes the order from here.
+"""
 
 from __future__ import annotations
 
 from typing import Any, Literal, NamedTuple
 
 Kind = Literal["numbers", "int32", "int64", "count"]
-NUMBERS: Kind = "numbers"  # the address of numbers of the kernel's dtype
-INT32: Kind = "int32"  # the address of such integers
-INT64: Kind = "int64"
-COUNT: Kind = "count"  # a whole number itself
+NUMBERS: Kind = "numbers"  # the address of an array of the kernel's dtype
+INT32: Kind = "int32"  # the address of an array of int32
+INT64: Kind = "int64"  # the address of an array of int64
+COUNT: Kind = "count"  # an integer, passed by value
 
-LINE = 64  # bytes of a cache line: what different threads write to stands that far apart
+LINE = 64  # bytes of a cache line: values written by different threads are that far apart
 
 
 class KernelArguments(NamedTuple):
-    """The arguments of a kernel, in their order: addresses and counts; within the kernel's code, values of the program.
+    """The arguments of a kernel, in order. For a caller they are addresses and counts; while a kernel is being written
+    they are values of its program.
 
-    P is the number of a network's parameters, W that of lanes. In replica lanes shapes have an axis (W,) at their end.
+    P is the number of parameters of one network and W the number of lanes. In replica lanes every shape that belongs
+    to a network has one more axis at its end, (..., W).
 
-    parameters                (P,) of a group of networks
-    gradients                 (parts, P): the memory for gradients of parameters, one for each part of the batch
-    states                    (states, P) of the optimizer
-    activations               values of a chunk of the batch, and
-    activation_gradients      their gradients: scratch memory of a thread
-    inputs, targets           the samples' features (n, features), and what the loss compares with
-    shared_coefficients       (steps, C) of the optimizer, those that all replicas share
-    replica_coefficients      (steps, C), those that each replica has of its own
-    loss_hyperparameters      those that each replica has of its own
-    loss_constants            weights of classes or outputs
-    losses                    (steps, parts), written
-    outputs                   (columns of all steps, outputs), written where they are kept
-    right_answers             (steps, parts, answers), written
-    order                     (samples of all steps,): the rows of the samples
-    keys                      (steps, dropouts, 2) of Dropout's masks
-    steps, batch              how many steps, and how many samples each
-    sizes                     how wide hidden layers are, in networks of several sizes
-    counters                  two int64 a cache line apart, 0 at first, by which several threads share out the parts
+    parameters                (P,) parameters of a group of networks
+    gradients                 (parts, P) their gradients, one array per part of the batch
+    states                    (states, P) the optimizer's state
+    activations               a thread's scratch memory: the values of a chunk of the batch
+    activation_gradients      a thread's scratch memory: the gradients of these values
+    inputs                    (n, features) the samples
+    targets                   (n,) labels or (n, outputs) numbers, as floats
+    shared_coefficients       (steps, C) the optimizer's coefficients that all replicas share
+    replica_coefficients      (steps, C) the optimizer's coefficients that differ between replicas
+    loss_hyperparameters      (hyperparameters,) those of the loss, per replica
+    loss_constants            weights of the loss's classes or outputs
+    losses                    (steps, parts) written by the kernel
+    outputs                   (columns of all steps, outputs) written if the spec keeps outputs
+    right_answers             (steps, parts, answers) written by the kernel: counts of correct predictions
+    order                     (samples of all steps,) the row of each sample in inputs and targets
+    keys                      (steps, dropouts, 2) random keys of Dropout's masks
+    steps, batch              the number of steps, and of samples per step
+    sizes                     the widths of the hidden layers, if they differ between networks
+    counters                  two int64, a cache line apart and 0 at first, through which threads share the parts
     """
 
     parameters: Any

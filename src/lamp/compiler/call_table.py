@@ -1,4 +1,7 @@
-"""Epochs of training and what is measured after each: calls of several kernels in turn, without Python in between."""
+"""CallTable: epochs of training, each followed by copies and measurements, that run without Python in between.
+
+The calls of several kernels are written into one table per group, which a compiled function works through.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +19,10 @@ from lamp.compiler.threads import on_threads
 
 
 class CallTable:
-    """`run` makes the epochs of `train`, and after each one of `measure`, by the same networks as they are then.
+    """The calls of some epochs. After each epoch of `train` comes the same epoch of `measure`, with the weights as they
+    are then.
 
-    weights  the networks' parameters after each epoch, one (epochs, groups, numbers) per kernel state, if asked for
+    weights  the parameters after each epoch, one tensor (epochs, groups, numbers) per kernel state, if `keep_weights`
     """
 
     def __init__(self, train: Steps, measure: Steps | None, keep_weights: bool) -> None:
@@ -26,7 +30,7 @@ class CallTable:
         self.weights: list[Tensor] = []
         self._work: list[
             tuple[Tensor, Sequence[tuple[KernelState | None, int]]]
-        ] = []  # a table, and whose its rows are
+        ] = []  # per group, its table, and which kernel state each run of rows belongs to (None: a copy)
         for k, kernel_state in enumerate(train.kernel_states):
             tables: list[tuple[KernelState | None, Tensor]] = [(kernel_state, train.table(k))]
             if keep_weights:
@@ -38,14 +42,14 @@ class CallTable:
             self._work += [(of_group, whose) for of_group in torch.cat([table for _, table in tables], 2)]
 
     def run(self, begun: Callable[[], None]) -> None:
-        """All epochs, on the threads of `train`; `begun` is called when all are at it."""
+        """Run all epochs on the threads of `train`. `begun` is called once all threads have started."""
         bounds = self.train.cuts(0, self.epochs)
         work = [[partial(_run, table[a:b], whose) for a, b in bounds] for table, whose in self._work]
         on_threads(work, self.train.threads, begun)
 
 
 def _run(table: Tensor, whose: Sequence[tuple[KernelState | None, int]]) -> None:
-    """Some epochs of a group, with the memory of the thread that this is."""
+    """Run the calls of some epochs of one group, with the scratch memory of the calling thread."""
     start = 0
     for kernel_state, rows in whose:
         if kernel_state is not None:
@@ -55,7 +59,7 @@ def _run(table: Tensor, whose: Sequence[tuple[KernelState | None, int]]) -> None
 
 
 def _copies(source: Tensor, kept: Tensor) -> Tensor:
-    """Calls that copy each group's numbers after each epoch, (groups, epochs, 1, 1 + arguments)."""
+    """Call table (groups, epochs, 1, 1 + arguments) of copies: each group's numbers after each epoch, into `kept`."""
     epochs, groups, size = kept.shape
     table = torch.zeros(groups, epochs, 1, 1 + len(KernelArguments._fields), dtype=torch.int64)
     length = size * kept.element_size()

@@ -1,8 +1,8 @@
-"""What a backend offers to those who write kernels: a function under construction, and the machine that it is for.
+"""The interface of a backend: `Code`, a function under construction, and `Machine`, which the function is for.
 
-Rules, losses, optimizers and the loop around them are written over `Code` and the lanes that it loads. They know
-neither the CPU nor LLVM: a second backend is a second class. A vector may lie in one register of a CPU, or in one
-register each of the threads of a warp, so whatever goes from one lane to another is a method here.
+Rules, losses, optimizers and the training loop write kernels by calling `Code` and the lanes that it loads. They know
+neither the CPU nor LLVM, so a second backend is a second subclass. A vector may be one register of a CPU, or one
+register in each thread of a GPU's warp; so every operation that moves values between lanes is a method here.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ from lamp.compiler.functions import FORMULAS
 from lamp.compiler.indices import Index, Sum
 from lamp.compiler.lanes import Lane, Operand, Vectors, Whole
 
-FEW = 3  # turns of a loop that are written out
+FEW = 3  # loops of up to so many iterations are unrolled
 
-Pointer = Any  # where an array lies, as a backend has it
-Condition = Any  # one condition for all lanes, as a backend has it
+Pointer = Any  # the address of an array, in the backend's representation
+Condition = Any  # one condition for all lanes, in the backend's representation
 
 
 class Machine(ABC):
     """A machine that kernels are written for.
 
-    registers  how many vectors it holds at once
+    registers  the number of its vector registers
     """
 
     registers: int
 
     @abstractmethod
     def lanes(self, dtype: torch.dtype) -> int:
-        """How many numbers of this dtype a vector holds."""
+        """The number of values of this dtype that fit in a vector."""
 
 
 class Count:
-    """A whole number that the program finds when it runs; sums and products of it are written out as it goes."""
+    """An integer that is known only when the program runs. Adding or multiplying it writes an instruction."""
 
     def __init__(self, code: Code, value: Index) -> None:
         self.code, self.value = code, value
@@ -54,9 +54,9 @@ class Count:
 
 
 class Code(Vectors):
-    """A function under construction, which computes with vectors of `dtype`.
+    """A function under construction that computes with vectors of `dtype`.
 
-    arguments  by name: pointers, and whole numbers
+    arguments  by name: pointers and integers
     """
 
     arguments: dict[str, Any]
@@ -66,50 +66,50 @@ class Code(Vectors):
     def __init__(
         self, name: str, arguments: Mapping[str, Kind], machine: Any, dtype: torch.dtype, *, shared: bool = False
     ) -> None:
-        """Begin it. shared: whether other threads write to the same memory at the same time."""
+        """Begin a function. shared: whether several threads call it at once on the same memory."""
 
     @property
     @abstractmethod
     def size(self) -> int:
-        """Instructions written so far."""
+        """The number of instructions written so far."""
 
     @abstractmethod
     def finish(self) -> str:
-        """End the function; its text."""
+        """End the function and return its text."""
 
     def formula(self, name: str) -> Callable[[Lane], Lane] | None:
         return FORMULAS.get(name)
 
-    # ---- whole numbers of lanes --------------------------------------------------------------------------------
+    # ---- integers in lanes -------------------------------------------------------------------------------------
     @abstractmethod
     def number(self, x: Index) -> Lane:
-        """A whole number as a lane."""
+        """An integer, converted to a float in every lane."""
 
     @abstractmethod
     def whole(self, x: Index) -> Whole:
-        """A whole number as one that wraps around at 32 bits."""
+        """An integer, truncated to 32 bits (arithmetic on it wraps around)."""
 
     @abstractmethod
     def wholes(self, x: Whole) -> Whole:
-        """One whole number as a vector that holds it in every lane."""
+        """A vector that holds this integer in every lane."""
 
     @abstractmethod
-    def counted(self, first: Index, step: int = 1) -> Whole:
-        """first, first + step, first + 2 step, ..., a lane each."""
+    def arange(self, first: Index, step: int = 1) -> Whole:
+        """The vector first, first + step, first + 2 step, ..., one number per lane."""
 
     # ---- indices -----------------------------------------------------------------------------------------------
     @abstractmethod
     def index(self, x: Index) -> Index:
-        """A whole number as a value of the program, computed here."""
+        """An integer as a value of the program; writes the instructions that compute it."""
 
     @staticmethod
     def plus(x: Index, y: Index) -> Index:
-        """x + y, at once where both are known."""
+        """x + y; computed now if both are known."""
         x, y = (each.value if isinstance(each, Count) else each for each in (x, y))
         return Sum.of(x).plus(Sum.of(y)).simplest
 
     def times(self, x: Index, y: Index) -> Index:
-        """x y, at once where both are known."""
+        """x y; computed now if both are known."""
         x, y = (each.value if isinstance(each, Count) else each for each in (x, y))
         if isinstance(x, int):
             x, y = y, x
@@ -117,7 +117,7 @@ class Code(Vectors):
 
     @abstractmethod
     def product(self, x: Index, y: Index) -> Index:
-        """x y of values of the program."""
+        """x y, where both are values of the program."""
 
     @abstractmethod
     def minus(self, x: Index, y: Index) -> Index:
@@ -125,11 +125,11 @@ class Code(Vectors):
 
     @abstractmethod
     def quotient(self, x: Index, y: Index) -> Index:
-        """x / y rounded down, of numbers that are not negative."""
+        """x / y rounded down, for numbers that are not negative."""
 
     @abstractmethod
     def remainder(self, x: Index, y: Index) -> Index:
-        """What is left over of x / y, of numbers that are not negative."""
+        """The remainder of x / y, for numbers that are not negative."""
 
     @abstractmethod
     def least(self, x: Index, y: Index) -> Index:
@@ -142,7 +142,7 @@ class Code(Vectors):
     # ---- control -----------------------------------------------------------------------------------------------
     @contextmanager
     def loop(self, start: Index, stop: Index, step: Index = 1) -> Iterator[Index]:
-        """What stands within runs for start, start + step, ... below stop; not at all where start is not below."""
+        """A loop: its body runs for start, start + step, ... below stop (never, if start >= stop)."""
         with self.carrying(start, stop, [], step) as (i, _):
             yield i
 
@@ -150,12 +150,15 @@ class Code(Vectors):
     def carrying(
         self, start: Index, stop: Index, carried: Sequence[Lane], step: Index = 1
     ) -> AbstractContextManager[tuple[Index, list[Lane]]]:
-        """A loop that carries lanes in registers: a list, whose members the body replaces, and which after the loop
-        holds what they are then."""
+        """A loop that carries lanes in registers from one iteration to the next.
+
+        Yields the index and a list of lanes, which begins as `carried`. The body assigns new lanes to the list; after
+        the loop the list holds the final ones.
+        """
 
     def each(self, start: Index, stop: Index, state: list[Lane]) -> Iterator[Index]:
-        """start, start + 1, ... below stop: a few written out one by one, else a loop. It carries a list of lanes,
-        whose members the body replaces."""
+        """The numbers from start to stop: unrolled if they are few, else in a loop. The body assigns new lanes to the
+        list `state`, which is carried from one iteration to the next."""
         if isinstance(start, int) and isinstance(stop, int) and stop - start <= FEW:
             yield from range(start, stop)
             return
@@ -167,24 +170,25 @@ class Code(Vectors):
 
     @abstractmethod
     def is_odd(self, x: Index) -> Condition:
-        """Whether a whole number is odd."""
+        """Whether an integer is odd."""
 
     @abstractmethod
     def either(
         self, condition: Condition
     ) -> AbstractContextManager[tuple[AbstractContextManager[None], AbstractContextManager[None]]]:
-        """Two blocks: what stands in the first runs where the condition holds, the second elsewhere."""
+        """Two blocks: the first runs if the condition holds, the second if not."""
 
     @abstractmethod
     def tasks(self, counters: Pointer, each: int, phases: Index) -> AbstractContextManager[tuple[Index, Index]]:
-        """Tasks for the threads that run this function together: `each` of them a phase, by phase and number.
+        """Tasks that are shared out among the threads that run this function together: `each` tasks per phase.
 
-        A phase begins when all of the one before is done; all threads go on when the last is.
+        Yields the phase and the number of the task within it. A phase begins when all tasks of the previous one are
+        done. Threads leave the block when all phases are done.
         """
 
     @abstractmethod
-    def meet(self) -> None:
-        """What any lane wrote to memory is there for all lanes from here on."""
+    def barrier(self) -> None:
+        """Make what any lane has written to memory visible to all lanes."""
 
     # ---- memory ------------------------------------------------------------------------------------------------
     @abstractmethod
@@ -193,57 +197,60 @@ class Code(Vectors):
 
     @abstractmethod
     def load(self, pointer: Pointer, at: Index) -> Lane:
-        """The vector number `at` of an aligned array of vectors."""
+        """Vector `at` of an aligned array of vectors."""
 
     @abstractmethod
     def store(self, pointer: Pointer, at: Index, lane: Operand) -> None:
-        """Put a vector at number `at` of an aligned array of vectors."""
+        """Store vector `at` of an aligned array of vectors."""
 
     @abstractmethod
     def load_unaligned(self, pointer: Pointer, at: Index) -> Lane:
-        """W neighbouring numbers, from number `at` of an array of numbers on."""
+        """The W numbers of an array that begin at number `at`."""
 
     @abstractmethod
     def store_unaligned(self, pointer: Pointer, at: Index, lane: Lane) -> None:
-        """Put a vector at number `at` of an array of numbers."""
+        """Store a vector as the W numbers of an array that begin at number `at`."""
 
     @abstractmethod
     def load_one(self, pointer: Pointer, at: Index) -> Lane:
-        """The number `at` of an array of numbers, in every lane."""
+        """Number `at` of an array, in every lane."""
 
     @abstractmethod
     def load_first(self, pointer: Pointer, at: Index) -> Lane:
-        """The number `at` of an array of numbers in the first lane, 0 in others."""
+        """Number `at` of an array in the first lane, 0 in the others."""
 
     @abstractmethod
     def store_first(self, pointer: Pointer, at: Index, lane: Lane) -> None:
-        """Put what the first lane holds at number `at` of an array of numbers."""
+        """Store the first lane as number `at` of an array."""
 
     @abstractmethod
     def gathered(self, pointer: Pointer, rows: Whole, width: int, i: Index) -> Lane:
-        """Number i of these rows, one for each lane, of an array of numbers (n, width)."""
+        """Element i of each of these rows of an array (n, width), one row per lane."""
 
     @abstractmethod
     def load_index(self, pointer: Pointer, at: Index) -> Index:
-        """The int32 number `at` of an array of them, as an index."""
+        """Number `at` of an array of int32, as an index."""
 
     @abstractmethod
     def load_whole(self, pointer: Pointer, at: Index) -> Whole:
-        """The int32 number `at` of an array of them."""
+        """Number `at` of an array of int32."""
 
     @abstractmethod
     def load_wholes(self, pointer: Pointer, at: Index) -> Whole:
-        """W neighbouring int32, from number `at` of an array of them on."""
+        """The W numbers of an array of int32 that begin at number `at`."""
 
     # ---- across lanes ------------------------------------------------------------------------------------------
     @abstractmethod
-    def added_up(self, vectors: Sequence[Lane]) -> list[Lane]:
-        """The sum of each vector's lanes: those of the first W in the lanes of the first result, and so on."""
+    def lane_sums(self, vectors: Sequence[Lane]) -> list[Lane]:
+        """The sum of the lanes of each vector, W sums per result: lane k of result i is the sum of vector i W + k."""
 
     @abstractmethod
     def store_some(self, pointer: Pointer, at: Index, numbers: Sequence[Lane], first: int, count: int) -> None:
-        """Put `count` of the numbers that these vectors hold in turn, from number `first` on, side by side at `at`."""
+        """Store `count` numbers side by side, beginning at number `at` of an array.
+
+        They are numbers `first`, `first` + 1, ... of these vectors' lanes, counted through all vectors.
+        """
 
     @abstractmethod
     def add_some(self, pointer: Pointer, at: Index, numbers: Sequence[Lane], first: int, count: int) -> None:
-        """Add them to what stands there."""
+        """Add these numbers (as in `store_some`) to the ones in the array."""

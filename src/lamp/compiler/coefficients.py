@@ -1,4 +1,7 @@
-"""What a kernel reads at each step: the optimizer's coefficients, and the keys of Dropout's masks."""
+"""Tables that a kernel reads one row of per step: the optimizer's coefficients, and the keys of Dropout's masks.
+
+They are computed in Python before a kernel runs, from the optimizer's own `coefficients` and lamp.randomness.
+"""
 
 from __future__ import annotations
 
@@ -16,17 +19,20 @@ from lamp.optim import Optimizer
 from lamp.overrides import is_lamps
 from lamp.randomness import table_of_keys
 
-Limits = Mapping[str, Any]  # "clip_norm" and "clip_value", where gradients are clipped
+Limits = Mapping[str, Any]  # "clip_norm" and "clip_value", if gradients are clipped
 
-# torch takes powers of whole vectors by one method, and of what is left over by another one, which can differ in the
-# last bit: with nothing left over a step's coefficients do not depend on the steps that they are computed with.
+# torch computes powers of whole vectors by one method and of the remaining elements by another, which may differ in the
+# last bit. Lengths are rounded up to whole vectors, so that the coefficients of a step do not depend on how many steps
+# are computed with it.
 VECTORS = 64
 
-Columns = list[dict[str, Tensor]]  # for each group, and then for the limits: name to (steps, 1) or (steps, K), float64
+# One dict per parameter group, then one for the clipping limits: name -> (steps, 1) or (steps, K), float64.
+Columns = list[dict[str, Tensor]]
 
 
 def options_of(optimizer: Optimizer) -> tuple[Any, ...]:
-    """What decides which code a rule writes: switches, which numbers are 0, and which are one for each replica."""
+    """The options on which the code of an optimizer's rule depends: its switches, which hyperparameters are 0, and
+    which have one value per replica."""
 
     def kind(value: Any) -> Any:
         if isinstance(value, tuple):
@@ -44,16 +50,17 @@ def options_of(optimizer: Optimizer) -> tuple[Any, ...]:
 def coefficients(
     optimizer: Optimizer, limits: Limits, taken: Sequence[int], steps: int, advance: Callable[[], None] | None = None
 ) -> Columns:
-    """The coefficients of the next steps, when each group has taken so many.
+    """The optimizer's coefficients for the next `steps` steps.
 
-    advance  the schedule's step, where it has one after each batch
+    taken    the number of steps that each parameter group has already taken
+    advance  called after each step to advance the schedule; None if the schedule does not change within an epoch
     """
     each: list[Columns] = []
     if advance is None:
         whole = -(-steps // VECTORS) * VECTORS
         numbers = torch.arange(1.0, whole + 1, dtype=torch.float64).unsqueeze(1)
         own = () if is_lamps(type(optimizer).coefficients) else (RuntimeError, TypeError, ValueError)
-        with suppress(*own):  # of a user's own rule that asks `if step > 100`
+        with suppress(*own):  # raised by a user's own rule that branches on the step, as in `if step > 100`
             columns = _columns(optimizer, limits, numbers, taken)
             each = [[{name: column[:steps] for name, column in named.items()} for named in columns]]
     for step in range(0 if each else steps):
@@ -81,7 +88,10 @@ def _column(value: Any, steps: int) -> Tensor:
 
 
 def keys_of(dropouts: Sequence[Dropout], rows: Sequence[int], steps: int) -> Tensor:
-    """The keys of the next steps' masks, int32 (steps, dropouts, 2, replicas); of one network, rows is [0]."""
+    """The random keys of the masks for the next steps, int32 (steps, dropouts, 2, replicas).
+
+    rows  the numbers of the replicas; [0] for a single network
+    """
     tables = []
     for module in dropouts:
         seeds = module.seeds()

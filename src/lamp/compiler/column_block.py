@@ -1,8 +1,8 @@
-"""A block of columns on its way through the network: where its numbers lie, and how units are tiled.
+"""A block of columns: where its activations and gradients are stored, and how units are tiled.
 
-A column is a vector of activations: of one sample in W networks (replica lanes), or of W samples in one network (sample
-lanes). A block keeps several columns in registers at once, so that a weight is fetched once for all of them. What is
-computed with them stands in lamp.compiler.rules.
+A column is a vector of activations: those of one sample in W networks (replica lanes), or of W samples in one network
+(sample lanes). The rules in lamp.compiler.rules compute several columns at once, so that each weight is loaded once for
+all of them; a ColumnBlock gives them loads and stores by offset and column.
 """
 
 from __future__ import annotations
@@ -16,19 +16,21 @@ from lamp.compiler.lanes import Lane, Mask
 from lamp.compiler.stages import Plan, Stage
 from lamp.nn import Dropout
 
-Keep = Callable[[Dropout, Stage, Index, Index], Lane]  # the mask of a Dropout in a stage for (unit, column), scaled
-Present = Callable[[Stage, Index], Mask | None]  # which networks have this unit of a stage; None: all
+Keep = Callable[[Dropout, Stage, Index, Index], Lane]  # (module, stage, unit, column) -> its mask: 0 or 1 / (1 - p)
+Present = Callable[[Stage, Index], Mask | None]  # which networks have this unit of a stage; None if all do
 
 
 class ColumnBlock:
-    """`columns` columns, those from number `first` on of `stride` that are kept side by side.
+    """`columns` columns that are computed together.
 
     arguments    the kernel's; its gradients are those of this part of the batch
-    one_network  sample lanes: the gradients of weights are summed over a chunk of the batch, not over each block
-    keep         the masks of Dropout; present: which networks have a unit, where networks are of several sizes
+    one_network  whether lanes are samples; then weight gradients are summed over a chunk of the batch, not per block
+    keep         the masks of Dropout
+    present      which networks have a unit, if hidden layers differ in width
+    first        the position of the first column in scratch memory, where `stride` columns are stored side by side
     column       the number of the first column in the batch
-    given_gradients, gone_back  on the way back: the stages that have been handed gradients of their outputs, and those
-                 whose gradients have gone back through their chains
+    given_gradients  the stages for which gradients of the outputs have been stored (during backward)
+    gone_back    the stages whose gradients have passed through their chain (during backward)
     """
 
     def __init__(
@@ -54,14 +56,14 @@ class ColumnBlock:
 
     # ---- memory ------------------------------------------------------------------------------------------------
     def activation(self, place: Index, column: Index) -> Lane:
-        """The activation kept at this place, of this column."""
+        """The activation of a column at this offset."""
         return self.code.load(self.arguments.activations, self._at(place, column))
 
     def keep_activation(self, place: Index, column: Index, value: Lane) -> None:
         self.code.store(self.arguments.activations, self._at(place, column), value)
 
     def gradient(self, place: Index, column: Index) -> Lane:
-        """The gradient of the activation at this place."""
+        """The gradient of a column at this offset."""
         return self.code.load(self.arguments.activation_gradients, self._at(place, column))
 
     def keep_gradient(self, place: Index, column: Index, value: Lane) -> None:
@@ -71,29 +73,29 @@ class ColumnBlock:
         return self.code.plus(self.code.times(place, self.stride), self.code.plus(self.first, column))
 
     def first_number(self, place: Index) -> Index:
-        """Where the numbers of the first column's samples stand, in sample lanes, for what is kept at this place."""
+        """The position, in numbers, of the first column at this offset. For sample lanes."""
         return self.code.times(self._at(place, 0), self.code.lanes)
 
     def parameter(self, at: Index) -> Lane:
-        """A parameter: each network's own, or the one network's in every lane."""
+        """A parameter: each network's in its lane, or the single network's in every lane."""
         load = self.code.load_one if self.one_network else self.code.load
         return load(self.arguments.parameters, at)
 
     def add_to_gradient(self, at: Index, value: Lane) -> None:
         code, gradients = self.code, self.arguments.gradients
         if self.one_network:
-            code.store_first(gradients, at, value.added_up() + code.load_one(gradients, at))
+            code.store_first(gradients, at, value.sum_of_lanes() + code.load_one(gradients, at))
         else:
             code.store(gradients, at, code.load(gradients, at) + value)
 
     def rows(self, units: Index) -> int:
-        """How many units are computed together, in rows x columns registers: many, and best without a rest."""
+        """How many units to compute together, in rows x columns registers: many, and preferably without remainder."""
         if not isinstance(units, int):
             return self.most_rows
         return min(range(1, self.most_rows + 1), key=lambda rows: -(-units // rows) * (rows + 1.0) + (units % rows > 0))
 
     def tiles(self, count: Index, rows: int) -> Iterator[tuple[Index, int]]:
-        """Loops over 0 ... count, `rows` at a time: the first of each, and how many."""
+        """Loops over 0 ... count in steps of `rows`; yields the first number of each tile and the size of the tile."""
         if not isinstance(count, int):
             count = self.code.index(count)
             whole = self.code.minus(count, self.code.remainder(count, rows))

@@ -1,4 +1,8 @@
-"""`lamp.compile`: the compiled engine for people with a loop of their own."""
+"""`lamp.compile`: the compiled engine as an object, for users who write their own training loop.
+
+A model, a loss and an optimizer come in; a callable comes out that trains them in place. It checks the data and
+compiles, when first called, a kernel for their shapes.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lamp.compiler.cache_key import staleness_key
 from lamp.compiler.kernel_runner import KernelRunner
 from lamp.compiler.kernel_spec import Entry
 from lamp.compiler.loss_rules import LossRule
 from lamp.compiler.plan import plan_of
 from lamp.compiler.refusals import check_loss, try_eagerly
 from lamp.compiler.samples import kind_of_targets, laid_out, numbers_of
-from lamp.compiler.sources import sources
 from lamp.compiler.stages import Plan
 from lamp.compiler.stand_ins import NotCompiled
 from lamp.compiler.steps import Steps
@@ -30,42 +34,44 @@ from lamp.replicas import Population
 from lamp.signatures import called
 from lamp.values import natural
 
-INSTEAD = {  # arguments that others' training calls take
+INSTEAD = {  # arguments of other frameworks' training calls, and what to write here
     "shuffle": "compiled(inputs, targets, torch.randperm(n)): the order of the samples",
-    "epochs": "call it once for each epoch",
-    "batch_size": "lamp.compile(model, criterion, optimizer, batch_size) has it",
+    "epochs": "call it once per epoch",
+    "batch_size": "pass it to lamp.compile(model, criterion, optimizer, batch_size)",
 }
 
 
 class Compiled:
-    """A network, its loss and its optimizer as one function of machine code, which makes many steps in one call.
+    """A network, its loss and its optimizer as one function of machine code, which makes many steps per call.
 
-    `lamp.compile(model, criterion, optimizer, batch_size)` makes one. Calling it trains in place:
+    `lamp.compile(model, criterion, optimizer, batch_size)` returns one. Calling it trains the model in place:
 
-    losses = compiled(inputs, targets)          an epoch, the samples as they stand
-    losses = compiled(inputs, targets, order)   the samples at these places, batch after batch
+    losses = compiled(inputs, targets)          one epoch, the samples in their order
+    losses = compiled(inputs, targets, order)   the samples with these indices, in this order, in batches
 
-    A step may also be made in two halves, between which something may stand (gradients from other machines, say):
+    A step can also be made in two halves, for example to average gradients over several machines in between:
 
-    loss = compiled.gradients(inputs, targets)  the gradients of one batch, in the parameters
-    compiled.update()                           the optimizer's step by them
+    loss = compiled.gradients(inputs, targets)  computes the gradients of one batch, into the parameters' `grad`
+    compiled.update()                           makes the optimizer's step by them
 
-    Arrays and lists convert as in `lamp.data.as_column`. What becomes of the network, the loss or the optimizer between
-    calls holds from the next one on; a copy, or what was pickled, compiles anew.
+    Arrays and lists are converted as by `lamp.data.as_column`. Changes to the network, the loss or the optimizer take
+    effect at the next call. A copied or unpickled object compiles again.
 
-    Shapes  inputs (n, features); targets as the loss takes them for n samples; order (m,), of any length: indices.
-            Of a population order may be (K, m), each replica's own, and data (K, n, ...) with `per_replica_data=True`.
-            losses (steps,), the loss of each batch before its step; of a population (steps, K)
+    Shapes  inputs (n, features)   targets as the loss takes them for n samples   order (m,) indices, any number of them
+            losses (steps,): the loss of each batch before its step
+            A population also takes an order (K, m), one row per replica, and data (K, n, ...) with
+            `per_replica_data=True`; its losses are (steps, K)
 
-    The last batch is smaller where batch_size does not divide the samples. Nothing is checked between the steps: a loss
-    that is not finite is returned, and the weights are lost (`lamp.fit` keeps the last good ones).
-    The model is in training mode for the call, Dropout's masks are those that the eager engine would draw.
+    The last batch is smaller if batch_size does not divide the number of samples. Nothing is checked between steps: if
+    a loss is not finite, it is returned and the weights are lost (`lamp.fit` keeps the last good ones). A call trains
+    whatever the mode of the model, with the masks of Dropout that the eager engine would draw.
 
-    passes    what each pass of the compiler made, as text
-    llvm_ir   what was generated, and `assembly`: what LLVM made of it for this processor
+    passes    what each pass of the compiler returned, as text
+    llvm_ir   the generated code, as LLVM IR
+    assembly  the same, as assembly for this processor
 
-    Raises ArgumentError for an order that names no samples or is for another number of replicas, and what cannot be
-    compiled: see `lamp.compile`.
+    Raises ArgumentError for an order whose indices or shape do not fit the data, and for what cannot be compiled (see
+    `lamp.compile`); ShapeError for inputs and targets that do not fit together.
     """
 
     def __init__(self, model: Module, criterion: Loss, optimizer: Optimizer, batch_size: int) -> None:
@@ -77,12 +83,12 @@ class Compiled:
             raise _explained(reason) from None
 
     def _forget(self) -> None:
-        self._runners: dict[Entry, tuple[Hashable, KernelRunner]] = {}  # and the kind of data that each is for
+        self._runners: dict[Entry, tuple[Hashable, KernelRunner]] = {}  # each with the kind of data that it is for
         self._made_from: Hashable = None
-        self._shape: tuple[int, ...] | None = None  # of one sample's input, once there was one
+        self._shape: tuple[int, ...] | None = None  # of one sample's input; None before the first call
 
     def __getstate__(self) -> dict[str, Any]:
-        """What it was made of: a copy compiles anew."""
+        """The arguments it was made with; a copy compiles again."""
         return {name: vars(self)[name] for name in ("model", "criterion", "optimizer", "batch_size")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -90,7 +96,7 @@ class Compiled:
         self._forget()
 
     def _plan(self, shape: tuple[int, ...] | None = None) -> Plan:
-        """The network as it is now. Raises NotCompiled where it, or the loss, is not compiled."""
+        """The plan of the network as it is now. Raises NotCompiled if the network or the loss cannot be compiled."""
         plan = plan_of(self.model, shape=shape)
         if isinstance(self.criterion, ClassLoss):
             labels = torch.zeros(self.batch_size, dtype=torch.int64)
@@ -99,8 +105,8 @@ class Compiled:
         return plan
 
     def _current(self, entry: Entry = "step") -> KernelRunner | None:
-        """The runner, while it is what the network, the loss and the optimizer ask for."""
-        now = sources(self.model, self.criterion, self.optimizer)
+        """The runner for this entry, if the network, the loss and the optimizer have not changed since it was made."""
+        now = staleness_key(self.model, self.criterion, self.optimizer)
         if now != self._made_from:
             self._runners, self._made_from = {}, now
         _, runner = self._runners.get(entry, (None, None))
@@ -116,7 +122,7 @@ class Compiled:
         threads: int,
         shape: tuple[int, ...] | None = None,
     ) -> KernelRunner:
-        """The runner for data of this kind, with the weights and the state as they are now."""
+        """The runner for data of this kind, compiled if need be, with the model's present weights and state."""
         kind = (batches, labels, ignores, per_replica_order, threads, shape)
         known, runner = self._runners.get(entry, (None, None))
         if runner is not None and kind == known and runner.is_current:
@@ -143,9 +149,9 @@ class Compiled:
         known = {"parameters": "compiled.model.parameters()", "state_dict": "compiled.model.state_dict()"}
         raise MissingNameError(
             f"a compiled network has no attribute {name!r}",
-            expected="compiled(inputs, targets), which goes forward, back and makes a step for each batch",
+            expected="compiled(inputs, targets), which makes a training step per batch",
             got=name,
-            fix=known.get(name, f"compiled.model.{name}, where the network has it"),
+            fix=known.get(name, f"compiled.model.{name}, if the network has it"),
         )
 
     @called(instead=INSTEAD)
@@ -154,18 +160,21 @@ class Compiled:
 
     @called(instead=INSTEAD)
     def gradients(self, inputs: Any, targets: Any, *, per_replica_data: bool = False) -> Tensor:
-        """The loss of these samples, as one batch of any size. Its gradients stand in the parameters afterwards.
+        """The loss of these samples as one batch; computes the gradients of the parameters.
 
-        They take the place of what was there, and may be changed (`parameter.grad`) before `update` makes the step.
-        Nothing is checked: a loss that is not finite is returned, as by a call.
+        They replace the gradients that were there (`parameter.grad`), and may be changed before `update` makes the
+        step. Nothing is checked: a loss that is not finite is returned.
 
-        Shapes  as of a call; the loss is a number, or of a population (K,)
+        Shapes  inputs and targets as in a call   loss (), of a population (K,)
+
+        Raises what a call raises.
         """
         return self._run("gradients", inputs, targets, None, per_replica_data)[0]
 
     @called()
     def update(self) -> None:
-        """The optimizer's step by the gradients that stand in the parameters."""
+        """Make the optimizer's step by the gradients in the parameters. Raises ArgumentError if it cannot be
+        compiled."""
         threads = torch.get_num_threads()
         with threads_for(0), denormals_flushed():
             self._current("update")
@@ -174,12 +183,12 @@ class Compiled:
             except NotCompiled as reason:
                 raise _explained(reason) from None
             plan = runner.plan
-            nothing = torch.zeros(1, plan.features, dtype=plan.dtype)  # an update reads no samples
+            nothing = torch.zeros(1, plan.features, dtype=plan.dtype)  # an update reads no samples, so these stand in
             steps = runner.prepare(nothing, nothing, torch.zeros(1, dtype=torch.int32), 1)
             _run(runner, steps)
 
     def _run(self, entry: Entry, inputs: Any, targets: Any, order: Any, per_replica_data: bool) -> Tensor:
-        """The losses of the steps: an epoch's, or for gradients alone of all samples as one batch."""
+        """Run a call; returns the losses of its steps. "gradients" takes all samples as one batch."""
         replicas = self.model.replicas
         inputs, targets = as_column(inputs, "inputs"), as_column(targets, "targets")
         samples = self._check_samples(inputs, targets, per_replica_data)
@@ -189,7 +198,7 @@ class Compiled:
         size = length if entry == "gradients" else min(self.batch_size, length)
         rest = {length % size} - {0}
         threads = torch.get_num_threads()
-        with threads_for(0), denormals_flushed():  # torch's own threads would be in the way of the kernel's
+        with threads_for(0), denormals_flushed():  # torch's own threads would slow down the kernel's
             known = self._current(entry)
             try:
                 plan = self._plan(shape) if known is None or shape != known.plan.input_shape else known.plan
@@ -206,14 +215,14 @@ class Compiled:
         return steps.losses if replicas is not None else steps.losses[:, 0]
 
     def _check_samples(self, inputs: Tensor, targets: Tensor, per_replica_data: bool) -> int:
-        """How many samples there are. Raises ShapeError where inputs and targets do not fit together."""
+        """The number of samples. Raises ShapeError if inputs and targets do not fit together."""
         replicas = self.model.replicas
         if per_replica_data and (replicas is None or inputs.shape[0] != replicas or targets.shape[0] != replicas):
             raise ShapeError(
-                "data of their own begin with the axis of replicas",
+                "data per replica must begin with the axis of replicas",
                 expected=f"({replicas}, n, ...)" if replicas else "a population",
                 got=f"inputs {tuple(inputs.shape)}, targets {tuple(targets.shape)}",
-                fix="per_replica_data=False, where all replicas share the data"
+                fix="per_replica_data=False, if all replicas share the data"
                 if replicas
                 else "leave per_replica_data out",
             )
@@ -221,14 +230,14 @@ class Compiled:
         if inputs.dim() <= rows or targets.dim() <= rows or inputs.shape[rows] != targets.shape[rows]:
             raise ShapeError(
                 "inputs and targets differ in length",
-                expected="a target for each input",
+                expected="one target per input",
                 got=f"inputs {tuple(inputs.shape)}, targets {tuple(targets.shape)}",
                 fix="select the same samples in both",
             )
         return inputs.shape[rows]
 
     def _refused(self, reason: NotCompiled, inputs: Tensor, targets: Tensor, per_replica_data: bool) -> LampError:
-        """The error for what is not compiled: the eager engine's, if that does not take it either."""
+        """The error for what cannot be compiled: the eager engine's own error if it refuses the batch too."""
         rows = slice(reason.row, reason.row + self.batch_size)
         x, target = (each[:, rows] if per_replica_data else each[rows] for each in (inputs, targets))
         if isinstance(self.model, Population):
@@ -240,31 +249,31 @@ class Compiled:
         return _explained(reason)
 
     def _places(self, given: Any, samples: int, per_replica_data: bool) -> Tensor:
-        """The rows that the steps take, checked: (m,) or (K, m)."""
+        """The indices of the samples, checked: (m,) or (K, m). Raises ArgumentError for indices that do not fit."""
         replicas = self.model.replicas
         order = torch.arange(samples) if given is None else given
-        order = order if isinstance(order, Tensor) else as_column(order, "places")
+        order = order if isinstance(order, Tensor) else as_column(order, "order")
         if order.is_floating_point() or order.dtype is torch.bool or order.dim() not in (1, 2) or not order.numel():
             raise ArgumentError(
-                "an order is the places of samples",
+                "an order consists of indices of samples",
                 expected="integers (m,)" + ("" if replicas is None else f" or ({replicas}, m)"),
                 got=f"{tuple(order.shape)}, {order.dtype}",
-                fix="mask.nonzero().flatten() makes places of a mask",
+                fix="mask.nonzero().flatten() turns a mask into indices",
             )
         if order.dim() == 2 and order.shape[0] != replicas:
             raise ArgumentError(
                 "an order for another number of replicas",
                 expected="(m,)" if replicas is None else f"(m,) or ({replicas}, m)",
                 got=tuple(order.shape),
-                fix="one row of places for each replica",
+                fix="pass one row of indices per replica",
             )
         low, high = (int(each) for each in order.aminmax())
         if low < 0 or high >= samples:
             raise ArgumentError(
-                "an index names no sample",
+                "an index of the order is out of range",
                 expected=f"from 0 to {samples - 1} for {samples} samples",
                 got=low if low < 0 else high,
-                fix="look at how the order was made",
+                fix="check how the order was made",
             )
         if not per_replica_data:
             return order
@@ -273,22 +282,22 @@ class Compiled:
 
     @property
     def passes(self) -> str:
-        """What each pass of the compiler makes of the network: a graph, stages, places, and how kernels are cut."""
+        """What each pass of the compiler returned: the graph, the stages, the stages with offsets, and the tilings."""
         runner = self._compiled
         tilings = "\n".join(str(state.tiling) for state in runner.kernel_states)
-        stages = runner.plan.without_places()
+        stages = runner.plan.without_offsets()
         return "\n\n".join(map(str, (runner.plan.graph, stages, runner.plan, tilings)))
 
     @property
     def llvm_ir(self) -> str:
-        """The functions as they were generated: in LLVM's intermediate representation."""
+        """The generated functions, as LLVM IR."""
         return "\n".join(
             kernel_state.kernel.llvm_ir(kernel_state.spec) for kernel_state in self._compiled.kernel_states
         )
 
     @property
     def assembly(self) -> str:
-        """The functions as this processor runs them."""
+        """The functions, as assembly for this processor."""
         return "\n".join(
             kernel_state.kernel.assembly(kernel_state.spec) for kernel_state in self._compiled.kernel_states
         )
@@ -305,7 +314,7 @@ class Compiled:
 
 
 def _run(runner: KernelRunner, steps: Steps) -> None:
-    """Make the steps, and put what comes of them into the model and the optimizer."""
+    """Make the steps, and copy the results into the model and the optimizer."""
     steps.run(0, steps.count)
     runner.count(steps.count)
     runner.store()
@@ -314,28 +323,30 @@ def _run(runner: KernelRunner, steps: Steps) -> None:
 def _explained(reason: NotCompiled) -> ArgumentError:
     return ArgumentError(
         "this cannot be compiled",
-        expected="what lamp.compile lists",
+        expected="the modules, losses and optimizers that lamp.compile lists",
         got=str(reason),
-        fix="lamp.fit trains everything; its eager engine is the modules themselves",
+        fix="lamp.fit, whose eager engine trains every model",
     )
 
 
 def described(given: object) -> str:
-    """A wrong argument, as an error says it."""
+    """A wrong argument, as errors name it: its class, or that it is a class."""
     kind = given if isinstance(given, type) else type(given)
     return f"{'the class' if isinstance(given, type) else 'a'} {kind.__module__}.{kind.__qualname__}"
 
 
 @called()
 def compile(model: Module, criterion: Loss | None, optimizer: Optimizer, batch_size: int) -> Compiled:
-    """The network, its gradient, the loss and the optimizer as one function of machine code.
+    """The network, its gradient, the loss and the optimizer, compiled to one function of machine code.
 
-    model      a network of Linear, elementwise activations, Dropout, Softmax, LogSoftmax, Flatten and Identity, in a
-               row or with branches that `lamp.trace` follows; or a population of such; float32 or float64, on the CPU
-    criterion  any loss of lamp's; None for a Sequential that ends in its loss
-    optimizer  any of lamp's, of the model's parameters; its hyperparameters are read anew at each call
+    model       a network of Linear, elementwise activations, Dropout, Softmax, LogSoftmax, Flatten and Identity, in a
+                row or with branches that `lamp.trace` can follow; or a population of such networks. float32 or float64,
+                on the CPU
+    criterion   any of lamp's losses; None for a Sequential that ends in its loss
+    optimizer   any of lamp's optimizers, with the model's parameters; its hyperparameters are read at each call
+    batch_size  samples per step
 
-    Raises ArgumentError that says in one line what cannot be compiled.
+    Raises ArgumentError for what cannot be compiled; the message says why in one line.
     """
     if criterion is None and isinstance(model, Sequential | Population) and model.loss is not None:
         model, criterion = model.body, model.loss
@@ -347,7 +358,7 @@ def compile(model: Module, criterion: Loss | None, optimizer: Optimizer, batch_s
         if not isinstance(given, kind):
             raise ArgumentError(
                 f"there is no {what} to compile",
-                expected=f"lamp's own kind of {what}",
+                expected=f"a lamp.{kind.__name__}",
                 got="None" if given is None else described(given),
                 fix=fix,
             )

@@ -1,4 +1,7 @@
-"""Right answers, counted over lanes: what accuracies are made of."""
+"""Counts of correct predictions, computed by the kernel itself.
+
+The compiled engine reads accuracies from them, so that the network's outputs need not be kept.
+"""
 
 from __future__ import annotations
 
@@ -9,29 +12,34 @@ from lamp.compiler.code import Code
 from lamp.compiler.column_block import ColumnBlock
 from lamp.compiler.indices import Index
 from lamp.compiler.lanes import Lane
-from lamp.compiler.loss_rules import ColumnTargets, counted
+from lamp.compiler.loss_rules import ColumnTargets, masked
 from lamp.compiler.stages import Plan
 from lamp.formulas import on_same_side
 
-# How outputs are read: as the class whose score is largest, or as a yes each where they are above a number.
+# How outputs become predictions: "largest" takes the class of the largest output; a number is a threshold, above which
+# an output means yes.
 Answer = float | Literal["largest"]
 
 
 def is_counted(answer: Answer, plan: Plan, labels: bool, weighted: bool) -> bool:
-    """Whether a kernel counts these for such targets: a class in labels or in a number each, a yes in numbers."""
+    """Whether a kernel can count these predictions for targets of this kind.
+
+    labels    whether targets are class numbers; else there is one number per output
+    weighted  whether samples have weights
+    """
     if weighted:
         return False
     return plan.outputs > 1 if answer == "largest" else not labels
 
 
 def right(block: ColumnBlock, target: ColumnTargets, answer: Answer) -> Lane:
-    """How many answers of a block's columns are right, lane by lane."""
-    code, outputs, put_out = block.code, block.plan.outputs, block.plan.put_out
+    """The number of correct predictions in a block's columns, per lane."""
+    code, outputs, output_offset = block.code, block.plan.outputs, block.plan.output_offset
     with code.carrying(0, block.columns, [code.lane(0.0)]) as (s, state):
         counts = target.counts(s)
 
         def output(c: Index, s: Index = s) -> Lane:
-            return block.activation(code.plus(c, put_out), s)
+            return block.activation(code.plus(c, output_offset), s)
 
         def wanted(c: Index, s: Index = s) -> Lane:
             return target.number(c, s)
@@ -43,12 +51,13 @@ def right(block: ColumnBlock, target: ColumnTargets, answer: Answer) -> Lane:
             with code.carrying(0, outputs, [code.lane(0.0)]) as (c, sums):
                 sums[0] = sums[0] + code.lane(1.0).where(on_same_side(output(c), wanted(c), answer), 0.0)
             found = sums[0]
-        state[0] = state[0] + counted(found, counts)
+        state[0] = state[0] + masked(found, counts)
     return state[0]
 
 
 def largest(code: Code, count: int, number: Callable[[Index], Lane]) -> Lane:
-    """Which of some numbers is the first of the largest ones; NaN is larger than all, as torch.argmax has it."""
+    """The index of the largest number, the first one if there are several. NaN counts as largest, as in
+    torch.argmax."""
     with code.carrying(1, count, [number(0), code.lane(0.0)]) as (c, state):
         best, x = state[0], number(c)
         better = (x > best) | ((x != x) & (best == best))

@@ -1,11 +1,12 @@
-"""Compiled kernels on disk: a second process loads what the first one compiled.
+"""Compiled kernels on disk, so that a second process loads what the first one compiled.
 
-An entry is machine code under a name that says everything it depends on: what was compiled, for which processor, by
-which lamp and LLVM. An entry that is damaged is made anew; a folder that cannot be used is left alone. So the cache
-never changes a result and never stops a run. Several processes may use it at once: entries come by renaming.
+An entry is machine code. Its file name is a digest of everything that the code depends on: what was compiled, for which
+processor, by which versions of lamp and LLVM. A damaged entry is compiled anew, and a folder that cannot be used is
+ignored, so the cache never changes a result and never stops a run. Several processes may use it at once, because
+entries are written beside it and then renamed.
 
     LAMP_CACHE_DIR    the folder, instead of lamp/kernels in the user's cache; "off" for no cache at all
-    LAMP_CACHE_BYTES  how large it may become (2**28): then the entries go that were used longest ago
+    LAMP_CACHE_BYTES  its largest size in bytes (default 2**28); beyond it the entries used longest ago are removed
 """
 
 from __future__ import annotations
@@ -26,13 +27,13 @@ FOLDER, BYTES = "LAMP_CACHE_DIR", "LAMP_CACHE_BYTES"
 OFF = ("off", "0", "no")
 MOST_BYTES = 2**28
 ENDING = ".kernel"
-MAGIC, DIGEST = b"lamp kernel 1\n", 32  # what an entry begins with: this, then the digest of what follows
-ADDRESS = re.compile(r" at 0x[0-9a-f]+")  # in the repr of an object, which says nothing in another process
+MAGIC, DIGEST = b"lamp kernel 1\n", 32  # an entry is MAGIC, a digest of 32 bytes, and the code with that digest
+ADDRESS = re.compile(r" at 0x[0-9a-f]+")  # the address in an object's repr, which means nothing in another process
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A kernel in the cache: where it lies, its size in bytes, and when it was last used, in seconds since 1970."""
+    """A kernel in the cache: its path, its size in bytes, and when it was last used (seconds since 1970)."""
 
     path: Path
     size: int
@@ -40,7 +41,7 @@ class Entry:
 
 
 def folder() -> Path | None:
-    """Where kernels are kept; None where they are not."""
+    """The folder of the cache; None if there is no cache."""
     chosen = os.environ.get(FOLDER, "")
     if chosen.lower() in OFF:
         return None
@@ -48,38 +49,38 @@ def folder() -> Path | None:
         return Path(chosen).expanduser()
     try:
         return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lamp" / "kernels"
-    except RuntimeError:  # nobody's home
+    except RuntimeError:  # the user has no home directory
         return None
 
 
 def most_bytes() -> int:
-    """How large the cache may become."""
+    """The largest size of the cache, in bytes."""
     given = os.environ.get(BYTES, "")
     return int(given) if given.isdecimal() else MOST_BYTES
 
 
 def unusable() -> str | None:
-    """Why no kernels can be kept in the folder, in a few words; None where they can be, or shall not be."""
+    """Why the folder cannot be used, in a few words; None if it can be, or if the cache is switched off."""
     place = folder()
     if place is None:
         return None
     above = next(each for each in (place, *place.absolute().parents) if os.path.exists(each))
     if not above.is_dir():
-        return f"{above}, which is no folder"
+        return f"{above}, which is not a folder"
     if not os.access(above, os.W_OK):
-        return f"{above}, which may not be written to"
-    return None if above != place or _is_ours(place) else f"{place}, which others may write to"
+        return f"{above}, which cannot be written to"
+    return None if above != place or _is_ours(place) else f"{place}, which other users can write to"
 
 
 def name_of(key: Hashable, machine: Hashable) -> str | None:
-    """The name of the entry for this kernel on this machine; None where the key holds for this process alone."""
+    """The name of the entry for this kernel on this machine; None if the key is valid in this process only."""
     text = repr((key, machine, VERSION, _source()))
     return None if ADDRESS.search(text) else hashlib.blake2b(text.encode(), digest_size=20).hexdigest()
 
 
 @cache
 def _source() -> str:
-    """What lamp's own files look like now, so that an edited one is not passed by."""
+    """A digest of the sizes and times of lamp's own source files, so that editing one of them changes every name."""
     package = Path(__file__).parent.parent
     rooms = ("*.py", "compiler/**/*.py", "nn/*.py", "losses/*.py", "optim/*.py")
     files = sorted(path for room in rooms for path in package.glob(room))
@@ -88,7 +89,7 @@ def _source() -> str:
 
 
 def load(name: str) -> bytes | None:
-    """The machine code under this name; None where there is none that can be trusted."""
+    """The machine code of this name; None if there is no intact entry in a folder that only this user can write to."""
     place = folder()
     if place is None or not _is_ours(place):
         return None
@@ -106,7 +107,7 @@ def load(name: str) -> bytes | None:
 
 
 def store(name: str, code: bytes) -> None:
-    """Keep machine code under this name, where that can be done."""
+    """Write machine code under this name, if the folder can be used."""
     place = folder()
     if place is None:
         return
@@ -127,12 +128,12 @@ def store(name: str, code: bytes) -> None:
 
 
 def entries() -> list[Entry]:
-    """What is in the cache, what was used last first."""
+    """The entries of the cache, most recently used first."""
     return sorted(_entries(), key=lambda entry: entry.used, reverse=True)
 
 
 def clear() -> int:
-    """Empty the cache; how many entries there were."""
+    """Empty the cache, and return how many entries there were."""
     found = entries()
     for entry in found:
         _remove(entry.path)
@@ -155,7 +156,7 @@ def _entries() -> Iterator[Entry]:
 
 
 def _trim() -> None:
-    """Remove what was used longest ago, until the rest fits."""
+    """Remove the entries used longest ago until the rest fits."""
     left = most_bytes()
     for entry in entries():
         left -= entry.size
@@ -164,7 +165,7 @@ def _trim() -> None:
 
 
 def _is_ours(place: Path) -> bool:
-    """Whether nobody else may put machine code into the folder, which would then be run here."""
+    """Whether only this user can write to the folder: whatever is in it is run as machine code."""
     try:
         status = place.stat()
     except OSError:

@@ -1,7 +1,8 @@
-"""The transcendental functions of lanes: the same approximations in float32 and float64, there with more terms.
+"""exp, expm1, log, log1p, tanh, sigmoid and erf of lanes.
 
-Each is within 2.5 units in the last place of the exact one, over all of its arguments (a test holds them to that). NaN
-goes through; infinities come where they belong.
+They take and return lanes, and are written over lane arithmetic alone, so that every backend has them. float32 and
+float64 use the same approximations, float64 with more terms. Each is within 2.5 units in the last place of the exact
+value over its whole domain (a test checks that). NaN gives NaN, and infinities are those of the exact function.
 """
 
 from __future__ import annotations
@@ -15,20 +16,20 @@ import torch
 from lamp.compiler.lanes import Lane, Whole
 
 LN2 = math.log(2.0)
-LONG = 5  # coefficients beyond which a polynomial goes in two halves
-ERF_SPLIT = 0.75  # where erf goes from one approximation over to the other
+LONG = 5  # a polynomial with more coefficients is evaluated in two halves
+ERF_SPLIT = 0.75  # where erf changes from one approximation to the other
 
 
 @dataclass(frozen=True)
 class Format:
-    """How a number's bits are laid out, and as many coefficients as its digits need, from the highest power.
+    """The bit layout of a floating-point format, and the coefficients for its precision, highest power first.
 
-    mantissa, bias      its bits after the point, and what is added to its exponent
+    mantissa, bias      the bits after the point, and the number added to the exponent
     ln2_high, ln2_low   their sum is log 2 to twice the digits
     exp                 (e^r - 1 - r) / r^2, a polynomial in r;   |r| <= log 2 / 2
     log                 (log((1 + s) / (1 - s)) / s - 2) / s^2, in s^2;   (1 + s) / (1 - s) from sqrt(1/2) to sqrt 2
     erf                 erf(x) / x - 1, in x^2;   |x| <= 3/4
-    erfc                e^(x^2) (1 - erf(x)), a fraction in x;   x from 3/4 to erf_limit, where erf is 1 to the last bit
+    erfc                e^(x^2) (1 - erf(x)), a rational function of x;   3/4 <= x <= erf_limit, beyond which erf is 1
     """
 
     mantissa: int
@@ -42,8 +43,8 @@ class Format:
     erf_limit: float
 
 
-# The coefficients are those of the least largest relative error (of erfc: for erf), found in 50 digits: the polynomials
-# by Remez's exchange of points, the fractions by least squares whose weights follow the error (Lawson 1961).
+# The coefficients minimise the largest relative error (those of erfc: the error of erf). They were computed with 50
+# digits: the polynomials by Remez's algorithm, the rational functions by reweighted least squares (Lawson 1961).
 FORMATS = {
     torch.float32: Format(
         mantissa=23,
@@ -94,7 +95,7 @@ FORMATS = {
 
 
 def polynomial(x: Lane, coefficients: Sequence[float]) -> Lane:
-    """By Horner's rule, from the highest power; long ones in two halves, which need not wait for each other."""
+    """The polynomial at x, by Horner's rule. Long ones are split into even and odd powers, which run in parallel."""
     if len(coefficients) > LONG:
         even, odd = (polynomial(x * x, coefficients[-1 - k :: -2][::-1]) for k in range(2))
         return odd.times_plus(x, even)
@@ -107,9 +108,9 @@ def polynomial(x: Lane, coefficients: Sequence[float]) -> Lane:
 
 # ---- exponentials ----------------------------------------------------------------------------------------------------
 def _reduced(x: Lane, bias: int) -> tuple[Lane, Whole]:
-    """e^r - 1, and bits that end in n + bias, where x = r + n log 2 and |r| is at most log 2 / 2."""
+    """e^r - 1, and an integer whose low bits are n + bias, where x = r + n log 2 and |r| <= log 2 / 2."""
     code, form = x.code, FORMATS[x.code.dtype]
-    rounder = code.lane(1.5 * 2.0**form.mantissa + bias)  # a sum with it is rounded to a whole number
+    rounder = code.lane(1.5 * 2.0**form.mantissa + bias)  # adding it rounds to an integer
     shifted = x.times_plus(code.lane(1.0 / LN2), rounder)
     n = shifted - rounder
     r = n.times_plus(code.lane(-form.ln2_high), x)
@@ -118,23 +119,23 @@ def _reduced(x: Lane, bias: int) -> tuple[Lane, Whole]:
 
 
 def _power(n: Whole) -> Lane:
-    """2^n, where the bits end in n + bias; 0 for n = -bias, infinity for n = bias + 1."""
+    """2^n, from an integer whose low bits are n + bias; 0 for n = -bias, infinity for n = bias + 1."""
     return (n << FORMATS[n.code.dtype].mantissa).as_bits()
 
 
 def _limits(x: Lane) -> tuple[float, float]:
-    """e^x rounds to 0 (among the normal numbers) from the first down, and to infinity from the second up."""
+    """Two bounds: below the first e^x rounds to 0 (among normal numbers), above the second to infinity."""
     bias = FORMATS[x.code.dtype].bias
     return -bias * LN2, (bias + 1.25) * LN2
 
 
 def _negligible(x: Lane) -> float:
-    """e^x is too small to change 1 from here down."""
+    """The bound below which 1 + e^x rounds to 1."""
     return -(FORMATS[x.code.dtype].mantissa + 4.0) * LN2
 
 
 def _exp_normal(x: Lane) -> Lane:
-    """e^x, but 0 and infinity where 2^n is out of range, the power of two that is nearest."""
+    """e^x, but 0 or infinity where 2^n, its nearest power of two, is out of range."""
     low, high = _limits(x)
     minus_one, n = _reduced(x.clamp(min=low, max=high), FORMATS[x.code.dtype].bias)
     return (minus_one + 1.0) * _power(n)
@@ -145,19 +146,19 @@ def exp(x: Lane) -> Lane:
     form = FORMATS[x.code.dtype]
     low, high = _limits(x)
     minus_one, n = _reduced(x.clamp(min=low - (form.mantissa + 2.0) * LN2, max=high), 2 * form.bias)
-    half = n.shifted_unsigned(1)  # in two steps: 2^n itself may be out of range where e^x is not
+    half = n.shifted_unsigned(1)  # multiplied in two steps, because 2^n may be out of range where e^x is not
     return (minus_one + 1.0) * _power(half) * _power(n - half)
 
 
 def expm1(x: Lane) -> Lane:
-    """e^x - 1, exact near 0."""
+    """e^x - 1, accurate near 0."""
     minus_one, n = _reduced(x.clamp(min=_negligible(x), max=_limits(x)[1]), FORMATS[x.code.dtype].bias - 1)
-    half = _power(n)  # 2^n / 2: 2^n itself may be out of range where e^x is not
+    half = _power(n)  # 2^n / 2, because 2^n may be out of range where e^x is not
     return minus_one.times_plus(half, half - 0.5) * 2.0
 
 
 def tanh(x: Lane) -> Lane:
-    """The hyperbolic tangent: -t / (2 + t) of t = e^(-2 |x|) - 1, with the sign of x."""
+    """The hyperbolic tangent: -t / (2 + t) with t = e^(-2 |x|) - 1, with the sign of x."""
     minus_one, n = _reduced((x.abs() * -2.0).maximum(_negligible(x)), FORMATS[x.code.dtype].bias)
     power = _power(n)
     t = minus_one.times_plus(power, power - 1.0)
@@ -171,14 +172,14 @@ def sigmoid(x: Lane) -> Lane:
 
 # ---- logarithms ------------------------------------------------------------------------------------------------------
 def log(x: Lane) -> Lane:
-    """The natural logarithm, by the series of log((1 + s) / (1 - s)): -infinity at 0, NaN below.
+    """The natural logarithm, by the series of log((1 + s) / (1 - s)); -infinity at 0, NaN below.
 
-    Source: Sun's fdlibm (e_log.c), for how the last sums are ordered.
+    Source: Sun's fdlibm (e_log.c), for the order of the last sums.
     """
     code, form = x.code, FORMATS[x.code.dtype]
     tiny = x < 2.0 ** (1 - form.bias)
     bits, root = (x * 2.0**form.mantissa).where(tiny, x).bits(), code.lane(math.sqrt(0.5)).bits()
-    exponent = (bits - root) >> form.mantissa  # x = 2^n (1 + f), 1 + f from sqrt(1/2) to sqrt 2
+    exponent = (bits - root) >> form.mantissa  # x = 2^n (1 + f) with sqrt(1/2) <= 1 + f < sqrt(2)
     n = exponent.as_numbers() - code.lane(float(form.mantissa)).where(tiny, 0.0)
     f = (bits - (exponent << form.mantissa)).as_bits() - 1.0
     s = f / (f + 2.0)
@@ -191,7 +192,7 @@ def log(x: Lane) -> Lane:
 
 
 def log1p(x: Lane) -> Lane:
-    """log(1 + x), exact near 0.  Source: Goldberg 1991, theorem 4."""
+    """log(1 + x), accurate near 0.  Source: Goldberg 1991, theorem 4."""
     u = x + 1.0
     exact = log(u) * (x / (u - 1.0))
     return x.where(u == 1.0, exact.where(u < math.inf, u))

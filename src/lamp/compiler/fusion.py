@@ -1,4 +1,8 @@
-"""The pass from a graph to stages: what acts element by element joins the stage whose output it alone takes."""
+"""The fusion pass: from a Graph to a Plan of stages.
+
+An elementwise operation joins the stage before it if no other operation reads that stage's output. Each of the other
+operations begins a stage of its own. A fused operation works on numbers that are still in registers.
+"""
 
 from __future__ import annotations
 
@@ -14,15 +18,16 @@ from lamp.graph import Graph
 from lamp.parameter import Parameter
 
 
-def fused(graph: Graph, places: dict[Parameter, int], parameters: int) -> Plan:
-    """A graph as stages, its input first and the one that is its output last, without places for their values yet.
+def fused(graph: Graph, offsets: dict[Parameter, int], parameters: int) -> Plan:
+    """The stages of a graph, from its input to its output. Offsets of values are assigned by a later pass (storage).
 
-    places  where each parameter begins among the network's `parameters` numbers
+    offsets      the offset of each parameter among the network's numbers
+    parameters  P, how many numbers a network has
 
-    Raises NotCompiled.
+    Raises NotCompiled for an operation that no rule compiles, and for several inputs or outputs.
     """
     if len(graph.inputs) != 1 or len(graph.outputs) != 1:
-        raise NotCompiled("the network takes several inputs, or puts several outputs out")
+        raise NotCompiled("the network has several inputs or several outputs")
     same = _aliases(graph)
     uses = Counter(same[value.number] for op in graph.ops if op.kind != "Reshape" for value in op.inputs)
     uses.update(same[value.number] for value in graph.outputs)
@@ -34,7 +39,7 @@ def fused(graph: Graph, places: dict[Parameter, int], parameters: int) -> Plan:
             continue
         inputs = [stage_of[same[value.number]] for value in op.inputs]
         if op.kind in IN_CHAINS:
-            element = element_rule_of(op).element(op, places)
+            element = element_rule_of(op).element(op, offsets)
             (stage,) = inputs
             joins = uses[same[op.inputs[0].number]] == 1 and not (stage.kind == INPUT and element.parameters)
             if not joins:
@@ -42,14 +47,14 @@ def fused(graph: Graph, places: dict[Parameter, int], parameters: int) -> Plan:
                 stages.append(stage)
             stage.chain.append(element)
         else:
-            stage = rule_of(op).stage(op, inputs, places)
+            stage = rule_of(op).stage(op, inputs, offsets)
             stages.append(stage)
         stage_of[op.output.number] = stage
-    return Plan(graph, _used(stages, stage_of[same[graph.outputs[0].number]]), parameters, places)
+    return Plan(graph, _used(stages, stage_of[same[graph.outputs[0].number]]), parameters, offsets)
 
 
 def _aliases(graph: Graph) -> dict[int, int]:
-    """The value that each value's numbers are those of: another shape is the same numbers in the same order."""
+    """For each value, the value whose numbers it shares: a Reshape leaves the numbers and their order as they are."""
     same = {value.number: value.number for value in graph.inputs}
     for op in graph.ops:
         for value in op.outputs:
@@ -58,7 +63,10 @@ def _aliases(graph: Graph) -> dict[int, int]:
 
 
 def _used(stages: list[Stage], output: Stage) -> list[Stage]:
-    """Those stages that the output needs, it last, and what each of them is to the others."""
+    """The stages that the output depends on, the output last; sets their `layer`, `users` and `learns`.
+
+    Raises NotCompiled if none of them has weights.
+    """
     wanted = {output}
     for stage in reversed(stages):
         if stage in wanted:

@@ -1,16 +1,20 @@
-"""Whole numbers that count and index: known ones, ones that the program finds, and sums of products of both."""
+"""Integers for counting and indexing in a kernel: constants, values of the program, and linear combinations of them.
+
+A sum such as 8 i + j + 3 is kept in this form and written as instructions only where it is used. So sums that share
+their terms share instructions, and a constant becomes part of an address.
+"""
 
 from __future__ import annotations
 
 from typing import Any, TypeAlias
 
-Index: TypeAlias = Any | int  # a value of the program, a sum of such, or a number that is known
+Index: TypeAlias = Any | int  # a value of the program, a Sum, or a constant
 
-Terms = tuple[tuple[Any, int], ...]  # values, and how often each is taken
+Terms = tuple[tuple[Any, int], ...]  # values of the program, each with its constant factor
 
 
 class Sum:
-    """Values of the program times known numbers, and a known number. Written into the program where it is used."""
+    """A linear combination of values of the program with constant factors, plus a constant offset."""
 
     def __init__(self, terms: Terms, offset: int) -> None:
         self.terms, self.offset = terms, offset
@@ -23,7 +27,7 @@ class Sum:
 
     @property
     def simplest(self) -> Index:
-        """The number, or the value, that this is alone; else the sum."""
+        """The constant or the single value that this equals; else the sum itself."""
         if not self.terms:
             return self.offset
         if len(self.terms) == 1 and self.terms[0][1] == 1 and not self.offset:

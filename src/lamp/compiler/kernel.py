@@ -1,4 +1,8 @@
-"""Compiled kernels: made once in a process and, where that can be told, once on a machine."""
+"""Kernels: from a KernelSpec to a function that can be called.
+
+A kernel is compiled once per process. If its cache key is the same in every process, it is compiled once per machine,
+because the machine code is kept on disk.
+"""
 
 from __future__ import annotations
 
@@ -16,18 +20,18 @@ from lamp.compiler.tiling import tiled
 
 
 class Kernel:
-    """The machine code of a job: `run` is the function. It holds nothing of the networks it was made for."""
+    """A compiled KernelSpec; `run` is the function. It keeps no reference to the networks it was compiled for."""
 
     def __init__(self, spec: KernelSpec, machine: CPU) -> None:
         self.machine, self.tiling, self.machine_code = machine, tiled(spec, machine), _code_for(spec, machine)
         self.run = self.machine_code.function("train", len(KernelArguments._fields))
 
     def llvm_ir(self, spec: KernelSpec) -> str:
-        """What it was made of, written once more: code from the disk has no text."""
+        """Its LLVM IR. The text is written anew, because machine code from the disk has none."""
         return text_of(spec, self.machine)
 
     def assembly(self, spec: KernelSpec) -> str:
-        """What LLVM made of that."""
+        """Its assembly for this processor."""
         return assembly_of(self.llvm_ir(spec), self.machine)
 
 
@@ -36,11 +40,11 @@ def text_of(spec: KernelSpec, machine: CPU) -> str:
     return KernelBuilder(spec, machine, CPUCode).text
 
 
-known = Kept()  # the kernels of jobs that can be told apart
+known = Kept()  # machine code by cache key
 
 
 def _code_for(spec: KernelSpec, machine: CPU) -> MachineCode:
-    """Made once in a process, while it is kept, for all jobs that differ in nothing that is written into code."""
+    """The machine code for a spec: from memory, from the disk, or compiled now."""
     key = spec.key
     if key is None:
         return machine_code(text_of(spec, machine), machine)
@@ -49,7 +53,7 @@ def _code_for(spec: KernelSpec, machine: CPU) -> MachineCode:
 
 
 def _loaded_or_made(spec: KernelSpec, machine: CPU, key: Hashable) -> MachineCode:
-    """Machine code from the disk, where an earlier process kept it for this, or else made now and kept."""
+    """The machine code that an earlier process stored on disk for this key; else compiled now and stored."""
     name = disk_cache.name_of(key, (machine, VERSION))
     kept = None if name is None else disk_cache.load(name)
     if kept is not None:
@@ -61,6 +65,7 @@ def _loaded_or_made(spec: KernelSpec, machine: CPU, key: Hashable) -> MachineCod
 
 
 def forget() -> None:
-    """Let go of all kernels, so that the next one is compiled anew: to measure how long that takes."""
+    """Drop all kernels from memory, so that the next one is loaded from the disk or compiled anew (for
+    measurements)."""
     known.clear()
     texts.clear()

@@ -1,9 +1,11 @@
-"""The training loop as one function: batches, forward, loss, backward, clipping and the optimizer's rule.
+"""The lowering pass: from a KernelSpec and its Tiling to one function that contains the whole training loop.
 
-Two ways to lay networks into vectors:
+The function loops over steps and, in each step, over the columns of a batch: forward, loss, backward, then clipping and
+the optimizer's rule. There are two ways to assign work to the W lanes of a vector:
 
-replica lanes   W networks of a population a vector; a column is one sample. Nothing is added across lanes.
-sample lanes    one network; a column is W samples. Its gradients are vectors of partial sums, added up once a batch.
+replica lanes   a lane is one of W networks of a population; a column is one sample. Nothing is summed across lanes.
+sample lanes    a lane is one of W samples of one network; a column is W samples. Gradients are vectors of partial sums,
+                whose lanes are summed once per batch.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from lamp.compiler.loss_rules import ColumnTargets
 from lamp.compiler.rules import feature_major, weighted_rule_of
 from lamp.compiler.rules.chain import keeps_zero
 from lamp.compiler.stages import Stage
-from lamp.compiler.storage import of_widths
+from lamp.compiler.storage import with_widths
 from lamp.compiler.tiling import tiled
 from lamp.compiler.updates import Updates
 from lamp.nn import Dropout
@@ -30,7 +32,7 @@ from lamp.randomness import below, bits, scatter
 
 
 class KernelBuilder:
-    """Writes a kernel by a backend's `Code`: `text` is what that makes of it."""
+    """Writes a kernel through a backend's `Code`. `text` is the result, in the backend's language."""
 
     def __init__(self, spec: KernelSpec, machine: Machine, backend: type[Code]) -> None:
         self.spec, self.tiling = spec, tiled(spec, machine)
@@ -46,9 +48,9 @@ class KernelBuilder:
         if spec.plan.sizes is not None:
             hidden = range(len(spec.plan.layers) - 1)
             widths = [code.load_index(arguments.sizes, self._place_of_sizes(k)) for k in hidden]
-            self.plan = of_widths(spec.plan, [Count(code, width) for width in widths])
+            self.plan = with_widths(spec.plan, [Count(code, width) for width in widths])
             self.ranges = [[(0, self.plan.parameters)]]
-        self._all: Index = self.plan.parameters  # how many vectors a network's parameters are
+        self._all: Index = self.plan.parameters  # the number of vectors that hold a network's parameters
         if spec.one_network:
             self._all = self.tiling.numbers // self.tiling.lanes
         self.samples = code.number(arguments.batch)
@@ -63,9 +65,9 @@ class KernelBuilder:
                 self._begin(step)
                 if spec.entry != "update":
                     self._part(0, self.vectors, 0)
-                code.meet()
+                code.barrier()
                 self._update(None)
-                code.meet()
+                code.barrier()
             return
         updates = spec.optimizer is not None
         phases = code.times(arguments.steps, 2) if updates else arguments.steps
@@ -85,10 +87,10 @@ class KernelBuilder:
         self.step = step
         self.first = self.code.times(
             step, self.vectors if self.spec.one_network else self.arguments.batch
-        )  # of the order
+        )  # the first column of this step in `order`
 
     def _update(self, part: Index | None) -> None:
-        """The optimizer's rule: for all parameters, or a slice of them."""
+        """The optimizer's rule, for all parameters or for the slice that belongs to a part."""
         spec = self.spec
         if spec.optimizer is not None:
             Updates(
@@ -103,7 +105,7 @@ class KernelBuilder:
             ).emit(spec.optimizer)
 
     def _part_of_batch(self, part: Index) -> None:
-        """The loss and the gradients of a part of the batch's columns."""
+        """The loss and the gradients of one part of the batch."""
         code = self.code
         lower, upper = (
             code.quotient(code.times(self.vectors, code.plus(part, k)), self.tiling.parts) for k in range(2)
@@ -112,13 +114,13 @@ class KernelBuilder:
         self._part(lower, upper, part)
 
     def _part(self, lower: Index, upper: Index, part: Index) -> None:
-        """The loss and the gradients of the batch's columns from lower to upper."""
+        """The loss and the gradients of the columns from lower to upper."""
         code, spec = self.code, self.spec
         share = self._share()
         if spec.wants_gradients:
             with code.loop(0, self._all) as i:
                 code.store(self.gradients_of_part, i, 0.0)
-            code.meet()
+            code.barrier()
         with code.carrying(lower, upper, self._sums, self.tiling.chunk) as (start, state):
             count = code.least(code.minus(upper, start), self.tiling.chunk)
             block = self._block(1, start, 0)
@@ -138,18 +140,18 @@ class KernelBuilder:
 
     @property
     def _sums(self) -> list[Lane]:
-        """What is summed over columns, before the first: the loss, and right answers."""
+        """The initial values of what is summed over columns: the loss, then the counts of correct predictions."""
         return [self.code.lane(0.0)] * (1 + len(self.spec.answers))
 
     def _keep_number(self, pointer: Pointer, place: Index, number: Lane) -> None:
-        """Keep a network's own number, which in sample lanes is the sum of all lanes."""
+        """Store one number per network; in sample lanes it is the sum over lanes."""
         if self.spec.one_network:
-            self.code.store_first(pointer, place, number.added_up())
+            self.code.store_first(pointer, place, number.sum_of_lanes())
         else:
             self.code.store(pointer, place, number)
 
     def _columns(self, start: Index, count: Index, share: Lane) -> list[Lane]:
-        """Forward and back for `count` columns of the batch; what is summed over them."""
+        """Forward and backward for `count` columns from `start` on; returns the sums over them (see `_sums`)."""
         code, whole = self.code, count
         if self.tiling.ragged:
             whole = code.index(code.times(code.quotient(count, self.tiling.columns), self.tiling.columns))
@@ -162,7 +164,8 @@ class KernelBuilder:
         return state
 
     def _block(self, columns: int, start: Index, column: Index) -> ColumnBlock:
-        """Columns of the batch from number start + column on; in sample lanes they are all kept, up to a chunk."""
+        """The block of columns that begins at start + column. In sample lanes the activations of a whole chunk are
+        kept, because weight gradients are summed over it."""
         spec = self.spec
         at = self.code.plus(start, column)
         first, stride = (column, self.tiling.chunk) if spec.one_network else (0, None)
@@ -173,7 +176,7 @@ class KernelBuilder:
         )
 
     def _pass(self, block: ColumnBlock, share: Lane) -> list[Lane]:
-        """Forward and back; what is summed over the columns."""
+        """Forward, loss and backward of a block; returns the sums over its columns (see `_sums`)."""
         if not self.tiling.wide:
             self._gather(block, block.column)
         lowering.forward(block, computed=self.plan.layers[0] if self.tiling.wide else None)
@@ -188,7 +191,7 @@ class KernelBuilder:
 
     # ---- samples -----------------------------------------------------------------------------------------------
     def _rows(self, first: Index, column: Index) -> Index | Whole:
-        """Which rows of the data a column holds: one number, or a vector of them, a lane each."""
+        """The rows of the data that a column holds: one index for all lanes, or a vector with one per lane."""
         code, order = self.code, self.arguments.order
         at = code.plus(self.first, code.plus(first, column))
         if self.spec.one_network or self.spec.per_replica_order:
@@ -196,7 +199,7 @@ class KernelBuilder:
         return code.load_index(order, at)
 
     def _row_from(self, start: Index) -> feature_major.Row:
-        """Where rows of data begin, by the number of the sample from a column of the batch on."""
+        """A function from the number of a sample, counted from column `start`, to the position where its row begins."""
         code = self.code
         first = code.times(code.plus(self.first, start), self.tiling.lanes)
 
@@ -206,14 +209,14 @@ class KernelBuilder:
         return row
 
     def _fetch(self, pointer: Pointer, rows: Index | Whole, width: int, i: Index) -> Lane:
-        """Number i of these rows of an array (n, width)."""
+        """Element i of these rows of an array (n, width)."""
         code = self.code
         if isinstance(rows, Whole):
             return code.gathered(pointer, rows, width, i)
         return code.load_one(pointer, code.plus(code.times(rows, width), i))
 
     def _gather(self, block: ColumnBlock, first: Index) -> None:
-        """The inputs of a block's samples into their places, through what stands before the first layer."""
+        """Load the inputs of a block's samples, apply the input stage's chain to them, and store them."""
         code, features = self.code, self.plan.features
         held = [self._rows(first, s) for s in range(block.columns)]
         with code.loop(0, features) as i:
@@ -229,26 +232,26 @@ class KernelBuilder:
         )
 
     def _counts(self, first: Index, column: Index) -> Mask | None:
-        """Which lanes of a column hold a sample: those of the last may go beyond the batch."""
+        """Which lanes of a column hold a sample: the last column may reach beyond the batch. None if all do."""
         if not self.tiling.spare:
             return None
         code = self.code
-        numbers = code.counted(code.times(code.plus(first, column), self.tiling.lanes))
+        numbers = code.arange(code.times(code.plus(first, column), self.tiling.lanes))
         return numbers < code.wholes(code.whole(self.arguments.batch))
 
     def _keep_outputs(self, block: ColumnBlock, first: Index) -> None:
-        """(columns of the epoch, outputs) vectors."""
+        """Store the outputs of a block's columns, as vectors (columns of all steps, outputs)."""
         code, outputs = self.code, self.plan.outputs
         epoch = code.times(self.step, self.vectors)
         with code.loop(0, outputs) as c:
             for s in range(block.columns):
                 place = code.times(code.plus(epoch, code.plus(first, s)), outputs)
-                y = block.activation(code.plus(c, self.plan.put_out), s)
+                y = block.activation(code.plus(c, self.plan.output_offset), s)
                 code.store(self.arguments.outputs, code.plus(place, c), y)
 
     # ---- the loss ----------------------------------------------------------------------------------------------
     def _share(self) -> Lane:
-        """What each value counts in the loss: 1 over what a mean divides by."""
+        """The weight of each value in the loss: 1 / the divisor of the mean."""
         code, loss = self.code, self.spec.loss
         divisor = loss.divisor(self.samples)
         if divisor is not None:
@@ -259,24 +262,24 @@ class KernelBuilder:
             weight = loss.weight_of_label(self.arguments.loss_constants, label)
             counts = self._counts(column, 0)
             state[0] = state[0] + (weight if counts is None else weight.where(counts, 0.0))
-        return 1.0 / (state[0].added_up() if self.spec.one_network else state[0])
+        return 1.0 / (state[0].sum_of_lanes() if self.spec.one_network else state[0])
 
     # ---- networks of several sizes -----------------------------------------------------------------------------
     def _place_of_sizes(self, layer: int) -> int:
-        """Where it stands how wide a hidden layer is: in the group, and next to that in each of its networks."""
+        """The position of a hidden layer in `sizes`: first the group's largest width, then each network's."""
         return layer * (1 + self.tiling.lanes)
 
     def _own_widths(self, layer: int) -> Whole:
         return self.code.load_wholes(self.arguments.sizes, self._place_of_sizes(layer) + 1)
 
     def _hidden(self, stage: Stage) -> int | None:
-        """The number of a layer whose width is each network's own."""
+        """The number of a stage's layer if its width differs between networks, else None."""
         if self.spec.plan.sizes is None or stage is self.plan.last:
             return None
         return stage.layer
 
     def _present(self, stage: Stage, unit: Index) -> Mask | None:
-        """Which networks have this unit of a stage, where those that have not would put out more than zeros."""
+        """Which networks have this unit of a stage; None if all do, or if a missing unit outputs 0 anyway."""
         layer = self._hidden(stage)
         if layer is None or keeps_zero(stage):
             return None
@@ -286,7 +289,7 @@ class KernelBuilder:
 
     # ---- dropout -----------------------------------------------------------------------------------------------
     def _keep_of(self, first: Index) -> Any:
-        """The masks of Dropout, as lamp.randomness draws them for a tensor (B, units)."""
+        """A function that draws Dropout's masks, the same that lamp.randomness draws for a tensor (B, units)."""
         code, spec, keys = self.code, self.spec, self.arguments.keys
         numbers = {id(module): k for k, module in enumerate(spec.plan.dropouts)}
 
@@ -296,7 +299,7 @@ class KernelBuilder:
             at = code.times(code.plus(code.times(self.step, len(numbers)), numbers[id(module)]), 2)
             if spec.one_network:
                 sample = code.times(sample, self.tiling.lanes)
-                scattered = scatter(code.counted(code.plus(code.times(sample, units), unit), units))
+                scattered = scatter(code.arange(code.plus(code.times(sample, units), unit), units))
                 pair = [code.wholes(code.load_whole(keys, code.plus(at, k))) for k in range(2)]
             else:
                 if layer is None:

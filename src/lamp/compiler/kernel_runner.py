@@ -1,4 +1,8 @@
-"""A network or a population in machine code: what is compiled for it, where its numbers lie, and its epochs."""
+"""KernelRunner: the link between a model and the kernels that train it.
+
+It decides which kernels a model needs (groups of replicas in replica lanes, the others one by one in sample lanes),
+copies weights and optimizer state to and from them, and prepares the steps of epochs.
+"""
 
 from __future__ import annotations
 
@@ -29,25 +33,29 @@ from lamp.optim.clipping import check_limits
 from lamp.parameter import spans
 
 DTYPES = (torch.float32, torch.float64)
-# In sample lanes a network's gradients are added up across lanes, and its weights fetched one at a time: so much more
-# work a sample is than a lane of its own. A group of which fewer lanes are taken than that pays for goes one by one.
+# The cost of a sample in sample lanes, relative to one in replica lanes: gradients are summed across lanes, and weights
+# loaded one at a time. A group with too many unused lanes is therefore trained one by one.
 ONE_BY_ONE = 1.3
-CACHE = 2**22  # bytes of a group's numbers beyond which each step fetches them from memory anew
+CACHE = 2**22  # bytes; the parameters, gradients and states of a group beyond this do not stay in cache between steps
 
 
 class KernelRunner:
-    """The machine code of a job and the networks it trains; raises NotCompiled for what it cannot.
+    """The kernels for a model, with its weights and optimizer state in their layout.
 
-    optimizer  None: nothing is learned, losses (and outputs) are measured, in eval mode; None too for gradients alone
-    batches    how many samples steps may have
-    targets    some targets, of the kind that will come
-    per_replica_order  whether each replica takes samples of its own
-    limits     "clip_norm" and "clip_value", where gradients are clipped
-    answers    how outputs are read to count right answers
-    threads    that its steps are made on; None: as many as torch may use now (torch itself needs one while they are)
-    shape      of one sample's input, where it is no row of features
-    like       a runner of the same networks, whose weights are measured where they lie
-    entry      "step", or "gradients" of a batch alone, or the "update" by the gradients that the model has
+    optimizer          None to measure losses (and outputs) in eval mode, or to compute gradients alone
+    batches            the batch sizes that may occur
+    labels             whether targets are class numbers
+    ignores            whether some labels are ignored
+    per_replica_order  whether each replica takes its own samples
+    limits             "clip_norm" and "clip_value", if gradients are clipped
+    keeps_outputs      whether the networks' outputs are stored
+    answers            the kinds of predictions whose correct ones are counted
+    threads            the number of threads; None for torch.get_num_threads()
+    like               another runner of the same networks, whose memory of weights this one shares, to measure them
+    shape              the shape of one sample's input; None for a row of features
+    entry              "step", or "gradients" of a batch alone, or the "update" by the gradients that the model has
+
+    Raises NotCompiled for what the compiler does not support.
     """
 
     def __init__(
@@ -85,11 +93,11 @@ class KernelRunner:
         self._states = [() if optimizer is None else optimizer.state_names(group) for group in groups]
         self._step_count: tuple[int, ...] = ()
         self._in_one = optimizer is not None and len(optimizer.param_groups) == 1 and len(self._spans) == 1
-        if self._in_one and optimizer is not None:  # then the states lie as the weights do
+        if self._in_one and optimizer is not None:  # then the states have the same layout as the weights
             self._in_one = [bounds for bounds, _ in self._pieces(optimizer, 0)] == [(0, self.plan.parameters)]
         if self.plan.sizes is not None and optimizer is not None and not self._in_one:
-            raise NotCompiled("the networks are of several sizes, and their parameters in several groups")
-        self.together = 0  # how many replicas are trained in groups
+            raise NotCompiled("the networks are of several sizes, and their parameters are in several groups")
+        self.together = 0  # the number of replicas that are trained in groups; the others are trained one by one
         rule = LossRule(criterion, self.plan.outputs, labels, ignores)
         hyperparameters = tuple(name for name, _ in criterion.numbers())
         machine = host()
@@ -147,11 +155,11 @@ class KernelRunner:
             raise NotCompiled("the parameters are of several dtypes or on several devices")
         ((dtype, device),) = kinds
         if device != "cpu" or dtype not in DTYPES:
-            raise NotCompiled(f"the parameters are {dtype} on {device}; the compiler knows float32 and float64 on cpu")
+            raise NotCompiled(f"the parameters are {dtype} on {device}; only float32 and float64 on cpu are compiled")
         return dtype
 
     def _group_bytes(self, width: int) -> int:
-        """What the numbers of a group take: parameters, gradients and the optimizer's state."""
+        """The bytes of a group of `width` networks: parameters, gradients and the optimizer's state."""
         states = (
             0
             if self.optimizer is None
@@ -160,7 +168,7 @@ class KernelRunner:
         return int(self.plan.parameters) * width * self.dtype.itemsize * (2 + states)
 
     def _ranges(self) -> list[list[tuple[int, int]]]:
-        """Where the parameters of each group lie among a network's P numbers, neighbours as one."""
+        """For each parameter group, the ranges of its numbers among a network's P, adjacent ranges joined."""
         if self.optimizer is None:
             return []
         found = []
@@ -175,10 +183,11 @@ class KernelRunner:
         return found
 
     def _pieces(self, optimizer: Optimizer, k: int) -> Iterator[tuple[tuple[int, int], list[Block]]]:
-        """Where each piece of a group lies among a network's P numbers, and the optimizer's blocks of it."""
+        """The contiguous pieces of a parameter group: each one's range among a network's P numbers, and the optimizer's
+        blocks of it."""
         for span, blocks in optimizer.pieces(k):
-            start = self.plan.places.get(span.parameters[0])
-            if start is None or any(parameter not in self.plan.places for parameter in span.parameters):
+            start = self.plan.offsets.get(span.parameters[0])
+            if start is None or any(parameter not in self.plan.offsets for parameter in span.parameters):
                 raise NotCompiled("the optimizer has parameters that are not the network's")
             yield (start, start + span.data.shape[-1]), blocks
 
@@ -189,11 +198,11 @@ class KernelRunner:
     # ---- to and from the model ---------------------------------------------------------------------------------
     @property
     def is_current(self) -> bool:
-        """Whether the model's parameters still lie where they did."""
+        """Whether the model's parameters are still in the same memory."""
         return all(span.is_current for span in self._spans)
 
     def load(self) -> None:
-        """Take over the weights and the optimizer's state as they are now."""
+        """Copy the weights, the optimizer's state and the loss's hyperparameters from the model."""
         parameters = _joined([span.data for span in self._spans])
         states: list[Tensor] = []
         if self.optimizer is not None:
@@ -216,13 +225,14 @@ class KernelRunner:
             kernel_state.load_hyperparameters([numbers.to(self.dtype) for _, numbers in self.criterion.numbers()])
 
     def parameters(self, of: Sequence[Tensor] | None = None) -> Tensor:
-        """The weights as they are now, or were, (K, P); of one network (1, P)."""
+        """The weights (K, P); of one network (1, P). Read from `of`, copies of each kernel state's weights, if
+        given."""
         kept = [kernel_state.weights for kernel_state in self.kernel_states] if of is None else of
         pairs = zip(self.kernel_states, kept, strict=True)
         return _joined([kernel_state.parameters(self.plan.parameters, of=each) for kernel_state, each in pairs], 0)
 
     def store_weights(self, of: Sequence[Tensor] | None = None) -> None:
-        """Copy the weights into the model; those in `of` (see `CallTable.weights`) in place of the present ones."""
+        """Copy the weights into the model; those in `of` (see `CallTable.weights`), if given."""
         now, start = self.parameters(of), 0
         for span in self._spans:
             stop = start + span.data.shape[-1]
@@ -230,17 +240,17 @@ class KernelRunner:
             start = stop
 
     def _store_gradients(self) -> None:
-        """Put the gradients into the model, in place of what was there."""
+        """Copy the gradients into the model, replacing those that were there."""
         size = self.plan.parameters
         now, start = _joined([kernel_state.gradients(size) for kernel_state in self.kernel_states], 0), 0
         for span in self._spans:
             for parameter in span.parameters:
                 stop = start + parameter.size
-                parameter.grad.copy_(now[:, start:stop].view(parameter.shape))  # a frozen one's is nobody's
+                parameter.grad.copy_(now[:, start:stop].view(parameter.shape))  # dropped if it is frozen
                 start = stop
 
     def store(self) -> None:
-        """Put the weights into the model, and the state into the optimizer; or the gradients, where they are all."""
+        """Copy the results into the model: weights and the optimizer's state, or only gradients if entry says so."""
         if self.entry == "gradients":
             self._store_gradients()
             return
@@ -256,22 +266,22 @@ class KernelRunner:
                 for block in blocks:
                     stop = start + block.data.shape[-1]
                     for number, name in enumerate(self._states[k]):
-                        if name in block.state:  # else it is not asked for any more
+                        if name in block.state:  # else the optimizer no longer uses it
                             block.state[name].copy_(now[number][:, start:stop].view(block.data.shape))
                     start = stop
 
-    # ---- weights of a moment -----------------------------------------------------------------------------------
+    # ---- snapshots ---------------------------------------------------------------------------------------------
     def snapshot(self) -> list[Tensor]:
-        """The weights and the state as they are now."""
+        """A copy of the weights and the optimizer's state."""
         return [memory.clone() for memory in self._memories()]
 
     def restore(self, snapshot: Sequence[Tensor]) -> None:
-        """Go back to a snapshot (the steps are counted by the caller)."""
+        """Go back to a snapshot. The caller resets the number of steps."""
         for memory, kept in zip(self._memories(), snapshot, strict=True):
             memory.copy_(kept)
 
     def _memories(self) -> Iterator[Tensor]:
-        """The weights and the optimizer's state of each kernel state."""
+        """The weights and the optimizer's state of each kernel state, alternating."""
         for kernel_state in self.kernel_states:
             yield from (kernel_state.weights, kernel_state.optimizer_state)
 
@@ -280,7 +290,7 @@ class KernelRunner:
         return self.parameters(snapshot[::2])
 
     def put(self, k: int, weights: Tensor) -> None:
-        """Put weights (P,) into the model as those of replica k."""
+        """Copy weights (P,) into the model as those of replica k."""
         start = 0
         for span in self._spans:
             stop = start + span.data.shape[-1]
@@ -290,7 +300,7 @@ class KernelRunner:
     # ---- steps -------------------------------------------------------------------------------------------------
     @property
     def in_parts(self) -> bool:
-        """Whether a network's batch is cut into parts, for several threads."""
+        """Whether batches are split into parts for several threads."""
         return any(kernel_state.tiling.parts > 1 for kernel_state in self.kernel_states)
 
     def prepare(
@@ -302,10 +312,13 @@ class KernelRunner:
         epochs: int = 1,
         advance: Callable[[], None] | None = None,
     ) -> Steps:
-        """Lay out the steps of some epochs: inputs (n, features) and targets in the network's dtype.
+        """The steps of some epochs, ready to run.
 
-        order    (m,) or (K, m), int32: the samples of all epochs, one after another
-        advance  the schedule's step, where it is called after each batch
+        inputs   (n, features), in the network's dtype
+        targets  as `samples.numbers_of` returns them
+        order    int32 (m,) or (K, m): the samples of all epochs, one epoch after another
+        batch    samples per step
+        advance  called after each step to advance a schedule that changes per batch
         """
         samples = order.shape[-1] // epochs
         steps = epochs * -(-samples // batch)
@@ -319,20 +332,23 @@ class KernelRunner:
         return Steps(self.kernel_states, buffers_of, samples, batch, epochs, steps, self.threads)
 
     def count(self, steps: int) -> None:
-        """So many steps have been made."""
+        """Count so many steps as made, in the optimizer and in Dropout."""
         self._step_count = tuple(taken + steps for taken in self._step_count)
         for module in self.plan.dropouts if self.entry != "update" else ():
             module.step += steps
 
 
 def _joined(pieces: Sequence[Tensor], dim: int = -1) -> Tensor:
-    """Pieces one after another; the one there is, as it lies."""
+    """The pieces concatenated; a single piece is not copied."""
     return pieces[0] if len(pieces) == 1 else torch.cat(list(pieces), dim)
 
 
 def _narrowed(machine: CPU, dtype: torch.dtype, networks: int, threads: int) -> CPU:
-    """Vectors as narrow as gives no thread more groups than the widest would: what a lane computes is the same, less is
-    computed for nothing, and many processors make half a vector in half the time."""
+    """The CPU with the narrowest vectors that give no thread more groups than the widest would.
+
+    Each lane computes the same bits in any vector, fewer lanes are unused, and many processors take half the time for a
+    vector of half the width.
+    """
 
     def each(vectors: CPU) -> int:
         return math.ceil(math.ceil(networks / vectors.lanes(dtype)) / threads)
@@ -344,11 +360,12 @@ def _narrowed(machine: CPU, dtype: torch.dtype, networks: int, threads: int) -> 
 
 
 def _in_groups(replicas: int, width: int, batch: int, group_bytes: int) -> int:
-    """How many replicas go in groups of `width`: none where a group leaves the cache; those too few to fill one do not.
+    """How many replicas to train in groups of `width`; the others are trained one by one.
 
-    The others go one by one.
+    None if a group does not fit in the cache. A remainder that would leave too many lanes of a group unused goes one by
+    one.
     """
-    alone = ONE_BY_ONE * -(-batch // width) * width  # the work of one, in lanes of a sample
+    alone = ONE_BY_ONE * -(-batch // width) * width  # the work for one network, in lane-samples of a group
     if group_bytes > CACHE and alone < 2 * batch:
         return 0
     over = replicas % width

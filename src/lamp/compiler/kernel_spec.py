@@ -1,4 +1,7 @@
-"""What a kernel is made for."""
+"""KernelSpec: everything that a kernel's code depends on, and the cache key made of it.
+
+The tiling pass and the kernel builder read nothing else about the job.
+"""
 
 from __future__ import annotations
 
@@ -8,35 +11,40 @@ from typing import Literal
 
 import torch
 
+from lamp.compiler.cache_key import written_of
 from lamp.compiler.coefficients import options_of
 from lamp.compiler.correct_counts import Answer
 from lamp.compiler.loss_rules import LossRule
 from lamp.compiler.rules.elementwise import slopes_of
-from lamp.compiler.sources import written_of
 from lamp.compiler.stages import Plan
 from lamp.nn import PReLU
 from lamp.optim import Optimizer
 from lamp.overrides import is_lamps
 
-# What a kernel does: whole steps, or one half of them, so that something may stand between.
+# What a kernel does: whole steps, or only one half of a step, so that gradients can be changed in between.
 Entry = Literal["step", "gradients", "update"]
 
 
 @dataclass(frozen=True)
 class KernelSpec:
-    """What is compiled: one kernel serves all data of these shapes.
+    """The description of a kernel. One kernel serves all data of these shapes.
 
-    batches      the numbers of samples that steps have
-    per_replica_order    whether each replica takes samples of its own
-    optimizer    None for "gradients", and where nothing is learned: losses (and outputs) are measured
-    ranges       for each parameter group: where its numbers lie, [(first, stop), ...], among a network's P; of networks
-                 of several sizes there is one group, of all
-    own          for each group, and then for the limits of clipping: which coefficients each replica has its own of
+    plan                   the network
+    loss                   its loss
+    optimizer              None for "gradients", and for kernels that only measure losses and outputs
+    ranges                 per parameter group, [(first, stop), ...]: where its numbers lie among a network's P numbers;
+                           networks of several sizes have a single group
+    per_replica            per parameter group, then for the clipping limits: whether a coefficient, by name, differs
+                           between replicas
+    batches                the batch sizes that occur
+    one_network            sample lanes; else replica lanes
+    per_replica_order      whether each replica takes its own samples
     clip_norm, clip_value  whether gradients are clipped
-    hyperparameters        of the loss, that each replica has its own of
-    keeps_outputs          whether what the networks put out is kept
-    answers                how outputs are read where right answers are counted
-    entry                  "step": gradients, then the update by them; or one of these alone
+    hyperparameters        the names of the loss's hyperparameters that differ between replicas
+    keeps_outputs          whether the networks' outputs are stored
+    answers                the kinds of predictions whose correct ones are counted
+    dtype                  of all numbers, torch.float32 or torch.float64
+    entry                  "step" (gradients, then the update by them), or one half alone
     """
 
     plan: Plan
@@ -62,12 +70,12 @@ class KernelSpec:
 
     @property
     def shared_coefficients(self) -> list[tuple[int, str]]:
-        """The coefficients that all replicas share: (group, name), in the order of their table."""
+        """The coefficients that all replicas share, as (group, name), in the order of the table's columns."""
         return self._coefficients(False)
 
     @property
     def replica_coefficients(self) -> list[tuple[int, str]]:
-        """The coefficients that each replica has of its own."""
+        """The coefficients that differ between replicas, as (group, name), in the order of the table's columns."""
         return self._coefficients(True)
 
     def _coefficients(self, own: bool) -> list[tuple[int, str]]:
@@ -75,21 +83,22 @@ class KernelSpec:
 
     @property
     def states(self) -> list[tuple[str, ...]]:
-        """What the optimizer keeps of each parameter, by group."""
+        """The names of the optimizer's states, per parameter group."""
         return [] if self.optimizer is None else [self.optimizer.state_names(g) for g in self.optimizer.param_groups]
 
     @property
     def key(self) -> Hashable | None:
-        """Everything that is written into a kernel's code; None where that cannot be told, for modules of a user's."""
+        """The cache key: everything that the code depends on. None if a user's own class is involved, since its code is
+        unknown."""
         plan, optimizer = self.plan, self.optimizer
         written = [*self.loss.criterion.modules(), *plan.modules]
         if not all(is_lamps(type(each)) for each in [*written, optimizer or self.loss]):
             return None
         if plan.sizes is not None:
             written = [module for module in written if not isinstance(module, PReLU)]
-        network: Hashable = (plan.graph.digest, tuple(plan.places[each] for each in plan.graph.parameters))
-        if plan.sizes is not None:  # the code finds the widths of hidden layers when it runs
-            layers = tuple((layer.bias is None, tuple(map(slopes_of, layer.chain))) for layer in plan.layers)
+        network: Hashable = (plan.graph.digest, tuple(plan.offsets[each] for each in plan.graph.parameters))
+        if plan.sizes is not None:  # the kernel reads the widths of hidden layers when it runs
+            layers = tuple((layer.bias_offset is None, tuple(map(slopes_of, layer.chain))) for layer in plan.layers)
             network = (plan.features, plan.outputs, layers)
         return (
             tuple(map(written_of, written)),

@@ -1,6 +1,7 @@
-"""Networks that one kernel trains: their numbers in its layout, and its calls.
+"""The memory of the networks that one kernel trains: their parameters and states in its layout, and its calls.
 
-In replica lanes W networks are a group, whose numbers are (P, W); in sample lanes a group is one network, (P,).
+A kernel is called once per group. In replica lanes a group is W networks, with arrays (P, W); in sample lanes a group
+is one network, with arrays (P,). KernelState converts between tensors with one row per replica and this layout.
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ from lamp.compiler.coefficients import Columns, keys_of
 from lamp.compiler.kernel import Kernel
 from lamp.compiler.kernel_spec import KernelSpec
 
-# Where scratch memory stands in the row of a table of calls: after the kernel's address, among its arguments.
+# The columns of a call table (the kernel's address, then its arguments) that hold the addresses of scratch memory.
 SCRATCH = [1 + KernelArguments._fields.index(name) for name in ("gradients", "activations", "activation_gradients")]
 
-ALIGNED = 64  # bytes: a vector of the widest kind
+ALIGNED = 64  # bytes of the widest vector
 
 
 def aligned(size: int, dtype: torch.dtype) -> Tensor:
-    """Zeros that begin where a vector may."""
+    """Zeros (size,) whose address is a multiple of the widest vector."""
     memory = torch.zeros(size * dtype.itemsize + ALIGNED, dtype=torch.uint8)
     start = -memory.data_ptr() % ALIGNED
     return memory[start : start + size * dtype.itemsize].view(dtype)
@@ -33,9 +34,11 @@ def aligned(size: int, dtype: torch.dtype) -> Tensor:
 
 @dataclass(frozen=True)
 class StepRange:
-    """Steps of one size: `count` of them from step `first` on, the first of which takes samples from `at` on.
+    """Consecutive steps of one batch size: steps first, ..., first + count - 1.
 
-    column  the first column of all steps' outputs
+    batch   samples per step
+    at      the position of the first sample in the order of all samples
+    column  the first column in the outputs of all steps
     """
 
     first: int
@@ -47,7 +50,7 @@ class StepRange:
 
 @dataclass
 class KernelBuffers:
-    """What some epochs' steps read and leave, in the kernel's layout."""
+    """The arrays that the steps of some epochs read and write, in the kernel's layout."""
 
     inputs: Tensor
     targets: Tensor
@@ -61,33 +64,39 @@ class KernelBuffers:
 
 
 class KernelState:
-    """The groups of some neighbouring replicas, `rows`."""
+    """The memory of the replicas `rows`, a contiguous range, which one kernel trains in groups.
+
+    weights               (groups, numbers) in sample lanes, (groups, numbers W) in replica lanes
+    optimizer_state       the same for each of the optimizer's states, one after another
+    kept_gradients        the gradients, if the kernel makes half a step; in a whole step they are scratch memory
+    loss_hyperparameters  the loss's hyperparameters that differ between replicas
+    sizes                 (groups, hidden layers, 1 + W) the widths of hidden layers, if networks differ in them
+    """
 
     def __init__(self, kernel: Kernel, spec: KernelSpec, rows: range) -> None:
         self.kernel, self.spec, self.rows, self.tiling = kernel, spec, rows, kernel.tiling
         width = self.tiling.lanes
-        self.width = 1 if spec.one_network else width  # networks a group
+        self.width = 1 if spec.one_network else width  # networks per group
         self.groups = -(-len(self.rows) // self.width)
         self.dtype = spec.dtype
         self.states = max([len(names) for names in spec.states], default=0)
         self.weights = self._memory(self.tiling.numbers)
         self.optimizer_state = self._memory(self.states * self.tiling.numbers)
-        # Gradients are a thread's scratch memory in whole steps; else they stay.
         self.kept_gradients = None if spec.entry == "step" else self._memory(self.tiling.parts * self.tiling.numbers)
         self.loss_hyperparameters = self._memory(max(len(spec.hyperparameters), 1))
         self.loss_constants = aligned(max(len(spec.loss.constants), 1), self.dtype)
         self.loss_constants[: len(spec.loss.constants)] = torch.tensor(spec.loss.constants, dtype=torch.float64)
         self._mine = threading.local()
         self._nothing = aligned(1, self.dtype)
-        self.sizes = torch.zeros(self.groups, 1, dtype=torch.int32)  # read where networks are of several sizes
+        self.sizes = torch.zeros(self.groups, 1, dtype=torch.int32)
 
     def _memory(self, size: int) -> Tensor:
-        """(groups, size, W), in sample lanes (groups, size)."""
+        """New memory (groups, size W) in replica lanes, (groups, size) in sample lanes."""
         whole = -(-size * self.width * self.dtype.itemsize // ALIGNED) * ALIGNED // self.dtype.itemsize
         return aligned(self.groups * whole, self.dtype).view(self.groups, whole)
 
     def _in_lanes(self, values: Tensor) -> Tensor:
-        """(all replicas, size) as (groups, size, W); spare lanes repeat the last."""
+        """(all replicas, size) -> (groups, size, W). Unused lanes repeat the last replica."""
         spare = self.groups * self.width - len(self.rows)
         chosen = self._of_replicas(values)
         if spare:
@@ -95,11 +104,11 @@ class KernelState:
         return chosen.reshape(self.groups, self.width, -1).transpose(1, 2)
 
     def _of_replicas(self, values: Tensor) -> Tensor:
-        """Of (all replicas, ...) its own, in the order of its lanes."""
+        """(all replicas, ...) -> (own replicas, ...), in the order of the lanes."""
         return values[self.rows[0] : self.rows[-1] + 1]
 
     def _of_lanes(self, memory: Tensor) -> Tensor:
-        """(groups, size, W) as (its replicas, size)."""
+        """(groups, size, W) -> (own replicas, size)."""
         return memory.transpose(1, 2).reshape(self.groups * self.width, -1)[: len(self.rows)]
 
     # ---- the networks' numbers ---------------------------------------------------------------------------------
@@ -107,32 +116,32 @@ class KernelState:
         return memory[:, start * self.width : (start + size) * self.width].view(self.groups, size, self.width)
 
     def load(self, parameters: Tensor, states: Sequence[Tensor]) -> None:
-        """Take over parameters (all replicas, P), and the optimizer's states, each like them."""
+        """Copy parameters (all replicas, P) and the optimizer's states, each of the same shape, into the layout."""
         self._lay(self.weights, 0, parameters)
         for k, state in enumerate(states):
             self._lay(self.optimizer_state, k, state)
 
     def load_gradients(self, gradients: Tensor) -> None:
-        """Take over gradients (all replicas, P), for an update by them."""
+        """Copy gradients (all replicas, P) into the layout, for a kernel that only updates."""
         assert self.kept_gradients is not None
         self._lay(self.kept_gradients, 0, gradients)
 
     def _lay(self, memory: Tensor, k: int, values: Tensor) -> None:
-        """Put numbers (all replicas, P) into the k-th array of each group."""
+        """Copy numbers (all replicas, P) into the k-th array of each group."""
         self._places(memory, k * self.tiling.numbers, values.shape[1]).copy_(self._in_lanes(values))
 
     def load_hyperparameters(self, numbers: Sequence[Tensor]) -> None:
-        """Take over the loss's, each (all replicas,)."""
+        """Copy the loss's hyperparameters, each (all replicas,), into the layout."""
         if numbers:
             laid = self._in_lanes(torch.stack(list(numbers), 1))
             self._places(self.loss_hyperparameters, 0, len(numbers)).copy_(laid)
 
     def parameters(self, size: int, of: Tensor | None = None) -> Tensor:
-        """(its replicas, P); `of` an earlier moment."""
+        """The parameters (own replicas, P); read from `of`, a copy of `weights`, if given."""
         return self._of_lanes(self._places(self.weights if of is None else of, 0, size))
 
     def gradients(self, size: int) -> Tensor:
-        """(its replicas, P), added up over the parts of the batch."""
+        """The gradients (own replicas, P), summed over the parts of the batch."""
         assert self.kept_gradients is not None
         parts, each = self.tiling.parts, self.tiling.numbers * self.width
         first, *others = self.kept_gradients[:, : parts * each].chunk(parts, 1)
@@ -141,12 +150,12 @@ class KernelState:
         return self.parameters(size, of=first)
 
     def state(self, k: int, size: int) -> Tensor:
-        """State k of all parameters, (its replicas, P)."""
+        """The optimizer's k-th state, (own replicas, P)."""
         return self._of_lanes(self._places(self.optimizer_state, k * self.tiling.numbers, size))
 
     # ---- steps -------------------------------------------------------------------------------------------------
     def step_ranges(self, epochs: int, samples: int, batch: int) -> list[StepRange]:
-        """The steps of some epochs of so many samples: whole batches, and a smaller one at the end of each."""
+        """The steps of some epochs of so many samples: full batches, and a smaller last one where samples remain."""
         batch = min(batch, samples)
         full, rest = divmod(samples, batch)
         if not rest:
@@ -165,7 +174,7 @@ class KernelState:
     def prepare(
         self, inputs: Tensor, targets: Tensor, order: Tensor, columns: Columns, step_ranges: Sequence[StepRange]
     ) -> KernelBuffers:
-        """Lay out what the steps read. order: (m,), or (all replicas, m), int32, of all epochs."""
+        """The buffers of these steps. order: int32 (m,) or (all replicas, m), the samples of all epochs."""
         spec, width, lanes = self.spec, self.width, self.tiling.lanes
         last = step_ranges[-1]
         steps = last.first + last.count
@@ -194,7 +203,7 @@ class KernelState:
         )
 
     def _in_vectors(self, rows: Tensor, step_range: StepRange) -> Tensor:
-        """The samples of each batch in whole vectors: the last sample fills them up, and counts for nothing."""
+        """The samples of each batch, padded to whole vectors with the last sample, which the kernel then masks."""
         batches = rows[:, step_range.at : step_range.at + step_range.count * step_range.batch].unflatten(
             1, (step_range.count, -1)
         )
@@ -202,7 +211,8 @@ class KernelState:
         return torch.cat([batches, batches[:, :, -1:].expand(-1, -1, spare)], 2).flatten(1)
 
     def _shared(self, columns: Columns, steps: int) -> Tensor:
-        """The coefficients that all replicas share (steps, C); in sample lanes each network's (groups, steps, C)."""
+        """The coefficients that all replicas share, (steps, C). In sample lanes all are, per network:
+        (groups, steps, C)."""
         wanted = [columns[group][name] for group, name in self.spec.shared_coefficients]
         if not wanted:
             return self._nothing
@@ -222,7 +232,7 @@ class KernelState:
         return memory
 
     def calls(self, buffers: KernelBuffers, step_range: StepRange) -> list[KernelArguments]:
-        """The arguments of the kernel for each group, to make these steps; 0 for scratch memory and counters."""
+        """The arguments of the kernel for these steps, per group. Scratch memory and counters are left 0."""
         spec, size, width, lanes = self.spec, self.dtype.itemsize, self.width, self.tiling.lanes
         per_replica_order = spec.one_network or spec.per_replica_order
         at = step_range.column * lanes if spec.one_network else step_range.at * (width if per_replica_order else 1)
@@ -262,39 +272,39 @@ class KernelState:
         ]
 
     def run(self, call: KernelArguments) -> None:
-        """One call of the kernel, in whichever thread."""
+        """Call the kernel, with the scratch memory of the calling thread."""
         mine = self._memory_of_thread(gradients=True)
         mine.counters.zero_()
         self.run_with(mine.gradients, mine.counters, call)
 
     def table(self, buffers: KernelBuffers, epochs: int, of_epoch: Callable[[int], Sequence[StepRange]]) -> Tensor:
-        """The calls for each group, (groups, epochs, calls of an epoch, 1 + arguments).
+        """The calls of all epochs, int64 (groups, epochs, calls per epoch, 1 + arguments).
 
-        A row is where the kernel begins, and its arguments but for scratch memory.
+        A row is the kernel's address and its arguments. Scratch memory is left 0 (see `use_scratch`).
         """
 
         def given(epoch: int) -> Tensor:
             return torch.tensor([self.calls(buffers, step_range) for step_range in of_epoch(epoch)]).transpose(0, 1)
 
         first = given(0)
-        each = given(1) - first if epochs > 1 else torch.zeros_like(first)  # all places move on alike
+        each = given(1) - first if epochs > 1 else torch.zeros_like(first)  # every address moves by a fixed amount
         table = torch.zeros(self.groups, epochs, first.shape[1], 1 + first.shape[2], dtype=torch.int64)
         table[..., 0] = self.kernel.machine_code.address("train")
         table[..., 1:] = first.unsqueeze(1) + torch.arange(epochs).view(-1, 1, 1) * each.unsqueeze(1)
         return table
 
     def use_scratch(self, table: Tensor) -> None:
-        """Give the calls in a table's rows, of a kernel in one part, this thread's scratch memory."""
+        """Write the calling thread's scratch memory into the rows of a call table. For a kernel with one part."""
         mine = self._memory_of_thread(gradients=True)
         for column, memory in zip(SCRATCH, (mine.gradients, *mine.activations), strict=True):
             table[..., column] = memory.data_ptr()
 
     def gradient_memory(self) -> Tensor:
-        """Memory for the gradients of a call's parameters."""
+        """New memory for the gradients of one group."""
         return aligned(self.tiling.parts * self.tiling.numbers * self.width, self.dtype)
 
     def run_with(self, gradients: Tensor, counters: Tensor, call: KernelArguments) -> None:
-        """A call that several threads may make together, with the same memory; the counters are 0 in the beginning."""
+        """Call the kernel. Several threads may do so together, with the same gradients and counters (0 at first)."""
         activations, activation_gradients = self._memory_of_thread().activations
         arguments = call._replace(
             gradients=call.gradients or gradients.data_ptr(),
@@ -305,7 +315,7 @@ class KernelState:
         self.kernel.run(*arguments)
 
     def _memory_of_thread(self, gradients: bool = False) -> Any:
-        """Scratch memory: each thread has its own."""
+        """The scratch memory of the calling thread, allocated when it is first needed."""
         mine = self._mine
         if not hasattr(mine, "activations"):
             mine.activations = [
@@ -319,17 +329,17 @@ class KernelState:
 
     @property
     def _counts(self) -> int:
-        """How many numbers of right answers a step of a group leaves."""
+        """The number of counts of correct predictions per step and group."""
         return self.tiling.parts * len(self.spec.answers) * self.width
 
-    # ---- what they left ----------------------------------------------------------------------------------------
+    # ---- results -----------------------------------------------------------------------------------------------
     def losses(self, buffers: KernelBuffers, steps: int) -> Tensor:
-        """(steps, its replicas)."""
+        """The losses (steps, own replicas)."""
         of_parts = buffers.losses.view(self.groups, steps, self.tiling.parts, self.width)
         return self._of_lanes(of_parts.sum(2)).t()
 
     def right(self, buffers: KernelBuffers, steps: int) -> Tensor:
-        """Right answers (steps, answers, its replicas)."""
+        """The numbers of correct predictions (steps, answers, own replicas)."""
         answers, replicas = len(self.spec.answers), len(self.rows)
         if not answers:
             return torch.zeros(steps, 0, replicas, dtype=self.dtype)
@@ -338,7 +348,7 @@ class KernelState:
         return by_step.reshape(steps, answers, replicas)
 
     def outputs(self, buffers: KernelBuffers, step_ranges: Sequence[StepRange]) -> Tensor:
-        """(its replicas, samples of all steps, outputs)."""
+        """The networks' outputs (own replicas, samples of all steps, outputs)."""
         spec, lanes = self.spec, self.tiling.lanes
         count = spec.plan.outputs
         laid = buffers.outputs.view(self.groups, -1, count, lanes)

@@ -1,9 +1,9 @@
-"""Numbers of which each is many: what formulas are called with to write machine code.
+"""Lanes: symbolic vectors that formulas are called with in order to write machine code.
 
-`Lane` is a vector of W floats in a register that behaves like a number: it offers every operation that lamp.formulas
-lists, so an activation, a loss or an optimizer's rule, called with lanes in place of tensors, writes its own machine
-code. What is computed is the same in each lane, and nothing goes from one lane to another. Every operation is one of
-the few that `Vectors` asks of a backend.
+A `Lane` stands for a vector of W floats in a register and behaves like a number: it has every operation that
+lamp.formulas lists. When an activation, a loss or an optimizer's rule is called with lanes in place of tensors, each
+operation writes an instruction, so the formula writes its own machine code. All lanes of a vector compute the same, and
+no value moves from one lane to another. The instructions are the few that `Vectors` requires of a backend.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, Literal, Union
 import torch
 
 Operand = Union["Lane", float, int]
-Value = Any  # a vector, a condition or whole numbers, as a backend has them
+Value = Any  # a vector, a condition or integers, in the backend's representation
 Real = Literal["add", "subtract", "multiply", "divide", "negate", "fma", "abs", "sqrt", "copysign"]
 Integer = Literal["add", "subtract", "multiply", "and", "xor", "shift left", "shift right", "shift right unsigned"]
 Logic = Literal["and", "or", "xor", "not"]
@@ -24,41 +24,41 @@ Sign = Literal["<", "<=", ">", ">=", "==", "!="]
 
 
 class Unwritable(TypeError, AttributeError):
-    """What a formula asks of lanes that they do not do."""
+    """An operation of a formula that lanes do not support."""
 
 
 class Vectors(ABC):
-    """What a backend computes with vectors in registers.
+    """The operations on vectors in registers that a backend implements.
 
-    lanes  W, how many numbers a vector holds
-    dtype  of those, torch.float32 or torch.float64
+    lanes  W, the number of floats in a vector
+    dtype  their type, torch.float32 or torch.float64
     """
 
     lanes: int
     dtype: torch.dtype
 
     def lane(self, x: Operand) -> Lane:
-        """A number as a vector that holds it in every lane."""
+        """A vector that holds this number in every lane. Raises Unwritable for what is no number."""
         if isinstance(x, Lane):
             return x
         try:
             number = float(x)
         except (TypeError, ValueError, RuntimeError):
-            raise Unwritable(f"a lane meets numbers, not a {type(x).__name__}") from None
+            raise Unwritable(f"a lane is combined with numbers, not with a {type(x).__name__}") from None
         return Lane(self, self.number_value(number))
 
     @abstractmethod
     def number_value(self, x: float) -> Value:
-        """The nearest number of the vectors' dtype, in every lane."""
+        """x in every lane, rounded to the vectors' dtype."""
 
     @abstractmethod
     def real(self, operation: Real, *operands: Value) -> Value:
-        """An operation on floats, rounded once. A product and a sum may become one operation, rounded once; "fma", the
-        product of the first two plus the third, always is."""
+        """An operation on floats, rounded once. "fma" is x y + z, rounded once; other products and sums may be
+        contracted to it."""
 
     @abstractmethod
     def compared(self, sign: Sign, x: Value, y: Value) -> Value:
-        """A condition on floats, lane by lane. NaN fulfils "!=" alone."""
+        """A comparison of floats, per lane. With NaN only "!=" is true."""
 
     @abstractmethod
     def chosen(self, condition: Value, x: Value, y: Value) -> Value:
@@ -66,7 +66,7 @@ class Vectors(ABC):
 
     @abstractmethod
     def logic(self, operation: Logic, *conditions: Value) -> Value:
-        """A condition made of conditions."""
+        """A logical operation on conditions, per lane."""
 
     @abstractmethod
     def integer(self, operation: Integer, x: Value, y: Value) -> Value:
@@ -74,15 +74,15 @@ class Vectors(ABC):
 
     @abstractmethod
     def integer_like(self, x: Value, n: int) -> Value:
-        """A known whole number as x is one: of its width, and in every lane where x is a vector."""
+        """The constant n with the bit width of x, and in every lane if x is a vector."""
 
     @abstractmethod
     def integers_compared(self, sign: Sign, x: Value, y: Value) -> Value:
-        """A condition on signed integers."""
+        """A comparison of signed integers."""
 
     @abstractmethod
     def bits_of(self, x: Value) -> Value:
-        """The bits of floats, as integers of their width."""
+        """The bits of floats, as integers of the same width."""
 
     @abstractmethod
     def of_bits(self, x: Value) -> Value:
@@ -90,20 +90,20 @@ class Vectors(ABC):
 
     @abstractmethod
     def converted(self, x: Value) -> Value:
-        """Integers of the floats' width as floats."""
+        """Integers, converted to floats of the same width."""
 
     @abstractmethod
     def turned(self, x: Lane, places: int) -> Lane:
-        """Lane k holds what lane k + places held, round and round."""
+        """x, rotated: lane k holds what lane k + places (modulo W) held."""
 
     @abstractmethod
     def formula(self, name: str) -> Callable[[Lane], Lane] | None:
-        """How a transcendental function (exp, tanh, ...) is computed; None for one that there is not."""
+        """The function of lanes of this name (exp, tanh, ...); None if there is none."""
 
 
 class Whole:
-    """Signed integers that wrap around, one or a vector of them: of 32 bits, from which lamp.randomness draws, or of as
-    many bits as a float has."""
+    """A signed integer that wraps around, or a vector of them. It has 32 bits (lamp.randomness computes with these) or
+    as many bits as a float of the vectors' dtype."""
 
     def __init__(self, code: Vectors, value: Value) -> None:
         self.code, self.value = code, value
@@ -136,7 +136,7 @@ class Whole:
         return self._of("shift right", places)
 
     def shifted_unsigned(self, places: int) -> Whole:
-        """Shifted right, zeros moving in whatever the sign."""
+        """Shifted right, filled with zeros whatever the sign."""
         return self._of("shift right unsigned", places)
 
     def _compared(self, sign: Sign, other: Whole | int) -> Mask:
@@ -149,7 +149,7 @@ class Whole:
         return self._compared(">=", other)
 
     def is_true(self) -> Mask:
-        """Where it is not 0."""
+        """The condition that it is not 0."""
         return self._compared("!=", 0)
 
     def as_bits(self) -> Lane:
@@ -157,12 +157,12 @@ class Whole:
         return Lane(self.code, self.code.of_bits(self.value))
 
     def as_numbers(self) -> Lane:
-        """These numbers as floats."""
+        """These numbers, converted to floats."""
         return Lane(self.code, self.code.converted(self.value))
 
 
 class Mask:
-    """A condition, lane by lane."""
+    """A condition, true or false in each lane."""
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -185,11 +185,11 @@ class Mask:
         return ~self._of("xor", other)
 
     def __bool__(self) -> bool:
-        raise Unwritable("lanes differ: a condition of theirs chooses with x.where(condition, other)")
+        raise Unwritable("a condition may differ between lanes, so `if` cannot use it: write x.where(condition, other)")
 
 
 class Lane:
-    """A vector of floats that behaves like a number: the operations of lamp.formulas, in every lane."""
+    """A vector of floats that behaves like a number: it has the operations of lamp.formulas, applied in every lane."""
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -227,7 +227,7 @@ class Lane:
         return self._of("negate")
 
     def times_plus(self, factor: Lane, term: Lane) -> Lane:
-        """self factor + term, rounded once."""
+        """self * factor + term, rounded once."""
         return self._of("fma", factor, term)
 
     # ---- conditions --------------------------------------------------------------------------------------------
@@ -253,23 +253,23 @@ class Lane:
         return self._compared("!=", other)
 
     def where(self, condition: Mask, other: Operand) -> Lane:
-        """This where the condition holds, other elsewhere."""
+        """self where the condition holds, other elsewhere."""
         return Lane(self.code, self.code.chosen(condition.value, self.value, self.code.lane(other).value))
 
     def maximum(self, other: Operand) -> Lane:
-        """The larger of the two; NaN of self stays, and of a lane."""
+        """The larger of the two. NaN if self is NaN, or if other is a lane and NaN."""
         bound = self.code.lane(other)
         larger = bound.where(bound > self, self)
         return bound.where(bound != bound, larger) if isinstance(other, Lane) else larger
 
     def minimum(self, other: Operand) -> Lane:
-        """The smaller of the two; NaN of self stays, and of a lane."""
+        """The smaller of the two. NaN if self is NaN, or if other is a lane and NaN."""
         bound = self.code.lane(other)
         smaller = bound.where(bound < self, self)
         return bound.where(bound != bound, smaller) if isinstance(other, Lane) else smaller
 
     def clamp(self, min: Operand | None = None, max: Operand | None = None) -> Lane:
-        """self, but no less than min and no more than max."""
+        """self, limited to at least min and at most max."""
         low = self if min is None else self.maximum(min)
         return low if max is None else low.minimum(max)
 
@@ -278,11 +278,11 @@ class Lane:
         return self._of("abs")
 
     def with_sign_of(self, other: Operand) -> Lane:
-        """This size, with the sign of the other."""
+        """The absolute value of self, with the sign of other."""
         return self._of("copysign", other)
 
     def bits(self) -> Whole:
-        """Its bits."""
+        """Its bits, as integers of the same width."""
         return Whole(self.code, self.code.bits_of(self.value))
 
     def sign(self) -> Lane:
@@ -303,7 +303,7 @@ class Lane:
     def reciprocal(self) -> Lane:
         return 1.0 / self
 
-    def added_up(self) -> Lane:
+    def sum_of_lanes(self) -> Lane:
         """The sum of all lanes, in every lane."""
         total, width = self, self.code.lanes
         while width > 1:
@@ -315,7 +315,7 @@ class Lane:
         return self + (self.code.lane(other) - self) * weight
 
     def knowing(self, name: str, value: Callable[[], Lane]) -> Lane:
-        """This lane, which answers to one of its functions with a value that is known already."""
+        """This lane; its function of this name will return a value that is known already, instead of computing it."""
         self.known[name] = value
         return self
 
@@ -324,7 +324,7 @@ class Lane:
             return self.known[name]
         formula = self.code.formula(name)
         if formula is None:
-            raise Unwritable(f"a lane has no {name!r}: lamp.formulas lists what numbers offer")
+            raise Unwritable(f"a lane has no {name!r}: lamp.formulas lists the operations of numbers")
         return lambda: formula(self)
 
 

@@ -1,4 +1,8 @@
-"""Losses over lanes: the value of each column and the gradients of its outputs, by the losses' own formulas."""
+"""Lowering of losses: from the outputs of a block of columns to the loss's value and the gradients of the outputs.
+
+The formulas are the losses' own `value` and `derivative`, called with lanes. What stands here is the loop over outputs
+or classes, and the weights and ignored labels that depend on the sample.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from lamp.compiler.asking import asked
 from lamp.compiler.code import Code, Pointer
 from lamp.compiler.column_block import ColumnBlock
+from lamp.compiler.formula_calls import call_formula
 from lamp.compiler.indices import Index
 from lamp.compiler.lanes import Lane, Mask
 from lamp.compiler.rules.softmax import log_sum_exp
@@ -22,11 +26,11 @@ from lamp.paths import describe
 
 @dataclass
 class ColumnTargets:
-    """The targets of some columns.
+    """The targets of a block's columns, as functions that load them.
 
-    label    the class, as a number, of a class loss on labels; None where targets are numbers for each output
-    number   the target of this output
-    counts   which lanes of a column hold a sample at all; None where all do
+    label    column -> the class number, if targets are labels; else None
+    number   (output, column) -> the target of this output, if there is one per output
+    counts   column -> which lanes hold a sample; None if all do
     """
 
     label: Callable[[Index], Lane] | None
@@ -35,29 +39,34 @@ class ColumnTargets:
 
 
 class LossRule:
-    """Emits a loss. `constants` are numbers that its code reads from memory: weights of classes or outputs.
+    """The rule that compiles a loss.
 
-    labels    whether targets are labels
-    outputs   numbers that the network puts out for a sample
-    ignores   whether some of the labels are ignored
+    outputs    the number of outputs per sample
+    labels     whether targets are class numbers
+    ignores    whether some of the labels are ignored
+    constants  numbers that the code reads from memory: weights of classes or outputs
+    weights    the position of each kind of weight among the constants, by name
+    weighted   whether the last column of the targets is the sample's weight
+
+    Raises NotCompiled for a loss that the compiler does not support.
     """
 
     def __init__(self, criterion: Loss, outputs: int, labels: bool, ignores: bool = False) -> None:
         self.criterion, self.outputs, self.labels, self.ignores = criterion, outputs, labels, ignores
         self.constants: list[float] = []
-        self.weights: dict[str, int] = {}  # where each weight begins among the constants
-        self.weighted = isinstance(criterion, WeightedLoss)  # then the weight follows the targets of a sample
+        self.weights: dict[str, int] = {}
+        self.weighted = isinstance(criterion, WeightedLoss)
         if criterion.reduction == "none":
-            raise NotCompiled('the loss has reduction="none", which gives no number to go down')
+            raise NotCompiled('the loss has reduction="none", which gives no single number to minimise')
         look_for_overrides(criterion)
         if isinstance(criterion, WeightedLoss):
             criterion = criterion.loss
             if isinstance(criterion, ClassLoss):
-                raise NotCompiled(f"weights of samples are not compiled for {describe(criterion)}")
+                raise NotCompiled(f"sample weights are not compiled for {describe(criterion)}")
             look_for_overrides(criterion)
         if isinstance(criterion, ClassLoss) and not isinstance(criterion, CrossEntropyLoss | NLLLoss):
             raise NotCompiled(
-                f"{describe(criterion)} is no CrossEntropyLoss or NLLLoss, whose sums over classes are known"
+                f"{describe(criterion)} is a loss over classes, of which only CrossEntropyLoss and NLLLoss are compiled"
             )
         names: list[str] = []
         if isinstance(criterion, ClassLoss):
@@ -71,19 +80,19 @@ class LossRule:
                 values = buffer.data
                 shared = values.numel() == 1 and not isinstance(criterion, ClassLoss)
                 if (values.numel() != outputs and not shared) or values.dim() > 1:
-                    raise NotCompiled(f"the {name} of {describe(criterion)} is not one number for each output")
+                    raise NotCompiled(f"the {name} of {describe(criterion)} is not one number per output")
                 self.weights[name] = len(self.constants)
                 self.constants += values.expand(outputs).tolist()
 
     def of_lanes(self, code: Code, hyperparameters: dict[str, Lane]) -> None:
-        """Compute with these lanes in place of the hyperparameters of their names."""
+        """Begin a kernel: replace the loss's hyperparameters of these names with lanes."""
         self.code = code
         self.rule: Any = copy.copy(self.criterion)
         for name, lane in hyperparameters.items():
             setattr(self.rule, name, lane)
 
     def divisor(self, samples: Lane) -> Lane | None:
-        """What the sum of a batch's values is divided by; None where that depends on the labels."""
+        """The divisor of the sum of a batch's values; None if it depends on the labels."""
         criterion = self.criterion.loss if isinstance(self.criterion, WeightedLoss) else self.criterion
         if criterion.reduction == "sum":
             return self.code.lane(1.0)
@@ -94,7 +103,7 @@ class LossRule:
         return samples * float(self.outputs)
 
     def weight_of_label(self, constants: Pointer, label: Lane) -> Lane:
-        """What a sample of this label counts in a mean."""
+        """The weight in the mean of a sample with this label."""
         code = self.code
         weight = code.lane(1.0)
         if "weight" in self.weights:
@@ -107,9 +116,9 @@ class LossRule:
         return weight
 
     def emit(self, block: ColumnBlock, target: ColumnTargets, share: Number) -> Lane:
-        """Put the gradients of a block's outputs in their places; the sum of its columns' values, not yet divided.
+        """Store the gradients of a block's outputs; returns the sum of its columns' values, not yet divided.
 
-        share  what a value counts in the loss: 1 over the divisor
+        share  the weight of each value in the loss: 1 / divisor
         """
         of_column = self._of_classes if isinstance(self.criterion, ClassLoss) else self._of_elements
         with self.code.carrying(0, block.columns, [self.code.lane(0.0)]) as (s, state):
@@ -124,7 +133,7 @@ class LossRule:
         counts = target.counts(s)
         state = [code.lane(0.0)]
         for c in code.each(0, self.outputs, state):
-            output, wanted = block.activation(code.plus(c, block.plan.put_out), s), target.number(c, s)
+            output, wanted = block.activation(code.plus(c, block.plan.output_offset), s), target.number(c, s)
             if isinstance(rule, BCELoss | BCEWithLogitsLoss):
                 weights = [
                     code.load_one(block.arguments.loss_constants, code.plus(c, self.weights[name]))
@@ -134,15 +143,15 @@ class LossRule:
                 ]
                 prepared: tuple[Any, ...] = (output, wanted, *weights)
             else:
-                prepared = asked(rule.prepare, output, wanted)
-            value = asked(self.rule.value, *prepared, *weight)
-            gradient = asked(self.rule.derivative, *prepared, *weight) * share
-            state[0] = state[0] + counted(value, counts)
-            block.keep_gradient(code.plus(c, last.gradients), s, counted(gradient, counts))
+                prepared = call_formula(rule.prepare, output, wanted)
+            value = call_formula(self.rule.value, *prepared, *weight)
+            gradient = call_formula(self.rule.derivative, *prepared, *weight) * share
+            state[0] = state[0] + masked(value, counts)
+            block.keep_gradient(code.plus(c, last.gradient_offset), s, masked(gradient, counts))
         return state[0]
 
     def _weight(self, block: ColumnBlock, name: str, c: Index) -> Lane | None:
-        """The weight of this name that a class, or an output, has; None without such weights."""
+        """The weight of class or output c under this name; None if there are no such weights."""
         if name not in self.weights:
             return None
         return self.code.load_one(block.arguments.loss_constants, self.code.plus(c, self.weights[name]))
@@ -157,16 +166,16 @@ class LossRule:
         if label is not None and self.ignores:
             kept = label != self.ignored
         takes_scores = isinstance(rule, CrossEntropyLoss)
-        if takes_scores:  # each class's exp(x - largest) waits in the place of its gradient
-            largest, total = log_sum_exp(block, block.plan.put_out, classes, s, keep=last.gradients)
+        if takes_scores:  # exp(x - largest) of each class is stored where its gradient will be
+            largest, total = log_sum_exp(block, block.plan.output_offset, classes, s, keep=last.gradient_offset)
             log_total, reciprocal = total.log(), 1.0 / total
 
         def log_p(c: Index) -> Lane:
-            output = block.activation(code.plus(c, block.plan.put_out), s)
+            output = block.activation(code.plus(c, block.plan.output_offset), s)
             if not takes_scores:
                 return output
             scores: Lane = output - largest - log_total
-            return scores.knowing("exp", lambda: block.gradient(code.plus(c, last.gradients), s) * reciprocal)
+            return scores.knowing("exp", lambda: block.gradient(code.plus(c, last.gradient_offset), s) * reciprocal)
 
         def q(c: Index) -> Lane:
             hit = None if label is None else code.lane(1.0).where(label == code.number(c), 0.0)
@@ -176,7 +185,7 @@ class LossRule:
                 if "weight" in self.weights
                 else None
             )
-            wanted: Lane = asked(rule.target_probability, probability, weight, rule.label_smoothing, classes)
+            wanted: Lane = call_formula(rule.target_probability, probability, weight, rule.label_smoothing, classes)
             return wanted if kept is None else wanted.where(kept, 0.0)
 
         mass = code.lane(1.0)
@@ -188,12 +197,12 @@ class LossRule:
         state = [code.lane(0.0)]
         for c in code.each(0, classes, state):
             scores, wanted = log_p(c), q(c)
-            state[0] = state[0] + asked(rule.value, scores, wanted)
-            gradient = asked(rule.derivative, scores, wanted, mass) * share
-            block.keep_gradient(code.plus(c, last.gradients), s, counted(gradient, counts))
-        return counted(state[0], counts)
+            state[0] = state[0] + call_formula(rule.value, scores, wanted)
+            gradient = call_formula(rule.derivative, scores, wanted, mass) * share
+            block.keep_gradient(code.plus(c, last.gradient_offset), s, masked(gradient, counts))
+        return masked(state[0], counts)
 
 
-def counted(x: Lane, counts: Mask | None) -> Lane:
+def masked(x: Lane, counts: Mask | None) -> Lane:
     """x in lanes that hold a sample, 0 in others."""
     return x if counts is None else x.where(counts, 0.0)

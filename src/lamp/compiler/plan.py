@@ -1,6 +1,7 @@
-"""The passes from a network to a plan that can be lowered: trace, fuse, arrange.
+"""The front of the compiler: `plan_of` turns a module into a Plan by tracing, fusing and allocating.
 
-`plan_of(model)` makes a `Plan`, or raises `NotCompiled` with the one line that says why it cannot.
+A Plan is everything that the later passes know of the network. What cannot be compiled raises NotCompiled, with one
+line that says why.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Sequence
 from lamp.compiler.fusion import fused
 from lamp.compiler.stages import Plan
 from lamp.compiler.stand_ins import NotCompiled, look_for_overrides
-from lamp.compiler.storage import arranged
+from lamp.compiler.storage import allocated
 from lamp.errors import NotTraceable, ShapeError
 from lamp.module import Module
 from lamp.nn import Activation, Dropout, Flatten, Identity, Linear, LogSoftmax, PReLU, Sequential, Softmax
@@ -23,16 +24,17 @@ KNOWN = (Sequential, Linear, Flatten, Identity, Softmax, LogSoftmax, Activation,
 
 
 def plan_of(model: Module, training: bool = True, shape: Sequence[int] | None = None) -> Plan:
-    """The plan of a network, or of one network of a population; Dropout is left out if not training.
+    """The plan of a network, or of one replica of a population.
 
-    shape  of one sample's input; None for what the first Linear takes
+    training  whether Dropout drops; else it is left out
+    shape     the shape of one sample's input; None for the shape that the first Linear takes
 
-    Raises NotCompiled.
+    Raises NotCompiled for a network that the compiler does not support.
     """
     for module in model.modules():
         if is_lamps(type(module)) or isinstance(module, KNOWN):
             look_for_overrides(module)
-    places, parameters = _places(model)
+    offsets, parameters = _offsets(model)
     shape = guessed_shape(model) if shape is None else shape
     if shape is None:
         raise NotCompiled("there is no Linear in the network")
@@ -40,22 +42,23 @@ def plan_of(model: Module, training: bool = True, shape: Sequence[int] | None = 
         graph = trace(model, (1, *shape), training=training)
     except (NotTraceable, ShapeError) as error:
         raise NotCompiled(f"{error.where or type(model).__name__} is not compiled: {error.what}") from None
-    plan = fused(graph, places, parameters)
+    plan = fused(graph, offsets, parameters)
     if len(set(plan.dropouts)) < len(plan.dropouts):
         raise NotCompiled("a Dropout is used twice")
     if isinstance(model, Population) and model.sizes is not None:
         plan.sizes = model.sizes.widths
-        if not plan.is_row:  # a kernel finds the parameters of each size by counting
-            raise NotCompiled("networks of several sizes are compiled where they are rows of Linear and activations")
-    return arranged(plan)
+        if not plan.is_row:  # a kernel computes the offsets of parameters from the widths
+            raise NotCompiled("networks of several sizes are compiled only as rows of Linear and activations")
+    return allocated(plan)
 
 
-def _places(model: Module) -> tuple[dict[Parameter, int], int]:
-    """Where each parameter begins among a network's numbers, and how many those are: they lie as in memory."""
-    places: dict[Parameter, int] = {}
+def _offsets(model: Module) -> tuple[dict[Parameter, int], int]:
+    """The offset of each parameter among a network's numbers, in the order of memory, and how many numbers there
+    are."""
+    offsets: dict[Parameter, int] = {}
     total = 0
     for span in spans(model.parameters()):
         for parameter in span.parameters:
-            places[parameter] = total
+            offsets[parameter] = total
             total += parameter.size
-    return places, total
+    return offsets, total

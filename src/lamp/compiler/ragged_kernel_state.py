@@ -1,4 +1,8 @@
-"""Networks of several sizes that one kernel trains: W of similar widths a group, each group as wide as its widest."""
+"""The memory of networks that differ in the widths of their hidden layers and are trained by one kernel.
+
+W networks of similar widths form a group, which is as wide as its widest network. So the layout of a group's parameters
+differs between groups, and this file maps it to rows of the population's widest network.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +16,13 @@ from lamp.compiler.kernel_spec import KernelSpec
 from lamp.compiler.kernel_state import KernelState
 from lamp.compiler.rules.elementwise import slopes_of
 from lamp.compiler.stages import Plan
-from lamp.compiler.storage import of_widths
+from lamp.compiler.storage import with_widths
 
 
 class RaggedKernelState(KernelState):
-    """All replicas of a population of several sizes. The kernel reads how wide a group is when it runs.
+    """A KernelState for a population of several sizes. The kernel reads the widths of a group when it runs.
 
-    order  the replicas, as they lie in the lanes
+    order  the numbers of the replicas, in the order of the lanes
     """
 
     def __init__(self, kernel: Kernel, spec: KernelSpec, rows: range) -> None:
@@ -29,7 +33,7 @@ class RaggedKernelState(KernelState):
         own = self._in_lanes(spec.plan.sizes)  # (groups, hidden layers, W)
         group = own.amax(2, keepdim=True)
         self.sizes = torch.cat([group, own], 2).to(torch.int32).contiguous()
-        self._plans = [of_widths(spec.plan, widths) for widths in group.squeeze(2).tolist()]
+        self._plans = [with_widths(spec.plan, widths) for widths in group.squeeze(2).tolist()]
         self._widest = [_places(spec.plan, plan) for plan in self._plans]
 
     def _of_replicas(self, values: Tensor) -> Tensor:
@@ -39,19 +43,20 @@ class RaggedKernelState(KernelState):
         return super()._of_lanes(memory)[self._back]
 
     def _lay(self, memory: Tensor, k: int, values: Tensor) -> None:
-        """Put numbers (all replicas, P) of the widest network into the k-th array of each group."""
+        """Copy numbers (all replicas, P of the widest network) into the k-th array of each group."""
         for g, places in enumerate(self._widest):
             rows = self._rows_of(g)
-            filled = torch.cat([rows, rows[-1:].expand(self.width - len(rows))])  # spare lanes repeat the last
+            filled = torch.cat([rows, rows[-1:].expand(self.width - len(rows))])  # unused lanes repeat the last
             laid = values.index_select(0, filled).t().contiguous()  # (P, W)
             torch.index_select(laid, 0, places, out=self._of_group(memory, g, k))
 
     def parameters(self, size: int, of: Tensor | None = None) -> Tensor:
-        """(its replicas, P) of the widest network, zeros where a replica has none; `of` an earlier moment."""
+        """The parameters (own replicas, P of the widest network), zeros for units that a replica lacks; read from `of`,
+        a copy of `weights`, if given."""
         return self._spread(self.weights if of is None else of, 0, size)
 
     def state(self, k: int, size: int) -> Tensor:
-        """State k of all parameters, (its replicas, P)."""
+        """The optimizer's k-th state, (own replicas, P of the widest network)."""
         return self._spread(self.optimizer_state, k, size)
 
     def _spread(self, memory: Tensor, k: int, size: int) -> Tensor:
@@ -63,18 +68,18 @@ class RaggedKernelState(KernelState):
         return found
 
     def _rows_of(self, g: int) -> Tensor:
-        """The replicas in a group's lanes."""
+        """The numbers of the replicas in a group's lanes."""
         return self.order[g * self.width : (g + 1) * self.width]
 
     def _of_group(self, memory: Tensor, g: int, k: int) -> Tensor:
-        """The k-th array of a group's numbers, (P of the group, W)."""
+        """The k-th array of group g, (P of the group, W)."""
         size = self._plans[g].parameters * self.width
         return memory[g, k * size : (k + 1) * size].view(-1, self.width)
 
 
 def _alike(sizes: Tensor, rows: Tensor, width: int) -> Iterator[Tensor]:
-    """Rows in such an order that every `width` of them are of similar sizes: halved, again and again, where they differ
-    most."""
+    """The rows, ordered so that each `width` consecutive ones have similar sizes: sorted by the layer in which they
+    differ most, halved, and so on in each half."""
     if len(rows) <= width:
         yield rows
         return
@@ -88,15 +93,15 @@ def _alike(sizes: Tensor, rows: Tensor, width: int) -> Iterator[Tensor]:
 
 
 def _places(widest: Plan, plan: Plan) -> Tensor:
-    """Where each parameter of a network stands among those of the widest."""
+    """The position of each of a network's parameters among those of the widest network, (P of the network,)."""
     found = torch.empty(plan.parameters, dtype=torch.int64)
     for own, of_widest in zip(plan.layers, widest.layers, strict=True):
         inputs, outputs = own.width
         j = torch.arange(outputs)
-        weights = of_widest.weight + j.unsqueeze(1) * of_widest.width[0] + torch.arange(inputs)
-        found[own.weight : own.weight + inputs * outputs] = weights.flatten()
-        if own.bias is not None and of_widest.bias is not None:
-            found[own.bias : own.bias + outputs] = of_widest.bias + j
+        weights = of_widest.weight_offset + j.unsqueeze(1) * of_widest.width[0] + torch.arange(inputs)
+        found[own.weight_offset : own.weight_offset + inputs * outputs] = weights.flatten()
+        if own.bias_offset is not None and of_widest.bias_offset is not None:
+            found[own.bias_offset : own.bias_offset + outputs] = of_widest.bias_offset + j
         for element, widest_element in zip(own.chain, of_widest.chain, strict=True):
             for name, place in element.parameters.items():
                 count = outputs if slopes_of(element) > 1 else 1

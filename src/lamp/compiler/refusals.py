@@ -1,4 +1,7 @@
-"""What the eager engine refuses must not be trained by machine code: its own checks, asked beforehand."""
+"""Checks that the eager engine makes while it computes, made here before compiled code runs.
+
+Machine code checks nothing, so bad input that the eager engine refuses must be refused before the first step.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,10 @@ from lamp.replicas import Population
 
 
 def check_loss(criterion: Loss, plan: Plan, targets: Tensor, own: bool, replicas: int | None, batch: int) -> None:
-    """Let the loss look at a batch: raises its own error for weights or numbers that do not fit the network."""
+    """Call the loss on one batch, so that it raises its own error for weights or targets that do not fit the network.
+
+    own  whether targets have an axis of replicas
+    """
     if not is_lamps(type(criterion)):
         return
     rows = targets.flatten(0, 1) if own else targets
@@ -36,19 +42,20 @@ def check_loss(criterion: Loss, plan: Plan, targets: Tensor, own: bool, replicas
     output = torch.zeros(len(rows), plan.outputs, dtype=plan.dtype)
     if replicas is not None:
         output = marked(output.expand(replicas, *output.shape), replicas)
-    with suppress(NonFiniteError):  # whether it is finite, training will show
+    with suppress(NonFiniteError):  # training will show whether the loss is finite
         copy.copy(criterion).eval()(output, rows)
 
 
 def look_at_modes(model: Module) -> None:
-    """Raise NotCompiled where a part of the network is in eval mode: there backward has nothing to go back through."""
+    """Raise NotCompiled if a module of the network is in eval mode, in which a forward keeps nothing for backward."""
     for module in model.modules():
         if not module.training and not isinstance(module, Sequential | Population):
             raise NotCompiled(f"{describe(module)} is in eval mode, in which nothing is learned")
 
 
 def try_eagerly(model: Module, criterion: Loss, inputs: Sequence[Any], target: Any) -> None:
-    """Forward, loss and, where a part is in eval mode, backward of a batch: for the error that they may raise."""
+    """Run the forward and the loss of a batch for the errors that they may raise; and the backward, on a copy, if a
+    part of the network is in eval mode."""
     if all(module.training for root in (model, criterion) for module in root.modules()):
         with evaluating():
             criterion(model(*inputs), target)

@@ -1,4 +1,8 @@
-"""A data set as a kernel reads it: rows of features, and targets as numbers. NotCompiled where it does not fit."""
+"""A data set as a kernel reads it: rows of features, and targets as floats.
+
+Tensors in the shapes that modules and losses take come in. Data that do not fit the network or the loss raise
+NotCompiled.
+"""
 
 from __future__ import annotations
 
@@ -14,23 +18,29 @@ from lamp.losses.weighted import WeightedLoss
 
 
 def laid_out(plan: Plan, inputs: Tensor, per_replica: bool) -> Tensor:
-    """Inputs (n, ...) or, of their own, (K, n, ...), as rows of features, (n, features) or (K n, features)."""
+    """The inputs as rows of features: (n, ...) -> (n, features); with per_replica, (K, n, ...) -> (K n, features).
+
+    Raises NotCompiled for another shape, dtype or device than the network's.
+    """
     if inputs.shape[1 + per_replica :] != plan.input_shape:
         wanted = ", ".join(map(str, plan.input_shape))
         raise NotCompiled(f"inputs of shape {tuple(inputs.shape)} are not samples of shape ({wanted})")
     rows = inputs.flatten(0, 1) if per_replica else inputs
     rows = rows.flatten(1)
     if rows.dtype != plan.dtype or rows.device.type != "cpu":
-        raise NotCompiled(f"the inputs are {rows.dtype} on {rows.device.type}, which the parameters are not")
+        raise NotCompiled(f"the inputs are {rows.dtype} on {rows.device.type}, unlike the parameters")
     return rows.contiguous()
 
 
 def kind_of_targets(criterion: Loss, plan: Plan, targets: Tensor, per_replica: bool) -> tuple[bool, bool]:
-    """Whether targets are labels, and whether some of those are ignored; NotCompiled where they do not fit."""
+    """Whether the targets are labels, and whether some of these are ignored.
+
+    Raises NotCompiled for targets that do not fit the loss and the network.
+    """
     for name in ("weight", "pos_weight"):
         weight = vars(criterion).get(name)  # asked for by getattr, a name that is not there costs half a millisecond
         if weight is not None and weight.data.dtype is not plan.dtype:
-            raise NotCompiled(f"the {name} of the loss is {weight.data.dtype}, not as the parameters")
+            raise NotCompiled(f"the {name} of the loss is {weight.data.dtype}, unlike the parameters")
     lead = 2 if per_replica else 1
     if isinstance(criterion, ClassLoss) and not targets.is_floating_point():
         if targets.dim() != lead or targets.dtype is not torch.int64:
@@ -44,14 +54,14 @@ def kind_of_targets(criterion: Loss, plan: Plan, targets: Tensor, per_replica: b
     if targets.dim() != lead + 1 or targets.shape[-1] != columns or not targets.is_floating_point():
         raise NotCompiled(f"targets of shape {tuple(targets.shape)} are not {columns} numbers per sample")
     if isinstance(criterion, ClassLoss) and not criterion.takes_probabilities:
-        raise NotCompiled(f"the targets are no labels, which {type(criterion).__name__} takes")
+        raise NotCompiled(f"the targets are not labels, which {type(criterion).__name__} takes")
     if isinstance(criterion, ClassLoss):
         if criterion.ignore_index >= 0:
-            raise NotCompiled("the targets are probabilities, of which none can be ignored by ignore_index")
+            raise NotCompiled("the targets are probabilities, so no class can be ignored by ignore_index")
         if not (targets >= 0).all():
             raise NotCompiled("some targets are no probabilities", _first(~(targets >= 0).flatten(lead).all(-1)))
     if targets.dtype != plan.dtype or targets.device.type != "cpu":
-        raise NotCompiled(f"the targets are {targets.dtype} on {targets.device.type}, which the parameters are not")
+        raise NotCompiled(f"the targets are {targets.dtype} on {targets.device.type}, unlike the parameters")
     if isinstance(criterion, WeightedLoss):
         criterion, targets = criterion.loss, targets[..., :-1]
     if isinstance(criterion, BinaryLoss):
@@ -62,10 +72,10 @@ def kind_of_targets(criterion: Loss, plan: Plan, targets: Tensor, per_replica: b
 
 
 def _first(wrong: Tensor) -> int:
-    """The sample that a condition holds for first: of (n,) or, of replicas' own, of (K, n)."""
+    """The first sample for which a condition (n,) or (K, n) holds."""
     return int(wrong.nonzero()[0, -1])
 
 
 def numbers_of(targets: Tensor, per_replica: bool, dtype: torch.dtype) -> Tensor:
-    """Targets as the kernel reads them: numbers in rows, labels too."""
+    """The targets as the kernel reads them: contiguous floats, labels included."""
     return (targets.flatten(0, 1) if per_replica else targets).to(dtype).contiguous()

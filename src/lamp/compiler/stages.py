@@ -1,8 +1,11 @@
-"""A network as the compiler lowers it: stages, each a source and what follows it element by element.
+"""The compiler's intermediate form: a Plan is a list of stages, each a source operation and a chain of elementwise
+ones.
 
-A stage computes its source (an affine map, a sum, ...) for one unit after another, and passes each number through its
-chain at once, while it is in a register. `print(plan)` shows the stages and, once they have places, where their values
-are kept.
+The fusion pass makes a Plan from a Graph, the allocation pass adds offsets into scratch memory, and the rules lower
+each stage to code. A stage computes its source (an affine map, a sum, ...) unit by unit, and applies the chain to each
+number while it is in a register. `print(plan)` shows the stages and, after allocation, the offsets.
+
+An offset counts rows of scratch memory: a row holds one value of every column of a block.
 """
 
 from __future__ import annotations
@@ -20,16 +23,16 @@ from lamp.nn import Dropout
 from lamp.parameter import Parameter
 from lamp.paths import describe
 
-INPUT = "Input"  # the kind of the stage that is the network's input; other kinds are those of lamp.graph
+INPUT = "Input"  # the kind of the first stage, the network's input; the other kinds are those of lamp.graph
 
 
 @dataclass(eq=False)
 class Element:
-    """What is done to each number for itself.
+    """An elementwise operation in the chain of a stage.
 
-    kind        of the operation, as lamp.graph has it
-    module      that it comes from
-    parameters  where its parameters begin among the network's P numbers, by name
+    kind        the kind of operation, as in lamp.graph
+    module      the module that it comes from
+    parameters  the offset of each of its parameters among the network's P numbers, by name
     """
 
     kind: str
@@ -39,21 +42,21 @@ class Element:
 
 @dataclass(eq=False)
 class Stage:
-    """A source and what follows it, element by element.
+    """A source operation, and the chain of elementwise operations that is applied to its result.
 
-    kind        of the source: that of an operation, as lamp.graph has it; Elementwise for its input as it is
-    inputs      the stages whose outputs it takes
-    units       how many numbers it puts out for a sample
-    parameters  where the source's parameters begin among the network's P numbers, by name
-    attributes  options of the operation
-    multiplications  of one sample's forward
-    layer       its number among the stages with weights
-    chain       what follows the source
-    users       how many stages take its outputs, the loss among them
-    learns      whether a parameter stands here or before, so that gradients are wanted
-    values      where each value of a unit is kept among the activations, or None: the source's, then what each element
-                of the chain makes of it; empty before places are given
-    gradients   where the gradients of its outputs are kept, which become those of its source
+    kind             the kind of the source, as in lamp.graph; "Elementwise" if the source is the input itself
+    inputs           the stages whose outputs it reads
+    units            the number of outputs per sample
+    parameters       the offset of each of the source's parameters among the network's P numbers, by name
+    attributes       options of the operation
+    multiplications  in the forward of one sample
+    layer            its number among the stages with weights; None without weights
+    chain            the elementwise operations after the source
+    users            how many stages read its outputs, counting the loss
+    learns           whether it, or a stage before it, has parameters, so that it needs gradients
+    value_offsets    for the source and after each element of the chain, the offset of the value among the activations,
+                     or None if the value is not stored; empty before allocation
+    gradient_offset  the offset of the gradients of its outputs, which backward turns into those of its source
     """
 
     kind: str
@@ -66,55 +69,58 @@ class Stage:
     chain: list[Element] = field(default_factory=list)
     users: int = 0
     learns: bool = False
-    values: list[Any | None] = field(default_factory=list)
-    gradients: Any = 0
+    value_offsets: list[Any | None] = field(default_factory=list)
+    gradient_offset: Any = 0
 
     @property
-    def weight(self) -> Any:
-        """Where its weight begins."""
+    def weight_offset(self) -> Any:
+        """The offset of its weight among the parameters."""
         return self.parameters["weight"]
 
     @property
-    def bias(self) -> Any | None:
-        """Where its bias begins; None without one."""
+    def bias_offset(self) -> Any | None:
+        """The offset of its bias among the parameters; None without one."""
         return self.parameters.get("bias")
 
     @property
     def width(self) -> tuple[Any, Any]:
-        """Numbers of a sample that come in, and that go out."""
+        """The numbers of inputs and of outputs per sample."""
         return self.inputs[0].units, self.units
 
     @property
-    def outputs(self) -> Any:
-        """Where its outputs are kept."""
-        place = self.values[-1]
+    def output_offset(self) -> Any:
+        """The offset of its outputs."""
+        place = self.value_offsets[-1]
         assert place is not None
         return place
 
     @property
-    def first_kept(self) -> Any:
-        """Where the source is kept: in the place of what comes of it, where it is not needed again."""
-        return next(place for place in self.values if place is not None)
+    def source_offset(self) -> Any:
+        """The offset where the source's values are stored first: their own, or that of the first stored value after
+        them, which then replaces them."""
+        return next(place for place in self.value_offsets if place is not None)
 
 
 @dataclass(eq=False)
 class Plan:
     """A network as stages.
 
-    graph        that it was made from
-    stages       in the order in which they run, the network's input first
-    parameters   P, the numbers of one network; places: where each parameter begins among them
-    activations  how many values of a sample are kept; gradients, how many gradients
-    sizes        None, or of networks of several sizes the outputs of each hidden layer, (K, hidden layers): all else
-                 is then said of the widest
+    graph             the graph that it was made from
+    stages            in the order in which they run, the network's input first
+    parameters        P, the number of parameters of one network
+    offsets           the offset of each parameter among them
+    activation_count  how many values are stored per sample
+    gradient_count    how many gradients are stored per sample
+    sizes             the widths of the hidden layers, (K, hidden layers), if replicas differ in them; everything else
+                      then describes the widest network. Else None
     """
 
     graph: Graph
     stages: list[Stage]
     parameters: Any
-    places: dict[Parameter, int]
-    activations: Any = 0
-    gradients: Any = 0
+    offsets: dict[Parameter, int]
+    activation_count: Any = 0
+    gradient_count: Any = 0
     sizes: Tensor | None = None
 
     @property
@@ -129,18 +135,18 @@ class Plan:
 
     @property
     def features(self) -> int:
-        """Numbers of one sample's input."""
+        """The number of inputs per sample."""
         return self.stages[0].units  # type: ignore[no-any-return]
 
     @property
     def outputs(self) -> int:
-        """Numbers of one sample's output."""
+        """The number of outputs per sample."""
         return self.last.units  # type: ignore[no-any-return]
 
     @property
-    def put_out(self) -> Any:
-        """Where the network's outputs are kept."""
-        return self.last.outputs
+    def output_offset(self) -> Any:
+        """The offset of the network's outputs."""
+        return self.last.output_offset
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -153,10 +159,10 @@ class Plan:
 
     @property
     def is_row(self) -> bool:
-        """Whether it is a row of affine maps with what follows them, each once, in the order of their parameters."""
+        """Whether it is a chain of affine maps and elementwise operations, each used once, in the parameters' order."""
         pairs = zip(self.stages, self.stages[1:], strict=False)
         used = [id(parameter) for op in self.graph.ops for parameter in op.parameters.values()]
-        in_order = used == list(map(id, self.places))
+        in_order = used == list(map(id, self.offsets))
         return in_order and all(stage.kind == "Affine" and stage.inputs == [before] for before, stage in pairs)
 
     @property
@@ -171,22 +177,22 @@ class Plan:
 
     @property
     def multiplications(self) -> int:
-        """Of one sample's forward."""
+        """The number of multiplications in the forward of one sample."""
         return sum(stage.multiplications for stage in self.stages)
 
     def with_stages(self, stages: Sequence[Stage], **changes: Any) -> Plan:
-        """The same network with these stages in place of its own, which may still take each other's outputs."""
+        """A plan with copies of these stages, which read each other and no longer the originals."""
         copies = [replace(stage) for stage in stages]
         copy_of = dict(zip(stages, copies, strict=True))
         for stage in copies:
             stage.inputs = [copy_of[each] for each in stage.inputs]
         return replace(self, stages=copies, **changes)
 
-    def without_places(self) -> Plan:
-        """The plan as it was before values were given places."""
+    def without_offsets(self) -> Plan:
+        """The plan as it was before allocation."""
         plan = self.with_stages(self.stages)
         for stage in plan.stages:
-            stage.values = []
+            stage.value_offsets = []
         return plan
 
     def __str__(self) -> str:
@@ -199,8 +205,10 @@ class Plan:
             line = f"s{k} = {stage.kind}({', '.join(inputs)}){chain}  ({stage.units})"
             if stage.multiplications:
                 line += f", {stage.multiplications} multiplications"
-            if stage.values:
-                line += f"; values at {', '.join('-' if place is None else str(place) for place in stage.values)}"
-                line += f"; gradients at {stage.gradients}" if stage.learns else ""
+            if stage.value_offsets:
+                line += (
+                    f"; values at {', '.join('-' if place is None else str(place) for place in stage.value_offsets)}"
+                )
+                line += f"; gradients at {stage.gradient_offset}" if stage.learns else ""
             lines.append(line)
         return "\n".join(lines)

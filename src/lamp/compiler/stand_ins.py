@@ -1,4 +1,8 @@
-"""Which methods machine code stands in for, kind by kind: where one of them is a user's own, it must not."""
+"""The check that a user's subclass does not override a method that machine code would replace.
+
+Compiled code calls formulas such as `sigma` and replaces methods such as `forward`. A subclass may override the first
+kind; if it overrides the second kind, the compiler refuses the object instead of ignoring the user's method.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +21,9 @@ from lamp.paths import describe
 
 
 class NotCompiled(Exception):
-    """A network, a loss, an optimizer or data that the compiler does not know; its text says which, in one line.
+    """Raised for a network, a loss, an optimizer or data that cannot be compiled; its text says why, in one line.
 
-    row  the first sample that is why, if one is
+    row  the first sample that cannot be compiled, if samples are the reason
     """
 
     def __init__(self, why: str, row: int = 0) -> None:
@@ -27,7 +31,7 @@ class NotCompiled(Exception):
         self.row = row
 
 
-# What no step of a training calls.
+# Methods that no training step calls.
 APART = (
     "__init__",
     "__repr__",
@@ -49,7 +53,7 @@ APART = (
     "float",
     "double",
 )
-# What compiled code is made by calling, or the training calls beside it: a subclass may write it.
+# Methods that are called while code is written, or by the training loop itself; a subclass may override them.
 ASKED: tuple[tuple[type, tuple[str, ...]], ...] = (
     (Activation, ("sigma", "dsigma", "sigma_of_tensor")),
     (WeightedLoss, ()),
@@ -67,9 +71,9 @@ ASKED: tuple[tuple[type, tuple[str, ...]], ...] = (
 
 
 def look_for_overrides(thing: object, only: Iterable[str] | None = None) -> None:
-    """Raise NotCompiled where machine code, or training in blocks of epochs, would pass a method of a user's by.
+    """Raise NotCompiled if a user's method would be ignored by machine code, or by training in blocks of epochs.
 
-    only  the methods that matter, where those of the table do not
+    only  check these methods alone
     """
     asked = next((names for kind, names in ASKED if isinstance(thing, kind)), ())
     found = overridden(thing, (*APART, *asked), only)

@@ -1,4 +1,7 @@
-"""The steps of some epochs, laid out for every kernel state: to be made, and what they left."""
+"""Steps: the training steps of some epochs, prepared for all kernels of a population, and their results.
+
+A KernelRunner prepares the buffers; `run` calls the kernels, and the properties read losses, counts and outputs back.
+"""
 
 from __future__ import annotations
 
@@ -13,16 +16,19 @@ from torch import Tensor
 from lamp.compiler.kernel_state import KernelBuffers, KernelState, StepRange
 from lamp.compiler.threads import as_team, on_threads
 
-SLICES = 8  # that few groups' steps are cut into, so that no thread has much more to do than another
+SLICES = 8  # the steps of few groups are split into so many calls, so that threads get similar amounts of work
 
 
 @dataclass
 class Steps:
-    """The steps of some epochs: `run(first, stop)` makes them.
+    """The steps of some epochs. `run(first, stop)` makes them.
 
-    samples, batch  of an epoch
-    count           of steps, in all epochs
-    threads         to make them on
+    kernel_states  the networks, one KernelState per kernel
+    buffers_of     per kernel state, the steps and the arrays that they read and write
+    samples        per epoch
+    batch          samples per step
+    count          the number of steps in all epochs
+    threads        the number of threads to run on
     """
 
     kernel_states: list[KernelState]
@@ -34,7 +40,7 @@ class Steps:
     threads: int
 
     def run(self, first: int, stop: int, begun: Callable[[], None] = lambda: None) -> None:
-        """Make the steps from first to stop; `begun` is called when all threads are at it."""
+        """Make the steps from first to stop. `begun` is called once all threads have started."""
         kernel_state = self.kernel_states[0]
         if len(self.kernel_states) == kernel_state.groups == 1 and kernel_state.tiling.parts > 1 and self.threads > 1:
             ((step_ranges, buffers),) = self.buffers_of
@@ -49,13 +55,14 @@ class Steps:
         on_threads(work, self.threads, begun)
 
     def cuts(self, first: int, stop: int) -> list[tuple[int, int]]:
-        """Steps, or epochs, from first to stop, in slices where few groups are shared out among threads."""
+        """The range from first to stop, of steps or epochs, split into slices if few groups are shared among
+        threads."""
         groups, count = sum(kernel_state.groups for kernel_state in self.kernel_states), stop - first
         slices = min(SLICES, count) if 1 < groups < SLICES * self.threads and self.threads > 1 else 1
         return list(pairwise(first + k * count // slices for k in range(slices + 1)))
 
     def table(self, k: int) -> Tensor:
-        """The calls of all epochs by the k-th kernel state, as `KernelState.table` has them."""
+        """The call table of the k-th kernel state for all epochs (see `KernelState.table`)."""
         kernel_state, (step_ranges, buffers) = self.kernel_states[k], self.buffers_of[k]
         steps = self.count // self.epochs
         return kernel_state.table(
@@ -64,20 +71,20 @@ class Steps:
 
     @property
     def losses(self) -> Tensor:
-        """(steps, K); of one network (steps, 1)."""
+        """The losses (steps, K); of one network (steps, 1)."""
         pairs = zip(self.kernel_states, self.buffers_of, strict=True)
         return torch.cat([kernel_state.losses(buffers, self.count) for kernel_state, (_, buffers) in pairs], 1)
 
     @property
     def right(self) -> Tensor:
-        """How many answers were right, (steps, answers, K); of one network (steps, answers, 1)."""
+        """The numbers of correct predictions (steps, answers, K); of one network (steps, answers, 1)."""
         pairs = zip(self.kernel_states, self.buffers_of, strict=True)
         return torch.cat([kernel_state.right(buffers, self.count) for kernel_state, (_, buffers) in pairs], 2)
 
     @property
     def outputs(self) -> Tensor | None:
-        """What the networks put out in their steps: (K, samples, outputs), of one network (1, samples, outputs); None
-        where it is not kept."""
+        """The networks' outputs (K, samples, outputs); of one network (1, samples, outputs). None if they are not
+        kept."""
         if not self.kernel_states[0].spec.keeps_outputs:
             return None
         pairs = zip(self.kernel_states, self.buffers_of, strict=True)
@@ -85,7 +92,7 @@ class Steps:
 
 
 def _parts(step_ranges: Sequence[StepRange], first: int, stop: int, kernel_state: KernelState) -> list[StepRange]:
-    """Those of their steps that lie between first and stop."""
+    """The parts of these step ranges that lie between first and stop."""
     found = []
     for step_range in step_ranges:
         begin, end = max(first, step_range.first), min(stop, step_range.first + step_range.count)

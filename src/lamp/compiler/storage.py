@@ -1,4 +1,8 @@
-"""The pass that gives every value that is needed again its place, and every gradient."""
+"""The allocation pass: assigns every stored value and every gradient its offset in scratch memory.
+
+A Plan without offsets comes in, a copy with offsets goes out. Only values that are needed again are stored: outputs of
+stages, and what backward reads.
+"""
 
 from __future__ import annotations
 
@@ -12,31 +16,31 @@ from lamp.compiler.rules.elementwise import slopes_of
 from lamp.compiler.stages import INPUT, Plan, Stage
 
 
-def arranged(plan: Plan) -> Plan:
-    """The plan with places."""
+def allocated(plan: Plan) -> Plan:
+    """The plan with offsets for its values and gradients."""
     plan = plan.with_stages(plan.stages)
     activations: Any = 0
     for stage in plan.stages:
-        stage.values = []
+        stage.value_offsets = []
         for needed in _needed(stage):
-            stage.values.append(activations if needed else None)
+            stage.value_offsets.append(activations if needed else None)
             activations = activations + stage.units if needed else activations
     gradients: Any = 0
     for stage in reversed(plan.stages[1:]):
         user = next((each for each in plan.stages if stage in each.inputs), None)
         if user is not None and stage.users == 1 and not stage.chain and user.learns and _gives_its_own(user):
-            stage.gradients = user.gradients
+            stage.gradient_offset = user.gradient_offset
         else:
-            stage.gradients, gradients = gradients, gradients + stage.units
-    return replace(plan, activations=activations, gradients=gradients)
+            stage.gradient_offset, gradients = gradients, gradients + stage.units
+    return replace(plan, activation_count=activations, gradient_count=gradients)
 
 
 def _needed(stage: Stage) -> list[bool]:
-    """Which values of a stage are needed again: the source's, and what each element of the chain makes of it."""
+    """Which values of a stage are needed again: that of the source, then that after each element of the chain."""
     needed = [False] * (len(stage.chain) + 1)
     needed[-1] = True
     if stage.kind == INPUT:
-        return needed  # nothing goes back through its chain
+        return needed  # no gradients pass through its chain
     needed[0] |= RULES[stage.kind].keeps_source
     for k, element in enumerate(stage.chain):
         needs = element_rule_of(element).needs(element.module)
@@ -46,19 +50,21 @@ def _needed(stage: Stage) -> list[bool]:
 
 
 def _gives_its_own(stage: Stage) -> bool:
-    """Whether the gradients of its inputs are the very numbers that its own are."""
+    """Whether the gradients of its inputs equal its own, so that both can share memory."""
     return stage.kind != INPUT and RULES[stage.kind].gives_its_gradient
 
 
-def of_widths(plan: Plan, hidden: Sequence[Any]) -> Plan:
-    """A row with other hidden layers, its parameters one after another: of numbers that are known, or are not until
-    the program runs."""
+def with_widths(plan: Plan, hidden: Sequence[Any]) -> Plan:
+    """A plan that is a row, with other widths of hidden layers. The parameters lie one after another.
+
+    hidden  the widths: integers, or Counts that are known only when the kernel runs
+    """
     stages = [replace(plan.stages[0])]
     place: Any = 0
     for stage, outputs in zip(plan.layers, [*hidden, plan.outputs], strict=True):
         inputs = stages[-1].units
         parameters, place = {"weight": place}, place + outputs * inputs
-        if stage.bias is not None:
+        if stage.bias_offset is not None:
             parameters["bias"], place = place, place + outputs
         chain = []
         for element in stage.chain:
@@ -66,4 +72,4 @@ def of_widths(plan: Plan, hidden: Sequence[Any]) -> Plan:
             if element.parameters:
                 place = place + (outputs if slopes_of(element) > 1 else 1)
         stages.append(replace(stage, inputs=[stages[-1]], units=outputs, parameters=parameters, chain=chain))
-    return arranged(replace(plan, stages=stages, parameters=place))
+    return allocated(replace(plan, stages=stages, parameters=place))

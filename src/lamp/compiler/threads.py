@@ -1,4 +1,8 @@
-"""The calls of kernels, shared out among threads. ctypes lets go of Python's lock while they run."""
+"""Runs the calls of kernels on several threads. They run in parallel because ctypes releases Python's lock.
+
+Many groups are shared out among the threads, a call at a time. A single group in several parts is run by all threads
+together, which share the parts.
+"""
 
 from __future__ import annotations
 
@@ -16,15 +20,15 @@ from lamp.workers import Workers, when_forked
 
 
 def on_threads(work: Sequence[Sequence[Callable[[], None]]], threads: int, begun: Callable[[], None]) -> None:
-    """The calls of each group, in their order, on so many threads.
+    """Make the calls of every group, those of one group in order, on so many threads.
 
-    A thread that is free makes the next call of the group that has waited longest. `begun` is called when all threads
-    are at work.
+    A free thread takes the next call of the group that has waited longest. `begun` is called once all threads have
+    started.
     """
     waiting = deque(iter(calls) for calls in work)
 
     def some() -> None:
-        with suppress(IndexError):  # then no group waits: those that are not done are in other hands
+        with suppress(IndexError):  # the queue is empty; other threads run the rest
             while True:
                 calls = waiting.popleft()
                 call = next(calls, None)
@@ -38,7 +42,7 @@ def on_threads(work: Sequence[Sequence[Callable[[], None]]], threads: int, begun
 def as_team(
     kernel_state: KernelState, calls: Sequence[KernelArguments], threads: int, begun: Callable[[], None]
 ) -> None:
-    """One group's calls, each made by several threads, which share out its tasks."""
+    """Make the calls of one group, each on several threads at once, which share its parts."""
     gradients = kernel_state.gradient_memory()
     counters = torch.zeros(len(calls), 2 * LINE // 8, dtype=torch.int64)
 
@@ -50,7 +54,7 @@ def as_team(
 
 
 def _together(threads: int, work: Callable[[], None], begun: Callable[[], None]) -> None:
-    """Call it in so many threads, this one among them."""
+    """Call `work` in so many threads, the calling one among them; `begun` is called once all have started."""
     arriving = iter(range(threads))
 
     def begin() -> None:

@@ -1,4 +1,8 @@
-"""The pass that cuts a job for a machine: lanes, columns, parts for threads, and scratch memory."""
+"""The tiling pass: from a KernelSpec and a machine to a Tiling, the sizes of the kernel's loops and memory.
+
+It decides how many lanes a vector has, how many columns are computed at once, how many parts a batch has for threads,
+and how much scratch memory is needed.
+"""
 
 from __future__ import annotations
 
@@ -10,16 +14,16 @@ from lamp.compiler.code import Machine
 from lamp.compiler.kernel_spec import KernelSpec
 from lamp.compiler.stages import Plan
 
-COLUMNS = (4, 5, 6, 3, 7, 2, 1)  # columns in registers at once: the first that leaves nothing over is taken
-PART = 2_000_000  # multiplications of a step for which a thread of its own pays
+COLUMNS = (4, 5, 6, 3, 7, 2, 1)  # columns computed at once: the first of these that leaves no remainder
+PART = 2_000_000  # multiplications per step from which another thread is worth while
 MOST_PARTS = 4
-CHUNKS = (32, 16, 8)  # columns of one network whose activations are kept at once: so many that they stay in cache
+CHUNKS = (32, 16, 8)  # columns of one network whose activations are stored at once: the most that fit in CACHE
 CACHE = 2**18  # bytes
-WIDE = 64  # features from which on one network's first products run along them
+WIDE = 64  # least number of features for which the first layer is computed with features as lanes
 
 
 def along_features(plan: Plan, lanes: int) -> bool:
-    """Whether the products of one network's first layer run along the features."""
+    """Whether the first layer of a single network is computed with features, instead of samples, as lanes."""
     given, first = plan.stages[:2]
     alone = given.users == 1 and not given.chain and first.kind == "Affine"
     return alone and plan.features >= WIDE and plan.features % lanes == 0
@@ -27,18 +31,20 @@ def along_features(plan: Plan, lanes: int) -> bool:
 
 @dataclass(frozen=True)
 class Tiling:
-    """The cut of a job.
+    """The sizes of a kernel's loops and memory.
 
     one_network  sample lanes; else replica lanes
-    lanes        W
-    numbers      of a network's parameters, P, rounded up to whole vectors in sample lanes
-    wide         whether the products of the first layer run along the features, which then are not kept
-    columns      in registers at once; `ragged` where some are left over
-    parts        that a batch of one network is cut into, for as many threads: a matter of the job alone, so that the
-                 result does not depend on the threads there are
-    chunk        columns whose activations are kept at once
-    spare        whether a vector may hold lanes beyond the batch
-    activations, gradients  vectors of scratch memory
+    lanes        W, numbers per vector
+    numbers      P, the parameters of a network; in sample lanes rounded up to whole vectors
+    wide         whether the first layer has features as lanes; then the inputs are not stored
+    columns      computed at once
+    ragged       whether the number of columns is not always a multiple of `columns`
+    parts        the number of parts of a batch, each for one thread. It depends on the spec alone, so that results do
+                 not depend on the number of threads
+    chunk        columns whose activations are stored at once
+    spare        whether the last vector of a batch may hold fewer than W samples
+    activations  vectors of scratch memory for values
+    gradients    vectors of scratch memory for gradients of values
     """
 
     one_network: bool
@@ -54,7 +60,7 @@ class Tiling:
     gradients: int
 
     def vectors_of(self, batch: int) -> int:
-        """How many columns a batch is."""
+        """The number of columns of a batch."""
         return _vectors_of(batch, self.lanes, self.one_network)
 
     def __str__(self) -> str:
@@ -69,7 +75,7 @@ class Tiling:
 
 
 def tiled(spec: KernelSpec, machine: Machine) -> Tiling:
-    """The cut of a job for a machine."""
+    """The tiling of a kernel for a machine."""
     plan, lanes, one_network = spec.plan, machine.lanes(spec.dtype), spec.one_network
     vectors = [_vectors_of(batch, lanes, one_network) for batch in spec.batches]
     work = 3 * plan.multiplications * max(spec.batches)
@@ -77,10 +83,10 @@ def tiled(spec: KernelSpec, machine: Machine) -> Tiling:
     parts = max(1, most) if one_network else 1
     sizes_of_parts = {b - a for v in vectors for a, b in pairwise(k * v // parts for k in range(parts + 1))}
     wide = one_network and along_features(plan, lanes)
-    kept = plan.activations + plan.gradients - (plan.features if wide else 0)
+    kept = plan.activation_count + plan.gradient_count - (plan.features if wide else 0)
     column = kept * lanes * spec.dtype.itemsize
     most_columns = next((c for c in CHUNKS if c * column <= CACHE), CHUNKS[-1])
-    sizes = set(vectors)  # of what is cut into blocks of columns
+    sizes = set(vectors)  # the numbers of columns that are split into blocks
     if one_network:
         sizes = {min(most_columns, v) for v in sizes_of_parts}
         sizes |= {v % most_columns for v in sizes_of_parts if v > most_columns} - {0}
@@ -98,8 +104,8 @@ def tiled(spec: KernelSpec, machine: Machine) -> Tiling:
         parts=parts,
         chunk=chunk,
         spare=one_network and any(batch % lanes for batch in spec.batches),
-        activations=plan.activations * chunk,
-        gradients=plan.gradients * chunk,
+        activations=plan.activation_count * chunk,
+        gradients=plan.gradient_count * chunk,
     )
 
 

@@ -1,4 +1,8 @@
-"""The optimizer's rule over all parameters of a step, with what clipping leaves of the gradients."""
+"""Lowering of the optimizer: the end of a step, which clips the gradients and updates all parameters.
+
+The formula is the optimizer's own `update`, called with lanes. What stands here is the loop over parameters, the step's
+coefficients, and the sum over gradients of the parts of a batch.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lamp.compiler.arguments import KernelArguments
-from lamp.compiler.asking import asked
 from lamp.compiler.code import Code
+from lamp.compiler.formula_calls import call_formula
 from lamp.compiler.indices import Index
 from lamp.compiler.kernel_spec import KernelSpec
 from lamp.compiler.lanes import Lane, Mask
@@ -16,13 +20,13 @@ from lamp.optim.clipping import TINY
 
 
 class Updates:
-    """Emits the updates of a step.
+    """Writes the update of one step.
 
-    step         the number of the step, which coefficients depend on
-    vectors      of parameters: a network's P in replica lanes, P / W in sample lanes
-    part         which part of the parameters is updated; None: all
-    parts        how many gradients are to be added up, one for each part of the batch
-    ranges       for each parameter group, where its numbers lie
+    step     the number of the step, by which coefficients are looked up
+    vectors  the number of vectors that hold the parameters: P in replica lanes, P / W in sample lanes
+    part     which slice of the parameters is updated; None for all
+    parts    the number of parts of the batch, whose gradients are summed
+    ranges   per parameter group, [(first, stop), ...]: where its numbers lie among P
     """
 
     def __init__(
@@ -42,7 +46,7 @@ class Updates:
         self.ranges = ranges
 
     def emit(self, optimizer: Optimizer) -> None:
-        """The optimizer's rule over all parameters, by groups, with what clipping leaves of the gradients."""
+        """Write the optimizer's rule for all parameter groups, with clipped gradients."""
         code, spec = self.code, self.spec
         limits = self._coefficients(len(spec.ranges))
         factor = self._clip_factor(limits) if spec.clip_norm else None
@@ -54,12 +58,12 @@ class Updates:
                     self._update(optimizer, i, g, c, group, states, bounds)
 
     def _vectors_of(self, bounds: tuple[Any, Any]) -> tuple[Any, Any]:
-        """The vectors of parameters that a range of numbers touches."""
+        """The range of vectors that contains a range of numbers."""
         start, stop = bounds
         return (start // self.lanes, -(-stop // self.lanes)) if self.spec.one_network else bounds
 
     def _slice(self, start: Any, stop: Any) -> tuple[Index, Index]:
-        """The vectors of parameters from start to stop that stand in this part; a vector stands in one alone."""
+        """The vectors from start to stop that belong to this part; each vector belongs to exactly one part."""
         if self.part is None:
             return start, stop
         code, part = self.code, self.part
@@ -89,7 +93,7 @@ class Updates:
         places = [code.plus(i, code.times(self.vectors, k)) for k in range(len(names))]
         before = [code.load(self.arguments.states, place) for place in places]
         state: dict[str, Any] = dict(zip(names, before, strict=True))
-        moved = asked(optimizer.update, p, g, state, c, group)
+        moved = call_formula(optimizer.update, p, g, state, c, group)
         inside = self._inside(i, bounds)
         code.store(self.arguments.parameters, i, moved if inside is None else moved.where(inside, p))
         for name, place, old in zip(names, places, before, strict=True):
@@ -97,19 +101,19 @@ class Updates:
             code.store(self.arguments.states, place, new if inside is None else new.where(inside, old))
 
     def _inside(self, i: Index, bounds: tuple[Any, Any]) -> Mask | None:
-        """Which lanes of a vector of one network's parameters lie within a range; None where all of all do."""
+        """In sample lanes, which lanes of vector i lie within a range; None if a mask is never needed."""
         if not self.spec.one_network:
             return None
         start, stop = bounds
         if start % self.lanes == 0 and (stop % self.lanes == 0 or stop == self.spec.plan.parameters):
             return None
         code = self.code
-        at = code.counted(code.times(i, self.lanes))
+        at = code.arange(code.times(i, self.lanes))
         first, last = (code.wholes(code.whole(bound)) for bound in bounds)
         return (at >= first) & (at < last)
 
     def _coefficients(self, group: int) -> dict[str, Lane]:
-        """The numbers of this step, by name: each replica's own, or all's in every lane."""
+        """The coefficients of this step for a parameter group, by name: one per lane, or the same in every lane."""
         found = {}
         shared, own = self.spec.shared_coefficients, self.spec.replica_coefficients
         for k, (of_group, name) in enumerate(shared):
@@ -129,7 +133,7 @@ class Updates:
         return gradient if factor is None else gradient * factor
 
     def _clip_factor(self, limits: Mapping[str, Lane]) -> Lane:
-        """What brings the norm of all gradients that are used below the limit: frozen parameters have none."""
+        """The factor that limits the norm of the gradients. Frozen parameters are in no range and do not count."""
         code, zero = self.code, self.code.lane(0.0)
         squares = zero
         for bounds in (bounds for ranges in self.ranges for bounds in ranges):
@@ -138,5 +142,5 @@ class Updates:
                 inside = self._inside(i, bounds)
                 state[0] = state[0] + (g * g if inside is None else (g * g).where(inside, zero))
             squares = state[0]
-        squares = squares.added_up() if self.spec.one_network else squares
+        squares = squares.sum_of_lanes() if self.spec.one_network else squares
         return (limits["clip_norm"] / (squares.sqrt() + TINY)).minimum(1.0)

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lamp.compiler.cache_key import frozen, staleness_key
 from lamp.compiler.coefficients import options_of
 from lamp.compiler.kernel_runner import KernelRunner
 from lamp.compiler.plan import plan_of
-from lamp.compiler.sources import frozen, sources
 from lamp.compiler.stand_ins import NotCompiled, look_for_overrides
 from lamp.cpu_settings import threads_for
 from lamp.data import DataLoader
@@ -110,7 +110,7 @@ class CompiledEngine:
         if not spec.watch.strangers:
             return None
         return (
-            sources(spec.model, spec.criterion, spec.optimizer, spec.watch.numbers),
+            staleness_key(spec.model, spec.criterion, spec.optimizer, spec.watch.numbers),
             frozen(spec.clip_norm),
             frozen(spec.clip_value),
             tuple((name, answer_of(metric)) for name, metric in spec.metrics.items()),

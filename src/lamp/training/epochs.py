@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from lamp.compiler.cache_key import frozen
 from lamp.compiler.correct_counts import Answer, is_counted
 from lamp.compiler.refusals import check_loss
 from lamp.compiler.samples import kind_of_targets, laid_out, numbers_of
-from lamp.compiler.sources import frozen
 from lamp.compiler.stages import Plan
 from lamp.compiler.stand_ins import NotCompiled, look_for_overrides
 from lamp.data import DataLoader

@@ -1,1 +1,1 @@
-"""Backends: the machines that kernels are written for, each a `Machine` and its `Code`."""
+"""Backends: one folder per kind of machine, with its subclasses of `Machine` and `Code` (see lamp.compiler.code)."""

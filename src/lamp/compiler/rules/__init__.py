@@ -1,7 +1,7 @@
-"""One rule for each kind of operation that is compiled, a file for each family.
+"""The rules of the lowering pass: for each kind of operation, how it is fused and which code computes it.
 
-A new kind is one more file, with a `Rule` (or an `ElementRule`, for what is done to each number for itself), and one
-more line here (or in `chain.ELEMENTS`).
+To compile another kind of operation, write a `Rule` in a file of this folder and add a line to RULES; for an
+elementwise operation, write an `ElementRule` and add it to `chain.ELEMENTS`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ RULES: dict[str, Rule] = {
 
 
 def rule_of(op: Op) -> Rule:
-    """The rule of an operation. Raises NotCompiled where there is none."""
+    """The rule of an operation. Raises NotCompiled if there is none."""
     rule = RULES.get(op.kind)
     if rule is None:
         raise NotCompiled(f"{describe(op.module)} is not compiled: lamp.compile says which modules are")
@@ -36,5 +36,5 @@ def rule_of(op: Op) -> Rule:
 def weighted_rule_of(stage: Stage) -> WeightedRule:
     """The rule of a stage that has weights."""
     rule = RULES[stage.kind]
-    assert isinstance(rule, WeightedRule), f"{stage.kind} has parameters, and no gradients of them"
+    assert isinstance(rule, WeightedRule), f"{stage.kind} has parameters, but its rule computes no gradients of them"
     return rule

@@ -1,4 +1,4 @@
-"""Affine maps, y = W x + b."""
+"""The rule for affine maps, y = W x + b: a Linear layer."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from lamp.compiler.column_block import ColumnBlock
 from lamp.compiler.indices import Index
 from lamp.compiler.rules import weight_gradients
-from lamp.compiler.rules.chain import all_given, give, is_long, through, through_all
+from lamp.compiler.rules.chain import apply_chain, apply_chain_to_all, give_gradients, is_long, note_all_given
 from lamp.compiler.rules.contraction import contracted
 from lamp.compiler.rules.rule import WeightedRule, one_axis, total
 from lamp.compiler.stages import Stage
@@ -16,11 +16,14 @@ from lamp.parameter import Parameter
 
 
 class Affine(WeightedRule):
-    """y = W x + b of each sample; dx = W^T dy, dW = dy x^T, db = dy, both summed over samples."""
+    """y = W x + b per sample.
 
-    def stage(self, op: Op, inputs: list[Stage], places: Mapping[Parameter, int]) -> Stage:
+    Backward  dx = W^T dy    dW = sum of dy x^T over samples    db = sum of dy over samples
+    """
+
+    def stage(self, op: Op, inputs: list[Stage], offsets: Mapping[Parameter, int]) -> Stage:
         one_axis(op, op.inputs[0])
-        return super().stage(op, inputs, places)
+        return super().stage(op, inputs, offsets)
 
     def forward(self, block: ColumnBlock, stage: Stage) -> None:
         code, (inputs, outputs), (before,), long = block.code, stage.width, stage.inputs, is_long(block, stage)
@@ -28,18 +31,18 @@ class Affine(WeightedRule):
             block,
             outputs,
             inputs,
-            lambda j: code.lane(0.0) if stage.bias is None else block.parameter(code.plus(j, stage.bias)),
+            lambda j: code.lane(0.0) if stage.bias_offset is None else block.parameter(code.plus(j, stage.bias_offset)),
             lambda j, i: weight_place(block, stage, j, i),
-            lambda i, s: block.activation(code.plus(i, before.outputs), s),
+            lambda i, s: block.activation(code.plus(i, before.output_offset), s),
         )
         for unit, of_columns in sums:
             for s, y in enumerate(of_columns):
                 if long:
-                    block.keep_activation(code.plus(unit, stage.first_kept), s, y)
+                    block.keep_activation(code.plus(unit, stage.source_offset), s, y)
                 else:
-                    through(block, stage, unit, s, y)
+                    apply_chain(block, stage, unit, s, y)
         if long:
-            through_all(block, stage)
+            apply_chain_to_all(block, stage)
 
     def backward(self, block: ColumnBlock, stage: Stage) -> None:
         code, (inputs, outputs), (before,) = block.code, stage.width, stage.inputs
@@ -51,22 +54,25 @@ class Affine(WeightedRule):
             outputs,
             lambda i: code.lane(0.0),
             lambda i, j: weight_place(block, stage, j, i),
-            lambda j, s: block.gradient(code.plus(j, stage.gradients), s),
+            lambda j, s: block.gradient(code.plus(j, stage.gradient_offset), s),
         )
         for unit, of_columns in sums:
-            give(block, before, unit, dict(enumerate(of_columns)))
-        all_given(block, before)
+            give_gradients(block, before, unit, dict(enumerate(of_columns)))
+        note_all_given(block, before)
 
     def weight_gradient(self, block: ColumnBlock, stage: Stage) -> None:
         code, columns, (inputs, outputs) = block.code, block.columns, stage.width
         gradients = block.arguments.gradients
         for j, rows in block.tiles(outputs, block.rows_of_gradient):
-            dy = [[block.gradient(code.plus(j, stage.gradients + r), s) for s in range(columns)] for r in range(rows)]
-            if stage.bias is not None:
+            dy = [
+                [block.gradient(code.plus(j, stage.gradient_offset + r), s) for s in range(columns)]
+                for r in range(rows)
+            ]
+            if stage.bias_offset is not None:
                 for r in range(rows):
-                    block.add_to_gradient(code.plus(j, stage.bias + r), total(dy[r]))
+                    block.add_to_gradient(code.plus(j, stage.bias_offset + r), total(dy[r]))
             with code.loop(0, inputs) as i:
-                x = [block.activation(code.plus(i, stage.inputs[0].outputs), s) for s in range(columns)]
+                x = [block.activation(code.plus(i, stage.inputs[0].output_offset), s) for s in range(columns)]
                 for r in range(rows):
                     at = weight_place(block, stage, code.plus(j, r), i)
                     dw = code.load(gradients, at)
@@ -80,6 +86,6 @@ class Affine(WeightedRule):
 
 
 def weight_place(block: ColumnBlock, stage: Stage, j: Index, i: Index) -> Index:
-    """Where the weight from input i to unit j stands among a network's parameters."""
+    """The position of W[j, i] among a network's parameters."""
     code = block.code
-    return code.plus(code.plus(code.times(j, stage.width[0]), i), stage.weight)
+    return code.plus(code.plus(code.times(j, stage.width[0]), i), stage.weight_offset)

@@ -1,4 +1,7 @@
-"""What follows a source, element by element: numbers through it while they are in registers, and gradients back."""
+"""Chains of elementwise operations: how a stage applies its chain to a number, and how gradients pass back through it.
+
+The rules of sources call these functions with numbers that are still in registers.
+"""
 
 from __future__ import annotations
 
@@ -20,13 +23,13 @@ from lamp.graph import Op
 from lamp.paths import describe
 
 ELEMENTS: tuple[ElementRule, ...] = (Formula(), Slopes(), Mask())
-IN_CHAINS = {rule.kind for rule in ELEMENTS}  # kinds of operations that join the stage before them
+IN_CHAINS = {rule.kind for rule in ELEMENTS}  # the kinds of operations that can join the stage before them
 
-INLINE = 10  # instructions of a chain up to which it is written out for every output of a tile
+INLINE = 10  # a chain of up to so many instructions is repeated for every output of a tile; a longer one is in a loop
 
 
 def rule_of(op: Op | Element) -> ElementRule:
-    """The rule of an operation that is done to each number for itself. Raises NotCompiled where there is none."""
+    """The rule of an elementwise operation. Raises NotCompiled if there is none."""
     for rule in ELEMENTS:
         if rule.kind == op.kind and isinstance(op.module, rule.module):
             return rule
@@ -34,7 +37,7 @@ def rule_of(op: Op | Element) -> ElementRule:
 
 
 def keeps_zero(stage: Stage) -> bool:
-    """Whether what follows the source makes 0 of 0."""
+    """Whether the chain maps 0 to 0."""
     x = torch.zeros(1, dtype=torch.float64)
     for element in stage.chain:
         x = rule_of(element).of_number(element.module, x)
@@ -42,14 +45,14 @@ def keeps_zero(stage: Stage) -> bool:
 
 
 def is_long(block: ColumnBlock, stage: Stage, backward: bool = False) -> bool:
-    """Whether what follows the source is so much code that it had better stand there once, in a loop."""
+    """Whether the chain is so long that its code should appear only once, in a loop."""
     each = (rule_of(element).instructions(block, element.module, backward) for element in stage.chain)
     return sum(each) > INLINE
 
 
 @contextmanager
 def each_column(block: ColumnBlock, stage: Stage, backward: bool = False) -> Iterator[Sequence[Index]]:
-    """The columns, written out one by one; or in a loop, where what is done for each is long."""
+    """The columns to write code for: all of them, or a loop with a single one if the chain is long."""
     if not is_long(block, stage, backward):
         yield range(block.columns)
         return
@@ -58,10 +61,10 @@ def each_column(block: ColumnBlock, stage: Stage, backward: bool = False) -> Ite
 
 
 # ---- forward -----------------------------------------------------------------------------------------------------
-def through(block: ColumnBlock, stage: Stage, unit: Index, column: Index, y: Lane) -> None:
-    """A number of the source through what follows it; what is needed again is kept."""
+def apply_chain(block: ColumnBlock, stage: Stage, unit: Index, column: Index, y: Lane) -> None:
+    """Apply the chain to y, the source's value of one unit and column, and store the values that are needed again."""
     code, last = block.code, len(stage.chain)
-    for k, place in enumerate(stage.values):
+    for k, place in enumerate(stage.value_offsets):
         present = block.present(stage, unit) if k == last else None
         if present is not None:
             y = y.where(present, 0.0)
@@ -72,47 +75,51 @@ def through(block: ColumnBlock, stage: Stage, unit: Index, column: Index, y: Lan
             y = rule_of(element).forward(block, stage, element, unit, column, y)
 
 
-def through_all(block: ColumnBlock, stage: Stage) -> None:
-    """All numbers of the source, which are in their places, through what follows it."""
+def apply_chain_to_all(block: ColumnBlock, stage: Stage) -> None:
+    """Apply the chain to all values of the source, which are stored, in a loop."""
     code = block.code
     with code.loop(0, stage.units) as unit, code.loop(0, block.columns) as s:
-        through(block, stage, unit, s, block.activation(code.plus(unit, stage.first_kept), s))
+        apply_chain(block, stage, unit, s, block.activation(code.plus(unit, stage.source_offset), s))
 
 
 # ---- backward ----------------------------------------------------------------------------------------------------
-def give(block: ColumnBlock, before: Stage, unit: Index, gradients: Mapping[Index, Lane]) -> None:
-    """Hand a stage the gradients of its outputs, for some columns of one unit: the only ones, or to be added up."""
+def give_gradients(block: ColumnBlock, before: Stage, unit: Index, gradients: Mapping[Index, Lane]) -> None:
+    """Give a stage the gradients of one unit's outputs, by column.
+
+    They pass through its chain at once if this is the only user of the stage; else they are added to those that other
+    users have given.
+    """
     if before.users == 1 and not is_long(block, before, backward=True):
-        back_through(block, before, unit, gradients)
+        chain_backward(block, before, unit, gradients)
         return
     for s, dx in gradients.items():
-        place = block.code.plus(unit, before.gradients)
+        place = block.code.plus(unit, before.gradient_offset)
         block.keep_gradient(place, s, dx if before not in block.given_gradients else dx + block.gradient(place, s))
 
 
-def all_given(block: ColumnBlock, before: Stage) -> None:
-    """Note that a stage has been handed the gradients of all its outputs."""
+def note_all_given(block: ColumnBlock, before: Stage) -> None:
+    """Note that one user of a stage has given the gradients of all its units."""
     block.given_gradients.add(before)
     if before.users == 1 and not is_long(block, before, backward=True):
         block.gone_back.add(before)
 
 
-def back_through_all(block: ColumnBlock, stage: Stage) -> None:
-    """Back through what follows a source, from gradients that are in their places."""
+def chain_backward_of_all(block: ColumnBlock, stage: Stage) -> None:
+    """Turn the stored gradients of a stage's outputs into those of its source, in a loop."""
     code = block.code
     with code.loop(0, stage.units) as unit, code.loop(0, block.columns) as s:
-        back_through(block, stage, unit, {s: block.gradient(code.plus(unit, stage.gradients), s)})
+        chain_backward(block, stage, unit, {s: block.gradient(code.plus(unit, stage.gradient_offset), s)})
 
 
-def back_through(block: ColumnBlock, stage: Stage, unit: Index, of_columns: Mapping[Index, Lane]) -> None:
-    """Back through what follows a source, for some columns of one unit; leaves the gradients of the source."""
+def chain_backward(block: ColumnBlock, stage: Stage, unit: Index, of_columns: Mapping[Index, Lane]) -> None:
+    """Turn the gradients of one unit's outputs, by column, into those of the source, and store these."""
     code, columns, dys = block.code, list(of_columns), list(of_columns.values())
     for k in reversed(range(len(stage.chain))):
         element = stage.chain[k]
-        x, y = (_kept(block, stage.values[at], unit, columns) for at in (k, k + 1))
+        x, y = (_kept(block, stage.value_offsets[at], unit, columns) for at in (k, k + 1))
         dys = rule_of(element).backward(block, stage, element, unit, columns, x, y, dys)
     for s, dy in zip(columns, dys, strict=True):
-        block.keep_gradient(code.plus(unit, stage.gradients), s, dy)
+        block.keep_gradient(code.plus(unit, stage.gradient_offset), s, dy)
 
 
 def _kept(block: ColumnBlock, place: Any | None, unit: Index, columns: Sequence[Index]) -> list[Any]:

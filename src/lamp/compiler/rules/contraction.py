@@ -1,4 +1,4 @@
-"""Sums of products of parameters and values, in tiles of registers: what affine maps are made of, forward and back."""
+"""Sums of products of parameters and values, tiled for registers: the matrix products of affine maps."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ def contracted(
     parameter: Callable[[Index, Index], Index],
     value: Callable[[Index, Index], Lane],
 ) -> Iterator[tuple[Index, list[Lane]]]:
-    """start(k) + sum over i of the parameter at parameter(k, i) times value(i, column), for each k below `count`.
+    """start(k) + sum over i < terms of p[parameter(k, i)] value(i, column), for each k < count and each column.
 
-    Yields each k with its sums, one for each of the block's columns. Several k are summed together, each sum in a
-    register, so that a parameter is fetched once for all columns and a value once for all k.
+    Yields each k with a list of its sums, one per column of the block. Several k are summed together, each sum in a
+    register, so that each parameter is loaded once for all columns, and each value once for these k.
     """
     code, columns = block.code, block.columns
     for first, rows in block.tiles(count, block.rows(count)):

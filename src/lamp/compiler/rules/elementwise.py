@@ -1,4 +1,4 @@
-"""Functions of each number for itself: activations by their own formulas, and those with slopes that are learned."""
+"""The rules for activations: those given by formulas, and PReLU, whose slopes are learned."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lamp.compiler.arguments import NUMBERS
-from lamp.compiler.asking import asked
 from lamp.compiler.column_block import ColumnBlock
+from lamp.compiler.formula_calls import call_formula
 from lamp.compiler.indices import Index
 from lamp.compiler.lanes import Lane
 from lamp.compiler.rules.rule import ElementRule, one_axis, total
@@ -20,7 +20,7 @@ from lamp.parameter import Parameter
 
 
 class Formula(ElementRule):
-    """y = sigma(x), dx = dy dsigma(x, y)."""
+    """An activation: y = sigma(x), dx = dy dsigma(x, y). The code is written by calling the formulas with lanes."""
 
     kind, module = "Elementwise", Activation
 
@@ -36,13 +36,13 @@ class Formula(ElementRule):
         x, y = (scratch.load(scratch.arguments["x"], place) for place in range(2))
         before = scratch.size
         if backward:
-            asked(module.dsigma, x if "x" in module.remembers else None, y if "y" in module.remembers else None)
+            call_formula(module.dsigma, x if "x" in module.remembers else None, y if "y" in module.remembers else None)
         else:
-            asked(module.sigma, x)
+            call_formula(module.sigma, x)
         return scratch.size - before
 
     def forward(self, block: ColumnBlock, stage: Stage, element: Element, unit: Index, column: Index, x: Lane) -> Lane:
-        y: Lane = asked(_formulas(element).sigma, x)
+        y: Lane = call_formula(_formulas(element).sigma, x)
         return y
 
     def backward(
@@ -57,7 +57,7 @@ class Formula(ElementRule):
         dy: Sequence[Lane],
     ) -> list[Lane]:
         dsigma = _formulas(element).dsigma
-        return [each * asked(dsigma, *pair) for each, *pair in zip(dy, x, y, strict=True)]
+        return [each * call_formula(dsigma, *pair) for each, *pair in zip(dy, x, y, strict=True)]
 
 
 def _formulas(element: Element) -> Activation:
@@ -66,15 +66,18 @@ def _formulas(element: Element) -> Activation:
 
 
 class Slopes(ElementRule):
-    """y = max(x, 0) + a min(x, 0); da = sum of dy min(x, 0). One slope a for each unit, or one for all."""
+    """PReLU: y = max(x, 0) + a min(x, 0), with one slope a per unit, or one for all.
+
+    Backward  dx = dy (1 if x > 0 else a)    da = sum of dy min(x, 0)
+    """
 
     kind, module = "Elementwise", PReLU
 
-    def element(self, op: Op, places: Mapping[Parameter, int]) -> Element:
+    def element(self, op: Op, offsets: Mapping[Parameter, int]) -> Element:
         (weight,) = op.parameters.values()
         if weight.size > 1:
             one_axis(op, op.inputs[0])
-        return super().element(op, places)
+        return super().element(op, offsets)
 
     def needs(self, module: PReLU) -> str:
         return "x"
@@ -101,10 +104,10 @@ class Slopes(ElementRule):
 
     @staticmethod
     def _place(block: ColumnBlock, element: Element, unit: Index) -> Index:
-        """Where the slope of a unit stands."""
+        """The position of a unit's slope among the parameters."""
         return block.code.plus(unit if slopes_of(element) > 1 else 0, element.parameters["weight"])
 
 
 def slopes_of(element: Element) -> int:
-    """How many slopes an element has: 0 where it is none of these, 1 for all units, or one for each."""
+    """The number of slopes of an element: 1 for all units, or one per unit; 0 if it is not a PReLU."""
     return element.module.num_parameters if isinstance(element.module, PReLU) else 0

@@ -1,8 +1,8 @@
-"""The first layer of one network with many features: its products run along the features, as a row of data lies.
+"""The first layer of a single network with many features: here lanes are features instead of samples.
 
-In sample lanes the samples of a vector must be fetched one by one, and each weight's gradient is a vector of partial
-sums to be added up. With W features a vector a sample's row is read as it is, and the gradients of W neighbouring
-weights are a vector; the sums that are left, one for each unit and sample forward, have `features` terms each.
+With samples as lanes, the samples of a vector would have to be loaded one by one, and each weight's gradient would be a
+vector of partial sums. With W features as lanes, a row of the data is loaded as it lies in memory, and the gradients of
+W neighbouring weights are one vector. Only forward sums across lanes, once per unit and sample.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from lamp.compiler.rules.affine import weight_place
 from lamp.compiler.rules.weight_gradients import add_bias_gradients
 from lamp.compiler.stages import Stage
 
-Row = Callable[[Index], Index]  # where the row of a sample begins among the data's numbers, by its number in the chunk
+Row = Callable[[Index], Index]  # number of a sample in the chunk -> position of its first feature in the data
 
-MANY = 32  # registers: with so many, tiles are larger
+MANY = 32  # least number of registers for the larger tiles
 
 
 def forward(block: ColumnBlock, layer: Stage, columns: Index, x: Pointer, row: Row) -> None:
-    """W x + b for the samples of so many columns, kept where what follows the affine map finds it."""
+    """Compute W x + b for the samples of so many columns, and store it as the stage's source."""
     code, (inputs, outputs) = block.code, layer.width
     samples = min(code.lanes, 8 if code.machine.registers >= MANY else 4)
-    place = layer.first_kept
+    place = layer.source_offset
     with code.loop(0, code.times(columns, code.lanes), samples) as n:
         rows = [row(code.plus(n, k)) for k in range(samples)]
         for j, units in block.tiles(outputs, 2):
@@ -38,14 +38,14 @@ def forward(block: ColumnBlock, layer: Stage, columns: Index, x: Pointer, row: R
                     w = code.load_unaligned(block.arguments.parameters, weight_place(block, layer, code.plus(j, r), i))
                     for k in range(samples):
                         sums[r * samples + k] = w.times_plus(of_samples[k], sums[r * samples + k])
-            added = code.added_up(sums)
+            added = code.lane_sums(sums)
             for r in range(units):
                 at = code.plus(block.first_number(code.plus(code.plus(j, r), place)), n)
                 code.store_some(block.arguments.activations, at, added, r * samples, samples)
 
 
 def add_gradients(block: ColumnBlock, layer: Stage, columns: Index, x: Pointer, row: Row) -> None:
-    """dW += dy x^T and db += dy of the samples of so many columns."""
+    """Add dy x^T to dW and dy to db, summed over the samples of so many columns."""
     code, (inputs, outputs) = block.code, layer.width
     rows, vectors = (4, 6) if code.machine.registers >= MANY else (2, 4)
     for i, tile_vectors in block.tiles(inputs // code.lanes, vectors):
@@ -57,7 +57,7 @@ def add_gradients(block: ColumnBlock, layer: Stage, columns: Index, x: Pointer, 
                 begin = code.plus(row(n), code.times(i, code.lanes))
                 of_sample = [code.load_unaligned(x, code.plus(begin, c * code.lanes)) for c in range(tile_vectors)]
                 for r in range(tile_rows):
-                    unit = code.plus(j, layer.gradients + r)
+                    unit = code.plus(j, layer.gradient_offset + r)
                     dy = code.load_one(block.arguments.activation_gradients, code.plus(block.first_number(unit), n))
                     for c in range(tile_vectors):
                         sums[r * tile_vectors + c] = dy.times_plus(of_sample[c], sums[r * tile_vectors + c])
@@ -71,8 +71,8 @@ def add_gradients(block: ColumnBlock, layer: Stage, columns: Index, x: Pointer, 
 
 
 def _bias(block: ColumnBlock, layer: Stage, unit: Index) -> Lane:
-    """A vector whose lanes add up to the bias of a unit."""
+    """A vector whose lanes sum to the bias of a unit."""
     code = block.code
-    if layer.bias is None:
+    if layer.bias_offset is None:
         return code.lane(0.0)
-    return code.load_first(block.arguments.parameters, code.plus(unit, layer.bias))
+    return code.load_first(block.arguments.parameters, code.plus(unit, layer.bias_offset))

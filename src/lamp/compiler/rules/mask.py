@@ -1,4 +1,4 @@
-"""Numbers set to zero at random: Dropout, with the eager engine's masks."""
+"""The rule for Dropout. The masks are those that the eager engine draws, bit for bit."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from lamp.compiler.rules.rule import ElementRule
 from lamp.compiler.stages import Element, Stage
 from lamp.nn import Dropout
 
-LONG = 1000  # instructions: a mask is drawn in a loop, once in the code
+LONG = 1000  # instructions, so that the code that draws a mask appears once, in a loop
 
 
 class Mask(ElementRule):
-    """y = m x, dx = m dy; the mask m is 0 or 1 / (1 - p), drawn again on the way back."""
+    """y = m x, dx = m dy. The mask m is 0 or 1 / (1 - p); backward draws it again instead of storing it."""
 
     kind, module = "Mask", Dropout
 

@@ -1,4 +1,8 @@
-"""What the compiler must know of a kind of operation: how it is fused, what it keeps, forward and back."""
+"""The interface of a rule: what the compiler must know about a kind of operation.
+
+The fusion pass calls `stage` (or `element`), the allocation pass reads which values are kept, and the lowering pass
+calls `forward` and `backward`.
+"""
 
 from __future__ import annotations
 
@@ -19,71 +23,76 @@ from lamp.paths import describe
 
 
 class Rule(ABC):
-    """How operations of one kind are compiled: each becomes the source of a stage.
+    """How operations of one kind are compiled. Each becomes the source of a stage.
 
-    keeps_source       whether backward needs the source's values
-    gives_its_gradient whether the gradients of the inputs are the very numbers that those of the source are
+    keeps_source        whether backward reads the source's values
+    gives_its_gradient  whether the gradient of every input equals that of the source
     """
 
     keeps_source: ClassVar[bool] = False
     gives_its_gradient: ClassVar[bool] = False
 
-    def stage(self, op: Op, inputs: list[Stage], places: Mapping[Parameter, int]) -> Stage:
-        """The stage that begins with this operation; `places` says where parameters begin. Raises NotCompiled."""
-        parameters = {name: places[parameter] for name, parameter in op.parameters.items()}
+    def stage(self, op: Op, inputs: list[Stage], offsets: Mapping[Parameter, int]) -> Stage:
+        """The stage whose source is this operation.
+
+        offsets  the offset of each parameter among the network's numbers
+
+        Raises NotCompiled for a variant of the operation that is not supported.
+        """
+        parameters = {name: offsets[parameter] for name, parameter in op.parameters.items()}
         units = math.prod(op.output.shape)
         return Stage(op.kind, inputs, units, parameters, op.attributes, op.multiplications)
 
     @abstractmethod
     def forward(self, block: ColumnBlock, stage: Stage) -> None:
-        """Compute the source for a block of columns, and pass each of its numbers through the chain."""
+        """Write code that computes the source for a block of columns, and applies the chain to each of its values."""
 
     @abstractmethod
     def backward(self, block: ColumnBlock, stage: Stage) -> None:
-        """Give each input that learns its gradients, from those of the source, which are in their places."""
+        """Write code that computes the gradients of each input that learns from the stored ones of the source."""
 
 
 class WeightedRule(Rule):
-    """A rule for operations that have weights."""
+    """A rule for operations with weights."""
 
     @abstractmethod
     def weight_gradient(self, block: ColumnBlock, stage: Stage) -> None:
-        """Replica lanes: add the gradients of its weights, summed over the block's columns."""
+        """In replica lanes, add the gradients of the weights, summed over the block's columns."""
 
     @abstractmethod
     def weight_gradient_of_samples(self, block: ColumnBlock, stage: Stage, vectors: Index) -> None:
-        """Sample lanes: add the gradients of its weights, summed over all samples in so many vectors."""
+        """In sample lanes, add the gradients of the weights, summed over all samples in so many vectors."""
 
 
 class ElementRule(ABC):
-    """How what is done to each number for itself is compiled: as a part of the stage that it follows.
+    """How elementwise operations of one kind are compiled. Each becomes part of a stage's chain.
 
-    kind    of the operations
+    kind    the kind of the operations
     module  the class of their modules
     """
 
     kind: ClassVar[str]
     module: ClassVar[type[Module]]
 
-    def element(self, op: Op, places: Mapping[Parameter, int]) -> Element:
-        """The operation as an element of a chain. Raises NotCompiled."""
-        return Element(op.kind, op.module, {name: places[parameter] for name, parameter in op.parameters.items()})
+    def element(self, op: Op, offsets: Mapping[Parameter, int]) -> Element:
+        """The operation as an element of a chain. Raises NotCompiled for a variant that is not supported."""
+        return Element(op.kind, op.module, {name: offsets[parameter] for name, parameter in op.parameters.items()})
 
     def needs(self, module: Any) -> str:
-        """What backward needs: "x", the number that came in, "y", what became of it, both, or neither."""
+        """The values that backward reads: "x" (the operation's input), "y" (its output), "xy" or ""."""
         return ""
 
     def of_number(self, module: Any, x: Any) -> Any:
-        """What becomes of a number whatever the parameters are; 0 becomes what a unit without inputs puts out."""
+        """The operation applied to a number, if it does not depend on parameters. It tells what 0 is mapped to."""
         return x
 
     def instructions(self, block: ColumnBlock, module: Any, backward: bool) -> int:
-        """How many instructions it takes."""
+        """The number of instructions of its code."""
         return 0
 
     @abstractmethod
     def forward(self, block: ColumnBlock, stage: Stage, element: Element, unit: Index, column: Index, x: Lane) -> Lane:
-        """What becomes of a number of one unit."""
+        """The operation applied to x, a value of one unit and column."""
 
     @abstractmethod
     def backward(
@@ -97,18 +106,20 @@ class ElementRule(ABC):
         y: Sequence[Any],
         dy: Sequence[Lane],
     ) -> list[Lane]:
-        """The gradients of what came in, for some columns of one unit; those of parameters are added. x and y hold None
-        where they are not needed."""
+        """The gradients of one unit's inputs, one per column; also adds those of parameters.
+
+        x and y hold the values that `needs` names, and None for the others.
+        """
 
 
 def one_axis(op: Op, value: Value) -> None:
-    """Raise NotCompiled unless samples have one axis here."""
+    """Raise NotCompiled unless this value has one axis per sample."""
     if len(value.shape) != 1:
         raise NotCompiled(f"{describe(op.module)} is compiled for samples of one axis, and gets {value.shape}")
 
 
 def total(lanes: Sequence[Lane]) -> Lane:
-    """Their sum."""
+    """The sum of several lanes."""
     result = lanes[0]
     for lane in lanes[1:]:
         result = result + lane

@@ -1,7 +1,7 @@
-"""The gradients of weights in sample lanes: products summed over the samples of a vector, and over vectors.
+"""Gradients of an affine map's weights in sample lanes: products summed over all samples of a chunk.
 
 dW[j, i] = sum over samples of dy[j] x[i]. A tile of rows x columns of dW is summed in as many registers, each a vector
-of partial sums; then the lanes of W such vectors are added up at once, by pairs: W vectors become one, of W sums.
+of W partial sums. At the end the lanes of W such vectors are summed together, by pairs, into one vector of W sums.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from lamp.compiler.stages import Stage
 
 
 def add_products(block: ColumnBlock, layer: Stage, vectors: Index) -> None:
-    """Add dW of the samples in so many vectors."""
+    """Add the samples in so many vectors to dW."""
     code, (inputs, outputs) = block.code, layer.width
     rows, columns = _tile(code, inputs, outputs)
     for j, tile_rows in block.tiles(outputs, rows):
@@ -22,19 +22,19 @@ def add_products(block: ColumnBlock, layer: Stage, vectors: Index) -> None:
 
 
 def add_bias_gradients(block: ColumnBlock, layer: Stage, vectors: Index) -> None:
-    """Add db of the samples in so many vectors."""
+    """Add the samples in so many vectors to db."""
     code, outputs = block.code, layer.units
-    if layer.bias is not None:
+    if layer.bias_offset is not None:
         for j, count in block.tiles(outputs, min(code.lanes, 16)):
             zeros = [code.lane(0.0)] * count
             with code.carrying(0, vectors, zeros) as (s, sums):
                 for r in range(count):
-                    sums[r] = sums[r] + block.gradient(code.plus(j, layer.gradients + r), s)
-            code.add_some(block.arguments.gradients, code.plus(j, layer.bias), code.added_up(sums), 0, count)
+                    sums[r] = sums[r] + block.gradient(code.plus(j, layer.gradient_offset + r), s)
+            code.add_some(block.arguments.gradients, code.plus(j, layer.bias_offset), code.lane_sums(sums), 0, count)
 
 
 def _tile(code: Code, inputs: int, outputs: int) -> tuple[int, int]:
-    """How many rows and columns of dW are summed together: what registers hold, and best without a rest."""
+    """The rows and columns of dW to sum together: as many as fit in registers, preferably without remainder."""
     most = code.machine.registers
 
     def cost(rows: int, columns: int) -> float:
@@ -48,12 +48,12 @@ def _tile(code: Code, inputs: int, outputs: int) -> tuple[int, int]:
 def _add_tile(block: ColumnBlock, layer: Stage, j: Index, rows: int, i: Index, columns: int, vectors: Index) -> None:
     code = block.code
     with code.carrying(0, vectors, [code.lane(0.0)] * (rows * columns)) as (s, sums):
-        x = [block.activation(code.plus(i, layer.inputs[0].outputs + c), s) for c in range(columns)]
+        x = [block.activation(code.plus(i, layer.inputs[0].output_offset + c), s) for c in range(columns)]
         for r in range(rows):
-            dy = block.gradient(code.plus(j, layer.gradients + r), s)
+            dy = block.gradient(code.plus(j, layer.gradient_offset + r), s)
             for c in range(columns):
                 sums[r * columns + c] = dy.times_plus(x[c], sums[r * columns + c])
-    added = code.added_up(sums)
+    added = code.lane_sums(sums)
     for r in range(rows):
-        at = code.plus(code.plus(code.times(code.plus(j, r), layer.width[0]), i), layer.weight)
+        at = code.plus(code.plus(code.times(code.plus(j, r), layer.width[0]), i), layer.weight_offset)
         code.add_some(block.arguments.gradients, at, added, r * columns, columns)

@@ -1,1 +1,1 @@
-"""The CPU's backend: vectors of its registers, through LLVM."""
+"""The backend for CPUs: writes LLVM IR whose vectors are vector registers, and compiles it with llvmlite."""

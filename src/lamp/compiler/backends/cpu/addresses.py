@@ -1,4 +1,4 @@
-"""Whole numbers and addresses, written into LLVM's intermediate representation."""
+"""Writes indices and addresses as LLVM IR: a `Sum` comes in, instructions come out, each common part only once."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ I64 = ir.IntType(64)
 
 
 class Written:
-    """Writes sums into a program, each part of them once in a block."""
+    """Writes the instructions for sums, and reuses those already written in the same basic block."""
 
     def __init__(self, builder: ir.IRBuilder) -> None:
         self.b = builder
         self._known: dict[Hashable, ir.Value] = {}
 
     def value(self, x: Index) -> ir.Value:
-        """A whole number as a value of the program."""
+        """An index as a value of the program."""
         if isinstance(x, int):
             return I64(x)
         if not isinstance(x, Sum):
@@ -28,14 +28,14 @@ class Written:
         return self.b.add(base, I64(x.offset)) if x.offset else base
 
     def place(self, pointer: ir.Value, at: Index) -> ir.Value:
-        """Where number `at` of an array lies."""
+        """The address of number `at` of an array."""
         if not isinstance(at, Sum):
             return self.b.gep(pointer, [self.value(at)])
         base = self._once((pointer, at.terms), lambda: self.b.gep(pointer, [self._base(at.terms)]))
         return self.b.gep(base, [I64(at.offset)]) if at.offset else base
 
     def cast(self, pointer: ir.Value, kind: ir.Type) -> ir.Value:
-        """The pointer as one to this type."""
+        """The pointer, cast to one to this type."""
         return self._once((pointer, str(kind)), lambda: self.b.bitcast(pointer, kind.as_pointer()))
 
     def _base(self, terms: Terms) -> ir.Value:

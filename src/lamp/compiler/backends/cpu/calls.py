@@ -1,4 +1,8 @@
-"""Functions that call kernels without Python: the rows of a table in turn, and copies between them."""
+"""Two compiled functions that run a call table without Python: one makes its calls in turn, one copies memory.
+
+A call table is an int64 array with one call per row: the address of a function, then its arguments. A kernel and `copy`
+take the same number of arguments, so both can be rows of a table.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +24,8 @@ ARGUMENTS = len(KernelArguments._fields)
 
 @lru_cache(maxsize=1)
 def copy() -> MachineCode:
-    """A function of a kernel's arguments that copies to the first from the second, as many bytes as the third says."""
+    """A function with a kernel's signature: copies, to the address in its first argument from that in its second, the
+    number of bytes in its third."""
     names = ["to", "source", "bytes", *(f"unused{k}" for k in range(3, ARGUMENTS))]
     code = CPUCode("copy", dict.fromkeys(names, COUNT), host(), torch.float64)
     b = code.b
@@ -32,7 +37,7 @@ def copy() -> MachineCode:
 
 @lru_cache(maxsize=1)
 def in_turn() -> Callable[[int, int], None]:
-    """A function that makes the calls in the rows of a table: an address, and its arguments."""
+    """A function (address of a table, number of rows) that makes the calls of the table's rows, one after another."""
     code = CPUCode("in_turn", dict.fromkeys(("table", "rows"), COUNT), host(), torch.float64)
     b, kind = code.b, ir.FunctionType(ir.VoidType(), [I64] * ARGUMENTS)
     table = b.inttoptr(code.arguments["table"], I64.as_pointer())

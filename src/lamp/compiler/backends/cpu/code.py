@@ -1,4 +1,4 @@
-"""A function for the CPU, in LLVM's intermediate representation: a lane is a vector register."""
+"""CPUCode: writes a kernel as LLVM IR. A vector of lanes is one vector register of the CPU."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from lamp.compiler.lanes import Integer, Lane, Logic, Operand, Real, Sign, Whole
 
 I1, I32 = ir.IntType(1), ir.IntType(32)
 
-SPINS = 2**9  # looks at a counter between two times that a waiting thread lets others run
-CONTRACT = ("contract",)  # a product and a sum may become one operation, rounded once; nothing else is rearranged
+SPINS = 2**9  # a waiting thread yields its processor each time it has read a counter this often
+CONTRACT = ("contract",)  # LLVM may fuse a product and a sum into one operation, but rearrange nothing else
 
 INTRINSICS = {"fma": "fma", "abs": "fabs", "sqrt": "sqrt", "copysign": "copysign"}
 ARITHMETIC = {"add": "fadd", "subtract": "fsub", "multiply": "fmul"}
@@ -38,7 +38,7 @@ LOGIC = {"and": "and_", "or": "or_", "xor": "xor", "not": "not_"}
 
 
 class CPUCode(Code):
-    """A function under construction for a CPU. `b` writes LLVM's instructions."""
+    """A function under construction, in LLVM IR. `b` writes the instructions."""
 
     def __init__(
         self, name: str, arguments: Mapping[str, Kind], target: CPU, dtype: torch.dtype, *, shared: bool = False
@@ -81,7 +81,7 @@ class CPUCode(Code):
         return known
 
     def _rounded(self, x: float) -> float:
-        """The nearest number of the vectors' type."""
+        """The number of the vectors' dtype that is nearest to x."""
         if self.dtype is torch.float64:
             return x
         try:
@@ -135,7 +135,7 @@ class CPUCode(Code):
         return Lane(self, self._shuffled(x, x, [(k + places) % self.lanes for k in range(self.lanes)]))
 
     def _shuffled(self, x: Lane, y: Lane, places: Sequence[int]) -> ir.Value:
-        """A vector of what stands at these places of two vectors, one after the other."""
+        """A vector of the elements at these positions of x and y, counted through both."""
         return self.b.shuffle_vector(x.value, y.value, ir.Constant(ir.VectorType(I32, len(places)), list(places)))
 
     # ---- whole numbers of lanes --------------------------------------------------------------------------------
@@ -156,7 +156,7 @@ class CPUCode(Code):
     def wholes(self, x: Whole) -> Whole:
         return Whole(self, self._in_every_lane(x.value))
 
-    def counted(self, first: Index, step: int = 1) -> Whole:
+    def arange(self, first: Index, step: int = 1) -> Whole:
         numbers = ir.Constant(ir.VectorType(I32, self.lanes), [step * k for k in range(self.lanes)])
         return self.wholes(self.whole(first)) + Whole(self, numbers)
 
@@ -231,15 +231,15 @@ class CPUCode(Code):
     ) -> AbstractContextManager[tuple[AbstractContextManager[None], AbstractContextManager[None]]]:
         return self.b.if_else(condition)  # type: ignore[no-any-return]
 
-    def meet(self) -> None:
-        """Nothing: a vector's lanes store together."""
+    def barrier(self) -> None:
+        """Do nothing: the lanes of a register are stored together."""
 
     @contextmanager
     def tasks(self, counters: ir.Value, each: int, phases: Index) -> Iterator[tuple[ir.Value, ir.Value]]:
-        """Whichever thread is free takes the next: one that the system has put aside between two tasks keeps nobody
-        waiting.
+        """See `Code.tasks`. A free thread takes the next task, so a thread that the system has suspended between two
+        tasks keeps no other waiting.
 
-        counters  two int64, 0 in the beginning, a cache line apart
+        counters  two int64, a cache line apart and 0 at first: tasks taken, and tasks done
         """
         b, phases = self.b, self.index(phases)
         taken, done = counters, b.gep(counters, [I64(LINE // 8)])
@@ -258,14 +258,14 @@ class CPUCode(Code):
         self._wait_until(done, b.mul(phases, I64(each)))
 
     def _wait_until(self, counter: ir.Value, number: ir.Value) -> None:
-        """Until the counter is at least that."""
+        """Wait until the counter is at least this number."""
         b = self.b
         waiting, reached, before = b.append_basic_block("waiting"), b.append_basic_block("reached"), b.block
         b.branch(waiting)
         b.position_at_end(waiting)
         calls = b.phi(I64)
         calls.add_incoming(I64(1), before)
-        if os.name == "posix":  # who waits for long gives its processor to whom it waits for
+        if os.name == "posix":  # a thread that waits long yields its processor to the threads it waits for
             known = self.module.globals.get("sched_yield")
             known = known or ir.Function(self.module, ir.FunctionType(I32, []), "sched_yield")
             with b.if_then(b.icmp_signed("==", b.and_(calls, I64(SPINS - 1)), I64(0)), likely=False):
@@ -326,8 +326,8 @@ class CPUCode(Code):
         return Whole(self, self.b.load(self.b.bitcast(self.beyond(pointer, at), kind.as_pointer()), align=4))
 
     # ---- across lanes ------------------------------------------------------------------------------------------
-    def added_up(self, vectors: Sequence[Lane]) -> list[Lane]:
-        """By pairs: W vectors become half as many, each of sums of neighbouring lanes, until one is left."""
+    def lane_sums(self, vectors: Sequence[Lane]) -> list[Lane]:
+        """Sums by pairs: W vectors become W / 2 vectors of sums of neighbouring lanes, and so on until one is left."""
         found = []
         for first in range(0, len(vectors), self.lanes):
             some = list(vectors[first : first + self.lanes])
@@ -338,7 +338,7 @@ class CPUCode(Code):
         return found
 
     def _of_pairs(self, x: Lane, y: Lane) -> Lane:
-        """The sums of neighbouring lanes: those of x, then those of y."""
+        """The sums of neighbouring lanes, first those of x, then those of y."""
         first, second = (Lane(self, self._shuffled(x, y, [2 * k + odd for k in range(self.lanes)])) for odd in (0, 1))
         return first + second
 

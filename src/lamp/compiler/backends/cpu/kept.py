@@ -1,4 +1,4 @@
-"""Machine code that a process keeps, up to so many bytes: what was used longest ago goes first."""
+"""The cache of machine code in memory, which drops the least recently used code beyond a number of bytes."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from lamp.compiler.backends.cpu.machine_code import MachineCode, compiled
 from lamp.compiler.backends.cpu.target import CPU
 
 MOST_BYTES = 2**26
-APIECE = 2**18  # bytes that LLVM and the system take for each beside its code: pages, an engine, a text to read
+APIECE = 2**18  # bytes that an entry takes beside its code: memory pages, LLVM's engine, the text
 
 
 class Kept:
-    """Machine code by what it was made for. What is in use elsewhere lives on when it goes from here."""
+    """A cache from keys to machine code, up to `most` bytes. Code that is still in use survives being dropped."""
 
     def __init__(self, most: int = MOST_BYTES) -> None:
         self.most, self.bytes = most, 0
         self._codes: OrderedDict[Hashable, MachineCode] = OrderedDict()
 
     def get(self, key: Hashable) -> MachineCode | None:
-        """The code that is kept for this, which is the last to go from now on."""
+        """The code of this key, which becomes the most recently used; None if there is none."""
         code = self._codes.get(key)
         if code is not None:
             self._codes.move_to_end(key)
         return code
 
     def keep(self, key: Hashable, code: MachineCode) -> MachineCode:
-        """Keep code for this; returns it."""
+        """Keep code under this key, drop old entries beyond the limit, and return the code."""
         self._drop(self._codes.pop(key, None))
         self._codes[key] = code
         self.bytes += _size(code)
@@ -40,7 +40,7 @@ class Kept:
         self.bytes -= 0 if code is None else _size(code)
 
     def clear(self) -> None:
-        """Keep nothing."""
+        """Drop all entries."""
         self._codes.clear()
         self.bytes = 0
 
@@ -52,11 +52,11 @@ def _size(code: MachineCode) -> int:
     return len(code.code) + APIECE
 
 
-texts = Kept()  # what was made of texts alone
+texts = Kept()  # machine code by the digest of its LLVM IR
 
 
 def machine_code(llvm_ir: str, target: CPU) -> MachineCode:
-    """The machine code of a text, compiled once in a process while it is kept."""
+    """The machine code of some LLVM IR, from the cache or compiled now."""
     key = hashlib.sha256(llvm_ir.encode()).digest(), target
     known = texts.get(key)
     return known if known is not None else texts.keep(key, compiled(llvm_ir, target))

@@ -1,4 +1,4 @@
-"""Texts of LLVM's intermediate representation made into machine code of this CPU."""
+"""Compiles LLVM IR to machine code for this CPU, and loads machine code so that its functions can be called."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ import llvmlite.binding as llvm
 
 from lamp.compiler.backends.cpu.target import CPU, initialise
 
-VERSION: str = llvmlite.__version__  # what makes the code, as a part of what a kernel on disk depends on
+VERSION: str = llvmlite.__version__  # part of the cache key of kernels on disk
 
 
 class MachineCode:
-    """Machine code that is loaded: `function(name)` is called with pointers and int64s.
+    """Loaded machine code: `function(name, arguments)` returns one of its functions.
 
-    code      an object file, as LLVM made it
-    llvm_ir   the IR as it was written, if it was made here; assembly: what became of it
+    code      an object file, as LLVM wrote it
+    llvm_ir   the LLVM IR it was compiled from; empty if the code was loaded from the disk
+    assembly  the assembly that the LLVM IR is compiled to
     """
 
     def __init__(self, code: bytes, target: CPU, llvm_ir: str = "") -> None:
@@ -37,23 +38,24 @@ class MachineCode:
         return assembly_of(self.llvm_ir, self._target)
 
     def address(self, name: str) -> int:
-        """Where the function of this name begins."""
+        """The address of the function of this name."""
         return int(self._engine.get_function_address(name))
 
     def function(self, name: str, arguments: int) -> Any:
-        """The function of this name, of so many arguments, pointers and int64 alike. It runs without Python's lock."""
+        """The function of this name, with so many arguments, each an address or an int64. Calls release Python's
+        lock."""
         function = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * arguments)(self.address(name))
-        function.engine = self._engine  # type: ignore[attr-defined]  # lives as long as it
+        function.engine = self._engine  # type: ignore[attr-defined]  # keeps the code alive with the function
         return function
 
 
 def compiled(llvm_ir: str, target: CPU) -> MachineCode:
-    """The machine code of a text."""
+    """The machine code of some LLVM IR."""
     return MachineCode(_machine(target).emit_object(_optimised(llvm_ir, target)), target, llvm_ir)
 
 
 def assembly_of(llvm_ir: str, target: CPU) -> str:
-    """What becomes of a text, as the CPU's assembly."""
+    """The assembly that some LLVM IR is compiled to."""
     return str(_machine(target).emit_assembly(_optimised(llvm_ir, target)))
 
 
@@ -63,12 +65,13 @@ def _machine(target: CPU) -> Any:
 
 
 def _optimised(llvm_ir: str, target: CPU) -> Any:
-    """A module of LLVM IR, parsed and optimised."""
+    """The LLVM IR, parsed and optimised."""
     initialise()
-    parsed = llvm.parse_assembly(llvm_ir, llvm.create_context())  # one that goes with it, and its constants
+    parsed = llvm.parse_assembly(llvm_ir, llvm.create_context())  # its own context, freed with it
     parsed.verify()
-    # What is written here is in registers and in the order it should run: of LLVM's passes only the one that finds
-    # what is computed twice makes it faster. All of them take three times as long to compile for the same speed.
+    # Kernels are written with values in registers and in the order in which they should run. The only one of LLVM's
+    # passes that makes them faster is GVN, which removes repeated computations. All passes together take three times as
+    # long to compile, for the same speed.
     passes = llvm.create_new_module_pass_manager()
     passes.add_new_gvn_pass()
     passes.run(parsed, llvm.create_pass_builder(_machine(target), llvm.create_pipeline_tuning_options()))

@@ -1,4 +1,4 @@
-"""The CPU that code is made for: how many numbers its vectors hold, and how LLVM calls it."""
+"""The CPU that kernels are compiled for: the width and number of its vector registers, and its names for LLVM."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from lamp.errors import ArgumentError
 
 VECTOR_BITS = (512, 256, 128)
 NARROWEST = VECTOR_BITS[-1]
-FORCED = "LAMP_VECTOR_BITS"  # an environment variable: a narrower vector than the CPU has, for tests
+FORCED = "LAMP_VECTOR_BITS"  # an environment variable that asks for narrower vectors than the CPU has, for tests
 
 
 @dataclass(frozen=True)
 class CPU(Machine):
-    """A CPU as LLVM names it, and the width of the vectors that code for it uses."""
+    """A CPU: its LLVM names (triple, cpu, features), the bits of a vector, and how many vector registers it has."""
 
     triple: str
     cpu: str
     features: str
     bits: int
-    registers: int  # vectors that it holds at once
+    registers: int
 
     def lanes(self, dtype: torch.dtype) -> int:
         """How many numbers of this dtype a vector holds."""
@@ -33,9 +33,9 @@ class CPU(Machine):
 
 
 def host(bits: int | None = None) -> CPU:
-    """This machine; `bits` (or the environment variable LAMP_VECTOR_BITS) forces narrower vectors than it has.
+    """The CPU of this machine. `bits`, or the environment variable LAMP_VECTOR_BITS, asks for narrower vectors.
 
-    Raises ArgumentError for a width that it does not have.
+    Raises ArgumentError for a width that the CPU does not have.
     """
     if bits is None and (forced := os.environ.get(FORCED)):
         bits = int(forced) if forced.isdecimal() else 0
@@ -49,13 +49,13 @@ def _host(bits: int | None) -> CPU:
     widest = 512 if has.get("avx512f") else 256 if has.get("avx2") else 128
     if bits is not None and (bits not in VECTOR_BITS or bits > widest):
         raise ArgumentError(
-            "no such vectors",
+            "this CPU has no vectors of that width",
             expected=f"one of {[b for b in VECTOR_BITS if b <= widest]} bits",
             got=bits,
             fix=f"bits=None, or no {FORCED} in the environment",
         )
     features = has.flatten()
-    if widest == 512:  # LLVM would halve them, for the sake of other programs
+    if widest == 512:  # LLVM would use 256 bits by default
         features += ",-prefer-256-bit"
     many = has.get("avx512vl") or not llvm.get_process_triple().startswith(("x86_64", "i686"))
     return CPU(llvm.get_process_triple(), llvm.get_host_cpu_name(), features, bits or widest, 32 if many else 16)
@@ -63,6 +63,6 @@ def _host(bits: int | None) -> CPU:
 
 @lru_cache(maxsize=1)
 def initialise() -> None:
-    """Make LLVM ready for this CPU."""
+    """Initialise LLVM for this CPU, once per process."""
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()

@@ -1,4 +1,7 @@
-"""Formulas asked with lanes: what lanes cannot compute is told from what is wrong in lamp itself."""
+"""Calls of formulas (`sigma`, `value`, `update`, ...) with lanes, which makes them write machine code.
+
+A user's formula may do what lanes cannot. This file tells such a formula from a mistake in lamp itself.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,11 @@ from lamp.compiler.stand_ins import NotCompiled
 from lamp.overrides import PACKAGE, is_lamps
 
 
-def asked(formula: Callable[..., Any], *numbers: Any) -> Any:
-    """What a formula says of lanes.
+def call_formula(formula: Callable[..., Any], *numbers: Any) -> Any:
+    """The result of a formula that is called with lanes.
 
-    Raises NotCompiled where a user's formula does something that lanes do not; an error in lamp's own code stays one.
+    Raises NotCompiled if a user's formula does something that lanes do not support. Errors raised by lamp's own code
+    pass through unchanged.
     """
     owner = type(getattr(formula, "__self__", None))
     if is_lamps(owner):
@@ -25,7 +29,7 @@ def asked(formula: Callable[..., Any], *numbers: Any) -> Any:
             raise
         told = (str(error) or repr(error)).splitlines()[0]
         raise NotCompiled(
-            f"the {formula.__name__} of {owner.__name__} goes beyond what lamp.formulas lists: {told}"
+            f"the {formula.__name__} of {owner.__name__} uses operations that lamp.formulas does not list: {told}"
         ) from None
     if isinstance(answer, Lane):
         return answer
@@ -37,7 +41,7 @@ def asked(formula: Callable[..., Any], *numbers: Any) -> Any:
 
 
 def _raised_by_lamp(error: BaseException) -> bool:
-    """Whether the line that raised it stands in this package."""
+    """Whether the error was raised by a line of this package."""
     trace = error.__traceback__
     assert trace is not None
     while trace.tb_next is not None:

@@ -1,4 +1,8 @@
-"""What machine code is made from, as something to compare: whether it still holds, and which code serves twice."""
+"""Keys that describe what a kernel is made from: modules, loss and optimizer as hashable values.
+
+`staleness_key` answers whether a compiled kernel still fits objects that a user may have changed. `written_of` is the
+part of the cache key that lets two different models share one kernel.
+"""
 
 from __future__ import annotations
 
@@ -21,20 +25,20 @@ from lamp.parameter import Buffer, Parameter
 from lamp.replicas import Population
 
 PLAIN = (bool, int, float, complex, str, bytes)
-DEEPEST = 4  # objects within objects that are looked into
-# What changes from step to step, and what a module's own methods keep to be faster.
+DEEPEST = 4  # levels of nested objects that are compared
+# Attributes that change from step to step, and caches of a module's own methods.
 PASSING = {"_through", "_ahead", "_generators", "_expects_ignored", "_by_name", "_body", "_loss"}
-COUNTERS = {"seed", "step", "lags"}  # of Dropout: each call of the code reads them anew
+COUNTERS = {"seed", "step", "lags"}  # attributes of Dropout, read anew at each call
 NOT_IN_CODE = {"training", "replicas", "units"}
-OF_OPTIMIZER = {"defaults", "param_groups", "_steps", "_blocks", "_is_made"}  # what every optimizer has
-# Numbers at which a user's formulas are asked, to see whether they still say the same.
+OF_OPTIMIZER = {"defaults", "param_groups", "_steps", "_blocks", "_is_made"}  # attributes of every optimizer
+# A user's formulas are evaluated at these numbers, to see whether they have changed.
 PROBE = torch.tensor([-7.5, -1.25, -0.4, 0.0, 0.3, 0.9, 2.5, 30.0], dtype=torch.float64)
 
 
-def sources(model: Module, criterion: Loss, optimizer: Optimizer | None, numbers: bool = False) -> Hashable:
-    """All that a kernel for these is made from, but for the numbers that each call reads anew.
+def staleness_key(model: Module, criterion: Loss, optimizer: Optimizer | None, numbers: bool = False) -> Hashable:
+    """A key of everything that a kernel for these objects depends on, except numbers that each call reads anew.
 
-    numbers  the optimizer's hyperparameters too, where calls are laid out before they are asked for
+    numbers  whether to include the optimizer's hyperparameters, for calls that are prepared ahead of time
     """
     modules = [*model.modules(), *criterion.modules()]
     kinds = {type(module) for module in modules} | {type(optimizer)}
@@ -48,7 +52,7 @@ def sources(model: Module, criterion: Loss, optimizer: Optimizer | None, numbers
 
 
 def of_module(module: Module) -> Hashable:
-    """A module as a kernel has it: which one, its mode, its attributes, and what a user's formulas say."""
+    """The key of a module: its identity, mode and attributes, and the values of a user's formulas."""
     written: list[Hashable] = [module, module.training]
     if isinstance(module, Population):
         return (*written, module.network, module.sizes)
@@ -60,7 +64,7 @@ def of_module(module: Module) -> Hashable:
 
 
 def written_of(module: Module) -> Hashable:
-    """What a module of lamp's writes into code: its kind, and its numbers and switches."""
+    """The part of one of lamp's own modules that is compiled into code: its class, its numbers and its switches."""
     if isinstance(module, Dropout):
         return Dropout, module.p
     found = {name: value for name, value in vars(module).items() if name not in NOT_IN_CODE and name[0] != "_"}
@@ -71,14 +75,15 @@ def written_of(module: Module) -> Hashable:
 
 
 def _own_attributes(optimizer: Optimizer) -> Iterator[Hashable]:
-    """What a user's optimizer keeps beside its groups, and what stands on any of them in place of a method."""
+    """The attributes that an optimizer has beyond those of every optimizer, methods set on the instance included."""
     for name, value in vars(optimizer).items():
         if name not in OF_OPTIMIZER:
             yield name, frozen(value)
 
 
 def _answers(module: Module) -> Iterator[Hashable]:
-    """What the formulas of a user's activation say at some numbers, wherever they have their own from."""
+    """The values of a user's activation and its derivative at the numbers PROBE. They show changes that the attributes
+    do not, such as those of a global variable."""
     if isinstance(module, Activation) and not is_lamps(type(module)):
         y = module.sigma(PROBE)
         yield frozen(y)
@@ -86,9 +91,9 @@ def _answers(module: Module) -> Iterator[Hashable]:
 
 
 def frozen(value: Any, depth: int = 0) -> Hashable:
-    """A value as something that compares equal only while nothing in it has changed."""
+    """A hashable copy of a value, equal to a later one only if nothing in the value has changed."""
     if value is None or isinstance(value, PLAIN):
-        return value if value == value else repr(value)  # NaN is no number that equals itself
+        return value if value == value else repr(value)  # NaN does not equal itself
     if isinstance(value, Tensor):
         return value.dtype, str(value.device), tuple(value.shape), tuple(map(repr, value.reshape(-1).tolist()))
     if isinstance(value, np.ndarray | np.generic):
@@ -98,7 +103,7 @@ def frozen(value: Any, depth: int = 0) -> Hashable:
     if isinstance(value, Buffer):
         return frozen(value.data)
     if isinstance(value, Module):
-        return value  # which stands in the list itself
+        return value  # its own attributes are in the key already
     if depth > DEEPEST or isinstance(value, type) or callable(value):
         return id(value) if getattr(type(value), "__hash__", None) is None else value
     if isinstance(value, list | tuple):
@@ -117,5 +122,5 @@ def _names(kind: type) -> attrgetter[Any]:
 
 
 def _kind(kind: type) -> Hashable:
-    """A class with the methods that lamp knows of, as they stand there now."""
+    """The key of a class: the class, and those of its methods that lamp calls, as they are now."""
     return kind, _names(kind)(kind) if kind is not type(None) else None
