@@ -84,7 +84,7 @@ class TestAttributes:
         optimizer = SGD(network().parameters())
         with pytest.raises(lamp.ArgumentError, match=f"SGD has no hyperparameter '{name}'") as caught:
             setattr(optimizer, name, 0.5)
-        assert meant is None or f"its name is {meant}" in str(caught.value)
+        assert meant is None or f"did you mean {meant}" in str(caught.value)
         with pytest.raises(lamp.ArgumentError, match=f"SGD has no hyperparameter '{name}'"):
             optimizer.param_groups[0][name] = 0.5
         with pytest.raises(AttributeError, match=f"SGD has no hyperparameter '{name}'"):

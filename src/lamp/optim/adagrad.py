@@ -1,4 +1,4 @@
-"""Adagrad."""
+"""The Adagrad optimizer."""
 
 from collections.abc import Iterable
 from typing import Any, ClassVar
@@ -10,7 +10,7 @@ from lamp.optim.optimizer import Group, Numbers, Optimizer, State
 
 
 class Adagrad(Optimizer):
-    """Steps along the gradient, divided by the root of the sum of all squared gradients so far.
+    """Adagrad: divides the gradient by the root of the sum of all squared gradients so far.
 
     g <- g + weight_decay p
     s <- s + g^2                               (s = initial_accumulator_value before the first step)
@@ -18,6 +18,8 @@ class Adagrad(Optimizer):
 
     maximize  g <- -g first
     Source    torch.optim.Adagrad (arguments, state name); Duchi et al. 2011
+
+    Raises the errors of Optimizer.
     """
 
     ranges: ClassVar = {

@@ -1,4 +1,4 @@
-"""Adam and its kin with decoupled weight decay."""
+"""The Adam optimizer, and AdamW, its variant with decoupled weight decay."""
 
 from collections.abc import Iterable
 from typing import Any, ClassVar
@@ -11,15 +11,17 @@ from lamp.optim.optimizer import Group, Numbers, Optimizer, State
 
 
 class Adam(Optimizer):
-    """Steps along the mean gradient, divided by the root of the mean squared gradient.
+    """Adam: moves along the mean gradient, divided by the root of the mean squared gradient.
 
     g <- g + weight_decay p                    (decoupled_weight_decay: p <- p - lr weight_decay p instead)
     m <- beta1 m + (1 - beta1) g
-    v <- beta2 v + (1 - beta2) g^2             (amsgrad: w <- max(w, v) stands for v below)
+    v <- beta2 v + (1 - beta2) g^2             (amsgrad: w <- max(w, v) replaces v below)
     p <- p - lr m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + eps)
 
     maximize  g <- -g first
     Source    torch.optim.Adam (arguments, state names); Kingma & Ba 2014, algorithm 1; Reddi et al. 2018 for amsgrad
+
+    Raises ArgumentError unless betas are two numbers, and the errors of Optimizer.
     """
 
     ranges: ClassVar = {"lr": Range(), "betas": Range(0.0, 1.0), "eps": Range(), "weight_decay": Range()}
@@ -51,8 +53,8 @@ class Adam(Optimizer):
         super()._check_hyperparameters(group)
         if not isinstance(group["betas"], tuple) or len(group["betas"]) != 2:
             raise ArgumentError(
-                f"{type(self).__name__} averages twice",
-                expected="betas = (of the gradient, of its square)",
+                f"{type(self).__name__}: betas must be two numbers",
+                expected="(beta1 for the mean gradient, beta2 for the mean squared gradient)",
                 got=group["betas"],
                 fix="pass two numbers, such as (0.9, 0.999)",
             )
@@ -91,6 +93,8 @@ class AdamW(Adam):
     """Adam with decoupled weight decay: p <- p - lr weight_decay p before the step.
 
     Source    torch.optim.AdamW (arguments, state names); Loshchilov & Hutter 2017
+
+    Raises the errors of Adam.
     """
 
     def __init__(

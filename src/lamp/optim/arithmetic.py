@@ -1,7 +1,7 @@
-"""The arithmetic that update rules share, in the fewest tensor operations.
+"""Arithmetic that update rules share, in the fewest tensor operations.
 
-Names that end in _ change their first argument in place where it is a tensor, and return it; of anything else that
-behaves like a number they return the new value. Factors are floats, or tensors that broadcast (a column, for instance).
+Functions whose names end in _ change their first argument in place if it is a tensor, and return it. For anything else
+that behaves like a number they return a new value. Factors are floats, or tensors that broadcast, such as (K, 1).
 """
 
 import torch
@@ -34,19 +34,19 @@ def scale_and_add_(x: Number, factor: Number, y: Number) -> Number:
 
 
 def average_(x: Number, y: Number, share: Number) -> Number:
-    """x + share (y - x): the mean of x and y that gives y this share."""
+    """x + share (y - x), a weighted mean of x and y."""
     if not isinstance(x, Tensor):
         return x.lerp(y, share)
     return x.lerp_(y, scalar(share, x.dtype) if isinstance(share, float) and x.is_cpu else share)
 
 
 def indicator(condition: bool | Tensor) -> Number:
-    """1 where the condition holds, else 0."""
+    """1.0 where the condition holds, else 0.0."""
     return condition.double() if isinstance(condition, Tensor) else float(condition)
 
 
 def root(square: Number, factor: Number, eps: Number) -> Number:
-    """factor sqrt(square) + eps: what the rules with a scale for each element divide by."""
+    """factor sqrt(square) + eps, the denominator of the adaptive rules."""
     x = square.sqrt()
     if isinstance(x, Tensor) and isinstance(factor, float) and isinstance(eps, float):
         return torch.add(constant(eps, x), x, alpha=factor, out=x)

@@ -1,4 +1,4 @@
-"""What optimizers, schedules and clipping accept: parameters, and numbers within their ranges."""
+"""Checks of the arguments of optimizers, schedules and clipping: parameters, and numbers within ranges."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from lamp.parameter import Parameter
 
 
 class Range(NamedTuple):
-    """What a hyperparameter may be: low <= number < high, or <= high where closed."""
+    """The allowed range of a hyperparameter: low <= number < high, or <= high if closed."""
 
     low: float = 0.0
     high: float = math.inf
     closed: bool = False
 
     def holds(self, value: Any) -> bool:
-        """Whether this number, or each of these (a tensor, a tuple), lies in the range; a NaN lies in none."""
+        """Whether a number, or every number of a tensor, tuple or list, is in the range. NaN is in no range."""
         if isinstance(value, tuple | list):
             return all(map(self.holds, value))
         if isinstance(value, Tensor):
@@ -43,9 +43,9 @@ class Range(NamedTuple):
 def check_ranges(
     owner: object, values: Mapping[str, Any], ranges: Mapping[str, Range], lists: Collection[str] | None = None
 ) -> None:
-    """That these values, by name, lie in their ranges; raises ArgumentError for the first that does not.
+    """Raise ArgumentError for the first of these values, by name, that is out of its range.
 
-    lists  the names that may be lists of numbers; None for all
+    lists  the names that may be lists of numbers; None means all
     """
     for name, allowed in ranges.items():
         listed = lists is not None and name not in lists and isinstance(values[name], tuple | list)
@@ -59,11 +59,9 @@ def check_ranges(
 
 
 def plain(value: Any, pair: bool = False) -> Any:
-    """A number as a Python float, whether it came as an int or in numpy's or torch's dress; pairs, each number.
+    """A number of Python, numpy or torch as a Python float; several, one per replica, as a float64 tensor.
 
-    Several numbers, one for each network of a population, become a tensor of float64: a float's precision.
-
-    pair  whether a tuple or a list is several hyperparameters in one
+    pair  whether a tuple or list is a pair of hyperparameters, such as betas, each of which is converted
     """
     if isinstance(value, tuple | list):
         if pair:
@@ -77,19 +75,19 @@ def plain(value: Any, pair: bool = False) -> Any:
 
 
 def alike(one: Any, other: Any) -> bool:
-    """Whether two values of a hyperparameter are the same."""
+    """Whether two values of a hyperparameter are equal."""
     return one is other or bool(torch.as_tensor(one == other).all())
 
 
 def column(value: Any) -> Any:
-    """A hyperparameter (K,) as a column (K, 1), which meets a population's rows (K, P); pairs, each of the two."""
+    """A hyperparameter (K,) as a column (K, 1), which broadcasts to parameters (K, P); in a tuple, each of them."""
     if isinstance(value, tuple):
         return tuple(map(column, value))
     return value.unsqueeze(-1) if isinstance(value, Tensor) else value
 
 
 def rows_of(numbers: Mapping[str, Any], rows: Tensor) -> dict[str, Any]:
-    """These entries for some replicas: of each tensor (K, ...) the rows, of pairs the rows of each, others as are."""
+    """A copy of the dict for some replicas: rows are selected from tensors (K, ...), also in tuples."""
 
     def chosen(value: Any) -> Any:
         if isinstance(value, tuple):
@@ -100,12 +98,12 @@ def rows_of(numbers: Mapping[str, Any], rows: Tensor) -> dict[str, Any]:
 
 
 def as_list(params: Any, owner: str) -> list[Any]:
-    """The parameters, or groups of them, that someone passed; raises ArgumentError for what holds none."""
+    """The argument `params`, parameters or groups, as a list. Raises ArgumentError if there are none."""
     if isinstance(params, Parameter):
         return [params]
     if not isinstance(params, Iterable) or isinstance(params, Module | Tensor | str | Mapping | set | frozenset):
         raise ArgumentError(
-            f"{owner} takes parameters, in an order",
+            f"{owner} needs an ordered collection of parameters",
             expected="model.parameters(), or a list",
             got=_name_of(params),
             fix="put the group into a list" if isinstance(params, Mapping) else "pass model.parameters()",
@@ -116,30 +114,30 @@ def as_list(params: Any, owner: str) -> list[Any]:
             f"{owner} has no parameters",
             expected="at least one lamp.Parameter",
             got="none",
-            fix="pass model.parameters() of a network that has some; an iterator gives its items only once",
+            fix="pass model.parameters() of a network that has some; note that an iterator can be used only once",
         )
     return listed
 
 
 def as_parameters(params: Any, owner: str) -> list[Parameter]:
-    """The parameters that someone passed; raises ArgumentError for anything else, and for one that came twice."""
+    """The argument `params` as a list of parameters. Raises ArgumentError for anything else, and for duplicates."""
     listed = as_list(params, owner)
     for parameter in listed:
         if not isinstance(parameter, Parameter):
             raise ArgumentError(
-                f"{owner} takes lamp's parameters",
+                f"{owner} needs lamp's parameters",
                 expected="lamp.Parameter",
                 got=_name_of(parameter),
-                fix="build the network of lamp's modules; lamp.Parameter(tensor) makes one of a tensor"
+                fix="build the network from lamp's modules; lamp.Parameter(tensor) converts a tensor"
                 if isinstance(parameter, Tensor)
                 else "pass model.parameters()",
             )
     if len(set(listed)) < len(listed):
         raise ArgumentError(
-            f"{owner}: a parameter came twice",
+            f"{owner}: a parameter was passed twice",
             expected="each parameter once",
             got=f"{len(listed)} parameters, {len(set(listed))} different",
-            fix="parameters() names a shared parameter once: pass that, or drop the repetition",
+            fix="pass model.parameters(), which contains a shared parameter once, or remove the duplicate",
         )
     return listed
 

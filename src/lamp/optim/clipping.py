@@ -1,4 +1,4 @@
-"""Gradient clipping: a limit on the norm of all gradients together, or on each element."""
+"""Gradient clipping, by the norm of all gradients together or by the value of each element."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lamp.optim.optimizer import Optimizer
 from lamp.parameter import Parameter, spans, trained
 from lamp.signatures import called
 
-TINY = 1e-6  # added to the norm that is divided by, as torch does
+TINY = 1e-6  # added to the norm in the denominator, as in torch
 LIMIT = Range(0.0, math.inf, closed=True)
 POSITIVE = Range(math.ulp(0.0), math.inf, closed=True)
 
@@ -28,23 +28,25 @@ def clip_grad_norm_(
     norm_type: float | str = 2.0,
     error_if_nonfinite: bool = False,
 ) -> Tensor:
-    """Scale all gradients by one factor so that their norm, as one vector, is at most max_norm; returns what it was.
+    """Scale all gradients by one factor so that their norm is at most max_norm; returns the norm before.
 
-    g <- g min(1, max_norm / (|g| + 1e-6))     (in a population, each network's by its own norm: K are returned)
+    g <- g min(1, max_norm / (|g| + 1e-6)), where |g| is the norm of all gradients as one vector
 
-    parameters  or the optimizer that has them, which knows where they lie: that is faster
-    max_norm    infinity changes nothing and only measures; in a population one number, or (K,)
-    norm_type   the p of the p-norm, positive; infinity, or "inf", for the largest absolute value
+    In a population each network is scaled by its own norm, and K norms are returned.
+
+    parameters  parameters, or an optimizer, which is faster
+    max_norm    a number, or (K,) in a population; infinity measures the norm and changes nothing
+    norm_type   the order p of the norm, positive; infinity, or "inf", for the largest absolute value
     Source      torch.nn.utils.clip_grad_norm_ (arguments, values)
 
     Raises ArgumentError for a max_norm that is negative or NaN, and for anything but parameters; with
-    error_if_nonfinite, NonFiniteError for a norm that is NaN or infinite (the gradients are as they were).
+    error_if_nonfinite, NonFiniteError for a norm that is NaN or infinite (the gradients are unchanged then).
     """
     _check_limit("max_norm", max_norm)
     p = math.inf if isinstance(norm_type, str) and norm_type == "inf" else norm_type
     if isinstance(p, tuple | list | Tensor) or not POSITIVE.holds(p):
         raise ArgumentError(
-            "no norm of this order", expected="norm_type > 0, or infinity", got=norm_type, fix="use 2.0"
+            "there is no norm of this order", expected="norm_type > 0, or infinity", got=norm_type, fix="use 2.0"
         )
     if not isinstance(error_if_nonfinite, bool):
         raise ArgumentError(
@@ -62,7 +64,7 @@ def clip_grad_norm_(
         raise NonFiniteError(
             "the norm of the gradients is NaN or infinite",
             expected="finite gradients",
-            got=f"{sum(int((~g.isfinite()).sum()) for g in gradients)} elements that are not, norm {norm.tolist()}",
+            got=f"{sum(int((~g.isfinite()).sum()) for g in gradients)} NaN or infinite elements, norm {norm.tolist()}",
             fix="lower the learning rate, or look for NaN in the data",
         )
     limit = max_norm.to(norm) if isinstance(max_norm, Tensor) else float(max_norm)
@@ -74,11 +76,11 @@ def clip_grad_norm_(
 
 @called()
 def clip_grad_value_(parameters: Iterable[Parameter] | Parameter | Optimizer, clip_value: Number) -> None:
-    """Limit every element of the gradients to -clip_value ... clip_value. `parameters` as for clip_grad_norm_.
+    """Clamp every element of the gradients to [-clip_value, clip_value].
 
-    clip_value  in a population one number, or (K,)
-
-    Source  torch.nn.utils.clip_grad_value_ (arguments, values)
+    parameters  parameters, or an optimizer, which is faster
+    clip_value  a number, or (K,) in a population
+    Source      torch.nn.utils.clip_grad_value_ (arguments, values)
 
     Raises ArgumentError for a clip_value that is negative or NaN, and for anything but parameters.
     """
@@ -90,7 +92,7 @@ def clip_grad_value_(parameters: Iterable[Parameter] | Parameter | Optimizer, cl
 
 
 def check_limits(optimizer: Optimizer, clip_norm: Number | None, clip_value: Number | None) -> None:
-    """Raise ArgumentError where clip_grad_norm_ or clip_grad_value_ would, for the gradients of this optimizer."""
+    """Raise ArgumentError if clip_grad_norm_ or clip_grad_value_ would, for the gradients of this optimizer."""
     replicas = optimizer.gradients()[0].shape[:-1]
     for name, limit in (("max_norm", clip_norm), ("clip_value", clip_value)):
         if limit is not None:
@@ -99,7 +101,7 @@ def check_limits(optimizer: Optimizer, clip_norm: Number | None, clip_value: Num
 
 
 def _gradients(parameters: Any, owner: str) -> list[Tensor]:
-    """The gradients in as few tensors as may be, each (P,) or (K, P)."""
+    """The gradients as slices of flat buffers, as few as possible: each (P,) or (K, P)."""
     if isinstance(parameters, Optimizer):
         return parameters.gradients()
     return [span.grad for span in spans(trained(as_parameters(parameters, owner)))]
@@ -108,7 +110,7 @@ def _gradients(parameters: Any, owner: str) -> list[Tensor]:
 def _check_limit(name: str, limit: Number) -> None:
     if isinstance(limit, tuple | list) or not LIMIT.holds(limit):
         raise ArgumentError(
-            f"{name} is a limit", expected="a number of at least 0", got=limit, fix=f"choose another {name}"
+            f"{name} is out of range", expected="a number of at least 0", got=limit, fix=f"choose another {name}"
         )
 
 

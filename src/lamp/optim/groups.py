@@ -1,4 +1,4 @@
-"""Parameter groups: what an optimizer trains, and the numbers it does it with. What is set in one is checked."""
+"""`ParameterGroup`, a dict of parameters and their hyperparameters that checks what is set in it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SYNONYMS = {
 
 
 class HasGroups(Protocol):
-    """An optimizer, as far as its groups and a saved state of it are concerned."""
+    """The attributes of an optimizer that parameter groups and saved states need."""
 
     @property
     def defaults(self) -> Mapping[str, Any]: ...
@@ -39,14 +39,14 @@ class HasGroups(Protocol):
 
 
 class ParameterGroup(dict[str, Any]):
-    """A dict of "params" and the hyperparameters by name; `group["lr"] = 0.1` is checked as the constructor does it."""
+    """A dict with "params" and the hyperparameters by name. `group["lr"] = 0.1` is checked as in the constructor."""
 
     def __init__(self, items: Mapping[str, Any], optimizer: HasGroups) -> None:
         super().__init__(items)
         self._optimizer = weakref.ref(optimizer)
 
     def put(self, name: str, value: Any) -> None:
-        """Set what is known to be right."""
+        """Set an item without a check."""
         super().__setitem__(name, value)
 
     def __setitem__(self, name: str, value: Any) -> None:
@@ -63,18 +63,18 @@ class ParameterGroup(dict[str, Any]):
         return self[name]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return dict, (dict(self),)  # a plain one, which the optimizer that is copied with it makes a group of
+        return dict, (dict(self),)  # a plain dict; the copied optimizer turns it into a group again
 
 
 def unknown(
     owner: str, name: str, known: Iterable[str], kind: type[LampError] = ArgumentError, what: str = "hyperparameter"
 ) -> LampError:
-    """The error for a name that an optimizer does not have."""
+    """The error for an unknown name; suggests the name that was probably meant."""
     names = list(known)
     meant = [SYNONYMS[name]] if SYNONYMS.get(name) in names else get_close_matches(name, names, 1)
     return kind(
         f"{owner} has no {what} {name!r}",
         expected=", ".join(names),
         got=name,
-        fix=f"its name is {meant[0]}" if meant else "check its name",
+        fix=f"did you mean {meant[0]}?" if meant else "check the name",
     )
