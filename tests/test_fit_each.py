@@ -171,9 +171,9 @@ def test_an_interrupt_ends_all():
 @pytest.mark.parametrize(
     ("arguments", "match"),
     [
-        (dict(models=[]), "(?s)fit_each takes a list of networks.*at least one"),
-        (dict(models=[mlp(4), "network"]), "number 1 is none"),
-        (dict(models=[lamp.population(mlp(4), range(2))]), "(?s)number 0 is none.*Population"),
+        (dict(models=[]), "(?s)fit_each needs a list of networks.*at least one"),
+        (dict(models=[mlp(4), "network"]), "item 1 is not a network"),
+        (dict(models=[lamp.population(mlp(4), range(2))]), "(?s)item 0 is not a network.*Population"),
         (dict(models=[mlp(4)], optimizer=lambda parameters: None), "no optimizer"),
         (dict(models=[mlp(4)], seed=[1, 2]), "a seed for each"),
         (dict(models=[mlp(4)], epochs=0), "epochs"),

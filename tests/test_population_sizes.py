@@ -233,7 +233,7 @@ def test_select_copy_and_reset():
     assert [repr(each) for each in some] == [repr(networks[k]) for k in (4, 0, 3)]
     some.copy_(1, 2)  # both are 5, 7
     torch.testing.assert_close(some[1].state_dict(), networks[3].state_dict())
-    with pytest.raises(ArgumentError, match="of its own size"):
+    with pytest.raises(ArgumentError, match="of the same widths"):
         some.copy_(0, 1)
     population.reset_parameters(generator=torch.Generator().manual_seed(1))
     assert not torch.equal(population[1][0].weight.data, networks[1][0].weight.data)

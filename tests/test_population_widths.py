@@ -140,7 +140,7 @@ def test_the_compiled_engine_trains_rows_and_says_why_not_others(name):
     assert history.engine == "eager"
     with pytest.raises(lamp.ArgumentError, match="compiled engine cannot") as error:
         lamp.fit(population, TASK.make(), optimizer, TASK.data(), epochs=1, progress=False, engine="compiled")
-    assert "networks of several sizes are compiled where" in error.value.got or "is not compiled" in error.value.got
+    assert "networks of several sizes are compiled only" in error.value.got or "is not compiled" in error.value.got
 
 
 def test_replicas_come_out_as_they_went_in():

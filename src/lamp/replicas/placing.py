@@ -1,4 +1,4 @@
-"""Networks that become replicas, and replicas that become networks: what they are, and where their state lies."""
+"""Checks of lists of networks, and `place_as`, which gives a network the device, dtype and freezing of another."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from lamp.parameter import move
 
 
 def listed_networks(networks: Any, what: str) -> list[Module]:
-    """Networks as a list. Raises ArgumentError, which says `what` takes them, for anything else, and for none."""
+    """The argument `networks` of the function named `what`, as a list. Raises ArgumentError if there are none."""
     alone = not isinstance(networks, Iterable) or isinstance(networks, Module | Tensor | str)
     listed = [networks] if alone else list(networks)
     for k, network in enumerate(listed):
         if alone or not isinstance(network, Module) or network.replicas is not None:
             raise ArgumentError(
-                f"{what} takes a list of networks" + ("" if alone else f", and number {k} is none"),
+                f"{what} needs a list of networks" + ("" if alone else f", and item {k} is not a network"),
                 expected="lamp modules, such as [network, other]",
                 got=f"a {type(network).__name__}" if not isinstance(network, type) else f"the class {network.__name__}",
-                fix="list(population) are a population's networks, copy.deepcopy(network) is another of the same",
+                fix="list(population) gives the networks of a population, copy.deepcopy(network) a copy of a network",
             )
     if not listed:
         raise ArgumentError(
-            f"{what} takes a list of networks", expected="at least one (K >= 1)", got="none", fix="[network, other]"
+            f"{what} needs a list of networks", expected="at least one (K >= 1)", got="none", fix="[network, other]"
         )
     return listed
 

@@ -1,8 +1,7 @@
-"""Many networks of one architecture, or of one form and several sizes, trained as one.
+"""`Population`: K networks of one architecture (or with hidden layers of different widths), trained as one.
 
-`population(model, seeds)` is `model` with K sets of parameters. The modules are the same ones: their parameters have
-one axis more, first, and so has everything that goes through them, (K, B, ...). Replica k is the network that `model`,
-initialised with seed k, would be.
+`population(model, seeds)` is the model with K sets of parameters. Its modules are those of a single network, but their
+parameters and values have a first axis of replicas, (K, B, ...). Replica k is the model initialised with seed k.
 """
 
 from __future__ import annotations
@@ -40,19 +39,19 @@ class Population(Module):
 
     y_k = network_k(x_k) for each replica k
 
-    Shapes    x (B, ...), shared by all replicas and not copied; or (K, B, ...), each replica's own, where it is marked
-              so: by `population.per_replica(x)`, `lamp.per_replica(x)`, or the DataLoader. y (K, B, ...), marked
-    Backward  dx (K, B, ...), each replica's own
+    Shapes    x (B, ...), shared by all replicas and not copied; or (K, B, ...), one batch per replica, if it is marked
+              by `population.per_replica(x)`, `lamp.per_replica(x)` or the DataLoader. y (K, B, ...), marked
+    Backward  dx (K, B, ...), per replica
 
-    `len(population)` is K; `population[k]` is an ordinary network of its own; iterating gives all K.
-    The loop is the one of a single network: a loss of the outputs is (K,), and so may be any hyperparameter.
+    `len(population)` is K; `population[k]` is replica k as an ordinary, independent network; iteration yields all K.
+    The training loop is that of a single network: the loss is (K,), and every hyperparameter may be (K,).
 
-    seeds  that the replicas were initialised with, None for those of `stack`
-    sizes  None, or where the replicas' hidden layers are of several widths: which network each replica is. Then the
-           parameters here are those of the widest, and a replica has zeros for the units that it lacks
+    seeds  the seeds that the replicas were initialised with; None for a population made by `stack`
+    sizes  None, or which network each replica is, if hidden layers differ in width. The parameters are then those of
+           the widest network, and a replica has zeros for the units that it lacks
 
-    Raises ShapeError for a batch or a gradient that is marked as another number of replicas' own, BackwardError for
-    the gradient of a loss that did not know of the replicas, ArgumentError for a module that mixes them (`population`).
+    Raises ShapeError for a batch or a gradient that is marked with another number of replicas, BackwardError for the
+    gradient of a loss that averaged over the replicas, and ArgumentError for a module that mixes replicas.
     """
 
     def __init__(
@@ -61,10 +60,10 @@ class Population(Module):
         refuse_outside(single)
         self.network = copy.deepcopy(single)
         self.seeds, self.sizes = None if seeds is None else tuple(seeds), sizes
-        self._single = partial(copy.deepcopy, single)  # a network of this architecture; hidden from the tree in a call
+        self._single = partial(copy.deepcopy, single)  # makes a single network; as a function, it is no submodule
         parameters, buffers = state_members(self.network)
         replicate(parameters, replicas, buffers)
-        self._unproved = foreign(self.network)  # modules that are not lamp's, until a batch has shown that they fit
+        self._unproved = foreign(self.network)  # modules of user classes that have not been checked on a batch yet
         for module in self.modules():
             module.replicas = replicas
         if sizes is not None:
@@ -73,16 +72,16 @@ class Population(Module):
 
     # ---- forward and backward --------------------------------------------------------------------------------------
     def forward(self, *inputs: Any, **named: Any) -> Any:
-        if named:  # as the network's forward names them; those that it takes by name alone are left
+        if named:  # keyword-only arguments of the network's forward stay in `named`
             inputs, named = in_order(self.network, type(self.network).forward, inputs, named)
         if self._unproved:
             self._prove(inputs, named)
-        shared = inputs if self.loss is None else inputs[:1]  # a loss tells by itself whether a target is shared
+        shared = inputs if self.loss is None else inputs[:1]  # the loss itself decides whether the target is shared
         given = [mapped(x, self._with_replicas) for x in shared]
         by_name = {name: mapped(x, self._with_replicas) for name, x in named.items()}
         output = self.network(*given, *inputs[len(shared) :], **by_name)
         for _, each in leaves(output):
-            each.replicas = self.replicas  # type: ignore[attr-defined]  # a loss asks its output for it
+            each.replicas = self.replicas  # type: ignore[attr-defined]  # the mark that losses and metrics look for
         return output
 
     def backward(self, *dy: Any) -> Any:
@@ -92,36 +91,36 @@ class Population(Module):
         self.network.backward_parameters(*dy)
 
     def shared(self, x: Tensor) -> Tensor:
-        """A batch (B, ...) for all replicas: (K, B, ...) without a copy."""
+        """A batch (B, ...) expanded to (K, B, ...), without a copy, and marked."""
         return self.per_replica(x.expand(len(self), *x.shape))
 
     def per_replica(self, x: Tensor) -> Tensor:
-        """A batch of which each replica has its own row, (K, B, ...), whatever axes it has; marked as such.
+        """The batch (K, B, ...), marked as having one row per replica. Raises ShapeError for another first axis.
 
-        `lamp.per_replica(x)` does it where there is no population yet, in a list of batches for `fit` for instance.
+        `lamp.per_replica(x)` does the same before there is a population, for example in a list of batches for `fit`.
         """
         if not isinstance(x, Tensor) or x.dim() < 1 or x.shape[0] != len(self):
             raise ShapeError(
-                f"a batch of their own for {len(self)} replicas",
+                f"a batch per replica needs a first axis of {len(self)} replicas",
                 expected=f"({len(self)}, B, ...)",
                 got=tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__,
-                fix="stack a batch for each replica along the first axis",
+                fix="stack one batch per replica along the first axis",
             )
         return marked(x, len(self))
 
-    own = per_replica  # its name until 0.1
+    own = per_replica  # the name up to version 0.1
 
     def _with_replicas(self, x: Tensor) -> Tensor:
-        """The batch with its axis of replicas: one that is marked is their own, any other is shared."""
+        """The batch with an axis of replicas: a marked batch has it already, any other is shared and expanded."""
         replicas = replicas_of(x)
         if replicas is None:
             return self.shared(x)
         if replicas != self.replicas:
             raise ShapeError(
                 f"a batch for {replicas} replicas in a population of {len(self)}",
-                expected=f"(B, ...) that all share, or ({len(self)}, B, ...) marked by population.per_replica(x)",
-                got=f"{tuple(x.shape)}, marked as {replicas} replicas' own",
-                fix="give each replica one row",
+                expected=f"a shared batch (B, ...), or ({len(self)}, B, ...) marked by population.per_replica(x)",
+                got=f"{tuple(x.shape)}, marked with {replicas} replicas",
+                fix="pass one row per replica",
             )
         return x
 
@@ -130,23 +129,23 @@ class Population(Module):
         check_gradients_of(len(self), gradients, after)
 
     def try_again(self) -> None:
-        """Let the next batch try methods set on modules since the last one, unless they hold modules themselves."""
+        """Check methods that were set on modules since the last batch on the next one, unless they refer to modules."""
         self._unproved += [] if self._unproved or refers_outside(self.network) else foreign(self.network, set_on=True)
 
     def _prove(self, inputs: tuple[Any, ...], named: Mapping[str, Any]) -> None:
-        """See on the first batch that modules of the user's do in a population what they do alone."""
+        """Check on the first batch that modules of user classes compute the same in a population as alone."""
         prove(self.body[0], self._unproved, inputs if self.loss is None else inputs[:1], named, stack)
         self._unproved.clear()
 
-    # ---- the network and its loss ----------------------------------------------------------------------------------
+    # ---- body and loss ---------------------------------------------------------------------------------------------
     @property
     def loss(self) -> Loss | None:
-        """The loss that each network ends in, if it does."""
+        """The loss that ends the network, or None."""
         return self.network.loss if isinstance(self.network, Sequential) else None
 
     @property
     def body(self) -> Population:
-        """The population without the loss that each network ends in; the modules are the same ones."""
+        """The population without the network's final loss, with the same modules (not copies)."""
         single = self._single()
         if not isinstance(self.network, Sequential) or not isinstance(single, Sequential) or self.loss is None:
             return self
@@ -155,22 +154,22 @@ class Population(Module):
         body.sizes = None if self.sizes is None else self.sizes.bodies
         return body
 
-    # ---- the networks in it ----------------------------------------------------------------------------------------
+    # ---- replicas --------------------------------------------------------------------------------------------------
     def __len__(self) -> int:
         assert self.replicas is not None
         return self.replicas
 
     def __getitem__(self, k: int) -> Any:
-        """Replica k as an ordinary network, independent of the population."""
+        """A copy of replica k as an ordinary network, independent of the population."""
         (k,) = self._rows([k])
         return self.give(k, self._network(k))
 
     def give(self, k: int, network: Module) -> Module:
-        """Make a network of replica k's architecture what replica k is: weights, numbers, generators; returns it."""
+        """Copy replica k (weights, hyperparameters, generators) into a network of its architecture; returns that."""
         carry(network, self.network)
         place_as(self.network, network)
-        for own, place in self._corners(network, k):
-            own.copy_(place)
+        for own, slice_ in self._slices(network, k):
+            own.copy_(slice_)
         extras = copied_extras(self.network, [k])
         for module, twin, extra in zip(network.modules(), self.network.modules(), extras, strict=True):
             module.training = twin._training
@@ -181,11 +180,11 @@ class Population(Module):
         return network
 
     def _network(self, k: int) -> Module:
-        """A network such as replica k is, with weights of its own."""
+        """A new network of replica k's architecture; its weights are not those of the replica."""
         return self._single() if self.sizes is None else self.sizes.network(k)
 
-    def _corners(self, network: Module, k: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Each tensor of the state of a network such as replica k is, and where the replica's stands."""
+    def _slices(self, network: Module, k: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """For each state tensor of a network of replica k's architecture: it, and replica k's slice of this one's."""
         for own, of_all in zip(_members(network), _members(self.network), strict=True):
             yield own.data, of_all.data[k][tuple(slice(n) for n in own.data.shape)]
 
@@ -193,7 +192,7 @@ class Population(Module):
         return (self[k] for k in range(len(self)))
 
     def select(self, indices: Iterable[int] | Tensor) -> Population:
-        """A new population of these replicas, in this order; a boolean tensor (K,) selects where it is True."""
+        """A new population with copies of these replicas, in this order; the indices may be a boolean tensor (K,)."""
         rows = self._rows(indices)
         seeds = None if self.seeds is None else [self.seeds[k] for k in rows]
         single = self._single()
@@ -212,22 +211,22 @@ class Population(Module):
         return chosen
 
     def copy_(self, into: int | Iterable[int], from_: int | Iterable[int] | Population) -> Population:
-        """Overwrite replicas `into` by replicas `from_`, one for one; or by all of another population."""
+        """Overwrite the replicas `into` by the replicas `from_`, one by one, or by all of another population."""
         to = self._rows([into] if isinstance(into, int) else into)
         source = from_ if isinstance(from_, Population) else self
         rows = range(len(source)) if isinstance(from_, Population) else [from_] if isinstance(from_, int) else from_
         chosen = source._rows(rows)
         if len(to) != len(chosen):
             raise ArgumentError(
-                "replicas are copied one for one",
-                expected=f"{len(to)} to copy from",
+                "replicas are copied one by one, and the numbers differ",
+                expected=f"{len(to)} replicas to copy from",
                 got=len(chosen),
-                fix="give as many as are overwritten",
+                fix="pass as many replicas to copy from as are overwritten",
             )
         if self._kinds(to) != source._kinds(chosen):
             raise ArgumentError(
-                "a replica takes the place of one of its own size",
-                expected="networks of the same widths, one for one",
+                "a replica can only be overwritten by one of the same widths",
+                expected="networks of the same widths, pair by pair",
                 got=f"replicas {chosen} of other widths than {to}",
                 fix="copy replicas of the same architecture",
             )
@@ -241,11 +240,11 @@ class Population(Module):
         return self
 
     def _kinds(self, rows: Sequence[int]) -> list[str]:
-        """What tells networks of several sizes apart."""
+        """The architecture of each of these replicas as text; empty if all are the same."""
         return [] if self.sizes is None else [repr(self.sizes.architectures[self.sizes.which[k]]) for k in rows]
 
     def _rows(self, indices: Iterable[int] | Tensor) -> list[int]:
-        """Indices as numbers from 0 to K - 1; raises ArgumentError for others, or for none."""
+        """The indices as numbers from 0 to K - 1. Raises MissingIndexError for others, ArgumentError for none."""
         if isinstance(indices, Tensor):
             indices = indices.nonzero().flatten().tolist() if indices.dtype is torch.bool else indices.tolist()
         rows = several(indices, "replicas", "indices")
@@ -255,7 +254,7 @@ class Population(Module):
                     f"replica {k!r} is not in a population of {len(self)}",
                     expected=f"an integer from {-len(self)} to {len(self) - 1}",
                     got=repr(k),
-                    fix="len(population) is how many there are",
+                    fix="len(population) is the number of replicas",
                 )
         if not rows:
             raise ArgumentError(
@@ -268,41 +267,41 @@ class Population(Module):
 
     # ---- state -----------------------------------------------------------------------------------------------------
     def reset_parameters(self, *, generator: torch.Generator | None = None) -> None:
-        """Initialise each replica with its own seed again (with seeds drawn from the generator, where one is given)."""
+        """Initialise each replica again with its seed, or with new seeds drawn from the generator if one is given."""
         seeds = self.seeds
         if generator is not None or seeds is None:
             seeds = tuple(torch.randint(2**31, (len(self),), generator=generator).tolist())
         self._initialise(seeds, anew=True)
 
     def _initialise(self, seeds: Sequence[int], *, anew: bool = False) -> None:
-        """Initialise each replica with its seed. `anew`: what a module does not initialise may have changed by now."""
-        single = self._network(0).cpu()  # where the generators are: a seed gives one network on every device
+        """Initialise each replica with its seed. `anew` keeps present values that `reset_parameters` does not draw."""
+        single = self._network(0).cpu()  # drawn on the CPU, so that a seed gives the same network on every device
         states: list[list[Any]] = [[] for _ in single.modules()]
         for k, seed in enumerate(seeds):
             if self.sizes is not None:
                 single = self._network(k).cpu()
             if anew:
-                for own, place in self._corners(single, k):
-                    own.copy_(place)
+                for own, slice_ in self._slices(single, k):
+                    own.copy_(slice_)
             single.reset_parameters(generator=torch.Generator().manual_seed(seed))
-            self._take(k, single)
+            self._copy_from(k, single)
             for kept, module in zip(states, single.modules(), strict=True):
                 kept.append(module.get_extra_state())
         for kept, module in zip(states, self.network.modules(), strict=True):
             if kept[0] is not None:
                 module.set_extra_state(kept)
 
-    def _take(self, k: int, network: Module) -> None:
-        """Take over the state of a network such as replica k is."""
-        for own, place in self._corners(network, k):
-            place.copy_(own)
+    def _copy_from(self, k: int, network: Module) -> None:
+        """Copy the state of a network of replica k's architecture into replica k."""
+        for own, slice_ in self._slices(network, k):
+            slice_.copy_(own)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The network's keys, each tensor (K, ...) and live; `population[k].state_dict()` is one replica's."""
+        """The live tensors (K, ...), with the network's keys; `population[k].state_dict()` is that of one replica."""
         return self.network.state_dict()
 
     def load_state_dict(self, state_dict: Mapping[str, Tensor], strict: bool = True) -> IncompatibleKeys:
-        """As for one network, each tensor (K, ...)."""
+        """Load a state dict with tensors (K, ...), as Module.load_state_dict does."""
         return self.network.load_state_dict(state_dict, strict)
 
     def extra_repr(self) -> str:
@@ -313,35 +312,35 @@ class Population(Module):
 def population(model: Module, seeds: Iterable[int] = range(10)) -> Population:
     """K networks of the model's architecture, replica k initialised with the k-th seed.
 
-    Replica k holds the same bits as the model does if it is built after `torch.manual_seed(seed)`, or after
-    `model.reset_parameters(generator=...)` with a generator of that seed. The model itself is left alone.
+    Replica k has bit for bit the weights of the model if that is built after `torch.manual_seed(seed)`, or initialised
+    by `model.reset_parameters(generator=...)` with a generator of that seed. The model itself is not changed.
 
-    Modules of your own: in a population each parameter has an axis of replicas first, w (K, ...), and so has whatever
-    comes in, x (K, B, ...), and goes out. Written for both, an operation counts axes from the end and gives
-    parameters their batch axis: `x * self.w.data.unsqueeze(-2)`, and `(dy * x).sum(-2)` for its gradient. Buffers are
-    (K, ...) too; a plain tensor as an attribute is a constant that all share. On the first batch such modules are
-    tried, forward and backward, with a few replicas against single networks, once; what differs is an error.
-    `takes_replicas = True` in the class says that this is not needed. A module with parameters also needs a
-    `reset_parameters(self, *, generator=None)` that draws them, from which each seed's replica comes; one that does
-    nothing says that all replicas are to begin alike.
+    Modules of your own: in a population each parameter has a first axis of replicas, w (K, ...), and so have inputs and
+    outputs, x (K, B, ...). To work in both cases, an operation counts axes from the end and gives parameters a batch
+    axis: `x * self.w.data.unsqueeze(-2)`, and `(dy * x).sum(-2)` for its gradient. Buffers are (K, ...) too; a plain
+    tensor as an attribute is a constant that all replicas share. Such modules are checked once, on the first batch: a
+    few replicas run forward and backward and are compared with single networks, and a difference is an error. To skip
+    this, write `takes_replicas = True` in the class. A module with parameters also needs a
+    `reset_parameters(self, *, generator=None)` that draws them, so that each seed gives another replica; if it does
+    nothing, all replicas begin with equal parameters.
 
-    Raises ArgumentError for no seeds, seeds that repeat or are no integers, a model that is no lamp module, and one
-    with a module whose parameters no seed would change.
+    Raises ArgumentError for no seeds, seeds that repeat or are not integers, a model that is not a lamp module, and a
+    model with a module whose parameters do not depend on the seed.
     """
     several = isinstance(seeds, Iterable) and not isinstance(seeds, Tensor | Module)
     listed: list[int] = list(seeds) if several else []
     if not isinstance(model, Module) or isinstance(model, Population):
         raise ArgumentError(
-            "a population is made of one network",
+            "a population is made from one network",
             expected="a lamp module",
             got=type(model).__name__,
-            fix="population.select(...) and stack(...) make populations of what is there",
+            fix="for existing networks use stack(...), for replicas of a population population.select(...)",
         )
     if not listed or any(
         not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**63 for seed in listed
     ):
         raise ArgumentError(
-            "a population needs a seed a replica (K >= 1)",
+            "a population needs one seed per replica (K >= 1)",
             expected="non-negative integers, such as range(64)",
             got=f"{listed[:5]}{'...' if len(listed) > 5 else ''} (K = {len(listed)})" if several else repr(seeds)[:60],
             fix=f"seeds=range({seeds})" if isinstance(seeds, int) and seeds > 0 else "seeds=range(K)",
@@ -350,7 +349,7 @@ def population(model: Module, seeds: Iterable[int] = range(10)) -> Population:
     if repeated:
         raise ArgumentError(
             f"seeds repeat: {repeated[:5]} (K = {len(listed)})",
-            expected="each seed once: replicas of one seed are the same network",
+            expected="different seeds: replicas with the same seed are the same network",
             got=f"{len(set(listed))} different seeds for {len(listed)} replicas",
             fix="seeds=range(K), or population.select([0, 0, 1, 1]) if you want copies",
         )
@@ -363,13 +362,13 @@ def population(model: Module, seeds: Iterable[int] = range(10)) -> Population:
 
 @called()
 def stack(networks: Sequence[Module]) -> Population:
-    """A population of these networks, which are copied.
+    """A population of copies of these networks.
 
-    They are of one architecture, or their graphs (`lamp.trace`) differ in the widths of hidden layers alone: of such as
-    meet Linear, activations, PReLU, Dropout, sums and products, in a row or in branches. Each replica then computes
-    what its network does; all take the room of the widest.
+    The networks must have the same architecture, or graphs (`lamp.trace`) that differ only in the widths of hidden
+    layers between Linear, activations, PReLU, Dropout, sums and products, in sequence or in branches. Then each replica
+    computes what its network does, and uses the memory of the widest.
 
-    Raises ArgumentError for none, and for networks of different architecture, dtype or device.
+    Raises ArgumentError for no networks, and for networks of different architecture, dtype or device.
     """
     networks = listed_networks(networks, "stack")
     first, kinds = networks[0], list(map(architecture, networks))
@@ -386,8 +385,8 @@ def stack(networks: Sequence[Module]) -> Population:
     made = Population(first, len(networks), sizes=sizes)
     made.train(networks[0]._training)
     for k, network in enumerate(networks):
-        made._take(k, network)
-    copied: list[dict[int, Any]] = [{} for _ in networks]  # a generator is copied once a network: its modules share it
+        made._copy_from(k, network)
+    copied: list[dict[int, Any]] = [{} for _ in networks]  # one memo per network: its modules may share a generator
     for module, *twins in zip(made.network.modules(), *[network.modules() for network in networks], strict=True):
         states = [copy.deepcopy(twin.get_extra_state(), memo) for twin, memo in zip(twins, copied, strict=True)]
         if states[0] is not None:
