@@ -289,8 +289,8 @@ class SinglePrecision(Square):
 
 MISTAKES = [
     (Scaled, "weight", "off by factor 1.001"),
-    (NoBias, "bias", "zero: backward forgets it"),
-    (Mean, "bias", f"off by factor 1/{B}: a mean over the batch where the sum belongs"),
+    (NoBias, "bias", "zero: backward does not compute it"),
+    (Mean, "bias", f"off by factor 1/{B}: a mean over the batch in place of a sum"),
     (OneSample, "bias", "of sample 0 alone: the sum over the batch is missing"),
     (Transposed, "weight", "transposed"),
     (WrongSign, "weight", "the sign is wrong"),
@@ -510,7 +510,7 @@ def test_the_report_is_a_table():
     assert titles.split() == ["shape", "analytic", "numeric", "error"]
     assert [row.split("  ")[0] for row in rows] == ["input 0", "weight", "bias"]
     assert rows[1].endswith("  ok")
-    assert rows[2].endswith("  WRONG: zero: backward forgets it")
+    assert rows[2].endswith("  WRONG: zero: backward does not compute it")
     assert isinstance(report, GradientReport)
 
 

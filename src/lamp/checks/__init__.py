@@ -1,4 +1,4 @@
-"""Tools that check a user's own modules."""
+"""`check_gradients`, which checks the backward of a user's own module."""
 
 from lamp.checks.gradients import check_gradients
 from lamp.checks.report import GradientReport, TensorCheck

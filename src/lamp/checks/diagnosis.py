@@ -1,4 +1,4 @@
-"""How a wrong gradient differs from the right one, said so that the mistake can be guessed."""
+"""`diagnose` describes how a wrong gradient differs from the right one, to hint at the mistake."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from torch import Tensor
 from lamp.checks.differences import Point, dot
 from lamp.trees import floating
 
-LOOKED_AT = 64  # elements of a wrong gradient that are compared one by one
-LOOSE = 10.0  # differences along single elements are less exact than along all
+COMPARED = 64  # at most this many elements of a wrong gradient are compared one by one
+LOOSE = 10.0  # factor on the tolerance: differences along single elements are less exact than along a random direction
 
 
 def diagnose(point: Point, k: int, eps: float, tolerance: float) -> str:
-    """What is wrong with the gradient of tensor k, in a few words."""
+    """A short description of what is wrong with the gradient of tensor k."""
     gradient: Tensor = point.gradients[k]
     order = torch.randperm(gradient.numel(), generator=torch.Generator().manual_seed(point.seed))
-    places = order[:LOOKED_AT].sort().values
+    places = order[:COMPARED].sort().values
 
     def elements(tensor: Tensor) -> Tensor:
         return tensor.reshape(-1).cpu()[places]
@@ -34,7 +34,7 @@ def diagnose(point: Point, k: int, eps: float, tolerance: float) -> str:
 
     given, right = elements(gradient), by_differences(point.upstream)
     if not given.any():
-        return "zero: backward forgets it"
+        return "zero: backward does not compute it"
     if right.norm() <= LOOSE * tolerance * given.norm():
         return "should be zero: the output does not depend on it"
     batch = max((output.shape[0] for output in floating(point.centre) if output.dim()), default=1)
@@ -58,9 +58,9 @@ def diagnose(point: Point, k: int, eps: float, tolerance: float) -> str:
 
 
 def _scaled(factor: float, batch: int, tolerance: float) -> str:
-    """What a gradient that is the right one times a factor suggests."""
+    """The description of a gradient that is the right one times a factor."""
     if abs(factor + 1.0) < LOOSE * tolerance:
         return "the sign is wrong"
     if batch > 1 and abs(factor * batch - 1.0) < LOOSE * tolerance:
-        return f"off by factor 1/{batch}: a mean over the batch where the sum belongs"
+        return f"off by factor 1/{batch}: a mean over the batch in place of a sum"
     return f"off by factor {factor:.6g}"

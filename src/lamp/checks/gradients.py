@@ -1,4 +1,4 @@
-"""Whether a backward is the derivative of its forward: the tool that checks lamp's own modules, for yours."""
+"""`check_gradients` checks whether a backward is the derivative of its forward, for lamp's modules and for yours."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def check_gradients(
     seed: int = 0,
     raise_exception: bool = True,
 ) -> GradientReport:
-    """Compare a module's backward with differences of its forward, and see that it keeps the contract of modules.
+    """Compare a module's backward with finite differences of its forward, and check the contract of modules.
 
         lamp.check_gradients(MyModule(), torch.randn(7, 3))
         lamp.check_gradients(lamp.MSELoss(), output, target)
@@ -56,21 +56,21 @@ def check_gradients(
 
         (f(p + h v) - f(p - h v)) / 2h     must be     <df/dp, v>
 
-    so that one direction sees every element of df/dp. Two step sizes say how far the difference itself can be trusted:
-    where they disagree, a kink such as ReLU's at 0 lies between, and another direction or a nearby point is taken.
+    so a single direction involves every element of df/dp. Two step sizes show how exact the difference itself is. If
+    they disagree, there is a kink between, such as that of ReLU at 0, and another direction or a nearby point is used.
 
-    inputs      what the module is called with; for a loss the output and the target. Any may be a tuple of tensors
-    directions  how many random directions are taken through each tensor
-    eps         the step h, relative to the size of a tensor's elements where that is above 1
-    tolerance   the relative error that is still right
+    inputs      the arguments of forward; for a loss, the output and the target. Each may be a tuple of tensors
+    directions  the number of random directions per tensor
+    eps         the step h, relative to the root mean square of a tensor's elements if that is above 1
+    tolerance   the largest relative error that counts as right
 
-    Beside the numbers it sees that gradients are *added*, that forward gives the same twice (random modules repeat
-    their draw), that forward and backward change neither inputs, parameters nor the gradient handed in, and that
-    tensors need not be contiguous. All of it happens on a copy, in float64 and training mode; the module given keeps
-    its values, gradients, mode and what it remembers. An input for which backward returns None is not compared.
+    It also checks that gradients are *added*, that two forwards give the same result (random modules repeat their
+    numbers), that forward and backward change neither inputs, parameters nor the gradient passed to backward, and that
+    tensors need not be contiguous. All this is done on a copy in float64 and training mode, so the module itself does
+    not change. An input for which backward returns None is not compared.
 
-    Returns a GradientReport. Raises GradientError where something is wrong, unless raise_exception is False;
-    ArgumentError for arguments it cannot work with; and whatever the module itself raises.
+    Returns a GradientReport. Raises GradientError if something is wrong, unless raise_exception is False; ArgumentError
+    for arguments that cannot be used; and any error that the module raises.
     """
     if not isinstance(module, Module):
         raise ArgumentError(

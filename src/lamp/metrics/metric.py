@@ -1,4 +1,4 @@
-"""What a metric is: an accumulator over batches, with one value per replica."""
+"""`Metric`, the base class of metrics, which accumulate over batches, and `SumMetric` for those based on sums."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ HIGHER_IS_BETTER = re.compile(r"accuracy$|(^|[_ ])(precision|recall|f1|auc|r2)$"
 class Metric(metaclass=Constructed):
     """Base of all metrics.
 
-    A subclass writes three methods:
+    A subclass defines three methods:
 
-        update(output, target)   take in a batch
+        update(output, target)   accumulate a batch
         value()                  the metric over all batches since the last reset
-        reset()                  forget them
+        reset()                  forget all batches
 
-    `metric(output, target)` is the value of one batch alone; what the metric has taken in stays as it is.
+    `metric(output, target)` is the value of a single batch; it does not change what has been accumulated.
 
-    name         its name in a history; without one it is the class's
-    of_replicas  whether `update` takes a population's outputs (K, B, ...), with targets (K, B, ...), and `value` gives
-                 (K,). Where it does not, `lamp.fit` keeps one copy per replica
-    one_number   whether `value` is one number (per replica); others can be evaluated, but no history holds them
-    higher_is_better  which way early stopping and sweeps take; None: as the name says, see `mode_of`
+    name              its name in a history; if empty, the name of the class
+    of_replicas       whether `update` accepts the outputs (K, B, ...) of a population, and `value` then returns (K,).
+                      If not, `lamp.fit` keeps one copy of the metric per replica
+    one_number        whether `value` is one number (per replica). Others can be evaluated, but not kept in a history
+    higher_is_better  the direction for early stopping and sweeps; None: decided by the name, see `mode_of`
 
-    `lamp.fit` works on copies that it resets, one for training and one for validation: the metric that it is given
-    stays as it is. A checkpoint within an epoch saves what `state_dict` returns: by default all attributes. It may hold
-    numbers, texts, tensors, and lists, tuples and dicts of them.
+    `lamp.fit` uses copies that it resets, one for training and one for validation, so the metric passed to it does not
+    change. A checkpoint within an epoch saves what `state_dict` returns, by default all attributes: numbers, strings,
+    tensors, and lists, tuples and dicts of them.
     """
 
     name: str = ""
@@ -48,7 +48,7 @@ class Metric(metaclass=Constructed):
 
     @abstractmethod
     def update(self, output: Tensor, target: Tensor) -> None:
-        """Take in a batch."""
+        """Accumulate a batch."""
 
     @abstractmethod
     def value(self) -> Any:
@@ -59,15 +59,15 @@ class Metric(metaclass=Constructed):
         """Forget all batches."""
 
     def beside(self, criterion: Loss) -> Self:
-        """This metric as it is measured beside a loss, which may say what the metric leaves open."""
+        """This metric for use with a loss: options left open, such as the label to ignore, are those of the loss."""
         return self
 
     def state_dict(self) -> dict[str, Any]:
-        """What the metric has taken in."""
+        """What the metric has accumulated."""
         return dict(vars(self))
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Go on from there."""
+        """Restore what `state_dict` returned."""
         vars(self).update(copy.deepcopy(dict(state_dict)))
 
     def __call__(self, output: Tensor, target: Tensor) -> Any:
@@ -87,10 +87,13 @@ class Metric(metaclass=Constructed):
 
 
 class SumMetric(Metric):
-    """Base of the metrics that follow from a few sums over the rows.
+    """Base of the metrics that are computed from a few sums over all samples.
 
-    A subclass writes `terms(output, target, replicas)`, the sums of one batch, and `of(*sums)`, the metric from the
-    sums of all batches. Each term is a number, or a tensor whose first axis is the replicas' in a population.
+    A subclass defines `terms(output, target, replicas)`, the sums of one batch, and `of(*sums)`, the metric from the
+    sums of all batches. Each term is a number, or a tensor, with a first axis of replicas in a population.
+
+    Raises DTypeError for outputs or targets that are not tensors, ShapeError for batches that differ in their classes,
+    outputs or replicas, and DataError for `value()` before the first batch.
     """
 
     of_replicas: ClassVar[bool] = True
@@ -133,15 +136,15 @@ class SumMetric(Metric):
         sums = tuple(state_dict["sums"])
         for each in sums:
             check_tensors(each, each)
-        self.of(*sums)  # which fails on what are no sums of this metric
+        self.of(*sums)  # fails if these are not sums of this metric
         self._sums = sums
 
 
 def mode_of(name: str, metrics: Mapping[str, Any] | None = None) -> str:
-    """Which way is better for what has this name in a history, "max" or "min".
+    """Whether higher ("max") or lower ("min") is better for the measure of this name in a history.
 
-    A metric under this name says so by `higher_is_better` or by its own name; else the name in the history does: "max"
-    where it ends in that of one of lamp's scores.
+    A metric's `higher_is_better` decides, if set; else its name, or the name in the history: "max" for names that end
+    in that of one of lamp's scores, such as "accuracy".
     """
     metric = (metrics or {}).get(name.removeprefix("validation_"))
     higher = getattr(metric, "higher_is_better", None)
@@ -151,40 +154,40 @@ def mode_of(name: str, metrics: Mapping[str, Any] | None = None) -> str:
 
 
 def check_tensors(output: Any, target: Any) -> None:
-    """Raise DTypeError for what is no tensor."""
+    """Raise DTypeError unless both are tensors."""
     for name, value in (("output", output), ("target", target)):
         if not isinstance(value, Tensor):
             raise DTypeError(
-                f"the {name} of a metric is no tensor",
+                f"the {name} of a metric is not a tensor",
                 expected="a torch.Tensor",
                 got=type(value).__name__,
-                fix="torch.as_tensor(...) makes one"
+                fix="convert it with torch.as_tensor(...)"
                 if not isinstance(value, tuple)
-                else "several outputs or targets need a function (output, target) of your own, which gets the tuples",
+                else "for several outputs or targets write a function (output, target), which gets the tuples",
             )
 
 
 def no_batch(metric: Metric) -> DataError:
     """The error for a value before the first batch."""
     return DataError(
-        f"{metric!r} has taken in no batch",
+        f"{metric!r} has no value before the first batch",
         expected="update(output, target) before value()",
         got="no update since the last reset",
-        fix="update it with the outputs and targets of each batch",
+        fix="call update with the outputs and targets of each batch",
     )
 
 
 def another_form(metric: Metric, output: Tensor) -> ShapeError:
-    """The error for a batch of other classes, outputs or replicas than those before."""
+    """The error for a batch that differs in its classes, outputs or replicas from the batches before."""
     return ShapeError(
-        f"{metric!r} has taken in batches of another form",
-        expected="as many replicas, and classes or outputs per sample, as in the batches before",
+        f"{metric!r}: this batch has another form than the batches before",
+        expected="the same number of replicas, and of classes or outputs per sample",
         got=f"outputs {tuple(output.shape)}" + ("" if replicas_of(output) is None else " of a population"),
-        fix="reset() it first, or use a metric for each",
+        fix="call reset() first, or use a separate metric",
     )
 
 
 def share(part: Any, whole: Any) -> Tensor:
-    """part / whole in float64; NaN where the whole is 0."""
+    """part / whole in float64; NaN where both are 0."""
     ratio: Tensor = torch.as_tensor(part).double() / whole
     return ratio

@@ -1,4 +1,4 @@
-"""Perplexity, the measure of language models."""
+"""`Perplexity`, a metric of language models."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from lamp.metrics.targets import check_labels, labels_of
 
 
 class Perplexity(LabelMetric, SumMetric):
-    """exp of the mean of -log p[label]: how many equally likely classes would surprise as much. 1 is perfect.
+    """exp of the mean of -log p[label]; 1 is perfect, and C a uniform guess among C classes.
 
     output  logits or log-probabilities (B, C) or (B, C, d1, ...), classes on axis 1: p = softmax(output)
     target  class indices (B, d1, ...)
 
-    ignore_index  the label that does not count; None: in `lamp.fit` and `lamp.evaluate` the criterion's, else -100
+    ignore_index  the label to ignore. None means that of the criterion in `lamp.fit` and `lamp.evaluate`, else -100
 
-    NaN where no label counts. In a population outputs are (K, B, ...); labels that all replicas share come without the
-    axis K. Raises ShapeError where the two do not fit, and LabelError for a label of no class.
+    The value is NaN if all labels are ignored. In a population outputs are (K, B, ...); shared labels have no axis K.
+
+    Raises ShapeError for outputs and labels that do not fit together, and LabelError for a label out of range.
     """
 
     name = "perplexity"
@@ -33,7 +34,7 @@ class Perplexity(LabelMetric, SumMetric):
         labels, by_label = labels_of(output, target, self.name)
         if not by_label:
             raise LabelError(
-                "perplexity is of labels",
+                "perplexity needs labels",
                 expected=f"class indices {tuple(labels.shape)}",
                 got=f"a target {tuple(target.shape)}, of the outputs' shape",
                 fix=f"target.argmax({axis})",

@@ -1,4 +1,4 @@
-"""Which target belongs to which output: labels, one-hot rows and answers; shared by all replicas or each one's own."""
+"""Matching of targets to outputs: labels, one-hot rows or values, shared by all replicas or one per replica."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ from torch import Tensor
 from lamp.axes import replicas_of, standing
 from lamp.errors import LabelError, ShapeError
 
-IGNORED = -100  # the label that stands for none, unless a loss or a metric names another: torch's convention
+IGNORED = -100  # the label that is ignored unless a loss or a metric names another, as in torch
 
 
 def labels_of(output: Tensor, target: Tensor, name: str) -> tuple[Tensor, bool]:
-    """The class index of each sample, and whether the target said it by labels.
+    """The class index of each sample, ([K,] B, d1, ...), and whether the target consists of labels.
 
     output  scores ([K,] B, C, d1, ...), with C >= 2
-    target  class indices ([K,] B, d1, ...), or one-hot rows or probabilities ([K,] B, C, d1, ...), of which the largest
-            counts; in a population without the axis of replicas where all share it
+    target  class indices ([K,] B, d1, ...), or one-hot rows or probabilities ([K,] B, C, d1, ...), whose maximum is the
+            class; a target that all replicas share has no axis K
+    name    the metric's name in errors
 
-    The first is ([K,] B, d1, ...). `name` names the metric in an error.
+    Raises ShapeError for outputs and targets that do not fit together.
     """
     replicas = replicas_of(output)
     axis = standing(1, replicas)
@@ -29,17 +30,17 @@ def labels_of(output: Tensor, target: Tensor, name: str) -> tuple[Tensor, bool]:
             f"{name} compares the scores of classes",
             expected="outputs (B, C) or (B, C, d1, ...) with C >= 2",
             got=tuple(output.shape),
-            fix="for one output a sample use lamp.Accuracy(threshold)",
+            fix="for a single output per sample use lamp.Accuracy(threshold)",
         )
     samples = output.shape[:axis] + output.shape[axis + 1 :]
     forms = (output.shape, samples) if target.is_floating_point() else (samples, output.shape)
     given = per_replica(target, forms, replicas)
     if given is None:
         raise ShapeError(
-            "outputs and targets do not fit",
-            expected=f"targets {tuple(samples)} for outputs {tuple(output.shape)}: classes stand on axis 1",
+            "outputs and targets do not fit together",
+            expected=f"targets {tuple(samples)} for outputs {tuple(output.shape)}: classes are on axis 1",
             got=tuple(target.shape),
-            fix="output.movedim(-1, 1)" if target.shape == output.shape[:-1] else "give one label for each answer",
+            fix="output.movedim(-1, 1)" if target.shape == output.shape[:-1] else "pass one label per sample",
         )
     if given.shape == output.shape:
         return given.argmax(axis), False
@@ -47,9 +48,9 @@ def labels_of(output: Tensor, target: Tensor, name: str) -> tuple[Tensor, bool]:
 
 
 def per_replica(target: Tensor, forms: Sequence[torch.Size], replicas: int | None) -> Tensor | None:
-    """The target in the first of these forms that it has; None where it has none.
+    """The target, if it has one of these shapes; None if not.
 
-    In a population a target without a mark may lack the axis of replicas: all share it, and it is expanded.
+    In a population, an unmarked target may lack the axis of replicas: it is shared by all, and expanded.
     """
     may_be_shared = replicas is not None and replicas_of(target) is None
     for form in forms:
@@ -61,25 +62,28 @@ def per_replica(target: Tensor, forms: Sequence[torch.Size], replicas: int | Non
 
 
 def one_per_output(output: Tensor, target: Tensor) -> Tensor:
-    """The target in the output's shape, of which it has as many numbers; in a population also as each replica has."""
+    """The target in the shape of the output. Raises ShapeError for another number of elements.
+
+    In a population, a target with as many elements as one replica's output is shared by all.
+    """
     replicas = replicas_of(output)
     if replicas is not None and replicas_of(target) is None and target.numel() * replicas == output.numel():
         return target.reshape(output.shape[1:]).expand(output.shape)
     if output.numel() != target.numel():
         raise ShapeError(
-            "outputs and targets do not fit",
+            "outputs and targets do not fit together",
             expected=tuple(output.shape),
             got=tuple(target.shape),
-            fix="give one target for each output; for scores of classes use lamp.accuracy",
+            fix="pass one target per output; for scores of classes use lamp.accuracy",
         )
     return target.reshape(output.shape)
 
 
 def check_labels(labels: Tensor, kept: Tensor, classes: int, ignored: int) -> None:
-    """Raise LabelError for labels of no class, other than those that are not kept."""
+    """Raise LabelError for labels that are not integers or out of range, ignored ones (not `kept`) apart."""
     if labels.is_floating_point():
         raise LabelError(
-            "labels are whole numbers",
+            "labels must be integers",
             expected=f"class indices from 0 to {classes - 1}",
             got=f"targets of {labels.dtype}",
             fix="target.long()",
@@ -87,18 +91,18 @@ def check_labels(labels: Tensor, kept: Tensor, classes: int, ignored: int) -> No
     wrong = kept & ((labels < 0) | (labels >= classes))
     if bool(wrong.any()):
         raise LabelError(
-            "a label names no class",
+            "a label is out of range",
             expected=f"labels from 0 to {classes - 1} for {classes} classes, or ignore_index = {ignored}",
             got=f"label {int(labels[wrong][0])}",
-            fix="correct the labels, or name the one that stands for none: ignore_index=...",
+            fix="correct the labels, or set ignore_index to the one that means no label",
         )
 
 
 def by_replica(tensor: Tensor, replicas: int | None) -> Tensor:
-    """All numbers of each replica in a row: (K, n); of one network (1, n)."""
+    """The elements in one row per replica, (K, n); for a single network (1, n)."""
     return tensor.reshape(1 if replicas is None else replicas, -1)
 
 
 def of_each(values: Tensor, replicas: int | None) -> Tensor:
-    """Rows (K, ...) of a population as they are; of one network its only row."""
+    """The rows (K, ...) of a population unchanged; for a single network, its only row."""
     return values[0] if replicas is None else values
