@@ -268,7 +268,7 @@ def _fast_disk(monkeypatch):
 @pytest.mark.parametrize("name", OTHERS)
 def test_what_must_be_as_it_was(name, tmp_path):
     one, other, named = OTHERS[name]
-    with pytest.raises(CheckpointError, match="of another training, by its") as error:
+    with pytest.raises(CheckpointError, match="another training, as shown by its") as error:
         resumed(tmp_path, one, other)
     assert named in str(error.value).split("by its ")[1].splitlines()[0]
     for part in ("expected", "got", "fix"):
@@ -290,7 +290,7 @@ def numbers_of_activations():
 
 @pytest.mark.parametrize(("kind", "argument", "default"), list(numbers_of_activations()))
 def test_every_number_of_every_activation(kind, argument, default, tmp_path):
-    with pytest.raises(CheckpointError, match="of another training, by its network"):
+    with pytest.raises(CheckpointError, match="belongs to another training, as shown by its network"):
         resumed(tmp_path, {"between": [kind()]}, {"between": [kind(**{argument: default + 1e-9})]})
 
 
@@ -449,7 +449,7 @@ def test_a_damaged_newest_checkpoint_is_passed_over(damage, run):
     newest = lamp.Checkpoint(folder).saved()[-1]
     damage(newest)
     resumed = build("adam_with_everything, eager")
-    with pytest.warns(CheckpointWarning, match=r"goes on from epoch-00000[46]") as told:
+    with pytest.warns(CheckpointWarning, match=r"continues from epoch-00000[46]") as told:
         lamp.fit(**resumed, checkpoint=lamp.Checkpoint(folder, every_epochs=2), resume=True)
     assert str(lamp.Checkpoint(folder).saved()[-1].parent) in str(told[0].message)
     for one, other in zip(expected.parameters(), resumed["model"].parameters(), strict=True):

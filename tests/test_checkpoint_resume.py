@@ -296,7 +296,7 @@ def test_another_training_is_refused(what, tmp_path):
     with pytest.raises(CheckpointError) as error:
         lamp.fit(**others, checkpoint=tmp_path, resume=True)
     named = {"network": "network", "batch": "data"}.get(what, what)
-    assert f"of another training, by its {named}" in str(error.value)
+    assert f"belongs to another training, as shown by its {named}" in str(error.value)
     assert all(torch.equal(p.data, b) for p, b in zip(others["model"].parameters(), before, strict=True))
     del name
 
@@ -306,16 +306,16 @@ def test_what_else_does_not_fit(tmp_path):
     with pytest.raises(ArgumentError, match="resume=True"):
         lamp.fit(**make(), resume=True)
     lamp.fit(**make(), checkpoint=tmp_path)
-    with pytest.raises(CheckpointError, match="holds a training already"):
+    with pytest.raises(CheckpointError, match="already holds a training"):
         lamp.fit(**make(), checkpoint=tmp_path)
     lamp.fit(**make(), checkpoint=tmp_path / "other")
-    with pytest.raises(CheckpointError, match="holds a training already"):  # what is there would be taken for stale
+    with pytest.raises(CheckpointError, match="already holds a training"):  # what is there would be taken for stale
         lamp.fit(**make(), checkpoint=tmp_path / "other", resume=tmp_path)
-    with pytest.raises(ArgumentError, match="further than epochs=3"):
+    with pytest.raises(ArgumentError, match="more epochs than epochs=3"):
         lamp.fit(**make() | {"epochs": 3}, checkpoint=tmp_path, resume=True)
     with pytest.raises(ArgumentError, match="eager engine"):
         lamp.fit(**make() | {"engine": "compiled"}, resume=tmp_path)
-    with pytest.raises(CheckpointError, match="callback that is not there"):
+    with pytest.raises(CheckpointError, match="callback that was not passed"):
         lamp.fit(**make() | {"callbacks": []}, resume=tmp_path)
     with pytest.raises(CheckpointError, match="no folder"):
         lamp.fit(**make(), resume=tmp_path / "nowhere")

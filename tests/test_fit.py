@@ -346,7 +346,7 @@ class TestNonFinite:
         x, y = blobs()
         x[17, 1] = float("nan")
         model = network()
-        with pytest.raises(lamp.NonFiniteError, match="input 0 of the network already"):
+        with pytest.raises(lamp.NonFiniteError, match="input 0 of the network holds"):
             lamp.fit(model, lamp.CrossEntropyLoss(), adam(model), [(x, y)], epochs=1, progress=False)
 
     def test_first_non_finite(self):
@@ -409,10 +409,10 @@ BAD = {
     "metric named loss": (dict(metrics={"loss": lamp.accuracy}), "named 'loss'"),
     "batch size": (dict(batch_size=0), "batch_size"),
     "no loss": (dict(criterion=None), "no loss to train with"),
-    "criterion class": (dict(criterion=lamp.Linear(2, 3)), "criterion is no loss"),
-    "criterion function": (dict(criterion=torch.nn.functional.cross_entropy), "no lamp module"),
+    "criterion class": (dict(criterion=lamp.Linear(2, 3)), "criterion is not a loss"),
+    "criterion function": (dict(criterion=torch.nn.functional.cross_entropy), "not a lamp module"),
     "reduction": (dict(criterion=lamp.CrossEntropyLoss(reduction="none")), "reduction"),
-    "model": (dict(model=torch.nn.Linear(2, 3)), "no lamp module"),
+    "model": (dict(model=torch.nn.Linear(2, 3)), "not a lamp module"),
     "lengths": (dict(data=(torch.zeros(5, 2), torch.zeros(4).long())), "length"),
     "one tensor": (dict(data=[(torch.zeros(5, 2),)]), "inputs and a target"),
     "generator": (dict(data=(batch for batch in [blobs()])), "once"),

@@ -146,7 +146,7 @@ class TestAShareHeldOut:
 class TestTheOptimizerBelongs:
     @pytest.mark.parametrize("engine", ["eager", "compiled"])
     def test_of_another_network(self, engine):
-        with pytest.raises(lamp.ArgumentError, match="the optimizer is of another network"):
+        with pytest.raises(lamp.ArgumentError, match="the optimizer belongs to another network"):
             fitted(optimizer=lamp.SGD(network().parameters()), engine=engine)
 
     def test_a_copy_alone(self):
@@ -190,10 +190,10 @@ class TestTheOptimizerBelongs:
     def test_a_schedule_of_another_optimizer(self):
         model = network()
         optimizer, other = (lamp.SGD(model.parameters()) for _ in range(2))
-        with pytest.raises(lamp.ArgumentError, match="the scheduler is of another optimizer"):
+        with pytest.raises(lamp.ArgumentError, match="the scheduler belongs to another optimizer"):
             fitted(model=model, optimizer=optimizer, scheduler=lamp.StepLR(other, 3))
         theirs = torch.optim.lr_scheduler.StepLR(torch.optim.SGD(torch.nn.Linear(2, 2).parameters()), 3)
-        with pytest.raises(lamp.ArgumentError, match="the scheduler is of another optimizer"):
+        with pytest.raises(lamp.ArgumentError, match="the scheduler belongs to another optimizer"):
             fitted(model=model, optimizer=optimizer, scheduler=theirs)
 
     def test_a_schedule_of_ones_own(self):
@@ -299,7 +299,7 @@ class TestCallbacks:
 
         with pytest.raises(lamp.ArgumentError, match=r"Mine\.on_epoch_end would never be called") as caught:
             fitted(callbacks=Mine())
-        assert "call it on_epoch(self, training)" in str(caught.value)
+        assert "name it on_epoch(self, training)" in str(caught.value)
 
     @pytest.mark.parametrize(
         ("name", "function"),

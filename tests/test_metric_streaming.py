@@ -369,7 +369,7 @@ def test_an_accumulator_that_gives_no_number(engine):
         def value(self):
             return torch.ones(3)
 
-    with pytest.raises(lamp.ArgumentError, match="the metric 'Vector' gave no number"):
+    with pytest.raises(lamp.ArgumentError, match="the metric 'Vector' did not return a number"):
         fitted([Vector()], engine=engine)
 
 

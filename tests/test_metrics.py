@@ -178,7 +178,7 @@ def test_a_metric_that_gives_no_number(value, engine):
     def mine(output, target):
         return value
 
-    with pytest.raises(lamp.ArgumentError, match="the metric 'mine' gave no number"):
+    with pytest.raises(lamp.ArgumentError, match="the metric 'mine' did not return a number"):
         fitted(mine, LABELS, engine=engine)
 
 

@@ -102,7 +102,7 @@ def test_whatever_ends_a_training_lets_go_of_the_folder(fails, tmp_path):
     with pytest.raises(Exception) as error:  # noqa: PT011 - each its own; it keeps the frames alive
         lamp.fit(**build(NAME) | more, checkpoint=tmp_path)
     if fails == "another training":
-        assert "holds a training already" in str(error.value)
+        assert "already holds a training" in str(error.value)
     Lock.inside(tmp_path).release()
 
 

@@ -293,7 +293,7 @@ MISTAKES = [
     ),
     # ---- checkpoints -------------------------------------------------------------------------------------------------
     Mistake(
-        "train twice into one folder", in_a_folder(twice), CheckpointError, "holds a training already", ("resume=True",)
+        "train twice into one folder", in_a_folder(twice), CheckpointError, "already holds a training", ("resume=True",)
     ),
     Mistake(
         "train into a folder in use", in_a_folder(at_once), CheckpointError, "is in use", (f"process {os.getpid()}",)
@@ -331,7 +331,7 @@ MISTAKES = [
         "resume with fewer epochs",
         in_a_folder(lambda f: (fit(checkpoint=f, epochs=3), fit(checkpoint=f, resume=True))),
         ArgumentError,
-        "further than epochs=1",
+        "more epochs than epochs=1",
         ("more epochs",),
     ),
     Mistake(

@@ -61,20 +61,20 @@ class ActiveReplicas:
         return self.whole[0].replicas
 
     def check_whole(self, training: Training) -> None:
-        """Raise ArgumentError where the training's model, criterion or optimizer is another one by now."""
+        """Raise ArgumentError if a callback has replaced the training's model, criterion or optimizer."""
         if all(is_lamps(type(callback)) for callback in training.callbacks):
             return
         for name, own in zip(("model", "criterion", "optimizer"), self.whole, strict=True):
             if (other := getattr(training, name)) is not own:
                 raise ArgumentError(
                     f"training.{name} was replaced during the training",
-                    expected=f"the {name} that fit was given, whatever becomes of its attributes",
+                    expected=f"the {name} that fit was given, possibly with changed attributes",
                     got=f"another {type(other).__name__}",
                     fix="change its attributes, or end this training and begin another one",
                 )
 
     def keep(self, rows: Tensor) -> None:
-        """Go on with these replicas of the whole, which are among the active ones."""
+        """Continue with only these replicas. Their numbers are those of the whole population."""
         self.hand_over()
         whole, criterion, optimizer = self.whole
         assert isinstance(whole, Population)
@@ -87,9 +87,10 @@ class ActiveReplicas:
 
     # ---- a checkpoint ------------------------------------------------------------------------------------------------
     def state_dict(self, under_way: bool) -> dict[str, Any]:
-        """Which replicas are active, and where their data are; `hand_over` brings everything else into the whole.
+        """Which replicas are active, and the position in their data. Everything else is in the whole population, once
+        `hand_over` has been called.
 
-        under_way  whether an epoch is
+        under_way  whether an epoch is under way
         """
         return {
             "rows": self.rows,
@@ -99,7 +100,7 @@ class ActiveReplicas:
         }
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Go on with those, once the whole has its weights and state."""
+        """Restore what `state_dict` returned. The whole population must have its weights and state already."""
         self.reader.target_axes = state_dict["target_axes"]
         set_data_state(self._validation, state_dict["validation"])
         set_data_state(self._batches, state_dict["data"])
@@ -115,7 +116,7 @@ class ActiveReplicas:
             self.whole[0].copy_(self.rows.tolist(), self.model)
 
     def hand_over(self) -> None:
-        """Bring the whole up to date: its weights, the optimizer's state and the number of the epoch."""
+        """Update the whole population from the active replicas: weights, optimizer state and number of epochs."""
         if self.rows is None:
             return
         self.write_back()
@@ -125,18 +126,18 @@ class ActiveReplicas:
                 whole.epoch = own.epoch
 
     def follow_schedule(self) -> None:
-        """Take over the hyperparameters that a schedule has set in the whole optimizer."""
+        """Copy the hyperparameters that a schedule has set in the optimizer of the whole population."""
         if self.rows is None:
             return
         for own, of_all in zip(self.optimizer.param_groups, self.whole[2].param_groups, strict=True):
             own.update(rows_of({name: of_all[name] for name in self.optimizer.defaults}, self.rows))
 
     def number(self, limit: Any) -> Any:
-        """A limit for the active replicas: a number as it is, or their elements of a tensor (K,)."""
+        """A limit for the active replicas: a number unchanged, a tensor (K,) as (k,)."""
         return limit if self.rows is None or not isinstance(limit, Tensor) else limit[self.rows]
 
     def spread(self, values: dict[str, Measured]) -> dict[str, Measured]:
-        """What was measured of the active replicas, (k,), as (K,), with NaN after a replica has ended."""
+        """Values of the active replicas, (k,), expanded to (K,), with NaN for replicas that have ended."""
         if self.rows is None or self.replicas is None:
             return values
         spread: dict[str, Measured] = {}
@@ -147,5 +148,5 @@ class ActiveReplicas:
 
 
 def _batches_of(batches: Iterable[Any], rows: Tensor) -> Iterable[Any]:
-    """A loader of the replicas' batches; others keep coming for all."""
+    """A loader of these replicas' batches. Other iterables are unchanged: their batches are for all replicas."""
     return batches.of_replicas(rows) if isinstance(batches, DataLoader) else batches

@@ -1,4 +1,4 @@
-"""What `fit` is given, checked before anything is trained and brought into one form."""
+"""The arguments of `fit`: checks before anything is trained, and conversion to one form."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from lamp.training.callback import HOOKS, Callback
 from lamp.training.mismatches import warn_of_untrained
 from lamp.values import integer
 
-# Names that other libraries have for fit's arguments.
+# Names that other libraries use for fit's arguments.
 ALSO = {
     "validation_data": "validation",
     "validation_split": "validation",
@@ -42,35 +42,35 @@ ALSO = {
     "loss": "criterion",
     "loss_fn": "criterion",
 }
-_OPTIMIZERS = "the optimizer has it: lamp.Adam(model.parameters(), lr=0.001)"
-_CLIPPING = "clip_norm= limits the norm of all gradients, clip_value= each"
+_OPTIMIZERS = "set it in the optimizer: lamp.Adam(model.parameters(), lr=0.001)"
+_CLIPPING = "clip_norm= limits the norm of all gradients, clip_value= each element"
 INSTEAD = {
     "learning_rate": _OPTIMIZERS,
     "lr": _OPTIMIZERS,
     "weight_decay": _OPTIMIZERS,
     "momentum": _OPTIMIZERS,
-    "num_workers": "data in memory need none; else give a torch DataLoader with num_workers as data",
-    "pin_memory": "give a torch DataLoader with pin_memory as data",
-    "device": "model.to(device), and the data there too",
+    "num_workers": "data in memory need no workers; else pass a torch DataLoader with num_workers as data",
+    "pin_memory": "pass a torch DataLoader with pin_memory as data",
+    "device": "model.to(device), and move the data there too",
     "x": "data=(x, y)",
     "y": "data=(x, y)",
     "X": "data=(X, y)",
-    "class_weight": "lamp.CrossEntropyLoss(weight=torch.tensor([...])), one for each class",
-    "sample_weight": "lamp.losses.weighted.WeightedLoss(loss), whose target has the weight as its last column",
+    "class_weight": "lamp.CrossEntropyLoss(weight=torch.tensor([...])), one weight per class",
+    "sample_weight": "lamp.losses.weighted.WeightedLoss(loss), whose targets have the weight as their last column",
     "max_grad_norm": _CLIPPING,
     "gradient_clip_val": _CLIPPING,
     "clipnorm": _CLIPPING,
     "clipvalue": _CLIPPING,
-    "initial_epoch": "checkpoint=folder, resume=True go on with a training",
-    "steps_per_epoch": "an epoch goes over the data once",
+    "initial_epoch": "checkpoint=folder, resume=True continues a training",
+    "steps_per_epoch": "an epoch is one pass over the data",
     "early_stopping": "callbacks=lamp.EarlyStopping(patience=10), with validation=",
 }
-EVALUATION_BATCH = 1024  # samples that are measured at a time
+EVALUATION_BATCH = 1024  # samples per batch in evaluation
 LIMIT = Range(0.0, float("inf"), closed=True)
 
 
 def name_of(thing: object) -> str:
-    """What errors call what was passed: a class by its name, anything else by its kind."""
+    """How errors name an argument: the class itself if it is one, a text in quotes, anything else by its class."""
     kind = thing if isinstance(thing, type) else type(thing)
     name = f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
     return f"the class {name}" if isinstance(thing, type) else repr(thing) if isinstance(thing, str) else name
@@ -78,7 +78,7 @@ def name_of(thing: object) -> str:
 
 # ---- network and loss ------------------------------------------------------------------------------------------------
 def network_and_loss(model: Any, criterion: Any, what: str = "fit") -> tuple[Module, Loss]:
-    """The part of the network before its loss, and the loss."""
+    """The network without its loss, and the loss. Raises ArgumentError if either is missing or of the wrong kind."""
     check_model(model, what)
     if criterion is None:
         if isinstance(model, Sequential | Population) and model.loss is not None:
@@ -91,27 +91,27 @@ def network_and_loss(model: Any, criterion: Any, what: str = "fit") -> tuple[Mod
         )
     if not isinstance(criterion, Loss):
         raise ArgumentError(
-            "the criterion is no loss" if isinstance(criterion, Module) else "the criterion is no lamp module",
-            expected="a loss of lamp's, or a class of lamp.Loss",
+            "the criterion is not a loss" if isinstance(criterion, Module) else "the criterion is not a lamp module",
+            expected="a loss of lamp, or your own subclass of lamp.Loss",
             got=name_of(criterion),
             fix=_way_to_a_loss(criterion, what),
         )
     check_takes("the criterion", criterion.forward, "input", "target")
     if criterion.reduction == "none":
         raise ArgumentError(
-            "training goes down one number",
+            "training minimises a single number",
             expected='reduction="mean" or "sum"',
             got='reduction="none"',
-            fix="reduce the loss",
+            fix='use reduction="mean"',
         )
     return model, criterion
 
 
 def check_model(model: Any, what: str) -> None:
-    """Raise ArgumentError unless it is a network of lamp's."""
+    """Raise ArgumentError unless the model is a lamp module and not a loss."""
     if not isinstance(model, Module) or isinstance(model, Loss):
         raise ArgumentError(
-            f"{what}: the model is no lamp module",
+            f"{what}: the model is not a lamp module",
             expected="a lamp.Module, such as a lamp.Sequential",
             got=name_of(model),
             fix=_way_to_a_module(model, what),
@@ -122,8 +122,8 @@ def _way_to_a_module(model: Any, what: str) -> str:
     if isinstance(model, type):
         return f"make one: {model.__name__}(...)"
     if type(model).__module__.startswith("torch.nn"):
-        return "lamp.from_torch(model) makes one of it"
-    return f"the order is {what}(model, criterion, ...)"
+        return "convert it with lamp.from_torch(model)"
+    return f"the order of arguments is {what}(model, criterion, ...)"
 
 
 def _way_to_a_loss(criterion: Any, what: str) -> str:
@@ -131,23 +131,23 @@ def _way_to_a_loss(criterion: Any, what: str) -> str:
     if isinstance(criterion, type):
         return f"make one: {name}()"
     if isinstance(criterion, Optimizer | Tensor | np.ndarray | tuple):
-        return f"the order is {what}(model, criterion, {'optimizer, ' if what == 'fit' else ''}data, ...)"
+        return f"the order of arguments is {what}(model, criterion, {'optimizer, ' if what == 'fit' else ''}data, ...)"
     if isinstance(criterion, str):
         known = {"mse": "MSELoss", "mae": "L1Loss", "bce": "BCEWithLogitsLoss"}
         return f"lamp.{known.get(criterion, 'CrossEntropyLoss')}()"
     if type(criterion).__module__.startswith("torch.nn"):
         return f"lamp.{name}(...), which has a backward"
-    return "lamp.CrossEntropyLoss() or another; one of your own is a class of lamp.Loss with value and derivative"
+    return "lamp.CrossEntropyLoss() or another loss; your own is a subclass of lamp.Loss with value and derivative"
 
 
 # ---- optimizer and schedule ------------------------------------------------------------------------------------------
 def check_optimizer(model: Module, criterion: Loss, optimizer: Any) -> None:
-    """Raise ArgumentError unless the optimizer trains this network; warn where it leaves out some of it."""
+    """Raise ArgumentError unless the optimizer has parameters of this network; warn if it lacks some of them."""
     kind = optimizer if isinstance(optimizer, type) else type(optimizer)
     if not isinstance(optimizer, Optimizer):
         known = kind.__name__ if kind.__name__ in ("SGD", "Adam", "AdamW", "RMSprop", "Adagrad") else "Adam"
         raise ArgumentError(
-            "the optimizer is none of lamp's",
+            "the optimizer is not a lamp optimizer",
             expected="a lamp optimizer of model.parameters()",
             got=name_of(optimizer),
             fix=f"optimizer = lamp.{known}(model.parameters(), lr=...)",
@@ -156,7 +156,7 @@ def check_optimizer(model: Module, criterion: Loss, optimizer: Any) -> None:
     owned = {each for group in optimizer.param_groups for each in group["params"]}
     if not owned & names.keys():
         raise ArgumentError(
-            "the optimizer is of another network: nothing would be trained",
+            "the optimizer belongs to another network: nothing would be trained",
             expected="an optimizer of this model's parameters",
             got=f"{type(optimizer).__name__} of {len(owned)} parameters, none of which is in this model",
             fix=f"lamp.{kind.__name__}(model.parameters(), ...); copy or pickle (model, optimizer) as one object",
@@ -187,8 +187,8 @@ def check_scheduler(optimizer: Optimizer, scheduler: Any, schedule_per: str) -> 
     other = getattr(scheduler, "optimizer", None)
     if other is not None and other is not optimizer:
         raise ArgumentError(
-            "the scheduler is of another optimizer: this one's learning rate would not change",
-            expected="a schedule of the optimizer that trains",
+            "the scheduler belongs to another optimizer: the learning rate would not change",
+            expected="a schedule of the optimizer that is passed to fit",
             got=f"{name_of(scheduler)} of another {type(other).__name__}",
             fix=f"build it on this optimizer: lamp.{type(scheduler).__name__}(optimizer, ...)",
         )
@@ -198,7 +198,7 @@ def check_scheduler(optimizer: Optimizer, scheduler: Any, schedule_per: str) -> 
 
 # ---- numbers ---------------------------------------------------------------------------------------------------------
 def as_epochs(epochs: Any) -> int:
-    """The number of epochs."""
+    """The number of epochs, checked. Raises ArgumentError unless it is an integer of at least 1."""
     try:
         number = 0 if isinstance(epochs, bool) else operator.index(epochs)
     except TypeError:
@@ -211,7 +211,7 @@ def as_epochs(epochs: Any) -> int:
 
 
 def as_limit(name: str, limit: Any, replicas: int | None) -> Any:
-    """A limit of gradients: one number, or a tensor (K,); None for none."""
+    """A limit of gradients, checked: a number, a tensor (K,), or None for no limit. Raises ArgumentError."""
     if limit is None:
         return None
     given, limit = limit, limit if isinstance(limit, bool) else plain(limit)
@@ -224,7 +224,7 @@ def as_limit(name: str, limit: Any, replicas: int | None) -> Any:
         )
     if isinstance(limit, Tensor) and limit.dim() and tuple(limit.shape) != (replicas,):
         raise ArgumentError(
-            f"{name} is one number, or one for each network of a population",
+            f"{name} is one number, or one per replica of a population",
             expected="a number" if replicas is None else f"a number, or a tensor ({replicas},) (K = {replicas})",
             got=f"a tensor {tuple(limit.shape)}",
             fix=f"{name}=1.0, for instance",
@@ -234,7 +234,7 @@ def as_limit(name: str, limit: Any, replicas: int | None) -> Any:
 
 # ---- callbacks -------------------------------------------------------------------------------------------------------
 def as_callbacks(callbacks: Any) -> list[Callback]:
-    """The callbacks as a list; one alone needs none."""
+    """The callbacks as a list; a single callback is accepted too. Raises ArgumentError for what is no callback."""
     listed = [callbacks] if isinstance(callbacks, Callback | type | str) or callable(callbacks) else callbacks
     if listed is None:
         return []
@@ -244,12 +244,12 @@ def as_callbacks(callbacks: Any) -> list[Callback]:
     for callback in found:
         if not isinstance(callback, Callback):
             raise ArgumentError(
-                "that is no callback",
-                expected="callbacks of lamp's, or of a class of lamp.Callback",
+                "an entry of callbacks is not a callback",
+                expected="callbacks of lamp, or of your own subclass of lamp.Callback",
                 got=name_of(callback),
                 fix=f"make one: {callback.__name__}()"
                 if isinstance(callback, type)
-                else "write a class of lamp.Callback with on_epoch(self, training)",
+                else "write a subclass of lamp.Callback with on_epoch(self, training)",
             )
         _check_hooks(callback)
     return found
@@ -266,12 +266,12 @@ def _check_hooks(callback: Callback) -> None:
                 f"{kind}.{name} would never be called",
                 expected=", ".join(HOOKS),
                 got=name,
-                fix=f"call it {meant}(self, {', '.join(HOOKS[meant])}); a method for your own use, something else",
+                fix=f"name it {meant}(self, {', '.join(HOOKS[meant])}), or without on_ if only your own code calls it",
             )
 
 
 def _meant(name: str) -> str:
-    """The hook that is most like this name, such as Keras's on_epoch_end."""
+    """The hook whose name is most similar to this one, for names such as Keras's on_epoch_end."""
     close = get_close_matches(name, HOOKS, 1)
     by_word = next((hook for hook in HOOKS if hook.removeprefix("on_") in name), None)
     return by_word or (close[0] if close else "on_epoch")
@@ -279,13 +279,13 @@ def _meant(name: str) -> str:
 
 # ---- data ------------------------------------------------------------------------------------------------------------
 def with_targets(data: Any, targets: Any) -> Any:
-    """The data, where inputs and targets come as two arguments."""
+    """The data, joined with targets that are passed as a second argument. Raises DataError if there are two targets."""
     if targets is None:
         return data
     if is_batched(data):
         raise DataError(
-            "there are targets beside data that come in batches",
-            expected="data that have their targets, or inputs and targets",
+            "targets were passed, but the data are batches that have their own targets",
+            expected="batches alone, or inputs and targets",
             got=f"a {type(data).__name__} of batches, and targets",
             fix="leave the targets out",
         )
@@ -293,7 +293,7 @@ def with_targets(data: Any, targets: Any) -> Any:
 
 
 def is_share(validation: Any) -> bool:
-    """Whether validation data are a share of the training data."""
+    """Whether `validation` is a share of the training data. Raises ArgumentError for a number not between 0 and 1."""
     if not isinstance(validation, Real):
         return False
     if isinstance(validation, bool) or not 0 < float(validation) < 1:
@@ -307,7 +307,7 @@ def is_share(validation: Any) -> bool:
 
 
 class _Some:
-    """Some samples of a data set that is asked one by one."""
+    """The samples with these indices, of a data set that is read sample by sample."""
 
     def __init__(self, samples: Any, indices: list[int]) -> None:
         self.samples, self.indices = samples, indices
@@ -320,24 +320,26 @@ class _Some:
 
 
 def held_out(data: Any, share: float, seed: Any) -> tuple[Any, Tensor | None, DataLoader]:
-    """The data to train on, those of its rows that are taken (None for all), and a share of the samples left out.
+    """The data to train on, the indices of its rows to use (None for all), and a loader of the samples held out.
 
-    Which ones follows from the seed alone (the first of several; 0 where there is none), whatever else is drawn.
+    Which samples are held out depends on the seed alone (the first one if there are several, 0 if there is none).
+
+    Raises ArgumentError for data that are batches already, and for a share that leaves one side without samples.
     """
     if is_batched(data):
         raise ArgumentError(
-            "validation is a share of data that come in batches already",
+            "validation is a share, but the data come in batches already",
             expected="samples, such as (inputs, targets), or validation data",
             got=f"validation={share} of a {type(data).__name__}",
-            fix="pass the validation data themselves",
+            fix="pass validation data",
         )
     columns = columns_of(data)
     n = len(data) if columns is None else len(columns[0])
     count = round(n * share)
     if not 0 < count < n:
         raise ArgumentError(
-            "nothing would be left to train on, or to validate with",
-            expected=f"a share of {n} samples that is at least one, and not all",
+            "no samples would be left for training or for validation",
+            expected=f"a share of {n} samples that is at least one and not all",
             got=f"validation={share}",
             fix="validation=0.2 holds out a fifth",
         )

@@ -1,4 +1,4 @@
-"""A batch as its inputs and its target, for the replicas that are still training."""
+"""Reads what data yield as (inputs..., target), for the replicas that are still training."""
 
 from __future__ import annotations
 
@@ -18,23 +18,26 @@ Batch = tuple[Any, ...]  # the inputs of the network, then the target
 
 
 def parts(batch: Any) -> Batch:
-    """A batch as (inputs..., target); ((a, b), target) is (a, b, target). Raises DataError for anything else."""
+    """A batch as (inputs..., target). ((a, b), target) becomes (a, b, target).
+
+    Raises DataError for anything else than inputs and a target.
+    """
     if isinstance(batch, tuple | list) and len(batch) >= 2:
         *inputs, target = batch
         if len(inputs) == 1 and isinstance(inputs[0], tuple | list) and any(leaves(inputs[0])):
             (inputs,) = inputs
         return (*inputs, tuple(target) if isinstance(target, list) and any(leaves(target)) else target)
     raise DataError(
-        "a batch is inputs and a target",
+        "a batch must be a tuple of inputs and a target",
         expected="a tuple (inputs, targets)",
         got=f"{type(batch).__name__}" + (f" of {len(batch)}" if isinstance(batch, tuple | list) else ""),
-        fix="give fit data=(inputs, targets), or an iterable of such pairs; several inputs stand in a tuple, "
+        fix="pass data=(inputs, targets), or an iterable of such pairs; write several inputs as a tuple, "
         "((a, b), targets), or one after another, (a, b, targets)",
     )
 
 
 def first_batch(batches: Iterable[Any], row: int = 0) -> Any:
-    """The first batch; where the data are held as columns, the one that begins with this row, in their own order."""
+    """The first batch; of a DataLoader of tensors, the batch that begins at `row`, without shuffling."""
     if not isinstance(batches, DataLoader) or batches.tensors is None:
         return next(iter(copy.copy(batches) if isinstance(batches, DataLoader) else batches))  # each counts its epochs
     rows = slice(row, row + batches.batch_size)
@@ -43,14 +46,14 @@ def first_batch(batches: Iterable[Any], row: int = 0) -> Any:
 
 
 class BatchReader:
-    """Reads what the data yield as (inputs..., target), for the replicas that are still training.
+    """Reads what data yield as (inputs..., target), for the replicas that are still training.
 
-    A DataLoader gives each of them its own rows by itself. Other data keep coming for the whole population, so their
-    rows are selected here.
+    A DataLoader yields batches for these replicas only. Other data keep yielding batches for the whole population, so
+    the reader selects the replicas' rows.
 
     replicas     K of the whole population; None for one network
-    rows         which replicas are still training, (k,); None while all are
-    target_axes  how many axes a target has that is (K, B, ...), once a batch has shown it
+    rows         the replicas that are still training, (k,); None while all are
+    target_axes  the number of axes of a target that is (K, B, ...); None until a batch has shown it
     """
 
     def __init__(self, criterion: Loss, replicas: int | None) -> None:
@@ -68,12 +71,13 @@ class BatchReader:
         return (*inputs, target)
 
     def _selected(self, x: Tensor, per_replica: bool = False) -> Tensor:
-        """The rows of what is marked as per replica, or known to be; what is shared as it is."""
+        """The active replicas' rows of a tensor that is marked, or known, as per replica; a shared tensor unchanged."""
         if self.rows is None or (replicas_of(x) is None and not per_replica):
             return x
         return marked(x[self.rows], len(self.rows))
 
     def note_target(self, output: Any, target: Any) -> None:
-        """Learn from a batch how many axes a target has that is (K, B, ...); of several targets only marks tell."""
+        """Note the number of axes of a target that is (K, B, ...), from a first batch. Several targets must be
+        marked."""
         if self.target_axes is None and self.replicas is not None and isinstance(target, Tensor):
             self.target_axes = self._criterion.per_replica_target(output, target, self.replicas).dim()

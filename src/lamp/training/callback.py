@@ -1,4 +1,4 @@
-"""The base class of callbacks, and the training that they are shown."""
+"""Callback, the base class of callbacks, and Training, the object that they are given."""
 
 from __future__ import annotations
 
@@ -26,21 +26,22 @@ HOOKS = {
 
 
 class Stepping(Protocol):
-    """What `scheduler=` must do."""
+    """What `scheduler=` requires: an object with a method `step`."""
 
     def step(self) -> Any: ...
 
 
 @dataclass
 class Training:
-    """A training in progress, as callbacks see it: what is trained, with which options, and how far it is.
+    """A training in progress, as callbacks see it: what is trained, with which options, and how far it has come.
 
-    For a population, `model` and `optimizer` are those of all its replicas; the ones that have ended stay unchanged.
+    For a population, `model` and `optimizer` are those of all replicas; the rows of replicas that have ended no longer
+    change.
 
-    epoch      whole epochs done
-    step       batches trained on
-    measured   the names of what is measured after each epoch, such as "loss" and "validation_accuracy"
-    ending     why the training ends after this epoch; None while it goes on
+    epoch      the number of whole epochs done
+    step       the number of batches trained on
+    measured   the names of the values measured after each epoch, such as "loss" and "validation_accuracy"
+    ending     why the training ends after this epoch; None while it continues
     """
 
     model: Module
@@ -60,13 +61,16 @@ class Training:
     ending: str | None = field(default=None, init=False)
 
     def stop(self, why: str, replicas: Tensor | Sequence[int] | None = None) -> None:
-        """End the training after this epoch, or only these replicas of a population (indices, or a mask)."""
+        """End the training after this epoch; or only these replicas of a population (indices, or a mask (K,)).
+
+        Raises ArgumentError for replicas that do not exist, and if the model is a single network.
+        """
         if replicas is None:
             self.ending = self.ending or why
             return
         if self.model.replicas is None:
             raise ArgumentError(
-                "one network has no replicas to stop",
+                "a single network has no replicas to stop",
                 expected="replicas=None",
                 got=f"replicas={replicas}",
                 fix="training.stop(why) ends the training",
@@ -79,43 +83,43 @@ class Training:
                 "there is no such replica to stop",
                 expected=f"integers from 0 to {count - 1}, or a mask ({count},)",
                 got=str(rows),
-                fix="training.going is a mask of those that are still training",
+                fix="training.going is the mask of the replicas that are still training",
             )
         for k in rows:
             self.history.endings.setdefault(k % count, why)
 
     @property
     def going(self) -> Tensor:
-        """Which replicas of a population are still training: a mask (K,)."""
+        """The mask (K,) of the replicas that are still training."""
         going = torch.ones(self.model.replicas or 1, dtype=torch.bool)
         going[list(self.history.endings)] = False
         return going
 
     @property
     def looked_at(self) -> bool:
-        """Whether a callback looks at the model or the optimizer after each epoch."""
+        """Whether a callback reads the model or the optimizer after each epoch."""
         return any(callback.needs_model for callback in self.callbacks)
 
     @property
     def steps_schedule(self) -> bool:
-        """Whether the schedule takes a step after each batch."""
+        """Whether the schedule makes a step after each batch."""
         return self.schedule_per == "batch" and not isinstance(self.scheduler, ReduceLROnPlateau | None)
 
 
 class Callback(metaclass=Constructed):
-    """Base of all callbacks: override what you need. `training.stop("why")` ends the training after this epoch.
+    """The base class of callbacks. Override the methods that you need; `training.stop("why")` ends the training.
 
     `training` has model, criterion, optimizer, history, epoch (from 0), step (batches so far) and epochs.
 
-    A callback that remembers something from epoch to epoch says so by `state_dict()`, and takes it back by
-    `load_state_dict(state)`, which is called after `on_start` where a training is resumed: numbers, texts, tensors and
-    generators, in lists, tuples and dicts.
+    A callback that keeps a state from epoch to epoch returns it from `state_dict()` and restores it in
+    `load_state_dict(state)`, which is called after `on_start` when a training is resumed. The state may hold numbers,
+    texts, tensors and generators, in lists, tuples and dicts.
 
-    needs_model  whether it looks at the model or the optimizer: they are brought up to date for it after each epoch.
-                 Without such a callback the compiled engine trains several epochs in one go, and then tells of each
-    changes_model  False where it looks at the weights but changes nothing: then so it does too. Each class says so for
-                 itself, subclasses once more
-    across_stages  whether it may go through the stages of a sweep with halving, of which each is a training of its own
+    needs_model    whether it reads the model or the optimizer. Then both are brought up to date after each epoch; else
+                   the compiled engine trains several epochs in one call, and calls `on_epoch` for each afterwards
+    changes_model  set it to False if the callback reads the weights but changes nothing; then, too, the compiled engine
+                   may train ahead. Subclasses do not inherit it
+    across_stages  whether it works in a sweep with halving, where each stage is a training of its own
     """
 
     needs_model: ClassVar[bool] = True
@@ -123,20 +127,21 @@ class Callback(metaclass=Constructed):
     across_stages: ClassVar[bool] = False
 
     def on_start(self, training: Training) -> None:
-        """Before the first epoch, and before the first one that is resumed: `training.epoch` says which."""
+        """Called before the first epoch, or before the first one after resuming (number `training.epoch`)."""
 
     def on_batch(self, training: Training, loss: Tensor) -> None:
-        """After each optimizer step, with the batch's loss; of a population, one for each replica that trains still."""
+        """Called after each optimizer step, with the batch's loss: a number, or (k,) for the replicas still
+        training."""
 
     def on_epoch(self, training: Training) -> None:
-        """After each epoch, once its numbers are in `training.history`."""
+        """Called after each epoch, once its values are in `training.history`."""
 
     def on_end(self, training: Training) -> None:
-        """When the training is over, however it ended."""
+        """Called when the training is over, even after an error."""
 
     def state_dict(self) -> Mapping[str, Any]:
-        """What it must have to go on; nothing, where it remembers nothing."""
+        """The state that a checkpoint must hold; empty if it keeps none."""
         return {}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Go on from what `state_dict` returned."""
+        """Restore what `state_dict` returned."""

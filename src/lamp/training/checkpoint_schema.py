@@ -1,6 +1,6 @@
-"""What a checkpoint must hold, as type hints that it is checked against when it is read (see `lamp.saving.schema`).
+"""The schema of a checkpoint, as type hints that `lamp.saving.schema` checks it against when it is read.
 
-The hints are not kept as text, so that reading a checkpoint evaluates nothing.
+This file does not import annotations from __future__: hints kept as text would have to be evaluated.
 """
 
 from typing import Any, NotRequired, TypedDict
@@ -11,7 +11,7 @@ from lamp.saving.schema import Count
 
 
 class HistoryState(TypedDict):
-    """Of `History.state_dict`."""
+    """The result of `History.state_dict`."""
 
     engine: str
     why: str
@@ -26,7 +26,7 @@ class HistoryState(TypedDict):
 
 
 class OptimizerState(TypedDict):
-    """Of an optimizer's `state_dict`, and the steps that each group has taken."""
+    """An optimizer's `state_dict`, and the number of steps that each parameter group has taken."""
 
     state: dict[Count, dict[str, Tensor]]
     param_groups: list[dict[str, Any]]
@@ -34,14 +34,14 @@ class OptimizerState(TypedDict):
 
 
 class ScheduleState(TypedDict):
-    """The hyperparameters that a schedule has set, and its own numbers."""
+    """The hyperparameters that a schedule has set, and the schedule's own state."""
 
     groups: list[dict[str, Any]]
     scheduler: dict[str, Any]
 
 
 class DataState(TypedDict):
-    """What decides the batches to come: of lamp's loader, or of another one's generator."""
+    """What determines the next batches: seed and epoch of lamp's loader, or another loader's generator."""
 
     seed: NotRequired[int | list[int] | None]
     epoch: NotRequired[Count]
@@ -49,7 +49,7 @@ class DataState(TypedDict):
 
 
 class CrewState(TypedDict):
-    """Which replicas train, and where their data are."""
+    """Which replicas are still training, and the position in their data."""
 
     rows: Tensor | None
     target_axes: Count | None
@@ -58,7 +58,7 @@ class CrewState(TypedDict):
 
 
 class LastGoodState(TypedDict):
-    """The last weights whose loss was finite, and the step at which to copy them again."""
+    """The last state whose loss was finite, and the step at which to copy it again."""
 
     kept: list[Tensor]
     next: Count
@@ -74,17 +74,17 @@ class RandomState(TypedDict):
 
 
 class BeginOfEpoch(TypedDict):
-    """What it takes to go over an epoch's batches once more."""
+    """What is needed to repeat an epoch's batches."""
 
     random: RandomState
     data: DataState
 
 
-Several = Tensor | tuple[Tensor | tuple[Tensor, ...], ...]  # what a network puts out, or a target
+Several = Tensor | tuple[Tensor | tuple[Tensor, ...], ...]  # outputs of a network, or targets
 
 
 class MetricsState(TypedDict):
-    """What an epoch's metrics have taken in: outputs and targets where functions see them, and accumulators' states."""
+    """The metrics of an epoch so far: outputs and targets for plain functions, and the states of accumulators."""
 
     outputs: Several | None
     targets: Several | None
@@ -92,7 +92,7 @@ class MetricsState(TypedDict):
 
 
 class EagerUnderWay(TypedDict):
-    """What the eager engine has of an epoch that is not done."""
+    """The eager engine's state of an unfinished epoch."""
 
     losses: Tensor
     divisors: Tensor
@@ -102,7 +102,7 @@ class EagerUnderWay(TypedDict):
 
 
 class Record(TypedDict):
-    """What compiled steps left."""
+    """The results of compiled steps."""
 
     losses: Tensor
     right: Tensor
@@ -110,7 +110,7 @@ class Record(TypedDict):
 
 
 class CompiledUnderWay(TypedDict):
-    """What the compiled engine has of an epoch that is not done."""
+    """The compiled engine's state of an unfinished epoch."""
 
     record: Record
     weights: Tensor
@@ -119,28 +119,28 @@ class CompiledUnderWay(TypedDict):
 
 
 class EngineState(TypedDict):
-    """What an engine has of its own."""
+    """The state of an engine."""
 
-    under_way: dict[str, Any] | None  # of the engine that it was
+    under_way: dict[str, Any] | None  # EagerUnderWay or CompiledUnderWay; None between epochs
     last_good: NotRequired[dict[Count, Tensor]]
     before: NotRequired[Tensor | None]
 
 
 class CallbackState(TypedDict):
-    """What a callback remembers."""
+    """The state of a callback, and the name of its class."""
 
     kind: str
     state: dict[str, Any]
 
 
 class FingerprintState(TypedDict):
-    """What a training is made of; see `lamp.training.fingerprint`."""
+    """The fingerprint of a training (see `lamp.training.fingerprint`)."""
 
     attributes: dict[str, Any]
 
 
 class State(TypedDict):
-    """Everything that a training goes on from, but for the weights."""
+    """Everything that is needed to continue a training, except the weights."""
 
     made_of: FingerprintState
     moved: FingerprintState
@@ -151,7 +151,7 @@ class State(TypedDict):
     modules: dict[str, Any]
     optimizer: OptimizerState
     schedule: ScheduleState
-    crew: CrewState  # the replicas that are still training; the key keeps its name in the files
+    crew: CrewState  # the active replicas; files of earlier versions use this key
     last_good: LastGoodState
     by_engine: EngineState
     callbacks: list[CallbackState]
@@ -159,6 +159,6 @@ class State(TypedDict):
 
 
 class StateDocument(TypedDict):
-    """The file `state.json`: what `State` is packed as."""
+    """The file `state.json`, which holds a packed `State`."""
 
     state: dict[str, Any]

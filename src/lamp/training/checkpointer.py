@@ -1,4 +1,4 @@
-"""Keeping a training on disk while it runs: when to save, what to write, what to remove."""
+"""Checkpointer: saves a training to disk while it runs. It decides when to save, and which checkpoints to remove."""
 
 from __future__ import annotations
 
@@ -28,14 +28,16 @@ UNLIMITED = sys.maxsize
 class Checkpointer:
     """Saves a training as `settings` say, and writes its history line by line.
 
-    It holds the lock of the folder, from here to `close`: another process or thread that wants to train there gets a
-    CheckpointError which says who does. Raises CheckpointError where the folder cannot be written.
+    It holds the lock of the folder until `close`. Another process or thread that wants to train there gets a
+    CheckpointError that names the holder.
+
+    Raises CheckpointError if the folder is locked or cannot be written.
     """
 
     def __init__(self, settings: Checkpoint) -> None:
         self.settings, self.folder = settings, Path(settings.folder)
         self._lines: Any = None
-        self._saved_at = (-1, -1)  # epoch and step of the last one
+        self._saved_at = (-1, -1)  # epoch and step of the last checkpoint
         with saving(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             self._lock = Lock.inside(self.folder)
@@ -43,14 +45,14 @@ class Checkpointer:
     def start(
         self, fingerprint: Fingerprint, batches: Iterable[Any], validation: Iterable[Any] | None, saved: Saved | None
     ) -> None:
-        """Make the folder ready.
+        """Prepare the folder.
 
-        fingerprint           of the training when it began
-        batches, validation   its data
-        saved                 the checkpoint that it goes on from, if it does; only where it lies in the folder may
-                              others be there
+        fingerprint          the fingerprint of the training when it began
+        batches, validation  its data
+        saved                the checkpoint that it continues from, or None. The folder may hold checkpoints only if
+                             this is one of them
 
-        Raises CheckpointError where the folder holds another training.
+        Raises CheckpointError if the folder holds another training.
         """
         self.fingerprint, self.batches, self.validation = fingerprint, batches, validation
         checkpoints = self.folder / CHECKPOINTS
@@ -59,10 +61,10 @@ class Checkpointer:
             goes_on = saved is not None and saved.path.parent.resolve() == checkpoints.resolve()
             if there and not goes_on:
                 raise CheckpointError(
-                    f"{self.folder} holds a training already",
-                    expected="an empty folder, or none",
+                    f"{self.folder} already holds a training",
+                    expected="an empty folder, or one that does not exist yet",
                     got=f"{len(there)} checkpoints, the last {there[-1].name}",
-                    fix="resume=True goes on from it; choose another folder for a new one, or delete this one",
+                    fix="resume=True continues it; for a new training choose another folder, or delete this one",
                 )
             checkpoints.mkdir(exist_ok=True)
             sweep(self.folder, f"{HISTORY}*")
@@ -73,18 +75,18 @@ class Checkpointer:
 
     # ---- when ------------------------------------------------------------------------------------------------------
     def steps_left(self, step: int) -> int:
-        """How many steps to make at most before somebody must look again."""
+        """The number of steps until the next checkpoint may be due."""
         every = self.settings.every_steps
         return UNLIMITED if every is None else every - step % every
 
     def epochs_left(self, epoch: int, step: int, steps: int) -> int:
-        """How many epochs, of so many steps, to train at most before somebody must look again."""
+        """The number of epochs, of so many steps each, until the next checkpoint may be due."""
         every = self.settings.every_epochs
         whole = UNLIMITED if every is None else every - epoch % every
         return min(whole, max(self.steps_left(step) // steps, 1))
 
     def is_due(self, epoch: int, step: int, between: bool) -> bool:
-        """Whether to save now: `between` epochs, or within the one that comes after `epoch` whole ones."""
+        """Whether to save now, after `epoch` whole epochs and `step` steps; `between` says if no epoch is under way."""
         every = self.settings
         if self._saved_at == (epoch, step):
             return False
@@ -96,13 +98,15 @@ class Checkpointer:
 
     # ---- what ------------------------------------------------------------------------------------------------------
     def has(self, training: Training) -> bool:
-        """Whether the last checkpoint is of this very step."""
+        """Whether the last checkpoint was saved at this step."""
         return (training.epoch, training.step) == self._saved_at
 
     def save(self, training: Training, state: Mapping[str, Any]) -> None:
-        """Write a checkpoint; then remove those that are too old, and those that another way of the run has left.
+        """Write a checkpoint; then remove the oldest ones beyond `keep`, and those of steps after this one.
 
-        state  what the training goes on from, beside the model's parameters and buffers
+        state  everything needed to continue, except the model's parameters and buffers
+
+        Raises CheckpointError if it cannot be written.
         """
         here = (training.epoch, training.step)
         self._sync()
@@ -119,7 +123,7 @@ class Checkpointer:
 
     # ---- the history, line by line ---------------------------------------------------------------------------------
     def begin(self, history: History) -> None:
-        """Open `history.jsonl`, with the epochs that are done already."""
+        """Write the epochs that are done to `history.jsonl`, and open it for more."""
         path = self.folder / HISTORY
         text = "".join(history.line(k) + "\n" for k in range(history.epochs)).encode()
         write_file(path, lambda file: file.write(text))
@@ -140,13 +144,13 @@ class Checkpointer:
                 raise
 
     def _sync(self) -> None:
-        """Make the lines so far reach the disk."""
+        """Flush the lines so far to the disk."""
         if self._lines is not None:
             with saving(self.folder / HISTORY):
                 os.fsync(self._lines.fileno())
 
     def close(self) -> None:
-        """Close the file of lines, and let go of the folder; twice is as good as once."""
+        """Close `history.jsonl` and release the folder's lock. May be called twice."""
         try:
             if self._lines is not None:
                 with saving(self.folder / HISTORY):
@@ -156,13 +160,13 @@ class Checkpointer:
 
 
 def check_schedule(scheduler: Any) -> None:
-    """That a schedule can be saved; raises ArgumentError."""
+    """Raise ArgumentError unless a schedule can be saved."""
     if scheduler is not None and not (hasattr(scheduler, "state_dict") and hasattr(scheduler, "load_state_dict")):
         raise ArgumentError(
             f"{type(scheduler).__name__} cannot be saved in a checkpoint",
             expected="a schedule with state_dict() and load_state_dict(state)",
-            got="none",
-            fix="give it these two methods, or derive it from lamp.LRScheduler",
+            got="neither of them, or only one",
+            fix="write these two methods, or derive it from lamp.LRScheduler",
         )
 
 
@@ -176,15 +180,15 @@ def open_checkpoints(
     *,
     drawn: bool,
 ) -> tuple[Checkpointer | None, Saved | None]:
-    """What saves the training, if it is to be saved; and the checkpoint that it goes on from, if it does.
+    """The Checkpointer of the training (None if it is not saved), and the checkpoint to continue from (None if new).
 
-    drawn  whether the seed of the data's order was drawn
+    drawn  whether the seed of the data's order was drawn, not given
 
-    Raises ArgumentError or CheckpointError as `fit` says.
+    Raises ArgumentError and CheckpointError, as `fit` does.
     """
     if resume is True and checkpoint is None:
         raise ArgumentError(
-            "resume=True goes on in the folder of checkpoint=",
+            "resume=True needs checkpoint=, the folder to continue in",
             expected='checkpoint="folder"',
             got="checkpoint=None",
             fix='pass checkpoint="folder" as well, or resume="folder"',
@@ -218,20 +222,20 @@ def open_checkpoints(
 
 
 def _check_reach(training: Training, saved: Saved, engine: str) -> None:
-    """That there is something left, or nothing, and that the engine is the one that has trained so far."""
+    """Raise ArgumentError if the checkpoint is beyond the number of epochs, or was trained by another engine."""
     epoch, own = saved.state["epoch"], saved.state["history"]["engine"]
     begun = saved.state["by_engine"]["under_way"] is not None
     if epoch + begun > training.epochs:
         raise ArgumentError(
-            f"{saved.path} is further than epochs={training.epochs}",
+            f"{saved.path} has more epochs than epochs={training.epochs}",
             expected=f"epochs of at least {epoch + begun}",
             got=training.epochs,
-            fix="ask for more epochs, or resume from an earlier checkpoint",
+            fix="pass a larger number of epochs, or resume from an earlier checkpoint",
         )
     if engine not in ("auto", own):
         raise ArgumentError(
             f"{saved.path} was trained by the {own} engine",
             expected=f'engine="auto" or "{own}"',
             got=repr(engine),
-            fix="engines agree to rounding, not to the bit: go on with the same one",
+            fix="continue with the same engine, since engines agree to rounding but not to the bit",
         )

@@ -1,11 +1,11 @@
-"""Where a training is kept, how often it is saved, and what a saved one looks like on disk.
+"""Checkpoint, the settings of `fit(checkpoint=...)`, and the format of checkpoints on disk.
 
-FOLDER/history.jsonl                                   one line an epoch, as it happens
+FOLDER/history.jsonl                                   one line per epoch, written as it ends
 FOLDER/checkpoints/epoch-000003-step-000000042/        after 3 whole epochs and 42 steps
     model.safetensors    parameters and buffers, under torch.nn's keys
     state.safetensors    every other tensor: the optimizer's state, generators, best weights, the history
     state.json           everything else
-    manifest.json        size and digest of each file
+    manifest.json        the size and digest of each file
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from lamp.signatures import Constructed
 from lamp.training.checkpoint_schema import State, StateDocument
 from lamp.values import as_path
 
-SECONDS = 60.0  # between two saves, where nothing else is said
+SECONDS = 60.0  # between two saves, by default
 STATE, STATE_TENSORS = "state.json", "state.safetensors"
 KIND, FORMAT = "checkpoint of a lamp training", 2
 CHECKPOINTS = "checkpoints"
@@ -42,16 +42,16 @@ NAME = re.compile(r"epoch-(\d{6,})-step-(\d{9,})")
 
 @dataclass(frozen=True)
 class Checkpoint(metaclass=Constructed):
-    """Where `fit` keeps a training, and how often: `fit(..., checkpoint=Checkpoint("run", every_steps=100))`.
+    """Where and how often `fit` saves a training: `fit(..., checkpoint=Checkpoint("run", every_steps=100))`.
 
-    folder         gets `history.jsonl`, a line an epoch, and `checkpoints/`
+    folder         receives `history.jsonl`, with one line per epoch, and `checkpoints/`
     every_epochs, every_steps, every_seconds
-                   when to save: each that is given counts. None of them: every 60 seconds. However it is, what is
-                   reached is saved when the training ends, by SIGTERM and Ctrl-C too
-    keep           how many to keep: older ones are removed once a newer one is complete
+                   when to save; several may be given. By default every 60 seconds. A training is also saved when it
+                   ends, by SIGTERM and Ctrl-C too
+    keep           the number of checkpoints to keep; older ones are removed once a newer one is complete
 
-    `fit(..., checkpoint=..., resume=True)` goes on from the newest one, from the very step, with the same bits as if it
-    had never stopped. A checkpoint is safetensors and JSON: reading it runs nothing.
+    `fit(..., checkpoint=..., resume=True)` continues from the newest checkpoint, at the exact step and with the same
+    bits as if it had never stopped. A checkpoint is safetensors and JSON, so reading it runs no code.
 
     Raises ArgumentError for an argument out of range.
     """
@@ -87,16 +87,16 @@ class Checkpoint(metaclass=Constructed):
             object.__setattr__(self, "every_seconds", SECONDS)
 
     def saved(self) -> list[Path]:
-        """The checkpoints in the folder, the oldest first; of those that were damaged since, too."""
+        """The checkpoints in the folder, oldest first, damaged ones included. Raises CheckpointError if unreadable."""
         return saved_in(Path(self.folder))
 
     def path_of(self, epoch: int, step: int) -> Path:
-        """The folder of the checkpoint after so many whole epochs and steps."""
+        """The folder of the checkpoint saved after so many whole epochs and steps."""
         return Path(self.folder) / CHECKPOINTS / f"epoch-{epoch:06d}-step-{step:09d}"
 
 
 def saved_in(folder: Path) -> list[Path]:
-    """The checkpoints in a run's folder, the oldest first. Raises CheckpointError where it cannot be read."""
+    """The checkpoints in a run's folder, oldest first. Raises CheckpointError if it cannot be read."""
     with reading(folder):
         try:
             names = os.listdir(folder / CHECKPOINTS)
@@ -107,7 +107,7 @@ def saved_in(folder: Path) -> list[Path]:
 
 
 def moment_of(path: Path) -> tuple[int, int]:
-    """After how many whole epochs and steps a checkpoint was saved, by its name."""
+    """The numbers of whole epochs and of steps after which a checkpoint was saved, from its name."""
     match = NAME.fullmatch(path.name)
     assert match is not None
     return int(match[1]), int(match[2])
@@ -116,7 +116,7 @@ def moment_of(path: Path) -> tuple[int, int]:
 # ---- one checkpoint --------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class Saved:
-    """A checkpoint as it was read: the network's weights, and the state of all the rest."""
+    """A checkpoint that was read: the network's weights, and the state of everything else."""
 
     path: Path
     weights: dict[str, Tensor]
@@ -124,7 +124,7 @@ class Saved:
 
 
 def write_checkpoint(path: Path, weights: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
-    """Write a checkpoint as a whole. Raises CheckpointError where it cannot be written."""
+    """Write a checkpoint, completely or not at all. Raises CheckpointError if it cannot be written."""
     packed, tensors = pack(state)
     text = json_bytes({"state": packed}, path)
     with sealed_folder(path, {"kind": KIND, "format": FORMAT}) as folder:
@@ -135,12 +135,12 @@ def write_checkpoint(path: Path, weights: Mapping[str, Tensor], state: Mapping[s
 
 
 def read_checkpoint(path: Path) -> Saved:
-    """Read a checkpoint, or a run's newest one that is whole, every byte of it checked.
+    """Read a checkpoint, or a run's newest intact one. Every byte is checked.
 
-    Where a run's newest is damaged, a CheckpointWarning says so and the one before it is read: what is trained from
-    there has the same bits, and only takes longer.
+    If a run's newest checkpoint is damaged, a CheckpointWarning says so and the one before it is read. Training from
+    there gives the same bits and only takes longer.
 
-    Raises CheckpointError for one that is missing, damaged, or something else.
+    Raises CheckpointError for a checkpoint that is missing or damaged, and for anything that is not a checkpoint.
     """
     with reading(path):
         is_run = (path / CHECKPOINTS).is_dir() and not (path / MANIFEST).exists()
@@ -152,7 +152,7 @@ def read_checkpoint(path: Path) -> Saved:
             f"{path} holds no checkpoint yet",
             expected="a folder checkpoints/epoch-...-step-...",
             got="none that is complete",
-            fix="train without resume=, or with resume=True, which begins anew where there is none",
+            fix="train without resume=, or with resume=True, which begins a new training if there is no checkpoint",
         )
     newest: DamagedError | None = None
     for each in reversed(saved):
@@ -162,7 +162,7 @@ def read_checkpoint(path: Path) -> Saved:
             newest = newest or error
         else:
             if newest is not None:
-                told = f"{newest}\n  so the training goes on from {each.name}; damaged ones after it will be removed"
+                told = f"{newest}\n  so the training continues from {each.name}; damaged ones after it will be removed"
                 warnings.warn(told, CheckpointWarning, stacklevel=4)
             return found
     assert newest is not None
@@ -174,11 +174,11 @@ def _read_one(path: Path) -> Saved:
     kind, form = folder.manifest.get("kind"), folder.manifest.get("format")
     if kind != KIND or form != FORMAT:
         raise CheckpointError(
-            f"{path} is no checkpoint of a training that this version can read",
+            f"{path} is not a checkpoint that this version can read",
             expected=f"{KIND}, format {FORMAT}",
             got=f"{str(kind)[:80]}, format {str(form)[:80]}",
             fix="resume from a folder that fit(..., checkpoint=...) of this version has written; "
-            "lamp.load(model, path) takes the weights alone",
+            "lamp.load(model, path) loads only the weights",
         )
     folder.require(WEIGHTS, STATE_TENSORS, STATE)
     weights, _ = read_tensors(folder.read(WEIGHTS), path / WEIGHTS)

@@ -1,4 +1,4 @@
-"""The compiled engine: epochs in machine code, with everything around them as with the eager one."""
+"""CompiledEngine: the engine that trains by machine code, one epoch at a time."""
 
 from __future__ import annotations
 
@@ -25,13 +25,16 @@ from lamp.training.last_good import LastGood
 from lamp.training.metrics import answer_of
 from lamp.training.spec import FitSpec
 
-STRETCH = 0.05  # seconds that the machine code runs at a time, so that progress moves and Ctrl-C is heard
+STRETCH = 0.05  # the longest time in seconds that the machine code runs at once, for progress and Ctrl-C
 
 
 class CompiledEngine:
-    """Trains by machine code, one epoch at a time (see `lamp.training.engine`). Raises NotCompiled where it cannot.
+    """Trains by machine code, one epoch at a time (see `lamp.training.engine`).
 
-    Weights and optimizer state lie in the kernels' buffers meanwhile: `sync` copies them to the model, `refresh` back.
+    During training, weights and optimizer state are in the kernels' buffers. `sync` copies them to the model, and
+    `refresh` copies changes back.
+
+    Raises NotCompiled for a training that the compiler does not support.
     """
 
     name = "compiled"
@@ -44,15 +47,15 @@ class CompiledEngine:
         self.spec, self.steps, self.last_good = spec, 0, LastGood()
         self.compile_seconds = 0.0
         self.threads = torch.get_num_threads()
-        self._changed = False  # whether the kernels are not what the model, the loss, the data, ... ask for any more
-        self._per_step: float | None = None  # seconds, with a step's share of what is measured after the epoch
-        self._good: dict[int, Tensor] = {}  # weights (P,) of replicas whose loss was not finite, from before that
+        self._changed = False  # whether the model, the loss, the data, ... no longer fit the kernels
+        self._per_step: float | None = None  # seconds per step, including its share of the validation
+        self._good: dict[int, Tensor] = {}  # the last good weights (P,) of replicas whose loss is no longer finite
         self._previous: list[Tensor] = []  # snapshot taken before the last epoch, or before the last block of epochs
-        self._together = 1  # how many epochs that block had
-        self._before: Tensor | None = None  # the weights that the last epoch began with, where the training is resumed
-        self._epoch: CompiledEpoch | None = None  # the one that is not over
-        self._head: Mapping[str, Any] | None = None  # of an epoch to be resumed: what its `state_dict` kept
-        with threads_for(0):  # torch's own threads would be in the way of the kernel's
+        self._together = 1  # the number of epochs in that block
+        self._before: Tensor | None = None  # the weights before the last epoch, if the training is resumed
+        self._epoch: CompiledEpoch | None = None  # the current epoch
+        self._head: Mapping[str, Any] | None = None  # the `state_dict` of an epoch to be resumed
+        with threads_for(0):  # torch's own threads would slow down the kernel's
             self._build()
 
     def _build(self) -> None:
@@ -60,7 +63,7 @@ class CompiledEngine:
         begun, spec = time.perf_counter(), self.spec
         self.model, self.options = spec.model, options_of(spec.optimizer)
         if not (spec.model.training and spec.criterion.training):
-            raise NotCompiled("the network or the loss is in eval mode, in which nothing is learned")
+            raise NotCompiled("the network or the loss is in eval mode, in which nothing is trained")
         shape = shape_of_samples(spec.batches)
         plan = plan_of(spec.model, shape=shape)
         of_data: dict[str, Any] = {
@@ -105,7 +108,7 @@ class CompiledEngine:
         self.compile_seconds += time.perf_counter() - begun
 
     def _look(self) -> Hashable:
-        """What the kernels are made from, as it is now; nothing, where no user code could change it."""
+        """A key of everything that the kernels depend on, as it is now; None if no user code can change it."""
         spec = self.spec
         if not spec.watch.strangers:
             return None
@@ -127,13 +130,13 @@ class CompiledEngine:
         return self._head is not None
 
     def run(self, budget: Budget) -> Progress:
-        """Run the machine code for STRETCH seconds at most; or measure the epoch, once all its steps are made."""
+        """Run the machine code for at most STRETCH seconds; or measure the epoch, once all its steps are made."""
         if self._epoch is None:
             self._renew()
         return self._run(budget)
 
     def _renew(self) -> None:
-        """Compile again, where something else is to be trained than what the kernels are for."""
+        """Compile again if the kernels no longer fit what is to be trained."""
         spec = self.spec
         if not self._changed and spec.model is self.model and options_of(spec.optimizer) == self.options:
             return
@@ -165,11 +168,11 @@ class CompiledEngine:
         return Progress(epoch.done / steps.count)
 
     def _begin(self) -> CompiledEpoch:
-        """Lay out the next epoch, or the one to be resumed, from its first step on."""
+        """Prepare the next epoch, or the one to be resumed, from its first step on."""
         runner, schedule = self.runner, self.spec.schedule
         head, self._head = self._head, None
         first = 0 if head is None else len(head["record"]["losses"])
-        before = None  # laying out takes all the epoch's steps of the schedule
+        before = None  # preparing an epoch advances the schedule by all its steps
         if self.spec.checkpointed and schedule is not None:
             before = schedule.state()
         runner.count(-first)
@@ -178,7 +181,7 @@ class CompiledEngine:
         return CompiledEpoch(steps, order, runner.snapshot(), first, head, before)
 
     def _finish(self, epoch: CompiledEpoch, begun: float) -> Measurement:
-        """Measure the epoch, on held-out samples too."""
+        """The results of the epoch, on the validation data too."""
         self._epoch = None
         self._previous, self._together = epoch.kept, 1
         if epoch.first:
@@ -202,9 +205,9 @@ class CompiledEngine:
         (found,) = of_epochs(spec, steps, self.held_out, order, Record.of(steps))
         return found
 
-    # ---- when a loss is not finite ---------------------------------------------------------------------------------
+    # ---- losses that are not finite --------------------------------------------------------------------------------
     def _look_for_failures(self, epoch: CompiledEpoch, stop: int) -> None:
-        """After the epoch's steps up to `stop`."""
+        """Check the losses of the epoch's new steps, up to `stop`."""
         losses = epoch.steps.losses[epoch.done : stop]
         if bool(losses.isfinite().all()):
             return
@@ -217,17 +220,17 @@ class CompiledEngine:
                 self._good[k] = self._good_weights(epoch, epoch.done == 0 and bool(bad[0, k]))[k]
 
     def _good_weights(self, epoch: CompiledEpoch, failed_at_once: bool) -> Tensor:
-        """Weights (K, P) whose loss was finite: what the epoch began with, or the last one if its first loss is not."""
+        """The last good weights (K, P): those before the epoch, or before the previous one if its first loss failed."""
         before = self._weights_before() if failed_at_once else None
         return epoch.weights(self.runner) if before is None else before
 
     def _weights_before(self) -> Tensor | None:
-        """What the last epoch before this one began with, (K, P); None where these replicas had none."""
+        """The weights (K, P) before the previous epoch; None if these replicas had none."""
         runner, data, undone = self.runner, self.data, self._together
         if not self._previous or undone == 1:
             return runner.weights_in(self._previous) if self._previous else self._before
         now, epoch = runner.snapshot(), data.loader.epoch - (self._epoch is not None)
-        runner.restore(self._previous)  # of several that were trained together: all but the last once more
+        runner.restore(self._previous)  # repeat all epochs of the last block except its last one
         runner.count(-undone * data.steps)
         order = torch.cat([data.order(epoch - k) for k in range(undone, 1, -1)], -1).to(torch.int32)
         steps = runner.prepare(data.inputs, data.targets, order, data.loader.batch_size, undone - 1)
@@ -238,7 +241,7 @@ class CompiledEngine:
         return runner.weights_in(self._previous)
 
     def _fail(self, epoch: CompiledEpoch, bad: int) -> None:
-        """Go to where the loss is not finite and let the eager engine make that step: it says what was wrong."""
+        """Return to the step whose loss is not finite and let the eager engine make it, which raises the error."""
         runner, steps = self.runner, epoch.steps
         good = self._good_weights(epoch, bad == 0)
         runner.restore(epoch.kept)
@@ -253,7 +256,7 @@ class CompiledEngine:
         try:
             by_step.fail((self.data.loader.columns[0][rows], self.data.given[rows]), good[0])
         finally:
-            runner.load()  # the weights that were put back
+            runner.load()  # the weights that were restored
 
     def restore(self, columns: Sequence[int] | None) -> None:
         self.runner.store()
@@ -263,10 +266,10 @@ class CompiledEngine:
 
     # ---- the model -------------------------------------------------------------------------------------------------
     def rewind(self) -> None:
-        """Nothing is trained before it is asked for."""
+        """Do nothing: this engine trains no epochs in advance."""
 
     def sync(self) -> None:
-        if not self._changed:  # else they are, and what is there may not fit the kernels any more
+        if not self._changed:  # else the model is up to date already, and may no longer fit the kernels
             self.runner.store()
 
     def refresh(self) -> None:
@@ -284,7 +287,7 @@ class CompiledEngine:
         self._changed = True
 
     def _refuse_other_parameters(self) -> None:
-        """Raise ArgumentError where the weights, which nobody was to look at, have no place any more."""
+        """Raise ArgumentError if parameters have changed although every callback says that it needs no model."""
         if self.runner.is_current and plan_of(self.spec.model).parameters == self.runner.plan.parameters:
             return
         raise ArgumentError(
@@ -295,20 +298,20 @@ class CompiledEngine:
         )
 
     def keep(self, staying: Tensor) -> None:
-        """The kernels are compiled again once `spec` is that of the replicas that stay."""
+        """Do nothing: the kernels are compiled again once the loop has replaced `spec`."""
 
     # ---- a checkpoint ------------------------------------------------------------------------------------------------
     def state_dict(self) -> dict[str, Any]:
-        """What the model and the optimizer do not hold: of an epoch under way, and what is needed if a loss fails."""
+        """The state of the current epoch, and the weights to restore if a loss is not finite."""
         if self._epoch is not None:
             return {"under_way": self._epoch.state_dict(self.runner), "last_good": self._good}
         rebuilt = self.spec.model is not self.model or options_of(self.spec.optimizer) != self.options
         return {"under_way": None, "before": None if rebuilt else self._weights_before(), "last_good": {}}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Go on from there."""
+        """Restore what `state_dict` returned."""
         self._head, self._before = state_dict["under_way"], state_dict.get("before")
         self._good = dict(state_dict["last_good"])
 
     def close(self) -> None:
-        """It holds nothing that must be let go of."""
+        """Do nothing: there are no resources to release."""

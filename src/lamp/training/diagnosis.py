@@ -1,4 +1,4 @@
-"""Which module first made a number that is not finite, and which replicas ended by one."""
+"""Losses that are not finite: which module first produced NaN or infinity, and the errors and warnings about it."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from lamp.passes import evaluating
 from lamp.paths import path_of
 from lamp.signatures import called
 
-FIX = "look for NaN in the inputs and targets, lower the learning rate, or clip the gradients"
+FIX = "check inputs and targets for NaN, lower the learning rate, or clip the gradients"
 
 
 def is_finite(value: Any) -> bool:
-    """Whether a tensor, or every tensor of a tuple, holds only finite numbers."""
+    """Whether a tensor, or every tensor in a tuple or list, holds only finite numbers."""
     if isinstance(value, Tensor):
         return not value.is_floating_point() or bool(value.isfinite().all())
     return all(is_finite(each) for each in value) if isinstance(value, tuple | list) else True
@@ -25,36 +25,39 @@ def is_finite(value: Any) -> bool:
 
 @called()
 def first_non_finite(model: Module, *inputs: Any) -> str | None:
-    """Run the network once more and say where NaN or infinity first appears; None where it does not.
+    """Run the network and say in one line where NaN or infinity first appears; None if all numbers are finite.
 
-    The answer names the input, the parameter or the module by its path. Nothing is learned or remembered by it.
+    The line names the input, the parameter or the module by its path. The network runs in eval mode and does not
+    change.
+
+    Raises ArgumentError for a model that is not a lamp module.
     """
     if not isinstance(model, Module):
         raise ArgumentError(
-            "first_non_finite asks a network",
+            "first_non_finite takes a network",
             expected="a lamp module",
             got=f"the class {model.__name__}" if isinstance(model, type) else type(model).__name__,
             fix="lamp.first_non_finite(model, x)",
         )
     for k, each in enumerate(inputs):
         if not is_finite(each):
-            return f"input {k} of the network already holds a number that is not finite"
+            return f"input {k} of the network holds a number that is not finite"
     for path, parameter in model.named_parameters():
         if not is_finite(parameter.data):
-            return f"the parameter {path} is not finite any more"
+            return f"the parameter {path} is not finite"
     found: list[str] = []
 
     def watched(module: Module, forward: Callable[..., Any]) -> Callable[..., Any]:
         def run(*given: Any, **named: Any) -> Any:
             output = forward(*given, **named)
             if not found and not is_finite(output):
-                found.append(f"{path_of(module, model)} made it from finite numbers")
+                found.append(f"{path_of(module, model)} produced it from finite numbers")
             return output
 
         return run
 
     modules = list(model.modules())
-    own = [vars(module).get("forward") for module in modules]  # a forward that the user put in the class's place
+    own = [vars(module).get("forward") for module in modules]  # a forward that the user set on the instance
     try:
         for module in modules:
             vars(module)["forward"] = watched(module, module.forward)
@@ -69,7 +72,11 @@ def first_non_finite(model: Module, *inputs: Any) -> str | None:
 
 
 def tell_of_failures(failed: Iterable[int], everyone: str, where: str) -> None:
-    """Warn of those whose loss was not finite, if any, of `everyone` ("64 replicas"); `where` it is said when."""
+    """Warn of the replicas whose loss was not finite, if there are any.
+
+    everyone  all of them in words, such as "64 replicas"
+    where     what says when each one failed, such as "history.endings says"
+    """
     if numbers := sorted(failed):
         named = ", ".join(map(str, numbers[:10])) + (", ..." if len(numbers) > 10 else "")
         warn_of(
@@ -80,9 +87,10 @@ def tell_of_failures(failed: Iterable[int], everyone: str, where: str) -> None:
 
 
 def not_finite(losses: Tensor, epoch: int | None, step: int) -> NonFiniteError:
-    """The error for losses of one network, of which one is not finite: those of the last of `step` steps.
+    """The error for a loss of a single network that is not finite.
 
-    epoch  the one that they are of, counted from 0, if it is known
+    losses  the losses of the last steps, up to number `step`
+    epoch   their epoch, counted from 0; None if unknown
     """
     bad = (~losses.isfinite()).nonzero()
     first = int(bad[0, 0]) if len(bad) else 0
@@ -96,7 +104,7 @@ def not_finite(losses: Tensor, epoch: int | None, step: int) -> NonFiniteError:
 
 
 def none_finite(replicas: int, got: str) -> NonFiniteError:
-    """The error where the loss of every replica of a population is not finite."""
+    """The error if the loss of every replica of a population is not finite."""
     expected = "a finite loss for at least one of them"
     return NonFiniteError(
         f"the loss of every replica is not finite (K = {replicas})", expected=expected, got=got, fix=FIX

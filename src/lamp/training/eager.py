@@ -1,4 +1,7 @@
-"""The eager engine: the modules themselves, a batch at a time. It is the reference, and the thing to read."""
+"""EagerEngine: the engine that calls the modules themselves, batch by batch. It is the reference for the other one.
+
+`train_step` is the training step, and `evaluate` measures a network in eval mode.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,7 @@ from lamp.trees import first_leaf
 
 
 class Averages:
-    """The epoch's loss and metrics, gathered batch by batch."""
+    """The loss and the metrics of an epoch, accumulated batch by batch."""
 
     def __init__(self, criterion: Loss, metrics: Mapping[str, MetricLike], replicas: int | None = None) -> None:
         self.criterion, self.metrics, self.replicas = criterion, EpochMetrics(metrics, replicas), replicas
@@ -39,7 +42,7 @@ class Averages:
         self.divisors: list[Tensor | float] = []
 
     def add(self, loss: Tensor, output: Any, target: Any) -> None:
-        """Take in a batch. A loss of a user's own that does not say its divisor counts by its rows."""
+        """Add a batch. A user's own loss without a `divisor` is weighted by the number of samples."""
         divisor = getattr(loss, "divisor", None)
         if divisor is None:
             divisor = len(first_leaf(target)) if self.replicas is None else first_leaf(output).shape[1]
@@ -51,7 +54,7 @@ class Averages:
             self.metrics.update(output, target)
 
     def state_dict(self) -> dict[str, Any]:
-        """What is gathered so far."""
+        """The losses and metrics so far."""
         return {
             "losses": torch.stack(self.losses),
             "divisors": self._stacked_divisors(),
@@ -59,41 +62,45 @@ class Averages:
         }
 
     def load_state_dict(self, state_dict: Mapping[str, Any], device: torch.device) -> None:
-        """Go on from there."""
+        """Restore what `state_dict` returned."""
         self.losses = list(state_dict["losses"].to(device).unbind())
         self.divisors = list(state_dict["divisors"].to(device).unbind())
         self.metrics.load_state_dict(state_dict["metrics"], device)
 
     def _stacked_divisors(self) -> Tensor:
-        """(batches,), or (batches, K) in a population where replicas differ; float64."""
+        """The divisors, float64 (batches,); (batches, K) if they differ between replicas."""
         if not any(isinstance(divisor, Tensor) for divisor in self.divisors):
             return torch.tensor(self.divisors, dtype=torch.float64, device=self.losses[0].device)
         like = self.losses[0].double()
         return torch.stack([torch.as_tensor(divisor).to(like).expand(like.shape) for divisor in self.divisors])
 
     def values(self) -> dict[str, Measured]:
-        """The loss, as the criterion has it for all batches as one, and each metric of all outputs.
+        """The loss and the metrics over all batches: numbers, in a population tensors (K,).
 
-        Numbers; of a population tensors (K,).
+        The loss is what the criterion would return for all batches as one.
+
+        Raises DataError if there were no batches.
         """
         if not self.losses:
-            raise DataError("an epoch without batches", expected="at least one batch", got="none", fix="give some")
+            raise DataError(
+                "an epoch without batches", expected="at least one batch", got="none", fix="pass data with samples"
+            )
         loss = mean_loss(torch.stack(self.losses), self._stacked_divisors(), self.criterion)
         return {"loss": float(loss) if self.replicas is None else loss.cpu(), **self.metrics.values()}
 
 
 def mean_loss(losses: Tensor, divisors: Tensor, criterion: Loss) -> Tensor:
-    """The loss of an epoch from those of its batches, (batches,) or (batches, K): the mean of all, or the sum.
+    """The loss of an epoch, () or (K,), from the losses of its batches, (batches,) or (batches, K).
 
-    divisors  what each batch's mean was divided by, (batches,) or (batches, K); where it is 0 a batch counts nothing
+    divisors  the divisor of each batch's mean, (batches,) or (batches, K); a batch with divisor 0 does not count
 
-    Raises LabelError where it is 0 in all batches of one network.
+    Raises LabelError if the divisors of all batches of a single network are 0.
     """
     losses = losses.double()
     if criterion.reduction == "sum":
         return losses.sum(0)
     if isinstance(criterion, ClassLoss) and losses.dim() == 1 and not divisors.any():
-        raise criterion.explain_no_labels("none in all these data", "leave them out")
+        raise criterion.explain_no_labels("none in all these data", "leave these data out")
     if divisors.dim() < losses.dim():
         divisors = divisors.unsqueeze(1)
     return (losses * divisors).where(divisors != 0, 0.0).sum(0) / divisors.sum(0)
@@ -107,11 +114,14 @@ def train_step(
     target: Any,
     before_step: Callable[[Tensor], None],
 ) -> tuple[Any, Tensor]:
-    """Forward, loss, backward, step; returns the output and the loss before the step."""
+    """Make one training step: forward, loss, backward, optimizer step. Returns the output and the loss.
+
+    before_step  called with the loss once the gradients are computed, to clip them
+    """
     output = model(*inputs)
     loss = criterion(output, target)
     optimizer.zero_grad()
-    model.backward_parameters(backward_from(criterion, loss))  # whatever others have called since
+    model.backward_parameters(backward_from(criterion, loss))  # of this loss, even if the criterion was called since
     before_step(loss)
     optimizer.step()
     return output, loss
@@ -124,7 +134,10 @@ def evaluate(
     metrics: Mapping[str, MetricLike],
     batch_for: Callable[[Any, Iterable[Any]], Batch] | None = None,
 ) -> dict[str, Measured]:
-    """The loss and the metrics over these batches, in eval mode; `batch_for` says what a batch is."""
+    """The loss and the metrics over these batches, in eval mode, by name: numbers, in a population tensors (K,).
+
+    batch_for  turns what the data yield into (inputs..., target); `batch.parts` by default
+    """
     averages = Averages(criterion, metrics, model.replicas)
     with evaluating():
         for batch in batches:
@@ -135,23 +148,24 @@ def evaluate(
             except LabelError:
                 if not (isinstance(criterion, ClassLoss) and criterion.counts_none(target)):
                     raise
-                loss = first_leaf(output).new_zeros(())  # which is no part of the mean
+                loss = first_leaf(output).new_zeros(())  # with divisor 0 it does not count in the mean
                 loss.divisor = 0  # type: ignore[attr-defined]
             averages.add(loss, output, target)
     return averages.values()
 
 
-OVER = object()  # in place of a batch, once an epoch has no more
+OVER = object()  # returned in place of a batch at the end of an epoch
 
 
 @dataclass
 class EagerEpoch:
-    """An epoch that is not over.
+    """The current epoch.
 
-    batches  those that are left
-    steps    how many the epoch has in all, as far as its batches say
-    begin    what it takes to go over the epoch's batches once more, where their number is not enough
-    begun    when the epoch began, or was resumed, by `time.perf_counter`; `spent` seconds before that
+    batches  an iterator over the remaining batches
+    steps    the number of steps of the whole epoch, 1 if unknown
+    begin    the generators' states, to repeat the epoch's batches after resuming; None if their number is enough
+    begun    when the epoch began or was resumed, by `time.perf_counter`
+    spent    seconds spent in the epoch before it was resumed
     """
 
     averages: Averages
@@ -163,11 +177,11 @@ class EagerEpoch:
 
     @property
     def seconds(self) -> float:
-        """How long it has taken so far."""
+        """The time spent in this epoch so far."""
         return self.spent + time.perf_counter() - self.begun
 
     def state_dict(self) -> dict[str, Any]:
-        """What is needed to go on after the steps that are made."""
+        """What is needed to continue the epoch after the steps that are made."""
         return self.averages.state_dict() | {"begin": self.begin, "seconds": self.seconds}
 
 
@@ -181,14 +195,14 @@ class EagerEngine:
     def __init__(self, spec: FitSpec) -> None:
         self.spec, self.steps, self.last_good = spec, 0, LastGood()
         self._epoch: EagerEpoch | None = None
-        self._head: Mapping[str, Any] | None = None  # of an epoch to be resumed: what `EagerEpoch.state_dict` kept
+        self._head: Mapping[str, Any] | None = None  # the `EagerEpoch.state_dict` of an epoch to be resumed
 
     @property
     def resumes(self) -> bool:
         return self._head is not None
 
     def run(self, budget: Budget) -> Progress:
-        """Make one step; or measure the epoch, once its batches are used up."""
+        """Make one step; or measure the epoch, if there are no more batches."""
         epoch = self._epoch = self._epoch or self._begin()
         batch = next(epoch.batches, OVER)
         if batch is OVER:
@@ -198,7 +212,7 @@ class EagerEngine:
         return Progress(min(len(epoch.averages.losses) / epoch.steps, 1.0), loss)
 
     def _begin(self) -> EagerEpoch:
-        """The next epoch, or what a checkpoint left of one."""
+        """The next epoch, or the rest of one that a checkpoint interrupted."""
         spec, now = self.spec, time.perf_counter()
         self.last_good.begin(spec.model)
         averages = Averages(spec.criterion, spec.metrics, spec.replicas)
@@ -212,7 +226,7 @@ class EagerEngine:
         return EagerEpoch(averages, batches, steps, head["begin"], now, head["seconds"])
 
     def _finish(self, epoch: EagerEpoch) -> Measurement:
-        """Measure the epoch, on held-out samples too."""
+        """The results of the epoch, on the validation data too."""
         spec, self._epoch = self.spec, None
         values = epoch.averages.values()
         if spec.validation is not None:
@@ -221,7 +235,8 @@ class EagerEngine:
         return Measurement(torch.stack(epoch.averages.losses), values, epoch.seconds)
 
     def _step(self, batch: Any) -> tuple[Tensor, Tensor, Tensor]:
-        """Train on a batch; returns its loss, output and target."""
+        """Train on a batch; returns its loss, output and target. Raises NonFiniteError, with the last good weights put
+        back."""
         spec = self.spec
         *inputs, target = spec.reader.read(batch, spec.batches)
         try:
@@ -237,7 +252,7 @@ class EagerEngine:
         return loss, output, target
 
     def _before_step(self, loss: Tensor) -> None:
-        """Once the gradients are there, and the loss (that of one network on a CPU is finite here)."""
+        """Copy the state if a copy is due, and clip the gradients."""
         spec = self.spec
         self.last_good.note(spec.model, loss, self.steps)
         if spec.clip_value is not None:
@@ -246,23 +261,23 @@ class EagerEngine:
             clip_grad_norm_(spec.optimizer, spec.clip_norm)
 
     def fail(self, batch: Any, good: Tensor) -> None:
-        """Make a step whose loss is known not to be finite, and raise NonFiniteError that says what made it so.
+        """Make a step whose loss is known not to be finite, so that NonFiniteError names the module that caused it.
 
-        good  the last weights (P,) that had a finite loss, which are put back
+        good  the last good weights (P,), which are restored
         """
         self.last_good.take(self.spec.model, good, self.steps)
         self._step(batch)
         raise not_finite(torch.tensor([torch.nan]), None, self.steps)
 
-    # ---- the model itself is trained, so there is little to bring up to date --------------------------------------
+    # ---- the model itself is trained, so there is little to synchronise -------------------------------------------
     def rewind(self) -> None:
-        """Nothing is trained before it is asked for."""
+        """Do nothing: this engine trains no epochs in advance."""
 
     def sync(self) -> None:
-        """The model is up to date."""
+        """Do nothing: the model is up to date."""
 
     def refresh(self) -> None:
-        """Each step reads the model as it is."""
+        """Do nothing: each step reads the model as it is."""
 
     def restore(self, columns: Sequence[int] | None) -> None:
         self.last_good.put_back(self.spec.model, ALL if columns is None else torch.tensor(columns))
@@ -277,4 +292,4 @@ class EagerEngine:
         self._head = state_dict["under_way"]
 
     def close(self) -> None:
-        """It holds nothing."""
+        """Do nothing: there are no resources to release."""

@@ -1,4 +1,4 @@
-"""Early stopping."""
+"""EarlyStopping: the callback that ends a training once it no longer improves."""
 
 from __future__ import annotations
 
@@ -16,20 +16,24 @@ from lamp.state import ModelState
 from lamp.training.callback import Callback, Training
 from lamp.values import natural
 
-DELTAS = Range()  # what counts as better
+DELTAS = Range()  # the values that min_delta may have
 
 
 class EarlyStopping(Callback):
-    """Stop when what is monitored has not improved for `patience` epochs, and restore the best weights and buffers.
+    """Ends the training if the monitored value has not improved for `patience` epochs, and restores the best state.
 
-    In a population each replica stops for itself: it costs nothing more, and has its own best weights at the end.
+    In a population each replica ends on its own. It then costs nothing more, and has its own best weights at the end.
 
-    monitor    a name in the history; "val_loss" is "validation_loss"
-    mode       "min" or "max": which way is better; by default "max" for what ends in the name of such a metric
-               ("accuracy", "precision", "recall", "f1", "auc", "r2"), else "min"
-    min_delta  how much better counts as better
+    patience      epochs without improvement
+    monitor       a name in the history; "val_loss" means "validation_loss"
+    mode          "min" or "max", which direction is better; by default "max" if the name ends in that of a metric to
+                  maximise ("accuracy", "precision", "recall", "f1", "auc", "r2"), else "min"
+    min_delta     an improvement must be larger than this
+    restore_best  whether to restore the weights and buffers of the best epoch at the end
 
     best, best_epoch  the best value and its epoch, counted from 0; tensors (K,) in a population
+
+    Raises ArgumentError for an argument out of range; during training also for a `monitor` that is not measured.
     """
 
     changes_model = False
@@ -48,18 +52,24 @@ class EarlyStopping(Callback):
             raise ArgumentError("unknown mode", expected="'min' or 'max'", got=repr(mode), fix="name one of these")
         if not isinstance(monitor, str):
             raise ArgumentError(
-                "monitor is a name in the history",
+                "monitor must be a name in the history",
                 expected="a text",
                 got=repr(monitor),
                 fix='monitor="validation_loss"',
             )
         if isinstance(min_delta, tuple | list | torch.Tensor) or not DELTAS.holds(min_delta):
             raise ArgumentError(
-                "min_delta is an amount", expected="a number of at least 0", got=repr(min_delta), fix="min_delta=0.001"
+                "min_delta must be a number",
+                expected="a number of at least 0",
+                got=repr(min_delta),
+                fix="min_delta=0.001",
             )
         if not isinstance(restore_best, bool):
             raise ArgumentError(
-                "restore_best is a switch", expected="True or False", got=repr(restore_best), fix="restore_best=True"
+                "restore_best must be True or False",
+                expected="True or False",
+                got=repr(restore_best),
+                fix="restore_best=True",
             )
         monitor = f"validation_{monitor[4:]}" if monitor.startswith("val_") else monitor
         self.patience, self.monitor = patience, monitor
@@ -68,11 +78,11 @@ class EarlyStopping(Callback):
         self._by_name = mode is None
         self.best: Any = math.nan
         self.best_epoch: Any = -1
-        self._kept: ModelState | None = None  # of the best epoch
+        self._kept: ModelState | None = None  # the state of the best epoch
 
     def on_start(self, training: Training) -> None:
         self._check_measured(training.measured)
-        if self._by_name and self.mode == mode_of(self.monitor):  # which the metric itself knows better
+        if self._by_name and self.mode == mode_of(self.monitor):  # the metric itself may say otherwise
             self.mode = mode_of(self.monitor, training.metrics)
         lead = () if training.model.replicas is None else (training.model.replicas,)
         worst = math.inf if self.mode == "min" else -math.inf
@@ -96,7 +106,7 @@ class EarlyStopping(Callback):
             else:
                 self._kept.restore(now.select(better), better)
         over = training.epoch - self._epoch >= self.patience
-        why = f"no better {self.monitor} for {self.patience} epochs"
+        why = f"{self.monitor} did not improve for {self.patience} epochs"
         if training.model.replicas is None:
             if over:
                 training.stop(f"{why}: {self.best:.4g} in epoch {self.best_epoch + 1}")
@@ -124,7 +134,7 @@ class EarlyStopping(Callback):
         best, epoch, weights = state_dict["best"], state_dict["best_epoch"], list(state_dict["weights"])
         if not all(isinstance(each, Tensor) and each.shape == self._best.shape for each in (best, epoch)):
             raise ArgumentError(
-                "early stopping's state is of another training",
+                "the state of early stopping belongs to another training",
                 expected=f"best and best_epoch as tensors {tuple(self._best.shape)}",
                 got=f"{best!r}, {epoch!r}"[:80],
                 fix="pass what state_dict() of this training returned",

@@ -1,4 +1,7 @@
-"""The protocol of engines: what the training loop asks of whatever makes the steps."""
+"""Engine: the protocol between the training loop and whatever makes the steps.
+
+The loop calls `run(budget)` again and again; the engine answers with its Progress.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +18,19 @@ from lamp.training.spec import FitSpec
 
 @dataclass(frozen=True)
 class Measurement:
-    """An epoch's losses (steps,), in a population (steps, k); what was measured; and the seconds it took."""
+    """The results of an epoch.
+
+    losses   (steps,), in a population (steps, k): the loss of each step
+    values   the epoch's loss and metrics, by name
+    seconds  the time it took
+    """
 
     losses: Tensor
     values: dict[str, Measured]
     seconds: float
 
     def beside(self, validated: Measurement) -> Measurement:
-        """This one, with what was measured on held-out samples."""
+        """This measurement, with the values of held-out samples added under "validation_" names."""
         values = {f"validation_{name}": value for name, value in validated.values.items()}
         return replace(self, values=self.values | values)
 
@@ -31,9 +39,9 @@ class Measurement:
 class Budget:
     """How far an engine may go before it returns to the loop.
 
-    steps   of the epoch under way, at most
-    epochs  whole epochs, the present one included, that the loop will ask for before anything else happens: an engine
-            may train them before they are asked for
+    steps   the most steps of the current epoch
+    epochs  the number of whole epochs, the current one included, that the loop will request without doing anything in
+            between; the engine may train them in advance
     """
 
     steps: int
@@ -42,11 +50,11 @@ class Budget:
 
 @dataclass(frozen=True)
 class Progress:
-    """What an engine has done of an epoch.
+    """How far an engine is in an epoch.
 
-    done   the share of its steps
-    loss   that of the last step, where the engine makes one step at a time
-    epoch  what was measured, once the epoch is over
+    done   the share of the epoch's steps that are made, from 0 to 1
+    loss   the loss of the last step, if the engine makes one step per call; else None
+    epoch  the results of the epoch, once it is over; else None
     """
 
     done: float
@@ -57,13 +65,13 @@ class Progress:
 class Engine(Protocol):
     """Makes the steps of a training. The loop does everything else: callbacks, schedules, checkpoints, Ctrl-C.
 
-    name             "eager" or "compiled", as the history has it
-    spec             what it trains; the loop replaces it when the options change or replicas end
-    steps            how many steps it has made since it began, as far as they were returned
-    is_ahead         whether it has trained epochs that it was not asked for yet
-    resumes          whether a checkpoint broke off an epoch, which must be finished before anything else
-    last_good        the last weights that had a finite loss, as far as the engine keeps copies
-    compile_seconds  how long compiling took
+    name             "eager" or "compiled", as the history says it
+    spec             what it trains; the loop replaces it when options change or replicas end
+    steps            the number of steps made and returned since the training began
+    is_ahead         whether it has trained epochs that the loop has not requested yet
+    resumes          whether it must first finish an epoch that was interrupted by a checkpoint
+    last_good        copies of the last state with a finite loss, if the engine keeps them here
+    compile_seconds  the time that compiling took
     """
 
     spec: FitSpec
@@ -81,32 +89,32 @@ class Engine(Protocol):
     def resumes(self) -> bool: ...
 
     def run(self, budget: Budget) -> Progress:
-        """Go on with the epoch under way, or begin the next one, within the budget.
+        """Continue the current epoch, or begin the next one, within the budget.
 
-        Raises NonFiniteError for one network whose loss is not finite, with its last good weights put back; NotCompiled
-        where machine code is not possible any more, with model and optimizer up to date.
+        Raises NonFiniteError if the loss of a single network is not finite, after restoring its last good weights; and
+        NotCompiled if machine code is no longer possible, with model and optimizer up to date.
         """
 
     def rewind(self) -> None:
-        """Undo the epochs that it was not asked for yet."""
+        """Undo the epochs that the loop has not requested."""
 
     def sync(self) -> None:
-        """Bring the model and the optimizer to where the last returned step left them."""
+        """Bring the model and the optimizer to the state after the last returned step."""
 
     def refresh(self) -> None:
         """Take over what user code may have changed since `sync`."""
 
     def restore(self, columns: Sequence[int] | None) -> None:
-        """Put back the last good weights of these of the active replicas, or of the one network (None)."""
+        """Restore the last good weights of these active replicas, or of the single network (None)."""
 
     def keep(self, staying: Tensor) -> None:
-        """Go on with some of the active replicas, a mask (k,); `spec` becomes theirs."""
+        """Continue with a part of the active replicas, given by a mask (k,). The loop then replaces `spec`."""
 
     def state_dict(self) -> dict[str, Any]:
-        """What the model and the optimizer do not hold, such as the epoch under way."""
+        """The state that the model and the optimizer do not hold, such as the current epoch."""
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Go on from there."""
+        """Restore what `state_dict` returned."""
 
     def close(self) -> None:
-        """The training is over."""
+        """Release all resources when the training is over."""

@@ -1,4 +1,4 @@
-"""The metrics of one epoch: accumulators take in each batch; outputs are kept only for plain functions."""
+"""EpochMetrics: the metrics of one epoch. Accumulators are updated per batch; plain functions need all outputs kept."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from lamp.trees import joined, mapped
 
 
 class EpochMetrics:
-    """What an epoch's outputs and targets are measured by, in training or in validation.
+    """The metrics of one epoch, of training or of validation.
 
-    Outputs and targets come batch by batch, in a population (K, B, ...) both. The metrics themselves are not updated,
-    but copies of them. A metric that does not say `of_replicas` has one copy per replica.
+    Outputs and targets arrive batch by batch, (B, ...) or in a population (K, B, ...). Copies of the metrics are
+    updated, not the metrics themselves. A metric without `of_replicas` has one copy per replica.
     """
 
     def __init__(self, metrics: Mapping[str, MetricLike], replicas: int | None) -> None:
@@ -35,14 +35,14 @@ class EpochMetrics:
             if is_accumulator(metric)
         }
         self._keeps_outputs = len(self._accumulators) < len(metrics)
-        self._outputs: list[Any] = []  # of all batches, for functions; empty where there is none
+        self._outputs: list[Any] = []  # of all batches; only kept if a metric is a plain function
         self._targets: list[Any] = []
 
     def _copies(self, metric: MetricLike) -> int:
         return self.replicas if self.replicas is not None and not takes_replicas(metric) else 1
 
     def update(self, output: Any, target: Any) -> None:
-        """Take in a batch."""
+        """Add a batch."""
         if self._keeps_outputs:
             self._outputs.append(output)
             self._targets.append(target)
@@ -56,13 +56,15 @@ class EpochMetrics:
                     own.update(_row(output, k), _row(target, k))
 
     def _marked(self, tree: Any) -> Any:
-        """What is (K, ...), marked so."""
+        """The tensors (K, ...) of a tree, marked as per replica."""
         return tree if self.replicas is None else mapped(tree, functools.partial(marked, replicas=self.replicas))
 
     def values(self) -> dict[str, Measured]:
-        """Each metric of all batches: a number; in a population a tensor (K,) float64.
+        """The value of each metric over all batches: a number, or in a population a float64 tensor (K,).
 
-        Of metrics that say they are not one number what they give, in a population for all replicas.
+        A metric that is not one number (`one_number = False`) gives a tensor (...), in a population (K, ...).
+
+        Raises ArgumentError for a metric that does not return one number.
         """
         axis = 0 if self.replicas is None else 1
         if self._keeps_outputs:
@@ -91,7 +93,7 @@ class EpochMetrics:
 
     # ---- a checkpoint ----------------------------------------------------------------------------------------------
     def state_dict(self) -> dict[str, Any]:
-        """What is measured so far."""
+        """The state of all metrics, after the batches so far."""
         axis = 0 if self.replicas is None else 1
         return {
             "outputs": joined(self._outputs, axis) if self._keeps_outputs else None,
@@ -102,7 +104,7 @@ class EpochMetrics:
         }
 
     def load_state_dict(self, state_dict: Mapping[str, Any], device: torch.device) -> None:
-        """Go on from there."""
+        """Restore what `state_dict` returned."""
         if self._keeps_outputs:
             self._outputs, self._targets = ([_moved(state_dict[name], device)] for name in ("outputs", "targets"))
         for name, copies in self._accumulators.items():
@@ -112,34 +114,34 @@ class EpochMetrics:
 
 
 def measured(metrics: Mapping[str, MetricLike], output: Any, target: Any, replicas: int | None) -> dict[str, Measured]:
-    """Each metric of an epoch's outputs that are there all at once; see `EpochMetrics.values`."""
+    """The value of each metric for all outputs of an epoch at once (see `EpochMetrics.values`)."""
     epoch = EpochMetrics(metrics, replicas)
     epoch.update(output, target)
     return epoch.values()
 
 
 def takes_replicas(metric: MetricLike) -> bool:
-    """Whether a metric takes (K, n, ...) and gives (K,): it says so by an attribute `of_replicas = True`."""
+    """Whether a metric takes (K, n, ...) and returns (K,), as its attribute `of_replicas = True` says."""
     return bool(getattr(metric, "of_replicas", False))
 
 
 def reset_copy(name: str, metric: Any) -> Any:
-    """A copy of an accumulator that has taken in nothing. Raises ArgumentError where it cannot be copied."""
+    """A copy of an accumulator, reset. Raises ArgumentError if it cannot be copied."""
     try:
         own = copy.deepcopy(metric)
     except TypeError as error:
         raise ArgumentError(
-            f"the metric {name!r} cannot be copied, and each epoch works on a copy",
-            expected="an object that copy.deepcopy copies",
+            f"the metric {name!r} cannot be copied, but each epoch works on a copy",
+            expected="an object that copy.deepcopy can copy",
             got=str(error),
-            fix="leave out what cannot be copied, or write __deepcopy__",
+            fix="remove the attribute that cannot be copied, or write __deepcopy__",
         ) from None
     own.reset()
     return own
 
 
 def number_of(name: str, value: Any) -> float:
-    """What a metric gave for one network, as a number. Raises ArgumentError for anything else."""
+    """The value of a metric for one network, as a float. Raises ArgumentError if it is not one number."""
     if isinstance(value, Real):
         return float(value)
     if isinstance(value, Tensor | np.ndarray | np.generic):
@@ -150,21 +152,24 @@ def number_of(name: str, value: Any) -> float:
 
 
 def _one_each(name: str, value: Any, replicas: int) -> Tensor:
-    """What a metric of replicas gave, (K,) float64."""
+    """The values of a metric with `of_replicas`, (K,) float64. Raises ArgumentError for anything else."""
     if not isinstance(value, Tensor) or value.shape != (replicas,) or value.is_complex():
-        raise _no_number(name, value, f"a tensor ({replicas},), since it says of_replicas", "one for each replica")
+        raise _no_number(name, value, f"a tensor ({replicas},), since it has of_replicas", "return one per replica")
     return value.double().cpu()
 
 
 def _no_number(name: str, value: Any, expected: str, fix: str) -> ArgumentError:
     shape = f" {tuple(value.shape)}" if isinstance(value, Tensor | np.ndarray) else f": {value!r}"
     return ArgumentError(
-        f"the metric {name!r} gave no number", expected=expected, got=f"{type(value).__name__}{shape[:60]}", fix=fix
+        f"the metric {name!r} did not return a number",
+        expected=expected,
+        got=f"{type(value).__name__}{shape[:60]}",
+        fix=fix,
     )
 
 
 def _state_of(name: str, accumulator: Any) -> dict[str, Any]:
-    """What an accumulator goes on from: its state dict, or without one all its attributes."""
+    """The state of an accumulator: its state dict, or all its attributes if it has no `state_dict`."""
     if hasattr(accumulator, "state_dict"):
         return dict(accumulator.state_dict())
     if not hasattr(accumulator, "__dict__"):
@@ -172,18 +177,18 @@ def _state_of(name: str, accumulator: Any) -> dict[str, Any]:
             f"the metric {name!r} cannot be saved within an epoch",
             expected="a metric with state_dict and load_state_dict, or with plain attributes",
             got=type(accumulator).__name__,
-            fix="write the two methods, or save between epochs alone",
+            fix="write the two methods, or save only between epochs",
         )
     return dict(vars(accumulator))
 
 
 def _row(tree: Any, k: int) -> Any:
-    """Replica k's part of what is (K, ...)."""
+    """Row k of every tensor (K, ...) of a tree."""
     return mapped(tree, operator.itemgetter(k))
 
 
 def _moved(tree: Any, device: torch.device) -> Any:
-    """A tree of lists, tuples and dicts with its tensors on this device."""
+    """A tree of lists, tuples and dicts, with its tensors moved to this device."""
     if isinstance(tree, Tensor):
         return tree.to(device)
     if isinstance(tree, list | tuple):

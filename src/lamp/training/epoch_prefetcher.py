@@ -1,4 +1,4 @@
-"""Epochs that machine code trains in a background thread before the loop asks for them.
+"""EpochPrefetcher: trains blocks of epochs in a background thread before the loop requests them.
 
 While one block of epochs is measured and reported, the next one runs and a third is prepared, so that the kernels
 never wait for Python.
@@ -21,20 +21,22 @@ from lamp.compiler.steps import Steps
 from lamp.training.epochs import Data
 from lamp.workers import Workers
 
-MOST_WAITING = 2  # blocks in the thread: one that runs, and one that is laid out
+MOST_WAITING = 2  # blocks in the queue: one that runs, and one that is prepared
 
 
 @dataclass
 class EpochBlock:
-    """Some epochs that are trained in one go.
+    """Some epochs that are trained in one call.
 
-    order    the samples they take
-    measure  the steps that measure them on held-out samples, and the order of those
-    calls    the two of them, epoch by epoch; None where nothing is between epochs
-    before   the networks' numbers that they begin with; None until they do
-    finite   whether they are trained, and all of their losses finite
-    seconds  the kernels took
-    begun    whether they have taken over from Python, or never will
+    order    the order of their samples
+    steps    their training steps
+    measure  the steps that measure each epoch on validation data, and the order of those samples
+    calls    both kinds of steps, alternating by epoch; None if nothing happens between epochs
+    before   a snapshot of the networks taken when the block began; None until then
+    finite   whether the block is trained and all its losses are finite
+    seconds  the time that the kernels took
+    begun    set once the kernels have released Python's lock, or if the block will not run
+    done     set when the block is done
     """
 
     epochs: int
@@ -53,10 +55,10 @@ NOTHING = EpochBlock(0, torch.empty(0), None)  # type: ignore[arg-type]
 
 
 class EpochPrefetcher:
-    """The queue of requested blocks of epochs. Runner and loaders count their steps and epochs from the request on.
+    """A queue of blocks of epochs. The runner and the loaders count a block's steps and epochs when it is added.
 
-    measurer      measures each epoch on `held_out`, if there is one
-    keep_weights  whether those of each epoch are to be kept
+    measurer      the runner that measures each epoch on `held_out`, if there is validation
+    keep_weights  whether to keep the weights after each epoch
     """
 
     def __init__(
@@ -69,11 +71,11 @@ class EpochPrefetcher:
         self._dropped = False
 
     def __bool__(self) -> bool:
-        """Whether blocks were asked for that are not collected."""
+        """Whether there are blocks that have not been collected."""
         return bool(self._blocks)
 
     def fill(self, epochs: int, most: int) -> None:
-        """Ask for the epochs that come next, as far as there is room, in blocks of at most so many."""
+        """Add the next epochs to the queue while it has room, in blocks of at most `most`."""
         while len(self._blocks) < MOST_WAITING:
             some = min(most, epochs - sum(block.epochs for block in self._blocks))
             if some < 1:
@@ -81,7 +83,7 @@ class EpochPrefetcher:
             self.add(some, at_once=some == epochs)
 
     def add(self, epochs: int, at_once: bool = False) -> None:
-        """Train so many epochs when those before are done; or at once, in this thread, where nothing else is to do."""
+        """Add a block of so many epochs. It runs after those before it; with `at_once`, now and in this thread."""
         steps, order = self.data.lay_out(self.runner, epochs)
         self.runner.count(steps.count)
         block = EpochBlock(epochs, order, steps)
@@ -98,7 +100,7 @@ class EpochPrefetcher:
             self._train(block, last)
 
     def _train(self, block: EpochBlock, last: EpochBlock | None) -> None:
-        """In the thread: train a block, unless the one before went wrong."""
+        """Train a block, unless the one before it failed. Runs in the thread."""
         try:
             if self._dropped or (last is not None and not last.finite):
                 return
@@ -114,7 +116,8 @@ class EpochPrefetcher:
             block.begun.set()
 
     def collect(self) -> EpochBlock:
-        """The first block, once it is trained. Where a loss is not finite, nothing has happened since it began."""
+        """Wait for the first block and return it. If one of its losses is not finite, it and all later blocks are
+        undone."""
         block = self._blocks[0]
         block.done.result()
         if not block.finite:
@@ -122,11 +125,11 @@ class EpochPrefetcher:
             return block
         self._blocks.popleft()
         if self._blocks:
-            self._blocks[0].begun.wait()  # else both would ask for Python's lock, and wait for it 5 ms at a time
+            self._blocks[0].begun.wait()  # else both threads would compete for Python's lock, 5 ms at a time
         return block
 
     def cancel(self) -> None:
-        """Undo what was not collected."""
+        """Undo all blocks that have not been collected."""
         self._dropped = True
         for block in self._blocks:
             block.done.exception()  # waits
@@ -137,7 +140,7 @@ class EpochPrefetcher:
             self._undo(self._blocks.pop())
 
     def take_back(self, block: EpochBlock, kept: int) -> None:
-        """Undo the block that was collected last, but for its first epochs, where none is waiting."""
+        """Undo the last collected block except its first `kept` epochs. The queue must be empty."""
         assert block.before is not None
         self.runner.restore(block.before)
         if kept:
@@ -152,6 +155,6 @@ class EpochPrefetcher:
         self.runner.count(-undone * (block.steps.count // block.epochs))
 
     def close(self) -> None:
-        """Let go of the thread."""
+        """Undo what was not collected, and end the thread."""
         self.cancel()
         self._thread.close()

@@ -1,4 +1,4 @@
-"""Epochs as a kernel makes them: the samples that its steps take, and what was measured in them."""
+"""Epochs of the compiled engine: the data as kernels read them, and the measurements of finished epochs."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 def shape_of_samples(loader: Any) -> tuple[int, ...] | None:
-    """The shape of a loader's samples, where that is known. Raises NotCompiled for several inputs or targets."""
+    """The shape of a loader's samples; None if unknown. Raises NotCompiled for several inputs or targets."""
     if not isinstance(loader, DataLoader) or loader.tensors is None:
         return None
     _check_columns(loader)
@@ -43,11 +43,13 @@ def _check_columns(loader: DataLoader) -> None:
 
 
 class Data:
-    """A loader's samples as a kernel reads them, and the rows that each step takes.
+    """A loader's samples as a kernel reads them, and the order in which steps take them.
 
-    answers  how the metrics read outputs, where a kernel can count right answers for all of them; else None
-    watched  whether somebody may change the data between epochs, so that it must be seen
-    copies   whether that may be while they are trained on, so that the inputs must be copied
+    watched  whether user code may change the data between epochs, so that changes must be detected
+    copies   whether user code may change them during training, so that they must be copied
+    answers  the kinds of predictions that the metrics count, if a kernel can count all of them; else None
+
+    Raises NotCompiled for data that kernels cannot read.
     """
 
     def __init__(
@@ -79,19 +81,19 @@ class Data:
         if copies and self.targets.data_ptr() == self.given.data_ptr():
             self.targets = self.targets.clone()
         self._then = self.given.clone() if watched else None
-        self._seedless = loader.seed is None  # until the first epoch draws one
+        self._seedless = loader.seed is None  # the first epoch will draw a seed
         if len(self.inputs) >= 2**31:
             raise NotCompiled("more than 2^31 samples")
         self.outputs = plan.outputs
         self.answers = self._answers(plan, metrics)
 
     def _in_place(self, inputs: Tensor) -> bool:
-        """Whether a kernel reads the inputs where the user has them."""
+        """Whether kernels read the user's own tensor of inputs."""
         return self.inputs.data_ptr() == inputs.data_ptr()
 
     @property
     def state(self) -> Hashable:
-        """How the loader gives batches, and whether the samples are as they were."""
+        """A key of the loader's settings, and of whether the samples are unchanged."""
         loader = self.loader
         loader.check_memory()
         settings = loader.batch_size, loader.drop_last, loader.shuffle, tuple(vars(loader))
@@ -102,33 +104,33 @@ class Data:
 
     @property
     def batches(self) -> tuple[int, ...]:
-        """The numbers of samples that steps have."""
+        """The batch sizes that occur."""
         size, samples = self.loader.batch_size, self.samples
         return tuple({min(size, samples), samples % size} - {0})
 
     @property
     def samples(self) -> int:
-        """How many of them an epoch takes."""
+        """The number of samples per epoch."""
         loader = self.loader
         return min(len(loader) * loader.batch_size, loader.samples)
 
     @property
     def steps(self) -> int:
-        """How many steps an epoch has."""
+        """The number of steps per epoch."""
         return len(self.loader)
 
     @property
     def kept(self) -> int:
-        """How many numbers are kept of an epoch, for each replica."""
+        """How many numbers are stored per epoch and replica."""
         return self.samples * (1 if self.answers is not None else 1 + self.outputs)
 
     @property
     def per_replica_order(self) -> bool:
-        """Whether each replica takes samples of its own."""
+        """Whether each replica takes its own samples."""
         return self.loader.replicas is not None
 
     def order(self, epoch: int) -> Tensor:
-        """The rows of an epoch's samples, (m,) or (K, m)."""
+        """The rows of an epoch's samples in order, (m,) or (K, m)."""
         order = self.loader.order_of(epoch)
         if order is None:
             order = torch.arange(self.rows)
@@ -140,7 +142,7 @@ class Data:
         return order
 
     def orders(self, epochs: int) -> Tensor:
-        """The samples of the loader's next epochs, (epochs m,) or (K, epochs m), int32."""
+        """The rows of the samples of the loader's next epochs, int32 (epochs m,) or (K, epochs m)."""
         lead = () if self.loader.replicas is None else (self.loader.replicas,)
         orders = torch.empty(*lead, epochs, self.samples, dtype=torch.int32)
         for k in range(epochs):
@@ -150,9 +152,10 @@ class Data:
     def lay_out(
         self, runner: KernelRunner, epochs: int = 1, advance: Callable[[], None] | None = None
     ) -> tuple[Steps, Tensor]:
-        """The runner's steps of the loader's next epochs, which it counts from now on; and the order of their samples.
+        """Prepare the loader's next epochs: the runner's steps, and the order of their samples. The loader counts these
+        epochs at once.
 
-        advance  the schedule's step, where it is called after each batch
+        advance  called after each step to advance a schedule that changes per batch
         """
         self.loader.check_memory()
         order = self.orders(epochs)
@@ -168,13 +171,13 @@ class Data:
         return fitting if len(fitting) == len(answers) else None
 
     def _counts_ignored(self, label: int) -> bool:
-        """Whether a kernel could count an answer as right that a metric ignores, its label being a class."""
+        """Whether a label that a metric ignores occurs and is a class number, so that a kernel could count it."""
         return label >= 0 and bool((self.given == label).any())
 
     def asked(self, metrics: Mapping[str, MetricLike], orders: Tensor) -> Tensor:
-        """How many answers count for each accuracy in epochs of these orders, (epochs, m) or (K, epochs, m).
+        """The number of predictions that each accuracy counts, (accuracies, epochs, K). K is 1 if replicas agree.
 
-        (accuracies, epochs, K), where what is the same for all epochs or replicas has the size 1.
+        orders  the rows of the epochs' samples, (epochs, m) or (K, epochs, m)
         """
         counts = []
         for metric, answer in zip(metrics.values(), self.answers or (), strict=self.answers is not None):
@@ -192,9 +195,10 @@ class Data:
         return labels[orders.long()]
 
     def divisors(self, criterion: Loss, orders: Tensor, batch: int) -> Tensor:
-        """What each step's mean was divided by in epochs of these orders, up to one factor for all steps.
+        """The divisor of each step's mean, up to a common factor: (epochs, steps), or (epochs, steps, K) if replicas
+        differ.
 
-        (epochs, steps), or (epochs, steps, K) where replicas differ
+        orders  the rows of the epochs' samples, (epochs, m) or (K, epochs, m)
         """
         epochs, samples = orders.shape[-2:]
         steps = -(-samples // batch)
@@ -207,18 +211,18 @@ class Data:
         return sums if sums.dim() == 2 else sums.permute(1, 2, 0)
 
     def targets_of(self, order: Tensor, replicas: int | None) -> Tensor:
-        """The targets in this order, as metrics take them."""
+        """The targets in this order, as metrics take them: with an axis of replicas in a population."""
         taken = (self.given.flatten(0, 1) if self.per_replica else self.given)[order]
         return taken if replicas is None or self.per_replica_order else taken.expand(replicas, *taken.shape)
 
 
 @dataclass
 class Record:
-    """What steps left.
+    """The results of steps. K is 1 for a single network.
 
-    losses   (steps, K); of one network K is 1
-    right    how many answers were right, (steps, accuracies, K), where a kernel counts them
-    outputs  (K, samples, outputs), where they are kept for other metrics
+    losses   (steps, K)
+    right    (steps, accuracies, K) the numbers of correct predictions
+    outputs  (K, samples, outputs), if they are kept for other metrics; else None
     """
 
     losses: Tensor
@@ -230,7 +234,7 @@ class Record:
         return cls(steps.losses, steps.right, steps.outputs)
 
     def cut(self, steps: slice, samples: slice) -> Record:
-        """Some of the steps, which took these samples."""
+        """The results of some of the steps, which took these samples."""
         outputs = None if self.outputs is None else self.outputs[:, samples]
         return Record(self.losses[steps], self.right[steps], outputs)
 
@@ -243,12 +247,14 @@ class Record:
 
 @dataclass
 class CompiledEpoch:
-    """An epoch that is being made.
+    """The current epoch.
 
-    kept      the networks' numbers before step `first`, which was the epoch's first one unless it was resumed
-    head      of a resumed one: what `state_dict` kept of the steps before that
-    schedule  where the schedule stood when the epoch began, if it moves with every step
-    done      how many steps are made; `seconds` they took
+    kept      a snapshot of the networks before step `first`
+    first     the first step to make: 0, unless the epoch is resumed
+    head      the `state_dict` of the steps before `first`, if the epoch is resumed
+    schedule  the schedule's state when the epoch began, if it changes per step
+    done      the number of steps made
+    seconds   the time they took
     """
 
     steps: Steps
@@ -264,7 +270,7 @@ class CompiledEpoch:
 
     @property
     def record(self) -> Record:
-        """What the epoch's steps left, before it was resumed too."""
+        """The results of all the epoch's steps, those before it was resumed included."""
         record = Record.of(self.steps)
         if self.head is None:
             return record
@@ -273,15 +279,15 @@ class CompiledEpoch:
         )
 
     def _to(self, step: int) -> int:
-        """How many samples are taken up to a step."""
+        """The number of samples before a step."""
         return min(step * self.steps.batch, self.steps.samples)
 
     def weights(self, runner: KernelRunner) -> Tensor:
-        """What the epoch began with, (K, P)."""
+        """The weights (K, P) with which the epoch began."""
         return runner.weights_in(self.kept) if self.head is None else self.head["weights"]
 
     def state_dict(self, runner: KernelRunner) -> dict[str, Any]:
-        """What is needed to go on after the steps that are made."""
+        """What is needed to continue the epoch after the steps that are made."""
         return {
             "record": vars(self.record.cut(slice(self.done), slice(self._to(self.done)))),
             "weights": self.weights(runner),
@@ -291,7 +297,7 @@ class CompiledEpoch:
 
 
 def of_epochs(spec: FitSpec, steps: Steps, data: Data, order: Tensor, record: Record) -> Iterator[Measurement]:
-    """The losses, and the loss and metrics of each epoch, as the eager engine has them; each when it is asked for."""
+    """Yields the Measurement of each epoch, with the values that the eager engine would measure."""
     replicas, metrics, epochs = spec.replicas, spec.metrics, steps.epochs
     losses = record.losses if replicas is not None else record.losses[:, 0]
     losses = losses.unflatten(0, (epochs, -1))  # (epochs, steps, ...)

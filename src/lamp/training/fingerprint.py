@@ -1,4 +1,7 @@
-"""What a training is made of, in a few words and digests, so that a checkpoint is not loaded into another one."""
+"""The fingerprint of a training: descriptions and digests of everything it consists of.
+
+It is saved in a checkpoint and compared before resuming, so that a checkpoint is not loaded into another training.
+"""
 
 from __future__ import annotations
 
@@ -20,17 +23,17 @@ from lamp.training.epoch_metrics import reset_copy
 from lamp.training.metrics import is_accumulator
 from lamp.training.training_state import schedule_state
 
-# What changes while a training runs: an object that has gone on in this process is as good as a new one.
+# Entries that change during training. When resuming, they may equal either their first or their last value.
 MOVING = ("hyperparameters", "schedule", "seed")
 
-LARGEST = 2**53  # of numbers that are set to what they were
+LARGEST = 2**53  # numbers beyond this are not restored
 
 WAYS_OUT = {
-    "network": "build the network that was trained; lamp.load(model, path) takes weights alone",
-    "hyperparameters": "build the optimizer as it was; to go on with others, lamp.load the weights and train anew",
-    "schedule": "build the schedule as it was; to go on with another, lamp.load the weights and train anew",
-    "data": "give the data that it was trained on; to go on with others, lamp.load the weights and train anew",
-    "seed": "give the seed it was trained with, or none",
+    "network": "build the network that was trained; lamp.load(model, path) loads only the weights",
+    "hyperparameters": "build the optimizer as it was; to use others, lamp.load the weights and start a new training",
+    "schedule": "build the schedule as it was; to use another, lamp.load the weights and start a new training",
+    "data": "pass the data that it was trained on; to use others, lamp.load the weights and start a new training",
+    "seed": "pass the seed it was trained with, or none",
 }
 
 Fingerprint = dict[str, Any]
@@ -39,9 +42,9 @@ Fingerprint = dict[str, Any]
 def fingerprint_of(
     training: Training, batches: Iterable[Any], validation: Iterable[Any] | None, *, drawn: bool
 ) -> Fingerprint:
-    """What must be the same for a training to go on.
+    """Everything that must be the same to continue a training.
 
-    drawn  whether the seed of the order was drawn, so that another one is no sign of another training
+    drawn  whether the seed of the order was drawn; then a different seed does not mean a different training
     """
     model, scheduler = training.model, training.scheduler
     fingerprint: Fingerprint = {
@@ -63,7 +66,10 @@ def fingerprint_of(
 def changing_fingerprint(
     training: Training, batches: Iterable[Any] | None, validation: Iterable[Any] | None, *, tensors: bool = False
 ) -> Fingerprint:
-    """Those parts that may change while it runs, as they are now; `tensors`: those in the data's attributes too."""
+    """The entries that may change during training, as they are now.
+
+    tensors  whether to include the tensors among the data's attributes
+    """
     state = schedule_state(training)
     seed = batches.seed if isinstance(batches, DataLoader) and batches.shuffle else None
     moving = {**of_schedule(training, state), "seed": _text(seed)}
@@ -71,7 +77,7 @@ def changing_fingerprint(
 
 
 def of_schedule(training: Training, state: Mapping[str, Any]) -> Fingerprint:
-    """The fingerprint of a schedule, and of the hyperparameters that it has set, by what `schedule_state` says."""
+    """The entries for a schedule and the hyperparameters that it has set; `state` is from `schedule_state`."""
     sizes = [len(group["params"]) for group in training.optimizer.param_groups]
     schedule = None if training.scheduler is None else state["scheduler"]
     return {"hyperparameters": [sizes, _text(state["groups"])], "schedule": _text(schedule)}
@@ -80,7 +86,7 @@ def of_schedule(training: Training, state: Mapping[str, Any]) -> Fingerprint:
 def _attributes(
     training: Training, batches: Iterable[Any] | None, validation: Iterable[Any] | None, tensors: bool
 ) -> dict[str, Any]:
-    """The plain attributes of everything that the training is made of, by a path in words."""
+    """The plain attributes of all objects of the training, by path, such as "network.0.p"."""
     found: dict[str, Any] = {}
     for path, thing in _things(training):
         found |= attributes_of(thing, f"{path}.")
@@ -92,7 +98,7 @@ def _attributes(
 
 
 def _source(data: Iterable[Any] | None) -> object:
-    """The object that decides what data are, where it is not held as tensors, which are compared elsewhere."""
+    """The object whose attributes determine the data; None for data in tensors, which are compared elsewhere."""
     if isinstance(data, DataLoader):
         return data.dataset if data.tensors is None else None
     return getattr(data, "dataset", data)
@@ -103,39 +109,41 @@ def _is_number(value: Any) -> bool:
 
 
 def _is_content(value: Any) -> bool:
-    """Numbers, and tensors and arrays of them; no texts, such as a path, which may be another one elsewhere."""
+    """Whether a value is a number, tensor or array. Texts are not compared: a path may differ between machines."""
     each = value if isinstance(value, list | tuple) else [value]
     return _is_number(value) or (len(each) > 0 and all(isinstance(one, Tensor | np.ndarray) for one in each))
 
 
 def _things(training: Training) -> Iterator[tuple[str, object]]:
-    """The objects whose attributes make the training what it is, with their paths."""
+    """The objects whose attributes affect the training, with their paths."""
     for name, module in (("network", training.model), ("loss", training.criterion)):
         for path, inner in module.named_modules():
             yield f"{name}.{path}" if path else name, inner
     yield "optimizer", training.optimizer
     for name, metric in training.metrics.items():
         if is_accumulator(metric):
-            yield f"metric {name}", reset_copy(name, metric)  # without what it has taken in elsewhere
-        elif not isinstance(metric, type(told)):  # an object that is called, no function
+            yield f"metric {name}", reset_copy(name, metric)  # without batches from elsewhere
+        elif not isinstance(metric, type(told)):  # a callable object, not a function
             yield f"metric {name}", metric
     seen: Counter[str] = Counter()
     for callback in training.callbacks:
-        if type(callback).state_dict is not Callback.state_dict:  # else it has no part in what is trained
+        if type(callback).state_dict is not Callback.state_dict:  # else it has no state that affects the training
             kind = type(callback).__name__
             seen[kind] += 1
             yield kind if seen[kind] == 1 else f"{kind} {seen[kind]}", callback
 
 
 def _plain(fingerprint: Fingerprint) -> Fingerprint:
-    """As it comes back from a file."""
+    """The fingerprint as it would be read from a file."""
     return json.loads(json.dumps(fingerprint))  # type: ignore[no-any-return]
 
 
 def compare(saved: Mapping[str, Any], moved: Mapping[str, Any], now: Fingerprint, path: object) -> None:
-    """That a training made of `now` may go on from one that was made of `saved`, and was `moved` when it was saved.
+    """Raise CheckpointError, naming the first difference, unless a training may continue from a checkpoint.
 
-    Raises CheckpointError that names the first difference.
+    saved  the fingerprint of the saved training when it began
+    moved  its changing entries when it was saved
+    now    the fingerprint of the present training
     """
     for name, mark in now.items():
         if name == "attributes" or mark == saved.get(name):
@@ -145,22 +153,22 @@ def compare(saved: Mapping[str, Any], moved: Mapping[str, Any], now: Fingerprint
         raise _of_another(path, name, *_where_they_differ(saved.get(name), mark))
     before, after = saved.get("attributes", {}), moved.get("attributes", {})
     for name, value in now["attributes"].items():
-        has_moved = name in after and after[name] != before.get(name)  # or came while it ran
+        has_moved = name in after and after[name] != before.get(name)  # changed, or added, during training
         if not has_moved and name in before and before[name] != value:
             raise _of_another(path, name, before[name], value)
 
 
 def _of_another(path: object, name: str, before: Any, after: Any) -> CheckpointError:
     return CheckpointError(
-        f"{path} is of another training, by its {name}",
+        f"{path} belongs to another training, as shown by its {name}",
         expected=str(before),
         got=str(after),
-        fix=WAYS_OUT.get(name, f"give fit the same {name}; lamp.load(model, path) takes the weights alone"),
+        fix=WAYS_OUT.get(name, f"pass the same {name} to fit; lamp.load(model, path) loads only the weights"),
     )
 
 
 def restore_attributes(training: Training, saved: Mapping[str, Any], moved: Mapping[str, Any]) -> None:
-    """Set those numbers of modules and of the loss that changed while the training ran to what they were then."""
+    """Restore the numbers among the attributes of modules and loss that had changed during the saved training."""
     before, after = saved.get("attributes", {}), moved.get("attributes", {})
     for path, module in _things(training):
         if isinstance(module, Module):
@@ -173,7 +181,7 @@ def restore_attributes(training: Training, saved: Mapping[str, Any], moved: Mapp
 
 
 def _where_they_differ(saved: Any, now: Any) -> tuple[str, str]:
-    """The two, or of two texts of several lines or two lists the first entries that differ."""
+    """Where two values differ: the first different lines of texts or entries of lists, else the values themselves."""
     pair = [value.splitlines() if isinstance(value, str) else value for value in (saved, now)]
     if all(isinstance(value, list) for value in pair):
         width = max(map(len, pair))
@@ -183,7 +191,7 @@ def _where_they_differ(saved: Any, now: Any) -> tuple[str, str]:
 
 
 def _about(batches: Iterable[Any]) -> list[str]:
-    """What data are: how many, in which batches, and a digest of all that they hold, as far as they lie in memory."""
+    """A description of the data: number of samples, batches, and digests of everything that is in memory."""
     lines = [type(batches).__name__]
     if isinstance(batches, DataLoader):
         lines += [f"{batches.samples} samples", f"batch_size {batches.batch_size}", f"shuffle {batches.shuffle}"]

@@ -1,4 +1,4 @@
-"""Ctrl-C, and SIGTERM, that let the step in hand finish."""
+"""Interruptible: Ctrl-C and SIGTERM stop a training only after the current step is finished."""
 
 from __future__ import annotations
 
@@ -9,17 +9,19 @@ from typing import Any, Self
 
 from lamp.workers import not_cut_off, stand_still_if_ending
 
-TERMINATED = 128 + signal.SIGTERM  # the exit status of a program that SIGTERM has ended
+TERMINATED = 128 + signal.SIGTERM  # the exit status of a program that was ended by SIGTERM
 
 
 class Interruptible:
-    """Within it the first Ctrl-C sets `asked`, for the loop to stop at its next safe place; a second one raises.
+    """A context in which the first Ctrl-C sets `asked`, so that the loop stops at its next safe point. A second one
+    raises KeyboardInterrupt.
 
-    terminate  the same for SIGTERM, which is passed on when the block ends: to who listened for it before, else the
-               program exits with status 143, its `finally` blocks done. Else SIGTERM is left alone
+    terminate  whether SIGTERM is handled in the same way. When the context ends, SIGTERM is passed on to its previous
+               handler; without one, the program exits with status 143 after its `finally` blocks. If False, SIGTERM is
+               not touched
 
-    Elsewhere than in the main thread Python delivers no signals. In a daemon thread the loop stands still for good
-    where it looks at `asked` while the program ends.
+    Python delivers signals to the main thread only. In a daemon thread, reading `asked` while the program exits blocks
+    for ever, so that the thread does nothing more.
     """
 
     def __init__(self, terminate: bool = False) -> None:
@@ -27,11 +29,11 @@ class Interruptible:
         self._guard = not_cut_off()
         self._signals = [signal.SIGINT, signal.SIGTERM] if terminate else [signal.SIGINT]
         self._before: dict[int, Any] = {}
-        self._came: int | None = None  # the first one
+        self._came: int | None = None  # the first signal
 
     @property
     def asked(self) -> bool:
-        """Whether the loop is to stop."""
+        """Whether the loop should stop."""
         if self._daemon:
             stand_still_if_ending()
         return self._asked
@@ -60,7 +62,7 @@ class Interruptible:
             signal.signal(number, before)
         outer = getattr(self._before.get(signal.SIGINT), "__self__", None)
         if self._came == signal.SIGINT and isinstance(outer, Interruptible):
-            outer._asked, outer._came = True, signal.SIGINT  # it may have come too late for the loop within
+            outer._asked, outer._came = True, signal.SIGINT  # it may have come too late for the inner loop
         if self._came == signal.SIGTERM and error is None:
             before = self._before[signal.SIGTERM]
             if callable(before):

@@ -1,4 +1,4 @@
-"""The last state of a model whose loss was finite, kept in case the next one is not."""
+"""LastGood: a copy of the last state of a model whose loss was finite, to be restored if a loss is not."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ EVERY = 64  # steps between two copies of the state
 
 
 class LastGood:
-    """Copies of a network's or a population's state, taken now and then."""
+    """A copy of the state of a network or a population, renewed every 64 steps."""
 
     def __init__(self) -> None:
         self._kept: ModelState | None = None
         self._next = 0  # the step at which to copy it again
 
     def begin(self, model: Module) -> None:
-        """Copy the state before the first step where the model has buffers: its first forward may change those."""
+        """Copy the state before the first step if the model has buffers, because its first forward may change them."""
         if self._kept is None and state_buffers(model):
             self._kept = ModelState.of(model).clone()
 
     def note(self, model: Module, loss: Tensor, step: int) -> None:
-        """Copy the state if it is time; in a population, that of the replicas whose loss is finite.
+        """Copy the state if a copy is due; in a population, only that of replicas whose loss is finite.
 
-        A single network's loss on a CPU is finite, or an error would have come. On a GPU nobody has looked, and nobody
-        does here.
+        The loss of a single network on a CPU is finite here, since the criterion has checked it. On a GPU it has not
+        been checked; the copy is chosen on the GPU, so that the step need not wait.
         """
         if step < self._next:
             return
@@ -43,25 +43,25 @@ class LastGood:
             self._kept = now.clone()
 
     def take(self, model: Module, weights: Tensor, step: int) -> None:
-        """Keep these weights (P,) through this step, with the buffers as they are."""
+        """Use these weights (P,), with the present buffers, as the copy until after this step."""
         pieces = weights.split([len(span.data) for span in spans(model.parameters())])
         self._kept = ModelState([*pieces, *ModelState.of(model).tensors[len(pieces) :]]).clone()
         self._next = step + 1
 
     def put_back(self, model: Module, rows: Any = ALL) -> None:
-        """Put the copy into the model. Without one the first loss failed and nothing has moved."""
+        """Restore the copy in the model. If there is none, the first loss failed and the model has not changed."""
         if self._kept is not None:
             ModelState.of(model).restore(self._kept.select(rows), rows)
 
     def of(self, rows: Tensor) -> None:
-        """Go on with these replicas, a mask."""
+        """Keep only these replicas, given by a mask."""
         self._kept = None if self._kept is None else self._kept.select(rows)
 
     def state_dict(self) -> dict[str, Any]:
-        """The copy, and when the next one is due."""
+        """The copy, and the step at which the next one is due."""
         return {"kept": [] if self._kept is None else self._kept.tensors, "next": self._next}
 
     def load_state_dict(self, state_dict: Mapping[str, Any], device: torch.device) -> None:
-        """Go on from there."""
+        """Restore what `state_dict` returned."""
         self._kept = ModelState(state_dict["kept"]).to(device) if state_dict["kept"] else None
         self._next = state_dict["next"]

@@ -1,9 +1,9 @@
-"""What a user may pass as metrics, and the names that they get.
+"""The `metrics=` argument: what a user may pass, and the names under which metrics appear.
 
-A metric is one of `lamp.metrics`, an object of the user's with `update`, `value` and `reset`, or a plain function
-`metric(output, target)`, which is asked once for the outputs of a whole epoch. Functions and a user's own objects are
-written for one network: in a population they are asked replica by replica, unless they say by an attribute
-`of_replicas = True` that they take outputs and targets (K, n, ...) and give (K,).
+A metric is one of `lamp.metrics`, a user's object with `update`, `value` and `reset`, or a plain function
+`metric(output, target)`, which is called once with the outputs of a whole epoch. Functions and a user's own objects are
+written for one network, so a population calls them per replica; with an attribute `of_replicas = True` they instead
+take outputs and targets (K, n, ...) and return (K,).
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from lamp.signatures import check_takes
 
 MetricLike = Metric | Callable[[Tensor, Tensor], Any]  # or an object with update, value and reset
 
-ACCUMULATOR = ("update", "value", "reset")  # the methods of one
+ACCUMULATOR = ("update", "value", "reset")  # the methods of an accumulator
 
 
 def is_accumulator(metric: Any) -> bool:
-    """Whether a metric takes in batch by batch. One whose class has a `__call__` of the user's is called instead."""
+    """Whether a metric is updated batch by batch. A subclass with its own `__call__` is called with all outputs."""
     if isinstance(metric, Metric):
         return is_lamps(type(metric).__call__)
     return not isinstance(metric, type) and all(callable(getattr(metric, name, None)) for name in ACCUMULATOR)
 
 
 def runs_own_code(metric: MetricLike) -> bool:
-    """Whether measuring runs code of the user's."""
+    """Whether measuring runs a user's code."""
     return not is_lamps(type(metric)) or overridden(metric) is not None
 
 
@@ -44,7 +44,7 @@ def ignored_by(metric: MetricLike) -> int:
 
 
 def answer_of(metric: MetricLike) -> float | Literal["largest"] | None:
-    """How an accuracy reads outputs: the largest of them, or a yes above a number; None for another metric."""
+    """How an accuracy turns outputs into predictions: "largest", or a threshold; None for any other metric."""
     if type(metric) is not Accuracy or metric.top_k > 1 or overridden(metric) is not None:
         return None
     return "largest" if metric.threshold is None else metric.threshold
@@ -53,15 +53,16 @@ def answer_of(metric: MetricLike) -> float | Literal["largest"] | None:
 # ---- what a user passes ----------------------------------------------------------------------------------------------
 Metrics = Mapping[str, MetricLike | str] | Iterable[MetricLike | str] | MetricLike | str
 NAMED = ("accuracy", "acc")
-TAKEN = ("loss", "epoch", "seconds")  # names of what is in a history anyway
+TAKEN = ("loss", "epoch", "seconds")  # names that every history uses
 
 
 def by_name(metrics: Metrics, criterion: Loss | None = None, *, numbers: bool = True) -> dict[str, MetricLike]:
-    """Metrics under their names: the keys of a mapping, or each one's own name, as measured beside a criterion.
+    """The metrics by name: the keys of a mapping, or each metric's own name.
 
-    numbers  whether each must be one number (per replica)
+    criterion  the loss beside which they are measured; metrics ignore the label that it ignores
+    numbers    whether each must be one number (per replica)
 
-    Raises ArgumentError for what is no metric, for one that is not one number, and for two of one name.
+    Raises ArgumentError for what is not a metric, for one that is not one number, and for two of the same name.
     """
     if isinstance(metrics, Mapping):
         named = {_checked_name(name): _as_metric(metric, f"the metric {name!r}") for name, metric in metrics.items()}
@@ -125,7 +126,7 @@ def _no_metric(what: str, metric: Any) -> ArgumentError:
 
 
 def _own_name(metric: MetricLike) -> str:
-    """What a metric calls itself; or what a function is called, that inside a partial, or its class."""
+    """A metric's own name: its `name`, or that of the function (also inside a partial), or that of its class."""
     while isinstance(metric, functools.partial):
         metric = metric.func
     if isinstance(metric, Metric) and metric.name:

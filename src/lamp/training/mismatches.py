@@ -1,4 +1,5 @@
-"""Trainings that run and cannot be what was meant: a last layer and a loss that do not fit, weights left out."""
+"""Warnings about trainings that run but are probably a mistake: a last layer that does not fit the loss, and parameters
+that the optimizer lacks."""
 
 from __future__ import annotations
 
@@ -27,11 +28,11 @@ from lamp.overrides import is_lamps
 from lamp.paths import describe
 from lamp.replicas import Population
 
-PASSED_ON = (Identity, Dropout, Flatten, Unflatten)  # what gives on the numbers that it gets
+PASSED_ON = (Identity, Dropout, Flatten, Unflatten)  # modules that do not change the range of the numbers
 
 
 def last_of(network: Module) -> list[Module]:
-    """The modules that a network ends in, last first, as far as they stand in a row."""
+    """The modules at the end of a network, last first, as long as they are in a Sequential."""
     if isinstance(network, Population):
         return last_of(network.network)
     if not isinstance(network, Sequential):
@@ -53,7 +54,7 @@ def _squashes(last: Module) -> bool:
     return isinstance(last, Sigmoid | LogSigmoid | Hardsigmoid | Softmax | LogSoftmax)
 
 
-# A loss, which last modules cannot be meant before it, why, and the way out.
+# A loss, which last modules do not fit it, why, and the fix.
 PAIRS: list[tuple[type[Loss], Callable[[Module], bool], str, str]] = [
     (
         CrossEntropyLoss,
@@ -95,7 +96,7 @@ PAIRS: list[tuple[type[Loss], Callable[[Module], bool], str, str]] = [
 
 
 def warn_of_pair(network: Module, criterion: Loss) -> None:
-    """Warn where the last layer and the loss cannot be meant together; of a user's own modules nothing is said."""
+    """Warn if the last layer and the loss do not fit together. Nothing is said about a user's own modules."""
     loss = criterion.loss if isinstance(criterion, WeightedLoss) else criterion
     row = last_of(network)
     last = next((module for module in row if not isinstance(module, PASSED_ON)), None)
@@ -119,7 +120,7 @@ def warn_of_pair(network: Module, criterion: Loss) -> None:
 
 
 def warn_of_untrained(names: list[str], strangers: int) -> None:
-    """Warn of parameters that the optimizer does not have, and of those that it has of another network."""
+    """Warn of parameters that the optimizer lacks, and of parameters of other networks that it has."""
     if names:
         named = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
         warn_of(

@@ -1,4 +1,4 @@
-"""Networks that end in their loss and have a forward of the user's: whether that gives the loss of the last module."""
+"""The check of a network that ends in its loss and overrides `forward`: it must return the loss of its last module."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from lamp.training.batch import first_batch, parts
 
 
 def check_loss(whole: Module, body: Module, criterion: Loss, batches: Iterable[Any]) -> None:
-    """Raise ArgumentError where a network's own forward gives another loss than its last module does.
+    """Raise ArgumentError if a network's own forward returns another loss than its last module does.
 
-    `fit` trains the body (`whole` without its loss) with the loss, and never calls `whole` on a target. So what a
-    forward of the user's adds to the loss, say, would be lost. Copies are tried on the first batch, where the batches
-    can be looked at without using them up.
+    `fit` trains the body (`whole` without its loss) with the loss, and never calls `whole` with a target. So anything
+    that a user's forward adds to the loss would be ignored. Both are compared on the first batch, with copies of the
+    modules, if reading a batch does not consume it.
     """
     network = whole.network if isinstance(whole, Population) else whole
     own = overridden(network, only=("__call__", "forward"))
@@ -44,7 +44,7 @@ def check_loss(whole: Module, body: Module, criterion: Loss, batches: Iterable[A
             for compute in (loss_of_whole, loss_of_whole, loss_of_body):
                 with torch.random.fork_rng([]):
                     found.append(compute())
-    except LampError:  # the training will say it
+    except LampError:  # the training will raise it
         return
     first, again, without = found
     if _alike(first, again) and not _alike(first, without):

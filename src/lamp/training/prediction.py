@@ -1,4 +1,4 @@
-"""The outputs of a network for data, a batch at a time."""
+"""`predict`: the outputs of a network for data, computed batch by batch."""
 
 from __future__ import annotations
 
@@ -25,15 +25,17 @@ from lamp.values import natural
 
 @called({"x": "inputs", "X": "inputs", "input": "inputs", "data": "inputs"})
 def predict(model: Module, inputs: Any, *, batch_size: int = EVALUATION_BATCH) -> Any:
-    """The network's outputs for all inputs (n, ...), in eval mode, a batch at a time; the model's own mode stays.
+    """The network's outputs for all inputs (n, ...), computed in eval mode, batch by batch. The model's mode is kept.
 
-    inputs  a tensor; or an array, a DataFrame or a list of numbers, which become the network's dtype; or a tuple of
-            several, for a network that takes so many
+    inputs      a tensor; or an array, a DataFrame or a list of numbers, which are converted to the network's dtype; or
+                a tuple of these, for a network with several inputs
+    batch_size  samples per batch
 
-    Returns a tensor, or a tuple of them where the network puts out several. Of a population they are (K, n, ...); each
-    replica's own inputs are passed as `population.per_replica(inputs)`.
+    Returns a tensor (n, ...), or a tuple of them if the network has several outputs; of a population (K, n, ...). Pass
+    inputs that differ between replicas as `population.per_replica(inputs)`.
 
-    Raises ArgumentError for a model that is no module and a batch_size below 1, DataError for what holds no numbers.
+    Raises ArgumentError for a model that is not a lamp module and a batch_size below 1, DataError for inputs that are
+    not numbers or differ in length.
     """
     check_model(model, "predict")
     size = natural(batch_size, "batch_size", least=1)
@@ -44,9 +46,9 @@ def predict(model: Module, inputs: Any, *, batch_size: int = EVALUATION_BATCH) -
 
 
 def _as_inputs(inputs: Any, model: Module) -> tuple[Any, ...]:
-    """The inputs of a prediction as tensors: one is kept as it is, all else becomes as the model's parameters are.
+    """The inputs as a tuple of tensors. Tensors are unchanged; anything else gets the parameters' dtype and device.
 
-    Raises DataError for a tuple, unless the network takes so many inputs, and where they differ in length.
+    Raises DataError for another number of inputs than the network takes, and for inputs that differ in length.
     """
     if not isinstance(inputs, tuple):
         return (_as_input(inputs, model),)
@@ -71,7 +73,7 @@ def _each_as_input(inputs: tuple[Any, ...], model: Module) -> tuple[Any, ...]:
 def takes_inputs(model: Module, count: int) -> bool:
     """Whether a network takes so many inputs."""
     network = model.network if isinstance(model, Population) else model
-    if isinstance(network, ModuleRow):  # whose second argument is a target
+    if isinstance(network, ModuleRow):  # its second argument is a target
         return count == 1
     try:
         inspect.signature(network.forward).bind(*range(count))
@@ -82,7 +84,7 @@ def takes_inputs(model: Module, count: int) -> bool:
 
 def _as_input(inputs: Any, model: Module) -> Tensor:
     if isinstance(inputs, Tensor):
-        return inputs if inputs.dim() else as_column(inputs)  # which says that it is a single number
+        return inputs if inputs.dim() else as_column(inputs)  # raises the error for a single number
     if isinstance(inputs, list) and inputs and all(isinstance(each, Tensor) for each in inputs):
         inputs = torch.stack(inputs)
     elif isinstance(inputs, list) and inputs and all(isinstance(each, np.ndarray) for each in inputs):
@@ -105,7 +107,7 @@ def _not_inputs(inputs: Any) -> DataError:
 
 
 def _split(inputs: tuple[Any, ...], size: int) -> Iterator[tuple[Any, ...]]:
-    """The inputs in batches of so many samples; what is marked as each replica's own keeps its mark."""
+    """The inputs in batches of so many samples. Inputs marked as per replica stay marked."""
     for start in range(0, max(_length(first_leaf(inputs)), 1), size):
         rows = slice(start, start + size)
 

@@ -1,4 +1,4 @@
-"""The compiled engine with blocks of epochs trained before the loop asks for them."""
+"""PrefetchingEngine: the compiled engine, with blocks of epochs trained before the loop requests them."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from lamp.training.epoch_prefetcher import NOTHING, EpochPrefetcher
 from lamp.training.epochs import Record, of_epochs
 from lamp.training.spec import FitSpec
 
-BLOCK_SECONDS = (0.005, 0.08)  # least and most for a block of epochs; a fourth of the time that is left in between
-MOST_EPOCHS = 256  # of a block
-MOST_KEPT = 2**22  # numbers that are kept of a block: samples' places, or what networks put out for them
+BLOCK_SECONDS = (0.005, 0.08)  # the shortest and longest time of a block; in between, a quarter of the remaining time
+MOST_EPOCHS = 256  # per block
+MOST_KEPT = 2**22  # numbers stored per block: indices of samples, and outputs if they are kept
 
 
 class PrefetchingEngine(CompiledEngine):
-    """Trains blocks of epochs in a thread, and hands them out one by one.
+    """Trains blocks of epochs in a background thread, and returns their measurements one by one.
 
-    Whatever was trained and is not wanted, because the training ends or replicas do, is undone to the epoch.
+    Epochs that turn out not to be wanted, because the training or a replica ends, are undone.
     """
 
     def __init__(self, spec: FitSpec) -> None:
         self._prefetcher: EpochPrefetcher | None = None
-        self._block = NOTHING  # the one that epochs are handed out of
-        self._measured: Iterator[Measurement] = iter(())  # its epochs that are not handed out yet
-        self._handed_out = 0  # how many are
-        self._shown: list[Tensor] | None = None  # the weights after the last one of those, if a callback looks at them
-        self._longest = MOST_EPOCHS  # of a block; where replicas end, much would be trained only to be undone
-        self._since = 0.0  # when the last block was measured
-        self._careful = 0  # epochs to be trained one by one, because a loss among them is not finite
+        self._block = NOTHING  # the block whose epochs are being returned
+        self._measured: Iterator[Measurement] = iter(())  # its measurements that have not been returned
+        self._handed_out = 0  # the number of its epochs that have been returned
+        self._shown: list[Tensor] | None = None  # the weights after the last returned epoch, if a callback reads them
+        self._longest = MOST_EPOCHS  # per block; shorter when replicas end, because then more would be undone
+        self._since = 0.0  # when the last epoch was returned
+        self._careful = 0  # the number of epochs to train one by one, because one of their losses is not finite
         super().__init__(spec)
 
     def _build(self) -> None:
@@ -49,7 +49,7 @@ class PrefetchingEngine(CompiledEngine):
         return self._handed_out < self._block.epochs
 
     def run(self, budget: Budget) -> Progress:
-        """Hand out an epoch that is trained already; where none can be, go on as without prefetching."""
+        """Return an epoch that is trained already; if none can be trained ahead, run as without prefetching."""
         if self._epoch is None and not self.is_ahead:
             self._renew()
             self._train_ahead(budget)
@@ -67,7 +67,7 @@ class PrefetchingEngine(CompiledEngine):
         if self._block.calls is not None and self._queue.keep_weights:
             self._shown = [kept[k] for kept in self._block.calls.weights]
         self.steps += self.data.steps
-        found = next(self._measured)  # metrics are asked here: an error of theirs leaves this epoch's weights
+        found = next(self._measured)  # computes metrics: if one raises, the model keeps this epoch's weights
         now = time.perf_counter()
         seconds, self._since = now - self._since, now
         return replace(found, seconds=seconds)
@@ -78,7 +78,7 @@ class PrefetchingEngine(CompiledEngine):
         return self._prefetcher
 
     def _train_ahead(self, budget: Budget) -> None:
-        """Have a block of epochs ready, if that is possible."""
+        """Train a block of epochs ahead, if that is possible, and request the next ones."""
         self._fill(budget.epochs)
         if not self._queue:
             return
@@ -89,7 +89,7 @@ class PrefetchingEngine(CompiledEngine):
         self._per_step = block.seconds / block.steps.count
         self._block, self._previous, self._together, self._handed_out = block, block.before or [], block.epochs, 0
         self._longest = min(2 * self._longest, MOST_EPOCHS)
-        self._fill(budget.epochs, ready=block.epochs)  # which runs while this one is measured
+        self._fill(budget.epochs, ready=block.epochs)  # the next block runs while this one is measured
         found = of_epochs(self.spec, block.steps, self.data, block.order, Record.of(block.steps))
         if block.measure is not None and self.held_out is not None:
             steps, order = block.measure
@@ -98,7 +98,7 @@ class PrefetchingEngine(CompiledEngine):
         self._measured = found
 
     def _fill(self, epochs: int, ready: int = 0) -> None:
-        """Ask for the next epochs of so many, `ready` ones being there already, in blocks that take a moment each."""
+        """Request blocks of the next `epochs` epochs, of which `ready` are trained already."""
         if self._per_step is None or self._head is not None or self._careful or not self._can_be_ahead:
             return
         if not self._queue and not ready:
@@ -113,7 +113,7 @@ class PrefetchingEngine(CompiledEngine):
 
     @property
     def _can_be_ahead(self) -> bool:
-        """Whether what happens between epochs can be done before anybody asks for them."""
+        """Whether everything that happens between epochs can be done in advance."""
         validated = self.spec.validation is not None
         if validated and self.measurer is None:
             return False

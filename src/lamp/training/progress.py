@@ -1,4 +1,4 @@
-"""One live line while training runs; plain lines, at most one a second, where the output is no terminal."""
+"""Progress of a training: one live line on a terminal; elsewhere plain lines, at most one per second."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from lamp.training.history import Measured
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-REFRESH = 0.1  # seconds between two looks of the live line
-USUAL_WIDTH = 80  # columns, where the terminal does not say
+REFRESH = 0.1  # seconds between two updates of the live line
+USUAL_WIDTH = 80  # columns, if the terminal's width is unknown
 LEAST_BAR = 1  # columns
 PLAIN = 1.0  # seconds between two plain lines
 
 
 class Reporter(Protocol):
-    """Where a training tells how far it is."""
+    """Shows how far a training has come."""
 
     def __enter__(self) -> Self: ...
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
     def at(self, done: float, values: Mapping[str, Measured]) -> None:
-        """`done` of `total` units of work are done; the last epoch's numbers are `values`."""
+        """Show that `done` of `total` units of work are done; `values` are the last epoch's."""
 
 
 class Silence:
@@ -47,9 +47,9 @@ class Silence:
 
 
 def numbers(values: Mapping[str, Measured], room: int | None = None) -> str:
-    """The epoch's numbers in one short text; of several replicas, the mean of those that have one.
+    """The epoch's values as one short text; of several replicas, the mean of those that are still training.
 
-    room  the characters that there are: what does not fit is left out
+    room  the most characters; values that do not fit are left out
     """
     short = {name: name.replace("_", " ").replace("validation", "val") for name in values}
     means = {name: float(torch.as_tensor(value, dtype=torch.float64).nanmean()) for name, value in values.items()}
@@ -62,7 +62,7 @@ def numbers(values: Mapping[str, Measured], room: int | None = None) -> str:
 
 
 class LiveLine:
-    """A bar, the epoch and its numbers, on one line of a terminal."""
+    """A progress bar, the epoch and its values, on one line of a terminal."""
 
     def __init__(self, total: int, title: str, stream: IO[str]) -> None:
         self.total, self.title, self.stream = total, title, stream
@@ -107,16 +107,16 @@ class LiveLine:
 
 
 def _width_of(stream: IO[str]) -> int:
-    """The columns of a line, but for the last ones: there the terminal shows ^C, which must not begin another line."""
+    """The columns of a line, less those that the terminal needs to show ^C without beginning another line."""
     try:
         columns = os.get_terminal_size(stream.fileno()).columns
-    except (OSError, ValueError):  # no terminal after all
+    except (OSError, ValueError):  # not a terminal after all
         columns = 0
     return max((columns or USUAL_WIDTH) - len("^C^C"), 1)
 
 
 class PlainLines:
-    """A line now and then, for logs and pipes."""
+    """Plain lines, at most one per second, for logs and pipes."""
 
     def __init__(self, total: int, title: str, stream: IO[str]) -> None:
         self.total, self.title, self.stream = total, title, stream
@@ -144,7 +144,7 @@ class PlainLines:
 
 
 def reporter(show: bool, total: int, title: str = "epoch", stream: IO[str] | None = None) -> Reporter:
-    """What fits: nothing, a live line on a terminal, or plain lines."""
+    """The reporter for a stream: silent if not `show`, a live line on a terminal, else plain lines."""
     if not show:
         return Silence()
     stream = stream or sys.stderr

@@ -18,8 +18,8 @@ from lamp.training.watch import Watch
 class StepSchedule:
     """A schedule that moves after every batch.
 
-    advance  takes its step, which changes the optimizer's hyperparameters
-    state    returns where it stands, as a checkpoint saves it
+    advance  makes its step, which changes the optimizer's hyperparameters
+    state    returns its state, as a checkpoint saves it
     """
 
     advance: Callable[[], None]
@@ -32,16 +32,16 @@ class FitSpec:
 
     For a population it describes the replicas that are still training; when some of them end, the loop makes a new one.
 
-    batches        the batches of an epoch, again for each epoch
-    validation     the batches that are measured after each epoch, in eval mode; None without
+    batches        yields the batches of an epoch, each time it is iterated
+    validation     the batches that are measured after each epoch, in eval mode; None without validation
     reader         reads a batch as (inputs..., target)
-    metrics        what is measured beside the loss, by name
+    metrics        the metrics that are measured, by name
     clip_norm      the largest norm of all gradients together, a number or a tensor (k,); None for no limit
     clip_value     the largest gradient of one element, likewise
-    schedule       the schedule, if it moves after every batch; the loop takes the steps between epochs
-    watch          what user code may change or look at between epochs
-    looked_at      whether a callback wants the weights after each epoch
-    checkpointed   whether the state of an epoch under way may be asked for
+    schedule       the schedule, if it moves after every batch; the loop makes the steps between epochs
+    watch          what user code may change or read between epochs
+    looked_at      whether a callback reads the weights after each epoch
+    checkpointed   whether the state of an unfinished epoch may be requested
     """
 
     model: Module
@@ -60,5 +60,5 @@ class FitSpec:
 
     @property
     def replicas(self) -> int | None:
-        """How many replicas are still training; None for one network."""
+        """The number of replicas that are still training; None for one network."""
         return self.model.replicas

@@ -1,6 +1,7 @@
-"""Whether the numbers of a checkpoint go together, and with the training that is to go on from it.
+"""Checks that a checkpoint is consistent in itself and fits the training that is resumed.
 
-Types were checked when it was read (`checkpoint_schema`); here are shapes, counts, and what stands in it twice.
+Types were checked when it was read (`checkpoint_schema`). Here shapes and counts are checked, and entries that must
+agree with each other.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from lamp.training.training_state import extra_states, random_state, schedule_st
 
 
 def check_state(saved: Saved, training: Training, batches: Iterable[Any]) -> None:
-    """Raise DamagedError where a checkpoint's numbers do not go together, or not with the training."""
+    """Raise DamagedError if a checkpoint contradicts itself or does not fit the training."""
     _check_replicas(saved, training)
     _check_schedule(saved, training)
     _check_modules(saved, training)
@@ -39,7 +40,7 @@ def _expect(fits: bool, saved: Saved, key: str, expected: object, got: object) -
 
 
 def _check_replicas(saved: Saved, training: Training) -> None:
-    """The history, and which replicas train."""
+    """Check the history, and which replicas are still training."""
     history, rows = saved.state["history"], saved.state["crew"]["rows"]
     replicas, epochs = training.model.replicas, saved.state["epoch"]
     engine = history["engine"]
@@ -59,7 +60,7 @@ def _check_replicas(saved: Saved, training: Training) -> None:
 
 
 def _check_schedule(saved: Saved, training: Training) -> None:
-    """Hyperparameters and the schedule: as the optimizer's and the schedule's own, and as the fingerprint has them."""
+    """Check that hyperparameters and the schedule's state fit the optimizer, the schedule and the fingerprint."""
     state, groups, path = saved.state, training.optimizer.param_groups, saved.path
     for key, given in (("optimizer", state["optimizer"]["param_groups"]), ("schedule", state["schedule"]["groups"])):
         _expect(len(given) == len(groups), saved, f"{key}.groups", len(groups), len(given))
@@ -76,7 +77,7 @@ def _check_schedule(saved: Saved, training: Training) -> None:
 
 
 def _check_modules(saved: Saved, training: Training) -> None:
-    """What modules have beside parameters and buffers, and the last good state."""
+    """Check the extra states of modules, and the last good state."""
     own, given, rows = extra_states(training.model), saved.state["modules"], saved.state["crew"]["rows"]
     _expect(own.keys() == given.keys(), saved, "modules", list(own), list(given))
     for name, state in own.items():
@@ -88,7 +89,7 @@ def _check_modules(saved: Saved, training: Training) -> None:
 
 
 def _check_epoch_under_way(saved: Saved, training: Training, batches: Iterable[Any]) -> None:
-    """What the engine has of an epoch that is not done."""
+    """Check the engine's state of an unfinished epoch."""
     state = saved.state
     is_eager, head = state["history"]["engine"] == "eager", state["by_engine"]["under_way"]
     _expect(is_eager or "last_good" in state["by_engine"], saved, "by_engine", "last_good", list(state["by_engine"]))
@@ -112,7 +113,7 @@ def _check_epoch_under_way(saved: Saved, training: Training, batches: Iterable[A
 
 
 def _check_generators(saved: Saved, batches: Iterable[Any]) -> None:
-    """Seeds, and the states of generators, which are tried out."""
+    """Check seeds, and the states of generators by setting them for a moment."""
     state = saved.state
     own, given = batches.seed if isinstance(batches, DataLoader) else None, state["crew"]["data"].get("seed")
     fits = own is None or given is None or np.shape(own) == np.shape(given)
@@ -129,9 +130,9 @@ def _check_generators(saved: Saved, batches: Iterable[Any]) -> None:
 
 
 def _check_alike(own: Any, given: Any, key: str, *, fresh: bool = False) -> None:
-    """That a state has the kinds of values that the object's own has: numbers for numbers, texts for texts.
+    """Raise DamagedError unless a saved state has the same kinds of values as the object's own state.
 
-    fresh  None where the object has a value is a state that had none yet
+    fresh  whether the saved state may be None where the object has a value
     """
     if own is None or (given is None and fresh):
         return

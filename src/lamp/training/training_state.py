@@ -1,4 +1,5 @@
-"""The parts of a training's state that lie outside it: generators, data, modules, the optimizer, callbacks."""
+"""Functions that read and restore the state of a training: generators, data, modules, optimizer, schedule,
+callbacks."""
 
 from __future__ import annotations
 
@@ -21,18 +22,18 @@ State = dict[str, Any]
 
 # ---- generators ------------------------------------------------------------------------------------------------------
 def random_state() -> State:
-    """The default generators of torch, Python and numpy: data sets and metrics may draw from any of them."""
+    """The states of the default generators of torch, Python and numpy; data sets and metrics may use any of them."""
     version, words, gauss = random.getstate()
     return {
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
         "python": [version, torch.tensor(words), gauss],
-        "numpy": np.random.get_state(legacy=False),  # noqa: NPY002 - whoever draws from numpy's default one
+        "numpy": np.random.get_state(legacy=False),  # noqa: NPY002 - user code may draw from numpy's default generator
     }
 
 
 def set_random_state(state: State) -> None:
-    """Set them to what they were."""
+    """Restore the states of the default generators."""
     torch.set_rng_state(state["torch"])
     if state["cuda"] and torch.cuda.is_available():
         torch.cuda.set_rng_state_all(state["cuda"][: torch.cuda.device_count()])
@@ -43,7 +44,7 @@ def set_random_state(state: State) -> None:
 
 # ---- data ------------------------------------------------------------------------------------------------------------
 def data_state(batches: Iterable[Any] | None, begun: bool = False) -> State:
-    """What decides the batches to come. `begun`: an epoch is under way, and it is that one's number that counts."""
+    """The state that determines the next batches. `begun` says that an epoch is under way, and will be repeated."""
     if isinstance(batches, DataLoader):
         state = batches.state_dict()
         return {**state, "epoch": state["epoch"] - 1} if begun else state
@@ -52,7 +53,7 @@ def data_state(batches: Iterable[Any] | None, begun: bool = False) -> State:
 
 
 def set_data_state(batches: Iterable[Any] | None, state: State) -> None:
-    """Go on from there."""
+    """Restore what `data_state` returned."""
     if isinstance(batches, DataLoader):
         batches.load_state_dict(state)
     elif "generator" in state:
@@ -60,14 +61,17 @@ def set_data_state(batches: Iterable[Any] | None, state: State) -> None:
 
 
 def begin_of_epoch(batches: Iterable[Any]) -> State | None:
-    """What it takes to go over an epoch's batches once more; None where their number is enough."""
+    """The generators' states that are needed to repeat an epoch's batches; None if the epoch's number is enough."""
     if isinstance(batches, DataLoader) and batches.tensors is not None:
         return None
     return {"random": random_state(), "data": {} if isinstance(batches, DataLoader) else data_state(batches)}
 
 
 def batches_from(batches: Iterable[Any], done: int, begin: State | None) -> Iterator[Any]:
-    """The batches of an epoch after the first `done`, which are gone over once more; generators are as they are now."""
+    """The batches of an epoch after the first `done`, which are read again and skipped. Generators keep their state.
+
+    Raises CheckpointError if there are fewer batches.
+    """
     now = random_state()
     if begin is not None:
         set_random_state(begin["random"])
@@ -79,7 +83,7 @@ def batches_from(batches: Iterable[Any], done: int, begin: State | None) -> Iter
                 "the data have fewer batches than when the checkpoint was saved",
                 expected=f"at least {done}",
                 got=k,
-                fix="give the data that it was trained on",
+                fix="pass the data that it was trained on",
             )
     set_random_state(now)
     return left
@@ -87,37 +91,37 @@ def batches_from(batches: Iterable[Any], done: int, begin: State | None) -> Iter
 
 # ---- modules, optimizer, callbacks -----------------------------------------------------------------------------------
 def extra_states(model: Module) -> State:
-    """What modules have beside parameters and buffers, by their paths: Dropout's seed and step, say."""
+    """The extra states of modules, such as Dropout's seed and step, by the modules' paths."""
     found = {path: module.get_extra_state() for path, module in model.named_modules()}
     return {path: state for path, state in found.items() if state is not None}
 
 
 def set_extra_states(model: Module, states: State) -> None:
-    """Give it back to them."""
+    """Restore what `extra_states` returned."""
     modules = dict(model.named_modules())
     for path, state in states.items():
         modules[path].set_extra_state(state)
 
 
 def optimizer_state(optimizer: Optimizer) -> State:
-    """Its state dict, and the steps of rules that do not count them."""
+    """An optimizer's state dict, and the number of steps that each group has taken."""
     return {**optimizer.state_dict(), "taken": optimizer.step_count}
 
 
 def set_optimizer_state(optimizer: Optimizer, state: State) -> None:
-    """Go on from there."""
+    """Restore what `optimizer_state` returned."""
     optimizer.load_state_dict(state)
     optimizer.step_count = state["taken"]
 
 
 def schedule_state(training: Training) -> State:
-    """The schedule as it is now, and the hyperparameters that it has set."""
+    """The state of the schedule, and the hyperparameters that it has set."""
     groups = [{k: v for k, v in group.items() if k != "params"} for group in training.optimizer.param_groups]
     return {"groups": groups, "scheduler": _state_of(training.scheduler)}
 
 
 def set_schedule_state(training: Training, state: Mapping[str, Any]) -> None:
-    """Go on from there."""
+    """Restore what `schedule_state` returned."""
     if training.scheduler is not None:
         training.scheduler.load_state_dict(state["scheduler"])  # type: ignore[attr-defined]
     for group, saved in zip(training.optimizer.param_groups, state["groups"], strict=True):
@@ -129,12 +133,15 @@ def _state_of(scheduler: Any) -> State:
 
 
 def callback_states(callbacks: Sequence[Callback]) -> list[State]:
-    """What each remembers, with its kind."""
+    """The state of each callback, and the name of its class."""
     return [{"kind": type(callback).__name__, "state": callback.state_dict()} for callback in callbacks]
 
 
 def set_callback_states(callbacks: Sequence[Callback], states: Sequence[Mapping[str, Any]], path: object) -> None:
-    """Give it back: the k-th callback of a kind gets what the k-th of that kind had; new ones begin anew."""
+    """Restore the states of callbacks: the k-th callback of a class gets the k-th state of that class.
+
+    Callbacks without a saved state are unchanged. Raises CheckpointError for a state without a callback.
+    """
     waiting = list(callbacks)
     for saved in states:
         twin = next((callback for callback in waiting if type(callback).__name__ == saved["kind"]), None)
@@ -144,7 +151,7 @@ def set_callback_states(callbacks: Sequence[Callback], states: Sequence[Mapping[
                 twin.load_state_dict(saved["state"])
         elif saved["state"]:
             raise CheckpointError(
-                f"{path} has the state of a callback that is not there",
+                f"{path} has the state of a callback that was not passed",
                 expected=f"a {saved['kind']} among the callbacks",
                 got=", ".join(type(callback).__name__ for callback in callbacks) or "none",
                 fix="pass the callbacks that it was trained with",

@@ -1,4 +1,4 @@
-"""What user code may look at or change while a training runs."""
+"""Watch: which user code runs during a training, and what it may read or change."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ ON_BATCH = Callback.on_batch  # which does nothing
 
 
 class Watch:
-    """What user code may look at or change while a training runs, so that an engine knows what to look out for.
+    """Which user code runs during a training, so that an engine knows which changes to expect.
 
-    every_step  what wants to run after each step, in words; None where nothing does
-    scheduler   the schedule, which may have a `step` of the user's
-    strangers   whether user code runs between epochs at all
-    loads       whether a callback may change the weights or the optimizer: they are read again after each epoch
-    blind       the callbacks that say they do not look at the model, in words
+    every_step  what must run after each step, in words; None if nothing must
+    scheduler   the schedule, whose `step` may be a user's
+    strangers   whether any user code runs between epochs
+    loads       whether a callback may change the weights or the optimizer, so that they are read again after each epoch
+    blind       the names of the callbacks that say they do not need the model
     numbers     whether the optimizer's hyperparameters must be compared too, because epochs are prepared in advance
     """
 
@@ -38,12 +38,13 @@ class Watch:
 
     @property
     def copies(self) -> bool:
-        """Whether the engine must copy the data: user code may run while epochs are trained on them."""
+        """Whether the engine must copy the data, because user code may run while epochs are trained on them."""
         return self.strangers and not self.loads
 
 
 def _may_change(callback: Callback) -> bool:
-    """Whether a callback may change the model; its class says if it does not, as far as what it does is the class's."""
+    """Whether a callback may change the model. `changes_model = False` counts only in the class that defines it, and
+    only if no method was set on the instance."""
     kind: Any = type(callback)
     return vars(kind).get("changes_model", True) or overridden(callback, but=methods(kind)) is not None
 
