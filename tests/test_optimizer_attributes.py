@@ -104,7 +104,7 @@ class TestAttributes:
         optimizer = SGD(network().parameters(), lr=0.1)
         scheduler = lamp.StepLR(optimizer, 5)
         optimizer.lr = 0.5
-        with pytest.raises(lamp.ArgumentError, match="would be overwritten"):
+        with pytest.raises(lamp.ArgumentError, match="would overwrite it"):
             scheduler.step()
 
     def test_a_population(self):

@@ -50,7 +50,10 @@ NOT_TO_BE_MADE = {
     "functions for other groups": (lambda o: optim.LambdaLR(o, [abs, abs]), "one for each group"),
     "rates for other groups": (lambda o: optim.OneCycleLR(o, [0.1, 0.2], 10), "one for each group"),
     "limits for other groups": (lambda o: optim.ReduceLROnPlateau(o, min_lr=[0.1, 0.2]), "one for each group"),
-    "a strategy unknown": (lambda o: optim.OneCycleLR(o, 0.5, 10, anneal_strategy="sine"), "no such strategy"),
+    "a strategy unknown": (
+        lambda o: optim.OneCycleLR(o, 0.5, 10, anneal_strategy="sine"),
+        "unknown value of anneal_strategy",
+    ),
     "momentum out of range": (
         lambda o: optim.OneCycleLR(o, 0.5, 10, base_momentum=1.5),
         "base_momentum is out of range",
@@ -60,13 +63,13 @@ NOT_TO_BE_MADE = {
     "a cycle's scale": (lambda o: optim.CyclicLR(o, 0.1, 0.5, scale_mode="epochs"), "no such mode"),
     "a plateau's mode": (lambda o: optim.ReduceLROnPlateau(o, "low"), "no such mode"),
     "a plateau's threshold": (lambda o: optim.ReduceLROnPlateau(o, threshold_mode="both"), "no such mode"),
-    "no parts": (lambda o: optim.ChainedScheduler([]), "nothing to chain"),
+    "no parts": (lambda o: optim.ChainedScheduler([]), "ChainedScheduler needs schedules"),
     "no parts in a row": (lambda o: optim.SequentialLR(o, [], []), "one schedule more than milestones"),
-    "milestones that fall": (lambda o: optim.SequentialLR(o, [optim.StepLR(o, 2)] * 3, [5, 3]), "these increasing"),
+    "milestones that fall": (lambda o: optim.SequentialLR(o, [optim.StepLR(o, 2)] * 3, [5, 3]), "which must increase"),
     "too few milestones": (lambda o: optim.SequentialLR(o, [optim.StepLR(o, 2)] * 3, [5]), "milestones [5]"),
     "a part that is a plateau": (
         lambda o: optim.ChainedScheduler([optim.ReduceLROnPlateau(o)]),
-        "ReduceLROnPlateau by",
+        "ReduceLROnPlateau alone",
     ),
     "a part that is none": (lambda o: optim.ChainedScheduler([0.9], o), "got       float"),
     "a part of another optimizer": (
@@ -87,7 +90,7 @@ def test_what_is_no_schedule(make, says):
 @pytest.mark.parametrize("case", [*SCHEDULES, *PLATEAUS], ids=str)
 @pytest.mark.parametrize("bad", [torch.nn.Linear(2, 3), 0.1, None], ids=["a network", "a number", "None"])
 def test_what_is_no_optimizer(case, bad):
-    with pytest.raises(ArgumentError, match="is a schedule for an optimizer of lamp's"):
+    with pytest.raises(ArgumentError, match="needs a lamp optimizer"):
         case.build(optim, bad)
 
 
@@ -106,7 +109,7 @@ def test_two_schedules_that_overwrite_each_other():
     optimizer = sgd()
     first, second = optim.ExponentialLR(optimizer, 0.9), optim.StepLR(optimizer, 1, 0.5)
     first.step()
-    with pytest.raises(ArgumentError, match="would be overwritten") as caught:
+    with pytest.raises(ArgumentError, match="would overwrite it") as caught:
         second.step()
     assert "ChainedScheduler" in str(caught.value)
     assert optimizer.param_groups[0]["lr"] == 0.1 * 0.9
@@ -131,7 +134,7 @@ def test_a_plateau_beside_a_schedule():
     plateau.step(1.0)
     scheduler.step()
     plateau.step(2.0)
-    with pytest.raises(ArgumentError, match="would be overwritten"):
+    with pytest.raises(ArgumentError, match="would overwrite it"):
         scheduler.step()
 
 
@@ -149,7 +152,7 @@ def test_groups_added_later_where_each_had_a_value_of_its_own(make):
     optimizer = sgd(2, momentum=0.9)
     scheduler = make(optimizer)
     optimizer.add_param_group({"params": [Parameter(torch.zeros(3))]})
-    with pytest.raises(ArgumentError, match="add groups first, then build the schedule"):
+    with pytest.raises(ArgumentError, match="add all groups before building the schedule"):
         scheduler.step(*([1.0] if isinstance(scheduler, optim.ReduceLROnPlateau) else []))
 
 
@@ -157,7 +160,7 @@ def test_groups_that_left():
     optimizer = sgd(2)
     scheduler = optim.StepLR(optimizer, 1)
     optimizer.param_groups.pop()
-    with pytest.raises(ArgumentError, match="parameter groups have left the optimizer"):
+    with pytest.raises(ArgumentError, match="parameter groups were removed from the optimizer"):
         scheduler.step()
 
 

@@ -1,4 +1,4 @@
-"""Schedules that cycle the learning rate up and down, and the momentum down and up."""
+"""Cyclic schedules, `OneCycleLR` and `CyclicLR`: lr goes up and down, and the momentum down and up."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lamp.values import a_function, a_switch
 
 
 class Cycle(LRScheduler):
-    """Base of the schedules whose learning rates are their arguments' alone, whatever the optimizer began with."""
+    """Base of the schedules whose learning rates depend on their arguments alone, not on the optimizer's initial lr."""
 
     absolute = True
     listed = ("base_lrs", "_max_lrs", "max_lrs", "_base_momentums", "base_momentums", "_max_momentums", "max_momentums")
@@ -29,10 +29,13 @@ class OneCycleLR(Cycle):
     at        0, pct_start total_steps - 1, total_steps - 1, along half a cosine ("cos") or a line ("linear")
 
     With three_phase, lr goes down to initial_lr in as many steps as it went up, and from there to min_lr.
-    total_steps may be given as epochs times steps_per_epoch. Lists give each parameter group values of its own.
+    total_steps may be passed as epochs and steps_per_epoch, which are multiplied. A list is one value per group.
 
-    Source    torch.optim.lr_scheduler.OneCycleLR; Smith & Topin 2017. After the last step torch runs past min_lr once
-              before it refuses to go on; here lr stays at min_lr, and then an ArgumentError comes, as there
+    Source    torch.optim.lr_scheduler.OneCycleLR; Smith & Topin 2017. In the first step after the cycle torch goes past
+              min_lr; here lr stays at min_lr. Another step raises an error, as in torch
+
+    Raises ArgumentError for arguments out of range, an optimizer without momentum if that is cycled, and a step after
+    the end.
     """
 
     def __init__(
@@ -76,10 +79,10 @@ class OneCycleLR(Cycle):
         )
         if anneal_strategy not in ("cos", "linear"):
             raise ArgumentError(
-                f"{name}: no such strategy",
+                f"{name}: unknown value of anneal_strategy",
                 expected="'cos' or 'linear'",
                 got=repr(anneal_strategy),
-                fix="name one of these as anneal_strategy",
+                fix="choose one of these",
             )
         self.total_steps: int = total_steps  # type: ignore[assignment]  # Range(1) holds no None
         self.cycle_momentum = cycle_momentum
@@ -100,7 +103,7 @@ class OneCycleLR(Cycle):
         super().__init__(optimizer, last_epoch)
 
     def _between(self, values: list[Number], epoch: float) -> Number:
-        """The value at an epoch, where these are the values at the corners of the cycle."""
+        """The value at this epoch, interpolated between the values at the corners of the cycle."""
         corners = self._corners
         phase = next((k for k in range(len(corners) - 2) if epoch <= corners[k + 1]), len(corners) - 2)
         length = corners[phase + 1] - corners[phase]
@@ -114,7 +117,7 @@ class OneCycleLR(Cycle):
                 "the cycle is over",
                 expected=f"at most {self.total_steps} steps",
                 got=f"step {epoch}",
-                fix="build it with more total_steps, or stop when it ends",
+                fix="build the schedule with more total_steps, or end the training earlier",
             )
         begin, highest = self.base_lrs[group], self._max_lrs[group]
         back = [begin] if len(self._corners) == 4 else []
@@ -227,7 +230,7 @@ class CyclicLR(Cycle):
 
 
 def check_momentum(optimizer: Optimizer, owner: str) -> bool:
-    """Whether the momentum is a beta1; raises ArgumentError for an optimizer without any momentum."""
+    """Whether the momentum is beta1. Raises ArgumentError for an optimizer without momentum."""
     names = check_optimizer(optimizer, owner).defaults
     if "momentum" not in names and "betas" not in names:
         raise ArgumentError(
@@ -240,7 +243,7 @@ def check_momentum(optimizer: Optimizer, owner: str) -> bool:
 
 
 def check_momentums(value: Any, optimizer: Optimizer, owner: str, name: str) -> list[Number]:
-    """The momentum of each group."""
+    """The momentum per group. Raises ArgumentError for one outside [0, 1)."""
     momentums = per_group(value, optimizer, owner, name)
     if not Range(0.0, 1.0).holds(momentums):
         raise ArgumentError(

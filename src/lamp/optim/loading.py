@@ -1,4 +1,4 @@
-"""Whether a saved state fits the optimizer that is to go on from it."""
+"""Checks whether a state dict fits an optimizer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lamp.parameter import Parameter
 
 
 def matching_groups(optimizer: HasGroups, state_dict: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The groups with the hyperparameters of a state dict, once it is found to have the same groups."""
+    """The optimizer's groups with the hyperparameters of a state dict. Raises StateDictError if they do not fit."""
     if not isinstance(state_dict, Mapping) or not {"state", "param_groups"} <= set(state_dict):
         got = list(state_dict) if isinstance(state_dict, Mapping) else type(state_dict).__name__
         raise misfit(optimizer, 'a dict with "state" and "param_groups"', got)

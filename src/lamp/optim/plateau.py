@@ -1,4 +1,4 @@
-"""Reducing the learning rate when a measure stops improving."""
+"""`ReduceLROnPlateau`, which reduces the learning rate when a measure stops improving."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from lamp.optim.schedule import Schedule, per_group
 class ReduceLROnPlateau(Schedule):
     """lr <- max(factor lr, min_lr) when a measure has not improved for more than `patience` epochs.
 
-    mode            "min": lower is better. "max": higher is
-    threshold       what counts as better than the best: below best (1 - threshold) with threshold_mode "rel", below
-                    best - threshold with "abs"; for "max" above best (1 + threshold), best + threshold
-    cooldown        epochs after a reduction in which none is counted as bad
-    eps             a reduction by less than this is not made
+    mode            "min" if lower is better, "max" if higher is better
+    threshold       a measure counts as better below best (1 - threshold) with threshold_mode "rel", or below
+                    best - threshold with "abs"; for "max", above best (1 + threshold) or best + threshold
+    cooldown        number of epochs after a reduction that do not count as bad
+    eps             reductions by less than this are not made
 
-    `step(measure)` after each epoch, with the validation loss, say.
+    Call `step(measure)` after each epoch, for example with the validation loss.
 
     Source    torch.optim.lr_scheduler.ReduceLROnPlateau
 
@@ -60,7 +60,7 @@ class ReduceLROnPlateau(Schedule):
                 "ReduceLROnPlateau: no such mode",
                 expected="mode 'min' or 'max', threshold_mode 'rel' or 'abs'",
                 got=f"mode={mode!r}, threshold_mode={threshold_mode!r}",
-                fix="name one of these",
+                fix="choose one of these",
             )
         self.mode, self.factor, self.patience = mode, factor, patience
         self.threshold, self.threshold_mode = threshold, threshold_mode
@@ -74,10 +74,10 @@ class ReduceLROnPlateau(Schedule):
         self._last_lr = [group["lr"] for group in optimizer.param_groups]
 
     def step(self, metrics: Any) -> None:
-        """Take note of an epoch's measure, and reduce where it is time to.
+        """Record the measure of an epoch, and reduce the learning rate if it has not improved for long enough.
 
-        metrics  a number or a tensor of one element; for a population also (K,), each replica's own: then each has its
-                 own learning rate from there on, and a measure that is NaN counts as no better
+        metrics  a number or a tensor of one element; for a population also (K,). Then each replica has its own learning
+                 rate from here on, and NaN counts as not better
         """
         measure = torch.as_tensor(metrics).detach().cpu().double()
         measure = measure.reshape(()) if measure.numel() == 1 else measure
@@ -85,7 +85,7 @@ class ReduceLROnPlateau(Schedule):
             raise NonFiniteError(
                 "the measure is NaN", expected="a number", got=math.nan, fix="look at the epoch's loss"
             )
-        self._meet_new_groups()
+        self._add_new_groups()
         self.last_epoch += 1
         better = self._is_better(measure)
         bad = torch.where(better, 0, torch.as_tensor(self.num_bad_epochs) + 1)
@@ -100,7 +100,7 @@ class ReduceLROnPlateau(Schedule):
         self._last_lr = [group["lr"] for group in self.optimizer.param_groups]
 
     def _is_better(self, measure: Tensor) -> Tensor:
-        margin = 1.0 if self.mode == "max" else -1.0  # the way that is better
+        margin = 1.0 if self.mode == "max" else -1.0  # the sign of an improvement
         best = torch.as_tensor(self.best, dtype=torch.float64)
         bar = best * (1.0 + margin * self.threshold) if self.threshold_mode == "rel" else best + margin * self.threshold
         return measure > bar if self.mode == "max" else measure < bar
@@ -119,5 +119,5 @@ class ReduceLROnPlateau(Schedule):
 
 
 def _number(tensor: Tensor) -> Number:
-    """One number as Python's own, several as they are."""
+    """A tensor of one element as a Python number; others unchanged."""
     return tensor.item() if tensor.dim() == 0 else tensor

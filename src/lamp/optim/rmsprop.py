@@ -1,4 +1,4 @@
-"""RMSprop."""
+"""The RMSprop optimizer."""
 
 from collections.abc import Iterable
 from typing import Any, ClassVar
@@ -10,17 +10,19 @@ from lamp.optim.optimizer import Group, Numbers, Optimizer, State
 
 
 class RMSprop(Optimizer):
-    """Steps along the gradient, divided by the root of the mean squared gradient.
+    """RMSprop: divides the gradient by the root of the mean squared gradient.
 
     g <- g + weight_decay p
     v <- alpha v + (1 - alpha) g^2
-    m <- alpha m + (1 - alpha) g               (centered: v - m^2, never below 0, stands for v below)
+    m <- alpha m + (1 - alpha) g               (centered: max(v - m^2, 0) replaces v below)
     b <- momentum b + g / (sqrt(v) + eps)
     p <- p - lr b
 
     maximize  g <- -g first
     Source    torch.optim.RMSprop (arguments, state names); Tieleman & Hinton 2012; Graves 2013 for the centered form.
-              Where rounding takes v - m^2 below 0, torch's root is NaN
+              If rounding makes v - m^2 negative, torch gives NaN
+
+    Raises the errors of Optimizer.
     """
 
     ranges: ClassVar = {

@@ -1,4 +1,4 @@
-"""What every learning-rate schedule is: the learning rate as a function of the epoch."""
+"""The base classes of learning-rate schedules, `Schedule`, `LRScheduler` and `ScaledLR`."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from lamp.values import integer
 
 
 class Schedule(metaclass=Constructed):
-    """Base of whatever changes an optimizer's hyperparameters in the course of a training."""
+    """Base of all schedules, which change an optimizer's hyperparameters during a training."""
 
-    ranges: ClassVar[Mapping[str, Range]] = {}  # of the arguments, which are attributes of the same names
-    listed: ClassVar[tuple[str, ...]] = ()  # the attributes that hold one value for each parameter group
+    ranges: ClassVar[Mapping[str, Range]] = {}  # allowed ranges of arguments, which are attributes of the same names
+    listed: ClassVar[tuple[str, ...]] = ()  # the attributes that are lists with one value per parameter group
     optimizer: Optimizer
     last_epoch: float
     _last_lr: list[Number]
@@ -33,20 +33,20 @@ class Schedule(metaclass=Constructed):
         check_ranges(self, vars(self), self.ranges, self.listed)
 
     def get_last_lr(self) -> list[Number]:
-        """The learning rate of each group, as last set."""
+        """The learning rate last set, per group."""
         return list(self._last_lr)
 
     def state_dict(self) -> dict[str, Any]:
-        """Its numbers, under torch's names. Of a function, what it keeps in its attributes is saved, if anything."""
+        """The state, with torch's names. A function is not saved, but the attributes of a callable object are."""
         return {name: _saved(value) for name, value in vars(self).items() if name != "optimizer"}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Go on from a state dict, of lamp's or of torch's namesake; on a StateDictError nothing has changed."""
+        """Restore a state dict of this class or its namesake in torch. Raises StateDictError if it does not fit."""
         self._check_state(state_dict)
         self._load(state_dict)
 
     def of_replicas(self, rows: Tensor, optimizer: Optimizer) -> Self:
-        """This schedule, as far as it has come, for some replicas of a population: those of their own optimizer."""
+        """A copy of this schedule, at its present epoch, for the optimizer of some replicas of a population."""
 
         def chosen(value: Any) -> Any:
             if isinstance(value, Schedule):
@@ -63,7 +63,7 @@ class Schedule(metaclass=Constructed):
     def _check_state(self, state_dict: Mapping[str, Any]) -> None:
         own = set(self.state_dict())
         needed = {name for name in own if not name.startswith("_")}
-        given = {name for name in state_dict if not name.startswith("_")}  # torch keeps notes of its own under _
+        given = {name for name in state_dict if not name.startswith("_")}  # torch saves private attributes too
         if needed != given:
             raise StateDictError(
                 f"the state dict does not fit this {type(self).__name__}",
@@ -72,29 +72,29 @@ class Schedule(metaclass=Constructed):
                 fix="build the same schedule that was saved",
             )
 
-    def _meet_new_groups(self) -> None:
-        """Take in the parameter groups that the optimizer has got since: what all groups share holds for them too."""
+    def _add_new_groups(self) -> None:
+        """Add parameter groups that the optimizer has got since. They use the values that all other groups share."""
         groups = self.optimizer.param_groups
         for k in range(len(self._last_lr), len(groups)):
-            self._take_in(k, groups[k], self.last_epoch)
+            self._add_group(k, groups[k], self.last_epoch)
         if len(self._last_lr) > len(groups):
             raise ArgumentError(
-                f"{type(self).__name__}: parameter groups have left the optimizer",
+                f"{type(self).__name__}: parameter groups were removed from the optimizer",
                 expected=f"{len(self._last_lr)} groups",
                 got=f"{len(groups)} groups",
-                fix="build the optimizer and its schedule anew",
+                fix="build a new optimizer and a new schedule",
             )
 
-    def _take_in(self, k: int, group: Group, epoch: float) -> None:
-        """Take in group k, with the learning rate that it has now."""
+    def _add_group(self, k: int, group: Group, epoch: float) -> None:
+        """Add group k, with its present learning rate."""
         listed = {name: vars(self)[name] for name in self.listed if name in vars(self)}
         for name, values in listed.items():
             if not all(alike(value, values[0]) for value in values):
                 raise ArgumentError(
-                    f"{type(self).__name__} has {name} for each of {k} parameter groups, and the optimizer got another",
+                    f"{type(self).__name__} has {name} for each of {k} parameter groups, but the optimizer has more",
                     expected=f"{k} groups",
                     got=f"{len(self.optimizer.param_groups)} groups",
-                    fix="add groups first, then build the schedule; or give it one value for all groups",
+                    fix="add all groups before building the schedule, or pass one value for all groups",
                 )
         for values in listed.values():
             values.append(values[0])
@@ -109,21 +109,21 @@ class Schedule(metaclass=Constructed):
 class LRScheduler(Schedule, ABC):
     """Base of the schedules that are a function of the epoch.
 
-    A subclass writes that function, `lr_at`. It is called for epoch 0 when the schedule is built, and for the next
-    epoch by each `step()`, after the optimizer's steps of an epoch (or of a batch: what an epoch is, is up to you).
+    A subclass defines that function, `lr_at`. It is called for epoch 0 when the schedule is built, and for the next
+    epoch by each `step()`, which comes after the optimizer's steps of an epoch (or of a batch, if "epoch" means that).
 
-    last_epoch  of an earlier run, to go on from; the optimizer's groups must then say their "initial_lr", as they do
-                once its state dict is loaded
+    last_epoch  the last epoch of an earlier run, to resume it; the optimizer's groups must then have an "initial_lr",
+                as they have after its state dict was loaded
 
-    Because the epoch alone decides, a schedule goes on from `last_epoch` wherever that comes from, and nothing adds up
-    from step to step. It also means that a learning rate changed by another hand would be lost, so that is an error.
+    The learning rate depends on the epoch alone, so a schedule can resume from any `last_epoch`, and rounding errors do
+    not accumulate. If something else changes the learning rate, the next step would overwrite it, so that is an error.
 
     Raises ArgumentError for arguments out of range, anything but an optimizer, a last_epoch without "initial_lr", and
     a learning rate that was changed since the last step.
     """
 
     formulas: ClassVar[Formulas] = {"lr_at": ("epoch", "initial_lr", "group"), "momentum_at": ("epoch", "group")}
-    absolute: ClassVar[bool] = False  # whether it begins at its own base_lrs wherever it stands in a SequentialLR
+    absolute: ClassVar[bool] = False  # whether it begins at its own base_lrs at any place in a SequentialLR
 
     def __init__(self, optimizer: Optimizer, last_epoch: int = -1, base_lrs: list[Number] | None = None) -> None:
         super().__init__(optimizer)
@@ -134,15 +134,15 @@ class LRScheduler(Schedule, ABC):
 
     @abstractmethod
     def lr_at(self, epoch: float, initial_lr: Number, group: int) -> Number:
-        """The learning rate of this group (its number) at an epoch, where it began with initial_lr."""
+        """The learning rate at this epoch, for the group of this number, which began with initial_lr."""
 
     def momentum_at(self, epoch: float, group: int) -> Number | None:
-        """The momentum (beta1, where there are betas) at an epoch; None leaves it alone."""
+        """The momentum (beta1 if there are betas) at this epoch; None leaves it unchanged."""
         return None
 
     def step(self, epoch: float | None = None) -> None:
         """Set the learning rates of the next epoch, or of the given one, which may be a fraction."""
-        self._refuse_other_hands()
+        self._check_unchanged()
         if epoch is not None and not epoch >= 0:
             raise ArgumentError("no such epoch", expected="a number of at least 0", got=epoch, fix="count from 0")
         self._set(self.last_epoch + 1 if epoch is None else epoch)
@@ -155,10 +155,10 @@ class LRScheduler(Schedule, ABC):
         integer(last_epoch, "last_epoch")
         if last_epoch != -1 and "initial_lr" not in group:
             raise ArgumentError(
-                f"{type(self).__name__} cannot go on from epoch {last_epoch}",
+                f"{type(self).__name__} cannot resume from epoch {last_epoch}",
                 expected='"initial_lr" in each parameter group',
                 got=f"a group with {', '.join(key for key in group if key != 'params')}",
-                fix="load the optimizer's state dict first, or build the schedule new and load its own state dict",
+                fix="load the optimizer's state dict first, or build a new schedule and load its own state dict",
             )
         return group.setdefault("initial_lr", group["lr"])
 
@@ -172,25 +172,27 @@ class LRScheduler(Schedule, ABC):
             elif momentum is not None:
                 group.put("momentum", momentum)
 
-    def _take_in(self, k: int, group: Group, epoch: float) -> None:
-        super()._take_in(k, group, epoch)
+    def _add_group(self, k: int, group: Group, epoch: float) -> None:
+        super()._add_group(k, group, epoch)
         if "base_lrs" in self.listed:
             return
-        at_zero = self.lr_at(epoch, 0.0, k)  # learning rates are a line over what they began with
+        at_zero = self.lr_at(epoch, 0.0, k)  # the learning rate is a linear function of the initial one
         slope = self.lr_at(epoch, 1.0, k) - at_zero
         self.base_lrs.append((group["lr"] - at_zero) / slope if slope else group["lr"])
         group.setdefault("initial_lr", self.base_lrs[k])
 
-    def _refuse_other_hands(self) -> None:
-        self._meet_new_groups()
+    def _check_unchanged(self) -> None:
+        """Raise ArgumentError if a learning rate is not the one that this schedule has set."""
+        self._add_new_groups()
         for group, last in zip(self.optimizer.param_groups, self._last_lr, strict=True):
             if group["lr"] is not last and not torch.as_tensor(group["lr"] == last).all():
                 raise ArgumentError(
-                    f"the learning rate is not as this {type(self).__name__} left it, and would be overwritten",
+                    f"the learning rate was changed since the last step of this {type(self).__name__}, which would "
+                    "overwrite it",
                     expected=f"lr = {last}",
                     got=f"lr = {group['lr']}",
-                    fix="for two schedules at once, ChainedScheduler or SequentialLR; for a change by hand, "
-                    "scheduler.base_lrs; after loading the optimizer's state, load the schedule's too",
+                    fix="for two schedules at once use ChainedScheduler or SequentialLR; to change the learning rate "
+                    "by hand set scheduler.base_lrs; after loading the optimizer's state load the schedule's too",
                 )
 
     def _check_state(self, state_dict: Mapping[str, Any]) -> None:
@@ -206,24 +208,24 @@ class LRScheduler(Schedule, ABC):
 
 
 class ScaledLR(LRScheduler):
-    """Base of the schedules that multiply: lr = initial_lr factor(epoch)."""
+    """Base of the schedules that multiply the initial learning rate: lr = initial_lr factor(epoch)."""
 
     formulas: ClassVar[Formulas] = {**LRScheduler.formulas, "factor_at": ("epoch",)}
 
     @abstractmethod
     def factor_at(self, epoch: float) -> float:
-        """What the initial learning rate is multiplied by at an epoch."""
+        """The factor of the initial learning rate at this epoch."""
 
     def lr_at(self, epoch: float, initial_lr: Number, group: int) -> Number:
         return initial_lr * self.factor_at(epoch)
 
 
 def check_optimizer(optimizer: Any, owner: str) -> Optimizer:
-    """The optimizer, once it is found to be one."""
+    """The optimizer, unchanged. Raises ArgumentError for anything else."""
     if isinstance(optimizer, Optimizer):
         return optimizer
     raise ArgumentError(
-        f"{owner} is a schedule for an optimizer of lamp's",
+        f"{owner} needs a lamp optimizer",
         expected="a lamp optimizer",
         got=f"{type(optimizer).__module__}.{type(optimizer).__qualname__}".removeprefix("builtins."),
         fix="pass the optimizer first, as in StepLR(optimizer, step_size=30)",
@@ -231,22 +233,22 @@ def check_optimizer(optimizer: Any, owner: str) -> Optimizer:
 
 
 def per_group(value: Any, optimizer: Optimizer, owner: str, name: str) -> list[Any]:
-    """An argument that is one value, or a list with one for each group, as a list."""
+    """An argument that is one value or a list of one per group, as a list with one value per group."""
     groups = len(check_optimizer(optimizer, owner).param_groups)
     if not isinstance(value, list | tuple):
         return [value] * groups
     if len(value) != groups:
         raise ArgumentError(
-            f"{owner}: {name} is one value, or one for each group",
+            f"{owner}: {name} must be one value, or one for each group",
             expected=f"{groups} values",
             got=f"{len(value)} values",
-            fix="list one for each of the optimizer's param_groups",
+            fix="pass one value for each of the optimizer's param_groups",
         )
     return list(value)
 
 
 def cosine(begin: Number, end: Number, done: float) -> Number:
-    """From begin to end along half a cosine, as done goes from 0 to 1."""
+    """The value on half a cosine wave from begin to end, as done goes from 0 to 1."""
     return end + (begin - end) * ((1.0 + math.cos(math.pi * done)) / 2.0)
 
 
@@ -261,7 +263,7 @@ def _saved(value: Any) -> Any:
 
 
 def _loaded(own: Any, saved: Any) -> Any:
-    """What takes the place of `own`; schedules and functions stay, and take in what was saved of them."""
+    """The saved value in place of `own`. Schedules and functions are kept, and get their saved attributes."""
     if isinstance(own, list) and isinstance(saved, list) and len(own) == len(saved):
         return [_loaded(*pair) for pair in zip(own, saved, strict=True)]
     if isinstance(own, Schedule):

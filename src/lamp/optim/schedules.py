@@ -1,4 +1,4 @@
-"""Learning-rate schedules by name: decays, annealing, and schedules made of schedules."""
+"""Learning-rate schedules: decays, annealing, and combinations of schedules."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from lamp.optim.schedule import LRScheduler, ScaledLR, cosine, per_group
 from lamp.signatures import check_takes
 from lamp.values import integer, several
 
-FACTORS = Range()  # what a learning rate can be multiplied by
+FACTORS = Range()  # the allowed factors of a learning rate
 
 
 class LambdaLR(LRScheduler):
-    """lr = lr_0 lr_lambda(t), for any function of the epoch, or a list with one for each group.
+    """lr = lr_0 lr_lambda(t), for any function of the epoch t, or a list with one function per group.
 
     Source    torch.optim.lr_scheduler.LambdaLR
     """
@@ -36,7 +36,7 @@ class LambdaLR(LRScheduler):
         functions = lr_lambda if isinstance(lr_lambda, list | tuple) else [lr_lambda]
         if not all(map(callable, functions)):
             raise ArgumentError(
-                "LambdaLR multiplies by a function of the epoch",
+                "LambdaLR needs a function of the epoch",
                 expected="a function, or a list with one for each group",
                 got=lr_lambda,
                 fix="lambda epoch: 0.95**epoch",
@@ -53,7 +53,7 @@ class LambdaLR(LRScheduler):
                 f"LambdaLR: lr_lambda({epoch}) is out of range",
                 expected=f"a factor, {FACTORS}",
                 got=repr(factor),
-                fix="return what the initial learning rate is to be multiplied by",
+                fix="return the factor of the initial learning rate",
             )
         return initial_lr * factor
 
@@ -61,7 +61,7 @@ class LambdaLR(LRScheduler):
 class InverseTimeDecay(ScaledLR):
     """lr = lr_0 / (1 + decay t).
 
-    Source    Robbins & Monro 1951 for the rate; the `decay` of many an early SGD
+    Source    Robbins & Monro 1951; the option `decay` of early implementations of SGD
     """
 
     ranges: ClassVar = {"decay": Range()}
@@ -101,7 +101,7 @@ class StepLR(ScaledLR):
 
 
 def _whole(milestones: Iterable[int]) -> list[int]:
-    """The milestones, found to be integers."""
+    """The milestones as a list. Raises ArgumentError unless they are integers."""
     return [integer(each, "a milestone") for each in several(milestones, "milestones", "epochs")]
 
 
@@ -137,7 +137,7 @@ class ConstantLR(ScaledLR):
 
 
 class LinearLR(ScaledLR):
-    """lr from lr_0 start_factor to lr_0 end_factor in equal steps, reached at epoch total_iters: a warm-up, say.
+    """lr from lr_0 start_factor to lr_0 end_factor in total_iters equal steps, for example as a warm-up.
 
     Source    torch.optim.lr_scheduler.LinearLR
     """
@@ -177,7 +177,7 @@ class PolynomialLR(ScaledLR):
 
 
 class CosineAnnealingLR(LRScheduler):
-    """lr = eta_min + (lr_0 - eta_min) (1 + cos(pi t / T_max)) / 2: down until epoch T_max, up again after it.
+    """lr = eta_min + (lr_0 - eta_min) (1 + cos(pi t / T_max)) / 2, which falls until epoch T_max and then rises again.
 
     Source    torch.optim.lr_scheduler.CosineAnnealingLR; Loshchilov & Hutter 2016, equation 5
     """
@@ -208,7 +208,7 @@ class CosineAnnealingWarmRestarts(LRScheduler):
         super().__init__(optimizer, last_epoch)
 
     def _restarted(self, epoch: float) -> tuple[float, float]:
-        """The epochs since the last restart, and those until the next one, counted from the last."""
+        """The number of epochs since the last restart, and the number between that restart and the next."""
         length = self.T_0
         if self.T_mult == 1:
             epoch %= length
@@ -227,12 +227,12 @@ class CosineAnnealingWarmRestarts(LRScheduler):
             **super().state_dict(),
             "T_cur": since,
             "T_i": length,
-        }  # these two are for torch: they follow from the rest
+        }  # these two are there for torch alone
 
 
-# ---- schedules made of schedules -----------------------------------------------------------------------------------
+# ---- combinations of schedules -------------------------------------------------------------------------------------
 class Composed(LRScheduler):
-    """Base of the schedules made of schedules; these are asked for their values, and not stepped themselves."""
+    """Base of the schedules that combine others; only `lr_at` and `momentum_at` of those are called, never `step`."""
 
     def __init__(self, optimizer: Optimizer, schedulers: Sequence[LRScheduler], last_epoch: int = -1) -> None:
         name = type(self).__name__
@@ -240,29 +240,29 @@ class Composed(LRScheduler):
         for scheduler in schedulers:
             if not isinstance(scheduler, LRScheduler):
                 raise ArgumentError(
-                    f"{name} is made of schedules that are a function of the epoch",
+                    f"{name} can only combine schedules that are a function of the epoch",
                     expected="LRSchedulers",
                     got=type(scheduler).__name__,
-                    fix="step ReduceLROnPlateau by itself, with nothing else on its optimizer",
+                    fix="use ReduceLROnPlateau alone, with no other schedule on its optimizer",
                 )
             if scheduler.optimizer is not optimizer:
                 raise ArgumentError(
-                    f"{name}: schedules of different optimizers",
-                    expected="schedules of the optimizer that is given first",
+                    f"{name}: the schedules belong to different optimizers",
+                    expected="schedules of one optimizer",
                     got=f"a {type(scheduler).__name__} of another {type(scheduler.optimizer).__name__}",
-                    fix="build all on the same optimizer",
+                    fix="build all schedules with the same optimizer",
                 )
         self._schedulers = list(schedulers)
         super().__init__(optimizer, last_epoch)
 
     def _epochs(self, epoch: float) -> list[float]:
-        """The epoch that each schedule is at."""
+        """The present epoch of each schedule, counted from where it begins."""
         return [epoch] * len(self._schedulers)
 
-    def _take_in(self, k: int, group: Group, epoch: float) -> None:
+    def _add_group(self, k: int, group: Group, epoch: float) -> None:
         for scheduler, its_epoch in zip(self._schedulers, self._epochs(epoch), strict=True):
-            scheduler._take_in(k, group, its_epoch)
-        super()._take_in(k, group, epoch)
+            scheduler._add_group(k, group, its_epoch)
+        super()._add_group(k, group, epoch)
 
     def _check_state(self, state_dict: Mapping[str, Any]) -> None:
         super()._check_state(state_dict)
@@ -279,9 +279,9 @@ class Composed(LRScheduler):
 
 
 class SequentialLR(Composed):
-    """One schedule after another: the first until the first milestone, the next from its own epoch 0 there, and so on.
+    """Schedules in sequence: each milestone is the epoch at which the next schedule begins, at its own epoch 0.
 
-    Each begins with the learning rates that it would begin with alone; the first with the groups' "initial_lr".
+    Each schedule begins with the learning rate that it would have alone; the first with the groups' "initial_lr".
 
     Source    torch.optim.lr_scheduler.SequentialLR
     """
@@ -292,16 +292,16 @@ class SequentialLR(Composed):
         schedulers, milestones = several(schedulers, "schedulers", "schedules"), _whole(milestones)
         if len(schedulers) != len(milestones) + 1 or list(milestones) != sorted(set(milestones)):
             raise ArgumentError(
-                "SequentialLR goes from one schedule to the next at a milestone",
-                expected="one schedule more than milestones, and these increasing",
+                "SequentialLR needs one milestone between each two schedules",
+                expected="one schedule more than milestones, which must increase",
                 got=f"{len(schedulers)} schedules, milestones {list(milestones)}",
-                fix="name the epoch at which each schedule but the first begins",
+                fix="pass the epoch at which each schedule but the first begins",
             )
         self._milestones = list(milestones)
         super().__init__(optimizer, schedulers, last_epoch)
 
     def _now(self, epoch: float) -> tuple[LRScheduler, float]:
-        """The schedule whose turn it is, and its own epoch."""
+        """The schedule that is active at this epoch, and its own epoch."""
         turn = bisect_right(self._milestones, epoch)
         return self._schedulers[turn], epoch - (self._milestones[turn - 1] if turn else 0)
 
@@ -321,20 +321,22 @@ class SequentialLR(Composed):
 
 
 class ChainedScheduler(Composed):
-    """Schedules on top of each other: the learning rate that one gives is what the next begins with, at every epoch.
+    """Schedules applied one to the result of the other: at every epoch, lr of one is the initial lr of the next.
 
-    lr = f_n(... f_2(f_1(lr_0, t), t), t): for schedules that multiply, the product of their factors
+    lr = f_n(... f_2(f_1(lr_0, t), t), t); for schedules that multiply, this is lr_0 times the product of their factors
 
-    A CyclicLR or OneCycleLR sets learning rates of its own, whatever stands before it; what follows multiplies them.
+    CyclicLR and OneCycleLR ignore the schedules before them; later schedules multiply their learning rates.
 
-    Source    torch.optim.lr_scheduler.ChainedScheduler, which agrees on schedules that multiply by a factor; where
-              others stand among them, it forgets the factors of earlier epochs, and here all count
+    Source    torch.optim.lr_scheduler.ChainedScheduler, with equal values if all schedules multiply by a factor. With
+              others among them, torch loses the factors of earlier epochs; here they are kept
     """
 
     def __init__(self, schedulers: Sequence[LRScheduler], optimizer: Optimizer | None = None) -> None:
         schedulers = several(schedulers, "schedulers", "schedules")
         if not schedulers:
-            raise ArgumentError("nothing to chain", expected="at least one schedule", got="none", fix="list schedules")
+            raise ArgumentError(
+                "ChainedScheduler needs schedules", expected="at least one", got="none", fix="pass a list of schedules"
+            )
         super().__init__(optimizer or getattr(schedulers[0], "optimizer", None), schedulers)  # type: ignore[arg-type]
 
     def lr_at(self, epoch: float, initial_lr: Number, group: int) -> Number:

@@ -1,4 +1,4 @@
-"""Stochastic gradient descent."""
+"""The SGD optimizer, stochastic gradient descent."""
 
 from collections.abc import Iterable
 from typing import Any, ClassVar
@@ -19,6 +19,8 @@ class SGD(Optimizer):
 
     maximize  g <- -g first
     Source    torch.optim.SGD (arguments, state name); Sutskever et al. 2013 for Nesterov's form
+
+    Raises ArgumentError for nesterov without a momentum or with dampening, and the errors of Optimizer.
     """
 
     ranges: ClassVar = {
