@@ -1,4 +1,4 @@
-"""What a training leaves behind: one number an epoch of everything that was measured."""
+"""History: the record of a training, with one value per epoch of everything that was measured."""
 
 from __future__ import annotations
 
@@ -21,29 +21,31 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 ROWS_SHOWN = 12
-WIDTH = 80  # characters of a line at most
-FRAME = 3  # of which each column takes so many beside its text
+WIDTH = 80  # the most characters per line
+FRAME = 3  # characters that a column takes beside its text
 
 KEPT = ("engine", "why", "replicas", "stopped", "compile_seconds", "endings", "failed")
 
-Measured = float | Tensor  # of one network, or (K,) of a population
+Measured = float | Tensor  # a number of one network, or (K,) of a population
 
 
 class History(Mapping[str, Tensor]):
     """The record of a training: `history["loss"]`, `history["validation_loss"]`, ... are tensors (epochs,).
 
-    engine   which engine ran, and `why`
-    compile_seconds  how long compiling took, and to load the compiler; it is in no epoch's time
-    stopped  why the training ended: "all epochs done", "interrupted", early stopping's reason, ...
-    seconds  a tensor (epochs,): the time each epoch took, validation included
+    engine           the engine that ran
+    why              why this engine was chosen
+    compile_seconds  the time to load the compiler and to compile; no epoch's time includes it
+    stopped          why the training ended: "all epochs done", "interrupted", early stopping's reason, ...
+    seconds          a tensor (epochs,): the time of each epoch, validation included
 
-    Of a population they are (epochs, K), NaN where a replica took no part any more, and there are `mean`, `std`,
-    `interval`, `best_replica` and `of(k)`, the history of one.
+    For a population the values are (epochs, K), NaN after a replica has stopped. `mean`, `std` and `interval` combine
+    replicas, `best_replica` finds the best one, and `of(k)` is the history of one.
 
     replicas  K, or None for one network
-    endings   why replicas ended before the last epoch, by index; `failed` are those whose loss was not finite
+    endings   why replicas ended before the last epoch, by index
+    failed    the replicas whose loss was not finite
 
-    It prints as a table, `plot()`s itself, and goes to JSON and back.
+    A history prints as a table, draws itself with `plot()`, and converts to JSON and back.
     """
 
     def __init__(self, engine: str, why: str, replicas: int | None = None) -> None:
@@ -55,7 +57,7 @@ class History(Mapping[str, Tensor]):
         self._seconds: list[float] = []
 
     def record(self, values: Mapping[str, Measured], seconds: float) -> None:
-        """Append one epoch's numbers; of a population tensors (K,)."""
+        """Append one epoch's values: numbers, or tensors (K,) of a population."""
         self._epochs.append(dict(values))
         self._seconds.append(seconds)
 
@@ -82,11 +84,11 @@ class History(Mapping[str, Tensor]):
         return name in self.names
 
     def __bool__(self) -> bool:
-        return True  # an empty history is a history still
+        return True  # an empty history counts as a history
 
     @property
     def names(self) -> list[str]:
-        """What was measured, in the order it came."""
+        """The names of what was measured, in order of appearance."""
         return list(dict.fromkeys(name for epoch in self._epochs for name in epoch))
 
     @property
@@ -100,21 +102,21 @@ class History(Mapping[str, Tensor]):
 
     @property
     def last(self) -> dict[str, Measured]:
-        """The last epoch's numbers."""
+        """The last epoch's values, by name."""
         return dict(self._epochs[-1]) if self._epochs else {}
 
     def best_epoch(self, name: str = "validation_loss", mode: str = "min") -> int:
-        """The epoch, counted from 0, in which this was lowest (mode "min") or highest ("max"); of a population the
-        mean over replicas."""
+        """The epoch, counted from 0, in which a value was lowest (mode "min") or highest ("max"). For a population, the
+        mean over replicas counts."""
         return _best(self.mean(name), mode)
 
     # ---- over the replicas of a population -------------------------------------------------------------------------
     def mean(self, name: str = "loss") -> Tensor:
-        """The mean over the replicas that have a finite value, (epochs,); of one network its values."""
+        """The mean over replicas with a finite value, (epochs,); for one network its values."""
         return self[name] if self.replicas is None else mean_std(self[name])[0]
 
     def std(self, name: str = "loss") -> Tensor:
-        """The standard deviation over those replicas, (epochs,); NaN where there are fewer than two."""
+        """The standard deviation over replicas with a finite value, (epochs,); NaN if there are fewer than two."""
         return mean_std(self._of_replicas(name))[1]
 
     def interval(self, name: str = "loss", level: float = 0.95) -> tuple[Tensor, Tensor]:
@@ -163,7 +165,7 @@ class History(Mapping[str, Tensor]):
 
     # ---- in a checkpoint, and line by line ---------------------------------------------------------------------------
     def state_dict(self) -> dict[str, Any]:
-        """Everything in it, exactly: numbers and tensors."""
+        """The exact contents, as numbers and tensors."""
         missing = {name: [k for k, epoch in enumerate(self._epochs) if name not in epoch] for name in self.names}
         return {
             **{name: getattr(self, name) for name in KEPT},
@@ -173,7 +175,7 @@ class History(Mapping[str, Tensor]):
         }
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Become the history that `state_dict` is of."""
+        """Restore what `state_dict` returned."""
         for name in KEPT:
             setattr(self, name, state_dict[name])
         self._seconds = state_dict["seconds"].tolist()
@@ -184,15 +186,15 @@ class History(Mapping[str, Tensor]):
                 self._epochs[k][name] = each[k]
 
     def line(self, k: int) -> str:
-        """Epoch k as a line of JSON: its number, from 1, its seconds and what was measured; null for no number."""
+        """Epoch k as a line of JSON: its number from 1, its seconds and its values; null stands for NaN."""
         values = {name: _plain(torch.as_tensor(value, dtype=torch.float64)) for name, value in self._epochs[k].items()}
         return json.dumps({"epoch": k + 1, "seconds": round(self._seconds[k], 6), **values})
 
     @classmethod
     def from_lines(cls, path: str | Path) -> History:
-        """The history in a `history.jsonl`, also while it is being written: a last line that is torn is passed over.
+        """The history in a `history.jsonl`, also while it is being written: an incomplete last line is ignored.
 
-        Raises DataError for a file that is missing, and for a line in between that is no epoch's.
+        Raises DataError for a file that is missing, and for any other line that does not hold an epoch.
         """
         try:
             lines = as_path(path).read_bytes().split(b"\n")[:-1]  # after the last line's end: nothing, or what is torn
@@ -249,7 +251,7 @@ class History(Mapping[str, Tensor]):
         return f"{headline}\n{text.getvalue().rstrip()}".replace("\u00a0", " ")
 
     def _shown(self, name: str) -> list[str]:
-        """An epoch's number as the table shows it."""
+        """The values of each epoch, as the table shows them."""
         if self.replicas is None:
             return ["" if math.isnan(value) else f"{value:.4g}" for value in self[name].tolist()]
         both = zip(self.mean(name).tolist(), self.std(name).tolist(), strict=True)
@@ -259,7 +261,10 @@ class History(Mapping[str, Tensor]):
         return f"History({self.epochs} epochs of {', '.join(self.names) or 'nothing'}; {self.engine}; {self.stopped})"
 
     def plot(self, names: str | list[str] | None = None, ax: Axes | None = None) -> Axes:
-        """Draw what was measured over the epochs: by default the loss and, where there is one, the validation loss."""
+        """Draw values over the epochs: by default the loss and, if there is one, the validation loss. Returns the axes.
+
+        Raises DataError for a history without epochs.
+        """
         from lamp import plots
 
         chosen = [names] if isinstance(names, str) else names or [n for n in ("loss", "validation_loss") if n in self]
@@ -275,7 +280,7 @@ class History(Mapping[str, Tensor]):
         return ax
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything in it, as lists and strings."""
+        """The contents, as lists and strings."""
         return {
             "engine": self.engine,
             "why": self.why,
@@ -291,7 +296,7 @@ class History(Mapping[str, Tensor]):
         }
 
     def to_json(self, path: str | Path | None = None) -> str:
-        """The record as JSON; written to a file as well where a path is given."""
+        """The record as JSON text; also written to a file if a path is given."""
         text = json.dumps(self.to_dict(), indent=1)
         if path is not None:
             Path(path).write_text(text + "\n", encoding="utf-8")
@@ -299,7 +304,7 @@ class History(Mapping[str, Tensor]):
 
     @classmethod
     def from_json(cls, source: str | Path) -> History:
-        """The history back from `to_json`'s text or file. Raises DataError for anything else."""
+        """The history from a text or file that `to_json` wrote. Raises DataError for anything else."""
         text = source.read_text(encoding="utf-8") if isinstance(source, Path) else source
         try:
             saved = json.loads(text)
@@ -318,7 +323,7 @@ class History(Mapping[str, Tensor]):
 
 
 def _in_tables(columns: Mapping[str, list[str]]) -> list[list[str]]:
-    """The names of columns, in as many tables as it takes for each to fit: headings may break between words."""
+    """The names of columns, split into tables that fit the width; headings may break between words."""
     tables: list[list[str]] = [[]]
     width = FRAME + len("epoch") + FRAME
     for name, cells in columns.items():
@@ -338,7 +343,7 @@ def _best(values: Tensor, mode: str) -> int:
 
 
 def _plain(value: Measured | None) -> Any:
-    """As JSON has it: no NaN."""
+    """A value for JSON, with None in place of NaN."""
     if not isinstance(value, Tensor):
         return value
     listed = value.tolist()
@@ -348,7 +353,7 @@ def _plain(value: Measured | None) -> Any:
 
 
 def _number(value: Any) -> Measured:
-    """What stands in a line: a number, null for none, or a list of them."""
+    """A value from a line of JSON: a number, null for NaN, or a list of these."""
     if isinstance(value, list):
         return torch.tensor([float(_number(each)) for each in value], dtype=torch.float64)
     if value is not None and not isinstance(value, int | float):

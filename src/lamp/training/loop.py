@@ -1,4 +1,4 @@
-"""The training loop: epochs by an engine, and between them callbacks, schedules, checkpoints and Ctrl-C."""
+"""Loop: the training loop. An engine makes the steps; the loop does everything between them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Loop:
     """Runs a training from its beginning, or from a checkpoint, to its end.
 
     An engine makes the steps. The loop calls the callbacks, moves the schedule, saves checkpoints, ends replicas whose
-    loss is not finite, and stops where it is asked to.
+    loss is not finite, and stops on request (a callback, Ctrl-C).
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Loop:
         training.measured = [*names, *(f"validation_{name}" for name in names if validation is not None)]
 
     def run(self, engine: str, progress: bool, saved: Saved | None = None) -> None:
-        """Train all epochs by this engine ("auto": the faster one), or those that a checkpoint leaves."""
+        """Train all epochs by this engine ("auto" for the faster one), or those that remain after a checkpoint."""
         training, history = self.training, self.history
         training.model.train()
         training.criterion.train()
@@ -115,7 +115,7 @@ class Loop:
         return self.engine.resumes or (training.epoch < training.epochs and training.ending is None)
 
     def _spec(self) -> FitSpec:
-        """What the engine is to train now."""
+        """What the engine should train now."""
         training, active = self.training, self.active
         return FitSpec(
             model=active.model,
@@ -134,7 +134,7 @@ class Loop:
         )
 
     def _budget(self) -> Budget:
-        """How far the engine may go before callbacks, the schedule or a checkpoint have their turn."""
+        """How far the engine may go before callbacks, the schedule or a checkpoint must run."""
         training, steps = self.training, UNLIMITED
         epochs = training.epochs - training.epoch
         if training.scheduler is not None or self._watch.loads:
@@ -148,7 +148,7 @@ class Loop:
 
     # ---- an epoch --------------------------------------------------------------------------------------------------
     def _run_epoch(self, interrupt: Interruptible, report: Reporter) -> None:
-        """An epoch, or what is left of it; or as much as is done when Ctrl-C comes."""
+        """Train an epoch, or the rest of one that is resumed; return early on Ctrl-C."""
         training, active = self.training, self.active
         while (found := self._go_on(report)) is None:
             if interrupt.asked:
@@ -158,7 +158,7 @@ class Loop:
         values = active.spread(found.values)
         if active.replicas is not None:
             self._end_failed(found.losses, values)
-        elif not math.isfinite(values["loss"]):  # on a GPU no step waits for its own
+        elif not math.isfinite(values["loss"]):  # on a GPU, losses are checked once per epoch
             self.engine.restore(None)
             raise not_finite(found.losses, training.epoch, training.step)
         self.history.record(values, found.seconds)
@@ -178,7 +178,7 @@ class Loop:
         self._save_if_due(between=True)
 
     def _go_on(self, report: Reporter) -> Measurement | None:
-        """Let the engine go on with the epoch; returns what was measured, once it is over."""
+        """Let the engine continue the epoch. Returns its results once it is over, else None."""
         training = self.training
         try:
             progress = self.engine.run(self._budget())
@@ -197,7 +197,7 @@ class Loop:
         return progress.epoch
 
     def _go_on_eagerly(self, reason: NotCompiled) -> None:
-        """Take the eager engine from here on, once something has come that is not compiled."""
+        """Continue with the eager engine, because of a change that cannot be compiled."""
         history, compiled = self.history, self.engine
         compiled.close()
         history.compile_seconds = compiled.compile_seconds
@@ -208,12 +208,12 @@ class Loop:
         self.engine.steps = compiled.steps
 
     def _take_over_changes(self) -> None:
-        """Let the engine take over what callbacks and the schedule have changed."""
+        """Pass changes by callbacks and the schedule to the engine."""
         self.engine.spec = self._spec()
         self.engine.refresh()
 
     def _after_epoch(self, values: Mapping[str, Measured]) -> None:
-        """Take the schedule's step, and show the whole population as it is now to whoever looks at it."""
+        """Make the schedule's step, and update the whole population if a callback reads it."""
         training = self.training
         if isinstance(training.scheduler, ReduceLROnPlateau):
             training.scheduler.step(values.get("validation_loss", values["loss"]))
@@ -224,7 +224,7 @@ class Loop:
             self.active.write_back()
 
     def _step_schedule(self) -> None:
-        """The schedule's step after a batch."""
+        """Make the schedule's step after a batch."""
         assert self.training.scheduler is not None
         self.training.scheduler.step()
         self.active.follow_schedule()
@@ -233,7 +233,7 @@ class Loop:
         return training_state.schedule_state(self.training)
 
     def _bring_up_to_date(self) -> None:
-        """Bring the model and the optimizer of the whole to where the last step that counts left them."""
+        """Bring the whole model and optimizer to the state after the last step that the loop has requested."""
         self.engine.rewind()
         self.engine.sync()
         self.active.hand_over()
@@ -242,7 +242,7 @@ class Loop:
     def _end_failed(self, losses: Tensor, values: Mapping[str, Measured]) -> None:
         """End the replicas whose loss was not finite in this epoch, with their last good weights.
 
-        Nothing counts that was measured of them: `values` become NaN.
+        Their `values` become NaN. Raises NonFiniteError if no replica is left.
         """
         bad = ~losses.isfinite().cpu()  # (batches, k)
         if not bad.any():
@@ -264,7 +264,7 @@ class Loop:
             raise none_finite(training.model.replicas, f"replica {k}: {history.endings[k]}")
 
     def _keep_active(self) -> None:
-        """Go on without the replicas that have ended."""
+        """Continue without the replicas that have ended."""
         if not self.history.endings:
             return
         training, active = self.training, self.active
@@ -280,7 +280,7 @@ class Loop:
 
     # ---- a checkpoint ----------------------------------------------------------------------------------------------
     def _save_if_due(self, between: bool) -> None:
-        """Write a checkpoint if it is time: `between` epochs, or within one."""
+        """Write a checkpoint if one is due; `between` says if no epoch is under way."""
         if self.checkpointer is None or self.engine.is_ahead:
             return
         if self.checkpointer.is_due(self.training.epoch, self.training.step, between):
@@ -292,7 +292,7 @@ class Loop:
             checkpointer.save(self.training, self._state_dict())
 
     def _state_dict(self) -> dict[str, Any]:
-        """Everything that the training goes on from, but for the model's parameters and buffers."""
+        """Everything that is needed to continue, except the model's parameters and buffers."""
         training, by_engine = self.training, self.engine.state_dict()
         return {
             "epoch": training.epoch,
@@ -310,7 +310,7 @@ class Loop:
         }
 
     def _load_state_dict(self, saved: Saved) -> None:
-        """Go on from a checkpoint, but for what the engine, the callbacks and the generators take over themselves."""
+        """Restore a checkpoint, except the states of the engine, the callbacks and the generators."""
         state, training = saved.state, self.training
         training.epoch, training.step, training.ending = state["epoch"], state["step"], state["ending"]
         self.history.load_state_dict(state["history"])
