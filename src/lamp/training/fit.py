@@ -1,4 +1,4 @@
-"""Training in one call: checks, engine, and a history of it all."""
+"""`fit` and `evaluate`: training and measuring in one call. They check their arguments and run the training loop."""
 
 from __future__ import annotations
 
@@ -95,25 +95,25 @@ def fit(
                   optimizer and so on, with all their attributes; only `epochs` may grow. A newest checkpoint that was
                   damaged is passed over, with a CheckpointWarning
 
-    Of a population every replica trains as it would alone, and what is measured is (K,). Data (inputs, targets) are
-    shared by all; each takes them in an order of its own, by its seed (seed=s: all in the one order of s, which costs
-    less; seed=[...]: K of them). Data, folds or bootstrap samples of their own come in a lamp.DataLoader with replicas=
-    or indices=; in a list of batches they are marked by lamp.per_replica(x), and else shared, whatever their shape. A
-    hyperparameter of optimizer or loss, and clip_norm and clip_value, may be a tensor (K,). A replica whose loss is not
-    finite ends with its last finite weights, and a NonFiniteWarning names it in the end; the others go on. One that
-    ends early costs nothing more.
+    In a population every replica trains as it would alone, and measured values are (K,). All replicas share the data
+    (inputs, targets), but each takes the samples in its own order, given by its seed. With seed=s all use the order of
+    s, which is faster; seed=[...] gives K seeds. Data, folds or bootstrap samples per replica are passed as a
+    lamp.DataLoader with replicas= or indices=; in a list of batches they are marked by lamp.per_replica(x), since
+    unmarked tensors are shared whatever their shape. A hyperparameter of optimizer or loss, clip_norm and clip_value
+    may be a tensor (K,). A replica whose loss is not finite ends with its last finite weights, and a NonFiniteWarning
+    names it at the end; the others continue. A replica that has ended costs nothing more.
 
-    A network so small that threads would only wait for each other trains on one of torch's threads. Numbers below 1e-38
-    (denormal ones, of which a saturated network is full) count as 0 meanwhile: they are slow.
+    A network too small to gain from several threads trains on one of torch's threads. During training, denormal numbers
+    (below 1e-38; a saturated network has many) count as 0, because they are slow.
 
-    Ctrl-C ends the training after the batch in hand; the history of the finished epochs is returned. With a checkpoint
-    folder what is reached is saved first, and SIGTERM does the same and then ends the program. A second one leaves at
-    once. A training that is resumed, from whichever step, ends with the same bits as one that never stopped (with the
-    same engine, threads and kind of processor).
+    Ctrl-C ends the training after the current batch, and the history of the finished epochs is returned. With a
+    checkpoint folder, the training is saved first; SIGTERM does the same and then ends the program. A second signal
+    ends it at once. A resumed training ends with the same bits as one that never stopped (with the same engine, number
+    of threads and kind of processor).
 
-    An epoch's loss is the criterion's over all its rows, whatever its mean divides by. A TrainingWarning tells of a
-    last layer and a loss that cannot be meant together, such as Softmax before CrossEntropyLoss, and of parameters
-    that the optimizer does not have, unless they are frozen.
+    An epoch's loss is the criterion's over all rows, whatever its mean divides by. A TrainingWarning tells of a last
+    layer that does not fit the loss, such as Softmax before CrossEntropyLoss, and of parameters that the optimizer
+    lacks, unless they are frozen.
 
     Raises ArgumentError, DataError or ShapeError for what does not fit, before the first step where that can be seen;
     NonFiniteError for a loss that is NaN or infinite (in a population, of every replica): the error names the module
