@@ -352,7 +352,7 @@ def test_sigterm_leaves_nothing(place, tmp_path):
         (["train", "t.csv", "--target", "y", "--seed", "-1"], "--seed"),
         (["train", "t.csv", "--target", "y", "--seed", str(2**70)], "--seed"),
         (["evaluate", "m", "t.csv", "--seed", str(2**70)], "--seed"),
-        (["predict", "m", "t.csv", "--json", "--out", "none.csv"], "--json is for stdout"),
+        (["predict", "m", "t.csv", "--json", "--out", "none.csv"], "--json prints on stdout"),
         (["predict", "m", "t.csv", "--json", "--escape-formulas"], "--escape-formulas is for CSV"),
         (["predict", "m", "t.csv", "--unknown", "nothing"], "'nothing' is not one of"),
         (["predict", "m", "evil.csv", "--out", "p.docx"], "p.docx"),

@@ -1,4 +1,4 @@
-"""The program `lamp`: it parses, calls and prints; the work is done elsewhere.
+"""The program `lamp`. It parses arguments, calls the package and prints; the work is done elsewhere.
 
 Nothing here imports torch before a command runs, so that help and version answer at once.
 """
@@ -30,7 +30,7 @@ BAD_INPUT = 2
 
 
 class Program(click.Group):
-    """The commands; of one that does not exist it says which may have been meant."""
+    """The group of all commands. For an unknown command it suggests the closest name."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -59,8 +59,8 @@ for command in (train, predict, evaluate, inspect, export, disk, reproduce, benc
 def main(**kwargs: Any) -> None:
     """Run the program.
 
-    Exits 0, 1 (a result falls short), 2 (bad input, or a file that cannot be read or written), 130 (Ctrl-C), 141 (the
-    reader of stdout has gone), 143 (SIGTERM).
+    Exit status: 0, 1 (a result falls short), 2 (bad input, or a file that cannot be read or written), 130 (Ctrl-C),
+    141 (the reader of stdout has gone), 143 (SIGTERM).
     """
     terminal.open_streams()
     with terminal.ended_by_signals():
@@ -69,7 +69,7 @@ def main(**kwargs: Any) -> None:
 
 
 def _run(kwargs: dict[str, Any]) -> Any:
-    """The exit code; what went wrong is said on stderr."""
+    """Run the program and return its exit status; errors are printed on stderr."""
     try:
         try:
             return program.main(standalone_mode=False, **kwargs)

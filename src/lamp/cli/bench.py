@@ -15,10 +15,10 @@ import click
 )
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[ROW ...] [OPTIONS]")
 def bench(arguments: tuple[str, ...]) -> None:
-    """Measure rows of the benchmark table beside their peers; without arguments, list them.
+    """Measure rows of the benchmark table against their peers; without arguments, list the rows.
 
-    The benchmarks stand beside the package, in a clone of its repository: run this there. What the options are, and
-    which peers must be installed, `python -m benchmarks --help` says.
+    The benchmarks are part of a clone of lamp's repository, so run this command there. `python -m benchmarks --help`
+    lists the options and the peers that must be installed.
     """
     folder = _clone()
     if folder is None:
@@ -31,7 +31,7 @@ def bench(arguments: tuple[str, ...]) -> None:
 
 
 def _clone() -> Path | None:
-    """The nearest folder above this one, or above the package, that has the benchmarks."""
+    """The nearest folder above the current one, or above the package, that holds the benchmarks."""
     here = Path.cwd()
     for folder in (here, *here.parents, *Path(__file__).resolve().parents):
         if (folder / "benchmarks" / "__main__.py").is_file() and (folder / "src" / "lamp").is_dir():

@@ -1,4 +1,4 @@
-"""`lamp cache`: the compiled kernels that are kept on disk."""
+"""`lamp cache`: show or clear the compiled kernels on disk."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from lamp.errors import ArgumentError
 @click.command(epilog="Examples:\n\n  lamp cache\n\n  lamp cache --clear")
 @click.option("--clear", is_flag=True, help="Remove all kernels.")
 def cache(clear: bool) -> None:
-    """Say where compiled kernels are kept and how much room they take; LAMP_CACHE_DIR chooses the folder."""
+    """Show where compiled kernels are kept and how much space they take; LAMP_CACHE_DIR chooses the folder."""
     from lamp.compiler import disk_cache
 
     if not os.environ.get(disk_cache.BYTES, "0").isdecimal():
         raise ArgumentError(
-            f"{disk_cache.BYTES} is no number of bytes, so the cache may have {disk_cache.MOST_BYTES}",
+            f"{disk_cache.BYTES} is not a number of bytes; the limit of {disk_cache.MOST_BYTES} bytes applies",
             expected="an integer, such as 1000000000",
             got=repr(os.environ[disk_cache.BYTES]),
             fix=f"export {disk_cache.BYTES}=1000000000",
@@ -27,7 +27,7 @@ def cache(clear: bool) -> None:
     if (wrong := disk_cache.unusable()) is not None:
         raise ArgumentError(
             f"no kernels are kept in {place}",
-            expected="a folder of yours that nobody else may write to; it is made if need be",
+            expected="a folder that you own and nobody else may write to; it is created if needed",
             got=wrong,
             fix=f"export {disk_cache.FOLDER}=FOLDER, or {disk_cache.FOLDER}=off for no cache",
         )

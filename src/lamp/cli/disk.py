@@ -1,4 +1,4 @@
-"""`lamp disk`: the network of lamp-2019, trained from several seeds."""
+"""`lamp disk`: train the network of lamp-2019 from several seeds."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from lamp.cli.options import SEED, compared, make_folder, reporting
     epilog="Examples:\n\n  lamp disk\n\n  lamp disk --runs 50 --epochs 100 --out results\n\n  lamp disk --compare 2\n\n"
     "  lamp disk --json -q"
 )
-@click.option("--runs", type=click.IntRange(1), default=10, show_default=True, help="How many networks, a seed each.")
-@click.option("--epochs", type=click.IntRange(1), default=400, show_default=True, help="How long each one trains.")
+@click.option("--runs", type=click.IntRange(1), default=10, show_default=True, help="Networks to train, one per seed.")
+@click.option("--epochs", type=click.IntRange(1), default=400, show_default=True, help="Epochs per network.")
 @click.option("--seed", type=SEED, default=0, show_default=True, help="The first seed.")
 @compared
 @reporting
@@ -28,9 +28,9 @@ def disk(
     """Train networks to tell a disk from its surroundings.
 
     1,000 training and 1,000 test points on the unit square; label 1 inside the disk that covers half of it. Each
-    network 2-25-25-25-2 (SELU, cross-entropy, Adam) starts from its own seed and has data of its own; all of them train
-    as one population. Prints a table with mean and standard deviation, and writes the figure disk.png and the histories
-    disk.json.
+    network 2-25-25-25-2 (SELU, cross-entropy, Adam) has its own seed and its own data; all of them train together,
+    as one population. Prints a table with mean and standard deviation, and writes the figure disk.png and the
+    histories disk.json.
     """
     if compare > runs:
         raise click.BadParameter(f"{compare} of {runs} runs cannot be trained one by one", param_hint="--compare")
@@ -41,7 +41,7 @@ def disk(
     from lamp.experiments.protocol import MEASURED, train_runs
     from lamp.experiments.reproduction import beside_torch
 
-    gc.freeze()  # what is imported stays: nobody need look through it again, which takes torch's modules 0.1 s
+    gc.freeze()  # torch's modules stay loaded; scanning them would take each full garbage collection 0.1 s
     setting = dataclasses.replace(SELU_NETWORK, epochs=epochs)
     seeds = range(seed, seed + runs)
     results = train_runs(setting, seeds, progress=not quiet, one_by_one=one_by_one)

@@ -1,4 +1,4 @@
-"""`lamp evaluate`: how well a trained folder does on another table."""
+"""`lamp evaluate`: measure a trained folder on another table."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @click.argument("table", type=TABLE)
 @reading
 @unknown
-@click.option("--seed", type=SEED, default=0, show_default=True, help="Of the bootstrap.")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of the bootstrap.")
 @printing
 def evaluate(
     folder: Path,
@@ -35,10 +35,10 @@ def evaluate(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Measure FOLDER, which lamp train wrote, on the rows of TABLE, which must have the target's column.
+    """Measure the model that lamp train wrote into FOLDER on the rows of TABLE, which must have the target's column.
 
-    Prints each metric with its 95 % confidence interval. Rows of which the target is missing are left out;
-    rows of a class that training had not count as wrong.
+    Prints each metric with its 95 % confidence interval. Rows without a target are left out. Rows of a class that was
+    not in the training table count as wrong.
     """
     from lamp.cli import show_tables as show
     from lamp.tables import ReadOptions, read_with

@@ -1,4 +1,4 @@
-"""`lamp export`: a trained folder's ensemble for other programs."""
+"""`lamp export`: write a trained folder's ensemble for use in other programs."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from lamp.cli.table_options import TABLE
     "kind",
     type=click.Choice(["onnx", "torch", "safetensors", "python"]),
     required=True,
-    help="onnx; a Python file for torch, or one that needs numpy alone; or the weights alone.",
+    help="An ONNX file, Python code for torch, Python code that needs only numpy, or the weights alone.",
 )
-@click.option("--out", type=click.Path(path_type=Path), help="The file to write  [default: the folder's name, here]")
-@click.option("--force", is_flag=True, help="Replace files that are there.")
+@click.option("--out", type=click.Path(path_type=Path), help="The file to write  [default: named after the folder]")
+@click.option("--force", is_flag=True, help="Replace existing files.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
 def export(folder: Path, kind: str, out: Path | None, force: bool, as_json: bool) -> None:
-    """Write the ensemble in FOLDER as one file, scaling and calibration in it, checked against lamp's own numbers.
+    """Write the ensemble in FOLDER as one file, with scaling and calibration, checked against lamp's own predictions.
 
-    Words, dates and gaps are for the caller to turn into numbers: a file NAME.inputs.json beside it says how each input
-    is made from its column.
+    The exported model takes numbers. The file NAME.inputs.json, written beside it, says how each input is computed from
+    its column (words, dates and missing values included).
     """
     from lamp.errors import DataError
     from lamp.tables.export import KINDS
@@ -48,8 +48,8 @@ def export(folder: Path, kind: str, out: Path | None, force: bool, as_json: bool
     for each in {path, path.with_suffix(".safetensors") if kind == "torch" else path, recipe}:
         if each.exists() and not force:
             raise DataError(
-                f"{each} is there already",
-                expected="names that are free, for the model and what comes with it",
+                f"{each} exists already",
+                expected="names of no existing files, for the model and the files beside it",
                 got="a folder" if each.is_dir() else "a file",
                 fix="choose another name with --out, or --force to replace it",
             )
@@ -59,4 +59,4 @@ def export(folder: Path, kind: str, out: Path | None, force: bool, as_json: bool
         return
     for file in files:
         terminal.tell(str(file))
-    terminal.say(f"how each of the {len(model.preprocessing.features)} inputs is made stands in {files[-1]}")
+    terminal.say(f"{files[-1]} says how each of the {len(model.preprocessing.features)} inputs is computed")

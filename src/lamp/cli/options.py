@@ -10,11 +10,11 @@ import click
 
 Command = Callable[..., Any]
 
-SEED = click.IntRange(0, 2**32 - 1)  # larger ones numpy does not take
+SEED = click.IntRange(0, 2**32 - 1)  # numpy takes no larger seeds
 
 
 def reporting(command: Command) -> Command:
-    """--out, --json and --quiet: where the files go, and what is printed."""
+    """Add --out, --json and --quiet: where files are written and what is printed."""
     for option in (
         click.option("--quiet", "-q", is_flag=True, help="Print no progress and no table; the files are written."),
         click.option("--json", "as_json", is_flag=True, help="Print the results as JSON on stdout instead of a table."),
@@ -23,7 +23,7 @@ def reporting(command: Command) -> Command:
             type=click.Path(file_okay=False, path_type=Path),
             default=Path("lamp-out"),
             show_default=True,
-            help="The folder for figures and histories; made if it is not there.",
+            help="The folder for figures and histories; created if it does not exist.",
         ),
     ):
         command = option(command)
@@ -31,7 +31,7 @@ def reporting(command: Command) -> Command:
 
 
 def compared(command: Command) -> Command:
-    """--one-by-one and --compare: how the runs are trained, and beside what."""
+    """Add --one-by-one and --compare: how the runs are trained, and what they are compared with."""
     for option in (
         click.option(
             "--compare",
@@ -39,7 +39,7 @@ def compared(command: Command) -> Command:
             default=0,
             show_default=True,
             metavar="RUNS",
-            help="Train so many of the runs one by one as well, by lamp and by torch.nn, and show the times.",
+            help="Also train this many of the runs one by one, with lamp and with torch.nn, and show the times.",
         ),
         click.option("--one-by-one", is_flag=True, help="Train the runs one after another, not as one population."),
     ):
@@ -48,7 +48,7 @@ def compared(command: Command) -> Command:
 
 
 def make_folder(path: Path) -> Path:
-    """The folder, made if need be; a clear message where that cannot be."""
+    """Create the folder if needed, and return it. Raises click.BadParameter where nothing can be written into it."""
     try:
         path.mkdir(parents=True, exist_ok=True)
         probe = path / ".lamp-can-write"

@@ -1,4 +1,4 @@
-"""`lamp predict`: what a trained folder says of the rows of a table."""
+"""`lamp predict`: predict the target for the rows of a table."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ TEXT_TABLES = (".csv", ".tsv", ".tab", ".txt")
     multiple=True,
     type=as_utf8,
     metavar="COLUMN",
-    help="Put this column of the table beside the predictions. May be given several times.",
+    help="Copy this column of the table into the output. May be given several times.",
 )
 @click.option(
-    "--prefix", type=as_utf8, default="", metavar="TEXT", help="Goes before the names of the predicted columns."
+    "--prefix", type=as_utf8, default="", metavar="TEXT", help="Text before the names of the predicted columns."
 )
 @click.option(
     "--escape-formulas",
     is_flag=True,
-    help="In CSV, put ' before text that a spreadsheet would run as a formula: it begins with = + - or @.",
+    help="In CSV, put ' before text that begins with = + - or @, which a spreadsheet would run as a formula.",
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Write a file (.csv, .parquet, .jsonl) instead of stdout.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON lines on stdout instead of CSV.")
@@ -56,21 +56,24 @@ def predict(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Predict for every row of TABLE, in order, with what lamp train wrote into FOLDER.
+    """Predict the target for every row of TABLE, in order, with the model that lamp train wrote into FOLDER.
 
-    Of classes: the likeliest, each one's probability p(...), and the spread: the standard deviation of the members of
-    the ensemble. Of numbers: the number, the spread, and from low to high the interval that holds 90 %.
+    For classes, the output has the most likely class, the probability p(...) of each class, and the spread: the
+    standard deviation over the members of the ensemble. For numbers, it has the number, the spread, and the bounds low
+    and high of the 90 % prediction interval.
 
-    Remarks go to stderr. stdout is UTF-8 whatever the console's encoding is, so that a file it is sent to holds every
-    name as it is; on a terminal, letters that the terminal lacks or would obey are written as escapes.
+    Remarks go to stderr. stdout is UTF-8 whatever the console's encoding is, so that redirected output holds every
+    name unchanged. On a terminal, control characters and letters that it cannot show are written as escapes.
     """
     if as_json and out is not None:
-        raise click.UsageError("--json is for stdout: leave it out, and let the name after --out end in .jsonl")
+        raise click.UsageError("--json prints on stdout: leave it out, and give --out a name that ends in .jsonl")
     is_csv = not as_json and (out is None or out.suffix.lower() in TEXT_TABLES)
     if escape_formulas and not is_csv:
-        raise click.UsageError("--escape-formulas is for CSV: only there a spreadsheet runs what a cell holds")
+        raise click.UsageError(
+            "--escape-formulas is for CSV: from other formats, spreadsheets do not run text as formulas"
+        )
     if out is not None and out.exists() and table.exists() and out.samefile(table):
-        raise click.UsageError(f"--out {out} is the table itself, which would be lost: choose another name")
+        raise click.UsageError(f"--out {out} is the table itself and would overwrite it: choose another name")
 
     from lamp.tables import ReadOptions, read_with, write_table
     from lamp.tables.folder import load_model, load_reading

@@ -1,4 +1,4 @@
-"""`lamp reproduce`: the five experiments, each published figure beside lamp's."""
+"""`lamp reproduce`: run the five experiments and print each published figure beside lamp's."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FALLS_SHORT = 1
     "  lamp reproduce mini-2020 --compare 1\n\n  lamp reproduce torchlike-2019 --json -q > torchlike.json"
 )
 @click.argument("labels", nargs=-1, type=click.Choice([*LABELS, "all"]), metavar="[LABEL ...|all]")
-@click.option("--runs", type=click.IntRange(1), default=None, help="Runs a setting  [default: as the experiment had]")
+@click.option("--runs", type=click.IntRange(1), default=None, help="Runs per setting  [default: as in the experiment]")
 @compared
 @reporting
 def reproduce(
@@ -36,12 +36,12 @@ def reproduce(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Run the experiments of the five systems lamp grew from.
+    """Run the experiments of the five systems that lamp grew from.
 
     LABEL is lamp-2019, mini-2019, torchlike-2019, mini-2020, lamp-2021 or all (the default). The runs of a setting,
     each with its own seed and data, train as one population. Prints each published figure beside lamp's, writes the
-    figures of their reports and reproduce.json, and exits with 1 where a published figure lies above the 95 %
-    confidence interval of lamp's mean.
+    plots of the original reports and reproduce.json, and exits with status 1 where a published figure lies above the
+    95 % confidence interval of lamp's mean.
     """
     make_folder(out)
     from lamp.cli import show

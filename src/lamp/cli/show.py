@@ -1,4 +1,4 @@
-"""What the commands print: tables on stdout."""
+"""Tables that the commands for experiments print on stdout."""
 
 from __future__ import annotations
 
@@ -20,44 +20,44 @@ VERDICTS = {"met": "green", "within": "yellow", "below": "red"}  # the interval 
 
 
 class Console(rich_console.Console):
-    """stdout for tables. Each text is shown as it is, no markup in it, and only what can be printed."""
+    """A rich console on stdout that reads no markup in texts and escapes characters that cannot be printed."""
 
     def __init__(self) -> None:
         super().__init__(highlight=False, markup=False, emoji=False)
 
     def render_str(self, text: str, **options: Any) -> Text:
-        """Every text that is printed comes through here, those in cells too."""
+        """Make a text printable. rich calls this for every text, those in table cells included."""
         shown = printable(text, keep="\n").encode(self.encoding, terminal.WRITTEN_OUT).decode(self.encoding)
         return super().render_str(shown, **options)
 
     def tell(self, text: str, style: str | None = None) -> None:
-        """A line of words: on a terminal broken between them, elsewhere whole."""
+        """Print a line of text; only on a terminal is it wrapped."""
         self.print(text, style=style, soft_wrap=not self.is_terminal)
 
     def on_broken_pipe(self) -> None:
-        """Nobody reads any more."""
+        """End the program: the reader of stdout has gone."""
         terminal.leave()
 
 
 def console() -> Console:
-    """Where tables go: stdout as it is now."""
+    """A console on the current stdout."""
     return Console()
 
 
 def spread(mean: float, std: float, digits: int = 1) -> str:
-    """mean ± std."""
+    """The text "mean ± std"."""
     return f"{mean:.{digits}f} ± {std:.{digits}f}"
 
 
 def _spread_of(results: Runs, name: str, digits: int = 1) -> str:
-    """mean ± std; of one run, which has no std, the number."""
+    """The text "mean ± std"; for a single run, which has no std, its value."""
     if len(results.runs) == 1:
         return f"{results.mean(name):.{digits}f}"
     return spread(results.mean(name), results.std(name), digits)
 
 
 def runs(results: Results) -> None:
-    """A row a run, and the mean ± std of all."""
+    """Print one row per run, and the mean ± std of all runs."""
     table = Table(title=f"{results.setting.name} network on the disk, {results.setting.epochs} epochs")
     table.add_column("seed")
     for heading in ("train loss", "train accuracy", "test accuracy", "seconds"):
@@ -84,7 +84,7 @@ def runs(results: Results) -> None:
 
 
 def _how_long(results: Results) -> str:
-    """How long all runs took, and on what."""
+    """A sentence on how long all runs took together, in seconds, and how much of it was compiling."""
     networks = "1 network" if len(results.runs) == 1 else f"{len(results.runs)} networks"
     whole, compiling = results.of("seconds").sum().item(), results.of("compiling").sum().item()
     if not compiling:
@@ -93,10 +93,10 @@ def _how_long(results: Results) -> str:
 
 
 def times(results: Results, alone: Runs, peers: Runs) -> None:
-    """How long a run took, and how long it takes one by one."""
+    """Print the seconds per run: as trained, one by one with lamp, and one by one with torch.nn."""
     ours = results.mean("seconds")
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
-    table.add_column("time of a run")
+    table.add_column("time per run")
     for heading in ("runs", "seconds", ""):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_row("as trained above", str(len(results.runs)), f"{ours:.3f}", "")
@@ -107,7 +107,7 @@ def times(results: Results, alone: Runs, peers: Runs) -> None:
 
 
 def outcome(outcome: Outcome) -> None:
-    """An experiment's settings: what was published, what lamp gets, and beside it what was trained to compare."""
+    """Print an experiment: per setting the published figure, lamp's result, and the runs trained for comparison."""
     experiment = outcome.experiment
     table = Table(
         title=f"{experiment.label}: {experiment.about}",
@@ -117,7 +117,7 @@ def outcome(outcome: Outcome) -> None:
         padding=(0, 1),
     )
     table.add_column("setting", no_wrap=True)
-    for heading in ("published %", "test %", "test loss", "s a run", ""):
+    for heading in ("published %", "test %", "test loss", "s per run", ""):
         table.add_column(heading, justify="right", no_wrap=True)
     for k, results in enumerate(outcome.results):
         setting = results.setting
@@ -137,7 +137,7 @@ def outcome(outcome: Outcome) -> None:
 
 
 def _measured(runs: Runs) -> tuple[str, str, str]:
-    """Test accuracy, test loss and seconds a run."""
+    """Test accuracy in percent, test loss and seconds per run, as texts."""
     return _spread_of(runs, "test_accuracy", 2), _spread_of(runs, "test_loss", 3), f"{runs.mean('seconds'):.2f}"
 
 
@@ -148,6 +148,6 @@ def _published(mean: float | None, std: float | None) -> str:
 
 
 def files(paths: Sequence[Path]) -> None:
-    """Where the files are."""
+    """Print the paths of the files that were written."""
     for path in paths:
         console().tell(f"  {path}", "dim")

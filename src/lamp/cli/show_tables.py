@@ -1,4 +1,4 @@
-"""What the commands for tables print: tables on stdout, remarks on stderr."""
+"""What the commands for tables print: results on stdout, remarks on stderr."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from lamp.tables.model import TableModel
 from lamp.tables.targets import Target
 from lamp.tables.train import OURS, Outcome, Plan
 
-MOST_ROWS = 60  # of columns, and of remarks
+MOST_ROWS = 60  # columns that are listed, and remarks
 MOST_IMPORTANT = 5
 LONGEST_NAME = 36  # letters of a column's name
-WIDEST = 1000  # columns of a terminal
-PERCENT = ("accuracy", "balanced accuracy", "coverage")  # shares, shown as such
+WIDEST = 1000  # characters per line; wider than any terminal
+PERCENT = ("accuracy", "balanced accuracy", "coverage")  # fractions, shown in percent
 
-Row = tuple[Mapping[str, Estimate], float, str]  # a model's metrics, its seconds, and what to remark on it
+Row = tuple[Mapping[str, Estimate], float, str]  # a model's metrics, its seconds, and a remark on it
 
 
 def plan(plan: Plan) -> None:
-    """What would be done: target, rows, columns and effort."""
+    """Print what a training would do: target, rows, columns and effort."""
     out = console()
     out.tell(_what(plan.target), "bold")
     parts = plan.split
@@ -47,22 +47,23 @@ def plan(plan: Plan) -> None:
     effort = plan.effort
     out.tell(
         f"{effort.settings} settings of {len(effort.shapes)} networks would be tried on {effort.swept_rows:,} rows for "
-        f"{effort.sweep_epochs} epochs, and the best trained as {effort.members} members for at most {effort.epochs}",
+        f"{effort.sweep_epochs} epochs; the best would be trained as an ensemble of {effort.members} for at most "
+        f"{effort.epochs} epochs",
     )
     notes(plan.notes)
 
 
 def notes(lines: Iterable[str]) -> None:
-    """Remarks on stderr, of very many the first ones."""
+    """Print remarks on stderr, at most the first MOST_ROWS."""
     lines = list(lines)
     for line in lines[:MOST_ROWS]:
         say(line)
     if len(lines) > MOST_ROWS:
-        say(f"and {len(lines) - MOST_ROWS:,} more remarks like these")
+        say(f"and {len(lines) - MOST_ROWS:,} more remarks")
 
 
 def remarks(plan: Plan) -> None:
-    """What the user should know before the training begins, on stderr."""
+    """Print on stderr what the user should know before the training begins."""
     parts = plan.split
     say(
         f"{_what(plan.target)}; {len(plan.rows):,} rows: {len(parts.training):,} training, "
@@ -76,7 +77,7 @@ def remarks(plan: Plan) -> None:
 
 
 def outcome(outcome: Outcome, path: Path) -> None:
-    """The test metrics beside those of scikit-learn's models, what matters, and where the files are."""
+    """Print the test metrics beside those of scikit-learn's models, the important columns, and the folder."""
     out, ours = console(), outcome.estimates
     rows: dict[str, Row] = {OURS: (ours, outcome.seconds, "")}
     rows |= {peer.name: (peer.estimates, peer.seconds, peer.note) for peer in outcome.peers}
@@ -87,13 +88,13 @@ def outcome(outcome: Outcome, path: Path) -> None:
     else:
         share = "{} ({})".format(*_parts("coverage", ours["coverage"]))
         out.tell(
-            f"intervals of ±{readable(outcome.model.margin)}, made to hold 90 %, hold {share} of the test rows",
+            f"prediction intervals of ±{readable(outcome.model.margin)}, meant to hold 90 %, hold {share} of the test rows",
         )
     out.tell(str(path), "bold")
 
 
 def estimates(measured: Measured, name: str) -> None:
-    """Each metric of an evaluation on its own line."""
+    """Print each metric of an evaluation on its own line."""
     table = _table(f"{measured.rows:,} rows, {shortened([name], LONGEST_NAME)[0]}", "value", "95 % interval")
     for metric, estimate in measured.estimates.items():
         value, interval = _parts(metric, estimate)
@@ -102,7 +103,7 @@ def estimates(measured: Measured, name: str) -> None:
 
 
 def summary(model: TableModel, reports: Mapping[str, Any], path: Path) -> None:
-    """What is in a folder."""
+    """Print what is in a trained folder."""
     out, config, metrics = console(), reports["config"], reports["metrics"]
     out.tell(f"{path}: {_what(model.target)}", "bold")
     out.tell(
@@ -126,9 +127,9 @@ def summary(model: TableModel, reports: Mapping[str, Any], path: Path) -> None:
     _important([(each["column"], each["mean"]) for each in metrics["importance"]])
 
 
-# ---- parts of these --------------------------------------------------------------------------------------------------
+# ---- parts of the above----------------------------------------------------------------------------------------------
 def _columns(columns: Sequence[Column], told: Sequence[str]) -> None:
-    """A row a column: its kind, how many inputs it becomes, and what there is to tell of it."""
+    """Print one row per column: its kind, the number of inputs made from it, and a remark."""
     out, table = console(), _table("column", "kind", "inputs", "")
     table.columns[0].no_wrap = True
     shown = columns[: len(told)]
@@ -141,7 +142,7 @@ def _columns(columns: Sequence[Column], told: Sequence[str]) -> None:
 
 
 def _metrics(test_rows: int, rows: Mapping[str, Row]) -> None:
-    """How well each model does: side by side where that fits the terminal, else metric by metric."""
+    """Print each model's metrics, side by side where that fits the terminal, else metric by metric."""
     names = [name for name in rows[OURS][0] if name != "coverage"]
     out, table = console(), _side_by_side(test_rows, names, rows)
     if Measurement.get(out, out.options.update(max_width=WIDEST), table).maximum > out.width:
@@ -153,8 +154,8 @@ def _metrics(test_rows: int, rows: Mapping[str, Row]) -> None:
 
 
 def _side_by_side(test_rows: int, names: Sequence[str], rows: Mapping[str, Row]) -> Table:
-    """A column a model, each metric with its interval below it."""
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 0, 0, 1))  # four models fit on 80 columns
+    """A table with one column per model; each metric has its interval below it."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 0, 0, 1))  # four models fit into 80 characters
     table.add_column(f"{test_rows:,} test rows,\n95 % interval", no_wrap=True)
     for name in rows:
         heading = name if name == OURS else "scikit-learn\n" + name.replace(" boosting", "\nboosting")
@@ -166,7 +167,7 @@ def _side_by_side(test_rows: int, names: Sequence[str], rows: Mapping[str, Row])
 
 
 def _metric_by_metric(test_rows: int, names: Sequence[str], rows: Mapping[str, Row]) -> Table:
-    """A block a metric, in it a row a model: where numbers are long."""
+    """A table with one block per metric and one row per model, for long numbers."""
     table = _table("", f"{test_rows:,} test rows", "95 % interval", "seconds")
     for column in table.columns[1:]:
         column.justify, column.no_wrap = "right", True
@@ -183,11 +184,11 @@ def _important(found: list[tuple[str, float]]) -> None:
     first = found[:MOST_IMPORTANT]
     names = shortened([name for name, _ in first], LONGEST_NAME)
     shown = ", ".join(f"{name} {readable(rise)}" for name, (_, rise) in zip(names, first, strict=True))
-    console().tell(f"most important (rise of the loss when shuffled): {shown}")
+    console().tell(f"most important columns (rise of the loss when shuffled): {shown}")
 
 
 def _parts(metric: str, estimate: Estimate) -> tuple[str, str]:
-    """The value and the interval as text."""
+    """The value and its interval as texts."""
 
     def text(number: float | None) -> str:
         return f"{100 * number:.1f} %" if metric in PERCENT and number is not None else readable(number)
@@ -209,25 +210,27 @@ def _told(decision: Decision) -> str:
 
 
 def _learned(column: Column) -> str:
-    """What was learned from a column, in few words."""
+    """What preprocessing learned from a column, in a few words."""
     if isinstance(column, NumberColumn):
-        gaps = f"; gaps {_bound(column.median)}" if column.indicator else ""
+        gaps = f"; missing values become {_bound(column.median)}" if column.indicator else ""
         curve = "; asinh" if column.curve else ""
         unit = f" {column.unit}" if column.unit else ""
-        comma = "; a comma for the point" if column.decimal == "," else ""
+        comma = "; decimal comma" if column.decimal == "," else ""
         return f"{_bound(column.low)} to {_bound(column.high)}{unit}{comma}{curve}{gaps}"
     if isinstance(column, CategoryColumn):
-        rare = f"; {column.rare:,} rare words together" if column.rare else ""
-        return listed([repr(level) for level in column.levels], 5) + rare + "; gaps" * column.missing
+        rare = f"; {column.rare:,} rare words share an input" if column.rare else ""
+        return listed([repr(level) for level in column.levels], 5) + rare + "; some missing" * column.missing
     if isinstance(column, DateColumn):
-        return (f"written {described(column.format)}" if column.format else "dates") + "; gaps" * column.indicator
+        return (
+            f"written {described(column.format)}" if column.format else "dates"
+        ) + "; some missing" * column.indicator
     if isinstance(column, LeftOut):
         return column.why
-    return "yes or no" + "; gaps" * column.indicator if isinstance(column, BooleanColumn) else ""
+    return "yes or no" + "; some missing" * column.indicator if isinstance(column, BooleanColumn) else ""
 
 
 def _bound(number: float) -> str:
-    """A number of a table, without zeros at its end."""
+    """A number as text, without trailing zeros."""
     text = readable(number)
     return text.rstrip("0").rstrip(".") if "." in text and "e" not in text else text
 

@@ -1,4 +1,4 @@
-"""Options of the commands for tables."""
+"""Options that the commands for tables share."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TABLE = click.Path(path_type=Path)
 
 
 def printing(command: Command) -> Command:
-    """--json and --quiet."""
+    """Add --json and --quiet."""
     for option in (
         click.option("--quiet", "-q", is_flag=True, help="Print no progress and no remarks on stderr."),
         click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout instead of a table."),
@@ -30,40 +30,54 @@ def printing(command: Command) -> Command:
 
 READING: dict[tuple[str, ...], dict[str, Any]] = {
     ("--separator", "--delimiter", "--sep"): {
-        "metavar": "LETTER",
-        "help": "What separates values, such as ';', tab, or ' ' for blanks  [default: found in the file]",
+        "metavar": "CHAR",
+        "help": "The character between values, such as ';', tab, or ' ' for blanks  [default: detected]",
     },
     ("--quote",): {
         "type": click.Choice(["double", "backslash", "none"]),
-        "help": "How a quote is written within quotes: twice, or after a backslash; none: quotes are letters  "
-        "[default: found in the file]",
+        "help": "How a quote is written inside quotes: doubled, or after a backslash. With none, quotes have no special "
+        "meaning  [default: detected]",
     },
-    ("--encoding",): {"metavar": "NAME", "help": "Of text, such as utf-16 or cp1252  [default: found, or UTF-8]"},
+    ("--encoding",): {
+        "metavar": "NAME",
+        "help": "The text's encoding, such as utf-16 or cp1252  [default: detected, or UTF-8]",
+    },
     ("--header/--no-header",): {
         "default": None,
-        "help": "Whether the first line has the columns' names; else they are column_1, ...  [default: it has]",
+        "help": "Whether the first line names the columns; without, they are column_1, ...  [default: header]",
     },
     ("--comment",): {
         "metavar": "TEXT",
-        "help": "Leave out lines that begin with this; '' for none  [default: # where the file begins so]",
+        "help": "Skip lines that begin with this; '' skips none  [default: # if the file begins with it]",
     },
     ("--skip-lines",): {
         "type": click.IntRange(0),
         "metavar": "N",
-        "help": "Leave out so many lines at the beginning.",
+        "help": "Skip this many lines at the beginning.",
     },
-    ("--sheet",): {"metavar": "NAME", "help": "Of a spreadsheet, or a file in a .zip  [default: the first sheet]"},
+    ("--sheet",): {
+        "metavar": "NAME",
+        "help": "The sheet of a spreadsheet, or the file in a .zip  [default: the first sheet]",
+    },
     ("--ragged",): {
         "type": click.Choice(["error", "fill", "drop"]),
-        "help": "Lines with too few or too many values: refuse, fill and cut, or leave them out  [default: refuse]",
+        "help": "What to do with lines of too few or too many values: refuse the file, fill and cut the lines, or drop "
+        "them  [default: error]",
     },
-    ("--max-bytes",): {"metavar": "SIZE", "help": "The largest table, unpacked, such as 16G  [default: 4G]"},
-    ("--max-columns",): {"type": click.IntRange(1), "metavar": "N", "help": "The most columns  [default: 100000]"},
+    ("--max-bytes",): {
+        "metavar": "SIZE",
+        "help": "The largest size of the table, decompressed, such as 16G  [default: 4G]",
+    },
+    ("--max-columns",): {
+        "type": click.IntRange(1),
+        "metavar": "N",
+        "help": "The largest number of columns  [default: 100000]",
+    },
 }
 
 
 class TableCommand(click.Command):
-    """A command that takes one table, and says what to do with several."""
+    """A command that takes one table; given several, its error names the pattern to use."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         try:
@@ -71,12 +85,12 @@ class TableCommand(click.Command):
         except click.UsageError as error:
             if "unexpected extra argument" not in error.message:
                 raise
-            fix = 'several files with the same columns are one table as a pattern in quotes: "sales-*.csv"'
+            fix = 'to read several files with the same columns as one table, give a pattern in quotes: "sales-*.csv"'
             raise click.UsageError(f"{error.message}\n{fix}", ctx) from None
 
 
 def reading(command: Command) -> Command:
-    """The options of how a table is read; the command gets them as `reading`, by name, those that were given."""
+    """Add the options for reading a table. The command gets those that were given as the dict `reading`."""
 
     @wraps(command)
     def with_reading(**options: Any) -> Any:
@@ -91,30 +105,30 @@ def reading(command: Command) -> Command:
 
 
 def written(command: Command) -> Command:
-    """--missing, --decimal, --dates: how a table writes its values."""
+    """Add --missing, --decimal and --dates: how a table writes its values."""
     for option in (
         click.option(
             "--dates",
             multiple=True,
             type=as_utf8,
             metavar="ORDER",
-            help="What comes first in dates of digits: dmy, mdy or ymd, for all columns or as COLUMN=ORDER  [default: "
-            "as the rows show]",
+            help="The order of day, month and year in dates written in digits: dmy, mdy or ymd, for all columns or as "
+            "COLUMN=ORDER  [default: detected]",
         ),
         click.option(
             "--decimal",
             multiple=True,
             type=as_utf8,
             metavar="MARK",
-            help="What parts decimals, '.' or ',': for all columns or as COLUMN=MARK  [default: as the rows show]",
+            help="The decimal mark, '.' or ',', for all columns or as COLUMN=MARK  [default: detected]",
         ),
         click.option(
             "--missing",
             multiple=True,
             type=as_utf8,
             metavar="WORD",
-            help="A word that means missing, in place of NA, null, None and the like; 'none': no word does. For all "
-            "columns or as COLUMN=WORD; may be given several times.",
+            help="A word that means missing, instead of NA, null, None and the like; 'none' if no word does. For all "
+            "columns or as COLUMN=WORD. May be given several times.",
         ),
     ):
         command = option(command)
@@ -122,31 +136,31 @@ def written(command: Command) -> Command:
 
 
 def unknown(command: Command) -> Command:
-    """--unknown."""
+    """Add --unknown: what to do with values that training did not have."""
     return click.option(
         "--unknown",
         type=click.Choice(["gap", "error"]),
-        help="Words that training had not, and values that a column cannot have (a word among numbers): take them for "
-        "missing, or refuse both  [default: refuse the latter]",
+        help="What to do with words that were not in training, and with values that do not fit their column (a word "
+        "among numbers): take both for missing, or refuse both  [default: refuse only the latter]",
     )(command)
 
 
 def as_utf8(text: str) -> str:
-    """An argument whose bytes Python could not read in the console's encoding, read as UTF-8."""
+    """The argument; where Python could not decode its bytes in the console's encoding, decoded as UTF-8."""
     if text.isascii() or not any("\udc80" <= letter <= "\udcff" for letter in text):
         return text
     return os.fsencode(text).decode("utf-8", "surrogateescape")
 
 
 def number(_: click.Context, __: click.Parameter, given: float) -> float:
-    """A number; NaN is within every range."""
+    """The number. Refuses NaN, which every range of click lets pass."""
     if math.isnan(given):
         raise click.BadParameter("nan is not a number of seconds")
     return given
 
 
 def kinds(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> dict[str, str]:
-    """NAME=KIND, several times, as a dict."""
+    """The values NAME=KIND of an option as a dict {name: kind}."""
     found = {}
     for each in map(as_utf8, given):
         name, sign, kind = each.rpartition("=")
@@ -157,6 +171,6 @@ def kinds(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> dict
 
 
 def default_folder(table: Path) -> Path:
-    """The folder that a model is written into unless one is named: the table's name and -model."""
+    """The folder that a model is written into by default: the table's name followed by -model."""
     name = "stdin" if str(table) == "-" else re.sub(r"[^\w-]+$|[*?\[\]]+", "", table.name.split(".")[0])
     return Path(f"{name.strip('-_ ') or 'table'}-model")

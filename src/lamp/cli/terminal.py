@@ -1,8 +1,8 @@
-"""Where the program's words go: lines for people on stdout and stderr, and data on stdout.
+"""The program's output: lines for people on stdout and stderr, and data on stdout.
 
-Lines for people are printable: what a terminal would obey (escape sequences in the name of a column, say) is written
-out, and so are letters that the console's encoding lacks. Data keep every byte and are UTF-8 wherever they are sent;
-only on a terminal, where people read them, are they printable as well.
+Lines for people are made printable: control sequences (such as those in a column's name) and letters that the console's
+encoding lacks are written as escapes. Data are UTF-8 and keep every byte in files and pipes; only on a terminal, where
+people read them, are they made printable too.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from typing import TextIO
 
 from lamp.printable import printable
 
-BROKEN_PIPE = 128 + 13  # exit status where the reader of stdout has gone: `| head`
-ENDED_BY = ("SIGTERM", "SIGHUP")  # signals that end the program, its temporary files removed
+BROKEN_PIPE = 128 + 13  # exit status when the reader of stdout has gone, as in `| head`
+ENDED_BY = ("SIGTERM", "SIGHUP")  # signals that end the program after it has removed its temporary files
 
 LOOKALIKES = {"±": "+-", "−": "-", "–": "-", "—": "-", "…": "...", "×": "x", "≥": ">=", "≤": "<=", "→": "->"}  # noqa: RUF001
-WRITTEN_OUT = "lamp.written_out"  # the error handler of streams
+WRITTEN_OUT = "lamp.written_out"  # name of the streams' codec error handler
 
 
 def _write_out(error: UnicodeError) -> tuple[str | bytes, int]:
-    """Letters that an encoding lacks, as ones that look alike or as escapes."""
+    """Replacements for letters that an encoding lacks: letters that look similar, or escapes."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     missing = error.object[error.start : error.end]
@@ -38,7 +38,7 @@ def _write_out(error: UnicodeError) -> tuple[str | bytes, int]:
 
 
 def open_streams() -> None:
-    """Let stdout and stderr take every letter, whatever the console's encoding is."""
+    """Make stdout and stderr accept every letter, whatever the console's encoding is."""
     codecs.register_error(WRITTEN_OUT, _write_out)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -46,23 +46,23 @@ def open_streams() -> None:
 
 
 def tell(text: str) -> None:
-    """A line for people on stdout."""
+    """Print a line for people on stdout."""
     _line(text, sys.stdout)
 
 
 def say(text: str) -> None:
-    """A line for people on stderr: a remark, an error."""
+    """Print a line for people on stderr, such as a remark or an error."""
     _line(text, sys.stderr)
 
 
 def say_lines(text: str) -> None:
-    """Several lines for people on stderr."""
+    """Print several lines for people on stderr."""
     for line in text.splitlines():
         say(line)
 
 
 def _line(text: str, stream: TextIO | None) -> None:
-    if stream is None:  # closed by whoever has called the program
+    if stream is None:  # closed by the program's caller
         return
     try:
         stream.write(printable(text) + "\n")
@@ -72,9 +72,9 @@ def _line(text: str, stream: TextIO | None) -> None:
 
 
 def write_data(text: str) -> None:
-    """Data on stdout: UTF-8, byte by byte; on a terminal printable, in its encoding.
+    """Write data to stdout: as UTF-8 with every byte kept; on a terminal made printable, in its encoding.
 
-    Raises OSError where stdout is closed or full.
+    Raises OSError when stdout is closed or its disk is full.
     """
     stream = sys.stdout
     if stream is None:
@@ -92,12 +92,12 @@ def write_data(text: str) -> None:
 
 
 def write_json(told: object) -> None:
-    """JSON on stdout."""
+    """Write JSON to stdout."""
     write_data(json.dumps(told, indent=1) + "\n")
 
 
 def flush() -> None:
-    """What was written reaches its reader now, where a failure can still be told."""
+    """Flush stdout and stderr now, while a failure can still be reported."""
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             try:
@@ -107,10 +107,10 @@ def flush() -> None:
 
 
 def abandon_stdout() -> None:
-    """What is still to be written to stdout goes nowhere: Python flushes at its end, and would complain."""
+    """Discard what is still to be written to stdout, so that Python's flush at exit does not fail."""
     try:
         number = sys.stdout.fileno()
-    except (AttributeError, OSError, ValueError):  # closed, or no file at all
+    except (AttributeError, OSError, ValueError):  # closed, or not a file
         return
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, number)
@@ -118,14 +118,14 @@ def abandon_stdout() -> None:
 
 
 def leave() -> None:
-    """End the program without a word: nobody reads any more."""
+    """End the program without a message, because the reader of stdout has gone."""
     abandon_stdout()
     raise SystemExit(BROKEN_PIPE)
 
 
 @contextmanager
 def ended_by_signals() -> Iterator[None]:
-    """Within it SIGTERM and SIGHUP end the program as an exception does, so that temporary files are removed."""
+    """A context in which SIGTERM and SIGHUP raise SystemExit, so that temporary files are removed."""
     before = {}
     if threading.current_thread() is threading.main_thread():
         for name in ENDED_BY:

@@ -1,4 +1,4 @@
-"""`lamp train`: from a table to a folder with everything needed to predict one of its columns."""
+"""`lamp train`: learn to predict one column of a table, and write a folder with everything that needs."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ FALLS_SHORT = 1
 @click.option(
     "--task",
     type=click.Choice(["classification", "regression"]),
-    help="Classes or a number  [default: as the column looks]",
+    help="Whether to predict classes or a number  [default: detected]",
 )
 @click.option(
     "--kind",
@@ -46,18 +46,18 @@ FALLS_SHORT = 1
     multiple=True,
     metavar="COLUMN=KIND",
     callback=kinds,
-    help="Take a column for a number, category, boolean, date, or drop it. May be given several times.",
+    help="Read a column as number, category, boolean or date, or drop it. May be given several times.",
 )
 @reading
 @written
+@click.option("--leave-out-odd", is_flag=True, help="Leave out the rows in which a numeric target is not a number.")
 @click.option(
-    "--leave-out-odd", is_flag=True, help="Leave out rows whose target is no number, where it is one in the others."
+    "--out", type=click.Path(path_type=Path), help="The folder to write  [default: the table's name with -model]"
 )
+@click.option("--force", is_flag=True, help="Replace an existing folder once the training is done.")
 @click.option(
-    "--out", type=click.Path(path_type=Path), help="The folder to write  [default: the table's name and -model]"
+    "--seed", type=SEED, default=0, show_default=True, help="Seed of the split, the settings and the networks."
 )
-@click.option("--force", is_flag=True, help="Replace the folder if it is there, once the training is done.")
-@click.option("--seed", type=SEED, default=0, show_default=True, help="Of split, settings and networks.")
 @click.option(
     "--time-budget",
     type=click.FloatRange(1, MOST_SECONDS),
@@ -65,11 +65,11 @@ FALLS_SHORT = 1
     default=120.0,
     show_default=True,
     metavar="SECONDS",
-    help="About how long it may take; a large table is searched less with less.",
+    help="About how long the training may take. A large table is searched less thoroughly in less time.",
 )
-@click.option("--members", type=click.IntRange(1, 256), default=10, show_default=True, help="Networks of the ensemble.")
-@click.option("--peers/--no-peers", default=True, help="Train scikit-learn's models as well, to compare with.")
-@click.option("--dry-run", is_flag=True, help="Say what would be done with which column; train and write nothing.")
+@click.option("--members", type=click.IntRange(1, 256), default=10, show_default=True, help="Networks in the ensemble.")
+@click.option("--peers/--no-peers", default=True, help="Train scikit-learn's models too, for comparison.")
+@click.option("--dry-run", is_flag=True, help="Show what would be done with each column; train and write nothing.")
 @printing
 def train(
     table: Path,
@@ -91,15 +91,16 @@ def train(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Learn to predict a column of TABLE: CSV and other text, JSON, Parquet, Arrow, a spreadsheet; packed or not.
+    """Learn to predict one column of TABLE: CSV and other text, JSON, Parquet, Arrow or a spreadsheet, compressed or not.
 
-    TABLE may be - for standard input, or a pattern in quotes, such as "sales-*.csv". How text is written is found in
-    it; what the options say of it is kept in the folder, and holds for lamp predict and lamp evaluate too.
+    TABLE may be - for standard input, or a pattern in quotes, such as "sales-*.csv". The format of a text file is
+    detected. Options that describe it are kept in the folder, and apply to lamp predict and lamp evaluate too.
 
-    Looks at each column, deals the rows into training, validation and test, tries some dozens of settings as one
-    population, trains the best as an ensemble, calibrates it, and prints how well it does on the test rows, with 95 %
-    confidence intervals, beside a linear model and scikit-learn's MLP and gradient boosting. Writes one folder:
-    weights, preprocessing, metrics, curves and figures. Exits with 1 where it does no better than guessing.
+    Decides what each column holds, splits the rows into training, validation and test, tries dozens of settings as one
+    population, trains the best one as an ensemble and calibrates it. Prints the metrics on the test rows, with 95 %
+    confidence intervals, beside those of a linear model and scikit-learn's MLP and gradient boosting. Writes one folder
+    with weights, preprocessing, metrics, curves and figures. Exits with status 1 if the model is no better than
+    guessing.
     """
     out = out or default_folder(table)
     from lamp.cli import show_tables as show
