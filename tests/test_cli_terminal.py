@@ -292,7 +292,7 @@ def test_of_ten_thousand_remarks_some_are_shown(capsys):
     show_tables.notes(f"column {k} is odd" for k in range(10_000))
     err = capsys.readouterr().err.splitlines()
     assert len(err) == show_tables.MOST_ROWS + 1
-    assert err[-1] == "and 9,940 more remarks like these"
+    assert err[-1] == "and 9,940 more remarks"
 
 
 # ---- who stops reading, or stops the program -------------------------------------------------------------------------

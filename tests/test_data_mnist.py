@@ -110,12 +110,12 @@ SOUND = idx(images())
         (struct.pack(">4I", 0x803, 2**32 - 1, 28, 28) + b"\x00" * 99, ["is truncated", "4294967295 x 28 x 28"]),
         (idx(images(size=(28, 27))), ["another size", "28 x 28", "28 x 27"]),
         (idx(images(0)), ["holds no images"]),
-        (gzip.compress(SOUND)[:-9], ["no sound gzip file", "end-of-stream"]),
-        (gzip.compress(SOUND)[:200], ["no sound gzip file"]),
-        (gzip.compress(SOUND)[:10], ["no sound gzip file"]),
-        (gzip.compress(SOUND)[:-6] + b"\x00\x00" + gzip.compress(SOUND)[-4:], ["no sound gzip file", "CRC"]),
-        (gzip.compress(SOUND)[:40] + b"\xff" * 40 + gzip.compress(SOUND)[80:], ["no sound gzip file"]),
-        (gzip.compress(SOUND)[:10] + b"\xff" * 40, ["no sound gzip file", "invalid block type"]),
+        (gzip.compress(SOUND)[:-9], ["not an intact gzip file", "end-of-stream"]),
+        (gzip.compress(SOUND)[:200], ["not an intact gzip file"]),
+        (gzip.compress(SOUND)[:10], ["not an intact gzip file"]),
+        (gzip.compress(SOUND)[:-6] + b"\x00\x00" + gzip.compress(SOUND)[-4:], ["not an intact gzip file", "CRC"]),
+        (gzip.compress(SOUND)[:40] + b"\xff" * 40 + gzip.compress(SOUND)[80:], ["not an intact gzip file"]),
+        (gzip.compress(SOUND)[:10] + b"\xff" * 40, ["not an intact gzip file", "invalid block type"]),
         (gzip.compress(SOUND[:-1]), ["is truncated"]),
     ],
     ids=lambda each: each[0] if isinstance(each, list) else "",
@@ -132,7 +132,7 @@ def test_damaged_images(tmp_path, content, words):
     ("content", "words"),
     [
         (idx(labels(N - 1)), ["does not belong to the images", "12 labels", "11"]),
-        (idx(np.array([3, 1, 10, *range(9)])), ["no digit", "0 to 9", "10 at 2"]),
+        (idx(np.array([3, 1, 10, *range(9)])), ["not a digit", "0 to 9", "10 at 2"]),
         (SOUND, ["wrong magic number", "0x00000801", "0x00000803"]),
         (idx(labels())[:-3], ["is truncated"]),
     ],
@@ -180,7 +180,7 @@ def test_a_folder_in_a_files_place_and_an_unreadable_file(tmp_path):
 
 
 def test_which_part_must_be_said_plainly(tmp_path):
-    with pytest.raises(ArgumentError, match="which part"):
+    with pytest.raises(ArgumentError, match="train does not name a part"):
         mnist(tmp_path, train="test")
 
 

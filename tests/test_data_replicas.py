@@ -121,5 +121,5 @@ def test_no_tensors_to_share_out():
             return float(index), float(index**2)
 
     for options in (dict(seed=SEEDS, shuffle=True), dict(indices=[1, 2])):
-        with pytest.raises(lamp.ArgumentError, match="sample by sample"):
+        with pytest.raises(lamp.ArgumentError, match="samples by index"):
             lamp.DataLoader(Squares(), 4, **options)

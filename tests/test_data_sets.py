@@ -267,7 +267,7 @@ def test_bundled_data_split_and_normalized_by_the_training_part(name):
 
 def test_which_part_must_be_said_plainly():
     pytest.importorskip("sklearn.datasets", reason="scikit-learn is not installed")
-    with pytest.raises(ArgumentError, match="which part"):
+    with pytest.raises(ArgumentError, match="train does not name a part"):
         data.iris("train")
 
 

@@ -190,7 +190,7 @@ def test_empty_lines():
     [
         ("a,b,c\n1,2,3\n4,5\n6,7,8\n", ["line 3", "fewer values (2)", "--ragged fill", "4,5"]),
         ("a,b\n1,2\n3,4,5\n6,7\n", ["line 3", "more values (3)", "--ragged drop"]),
-        ("a,b,c\n1,2,3\nTotal\n", ["line 3", "--ragged drop", "last one"]),
+        ("a,b,c\n1,2,3\nTotal\n", ["line 3", "--ragged drop", "last line"]),
         ("Report\n\na,b,c\n1,2,3\n4,5,6\n", ["line 1", "--skip-lines 2"]),
         ("a,b\n1,2\n# 3\n4,5\n", ["line 3", '--comment "#"']),
         ('a,b\n1,"x\ny"\n2,3,4\n', ["line 4", "more values"]),
@@ -222,7 +222,7 @@ def test_separators_at_the_end_of_lines():
 def test_names_of_rows_as_r_writes_them():
     text = '"x" "y"\n"1" 0.5 "a"\n"2" 1.5 "b c"\n'
     assert rows(text, separator=" ") == [["column_1", "x", "y"], ["1", "0.5", "a"], ["2", "1.5", "b c"]]
-    assert "row's name" in notes_of("x,y\nr1,1,2\nr2,3,4\n")
+    assert "row name" in notes_of("x,y\nr1,1,2\nr2,3,4\n")
 
 
 def test_comments():
@@ -276,14 +276,14 @@ def test_no_names():
 
 def test_names():
     notes = notes_of("\ufeffa\u200b, b ,e\u0301,a,\n1,2,3,4,5\n")
-    assert "'a' is called 'a_2'" in notes
+    assert "'a' becomes 'a_2'" in notes
     frame = read_table("\ufeffa\u200b, b ,e\u0301,a,\n1,2,3,4,5\n".encode())
     assert frame.columns == ["a", "b", "\u00e9", "a_2", "column_5"]
     assert read_table(b"a,a,a_2,a\n1,2,3,4\n").columns == ["a", "a_3", "a_2", "a_4"]
 
 
 def test_a_header_that_comes_again():
-    assert "comes again 1 times" in notes_of("a,b\n1,x\na,b\n2,y\n")
+    assert "repeated 1 times" in notes_of("a,b\n1,x\na,b\n2,y\n")
 
 
 def test_too_many_columns():

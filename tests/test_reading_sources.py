@@ -95,7 +95,7 @@ def test_garbled_letters_are_told():
 def test_encodings_that_are_named():
     refused(CSV, "encoding", "cp1252", encoding="utf-99")
     refused(CSV, "encoding", encoding="base64")
-    refused("a,b\nä,1\n".encode("latin-1"), "line 2", "this is no utf-8", encoding="utf-8")
+    refused("a,b\nä,1\n".encode("latin-1"), "line 2", "this is not utf-8", encoding="utf-8")
 
 
 # ---- packed files ----------------------------------------------------------------------------------------------------
@@ -244,15 +244,15 @@ def test_nested_objects_become_columns():
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (b'{"a": 1}\n{"a": 2\n', ["line 2", "an object a line"]),
+        (b'{"a": 1}\n{"a": 2\n', ["line 2", "an object per line"]),
         (b'{"a": 1}\n[1, 2]\n', ["line 2"]),
         (b'{"a": 1, "a": 2}\n', ["'a' twice"]),
         (b"[[1, 2], [3, 4]]", ["a list of lists"]),
         (b"[1, 2]", ["a list of values"]),
         (b'[{"a": 1}, {"a": 2', ["line 1"]),
         (b"a,b\n1,2\n", ["CSV"]),
-        (b"[" * 100_000, ["this is no table in JSON"]),
-        (b'{"a":' * 100_000, ["this is no table in JSON"]),
+        (b"[" * 100_000, ["this is not a table in JSON"]),
+        (b'{"a":' * 100_000, ["this is not a table in JSON"]),
         (b'{"a": 1' + b"0" * 5000 + b"}\n{", ["line"]),
         (b"[]", ["empty"]),
         (b'"x"', ["a str"]),
@@ -273,11 +273,11 @@ def test_binary_tables(tmp_path):
         shutil.copy(tmp_path / name, tmp_path / "x.csv")
         frame, notes = noted(tmp_path / "x.csv")
         assert frame.equals(TABLE)
-        assert "whatever its name says" in notes
+        assert "although its name says otherwise" in notes
     (tmp_path / "d.parquet").write_bytes((tmp_path / "t.parquet").read_bytes()[:-20])
     refused(tmp_path / "d.parquet", "damaged")
     (tmp_path / "e.parquet").write_bytes(CSV)
-    refused(tmp_path / "e.parquet", "no Parquet file")
+    refused(tmp_path / "e.parquet", "not a Parquet file")
     (tmp_path / "e.arrow").write_bytes(b"ARROW1 and nothing")
     refused(tmp_path / "e.arrow", "damaged")
 
@@ -341,7 +341,7 @@ def test_spreadsheets():
 @pytest.mark.parametrize(
     ("data", "word"),
     [
-        (b"<!DOCTYPE html><html><body>x</body></html>", "page of the web"),
+        (b"<!DOCTYPE html><html><body>x</body></html>", "web page"),
         (b"%PDF-1.7 x", "PDF"),
         (b"SQLite format 3\0 x", "sqlite3"),
         (b"\x93NUMPY\x01\0", "numpy"),
@@ -384,7 +384,7 @@ def test_folders_and_patterns(tmp_path):
     assert read_table(str(tmp_path / "[a].csv")).equals(TABLE)
     (tmp_path / "c.csv").write_bytes(b"a,c\n1,2\n")
     refused(tmp_path / "*.csv", "c.csv", "no 'b'", "also 'c'")
-    refused(tmp_path / "*.tsv", "no file of such a name")
+    refused(tmp_path / "*.tsv", "no file matches")
     (tmp_path / "[x].csv").write_bytes(CSV)
     assert read_table(tmp_path / "[x].csv").equals(TABLE)
 
@@ -460,7 +460,7 @@ def test_options_as_json():
     options = ReadOptions(separator=";", skip_lines=2, header=False)
     assert ReadOptions.from_dict(json.loads(json.dumps(options.to_dict()))) == options
     for told in ({"separator": 5}, {"x": 1}, {"max_bytes": "1e999"}, {"separator": []}, {"encoding": {}}):
-        with pytest.raises(LampError, match="no options"):
+        with pytest.raises(LampError, match="not options"):
             ReadOptions.from_dict(told)
 
 

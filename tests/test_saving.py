@@ -221,7 +221,7 @@ def test_a_link_stays_a_link(tmp_path):
 
 
 def test_a_device_is_not_replaced():
-    with pytest.raises(CheckpointError, match="no regular file"):
+    with pytest.raises(CheckpointError, match="not a regular file"):
         lamp.save(network(), os.devnull)
     assert not os.path.isfile(os.devnull)
 
@@ -377,7 +377,7 @@ def test_a_sealed_folder_knows_its_files(tmp_path):
     (folder / "a stranger").touch()
     check_folder(folder)
     (folder / "a").write_bytes(b"aab")
-    with pytest.raises(CheckpointError, match="not as it was written"):
+    with pytest.raises(CheckpointError, match="changed since it was written"):
         check_folder(folder)
     (folder / "a").write_bytes(b"aa")
     with pytest.raises(CheckpointError, match=r"3 bytes[\s\S]*2 bytes"):

@@ -175,7 +175,7 @@ def test_a_file_that_is_none(kind, tmp_path):
         with bounded(), pytest.raises(CheckpointError):
             reads()
     if kind != "folder":
-        with bounded(), pytest.raises(CheckpointError, match="no regular file"):
+        with bounded(), pytest.raises(CheckpointError, match="not a regular file"):
             lamp.save(lamp.Linear(1, 2), path)
 
 

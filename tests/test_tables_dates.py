@@ -117,8 +117,8 @@ def test_numbers_stay_numbers():
         (["01/02/2021", "13/02/2021"], "read as day/month/year, as '13/02/2021' shows"),
         (["01/02/2021", "02/13/2021"], "read as month/day/year, as '02/13/2021' shows"),
         (["01/02/2021", "03/04/2021"],
-         "read as month/day/year, but '01/02/2021' may be day first (--dates d=dmy reads it so)"),
-        (["1.2.2021", "3.4.2021"], "read as day.month.year, but '1.2.2021' may be month first (--dates d=mdy"),
+         "read as month/day/year, but '01/02/2021' may mean day first (--dates d=dmy reads it so)"),
+        (["1.2.2021", "3.4.2021"], "read as day.month.year, but '1.2.2021' may mean month first (--dates d=mdy"),
         (["1/13/17", "2/14/18"], "years 00 to 69 are 2000 to 2069"),
         (["3 Mar 2021", "4 Mar 2021"], "read as day month's name year"),
         (["14:30", "15:00"], "read as a time of day"),
@@ -135,26 +135,26 @@ def test_the_order_can_be_said():
     for order, day in (("dmy", "2021-02-01"), ("d=dmy", "2021-02-01"), ("mdy", "2021-01-02")):
         assert times(words, order=[order])[0] == at(day)
     assert times(["01/02/03", "04/05/06"], order=["d=ymd"])[0] == at("2001-02-03")
-    with pytest.raises(ArgumentError, match="no such value"):
+    with pytest.raises(ArgumentError, match="unknown value"):
         decided(words, order=["day first"])
 
 
 def test_another_column_shows_the_order():
     frame, found = decided(["01/02/2021", "03/04/2021"], other=["13/02/2021", "01/03/2021"] * (ROWS // 2))
-    assert "read as day/month/year, as in the column 'other'" in found[0].why
+    assert "read as day/month/year, as in column 'other'" in found[0].why
     assert Preprocessing().fit(frame, found).columns[0].read(frame["d"])[0] == at("2021-02-01")
 
 
 def test_a_bad_date_is_a_gap_and_told():
     words = [str(datetime.date(2021, 1, 1) + timedelta(3 * k)) for k in range(35)] + ["unknown"]
     frame, found = decided(words)
-    assert "1 of 36 values are no dates and count as missing: 'unknown'" in found[0].why
+    assert "1 of 36 values are not dates and count as missing: 'unknown'" in found[0].why
     made = Preprocessing().fit(frame, found)
     assert made.columns[0].read(frame["d"]).null_count() == 1
     assert "d is missing" in made.features
     again = Preprocessing.from_json(made.to_json())
     assert (again.transform(frame) == made.transform(frame)).all()
-    with pytest.raises(DataError, match="'soon' in row 1 is no date") as caught:
+    with pytest.raises(DataError, match="'soon' in row 1 is not a date") as caught:
         made.transform(pl.DataFrame({"d": ["soon"], "beside": [1]}))
     assert "year-month-day" in str(caught.value)
 
@@ -194,7 +194,7 @@ def test_times_of_day_are_no_days():
     as_text = Preprocessing().fit(text, kinds.decide(text, ""))
     assert (as_text.transform(frame) == made.transform(frame)).all()
     days = frame.with_columns(pl.lit(datetime.date(2021, 1, 1)).alias("d"))
-    with pytest.raises(DataError, match="is no date"):
+    with pytest.raises(DataError, match="is not a date"):
         made.transform(days)
 
 

@@ -50,7 +50,7 @@ def test_an_effort_is_within_its_time():
         (5_000, 2000, 30),
     ):
         effort = effort_for(rows, inputs, 3, 8, seconds)
-        assert effort.settings == efforts.OF_A_SHAPE * len(effort.shapes)
+        assert effort.settings == efforts.PER_SHAPE * len(effort.shapes)
         assert effort.swept_rows <= min(rows, efforts.SWEPT_ROWS)
         assert effort.sweep_epochs >= efforts.HALVING**2
     small, large = effort_for(300, 10, 3, 8, 100), effort_for(800_000, 20, 3, 8, 60)
@@ -191,7 +191,7 @@ def test_the_clock_is_a_guard(monkeypatch):
     found = search(circles(150), circles(50, 1), TIGHT, 2, progress=False, tell=said.append)
     assert found.history.epochs >= 1
     assert f"stopped by the clock at epoch {found.history.epochs} of 27" in said[-1]
-    assert any("the sweep is cut short by the clock" in line for line in said)
+    assert any("the clock ended the sweep" in line for line in said)
     assert max(row.epochs for row in found.sweep.rows) <= 3  # an epoch of each stage
     assert found.history.stopped == said[-1]
 
@@ -212,7 +212,7 @@ def test_a_deadline():
         model, lamp.CrossEntropyLoss(), lamp.SGD(model.parameters(), lr=0.1), (x, y), epochs=1_000_000,
         callbacks=[Deadline(0.2)], progress=False,
     )  # fmt: skip
-    assert history.stopped == "the time is over"
+    assert history.stopped == "the time is up"
     assert time.monotonic() - begun < 20
 
 
@@ -276,7 +276,7 @@ def test_importance_of_too_many_columns_is_that_of_the_heaviest(found, monkeypat
     notes = []
     (only,) = importances(model, x, labels, notes=notes)
     assert only.column == "b"
-    assert notes == ["importance of the 1 columns with the largest weights, of 2"]
+    assert notes == ["importance is measured for the 1 columns with the largest weights, of 2"]
 
 
 # ---- scikit-learn's models -------------------------------------------------------------------------------------------

@@ -132,7 +132,7 @@ MISTAKES = [
     Mistake("a kind for a column that is not there", _look(kinds={"b": "number"}), ArgumentError, "'b'"),
     Mistake("four rows", _look("a,y\n" + "1,2\n3,4.5\n" * 2), DataError, "too few rows", ("4",)),
     Mistake("a target that never varies", _look("a,y\n" + "1,2\n3,2\n" * 9), DataError, "'y'", ("one value",)),
-    Mistake("a folder that is there", lambda: check_room(_there("m"), False), DataError, "m is there already",
+    Mistake("a folder that is there", lambda: check_room(_there("m"), False), DataError, "m exists already",
             ("--force",)),
     Mistake("--force on what is no model", lambda: check_room(_there("m"), True), DataError, "is not replaced"),
     Mistake("a folder below a file", lambda: check_room(_there("m") / "n", False), CheckpointError,

@@ -126,9 +126,9 @@ MISTAKES = [
         "read an archive of several tables", read(archive("a.csv", "b.csv"), "t.zip"), DataError, "t.zip", ("--sheet",)
     ),
     Mistake("read half a Parquet file", read(b"PAR1xx", "t.parquet"), DataError, "t.parquet", ("write it again",)),
-    Mistake("read CSV that is called Parquet", read(CSV, "t.parquet"), DataError, "t.parquet", ("no Parquet file",)),
+    Mistake("read CSV that is called Parquet", read(CSV, "t.parquet"), DataError, "t.parquet", ("not a Parquet file",)),
     Mistake(
-        "read broken JSON lines", read('{"a": 1}\n{"a": \n', "t.jsonl"), DataError, "line 2", ("an object a line",)
+        "read broken JSON lines", read('{"a": 1}\n{"a": \n', "t.jsonl"), DataError, "line 2", ("an object per line",)
     ),
     Mistake("read lists in JSON", read("[[1, 2], [3, 4]]", "t.json"), DataError, "t.json", ("a list of objects",)),
     Mistake("read CSV that is called JSON", read(CSV, "t.json"), DataError, "t.json", ("CSV",)),

@@ -225,17 +225,17 @@ MISTAKES = [
         "load an .h5", loads(b"\x89HDF\r\n\x1a\n" + b"\0" * 99, "model.h5"), CheckpointError, "model.h5", ("Keras",)
     ),
     Mistake("load an .npy", loads(b"\x93NUMPY\x01\0" + b"\xff" * 99), CheckpointError, "model.safetensors", ("numpy",)),
-    Mistake("load a web page", loads(b"<!DOCTYPE html><html>"), CheckpointError, "no safetensors", ("download",)),
+    Mistake("load a web page", loads(b"<!DOCTYPE html><html>"), CheckpointError, "not a safetensors", ("download",)),
     Mistake(
         "load a pointer of LFS",
         loads(b"version https://git-lfs.github.com/spec/v1\n"),
         CheckpointError,
-        "no safetensors",
+        "not a safetensors",
         ("git lfs pull",),
     ),
     Mistake("load an empty file", loads(b""), CheckpointError, "model.safetensors", ("an empty file",)),
     Mistake("load a short file", loads(b"\1\0\0"), CheckpointError, "truncated", ("3 bytes",)),
-    Mistake("load JSON", loads(b'{"a": 1}' * 9), CheckpointError, "no safetensors", ("JSON",)),
+    Mistake("load JSON", loads(b'{"a": 1}' * 9), CheckpointError, "not a safetensors", ("JSON",)),
     Mistake(
         "load a folder of no checkpoint",
         in_a_folder(lambda f: lamp.load(network(), f)),
@@ -243,16 +243,22 @@ MISTAKES = [
         "holds no checkpoint",
         ("an empty folder",),
     ),
-    Mistake("load a pipe", in_a_folder(pipe), CheckpointError, "no regular file", ("a pipe",)),
+    Mistake("load a pipe", in_a_folder(pipe), CheckpointError, "not a regular file", ("a pipe",)),
     Mistake(
-        "load a file that was changed", in_a_folder(changed), CheckpointError, "not as it was written", ("2.bias",)
+        "load a file that was changed",
+        in_a_folder(changed),
+        CheckpointError,
+        "changed since it was written",
+        ("2.bias",),
     ),
-    Mistake("load JSON that was edited", in_a_folder(edited), CheckpointError, "a.json", ("not as it was written",)),
+    Mistake(
+        "load JSON that was edited", in_a_folder(edited), CheckpointError, "a.json", ("changed since it was written",)
+    ),
     Mistake(
         "a manifest that names others' files",
         in_a_folder(outside),
         CheckpointError,
-        "outside of the folder",
+        "outside the folder",
         ("../secret",),
     ),
     # ---- another network ---------------------------------------------------------------------------------------------
@@ -303,7 +309,7 @@ MISTAKES = [
         in_a_folder(lambda f: fit(resume=f / "x")),
         CheckpointError,
         "is no folder",
-        ("nothing there",),
+        ("no file or folder",),
     ),
     Mistake(
         "resume from a file", in_a_folder(lambda f: fit(resume=torch_file(f))), CheckpointError, "model.pt", ("a file",)

@@ -126,16 +126,16 @@ MISTAKES = [
     Mistake(
         "a target of many codes", trained_on(many("00{}")), DataError, "'y'", ("begin with 0", "--task regression")
     ),
-    Mistake("a target of one word and NA", trained_on(["yes", "NA"]), DataError, "'y'", ("one value only",)),
-    Mistake("a target of nothing but NA", trained_on(["NA", ""]), DataError, "'y'", ("missing everywhere",)),
+    Mistake("a target of one word and NA", trained_on(["yes", "NA"]), DataError, "'y'", ("only one value",)),
+    Mistake("a target of nothing but NA", trained_on(["NA", ""]), DataError, "'y'", ("missing in every row",)),
     Mistake(
-        "a target that is missing everywhere by option",
+        "a target that is missing in every row by option",
         trained_on(YES_NO, missing=["y=up", "y=down"]),
         DataError,
         "'y'",
-        ("missing everywhere",),
+        ("missing in every row",),
     ),
-    Mistake("an infinite target", trained_on(many("{}.5", "inf")), DataError, "'y'", ("infinities",)),
+    Mistake("an infinite target", trained_on(many("{}.5", "inf")), DataError, "'y'", ("infinite values",)),
     Mistake("a class that is not known", encoded(["a", "b"], ["a", "c"]), DataError, "'y'", ("c in 1 of 2",)),
     Mistake("a class with a leading zero", encoded(["1", "2"], ["1", "02"]), DataError, "'y'", ("02",)),
     Mistake("money where a target was plain", encoded([1.5, 2.25, 7.0], ["1.5", "€7"]), DataError, "'y'", ("€7",)),
@@ -196,18 +196,20 @@ MISTAKES = [
         ("asked for",),
     ),
     Mistake(
-        "infinities in a column", trained_on(YES_NO, x=["1", "2.5", "inf"]), DataError, "'x'", ("infinities", "row 3")
+        "infinities in a column",
+        trained_on(YES_NO, x=["1", "2.5", "inf"]),
+        DataError,
+        "'x'",
+        ("infinite values", "row 3"),
     ),
     # ---- values that training did not have ----
     Mistake("a word for a number", given(["1", "2.5"], "many"), DataError, "'x'", ("'many' in row 2",)),
     Mistake("a code for a number", given(["1", "2.5"], "007"), DataError, "'x'", ("'007' in row 2",)),
     Mistake("a comma for a point", given(["1", "2.5"], "1,25"), DataError, "'x'", ("'1,25' in row 2",)),
-    Mistake(
-        "a point for a comma", given(["1", "2,5"], "1.25"), DataError, "'x'", ("'1.25' in row 2", "comma for the point")
-    ),
+    Mistake("a point for a comma", given(["1", "2,5"], "1.25"), DataError, "'x'", ("'1.25' in row 2", "decimal comma")),
     Mistake("euros for dollars", given(["$1", "$2.5"], "€3"), DataError, "'x'", ("'€3' in row 2", "in $")),
     Mistake("a share for a percentage", given(["1%", "2.5%"], "0.5"), DataError, "'x'", ("'0.5' in row 2", "in %")),
-    Mistake("an infinite number", given([1.0, 2.5], float("inf")), DataError, "'x'", ("infinities",)),
+    Mistake("an infinite number", given([1.0, 2.5], float("inf")), DataError, "'x'", ("infinite values",)),
     Mistake("a number for yes or no", given(["yes", "no"], "2"), DataError, "'x'", ("'2' in row 2",)),
     Mistake("another language's yes", given(["yes", "no"], "oui"), DataError, "'x'", ("'oui' in row 2",)),
     Mistake(
@@ -225,7 +227,7 @@ MISTAKES = [
         "'x'",
         ("'02/13/2021' in row 2", "day/month/year"),
     ),
-    Mistake("a time of day for a date", given(DAYS, datetime.time(14, 30)), DataError, "'x'", ("is no date",)),
+    Mistake("a time of day for a date", given(DAYS, datetime.time(14, 30)), DataError, "'x'", ("is not a date",)),
     Mistake("a number for a date", given(DAYS, 5), DataError, "'x'", ("'5' in row 2",)),
     Mistake(
         "a word that no longer means missing",

@@ -19,7 +19,7 @@ from lamp.cli.table_options import TABLE
     "kind",
     type=click.Choice(["onnx", "torch", "safetensors", "python"]),
     required=True,
-    help="An ONNX file, Python code for torch, Python code that needs only numpy, or the weights alone.",
+    help="onnx; torch: Python code with torch; safetensors: the weights alone; python: Python code with only numpy.",
 )
 @click.option("--out", type=click.Path(path_type=Path), help="The file to write  [default: named after the folder]")
 @click.option("--force", is_flag=True, help="Replace existing files.")

@@ -14,7 +14,7 @@ from lamp.cli.table_options import TABLE
 @click.argument("folder", type=TABLE)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout instead of tables.")
 def inspect(folder: Path, as_json: bool) -> None:
-    """Show what lamp train wrote into FOLDER: what it predicts, from which columns, how well, and how it was trained."""
+    """Show what lamp train wrote into FOLDER: what it predicts, from which columns, how well, how it was trained."""
     from lamp.cli import show_tables as show
     from lamp.tables.folder import load_model, load_reports
 

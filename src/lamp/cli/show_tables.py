@@ -88,7 +88,7 @@ def outcome(outcome: Outcome, path: Path) -> None:
     else:
         share = "{} ({})".format(*_parts("coverage", ours["coverage"]))
         out.tell(
-            f"prediction intervals of ±{readable(outcome.model.margin)}, meant to hold 90 %, hold {share} of the test rows",
+            f"intervals of ±{readable(outcome.model.margin)}, meant to hold 90 %, hold {share} of the test rows",
         )
     out.tell(str(path), "bold")
 
@@ -127,7 +127,7 @@ def summary(model: TableModel, reports: Mapping[str, Any], path: Path) -> None:
     _important([(each["column"], each["mean"]) for each in metrics["importance"]])
 
 
-# ---- parts of the above----------------------------------------------------------------------------------------------
+# ---- parts of the above ----------------------------------------------------------------------------------------------
 def _columns(columns: Sequence[Column], told: Sequence[str]) -> None:
     """Print one row per column: its kind, the number of inputs made from it, and a remark."""
     out, table = console(), _table("column", "kind", "inputs", "")

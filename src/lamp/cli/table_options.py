@@ -35,8 +35,8 @@ READING: dict[tuple[str, ...], dict[str, Any]] = {
     },
     ("--quote",): {
         "type": click.Choice(["double", "backslash", "none"]),
-        "help": "How a quote is written inside quotes: doubled, or after a backslash. With none, quotes have no special "
-        "meaning  [default: detected]",
+        "help": "How a quote is written inside quotes: doubled, or after a backslash. With none, quotes have no "
+        "special meaning  [default: detected]",
     },
     ("--encoding",): {
         "metavar": "NAME",

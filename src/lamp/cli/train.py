@@ -68,7 +68,9 @@ FALLS_SHORT = 1
     help="About how long the training may take. A large table is searched less thoroughly in less time.",
 )
 @click.option("--members", type=click.IntRange(1, 256), default=10, show_default=True, help="Networks in the ensemble.")
-@click.option("--peers/--no-peers", default=True, help="Train scikit-learn's models too, for comparison.")
+@click.option(
+    "--peers/--no-peers", default=True, help="Train scikit-learn's models too, for comparison  [default: peers]"
+)
 @click.option("--dry-run", is_flag=True, help="Show what would be done with each column; train and write nothing.")
 @printing
 def train(
@@ -91,7 +93,7 @@ def train(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Learn to predict one column of TABLE: CSV and other text, JSON, Parquet, Arrow or a spreadsheet, compressed or not.
+    """Learn to predict a column of TABLE: CSV and other text, JSON, Parquet, Arrow or a spreadsheet, compressed or not.
 
     TABLE may be - for standard input, or a pattern in quotes, such as "sales-*.csv". The format of a text file is
     detected. Options that describe it are kept in the folder, and apply to lamp predict and lamp evaluate too.

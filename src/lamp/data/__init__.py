@@ -1,4 +1,4 @@
-"""Data: what it may come as, batches in a reproducible order, and data sets to begin with."""
+"""Data: the forms it may have, batches in a reproducible order, and data sets to start with."""
 
 from lamp.absent import teller
 from lamp.data.batches import as_batches, is_batched, length_of

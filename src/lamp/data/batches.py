@@ -1,4 +1,4 @@
-"""Whatever a training may be given as its data, as batches that can be gone over once an epoch."""
+"""Turn any data that a training accepts into batches, to be iterated once per epoch."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from lamp.data.forms import is_table
 from lamp.data.loader import DataLoader
 from lamp.errors import ArgumentError, DataError
 
-BATCH_SIZE = 32  # where none is said
+BATCH_SIZE = 32  # the default
 
 
 def is_batched(data: Any) -> bool:
-    """Whether going over the data gives batches: a loader (lamp's or torch's), a list of batches, any other iterable.
+    """Whether iterating over the data gives batches: a loader (lamp's or torch's), a list of batches, other iterables.
 
-    Not batched are tensors and arrays, tuples and lists of them, and data sets with `[index]`. A list of tuples is
-    taken as a list of batches, unless the fields of the first one are no columns of one length: then as samples.
+    Tensors and arrays, tuples and lists of them, and data sets with `[index]` are not batched. A list of tuples is a
+    list of batches, unless the first tuple looks like one sample.
     """
     if isinstance(data, DataLoader):
         return True
@@ -32,13 +32,13 @@ def is_batched(data: Any) -> bool:
 
 
 def _is_sample(element: Sequence[Any]) -> bool:
-    """Whether this is (input, target) of one sample and no batch: a field is a number, or vectors differ in length."""
+    """Whether this tuple is one sample, not a batch: some field is a number, or its vectors differ in length."""
     axes = [0 if isinstance(field, Number | np.generic) else getattr(field, "ndim", None) for field in element]
     return 0 in axes or (axes == [1] * len(axes) and len({len(field) for field in element}) > 1)
 
 
 def length_of(batches: Any) -> int | None:
-    """How many batches there are; None where nobody knows, as with an IterableDataset in torch's DataLoader."""
+    """The number of batches; None if it is unknown, as with an IterableDataset in torch's DataLoader."""
     try:
         return len(batches)
     except TypeError:
@@ -55,19 +55,19 @@ def as_batches(
     epochs: int | None = None,
     indices: Tensor | None = None,
 ) -> Iterable[Any]:
-    """The data in batches: iterate the result once an epoch.
+    """The data as batches: iterate over the result once per epoch.
 
-    data        samples, as lamp.DataLoader takes them; or batches: see `is_batched`
-    batch_size  of samples; None for 32
-    shuffle     samples, anew each epoch; None does, and leaves ready batches as they come
-    seed        of the order in which samples are shuffled, or K of them; ready batches keep their own
-    epochs      how often the result will be gone over, where that is known
-    indices     which samples are taken; None for all
+    data        samples, as lamp.DataLoader takes them, or ready batches (see `is_batched`)
+    batch_size  number of samples per batch; None for 32
+    shuffle     whether to shuffle samples in every epoch; None shuffles samples and leaves ready batches in their order
+    seed        seed of the order of the samples, or K seeds; ready batches keep their own order
+    epochs      how often the result will be iterated over, if that is known
+    indices     the samples to use; None for all
 
-    Ready batches are returned as they are, and samples in a DataLoader.
+    Ready batches are returned unchanged; samples are returned in a DataLoader.
 
-    Raises ArgumentError where the arguments ask of ready batches what they do not do, DataError for an iterator (it
-    gives its batches once: enough for epochs=1 alone), and what DataLoader raises.
+    Raises ArgumentError if batch_size, shuffle or drop_last differ from what ready batches do, DataError for an
+    iterator (which gives its batches only once, enough for epochs=1), and what DataLoader raises.
     """
     if not is_batched(data):
         shuffled = True if shuffle is None else shuffle
@@ -82,16 +82,16 @@ def as_batches(
     for name, asked in (("batch_size", batch_size), ("shuffle", shuffle or None), ("drop_last", drop_last or None)):
         if asked is not None and asked != getattr(data, name, None):
             raise ArgumentError(
-                f"{name}={asked!r} asked of data that come in batches",
+                f"{name}={asked!r} does not apply to data that come in batches",
                 expected=f"samples, or no {name}",
                 got=f"a {type(data).__name__} of batches",
-                fix=f"set {name} where the batches are made; wrap a list of samples: lamp.DataLoader(samples)",
+                fix=f"set {name} where the batches are made; a list of samples goes into lamp.DataLoader(samples)",
             )
     if isinstance(data, Iterator) and epochs != 1:
         raise DataError(
-            "these batches can be gone over once only",
-            expected="something that gives its batches anew each time",
+            "these batches can be iterated over only once",
+            expected="an object that gives its batches again in each epoch",
             got=f"a {type(data).__name__}",
-            fix="pass list(batches), a DataLoader, or an object whose __iter__ begins anew; or train for one epoch",
+            fix="pass list(batches), a DataLoader, or an object whose __iter__ starts over; or train for one epoch",
         )
     return data  # type: ignore[no-any-return]

@@ -1,4 +1,4 @@
-"""Samples that came one by one, stacked into a batch."""
+"""Stack single samples into a batch."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ from lamp.errors import DataError
 
 
 def collate(samples: Sequence[Any], indices: Sequence[int]) -> Any:
-    """A batch of these samples: each field stacked along a new first axis.
+    """A batch of these samples: each field is stacked along a new first axis.
 
-    A sample is a field or a tuple (or list) of fields, a field a number, an array, a tensor or a tuple of such. A batch
-    is then a tensor or a tuple in the form of a sample; numbers and arrays convert as in `as_column`. `indices`, the
-    samples' places in the data set, are what errors name.
+    samples  each is a field or a tuple (or list) of fields; a field is a number, an array, a tensor or a tuple of these
+    indices  the samples' places in the data set, for errors
+
+    The batch is a tensor or a tuple in the form of a sample. Numbers and arrays are converted as in `as_column`. Raises
+    DataError for samples that differ in form or shape, or are not numbers.
     """
     first = samples[0]
     if not isinstance(first, tuple | list):
@@ -26,10 +28,10 @@ def collate(samples: Sequence[Any], indices: Sequence[int]) -> Any:
     for sample, index in zip(samples, indices, strict=True):
         if not isinstance(sample, tuple | list) or len(sample) != len(first):
             raise DataError(
-                f"sample {index} is made differently from sample {indices[0]}",
+                f"sample {index} has another form than sample {indices[0]}",
                 expected=f"{len(first)} fields",
                 got=f"{len(sample)} fields" if isinstance(sample, tuple | list) else type(sample).__name__,
-                fix="let every sample have the same fields",
+                fix="give every sample the same fields",
             )
     return tuple(_stack(field, indices, f"field {k}") for k, field in enumerate(zip(*samples, strict=True)))
 
@@ -46,21 +48,21 @@ def _stack(values: Sequence[Any], indices: Sequence[int], name: str) -> Any:
 
 
 def _explain(values: Sequence[Any], indices: Sequence[int], name: str) -> DataError:
-    """Which samples could not be stacked, and why."""
+    """The error that says which samples could not be stacked, and why."""
     for value, index in zip(values, indices, strict=True):
         if not isinstance(value, Tensor) and np.asarray(value).dtype.kind not in "fiub":
             return DataError(
-                f"{name} at index {index} holds no numbers",
-                expected="a number, an array, a tensor, or a tuple of such",
+                f"{name} at index {index} is not numeric",
+                expected="a number, an array, a tensor, or a tuple of these",
                 got=type(value).__name__,
-                fix="let the data set give (input, target) as numbers",
+                fix="let the data set return (input, target) as numbers",
             )
-    forms: dict[str, int] = {}  # and the first index at which each is met
+    forms: dict[str, int] = {}  # {form: first index that has it}
     for value, index in zip(values, indices, strict=True):
         forms.setdefault(f"{type(value).__name__} {tuple(np.shape(value))}", index)
     return DataError(
         f"{name} differs from index to index",
-        expected="one kind and shape in all samples of a batch",
+        expected="the same type and shape in all samples of a batch",
         got=", ".join(f"{form} at {index}" for form, index in list(forms.items())[:3]),
         fix="pad or crop the samples to one shape",
     )

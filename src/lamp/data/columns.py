@@ -1,4 +1,4 @@
-"""Columns of data: tensors whose first axis is the samples, made from whatever holds numbers."""
+"""Columns of data: tensors whose first axis is the samples, made from tensors, arrays or lists of numbers."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from lamp.errors import DataError, NonFiniteError
 def as_column(data: Any, name: str = "inputs") -> Tensor:
     """One column of a data set as a tensor (n, ...).
 
-    tensors        are kept as they are
-    numpy arrays   (and whatever converts to one, such as a pandas DataFrame): integers become int64, floats become
-                   torch.get_default_dtype(), booleans stay. Memory is shared where the dtype is already that one
-    lists          of numbers, nested or not: as the array that numpy makes of them
+    tensors        are not changed
+    numpy arrays   (and objects that convert to one, such as a pandas DataFrame): integers become int64, floats become
+                   torch.get_default_dtype(), booleans stay. Memory is shared if the dtype is already that one
+    lists          of numbers, nested or not, are converted by numpy first
 
-    Raises DataError for what is no table of numbers, has no axis of samples, or no sample.
+    Raises DataError for data that are not numbers, have no axis of samples, or have no sample.
     """
     tensor = data.detach() if isinstance(data, Tensor) else _from_numpy(_as_array(data, name), name)
     if tensor.layout != torch.strided:
@@ -40,16 +40,16 @@ def as_column(data: Any, name: str = "inputs") -> Tensor:
             f"the {name} are empty",
             expected="at least one sample",
             got=f"shape {tuple(tensor.shape)}",
-            fix="look at how the data were read or selected",
+            fix="check how the data were read or selected",
         )
     return tensor
 
 
-Form = int | tuple["Form", ...]  # where a column stands in a sample: its number, or a tuple of those within it
+Form = int | tuple["Form", ...]  # the nesting of columns: a column's number, or a tuple of Forms
 
 
 def flattened(data: Sequence[Any]) -> tuple[list[Any], tuple[Form, ...]]:
-    """The columns one after another, and how they stand in the data: ((0, 1), 2) for ((source, image), targets)."""
+    """All columns in a flat list, and their nesting in the data: ((0, 1), 2) for ((source, image), targets)."""
     columns: list[Any] = []
 
     def form(column: Any) -> Form:
@@ -62,7 +62,7 @@ def flattened(data: Sequence[Any]) -> tuple[list[Any], tuple[Form, ...]]:
 
 
 def in_form(columns: Sequence[Any], form: Form) -> Any:
-    """The columns as they stood in the data."""
+    """The columns nested as in the data."""
     return columns[form] if isinstance(form, int) else tuple(in_form(columns, each) for each in form)
 
 
@@ -74,9 +74,9 @@ def is_several(column: Any) -> bool:
 
 
 def as_columns(data: Sequence[Any]) -> tuple[Tensor, ...]:
-    """Several columns of equal length, as tensors; see `as_column`. Those in a tuple within the data count too.
+    """All columns as tensors (see `as_column`), those in nested tuples included.
 
-    Raises DataError where there is none, or where they differ in length.
+    Raises DataError if there is no column, or if they differ in length.
     """
     if len(data) == 0:
         raise DataError(
@@ -100,17 +100,17 @@ def as_columns(data: Sequence[Any]) -> tuple[Tensor, ...]:
 
 
 def column_names(count: int) -> tuple[str, ...]:
-    """What errors call the columns."""
+    """The names of the columns in errors."""
     return ("inputs", "targets")[:count] if count <= 2 else tuple(f"columns[{k}]" for k in range(count))
 
 
 def holds_arrays(data: Sequence[Any]) -> bool:
-    """Whether tensors or arrays stand in this list or tuple."""
+    """Whether this list or tuple has a tensor or an array in it."""
     return any(isinstance(element, Tensor | np.ndarray) for element in data)
 
 
 def _as_array(data: Any, name: str) -> np.ndarray[Any, Any]:
-    """As a numpy array, where numpy makes one of numbers."""
+    """The data as a numpy array. Raises DataError if they cannot be one."""
     if isinstance(data, np.ma.MaskedArray) and np.ma.getmaskarray(data).any():
         raise DataError(
             f"the {name} have masked elements",
@@ -123,11 +123,11 @@ def _as_array(data: Any, name: str) -> np.ndarray[Any, Any]:
             f"the {name} are a {type(data).__name__} of tensors",
             expected="one tensor (n, ...)",
             got=f"{len(data)} of them",
-            fix="torch.stack(...) if each is a sample; several columns stand side by side: (a, b, targets)",
+            fix="torch.stack(...) if each is a sample; for several columns, pass a tuple: (a, b, targets)",
         )
     if not isinstance(data, list | tuple) and not hasattr(data, "__array__"):
         raise DataError(
-            f"the {name} are no tensor",
+            f"the {name} are not a tensor",
             expected="a tensor, an array or a list of numbers",
             got=type(data).__name__,
             fix="convert them: torch.as_tensor(...)",
@@ -144,7 +144,7 @@ def _from_numpy(array: np.ndarray[Any, Any], name: str) -> Tensor:
     kind = array.dtype.kind
     if kind not in "fiub":
         raise DataError(
-            f"the {name} are no numbers",
+            f"the {name} are not numbers",
             expected="floats, integers or booleans",
             got=f"an array of dtype {array.dtype}",
             fix="number the categories: np.unique(array, return_inverse=True)[1]"
@@ -158,17 +158,17 @@ def _from_numpy(array: np.ndarray[Any, Any], name: str) -> Tensor:
         dtype = np.dtype(np.int64)
         if array.dtype == np.uint64 and array.size and array.max() > np.iinfo(np.int64).max:
             raise DataError(f"the {name} exceed int64", expected="at most 2^63 - 1", got=array.max(), fix="use floats")
-    tensor = torch.from_numpy(np.require(array, dtype, ["C", "W", "E"]))  # torch warns of memory it may not write to
+    tensor = torch.from_numpy(np.require(array, dtype, ["C", "W", "E"]))  # torch warns about read-only memory
     return tensor.to(torch.get_default_dtype()) if kind == "f" else tensor
 
 
 def check_finite(data: Tensor, name: str = "inputs") -> None:
-    """Raise NonFiniteError where a NaN or an infinity stands in the data (n, ...), naming the first one's place."""
+    """Raise NonFiniteError, naming the first place, if data (n, ...) hold a NaN or an infinity."""
     if not data.is_floating_point() or math.isfinite(data.sum().item()):
-        return  # a sum is finite only if every term is; it is the cheapest look at all of them
+        return  # a sum is finite only if every term is; this is the cheapest check of all of them
     bad = (~data.isfinite()).nonzero()
     if len(bad) == 0:
-        return  # finite numbers whose sum overflows
+        return  # the numbers are finite, and only their sum overflows
     place, rows = bad[0].tolist(), len(set(bad[:, 0].tolist()))
     where = f"row {place[0]}"
     if len(place) == 2:
@@ -178,8 +178,8 @@ def check_finite(data: Tensor, name: str = "inputs") -> None:
     raise NonFiniteError(
         f"the {name} are not finite",
         expected="finite numbers",
-        got=f"{data[tuple(place)].item()} in {where}; such stand in {rows} of {len(data)} rows",
-        fix=f"drop these rows, {name}[{name}.flatten(1).isfinite().all(1)], or fill the gaps"
+        got=f"{data[tuple(place)].item()} in {where}; not finite in {rows} of {len(data)} rows",
+        fix=f"drop these rows, {name}[{name}.flatten(1).isfinite().all(1)], or replace these numbers"
         if len(place) > 1
-        else f"drop these, {name}[{name}.isfinite()], or fill the gaps",
+        else f"drop these, {name}[{name}.isfinite()], or replace these numbers",
     )

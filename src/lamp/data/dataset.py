@@ -1,4 +1,4 @@
-"""A data set in memory: inputs, targets and what they are called."""
+"""Dataset: inputs and targets in memory, with their names."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from lamp.values import a_switch
 class Dataset(metaclass=Constructed):
     """Inputs (n, ...) and targets (n, ...) of n samples.
 
-    name      what the data set is called
-    classes   the names of the classes that integer targets number
-    features  the names of the inputs' columns
+    name      the name of the data set
+    classes   the names of the classes; targets are indices into them
+    features  the names of the columns of the inputs
 
-    Arrays convert as in `lamp.data.as_column`. `dataset[3]` is one sample, (input, target); `dataset[:100]`, and an
-    index or a mask in an array or tensor, give a Dataset.
+    Arrays are converted as in `lamp.data.as_column`. `dataset[3]` is one sample, (input, target). A slice such as
+    `dataset[:100]`, and indices or a mask in an array or tensor, give a Dataset.
 
-    Raises DataError for inputs and targets that are empty, differ in length or are no numbers.
+    Raises DataError for inputs and targets that are empty, differ in length or are not numbers.
     """
 
     inputs: Tensor
@@ -40,7 +40,7 @@ class Dataset(metaclass=Constructed):
         for name, column in (("inputs", self.inputs), ("targets", self.targets)):
             if isinstance(column, tuple | list) and any(hasattr(each, "shape") for each in column):
                 raise DataError(
-                    f"the {name} of a Dataset are one tensor",
+                    f"the {name} of a Dataset must be one tensor",
                     expected=f"{name} (n, ...)",
                     got=f"a {type(column).__name__} of {len(column)}",
                     fix="torch.stack(...) if each is a sample; lamp.DataLoader takes several columns: (a, b, targets)",
@@ -67,36 +67,38 @@ class Dataset(metaclass=Constructed):
         return self._rows(index)
 
     def _rows(self, index: Any) -> Dataset:
-        """Some of the samples, as a data set of the same kind, whatever its subclass makes of them."""
+        """Some of the samples as a data set of the same class, even if a subclass overrides `[index]`."""
         return replace(self, inputs=self.inputs[index], targets=self.targets[index])
 
     def split(self, fraction: float = 0.8, seed: int = 0) -> tuple[Dataset, Dataset]:
-        """Two data sets: this fraction of the samples, drawn at random, and the rest. One seed, one split.
+        """Two data sets: this fraction of the samples, drawn at random, and the rest. The seed alone decides the split.
 
         Raises ArgumentError for a fraction that leaves one of them empty.
         """
         first = round(fraction * len(self)) if isinstance(fraction, float) and 0.0 < fraction < 1.0 else 0
         if not 0 < first < len(self):
             raise ArgumentError(
-                f"cannot split {len(self)} samples so",
-                expected="a fraction between 0 and 1 that leaves samples on both sides",
+                f"{len(self)} samples cannot be split like this",
+                expected="a fraction between 0 and 1 that leaves samples in both parts",
                 got=fraction,
-                fix="split(0.8) keeps 80 % in the first",
+                fix="split(0.8) puts 80 % into the first part",
             )
         indices = order(len(self), seed, 0)
         return self._rows(indices[:first]), self._rows(indices[first:])
 
     def normalized(self, using: Dataset | None = None) -> Dataset:
-        """Inputs of mean 0 and standard deviation 1 a column (or a channel, for images: whatever axis 1 numbers).
+        """The data set with inputs of mean 0 and standard deviation 1 per column (for images, per channel: axis 1).
 
-        x <- (x - mean) / std        (std without Bessel's correction; a column that never varies is only centred)
+        x <- (x - mean) / std        (std without Bessel's correction; a constant column is only centred)
 
-        using     the data set whose mean and std are taken: the training set, for a test set; None for this one
+        using     the data set that gives mean and std, such as the training set for a test set; None for this one
+
+        Raises ShapeError if the other data set has other inputs, and NonFiniteError if it has a NaN or an infinity.
         """
         source = self if using is None else using
         if source.inputs.shape[1:] != self.inputs.shape[1:]:
             raise ShapeError(
-                "normalized by a data set of other inputs",
+                "normalized by a data set with other inputs",
                 expected=f"inputs (n, {', '.join(map(str, self.inputs.shape[1:]))})",
                 got=tuple(source.inputs.shape),
                 fix="pass the training set that belongs to this data set",
@@ -108,7 +110,7 @@ class Dataset(metaclass=Constructed):
         return replace(self, inputs=(inputs - mean) / std.where(std > 0.0, 1.0))
 
     def flattened(self) -> Dataset:
-        """Every input as a row: inputs (n, features), as lamp.Linear takes them."""
+        """The data set with every input flattened to a row: inputs (n, features), as lamp.Linear takes them."""
         return replace(self, inputs=self.inputs.flatten(1) if self.inputs.dim() > 1 else self.inputs.unsqueeze(1))
 
     def to(self, device: torch.device | str) -> Dataset:
@@ -129,13 +131,13 @@ def _floating(tensor: Tensor) -> Tensor:
 
 
 def part_of(whole: Dataset, train: bool | None, normalize: bool) -> Dataset:
-    """Of a data set without a published split: the training 80 %, the other 20 %, or (None) everything.
+    """A part of a data set that has no published split: the training 80 %, the other 20 %, or (train=None) all of it.
 
-    Whatever part is asked for, it is normalized by the training part.
+    Every part is normalized by the training part. Raises ArgumentError for another `train`.
     """
     if train is not None and not isinstance(train, bool):
         raise ArgumentError(
-            "which part of the data set?",
+            "train does not name a part of the data set",
             expected="train=True, False, or None for everything",
             got=repr(train),
             fix="train=True for the part to train on, train=False for the other",

@@ -1,4 +1,4 @@
-"""What a data set may come as, and which of these are held as columns."""
+"""The forms that a data set may have, and which of them are columns of tensors."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from lamp.overrides import overridden
 
 FORMS = (
     "(inputs, targets) as tensors or arrays, one tensor, a lamp Dataset, or anything with len() and [index] that "
-    "gives samples"
+    "returns samples"
 )
 MOST_COLUMNS_IN_A_LIST = 3  # a longer list of tensors may be meant as a list of samples
 
 
 def columns_of(data: Any) -> tuple[Tensor, ...] | None:
-    """The columns of data that are held as tensors or arrays; None for a data set that is asked sample by sample.
+    """The columns of data that consist of tensors or arrays; None for a data set that returns samples by index.
 
-    Raises DataError for what is neither.
+    Raises DataError for anything else.
     """
     if isinstance(data, Tensor):
         return (as_column(data),)
@@ -39,33 +39,36 @@ def columns_of(data: Any) -> tuple[Tensor, ...] | None:
     if isinstance(data, Mapping | str | bytes | set | frozenset):
         raise unknown_form(data, "take the columns out: (data['inputs'], data['targets'])")
     if isinstance(data, Iterator):
-        raise unknown_form(data, "make a list of it first: a loader goes over the data again in each epoch")
+        raise unknown_form(data, "make a list of it first: a loader reads the data again in each epoch")
     if not hasattr(data, "__getitem__"):
         raise unknown_form(data, "give it __len__ and __getitem__(index), or pass tensors")
     try:
         length = len(data)
     except TypeError:
-        raise unknown_form(data, "give it __len__: a loader must know how many samples there are") from None
+        raise unknown_form(data, "give it __len__: a loader must know the number of samples") from None
     if length == 0:
         raise DataError(
             "the data are empty",
             expected="at least one sample",
             got=f"an empty {type(data).__name__}",
-            fix="look at how it was made",
+            fix="check how it was made",
         )
     return None
 
 
 def is_table(data: Any) -> bool:
-    """Whether its samples are the rows of its `tensors`: a lamp Dataset, unless a subclass gives samples of its own, or
-    a TensorDataset, but no subclass of that."""
+    """Whether the samples are the rows of `data.tensors`.
+
+    True for a lamp Dataset, unless a subclass overrides how samples are returned, and for a torch TensorDataset, but
+    not for subclasses of it.
+    """
     if isinstance(data, Dataset):
         return overridden(data, only=("__getitem__", "__len__", "__iter__")) is None
     return type(data) is torch.utils.data.TensorDataset
 
 
 def unknown_form(data: Any, fix: str) -> DataError:
-    """The error for data in a form that is not known."""
+    """The error for data in an unknown form."""
     got = f"{type(data).__module__}.{type(data).__qualname__}".removeprefix("builtins.")
     return DataError("data in an unknown form", expected=FORMS, got=got, fix=fix)
 
@@ -73,11 +76,11 @@ def unknown_form(data: Any, fix: str) -> DataError:
 def _columns_of_list(data: list[Any]) -> tuple[Tensor, ...] | None:
     if not holds_arrays(data):
         if not data:
-            return as_columns(data)  # says that it is empty
+            return as_columns(data)  # raises the error for empty data
         return None
     if len(data) > MOST_COLUMNS_IN_A_LIST:
         raise DataError(
-            f"a list of {len(data)} tensors: are they samples or columns?",
+            f"a list of {len(data)} tensors could be samples or columns",
             expected=f"at most {MOST_COLUMNS_IN_A_LIST} columns in a list, such as [inputs, targets]",
             got=f"{len(data)} elements",
             fix="torch.stack(data) if each is a sample, tuple(data) if each is a column",

@@ -1,4 +1,4 @@
-"""Batches, an epoch at a time, in an order that depends on a seed and the epoch alone."""
+"""DataLoader: the batches of an epoch, in an order that depends only on a seed and the epoch's number."""
 
 from __future__ import annotations
 
@@ -18,48 +18,47 @@ from lamp.errors import ArgumentError, DataError
 from lamp.signatures import called
 from lamp.values import integer, natural
 
-GATHERED_BYTES = 4 * 2**20  # of shuffled samples copied at a time: many batches, yet they stay in the processor's cache
-_WORKERS = "data in memory need none; fit also takes a torch DataLoader, with workers, as data"
+GATHERED_BYTES = 4 * 2**20  # bytes of shuffled samples copied at a time: many batches that still fit into the cache
+_WORKERS = "data in memory do not need it; for workers, pass a torch DataLoader to fit"
 INSTEAD = {  # arguments of torch's DataLoader
     **dict.fromkeys(("num_workers", "worker_init_fn", "multiprocessing_context", "prefetch_factor"), _WORKERS),
     **dict.fromkeys(("persistent_workers", "timeout", "in_order", "pin_memory", "pin_memory_device"), _WORKERS),
-    "sampler": "indices= says which samples are taken, shuffle=True and seed= the order",
-    "batch_sampler": "a list of batches, which fit takes as data",
-    "collate_fn": "let the data set give numbers, arrays or tensors of one shape; or take a torch DataLoader",
-    "generator": "seed= is an integer, and says every order",
+    "sampler": "indices= chooses the samples; shuffle=True and seed= choose the order",
+    "batch_sampler": "pass a list of batches to fit as data",
+    "collate_fn": "let the data set return numbers, arrays or tensors of one shape; or use a torch DataLoader",
+    "generator": "seed= takes an integer, which decides every order",
 }
-BATCHES_AT_A_TIME = 1024  # cut from that, so that batches of one sample do not become a million tensors
+BATCHES_AT_A_TIME = 1024  # most batches cut from these, so that tiny batches do not become a million tensors
 
 
 class DataLoader:
-    """The samples of a data set in batches; iterate it once an epoch.
+    """The samples of a data set in batches; iterate over it once per epoch.
 
-    dataset     (inputs, targets) as a tuple or list of tensors or arrays of equal length, where several inputs stand
-                one after another, (a, b, targets), or in a tuple, ((a, b), targets); one tensor; a lamp Dataset; or
-                anything with `len` and `[index]` whose items are numbers, arrays, tensors or tuples of those
-    batch_size  samples a batch; the last batch may be smaller
+    dataset     (inputs, targets) as a tuple or list of tensors or arrays of equal length. Several inputs come one after
+                another, (a, b, targets), or in a tuple, ((a, b), targets). Or one tensor; a lamp Dataset; or an object
+                with `len` and `[index]` whose items are numbers, arrays, tensors or tuples of these
+    batch_size  number of samples per batch; the last batch may be smaller
     shuffle     whether every epoch takes the samples in a new random order
-    drop_last   leave out the last batch if it is smaller
-    seed        of the orders; None draws one from torch's default generator when the first order is needed; a sequence
-                of K seeds gives each of K replicas an order of its own
-    indices     which samples are taken: (m,), or (K, m) where each replica takes its own, such as a fold or a
-                bootstrap sample
-    replicas    K where each replica has data of its own: the columns are then (K, n, ...)
+    drop_last   whether to leave out a last batch that is smaller
+    seed        seed of the orders; None draws one from torch's default generator when the first order is needed; a
+                sequence of K seeds gives each of K replicas its own order
+    indices     the samples to use: (m,), or (K, m) if each replica has its own, such as a fold or a bootstrap sample
+    replicas    K if each replica has its own data; the columns are then (K, n, ...)
 
-    A batch is a tuple of tensors, one a column, in the form of the data; of a single tensor, it is a tensor. Tensors
-    are kept as they are; numpy arrays of integers become int64 and those of floats torch.get_default_dtype(). Without
-    shuffling batches are views of the data, nothing is copied.
+    A batch is a tuple of tensors, one per column, nested like the data; for a single tensor, it is a tensor. Tensors
+    are not changed; numpy arrays of integers become int64, and arrays of floats become torch.get_default_dtype().
+    Without shuffling, batches are views of the data, and nothing is copied.
 
-    Epoch e takes the samples in `lamp.data.order(n, seed, e)`. `loader.epoch` is the number of the next epoch: each
-    iteration begun adds one, and a training that is resumed sets it.
+    Epoch e takes the samples in the order `lamp.data.order(n, seed, e)`. `loader.epoch` is the number of the next
+    epoch. It grows by one with each iteration that is begun, and a resumed training sets it.
 
-    For a population, where seeds, indices or data are K, batches are (K, B, ...), row k for replica k: the one that a
-    loader with its seed, its indices and its data would give. Else a batch is shared by all.
+    If there are K seeds, K rows of indices or K data sets, batches are (K, B, ...), and row k is what a loader with
+    replica k's seed, indices and data would give. Otherwise all replicas share each batch.
 
     Source    torch.utils.data.DataLoader (names, order of arguments)
 
-    Raises DataError for data that are empty, differ in length or come in an unknown form, ArgumentError for an argument
-    out of range or for another number of replicas, and ShapeError for columns that are not (K, n, ...).
+    Raises DataError for data that are empty, differ in length or have an unknown form, ArgumentError for an argument
+    out of range or for different numbers of replicas, and ShapeError for columns that are not (K, n, ...).
     """
 
     @called(instead=INSTEAD)
@@ -77,18 +76,18 @@ class DataLoader:
         for name, value in (("shuffle", shuffle), ("drop_last", drop_last)):
             if not isinstance(value, bool):
                 raise ArgumentError(
-                    f"{name} is a switch", expected="True or False", got=repr(value), fix=f"{name}=True"
+                    f"{name} must be True or False", expected="True or False", got=repr(value), fix=f"{name}=True"
                 )
         if isinstance(batch_size, Tensor):
             raise ArgumentError(
                 "batch_size is a tensor",
-                expected="the data as one argument, then the batch size",
+                expected="the data as one argument, followed by the batch size",
                 got=f"a tensor {tuple(batch_size.shape)} as the second argument",
                 fix="DataLoader((inputs, targets), batch_size)",
             )
         self.dataset, self.shuffle, self.drop_last = dataset, shuffle, drop_last
         self.batch_size = natural(batch_size, "batch_size", least=1)
-        self.tensors = columns_of(dataset)  # None: the data set is asked sample by sample
+        self.tensors = columns_of(dataset)  # None if the data set returns samples by index
         self._in_tuples = isinstance(dataset, tuple | list) or is_table(dataset)
         form = flattened(dataset)[1] if isinstance(dataset, tuple | list) and self.tensors is not None else ()
         self._form = form if any(isinstance(each, tuple) for each in form) else None
@@ -107,43 +106,43 @@ class DataLoader:
 
     @property
     def samples(self) -> int:
-        """The number of samples in an epoch (of one replica)."""
+        """The number of samples per epoch (and replica)."""
         if self._replica_data is not None:
             return self._replica_data.samples
         return self._length if self._indices is None else len(self._indices)
 
     @property
     def _length(self) -> int:
-        """The number of samples in the data set, whichever are taken."""
+        """The number of samples in the data set, whether they are used or not."""
         if self._replica_data is not None:
             return self._replica_data.length
         return len(self.dataset) if self.tensors is None else self.tensors[0].shape[0]
 
     @property
     def replicas(self) -> int | None:
-        """K where batches are (K, B, ...); None where they are shared."""
+        """K if batches are (K, B, ...); None if all replicas share them."""
         return None if self._replica_data is None else self._replica_data.replicas
 
     @property
     def per_replica(self) -> bool:
-        """Whether each replica has data of its own, so that columns are (K, n, ...)."""
+        """Whether each replica has its own data, so that columns are (K, n, ...)."""
         return self._replica_data is not None and self._replica_data.per_replica
 
     @property
     def columns(self) -> tuple[Tensor, ...]:
-        """The columns that samples are taken from: (n, ...), or (K, n, ...) where each replica has its own."""
+        """The columns that hold the samples: (n, ...), or (K, n, ...) if each replica has its own."""
         assert self.tensors is not None
         return self.tensors if self._replica_data is None else self._replica_data.columns
 
     def of_replicas(self, rows: Tensor) -> DataLoader:
-        """A loader of these replicas' batches alone, at the same epoch; of shared batches, one like this."""
+        """A loader of the batches of only these replicas, at the same epoch; shared batches stay the same."""
         chosen = copy.copy(self)
         chosen._replica_data = None if self._replica_data is None else self._replica_data.of(rows)
         return chosen
 
     @property
     def epoch(self) -> int:
-        """The number of the next epoch, which decides its order; set it to resume."""
+        """The number of the next epoch, which decides its order; set it to resume a training."""
         return self._epoch
 
     @epoch.setter
@@ -152,22 +151,22 @@ class DataLoader:
 
     @property
     def seed(self) -> int | Sequence[int] | None:
-        """The seed of the orders, or K of them; None as long as none was given and none was needed."""
+        """The seed of the orders, or K seeds; None if none was given and none has been needed yet."""
         return (
             self._seed if self._replica_data is None or self._replica_data.seeds is None else self._replica_data.seeds
         )
 
     @property
     def indices(self) -> Tensor | None:
-        """Which samples are taken: (m,), or (K, m); None for all of them."""
+        """The samples that are used: (m,) or (K, m); None for all."""
         return self._indices if self._replica_data is None else self._replica_data.indices
 
     def state_dict(self) -> dict[str, Any]:
-        """What decides the orders to come: the seed, drawn or given, and the number of the next epoch."""
+        """The seed, given or drawn, and the number of the next epoch: together they decide all further orders."""
         return {"seed": self.seed, "epoch": self._epoch}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Go on from there."""
+        """Continue from the state of `state_dict`."""
         seed, self.epoch = state_dict["seed"], state_dict["epoch"]
         if isinstance(seed, Sequence) and self._replica_data is not None:
             self._replica_data.seeds = list(seed)
@@ -175,10 +174,10 @@ class DataLoader:
             self._seed = seed
 
     def order_of(self, epoch: int) -> Tensor | None:
-        """The order in which an epoch takes the samples: their places (m,), or (K, m); None for as they stand."""
+        """The indices (m,) or (K, m) of an epoch's samples, in order; None for all samples in the data's order."""
         if self.shuffle and self._seed is None and (self._replica_data is None or self._replica_data.seeds is None):
             self._seed = int(torch.empty((), dtype=torch.int64).random_().item())
-        if (indices := self.indices) is not None:  # which `loader.indices` hands out, to be written to
+        if (indices := self.indices) is not None:  # a caller may have written to `loader.indices`
             check_indices(indices, self._length)
         if self._replica_data is not None:
             return self._replica_data.order_of(epoch, self._seed if self.shuffle else None)
@@ -188,29 +187,29 @@ class DataLoader:
         return shuffled if self._indices is None else self._indices[shuffled]
 
     def __len__(self) -> int:
-        """The number of batches in an epoch."""
+        """The number of batches per epoch."""
         full, rest = divmod(self.samples, self.batch_size)
         return full + (1 if rest and not self.drop_last else 0)
 
     def check_memory(self) -> None:
-        """Raise DataError where the memory of the data was let go of since the loader was made."""
+        """Raise DataError if the memory of the data was freed since the loader was made."""
         for tensor in self.tensors or ():
             steps = zip(tensor.shape, tensor.stride(), strict=True)
             last = tensor.storage_offset() + sum((size - 1) * stride for size, stride in steps)
             held = tensor.untyped_storage().nbytes()
             if tensor.numel() and held < (last + 1) * tensor.element_size():
                 raise DataError(
-                    "the memory of the data was freed or made smaller",
+                    "the memory of the data was freed or shrunk",
                     expected=f"{(last + 1) * tensor.element_size()} bytes for a tensor {tuple(tensor.shape)}",
                     got=f"{held} bytes",
-                    fix="leave tensors as they are while something trains on them, or give a copy: tensor.clone()",
+                    fix="do not resize tensors while something trains on them, or pass a copy: tensor.clone()",
                 )
 
     def __iter__(self) -> Iterator[Any]:
         self.check_memory()
         indices = self.order_of(self._epoch)
         self._epoch += 1
-        stop = min(len(self) * self.batch_size, self.samples)  # what drop_last leaves
+        stop = min(len(self) * self.batch_size, self.samples)  # the samples that drop_last keeps
         if self.tensors is None:
             return self._asked_for(indices, stop)
         batches: Iterator[Any]
@@ -223,15 +222,15 @@ class DataLoader:
 
     @property
     def is_nested(self) -> bool:
-        """Whether columns stand in a tuple within the data, and so in each batch."""
+        """Whether the data, and so each batch, have columns in nested tuples."""
         return self._form is not None
 
     def in_form(self, columns: Sequence[Any]) -> Any:
-        """Columns as they stand in the data, such as ((source, image), targets)."""
+        """Columns nested like the data, such as ((source, image), targets)."""
         return tuple(columns) if self._form is None else in_form(columns, self._form)
 
     def _at_a_time(self) -> int:
-        """How many batches are gathered together."""
+        """The number of batches that are gathered together."""
         assert self.tensors is not None
         own = self._replica_data is not None and self._replica_data.per_replica
         sample_bytes = sum(t.element_size() * t.shape[2 if own else 1 :].numel() for t in self.tensors)
@@ -239,7 +238,7 @@ class DataLoader:
         return min(max(fitting, 1), BATCHES_AT_A_TIME)
 
     def _cut(self, tensors: tuple[Tensor, ...], indices: Tensor | None, stop: int) -> Iterator[Any]:
-        """Batches of columns, gathered many at a time."""
+        """The batches of columns, many of which are gathered at a time."""
         batch_size = self.batch_size
         step = self._at_a_time() * batch_size
         for start in range(0, stop, step):
@@ -247,7 +246,7 @@ class DataLoader:
             yield from _batches_between(tensors, indices, start, end, batch_size, self._in_tuples)
 
     def _asked_for(self, indices: Tensor | None, stop: int) -> Iterator[Any]:
-        """Batches of a data set that gives one sample at a time."""
+        """The batches of a data set that returns samples by index."""
         for start in range(0, stop, self.batch_size):
             end = min(start + self.batch_size, stop)
             chosen = list(range(start, end)) if indices is None else indices[start:end].tolist()
@@ -263,12 +262,12 @@ class DataLoader:
 def _batches_between(
     tensors: tuple[Tensor, ...], indices: Tensor | None, start: int, stop: int, batch_size: int, in_tuples: bool
 ) -> Iterator[Any]:
-    """The batches of the samples from start to stop of the order; only the batches keep them alive."""
+    """The batches of the samples from start to stop in the order, which are freed with the last batch."""
     chosen = None if indices is None else indices[start:stop]
     full, rest = divmod(stop - start, batch_size)
     sizes = [batch_size] * full + ([rest] if rest else [])
     columns = []
     for tensor in tensors:
         part = tensor[start:stop] if chosen is None else tensor.index_select(0, chosen.to(tensor.device))
-        columns.append(part.unsafe_split_with_sizes(sizes))  # views, at half of split's price: autograd is not told
+        columns.append(part.unsafe_split_with_sizes(sizes))  # views, at half the cost of split, which informs autograd
     return zip(*columns, strict=True) if in_tuples else iter(columns[0])

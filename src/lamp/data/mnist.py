@@ -1,4 +1,4 @@
-"""MNIST from the four files it was published in, read where they lie: nothing is downloaded."""
+"""MNIST, read from the four files in which it was published; nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -22,30 +22,30 @@ FILES = {
     True: ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
     False: ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
 }
-VARIABLE = "LAMP_DATA"  # of the environment: the folder of data sets
-MEAN, STD = 0.1307, 0.3081  # of all training pixels, from 0 to 1
+VARIABLE = "LAMP_DATA"  # the environment variable with the folder of data sets
+MEAN, STD = 0.1307, 0.3081  # of all training pixels, which are from 0 to 1
 SIZE = 28
 CLASSES = 10
-UNSIGNED_BYTES = 0x08  # what an IDX file calls them
+UNSIGNED_BYTES = 0x08  # their code in an IDX file
 GZIP_BEGINS = b"\x1f\x8b"
-AGAIN = "fetch the file again: it is damaged, or not what its name says"
+AGAIN = "download the file again: it is damaged, or not what its name says"
 
 
 @called()
 def mnist(root: str | os.PathLike[str] | None = None, train: bool = True, *, normalize: bool = False) -> Dataset:
     """Handwritten digits: 60,000 for training, or with train=False 10,000 for testing.
 
-    root       the folder with the four files, under their published names, as they are or with .gz; they may also lie
-               in its subfolder `mnist` or `MNIST/raw`. None takes the folder that the variable LAMP_DATA names
-    normalize  subtract 0.1307 and divide by 0.3081, mean and standard deviation of the training pixels
+    root       the folder with the four files under their published names, gzipped (.gz) or not; they may also be in
+               its subfolder `mnist` or `MNIST/raw`. None uses the folder in the environment variable LAMP_DATA
+    normalize  whether to subtract 0.1307 and divide by 0.3081, the mean and standard deviation of the training pixels
 
     Inputs (n, 1, 28, 28) float32, from 0 to 1 unless normalized; targets (n,) int64, 10 classes.
 
-    Raises DataError for a file that is missing, damaged or another's, naming it.
+    Raises DataError, which names the file, if a file is missing, damaged or not one of MNIST's.
     """
     if not isinstance(train, bool):
         raise ArgumentError(
-            "which part of MNIST?",
+            "train does not name a part of MNIST",
             expected="train=True or train=False",
             got=repr(train),
             fix="lamp.data.mnist(train=False) is the test set",
@@ -64,10 +64,10 @@ def mnist(root: str | os.PathLike[str] | None = None, train: bool = True, *, nor
 
 
 def read_idx(path: str | os.PathLike[str], axes: int | None = None) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """The bytes of an IDX file, gzipped or not, as a read-only array; of so many axes, where that is said.
+    """The bytes of an IDX file, gzipped or not, as a read-only array. `axes` is the number of axes it must have.
 
-    The file:  two zero bytes, the type (0x08, unsigned bytes), the number of axes, each axis' length as four bytes,
-               highest first; then the elements, last axis fastest
+    Format    two zero bytes; the type (0x08, unsigned bytes); the number of axes; the length of each axis as four
+              big-endian bytes; then the elements in row-major order
 
     Raises DataError for anything else.
     """
@@ -98,14 +98,14 @@ def _content(path: Path) -> bytes:
         content = path.read_bytes()
     except OSError as error:
         raise _damaged(
-            path, "cannot be read", "a readable file", str(error), "look at the path and its rights"
+            path, "cannot be read", "a readable file", str(error), "check the path and its permissions"
         ) from None
     if not content.startswith(GZIP_BEGINS):
         return content
     try:
         return gzip.decompress(content)
     except (OSError, EOFError, zlib.error) as error:
-        raise _damaged(path, "is no sound gzip file", "a complete gzip file", str(error)) from None
+        raise _damaged(path, "is not an intact gzip file", "a complete gzip file", str(error)) from None
 
 
 def _check(images: Any, labels: Any, images_path: Path, labels_path: Path) -> None:
@@ -115,11 +115,11 @@ def _check(images: Any, labels: Any, images_path: Path, labels_path: Path) -> No
     if len(images) == 0:
         raise _damaged(images_path, "holds no images", "at least one", "0")
     if len(images) != len(labels):
-        fix = f"take it and {images_path.name} from one source"
+        fix = f"get it and {images_path.name} from the same source"
         raise _damaged(labels_path, "does not belong to the images", f"{len(images)} labels", str(len(labels)), fix)
     if labels.max() >= CLASSES:
         first = int((labels >= CLASSES).argmax())
-        raise _damaged(labels_path, "holds a label that is no digit", "0 to 9", f"{labels[first]} at {first}")
+        raise _damaged(labels_path, "holds a label that is not a digit", "0 to 9", f"{labels[first]} at {first}")
 
 
 def _damaged(path: Path, what: str, expected: str, got: str, fix: str = AGAIN) -> DataError:
@@ -127,11 +127,11 @@ def _damaged(path: Path, what: str, expected: str, got: str, fix: str = AGAIN) -
 
 
 def _find(root: str | os.PathLike[str] | None, names: tuple[str, ...]) -> list[Path]:
-    """The files of these names, with or without .gz, all in one folder."""
+    """The paths of the files of these names, with or without .gz, all in one folder. Raises DataError without them."""
     folder = root if root is not None else os.environ.get(VARIABLE)
     if not folder:
         raise DataError(
-            "no folder is known to hold MNIST",
+            "it is not known where MNIST is",
             expected=f"a folder with {' and '.join(names)} (or .gz)",
             got=f"no root, and the variable {VARIABLE} is not set",
             fix=f'mnist(root="folder"), or set the variable: export {VARIABLE}=folder',
@@ -146,7 +146,7 @@ def _find(root: str | os.PathLike[str] | None, names: tuple[str, ...]) -> list[P
             f"MNIST is not in {folder}",
             expected=f"{' and '.join(names)} (or .gz) in it, in its subfolder mnist or in MNIST/raw",
             got=f"no {' and no '.join(missing)}" if Path(folder).is_dir() else "no such folder",
-            fix=f"put the files there, or name the folder that has them: mnist(root=...) or the variable {VARIABLE}",
+            fix=f"put the files there, or name their folder: mnist(root=...) or the variable {VARIABLE}",
         )
     return here
 

@@ -1,7 +1,7 @@
 """The order in which an epoch takes the samples, as a function of a seed and the epoch's number.
 
-Nothing else enters: not what was drawn before, not which engine runs, not whether the run was interrupted. So epoch 17
-of a resumed training, of a compiled one, or of one network among a thousand, takes its samples in the same order.
+The order depends on nothing else: not on what was drawn before, the engine, or an interruption. So epoch 17 takes its
+samples in the same order in a resumed training, a compiled one, and for one network among a thousand.
 """
 
 from collections.abc import Sequence
@@ -16,26 +16,26 @@ LOW_64_BITS = 0xFFFFFFFFFFFFFFFF
 
 
 def order(n: int, seed: int, epoch: int) -> Tensor:
-    """A random permutation of 0 ... n - 1, given by (seed, epoch) alone: indices (n,), int64.
+    """A random permutation of 0 ... n - 1 that depends only on (seed, epoch): indices (n,), int64.
 
     It is what torch.randperm draws from a fresh CPU torch.Generator seeded with `start_of(seed, epoch)`.
 
-    Raises ArgumentError for an n or an epoch below 0, and for a seed that is no integer.
+    Raises ArgumentError for an n or an epoch below 0, and for a seed that is not an integer.
     """
     return orders(natural(n, "n"), [integer(seed, "seed")], natural(epoch, "epoch"))[0]
 
 
 def orders(n: int, seeds: Sequence[int], epoch: int) -> list[Tensor]:
-    """The `order` of each of these seeds."""
+    """The `order` for each of these seeds."""
     generator = torch.Generator()
     return [torch.randperm(n, generator=generator.manual_seed(start_of(seed, epoch))) for seed in seeds]
 
 
 def start_of(seed: int, epoch: int) -> int:
-    """Where the generator of this epoch starts: 32 bits, all that torch's CPU generator takes from its seed.
+    """The seed of the generator for an epoch: 32 bits, which is all that torch's CPU generator uses of its seed.
 
-    With a, b the two halves of mix64(seed), it is mix32(mix32(epoch + a) ^ b). Both mixings are one to one, so that for
-    one seed no two epochs (of the first 2^32) start alike.
+    With a, b the two halves of mix64(seed), it is mix32(mix32(epoch + a) ^ b). Both functions are bijections, so that
+    for one seed the first 2^32 epochs all have different generators.
 
     Source    mix64: Steele, Lea & Flood 2014 (SplitMix64); mix32: Appleby's MurmurHash3
     """

@@ -1,4 +1,4 @@
-"""Batches for a population: to each replica samples of its own, in an order of its own."""
+"""Batches for a population in which each replica has its own samples or its own order."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from lamp.values import natural
 
 
 class ReplicaData:
-    """Which samples each of K replicas takes, and in which order.
+    """The samples of each of K replicas, and their order.
 
-    columns  (n, ...), that all share, or with `own` (K, n, ...), a row a replica
-    seeds    K of them, of each replica's orders; None where all take the samples in one order
-    indices  (K, m): which of the n samples each replica takes; None for all of them
+    columns  (n, ...) if all replicas share them; with per_replica, (K, n, ...), where row k is replica k's
+    seeds    K seeds, one per replica; None if all replicas take the samples in the same order
+    indices  (K, m): which of the n samples each replica uses; None for all
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class ReplicaData:
         self.samples = self.length if indices is None else indices.shape[1]
 
     def of(self, rows: Tensor) -> ReplicaData:
-        """The shares of these replicas alone; columns that all share are the same tensors."""
+        """The data of only these replicas; shared columns are not copied."""
         chosen = copy.copy(self)
         chosen.replicas = len(rows)
         chosen.columns = (
@@ -55,7 +55,7 @@ class ReplicaData:
         return chosen
 
     def order_of(self, epoch: int, seed: int | None) -> Tensor | None:
-        """The places of an epoch's samples, (K, m), shuffled by seeds, by the one seed, or not; None: as they stand."""
+        """The indices (K, m) of an epoch's samples in order, shuffled by `seeds` or `seed`; None for 0 ... n - 1."""
         if self.seeds is not None:
             shuffled = torch.stack(orders(self.samples, self.seeds, epoch))
         elif seed is not None:
@@ -67,9 +67,9 @@ class ReplicaData:
     def batches(
         self, places: Tensor | None, stop: int, batch_size: int, at_a_time: int
     ) -> Iterator[tuple[Tensor, ...]]:
-        """The samples at these places (K, m) up to `stop`, a batch (K, B, ...) after the other.
+        """The batches (K, B, ...) of the samples with these indices (K, m), up to `stop`.
 
-        They are gathered `at_a_time` batches together. As they stand (None), they are views of the replicas' columns.
+        `at_a_time` batches are gathered together. Without indices (None), batches are views of the columns.
         """
         if places is None:
             for start in range(0, stop, batch_size):
@@ -93,7 +93,7 @@ class ReplicaData:
 
 
 def _gathered(column: Tensor, places: Tensor, lead: tuple[int, int, int]) -> tuple[Tensor, ...]:
-    """The rows at these places as steps tensors (K, B, ...)."""
+    """The rows with these indices, as one tensor (K, B, ...) per step; lead is (steps, K, B)."""
     rows = column.index_select(0, places.to(column.device))
     return rows.view(*lead, *column.shape[1:]).unbind()
 
@@ -101,9 +101,9 @@ def _gathered(column: Tensor, places: Tensor, lead: tuple[int, int, int]) -> tup
 def replica_data_of(
     columns: tuple[Tensor, ...] | None, replicas: int | None, seeds: Sequence[int] | None, indices: Tensor | None
 ) -> ReplicaData | None:
-    """The shares that a loader's arguments ask for; None where no argument speaks of replicas.
+    """The ReplicaData for a loader's arguments; None if no argument is per replica.
 
-    Raises ArgumentError or ShapeError where the arguments do not fit each other or the columns.
+    Raises ArgumentError or ShapeError if the arguments do not fit each other or the columns.
     """
     by_rows = indices is not None and indices.dim() == 2
     counts = {}
@@ -117,17 +117,17 @@ def replica_data_of(
         return None
     if columns is None:
         raise ArgumentError(
-            "a data set that is asked sample by sample cannot be shared out among replicas",
+            "a data set that returns samples by index cannot give each replica its own",
             expected="tensors or arrays",
-            got=f"{', '.join(counts)} for such a data set",
+            got=f"{', '.join(counts)} for a data set of samples",
             fix="stack its samples into tensors first",
         )
     if len(set(counts.values())) > 1:
         raise ArgumentError(
-            "these are for different numbers of replicas",
+            "these arguments are for different numbers of replicas",
             expected=f"one K for {', '.join(counts)}",
             got=", ".join(f"{name} for {count}" for name, count in counts.items()),
-            fix="give each replica one seed, one row of data and one row of indices",
+            fix="pass one seed, one row of data and one row of indices per replica",
         )
     (count,) = set(counts.values())
     per_replica = replicas is not None
@@ -138,14 +138,14 @@ def replica_data_of(
 
 
 def as_indices(indices: Any, columns: tuple[Tensor, ...] | None, replicas: int | None) -> Tensor | None:
-    """Indices (m,) or (K, m) as int64, found to name samples; None stays None."""
+    """Indices (m,) or (K, m) as int64, after a check that they are in range; None stays None. Raises ArgumentError."""
     if indices is None:
         return None
     if columns is None:
         raise ArgumentError(
             "indices choose rows of tensors",
             expected="data that are tensors or arrays",
-            got="a data set that is asked sample by sample",
+            got="a data set that returns samples by index",
             fix="torch.utils.data.Subset(dataset, indices) is a data set of those samples",
         )
     try:
@@ -153,31 +153,31 @@ def as_indices(indices: Any, columns: tuple[Tensor, ...] | None, replicas: int |
     except (TypeError, ValueError, RuntimeError, OverflowError):
         raise ArgumentError(
             "indices choose samples",
-            expected="integers (m,) for all, or (K, m), a row for each replica",
+            expected="integers (m,) for all, or (K, m), one row per replica",
             got=type(indices).__name__,
-            fix="a tensor, an array or a list of the samples' numbers",
+            fix="pass a tensor, an array or a list of the samples' numbers",
         ) from None
     samples = columns[0].shape[0 if replicas is None else 1] if columns[0].dim() > (replicas is not None) else 0
     if chosen.is_floating_point() or chosen.dtype is torch.bool or chosen.dim() not in (1, 2) or not chosen.numel():
         raise ArgumentError(
             "indices choose samples",
-            expected="integers (m,) for all, or (K, m), a row for each replica",
+            expected="integers (m,) for all, or (K, m), one row per replica",
             got=f"{tuple(chosen.shape)}, {chosen.dtype}",
-            fix="mask.nonzero().flatten() makes indices of a mask",
+            fix="mask.nonzero().flatten() turns a mask into indices",
         )
     check_indices(chosen, samples)
-    return chosen.to("cpu", torch.int64, copy=True)  # whatever becomes of the tensor that was given
+    return chosen.to("cpu", torch.int64, copy=True)  # a copy, so that later changes of the argument do not matter
 
 
 def check_indices(chosen: Tensor, samples: int) -> None:
-    """Raise ArgumentError for an index that names none of so many samples."""
+    """Raise ArgumentError for an index that is out of range for this number of samples."""
     low, high = (int(each) for each in chosen.aminmax())
     if low < 0 or high >= samples:
         raise ArgumentError(
-            "an index names no sample",
+            "an index is out of range",
             expected=f"from 0 to {samples - 1} for {samples} samples",
             got=low if low < 0 else high,
-            fix="look at how the indices were made",
+            fix="check how the indices were made",
         )
 
 
@@ -186,8 +186,8 @@ def _check_rows(columns: tuple[Tensor, ...], replicas: int) -> None:
     for column, name in zip(columns, column_names(len(columns)), strict=True):
         if column.dim() < 2 or column.shape[0] != replicas or column.shape[1] != first.shape[1]:
             raise ShapeError(
-                f"the {name} are not a row of samples for each of {replicas} replicas",
+                f"the {name} do not have one row of samples for each of {replicas} replicas",
                 expected=f"({replicas}, {first.shape[1] if first.dim() > 1 else 'n'}, ...)",
                 got=tuple(column.shape),
-                fix="torch.stack the replicas' data; a column that all share: column.expand(K, *column.shape)",
+                fix="torch.stack the replicas' data; for a column that all share: column.expand(K, *column.shape)",
             )

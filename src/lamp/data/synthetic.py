@@ -1,4 +1,4 @@
-"""Data sets that are drawn rather than read: two inputs, two classes, as many samples as wanted."""
+"""Synthetic data sets with two inputs, two classes and any number of samples."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ DISK_RADIUS = 1.0 / math.sqrt(2.0 * math.pi)  # so that the disk covers half of 
 
 @called()
 def disk(n: int = 1000, seed: int | None = None, generator: torch.Generator | None = None) -> Dataset:
-    """Points uniform on the unit square: class 1 inside the disk of radius 1/sqrt(2 pi) around its centre, else 0.
+    """Points uniform on the unit square, of class 1 inside the disk of radius 1/sqrt(2 pi) around its centre, else 0.
 
-    Inputs (n, 2) float32, targets (n,) int64. Drawn from the generator, or from one seeded with `seed`, or from torch's
-    default one.
+    Inputs (n, 2) float32, targets (n,) int64. Points are drawn from `generator`, from a generator seeded with `seed`,
+    or from torch's default generator. Raises ArgumentError for both a seed and a generator, and for an n below 1.
     """
     inputs = torch.rand(natural(n, "n", least=1), 2, generator=_source(seed, generator), dtype=torch.float32)
     distance_squared = (inputs - DISK_CENTRE).square().sum(1)  # (n,)
@@ -36,11 +36,11 @@ def spirals(
     seed: int | None = None,
     generator: torch.Generator | None = None,
 ) -> Dataset:
-    """Two spirals, one a class, each the other turned by half a turn.
+    """Two spirals, one per class, each of which is the other rotated by half a turn.
 
     (x, y) = r (cos a, sin a) + noise N(0, 1),  a = 2 pi turns r + pi class,  r uniform on [0, 1]
 
-    Inputs (n, 2) float32, targets (n,) int64, the classes in turn. Drawn as `disk` is.
+    Inputs (n, 2) float32; targets (n,) int64, alternating 0, 1, 0, 1, ... The seed and the generator are as in `disk`.
 
     Source    Lang & Witbrock 1988, "Learning to tell two spirals apart" (the task)
     """
@@ -66,6 +66,9 @@ def _source(seed: int | None, generator: torch.Generator | None) -> torch.Genera
         return generator
     if generator is not None:
         raise ArgumentError(
-            "a seed and a generator", expected="one of the two", got="both", fix="seed the generator yourself"
+            "both a seed and a generator were given",
+            expected="one of them",
+            got="both",
+            fix="seed the generator yourself",
         )
     return torch.Generator().manual_seed(a_seed(seed))

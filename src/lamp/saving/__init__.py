@@ -1,4 +1,4 @@
-"""What is kept on disk: written as a whole or not at all, checked byte by byte when read, and never run."""
+"""Saved files: written completely or not at all, checked by digests when they are read, and never executed."""
 
 from lamp.saving.disk import sweep, sync_folder, whole_folder, write_file
 from lamp.saving.documents import load_json, save_json

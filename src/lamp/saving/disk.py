@@ -1,8 +1,8 @@
-"""Files and folders that are either there as a whole or not at all, whatever happens while they are written.
+"""Write files and folders atomically: a reader finds the old one or the new one, never a part of it.
 
-What is new is written beside what it will replace, under a name of its own; made to reach the disk; and only then given
-its place, which is one operation of the file system. So whoever reads finds the old one or the new one, complete, also
-after a crash or a cut of power in between. What a killed process leaves beside is swept away by the next writer.
+The new file or folder is written beside the old one under a temporary name, synced to the disk, and only then renamed,
+which is one operation of the file system. So a crash or a power cut never leaves an incomplete one. Temporary files of
+a killed process are removed by the next writer.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from lamp.saving.lock import Lock
 from lamp.saving.paths import saving
 from lamp.values import as_path
 
-PATIENCE = 5.0  # seconds to wait for somebody who is between two renamings
-RENAMING = ".lamp-renaming"  # ending of a lock's name
-PARTIAL, FORMER = ".lamp-partial", ".lamp-former"  # endings of names: not complete yet; to be replaced
+PATIENCE = 5.0  # seconds to wait for another process that is between its two renamings
+RENAMING = ".lamp-renaming"  # ending of the lock's name
+PARTIAL, FORMER = ".lamp-partial", ".lamp-former"  # endings of temporary names: still being written; being replaced
 
 
 def write_file(path: str | os.PathLike[str], write: Callable[[IO[bytes]], object]) -> None:
-    """Write a file as a whole: `write(file)` puts its bytes into it.
+    """Write a file atomically; `write(file)` writes its bytes.
 
-    Raises CheckpointError where the disk is full or the place cannot be written; what was there before stays.
+    Raises CheckpointError if the disk is full or the path cannot be written; an earlier file then stays unchanged.
     """
     path = as_path(path)
     with saving(path):
@@ -38,8 +38,8 @@ def write_file(path: str | os.PathLike[str], write: Callable[[IO[bytes]], object
             path = path.resolve()
         if path.exists() and not path.is_file():
             raise CheckpointError(
-                f"{path} is no regular file",
-                expected="a file, or nothing there",
+                f"{path} is not a regular file",
+                expected="a file, or a path that does not exist",
                 got="a folder" if path.is_dir() else "a device, a pipe or a socket",
                 fix=f"save to {path / 'NAME'}" if path.is_dir() else "choose another name",
             )
@@ -62,20 +62,20 @@ def write_file(path: str | os.PathLike[str], write: Callable[[IO[bytes]], object
 def whole_folder(
     path: str | os.PathLike[str], finish: Callable[[Path], None] | None = None, *, replace: bool = True
 ) -> Iterator[Path]:
-    """A new folder to write into, which takes its place at `path` when the block ends, and is removed if it fails.
+    """A context with a new folder to write into. It is renamed to `path` when the block ends, and removed if it fails.
 
-    finish   is called with the folder when the block has ended: for what must say something about the files in it
-    replace  whether a folder that is there by then is replaced: it stays until the new one is complete
+    finish   called with the folder at the end of the block, for example to write a manifest of its files
+    replace  whether to replace a folder that exists by then; it stays until the new one is complete
 
-    Raises CheckpointError where the disk is full or the place cannot be written, where a file stands there, or a folder
-    that is not to be replaced.
+    Raises CheckpointError if the disk is full, if the path cannot be written or is a file, and if a folder is there
+    that must not be replaced.
     """
     path = as_path(path)
     with saving(path):
         if (no_name := path.name in ("", "..")) or not _is_free_for_a_folder(path):
             raise CheckpointError(
-                f"{path} is {'no name for a new folder' if no_name else 'a file'}",
-                expected="the name of a folder, or of nothing yet",
+                f"{path} is {'not a name for a new folder' if no_name else 'a file'}",
+                expected="the path of a folder, or a path that does not exist",
                 got=f"{str(path)!r}",
                 fix="choose another name",
             )
@@ -94,7 +94,7 @@ def whole_folder(
 
 
 def _is_free_for_a_folder(path: Path) -> bool:
-    """Whether a folder stands there, or nothing. Asked at once: another writer may be exchanging folders meanwhile."""
+    """Whether the path is a folder or does not exist. It is a single stat, since another writer may be renaming."""
     try:
         return stat.S_ISDIR(path.stat().st_mode)
     except FileNotFoundError:
@@ -102,7 +102,7 @@ def _is_free_for_a_folder(path: Path) -> bool:
 
 
 def _take_place(folder: Path, path: Path, replace: bool) -> None:
-    """Rename the folder to `path`. One that is there is renamed first, and removed once the new one is in its place."""
+    """Rename the folder to `path`. An existing folder is renamed first, and removed once the new one is in place."""
     former = _former(path)
     if not path.exists() and not former.exists():
         try:
@@ -118,9 +118,9 @@ def _take_place(folder: Path, path: Path, replace: bool) -> None:
         if path.exists():
             if not replace and any(path.iterdir()):
                 raise CheckpointError(
-                    f"{path} is there already",
-                    expected="a name that is free",
-                    got="a folder that was written meanwhile",
+                    f"{path} exists already",
+                    expected="a path that does not exist",
+                    got="a folder that was written in the meantime",
                     fix="choose another name",
                 )
             os.rename(path, former)
@@ -144,9 +144,9 @@ def _renaming(path: Path) -> Lock:
 
 
 def recover(path: Path) -> None:
-    """Put a folder back that was to be replaced when the process was killed, between the two renamings."""
+    """Restore a folder that was being replaced by a process that was killed between its two renamings."""
     if _former(path).exists():
-        with _renaming(path):  # unless somebody is between them right now
+        with _renaming(path):  # waits for another process that is between them right now
             _put_back(path)
 
 
@@ -159,7 +159,7 @@ def _put_back(path: Path) -> None:
 
 
 def remove_folder(path: Path) -> None:
-    """Remove a folder so that nobody ever sees a part of it under its name."""
+    """Remove a folder, after renaming it, so that a part of it is never visible under its name."""
     gone = _beside(path, PARTIAL)
     with saving(path):
         os.rename(path, gone)
@@ -167,7 +167,7 @@ def remove_folder(path: Path) -> None:
 
 
 def sweep(parent: Path, names: str = "*") -> None:
-    """Remove from a folder what killed writers of such names left; nobody else may be writing these."""
+    """Remove the temporary files that killed writers left in a folder; nobody else may be writing these names."""
     for left in parent.glob(f".{names}{PARTIAL}"):
         if left.is_dir():
             shutil.rmtree(left, ignore_errors=True)
@@ -179,7 +179,7 @@ def sweep(parent: Path, names: str = "*") -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names in a folder reach the disk, where the system can (Windows cannot, and does it by itself)."""
+    """Sync the names in a folder to the disk, on POSIX systems; Windows does this by itself."""
     if os.name != "posix":
         return
     number = os.open(folder, os.O_RDONLY)
@@ -190,7 +190,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def _sync_tree(folder: Path) -> None:
-    """Make all files below a folder reach the disk, and their names."""
+    """Sync all files below a folder, and their names, to the disk."""
     for path in files_below(folder):
         with open(path, "rb+") as file:
             os.fsync(file.fileno())
@@ -199,7 +199,7 @@ def _sync_tree(folder: Path) -> None:
 
 
 def files_below(folder: Path) -> list[Path]:
-    """All files in a folder and in those below it, in order; what cannot be looked into raises OSError."""
+    """All files below a folder, sorted. Raises OSError for a folder that cannot be listed."""
     return sorted(Path(root, name) for root, _, names in os.walk(folder, onerror=_raise) for name in names)
 
 

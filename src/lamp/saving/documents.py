@@ -1,4 +1,4 @@
-"""JSON files that notice when a byte of them has changed, and that are read strictly."""
+"""JSON files that hold their own digest, so that changed bytes are detected, and that are read strictly."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from lamp.values import as_path
 
 DIGEST = "sha256_of_this_file"
 MARK = f'"{DIGEST}": "'.encode()
-MOST_BYTES = 2**28  # of a JSON file
-MOST_NESTED = 200  # lists and objects within each other
-MOST_DIGITS = 1000  # of a whole number: reading it takes time with their square
+MOST_BYTES = 2**28  # largest size of a JSON file
+MOST_NESTED = 200  # levels of nested lists and objects
+MOST_DIGITS = 1000  # of a whole number; parsing takes time quadratic in them
 
 
 def save_json(path: str | os.PathLike[str], document: Mapping[str, Any]) -> None:
-    """Write a JSON object as a whole, with its digest as a first entry.
+    """Write a JSON object atomically, with its digest as the first entry.
 
-    Raises CheckpointError for what JSON has no form for (NaN among it), and where the file cannot be written.
+    Raises CheckpointError for values that JSON cannot express (such as NaN), and if the file cannot be written.
     """
     text = json_bytes(document, path)
     write_file(path, lambda file: file.write(text))
 
 
 def load_json(path: str | os.PathLike[str], hint: Any = Any) -> dict[str, Any]:
-    """The object that `save_json` wrote, checked against a type hint (see `lamp.saving.schema`).
+    """The object that `save_json` wrote, validated against a type hint (see `lamp.saving.schema`).
 
-    Raises CheckpointError where the file is missing, damaged, another's, or not of that type.
+    Raises CheckpointError if the file is missing, damaged, not lamp's, or not of that type.
     """
     path = as_path(path)
     return parse_json(read_file(path, most=MOST_BYTES), path, hint)
@@ -44,25 +44,25 @@ def json_bytes(document: Mapping[str, Any], path: str | os.PathLike[str]) -> byt
     """The text that `save_json` writes; errors name `path`."""
     try:
         text = json.dumps({DIGEST: BLANK.decode(), **document}, indent=1, allow_nan=False).encode() + b"\n"
-        parse_object(text, path)  # what could not be read again is not written
+        parse_object(text, path)  # refuse to write what could not be read again
     except (TypeError, ValueError, RecursionError) as error:
         what = error.got if isinstance(error, DamagedError) else error
         raise CheckpointError(
             f"{path}: this cannot be written as JSON",
-            expected=f"numbers, texts, lists and dicts, at most {MOST_NESTED} within each other",
+            expected=f"numbers, texts, lists and dicts, nested at most {MOST_NESTED} deep",
             got=what,
-            fix="convert it first; what is large goes into tensors",
+            fix="convert it first, and put large data into tensors",
         ) from None
     return seal(text, MARK)
 
 
 def parse_json(text: bytes, path: str | os.PathLike[str], hint: Any = Any) -> dict[str, Any]:
-    """The object in a text of `json_bytes`, checked against a type hint; errors name `path`."""
+    """The object in a text that `json_bytes` made, validated against a type hint. Raises DamagedError naming `path`."""
     if MARK not in text:
         got = f"{len(text)} bytes without it" if text else "an empty file"
-        raise DamagedError(f"{path}: no JSON file of lamp's", f"an entry {MARK.decode()}...", got)
+        raise DamagedError(f"{path}: not a JSON file that lamp wrote", f"an entry {MARK.decode()}...", got)
     if not is_sealed(text, MARK):
-        raise DamagedError(f"{path}: not as it was written", "the digest that it holds", "another one")
+        raise DamagedError(f"{path}: changed since it was written", "the digest in the file", "another digest")
     document = parse_object(text, path)
     document.pop(DIGEST, None)
     check(document, hint, path)
@@ -70,7 +70,7 @@ def parse_json(text: bytes, path: str | os.PathLike[str], hint: Any = Any) -> di
 
 
 def parse_object(text: bytes, path: object) -> dict[str, Any]:
-    """A JSON object, read strictly: UTF-8, each name once, finite numbers, no depth or length beyond all use.
+    """A JSON object, read strictly: UTF-8, every name once, finite numbers, and limits on depth and length.
 
     Raises DamagedError, which names `path`, for anything else.
     """
@@ -95,17 +95,17 @@ def parse_object(text: bytes, path: object) -> dict[str, Any]:
 def _once(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     pairs = list(pairs)
     if len(found := dict(pairs)) < len(pairs):
-        raise ValueError("a name that stands there twice")
+        raise ValueError("an object with the same name twice")
     return found
 
 
 def _refused(text: str) -> float:
-    raise ValueError(f"{text}, which is no number of JSON")
+    raise ValueError(f"{text}, which is not a JSON number")
 
 
 def _finite(text: str) -> float:
     if not math.isfinite(number := float(text)):
-        raise ValueError(f"{text[:20]}, which no float can hold")
+        raise ValueError(f"{text[:20]}, which is too large for a float")
     return number
 
 
@@ -122,4 +122,4 @@ def _check_depth(document: dict[str, Any]) -> None:
         layer = [item for items in inside for item in items if isinstance(item, dict | list)]
         if not layer:
             return
-    raise ValueError(f"more than {MOST_NESTED} lists and objects within each other")
+    raise ValueError(f"lists and objects nested more than {MOST_NESTED} deep")

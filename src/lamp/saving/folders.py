@@ -1,4 +1,4 @@
-"""Folders that notice when a file of theirs has changed: a manifest holds the size and the digest of each."""
+"""Sealed folders: a manifest with the size and the digest of each file, by which changed files are detected."""
 
 import hashlib
 import os
@@ -19,14 +19,14 @@ MANIFEST = "manifest.json"
 
 
 class FileEntry(TypedDict):
-    """What a manifest says of one file."""
+    """A manifest's entry for one file."""
 
     bytes: Annotated[int, Range(0, 2**62)]
     sha256: str
 
 
 class Manifest(TypedDict):
-    """What a manifest must say; what it is `about` stands beside."""
+    """The part of a manifest that is required; the entries `about` are beside it."""
 
     files: dict[str, FileEntry]
 
@@ -35,7 +35,7 @@ class Manifest(TypedDict):
 def sealed_folder(
     path: str | os.PathLike[str], about: Mapping[str, Any] | None = None, *, replace: bool = True
 ) -> Iterator[Path]:
-    """A `whole_folder` with a manifest: size and SHA-256 of every file in it, and what it is `about`."""
+    """A `whole_folder` with a manifest: the size and SHA-256 of every file in it, and the entries `about`."""
     with whole_folder(path, lambda folder: _write_manifest(folder, about or {}), replace=replace) as folder:
         yield folder
 
@@ -50,15 +50,14 @@ def _write_manifest(folder: Path, about: Mapping[str, Any]) -> None:
 
 
 class SealedFolder:
-    """A folder that lamp has saved, as it is read: each file is held against the manifest when it is asked for.
+    """A reader of a folder that lamp has saved; each file is checked against the manifest when it is read.
 
-    path      of the folder
-    manifest  what it says; "files" by their names. Files that it does not name are passed over
+    path      the folder
+    manifest  its manifest, with an entry "files". Files that it does not name are ignored
 
-    Nothing outside the folder is ever opened, nor anything that is no regular file; sizes are compared before a file is
-    read.
+    Only regular files inside the folder are ever opened, and their sizes are compared before they are read.
 
-    Raises CheckpointError where there is no such folder, DamagedError for a manifest that is missing or damaged.
+    Raises CheckpointError if there is no such folder, and DamagedError for a missing or damaged manifest.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -69,54 +68,54 @@ class SealedFolder:
                     recover(path)
             if not path.is_dir():
                 raise CheckpointError(
-                    f"{path} is no folder",
+                    f"{path} is not a folder",
                     expected="a folder that lamp has saved",
-                    got="a file" if path.exists() else "nothing there",
+                    got="a file" if path.exists() else "no file or folder",
                     fix="check the path",
                 )
         self.manifest = load_json(path / MANIFEST, Manifest)
 
     @property
     def files(self) -> dict[str, FileEntry]:
-        """Size and digest of each file, by its name in the folder."""
+        """{name in the folder: size and digest of the file}."""
         return self.manifest["files"]  # type: ignore[no-any-return]
 
     def require(self, *names: str) -> None:
-        """That the manifest names these files. Raises DamagedError where it does not."""
+        """Raise DamagedError unless the manifest names these files."""
         if missing := sorted(set(names) - set(self.files)):
             raise DamagedError(
                 f"{self.path / MANIFEST}: the folder lacks files", ", ".join(names), f"none of {', '.join(missing)}"
             )
 
     def read(self, name: str) -> bytes:
-        """A file's bytes, found to be those that the manifest speaks of. Raises DamagedError where they are not."""
+        """A file's bytes. Raises DamagedError if their size or digest is not the one in the manifest."""
         path, written = self._place_of(name), self.files[name]
         data = read_file(path, written["bytes"], follow=False)
         if (digest := digest_of(data)) != written["sha256"]:
             expected = f"sha256 {written['sha256'][:16]}..."
-            raise DamagedError(f"{path}: not as it was written", expected, f"{digest[:16]}...")
+            raise DamagedError(f"{path}: changed since it was written", expected, f"{digest[:16]}...")
         return data
 
     def read_json(self, name: str, hint: Any = Any) -> dict[str, Any]:
-        """The object in a JSON file of lamp's, checked against a type hint."""
+        """The object in a JSON file that lamp wrote, validated against a type hint."""
         return parse_json(self.read(name), self.path / name, hint)
 
     def check(self) -> None:
-        """Hold every file against the manifest. Raises as `read` does."""
+        """Check every file against the manifest. Raises what `read` raises."""
         for name in self.files:
             self.read(name)
 
     def _place_of(self, name: str) -> Path:
-        """Where a file of the manifest lies, once it is found to be within the folder."""
+        """The path of a file in the manifest. Raises DamagedError if it is outside the folder."""
         path = self.path / name
         forms = (PurePosixPath(name), PureWindowsPath(name))
         apart = any(form.is_absolute() or form.drive or form.root or ".." in form.parts for form in forms)
         if not name or "\0" in name or apart or path == self.path:
             raise DamagedError(
-                f"{self.path / MANIFEST} names a file outside of the folder",
-                expected="names of files in it",
+                f"{self.path / MANIFEST} names a file outside the folder",
+                expected="names of files in the folder",
                 got=repr(name)[:80],
-                fix="lamp did not write this: do not use it",
+                fix="lamp did not write this manifest: do not use the folder",
             )
         with reading(path):
             if path.parent.resolve() != self.path.resolve() / PurePosixPath(name).parent:
@@ -124,16 +123,16 @@ class SealedFolder:
                     f"{path} is reached by a symbolic link",
                     expected="the folder's own files",
                     got=str(path.parent.resolve()),
-                    fix="copy the files themselves (cp -L), and check where they are from",
+                    fix="copy the files themselves (cp -L), and check where they come from",
                 )
         return path
 
 
 def check_folder(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """A folder's manifest, once every file in it is found to be as it was written.
+    """A folder's manifest, after a check that no file named in it has changed.
 
-    Raises CheckpointError for a folder, a manifest or a file that is missing, damaged, exchanged or another's. Files
-    that the manifest does not name are passed over.
+    Raises CheckpointError for a folder, a manifest or a file that is missing, damaged, replaced, or not lamp's. Files
+    that the manifest does not name are ignored.
     """
     folder = SealedFolder(path)
     folder.check()
@@ -141,6 +140,6 @@ def check_folder(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def read_folder(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """A folder's manifest, and the bytes of every file that it names; errors as for `check_folder`."""
+    """A folder's manifest, and {name: bytes} of every file that it names. Raises what `check_folder` raises."""
     folder = SealedFolder(path)
     return folder.manifest, {name: folder.read(name) for name in folder.files}

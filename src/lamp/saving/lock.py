@@ -1,6 +1,6 @@
-"""A lock that one process, and one thread of it, holds at a time; the system lets go of it when the process ends.
+"""A lock that only one thread of one process holds at a time, and that the system releases when the process ends.
 
-It is an advisory lock of the system (flock) on a small hidden file, which says who holds it.
+It is an advisory lock (flock) on a small hidden file, which names its holder.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)  # of file systems
+WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)  # file system has no locks
 LOCK = ".lamp-lock"
-LOOKS = 0.01  # seconds between two tries
+PAUSE = 0.01  # seconds between two attempts
 
 _held: weakref.WeakSet[Lock] = weakref.WeakSet()
 
 
 class Lock:
-    """Held from here to `release`, or to the end of a `with` block.
+    """A lock that is held from its construction to `release`, or to the end of a `with` block.
 
-    path  of the hidden file; it is there while the lock is held
-    what  is locked, as the error says it
-    wait  how many seconds to try for
+    path  the hidden file, which exists while the lock is held
+    what  the name of what is locked, for errors
+    wait  seconds to keep trying
 
-    Raises CheckpointError where another process or thread holds it, with who that is; and a CheckpointWarning where
-    the system has no such locks: then nobody is kept away.
+    Raises CheckpointError, which names the holder, while another process or thread holds the lock. Warns with
+    CheckpointWarning if the file system has no locks; then nobody is kept out.
     """
 
     def __init__(self, path: Path, what: str, *, wait: float = 0.0) -> None:
@@ -49,31 +49,31 @@ class Lock:
             if time.monotonic() >= give_up:
                 raise CheckpointError(
                     f"{what} is in use",
-                    expected="nobody else who writes there",
+                    expected="no other process or thread that writes there",
                     got=_read(path) or "another process or thread",
-                    fix="wait until it has ended, or choose another folder",
+                    fix="wait until that has ended, or choose another folder",
                 )
-            time.sleep(LOOKS)
+            time.sleep(PAUSE)
         _held.add(self)
 
     @classmethod
     def inside(cls, folder: Path) -> Lock:
-        """Of a folder that is there, by a file in it."""
+        """The lock of an existing folder, by a hidden file in it."""
         return cls(folder / LOCK, str(folder))
 
     @classmethod
     def of(cls, path: Path) -> Lock:
-        """Of a folder or file that may not be there yet, by a file beside it."""
+        """The lock of a file or folder that need not exist yet, by a hidden file beside it."""
         return cls(path.with_name(f".{path.name}{LOCK}"), str(path))
 
     def _try(self) -> bool:
-        """Take the lock, if nobody holds it."""
+        """Take the lock if nobody holds it, and return whether that worked."""
         file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             if not _locks(file, self.what):
                 os.close(file)
                 return False
-            if not self._is_mine(file):  # who held it has removed this one meanwhile
+            if not self._is_mine(file):  # the former holder has removed this file in the meantime
                 os.close(file)
                 return False
             os.ftruncate(file, 0)
@@ -91,12 +91,12 @@ class Lock:
             return False
 
     def release(self) -> None:
-        """Let go of it; twice is as good as once."""
+        """Release the lock, unless it is released already."""
         file, self._file = self._file, None
         if file is None:
             return
         _held.discard(self)
-        with suppress(OSError):  # a file that is left is a lock that is free
+        with suppress(OSError):  # if the file stays, the lock is free all the same
             if self._is_mine(file):
                 os.unlink(self.path)
         with suppress(OSError):
@@ -110,7 +110,7 @@ class Lock:
 
 
 def _locks(file: int, what: str) -> bool:
-    """Take the system's lock of an open file; False where somebody else has it."""
+    """Take the system's lock of an open file; False if somebody else holds it."""
     if fcntl is not None:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -120,12 +120,12 @@ def _locks(file: int, what: str) -> bool:
         except OSError as error:
             if error.errno not in WITHOUT_LOCKS:
                 raise
-    warnings.warn(f"there are no locks for {what} on this system: write there once at a time", CheckpointWarning)
+    warnings.warn(f"this system cannot lock {what}: let only one process write there at a time", CheckpointWarning)
     return True
 
 
 def _read(path: Path) -> str:
-    """Who holds a lock, as its file says."""
+    """The holder of a lock, as its file names it; "" if the file cannot be read."""
     try:
         return path.read_text(errors="replace")[:200]
     except OSError:
@@ -133,7 +133,7 @@ def _read(path: Path) -> str:
 
 
 def _let_go() -> None:
-    """In the child of a fork: what the parent holds is the parent's."""
+    """Close the parent's locks in the child of a fork; the parent still holds them."""
     for lock in list(_held):
         if lock._file is not None:
             os.close(lock._file)

@@ -1,4 +1,4 @@
-"""Paths as users give them, files that may be read, and what the operating system refuses, as lamp's errors."""
+"""Errors of the operating system as lamp's errors, and reading regular files within a size limit."""
 
 from __future__ import annotations
 
@@ -11,34 +11,34 @@ from pathlib import Path
 from lamp.errors import CheckpointError
 from lamp.saving.seal import DamagedError
 
-SHOWN = 10  # names of a folder's files that an error lists
+SHOWN = 10  # names of files that an error lists
 
-FIXES = {  # of what stops a file from being read
-    errno.EACCES: "ask for permission to read it (chmod, chown), or copy it to where you have it",
+FIXES = {  # {error number: what to do}
+    errno.EACCES: "get permission to read it (chmod, chown), or a copy that you may read",
     errno.EIO: "the disk failed: use another copy",
     errno.ENAMETOOLONG: "choose a shorter name",
 }
 
 
-# ---- what the operating system refuses -------------------------------------------------------------------------------
+# ---- errors of the operating system ----------------------------------------------------------------------------------
 @contextmanager
 def saving(path: Path) -> Iterator[None]:
-    """What the operating system refuses while `path` is saved becomes a CheckpointError that says what to do."""
+    """A context that turns an OSError while `path` is saved into a CheckpointError that says what to do."""
     try:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
         raise CheckpointError(
             f"{path} could not be saved: {reason}",
-            expected="room and permission to write there",
+            expected="space and permission to write there",
             got=f"{type(error).__name__} {error.errno}: {error.filename or path.parent}",
-            fix="make room or choose another folder; what was saved before is as it was",
+            fix="free some space or choose another folder; what was saved before is unchanged",
         ) from None
 
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """What the operating system refuses while `path` is read becomes a CheckpointError that says what to do."""
+    """A context that turns an OSError or MemoryError while `path` is read into a CheckpointError with advice."""
     try:
         yield
     except OSError as error:
@@ -52,14 +52,14 @@ def reading(path: Path) -> Iterator[None]:
     except MemoryError:
         raise CheckpointError(
             f"{path} does not fit into memory",
-            expected="a file smaller than the memory that is free",
-            got="no memory for it",
-            fix="read it on a machine with more memory, or check where the file is from",
+            expected="a file smaller than the free memory",
+            got="not enough memory",
+            fix="read it on a machine with more memory, or check where the file comes from",
         ) from None
 
 
 def _what_is_beside(path: Path) -> str:
-    """The names in the folder of a file that was not found."""
+    """The names of the files beside a file that was not found."""
     try:
         return ", ".join(sorted(each.name for each in path.parent.iterdir())[:SHOWN]) or "an empty folder"
     except OSError as error:
@@ -68,25 +68,26 @@ def _what_is_beside(path: Path) -> str:
 
 # ---- reading ---------------------------------------------------------------------------------------------------------
 def read_file(path: Path, size: int | None = None, most: int | None = None, *, follow: bool = True) -> bytes:
-    """A regular file's bytes; its size is looked at before anything is read.
+    """A regular file's bytes; its size is checked before anything is read.
 
-    size    how many bytes it must have; `most`: how many it may have
+    size    the number of bytes that it must have
+    most    the number of bytes that it may have at most
     follow  whether it may be a symbolic link
 
-    Raises CheckpointError where it cannot be read, and for a folder, a device or a pipe, which may have no end;
-    DamagedError where it is missing or of another size.
+    Raises CheckpointError if it cannot be read, and DamagedError if it is missing, has another size, or is not a
+    regular file (a device or a pipe may have no end).
     """
     with reading(path):
         found = path.stat(follow_symlinks=follow)
         if not stat.S_ISREG(found.st_mode):
             raise DamagedError(
-                f"{path} is no regular file",
+                f"{path} is not a regular file",
                 expected="a file that lamp has written",
                 got=_kind(found.st_mode),
-                fix="copy the files themselves (cp -L), and check where they are from",
+                fix="copy the files themselves (cp -L), and check where they come from",
             )
         if size is not None and found.st_size != size:
-            raise DamagedError(f"{path}: a file of another size", f"{size} bytes", f"{found.st_size} bytes")
+            raise DamagedError(f"{path} has another size", f"{size} bytes", f"{found.st_size} bytes")
         if most is not None and found.st_size > most:
             raise DamagedError(f"{path} is too large", f"at most {most:,} bytes", f"{found.st_size:,} bytes")
         with open(path, "rb") as file:

@@ -1,4 +1,4 @@
-"""Whether a document that was read is what it should be: checked against type hints, key by key.
+"""Validate a document that was read against type hints, key by key.
 
     class Point(TypedDict):
         x: Annotated[float, Range(0, 1)]
@@ -7,7 +7,7 @@
     check(json.loads(text), Point, "point.json")
 
 Hints may be int, float, bool, str, None, Any, other classes, Literal, `X | Y`, list[X], tuple[X, ...], dict[str, X],
-Annotated with a Range, a TypedDict (keys that it does not name are passed over), or a dataclass: a dict of its fields.
+Annotated with a Range, a TypedDict (further keys are ignored), or a dataclass (for a dict of its fields).
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from typing import Annotated, Any, Literal, NotRequired, Union, get_args, get_or
 
 from lamp.saving.seal import DamagedError
 
-LARGEST = 2**64  # of whole numbers: seeds have 64 bits
-LARGEST_BITS = 1000  # of whole numbers that stand for floats
+LARGEST = 2**64  # bound on whole numbers; seeds have 64 bits
+LARGEST_BITS = 1000  # bound on whole numbers in the place of floats
 
 
 @dataclass(frozen=True)
 class Range:
-    """From the lowest to the highest value that a number may have, both included."""
+    """The lowest and the highest value that a number may have."""
 
     low: float
     high: float
@@ -41,17 +41,17 @@ Count = Annotated[int, Range(0, 2**53)]
 
 
 def check(value: Any, hint: Any, path: object, key: str = "") -> None:
-    """Raise a DamagedError that names the file and the first key whose value is not of this type."""
+    """Raise a DamagedError, which names the file and the first key of a wrong type, unless the value fits the hint."""
     for where, wanted, found in _misfits(value, hint, key):
         raise DamagedError(
-            f"{path}: {where or 'the document'} is not what lamp writes there",
+            f"{path}: {where or 'the document'} has the wrong type or value",
             expected=wanted,
             got=f"{type(found).__name__}: {_short(found)}",
         )
 
 
 def _misfits(value: Any, hint: Any, key: str) -> Iterator[tuple[str, str, Any]]:
-    """Each place where the value is of another type: its key, what was wanted, what stands there."""
+    """(key, wanted type, value) of each place where the value does not fit the hint."""
     origin, arguments = get_origin(hint), get_args(hint)
     if hint is Any:
         return
@@ -87,7 +87,7 @@ def _misfits(value: Any, hint: Any, key: str) -> Iterator[tuple[str, str, Any]]:
 
 
 def _misfits_of_keys(value: Any, hint: Any, key: str) -> Iterator[tuple[str, str, Any]]:
-    """Of a TypedDict, or of the fields of a dataclass as a dict."""
+    """The misfits of a TypedDict, or of a dict of a dataclass's fields."""
     if not isinstance(value, dict):
         yield key, "an object with keys", value
         return
@@ -104,20 +104,20 @@ def _misfits_of_keys(value: Any, hint: Any, key: str) -> Iterator[tuple[str, str
 
 @cache
 def _keys_of(hint: Any) -> tuple[dict[str, Any], set[str]]:
-    """The keys that may be there with their types, and those that must be; found once for each type."""
+    """{key: type} of all keys, and the set of required keys; cached per type."""
     hints = typing.get_type_hints(hint, include_extras=True)
     if dataclasses.is_dataclass(hint):
         fields = dataclasses.fields(hint)
         without = (dataclasses.MISSING, dataclasses.MISSING)
         needed = {field.name for field in fields if (field.default, field.default_factory) == without}
         return {field.name: hints[field.name] for field in fields}, needed
-    # not __required_keys__, which takes hints written as text for required ones
+    # __required_keys__ is wrong for hints that are written as text
     needed = {name for name, each in hints.items() if get_origin(each) is not NotRequired}
     return {name: each if name in needed else get_args(each)[0] for name, each in hints.items()}, needed
 
 
 def _is_a(value: Any, hint: Any) -> bool:
-    """For a plain class: a bool is no number, a whole number is a float too, and neither is beyond all use."""
+    """Whether a value is of a plain class; a bool is not a number, an int is also a float, and numbers are bounded."""
     if hint is float and type(value) is int:
         return value.bit_length() <= LARGEST_BITS
     if hint is int:
@@ -134,7 +134,7 @@ def _below(key: str, name: object) -> str:
 
 
 def _told(hint: Any) -> str:
-    """A hint in words."""
+    """A hint in words, such as "a list"."""
     names = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", type(None): "null"}
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Annotated:
@@ -156,5 +156,5 @@ def _short(value: Any) -> str:
     if isinstance(value, list | tuple):
         return f"{len(value)} items"
     if type(value) is int and value.bit_length() > LARGEST_BITS:
-        return f"of {value.bit_length()} bits"
+        return f"a number of {value.bit_length()} bits"
     return repr(value)[:60]

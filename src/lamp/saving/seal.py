@@ -1,6 +1,6 @@
-"""A text that holds its own digest, so that a changed byte anywhere in it shows.
+"""Texts that hold their own digest, so that any changed byte is detected.
 
-The digest is that of the whole text with zeros where the digest stands.
+The digest is that of the whole text, with zeros in the place of the digest.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ ANOTHER_COPY = "the file was damaged or changed since it was saved: use another 
 
 
 class DamagedError(CheckpointError):
-    """A saved file that is missing, or not as it was written: an earlier checkpoint may still be whole."""
+    """A saved file is missing or has changed since it was written; an earlier checkpoint may still be intact."""
 
     def __init__(self, what: str, expected: object = None, got: object = None, fix: str = ANOTHER_COPY) -> None:
         super().__init__(what, expected=expected, got=got, fix=fix)
@@ -28,27 +28,27 @@ def digest_of(data: bytes | memoryview) -> str:
 
 
 def seal(text: bytes, mark: bytes) -> bytes:
-    """The text with its digest in the place of the zeros that follow `mark`, which stands in it once."""
+    """The text with its digest in place of the zeros after `mark`, which must occur once."""
     at = text.index(mark + BLANK) + len(mark)
     return text[:at] + digest_of(text).encode() + text[at + len(BLANK) :]
 
 
 def is_sealed(text: bytes, mark: bytes) -> bool:
-    """Whether the digest after `mark` is the text's."""
+    """Whether the digest after `mark` is that of the text."""
     at = text.find(mark) + len(mark)
     found = text[at : at + len(BLANK)]
     return at >= len(mark) and digest_of(text[:at] + BLANK + text[at + len(BLANK) :]).encode() == found
 
 
-# What comes out of a state that is not what was saved, where an object takes it over.
+# The errors that an object may raise when it loads a state that is not the saved one
 MISFITS = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError, AssertionError)
 
 
 @contextmanager
 def restoring(path: object, part: str, *, ours: bool = True) -> Iterator[None]:
-    """What goes wrong while a part takes over its state from a file becomes a DamagedError that names both.
+    """A context that turns errors while a part loads its state from a file into a DamagedError that names both.
 
-    ours  whether it is lamp's code that takes it over; else the error before it is shown as well
+    ours  whether lamp's own code loads the state; for other code, the original error is shown as well
     """
     try:
         yield
@@ -56,6 +56,6 @@ def restoring(path: object, part: str, *, ours: bool = True) -> Iterator[None]:
         raise
     except MISFITS as error:
         got = error.what if isinstance(error, LampError) else f"{type(error).__name__}: {error}"
-        expected = f"the state of {part}, as it was saved"
-        damage = DamagedError(f"{path}: the state of {part} cannot be taken over", expected, got[:300])
+        expected = f"the state of {part} as it was saved"
+        damage = DamagedError(f"{path}: the state of {part} cannot be loaded", expected, got[:300])
         raise damage from (None if ours else error)

@@ -1,7 +1,7 @@
-"""Tensors in safetensors files, with a digest of each, and one of what the file says about them.
+"""Tensors in safetensors files, with a digest of each tensor and one of the header.
 
-The format: 8 bytes with the length of a header, little-endian; the header, a JSON object from names to dtype, shape and
-place, with texts under "__metadata__"; then the numbers, one tensor after another. Nothing in it can be run.
+The format: 8 bytes with the length of the header, little-endian; the header, a JSON object that gives the dtype, shape
+and offsets of each name, with texts under "__metadata__"; then the numbers of all tensors. Nothing in it is executable.
 
 Source    https://github.com/huggingface/safetensors (format and limits)
 """
@@ -46,15 +46,15 @@ NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 MARK = b'"lamp.sha256_of_this_header":"'
 DIGESTS, HEADER_DIGEST = "lamp.sha256_of_tensors", "lamp.sha256_of_this_header"
-LONGEST_HEADER = 100_000_000  # bytes, as the format has it
-ALIGNED = 8  # bytes: where the numbers begin
+LONGEST_HEADER = 100_000_000  # bytes, the format's limit
+ALIGNED = 8  # bytes; the numbers begin at a multiple of this
 MOST_AXES = 64
 
 Size = Annotated[int, Range(0, 2**62)]
 
 
 class Entry(TypedDict):
-    """What the header says of a tensor."""
+    """The header's entry for a tensor."""
 
     dtype: Literal[
         "F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL"
@@ -66,9 +66,9 @@ class Entry(TypedDict):
 def save_tensors(
     path: str | os.PathLike[str], tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
 ) -> None:
-    """Write tensors into one safetensors file, as a whole: a reader finds what was there before, or all of it.
+    """Write tensors into a safetensors file, atomically: a reader finds the old file or the complete new one.
 
-    Raises CheckpointError for a tensor that the format has no form for, and where the file cannot be written.
+    Raises CheckpointError for a tensor that the format cannot hold, and if the file cannot be written.
     """
     write_file(path, lambda file: write_tensors(file, tensors, path, metadata))
 
@@ -79,7 +79,7 @@ def write_tensors(
     path: str | os.PathLike[str],
     metadata: Mapping[str, str] | None = None,
 ) -> None:
-    """Write what `save_tensors` writes into an open file; errors name `path`."""
+    """Write the same as `save_tensors` into an open file; errors name `path`."""
     entries: dict[str, dict[str, Any]] = {}
     digests: dict[str, str] = {}
     start = 0
@@ -98,7 +98,7 @@ def write_tensors(
 
 
 def _check(name: Any, tensor: Any, path: object) -> None:
-    """That the format has a form for it."""
+    """Raise CheckpointError if the format cannot hold this name or tensor."""
     if not isinstance(name, str) or name == "__metadata__" or not isinstance(tensor, Tensor):
         raise CheckpointError(
             f"{path}: {name!r} cannot be saved",
@@ -111,16 +111,16 @@ def _check(name: Any, tensor: Any, path: object) -> None:
             f"{path}: {name!r} cannot be saved",
             expected=f"a dense tensor of dtype {', '.join(str(each).removeprefix('torch.') for each in NAMES)}",
             got=f"{tensor.dtype}, {tensor.layout}",
-            fix="convert it first",
+            fix="convert it first: tensor.to(dtype), tensor.to_dense()",
         )
 
 
 def load_tensors(path: str | os.PathLike[str], *, foreign: bool = False) -> dict[str, Tensor]:
-    """The tensors of a safetensors file, on the CPU, once every byte of it is found to be as it was written.
+    """{name: tensor on the CPU} of a safetensors file, after a check that no byte has changed.
 
-    foreign  accept a file that others wrote, without digests; one that lamp wrote is checked in any case
+    foreign  whether to accept a file without digests, which another program wrote; lamp's files are always checked
 
-    Raises CheckpointError for a file that is missing, truncated, damaged, exchanged or no safetensors file.
+    Raises CheckpointError for a file that is missing, truncated, damaged, replaced or not a safetensors file.
     """
     path = as_path(path)
     return read_tensors(read_file(path), path, foreign=foreign)[0]
@@ -129,16 +129,16 @@ def load_tensors(path: str | os.PathLike[str], *, foreign: bool = False) -> dict
 def read_tensors(
     data: bytes, path: str | os.PathLike[str], *, foreign: bool = False
 ) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The tensors and the metadata in the bytes of a safetensors file; errors name `path`."""
+    """The tensors and the metadata in the bytes of a safetensors file. Raises DamagedError, which names `path`."""
     text, numbers = _cut(data, path)
     header = parse_object(text, path)
     metadata = header.pop("__metadata__", {})
     check(metadata, dict[str, str], path, "__metadata__")
     ours = DIGESTS in metadata or HEADER_DIGEST in metadata
     if not ours and not foreign:
-        raise DamagedError(f"{path}: a safetensors file that lamp did not write", "a digest of each tensor", "none")
+        raise DamagedError(f"{path}: lamp did not write this safetensors file", "a digest of each tensor", "no digests")
     if ours and not is_sealed(text, MARK):
-        raise DamagedError(f"{path}: the header is not as it was written", "the digest that it holds", "another one")
+        raise DamagedError(f"{path}: the header has changed since it was written", "its digest", "another digest")
     digests: dict[str, Any] = (
         parse_object(metadata.pop(DIGESTS, "").encode("utf-8", "surrogatepass"), path) if ours else {}
     )
@@ -150,57 +150,62 @@ def read_tensors(
         flat_bytes = _bytes_at(entry, end, len(numbers))
         if flat_bytes is None:
             raise DamagedError(
-                f"{path}: the tensor {name!r} does not fit its place",
-                f"dtype, shape and place that go together, from {end} on, of {len(numbers)} bytes",
+                f"{path}: the entry of the tensor {name!r} is inconsistent",
+                f"dtype, shape and offsets that fit each other, from byte {end} on, within {len(numbers)} bytes",
                 str(entry)[:120],
             )
         end += flat_bytes
         piece = numbers[end - flat_bytes : end]
         if ours and digests.get(name) != digest_of(piece):
-            raise DamagedError(f"{path}: the tensor {name!r} is not as it was written", "its digest", "another one")
+            raise DamagedError(f"{path}: the tensor {name!r} has changed since it was written", "its digest", "another")
         dtype = DTYPES[entry["dtype"]]
         flat = torch.frombuffer(bytearray(piece), dtype=dtype) if len(piece) else torch.empty(0, dtype=dtype)
         tensors[name] = flat.view(entry["shape"])
     if end != len(numbers):
-        raise DamagedError(f"{path}: bytes after the last tensor", f"{end} bytes of numbers", f"{len(numbers)}")
+        raise DamagedError(f"{path}: there are bytes after the last tensor", f"{end} bytes", f"{len(numbers)} bytes")
     if sys.byteorder == "big":
         raise CheckpointError(
-            f"{path}: safetensors files are little-endian, this machine is not",
+            f"{path}: safetensors files are little-endian, but this machine is not",
             expected="a little-endian machine",
-            got=sys.byteorder,
+            got=f"{sys.byteorder}-endian",
             fix="read it on another machine",
         )
     return {name: tensors[name] for name in header}, metadata
 
 
 def _bytes_at(entry: Entry, start: int, room: int) -> int | None:
-    """How many bytes a tensor takes, if it begins at `start` and its shape, dtype and place go together."""
+    """The size of a tensor in bytes, if its offsets begin at `start` and fit its shape and dtype; else None."""
     shape, offsets = entry["shape"], entry["data_offsets"]
-    if len(shape) > MOST_AXES or math.prod(n for n in shape if n) >= 2**63:  # torch multiplies sizes beside a 0 too
+    if (
+        len(shape) > MOST_AXES or math.prod(n for n in shape if n) >= 2**63
+    ):  # torch multiplies the other sizes even if one is 0
         return None
     size = math.prod(shape) * DTYPES[entry["dtype"]].itemsize
     return size if offsets == [start, start + size] and start + size <= room else None
 
 
 def _bytes_of(tensor: Tensor) -> memoryview:
-    """A tensor's numbers in row-major order."""
+    """A tensor's bytes in row-major order."""
     row = tensor.detach().to("cpu").reshape(-1)
-    if row.stride(0) != 1:  # one number of many, which torch takes for dense
+    if row.stride(0) != 1:  # a single strided number, which torch takes for dense
         row = row.clone(memory_format=torch.contiguous_format)
     return memoryview(row.view(torch.uint8).numpy())  # type: ignore[arg-type]
 
 
-# ---- files that are something else -----------------------------------------------------------------------------------
+# ---- files of other formats ------------------------------------------------------------------------------------------
 STATE_DICT = "lamp's model.load_state_dict(state), or lamp.from_torch(network)"
-OTHERS = {  # what a file of another format begins with: what it is, and what to do with it
+OTHERS = {  # {first bytes: (kind of file, what to do with it)}
     b"PK\x03\x04": ("a zip archive, as torch.save writes", f"torch.load(path, weights_only=True), then {STATE_DICT}"),
-    b"\x80": ("a pickle, as torch.save wrote once", f"torch.load(path, weights_only=True), then {STATE_DICT}"),
+    b"\x80": (
+        "a pickle, as old versions of torch.save wrote",
+        f"torch.load(path, weights_only=True), then {STATE_DICT}",
+    ),
     b"\x89HDF": ("an HDF5 file, as Keras writes", f"read the weights with Keras, then {STATE_DICT}"),
-    b"\x93NUMPY": ("an array of numpy", f"torch.from_numpy(numpy.load(path)), then {STATE_DICT}"),
+    b"\x93NUMPY": ("a numpy array", f"torch.from_numpy(numpy.load(path)), then {STATE_DICT}"),
     b"\x1f\x8b": ("a gzip archive", "unpack it first: gunzip"),
-    b"version https://git-lfs": ("a pointer of Git LFS", "fetch the file itself: git lfs pull"),
+    b"version https://git-lfs": ("a Git LFS pointer", "fetch the file itself: git lfs pull"),
     b"<": ("a web page, or XML", "download the file itself"),
-    b"{": ("a text, such as JSON", "name the safetensors file"),
+    b"{": ("text, such as JSON", "name the safetensors file"),
 }
 
 
@@ -211,9 +216,9 @@ def _cut(data: bytes, path: object) -> tuple[bytes, memoryview]:
         return data[8 : 8 + length], memoryview(data)[8 + length :]
     for begins, (what, fix) in OTHERS.items():
         if data.startswith(begins):
-            raise DamagedError(f"{path} is no safetensors file", "a file of lamp.save, or of safetensors", what, fix)
+            raise DamagedError(f"{path} is not a safetensors file", "a file of lamp.save, or of safetensors", what, fix)
     raise DamagedError(
-        f"{path}: no safetensors file, or a truncated one",
-        "8 bytes with the length of a header, and the header",
+        f"{path} is not a safetensors file, or is truncated",
+        "8 bytes with the length of a header, followed by the header",
         f"{len(data)} bytes" + ("" if length is None else f", a header of {length}") if data else "an empty file",
     )

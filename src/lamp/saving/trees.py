@@ -1,13 +1,13 @@
-"""The state of a program as plain text and tensors: dicts, lists and numbers nested as they come, and back, exactly.
+"""Convert nested state (dicts, lists, numbers, tensors) into JSON and named tensors, and back without loss.
 
-What JSON has no form for stands in it as a dict with one key that begins with "$":
+Values that JSON cannot express become a dict with one key that begins with "$":
 
     {"$tensor": name}     the tensor of that name, which goes into a safetensors file
-    {"$array": name}      the same, of numpy's
-    {"$generator": k}     a torch.Generator; the state of the k-th is the tensor "generators.k". What was one generator
-                          in several places is one again
+    {"$array": name}      a numpy array, which goes there as a tensor
+    {"$generator": k}     a torch.Generator, whose state is the tensor "generators.k"; a generator that occurs in
+                          several places becomes a single one again
     {"$float": "nan"}     NaN and the infinities
-    {"$tuple": [...]}, {"$counter": [[key, count], ...]}, {"$dict": [[key, value], ...]} (of keys that are no texts)
+    {"$tuple": [...]}, {"$counter": [[key, count], ...]}, {"$dict": [[key, value], ...]} (for keys that are not texts)
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from lamp.saving.seal import DamagedError
 
 
 def pack(tree: Any) -> tuple[Any, dict[str, Tensor]]:
-    """The tree as JSON has it, and its tensors by name. Raises CheckpointError for what has no form."""
+    """The tree in a form for JSON, and its tensors by name. Raises CheckpointError for other types of values."""
     packing = _Packing()
     return packing.pack(tree, ""), packing.tensors
 
@@ -65,7 +65,7 @@ class _Packing:
             f"{path.removeprefix('.')} cannot be saved",
             expected="numbers, texts, tensors, generators, and lists, tuples and dicts of them",
             got=f"a {type(value).__module__}.{type(value).__qualname__}".replace("builtins.", ""),
-            fix="let state_dict() return what is needed to build it anew",
+            fix="let state_dict() return the values from which it can be built again",
         )
 
     def _put(self, tensor: Tensor, path: str) -> str:
@@ -83,7 +83,7 @@ class _Packing:
 
 
 def unpack(packed: Any, tensors: Mapping[str, Tensor], path: object = "this checkpoint") -> Any:
-    """The tree that `pack` was given. Raises DamagedError, which names `path`, where the two do not belong together."""
+    """The tree that `pack` was given. Raises DamagedError, which names `path`, if JSON and tensors do not fit."""
     generators: dict[int, torch.Generator] = {}
 
     def generator(number: int, device: str) -> torch.Generator:
@@ -118,7 +118,7 @@ def unpack(packed: Any, tensors: Mapping[str, Tensor], path: object = "this chec
         return build(packed)
     except (KeyError, RuntimeError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise DamagedError(
-            f"{path}: the numbers and the text do not belong together",
-            "each tensor that the text names",
+            f"{path}: the tensors do not fit the JSON document",
+            "every tensor that the document names",
             f"{type(error).__name__}: {str(error)[:200]}",
         ) from None

@@ -1,4 +1,4 @@
-"""A network's weights in a file, and back."""
+"""Save a network's weights to a file, and load them."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from lamp.signatures import called
 from lamp.state_dict import IncompatibleKeys
 from lamp.values import as_path
 
-WEIGHTS = "model.safetensors"  # in a folder
+WEIGHTS = "model.safetensors"  # the file's name in a folder
 
 
 @called()
 def save(model: Module, path: str | os.PathLike[str]) -> None:
-    """Write a network's parameters and buffers into a safetensors file, under torch.nn's keys.
+    """Write a network's parameters and buffers to a safetensors file, under torch.nn's keys.
 
-    The file is there as a whole or not at all: an earlier one stays until this one is complete. Others read it as well:
-    `torch_model.load_state_dict(safetensors.torch.load_file(path))`. Of a population each tensor is (K, ...).
+    The file is written atomically: an earlier one stays until the new one is complete. torch can read it too:
+    `torch_model.load_state_dict(safetensors.torch.load_file(path))`. For a population, each tensor is (K, ...).
 
-    Raises CheckpointError where the file cannot be written, ArgumentError for what is no module.
+    Raises CheckpointError if the file cannot be written, and ArgumentError for a model that is not a module.
     """
     _check_arguments("save", model, path)
     path = as_path(path)
@@ -36,13 +36,15 @@ def save(model: Module, path: str | os.PathLike[str]) -> None:
 
 @called()
 def load(model: Module, path: str | os.PathLike[str], strict: bool = True) -> IncompatibleKeys:
-    """Copy the weights in a safetensors file, or in a checkpoint's folder, into a network built alike.
+    """Copy the weights from a safetensors file, or from a checkpoint's folder, into a network of the same architecture.
 
-    strict  False passes over keys that only one of them has, and returns them
+    strict  whether the keys must be the same; False ignores keys that only the file or the network has
 
-    Every byte is checked first where lamp wrote the file; nothing in it can be run. Raises CheckpointError for a file
-    that is missing, damaged or none of weights, StateDictError for weights of another network: then nothing has
-    changed.
+    Returns the keys that were missing or unexpected. Every byte of a file that lamp wrote is checked first, and nothing
+    in it is executed.
+
+    Raises CheckpointError for a file that is missing, damaged or has no weights, and StateDictError for the weights of
+    another network; the network is then unchanged.
     """
     _check_arguments("load", model, path)
     path = as_path(path)
@@ -50,7 +52,7 @@ def load(model: Module, path: str | os.PathLike[str], strict: bool = True) -> In
         is_folder = path.is_dir()
         if is_folder and not (path / MANIFEST).exists():
             raise CheckpointError(
-                f"{path} holds no checkpoint",
+                f"{path} is not the folder of a checkpoint",
                 expected=f"{WEIGHTS} and {MANIFEST}",
                 got=", ".join(sorted(each.name for each in path.iterdir())[:10]) or "an empty folder",
                 fix="name the file, or the folder of one checkpoint: below checkpoints/ in the folder of a run",
@@ -70,7 +72,7 @@ def load(model: Module, path: str | os.PathLike[str], strict: bool = True) -> In
 
 
 def _check_arguments(function: str, model: object, path: object) -> None:
-    """That the first one is a network; raises ArgumentError."""
+    """Raise ArgumentError unless the first argument is a network."""
     if isinstance(model, Module):
         return
     is_path = isinstance(model, str | os.PathLike)

@@ -1,6 +1,6 @@
-"""Tables: from a file with columns to networks that predict one of them, and say how sure they are.
+"""Tables: networks that learn to predict one column of a file from the others, with calibrated uncertainty.
 
-This room needs polars and scikit-learn.
+This package needs polars and scikit-learn.
 """
 
 from lamp.errors import DataError

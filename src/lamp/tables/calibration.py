@@ -1,4 +1,4 @@
-"""Probabilities that mean what they say: one temperature, and for numbers one margin, found on validation rows."""
+"""Calibration on validation rows: a temperature for probabilities, and a margin for intervals around numbers."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ import torch
 from torch import Tensor
 
 GOLDEN = (math.sqrt(5) - 1) / 2
-COLDEST, HOTTEST = 1 / 20, 20.0  # temperatures
-PRECISE = 1e-4  # relative
-SMALLEST = 1e-300  # probability, so that the logarithm of one is finite
-COVERAGE = 0.9  # share of the numbers that are to lie within the margin
+COLDEST, HOTTEST = 1 / 20, 20.0  # range of temperatures
+PRECISE = 1e-4  # relative precision of the temperature
+SMALLEST = 1e-300  # lower bound of a probability, so that its logarithm is finite
+COVERAGE = 0.9  # share of the numbers that should lie within the margin
 
 
 def probabilities(scores: Tensor, temperature: float) -> Tensor:
-    """The members' mean of softmax(scores / temperature): scores (K, n, C), probabilities (n, C) float64."""
+    """Probabilities (n, C) float64 from scores (K, n, C): the members' mean of softmax(scores / temperature)."""
     return (scores.double() / temperature).softmax(-1).mean(0)
 
 
 def temperature(scores: Tensor, labels: Tensor) -> float:
-    """The temperature at which the ensemble's log loss on these rows is lowest, by golden section over its logarithm.
+    """The temperature that minimises the ensemble's log loss on these rows, by golden-section search over log T.
 
     T = argmin over T of - sum over i, c of q_ic log (1/K sum over k of softmax(scores_k / T)_ic) + (log T)^2
 
-    scores (K, n, C), labels (n,). The last term is a normal prior of variance 1/2: few rows do not move T far. q is
-    1 - e for the label and e / (C - 1) for each other class, with e = 1 / (n + 2): n rows that are all right speak
-    against an error rate of more than that, not for certainty.
+    scores (K, n, C), labels (n,). The last term is a normal prior of variance 1/2 on log T, so that few rows do not
+    move T far. The targets are smoothed: q is 1 - e for the label and e / (C - 1) for each other class, with
+    e = 1 / (n + 2), because n correct rows do not prove certainty.
 
-    Source    Guo et al. 2017, "On calibration of modern neural networks", 4.2, here of an ensemble's mean; q as in
-              Platt 1999, "Probabilistic outputs for support vector machines", 2.2
+    Source    Guo et al. 2017, "On calibration of modern neural networks", section 4.2, applied to an ensemble's mean;
+              q as in Platt 1999, "Probabilistic outputs for support vector machines", section 2.2
     """
     classes, doubt = scores.shape[-1], 1 / (len(labels) + 2)
 
@@ -55,13 +55,13 @@ def temperature(scores: Tensor, labels: Tensor) -> float:
 
 
 def of_all_members(scores: Tensor, labels: Tensor, members: int) -> float:
-    """The temperature of an ensemble, from rows that only some of its members have not seen: scores (m, n, C).
+    """The temperature of an ensemble of K members, from the scores (m, n, C) of the m members that have not seen a row.
 
-    log T(m) = a + b / m, which is where one member, m of them and all have theirs: the mean of more probabilities is
-    less sure of itself, and wants a lower temperature.
+    The mean of more members is less certain and needs a lower temperature. So log T(m) = a + b / m is fitted to the
+    temperatures of one and of m members, and evaluated at K. For m = K and for m = 1 the result is `temperature`.
 
-    With all members, m = K, and with one alone, it is `temperature`. The law is ours and a rule of thumb: on four
-    tables, two seeds each, it gave ten members a lower test loss than the temperature of two in seven cases of eight.
+    Source    a rule of thumb of our own: on four tables with two seeds each, it gave ten members a lower test loss than
+              the temperature of two members in seven of the eight cases
     """
     some = len(scores)
     together = math.log(temperature(scores, labels))
@@ -73,12 +73,12 @@ def of_all_members(scores: Tensor, labels: Tensor, members: int) -> float:
 
 
 def margin(errors: Tensor, coverage: float = COVERAGE) -> float:
-    """Half the width of intervals around predictions that hold this share of the numbers, from errors (n,).
+    """Half the width of the intervals around predictions that hold this share of the numbers, from errors (n,).
 
-    The ceil((n + 1) coverage)-th smallest |error|; where there are too few rows for that, the largest.
+    The margin is the ceil((n + 1) coverage)-th smallest |error|; with too few rows for that, the largest.
 
-    Source    Lei et al. 2018, "Distribution-free predictive inference for regression" (split conformal). The rows
-              have also chosen when training stopped, so the share is met about, not exactly.
+    Source    Lei et al. 2018, "Distribution-free predictive inference for regression" (split conformal). Here the rows
+              have also decided when training stopped, so the coverage is approximate.
     """
     ordered = errors.abs().sort().values
     rank = min(math.ceil((len(ordered) + 1) * coverage), len(ordered))
@@ -86,6 +86,8 @@ def margin(errors: Tensor, coverage: float = COVERAGE) -> float:
 
 
 def entropy_of_shares(labels: Tensor, known: Tensor, classes: int) -> float:
-    """The log loss on `labels` of always predicting the shares that classes have among `known`."""
-    shares = (torch.bincount(known, minlength=classes).double() + 1) / (len(known) + classes)  # none is zero
+    """The log loss on `labels` of always predicting the class frequencies of `known`."""
+    shares = (torch.bincount(known, minlength=classes).double() + 1) / (
+        len(known) + classes
+    )  # + 1: no class has probability 0
     return float(-shares[labels].log().mean())

@@ -1,4 +1,4 @@
-"""A column of a table as features: what every kind of column can do, and what it says of values it cannot have."""
+"""The base class of all kinds of columns, and the errors for values that do not fit a column."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from lamp.tables import parsing
 from lamp.tables.missing import MISSING_WORDS
 
 Numbers = np.ndarray[Any, np.dtype[Any]]
-Unknown = Literal["gap", "error"]  # what becomes of values that training has not taught to read
+Unknown = Literal["gap", "error"]  # what to do with values that were not in training: take for missing, or refuse
 
 
 @dataclass
 class Column(ABC):
-    """One column: its name, and what was learned from it.
+    """One column of a table: its name, and what was learned from it.
 
-    kind           the word for it in files and messages
-    features       the names of the numbers that it becomes
-    missing_words  the words that mean missing, beside the empty cell
+    kind           the name of this kind of column in files and messages
+    features       the names of the numbers that the column becomes
+    missing_words  the words that mean missing; an empty cell always does
     """
 
     name: str
@@ -34,58 +34,58 @@ class Column(ABC):
     @property
     @abstractmethod
     def features(self) -> list[str]:
-        """The names of the numbers that it becomes."""
+        """The names of the numbers that the column becomes."""
 
     @classmethod
     @abstractmethod
     def fit(cls, series: pl.Series, **known: Any) -> Self:
-        """Learn from the training rows; `known` are fields that looking at the whole table has found (see Decision)."""
+        """The column fitted to the training rows; `known` are fields found from the whole table (see Decision)."""
 
     @abstractmethod
     def read(self, series: pl.Series) -> pl.Series:
-        """The values of any table's column, of this kind; null where one is missing or is none of this kind."""
+        """The values of a column of any table; null where one is missing or not of this kind."""
 
     @abstractmethod
     def transform(self, series: pl.Series, notes: list[str]) -> Numbers:
-        """The column of any table as numbers (n, features); what there is to say about it is added to the notes.
+        """The column of any table as numbers (n, features); remarks are added to `notes`.
 
-        Raises DataError for values that this kind of column cannot have.
+        Raises DataError for values that do not fit this kind of column.
         """
 
     def unknown(self, series: pl.Series) -> pl.Series:
-        """Where the values stand that training has not taught to read: (n,) booleans."""
+        """(n,) booleans: where values cannot be encoded with what training has learned."""
         return is_unread(self, series, self.read(series))
 
     def known(self, series: pl.Series, unknown: Unknown, notes: list[str]) -> pl.Series:
-        """The column with gaps in place of values that are not known; with "error" a DataError where there are any."""
+        """The column with nulls in place of unknown values; with unknown="error", they raise DataError."""
         strange = self.unknown(series)
         count = int(strange.sum())
         if not count:
             return series
         words = parsing.words(series.filter(strange), self.missing_words).unique(maintain_order=True).to_list()
         if unknown == "error":
-            refuse_word(self, words[0], series, "what training has taught to read", count)
+            refuse_word(self, words[0], series, "values that training has seen", count)
         listed = ", ".join(map(repr, words[:3])) + (", ..." if len(words) > 3 else "")
-        notes.append(f"{self.name}: {count:,} of {len(series):,} values are not known and count as gaps: {listed}")
+        notes.append(f"{self.name}: {count:,} of {len(series):,} values are unknown and count as missing: {listed}")
         return pl.select(pl.when(~strange).then(series).alias(series.name)).to_series()
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it, as JSON has it."""
+        """The column as a dict for JSON."""
         return {"name": self.name, "kind": self.kind, **{k: v for k, v in asdict(self).items() if k != "name"}}
 
     def _filled(self, missing: int, notes: list[str], what: str) -> None:
         if missing:
-            notes.append(f"{self.name}: {missing:,} missing, of which training had none: {what}")
+            notes.append(f"{self.name}: {missing:,} missing values, although training had none: {what}")
 
 
 def own_missing_words(known: Mapping[str, Any]) -> dict[str, Any]:
-    """The words that mean missing, where they are not the usual ones, as an argument of a column."""
+    """The argument `missing_words` of a column, if the words are not the default ones."""
     return {"missing_words": known["missing_words"]} if "missing_words" in known else {}
 
 
-# ---- what a column cannot have ---------------------------------------------------------------------------------------
+# ---- values that do not fit ------------------------------------------------------------------------------------------
 def is_unread(column: Column, series: pl.Series, read: pl.Series) -> pl.Series:
-    """Where something stands that could not be read, but words that training had too: (n,) booleans."""
+    """(n,) booleans: where a value could not be read and is not one of the column's known words."""
     if not (parsing.is_text(series.dtype) or read.null_count() > series.null_count()):
         return nowhere(series)
     words = parsing.words(series, column.missing_words)
@@ -95,12 +95,12 @@ def is_unread(column: Column, series: pl.Series, read: pl.Series) -> pl.Series:
 
 
 def nowhere(series: pl.Series) -> pl.Series:
-    """False for each value."""
+    """(n,) booleans, all False."""
     return pl.repeat(False, len(series), eager=True)
 
 
 def unread(column: Column, series: pl.Series, read: pl.Series) -> pl.Series:
-    """The words that stand where nothing could be read, but those that training had too."""
+    """The words that could not be read and are not among the column's known words."""
     if not (parsing.is_text(series.dtype) or read.null_count() > series.null_count()):
         return pl.Series([], dtype=pl.String)
     odd = parsing.words(series.filter(read.is_null()), column.missing_words).drop_nulls()
@@ -111,10 +111,10 @@ def unread(column: Column, series: pl.Series, read: pl.Series) -> pl.Series:
 def refuse_word(column: Column, word: str, series: pl.Series, expected: str, count: int) -> None:
     row = int((parsing.words(series, column.missing_words) == word).fill_null(False).arg_max() or 0) + 1
     raise DataError(
-        f"column {column.name!r}: {word!r} in row {row:,} is no {column.kind}",
+        f"column {column.name!r}: {word!r} in row {row:,} is not a {column.kind}",
         expected=expected,
-        got=f"{count:,} of {len(series):,} values that are none" if count > 1 else f"{word!r}",
-        fix="correct the value, leave it empty where it is not known, or --unknown gap takes all such for gaps",
+        got=f"{count:,} of {len(series):,} values that are not" if count > 1 else f"{word!r}",
+        fix="correct the value, leave the cell empty, or take all such values for missing with --unknown gap",
     )
 
 
@@ -123,8 +123,8 @@ def refuse_infinite(name: str, there: Numbers, read: pl.Series) -> None:
         rows = read.is_infinite().fill_null(False)
         first = int(rows.arg_max() or 0)
         raise DataError(
-            f"column {name!r} holds infinities",
-            expected="finite numbers, and nothing where a number is not known",
-            got=f"{read[first]} in row {first + 1:,}; such stand in {int(rows.sum()):,} of {len(read):,} rows",
+            f"column {name!r} has infinite values",
+            expected="finite numbers, and empty cells where a number is unknown",
+            got=f"{read[first]} in row {first + 1:,}; infinite in {int(rows.sum()):,} of {len(read):,} rows",
             fix="replace them, or leave the column out: --kind " + f'"{name}=drop"',
         )

@@ -1,7 +1,7 @@
-"""What is learned from one column of a table, and how it becomes numbers for a network.
+"""The kinds of columns: what is learned from each, and how it becomes numbers for a network.
 
-Each class is one kind of column. It is fitted on the training rows, is kept as plain numbers and words (`to_dict`), and
-turns any table's column of that name into its features, the same ones always.
+Each class is one kind of column. It is fitted on the training rows, saved as plain numbers and words (`to_dict`), and
+turns the column of that name in any table into the same features.
 """
 
 from __future__ import annotations
@@ -18,25 +18,26 @@ from lamp.tables.column import Column, Numbers, nowhere, own_missing_words, refu
 from lamp.tables.missing import MISSING_WORDS, places
 from lamp.tables.numbers import NumberForm, decimal_mark
 
-MOST_LEVELS = 50  # words of a category that have a feature each
-RAREST = 3  # rows that a word is found in at least to have one, and
-RARE_SHARE = 1000  # one row in so many
-FAR_OUT = 12.0  # standard deviations from the mean beyond which a column's tails are drawn in
+MOST_LEVELS = 50  # words of a category that have a feature of their own
+RAREST = 3  # rows in which such a word must occur at least,
+RARE_SHARE = 1000  # and at least in one of this many rows
+FAR_OUT = 12.0  # standard deviations from the mean beyond which a column's tails are compressed by asinh
 DAY = 86_400.0  # seconds
 
 
 @dataclass
 class NumberColumn(Column):
-    """Numbers: gaps become the median, tails are drawn in where they are long, then mean 0 and standard deviation 1.
+    """Numbers, standardised to mean 0 and standard deviation 1; missing ones become the median.
 
-    z = (x - mean) / std, where x is the number, or asinh((number - centre) / width) where there is a `curve`
+    z = (x - mean) / std, where x is the number, or asinh((number - centre) / width) if there is a `curve`, which
+    compresses long tails
 
-    indicator  whether "is missing" is a feature of its own: where training had gaps
-    words      what stood in training between the numbers, and counts as missing
-    decimal, unit, zeros, scales  how text writes them: see NumberForm
+    indicator  whether "is missing" is a further feature; it is if training had missing values
+    words      the words found among the numbers in training, which count as missing
+    decimal, unit, zeros, scales  how the text writes numbers: see NumberForm
     without    whether training had numbers without the unit
-    open       whether training left open what 1,020 is
-    low, high  the smallest and the largest number of training
+    open       whether training did not show which mark is the decimal one, so that 1,020 is ambiguous
+    low, high  the smallest and the largest number in training
     """
 
     kind: ClassVar[str] = "number"
@@ -57,12 +58,12 @@ class NumberColumn(Column):
 
     @property
     def reads_plain(self) -> bool:
-        """Whether plain numbers, and the usual words that mean missing, are read as in any other column."""
+        """Whether the column reads plain numbers and missing values in the default way."""
         return self.decimal == "." and self.unit != "%" and self.missing_words == list(MISSING_WORDS)
 
     @property
     def form(self) -> NumberForm:
-        """How text writes the numbers."""
+        """How the text writes numbers."""
         return NumberForm(self.decimal, self.unit, self.zeros, self.scales)
 
     @property
@@ -112,13 +113,13 @@ class NumberColumn(Column):
         refuse_infinite(self.name, read.drop_nulls().to_numpy(), read)
         gaps = read.null_count()
         if not self.indicator:
-            self._filled(gaps, notes, f"taken for the median, {self.median:g}")
+            self._filled(gaps, notes, f"replaced by the median, {self.median:g}")
         x = (read.fill_null(self.median) if gaps else read).to_numpy().astype(np.float64)
         z = (self._curved(x) - self.mean) / self.std
         return np.stack([z, read.is_null().to_numpy().astype(np.float64)], 1) if self.indicator else z[:, None]
 
     def _remark(self, series: pl.Series, read: pl.Series, notes: list[str]) -> None:
-        """What the text leaves open that training did not show."""
+        """Add remarks on ambiguous text of a form that did not occur in training."""
         if self.unit and not self.without:
             bare = read.count() - int(
                 series.str.contains(self.unit, literal=True).sum() if series.dtype == pl.String else 0
@@ -129,14 +130,14 @@ class NumberColumn(Column):
             found = decimal_mark(series)
             if found.doubtful:
                 value = parsing.numbers(pl.Series([found.example]), self.form)[0]
-                notes.append(f"{self.name}: {found.example!r} is read as {value:g}; training had no such number")
+                notes.append(f"{self.name}: {found.example!r} is read as {value:g}; training had no number like it")
 
 
 @dataclass
 class BooleanColumn(Column):
-    """Yes or no: 1 or 0, and 0.5 where it is missing.
+    """Yes or no as 1 or 0; a missing value is 0.5.
 
-    indicator  whether "is missing" is a feature of its own: where training had gaps
+    indicator  whether "is missing" is a further feature; it is if training had missing values
     """
 
     kind: ClassVar[str] = "boolean"
@@ -162,19 +163,19 @@ class BooleanColumn(Column):
             refuse_word(self, odd[0], series, "true or false, yes or no, 1 or 0", len(odd))
         missing = read.is_null()
         if not self.indicator:
-            self._filled(int(missing.sum()), notes, "taken for halfway between yes and no")
+            self._filled(int(missing.sum()), notes, "replaced by 0.5, halfway between yes and no")
         x = read.cast(pl.Float64).fill_null(0.5).to_numpy()
         return np.stack([x, missing.to_numpy().astype(np.float64)], 1) if self.indicator else x[:, None]
 
 
 @dataclass
 class CategoryColumn(Column):
-    """Words: a feature each that is 1 where the word stands; one for all rare words; one for "is missing".
+    """Words, one-hot encoded: one feature per frequent word, one for all rare words, and one for "is missing".
 
     levels   the words that have a feature of their own, the most frequent first
-    rare     how many other words training had: with any, they share the feature "other", and so does a new word.
-             Without, a new word is 0 everywhere
-    missing  whether training had gaps
+    rare     the number of other words in training. If there were any, they share the feature "is another" with all new
+             words; if there were none, a new word is 0 in every feature
+    missing  whether training had missing values
     """
 
     kind: ClassVar[str] = "category"
@@ -200,7 +201,7 @@ class CategoryColumn(Column):
 
     def unknown(self, series: pl.Series) -> pl.Series:
         if self.rare:
-            return nowhere(series)  # a word without a feature may be one of the rare words of training
+            return nowhere(series)  # a word without a feature may have been a rare word in training
         text = self.read(series)
         return text.is_not_null() & ~text.is_in(self.levels).fill_null(False)
 
@@ -211,7 +212,7 @@ class CategoryColumn(Column):
         missing = text.is_null()
         at = at.fill_null(features - 1 if self.missing else features)
         if not self.missing:
-            self._filled(int(missing.sum()), notes, "taken for none of its words")
+            self._filled(int(missing.sum()), notes, "encoded as none of its words")
         out = np.zeros((len(text), features + 1), np.float32)  # (n, words) may be large
         out[np.arange(len(text)), at.to_numpy()] = 1.0
         if not self.rare:
@@ -219,17 +220,17 @@ class CategoryColumn(Column):
             if len(unknown):
                 new = unknown.unique(maintain_order=True).to_list()
                 shown = ", ".join(map(repr, new[:3])) + (", ..." if len(new) > 3 else "")
-                notes.append(f"{self.name}: {len(unknown):,} rows with words that training had not: {shown}")
+                notes.append(f"{self.name}: {len(unknown):,} rows with words that were not in training: {shown}")
         return out[:, :features]
 
 
 @dataclass
 class DateColumn(Column):
-    """Points in time, as days since 1970 and as sines and cosines of the time of year, week and day.
+    """Dates and times, as days since 1970 and as sines and cosines of the time within a year, month, week and day.
 
-    format  how text writes the day, as strftime has it; None where the table's column has a type for dates
-    parts   the mean and the standard deviation of each part that varies; missing ones become the mean
-    words   what stood in training between the dates, and counts as missing
+    format  how the text writes the day, as in strftime; None if the table's column has a type for dates
+    parts   {part: [mean, standard deviation]} of each part that varies; missing values become the mean
+    words   the words found among the dates in training, which count as missing
     """
 
     kind: ClassVar[str] = "date"
@@ -239,7 +240,7 @@ class DateColumn(Column):
     words: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        if self.format is not None:  # which once had the time of day in it
+        if self.format is not None:  # older files have the time of day in it
             self.format = re.split("[T ]%H", self.format)[0]
 
     @property
@@ -265,11 +266,13 @@ class DateColumn(Column):
         read = self.read(series)
         odd = unread(self, series, read)
         if len(odd):
-            expected = f"a date, written {dates.described(self.format)}" if self.format else "a date"
+            written = dates.described(self.format) if self.format else ""
+            is_date = self.format != dates.TIME_ALONE
+            expected = f"a date written as {written}" if is_date and written else written or "a date"
             refuse_word(self, odd[0], series, expected, len(odd))
         missing = read.is_null()
         if not self.indicator:
-            self._filled(int(missing.sum()), notes, "taken for the mean date")
+            self._filled(int(missing.sum()), notes, "replaced by the mean date")
         all_parts = _parts(read.fill_null(pl.Series([0]).cast(pl.Datetime("us"))[0]))
         there = ~missing.to_numpy()
         out = [np.where(there, (all_parts[part] - mean) / std, 0.0) for part, (mean, std) in self.parts.items()]
@@ -279,7 +282,7 @@ class DateColumn(Column):
 
 @dataclass
 class LeftOut(Column):
-    """A column that is not used, and why."""
+    """A column that is not used, and the reason why."""
 
     kind: ClassVar[str] = "left out"
     why: str
@@ -307,9 +310,9 @@ KINDS: dict[str, type[Column]] = {
 }
 
 
-# ---- words of a category ---------------------------------------------------------------------------------------------
+# ---- the words of a category -----------------------------------------------------------------------------------------
 def level_counts(text: pl.Series) -> list[tuple[str, int]]:
-    """Each word and how often it stands, the most frequent first."""
+    """(word, number of rows) of each word, the most frequent first."""
     counted = (
         pl.DataFrame({"word": text.drop_nulls()}).group_by("word").len().sort(["len", "word"], descending=[True, False])
     )
@@ -324,7 +327,7 @@ def frequent(counted: list[tuple[str, int]], rows: int) -> list[str]:
 
 # ---- points in time --------------------------------------------------------------------------------------------------
 def _parts(read: pl.Series) -> dict[str, Numbers]:
-    """Each part of some points in time, (n,)."""
+    """{part: (n,) numbers} for points in time."""
     day = read.dt.truncate("1d")
     clock = (read - day).dt.total_microseconds().to_numpy() / 1e6 / DAY
     turns = {

@@ -1,7 +1,7 @@
-"""How a table writes what it holds: which words mean missing, what parts decimals, whether days or months come first.
+"""How a table writes its values: the words that mean missing, the decimal mark, and the order of days and months.
 
-The user may say it, for all columns or for one; what is not said is decided from all rows of a column, or where they
-leave it open from the other columns of the file.
+The user may state each of these for all columns or for one. Otherwise it is detected from all rows of a column and,
+where these are ambiguous, from the other columns of the file.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from lamp.tables.missing import MISSING_WORDS, is_text
 from lamp.tables.plain import Plain, Summary, plain_numbers
 from lamp.tables.reading.names import near
 
-NOTHING = "none"  # --missing none: no word means missing; None is a word
+NOTHING = "none"  # --missing none: no word means missing, so that None is an ordinary word
 MARKS = {".": ".", ",": ",", "point": ".", "comma": ","}
 
 
 @dataclass(frozen=True)
 class Conventions:
-    """What is known of how a table's columns write their values, by column; ALL is for every other column.
+    """How the columns of a table write their values, by column name; the entry ALL applies to all other columns.
 
     missing  words that mean missing
     decimal  "." or ","
     dates    the order of day, month and year: one of `dates.ORDERS`
-    plain    once a table has been looked at: its columns of plain numbers
+    plain    the columns of plain numbers, once `settled` has looked at a table
     """
 
     missing: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -50,7 +50,7 @@ class Conventions:
         return self.dates.get(name, self.dates.get(ALL, Found("")))
 
     def settled(self, frame: pl.DataFrame) -> Conventions:
-        """The same with what the table's rows say of each column, and where they leave it open its other columns."""
+        """These conventions, completed with what the table's rows show of each column and of the whole file."""
         plain = plain_numbers(frame, self.missing_in(ALL))
         others = [name for name, dtype in frame.schema.items() if is_text(dtype) and name not in plain.summaries]
         points = {
@@ -69,7 +69,7 @@ class Conventions:
         return Conventions(self.missing, decimal, looked_at(self.dates, dates.order, {}), plain)
 
     def plain_in(self, name: str) -> Summary | None:
-        """The summary of a column that holds plain numbers, unless they were asked to be read in another way."""
+        """The summary of a column of plain numbers; None for other columns and where the user chose another form."""
         if self.plain is None or name in self.missing or self.decimal_in(name).value != ".":
             return None
         return self.plain.summaries.get(name)
@@ -78,9 +78,9 @@ class Conventions:
     def asked(
         cls, names: Sequence[str], missing: Iterable[str] = (), decimal: Iterable[str] = (), dates_: Iterable[str] = ()
     ) -> Conventions:
-        """What the user asks for: VALUE for all columns, or COLUMN=VALUE for one of these.
+        """The conventions that the user stated as "VALUE" for all columns or "COLUMN=VALUE" for one.
 
-        Raises ArgumentError for a column that is not there, or a value that is none.
+        Raises ArgumentError for an unknown column or value.
         """
         words: dict[str, list[str]] = {}
         for each in missing:
@@ -95,7 +95,7 @@ class Conventions:
 
 
 def _parted(given: str, names: Sequence[str]) -> tuple[str, str]:
-    """COLUMN=VALUE as its two parts, the column ALL where it is VALUE alone."""
+    """The column and the value of "COLUMN=VALUE"; the column is ALL for a "VALUE" alone."""
     for at in [k for k, letter in enumerate(given) if letter == "="][::-1]:
         if given[:at] in names:
             return given[:at], given[at + 1 :]
@@ -112,10 +112,10 @@ def _each(given: Iterable[str], names: Sequence[str], option: str, values: Mappi
             if column:
                 raise _no_column(option, each, near(column, names), expected)
             raise ArgumentError(
-                f"{option} {each}: there is no such value",
+                f"{option} {each}: unknown value",
                 expected=expected,
                 got=each,
-                fix=f"for instance {option} {next(iter(values))}",
+                fix=f"for example, {option} {next(iter(values))}",
             )
         found[name] = Found(values[value.lower()], "asked")
     return found

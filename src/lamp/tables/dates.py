@@ -1,7 +1,7 @@
-"""Points in time as people write them: 2021-03-03T14:30Z, 3/13/21 2:30 PM, 13.02.2021, March 3, 2021.
+"""Read dates and times as people write them: 2021-03-03T14:30Z, 3/13/21 2:30 PM, 13.02.2021, March 3, 2021.
 
-How a column writes its days is one form, decided from all rows and kept; a time of day and a zone may follow
-in any cell. What does not fit is no date; it is never read as another one.
+A column writes its days in one form, which is decided from all rows and saved; a time of day and a time zone may follow
+in any cell. Text of another form is not a date; it is never read as a different one.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from lamp.tables.missing import as_text
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-PIVOT = 70  # two digits: 00 to 69 are 2000 to 2069, 70 to 99 are 1970 to 1999
-DIGITS = re.compile(r"\d[-/.]\d{1,2}[-/.]\d")  # in any date of digits
-A_FEW = 20  # values, of which one must look so
-LOOKED_AT = 200  # values by which forms are turned down quickly
-LIKELY = 0.5  # share of these that a form must fit
+PIVOT = 70  # years in two digits: 00 to 69 are 2000 to 2069, 70 to 99 are 1970 to 1999
+DIGITS = re.compile(r"\d[-/.]\d{1,2}[-/.]\d")  # part of every date written in digits
+A_FEW = 20  # first values, one of which must match DIGITS
+LOOKED_AT = 200  # first values, by which most forms are ruled out quickly
+LIKELY = 0.5  # share of these values that a form must fit
 MOSTLY = 0.9  # share of all values that must be dates
 
 SECOND, DAY = 1_000_000, 86_400_000_000  # microseconds
@@ -37,7 +37,7 @@ DAYS_BEFORE = np.array([0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334])
 DAYS_IN = np.array([31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31])
 ORDERS = {"dmy": "day first", "mdy": "month first", "ymd": "year first"}
 
-# ---- the grammar, of words in small letters --------------------------------------------------------------------------
+# ---- the grammar, for words in lower case ----------------------------------------------------------------------------
 PARTS = {
     "%Y": r"(?P<year>\d{4})",
     "%y": r"(?P<year>\d{2})",
@@ -67,7 +67,7 @@ COMPACT_CLOCK = r"(?:[t ]?(?P<hour>\d{2})(?P<minute>\d{2})(?P<second>\d{2})?" + 
 
 TIME_ALONE, COMPACT = "%H:%M", "%Y%m%d"
 NUMERIC = [f"%Y{mark}%m{mark}%d" for mark in "-/."]
-USUAL = {"/": "mdy", "-": "dmy", ".": "dmy"}  # where nothing says which comes first
+USUAL = {"/": "mdy", "-": "dmy", ".": "dmy"}  # the order if nothing shows another
 for year in ("%Y", "%y"):
     for mark, usual in USUAL.items():
         NUMERIC += [
@@ -96,12 +96,12 @@ OTHERS = [
     "Q%q-%Y",
     "Q%q/%Y",
 ]
-FORMS = [*NUMERIC, *NAMED, *OTHERS, TIME_ALONE, COMPACT]  # of those that fit as many values the first is taken
+FORMS = [*NUMERIC, *NAMED, *OTHERS, TIME_ALONE, COMPACT]  # if several fit equally many values, the first wins
 
 
 @cache
 def grammar(form: str) -> str:
-    """The regular expression of a form, of words in small letters."""
+    """The regular expression of a form, for words in lower case."""
     if form == TIME_ALONE:
         return f"^{CLOCK}$"
     if form == COMPACT:
@@ -126,9 +126,9 @@ def order_of(form: str) -> str:
 
 # ---- reading ---------------------------------------------------------------------------------------------------------
 def read(series: pl.Series, form: str) -> pl.Series:
-    """A column of text as points in time of this form, in UTC where a cell has a zone; null where there is none."""
+    """The dates and times in a column of text, in UTC where a cell has a zone; null for text of another form."""
     quick = pl.repeat(None, len(series), dtype=pl.Datetime("us"), eager=True).alias(series.name)
-    if form == "%Y-%m-%d":  # as programs write them
+    if form == "%Y-%m-%d":  # polars reads what programs write, faster
         for length, pattern in ((10, "%Y-%m-%d"), (19, "%Y-%m-%d %H:%M:%S"), (19, "%Y-%m-%dT%H:%M:%S")):
             at = quick.is_null() & (series.str.len_bytes() == length).fill_null(False)
             if at.any():
@@ -167,7 +167,7 @@ def _read(text: pl.Series, form: str) -> pl.Series:
 
 
 def _days(year: Array, month: Array, day: Array) -> tuple[Array, Array]:
-    """Days since 1970, and where there is such a day."""
+    """Days since 1970-01-01, and whether the day exists."""
     leap = (year % 4 == 0) & ((year % 100 != 0) | (year % 400 == 0))
     at = np.clip(month, 1, 12) - 1
     valid = (month >= 1) & (month <= 12) & (day >= 1) & (day <= DAYS_IN[at] + (leap & (month == 2))) & (year >= 1)
@@ -178,7 +178,7 @@ def _days(year: Array, month: Array, day: Array) -> tuple[Array, Array]:
 
 
 def _week_days(year: Array, week: Array, weekday: Array) -> tuple[Array, Array]:
-    """Days since 1970 of days in weeks by ISO 8601: week 1 has the year's first Thursday."""
+    """Days since 1970-01-01 for a day of an ISO 8601 week (week 1 has the year's first Thursday), and validity."""
 
     def first(year: Array) -> Array:
         fourth: Array = _days(year, np.ones_like(year), np.full_like(year, 4))[0]
@@ -190,7 +190,7 @@ def _week_days(year: Array, week: Array, weekday: Array) -> tuple[Array, Array]:
 
 
 def _clock(found: Mapping[str, pl.Series], rows: int) -> tuple[Array, Array]:
-    """Microseconds since midnight, in UTC, and where there is such a time."""
+    """Microseconds since midnight UTC, and whether the time exists."""
     if "hour" not in found:
         return np.zeros(rows, np.int64), np.ones(rows, bool)
     hour, minute, second = (_number(found, name, rows, 0) for name in ("hour", "minute", "second"))
@@ -218,9 +218,9 @@ def _number(found: Mapping[str, pl.Series], name: str, rows: int, default: int) 
     return numbers
 
 
-# ---- how a column writes them ----------------------------------------------------------------------------------------
+# ---- how a column writes its dates -----------------------------------------------------------------------------------
 def likely(series: pl.Series, forms: Iterable[str] = FORMS) -> list[str]:
-    """The forms that many of a column's first values fit."""
+    """The forms that at least half of a column's first values fit."""
     some = [word.lower() for word in as_text(series.drop_nulls().head(LOOKED_AT)).drop_nulls().to_list()]
     if not some:
         return []
@@ -237,12 +237,12 @@ def likely(series: pl.Series, forms: Iterable[str] = FORMS) -> list[str]:
 
 @cache
 def compiled(form: str) -> re.Pattern[str]:
-    """The regular expression of a form, to be matched with single words."""
+    """The compiled regular expression of a form, for single words."""
     return re.compile(grammar(form))
 
 
 def best(counted: pl.DataFrame, order: str = "") -> tuple[str, int] | None:
-    """The form that most rows are written in, and how many, of words (`word`, `count`); None where few are dates."""
+    """The form that fits the most rows, and their number, from a table of `word` and `count`; None if few are dates."""
     found: list[tuple[int, str]] = []
     for form in likely(counted["word"]):
         if order and order_of(form) and order_of(form) != order:
@@ -256,7 +256,7 @@ def best(counted: pl.DataFrame, order: str = "") -> tuple[str, int] | None:
 
 
 def order(series: pl.Series) -> Found:
-    """Whether a column's dates in digits begin with days or months, as all of its rows say."""
+    """The order of day and month in a column of dates written in digits, as all of its rows show it."""
     first = series.drop_nulls().head(A_FEW).to_list()
     if not any(map(DIGITS.search, first)):
         return Found("")
@@ -281,7 +281,7 @@ def order(series: pl.Series) -> Found:
 
 
 def _without_unlikely_years(words: pl.Series, tied: list[str]) -> list[str]:
-    """Of forms with years of two digits those whose years vary less than their days, as dates do."""
+    """The forms without those whose two-digit years vary more than their days, which is unlikely in dates."""
     if not any("%y" in form for form in tied) or len({form.startswith("%y") for form in tied}) == 1:
         return tied
     first, last = (words.str.extract(pattern).n_unique() for pattern in (r"^\D*(\d+)", r"^\D*\d+\D+\d+\D+(\d+)"))

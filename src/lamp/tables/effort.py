@@ -1,7 +1,7 @@
-"""How much is tried on a table, and how long is trained: a budget of seconds, counted in work.
+"""The effort of a training on a table: how many settings are tried and for how long, from a budget in seconds.
 
-A machine's clock would give another result each time it is busy. So a second is RATE multiplications and additions,
-wherever it is spent, and the clock is a guard alone: it ends a training that takes far longer than its budget.
+The budget is counted in work, not by the clock: a second is RATE multiplications and additions on any machine. So the
+result does not depend on how busy the machine is. The clock only ends a training that takes far longer than its budget.
 """
 
 from __future__ import annotations
@@ -15,33 +15,33 @@ from lamp.module import Module
 from lamp.nn import Dropout, Linear, ReLU, Sequential
 from lamp.training import Callback, Training
 
-HALVING = 3  # of the settings a third goes on
-OF_A_SHAPE = 9  # settings tried of each shape: two halvings to the last
+HALVING = 3  # one in so many settings goes on after each round
+PER_SHAPE = 9  # settings tried per shape
 
-# Rows of training, up to which so many make a batch
+# (largest number of training rows, batch size)
 BATCHES = ((1_000, 32), (10_000, 64), (50_000, 128), (200_000, 256))
 LARGEST_BATCH = 512
-SWEPT_ROWS = 20_000  # of training, in a sweep
-STEPS, ENSEMBLE_STEPS = 1_500, 8_000  # of a network in the sweep, and in the ensemble, about,
-EPOCHS = range(9, 61)  # in which they are made
-LEAST_EPOCHS = 4  # of the ensemble: for fewer it takes fewer rows
+SWEPT_ROWS = 20_000  # most training rows in a sweep
+STEPS, ENSEMBLE_STEPS = 1_500, 8_000  # about so many steps per network in the sweep and in the ensemble,
+EPOCHS = range(9, 61)  # in so many epochs
+LEAST_EPOCHS = 4  # of the ensemble; if the budget allows fewer, it trains on fewer rows
 LEAST_SWEPT = 2_000
-COMPILING = 0.5  # seconds, of each shape in each round of halving
-RATE = 3e10  # multiplications and additions a second: a budget counts so many, on any machine, busy or not
-STEP = 1e-6  # seconds that a step of one network takes beside its multiplications
-GUARD, GRACE = 2.0, 30.0  # the clock ends a training after so many times the budget, or so many seconds more
+COMPILING = 0.5  # seconds per shape and round of halving
+RATE = 3e10  # multiplications and additions per second of budget
+STEP = 1e-6  # seconds per step of one network, in addition to its multiplications
+GUARD, GRACE = 2.0, 30.0  # the clock ends a training after GUARD times its budget, or GRACE seconds beyond it
 
 
 @dataclass(frozen=True)
 class Shape:
-    """A network: `depth` hidden layers of `width` units, ReLU and dropout after each."""
+    """The shape of a network: `depth` hidden layers of `width` units, each followed by ReLU and dropout."""
 
     width: int
     depth: int
     dropout: float = 0.0
 
     def build(self, inputs: int, outputs: int) -> Sequential:
-        """The network, with torch.nn's initial law."""
+        """The network, initialised as in torch.nn."""
         layers: list[Module] = []
         for k in range(self.depth):
             layers += [Linear(inputs if k == 0 else self.width, self.width), ReLU()]
@@ -49,7 +49,7 @@ class Shape:
         return Sequential(*layers, Linear(self.width if self.depth else inputs, outputs))
 
     def weights(self, inputs: int, outputs: int) -> int:
-        """How many multiplications a row takes."""
+        """The number of weights, which is the number of multiplications per row."""
         if not self.depth:
             return inputs * outputs
         return inputs * self.width + (self.depth - 1) * self.width**2 + self.width * outputs
@@ -62,9 +62,13 @@ LARGE_TABLE = 10_000  # rows of training
 
 @dataclass(frozen=True)
 class Effort:
-    """How much is tried, and how long is trained.
+    """What a training tries, and for how long.
 
-    seconds  for the sweep and the ensemble together, counted in work: RATE multiplications and additions are a second
+    shapes, settings          shapes of networks that the sweep tries; number of settings for all of them together
+    swept_rows, sweep_epochs  training rows and epochs of the sweep
+    epochs, patience          epochs of the ensemble, at most; epochs without improvement after which it stops
+    members                   networks in the ensemble
+    seconds                   budget of the sweep and the ensemble together (see RATE)
     """
 
     shapes: tuple[Shape, ...]
@@ -78,16 +82,16 @@ class Effort:
     seconds: float
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it, as JSON has it."""
+        """The effort as a dict for JSON."""
         return {**asdict(self), "shapes": [asdict(shape) for shape in self.shapes]}
 
 
 def effort_for(rows: int, inputs: int, outputs: int, members: int, seconds: float) -> Effort:
-    """What can be tried on so many training rows in so many seconds, counted in work."""
+    """The effort that `seconds` of budget allow for a table with this many training rows and inputs."""
     members = min(members, 2 * rows)
     shapes: tuple[Shape, ...] = SMALL if rows < LARGE_TABLE else LARGE
     batch = next((size for most, size in BATCHES if rows <= most), LARGEST_BATCH)
-    # of shapes that the ensemble could not be trained with in half of the time, the first alone
+    # leave out shapes whose ensemble would take more than half of the budget, but keep the first
     least = LEAST_EPOCHS * members
     quick = [s for s in shapes if least * epoch_seconds(s, inputs, outputs, rows, batch) < seconds / 2]
     shapes = tuple(quick) or shapes[:1]
@@ -105,22 +109,22 @@ def effort_for(rows: int, inputs: int, outputs: int, members: int, seconds: floa
             break
     all_epochs = min(max(round(ENSEMBLE_STEPS * batch / rows), EPOCHS[0]), EPOCHS[-1])
     patience = max(4, all_epochs // 3)
-    return Effort(shapes, OF_A_SHAPE * len(shapes), swept, epochs, batch, all_epochs, patience, members, seconds)
+    return Effort(shapes, PER_SHAPE * len(shapes), swept, epochs, batch, all_epochs, patience, members, seconds)
 
 
 def epoch_seconds(shape: Shape, inputs: int, outputs: int, rows: int, batch: int) -> float:
-    """Seconds of budget that an epoch of one network takes: the weights forward, and twice backward, for each row."""
+    """Seconds of budget per epoch of one network: per row, each weight counts once forward and twice backward."""
     return 6.0 * shape.weights(inputs, outputs) * rows / RATE + math.ceil(rows / batch) * STEP
 
 
 def sweep_seconds(shapes: tuple[Shape, ...], inputs: int, outputs: int, rows: int, batch: int, epochs: int) -> float:
-    """Seconds of budget that a sweep takes, compiling aside."""
-    of_all = OF_A_SHAPE * sum(epoch_seconds(shape, inputs, outputs, rows, batch) for shape in shapes)
-    return of_all * epochs * share_trained(OF_A_SHAPE * len(shapes))
+    """Seconds of budget that a sweep takes, without compiling."""
+    of_all = PER_SHAPE * sum(epoch_seconds(shape, inputs, outputs, rows, batch) for shape in shapes)
+    return of_all * epochs * share_trained(PER_SHAPE * len(shapes))
 
 
 def share_trained(settings: int) -> float:
-    """The share of all settings' epochs that halving leaves."""
+    """The share of all settings' epochs that successive halving trains."""
     rungs = int(math.log(settings, HALVING))
     share, begun = 0.0, 0.0
     for done in range(rungs + 1):
@@ -131,23 +135,23 @@ def share_trained(settings: int) -> float:
 
 
 def seconds_left(effort: Effort, inputs: int, outputs: int) -> float:
-    """Seconds of budget that the sweep leaves to the ensemble."""
+    """Seconds of budget that the sweep leaves for the ensemble."""
     batch, rounds = effort.batch_size, 1 + int(math.log(effort.settings, HALVING))
     swept = sweep_seconds(effort.shapes, inputs, outputs, effort.swept_rows, batch, effort.sweep_epochs)
     return max(effort.seconds - swept - COMPILING * len(effort.shapes) * rounds, effort.seconds / 4)
 
 
 def guard(seconds: float) -> float:
-    """Seconds by the clock after which a training ends whose budget is so many."""
+    """Seconds by the clock after which a training with this budget is ended."""
     return max(GUARD * seconds, seconds + GRACE)
 
 
 class Deadline(Callback):
-    """Ends a training, or the stages of a sweep, with the epoch in which its seconds are over."""
+    """A callback that ends a training, or the stages of a sweep, after a number of seconds by the clock."""
 
     needs_model = False
     across_stages = True
-    REASON = "the time is over"
+    REASON = "the time is up"
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
@@ -155,18 +159,18 @@ class Deadline(Callback):
         self._ends = math.inf
 
     def on_start(self, training: Training) -> None:
-        """The seconds begin, with the first stage."""
+        """Start the clock, with the first stage."""
         self._ends = min(self._ends, time.monotonic() + self.seconds)
 
     def on_epoch(self, training: Training) -> None:
-        """Stops where they are over."""
+        """Stop the training if the time is up."""
         if time.monotonic() > self._ends:
             self.passed = True
             training.stop(self.REASON)
 
 
 def shown(shape: Shape) -> str:
-    """A shape in few words."""
+    """A shape in a few words, such as "64 x 64 units, dropout 0.1"."""
     if not shape.depth:
         return "no hidden layer"
     layers = " x ".join([str(shape.width)] * shape.depth)

@@ -1,4 +1,4 @@
-"""How a column is known to be written: by its own values, by the other columns of its file, or by what is usual."""
+"""Evidence for how a column is written: its own values, the other columns of its file, or a default."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 ALL = ""  # stands for all columns
-OF_A_FILE = (".", ",", "dmy", "mdy")  # what one column proves for others
+OF_A_FILE = (".", ",", "dmy", "mdy")  # findings that one column proves for the whole file
 
 
 @dataclass(frozen=True)
 class Found:
-    """How a column writes something, and how that is known.
+    """How a column writes one thing, and the evidence for it.
 
-    value    such as "," for the decimal mark
-    known    "asked": by the user; "proven": by its own values; "likely": by what stands beside them; "file": as other
-             columns prove it; "against": likewise, though its own values make the other likely; "assumed": it may be
-             otherwise; "": nothing depends on it
-    example  a value that shows it, or of which it decides what it means
-    by       the column that proves it for the file
-    other    what it may be instead, where that is not plain
+    value    the finding, such as "," for the decimal mark
+    known    "asked": the user said so; "proven": the column's values allow nothing else; "likely": its other values
+             suggest it; "file": other columns prove it; "against": they prove it, although the column's own values
+             suggest otherwise; "assumed": a default, and it may be otherwise; "": the column does not depend on it
+    example  a value that proves the finding, or whose meaning depends on it
+    by       the name of the column that proves it for the file
+    other    the alternative, where that is not obvious
     """
 
     value: str
@@ -30,12 +30,12 @@ class Found:
 
     @property
     def doubtful(self) -> bool:
-        """Whether its values alone may mean something else."""
+        """Whether the column's own values could mean something else."""
         return self.known in ("likely", "against", "assumed")
 
 
 def settled(found: Mapping[str, Found]) -> dict[str, Found]:
-    """What columns prove, where all that prove something agree, holds for those that leave it open."""
+    """The findings, with ambiguous columns following those that prove something, provided these all agree."""
     proofs = {name: each for name, each in found.items() if each.known == "proven" and each.value in OF_A_FILE}
     if len({each.value for each in proofs.values()}) != 1:
         return dict(found)

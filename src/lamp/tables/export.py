@@ -1,6 +1,7 @@
-"""A table's ensemble for other programs: the networks with scaling and calibration in a file, the rest as a recipe.
+"""Export a table's ensemble for other programs: a file with the networks, scaling and calibration, and a recipe.
 
-What a file cannot do, reading words, dates and gaps, its caller does: `NAME.inputs.json` says for each input how.
+The exported networks take numbers. The recipe, `NAME.inputs.json`, says how the caller computes each input from words,
+dates and missing values.
 """
 
 from __future__ import annotations
@@ -24,12 +25,12 @@ from lamp.tables.columns import BooleanColumn, CategoryColumn, DateColumn, Numbe
 from lamp.tables.model import TableModel
 
 KINDS = {"onnx": ".onnx", "torch": ".py", "safetensors": ".safetensors", "python": ".py"}
-LOSSY = 1e4  # |mean| / std beyond which float32 would lose too much of a number: its caller scales it
+LOSSY = 1e4  # |mean| / std beyond which float32 is too coarse, so that the caller scales the number in float64
 
 
 @dataclass(frozen=True)
 class Input:
-    """One input of an exported network: which column it comes from, how, and how the file itself scales it."""
+    """One input of an exported network: its column, how to compute it, and how the file then scales it."""
 
     feature: str
     column: str
@@ -39,14 +40,14 @@ class Input:
 
 
 def export(model: TableModel, kind: str, path: Path) -> list[Path]:
-    """Write the model for another program; returns the files written: the model, and the recipe for its inputs.
+    """Write the model for another program. Returns the paths written: the model's files, and the recipe for its inputs.
 
-    onnx         probabilities, or numbers in the target's unit, of inputs in their own units; for onnxruntime
-    python       the same as a Python file that needs numpy alone
-    torch        the same as a Python file for torch.nn, and the weights beside it
-    safetensors  the weights alone, "k.layer.weight" of member k, as torch.nn.ModuleList has them
+    onnx         from inputs in their own units to probabilities, or to numbers in the target's unit; for onnxruntime
+    python       the same as a Python file that needs only numpy
+    torch        the same as a Python file for torch.nn, with the weights in a second file
+    safetensors  the weights alone, named "k.layer.weight" for member k, as in torch.nn.ModuleList
 
-    Raises ArgumentError for another kind, DataError where a package is missing, CheckpointError where a file cannot be
+    Raises ArgumentError for another kind, DataError if a package is missing, and CheckpointError if a file cannot be
     written.
     """
     if kind not in KINDS:
@@ -69,12 +70,12 @@ def export(model: TableModel, kind: str, path: Path) -> list[Path]:
 
 
 def inputs_of(model: TableModel) -> list[Input]:
-    """Every input of the networks, in order."""
+    """All inputs of the networks, in order."""
     return [each for column in model.preprocessing.used for each in _inputs(column)]
 
 
 def ensemble_of(model: TableModel) -> Population | Ensemble:
-    """The networks as one predictor of scaled inputs; the temperature goes into the last layer's weights."""
+    """The networks as one predictor of scaled inputs, with the temperature folded into the last layer's weights."""
     networks = copy.deepcopy(model.networks)
     if not model.target.is_classes:
         return networks
@@ -100,7 +101,7 @@ def _output_scaling(model: TableModel) -> tuple[float, float] | None:
 
 # ---- the recipe ------------------------------------------------------------------------------------------------------
 def _inputs(column: Column) -> list[Input]:
-    """A column's inputs."""
+    """The inputs made from a column."""
     name, gap = column.name, Input(f"{column.name} is missing", column.name, "1 where it is missing, else 0")
     if isinstance(column, NumberColumn):
         number = f"the number, in {column.unit}" if column.unit else "the number"
@@ -154,9 +155,9 @@ def _recipe(model: TableModel, inputs: list[Input], kind: str) -> dict[str, Any]
             {"feature": each.feature, "column": each.column, "value": each.how, "mean": each.mean, "scale": each.scale}
             for each in inputs
         ],
-        "scaling": "to be done: (value - mean) / scale"
+        "scaling": "to be done by the caller: (value - mean) / scale"
         if weights_alone
-        else "in the file: give the values as they are",
+        else "done in the file: pass the values unscaled",
         "outputs": outputs,
     }
     if weights_alone:
@@ -171,7 +172,7 @@ def _recipe(model: TableModel, inputs: list[Input], kind: str) -> dict[str, Any]
 
 # ---- for torch -------------------------------------------------------------------------------------------------------
 def _member_weights(networks: Population) -> dict[str, Tensor]:
-    """The weights of each member, "k." before torch.nn's keys."""
+    """The weights of all members, under torch.nn's keys with "k." before them."""
     return {
         f"{k}.{name}": tensor[k].contiguous()
         for k in range(len(networks))
@@ -185,7 +186,7 @@ TORCH_FILE = '''"""{title}
     network = load()
     {outputs} = network(inputs)
 
-inputs (n, {features}) float32, in the order and the units that {recipe} tells.
+inputs (n, {features}) float32, in the order and the units that {recipe} gives.
 Written by lamp; needs torch and safetensors, and {weights} beside this file.
 """
 

@@ -1,4 +1,4 @@
-"""The figures of a table's training: curves, calibration or residuals, confusions, what matters."""
+"""The figures of a training on a table: learning curves, calibration or residuals, confusion, importance."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 MOST_BARS = 20
 MOST_CLASSES_DRAWN = 20
 MOST_POINTS = 5_000
-LONGEST_NAME = 28  # letters of a column's or a class's name on an axis
+LONGEST_NAME = 28  # characters of a column's or a class's name on an axis
 
 
 def training_curves(history: History, ax: Axes | None = None) -> Axes:
-    """The members' losses by epoch, of training and of the rows held out."""
+    """The members' losses per epoch, on training rows and on rows held out."""
     ax = curves(history, "loss", ax, label="training", log=True, band=False)
     curves(history, "validation_loss", ax, label="held out", log=True, band=False)
     write_title(ax, f"{history.replicas} members of the ensemble")
@@ -35,13 +35,15 @@ def training_curves(history: History, ax: Axes | None = None) -> Axes:
 
 
 def reliability(p: Tensor, labels: Tensor, ax: Axes | None = None) -> Axes:
-    """Of rows by the probability of the predicted class: how many are right, with 95 % intervals; below, how many
-    rows there are."""
+    """A reliability diagram: the share of correct rows by the probability of the predicted class, with 95 % intervals.
+
+    Without `ax`, a second panel below shows the number of rows per bin.
+    """
     above, below = _upper_and_lower() if ax is None else (ax, None)
     mean, right, rows = bins_of(p, labels)
     there = (rows > 0).nonzero().flatten().tolist()
     above.plot(
-        [0, 1], [0, 1], linestyle="--", linewidth=1.2, color=STYLE["colors"][6], label="as it should be", zorder=1
+        [0, 1], [0, 1], linestyle="--", linewidth=1.2, color=STYLE["colors"][6], label="perfectly calibrated", zorder=1
     )
     spans = [wilson(round(right[k].item() * rows[k].item()), int(rows[k])) for k in there]
     at = [mean[k].item() for k in there]
@@ -59,9 +61,9 @@ def reliability(p: Tensor, labels: Tensor, ax: Axes | None = None) -> Axes:
     above.legend(loc="best", fontsize=STYLE["text_size"], framealpha=0.9, edgecolor="none")
     write_title(above, f"expected calibration error {calibration_error(p, labels):.3f}, {len(labels):,} rows")
     if below is None:
-        label_axes(above, "probability of the predicted class", "share that is right")
+        label_axes(above, "probability of the predicted class", "share of correct rows")
         return above
-    label_axes(above, "", "share that is right")
+    label_axes(above, "", "share of correct rows")
     above.tick_params(labelbottom=False)
     bins = len(rows)
     below.bar([(k + 0.5) / bins for k in range(bins)], rows.tolist(), width=0.9 / bins, color=blue, alpha=0.6)
@@ -71,7 +73,7 @@ def reliability(p: Tensor, labels: Tensor, ax: Axes | None = None) -> Axes:
 
 
 def residuals(predicted: Tensor, truth: Tensor, margin: float, name: str) -> Axes:
-    """Predictions against what is true, with the 90 % interval; and how large the errors are."""
+    """Two panels: true against predicted numbers with the 90 % interval, and a histogram of the errors."""
     left, right = panels(2)
     left, right = axes_for(left), axes_for(right)
     points = slice(0, MOST_POINTS)
@@ -106,9 +108,9 @@ def residuals(predicted: Tensor, truth: Tensor, margin: float, name: str) -> Axe
 
 
 def confusion(p: Tensor, labels: Tensor, classes: Sequence[str], ax: Axes | None = None) -> Axes:
-    """How many rows of each class (a row of cells) were taken for which (a column), shares in colour, counts in text.
+    """The confusion matrix: a row per true class, a column per predicted class; shares as colours, counts as text.
 
-    Of more classes than can be drawn, those that were confused most.
+    If there are too many classes to draw, it shows those that were confused most.
     """
     count = len(classes)
     predicted = p.argmax(1)
@@ -139,12 +141,12 @@ def confusion(p: Tensor, labels: Tensor, classes: Sequence[str], ax: Axes | None
                         color="#FFFFFF" if dark else STYLE["ink"])  # fmt: skip
     right = float((predicted == labels).double().mean())
     more = f"; the {len(chosen)} of {count} classes most often confused" if len(chosen) < count else ""
-    write_title(ax, f"{100 * right:.1f} % of {len(labels):,} test rows right{more}")
+    write_title(ax, f"{100 * right:.1f} % of {len(labels):,} test rows correct{more}")
     return ax
 
 
 def importance_bars(found: Sequence[Importance], classes: bool, ax: Axes | None = None) -> Axes:
-    """The most important columns as bars, the most important on top."""
+    """A bar chart of the most important columns, with the most important on top."""
     shown = list(found[:MOST_BARS])[::-1]
     ax = axes_for(_of_size(7.0, 1.4 + 0.3 * max(len(shown), 3)) if ax is None else ax)
     places = range(len(shown))
@@ -162,7 +164,7 @@ def importance_bars(found: Sequence[Importance], classes: bool, ax: Axes | None 
 
 
 def _labels(names: Sequence[str], longest: int = LONGEST_NAME) -> list[str]:
-    """Names as they are drawn: short, each another, in letters that the fonts have."""
+    """Names for an axis: shortened, distinct, and in letters that the fonts have."""
     return [label.replace("$", r"\$") for label in shortened([drawable(name) for name in names], longest)]
 
 

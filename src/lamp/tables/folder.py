@@ -1,12 +1,13 @@
-"""The folder of a trained table: everything needed to predict, and everything that was found out on the way.
+"""The folder of a trained table: everything needed to predict, and a record of the training.
 
-preprocessing.json     what becomes of each column
+preprocessing.json     how each column is encoded
 architecture.json      the networks, the target, the calibration
 model.safetensors      the weights, (K, ...) each
-metrics.json           on the test rows, beside scikit-learn's models; importance of the columns
+metrics.json           metrics on the test rows, beside scikit-learn's models, and the importance of the columns
 config.json            how it was trained: table, rows, seed, settings, times, versions
-history.json           the ensemble's training; sweep.csv: all settings tried
-test.csv               the test rows' numbers in the table, what is true, what was predicted
+history.json           the history of the ensemble's training
+sweep.csv              all settings that were tried
+test.csv               each test row's number in the table, true value and prediction
 *.png                  figures
 manifest.json          size and digest of each of these files
 """
@@ -44,7 +45,7 @@ CURVES, CALIBRATION, RESIDUALS = "curves.png", "calibration.png", "residuals.png
 CONFUSION, IMPORTANCE = "confusion.png", "importance.png"
 
 
-LEAST_BYTES = 2  # of a weight
+LEAST_BYTES = 2  # bytes that a weight takes in a file, at least
 
 
 class ArchitectureDocument(TypedDict):
@@ -63,7 +64,7 @@ class ArchitectureDocument(TypedDict):
 
 
 class ColumnDocument(TypedDict):
-    """A column; it has the fields of its kind too."""
+    """A column's entry, which also has the fields of its kind."""
 
     kind: str
 
@@ -78,7 +79,7 @@ class PreprocessingDocument(TypedDict):
 
 @dataclass
 class Score:
-    """A metric, with its interval."""
+    """A metric's value with its 95 % interval."""
 
     value: float | None
     low: float | None = None
@@ -86,7 +87,7 @@ class Score:
 
 
 class Importance(TypedDict):
-    """How much worse predictions are without a column."""
+    """How much the loss rises when a column is shuffled."""
 
     column: str
     mean: float
@@ -115,26 +116,26 @@ class ConfigDocument(TypedDict):
 
 
 def is_empty(path: Path) -> bool:
-    """Whether this is a folder with nothing in it."""
+    """Whether this is an empty folder."""
     return path.is_dir() and not any(path.iterdir())
 
 
 def check_kind(path: Path) -> None:
-    """That what is here may be replaced: a folder that lamp train wrote, whole or damaged. Raises DataError if not."""
+    """Raise DataError unless this is a folder that lamp train wrote, intact or damaged, which may be replaced."""
     names = {each.name for each in path.iterdir()} if path.is_dir() else set()
     if not {MANIFEST, ARCHITECTURE, PREPROCESSING} & names:
         raise DataError(
-            f"{path} is no folder that lamp train wrote, so it is not replaced",
-            expected="a name that is free, or such a folder",
+            f"{path} is not a folder that lamp train wrote, so it is not replaced",
+            expected="a path that does not exist, or a folder of lamp train",
             got=f"{len(names)} files" if path.is_dir() else "a file",
             fix="choose another name with --out",
         )
 
 
 def open_folder(path: str | os.PathLike[str]) -> SealedFolder:
-    """The folder of a trained table, once every file in it is found whole.
+    """The folder of a trained table, after checking that every file in it is intact.
 
-    Raises DataError for what is no folder of `lamp train`, CheckpointError for damaged files.
+    Raises DataError if it is not a folder of `lamp train`, and CheckpointError for damaged files.
     """
     path = as_path(path)
     with reading(path):
@@ -144,12 +145,12 @@ def open_folder(path: str | os.PathLike[str]) -> SealedFolder:
         raise DataError(
             f"{path}: there is no such folder",
             expected="a folder that lamp train wrote",
-            got="nothing there",
-            fix="look at the path",
+            got="no file or folder",
+            fix="check the path",
         )
     if MANIFEST not in names:
         raise DataError(
-            f"{path} is no folder that lamp train wrote",
+            f"{path} is not a folder that lamp train wrote",
             expected=f"a folder with {MANIFEST}, {ARCHITECTURE}, {WEIGHTS}, ...",
             got=(", ".join(names[:8]) or "an empty folder") if is_folder else "a file",
             fix="name the folder that lamp train printed",
@@ -157,7 +158,7 @@ def open_folder(path: str | os.PathLike[str]) -> SealedFolder:
     folder = SealedFolder(path)
     if (kind := folder.manifest.get("kind")) != KIND:
         raise DataError(
-            f"{path} is another folder of lamp's, not one of lamp train",
+            f"{path} is a folder of lamp, but not one that lamp train wrote",
             expected=f"a manifest of kind {KIND!r}",
             got=repr(kind)[:80],
             fix="name the folder that lamp train printed",
@@ -168,7 +169,7 @@ def open_folder(path: str | os.PathLike[str]) -> SealedFolder:
 
 
 def load_model(path: str | os.PathLike[str]) -> TableModel:
-    """The model in a folder of lamp train. Raises DataError where there is none, CheckpointError for a damaged one."""
+    """The model in a folder of lamp train. Raises DataError for another folder, CheckpointError for a damaged one."""
     folder = open_folder(path)
     told = folder.read_json(PREPROCESSING, PreprocessingDocument)
     for k, column in enumerate(told["columns"]):
@@ -180,7 +181,7 @@ def load_model(path: str | os.PathLike[str]) -> TableModel:
     weights = architecture["members"] * shape.weights(architecture["inputs"], architecture["outputs"])
     if weights * LEAST_BYTES > folder.files[WEIGHTS]["bytes"]:
         raise DamagedError(
-            f"{folder.path / ARCHITECTURE}: networks larger than the file of their weights",
+            f"{folder.path / ARCHITECTURE}: the networks are larger than the file of their weights",
             f"at most {folder.files[WEIGHTS]['bytes'] // LEAST_BYTES:,} weights",
             f"{weights:,}",
         )
@@ -189,12 +190,12 @@ def load_model(path: str | os.PathLike[str]) -> TableModel:
         preprocessing = Preprocessing.from_dict(told)
         model = TableModel.rebuilt(architecture, preprocessing, lambda networks: networks.load_state_dict(state))
         empty = pl.DataFrame({column.name: pl.Series([None], dtype=pl.String) for column in preprocessing.used})
-        model.predict(empty)  # what does not fit shows on one row without values
+        model.predict(empty)  # parts that do not fit together fail here, on one row of missing values
     return model
 
 
 def load_reading(path: str | os.PathLike[str]) -> ReadOptions:
-    """What was said at training of how its table is read. Raises CheckpointError where that is no such thing."""
+    """The options with which the training table was read. Raises what `open_folder` does, or for invalid options."""
     folder = open_folder(path)
     told = folder.read_json(CONFIG, ConfigDocument).get("reading", {})
     with restoring(folder.path, "how tables are read"):
@@ -202,7 +203,7 @@ def load_reading(path: str | os.PathLike[str]) -> ReadOptions:
 
 
 def load_reports(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """What metrics.json and config.json say, under "metrics" and "config"."""
+    """The contents of metrics.json and config.json, under "metrics" and "config"."""
     folder = open_folder(path)
     metrics, config = folder.read_json(METRICS, MetricsDocument), folder.read_json(CONFIG, ConfigDocument)
     if OURS not in metrics["models"] or (without := metrics["models"].keys() - metrics["seconds"].keys()):

@@ -1,4 +1,4 @@
-"""How much each column matters: how much worse the predictions get when its values are shuffled among the rows."""
+"""Permutation importance: how much worse the predictions get when a column's values are shuffled among the rows."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from lamp.training import predict
 
 REPEATS, FEW_REPEATS, MANY_COLUMNS = 5, 2, 50
 LEAST_ROWS, MOST_ROWS = 300, 4_000
-WORK, MOST_WORK = 5e9, 1e11  # multiplications that all of it takes; with the fewest rows at most so many
-MOST_NUMBERS = 2e7  # of first hidden units, all members' and rows'
+WORK, MOST_WORK = 5e9, 1e11  # multiplications in all, as a goal; and the limit, reached with LEAST_ROWS
+MOST_NUMBERS = 2e7  # activations of the first layer held in memory: members x rows x units
 
 
 @dataclass(frozen=True)
 class Importance:
-    """Of a column: by how much the loss rises, on average over shuffles, and the deviation between them.
+    """How much the loss rises when a column is shuffled: mean and standard deviation over several shuffles.
 
-    The loss is the log loss of classes, and of numbers the mean squared error over the variance.
+    The loss is the log loss for classes, and the mean squared error divided by the target's variance for numbers.
     """
 
     column: str
@@ -36,14 +36,14 @@ class Importance:
 def importances(
     model: TableModel, x: Tensor, truth: Tensor, *, seed: int = 0, notes: list[str] | None = None
 ) -> list[Importance]:
-    """Of each used column, all its features shuffled together, the most important first: of rows as the networks take
-    them (n, features), with what is true of them (n,).
+    """The importance of each column that is used, the most important first.
 
-    The first layer's outputs are computed once, W x + b; a column that is shuffled changes them by its own weights
-    alone, W_c (x_c' - x_c). So the time is in proportion to the columns. Of too many columns only those with the
-    largest weights are looked at, and `notes` says so.
+    x (n, features) are preprocessed rows, truth (n,) their class indices or numbers. All features of a column are
+    shuffled together. The first layer's outputs W x + b are computed once; shuffling column c changes them only by
+    W_c (x_c' - x_c), so the time is proportional to the number of columns. If there are too many columns, only those
+    with the largest weights are measured, and a remark is added to `notes`.
 
-    Columns that say the same share their importance: the one left whole makes up for the other.
+    Columns with the same information share their importance, because one makes up for the other when that is shuffled.
 
     Source    Breiman 2001, "Random forests", section 10
     """
@@ -60,7 +60,9 @@ def importances(
     most = max(MANY_COLUMNS, int(MOST_WORK / (of_a_row * len(x))))
     if len(places) > most:
         if notes is not None:
-            notes.append(f"importance of the {most:,} columns with the largest weights, of {len(places):,}")
+            notes.append(
+                f"importance is measured for the {most:,} columns with the largest weights, of {len(places):,}"
+            )
         places = _heaviest(places, weight, most)
     by_input = weight.permute(2, 0, 1).reshape(features, members * units)  # each input's weights side by side
     generator = torch.Generator().manual_seed(seed)
@@ -81,14 +83,14 @@ def importances(
 
 
 def _part(networks: Population, which: slice) -> Population:
-    """The networks with some of their layers."""
+    """A copy of the networks with only some of their layers."""
     part = copy.deepcopy(networks)
     part.network = Sequential(*list(part.network.children())[which])
     return part
 
 
 def _heaviest(places: dict[str, range], weight: Tensor, most: int) -> dict[str, range]:
-    """The columns with the largest weights in the first layer: their inputs have about the same variance."""
+    """The columns with the largest weights in the first layer, whose inputs all have about the same variance."""
     of_inputs = weight.square().sum((0, 1)).tolist()
     size = {name: sum(of_inputs[k] for k in at) for name, at in places.items()}
     return {name: places[name] for name in sorted(places, key=lambda name: -size[name])[:most]}

@@ -1,4 +1,4 @@
-"""What each column of a table is: a number, a category, a date, an answer, or nothing a network could learn from."""
+"""Decide what each column of a table holds: numbers, a category, dates, yes or no, or nothing to learn from."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ ASKED = {"number": "number", "category": "category", "boolean": "boolean", "date
 
 ASKED_FOR = "asked for"
 
-ENOUGH_TO_TELL = 20  # rows from which "all values differ" says something
-MOSTLY = 0.9  # share of the texts that must be numbers, or dates, for a column of them
-MOST_ODD_WORDS = 20  # different words that may stand between them
-LONGEST_NAME = 60  # letters of a name in a message
+ENOUGH_TO_TELL = 20  # with fewer rows, "all values differ" may be chance
+MOSTLY = 0.9  # share of the values that must be numbers (or dates) for a column to be numeric (or of dates)
+MOST_ODD_WORDS = 20  # different other words that such a column may hold
+LONGEST_NAME = 60  # characters of a name in a message
 COVERED = 0.5  # share of the rows that frequent words must cover for a category
-SAMPLE = 200  # rows by which text is told from numbers quickly
-EXACT = 2**53  # whole numbers beyond are not all float64s
-DAYS_IN_DIGITS = (19000101, 20991231)  # 20210303 is a date between these
+SAMPLE = 200  # rows for a first guess whether a column holds words or numbers
+EXACT = 2**53  # float64 holds all whole numbers up to here, and not all beyond
+DAYS_IN_DIGITS = (19000101, 20991231)  # the range in which a number such as 20210303 is taken for a date
 IDENTIFIER = re.compile(r"(^|[_\W])(id|uuid|guid|key|index|row|rownumber|nr)$|[a-z]I[dD]$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What a column is taken for: its kind (as in `lamp.tables.columns`), and why, where that is not plain.
+    """How a column is used: its kind (see `lamp.tables.columns`), and the reason where it is not obvious.
 
-    known  what all rows together say of how it is read: the fields of its kind of column
-    told   whether the user should know why before the training begins
+    known  fields of the column's class that were found from all rows, such as the format of dates
+    told   whether the user should hear the reason before the training begins
     """
 
     name: str
@@ -55,13 +55,13 @@ def decide(
     asked: Mapping[str, str] | None = None,
     conventions: Conventions | None = None,
 ) -> list[Decision]:
-    """The kind of each column of a table but the target, in the table's order.
+    """The kind of each column of a table except the target, in the table's order.
 
-    asked        kinds that the user has named: number, category, boolean, date or drop
-    conventions  how the table writes its values; by default as its own rows say
+    asked        {column: kind} as the user chose: number, category, boolean, date or drop
+    conventions  how the table writes its values; by default detected
 
-    Raises ArgumentError for a column or a kind that is not there, DataError for infinities, for values that are not of
-    the kind asked for, and where no column is left to learn from.
+    Raises ArgumentError for an unknown column or kind. Raises DataError for infinities, for a column none of whose
+    values is of the kind asked for, and if no column is left to learn from.
     """
     asked = dict(asked or {})
     inputs = [name for name in frame.columns if name != target]
@@ -70,7 +70,7 @@ def decide(
             raise no_column(name, inputs)
         if kind not in ASKED:
             raise ArgumentError(
-                f"--kind {name}={kind}: there is no such kind",
+                f"--kind {name}={kind}: unknown kind",
                 expected=", ".join(ASKED),
                 got=kind,
                 fix="name one of these",
@@ -94,15 +94,15 @@ def decide(
     if not used:
         raise DataError(
             "no column is left to learn from",
-            expected="at least one column beside the target that varies",
+            expected="at least one column besides the target whose values vary",
             got="; ".join(f"{each.name}: {each.why}" for each in decisions[:5]) or "the target alone",
-            fix="--kind NAME=category (or number, date, boolean) uses a column all the same",
+            fix="--kind NAME=category (or number, date, boolean) uses a column anyway",
         )
     return decisions
 
 
 def typed(frame: pl.DataFrame, decisions: Sequence[Decision], conventions: Conventions) -> pl.DataFrame:
-    """The table with numbers and dates for the text that is read as such, once for all that follows."""
+    """The table with text parsed into numbers and dates where its columns hold those."""
     read = []
     for each in decisions:
         if each.kind == "number" and conventions.plain is not None and conventions.plain_in(each.name) is not None:
@@ -118,7 +118,7 @@ def typed(frame: pl.DataFrame, decisions: Sequence[Decision], conventions: Conve
 
 
 def form_of(decision: Decision) -> numbers.NumberForm:
-    """How a column of numbers writes them."""
+    """How a numeric column writes its numbers."""
     return numbers.NumberForm(**{key: decision.known[key] for key in FORM if key in decision.known})
 
 
@@ -126,12 +126,12 @@ FORM = ("decimal", "unit", "zeros", "scales")
 
 
 def _of_form(seen: numbers.Seen) -> dict[str, Any]:
-    """What a column of numbers keeps of how they are written."""
+    """The fields of a NumberColumn that say how its numbers are written."""
     form = {key: getattr(seen.form, key) for key in FORM}
     return {**form, "words": seen.odd, "without": not seen.form.unit or bool(seen.units[""])}
 
 
-# ---- what was asked for ----------------------------------------------------------------------------------------------
+# ---- kinds that the user asked for -----------------------------------------------------------------------------------
 def _asked(series: pl.Series, kind: str, conventions: Conventions) -> Decision:
     name, missing = series.name, conventions.missing_in(series.name)
     known: dict[str, Any] = {}
@@ -156,15 +156,15 @@ def _asked(series: pl.Series, kind: str, conventions: Conventions) -> Decision:
         return Decision(name, ASKED[kind], ASKED_FOR)
     if read == 0 and series.count():
         raise DataError(
-            f"--kind {name}={kind}: none of its values is one",
-            expected=f"values that are read as {kind}",
+            f"--kind {name}={kind}: none of its values is a {kind}",
+            expected=f"values that can be read as {kind}",
             got=", ".join(repr(each) for each in series.drop_nulls().head(3).to_list()),
-            fix="name another kind, or none",
+            fix="choose another kind, or leave the option out",
         )
     return Decision(name, ASKED[kind], "; ".join(filter(None, [ASKED_FOR, why])), known, bool(why))
 
 
-# ---- what a column looks like ----------------------------------------------------------------------------------------
+# ---- kinds that are detected -----------------------------------------------------------------------------------------
 def _decide(series: pl.Series, conventions: Conventions) -> Decision:
     name, dtype, missing = series.name, series.dtype, conventions.missing_in(series.name)
     if series.count() == 0 or dtype == pl.Null:
@@ -187,7 +187,7 @@ def _decide(series: pl.Series, conventions: Conventions) -> Decision:
 def _decide_numbers(
     series: pl.Series, read: pl.Series, decision: Decision, missing: Sequence[str], summary: Summary | None = None
 ) -> Decision:
-    """The decision for a column of which most values are these numbers: number, unless they are codes or days."""
+    """The decision for a column that holds mostly these numbers: "number", unless they are codes or days."""
     name, there = decision.name, read.count()
     if there == 0:
         return Decision(name, "left out", "all values are missing")
@@ -195,7 +195,7 @@ def _decide_numbers(
     low, high, whole = summary.low, summary.high, summary.whole and not decision.known.get("words")
     change = remarks.option(name, "number", "kind")
     if whole and max(abs(low), abs(high)) >= EXACT and _in_digits(series):
-        why = f"whole numbers beyond 2**53 are codes: {change} reads them as numbers, rounded"
+        why = f"whole numbers beyond 2**53 are taken for codes ({change} reads them as numbers, rounded)"
         return _decide_words(name, parsing.words(series, missing), [why], len(series))
     if low == high:
         return _varying(read.rename(name), decision)
@@ -203,11 +203,11 @@ def _decide_numbers(
         if IDENTIFIER.search(name):
             return Decision(name, "left out", "an identifier: every value differs")
         if high - low + 1 == there:
-            return Decision(name, "left out", "it numbers the rows")
+            return Decision(name, "left out", "row numbers: every whole number in its range occurs once")
     if whole and DAYS_IN_DIGITS[0] <= low < high <= DAYS_IN_DIGITS[1]:
         days = parsing.times(read.cast(pl.Int64), dates.COMPACT)
         if days.count() == there:
-            why = f"{low:.0f} is {remarks.moment(days.drop_nulls().sort()[0])} ({change} reads numbers)"
+            why = f"{low:.0f} is read as {remarks.moment(days.drop_nulls().sort()[0])} ({change} reads numbers)"
             return _varying(days, Decision(name, "date", why, {"format": dates.COMPACT}, told=True))
     if codes := remarks.of_missing_codes(name, read, low, high):
         return replace(decision, why="; ".join(filter(None, [decision.why, codes])), told=True)
@@ -258,7 +258,7 @@ def _decide_text(series: pl.Series, conventions: Conventions) -> Decision:
 
 
 def _decide_words(name: str, text: pl.Series, notes: Sequence[str], rows: int) -> Decision:
-    """The decision for a column of words: a category, unless they are too many."""
+    """The decision for a column of words: "category", unless it holds too many different ones."""
     counted = level_counts(text)
     there, different = text.count(), len(counted)
     told = bool(notes)
@@ -272,28 +272,29 @@ def _decide_words(name: str, text: pl.Series, notes: Sequence[str], rows: int) -
     covered = sum(count for word, count in counted if word in set(levels)) / there
     if not levels or (different > MOST_LEVELS and covered < COVERED):
         return left_out(
-            f"{different:,} different words in {rows:,} rows; {len(levels)} of them in {100 * covered:.0f} %"
+            f"too many different words: {different:,} in {rows:,} rows; the {len(levels)} frequent ones cover "
+            f"{100 * covered:.0f} % of them"
         )
     twins = remarks.of_twins([word for word, _ in counted])
-    rare = [f"{different:,} words, {len(levels)} with a feature"] if different > len(levels) else []
+    rare = [f"{different:,} words, {len(levels)} of them with an input of their own"] if different > len(levels) else []
     return Decision(name, "category", "; ".join([*rare, *notes, *twins]), told=bool(told or twins))
 
 
 def mostly(rows: int, there: int, odd: Sequence[str]) -> bool:
-    """Whether a column is one of numbers or dates, of which so many rows are there, and these other words."""
+    """Whether a column is numeric (or of dates) if `rows` of its `there` values can be read and `odd` words cannot."""
     if all(word.lower() in PLACEHOLDERS for word in odd):
         return rows > there / 2
     return rows >= MOSTLY * there and len(odd) <= MOST_ODD_WORDS
 
 
 def counted_words(text: pl.Series) -> pl.DataFrame:
-    """Each word and its rows, in the table's order."""
+    """A table with the columns "word" and "count", in the order in which the words first occur."""
     words = pl.DataFrame({"word": text.drop_nulls()})
     return words.group_by("word", maintain_order=True).agg(pl.len().cast(pl.Int64).alias("count"))
 
 
 def _unread(counted: pl.DataFrame, form: str | None) -> list[str]:
-    """The words that are no dates of this form, the most frequent first."""
+    """The words that are not dates of this form, the most frequent first."""
     if not form:
         return []
     odd = counted.filter(dates.read(counted["word"], form).is_null())
@@ -301,13 +302,13 @@ def _unread(counted: pl.DataFrame, form: str | None) -> list[str]:
 
 
 def _varying(series: pl.Series, decision: Decision) -> Decision:
-    """The decision, unless there is but one value and no gap: then the column is constant."""
+    """The decision, unless the column has a single value: then it is left out, or a category if values are missing."""
     there = series.drop_nulls()
     if there.min() != there.max():
         return decision
     if series.null_count() == 0:
         return Decision(decision.name, "left out", f"constant: {parsing.words(series.head(1))[0]}")
-    return Decision(decision.name, "category", "one value, or missing")
+    return Decision(decision.name, "category", "a single value, or missing")
 
 
 def _refuse_infinities(series: pl.Series, decision: Decision) -> None:
@@ -318,15 +319,15 @@ def _refuse_infinities(series: pl.Series, decision: Decision) -> None:
     if infinite.any():
         row = int(infinite.arg_max() or 0)
         raise DataError(
-            f"column {series.name!r} holds infinities",
-            expected="finite numbers, and nothing where a number is not known",
-            got=f"{numbers[row]} in row {row + 1:,}; such stand in {int(infinite.sum()):,} of {len(series):,} rows",
+            f"column {series.name!r} has infinite values",
+            expected="finite numbers, and empty cells where a number is unknown",
+            got=f"{numbers[row]} in row {row + 1:,}; infinite in {int(infinite.sum()):,} of {len(series):,} rows",
             fix=f'replace them, or leave the column out: --kind "{series.name}=drop"',
         )
 
 
 def no_column(name: str, names: Sequence[str]) -> ArgumentError:
-    """The error for a column that is not there."""
+    """The error for a column that the table does not have."""
     close = near(name, names)
     return ArgumentError(
         f"the table has no column {name!r}",
@@ -337,7 +338,7 @@ def no_column(name: str, names: Sequence[str]) -> ArgumentError:
 
 
 def listed(names: Sequence[str], most: int = 12) -> str:
-    """Names for a message, the first few of many, each short and printable."""
+    """The first `most` names as text for a message, each shortened and printable."""
     return ", ".join(shortened(names[:most], LONGEST_NAME)) + (
         f", ... ({len(names)} in all)" if len(names) > most else ""
     )

@@ -1,7 +1,7 @@
-"""How good predictions are, with confidence intervals.
+"""Metrics of predictions, with confidence intervals.
 
-Every metric is written for rows that count a number of times each, so that a bootstrap sample is a count a row, and
-nothing is sorted or gathered anew for it.
+Every metric takes a count per row. A bootstrap sample is then a vector of counts, and nothing needs to be sorted or
+gathered again for it.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from torch import Tensor
 from lamp.cpu_settings import threads_for
 from lamp.metrics.ranking import roc_area
 
-SAMPLES, FEWEST_SAMPLES = 1000, 60  # of the bootstrap
-DRAWN = 4_000_000  # rows in all samples together, beyond which there are fewer of them
-ENOUGH = 500  # samples, whose own quantiles are taken; of fewer those of a normal distribution
+SAMPLES, FEWEST_SAMPLES = 1000, 60  # bootstrap samples, at most and at least
+DRAWN = 4_000_000  # rows in all samples together; a larger table gets fewer samples
+ENOUGH = 500  # samples from which quantiles are used; with fewer, a normal distribution is fitted
 LEVEL = 0.95
-SMALLEST = 1e-15  # probability, so that the logarithm of one is finite
+SMALLEST = 1e-15  # lower bound of a probability, so that its logarithm is finite
 
 Weighted = Callable[[Tensor], float]  # counts of the rows (n,) float64 -> the metric
 
@@ -40,19 +40,19 @@ HIGHER_IS_BETTER = {
 
 @dataclass(frozen=True)
 class Estimate:
-    """A metric's value and its 95 % confidence interval; none where it was not asked for or cannot be had."""
+    """A metric's value and the bounds of its 95 % confidence interval; None where there is no interval."""
 
     value: float
     low: float | None = None
     high: float | None = None
 
     def to_dict(self) -> dict[str, float | None]:
-        """As JSON has it."""
+        """The estimate as a dict for JSON, with None for NaN."""
         return {name: _plain(number) for name, number in vars(self).items()}
 
     @classmethod
     def from_dict(cls, told: Mapping[str, float | None]) -> Estimate:
-        """The estimate back from `to_dict`; NaN where it has no value."""
+        """The estimate that `to_dict` described, with NaN for None."""
         value = told["value"]
         return cls(math.nan if value is None else value, told.get("low"), told.get("high"))
 
@@ -61,8 +61,11 @@ Estimates = dict[str, Estimate]
 
 
 def of_classes(p: Tensor, labels: Tensor, *, seed: int = 0) -> Estimates:
-    """Accuracy (Wilson's interval), balanced accuracy, log loss, ROC AUC of two classes (bootstrap), and the expected
-    calibration error: of probabilities (n, C) float64 and class indices (n,)."""
+    """Metrics of probabilities (n, C) float64 for class indices (n,).
+
+    Accuracy with Wilson's interval; balanced accuracy, log loss and, for two classes, ROC AUC with bootstrap intervals;
+    and the expected calibration error.
+    """
     n, classes = p.shape
     right = (p.argmax(1) == labels).double()
     surprise = -p.gather(1, labels.unsqueeze(1)).squeeze(1).clamp_min(SMALLEST).log()
@@ -82,8 +85,12 @@ def of_classes(p: Tensor, labels: Tensor, *, seed: int = 0) -> Estimates:
 
 
 def of_numbers(predicted: Tensor, numbers: Tensor, *, margin: float | None = None, seed: int = 0) -> Estimates:
-    """R2, root mean squared and mean absolute error (bootstrap), of numbers (n,) float64; with a margin also how many
-    lie within it around the prediction (Wilson's interval)."""
+    """Metrics of predicted numbers (n,) float64: R2, root mean squared and mean absolute error.
+
+    margin  half the width of prediction intervals, if there are any; adds the share of numbers within them
+
+    The intervals are bootstrap intervals, and Wilson's for that share.
+    """
     error = predicted - numbers
 
     def r2(w: Tensor) -> float:
@@ -103,7 +110,7 @@ def of_numbers(predicted: Tensor, numbers: Tensor, *, margin: float | None = Non
 
 # ---- intervals -------------------------------------------------------------------------------------------------------
 def wilson(right: int, n: int, level: float = LEVEL) -> Estimate:
-    """The share of right ones with its score interval, which holds for few and for none too.
+    """The share right / n with Wilson's score interval, which is valid even for few rows and for shares of 0 and 1.
 
     centre = (p + z^2 / 2n) / (1 + z^2 / n)     margin = z sqrt(p (1 - p) / n + z^2 / 4n^2) / (1 + z^2 / n)
 
@@ -117,9 +124,9 @@ def wilson(right: int, n: int, level: float = LEVEL) -> Estimate:
 
 
 def _bootstrap(weighted: dict[str, Weighted], n: int, seed: int) -> Estimates:
-    """Each metric on all rows, and between which of its values the middle 95 % of bootstrap samples lie.
+    """Each metric on all rows, with the interval that holds the middle 95 % of its bootstrap samples.
 
-    Of large tables there are few samples, whose deviation tells as much: value -+ 1.96 std.
+    A large table gets few samples, and the interval value -+ 1.96 std of these.
 
     Source    Efron 1979, "Bootstrap methods: another look at the jackknife"
     """
@@ -135,7 +142,7 @@ def _bootstrap(weighted: dict[str, Weighted], n: int, seed: int) -> Estimates:
 
 
 def _between(value: float, samples: list[float]) -> Estimate:
-    """A value with its interval, from bootstrap samples; those that could not be had (NaN) do not count."""
+    """A value with its interval from bootstrap samples; samples that are NaN are ignored."""
     finite = torch.tensor([sample for sample in samples if math.isfinite(sample)], dtype=torch.float64)
     tail = (1 - LEVEL) / 2
     if len(finite) < 2:
@@ -146,9 +153,9 @@ def _between(value: float, samples: list[float]) -> Estimate:
     return Estimate(value, value - margin, value + margin)
 
 
-# ---- metrics of classes ----------------------------------------------------------------------------------------------
+# ---- metrics for classes ---------------------------------------------------------------------------------------------
 def _balanced(w: Tensor, right: Tensor, labels: Tensor, classes: int) -> float:
-    """The mean over the classes that occur of the share of each that is right."""
+    """Balanced accuracy: the mean recall over the classes that occur."""
     rows = torch.bincount(labels, weights=w, minlength=classes)
     hits = torch.bincount(labels, weights=w * right, minlength=classes)
     there = rows > 0
@@ -156,9 +163,9 @@ def _balanced(w: Tensor, right: Tensor, labels: Tensor, classes: int) -> float:
 
 
 def bins_of(p: Tensor, labels: Tensor, bins: int = 10) -> tuple[Tensor, Tensor, Tensor]:
-    """The rows by the probability of the predicted class: mean probability, share of right ones, rows, each (bins,).
+    """Rows binned by the probability of the predicted class: mean probability, share correct, row count, each (bins,).
 
-    The bins are equally wide, from 0 to 1; the first two are NaN where a bin is empty.
+    The bins are equally wide, from 0 to 1. The first two results are NaN where a bin is empty.
     """
     confidence, predicted = p.max(1)
     right = (predicted == labels).double()
@@ -169,7 +176,7 @@ def bins_of(p: Tensor, labels: Tensor, bins: int = 10) -> tuple[Tensor, Tensor, 
 
 
 def calibration_error(p: Tensor, labels: Tensor, bins: int = 10) -> float:
-    """The expected calibration error: the mean over rows of |share right - mean probability| in their bin.
+    """The expected calibration error: the mean over rows of |share correct - mean probability| in their bin.
 
     Source    Guo et al. 2017, "On calibration of modern neural networks", eq. 3
     """

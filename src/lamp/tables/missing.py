@@ -1,4 +1,4 @@
-"""The cells of a column as words, and which of them mean that a value is missing."""
+"""The cells of a column as words, and the words that mean a missing value."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from collections.abc import Sequence
 
 import polars as pl
 
-# What stands for "missing" where nothing else was asked for, in any case; an empty cell always does
+# The words that mean missing by default, in upper or lower case; an empty cell always does
 MISSING_WORDS = ("na", "n/a", "#n/a", "nan", "null", "none", "?")
 
-# What also does between numbers or dates, and nowhere else
+# Words that also mean missing, but only in columns of numbers or dates
 PLACEHOLDERS: tuple[str, ...] = (
     "-",
     "--",
@@ -29,9 +29,9 @@ PLACEHOLDERS: tuple[str, ...] = (
 )
 PLACEHOLDERS += ("#div/0!", "#value!", "#ref!", "#name?", "#num!", "#null!")
 
-FREQUENT, LEAST_ROWS = 0.02, 3  # share of the rows, and rows, from which such a word may be a value
-NOT_SEEN = r"[\u200b\u200e\u200f\u2060\ufeff]"  # letters of no width, which programs leave behind
-WHOLE = r"^([+-]?\d+)\.0+$"  # 3.0 is the word 3, however a program has kept it
+FREQUENT, LEAST_ROWS = 0.02, 3  # least share of the rows, and least rows, at which such a word may be a value
+NOT_SEEN = r"[\u200b\u200e\u200f\u2060\ufeff]"  # invisible characters of zero width
+WHOLE = r"^([+-]?\d+)\.0+$"  # 3.0 is the same word as 3
 
 
 def is_text(dtype: pl.DataType) -> bool:
@@ -40,7 +40,7 @@ def is_text(dtype: pl.DataType) -> bool:
 
 
 def as_text(series: pl.Series) -> pl.Series:
-    """The cells as text without blanks around it, in Unicode's composed form; empty ones are null."""
+    """The cells as text in Unicode's composed form, without surrounding blanks; empty cells are null."""
     if series.dtype.is_numeric():
         if not series.dtype.is_integer():
             series = series.cast(pl.Float64).fill_nan(None)
@@ -52,7 +52,7 @@ def as_text(series: pl.Series) -> pl.Series:
 
 
 def is_missing(text: pl.Series, missing: Sequence[str] = MISSING_WORDS) -> pl.Series:
-    """Where a word of `as_text` is one of those that mean missing."""
+    """(n,) booleans: where a word of `as_text` means missing."""
     if not missing:
         return pl.repeat(False, len(text), dtype=pl.Boolean, eager=True)
     short = (text.str.len_bytes() <= max(len(word.encode()) for word in missing)).fill_null(False)
@@ -62,7 +62,7 @@ def is_missing(text: pl.Series, missing: Sequence[str] = MISSING_WORDS) -> pl.Se
 
 
 def words(series: pl.Series, missing: Sequence[str] = MISSING_WORDS) -> pl.Series:
-    """The cells as words: text without blanks around it, whole numbers without decimals; null where one is missing."""
+    """The cells as words: text without surrounding blanks, whole numbers without decimals; missing ones are null."""
     text = as_text(series)
     if text.str.contains(WHOLE).any():
         text = text.str.replace(WHOLE, "$1")
@@ -70,16 +70,16 @@ def words(series: pl.Series, missing: Sequence[str] = MISSING_WORDS) -> pl.Serie
 
 
 def canonical(word: str) -> str:
-    """A word that was kept, as `words` gives it."""
+    """A single word in the form in which `words` returns it."""
     return re.sub(WHOLE, r"\1", unicodedata.normalize("NFC", word))
 
 
 def places(
     series: pl.Series, known: Sequence[str], missing: Sequence[str], default: int
 ) -> tuple[pl.Series, pl.Series]:
-    """The words of a column, and the place of each among known ones, or `default`; null where one is missing.
+    """The words of a column, and each one's index in `known`, or `default` for other words; missing ones are null.
 
-    True, TRUE and a boolean are the same word where the known ones are true and false.
+    If the known words are true and false, then True, TRUE and a boolean are the same word.
     """
     text = looked_up = words(series, missing)
     at = {canonical(word): k for k, word in enumerate(known)}
@@ -89,7 +89,7 @@ def places(
 
 
 def frequent_missing(series: pl.Series, missing: Sequence[str]) -> list[tuple[str, int]]:
-    """The words in text that mean missing and stand so often that they may be values, each with its rows."""
+    """The words that mean missing but are frequent enough to be values: (word, number of rows)."""
     if not is_text(series.dtype):
         return []
     text = as_text(series)

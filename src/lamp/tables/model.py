@@ -1,4 +1,4 @@
-"""A table's ensemble with all that stands around it: from the rows of a table to calibrated predictions."""
+"""TableModel: preprocessing, an ensemble of networks and its calibration; it predicts the rows of a table."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from lamp.tables.targets import Target
 from lamp.training import predict
 from lamp.training.arguments import EVALUATION_BATCH
 
-AT_A_TIME = 32_768  # rows predicted together: members (K, n, outputs) are never there for all
+AT_A_TIME = 32_768  # rows predicted together, which bounds the memory for the members' outputs (K, n, outputs)
 
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """What the ensemble says of n rows.
+    """The ensemble's predictions for n rows.
 
-    mean    of classes: probabilities (n, C) float64; of numbers: (n,) float64, in the target's unit
-    spread  (n,): the members' standard deviation around it, of classes that of the likeliest one's probability
+    mean    for classes, probabilities (n, C) float64; for numbers, (n,) float64 in the target's unit
+    spread  (n,) the members' standard deviation; for classes, of the probability of the most likely class
     """
 
     mean: Tensor
@@ -40,10 +40,10 @@ class Prediction:
 
 @dataclass(eq=False)
 class TableModel:
-    """Preprocessing, networks, calibration.
+    """A trained model of a table: preprocessing, networks and calibration.
 
-    temperature  that scores of classes are divided by
-    margin       of numbers: half the width of the interval that holds 90 % of them, in the target's unit
+    temperature  for classes, the number that scores are divided by
+    margin       for numbers, half the width of the 90 % prediction interval, in the target's unit
     """
 
     preprocessing: Preprocessing
@@ -54,7 +54,7 @@ class TableModel:
     margin: float = 0.0
 
     def calibrate(self, found: Found) -> None:
-        """Find temperature or margin from what the members say of rows they were not trained on."""
+        """Set the temperature or the margin from the members' outputs on rows that they were not trained on."""
         if self.target.is_classes:
             self.temperature = calibration.of_all_members(found.scores, found.targets, len(self.networks))
         else:
@@ -65,13 +65,15 @@ class TableModel:
     def predict(
         self, frame: pl.DataFrame, notes: list[str] | None = None, unknown: Unknown | None = None
     ) -> Prediction:
-        """Predictions for the rows of a table; remarks are added to `notes`, and `unknown` says what becomes of values
-        that training has not taught to read. Raises DataError as `transform` does."""
+        """Predictions for the rows of a table.
+
+        notes and unknown are those of Preprocessing.transform, whose errors this raises too.
+        """
         inputs = frame.drop(self.target.name, strict=False)
         return self.of_inputs(self.preprocessing.transform(inputs, notes, unknown))
 
     def of_inputs(self, x: Tensor) -> Prediction:
-        """Predictions for rows as the networks take them, (n, features)."""
+        """Predictions for rows that are preprocessed already, (n, features)."""
         if not len(x):
             outputs = (self.target.outputs,) if self.target.is_classes else ()
             return Prediction(torch.zeros(0, *outputs, dtype=torch.float64), torch.zeros(0, dtype=torch.float64))
@@ -81,7 +83,7 @@ class TableModel:
         return Prediction(torch.cat([each.mean for each in parts]), torch.cat([each.spread for each in parts]))
 
     def of_scores(self, scores: Tensor) -> Prediction:
-        """Predictions from what the networks put out, (K, n, outputs)."""
+        """Predictions from the networks' outputs (K, n, outputs)."""
         scores = scores.double()
         if not self.target.is_classes:
             numbers = scores.squeeze(2) * self.target.std + self.target.mean
@@ -99,8 +101,11 @@ class TableModel:
         return ["prediction", *(f"p({word})" for word in self.target.classes), "spread"]
 
     def table_of(self, prediction: Prediction) -> pl.DataFrame:
-        """Predictions as columns: of classes the likeliest, each one's probability, and the members' spread; of numbers
-        the number, the members' spread, and the 90 % interval."""
+        """Predictions as a table with the columns `predicted_names`.
+
+        For classes: the most likely class, each class's probability, and the members' spread. For numbers: the number,
+        the members' spread, and the bounds of the 90 % interval.
+        """
         mean = prediction.mean
         if not self.target.is_classes:
             columns = [mean, prediction.spread, mean - self.margin, mean + self.margin]
@@ -114,7 +119,7 @@ class TableModel:
         return pl.DataFrame(table)
 
     def measured(self, prediction: Prediction, truth: Tensor, *, seed: int = 0) -> Estimates:
-        """The metrics of predictions, given what is true: class indices or numbers (n,)."""
+        """The metrics of predictions, given the true class indices or numbers (n,)."""
         if self.target.is_classes:
             return metrics.of_classes(prediction.mean, truth, seed=seed)
         return metrics.of_numbers(prediction.mean, truth, margin=self.margin, seed=seed)
@@ -122,7 +127,7 @@ class TableModel:
     # ---- as JSON and tensors -----------------------------------------------------------------------------------------
     @property
     def architecture(self) -> dict[str, Any]:
-        """What, with the weights, the networks are built again from."""
+        """All that is needed, besides the weights, to build the networks again, as a dict for JSON."""
         return {
             "inputs": len(self.preprocessing.features),
             "outputs": self.target.outputs,
@@ -137,7 +142,7 @@ class TableModel:
 
     @classmethod
     def rebuilt(cls, architecture: Mapping[str, Any], preprocessing: Preprocessing, weights: Any) -> TableModel:
-        """The model back from `architecture`; `weights` is called with the networks to fill them.
+        """The model that `architecture` described; `weights` is called with the new networks to load their weights.
 
         Raises DataError for an architecture that does not fit.
         """
@@ -146,15 +151,15 @@ class TableModel:
             shape = Shape(architecture["width"], architecture["depth"], architecture["dropout"])
             fits = (len(preprocessing.features), target.outputs) == (architecture["inputs"], architecture["outputs"])
             if not fits or architecture["activation"] != "ReLU":
-                raise ValueError("preprocessing and target are not those of the network")
+                raise ValueError("preprocessing and target do not fit the network")
             single = shape.build(architecture["inputs"], architecture["outputs"])
             networks = population(single, range(architecture["members"]))
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(
-                "this is no architecture",
-                expected="what lamp train wrote",
+                "this is not an architecture of lamp train",
+                expected="the file that lamp train wrote",
                 got=f"{type(error).__name__}: {error}",
-                fix="train again, with this version of lamp",
+                fix="train again with this version of lamp",
             ) from None
         weights(networks)
         networks.eval()

@@ -1,7 +1,7 @@
-"""Numbers as people write them: 1,203.50 and 1.203,50, $3,036.00, 12 kg, 52.9 %, (100.00), 1 000, 1'000, 3k.
+"""Read numbers as people write them: 1,203.50 and 1.203,50, $3,036.00, 12 kg, 52.9 %, (100.00), 1 000, 1'000, 3k.
 
-How a column writes its numbers is decided once, from all of its rows, and kept: then the same text means the same
-number in every table. What does not fit is no number; it is never read as another one.
+How a column writes its numbers is decided once, from all of its rows, and saved, so that the same text means the same
+number in every table. Text of another form is not a number; it is never read as a different one.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import polars as pl
 from lamp.tables.evidence import Found
 from lamp.tables.missing import MISSING_WORDS, as_text, is_missing
 
-MOST_SHOWN = 50  # words
-A_FEW, ENOUGH = 20, 1_000  # words from which the decimal mark is told where they agree
-MOST = 0.5  # share of the words with a mark that must be numbers
-OTHER = {".": ",", ",": "."}  # the mark that parts thousands, by the one that parts decimals
+MOST_SHOWN = 50  # words kept as examples
+A_FEW, ENOUGH = 20, 1_000  # so many words decide the decimal mark if they agree
+MOST = 0.5  # least share of numbers among the words that contain a mark
+OTHER = {".": ",", ",": "."}  # {decimal mark: thousands separator}
 
 # ---- the grammar -----------------------------------------------------------------------------------------------------
 MINUS, BLANKS, QUOTES = (
@@ -34,12 +34,12 @@ CODES = (
 BEFORE = rf"(?:[A-Z]{{0,3}}\p{{Sc}}|{CODES}|[Kk]r\.?|R[Ss]\.?|[Ff]r\.?)"
 LETTER = r"\p{L}\p{M}\p{Sc}%‰°/"
 AFTER = rf"(?:[{LETTER}][{LETTER}²³·.\s]{{0,18}}|(?:[kcdm]?m|ft|in|mi|yd)[23])"
-IN_PARENTHESES = r"^([^\d()]*)\(([^()+-]*)\)([^\d()]*)$"  # of accountants: (100.00) is -100
+IN_PARENTHESES = r"^([^\d()]*)\(([^()+-]*)\)([^\d()]*)$"  # accountants write -100 as (100.00)
 
 SCALES = {"k": 1e3, "K": 1e3, "M": 1e6, "B": 1e9, "bn": 1e9, "Bn": 1e9, "mn": 1e6, "Mn": 1e6, "mio": 1e6, "Mio": 1e6}
 SCALES |= {"Mio.": 1e6, "Mrd": 1e9, "Mrd.": 1e9, "million": 1e6, "millions": 1e6, "billion": 1e9, "billions": 1e9}
 SCALES |= {"thousand": 1e3, "tn": 1e12, "trillion": 1e12}
-ATTACHED = ("k", "K", "M", "B")  # with a blank before it they are units: 300 K
+ATTACHED = ("k", "K", "M", "B")  # after a blank they are units, as in 300 K
 
 
 @cache
@@ -47,7 +47,7 @@ def grammar(decimal: str) -> str:
     """The regular expression of a number with this decimal mark, its sign and its unit."""
     mark, thousands = ("\\.", ",") if decimal == "." else (",", "\\.")
     groups = [rf"[1-9]\d{{0,2}}(?:{each}\d{{3}})+" for each in (thousands, " ", "'", "_")]
-    groups.append(rf"[1-9]\d?(?:{thousands}\d{{2}})+{thousands}\d{{3}}")  # of India: 12,34,567
+    groups.append(rf"[1-9]\d?(?:{thousands}\d{{2}})+{thousands}\d{{3}}")  # India: 12,34,567
     core = rf"(?:(?:{'|'.join(groups)}|\d+)(?:{mark}\d*)?|{mark}\d+)(?:[eE][+-]?\d+)?|(?i:inf|infinity)"
     return rf"^([+-]?) *({BEFORE})? *([+-]?) *({core})( *)({AFTER})?(-?)$"
 
@@ -56,9 +56,9 @@ def grammar(decimal: str) -> str:
 class NumberForm:
     """How a column writes its numbers.
 
-    decimal  what parts decimals, "." or ","; the other one, blanks, ' and _ may part thousands
-    unit     what stands before or after them, such as "$", "%" or "kg"; None for any
-    zeros    whether 007 is the number 7: otherwise it is a word
+    decimal  the decimal mark, "." or ","; the other one, blanks, ' and _ may separate thousands
+    unit     the text before or after the number, such as "$", "%" or "kg"; None allows any
+    zeros    whether 007 is the number 7; otherwise it is a word
     scales   whether 3k is 3,000 and 2.5M is 2,500,000
     """
 
@@ -69,12 +69,12 @@ class NumberForm:
 
     @property
     def described(self) -> str:
-        """The form in words."""
+        """The form in words, for a message."""
         unit = "" if not self.unit else f" in {self.unit}"
-        return f"a number{unit}" + (", with a comma for the point" if self.decimal == "," else "")
+        return f"a number{unit}" + (" with a decimal comma" if self.decimal == "," else "")
 
     def read(self, series: pl.Series) -> pl.Series:
-        """The numbers of a column of text, float64; null where there is none."""
+        """The numbers in a column of text, float64; null where a cell is not a number of this form."""
         plain = series.cast(pl.Float64, strict=False)
         doubtful = ~plain.is_finite().fill_null(False)
         if self.unit == "%":
@@ -94,12 +94,12 @@ class NumberForm:
         return plain.scatter(at, cells.replace_strict(different, value, default=None, return_dtype=pl.Float64))
 
     def fits(self, parts: pl.DataFrame) -> pl.Series:
-        """Which of the words in `parsed` are numbers of this form."""
+        """(n,) booleans: which rows of `parsed` are numbers of this form."""
         fits = parts["value"].is_not_null()
         if self.unit is not None:
-            bare = ~parts["scaled"] if self.unit else True  # no 12B beside 12A
+            bare = ~parts["scaled"] if self.unit else True  # beside 12A, 12B is not 12 billion
             if self.unit == "%":
-                bare = parts["value"] == 0  # 0.5 beside 50 % would be another number
+                bare = parts["value"] == 0  # beside 50 %, 0.5 is ambiguous
             fits &= (parts["unit"] == self.unit) | ((parts["unit"] == "") & bare)
         if not self.zeros:
             fits &= ~parts["zero"]
@@ -109,7 +109,7 @@ class NumberForm:
 
 
 def _begins_with_zero(series: pl.Series) -> pl.Series:
-    """Where 0 is followed by another digit: a code such as 007, not the number 7."""
+    """(n,) booleans: where a leading 0 is followed by a digit, as in the code 007, which is not the number 7."""
     begins = (series.str.starts_with("0") | series.str.starts_with("-0") | series.str.starts_with("+0")).fill_null(
         False
     )
@@ -117,8 +117,13 @@ def _begins_with_zero(series: pl.Series) -> pl.Series:
 
 
 def parsed(text: pl.Series, decimal: str) -> pl.DataFrame:
-    """What each word is as a number: its `value` or null, its `unit`, whether it begins with a `zero` as a code does,
-    and whether it is `scaled` by a k or M."""
+    """A table with one row per word, parsed as a number.
+
+    value   float64, or null if the word is not a number
+    unit    the text before and after it
+    zero    whether it begins with 0 as a code does
+    scaled  whether a k, M or the like scales it
+    """
     clean = text.str.replace_all(MINUS, "-").str.replace_all(BLANKS, " ").str.replace_all(QUOTES, "'")
     inside = clean.str.contains(IN_PARENTHESES).fill_null(False)
     if inside.any():
@@ -130,7 +135,7 @@ def parsed(text: pl.Series, decimal: str) -> pl.DataFrame:
     signs = fields["sign"] + fields["sign2"] + fields["minus"]
     digits = core.str.replace_all(rf"[ '_{OTHER[decimal]}]", "").str.replace(decimal, ".", literal=True)
     value = digits.cast(pl.Float64, strict=False)
-    value = value.set(signs.str.len_bytes() + inside.cast(pl.UInt32) > 1, None)  # -(5) and -5- are no numbers
+    value = value.set(signs.str.len_bytes() + inside.cast(pl.UInt32) > 1, None)  # -(5) and -5- are not numbers
     scale, unit = _units(fields)
     value = value * scale
     value = (-value).zip_with(signs.str.contains("-", literal=True) | inside, value)
@@ -139,7 +144,7 @@ def parsed(text: pl.Series, decimal: str) -> pl.DataFrame:
 
 
 def _units(fields: pl.DataFrame) -> tuple[pl.Series, pl.Series]:
-    """The scale and the unit of each number, by what stands before and after it."""
+    """The scale and the unit of each number, from the text before and after it."""
     affixes = fields.select(
         pl.concat_str("before", "blank", pl.col("after").str.strip_chars(), separator="\t")
     ).to_series()
@@ -165,18 +170,19 @@ def _unit(before: str, blank: str, after: str) -> tuple[float, str]:
     return scale, f"{before} {after}".strip()
 
 
-# ---- how a column writes them ----------------------------------------------------------------------------------------
+# ---- how a column writes its numbers ---------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class Seen:
-    """What the words of a column are as numbers.
+    """What the words of a column look like as numbers.
 
-    form       how they are written
-    rows       how many rows hold one
-    odd        the words that are none, the most frequent first, and how many rows hold them
-    units      how many rows have which unit, "" for none
+    form       how the numbers are written
+    rows       number of rows that hold a number
+    odd        the words that are not numbers, the most frequent first
+    odd_rows   number of rows that hold such a word
+    units      {unit: number of rows}, with "" for no unit
     codes      words that begin with 0 as codes do
-    fractions  whether some are not whole
-    special    some words that are written in a special way, each with its number
+    fractions  whether some numbers are not whole
+    special    {word: number} for some words in an unusual notation
     scaled     a word with a k or M, or ""
     """
 
@@ -192,12 +198,15 @@ class Seen:
 
     @property
     def are_codes(self) -> bool:
-        """Whether they are words of digits, as 007 is, rather than numbers."""
+        """Whether the words are codes in digits, such as 007, rather than numbers."""
         return bool(self.codes) and not (self.fractions or self.form.zeros)
 
 
 def seen(counted: pl.DataFrame, decimal: str, asked: bool = False) -> Seen:
-    """What the words of a column (`word`, `count`) are as numbers; `asked`: they are to be, whatever the unit."""
+    """What a column's words look like as numbers, from a table of `word` and `count`.
+
+    asked  whether the user said that they are numbers; then every unit and leading zeros are accepted
+    """
     parts = counted.hstack(parsed(counted["word"], decimal))
     there = parts.filter(pl.col("value").is_not_null())
     units: Counter[str] = Counter(dict(there.group_by("unit").agg(pl.col("count").sum()).iter_rows()))
@@ -228,18 +237,18 @@ def seen(counted: pl.DataFrame, decimal: str, asked: bool = False) -> Seen:
 
 
 def special(text: pl.Series, decimal: str) -> dict[str, float]:
-    """A few words that are not written as programs write numbers, each with its number."""
+    """{word: number} for a few words in a notation that programs do not use."""
     few = text.filter(text.str.contains(r"[^\d.+\-eE]|\d-$|\..*\.").fill_null(False)).head(MOST_SHOWN)
     return dict(zip(few.to_list(), parsed(as_text(few), decimal)["value"].to_list(), strict=True)) if len(few) else {}
 
 
 # ---- the decimal mark ------------------------------------------------------------------------------------------------
-# What only "." can part decimals in, of numbers without a unit: 0.5, 1.25, 1000.125
+# Numbers without a unit in which "." can only be the decimal point: 0.5, 1.25, 1000.125
 PLAIN = re.compile(r"[+-]?(?:0?\.\d+|\d{4,}\.\d*|\d*\.(?:\d{1,2}|\d{4,}))(?:[eE][+-]?\d+)?$")
 
 
 def decimal_mark(series: pl.Series) -> Found:
-    """What parts decimals in a column of text, as its own rows show it."""
+    """The decimal mark of a column of text, as its own rows show it."""
     first = series.drop_nulls().head(A_FEW).to_list()
     if "," not in "".join(first) and any(map(PLAIN.match, first)):
         return Found(".", "proven", next(word for word in first if PLAIN.match(word)))
@@ -255,7 +264,7 @@ def decimal_mark(series: pl.Series) -> Found:
 
 
 def _shown_by(marked: pl.Series) -> Found | None:
-    """What words with marks in them say; None where most are no numbers."""
+    """The decimal mark that words with marks show; None if most of them are not numbers."""
     text = as_text(marked)
     point, comma = (parsed(text, mark)["value"] for mark in (".", ","))
     table = pl.DataFrame({"word": text, "point": point, "comma": comma}).filter(~is_missing(text, MISSING_WORDS))
@@ -274,9 +283,10 @@ def _shown_by(marked: pl.Series) -> Found | None:
 
 
 def _by_the_others(series: pl.Series, found: Found) -> Found:
-    """What the numbers without a mark say of 1.020 or 1,020: beside 770, and no 2000, it is 1020.
+    """The meaning of an ambiguous 1.020 or 1,020, judged by the numbers without a mark.
 
-    A program that writes decimals so would leave out the last 0, or give 770 decimals too.
+    If these are all below 1000 (such as 770, and no 2000), the mark separates thousands: a program that writes 1.02 as
+    1.020 would also write 770 as 770.000.
     """
     mark = "." if "." in found.example else ","
     different = as_text(series.unique())

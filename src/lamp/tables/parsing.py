@@ -1,7 +1,7 @@
-"""A column of a table as numbers, words, answers (yes or no) or points in time, whatever type it was read as.
+"""A column of a table as numbers, words, answers (yes or no) or dates, whatever type it was read as.
 
-The same text must mean the same in every table: what a file says is read by what was learned in training, not guessed
-anew. Each function gives a polars Series in which null is missing.
+The same text must mean the same in every table, so text is read by the form learned in training, not guessed anew.
+Each function returns a polars Series in which missing values are null.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from lamp.tables.numbers import NumberForm, parsed
 
 __all__ = ["answers", "is_number", "is_text", "is_time", "numbers", "times", "words"]
 
-# What yes and no are called, by language: a column keeps to one
+# (words for yes, words for no) by language; a column uses one of them
 ANSWERS = (
     (("true", "yes", "t", "y", "1", "on"), ("false", "no", "f", "n", "0", "off")),
     (("ja", "j", "wahr", "1"), ("nein", "nee", "nej", "nei", "n", "falsch", "0")),
@@ -36,12 +36,12 @@ def is_number(dtype: pl.DataType) -> bool:
 
 
 def is_time(dtype: pl.DataType) -> bool:
-    """Whether they are points in time: dates, with a time of day or without, or times of day."""
+    """Whether values of this type are dates (with or without a time of day) or times of day."""
     return dtype in (pl.Date, pl.Time) or isinstance(dtype, pl.Datetime)
 
 
 def numbers(series: pl.Series, form: NumberForm | str = ".", missing: Sequence[str] = MISSING_WORDS) -> pl.Series:
-    """As float64; text that is no number of this form (or with this decimal mark), and NaN, becomes null."""
+    """The column as float64. NaN and text that is not a number of this form (or decimal mark) become null."""
     if isinstance(series.dtype, pl.Duration):
         return series.dt.total_microseconds().cast(pl.Float64) / 1e6
     if series.dtype == pl.Time:
@@ -51,7 +51,7 @@ def numbers(series: pl.Series, form: NumberForm | str = ".", missing: Sequence[s
         read = form.read(series.cast(pl.String))
     elif is_number(series.dtype) or series.dtype in (pl.Boolean, pl.Null):
         read = series.cast(pl.Float64)
-        if series.dtype.is_float() and isnan(read.sum()):  # faster than to look for them
+        if series.dtype.is_float() and isnan(read.sum()):  # faster than looking for NaN in every row
             read = read.fill_nan(None)
     else:
         return pl.repeat(None, len(series), dtype=pl.Float64, eager=True).alias(series.name)
@@ -60,7 +60,7 @@ def numbers(series: pl.Series, form: NumberForm | str = ".", missing: Sequence[s
 
 
 def answers(series: pl.Series, missing: Sequence[str] = MISSING_WORDS) -> pl.Series:
-    """As booleans: true and false, yes and no, 1 and 0, in any case and several languages; anything else is null."""
+    """The column as booleans: true/false, yes/no, 1/0, in any case and several languages; all else becomes null."""
     if series.dtype == pl.Boolean:
         return series
     text = words(series, missing).str.to_lowercase()
@@ -72,9 +72,11 @@ def answers(series: pl.Series, missing: Sequence[str] = MISSING_WORDS) -> pl.Ser
 
 
 def times(series: pl.Series, form: str | None, missing: Sequence[str] = MISSING_WORDS) -> pl.Series:
-    """As points in time, without a zone (in UTC where the table says one); text by this form, or else the likeliest.
+    """The column as dates and times without a zone, in UTC where the table has a zone.
 
-    Times of day are those of 1970-01-01. What cannot be read becomes null.
+    form  how text is written; None to detect it
+
+    Times of day are on 1970-01-01. What cannot be read becomes null.
     """
     if isinstance(series.dtype, pl.Datetime):
         series = series.dt.convert_time_zone("UTC").dt.replace_time_zone(None) if series.dtype.time_zone else series
@@ -98,18 +100,18 @@ def times(series: pl.Series, form: str | None, missing: Sequence[str] = MISSING_
 
 @cache
 def _numbers_among(missing: tuple[str, ...]) -> list[float]:
-    """The numbers that mean missing, such as -999."""
+    """The numbers among the words that mean missing, such as -999."""
     return parsed(pl.Series(missing, dtype=pl.String), ".")["value"].drop_nulls().to_list()
 
 
 @cache
 def _days_among(missing: tuple[str, ...]) -> list[datetime]:
-    """The days that mean missing, such as 9999-12-31."""
+    """The dates among the words that mean missing, such as 9999-12-31."""
     return dates.read(pl.Series(missing, dtype=pl.String), "%Y-%m-%d").drop_nulls().to_list()
 
 
 def time_format(text: pl.Series, order: str = "") -> str | None:
-    """The way in which all of these are written as dates; None where there is none, or nothing to read."""
+    """The form of dates that all of these words fit; None if there is none, or no word."""
     counted = words(text).drop_nulls().value_counts(name="count")
     counted.columns = ["word", "count"]
     found = dates.best(counted, order)

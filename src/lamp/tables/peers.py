@@ -1,4 +1,4 @@
-"""The same rows given to scikit-learn: a linear model, its MLP, and gradient-boosted trees."""
+"""Peers: a linear model, an MLP and gradient-boosted trees of scikit-learn, trained on the same rows for comparison."""
 
 from __future__ import annotations
 
@@ -24,24 +24,25 @@ from lamp.tables.targets import Target
 
 MLP_EPOCHS, MLP_PATIENCE, MLP_TOLERANCE, MLP_UNITS = 200, 10, 1e-4, 100  # scikit-learn's defaults
 TREES, TREES_AT_A_TIME, TREE_BINS, TREE_LEAVES = 100, 20, 256, 31
-LINEAR_ROWS = 200_000  # more do not change it
+LINEAR_ROWS = 200_000  # more rows hardly change a linear model
 LINE_STEPS, LEAST_STEPS = 1000, 20
 C_OF_A_LINE = 1.0
 
-# How much each does in a second, about: with these the budget is counted in work, not by the clock
-LINE_NUMBERS = 5e8  # numbers of the table, times classes, in a step
+# Rough rates per second, by which the budget is counted in work instead of by the clock
+LINE_NUMBERS = 5e8  # table cells times classes, in steps of the logistic regression
 RIDGE_WORK = 1e10  # multiplications
 MLP_WORK = 1e10  # multiplications and additions
-TREE_NUMBERS = 5e7  # numbers of the table, and cells of histograms, in a round
+TREE_NUMBERS = 5e7  # table cells and histogram cells, in rounds of boosting
 FEWEST_ROWS = 200
-SMALL = 1e6  # numbers of a table up to which one thread is quicker than several that wait for each other
+SMALL = 1e6  # table cells up to which one thread is faster than several
 
 
 @dataclass(frozen=True)
 class Peer:
-    """A model of scikit-learn's, trained on the training and validation rows, and how it did on the test rows.
+    """A scikit-learn model trained on the training and validation rows, and its metrics on the test rows.
 
-    note  what of it was cut short
+    seconds  how long training and prediction took
+    note     how its training was cut short, or ""
     """
 
     name: str
@@ -59,22 +60,22 @@ def peers(
     seed: int,
     tell: Callable[[str], None] = lambda _: None,
 ) -> list[Peer]:
-    """Train each on (inputs, targets) and measure it on the test rows.
+    """Train each peer on (inputs, targets), and measure it on the test rows.
 
-    seconds  for each, counted in work: the same rows, steps and rounds on any machine, busy or not; what was cut short
-             stands in its note
+    seconds  budget per model, counted in work, so that rows, steps and rounds are the same on any machine. If it does
+             not suffice, the model's note says so
 
-    Raises DataError where scikit-learn cannot be imported.
+    Raises DataError if scikit-learn cannot be imported.
     """
     from threadpoolctl import threadpool_limits
 
     found = []
     for name, make in _models(target, seed).items():
-        tell(f"scikit-learn's {name}")
+        tell(f"training scikit-learn's {name}")
         begun = time.monotonic()
         threads = 1 if training[0].numel() <= SMALL else None
         with warnings.catch_warnings(), threadpool_limits(threads):
-            warnings.simplefilter("ignore")  # of epochs that did not suffice: `note` says it
+            warnings.simplefilter("ignore")  # scikit-learn warns if epochs do not suffice; `note` says so instead
             model, note = make(training[0].numpy(), training[1].numpy(), seconds)
             predicted = _predicted(model, target, test[0].numpy())
         took = time.monotonic() - begun
@@ -87,12 +88,12 @@ def peers(
 
 
 def check_installed() -> tuple[Any, Any, Any]:
-    """The modules of scikit-learn that are needed. Raises DataError where they cannot be imported."""
+    """The modules of scikit-learn that are needed. Raises DataError if they cannot be imported."""
     try:
         from sklearn import ensemble, linear_model, neural_network
     except ImportError as error:
         raise DataError(
-            "the models to compare with are scikit-learn's, which cannot be imported",
+            "the models for comparison are scikit-learn's, which cannot be imported",
             expected="the package scikit-learn",
             got=str(error),
             fix=f"{install('tables')}, or --no-peers",
@@ -104,7 +105,7 @@ Fit = Callable[[Any, Any, float], tuple[Any, str]]  # inputs, targets, seconds -
 
 
 def _models(target: Target, seed: int) -> dict[str, Fit]:
-    """What makes and fits each."""
+    """{name of the peer: the function that fits it}."""
     ensemble, linear_model, neural_network = check_installed()
     if target.is_classes:
         line = linear_model.LogisticRegression(C=C_OF_A_LINE)
@@ -126,7 +127,7 @@ def _models(target: Target, seed: int) -> dict[str, Fit]:
 def _on_rows(
     fit: Fit, least: Callable[[int, int], float], seed: int, x: Any, y: Any, seconds: float
 ) -> tuple[Any, str]:
-    """`fit`, on as many of the rows as the seconds suffice for; `least` says how many it needs for (rows, features)."""
+    """Fit on as many rows as the budget allows; `least(rows, features)` is the least number of seconds needed."""
     count = len(x)
     while count > FEWEST_ROWS and least(count, x.shape[1]) > seconds:
         count = max(FEWEST_ROWS, count // 2)
@@ -135,9 +136,9 @@ def _on_rows(
     return model, ", ".join(filter(None, (f"on {count:,} rows" if count < len(x) else "", note)))
 
 
-# ---- seconds that work takes, counted --------------------------------------------------------------------------------
+# ---- seconds of budget that each takes -------------------------------------------------------------------------------
 def _line_seconds(target: Target, rows: int, features: int) -> float:
-    """Of the fewest steps of a logistic regression; of a ridge regression as a whole; too many for rows beyond need."""
+    """Seconds for LEAST_STEPS of a logistic regression, or for a ridge regression; infinite beyond LINEAR_ROWS."""
     if rows > LINEAR_ROWS:
         return math.inf
     if target.is_classes:
@@ -146,17 +147,17 @@ def _line_seconds(target: Target, rows: int, features: int) -> float:
 
 
 def _mlp_seconds(target: Target, rows: int, features: int) -> float:
-    """Of an epoch."""
+    """Seconds per epoch."""
     return 6 * rows * MLP_UNITS * (features + target.outputs) / MLP_WORK
 
 
 def _tree_seconds(target: Target, rows: int, features: int) -> float:
-    """Of a round: a tree, with more than two classes one for each."""
+    """Seconds per round: one tree, or one per class if there are more than two."""
     trees = target.outputs if target.outputs > 2 else 1
     return trees * features * (rows + TREE_BINS * TREE_LEAVES) / TREE_NUMBERS
 
 
-# ---- each of them ----------------------------------------------------------------------------------------------------
+# ---- fitting each ----------------------------------------------------------------------------------------------------
 def _fit_line(line: Any, target: Target, x: Any, y: Any, seconds: float) -> tuple[Any, str]:
     if not target.is_classes:
         return line.fit(x, y), ""
@@ -166,7 +167,7 @@ def _fit_line(line: Any, target: Target, x: Any, y: Any, seconds: float) -> tupl
 
 
 def _fit_mlp(mlp: Any, target: Target, x: Any, y: Any, seconds: float) -> tuple[Any, str]:
-    """`fit`, or where the seconds are fewer the same epochs one by one."""
+    """Call the MLP's `fit`, or, if the budget is too small for that, train epoch by epoch."""
     if not target.is_classes:
         mlp, y = _Scaled(mlp, target), (y - target.mean) / target.std
     epochs = max(1, int(seconds / _mlp_seconds(target, *x.shape)))
@@ -187,7 +188,7 @@ def _fit_mlp(mlp: Any, target: Target, x: Any, y: Any, seconds: float) -> tuple[
 
 
 def _fit_trees(trees: Any, target: Target, x: Any, y: Any, seconds: float) -> tuple[Any, str]:
-    """`fit`, or where the seconds are fewer some rounds at a time."""
+    """Call the trees' `fit`, or, if the budget is too small for that, add some rounds at a time."""
     rounds = max(1, int(seconds / _tree_seconds(target, *x.shape)))
     if rounds >= TREES:
         return trees.fit(x, y), ""
@@ -202,7 +203,7 @@ def _fit_trees(trees: Any, target: Target, x: Any, y: Any, seconds: float) -> tu
 
 
 class _Scaled:
-    """The MLP for numbers, told and asked in the target's unit: it is bad at numbers far from 1."""
+    """The MLP for regression, trained on scaled targets because it learns numbers far from 1 badly."""
 
     def __init__(self, mlp: Any, target: Target) -> None:
         self.mlp, self.target = mlp, target
@@ -215,7 +216,7 @@ class _Scaled:
 
 
 def _predicted(model: Any, target: Target, x: Any) -> Tensor:
-    """Probabilities (n, C), of classes it has not seen 0; or numbers (n,)."""
+    """Probabilities (n, C), which are 0 for classes that the model has not seen; or numbers (n,)."""
     if not target.is_classes:
         return torch.from_numpy(np.asarray(model.predict(x), dtype=np.float64))
     p = torch.zeros(len(x), len(target.classes), dtype=torch.float64)

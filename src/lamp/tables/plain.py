@@ -1,6 +1,6 @@
-"""Columns of numbers as programs write them, found for all columns of a table at once.
+"""Plain numbers: columns of numbers as programs write them, found in all columns of a table at once.
 
-Most columns are such, and a wide table has thousands: what people write (`numbers`) is looked for in the others alone.
+Most numeric columns are plain, and a wide table has thousands. Only the other columns go through the slower `numbers`.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ import polars as pl
 
 from lamp.tables.missing import MISSING_WORDS, is_text
 
-AT_A_TIME = 200  # columns
-ENOUGH = 1_000  # rows in which a number must show that its point parts decimals
-EXACT = 2.0**53  # whole numbers beyond are not all float64s
+AT_A_TIME = 200  # columns parsed together
+ENOUGH = 1_000  # rows in which some number must prove that the point is a decimal point
+EXACT = 2.0**53  # float64 holds all whole numbers up to here, and not all beyond
 CODE = r"^[+-]?0\d+$"  # 007 is a word
-# What only a point can part decimals in: 0.5, 1.25, 1000.125, but not 1.020
+# Numbers in which the point can only be a decimal point: 0.5, 1.25, 1000.125, but not 1.020
 POINT = r"^[+-]?(?:0?\.\d+|\d{4,}\.\d*|\d*\.(?:\d{1,2}|\d{4,}))(?:[eE][+-]?\d+)?$"
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What there is to know of a column of plain numbers.
+    """Summary of a column of plain numbers.
 
-    rows     how many are there
-    low, high, whole  their range, and whether all are whole
-    example  one that shows the decimal point; "" where none has one
+    rows     number of rows with a number
+    low, high, whole  the range of the numbers, and whether all are whole
+    example  a number that proves the decimal point, or ""
     """
 
     rows: int
@@ -39,14 +39,14 @@ class Summary:
 
 @dataclass(frozen=True)
 class Plain:
-    """The columns of a table that hold plain numbers and nothing else: as float64, and a summary of each."""
+    """The columns of a table that hold only plain numbers: their values as float64, and a summary of each."""
 
     numbers: pl.DataFrame = field(default_factory=pl.DataFrame)
     summaries: dict[str, Summary] = field(default_factory=dict)
 
 
 def plain_numbers(frame: pl.DataFrame, missing: Sequence[str] = MISSING_WORDS) -> Plain:
-    """The columns of text that hold plain numbers, and words that mean missing."""
+    """The text columns of a table that hold only plain numbers and words that mean missing."""
     names = [name for name, dtype in frame.schema.items() if is_text(dtype)]
     gaps = ["", *{form(word) for word in missing for form in (str, str.lower, str.upper, str.title)}]
     tables, summaries = [], dict[str, Summary]()
@@ -77,12 +77,12 @@ def plain_numbers(frame: pl.DataFrame, missing: Sequence[str] = MISSING_WORDS) -
 
 
 def _row(frame: pl.DataFrame, expression: pl.Expr) -> dict[str, Any]:
-    """What an expression gives for each column."""
+    """{column: value of the expression}."""
     return frame.select(expression).row(0, named=True)
 
 
 def summary(read: pl.Series) -> Summary:
-    """That of any numbers, some of which are there."""
+    """The summary of a column of numbers that has at least one value."""
     finite = read.filter(read.is_finite())
     low, high = (float(each) for each in (read.min(), read.max()))  # type: ignore[arg-type]
     return Summary(read.count(), low, high, len(finite) == read.count() and bool((finite == finite.round()).all()))

@@ -1,4 +1,4 @@
-"""A table of predictions: what a trained model says of each row, beside columns of the table that are kept."""
+"""Predict a table: the columns that are kept, and the model's prediction for each row."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lamp.tables.parsing import is_text
 from lamp.tables.reading.inference import typed
 from lamp.tables.reading.names import matching
 
-FORMULA = r"^[=+\-@\t\r]"  # how text begins that a spreadsheet takes for a formula
+FORMULA = r"^[=+\-@\t\r]"  # a spreadsheet takes text that begins so for a formula
 NUMBER = r"^[+-]?[0-9.,]+(?:[eE][+-]?[0-9]+)?$"
 
 
@@ -27,13 +27,13 @@ def predict(
     unknown: Unknown | None = None,
     notes: list[str] | None = None,
 ) -> pl.DataFrame:
-    """The kept columns of a table, as they are, and what the model predicts for each row, in order.
+    """A table with the columns to keep, unchanged, and the model's predictions for each row, in order.
 
-    prefix   goes before the names of the predicted columns
-    unknown  what becomes of values that training has not taught to read: see Preprocessing.transform
-    notes    a list that remarks are added to
+    prefix   text before the names of the predicted columns
+    unknown  what to do with values that were not in training: see Preprocessing.transform
+    notes    a list to which remarks are added
 
-    Raises ArgumentError for a kept column that is not there or has the name of a predicted one, DataError as
+    Raises ArgumentError for a column to keep that is missing or has the name of a predicted one, and DataError as
     Preprocessing.transform does.
     """
     keep = [keep] if isinstance(keep, str) else list(dict.fromkeys(keep))
@@ -46,28 +46,28 @@ def predict(
     both = [name for name in keep if name in set(names.values())]
     if both:
         raise ArgumentError(
-            f"the table has {'a column' if len(both) == 1 else 'columns'} named like what is predicted: {listed(both)}",
-            expected="kept columns of other names than the predicted ones: " + listed(list(names.values())),
+            f"--keep: {'a column has' if len(both) == 1 else 'columns have'} the name of a prediction: {listed(both)}",
+            expected="kept columns with other names than " + listed(list(names.values())),
             got=", ".join(f"--keep {name}" for name in both[:5]),
-            fix="--prefix predicted_ puts that before the names of the predicted columns",
+            fix="--prefix predicted_ puts predicted_ before the names of the predicted columns",
         )
     predicted = model.table_of(model.predict(frame, notes, unknown)).rename(names)
     return frame.select(keep).hstack(predicted) if keep else predicted
 
 
 def for_types(predicted: pl.DataFrame, frame: pl.DataFrame, keep: Sequence[str]) -> pl.DataFrame:
-    """The table as a file with types holds it: kept columns of a text file, if they hold numbers alone, are numbers."""
+    """The table for a file format with types: kept columns of a text file that hold only numbers become numbers."""
     from_text = all(dtype == pl.String for dtype in frame.dtypes)
     return predicted.with_columns(typed(predicted.select(list(dict.fromkeys(keep))))) if from_text else predicted
 
 
 def for_csv(frame: pl.DataFrame, *, escape_formulas: bool = False) -> pl.DataFrame:
-    """The table as CSV can hold it.
+    """The table for a CSV file.
 
-    escape_formulas  a ' goes before text, and before names of columns, that a spreadsheet would take for a formula: it
-                     begins with = + - @, a tab or a return, and is no number
+    escape_formulas  whether to put ' before text and column names that a spreadsheet would take for a formula: those
+                     that begin with = + - @, a tab or a return, and are not numbers
 
-    Raises DataError for columns of lists or other values that no line of text holds.
+    Raises DataError for columns of lists and other values that CSV cannot hold.
     """
     for name, dtype in frame.schema.items():
         if dtype.is_nested() or dtype in (pl.Binary, pl.Object):
@@ -92,6 +92,6 @@ def for_csv(frame: pl.DataFrame, *, escape_formulas: bool = False) -> pl.DataFra
 
 
 def _quoted(text: pl.Series) -> pl.Series:
-    """The text with a ' before each that a spreadsheet would take for a formula."""
+    """The texts, with ' before those that a spreadsheet would take for a formula."""
     risky = text.str.contains(FORMULA) & ~text.str.contains(NUMBER)
     return pl.select(pl.when(risky).then(pl.lit("'") + text).otherwise(text).alias(text.name)).to_series()

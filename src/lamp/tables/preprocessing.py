@@ -1,4 +1,4 @@
-"""From a table to what a network takes: what is learned from the training rows, kept as plain JSON."""
+"""Preprocessing: turns a table into the numbers that a network takes; learned from training rows, saved as JSON."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from lamp.tables.plain import plain_numbers
 from lamp.tables.reading.names import renamed
 
 VERSION = 1
-MOST_BYTES = 16 * 2**30  # of a table as numbers
+MOST_BYTES = 16 * 2**30  # largest size of a table as numbers
 UNKNOWN = ("gap", "error")
-LOOKED_FOR = 5  # of the columns that are missing, so many are looked for under other names
-CLOSE = 0.75  # how alike names must be for one to be taken as the other, misspelt
+LOOKED_FOR = 5  # missing columns for which an error suggests similar names
+CLOSE = 0.75  # similarity (difflib's ratio) from which a name may be a misspelling of another
 
 
 class Preprocessing:
-    """What becomes of each column of a table.
+    """Turns the columns of a table into the inputs of a network.
 
-    columns   one object a column, in the table's order: see `lamp.tables.columns`
-    features  the names of the numbers they become, in the order of the network's inputs
+    columns   one object per column, in the table's order: see `lamp.tables.columns`
+    features  the names of the network's inputs, in order
 
     `Preprocessing().fit(frame)` learns from training rows; `transform(frame)` applies it to any table with these
-    columns, in any order; `to_json` and `from_json` keep it as text to read.
+    columns, in any order; `to_json` and `from_json` save it as readable text.
     """
 
     def __init__(self, columns: Sequence[Column] = ()) -> None:
@@ -43,7 +43,7 @@ class Preprocessing:
     def fit(
         self, frame: pl.DataFrame, decisions: Sequence[Decision] | None = None, *, target: str = ""
     ) -> Preprocessing:
-        """Learn from these rows; `decisions` are what each column is (by default `kinds.decide`). Returns itself."""
+        """Learn from these rows, and return self. `decisions` gives each column's kind; by default it is detected."""
         frame = _a_frame(frame, "fit")
         decisions = kinds.decide(frame, target) if decisions is None else decisions
         self.columns = [KINDS[each.kind].fit(frame[each.name], why=each.why, **each.known) for each in decisions]
@@ -59,7 +59,7 @@ class Preprocessing:
         return [column for column in self.columns if not isinstance(column, LeftOut)]
 
     def places(self) -> dict[str, range]:
-        """Where each used column's features stand among all."""
+        """{column: range of its features}, for each column that is used."""
         found, start = {}, 0
         for column in self.used:
             found[column.name] = range(start, start + len(column.features))
@@ -67,17 +67,17 @@ class Preprocessing:
         return found
 
     def transform(self, frame: pl.DataFrame, notes: list[str] | None = None, unknown: Unknown | None = None) -> Tensor:
-        """The table as numbers (n, features) float32.
+        """The table as a tensor (n, features) float32.
 
-        notes    a list that remarks are added to: gaps and words that training had not, columns that are not needed
-        unknown  what becomes of words that training had not, and of values that a column cannot have (a word among
-                 numbers): "gap" takes them for missing, "error" refuses both; None refuses the latter alone
+        notes    a list to which remarks are added, such as on new words and on columns that are not needed
+        unknown  what to do with words that were not in training, and with values that do not fit their column (a word
+                 among numbers): "gap" takes both for missing, "error" refuses both, None refuses only the latter
 
-        Raises DataError for columns that are missing, and for values that are refused.
+        Raises ArgumentError for another value of `unknown`, and DataError for missing columns and refused values.
         """
         if unknown not in (None, *UNKNOWN):
             raise ArgumentError(
-                "unknown says what becomes of values that are not known",
+                "unknown must say what to do with values that were not in training",
                 expected=" or ".join(map(repr, UNKNOWN)),
                 got=repr(unknown),
                 fix="name one of these, or leave it out",
@@ -105,7 +105,7 @@ class Preprocessing:
         return torch.from_numpy(table)
 
     def _with_plain_numbers(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """The table with numbers for text that any program would read so, for all columns at once."""
+        """The table with plain numbers parsed, for all columns at once."""
         usual = [each for each in self.used if isinstance(each, NumberColumn) and each.reads_plain]
         frame = frame.with_columns(plain_numbers(frame.select([each.name for each in usual])).numbers)
         gaps = frame.select([each.name for each in usual]).null_count().row(0, named=True) if usual else {}
@@ -122,17 +122,17 @@ class Preprocessing:
             meant = [f"{small[found[0]]!r} to {name!r}" for name, found in close.items() if found]
             count = "a column" if len(missing) == 1 else f"{len(missing)} columns"
             raise DataError(
-                f"the table lacks {count} of the training table",
+                f"the table lacks {count} that the training table had",
                 expected=listed(missing),
                 got=f"{len(frame.columns)} columns: {listed(frame.columns)}",
-                fix=f"rename {', '.join(meant[:3])}" if meant else "add them; leave values empty that are not known",
+                fix=f"rename {', '.join(meant[:3])}" if meant else "add them; leave the cells of unknown values empty",
             )
         if extra:
-            notes.append(f"not used, for training did not have them: {listed(extra)}")
+            notes.append(f"columns that training did not have are not used: {listed(extra)}")
 
-    # ---- as text -----------------------------------------------------------------------------------------------------
+    # ---- as JSON -----------------------------------------------------------------------------------------------------
     def to_dict(self) -> dict[str, Any]:
-        """All of it, as JSON has it."""
+        """The preprocessing as a dict for JSON."""
         return {
             "version": VERSION,
             "columns": [column.to_dict() for column in self.columns],
@@ -140,36 +140,36 @@ class Preprocessing:
         }
 
     def to_json(self) -> str:
-        """All of it as text, for people and for `from_json`."""
+        """The preprocessing as JSON text, which `from_json` reads."""
         return json.dumps(self.to_dict(), indent=1)
 
     @classmethod
     def from_dict(cls, told: Mapping[str, Any]) -> Preprocessing:
-        """The preprocessing back from `to_dict`. Raises DataError for anything else."""
+        """The preprocessing that `to_dict` described. Raises DataError for anything else."""
         try:
             if told["version"] != VERSION:
                 raise ValueError(f"version {told['version']}")
             columns = [_column(each) for each in told["columns"]]
             made = cls(columns)
             if made.features != told["features"]:
-                raise ValueError("columns and features that do not go together")
+                raise ValueError("the columns do not have these features")
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DataError(
-                "this is no preprocessing",
-                expected=f"what Preprocessing.to_json wrote, version {VERSION}",
+                "this is not a preprocessing",
+                expected=f"the output of Preprocessing.to_json, version {VERSION}",
                 got=f"{type(error).__name__}: {error}",
-                fix="write it again, with this version of lamp",
+                fix="write it again with this version of lamp",
             ) from None
         return made
 
     @classmethod
     def from_json(cls, text: str) -> Preprocessing:
-        """The preprocessing back from `to_json`. Raises DataError for anything else."""
+        """The preprocessing that `to_json` wrote. Raises DataError for any other text."""
         try:
             told = json.loads(text)
         except ValueError as error:
             raise DataError(
-                "this is no preprocessing", expected="JSON", got=str(error), fix="read what to_json() wrote"
+                "this is not a preprocessing", expected="JSON", got=str(error), fix="pass the text of to_json()"
             ) from None
         return cls.from_dict(told)
 
@@ -184,7 +184,7 @@ def _a_frame(frame: Any, what: str) -> pl.DataFrame:
         return frame.collect()
     kind = type(frame)
     raise DTypeError(
-        f"Preprocessing.{what} takes a table",
+        f"Preprocessing.{what} takes a polars table",
         expected="a polars DataFrame",
         got=f"{kind.__module__.split('.')[0]}.{kind.__name__}",
         fix="polars.from_pandas(frame)"
@@ -194,25 +194,25 @@ def _a_frame(frame: Any, what: str) -> pl.DataFrame:
 
 
 def _numbers(column: Column, series: pl.Series, notes: list[str], unknown: Unknown | None) -> Numbers:
-    """A column as float32 (n, features)."""
+    """A column as numbers (n, features) float32."""
     if unknown is not None:
         series = column.known(series, unknown, notes)
     said = len(notes)
-    with np.errstate(over="ignore"):  # what float32 cannot hold is found below
+    with np.errstate(over="ignore"):  # numbers too large for float32 are refused below
         numbers = column.transform(series, notes).astype(np.float32, copy=False)
     if np.isfinite(numbers).all():
         return numbers
     far = pl.Series(~np.isfinite(numbers).all(1))
     largest = float(series.filter(far).cast(pl.Float64, strict=False).abs().max() or 0)  # type: ignore[arg-type]
     if unknown == "gap":
-        del notes[said:]  # they are made again
-        notes.append(f"{column.name}: {int(far.sum()):,} numbers too far from those of training count as gaps")
+        del notes[said:]  # the second call below adds them again
+        notes.append(f"{column.name}: {int(far.sum()):,} numbers too far from those in training count as missing")
         return _numbers(column, pl.select(pl.when(~far).then(series)).to_series(), notes, None)
     raise DataError(
-        f"column {column.name!r} has numbers too far from those of training",
+        f"column {column.name!r} has numbers too far from those in training",
         expected="numbers of about the same size",
         got=f"{largest:.3g}",
-        fix="correct them, or --unknown gap takes them for gaps",
+        fix="correct them, or take them for missing with --unknown gap",
     )
 
 

@@ -1,4 +1,4 @@
-"""What there is to say about how a column was read: what was decided, what else it may be, which option changes it."""
+"""Remarks on how a column was read: what was decided, what else it could mean, and which option changes it."""
 
 from __future__ import annotations
 
@@ -14,50 +14,50 @@ from lamp.tables.conventions import Conventions
 from lamp.tables.evidence import ALL, Found
 from lamp.tables.missing import frequent_missing, is_text
 
-SHOWN = 3  # words of many
+SHOWN = 3  # words quoted in a remark
 MOST_NINES = 1e9
-CODE_ROWS, CODE_SHARE = 3, 0.005  # rows, and share of the rows, from which a number may mean missing
-FAR = 0.5  # of the range of the other numbers, beyond which it stands apart
+CODE_ROWS, CODE_SHARE = 3, 0.005  # least rows, and share of rows, of a number that may mean missing
+FAR = 0.5  # distance from the other numbers, as a share of their range, at which a number is an outlier
 
 
 def some(words: Sequence[str]) -> str:
-    """The first few words of many."""
+    """The first few words, quoted, with "..." for the rest."""
     return ", ".join(map(repr, words[:SHOWN])) + (", ..." if len(words) > SHOWN else "")
 
 
 def option(name: str, value: str, kind: str) -> str:
-    """An option for one column."""
+    """The text of a command-line option for one column, such as "--missing price=0"."""
     return f"--{kind} {quote(f'{name}={value}')}"
 
 
 # ---- numbers ---------------------------------------------------------------------------------------------------------
 def of_writing(name: str, decimal: Found, special: Mapping[str, float]) -> str:
-    """What a column's numbers were taken for where they are not written as programs write them."""
+    """How numbers in an unusual notation were read, each with an example."""
     told = [_of_marks(name, decimal, special)]
     if negative := next((word for word in special if "(" in word or word.endswith("-")), ""):
-        told.append(f"{negative!r} is {special[negative]:.15g}")
+        told.append(f"{negative!r} is read as {special[negative]:.15g}")
     return "; ".join(filter(None, told))
 
 
 def _of_marks(name: str, decimal: Found, special: Mapping[str, float]) -> str:
-    """What commas and points were taken for."""
+    """How commas and points in numbers were read."""
     mark, other = decimal.value, numbers.OTHER[decimal.value]
     open_to = decimal.known in ("assumed", "likely", "file", "against")
     example = decimal.example if open_to else next((word for word in special if "," in word or word.count(".") > 1), "")
     if not example:
         plain = next((word for word in special if re.search(r"\d[ '_\u00a0\u2009\u202f\u2019]\d", word)), "")
-        return f"{plain!r} is {special[plain]:.15g}" if plain else ""
+        return f"{plain!r} is read as {special[plain]:.15g}" if plain else ""
     value, otherwise = _value(example, mark), _value(example, other)
-    read = f"{example!r} is {value}"
+    read = f"{example!r} is read as {value}"
     if value == otherwise or not otherwise:
-        return f"with a comma for the point: {read}" if mark == "," else read
+        return f"decimal comma: {read}" if mark == "," else read
     if decimal.known == "file" and mark == "." and "," not in example:
-        return ""  # as everywhere in the file
+        return ""  # the usual mark, as in the rest of the file
     why = {
-        "assumed": f" but may be {otherwise}",
-        "likely": ", as those without a mark are below 1000",
-        "file": f", as in the column {decimal.by!r}",
-        "against": f", as in the column {decimal.by!r}, though those without a mark are below 1000",
+        "assumed": f" but may mean {otherwise}",
+        "likely": ", because the numbers without a mark are below 1000",
+        "file": f", as in column {decimal.by!r}",
+        "against": f", as in column {decimal.by!r}, although the numbers without a mark are below 1000",
     }.get(decimal.known, "")
     return f"{read}{why} ({option(name, other, 'decimal')} reads {otherwise})"
 
@@ -68,40 +68,40 @@ def _value(word: str, mark: str) -> str:
 
 
 def of_numbers(name: str, decimal: Found, seen: numbers.Seen) -> str:
-    """How a column's numbers are written, and the words in it that are none."""
+    """How a column's numbers are written, and which words in it are not numbers."""
     told = []
     if seen.odd:
         rows = seen.odd_rows + seen.rows
-        told.append(f"{seen.odd_rows:,} of {rows:,} values are no numbers and count as missing: {some(seen.odd)}")
+        told.append(f"{seen.odd_rows:,} of {rows:,} values are not numbers and count as missing: {some(seen.odd)}")
     told.append(of_writing(name, decimal, seen.special))
     if seen.form.unit is None:
-        told.append("several units, not converted: " + ", ".join(unit or "none" for unit in seen.units))
+        told.append("several units, which are not converted: " + ", ".join(unit or "none" for unit in seen.units))
     elif seen.form.unit:
         without = seen.units[""]
         told.append(f"in {seen.form.unit}" + (f", {without:,} values without it" if without else ""))
     if seen.scaled:
-        told.append(f"{seen.scaled!r} is {_value(seen.scaled, decimal.value)}")
+        told.append(f"{seen.scaled!r} is read as {_value(seen.scaled, decimal.value)}")
     if seen.form.zeros:
-        told.append(f"{seen.codes[0]!r} is {_value(seen.codes[0], decimal.value)}")
+        told.append(f"{seen.codes[0]!r} is read as {_value(seen.codes[0], decimal.value)}")
     return "; ".join(filter(None, told))
 
 
 def of_near_numbers(seen: numbers.Seen, there: int, share: float, change: str) -> list[str]:
-    """Why a column that holds numbers, most of it, is taken for words all the same, and the option to change it."""
+    """Why a column that holds mostly numbers is taken for words, and the option that changes it."""
     if sum(seen.units.values()) < share * there:
         return []
     units = [unit for unit in seen.units if unit]
     if len(units) > 1:
-        return [f"numbers in several units, {some(units)}: {change} reads them as they stand"]
+        return [f"numbers in several units, {some(units)}: {change} reads the numbers without converting them"]
     if seen.are_codes:
-        return [f"{some(seen.codes)}: words, as a number does not begin with 0 ({change} reads numbers)"]
+        return [f"{some(seen.codes)} are taken for words, because numbers do not begin with 0 ({change} reads numbers)"]
     if units and seen.units[""]:
-        return [f"numbers with and without {units[0]}: {change} reads them as they stand"]
+        return [f"numbers with and without {units[0]}: {change} reads the numbers without converting them"]
     return []
 
 
 def of_missing_codes(name: str, read: pl.Series, low: float, high: float) -> str:
-    """A number such as -999 or 9999 that stands apart from the others and may mean missing."""
+    """A remark on a number such as -999 or 9999 that is far from the others and may mean missing."""
     found = []
     for value in filter(_is_code, (low, high)):
         others, rows = read.filter(read != value), int((read == value).sum())
@@ -109,12 +109,12 @@ def of_missing_codes(name: str, read: pl.Series, low: float, high: float) -> str
             least, most = float(others.min()), float(others.max())  # type: ignore[arg-type]
             if min(abs(value - least), abs(value - most)) > FAR * (most - least):
                 change = option(name, f"{value:.15g}", "missing")
-                found.append(f"{value:.15g} in {rows:,} rows stands apart; if it means missing: {change}")
+                found.append(f"{value:.15g} in {rows:,} rows is far from all others; if it means missing: {change}")
     return "; ".join(found)
 
 
 def _is_code(value: float) -> bool:
-    """Whether people write this number where they have none: -1, and 99, -99, 999, ..."""
+    """Whether people write this number for a missing one: -1, or 99, -99, 999, ..."""
     return value == -1 or (10 < abs(value) < MOST_NINES and set(f"{abs(value):.15g}") == {"9"})
 
 
@@ -125,10 +125,10 @@ def moment(at: datetime) -> str:
 
 
 def of_dates(name: str, order: Found, form: str, odd: Sequence[str], odd_rows: int, rows: int) -> str:
-    """How a column's dates are written, and the words in it that are none."""
+    """How a column's dates are written, and which words in it are not dates."""
     told = []
     if odd:
-        told.append(f"{odd_rows:,} of {rows:,} values are no dates and count as missing: {some(odd)}")
+        told.append(f"{odd_rows:,} of {rows:,} values are not dates and count as missing: {some(odd)}")
     if digits := dates.order_of(form):
         told.append(_of_order(name, order, form, digits))
     elif form != "%Y-%m-%d":
@@ -139,7 +139,7 @@ def of_dates(name: str, order: Found, form: str, odd: Sequence[str], odd_rows: i
 
 
 def _of_order(name: str, order: Found, form: str, digits: str) -> str:
-    """Why days or months come first."""
+    """In which order days and months were read, and why."""
     if form[:2] == "%Y":
         return ""
     read = f"read as {dates.described(form)}"
@@ -147,39 +147,39 @@ def _of_order(name: str, order: Found, form: str, digits: str) -> str:
     if order.known == "proven":
         return f"{read}, as {order.example!r} shows"
     if order.known == "file":
-        return f"{read}, as in the column {order.by!r} ({option(name, other, 'dates')} changes it)"
+        return f"{read}, as in column {order.by!r} ({option(name, other, 'dates')} changes it)"
     if order.known == "assumed":
         return (
-            f"{read}, but {order.example!r} may be {dates.ORDERS[other]} ({option(name, other, 'dates')} reads it so)"
+            f"{read}, but {order.example!r} may mean {dates.ORDERS[other]} ({option(name, other, 'dates')} reads it so)"
         )
     return read
 
 
 # ---- words -----------------------------------------------------------------------------------------------------------
 def of_missing_words(name: str, found: Sequence[tuple[str, int]]) -> list[str]:
-    """Words that mean missing and are frequent: they may be values."""
+    """Remarks on frequent words that count as missing but may be values."""
     return [
-        f"{word!r} stands in {rows:,} rows and counts as missing: {option(name, 'none', 'missing')} takes it for a word"
+        f"{word!r} in {rows:,} rows counts as missing ({option(name, 'none', 'missing')} takes it for a word)"
         for word, rows in found
     ]
 
 
 def of_target_words(column: pl.Series, missing: Sequence[str], conventions: Conventions) -> list[str]:
-    """The frequent words of a target that mean missing, or would in another column."""
+    """Remarks on frequent words of a target that count as missing, or would in another column."""
     name, usual = column.name, conventions.missing_in(column.name)
     found = []
     for word, rows in frequent_missing(column, usual):
         if word.lower() in missing:
             change = f"{option(name, 'none', 'missing')} takes them for values"
-            found.append(f"{rows:,} rows with {word!r} for {name!r} count as missing and are left out; {change}")
+            found.append(f"{rows:,} rows in which {name!r} is {word!r} count as missing and are left out; {change}")
         else:
             change = f"{option(name, word.title(), 'missing')} leaves these rows out"
-            found.append(f"{word!r} in {rows:,} rows is a class of {name!r}; {change}")
+            found.append(f"{word!r}, in {rows:,} rows, is a class of {name!r}; {change}")
     return found
 
 
 def of_unused_words(frame: pl.DataFrame, missing: Mapping[str, Sequence[str]]) -> list[str]:
-    """Words that are said to mean missing, and stand nowhere; numbers are not looked for."""
+    """Remarks on words of --missing that do not occur in the table; numbers are not checked."""
     told = []
     for name, given in missing.items():
         words = {word.strip().lower(): word for word in given}
@@ -190,17 +190,17 @@ def of_unused_words(frame: pl.DataFrame, missing: Mapping[str, Sequence[str]]) -
         values = numbers.parsed(pl.Series(list(words), dtype=pl.String), ".")["value"].to_list()
         none = [words[word] for word, value in zip(words, values, strict=True) if word not in there and value is None]
         if none:
-            told.append(f"--missing: {some(none)} stands nowhere" + (f" in {name!r}" if name else ""))
+            told.append(f"--missing: {some(none)} does not occur" + (f" in {name!r}" if name else ""))
     return told
 
 
 def of_twins(words: Sequence[str]) -> list[str]:
-    """Words that differ in capitals or blanks alone."""
+    """A remark on words that differ only in capitals or blanks."""
     text = pl.Series("word", words, dtype=pl.String)
     table = pl.DataFrame({"word": text, "same": text.str.to_lowercase().str.replace_all(r"\s+", " ")})
     twins = table.group_by("same", maintain_order=True).agg("word").filter(pl.col("word").list.len() > 1)
     if not len(twins):
         return []
     first = " and ".join(map(repr, twins["word"][0].to_list()[:SHOWN]))
-    more = f", and {len(twins) - 1:,} more such" if len(twins) > 1 else ""
-    return [f"{first} are two words (they differ in capitals or blanks alone){more}"]
+    more = f"; so are {len(twins) - 1:,} more groups" if len(twins) > 1 else ""
+    return [f"{first} are kept apart although they differ only in capitals or blanks{more}"]

@@ -1,4 +1,4 @@
-"""The networks of a table: settings tried as populations, the best trained to the end as an ensemble."""
+"""Search for a table's networks: settings are tried as populations, and the best are trained as an ensemble."""
 
 from __future__ import annotations
 
@@ -35,25 +35,26 @@ from lamp.training import EarlyStopping, History, fit, predict
 from lamp.training.arguments import EVALUATION_BATCH
 from lamp.training.interrupt import Interruptible
 
-BEST_SETTINGS = 4  # at most so many of them make the ensemble,
-NOT_WORSE = 1.2  # all with a validation loss within 20 % of the best
-SHAPE_BY = 3  # a shape is as good as so many of its best settings, on average: one alone may be luck
-CHOOSING_ROWS = 20_000  # of validation, in a sweep
-FOLDED_ROWS = 20_000  # of both, up to which the members of the ensemble hold out different rows,
-HELD_BY = 2  # so many of them the same ones,
-FEWEST_FOLDS = 4  # where that makes at least so many folds
+BEST_SETTINGS = 4  # most settings in the ensemble
+NOT_WORSE = 1.2  # their validation losses are within 20 % of the best
+SHAPE_BY = 3  # a shape is ranked by the mean of so many of its best settings, because a single one may be luck
+CHOOSING_ROWS = 20_000  # most validation rows in a sweep
+FOLDED_ROWS = 20_000  # training and validation rows up to which the members of the ensemble hold out folds
+HELD_BY = 2  # members that hold out the same fold
+FEWEST_FOLDS = 4  # with fewer folds, all members hold out the validation rows
 
 
 @dataclass
 class Found:
-    """What a search leaves.
+    """The result of a search.
 
     networks  the members of the ensemble
-    settings  of each member; history: of their training
-    sweep     all settings tried, best first
-    scores    (m, n', outputs): what members say of rows that they were not trained on: all K of them, or with folds
-              those HELD_BY that held a row out
-    targets   of these rows
+    settings  the setting of each member
+    history   the history of their training
+    sweep     all settings tried, the best first
+    scores    (m, n', outputs) the members' outputs on rows that they were not trained on: m = K, or, with folds, the
+              m = HELD_BY members that held a row out
+    targets   the targets of these rows
     """
 
     networks: Population
@@ -65,7 +66,7 @@ class Found:
     targets: Tensor
 
 
-Data = tuple[Tensor, Tensor]  # inputs (n, features), targets (n,) of classes or (n, 1) of numbers
+Data = tuple[Tensor, Tensor]  # inputs (n, features); class indices (n,) or numbers (n, 1)
 
 
 def search(
@@ -78,14 +79,15 @@ def search(
     progress: bool = True,
     tell: Callable[[str], None] = lambda _: None,
 ) -> Found:
-    """Try settings on some of the training rows, choose by validation rows, and train the best as an ensemble.
+    """Try settings on the training rows, choose by the validation rows, and train the best as an ensemble.
 
-    In a small table the ensemble has all of these rows: they are dealt into folds, and each member holds out one of
-    them to stop by, two members each. In a large one, and with few members, all hold out the validation rows.
+    In a small table the ensemble trains on all of these rows: they are split into folds, and each fold is held out for
+    early stopping by two members. In a large table, and with few members, all members hold out the validation rows.
 
-    tell  is called with a line on each stage
+    tell  a function that is called with a line of text at each stage
 
-    Raises KeyboardInterrupt after Ctrl-C, once the step in hand is done.
+    Raises KeyboardInterrupt after Ctrl-C, once the current step is done, and NonFiniteError if no setting has a finite
+    loss.
     """
     with Interruptible() as interrupt:
         return _search(training, validation, effort, outputs, seed, progress, tell, interrupt)
@@ -108,8 +110,8 @@ def _search(
     swept = _some(training, effort.swept_rows, seed)
     torch.manual_seed(seed)
     tell(
-        f"sweep: {effort.settings} settings on {len(swept[0]):,} rows, {effort.sweep_epochs} epochs; "
-        f"the best {_ordinal(HALVING)} goes on each time"
+        f"sweep: {effort.settings} settings on {len(swept[0]):,} rows for {effort.sweep_epochs} epochs; "
+        f"after each round the best {_ordinal(HALVING)} goes on"
     )
     alarm = Deadline(guard(effort.seconds) / 2)
     found = sweep(
@@ -129,7 +131,7 @@ def _search(
     )
     _stop_if(interrupt)
     if alarm.passed:
-        tell(f"the sweep is cut short by the clock, after {alarm.seconds:.0f} s: the same seed may find another result")
+        tell(f"the clock ended the sweep after {alarm.seconds:.0f} s, so the same seed may give another result")
     best = _best(found)
     shape = effort.shapes[best[0]["shape"]]
     settings = [best[k % len(best)] for k in range(effort.members)]
@@ -172,26 +174,26 @@ def _search(
 
 
 def _cut(history: History, epochs: int, effort: Effort) -> str:
-    """What kept a training from making all its epochs; nothing where it made them, or stopped by itself."""
+    """Why the budget or the clock ended a training early; "" if they did not."""
     at = f"at epoch {history.epochs} of {effort.epochs}"
     if history.stopped == Deadline.REASON:
         return (
-            f"stopped by the clock {at}, after {guard(effort.seconds):.0f} s for a budget of {effort.seconds:.0f}: the "
-            "machine is slow or busy, and the same seed may end elsewhere"
+            f"stopped by the clock {at}, after {guard(effort.seconds):.0f} s with a budget of {effort.seconds:.0f} s: "
+            "the machine is slow or busy, so the same seed may give another result"
         )
     return f"stopped by the budget {at}" if history.epochs == epochs < effort.epochs else ""
 
 
 @dataclass(frozen=True)
 class _Dealt:
-    """What each member trains on, and what it holds out: rows of its own (K, m), or the same for all (None)."""
+    """The rows that members train on and hold out; `rows` (K, m) are each member's held-out rows, None if shared."""
 
     training: DataLoader
     held_out: DataLoader
     rows: Tensor | None
 
     def unseen(self, networks: Population, failed: list[int]) -> Data:
-        """Scores and targets of held-out rows."""
+        """Scores and targets on held-out rows, without the members that failed."""
         inputs, targets = self.held_out.columns
         if self.rows is None:
             scores = predict(networks, inputs)
@@ -234,7 +236,7 @@ def _ordinal(n: int) -> str:
 
 
 def _settings(effort: Effort, seed: int) -> list[Setting]:
-    """The same number of settings of each shape, drawn at random."""
+    """Random settings, the same number for each shape."""
     drawn = samples(effort.settings, seed=seed, lr=log_uniform(5e-4, 2e-2), weight_decay=log_uniform(1e-4, 1.0))
     return [{**setting, "shape": k % len(effort.shapes)} for k, setting in enumerate(drawn)]
 
@@ -242,7 +244,7 @@ def _settings(effort: Effort, seed: int) -> list[Setting]:
 def _best(found: Sweep) -> list[Setting]:
     """The settings for the ensemble: those of the best shape that come close to its best one, the best first.
 
-    They are ranked by their best epoch, not their last: the ensemble will stop early too.
+    They are ranked by their best epoch, not by their last one, because the ensemble will stop early too.
     """
     by_shape: dict[int, list[tuple[float, Setting]]] = {}
     for row in found.rows:

@@ -1,4 +1,4 @@
-"""Which rows train, which choose, and which are kept for the test."""
+"""Split the rows of a table into training, validation and test, or into folds."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from torch import Tensor
 from lamp.errors import DataError
 
 FEWEST_ROWS = 10
-MOST_VALIDATION, MOST_TEST = 50_000, 200_000  # rows: more would not tell more
+MOST_VALIDATION, MOST_TEST = 50_000, 200_000  # rows; more would hardly sharpen the estimates
 
 
 @dataclass(frozen=True)
 class Split:
-    """Row numbers, each in ascending order and in one part only.
+    """The row numbers of each part, in ascending order; every row is in exactly one part.
 
-    training    that weights and preprocessing are learned from
-    validation  that settings, early stopping and calibration are chosen by
-    test        that nothing is chosen by
+    training    for weights and preprocessing
+    validation  for choosing settings, early stopping and calibration
+    test        for measuring only; nothing is chosen by these rows
     """
 
     training: Tensor
@@ -28,10 +28,10 @@ class Split:
 
 
 def split(rows: int, labels: Tensor | None = None, *, seed: int = 0, share: float = 0.2) -> Split:
-    """Deal rows out at random: a share of all for the test, the same share of the rest for validation.
+    """A random split: a share of all rows for the test, and the same share of the rest for validation.
 
-    labels  class indices (rows,): each class is dealt out in these shares, as far as its rows go. The rows of a class
-            with fewer than three go to training
+    labels  class indices (rows,); the split is stratified by them. A class with fewer than three rows is in training
+            only
 
     Raises DataError for too few rows.
     """
@@ -57,7 +57,7 @@ def split(rows: int, labels: Tensor | None = None, *, seed: int = 0, share: floa
 
 
 def some(rows: Tensor, most: int, seed: int) -> Tensor:
-    """At most so many of these rows, at random, in ascending order."""
+    """At most `most` of these rows, chosen at random, in ascending order."""
     if len(rows) <= most:
         return rows
     generator = torch.Generator().manual_seed(seed)
@@ -65,10 +65,11 @@ def some(rows: Tensor, most: int, seed: int) -> Tensor:
 
 
 def folds(rows: int, labels: Tensor | None, count: int, *, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Rows dealt into folds of equal size: those outside each, (count, m), and those inside, (count, rows // count).
+    """Random folds of equal size: the rows outside each fold, (count, m), and inside it, (count, rows // count).
 
-    labels  class indices (rows,), of which each fold gets about its share. The few rows that are left over are inside
-            no fold
+    labels  class indices (rows,); the folds are stratified by them
+
+    The remainder of rows / count is inside no fold.
     """
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(rows, generator=generator)

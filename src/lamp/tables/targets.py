@@ -1,4 +1,4 @@
-"""The column to be predicted: classes, or a number."""
+"""The target: the column to be predicted, which holds classes or numbers."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ from lamp.tables.reading.names import matching, near
 Task = Literal["classification", "regression"]
 TASKS = ("classification", "regression")
 
-MOST_NUMBERED_CLASSES = 20  # different whole numbers that are taken for classes
-ROWS_A_CLASS = 3  # where there are at least so many rows for each
+MOST_NUMBERED_CLASSES = 20  # up to so many different whole numbers are taken for classes,
+ROWS_PER_CLASS = 3  # if there are at least this many rows per class
 MOST_CLASSES = 1000
-MOST_ROWS = 5  # named in a message
+MOST_ROWS = 5  # row numbers listed in a message
 
 
 @dataclass
 class Target:
-    """What is predicted.
+    """The column to be predicted, and how it is encoded.
 
     task       "classification" or "regression"
-    classes    the words of the classes, in the order of the network's outputs
-    mean, std  of a number: the network predicts (number - mean) / std
-    decimal, unit, zeros, scales  how text writes numbers: see NumberForm
-    missing_words  the words that mean missing, beside the empty cell
-    why        what there is to say about how the column was read
+    classes    the classes' words, in the order of the network's outputs
+    mean, std  for numbers: the network predicts (number - mean) / std
+    decimal, unit, zeros, scales  how the text writes numbers: see NumberForm
+    missing_words  the words that mean missing; an empty cell always does
+    why        a remark on how the column was read
     """
 
     name: str
@@ -56,7 +56,7 @@ class Target:
 
     @property
     def form(self) -> NumberForm:
-        """How text writes numbers."""
+        """How the text writes numbers."""
         return NumberForm(self.decimal, self.unit, self.zeros, self.scales)
 
     @property
@@ -69,9 +69,9 @@ class Target:
         return len(self.classes) if self.is_classes else 1
 
     def encode(self, series: pl.Series) -> Tensor:
-        """The column as class indices (n,) int64, or as numbers (n,) float64, not scaled.
+        """The column as class indices (n,) int64, or as unscaled numbers (n,) float64.
 
-        Raises DataError for a class that is not known, or text that is no number.
+        Raises DataError for an unknown class, or for text that is not a number.
         """
         if not self.is_classes:
             return torch.from_numpy(_as_numbers(series, self.form).to_numpy().copy())
@@ -80,7 +80,7 @@ class Target:
         if len(unknown):
             new = unknown.unique(maintain_order=True).to_list()
             raise DataError(
-                f"the target {self.name!r} has classes that are not known",
+                f"the target {self.name!r} has classes that were not in training",
                 expected=listed(self.classes),
                 got=f"{listed([str(each) for each in new], 5)} in {len(unknown):,} of {len(text):,} rows",
                 fix="leave these rows out, or train with them",
@@ -88,18 +88,18 @@ class Target:
         return torch.from_numpy(at.to_numpy().copy())
 
     def unknown(self, series: pl.Series) -> pl.Series:
-        """Where a value stands that `encode` would refuse: a class that is not known, text that is no number."""
+        """(n,) booleans: where `encode` would refuse a value (an unknown class, text that is not a number)."""
         if self.is_classes:
             return places(series, self.classes, self.missing_words, -1)[1] == -1
         numbers = parsing.numbers(series, self.form)
         return numbers.is_null() | numbers.is_infinite().fill_null(False)
 
     def scaled(self, numbers: Tensor) -> Tensor:
-        """Numbers (n,) as the network predicts them, (n, 1) float32."""
+        """Numbers (n,) scaled as the network predicts them, (n, 1) float32."""
         return ((numbers - self.mean) / self.std).float().unsqueeze(1)
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it, as JSON has it."""
+        """The target as a dict for JSON."""
         told: dict[str, Any] = {"name": self.name, "task": self.task, "missing_words": list(self.missing_words)}
         told |= {"why": self.why} if self.why else {}
         if self.is_classes:
@@ -108,13 +108,13 @@ class Target:
 
     @classmethod
     def from_dict(cls, told: dict[str, Any]) -> Target:
-        """The target back from `to_dict`."""
+        """The target that `to_dict` described."""
         words = {"missing_words": tuple(told["missing_words"])} if "missing_words" in told else {}
         return cls(**{**told, "classes": tuple(told.get("classes", ())), **words})
 
 
 def find(frame: pl.DataFrame, name: str) -> pl.Series:
-    """The target's column. Raises ArgumentError where it is not there, with the name that may have been meant."""
+    """The target's column. Raises ArgumentError, which suggests a similar name, if there is none of this name."""
     if (found := matching(name, frame.columns)) is not None:
         return frame[found]
     close = near(name, frame.columns)
@@ -132,7 +132,7 @@ def find(frame: pl.DataFrame, name: str) -> pl.Series:
 
 
 def missing_words(column: pl.Series, conventions: Conventions) -> tuple[str, ...]:
-    """The words that mean missing in a target. "None" beside other words is a class, where it is frequent."""
+    """The words that mean missing in a target; a frequent "None" among other words is a class instead."""
     words = conventions.missing_in(column.name)
     if column.name in conventions.missing or ALL in conventions.missing or not parsing.is_text(column.dtype):
         return words
@@ -143,14 +143,14 @@ def missing_words(column: pl.Series, conventions: Conventions) -> tuple[str, ...
 
 
 def there(column: pl.Series, missing: Sequence[str] = MISSING_WORDS) -> pl.Series:
-    """Where a target is not missing."""
+    """(n,) booleans: where a target is not missing."""
     if parsing.is_text(column.dtype):
         return parsing.words(column, missing).is_not_null()
     return parsing.numbers(column, missing=missing).is_not_null() if column.dtype.is_numeric() else column.is_not_null()
 
 
 def odd_words(column: pl.Series, task: str | None, conventions: Conventions) -> pl.Series:
-    """Where words stand in a target that is a number almost everywhere, or is to be one."""
+    """(n,) booleans: where a target holds words although it is, or is to be, a number."""
     none = pl.repeat(False, len(column), dtype=pl.Boolean, eager=True)
     if not parsing.is_text(column.dtype) or task == "classification":
         return none
@@ -168,21 +168,21 @@ def odd_words(column: pl.Series, task: str | None, conventions: Conventions) -> 
 
 
 def refuse_odd_words(column: pl.Series, rows: pl.Series) -> NoReturn:
-    """The error for words in these rows, counted from 0, of a target that is a number otherwise."""
+    """Raise the DataError for a numeric target that holds words in these rows (counted from 0)."""
     words = column.gather(rows).unique(maintain_order=True).to_list()
     raise DataError(
-        f"the target {column.name!r} is a number, but not in {len(rows):,} of {len(column):,} rows",
+        f"the target {column.name!r} holds numbers, but words in {len(rows):,} of {len(column):,} rows",
         expected="numbers",
         got=f"{remarks.some(words)} in {_rows(rows)}",
-        fix=f"--leave-out-odd leaves these rows out; {remarks.option(column.name, words[0], 'missing')} says that "
-        "a word means missing; --task classification takes all values for classes",
+        fix=f"--leave-out-odd leaves these rows out; {remarks.option(column.name, words[0], 'missing')} takes a word "
+        "for missing; --task classification takes all values for classes",
     )
 
 
 def remark_on_odd_words(column: pl.Series, rows: pl.Series) -> str:
-    """What is left out with these rows, counted from 0."""
+    """The remark that these rows (counted from 0) are left out because of the words in them."""
     words = column.gather(rows).unique(maintain_order=True).to_list()
-    return f"{_rows(rows)} left out: {column.name!r} is no number there: {remarks.some(words)}"
+    return f"{_rows(rows)} left out, where {column.name!r} is not a number: {remarks.some(words)}"
 
 
 def _rows(rows: pl.Series) -> str:
@@ -191,11 +191,12 @@ def _rows(rows: pl.Series) -> str:
 
 
 def decide(series: pl.Series, task: str | None = None, conventions: Conventions | None = None) -> Target:
-    """What a column (without missing values) is to be predicted as: its task, unless one is given, and its classes.
+    """The target for a column without missing values: its task, unless that is given, and its classes.
 
-    Text, booleans, and whole numbers of which there are few are classes; other numbers are numbers.
+    Text, booleans and a few different whole numbers are classes; all else is regression.
 
-    Raises DataError for a column that cannot be predicted: one value only, too many classes, no numbers, infinities.
+    Raises ArgumentError for an unknown task, and DataError for a column that cannot be predicted: a single value, too
+    many classes, text where numbers are wanted, infinities.
     """
     if task not in (None, *TASKS):
         raise ArgumentError("unknown task", expected=" or ".join(TASKS), got=task, fix="name one of these")
@@ -226,7 +227,7 @@ def _seen(series: pl.Series, missing: Sequence[str], conventions: Conventions, a
 def _why_classes(classes: Sequence[str], seen: numbers.Seen | None) -> str:
     told = remarks.of_twins(classes)
     if seen is not None and seen.are_codes:
-        told.append(f"{remarks.some(seen.codes)}: words, as a number does not begin with 0")
+        told.append(f"{remarks.some(seen.codes)} are taken for words, because numbers do not begin with 0")
     return "; ".join(told)
 
 
@@ -235,20 +236,20 @@ def _task(series: pl.Series, seen: numbers.Seen | None, missing: Sequence[str]) 
         return "classification"
     if seen is None and not parsing.is_number(series.dtype):
         raise DataError(
-            f"the target {series.name!r} is of a type that cannot be predicted",
+            f"the target {series.name!r} has a type that cannot be predicted",
             expected="numbers, words or booleans",
             got=series.dtype,
-            fix="name another column, or write it as a number or a word",
+            fix="name another column, or convert this one to numbers or words",
         )
     read = parsing.numbers(series, seen.form if seen is not None else ".", missing)
     return "classification" if _few(read) else "regression"
 
 
 def _few(read: pl.Series) -> bool:
-    """Whether these are few different whole numbers, which are taken for classes."""
+    """Whether these are whole numbers of few different values, which are taken for classes."""
     different = read.n_unique()
     whole = bool((read == read.round()).all())
-    return whole and different <= MOST_NUMBERED_CLASSES and different * ROWS_A_CLASS <= len(read)
+    return whole and different <= MOST_NUMBERED_CLASSES and different * ROWS_PER_CLASS <= len(read)
 
 
 def _classes(series: pl.Series, missing: Sequence[str], seen: numbers.Seen | None) -> tuple[str, ...]:
@@ -259,7 +260,7 @@ def _classes(series: pl.Series, missing: Sequence[str], seen: numbers.Seen | Non
     if len(found) > MOST_CLASSES or len(found) > len(text) / 2:
         raise DataError(
             f"the target {series.name!r} has too many classes",
-            expected=f"at most {MOST_CLASSES:,}, and two rows of each on average",
+            expected=f"at most {MOST_CLASSES:,} classes, with two rows each on average",
             got=f"{len(found):,} different values in {len(text):,} rows",
             fix=_instead_of_classes(series, text, seen),
         )
@@ -269,14 +270,14 @@ def _classes(series: pl.Series, missing: Sequence[str], seen: numbers.Seen | Non
 
 
 def _instead_of_classes(series: pl.Series, text: pl.Series, seen: numbers.Seen | None) -> str:
-    """What to do where values are too many for classes."""
+    """The fix for a column with too many different values for classes."""
     if seen is None or seen.rows >= MOSTLY * len(text):
-        return "--task regression, if they are numbers" if seen or series.dtype.is_numeric() else "name another column"
+        return "--task regression, if these are numbers" if seen or series.dtype.is_numeric() else "name another column"
     if near := remarks.of_near_numbers(seen, len(text), MOSTLY, "--task regression"):
         return near[0]
     _, days = dates.best(counted_words(text)) or ("", 0)
     if days >= MOSTLY * len(text):
-        return "dates are not predicted: write them as numbers, such as the days since the first one"
+        return "dates cannot be predicted: write them as numbers, such as days since the first date"
     return "name another column"
 
 
@@ -286,15 +287,15 @@ def _as_numbers(series: pl.Series, form: NumberForm) -> pl.Series:
     if wrong.any():
         row = int(wrong.arg_max() or 0)
         raise DataError(
-            f"the target {series.name!r} is to be a number",
+            f"the target {series.name!r} is not a number everywhere",
             expected="numbers",
-            got=f"{series[row]!r}; such stand in {int(wrong.sum()):,} of {len(series):,} rows",
+            got=f"{series[row]!r}; not a number in {int(wrong.sum()):,} of {len(series):,} rows",
             fix="--task classification, or correct the values",
         )
     infinite = numbers.is_infinite()
     if infinite.any():
         raise DataError(
-            f"the target {series.name!r} holds infinities",
+            f"the target {series.name!r} has infinite values",
             expected="finite numbers",
             got=f"{int(infinite.sum()):,} of {len(series):,} values",
             fix="correct them, or leave these rows out",
@@ -304,10 +305,10 @@ def _as_numbers(series: pl.Series, form: NumberForm) -> pl.Series:
 
 def _one_value(name: str, value: object) -> DataError:
     return DataError(
-        f"the target {name!r} has one value only: there is nothing to learn",
+        f"the target {name!r} has only one value, so there is nothing to learn",
         expected="at least two classes, or numbers that vary",
         got=repr(value),
-        fix="name another column, or take rows with other values too",
+        fix="name another column, or add rows with other values",
     )
 
 
@@ -319,6 +320,6 @@ def _is_float(word: str) -> bool:
 
 
 def shares(labels: Tensor, classes: Sequence[str]) -> dict[str, int]:
-    """How many rows each class has."""
+    """{class: number of rows}."""
     counts = np.bincount(labels.numpy(), minlength=len(classes))
     return {name: int(count) for name, count in zip(classes, counts, strict=True)}

@@ -1,4 +1,4 @@
-"""From a table to a folder: what `lamp train` does, step by step."""
+"""The steps of `lamp train`: read a table, plan, train, and write a folder."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ from lamp.tables.targets import Target
 from lamp.tables.writing import write_table
 
 OURS = folder.OURS
-SHARE_OF_PEERS = 0.1  # of the time, for each peer on a large table
+SHARE_OF_PEERS = 0.1  # of the time budget, for each peer model on a large table
 ROOM = 32 * 2**20  # bytes that must be free on the disk
 
 Tell = Callable[[str], None]
@@ -53,11 +53,11 @@ class Wish:
     """What the user asked for.
 
     task     "classification", "regression", or None to decide by the target
-    kinds    of columns, by name: number, category, boolean, date or drop
-    reading  how the table is read, where that was said
-    missing, decimal, dates  how the table writes its values: VALUE for all columns, or COLUMN=VALUE for one
-    leave_out_odd  whether rows are left out of which the target is no number, where it is one in the others
-    seconds  about how long all of it may take
+    kinds    {column: kind}, where a kind is number, category, boolean, date or drop
+    reading  the options for reading the table that were given
+    missing, decimal, dates  how the table writes its values: "VALUE" for all columns, or "COLUMN=VALUE" for one
+    leave_out_odd  whether to leave out the rows in which a numeric target is not a number
+    seconds  about how long everything may take
     """
 
     table: Path
@@ -75,7 +75,7 @@ class Wish:
     with_peers: bool = True
 
     def with_names_of(self, columns: Sequence[str]) -> Wish:
-        """The wish with columns' names as the table has them, however they were typed."""
+        """The same request with the columns' names spelled as in the table."""
 
         def found(given: Sequence[str]) -> list[str]:
             parted = [each.rpartition("=") for each in given]
@@ -93,11 +93,12 @@ class Wish:
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """A table that was looked at: what is learned from which columns, on which rows, and with how much effort.
+    """What a training will do: which columns it learns from, on which rows, and with how much effort.
 
-    rows   the numbers of the rows with a target, in the table as it is read, counted from 0
-    truth  their class indices (n,) int64, or numbers (n,) float64
-    split  places in `rows`
+    frame  the rows that have a target, all columns included
+    rows   (n,) the numbers of these rows in the file, counted from 0
+    truth  (n,) their targets: class indices int64, or numbers float64
+    split  indices into `rows`
     notes  what the user should know
     """
 
@@ -113,7 +114,7 @@ class Plan:
     notes: list[str]
 
     def to_dict(self) -> dict[str, Any]:
-        """What would be done, as JSON has it."""
+        """The plan as a dict for JSON."""
         return {
             "table": str(self.wish.table),
             "rows": len(self.rows),
@@ -129,7 +130,7 @@ class Plan:
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What a training on a table has led to; its numbers are those of the test rows."""
+    """The result of a training on a table; all metrics are those of the test rows."""
 
     plan: Plan
     model: TableModel
@@ -143,16 +144,16 @@ class Outcome:
 
     @property
     def falls_short(self) -> bool:
-        """Whether it predicts no better than somebody who knows how often each class comes, or the mean."""
+        """Whether the model predicts no better than a guess from the class frequencies, or than the mean."""
         if self.plan.target.is_classes:
             return self.estimates["log loss"].value >= self.guessing
         return self.estimates["R2"].value <= 0.0
 
 
 def look(wish: Wish) -> Plan:
-    """Read the table and decide what is to be done; nothing is trained.
+    """Read the table and plan the training, without training anything.
 
-    Raises DataError or ArgumentError for a table, a target or a wish that does not fit.
+    Raises DataError for a table or a target that cannot be used, and ArgumentError for an option that does not fit it.
     """
     notes: list[str] = []
     whole = read_with(wish.table, wish.reading, notes=notes, as_text=True)
@@ -163,11 +164,11 @@ def look(wish: Wish) -> Plan:
     notes += remarks.of_unused_words(whole, asked.missing) + remarks.of_target_words(column, missing, asked)
     if not there.any():
         raise DataError(
-            f"the target {wish.target!r} is missing everywhere", expected="values to learn from",
-            got=f"{len(whole):,} rows without one", fix="name another column",
+            f"the target {wish.target!r} is missing in every row", expected="values to learn from",
+            got=f"{len(whole):,} rows without a value", fix="name another column",
         )  # fmt: skip
     if not there.all():
-        notes.append(f"{int((~there).sum()):,} rows without a {wish.target!r} are left out")
+        notes.append(f"{int((~there).sum()):,} rows without a value of {wish.target!r} are left out")
     frame, rows = whole.filter(there), there.arg_true()
     written = asked.settled(frame)
     odd = targets.odd_words(frame[wish.target], wish.task, written)
@@ -187,10 +188,10 @@ def look(wish: Wish) -> Plan:
     if target.is_classes:
         few = [name for name, count in targets.shares(truth, target.classes).items() if count < 3]
         if few:
-            notes.append(f"classes with fewer than 3 rows are not in the test: {kinds.listed(few, 5)}")
+            notes.append(f"classes with fewer than 3 rows have no test rows: {kinds.listed(few, 5)}")
         if torch.bincount(truth[parts.test], minlength=1).count_nonzero() < 2:
             raise DataError(
-                f"there are too few rows of all classes but one of {wish.target!r}",
+                f"all classes of {wish.target!r} but one have too few rows",
                 expected="at least 3 rows of two classes",
                 got=", ".join(f"{name}: {count}" for name, count in targets.shares(truth, target.classes).items()),
                 fix="collect more rows",
@@ -198,7 +199,7 @@ def look(wish: Wish) -> Plan:
     else:
         known = truth[parts.training]
         target.mean, target.std = float(known.mean()), float(known.std(correction=0)) or 1.0
-    preprocessing = Preprocessing().fit(_of(frame, parts.training), decisions)
+    preprocessing = Preprocessing().fit(frame[parts.training.numpy()], decisions)
     seconds = wish.seconds * (1 - 3 * SHARE_OF_PEERS)
     effort = effort_for(len(parts.training), len(preprocessing.features), target.outputs, wish.members, seconds)
     return Plan(
@@ -216,19 +217,19 @@ def look(wish: Wish) -> Plan:
 
 
 def _told(decisions: Sequence[Decision]) -> list[str]:
-    """What the user should know of the columns; a remark that many share is made once."""
+    """Remarks on the columns, one per reason; columns with the same reason share a remark."""
     by_why: dict[str, list[str]] = {}
     for each in decisions:
-        if each.told and each.kind != LeftOut.kind:  # what is left out is told anyway
+        if each.told and each.kind != LeftOut.kind:  # columns that are left out are reported separately
             by_why.setdefault(each.why, []).append(each.name)
     return [f"{kinds.listed(names, 3)}: {why}" for why, names in by_why.items()]
 
 
 def train(plan: Plan, *, progress: bool = True, tell: Tell = lambda _: None) -> Outcome:
-    """Do what the plan says: preprocess, search, calibrate, measure, compare."""
+    """Carry out the plan: preprocess, search, calibrate, measure, compare with the peers."""
     begun, wish, target, parts = time.monotonic(), plan.wish, plan.target, plan.split
     if wish.with_peers:
-        check_installed()  # better said now than after the training
+        check_installed()  # before the training, not after it
     x = plan.preprocessing.transform(plan.frame.drop(target.name))  # (n, features)
     y = plan.truth if target.is_classes else target.scaled(plan.truth)
     found = search(
@@ -251,7 +252,7 @@ def train(plan: Plan, *, progress: bool = True, tell: Tell = lambda _: None) -> 
         rows = (x[known], plan.truth[known])
         seconds = SHARE_OF_PEERS * wish.seconds
         compared = peers(target, rows, (test, truth), seconds=seconds, seed=wish.seed, tell=tell)
-    tell("importance of the columns")
+    tell("measuring the importance of the columns")
     notes: list[str] = []
     important = importances(model, test, truth, seed=wish.seed, notes=notes)
     for note in notes:
@@ -272,18 +273,18 @@ def train(plan: Plan, *, progress: bool = True, tell: Tell = lambda _: None) -> 
 
 # ---- into a folder ---------------------------------------------------------------------------------------------------
 def check_room(path: Path, force: bool) -> None:
-    """That a folder can be written here, before anything is trained.
+    """Check that a folder can be written at this path, before anything is trained.
 
-    Raises DataError where something is there already (with `force`, where it is no folder of `lamp train`), and
-    CheckpointError where the disk is full or may not be written to.
+    Raises DataError if the path exists already (with `force`, only if it is not a folder of `lamp train`), and
+    CheckpointError if the disk is full or cannot be written to.
     """
     with saving(path):
         if path.exists() and not (force or folder.is_empty(path)):
             raise DataError(
-                f"{path} is there already",
-                expected="a name that is free",
+                f"{path} exists already",
+                expected="a path that does not exist",
                 got="a folder" if path.is_dir() else "a file",
-                fix="choose another one with --out, or --force to replace it once the training is done",
+                fix="choose another path with --out, or replace it with --force once the training is done",
             )
         if path.exists() and not folder.is_empty(path):
             folder.check_kind(path)
@@ -296,9 +297,9 @@ def check_room(path: Path, force: bool) -> None:
 
 @contextmanager
 def reserved(path: Path, force: bool) -> Iterator[None]:
-    """Check the room for a folder, and keep others from training into it until the block ends.
+    """A context that holds the lock on a folder to be written, so that no other process trains into it.
 
-    Raises what `check_room` does, and CheckpointError where somebody else is training into it.
+    Raises what `check_room` raises, and CheckpointError while another process is training into the folder.
     """
     check_room(path, force)
     with saving(path):
@@ -311,11 +312,12 @@ def reserved(path: Path, force: bool) -> Iterator[None]:
 def write(
     outcome: Outcome, path: Path, how: Mapping[str, Any], tell: Tell = lambda _: None, *, replace: bool = True
 ) -> None:
-    """Write the folder, whole or not at all; `how` goes into config.json.
+    """Write the folder, either all of it or nothing.
 
-    replace  whether one that is there is replaced
+    how      further entries of config.json
+    replace  whether to replace an existing folder
 
-    Raises CheckpointError where it cannot be written.
+    Raises CheckpointError if it cannot be written.
     """
     model = outcome.model
     with sealed_folder(path, {"kind": folder.KIND}, replace=replace) as into:
@@ -331,15 +333,15 @@ def write(
 
 
 def _draw(outcome: Outcome, into: Path, tell: Tell) -> None:
-    """The figures."""
+    """Draw the figures into the folder."""
     plan, model = outcome.plan, outcome.model
     target, truth = plan.target, plan.truth[plan.split.test]
     names = [target.name, *target.classes, *(each.column for each in outcome.importances)]
     with fonts_for(names) as missing:
         if missing:
             tell(
-                f"figures: no installed font has {kinds.listed(missing, 8)}: they are written as escapes there. A font "
-                "such as Noto Sans CJK (on Debian: fonts-noto-cjk) shows them"
+                f"figures: no installed font has the letters {kinds.listed(missing, 8)}, so the figures show escapes. "
+                "Install a font that has them, such as Noto Sans CJK (on Debian: fonts-noto-cjk)"
             )
         save_figure(figures.training_curves(outcome.found.history), into / folder.CURVES)
         if target.is_classes:
@@ -352,7 +354,7 @@ def _draw(outcome: Outcome, into: Path, tell: Tell) -> None:
 
 
 def report(outcome: Outcome) -> dict[str, Any]:
-    """The numbers of the test rows, as JSON has them."""
+    """The metrics on the test rows as a dict for JSON."""
     rows = {OURS: outcome.estimates, **{peer.name: peer.estimates for peer in outcome.peers}}
     return {
         "rows": len(outcome.plan.split.test),
@@ -386,14 +388,10 @@ def _config(outcome: Outcome) -> dict[str, Any]:
 
 
 def _test_table(outcome: Outcome) -> pl.DataFrame:
-    """Of each test row its number in the table (counted from 1), what is true, and what was predicted."""
+    """A table with one line per test row: its number in the file (counted from 1), the true value, the prediction."""
     plan = outcome.plan
     rows, truth = plan.rows[plan.split.test], plan.truth[plan.split.test]
     words = pl.Series(plan.target.classes, dtype=pl.String)
     true = words.gather(truth.numpy()) if plan.target.is_classes else pl.Series(truth.numpy())
     predicted = outcome.model.table_of(outcome.prediction)
     return pl.DataFrame({"row": (rows + 1).numpy(), "true": true}).hstack(predicted)
-
-
-def _of(frame: pl.DataFrame, rows: Tensor) -> pl.DataFrame:
-    return frame[rows.numpy()]

@@ -1,4 +1,4 @@
-"""Tables into files: CSV, TSV, Parquet, JSON lines."""
+"""Write tables to files: CSV, TSV, Parquet or JSON lines."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ ENDINGS = ".csv, .tsv, .parquet, .jsonl"
 
 
 def write_table(frame: pl.DataFrame, path: Path) -> Path:
-    """Write a table as the ending of the name says, whole or not at all.
+    """Write a table in the format that the file's ending names, either all of it or nothing. Returns the path.
 
-    Raises DataError for an ending that is not known, CheckpointError where it cannot be written.
+    Raises DataError for an unknown ending, and CheckpointError if the file cannot be written.
     """
     kind = path.suffix.lower()
     write: dict[str, Callable[[Any], Any]] = {
@@ -29,6 +29,6 @@ def write_table(frame: pl.DataFrame, path: Path) -> Path:
         **dict.fromkeys(JSON_LINES, frame.write_ndjson),
     }
     if kind not in write:
-        raise DataError(f"no table is written as {path.suffix!r}", expected=ENDINGS, got=str(path), fix="name it .csv")
+        raise DataError(f"unknown ending {path.suffix!r}", expected=ENDINGS, got=str(path), fix="use .csv, for example")
     write_file(path, write[kind])
     return path

@@ -1,10 +1,14 @@
-"""Reading tables: from bytes to a table that has every record, or to an error that says which line and what to do.
+"""Read tables: every record of a file, or an error that names the line and says what to do.
 
-sources      the bytes: files, standard input; `compression` unpacks them, within a limit
-encodings    text as UTF-8
-dialects     the separator, found; `records` reads and counts, `attempts` reads in one dialect, `delimited` chooses one
-json_rows, binary   the other kinds of files
-names, inference    the columns' names and types
+sources      reads bytes from files and standard input
+compression  unpacks them, within a limit
+encodings    turns text into UTF-8
+dialects     detects the separator
+records      reads and counts records
+attempts     reads text in one dialect
+delimited    chooses the dialect
+json_rows, binary   read the other kinds of files
+names, inference    give the columns their names and types
 """
 
 from lamp.tables.reading.options import ReadOptions

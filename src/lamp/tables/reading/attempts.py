@@ -1,4 +1,4 @@
-"""Delimited text read in one dialect: a table of text in which no record lacks, or why it cannot be."""
+"""Read delimited text in one dialect: a table of text with every record, or the reason why that fails."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from lamp.tables.reading.dialects import NUMBER, next_line
 from lamp.tables.reading.options import ReadOptions, check_width
 from lamp.tables.reading.records import BadQuote, Dialect, Records, count
 
-ROWS_TOGETHER = 20_000  # that become columns at once
-LOOKED_AT = 50  # records by which a column is called numeric
+ROWS_TOGETHER = 20_000  # rows turned into columns together
+LOOKED_AT = 50  # first values by which a column counts as numeric
 SHOWN = 60  # characters of a line in a message
 
 
 @dataclass(frozen=True)
 class Text:
-    """Text with a table in it: UTF-8 `body`, the number of its first line, and the file's name for messages."""
+    """The text of a table: the UTF-8 `body`, the number of its first line, and the file's name for messages."""
 
     body: bytes
     line: int
@@ -28,16 +28,19 @@ class Text:
 
 @dataclass
 class Attempt:
-    """What came of reading text in a dialect.
+    """The result of reading text in a dialect.
 
-    frame      the table, all text, with columns "0", "1", ...; None where it could not be read
-    header     the names in the first line; None without
-    several    the lines on which records begin that go on over the next lines
-    empty      how many empty lines stand between the records
+    frame      the table, all text, with columns "0", "1", ...; None if it could not be read
+    header     the names in the first line; None without a header
+    width      number of fields per record
+    several    whether some record goes on over several lines
+    empty      number of empty lines between the records
     comments   (line, text) of the lines left out as comments
-    odd        (line, number of fields, the line) of records with a wrong number of fields, the first few
-    odd_count  how many there are; `lengths` counts the numbers of fields of all
-    bad_quote  where a quoted field does not end
+    odd        (line, number of fields, text) of the first records with a wrong number of fields
+    odd_count  number of such records
+    lengths    {number of fields: number of records}
+    last_line  the line of the last record
+    bad_quote  the quoted field that does not end, if there is one
     """
 
     dialect: Dialect
@@ -56,7 +59,7 @@ class Attempt:
 
 
 def attempt(text: Text, dialect: Dialect, options: ReadOptions) -> Attempt:
-    """Read text in this dialect: by polars where a count of its records agrees, else record by record.
+    """Read text in this dialect: by polars if an independent count of the records agrees, else record by record.
 
     Raises DataError for too many columns.
     """
@@ -89,7 +92,7 @@ def attempt(text: Text, dialect: Dialect, options: ReadOptions) -> Attempt:
 
 
 def _width_below(records: Records, width: int) -> int:
-    """How many fields the first record below the header has, if it is one more; else as many as the header."""
+    """The number of fields per record: the header's, or one more if the first record below it has one more."""
     first = next((fields for _, fields in records if not _is_empty(fields)), [])
     return width + 1 if len(first) == width + 1 > 2 else width
 
@@ -107,7 +110,7 @@ def _is_empty(fields: list[str]) -> bool:
 
 # ---- by polars -------------------------------------------------------------------------------------------------------
 def _quickly(rest: bytes, tried: Attempt) -> pl.DataFrame | None:
-    """The table by polars, if the text is plain, each record has as many fields, and polars finds as many records."""
+    """The table read by polars; None unless the text is plain and polars finds the records and fields that we count."""
     dialect, width = tried.dialect, tried.width
     if dialect.quote == "backslash" or dialect.padded or dialect.comment:
         return None
@@ -135,7 +138,7 @@ def _quickly(rest: bytes, tried: Attempt) -> pl.DataFrame | None:
 
 # ---- record by record ------------------------------------------------------------------------------------------------
 def _exactly(records: Records, tried: Attempt, ragged: str) -> None:
-    """Fill in the table, or what is wrong with it."""
+    """Read record by record: set the table in `tried`, or what is wrong with the records."""
     width, parts, rows = tried.width, [], list[list[str]]()
     for line, fields in records:
         if _is_empty(fields):
@@ -161,7 +164,7 @@ def _exactly(records: Records, tried: Attempt, ragged: str) -> None:
         tried.lengths[length] += 1
         tried.last_line = line
         if tried.odd_count and ragged == "error":
-            continue  # only counted
+            continue  # the rest is only counted
         rows.append(fields)
         if len(rows) == ROWS_TOGETHER:
             parts.append(_table(rows, width))
@@ -176,21 +179,24 @@ def _table(rows: list[list[str]], width: int) -> pl.DataFrame:
     return pl.DataFrame([pl.Series(str(k), column, pl.String) for k, column in enumerate(columns)])
 
 
-# ---- is it right? ----------------------------------------------------------------------------------------------------
+# ---- checks of the result --------------------------------------------------------------------------------------------
 def numeric_columns(frame: pl.DataFrame) -> list[int]:
     """The columns whose first values are all numbers."""
     return [k for k, column in enumerate(frame) if is_numeric(column)]
 
 
 def is_numeric(column: pl.Series) -> bool:
-    """Whether the first values of text are all numbers."""
+    """Whether the first values of a column of text are all numbers."""
     there = [value.strip() for value in column.head(LOOKED_AT).to_list() if value and value.strip()]
     return bool(there) and all(NUMBER.fullmatch(value) for value in there)
 
 
 def swallowed(text: Text, tried: Attempt) -> int | None:
-    """The line of a record over several lines each of which would be a record in its own right: as many fields, and
-    numbers where the others have numbers. A quote has then swallowed records. None if there is no such record."""
+    """The line of a record in which a quote has probably swallowed other records; None if there is no such record.
+
+    Such a record spans several lines, each of which would be a record by itself, with the right number of fields and
+    with numbers in the numeric columns.
+    """
     assert tried.frame is not None
     numeric = numeric_columns(tried.frame)
     if not numeric or tried.width < 2:

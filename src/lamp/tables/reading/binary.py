@@ -1,4 +1,4 @@
-"""Tables in files that say their types: Parquet, Arrow, and spreadsheets."""
+"""Read tables from formats with types: Parquet, Arrow, and spreadsheets."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from lamp.errors import DataError
 from lamp.tables.reading.options import MOST_BYTES, ReadOptions, check_width
 from lamp.tables.reading.sources import Content, refuse_large
 
-# What damaged files raise; a panic of polars is no Exception
+# The errors that damaged files raise; a panic of polars is not a PolarsError
 UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError)
-BYTES_A_VALUE = 8  # of a table in memory, about
+BYTES_PER_VALUE = 8  # in memory, roughly
 READS_SHEETS = "fastexcel"
-UNNAMED = "__UNNAMED__"  # what that package calls a column without a name
+UNNAMED = "__UNNAMED__"  # that package's name for a column without a name
 
 
 def read_parquet(content: Content, options: ReadOptions) -> pl.DataFrame:
@@ -25,7 +25,7 @@ def read_parquet(content: Content, options: ReadOptions) -> pl.DataFrame:
         columns = len(lazy.collect_schema())
         check_width(content.name, columns, options)
         rows = int(lazy.select(pl.len()).collect().item())
-        _check_size(content.name, rows * columns * BYTES_A_VALUE, options)
+        _check_size(content.name, rows * columns * BYTES_PER_VALUE, options)
         return pl.read_parquet(io.BytesIO(content.data))
     except UNREADABLE as error:
         if isinstance(error, DataError):
@@ -45,15 +45,15 @@ def read_arrow(content: Content, options: ReadOptions) -> pl.DataFrame:
 
 
 def read_sheets(content: Content, options: ReadOptions, notes: list[str]) -> pl.DataFrame:
-    """A sheet of a spreadsheet (the first, unless one is named), through polars and the package fastexcel.
+    """The sheet of a spreadsheet that `options` name, by default the first; read by polars and fastexcel.
 
-    Raises DataError where that package is missing, and for damaged files and sheets that are not there.
+    Raises DataError if fastexcel is missing, for damaged files, and for a sheet that does not exist.
     """
     try:
         import fastexcel
     except ImportError as error:
         raise DataError(
-            f"{content.name}: spreadsheets are read with the package {READS_SHEETS}, which cannot be imported",
+            f"{content.name}: spreadsheets are read by the package {READS_SHEETS}, which cannot be imported",
             expected=READS_SHEETS,
             got=str(error),
             fix=f'pip install "{READS_SHEETS}>=0.12"; or save the sheet as CSV',
@@ -64,13 +64,13 @@ def read_sheets(content: Content, options: ReadOptions, notes: list[str]) -> pl.
         _refuse(content.name, "spreadsheet", error)
     if not names or (options.sheet is not None and options.sheet not in names):
         raise DataError(
-            f"{content.name}: there is no such sheet", expected=", ".join(names) or "a sheet", got=str(options.sheet),
-            fix=f'--sheet "{names[0]}"' if names else "look at the file",
+            f"{content.name}: no such sheet", expected=", ".join(names) or "a sheet", got=str(options.sheet),
+            fix=f'--sheet "{names[0]}"' if names else "check the file",
         )  # fmt: skip
     chosen = options.sheet or names[0]
     if options.sheet is None and len(names) > 1:
         notes.append(
-            f"{content.name}: read the first sheet, {chosen!r}; the others, by --sheet: {', '.join(names[1:6])}"
+            f"{content.name}: read the first sheet, {chosen!r}; --sheet reads another: {', '.join(names[1:6])}"
         )
     try:
         frame = pl.read_excel(
@@ -94,8 +94,8 @@ def _check_size(name: str, size: int, options: ReadOptions) -> None:
 def _refuse(name: str, kind: str, error: BaseException) -> NoReturn:
     said = str(error).strip().splitlines()
     raise DataError(
-        f"{name}: this is no table that can be read",
+        f"{name}: this file cannot be read as a table",
         expected=f"a {kind} file",
         got=said[0] if said else type(error).__name__,
-        fix=f"the file is damaged or no {kind} file: write it again",
+        fix=f"the file is damaged or not a {kind} file: write it again",
     ) from None

@@ -1,4 +1,4 @@
-"""Unpacking: gzip, bzip2, xz, Zstandard and zip, no further than a limit."""
+"""Decompress gzip, bzip2, xz, Zstandard and zip, up to a limit of bytes."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ import polars as pl
 from lamp.errors import DataError
 from lamp.tables.reading.options import MOST_BYTES, ReadOptions
 
-MOST_TIMES = 200  # how much larger than packed a file may be unless --max-bytes is given, from
-LEAST = 64 * 2**20  # bytes on
+MOST_TIMES = 200  # largest ratio of decompressed to compressed size unless --max-bytes is given;
+LEAST = 64 * 2**20  # up to so many bytes the ratio does not matter
 CHUNK = 1 << 20
 MOST_MEMORY = 256 * 2**20  # bytes that a file may ask of the xz decoder
 
@@ -30,10 +30,10 @@ MARKS = {
     b"\x28\xb5\x2f\xfd": "Zstandard",
     b"PK\x03\x04": "zip",
 }
-SHEETS = ("xl/workbook.xml", "xl/workbook.bin", "content.xml")  # within a zip that is a spreadsheet
+SHEETS = ("xl/workbook.xml", "xl/workbook.bin", "content.xml")  # files by which a zip is a spreadsheet
 JUNK = ("__MACOSX/",)
 
-# What damaged files raise; RuntimeError: a zip that is locked; NotImplementedError: one of an unknown version
+# The errors that damaged files raise. RuntimeError: an encrypted zip; NotImplementedError: an unknown zip version
 DAMAGED = (OSError, EOFError, ValueError, RuntimeError, NotImplementedError, zlib.error, lzma.LZMAError,
            zipfile.BadZipFile)  # fmt: skip
 READ_AS = (".csv", ".tsv", ".tab", ".txt", ".dat", ".data", ".json", ".jsonl", ".ndjson", ".parquet", ".pq", ".feather",
@@ -41,12 +41,12 @@ READ_AS = (".csv", ".tsv", ".tab", ".txt", ".dat", ".data", ".json", ".jsonl", "
 
 
 def unpacked(data: bytes, name: str, options: ReadOptions) -> tuple[bytes, str, bool]:
-    """The bytes that are packed in these, if they are; the name of the file in an archive; and whether it was packed.
+    """The decompressed bytes, the name of the file (in an archive, the member's), and whether it was compressed.
 
-    Raises DataError for damaged files, for more than the limit, and for archives of several tables.
+    Raises DataError for damaged files, for files beyond the limit, and for archives with several tables.
     """
     packed, whole = False, len(data)
-    for _ in range(2):  # a .csv.gz in a .zip
+    for _ in range(2):  # twice, for a .csv.gz in a .zip
         kind = next((kind for mark, kind in MARKS.items() if data.startswith(mark)), None)
         if kind is None or (kind == "zip" and _is_spreadsheet(data, name, options)):
             break
@@ -71,7 +71,7 @@ def unpacked(data: bytes, name: str, options: ReadOptions) -> tuple[bytes, str, 
 
 
 class _Xz(io.RawIOBase):
-    """An xz file that may not ask for more than some memory."""
+    """An xz file that is decompressed with at most MOST_MEMORY bytes of memory."""
 
     def __init__(self, raw: IO[bytes]) -> None:
         self._data, self._decoder = raw.read(), lzma.LZMADecompressor(memlimit=MOST_MEMORY)
@@ -109,7 +109,7 @@ def _some(file: Any, name: str, most: int, options: ReadOptions) -> bytes:
 
 
 def _is_spreadsheet(data: bytes, name: str, options: ReadOptions) -> bool:
-    """Whether a zip is a spreadsheet; if so its size unpacked is looked at, because others unpack it."""
+    """Whether a zip is a spreadsheet. Checks its decompressed size, because another package decompresses it."""
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             if not set(SHEETS) & set(archive.namelist()):
@@ -137,10 +137,10 @@ def _of_zip(data: bytes, name: str, most: int, options: ReadOptions) -> tuple[by
         if len(tables) != 1:
             names = [each.filename for each in tables or files]
             raise DataError(
-                f"{name}: an archive with {'several tables' if tables else 'no table'}",
-                expected="one table in it",
+                f"{name}: the archive holds {'several tables' if tables else 'no table'}",
+                expected="one table",
                 got=", ".join(names[:5]) + (", ..." if len(names) > 5 else "") or "an empty archive",
-                fix=f'say which: --sheet "{names[0]}"' if names else "look at how it was made",
+                fix=f'choose one: --sheet "{names[0]}"' if names else "check how it was made",
             )
         if tables[0].flag_bits & 1:
             raise DataError(
@@ -164,14 +164,14 @@ def _of_zstandard(data: bytes, name: str, most: int, options: ReadOptions) -> by
     size = _told_size(data)
     if size is None:
         raise DataError(
-            f"{name}: it does not say how large it is unpacked, so polars cannot unpack it within a limit",
-            expected="a package that reads Zstandard piece by piece",
+            f"{name}: the file does not state its decompressed size, so polars cannot decompress it within a limit",
+            expected="a package that decompresses Zstandard in pieces",
             got="none",
-            fix=f"pip install pyzstd, or unpack it: zstd -d {name}",
+            fix=f"pip install pyzstd, or decompress it: zstd -d {name}",
         )
     if size > most:
         _refuse_bomb(name, most, options)
-    try:  # as one text: neither of these two characters is in a text file
+    try:  # read as a single cell: neither of these two characters occurs in a text file
         frame = pl.read_csv(data, has_header=False, separator="\x02", eol_char="\x01", quote_char=None,
                             schema={"text": pl.String}, raise_if_empty=False)  # fmt: skip
     except pl.exceptions.PolarsError as error:
@@ -183,7 +183,7 @@ def _of_zstandard(data: bytes, name: str, most: int, options: ReadOptions) -> by
 
 
 def _told_size(data: bytes) -> int | None:
-    """The size unpacked that the head of a Zstandard frame tells (RFC 8878, 3.1.1.1)."""
+    """The decompressed size in the header of a Zstandard frame (RFC 8878, 3.1.1.1); None if it is not there."""
     if len(data) < 18:
         return None
     flags = data[4]
@@ -196,19 +196,19 @@ def _told_size(data: bytes) -> int | None:
 
 
 def _refuse_bomb(name: str, most: int, options: ReadOptions) -> NoReturn:
-    times = f", {MOST_TIMES} times as much as packed," if options.max_bytes is None and most < MOST_BYTES else ""
+    times = f", {MOST_TIMES} times the compressed size," if options.max_bytes is None and most < MOST_BYTES else ""
     raise DataError(
-        f"{name}: unpacked it is larger than allowed",
+        f"{name}: the decompressed file is larger than allowed",
         expected=f"at most {most / 2**20:,.0f} MiB{times} unless --max-bytes says more",
-        got="more than that",
-        fix="is it the right file? --max-bytes 16G unpacks it, if there is memory for it",
+        got="more",
+        fix="is it the right file? --max-bytes 16G decompresses it, if there is memory for it",
     )
 
 
 def _refuse_damaged(name: str, kind: str, error: Exception) -> NoReturn:
     raise DataError(
         f"{name}: the file is damaged",
-        expected=f"a whole {kind} file",
+        expected=f"an intact {kind} file",
         got=str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__,
         fix="copy or download it again",
     ) from None

@@ -1,7 +1,7 @@
-"""Delimited text (CSV and its relatives): the dialect is found, and every record is read, or the text is refused.
+"""Read delimited text (CSV and its relatives): detect the dialect and read every record, or refuse the text.
 
-Text is read in each dialect it might be in. One is taken if all records have as many fields as the first line has
-names, and no other reading is as good: what can be read in two ways is refused, with the option that decides.
+Text is read in every dialect that it might be in. A dialect is accepted if all records have as many fields as the first
+line has names and no other dialect fits as well. Ambiguous text is refused, with the option that decides.
 """
 
 from __future__ import annotations
@@ -22,26 +22,28 @@ from lamp.tables.reading.ragged import line_at, refuse_one_column, refuse_quote,
 from lamp.tables.reading.records import Dialect, long_fields
 
 COMMENT = "#"
-YEARS = range(1900, 2101)  # numbers that are names of columns now and then
+YEARS = range(1900, 2101)  # numbers that may well be column names
 
 
 def read_delimited(data: bytes, name: str, likely: str, options: ReadOptions, notes: list[str]) -> pl.DataFrame:
-    """The table in text (UTF-8), all cells as they are written.
+    """The table in UTF-8 text, with all cells as text.
 
-    likely  the separator that the file's name tells
+    likely  the separator that the file's name suggests
 
-    Raises DataError, with the line, for text that cannot be read for sure.
+    Raises DataError, with the line, for text that cannot be read without doubt.
     """
     body, line, said = dialects.preamble(data, options)
-    body = body.rstrip(b"\x1a")  # the end of a file in DOS
+    body = body.rstrip(b"\x1a")  # DOS marks the end of a file so
     body, line, comment = _without_comments(body, line, name, options, notes)
     if not body or body.isspace():
         refuse_empty(name, "an empty file")
     if b"\r\r\n" in body and body.count(b"\r\r\n") == body.count(b"\n"):
-        notes.append(f"{name}: each line ends in one carriage return too many; they were left out")
+        notes.append(f"{name}: every line ends in one carriage return too many; these were removed")
         body = body.replace(b"\r\r\n", b"\r\n")
     if b"\r" in body and b"\n" in body and (lone := body.count(b"\r") - body.count(b"\r\n")):
-        notes.append(f"{name}: lines end in several ways; {lone:,} carriage returns alone end lines or stand in quotes")
+        notes.append(
+            f"{name}: mixed line ends; {lone:,} carriage returns without a line feed end lines or are in quotes"
+        )
     with long_fields():
         sample = dialects.sample_of(body)
         separator = options.separator or said or dialects.separator_of(sample, likely)
@@ -55,10 +57,9 @@ def read_delimited(data: bytes, name: str, likely: str, options: ReadOptions, no
 def _without_comments(
     body: bytes, line: int, name: str, options: ReadOptions, notes: list[str]
 ) -> tuple[bytes, int, str]:
-    """The text without the comments at its beginning, the number of its first line, and what comments begin with.
+    """The text without the comments at its beginning, the number of its first line, and the comment mark.
 
-    Where the last of them has as many fields as the next line, and is of names where that one is of numbers, it has
-    the columns' names.
+    If the last comment looks like the columns' names (see `_names`), it is kept as the header.
     """
     comment = COMMENT if options.comment is None else options.comment
     mark, at, begin, skipped = comment.encode(), 0, 0, 0
@@ -73,16 +74,19 @@ def _without_comments(
     if options.header is not False and _names(heading.split(separator), row.split(separator)):
         start = begin if heading.startswith(separator) else begin + len(mark)  # a column may be called #
         number = line_of(body, begin) + line - 1
-        notes.append(f"{name}: the names of the columns stand after {comment!r} in line {number:,}")
+        notes.append(f"{name}: the names of the columns were read from line {number:,}, after {comment!r}")
         return body[start:].lstrip(b" ") if start > begin else body[start:], number, "" if start == begin else comment
     what = "a line that begins" if skipped == 1 else f"{skipped:,} lines that begin"
-    notes.append(f"{name}: {what} with {comment!r} left out at the beginning")
+    notes.append(f"{name}: skipped {what} with {comment!r} at the beginning")
     return body[at:], line + line_of(body, at) - 1, comment
 
 
 def _names(heading: list[str], values: list[str]) -> bool:
-    """Whether these are the names of these values: as many, and none of them a number where values are; or, of three
-    and more, each a word."""
+    """Whether `heading` looks like the names of `values`.
+
+    It does if it has as many fields, none of them a number, and either some value is a number or it has three or more
+    fields, each of which is a single word.
+    """
     heading, values = [each.strip() for each in heading], [each.strip() for each in values]
     if len(heading) != len(values) or len(heading) < 2 or any(map(NUMBER.fullmatch, heading)):
         return False
@@ -91,18 +95,18 @@ def _names(heading: list[str], values: list[str]) -> bool:
 
 
 def refuse_empty(name: str, got: str) -> NoReturn:
-    """The error for a file without a table in it."""
+    """Raise the DataError for a file without a table."""
     raise DataError(
         f"{name}: the table is empty",
         expected="a line with the names of the columns, and rows",
         got=got,
-        fix="look at how the file was written",
+        fix="check how the file was written",
     )
 
 
-# ---- which dialect ---------------------------------------------------------------------------------------------------
+# ---- choosing the dialect --------------------------------------------------------------------------------------------
 def _read(text: Text, separator: str, comment: str, options: ReadOptions, notes: list[str]) -> Attempt:
-    """The one way to read the text. Raises DataError where there is none, or more than one."""
+    """The text read in the only dialect that fits. Raises DataError if none fits, or more than one."""
     body, name = text.body, text.name
     comment = comment if comment and _has_lines_with(body, comment) else ""
 
@@ -119,17 +123,19 @@ def _read(text: Text, separator: str, comment: str, options: ReadOptions, notes:
     elif not quoted:
         read = by("none")
         if read.frame is None and read.width > 1 and mark in body:
-            read = _noted(by("backslash"), f"{name}: a backslash stands before {separator!r} in values", notes) or read
+            read = (
+                _noted(by("backslash"), f"{name}: in values, {separator!r} is written after a backslash", notes) or read
+            )
     else:
         read = by("double")
         escaped = b'\\"' in body or (read.frame is None and mark in body)
-        other = by("backslash") if escaped and read.width != 1 else None  # in one column a separator is a letter
+        other = by("backslash") if escaped and read.width != 1 else None  # with one column there is no separator
         if read.frame is not None:
             _refuse_swallowed(text, read, options)
             if other is not None and other.frame is not None and not other.frame.equals(read.frame):
                 _refuse_two_ways(text, body.find(b'\\"'), "a backslash before a quote", "double", "backslash")
         elif other is not None and other.frame is not None:
-            read = _noted(other, f"{name}: quotes in values stand after a backslash", notes) or read
+            read = _noted(other, f"{name}: in values, quotes are written after a backslash", notes) or read
         else:
             read = _literal(text, by("none"), separator, read, notes)
     if read.bad_quote is not None:
@@ -139,7 +145,7 @@ def _read(text: Text, separator: str, comment: str, options: ReadOptions, notes:
         if found.encode() in line_at(text, read.header_line).encode():
             refuse_one_column(text, read, found)
     if read.width == 0:
-        refuse_empty(name, "comments and empty lines alone")
+        refuse_empty(name, "only comments and empty lines")
     if read.frame is None:
         refuse_ragged(text, read)
     if options.comment is None:
@@ -156,18 +162,18 @@ def _noted(read: Attempt, note: str, notes: list[str]) -> Attempt | None:
 
 
 def _literal(text: Text, plain: Attempt, separator: str, read: Attempt, notes: list[str]) -> Attempt:
-    """The reading in which quotes are letters, if it fits and no value stands within quotes; else the failed one."""
+    """The attempt that takes quotes literally, if it fits and no value is in quotes; else the failed one, `read`."""
     mark = re.escape(separator)
     within = re.compile(rf'(?:^|{mark}|[\r\n])"[^{mark}\r\n]*"(?=[\r\n]|{mark}|$)'.encode())
     if plain.frame is None or within.search(text.body):
         return read if read.bad_quote is not None or plain.frame is None else plain
     where = f" (line {read.bad_quote.line:,})" if read.bad_quote is not None else ""
-    notes.append(f"{text.name}: quotes are letters like others{where}; if that is wrong: --quote double")
+    notes.append(f"{text.name}: quotes are taken literally{where}; if that is wrong: --quote double")
     return plain
 
 
 def _refuse_swallowed(text: Text, read: Attempt, options: ReadOptions) -> None:
-    """That no quote has made one record of several lines that are records."""
+    """Raise DataError if a quote has probably joined several records into one."""
     if not read.several or read.frame is None:
         return
     line = swallowed(text, read)
@@ -178,19 +184,19 @@ def _refuse_swallowed(text: Text, read: Attempt, options: ReadOptions) -> None:
         line = read.header_line
     if line is not None:
         raise DataError(
-            f"{text.name}, line {line:,}: a quote opens here and ends lines below, but each line could be a record",
-            expected="text that can be read in one way",
-            got=f"{len(read.frame):,} records with the quotes, more lines without",
-            fix="--quote none takes quotes for letters, one record a line; --quote double reads on to the next quote",
+            f"{text.name}, line {line:,}: a quote opens here and closes lines later, but each line could be a record",
+            expected="text that can be read in only one way",
+            got=f"{len(read.frame):,} records with quotes, more without",
+            fix="--quote none takes quotes literally, with one record per line; --quote double reads to the next quote",
         )
 
 
 def _refuse_two_ways(text: Text, at: int, what: str, one: str, other: str) -> NoReturn:
     raise DataError(
         f"{text.name}, line {text.line + line_of(text.body, at) - 1:,}: {what} can be read in two ways",
-        expected="text that can be read in one way",
+        expected="text that can be read in only one way",
         got=text.body[max(0, at - 20) : at + 20].decode("utf-8", "ignore").splitlines()[0],
-        fix=f"say which is meant: --quote {one} or --quote {other}",
+        fix=f"choose one: --quote {one} or --quote {other}",
     )
 
 
@@ -200,36 +206,36 @@ def _has_lines_with(body: bytes, comment: str) -> bool:
 
 
 def _refuse_data_in_comments(read: Attempt, name: str) -> None:
-    """That no line that was left out as a comment could be a record, where nobody has said what comments are."""
+    """Raise DataError if a line that was left out as a comment could be a record."""
     mark = read.dialect.separator
     line, shown = next(
         ((line, text) for line, text in read.comments if text.count(mark) == read.width - 1 > 0), (0, "")
     )
     if line:
         raise DataError(
-            f"{name}, line {line:,}: it could be a comment or a record",
+            f"{name}, line {line:,}: this line could be a comment or a record",
             expected="comments that do not look like records",
             got=shown.strip()[:60],
-            fix=f'--comment "{read.dialect.comment}" leaves such lines out; --comment "" reads them as records',
+            fix=f'--comment "{read.dialect.comment}" skips such lines; --comment "" reads them as records',
         )
 
 
 def _note_left_out(read: Attempt, name: str, notes: list[str]) -> None:
     if read.empty:
-        what = "left out" if read.width > 1 else "read as missing values"
+        what = "skipped" if read.width > 1 else "read as missing values"
         notes.append(
             f"{name}: {read.empty:,} empty lines {what}" if read.empty > 1 else f"{name}: an empty line {what}"
         )
     if read.comments:
-        notes.append(f"{name}: {len(read.comments):,} lines left out as comments")
+        notes.append(f"{name}: {len(read.comments):,} lines skipped as comments")
     if read.odd_count:
         lines = ", ".join(f"{line:,}" for line, _, _ in read.odd[:5]) + (", ..." if read.odd_count > 5 else "")
-        notes.append(f"{name}: {read.odd_count:,} lines with too few or too many values filled or left out: {lines}")
+        notes.append(f"{name}: filled or dropped {read.odd_count:,} lines with too few or too many values: {lines}")
 
 
 # ---- the names of the columns ----------------------------------------------------------------------------------------
 def _named(read: Attempt, name: str, options: ReadOptions, notes: list[str]) -> pl.DataFrame:
-    """The table with its names."""
+    """The table with its columns' names."""
     assert read.frame is not None
     frame, header = read.frame, read.header
     if header is None:
@@ -250,20 +256,20 @@ def _named(read: Attempt, name: str, options: ReadOptions, notes: list[str]) -> 
 def _with_one_more(
     frame: pl.DataFrame, header: list[str], name: str, notes: list[str]
 ) -> tuple[pl.DataFrame, list[str]]:
-    """Rows with one value more than there are names: an empty one at the end, or names of rows before, as R writes."""
+    """Table and names for rows with one value more than names: an empty last one, or row names first, as R writes."""
     last, first = frame[frame.columns[-1]], frame[frame.columns[0]]
     if len(header) > 1 and _all_empty(last):
         return frame.select(frame.columns[:-1]), header
     numbers = [str(k + 1) for k in range(len(first))]
     if len(header) > 1 and first.n_unique() == len(first) > 1 and (not is_numeric(first) or first.to_list() == numbers):
-        notes.append(f"{name}: rows have one value more than there are names; the first is taken for the row's name")
+        notes.append(f"{name}: rows have one value more than there are names; the first one is taken for a row name")
         return frame, ["", *header]
     raise DataError(
-        f"{name}: more values in each line ({frame.width}) than the first line has names ({len(header)})",
+        f"{name}: each line has more values ({frame.width}) than the first line has names ({len(header)})",
         expected=f"{len(header)} values",
         got=", ".join(map(repr, frame.row(0)))[:80],
-        fix="add the name that lacks to the first line; --no-header, if it has none; or --skip-lines, if it is a title"
-        + ("; or --separator tab, if the table is one column of text" if len(header) == 1 else ""),
+        fix="add the missing name to the first line; --no-header, if it has no names; --skip-lines, if it is a title"
+        + ("; --separator tab, if the table is a single column of text" if len(header) == 1 else ""),
     )
 
 
@@ -272,8 +278,11 @@ def _all_empty(column: pl.Series) -> bool:
 
 
 def _note_data_as_names(frame: pl.DataFrame, header: list[str], name: str, notes: list[str]) -> None:
-    """A note where the first line looks like data: numbers as names of all columns of numbers; or, where there is no
-    such column, a name that is a value too."""
+    """Add a note if the first line looks like data.
+
+    It does if the name of every numeric column is a number, or, without numeric columns, if a name is also a value of
+    its column.
+    """
     names = [each.strip() for each in header]
     numbers = [each for each in names if NUMBER.fullmatch(each)]
     if numbers:
@@ -285,16 +294,16 @@ def _note_data_as_names(frame: pl.DataFrame, header: list[str], name: str, notes
         is_data = all(names) and any(names[k] in set(column.head(1000)) for k, column in enumerate(frame))
     if is_data:
         shown = ", ".join(map(repr, names[:3])) + (", ..." if len(names) > 3 else "")
-        notes.append(f"WARNING: {name}: the first line looks like data, not like names of columns: {shown}. "
-                     "If it has no names, say --no-header; the columns are then column_1, column_2, ...")  # fmt: skip
+        notes.append(f"WARNING: {name}: the first line looks like data, not like column names: {shown}. "
+                     "If it is data, use --no-header; the columns are then column_1, column_2, ...")  # fmt: skip
 
 
 def _note_repeated_header(frame: pl.DataFrame, header: list[str], name: str, notes: list[str]) -> None:
-    """A note where rows repeat the first line, as in files that were put one below the other."""
+    """Add a note if rows repeat the first line, as in concatenated files."""
     if frame.width < 2:
         return
     candidates = frame.filter(frame.to_series(0) == header[0])
     same = [row for row in candidates.iter_rows() if ["" if value is None else value for value in row] == header]
     if same:
-        notes.append(f"{name}: the first line, with the columns' names, comes again {len(same):,} times: "
+        notes.append(f"{name}: the line of column names is repeated {len(same):,} times: "
                      "are these several files in one?")  # fmt: skip

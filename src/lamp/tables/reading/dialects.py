@@ -1,4 +1,4 @@
-"""The separator of delimited text, found in its first lines; and what stands before its first record."""
+"""Detect the separator of delimited text from its first lines, and remove what precedes its first record."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from typing import Literal
 from lamp.tables.reading.encodings import line_of
 from lamp.tables.reading.options import ReadOptions
 
-SAMPLE = 1 << 20  # bytes, and
-SAMPLE_RECORDS = 200  # records that the separator is found in
-CANDIDATES = ("\t", ";", "|", ",")  # those that rarely stand in values first
-MOSTLY = 0.5  # share of the records that must have as many fields as most have
+SAMPLE = 1 << 20  # first bytes, and
+SAMPLE_RECORDS = 200  # first records, in which the separator is looked for
+CANDIDATES = ("\t", ";", "|", ",")  # those that are rare in values come first
+MOSTLY = 0.5  # least share of records with the most frequent number of fields
 NAMES = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a bar", " ": "blanks"}
 OPTION = {"\t": "tab", " ": '" "'}
 NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?")
 
 
 def named(separator: str) -> str:
-    """The separator in words."""
+    """The separator in words, such as "a comma"."""
     return NAMES.get(separator, repr(separator))
 
 
 def option(separator: str) -> str:
-    """The separator as --separator takes it."""
+    """The option --separator for this separator."""
     return f"--separator {OPTION.get(separator, chr(34) + separator + chr(34))}"
 
 
 def sample_of(body: bytes) -> str:
-    """The first lines, as text."""
+    """The first lines as text."""
     part = body[:SAMPLE]
     if len(body) > SAMPLE and (end := max(part.rfind(b"\n"), part.rfind(b"\r"))) > 0:
         part = part[: end + 1]
@@ -40,7 +40,7 @@ def sample_of(body: bytes) -> str:
 
 
 def separator_of(sample: str, likely: str) -> str:
-    """The separator with which the most records have equally many fields, two or more; else the `likely` one."""
+    """The separator for which the most records have the same number of fields (two or more), or else `likely`."""
     counted = {mark: _score(sample, mark) for mark in CANDIDATES}
     perfect = [mark for mark, score in counted.items() if score == 1.0]
     if perfect:
@@ -52,7 +52,7 @@ def separator_of(sample: str, likely: str) -> str:
 
 
 def _score(sample: str, mark: str) -> float:
-    """The share of the records with the most frequent number of fields, at least two; 1 only if the first has it."""
+    """The share of records with the most frequent number of fields (at least two); below 1 if the first differs."""
     shares = []
     quotings: tuple[Literal[0, 3], ...] = (csv.QUOTE_MINIMAL, csv.QUOTE_NONE)
     for quoting in quotings:
@@ -64,14 +64,16 @@ def _score(sample: str, mark: str) -> float:
 
 
 def _lengths(sample: str, mark: str, quoting: Literal[0, 3]) -> list[int]:
-    """How many fields each record has, empty lines left out."""
+    """The number of fields of each record, without empty lines."""
     reader = csv.reader(StringIO(sample, newline=""), delimiter=mark, quoting=quoting, skipinitialspace=True)
     return [len(fields) for fields in islice(reader, SAMPLE_RECORDS) if any(fields) or len(fields) > 1]
 
 
 def _is_aligned(sample: str) -> bool:
-    """Whether blanks separate the same number of values in each line, all numbers, or one of three: text alone is
-    not separated."""
+    """Whether blanks separate the same number of values in each line.
+
+    The values must all be numbers, or, with three or more per line, at least one of them: text alone is not a table.
+    """
     reader = csv.reader(StringIO(re.sub(r"[ \t]+", " ", sample), newline=""), delimiter=" ", skipinitialspace=True)
     lines = [[field for field in fields if field] for fields in islice(reader, SAMPLE_RECORDS) if any(fields)]
     if len(lines) < 2 or len(lines[0]) < 2:
@@ -83,10 +85,10 @@ def _is_aligned(sample: str) -> bool:
     )
 
 
-# ---- what stands before the first record -----------------------------------------------------------------------------
+# ---- lines before the first record -----------------------------------------------------------------------------------
 def preamble(body: bytes, options: ReadOptions) -> tuple[bytes, int, str | None]:
-    """The text without the lines that are skipped and without a `sep=;` line; the number of its first line; and the
-    separator that such a line names."""
+    """The text without skipped lines and without a line such as `sep=;`, the number of its first line, and the
+    separator that such a line names, or None."""
     at, named_separator = 0, None
     for _ in range(options.skip_lines or 0):
         at = next_line(body, at)
@@ -98,6 +100,6 @@ def preamble(body: bytes, options: ReadOptions) -> tuple[bytes, int, str | None]
 
 
 def next_line(body: bytes, at: int) -> int:
-    """Where the next line begins."""
+    """The offset at which the next line begins."""
     found = re.compile(rb"\r\n|\n|\r").search(body, at)
     return found.end() if found else len(body)

@@ -1,4 +1,4 @@
-"""Text in any encoding as UTF-8, and what is said where the encoding had to be guessed."""
+"""Convert text in any encoding to UTF-8, with a remark where the encoding had to be guessed."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ BYTE_ORDER_MARKS = (  # the longer ones first
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
-OTHERS = ("cp1252", "cp1250", "cp1251", "mac_roman", "shift_jis", "gb18030", "euc_kr", "big5")  # to show in a refusal
-LOOKED_AT = 4096  # bytes by which UTF-16 without a mark is known
+OTHERS = ("cp1252", "cp1250", "cp1251", "mac_roman", "shift_jis", "gb18030", "euc_kr", "big5")  # suggested in an error
+LOOKED_AT = 4096  # first bytes, by which UTF-16 without a byte order mark is detected
 
-# What stands in West European text: signs before letters, one or two of these, signs after them; or one sign alone.
-# Anything else, such as three of these letters in a row, is another encoding.
+# Runs of non-ASCII characters in West European text: signs before letters, one or two letters, signs after them; or a
+# single sign. Any other run, such as three of these letters, means another encoding.
 LETTERS = "À-ÖØ-öø-ÿŒœŠšŽžŸ"
 WESTERN = re.compile(
     f"(?!.*[ÃÂ][^\\x00-\\x7f])[“„‘«¡¿—–]*[{LETTERS}’´·]{{0,2}}[”’»™®…—–°²³ªº]*|[€£¥§°µ½¼¾©•¡×±\u00a0]"  # noqa: RUF001
 )
 BETWEEN = re.compile(f"[A-Za-z{LETTERS}][€£¥§°²³¹½¼¾©®¿¡×±µ][a-z{LETTERS}]")  # noqa: RUF001
-GARBLED = (b"\xc3\x83\xc2", b"\xc3\xa2\xe2\x82\xac")  # UTF-8 that was read as cp1252 and written as UTF-8 again
-LOST = b"\xef\xbf\xbd"  # what stands for a letter that could not be read
+GARBLED = (b"\xc3\x83\xc2", b"\xc3\xa2\xe2\x82\xac")  # UTF-8 that was decoded as cp1252 and encoded as UTF-8 again
+LOST = b"\xef\xbf\xbd"  # U+FFFD, which replaces letters that could not be decoded
 
 
 def as_utf8(data: bytes, encoding: str | None, name: str, notes: list[str]) -> bytes:
     """The text as UTF-8 without a byte order mark.
 
-    encoding  None to find it: by its mark, UTF-16 by its zeros, UTF-8, or West European text of Windows (cp1252), which
-              is noted
+    encoding  None to detect it: a byte order mark, UTF-16 by its zero bytes, UTF-8, or else West European text of
+              Windows (cp1252), which adds a remark to `notes`
 
-    Raises DataError, with the line, for text in no encoding that is known for sure, and for zeros in it.
+    Raises DataError, with the line, if the encoding is not clear, and for zero bytes in the text.
     """
     data = _decoded(data, encoding, name) if encoding is not None else _found(data, name, notes)
     zero = data.find(b"\0")
@@ -44,14 +44,14 @@ def as_utf8(data: bytes, encoding: str | None, name: str, notes: list[str]) -> b
             f"{name}, line {line_of(data, zero):,}: a zero byte in the text",
             expected="a text file",
             got=f"a zero after {_shown(data[max(0, zero - 20) : zero])!r}",
-            fix="the file is damaged or no text: write it again; or name its encoding, such as --encoding utf-16",
+            fix="if it is UTF-16, --encoding utf-16; else the file is damaged or not text: write it again",
         )
     _note_garbled(data, name, notes)
     return data
 
 
 def line_of(data: bytes, offset: int) -> int:
-    """The number of the line, counted from 1, in which a byte stands."""
+    """The number of the line, counted from 1, that holds the byte at an offset."""
     before = data[:offset]
     return 1 + before.count(b"\n") + before.count(b"\r") - before.count(b"\r\n")
 
@@ -62,7 +62,7 @@ def _decoded(data: bytes, encoding: str, name: str) -> bytes:
     except UnicodeError as error:
         at = getattr(error, "start", 0)
         raise DataError(
-            f"{name}, line {line_of(data, at):,}: this is no {encoding}",
+            f"{name}, line {line_of(data, at):,}: this is not {encoding}",
             expected=f"text in {encoding}, as --encoding says",
             got=f"{data[at : at + 4].hex(' ')} (hexadecimal) after {_shown(data[max(0, at - 20) : at])!r}",
             fix="leave --encoding out, or name another: utf-8, utf-16, cp1252, shift_jis, ...",
@@ -78,7 +78,7 @@ def _found(data: bytes, name: str, notes: list[str]) -> bytes:
     if len(begin) >= 4:
         for encoding, zeros, others in (("utf-16-le", begin[1::2], begin[::2]), ("utf-16-be", begin[::2], begin[1::2])):
             if zeros.count(0) > 0.3 * len(zeros) and others.count(0) < 0.05 * len(others):
-                notes.append(f"{name}: read as {encoding}, which every other byte being zero says")
+                notes.append(f"{name}: read as {encoding}, because every other byte is zero")
                 return _decoded(data, encoding, name)
     if data.isascii():
         return data
@@ -90,7 +90,7 @@ def _found(data: bytes, name: str, notes: list[str]) -> bytes:
 
 
 def _western(data: bytes, error: UnicodeDecodeError, name: str, notes: list[str]) -> bytes:
-    """Text that is no UTF-8 as cp1252, if that looks right."""
+    """Text that is not UTF-8 decoded as cp1252, if the result looks right. Raises DataError otherwise."""
     at = error.start
     line = line_of(data, at)
     try:
@@ -99,7 +99,7 @@ def _western(data: bytes, error: UnicodeDecodeError, name: str, notes: list[str]
         text = ""
     if text and _is_western(text):
         shown = ", ".join(repr(word) for word in _words(text, 3))
-        notes.append(f"{name}: the text is not UTF-8 and was read as cp1252 (Windows), such as {shown} in line "
+        notes.append(f"{name}: the text is not UTF-8 and was read as cp1252 (Windows), with {shown} in line "
                      f"{line:,}; if that is wrong, name its encoding: --encoding NAME")  # fmt: skip
         return text.encode()
     begin = max(data.rfind(mark, 0, at) for mark in (b"\n", b"\r", b",", b";", b"\t", b'"', b" ")) + 1
@@ -114,16 +114,16 @@ def _western(data: bytes, error: UnicodeDecodeError, name: str, notes: list[str]
     looks = [f"--encoding {encoding} reads {text!r}" for encoding, text in read]
     cut = at + 4 >= len(data) and error.reason == "unexpected end of data"
     raise DataError(
-        f"{name}, line {line:,}: the text is not in UTF-8, and it is not clear what it is in",
+        f"{name}, line {line:,}: the text is not UTF-8, and its encoding is not clear",
         expected="UTF-8, or an encoding named by --encoding",
         got=f"{word[:20].hex(' ')} (hexadecimal)",
         fix="the file ends within a letter: it seems to be cut off" if cut
-        else f"choose what reads right: {'; '.join(looks[:6])}" if looks else "save it in UTF-8",
+        else f"choose the encoding that looks right: {'; '.join(looks[:6])}" if looks else "save it in UTF-8",
     ) from None  # fmt: skip
 
 
 def _is_western(text: str) -> bool:
-    """Whether all that is not ASCII is what West European text has, alone or in twos."""
+    """Whether all runs of non-ASCII characters look like West European text."""
     found = {match.group() for match in re.finditer(r"[^\x00-\x7f]+", text)}
     return all(WESTERN.fullmatch(each) for each in found) and not BETWEEN.search(text)
 
@@ -140,8 +140,8 @@ def _words(text: str, most: int) -> Iterator[str]:
 
 def _note_garbled(data: bytes, name: str, notes: list[str]) -> None:
     for marks, what in (
-        (GARBLED, "letters that were garbled before, by a program that read UTF-8 as another encoding"),
-        ((LOST,), "the sign that stands for letters that a program before could not read"),
+        (GARBLED, "letters garbled by an earlier program that read UTF-8 as another encoding"),
+        ((LOST,), "the sign U+FFFD, which replaces letters that an earlier program could not read"),
     ):
         for mark in marks:
             at = data.find(mark)

@@ -1,4 +1,4 @@
-"""The type of each column that was read as text: whole numbers, numbers, true or false, or text."""
+"""Infer the type of each column of text: whole numbers, numbers, booleans, or text."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ import math
 
 import polars as pl
 
-# What numbers that are missing are written as; text is looked through later, in any case
+# Words for missing numbers; words for missing text are handled later, in upper or lower case
 NO_NUMBERS = ["", "NA", "N/A", "#N/A", "NaN", "nan", "null", "NULL", "None", "?"]
 
 TRUTH = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 CODE = r"^[+-]?0\d+$"  # 007 is a word
-EXACT = 2.0**53  # float64 holds each whole number below
+EXACT = 2.0**53  # float64 holds every whole number below
 
 
 def typed(frame: pl.DataFrame) -> pl.DataFrame:
-    """A table of text with numbers in the columns that hold nothing else; words for missing values become null."""
+    """The table with numbers and booleans in the columns that hold nothing else, and nulls for missing numbers."""
     return pl.DataFrame([_typed(column) for column in frame])
 
 
 def _typed(text: pl.Series) -> pl.Series:
     numbers = text.cast(pl.Float64, strict=False)
-    if math.isnan(numbers.sum()):  # faster than to look for them
+    if math.isnan(numbers.sum()):  # faster than looking for NaN in every row
         numbers = numbers.fill_nan(None)
     if numbers.null_count() > text.null_count():
         text = text.set(text.is_in(NO_NUMBERS).fill_null(False), None)
@@ -40,7 +40,7 @@ def _typed(text: pl.Series) -> pl.Series:
 
 
 def _truth(text: pl.Series) -> pl.Series:
-    """The column as booleans if it holds true and false alone."""
+    """The column as booleans if it holds only true and false, else unchanged."""
     first = text.drop_nulls()[0]
     if first not in TRUTH:
         return text

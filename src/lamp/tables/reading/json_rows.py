@@ -1,4 +1,4 @@
-"""Tables in JSON: an object a line, a list of objects, or an object of lists; nested objects become columns `a.b`."""
+"""Read tables from JSON: an object per line, a list of objects, or an object of lists; nested ones become `a.b`."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import polars as pl
 from lamp.errors import DataError
 from lamp.tables.reading.options import MOST_COLUMNS, ReadOptions, check_width
 
-DEEPEST = 20  # objects within objects that become columns
+DEEPEST = 20  # levels of nested objects that become columns
 
 
 def read_json(data: bytes, name: str, options: ReadOptions, notes: list[str]) -> pl.DataFrame:
-    """The table in JSON (UTF-8). Raises DataError, with the line, for anything else."""
+    """The table in UTF-8 JSON. Raises DataError, with the line, for anything else."""
     frame = _quickly(data, options)
     if frame is None:
         frame = _exactly(data, name, options)
@@ -25,11 +25,13 @@ def read_json(data: bytes, name: str, options: ReadOptions, notes: list[str]) ->
 
 
 def _quickly(data: bytes, options: ReadOptions) -> pl.DataFrame | None:
-    """Lines of objects by polars, if it finds as many rows as there are lines."""
-    if not data.lstrip().startswith(b"{") or b"\\ud" in data or b"\\uD" in data:  # half a pair becomes a zero
+    """The table read by polars from an object per line; None if it finds fewer rows than there are lines."""
+    if (
+        not data.lstrip().startswith(b"{") or b"\\ud" in data or b"\\uD" in data
+    ):  # polars turns a lone surrogate into a zero byte
         return None
     lines = sum(1 for line in data.splitlines() if line.strip()) if b"\r" in data else _lines(data)
-    if lines < 2:  # a document, or a line of one
+    if lines < 2:  # a single document
         return None
     first = data.lstrip().split(b"\n", 1)[0]
     try:
@@ -43,7 +45,7 @@ def _quickly(data: bytes, options: ReadOptions) -> pl.DataFrame | None:
 
 
 def _lines(data: bytes) -> int:
-    """The lines with something in them."""
+    """The number of lines that are not blank."""
     return sum(1 for line in data.split(b"\n") if line and not line.isspace())
 
 
@@ -53,14 +55,14 @@ def _mixed(frame: pl.DataFrame) -> bool:
 
 # ---- value by value --------------------------------------------------------------------------------------------------
 def _exactly(data: bytes, name: str, options: ReadOptions) -> pl.DataFrame:
-    """The table by Python's reader, which says what is wrong where."""
+    """The table read by Python's json, which reports where something is wrong."""
     text = data.decode()
     begins = text.lstrip()[:1]
     try:
         whole = _loads(text)
     except ValueError as error:
         if begins not in "{[":
-            _refuse(name, 1, f"it begins with {text.strip()[:40]!r}", "JSON, or is it a CSV file? name it .csv")
+            _refuse(name, 1, f"text that begins with {text.strip()[:40]!r}", "if it is a CSV file, name it .csv")
         if begins == "[" or ("\n" not in text.strip() and "\r" not in text.strip()):
             line, column = getattr(error, "lineno", 1), getattr(error, "colno", 1)
             _refuse(
@@ -68,7 +70,7 @@ def _exactly(data: bytes, name: str, options: ReadOptions) -> pl.DataFrame:
             )
         rows = list(_objects(text, name))
     except RecursionError:
-        _refuse(name, 1, "lists or objects within each other without end", "write an object a line")
+        _refuse(name, 1, "lists or objects nested too deeply", "write one object per line")
     else:
         rows = _rows_of(whole, name)
     return _columns(rows, name, options)
@@ -98,12 +100,12 @@ def _objects(text: str, name: str) -> Iterator[dict[str, Any]]:
                 name,
                 number,
                 f"{getattr(error, 'msg', error)}: {line[:50]}",
-                'write an object a line: {"name": value, ...}',
+                'write one object per line: {"name": value, ...}',
             )
         except RecursionError:
-            _refuse(name, number, "lists or objects within each other without end", "write an object a line")
+            _refuse(name, number, "lists or objects nested too deeply", "write one object per line")
         if not isinstance(row, dict):
-            _refuse(name, number, f"no object: {line[:50]}", 'write an object a line: {"name": value, ...}')
+            _refuse(name, number, f"not an object: {line[:50]}", 'write one object per line: {"name": value, ...}')
         yield row
 
 
@@ -118,15 +120,15 @@ def _rows_of(whole: Any, name: str) -> list[dict[str, Any]]:
         if len(tables) == 1:
             return next(iter(tables.values()))
         if len(tables) > 1:
-            _refuse(name, 1, f"several lists of objects: {', '.join(tables)}", "save the one that is meant by itself")
+            _refuse(name, 1, f"several lists of objects: {', '.join(tables)}", "save the one you want by itself")
         return [whole]
     if isinstance(whole, list):
         odd = next((row for row in whole if not isinstance(row, dict)), None)
         if odd is not None:
             kind = "lists" if isinstance(odd, list) else f"values such as {str(odd)[:30]!r}"
-            _refuse(name, 1, f"a list of {kind}", 'a list of objects has names: [{"name": value, ...}, ...]')
+            _refuse(name, 1, f"a list of {kind}", 'write a list of objects: [{"name": value, ...}, ...]')
         return whole
-    _refuse(name, 1, f"a {type(whole).__name__}", 'write an object a line: {"name": value, ...}')
+    _refuse(name, 1, f"a {type(whole).__name__}", 'write one object per line: {"name": value, ...}')
 
 
 def _columns(rows: list[dict[str, Any]], name: str, options: ReadOptions) -> pl.DataFrame:
@@ -149,7 +151,7 @@ def _flattened(row: dict[str, Any], above: str = "", depth: int = 0) -> dict[str
 
 
 def _series(name: str, values: list[Any]) -> pl.Series:
-    """A column of the type that all values have; text where they are of several."""
+    """A column of the type that all values have, or of text if they have several types."""
     types = {type(value) for value in values if value is not None}
     if types <= {int, float} and not types <= {int}:
         return pl.Series(name, [None if value is None else float(value) for value in values], pl.Float64).fill_nan(None)
@@ -167,7 +169,7 @@ def _series(name: str, values: list[Any]) -> pl.Series:
 
 # ---- nested ----------------------------------------------------------------------------------------------------------
 def _flat(frame: pl.DataFrame, name: str, notes: list[str]) -> pl.DataFrame:
-    """Objects in objects as columns of their own, `a.b`."""
+    """The table with nested objects as columns of their own, named `a.b`."""
     nested = [column.name for column in frame if isinstance(column.dtype, pl.Struct)]
     for _ in range(DEEPEST):
         structs = [column.name for column in frame if isinstance(column.dtype, pl.Struct)]
@@ -187,12 +189,12 @@ def _flat(frame: pl.DataFrame, name: str, notes: list[str]) -> pl.DataFrame:
         notes.append(f"{name}: objects in {', '.join(nested[:5])} became columns such as {nested[0]}.…")
     lists = [column.name for column in frame if isinstance(column.dtype, pl.List)]
     if lists:
-        notes.append(f"{name}: lists cannot be learned from; write their values as columns: {', '.join(lists[:5])}")
+        notes.append(f"{name}: columns of lists are not used; write their values as columns: {', '.join(lists[:5])}")
     return frame
 
 
 def _refuse(name: str, line: int, got: str, fix: str) -> NoReturn:
     raise DataError(
-        f"{name}, line {line:,}: this is no table in JSON", expected="an object a line, or a list of objects", got=got,
-        fix=fix,
+        f"{name}, line {line:,}: this is not a table in JSON",
+        expected="an object per line, or a list of objects", got=got, fix=fix,
     ) from None  # fmt: skip

@@ -1,4 +1,4 @@
-"""Names of columns: the same name however it was typed, a name for those that have none, and near names in errors."""
+"""Names of columns: normalised spelling, names for unnamed columns, and similar names for errors."""
 
 from __future__ import annotations
 
@@ -9,20 +9,22 @@ from difflib import get_close_matches
 
 import polars as pl
 
-INVISIBLE = re.compile("[\u200b\u200c\u200d\u2060\ufeff\u00ad]")  # of no width
-MANY = 1000  # names beyond which near ones are not looked for letter by letter
+INVISIBLE = re.compile("[\u200b\u200c\u200d\u2060\ufeff\u00ad]")  # characters of zero width
+MANY = 1000  # names that are compared for similarity, at most
 
 
 def cleaned(name: str) -> str:
-    """A name in its composed form (NFC), without blanks around it and without invisible characters."""
+    """A name in Unicode's composed form (NFC), without surrounding blanks and invisible characters."""
     return name if name.isascii() and name == name.strip() else unicodedata.normalize(
         "NFC", INVISIBLE.sub("", name)
     ).strip()  # fmt: skip
 
 
 def distinct(given: Sequence[str | None], notes: list[str], where: str) -> list[str]:
-    """Names for all columns, each once: `column_3` for one without, `name_2` for the second of a name; both are
-    noted."""
+    """Distinct names for all columns: `column_3` for one without a name, `name_2` for the second of the same name.
+
+    where  the file's name, with which remarks on new names in `notes` begin
+    """
     names = [cleaned(name or "") for name in given]
     taken, found = set(names), []
     unnamed, repeated = [], []
@@ -37,21 +39,21 @@ def distinct(given: Sequence[str | None], notes: list[str], where: str) -> list[
             while (new := f"{name}_{number}") in taken:
                 number += 1
             counts[name] = number
-            repeated.append(f"{name!r} is called {new!r}")
+            repeated.append(f"{name!r} becomes {new!r}")
         else:
             new = name
         seen.add(new)
         taken.add(new)
         found.append(new)
     if unnamed:
-        notes.append(f"{where}: {_columns(len(unnamed))} without a name: called {_listed(unnamed)}")
+        notes.append(f"{where}: {_columns(len(unnamed))} without a name, now called {_listed(unnamed)}")
     if repeated:
-        notes.append(f"{where}: {_columns(len(repeated))} with a name that another has: {_listed(repeated)}")
+        notes.append(f"{where}: {_columns(len(repeated))} with the name of another column: {_listed(repeated)}")
     return found
 
 
 def matching(name: str, names: Iterable[str]) -> str | None:
-    """The one of these names that this is, however it was typed (NFC or NFD, blanks around it); None without one."""
+    """The one of `names` that equals this name up to Unicode form and surrounding blanks; None if there is none."""
     names = list(names)
     if name in names:
         return name
@@ -60,7 +62,7 @@ def matching(name: str, names: Iterable[str]) -> str | None:
 
 
 def renamed(frame: pl.DataFrame, wanted: Iterable[str]) -> pl.DataFrame:
-    """A table whose columns have these names where they have the same ones, typed otherwise."""
+    """The table with the wanted names for columns whose names differ only in Unicode form or surrounding blanks."""
     there = set(frame.columns)
     lacking = {cleaned(name): name for name in wanted if name not in there}
     found = {name: lacking[cleaned(name)] for name in frame.columns if cleaned(name) in lacking} if lacking else {}
@@ -68,7 +70,7 @@ def renamed(frame: pl.DataFrame, wanted: Iterable[str]) -> pl.DataFrame:
 
 
 def near(name: str, names: Sequence[str]) -> str | None:
-    """The name that was likely meant: alike but for case, blanks and underscores, or misspelt."""
+    """The name that was probably meant: the same up to case, blanks and underscores, or a similar one."""
     alike = {_plain(each): each for each in reversed(names)}
     if (found := alike.get(_plain(name))) is not None:
         return found

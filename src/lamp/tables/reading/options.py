@@ -1,4 +1,4 @@
-"""How a table's file is to be read, where the user says so; what is not said is found in the file itself."""
+"""ReadOptions: the user's options for reading a file; what they leave open is detected in the file."""
 
 from __future__ import annotations
 
@@ -14,26 +14,28 @@ QUOTES = ("double", "backslash", "none")
 RAGGED = ("error", "fill", "drop")
 SEPARATORS = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|", "bar": "|", "space": " "}
 
-MOST_BYTES = 4 * 2**30  # of a file, unpacked
+MOST_BYTES = 4 * 2**30  # largest decompressed size of a file, by default
 MOST_COLUMNS = 100_000
 
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """What the user says of a file. None: found in the file, or the default.
+    """Options for reading a file. None means that the value is detected, or the default in brackets.
 
-    separator    of a text file: one character; " " stands for any number of blanks
-    quote        how a quote stands in a quoted field: "double" (doubled), "backslash" (after one); "none": quotes are
-                 letters like others
-    encoding     such as "utf-8", "cp1252", "utf-16"
-    header       whether the first line has the columns' names  [yes]
-    comment      lines that begin with this are left out; "" for none  [# where the file begins with such lines]
-    skip_lines   how many lines at the beginning are left out
-    sheet        of a spreadsheet: its name
-    ragged       lines with too few or too many values: "error", "fill" (what lacks is missing, what is too much is cut
-                 off) or "drop" (such lines are left out)
-    max_bytes    the largest file, unpacked  [4 GiB, and 200 times the packed size]
-    max_columns  [100,000]
+    separator    the character between values; " " stands for any number of blanks
+    quote        how a quote is written in a quoted field: "double" (doubled), "backslash" (after a backslash), or
+                 "none" (quotes have no special meaning)
+    encoding     the text's encoding, such as "utf-8", "cp1252", "utf-16"
+    header       whether the first line has the columns' names  [True]
+    comment      lines that begin with this are skipped; "" skips none  ["#" if the file begins with such lines]
+    skip_lines   number of lines to skip at the beginning  [0]
+    sheet        name of the sheet of a spreadsheet, or of the file in a .zip  [the first sheet]
+    ragged       what to do with lines of too few or too many values: "error" refuses the file, "fill" adds missing
+                 values or cuts the line, "drop" leaves the line out  ["error"]
+    max_bytes    largest decompressed size of the file  [4 GiB, and at most 200 times the compressed size]
+    max_columns  largest number of columns  [100,000]
+
+    Raises ArgumentError for an invalid value.
     """
 
     separator: str | None = None
@@ -73,35 +75,35 @@ class ReadOptions:
                 raise _refused(name, f"a whole number, at least {least}", number, f"--{name.replace('_', '-')} 10")
 
     def over(self, other: ReadOptions) -> ReadOptions:
-        """These options, and the other's where these say nothing."""
+        """These options, completed with the other's where these are None."""
         return ReadOptions(**{**other.to_dict(), **self.to_dict()})
 
     @property
     def of_text(self) -> list[str]:
-        """The names of the options given that are of text files alone, as the command line has them."""
+        """The command-line names of the given options that apply only to text files."""
         names = ("separator", "quote", "encoding", "header", "comment", "skip_lines", "ragged")
         return [f"--{name.replace('_', '-')}" for name in names if getattr(self, name) is not None]
 
     def to_dict(self) -> dict[str, Any]:
-        """What was said, as JSON has it."""
+        """The given options as a dict for JSON."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
     @classmethod
     def from_dict(cls, told: Mapping[str, Any]) -> Self:
-        """The options back from `to_dict`. Raises DataError for anything else."""
+        """The options that `to_dict` described. Raises DataError for anything else."""
         try:
             return cls(**told)
         except (TypeError, ArgumentError) as error:
             raise DataError(
-                "these are no options of how a table is read",
+                "these are not options for reading a table",
                 expected=", ".join(each.name for each in fields(cls)),
                 got=str(error).splitlines()[0],
-                fix="train again, with this version of lamp",
+                fix="train again with this version of lamp",
             ) from None
 
     @classmethod
     def of(cls, **given: Any) -> Self:
-        """The options by name. Raises ArgumentError for a name or a value that is none."""
+        """The options by name. Raises ArgumentError for an unknown name or an invalid value."""
         names = [each.name for each in fields(cls)]
         also = {"sep": "separator", "delimiter": "separator", "skiprows": "skip_lines", "sheet_name": "sheet"}
         for name in given:
@@ -117,19 +119,19 @@ class ReadOptions:
 
 
 def check_width(where: str, columns: int, options: ReadOptions) -> None:
-    """That a table has no more columns than allowed. Raises DataError."""
+    """Raise DataError if a table has more columns than allowed."""
     most = options.max_columns or MOST_COLUMNS
     if columns > most:
         raise DataError(
             f"{where}: too many columns",
             expected=f"at most {most:,}",
             got=f"{columns:,}",
-            fix=f"is this the right file? --max-columns {columns} takes them all the same",
+            fix=f"is this the right file? --max-columns {columns} allows them",
         )
 
 
 def bytes_of(text: str) -> int:
-    """So many bytes: "500M", "4G", "1000". Raises ArgumentError for anything else."""
+    """The number of bytes in a text such as "500M", "4G" or "1000". Raises ArgumentError for anything else."""
     units = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
     number, unit = text.strip().upper().removesuffix("IB").removesuffix("B"), ""
     if number and number[-1] in "KMGT":
@@ -154,5 +156,5 @@ def _check_encoding(encoding: object) -> None:
 
 def _refused(name: str, expected: str, got: object, fix: str) -> ArgumentError:
     return ArgumentError(
-        f"{name.replace('_', '-')}: this is no way to read a table", expected=expected, got=repr(got), fix=fix
+        f"invalid value of the option {name.replace('_', '-')}", expected=expected, got=repr(got), fix=fix
     )

@@ -1,4 +1,4 @@
-"""The errors for text in which lines have different numbers of values, or quotes that do not end."""
+"""Errors for text whose lines have different numbers of values, or whose quotes do not end."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from lamp.errors import DataError
 from lamp.tables.reading import dialects
 from lamp.tables.reading.attempts import Attempt, Text
 
-SHOWN = 60  # characters of a line
+SHOWN = 60  # characters of a line in a message
 
 
 def refuse_quote(text: Text, read: Attempt) -> NoReturn:
-    """The error for a quoted value that does not end as it should."""
+    """Raise the DataError for a quoted value that does not end as it should."""
     assert read.bad_quote is not None
     line = read.bad_quote.line
     raw = line_at(text, line)
     raise DataError(
         f"{text.name}, line {line:,}: {read.bad_quote.what}",
-        expected='values within quotes, a quote in them doubled: "size 3"" wide"',
+        expected='quoted values in which a quote is doubled: "size 3"" wide"',
         got=raw[:SHOWN] + ("..." if len(raw) > SHOWN else ""),
         fix="correct the line; or say how quotes are written: --quote none (letters like others), --quote backslash, "
         "--quote double",
@@ -27,7 +27,7 @@ def refuse_quote(text: Text, read: Attempt) -> NoReturn:
 
 
 def refuse_ragged(text: Text, read: Attempt) -> NoReturn:
-    """The error for records with too few or too many values."""
+    """Raise the DataError for records with too few or too many values."""
     line, length, shown = read.odd[0]
     separator, width = read.dialect.separator, read.width
     what = "more" if length > width else "fewer"
@@ -37,11 +37,11 @@ def refuse_ragged(text: Text, read: Attempt) -> NoReturn:
     if usual != width and often > 0.5 * sum(read.lengths.values()):
         begin = next(number for number, found, _ in read.odd if found == usual)
         raise DataError(
-            f"{text.name}, line {read.header_line:,}: it has {_values(width)}, but most lines have {usual}",
+            f"{text.name}, line {read.header_line:,}: this line has {_values(width)}, but most lines have {usual}",
             expected=f"the columns' names, separated by {dialects.named(separator)}",
             got=line_at(text, read.header_line)[:SHOWN],
-            fix=f"are there other lines before the names? --skip-lines {begin - 1} begins with line {begin:,}"
-            + ("; or --separator tab, if the table is one column of text" if width == 1 else ""),
+            fix=f"if other lines precede the names: --skip-lines {begin - 1} begins with line {begin:,}"
+            + ("; if the table is a single column of text: --separator tab" if width == 1 else ""),
         )
     raise DataError(
         f"{text.name}, line {line:,}: {what} values ({length}) than {names} ({width}){others}",
@@ -54,31 +54,31 @@ def refuse_ragged(text: Text, read: Attempt) -> NoReturn:
 def _fix(read: Attempt, line: int, length: int, shown: str) -> str:
     separator, width = read.dialect.separator, read.width
     if shown.startswith(("#", "%", "//")):
-        return f'is it a comment? --comment "{shown[0] if shown[0] != "/" else "//"}" leaves such lines out'
+        return f'if it is a comment: --comment "{shown[0] if shown[0] != "/" else "//"}" skips such lines'
     if length > width and re.search(r"'[^']*" + re.escape(separator) + "[^']*'", shown):
-        return "are values in single quotes? only double quotes keep a value together: replace them"
+        return "if values are in single quotes: replace these by double quotes"
     if length > width:
         return (
-            f"is a value with {dialects.named(separator)} in it not in quotes? correct it, name another --separator, "
+            f"put values that contain {dialects.named(separator)} in quotes; or choose another --separator; "
             "or leave such lines out: --ragged drop"
         )
     if line == read.last_line and read.odd_count == 1:
-        return "it is the last one: is the file cut off, or is this a sum? --ragged drop leaves it out"
-    return "correct it; or --ragged fill takes what lacks for missing, --ragged drop leaves such lines out"
+        return "if this last line is cut off or is a sum: --ragged drop leaves it out"
+    return "correct it; or --ragged fill adds missing values; or --ragged drop leaves such lines out"
 
 
 def refuse_one_column(text: Text, read: Attempt, likely: str) -> NoReturn:
-    """The error where the separator that was named is not in the text, but another."""
+    """Raise the DataError for text that is not separated by the separator the user named, but by another one."""
     raise DataError(
-        f"{text.name}: the table has one column only",
+        f"{text.name}: the table has only one column",
         expected=f"columns separated by {dialects.named(read.dialect.separator)}, as --separator says",
         got=f"the first line {line_at(text, read.header_line)[:SHOWN]!r}",
-        fix=f"is it separated by {dialects.named(likely)}? {dialects.option(likely)}; or leave --separator out",
+        fix=f"it seems separated by {dialects.named(likely)}: {dialects.option(likely)}, or leave --separator out",
     )
 
 
 def line_at(text: Text, line: int) -> str:
-    """The text of a line."""
+    """The text of a line, at most its first 1000 bytes."""
     at = 0
     for _ in range(line - text.line):
         at = dialects.next_line(text.body, at)

@@ -1,7 +1,7 @@
-"""Records of delimited text: read exactly, one after the other, and counted independently, all at once.
+"""Records of delimited text: an exact reader, and an independent count of all records.
 
-The exact reader knows for each record the line on which it begins. The count is what a faster reader is held against,
-so that no record can be lost unseen.
+The exact reader knows the line on which each record begins. The count checks the faster reader of polars, so that no
+record can get lost unnoticed.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from io import BytesIO, TextIOWrapper
 
 import numpy as np
 
-CHUNK = 1 << 18  # bytes counted together: they stay in cache
+CHUNK = 1 << 18  # bytes counted together, few enough to stay in cache
 
 LF, CR, QUOTE = b'\n\r"'
 
 
 @dataclass(frozen=True)
 class Dialect:
-    """How fields and records are told apart.
+    """How fields and records are separated.
 
-    separator  one character; " ": any number of blanks
+    separator  one character; " " stands for any number of blanks
     quote      "double", "backslash" or "none", as in `ReadOptions`
-    padded     whether blanks may stand between a separator and a quote
-    comment    what lines begin with that are left out; "" for none
+    padded     whether there may be blanks between a separator and a quote
+    comment    lines that begin with this are skipped; "" skips none
     """
 
     separator: str
@@ -39,7 +39,7 @@ class Dialect:
 
 @contextmanager
 def long_fields() -> Iterator[None]:
-    """Fields of any length for Python's reader, whose limit is one for the process."""
+    """A context in which Python's csv reader accepts fields of any length; its limit is global to the process."""
     limit = csv.field_size_limit(sys.maxsize)
     try:
         yield
@@ -48,7 +48,7 @@ def long_fields() -> Iterator[None]:
 
 
 class BadQuote(Exception):
-    """A quoted field that does not end as it should; `line` is where its record begins."""
+    """A quoted field does not end as it should; `line` is the line on which its record begins."""
 
     def __init__(self, line: int, what: str) -> None:
         super().__init__(what)
@@ -56,13 +56,13 @@ class BadQuote(Exception):
 
 
 class Records:
-    """The records of text, each with the number of its line; iterate over it.
+    """An iterable over the records of a text, each with the number of its line.
 
-    body        UTF-8
+    body        the text in UTF-8
     line        the number of its first line
-    comments    (line, text) of the lines left out as comments so far
-    lines_read  how many lines were read so far
-    raw         the lines of the last record as they stand
+    comments    (line, text) of the lines skipped as comments so far
+    lines_read  number of lines read so far
+    raw         the lines of the last record, unchanged
     """
 
     def __init__(self, body: bytes, dialect: Dialect, line: int = 1) -> None:
@@ -110,29 +110,29 @@ class Records:
                 if '"' not in text:
                     text = text.replace("\t", " ")
                 text = text.strip() + "\n" if text.count('"') % 2 == 0 else text
-            if dialect.quote == "backslash" and "\\" in text:  # before anything else a backslash is a letter
+            if dialect.quote == "backslash" and "\\" in text:  # before other characters a backslash is literal
                 text = escapes.sub(lambda found: found[0] if found[1] else "\\\\", text)
             yield text
 
 
 def _in_words(error: str) -> str:
     if "expected after" in error:
-        return "a quote within a quoted value"
+        return "a single quote character inside a quoted value"
     if "unexpected end" in error:
-        return "a quote that opens a value, and none that ends it"
+        return "a quote opens a value, and no quote closes it"
     return error
 
 
 # ---- counting --------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class Count:
-    """What was counted in text, quoted fields apart.
+    """The counts of a text.
 
-    lines       line ends, and one more where the last line has none
-    records     the same outside of quoted fields
-    separators  outside of quoted fields
-    plain       whether it is plain: each quote opens a field, ends it or is one of two in it; no empty line; and no
-                carriage return but before a line feed. Then it can be read in one way only
+    lines       number of lines
+    records     number of lines that end outside quoted fields
+    separators  number of separators outside quoted fields
+    plain       whether the text can be read in only one way: each quote opens a field, closes it, or is one of a pair
+                inside it; no line is empty; and every carriage return precedes a line feed
     """
 
     lines: int
@@ -142,9 +142,9 @@ class Count:
 
 
 def count(body: bytes, separator: str, quoted: bool) -> Count:
-    """Count the records of text (UTF-8) independently of any reader, in chunks of bytes.
+    """Count the records of a UTF-8 text independently of any reader, in chunks of bytes.
 
-    quoted  whether quotes have a meaning (doubled ones stand for themselves)
+    quoted  whether quotes enclose fields (and doubled ones stand for one quote)
     """
     at = np.frombuffer(body, np.uint8)
     mark = ord(separator)
@@ -174,8 +174,10 @@ def count(body: bytes, separator: str, quoted: bool) -> Count:
 
 
 def _well_placed(at: np.ndarray, places: np.ndarray, mark: int, inside: bool) -> bool:
-    """Whether quotes that open stand at the beginning of a field or after another quote, and those that close before
-    the end of one or another quote; `inside` says whether the first closes."""
+    """Whether each opening quote begins a field or follows a quote, and each closing one ends a field or precedes one.
+
+    inside  whether the first of these quotes is a closing one
+    """
     opening, closing = places[int(inside) :: 2], places[1 - int(inside) :: 2]
     before = at[opening[opening > 0] - 1]
     after = at[closing[closing < len(at) - 1] + 1]

@@ -1,4 +1,4 @@
-"""The bytes of a table, wherever they are: in a file, compressed or in an archive, or on standard input."""
+"""Read the bytes of a table: from a file, which may be compressed or in an archive, or from standard input."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ PARQUET, JSON, ARROW = (".parquet", ".pq"), (".jsonl", ".ndjson", ".json"), (".f
 SHEETS = (".xlsx", ".xls", ".xlsm", ".xlsb", ".ods")
 TABLES = (*TEXT, *PARQUET, *JSON, *ARROW, *SHEETS)
 ENDINGS = (
-    ".csv, .tsv, .txt, .parquet, .jsonl, .json, .xlsx, .ods, .feather, .arrow; also packed: .gz, .zip, .bz2, .xz, .zst"
+    ".csv, .tsv, .txt, .parquet, .jsonl, .json, .xlsx, .ods, .feather, .arrow; compressed: .gz, .zip, .bz2, .xz, .zst"
 )
 CHUNK = 1 << 20
 
-# What a file begins with that is no table lamp reads, and what to do
+# (first bytes, kind of file, fix) of files that lamp does not read as tables
 NO_TABLES = (
     (b"%PDF", "a PDF document", "copy its table into a spreadsheet and save that as CSV"),
     (b"SQLite format 3", "an SQLite database", 'export it: sqlite3 -header -csv FILE "select * from T" > table.csv'),
@@ -49,12 +49,12 @@ PAGES = (b"<!doctype html", b"<html")
 
 @dataclass(frozen=True)
 class Content:
-    """The bytes of a table.
+    """The bytes of a table, decompressed.
 
     kind    "text", "json", "parquet", "arrow" or "sheets"
-    name    of the file, for messages
+    name    the file's name, for messages
     member  whether it is one of several files in an archive
-    ending  what the name ends with, without that of a compression
+    ending  the ending of the name, without that of a compression
     """
 
     data: bytes
@@ -65,11 +65,12 @@ class Content:
 
 
 def content_of(source: object, options: ReadOptions, notes: list[str]) -> Content:
-    """The bytes of a table, unpacked, and what kind of file they are of.
+    """The decompressed bytes of a table and the kind of their file.
 
     source  a path, "-" for standard input, bytes, or an open file
 
-    Raises DataError for what is not there, cannot be read, is too large or no table.
+    Raises ArgumentError for another source, and DataError for a file that is missing, cannot be read, is too large, or
+    is not a table.
     """
     most = options.max_bytes or MOST_BYTES
     if isinstance(source, bytes | bytearray | memoryview):
@@ -99,17 +100,17 @@ def content_of(source: object, options: ReadOptions, notes: list[str]) -> Conten
 
 
 def refuse_large(name: str, size: int | None, most: int) -> NoReturn:
-    """The error for a file that is larger than allowed."""
+    """Raise the DataError for a file that is larger than allowed."""
     raise DataError(
         f"{name}: the table is too large",
         expected=f"at most {shown_bytes(most)}",
-        got=shown_bytes(size) if size is not None else "more than that",
-        fix="take a part of it; or --max-bytes 16G, if there is memory for it",
+        got=shown_bytes(size) if size is not None else "more",
+        fix="use a part of it; or --max-bytes 16G, if there is memory for it",
     )
 
 
 def shown_bytes(count: int) -> str:
-    """A number of bytes for people."""
+    """A number of bytes as text, such as "1.5 MiB"."""
     for unit, size in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
         if count >= size:
             return f"{count / size:.3g} {unit}"
@@ -120,9 +121,9 @@ def shown_bytes(count: int) -> str:
 def _from_stdin(most: int) -> bytes:
     if sys.stdin is None or sys.stdin.isatty():
         raise DataError(
-            "standard input: nothing is piped into lamp",
+            "standard input is a terminal: nothing is piped into lamp",
             expected="a table, as in: cat table.csv | lamp ... -",
-            got="a keyboard",
+            got="a terminal",
             fix="pipe a table into it, or name a file",
         )
     return _some(sys.stdin.buffer, most, "standard input")
@@ -131,10 +132,10 @@ def _from_stdin(most: int) -> bytes:
 def _from_file(name: str, most: int) -> bytes:
     if re.match(r"[A-Za-z][A-Za-z0-9+]+:/", name) and not os.path.exists(name):
         raise DataError(
-            f"{name}: tables are not fetched from the network",
+            f"{name}: lamp does not download tables",
             expected="a file",
-            got="an address",
-            fix="download it first: curl -LO ADDRESS",
+            got="a URL",
+            fix="download it first: curl -LO URL",
         )
     try:
         path = Path(name)
@@ -154,7 +155,7 @@ def _from_file(name: str, most: int) -> bytes:
 
 
 def _some(file: IO[Any], most: int, name: str) -> bytes:
-    """All of an open file, unless it is larger than allowed."""
+    """The contents of an open file. Raises DataError if it is larger than allowed."""
     parts, size = [], 0
     while part := file.read(CHUNK):
         part = part.encode() if isinstance(part, str) else part
@@ -173,7 +174,7 @@ def _refuse_folder(path: Path) -> NoReturn:
         expected="a file with a table",
         got=("a folder with " + ", ".join(there[:5]) + (", ..." if len(there) > 5 else "")) if there else "a folder",
         fix=f"name a file in it: {path / (there[0] if there else 'table.csv')}"
-        + (f'; or "{path}/*{ending}" for all of them, one below the other' if len(there) > 1 else ""),
+        + (f'; or read all of them as one table: "{path}/*{ending}"' if len(there) > 1 else ""),
     )
 
 
@@ -186,15 +187,15 @@ def _refuse_file(path: Path, error: Exception) -> NoReturn:
     close = get_close_matches(path.name, near, 1)
     reason = getattr(error, "strerror", None) or str(error)
     raise DataError(
-        f"{path}: there is no such file" if missing else f"{path} cannot be read",
+        f"{path}: no such file" if missing else f"{path} cannot be read",
         expected="a file with a table",
-        got="nothing" if missing else reason,
-        fix=f"did you mean {path.parent / close[0]}?" if close else "look at the path" if missing
-        else "look at its name and its rights",
+        got="no file" if missing else reason,
+        fix=f"did you mean {path.parent / close[0]}?" if close else "check the path" if missing
+        else "check its name and permissions",
     ) from None  # fmt: skip
 
 
-# ---- what it is ------------------------------------------------------------------------------------------------------
+# ---- the kind of file ------------------------------------------------------------------------------------------------
 def _ending(name: str, packed: bool) -> str:
     path = Path(name)
     if packed and path.suffix.lower() in (".gz", ".bz2", ".xz", ".lzma", ".zst", ".zstd"):
@@ -206,25 +207,25 @@ def _refuse_other(data: bytes, name: str) -> None:
     begin = data[:1024].lstrip(b"\xef\xbb\xbf \t\r\n")
     found = next(((what, fix) for mark, what, fix in NO_TABLES if data.startswith(mark)), None)
     if begin.lower().startswith(PAGES):
-        found = ("a page of the web", "download the table itself, not the page that shows it (on GitHub: Raw)")
+        found = ("a web page", "download the table itself, not the page that shows it (on GitHub: Raw)")
     elif begin.lower().startswith(b"<?xml"):
         found = ("an XML file", "save its table as CSV")
     elif b"@relation" in begin.lower() and b"@attribute" in data[:65536].lower():
         found = (
             "an ARFF file",
-            "save it as CSV: the names of the columns in the first line, then the lines below @data",
+            "save it as CSV: the column names in the first line, then the lines below @data",
         )
     elif data[257:262] == b"ustar":
         found = ("a tar archive", f"unpack it: tar xf {name}")
     elif begin.startswith(b"version https://git-lfs"):
-        found = ("a pointer of Git LFS, not the file itself", "fetch it: git lfs pull")
+        found = ("a Git LFS pointer, not the file itself", "fetch it: git lfs pull")
     if found is not None:
         what, fix = found
-        raise DataError(f"{name}: this is no table", expected=ENDINGS, got=what, fix=fix)
+        raise DataError(f"{name}: this is not a table", expected=ENDINGS, got=what, fix=fix)
 
 
 def _kind(data: bytes, name: str, ending: str, notes: list[str]) -> str:
-    """What the file is, by its content where that says it for sure, else by its ending."""
+    """The kind of file, by its content if that is conclusive, else by its ending."""
     found = None
     if data.startswith(b"PAR1"):
         found = "parquet"
@@ -244,5 +245,5 @@ def _kind(data: bytes, name: str, ending: str, notes: list[str]) -> str:
     if found is None or found == by_name:
         return by_name
     if ending:
-        notes.append(f"{name}: read as {found}, which its content is, whatever its name says")
+        notes.append(f"{name}: read as {found} because of its content, although its name says otherwise")
     return found

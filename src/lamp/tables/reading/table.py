@@ -1,4 +1,4 @@
-"""A table from a file: what kind of file it is, its text, its records, its columns."""
+"""Read a table from a file of any supported kind."""
 
 from __future__ import annotations
 
@@ -28,16 +28,17 @@ def read_table(
     as_text: bool = False,
     **options: Any,
 ) -> pl.DataFrame:
-    """The table in a file: delimited text, JSON, Parquet, Arrow or a spreadsheet, packed or not.
+    """The table in a file: delimited text, JSON, Parquet, Arrow or a spreadsheet, compressed or not.
 
-    source     a path, a pattern such as "month-*.csv" (the tables one below the other), "-" for standard input, bytes,
-               or an open file
-    separator  and other options of how to read it: see `ReadOptions`. What is not given is found in the file
-    notes      a list that remarks are added to: what was found, left out or named
-    as_text    whether the cells of delimited text stay as they are written, for `kinds.decide` and a trained model
+    source     a path, a pattern such as "month-*.csv" (its tables are concatenated), "-" for standard input, bytes, or
+               an open file
+    separator  the character between values; this and the other `options` are those of `ReadOptions`, and are detected
+               in the file if they are not given
+    notes      a list to which remarks are added, such as on what was detected, skipped or renamed
+    as_text    whether the cells of delimited text stay text, as `kinds.decide` and a trained model need them
 
-    Every record is read, or the file is refused. Raises DataError, with the line, for a file that is missing, cannot be
-    read, can be read in two ways, is empty or no table; ArgumentError for an option that does not fit.
+    Every record is read, or the file is refused. Raises DataError, with the line, for a file that is missing,
+    unreadable, ambiguous, empty or not a table, and ArgumentError for an option that does not fit.
     """
     return read_with(source, ReadOptions.of(separator=separator, **options), notes=notes, as_text=as_text)
 
@@ -50,10 +51,10 @@ def read_with(
     notes: list[str] | None = None,
     as_text: bool = False,
 ) -> pl.DataFrame:
-    """`read_table` with its options as one object.
+    """The same as `read_table`, with the options as one object.
 
-    kept  the options of an earlier table, such as a model's training table: they hold where `options` say nothing, and
-          where they mean something for this kind of file
+    kept  the options of an earlier table, such as a model's training table; they apply where `options` has None and
+          where they are meaningful for this kind of file
     """
     notes = [] if notes is None else notes
     kept = kept or ReadOptions()
@@ -64,9 +65,9 @@ def read_with(
 
 
 def matches(source: Any) -> Sequence[str] | None:
-    """The files that a pattern stands for, in alphabetical order; None for what is no pattern.
+    """The files that match a pattern, in alphabetical order; None if the source is not a pattern.
 
-    Raises DataError where there is none.
+    Raises DataError if no file matches.
     """
     pattern = os.fspath(source) if isinstance(source, str | os.PathLike) else ""
     if not isinstance(pattern, str) or not glob.has_magic(pattern) or os.path.exists(pattern):
@@ -74,26 +75,26 @@ def matches(source: Any) -> Sequence[str] | None:
     found = sorted(glob.glob(pattern))
     if not found:
         raise DataError(
-            f"{pattern}: there is no file of such a name",
-            expected="a pattern that names files with tables",
-            got="nothing",
-            fix="look at the path; a pattern stands in quotes on the command line",
+            f"{pattern}: no file matches this pattern",
+            expected="a pattern that matches files with tables",
+            got="no file",
+            fix="check the path; on the command line, put the pattern in quotes",
         )
     return found
 
 
 def _stacked(paths: Sequence[str], frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
-    """Tables with the same columns, one below the other."""
+    """The concatenation of tables with the same columns. Raises DataError if their columns differ."""
     first = frames[0]
     for path, frame in zip(paths, frames, strict=True):
         lacking = [name for name in first.columns if name not in frame.columns]
         extra = [name for name in frame.columns if name not in first.columns]
         if lacking or extra:
             raise DataError(
-                f"{path}: other columns than {paths[0]}",
+                f"{path} has other columns than {paths[0]}",
                 expected=", ".join(first.columns[:8]),
                 got=", ".join([f"no {name!r}" for name in lacking[:4]] + [f"also {name!r}" for name in extra[:4]]),
-                fix="name files with the same columns",
+                fix="choose files with the same columns",
             )
     try:
         return pl.concat([frame.select(first.columns) for frame in frames], how="vertical_relaxed")
@@ -127,12 +128,12 @@ def _read(source: Any, given: ReadOptions, kept: ReadOptions, notes: list[str], 
     if content.kind != "text":
         frame = frame.rename(dict(zip(frame.columns, distinct(frame.columns, notes, name), strict=True)))
     if not len(frame):
-        refuse_empty(name, f"{len(frame.columns)} columns, no row")
+        refuse_empty(name, f"{len(frame.columns)} columns and no rows")
     return frame
 
 
 def _check_fitting(content: Content, options: ReadOptions) -> None:
-    """That no option was given that means nothing for this kind of file."""
+    """Raise ArgumentError for a given option that does not apply to this kind of file."""
     kind, name = content.kind, content.name
     of_text = options.of_text
     if kind == "sheets":
@@ -145,8 +146,8 @@ def _check_fitting(content: Content, options: ReadOptions) -> None:
     if wrong:
         what = {"json": "JSON", "parquet": "Parquet", "arrow": "Arrow", "sheets": "a spreadsheet", "text": "text"}[kind]
         raise ArgumentError(
-            f"{name}: {', '.join(wrong)} means nothing for this file",
-            expected="options of spreadsheets for them, of text for text",
+            f"{name}: {', '.join(wrong)} does not apply to this file",
+            expected="options for text with text files, options for spreadsheets with spreadsheets",
             got=f"a file of {what}" if kind != "sheets" else what,
             fix="leave it out",
         )
