@@ -137,7 +137,7 @@ def test_trees_come_back_as_they_were():
     assert back["half"].dtype is torch.bfloat16
     assert back["numpy"][0] == 0.5
     assert back["numpy"][1].dtype == "uint32"
-    with pytest.raises(CheckpointError, match="do not belong together"):
+    with pytest.raises(CheckpointError, match="do not fit"):
         unpack(packed, {})
 
 

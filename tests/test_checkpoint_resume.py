@@ -317,7 +317,7 @@ def test_what_else_does_not_fit(tmp_path):
         lamp.fit(**make() | {"engine": "compiled"}, resume=tmp_path)
     with pytest.raises(CheckpointError, match="callback that was not passed"):
         lamp.fit(**make() | {"callbacks": []}, resume=tmp_path)
-    with pytest.raises(CheckpointError, match="no folder"):
+    with pytest.raises(CheckpointError, match="not a folder"):
         lamp.fit(**make(), resume=tmp_path / "nowhere")
     (tmp_path / "begun" / "checkpoints").mkdir(parents=True)
     with pytest.raises(CheckpointError, match="no checkpoint yet"):

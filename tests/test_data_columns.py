@@ -74,18 +74,18 @@ def test_whatever_converts_to_an_array_is_a_column():
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (np.array(["a", "b"]), ["no numbers", "<U1", "np.unique"]),
-        (np.array([b"a", b"b"]), ["no numbers", "|S1"]),
-        (np.array([1, None]), ["no numbers", "object", "astype(float)"]),
-        (np.array([1j]), ["no numbers", "complex"]),
-        (np.array(["2020-01-01"], dtype="datetime64[D]"), ["no numbers", "datetime64"]),
-        (["a", "b"], ["no numbers"]),
+        (np.array(["a", "b"]), ["not numbers", "<U1", "np.unique"]),
+        (np.array([b"a", b"b"]), ["not numbers", "|S1"]),
+        (np.array([1, None]), ["not numbers", "object", "astype(float)"]),
+        (np.array([1j]), ["not numbers", "complex"]),
+        (np.array(["2020-01-01"], dtype="datetime64[D]"), ["not numbers", "datetime64"]),
+        (["a", "b"], ["not numbers"]),
         (np.array([2**64 - 1], dtype=np.uint64), ["exceed int64"]),
         (np.ma.masked_array([1.0, 2.0], mask=[False, True]), ["1 masked", "filled"]),
         (np.zeros((0, 2)), ["empty", "(0, 2)"]),
         ([], ["empty"]),
         (np.float32(3.0), ["single number"]),
-        (object(), ["no tensor", "object"]),
+        (object(), ["not a tensor", "object"]),
     ],
 )
 def test_columns_that_are_none(data, words):
@@ -118,7 +118,7 @@ def test_rows_that_are_not_finite_are_counted_and_the_fix_drops_them():
     inputs = torch.rand(9, 4)
     inputs[3, 1] = inputs[3, 2] = torch.nan
     inputs[8, 0], inputs[7, 3] = torch.inf, -torch.inf
-    with pytest.raises(NonFiniteError, match="row 3, column 1; such stand in 3 of 9 rows") as error:
+    with pytest.raises(NonFiniteError, match="row 3, column 1; not finite in 3 of 9 rows") as error:
         check_finite(inputs)
     assert "inputs[inputs.flatten(1).isfinite().all(1)]" in str(error.value)
     check_finite(inputs[inputs.flatten(1).isfinite().all(1)])

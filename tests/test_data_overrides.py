@@ -96,7 +96,7 @@ def test_indices_that_are_written_to_later_are_looked_at_again(engine, wrong, re
                 loader.indices.fill_(wrong)
 
     optimizer = lamp.SGD(model.parameters(), 0.1)
-    with pytest.raises(ArgumentError, match="names no sample"):
+    with pytest.raises(ArgumentError, match="index is out of range"):
         lamp.fit(
             model,
             lamp.CrossEntropyLoss(),

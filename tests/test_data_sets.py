@@ -53,7 +53,7 @@ def test_a_data_set_is_frozen_and_takes_arrays():
     [
         (torch.rand(3, 2), torch.arange(4), "inputs and targets differ in length"),
         (torch.rand(0, 2), torch.arange(0), "the inputs are empty"),
-        (torch.rand(2, 2), ["cat", "dog"], "the targets are no numbers"),
+        (torch.rand(2, 2), ["cat", "dog"], "the targets are not numbers"),
     ],
 )
 def test_columns_that_make_no_data_set(inputs, targets, words):

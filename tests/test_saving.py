@@ -149,7 +149,7 @@ def test_arguments_of_save_and_load(tmp_path):
             function({"x": torch.zeros(1)}, tmp_path / "file")
     with pytest.raises(CheckpointError, match=r"is a folder[\s\S]*model\.safetensors"):
         lamp.save(network(), tmp_path)
-    with pytest.raises(CheckpointError, match="no checkpoint"):
+    with pytest.raises(CheckpointError, match="not the folder of a checkpoint"):
         lamp.load(network(), tmp_path)
     (tmp_path / "one.txt").touch()
     with pytest.raises(CheckpointError, match=r"cannot be read: No such file[\s\S]*one\.txt"):
@@ -385,5 +385,5 @@ def test_a_sealed_folder_knows_its_files(tmp_path):
     (folder / "a").unlink()
     with pytest.raises(CheckpointError, match="cannot be read"):
         check_folder(folder)
-    with pytest.raises(CheckpointError, match="no folder"):
+    with pytest.raises(CheckpointError, match="not a folder"):
         check_folder(tmp_path / "nowhere")

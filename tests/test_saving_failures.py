@@ -101,7 +101,7 @@ def failing(monkeypatch, act, number=errno.ENOSPC, most=200):
                 assert disk.left > 0
                 return
         assert os.strerror(number) in str(found)
-        assert "make room or choose another folder" in str(found)
+        assert "free some space or choose another folder" in str(found)
         yield disk.made[fails - 1]
     raise AssertionError("no end")
 

@@ -303,7 +303,10 @@ def test_the_same_model_twice_by_lamp_train(tmp_path):
     second = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     err = first.communicate()[1]
     assert second.returncode == 2, second.stdout
-    assert f"m is in use\n  expected  nobody else who writes there\n  got       process {first.pid} on" in second.stderr
+    assert (
+        f"m is in use\n  expected  no other process or thread that writes there\n  got       process {first.pid} on"
+        in second.stderr
+    )
     assert first.returncode in (0, 1), err
     check_folder(tmp_path / "m")
     assert sorted(each.name for each in tmp_path.iterdir()) == ["m", "table.csv"]

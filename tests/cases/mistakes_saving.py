@@ -240,7 +240,7 @@ MISTAKES = [
         "load a folder of no checkpoint",
         in_a_folder(lambda f: lamp.load(network(), f)),
         CheckpointError,
-        "holds no checkpoint",
+        "is not the folder of a checkpoint",
         ("an empty folder",),
     ),
     Mistake("load a pipe", in_a_folder(pipe), CheckpointError, "not a regular file", ("a pipe",)),
@@ -308,7 +308,7 @@ MISTAKES = [
         "resume from nowhere",
         in_a_folder(lambda f: fit(resume=f / "x")),
         CheckpointError,
-        "is no folder",
+        "is not a folder",
         ("no file or folder",),
     ),
     Mistake(
