@@ -88,7 +88,7 @@ def test_thousands_in_the_target(tmp_path):
     assert "900" in visits
     told = dry_run(written(tmp_path / "t.csv", ["a", "b", "visits"], A, B, visits), "visits")
     assert "regression of visits" in told
-    assert "'1,000' is 1000" in told or "'1,020' is 1020" in told
+    assert "'1,000' is read as 1000" in told or "'1,020' is read as 1020" in told
 
 
 def test_money(tmp_path):

@@ -511,7 +511,7 @@ def test_a_place_that_cannot_be_written(export, tmp_path):
     with pytest.raises(lamp.CheckpointError, match="could not be saved"):
         export(classifier(), tmp_path / "file" / "network")
     (tmp_path / "folder").mkdir()
-    with pytest.raises(lamp.CheckpointError, match="folder is no regular file"):
+    with pytest.raises(lamp.CheckpointError, match="folder is not a regular file"):
         export(classifier(), tmp_path / "folder")
     assert sorted(os.listdir(tmp_path)) == ["file", "folder"]
     closed = tmp_path / "closed"
