@@ -2,9 +2,10 @@
 
     python -m tests.mutation nn losses --seed 0 --per-file 3     two rooms; without names, all of tests/mutation.toml
 
-The same seed draws the same mutants of the same commit. They are made in a copy of HEAD, never in the working tree, and
-a run that was broken off goes on where it was. cosmic-ray finds the mutations, makes them and runs the tests; this
-file only draws some of them. `docs/testing.md` shows the scores.
+The same seed draws the same mutants of the same commit. They are made in a copy of HEAD, never in the working tree. A
+run that was broken off goes on where it was; another commit, seed or number per file begins one of its own. cosmic-ray
+finds the mutations, makes them and runs the tests; this file only draws some of them. `docs/testing.md` shows the
+scores.
 """
 
 from __future__ import annotations
@@ -48,7 +49,8 @@ def main(rooms: tuple[str, ...], seed: int, per_file: int, out: Path, through: s
     """Plant mistakes in ROOMs of lamp, and count those that the tests notice."""
     if unknown := set(rooms) - set(ROOMS):
         raise click.UsageError(f"no such room: {', '.join(sorted(unknown))}; there are {', '.join(ROOMS)}")
-    out = out.resolve()
+    commit = subprocess.check_output(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, text=True).strip()
+    out = out.resolve() / commit
     copy = out / "copy"
     if not copy.exists():
         run("git", "worktree", "add", "--detach", str(copy), "HEAD", folder=ROOT)
@@ -61,7 +63,7 @@ def main(rooms: tuple[str, ...], seed: int, per_file: int, out: Path, through: s
             "test-command": f"{through} {pytest} {' '.join(tests)}",
             "timeout": timeout,
         }
-        configuration, session = out / f"{room}.toml", out / f"{room}.sqlite"
+        configuration, session = out / f"{room}.toml", out / f"{room}-seed{seed}-{per_file}.sqlite"
         configuration.write_text(serialize_config(config), encoding="utf-8")
         run("cosmic-ray", "baseline", str(configuration), folder=copy)  # the tests pass where nothing is mutated
         if not session.exists():

@@ -2,6 +2,7 @@
 
 import pydoc
 import re
+import tomllib
 from functools import cache
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from tests.test_structure import RANKS
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "src" / "lamp"
 DESIGN = ROOT / "docs" / "design.md"
-DOCUMENTS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/benchmarks.md")] + [DESIGN]
+DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 MOST_TERMS = 20
 
 
@@ -82,6 +83,14 @@ def test_what_a_document_names_is_there(path):
     assert not missing_names(text)
     if path.name != "README.md":  # whose examples write files
         assert not missing_paths(text)
+
+
+def test_the_rooms_of_mutation_testing_name_what_is_there():
+    rooms = tomllib.loads((ROOT / "tests" / "mutation.toml").read_text(encoding="utf-8"))["rooms"].values()
+    files = [PACKAGE / f"{name}.py" for room in rooms for name in room["modules"]]
+    files += [ROOT / "tests" / f"test_{name}.py" for room in rooms for name in room["tests"]]
+    assert files
+    assert [path for path in files if not path.exists()] == []
 
 
 def test_the_design_names_what_the_code_has():
