@@ -11,7 +11,7 @@ from lamp.nn.checks import explain_axes, explain_gradient, explain_numbers
 
 
 class Softmax(Module):
-    """Turns scores into probabilities, which are positive and add up to 1 along an axis.
+    """Probabilities from scores: they are positive and add up to 1 along an axis.
 
     y = exp(x) / sum of exp(x) along dim
 

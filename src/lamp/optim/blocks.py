@@ -45,8 +45,8 @@ class ParameterBlocks:
         self._versions = [buffer.version for buffer in self._buffers]
         self._changes = FlatBuffer.changes
         self.gradients = [span.grad for span in self._spans]
-        self._blocks_of = [self._blocks(span, begins, states) for span in self._spans]
-        self.blocks = [block for blocks in self._blocks_of for block in blocks]
+        self._blocks_per_span = [self._blocks(span, begins, states) for span in self._spans]
+        self.blocks = [block for blocks in self._blocks_per_span for block in blocks]
 
     @staticmethod
     def _blocks(span: Span, begins: Mapping[str, Number], states: States) -> list[Block]:
@@ -69,7 +69,7 @@ class ParameterBlocks:
     @property
     def pieces(self) -> list[tuple[Span, list[Block]]]:
         """Each span of neighbouring parameters, and the blocks that it is cut into."""
-        return list(zip(self._spans, self._blocks_of, strict=True))
+        return list(zip(self._spans, self._blocks_per_span, strict=True))
 
     @property
     def is_current(self) -> bool:
@@ -83,7 +83,7 @@ class ParameterBlocks:
     def states(self) -> dict[Parameter, dict[str, Tensor]]:
         """The rule's state for each parameter, by name, in the parameter's shape."""
         found: dict[Parameter, dict[str, Tensor]] = {each: dict(state) for each, state in self._frozen_states.items()}
-        for span, blocks in zip(self._spans, self._blocks_of, strict=True):
+        for span, blocks in zip(self._spans, self._blocks_per_span, strict=True):
             sizes = [parameter.size for parameter in span.parameters]
             for name in self.names:
                 whole = torch.cat([block.state[name] for block in blocks], -1)

@@ -266,10 +266,7 @@ class DateColumn(Column):
         read = self.read(series)
         odd = unread(self, series, read)
         if len(odd):
-            written = dates.described(self.format) if self.format else ""
-            is_date = self.format != dates.TIME_ALONE
-            expected = f"a date written as {written}" if is_date and written else written or "a date"
-            refuse_word(self, odd[0], series, expected, len(odd))
+            refuse_word(self, odd[0], series, dates.expected(self.format), len(odd))
         missing = read.is_null()
         if not self.indicator:
             self._filled(int(missing.sum()), notes, "replaced by the mean date")

@@ -119,6 +119,13 @@ def described(form: str) -> str:
     return re.sub("%.|W|Q", lambda found: NAMES[found[0]], form)
 
 
+def expected(form: str | None) -> str:
+    """What a cell of this form must be, in words; None is the form of a column that came as dates."""
+    if not form:
+        return "a date"
+    return described(form) if form == TIME_ALONE else f"a date written as {described(form)}"
+
+
 def order_of(form: str) -> str:
     """The order of day, month and year of a form in digits; "" where it has none."""
     return form.replace("%", "").lower()[::2] if form in NUMERIC else ""

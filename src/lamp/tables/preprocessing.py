@@ -28,7 +28,7 @@ CLOSE = 0.75  # similarity (difflib's ratio) from which a name may be a misspell
 
 
 class Preprocessing:
-    """Turns the columns of a table into the inputs of a network.
+    """The map from the columns of a table to the inputs of a network.
 
     columns   one object per column, in the table's order: see `lamp.tables.columns`
     features  the names of the network's inputs, in order
