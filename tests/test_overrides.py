@@ -276,8 +276,8 @@ def test_overrides_are_found_wherever_they_stand(monkeypatch):
     assert overridden(module) == "forward, which was set on it"
     assert overridden(module, only=["backward"]) is None
     assert overridden(Own()) == "forward, which its class defines"
-    assert overridden(Own(), but=["forward"]) is None
-    assert "without sigma" in overridden(Faster(), but=["sigma", "sigma_of_tensor"])
+    assert overridden(Own(), allowed=["forward"]) is None
+    assert "without sigma" in overridden(Faster(), allowed=["sigma", "sigma_of_tensor"])
     assert overridden(lamp.ReLU()) is None
     monkeypatch.setattr(lamp.ReLU, "forward", lambda self, x: x)
     assert overridden(lamp.ReLU()) == "forward, which was put into lamp's ReLU"

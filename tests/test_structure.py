@@ -40,6 +40,7 @@ ROOMS = [
         "no_autograd",
         "signatures",
         "overrides",
+        "module_meta",
         "parameter",
         "formulas",
         "axes",

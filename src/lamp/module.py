@@ -29,7 +29,7 @@ from torch import Tensor
 from lamp.calls import backward_within_its_pass, forward_within_a_pass
 from lamp.devices import target_of, without_numbers
 from lamp.errors import ArgumentError, NotTraceable, StateDictError
-from lamp.overrides import Kind
+from lamp.module_meta import ModuleMeta
 from lamp.parameter import Buffer, Parameter, flatten, move, spans
 from lamp.passes import Participant
 from lamp.state_dict import IncompatibleKeys, compare
@@ -39,7 +39,7 @@ from lamp.values import a_function, a_switch
 Held = TypeVar("Held")
 
 
-class Module(TorchHabits, Participant, metaclass=Kind):
+class Module(TorchHabits, Participant, metaclass=ModuleMeta):
     """Base of all modules, losses included.
 
     Subclasses define `forward(input) -> output` and `backward(grad_output) -> grad_input`. `backward` adds each
@@ -283,7 +283,7 @@ def _tree_of(module: Module) -> str:
     return f"{type(module).__name__}(\n  " + "\n  ".join(lines) + "\n)"
 
 
-Kind.wrappers.update(
+ModuleMeta.wrappers.update(
     forward=forward_within_a_pass, backward=backward_within_its_pass, backward_parameters=backward_within_its_pass
 )
-Module._settle()
+Module._update_methods()

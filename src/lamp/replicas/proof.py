@@ -22,7 +22,7 @@ from lamp.errors import ArgumentError, LampError
 from lamp.losses import Loss
 from lamp.module import Module
 from lamp.nn import Dropout
-from lamp.overrides import WITHIN_A_PASS, is_lamps
+from lamp.overrides import PASS_METHODS, is_lamps
 from lamp.parameter import Buffer, Parameter
 from lamp.passes import apart, evaluating
 from lamp.paths import describe
@@ -49,7 +49,7 @@ def foreign(network: Module, set_on: bool = False) -> list[str]:
 
 
 def _has_set(module: Module) -> bool:
-    return not vars(module).keys().isdisjoint(WITHIN_A_PASS)
+    return not vars(module).keys().isdisjoint(PASS_METHODS)
 
 
 def _is_foreign(module: Module) -> bool:
@@ -57,7 +57,7 @@ def _is_foreign(module: Module) -> bool:
         return False
     if not is_lamps(type(module)) and any(True for _ in module._members(Buffer)):
         return True
-    return _has_set(module) or any(not is_lamps(getattr(type(module), name)) for name in WITHIN_A_PASS)
+    return _has_set(module) or any(not is_lamps(getattr(type(module), name)) for name in PASS_METHODS)
 
 
 def refuse_equal_starts(network: Module) -> None:

@@ -46,7 +46,7 @@ def _may_change(callback: Callback) -> bool:
     """Whether a callback may change the model. `changes_model = False` counts only in the class that defines it, and
     only if no method was set on the instance."""
     kind: Any = type(callback)
-    return vars(kind).get("changes_model", True) or overridden(callback, but=methods(kind)) is not None
+    return vars(kind).get("changes_model", True) or overridden(callback, allowed=methods(kind)) is not None
 
 
 def _sees_batches(callback: Any) -> bool:
