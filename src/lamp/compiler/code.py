@@ -18,6 +18,7 @@ from lamp.compiler.arguments import Kind
 from lamp.compiler.functions import FORMULAS
 from lamp.compiler.indices import Index, Sum
 from lamp.compiler.lanes import Lane, Operand, Vectors, Whole
+from lamp.module import Module
 
 FEW = 3  # loops of up to so many iterations are unrolled
 
@@ -57,9 +58,11 @@ class Code(Vectors):
     """A function under construction that computes with vectors of `dtype`.
 
     arguments  by name: pointers and integers
+    lengths    the numbers of instructions of formulas that were asked for already, by (module, whether backward)
     """
 
     arguments: dict[str, Any]
+    lengths: dict[tuple[Module, bool], int]
     machine: Machine
 
     @abstractmethod

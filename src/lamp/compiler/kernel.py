@@ -6,7 +6,9 @@ because the machine code is kept on disk.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+import gc
+from collections.abc import Hashable, Iterator
+from contextlib import contextmanager
 
 from lamp.compiler import disk_cache
 from lamp.compiler.arguments import KernelArguments
@@ -37,7 +39,21 @@ class Kernel:
 
 def text_of(spec: KernelSpec, machine: CPU) -> str:
     """A kernel in LLVM's intermediate representation."""
-    return KernelBuilder(spec, machine, CPUCode).text
+    with _no_collection():
+        return KernelBuilder(spec, machine, CPUCode).text
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Pause Python's cyclic garbage collector. The instructions of a kernel are so many new objects that it would start,
+    and look through every object of the process, which takes as long as writing the kernel."""
+    running = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if running:
+            gc.enable()
 
 
 known = Kept()  # machine code by cache key

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lamp.compiler.arguments import NUMBERS
+from lamp.compiler.code import Code
 from lamp.compiler.column_block import ColumnBlock
 from lamp.compiler.formula_calls import call_formula
 from lamp.compiler.indices import Index
@@ -31,15 +32,10 @@ class Formula(ElementRule):
         return module.sigma(x)
 
     def instructions(self, block: ColumnBlock, module: Activation, backward: bool) -> int:
-        code = block.code
-        scratch = type(code)("length", {"x": NUMBERS}, code.machine, code.dtype)
-        x, y = (scratch.load(scratch.arguments["x"], place) for place in range(2))
-        before = scratch.size
-        if backward:
-            call_formula(module.dsigma, x if "x" in module.remembers else None, y if "y" in module.remembers else None)
-        else:
-            call_formula(module.sigma, x)
-        return scratch.size - before
+        lengths = block.code.lengths
+        if (module, backward) not in lengths:
+            lengths[module, backward] = _length(block.code, module, backward)
+        return lengths[module, backward]
 
     def forward(self, block: ColumnBlock, stage: Stage, element: Element, unit: Index, column: Index, x: Lane) -> Lane:
         y: Lane = call_formula(_formulas(element).sigma, x)
@@ -58,6 +54,18 @@ class Formula(ElementRule):
     ) -> list[Lane]:
         dsigma = _formulas(element).dsigma
         return [each * call_formula(dsigma, *pair) for each, *pair in zip(dy, x, y, strict=True)]
+
+
+def _length(code: Code, module: Activation, backward: bool) -> int:
+    """The number of instructions of a formula, or of its derivative, written into a function that is thrown away."""
+    scratch = type(code)("length", {"x": NUMBERS}, code.machine, code.dtype)
+    x, y = (scratch.load(scratch.arguments["x"], place) for place in range(2))
+    before = scratch.size
+    if backward:
+        call_formula(module.dsigma, x if "x" in module.remembers else None, y if "y" in module.remembers else None)
+    else:
+        call_formula(module.sigma, x)
+    return scratch.size - before
 
 
 def _formulas(element: Element) -> Activation:

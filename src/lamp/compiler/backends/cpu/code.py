@@ -48,7 +48,8 @@ class CPUCode(Code):
         self.real_type: ir.Type = ir.FloatType() if dtype is torch.float32 else ir.DoubleType()
         self.vector = ir.VectorType(self.real_type, self.lanes)
         self.integers = ir.VectorType(ir.IntType(8 * dtype.itemsize), self.lanes)
-        self._constants: dict[str, ir.Constant] = {}
+        self.lengths = {}
+        self._constants: dict[tuple[str, str], ir.Constant] = {}
         self.module = ir.Module()
         self.module.triple = target.triple
         types = [self.real_type.as_pointer() if kind == NUMBERS else I64 for kind in arguments.values()]
@@ -74,11 +75,19 @@ class CPUCode(Code):
 
     # ---- vectors in registers ----------------------------------------------------------------------------------
     def number_value(self, x: float) -> ir.Value:
-        number = self._rounded(x)
-        known = self._constants.get(repr(number))
+        return self._same(self.vector, self._rounded(x))
+
+    def _constant(self, kind: ir.Type, values: Sequence[float]) -> ir.Constant:
+        """A constant vector. It is made once, because making and writing one takes as long as ten instructions."""
+        key = str(kind), repr(values)
+        known = self._constants.get(key)
         if known is None:
-            known = self._constants[repr(number)] = ir.Constant(self.vector, [number] * self.lanes)
+            known = self._constants[key] = ir.Constant(kind, values)
         return known
+
+    def _same(self, kind: ir.Type, value: float) -> ir.Constant:
+        """A constant vector with this value in each lane."""
+        return self._constant(kind, [value] * kind.count)
 
     def _rounded(self, x: float) -> float:
         """The number of the vectors' dtype that is nearest to x."""
@@ -117,7 +126,7 @@ class CPUCode(Code):
         return getattr(self.b, INTEGERS[operation])(x, y)
 
     def integer_like(self, x: ir.Value, n: int) -> ir.Value:
-        return ir.Constant(x.type, [n] * x.type.count if isinstance(x.type, ir.VectorType) else n)
+        return self._same(x.type, n) if isinstance(x.type, ir.VectorType) else ir.Constant(x.type, n)
 
     def integers_compared(self, sign: Sign, x: ir.Value, y: ir.Value) -> ir.Value:
         return self.b.icmp_signed(sign, x, y)
@@ -136,14 +145,13 @@ class CPUCode(Code):
 
     def _shuffled(self, x: Lane, y: Lane, places: Sequence[int]) -> ir.Value:
         """A vector of the elements at these positions of x and y, counted through both."""
-        return self.b.shuffle_vector(x.value, y.value, ir.Constant(ir.VectorType(I32, len(places)), list(places)))
+        return self.b.shuffle_vector(x.value, y.value, self._constant(ir.VectorType(I32, len(places)), list(places)))
 
     # ---- whole numbers of lanes --------------------------------------------------------------------------------
     def _in_every_lane(self, scalar: ir.Value) -> ir.Value:
-        undefined = ir.Constant(ir.VectorType(scalar.type, self.lanes), ir.Undefined)
+        undefined = self._same(ir.VectorType(scalar.type, self.lanes), ir.Undefined)
         first = self.b.insert_element(undefined, scalar, I32(0))
-        zeros = ir.Constant(ir.VectorType(I32, self.lanes), [0] * self.lanes)
-        return self.b.shuffle_vector(first, undefined, zeros)
+        return self.b.shuffle_vector(first, undefined, self._same(ir.VectorType(I32, self.lanes), 0))
 
     def number(self, x: Index) -> Lane:
         if isinstance(x, int):
@@ -157,7 +165,7 @@ class CPUCode(Code):
         return Whole(self, self._in_every_lane(x.value))
 
     def arange(self, first: Index, step: int = 1) -> Whole:
-        numbers = ir.Constant(ir.VectorType(I32, self.lanes), [step * k for k in range(self.lanes)])
+        numbers = self._constant(ir.VectorType(I32, self.lanes), [step * k for k in range(self.lanes)])
         return self.wholes(self.whole(first)) + Whole(self, numbers)
 
     # ---- indices -----------------------------------------------------------------------------------------------
@@ -308,8 +316,8 @@ class CPUCode(Code):
 
     def gathered(self, pointer: ir.Value, rows: Whole, width: int, i: Index) -> Lane:
         b, kind = self.b, ir.VectorType(I64, self.lanes)
-        place = b.mul(b.sext(rows.value, kind), ir.Constant(kind, [width] * self.lanes))
-        result = ir.Constant(self.vector, ir.Undefined)
+        place = b.mul(b.sext(rows.value, kind), self._same(kind, width))
+        result = self._same(self.vector, ir.Undefined)
         for lane in range(self.lanes):
             at = b.add(b.extract_element(place, I32(lane)), self.index(i))
             result = b.insert_element(result, b.load(b.gep(pointer, [at])), I32(lane))
