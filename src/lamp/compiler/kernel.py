@@ -45,8 +45,10 @@ def text_of(spec: KernelSpec, machine: CPU) -> str:
 
 @contextmanager
 def _no_collection() -> Iterator[None]:
-    """Pause Python's cyclic garbage collector. The instructions of a kernel are so many new objects that it would start,
-    and look through every object of the process, which takes as long as writing the kernel."""
+    """Pause Python's garbage collector, which the many new objects of a kernel would start.
+
+    It looks through all objects of the process, which takes as long as writing the kernel does.
+    """
     running = gc.isenabled()
     gc.disable()
     try:
