@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+import lamp
 from lamp.formulas import constant
 from lamp.nn.activations_piecewise import leaky
 from tests.cases.modules import ACTIVATIONS
@@ -158,6 +159,31 @@ class TestFormulas:
         torch.testing.assert_close(
             activation.dsigma(*read), torch.tensor(expected, dtype=dtype), rtol=1e-5, atol=4 * torch.finfo(dtype).eps
         )
+
+
+OPTIONS = [
+    ("ELU", "alpha"),
+    ("CELU", "alpha"),
+    ("LeakyReLU", "negative_slope"),
+    ("Softplus", "beta"),
+    ("Softplus", "threshold"),
+    ("Hardtanh", "max_val"),
+    ("Softshrink", "lambd"),
+    ("Hardshrink", "lambd"),
+]
+
+
+@pytest.mark.parametrize(("kind", "option"), OPTIONS)
+@pytest.mark.parametrize("number", [0.5, 1.0, 2.0, 4.0, 1, 2])
+def test_no_value_of_an_option_is_special(kind, option, number):
+    """A shortcut that holds for one value, such as ELU's for alpha=1, is taken for no other."""
+    x = torch.cat([torch.linspace(-12.0, 12.0, 401, dtype=torch.float64), torch.tensor(POINTS, dtype=torch.float64)])
+    module, twin = getattr(lamp, kind)(**{option: number}), getattr(torch.nn, kind)(**{option: number})
+    input, dy = x.clone().requires_grad_(), torch.randn_like(x)
+    expected = twin(input)
+    expected.backward(dy)
+    torch.testing.assert_close(module(x), expected.detach(), rtol=1e-12, atol=1e-14)
+    torch.testing.assert_close(module.backward(dy), input.grad, rtol=1e-12, atol=1e-14)
 
 
 @pytest.mark.parametrize("slope", [0.25, -0.5, 1.5])

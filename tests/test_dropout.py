@@ -217,6 +217,46 @@ class TestSeed:
         assert all(torch.equal(mask_of(dropout), mask_of(other)) for _ in range(3))
 
 
+class TestExtraState:
+    def test_of_a_single_network(self):
+        dropout, other = L.Dropout(0.5), L.Dropout(0.5)
+        dropout(torch.ones(3))
+        other.set_extra_state(dropout.get_extra_state())
+        assert torch.equal(mask_of(other), mask_of(dropout))
+        other.set_extra_state((None, 0, torch.Generator().manual_seed(4)))
+        again = L.Dropout(0.5)
+        again.reset_parameters(generator=torch.Generator().manual_seed(4))
+        assert torch.equal(mask_of(other), mask_of(again))
+
+    @pytest.mark.parametrize(
+        "state",
+        [
+            (-1, 0, None),
+            (2**63, 0, None),
+            (1.0, 0, None),
+            (True, 0, None),
+            ("7", 0, None),
+            (7, -1, None),
+            (7, 2**63, None),
+            (7, 0.5, None),
+            (7, None, None),
+            (None, None, None),
+            (7, 0, 4),
+        ],
+        ids=repr,
+    )
+    @pytest.mark.parametrize("replicas", [None, 2])
+    def test_what_is_none_changes_nothing(self, state, replicas):
+        dropout = seeded(step=2)
+        if replicas is not None:
+            dropout = lamp.stack([lamp.Sequential(dropout)] * replicas).network[0]
+            dropout.set_extra_state([(7, 2, None), (8, 1, None)])
+        before = dropout.get_extra_state()
+        with pytest.raises(lamp.ArgumentError, match="extra state of Dropout"):
+            dropout.set_extra_state(state if replicas is None else [(9, 3, None), state])
+        assert dropout.get_extra_state() == before
+
+
 # ---- do the masks look random? ---------------------------------------------------------------------------------------
 def drawn(seeds, steps, positions, p=0.5):
     """Kept or not, as numbers of mean 0 and variance 1: a row for each seed and step, a column for each position."""

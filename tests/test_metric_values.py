@@ -80,6 +80,16 @@ def tied_yes_or_no(n, generator):
     return output.mul(4).round().div(4), target
 
 
+def a_column(n, generator):
+    output, target = yes_or_no(n, generator)
+    return output.unsqueeze(1), target
+
+
+def two_columns(n, generator):
+    output, target = yes_or_no(n, generator)
+    return output.unsqueeze(1), target.unsqueeze(1)
+
+
 def ignoring_yes_or_no(n, generator):
     output, target = yes_or_no(n, generator)
     return output, some_ignored(target, generator, -1)
@@ -232,6 +242,8 @@ CASES = {
     "AUC of torchmetrics": Case(metrics.AUC, yes_or_no, of_classes.binary_auroc, ROUNDED, least=17),
     "AUC, tied": Case(metrics.AUC, tied_yes_or_no, area),
     "AUC, ignored": Case(lambda: metrics.AUC(ignore_index=-1), ignoring_yes_or_no, area),
+    "AUC of a column": Case(metrics.AUC, a_column, lambda o, t: area(o[:, 0], t)),
+    "AUC of a column, both": Case(metrics.AUC, two_columns, lambda o, t: area(o[:, 0], t[:, 0])),
     "AUC of two classes": Case(metrics.AUC, two_classes, lambda o, t: area(o[:, 1] - o[:, 0], t)),
     "AUC of probabilities, tied": Case(metrics.AUC, probabilities, one_against_others("macro")),
     "AUC, none": Case(lambda: metrics.AUC("none"), plain, one_against_others(None)),
@@ -495,6 +507,23 @@ def test_small_integers():
     for kind in (torch.uint8, torch.int32):
         for make in (metrics.Accuracy, metrics.F1, metrics.AUC, metrics.ConfusionMatrix, metrics.Perplexity):
             assert torch.equal(make()(output, target.to(kind)), make()(output, target))
+
+
+@each_case
+def test_the_repr_makes_an_equal_metric(name):
+    metric = CASES[name].make()
+    again = eval(repr(metric), vars(metrics))
+    assert type(again) is type(metric)
+    assert again.state_dict() == metric.state_dict()
+
+
+def test_the_repr_shows_what_is_not_the_default():
+    assert repr(metrics.AUC("macro")) == "AUC()"
+    assert repr(metrics.Recall("none", threshold=0.25)) == "Recall(average='none', threshold=0.25)"
+    assert repr(metrics.Accuracy(top_k=2)) == "Accuracy(top_k=2)"
+    metric = metrics.AUC(ignore_index=1)
+    metric.update(X, Y)
+    assert repr(metric) == "AUC(ignore_index=1)"
 
 
 # ---- errors ----------------------------------------------------------------------------------------------------------

@@ -37,7 +37,7 @@ class TestNoNumbers:
         with pytest.raises(DTypeError):
             case.make().eval()(torch.ones(case.shape, dtype=torch.int64))
 
-    @pytest.mark.parametrize("x", [[[1.0, 2.0, 3.0]], 1.5, None, "x"], ids=repr)
+    @pytest.mark.parametrize("x", [[[1.0, 2.0, 3.0]], 1.5, None, "x", torch.Tensor], ids=repr)
     def test_no_tensor(self, case, x):
         with pytest.raises(DTypeError) as caught:
             case.make()(x)
@@ -107,8 +107,9 @@ class TestShapes:
 
     def test_no_tensor_to_flatten(self):
         for module in (L.Flatten(), L.Unflatten(0, (2, 3))):
-            with pytest.raises(DTypeError):
-                module([1.0] * 6)
+            for input in ([1.0] * 6, None, torch.Tensor):
+                with pytest.raises(DTypeError):
+                    module(input)
 
 
 class TestDtypes:

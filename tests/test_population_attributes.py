@@ -12,6 +12,25 @@ X = torch.randn(12, 3, generator=torch.Generator().manual_seed(0), dtype=torch.f
 Y = torch.arange(12) % 2
 
 
+@pytest.mark.parametrize(
+    ("networks", "says"),
+    [
+        ([lamp.Tanh(), "network"], "(?s)item 1 is not a network.*got +a str"),
+        ([None], "(?s)item 0 is not a network.*got +a NoneType"),
+        ([lamp.Tanh(), lamp.Tanh], "(?s)item 1 is not a network.*got +the class Tanh"),
+        ([lamp.stack([lamp.Tanh()])], "(?s)item 0 is not a network.*got +a Population"),
+        (lamp.Sequential(lamp.Tanh()), "(?s)a list of networks\n.*got +a Sequential"),
+        (lamp.stack([lamp.Tanh()]), "(?s)a list of networks\n.*got +a Population"),
+        ("networks", "(?s)a list of networks\n.*got +a str"),
+        (3, "(?s)a list of networks\n.*got +a int"),
+        ([], "(?s)a list of networks\n.*at least one"),
+    ],
+)
+def test_what_is_no_list_of_networks(networks, says):
+    with pytest.raises(lamp.ArgumentError, match=says):
+        lamp.stack(networks)
+
+
 class Scaled(lamp.Module):
     """y = x scale: the scale does not show in its repr."""
 

@@ -77,13 +77,10 @@ class Metric(metaclass=Constructed):
         return alone.value()
 
     def __repr__(self) -> str:
-        given = [f"{name}={value!r}" for name, value in vars(self).items() if self._is_option(name, value)]
-        return f"{type(self).__name__}({', '.join(given)})"
-
-    def _is_option(self, name: str, value: Any) -> bool:
-        """Whether an attribute is an argument of the constructor that is not the default."""
-        parameter = type(self).__signature__.parameters.get(name)
-        return parameter is not None and value != parameter.default
+        """The call that makes this metric, with the arguments that are not the defaults."""
+        own, parameters = vars(self), type(self).__signature__.parameters.values()
+        given = [each.name for each in parameters if each.name in own and own[each.name] != each.default]
+        return f"{type(self).__name__}({', '.join(f'{name}={own[name]!r}' for name in given)})"
 
 
 class SumMetric(Metric):

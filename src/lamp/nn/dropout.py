@@ -91,8 +91,9 @@ class Dropout(Module):
     def set_extra_state(self, state: Any) -> None:
         each = [state] if self.replicas is None else state
         for seed, step, generator in each:
-            whole = [number for number in (seed, step) if number is not None]
-            if not all(type(number) is int and 0 <= number < 2**63 for number in whole) or step is None:
+            whole = [step] if seed is None else [seed, step]
+            fits = all(type(number) is int and 0 <= number < 2**63 for number in whole)
+            if not fits or not isinstance(generator, torch.Generator | None):
                 raise ArgumentError(
                     "the extra state of Dropout is a seed, a step and a generator",
                     expected="two integers, and a torch.Generator or None",

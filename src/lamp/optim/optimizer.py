@@ -199,7 +199,7 @@ class Optimizer(metaclass=_Made):
             for group, checked in zip(self.param_groups, values, strict=True):
                 group.put(name, checked)
             return
-        if "_is_made" in own and name not in own and name[:1] != "_" and not hasattr(type(self), name):
+        if own.get("_is_made") and name not in own and name[:1] != "_" and not hasattr(type(self), name):
             raise unknown(type(self).__name__, name, self.defaults)
         super().__setattr__(name, value)
 
