@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import lamp
-from lamp.attributes import attributes_of, digest_of_tensor, told
+from lamp.attributes import as_json, attributes_of, digest_of_tensor
 from lamp.errors import CheckpointError, CheckpointWarning
 from lamp.nn import Activation
 from lamp.saving.seal import DamagedError
@@ -389,11 +389,11 @@ def test_values_are_told_apart():
     values = [None, True, False, 0, 1, 2**70, 0.5, "x", "1", b"x", (), (1,), [1], {1}, {1: 2}, {"1": 3}, float("inf")]
     values += [torch.sin, torch.cos, lamp.ReLU, torch.float32, torch.ones(2), torch.zeros(2), np.ones(2), np.zeros(2)]
     values += ["y" * 1000, "y" * 999 + "z", list(range(1000)), [*range(999), 0], torch.device("cpu"), np.float32(0.25)]
-    found = [told(value) for value in values]
+    found = [as_json(value) for value in values]
     assert len({f"{type(each).__name__} {each}" for each in found}) == len(found)
     deep = []
     deep.append(deep)
-    told(deep)
+    as_json(deep)
     assert attributes_of(3, "x.") == {}
 
 
@@ -449,9 +449,9 @@ def test_a_damaged_newest_checkpoint_is_passed_over(damage, run):
     newest = lamp.Checkpoint(folder).saved()[-1]
     damage(newest)
     resumed = build("adam_with_everything, eager")
-    with pytest.warns(CheckpointWarning, match=r"continues from epoch-00000[46]") as told:
+    with pytest.warns(CheckpointWarning, match=r"continues from epoch-00000[46]") as caught:
         lamp.fit(**resumed, checkpoint=lamp.Checkpoint(folder, every_epochs=2), resume=True)
-    assert str(lamp.Checkpoint(folder).saved()[-1].parent) in str(told[0].message)
+    assert str(lamp.Checkpoint(folder).saved()[-1].parent) in str(caught[0].message)
     for one, other in zip(expected.parameters(), resumed["model"].parameters(), strict=True):
         assert torch.equal(one.data, other.data)
     assert [path.name[:12] for path in lamp.Checkpoint(folder).saved()] == [

@@ -12,7 +12,7 @@ import torch
 
 import lamp
 from lamp.errors import ArgumentError, NonFiniteError
-from lamp.studies.grouping import ALIKE, TOGETHER, together
+from lamp.studies.grouping import LARGEST_OF_SEVERAL_WIDTHS, LARGEST_RATIO, together
 from tests.cases.compiled import task
 
 TASK = task("CrossEntropyLoss")
@@ -115,12 +115,12 @@ def test_rows_that_differ_in_widths_train_together():
 
 
 def test_small_and_large_ones_do_not():
-    models = [mlp(2), mlp(3), mlp(3 * ALIKE + 2), mlp(3 * ALIKE)]
+    models = [mlp(2), mlp(3), mlp(3 * LARGEST_RATIO + 2), mlp(3 * LARGEST_RATIO)]
     assert together(models) == [[0, 1], [2, 3]]
 
 
 def test_what_leaves_the_cache_trains_with_its_like_alone():
-    wide = TOGETHER // 3
+    wide = LARGEST_OF_SEVERAL_WIDTHS // 3
     assert together([mlp(wide), mlp(wide + 1), mlp(wide)]) == [[0, 2], [1]]
 
 

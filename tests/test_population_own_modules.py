@@ -207,7 +207,7 @@ def test_the_trial_leaves_no_trace():
         states = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].copy()  # noqa: NPY002
         x = torch.randn(6, 3, dtype=D, generator=torch.Generator().manual_seed(0))
         given = x.clone()
-        population._prove((x,), {})
+        population._check_user_modules((x,), {})
         assert torch.equal(torch.get_rng_state(), states[0])
         assert random.getstate() == states[1]
         assert (np.random.get_state()[1] == states[2]).all()  # noqa: NPY002

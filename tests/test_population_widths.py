@@ -270,7 +270,7 @@ def test_what_cannot_be_traced():
             return dy
 
     with pytest.raises(
-        lamp.ArgumentError, match=r"by their graphs\n.*\n.*Sequential\.1: Untold\(\): Untold does not say"
+        lamp.ArgumentError, match=r"and this one has no graph\n.*\n.*Sequential\.1: Untold\(\): Untold does not say"
     ):
         lamp.stack([around(lambda h: Untold())(h) for h in (3, 4)])
     with pytest.raises(lamp.ArgumentError, match="without a Linear"):

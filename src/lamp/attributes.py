@@ -1,7 +1,7 @@
-"""What an object is made with: its plain attributes, tensors by a digest of all their bytes.
+"""Descriptions of objects by their public attributes: as JSON values, with a digest in place of a tensor.
 
-It knows no class of lamp's: whatever a module, a loss or a data set keeps under a public name is seen, so that a new
-one needs nothing.
+They are used to compare objects and to save what a training is made of. Nothing here depends on lamp's classes, so a
+new module, loss or data set needs no code for it.
 """
 
 from __future__ import annotations
@@ -21,24 +21,27 @@ from torch import Tensor
 from lamp.module import Module
 from lamp.parameter import Buffer, Parameter
 
-SKIPPED = ("training", "replicas", "units", "defaults", "param_groups")  # told elsewhere, or not of the training
+SKIPPED = ("training", "replicas", "units", "defaults", "param_groups")  # described elsewhere, or not options
 SHORT = 16  # digits of a digest that are kept
-LONGEST = 200  # characters of a text that is kept as it is
-DEEPEST = 5  # containers within each other that are looked into
-CHUNK_BYTES = 2**24  # of a tensor that are copied at a time, where it must be copied
+LONGEST = 200  # characters; a longer text is replaced by its beginning and a digest
+DEEPEST = 5  # levels of containers that are described; what is deeper counts as an unknown object
+CHUNK_BYTES = 2**24  # how much of a tensor is copied at a time, if it must be copied
 
 
 def attributes_of(thing: object, prefix: str, wanted: Callable[[Any], bool] = lambda value: True) -> dict[str, Any]:
-    """An object's public attributes that are wanted, by their names after the prefix, as `told` has them.
+    """The public attributes of an object, without members of modules, as `as_json` writes them.
 
-    Of a module with a state of its own (see `get_extra_state`) those that its constructor takes.
+    prefix  put before each name
+    wanted  which values to include
+
+    For a module with an extra state (see `get_extra_state`) only the constructor's arguments are included.
     """
     names = vars(thing) if hasattr(thing, "__dict__") else {}
     if isinstance(thing, Module) and thing.get_extra_state() is not None:
-        taken = inspect.signature(type(thing)).parameters
-        names = {name: value for name, value in names.items() if name in taken}
+        arguments = inspect.signature(type(thing)).parameters
+        names = {name: value for name, value in names.items() if name in arguments}
     return {
-        prefix + name: told(value)
+        prefix + name: as_json(value)
         for name, value in names.items()
         if not name.startswith("_")
         and name not in SKIPPED
@@ -48,14 +51,15 @@ def attributes_of(thing: object, prefix: str, wanted: Callable[[Any], bool] = la
 
 
 def name_of(thing: Any) -> str:
-    """What stands for a function, or for an object that nothing else is known of."""
+    """A text for a function or an unknown object: its name, or the name of its class."""
     return f"a {getattr(thing, '__qualname__', type(thing).__qualname__)}"
 
 
-def told(value: Any, depth: int = 0, of_function: Callable[[Any], str] = name_of) -> Any:
-    """A value as JSON has it; of what JSON has no form for a text that is another one for another value.
+def as_json(value: Any, depth: int = 0, of_function: Callable[[Any], str] = name_of) -> Any:
+    """The value as a JSON scalar. Tensors, containers and other objects become texts; different values differ in them.
 
-    of_function  what stands for a function
+    depth        how many containers the value is inside
+    of_function  makes the text for functions and unknown objects
     """
     if isinstance(value, np.generic):
         value = value.item()
@@ -66,20 +70,20 @@ def told(value: Any, depth: int = 0, of_function: Callable[[Any], str] = name_of
     if isinstance(value, str | bytes):
         return _shortened(value if isinstance(value, str) else repr(value))
     if isinstance(value, Buffer | Parameter):
-        return told(value.data, depth, of_function)
+        return as_json(value.data, depth, of_function)
     if isinstance(value, Tensor):
         return digest_of_tensor(value)
     if isinstance(value, np.ndarray):
         digest = _digits(np.ascontiguousarray(value).tobytes()) if value.dtype != object else "?"
         return f"array {value.shape} {value.dtype} with the digest {digest}"
     if isinstance(value, partial):
-        return told([value.func, list(value.args), value.keywords], depth, of_function)
+        return as_json([value.func, list(value.args), value.keywords], depth, of_function)
     if isinstance(value, list | tuple | set | frozenset | dict) and depth < DEEPEST:
         if isinstance(value, dict):
             pairs = value.items()
-            items: Any = [[str(told(key, depth + 1)), told(item, depth + 1, of_function)] for key, item in pairs]
+            items: Any = [[str(as_json(key, depth + 1)), as_json(item, depth + 1, of_function)] for key, item in pairs]
         else:
-            items = [told(item, depth + 1, of_function) for item in value]
+            items = [as_json(item, depth + 1, of_function) for item in value]
             items = sorted(items, key=str) if isinstance(value, set | frozenset) else items
         return _shortened(f"{type(value).__name__} {json.dumps(items)}")
     if isinstance(value, torch.dtype | torch.device):
@@ -88,6 +92,7 @@ def told(value: Any, depth: int = 0, of_function: Callable[[Any], str] = name_of
 
 
 def _shortened(text: str) -> str:
+    """The text, or the beginning and a digest of a long one."""
     return (
         text if len(text) <= LONGEST else f"{text[:40]}... with the digest {_digits(text.encode('utf-8', 'replace'))}"
     )
@@ -98,7 +103,7 @@ def _digits(data: bytes) -> str:
 
 
 def digest_of_tensor(tensor: Tensor) -> str:
-    """Shape, dtype and a digest of all numbers, in a sentence."""
+    """A phrase with the shape, the dtype and a digest of all elements of a tensor."""
     kind = f"{tuple(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}"
     if tensor.is_meta or tensor.layout is not torch.strided:
         return f"{kind}, {tensor.layout}"
@@ -109,7 +114,7 @@ def digest_of_tensor(tensor: Tensor) -> str:
 
 
 def _pieces(tensor: Tensor) -> Iterator[memoryview]:
-    """All numbers in row-major order: as they lie where that is dense, else a copy of some rows at a time."""
+    """The bytes of all elements in row-major order: without a copy if the tensor is dense, else some rows at a time."""
     if tensor.numel() == 0:
         return
     if tensor.is_contiguous() and tensor.device.type == "cpu":

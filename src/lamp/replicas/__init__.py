@@ -2,7 +2,7 @@
 
 from lamp.replicas.placing import listed_networks
 from lamp.replicas.population import Population, population, stack
-from lamp.replicas.shared import refers_outside
+from lamp.replicas.shared_attributes import is_copyable
 from lamp.replicas.sizes import architecture, form
 
-__all__ = ["Population", "architecture", "form", "listed_networks", "population", "refers_outside", "stack"]
+__all__ = ["Population", "architecture", "form", "is_copyable", "listed_networks", "population", "stack"]

@@ -22,11 +22,11 @@ from lamp.module import Module
 from lamp.nn import Sequential
 from lamp.parameter import Buffer, Parameter, replicate
 from lamp.passes import Unmarked, latest
-from lamp.replicas.gradients import check_gradients_of
 from lamp.replicas.placing import listed_networks, place_as
-from lamp.replicas.proof import foreign, prove, refuse_equal_starts
-from lamp.replicas.shared import carry, refers_outside, refuse_outside
+from lamp.replicas.shared_attributes import check_copyable, copy_attributes, is_copyable
 from lamp.replicas.sizes import Sizes, architecture, check_forms, widest
+from lamp.replicas.unmarked_gradients import check_unmarked_gradients
+from lamp.replicas.user_modules import check_in_population, check_starts_differ, modules_to_check
 from lamp.signatures import called
 from lamp.state import ModelState, copied_extras, state_members
 from lamp.state_dict import IncompatibleKeys
@@ -47,8 +47,8 @@ class Population(Module):
     The training loop is that of a single network: the loss is (K,), and every hyperparameter may be (K,).
 
     seeds  the seeds that the replicas were initialised with; None for a population made by `stack`
-    sizes  None, or which network each replica is, if hidden layers differ in width. The parameters are then those of
-           the widest network, and a replica has zeros for the units that it lacks
+    sizes  the architecture of each replica, if hidden layers differ in width, else None. The parameters are then those
+           of the widest network, and a replica has zeros for the units that it lacks
 
     Raises ShapeError for a batch or a gradient that is marked with another number of replicas, BackwardError for the
     gradient of a loss that averaged over the replicas, and ArgumentError for a module that mixes replicas.
@@ -57,13 +57,13 @@ class Population(Module):
     def __init__(
         self, single: Module, replicas: int, seeds: Sequence[int] | None = None, sizes: Sizes | None = None
     ) -> None:
-        refuse_outside(single)
+        check_copyable(single)
         self.network = copy.deepcopy(single)
         self.seeds, self.sizes = None if seeds is None else tuple(seeds), sizes
         self._single = partial(copy.deepcopy, single)  # makes a single network; as a function, it is no submodule
         parameters, buffers = state_members(self.network)
         replicate(parameters, replicas, buffers)
-        self._unproved = foreign(self.network)  # modules of user classes that have not been checked on a batch yet
+        self._unchecked = modules_to_check(self.network)  # paths of a user's modules, until the first batch
         for module in self.modules():
             module.replicas = replicas
         if sizes is not None:
@@ -74,8 +74,8 @@ class Population(Module):
     def forward(self, *inputs: Any, **named: Any) -> Any:
         if named:  # keyword-only arguments of the network's forward stay in `named`
             inputs, named = in_order(self.network, type(self.network).forward, inputs, named)
-        if self._unproved:
-            self._prove(inputs, named)
+        if self._unchecked:
+            self._check_user_modules(inputs, named)
         shared = inputs if self.loss is None else inputs[:1]  # the loss itself decides whether the target is shared
         given = [mapped(x, self._with_replicas) for x in shared]
         by_name = {name: mapped(x, self._with_replicas) for name, x in named.items()}
@@ -126,16 +126,18 @@ class Population(Module):
 
     def check_unmarked(self, gradients: tuple[Any, ...], loss: Unmarked | None) -> None:
         after = loss if loss is not None and loss.number > getattr(latest(self), "number", 0) else None
-        check_gradients_of(len(self), gradients, after)
+        check_unmarked_gradients(len(self), gradients, after)
 
-    def try_again(self) -> None:
-        """Check methods that were set on modules since the last batch on the next one, unless they refer to modules."""
-        self._unproved += [] if self._unproved or refers_outside(self.network) else foreign(self.network, set_on=True)
+    def check_again(self) -> None:
+        """Have methods that were set on modules checked on the next batch, unless they refer to modules."""
+        if not self._unchecked and is_copyable(self.network):
+            self._unchecked.extend(modules_to_check(self.network, set_on_instance=True))
 
-    def _prove(self, inputs: tuple[Any, ...], named: Mapping[str, Any]) -> None:
-        """Check on the first batch that modules of user classes compute the same in a population as alone."""
-        prove(self.body[0], self._unproved, inputs if self.loss is None else inputs[:1], named, stack)
-        self._unproved.clear()
+    def _check_user_modules(self, inputs: tuple[Any, ...], named: Mapping[str, Any]) -> None:
+        """Check on the first batch that a user's modules compute the same in a population as alone."""
+        first = inputs if self.loss is None else inputs[:1]
+        check_in_population(self.body[0], self._unchecked, first, named, stack)
+        self._unchecked.clear()
 
     # ---- body and loss ---------------------------------------------------------------------------------------------
     @property
@@ -166,7 +168,7 @@ class Population(Module):
 
     def give(self, k: int, network: Module) -> Module:
         """Copy replica k (weights, hyperparameters, generators) into a network of its architecture; returns that."""
-        carry(network, self.network)
+        copy_attributes(network, self.network)
         place_as(self.network, network)
         for own, slice_ in self._slices(network, k):
             own.copy_(slice_)
@@ -196,10 +198,10 @@ class Population(Module):
         rows = self._rows(indices)
         seeds = None if self.seeds is None else [self.seeds[k] for k in rows]
         single = self._single()
-        carry(single, self.network)
+        copy_attributes(single, self.network)
         place_as(self.network, single)
         chosen = Population(single, len(rows), seeds, None if self.sizes is None else self.sizes.of(rows))
-        chosen._unproved = list(self._unproved)
+        chosen._unchecked = list(self._unchecked)
         ModelState.of(chosen).restore(ModelState.of(self).select(rows))
         extras = copied_extras(self.network, rows)
         for module, twin, extra in zip(chosen.network.modules(), self.network.modules(), extras, strict=True):
@@ -354,7 +356,7 @@ def population(model: Module, seeds: Iterable[int] = range(10)) -> Population:
             fix="seeds=range(K), or population.select([0, 0, 1, 1]) if you want copies",
         )
     if len(listed) > 1:
-        refuse_equal_starts(model)
+        check_starts_differ(model)
     made = Population(model, len(listed), listed)
     made._initialise(listed)
     return made

@@ -1,9 +1,9 @@
-"""Networks of one form and several sizes: what they share, and how all fit into the widest.
+"""Networks of one form and several sizes: `Sizes`, checks of the form, and the widest network, which all fit into.
 
-A replica with fewer hidden units than the widest has zeros in place of the weights of those it lacks. Their outputs
-meet no weight but zeros, and `Linear` keeps those from learning: so each replica computes what its own network does.
+Networks have one form if their graphs differ only in widths that may differ (`lamp.replicas.widths`).
 
-Networks are of one form where their graphs are the same but for widths that may differ (`lamp.replicas.widths`).
+A replica with fewer hidden units than the widest has zeros for the weights of the units that it lacks, and `Linear`
+keeps them at zero. So these units add nothing, and each replica computes what its own network does.
 """
 
 from __future__ import annotations
@@ -23,17 +23,18 @@ from lamp.module import Module
 from lamp.nn import Linear, PReLU, Sequential
 from lamp.parameter import Buffer, Parameter
 from lamp.paths import describe
-from lamp.replicas.shared import WIDTHS, difference, likeness
+from lamp.replicas.shared_attributes import WIDTHS, difference, likeness
 from lamp.replicas.widths import Widths
 from lamp.tracing import guessed_shape, trace
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """Which network each replica is.
+    """The architecture of each replica, where they differ in size.
 
-    architectures  each once; which: the one of each replica, by number
-    graphs         of the architectures
+    architectures  networks, one per architecture
+    which          for each replica the index of its architecture
+    graphs         the graph of each architecture
     """
 
     architectures: tuple[Module, ...]
@@ -45,41 +46,41 @@ class Sizes:
             object.__setattr__(self, "graphs", tuple(map(_graph_of, self.architectures)))
 
     def network(self, k: int) -> Module:
-        """A network such as replica k is, with weights of its own."""
+        """A new network of replica k's architecture; its weights are not those of the replica."""
         return copy.deepcopy(self.architectures[self.which[k]])
 
     def of(self, rows: Sequence[int]) -> Sizes:
-        """Those of some replicas."""
+        """The sizes of these replicas alone."""
         return replace(self, which=tuple(self.which[k] for k in rows))
 
     @property
     def bodies(self) -> Sizes:
-        """The same networks without the loss that they end in."""
+        """The sizes of the same networks without their final loss."""
         bodies = tuple(each.body if isinstance(each, Sequential) else each for each in self.architectures)
         return replace(self, architectures=bodies)
 
     @property
     def units(self) -> list[Tensor | None]:
-        """How many features go into each module of each replica, (K,) int64; None where a width cannot differ."""
+        """For each module the number of input features in each replica, (K,) int64; None where the width is fixed."""
         modules = list(self.architectures[0].modules())
         found: list[Tensor | None] = [None] * len(modules)
-        for k, module in Widths(self.graphs[0]).entering():
+        for k, module in Widths(self.graphs[0]).with_free_input():
             features = [graph.ops[k].inputs[0].shape[-1] for graph in self.graphs]
             found[modules.index(module)] = torch.tensor(features)[list(self.which)]
         return found
 
     @property
     def widths(self) -> Tensor:
-        """The outputs of every Affine operation but the last, of each replica: (K, hidden layers), int64."""
+        """The number of outputs of each Affine operation but the last, per replica: (K, hidden layers) int64."""
         each = [[op.output.shape[-1] for op in graph.ops if op.kind == "Affine"][:-1] for graph in self.graphs]
         return torch.tensor(each).view(len(each), -1)[list(self.which)]
 
 
 def architecture(network: Module) -> tuple[str, tuple[Any, ...], Hashable]:
-    """What networks that stack as they are have in common.
+    """A description of a network; networks with equal descriptions stack as they are.
 
-    Their modules; name, shape, dtype and device of each parameter and buffer; which are frozen; what all replicas
-    share, the buffers of losses, in numbers; and the attributes of modules.
+    It has three parts: the modules; name, shape, dtype, device and freezing of each parameter and buffer, with the
+    values of the losses' buffers, which all replicas share; and the attributes of the modules.
     """
     members: list[tuple[str, Parameter | Buffer]] = [*network.named_parameters(), *network.named_buffers()]
     held: list[tuple[Any, ...]] = []
@@ -89,7 +90,7 @@ def architecture(network: Module) -> tuple[str, tuple[Any, ...], Hashable]:
 
 
 def form(network: Module) -> Hashable:
-    """What networks of several sizes have in common; two with the same form fit into one population.
+    """A description of a network that leaves out free widths; networks with equal ones fit into one population.
 
     Raises ArgumentError for a network that cannot be traced.
     """
@@ -114,7 +115,10 @@ def form(network: Module) -> Hashable:
 
 
 def check_forms(networks: Sequence[Module], architectures: Sequence[Hashable]) -> None:
-    """Raises ArgumentError for networks that differ in more than the widths of their hidden layers."""
+    """Raise ArgumentError for networks that differ in more than the widths of their hidden layers.
+
+    architectures  the `architecture` of each network
+    """
     for k, network in enumerate(networks):
         if repr(network) == repr(networks[0]) and (found := difference(networks[0], network)) is not None:
             raise ArgumentError(
@@ -122,7 +126,7 @@ def check_forms(networks: Sequence[Module], architectures: Sequence[Hashable]) -
                 "population share",
                 expected=found[1],
                 got=found[2],
-                fix="make it a lamp.Parameter or a lamp.Buffer, of which each replica has its own, or train them apart",
+                fix="make it a lamp.Parameter or a lamp.Buffer, which each replica has for itself, or train them apart",
             )
     wanted, forms = form(networks[0]), dict[Hashable, Hashable]()
     for k, (network, kind) in enumerate(zip(networks, architectures, strict=True)):
@@ -134,12 +138,12 @@ def check_forms(networks: Sequence[Module], architectures: Sequence[Hashable]) -
                 expected="{} with {}".format(*architecture(networks[0])[:2]),
                 got="{} with {}".format(*architecture(network)[:2]),
                 fix=_reason(networks[0], network)
-                or "stack networks of one dtype and device that differ in the widths of hidden layers alone",
+                or "stack networks of one dtype and device that differ only in the widths of hidden layers",
             )
 
 
 def _reason(one: Module, other: Module) -> str | None:
-    """Where two networks differ in a width that must be the same, which operation is why."""
+    """The first fixed width in which two networks differ, and why it is fixed; None if there is none."""
     widths = Widths(_graph_of(one))
     for (name, mine), (_, theirs) in zip_longest(
         one.named_parameters(), other.named_parameters(), fillvalue=("", None)
@@ -147,30 +151,30 @@ def _reason(one: Module, other: Module) -> str | None:
         if mine is None or theirs is None or len(mine.shape) != len(theirs.shape):
             return None
         for axis, (n, m) in enumerate(zip(mine.shape, theirs.shape, strict=True)):
-            if n != m and (why := widths.why(mine, axis)) is not None:
-                return f"{name} has {n} units in one and {m} in the other: {why}"
+            if n != m and (reason := widths.why_fixed(mine, axis)) is not None:
+                return f"{name} has {n} units in one and {m} in the other: {reason}"
     return None
 
 
 def widest(networks: Sequence[Module]) -> Module:
-    """A network of their form with the widest of each layer, all zeros in these."""
+    """A network of the same form in which each layer has the largest size of all; these layers' parameters are zero."""
     made = copy.deepcopy(networks[0])
     grown: dict[Parameter, Parameter] = {}
     for layer, *others in zip(made.modules(), *[network.modules() for network in networks[1:]], strict=True):
-        of_all: list[Any] = [layer, *others]
+        layers: list[Any] = [layer, *others]
         if isinstance(layer, Linear):
-            layer.in_features = max(each.in_features for each in of_all)
-            layer.out_features = max(each.out_features for each in of_all)
+            layer.in_features = max(each.in_features for each in layers)
+            layer.out_features = max(each.out_features for each in layers)
             layer.weight = _zeros(layer.weight, grown, layer.out_features, layer.in_features)
             layer.bias = None if layer.bias is None else _zeros(layer.bias, grown, layer.out_features)
         elif isinstance(layer, PReLU):
-            layer.num_parameters = max(each.num_parameters for each in of_all)
+            layer.num_parameters = max(each.num_parameters for each in layers)
             layer.weight = _zeros(layer.weight, grown, layer.num_parameters)
     return made
 
 
 def _zeros(like: Parameter, grown: dict[Parameter, Parameter], *shape: int) -> Parameter:
-    """The parameter that takes another's place in a larger shape: one that several modules share stays shared."""
+    """A parameter of zeros of this shape in place of another one. `grown` holds those made so far, for sharing."""
     if tuple(like.shape) == shape:
         like.data.zero_()
         return like
@@ -180,21 +184,21 @@ def _zeros(like: Parameter, grown: dict[Parameter, Parameter], *shape: int) -> P
 
 
 def _graph_of(network: Module) -> Graph:
-    """What a network does to samples of as many features as its first layer takes."""
+    """The network's graph, traced with as many input features as its first layer takes. Raises ArgumentError."""
     shape = guessed_shape(network)
     if shape is None:
-        raise _unfit(f"{describe(network)}, without a Linear")
+        raise _not_traceable(f"{describe(network)}, without a Linear")
     try:
         return trace(network, (1, *shape))
     except (NotTraceable, ShapeError) as error:
-        raise _unfit(f"{error.where or describe(network)}: {error.what}") from None
+        raise _not_traceable(f"{error.where or describe(network)}: {error.what}") from None
 
 
 def _without_width(module: Module) -> tuple[Hashable, ...]:
-    """A module's kind and options, but for a layer's sizes."""
+    """A module's class and options, without a layer's sizes."""
     sized = type(module) in (Linear, PReLU)
     several = module.num_parameters > 1 if isinstance(module, PReLU) else None
-    return *likeness(module, but=WIDTHS if sized else frozenset()), several
+    return *likeness(module, without=WIDTHS if sized else frozenset()), several
 
 
 def _frozen(member: Parameter | Buffer) -> tuple[str, ...]:
@@ -202,15 +206,15 @@ def _frozen(member: Parameter | Buffer) -> tuple[str, ...]:
 
 
 def _shared(network: Module) -> list[Hashable]:
-    """The numbers of the losses' buffers, which the replicas of a population share."""
+    """The values of the losses' buffers, which the replicas of a population share."""
     buffers = [each for module in network.modules() if module.gives_loss for _, each in module._members(Buffer)]
     return [str(each.data.tolist()) for each in buffers]
 
 
-def _unfit(got: str) -> ArgumentError:
+def _not_traceable(got: str) -> ArgumentError:
     return ArgumentError(
-        "networks of several sizes are told apart by their graphs",
-        expected="networks that lamp.trace(model, x) can follow from the features of their first Linear",
+        "networks of several sizes are compared by their graphs, and this one has no graph",
+        expected="networks that lamp.trace(model, x) can trace, where x has the features of the first Linear",
         got=got,
         fix="stack networks of one architecture, or train it alone",
     )

@@ -1,4 +1,4 @@
-"""Which networks may train as one population."""
+"""`together`: which networks may train as one population."""
 
 from __future__ import annotations
 
@@ -8,15 +8,19 @@ from lamp.compiler.plan import plan_of
 from lamp.compiler.stand_ins import NotCompiled
 from lamp.errors import ArgumentError
 from lamp.module import Module
-from lamp.replicas import architecture, form, refers_outside
+from lamp.replicas import architecture, form, is_copyable
 
-TOGETHER = 2**15  # parameters of a network up to which networks of other widths stay in the cache beside it
-ALIKE = 4  # how many times as large as the smallest the largest may be: all take the room of the widest
+# Up to this many parameters, networks of several widths stay in the processor's cache together.
+LARGEST_OF_SEVERAL_WIDTHS = 2**15
+# The largest network of a group may be this many times as large as the smallest: all use the memory of the widest.
+LARGEST_RATIO = 4
 
 
 def together(networks: Sequence[Module]) -> list[list[int]]:
-    """Groups of networks, by number: of one architecture, or of one form and similar sizes. One may stand in the list
-    several times."""
+    """Groups of indices of networks that have one architecture, or one form and similar sizes.
+
+    A network may stand in the list several times.
+    """
     mixes: dict[Hashable, bool] = {}
     kinds = {id(network): _kind(network, mixes) for network in networks}
     groups: dict[Hashable, list[int]] = {}
@@ -28,7 +32,7 @@ def together(networks: Sequence[Module]) -> list[list[int]]:
         by_size = sorted(rows, key=lambda k: size[id(networks[k])])
         begin = 0
         for at, k in enumerate(by_size):
-            if size[id(networks[k])] > ALIKE * size[id(networks[by_size[begin]])]:
+            if size[id(networks[k])] > LARGEST_RATIO * size[id(networks[by_size[begin]])]:
                 found.append(sorted(by_size[begin:at]))
                 begin = at
         found.append(sorted(by_size[begin:]))
@@ -36,13 +40,13 @@ def together(networks: Sequence[Module]) -> list[list[int]]:
 
 
 def _kind(network: Module, mixes: dict[Hashable, bool]) -> Hashable:
-    """Alike for networks that may train together; `mixes` keeps which forms train in several widths at once."""
-    if refers_outside(network):  # it cannot be copied into a population
+    """A key that is equal for networks that may train together. `mixes` caches for each form what `_mixes` returns."""
+    if not is_copyable(network):
         return id(network)
-    if _size(network) <= TOGETHER:
+    if _size(network) <= LARGEST_OF_SEVERAL_WIDTHS:
         try:
             found = form(network)
-        except ArgumentError:  # nothing says which of its widths can differ
+        except ArgumentError:  # without a graph it is unknown which of its widths may differ
             return architecture(network), network.training
         if found not in mixes:
             mixes[found] = _mixes(network)
@@ -52,7 +56,10 @@ def _kind(network: Module, mixes: dict[Hashable, bool]) -> Hashable:
 
 
 def _mixes(network: Module) -> bool:
-    """Whether its form trains best in several widths at once: one kernel serves them all, or there is none for any."""
+    """Whether networks of this form train fastest in several widths at once.
+
+    That is so if one kernel serves all widths, or if there is no kernel for any.
+    """
     try:
         return plan_of(network).is_row
     except NotCompiled:

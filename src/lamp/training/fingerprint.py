@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from lamp.attributes import attributes_of, digest_of_tensor, told
+from lamp.attributes import as_json, attributes_of, digest_of_tensor
 from lamp.data import DataLoader, length_of
 from lamp.errors import CheckpointError
 from lamp.module import Module
@@ -51,12 +51,12 @@ def fingerprint_of(
         "network": repr(model),
         "parameters": [f"{name} {tuple(t.shape)} {t.dtype}" for name, t in model.state_dict().items()],
         "replicas": [model.replicas, getattr(model, "seeds", None)],
-        "sizes of the replicas": [told(module.units) for module in model.modules() if module.units is not None],
+        "sizes of the replicas": [as_json(module.units) for module in model.modules() if module.units is not None],
         "loss": repr(training.criterion),
         "optimizer": type(training.optimizer).__name__,
         "kind of schedule": [type(scheduler).__name__, training.schedule_per],
         "clipping": [_text(training.clip_norm), _text(training.clip_value)],
-        "metrics": [[name, told(metric)] for name, metric in training.metrics.items()],
+        "metrics": [[name, as_json(metric)] for name, metric in training.metrics.items()],
         "data": _about(batches),
         "validation data": None if validation is None else _about(validation),
     }
@@ -123,7 +123,7 @@ def _things(training: Training) -> Iterator[tuple[str, object]]:
     for name, metric in training.metrics.items():
         if is_accumulator(metric):
             yield f"metric {name}", reset_copy(name, metric)  # without batches from elsewhere
-        elif not isinstance(metric, type(told)):  # a callable object, not a function
+        elif not isinstance(metric, type(as_json)):  # a callable object, not a function
             yield f"metric {name}", metric
     seen: Counter[str] = Counter()
     for callback in training.callbacks:
@@ -198,13 +198,13 @@ def _about(batches: Iterable[Any]) -> list[str]:
     length = length_of(batches)
     lines += [] if length is None else [f"{length} batches"]
     if isinstance(batches, list):
-        return lines + [str(told(batch)) for batch in batches]
+        return lines + [str(as_json(batch)) for batch in batches]
     if not isinstance(batches, DataLoader):
         size = getattr(batches, "batch_size", None)
         sampler = getattr(batches, "sampler", None)
         lines += [f"batch_size {size}"] if isinstance(size, int) else []
         return lines + ([] if sampler is None else [type(sampler).__name__])
-    lines += [f"replicas {batches.replicas}", "all samples" if batches.indices is None else told(batches.indices)]
+    lines += [f"replicas {batches.replicas}", "all samples" if batches.indices is None else as_json(batches.indices)]
     if batches.tensors is None:
         return [*lines, type(batches.dataset).__name__]
     return lines + [digest_of_tensor(column) for column in batches.columns]

@@ -135,7 +135,7 @@ def fit(
     check_scheduler(optimizer, scheduler, schedule_per)
     warn_of_pair(model, criterion)
     if isinstance(model, Population):
-        model.try_again()
+        model.check_again()
     history = History(engine, "", model.replicas)
     training = Training(
         model=model,

@@ -1,4 +1,4 @@
-"""Gradients that do not say to which pass of a population they belong."""
+"""A check of gradients that carry no mark of the pass that they belong to, in a population."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ from lamp.errors import BackwardError, ShapeError
 from lamp.passes import Unmarked
 
 
-def check_gradients_of(replicas: int, gradients: tuple[Any, ...], loss: Unmarked | None) -> None:
-    """Raise where these cannot be gradients of the outputs of so many replicas.
+def check_unmarked_gradients(replicas: int, gradients: tuple[Any, ...], loss: Unmarked | None) -> None:
+    """Raise unless these can be gradients of the outputs of so many replicas.
 
-    loss  one that was gone back through since, and whose input did not say what it came out of
+    loss  the last loss of an unmarked output whose backward was called since the forward, or None
+
+    Raises ShapeError for gradients marked with another number of replicas, and BackwardError for the gradient of a loss
+    that averaged over all replicas.
     """
     for gradient in gradients:
         if not isinstance(gradient, Tensor):
@@ -24,8 +27,8 @@ def check_gradients_of(replicas: int, gradients: tuple[Any, ...], loss: Unmarked
             raise ShapeError(
                 f"a gradient for {marked} replicas in a population of {replicas}",
                 expected=f"({replicas}, B, ...)",
-                got=f"{tuple(gradient.shape)}, marked as {marked} replicas' own",
-                fix="go back from the loss of this population's output",
+                got=f"{tuple(gradient.shape)}, marked with {marked} replicas",
+                fix="pass the gradient of a loss of this population's output",
                 where="Population",
             )
         if loss is not None and loss.averages and (marked is None or loss.size == gradient.numel()):
@@ -35,6 +38,6 @@ def check_gradients_of(replicas: int, gradients: tuple[Any, ...], loss: Unmarked
                 expected="a loss for each replica, and its gradient",
                 got=f"{loss.name} of a tensor that is not marked, before population.backward",
                 fix="criterion(lamp.per_replica(outputs), target), then "
-                "population.backward(lamp.per_replica(gradient of what the population put out))",
+                "population.backward(lamp.per_replica(gradient of the population's output))",
                 where="Population",
             )

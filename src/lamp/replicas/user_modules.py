@@ -1,7 +1,7 @@
-"""Whether modules that are not lamp's do in a population what they do alone: a few replicas tried on a few samples.
+"""Checks that a user's module computes in a population what it computes alone, for each replica.
 
-The trial is made with copies, once per population, on its first batch. It draws from generators of its own and leaves
-the others, and all modules, as they were.
+A population makes this check once, on its first batch. A few replicas and a few samples run forward and backward,
+together and one by one. The check works on copies and uses its own random generator, so it changes nothing.
 """
 
 from __future__ import annotations
@@ -30,38 +30,42 @@ from lamp.state import state_buffers
 from lamp.trees import leaves, mapped
 
 RAISED = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
-FAR = {torch.float64: 1e-7, torch.float32: 1e-3}  # relative difference that rounding does not explain; else:
-FAR_IN_HALF_PRECISION = 5e-2
+TOLERANCE = {torch.float64: 1e-7, torch.float32: 1e-3}  # relative; rounding alone gives smaller differences
+HALF_PRECISION_TOLERANCE = 5e-2
 ADVICE = (
-    "in a population parameters are (K, ...) and what comes in and goes out is (K, B, ...). Give a parameter its batch "
-    "axis, self.w.data.unsqueeze(-2), count other axes from the end, and sum its gradient over the batch alone, "
-    ".sum(-2); see lamp.population. `takes_replicas = True` in the class skips this trial"
+    "in a population parameters are (K, ...), and inputs and outputs are (K, B, ...). Give a parameter a batch axis, "
+    "self.w.data.unsqueeze(-2), count other axes from the end, and sum its gradient over the batch axis alone, "
+    ".sum(-2); see lamp.population. `takes_replicas = True` in the class skips this check"
 )
 
 
-def foreign(network: Module, set_on: bool = False) -> list[str]:
-    """The paths of modules whose forward or backward is not lamp's, and whose class does not vouch for it.
+def modules_to_check(network: Module, set_on_instance: bool = False) -> list[str]:
+    """The paths of modules with a forward, a backward or a buffer of the user's, without `takes_replicas = True`.
 
-    set_on  only of those where it was set on the module itself
+    set_on_instance  only modules with a method that was set on the instance
     """
-    tried = [(path, module) for path, module in network.named_modules() if not module.takes_replicas]
-    return [path for path, module in tried if _is_foreign(module) and (not set_on or _has_set(module))]
+    candidates = [(path, module) for path, module in network.named_modules() if not module.takes_replicas]
+    has_own = _has_own_method if set_on_instance else _is_users
+    return [path for path, module in candidates if not isinstance(module, Loss) and has_own(module)]
 
 
-def _has_set(module: Module) -> bool:
+def _has_own_method(module: Module) -> bool:
+    """Whether a method of a pass was set on the instance."""
     return not vars(module).keys().isdisjoint(PASS_METHODS)
 
 
-def _is_foreign(module: Module) -> bool:
-    if isinstance(module, Loss):  # what it gives is not (K, B, ...)
-        return False
+def _is_users(module: Module) -> bool:
+    """Whether a method of a pass, or a buffer, is the user's."""
     if not is_lamps(type(module)) and any(True for _ in module._members(Buffer)):
         return True
-    return _has_set(module) or any(not is_lamps(getattr(type(module), name)) for name in PASS_METHODS)
+    return _has_own_method(module) or any(not is_lamps(getattr(type(module), name)) for name in PASS_METHODS)
 
 
-def refuse_equal_starts(network: Module) -> None:
-    """Raise ArgumentError for a module whose parameters were drawn, and which no seed would draw again."""
+def check_starts_differ(network: Module) -> None:
+    """Raise ArgumentError for a module with parameters that look random, and without a `reset_parameters`.
+
+    They would be equal in all replicas, whatever the seeds.
+    """
     for path, module in network.named_modules():
         if type(module).reset_parameters is not Module.reset_parameters or "reset_parameters" in vars(module):
             continue
@@ -71,25 +75,27 @@ def refuse_equal_starts(network: Module) -> None:
                     "its parameters would begin alike in all replicas, whatever their seeds",
                     expected="def reset_parameters(self, *, generator=None) that draws them from the generator",
                     got=f"{type(module).__name__}.{name}, {tuple(parameter.shape)}, and no reset_parameters",
-                    fix="write it; one that does nothing says that all replicas are to begin with these numbers",
+                    fix="write it; if all replicas are meant to begin with these numbers, let it do nothing",
                     where=_place(network, path),
                 )
 
 
-def prove(
+def check_in_population(
     single: Module,
     paths: Sequence[str],
     inputs: Sequence[Any],
     named: Mapping[str, Any],
     stack: Callable[[Sequence[Module]], Any],
 ) -> None:
-    """Try a population of a few such networks on samples like these, against the networks one by one.
+    """Run a few networks like this one in a population and one by one, and compare some of their modules.
 
-    single  the network, to be changed at will; paths: of the modules to watch
-    inputs  a batch, marked where it has an axis of replicas; `named`, inputs that the network takes by name alone
-    stack   makes a population of networks
+    single  the network; it is changed
+    paths   the modules to compare
+    inputs  a batch of the population's, whose samples serve as examples; marked if it has an axis of replicas
+    named   the keyword-only inputs of the same batch
+    stack   a function that makes a population of networks
 
-    Raises ArgumentError for the first of the modules that does something else in a population.
+    Raises ArgumentError for the first module that computes something else in the population.
     """
     parameter = next(iter(single.parameters()), None)
     names = tuple(named)
@@ -98,54 +104,55 @@ def prove(
     sizes |= {n for each in single.parameters() for n in each.shape}
     replicas, samples = [n for n in range(2, 10 + len(sizes)) if n not in sizes][:2]
     generator = torch.Generator().manual_seed(0)
-    with _undisturbed(None if parameter is None else parameter.data.device), apart():
+    with _generators_kept(None if parameter is None else parameter.data.device), apart():
         single.train()
         for module in single.modules():
             if isinstance(module, Dropout):
                 module.p = 0.0
-        networks = [_shaken(copy.deepcopy(single), generator) for _ in range(replicas)]
+        networks = [_perturbed(copy.deepcopy(single), generator) for _ in range(replicas)]
         given = [mapped(inputs, lambda x: _samples(x, samples, generator)) for _ in networks]
         try:
             _Trial(copy.deepcopy(networks[0]), paths, names).run(given[0])
-        except RAISED:  # of some inputs the first axis is not that of the samples: a matrix that all of them share, say
-            given = [mapped(inputs, _as_it_is) for _ in networks]
+        except RAISED:  # an input has no axis of samples, such as a matrix that all samples share: take inputs as given
+            given = [mapped(inputs, _single_input) for _ in networks]
         together = stack(networks)
-        together._unproved.clear()
+        together._unchecked.clear()
         stacked = [_stacked(rows, replicas) for rows in zip(*given, strict=True)]
         one, again = (_Trial(copy.deepcopy(networks[0]), paths, names).run(given[0]) for _ in range(2))
-        by_chance = not all(_near(a.value, b.value) for a, b in zip(one.seen, again.seen, strict=False))
+        random_outputs = not all(_near(a.value, b.value) for a, b in zip(one.seen, again.seen, strict=False))
         alone = [
-            _Trial(network, paths, names).run(rows, by_chance) for network, rows in zip(networks, given, strict=True)
+            _Trial(network, paths, names).run(rows, random_outputs)
+            for network, rows in zip(networks, given, strict=True)
         ]
         trial = _Trial(together.network, paths, names)
         try:
-            trial.run(stacked, by_chance, [each.dy for each in alone])
+            trial.run(stacked, random_outputs, [each.dy for each in alone])
         except RAISED as error:
-            said = error.what if isinstance(error, LampError) else str(error).strip().split("\n")[0]
-            path = trial.within[-1] if trial.within else paths[0]
-            raise _refusal(single, path, f"{type(error).__name__}: {said[:160]}") from None
+            message = error.what if isinstance(error, LampError) else str(error).strip().split("\n")[0]
+            path = trial.running[-1] if trial.running else paths[0]
+            raise _difference(single, path, f"{type(error).__name__}: {message[:160]}") from None
         _compare(single, trial, alone)
-        if not by_chance:
+        if not random_outputs:
             _compare_gradients(single, together, networks, paths)
             _compare_buffers(single, together, networks, paths)
 
 
 @dataclass
 class _Seen:
-    """What one of the watched modules gave: its output, or the gradient of its input."""
+    """What a watched method returned."""
 
-    path: str
-    what: str
+    path: str  # of its module
+    what: str  # "output" or "gradient of its input"
     value: Any
 
 
 class _Trial:
-    """A network on its way forward and back, with what the watched modules gave, in order."""
+    """One run of a network, forward and backward, that records in order what the watched modules return."""
 
     def __init__(self, network: Module, paths: Sequence[str], names: Sequence[str]) -> None:
         self.network, self.names = network, names
         self.seen: list[_Seen] = []
-        self.within: list[str] = []  # the watched modules that are at work
+        self.running: list[str] = []  # the watched modules whose methods are running, outermost first
         self.dy: Any = None
         for path, module in network.named_modules():
             if path in paths:
@@ -154,22 +161,26 @@ class _Trial:
 
     def _watched(self, path: str, what: str, method: Any) -> Any:
         def watched(*given: Any, **named: Any) -> Any:
-            self.within.append(path)
+            self.running.append(path)
             value = method(*given, **named)
-            self.within.pop()
+            self.running.pop()
             self.seen.append(_Seen(path, what, value))
             return value
 
         return watched
 
     def _call(self, inputs: Sequence[Any]) -> Any:
-        """The network's output for inputs by place and, the last ones, by name."""
+        """The network's output; the last inputs are the keyword-only ones."""
         first = len(inputs) - len(self.names)
         return self.network(*inputs[:first], **dict(zip(self.names, inputs[first:], strict=True)))
 
-    def run(self, inputs: Sequence[Any], by_chance: bool = False, dys: Sequence[Any] = ()) -> _Trial:
-        """Forward, in eval mode where chance takes part, else back as well, if the modules can go back alone."""
-        if by_chance:
+    def run(self, inputs: Sequence[Any], random_outputs: bool = False, dys: Sequence[Any] = ()) -> _Trial:
+        """Run forward, then backward with a random gradient, or with `dys`, one per replica.
+
+        Where outputs are random, only the forward runs, in eval mode. If a single network's backward fails, there is no
+        gradient, and the population's backward does not run either.
+        """
+        if random_outputs:
             with evaluating():
                 self._call(inputs)
             return self
@@ -185,53 +196,54 @@ class _Trial:
             try:
                 self.network.backward(dy)
                 self.dy = dy
-            except RAISED:  # it cannot go back alone either
-                self.within.clear()
+            except RAISED:
+                self.running.clear()
         return self
 
 
 def _compare(single: Module, together: _Trial, alone: Sequence[_Trial]) -> None:
-    """Raise where a module gave replica k something else than network k."""
+    """Raise ArgumentError if a module returned something else for replica k than in network k."""
     for number, seen in enumerate(together.seen):
         for k, each in enumerate(alone):
             if number >= len(each.seen) or each.seen[number].path != seen.path:
-                raise _refusal(single, seen.path, "modules called in another order than in the network alone")
+                raise _difference(single, seen.path, "modules called in another order than in the network alone")
             right = each.seen[number].value
             for own, of_all in zip(_tensors(right), _tensors(seen.value), strict=False):
                 if of_all.dim() != own.dim() + 1 or of_all.shape[1:] != own.shape or len(of_all) != len(alone):
-                    raise _refusal(
+                    raise _difference(
                         single,
                         seen.path,
                         f"its {seen.what} is {tuple(of_all.shape)}, for {len(alone)} replicas of {tuple(own.shape)}",
                     )
                 if not _near(own, of_all[k]):
                     off = (own.double() - of_all[k].double()).abs().max().item()
-                    raise _refusal(single, seen.path, f"its {seen.what} is off by {off:.3g} in replica {k}")
+                    raise _difference(single, seen.path, f"its {seen.what} is off by {off:.3g} in replica {k}")
 
 
 def _compare_gradients(single: Module, together: Module, networks: Sequence[Module], paths: Sequence[str]) -> None:
+    """Raise ArgumentError if a parameter's gradient in replica k is not the one in network k."""
     for number, (name, parameter) in enumerate(together.network.named_parameters()):  # type: ignore[attr-defined]
         owner, _, own_name = name.rpartition(".")
         for k, network in enumerate(networks):
             if owner in paths and not _near(network.parameters()[number].grad, parameter.grad[k]):
-                raise _refusal(single, owner, f"the gradient of its {own_name} is another one in replica {k}")
+                raise _difference(single, owner, f"the gradient of its {own_name} is another one in replica {k}")
 
 
 def _compare_buffers(single: Module, together: Module, networks: Sequence[Module], paths: Sequence[str]) -> None:
-    """Raise where a forward has left other numbers in a buffer of replica k than in network k's."""
+    """Raise ArgumentError if a buffer has other values in replica k than in network k."""
     each = [dict(network.named_buffers()) for network in networks]
     for name, buffer in together.network.named_buffers():  # type: ignore[attr-defined]
         owner, _, own_name = name.rpartition(".")
         fits = buffer.data.shape[:1] == (len(each),)
         for k, buffers in enumerate(each):
             if owner in paths and not (fits and _near(buffers[name].data, buffer.data[k])):
-                raise _refusal(single, owner, f"its buffer {own_name} holds other numbers in replica {k}")
+                raise _difference(single, owner, f"its buffer {own_name} has other values in replica {k}")
 
 
-def _refusal(single: Module, path: str, got: str) -> ArgumentError:
+def _difference(single: Module, path: str, got: str) -> ArgumentError:
     return ArgumentError(
-        "it does something else in a population than alone: it mixes replicas, or replicas with samples",
-        expected="in row k what the network of replica k alone gives, forward and backward",
+        "it computes something else in a population than alone: it mixes replicas, or replicas with samples",
+        expected="row k is what the network of replica k computes alone, forward and backward",
         got=got,
         fix=ADVICE,
         where=_place(single, path),
@@ -244,7 +256,7 @@ def _place(network: Module, path: str) -> str:
 
 
 def _near(one: Any, other: Any) -> bool:
-    """Whether two tensors, or all in two tuples, are alike but for rounding."""
+    """Whether two tensors, or all tensors in two tuples, are equal up to rounding."""
     for a, b in zip(_tensors(one), _tensors(other), strict=False):
         if a.shape != b.shape:
             return False
@@ -254,8 +266,8 @@ def _near(one: Any, other: Any) -> bool:
             continue
         finite = a[a.isfinite()].abs().double()
         largest = finite.max().item() if finite.numel() else 0.0
-        far = FAR.get(a.dtype, FAR_IN_HALF_PRECISION)
-        if not torch.allclose(a.double(), b.double(), rtol=far, atol=far * largest, equal_nan=True):
+        tolerance = TOLERANCE.get(a.dtype, HALF_PRECISION_TOLERANCE)
+        if not torch.allclose(a.double(), b.double(), rtol=tolerance, atol=tolerance * largest, equal_nan=True):
             return False
     return True
 
@@ -265,7 +277,7 @@ def _tensors(value: Any) -> list[Tensor]:
 
 
 def _stacked(rows: Sequence[Any], replicas: int) -> Any:
-    """What goes into each of the networks as it goes into the population, marked as each replica's own."""
+    """An input of the population, marked as per replica, from the same input of each network."""
     if isinstance(rows[0], Tensor):
         return marked(torch.stack(tuple(rows)), replicas)
     if isinstance(rows[0], tuple | list):
@@ -273,19 +285,19 @@ def _stacked(rows: Sequence[Any], replicas: int) -> Any:
     return rows[0]
 
 
-def _shaken(network: Module, generator: torch.Generator) -> Module:
-    """The network with other parameters and buffers, so that no two replicas are alike."""
+def _perturbed(network: Module, generator: torch.Generator) -> Module:
+    """The network, after random changes of its parameters and buffers, so that no two replicas are equal."""
     for parameter in network.parameters():
         scale = parameter.data.abs().mean().clamp_min(0.1)
         parameter.data.add_(_drawn(parameter.data, generator) * scale * 0.5)
     for buffer in state_buffers(network):
-        if buffer.data.is_floating_point():  # the sign stays: a variance may be among them
+        if buffer.data.is_floating_point():  # the sign stays, because a buffer may be a variance
             buffer.data.mul_(1 + 0.5 * _drawn(buffer.data, generator).tanh())
     return network
 
 
 def _samples(x: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """So many samples, drawn from a batch and a little changed."""
+    """This many samples, drawn at random from a batch and slightly changed."""
     rows = x.flatten(0, 1) if replicas_of(x) is not None and x.dim() > 1 else x
     if rows.dim() == 0 or not len(rows):
         return x.clone()
@@ -296,8 +308,8 @@ def _samples(x: Tensor, count: int, generator: torch.Generator) -> Tensor:
     return chosen * (1 + 0.5 * drawn.tanh()) if bool((chosen != 0).any()) else drawn
 
 
-def _as_it_is(x: Tensor) -> Tensor:
-    """An input of one network as it came."""
+def _single_input(x: Tensor) -> Tensor:
+    """A copy of an input as one network takes it: the first replica's, if it has an axis of replicas."""
     return (x if replicas_of(x) is None else x[0]).clone()
 
 
@@ -306,8 +318,8 @@ def _drawn(like: Tensor, generator: torch.Generator) -> Tensor:
 
 
 @contextmanager
-def _undisturbed(device: torch.device | None) -> Iterator[None]:
-    """Torch's, numpy's and Python's generators are afterwards as they were."""
+def _generators_kept(device: torch.device | None) -> Iterator[None]:
+    """A context that restores the states of torch's, numpy's and Python's default generators at its end."""
     of_python, of_numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
     devices = [] if device is None or device.type != "cuda" else [device]
     with torch.random.fork_rng(devices):
