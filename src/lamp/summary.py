@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from lamp.compiler.not_compiled import NotCompiled
 from lamp.compiler.plan import plan_of
-from lamp.compiler.stand_ins import NotCompiled
 from lamp.errors import ArgumentError, NotTraceable, ShapeError
 from lamp.graph import Graph, Op, sizes
 from lamp.module import Module

@@ -13,14 +13,14 @@ import torch
 from torch import Tensor
 
 from lamp.compiler.cache_key import staleness_key
+from lamp.compiler.eager_checks import check_loss, run_eagerly
 from lamp.compiler.kernel_runner import KernelRunner
 from lamp.compiler.kernel_spec import Entry
 from lamp.compiler.loss_rules import LossRule
+from lamp.compiler.not_compiled import NotCompiled
 from lamp.compiler.plan import plan_of
-from lamp.compiler.refusals import check_loss, try_eagerly
 from lamp.compiler.samples import kind_of_targets, laid_out, numbers_of
 from lamp.compiler.stages import Plan
-from lamp.compiler.stand_ins import NotCompiled
 from lamp.compiler.steps import Steps
 from lamp.cpu_settings import denormals_flushed, threads_for
 from lamp.data import as_column
@@ -243,7 +243,7 @@ class Compiled:
         if isinstance(self.model, Population):
             x = self.model.per_replica(x) if per_replica_data else self.model.shared(x)
         try:
-            try_eagerly(self.model, self.criterion, [x], target)
+            run_eagerly(self.model, self.criterion, [x], target)
         except LampError as error:
             return error
         return _explained(reason)

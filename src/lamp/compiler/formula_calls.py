@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from lamp.compiler.lanes import Lane, Unwritable
-from lamp.compiler.stand_ins import NotCompiled
+from lamp.compiler.not_compiled import NotCompiled
 from lamp.overrides import PACKAGE, is_lamps
 
 

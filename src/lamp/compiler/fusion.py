@@ -9,11 +9,11 @@ from __future__ import annotations
 import math
 from collections import Counter
 
+from lamp.compiler.not_compiled import NotCompiled
 from lamp.compiler.rules import rule_of
 from lamp.compiler.rules.chain import IN_CHAINS
 from lamp.compiler.rules.chain import rule_of as element_rule_of
 from lamp.compiler.stages import INPUT, Plan, Stage
-from lamp.compiler.stand_ins import NotCompiled
 from lamp.graph import Graph
 from lamp.parameter import Parameter
 

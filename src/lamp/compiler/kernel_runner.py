@@ -15,15 +15,16 @@ from torch import Tensor
 from lamp.compiler.backends.cpu.target import CPU, NARROWEST, host
 from lamp.compiler.coefficients import Limits, coefficients
 from lamp.compiler.correct_counts import Answer
+from lamp.compiler.eager_checks import check_training_mode
 from lamp.compiler.kernel import Kernel
 from lamp.compiler.kernel_spec import Entry, KernelSpec
 from lamp.compiler.kernel_state import KernelState
 from lamp.compiler.loss_rules import LossRule
+from lamp.compiler.not_compiled import NotCompiled
+from lamp.compiler.override_checks import check_overrides
 from lamp.compiler.plan import plan_of
 from lamp.compiler.ragged_kernel_state import RaggedKernelState
-from lamp.compiler.refusals import look_at_modes
 from lamp.compiler.stages import Plan
-from lamp.compiler.stand_ins import NotCompiled, look_for_overrides
 from lamp.compiler.steps import Steps
 from lamp.losses import Loss
 from lamp.module import Module
@@ -83,10 +84,10 @@ class KernelRunner:
         self.replicas = model.replicas
         self._spans = spans(model.parameters())
         if optimizer is not None:
-            look_for_overrides(optimizer)
+            check_overrides(optimizer)
             check_limits(optimizer, self.limits.get("clip_norm"), self.limits.get("clip_value"))
         if learns and model.training:
-            look_at_modes(model)
+            check_training_mode(model)
         self.plan: Plan = plan_of(model, learns, shape)
         self.dtype = self._dtype()
         groups = [] if optimizer is None else optimizer.param_groups

@@ -16,8 +16,9 @@ from lamp.compiler.column_block import ColumnBlock
 from lamp.compiler.formula_calls import call_formula
 from lamp.compiler.indices import Index
 from lamp.compiler.lanes import Lane, Mask
+from lamp.compiler.not_compiled import NotCompiled
+from lamp.compiler.override_checks import check_overrides
 from lamp.compiler.rules.softmax import log_sum_exp
-from lamp.compiler.stand_ins import NotCompiled, look_for_overrides
 from lamp.formulas import Number, is_zero
 from lamp.losses import BCELoss, BCEWithLogitsLoss, ClassLoss, CrossEntropyLoss, Loss, NLLLoss
 from lamp.losses.weighted import WeightedLoss
@@ -58,12 +59,12 @@ class LossRule:
         self.weighted = isinstance(criterion, WeightedLoss)
         if criterion.reduction == "none":
             raise NotCompiled('the loss has reduction="none", which gives no single number to minimise')
-        look_for_overrides(criterion)
+        check_overrides(criterion)
         if isinstance(criterion, WeightedLoss):
             criterion = criterion.loss
             if isinstance(criterion, ClassLoss):
                 raise NotCompiled(f"sample weights are not compiled for {describe(criterion)}")
-            look_for_overrides(criterion)
+            check_overrides(criterion)
         if isinstance(criterion, ClassLoss) and not isinstance(criterion, CrossEntropyLoss | NLLLoss):
             raise NotCompiled(
                 f"{describe(criterion)} is a loss over classes, of which only CrossEntropyLoss and NLLLoss are compiled"

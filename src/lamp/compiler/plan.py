@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lamp.compiler.fusion import fused
+from lamp.compiler.not_compiled import NotCompiled
+from lamp.compiler.override_checks import check_overrides
 from lamp.compiler.stages import Plan
-from lamp.compiler.stand_ins import NotCompiled, look_for_overrides
 from lamp.compiler.storage import allocated
 from lamp.errors import NotTraceable, ShapeError
 from lamp.module import Module
@@ -33,7 +34,7 @@ def plan_of(model: Module, training: bool = True, shape: Sequence[int] | None = 
     """
     for module in model.modules():
         if is_lamps(type(module)) or isinstance(module, KNOWN):
-            look_for_overrides(module)
+            check_overrides(module)
     offsets, parameters = _offsets(model)
     shape = guessed_shape(model) if shape is None else shape
     if shape is None:

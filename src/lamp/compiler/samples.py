@@ -9,8 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from lamp.compiler.not_compiled import NotCompiled
 from lamp.compiler.stages import Plan
-from lamp.compiler.stand_ins import NotCompiled
 from lamp.losses import Loss
 from lamp.losses.classification import ClassLoss
 from lamp.losses.probabilities import BinaryLoss

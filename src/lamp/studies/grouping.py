@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 
+from lamp.compiler.not_compiled import NotCompiled
 from lamp.compiler.plan import plan_of
-from lamp.compiler.stand_ins import NotCompiled
 from lamp.errors import ArgumentError
 from lamp.module import Module
 from lamp.replicas import architecture, form, is_copyable

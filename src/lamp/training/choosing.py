@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 
+from lamp.compiler.eager_checks import run_eagerly
+from lamp.compiler.not_compiled import NotCompiled
 from lamp.compiler.plan import plan_of
-from lamp.compiler.refusals import try_eagerly
 from lamp.compiler.stages import Plan
-from lamp.compiler.stand_ins import NotCompiled
 from lamp.data import length_of
 from lamp.errors import ArgumentError, LampError
 from lamp.training.batch import first_batch
@@ -74,7 +74,7 @@ def refused(reason: NotCompiled, spec: FitSpec) -> LampError:
     batches = spec.batches
     try:
         *inputs, target = spec.reader.read(first_batch(batches, reason.row), batches)
-        try_eagerly(spec.model, spec.criterion, inputs, target)
+        run_eagerly(spec.model, spec.criterion, inputs, target)
     except LampError as error:
         return error
     return ArgumentError(

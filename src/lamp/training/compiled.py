@@ -13,8 +13,9 @@ from torch import Tensor
 from lamp.compiler.cache_key import frozen, staleness_key
 from lamp.compiler.coefficients import options_of
 from lamp.compiler.kernel_runner import KernelRunner
+from lamp.compiler.not_compiled import NotCompiled
+from lamp.compiler.override_checks import check_overrides
 from lamp.compiler.plan import plan_of
-from lamp.compiler.stand_ins import NotCompiled, look_for_overrides
 from lamp.cpu_settings import threads_for
 from lamp.data import DataLoader
 from lamp.errors import ArgumentError
@@ -43,7 +44,7 @@ class CompiledEngine:
         if spec.watch.every_step is not None:
             raise NotCompiled(spec.watch.every_step)
         if spec.watch.scheduler is not None:
-            look_for_overrides(spec.watch.scheduler, only=("step",))
+            check_overrides(spec.watch.scheduler, only=("step",))
         self.spec, self.steps, self.last_good = spec, 0, LastGood()
         self.compile_seconds = 0.0
         self.threads = torch.get_num_threads()

@@ -11,10 +11,11 @@ from torch import Tensor
 
 from lamp.compiler.cache_key import frozen
 from lamp.compiler.correct_counts import Answer, is_counted
-from lamp.compiler.refusals import check_loss
+from lamp.compiler.eager_checks import check_loss
+from lamp.compiler.not_compiled import NotCompiled
+from lamp.compiler.override_checks import check_overrides
 from lamp.compiler.samples import kind_of_targets, laid_out, numbers_of
 from lamp.compiler.stages import Plan
-from lamp.compiler.stand_ins import NotCompiled, look_for_overrides
 from lamp.data import DataLoader
 from lamp.losses import ClassLoss, Loss
 from lamp.training import eager
@@ -65,7 +66,7 @@ class Data:
     ) -> None:
         if not isinstance(loader, DataLoader):
             raise NotCompiled(f"the data come from a {type(loader).__name__}, not from tensors")
-        look_for_overrides(loader)
+        check_overrides(loader)
         _check_columns(loader)
         loader.check_memory()
         self.loader, self._plan = loader, plan

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lamp.compiler.stand_ins import NotCompiled
+from lamp.compiler.not_compiled import NotCompiled
 from lamp.cpu_settings import threads_for
 from lamp.data import length_of
 from lamp.errors import NonFiniteError

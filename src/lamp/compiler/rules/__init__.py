@@ -6,12 +6,12 @@ elementwise operation, write an `ElementRule` and add it to `chain.ELEMENTS`.
 
 from __future__ import annotations
 
+from lamp.compiler.not_compiled import NotCompiled
 from lamp.compiler.rules.affine import Affine
 from lamp.compiler.rules.combine import Add, Concat, Multiply, Same
 from lamp.compiler.rules.rule import Rule, WeightedRule
 from lamp.compiler.rules.softmax import Softmax
 from lamp.compiler.stages import Stage
-from lamp.compiler.stand_ins import NotCompiled
 from lamp.graph import Op
 from lamp.paths import describe
 

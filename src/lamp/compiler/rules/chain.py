@@ -14,11 +14,11 @@ import torch
 from lamp.compiler.column_block import ColumnBlock
 from lamp.compiler.indices import Index
 from lamp.compiler.lanes import Lane
+from lamp.compiler.not_compiled import NotCompiled
 from lamp.compiler.rules.elementwise import Formula, Slopes
 from lamp.compiler.rules.mask import Mask
 from lamp.compiler.rules.rule import ElementRule
 from lamp.compiler.stages import Element, Stage
-from lamp.compiler.stand_ins import NotCompiled
 from lamp.graph import Op
 from lamp.paths import describe
 

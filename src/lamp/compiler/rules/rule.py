@@ -14,8 +14,8 @@ from typing import Any, ClassVar
 from lamp.compiler.column_block import ColumnBlock
 from lamp.compiler.indices import Index
 from lamp.compiler.lanes import Lane
+from lamp.compiler.not_compiled import NotCompiled
 from lamp.compiler.stages import Element, Stage
-from lamp.compiler.stand_ins import NotCompiled
 from lamp.graph import Op, Value
 from lamp.module import Module
 from lamp.parameter import Parameter

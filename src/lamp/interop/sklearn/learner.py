@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lamp.compiler.not_compiled import NotCompiled
 from lamp.compiler.plan import plan_of
-from lamp.compiler.stand_ins import NotCompiled
 from lamp.compiler.tiling import PART
 from lamp.cpu_settings import threads_for
 from lamp.data import DataLoader

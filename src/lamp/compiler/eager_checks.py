@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from lamp.axes import marked
+from lamp.compiler.not_compiled import NotCompiled
 from lamp.compiler.stages import Plan
-from lamp.compiler.stand_ins import NotCompiled
 from lamp.errors import NonFiniteError
 from lamp.losses import ClassLoss, Loss
 from lamp.module import Module
@@ -46,14 +46,14 @@ def check_loss(criterion: Loss, plan: Plan, targets: Tensor, own: bool, replicas
         copy.copy(criterion).eval()(output, rows)
 
 
-def look_at_modes(model: Module) -> None:
+def check_training_mode(model: Module) -> None:
     """Raise NotCompiled if a module of the network is in eval mode, in which a forward keeps nothing for backward."""
     for module in model.modules():
         if not module.training and not isinstance(module, Sequential | Population):
             raise NotCompiled(f"{describe(module)} is in eval mode, in which nothing is learned")
 
 
-def try_eagerly(model: Module, criterion: Loss, inputs: Sequence[Any], target: Any) -> None:
+def run_eagerly(model: Module, criterion: Loss, inputs: Sequence[Any], target: Any) -> None:
     """Run the forward and the loss of a batch for the errors that they may raise; and the backward, on a copy, if a
     part of the network is in eval mode."""
     if all(module.training for root in (model, criterion) for module in root.modules()):

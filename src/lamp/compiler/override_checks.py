@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from lamp.compiler.not_compiled import NotCompiled
 from lamp.data import DataLoader
 from lamp.losses import Loss
 from lamp.losses.classification import ClassLoss
@@ -19,20 +20,8 @@ from lamp.optim import Optimizer, Schedule
 from lamp.overrides import overridden
 from lamp.paths import describe
 
-
-class NotCompiled(Exception):
-    """Raised for a network, a loss, an optimizer or data that cannot be compiled; its text says why, in one line.
-
-    row  the first sample that cannot be compiled, if samples are the reason
-    """
-
-    def __init__(self, why: str, row: int = 0) -> None:
-        super().__init__(why)
-        self.row = row
-
-
 # Methods that no training step calls.
-APART = (
+NOT_IN_A_STEP = (
     "__init__",
     "__repr__",
     "__getstate__",
@@ -54,7 +43,7 @@ APART = (
     "double",
 )
 # Methods that are called while code is written, or by the training loop itself; a subclass may override them.
-ASKED: tuple[tuple[type, tuple[str, ...]], ...] = (
+MAY_OVERRIDE: tuple[tuple[type, tuple[str, ...]], ...] = (
     (Activation, ("sigma", "dsigma", "sigma_of_tensor")),
     (WeightedLoss, ()),
     (ClassLoss, ("of_replicas", "explain_non_finite")),
@@ -70,13 +59,13 @@ ASKED: tuple[tuple[type, tuple[str, ...]], ...] = (
 )
 
 
-def look_for_overrides(thing: object, only: Iterable[str] | None = None) -> None:
+def check_overrides(thing: object, only: Iterable[str] | None = None) -> None:
     """Raise NotCompiled if a user's method would be ignored by machine code, or by training in blocks of epochs.
 
     only  check these methods alone
     """
-    asked = next((names for kind, names in ASKED if isinstance(thing, kind)), ())
-    found = overridden(thing, (*APART, *asked), only)
+    allowed = next((names for kind, names in MAY_OVERRIDE if isinstance(thing, kind)), ())
+    found = overridden(thing, (*NOT_IN_A_STEP, *allowed), only)
     if found is not None:
         name = describe(thing) if isinstance(thing, Module) else type(thing).__name__
-        raise NotCompiled(f"{name} has its own {found}: machine code would pass it by")
+        raise NotCompiled(f"{name} has its own {found}: machine code would ignore it")
