@@ -1,8 +1,8 @@
-"""Which axis is which: replicas, batch and features, in one place.
+"""The axes of tensors: replicas, batch and features. All functions that depend on the axis of replicas are here.
 
-Axes of a batch are (B..., features): any number of batch axes, features last. In a population every tensor has one axis
-more, first: (K, B..., features), where replica k's numbers stand in row k. A batch that all replicas share is expanded
-along it, not copied. So the modules are written once: what depends on the replica axis is asked of the functions here.
+The axes of a batch are (B..., features): any number of batch axes, features last. In a population every tensor has one
+more axis, first: (K, B..., features), with replica k in row k. A batch that all replicas share is expanded along it,
+not copied. So each module is written once, for single networks and for populations.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from lamp.errors import DTypeError, ShapeError
 
 def affine(x: Tensor, matrix: Tensor, bias: Tensor | None = None) -> Tensor:
     """y = x M + b for x (K..., B..., m), M (K..., m, n), b (K..., n): y (K..., B..., n)."""
-    if x.dim() == matrix.dim() == 2:  # the usual case, without another question
+    if x.dim() == matrix.dim() == 2:  # the usual case
         if bias is None:
             return x.mm(matrix)
         # On a CPU the fused operation first copies the bias into every row, and takes up to twice the time.
@@ -47,24 +47,24 @@ def add_affine(dweight: Tensor, dbias: Tensor | None, dy: Tensor, x: Tensor) -> 
 
 
 def standing(dim: int, replicas: int | None) -> int:
-    """Where the axis stands that a single network numbers `dim`: in a population one further, if counted from first."""
+    """The axis that is `dim` in a single network: in a population `dim + 1`, unless it is counted from the end."""
     return dim if replicas is None or dim < 0 else dim + 1
 
 
 def replicas_of(tensor: Tensor) -> int | None:
-    """K, where a population marked this tensor as (K, ...); None otherwise."""
+    """K, if the tensor is marked as (K, ...), one row per replica; None otherwise."""
     return getattr(tensor, "replicas", None)
 
 
 def per_replica(tensor: Tensor) -> Tensor:
-    """A view of a tensor (K, ...) marked as K replicas' own: row k is replica k's.
+    """A view of a tensor (K, ...), marked as having one row per replica.
 
-    A population takes a batch as each replica's own where it is marked so, and else as shared by all, whatever its
-    shape. Its outputs are marked; operations on a tensor drop the mark, and this puts it back:
+    A population gives row k of a marked batch to replica k. It gives an unmarked batch, of any shape, to all replicas.
+    The outputs of a population are marked. Operations on a tensor drop the mark, and this function restores it:
 
         criterion(lamp.per_replica(networks(x).squeeze(-1)), y)
 
-    Raises ShapeError for a tensor without axes, DTypeError for what is no tensor.
+    Raises ShapeError for a tensor without axes, and DTypeError for anything but a tensor.
     """
     if not isinstance(tensor, Tensor):
         raise DTypeError(
@@ -75,7 +75,7 @@ def per_replica(tensor: Tensor) -> Tensor:
         )
     if tensor.dim() < 1:
         raise ShapeError(
-            "per_replica marks the first axis as the replicas'",
+            "per_replica marks the first axis as that of the replicas",
             expected="a tensor (K, ...)",
             got="a tensor ()",
             fix="torch.stack a tensor for each replica",
@@ -84,21 +84,24 @@ def per_replica(tensor: Tensor) -> Tensor:
 
 
 def marked(tensor: Tensor, replicas: int) -> Tensor:
-    """A view of the tensor (K, ...) that says so, to whoever asks `replicas_of`."""
+    """A view of the tensor (K, ...) with the mark that `replicas_of` reads."""
     view = tensor.view_as(tensor)
     view.replicas = replicas  # type: ignore[attr-defined]
     return view
 
 
 def column(number: Any, like: Tensor) -> Any:
-    """A hyperparameter (K,) as it meets a tensor (K, ...): (K, 1, ...). A float stays as it is."""
+    """A hyperparameter (K,) reshaped to (K, 1, ...), to broadcast against a tensor (K, ...). A float is unchanged."""
     if not isinstance(number, Tensor):
         return number
     return number.to(like).view(-1, *[1] * (like.dim() - 1))
 
 
 def of_each_sample(number: Any, like: Tensor) -> Any:
-    """Numbers (K,) as they meet the samples of all replicas one after another, (K N, ...); anything else as it is."""
+    """Numbers (K,) repeated for the N samples of each replica, to broadcast against (K N, ...).
+
+    Anything but a tensor (K,) is unchanged.
+    """
     if not isinstance(number, Tensor) or number.dim() != 1:
         return number
     samples = like.shape[0] // len(number)
@@ -106,12 +109,12 @@ def of_each_sample(number: Any, like: Tensor) -> Any:
 
 
 def sums(values: Tensor, replicas: int | None) -> Tensor:
-    """The sum of all values, (); in a population of each replica's, (K,), whose rows follow one another."""
+    """The sum of all values, (). In a population the sum per replica, (K,); the replicas' values follow each other."""
     return values.sum() if replicas is None else values.reshape(replicas, -1).sum(1)
 
 
 def present(units: Tensor, like: Tensor) -> Tensor:
-    """Which features each of K replicas has, which has so many `units` (K,): (K, 1, features), for weights alike."""
+    """A mask (K, 1, features), True where replica k has the feature: the first units[k] of them. `units` is (K,)."""
     return torch.arange(like.shape[-1], device=like.device) < units.to(like.device).view(-1, 1, 1)
 
 

@@ -1,4 +1,4 @@
-"""How the processor is set while a training runs: its threads, and what it does with the smallest of numbers."""
+"""Settings of the processor while a training runs: the number of torch's threads, and flushing of denormal numbers."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ from contextlib import contextmanager
 
 import torch
 
-SMALL_STEP = 10_000_000  # parameters times batch size, below which one thread is the fastest
+SMALL_STEP = 10_000_000  # below this many multiplications per forward, one thread is the fastest
 
 
 @contextmanager
 def threads_for(work: int) -> Iterator[int]:
-    """One of torch's threads for a small step, since threads wait for each other, else as many as set; put back after.
+    """A context in which torch uses one thread for small steps, where several would mostly wait for each other.
 
-    work  the number of parameters times the batch size: the multiplications of one forward
+    work  the multiplications of one forward: the number of parameters times the batch size
+
+    It yields the number of threads, and restores the former number at its end.
     """
     allowed = torch.get_num_threads()
     threads = 1 if work < SMALL_STEP else allowed
@@ -30,10 +32,10 @@ def threads_for(work: int) -> Iterator[int]:
 
 @contextmanager
 def denormals_flushed() -> Iterator[None]:
-    """Numbers too small for their exponent (below 1e-38 in float32) count as 0; put back after.
+    """A context in which denormal numbers (below 1e-38 in float32) count as 0.
 
-    A network that a large learning rate has saturated is full of them, and the processor takes a hundred times as long
-    over each.
+    A network that is saturated by a large learning rate has many of them, and the processor takes a hundred times as
+    long for each.
     """
     already = not bool(torch.tensor(1e-40) * 1.0)
     if already or not torch.set_flush_denormal(True):  # not every processor can

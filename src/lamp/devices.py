@@ -1,4 +1,4 @@
-"""Which devices and dtypes a network can be on: asked where one is named, so that no error of torch's comes later."""
+"""Checks of device and dtype arguments, which raise lamp's errors before torch would raise its own."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from lamp.errors import DeviceError, DTypeError
 
 
 def device_of(named: Any) -> torch.device | None:
-    """The device of this name ("cpu", "cuda:1"), number or torch.device; None for None.
+    """The device for a name ("cpu", "cuda:1"), a number or a torch.device; None for None.
 
-    Raises DeviceError for a name that torch does not know, and for a device that is not there.
+    Raises DeviceError for a name that torch does not know, and for a GPU that this machine does not have.
     """
     if named is None:
         return None
@@ -27,7 +27,7 @@ def device_of(named: Any) -> torch.device | None:
         ) from None
     if device.type == "cuda" and (device.index or 0) >= gpus():
         raise DeviceError(
-            "this machine has no such GPU for torch",
+            "torch finds no such GPU on this machine",
             expected=", ".join(["cpu", *(f"cuda:{k}" for k in range(gpus()))]),
             got=str(device),
             fix='use "cpu", or install torch with CUDA on a machine with a GPU',
@@ -36,14 +36,14 @@ def device_of(named: Any) -> torch.device | None:
 
 
 def gpus() -> int:
-    """How many GPUs torch sees."""
+    """The number of GPUs that torch finds."""
     return torch.cuda.device_count()
 
 
 def without_numbers(what: str) -> DeviceError:
-    """The error for something on the device "meta", whose tensors have shapes and no numbers."""
+    """The error for something on the device "meta", whose tensors have shapes but no values."""
     return DeviceError(
-        f"{what} lies on the device meta, where tensors have no numbers",
+        f"{what} is on the device meta, where tensors have no values",
         expected='a device with memory, such as "cpu" or "cuda"',
         got="meta",
         fix="build it where it is to run",
@@ -51,7 +51,7 @@ def without_numbers(what: str) -> DeviceError:
 
 
 def floating(dtype: Any) -> torch.dtype | None:
-    """The dtype; None for None. Raises DTypeError unless it is one of real floating-point numbers."""
+    """The dtype; None for None. Raises DTypeError unless it is a real floating-point dtype."""
     if dtype is None or (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
         return dtype
     raise DTypeError(
@@ -63,7 +63,7 @@ def floating(dtype: Any) -> torch.dtype | None:
 
 
 def target_of(args: tuple[Any, ...], device: Any, dtype: Any) -> tuple[torch.device | None, torch.dtype | None]:
-    """The device and the dtype that `to(*args, device=, dtype=)` means."""
+    """The device and the dtype that the arguments of `to(*args, device=, dtype=)` name; None where none is named."""
     for each in args:
         if isinstance(each, torch.dtype):
             dtype = each

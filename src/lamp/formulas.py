@@ -1,12 +1,12 @@
-"""Mathematics that several modules share, written over anything that behaves like a number.
+"""Formulas that several modules share, written for anything that behaves like a number.
 
-A formula here, a module's `sigma` and `dsigma`, a loss's `value` and `derivative` and an optimizer's `update` use only
-the operations below, so the same lines serve torch tensors and whatever else offers them (the tests run them on plain
-floats, and on dual numbers to hold each derivative against its function):
+The formulas here, a module's `sigma` and `dsigma`, a loss's `value` and `derivative`, and an optimizer's `update` use
+only the operations below. So the same lines work on torch tensors, on the compiler's vector registers, and on the dual
+numbers with which the tests check each derivative:
 
     + - * / and unary -            with numbers and floats
     < <= > >= == !=                a condition; conditions combine with & and |
-    x.where(condition, other)      x where the condition holds, other elsewhere
+    x.where(condition, other)      x where the condition is true, other elsewhere
     x.clamp(min=, max=)            x.abs()   x.sign()   x.square()
     x.step()                       1 where x > 0, else 0; tensors have none, so formulas call `step(x)`
     x.exp()  x.expm1()  x.log()  x.log1p()  x.sqrt()  x.rsqrt()  x.reciprocal()
@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-Number = Any  # a tensor, a SIMD lane, a float in disguise: whatever offers the operations above
+Number = Any  # a tensor, a vector register, a dual number: anything with the operations above
 
 
 def softplus(x: Number) -> Number:
@@ -45,7 +45,7 @@ def normal_pdf(x: Number) -> Number:
 
 
 def step(x: Number, signed: bool = True) -> Number:
-    """1 where x > 0, else 0; signed: whether x may be below 0."""
+    """1 where x > 0, else 0. `signed` says whether x may be negative."""
     if not isinstance(x, Tensor):
         return x.step()
     sign = x.sign()  # a condition would take torch five times as long
@@ -53,31 +53,33 @@ def step(x: Number, signed: bool = True) -> Number:
 
 
 def on_same_side(x: Number, y: Number, bound: float) -> Any:
-    """Whether both are above a bound, or neither is."""
+    """Whether both are above the bound, or neither is."""
     return (x > bound) == (y > bound)
 
 
 @lru_cache(maxsize=256)
 def scalar(value: float, dtype: torch.dtype, device: torch.device | None = None) -> Tensor:
-    """A number as a tensor without axes, on the CPU unless a device is given: torch multiplies by one twice as fast as
-    by a Python float."""
+    """A number as a tensor (), on the CPU unless a device is given.
+
+    torch multiplies by such a tensor twice as fast as by a Python float.
+    """
     return torch.tensor(value, dtype=dtype, device=device)
 
 
 def constant(value: float, like: Number) -> Number:
-    """A number in the form that meets `like` fastest: `scalar` on its device for a tensor, else the float as it is."""
+    """A number in the form that combines with `like` fastest: for a tensor a `scalar` on its device, else the float."""
     if isinstance(like, Tensor):
         return scalar(value, like.dtype) if like.is_cpu else scalar(value, like.dtype, like.device)
     return value
 
 
 def add_scaled(x: Number, y: Number, factor: Number) -> Number:
-    """x + factor * y: for tensors one operation, where the factor is a float."""
+    """x + factor * y; one operation for tensors if the factor is a float."""
     if isinstance(y, Tensor) and isinstance(factor, float):
         return torch.add(x if isinstance(x, Tensor) else constant(x, y), y, alpha=factor)
     return x + factor * y
 
 
 def is_zero(number: Number) -> bool:
-    """Whether a hyperparameter switches its term off: the float 0, never a tensor or lane that may hold zeros."""
-    return isinstance(number, (float, int)) and number == 0  # a union would be built anew at each call
+    """Whether a hyperparameter is the number 0, so that its term can be left out. A tensor never is."""
+    return isinstance(number, (float, int)) and number == 0  # float | int would be built again at each call

@@ -1,4 +1,4 @@
-"""How far off a mean of few runs may be."""
+"""Mean, standard deviation and confidence interval of a few runs."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from torch import Tensor
 
 
 def mean_std(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean, standard deviation and count of the finite numbers of each row, (rows, K): each (rows,).
+    """Mean, standard deviation and count of the finite numbers in each row of (rows, K); each is (rows,).
 
-    The standard deviation is NaN where there are fewer than two.
+    The standard deviation is NaN for fewer than two numbers.
     """
     there = values.masked_fill(~values.isfinite(), math.nan)
     count = (~there.isnan()).sum(1)
@@ -21,9 +21,10 @@ def mean_std(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def margin_of_mean(values: Tensor, level: float = 0.95) -> Tensor:
-    """Half the confidence interval of each row's mean, (rows,): t std / sqrt(count), of its finite numbers.
+    """Half the width of the confidence interval of each row's mean, (rows,): t std / sqrt(count).
 
-    t is Student's, of count - 1 degrees of freedom: right where the numbers are drawn from a normal distribution.
+    t is the quantile of Student's distribution with count - 1 degrees of freedom, which is exact for normally
+    distributed numbers. Only finite numbers count.
     """
     _, std, count = mean_std(values)
     known = {n: student_t(level, n - 1) for n in set(count.tolist())}
@@ -43,7 +44,7 @@ def student_t(level: float, degrees: int) -> float:
 
 
 def _within(t: float, degrees: int) -> float:
-    """P(|T| < t), by the finite sums for whole degrees of freedom.  Source: Abramowitz & Stegun 1964, 26.7.3-4."""
+    """P(|T| < t), as a finite sum, for integer degrees of freedom.  Source: Abramowitz & Stegun 1964, 26.7.3-4."""
     angle = math.atan2(t, math.sqrt(degrees))
     sine, cosine = math.sin(angle), math.cos(angle)
     odd = degrees % 2 == 1

@@ -1,9 +1,11 @@
-"""Random bits that depend on where they are used, and on nothing else.
+"""Random bits as a function of seed, step and position (a counter-based generator).
 
-A generator that is read in order gives other numbers once something else reads from it, or a run is interrupted. Here
-the bits of an element are a function of (seed, step, position): the same whoever asks for them, in any order, on any
-number of threads. `scatter`, `bits` and `below` are written over whatever behaves like a signed 32-bit integer and
-wraps around as one, so that other things than int32 tensors draw the same bits:
+The numbers of an ordinary generator change if something else reads from it, or if a run is interrupted. Here the bits
+of an element are a function of (seed, step, position). So they are the same in any order of computation and on any
+number of threads.
+
+`scatter`, `bits` and `below` work on anything that behaves like a signed 32-bit integer and wraps around like one: an
+int32 tensor, or a vector register of the compiler. It needs these operations:
 
     + - * ^ &      >> (which repeats the sign bit)
 """
@@ -20,7 +22,7 @@ from lamp.formulas import constant, scalar
 
 Integer = Any  # an int32 tensor, a SIMD lane: whatever offers the operations above
 
-CACHED = 2**20  # the scattered positions of tensors up to this size are kept from call to call
+CACHED = 2**20  # elements; for tensors up to this size the scattered positions are cached
 
 
 # ---- the bits --------------------------------------------------------------------------------------------------------
@@ -29,7 +31,7 @@ FIRST, SECOND = 0x7FEB352D, 0x846CA68B - 2**32
 
 
 def scatter(position: Integer) -> Integer:
-    """A position's own 32 bits, each of them depending on every bit of the position."""
+    """A hash of a position: 32 bits that each depend on every bit of the position."""
     h = position ^ _shifted(position, 16)
     h = h * constant(FIRST, h)
     h = h ^ _shifted(h, 15)
@@ -38,7 +40,7 @@ def scatter(position: Integer) -> Integer:
 
 
 def bits(scattered: Integer, first_key: Integer, second_key: Integer) -> Integer:
-    """32 random bits, the high ones the best, given `scatter(position)` and the `keys(seed, step)`."""
+    """32 random bits from `scatter(position)` and `keys(seed, step)`. The high bits are the best."""
     h = scattered ^ first_key
     h ^= _shifted(h, 16)
     h *= constant(FIRST, h)
@@ -49,7 +51,7 @@ def bits(scattered: Integer, first_key: Integer, second_key: Integer) -> Integer
 
 
 def below(bits: Integer, threshold: int) -> Integer:
-    """-1 where the bits, read as a number from 0 up to 2^31, lie below the threshold, else 0."""
+    """-1 where the upper 31 bits, as a number from 0 to 2^31 - 1, are below the threshold, else 0."""
     h = bits >> constant(1, bits)
     h -= constant(threshold - 2**30, h)
     h >>= constant(31, h)
@@ -57,7 +59,7 @@ def below(bits: Integer, threshold: int) -> Integer:
 
 
 def _shifted(h: Integer, places: int) -> Integer:
-    """h >> places, with zeros coming in."""
+    """h >> places as an unsigned shift, which fills up with zeros."""
     moved = h >> constant(places, h)
     moved &= constant(2 ** (32 - places) - 1, h)
     return moved
@@ -65,13 +67,13 @@ def _shifted(h: Integer, places: int) -> Integer:
 
 # ---- the keys --------------------------------------------------------------------------------------------------------
 def keys(seed: int, step: int) -> tuple[int, int]:
-    """Two signed numbers of 32 bits, from a seed and a step.  Source: Steele et al. 2014 (SplitMix64)."""
+    """Two signed 32-bit keys from a seed and a step.  Source: Steele et al. 2014 (SplitMix64)."""
     mixed = _splitmix(_stream(seed) + step)
     return _signed(mixed >> 32), _signed(mixed & 0xFFFFFFFF)
 
 
 def table_of_keys(seeds: Sequence[int], steps: np.ndarray[Any, np.dtype[np.uint64]]) -> Tensor:
-    """`keys` of many: int32 (..., seeds, 2) for steps (..., seeds)."""
+    """The `keys` of several seeds and steps: int32 (..., seeds, 2) for steps (..., seeds)."""
     streams = np.array([_stream(seed) for seed in seeds], dtype=np.uint64)
     mixed = np.asarray(_splitmix(streams + steps))  # type: ignore[arg-type]
     halves = np.stack([mixed >> 32, mixed & 0xFFFFFFFF], -1)
@@ -96,7 +98,7 @@ def _signed(n: int) -> int:
 
 
 def draw_seed(generator: torch.Generator | None = None) -> int:
-    """A seed of 63 bits from the generator, or torch's default one."""
+    """A 63-bit seed, drawn from the generator or from torch's default one."""
     return int(torch.randint(2**63 - 1, (), generator=generator))
 
 
@@ -110,10 +112,13 @@ def bernoulli(
     device: torch.device | None = None,
     units: Tensor | None = None,
 ) -> Tensor:
-    """`value` with this probability, else 0; shape (number of pairs, *shape), a slice for each pair of `keys`.
+    """A tensor whose elements are `value` with this probability, else 0: (number of pairs, *shape).
 
-    Positions are counted through `shape` in row-major order; where `units` are given, the k-th slice (of every so many
-    as there are) counts rows of units[k] instead of shape[-1]. Probabilities are multiples of 2^-31.
+    pairs  `keys(seed, step)` for each slice along the first axis
+    units  None, or the lengths of rows, (K,): slice s numbers its positions as if rows were units[s % K] long, so that
+           a replica with fewer units draws what it would draw alone
+
+    Positions are numbered through `shape` in row-major order. The probability is rounded to a multiple of 2^-31.
     """
     if units is None:
         scattered = _scattered(torch.Size(shape), device)
@@ -139,7 +144,7 @@ _remembered = lru_cache(maxsize=16)(_scatter_all)
 
 
 def _scatter_rows(shape: torch.Size, device: torch.device | None, units: Tensor) -> Tensor:
-    """For each of these numbers of units, the positions in rows of so many: (len(units), *shape)."""
+    """`scatter` of the positions in rows of each of these lengths: (len(units), *shape)."""
     rows = torch.arange(shape.numel() // shape[-1], device=device).view(1, -1, 1)
     places = rows * units.to(device).view(-1, 1, 1) + torch.arange(shape[-1], device=device)
     scattered: Tensor = scatter(places.to(torch.int32))

@@ -1,4 +1,4 @@
-"""The state of a model: all numbers that training changes, as one object to copy, select from and put back."""
+"""`ModelState`: everything that training changes in a model, as one object that can be copied and restored."""
 
 from __future__ import annotations
 
@@ -19,14 +19,13 @@ ALL = ...  # every replica, and a single network as a whole
 class ModelState:
     """The parameters of a model and the buffers of its modules, such as running statistics and counters.
 
-    `ModelState.of(model)` holds the model's own tensors: what is put into it by `restore` is put into the model.
-    `clone()` and `select(rows)` are copies, which stay as they are.
+    `ModelState.of(model)` holds the model's own tensors, so `restore` changes the model. `clone()` and `select(rows)`
+    return copies, which later training does not change.
 
-    tensors  first the parameters, as the pieces of flat buffers in which they lie, (P) each, usually one; then each
-             buffer. In a population all are (K, ...), and row k is replica k's
+    tensors  first the parameters, as the pieces of flat buffers that they lie in, (P,) each, usually one piece; then
+             each buffer. In a population all are (K, ...), with replica k in row k
 
-    Gradients lie beside the parameters in the flat buffers (`lamp.parameter`) and are no part of it: each step makes
-    them anew.
+    Gradients are not part of the state, because each step computes them anew.
     """
 
     __slots__ = ("tensors",)
@@ -36,28 +35,28 @@ class ModelState:
 
     @classmethod
     def of(cls, model: Module) -> Self:
-        """The model's own tensors as they are now; ask again after a module was added, moved or given a new buffer."""
+        """The state of a model, made of its own tensors. Call it again after a module was added, moved or changed."""
         parameters, buffers = state_members(model)
         return cls([*(span.data for span in spans(parameters)), *(buffer.data for buffer in buffers)])
 
     def clone(self) -> ModelState:
-        """A copy of all of it."""
+        """A copy of the state."""
         return ModelState([tensor.clone() for tensor in self.tensors])
 
     def select(self, rows: Any) -> ModelState:
-        """A copy of these replicas' rows: indices, or a mask (K,)."""
+        """A copy of the rows of these replicas, given as indices or as a mask (K,)."""
         return ModelState([tensor[rows].clone() if rows is ALL else tensor[rows] for tensor in self.tensors])
 
     def where(self, chosen: Tensor, other: ModelState) -> ModelState:
-        """A new state: the other's rows where `chosen` (K,) is True, else these. A chosen () decides for all at once.
+        """A new state with the other state's rows where `chosen` (K,) is True, and this one's rows elsewhere.
 
-        Nothing here waits for a GPU, as a mask in `select` would.
+        A `chosen` without axes holds for all rows. This does not wait for a GPU, as a mask in `select` would.
         """
         pairs = zip(self.tensors, other.tensors, strict=True)
         return ModelState([torch.where(_column(chosen, own), theirs, own) for own, theirs in pairs])
 
     def restore(self, saved: ModelState, rows: Any = ALL) -> None:
-        """Overwrite all numbers, or those of these replicas, with saved ones, one row for each."""
+        """Overwrite the state, or these replicas' rows of it, with a saved one that has one row for each of them."""
         for own, kept in zip(self.tensors, saved.tensors, strict=True):
             if rows is ALL:
                 own.copy_(kept)
@@ -65,15 +64,15 @@ class ModelState:
                 own[rows] = kept
 
     def to(self, device: torch.device) -> ModelState:
-        """The same on this device."""
+        """The state on this device."""
         return ModelState([tensor.to(device) for tensor in self.tensors])
 
 
 def state_members(model: Module) -> tuple[list[Parameter], list[Buffer]]:
-    """The parameters of a model, which lie in one flat buffer from here on, and the buffers of its state, each once.
+    """The parameters of a model and the buffers of its state, each once. The parameters are moved to one flat buffer.
 
-    A loss's buffers, such as class weights, are options of it and no part of the state. They stay as they are while it
-    trains, and all replicas of a population share them.
+    A loss's buffers, such as class weights, are its options and not part of the state: training does not change them,
+    and all replicas of a population share them.
     """
     parameters: dict[Parameter, None] = {}
     buffers: dict[Buffer, None] = {}
@@ -93,9 +92,9 @@ def state_buffers(model: Module) -> list[Buffer]:
 
 
 def copied_extras(model: Module, rows: Sequence[int]) -> list[Any]:
-    """For each module of a population what it keeps beside tensors for these replicas, a list, or None for nothing.
+    """For each module of a population a list of the extra states of these replicas, or None if it has none.
 
-    See `Module.get_extra_state`. All is copied, a generator once per replica: modules that share it share its copy.
+    See `Module.get_extra_state`. The states are copies. Modules that share a generator share its copy.
     """
     states, memos = [module.get_extra_state() for module in model.modules()], [dict[int, Any]() for _ in rows]
     return [
@@ -105,6 +104,6 @@ def copied_extras(model: Module, rows: Sequence[int]) -> list[Any]:
 
 
 def _column(chosen: Tensor, like: Tensor) -> Tensor:
-    """A mask (K,) as it meets a tensor (K, ...): (K, 1, ...)."""
+    """A mask (K,) reshaped to (K, 1, ...), to broadcast against a tensor (K, ...)."""
     chosen = chosen.to(like.device)
     return chosen.view(-1, *[1] * (like.dim() - 1)) if chosen.dim() else chosen

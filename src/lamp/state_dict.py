@@ -1,4 +1,4 @@
-"""Whether a saved state fits the network that is to load it."""
+"""`compare`, which checks that a state dict fits the module that is to load it."""
 
 from __future__ import annotations
 
@@ -13,14 +13,21 @@ SHOWN = 8  # keys that an error names
 
 
 class IncompatibleKeys(NamedTuple):
-    """What `load_state_dict(strict=False)` passed over."""
+    """The keys that `load_state_dict(strict=False)` did not load."""
 
     missing_keys: list[str]
     unexpected_keys: list[str]
 
 
 def compare(name: str, own: Mapping[str, Tensor], given: Mapping[str, Any], strict: bool) -> IncompatibleKeys:
-    """The keys that only one of them has. Raises StateDictError where a value does not fit or, if strict, a key."""
+    """The keys that only one of the two state dicts has.
+
+    name   the module's name in errors
+    own    the module's tensors
+    given  the state dict to load
+
+    Raises StateDictError for a value that is not a real tensor or has another shape, and, if strict, for such keys.
+    """
     missing = [key for key in own if key not in given]
     unexpected = [key for key in given if key not in own]
     if strict and (missing or unexpected):
@@ -34,10 +41,10 @@ def compare(name: str, own: Mapping[str, Tensor], given: Mapping[str, Any], stri
         value = given.get(key, tensor)
         if not isinstance(value, Tensor) or value.is_complex():
             raise StateDictError(
-                f"'{key}' is no tensor of real numbers",
+                f"'{key}' is not a tensor of real numbers",
                 expected=f"a torch.Tensor {tuple(tensor.shape)}",
                 got=value.dtype if isinstance(value, Tensor) else type(value).__name__,
-                fix="convert it first, for instance with torch.as_tensor",
+                fix="convert it first, for example with torch.as_tensor",
             )
         if value.shape != tensor.shape:
             raise StateDictError(
@@ -50,7 +57,7 @@ def compare(name: str, own: Mapping[str, Tensor], given: Mapping[str, Any], stri
 
 
 def _some(keys: list[str]) -> str:
-    """The keys, or the first ones of many."""
+    """A text with the keys; of many, the first ones and how many are left."""
     rest = len(keys) - SHOWN
     return "none" if not keys else str(keys) if rest <= 0 else f"{str(keys[:SHOWN])[:-1]}, and {rest} more]"
 

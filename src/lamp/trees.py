@@ -1,4 +1,4 @@
-"""Nested tuples of tensors, as modules with several inputs or outputs take and return them."""
+"""Nested tuples and lists of tensors, the form of several inputs or outputs of a module."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ABSENT = object()  # in place of a gradient that backward did not return
 
 
 def leaves(tree: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
-    """All tensors with their places: "[1][0]"."""
+    """All tensors of the tree, each after its path, such as "[1][0]"."""
     if isinstance(tree, Tensor):
         yield name, tree
     elif isinstance(tree, tuple | list):
@@ -28,7 +28,10 @@ def first_leaf(tree: Any) -> Tensor:
 
 
 def joined(trees: Sequence[Any], axis: int) -> Any:
-    """Batches one after another along an axis: of tensors a tensor, of tuples a tuple."""
+    """Batches concatenated along an axis: a tensor from tensors, a tuple from tuples.
+
+    Raises DTypeError for anything else.
+    """
     if isinstance(trees[0], tuple | list):
         return tuple(joined(branches, axis) for branches in zip(*trees, strict=True))
     if isinstance(trees[0], Tensor):
@@ -36,7 +39,7 @@ def joined(trees: Sequence[Any], axis: int) -> Any:
     if all(tree is None for tree in trees):
         return None
     raise DTypeError(
-        "a network puts out what is no tensor",
+        "a network returned something other than tensors",
         expected="a tensor, or a tuple of tensors",
         got=type(trees[0]).__name__,
         fix="let its forward return a tensor, or a tuple of them",
@@ -44,12 +47,12 @@ def joined(trees: Sequence[Any], axis: int) -> Any:
 
 
 def floating(tree: Any) -> list[Tensor]:
-    """All floating-point tensors: those that can have a gradient."""
+    """The floating-point tensors of the tree, which are those that can have a gradient."""
     return [leaf for _, leaf in leaves(tree) if leaf.is_floating_point()]
 
 
 def mapped(tree: Any, function: Callable[[Tensor], Any]) -> Any:
-    """The same tree with the function's value in place of each tensor."""
+    """The tree with the function's result in place of each tensor."""
     if isinstance(tree, Tensor):
         return function(tree)
     if isinstance(tree, tuple | list):
@@ -59,7 +62,8 @@ def mapped(tree: Any, function: Callable[[Tensor], Any]) -> Any:
 
 
 def gradients_like(tree: Any, gradient: Any) -> Iterator[Any]:
-    """For each floating-point tensor what stands in its place in the gradient: a tensor, None, or ABSENT."""
+    """For each floating-point tensor of the tree its gradient: a tensor, None, or ABSENT if `gradient` has no place
+    for it."""
     if isinstance(tree, Tensor):
         if tree.is_floating_point():
             yield gradient

@@ -1,7 +1,8 @@
-"""Threads of lamp's own, and what becomes of threads when the program ends or is forked.
+"""Worker threads, and what happens to threads when the program ends or forks.
 
-A thread that is a daemon is cut off when Python ends, in the middle of whatever torch does in it, and the program with
-it: it aborts. So the end waits for what is at work here, and a training in such a thread stands still for good.
+Python stops daemon threads when it ends. If one is inside torch at that moment, the whole program aborts. So the end of
+the program waits until the workers' current tasks are done, and a training in a daemon thread stops for good before its
+next step.
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ from typing import Any
 
 import torch
 
-LONGEST_WAIT = 10.0  # seconds that the end of the program waits for threads at work
+LONGEST_WAIT = 10.0  # seconds that the end of the program waits for working threads
 
-_at_work: set[int] = set()  # threads, by their numbers, that must not be cut off
+_working: set[int] = set()  # the idents of daemon threads that must not be stopped now
 
 
 class Workers:
-    """Threads that do what they are given, one thing after another. They end with the program, or by `close`."""
+    """A pool of threads that run submitted tasks in order. They end with the program, or when `close` is called."""
 
     def __init__(self, count: int, name: str) -> None:
         self._tasks: SimpleQueue[tuple[Future[Any], Callable[..., Any], tuple[Any, ...]] | None] = SimpleQueue()
@@ -33,20 +34,20 @@ class Workers:
             thread.start()
 
     def submit(self, task: Callable[..., Any], *arguments: Any) -> Future[Any]:
-        """Have something done; the future has what it returns or raises."""
+        """Run the task in a worker thread; the future gets its result or its exception."""
         future: Future[Any] = Future()
         self._tasks.put((future, task, arguments))
         return future
 
     def close(self) -> None:
-        """End the threads, once all is done."""
+        """End the threads after all submitted tasks are done."""
         for _ in self._threads:
             self._tasks.put(None)
         for thread in self._threads:
             thread.join()
 
     def _work(self) -> None:
-        torch.set_flush_denormal(True)  # as `fit` has it
+        torch.set_flush_denormal(True)  # the setting is per thread, and `fit` makes it in its own
         while (given := self._tasks.get()) is not None:
             with not_cut_off():
                 future, task, arguments = given
@@ -54,46 +55,46 @@ class Workers:
                     future.set_result(task(*arguments))
                 except BaseException as error:
                     future.set_exception(error)
-            del given, future, task, arguments  # or they live until the next one comes
+            del given, future, task, arguments  # else they would live until the next task
 
 
 def is_ending() -> bool:
-    """Whether the program is about to end."""
+    """Whether the main thread has ended, so that the program is about to end."""
     return not threading.main_thread().is_alive()
 
 
 @contextmanager
 def not_cut_off() -> Iterator[None]:
-    """Within it the end of the program waits for this thread, if it is a daemon; others are waited for anyway."""
+    """A context in which the end of the program waits for this thread, even if it is a daemon."""
     mine = threading.get_ident()
-    counts = threading.current_thread().daemon and mine not in _at_work
+    counts = threading.current_thread().daemon and mine not in _working
     if counts:
-        _at_work.add(mine)
+        _working.add(mine)
     try:
         yield
     finally:
         if counts:
-            _at_work.discard(mine)
+            _working.discard(mine)
 
 
 def stand_still_if_ending() -> None:
-    """In a daemon thread whose program is about to end: do nothing any more."""
+    """Wait forever if this is a daemon thread and the program is about to end."""
     if threading.current_thread().daemon and is_ending():
-        _at_work.discard(threading.get_ident())
+        _working.discard(threading.get_ident())
         threading.Event().wait()
 
 
 @atexit.register
 def _wait() -> None:
     until = time.monotonic() + LONGEST_WAIT
-    while _at_work and time.monotonic() < until:
+    while _working and time.monotonic() < until:
         time.sleep(0.002)
 
 
 def when_forked(forget: Callable[[], None]) -> None:
-    """Call this in the child after a fork: it has none of the parent's threads."""
+    """Register a function to be called in the child after a fork, which has none of the parent's threads."""
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=forget)
 
 
-when_forked(_at_work.clear)
+when_forked(_working.clear)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import torch
@@ -20,7 +21,7 @@ from lamp.errors import ArgumentError, MissingIndexError, ShapeError
 from lamp.losses import Loss
 from lamp.module import Module
 from lamp.nn import Sequential
-from lamp.parameter import Buffer, Parameter, replicate
+from lamp.parameter import replicate
 from lamp.passes import Unmarked, latest
 from lamp.replicas.placing import listed_networks, place_as
 from lamp.replicas.shared_attributes import check_copyable, copy_attributes, is_copyable
@@ -187,7 +188,8 @@ class Population(Module):
 
     def _slices(self, network: Module, k: int) -> Iterator[tuple[Tensor, Tensor]]:
         """For each state tensor of a network of replica k's architecture: it, and replica k's slice of this one's."""
-        for own, of_all in zip(_members(network), _members(self.network), strict=True):
+        members = zip(chain(*state_members(network)), chain(*state_members(self.network)), strict=True)
+        for own, of_all in members:
             yield own.data, of_all.data[k][tuple(slice(n) for n in own.data.shape)]
 
     def __iter__(self) -> Iterator[Any]:
@@ -394,8 +396,3 @@ def stack(networks: Sequence[Module]) -> Population:
         if states[0] is not None:
             module.set_extra_state(states)
     return made
-
-
-def _members(network: Module) -> list[Parameter | Buffer]:
-    parameters, buffers = state_members(network)
-    return [*parameters, *buffers]
