@@ -154,7 +154,7 @@ def test_its_errors_say_where():
     model(torch.randn(7, 4), torch.randn(7, 2))
     with pytest.raises(lamp.ShapeError, match=r"^EncoderDecoder\.decoder\.1: Linear"):
         model.backward(torch.randn(7, 3))
-    with pytest.raises(lamp.ArgumentError, match=r"(?s)forward\(source, target\).*got +1 by place"):
+    with pytest.raises(lamp.ArgumentError, match=r"(?s)forward\(source, target\).*got +1 positional"):
         model(torch.randn(7, 4))
 
 

@@ -282,10 +282,10 @@ class TestFailures:
 X, Y = blobs(9)
 BAD = {
     "one fold": (dict(folds=1), lamp.ArgumentError, "folds is too small"),
-    "half a fold": (dict(folds=2.5), lamp.ArgumentError, "folds is no integer"),
+    "half a fold": (dict(folds=2.5), lamp.ArgumentError, "folds is not an integer"),
     "more folds than samples": (dict(folds=10), lamp.ArgumentError, "more folds than samples"),
     "no repeats": (dict(repeats=0), lamp.ArgumentError, "repeats is too small"),
-    "no seed": (dict(seed=None), lamp.ArgumentError, "seed is no integer"),
+    "no seed": (dict(seed=None), lamp.ArgumentError, "seed is not an integer"),
     "a negative seed": (dict(seed=-1), lamp.ArgumentError, "seed is too small"),
     "no samples": (dict(data=(X[:0], Y[:0])), lamp.DataError, "empty"),
     "other lengths": (dict(data=(X, Y[1:])), lamp.DataError, "differ in length"),

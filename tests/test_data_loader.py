@@ -341,13 +341,13 @@ def test_data_that_cannot_be_loaded(data, words):
     [
         ({"batch_size": 0}, ["batch_size", "at least 1", "0"]),
         ({"batch_size": -4}, ["batch_size", "-4"]),
-        ({"batch_size": 2.0}, ["batch_size is no integer", "float 2.0"]),
-        ({"batch_size": True}, ["batch_size is no integer"]),
-        ({"batch_size": None}, ["batch_size is no integer", "NoneType"]),
+        ({"batch_size": 2.0}, ["batch_size is not an integer", "float 2.0"]),
+        ({"batch_size": True}, ["batch_size is not an integer"]),
+        ({"batch_size": None}, ["batch_size is not an integer", "NoneType"]),
         ({"batch_size": TARGETS}, ["batch_size is a tensor", "DataLoader((inputs, targets), batch_size)"]),
         ({"shuffle": 1}, ["shuffle", "True or False"]),
         ({"drop_last": "no"}, ["drop_last", "'no'"]),
-        ({"seed": 1.5}, ["seed is no integer"]),
+        ({"seed": 1.5}, ["seed is not an integer"]),
         ({"batch_size": N + 1, "drop_last": True}, ["drop_last leaves no batch", "24", "23"]),
     ],
 )

@@ -101,7 +101,7 @@ BAD = {
     "floats": (dict(indices=[0.5]), "integers"),
     "mask": (dict(indices=torch.ones(N, dtype=torch.bool)), "integers"),
     "no indices": (dict(indices=torch.zeros(0, dtype=torch.int64)), "integers"),
-    "seeds": (dict(shuffle=True, seed=[1, 2.5]), "seed is no integer"),
+    "seeds": (dict(shuffle=True, seed=[1, 2.5]), "seed is not an integer"),
 }
 
 

@@ -102,7 +102,7 @@ def test_gradients_one_by_one_or_in_a_tuple():
     module(x)
     assert torch.equal(module.backward(*dy), first)
     with pytest.raises(
-        lamp.ArgumentError, match=r"(?s)Heads.backward.*expected +backward\(dmean, dspread\).*3 by place"
+        lamp.ArgumentError, match=r"(?s)Heads.backward.*expected +backward\(dmean, dspread\).*3 positional"
     ):
         module(x), module.backward((*dy, dy[0]))  # type: ignore[call-arg]
     module = lamp.Sequential(Heads()).double()
@@ -601,17 +601,17 @@ def test_a_call_within_a_network_that_does_not_fit_names_the_module():
 
     x, z = torch.randn(5, 3), torch.randn(5, 4)
     for count in (0, 1, 3):
-        with pytest.raises(lamp.ArgumentError, match=rf"(?s)^Outer\.gate: .*forward\(x, z\).*{count} by place"):
+        with pytest.raises(lamp.ArgumentError, match=rf"(?s)^Outer\.gate: .*forward\(x, z\).*{count} positional"):
             Outer(count)(x, z, x)
     model = Outer(2)
     model(x, z)
-    with pytest.raises(lamp.ArgumentError, match=r"(?s)^Outer\.gate: .*backward\(dy\).*2 by place"):
+    with pytest.raises(lamp.ArgumentError, match=r"(?s)^Outer\.gate: .*backward\(dy\).*2 positional"):
         model.backward(torch.randn(5, 5))
-    with pytest.raises(lamp.ArgumentError, match=r"(?s)^Sequential\.1: .*Gate\.forward.*1 by place"):
+    with pytest.raises(lamp.ArgumentError, match=r"(?s)^Sequential\.1: .*Gate\.forward.*1 positional"):
         lamp.Sequential(lamp.Linear(7, 3), Gate())(torch.randn(5, 7))
     network = lamp.Sequential(Heads())
     network(x)
-    with pytest.raises(lamp.ArgumentError, match=r"(?s)^Sequential\.0: .*backward\(dmean, dspread\).*1 by place"):
+    with pytest.raises(lamp.ArgumentError, match=r"(?s)^Sequential\.0: .*backward\(dmean, dspread\).*1 positional"):
         network.backward((torch.randn(5, 2),))
 
 

@@ -31,7 +31,7 @@ ROOMS = [
     [
         "installation",
         "errors",
-        "absent",
+        "missing_names",
         "call_errors",
         "printable",
         "devices",

@@ -152,7 +152,7 @@ BAD = {
     "a function that makes no schedule": (dict(settings={"lr": [1]}, scheduler=lambda optimizer: 3), "scheduler= is"),
     "no seeds": (dict(settings={"lr": [1]}, seeds=0), "seeds is too small"),
     "an empty list of seeds": (dict(settings={"lr": [1]}, seeds=[]), "the number of seeds is too small"),
-    "half a seed": (dict(settings={"lr": [1]}, seeds=2.5), "seeds is no integer"),
+    "half a seed": (dict(settings={"lr": [1]}, seeds=2.5), "seeds is not an integer"),
     "repeated seeds": (dict(settings={"lr": [1]}, seeds=[1, 2, 1]), r"seeds repeat: \[1\]"),
     "at_once below one setting": (dict(settings={"lr": [1]}, seeds=3, at_once=2), "at_once of at least 3"),
     "no epochs": (dict(settings={"lr": [1]}, epochs=0), "epochs is too small"),

@@ -7,9 +7,9 @@
     optimizer = lamp.Adam(model.parameters(), lr=1e-3)
     history = lamp.fit(model, criterion, optimizer, (inputs, targets), epochs=100)
 
-Every public name stands in `lamp.public`, and is fetched from there when first used, so that `import lamp` alone, and a
-command line that only prints its help, do not wait for torch. Names that need more than others do (scikit-learn, LLVM)
-stand in `ELSEWHERE`, each fetched alone.
+The public names are defined in `lamp.public`, which is imported when one of them is first used. So `import lamp` alone,
+and a command line that only prints its help, do not wait for torch. Names that need further packages (scikit-learn,
+LLVM) are listed in `ELSEWHERE`, and are imported one by one.
 """
 
 from importlib import import_module
@@ -47,14 +47,14 @@ def __getattr__(name: str) -> Any:
     if name.startswith("__"):
         raise AttributeError(f"module 'lamp' has no attribute {name!r}")
     if find_spec(f"lamp.{name}") is not None:
-        return import_module(f"lamp.{name}")  # a room of the package, such as lamp.init
+        return import_module(f"lamp.{name}")  # a submodule, such as lamp.init
     if name in ELSEWHERE:
         return getattr(import_module(ELSEWHERE[name]), name)
     public = import_module("lamp.public")
     globals().update({each: getattr(public, each) for each in public.__all__})
     if name not in globals():
-        absent = import_module("lamp.absent")
-        raise absent.missing_name("lamp", name, [*ELSEWHERE, *public.__all__], absent.by_import())
+        missing = import_module("lamp.missing_names")
+        raise missing.missing_name("lamp", name, [*ELSEWHERE, *public.__all__], missing.called_by_import())
     return globals()[name]
 
 

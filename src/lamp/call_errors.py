@@ -1,4 +1,4 @@
-"""Calls that do not fit a method: inputs by name, too many or too few; and tracebacks without lamp's own frames."""
+"""Checks and errors for calls of modules: the order of named inputs, inputs that do not fit, and short tracebacks."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ SWITCHES = {"training": "model.train() or model.eval() before the call", "mask":
 
 
 def in_order(module: Any, method: Callable[..., Any], given: tuple[Any, ...], named: dict[str, Any]) -> Any:
-    """The arguments of a call as (those by place, those by name alone).
+    """The arguments of a call as (positional arguments, keyword-only arguments).
 
-    The first may be named as torch.nn names it, "input", or as formulas do, whatever the method calls it. The name of a
-    `*target` stands for one that comes last.
+    The first argument may be named "input" as in torch.nn, or "x", whatever the method calls it. An argument with the
+    name of a `*target` comes last.
 
-    Raises ArgumentError where they do not fit the method.
+    Raises ArgumentError if the arguments do not fit the method.
     """
     signature = inspect.signature(method)
     places = [p.name for p in signature.parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD][1:]
@@ -44,15 +44,15 @@ def in_order(module: Any, method: Callable[..., Any], given: tuple[Any, ...], na
 
 
 def misfit(module: Any, method: Callable[..., Any], given: tuple[Any, ...], named: dict[str, Any]) -> ArgumentError:
-    """The error for arguments that do not fit a method, blamed on its module where a pass runs."""
+    """The error for arguments that do not fit a method. Within a pass it gets its path when it leaves the pass."""
     signature = str(inspect.signature(method)).replace("(self, ", "(").replace("(self)", "()").split(" ->")[0]
-    got = [f"{len(given)} by place"] * bool(given or not named) + [f"{name}=" for name in named]
+    got = [f"{len(given)} positional"] * bool(given or not named) + [f"{name}=" for name in named]
     known = next((SWITCHES[name] for name in named if name in SWITCHES), None)
     error = ArgumentError(
         f"{type(module).__name__}.{method.__name__} does not take these arguments",
         expected=f"{method.__name__}{signature}",
         got=", ".join(got),
-        fix=known or "give it the inputs that it names",
+        fix=known or "pass the arguments that it names",
         where=describe(module) if running.through is None else None,
     )
     if running.through is not None:
@@ -61,13 +61,13 @@ def misfit(module: Any, method: Callable[..., Any], given: tuple[Any, ...], name
 
 
 def is_of_the_call(error: Exception) -> bool:
-    """Whether a method was never begun: its arguments did not fit."""
+    """Whether the error is about the arguments of the call itself, so that the method never began."""
     at = error.__traceback__
     return isinstance(error, TypeError) and at is not None and at.tb_next is None
 
 
 def shorten(error: Exception) -> None:
-    """Take lamp's own frames out of the traceback of an error of lamp's, whose text says it all; the user's stay."""
+    """Remove lamp's own frames from the traceback of a LampError, whose text is enough; the user's frames stay."""
     if isinstance(error, LampError):
         frames, at = [], error.__traceback__
         while at is not None:

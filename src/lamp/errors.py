@@ -1,4 +1,4 @@
-"""What bad input gets: where it happened, what was expected, what came, and the way out.
+"""lamp's errors and warnings. An error says where it happened, what was expected, what was given and how to fix it.
 
 Every error that lamp raises on purpose is a `LampError` and also the builtin exception a caller would expect
 (`ValueError`, `TypeError`, ...), so both `except lamp.LampError` and the usual `except ValueError` work.
@@ -8,16 +8,16 @@ import sys
 import warnings
 from typing import Any
 
-UNSAID = object()  # None may be what came
+UNSAID = object()  # the default of arguments for which None is a value
 PACKAGE = __name__.partition(".")[0]
 
 
 class LampError(Exception):
     """Base of all of lamp's errors.
 
-    what      one sentence on what is wrong
+    what      what is wrong, in one sentence
     expected  what would have been right
-    got       what came instead
+    got       what was given instead
     fix       what to change
     where     the module's path in its network, such as "Sequential.2: Linear(25, 2)"; filled in by the network
     """
@@ -32,7 +32,7 @@ class LampError(Exception):
         where: str | None = None,
     ) -> None:
         super().__init__(what)
-        self.__suppress_context__ = True  # this text says what the error behind it meant
+        self.__suppress_context__ = True  # this text explains the error that it replaces
         self.what, self.fix, self.where = what, fix, where
         self.expected, self.got = (
             None if each is UNSAID else "None" if each is None else each for each in (expected, got)
@@ -51,70 +51,70 @@ class ShapeError(LampError, ValueError):
 
 
 class DTypeError(LampError, TypeError):
-    """A tensor has the wrong dtype, or something that is no tensor came where one was needed."""
+    """A tensor has the wrong dtype, or something other than a tensor was given where one is needed."""
 
 
 class DeviceError(LampError, ValueError):
-    """Tensors that must meet lie on different devices."""
+    """Tensors that are used together are on different devices."""
 
 
 class LabelError(LampError, ValueError):
-    """A class label is out of range, or labels came in the wrong form."""
+    """A class label is out of range, or labels have the wrong form."""
 
 
 class ArgumentError(LampError, ValueError):
-    """An argument is outside what it may be."""
+    """An argument has a value that is not allowed."""
 
 
 class BackwardError(LampError, RuntimeError):
-    """backward was called without a forward to go back through."""
+    """A backward was called that does not belong to one forward: before any, twice, or with another pass's gradient."""
 
 
 class MissingNameError(LampError, AttributeError):
-    """lamp, or one of its objects, has nothing of this name."""
+    """lamp, or one of its objects, has no attribute of this name."""
 
 
 class MissingImportError(LampError, ImportError):
-    """A name that is imported from lamp, and that lamp has not."""
+    """A name that was imported from lamp does not exist there."""
 
 
 class MissingIndexError(LampError, IndexError):
-    """There is nothing at this place of a sequence."""
+    """An index is out of range."""
 
 
 class CallError(LampError, TypeError):
-    """A call with arguments that a function or a class does not take."""
+    """A function or a class was called with arguments that it does not take."""
 
 
 class UnwrittenError(LampError, NotImplementedError):
-    """A class of one's own lacks a method that lamp calls."""
+    """A user's class lacks a method that lamp calls."""
 
 
 class StateDictError(LampError, KeyError):
-    """A state dict does not fit the module that was to load it."""
+    """A state dict does not fit the module that loads it."""
 
     __str__ = LampError.__str__  # KeyError would print the repr of the message
 
 
 class NonFiniteError(LampError, ArithmeticError):
-    """A NaN or an infinity where a finite number is needed.
+    """There is a NaN or an infinity where a finite number is needed.
 
-    history  of the epochs before, where `fit` raised it
+    history  the `History` of the epochs before, if `fit` raised the error
     """
 
     history: Any = None
 
 
 class TrainingWarning(UserWarning):
-    """A training that runs, and most probably is not what was meant."""
+    """A training is probably not what the user meant; it runs nevertheless."""
 
 
 class NonFiniteWarning(UserWarning):
-    """Some replicas of a population ended with a NaN or an infinity; the others went on."""
+    """Some replicas of a population ended with a NaN or an infinity; the others continued."""
 
 
 class DataError(LampError, ValueError):
-    """Data that cannot be read or used: a missing file, a truncated one, inputs and targets that do not match."""
+    """Data cannot be read or used: a file is missing or truncated, or inputs and targets do not match."""
 
 
 class GradientError(LampError, AssertionError):
@@ -122,23 +122,23 @@ class GradientError(LampError, AssertionError):
 
 
 class CheckpointError(LampError, ValueError):
-    """A saved file that cannot be read or trusted, or that could not be written; or one that is of something else."""
+    """A saved file cannot be read, written or trusted, or it belongs to something else."""
 
 
 class NotTraceable(LampError, NotImplementedError):
-    """A network that cannot be written as a graph; `where` names the module, and the text says why."""
+    """A network has no graph; `where` names the module, and the text says why."""
 
 
 class ExportError(LampError, RuntimeError):
-    """A network that cannot be written in another form here, or whose written form computes something else."""
+    """A network cannot be exported, or what was exported computes something else."""
 
 
 class CheckpointWarning(UserWarning):
-    """What is saved is not all as it should be, yet lamp goes on: from an earlier checkpoint, or without a lock."""
+    """Something is wrong with saved files, and lamp continues: from an earlier checkpoint, or without a lock."""
 
 
 def warn_of(text: str, category: type[Warning]) -> None:
-    """Warn at the line outside lamp that led here."""
+    """Issue a warning at the line of the user's code that called lamp."""
     frame, level = sys._getframe(1), 2
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == PACKAGE:
         frame, level = frame.f_back, level + 1

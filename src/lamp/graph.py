@@ -1,24 +1,24 @@
-"""A network as a graph of operations, found by tracing its modules without computing anything.
+"""`Graph`: a network as a list of operations, which tracing makes without computing anything.
 
     graph = lamp.trace(model, x)
     print(graph)
 
-`Module.trace(tracer, *values)` says what a module does in terms of a few kinds of operations; a container traces its
-children. The compiler, the exporters, `lamp.summary` and the stacking of networks read the graph, and so never need to
-know a module's class. It knows nothing of them.
+`Module.trace(tracer, *values)` says what a module does, in a few kinds of operations; a container traces its children.
+The compiler, the exporters, `lamp.summary` and the stacking of networks read the graph, so they need not know the
+classes of modules. The graph does not depend on them.
 
-The kinds of operations, and the attributes that they have:
+The kinds of operations, with their attributes:
 
-    Affine       y = x W^T + b of the last axis        Add, Multiply  of values of one shape, element by element
-    MatMul       of the last two axes of two values    Concat         one after another along `axis`
-    Convolution  over windows: kernel_size, stride     Reshape        the same numbers in another shape
-    Pool         one number of each window             Gather         rows of a table, by index (an embedding)
-    Elementwise  the module's `sigma` of each number   Reduce         one number of an axis: mode, axis
-    Mask         some numbers set to zero at random    Norm           standardised within a sample; BatchNorm: across
+    Affine       y = x W^T + b along the last axis     Add, Multiply  values of one shape, element by element
+    MatMul       the last two axes of two values       Concat         values joined along `axis`
+    Convolution  over windows: kernel_size, stride     Reshape        the same elements in another shape
+    Pool         one number per window                 Gather         rows of a table, by index (an embedding)
+    Elementwise  the module's `sigma` per element      Reduce         one number per axis: mode, axis
+    Mask         random elements set to zero           Norm           standardised per sample; BatchNorm: per batch
     Softmax      along `axis`; log                     Scan           a cell along the first axis, step by step: body
 
-A module may name another kind: it can then be printed and summed up, and whoever reads the graph says whether it knows
-that kind. Axes are those of a sample, numbered from 0; BATCH is the axis of the batch.
+A module may use another kind of operation. The graph can then be printed and summarised; the compiler and the exporters
+refuse a kind that they do not know. Axes are those of a sample, numbered from 0; BATCH is the axis of the batch.
 """
 
 from __future__ import annotations
@@ -37,17 +37,19 @@ from lamp.overrides import is_lamps
 from lamp.parameter import Buffer, Parameter
 from lamp.paths import describe
 
-NEEDED = {"Affine": ("weight",), "Softmax": ("axis", "log"), "Concat": ("axis",)}  # what such operations always have
-BATCH = "batch"  # an axis: that of the batch, which only operations have that work across samples
-STATE = {"training", "replicas", "step"}  # attributes of a module that do not say what it computes
+NEEDED = {"Affine": ("weight",), "Softmax": ("axis", "log"), "Concat": ("axis",)}  # attributes that a kind requires
+BATCH = "batch"  # the `axis` of an operation along the batch
+STATE = {"training", "replicas", "step"}  # attributes of a module that do not affect what it computes
 Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Value:
-    """What flows between operations: its number, the shape of one sample (without the batch's axis), and its dtype.
+    """A value that one operation passes to others.
 
-    rows  how many rows a sample has become: 3 where (B, 3, 4) was flattened to (3 B, 4)
+    number  its number in the graph
+    shape   the shape of one sample, without the axis of the batch
+    rows    the number of rows per sample: 3 after (B, 3, 4) was flattened to (3 B, 4)
     """
 
     number: int
@@ -63,12 +65,12 @@ class Value:
 class Op:
     """One operation.
 
-    kind             what it does: see the list at the top of lamp.graph
-    module, path     the module that it comes from, whose formulas an Elementwise is, and where that stands
-    parameters       by the names that they have in the module; buffers likewise
-    attributes       options that a kind has, such as the axis of a Softmax
-    multiplications  of one sample's forward
-    body             of a Scan: what one step does, from (x, *state) to the new state
+    kind             see the list at the top of lamp.graph
+    module, path     the module that it comes from, and that module's path; an Elementwise is the module's `sigma`
+    parameters       by their names in the module; `buffers` likewise
+    attributes       options of the kind, such as the axis of a Softmax
+    multiplications  per sample, in a forward
+    body             the graph of one step of a Scan, from (x, *state) to the new state; None for other kinds
     """
 
     kind: str
@@ -84,17 +86,17 @@ class Op:
 
     @property
     def output(self) -> Value:
-        """The one value that most operations put out."""
+        """The output of an operation that has only one."""
         (output,) = self.outputs
         return output
 
 
 @dataclass(frozen=True, eq=False)
 class Graph:
-    """Operations in the order in which they run, the values that go in, and those that come out.
+    """The operations of a network in the order in which they run, with its input and output values.
 
-    It prints as a listing. Two graphs are equal, and have the same `digest`, where they compute the same with other
-    numbers: the same operations on values of the same shapes, with parameters shared in the same way.
+    It prints as a listing. Two graphs are equal, and have the same `digest`, if they differ only in the values of
+    parameters: they have the same operations on values of the same shapes, and share parameters in the same way.
     """
 
     ops: tuple[Op, ...]
@@ -108,16 +110,16 @@ class Graph:
 
     @property
     def multiplications(self) -> int:
-        """Of one sample's forward."""
+        """The number of multiplications in the forward of one sample."""
         return sum(op.multiplications for op in self.ops)
 
     def users(self, value: Value) -> list[Op]:
-        """The operations that take this value in."""
+        """The operations that have this value as an input."""
         return [op for op in self.ops if value in op.inputs]
 
     @cached_property
     def digest(self) -> str:
-        """A short text that stays the same from process to process, for graphs that are equal."""
+        """A hash as text, which is the same for equal graphs, in every process."""
         number = {parameter: k for k, parameter in enumerate(self.parameters)}
         lines = [f"{value} {value.shape} {value.dtype}" for value in self.inputs]
         for op in self.ops:
@@ -144,7 +146,7 @@ class Graph:
         return "\n".join(line.rstrip() for line in lines)
 
     def _rows(self, number: Mapping[Parameter, int], indent: str) -> list[list[str]]:
-        """The listing's cells: values, what makes them, their shapes, and where that stands."""
+        """The cells of the listing: output values, the operation, their shapes, and the module with its parameters."""
         rows = [[f"{indent}{value}", "input", _shape(value), ""] for value in self.inputs]
         for op in self.ops:
             held = [
@@ -164,7 +166,7 @@ class Graph:
 
 
 def single_shape(parameter: Parameter) -> Shape:
-    """The shape of a parameter in one network."""
+    """The shape of a parameter in one network, without the axis of replicas."""
     return tuple(parameter.shape) if parameter.replicas is None else tuple(parameter.shape[1:])
 
 
@@ -182,7 +184,7 @@ def _shape(value: Value) -> str:
 
 
 def _formula(module: Module) -> str:
-    """What a module computes beyond the graph: its class and numbers; of a user's own class its formulas' code too."""
+    """A text for what the graph does not say: a module's class and options, and the code of a user's formulas."""
     plain = {
         name: value
         for name, value in sorted(vars(module).items())

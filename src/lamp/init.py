@@ -1,9 +1,10 @@
-"""How parameters begin: the field's initialisations, each filling a tensor in place.
+"""Initialisations of parameters. Each is a function `(tensor, generator=None) -> tensor` that fills a tensor in place.
 
-An initialisation is a function `(tensor, generator=None) -> tensor`. `Linear(..., init=lamp.init.xavier_normal_)`
-takes one as it is; `functools.partial` or a lambda fixes gains. After the same `torch.manual_seed` each draws the same
-numbers, to the bit, as its namesake in torch.nn.init. They are drawn on the CPU and copied to where the tensor is,
-unless the generator is there: so one seed gives one network on every device.
+`Linear(..., init=lamp.init.xavier_normal_)` takes one; `functools.partial` or a lambda can set its gain. After the same
+`torch.manual_seed` each function draws exactly the same numbers as the function of that name in torch.nn.init.
+
+Random numbers are drawn on the CPU and copied to the tensor's device, unless the generator is on that device. So a seed
+gives the same network on every device.
 """
 
 import functools
@@ -19,7 +20,7 @@ from lamp.errors import ArgumentError, DTypeError, ShapeError
 from lamp.signatures import explain_call
 from lamp.tensor_like import TensorLike
 
-SELU_GAIN = 3.0 / 4.0  # as torch has it
+SELU_GAIN = 3.0 / 4.0  # torch's value
 TANH_GAIN = 5.0 / 3.0
 
 
@@ -27,13 +28,13 @@ Fill = TypeVar("Fill", bound=Callable[..., Tensor])
 
 
 def on_cpu(fill: Fill) -> Fill:
-    """The initialisation, drawing on the CPU for a tensor of another device, unless it is given a generator of that."""
+    """The initialisation, drawing on the CPU for a tensor on another device, unless the generator is not on the CPU."""
 
     @functools.wraps(fill)
     def filled(tensor: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         generator = kwargs.get("generator")
         elsewhere = isinstance(generator, torch.Generator) and generator.device.type != "cpu"
-        if tensor.is_cpu or elsewhere or tensor.device.type == "meta":  # where nothing is drawn at all
+        if tensor.is_cpu or elsewhere or tensor.device.type == "meta":  # nothing is drawn on meta
             return fill(tensor, *args, **kwargs)
         return tensor.copy_(fill(torch.empty_like(tensor, device="cpu"), *args, **kwargs))
 
@@ -41,9 +42,10 @@ def on_cpu(fill: Fill) -> Fill:
 
 
 def initialisation(fill: Fill) -> Fill:
-    """The initialisation as users call it: its arguments are checked, and it draws on the CPU.
+    """The initialisation with checks of its arguments, drawing on the CPU.
 
-    Raises DTypeError for what is no tensor of floating-point numbers, ArgumentError for numbers out of range.
+    It raises DTypeError for anything but a floating-point tensor or a parameter, and ArgumentError for numbers out of
+    range.
     """
     name, signature, drawing = fill.__name__, inspect.signature(fill), on_cpu(fill)
 
@@ -70,8 +72,8 @@ def initialisation(fill: Fill) -> Fill:
 
 
 def _checked(name: str, key: str, value: Any) -> Any:
-    """An argument of an initialisation; numbers of numpy's and tensors' become Python's."""
-    if key in ("mode", "nonlinearity"):  # these have errors of their own
+    """An argument of an initialisation; numpy scalars and tensors of one element become Python numbers."""
+    if key in ("mode", "nonlinearity"):  # checked where they are used
         return value
     if key == "generator":
         if value is not None and not isinstance(value, torch.Generator):
@@ -86,7 +88,7 @@ def _checked(name: str, key: str, value: Any) -> Any:
 
 
 def _number(value: Any) -> float | None:
-    """A real number as Python has it; None for anything else."""
+    """The value as a Python number; None for anything but a real number."""
     value = value.item() if getattr(value, "ndim", None) == 0 else value
     return value if isinstance(value, int | float) and not isinstance(value, bool) else None
 
@@ -97,7 +99,10 @@ def _wrong(name: str, key: str, expected: str, got: str) -> ArgumentError:
 
 
 def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
-    """The factor that keeps the variance of activations from layer to layer; param is leaky_relu's negative slope.
+    """The factor that preserves the variance of activations from layer to layer.
+
+    nonlinearity  the name of an activation function, such as "relu"
+    param         the negative slope of "leaky_relu"; 0.01 by default
 
     Raises ArgumentError for an unknown nonlinearity.
     """
@@ -124,9 +129,9 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
 
 
 def fan_in_and_out(tensor: Tensor) -> tuple[int, int]:
-    """Inputs and outputs of one unit of a weight (out, in, ...): in and out times the size of its field.
+    """The fan-in and the fan-out of a weight (out, in, ...): in and out, times the product of the other axes.
 
-    Raises ShapeError for a tensor of fewer than two axes.
+    Raises ShapeError for a tensor with fewer than two axes.
     """
     if not isinstance(tensor, Tensor | TensorLike) or tensor.dim() < 2:
         raise ShapeError(
@@ -141,37 +146,37 @@ def fan_in_and_out(tensor: Tensor) -> tuple[int, int]:
 
 @initialisation
 def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
-    """U(a, b)."""
+    """Fill with numbers from U(a, b)."""
     return tensor.uniform_(a, b, generator=generator)
 
 
 @initialisation
 def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
-    """N(mean, std^2)."""
+    """Fill with numbers from N(mean, std^2)."""
     return tensor.normal_(mean, std, generator=generator)
 
 
 @initialisation
 def constant_(tensor: Tensor, val: float, generator: torch.Generator | None = None) -> Tensor:
-    """Every element val."""
+    """Fill with the number `val`."""
     return tensor.fill_(val)
 
 
 @initialisation
 def zeros_(tensor: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """Every element 0."""
+    """Fill with 0."""
     return tensor.zero_()
 
 
 @initialisation
 def ones_(tensor: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """Every element 1."""
+    """Fill with 1."""
     return tensor.fill_(1.0)
 
 
 @initialisation
 def xavier_uniform_(tensor: Tensor, gain: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
-    """U(-a, a) with a = gain sqrt(6 / (fan_in + fan_out)). Source: Glorot & Bengio 2010, equation 16."""
+    """Fill with U(-a, a), where a = gain sqrt(6 / (fan_in + fan_out)).  Source: Glorot & Bengio 2010, equation 16."""
     fan_in, fan_out = fan_in_and_out(tensor)
     std = gain * math.sqrt(2.0 / float(fan_in + fan_out))
     a = math.sqrt(3.0) * std
@@ -180,7 +185,7 @@ def xavier_uniform_(tensor: Tensor, gain: float = 1.0, generator: torch.Generato
 
 @initialisation
 def xavier_normal_(tensor: Tensor, gain: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
-    """N(0, std^2) with std = gain sqrt(2 / (fan_in + fan_out)). Source: Glorot & Bengio 2010."""
+    """Fill with N(0, std^2), where std = gain sqrt(2 / (fan_in + fan_out)).  Source: Glorot & Bengio 2010."""
     fan_in, fan_out = fan_in_and_out(tensor)
     return tensor.normal_(0.0, gain * math.sqrt(2.0 / float(fan_in + fan_out)), generator=generator)
 
@@ -200,7 +205,12 @@ def kaiming_uniform_(
     nonlinearity: str = "leaky_relu",
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """U(-b, b) with b = gain sqrt(3 / fan). Source: He et al. 2015, equation 10; a is leaky_relu's negative slope."""
+    """Fill with U(-b, b), where b = gain sqrt(3 / fan).  Source: He et al. 2015, equation 10.
+
+    a             the negative slope of leaky_relu, which the gain depends on
+    mode          which fan: "fan_in" or "fan_out"
+    nonlinearity  what the gain is for, see `calculate_gain`
+    """
     bound = math.sqrt(3.0) * _kaiming_std(tensor, a, mode, nonlinearity)
     return tensor.uniform_(-bound, bound, generator=generator)
 
@@ -213,26 +223,32 @@ def kaiming_normal_(
     nonlinearity: str = "leaky_relu",
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """N(0, std^2) with std = gain / sqrt(fan). Source: He et al. 2015, equation 10; a as for kaiming_uniform_."""
+    """Fill with N(0, std^2), where std = gain / sqrt(fan).  Source: He et al. 2015, equation 10.
+
+    The arguments are those of `kaiming_uniform_`.
+    """
     return tensor.normal_(0.0, _kaiming_std(tensor, a, mode, nonlinearity), generator=generator)
 
 
 @initialisation
 def lecun_uniform_(tensor: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """U(-b, b) with b = sqrt(3 / fan_in): the variance is 1 / fan_in. Source: LeCun et al. 1998, equation 16."""
+    """Fill with U(-b, b), where b = sqrt(3 / fan_in), so that the variance is 1 / fan_in.
+
+    Source: LeCun et al. 1998, equation 16
+    """
     return kaiming_uniform_(tensor, nonlinearity="linear", generator=generator)
 
 
 @initialisation
 def orthogonal_(tensor: Tensor, gain: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
-    """gain times a (semi-)orthogonal matrix (out, rest). Source: Saxe et al. 2013, arXiv:1312.6120."""
+    """Fill with gain times a random (semi-)orthogonal matrix.  Source: Saxe et al. 2013, arXiv:1312.6120."""
     fan_in_and_out(tensor)
     if tensor.numel() == 0:
         return tensor
     rows = tensor.shape[0]
     flat = tensor.new_empty((rows, tensor.numel() // rows)).normal_(0.0, 1.0, generator=generator)
     wide = rows < flat.shape[1]
-    exact = flat if flat.dtype in (torch.float32, torch.float64) else flat.float()  # LAPACK has no other precisions
+    exact = flat if flat.dtype in (torch.float32, torch.float64) else flat.float()  # LAPACK has only these precisions
     q, r = torch.linalg.qr(exact.t() if wide else exact)
     q = q * r.diagonal().sign()  # makes the distribution uniform over orthogonal matrices
     tensor.view_as(flat).copy_(q.t() if wide else q)

@@ -1,4 +1,4 @@
-"""Tensor operations without torch's autograd layer: nothing here needs it, and it costs a sixth of a small step."""
+"""`quick`, a context for tensor operations without torch's autograd, which costs a sixth of a small step's time."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ from typing import Any
 
 import torch
 
-# Skips the dispatch to autograd, so operations are recorded nowhere; no_grad still goes through it.
+# It skips the dispatch to autograd, so nothing records operations. torch.no_grad still goes through that dispatch.
 quick: Callable[[], AbstractContextManager[Any]] = getattr(torch._C, "_AutoDispatchBelowAutograd", torch.no_grad)

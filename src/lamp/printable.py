@@ -1,6 +1,6 @@
-"""Names, texts and numbers as they may be shown: on a terminal, in a table, in a figure.
+"""Names, texts and numbers in a form that can be shown on a terminal, in a table or in a figure.
 
-Names of files, columns and classes come from outside: they may be long, or hold what a terminal obeys.
+Names of files, columns and classes come from outside. They may be long, or contain control sequences.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
-JOINERS = "\u200c\u200d\u3000"  # parts of Persian, Indic and Japanese writing; Python's repr escapes them, we do not
-TOO_LONG = 1e15  # numbers from which powers of ten are shorter to read
+JOINERS = "\u200c\u200d\u3000"  # used in Persian, Indic and Japanese; Python's repr escapes them, lamp does not
+TOO_LONG = 1e15  # from this number on, powers of ten are easier to read
 
 
 def printable(text: str, keep: str = "") -> str:
-    r"""The text with what a terminal would obey or hide written out, as repr does: "\x1b", "\n", "\u202e".
+    r"""The text with control and invisible characters escaped as in a repr: "\x1b", "\n", "\u202e".
 
-    keep  characters that stay, such as "\n" where the text has several lines of its own
+    keep  characters that stay, such as "\n" in a text of several lines
     """
     if text.isprintable():
         return text
@@ -24,7 +24,7 @@ def printable(text: str, keep: str = "") -> str:
 
 
 def shortened(names: Sequence[str], longest: int) -> list[str]:
-    """Each name in at most `longest` characters, printable and cut in the middle; different names stay different."""
+    """The names, printable and cut in the middle to at most `longest` characters; different names stay different."""
     short = [_cut(printable(name), longest) for name in names]
     of_each: dict[str, set[str]] = {}
     for name, cut in zip(names, short, strict=True):
@@ -53,7 +53,7 @@ def _cut(text: str, longest: int) -> str:
 
 
 def readable(number: float | None) -> str:
-    """A number as people write it, in four figures where it is large: 94,480; 123.4; 0.512; 0.00012; "-" for none."""
+    """A number in up to four digits, such as 94,480; 123.4; 0.512 or 0.00012; "-" for None, NaN and infinity."""
     if number is None or not math.isfinite(number):
         return "-"
     size = abs(number)

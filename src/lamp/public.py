@@ -1,4 +1,4 @@
-"""Every public name of lamp, in one place. `import lamp` finds them here when first used."""
+"""The public names of lamp. `lamp/__init__.py` imports this module when one of them is first used."""
 
 from lamp import data, init, losses, metrics, nn, optim, plots, training
 from lamp.axes import per_replica

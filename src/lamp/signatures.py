@@ -1,4 +1,4 @@
-"""Whether a function can be called as it is: lamp's by a user's arguments, and a user's as lamp will call it."""
+"""Checks that arguments fit a function: whether it is lamp's and a user calls it, or a user's and lamp calls it."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from lamp.errors import ArgumentError, CallError
 
 P = ParamSpec("P")
 R = TypeVar("R")
-Formulas = Mapping[str, tuple[str, ...]]  # methods, and the arguments that lamp calls each with
+Formulas = Mapping[str, tuple[str, ...]]  # names of methods, and the arguments that lamp calls each with
 
-MANY = 100  # letters of a signature that are shown
-_IMPLEMENTATION = "leave it out: torch chooses one of its implementations by it, and lamp has one"
-INSTEAD = {  # arguments that torch's classes and functions have and lamp's have not: what to do
+LONGEST = 100  # characters of a signature that are shown
+_IMPLEMENTATION = "leave it out: in torch it chooses an implementation, and lamp has only one"
+INSTEAD = {  # an argument that torch or Keras has and lamp does not: what to do instead
     "inplace": "leave it out: lamp computes nothing in place, and the numbers are the same",
     "size_average": 'reduction="mean" or "sum"',
     "reduce": 'reduction="none", "mean" or "sum"',
     **dict.fromkeys(("foreach", "fused", "capturable", "differentiable"), _IMPLEMENTATION),
     "persistent": "leave it out: lamp saves every buffer",
-    "verbose": "leave it out: only fit tells what it does",
+    "verbose": "leave it out: only fit reports its progress",
     "activation": "a module of its own: lamp.Sequential(lamp.Linear(2, 25), lamp.ReLU())",
-    "input_shape": "leave it out: lamp.Linear(in_features, out_features) says it",
-    "transform": "transform the tensors before, or write a class with __len__ and __getitem__",
+    "input_shape": "leave it out: lamp.Linear(in_features, out_features) defines it",
+    "transform": "transform the tensors first, or write a class with __len__ and __getitem__",
 }
 
 
 def misfit(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str | None:
-    """Why the function cannot be called with these arguments, in Python's words; None where it can."""
+    """Python's message about why the function cannot be called with these arguments; None if it can."""
     function = _plain(function)
     try:
         signature = inspect.signature(function)
@@ -47,7 +47,7 @@ def misfit(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[
 
 
 def _plain(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function itself; of a module, whose call is found by a property, the method that it calls."""
+    """The function itself; for a module, whose `__call__` is a property, the method that the property returns."""
     call = next((vars(base)["__call__"] for base in type(function).__mro__ if "__call__" in vars(base)), None)
     return call.fget(function) if isinstance(call, property) and call.fget is not None else function
 
@@ -55,11 +55,12 @@ def _plain(function: Callable[..., Any]) -> Callable[..., Any]:
 def explain_call(
     what: str, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], *, bound: bool = False
 ) -> CallError | None:
-    """The error for a call of lamp's `what` with arguments that it does not take; None where it takes them.
+    """The error for a call with arguments that the function does not take; None if it takes them.
 
-    bound  whether the function's first parameter is filled already
+    what   the name of the function or class in the error
+    bound  whether the function is a method, so that its first parameter is `self`
     """
-    if function is object.__init__:  # its signature takes anything, and it takes nothing
+    if function is object.__init__:  # its signature says that it takes anything, but it takes nothing
         function = _nothing
     wrong = misfit(function, (None, *args) if bound else args, kwargs)
     if wrong is None:
@@ -69,7 +70,7 @@ def explain_call(
     strange = [name for name in kwargs if name not in names]
     free = [name for name in names[len(args) :] if name not in kwargs]
     close = get_close_matches(strange[0], free, 1) if strange else []
-    fix = f"call it {close[0]}=" if close else f"see help({what}) for what each of them is"
+    fix = f"write {close[0]}=" if close else f"see help({what}) for its arguments"
     return CallError(
         f"{what} does not take these arguments",
         expected=_shortened(", ".join(_shown(parameter) for parameter in parameters)) or "no arguments",
@@ -79,11 +80,11 @@ def explain_call(
 
 
 def _nothing(self: object) -> None:
-    """What a class without a constructor is made with."""
+    """The signature of a constructor without arguments."""
 
 
 def check_formulas(thing: object, formulas: Formulas) -> None:
-    """Raise ArgumentError unless the methods of a user's own class take the arguments that lamp gives them."""
+    """Raise ArgumentError unless the methods of a user's class take the arguments that lamp calls them with."""
     kind = type(thing)
     if kind.__module__.partition(".")[0] == __name__.partition(".")[0]:
         return
@@ -94,12 +95,12 @@ def check_formulas(thing: object, formulas: Formulas) -> None:
 def called(
     also: Mapping[str, str] | None = None, instead: Mapping[str, str] | None = None
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """A decorator: the function also takes arguments by other libraries' names, and refuses others with the way out.
+    """A decorator for functions that take arguments by other libraries' names too, and explain arguments they lack.
 
-    also     those names, and the function's own
-    instead  names of what it does not do, and what to do
+    also     an argument's name in another library: the function's own name for it
+    instead  the name of an argument that the function lacks: what to do instead
 
-    It may stand on `__init__` and `__call__` too: then errors name the class.
+    On `__init__` and `__call__`, errors name the class.
     """
     also, instead = also or {}, instead or {}
 
@@ -133,7 +134,7 @@ def called(
 
 
 class Constructed(ABCMeta):
-    """A class whose objects, made with arguments that its constructor does not take, are refused with lamp's error."""
+    """A metaclass whose classes raise lamp's errors for wrong constructor arguments and missing abstract methods."""
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         try:
@@ -142,10 +143,10 @@ class Constructed(ABCMeta):
             wrong = explain_call(cls.__name__, cls.__init__, args, kwargs, bound=True)  # type: ignore[misc]
             if wrong is None and cls.__abstractmethods__:
                 wrong = CallError(
-                    f"{cls.__name__} is abstract: it lacks methods that are called",
+                    f"{cls.__name__} is abstract: it lacks methods that lamp calls",
                     expected=f"a class that defines {', '.join(sorted(cls.__abstractmethods__))}",
                     got=f"{cls.__name__} without them",
-                    fix="write them; the class it is derived from says what they return",
+                    fix="define them; the docstrings of its base class say what they return",
                 )
             if wrong is None:
                 raise
@@ -153,7 +154,7 @@ class Constructed(ABCMeta):
 
     @property
     def __signature__(cls) -> inspect.Signature:
-        """The constructor's, for whoever asks inspect.signature: it would find the method above."""
+        """The constructor's signature; without this, inspect.signature would return that of `__call__` above."""
         made = cls.__init__  # type: ignore[misc]
         signature = inspect.signature(_nothing if made is object.__init__ else made)
         return signature.replace(parameters=list(signature.parameters.values())[1:])
@@ -179,4 +180,4 @@ def _shown(parameter: inspect.Parameter) -> str:
 
 
 def _shortened(text: str) -> str:
-    return text if len(text) <= MANY else f"{text[:MANY].rpartition(',')[0]}, ..."
+    return text if len(text) <= LONGEST else f"{text[:LONGEST].rpartition(',')[0]}, ..."

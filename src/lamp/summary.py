@@ -1,4 +1,4 @@
-"""What a network is made of, layer by layer, in a table: `print(lamp.summary(model, x))`."""
+"""`lamp.summary`: a table of a network's layers, `print(lamp.summary(model, x))`."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ SIGNS = {"Add": "+", "Multiply": "*"}
 
 
 class Summary:
-    """A network's layers: what each is, the shape that it puts out, its parameters and multiplications.
+    """The layers of a network, with their output shapes, parameters and multiplications. It prints as a table.
 
-    graph            what was traced; None where that failed, and `reason` says which module was why
-    parameters       of one network, each counted once; `trained`, those that are not frozen
-    multiplications  of one sample's forward; None without a graph
-    compiled         whether the compiled engine knows the network; `reason` says why not
-
-    It prints as a table, and a notebook shows it as one.
+    graph            the traced graph; None if the network cannot be traced
+    parameters       the number of parameters of one network, shared ones counted once
+    trained          the number of those that are not frozen
+    multiplications  per sample, in a forward; None without a graph
+    compiled         whether the compiled engine can train the network
+    reason           why there is no graph, or why the network does not compile; None if it compiles
     """
 
     def __init__(self, model: Module, inputs: tuple[Any, ...]) -> None:
@@ -64,7 +64,7 @@ class Summary:
         return Table(headline, columns, rows, left=("path", "layer", "output"), footer=footer, together=2)
 
     def _row(self, graph: Graph, op: Op) -> list[str]:
-        """An operation; parameters that an earlier one has as well count there."""
+        """The cells of an operation. Parameters that an earlier operation uses too are counted there."""
         earlier = {each for other in graph.ops[: graph.ops.index(op)] for each in other.parameters.values()}
         own = [each for each in op.parameters.values() if each not in earlier]
         count = f"{sum(each.size for each in own):,}" if own else "shared" if op.parameters else ""
@@ -75,7 +75,7 @@ class Summary:
         return [op.path, SIGNS.get(op.kind, op.kind) if joins else _short(layer), shapes, count, work]
 
     def _modules(self) -> list[list[str]]:
-        """The modules without children, where nothing could be traced."""
+        """The rows for a network without a graph: its modules that contain no others."""
         network = getattr(self.model, "network", self.model)
         leaves = [(path, each) for path, each in network.named_modules() if not any(True for _ in each.children())]
         counts = [sum(parameter.size for parameter in each.parameters()) for _, each in leaves]
@@ -95,21 +95,22 @@ class Summary:
 
 
 def _short(layer: str) -> str:
-    """A layer's repr without the names of its arguments: Linear(784, 128)."""
+    """A layer's repr without the names of its arguments, such as "Linear(784, 128)"."""
     return re.sub(r"\b[a-z_]+=", "", re.sub(r", [a-z_]+=True\b", "", layer))
 
 
 @called()
 def summary(model: Module, *inputs: Any) -> Summary:
-    """What a network is made of: layers, output shapes, parameters, multiplications, and whether it compiles.
+    """A table of a network's layers, output shapes, parameters and multiplications, and whether the network compiles.
 
-    inputs  batches, or their shapes such as (32, 784); none of them where the first Linear tells it
+    inputs  batches, or their shapes such as (32, 784). They may be left out for a network whose first Linear takes the
+            input
 
-    Raises ArgumentError for what is no module or no batch, and ShapeError where shapes do not fit.
+    Raises ArgumentError for anything but a module and batches, and ShapeError for shapes that do not fit.
     """
     if not isinstance(model, Module):
         raise ArgumentError(
-            "summary is of a network", expected="a lamp module", got=type(model).__name__, fix="lamp.summary(model, x)"
+            "summary takes a network", expected="a lamp module", got=type(model).__name__, fix="lamp.summary(model, x)"
         )
     if not inputs:
         shape = guessed_shape(model)
@@ -123,6 +124,6 @@ def summary(model: Module, *inputs: Any) -> Summary:
         try:
             return Summary(model, ((1, *shape),))
         except ShapeError as error:
-            error.add_note("a batch for the first Linear was tried: lamp.summary(model, x) takes another")
+            error.add_note("lamp tried a batch that fits the first Linear; pass your own: lamp.summary(model, x)")
             raise
     return Summary(model, inputs)

@@ -1,4 +1,4 @@
-"""A small table that prints on a terminal and shows itself in a notebook."""
+"""`Table`, a small table that prints on a terminal and displays as HTML in a notebook."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ NARROWEST, WIDEST = 80, 160  # characters of a printed line
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of texts under a headline; numbers stand at the right.
+    """Rows of texts with a headline and a footer.
 
-    columns   their names, of which those in `left` hold words
-    together  how many columns at the left are repeated where the others go on below, because a line is too short
+    columns   the names of the columns
+    left      the names of the columns that are aligned left; the others are aligned right
+    together  if the columns do not fit into a line, the table is printed in parts; each part begins with so many
+              columns from the left
     """
 
     headline: str
@@ -30,7 +32,7 @@ class Table:
         return self.text(min(max(get_terminal_size((NARROWEST, 24)).columns, NARROWEST), WIDEST))
 
     def text(self, width: int) -> str:
-        """The table in lines of at most this many characters, as far as single cells allow."""
+        """The table as text, in lines of at most this many characters unless a single cell is wider."""
         widths = [
             max([len(name), *(len(line) for row in self.rows for line in row[k].splitlines())]) + 3
             for k, name in enumerate(self.columns)
@@ -62,7 +64,7 @@ class Table:
         return text.getvalue().rstrip()
 
     def _repr_html_(self) -> str:
-        """The table as a notebook shows it."""
+        """The table as HTML, for a notebook."""
 
         def line(cells: Sequence[str], tag: str) -> str:
             sides = ["left" if name in self.left else "right" for name in self.columns]

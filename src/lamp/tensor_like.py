@@ -1,4 +1,4 @@
-"""What a Parameter and a Buffer share: each stands for its tensor wherever torch takes one."""
+"""`TensorLike`, the base of Parameter and Buffer: an object that torch accepts in place of its tensor."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def tensors_of(tree: Any) -> Any:
-    """The tree with the tensor of each Parameter and Buffer in its place, in lists, tuples and dicts too."""
+    """The tree with each Parameter and Buffer replaced by its tensor, also within lists, tuples and dicts."""
     if isinstance(tree, TensorLike):
         return tree.data
     if isinstance(tree, tuple | list) and type(tree) in (tuple, list):
@@ -19,7 +19,7 @@ def tensors_of(tree: Any) -> Any:
 
 
 def _of_data(name: str) -> Callable[..., Any]:
-    """The tensor's method of this name."""
+    """A method that calls the tensor's method of this name."""
 
     def method(self: TensorLike, *others: Any) -> Any:
         return getattr(self.data, name)(*tensors_of(others))
@@ -29,7 +29,7 @@ def _of_data(name: str) -> Callable[..., Any]:
 
 
 def _in_place(name: str) -> Callable[..., Any]:
-    """The tensor's method of this name, which changes it: what it belongs to stays what it is."""
+    """A method that calls the tensor's in-place method of this name, and returns the object itself."""
 
     def method(self: TensorLike, other: Any) -> TensorLike:
         getattr(self.data, name)(tensors_of(other))
@@ -40,10 +40,10 @@ def _in_place(name: str) -> Callable[..., Any]:
 
 
 class TensorLike:
-    """Stands for the tensor `data`: operators, torch's functions and the tensor's own methods give plain tensors.
+    """An object with a tensor `data`, whose place it takes in operators, torch's functions and the tensor's methods.
 
-    So `x * self.weight`, `torch.add(x, self.bias)` and `self.weight.norm()` compute with the values as they are now.
-    Comparison with == stays that of objects: parameters are keys of dicts.
+    So `x * self.weight`, `torch.add(x, self.bias)` and `self.weight.norm()` compute with the current values, and return
+    plain tensors. == compares identity, so that parameters can be keys of dicts.
     """
 
     __slots__ = ()

@@ -1,4 +1,4 @@
-"""Tracing: a network's modules say what they do, and a graph of it is written down."""
+"""`trace`, which makes the graph of a network, and the `Tracer` that modules write their operations to."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from lamp.parameter import Buffer, Parameter
 from lamp.paths import describe, path_of
 from lamp.signatures import called
 
-WHAT_RUNS = ("__call__", "forward", "backward", "backward_parameters")  # the first two in evaluation
+METHODS = ("__call__", "forward", "backward", "backward_parameters")  # what a module runs; in eval mode the first two
 
 
 class Tracer:
-    """What a module's `trace` writes its operations to. Calling it with a module traces that module.
+    """The object that a module's `trace` writes its operations to. Calling it with a module traces that module.
 
     training  whether the graph is that of training; in evaluation Dropout does nothing
-    across    whether operations may work across the samples of a batch
+    across    whether operations across the samples of a batch are allowed
     """
 
     def __init__(self, root: Module, training: bool, across: bool = False) -> None:
@@ -38,23 +38,23 @@ class Tracer:
         self._count = 0
 
     def __call__(self, module: Module, *values: Any) -> Any:
-        """The values that a module puts out for these: one, or tuples of them, nested as its forward's.
+        """The module's output values for these inputs: one, or a tuple in the form of its forward's output.
 
         Raises NotTraceable, with the module's path.
         """
         with self._within(module):
-            runs = WHAT_RUNS if self.training else WHAT_RUNS[:2]
+            runs = METHODS if self.training else METHODS[:2]
             changed = overridden(module, only=runs)
-            says = type(module).trace is not Module.trace
-            if says and changed is not None and not _traces_itself(module, runs):
+            has_trace = type(module).trace is not Module.trace
+            if has_trace and changed is not None and not _traces_itself(module, runs):
                 raise NotTraceable(
                     f"it has its own {changed}: lamp cannot read what that does",
-                    expected="a module as lamp has it, or one with a trace(tracer, *values) beside its forward",
+                    expected="an unchanged module of lamp's, or a class with trace(tracer, *values) beside its forward",
                     got=describe(module),
-                    fix="write trace(self, tracer, x); without a graph the eager engine alone trains it",
+                    fix="write trace(self, tracer, x); without a graph only the eager engine can train it",
                 )
             try:
-                put_out = module.trace(self, *values)
+                outputs = module.trace(self, *values)
             except LampError:
                 raise
             except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
@@ -65,16 +65,16 @@ class Tracer:
                     f"its trace fails for {shapes}: {type(error).__name__}: {error}",
                     expected="a trace for the values that its forward takes",
                     got=f"an error in {frame.filename}, line {frame.lineno}",
-                    fix="mend its trace, or trace the network with the shape of its own inputs: lamp.trace(model, x)",
+                    fix="correct its trace, or trace the network with inputs of its shape: lamp.trace(model, x)",
                 ) from None
-            if not all(isinstance(each, Value) for each in flat(put_out)):
+            if not all(isinstance(each, Value) for each in flat(outputs)):
                 raise NotTraceable(
-                    "its trace returns something else than values of the graph",
-                    expected="what the tracer's operations return, or a tuple of such",
-                    got=type(put_out).__name__,
-                    fix="return tracer.elementwise(self, x), for instance",
+                    "its trace returns something other than values of the graph",
+                    expected="what the tracer's operations return, or a tuple of such values",
+                    got=type(outputs).__name__,
+                    fix="for example, return tracer.elementwise(self, x)",
                 )
-            return put_out
+            return outputs
 
     @contextmanager
     def _within(self, module: Module) -> Iterator[None]:
@@ -105,14 +105,19 @@ class Tracer:
         rows: int | None = None,
         **attributes: Any,
     ) -> Value:
-        """Any operation with one output, of this shape per sample; of the first input's dtype and rows by default."""
+        """The output value of a new operation of any kind.
+
+        shape        of the output, per sample
+        dtype, rows  of the output; None for those of the first input
+        attributes   options of the kind, such as axis=0
+        """
         given = {**attributes, **(parameters or {})}
         if not inputs or any(name not in given for name in NEEDED.get(kind, ())):
             raise NotTraceable(
                 f"an operation of the kind {kind} lacks something",
                 expected=f"inputs, and {', '.join(NEEDED.get(kind, ())) or 'what the kind needs'}",
                 got=f"{len(inputs)} inputs, {', '.join(given) or 'nothing else'}",
-                fix=f"tracer.{kind.lower()}(...) knows what belongs to it" if kind in NEEDED else "name its inputs",
+                fix=f"use tracer.{kind.lower()}(...), which sets all of it" if kind in NEEDED else "pass its inputs",
             )
         first = inputs[0]
         output = self.value(shape, first.dtype if dtype is None else dtype, first.rows if rows is None else rows)
@@ -122,14 +127,14 @@ class Tracer:
         return output
 
     def affine(self, module: Module, x: Value, weight: Parameter, bias: Parameter | None) -> Value:
-        """y = x W^T + b of the last axis."""
+        """y = x W^T + b along the last axis."""
         outputs, inputs = single_shape(weight)
         if not x.shape:
             raise NotTraceable(
                 "it works along the axis of the batch",
-                expected=f"what takes batches of any size: (B..., {inputs})",
+                expected=f"inputs (B..., {inputs}), where B can be any size",
                 got="(B,)",
-                fix="samples that have features",
+                fix="give each sample an axis of features",
             )
         if x.shape[-1] != inputs:
             raise ShapeError(
@@ -143,24 +148,24 @@ class Tracer:
         return self.op("Affine", module, [x], shape, parameters=held, multiplications=math.prod(shape) * inputs)
 
     def elementwise(self, module: Module, x: Value, **parameters: Parameter) -> Value:
-        """A function of each number for itself: the module's `sigma`."""
+        """The module's `sigma`, applied to each element."""
         return self.op("Elementwise", module, [x], x.shape, parameters=parameters)
 
     def mask(self, module: Module, x: Value) -> Value:
-        """Some numbers set to zero at random; nothing in evaluation."""
+        """Random elements set to zero; in evaluation x itself."""
         return self.op("Mask", module, [x], x.shape) if self.training else x
 
     def softmax(self, module: Module, x: Value, dim: int, log: bool) -> Value:
-        """Scores into probabilities, or their logarithms, along an axis as the module numbers it."""
+        """Probabilities from scores, or their logarithms, along the axis `dim` of a batch."""
         axis = BATCH if self._works_across(x, dim) else self.axis(x, dim)
         return self.op("Softmax", module, [x], x.shape, axis=axis, log=log)
 
     def reshape(self, module: Module, x: Value, shape: Sequence[int]) -> Value:
-        """The same numbers in another shape per sample."""
+        """The same elements in another shape per sample."""
         return x if tuple(shape) == x.shape else self.op("Reshape", module, [x], shape)
 
     def flatten(self, module: Module, x: Value, start_dim: int, end_dim: int) -> Value:
-        """Neighbouring axes, as the module numbers them, made one; the batch's may be among them if `across`."""
+        """The axes `start_dim` to `end_dim` of a batch merged into one; if `across`, from the batch's axis on."""
         if self._works_across(x, start_dim):
             first, last = 0, -1 if self._works_across(x, end_dim) else self.axis(x, end_dim)
             rows = x.rows * math.prod(x.shape[: last + 1])
@@ -184,7 +189,7 @@ class Tracer:
         return self.op("Multiply", module, values, _common_shape(values))
 
     def concat(self, module: Module, *values: Value, dim: int = -1) -> Value:
-        """Values one after another along an axis."""
+        """Values concatenated along the axis `dim` of a batch."""
         axis = self.axis(values[0], dim) if values else 0
         _common_shape([replace(value, shape=(*value.shape[:axis], *value.shape[axis + 1 :])) for value in values])
         shape = list(values[0].shape)
@@ -192,10 +197,10 @@ class Tracer:
         return self.op("Concat", module, values, shape, axis=axis)
 
     def scan(self, module: Module, cell: Module, x: Value, *state: Value | Sequence[int]) -> tuple[Value, ...]:
-        """A cell along the first axis of x, step by step: (all its outputs, *its last state).
+        """A cell run along the first axis of x, step by step. Returns (the outputs of all steps, *the last state).
 
-        cell   takes (a step of x, *state) and puts out the new state, of which the first is the step's output
-        state  what it begins with: values, or shapes of what begins as zeros
+        cell   takes (one step of x, *state) and returns the new state; the first part of the state is the step's output
+        state  the initial state: values, or shapes for an initial state of zeros
         """
         if not x.shape or not state:
             raise ShapeError(
@@ -209,12 +214,12 @@ class Tracer:
         outputs = [self.value(each, x.dtype, x.rows) for each in ((steps, *shapes[0]), *shapes)]
         given = [self.value(each, x.dtype) for each in (shape, *shapes)]
         outside, self.ops = self.ops, []
-        put_out = self(cell, *given)
-        body = Graph(tuple(self.ops), tuple(given), flat(put_out))
+        body_outputs = self(cell, *given)
+        body = Graph(tuple(self.ops), tuple(given), flat(body_outputs))
         self.ops = outside
         if [value.shape for value in body.outputs] != shapes:
             raise ShapeError(
-                "a step does not put out a state such as it took",
+                "a step does not return a state such as it took",
                 expected=", ".join(map(sizes, shapes)),
                 got=", ".join(sizes(value.shape) for value in body.outputs),
                 fix="return the new state from the cell",
@@ -233,49 +238,49 @@ class Tracer:
         return tuple(outputs)
 
     def _works_across(self, x: Value, dim: int) -> bool:
-        """Whether this axis of a module's is the batch's, and may be."""
+        """Whether this axis is the batch's, and operations across samples are allowed."""
         rank = len(x.shape) + 1
         return self.across and -rank <= dim < rank and dim % rank == 0
 
     @staticmethod
     def axis(x: Value, dim: int) -> int:
-        """Which axis of a sample a module means that numbers the axes of a batch."""
+        """The axis of a sample that is the axis `dim` of a batch. Raises ShapeError or NotTraceable for a wrong one."""
         rank = len(x.shape) + 1
         if not -rank <= dim < rank:
             raise ShapeError(
                 "there is no such axis",
-                expected=f"{rank} axes, the batch's first",
+                expected=f"{rank} axes, with the batch's axis first",
                 got=f"dim={dim}",
-                fix="dim=-1 is the last",
+                fix="dim=-1 is the last axis",
             )
         if dim % rank == 0:
             raise NotTraceable(
                 "it works along the axis of the batch",
-                expected="what takes batches of any size: an operation on each sample for itself",
+                expected="an operation on each sample alone, which takes batches of any size",
                 got=f"dim={dim}",
-                fix="work on the axes after the first",
+                fix="use another axis than the first",
             )
         return dim % rank - 1
 
 
 @called()
 def trace(model: Module, *inputs: Any, training: bool = True, across: bool = False) -> Graph:
-    """The graph of a network; of a population that of one of its networks.
+    """The graph of a network; for a population, that of one of its networks.
 
-    inputs    batches, or the shapes of a batch such as (32, 784): only shapes and dtypes are looked at; a tuple of
-              batches where forward takes one
-    training  whether the graph is that of training (the default), or of evaluation, without Dropout
-    across    whether operations across the samples of a batch, such as Softmax(0), are part of a graph, or refused
+    inputs    batches, or their shapes such as (32, 784); only shapes and dtypes are used. A tuple of batches for an
+              input that is a tuple
+    training  True for the graph of training, False for that of evaluation, without Dropout
+    across    whether operations across the samples of a batch, such as Softmax(0), are allowed in the graph
 
-    Raises NotTraceable with the path of the module that cannot be traced and the reason, and ShapeError where shapes
+    Raises NotTraceable with the path of the module that cannot be traced and the reason, and ShapeError for shapes that
     do not fit.
     """
     if not isinstance(model, Module):
         raise ArgumentError(
-            "trace is of a network",
+            "trace takes a network",
             expected="a lamp module",
             got=f"the class {model.__name__}" if isinstance(model, type) else type(model).__name__,
-            fix="lamp.trace(model, x); lamp.from_torch(...) makes a lamp module of a torch.nn.Module",
+            fix="lamp.trace(model, x); lamp.from_torch(...) converts a torch.nn.Module",
         )
     root = model if model.replicas is None else getattr(model, "network", model)
     tracer = Tracer(root, training, across)
@@ -287,30 +292,30 @@ def trace(model: Module, *inputs: Any, training: bool = True, across: bool = Fal
 
 
 def guessed_shape(model: Module) -> Shape | None:
-    """The shape of one sample's input as the first layer tells it that has a number of features; None without one."""
+    """The shape of one input sample, from the first module with an attribute `in_features`; None without such a one."""
     for module in model.modules():
-        features = vars(module).get("in_features")  # without the search for what else could be meant
+        features = vars(module).get("in_features")  # getattr would search for similar names
         if isinstance(features, int):
             return (features,)
     return None
 
 
 def flat(values: Any) -> tuple[Any, ...]:
-    """What stands in tuples, or lists, of any depth, one after another."""
+    """The items of nested tuples or lists, in order."""
     if isinstance(values, tuple | list):
         return tuple(each for value in values for each in flat(value))
     return (values,)
 
 
 def _given(tracer: Tracer, x: Any, dtype: torch.dtype) -> Any:
-    """The value of an input, or a tuple of such."""
+    """The value for an input, or a tuple of values for a tuple of inputs."""
     if isinstance(x, tuple | list) and x and not any(isinstance(n, int) for n in x):
         return tuple(_given(tracer, each, dtype) for each in x)
     return tracer.value(*_sample(x, dtype))
 
 
 def _sample(x: Any, dtype: torch.dtype) -> tuple[Shape, torch.dtype]:
-    """The shape of one sample and its dtype, of a batch or the shape of one."""
+    """The shape of one sample and its dtype, from a batch or the shape of one."""
     if isinstance(x, Tensor):
         axis = 1 if getattr(x, "replicas", None) is None else 2
         if x.dim() >= axis:
@@ -325,17 +330,18 @@ def _sample(x: Any, dtype: torch.dtype) -> tuple[Shape, torch.dtype]:
         else repr(x)
         if isinstance(x, tuple | list | str | int)
         else f"a {type(x).__name__}",
-        fix="lamp.trace(model, x), lamp.summary(model, x): torch.as_tensor(x) makes a tensor of an array",
+        fix="lamp.trace(model, x) or lamp.summary(model, x); torch.as_tensor(x) converts an array",
     )
 
 
 def _common_shape(values: Sequence[Value]) -> Shape:
+    """The one shape of all values. Raises ShapeError for several shapes, and for no values."""
     if not values:
         raise ShapeError(
-            "nothing is added, multiplied or joined",
+            "there is nothing to add, multiply or concatenate",
             expected="at least one value",
             got="none",
-            fix="tracer.add(self, x, y), for instance",
+            fix="for example, tracer.add(self, x, y)",
         )
     shapes = list(dict.fromkeys((*value.shape, *((f"{value.rows} rows",) * (value.rows > 1))) for value in values))
     if len(shapes) != 1:
@@ -343,27 +349,27 @@ def _common_shape(values: Sequence[Value]) -> Shape:
             "values of different shapes meet",
             expected=sizes(shapes[0]),
             got=", ".join(map(sizes, shapes[1:])),
-            fix="bring all to one shape: nothing is broadcast",
+            fix="reshape them to one shape: nothing is broadcast",
         )
     return values[0].shape
 
 
 def _check_inputs(module: Module, values: tuple[Value, ...]) -> None:
-    """Raise NotTraceable where a module's trace does not take so many values."""
-    taken = inspect.signature(module.trace)
+    """Raise NotTraceable if a module's trace does not take so many values."""
+    signature = inspect.signature(module.trace)
     try:
-        taken.bind(None, *values)
+        signature.bind(None, *values)
     except TypeError as error:
         raise NotTraceable(
             f"its trace takes other inputs: {error}",
-            expected=f"{type(module).__name__}.trace({', '.join(taken.parameters)})",
+            expected=f"{type(module).__name__}.trace({', '.join(signature.parameters)})",
             got=f"{len(values)} values" if len(values) != 1 else "one value",
-            fix="give what its forward takes: lamp.trace(model, x)",
+            fix="pass the inputs that its forward takes: lamp.trace(model, x)",
         ) from None
 
 
 def _traces_itself(module: Module, runs: Sequence[str]) -> bool:
-    """Whether the class that wrote what runs of this module, or one after it, wrote its trace too."""
+    """Whether the class's `trace` was written with or after these methods, so that it describes them."""
     bases = type(module).__mro__
-    said, *written = [next(k for k, base in enumerate(bases) if name in vars(base)) for name in ("trace", *runs)]
-    return said <= min(written) and not set(runs) & vars(module).keys()
+    trace_at, *runs_at = [next(k for k, base in enumerate(bases) if name in vars(base)) for name in ("trace", *runs)]
+    return trace_at <= min(runs_at) and not set(runs) & vars(module).keys()

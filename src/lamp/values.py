@@ -1,4 +1,4 @@
-"""Arguments of functions: each of these returns the value as it is used, or raises ArgumentError with the way out."""
+"""Checks of arguments. Each function returns the value in the form in which it is used, or raises ArgumentError."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 
 from lamp.errors import ArgumentError
 
-SHOWN = 60  # letters of a wrong value that are shown
+SHOWN = 60  # characters; of a longer wrong value only the type is shown
 
 
 def a_switch(value: Any, name: str) -> bool:
@@ -24,14 +24,14 @@ def a_switch(value: Any, name: str) -> bool:
 
 
 def a_function(value: Any, name: str, takes: str) -> Callable[..., Any]:
-    """What can be called with what it takes."""
+    """A callable; `takes` names its argument in the error."""
     if callable(value):
         return value  # type: ignore[no-any-return]
     raise _wrong(value, f"{name} is a function", f"a function of {takes}", f"{name}=lambda {takes}: ...")
 
 
 def a_generator(value: Any, name: str = "generator") -> torch.Generator | None:
-    """A generator of torch's, or None for its default one."""
+    """A torch.Generator, or None for torch's default one."""
     if value is None or isinstance(value, torch.Generator):
         return value
     raise _wrong(
@@ -40,7 +40,7 @@ def a_generator(value: Any, name: str = "generator") -> torch.Generator | None:
 
 
 def a_seed(value: Any, name: str = "seed") -> int:
-    """An integer that seeds a generator of torch's."""
+    """An integer that a torch.Generator accepts as its seed."""
     seed = integer(value, name)
     if -(2**63) <= seed < 2**64:
         return seed
@@ -48,20 +48,20 @@ def a_seed(value: Any, name: str = "seed") -> int:
 
 
 def several(value: Any, name: str, of: str) -> list[Any]:
-    """The items of a list, or of anything that can be gone through but for texts, tensors and mappings."""
+    """The items of an iterable other than a text, a tensor or a mapping; `of` names them in the error."""
     if isinstance(value, Iterable) and not isinstance(value, str | bytes | torch.Tensor | Mapping):
         return list(value)
-    raise _wrong(value, f"{name} are several", f"a list of {of}", f"{name}=[...]")
+    raise _wrong(value, f"{name} must be a list", f"a list of {of}", f"{name}=[...]")
 
 
 def some_numbers(value: Any, name: str, *each: str) -> tuple[float, ...]:
-    """Finite numbers, which are called so."""
+    """As many finite numbers as there are names in `each`."""
     given = value.tolist() if hasattr(value, "tolist") else value
     right = isinstance(given, tuple | list) and len(given) == len(each)
     if right and all(isinstance(x, int | float) and not isinstance(x, bool) and abs(x) < math.inf for x in given):
         return tuple(map(float, given))
-    told = f"({', '.join(each)})"
-    raise _wrong(value, f"{name} are {len(each)} numbers", f"{told}, finite", f"{name}={tuple(range(len(each)))}")
+    expected = f"({', '.join(each)}), finite"
+    raise _wrong(value, f"{name} must be {len(each)} numbers", expected, f"{name}={tuple(range(len(each)))}")
 
 
 def a_number(value: Any, name: str) -> float:
@@ -69,18 +69,18 @@ def a_number(value: Any, name: str) -> float:
     given = value.item() if getattr(value, "ndim", None) == 0 else value
     if isinstance(given, int | float) and not isinstance(given, bool) and abs(given) < math.inf:
         return float(given)
-    raise _wrong(value, f"{name} is a number", "a finite number", f"{name}=0.5, for instance")
+    raise _wrong(value, f"{name} must be a number", "a finite number", f"{name}=0.5, for example")
 
 
 def integer(value: object, name: str) -> int:
-    """The value as an int, or an ArgumentError: nothing is rounded, and True is no number."""
+    """The value as an int. Nothing is rounded, and True and False are refused."""
     try:
         if isinstance(value, bool):
             raise TypeError
         return operator.index(value)  # type: ignore[arg-type]
     except (TypeError, RuntimeError):
         raise ArgumentError(
-            f"{name} is no integer",
+            f"{name} is not an integer",
             expected="an integer",
             got=_short(value),
             fix=f"pass {name} as an int",
@@ -88,7 +88,7 @@ def integer(value: object, name: str) -> int:
 
 
 def natural(value: object, name: str, least: int = 0) -> int:
-    """The value as an int of at least 0 (or 1), or an ArgumentError."""
+    """The value as an int of at least `least`."""
     number = integer(value, name)
     if number < least:
         raise ArgumentError(
@@ -98,17 +98,17 @@ def natural(value: object, name: str, least: int = 0) -> int:
 
 
 def as_path(path: object, name: str = "path", also: str = "") -> Path:
-    """The path that an argument stands for, with ~ expanded. Raises ArgumentError for what is no path.
+    """The path that a text or a path-like object names, with ~ expanded.
 
-    also  what else the argument may be, for the error
+    also  what else the argument may be, as the beginning of the error's "expected"
     """
     given = os.fsdecode(path) if isinstance(path, str | bytes | os.PathLike) else ""
     if not given or "\0" in given:
         raise ArgumentError(
-            f"{name} is no path",
+            f"{name} is not a path",
             expected=f'{also}a text or a pathlib.Path, such as "runs/first"',
             got="a text with a NUL character" if given else repr(path)[:80],
-            fix=f'{name}="runs/first", for instance',
+            fix=f'{name}="runs/first", for example',
         )
     return Path(given).expanduser() if given.startswith("~") and (given[1:2] in ("", "/", os.sep)) else Path(given)
 

@@ -135,7 +135,7 @@ MISTAKES = [
         "integers", lambda: net()(torch.ones(5, 3, dtype=torch.int64)), D, "Sequential.0", ("x.to(torch.float32)",)
     ),
     Mistake("float64 into float32", lambda: net()(X.double()), D, "Sequential.0", ("torch.float32",)),
-    Mistake("two inputs", lambda: net()[0](X, X), A, "Linear", ("2 by place",)),
+    Mistake("two inputs", lambda: net()[0](X, X), A, "Linear", ("2 positional",)),
     Mistake("Keras's training=", lambda: net()(X, training=False), A, "Sequential", ("model.eval()",)),
     Mistake("no input", lambda: net()[1](), A, "ReLU"),
     # ---- modules of one's own

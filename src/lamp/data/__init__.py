@@ -1,6 +1,5 @@
 """Data: the forms it may have, batches in a reproducible order, and data sets to start with."""
 
-from lamp.absent import teller
 from lamp.data.batches import as_batches, is_batched, length_of
 from lamp.data.bundled import breast_cancer, diabetes, digits, iris, wine
 from lamp.data.columns import as_column, as_columns, check_finite
@@ -9,6 +8,7 @@ from lamp.data.loader import DataLoader
 from lamp.data.mnist import mnist, read_idx
 from lamp.data.orders import order
 from lamp.data.synthetic import disk, spirals
+from lamp.missing_names import module_getattr
 
 __all__ = [
     "DataLoader",
@@ -31,4 +31,4 @@ __all__ = [
     "wine",
 ]
 
-__getattr__ = teller(__name__, lambda: __all__)
+__getattr__ = module_getattr(__name__, lambda: __all__)

@@ -1,11 +1,11 @@
 """Losses: `criterion(output, target)` is the loss, `criterion.backward()` its gradient with respect to the output."""
 
-from lamp.absent import teller
 from lamp.losses.base import Loss
 from lamp.losses.classification import ClassLoss
 from lamp.losses.cross_entropy import CrossEntropyLoss, NLLLoss
 from lamp.losses.probabilities import BCELoss, BCEWithLogitsLoss, BinaryLoss, KLDivLoss
 from lamp.losses.regression import DifferenceLoss, HuberLoss, L1Loss, MSELoss, SmoothL1Loss
+from lamp.missing_names import module_getattr
 
 __all__ = [
     "BCELoss",
@@ -23,4 +23,4 @@ __all__ = [
     "SmoothL1Loss",
 ]
 
-__getattr__ = teller(__name__, lambda: __all__)
+__getattr__ = module_getattr(__name__, lambda: __all__)

@@ -3,7 +3,6 @@
 `import lamp.nn as nn` also finds Module, Parameter, Buffer and the losses here, as in torch.nn.
 """
 
-from lamp.absent import teller
 from lamp.losses import BCELoss as BCELoss
 from lamp.losses import BCEWithLogitsLoss as BCEWithLogitsLoss
 from lamp.losses import CrossEntropyLoss as CrossEntropyLoss
@@ -13,6 +12,7 @@ from lamp.losses import L1Loss as L1Loss
 from lamp.losses import MSELoss as MSELoss
 from lamp.losses import NLLLoss as NLLLoss
 from lamp.losses import SmoothL1Loss as SmoothL1Loss
+from lamp.missing_names import module_getattr
 from lamp.module import Module as Module
 from lamp.nn.activations import (
     CELU,
@@ -90,4 +90,4 @@ __all__ = [
     "Unflatten",
 ]
 
-__getattr__ = teller(__name__, lambda: globals())
+__getattr__ = module_getattr(__name__, lambda: globals())

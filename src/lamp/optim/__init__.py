@@ -1,6 +1,6 @@
 """Optimizers, learning-rate schedules and gradient clipping."""
 
-from lamp.absent import teller
+from lamp.missing_names import module_getattr
 from lamp.optim.adagrad import Adagrad
 from lamp.optim.adam import Adam, AdamW
 from lamp.optim.clipping import clip_grad_norm_, clip_grad_value_
@@ -54,4 +54,4 @@ __all__ = [
     "clip_grad_value_",
 ]
 
-__getattr__ = teller(__name__, lambda: __all__)
+__getattr__ = module_getattr(__name__, lambda: __all__)

@@ -1,4 +1,4 @@
-"""What is said of names that lamp has not: close ones, and what does here what torch or Keras has under that name."""
+"""The errors for names that lamp does not have: they give similar names, or the equivalent of a torch or Keras name."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lamp.errors import MissingImportError, MissingNameError
 
 OWN_MODULE = "write a lamp.Module of your own, with forward and backward"
 
-# What to do instead, and the names it is said of: regular expressions that match a whole name.
+# What to do instead: the names that this holds for, as regular expressions that match a whole name.
 INSTEAD = {
     f"lamp has no convolutions: train lamp.Flatten() and lamp.Linear(...), or {OWN_MODULE}": (
         r"(Lazy)?Conv(Transpose)?[123]?[dD]|Conv[123]DTranspose|\w*Pool(ing)?[123][dD]|(Un)?[Ff]old|Upsampl\w*",
@@ -22,7 +22,7 @@ INSTEAD = {
     "lamp.BatchNorm1d is the layer that normalises; dataset.normalized() does it to data": (
         r"\w*(Batch|Layer|Group|Instance|RMS|[Ss]pectral|[Ww]eight|Response)_?[Nn]orm\w*|Normalization",
     ),
-    f"lamp has feed-forward layers alone: {OWN_MODULE}": (
+    f"lamp has only feed-forward layers: {OWN_MODULE}": (
         r"\w*(RNN|LSTM|GRU)(Cell)?|Transformer\w*|MultiheadAttention|\w*Attention|Embedding\w*|Bilinear",
     ),
     "lamp.Dropout(p), which drops single elements": (r"(Feature)?AlphaDropout|[Dd]ropout[123][dD]|SpatialDropout\w*",),
@@ -69,33 +69,38 @@ INSTEAD = {
 
 
 def missing_name(module: str, name: str, known: Iterable[str], importing: bool = False) -> Exception:
-    """The error for a name that a module of lamp's has not; `importing`: it was asked for by an import."""
+    """The error for a name that does not exist in a Python module of lamp's.
+
+    module     the module's name, such as "lamp.nn"
+    known      the names that exist there
+    importing  whether the name was imported, so that the error must be an ImportError
+    """
     public = sorted(each for each in known if not each.startswith("_"))
     by_fold = {each.lower(): each for each in public}
     same = by_fold.get(name.lower().replace("_", ""))
     close = [same] if same else difflib.get_close_matches(name, public, n=3)
-    told = next((text for text, names in INSTEAD.items() if any(re.fullmatch(each, name) for each in names)), None)
+    instead = next((text for text, names in INSTEAD.items() if any(re.fullmatch(each, name) for each in names)), None)
     kind = MissingImportError if importing else MissingNameError
     return kind(
         f"{module} has no {name}",
         expected=f"a name that it has, such as {', '.join(close)}" if close else f"a name that dir({module}) lists",
         got=name,
-        fix=told or (f"did you mean {module}.{close[0]}?" if close else f"check the name, or {OWN_MODULE}"),
+        fix=instead or (f"did you mean {module}.{close[0]}?" if close else f"check the name, or {OWN_MODULE}"),
     )
 
 
-def by_import() -> bool:
-    """Whether a module's `__getattr__`, which calls this, was called by `from module import name`."""
+def called_by_import() -> bool:
+    """Whether the module-level `__getattr__` that calls this was called by `from module import name`."""
     frame = sys._getframe(2)
     return dis.opname[frame.f_code.co_code[frame.f_lasti]] == "IMPORT_FROM" if frame.f_lasti >= 0 else False
 
 
-def teller(module: str, known: Callable[[], Iterable[str]]) -> Callable[[str], Any]:
-    """A module's `__getattr__`, which raises that error."""
+def module_getattr(module: str, known: Callable[[], Iterable[str]]) -> Callable[[str], Any]:
+    """A `__getattr__` for a Python module of lamp's, which raises that error."""
 
-    def tell(name: str) -> Any:
+    def raise_missing(name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(f"module {module!r} has no attribute {name!r}")
-        raise missing_name(module, name, known(), by_import())
+        raise missing_name(module, name, known(), called_by_import())
 
-    return tell
+    return raise_missing
