@@ -673,9 +673,9 @@ class TestState:
         yield {**good, "5.weight": torch.ones(2)}, "unexpected"
         yield {**good, "4.bias": torch.ones(OUT + 1)}, "wrong shape"
         yield {**good, "4.bias": torch.ones(1)}, "wrong shape"  # it would be broadcast
-        yield {**good, "4.bias": [1.0] * OUT}, "no tensor of real numbers"
-        yield {**good, "4.bias": good["4.bias"].numpy()}, "no tensor of real numbers"
-        yield {**good, "4.bias": good["4.bias"] * 1j}, "no tensor of real numbers"
+        yield {**good, "4.bias": [1.0] * OUT}, "not a tensor of real numbers"
+        yield {**good, "4.bias": good["4.bias"].numpy()}, "not a tensor of real numbers"
+        yield {**good, "4.bias": good["4.bias"] * 1j}, "not a tensor of real numbers"
 
     @pytest.mark.parametrize("k", range(7))
     def test_nothing_has_changed_on_an_error(self, k):

@@ -281,8 +281,8 @@ def tracing(function):
 @pytest.mark.parametrize(
     ("function", "told"),
     [
-        (lambda self, tracer, x: None, "returns something else than values"),
-        (lambda self, tracer, x: (x, 3), "returns something else than values"),
+        (lambda self, tracer, x: None, "returns something other than values"),
+        (lambda self, tracer, x: (x, 3), "returns something other than values"),
         (lambda self, tracer, x, h: x, "missing a required argument: 'h'"),
         (lambda self, tracer: None, "too many positional arguments"),
         (lambda self, tracer, x: x.shape[7], r"fails for \(B, 4\): IndexError"),
