@@ -1,8 +1,8 @@
-"""What lamp is measured by: one file a row, all under the protocol of `benchmarks.harness`.
+"""lamp's benchmarks: one file per row of the table, all measured by the protocol of `benchmarks.harness`.
 
-    python -m benchmarks                      the rows there are
+    python -m benchmarks                      list the rows
     python -m benchmarks row10                measure a row and print its table
-    python -m benchmarks row10 --write-docs   and put the table into docs/benchmarks.md
+    python -m benchmarks row10 --write-docs   and write the table into docs/benchmarks.md
 
-A new row is one file here, named row<number>_<what>.py, with a `ROW` in it; nothing has to be registered.
+To add a row, write a file row<number>_<what>.py here that defines `ROW`. It is found by its name.
 """

@@ -25,7 +25,7 @@ FIGURE = DOCUMENT.with_suffix(".png")
 
 
 def rows() -> dict[str, str]:
-    """The rows there are: "row10" to the module that holds it, by number."""
+    """The module of each row, such as "row10", in the order of their numbers."""
     modules = [path.stem for path in HERE.glob("row*_*.py")]
     found = {module.split("_", 1)[0]: f"benchmarks.{module}" for module in modules}
     return dict(sorted(found.items(), key=lambda item: int(re.sub(r"\D", "", item[0]))))
@@ -36,12 +36,12 @@ def rows() -> dict[str, str]:
 @click.option(
     "--repetitions", default=REPETITIONS, show_default=True, type=click.IntRange(LEAST_REPETITIONS), help="Rounds."
 )
-@click.option("--only", default="", help="Only the pieces of work whose title contains this.")
+@click.option("--only", default="", help="Measure only work whose title contains this.")
 @click.option("--write-docs", is_flag=True, help="Put tables and figure into docs/, times into results/.")
 @click.option("--from-results", is_flag=True, help="Show what results/ holds; measure nothing.")
-@click.option("--seed", default=0, show_default=True, help="From which the networks of `mlps` are drawn.")
-@click.option("--count", default=40, show_default=True, type=click.IntRange(1), help="How many those are.")
-@click.option("--figure", type=click.Path(dir_okay=False, path_type=Path), help="Draw bars of these rows into a file.")
+@click.option("--seed", default=0, show_default=True, help="Seed from which `mlps` draws its networks.")
+@click.option("--count", default=40, show_default=True, type=click.IntRange(1), help="How many networks `mlps` draws.")
+@click.option("--figure", type=click.Path(dir_okay=False, path_type=Path), help="Draw these rows as bars into a file.")
 def main(
     names: tuple[str, ...],
     repetitions: int,

@@ -1,4 +1,4 @@
-"""The disk task: which points of a square lie in a disk, for a network of three hidden layers of 25."""
+"""The disk task: a network with three hidden layers of 25 learns which points of a square lie in a disk."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SEED = 0
 
 @lru_cache
 def disk(rule: Rule) -> Task:
-    """The same points, batches and weights each time: inputs (10, 100, 2) and labels (10, 100)."""
+    """The task, with the same points, batches and weights at every call: inputs (10, 100, 2), labels (10, 100)."""
     random = np.random.default_rng(SEED)
     points = random.random((POINTS, 2), dtype=np.float32)
     labels = (np.square(points - 0.5).sum(1) < RADIUS**2).astype(np.int64)

@@ -1,4 +1,4 @@
-"""Bare tensor operations for one disk network: what eager torch can do."""
+"""The disk network in bare tensor operations, the fastest that eager torch allows."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from benchmarks.start import Array
 
 
 class ByHand:
-    """Bare tensor operations for this one network: in place, transposes kept, nothing checked. What torch can do."""
+    """Training written for this one network: operations in place, transposes kept, nothing checked."""
 
     def __init__(self, task: Task) -> None:
         self.task, self.rule = task, task.rule
@@ -73,6 +73,6 @@ class ByHand:
 
 
 def _views(flat: Tensor, shaped: list[Tensor]) -> list[Tensor]:
-    """The pieces of a flat tensor, in these shapes."""
+    """Views of consecutive pieces of a flat tensor, in the shapes of these tensors."""
     pieces = torch.split(flat, [each.numel() for each in shaped])
     return [piece.view(each.shape) for piece, each in zip(pieces, shaped, strict=True)]

@@ -1,4 +1,4 @@
-"""torch.compile over an epoch of one disk network."""
+"""torch.compile, applied to a whole epoch of the disk network."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LAYERS = range(4)
 
 
 class WithTorchCompile:
-    """One epoch, written by hand as a function without side effects, compiled whole, its wrapper in C++."""
+    """An epoch written as one pure function, compiled as a whole, with a wrapper in C++ instead of Python."""
 
     def __init__(self, task: Task) -> None:
         import torch._inductor.config as inductor
@@ -30,10 +30,9 @@ class WithTorchCompile:
         self.step_count = torch.zeros(())
         self.inputs, self.labels = torch.tensor(task.inputs), torch.tensor(task.targets)
         torch._dynamo.reset()
-        warnings.filterwarnings(
-            "ignore", message="dynamo_pgo force disabled"
-        )  # said of every compilation without caches
-        inductor.cpp_wrapper, inductor.force_disable_caches = True, True  # the fastest, and compiled here and now
+        warnings.filterwarnings("ignore", message="dynamo_pgo force disabled")  # a warning of compiling without caches
+        inductor.cpp_wrapper = True  # the fastest
+        inductor.force_disable_caches = True  # so that compiling is measured
         self.compiled = torch.compile(self._epoch, fullgraph=True)
         self.ready = False
 

@@ -1,4 +1,4 @@
-"""The training of one disk network as a piece of work: everyone who can do it."""
+"""Training the disk network as a `Work`: its contenders, and how long it is."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BY_HAND, TORCH_COMPILE = "torch by hand", "torch.compile"
 
 
 def peers(task: Callable[[], Task]) -> tuple[Contender, ...]:
-    """Everyone but lamp."""
+    """All contenders but lamp."""
     return (
         *who.torch_nn(task),
         Contender(BY_HAND, lambda threads: ByHand(task()), note="bare operations in place: the floor of eager torch"),
@@ -35,7 +35,7 @@ def peers(task: Callable[[], Task]) -> tuple[Contender, ...]:
 def work(
     rule: Rule, ours: Callable[[Callable[[], Task]], tuple[Contender, ...]], goals: tuple[Goal, ...], steps: int
 ) -> Work:
-    """Training with this optimizer, by these contenders of lamp's and all peers."""
+    """Training with this optimizer, by the contenders of lamp that `ours` makes and by all peers."""
     task = partial(disk, rule)
     return Work(
         f"{rule.name}: 2-25-25-25-2 ReLU, cross-entropy, batch 100 of 1,000 points",

@@ -1,8 +1,8 @@
-"""lamp's scikit-learn estimators beside scikit-learn's own networks: what they score, and how long a fit takes.
+"""lamp's scikit-learn estimators and scikit-learn's own networks: their scores, and the time of a fit.
 
-On each table the contenders fit in turn, once a seed, on the same split; ratios are taken within a seed. scikit-learn
-computes on one thread or all, whichever is faster on the table. What a process compiles it compiles in its first fit of
-a shape: that one is timed apart, after all that was compiled is forgotten.
+On each table the contenders are fitted in turn, once per seed, on the same split. A ratio compares fits of one seed.
+scikit-learn uses one thread or all, whichever is faster on the table. A process compiles in its first fit of a shape.
+That fit is timed separately, after all compiled kernels were dropped.
 """
 
 from __future__ import annotations
@@ -36,7 +36,6 @@ TEST = 0.25
 
 Array = NDArray[Any]
 Data = tuple[Array, Array]
-Fitted = tuple[Any, int]  # an estimator, and the epochs it took
 
 LAMP, ENSEMBLE, SAME_STEPS = "lamp", f"lamp, {MEMBERS} members", "lamp, the same steps"
 OURS = LAMP, ENSEMBLE, SAME_STEPS
@@ -52,11 +51,11 @@ ABOUT = {
 
 @dataclass(frozen=True)
 class Table:
-    """A table to learn.
+    """A table that the contenders learn.
 
-    epochs  the budget of all contenders; None: each has its default (scikit-learn's 200, with its rule to stop; lamp's
-            30)
-    seeds   how many splits and initial weights
+    epochs  the number of epochs for all contenders. None: each uses its default, which is at most 200 with early
+            stopping for scikit-learn, and 30 for lamp
+    seeds   the number of seeds; each gives another split and other initial weights
     """
 
     name: str
@@ -67,7 +66,7 @@ class Table:
 
 
 def separated(rows: int, columns: int) -> Data:
-    """Five classes, each in two clouds, in the space of most of the columns."""
+    """Five classes, each of two clusters, that three quarters of the columns tell apart."""
     table, labels = datasets.make_classification(
         rows,
         columns,
@@ -82,13 +81,13 @@ def separated(rows: int, columns: int) -> Data:
 
 
 def waves(rows: int, columns: int) -> Data:
-    """Friedman's function of five of the columns, with noise."""
+    """Friedman's function of five of the columns, with noise added."""
     table, target = datasets.make_friedman1(rows, columns, noise=1.0, random_state=0)
     return table, target
 
 
 def bundled(name: str) -> Callable[[], Data]:
-    """A data set that comes inside scikit-learn."""
+    """A function that loads a data set which comes with scikit-learn."""
     return lambda: getattr(datasets, f"load_{name}")(return_X_y=True)
 
 
@@ -104,7 +103,7 @@ TABLES = (
 
 @dataclass
 class Measured:
-    """One contender on one table, a number a seed; `first` is the seconds of a first fit, which compiles."""
+    """One contender on one table, one number per seed. `first`: seconds of the first fit, which compiles."""
 
     scores: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
@@ -112,19 +111,19 @@ class Measured:
     first: float | None = None
 
     def ratios_to(self, other: Measured) -> list[float]:
-        """How many times as long the other takes, by seed."""
+        """How many times as long the other one takes, per seed."""
         return [b / a for a, b in zip(self.seconds, other.seconds, strict=True)]
 
     def ratio_to(self, other: Measured) -> float:
-        """The median of these."""
+        """The median of `ratios_to`."""
         return statistics.median(self.ratios_to(other))
 
 
-Results = dict[str, dict[str, Measured]]  # by table and contender
+Results = dict[str, dict[str, Measured]]  # table name -> contender -> what was measured
 
 
 def contenders(table: Table) -> Mapping[str, Callable[[int, int], Any]]:
-    """Functions of a seed, and of the epochs that scikit-learn's fit took, which make an estimator."""
+    """A function per contender that makes its estimator, from a seed and the epochs that scikit-learn's fit took."""
     budget: dict[str, Any] = {} if table.epochs is None else {"max_iter": table.epochs}
     ours = lamp.MLPClassifier if table.classes else lamp.MLPRegressor
     peer = MLPClassifier if table.classes else MLPRegressor
@@ -147,11 +146,11 @@ def contenders(table: Table) -> Mapping[str, Callable[[int, int], Any]]:
 
 
 def measure(table: Table, say: Callable[[str], None] = lambda text: None) -> dict[str, Measured]:
-    """All contenders on a table, in turn."""
+    """Fit all contenders on a table, in turn, and return what was measured of each."""
     inputs, targets = table.load()
     makers = contenders(table)
     found = {name: Measured() for name in makers}
-    threads: dict[str, int] = {}  # of numpy's products, for scikit-learn
+    threads: dict[str, int] = {}  # for the matrix products of scikit-learn's contenders
     for seed in range(table.seeds):
         train_inputs, test_inputs, train_targets, test_targets = train_test_split(
             inputs, targets, test_size=TEST, random_state=seed, stratify=targets if table.classes else None
@@ -163,7 +162,7 @@ def measure(table: Table, say: Callable[[str], None] = lambda text: None) -> dic
                 for ours in OURS:
                     forget()
                     found[ours].first, _ = _timed(makers[ours](seed, taken), train_inputs, train_targets)
-                for ours in OURS[:-1]:  # whose code was forgotten again
+                for ours in OURS[:-1]:  # their kernels were dropped again by the next one's `forget`
                     _timed(makers[ours](seed, taken), train_inputs, train_targets)
             if seed == 0 and name not in OURS:
                 threads[name] = _best_threads(partial(make, 0, 0), train_inputs, train_targets)
@@ -179,7 +178,7 @@ def measure(table: Table, say: Callable[[str], None] = lambda text: None) -> dic
 
 
 def _best_threads(make: Callable[[], Any], inputs: Array, targets: Array) -> int:
-    """How many threads numpy's products are the fastest on: one, or all."""
+    """The number of threads, one or all, with which this estimator's fit is faster."""
     seconds = {}
     for threads in (1, os.cpu_count() or 1):
         with threadpool_limits(threads, user_api="blas"):
@@ -188,9 +187,9 @@ def _best_threads(make: Callable[[], Any], inputs: Array, targets: Array) -> int
 
 
 def _timed(model: Any, inputs: Array, targets: Array) -> tuple[float, int]:
-    """The seconds of a fit, and its epochs."""
+    """The seconds that a fit took, and its number of epochs."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that a budget of epochs is used up
+        warnings.simplefilter("ignore")  # scikit-learn warns where it stops before it has converged
         begun = time.perf_counter()
         model.fit(inputs, targets)
         seconds = time.perf_counter() - begun
@@ -204,7 +203,7 @@ HEAD = ["table", "contender", "score", "epochs", "first fit, s", "fit, s", "time
 
 
 def lines(results: Results) -> list[list[str]]:
-    """The table of results, a line for each contender."""
+    """The body of the table: one line per contender."""
     body = []
     for table, found in results.items():
         for name, measured in found.items():
@@ -227,7 +226,7 @@ def lines(results: Results) -> list[list[str]]:
 
 
 def remarks(results: Results) -> list[str]:
-    """How to read the table, and whether the goals are met."""
+    """The lines below the table: how to read it, and whether the goals are met."""
     told = [f"{name}: {about}" for name, about in ABOUT.items()]
     told.append("score: accuracy, or R2 of a regression, on a quarter held out; mean ± std over seeds")
     told.append("fit: median over seeds; times as fast: as scikit-learn's fit of the same seed (lowest-highest)")
@@ -245,13 +244,13 @@ def remarks(results: Results) -> list[str]:
 
 
 def to_json(results: Results, machine: Mapping[str, Any]) -> str:
-    """The results as text."""
+    """The results and the machine as JSON."""
     tables = {table: {name: asdict(each) for name, each in found.items()} for table, found in results.items()}
     return json.dumps({"machine": dict(machine), "tables": tables}, indent=1) + "\n"
 
 
 def from_json(text: str) -> tuple[Results, Mapping[str, Any]]:
-    """The results, and the machine, back from text."""
+    """The results and the machine, read from JSON."""
     saved = json.loads(text)
     tables = {
         table: {name: Measured(**each) for name, each in found.items()} for table, found in saved["tables"].items()
@@ -260,7 +259,7 @@ def from_json(text: str) -> tuple[Results, Mapping[str, Any]]:
 
 
 def markdown(results: Results, machine: str) -> str:
-    """The table as docs have it."""
+    """The table and its remarks as Markdown."""
     rows = [HEAD, ["---", "---", *["--:"] * (len(HEAD) - 2)], *lines(results)]
     text = [f"| {' | '.join(row)} |" for row in rows]
     return "\n".join([*text, "", *[f"- {remark}" for remark in remarks(results)], "", f"{machine}."])

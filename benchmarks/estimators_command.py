@@ -1,4 +1,4 @@
-"""`python -m benchmarks estimators`: measure, print, and store the table of estimators."""
+"""The command `python -m benchmarks estimators`: it measures, prints and saves the table of estimators."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from benchmarks.machine import description
 from benchmarks.report import machine_line, write_between
 
 NAME = "estimators"
-WIDTH = 130  # columns of the terminal that the table needs
+WIDTH = 130  # characters per line that the table needs
 TITLE = "scikit-learn estimators: lamp's beside scikit-learn's own"
 
 
 def run(console: Console, document: Path, saved: Path, *, only: str, write_docs: bool, from_results: bool) -> None:
-    """Measure the tables whose name contains `only`, or take saved results, and show them.
+    """Measure the tables whose name contains `only`, or read saved results, and show them.
 
-    document  into which the table goes with write_docs, between its markers
-    saved     the file of results: read with from_results, else written
+    document  the page that write_docs writes the table into, between its markers
+    saved     the file of results, which from_results reads and a measurement writes
     """
     if from_results:
         if not saved.exists():

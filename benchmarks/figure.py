@@ -1,4 +1,4 @@
-"""Bars of what was measured: a panel for each piece of work, lamp's engines in one colour and its peers in another."""
+"""The figure of results: one panel of bars per `Work`, lamp's engines in blue and the peers in grey."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ from benchmarks.report import Report, number
 
 COMPILED, EAGER, PEER = "#0072B2", "#56B4E9", "#B0B0B0"
 COLUMNS = 3
-WIDTH, BAR, AROUND = 4.6, 0.24, 1.0  # inches: of a panel, of a bar, above and below the bars
-LEAST = 1.3  # times where bars begin, the shortest of them
-FOR_NUMBERS = 0.45  # decades right of the longest bar
+WIDTH, BAR, AROUND = 4.6, 0.24, 1.0  # inches: a panel's width, a bar's height, room above and below the bars
+LEAST = 1.3  # the shortest bar ends at this many times the value where bars begin
+FOR_NUMBERS = 0.45  # decades of the axis to the right of the longest bar, for its number
 DPI = 130
 
 
 def draw(reports: Sequence[Report]) -> Figure:
-    """A panel for each piece of work of these rows, the time of a step on a logarithmic axis, shortest first.
+    """A figure with one panel per `Work` of these rows: the time of a step on a logarithmic axis, shortest first.
 
-    The bars of a row begin at one power of ten, and all panels span equally many: equal lengths are equal ratios.
+    All bars of a row begin at the same power of ten, and all panels span as many decades, so equal lengths are equal
+    ratios.
     """
     shown = [(report.row, outcome, _begin(report)) for report in reports for outcome in report.outcomes]
     columns = min(COLUMNS, len(shown))
@@ -45,7 +46,7 @@ def draw(reports: Sequence[Report]) -> Figure:
 
 
 def write_figure(reports: Sequence[Report], path: Path) -> None:
-    """Draw and write it, as the path's ending says."""
+    """Draw the figure and write it in the format that the path's ending names."""
     draw(reports).savefig(path, dpi=DPI)
 
 
@@ -54,7 +55,7 @@ def _legend() -> list[tuple[str, str]]:
 
 
 def _timed(outcome: Outcome) -> list[str]:
-    """Who was timed, shortest first."""
+    """The names of the contenders that were timed, the fastest first."""
     there = [entry for entry in outcome.entries if entry.absent is None]
     return [entry.name for entry in sorted(there, key=lambda entry: entry.median)]
 
@@ -64,7 +65,7 @@ def _times(outcome: Outcome) -> list[float]:
 
 
 def _begin(report: Report) -> float:
-    """Where the bars of a row begin."""
+    """The time, in microseconds, at which the bars of a row begin."""
     least = min(min(_times(outcome)) for outcome in report.outcomes)
     return float(10 ** math.floor(math.log10(least / LEAST)))
 
@@ -89,7 +90,7 @@ def _bars(axes: Axes, title: str, outcome: Outcome, limits: tuple[float, float])
 
 
 def _in_units(microseconds: float) -> str:
-    """A power of ten in few characters."""
+    """A power of ten of microseconds in its largest unit, such as "10 ms"."""
     for size, unit in ((1e6, "s"), (1e3, "ms")):
         if microseconds >= size:
             return f"{microseconds / size:g} {unit}"

@@ -1,18 +1,18 @@
-"""The protocol every speed claim is measured under: the same work, checked equal, then timed side by side.
+"""The protocol of every measurement: the same work, checked to be equal, then timed side by side.
 
-A row compares contenders on one or more pieces of work. For each piece:
+A row compares contenders on one or more pieces of `Work`. For each piece:
 
-1. every contender is prepared, at each thread count it is to try, and must begin with the reference's parameters, to
-   the bit;
-2. each trains for `check_steps` steps, and its parameters must then equal the reference's within `tolerance`: one that
-   does not ends the whole run with NotEqual, before anything is timed;
-3. a short race between its thread counts picks each contender's best;
-4. the contenders are timed in turn, A B C A B C, all in this process; a ratio is taken within a round, between times
-   that stand next to each other, so that whatever else the machine did then touches both.
+1. Every contender is prepared for each thread count that it may use. It must begin with exactly the reference's
+   parameters.
+2. Each trains for `check_steps` steps. Its parameters must then equal the reference's within `tolerance`; otherwise the
+   whole run ends with NotEqual before anything is timed.
+3. Each contender's fastest thread count is found in a few short runs.
+4. The contenders are timed in turn, A B C A B C, in this process. A ratio compares two times of one round, so that
+   whatever else the machine does affects both.
 
-What a contender compiles, it compiles in its first `check_steps` steps: what those took beyond as many later ones is
-reported as its compile time, apart, and again spread over a whole training job of `job_steps` steps. One that compiles
-in every run says how long that took, and is timed without it.
+A contender compiles during its first `check_steps` steps. What these take longer than the same number of later steps is
+its compile time. It is reported by itself, and once more as part of a whole training of `job_steps` steps. A contender
+that compiles in every run tells how long that took, and this time is subtracted.
 """
 
 from __future__ import annotations
@@ -37,45 +37,45 @@ Parameters = Mapping[str, NDArray[Any]]
 
 REPETITIONS, LEAST_REPETITIONS = 15, 5
 RACE_ROUNDS = 3  # between a contender's thread counts
-MOVED = 100  # times the tolerance: parameters that moved less would be equal whatever was done to them
+MOVED = 100  # times the tolerance: how far the steps must move some parameter for the check to mean anything
 MICRO = 1e6
-AGAIN = 1.0  # seconds after which a time limit strikes again: Python swallows errors raised in some callbacks
+AGAIN = 1.0  # seconds after which a time limit is raised again: Python drops errors raised in some callbacks
 
 
 class Training(Protocol):
     """One network in training by one contender."""
 
     def run(self, steps: int) -> None:
-        """Train for so many more steps, to the end: no work may be left pending."""
+        """Train for so many more steps, and return when all work is done."""
 
     def parameters(self) -> Parameters:
-        """Copies of the parameters as they are now, under the reference's names and in its shapes."""
+        """Copies of the present parameters, with the reference's names and shapes."""
 
-    # One that compiles anew in each run has the seconds which that took in the last one as its attribute `compiling`.
+    # A training that compiles in each run has an attribute `compiling`: the seconds that this took in the last run.
 
 
 class Absent(Exception):
-    """A contender cannot run here; the reason stands in the table in its place."""
+    """A contender cannot run here. The message is the reason, which the table shows instead of times."""
 
 
 class _TimeUp(BaseException):
-    """Not an Exception, so that a compiler in whose middle it is raised does not take it for an error of its own."""
+    """Time is up. It is no Exception, so that a compiler that it interrupts does not handle it as its own error."""
 
 
 class NotEqual(Exception):
-    """Contenders do not compute the same thing, so timing them would compare nothing."""
+    """Contenders do not compute the same, so comparing their times would mean nothing."""
 
 
 @dataclass(frozen=True)
 class Contender:
-    """Who takes part.
+    """A library, or a way to use one, that takes part in a comparison.
 
-    prepare     threads -> a Training from the row's initial weights, on that many threads; raises Absent
-    threads     the counts to try; None: 1 and all
-    ours        lamp: the other contenders' times are given as ratios to it
-    compiles    its first steps may take long; where they take longer than `time_limit` seconds it is absent
-    note        what a reader should know of it, for the table
-    sample      of the work's networks it trains the first so many, whose times stand for all; None: it trains all
+    prepare     a function of the number of threads that returns a Training with the initial weights; raises Absent
+    threads     the thread counts to try. None: 1 and all
+    ours        whether this is lamp; the table gives the others' times as ratios to lamp's
+    compiles    whether its first steps compile. If they take longer than `time_limit` seconds, it counts as absent
+    note        a remark for readers of the table
+    sample      the number of networks that it trains, if not all; their times stand for the others
     """
 
     name: str
@@ -90,11 +90,11 @@ class Contender:
 
 @dataclass(frozen=True)
 class Work:
-    """One piece of work, done by every contender. The first that is not lamp's, nor a sample, is the check's reference.
+    """A training that all contenders do. The reference is the first contender but lamp that trains all networks.
 
-    steps       timed at a time
-    job_steps   of a whole training, over which compiling once is spread
-    networks    trained by each step: times are given for one of them
+    steps       the number of steps that are timed together
+    job_steps   the number of steps of a whole training, to which the compile time is added once
+    networks    the number of networks that each step trains; times are per network
     """
 
     title: str
@@ -118,7 +118,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Computer:
-    """What the harness asks of the computer; a test puts a clock of its own here."""
+    """The clock and the threads of the computer. Tests replace them."""
 
     clock: Callable[[], float] = time.perf_counter
     set_threads: Callable[[int], None] = torch.set_num_threads
@@ -126,26 +126,26 @@ class Computer:
 
 
 Say = Callable[[str], None]
-Prepared = dict[int, Training]  # by threads
+Prepared = dict[int, Training]  # thread count -> training
 
 
 def measure(
     work: Work, repetitions: int = REPETITIONS, computer: Computer | None = None, say: Say = lambda text: None
 ) -> Outcome:
-    """Check the contenders equal, then time them in turn. Raises NotEqual."""
+    """Check that the contenders compute the same, then time them in turn. Raises NotEqual if they differ."""
     if repetitions < LEAST_REPETITIONS:
         raise ValueError(f"{repetitions} repetitions are too few: the protocol wants {LEAST_REPETITIONS} or more")
     return _Measurement(work, computer or Computer(), say).run(repetitions)
 
 
 class _Measurement:
-    """One piece of work being measured."""
+    """The measurement of one `Work`."""
 
     def __init__(self, work: Work, computer: Computer, say: Say) -> None:
         self.work, self.computer, self.say = work, computer, say
         self.entries = {each.name: Entry(each.name, each.ours, each.note) for each in work.contenders}
-        self.reference: tuple[Parameters, Parameters] | None = None  # before and after the steps of the check
-        self.first_runs: dict[tuple[str, int], float] = {}  # seconds, by contender and threads
+        self.reference: tuple[Parameters, Parameters] | None = None  # before and after `check_steps` steps
+        self.first_runs: dict[tuple[str, int], float] = {}  # (contender, threads) -> seconds of `check_steps` steps
         self.networks = {each.name: each.sample or work.networks for each in work.contenders}
 
     def run(self, repetitions: int) -> Outcome:
@@ -159,7 +159,7 @@ class _Measurement:
                 racing[contender.name] = by_threads[entry.threads]
         del prepared
         gc.collect()
-        gc.freeze()  # what stands here is no garbage of the loops timed below
+        gc.freeze()  # so that the collector does not look through these objects while a loop is timed
         try:
             for repetition in range(repetitions):
                 for name, training in racing.items():
@@ -180,7 +180,7 @@ class _Measurement:
         return [reference, *(each for each in self.work.contenders if each is not reference)]
 
     def _prepare_and_check(self, contender: Contender) -> Prepared:
-        """The contender's trainings, by threads, found equal to the reference; none where it is absent."""
+        """The contender's trainings per thread count, checked against the reference; empty if it is absent."""
         found: Prepared = {}
         why = ""
         for threads in contender.threads or sorted({1, self.computer.all_threads}):
@@ -204,7 +204,7 @@ class _Measurement:
         return found
 
     def _check(self, contender: Contender, begin: Parameters, end: Parameters) -> None:
-        """Raise NotEqual for parameters that are not the reference's; the first that come are the reference."""
+        """Raise NotEqual if the parameters are not the reference's. The first contender becomes the reference."""
         work, name = self.work, contender.name
         if self.reference is None:
             self.reference = begin, end
@@ -220,7 +220,7 @@ class _Measurement:
         self.entries[name].difference = max(self.entries[name].difference, difference)
 
     def _compare(self, name: str, when: str, found: Parameters, expected: Parameters, tolerance: float) -> float:
-        """The largest difference. Raises NotEqual where it is more than the tolerance."""
+        """The largest difference between two sets of parameters. Raises NotEqual if it exceeds the tolerance."""
         of_whom = f"{self.work.title}: {name} does other work than the reference"
         shapes = {key: value.shape for key, value in found.items()}
         if shapes != (wanted := {key: value.shape for key, value in expected.items()}):
@@ -235,7 +235,7 @@ class _Measurement:
 
     # ---- side by side ----------------------------------------------------------------------------------------------
     def _best_threads(self, by_threads: Prepared) -> int:
-        """The thread count with the quickest run, all trying in turn."""
+        """The thread count with the shortest run; the counts are tried in turn."""
         if len(by_threads) == 1:
             return next(iter(by_threads))
         quickest = dict.fromkeys(by_threads, float("inf"))
@@ -253,7 +253,7 @@ class _Measurement:
         entry.times.append(self._seconds(training, self.work.steps) / self.work.steps / networks * MICRO)
 
     def _warm_up(self, training: Training) -> None:
-        """Wake threads and warm caches; never longer than the timing takes."""
+        """Wake threads and fill caches, by no more steps than are timed."""
         training.run(min(self.work.check_steps, self.work.steps))
 
     def _seconds(self, training: Training, steps: int) -> float:
@@ -262,7 +262,7 @@ class _Measurement:
         return self.computer.clock() - begun - _compiling(training)
 
     def _add_compile(self, entry: Entry) -> None:
-        """The compile time, apart and included once."""
+        """Add the compile time, and the time per step of a whole training that includes it."""
         work = self.work
         networks = self.networks[entry.name]
         later = work.check_steps * entry.median * networks / MICRO
@@ -271,13 +271,13 @@ class _Measurement:
 
 
 def _compiling(training: Training) -> float:
-    """Seconds of the last run that went into compiling anew."""
+    """The seconds of the last run that went into compiling."""
     return getattr(training, "compiling", 0.0)
 
 
 @contextmanager
 def _time_limit(seconds: float | None) -> Iterator[None]:
-    """Raise Absent in the code below once it has taken this long."""
+    """Raise Absent in the block once it has taken this many seconds."""
     if seconds is None:
         yield
         return

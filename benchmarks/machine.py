@@ -1,4 +1,4 @@
-"""The computer a table was measured on, as far as a reader needs it; nothing that names whose it is."""
+"""A description of the computer that a table was measured on, without anything that identifies its owner."""
 
 import os
 import platform
@@ -11,7 +11,7 @@ PEERS = ("numpy", "jax", "scikit-learn")
 
 
 def description() -> dict[str, str | int]:
-    """Processor, cores, and the versions of what was compared."""
+    """Processor, number of cores, and the versions of the libraries that are compared."""
     found: dict[str, str | int] = {
         "processor": _processor(),
         "vectors": torch.backends.cpu.get_cpu_capability(),

@@ -1,4 +1,4 @@
-"""Ten thousand MLPs that differ in width and activation, as the benchmark trains them: what all begin with."""
+"""The task of row 4: ten thousand MLPs that differ in width and activation, and the batches they are trained on."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ ACTIVATIONS = ("Identity", "Sigmoid", "Tanh", "ReLU", "LeakyReLU", "ELU", "SELU"
 
 @dataclass(frozen=True)
 class Mixed:
-    """What the trainings of K networks features-h-classes start from; its arrays are to be copied, never written to.
+    """Data and initial weights of K networks features-h-classes. Copy the arrays; do not write to them.
 
-    inputs         (n, features), labels (n,); batches of `batch` samples in the order they stand in, over and over
-    hidden         (K,) how many hidden units each network has; activations (K,) which, by number
-    weights        (K, P) of each network: W1 (h, features), b1 (h), W2 (classes, h), b2 (classes), then zeros up to the
-                   P of the widest
+    inputs         (n, features), and labels (n,). They come in batches of `batch` samples, in order, again and again
+    hidden         (K,), the number of hidden units of each network
+    activations    (K,), the index into ACTIVATIONS of each network
+    weights        (K, P), a row per network: W1 (h, features), b1 (h), W2 (classes, h), b2 (classes), then zeros. P is
+                   the number of parameters of the widest network
     """
 
     inputs: Array
@@ -41,7 +42,7 @@ class Mixed:
         return self.inputs.shape[1]  # type: ignore[no-any-return]
 
     def pieces(self, k: int) -> tuple[slice, slice, slice, slice]:
-        """Where W1, b1, W2 and b2 of network k stand in its row."""
+        """The slices of W1, b1, W2 and b2 in the row of network k."""
         h = int(self.hidden[k])
         ends = np.cumsum([0, h * self.features, h, CLASSES * h, CLASSES])
         first, second, third, fourth = (slice(a, b) for a, b in zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True))
@@ -56,7 +57,7 @@ class Mixed:
 
 @lru_cache(maxsize=1)
 def mixed(features: int, widest: int = 100, seeds: int = 10, batch: int = 32, batches: int = 100) -> Mixed:
-    """1 to `widest` hidden units x ten activations x so many seeds, in an order that mixes them."""
+    """Networks of all widths from 1 to `widest`, activations and seeds, in random order."""
     random = np.random.default_rng(SEED)
     inputs = random.standard_normal((batch * batches, features), dtype=np.float32)
     labels = (inputs[:, 0] * inputs[:, 1] + 0.5 * inputs[:, 2] > 0).astype(np.int64)
@@ -68,20 +69,21 @@ def mixed(features: int, widest: int = 100, seeds: int = 10, batch: int = 32, ba
     for k, h in enumerate(hidden):
         w1, b1, w2, b2 = made.pieces(k)
         for piece, fan_in in ((w1, features), (b1, features), (w2, h), (b2, h)):
-            bound = 1 / math.sqrt(fan_in)  # the law of torch.nn.Linear
+            bound = 1 / math.sqrt(fan_in)  # the distribution of torch.nn.Linear
             weights[k, piece] = random.uniform(-bound, bound, piece.stop - piece.start)
     return made
 
 
-BUCKETS = 5  # of neighbouring widths for each activation: more of them waste less, and are called more often
+BUCKETS = 5  # per activation; more buckets waste less arithmetic, and need more calls
 
 
 @dataclass(frozen=True)
 class Bucket:
-    """Networks of one activation and similar widths, each as wide as the widest, with zeros for the units it lacks.
+    """Networks with one activation and similar widths, padded with zeros to the widest of them.
 
-    rows   which networks; there: (k, widest, 1), 1 for the units that a network has
-    values w1 (k, widest, features), b1 (k, widest, 1), w2 (k, classes, widest), b2 (k, classes, 1)
+    rows    the indices of its k networks
+    there   (k, widest, 1), 1 for each unit that a network has, else 0
+    values  w1 (k, widest, features), b1 (k, widest, 1), w2 (k, classes, widest), b2 (k, classes, 1)
     """
 
     activation: int
@@ -91,7 +93,7 @@ class Bucket:
 
 
 def buckets(task: Mixed) -> list[Bucket]:
-    """All networks, in buckets."""
+    """All networks of a task, sorted into buckets."""
     found = []
     for number in range(len(ACTIVATIONS)):
         rows = (task.activations == number).nonzero()[0]
@@ -113,7 +115,7 @@ def _bucket(task: Mixed, number: int, rows: list[int]) -> Bucket:
 
 
 def out_of(task: Mixed, each: Iterable[tuple[Bucket, Sequence[Array]]]) -> dict[str, Array]:
-    """The parameters of all networks, from each bucket's values as they are now."""
+    """The parameters of all networks, collected from the present values of each bucket."""
     found = task.weights.copy()
     for bucket, (w1, b1, w2, b2) in each:
         for place, k in enumerate(bucket.rows):

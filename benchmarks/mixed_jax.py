@@ -1,4 +1,4 @@
-"""JAX's way to train networks of many widths: in buckets, by vmap, a whole training of each jitted."""
+"""Networks of many widths in JAX: buckets of similar widths, each a vmap of a whole training under jit."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from benchmarks.start import Array
 
 
 class WithJax:
-    """Gradients by jax.grad, the steps as lax.scan, the networks of a bucket by vmap, in one compiled call a bucket."""
+    """One compiled call per bucket: gradients by jax.grad, steps in a lax loop, networks by vmap."""
 
     def __init__(self, task: Mixed, threads: int) -> None:
         try:

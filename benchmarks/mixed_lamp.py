@@ -1,4 +1,4 @@
-"""lamp's way to train networks of many widths and activations: a population for each activation."""
+"""Networks of many widths and activations in lamp: one population per activation."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lamp.compiler.kernel import forget
 
 
 class WithCompile:
-    """lamp.compile: all steps of a run in one call for each activation. It compiles in the first."""
+    """lamp.compile: one call per activation makes all steps of a run. The first run compiles."""
 
     def __init__(self, task: Mixed) -> None:
         self.task, self.groups = task, []

@@ -1,4 +1,4 @@
-"""torch's ways to train networks of many widths: one after another, as one wide layer, and batched in buckets."""
+"""Networks of many widths in torch: one after another, as one wide layer, and batched in buckets."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def activation(number: int) -> torch.nn.Module:
 
 
 class Batches:
-    """The batches in the order they stand in."""
+    """The batches, in order, again and again."""
 
     def __init__(self, task: Mixed) -> None:
         self.inputs, self.labels = torch.tensor(task.inputs), torch.tensor(task.labels)
@@ -30,7 +30,7 @@ class Batches:
 
 
 class OneByOne:
-    """torch.nn and torch.optim, as their documentation writes the loop, for the first networks in turn."""
+    """torch.nn and torch.optim in the loop of their documentation, for the first networks, one after another."""
 
     def __init__(self, task: Mixed, sample: int, **options: Any) -> None:
         self.task, self.batches, self.trainings = task, Batches(task), []
@@ -62,7 +62,7 @@ class OneByOne:
 
 
 class AsOneLayer:
-    """All hidden layers of the first networks as one, by one product; outputs are sums over a network's own units.
+    """The hidden layers of the first networks as one layer. An output sums over the units of its own network.
 
     Source    the idea of Farias et al. 2022, "Embarrassingly Parallel Independent Training of Multi-Layer Perceptrons"
               (ParallelMLPs), written anew
@@ -81,7 +81,7 @@ class AsOneLayer:
         self.w2 = joined([w2.T for _, _, w2, _ in each])  # (all units, classes)
         self.b2 = torch.stack([torch.tensor(b2) for _, _, _, b2 in each]).requires_grad_()  # (K, classes)
         units = [int(task.hidden[k]) for k in self.rows]
-        self.network_of = torch.repeat_interleave(torch.arange(len(units)), torch.tensor(units))  # of each unit
+        self.network_of = torch.repeat_interleave(torch.arange(len(units)), torch.tensor(units))  # (units,)
         of_activation = [sum(task.hidden[:sample][kinds == number]) for number in range(len(ACTIVATIONS))]
         self.sizes = [int(size) for size in of_activation]
         self.activations = [activation(number) for number in range(len(ACTIVATIONS))]
@@ -114,9 +114,9 @@ class AsOneLayer:
 
 
 class InBuckets:
-    """Stacked parameters by torch.baddbmm for networks of one activation and similar widths, gradients by autograd.
+    """Stacked parameters and torch.baddbmm for each bucket of similar widths, gradients by autograd.
 
-    A network that is narrower than its bucket has zeros for the units it lacks, and a mask holds them.
+    A network that is narrower than its bucket is padded with zeros, and a mask keeps them 0.
     """
 
     def __init__(self, task: Mixed) -> None:

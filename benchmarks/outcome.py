@@ -1,4 +1,4 @@
-"""What was measured: times of each contender, ratios between them, goals met or missed; to JSON and back."""
+"""The result of a measurement: times of the contenders, their ratios, and which goals are met; to JSON and back."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-NOISY = 1.5  # times the lowest ratio
+NOISY = 1.5  # a highest ratio beyond this many times the lowest one counts as noise
 
 
 @dataclass(frozen=True)
 class Goal:
-    """That lamp's contender `ours` is `ratio` times as fast as `peer`."""
+    """The goal that `ours`, a contender of lamp, is `ratio` times as fast as `peer`."""
 
     ours: str
     peer: str
@@ -21,7 +21,7 @@ class Goal:
 
 @dataclass
 class Entry:
-    """What was measured of one contender. Times are microseconds a step; `times[r]` is of round r."""
+    """The result of one contender. `times[r]` is that of round r, in microseconds per step."""
 
     name: str
     ours: bool = False
@@ -29,9 +29,9 @@ class Entry:
     absent: str | None = None  # why it could not run
     threads: int = 0
     times: list[float] = field(default_factory=list)
-    difference: float = 0.0  # the largest from the reference's parameters, after the steps of the check
+    difference: float = 0.0  # largest difference from the reference's parameters in the check
     compile_seconds: float | None = None
-    with_compile: float | None = None  # microseconds a step of a whole job, compiling included
+    with_compile: float | None = None  # microseconds per step of a whole training, compiling included
 
     @property
     def median(self) -> float:
@@ -57,7 +57,7 @@ class Ratio:
 
 @dataclass
 class Outcome:
-    """A piece of work, measured."""
+    """The result of one `Work`."""
 
     title: str
     entries: list[Entry]
@@ -71,23 +71,23 @@ class Outcome:
 
     @property
     def base(self) -> str | None:
-        """Whom ratios are given to: the contender of the first goal, or else lamp's first; None where lamp has none."""
+        """The contender that ratios are relative to: that of the first goal, else lamp's first, else None."""
         ours = [goal.ours for goal in self.goals] + [entry.name for entry in self.entries if entry.ours]
         return next((name for name in ours if self[name].absent is None), None)
 
     @property
     def is_noisy(self) -> bool:
-        """Whether some ratio's lowest and highest are further apart than a quiet machine has them."""
+        """Whether some ratio varies more between rounds than it does on a quiet machine."""
         ratios = [self.ratio(entry.name, self.base) for entry in self.entries] if self.base else []
         return any(ratio.highest > NOISY * ratio.lowest for ratio in ratios if ratio is not None)
 
     def ratio(self, of: str, to: str) -> Ratio | None:
-        """The time of one contender divided by another's, taken within each round; None where one is absent."""
+        """The time of one contender divided by another's, per round; None if one of them is absent."""
         ratios = [one / other for one, other in zip(self[of].times, self[to].times, strict=False)]
         return Ratio(statistics.median(ratios), min(ratios), max(ratios)) if ratios else None
 
     def verdict(self, goal: Goal) -> str:
-        """The goal in words, and whether it is met."""
+        """A line that states the goal and whether it is met."""
         aim = f"{goal.ours} {round(goal.ratio, 2):g} times as fast as {goal.peer}"
         found = self.ratio(goal.peer, goal.ours)
         if found is None:

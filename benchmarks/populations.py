@@ -1,4 +1,4 @@
-"""Many networks of one architecture, as the benchmarks train them: the data, order and weights that all begin with."""
+"""Tasks with many networks of one architecture: data, order of the samples, and initial weights."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from benchmarks.single import ADAM, Rule
 from benchmarks.start import Array, Start
 
 SEED = 0
-LR, DECAY = (-3.5, -2.5), (-5.0, -3.0)  # powers of ten between which the networks of a sweep have theirs
+LR, DECAY = (-3.5, -2.5), (-5.0, -3.0)  # exponents of ten: the ranges of a sweep
 
 
 @dataclass(frozen=True)
 class Task(Start):
-    """What the trainings of K networks start from; its arrays are to be copied, never written to.
+    """Data and initial weights for K networks. Copy the arrays; do not write to them.
 
-    widths        of the layers; `activation` stands between them ("Tanh", "ReLU"), cross-entropy after the last
-    inputs        (n, features), labels (n,)
-    order         which samples the batches hold, in turn: (batches, B), shared by all networks, or (batches, K, B),
-                  where each network gathers batches of its own
-    weights       (K, out, in) and biases (K, out), a layer each
+    widths        of the layers. `activation` ("Tanh", "ReLU") stands between them, cross-entropy after the last
+    inputs        (n, features), and labels (n,)
+    order         the samples of each batch: (batches, B) where all networks share the batches, or (batches, K, B) where
+                  each network gathers its own
+    weights       (K, out, in) per layer, and biases (K, out) per layer
     rule          the constants of Adam
-    lr, decay     (K,) each, in place of the rule's one learning rate and no weight decay; None: as the rule says
+    lr, decay     the learning rate and weight decay of each network, (K,). None: the rule's learning rate, no decay
     """
 
     widths: tuple[int, ...]
@@ -59,13 +59,13 @@ class Task(Start):
 
     @property
     def own_batches(self) -> bool:
-        """Whether each network has batches of its own."""
+        """Whether each network has its own batches."""
         return self.order.ndim == 3
 
 
 @lru_cache(maxsize=1)
 def spirals(networks: int, widths: tuple[int, ...], activation: str, batch: int = 128, batches: int = 4) -> Task:
-    """Two spirals, the same batches for all networks and the same Adam."""
+    """The two spirals: all networks share the batches and the constants of Adam."""
     data = lamp.data.spirals(batch * batches, seed=SEED)
     order = np.random.default_rng(SEED).permutation(batch * batches).reshape(batches, batch)
     inputs, labels = (column.numpy() for column in data.tensors)
@@ -74,7 +74,7 @@ def spirals(networks: int, widths: tuple[int, ...], activation: str, batch: int 
 
 @lru_cache(maxsize=1)
 def disk_sweep(networks: int, widths: tuple[int, ...], batch: int = BATCH, batches: int = BATCHES) -> Task:
-    """The disk, ReLU, each network with a learning rate, a weight decay and an order of its own."""
+    """The disk with ReLU: each network has its own learning rate, weight decay and order."""
     random = np.random.default_rng(SEED)
     data = lamp.data.disk(batch * batches, seed=SEED)
     inputs, labels = (column.numpy() for column in data.tensors)
@@ -86,7 +86,7 @@ def disk_sweep(networks: int, widths: tuple[int, ...], batch: int = BATCH, batch
 
 
 def initial(networks: int, widths: tuple[int, ...]) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
-    """Weights (K, out, in) and biases (K, out) by the law of torch.nn.Linear."""
+    """Weights (K, out, in) and biases (K, out), drawn from the distribution of torch.nn.Linear."""
     random = np.random.default_rng(SEED + 1)
 
     def uniform(fan_in: int, *shape: int) -> Array:

@@ -1,4 +1,4 @@
-"""JAX's way to train many networks: one network's training, jitted whole, by vmap for all."""
+"""Many networks in JAX: vmap of one network's whole training, under jit."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from benchmarks.start import Array
 
 
 class WithJax:
-    """Gradients by jax.value_and_grad, an epoch as lax.scan, the whole training by vmap, all in one compiled call."""
+    """One compiled call: gradients by jax.value_and_grad, an epoch as lax.scan, all networks by vmap."""
 
     def __init__(self, task: Task, threads: int) -> None:
         try:
@@ -49,7 +49,7 @@ class WithJax:
                     grads = [grad + decay * value for grad, value in zip(grads, values, strict=True)]
                 means = [rule.beta1 * old + (1 - rule.beta1) * grad for old, grad in zip(means, grads, strict=True)]
                 squares = [rule.beta2 * old + (1 - rule.beta2) * g**2 for old, g in zip(squares, grads, strict=True)]
-                # 1 - beta^t to the last digit: float32 would lose four of them at first, and differ from all others
+                # 1 - beta^t with all its digits: in float32 the first steps would lose four, and differ from all others
                 size = lr / -jnp.expm1(taken * math.log(rule.beta1))
                 correction = lax.rsqrt(-jnp.expm1(taken * math.log(rule.beta2)))
                 values = [

@@ -1,4 +1,4 @@
-"""lamp's ways to train many networks: `lamp.population` and the loop of a single network, or `lamp.compile`."""
+"""Many networks in lamp: `lamp.population` in the loop of a single network, or `lamp.compile`."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ class WithLamp:
         self.samples = Samples(task)
 
     def _next(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """The next batch, marked where each network has its own."""
+        """The next batch, marked as per replica if each network has its own."""
         inputs, labels = self.samples.next()
         return (lamp.per_replica(inputs) if self.task.own_batches else inputs), labels
 
     def run(self, steps: int) -> None:
-        """The loop as a user writes it, for a population or for one network."""
+        """Train in the loop that a user writes, for a population as for one network."""
         population, criterion, optimizer = self.population, self.criterion, self.optimizer
         for _ in range(steps):
             inputs, labels = self._next()
@@ -52,7 +52,7 @@ class WithLamp:
 
 
 class WithFitsStep(WithLamp):
-    """The loop, with the step that lamp.fit takes: without the gradient of the input, as the peers have none either."""
+    """The loop with the step of lamp.fit, which leaves out the gradient of the input, as the peers do."""
 
     def run(self, steps: int) -> None:
         population, criterion, optimizer = self.population, self.criterion, self.optimizer
@@ -65,14 +65,14 @@ class WithFitsStep(WithLamp):
 
 
 class WithCompile(WithLamp):
-    """lamp.compile: all steps of a run in one call. It compiles in the first."""
+    """lamp.compile: one call makes all steps of a run. The first run compiles."""
 
     def __init__(self, task: Task) -> None:
         super().__init__(task)
         self.compiled: Any = None
         order = torch.tensor(task.order)  # (batches, B) or (batches, K, B)
         self.order = order.transpose(0, 1).flatten(1) if task.own_batches else order.flatten()  # (K, m) or (m,)
-        self.orders: dict[int, torch.Tensor] = {}  # by epochs
+        self.orders: dict[int, torch.Tensor] = {}  # number of epochs -> order
 
     def run(self, steps: int) -> None:
         epochs = self.task.epochs(steps)

@@ -1,4 +1,4 @@
-"""torch's ways to train many networks: torch.nn one after another, torch.func.vmap, and products batched by hand."""
+"""Many networks in torch: torch.nn one after another, torch.func.vmap, and batched products by hand."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ Batches = list[tuple[Tensor, Tensor]]
 
 
 class Samples:
-    """The batches in turn, over and over: shared ones lie in memory, those of their own are gathered at each step.
+    """The batches, in order, again and again. Shared ones are ready in memory; a network's own are gathered each time.
 
-    of  the network whose batches these are, where it is one
+    of  the network whose batches these are; None: the batches of all networks
     """
 
     def __init__(self, task: Task, of: int | slice = slice(None)) -> None:
@@ -32,7 +32,7 @@ class Samples:
         self.at = 0
 
     def next(self) -> tuple[Tensor, Tensor]:
-        """Inputs (B, features) and labels (B); of their own, for all networks: (K, B, features) and (K, B)."""
+        """Inputs (B, features) and labels (B); (K, B, features) and (K, B) if each of all networks has its own."""
         at, self.at = self.at, (self.at + 1) % len(self.order)
         if not self.per_replica:
             return self.batches[at]
@@ -41,14 +41,14 @@ class Samples:
 
 
 def network(task: Task) -> torch.nn.Sequential:
-    """One network of the task's architecture in torch.nn."""
+    """A network of the task's architecture in torch.nn."""
     activation = getattr(torch.nn, task.activation)
     layers = [(torch.nn.Linear(fan_in, fan_out), activation()) for fan_in, fan_out in pairwise(task.widths)]
     return torch.nn.Sequential(*[module for pair in layers for module in pair][:-1])
 
 
 class OneByOne:
-    """torch.nn and torch.optim, as their documentation writes the loop, for the first networks of the task in turn."""
+    """torch.nn and torch.optim in the loop of their documentation, for the first networks, one after another."""
 
     def __init__(self, task: Task, sample: int, **options: Any) -> None:
         self.task, self.trainings = task, []
@@ -80,7 +80,7 @@ class OneByOne:
 
 
 class AdamInColumns:
-    """Adam over stacked parameters, each network with a learning rate and decay of its own: torch.optim takes none."""
+    """Adam over stacked parameters with a learning rate and a decay per network, which torch.optim does not take."""
 
     def __init__(self, parameters: list[Tensor], rule: Rule, lr: Tensor, decay: Tensor) -> None:
         self.parameters, self.rule, self.step_count = parameters, rule, 0
@@ -103,12 +103,12 @@ class AdamInColumns:
 
 
 def _column(numbers: Tensor, like: Tensor) -> Tensor:
-    """(K,) as it meets (K, ...)."""
+    """Numbers (K,) in the shape (K, 1, ...), to multiply a tensor (K, ...)."""
     return numbers.view(-1, *[1] * (like.dim() - 1))
 
 
 def adam(task: Task, parameters: list[Tensor]) -> Any:
-    """The fastest Adam for stacked parameters: torch's fused one, or with numbers of each network's own by hand."""
+    """The fastest Adam for stacked parameters: torch's fused one, or one by hand if networks have their own numbers."""
     rule = task.rule
     if task.lr is None or task.decay is None:
         return torch.optim.Adam(parameters, rule.lr, (rule.beta1, rule.beta2), rule.eps, fused=True)
@@ -116,7 +116,7 @@ def adam(task: Task, parameters: list[Tensor]) -> Any:
 
 
 class WithVmap:
-    """torch.func: the gradients of one network of torch.nn, by vmap for all."""
+    """torch.func: vmap of the gradients of one torch.nn network."""
 
     def __init__(self, task: Task) -> None:
         self.task = task
@@ -143,7 +143,7 @@ class WithVmap:
 
 
 class WithBmm:
-    """Stacked parameters, y = b + W x by torch.baddbmm with the batch last, gradients by autograd.
+    """Stacked parameters, y = b + W x by torch.baddbmm with the batch as last axis, gradients by autograd.
 
     With the batch last, the softmax over two classes runs along many samples at a time, which makes this layout a tenth
     to a quarter faster than the one with features last.

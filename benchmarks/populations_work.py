@@ -1,4 +1,4 @@
-"""The training of many networks as a piece of work: everyone who can do it, and whom lamp's engines must beat."""
+"""Training many networks as a `Work`: its contenders and its goals."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from benchmarks.populations_jax import WithJax
 from benchmarks.populations_lamp import WithCompile, WithFitsStep, WithLamp
 from benchmarks.populations_torch import OneByOne, WithBmm, WithVmap
 
-COMPILED_WITHIN = 180.0  # seconds, or a peer that compiles counts as absent
+COMPILED_WITHIN = 180.0  # seconds; a peer that compiles for longer counts as absent
 ALL_THREADS = len(os.sched_getaffinity(0))
 COMPILED, STEP = "lamp, compiled", "lamp, fit's step"
 LOOP, LOOP_ON_ALL = "lamp, 1 thread", "lamp, all threads"
@@ -22,7 +22,7 @@ PEERS = NN, FUSED, VMAP, BMM, JAX
 
 
 def contenders(task: Callable[[], Task], networks: int, sample: int) -> tuple[Contender, ...]:
-    """Everyone who can train these networks; torch.nn, one after another, trains only the first `sample` of them."""
+    """The contenders for these networks. torch.nn trains only the first `sample` of them, one after another."""
     some = None if sample >= networks else sample
     trained = "one network after another" + (f", timed on {sample} of them" if some else "")
     return (
@@ -56,17 +56,17 @@ def contenders(task: Callable[[], Task], networks: int, sample: int) -> tuple[Co
 
 
 def loop(name: str, sample: int, networks: int) -> str:
-    """The name of a loop over networks in the table: with how many of them it trains."""
+    """The name of a loop over networks in the table, with the number of networks that it trains."""
     return name + (f" ({sample} of {networks:,})" if sample < networks else "")
 
 
 def work(
     title: str, task: Callable[[], Task], networks: int, sample: int, aims: Mapping[str, float], **options: Any
 ) -> Work:
-    """This training.
+    """The work of training these networks.
 
-    aims  how many times as fast as these peers lamp's compiled engine is to be. Its eager one is to be ahead of all who
-          do not compile
+    aims  the goals of lamp's compiled engine: peer -> how many times as fast it should be. The eager engine should be
+          ahead of all peers that do not compile
     """
 
     def called(peer: str) -> str:

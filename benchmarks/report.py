@@ -1,4 +1,4 @@
-"""Tables of what was measured: on the terminal, as JSON, and as the part of the docs that is generated."""
+"""Tables of results: on the terminal, as JSON, and as the generated part of docs/benchmarks.md."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Cells = list[str]
 
 @dataclass
 class Report:
-    """A row, measured: what JSON and docs hold."""
+    """The results of one row, as JSON and the docs hold them."""
 
     row: int
     title: str
@@ -38,7 +38,7 @@ class Report:
 
 
 def cells(outcome: Outcome) -> tuple[Cells, list[Cells]]:
-    """Head and body of an outcome's table."""
+    """The head and the body of an outcome's table."""
     base, compiled = outcome.base, _compiles(outcome)
     head = ["contender", "threads", "us/step", "least", *(["ratio"] if base else [])]
     if compiled:
@@ -67,12 +67,12 @@ def _compile_cells(entry: Entry) -> Cells:
 
 
 def number(microseconds: float) -> str:
-    """A time with three digits."""
+    """A time with three significant digits."""
     return f"{microseconds:.3g}" if microseconds < 100 else f"{microseconds:,.0f}"
 
 
 def remarks(outcome: Outcome) -> list[str]:
-    """What stands under the table: goals, how to read it, who is absent and why, what to know of the others."""
+    """The lines below a table: goals, how to read it, who is absent and why, notes on the contenders."""
     lines = [outcome.verdict(goal) for goal in outcome.goals]
     if outcome.is_noisy:
         lines.append("NOISY: ratios differ much between rounds, something else was running; measure again")
@@ -90,7 +90,7 @@ def remarks(outcome: Outcome) -> list[str]:
 
 
 def print_report(report: Report, console: Console) -> None:
-    """The tables on the terminal."""
+    """Print the tables of a row."""
     for outcome in report.outcomes:
         head, body = cells(outcome)
         table = Table(
@@ -111,7 +111,7 @@ def print_report(report: Report, console: Console) -> None:
 
 
 def machine_line(machine: Mapping[str, Any]) -> str:
-    """The machine in one line."""
+    """A line that describes the machine."""
     about = f"{machine['cores']} cores of {machine['processor']} ({machine['vectors']}), {machine['system']}"
     versions = [
         f"{name} {machine[name]}" for name in machine if name not in ("cores", "processor", "vectors", "system")
@@ -120,7 +120,7 @@ def machine_line(machine: Mapping[str, Any]) -> str:
 
 
 def markdown(report: Report) -> str:
-    """The tables as the docs have them."""
+    """The tables of a row as Markdown."""
     lines = []
     for outcome in report.outcomes:
         head, body = cells(outcome)
@@ -135,12 +135,12 @@ def _line(row: Cells) -> str:
 
 
 def write_into(document: Path, report: Report) -> None:
-    """Replace what stands between the row's markers. Raises ValueError where the document has none."""
+    """Replace the text between the row's markers. Raises ValueError if the document has no such markers."""
     write_between(document, f"row {report.row}", markdown(report))
 
 
 def write_between(document: Path, name: str, generated: str) -> None:
-    """Replace what stands between the markers of this name. Raises ValueError where the document has none."""
+    """Replace the text between the markers of this name. Raises ValueError if the document has none."""
     begin, end = f"<!-- {name}: generated -->", f"<!-- {name}: end -->"
     text = document.read_text(encoding="utf-8")
     if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):

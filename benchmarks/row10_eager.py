@@ -1,4 +1,4 @@
-"""Row 10: the eager engine on one tiny network, where a step is all overhead and hardly any arithmetic."""
+"""Row 10: the eager engine on one tiny network, where a step is nearly all overhead."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from benchmarks.single_work import LOOP, NN, STEP, eager
 
 
 def with_eager(rule: Rule, ratio: float) -> Work:
-    """Training with this optimizer; the goal is lamp's ratio to torch.nn."""
+    """Training with this optimizer. `goal`: how many times as fast as torch.nn lamp should be."""
     return work(rule, eager, (Goal(STEP, NN, ratio), Goal(LOOP, NN, ratio)), steps=300)
 
 

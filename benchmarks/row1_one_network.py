@@ -1,4 +1,4 @@
-"""Row 1: one tiny network, where a step of a framework is all overhead and a compiled one is nearly all arithmetic."""
+"""Row 1: one tiny network. A framework's step is nearly all overhead, a compiled one nearly all arithmetic."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from benchmarks.single_work import COMPILED, FIT_COMPILED, JAX, NN, compiled, fi
 
 
 def engines(task: Callable[[], Task]) -> tuple[Contender, ...]:
-    """lamp's."""
+    """lamp's engines."""
     return compiled(task), fit_compiled(task), fits_step(task)
 
 
 def with_compiled(rule: Rule, ratio: float) -> Work:
-    """Training with this optimizer; the goal is lamp's ratio to torch.nn, and to those that compile."""
+    """Training with this optimizer. The goals are lamp's ratios to torch.nn and to the peers that compile."""
     goals = [Goal(COMPILED, peer, aim) for peer, aim in ((NN, ratio), (JAX, 5.0), (TORCH_COMPILE, 1.0), (BY_HAND, 1.0))]
     return work(rule, engines, (*goals, Goal(FIT_COMPILED, NN, ratio)), steps=1000)
 

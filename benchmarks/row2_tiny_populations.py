@@ -1,4 +1,4 @@
-"""Row 2: populations of tiny networks, where a step alone costs one network a thousand times its arithmetic."""
+"""Row 2: populations of tiny networks. A step of one of them alone costs a thousand times its arithmetic."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ JOB = 1024  # steps of a whole training
 
 
 def tiny(networks: int, steps: int, activation: str = "ReLU") -> Work:
-    """So many networks on the same batches."""
+    """This many networks on the same batches."""
     return work(
         f"{networks:,} networks 2-16-2 {activation}, cross-entropy, Adam, batch 128 of spirals; a step of one network",
         partial(spirals, networks, WIDTHS, activation),

@@ -13,8 +13,8 @@ from benchmarks.mixed_torch import AsOneLayer, InBuckets, OneByOne
 from benchmarks.outcome import Goal
 from benchmarks.populations_work import ALL_THREADS, COMPILED, COMPILED_WITHIN, JAX, NN, loop
 
-# Of the 100 million inputs of activations with a kink some lie so near to it that rounding puts them on its other side,
-# and one sample's part of a gradient is another one: up to LR / 32 times its input, 1e-5 to 5e-5 where it was seen.
+# Some of the 100 million inputs of activations with a kink lie so near the kink that rounding puts them on its other
+# side. That changes one sample's part of a gradient: by up to LR / 32 times its input, observed as 1e-5 to 5e-5.
 TOLERANCE = 1e-4
 NETWORKS, SAMPLE, LAYER_OF = 10_000, 16, 2_000
 JOB = 10_000  # steps of a whole training: 100 epochs of 3,200 samples
@@ -22,7 +22,7 @@ ONE_LAYER, BUCKETS = "as one layer", "torch.baddbmm in buckets"
 
 
 def contenders(task: Callable[[], Mixed], networks: int, sample: int) -> tuple[Contender, ...]:
-    """Everyone who can train these networks; torch.nn, one after another, trains only the first `sample` of them."""
+    """The contenders for these networks. torch.nn trains only the first `sample` of them, one after another."""
     some = min(networks, LAYER_OF)
     return (
         Contender(
@@ -64,8 +64,8 @@ def contenders(task: Callable[[], Mixed], networks: int, sample: int) -> tuple[C
 
 
 def work(features: int, goal: float) -> Work:
-    """These networks on so many features. goal: how many times as fast as ParallelMLPs' idea the compiled engine is to
-    be."""
+    """The networks on this many features. `goal`: how many times as fast as the idea of ParallelMLPs the compiled
+    engine should be."""
     task = partial(mixed, features)
     return Work(
         f"{NETWORKS:,} networks {features}-h-2, h from 1 to 100, ten activations, ten seeds, cross-entropy, SGD, batch "

@@ -1,4 +1,4 @@
-"""Row 6: one small network on all samples at once: half a million tanh a step, and products too thin for a library."""
+"""Row 6: one small network on all samples at once: half a million tanh per step, and narrow matrix products."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SEED = 0
 
 @lru_cache
 def exponentials(samples: int, widths: tuple[int, ...] = WIDTHS) -> Task:
-    """exp(A) of random 2 x 2 matrices A, all in one batch: inputs (1, n, 4) and targets (1, n, 4)."""
+    """The task to learn exp(A) for random 2 x 2 matrices A, in one batch: inputs (1, n, 4), targets (1, n, 4)."""
     random = np.random.default_rng(SEED)
     matrices = random.standard_normal((samples, 2, 2))
     targets = torch.linalg.matrix_exp(torch.tensor(matrices)).numpy()
@@ -29,7 +29,7 @@ def exponentials(samples: int, widths: tuple[int, ...] = WIDTHS) -> Task:
 
 
 def full_batch(samples: int, steps: int) -> Work:
-    """So many samples, each step with all of them."""
+    """Training on this many samples, all of them in every step."""
     task = partial(exponentials, samples)
     return Work(
         f"4-32-16-4 tanh, squared error, Adam, all of {samples:,} samples in each step",

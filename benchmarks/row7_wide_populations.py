@@ -1,8 +1,8 @@
 """Row 7: populations of wide networks, where nearly all of a step is matrix products.
 
-The activation is tanh so that the check means something: of the hundred million numbers that go into an activation
-during the steps of the check, some are so near 0 that rounding decides their sign. A ReLU there changes its slope, and
-then networks differ that compute the same.
+The activation is tanh, because with ReLU the check would fail. A hundred million numbers go into activations during the
+check. Some are so near 0 that rounding decides their sign, and so the derivative of ReLU. Then contenders differ that
+compute the same.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ WIDTHS = (2, 256, 256, 2)
 SAMPLE = 16  # networks that torch.nn trains one by one
 JOB = 1000  # steps of a whole training
 
-# Adam divides a gradient by its own size: of one that is 0 but for rounding, it makes a step of up to lr. Among the
-# millions of parameters here there are such ones.
+# Adam divides a gradient by its own size, so a gradient that is 0 but for rounding makes a step of up to lr. Among
+# millions of parameters there are some such gradients.
 TOLERANCE = 1e-4
 
 
 def wide(networks: int, steps: int) -> Work:
-    """So many networks on the same batches."""
+    """This many networks on the same batches."""
     return work(
         f"{networks} networks 2-256-256-2 tanh, cross-entropy, Adam, 128 points of two spirals; a step of one network",
         partial(spirals, networks, WIDTHS, "Tanh", batches=1),

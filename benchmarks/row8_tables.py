@@ -1,7 +1,7 @@
-"""Row 8: cross-validation on a table, a network of three wide layers for each fold, all folds at once.
+"""Row 8: cross-validation on a table. Each fold trains a network of three wide layers, and all folds train at once.
 
-Each fold leaves out other rows of the table, so each network gathers batches of its own. With tanh, as row 7 has it:
-with ReLU rounding would decide some slopes.
+Each fold leaves out other rows of the table, so each network gathers its own batches. The activation is tanh for the
+reason that row 7 gives.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ TABLE = 2048  # rows; a fold trains on 1,792 of them, in 7 batches
 JOB = 700  # steps of a whole training: 100 epochs
 SEED = 0
 
-# As in row 7: Adam makes a step of up to lr of a gradient that is 0 but for rounding
+# As in row 7: with Adam, a gradient that is 0 but for rounding makes a step of up to lr
 TOLERANCE = 1e-4
 
 
 @lru_cache(maxsize=1)
 def folds(networks: int, widths: tuple[int, ...], batch: int, rows: int) -> Task:
-    """A table whose classes a random plane parts, but for noise; fold k leaves out the k-th part of its rows."""
+    """A noisy table of two classes on either side of a random plane. Fold k leaves out the k-th part of its rows."""
     random = np.random.default_rng(SEED)
     table = random.standard_normal((rows, widths[0])).astype(np.float32)
     distance = table @ random.standard_normal(widths[0]) + random.standard_normal(rows)

@@ -1,7 +1,6 @@
 """Row 9: one network of the size that people train on MNIST, where most of a step is matrix products.
 
-With tanh, as row 7 has it: of the activations of the larger one some are so near 0 that rounding would decide a ReLU's
-slope.
+The activation is tanh for the reason that row 7 gives.
 """
 
 from __future__ import annotations
@@ -23,13 +22,13 @@ JOB = 4690  # steps of a whole training: 10 epochs of 60,000 images
 SEED = 0
 SKLEARN = "scikit-learn"
 
-# As in row 7: Adam makes a step of up to lr of a gradient that is 0 but for rounding
+# As in row 7: with Adam, a gradient that is 0 but for rounding makes a step of up to lr
 TOLERANCE = 1e-4
 
 
 @lru_cache(maxsize=1)
 def images(widths: tuple[int, ...], batch: int = BATCH, batches: int = BATCHES) -> Task:
-    """Random pixels and labels in the shapes of MNIST: what is in them makes no step longer."""
+    """Random pixels and labels in the shapes of MNIST. A step takes as long as on the real ones."""
     random = np.random.default_rng(SEED)
     pixels = random.random((batches, batch, widths[0]), dtype=np.float32)
     labels = random.integers(widths[-1], size=(batches, batch))
@@ -37,7 +36,7 @@ def images(widths: tuple[int, ...], batch: int = BATCH, batches: int = BATCHES) 
 
 
 def contenders(task: Callable[[], Task]) -> tuple[Contender, ...]:
-    """Everyone who can train this network."""
+    """All contenders that can train this network."""
     return (
         who.compiled(task),
         who.fits_step(task),
@@ -50,7 +49,7 @@ def contenders(task: Callable[[], Task]) -> tuple[Contender, ...]:
 
 
 def medium(widths: tuple[int, ...], ratio: float, steps: int) -> Work:
-    """A network of these widths; the goal is lamp's ratio to torch.nn with its fused Adam."""
+    """A network of these widths. `goal`: how many times as fast as torch.nn with its fused Adam lamp should be."""
     return Work(
         f"{'-'.join(map(str, widths))} tanh, cross-entropy, Adam, batch 128",
         contenders(partial(images, widths)),

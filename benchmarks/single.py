@@ -1,4 +1,4 @@
-"""One network, as the benchmarks train it: the batches and weights that every contender begins with."""
+"""Tasks with one network: the batches, and the initial weights of every contender."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ ADAMW = Rule("AdamW", lr=1e-3, weight_decay=1e-2)
 
 @dataclass(frozen=True)
 class Task(Start):
-    """What every training starts from; its arrays are to be copied, never written to.
+    """Data and initial weights of a network. Copy the arrays; do not write to them.
 
     widths      of the layers
-    activation  between them: "ReLU", "Tanh", "Sigmoid", "SiLU", "GELU"
-    loss        after the last: "CrossEntropyLoss", "MSELoss"
+    activation  between the layers: "ReLU", "Tanh", "Sigmoid", "SiLU", "GELU"
+    loss        after the last layer: "CrossEntropyLoss", "MSELoss"
     inputs      (batches, B, features), in order
-    targets     (batches, B) labels, or (batches, B, outputs)
-    weights     (out, in) and biases (out), a layer each
+    targets     labels (batches, B), or numbers (batches, B, outputs)
+    weights     (out, in) per layer, and biases (out) per layer
     """
 
     widths: tuple[int, ...]
@@ -61,7 +61,7 @@ class Task(Start):
 
 
 def initial(random: np.random.Generator, widths: tuple[int, ...]) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
-    """Weights (out, in) and biases (out), a layer each, by the law of torch.nn.Linear."""
+    """Weights (out, in) and biases (out) per layer, drawn from the distribution of torch.nn.Linear."""
     layers = list(pairwise(widths))
     weights = tuple(_uniform(random, fan_in, (fan_out, fan_in)) for fan_in, fan_out in layers)
     return weights, tuple(_uniform(random, fan_in, (fan_out,)) for fan_in, fan_out in layers)

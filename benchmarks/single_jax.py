@@ -1,4 +1,4 @@
-"""JAX's way to train one network: all steps in one compiled call."""
+"""One network in JAX: all steps in one compiled call."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from benchmarks.start import Array
 
 
 class WithJax:
-    """JAX: gradients by jax.value_and_grad, an epoch as lax.scan over the batches, all epochs in one compiled call."""
+    """One compiled call for all epochs: gradients by jax.value_and_grad, an epoch as lax.scan over the batches."""
 
     def __init__(self, task: Task, threads: int) -> None:
         try:
@@ -50,7 +50,7 @@ class WithJax:
                 return (values, means, squares, taken), loss
             means = [rule.beta1 * mean + (1 - rule.beta1) * grad for mean, grad in zip(means, grads, strict=True)]
             squares = [rule.beta2 * old + (1 - rule.beta2) * grad**2 for old, grad in zip(squares, grads, strict=True)]
-            # 1 - beta^t to the last digit: float32 would lose four of them at first, and differ from all others
+            # 1 - beta^t with all its digits: in float32 the first steps would lose four, and differ from all others
             size = rule.lr / -jnp.expm1(taken * math.log(rule.beta1))
             correction = lax.rsqrt(-jnp.expm1(taken * math.log(rule.beta2)))
             moved = [

@@ -1,4 +1,4 @@
-"""lamp's ways to train one network: the loop of a user, lamp.fit, and lamp.compile."""
+"""One network in lamp: in a loop that a user writes, by lamp.fit, and by lamp.compile."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class WithLamp:
         self.batches = batches(task)
 
     def run(self, steps: int) -> None:
-        """The loop as a user writes it."""
+        """Train in the loop that a user writes."""
         model, criterion, optimizer = self.model, self.criterion, self.optimizer
         for _ in range(self.task.epochs(steps)):
             for inputs, targets in self.batches:
@@ -47,7 +47,7 @@ class WithLamp:
 
 
 class WithFitsStep(WithLamp):
-    """The loop, with the step that lamp.fit takes: without the gradient of the input, as torch.nn has none either."""
+    """The loop with the step of lamp.fit, which leaves out the gradient of the input, as torch.nn does."""
 
     def run(self, steps: int) -> None:
         model, criterion, optimizer = self.model, self.criterion, self.optimizer
@@ -60,7 +60,7 @@ class WithFitsStep(WithLamp):
 
 
 class WithFit(WithLamp):
-    """lamp.fit itself: that step, and the history, callbacks and kept weights around it."""
+    """lamp.fit: that step, with history, callbacks and kept weights around it."""
 
     def run(self, steps: int) -> None:
         epochs = self.task.epochs(steps)
@@ -70,7 +70,7 @@ class WithFit(WithLamp):
 
 
 class _AllSamples(WithLamp):
-    """The samples of the batches as the compiled engine takes them: one tensor, and its rows."""
+    """The samples of all batches in one tensor, as the compiled engine takes them."""
 
     def __init__(self, task: Task) -> None:
         super().__init__(task)
@@ -78,12 +78,12 @@ class _AllSamples(WithLamp):
 
 
 class WithCompile(_AllSamples):
-    """lamp.compile: all steps of a run in one call. It compiles in the first."""
+    """lamp.compile: one call makes all steps of a run. The first run compiles."""
 
     def __init__(self, task: Task) -> None:
         super().__init__(task)
         self.compiled: Any = None
-        self.orders: dict[int, torch.Tensor] = {}  # by epochs
+        self.orders: dict[int, torch.Tensor] = {}  # number of epochs -> order
 
     def run(self, steps: int) -> None:
         epochs = self.task.epochs(steps)

@@ -1,4 +1,4 @@
-"""scikit-learn's way to train one network: MLPClassifier, an epoch at a time."""
+"""One network in scikit-learn: MLPClassifier, one epoch per call."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from benchmarks.start import Array
 
 
 class WithSklearn:
-    """MLPClassifier.partial_fit on all samples, in order, without weight decay."""
+    """MLPClassifier.partial_fit on all samples, in their order, without weight decay."""
 
     def __init__(self, task: Task, threads: int) -> None:
         try:
@@ -22,7 +22,7 @@ class WithSklearn:
         rule = task.rule
 
         class Adam(AdamOptimizer):  # type: ignore[misc]
-            """Adds eps where the others do: to the corrected root. scikit-learn adds it before the correction."""
+            """Adds eps to the corrected root, as all others do. scikit-learn adds it before the correction."""
 
             @property
             def epsilon(self) -> float:

@@ -1,4 +1,4 @@
-"""torch's usual way to train one network: torch.nn, with each of its optimizers."""
+"""One network in torch.nn, with each implementation of its optimizers."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def values(task: Task) -> list[Tensor]:
 
 
 def batches(task: Task) -> Batches:
-    """The batches in memory, (B, features) and (B,) or (B, outputs) each."""
+    """The batches as tensors: (B, features) with (B,) or (B, outputs) each."""
     return list(zip(torch.tensor(task.inputs).unbind(), torch.tensor(task.targets).unbind(), strict=True))
 
 
 class WithTorchNN:
-    """torch.nn and torch.optim, as their documentation writes the loop; options go to the optimizer."""
+    """torch.nn and torch.optim in the loop of their documentation. Options go to the optimizer."""
 
     def __init__(self, task: Task, **options: Any) -> None:
         self.task, rule = task, task.rule

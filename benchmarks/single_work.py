@@ -1,4 +1,4 @@
-"""Who can train one network: lamp's engines and the peers that know every network, for the rows to choose from."""
+"""Contenders that can train any one network, for the rows to choose from: lamp's engines and its peers."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from benchmarks.single_jax import WithJax
 from benchmarks.single_lamp import WithCompile, WithFit, WithFitCompiled, WithFitsStep, WithLamp
 from benchmarks.single_torch import WithTorchNN
 
-COMPILED_WITHIN = 180.0  # seconds, or a peer that compiles counts as absent
+COMPILED_WITHIN = 180.0  # seconds; a peer that compiles for longer counts as absent
 COMPILED, FIT_COMPILED = "lamp, compiled", "lamp.fit, compiled"
 LOOP, STEP, FIT = "lamp, a loop", "lamp, fit's step", "lamp.fit"
 NN, FOREACH, FUSED, JAX = "torch.nn", "torch.nn foreach", "torch.nn fused", "JAX"
 
 
 def compiled(task: Callable[[], Task]) -> Contender:
-    """lamp's compiled engine, for a loop of one's own."""
+    """lamp's compiled engine in a loop that a user writes."""
     note = "lamp.compile, all steps in one call"
     return Contender(COMPILED, lambda threads: WithCompile(task()), ours=True, compiles=True, note=note)
 
@@ -29,7 +29,7 @@ def fit_compiled(task: Callable[[], Task]) -> Contender:
 
 
 def eager(task: Callable[[], Task]) -> tuple[Contender, ...]:
-    """lamp's eager engine, in the three ways to use it."""
+    """lamp's eager engine, used in three ways."""
     return (
         Contender(LOOP, lambda threads: WithLamp(task()), ours=True, note="as in the README: model.backward"),
         fits_step(task),
@@ -43,7 +43,7 @@ def fits_step(task: Callable[[], Task]) -> Contender:
 
 
 def torch_nn(task: Callable[[], Task]) -> tuple[Contender, ...]:
-    """torch.nn with each kind of its optimizers."""
+    """torch.nn with each implementation of its optimizer."""
     return (
         Contender(NN, lambda threads: WithTorchNN(task())),
         Contender(FOREACH, lambda threads: WithTorchNN(task(), foreach=True)),
@@ -52,7 +52,7 @@ def torch_nn(task: Callable[[], Task]) -> tuple[Contender, ...]:
 
 
 def jax(task: Callable[[], Task]) -> Contender:
-    """JAX, the peer that compiles every network."""
+    """JAX, which compiles any network."""
     return Contender(
         JAX,
         lambda threads: WithJax(task(), threads),

@@ -2,8 +2,8 @@
 
     pip install -e ".[data]" && python examples/sweep_digits.py
 
-Prints the ranking with mean and standard deviation over the seeds, draws the heat map of the mean test accuracy to
-sweep_digits.png, and says how long one network after another would take.
+It prints the ranking with mean and standard deviation over the seeds, draws a heat map of the mean test accuracy into
+sweep_digits.png, and estimates how long it would take to train one network after another.
 """
 
 import time
