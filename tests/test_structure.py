@@ -47,6 +47,7 @@ ROOMS = [
         "init",
         "state_dict",
         "paths",
+        "in_place",
         "trees",
         "passes",
         "which_pass",

@@ -12,12 +12,12 @@ from typing import Any
 
 from torch import Tensor
 
-from lamp.axes import replicas_of
 from lamp.call_errors import in_order, is_of_the_call, misfit, shorten
-from lamp.errors import BackwardError
+from lamp.in_place import changed_output, check_unchanged, note
 from lamp.no_autograd import quick
+from lamp.parameter import FlatBuffer
 from lamp.passes import Participant, Pass, Unmarked, mark, numbers, pass_of, running
-from lamp.paths import blame, describe, say_where
+from lamp.paths import blame, say_where
 from lamp.trees import leaves
 from lamp.which_pass import pass_for
 
@@ -73,12 +73,24 @@ def forward_within_a_pass(forward: Callable[..., Any]) -> Callable[..., Any]:
         if not through.evaluating:
             if self._through is not through:
                 self._through = through  # `super().forward(...)` has replaced it by a weak reference
-            if inputs and type(inputs[0]) is Tensor:
-                through.version = _version(inputs[0])
+            try:  # what it takes in most cases; else `note` does it
+                through.version = inputs[0]._version
+                through.made = output._version
+                if len(inputs) > 1:
+                    through.rest = inputs[1]._version
+                if not self.gives_loss and through.memory:
+                    watched = through.watched = self._watched
+                    if watched.changes != FlatBuffer.changes:  # type: ignore[union-attr]
+                        raise AttributeError
+                    through.counts = watched.first._buffer.data._version  # type: ignore[union-attr]
+            except (AttributeError, IndexError, RuntimeError):
+                note(self, through, inputs, output)
         if type(output) is Tensor:
             if getrefcount(output) > ALONE:
                 if inputs and output is inputs[0] and pass_of(output) is None:
                     return output  # the pass returned its unmarked input unchanged
+                if through.memory:
+                    through.kept = output
                 output = _view(output)
             output.__dict__["backward"] = through
             through.output = weakref.ref(output)
@@ -136,24 +148,6 @@ def _begin(root: Participant, inputs: tuple[Any, ...]) -> Pass:
     return through
 
 
-def _version(tensor: Tensor) -> int:
-    """How often a tensor was changed in place, as torch counts it; 0 for tensors of torch's inference mode."""
-    try:
-        return tensor._version
-    except RuntimeError:
-        return 0
-
-
-def _changed(root: Participant) -> BackwardError:
-    return BackwardError(
-        "the input was changed in place after the forward that remembered it for this backward",
-        expected="an input that still has the values of the forward",
-        got="a tensor that was written to in between",
-        fix="call backward before writing to the input, or write to a copy: x = x.clone()",
-        where=describe(root),
-    )
-
-
 # ---- backward -------------------------------------------------------------------------------------------------------
 def backward_within_its_pass(backward: Callable[..., Any]) -> Callable[..., Any]:
     """Wrap a backward: as the outermost call it goes through the pass that its gradient belongs to."""
@@ -179,10 +173,28 @@ def backward_within_its_pass(backward: Callable[..., Any]) -> Callable[..., Any]
         through = running.through = pass_for(self, grad_outputs)
         inputs = through.inputs
         if through.root is self and through.memory:
-            if inputs and type(inputs[0]) is Tensor and _version(inputs[0]) != through.version and not self.gives_loss:
+            watched = through.watched
+            try:  # what it takes in most cases; else `check_unchanged` does it
+                unchanged = through.consumed or (
+                    inputs[0]._version == through.version
+                    and (len(inputs) < 2 or inputs[1]._version == through.rest)
+                    and (
+                        watched is None
+                        or (
+                            watched is self._watched
+                            and watched.changes == FlatBuffer.changes
+                            and watched.first._buffer.data._version == through.counts  # type: ignore[union-attr]
+                        )
+                    )
+                    and through.kept is None
+                )
+            except (AttributeError, IndexError, RuntimeError):
+                unchanged = False
+            if not unchanged:
                 running.through = None
-                raise _changed(self)
-            through.consumed, through.inputs = True, ()
+                check_unchanged(self, through)
+                running.through = through
+            through.consumed, through.inputs, through.kept = True, (), None
         try:
             with quick():
                 gradient = backward(self, *grad_outputs)
@@ -234,18 +246,20 @@ def _marked(gradient: Any, module: Participant, given: tuple[Any, ...], through:
         return gradient
     x = inputs[0]
     source = pass_of(x)
-    if source is not None and source is not through and type(gradient) is Tensor and not given:
-        gradient.__dict__["backward"] = source  # the usual case: the gradient of a loss of a marked output
-        return gradient
+    if source is not None and source is not through and type(gradient) is Tensor:
+        if through.version != source.made and source.output is not None and not source.evaluating:
+            raise changed_output(source.root)
+        if not given:
+            gradient.__dict__["backward"] = source  # the usual case: the gradient of a loss of a marked output
+            return gradient
     of_first = isinstance(x, tuple | list) and (module.gives_loss or len(inputs) == 1)
     if isinstance(gradient, tuple | list) and not of_first:
         return _with_sources(gradient, inputs, through, given)
-    if module.gives_loss:
-        outputs = [x] if isinstance(x, Tensor) else [each for _, each in leaves(x)]
-        if outputs and all(pass_of(each) in (None, through) for each in outputs):
-            averages = replicas_of(outputs[0]) is None and getattr(module, "reduction", "") not in ("sum", "none")
-            running.unmarked = Unmarked(through.number, type(module).__name__, averages, outputs[0].numel())
-            return gradient
+    if source is None and (type(x) is Tensor or all(pass_of(each) in (None, through) for _, each in leaves(x))):
+        unmarked = Unmarked(through, x)
+        if module.gives_loss:
+            running.unmarked = unmarked
+        return _with_mark(gradient, unmarked, given)
     return _with_sources(gradient, x, through, given)
 
 
@@ -256,7 +270,12 @@ def _with_sources(gradient: Any, x: Any, through: Pass, given: tuple[Any, ...]) 
         parts = [_with_sources(part, each, through, given) for part, each in pairs]
         return parts if isinstance(gradient, list) else tuple(parts)
     source = pass_of(x)
-    if source is not None and source is not through and isinstance(gradient, Tensor):
+    return gradient if source is None or source is through else _with_mark(gradient, source, given)
+
+
+def _with_mark(gradient: Any, source: Pass | Unmarked, given: tuple[Any, ...]) -> Any:
+    """The gradient with this mark; a view of it, if the backward returned a tensor that it was given."""
+    if isinstance(gradient, Tensor):
         unchanged = gradient is given[0] if len(given) == 1 else any(gradient is each for each in given)
         gradient = _view(gradient) if unchanged else gradient
         mark(gradient, source)

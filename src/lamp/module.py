@@ -261,7 +261,8 @@ class Module(TorchHabits, Participant, metaclass=ModuleMeta):
         return [(name, number) for name, number in found if isinstance(number, Tensor)]
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "_through"}  # a copy has had no forward
+        of_calls = ("_through", "_watched")  # a copy has had no forward
+        return {name: value for name, value in vars(self).items() if name not in of_calls}
 
     # ---- printing ------------------------------------------------------------------------------------------------
     def extra_repr(self) -> str:

@@ -26,10 +26,15 @@ class FlatBuffer:
     A parameter belongs to exactly one buffer at a time. `version` goes up when parameters leave the buffer or are
     frozen or unfrozen: views of it that were taken before are then out of date. `changes` goes up with the version of
     any buffer.
+
+    made   torch's count of in-place changes of `data` when it was new (see lamp.in_place)
+    parts  slices whose changes are counted apart, since an optimizer has them without the rest
     """
 
     changes: ClassVar[int] = 0
     version: int = 0
+    made: int = 0
+    parts: tuple[Part, ...] = ()
 
     def __init__(self, parameters: Sequence[Parameter], dtype: torch.dtype, device: torch.device) -> None:
         sizes = [parameter.size for parameter in parameters]
@@ -60,6 +65,25 @@ class FlatBuffer:
     def _store(self, data: Tensor, grad: Tensor | None) -> None:
         self.data = data
         self._grad = grad
+        self.made = 0 if data.is_inference() else data._version
+
+    def part(self, start: int, stop: int) -> Tensor:
+        """The slice from `start` to `stop`; writing to it is counted apart from changes of the whole."""
+        if stop - start == self.data.shape[-1]:
+            return self.data
+        part = next((each for each in self.parts if (each.start, each.stop) == (start, stop)), None)
+        if part is None:
+            part = Part(self.data[..., start:stop].data, start, stop)
+            self.parts = (*self.parts, part)
+            FlatBuffer.changes += 1
+        return part.data
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name not in ("made", "parts")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self.made = self.data._version
 
     @property
     def grad(self) -> Tensor:
@@ -67,6 +91,20 @@ class FlatBuffer:
         if self._grad is None:
             self._grad = torch.zeros_like(self.data)
         return self._grad
+
+
+class Part:
+    """A slice of a flat buffer, with a counter of its own for changes in place."""
+
+    __slots__ = ("__weakref__", "data", "start", "stop")
+    made = 0
+
+    def __init__(self, data: Tensor, start: int, stop: int) -> None:
+        self.data, self.start, self.stop = data, start, stop
+
+    def overlaps(self, parameter: Parameter) -> bool:
+        """Whether a parameter of the same buffer lies in this slice."""
+        return parameter._start < self.stop and self.start < parameter._start + parameter.size
 
 
 class Parameter(TensorLike):
@@ -241,7 +279,7 @@ class Span:
     def __init__(self, buffer: FlatBuffer, start: int, parameters: list[Parameter]) -> None:
         stop = start + sum(parameter.size for parameter in parameters)
         self.buffer, self.parameters, self._version = buffer, parameters, buffer.version
-        self.data = buffer.data[..., start:stop]
+        self.data = buffer.part(start, stop)
         self.grad = buffer.grad[..., start:stop]
 
     @property

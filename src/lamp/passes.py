@@ -14,13 +14,15 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor
 
+from lamp.axes import replicas_of
 from lamp.errors import BackwardError
+from lamp.in_place import Counts, Watched
 from lamp.paths import describe
+from lamp.trees import leaves
 
 numbers = itertools.count(1)
 
@@ -33,6 +35,10 @@ class Pass:
     memory      the stack of each module
     inputs      the arguments of the forward, until a backward consumes the pass
     version     torch's count of in-place changes of the first input, after the forward
+    rest        that count of the other inputs
+    made        that count of the output
+    kept        the output, if a module remembers it too
+    watched     where the root's parameters lie, and their `counts` (see lamp.in_place)
     evaluating  whether it ran within `evaluating()`, so that nothing is remembered
     number      1, 2, ... in the order of the forwards; 0 if there was no forward, or it failed
     consumed    whether the root's backward has gone through it
@@ -40,6 +46,11 @@ class Pass:
 
     inputs: tuple[Any, ...] = ()
     version = 0
+    rest = 0
+    made = 0
+    kept: Tensor | None = None
+    counts: Counts = 0
+    watched: Watched | None = None
     evaluating = False
     consumed = False
     number = 0
@@ -107,27 +118,56 @@ class Pass:
         return set, ()  # a saved tensor belongs to no pass
 
 
-@dataclass(frozen=True)
 class Unmarked:
-    """A loss whose gradient could not be marked, since its input was not marked either.
+    """What the gradient of an input that is no output is marked with: until the user does something to it, it is the
+    gradient of that input and of nothing else.
 
-    number    the number of its pass
-    name      its class
-    averages  whether it took a mean over its whole input, with no axis of replicas
-    size      the number of elements of its input
+    through  the pass that its backward went through
+    input    the input
     """
 
-    number: int
-    name: str
-    averages: bool
-    size: int
+    __slots__ = ("input", "through")
+
+    def __init__(self, through: Pass, input: Any) -> None:
+        self.through, self.input = through, input
+
+    @property
+    def name(self) -> str:
+        """The class of the module whose input it was."""
+        return type(self.through.root).__name__
+
+    @property
+    def averages(self) -> bool:
+        """Whether that is a loss which took a mean over its whole input, with no axis of replicas."""
+        marked = any(replicas_of(each) is not None for _, each in leaves(self.input))
+        return not marked and getattr(self.through.root, "reduction", "") not in ("sum", "none")
+
+    @property
+    def size(self) -> int:
+        """The number of elements of its input; of several inputs, of the first."""
+        return next((each.numel() for _, each in leaves(self.input)), 0)
+
+    def __call__(self, *_: Any, **__: Any) -> None:
+        """Answer a call of `tensor.backward()` on the gradient."""
+        raise BackwardError(
+            f"this tensor is the gradient that {self.name}.backward() returned",
+            expected="a call of a module's backward",
+            got="backward() called on a tensor",
+            fix="model.backward(criterion.backward())",
+        )
+
+    def __deepcopy__(self, memo: Any) -> Unmarked:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return set, ()  # as for a Pass
 
 
 class _Running(threading.local):
     through: Pass | None = None  # the pass that is running in this thread, if any
     evaluating = False  # whether this thread is within `evaluating()`, whatever the modules' own modes
     asked: Pass | None = None  # the pass for a backward without a marked gradient (see `backward_from`)
-    unmarked: Unmarked | None = None  # the last loss whose gradient could not be marked
+    unmarked: Unmarked | None = None  # of the last loss whose input was not marked
 
 
 running = _Running()
@@ -139,6 +179,7 @@ class Participant:
     gives_loss: ClassVar[bool] = False  # whether it is a loss
     _training = True  # what train() and eval() set
     _through: Pass | weakref.ref[Pass] | None = None  # the last pass it took part in; a weak reference if not the root
+    _watched: Watched | None = None  # where its parameters lie, if it was the root of a pass
 
     if TYPE_CHECKING:  # attributes that Module adds
         # fmt: off
@@ -246,7 +287,7 @@ def pass_of(value: Any) -> Pass | None:
     return mark if type(mark) is Pass else None
 
 
-def mark(value: Any, through: Pass) -> None:
+def mark(value: Any, through: Pass | Unmarked) -> None:
     """Mark a tensor, or each tensor in a tuple or list, with this pass."""
     if isinstance(value, Tensor):
         value.__dict__["backward"] = through  # takes half the time of setting an attribute

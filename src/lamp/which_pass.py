@@ -10,7 +10,8 @@ from typing import Any
 from torch import Tensor
 
 from lamp.errors import BackwardError
-from lamp.passes import Participant, Pass, latest, pass_of, running
+from lamp.in_place import is_same
+from lamp.passes import Participant, Pass, Unmarked, latest, pass_of, running
 from lamp.paths import describe
 from lamp.trees import leaves
 
@@ -45,13 +46,33 @@ def _for_unmarked(module: Participant, gradients: tuple[Any, ...]) -> Pass:
     others = [each for each in through.others or () if each.awaits and each.fits(gradients)]
     earlier = [each for each in others if not through.repeats(each)]
     module.check_unmarked(gradients, loss)
-    if loss is not None and through.dropped and through.dropped < loss.number < through.number:
+    of_input = next((each for each in map(_mark_of, gradients) if type(each) is Unmarked), None)
+    if of_input is not None and any(each.awaits for each in (through, *others)):
+        for each in (through, *others):
+            if each.awaits and _put_out(each, of_input.input):
+                return each
+        raise _of_another_tensor(module, of_input)
+    if loss is not None and through.dropped and through.dropped < loss.through.number < through.number:
         raise _ambiguous(module, 2, "a gradient from a loss of an earlier output, whose forward it does not name")
     if not earlier or through.consumed or (not through.memory and not module.training):
         return through
     if len(earlier) + through.awaits > 1:
         raise _ambiguous(module, len(earlier) + through.awaits, "a gradient that does not say to which it belongs")
     return earlier[0]
+
+
+def _mark_of(value: Any) -> Any:
+    return getattr(value, "backward", None)
+
+
+def _put_out(through: Pass, tensor: Any) -> bool:
+    """Whether a tensor that is not marked still is what the pass put out, such as a clone or a view of all of it."""
+    if not isinstance(tensor, Tensor):
+        return False
+    output = None if through.output is None else through.output()
+    if output is None and pass_of(tensor._base) is through:
+        output = tensor._base
+    return is_same(tensor, output)
 
 
 def _for_another_root(module: Participant, through: Pass) -> Pass:
@@ -93,6 +114,19 @@ def _ambiguous(module: Participant, count: int, got: str) -> BackwardError:
         got=got,
         fix="call backward before the next forward; for measurements use lamp.evaluate, lamp.predict or `with "
         "lamp.evaluating():`, and keep loss.item() or output.clone() instead of the tensors themselves",
+        where=describe(module),
+    )
+
+
+def _of_another_tensor(module: Participant, of_input: Unmarked) -> BackwardError:
+    name = of_input.name
+    return BackwardError(
+        f"{name} was called on something else than the output of {describe(module)}, so its gradient is not the "
+        "output's",
+        expected=f"the gradient of what {describe(module)} put out",
+        got=f"what {name}.backward() returned, for an input that came from no module",
+        fix=f"call {name} on the output itself, or do what stands between in a module; or multiply the gradient by "
+        "the derivative of what stands between: gradient * 2 after output * 2, gradient.clone() after output + x",
         where=describe(module),
     )
 

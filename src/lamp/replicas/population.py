@@ -126,7 +126,7 @@ class Population(Module):
         return x
 
     def check_unmarked(self, gradients: tuple[Any, ...], loss: Unmarked | None) -> None:
-        after = loss if loss is not None and loss.number > getattr(latest(self), "number", 0) else None
+        after = loss if loss is not None and loss.through.number > getattr(latest(self), "number", 0) else None
         check_unmarked_gradients(len(self), gradients, after)
 
     def check_again(self) -> None:
