@@ -361,6 +361,21 @@ def replicate(parameters: Iterable[Parameter], replicas: int, buffers: Iterable[
         buffer.data = buffer.data.repeat(replicas, *[1] * buffer.data.dim())
 
 
+def selected(parameters: Iterable[Parameter], rows: Sequence[int]) -> dict[Parameter, Parameter]:
+    """For each of these parameters of a population, a copy with these replicas. The copies lie in flat buffers of their
+    own, in the same places as the originals, so that both have the same spans."""
+    buffers: dict[FlatBuffer, FlatBuffer] = {}
+    copies: dict[Parameter, Parameter] = {}
+    for parameter in parameters:
+        whole = parameter._buffer
+        if whole not in buffers:
+            buffers[whole] = FlatBuffer.of_one(whole.data[rows], (len(rows),))
+        shape = torch.Size((len(rows), *parameter.shape[1:]))
+        copies[parameter] = twin = Parameter.__new__(Parameter)
+        twin.__setstate__((shape, buffers[whole], parameter._start, len(rows), parameter.frozen))
+    return copies
+
+
 def _kind_of(data: Any) -> object:
     if not isinstance(data, Tensor):
         return type(data).__name__

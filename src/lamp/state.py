@@ -9,6 +9,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from lamp.errors import ArgumentError
 from lamp.module import Module
 from lamp.parameter import Buffer, Parameter, flatten, spans
 from lamp.tensor_like import TensorLike
@@ -55,8 +56,23 @@ class ModelState:
         pairs = zip(self.tensors, other.tensors, strict=True)
         return ModelState([torch.where(_column(chosen, own), theirs, own) for own, theirs in pairs])
 
+    def fits(self, saved: ModelState, rows: Any = ALL) -> bool:
+        """Whether `restore` can put back this saved state: no module was added, removed or replaced by another size."""
+        first = 0 if rows is ALL else 1
+        return [own.shape[first:] for own in self.tensors] == [kept.shape[first:] for kept in saved.tensors]
+
     def restore(self, saved: ModelState, rows: Any = ALL) -> None:
-        """Overwrite the state, or these replicas' rows of it, with a saved one that has one row for each of them."""
+        """Overwrite the state, or these replicas' rows of it, with a saved one that has one row for each of them.
+
+        Raises ArgumentError if the saved state is that of other modules.
+        """
+        if not self.fits(saved, rows):
+            raise ArgumentError(
+                "a saved state does not fit the model, whose modules have changed since",
+                expected=f"parameters and buffers {[tuple(kept.shape) for kept in saved.tensors]}, as saved",
+                got=f"{[tuple(own.shape) for own in self.tensors]}",
+                fix="leave the modules as they are while a best state is kept, or pass restore_best=False",
+            )
         for own, kept in zip(self.tensors, saved.tensors, strict=True):
             if rows is ALL:
                 own.copy_(kept)

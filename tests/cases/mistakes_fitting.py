@@ -29,7 +29,42 @@ def _call(name, call, error, where, *words):
     return Mistake(name, call, error, where, words)
 
 
+def _put_into_a_population(module):
+    """Train a population that a module of a single network was put into."""
+    nets = lamp.population(network(), range(2))
+    nets.network[1] = module
+    fit(model=nets)
+
+
+def _another_layer_after_the_best():
+    """Add a layer in a training whose best weights are kept."""
+
+    class Grows(lamp.Callback):
+        def on_epoch(self, training):
+            if training.epoch == 1:
+                training.model.append(lamp.Linear(2, 2))
+
+    best = lamp.EarlyStopping(monitor="loss", min_delta=100.0)
+    fit(epochs=3, callbacks=[best, Grows()], engine="eager", optimizer=lambda parameters: lamp.SGD(parameters, lr=0.1))
+
+
 MISTAKES = [
+    _call(
+        "fit: a layer of one network in a population",
+        lambda: _put_into_a_population(lamp.PReLU()),
+        lamp.ArgumentError,
+        "Population.network.1: PReLU",
+        "single network",
+        "lamp.population(module, seeds)",
+    ),
+    _call(
+        "fit: a layer is added while the best weights are kept",
+        _another_layer_after_the_best,
+        lamp.ArgumentError,
+        "saved state",
+        "modules have changed",
+        "restore_best=False",
+    ),
     _fit("no epochs", lamp.ArgumentError, "epochs", epochs=0),
     _fit("epochs as a float", lamp.ArgumentError, "epochs", epochs=2.5),
     _fit("epochs as a text", lamp.ArgumentError, "epochs", epochs="10"),

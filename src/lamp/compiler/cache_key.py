@@ -28,7 +28,7 @@ PLAIN = (bool, int, float, complex, str, bytes)
 DEEPEST = 4  # levels of nested objects that are compared
 # Attributes that change from step to step, and caches of a module's own methods.
 PASSING = {"_through", "_watched", "_ahead", "_generators", "_expects_ignored", "_by_name", "_body", "_loss"}
-COUNTERS = {"seed", "step", "lags"}  # attributes of Dropout, read anew at each call
+COUNTERS = {"seed", "step", "lags", "_drawn"}  # attributes of Dropout, read anew at each call
 NOT_IN_CODE = {"training", "replicas", "units"}
 OF_OPTIMIZER = {"defaults", "param_groups", "_steps", "_blocks", "_is_made"}  # attributes of every optimizer
 # A user's formulas are evaluated at these numbers, to see whether they have changed.
@@ -48,7 +48,7 @@ def staleness_key(model: Module, criterion: Loss, optimizer: Optimizer | None, n
     names = optimizer.defaults if numbers else ()
     for group in optimizer.param_groups:
         written += [tuple(map(frozen, group["params"])), *(frozen(group[name]) for name in names)]
-    return (*written, optimizer, options_of(optimizer), *_own_attributes(optimizer))
+    return (*written, optimizer, options_of(optimizer), frozen(own_attributes(optimizer)))
 
 
 def of_module(module: Module) -> Hashable:
@@ -74,11 +74,9 @@ def written_of(module: Module) -> Hashable:
     return type(module), tuple(sorted((name, repr(frozen(value))) for name, value in plain.items()))
 
 
-def _own_attributes(optimizer: Optimizer) -> Iterator[Hashable]:
+def own_attributes(optimizer: object) -> dict[str, Any]:
     """The attributes that an optimizer has beyond those of every optimizer, methods set on the instance included."""
-    for name, value in vars(optimizer).items():
-        if name not in OF_OPTIMIZER:
-            yield name, frozen(value)
+    return {name: value for name, value in vars(optimizer).items() if name not in OF_OPTIMIZER}
 
 
 def _answers(module: Module) -> Iterator[Hashable]:
@@ -95,7 +93,7 @@ def frozen(value: Any, depth: int = 0) -> Hashable:
     if value is None or isinstance(value, PLAIN):
         return value if value == value else repr(value)  # NaN does not equal itself
     if isinstance(value, Tensor):
-        return value.dtype, str(value.device), tuple(value.shape), tuple(map(repr, value.reshape(-1).tolist()))
+        return value.dtype, str(value.device), tuple(value.shape), _bytes_of(value)
     if isinstance(value, np.ndarray | np.generic):
         return str(value.dtype), value.shape, value.tobytes()
     if isinstance(value, Parameter):
@@ -113,6 +111,11 @@ def frozen(value: Any, depth: int = 0) -> Hashable:
     if hasattr(value, "__dict__"):
         return type(value), id(value), frozen(vars(value), depth + 1)
     return repr(value)
+
+
+def _bytes_of(tensor: Tensor) -> bytes:
+    """The numbers of a tensor as bytes, so that NaN equals itself, and 0 and -0 differ."""
+    return tensor.detach().reshape(-1).cpu().contiguous().view(torch.uint8).numpy().tobytes()
 
 
 @cache

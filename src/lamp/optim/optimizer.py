@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import warnings
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import torch
@@ -237,9 +237,20 @@ class Optimizer(metaclass=_Made):
             chosen._as_group({**rows_of(group, rows), "params": [parameters[each] for each in group["params"]]})
             for group in self.param_groups
         ]
-        chosen._steps, chosen._blocks = list(self._steps), []
-        chosen._make_blocks({parameters[p]: rows_of(state, rows) for p, state in self._states().items()})
+        chosen._blocks = []
+        chosen.take(self, rows, parameters)
         return chosen
+
+    @property
+    def state_key(self) -> Hashable:
+        """A key that differs from an earlier one if the state was loaded or written to, or the steps set, since."""
+        blocks = [block for each in self._blocks for block in each.blocks]
+        return (*self._steps, *self._blocks, *(x._version for block in blocks for x in block.state.values()))
+
+    def take(self, whole: Optimizer, rows: Tensor, parameters: Mapping[Parameter, Parameter]) -> None:
+        """Copy the state of these replicas from the optimizer that `of_replicas` made this one from."""
+        self._steps = list(whole._steps)
+        self._make_blocks({parameters[p]: rows_of(state, rows) for p, state in whole._states().items()})
 
     def take_back(self, other: Optimizer, rows: Tensor, parameters: Mapping[Parameter, Parameter]) -> None:
         """Copy the state of these replicas back from an optimizer that `of_replicas` made."""

@@ -2,7 +2,16 @@
 
 from lamp.replicas.placing import listed_networks
 from lamp.replicas.population import Population, population, stack
-from lamp.replicas.shared_attributes import is_copyable
+from lamp.replicas.shared_attributes import is_copyable, shared_attributes
 from lamp.replicas.sizes import architecture, form
 
-__all__ = ["Population", "architecture", "form", "is_copyable", "listed_networks", "population", "stack"]
+__all__ = [
+    "Population",
+    "architecture",
+    "form",
+    "is_copyable",
+    "listed_networks",
+    "population",
+    "shared_attributes",
+    "stack",
+]

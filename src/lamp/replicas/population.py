@@ -24,7 +24,8 @@ from lamp.nn import Sequential
 from lamp.parameter import replicate
 from lamp.passes import Unmarked, latest
 from lamp.replicas.placing import listed_networks, place_as
-from lamp.replicas.shared_attributes import check_copyable, copy_attributes, is_copyable
+from lamp.replicas.selecting import network_of
+from lamp.replicas.shared_attributes import check_copyable, check_same_modules, copy_attributes, is_copyable
 from lamp.replicas.sizes import Sizes, architecture, check_forms, widest
 from lamp.replicas.unmarked_gradients import check_unmarked_gradients
 from lamp.replicas.user_modules import check_in_population, check_starts_differ, modules_to_check
@@ -197,21 +198,17 @@ class Population(Module):
 
     def select(self, indices: Iterable[int] | Tensor) -> Population:
         """A new population with copies of these replicas, in this order; the indices may be a boolean tensor (K,)."""
+        check_same_modules(self._single(), self.network)
+        return self.of_replicas(indices)
+
+    def of_replicas(self, indices: Iterable[int] | Tensor) -> Population:
+        """What `select` returns, also after modules were replaced; then no single network can be taken out of it."""
         rows = self._rows(indices)
-        seeds = None if self.seeds is None else [self.seeds[k] for k in rows]
-        single = self._single()
-        copy_attributes(single, self.network)
-        place_as(self.network, single)
-        chosen = Population(single, len(rows), seeds, None if self.sizes is None else self.sizes.of(rows))
+        chosen = copy.copy(self)
+        chosen.network, chosen.replicas = network_of(self.network, rows), len(rows)
+        chosen.seeds = None if self.seeds is None else tuple(self.seeds[k] for k in rows)
+        chosen.sizes = None if self.sizes is None else self.sizes.of(rows)
         chosen._unchecked = list(self._unchecked)
-        ModelState.of(chosen).restore(ModelState.of(self).select(rows))
-        extras = copied_extras(self.network, rows)
-        for module, twin, extra in zip(chosen.network.modules(), self.network.modules(), extras, strict=True):
-            module.training = twin._training
-            for name, numbers in twin.numbers():
-                setattr(module, name, numbers[rows])
-            if extra is not None:
-                module.set_extra_state(extra)
         return chosen
 
     def copy_(self, into: int | Iterable[int], from_: int | Iterable[int] | Population) -> Population:
@@ -234,14 +231,18 @@ class Population(Module):
                 got=f"replicas {chosen} of other widths than {to}",
                 fix="copy replicas of the same architecture",
             )
-        ModelState.of(self).restore(ModelState.of(source).select(chosen), to)
-        for module, extra in zip(self.network.modules(), copied_extras(source.network, chosen), strict=True):
+        self.take(to, source, chosen)
+        return self
+
+    def take(self, to: Sequence[int], source: Population, rows: Sequence[int]) -> None:
+        """Overwrite the replicas `to` by these rows of a population of the same modules, without a check."""
+        ModelState.of(self).restore(ModelState.of(source).select(rows), to)
+        for module, extra in zip(self.network.modules(), copied_extras(source.network, rows), strict=True):
             if extra is not None:
                 mine = module.get_extra_state()
                 for k, state in zip(to, extra, strict=True):
                     mine[k] = state
                 module.set_extra_state(mine)
-        return self
 
     def _kinds(self, rows: Sequence[int]) -> list[str]:
         """The architecture of each of these replicas as text; empty if all are the same."""

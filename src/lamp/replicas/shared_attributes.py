@@ -25,9 +25,14 @@ def shared_attributes(module: Module) -> dict[str, Any]:
     """A module's attributes without its parameters, buffers and submodules, and without what each replica has."""
     found = dict(vars(module))
     if module.get_extra_state() is not None:
-        arguments = inspect.signature(type(module)).parameters
+        arguments = _arguments_of(type(module))
         found = {name: value for name, value in found.items() if name in arguments or callable(value)}
     return {name: value for name, value in found.items() if name not in NOT_COMPARED and not _holds_members(value)}
+
+
+@functools.cache
+def _arguments_of(kind: type) -> frozenset[str]:
+    return frozenset(inspect.signature(kind).parameters)
 
 
 def likeness(module: Module, without: frozenset[str] = frozenset()) -> tuple[type, str]:
@@ -56,14 +61,8 @@ def copy_attributes(network: Module, source: Module) -> None:
     Raises ArgumentError if modules were replaced, or if a method cannot be copied.
     """
     check_copyable(source)
+    check_same_modules(network, source)
     own, theirs = list(network.modules()), list(source.modules())
-    if list(map(type, own)) != list(map(type, theirs)):
-        raise ArgumentError(
-            "the modules of a population were replaced, so no replica can be copied from it",
-            expected=", ".join(type(each).__name__ for each in own),
-            got=", ".join(type(each).__name__ for each in theirs),
-            fix="change the network first, then call lamp.population(network)",
-        )
     twins = {id(twin): module for module, twin in zip(own, theirs, strict=True)}
     for module, twin in zip(own, theirs, strict=True):
         mine, wanted = shared_attributes(module), shared_attributes(twin)
@@ -74,6 +73,18 @@ def copy_attributes(network: Module, source: Module) -> None:
             alike = name in mine and as_json(mine[name], of_function=_code_of) == as_json(value, of_function=_code_of)
             if name not in WIDTHS | numbers and (not alike or isinstance(value, FunctionType | MethodType)):
                 vars(module)[name] = copy.deepcopy(value, dict(twins))
+
+
+def check_same_modules(network: Module, source: Module) -> None:
+    """Raise ArgumentError unless both networks have modules of the same classes."""
+    own, theirs = list(network.modules()), list(source.modules())
+    if list(map(type, own)) != list(map(type, theirs)):
+        raise ArgumentError(
+            "the modules of a population were replaced, so no replica can be copied from it",
+            expected=", ".join(type(each).__name__ for each in own),
+            got=", ".join(type(each).__name__ for each in theirs),
+            fix="change the network first, then call lamp.population(network)",
+        )
 
 
 def check_copyable(network: Module) -> None:

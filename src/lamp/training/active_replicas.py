@@ -8,7 +8,7 @@ as it was when it ended.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -21,9 +21,12 @@ from lamp.module import Module
 from lamp.optim import Optimizer
 from lamp.optim.checks import rows_of
 from lamp.overrides import is_lamps
+from lamp.parameter import Buffer, Parameter, selected
+from lamp.paths import path_of
 from lamp.replicas import Population
 from lamp.training.batch import BatchReader
 from lamp.training.callback import Training
+from lamp.training.changes import Twins, make_up, settings_of
 from lamp.training.history import Measured
 from lamp.training.training_state import data_state, set_data_state
 
@@ -64,6 +67,7 @@ class ActiveReplicas:
         """Raise ArgumentError if a callback has replaced the training's model, criterion or optimizer."""
         if all(is_lamps(type(callback)) for callback in training.callbacks):
             return
+        self.check_replicas()
         for name, own in zip(("model", "criterion", "optimizer"), self.whole, strict=True):
             if (other := getattr(training, name)) is not own:
                 raise ArgumentError(
@@ -73,17 +77,81 @@ class ActiveReplicas:
                     fix="change its attributes, or end this training and begin another one",
                 )
 
+    def check_replicas(self) -> None:
+        """Raise ArgumentError for a module with state in a population that is not per replica."""
+        model, replicas = self.whole[0], self.replicas
+        for module in model.modules() if replicas is not None else ():
+            members = (*module._members(Parameter), *(() if module.gives_loss else module._members(Buffer)))
+            if module.replicas != replicas and (members or module.get_extra_state() is not None):
+                raise ArgumentError(
+                    "a module of a single network was put into a population",
+                    expected=f"a module of {replicas} replicas, with tensors ({replicas}, ...)",
+                    got=f"{type(module).__name__} of {module.replicas or 1}",
+                    fix="put in lamp.population(module, seeds).network, or change the network before lamp.population",
+                    where=path_of(module, model),
+                )
+
     def keep(self, rows: Tensor) -> None:
         """Continue with only these replicas. Their numbers are those of the whole population."""
         self.hand_over()
+        self.reader.rows = rows
+        self.select()
+
+    def select(self) -> None:
+        """Copy the active replicas from the whole population: model, criterion, optimizer and batches."""
         whole, criterion, optimizer = self.whole
+        rows = self.rows
         assert isinstance(whole, Population)
-        self.reader.rows, self.model = rows, whole.select(rows)
+        assert rows is not None
+        self.model = whole.of_replicas(rows)
+        self._modules = [*whole.modules()]
         self._parameters = dict(zip(whole.parameters(), self.model.parameters(), strict=True))
+        trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        self._removed = selected([each for each in trained if each not in self._parameters], rows.tolist())
+        self._parameters |= self._removed
         self.optimizer = optimizer.of_replicas(rows, self._parameters)
         self.criterion = criterion.of_replicas(rows)
         self.batches = _batches_of(self._batches, rows)
         self.validation = None if self._validation is None else _batches_of(self._validation, rows)
+        pairs = [*zip(whole.modules(), self.model.modules(), strict=True), (criterion, self.criterion)]
+        self._twins = [Twins(a, b) for a, b in [*pairs, (optimizer, self.optimizer)] if not is_lamps(type(a))]
+        self._selected_from, self._state_key = self._key(), optimizer.state_key
+
+    # ---- what user code changes --------------------------------------------------------------------------------------
+    def _key(self) -> Hashable:
+        """A key of all that `select` copies, except the numbers that `take_over` copies."""
+        return make_up(*self.whole), settings_of(self._batches), settings_of(self._validation)
+
+    @property
+    def is_outdated(self) -> bool:
+        """Whether user code has changed more in the whole population than its numbers, since `select`."""
+        if self.rows is None:
+            return False
+        for whole, own in self._loaders:  # data per replica were copied
+            columns = zip(whole.columns, own.columns, strict=True) if whole.per_replica else ()
+            if not all(torch.equal(column[self.rows], twin) for column, twin in columns):
+                return True
+        return self._key() != self._selected_from
+
+    @property
+    def has_other_modules(self) -> bool:
+        """Whether user code has added, removed or replaced modules of the whole population since `select`, so that the
+        active replicas no longer fit into it."""
+        return [*self.whole[0].modules()] != self._modules
+
+    def take_over(self) -> None:
+        """Copy the numbers of the whole population: weights, buffers, the optimizer's state, the number of epochs."""
+        if self.rows is None:
+            return
+        assert isinstance(self.whole[0], Population)
+        assert isinstance(self.model, Population)
+        self.model.take(range(len(self.rows)), self.whole[0], self.rows.tolist())
+        for parameter, twin in self._removed.items():
+            twin.data.copy_(parameter.data[self.rows])
+        if self.whole[2].state_key != self._state_key:
+            self.optimizer.take(self.whole[2], self.rows, self._parameters)
+        for whole, own in self._loaders:
+            own.epoch = whole.epoch
 
     # ---- a checkpoint ------------------------------------------------------------------------------------------------
     def state_dict(self, under_way: bool) -> dict[str, Any]:
@@ -113,24 +181,38 @@ class ActiveReplicas:
         if self.rows is not None:
             assert isinstance(self.whole[0], Population)
             assert isinstance(self.model, Population)
-            self.whole[0].copy_(self.rows.tolist(), self.model)
+            self.whole[0].take(self.rows.tolist(), self.model, range(len(self.rows)))
 
     def hand_over(self) -> None:
         """Update the whole population from the active replicas: weights, optimizer state and number of epochs."""
-        if self.rows is None:
+        if self.rows is None or self.has_other_modules:
             return
         self.write_back()
+        for parameter, twin in self._removed.items():
+            parameter.data[self.rows] = twin.data
         self.whole[2].take_back(self.optimizer, self.rows, self._parameters)
-        for whole, own in ((self._batches, self.batches), (self._validation, self.validation)):
-            if isinstance(whole, DataLoader) and isinstance(own, DataLoader):
-                whole.epoch = own.epoch
+        self._state_key = self.whole[2].state_key
+        for whole, own in self._loaders:
+            whole.epoch = own.epoch
+            if whole.seed is None:  # one may have been drawn since
+                whole.load_state_dict(own.state_dict())
+        moved = [twins.hand_over() for twins in self._twins]
+        if any(moved):
+            self._selected_from = self._key()
 
-    def follow_schedule(self) -> None:
-        """Copy the hyperparameters that a schedule has set in the optimizer of the whole population."""
+    @property
+    def _loaders(self) -> list[tuple[DataLoader, DataLoader]]:
+        """The loaders of all replicas, each with the one of the active replicas."""
+        pairs = ((self._batches, self.batches), (self._validation, self.validation))
+        return [(a, b) for a, b in pairs if isinstance(a, DataLoader) and isinstance(b, DataLoader)]
+
+    def follow_hyperparameters(self) -> None:
+        """Copy the hyperparameters of the whole population's optimizer, which a schedule or user code may have set."""
         if self.rows is None:
             return
         for own, of_all in zip(self.optimizer.param_groups, self.whole[2].param_groups, strict=True):
-            own.update(rows_of({name: of_all[name] for name in self.optimizer.defaults}, self.rows))
+            for name, value in rows_of({name: of_all[name] for name in self.optimizer.defaults}, self.rows).items():
+                own.put(name, value)  # without a check: the whole population's group has checked it
 
     def number(self, limit: Any) -> Any:
         """A limit for the active replicas: a number unchanged, a tensor (K,) as (k,)."""

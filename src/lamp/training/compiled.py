@@ -18,7 +18,6 @@ from lamp.compiler.override_checks import check_overrides
 from lamp.compiler.plan import plan_of
 from lamp.cpu_settings import threads_for
 from lamp.data import DataLoader
-from lamp.errors import ArgumentError
 from lamp.training import eager
 from lamp.training.engine import Budget, Measurement, Progress
 from lamp.training.epochs import CompiledEpoch, Data, Record, of_epochs, shape_of_samples
@@ -282,21 +281,16 @@ class CompiledEngine:
                 self.runner.load()
             return
         self.rewind()
-        if not self.spec.looked_at:
+        if not watch.loads:  # then the engine may have trained ahead, and the model and optimizer are not up to date
             self._refuse_other_parameters()
             self.sync()
         self._changed = True
 
     def _refuse_other_parameters(self) -> None:
-        """Raise ArgumentError if parameters have changed although every callback says that it needs no model."""
+        """Raise ArgumentError if parameters have changed although no callback says that it changes the model."""
         if self.runner.is_current and plan_of(self.spec.model).parameters == self.runner.plan.parameters:
             return
-        raise ArgumentError(
-            "a callback that says needs_model = False has changed the parameters",
-            expected="a callback that leaves the model alone, or needs_model = True",
-            got=self.spec.watch.blind,
-            fix="leave needs_model = True, which is the default",
-        )
+        raise self.spec.watch.explain_changed("the parameters")
 
     def keep(self, staying: Tensor) -> None:
         """Do nothing: the kernels are compiled again once the loop has replaced `spec`."""

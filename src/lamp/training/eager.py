@@ -277,7 +277,9 @@ class EagerEngine:
         """Do nothing: the model is up to date."""
 
     def refresh(self) -> None:
-        """Do nothing: each step reads the model as it is."""
+        """Follow the modules that the model has now. Each step reads the rest as it is."""
+        if self.spec.watch.strangers:
+            self.last_good.follow(self.spec.model)
 
     def restore(self, columns: Sequence[int] | None) -> None:
         self.last_good.put_back(self.spec.model, ALL if columns is None else torch.tensor(columns))

@@ -27,6 +27,11 @@ class LastGood:
         if self._kept is None and state_buffers(model):
             self._kept = ModelState.of(model).clone()
 
+    def follow(self, model: Module) -> None:
+        """Drop the copy if it no longer fits the model, because user code has added or removed modules."""
+        if self._kept is not None and not ModelState.of(model).fits(self._kept):
+            self._kept, self._next = None, 0
+
     def note(self, model: Module, loss: Tensor, step: int) -> None:
         """Copy the state if a copy is due; in a population, only that of replicas whose loss is finite.
 
@@ -35,6 +40,7 @@ class LastGood:
         """
         if step < self._next:
             return
+        self.follow(model)
         self._next = step + EVERY
         now = ModelState.of(model)
         if self._kept is not None and (model.replicas is not None or not loss.is_cpu):
@@ -50,6 +56,7 @@ class LastGood:
 
     def put_back(self, model: Module, rows: Any = ALL) -> None:
         """Restore the copy in the model. If there is none, the first loss failed and the model has not changed."""
+        self.follow(model)
         if self._kept is not None:
             ModelState.of(model).restore(self._kept.select(rows), rows)
 

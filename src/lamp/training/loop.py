@@ -62,6 +62,7 @@ class Loop:
                 self._load_state_dict(saved)
             engine = history.engine
         self._watch = Watch(training)
+        self.active.check_replicas()
         self.engine, why = choose(engine, self._spec(), training.epochs)
         self.engine.steps = training.step
         if saved is None:
@@ -84,7 +85,7 @@ class Loop:
                 training_state.set_random_state(saved.state["random"])
             if self.checkpointer is not None:
                 self.checkpointer.begin(history)
-            self._take_over_changes()
+            self._take_over_changes(shown=True)
             try:
                 while self._goes_on:
                     if interrupt.asked and not self.engine.resumes:
@@ -168,7 +169,7 @@ class Loop:
         for callback in training.callbacks:
             callback.on_epoch(training)
         active.check_whole(training)
-        self._take_over_changes()
+        self._take_over_changes(shown=self._shows_all)
         if active.replicas is not None:
             self._keep_active()
         training.epoch += 1
@@ -188,9 +189,12 @@ class Loop:
         finally:
             training.step = self.engine.steps
         if progress.loss is not None:
+            if self._watch.every_step is not None:
+                self._show()
             for callback in training.callbacks:
                 callback.on_batch(training, progress.loss)
             if self._watch.every_step is not None:
+                self._read_whole(shown=self._shows_all)
                 self.engine.spec = self._spec()
         if progress.epoch is None:
             report.at(training.epoch + progress.done, self.history.last)
@@ -207,10 +211,45 @@ class Loop:
         self.engine = EagerEngine(compiled.spec)
         self.engine.steps = compiled.steps
 
-    def _take_over_changes(self) -> None:
-        """Pass changes by callbacks and the schedule to the engine."""
+    def _take_over_changes(self, shown: bool) -> None:
+        """Pass changes by callbacks and the schedule to the engine; `shown` as in `_read_whole`."""
+        self._read_whole(shown)
         self.engine.spec = self._spec()
         self.engine.refresh()
+
+    def _read_whole(self, shown: bool) -> None:
+        """Take over what user code has changed in the whole population, for the active replicas.
+
+        shown  whether the whole population had all their numbers when user code ran
+        """
+        active = self.active
+        if active.rows is None or not self._watch.strangers:
+            return
+        if active.is_outdated:
+            if not shown and active.has_other_modules:
+                raise self._watch.explain_changed("the modules")
+            if not shown:
+                self._bring_up_to_date()
+            active.select()
+            return
+        active.follow_hyperparameters()
+        if shown:
+            active.take_over()
+
+    @property
+    def _shows_all(self) -> bool:
+        """Whether callbacks see all numbers of the active replicas in the whole population, and may change them there.
+
+        The eager engine trains the model itself, so there any user code may.
+        """
+        return self._watch.loads or (self._watch.strangers and self.engine.name == "eager")
+
+    def _show(self) -> None:
+        """Update the whole population if user code reads it."""
+        if self._shows_all:
+            self.active.hand_over()
+        elif self.training.looked_at:
+            self.active.write_back()
 
     def _after_epoch(self, values: Mapping[str, Measured]) -> None:
         """Make the schedule's step, and update the whole population if a callback reads it."""
@@ -219,15 +258,14 @@ class Loop:
             training.scheduler.step(values.get("validation_loss", values["loss"]))
         elif training.scheduler is not None and training.schedule_per == "epoch":
             training.scheduler.step()
-        self.active.follow_schedule()
-        if training.looked_at:
-            self.active.write_back()
+        self.active.follow_hyperparameters()
+        self._show()
 
     def _step_schedule(self) -> None:
         """Make the schedule's step after a batch."""
         assert self.training.scheduler is not None
         self.training.scheduler.step()
-        self.active.follow_schedule()
+        self.active.follow_hyperparameters()
 
     def _schedule_state(self) -> Mapping[str, Any]:
         return training_state.schedule_state(self.training)

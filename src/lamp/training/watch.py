@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from lamp.errors import ArgumentError
 from lamp.optim import LambdaLR, Schedule
 from lamp.overrides import is_lamps, methods, overridden
 from lamp.training.callback import Callback, Training
@@ -19,7 +20,7 @@ class Watch:
     scheduler   the schedule, whose `step` may be a user's
     strangers   whether any user code runs between epochs
     loads       whether a callback may change the weights or the optimizer, so that they are read again after each epoch
-    blind       the names of the callbacks that say they do not need the model
+    promising   the names of the callbacks that say they leave the model alone; without any, what else runs
     numbers     whether the optimizer's hyperparameters must be compared too, because epochs are prepared in advance
     """
 
@@ -33,13 +34,24 @@ class Watch:
         measuring = any(runs_own_code(metric) for metric in training.metrics.values())
         self.loads = any(callback.needs_model and _may_change(callback) for callback in training.callbacks)
         self.strangers = bool(own) or measuring or isinstance(self.scheduler, LambdaLR)
-        self.blind = ", ".join(type(each).__name__ for each in training.callbacks if not each.needs_model)
+        leaving = [type(each).__name__ for each in own if not (each.needs_model and _may_change(each))]
+        self.promising = ", ".join(leaving) or "a metric or a schedule"
         self.numbers = self.strangers and not self.loads and self.scheduler is None
 
     @property
     def copies(self) -> bool:
         """Whether the engine must copy the data, because user code may run while epochs are trained on them."""
         return self.strangers and not self.loads
+
+    def explain_changed(self, what: str, by: str | None = None) -> ArgumentError:
+        """The error for something that user code has changed although it is said to leave the model alone."""
+        return ArgumentError(
+            f"{what} changed between epochs, by code that is said to leave the model alone",
+            expected="metrics, schedules, and callbacks with needs_model = False or changes_model = False that "
+            "change neither weights nor modules",
+            got=f"a change after {by or self.promising} had run",
+            fix="make the change in a callback with needs_model and changes_model True, which is the default",
+        )
 
 
 def _may_change(callback: Callback) -> bool:
