@@ -121,9 +121,19 @@ def _same_start():
     torch.manual_seed(0)
 
 
+def _name(path):
+    """The name of a test file, without `test_` and `.py`."""
+    return Path(path).stem.removeprefix("test_")
+
+
+def pytest_ignore_collect(collection_path, config):
+    """In the fast tier, do not even import the slow files: with what they import, that takes as long as many tests."""
+    return True if config.option.markexpr == "not slow" and _name(collection_path) in SLOW else None
+
+
 def pytest_collection_modifyitems(items):
     for item in items:
-        name = Path(item.path).stem.removeprefix("test_")
+        name = _name(item.path)
         if name in SLOW:
             item.add_marker(pytest.mark.slow)
         if name.startswith(COMPILED):
