@@ -37,9 +37,7 @@ def forward_within_a_pass(forward: Callable[..., Any]) -> Callable[..., Any]:
             try:
                 return forward(self, first)
             except Exception as error:
-                if is_of_the_call(error):
-                    raise misfit(self, forward, (first,), {}) from None
-                blame(error, self)
+                _explain(error, self, forward, (first,))
                 raise
         inputs = () if first is ABSENT else (first, *more)
         if named:
@@ -51,9 +49,7 @@ def forward_within_a_pass(forward: Callable[..., Any]) -> Callable[..., Any]:
             try:
                 return forward(self, *inputs)
             except Exception as error:
-                if is_of_the_call(error):
-                    raise misfit(self, forward, inputs, {}) from None
-                blame(error, self)
+                _explain(error, self, forward, inputs)
                 raise
         through = running.through = _begin(self, inputs)
         try:
@@ -62,11 +58,7 @@ def forward_within_a_pass(forward: Callable[..., Any]) -> Callable[..., Any]:
         except Exception as error:
             through.memory.clear()
             through.number = 0
-            if is_of_the_call(error):
-                raise say_where(misfit(self, forward, inputs, {}), self) from None
-            blame(error, self)
-            say_where(error, self)
-            shorten(error)
+            _explain(error, self, forward, inputs, root=self)
             raise
         finally:
             running.through = None
@@ -104,6 +96,26 @@ def forward_within_a_pass(forward: Callable[..., Any]) -> Callable[..., Any]:
     return outermost_or_inner
 
 
+def _explain(
+    error: Exception,
+    module: Participant,
+    method: Callable[..., Any],
+    given: tuple[Any, ...],
+    root: Participant | None = None,
+) -> None:
+    """Note in an error which module raised it, or raise one for arguments that do not fit the method.
+
+    root  of the pass, where it ends with this error: then the error also says where the module is
+    """
+    if is_of_the_call(error):
+        wrong = misfit(module, method, given, {})
+        raise (wrong if root is None else say_where(wrong, root)) from None
+    blame(error, module)
+    if root is not None:
+        say_where(error, root)
+        shorten(error)
+
+
 def _references() -> int:
     tensor = object()
     return getrefcount(tensor)
@@ -135,12 +147,11 @@ def _alone(outputs: Any) -> Any:
 
 def _begin(root: Participant, inputs: tuple[Any, ...]) -> Pass:
     """A new pass of this root. It replaces the last one, which is freed unless an output still refers to it."""
-    through = Pass(root)
-    through.number = next(numbers)
     if running.evaluating:
+        through = Pass(root, next(numbers))
         through.evaluating = True
         return through
-    through.inputs = inputs
+    through = Pass(root, next(numbers), inputs)
     last = root._through
     if type(last) is Pass and (not last.consumed or last.others):
         through.follow(last)
@@ -165,9 +176,7 @@ def backward_within_its_pass(backward: Callable[..., Any]) -> Callable[..., Any]
                     return backward(self, first)
                 return backward(self, *(() if first is ABSENT else (first, *more)))
             except Exception as error:
-                if is_of_the_call(error):
-                    raise misfit(self, written, () if first is ABSENT else (first, *more), {}) from None
-                blame(error, self)
+                _explain(error, self, written, () if first is ABSENT else (first, *more))
                 raise
         grad_outputs = () if first is ABSENT else (first, *more)
         through = running.through = pass_for(self, grad_outputs)
@@ -199,11 +208,7 @@ def backward_within_its_pass(backward: Callable[..., Any]) -> Callable[..., Any]
             with quick():
                 gradient = backward(self, *grad_outputs)
         except Exception as error:
-            if is_of_the_call(error):
-                raise say_where(misfit(self, written, grad_outputs, {}), through.root) from None
-            blame(error, self)
-            say_where(error, through.root)
-            shorten(error)
+            _explain(error, self, written, grad_outputs, root=through.root)
             raise
         finally:
             running.through = None

@@ -42,26 +42,43 @@ class Pass:
     evaluating  whether it ran within `evaluating()`, so that nothing is remembered
     number      1, 2, ... in the order of the forwards; 0 if there was no forward, or it failed
     consumed    whether the root's backward has gone through it
+    weak        a weak reference to the pass itself, made on first use
+    output      its output, if that is one tensor
+    others      earlier passes of the same root that still wait for a backward
+    dropped     the number of the first pass of this root that had no backward, since the root's last backward
     """
 
-    inputs: tuple[Any, ...] = ()
-    version = 0
-    rest = 0
-    made = 0
-    kept: Tensor | None = None
-    counts: Counts = 0
-    watched: Watched | None = None
-    evaluating = False
-    consumed = False
-    number = 0
-    weak: weakref.ref[Pass] | None = None
-    output: weakref.ref[Tensor] | None = None  # its output, if that is one tensor
-    others: weakref.WeakSet[Pass] | None = None  # earlier passes of the same root that still wait for a backward
-    dropped = 0  # the number of the first pass of this root that had no backward, since the root's last backward
+    __slots__ = (
+        "__weakref__",
+        "consumed",
+        "counts",
+        "dropped",
+        "evaluating",
+        "inputs",
+        "kept",
+        "made",
+        "memory",
+        "number",
+        "others",
+        "output",
+        "rest",
+        "root",
+        "version",
+        "watched",
+        "weak",
+    )  # a slot is read faster than an attribute in a dict
 
-    def __init__(self, root: Participant) -> None:
-        self.root = root
+    def __init__(self, root: Participant, number: int = 0, inputs: tuple[Any, ...] = ()) -> None:
+        self.root, self.number, self.inputs = root, number, inputs
         self.memory: dict[Participant, list[Any]] = {}
+        self.evaluating = self.consumed = False
+        self.version = self.rest = self.made = self.dropped = 0
+        self.kept: Tensor | None = None
+        self.counts: Counts = 0
+        self.watched: Watched | None = None
+        self.weak: weakref.ref[Pass] | None = None
+        self.output: weakref.ref[Tensor] | None = None
+        self.others: weakref.WeakSet[Pass] | None = None
 
     def weakly(self) -> weakref.ref[Pass]:
         """A weak reference to the pass, kept in `weak`."""
@@ -208,11 +225,11 @@ class Participant:
             through = self._through = Pass(self)
         elif through.evaluating:
             return
-        stack = through.memory.get(self)
-        if stack is None:
-            through.memory[self] = [value]
+        memory = through.memory
+        if self in memory:
+            memory[self].append(value)
         else:
-            stack.append(value)
+            memory[self] = [value]
 
     def recall(self) -> Any:
         """The value that the latest forward of this module remembered; removes it.
@@ -220,7 +237,9 @@ class Participant:
         Raises BackwardError if nothing is left: backward before forward, twice, or after a forward in eval mode.
         """
         through = running.through or latest(self)
-        stack = through.memory.get(self) if through is not None else None
+        stack = None if through is None else through.memory.get(self)
+        if stack:
+            return stack.pop()
         if stack is None and through is not None:  # it took no part in that pass: was it called on its own later?
             alone = latest(self)
             if alone is not None and alone.number > through.number and (alone.root is self or not through.number):

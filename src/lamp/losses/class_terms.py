@@ -86,11 +86,9 @@ class LabelTerms(ClassTerms):
     def __init__(
         self, log_p: Tensor, axis: int, picked: Tensor, labels: Tensor, weight: Tensor | None, per_mass: PerMass
     ) -> None:
-        if weight is None:
-            super().__init__(log_p, axis, picked, picked.numel())
-        else:
-            super().__init__(log_p, axis, picked.mul_(weight), weight)
-        self.labels, self.weight, self.per_mass = labels, weight, per_mass
+        self.log_p, self.axis, self.labels, self.weight, self.per_mass = log_p, axis, labels, weight, per_mass
+        self.value = picked if weight is None else picked.mul_(weight)
+        self.divisor = picked.numel() if weight is None else weight
 
     def doutput(self, dvalue: Tensor) -> Tensor:
         labels, log_p = self.labels, self.log_p

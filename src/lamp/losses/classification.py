@@ -124,8 +124,8 @@ class ClassLoss(Loss):
                 raise self._explain_value(terms.sign * terms.value.squeeze(axis), divisor, input, target)
         if replicas is not None and dvalue is None and given[0].dim() > 2:
             loss = loss.unflatten(0, (replicas, -1))
-        loss.divisor = divisor  # type: ignore[attr-defined]
-        self.remember((terms, dvalue, given[0].shape, replicas))
+        loss.__dict__["divisor"] = divisor  # takes half the time of setting an attribute
+        self.remember((terms, dvalue, log_p.shape if replicas is None else given[0].shape, replicas))
         return loss
 
     def backward(self, *dloss: Tensor) -> Tensor:
