@@ -81,7 +81,7 @@ def test_the_memory_of_the_others_is_free(monkeypatch):
     assert sizes == [27, 9]
     assert dead == [[], [True] * 3, [True] * 6]
     assert result.rows[0].group.population.replicas == 3
-    with pytest.raises(lamp.ArgumentError, match=r"let go after 3 epochs"):
+    with pytest.raises(lamp.ArgumentError, match=r"dropped after 3 epochs"):
         result.networks(1)
 
 

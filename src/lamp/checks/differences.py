@@ -1,4 +1,4 @@
-"""Derivatives by backward and by differences of forward, along one direction through one tensor."""
+"""Derivatives along one direction through one tensor, by backward and by differences of forward."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from lamp.nn.sequential import Sequential
 from lamp.parameter import trained
 from lamp.trees import ABSENT, floating, gradients_like, leaves, mapped
 
-ROUNDING = 16 * torch.finfo(torch.float64).eps  # of an output, relative, after the operations of a network
-NEARBY = 1e-3  # how far a nearby point lies, relative to the size of a tensor's elements where that is above 1
+ROUNDING = 16 * torch.finfo(torch.float64).eps  # the relative rounding error of a network's output
+NEARBY = 1e-3  # the distance of a nearby point, relative to the size of a tensor's elements if that is above 1
 
 
 def random_like(tensor: Tensor, generator: torch.Generator) -> Tensor:
-    """Standard normal numbers in the shape of a tensor."""
+    """Standard normal numbers in the shape and on the device of a tensor, float64."""
     return torch.randn(tensor.shape, generator=generator, dtype=torch.float64).to(tensor.device)
 
 
@@ -37,32 +37,32 @@ def size(tensor: Tensor) -> float:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The derivative along one direction, twice, and how far the differences can be trusted."""
+    """A derivative along one direction, by backward and by differences, and how far the differences can be trusted."""
 
-    analytic: float  # by backward
-    numeric: float  # by differences
-    scale: float  # of the gradient
-    noise: float  # in numeric, from rounding
-    doubt: float  # how much two step sizes disagree, or a kink at the very point would turn the slope
+    analytic: float  # the derivative by backward
+    numeric: float  # the derivative by differences of forward
+    scale: float  # the size of the gradient
+    noise: float  # the rounding error of `numeric`
+    doubt: float  # the difference between two step sizes, or the change of slope at a kink in this point
 
     @property
     def error(self) -> float:
-        """How far the two are apart, relative to the gradient; 0 where all of it is rounding."""
+        """The difference of the two derivatives, relative to the gradient; 0 for a gradient that is all rounding."""
         return abs(self.analytic - self.numeric) / self.scale if self.scale > self.noise else 0.0
 
     def is_right(self, tolerance: float) -> bool:
-        """Whether the two agree, but for rounding."""
+        """Whether the two derivatives agree up to this relative tolerance and rounding."""
         return abs(self.analytic - self.numeric) <= tolerance * self.scale + self.noise
 
     def is_trusted(self, tolerance: float) -> bool:
-        """Whether the differences settle well below the tolerance."""
+        """Whether the differences are exact enough for this tolerance."""
         return self.doubt <= 0.1 * tolerance * self.scale + self.noise
 
 
 class Point:
-    """A module and its inputs, in float64, where derivatives are taken: of f = <upstream, module(inputs)>.
+    """A module and its inputs, in float64, at which the derivatives of f = <upstream, module(inputs)> are taken.
 
-    Every evaluation runs a fresh copy with torch's generators set anew, so that what is random repeats itself.
+    Each evaluation runs a new copy with torch's generators seeded again, so that random numbers repeat.
     """
 
     def __init__(self, module: Module, inputs: tuple[Any, ...], seed: int) -> None:
@@ -80,7 +80,7 @@ class Point:
         self.centre = run(*inputs)
         ends = len(inputs) > 1 and isinstance(module, Sequential) and isinstance([*module][-1], Loss)
         self.has_target = ends or isinstance(module, Loss)
-        self.is_loss = ends or (isinstance(module, Loss) and module.reduction != "none")  # backward needs no gradient
+        self.is_loss = ends or (isinstance(module, Loss) and module.reduction != "none")  # backward takes no gradient
         generator = torch.Generator().manual_seed(seed)
         self.upstream = [random_like(output, generator) for output in floating(self.centre)]
         if self.is_loss:
@@ -88,21 +88,21 @@ class Point:
         self.gradients = self.backward(*self.fresh())
 
     def fresh(self) -> tuple[Module, tuple[Any, ...]]:
-        """A copy to run, its randomness where it was."""
+        """Copies of the module and the inputs, with torch's generators seeded again."""
         torch.manual_seed(self.seed)
         return copy.deepcopy(self.module), mapped(self.inputs, Tensor.clone)
 
     @staticmethod
     def tensors(run: Module, inputs: tuple[Any, ...]) -> list[Tensor]:
-        """The tensors behind `names`."""
+        """The tensors that `names` names."""
         return [*floating(inputs), *(parameter.data for parameter in trained(run.parameters()))]
 
     def backward(self, run: Module, inputs: tuple[Any, ...], upstream: list[Tensor] | None = None) -> list[Any]:
-        """For each name its gradient: of the inputs what backward returns, of the parameters what it adds up to."""
+        """The gradient for each name: for inputs what backward returns, for parameters what it adds to `grad`."""
         upstream = [r.clone() for r in self.upstream] if upstream is None else upstream
         outputs = run(*inputs)
         dinputs = run.backward(*self.start(run, outputs, upstream))
-        if self.has_target and isinstance(inputs[0], tuple | list):  # a loss goes back to the output alone
+        if self.has_target and isinstance(inputs[0], tuple | list):  # a loss returns the gradient of the output alone
             gradients = [*gradients_like(inputs[0], dinputs), *[None for _ in floating(inputs[1:])]]
         else:
             gradients = list(gradients_like(inputs if len(inputs) > 1 else inputs[0], dinputs)) if inputs else []
@@ -111,19 +111,22 @@ class Point:
         return [*gradients, *(parameter.grad for parameter in trained(run.parameters()))]
 
     def start(self, run: Module, outputs: Any, upstream: list[Tensor]) -> tuple[Any, ...]:
-        """The argument of backward: gradients in the form of the outputs; none for a loss."""
+        """The arguments of backward: for a loss none, else one with the gradients in the form of the outputs."""
         if self.is_loss:
             return ()
         left = iter(upstream)
         return (mapped(outputs, lambda leaf: next(left) if leaf.is_floating_point() else None),)
 
     def compare(self, k: int, v: Tensor, step: float, upstream: list[Tensor] | None = None) -> Comparison:
-        """The derivative of f through tensor k along v, by backward and by differences of two step sizes."""
+        """The derivative of f through tensor k along v, by backward and by differences with two step sizes.
+
+        step  relative to the size of the tensor's elements if that is above 1
+        """
         upstream = self.upstream if upstream is None else upstream
         h = step * max(1.0, size(self.tensors(self.module, self.inputs)[k]))
         slope, bend = self._difference(k, v, h, upstream)
         slope_of_half, bend_of_half = self._difference(k, v, h / 2, upstream)
-        analytic, numeric = dot(self.gradients[k], v), (4.0 * slope_of_half - slope) / 3.0  # Richardson's step
+        analytic, numeric = dot(self.gradients[k], v), (4.0 * slope_of_half - slope) / 3.0  # Richardson extrapolation
         seen = [(r * output).norm().item() for r, output in zip(upstream, floating(self.centre), strict=True)]
         return Comparison(
             analytic,
@@ -136,7 +139,8 @@ class Point:
     def _difference(self, k: int, v: Tensor, h: float, upstream: list[Tensor]) -> tuple[float, float]:
         """The slope of f along v, (f(h) - f(-h)) / 2h, and its bend, (f(h) + f(-h) - 2 f(0)) / h.
 
-        The bend of a smooth f goes to 0 with h. What stays is a kink at the point itself, which the slope does not see.
+        The bend of a smooth f goes to 0 with h. A bend that does not shows a kink at this point, which the slope alone
+        does not show.
         """
         slope = bend = 0.0
         ends = (self._outputs(k, h * v), self._outputs(k, -h * v))
@@ -152,7 +156,7 @@ class Point:
         return floating(run(*inputs))
 
     def nearby(self, generator: torch.Generator) -> Point:
-        """A point beside this one: all that has a gradient moves a little."""
+        """A point near this one: all tensors with a gradient are changed slightly, at random."""
         run, inputs = self.fresh()
         for tensor, gradient in zip(self.tensors(run, inputs), self.gradients, strict=True):
             if isinstance(gradient, Tensor):

@@ -1,4 +1,4 @@
-"""What a check of gradients found, as a table to read and as numbers to use."""
+"""`GradientReport`, the result of `check_gradients`, as numbers and as a table."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from lamp.errors import GradientError
 
 @dataclass(frozen=True)
 class TensorCheck:
-    """How the gradient of one input or parameter compares, along the direction where it compares worst."""
+    """The comparison for one input or parameter, along the direction with the largest error."""
 
     name: str  # "input 0", or the parameter's path, such as "2.weight"
     shape: tuple[int, ...]
     analytic: float  # <gradient of backward, direction>
     numeric: float  # the same, from differences of forward
-    error: float  # how far they are apart, relative to the gradient; 0 where all of it is rounding
+    error: float  # their difference, relative to the gradient; 0 if it is all rounding
     ok: bool
     note: str = ""
 
 
 @dataclass(frozen=True)
 class GradientReport:
-    """What `check_gradients` found: true where all is right; `print(report)` shows it as a table."""
+    """The result of `check_gradients`. It is true if all gradients are right, and prints as a table."""
 
     module: str
     tensors: list[TensorCheck]
-    problems: list[str] = field(default_factory=list)  # what is wrong beyond the numbers of one tensor
-    suspects: list[str] = field(default_factory=list)  # the modules inside that are wrong on their own
+    problems: list[str] = field(default_factory=list)  # faults that are not in the values of one gradient
+    suspects: list[str] = field(default_factory=list)  # the modules inside that are wrong when checked alone
 
     @property
     def ok(self) -> bool:
@@ -39,7 +39,7 @@ class GradientReport:
 
     @property
     def worst(self) -> TensorCheck | None:
-        """The tensor whose gradient is furthest off, wrong ones first; None where no tensor was compared."""
+        """The tensor with the largest error, wrong ones first; None if no tensor was compared."""
         return max(self.tensors, key=lambda tensor: (not tensor.ok, tensor.error), default=None)
 
     def raise_if_wrong(self) -> None:
@@ -48,7 +48,7 @@ class GradientReport:
             return
         wrong = sum(not tensor.ok for tensor in self.tensors)
         raise GradientError(
-            f"the backward of {self.module} does not go with its forward",
+            f"the backward of {self.module} does not fit its forward",
             expected="the derivative of forward, added to grad",
             got="\n    ".join([f"{wrong} of {len(self.tensors)} gradients wrong", *str(self).splitlines()[1:]]),
             fix=f"begin with {', '.join(self.suspects) or self.module}",

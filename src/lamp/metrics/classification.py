@@ -1,4 +1,4 @@
-"""Metrics that count answers: accuracy, precision, recall, F1 and the confusion matrix."""
+"""Metrics that count predictions: accuracy, precision, recall, F1 and the confusion matrix."""
 
 from __future__ import annotations
 
@@ -22,31 +22,31 @@ Average = Literal["binary", "micro", "macro", "weighted", "none"]
 class LabelMetric(Metric):
     """Base of the metrics of labels, some of which may be ignored.
 
-    ignore_index  the label that is no label; None: in `lamp.fit` and `lamp.evaluate` the criterion's, else -100
+    ignore_index  the label to ignore; None for the criterion's in `lamp.fit` and `lamp.evaluate`, and -100 elsewhere
     """
 
     ignore_index: int | None = None
 
     def _set(self, **options: Any) -> None:
-        """Set `threshold` and `ignore_index`. Raises ArgumentError for what is no number."""
+        """Set the options `threshold` and `ignore_index`. Raises ArgumentError for anything but a number or None."""
         for name, value in options.items():
             kind = Real if name == "threshold" else int
             if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):
                 raise ArgumentError(
-                    f"{type(self).__name__}: {name} is no number",
+                    f"{type(self).__name__}: {name} is not a number",
                     expected="a number, or None",
                     got=repr(value),
-                    fix=f"{type(self).__name__}({name}={'0.5' if name == 'threshold' else '-100'}), for instance",
+                    fix=f"{type(self).__name__}({name}={'0.5' if name == 'threshold' else '-100'}), for example",
                 )
             setattr(self, name, value)
 
     @property
     def ignored(self) -> int:
-        """The label that is no label."""
+        """The label to ignore."""
         return IGNORED if self.ignore_index is None else self.ignore_index
 
     def beside(self, criterion: Loss) -> Self:
-        """This metric of the labels that the loss counts, unless the metric says which."""
+        """The metric with the loss's `ignore_index`, if it has none of its own."""
         if self.ignore_index is not None or not isinstance(criterion, ClassLoss):
             return self
         if criterion.ignore_index == self.ignored:
@@ -56,19 +56,19 @@ class LabelMetric(Metric):
         return own
 
 
-class AnswerMetric(LabelMetric, SumMetric):
-    """Base of the metrics that compare answers with what was wanted: classes, or with a threshold yes and no."""
+class PredictionMetric(LabelMetric, SumMetric):
+    """Base of the metrics that compare predictions with targets: classes, or with a threshold "yes" and "no"."""
 
     threshold: float | None = None
 
     def classes(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Of each sample the answer, the class that was wanted, and whether that counts; each ([K,] B, d1, ...)."""
-        wanted, by_label = labels_of(output, target, self.name)
-        answers = output.argmax(standing(1, replicas_of(output)))
-        return answers, wanted, self._kept(wanted) if by_label else torch.ones_like(wanted, dtype=torch.bool)
+        """For each sample the predicted class, the true class, and whether it counts; each ([K,] B, d1, ...)."""
+        labels, by_label = labels_of(output, target, self.name)
+        predicted = output.argmax(standing(1, replicas_of(output)))
+        return predicted, labels, self._kept(labels) if by_label else torch.ones_like(labels, dtype=torch.bool)
 
     def yes(self, output: Tensor, target: Tensor, threshold: float) -> tuple[Tensor, Tensor, Tensor]:
-        """Of each output whether it says yes, whether that was wanted, and whether it counts; all of its shape."""
+        """For each output whether it means "yes", whether its target does, and whether it counts; all of its shape."""
         target = one_per_output(output, target)
         if target.is_floating_point():
             return output > threshold, target > threshold, torch.ones_like(target, dtype=torch.bool)
@@ -78,23 +78,23 @@ class AnswerMetric(LabelMetric, SumMetric):
         return labels != self.ignored
 
 
-class Accuracy(AnswerMetric):
-    """The share of right answers, between 0 and 1; NaN where no label counts.
+class Accuracy(PredictionMetric):
+    """The share of correct predictions, between 0 and 1; NaN if no label counts.
 
-    threshold     None: outputs (B, C) or (B, C, d1, ...) are scores of classes, which stand on axis 1 as for
-                  CrossEntropyLoss, and the largest is the answer. Targets are class indices (B, d1, ...), or one-hot
-                  rows or probabilities of the outputs' shape.
-                  A number: each output is one answer, "yes" above it: 0.5 for probabilities, 0 for logits and for
-                  targets of -1 and 1. Targets count as "yes" above the threshold too, or, where they are integers,
-                  where they are positive
-    top_k         an answer is right where the label is among so many classes with the largest scores. Of equal scores
-                  the first ones count as larger
-    ignore_index  the label that is no label: it counts neither as right nor as wrong. None: in `lamp.fit` and
-                  `lamp.evaluate` the criterion's, else -100
+    threshold     None: outputs (B, C) or (B, C, d1, ...) are scores of classes, on axis 1 as for CrossEntropyLoss, and
+                  the class with the largest score is predicted. Targets are class indices (B, d1, ...), or one-hot
+                  rows or probabilities in the outputs' shape.
+                  A number: each output is a prediction, which is "yes" above the threshold. Use 0.5 for probabilities,
+                  and 0 for logits or targets of -1 and 1. A target means "yes" above the threshold too, or, if targets
+                  are integers, above 0
+    top_k         a prediction is correct if the label is among the `top_k` classes with the largest scores. Of equal
+                  scores the first ones count as larger
+    ignore_index  the label to ignore, which counts neither as correct nor as wrong. None for the criterion's in
+                  `lamp.fit` and `lamp.evaluate`, and -100 elsewhere
 
     In a population outputs are (K, B, ...); targets that all replicas share come without the axis K.
 
-    Raises ShapeError where outputs and targets do not fit.
+    Raises ShapeError for outputs and targets that do not fit together.
     """
 
     name = "accuracy"
@@ -103,10 +103,10 @@ class Accuracy(AnswerMetric):
         self._set(threshold=threshold, ignore_index=ignore_index)
         if not isinstance(top_k, int) or isinstance(top_k, bool) or top_k < 1 or (top_k > 1 and threshold is not None):
             raise ArgumentError(
-                "Accuracy: top_k is a number of classes",
-                expected="a whole number from 1 on, without a threshold",
+                "Accuracy: top_k must be a number of classes",
+                expected="an integer of at least 1, without a threshold",
                 got=f"top_k={top_k!r}" + ("" if threshold is None else f", threshold={threshold!r}"),
-                fix="Accuracy(top_k=5), for instance",
+                fix="Accuracy(top_k=5), for example",
             )
         self.top_k = top_k
         if top_k > 1:
@@ -114,46 +114,47 @@ class Accuracy(AnswerMetric):
 
     def terms(self, output: Tensor, target: Tensor, replicas: int | None) -> tuple[Tensor | int, ...]:
         if self.threshold is not None:
-            answers, wanted, kept = self.yes(output, target, self.threshold)
+            predicted, labels, kept = self.yes(output, target, self.threshold)
         elif self.top_k == 1:
-            answers, wanted, kept = self.classes(output, target)
+            predicted, labels, kept = self.classes(output, target)
         else:
             return self._among_largest(output, target, replicas)
-        return sums((answers == wanted) & kept, replicas), sums(kept, replicas)
+        return sums((predicted == labels) & kept, replicas), sums(kept, replicas)
 
     def _among_largest(self, output: Tensor, target: Tensor, replicas: int | None) -> tuple[Tensor, Tensor]:
+        """How many labels are among the `top_k` classes, and how many count."""
         axis = standing(1, replicas)
-        _, wanted, kept = self.classes(output, target)
+        _, labels, kept = self.classes(output, target)
         if self.top_k >= output.shape[axis]:
             raise ShapeError(
-                f"the largest {self.top_k} scores are all that there are",
+                f"top_k={self.top_k} takes in all classes, so every prediction would be correct",
                 expected=f"outputs with more than {self.top_k} classes on axis 1",
                 got=tuple(output.shape),
-                fix="take a smaller top_k",
+                fix="use a smaller top_k",
             )
         largest = output.argsort(dim=axis, descending=True, stable=True).narrow(axis, 0, self.top_k)
-        right = (largest == wanted.unsqueeze(axis)).any(axis)
-        return sums(right & kept, replicas), sums(kept, replicas)
+        correct = (largest == labels.unsqueeze(axis)).any(axis)
+        return sums(correct & kept, replicas), sums(kept, replicas)
 
-    def of(self, right: Tensor, counted: Tensor) -> Tensor:
-        return share(right, counted)
+    def of(self, correct: Tensor, counted: Tensor) -> Tensor:
+        return share(correct, counted)
 
 
 def accuracy(output: Tensor, target: Tensor) -> Tensor:
-    """The share of right answers, between 0 and 1: `lamp.Accuracy()` as a function.
+    """The share of correct predictions, between 0 and 1: `lamp.Accuracy()` as a function.
 
-    output  scores (B, C) or (B, C, d1, ...), classes on axis 1: the answer is the largest
-    target  class indices (B, d1, ...), of which -100 (or what the criterion ignores) does not count; or one-hot rows or
-            probabilities of the output's shape
+    output  scores (B, C) or (B, C, d1, ...), with classes on axis 1; the class with the largest score is predicted
+    target  class indices (B, d1, ...), where -100 (or the criterion's `ignore_index`) does not count; or one-hot rows
+            or probabilities in the output's shape
 
-    For one output a sample use `Accuracy(threshold)`. Raises ShapeError where the two do not fit.
+    For one output per sample use `Accuracy(threshold)`. Raises ShapeError for tensors that do not fit together.
     """
     value: Tensor = Accuracy()(output, target)
     return value
 
 
-class Ratio(AnswerMetric):
-    """Base of precision, recall and F1. `Precision` says what the arguments are."""
+class Ratio(PredictionMetric):
+    """Base of precision, recall and F1. The arguments are described in `Precision`."""
 
     average: Average
 
@@ -172,41 +173,46 @@ class Ratio(AnswerMetric):
         self.one_number = self.average != "none"
 
     @abstractmethod
-    def parts(self, hits: Tensor, answered: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
-        """What is divided by what, per class, from how often it was answered, wanted, and both."""
+    def parts(self, hits: Tensor, predicted: Tensor, labelled: Tensor) -> tuple[Tensor, Tensor]:
+        """Numerator and denominator per class, from three counts per class.
+
+        hits       how often the class is both predicted and the label
+        predicted  how often it is predicted
+        labelled   how often it is the label
+        """
 
     def terms(self, output: Tensor, target: Tensor, replicas: int | None) -> tuple[Tensor | int, ...]:
-        """Per class how often it was both answered and wanted, answered, wanted; and how many answers count."""
+        """The three counts per class that `parts` takes, and how many predictions count."""
         if self.threshold is not None:
-            yes, wanted, kept = self.yes(output, target, self.threshold)
-            yes, wanted = yes & kept, wanted & kept
-            return *(self._by_question(each, replicas) for each in (yes & wanted, yes, wanted)), sums(kept, replicas)
+            yes, labels, kept = self.yes(output, target, self.threshold)
+            yes, labels = yes & kept, labels & kept
+            return *(self._per_output(each, replicas) for each in (yes & labels, yes, labels)), sums(kept, replicas)
         classes = output.shape[standing(1, replicas)] if output.dim() > standing(1, replicas) else 0
         if self.average == "binary" and classes > 2:
             raise ShapeError(
-                f'{type(self).__name__}(average="binary") is of two classes',
+                f'{type(self).__name__}(average="binary") needs two classes',
                 expected="outputs (B, 2), or one per sample and a threshold",
                 got=tuple(output.shape),
                 fix='average="macro"',
             )
-        answers, wanted, kept = self.classes(output, target)
-        check_labels(wanted, kept, classes, self.ignored)
-        answers, wanted, kept = _rows(answers, wanted, kept, replicas)
-        hits = kept * (answers == wanted)
-        counts = [_counts(answers, hits, classes), _counts(answers, kept, classes), _counts(wanted, kept, classes)]
+        predicted, labels, kept = self.classes(output, target)
+        check_labels(labels, kept, classes, self.ignored)
+        predicted, labels, kept = _rows(predicted, labels, kept, replicas)
+        hits = kept * (predicted == labels)
+        counts = [_counts(predicted, hits, classes), _counts(predicted, kept, classes), _counts(labels, kept, classes)]
         return *(of_each(each, replicas) for each in counts), of_each(kept.sum(1), replicas)
 
-    def _by_question(self, yes: Tensor, replicas: int | None) -> Tensor:
-        """How many there are, ([K,] L), at each place on axis 1; ([K,] 1) where all are one question."""
+    def _per_output(self, yes: Tensor, replicas: int | None) -> Tensor:
+        """The number of True values per index on axis 1, ([K,] L); ([K,] 1) if all outputs are counted together."""
         axis = standing(1, replicas)
         if self.average in ("binary", "micro") or yes.dim() <= axis:
             return of_each(by_replica(yes, replicas).sum(1, keepdim=True), replicas)
         return yes.movedim(axis, -1).flatten(axis - 1, -2).sum(-2)
 
-    def of(self, hits: Tensor, answered: Tensor, wanted: Tensor, counted: Tensor) -> Tensor:
+    def of(self, hits: Tensor, predicted: Tensor, labelled: Tensor, counted: Tensor) -> Tensor:
         if self.average == "micro":
-            hits, answered, wanted = (each.sum(-1, keepdim=True) for each in (hits, answered, wanted))
-        part, whole = self.parts(hits, answered, wanted)
+            hits, predicted, labelled = (each.sum(-1, keepdim=True) for each in (hits, predicted, labelled))
+        part, whole = self.parts(hits, predicted, labelled)
         scores = share(part, whole.clamp_min(1))  # 0 where there is nothing to divide by
         if self.average == "none":
             return scores.where(counted.unsqueeze(-1) > 0, torch.nan)
@@ -214,74 +220,74 @@ class Ratio(AnswerMetric):
         if self.average == "binary" and self.threshold is None:
             scores, weights = scores[..., 1:], weights[..., 1:]
         elif self.average == "macro" and self.threshold is None:
-            weights = (answered + wanted > 0).double()
+            weights = (predicted + labelled > 0).double()
         elif self.average == "weighted":
-            weights = wanted.double()
+            weights = labelled.double()
         mean = share((scores * weights).sum(-1), weights.sum(-1).clamp_min(1))
         return mean.where(counted > 0, torch.nan)
 
 
 class Precision(Ratio):
-    """The share of the answers for a class that are right: between 0 and 1; 0 for a class that was never answered.
+    """The share of the predictions of a class that are correct, between 0 and 1; 0 for a class that is never predicted.
 
-    hits / answered
+    hits / predicted, where hits is the number of correct predictions of the class
 
-    average  how the classes become one number:
-             "macro"     the mean over the classes that occur, as labels or as answers
-             "weighted"  the mean over the classes, each weighted by how many labels it has
-             "micro"     of all classes counted together
-             "binary"    of class 1 of two; with a threshold of all outputs together
-             "none"      no mean: (C,), per class
-             With a threshold each place on axis 1 is a question of its own and stands for a class; all of them count in
-             the mean. None: "macro", with a threshold "binary"
+    average  how one number is made of those of the classes:
+             "macro"     the mean over the classes that occur, as labels or as predictions
+             "weighted"  the mean over the classes, weighted by their numbers of labels
+             "micro"     the ratio of the sums over all classes
+             "binary"    the ratio for class 1 of two classes; with a threshold, for all outputs together
+             "none"      one number per class, (C,)
+             With a threshold each index on axis 1 counts as a class, and the mean is over all of them.
+             None means "macro", and "binary" with a threshold
 
-    threshold, ignore_index, and the shapes of outputs and targets, as for Accuracy
+    threshold, ignore_index, and the shapes of outputs and targets are those of Accuracy.
 
-    NaN where no label counts. Raises ShapeError where outputs and targets do not fit, LabelError for a label of no
-    class, ArgumentError for another average.
+    NaN if no label counts. Raises ShapeError for outputs and targets that do not fit together, LabelError for a label
+    that is out of range, and ArgumentError for another average.
     """
 
     name = "precision"
 
-    def parts(self, hits: Tensor, answered: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
-        return hits, answered
+    def parts(self, hits: Tensor, predicted: Tensor, labelled: Tensor) -> tuple[Tensor, Tensor]:
+        return hits, predicted
 
 
 class Recall(Ratio):
-    """The share of a class's samples that are answered right: between 0 and 1; 0 for a class that never occurs.
+    """The share of the samples of a class that are predicted correctly, between 0 and 1; 0 for a class without samples.
 
-    hits / wanted
+    hits / labelled, where labelled is the number of samples with this label
 
-    Arguments and errors as for Precision.
+    Arguments and errors are those of Precision.
     """
 
     name = "recall"
 
-    def parts(self, hits: Tensor, answered: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
-        return hits, wanted
+    def parts(self, hits: Tensor, predicted: Tensor, labelled: Tensor) -> tuple[Tensor, Tensor]:
+        return hits, labelled
 
 
 class F1(Ratio):
-    """The harmonic mean of precision and recall: between 0 and 1.
+    """The harmonic mean of precision and recall, between 0 and 1.
 
-    2 hits / (answered + wanted)
+    2 hits / (predicted + labelled)
 
-    Arguments and errors as for Precision.
+    Arguments and errors are those of Precision.
     """
 
     name = "f1"
 
-    def parts(self, hits: Tensor, answered: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
-        return 2 * hits, answered + wanted
+    def parts(self, hits: Tensor, predicted: Tensor, labelled: Tensor) -> tuple[Tensor, Tensor]:
+        return 2 * hits, predicted + labelled
 
 
-class ConfusionMatrix(AnswerMetric):
-    """How often each class was answered where each was wanted: (C, C) whole numbers, row by wanted class.
+class ConfusionMatrix(PredictionMetric):
+    """How often each class is predicted for each label: (C, C) integers; rows are labels, columns are predictions.
 
-    With a threshold (2, 2): no and yes. In a population (K, C, C).
+    With a threshold it is (2, 2), for "no" and "yes"; in a population (K, C, C).
 
-    Arguments and shapes as for Accuracy. Raises ShapeError where outputs and targets do not fit, and LabelError for a
-    label of no class.
+    Arguments and shapes are those of Accuracy. Raises ShapeError for outputs and targets that do not fit together, and
+    LabelError for a label that is out of range.
     """
 
     name = "confusion_matrix"
@@ -292,26 +298,26 @@ class ConfusionMatrix(AnswerMetric):
 
     def terms(self, output: Tensor, target: Tensor, replicas: int | None) -> tuple[Tensor | int, ...]:
         if self.threshold is not None:
-            answers, wanted, kept = self.yes(output, target, self.threshold)
-            answers, wanted, classes = answers.long(), wanted.long(), 2
+            predicted, labels, kept = self.yes(output, target, self.threshold)
+            predicted, labels, classes = predicted.long(), labels.long(), 2
         else:
-            answers, wanted, kept = self.classes(output, target)
+            predicted, labels, kept = self.classes(output, target)
             classes = output.shape[standing(1, replicas)]
-            check_labels(wanted, kept, classes, self.ignored)
-        answers, wanted, kept = _rows(answers, wanted, kept, replicas)
-        pairs = _counts(wanted * classes + answers, kept, classes * classes)
+            check_labels(labels, kept, classes, self.ignored)
+        predicted, labels, kept = _rows(predicted, labels, kept, replicas)
+        pairs = _counts(labels * classes + predicted, kept, classes * classes)
         return (of_each(pairs.unflatten(1, (classes, classes)), replicas),)
 
     def of(self, matrix: Tensor) -> Tensor:
         return matrix
 
 
-def _rows(answers: Tensor, wanted: Tensor, kept: Tensor, replicas: int | None) -> tuple[Tensor, Tensor, Tensor]:
-    """Answers, wanted classes (0 for a label that is ignored), and 1 where a label counts, else 0; each (K, n)."""
-    answers, wanted, kept = (by_replica(each, replicas) for each in (answers, wanted, kept.long()))
-    return answers, wanted * kept, kept
+def _rows(predicted: Tensor, labels: Tensor, kept: Tensor, replicas: int | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Predictions, labels (0 for an ignored one), and 1 for labels that count, else 0; each (K, n)."""
+    predicted, labels, kept = (by_replica(each, replicas) for each in (predicted, labels, kept.long()))
+    return predicted, labels * kept, kept
 
 
 def _counts(classes: Tensor, times: Tensor, number: int) -> Tensor:
-    """How many times each of a number of classes stands in rows (K, n), one place counting `times`: (K, number)."""
+    """For each of `number` classes the sum of `times` (K, n) where it stands in `classes` (K, n): (K, number)."""
     return classes.new_zeros(len(classes), number).scatter_add_(1, classes, times)

@@ -16,17 +16,17 @@ from lamp.metrics.metric import another_form, check_tensors, no_batch, share
 from lamp.metrics.targets import by_replica, check_labels, labels_of, of_each, one_per_output
 
 AUCAverage = Literal["macro", "weighted", "none"]
-UNROUNDED = 1e-2  # how far from 1 probabilities of half precision may add up to
+SUM_TOLERANCE = 1e-2  # how far from 1 the sum of probabilities may be, which allows for half precision
 
 
 def roc_area(score: Tensor, positive: Tensor) -> Callable[[Tensor], Tensor]:
-    """The area under the ROC curve as a function of how often each row counts.
+    """A function that computes the area under the ROC curve from the counts of rows. The rows are sorted once.
 
-    It is how often a positive row scores higher than a negative one; a tie is half. NaN where all rows that count are
-    positive, or none is, or a score is NaN.
+    The area is the probability that a positive row scores higher than a negative one, where a tie counts one half. It
+    is NaN if all rows that count are positive, or none is, or one of them has a score of NaN.
 
-    score, positive  numbers and a mask, (..., n); the function takes counts (..., n) float64 and returns (...). The
-                     rows are sorted once, for all counts
+    score, positive  numbers and a mask, (..., n). The returned function takes counts (..., n) float64, how often each
+                     row counts, and returns the areas (...)
     """
     ordered, order = score.double().sort(-1)
     lower, upper = (torch.searchsorted(ordered, ordered, right=right) for right in (False, True))
@@ -36,9 +36,9 @@ def roc_area(score: Tensor, positive: Tensor) -> Callable[[Tensor], Tensor]:
     def area(counts: Tensor) -> Tensor:
         counts = counts.expand(order.shape).gather(-1, order)
         hits = counts * positive
-        below = counts.new_zeros(*counts.shape[:-1], counts.shape[-1] + 1)  # negatives before each row, and all
+        below = counts.new_zeros(*counts.shape[:-1], counts.shape[-1] + 1)  # negatives before each row; last, all
         torch.cumsum(counts - hits, -1, out=below[..., 1:])
-        twice = below.gather(-1, lower).add_(below.gather(-1, upper))  # negatives below each row, and those up to it
+        twice = below.gather(-1, lower).add_(below.gather(-1, upper))  # twice the negatives below, ties counting half
         pairs = hits.sum(-1) * below[..., -1]
         area: Tensor = torch.linalg.vecdot(hits, twice) / (2 * pairs)
         return area if unknown is None else area.where(~(unknown & (counts > 0)).any(-1), math.nan)
@@ -47,21 +47,23 @@ def roc_area(score: Tensor, positive: Tensor) -> Callable[[Tensor], Tensor]:
 
 
 class AUC(LabelMetric):
-    """The area under the ROC curve: how often a sample of a class scores higher than one of the others; a tie is half.
+    """The area under the ROC curve: the probability that a positive sample scores higher than a negative one.
 
-    It is exact, and keeps all scores and targets since the last reset.
+    A tie counts one half. The value is exact; the metric keeps all scores and targets since the last reset.
 
-    output  one score per sample, (B) or (B, 1) or (B, 1, d1, ...), of logits or probabilities of "yes". Or scores of
-            classes (B, C) or (B, C, d1, ...): rows that are probabilities rank as they are, others by softmax
-    target  for one score 0 and 1, or -1 and 1, of as many numbers. For classes indices (B, d1, ...), or one-hot rows or
-            probabilities of the outputs' shape
+    output  one score per sample, (B), (B, 1) or (B, 1, d1, ...): a logit or a probability of "yes". Or scores of
+            classes, (B, C) or (B, C, d1, ...): probabilities, or logits, of which softmax makes probabilities
+    target  for one score per sample as many numbers, 0 and 1 or -1 and 1. For classes their indices (B, d1, ...), or
+            one-hot rows or probabilities in the outputs' shape
 
-    average       for classes, each against all others: "macro", the mean over the classes that have samples and others
-                  beside them; "weighted", by their samples; "none", (C,), NaN for a class without
-    ignore_index  the label that does not count; None: in `lamp.fit` and `lamp.evaluate` the criterion's, else -100
+    average       for classes, where each is compared with all others: "macro", the mean over the classes that have
+                  positive and negative samples; "weighted", the mean weighted by their numbers of samples; "none", one
+                  number per class, (C,), NaN for a class without such samples
+    ignore_index  the label to ignore; None for the criterion's in `lamp.fit` and `lamp.evaluate`, and -100 elsewhere
 
-    NaN where a class has no other beside it. In a population outputs are (K, B, ...); targets that all replicas share
-    come without the axis K. Raises ShapeError where outputs and targets do not fit, and LabelError for other targets.
+    NaN if all samples are of one class. In a population outputs are (K, B, ...); targets that all replicas share come
+    without the axis K. Raises ShapeError for outputs and targets that do not fit together, and LabelError for other
+    targets.
     """
 
     name = "auc"
@@ -82,8 +84,8 @@ class AUC(LabelMetric):
 
     def reset(self) -> None:
         self._replicas: int | None = None
-        self._scores: list[Tensor] = []  # of each batch (K, C, n); K is 1 for one network, C for one score per sample
-        self._targets: list[Tensor] = []  # (K, n)
+        self._scores: list[Tensor] = []  # per batch (K, C, n); K = 1 for a single network, C = 1 for a single score
+        self._targets: list[Tensor] = []  # per batch (K, n)
 
     def update(self, output: Tensor, target: Tensor) -> None:
         check_tensors(output, target)
@@ -131,7 +133,7 @@ class AUC(LabelMetric):
         for score, target in zip(scores, targets, strict=True):
             if score.dim() != 3 or target.shape != (replicas or 1, score.shape[-1]):
                 raise ShapeError(
-                    "no scores and targets of AUC",
+                    "these are not scores and targets of AUC",
                     expected="(K, C, n) and (K, n)",
                     got=score.shape,
                     fix="load what state_dict() returned",
@@ -139,18 +141,18 @@ class AUC(LabelMetric):
         self._replicas, self._scores, self._targets = replicas, list(scores), list(targets)
 
     def _join(self) -> None:
-        """Make one batch of those that there are."""
+        """Concatenate all batches into one."""
         if len(self._scores) > 1:
             self._scores, self._targets = [torch.cat(self._scores, -1)], [torch.cat(self._targets, -1)]
 
 
 def _against_others(scores: Tensor) -> list[Tensor]:
-    """What ranks the samples by each class, (K, n) of scores (K, C, n): its probability, or what grows with it.
+    """For each class c a score (K, n) that ranks samples as its probability does, from scores (K, C, n).
 
-    Of logits x it is x_c - log sum of exp(x) over the others, the log-odds, which do not round to 1 as a softmax does.
+    For logits x it is the log-odds, x_c - log of the sum of exp(x) over the other classes, because softmax rounds to 1.
     """
     scores = scores.double()
-    sums_to_one = ((scores.sum(1) - 1.0).abs() < UNROUNDED).all(-1)
+    sums_to_one = ((scores.sum(1) - 1.0).abs() < SUM_TOLERANCE).all(-1)
     are_probabilities = ((scores >= 0.0).all(1).all(-1) & sums_to_one).unsqueeze(-1)  # (K, 1)
     logits = scores - scores.amax(1, keepdim=True)
     log_odds = [
@@ -160,6 +162,7 @@ def _against_others(scores: Tensor) -> list[Tensor]:
 
 
 def _check_yes_or_no(targets: Tensor, kept: Tensor) -> None:
+    """Raise LabelError unless all targets that count are 0, 1 or -1."""
     wrong = kept & (targets != 0) & (targets != 1) & (targets != -1)
     if bool(wrong.any()):
         raise LabelError(

@@ -17,17 +17,17 @@ from lamp.metrics.targets import per_replica
 
 
 class ErrorMetric(SumMetric):
-    """Base of the means, over all outputs, of a function of output - target.
+    """Base of the metrics that are the mean, over all outputs, of a function of output - target.
 
-    output, target  (B, ...), the same shape; in a population outputs (K, B, ...), and a target that all replicas share
-                    comes without the axis K
+    output, target  (B, ...), of the same shape; in a population outputs are (K, B, ...), and a target that all replicas
+                    share comes without the axis K
 
-    Raises ShapeError where the two do not fit: nothing is broadcast.
+    Raises ShapeError for tensors that do not fit together: nothing is broadcast.
     """
 
     @abstractmethod
     def error(self, difference: Tensor) -> Tensor:
-        """What is averaged."""
+        """The error of each element, from output - target."""
 
     def terms(self, output: Tensor, target: Tensor, replicas: int | None) -> tuple[Tensor | int, ...]:
         difference = output.double() - numbers_of(output, target)
@@ -40,10 +40,10 @@ class ErrorMetric(SumMetric):
 class MeanAbsoluteError(ErrorMetric):
     """The mean of |output - target| over all outputs.
 
-    output, target  (B, ...), the same shape; in a population outputs (K, B, ...), and a target that all replicas share
-                    comes without the axis K
+    output, target  (B, ...), of the same shape; in a population outputs are (K, B, ...), and a target that all replicas
+                    share comes without the axis K
 
-    Raises ShapeError where the two do not fit: nothing is broadcast.
+    Raises ShapeError for tensors that do not fit together: nothing is broadcast.
     """
 
     name = "mean_absolute_error"
@@ -53,7 +53,7 @@ class MeanAbsoluteError(ErrorMetric):
 
 
 class MeanSquaredError(ErrorMetric):
-    """The mean of (output - target)^2 over all outputs. Shapes and errors as for MeanAbsoluteError."""
+    """The mean of (output - target)^2 over all outputs. Shapes and errors are those of MeanAbsoluteError."""
 
     name = "mean_squared_error"
 
@@ -64,14 +64,15 @@ class MeanSquaredError(ErrorMetric):
 class R2(SumMetric):
     """The share of the targets' variance that the outputs explain: 1 - sum (target - output)^2 / sum (target - mean)^2.
 
-    1 is perfect, 0 as good as the targets' mean. Of several outputs per sample it is the mean of each one's. Where all
-    targets are one number it is 1 if the outputs are that too, else 0. NaN for fewer than two samples.
+    1 is perfect; 0 is as good as always predicting the mean of the targets. With several outputs per sample it is the
+    mean of their scores. If all targets are equal, it is 1 for outputs that equal them and 0 for others. NaN for fewer
+    than two samples.
 
-    Shapes and errors as for MeanAbsoluteError.
+    Shapes and errors are those of MeanAbsoluteError.
     """
 
     name = "r2"
-    # The first sample's target, ([K,] 1, outputs): sums of what the others differ from it lose little to rounding.
+    # The target of the first sample, ([K,] 1, outputs). Sums of differences from it have small rounding errors.
     _origin: Tensor | None = None
 
     def reset(self) -> None:
@@ -82,7 +83,7 @@ class R2(SumMetric):
         check_tensors(output, target)
         target = numbers_of(output, target)
         if output.dim() == (replicas_of(output) is not None):
-            raise ShapeError("R2 is of several samples", expected="outputs (B, ...)", got=(), fix="give a batch")
+            raise ShapeError("R2 needs several samples", expected="outputs (B, ...)", got=(), fix="pass a batch")
         if target.numel() == 0:
             return
         if self._origin is None:
@@ -98,7 +99,7 @@ class R2(SumMetric):
         self._origin = None if origin is None else origin.clone()
 
     def terms(self, output: Tensor, target: Tensor, replicas: int | None) -> tuple[Tensor | int, ...]:
-        """How many samples; per output the sums of deviations from the origin, of their squares, of squared errors."""
+        """The number of samples; per output the sums of deviations from the origin, their squares, squared errors."""
         output, target = _rows(output.double(), replicas), _rows(target, replicas)  # ([K,] B, outputs)
         origin = self._origin
         if origin is None or origin.shape[:-2] != target.shape[:-2] or origin.shape[-1] != target.shape[-1]:
@@ -116,14 +117,14 @@ class R2(SumMetric):
 
 
 def numbers_of(output: Tensor, target: Tensor) -> Tensor:
-    """The target in float64, of the output's shape. Raises ShapeError where it has another one."""
+    """The target in float64 and in the output's shape. Raises ShapeError for another shape."""
     given = per_replica(target, [output.shape], replicas_of(output))
     if given is None:
         raise ShapeError(
-            "outputs and targets do not fit",
-            expected=f"targets {tuple(output.shape)}, as the outputs are: nothing is broadcast",
+            "outputs and targets do not fit together",
+            expected=f"targets {tuple(output.shape)}, the outputs' shape: nothing is broadcast",
             got=tuple(target.shape),
-            fix="target.reshape(output.shape)" if target.numel() == output.numel() else "give one target per output",
+            fix="target.reshape(output.shape)" if target.numel() == output.numel() else "pass one target per output",
         )
     return given.double()
 

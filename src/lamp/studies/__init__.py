@@ -1,4 +1,4 @@
-"""Studies: many trainings, asked one question."""
+"""Studies: many trainings that answer one question."""
 
 from lamp.studies.each import fit_each
 from lamp.studies.ensemble import Ensemble, EnsemblePrediction

@@ -1,4 +1,4 @@
-"""Many networks of any architectures as one job: those that can train together do."""
+"""`fit_each`: many networks of any architectures trained as one job; those that can train together do so."""
 
 from __future__ import annotations
 
@@ -45,35 +45,35 @@ def fit_each(
     progress: bool = True,
     engine: str = "auto",
 ) -> list[History]:
-    """Train each of these networks, in place, and return the history of each.
+    """Train each of these networks in place, and return a list with the history of each.
 
-    models     networks of any widths, depths and activations; each ends as `fit` would leave it alone
-    optimizer  a class, or a function of the parameters: functools.partial(lamp.SGD, lr=0.1)
-    scheduler  a function: lambda optimizer: lamp.StepLR(optimizer, 30)
-    callbacks  begin anew with each group of networks that train together
-    seed       of the samples' order: an integer for one order that all share, which costs least; a sequence, one for
-               each network; by default each has one drawn
+    models     networks of any widths, depths and activations; each is trained as by `fit` alone
+    optimizer  a class, or a function of the parameters, such as functools.partial(lamp.SGD, lr=0.1)
+    scheduler  a function of the optimizer, such as lambda optimizer: lamp.StepLR(optimizer, 30)
+    callbacks  start again with each group of networks that train together
+    seed       of the order of samples: an integer for one order that all share, which is fastest; a sequence with one
+               seed per network; None to draw one per network
 
-    Networks of one architecture train as a population, and so do rows of layers that differ in the widths of hidden
-    layers alone: one kernel serves them all. So do other networks that `lamp.stack` takes, where none of them compiles.
-    Others follow one after another. The optimizer of each begins anew, and is not kept.
+    Networks of one architecture train as a population. So do networks of layers in sequence that differ only in the
+    widths of hidden layers, because one kernel can train them all; and other networks that `lamp.stack` accepts, if
+    none of them compiles. The remaining ones train one after another. The optimizers are not kept.
 
-    The other arguments are `fit`'s. A network whose loss is not finite ends with its last finite weights; a
-    NonFiniteWarning names those in the end, and the others go on. Ctrl-C ends the training; the histories of what was
-    not begun are empty.
+    The other arguments are those of `fit`. A network whose loss is not finite keeps its last finite weights, and the
+    others continue; in the end a NonFiniteWarning names those that failed. Ctrl-C ends the training; networks that had
+    not begun have empty histories.
 
-    Raises ArgumentError where there are no models, one is given twice, or seeds are not as many; NonFiniteError where
-    the loss of every network is not finite; and what `fit` raises.
+    Raises ArgumentError for no models, a model that is given twice, or a wrong number of seeds; NonFiniteError if the
+    loss of every network is not finite; and the errors of `fit`.
     """
     networks = listed_networks(models, "fit_each")
     seeds = _seeds(seed, networks)
     natural(epochs, "epochs", least=1)
-    histories = [_untouched(engine) for _ in networks]
+    histories = [_not_begun(engine) for _ in networks]
     failures: dict[int, NonFiniteError | None] = {}
     done = 0
 
     def train(rows: list[int], report: Reporter) -> History:
-        """Train the networks with these numbers together."""
+        """Train the networks with these indices together."""
         group = stack([networks[k] for k in rows]) if len(rows) > 1 else networks[rows[0]]
         own_optimizer = optimizer_of(optimizer, group.parameters())
         per_replica_seeds = seeds if isinstance(seeds, int) else [seeds[k] for k in rows]
@@ -92,7 +92,7 @@ def fit_each(
                 schedule_per=schedule_per,
                 clip_norm=clip_norm,
                 clip_value=clip_value,
-                callbacks=[*callbacks, _Tell(report, done / len(networks), len(rows) / len(networks))],
+                callbacks=[*callbacks, _Forward(report, done / len(networks), len(rows) / len(networks))],
                 seed=per_replica_seeds if isinstance(per_replica_seeds, int) or len(rows) > 1 else per_replica_seeds[0],
                 progress=False,
                 engine=engine,
@@ -111,7 +111,7 @@ def fit_each(
         return history
 
     with Interruptible() as interrupt, reporter(progress, epochs) as report, warnings.catch_warnings():
-        warnings.simplefilter("ignore", NonFiniteWarning)  # those of all groups are named together
+        warnings.simplefilter("ignore", NonFiniteWarning)  # one warning at the end names the failures of all groups
         for rows in together(networks):
             history = train(rows, report)
             done += len(rows)
@@ -124,10 +124,11 @@ def fit_each(
 
 
 def _seeds(seed: int | Sequence[int] | None, networks: Sequence[Module]) -> int | list[int]:
-    """The seed of all, or one for each network, once they are found to be networks."""
+    """The seed of all networks, or a list with one seed per network. Raises ArgumentError for wrong seeds or networks
+    that are given twice."""
     if len({id(network) for network in networks}) < len(networks):
         raise ArgumentError(
-            "a network is trained once", expected="each network once", got="one twice", fix="copy.deepcopy(network)"
+            "a network is given twice", expected="each network once", got="one twice", fix="copy.deepcopy(network)"
         )
     if isinstance(seed, int):
         return seed
@@ -136,7 +137,7 @@ def _seeds(seed: int | Sequence[int] | None, networks: Sequence[Module]) -> int 
     seeds = list(seed) if isinstance(seed, Sequence | range) and not isinstance(seed, str | bytes) else None
     if seeds is None or len(seeds) != len(networks):
         raise ArgumentError(
-            "an integer for all networks, or a seed for each",
+            "seed must be an integer for all networks, or a list with a seed for each",
             expected=f"an integer, or {len(networks)} of them",
             got=repr(seed) if seeds is None else f"{len(seeds)} seeds",
             fix=f"seed=range({len(networks)})",
@@ -144,14 +145,18 @@ def _seeds(seed: int | Sequence[int] | None, networks: Sequence[Module]) -> int 
     return seeds
 
 
-def _untouched(engine: str) -> History:
+def _not_begun(engine: str) -> History:
+    """The history of a network whose training did not begin."""
     history = History(engine, "")
     history.stopped = "interrupted before it began"
     return history
 
 
-class _Tell(Callback):
-    """Passes a group's progress on: which begins when so much of the job is done, and is worth so much of it."""
+class _Forward(Callback):
+    """Reports a group's progress as a part of the whole job's.
+
+    begin, worth  fractions of the whole job: what is done when the group begins, and the group's own share
+    """
 
     needs_model = False
 

@@ -1,4 +1,4 @@
-"""Many networks as one predictor: what they say together, and how far they disagree."""
+"""`Ensemble`: many networks as one predictor, with their mean and measures of their disagreement."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ from lamp.training import predict
 from lamp.training.arguments import EVALUATION_BATCH
 from lamp.values import natural
 
-OFF_ONE = 1e-3  # how far probabilities may add up to something else than 1: they may be half precision
+SUM_TOLERANCE = 1e-3  # how far from 1 the sum of probabilities may be, which allows for half precision
 
 
 @dataclass(frozen=True, eq=False)
 class EnsemblePrediction:
-    """What K members say of n inputs, and how far they agree.
+    """The predictions of K members for n inputs, and measures of their agreement.
 
     mean     (n, ...) the mean of the members' outputs, or of their probabilities
-    std      (n, ...) their spread around it: 1/K sum of (member - mean)^2, rooted; 0 for a single member
-    members  (K, n, ...) what each says
+    std      (n, ...) their standard deviation, sqrt(1/K sum of (member - mean)^2); 0 for a single member
+    members  (K, n, ...) the prediction of each member
 
-    With probabilities p_k of C classes, (K, n, C) (else None); entropies are in nats:
+    The following are None unless the members give probabilities p_k of C classes, (K, n, C). Entropies are in nats.
 
-    vote                (n,) the class that most members hold the likeliest; of several, the one of the higher mean
-    agreement           (n,) the share of the members that voted so
-    entropy             (n,) H(mean), with H(p) = -sum over classes of p log p: all of the uncertainty
-    mutual_information  (n,) H(mean) - mean over k of H(p_k): the part that comes from the members' disagreement
+    vote                (n,) the class that is most probable for most members; of several, the one with the higher mean
+    agreement           (n,) the share of the members that voted for it
+    entropy             (n,) the whole uncertainty, H(mean), with H(p) = -sum over classes of p log p
+    mutual_information  (n,) the part of it that is due to disagreement of the members, H(mean) - mean over k of H(p_k)
 
-    Where each output is a probability of its own, as Sigmoid's, its "yes" (1) and "no" (0) are the classes, and these
-    are (n, ...).
+    If each output is a probability of its own, as with Sigmoid, the classes are "yes" (1) and "no" (0) for each output,
+    and these tensors are (n, ...).
     """
 
     mean: Tensor
@@ -55,19 +55,20 @@ class Ensemble:
 
     y = 1/K sum over k of probabilities(network_k(x))
 
-    members        a population, as it is, or a list of networks of one architecture, which are copied
-    probabilities  what makes probabilities of outputs, such as lamp.Softmax(-1) or lamp.Sigmoid(); None averages the
-                   outputs as they are
-    batch_size     inputs predicted at a time
+    members        a trained population, which is used as it is; or a list of networks that `lamp.stack` accepts, which
+                   are copied
+    probabilities  a module that makes probabilities of the outputs, such as lamp.Softmax(-1) or lamp.Sigmoid(); None to
+                   average the outputs themselves
+    batch_size     the number of inputs predicted at a time
 
-    `ensemble(x)` is y, for inputs x (n, ...) that all members share; `ensemble.predict(x)` tells also how far they
-    agree; `len(ensemble)` is K. The members are asked in eval mode. They are trained beforehand, as a population.
+    `ensemble(x)` is y, for inputs x (n, ...) that all members share. `ensemble.predict(x)` also says how far the
+    members agree. `len(ensemble)` is K. The members predict in eval mode.
 
     Source    Lakshminarayanan, Pritzel & Blundell 2017, "Simple and scalable predictive uncertainty estimation using
               deep ensembles"
 
-    Raises ArgumentError for members that are no networks of one architecture, and for probabilities that are none;
-    ShapeError for inputs of the members' own, DTypeError for inputs that are no tensor.
+    Raises ArgumentError for members that cannot be stacked, and for outputs of `probabilities` that are not
+    probabilities; ShapeError for inputs per member; DTypeError for inputs that are not a tensor.
     """
 
     @called()
@@ -82,7 +83,7 @@ class Ensemble:
             members = _stacked(members)
         if probabilities is not None and not isinstance(probabilities, Module):
             raise ArgumentError(
-                "probabilities is no module",
+                "probabilities is not a module",
                 expected="a module that makes probabilities of outputs, or None",
                 got=repr(probabilities),
                 fix="probabilities=lamp.Softmax(-1)",
@@ -95,36 +96,36 @@ class Ensemble:
 
     def __call__(self, x: Tensor) -> Tensor:
         """The mean of the members' predictions, (n, ...)."""
-        return self._of_each(x).mean(0)
+        return self._per_member(x).mean(0)
 
     def predict(self, x: Tensor) -> EnsemblePrediction:
-        """That mean, the spread, every member's prediction, and of classes how far the members agree."""
-        each = self._of_each(x)  # (K, n, ...)
+        """The mean, the standard deviation and each member's prediction; for classes also measures of agreement."""
+        each = self._per_member(x)  # (K, n, ...)
         mean, std = each.mean(0), each.std(0, correction=0)
         if self.probabilities is None:
             return EnsemblePrediction(mean, std, each)
         p = torch.stack([1 - each, each], -1) if self._yes_or_no else each  # (K, n, ..., C)
-        of_all = p.mean(0)
+        mean_p = p.mean(0)
         classes = torch.arange(p.shape[-1], device=p.device)
         votes = (p.argmax(-1, keepdim=True) == classes).sum(0)  # (n, ..., C)
         most = votes.amax(-1, keepdim=True)
-        entropy = _entropy(of_all)
+        entropy = _entropy(mean_p)
         return EnsemblePrediction(
             mean,
             std,
             each,
-            vote=of_all.masked_fill(votes < most, -1.0).argmax(-1),
+            vote=mean_p.masked_fill(votes < most, -1.0).argmax(-1),
             agreement=most.squeeze(-1).to(mean.dtype) / len(self),
             entropy=entropy,
-            mutual_information=(entropy - _entropy(p).mean(0)).clamp_min(0.0),  # below 0 by rounding alone
+            mutual_information=(entropy - _entropy(p).mean(0)).clamp_min(0.0),  # rounding may put it below 0
         )
 
     @property
     def _yes_or_no(self) -> bool:
-        """Whether each output is a probability of its own: what makes it looks at each output alone."""
+        """Whether each output is a probability of its own, since an elementwise module makes it."""
         return self.probabilities is not None and isinstance([*self.probabilities.modules()][-1], Activation)
 
-    def _of_each(self, x: Tensor) -> Tensor:
+    def _per_member(self, x: Tensor) -> Tensor:
         """The members' outputs, or probabilities, (K, n, ...)."""
         if not isinstance(x, Tensor):
             raise DTypeError(
@@ -135,29 +136,29 @@ class Ensemble:
                 "the members of an ensemble share their inputs",
                 expected="(n, ...)",
                 got=f"{tuple(x.shape)}, a row of inputs for each member" if x.dim() else "a single number",
-                fix="lamp.predict(population, population.per_replica(x)) for inputs of their own",
+                fix="lamp.predict(population, population.per_replica(x)) takes inputs per replica",
             )
         outputs = predict(self.members, x, batch_size=self.batch_size)
         if not isinstance(outputs, Tensor):
             raise ArgumentError(
-                "an ensemble is of networks with one output",
+                "an ensemble takes networks with one output",
                 expected="a tensor",
                 got=f"a {type(outputs).__name__} of {len(outputs)}",
-                fix="lamp.predict(population, x) gives all outputs of all members",
+                fix="lamp.predict(population, x) returns all outputs of all members",
             )
         if self.probabilities is None:
             return outputs
         with evaluating():
-            p: Tensor = self.probabilities(outputs.flatten(0, 1)).unflatten(0, outputs.shape[:2])  # as of one network
+            p: Tensor = self.probabilities(outputs.flatten(0, 1)).unflatten(0, outputs.shape[:2])  # as for one network
         self._check(p)
         return p
 
     def _check(self, p: Tensor) -> None:
-        """That these (K, n, ...) are probabilities."""
+        """Raise ArgumentError unless these (K, n, ...) are probabilities."""
         alone = self._yes_or_no
         fits = alone or (p.dim() > 2 and p.shape[-1] > 1)  # a softmax of one class is always 1
         total = p if alone else p.sum(-1)
-        if fits and not ((p < 0).any() or (p > 1).any() or (not alone and ((total - 1).abs() > OFF_ONE).any())):
+        if fits and not ((p < 0).any() or (p > 1).any() or (not alone and ((total - 1).abs() > SUM_TOLERANCE).any())):
             return
         numbers = (
             "numbers from 0 to 1" if alone else "(n, C), C >= 2, from 0 to 1, that add up to 1 along the last axis"
@@ -167,17 +168,17 @@ class Ensemble:
             expected=numbers,
             got=f"{tuple(p.shape[1:])}, from {p.min().item():.4g} to {p.max().item():.4g}"
             + ("" if alone else f", that add up to {total.min().item():.4g} ... {total.max().item():.4g}"),
-            fix="lamp.Softmax(-1) for scores of classes, lamp.Sigmoid() for one score a question, None for regression",
+            fix="lamp.Softmax(-1) for scores of classes, lamp.Sigmoid() for single scores, None for regression",
         )
 
     def __repr__(self) -> str:
-        told = "" if self.probabilities is None else f", probabilities={self.probabilities!r}"
+        option = "" if self.probabilities is None else f", probabilities={self.probabilities!r}"
         network = repr(self.members.network).replace("\n", "\n  ")
-        return f"Ensemble(\n  {len(self)} members{told}\n  {network}\n)"
+        return f"Ensemble(\n  {len(self)} members{option}\n  {network}\n)"
 
 
 def _stacked(members: object) -> Population:
-    """The networks as a population; ArgumentError for what is no list of them."""
+    """The networks as a population. Raises ArgumentError for anything but a list of networks."""
     listed = list(members) if isinstance(members, Sequence) else None
     strangers = [each for each in listed or [] if not isinstance(each, Module) or isinstance(each, Population)]
     if listed is None or strangers:
@@ -191,5 +192,5 @@ def _stacked(members: object) -> Population:
 
 
 def _entropy(p: Tensor) -> Tensor:
-    """-sum of p log p over the classes, the last axis, where 0 log 0 is 0."""
+    """-sum of p log p over the classes, on the last axis, with 0 log 0 = 0."""
     return torch.special.entr(p).sum(-1)  # type: ignore[no-any-return]

@@ -1,4 +1,5 @@
-"""Cross-validation: the networks of all folds trained at once, each scored on the samples it has not seen."""
+"""`cross_validate`: the networks of all folds are trained at once, and scored on the samples that they were not
+trained on."""
 
 from __future__ import annotations
 
@@ -53,50 +54,52 @@ def cross_validate(
     seed: int = 0,
     progress: bool = True,
 ) -> CrossValidation:
-    """Train a network for each fold on the samples outside it, all at once, and score it on those inside.
+    """Train a network per fold, all at once, on the samples outside the fold, and score it on those in the fold.
 
-    model      any network; the replicas are initialised anew, replica k with seed + k, which orders its batches too
+    model      any network; replica k is initialised with the seed seed + k, which also orders its batches
     data       (inputs, targets) as tensors or arrays, or a lamp Dataset; several inputs or targets in a tuple
-    optimizer  a class, or a function: lambda parameters: lamp.SGD(parameters, lr=0.1)
-    folds      how many parts the samples are dealt into; `repeats` deals them anew so many times
-    stratify   spread each class evenly: its counts in the folds differ by at most one. None does so where the targets
-               are integers (n,); True asks also for as many samples of each class as there are folds
-    scheduler  a function: lambda optimizer: lamp.StepLR(optimizer, 30)
+    optimizer  a class, or a function, such as lambda parameters: lamp.SGD(parameters, lr=0.1)
+    folds      the number of parts that the samples are divided into at random
+    repeats    how many times the samples are divided again
+    stratify   whether to spread each class evenly, so that its counts in two folds differ by at most one. None does so
+               if the targets are integers (n,). True also requires as many samples of each class as there are folds
+    scheduler  a function, such as lambda optimizer: lamp.StepLR(optimizer, 30)
 
-    The others are `fit`'s. Replica k trains as `fit` alone would on the samples training[k] with the seed seed + k.
+    The other arguments are those of `fit`. Replica k is trained as by `fit` on the samples training[k] with the seed
+    seed + k.
 
-    Folds differ by one sample where n is no multiple of them. All replicas train on n - ceil(n / folds) samples, so
-    some leave out one at random, and after each epoch floor(n / folds) of the held-out ones are measured in the
-    history. The scores are exact: in each repeat every sample counts once, by the replica that has not trained on it.
+    If n is not a multiple of `folds`, the sizes of folds differ by one. All replicas train on n - ceil(n / folds)
+    samples, so some leave out one at random; and the history measures floor(n / folds) held-out samples after each
+    epoch. The scores are exact: in each repeat every sample counts once, for the replica that was not trained on it.
 
-    Whatever is learned from data must be learned from a fold's training samples alone. Normalising all of the data
-    beforehand lets the networks know of the samples held out: scale by constants known in advance instead. Scores of
-    a callback that chooses by the held-out samples, such as EarlyStopping, are too good.
+    Whatever is learned from data must be learned from the training samples of a fold alone. If you normalise all data
+    first, information about the held-out samples reaches the networks; scale by known constants instead. With a
+    callback that uses the held-out samples, such as EarlyStopping, the scores are too good.
 
-    Raises DataError, ArgumentError or LabelError for data, folds or labels that do not go together, and as `fit` does.
+    Raises DataError, ArgumentError or LabelError for data, folds or labels that do not fit, and the errors of `fit`.
     """
     inputs, targets = _inputs_and_targets(data, model)
     n, folds, repeats = len(first_leaf(inputs)), natural(folds, "folds", least=2), natural(repeats, "repeats", least=1)
     if folds > n:
         raise ArgumentError("there are more folds than samples", expected=f"from 2 to {n}", got=folds, fix="folds=5")
     seed, named = natural(seed, "seed"), by_name(metrics, criterion if isinstance(criterion, Loss) else None)
-    held_out, training = _deal(n, folds, repeats, _classes(targets, stratify, folds), seed)
+    held_out, training = _divide(n, folds, repeats, _classes(targets, stratify, folds), seed)
     widest = -(-n // folds)
     rows = torch.stack([torch.cat([held, held[:1]])[:widest] for held in held_out])  # (K, widest)
 
     seeds = range(seed, seed + repeats * folds)
     networks = population(model, seeds)
-    of_all = optimizer_of(optimizer, networks.parameters())
+    made_optimizer = optimizer_of(optimizer, networks.parameters())
     batch_size = BATCH_SIZE if batch_size is None else batch_size
     history = fit(
         networks,
         criterion,
-        of_all,
+        made_optimizer,
         DataLoader((inputs, targets), batch_size, True, seed=seeds, indices=training),
         epochs=epochs,
         validation=DataLoader((inputs, targets), EVALUATION_BATCH, indices=rows[:, : n // folds]),
         metrics=named,
-        scheduler=None if scheduler is None else schedule_of(scheduler, of_all),
+        scheduler=None if scheduler is None else schedule_of(scheduler, made_optimizer),
         clip_norm=clip_norm,
         callbacks=callbacks,
         progress=progress,
@@ -108,7 +111,7 @@ def cross_validate(
         each[history.failed] = math.nan
     outputs = mapped(by_replica, lambda each: each.new_empty(repeats, n, *each.shape[2:]))
     scores = {name: torch.full((len(seeds),), math.nan, dtype=torch.float64) for name in ("loss", *named)}
-    loss: Any = criterion or networks.loss  # fit has asked for one of them
+    loss: Any = criterion or networks.loss  # fit has checked that there is one
     for k, held in enumerate(held_out):
         of_k = functools.partial(_of_one, k, len(held))
         output = mapped(by_replica, of_k)  # (1, m, ...)
@@ -123,12 +126,12 @@ def cross_validate(
 
 
 def _of_one(k: int, count: int, outputs: Tensor) -> Tensor:
-    """The first outputs of replica k as those of a population of one."""
+    """The first `count` outputs of replica k, as outputs of a population of one."""
     return marked(outputs[k : k + 1, :count], 1)
 
 
 def _rows(held: Tensor, targets: Tensor) -> Tensor:
-    """Some rows as those of a population of one."""
+    """These rows of the targets, as targets of a population of one."""
     return targets[held].unsqueeze(0)
 
 
@@ -142,15 +145,15 @@ def _inputs_and_targets(data: Any, model: Module) -> tuple[Any, Any]:
         if takes_inputs(model, len(inputs)):
             return tuple(inputs), targets
     raise DataError(
-        "folds are dealt out of inputs and targets",
+        "cross-validation needs inputs and targets",
         expected="(inputs, targets) as tensors or arrays, or a lamp Dataset; as many inputs as the network takes",
         got=f"a {type(data).__name__}" if columns is None else f"{len(columns)} column" + "s" * (len(columns) > 1),
-        fix="data=(inputs, targets); samples or batches: torch.stack or torch.cat them first",
+        fix="data=(inputs, targets); torch.stack samples, or torch.cat batches, first",
     )
 
 
 def _classes(targets: Any, stratify: bool | None, folds: int) -> Tensor | None:
-    """The class (n,) of each sample, where classes are to be spread evenly."""
+    """The class of each sample, (n,); None if classes need not be spread evenly."""
     one = isinstance(targets, Tensor) and targets.dim() == 1
     labels = one and not (targets.is_floating_point() or targets.is_complex())
     if not isinstance(stratify, bool | None):
@@ -158,7 +161,7 @@ def _classes(targets: Any, stratify: bool | None, folds: int) -> Tensor | None:
             "stratify is a switch",
             expected="None, True or False",
             got=repr(stratify),
-            fix="stratify=None spreads classes evenly where there are some",
+            fix="stratify=None spreads classes evenly if the targets are classes",
         )
     if stratify is False or (stratify is None and not labels):
         return None
@@ -175,20 +178,20 @@ def _classes(targets: Any, stratify: bool | None, folds: int) -> Tensor | None:
             f"class {classes[counts.argmin()].item()} has fewer samples than there are folds",
             expected=f"at least {folds} of each class",
             got=int(counts.min()),
-            fix="take fewer folds, or stratify=None, which spreads what there is",
+            fix="use fewer folds, or stratify=None, which allows folds without this class",
         )
     of_samples: Tensor = targets.cpu()
     return of_samples
 
 
-def _deal(n: int, folds: int, repeats: int, classes: Tensor | None, seed: int) -> tuple[list[Tensor], Tensor]:
-    """The held-out samples of each replica, and those it trains on, (K, n - ceil(n / folds))."""
+def _divide(n: int, folds: int, repeats: int, classes: Tensor | None, seed: int) -> tuple[list[Tensor], Tensor]:
+    """Divide the samples at random: the held-out ones per replica, and the training ones, (K, n - ceil(n / folds))."""
     held_out, training = list[Tensor](), list[Tensor]()
     for repeat in range(repeats):
-        dealt = order(n, seed, repeat)
+        shuffled = order(n, seed, repeat)
         if classes is not None:
-            dealt = dealt[classes[dealt].argsort(stable=True)]  # class after class, each in a random order
-        fold_of = torch.empty_like(dealt).scatter_(0, dealt, torch.arange(n) % folds)  # (n,)
+            shuffled = shuffled[classes[shuffled].argsort(stable=True)]  # class after class, each in a random order
+        fold_of = torch.empty_like(shuffled).scatter_(0, shuffled, torch.arange(n) % folds)  # (n,)
         for fold in range(folds):
             held_out.append((fold_of == fold).nonzero().flatten())
             outside = (fold_of != fold).nonzero().flatten()

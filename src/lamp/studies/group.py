@@ -1,4 +1,4 @@
-"""The networks of some settings, trained together as one population, some epochs at a time."""
+"""`Group`: some settings of a sweep whose networks train together as one population, some epochs at a time."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from lamp.training.metrics import MetricLike
 
 @dataclass(frozen=True)
 class Plan:
-    """What all groups of a sweep share."""
+    """The arguments of `sweep` that all groups share."""
 
     recipe: Recipe
     seeds: list[int]
@@ -42,9 +42,10 @@ class Plan:
 
 
 class Group:
-    """Some trials whose networks train together, and all that trains them; it is made when the training begins.
+    """Trials whose networks train together, with their optimizer, loss and data, which are made when training begins.
 
-    population  replica k is the network of `replicas[k]`: a trial, and the place of one of its seeds
+    replicas    for each replica its trial, and the index of its seed
+    population  the networks; None before training begins, and after the last of them was dropped
     """
 
     def __init__(self, plan: Plan, trials: Sequence[Trial]) -> None:
@@ -54,6 +55,7 @@ class Group:
         self.schedule: Any = None
 
     def _begin(self) -> Population:
+        """Make the networks and what trains them."""
         plan, settings = self.plan, [trial.setting for trial, _ in self.replicas]
         networks = self._networks(settings)
         self.optimizer = plan.recipe.optimizer_of(networks, settings)
@@ -62,13 +64,13 @@ class Group:
         self.clip = plan.recipe.clip_of(settings)
         seeds = [plan.seeds[j] for _, j in self.replicas]
         batches = as_batches(plan.data, plan.batch_size, plan.shuffle, seed=seeds, epochs=plan.epochs)
-        self.batches = copy.copy(batches) if isinstance(batches, DataLoader) else batches  # each has its own epoch
+        self.batches = copy.copy(batches) if isinstance(batches, DataLoader) else batches  # with its own epoch
         for trial, _ in self.replicas:
             trial.group = self
         return networks
 
     def _networks(self, settings: Sequence[Setting]) -> Population:
-        """Each replica's network, as its setting asks for it and its seed initialises it."""
+        """A population with the network of each replica's setting, initialised with the replica's seed."""
         each = [self.plan.recipe.network(setting) for setting in settings]
         of_seeds = {id(network): population(network, self.plan.seeds) for network in each}
         if len(of_seeds) == 1:
@@ -76,11 +78,11 @@ class Group:
         return stack([of_seeds[id(network)][j] for network, (_, j) in zip(each, self.replicas, strict=True)])
 
     def train(self, epochs: int, callbacks: Sequence[Callback]) -> History:
-        """So many epochs more, for all that have not failed."""
+        """Train all networks that have not failed for so many more epochs."""
         networks = self.population = self.population or self._begin()
         plan = self.plan
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NonFiniteWarning)  # the trials count them
+            warnings.simplefilter("ignore", NonFiniteWarning)  # the trials count failures
             try:
                 history = fit(
                     networks,
@@ -109,7 +111,7 @@ class Group:
         return history
 
     def keep(self, trials: set[Trial]) -> None:
-        """Go on with the networks of these trials that have not failed, and let the others go."""
+        """Drop all networks but those of these trials that have not failed."""
         rows = [k for k, (trial, j) in enumerate(self.replicas) if trial in trials and j not in trial.lost]
         for trial in {trial for trial, _ in self.replicas} - {self.replicas[k][0] for k in rows}:
             trial.group = None
@@ -131,7 +133,7 @@ class Group:
         self.clip = rows_of(self.clip, chosen)
 
     def close(self) -> None:
-        """Let go of what only training needs."""
+        """Free what only training needs."""
         del self.optimizer, self.schedule, self.criterion, self.batches
 
     def networks_of(self, trial: Trial) -> Population:
@@ -143,7 +145,7 @@ class Group:
 
 
 def _last(values: Tensor) -> Tensor:
-    """Of (epochs, K), of each replica the last that is no NaN: (K,)."""
+    """The last value per replica that is not NaN, (K,), from values (epochs, K)."""
     epochs = torch.arange(1, len(values) + 1).unsqueeze(1)
     last = (~values.isnan() * epochs).argmax(0, keepdim=True)
     return values.gather(0, last).squeeze(0)

@@ -1,4 +1,4 @@
-"""The optimizer and the schedule that a study makes anew for each of its trainings."""
+"""Functions that make a new optimizer or schedule for each training of a study."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ def optimizer_of(make: Any, parameters: Any, **numbers: Any) -> Optimizer:
     if isinstance(made, Optimizer):
         return made
     raise ArgumentError(
-        "optimizer= makes no optimizer",
+        "optimizer= does not make an optimizer",
         expected="a class such as lamp.Adam, or a function of the parameters that returns one",
         got=_shown(made),
-        fix="optimizer=lambda parameters: lamp.Adam(parameters, lr=1e-3): each training gets one of its own",
+        fix="optimizer=lambda parameters: lamp.Adam(parameters, lr=1e-3), called once per training",
     )
 
 
 def schedule_of(make: Any, optimizer: Optimizer) -> Any:
-    """The schedule, or what else has a `step`, that a function makes; raises ArgumentError for anything else."""
+    """The schedule, or other object with a `step`, that a function makes. Raises ArgumentError for anything else."""
     made = _made(make, Schedule, lambda: make(optimizer))
     if callable(getattr(made, "step", None)):
         return made
     raise ArgumentError(
-        "scheduler= is no function that makes one",
+        "scheduler= does not make a schedule",
         expected="a function of the optimizer that returns a lamp schedule",
         got=_shown(made),
         fix="scheduler=lambda optimizer: lamp.StepLR(optimizer, 30)",
@@ -36,7 +36,10 @@ def schedule_of(make: Any, optimizer: Optimizer) -> Any:
 
 
 def _made(make: Any, kind: type, call: Callable[[], Any]) -> Any:
-    """What it makes; where it is itself what should be made, or a class of something else, its description."""
+    """What `call()` returns. For an argument that is no function of this sort, a text that describes it.
+
+    make  the user's argument; kind: the class of what it should make
+    """
     if not callable(make) or isinstance(make, kind):
         return f"{'the' if isinstance(make, kind) else 'a'} {type(make).__name__} itself"
     if isinstance(make, type) and not hasattr(make, "step"):
@@ -45,4 +48,4 @@ def _made(make: Any, kind: type, call: Callable[[], Any]) -> Any:
 
 
 def _shown(made: Any) -> str:
-    return made if isinstance(made, str) else f"a function that returns a {type(made).__name__}"
+    return made if isinstance(made, str) else f"a function that returns an object of type {type(made).__name__}"

@@ -1,4 +1,4 @@
-"""What a cross-validation found: a score a fold, their mean and how far it may be off."""
+"""`CrossValidation`: the scores of all folds, with their mean and its confidence interval."""
 
 from __future__ import annotations
 
@@ -19,16 +19,17 @@ ROWS_SHOWN = 12
 
 @dataclass(frozen=True, eq=False, repr=False)
 class CrossValidation:
-    """What `cross_validate` found. Replica k, one of K = repeats x folds, is that of repeat k // folds, fold k % folds.
+    """The result of `cross_validate`. It prints as a table, with a row per fold.
+
+    There are K = repeats x folds replicas; replica k belongs to repeat k // folds and fold k % folds.
 
     scores      name -> (K,) float64: "loss" and each metric on the samples held out from replica k; NaN if it failed
-    outputs     (repeats, n, ...): of each sample, what the replica that has not seen it puts out; of a network with
-                several outputs a tuple of such
-    folds       the indices of the samples held out from each replica, K tensors
-    training    (K, n - ceil(n / folds)): the indices of those that it trained on
-    population  the K networks as trained; `history` is their training, history.failed the replicas that failed
-
-    It prints as a table, fold by fold.
+    outputs     (repeats, n, ...): for each sample the output of the replica that was not trained on it; a tuple of such
+                tensors for a network with several outputs
+    folds       K tensors: the indices of the samples held out from each replica
+    training    (K, n - ceil(n / folds)): the indices of the samples that each replica was trained on
+    population  the K trained networks
+    history     the history of their training; `history.failed` lists the replicas that failed
     """
 
     scores: dict[str, Tensor]
@@ -48,18 +49,19 @@ class CrossValidation:
         return values.std().item() if len(values) > 1 else math.nan
 
     def interval(self, name: str = "loss", level: float = 0.95, *, corrected: bool = False) -> tuple[float, float]:
-        """The confidence interval (low, high) of the mean of m folds, by Student's t of m - 1 degrees of freedom.
+        """The confidence interval (low, high) of the mean over m folds, by Student's t with m - 1 degrees of freedom.
 
-        mean -+ t std sqrt(1 / m)                        as if the scores were independent
+        mean -+ t std sqrt(1 / m)                        if the scores were independent
         mean -+ t std sqrt(1 / m + 1 / (folds - 1))      corrected
 
-        Scores of folds are not independent, for the networks share most of their training data: the first interval is
-        too narrow, and repeats make it narrower still without telling more. With repeats take the second.
+        The scores are not independent, because the networks share most of their training data. So the first interval is
+        too narrow, and with repeats it becomes narrower although there is no more information. With repeats use
+        `corrected=True`.
 
         Source    Nadeau & Bengio 2003, "Inference for the generalization error" (the correction)
         """
         if not 0 < level < 1:
-            raise ArgumentError("the level of an interval", expected="between 0 and 1", got=level, fix="level=0.95")
+            raise ArgumentError("level is out of range", expected="between 0 and 1", got=level, fix="level=0.95")
         mean, count = self.mean(name), len(self._finished(name))
         shared = 1 / (len(self.folds) // len(first_leaf(self.outputs)) - 1) if corrected else 0.0
         margin = student_t(level, count - 1) * self.std(name) * math.sqrt(1 / count + shared)

@@ -1,4 +1,4 @@
-"""Which hyperparameters are tried: every combination of some values, or values drawn at random."""
+"""Settings of hyperparameters for a sweep: every combination of some values, or values drawn at random."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from lamp.errors import ArgumentError
 from lamp.signatures import called
 from lamp.values import a_seed, natural
 
-Setting = dict[str, Any]  # a value of each hyperparameter, by name
+Setting = dict[str, Any]  # the value of each hyperparameter, by name
 
 
 @dataclass(frozen=True)
 class Draw:
-    """How a hyperparameter is drawn: from u, uniform in [0, 1), to its value."""
+    """A distribution of a hyperparameter. `value_at` maps a number u, uniform in [0, 1), to a value."""
 
     value_at: Callable[[float], Any]
 
 
 @called()
 def uniform(low: float, high: float) -> Draw:
-    """Numbers from low to high, all alike. Raises ArgumentError unless low < high, both finite."""
+    """The uniform distribution from low to high. Raises ArgumentError unless low < high, both finite."""
     low, high = _bounds("uniform", low, high, -math.inf)
     return Draw(lambda u: low + (high - low) * u)
 
 
 @called()
 def log_uniform(low: float, high: float) -> Draw:
-    """Numbers from low to high, each order of magnitude alike. Raises ArgumentError unless 0 < low < high."""
+    """The distribution of numbers whose logarithm is uniform. Raises ArgumentError unless 0 < low < high."""
     low, high = _bounds("log_uniform", low, high, 0.0)
     begin, end = math.log(low), math.log(high)
     return Draw(lambda u: min(max(math.exp(begin + (end - begin) * u), low), high))  # it may round to just outside
@@ -42,16 +42,16 @@ def log_uniform(low: float, high: float) -> Draw:
 
 @called()
 def choice(options: Iterable[Any]) -> Draw:
-    """One of these, all alike: `choice([lamp.Tanh, lamp.ReLU])`, `choice(range(8, 65))`."""
+    """One of these options, with equal probabilities: `choice([lamp.Tanh, lamp.ReLU])`, `choice(range(8, 65))`."""
     listed = _listed("choice", options)
     return Draw(lambda u: listed[int(u * len(listed))])
 
 
 @called()
 def grid(**values: Iterable[Any]) -> list[Setting]:
-    """Every combination of these values, the last name's fastest: `grid(lr=[0.1, 0.01], momentum=[0, 0.9])` is four.
+    """A list with every combination of these values; `grid(lr=[0.1, 0.01], momentum=[0, 0.9])` has four settings.
 
-    Raises ArgumentError for no names, and for what is no list of values.
+    The value of the last name changes fastest. Raises ArgumentError for no names, and for anything but lists of values.
     """
     if not values:
         raise _nothing("no hyperparameter")
@@ -61,11 +61,11 @@ def grid(**values: Iterable[Any]) -> list[Setting]:
 
 @called()
 def samples(count: int, /, *, seed: int = 0, **draws: Draw) -> list[Setting]:
-    """So many settings drawn at random: `samples(200, lr=log_uniform(1e-4, 1e-1), momentum=uniform(0, 1))`.
+    """A list of random settings: `samples(200, lr=log_uniform(1e-4, 1e-1), momentum=uniform(0, 1))`.
 
-    The first settings are the same whatever the count.
+    A smaller count with the same seed gives the first settings of a larger one.
 
-    Raises ArgumentError for a count below 1, no names, and for what is no uniform, log_uniform or choice.
+    Raises ArgumentError for a count below 1, no names, and anything but uniform, log_uniform or choice.
     """
     count = natural(count, "count", least=1)
     if not draws:
@@ -84,7 +84,7 @@ def samples(count: int, /, *, seed: int = 0, **draws: Draw) -> list[Setting]:
 
 
 def as_settings(settings: Any) -> list[Setting]:
-    """A dict of lists as its grid, a list of dicts as it is, once all have the same names."""
+    """A list of settings: the grid of a dict of lists, or a list of dicts. Raises ArgumentError if names differ."""
     if isinstance(settings, Mapping):
         return grid(**{str(name): values for name, values in settings.items()})
     if isinstance(settings, str | Tensor) or not isinstance(settings, Iterable):
@@ -94,19 +94,19 @@ def as_settings(settings: Any) -> list[Setting]:
         raise _nothing("an empty list")
     for k, setting in enumerate(listed):
         if not isinstance(setting, Mapping) or not setting:
-            raise _nothing(f"{setting!r} at place {k}")
+            raise _nothing(f"{setting!r} at index {k}")
         if set(setting) != set(listed[0]):
             raise ArgumentError(
                 f"setting {k} names other hyperparameters than setting 0",
                 expected=", ".join(listed[0]),
                 got=", ".join(setting),
-                fix="give every setting a value of each",
+                fix="give every setting a value for each of them",
             )
     return [{name: setting[name] for name in listed[0]} for setting in listed]
 
 
 def shown(value: Any) -> str:
-    """A value, or a setting, in few letters."""
+    """A short text for a value or a setting."""
     if isinstance(value, Mapping):
         return ", ".join(f"{name} = {shown(each)}" for name, each in value.items())
     if isinstance(value, float):

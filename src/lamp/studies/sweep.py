@@ -1,4 +1,4 @@
-"""Many settings at once: every combination of hyperparameters, each with every seed, as replicas of populations."""
+"""`sweep`: many settings of hyperparameters, each with several seeds, trained at once as replicas of populations."""
 
 from __future__ import annotations
 
@@ -57,32 +57,34 @@ def sweep(
 ) -> Sweep:
     """Train a network for every setting and every seed, and rank the settings by their mean score.
 
-    settings   {"lr": [0.1, 0.01], "weight_decay": [0, 1e-3]}, for every combination; or a list of settings, such as
-               lamp.samples(200, lr=lamp.log_uniform(1e-4, 1e-1)). Each name goes where it belongs: to the optimizer
-               (its numbers: lr, momentum, betas, ...), the loss (label_smoothing, delta, beta), clip_norm, clip_value,
-               or the arguments of the model function. A setting's value takes the place of one given elsewhere
-    model      a network, or a function that builds one: lambda hidden: lamp.Sequential(...). Networks that differ
-               in the widths of hidden layers alone train together, others one after another
-    optimizer  a class, or a function of the parameters and the numbers: functools.partial(lamp.SGD, momentum=0.9)
-    seeds      how many (0, 1, ...), or a list. The network of a setting and a seed is initialised with it, and takes
-               samples in its order: it is what `fit` makes of that network, those numbers and that seed alone. Data
-               that come in batches come to all in the same order
-    score      what ranks: a name in the history; by default the validation's one metric, its loss, or else the loss
-    mode       "min" or "max": which is better; by default as for lamp.EarlyStopping
-    halving    None, or successive halving: with 3, the best third of the settings goes on after 1/3 of the epochs, of
-               more settings a third after 1/9 and so on; the networks of the others are let go. Where data and
-               schedule are the same, those that remain end as they would have without it
-    scheduler  a function: lambda optimizer: lamp.StepLR(optimizer, 30)
-    at_once    the most networks trained as one population, whole settings together; None for all
+    model      a network, or a function that builds one, such as lambda hidden: lamp.Sequential(...). Networks that
+               differ only in the widths of hidden layers train together, others one after another
+    settings   a dict of lists for every combination, {"lr": [0.1, 0.01], "weight_decay": [0, 1e-3]}; or a list of
+               settings, such as lamp.samples(200, lr=lamp.log_uniform(1e-4, 1e-1)). A name belongs to the optimizer
+               (lr, momentum, betas, ...), to the loss (label_smoothing, delta, beta), to clip_norm or clip_value, or to
+               the arguments of the model function. A setting's value replaces one that is given elsewhere
+    optimizer  a class, or a function of the parameters and the hyperparameters, such as
+               functools.partial(lamp.SGD, momentum=0.9)
+    seeds      the number of seeds (0, 1, ...), or a list. The seed initialises the network and orders its samples, so
+               the result is what `fit` gives for that network, setting and seed. Data given as batches come to all
+               networks in the same order
+    score      the name in the history to rank by; by default the validation's metric if there is exactly one, else the
+               validation loss, or without validation the loss
+    mode       "min" or "max", for scores of which the lowest or highest is best; by default as for lamp.EarlyStopping
+    halving    None, or the factor of successive halving. With 3, the best third of the settings continues after 1/3 of
+               the epochs; with many settings, a third also after 1/9, and so on. The networks of the others are
+               dropped. With equal data and schedule, those that remain end as they would have without halving
+    scheduler  a function, such as lambda optimizer: lamp.StepLR(optimizer, 30)
+    at_once    the largest number of networks to train as one population (a setting is never divided); None for all
 
-    The others are `fit`'s. A network whose loss is not finite has failed: it is counted, and its setting ranks below
-    those without failures. Ctrl-C ends the sweep, and what was found so far is returned.
+    The other arguments are those of `fit`. A network whose loss is not finite has failed: it is counted, and its
+    setting ranks below those without failures. Ctrl-C ends the sweep and returns the results so far.
 
     Source    Jamieson & Talwalkar 2016, "Non-stochastic best arm identification and hyperparameter optimization"
               (successive halving)
 
     Raises ArgumentError for settings, names, values or arguments that do not fit, before anything is trained;
-    NonFiniteError where all networks have failed; and what `fit` raises.
+    NonFiniteError if all networks have failed; and the errors of `fit`.
     """
     tried = as_settings(settings)
     several = isinstance(seeds, Iterable) and not isinstance(seeds, torch.Tensor)
@@ -94,7 +96,7 @@ def sweep(
     rungs = _rungs(halving, len(tried), epochs)
     if rungs and (anew := [callback for callback in callbacks if not callback.across_stages]):
         raise ArgumentError(
-            "halving trains in stages, and a callback would begin anew in each",
+            "halving trains in stages, and a callback would start again in each",
             expected="callbacks or halving",
             got=", ".join(type(callback).__name__ for callback in anew),
             fix="halving=None",
@@ -102,13 +104,13 @@ def sweep(
     recipe = Recipe(tried, model, optimizer, criterion, {"clip_norm": clip_norm, "clip_value": clip_value})
     plan = Plan(recipe, listed, score, data, epochs, batch_size, shuffle, validation, named, scheduler, schedule_per)
     if isinstance(data, DataLoader):
-        data.order_of(data.epoch)  # if it shuffles without a seed it draws one here, which all groups then share
+        data.order_of(data.epoch)  # if it shuffles without a seed, it draws one here, which all groups share
     trials = [Trial(setting, len(listed)) for setting in tried]
     groups = [Group(plan, each) for each in _groups(trials, recipe, len(listed), at_once)]
     with Interruptible() as interrupt, reporter(progress, epochs) as report:
         stopped, best = "all epochs done", dict[str, torch.Tensor]()
         for share in _stages(groups, trials, [*rungs, epochs], halving or 1, mode):
-            history = share.group.train(share.epochs, [*callbacks, _Tell(report, share, score, mode, best)])
+            history = share.group.train(share.epochs, [*callbacks, _Forward(report, share, score, mode, best)])
             if interrupt.asked or history.stopped.startswith("interrupted"):
                 stopped = f"interrupted after {share.before + history.epochs} of {epochs} epochs"
                 break
@@ -125,19 +127,19 @@ def sweep(
 
 @dataclass(frozen=True)
 class _Share:
-    """One training of one group: so many epochs, after those before it; of the sweep from `begin`, `worth` epochs."""
+    """One call of a group's training, and its share of the whole sweep's progress."""
 
     group: Group
-    before: int
-    epochs: int
-    begin: float
-    worth: float
+    before: int  # epochs trained before
+    epochs: int  # epochs to train
+    begin: float  # the sweep's progress when it begins, in epochs
+    worth: float  # how much it adds to the sweep's progress, in epochs
 
 
 def _stages(
     groups: Sequence[Group], trials: Sequence[Trial], stops: Sequence[int], halving: int, mode: str
 ) -> Iterator[_Share]:
-    """All groups up to the first stop, then those of the best trials up to the next, and so on."""
+    """The calls of training: all groups up to the first stop (an epoch), the best trials up to the next, and so on."""
     before = 0
     for stop in stops:
         worth = (stop - before) / max(len(groups), 1)
@@ -153,11 +155,11 @@ def _stages(
             for group in groups:
                 group.keep(set(trials))
             groups = [group for group in groups if group.population is not None]
-            gc.collect()  # a module and its last pass know each other: counting references would not free them
+            gc.collect()  # a module and its last pass refer to each other, so reference counting does not free them
 
 
-class _Tell(Callback):
-    """Passes a group's progress on to the reporter of the whole sweep, and the best score of all so far."""
+class _Forward(Callback):
+    """Reports a group's progress, and the best score so far, as a part of the whole sweep's."""
 
     needs_model = False
 
@@ -176,13 +178,13 @@ class _Tell(Callback):
 
 
 def _groups(trials: Sequence[Trial], recipe: Recipe, seeds: int, at_once: int | None) -> list[list[Trial]]:
-    """Trials whose networks may train together, at most `at_once` networks of them."""
+    """Groups of trials whose networks may train together, each with at most `at_once` networks."""
     if at_once is not None and natural(at_once, "at_once", least=1) < seeds:
         raise ArgumentError(
-            "a setting's networks are trained together",
+            "at_once is too small: the networks of one setting are trained together",
             expected=f"at_once of at least {seeds}, the number of seeds",
             got=at_once,
-            fix="take fewer seeds",
+            fix="use fewer seeds",
         )
     size = len(trials) if at_once is None else at_once // seeds
     alike = together([recipe.network(trial.setting) for trial in trials])
@@ -190,7 +192,7 @@ def _groups(trials: Sequence[Trial], recipe: Recipe, seeds: int, at_once: int | 
 
 
 def _score(score: str | None, mode: str | None, metrics: Mapping[str, MetricLike], validated: bool) -> tuple[str, str]:
-    """What ranks, and which way."""
+    """The name of the score to rank by, and "min" or "max". Raises ArgumentError for a name that is not measured."""
     measured = ["loss", *metrics]
     measured += [f"validation_{name}" for name in measured] if validated else []
     if score is None:
@@ -209,7 +211,7 @@ def _score(score: str | None, mode: str | None, metrics: Mapping[str, MetricLike
 
 
 def _rungs(halving: int | None, settings: int, epochs: int) -> list[int]:
-    """The epochs after which only the best 1/halving of the settings go on, until fewer than that are left."""
+    """The epochs after which only the best 1/halving of the settings continue."""
     if halving is None:
         return []
     natural(halving, "halving", least=2)
@@ -218,9 +220,9 @@ def _rungs(halving: int | None, settings: int, epochs: int) -> list[int]:
         count += 1
     if count >= epochs:
         raise ArgumentError(
-            f"{settings} settings are halved {count} times, and there are not as many epochs",
+            f"{settings} settings are halved {count} times, which needs more epochs",
             expected=f"at least {count + 1} epochs",
             got=epochs,
-            fix="train for more epochs, or let fewer go on with a larger halving",
+            fix="train for more epochs, or use a larger halving",
         )
     return sorted({max(1, round(epochs / halving**r)) for r in range(1, count + 1)})

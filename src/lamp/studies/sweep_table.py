@@ -1,4 +1,5 @@
-"""What a sweep found: its settings from best to worst, and the networks of those that were trained to the end."""
+"""`Sweep`: the result of a sweep, with its settings from best to worst and the networks that were trained to the
+end."""
 
 from __future__ import annotations
 
@@ -25,17 +26,15 @@ ROWS_SHOWN = 20
 
 
 class Sweep:
-    """The result of `lamp.sweep`.
+    """The result of `lamp.sweep`. It prints as a table.
 
-    rows     the settings, best first: each has `setting` (a dict), `scores` (seeds,) at the last epoch it trained,
-             their `mean` and `std`, `epochs`, and `failed`, how many of its networks had a loss that is not finite and
-             are in neither. Settings that successive halving let go of come after those that went further
+    rows     the settings, best first. Each has `setting` (a dict), `scores` (seeds,) at its last epoch, their `mean`
+             and `std`, `epochs`, and `failed`, the number of networks whose loss was not finite, which do not count in
+             mean and std. Settings that successive halving dropped come after those that were trained for longer
     best     the setting of the first row
-    seeds    that each setting was trained with
-    score    what the rows are ranked by; `mode` is "min" or "max"
-    stopped  "all epochs done", or when it was interrupted
-
-    It prints as a table.
+    seeds    the seeds that each setting was trained with
+    score    the name of the score that the rows are ranked by; `mode` is "min" or "max"
+    stopped  "all epochs done", or when the sweep was interrupted
     """
 
     def __init__(self, rows: Sequence[Trial], seeds: Sequence[int], score: str, mode: str, stopped: str) -> None:
@@ -50,7 +49,7 @@ class Sweep:
     def population(self, rank: int = 0) -> Population:
         """The networks of a setting as a population, in order of the seeds, without those that failed.
 
-        Raises ArgumentError where there are none: they were let go by halving, have failed, or were not trained.
+        Raises ArgumentError if there are none: halving dropped them, all failed, or they were not trained.
         """
         row = self.rows[rank]
         if row.group is None or not row.going:
@@ -59,7 +58,7 @@ class Sweep:
                 expected="a setting that was trained to the end",
                 got="networks that all failed"
                 if not row.going
-                else f"one that was let go after {row.epochs} epochs"
+                else f"one that was dropped after {row.epochs} epochs"
                 if row.epochs
                 else "one that was not trained",
                 fix="choose another rank, or halving=None",
@@ -67,16 +66,19 @@ class Sweep:
         return row.group.networks_of(row)
 
     def networks(self, rank: int = 0) -> list[Module]:
-        """The same as ordinary networks."""
+        """The networks of a setting as a list of ordinary networks."""
         return list(self.population(rank))
 
     def history(self, rank: int = 0) -> History:
-        """What was measured of a setting's networks: tensors (epochs, seeds)."""
+        """The history of a setting's networks, with tensors (epochs, seeds)."""
         return self.rows[rank].history()
 
     # ---- as a figure -------------------------------------------------------------------------------------------------
     def heat_map(self, x: str, y: str, ax: Axes | None = None) -> Axes:
-        """The mean score over two hyperparameters; where others vary too, that of the best row with those two."""
+        """A heat map of the mean score over two hyperparameters.
+
+        If other hyperparameters vary too, a cell shows the best row with its two values. Returns the axes.
+        """
         names = list(self.rows[0].setting)
         for name in (x, y):
             if name not in names:
@@ -124,7 +126,7 @@ class Sweep:
         return f"Sweep({len(self.rows)} settings x {len(self.seeds)} seeds; best: {shown(self.best)}; {self.stopped})"
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything in the table, and the scores of each seed, as numbers, lists and strings."""
+        """The whole table and the scores of each seed, as a dict of numbers, lists and strings."""
         rows = [
             {
                 "setting": {name: _plain(value) for name, value in row.setting.items()},
@@ -139,11 +141,14 @@ class Sweep:
         return {"score": self.score, "mode": self.mode, "seeds": self.seeds, "stopped": self.stopped, "rows": rows}
 
     def to_json(self, path: str | Path | None = None) -> str:
-        """The same as JSON; written to a file as well where a path is given."""
+        """The dict of `to_dict` as JSON text, which is also written to a file if a path is given."""
         return _written(json.dumps(self.to_dict(), indent=1) + "\n", path)
 
     def to_csv(self, path: str | Path | None = None) -> str:
-        """A line a setting, with a column a hyperparameter and a seed; written to a file as well."""
+        """CSV text with one line per setting, and one column per hyperparameter and per seed.
+
+        It is also written to a file if a path is given.
+        """
         text = StringIO()
         writer = csv.writer(text, lineterminator="\n")
         of_seeds = [f"{self.score} of seed {seed}" for seed in self.seeds]
@@ -155,7 +160,7 @@ class Sweep:
 
 
 def _in_order(values: Sequence[Any]) -> list[Any]:
-    """Each value once: sorted, where they can be, else in the order they came."""
+    """Each value once, sorted if the values can be compared, else in their order."""
     once = list(dict.fromkeys(values))
     try:
         return sorted(once)
@@ -164,7 +169,7 @@ def _in_order(values: Sequence[Any]) -> list[Any]:
 
 
 def _plain(value: Any) -> Any:
-    """As JSON has it: no NaN, no classes."""
+    """The value in a form that JSON has: None for NaN, and a text for a class."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, tuple | list):

@@ -1,4 +1,4 @@
-"""One setting of a sweep, with all its seeds: how far its networks have come, and how well they do."""
+"""`Trial`: one setting of a sweep with all its seeds, their scores and their histories."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from lamp.replicas import Population
 from lamp.studies.settings import Setting, shown
 from lamp.training import History
 
-Stage = tuple[History, dict[int, int], int]  # of a population, the row of each of the trial's seeds, epochs before it
+# Some epochs of a trial: the population's history, the replica of each seed (by index), and the epochs before.
+Stage = tuple[History, dict[int, int], int]
 
 
 class TrainedTogether(Protocol):
-    """Some trials that train as one population, as each of them sees it."""
+    """A group of trials that train as one population, as far as a trial uses it."""
 
     population: Population | None
 
@@ -28,23 +29,23 @@ class Trial:
     """One setting, trained with every seed.
 
     setting  the hyperparameters by name
-    scores   (seeds,): what the sweep ranks by, of each seed at the last epoch it trained; NaN where it failed
-    mean     of the scores of those that did not fail, and their std
-    epochs   how many it trained
-    rounds   of successive halving: how often it was among the best, that went on
-    failed   how many of its networks had a loss that is not finite
+    scores   (seeds,): the score that the sweep ranks by, per seed, at its last epoch; NaN if its network failed
+    mean     the mean of the scores that are not NaN; `std`, their standard deviation
+    epochs   the number of epochs trained
+    rounds   the number of rounds of successive halving that it survived
+    failed   the number of networks whose loss was not finite
     """
 
     def __init__(self, setting: Setting, seeds: int) -> None:
         self.setting, self.epochs, self.rounds = setting, 0, 0
         self.scores = torch.full((seeds,), math.nan, dtype=torch.float64)
-        self.group: TrainedTogether | None = None  # the population that has its networks
-        self.lost: set[int] = set()  # the seeds, by place, whose network failed
+        self.group: TrainedTogether | None = None  # the group that its networks train in
+        self.lost: set[int] = set()  # the indices of the seeds whose networks failed
         self._stages: list[Stage] = []
 
     @property
     def going(self) -> list[int]:
-        """The places of the seeds whose networks did not fail."""
+        """The indices of the seeds whose networks did not fail."""
         return [j for j in range(len(self.scores)) if j not in self.lost]
 
     @property
@@ -60,11 +61,11 @@ class Trial:
         return self.scores[self.going].std().item() if len(self.going) > 1 else math.nan
 
     def record(self, history: History, row_of: dict[int, int], scores: Tensor) -> None:
-        """Take note of some epochs.
+        """Record some epochs of a population.
 
-        history  of a population
-        row_of   of the places of this trial's seeds, which replica of it was which
-        scores   (K,), at the replicas' last epochs
+        history  the population's history
+        row_of   index of one of this trial's seeds: its replica in the population
+        scores   (K,), the score of each replica at its last epoch
         """
         self._stages.append((history, row_of, self.epochs))
         rows = list(row_of.values())
@@ -77,18 +78,18 @@ class Trial:
                 self.scores[j] = math.nan
 
     def place(self, mode: str) -> tuple[float, ...]:
-        """What trials are sorted by: who got further, who has a score, who failed less, whose score is better."""
+        """The key that trials are sorted by: more rounds, a score at all, fewer failures, a better score."""
         none = not math.isfinite(self.mean)
         return (-self.rounds, none, self.failed, 0.0 if none else self.mean if mode == "min" else -self.mean)
 
     def history(self) -> History:
-        """All that was measured: a tensor (epochs, seeds) of each name, NaN where a network took no part any more."""
+        """The history of all epochs, with tensors (epochs, seeds); NaN after a network has stopped."""
         if not self._stages:
             raise ArgumentError(
                 f"the setting {shown(self.setting)} was not trained",
-                expected="a setting that was",
+                expected="a setting that was trained",
                 got="a sweep that was interrupted before",
-                fix="let the sweep run to its end",
+                fix="let the sweep finish",
             )
         first = self._stages[0][0]
         whole = History(first.engine, first.why, len(self.scores))
@@ -100,7 +101,7 @@ class Trial:
                 for name, of_all in measured.items():
                     values[name] = torch.full((len(self.scores),), math.nan, dtype=torch.float64)
                     values[name][places] = of_all[epoch]
-                if all(value.isnan().all() for value in values.values()):  # all had ended before
+                if all(value.isnan().all() for value in values.values()):  # all networks had stopped before
                     break
                 whole.record(values, seconds)
             after = f"after {before} epochs: " if before else ""

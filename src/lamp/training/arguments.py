@@ -89,13 +89,7 @@ def network_and_loss(model: Any, criterion: Any, what: str = "fit") -> tuple[Mod
             got="criterion=None and a network without one",
             fix="pass a loss, such as lamp.CrossEntropyLoss()",
         )
-    if not isinstance(criterion, Loss):
-        raise ArgumentError(
-            "the criterion is not a loss" if isinstance(criterion, Module) else "the criterion is not a lamp module",
-            expected="a loss of lamp, or your own subclass of lamp.Loss",
-            got=name_of(criterion),
-            fix=_way_to_a_loss(criterion, what),
-        )
+    check_is_loss(criterion, what)
     check_takes("the criterion", criterion.forward, "input", "target")
     if criterion.reduction == "none":
         raise ArgumentError(
@@ -105,6 +99,17 @@ def network_and_loss(model: Any, criterion: Any, what: str = "fit") -> tuple[Mod
             fix='use reduction="mean"',
         )
     return model, criterion
+
+
+def check_is_loss(criterion: Any, what: str) -> None:
+    """Raise ArgumentError unless the criterion is a loss; `what` is the function that it was passed to."""
+    if not isinstance(criterion, Loss):
+        raise ArgumentError(
+            "the criterion is not a loss" if isinstance(criterion, Module) else "the criterion is not a lamp module",
+            expected="a loss of lamp, or your own subclass of lamp.Loss",
+            got=name_of(criterion),
+            fix=_way_to_a_loss(criterion, what),
+        )
 
 
 def check_model(model: Any, what: str) -> None:

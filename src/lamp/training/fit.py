@@ -68,32 +68,40 @@ def fit(
     checkpoint: Checkpoint | str | os.PathLike[str] | None = None,
     resume: bool | str | os.PathLike[str] = False,
 ) -> History:
-    """Train a network, or a population of them, and return what was measured on the way.
+    """Train a network, or a population of networks, and return the history of losses and metrics.
 
-    model         any module; or a Sequential that ends in its loss, with criterion=None; or a population of such
+    model         any module, or a population; with criterion=None a Sequential that ends in its loss
+    criterion     the loss; None for a network that ends in its loss
+    optimizer     an optimizer of model.parameters()
     data          (inputs, targets) as tensors or arrays, a data set, a DataLoader of lamp's or torch's, or any list of
-                  batches (inputs, targets); several inputs stand in a tuple, ((a, b), targets), several targets too
-    targets       where `data` are the inputs alone: fit(model, criterion, optimizer, X, y, epochs=10)
-    batch_size, shuffle, seed    of data that are not in batches yet: 32, True, and a seed drawn, where None
+                  batches (inputs, targets). Several inputs or targets are a tuple, as in ((a, b), targets)
+    targets       the targets, if `data` are the inputs alone: fit(model, criterion, optimizer, X, y, epochs=10)
+    epochs        the number of passes over the data
+    batch_size    samples per batch, if the data are not in batches yet; None for 32
+    shuffle       whether each epoch takes the samples in a new order, if they are not in batches yet; None for True
     validation    data as above, measured in eval mode after each epoch as "validation_loss" and so on; or the share of
-                  samples to hold out, such as 0.2: which ones follows from the seed (without one, always the same)
-    metrics       one, several, or a dict of them: of lamp.metrics, such as lamp.metrics.F1(); "accuracy"; an object
-                  with update(output, target), value() and reset(); or a function (output, target), asked once for
-                  the whole epoch's outputs. Each epoch works on copies. On training data metrics see the outputs as
-                  they were when each batch was trained on. Each is one number, or in a population one per replica
-    scheduler     its step() is called after each epoch, or each batch with schedule_per="batch"; ReduceLROnPlateau's
-                  with the validation loss (or else the loss)
-    clip_norm     the largest norm of all gradients together; clip_value: the largest gradient of one element
-    callbacks     one or several, see lamp.Callback, lamp.EarlyStopping
-    progress      one live line on a terminal, plain lines elsewhere (on stderr), nothing with False
+                  samples to hold out, such as 0.2. The seed determines which ones; without a seed they are always the
+                  same
+    metrics       one metric, a list or a dict: of lamp.metrics, such as lamp.metrics.F1(); "accuracy"; an object with
+                  update(output, target), value() and reset(); or a function (output, target), which is called once per
+                  epoch with all outputs. The metric must be one number, in a population one per replica. On training
+                  data it is computed from the outputs with which each batch was trained. The objects are copied
+    scheduler     an object whose step() is called after each epoch; that of ReduceLROnPlateau gets the validation loss,
+                  or without validation the loss
+    schedule_per  "epoch", or "batch" to call the scheduler after each batch
+    clip_norm     the largest norm of all gradients together; larger gradients are scaled down
+    clip_value    the largest absolute value of an element of a gradient
+    callbacks     one or several, see lamp.Callback and lamp.EarlyStopping
+    seed          of the order of samples, if they are not in batches yet; None to draw one
+    progress      True for one live line on a terminal, or plain lines elsewhere, on stderr; False for nothing
     engine        "eager", "compiled" (network, gradient, optimizer and loop as machine code, see lamp.compile), or
-                  "auto" for the faster of them; the history says which one ran, why, and how long compiling took
-    checkpoint    a folder, or a lamp.Checkpoint that says how often to save: it gets `history.jsonl`, a line an epoch,
-                  and the newest checkpoints
-    resume        go on from the newest checkpoint in that folder, or begin where there is none; or from the run's
-                  folder or the one checkpoint that is named. All else must be given as it was: data, network, loss,
-                  optimizer and so on, with all their attributes; only `epochs` may grow. A newest checkpoint that was
-                  damaged is passed over, with a CheckpointWarning
+                  "auto" for the faster of them. The history says which one ran, why, and how long compiling took
+    checkpoint    a folder to save to, or a lamp.Checkpoint that also says how often. It gets `history.jsonl`, with one
+                  line per epoch, and the newest checkpoints
+    resume        True to continue from the newest checkpoint in that folder, if there is one; or the folder or the
+                  checkpoint to continue from. All other arguments must be the same as before, with all their
+                  attributes; only `epochs` may grow. If the newest checkpoint is damaged, the one before it is used,
+                  with a CheckpointWarning
 
     In a population every replica trains as it would alone, and measured values are (K,). All replicas share the data
     (inputs, targets), but each takes the samples in its own order, given by its seed. With seed=s all use the order of
@@ -198,12 +206,19 @@ def evaluate(
     metrics: Metrics = (),
     batch_size: int = EVALUATION_BATCH,
 ) -> dict[str, Measured]:
-    """The loss and the metrics of a network on data, in eval mode; of a population, tensors (K,).
+    """The loss and the metrics of a network on data, in eval mode: a dict from names to numbers.
 
-    The loss is the criterion's of all rows, however many batches they come in. Metrics that are not one number, such as
-    lamp.metrics.ConfusionMatrix(), are tensors, in a population (K, ...).
+    model       any module, or a population; with criterion=None a Sequential that ends in its loss
+    criterion   the loss; None for a network that ends in its loss
+    data        (inputs, targets), a data set, a DataLoader or a list of batches, as for `fit`
+    targets     the targets, if `data` are the inputs alone
+    metrics     as for `fit`; a metric need not be one number here
+    batch_size  samples per batch, if the data are not in batches yet
 
-    Arguments and errors as for `fit`.
+    In a population each value is a tensor (K,). A metric of several numbers, such as lamp.metrics.ConfusionMatrix(),
+    is a tensor, in a population (K, ...). The loss is the criterion's over all rows, whatever the batches.
+
+    The errors are those of `fit`.
     """
     whole = model
     model, criterion = network_and_loss(model, criterion, "evaluate")
@@ -215,5 +230,5 @@ def evaluate(
 
 
 def _in_order(data: Any, batch_size: int, epochs: int) -> Iterable[Any]:
-    """The data in batches that are not shuffled; those that come in batches stay as they are."""
+    """The data in batches without shuffling; data that are in batches already are unchanged."""
     return as_batches(data, None if is_batched(data) else batch_size, False, epochs=epochs)
