@@ -174,7 +174,7 @@ def test_an_interrupt_ends_all():
         (dict(models=[]), "(?s)fit_each needs a list of networks.*at least one"),
         (dict(models=[mlp(4), "network"]), "item 1 is not a network"),
         (dict(models=[lamp.population(mlp(4), range(2))]), "(?s)item 0 is not a network.*Population"),
-        (dict(models=[mlp(4)], optimizer=lambda parameters: None), "no optimizer"),
+        (dict(models=[mlp(4)], optimizer=lambda parameters: None), "does not make an optimizer"),
         (dict(models=[mlp(4)], seed=[1, 2]), "a seed for each"),
         (dict(models=[mlp(4)], epochs=0), "epochs"),
         (dict(models=[mlp(4)], scheduler=lambda optimizer: None), "scheduler"),
@@ -187,5 +187,5 @@ def test_bad_input(arguments, match):
 
 def test_a_network_given_twice():
     model = mlp(4)
-    with pytest.raises(ArgumentError, match="trained once"):
+    with pytest.raises(ArgumentError, match="given twice"):
         trained([model, mlp(3), model])

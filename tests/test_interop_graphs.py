@@ -299,7 +299,7 @@ class Lengthened(lamp.Module):
     ("make", "shape", "told"),
     [
         (Unsaid, (4,), r"Sequential\.1: Unsaid\(\): this module cannot be exported: Unsaid does not say"),
-        (NoFormula, (4,), r"the formula of NoFormula\(\) cannot be written down"),
+        (NoFormula, (4,), r"the formula of NoFormula\(\) cannot be exported"),
         (lambda: Convolution(1, 2, 2), (1, 4, 4), r"Sequential\.1: Convolution\(1, 2, 2\): .* a Convolution"),
         (lambda: Recurrent(4, 2), (3, 4), r"Sequential\.1: Recurrent: this module cannot be exported: it does a Scan"),
         (lambda: lamp.Unflatten(0, (2, 3)), (4,), r"Sequential\.1: Unflatten"),

@@ -82,7 +82,7 @@ def test_it_needs_numpy_alone(tmp_path):
     assert error(torch.tensor(ast.literal_eval(got.stdout), dtype=torch.float64), expected) < 1e-13
 
 
-READABLE = '''"""A neural network, to be used with numpy alone.
+READABLE = '''"""A neural network that needs only numpy.
 
     from network import predict
 
@@ -107,7 +107,7 @@ def selu(x):
 
 
 def sigmoid(x):
-    """1 / (1 + exp(-x)), without overflow: of e = exp(-|x|)."""
+    """1 / (1 + exp(-x)), without overflow, because it uses exp(-|x|)."""
     a = np.exp(-np.abs(x))
     return np.where(x < 0.0, a, 1.0) / (1.0 + a)
 

@@ -1,4 +1,4 @@
-"""Whether a written file computes what the network computes: asked before the file takes its place."""
+"""The check that an exported file computes what the network computes, made before the file replaces an older one."""
 
 from __future__ import annotations
 
@@ -13,22 +13,23 @@ from lamp.errors import ExportError
 from lamp.interop.predictor import Predictor
 from lamp.interop.scaling import Scaling
 
-Comparison = tuple[Tensor, Tensor, Tensor]  # what is expected and got, and what rounding costs, for a batch
+Comparison = tuple[Tensor, Tensor, Tensor]  # for a batch: outputs of the network and of the file, rounding errors
 
-BATCHES = (1, 5, 64)  # batch sizes that are compared
-SPREAD = 2.0  # deviation of the (standardised) inputs: wide enough to reach all parts of an activation
+BATCHES = (1, 5, 64)  # the batch sizes that are compared
+SPREAD = 2.0  # standard deviation of the (standardised) inputs, which reaches all parts of an activation
 SEED = 0
-# How far off an output may be: so many units of the last place of its largest value in all batches,
+# The tolerance for an output is the sum of three parts: a number of units in the last place of the output's largest
+# value over all batches;
 OF_ITS_LARGEST = 256.0
-# and of the largest value of any output or, if that is less, of 1 (in units of its scaling, if there is one): a sigmoid
-# of onnxruntime's, for instance, is not more exact where it is small,
+# a number of units in the last place of the largest value of any output, or of 1 if that is larger (relative to its
+# scaling, if any), because some functions of onnxruntime, such as its sigmoid, have a fixed absolute error;
 OF_ALL = 8.0
-# and so many times what the network itself loses to rounding, which the same network in the other precision shows.
+# and a multiple of the network's own rounding error, which is its difference from the network in the other precision.
 OF_ROUNDING = 64.0
 
 
 def inputs_for(plan: Predictor, batch: int, generator: torch.Generator) -> list[Tensor]:
-    """Random inputs (batch, ...), in the units that the file takes."""
+    """Random inputs (batch, ...), in the units that the exported file takes."""
     found = []
     for value, standard in zip(plan.inputs, plan.standard, strict=True):
         drawn = torch.randn(batch, *value.shape, dtype=torch.float64, generator=generator) * SPREAD
@@ -39,12 +40,13 @@ def inputs_for(plan: Predictor, batch: int, generator: torch.Generator) -> list[
 def check_agreement(
     plan: Predictor, compute: Callable[..., Any], path: object, errors: tuple[type[Exception], ...] = ()
 ) -> None:
-    """Raise ExportError unless `compute`, which runs the written file on arrays, gives what the network gives.
+    """Raise ExportError unless the exported file gives the network's outputs, up to rounding, for three batch sizes.
 
-    errors  what a written file that cannot run raises
+    compute  a function of arrays that runs the file
+    path     the file's path, for errors
+    errors   the exceptions of a file that cannot run
 
-    On three batch sizes no output may be off by more than another order of operations can cost, as the numbers above
-    say. Where the network's is NaN or infinite, so must be what the file gives.
+    The tolerance is that of the constants above. NaN and infinite outputs must be so in both.
     """
     other = plan.in_dtype(torch.float64 if plan.dtype is torch.float32 else torch.float32)
     generator = torch.Generator().manual_seed(SEED)
@@ -95,7 +97,7 @@ def _computed(
         computed = compute(*(x.numpy() for x in inputs))
     except errors as error:
         raise ExportError(
-            f"what was to be written to {path} does not run",
+            f"the exported file for {path} does not run",
             expected=f"outputs for a batch of {len(inputs[0])}",
             got=f"{type(error).__name__}: {error}",
             fix="nothing was written; please report it, with the network's repr",
@@ -104,7 +106,7 @@ def _computed(
 
 
 def _worst(of_batches: list[Tensor]) -> Tensor:
-    """The largest finite absolute value over all samples, for each output."""
+    """The largest finite absolute value over all samples, per output."""
     return torch.cat(of_batches).abs().nan_to_num(0.0, 0.0).amax(0)
 
 
@@ -114,7 +116,7 @@ def _forms(tensors: Sequence[Tensor]) -> str:
 
 def _disagreement(path: object, batch: int, expected: str, got: str) -> ExportError:
     return ExportError(
-        f"what was to be written to {path} does not compute what the network computes (batch of {batch})",
+        f"the exported file for {path} does not compute what the network computes (batch of {batch})",
         expected=expected,
         got=got,
         fix="nothing was written; please report it, with the network's repr",

@@ -1,8 +1,8 @@
-"""Formulas written down: an activation, called with an `Expression` in place of a tensor, says what it computes.
+"""`Expression`: a symbolic number, with which an activation's formula is recorded for export.
 
-`Expression` behaves like a number: it offers every operation that lamp.formulas lists. So what is exported is the
-formula that lamp computes with, an activation of a user's own included, and no formula stands in an exporter a second
-time. Whoever writes the expression down (as operators of ONNX, as Python) goes through it with `in_order`.
+An Expression has every operation that lamp.formulas lists, so an activation's `sigma` can be called with it in place of
+a tensor. The exporters therefore write the formulas that lamp computes with, also those of a user's activations, and
+contain none themselves. They go through an expression with `in_order`.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ COMPARISONS = ("lt", "le", "gt", "ge", "eq", "ne")
 
 
 class Expression:
-    """A number that is computed by an operation on others, which are expressions or floats.
+    """The result of an operation on operands, which are expressions or floats.
 
-    operation  "add", "sub", "mul", "div", "neg"; "lt", "le", "gt", "ge", "eq", "ne", "and", "or", which are conditions;
-               "where" (condition, value, value elsewhere); "clip" (x, low, high), "maximum", "minimum"; "abs", "sign",
-               "sqrt", "exp", "expm1", "log", "log1p", "tanh", "sigmoid", "erf"; "name", for what comes from outside
+    operation  "add", "sub", "mul", "div", "neg"; the conditions "lt", "le", "gt", "ge", "eq", "ne", "and", "or";
+               "where" (condition, value, other value); "clip" (x, low, high), "maximum", "minimum"; "abs", "sign",
+               "sqrt", "exp", "expm1", "log", "log1p", "tanh", "sigmoid", "erf"; "name" for an input of the formula
 
-    What is computed twice is the same expression.
+    The same operation on the same operands is one object.
     """
 
     __hash__ = None  # type: ignore[assignment]
@@ -47,19 +47,19 @@ class Expression:
 
     @classmethod
     def named(cls, *names: str) -> list[Expression]:
-        """What comes from outside, of one formula."""
+        """The inputs of one formula, as expressions with these names."""
         known: dict[object, Expression] = {}
         return [cls("name", (name,), known) for name in names]
 
     @staticmethod
     def of(y: Operand, x: Expression) -> Expression:
-        """What a formula of x returned: a constant gets x's shape."""
+        """The result y of a formula of x as an expression; a constant becomes x * 0 + y, which has x's shape."""
         return y if isinstance(y, Expression) else x * 0.0 + y
 
     def _make(self, operation: str, *operands: Operand) -> Expression:
-        taken = tuple(each if isinstance(each, Expression) else _float(each) for each in operands)
-        key = (operation, *(("made", id(each)) if isinstance(each, Expression) else repr(each) for each in taken))
-        return self._known.setdefault(key, Expression(operation, taken, self._known))
+        given = tuple(each if isinstance(each, Expression) else _float(each) for each in operands)
+        key = (operation, *(("made", id(each)) if isinstance(each, Expression) else repr(each) for each in given))
+        return self._known.setdefault(key, Expression(operation, given, self._known))
 
     def __bool__(self) -> bool:
         raise TypeError("an expression has no value yet: choose with x.where(condition, other)")
@@ -127,7 +127,7 @@ class Expression:
         return self._make("or", self, other)
 
     def where(self, condition: Expression, other: Operand) -> Expression:
-        """This where the condition holds, other elsewhere."""
+        """This number if the condition is true, else the other."""
         return self._make("where", condition, self, other)
 
     # ---- limits ------------------------------------------------------------------------------------------------------
@@ -188,7 +188,7 @@ def _float(number: object) -> float:
 
 
 def in_order(result: Expression) -> list[Expression]:
-    """All that the result is made of, each once and after its operands; the result is last."""
+    """The result and all expressions that it is made of, each once and after its operands."""
     done: dict[int, Expression] = {}
 
     def visit(expression: Expression) -> None:
@@ -204,7 +204,7 @@ def in_order(result: Expression) -> list[Expression]:
 
 
 def members_of(op: Op) -> dict[str, Parameter | Buffer]:
-    """The parameters and buffers that an operation's formula takes, by name."""
+    """The parameters and buffers in an operation's formula, by name."""
     if op.kind == "BatchNorm":
         statistics = {name: each for name, each in op.buffers.items() if name in ("running_mean", "running_var")}
         return {**statistics, **op.parameters}
@@ -212,9 +212,9 @@ def members_of(op: Op) -> dict[str, Parameter | Buffer]:
 
 
 def formula_of(op: Op, x: str = "x") -> Expression:
-    """What an operation computes of each number, which is named x, and of its members, which have their names.
+    """The formula of an elementwise operation, with the names of its input, x, and of its parameters and buffers.
 
-    Raises ArgumentError where the module's sigma is not written over numbers.
+    Raises ArgumentError if the module's sigma uses other operations than those of lamp.formulas.
     """
     module, names = op.module, list(members_of(op))
     given, *members = Expression.named(x, *names)
@@ -242,16 +242,16 @@ def formula_of(op: Op, x: str = "x") -> Expression:
 
 def _unwritable(module: Module, why: str, expected: str = WRITABLE) -> ArgumentError:
     return ArgumentError(
-        f"the formula of {describe(module)} cannot be written down",
+        f"the formula of {describe(module)} cannot be exported",
         expected=expected,
         got=why,
-        fix="write sigma over numbers, as lamp's activations are" if expected is WRITABLE else None,
+        fix="write sigma with these operations, as in lamp's activations" if expected is WRITABLE else None,
     )
 
 
-# ---- functions that the other side lacks -----------------------------------------------------------------------------
+# ---- functions that numpy or ONNX lack, made of others ---------------------------------------------------------------
 def sigmoid(x: Number) -> Number:
-    """1 / (1 + exp(-x)), without overflow: of e = exp(-|x|)."""
+    """1 / (1 + exp(-x)), without overflow, because it uses exp(-|x|)."""
     e = (-x.abs()).exp()
     return e.where(x < 0.0, 1.0) / (1.0 + e)
 
@@ -269,9 +269,9 @@ def log1p(x: Number) -> Number:
 
 
 def erf(x: Number) -> Number:
-    """The error function: a polynomial near 0, 1 - exp(-x^2) times a fraction further out.
+    """The error function: a polynomial near 0, and 1 - exp(-x^2) times a rational function further out.
 
-    The coefficients are those of the least largest relative error (Remez; Lawson 1961), as in lamp.compiler.functions.
+    The coefficients minimise the largest relative error (Remez; Lawson 1961), as in lamp.compiler.functions.
     """
     form = FORMATS[torch.float64]
     inner = x.clamp(min=-ERF_SPLIT, max=ERF_SPLIT)
@@ -283,7 +283,7 @@ def erf(x: Number) -> Number:
 
 
 def _polynomial(x: Number, coefficients: Any) -> Number:
-    """By Horner's rule, from the highest power."""
+    """The polynomial's value by Horner's rule; coefficients from the highest power down."""
     value, *rest = coefficients
     for each in rest:
         value = value * x + each

@@ -1,4 +1,4 @@
-"""Networks as ONNX files, built from the modules themselves and run once before they are called done."""
+"""`to_onnx`: exports a network as an ONNX file, and checks the file by running it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from lamp.signatures import called
 from lamp.studies import Ensemble
 
 OPSET, IR_VERSION = 17, 8
-LARGEST = 2**31 - 2**20  # bytes of parameters: a file of protocol buffers holds less than 2 GiB
+LARGEST = 2**31 - 2**20  # bytes of parameters; a protocol buffer is limited to 2 GiB
 
 
 @called()
@@ -37,29 +37,31 @@ def to_onnx(
     input_name: str | Sequence[str] = "input",
     output_name: str | Sequence[str] = "output",
 ) -> Path:
-    """Write a network as an ONNX file (opset 17, IR version 8) that takes batches of any size; returns its path.
+    """Write a network to an ONNX file (opset 17, IR version 8) that takes batches of any size. Returns the path.
 
-    model           a network in any mode: what is written is what it computes in eval mode, without the loss it may end
-                    in. Of a population it is the mean of the networks' outputs; of a lamp.Ensemble the mean of their
-                    probabilities: `to_onnx(lamp.Ensemble(population, probabilities=lamp.Softmax(-1)), path)`
-    input_shape     of one sample, without the batch; needed only where no Linear tells it: before a Flatten, say
-    input_scaling   (mean, scale): the file takes x, and the network gets (x - mean) / scale
-    output_scaling  (mean, scale): the network gives z, and the file gives z scale + mean
-    dtype           torch.float32 or torch.float64: that of the parameters, unless given (float32 without parameters)
-    input_name, output_name   by which the file's user gives (n, *input_shape) and gets (n, ...)
+    model           a network, which is exported as it is in eval mode, without its final loss; a population, for the
+                    mean of its networks' outputs; or a lamp.Ensemble, for the mean of their probabilities, as in
+                    `to_onnx(lamp.Ensemble(population, probabilities=lamp.Softmax(-1)), path)`
+    input_shape     the shape of one sample, without the batch; needed only if no Linear takes the input, as with
+                    Flatten
+    input_scaling   (mean, scale): the file takes x, and passes (x - mean) / scale to the network
+    output_scaling  (mean, scale): the network returns z, and the file returns z scale + mean
+    dtype           torch.float32 or torch.float64; by default that of the parameters, or float32 without parameters
+    input_name      the name in the file of the input (n, *input_shape)
+    output_name     the name in the file of the output (n, ...)
 
-    A network of several inputs or outputs takes lists of these: input_shape=[(3,), (5,)]; one name is numbered.
+    For several inputs or outputs these are lists, as in input_shape=[(3,), (5,)]; a single name is numbered.
 
-    The network is written as `lamp.trace` shows it, modules of your own that have a `trace` included. Each activation
-    is ONNX's operator where it has one, else composed of basic ones by its formula; so are those of your own whose
-    sigma is written over numbers.
+    The file contains the operations that `lamp.trace` shows, also those of your own modules with a `trace`. An
+    activation becomes an ONNX operator if there is one, else its formula in basic operators. This holds for your own
+    activations too, if their `sigma` uses only the operations of lamp.formulas.
 
-    Before the file takes its place it is loaded by onnxruntime, and must give what the model gives, to rounding, on
-    batches of three sizes. A file that was at `path` stays until then.
+    Before the file replaces an older one, onnxruntime runs it on batches of three sizes, and its outputs must be the
+    model's up to rounding.
 
-    Raises ExportError where the two differ, where the packages onnx and onnxruntime are not installed, or for more than
-    2 GiB of parameters; ArgumentError for a module that cannot be exported, naming it; DTypeError for other precisions;
-    CheckpointError where the file cannot be written.
+    Raises ExportError if the outputs differ, if the packages onnx and onnxruntime are not installed, or for more than
+    2 GiB of parameters; ArgumentError for a module that cannot be exported, with its path; DTypeError for other
+    precisions; CheckpointError if the file cannot be written.
     """
     onnx, runtime = _package("onnx"), _package("onnxruntime")
     plan = predictor(model, input_shape, input_scaling, output_scaling, dtype)
@@ -82,7 +84,7 @@ def to_onnx(
 
 
 def _serialised(onnx: Any, plan: Predictor, inputs: list[str], outputs: list[str]) -> bytes:
-    """The file's bytes."""
+    """The contents of the file."""
     size = sum(parameter.data.nbytes for parameter in plan.parameters)
     if size > LARGEST:
         raise ExportError(
@@ -121,7 +123,7 @@ def _serialised(onnx: Any, plan: Predictor, inputs: list[str], outputs: list[str
 
 
 def _write_nodes(graph: OnnxGraph, inputs: list[str], outputs: list[str]) -> None:
-    """All nodes from the inputs to the outputs, by these names."""
+    """Add all nodes, from the inputs to the outputs, which get these names."""
     plan = graph.plan
     begin = []
     for x, standard in zip(inputs, plan.standard, strict=True):
@@ -143,23 +145,23 @@ def _write_nodes(graph: OnnxGraph, inputs: list[str], outputs: list[str]) -> Non
 
 
 def _session(runtime: Any, path: str) -> Any:
-    """The written file, loaded as its users will load it, on one thread."""
+    """An onnxruntime session for the written file, on one thread."""
     options = runtime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 4  # its errors come as exceptions too
+    options.log_severity_level = 4  # errors are raised as exceptions anyway
     try:
         return runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except _errors_of_runtime() as error:
         raise ExportError(
-            "onnxruntime does not take the network",
-            expected=f"a runtime that has the operators of opset {OPSET}",
+            "onnxruntime cannot load the network",
+            expected=f"a runtime with the operators of opset {OPSET}",
             got=str(error),
             fix=install("onnx", upgrade=True),
         ) from None
 
 
 def _errors_of_runtime() -> tuple[type[Exception], ...]:
-    """What onnxruntime raises for a network that it cannot load or run: it has no common base class."""
+    """The exceptions of onnxruntime for a network that it cannot load or run; they have no common base class."""
     known = importlib.import_module("onnxruntime.capi.onnxruntime_pybind11_state")
     return known.Fail, known.InvalidArgument, known.InvalidGraph, known.NotImplemented, known.RuntimeException
 
@@ -184,8 +186,8 @@ def _names(given: Any, argument: str, count: int) -> list[str]:
     if names and len(set(names)) == count == len(names) and all(isinstance(name, str) and name for name in names):
         return names
     raise ArgumentError(
-        f"{argument} is no name",
+        f"{argument} is not a name",
         expected="a string, not empty" if count == 1 else f"a string, not empty, or {count} different ones",
         got=repr(given),
-        fix=f'{argument}="x", for instance',
+        fix=f'{argument}="x", for example',
     )

@@ -1,4 +1,4 @@
-"""Networks as plain Python files that need numpy alone, for people to read and for machines without torch."""
+"""`to_python`: exports a network as a Python file that needs only numpy, to read or to use without torch."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from lamp.studies import Ensemble
 from lamp.values import as_path
 
 SOFTMAX = '''def softmax(x, axis):
-    """Positive numbers that add up to one along an axis."""
+    """Probabilities, which sum to 1 along the axis."""
     e = np.exp(x - x.max(axis, keepdims=True))
     return e / e.sum(axis, keepdims=True)'''
 LOG_SOFTMAX = '''def log_softmax(x, axis):
@@ -44,10 +44,10 @@ LOG_SOFTMAX = '''def log_softmax(x, axis):
     x = x - x.max(axis, keepdims=True)
     return x - np.log(np.exp(x).sum(axis, keepdims=True))'''
 STORED = '''def stored(text, *shape):
-    """An array of which the text is the base64 of its bytes, little-endian."""
+    """An array of this shape from the base64 text of its little-endian bytes."""
     return np.frombuffer(base64.b64decode(text), "<f{size}").astype(np.{dtype}).reshape(shape)'''
-DOES_NOT_RUN = (SyntaxError, NameError, AttributeError, TypeError, ValueError, IndexError)  # what a wrong file raises
-VARIABLES = ("x", "y", "z", "u", "v", "w")  # of predict
+DOES_NOT_RUN = (SyntaxError, NameError, AttributeError, TypeError, ValueError, IndexError)  # exceptions of a wrong file
+VARIABLES = ("x", "y", "z", "u", "v", "w")  # names of variables in predict
 RESERVED = ("base64", "erf", "log_softmax", "np", "predict", "sigmoid", "softmax", "stored", *VARIABLES)
 
 
@@ -61,27 +61,29 @@ def to_python(
     output_scaling: Any = None,
     dtype: torch.dtype | None = None,
 ) -> Path:
-    """Write a network as a Python file that needs numpy alone, and has a function predict(x); returns its path.
+    """Write a network to a Python file that needs only numpy and has a function predict(x). Returns the path.
 
-    model           a network in any mode: what is written is what it computes in eval mode, without the loss it may end
-                    in. Of a population it is the mean of the networks' outputs; of a lamp.Ensemble the mean of their
-                    probabilities: `to_python(lamp.Ensemble(population, probabilities=lamp.Softmax(-1)), path)`
-    input_shape     of one sample, without the batch; needed only where no Linear tells it: before a Flatten, say
-    input_scaling   (mean, scale): predict takes x, and the network gets (x - mean) / scale
-    output_scaling  (mean, scale): the network gives z, and predict gives z scale + mean
-    dtype           torch.float32 or torch.float64: that of the parameters, unless given (float32 without parameters)
+    model           a network, which is exported as it is in eval mode, without its final loss; a population, for the
+                    mean of its networks' outputs; or a lamp.Ensemble, for the mean of their probabilities, as in
+                    `to_python(lamp.Ensemble(population, probabilities=lamp.Softmax(-1)), path)`
+    input_shape     the shape of one sample, without the batch; needed only if no Linear takes the input, as with
+                    Flatten
+    input_scaling   (mean, scale): predict takes x, and passes (x - mean) / scale to the network
+    output_scaling  (mean, scale): the network returns z, and predict returns z scale + mean
+    dtype           torch.float32 or torch.float64; by default that of the parameters, or float32 without parameters
 
-    predict takes an array (n, *input_shape), or what numpy makes one of, and gives (n, ...). Few numbers are written
-    out, more as base64. The network is written as `lamp.trace` shows it, modules of your own that have a `trace`
-    included. Each activation is a function, its formula as lamp has it: so are those of your own whose sigma is written
-    over numbers. For several inputs, input_shape is a list of shapes and predict takes several arrays; several outputs
-    are a tuple.
+    predict takes an array (n, *input_shape), or anything that numpy converts to one, and returns an array (n, ...).
+    With several inputs, input_shape is a list of shapes and predict takes several arrays; several outputs are a tuple.
 
-    Before the file takes its place it is run, and must give what the model gives, to rounding, on batches of three
-    sizes. A file that was at `path` stays until then.
+    The file contains the operations that `lamp.trace` shows, also those of your own modules with a `trace`. An
+    activation is a function with its formula. This holds for your own activations too, if their `sigma` uses only the
+    operations of lamp.formulas. Small arrays are written out, larger ones as base64.
 
-    Raises ExportError where the two differ; ArgumentError for a module that cannot be exported, naming it; DTypeError
-    for other precisions; CheckpointError where the file cannot be written.
+    Before the file replaces an older one, it is run on batches of three sizes, and its outputs must be the model's up
+    to rounding.
+
+    Raises ExportError if the outputs differ; ArgumentError for a module that cannot be exported, with its path;
+    DTypeError for other precisions; CheckpointError if the file cannot be written.
     """
     plan = predictor(model, input_shape, input_scaling, output_scaling, dtype)
     text = _Script(plan, as_path(path).stem).text()
@@ -89,7 +91,7 @@ def to_python(
     def write(file: IO[bytes]) -> None:
         file.write(text.encode("utf-8"))
         file.flush()
-        run = cache(runpy.run_path)  # in a namespace of its own
+        run = cache(runpy.run_path)  # runs the file once, in a namespace of its own
         check_agreement(plan, lambda *arrays: run(file.name)["predict"](*arrays), path, DOES_NOT_RUN)
 
     write_file(path, write)
@@ -97,7 +99,7 @@ def to_python(
 
 
 class _Script:
-    """The file under construction: its arrays and functions, by name, and the lines of predict."""
+    """The file under construction: its arrays and functions by name, and the lines of predict."""
 
     def __init__(self, plan: Predictor, name: str) -> None:
         self.plan, self.name = plan, name if name.isidentifier() else "this_file"
@@ -108,8 +110,8 @@ class _Script:
         self.inputs = ["x"] if len(plan.inputs) == 1 else [f"x{k + 1}" for k in range(len(plan.inputs))]
         self.outputs: list[str] = []
         self._taken = {*RESERVED, *self.inputs}
-        self._free = [name for name in VARIABLES if name not in self.inputs]  # variables that hold nothing
-        self._held: dict[object, str] = {}  # which array or function has which name
+        self._free = [name for name in VARIABLES if name not in self.inputs]  # variables that are not in use
+        self._held: dict[object, str] = {}  # the name of each array and function written so far
 
     def text(self) -> str:
         """The whole file."""
@@ -129,7 +131,7 @@ class _Script:
         network = repr(plan.model).replace("\n", "\n    ")
         call = f"{', '.join(self._output_names())} = predict({', '.join(self.inputs)})"
         return (
-            f"{what}, to be used with numpy alone.\n\n    from {self.name} import predict\n\n"
+            f"{what} that needs only numpy.\n\n    from {self.name} import predict\n\n"
             f"    {call}  # {self._arrays_in_words()}\n\n"
             f"Written by lamp {VERSION} from\n\n    {network}\n"
         )
@@ -165,11 +167,11 @@ class _Script:
                 mean, scale = self._array("input_mean", standard.mean), self._array("input_scale", standard.scale)
                 self._line(x, f"({x} - {mean}) / {scale}")
             if plan.members is not None:
-                self._line(x, f"{x}[np.newaxis]", "(1, n, ...): all networks take the same")
+                self._line(x, f"{x}[np.newaxis]", "(1, n, ...): all networks take the same input")
         self.outputs = plan.written(self.inputs, self._operation)
         for k, own in enumerate(plan.own):
             y = self.outputs[k]
-            if self.outputs.count(y) > 1 and (plan.members is not None or own is not None):  # one value put out twice
+            if self.outputs.count(y) > 1 and (plan.members is not None or own is not None):  # one value, two outputs
                 self.outputs[k] = self._variable()
             if plan.members is not None:
                 self._line(self.outputs[k], f"{y}.mean(axis=0)", f"of all {plan.members} networks")
@@ -182,7 +184,7 @@ class _Script:
         self.lines.append(f"{name} = {computed}" + (f"  # {comment}" if comment else ""))
 
     def _operation(self, graph: Graph, op: Op, path: str, inputs: list[str]) -> str:
-        """Write the line of an operation; returns the variable of its output, that of an input not needed any more."""
+        """Write the line of an operation. Returns the variable of its output, if possible one that is free again."""
         computed = RULES[op.kind](self, op, path, *self._of_each_replica(graph, op, inputs))
         later = graph.ops[graph.ops.index(op) + 1 :]
         needed = {value for each in later for value in each.inputs}.union(graph.outputs)
@@ -200,7 +202,7 @@ class _Script:
         return self._free.pop(0) if self._free else identifier("x", self._taken)
 
     def _of_each_replica(self, graph: Graph, op: Op, inputs: list[str]) -> list[str]:
-        """The inputs of an operation, where it joins what is one for all replicas to what each has of its own."""
+        """The inputs of an operation. A Concat's inputs that all replicas share are broadcast if others are not."""
         alike = self.plan.alike(graph).intersection(op.inputs) if op.kind == "Concat" else set()
         if len(alike) == len(op.inputs):
             return inputs
@@ -210,33 +212,33 @@ class _Script:
         ]
 
     def _array(self, name: str, tensor: Tensor, parameter: Parameter | Buffer | None = None) -> str:
-        """The name of an array, that of a parameter which several modules share being one."""
+        """The name of an array; a parameter that several modules share has one name."""
         key = object() if parameter is None else (parameter, tuple(tensor.shape))
         if key not in self._held:
             self._held[key] = name = identifier(name, self._taken)
             self.arrays[name] = array_text(tensor.to(self.plan.dtype).numpy(), self.dtype)
         return self._held[key]
 
-    def _function(self, name: str, result: Expression, told: str, arguments: str = "x") -> str:
-        """The name of a function that computes the expression; of two that compute the same, one."""
+    def _function(self, name: str, result: Expression, doc: str, arguments: str = "x") -> str:
+        """The name of a function that computes the expression. Equal functions are written once."""
         lines, returned = expression_text(result)
         for each in sorted(functions_used(result)):
             self._composed(each)
         key = ("function", name, *lines, returned)
         if key not in self._held:
             self._held[key] = name = identifier(name, self._taken)
-            body = [docstring(told), *lines, *returning(returned)]
+            body = [docstring(doc), *lines, *returning(returned)]
             self.functions[name] = "\n".join([f"def {name}({arguments}):", *(f"    {line}" for line in body)])
         return self._held[key]
 
     def _composed(self, name: str) -> None:
-        """Write a function that numpy lacks."""
+        """Add a function that numpy lacks to the file."""
         if name in self.functions:
             return
         (x,) = Expression.named("x")
         lines, returned = expression_text(COMPOSED[name](x))
-        told = inspect.getdoc(COMPOSED[name]) or ""
-        body = [*docstring(told + ("\n" if "\n" in told else "")).split("\n"), *lines, *returning(returned)]
+        doc = inspect.getdoc(COMPOSED[name]) or ""
+        body = [*docstring(doc + ("\n" if "\n" in doc else "")).split("\n"), *lines, *returning(returned)]
         self.functions[name] = "\n".join([f"def {name}(x):", *(f"    {line}" if line else "" for line in body)])
 
     # ---- a rule per kind of operation --------------------------------------------------------------------------------
@@ -252,8 +254,8 @@ class _Script:
             for each in functions_used(result):
                 self._composed(each)
             return expression_text(formula_of(op, x))[1]
-        told = (inspect.getdoc(kind) or "").partition("\n")[0] if members else describe(op.module)
-        function = self._function(kind.__name__, result, told, ", ".join(["x", *members]))
+        doc = (inspect.getdoc(kind) or "").partition("\n")[0] if members else describe(op.module)
+        function = self._function(kind.__name__, result, doc, ", ".join(["x", *members]))
         own = [self._array(f"{name}_{path}", per_channel(op, each), each) for name, each in members.items()]
         return f"{function}({', '.join([x, *own])})"
 

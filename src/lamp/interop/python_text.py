@@ -1,4 +1,4 @@
-"""Formulas and numbers as the text of a Python file that needs numpy alone."""
+"""Formulas, arrays and names as text of a Python file that needs only numpy."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ import numpy as np
 
 from lamp.interop.expressions import Expression, in_order
 
-FEW = 64  # numbers that are written out; more are stored as base64
+FEW = 64  # arrays of up to so many numbers are written out, larger ones as base64
 WIDTH = 100  # characters of a line
 
-INFIX = {  # of an Expression: how it is written, and how tightly it binds
+INFIX = {  # operation of an Expression: its operator, and the operator's precedence
     "lt": ("<", 1), "le": ("<=", 1), "gt": (">", 1), "ge": (">=", 1), "eq": ("==", 1), "ne": ("!=", 1),
     "or": ("|", 2), "and": ("&", 3), "add": ("+", 4), "sub": ("-", 4), "mul": ("*", 5), "div": ("/", 5),
 }  # fmt: skip
-MINUS, WHOLE = 6, 9  # how tightly a minus before a number binds, and what needs no parentheses
-LACKING = ("sigmoid", "erf")  # what numpy has not: see COMPOSED
+MINUS, WHOLE = 6, 9  # precedences: of a leading minus, and of text that never needs parentheses
+LACKING = ("sigmoid", "erf")  # functions that numpy lacks, see COMPOSED
 FUNCTIONS = {
     **{name: f"np.{name}" for name in ("where", "clip", "maximum", "minimum", "abs", "sign", "sqrt")},
     **{name: f"np.{name}" for name in ("exp", "expm1", "log", "log1p", "tanh")},
     **{name: name for name in LACKING},
 }
 
-Text = tuple[str, int]  # and how tightly it binds
+Text = tuple[str, int]  # a text and its precedence
 
 
 def is_one_operation(result: Expression) -> bool:
-    """Whether a formula is so short that it needs no function."""
+    """Whether a formula has at most one operation, so that it needs no function."""
     return sum(each.operation != "name" for each in in_order(result)) <= 1
 
 
 def expression_text(result: Expression) -> tuple[list[str], str]:
-    """An expression as Python: lines that give names to what is needed several times, and the result."""
+    """An expression as Python: lines that name parts which are used several times, and the text of the result."""
     everything = in_order(result)
     uses: dict[int, int] = {}
     for each in everything:
@@ -60,7 +60,7 @@ def expression_text(result: Expression) -> tuple[list[str], str]:
 
 
 def functions_used(result: Expression) -> set[str]:
-    """The functions it calls that numpy lacks."""
+    """The functions in the expression that numpy lacks."""
     return {each.operation for each in in_order(result) if each.operation in LACKING}
 
 
@@ -99,7 +99,7 @@ def _letters(taken: set[str]) -> Iterator[str]:
 
 # ---- names, arrays and texts -----------------------------------------------------------------------------------------
 def identifier(text: str, taken: set[str]) -> str:
-    """A name for a variable or function that is like the text, and none of those taken, to which it is added."""
+    """A new Python name similar to the text. It is added to the set of names that are taken."""
     name = re.sub(r"[^0-9a-z_]+", "_", text.lower()).strip("_") or "unnamed"
     if name[0].isdigit() or iskeyword(name):
         name = f"_{name}"
@@ -111,7 +111,7 @@ def identifier(text: str, taken: set[str]) -> str:
 
 
 def array_text(array: np.ndarray[Any, Any], dtype: str) -> str:
-    """An array as Python: its numbers where they are few, else `stored("...", *shape)`."""
+    """An array as Python: `np.array(...)` if it is small, else `stored("...", *shape)`."""
     if array.size <= FEW and np.isfinite(array).all():
         numbers = np.array2string(array, separator=", ", formatter={"float_kind": str}, max_line_width=WIDTH)
         if "\n" not in numbers:
@@ -122,7 +122,7 @@ def array_text(array: np.ndarray[Any, Any], dtype: str) -> str:
 
 
 def returning(text: str) -> list[str]:
-    """The last lines of a function, which returns this."""
+    """The lines of a return statement."""
     if len(text) <= WIDTH:
         return [f"return {text}"]
     lines = textwrap.wrap(text, WIDTH - 4, break_long_words=False, break_on_hyphens=False)
@@ -130,6 +130,6 @@ def returning(text: str) -> list[str]:
 
 
 def docstring(text: str) -> str:
-    """A text between the quotes of a docstring, whatever it holds."""
+    """The text as a docstring with its quotes, with special characters escaped."""
     shown = "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
     return '"""' + shown.replace("\\", "\\\\").replace('"', '\\"') + '"""'

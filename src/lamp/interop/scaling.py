@@ -1,4 +1,4 @@
-"""Inputs and outputs in their own units around a network that has standardised ones."""
+"""Scaling of inputs and outputs, for a network that was trained on standardised numbers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lamp.parameter import Parameter
 
 @dataclass(frozen=True)
 class Scaling:
-    """Numbers of mean 0 and deviation 1, and the same numbers in their own units; both tensors in float64.
+    """A linear map between numbers in their own units and standardised ones. Both tensors are float64.
 
     standard(x) = (x - mean) / scale          own(z) = z scale + mean
     """
@@ -33,7 +33,7 @@ class Scaling:
 
 
 def scaling_of(given: Any, shape: tuple[int, ...], name: str) -> Scaling | None:
-    """A pair (mean, scale), each a number or of one sample's shape, as a Scaling of that shape; None as it is.
+    """A Scaling from a pair (mean, scale), each a number or a tensor of one sample's shape; None for None.
 
     Raises ArgumentError for anything else, and for a scale of 0, NaN or infinity.
     """
@@ -45,21 +45,21 @@ def scaling_of(given: Any, shape: tuple[int, ...], name: str) -> Scaling | None:
         raise ArgumentError(
             f"{name} does not fit",
             expected=f"(mean, scale), each a number or of shape {shape}",
-            got=_told(given),
-            fix=f"{name}=(x.mean(0), x.std(0)), of the data the network was trained on",
+            got=_shown(given),
+            fix=f"{name}=(x.mean(0), x.std(0)), where x are the data that the network was trained on",
         ) from None
     if not (mean.isfinite().all() and scale.isfinite().all() and (scale != 0).all()):
         raise ArgumentError(
-            f"{name}: nothing can be divided by this scale",
+            f"{name}: the mean or the scale is not usable",
             expected="finite numbers, and no scale of 0",
             got=f"means {mean.min():.4g} ... {mean.max():.4g}, scales {scale.min():.4g} ... {scale.max():.4g}",
-            fix="a scale of 1 for what does not vary",
+            fix="use a scale of 1 for features that do not vary",
         )
     return Scaling(mean, scale)
 
 
 def standardising(mean: Any, scale: Any, dtype: torch.dtype | None = None) -> Linear:
-    """A layer that makes z = (x - mean) / scale of features x: to put before a network that was trained on such z.
+    """A layer that computes z = (x - mean) / scale, to put before a network that was trained on such z.
 
     lamp.to_torch(lamp.Sequential(standardising(mean, scale), *network)) takes features in their own units.
     """
@@ -68,7 +68,7 @@ def standardising(mean: Any, scale: Any, dtype: torch.dtype | None = None) -> Li
 
 
 def rescaling(mean: Any, scale: Any, dtype: torch.dtype | None = None) -> Linear:
-    """A layer that makes y = z scale + mean of outputs z: to put after a network that was trained on scaled targets."""
+    """A layer that computes y = z scale + mean, to put after a network that was trained on scaled targets."""
     scaling = _vectors(mean, scale)
     return _diagonal(scaling.scale, scaling.mean, dtype)
 
@@ -81,14 +81,14 @@ def _vectors(mean: Any, scale: Any) -> Scaling:
 
 
 def _diagonal(factor: Tensor, shift: Tensor, dtype: torch.dtype | None) -> Linear:
-    """y = factor x + shift, feature by feature."""
+    """A layer that computes y = factor x + shift, feature by feature."""
     dtype = dtype or torch.get_default_dtype()
-    layer = Linear(len(factor), len(factor), device="meta")  # where nothing is drawn
+    layer = Linear(len(factor), len(factor), device="meta")  # nothing is drawn on meta
     layer.weight, layer.bias = Parameter(factor.diag().to(dtype)), Parameter(shift.to(dtype))
     return layer
 
 
-def _told(given: Any) -> str:
+def _shown(given: Any) -> str:
     if isinstance(given, tuple | list) and len(given) == 2 and all(isinstance(each, Tensor) for each in given):
         return f"shapes {tuple(given[0].shape)} and {tuple(given[1].shape)}"
     return repr(given)

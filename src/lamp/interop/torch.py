@@ -1,7 +1,8 @@
-"""Networks to and from torch.nn: the same modules, options, modes and weights, under the same names.
+"""Conversion of networks from and to torch.nn, with the same modules, options, modes, weights and names.
 
-What torch.nn's module of a lamp module's name is, and which arguments both take, is read off the classes: so a module
-that lamp gains is one that can be moved. Here alone, and in the experiments' peer, does lamp touch torch.nn.
+A lamp module corresponds to the module of torch.nn with the same class name, and their common arguments are found by
+inspecting the classes. So a module that is added to lamp can be converted at once. Besides this file, only the
+experiment with torch.nn as a peer uses torch.nn.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ PAIRS: dict[type[torch.nn.Module], type[Module]] = {
     if hasattr(torch.nn, name) and not issubclass(getattr(package, name), Container)
 }
 TWINS = {ours: theirs for theirs, ours in PAIRS.items()}
-PLACEMENT = ("device", "dtype")  # follow from the weights
-SETTLED = (  # of torch.nn's options: those that change no number, and old spellings that its constructors translate
+PLACEMENT = ("device", "dtype")  # determined by the weights
+IGNORED_OPTIONS = (  # options of torch.nn that do not change results, and old names that its constructors translate
     *("inplace", "min_value", "max_value", "size_average", "reduce"),
     *PLACEMENT,
 )
@@ -51,14 +52,13 @@ ROWS: dict[type[torch.nn.Module], type[ModuleRow]] = {
 # ---- from torch ------------------------------------------------------------------------------------------------------
 @called()
 def from_torch(module: torch.nn.Module) -> Module:
-    """The lamp network that a network of torch.nn is: same modules, options, modes, dtypes, devices and weights.
+    """A lamp network made from a network of torch.nn, with its modules, options, modes, dtypes, devices and weights.
 
-    The weights are copied, and frozen ones stay frozen. A parameter or a module that stands in several places does so
-    in the other network too, and the keys of the two state_dicts are the same. Neither gradients nor an optimizer's
-    state come along. `inplace=True` saves torch memory and changes no output; lamp's modules leave their inputs alone.
+    The weights are copied, and frozen ones stay frozen. Shared parameters and modules stay shared. The keys of the two
+    state_dicts are the same. Gradients and an optimizer's state are not copied. `inplace=True` is ignored: it only
+    saves memory, and lamp's modules never change their inputs.
 
-    Raises ArgumentError, which names the module by its path, for modules and options that lamp does not have, and for
-    hooks.
+    Raises ArgumentError, with the module's path, for modules and options that lamp does not have, and for hooks.
     """
     if not isinstance(module, torch.nn.Module):
         fix = "a lamp module is one already" if isinstance(module, Module) else "pass the network itself"
@@ -72,7 +72,7 @@ def from_torch(module: torch.nn.Module) -> Module:
 
 
 class _FromTorch:
-    """One network on its way to lamp: what has been made of each module and parameter so far."""
+    """The conversion of one network to lamp, with the modules and parameters made so far, by the original's id."""
 
     def __init__(self, root: torch.nn.Module) -> None:
         self.root = root
@@ -103,7 +103,7 @@ class _FromTorch:
         kind = PAIRS[type(module)]
         given = _arguments(kind, module)
         for name, option in inspect.signature(type(module)).parameters.items():
-            if name in given or name in SETTLED or option.kind is not option.POSITIONAL_OR_KEYWORD:
+            if name in given or name in IGNORED_OPTIONS or option.kind is not option.POSITIONAL_OR_KEYWORD:
                 continue
             if (value := getattr(module, name, option.default)) != option.default:
                 raise ArgumentError(
@@ -131,7 +131,7 @@ class _FromTorch:
         return self.parameters[id(parameter)]
 
     def _check(self, module: torch.nn.Module, path: str) -> None:
-        """Raise where lamp has no such module, or this one does more than its kind."""
+        """Raise ArgumentError for a module that lamp does not have, or one with hooks or modules inside."""
         is_sequential = isinstance(module, torch.nn.Sequential)
         own_forward = "forward" in vars(module) or (
             is_sequential and type(module).forward not in [kind.forward for kind in ROWS]
@@ -148,10 +148,10 @@ class _FromTorch:
         hooks = [name for name in HOOKS if getattr(module, name, None)]
         if hooks or (not is_sequential and module._modules):
             raise ArgumentError(
-                "this module does more than its kind does",
-                expected=f"a {type(module).__name__} as torch.nn has it",
+                "this module does more than its class does",
+                expected=f"an unchanged {type(module).__name__} of torch.nn",
                 got=f"one with {', '.join(name.strip('_').replace('_', ' ') for name in hooks) or 'modules inside'}",
-                fix="take them off first; for a weight norm torch.nn.utils.remove_weight_norm(module) does",
+                fix="remove them first; torch.nn.utils.remove_weight_norm(module) removes a weight norm",
                 where=self._where(module, path),
             )
 
@@ -162,17 +162,18 @@ class _FromTorch:
 # ---- to torch --------------------------------------------------------------------------------------------------------
 @called()
 def to_torch(model: Module) -> torch.nn.Module:
-    """The network of torch.nn that a lamp network is: same modules, options, modes, dtypes, devices and weights.
+    """A network of torch.nn made from a lamp network, with its modules, options, modes, dtypes, devices and weights.
 
-    The weights are copied. A parameter or a module that stands in several places does so in the other network too, and
-    the keys of the two state_dicts are the same. Neither gradients, an optimizer's state nor Dropout's seed come along;
-    `reset_parameters` there draws by torch's law, whatever the `init=` here.
+    The weights are copied. Shared parameters and modules stay shared. The keys of the two state_dicts are the same.
+    Gradients, an optimizer's state and Dropout's seed are not copied, and the `reset_parameters` of the new network is
+    torch's, whatever the `init=` of lamp's.
 
-    What torch.nn has no class for becomes one of `lamp.interop.torch_containers`, a torch.nn.Sequential with another
-    forward: Residual, Parallel, and a Sequential that ends in a loss (`output, loss = network(x, target)`).
+    Containers that torch.nn does not have become those of `lamp.interop.torch_containers`, subclasses of
+    torch.nn.Sequential: Residual, Parallel, and a Sequential that ends in a loss
+    (`output, loss = network(x, target)`).
 
-    Raises ArgumentError, which names the module by its path, for modules of your own and for a population, whose
-    networks are moved one by one.
+    Raises ArgumentError, with the module's path, for modules of your own, and for a population, whose networks are
+    converted one by one.
     """
     if isinstance(model, Module) and model.replicas is not None:
         raise ArgumentError(
@@ -192,7 +193,7 @@ def to_torch(model: Module) -> torch.nn.Module:
 
 
 class _ToTorch:
-    """One network on its way to torch: what has been made of each module and parameter so far."""
+    """The conversion of one network to torch, with the modules and parameters made so far, by the original's id."""
 
     def __init__(self, root: Module) -> None:
         self.root = root
@@ -241,18 +242,18 @@ class _ToTorch:
             "torch.nn has no such module",
             expected=", ".join(sorted(kind.__name__ for kind in known)),
             got=f"{described_type(module)} with a forward of its own",
-            fix="move the networks around it, and write a torch.nn.Module that does what it does",
+            fix="convert the networks around it, and write a torch.nn.Module that computes the same",
             where=_place(type(self.root).__name__ + path, describe(module), path),
         )
 
 
-# ---- either way ------------------------------------------------------------------------------------------------------
+# ---- both directions -------------------------------------------------------------------------------------------------
 def _arguments(kind: type[Module], module: Module | torch.nn.Module) -> dict[str, Any]:
-    """What lamp's kind of module is built with, read off a module of either package: both name it alike."""
+    """The constructor arguments of a lamp class, taken from a module of either package, as both use the same names."""
     given: dict[str, Any] = {}
     theirs = inspect.signature(TWINS[kind]).parameters
     for name, parameter in inspect.signature(kind).parameters.items():
-        by_name = parameter.kind is parameter.KEYWORD_ONLY and name in theirs  # Linear's init is lamp's alone
+        by_name = parameter.kind is parameter.KEYWORD_ONLY and name in theirs  # only lamp's Linear has init
         if name in PLACEMENT or not (by_name or parameter.kind is parameter.POSITIONAL_OR_KEYWORD):
             continue
         value = getattr(module, name)
@@ -265,33 +266,33 @@ def _arguments(kind: type[Module], module: Module | torch.nn.Module) -> dict[str
 
 
 def _undrawn(kind: type[Module]) -> dict[str, Any]:
-    """How a module of lamp's is built without drawing its parameters, which come from the other one."""
+    """The arguments with which a lamp module is built without drawing its parameters, which are copied later."""
     option = inspect.signature(kind).parameters.get("init")
     draws = option is not None and option.kind is option.KEYWORD_ONLY
     return {"init": lambda tensor, generator=None: tensor} if draws else {}
 
 
 def _on_meta(kind: type[torch.nn.Module]) -> dict[str, str]:
-    """How a module of torch.nn is built without drawing its parameters."""
+    """The arguments with which a module of torch.nn is built without drawing its parameters."""
     return {"device": "meta"} if "device" in inspect.signature(kind).parameters else {}
 
 
 def _held(module: Module) -> set[str]:
-    """The keys of a single module's state."""
+    """The names of a single module's parameters and buffers."""
     return {name for name, member in vars(module).items() if isinstance(member, Parameter | Buffer)}
 
 
 def _same_keys(one: set[str], other: set[str]) -> None:
     if one != other:
         raise ArgumentError(
-            "the two packages disagree on what this module holds",
+            "the module has other parameters and buffers in the two packages",
             expected=f"state {sorted(one) or 'none'}",
             got=f"state {sorted(other) or 'none'}",
-            fix="remove the parameters and buffers that its kind does not have",
+            fix="remove the parameters and buffers that its class does not have",
         )
 
 
 def _place(name: str, described: str, path: str) -> str:
-    """A module's place, as errors say it: "Sequential.2: Conv2d(...)"."""
+    """A module's place, as errors name it, such as "Sequential.2: Conv2d(...)"."""
     short = described if "\n" not in described else described.split("(")[0]
     return f"{name}: {short}" if path else short

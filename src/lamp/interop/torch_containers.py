@@ -1,4 +1,4 @@
-"""Containers of lamp's that torch.nn has not, as torch.nn modules: what `to_torch` makes of them."""
+"""lamp's containers as torch.nn modules, for `to_torch`, because torch.nn does not have them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 
 
 class SequentialWithLoss(torch.nn.Sequential):
-    """A torch.nn.Sequential that ends in its loss, called as lamp's is: (x, target) gives (output, loss), x the output.
+    """A torch.nn.Sequential that ends in its loss. It returns (output, loss) for (x, target), and the output for x.
 
     Its gradients are torch.autograd's: `output, loss = network(x, target)`, then `loss.backward()`.
     """
@@ -22,14 +22,14 @@ class SequentialWithLoss(torch.nn.Sequential):
 
 
 class Residual(torch.nn.Sequential):
-    """Modules one after another, and the input added to what they make of it."""
+    """Modules in sequence, plus the input: y = x + f(x)."""
 
     def forward(self, input: Any) -> Any:
         return input + super().forward(input)  # type: ignore[no-untyped-call]
 
 
 class Parallel(torch.nn.Sequential):
-    """Modules side by side, their outputs added up or joined along an axis."""
+    """Modules in parallel, with the same input; their outputs are summed, or concatenated along an axis."""
 
     def __init__(self, *modules: Any, combine: Literal["sum", "concat"] = "sum", dim: int = -1) -> None:
         super().__init__(*modules)

@@ -227,8 +227,8 @@ class MLPClassifier(ClassifierMixin, MLP):  # type: ignore[misc]
         found = self.classes_[places]
         return (found, std[np.arange(len(places)), places]) if return_std else found
 
-    def _said(self, put_out: Array) -> Array:
-        scores = torch.from_numpy(put_out)
+    def _predictions(self, outputs: Array) -> Array:
+        scores = torch.from_numpy(outputs)
         criterion, tail = self._loss_and_tail()
         if tail is None and isinstance(criterion, CrossEntropyLoss):
             scores = scores.softmax(-1)

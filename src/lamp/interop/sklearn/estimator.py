@@ -1,4 +1,4 @@
-"""What the classifier and the regressor share: the way from a table to trained networks, and back to predictions."""
+"""`MLP`, the base class of the classifier and the regressor: from tables to trained networks and to predictions."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ from lamp.optim import LRScheduler, Optimizer, ReduceLROnPlateau
 from lamp.training import Callback, EarlyStopping, History
 
 SEEDS = 2**31 - 1
-STEPS, LEAST_BATCH, PART, MOST_BATCH = 8, 32, 50, 256  # of batch_size="auto"
-ASKED_AT_ONCE = 2**16  # rows whose predictions, those of all members, are held at a time
-LANES = 16  # samples that compiled code takes at once
-SLOWER, SLOWEST = 0.2, 1e-6  # learning_rate="adaptive": its factor, and where it ends; as scikit-learn has them
+STEPS, LEAST_BATCH, PART, MOST_BATCH = 8, 32, 50, 256  # the constants of batch_size="auto"
+PREDICTED_AT_ONCE = 2**16  # rows that are predicted at a time, by all members
+LANES = 16  # samples in a vector register of compiled code
+SLOWER, SLOWEST = 0.2, 1e-6  # learning_rate="adaptive": its factor and its lowest rate, as in scikit-learn
 TABLES = {"accept_sparse": ["csr", "csc"], "dtype": [np.float64, np.float32]}
 
 
 class MLP(BaseEstimator):  # type: ignore[misc]
-    """Base of lamp's estimators. A subclass says what its targets are as a network sees them, and which loss it has."""
+    """Base of lamp's estimators. A subclass defines how targets become tensors, and which loss it has."""
 
     hidden_layer_sizes: Any
     activation: Any
@@ -75,37 +75,37 @@ class MLP(BaseEstimator):  # type: ignore[misc]
             cls.__doc__ = f"{cls.__doc__}{ABOUT}"
 
     def _take(self, parameters: Mapping[str, Any]) -> None:
-        """Keep the constructor's arguments, `locals()` there, as scikit-learn wants it: untouched, by their names."""
+        """Store the constructor's arguments (its `locals()`) unchanged under their names, as scikit-learn requires."""
         for name in self._get_param_names():
             setattr(self, name, parameters[name])
 
-    # ---- what a subclass says --------------------------------------------------------------------------------------
+    # ---- what a subclass defines -----------------------------------------------------------------------------------
     @abstractmethod
     def _coded(self, y: Array, first: bool) -> Array:
         """The targets as numbers: labels (n,), indicators (n, labels) or numbers (n, outputs)."""
 
     @abstractmethod
     def _loss_and_tail(self) -> tuple[Loss, Module | None]:
-        """The loss by the parameters, and what ends the network."""
+        """The loss for the estimator's parameters, and the module that ends the network, if any."""
 
     @abstractmethod
     def _prepare_targets(self, samples: Samples) -> int:
-        """Learn how targets become what a network puts out; how many numbers those are."""
+        """Learn how targets become a network's outputs, and return the number of outputs."""
 
     @abstractmethod
     def _tensor(self, targets: Array, criterion: Loss, weights: Array | None) -> Tensor:
-        """Coded targets as the learner's loss takes them, with the samples' weights (n, 1) where they have any."""
+        """Coded targets in the form that the loss takes, with the samples' weights (n, 1) if there are any."""
 
     @abstractmethod
-    def _said(self, put_out: Array) -> Array:
-        """What the members' outputs (members, n, outputs) say, in the same form."""
+    def _predictions(self, outputs: Array) -> Array:
+        """The members' predictions from their outputs; both (members, n, outputs)."""
 
     def _weigh(self, samples: Samples) -> Samples:
-        """The samples with what their classes weigh."""
+        """The samples, with their weights multiplied by those of their classes."""
         return samples
 
     def _reported_share(self) -> float:
-        """What the loss is multiplied by where it is reported."""
+        """The factor of the loss in `loss_` and `loss_curve_`."""
         return 1.0
 
     _numeric: ClassVar[bool]  # whether targets are numbers
@@ -121,14 +121,14 @@ class MLP(BaseEstimator):  # type: ignore[misc]
         y_val: Any = None,
         sample_weight_val: Any = None,
     ) -> Self:
-        """Learn from a table X (n, features) and targets y.
+        """Train on a table X (n, features) and targets y. Returns the estimator.
 
-        sample_weight  (n,) what each sample counts
-        X_val, y_val   samples that are not learned from: the loss on them is measured after each epoch, and with
-                       early_stopping decides when to end; without them, that holds samples of X out
+        sample_weight  (n,), the weight of each sample
+        X_val, y_val   a validation set: its loss is measured after each epoch, and ends the training with
+                       early_stopping; without it, early_stopping holds out samples of X
 
-        Raises what scikit-learn's validation raises, lamp.ArgumentError for a parameter, lamp.DataError for too few
-        samples, and lamp.NonFiniteError where no member's loss stays finite.
+        Raises the errors of scikit-learn's validation, lamp.ArgumentError for a parameter, lamp.DataError for too few
+        samples, and lamp.NonFiniteError if no member's loss stays finite.
         """
         check_parameters(self)
         first = not hasattr(self, "_learner") or not self.warm_start
@@ -142,7 +142,7 @@ class MLP(BaseEstimator):  # type: ignore[misc]
         return self._learn(samples, self._samples(X_val, y_val, sample_weight_val, reset=False, first=False), first)
 
     def _learn_more(self, X: Any, y: Any, sample_weight: Any, *, coded: bool) -> Self:
-        """partial_fit; coded: whether it is known already how targets become numbers."""
+        """The implementation of partial_fit. `coded` says whether the coding of targets is known already."""
         check_parameters(self)
         first = not hasattr(self, "_learner")
         samples = self._samples(X, y, sample_weight, reset=first, first=first and not coded)
@@ -155,7 +155,7 @@ class MLP(BaseEstimator):  # type: ignore[misc]
         return self._weigh(samples.counting()).counting()
 
     def _learn(self, samples: Samples, held_out: Samples | None, first: bool, partial: bool = False) -> Self:
-        """Train, for max_iter epochs at most, or for one; what is known then goes into attributes."""
+        """Train for up to max_iter epochs, or for one with `partial`, and set the attributes of the result."""
         random = check_random_state(self.random_state)
         seed = int(random.randint(SEEDS))
         samples = samples.merged(seed)
@@ -165,7 +165,7 @@ class MLP(BaseEstimator):  # type: ignore[misc]
             self._begin(samples, int(random.randint(SEEDS)), seed)
         learner = self._learner
         size = self._batch_size(len(samples))
-        drop_last = self.batch_size == "auto" and bool(self.shuffle)  # then other samples are left out in each epoch
+        drop_last = self.batch_size == "auto" and bool(self.shuffle)  # each epoch leaves out other samples
         steps = len(samples) // size if drop_last else -(-len(samples) // size)
         with threads_for(0):
             data, validation = self._batches(samples, held_out)
@@ -190,7 +190,7 @@ class MLP(BaseEstimator):  # type: ignore[misc]
         return self
 
     def _begin(self, samples: Samples, seed: int, order: int) -> None:
-        """New networks, and what they standardise by."""
+        """Make new networks and the standardisation of their inputs."""
         features = samples.inputs.shape[1]
         self._standard = Standard.of(samples.inputs, samples.weights) if self.standardize else Standard.none(features)
         self.n_outputs_ = self._prepare_targets(samples)
@@ -202,7 +202,7 @@ class MLP(BaseEstimator):  # type: ignore[misc]
         self._learner.forget_columns(self._standard.constant)
 
     def _batches(self, samples: Samples, held_out: Samples | None) -> tuple[Batch, Batch | None]:
-        """What is learned from, and what is held out, as the networks and their loss take it."""
+        """The training and the validation samples as tensors, in the form that the networks and the loss take."""
         both = [samples] if held_out is None else [samples, held_out]
         weighted = not all(each.alike for each in both)
         criterion, _ = self._loss_and_tail()
@@ -234,7 +234,7 @@ class MLP(BaseEstimator):  # type: ignore[misc]
     def _schedule(
         self, optimizer: Optimizer, samples: int, steps: int, partial: bool
     ) -> LRScheduler | ReduceLROnPlateau | None:
-        """Give the optimizer its plan, or make the schedule that a function of the user's makes."""
+        """Set the optimizer's plan, or return the schedule that the user's function makes."""
         assert isinstance(optimizer, Planned)
         optimizer.plan = None
         if callable(self.learning_rate):
@@ -248,17 +248,17 @@ class MLP(BaseEstimator):  # type: ignore[misc]
         return None
 
     def _callbacks(self, objective: Objective, validated: bool) -> list[Callback]:
-        """What may end the training early."""
+        """The callbacks that may end the training early."""
         if self.early_stopping and validated:
             patience = int(min(self.n_iter_no_change, self.max_iter))
             return [EarlyStopping(patience, min_delta=float(self.tol))]
-        if self.learning_rate == "cosine":  # which has its end from the beginning
+        if self.learning_rate == "cosine":  # its end is fixed from the beginning
             return []
         reduce = slower if self.learning_rate == "adaptive" else None
         return [Plateau(objective, float(self.tol), self.n_iter_no_change, reduce)]
 
     def _keep(self, history: History, losses: list[float], *, go_on: bool, partial: bool) -> None:
-        """Note what was measured; losses are those of the epochs with the penalty."""
+        """Set the attributes of the result; `losses` are those of the epochs, with the penalty."""
         self.history_, self.n_iter_, self.t_ = history, history.epochs, self._learner.samples
         before: list[float] = self.loss_curve_ if go_on else []
         self.loss_curve_: list[float] = before + losses
@@ -273,23 +273,25 @@ class MLP(BaseEstimator):  # type: ignore[misc]
         planned_end = partial or callable(self.learning_rate) or self.learning_rate == "cosine"
         if history.epochs == self.max_iter and not planned_end and history.stopped == "all epochs done":
             warnings.warn(
-                f"the training has not converged within max_iter={self.max_iter} epochs; increase it, or take "
-                'learning_rate="cosine", which ends by then',
+                f"the training has not converged within max_iter={self.max_iter} epochs; increase it, or use "
+                'learning_rate="cosine", which always ends with the last epoch',
                 ConvergenceWarning,
                 stacklevel=4,
             )
 
     # ---- using -----------------------------------------------------------------------------------------------------
     def _predicted(self, X: Any) -> tuple[Array, Array]:
-        """The mean of what the members say, (n, ...), and their deviation from it; in the dtype of X or of learning,
-        whichever is the finer."""
+        """The mean of the members' predictions, (n, ...), and their standard deviation.
+
+        The dtype is float64 if X or the networks are, else float32.
+        """
         check_is_fitted(self, "n_iter_")
         X = dense(validate_data(self, X, reset=False, **TABLES))
         learner = self._learner
         dtype = "float64" if learner.in_float64 else X.dtype.name
         means, spreads = [], []
-        for start in range(0, len(X), ASKED_AT_ONCE):
-            each = self._said(learner.outputs(self._standard(X[start : start + ASKED_AT_ONCE], dtype)))
+        for start in range(0, len(X), PREDICTED_AT_ONCE):
+            each = self._predictions(learner.outputs(self._standard(X[start : start + PREDICTED_AT_ONCE], dtype)))
             means.append(each.mean(0))
             spreads.append(each.std(0))
         return np.concatenate(means), np.concatenate(spreads)

@@ -27,23 +27,24 @@ from lamp.optim import AdamW, Optimizer
 from lamp.replicas import population
 from lamp.training import Callback, History, Training, fit, predict
 
-# What an eager training takes, and from when on it is compiled: later fits of the same shapes then take a tenth.
-EAGER_STEP = 30e-6  # seconds of a step, for each layer and one more
-EAGER_RATE = 20e9  # multiplications a second beyond that
-COMPILED_FROM = 0.02  # seconds
-LAMP_DECIDES_FROM = 0.5
+# An estimate of the time of an eager training. Above a limit the training is compiled: later fits of the same shapes
+# then take a tenth of the time.
+EAGER_STEP = 30e-6  # seconds per step, for each layer and one more
+EAGER_RATE = 20e9  # multiplications per second
+COMPILED_FROM = 0.02  # seconds; shorter trainings are eager
+LAMP_DECIDES_FROM = 0.5  # seconds; for longer trainings lamp.fit chooses
 
 Batch = tuple[Tensor, Tensor]
 
 
 class Objective(Callback):
-    """Notes what was minimised in each epoch, the loss with the penalty of the weights: the mean over the members.
+    """Records the minimised objective of each epoch: the loss plus the penalty on the weights, averaged over members.
 
-    share   what the loss is multiplied by, where scikit-learn reports another multiple than it minimises
+    share   a factor of the loss, where scikit-learn reports another multiple of the loss than it minimises
     losses  one number per epoch
 
-    The penalty is that of the weights which the epoch's steps began with: of its first step, where it has only one, and
-    else the mean of the first and the last epoch's end.
+    For an epoch of one step, the penalty is that of the weights before the step. For a longer epoch it is the mean of
+    the penalties before and after the epoch.
     """
 
     changes_model = False
@@ -74,15 +75,15 @@ class Objective(Callback):
 
 
 def _penalised(optimizer: Optimizer) -> list[dict[str, Any]]:
-    """The groups whose weights are penalised in the loss: AdamW makes weights smaller beside it."""
+    """The groups whose weights are penalised in the loss. AdamW has none, since its decay is not part of the loss."""
     groups = [] if isinstance(optimizer, AdamW) else optimizer.param_groups
     return [group for group in groups if group.get("weight_decay")]
 
 
 class Plateau(Callback):
-    """Ends a training whose objective has not become better by `tol` for `patience` epochs.
+    """Ends a training whose objective has not improved by `tol` for `patience` epochs.
 
-    reduce  what to try first: it returns False once there is nothing left to try
+    reduce  None, or a function that first reduces the learning rate, and returns False once it can reduce it no more
     """
 
     def __init__(
@@ -105,12 +106,12 @@ class Plateau(Callback):
 
 
 class Learner:
-    """Networks of one architecture, one a seed.
+    """Networks of one architecture, one per seed, with their training and prediction.
 
-    members  the network that there is, or the population
-    seeds    of their initial weights
-    order    the seed of the order in which samples are taken, the same one for all
-    epochs   trained so far, in all calls; samples, how many were taken in them
+    members  the network if there is one seed, else the population
+    seeds    the seeds of the initial weights
+    order    the seed of the order of samples, which all networks share
+    epochs   the number of epochs trained in all calls; `samples`, the number of samples seen in them
     """
 
     def __init__(self, network: Sequential, criterion: Loss, seeds: Sequence[int], order: int) -> None:
@@ -119,7 +120,7 @@ class Learner:
         with threads_for(0):
             self.members = self._initial()
         self.optimizer: Optimizer | None = None
-        self.optimizer_state: Any = None  # where the optimizer itself is not at hand: after a copy or an unpickling
+        self.optimizer_state: Any = None  # the optimizer's state after a copy or unpickling, which drop the optimizer
         self._exact: Module | None = None  # the members in float64
 
     def _initial(self) -> Module:
@@ -131,7 +132,7 @@ class Learner:
 
     # ---- learning --------------------------------------------------------------------------------------------------
     def groups(self, penalty: float) -> list[dict[str, Any]]:
-        """The parameters as an optimizer takes them: weights, of which large ones are penalised, and the others."""
+        """Parameter groups for an optimizer: the weights of Linear with the penalty, and the other parameters."""
         if not penalty:
             return [{"params": list(self.members.parameters())}]
         weights = [module.weight for module in self.members.modules() if isinstance(module, Linear)]
@@ -139,7 +140,7 @@ class Learner:
         return [{"params": weights, "weight_decay": penalty}, *([{"params": others}] if others else [])]
 
     def forget_columns(self, columns: NDArray[np.bool_]) -> None:
-        """Start without weights for inputs that never change: their values in use would act through chance alone."""
+        """Set the weights of constant input columns to zero, since other values later would have random effects."""
         if columns.any():
             self.layers()[0].weight.data[..., torch.from_numpy(columns)] = 0.0
 
@@ -155,7 +156,7 @@ class Learner:
         engine: str,
         **options: Any,
     ) -> History:
-        """Some epochs; options are those of lamp.fit."""
+        """Train for some epochs, and return the history; the options are those of lamp.fit."""
         assert self.optimizer is not None
         self._exact = None
         loader = DataLoader(data, batch_size, shuffle, drop_last=drop_last, seed=self.order)
@@ -170,12 +171,12 @@ class Learner:
         work, layers = self._work(loader)
         chosen = self._engine(work, layers, options["epochs"] * len(loader)) if engine == "auto" else engine
         job = self.members, self.criterion, self.optimizer, loader
-        # One network's small steps are made on one thread: all that others would do is wait for each other.
+        # Small steps of a single network run on one thread; several threads would only wait for each other.
         with (
             threads_for(0) if len(self.seeds) == 1 and work < 2 * PART else nullcontext(),
             warnings.catch_warnings(),
         ):
-            warnings.filterwarnings("ignore", ".*of one class", TrainingWarning)  # the data may have one class alone
+            warnings.filterwarnings("ignore", ".*of one class", TrainingWarning)  # the data may have only one class
             try:
                 return fit(*job, engine=chosen, **options)
             except ArgumentError:
@@ -184,7 +185,7 @@ class Learner:
             return fit(*job, engine="auto", **options)
 
     def _work(self, loader: DataLoader) -> tuple[float, int]:
-        """The multiplications of a step of one network, and its layers; no end of them if it cannot be compiled."""
+        """The multiplications of a step of one network, and its number of layers; (inf, 0) if it does not compile."""
         try:
             plan = plan_of(self.members)
         except NotCompiled:
@@ -192,7 +193,7 @@ class Learner:
         return 3 * plan.multiplications * loader.batch_size, len(plan.layers)
 
     def _engine(self, work: float, layers: int, steps: int) -> str:
-        """The engine for this job, whatever ran before it in this process: so that a seed gives one result."""
+        """The engine for this training. It does not depend on earlier ones, so that a seed gives one result."""
         seconds = steps * (EAGER_STEP * (layers + 1) + 2 * work * len(self.seeds) / EAGER_RATE)
         if COMPILED_FROM < seconds < LAMP_DECIDES_FROM:
             return "compiled"
@@ -201,25 +202,25 @@ class Learner:
     # ---- using -----------------------------------------------------------------------------------------------------
     @property
     def in_float64(self) -> bool:
-        """Whether they learn in float64."""
+        """Whether the networks are trained in float64."""
         return self.layers()[0].weight.dtype is torch.float64
 
     def outputs(self, inputs: NDArray[Any]) -> NDArray[Any]:
-        """What each member puts out for inputs (n, features): (members, n, outputs) in the inputs' dtype.
+        """The outputs of each member for inputs (n, features): (members, n, outputs) in the inputs' dtype.
 
-        Networks that learned in float32 are asked in float64 too: then the answer to a sample does not depend on those
-        that are asked with it.
+        For inputs in float64, networks that were trained in float32 compute in float64, so that the outputs of a sample
+        do not depend on the other samples of the batch.
         """
         x, members = torch.from_numpy(inputs), self.members
         if x.dtype is torch.float64 and not self.in_float64:
             if self._exact is None:
                 self._exact = copy.deepcopy(self).members.to(dtype=torch.float64)
             members = self._exact
-        put_out: np.ndarray[Any, Any] = predict(members, x).numpy()
-        return put_out[None] if len(self.seeds) == 1 else put_out
+        outputs: np.ndarray[Any, Any] = predict(members, x).numpy()
+        return outputs[None] if len(self.seeds) == 1 else outputs
 
     def layers(self) -> list[Linear]:
-        """The affine layers, with weights (out, in), or of several members (K, out, in)."""
+        """The Linear layers, with weights (out, in), or (K, out, in) for several members."""
         return [module for module in self.members.modules() if isinstance(module, Linear)]
 
     # ---- state -----------------------------------------------------------------------------------------------------
@@ -246,7 +247,7 @@ class Learner:
                 module.set_extra_state(_with(kept, _tensor))
 
     def use(self, optimizer: Optimizer, go_on: bool) -> None:
-        """Learn by this optimizer from now on; `go_on` where the one before, of the same kind, has come to."""
+        """Use this optimizer from now on; with `go_on` it takes over the state of the former one of the same class."""
         state = self.optimizer_state if self.optimizer is None else self.optimizer.state_dict()
         if go_on and state is not None:
             optimizer.load_state_dict(state)
@@ -254,7 +255,7 @@ class Learner:
 
 
 def _with(value: Any, change: Callable[[Any], Any]) -> Any:
-    """The same nest of dicts, lists and tuples with each of the others changed."""
+    """The nested dicts, lists and tuples, with `change` applied to all other values."""
     if isinstance(value, dict):
         return {name: _with(each, change) for name, each in value.items()}
     if isinstance(value, list | tuple):

@@ -1,7 +1,7 @@
-"""Losses as scikit-learn has them: summed over a sample's outputs, the mean over samples.
+"""scikit-learn's losses: the sum over a sample's outputs, averaged over the samples.
 
-lamp's own losses, as torch's, are means over all elements. With several outputs, or a squared error that is not halved,
-the same learning rate and penalty would mean something else there.
+lamp's own losses, like torch's, are means over all elements. With them, a learning rate and a penalty of scikit-learn
+would have another effect on networks with several outputs, and with the squared error, which scikit-learn halves.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from lamp.losses.regression import DifferenceLoss
 
 
 class HalfSquaredError(DifferenceLoss):
-    """Half the squared error, summed over a sample's outputs, the mean over samples.
+    """Half the squared error, summed over a sample's outputs and averaged over samples.
 
     value = d^2 / 2,  d = output - target
 
@@ -35,7 +35,7 @@ class HalfSquaredError(DifferenceLoss):
 
 
 class AbsoluteError(L1Loss):
-    """The absolute error, summed over a sample's outputs, the mean over samples."""
+    """The absolute error, summed over a sample's outputs and averaged over samples."""
 
     reductions: ClassVar[tuple[str, ...]] = ("batchmean",)
 
@@ -44,7 +44,7 @@ class AbsoluteError(L1Loss):
 
 
 class LabelsLogLoss(BCEWithLogitsLoss):
-    """The log loss of several labels, each for itself, summed over a sample's labels, the mean over samples.
+    """The log loss of several independent labels, summed over a sample's labels and averaged over samples.
 
     Source    scikit-learn's loss of multilabel targets
     """

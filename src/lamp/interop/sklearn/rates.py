@@ -1,7 +1,7 @@
-"""Optimizers by scikit-learn's names, and the learning rate over a training as a function of the step.
+"""Optimizers by scikit-learn's names, and learning rates as functions of the step.
 
-The rate is part of the optimizer's coefficients, not set from outside after every epoch: so compiled code trains many
-epochs in one call.
+The learning rate is computed in the optimizer's coefficients, and not set from outside after every epoch. So compiled
+code can train many epochs in one call.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ SOLVERS: dict[str, type[Optimizer]] = {
     "rmsprop": RMSprop,
     "adagrad": Adagrad,
 }
-WARM_UP = 0.1  # of the steps, in which the rate rises from 0
+WARM_UP = 0.1  # the fraction of the steps in which the rate rises from 0
 PLANS = ("cosine", "constant", "invscaling", "adaptive")
 
-Plan = Callable[[Any], Any]  # the factor of the learning rate at step 1, 2, ...: a number, or a tensor of them
+Plan = Callable[[Any], Any]  # from a step (1, 2, ...), or a tensor of steps, to the factor of the learning rate
 
 
 def cosine(steps: int) -> Plan:
-    """Up in a line for a tenth of the steps, then down to 0 along half a cosine.
+    """A linear rise over the first tenth of the steps, then a fall to 0 along half a cosine.
 
-    Source    Loshchilov & Hutter 2016, equation 5; Goyal et al. 2017 for the beginning
+    Source    Loshchilov & Hutter 2016, equation 5; Goyal et al. 2017 (the warm-up)
     """
     warm = WARM_UP * steps
 
@@ -47,24 +47,27 @@ def cosine(steps: int) -> Plan:
     return factor
 
 
-def inverse_scaling(power: float, samples: int, steps_per_epoch: int, seen: int = 0, taken: int | None = None) -> Plan:
+def inverse_scaling(
+    power: float, samples: int, steps_per_epoch: int, seen: int = 0, step_count: int | None = None
+) -> Plan:
     """1 / (samples seen before this epoch + 1)^power.  Source: scikit-learn's learning_rate="invscaling".
 
-    seen   samples that earlier calls have taken: they count on
-    taken  the steps that this optimizer has taken in them; None where it is a new one: then the first epoch is taken at
-           the full rate, as scikit-learn's `fit` does even where it starts from the weights that there are
+    samples     the number of samples per epoch
+    seen        the number of samples seen in earlier calls, which counts too
+    step_count  the steps that the optimizer has made in earlier calls. None for a new optimizer, whose first epoch has
+                the full rate, as with scikit-learn's `fit`, even if it starts from trained weights
     """
 
     def factor(step: Any) -> Any:
-        epoch = (step - 1 - (taken or 0)) // steps_per_epoch
-        before = epoch * samples + seen * ((epoch > 0) | (taken is not None))
+        epoch = (step - 1 - (step_count or 0)) // steps_per_epoch
+        before = epoch * samples + seen * ((epoch > 0) | (step_count is not None))
         return 1.0 / (before + 1.0) ** power
 
     return factor
 
 
 class Planned(Optimizer):
-    """Mixed into an optimizer: its learning rate is multiplied by `plan(step)`; None leaves it alone."""
+    """A mixin for optimizers that multiplies the learning rate by `plan(step)`, if there is a plan."""
 
     plan: Plan | None = None
 
@@ -76,43 +79,43 @@ class Planned(Optimizer):
 
 @lru_cache(maxsize=32)
 def _planned(kind: type[Optimizer]) -> type[Planned]:
-    """This kind of optimizer with a plan. It keeps its module: by that, compiled code of lamp's own kinds is kept."""
+    """The class of optimizers with a plan. It has the module name of the class, so that lamp's kernels are cached."""
     body = {"__module__": kind.__module__, "__qualname__": kind.__qualname__, "__doc__": kind.__doc__}
     return type(kind.__name__, (Planned, kind), body)
 
 
 def planned(optimizer: Optimizer) -> Planned:
-    """The same optimizer, with a plan to be set."""
+    """The same optimizer object, changed so that its `plan` can be set."""
     optimizer.__class__ = _planned(type(optimizer))
     assert isinstance(optimizer, Planned)
     return optimizer
 
 
 def optimizer_for(solver: Any, groups: list[dict[str, Any]], numbers: dict[str, Any]) -> Optimizer:
-    """The optimizer that `solver` names or makes, over these parameter groups.
+    """The optimizer that `solver` names or makes, for these parameter groups.
 
-    numbers  the estimator's lr, momentum, nesterov, betas and eps, of which each takes those it has
+    numbers  the estimator's lr, momentum, nesterov, betas and eps; an optimizer gets those that its class takes
 
-    Raises ArgumentError for what is no optimizer.
+    Raises ArgumentError for an unknown solver.
     """
     kind: Any = SOLVERS.get(solver, solver) if isinstance(solver, str) else solver
     if isinstance(kind, type) and issubclass(kind, Optimizer):
-        taken = {name: value for name, value in numbers.items() if name in _arguments(kind)}
-        if not taken.get("momentum", 1):
-            taken.pop("nesterov", None)
-        kind = partial(kind, **taken)
+        options = {name: value for name, value in numbers.items() if name in _arguments(kind)}
+        if not options.get("momentum", 1):
+            options.pop("nesterov", None)
+        kind = partial(kind, **options)
     made = kind(groups) if callable(kind) and not isinstance(kind, type) else None
     if isinstance(made, Optimizer):
         return made
     raise ArgumentError(
         "unknown solver",
-        expected=f"{', '.join(SOLVERS)}, a lamp optimizer class, or a function that makes one of parameter groups",
+        expected=f"{', '.join(SOLVERS)}, a lamp optimizer class, or a function from parameter groups to an optimizer",
         got=repr(solver),
         fix='solver="adam"' if solver == "lbfgs" else "name one of these",
     )
 
 
 def _arguments(kind: type[Optimizer]) -> tuple[str, ...]:
-    """The names that the constructor takes."""
+    """The names of the constructor's arguments."""
     code: Any = kind.__init__.__code__
     return tuple(code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount])

@@ -127,12 +127,12 @@ class MLPRegressor(RegressorMixin, MLP):  # type: ignore[misc]
         mean, std = (each[:, 0] if self._flat else each for each in self._predicted(X))
         return (mean, std) if return_std else mean
 
-    def _said(self, put_out: Array) -> Array:
+    def _predictions(self, outputs: Array) -> Array:
         scale, mean = self._of_targets.scale, self._of_targets.mean
         sizes = np.abs([scale, mean])
         fits = sizes.max() < LARGE and sizes[0].min() > 1.0 / LARGE  # else a float32 would lose them
-        dtype = put_out.dtype if fits else np.float64
-        return put_out * scale.astype(dtype) + mean.astype(dtype)  # type: ignore[no-any-return]
+        dtype = outputs.dtype if fits else np.float64
+        return outputs * scale.astype(dtype) + mean.astype(dtype)  # type: ignore[no-any-return]
 
     def _unfold(self, weight: Array, bias: Array) -> None:
         weight *= self._of_targets.scale
