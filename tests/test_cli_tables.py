@@ -19,7 +19,7 @@ from sklearn import datasets, metrics
 
 from lamp.tables.metrics import Estimate
 from lamp.tables.targets import Target
-from lamp.tables.train import Outcome, Wish, check_room, look, train
+from lamp.tables.train import Outcome, Request, check_room, plan_training, train
 from tests.test_cli import in_process
 
 ROWS = 240
@@ -169,7 +169,7 @@ def test_no_row_of_the_test_is_looked_at(places, monkeypatch):
         raise Enough
 
     monkeypatch.setattr("lamp.tables.train.search", search)
-    plan = look(Wish(places / "diabetes.parquet", "progress"))
+    plan = plan_training(Request(places / "diabetes.parquet", "progress"))
     with pytest.raises(Enough):
         train(plan)
     everything = plan.preprocessing.transform(plan.frame.drop("progress"))

@@ -402,8 +402,8 @@ def tables(tmp_path_factory):
         rows.append(f"{x:.3f},{word},{draw.choice(['yes', 'no'])},{day},{'p' if x > 0 else 'q'},{x * 2 + k / 100:.3f}")
     (root / "table.csv").write_text("\n".join(rows) + "\n")
     for target in ("class", "value"):
-        wish = work.Wish(root / "table.csv", target, members=2, seconds=2.0, with_peers=False)
-        work.write(work.train(work.look(wish), progress=False), root / target, {})
+        request = work.Request(root / "table.csv", target, members=2, seconds=2.0, with_peers=False)
+        work.write(work.train(work.plan_training(request), progress=False), root / target, {})
     return root
 
 

@@ -127,7 +127,7 @@ def test_numbers_stay_numbers():
 def test_what_was_decided_is_told(words, said):
     found = decided(words)[1][0]
     assert said in found.why
-    assert found.told
+    assert found.reported
 
 
 def test_the_order_can_be_said():

@@ -10,7 +10,7 @@ from lamp.errors import ArgumentError, DataError
 from lamp.tables import Preprocessing, kinds, numbers, read_table, targets
 from lamp.tables.conventions import Conventions
 from lamp.tables.plain import plain_numbers
-from lamp.tables.train import Wish, look
+from lamp.tables.train import Request, plan_training
 
 FILL = [f"{k}" for k in (3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8)]
 
@@ -145,7 +145,7 @@ def test_what_is_no_number(words):
 def test_what_was_decided_is_told(words, said):
     found = decided(words)
     assert said in found.why
-    assert found.told
+    assert found.reported
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ def test_what_was_decided_is_told(words, said):
     [FILL, ["0.5", "1.25"], ["a", "b"], ["1.020", "0.5"], ["99", "98", "97", "90"], ["5", "NA"], ["10.125", "1.5"]],
 )
 def test_what_is_plain_is_not(words):
-    assert not decided(words).told
+    assert not decided(words).reported
 
 
 # ---- what the user says ----------------------------------------------------------------------------------------------
@@ -205,7 +205,7 @@ def test_other_columns_prove_the_decimal_mark():
     assert found.known["decimal"] == ","
     frame = table(["1.020", "2.300"], price=["0.5", "1.25", "3"] * 12)
     found = kinds.decide(frame, "")[0]
-    assert (found.known.get("decimal", "."), found.told) == (".", False)
+    assert (found.known.get("decimal", "."), found.reported) == (".", False)
 
 
 # ---- the same in every table -----------------------------------------------------------------------------------------
@@ -291,13 +291,13 @@ def test_plain_columns():
 
 
 # ---- targets ---------------------------------------------------------------------------------------------------------
-def looked(tmp_path, words, name="t.csv", **wish):
+def looked(tmp_path, words, name="t.csv", **request):
     """The plan for a file with a target y of these words, quoted."""
     rows = [words[k % len(words)] for k in range(60)] if len(words) < 20 else words
     random = np.random.default_rng(0)
     text = "a,y\n" + "".join(f'{random.normal():.3f},"{word}"\n' for word in rows)
     (tmp_path / name).write_text(text)
-    return look(Wish(tmp_path / name, "y", **wish))
+    return plan_training(Request(tmp_path / name, "y", **request))
 
 
 def test_a_target_with_thousands(tmp_path):
@@ -328,8 +328,8 @@ def test_odd_words_in_a_target(tmp_path):
     assert "'sold' in 2 rows (17, 41)" in str(caught.value)
     assert "--leave-out-odd" in caught.value.fix
     assert "--missing y=sold" in caught.value.fix
-    for wish in ({"leave_out_odd": True}, {"missing": ["y=sold"]}):
-        plan = looked(tmp_path, words, **wish)
+    for request in ({"leave_out_odd": True}, {"missing": ["y=sold"]}):
+        plan = looked(tmp_path, words, **request)
         assert len(plan.rows) == 58
         assert 16 not in plan.rows
         assert plan.truth.tolist() == [k * 1.5 for k in range(60) if k not in (16, 40)]

@@ -11,7 +11,7 @@ from lamp.tables.evaluate import evaluate
 from lamp.tables.export import export
 from lamp.tables.folder import load_model
 from lamp.tables.predict import for_csv, predict
-from lamp.tables.train import Wish, check_room, look
+from lamp.tables.train import Request, check_room, plan_training
 from tests.cases.mistakes import Mistake
 from tests.cases.table_models import model_of, people, prices
 
@@ -39,7 +39,7 @@ def _look(text="a,y\n" + "1,2\n3,4.5\n" * 9, **options):
     def call():
         path = _place() / "t.csv"
         path.write_text(text)
-        look(Wish(path, **({"target": "y"} | options)))
+        plan_training(Request(path, **({"target": "y"} | options)))
 
     return call
 

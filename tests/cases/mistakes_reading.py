@@ -52,12 +52,12 @@ def archive(*names: str) -> bytes:
 
 def train_look(target: str) -> None:
     """Looks at a table as lamp train does."""
-    from lamp.tables.train import Wish, look
+    from lamp.tables.train import Request, plan_training
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "t.csv"
         path.write_bytes(b"Sale Price,b\n" + b"1,2\n2,3\n" * 20)
-        look(Wish(path, target))
+        plan_training(Request(path, target))
 
 
 RAGGED = "a,b,c\n1,2,3\n4,5\n6,7,8\n"

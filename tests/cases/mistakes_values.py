@@ -13,14 +13,14 @@ import polars as pl
 from lamp.errors import ArgumentError, DataError
 from lamp.tables import Preprocessing, kinds, targets
 from lamp.tables.conventions import Conventions
-from lamp.tables.train import Wish, look
+from lamp.tables.train import Request, plan_training
 from tests.cases.mistakes import Mistake
 
 ROWS = 60
 
 
 def trained_on(
-    target: Sequence[str], x: Sequence[str] = ("1", "2.5", "4"), name: str = "y", **wish: Any
+    target: Sequence[str], x: Sequence[str] = ("1", "2.5", "4"), name: str = "y", **request: Any
 ) -> Callable[[], Any]:
     """Looks at a file with a target y and a column x of these words, again and again."""
 
@@ -29,7 +29,7 @@ def trained_on(
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "t.csv"
             path.write_text("x,beside,y\n" + "\n".join(lines) + "\n")
-            return look(Wish(path, name, **wish))
+            return plan_training(Request(path, name, **request))
 
     return call
 

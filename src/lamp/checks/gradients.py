@@ -117,7 +117,7 @@ def _check(module: Module, inputs: tuple[Any, ...], settings: _Settings) -> Grad
 
 # ---- one tensor ----------------------------------------------------------------------------------------------------
 def _tensor(point: Point, k: int, settings: _Settings, generator: torch.Generator) -> TensorCheck:
-    """Compare one gradient along several directions; the worst is told."""
+    """Compare one gradient along several directions; returns the worst."""
     tensor, gradient = point.tensors(point.module, point.inputs)[k], point.gradients[k]
     row = TensorCheck(point.names[k], tuple(tensor.shape), 0.0, 0.0, 0.0, ok=True)
     if gradient is None:
@@ -245,7 +245,7 @@ def _strided(point: Point) -> Iterator[str]:
 
 # ---- where the mistake is -------------------------------------------------------------------------------------------
 def _suspects(module: Module, inputs: tuple[Any, ...], settings: _Settings) -> list[str]:
-    """The modules inside that are wrong on their own, checked on the inputs they get; only the innermost are told."""
+    """The modules inside that are wrong on their own, checked on the inputs that they get; only the innermost ones."""
     run, untouched = (copy.deepcopy(module).double().train() for _ in range(2))
     calls: dict[Module, tuple[Module, tuple[Any, ...]]] = {}
 

@@ -20,7 +20,7 @@ def inspect(folder: Path, as_json: bool) -> None:
 
     model, reports = load_model(folder), load_reports(folder)
     if as_json:
-        told = {**reports, "architecture": model.architecture, "preprocessing": model.preprocessing.to_dict()}
-        terminal.write_json(told)
+        document = {**reports, "architecture": model.architecture, "preprocessing": model.preprocessing.to_dict()}
+        terminal.write_json(document)
     else:
         show.summary(model, reports, folder)

@@ -128,12 +128,12 @@ def summary(model: TableModel, reports: Mapping[str, Any], path: Path) -> None:
 
 
 # ---- parts of the above ----------------------------------------------------------------------------------------------
-def _columns(columns: Sequence[Column], told: Sequence[str]) -> None:
+def _columns(columns: Sequence[Column], texts: Sequence[str]) -> None:
     """Print one row per column: its kind, the number of inputs made from it, and a remark."""
     out, table = console(), _table("column", "kind", "inputs", "")
     table.columns[0].no_wrap = True
-    shown = columns[: len(told)]
-    for column, name, text in zip(shown, shortened([each.name for each in shown], LONGEST_NAME), told, strict=True):
+    shown = columns[: len(texts)]
+    for column, name, text in zip(shown, shortened([each.name for each in shown], LONGEST_NAME), texts, strict=True):
         style = "dim" if isinstance(column, LeftOut) else ""
         table.add_row(name, column.kind, str(len(column.features) or ""), printable(text), style=style)
     out.print(table)

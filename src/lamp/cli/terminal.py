@@ -91,9 +91,9 @@ def write_data(text: str) -> None:
         leave()
 
 
-def write_json(told: object) -> None:
+def write_json(document: object) -> None:
     """Write JSON to stdout."""
-    write_data(json.dumps(told, indent=1) + "\n")
+    write_data(json.dumps(document, indent=1) + "\n")
 
 
 def flush() -> None:

@@ -109,7 +109,7 @@ def train(
     from lamp.tables import ReadOptions
     from lamp.tables import train as work
 
-    wish = work.Wish(
+    request = work.Request(
         table,
         target,
         task,
@@ -126,7 +126,7 @@ def train(
     )
     if not dry_run:
         click.get_current_context().with_resource(work.reserved(out, force))
-    plan = work.look(wish)
+    plan = work.plan_training(request)
     if dry_run:
         if as_json:
             terminal.write_json(plan.to_dict())

@@ -27,9 +27,9 @@ def call_formula(formula: Callable[..., Any], *numbers: Any) -> Any:
     except (TypeError, AttributeError, ValueError, RuntimeError) as error:
         if not isinstance(error, Unwritable) and _raised_by_lamp(error):
             raise
-        told = (str(error) or repr(error)).splitlines()[0]
+        message = (str(error) or repr(error)).splitlines()[0]
         raise NotCompiled(
-            f"the {formula.__name__} of {owner.__name__} uses operations that lamp.formulas does not list: {told}"
+            f"the {formula.__name__} of {owner.__name__} uses operations that lamp.formulas does not list: {message}"
         ) from None
     if isinstance(answer, Lane):
         return answer

@@ -118,12 +118,12 @@ class Dataset(metaclass=Constructed):
         return replace(self, inputs=self.inputs.to(device), targets=self.targets.to(device))
 
     def __repr__(self) -> str:
-        told = [repr(self.name)]
+        parts = [repr(self.name)]
         for name, column in (("inputs", self.inputs), ("targets", self.targets)):
-            told.append(f"{name} {tuple(column.shape)} {str(column.dtype).removeprefix('torch.')}")
+            parts.append(f"{name} {tuple(column.shape)} {str(column.dtype).removeprefix('torch.')}")
         if self.classes:
-            told.append(f"{len(self.classes)} classes")
-        return f"Dataset({', '.join(told)})"
+            parts.append(f"{len(self.classes)} classes")
+        return f"Dataset({', '.join(parts)})"
 
 
 def _floating(tensor: Tensor) -> Tensor:

@@ -253,10 +253,10 @@ class DataLoader:
             yield collate([self.dataset[index] for index in chosen], chosen)
 
     def __repr__(self) -> str:
-        told = f"samples={self.samples}, batch_size={self.batch_size}, shuffle={self.shuffle}"
-        told += ", drop_last=True" if self.drop_last else ""
-        told += "" if self.replicas is None else f", replicas={self.replicas}"
-        return f"DataLoader({told}, seed={self.seed}, epoch={self._epoch})"
+        options = f"samples={self.samples}, batch_size={self.batch_size}, shuffle={self.shuffle}"
+        options += ", drop_last=True" if self.drop_last else ""
+        options += "" if self.replicas is None else f", replicas={self.replicas}"
+        return f"DataLoader({options}, seed={self.seed}, epoch={self._epoch})"
 
 
 def _batches_between(

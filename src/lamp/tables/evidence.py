@@ -40,11 +40,11 @@ def settled(found: Mapping[str, Found]) -> dict[str, Found]:
     if len({each.value for each in proofs.values()}) != 1:
         return dict(found)
     by, proof = next(iter(proofs.items()))
-    told = {ALL: Found(proof.value)}
+    result = {ALL: Found(proof.value)}
     for name, each in found.items():
         if each.known in ("likely", "assumed"):
             known = "against" if each.known == "likely" and each.value != proof.value else "file"
-            told[name] = replace(each, value=proof.value, known=known, by=by)
+            result[name] = replace(each, value=proof.value, known=known, by=by)
         else:
-            told[name] = each if each.known else Found(proof.value)
-    return told
+            result[name] = each if each.known else Found(proof.value)
+    return result

@@ -150,7 +150,7 @@ def _recipe(model: TableModel, inputs: list[Input], kind: str) -> dict[str, Any]
     else:
         outputs["are"] = "a standardised number" if weights_alone else "the number, in the target's unit"
         outputs["interval"] = f"90 % of the numbers lie within {model.margin!r} of it"
-    told = {
+    fields = {
         "inputs": [
             {"feature": each.feature, "column": each.column, "value": each.how, "mean": each.mean, "scale": each.scale}
             for each in inputs
@@ -161,13 +161,13 @@ def _recipe(model: TableModel, inputs: list[Input], kind: str) -> dict[str, Any]
         "outputs": outputs,
     }
     if weights_alone:
-        told["then"] = (
+        fields["then"] = (
             f"the mean over members of softmax(scores / {model.temperature!r})"
             if classes
             else f"the mean over members times {model.target.std!r} plus {model.target.mean!r}"
         )
-        told["layers"] = model.architecture["layers"]
-    return told
+        fields["layers"] = model.architecture["layers"]
+    return fields
 
 
 # ---- for torch -------------------------------------------------------------------------------------------------------

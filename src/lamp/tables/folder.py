@@ -171,8 +171,8 @@ def open_folder(path: str | os.PathLike[str]) -> SealedFolder:
 def load_model(path: str | os.PathLike[str]) -> TableModel:
     """The model in a folder of lamp train. Raises DataError for another folder, CheckpointError for a damaged one."""
     folder = open_folder(path)
-    told = folder.read_json(PREPROCESSING, PreprocessingDocument)
-    for k, column in enumerate(told["columns"]):
+    saved = folder.read_json(PREPROCESSING, PreprocessingDocument)
+    for k, column in enumerate(saved["columns"]):
         place = folder.path / PREPROCESSING, f"columns[{k}]"
         check(column["kind"], Literal[tuple(KINDS)], place[0], f"{place[1]}.kind")
         check({name: value for name, value in column.items() if name != "kind"}, KINDS[column["kind"]], *place)
@@ -187,7 +187,7 @@ def load_model(path: str | os.PathLike[str]) -> TableModel:
         )
     state, _ = read_tensors(folder.read(WEIGHTS), folder.path / WEIGHTS)
     with restoring(folder.path, "the model"):
-        preprocessing = Preprocessing.from_dict(told)
+        preprocessing = Preprocessing.from_dict(saved)
         model = TableModel.rebuilt(architecture, preprocessing, lambda networks: networks.load_state_dict(state))
         empty = pl.DataFrame({column.name: pl.Series([None], dtype=pl.String) for column in preprocessing.used})
         model.predict(empty)  # parts that do not fit together fail here, on one row of missing values
@@ -197,9 +197,9 @@ def load_model(path: str | os.PathLike[str]) -> TableModel:
 def load_reading(path: str | os.PathLike[str]) -> ReadOptions:
     """The options with which the training table was read. Raises what `open_folder` does, or for invalid options."""
     folder = open_folder(path)
-    told = folder.read_json(CONFIG, ConfigDocument).get("reading", {})
+    saved = folder.read_json(CONFIG, ConfigDocument).get("reading", {})
     with restoring(folder.path, "how tables are read"):
-        return ReadOptions.from_dict(told)
+        return ReadOptions.from_dict(saved)
 
 
 def load_reports(path: str | os.PathLike[str]) -> dict[str, Any]:

@@ -38,15 +38,15 @@ IDENTIFIER = re.compile(r"(^|[_\W])(id|uuid|guid|key|index|row|rownumber|nr)$|[a
 class Decision:
     """How a column is used: its kind (see `lamp.tables.columns`), and the reason where it is not obvious.
 
-    known  fields of the column's class that were found from all rows, such as the format of dates
-    told   whether the user should hear the reason before the training begins
+    known     fields of the column's class that were found from all rows, such as the format of dates
+    reported  whether the reason is shown to the user before the training begins
     """
 
     name: str
     kind: str
     why: str = ""
     known: dict[str, Any] = field(default_factory=dict)
-    told: bool = False
+    reported: bool = False
 
 
 def decide(
@@ -208,9 +208,9 @@ def _decide_numbers(
         days = parsing.times(read.cast(pl.Int64), dates.COMPACT)
         if days.count() == there:
             why = f"{low:.0f} is read as {remarks.moment(days.drop_nulls().sort()[0])} ({change} reads numbers)"
-            return _varying(days, Decision(name, "date", why, {"format": dates.COMPACT}, told=True))
+            return _varying(days, Decision(name, "date", why, {"format": dates.COMPACT}, reported=True))
     if codes := remarks.of_missing_codes(name, read, low, high):
-        return replace(decision, why="; ".join(filter(None, [decision.why, codes])), told=True)
+        return replace(decision, why="; ".join(filter(None, [decision.why, codes])), reported=True)
     return decision
 
 
@@ -261,10 +261,10 @@ def _decide_words(name: str, text: pl.Series, notes: Sequence[str], rows: int) -
     """The decision for a column of words: "category", unless it holds too many different ones."""
     counted = level_counts(text)
     there, different = text.count(), len(counted)
-    told = bool(notes)
+    reported = bool(notes)
 
     def left_out(why: str) -> Decision:
-        return Decision(name, "left out", "; ".join([why, *notes]), told=told)
+        return Decision(name, "left out", "; ".join([why, *notes]), reported=reported)
 
     if different == there and there >= ENOUGH_TO_TELL:
         return left_out("an identifier or free text: every value differs")
@@ -277,7 +277,7 @@ def _decide_words(name: str, text: pl.Series, notes: Sequence[str], rows: int) -
         )
     twins = remarks.of_twins([word for word, _ in counted])
     rare = [f"{different:,} words, {len(levels)} of them with an input of their own"] if different > len(levels) else []
-    return Decision(name, "category", "; ".join([*rare, *notes, *twins]), told=bool(told or twins))
+    return Decision(name, "category", "; ".join([*rare, *notes, *twins]), reported=bool(reported or twins))
 
 
 def mostly(rows: int, there: int, odd: Sequence[str]) -> bool:

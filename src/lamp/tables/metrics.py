@@ -51,10 +51,10 @@ class Estimate:
         return {name: _plain(number) for name, number in vars(self).items()}
 
     @classmethod
-    def from_dict(cls, told: Mapping[str, float | None]) -> Estimate:
+    def from_dict(cls, saved: Mapping[str, float | None]) -> Estimate:
         """The estimate that `to_dict` described, with NaN for None."""
-        value = told["value"]
-        return cls(math.nan if value is None else value, told.get("low"), told.get("high"))
+        value = saved["value"]
+        return cls(math.nan if value is None else value, saved.get("low"), saved.get("high"))
 
 
 Estimates = dict[str, Estimate]

@@ -144,14 +144,14 @@ class Preprocessing:
         return json.dumps(self.to_dict(), indent=1)
 
     @classmethod
-    def from_dict(cls, told: Mapping[str, Any]) -> Preprocessing:
+    def from_dict(cls, saved: Mapping[str, Any]) -> Preprocessing:
         """The preprocessing that `to_dict` described. Raises DataError for anything else."""
         try:
-            if told["version"] != VERSION:
-                raise ValueError(f"version {told['version']}")
-            columns = [_column(each) for each in told["columns"]]
+            if saved["version"] != VERSION:
+                raise ValueError(f"version {saved['version']}")
+            columns = [_column(each) for each in saved["columns"]]
             made = cls(columns)
-            if made.features != told["features"]:
+            if made.features != saved["features"]:
                 raise ValueError("the columns do not have these features")
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DataError(
@@ -166,12 +166,12 @@ class Preprocessing:
     def from_json(cls, text: str) -> Preprocessing:
         """The preprocessing that `to_json` wrote. Raises DataError for any other text."""
         try:
-            told = json.loads(text)
+            saved = json.loads(text)
         except ValueError as error:
             raise DataError(
                 "this is not a preprocessing", expected="JSON", got=str(error), fix="pass the text of to_json()"
             ) from None
-        return cls.from_dict(told)
+        return cls.from_dict(saved)
 
     def __repr__(self) -> str:
         return f"Preprocessing({len(self.used)} of {len(self.columns)} columns, {len(self.features)} features)"
@@ -216,6 +216,6 @@ def _numbers(column: Column, series: pl.Series, notes: list[str], unknown: Unkno
     )
 
 
-def _column(told: Mapping[str, Any]) -> Column:
-    learned = dict(told)
+def _column(saved: Mapping[str, Any]) -> Column:
+    learned = dict(saved)
     return KINDS[learned.pop("kind")](**learned)

@@ -33,10 +33,10 @@ def option(name: str, value: str, kind: str) -> str:
 # ---- numbers ---------------------------------------------------------------------------------------------------------
 def of_writing(name: str, decimal: Found, special: Mapping[str, float]) -> str:
     """How numbers in an unusual notation were read, each with an example."""
-    told = [_of_marks(name, decimal, special)]
+    parts = [_of_marks(name, decimal, special)]
     if negative := next((word for word in special if "(" in word or word.endswith("-")), ""):
-        told.append(f"{negative!r} is read as {special[negative]:.15g}")
-    return "; ".join(filter(None, told))
+        parts.append(f"{negative!r} is read as {special[negative]:.15g}")
+    return "; ".join(filter(None, parts))
 
 
 def _of_marks(name: str, decimal: Found, special: Mapping[str, float]) -> str:
@@ -69,21 +69,21 @@ def _value(word: str, mark: str) -> str:
 
 def of_numbers(name: str, decimal: Found, seen: numbers.Seen) -> str:
     """How a column's numbers are written, and which words in it are not numbers."""
-    told = []
+    parts = []
     if seen.odd:
         rows = seen.odd_rows + seen.rows
-        told.append(f"{seen.odd_rows:,} of {rows:,} values are not numbers and count as missing: {some(seen.odd)}")
-    told.append(of_writing(name, decimal, seen.special))
+        parts.append(f"{seen.odd_rows:,} of {rows:,} values are not numbers and count as missing: {some(seen.odd)}")
+    parts.append(of_writing(name, decimal, seen.special))
     if seen.form.unit is None:
-        told.append("several units, which are not converted: " + ", ".join(unit or "none" for unit in seen.units))
+        parts.append("several units, which are not converted: " + ", ".join(unit or "none" for unit in seen.units))
     elif seen.form.unit:
         without = seen.units[""]
-        told.append(f"in {seen.form.unit}" + (f", {without:,} values without it" if without else ""))
+        parts.append(f"in {seen.form.unit}" + (f", {without:,} values without it" if without else ""))
     if seen.scaled:
-        told.append(f"{seen.scaled!r} is read as {_value(seen.scaled, decimal.value)}")
+        parts.append(f"{seen.scaled!r} is read as {_value(seen.scaled, decimal.value)}")
     if seen.form.zeros:
-        told.append(f"{seen.codes[0]!r} is read as {_value(seen.codes[0], decimal.value)}")
-    return "; ".join(filter(None, told))
+        parts.append(f"{seen.codes[0]!r} is read as {_value(seen.codes[0], decimal.value)}")
+    return "; ".join(filter(None, parts))
 
 
 def of_near_numbers(seen: numbers.Seen, there: int, share: float, change: str) -> list[str]:
@@ -126,16 +126,16 @@ def moment(at: datetime) -> str:
 
 def of_dates(name: str, order: Found, form: str, odd: Sequence[str], odd_rows: int, rows: int) -> str:
     """How a column's dates are written, and which words in it are not dates."""
-    told = []
+    parts = []
     if odd:
-        told.append(f"{odd_rows:,} of {rows:,} values are not dates and count as missing: {some(odd)}")
+        parts.append(f"{odd_rows:,} of {rows:,} values are not dates and count as missing: {some(odd)}")
     if digits := dates.order_of(form):
-        told.append(_of_order(name, order, form, digits))
+        parts.append(_of_order(name, order, form, digits))
     elif form != "%Y-%m-%d":
-        told.append(f"read as {dates.described(form)}")
+        parts.append(f"read as {dates.described(form)}")
     if "%y" in form:
-        told.append("years 00 to 69 are 2000 to 2069, 70 to 99 are 1970 to 1999")
-    return "; ".join(filter(None, told))
+        parts.append("years 00 to 69 are 2000 to 2069, 70 to 99 are 1970 to 1999")
+    return "; ".join(filter(None, parts))
 
 
 def _of_order(name: str, order: Found, form: str, digits: str) -> str:
@@ -180,7 +180,7 @@ def of_target_words(column: pl.Series, missing: Sequence[str], conventions: Conv
 
 def of_unused_words(frame: pl.DataFrame, missing: Mapping[str, Sequence[str]]) -> list[str]:
     """Remarks on words of --missing that do not occur in the table; numbers are not checked."""
-    told = []
+    parts = []
     for name, given in missing.items():
         words = {word.strip().lower(): word for word in given}
         texts = [each for each, dtype in frame.schema.items() if is_text(dtype) and name in (each, ALL)]
@@ -190,8 +190,8 @@ def of_unused_words(frame: pl.DataFrame, missing: Mapping[str, Sequence[str]]) -
         values = numbers.parsed(pl.Series(list(words), dtype=pl.String), ".")["value"].to_list()
         none = [words[word] for word, value in zip(words, values, strict=True) if word not in there and value is None]
         if none:
-            told.append(f"--missing: {some(none)} does not occur" + (f" in {name!r}" if name else ""))
-    return told
+            parts.append(f"--missing: {some(none)} does not occur" + (f" in {name!r}" if name else ""))
+    return parts
 
 
 def of_twins(words: Sequence[str]) -> list[str]:

@@ -100,17 +100,17 @@ class Target:
 
     def to_dict(self) -> dict[str, Any]:
         """The target as a dict for JSON."""
-        told: dict[str, Any] = {"name": self.name, "task": self.task, "missing_words": list(self.missing_words)}
-        told |= {"why": self.why} if self.why else {}
+        fields: dict[str, Any] = {"name": self.name, "task": self.task, "missing_words": list(self.missing_words)}
+        fields |= {"why": self.why} if self.why else {}
         if self.is_classes:
-            return told | {"classes": list(self.classes)}
-        return told | {"mean": self.mean, "std": self.std} | asdict(self.form)
+            return fields | {"classes": list(self.classes)}
+        return fields | {"mean": self.mean, "std": self.std} | asdict(self.form)
 
     @classmethod
-    def from_dict(cls, told: dict[str, Any]) -> Target:
+    def from_dict(cls, saved: dict[str, Any]) -> Target:
         """The target that `to_dict` described."""
-        words = {"missing_words": tuple(told["missing_words"])} if "missing_words" in told else {}
-        return cls(**{**told, "classes": tuple(told.get("classes", ())), **words})
+        words = {"missing_words": tuple(saved["missing_words"])} if "missing_words" in saved else {}
+        return cls(**{**saved, "classes": tuple(saved.get("classes", ())), **words})
 
 
 def find(frame: pl.DataFrame, name: str) -> pl.Series:
@@ -225,10 +225,10 @@ def _seen(series: pl.Series, missing: Sequence[str], conventions: Conventions, a
 
 
 def _why_classes(classes: Sequence[str], seen: numbers.Seen | None) -> str:
-    told = remarks.of_twins(classes)
+    parts = remarks.of_twins(classes)
     if seen is not None and seen.are_codes:
-        told.append(f"{remarks.some(seen.codes)} are taken for words, because numbers do not begin with 0")
-    return "; ".join(told)
+        parts.append(f"{remarks.some(seen.codes)} are taken for words, because numbers do not begin with 0")
+    return "; ".join(parts)
 
 
 def _task(series: pl.Series, seen: numbers.Seen | None, missing: Sequence[str]) -> Task:

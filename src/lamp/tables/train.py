@@ -49,7 +49,7 @@ Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Wish:
+class Request:
     """What the user asked for.
 
     task     "classification", "regression", or None to decide by the target
@@ -74,7 +74,7 @@ class Wish:
     seconds: float = 120.0
     with_peers: bool = True
 
-    def with_names_of(self, columns: Sequence[str]) -> Wish:
+    def with_names_of(self, columns: Sequence[str]) -> Request:
         """The same request with the columns' names spelled as in the table."""
 
         def found(given: Sequence[str]) -> list[str]:
@@ -102,7 +102,7 @@ class Plan:
     notes  what the user should know
     """
 
-    wish: Wish
+    request: Request
     frame: pl.DataFrame
     rows: Tensor
     target: Target
@@ -116,7 +116,7 @@ class Plan:
     def to_dict(self) -> dict[str, Any]:
         """The plan as a dict for JSON."""
         return {
-            "table": str(self.wish.table),
+            "table": str(self.request.table),
             "rows": len(self.rows),
             "target": self.target.to_dict(),
             "columns": [{"name": each.name, "kind": each.kind, "why": each.why} for each in self.decisions],
@@ -150,48 +150,48 @@ class Outcome:
         return self.estimates["R2"].value <= 0.0
 
 
-def look(wish: Wish) -> Plan:
+def plan_training(request: Request) -> Plan:
     """Read the table and plan the training, without training anything.
 
     Raises DataError for a table or a target that cannot be used, and ArgumentError for an option that does not fit it.
     """
     notes: list[str] = []
-    whole = read_with(wish.table, wish.reading, notes=notes, as_text=True)
-    wish = wish.with_names_of(whole.columns)
-    column = targets.find(whole, wish.target)
-    asked = Conventions.asked(whole.columns, wish.missing, wish.decimal, wish.dates)
+    whole = read_with(request.table, request.reading, notes=notes, as_text=True)
+    request = request.with_names_of(whole.columns)
+    column = targets.find(whole, request.target)
+    asked = Conventions.asked(whole.columns, request.missing, request.decimal, request.dates)
     there = targets.there(column, missing := targets.missing_words(column, asked))
     notes += remarks.of_unused_words(whole, asked.missing) + remarks.of_target_words(column, missing, asked)
     if not there.any():
         raise DataError(
-            f"the target {wish.target!r} is missing in every row", expected="values to learn from",
+            f"the target {request.target!r} is missing in every row", expected="values to learn from",
             got=f"{len(whole):,} rows without a value", fix="name another column",
         )  # fmt: skip
     if not there.all():
-        notes.append(f"{int((~there).sum()):,} rows without a value of {wish.target!r} are left out")
+        notes.append(f"{int((~there).sum()):,} rows without a value of {request.target!r} are left out")
     frame, rows = whole.filter(there), there.arg_true()
     written = asked.settled(frame)
-    odd = targets.odd_words(frame[wish.target], wish.task, written)
+    odd = targets.odd_words(frame[request.target], request.task, written)
     if odd.any():
-        if not wish.leave_out_odd:
+        if not request.leave_out_odd:
             targets.refuse_odd_words(column, rows.filter(odd))
         notes.append(targets.remark_on_odd_words(column, rows.filter(odd)))
         frame, rows = frame.filter(~odd), rows.filter(~odd)
         written = asked.settled(frame)
-    target = targets.decide(frame[wish.target], wish.task, written)
+    target = targets.decide(frame[request.target], request.task, written)
     notes += [f"{target.name}: {target.why}"] if target.why else []
-    truth = target.encode(frame[wish.target])
-    decisions = kinds.decide(frame, wish.target, wish.kinds, written)
+    truth = target.encode(frame[request.target])
+    decisions = kinds.decide(frame, request.target, request.kinds, written)
     frame = kinds.typed(frame, decisions, written)
     notes += _told(decisions)
-    parts = split(len(frame), truth if target.is_classes else None, seed=wish.seed)
+    parts = split(len(frame), truth if target.is_classes else None, seed=request.seed)
     if target.is_classes:
         few = [name for name, count in targets.shares(truth, target.classes).items() if count < 3]
         if few:
             notes.append(f"classes with fewer than 3 rows have no test rows: {kinds.listed(few, 5)}")
         if torch.bincount(truth[parts.test], minlength=1).count_nonzero() < 2:
             raise DataError(
-                f"all classes of {wish.target!r} but one have too few rows",
+                f"all classes of {request.target!r} but one have too few rows",
                 expected="at least 3 rows of two classes",
                 got=", ".join(f"{name}: {count}" for name, count in targets.shares(truth, target.classes).items()),
                 fix="collect more rows",
@@ -200,10 +200,10 @@ def look(wish: Wish) -> Plan:
         known = truth[parts.training]
         target.mean, target.std = float(known.mean()), float(known.std(correction=0)) or 1.0
     preprocessing = Preprocessing().fit(frame[parts.training.numpy()], decisions)
-    seconds = wish.seconds * (1 - 3 * SHARE_OF_PEERS)
-    effort = effort_for(len(parts.training), len(preprocessing.features), target.outputs, wish.members, seconds)
+    seconds = request.seconds * (1 - 3 * SHARE_OF_PEERS)
+    effort = effort_for(len(parts.training), len(preprocessing.features), target.outputs, request.members, seconds)
     return Plan(
-        wish,
+        request,
         frame,
         torch.from_numpy(rows.cast(pl.Int64).to_numpy().copy()),
         target,
@@ -220,15 +220,15 @@ def _told(decisions: Sequence[Decision]) -> list[str]:
     """Remarks on the columns, one per reason; columns with the same reason share a remark."""
     by_why: dict[str, list[str]] = {}
     for each in decisions:
-        if each.told and each.kind != LeftOut.kind:  # columns that are left out are reported separately
+        if each.reported and each.kind != LeftOut.kind:  # columns that are left out are reported separately
             by_why.setdefault(each.why, []).append(each.name)
     return [f"{kinds.listed(names, 3)}: {why}" for why, names in by_why.items()]
 
 
 def train(plan: Plan, *, progress: bool = True, tell: Tell = lambda _: None) -> Outcome:
     """Carry out the plan: preprocess, search, calibrate, measure, compare with the peers."""
-    begun, wish, target, parts = time.monotonic(), plan.wish, plan.target, plan.split
-    if wish.with_peers:
+    begun, request, target, parts = time.monotonic(), plan.request, plan.target, plan.split
+    if request.with_peers:
         check_installed()  # before the training, not after it
     x = plan.preprocessing.transform(plan.frame.drop(target.name))  # (n, features)
     y = plan.truth if target.is_classes else target.scaled(plan.truth)
@@ -237,7 +237,7 @@ def train(plan: Plan, *, progress: bool = True, tell: Tell = lambda _: None) -> 
         (x[parts.validation], y[parts.validation]),
         plan.effort,
         target.outputs,
-        seed=wish.seed,
+        seed=request.seed,
         progress=progress,
         tell=tell,
     )
@@ -248,13 +248,13 @@ def train(plan: Plan, *, progress: bool = True, tell: Tell = lambda _: None) -> 
     prediction = model.of_inputs(test)
     known = torch.cat([parts.training, parts.validation])
     compared: list[Peer] = []
-    if wish.with_peers:
+    if request.with_peers:
         rows = (x[known], plan.truth[known])
-        seconds = SHARE_OF_PEERS * wish.seconds
-        compared = peers(target, rows, (test, truth), seconds=seconds, seed=wish.seed, tell=tell)
+        seconds = SHARE_OF_PEERS * request.seconds
+        compared = peers(target, rows, (test, truth), seconds=seconds, seed=request.seed, tell=tell)
     tell("measuring the importance of the columns")
     notes: list[str] = []
-    important = importances(model, test, truth, seed=wish.seed, notes=notes)
+    important = importances(model, test, truth, seed=request.seed, notes=notes)
     for note in notes:
         tell(note)
     classes = len(target.classes)
@@ -263,7 +263,7 @@ def train(plan: Plan, *, progress: bool = True, tell: Tell = lambda _: None) -> 
         model,
         found,
         prediction,
-        model.measured(prediction, truth, seed=wish.seed),
+        model.measured(prediction, truth, seed=request.seed),
         entropy_of_shares(truth, plan.truth[known], classes) if target.is_classes else 0.0,
         compared,
         important,
@@ -373,9 +373,9 @@ def _config(outcome: Outcome) -> dict[str, Any]:
     plan, found = outcome.plan, outcome.found
     return {
         **plan.to_dict(),
-        "reading": plan.wish.reading.to_dict(),
-        "seed": plan.wish.seed,
-        "time_budget": plan.wish.seconds,
+        "reading": plan.request.reading.to_dict(),
+        "seed": plan.request.seed,
+        "time_budget": plan.request.seconds,
         "network": shown(found.shape),
         "member_settings": [{name: each[name] for name in ("lr", "weight_decay")} for each in found.settings],
         "sweep": {"settings": len(found.sweep.rows), "stopped": found.sweep.stopped},

@@ -162,8 +162,8 @@ def read_checkpoint(path: Path) -> Saved:
             newest = newest or error
         else:
             if newest is not None:
-                told = f"{newest}\n  so the training continues from {each.name}; damaged ones after it will be removed"
-                warnings.warn(told, CheckpointWarning, stacklevel=4)
+                text = f"{newest}\n  so the training continues from {each.name}; damaged ones after it will be removed"
+                warnings.warn(text, CheckpointWarning, stacklevel=4)
             return found
     assert newest is not None
     raise newest

@@ -148,7 +148,7 @@ def sizes_of(hidden_layer_sizes: Any) -> Sequence[int]:
         if all(_whole(1)(size) for size in sizes):
             return [int(size) for size in sizes]
     except TypeError:
-        pass  # told below
+        pass  # the error below says so
     raise ArgumentError(
         "hidden_layer_sizes must be > 0: the units of each hidden layer",
         expected="positive integers, such as (100,) or (64, 64); () for a linear model",

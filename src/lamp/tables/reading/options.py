@@ -89,10 +89,10 @@ class ReadOptions:
         return {name: value for name, value in asdict(self).items() if value is not None}
 
     @classmethod
-    def from_dict(cls, told: Mapping[str, Any]) -> Self:
+    def from_dict(cls, saved: Mapping[str, Any]) -> Self:
         """The options that `to_dict` described. Raises DataError for anything else."""
         try:
-            return cls(**told)
+            return cls(**saved)
         except (TypeError, ArgumentError) as error:
             raise DataError(
                 "these are not options for reading a table",
