@@ -7,6 +7,7 @@ view. So zeroing gradients, an optimizer's step, clipping and copying a network 
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, Self
 
@@ -120,7 +121,9 @@ class Parameter(TensorLike):
     ShapeError when a tensor of another shape is assigned.
     """
 
-    __slots__ = ("_buffer", "_data", "_grad", "_start", "_transposed", "frozen", "replicas")
+    __slots__ = ("_buffer", "_data", "_grad", "_start", "frozen", "replicas", "transposed")
+
+    transposed: Tensor  # `data` with its last two axes swapped; kept, as making the view costs a sixth of a product
 
     @called()
     def __init__(self, data: Tensor, requires_grad: bool = True, *, replicas: int | None = None) -> None:
@@ -137,10 +140,10 @@ class Parameter(TensorLike):
         self._become_view(data, FlatBuffer.of_one(data, () if replicas is None else (replicas,)), 0)
 
     def _become_view(self, data: Tensor, buffer: FlatBuffer, start: int) -> None:
-        """Become this view of this buffer; the views of the gradient and the transpose are made on first use."""
+        """Become this view of this buffer; the view of the gradient is made on first use."""
         self._data, self._buffer, self._start = data, buffer, start
         self._grad: Tensor | None = None
-        self._transposed: Tensor | None = None
+        self.transposed = data.mT if data.dim() > 1 else data
 
     def __getstate__(self) -> tuple[Any, ...]:
         return self.shape, self._buffer, self._start, self.replicas, self.frozen
@@ -152,21 +155,11 @@ class Parameter(TensorLike):
         size = shape.numel() // (self.replicas or 1)
         self._become_view(buffer.data[..., start : start + size].view(shape), buffer, start)
 
-    @property
-    def data(self) -> Tensor:
-        return self._data
-
-    @data.setter
-    def data(self, value: Tensor) -> None:
+    def _set_data(self, value: Tensor) -> None:
         self._check_value(value)
         self._data.copy_(tensors_of(value))
 
-    @property
-    def transposed(self) -> Tensor:
-        """`data` with its last two axes swapped. The view is kept: making one costs a sixth of a small product."""
-        if self._transposed is None:
-            self._transposed = self._data.mT
-        return self._transposed
+    data: Tensor = property(operator.attrgetter("_data"), _set_data)  # type: ignore[assignment]  # read in C, for speed
 
     @property
     def grad(self) -> Tensor:

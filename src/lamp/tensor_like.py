@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -56,14 +57,6 @@ class TensorLike:
     ) -> Any:
         return function(*tensors_of(args), **tensors_of(kwargs or {}))
 
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_") or hasattr(type(self), name):
-            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
-        return getattr(self.data, name)
-
-    def __dir__(self) -> list[str]:
-        return sorted({*super().__dir__(), *(name for name in dir(torch.Tensor) if not name.startswith("_"))})
-
     def __iter__(self) -> Iterator[Tensor]:
         return iter(self.data)
 
@@ -101,3 +94,13 @@ class TensorLike:
     __isub__ = _in_place("sub_")
     __imul__ = _in_place("mul_")
     __itruediv__ = _in_place("div_")
+
+    if TYPE_CHECKING:
+        # The tensor's methods and attributes, which are set below. A `__getattr__` would make each attribute of a
+        # parameter, `data` too, three times as slow to read.
+        def __getattr__(self, name: str) -> Any: ...
+
+
+for _name in dir(torch.Tensor):
+    if not _name.startswith("_") and _name != "data":
+        setattr(TensorLike, _name, property(operator.attrgetter(f"data.{_name}")))

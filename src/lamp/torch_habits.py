@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import difflib
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import torch
@@ -187,15 +188,21 @@ def of_path(module: object, members: dict[str, Member], target: str, kind: str) 
 
 def missing_attribute(module: object, name: str) -> MissingNameError:
     """The error for a missing attribute: names lamp's equivalent of the torch or Keras method, or close matches."""
-    kind = type(module).__name__
-    known = [each for each in {*dir(type(module)), *vars(module)} if not each.startswith("_")]
-    close = difflib.get_close_matches(name, known, n=3)
+    of: Any = type(module)
+    kind, close = of.__name__, _close_names(name, of, tuple(vars(module)))
     return MissingNameError(
         f"{kind} has no attribute {name!r}",
         expected="an existing attribute" + (f", such as {', '.join(close)}" if close else ""),
         got=name,
         fix=INSTEAD.get(name) or (f"did you mean {close[0]}?" if close else f"dir({kind}) lists the attributes"),
     )
+
+
+@lru_cache(maxsize=64)  # a search takes half a millisecond, too long where only `hasattr` asks, in a loop
+def _close_names(name: str, kind: type, own: tuple[str, ...]) -> list[str]:
+    """The attributes of a class, and of one object of it (`own`), whose names are like this one; three at most."""
+    known = [each for each in {*dir(kind), *own} if not each.startswith("_")]
+    return difflib.get_close_matches(name, known, n=3)
 
 
 def unwritten(module: object, method: str, returns: str) -> UnwrittenError:

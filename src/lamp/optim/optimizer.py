@@ -104,8 +104,8 @@ class Optimizer(metaclass=_Made):
     # ---- using it --------------------------------------------------------------------------------------------------
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Set the gradients of all its parameters to zero. `set_to_none` changes nothing: gradients are never None."""
-        for k, group in enumerate(self.param_groups):
-            for gradient in self._blocks_of(k, group).gradients:
+        for k, blocks in enumerate(self._blocks):
+            for gradient in (blocks if blocks.is_current else self._blocks_of(k, self.param_groups[k])).gradients:
                 gradient.zero_()
 
     def gradients(self) -> list[Tensor]:
