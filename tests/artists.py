@@ -1,4 +1,4 @@
-"""What stands on a figure's axes, as the tests of figures ask for it; and the points they draw."""
+"""What the tests of figures look up on axes, and the points that they draw."""
 
 import math
 
@@ -6,7 +6,7 @@ import torch
 
 
 def by_label(ax, label):
-    """The one line whose label begins so."""
+    """The one line whose label begins with this text."""
     (line,) = [line for line in ax.lines if line.get_label().startswith(label)]
     return line
 

@@ -1,4 +1,4 @@
-"""What every test starts from: the same random numbers, one thread, no window."""
+"""What holds for every test: the same seed, one thread, no window, no cache of kernels; and the markers."""
 
 import os
 import signal
@@ -12,8 +12,8 @@ import hypothesis
 import pytest
 import torch
 
-# Files whose tests take more than 0.03 s each, or 2.4 s together beside what others test: `pytest -m "not slow"` leaves
-# them out, and takes less than a minute on two cores.
+# Files whose tests take more than 0.03 s each, or more than 2.4 s together where others test the same. The fast tier,
+# `pytest -m "not slow"`, leaves them out and takes less than a minute on two cores.
 SLOW = [
     "activation_extremes",
     "backends",

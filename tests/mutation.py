@@ -1,11 +1,11 @@
 """Mutation testing: cosmic-ray plants small mistakes in lamp one at a time, and the tests must fail.
 
-    python -m tests.mutation nn losses --seed 0 --per-file 3     two rooms; without names, all of tests/mutation.toml
+    python -m tests.mutation nn losses --seed 0 --per-file 3     two rooms; without names, all rooms
 
 The same seed draws the same mutants of the same commit. They are made in a copy of HEAD, never in the working tree. A
-run that was broken off goes on where it was; another commit, seed or number per file begins one of its own. cosmic-ray
-finds the mutations, makes them and runs the tests; this file only draws some of them. `docs/testing.md` shows the
-scores.
+run that was interrupted continues where it stopped; another commit, seed or number per file starts a new run.
+cosmic-ray finds the mutations, makes them and runs the tests; this file only draws some of them. `docs/testing.md`
+shows the scores, and `tests/mutation.toml` lists the files and the tests of each room.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def main(rooms: tuple[str, ...], seed: int, per_file: int, out: Path, through: s
     copy = out / "copy"
     if not copy.exists():
         run("git", "worktree", "add", "--detach", str(copy), "HEAD", folder=ROOT)
-    run("git", "checkout", "--", ".", folder=copy)  # a run that was broken off may have left a mutant behind
+    run("git", "checkout", "--", ".", folder=copy)  # an interrupted run may have left a mutant behind
     for room in rooms or ROOMS:
         tests = [f"tests/test_{name}.py" for name in ROOMS[room]["tests"]]
         pytest = f"{shlex.quote(sys.executable)} -m pytest -x -p no:cacheprovider"
@@ -82,7 +82,7 @@ def run(*command: str, folder: Path) -> None:
 
 
 def draw(session: Path, copy: Path, seed: int, per_file: int) -> None:
-    """Mark all mutations as skipped but `per_file` of each file, at places that differ."""
+    """Mark all mutations as skipped, except `per_file` of each file at different places."""
     with use_db(session) as database:
         places: dict[Path, dict[tuple[int, int], dict[str, MutationSpec]]] = defaultdict(lambda: defaultdict(dict))
         for item in database.pending_work_items:
@@ -99,7 +99,7 @@ def draw(session: Path, copy: Path, seed: int, per_file: int) -> None:
 def _drawn(
     source: str, places: dict[tuple[int, int], dict[str, MutationSpec]], generator: random.Random, count: int
 ) -> list[str]:
-    """Some mutations of one file; the first of them are the same whatever the count."""
+    """Some mutations of one file, in an order that does not depend on their count."""
     silent = spans_of_types_and_messages(source)
     order = sorted(place for place in places if not any(begin <= place < end for begin, end in silent))
     generator.shuffle(order)
@@ -115,7 +115,7 @@ def _drawn(
 
 
 def spans_of_types_and_messages(source: str) -> list[tuple[tuple[int, int], tuple[int, int]]]:
-    """Where a file has annotations, errors that are raised, and text with values in it: begin and end of each."""
+    """The begin and end of each annotation, raised error and formatted string in a file."""
     nodes: list[ast.expr | ast.stmt | None] = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Raise | ast.JoinedStr):
@@ -132,7 +132,7 @@ def spans_of_types_and_messages(source: str) -> list[tuple[tuple[int, int], tupl
 
 
 def compiles(source: str) -> bool:
-    """Whether a mutant is Python at all: `if not x := f()` is not."""
+    """Whether a mutant is valid Python; `if not x := f()` is not."""
     try:
         ast.parse(source)
     except SyntaxError:
@@ -141,7 +141,7 @@ def compiles(source: str) -> bool:
 
 
 def tell(room: str, session: Path) -> None:
-    """Print how many mutants of a room were killed, and where the others are."""
+    """Print how many mutants of a room were killed, and the diff of each survivor."""
     with use_db(session) as database:
         results = [(item, result) for item, result in database.completed_work_items if result.test_outcome is not None]
     survivors = [(item.mutations[0], result.diff) for item, result in results if not result.is_killed]

@@ -1,8 +1,8 @@
-"""A GPU that is not there: tensors of torch's fake mode, which know their device and compute no numbers.
+"""A pretended GPU: tensors of torch's fake mode, which know their device and compute no numbers.
 
-Every operation that mixes tensors of both devices is an error here, numbers without axes included, though torch lets
-some operations take those; so is a generator of another device than what it fills, and looking at a number of the GPU,
-for which a step would have to wait.
+These are errors here: an operation that mixes tensors of both devices, even tensors without axes, which torch lets some
+operations take; a generator of another device than the tensor that it fills; and reading a number from the GPU, for
+which a step would have to wait.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ INDEXING = ("index", "index_put_", "index_put")  # take indices of the CPU
 
 
 class WrongDevice(AssertionError):
-    """Tensors of two devices met, or a number of the GPU was looked at."""
+    """Tensors of two devices were mixed, or a number was read from the GPU."""
 
 
 class _Watch(TorchDispatchMode):
@@ -125,7 +125,7 @@ def _item(x: Any, index: Any) -> Any:
 
 @contextmanager
 def gpu(waits: bool = False) -> Iterator[None]:
-    """One GPU for torch, as far as lamp can tell; `waits`: its numbers may be looked at. All numbers are 0."""
+    """Pretend that torch has one GPU, on which all numbers are 0. `waits`: numbers may be read from it."""
     quick, slow = (
         lamp.no_autograd.quick,
         torch.no_grad,
@@ -149,7 +149,7 @@ def _modules() -> list[Any]:
 
 
 def _forget() -> None:
-    """Drop the constants that lamp keeps: those made here have no numbers, and the others do not know this mode."""
+    """Drop the constants that lamp caches: those made in this mode hold no numbers, and others do not fit this mode."""
     for module in _modules():
         if not module.__name__.startswith("lamp.compiler"):
             for value in list(vars(module).values()):

@@ -1,4 +1,4 @@
-"""Activations where floating point or the derivative is delicate: far out, next to zero, at the corners."""
+"""Activations where rounding matters: at large inputs, next to zero, and at kinks."""
 
 import math
 
@@ -12,7 +12,7 @@ FAR = [-1e30, -1e3, -100.0, -20.0, -1e-30, -0.0, 0.0, 1e-30, 20.0, 100.0, 1e3, 1
 
 
 def own(activation, x):
-    """Value and derivative at x."""
+    """lamp's value and derivative at x."""
     y = activation(x)
     return y, activation.backward(torch.ones_like(x))
 

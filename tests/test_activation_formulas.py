@@ -1,4 +1,4 @@
-"""An activation's formulas hold for other numbers than tensors: here for dual numbers, which differentiate them."""
+"""An activation's formulas work on numbers that are not tensors; dual numbers check each derivative."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ class Dual:
         return self + weight * (other - self)
 
 
-# No corner of any activation lies on these.
+# No activation has a kink at one of these points.
 POINTS = [-1000.5, -33.3, -9.1, -4.7, -3.1, -2.9, -1.51, -1.1, -0.67, -0.41, -0.11, -1e-3, -1e-9]
 POINTS += [1e-9, 1e-3, 0.11, 0.31, 0.47, 0.71, 0.93, 1.1, 1.51, 2.3, 2.9, 3.1, 5.9, 6.1, 9.1, 19.3, 33.3, 1000.5]
 
@@ -129,7 +129,7 @@ class TestFormulas:
         activation = case.make()
         for at in POINTS:
             y = activation.sigma(Dual(at, 1.0))
-            x = Dual(at) if "x" in activation.remembers else None  # dsigma sees what it says that it reads, and no more
+            x = Dual(at) if "x" in activation.remembers else None  # dsigma gets only what it declares in `remembers`
             derivative = activation.dsigma(x, Dual(y.value) if "y" in activation.remembers else None)
             assert derivative.value == pytest.approx(y.slope, rel=1e-12, abs=1e-14), f"at {at}"
 

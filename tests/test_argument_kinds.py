@@ -1,4 +1,4 @@
-"""Every argument of these functions, given what it cannot be: an error of lamp's with a fix, or a result."""
+"""Wrong values for every argument of these functions: each gives a LampError with a fix, or a result."""
 
 import inspect
 
@@ -101,7 +101,7 @@ CASES = [(name, argument) for name, (_, _, arguments) in FUNCTIONS.items() for a
 
 
 def raised_by(function, arguments):
-    """The error of lamp's that a call raises; None where it gives a result. Any other error stays one."""
+    """The LampError that a call raises, or None if it returns. Other errors pass through."""
     try:
         function(**arguments)
     except LampError as error:

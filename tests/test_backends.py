@@ -1,4 +1,4 @@
-"""The seam between the compiler and its backends: rules, losses and optimizers know neither LLVM nor a CPU."""
+"""The interface between compiler and backends: rules, losses and optimizers do not depend on LLVM or a CPU."""
 
 import ast
 from itertools import pairwise
@@ -16,9 +16,9 @@ from tests.cases.recorded import RecordedKernel
 
 COMPILER = Path(lamp.__file__).parent / "compiler"
 BACKENDS = COMPILER / "backends"
-# Who may ask for the CPU by name: what makes kernels, lays out their memory and calls them.
+# Files that may import the CPU's backend: they make kernels, lay out their memory and call them.
 KNOWS_THE_CPU = {"kernel.py", "kernel_runner.py", "call_table.py"}
-# What is written over the interface, beside the rules.
+# Files that use only the interface, besides the rules.
 OVER_CODE = (
     "column_block",
     "lowering",
@@ -138,7 +138,7 @@ def test_a_batch_in_parts_too(monkeypatch):
 
 
 def test_what_rules_know_of_a_backend_is_its_interface():
-    """A name that rules, losses or optimizers use of a code, and that the interface has not, is found here."""
+    """Every attribute of `Code` that rules, losses or optimizers use is part of the interface."""
     names = {"code", "lane"}
     offered = {name for kind in (Code, Lane, Mask, Whole) for name in dir(kind)} | {
         "lanes",

@@ -1,4 +1,4 @@
-"""The rows of the benchmark table: each can be measured, and at small sizes everyone in them does the same work."""
+"""The rows of the benchmark table: each can be measured, and at small sizes all contenders do the same work."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ NEEDS_JAX = "the peer JAX is not installed: pip install jax"
 
 
 def fewer(work: Work, without: tuple[str, ...] = (TORCH_COMPILE,)) -> Work:
-    """Few steps, one thread, and no torch.compile: that takes half a minute, and a measurement checks it."""
+    """The work with few steps and one thread. torch.compile is left out: it takes half a minute."""
     there = tuple(replace(each, threads=(1,)) for each in work.contenders if each.name not in without)
     return replace(work, contenders=there, goals=(), steps=20)
 
@@ -135,7 +135,7 @@ def test_jax_trains_one_network_as_torch_does(task: Callable[[], object]) -> Non
 
 
 def test_a_compiled_training_goes_on_where_it_was() -> None:
-    """Many steps in one call, or as many in several: bit for bit the same."""
+    """Many steps in one call, or in several calls, give the same bits."""
     task = disk(ADAM)
     at_once, in_parts = WithCompileOfOne(task), WithCompileOfOne(task)
     at_once.run(30)
@@ -161,7 +161,7 @@ def tiny(request: pytest.FixtureRequest) -> Work:
 
 
 def test_population_contenders_do_the_same_work(tiny: Work) -> None:
-    """All but JAX, which has a test of its own."""
+    """JAX has its own test below."""
     found = measure(without_jax(tiny), repetitions=5)
     assert all(entry.absent is None and entry.difference <= 1e-5 for entry in found.entries)
 

@@ -1,6 +1,6 @@
-"""The benchmark harness, on toy contenders: what it must refuse, the order it times in, the ratios it makes of times.
+"""The benchmark harness with toy contenders: what it refuses, the order of timing, and the ratios.
 
-Nothing here looks at a real clock.
+No test here uses a real clock.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SECOND = 1e6  # in microseconds
 
 @dataclass
 class Toy:
-    """A computer whose clock only moves when a toy trains, and a log of who trained when."""
+    """A computer whose clock moves only when a toy trains, with a log of the trainings."""
 
     now: float = 0.0
     threads: int = 0
@@ -46,7 +46,7 @@ class Toy:
         *,
         rate: float = 0.1,
         begin: float = 1.0,
-        first_step: float = 0.0,  # seconds on top, as a compiler takes them
+        first_step: float = 0.0,  # additional seconds, as for compiling
         absent: Callable[[int], bool] = lambda threads: False,
         **options: object,
     ) -> Contender:
@@ -135,7 +135,7 @@ def test_contenders_are_timed_in_turn() -> None:
     timed = "".join(name for name, _, steps in toy.log if steps == 50)
     assert timed == "ABC" * 6
     for (before, _, warming), (name, _, steps) in pairwise(toy.log):
-        assert steps != 50 or (before, warming) == (name, 20)  # each time after a run that is not timed
+        assert steps != 50 or (before, warming) == (name, 20)  # each timed run follows a run that is not timed
 
 
 def test_each_runs_at_its_best_thread_count() -> None:
@@ -162,7 +162,7 @@ def test_times_are_of_one_step_of_one_network() -> None:
 
 
 def test_a_sample_of_the_networks_stands_for_all() -> None:
-    """It is checked against the rows that it trains, its times are of one network, and it is no reference."""
+    """It is checked against its own networks, its times are per network, and it is never the reference."""
     toy = Toy()
 
     def of_a_sample(**options: float) -> Contender:
@@ -193,7 +193,7 @@ def test_warming_up_takes_no_longer_than_the_timing() -> None:
 
 
 def test_ratios_are_taken_within_a_round() -> None:
-    """The machine grows slower from round to round: medians of times would not see lamp's own change."""
+    """The machine gets slower from round to round, so medians of times would give another ratio."""
     toy = Toy()
     slowdown = [1.0, 1.0, 2.0, 3.0, 5.0]
 
@@ -201,7 +201,7 @@ def test_ratios_are_taken_within_a_round() -> None:
         return lambda threads: cost[at] * slowdown[at] if (at := timed(name)) < len(cost) else 1.0
 
     def timed(name: str) -> int:
-        """The round: counts the log, in which the run that asks is already noted."""
+        """The number of the present round, counted from the log, which already has the present run."""
         return max(sum(who == name and steps == 50 for who, _, steps in toy.log) - 1, 0)
 
     peer = toy.contender("peer", a_step("peer", [6.0, 6.0, 6.0, 6.0, 6.0]), threads=(1,))
@@ -211,7 +211,7 @@ def test_ratios_are_taken_within_a_round() -> None:
     ratio = found.ratio("peer", "lamp")
     assert ratio is not None
     assert (ratio.median, ratio.lowest, ratio.highest) == pytest.approx((3.0, 2.0, 6.0))
-    assert found["peer"].median / found["lamp"].median == pytest.approx(12 / 5)  # what it must not be
+    assert found["peer"].median / found["lamp"].median == pytest.approx(12 / 5)  # the wrong ratio
     assert found["lamp"].minimum == pytest.approx(SECOND)
 
 
@@ -260,7 +260,7 @@ def test_a_compiler_that_takes_too_long_is_absent() -> None:
     def prepare(threads: int) -> harness.Training:
         try:
             time.sleep(60)
-        except Exception:  # what a compiler may do with errors in its middle
+        except Exception:  # as a compiler may handle errors inside it
             pytest.fail("the limit must not look like an error of the compiler's own")
         return slow.prepare(threads)
 

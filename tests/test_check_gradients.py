@@ -1,4 +1,4 @@
-"""The checker of gradients: what is right passes, and every planted mistake is caught and named."""
+"""The gradient checker accepts correct gradients, and finds and names every planted mistake."""
 
 import copy
 import inspect
@@ -14,7 +14,7 @@ B, IN, OUT, DEEP = 7, 3, 5, 4  # pairwise distinct
 
 
 def default_activations():
-    """Every public activation that can be built without arguments, or with its thresholds."""
+    """All public activations with default arguments; Threshold with its two."""
     for name in lamp.nn.__all__:
         module = getattr(lamp.nn, name)
         if inspect.isclass(module) and issubclass(module, lamp.nn.Activation) and module is not lamp.nn.Activation:
@@ -80,7 +80,7 @@ class Noisy(lamp.Module):
 
 
 class Pick(lamp.Module):
-    """Rows of a table, by their numbers."""
+    """Selects rows of a table by their indices."""
 
     def __init__(self, rows, columns):
         self.table = lamp.Parameter(torch.randn(rows, columns))
@@ -151,10 +151,10 @@ def test_inputs_that_are_no_numbers_have_no_gradient():
 
 
 def test_kinks_are_stepped_around():
-    check_gradients(lamp.ReLU(), torch.randn(B, 40) * 1e-5)  # a kink within every step
+    check_gradients(lamp.ReLU(), torch.randn(B, 40) * 1e-5)  # a kink within every finite difference
     check_gradients(
         lamp.ReLU(), torch.zeros(B, IN)
-    )  # and one at the very point, where the slope is the mean of both sides
+    )  # a kink exactly at the point, where the slope is the mean of both sides
     check_gradients(lamp.Softshrink(3e-6), torch.zeros(B, IN))  # one on each side, at the same distance
     check_gradients(lamp.L1Loss(), torch.ones(B, IN), torch.ones(B, IN))
 
@@ -204,12 +204,12 @@ def test_the_module_is_left_as_it_was():
         assert parameter.grad is grad
         assert torch.equal(data, data_before)
         assert torch.equal(grad, grad_before)
-    assert torch.equal(network.backward(dy), dx)  # what it remembered is still there
+    assert torch.equal(network.backward(dy), dx)  # the network still has its remembered values
 
 
 # ---- planted mistakes are caught and named --------------------------------------------------------------------------
 class Square(lamp.Linear):
-    """A Linear whose backward comes apart, to plant mistakes in."""
+    """A Linear whose backward is split into parts, to plant mistakes in."""
 
     def __init__(self, size=IN):
         super().__init__(size, size)
@@ -541,7 +541,7 @@ def test_errors_of_the_module_come_through():
 
 
 def test_the_matrix_product_of_axes_is_what_is_checked(monkeypatch):
-    """A mistake planted in what modules share is seen through any of them."""
+    """A mistake in a function that modules share is found by checking any of them."""
 
     def forgetting(dweight, dbias, dy, x):
         dweight.addmm_(dy.t(), x)

@@ -1,4 +1,4 @@
-"""A checkpoint on disk: what is in it, that every changed byte is noticed, and what happens at a signal.
+"""Checkpoints on disk: their content, that every changed byte is noticed, and what a signal does.
 
 By default every 41st byte of a checkpoint is changed; LAMP_EVERY_BYTE=1 changes each in turn.
 """
@@ -76,7 +76,7 @@ def test_exchanged_files_are_noticed(saved, tmp_path):
     for name in FILES:
         kept = (saved / name).read_bytes()
         if kept == (other / name).read_bytes():
-            assert name == "state.json"  # which holds no numbers of the networks
+            assert name == "state.json"  # the file without numbers of the networks
             continue
         shutil.copy(other / name, saved / name)
         with pytest.raises(CheckpointError):
@@ -143,7 +143,7 @@ def test_trees_come_back_as_they_were():
 
 # ---- signals ---------------------------------------------------------------------------------------------------------
 class Signals(lamp.Callback):
-    """Sends these after some steps, and looks at who would hear of SIGTERM."""
+    """Sends signals after some steps, and records the handler of SIGTERM."""
 
     def __init__(self, *numbers, at=7):
         self.numbers, self.at = numbers, at
@@ -214,7 +214,7 @@ def test_in_another_thread_signals_are_left_alone():
 
 
 def test_a_failed_loss_keeps_what_was_saved(tmp_path):
-    """The error is the training's own; checkpoints and lines of the epochs before stay."""
+    """The error is the training's. Checkpoints and history lines of the epochs before remain."""
     arguments = build("list_of_batches, eager")
     x, y = arguments["data"][-1]
 

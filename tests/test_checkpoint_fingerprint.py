@@ -1,4 +1,4 @@
-"""What must be as it was for a training to go on: every byte of the data, every plain attribute of its objects."""
+"""A training resumes only if its data and all plain attributes of its objects are the same."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def data():
 
 
 def training(epochs=1, between=(), **more):
-    """A training as keyword arguments, the same ones each time."""
+    """The keyword arguments of a training, the same at each call."""
     torch.manual_seed(1)
     model = lamp.Sequential(lamp.Linear(FEATURES, 5), *between, lamp.Linear(5, CLASSES))
     arguments = {"model": model, "criterion": lamp.CrossEntropyLoss(), "data": data(), "batch_size": 100, "seed": 2}
@@ -41,7 +41,7 @@ def training(epochs=1, between=(), **more):
 
 
 def resumed(folder, one, other):
-    """Train with the first arguments for an epoch, then go on with the others."""
+    """Train an epoch with the first arguments, then resume with the others."""
     lamp.fit(**training(**one), checkpoint=folder)
     return lamp.fit(**training(**{"epochs": 2, **other}), checkpoint=folder, resume=True)
 
@@ -55,7 +55,7 @@ class Scale(lamp.Module):
 
     def forward(self, x):
         self.calls += 1
-        self.last = x  # a cache that is there after the first call
+        self.last = x  # a cache that the first call makes
         return x * self.factor
 
     def backward(self, dy):
@@ -170,7 +170,7 @@ def adam(**options):
 
 CE, OTHER_LABELS = lamp.CrossEntropyLoss, {"data": (data()[0], torch.randn(N, CLASSES).softmax(1)[:, :CLASSES])}
 Z = torch.zeros(N, CLASSES)
-OTHERS = {  # what differs: two sets of arguments, and what the error names
+OTHERS = {  # name: two sets of arguments that differ, and what the error names
     "label_smoothing": ({}, {"criterion": CE(label_smoothing=0.5)}, "loss.label_smoothing"),
     "ignore_index": ({}, {"criterion": CE(ignore_index=3)}, "loss.ignore_index"),
     "reduction": ({}, {"criterion": CE(reduction="sum")}, "loss.reduction"),
@@ -279,7 +279,7 @@ def test_what_must_be_as_it_was(name, tmp_path):
 
 
 def numbers_of_activations():
-    """Every number that an activation of lamp's takes."""
+    """All numeric options of lamp's activations."""
     for name in sorted(dir(lamp)):
         kind = getattr(lamp, name)
         if inspect.isclass(kind) and issubclass(kind, Activation) and not inspect.isabstract(kind):
@@ -317,7 +317,7 @@ def test_schedules(one, other, tmp_path):
 
 # ---- what may change -------------------------------------------------------------------------------------------------
 def test_what_changes_while_it_runs_is_no_sign_of_another_training(tmp_path):
-    """Counters, caches and callbacks' own memory; objects that were trained, and objects made anew."""
+    """Counters, caches and the memory of callbacks may change, with used objects as with new ones."""
     whole = training(4, between=[Scale(1.5)], callbacks=[Remembers(1), lamp.EarlyStopping(9, "loss")])
     lamp.fit(**whole)
     make = lambda epochs: training(  # noqa: E731
@@ -328,14 +328,14 @@ def test_what_changes_while_it_runs_is_no_sign_of_another_training(tmp_path):
     lamp.fit(**used | {"epochs": 3}, checkpoint=tmp_path, resume=True)
     fresh = make(4)
     lamp.fit(**fresh, checkpoint=tmp_path, resume=True)
-    assert fresh["model"][1].calls == whole["model"][1].calls  # set to what it was
+    assert fresh["model"][1].calls == whole["model"][1].calls  # set to the saved value
     assert fresh["callbacks"][0].seen == 4
     for one, other in zip(whole["model"].parameters(), fresh["model"].parameters(), strict=True):
         assert torch.equal(one.data, other.data)
 
 
 def test_what_a_callback_has_changed_goes_on_changed(tmp_path):
-    """A rate of dropout that falls, a smoothing that rises: after resuming they are what they were."""
+    """A dropout rate that falls and a smoothing that rises continue with their values after resuming."""
 
     class Anneals(lamp.Callback):
         def on_epoch(self, training):
@@ -444,7 +444,7 @@ def without_weights(path):
 
 @pytest.mark.parametrize("damage", [empty, future, cut, flipped, without_weights])
 def test_a_damaged_newest_checkpoint_is_passed_over(damage, run):
-    """With a warning that names it; the training comes again to the same bits, and it is removed then."""
+    """A warning names it. Training from the checkpoint before gives the same bits, and the damaged one is removed."""
     folder, expected = run
     newest = lamp.Checkpoint(folder).saved()[-1]
     damage(newest)
@@ -467,12 +467,12 @@ def test_where_all_are_damaged_the_newest_is_named(run):
         warnings.simplefilter("error")
         with pytest.raises(DamagedError, match="epoch-000006"):
             lamp.fit(**build("adam_with_everything, eager"), checkpoint=folder, resume=True)
-        with pytest.raises(DamagedError, match="epoch-000002"):  # one that is named is not passed over
+        with pytest.raises(DamagedError, match="epoch-000002"):  # a damaged checkpoint that is named is an error
             lamp.fit(**build("adam_with_everything, eager"), resume=lamp.Checkpoint(folder).saved()[0])
 
 
 def test_a_checkpoint_that_cannot_be_read_now_is_not_passed_over(run, monkeypatch):
-    """Nothing is lost by a disk that fails for a moment."""
+    """A disk that fails for a moment must not cost a checkpoint."""
     folder, _ = run
     before = sorted(path.name for path in folder.rglob("*"))
 

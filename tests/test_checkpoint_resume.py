@@ -1,4 +1,4 @@
-"""A training that is resumed, from any step, ends with the bits of one that never stopped.
+"""A training that is resumed, from any step, ends with the same bits as one that was never stopped.
 
 By default each case is saved at a spread of steps and resumed from each; LAMP_EVERY_STEP=1 saves and resumes at all 60:
 
@@ -29,7 +29,7 @@ BY_THE_CLOCK = ("seconds", "compile_seconds", "why")
 
 @pytest.fixture(autouse=True)
 def _fast_disk(monkeypatch):
-    """What reaches the disk is tested elsewhere, and takes most of the time of a small save."""
+    """Skip fsync, which takes most of the time of a small save and is tested elsewhere."""
     monkeypatch.setattr(os, "fsync", lambda number: None)
 
 
@@ -41,7 +41,7 @@ def _failures_are_expected():
 
 
 def left(arguments, history):
-    """Everything that a training leaves, as text and tensors."""
+    """The complete state after a training, as text and tensors."""
     of_history = history.state_dict()
     model, optimizer, scheduler = arguments["model"], arguments["optimizer"], arguments.get("scheduler")
     callbacks = arguments.get("callbacks", ())
@@ -75,7 +75,7 @@ def assert_same_bits(one, other):
 
 
 def trained(name, elsewhere=False, **more):
-    """A case's training, and what it leaves; `elsewhere` with generators that nobody has set."""
+    """Run the training of a case and return the state after it. `elsewhere`: with unseeded default generators."""
     arguments = {**build(name), **more}
     if elsewhere:
         torch.manual_seed(99)
@@ -100,7 +100,7 @@ def test_the_same_bits_from_any_step(name, tmp_path):
 
 
 def test_the_cases_are_what_they_say():
-    """Replicas leave at different times, schedules and early stopping do something."""
+    """In the cases, replicas stop at different times, and schedules and early stopping have an effect."""
     for engine in ("eager", "compiled"):
         stopped, _ = trained(f"replicas_that_stop, {engine}")
         ends = [stopped.of(k).epochs for k in range(resumes.REPLICAS)]
@@ -128,7 +128,7 @@ class Press(lamp.Callback):
 
 @pytest.mark.parametrize("name", ["doubles_without_a_look, eager", "doubles_without_a_look, compiled"])
 def test_ctrl_c_saves_and_the_same_line_goes_on(name, tmp_path):
-    """Again and again, with resume=True, until nobody presses any more; also where epochs were trained ahead."""
+    """The training is interrupted and resumed until it is complete, also where epochs were trained ahead."""
     _, expected = trained(name)
     checkpoint = lamp.Checkpoint(tmp_path, every_seconds=1000)
     for epoch in (2, 5, 6):
@@ -174,7 +174,7 @@ class PressAtOnce(lamp.Callback):
 
 @pytest.mark.parametrize("engine", ["eager", "compiled"])
 def test_ctrl_c_before_the_first_step(engine, tmp_path):
-    """What is saved then is what it began with, or went on from, also in a folder of its own."""
+    """The state at the start, or the state resumed from, is saved, also in a new folder."""
     name = f"momentum_by_epoch, {engine}"
     _, expected = trained(name)
     early = lamp.Checkpoint(tmp_path / "first", every_steps=13, keep=9)
@@ -188,7 +188,7 @@ def test_ctrl_c_before_the_first_step(engine, tmp_path):
 
 @pytest.mark.parametrize("engine", ["eager", "compiled"])
 def test_objects_that_have_been_trained_go_on_too(engine, tmp_path):
-    """A cell of a notebook that is run once more: the optimizer and the schedule are where they stopped."""
+    """As when a notebook cell is run again: optimizer and schedule continue where they stopped."""
     for name in (f"schedule_by_batch, {engine}", f"plateau, {engine}", f"replicas_that_stop, {engine}"):
         _, expected = trained(name)
         arguments = build(name)
@@ -223,7 +223,7 @@ def test_an_earlier_checkpoint_makes_later_ones_stale(tmp_path):
 
 
 def diverging(**more):
-    """Replicas that grow by a factor each step, until their loss is not finite: two steps an epoch."""
+    """Replicas whose weights grow by a factor per step until the loss is infinite; two steps per epoch."""
     torch.manual_seed(0)
     model = lamp.population(lamp.Sequential(lamp.Linear(1, 1, bias=False)), range(8))
     model.parameters()[0].data.fill_(1.5)
@@ -236,7 +236,7 @@ def diverging(**more):
 
 @pytest.mark.parametrize("engine", ["eager", "compiled"])
 def test_replicas_that_fail_keep_the_same_weights(engine, tmp_path):
-    """The last good ones, also where the first loss of an epoch fails after several that were trained in one call."""
+    """They get their last good weights, also if several epochs were trained in one call."""
     history, weights = diverging(engine=engine)
     at = [
         (int(text.split("epoch ")[1].split(",")[0]), int(text.split("step ")[1])) for text in history.endings.values()
@@ -309,7 +309,7 @@ def test_what_else_does_not_fit(tmp_path):
     with pytest.raises(CheckpointError, match="already holds a training"):
         lamp.fit(**make(), checkpoint=tmp_path)
     lamp.fit(**make(), checkpoint=tmp_path / "other")
-    with pytest.raises(CheckpointError, match="already holds a training"):  # what is there would be taken for stale
+    with pytest.raises(CheckpointError, match="already holds a training"):  # else its files would count as outdated
         lamp.fit(**make(), checkpoint=tmp_path / "other", resume=tmp_path)
     with pytest.raises(ArgumentError, match="more epochs than epochs=3"):
         lamp.fit(**make() | {"epochs": 3}, checkpoint=tmp_path, resume=True)

@@ -1,4 +1,4 @@
-"""The program: what it prints, what it writes, and how it exits."""
+"""The program `lamp`: what it prints and writes, and its exit codes."""
 
 import json
 import subprocess
@@ -16,7 +16,7 @@ def run(*arguments, cwd=None):
 
 
 def in_process(arguments, capsys):
-    """Exit code, stdout and stderr, without a new Python."""
+    """Run a command in this process; returns exit code, stdout and stderr."""
     from lamp.cli import main
 
     with pytest.raises(SystemExit) as ended:

@@ -1,4 +1,4 @@
-"""How a table is read, as a user of the commands says it: kept in the folder, told in the output, never a row lost."""
+"""Options for reading a table: they are kept in the folder and reported, and no row is lost."""
 
 import io
 import json
@@ -60,7 +60,7 @@ def test_options_are_kept(trained, call, monkeypatch):
     assert code == 0
     assert again == call("predict", trained / "model", trained / "new.txt")[1]
     frame = pl.DataFrame([row[:2] for row in rows(50, 1)], schema=["column_1", "column_2"], orient="row")
-    frame.write_parquet(trained / "new.parquet")  # what was said of text means nothing here
+    frame.write_parquet(trained / "new.parquet")  # options for text do not apply to parquet
     assert call("predict", trained / "model", trained / "new.parquet")[1] == again
     stdin = io.TextIOWrapper(io.BytesIO((trained / "new.txt").read_bytes()))
     monkeypatch.setattr(sys, "stdin", stdin)

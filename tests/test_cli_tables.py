@@ -1,4 +1,4 @@
-"""The commands for tables, as a user calls them: train, predict, evaluate, inspect, export, and what they refuse."""
+"""The commands for tables: train, predict, evaluate, inspect, export, and what they refuse."""
 
 import errno
 import json
@@ -128,7 +128,7 @@ def test_the_folder(places):
 
 
 def test_the_metrics_are_those_of_the_test_rows(places, call):
-    """What metrics.json says follows, by scikit-learn, from what test.csv says."""
+    """metrics.json agrees with what scikit-learn computes from test.csv."""
     told = json.loads((places / "classes" / "metrics.json").read_text())["models"]["lamp ensemble"]
     test = pl.read_csv(places / "classes" / "test.csv")
     table = pl.read_csv(places / "customers.csv")
@@ -158,7 +158,7 @@ def test_predict_gives_the_numbers_of_training(places, call, tmp_path, folder, t
 
 
 def test_no_row_of_the_test_is_looked_at(places, monkeypatch):
-    """What the search gets, and what preprocessing has learned from."""
+    """Neither the search nor the preprocessing gets test rows."""
     seen = []
 
     class Enough(Exception):
@@ -394,7 +394,7 @@ def test_export_computes_the_same(places, call, tmp_path, monkeypatch, kind):
 
 
 def test_export_of_classes(places, call, tmp_path):
-    """Probabilities with the temperature in them; words and gaps are for the caller, as the recipe says."""
+    """The probabilities include the temperature. The recipe says how the caller encodes words and gaps."""
     _, out, _ = call("export", places / "classes", "--to", "python", "--out", tmp_path / "m.py", "--json")
     assert len(json.loads(out)["files"]) == 2
     recipe = json.loads((tmp_path / "m.inputs.json").read_text())
@@ -571,7 +571,7 @@ def test_help_has_examples(call):
 
 @pytest.mark.parametrize("package", ["polars", "sklearn"])
 def test_without_a_package(places, package, tmp_path):
-    """What needs it says how to install it; prediction needs no scikit-learn."""
+    """The error says how to install the package. Prediction needs no scikit-learn."""
     table = str(places / "customers.csv")
     train = ["train", table, "--target", "outcome", "--out", str(tmp_path / "m"), "-q", *map(str, TRAIN)]
     code = f"import sys; sys.modules[{package!r}] = None\nfrom lamp.cli import main\nmain(args={train!r})"

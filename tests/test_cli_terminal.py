@@ -1,4 +1,4 @@
-"""What the program prints: whatever stands in a file's names, however the console writes, whoever stops reading."""
+"""What the program prints, for any names in a file, any encoding of the console, and readers that stop."""
 
 import json
 import os
@@ -53,7 +53,7 @@ def evil(rows=60, seed=0):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """Where a table with names that terminals obey stands, and what the training on it said."""
+    """A folder with a table whose names contain control sequences, and the finished process of training on it."""
     place = tmp_path_factory.mktemp("evil")
     evil().write_csv(place / "evil.csv")
     done = lamp("train", place / "evil.csv", "--target", TARGET, *TRAIN, "--no-peers", "--out", place / "m")
@@ -147,7 +147,7 @@ def test_inspect_fits_the_terminal(place, call, monkeypatch, width):
 
 
 def test_data_keep_every_byte(place):
-    """In a pipe and in a file, on any console."""
+    """Data have the same bytes in pipes and files, whatever the console's encoding."""
     for console in (None, *CONSOLES):
         done = lamp("predict", place / "m", place / "evil.csv", "--keep", TARGET, "--keep", COLUMNS[0], console=console)
         assert done.returncode == 0, done.stderr
@@ -197,7 +197,7 @@ for line in open("commands.txt", "rb").read().split(b"\\0\\0"):
 
 @pytest.mark.parametrize("console", CONSOLES)
 def test_consoles_without_the_letters(place, console):
-    """Each command, its arguments as a shell hands them on, in one process for all."""
+    """All commands run in one process, with their arguments as bytes, as a shell passes them."""
     lines = [b"\0".join(each.encode() for each in command) for command, _ in COMMANDS]
     shutil.copy(place / "evil.csv", place / "東京.csv")
     (place / "commands.txt").write_bytes(b"\0\0".join(lines))
@@ -236,7 +236,7 @@ def test_figures_take_names_as_they_are():
 
 
 def test_a_font_that_has_the_letters_is_found(monkeypatch):
-    """Here the fonts of plain text have none; the one installed font that does is taken."""
+    """The usual fonts lack these letters, so the one installed font that has them is taken."""
     from matplotlib import rcParams
 
     from lamp.plots import fonts

@@ -1,4 +1,4 @@
-"""Gradient clipping: torch.nn.utils' values, wherever gradients lie, and each network of a population by itself."""
+"""Gradient clipping gives torch.nn.utils' values for any layout, and clips each replica of a population by itself."""
 
 import inspect
 
@@ -57,7 +57,7 @@ def test_value(clip_value, lay):
 
 
 def test_gradients_of_two_dtypes():
-    """Torch clips these too; the norm is taken over all."""
+    """As in torch, the norm is taken over all gradients."""
     (params, twins), (more, their_twins) = pair(), pair(dtype=torch.float32)
     params, twins = [*params, *more], [*twins, *their_twins]
     ours, theirs = clip_grad_norm_(params, 0.3), torch.nn.utils.clip_grad_norm_(twins, 0.3)

@@ -1,4 +1,4 @@
-"""The compiled engine computes what the eager one does: every activation, loss and optimizer, alone and combined."""
+"""The compiled engine computes what the eager engine does, for every activation, loss and optimizer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lamp.formulas import Number
 from tests.cases import modules, optimizers
 from tests.cases.compiled import TASKS, both, close, lanes, network, replicas, task, trained
 
-pytestmark = pytest.mark.filterwarnings("ignore::lamp.TrainingWarning")  # the table has pairs that nobody would mean
+pytestmark = pytest.mark.filterwarnings("ignore::lamp.TrainingWarning")  # the table has odd pairs of layer and loss
 
 
 ACTIVATIONS = [case for case in modules.ACTIVATIONS if case.shape]
@@ -32,8 +32,8 @@ def counts(dtype=torch.float64):
 
 
 def tolerance_of(case):
-    """Rules that divide by the size of the gradients enlarge what rounding leaves of small ones, most those that
-    remember no other."""
+    """The allowed difference. Rules that divide by the size of the gradients enlarge the rounding of small ones,
+    most of all those without a memory of earlier gradients."""
     forgets = case.options.get("alpha") == 0.0 or case.options.get("betas") == (0.0, 0.0)
     return None if case.kind == "SGD" else FORGETFUL if forgets else 1e-11
 
@@ -53,7 +53,7 @@ def check(of_task, *between, optimizer=sgd, dtype=torch.float64, only=None, **ar
 # ---- the tables ------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("case", ACTIVATIONS, ids=str)
 def test_activations(case):
-    """At the end of the network, where every gradient meets them."""
+    """The activation is last, so every gradient goes through it."""
     for count in counts():
         both(
             lambda: lamp.Sequential(lamp.Linear(3, OTHER_TASK.outputs), case.make()).double(),
@@ -110,7 +110,7 @@ OWN = {
 
 
 def spread(value, count):
-    """Numbers around this one, the first of them 0."""
+    """Different numbers around a value, the first of them 0."""
     if isinstance(value, tuple):
         return tuple(spread(each, count) for each in value)
     if isinstance(value, bool):
@@ -155,7 +155,7 @@ def test_numbers_of_the_loss_of_their_own(name, make):
 
 # ---- lamp.compile ----------------------------------------------------------------------------------------------------
 def by_hand(model, criterion, optimizer, x, y, order, batch):
-    """The loop that lamp.compile stands for, by the eager engine."""
+    """The loop that a compiled function replaces, with the eager engine."""
     losses = []
     for rows in order.split(batch, -1):
         inputs = x[rows] if rows.dim() == 1 else model.per_replica(x[rows])
@@ -279,7 +279,7 @@ class LogCosh(lamp.losses.DifferenceLoss):
 
 
 class LogCoshOfPairs(lamp.losses.Loss):
-    """The same, from output and target as they are."""
+    """The same loss, written over output and target."""
 
     def value(self, output: Number, target: Number) -> Number:
         return LogCosh.value(self, output - target)

@@ -1,4 +1,4 @@
-"""Epochs that are trained ahead in a thread: nothing shows, neither when the training ends nor where lots are cut."""
+"""Epochs that are trained ahead in a thread give the same results, whatever the size of a block of epochs."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ SAMPLES = 26  # the last batch of 5
 COUNTS = [None, 11]
 
 
-@pytest.fixture(params=[1, 3, 64], ids="lots of {}".format)
-def lots(request, monkeypatch):
-    """How many epochs a lot has at most."""
+@pytest.fixture(params=[1, 3, 64], ids="blocks of {}".format)
+def block(request, monkeypatch):
+    """Sets the largest number of epochs in a block."""
     monkeypatch.setattr("lamp.training.prefetching.MOST_EPOCHS", request.param)
     monkeypatch.setattr("lamp.training.prefetching.BLOCK_SECONDS", (1e9, 1e9))
 
@@ -42,7 +42,7 @@ def loader():
 
 
 class Passive(lamp.Callback):
-    """Does something when an epoch is told of, without a look at the model."""
+    """Acts after an epoch, and declares that it does not look at the model."""
 
     needs_model = False
 
@@ -59,8 +59,8 @@ METRICS = {"accuracy": lamp.accuracy, "mean": lambda output, target: output.mean
 
 @pytest.mark.parametrize("count", COUNTS)
 @pytest.mark.parametrize("metrics", [{}, {"accuracy": lamp.accuracy}, METRICS], ids=["no metric", "counted", "outputs"])
-def test_the_same_whatever_the_lots(metrics, count, lots):
-    """To the bit, as epochs that are trained one by one, because somebody looks."""
+def test_the_same_for_any_size_of_blocks(metrics, count, block):
+    """The same bits as when epochs are trained one by one, because a callback looks at the model."""
     spec = (noisy, TASK.make, adam, loader)
     arguments = dict(count=count, epochs=11, metrics=metrics)
     prefetcher = trained("compiled", *spec, **arguments)
@@ -86,8 +86,8 @@ def shuffled():
 @pytest.mark.parametrize("count", [None, 3, 11])
 @pytest.mark.parametrize("validation", [held_out, shuffled])
 @pytest.mark.parametrize("metrics", [{}, {"accuracy": lamp.accuracy}, METRICS], ids=["no metric", "counted", "outputs"])
-def test_validated_between_epochs(metrics, validation, count, lots):
-    """To the bit, as epochs that are trained one by one; on two threads too."""
+def test_validated_between_epochs(metrics, validation, count, block):
+    """The same bits as when epochs are trained one by one, on two threads too."""
     spec = (noisy, TASK.make, adam, loader)
     arguments = dict(count=count, epochs=11, metrics=metrics, validation=validation)
     looking = trained("compiled", *spec, callbacks=lambda: [lamp.Callback()], **arguments)
@@ -109,7 +109,7 @@ def test_validated_between_epochs(metrics, validation, count, lots):
 
 
 class Weights(lamp.EarlyStopping):
-    """Looks like early stopping, and remembers the weights that it saw."""
+    """Behaves as early stopping does, and records the weights that it sees."""
 
     seen: list[list[float]] = []  # noqa: RUF012
 
@@ -119,7 +119,7 @@ class Weights(lamp.EarlyStopping):
 
 
 @pytest.mark.parametrize("count", COUNTS)
-def test_early_stopping_sees_the_weights_of_each_epoch(count, lots, monkeypatch):
+def test_early_stopping_sees_the_weights_of_each_epoch(count, block, monkeypatch):
     found = []
     for changes in (False, True):  # with a callback that may do anything epochs go one by one
         Weights.seen = []
@@ -139,8 +139,8 @@ def test_early_stopping_sees_the_weights_of_each_epoch(count, lots, monkeypatch)
 
 @pytest.mark.parametrize("count", [None, 11])
 @pytest.mark.parametrize("patience", [1, 2, 4])
-def test_early_stopping(patience, count, lots):
-    """Replicas leave at different times, in the middle of a lot."""
+def test_early_stopping(patience, count, block):
+    """Replicas stop at different times, in the middle of a block of epochs."""
     options = dict(count=count, epochs=25, validation=shuffled, callbacks=lambda: [lamp.EarlyStopping(patience)])
     spec = (noisy, TASK.make, lambda parameters: lamp.Adam(parameters, lr=0.1), loader)
     eager, compiled = (trained(engine, *spec, **options) for engine in ("eager", "compiled"))
@@ -149,7 +149,7 @@ def test_early_stopping(patience, count, lots):
     same(eager, compiled, 1e-8)
 
 
-def test_the_loader_of_a_validation_stands_where_the_training_stopped(lots):
+def test_the_loader_of_a_validation_stands_where_the_training_stopped(block):
     for epoch in (2, 4):
         validation, stop = shuffled(), Passive(epoch, lambda training: training.stop("enough"))
         trained("compiled", noisy, TASK.make, adam, loader, epochs=9, validation=validation, callbacks=lambda: [stop])  # noqa: B023
@@ -157,7 +157,7 @@ def test_the_loader_of_a_validation_stands_where_the_training_stopped(lots):
 
 
 def test_a_validation_that_takes_long_counts(monkeypatch):
-    """A lot of epochs with it would be deaf to Ctrl-C for long."""
+    """Otherwise Ctrl-C would have no effect during a long block of epochs."""
     validate = PrefetchingEngine._validate
 
     def slowly(self):
@@ -173,7 +173,7 @@ def test_a_validation_that_takes_long_counts(monkeypatch):
 
 
 @pytest.mark.parametrize("every", [1, 3])
-def test_checkpoints_of_a_validated_training(every, lots, tmp_path):
+def test_checkpoints_of_a_validated_training(every, block, tmp_path):
     found = []
     for name, epochs in (("whole", 9), ("half", 5), ("half", 9)):
         keep = lamp.Checkpoint(tmp_path / name, every_epochs=every, keep=20)
@@ -189,8 +189,8 @@ def test_checkpoints_of_a_validated_training(every, lots, tmp_path):
 
 @pytest.mark.parametrize("count", COUNTS)
 @pytest.mark.parametrize("epoch", range(1, 10))
-def test_a_stop_that_nobody_saw_coming(epoch, count, lots):
-    """And the loader, Dropout and the optimizer go on from there."""
+def test_a_stop_that_nobody_saw_coming(epoch, count, block):
+    """Loader, Dropout and optimizer continue from the epoch in which the training stopped."""
     left = []
     for engine in ("eager", "compiled"):
         model, data = replicas(noisy(), count), loader()
@@ -209,7 +209,7 @@ def test_a_stop_that_nobody_saw_coming(epoch, count, lots):
 
 
 @pytest.mark.parametrize("epoch", range(1, 8))
-def test_replicas_that_are_stopped_keep_the_weights_of_their_epoch(epoch, lots):
+def test_replicas_that_are_stopped_keep_the_weights_of_their_epoch(epoch, block):
     stop = lambda: [Passive(epoch, lambda training: training.stop("enough", [2, 7]))]  # noqa: E731
     eager, compiled = (
         trained(engine, noisy, TASK.make, adam, loader, count=11, epochs=9, callbacks=stop)
@@ -221,8 +221,8 @@ def test_replicas_that_are_stopped_keep_the_weights_of_their_epoch(epoch, lots):
 
 
 @pytest.mark.parametrize("every", [1, 2, 5])
-def test_checkpoints_between_lots(every, lots, tmp_path):
-    """A run that is resumed from one of them ends as one that was not interrupted."""
+def test_checkpoints_between_blocks(every, block, tmp_path):
+    """A run that is resumed from such a checkpoint ends as one that was not interrupted."""
     found = []
     for name, epochs in (("whole", 9), ("half", 5), ("half", 9)):
         keep = lamp.Checkpoint(tmp_path / name, every_epochs=every, keep=20)
@@ -238,7 +238,7 @@ def test_checkpoints_between_lots(every, lots, tmp_path):
 
 
 @pytest.mark.parametrize("epoch", range(2, 9))
-def test_what_the_last_epoch_began_with_is_kept_for_a_failure(epoch, lots, tmp_path):
+def test_what_the_last_epoch_began_with_is_kept_for_a_failure(epoch, block, tmp_path):
     stop = lambda: [Passive(epoch, lambda training: training.stop("enough"))]  # noqa: E731
     options = dict(count=11, callbacks=stop, checkpoint=tmp_path)
     trained("compiled", noisy, TASK.make, adam, loader, epochs=9, **options)
@@ -250,7 +250,7 @@ def test_what_the_last_epoch_began_with_is_kept_for_a_failure(epoch, lots, tmp_p
 
 
 def test_an_error_in_the_thread_reaches_the_caller(monkeypatch):
-    """And the weights are those of the last epoch that was told of."""
+    """The weights are those of the last epoch that was reported."""
     run, calls = Steps.run, []
 
     def fails(self, first, stop, *begun):
@@ -273,7 +273,7 @@ def test_an_error_in_the_thread_reaches_the_caller(monkeypatch):
         close(other.data, one.data, 1e-10)
 
 
-def test_no_thread_stays_behind(lots):
+def test_no_thread_stays_behind(block):
     trained("compiled", noisy, TASK.make, adam, loader, epochs=9)
     assert not [each for each in threading.enumerate() if each.name.startswith("lamp-ahead")]
 
@@ -285,7 +285,7 @@ def test_no_thread_stays_behind(lots):
     ids=["stop", "Ctrl-C"],
 )
 def test_weights_and_history_end_together(act, count):
-    """Epochs that were trained in one call and not told of yet are undone."""
+    """Epochs that were trained but not yet reported are undone."""
     left = []
     for engine in ("eager", "compiled"):
         model = replicas(noisy(), count)
@@ -337,13 +337,13 @@ def test_ctrl_c_is_heard_in_the_middle_of_a_call():
 
 
 class Broken(Exception):
-    """What the metric of a user's raises."""
+    """The error that a user's metric raises."""
 
 
 @pytest.mark.parametrize("count", COUNTS)
 @pytest.mark.parametrize("validated", [False, True])
-def test_a_metric_that_raises_leaves_the_epochs_that_were_told_of(validated, count, lots):
-    """The weights and the optimizer are those of the epoch that it was asked about, as the eager engine leaves them."""
+def test_a_metric_that_raises_leaves_the_epochs_that_were_told_of(validated, count, block):
+    """Weights and optimizer are those after the epoch of the metric's error, as with the eager engine."""
 
     def run(engine, raises_at):
         calls = []

@@ -1,4 +1,4 @@
-"""Accuracies that a kernel counts: to the bit what the metrics make of the outputs of the same steps."""
+"""Accuracies that a kernel counts have the same bits as the metrics of the same outputs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def numbers(n, outputs):
     return torch.rand(n, outputs, dtype=torch.float64)
 
 
-# A loss, how many outputs, targets for it, and what is counted.
+# A loss, the number of outputs, targets, and what is counted.
 KINDS = {
     "labels": (lamp.CrossEntropyLoss, 3, labels, [lamp.accuracy]),
     "two classes": (lamp.NLLLoss, 2, labels, [lamp.accuracy]),
@@ -44,7 +44,7 @@ def enumerated(metrics):
 
 
 def counted(kind, count, samples, batch, *, poisoned=False):
-    """The shares of right answers as the kernel counts them, (metrics, K), and as the metrics do from its outputs."""
+    """The shares of correct predictions (metrics, K), as the kernel counts them and as the metrics do."""
     make, outputs, target, metrics = KINDS[kind]
     inputs, targets = torch.randn(samples, 3, dtype=torch.float64), target(samples, outputs)
     inputs[:: samples // 2 + 1] = 0.0  # where the outputs of some are equal
@@ -87,7 +87,7 @@ def test_counts(kind, count, bits, monkeypatch):
 @pytest.mark.parametrize("count", [None, 3])
 @pytest.mark.parametrize("kind", KINDS)
 def test_outputs_that_are_nan(kind, count):
-    """NaN is larger than all, and above nothing."""
+    """NaN counts as the largest output, and lies above no threshold."""
     found, wanted = counted(kind, count, 26, 7, poisoned=True)
     assert torch.equal(found, wanted)
 
@@ -118,7 +118,7 @@ def test_parts_of_a_batch(monkeypatch):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.filterwarnings("ignore::lamp.TrainingWarning")  # it is about counting alone
 def test_fit(kind, dtype, count):
-    """The history of both engines, validation too, on numbers that rounding does not move to the other side."""
+    """Both engines have the same history, on numbers where rounding changes no prediction."""
     make, outputs, target, metrics = KINDS[kind]
     named = {f"accuracy {k}": metric for k, metric in enumerate(metrics)}
     targets = target(41, outputs)
@@ -139,7 +139,7 @@ def test_fit(kind, dtype, count):
 
 
 def test_what_is_not_counted_is_measured():
-    """A metric of a user's, one derived from ours, and weights beside the targets."""
+    """A user's metric, a subclass of one of lamp's, and targets with weights."""
 
     class Mine(lamp.Accuracy):
         def __call__(self, output, target):

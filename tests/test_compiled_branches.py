@@ -1,4 +1,4 @@
-"""Networks with branches compile, and are trained as the eager engine trains them."""
+"""Networks with branches compile, and train as with the eager engine."""
 
 import hypothesis
 import hypothesis.strategies as st

@@ -1,4 +1,4 @@
-"""Calls of a compiled function: what is between them, what may be given, and copies."""
+"""Calls of a compiled function: changes between calls, arguments, and copies."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OF_FIT = {"batch_size", "shuffle", "drop_last", "seed", "clip_norm", "clip_value
 
 
 def eager_epoch(spec, order=None):
-    """What a call does, by the modules themselves."""
+    """What a compiled call does, done by the modules."""
     places = torch.arange(len(spec.x)) if order is None else order
     losses = []
     for rows in places.split(7):
@@ -36,7 +36,7 @@ def once(spec):
 
 
 def seeded(spec):
-    """The job, its Dropout drawing what others' does."""
+    """The job with fixed seeds of Dropout, so that copies draw the same masks."""
     for module in spec.network:
         if isinstance(module, lamp.Dropout):
             module.seed = 5 if spec.model.replicas is None else tuple(range(spec.model.replicas))

@@ -1,4 +1,4 @@
-"""What callbacks change between epochs, and users between calls of compiled functions, holds as in eager ones."""
+"""Changes by callbacks between epochs, and by users between compiled calls, take effect as in the eager engine."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["every_job_is_worth_compiling"]
 
 
 class At(lamp.Callback):
-    """Changes something after the second epoch, or before the first one."""
+    """A callback that makes a change after the second epoch, or before the first."""
 
     def __init__(self, spec, change, epoch=1):
         self.spec, self.change, self.epoch = spec, change, epoch
@@ -139,7 +139,7 @@ CHANGES = {
     "clip_value where none was": (lambda: {}, lambda spec, training: setattr(training, "clip_value", 1e-3)),
     "epochs": (lambda: {}, lambda spec, training: setattr(training, "epochs", 4)),
 }
-# What a callback may not do that says it does not look at the model.
+# Changes that a callback may not make if it declares that it does not look at the model.
 STRUCTURE = {
     "another module",
     "a module more",
@@ -201,7 +201,7 @@ def test_a_change_holds_as_in_the_eager_engine(name, epoch, count):
 @pytest.mark.parametrize("epochs", [6, 40])
 @pytest.mark.parametrize("name", [name for name in CHANGES if name not in STRUCTURE])
 def test_a_callback_that_looks_at_no_model_may_change_the_rest(name, epochs):
-    """Then epochs are trained ahead, and are taken back."""
+    """Epochs were trained ahead of the change, and are undone."""
     make, change = CHANGES[name]
     jobs = {}
     for engine in ("eager", "compiled"):

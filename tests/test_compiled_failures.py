@@ -1,4 +1,4 @@
-"""The compiled engine where something is wrong: losses that are not finite, and what it cannot compile."""
+"""Failures of compiled trainings: losses that are not finite, and networks that do not compile."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def sgd(lr):
 
 
 def both_fail(make, lr, **arguments):
-    """The errors of both engines, and the models that they leave."""
+    """The errors of both engines, and the models after them."""
     found = []
     for engine in ("eager", "compiled"):
         kept = []
@@ -109,7 +109,7 @@ def test_failed_replicas_are_set_aside(count, epochs):
     for own, other, without in trio:
         assert other.data.isfinite().all()
         close(other.data[others], own.data[others], 1e-11)
-        if epochs == 1:  # later the others may lie in other lanes
+        if epochs == 1:  # later the other replicas may be in other lanes
             assert torch.equal(other.data[others], without.data[others])
 
 
@@ -262,7 +262,7 @@ def test_what_cannot_be_compiled_is_told(reason, monkeypatch):
         model, criterion, optimizer, given = make()[0]
         with pytest.raises(ArgumentError, match=reason):
             lamp.compile(model, criterion, optimizer, BATCH)(*given)
-    monkeypatch.setattr("lamp.training.choosing.COMPILING", 0.0)  # so that every job is worth it
+    monkeypatch.setattr("lamp.training.choosing.COMPILING", 0.0)  # so that compiling always pays
     positional, named = make()
     history = lamp.fit(*positional, **named, engine="auto")
     assert history.engine == "eager"
@@ -271,7 +271,7 @@ def test_what_cannot_be_compiled_is_told(reason, monkeypatch):
 
 
 class Squares(lamp.Activation):
-    """A formula of a user's that lanes can compute, unless lamp is broken."""
+    """A user's formula that lanes can compute, unless lamp has a bug."""
 
     remembers = "x"
 
@@ -283,7 +283,7 @@ class Squares(lamp.Activation):
 
 
 def broken(line):
-    """A method as if it stood in lamp's own code of lanes."""
+    """A function that appears to be defined in lamp's code of lanes."""
     from lamp.compiler import lanes
 
     names = dict(vars(lanes))
@@ -314,7 +314,7 @@ def test_a_bug_of_lamps_is_not_taken_for_a_network_that_cannot_be_compiled(
 
 
 class Odd(lamp.Activation):
-    """A formula that is written over tensors alone, in one of several ways."""
+    """A formula that only tensors can compute, in one of several ways."""
 
     remembers = "x"
 
@@ -362,7 +362,7 @@ WRONG = {
 @pytest.mark.parametrize("count", [None, 3])
 @pytest.mark.parametrize("what", WRONG)
 def test_wrong_targets(what, count, monkeypatch):
-    """All engines say what eager says."""
+    """All engines raise the eager engine's error."""
     of_task, change, kind = WRONG[what]
     x, y = of_task().data()
     monkeypatch.setattr("lamp.training.choosing.COMPILING", 0.0)

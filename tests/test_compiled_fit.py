@@ -1,4 +1,4 @@
-"""fit leaves the same by the compiled engine as by the eager one: data, schedules, clipping, endings, networks."""
+"""`fit` gives the same results with both engines: data, schedules, clipping, endings, networks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lamp.compiler.kernel import forget
 from lamp.compiler.kernel_runner import KernelRunner
 from tests.cases.compiled import EPOCHS, both, close, lanes, network, replicas, same, same_state, task, trained
 
-# Softmax before cross-entropy and the like: what matters here is that both engines compute the same.
+# such as Softmax before cross-entropy, which does not matter for comparing the engines
 pytestmark = pytest.mark.filterwarnings("ignore::lamp.TrainingWarning")
 
 TASK, NUMBERS = task("CrossEntropyLoss"), task("HuberLoss(delta=0.4")
@@ -45,7 +45,7 @@ def fits(count, *between, given=None, optimizer=adam, criterion=TASK.make, toler
 
 
 def own(count):
-    """A number for each replica; one for one network."""
+    """A number per replica, or one number for a single network."""
     return 0.1 if count is None else torch.linspace(0.05, 2.0, count, dtype=torch.float64)
 
 
@@ -67,7 +67,7 @@ def test_validation_that_comes_in_batches():
 
 @pytest.mark.parametrize("count", [None, 11])
 def test_many_epochs_at_once(count):
-    """Nobody looks in between, so that epochs are trained several in a call."""
+    """No callback looks in between, so several epochs are trained in one call."""
     fits(count, lamp.Dropout(0.2), lamp.Tanh(), epochs=40, metrics=[lamp.accuracy], tolerance=1e-10)
 
 
@@ -135,7 +135,7 @@ def test_early_stopping(count):
     assert compiled.history.endings == eager.history.endings
     assert compiled.history.stopped == eager.history.stopped
     if count:
-        assert len({eager.history.of(k).epochs for k in range(count)}) > 1  # they did end at different times
+        assert len({eager.history.of(k).epochs for k in range(count)}) > 1  # the replicas did end at different times
 
 
 def test_replicas_leave_one_after_another():
@@ -159,7 +159,7 @@ def test_a_callback_that_changes_the_weights():
 
 # ---- data ------------------------------------------------------------------------------------------------------------
 def of_each(count, n=SAMPLES):
-    """Other data for each replica, (K, n, ...)."""
+    """Different data for each replica, (K, n, ...)."""
     x, y = TASK.data(n)
     return torch.stack([x + 0.1 * k for k in range(count)]), torch.stack([y.roll(k) for k in range(count)])
 
@@ -224,8 +224,8 @@ def test_any_number_of_replicas(count, dtype):
 @pytest.mark.parametrize("own", [False, True], ids=["one order", "own orders"])
 @pytest.mark.parametrize("count", [None, "1/4", "1", "1 + 2", "3"])
 def test_on_any_number_of_threads(count, own, monkeypatch):
-    """One network's batch is cut into parts, and few networks lie in narrower vectors where that gives every thread
-    some; the bits do not depend on how many threads there are."""
+    """The batch of one network is divided into parts, and few networks use narrower vectors, so that every thread has
+    work. The bits do not depend on the number of threads."""
     monkeypatch.setattr("lamp.compiler.tiling.PART", 1000)
     forget()  # kernels in other parts
     size = 5 * 7 * lanes() + 3 if count is None else 29
@@ -307,7 +307,7 @@ WIDE_NETWORKS = {
 @pytest.mark.parametrize("bits", [None, 128, 256])
 @pytest.mark.parametrize("name", WIDE_NETWORKS)
 def test_products_along_many_features(name, bits, monkeypatch):
-    """Those of one network's first layer; of several threads' parts, of a rest of the batch, where fewer lanes are."""
+    """The first layer of one network, for parts on several threads, for the rest of a batch, and for fewer lanes."""
     if bits is not None:
         monkeypatch.setenv("LAMP_VECTOR_BITS", str(bits))
     monkeypatch.setattr("lamp.compiler.tiling.PART", 1000)

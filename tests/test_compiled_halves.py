@@ -1,4 +1,4 @@
-"""A compiled step in two halves: gradients of a batch, then the update by them. Data parallelism stands between."""
+"""A compiled step in two halves, gradients and update, so that data parallelism can stand between them."""
 
 import pytest
 import torch
@@ -57,7 +57,7 @@ def same_bits(one, whole, other, halves):
 
 
 def by_autograd(model, count, x, y):
-    """The losses and the gradients of the classifier, a network at a time."""
+    """The losses and gradients of the classifier by autograd, one network at a time."""
     losses, gradients = [], []
     for k in range(count or 1):
         leaves = [
@@ -80,7 +80,7 @@ def test_gradients_are_those_of_autograd(count, samples):
     x, y = data(samples)
     before = [parameter.data.clone() for parameter in model.parameters()]
     for parameter in model.parameters():
-        parameter.grad.fill_(7.0)  # what was there does not count
+        parameter.grad.fill_(7.0)  # must be overwritten
     for _ in range(2):
         loss = compiled.gradients(x, y)
         expected, gradients = by_autograd(model, count, x, y)
@@ -94,7 +94,7 @@ def test_gradients_are_those_of_autograd(count, samples):
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("network", NETWORKS)
 def test_both_halves_are_a_step_to_the_bit(network, optimizer, count):
-    """Whole steps keep the gradients in memory between the halves too, so nothing is rounded otherwise."""
+    """Whole steps keep gradients in memory too, so the rounding is the same."""
     x, y = data()
     (one, whole), (other, halves) = (made(NETWORKS[network], count, OPTIMIZERS[optimizer]) for _ in range(2))
     for _ in range(3):
@@ -232,7 +232,7 @@ def test_samples_of_their_own_and_wrong_ones():
 
 
 def test_kernels_of_the_same_shapes_are_not_mistaken_for_each_other(tmp_path, monkeypatch):
-    """One that measures losses has all that one of gradients has, but for what it does."""
+    """A kernel that measures losses and one that computes gradients differ only in what they do."""
     monkeypatch.setenv("LAMP_CACHE_DIR", str(tmp_path))
     forget()
     x, y = data()

@@ -1,4 +1,4 @@
-"""Networks, data and populations of any size: both engines leave the same."""
+"""Both engines give the same results for networks, data and populations of any size."""
 
 from __future__ import annotations
 

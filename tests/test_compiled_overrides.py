@@ -1,4 +1,4 @@
-"""What a user has written, or changes between epochs, is in compiled trainings as in eager ones: or they are eager."""
+"""A user's overrides and changes take effect in compiled trainings, or the eager engine trains."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Y = (X.sum(1) > 0).long() + (X[:, 0] > 1).long()
 
 
 class KernelSpec:
-    """All that a training is made of, to be changed by hand."""
+    """The parts of a training, for tests to change."""
 
     def __init__(self, count=None, loss=None, between=None, targets=None, **arguments):
         torch.manual_seed(0)
@@ -119,7 +119,7 @@ def in_a_row(spec, kind):
 
 
 def patched(owner, name):
-    """The method of a class, put into it anew under its own name."""
+    """Replace a method of a class by a function that calls it."""
 
     def change(spec, monkeypatch):
         original = getattr(owner, name)
@@ -134,7 +134,7 @@ def patched(owner, name):
 
 
 def on(what, name, make=doubled):
-    """A method set on one of the job's objects."""
+    """Set a method on an object of the job."""
 
     def change(spec, monkeypatch):
         thing = what(spec)

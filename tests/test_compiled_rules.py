@@ -1,4 +1,4 @@
-"""A kind of operation that the compiler has not is a rule and a line in its table."""
+"""A new kind of operation needs one rule and one line in the compiler's table."""
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ from tests.test_compiled_branches import same, trained
 
 
 class Clipped(Pointwise):
-    """The sum of two values where it is positive: a kind of operation that lamp has not."""
+    """The positive part of a sum: a kind of operation that lamp does not have."""
 
     keeps_source = True
 

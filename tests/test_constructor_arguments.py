@@ -1,4 +1,4 @@
-"""Every argument of every constructor of lamp.nn, given what it cannot be: an error of lamp's, or a module."""
+"""Wrong values for every argument of every constructor of lamp.nn give a LampError, or a module."""
 
 import inspect
 
@@ -55,7 +55,7 @@ def test_a_wrong_argument_gets_an_error_of_lamps(kind, name):
 
 # ---- arguments that there are not ------------------------------------------------------------------------------------
 def public_callables():
-    """Every class and function that users call, by its name."""
+    """All public classes and functions, by name."""
     rooms = {"lamp": lamp, "data": lamp.data, "plots": lamp.plots, "init": lamp.init}
     for room, where in rooms.items():
         for name in where.__all__ if hasattr(where, "__all__") else dir(where):
@@ -68,7 +68,7 @@ def public_callables():
                 yield f"{room}.{name}", thing
 
 
-# What lamp makes itself, what is called in a training, and what takes any argument.
+# Excluded: what lamp makes itself, what a training calls, and what takes any argument.
 NOT_CALLED = {
     *("CrossValidation", "EnsemblePrediction", "GradientReport", "Graph", "History", "Summary", "Sweep", "Training"),
     *("as_batches", "as_column", "as_columns", "check_finite", "is_batched", "length_of", "order", "read_idx"),
@@ -89,7 +89,7 @@ def test_an_argument_that_there_is_not_gets_an_error_of_lamps(name, thing):
 
 
 def torchs_arguments():
-    """Arguments of torch.nn's and torch.optim's constructors that lamp's classes of these names have not."""
+    """Arguments of torch's constructors that lamp's classes of the same names do not have."""
     for space in (torch.nn, torch.optim, torch.utils.data):
         for name in dir(lamp):
             kind, peer = getattr(lamp, name), getattr(space, name, None)

@@ -1,4 +1,4 @@
-"""Containers of one's own on lamp.Container, as a user writes them; Residual and Parallel."""
+"""Containers that a user derives from lamp.Container; Residual and Parallel."""
 
 import sys
 import threading
@@ -15,7 +15,7 @@ D = torch.float64
 
 
 class EncoderDecoder(lamp.Container):
-    """The next output from a source and the outputs so far."""
+    """Predicts the next output from a source and the outputs so far."""
 
     def __init__(self, source=4, state=25, outputs=2):
         self.encoder = lamp.Sequential(lamp.Linear(source, state), lamp.Tanh())
@@ -71,7 +71,7 @@ class Tower(lamp.Container):
 
 
 class PlainCalls(lamp.Container):
-    """Modules called one after another, each by its own name."""
+    """Calls modules one after another, each by its attribute."""
 
     def __init__(self, *modules):
         self.parts = list(modules)
@@ -88,7 +88,7 @@ class PlainCalls(lamp.Container):
 
 
 class Row(lamp.Container):
-    """The same, through the container."""
+    """The same, by the methods of Container."""
 
     def __init__(self, *modules):
         self.parts = list(modules)
@@ -101,7 +101,7 @@ class Row(lamp.Container):
 
 
 class Forgetful(lamp.Module):
-    """Its forward, or its backward, returns nothing."""
+    """A container whose forward or backward returns nothing."""
 
     def __init__(self, which):
         self.which = which
@@ -191,7 +191,7 @@ def test_its_graph():
 
 @pytest.mark.parametrize("build", [EncoderDecoder, lambda: Tower(layers(), layers()), lambda: lamp.Residual(*layers())])
 def test_prediction_is_of_the_thread(build):
-    """Dropout at the end of the first module drops in the thread that trains, and in no other."""
+    """Dropout drops values in the thread that trains, and in no other thread."""
     model = lamp.Sequential(lamp.Dropout(0.5), build()) if build is not EncoderDecoder else build()
     if isinstance(model, EncoderDecoder):
         model.encoder.append(lamp.Dropout(0.5))
@@ -220,7 +220,7 @@ def test_prediction_is_of_the_thread(build):
 
 
 def calls_of_python(run):
-    """How many functions of Python a call runs."""
+    """The number of Python functions that a call runs."""
     count = 0
 
     def profile(frame, event, argument):
@@ -236,7 +236,7 @@ def calls_of_python(run):
 
 
 def test_it_costs_what_sequential_costs():
-    """One function of Python more for a call of a module by its name, none for one through the container."""
+    """Calling a module by its attribute costs one more Python function; through the container, none."""
     modules = layers()
     x, dy = torch.randn(7, 6), torch.randn(7, 6)
     counts = []
@@ -372,7 +372,7 @@ def test_they_train_in_either_engine(engine, count):
 
 # ---- a Sequential of one's own that ends in its loss -----------------------------------------------------------------
 class Doubled(lamp.Sequential):
-    """Takes twice its input."""
+    """Doubles its input first."""
 
     def forward(self, input, *target):
         return super().forward(2.0 * input, *target)
@@ -404,7 +404,7 @@ def test_a_forward_that_was_set_on_it_is_kept_too():
 
 
 class Penalised(lamp.Sequential):
-    """Adds to its loss, which `fit` would leave out."""
+    """Adds a penalty to its loss, which `fit` would ignore."""
 
     def forward(self, input, *target):
         put_out = super().forward(input, *target)

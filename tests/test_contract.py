@@ -1,4 +1,4 @@
-"""What every network can rely on: parameters in flat buffers, what a pass remembers, errors that say where, state."""
+"""What holds for every network: flat buffers, passes, paths in errors, and state."""
 
 import copy
 import threading
@@ -89,7 +89,7 @@ class TestFlatBuffers:
         train_once(model, torch.randn(B, IN), torch.randn(B, OUT))
         with Operations() as operations:
             model.zero_grad()
-        assert [name for name in operations.names if "_." in name] == ["aten.zero_.default"]  # beside it, views
+        assert [name for name in operations.names if "_." in name] == ["aten.zero_.default"]  # all others are views
         assert not any(p.grad.any() for p in model.parameters())
 
     def test_zero_grad_of_a_part_spares_the_rest(self):
@@ -349,7 +349,7 @@ class TestPasses:
         first, x = torch.randn(B, IN, dtype=torch.float64), torch.randn(B, IN, dtype=torch.float64)
         dy = torch.randn(B, OUT, dtype=torch.float64)
         dx = train_once(copy.deepcopy(model), x, dy)
-        model(first)  # what this leaves behind must not be mistaken for what the next leaves
+        model(first)  # its remembered values must not be taken for those of the next forward
         model.forward(x)
         assert torch.equal(model.backward(dy), dx)
         with pytest.raises(lamp.BackwardError):
@@ -414,7 +414,7 @@ class TestPasses:
         assert seen == [(B, HIDDEN)]
 
     def test_two_passes_at_once(self):
-        """A critic inside an actor: a call within a forward is part of that pass, whoever's it is."""
+        """An actor calls a critic: a call within a forward is part of that forward's pass."""
         critic = lamp.Sequential(lamp.Linear(IN, HIDDEN), lamp.Tanh(), lamp.Linear(HIDDEN, 1))
 
         class Actor(Module):
@@ -672,7 +672,7 @@ class TestState:
         yield {name: tensor for name, tensor in good.items() if name != "4.bias"}, "missing"
         yield {**good, "5.weight": torch.ones(2)}, "unexpected"
         yield {**good, "4.bias": torch.ones(OUT + 1)}, "wrong shape"
-        yield {**good, "4.bias": torch.ones(1)}, "wrong shape"  # it would be broadcast
+        yield {**good, "4.bias": torch.ones(1)}, "wrong shape"  # a wrong implementation would broadcast it
         yield {**good, "4.bias": [1.0] * OUT}, "not a tensor of real numbers"
         yield {**good, "4.bias": good["4.bias"].numpy()}, "not a tensor of real numbers"
         yield {**good, "4.bias": good["4.bias"] * 1j}, "not a tensor of real numbers"

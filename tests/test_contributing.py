@@ -1,4 +1,4 @@
-"""The examples of CONTRIBUTING.md are what they say: they run, in order, in every engine and in populations."""
+"""The examples of CONTRIBUTING.md run, in order, with both engines and in populations."""
 
 import re
 from pathlib import Path
@@ -51,7 +51,7 @@ def test_the_optimizer_follows_its_paper(examples):
 
 
 def test_they_compile_and_fit_populations(examples):
-    """Activation, loss and optimizer: both engines agree, and replica k trains as it would alone."""
+    """Both engines agree, and replica k trains as it would alone."""
 
     def trained(engine, seeds):
         build = lambda: lamp.Sequential(lamp.Linear(2, 5), examples["Squareplus"](), lamp.Linear(5, 1)).double()  # noqa: E731

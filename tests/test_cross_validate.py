@@ -1,4 +1,4 @@
-"""`cross_validate` is `fit` on each fold's training samples, and each sample scored once by who has not seen it."""
+"""`cross_validate` fits each fold's training samples; each sample is scored by the network that has not seen it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def close(one, other):
 
 
 def squares(output, target):
-    """A metric that is written for one network, and weighs samples unequally."""
+    """A metric for one network that weights samples unequally."""
     return output.square().sum(0).max() + target.double().mean()
 
 
@@ -117,7 +117,7 @@ class TestEqualsFit:
         close(ending.outputs, plain.outputs)
 
     def test_numbers_of_their_own(self):
-        """A loss's and an optimizer's hyperparameters (K,): each fold is scored with its own."""
+        """With hyperparameters (K,) of loss and optimizer, each fold is trained and scored with its own."""
         smoothings, lrs = [0.0, 0.1, 0.4, 0.2], [0.1, 0.2, 0.3, 0.4]
         found = validated(
             criterion=lamp.CrossEntropyLoss(label_smoothing=torch.tensor(smoothings, dtype=torch.float64)),

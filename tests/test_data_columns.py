@@ -1,4 +1,4 @@
-"""What data may come as: columns from arrays and lists, batches for a training, and the look for NaN."""
+"""Forms of data: columns from arrays and lists, batches for a training; and the check for NaN."""
 
 import numpy as np
 import pytest
@@ -133,7 +133,7 @@ def test_finite_data_pass_whatever_their_sum():
 
 # ---- what a training may be given -----------------------------------------------------------------------------------
 class Reopened:
-    """Batches that begin anew at every iteration."""
+    """Batches that start again at every iteration."""
 
     def __init__(self, batches):
         self.batches = batches

@@ -1,4 +1,4 @@
-"""The loader: every sample once an epoch, in an order that (seed, epoch) alone decides."""
+"""DataLoader: every sample once per epoch, in an order that depends on (seed, epoch) alone."""
 
 import collections
 import itertools
@@ -20,17 +20,17 @@ N, FEATURES, BATCH = 23, 3, 5
 
 
 def numbered(n, features=FEATURES):
-    """Inputs and targets in which every row says which one it is."""
+    """Inputs and targets whose rows contain their own index."""
     return torch.arange(n * features, dtype=torch.float64).view(n, features), torch.arange(n)
 
 
 def taken(loader):
-    """The samples of an epoch, in the order in which they came: the targets of `numbered`."""
+    """The indices of an epoch's samples in their order, read from the targets of `numbered`."""
     return torch.cat([targets for _, targets in loader]).tolist()
 
 
 class Squares:
-    """A map-style data set, asked one sample at a time."""
+    """A map-style data set that gives one sample at a time."""
 
     def __init__(self, n, item=lambda k: (torch.tensor([float(k), 0.0]), k)):
         self.n, self.item = n, item
@@ -114,7 +114,7 @@ def test_an_order_is_a_permutation_and_a_function_of_its_arguments(n, seed, epoc
 
 
 def test_the_order_of_an_epoch_is_pinned():
-    """A change of the rule would break the resuming of runs, and the agreement of engines: it must be a decision."""
+    """Another order would break resumed runs and the equality of engines, so it must never change by accident."""
     assert (_mix64(0), _mix32(1)) == (0xE220A8397B1DCDAF, 0x514E28B7)  # the published generators' own values
     assert start_of(0, 0) == 0x92B6F4DF
     assert start_of(-1, 12) == 0x52CA9E3D
@@ -130,13 +130,13 @@ def test_no_two_epochs_of_a_seed_start_alike(seed):
 
 
 def test_torch_takes_32_bits_of_a_seed():
-    """The reason why `start_of` has 32: more would be dropped in silence."""
+    """Torch silently drops further bits, which is why `start_of` has 32."""
     low, high = torch.Generator().manual_seed(5), torch.Generator().manual_seed(5 + 2**32)
     assert torch.equal(torch.randperm(99, generator=low), torch.randperm(99, generator=high))
 
 
 def test_seeds_and_epochs_nearby_share_no_pattern():
-    """Neighbouring (seed, epoch) agree in as many places as random permutations do: in one, on average."""
+    """Orders of neighbouring (seed, epoch) agree in one place on average, as random permutations do."""
     orders = torch.stack([order(50, seed, epoch) for seed in range(20) for epoch in range(20)])
     agreements = torch.tensor([(a == b).sum() for a, b in itertools.pairwise(orders)], dtype=torch.float64)
     assert abs(agreements.mean() - 1.0) < 4.0 / len(agreements) ** 0.5
@@ -375,7 +375,7 @@ def test_repr():
 
 # ---- what it costs --------------------------------------------------------------------------------------------------
 def test_an_epoch_costs_microseconds():
-    """40 batches of 1,000 x 2 inputs take about 50 us; ten times that is a loader that gathers batch by batch."""
+    """40 batches of 1,000 x 2 inputs take about 50 us. Gathering batch by batch would take ten times as long."""
     loader = DataLoader((torch.rand(1000, 2), torch.randint(2, (1000,))), 25, True, seed=0)
     times = []
     for _ in range(50):

@@ -1,4 +1,4 @@
-"""MNIST: the real files where there are any, and files made here for everything that can be wrong with one."""
+"""MNIST: the real files if they are there, and files made here for everything that can be wrong with one."""
 
 import gzip
 import hashlib
@@ -217,7 +217,7 @@ def test_the_real_test_set():
 
 @real
 def test_labels_belong_to_the_images():
-    """The mean image of each class, taken as its template, knows four of five test digits."""
+    """Classifying by the nearest mean image is right for four of five test digits."""
     train, test = mnist().flattened(), mnist(train=False).flattened()
     templates = torch.stack([train.inputs[train.targets == digit].mean(0) for digit in range(10)])
     nearest = torch.cdist(test.inputs, templates).argmin(1)

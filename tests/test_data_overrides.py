@@ -1,4 +1,4 @@
-"""Samples that a user's data set makes itself are the ones that are trained on, by every engine."""
+"""Every engine trains on the samples that a user's data set makes."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Every module, loss and optimizer on every device that is there, and on a GPU that tests pretend there is."""
+"""Every module, loss and optimizer on every available device, and on a pretended GPU."""
 
 import pytest
 import torch
@@ -17,10 +17,10 @@ DEVICES = [
     "cpu",
     pytest.param("cuda", marks=[pytest.mark.gpu, NO_GPU]),
 ]
-# Losses that look at their labels or probabilities before they use them: a wrong one must be told.
+# Losses that check their labels or probabilities first, since a wrong one must be reported.
 LOOKING = ("BCELoss", "BCEWithLogitsLoss", "NLLLoss", "CrossEntropyLoss")
 cases = pytest.mark.parametrize("case", MODULES, ids=str)
-# Metrics that take in a batch without waiting for the device, and whether of labels.
+# Metrics that accumulate a batch without waiting for the device, and whether they take labels.
 METRICS = [
     (lamp.Accuracy(), True),
     (lamp.Accuracy(top_k=2), True),
@@ -34,7 +34,7 @@ METRICS = [
 
 
 def prepared(module):
-    """The module with Dropout's seeds drawn, which pretended tensors cannot be."""
+    """The module with the seeds of Dropout drawn, which cannot be done on the pretended GPU."""
     for each in module.modules():
         if isinstance(each, lamp.Dropout):
             each.seeds()
@@ -116,7 +116,7 @@ class TestPretended:
 
     @pytest.mark.parametrize("replicas", [None, 3])
     def test_a_state_that_is_kept_there(self, replicas):
-        """Running statistics and weights are copied, chosen from and put back without waiting for the GPU."""
+        """Running statistics and weights are copied, selected and restored without waiting for the GPU."""
         with pretend.gpu():
             model = lamp.Sequential(lamp.Linear(4, 5, device="cuda"), lamp.BatchNorm1d(5, device="cuda"))
             chosen = torch.tensor(True, device="cuda")
@@ -257,7 +257,7 @@ class TestEveryDevice:
 
 @pytest.mark.parametrize("callbacks", [[], [lamp.Callback()]])
 def test_a_loss_that_nobody_looked_at_is_found_at_the_end_of_the_epoch(callbacks):
-    """As on a GPU, where no step waits for its own loss."""
+    """On a GPU, no step waits for its own loss."""
 
     class Late(lamp.MSELoss):
         steps = 0

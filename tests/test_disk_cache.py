@@ -1,4 +1,4 @@
-"""Kernels kept on disk: found again, never trusted when damaged, never in the way of a run."""
+"""Kernels on disk: they are found again, not used when damaged, and never stop a run."""
 
 import os
 import subprocess
@@ -33,7 +33,7 @@ def losses(width=5, epochs=3):
 
 
 def written(monkeypatch):
-    """How many kernels are written out, not loaded."""
+    """Counts kernels that are compiled, not loaded."""
     count = [0]
     emit = KernelBuilder._emit
 

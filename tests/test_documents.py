@@ -1,4 +1,4 @@
-"""What the documents name is there: files, links, names of lamp, the rooms of the package, terms of the glossary."""
+"""Files, links, names, rooms and glossary terms that the documents mention exist."""
 
 import pydoc
 import re
@@ -19,7 +19,7 @@ MOST_TERMS = 20
 
 # ---- the rules ------------------------------------------------------------------------------------------------------
 def quoted(text: str) -> list[str]:
-    """What stands between single backticks."""
+    """The texts between single backticks."""
     return re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
 
 
@@ -37,12 +37,12 @@ def missing_links(text: str, folder: Path) -> list[str]:
 
 
 def missing_names(text: str) -> list[str]:
-    """Names such as lamp.fit that nothing has."""
+    """Names such as lamp.fit that do not exist."""
     return [name for name in re.findall(r"\blamp(?:\.[A-Za-z_]\w*)+", text) if pydoc.locate(name) is None]
 
 
 def unknown_words(text: str) -> list[str]:
-    """Quoted names, of those that have capitals or underscores, that stand nowhere in the code."""
+    """Quoted names with capitals or underscores that the code does not contain."""
     names = [re.sub(r"[\w/]+\.py\b", "", each) for each in quoted(text)]  # paths are looked for elsewhere
     words = [word for each in names for word in re.findall(r"[A-Za-z_]\w*", each)]
     return [word for word in words if re.search(r"[a-z][A-Z]|[A-Z][a-z]|_", word) and word not in words_of_the_code()]
@@ -50,14 +50,14 @@ def unknown_words(text: str) -> list[str]:
 
 @cache
 def words_of_the_code() -> frozenset[str]:
-    """Every word in the package, its tests and its benchmarks, but for those of this file."""
+    """All words in the package, tests and benchmarks, without this file."""
     files = [path for folder in ("src", "tests", "benchmarks") for path in (ROOT / folder).rglob("*.py")]
     texts = (path.read_text(encoding="utf-8") for path in files if path != Path(__file__))
     return frozenset(word for text in texts for word in re.findall(r"\w+", text))
 
 
 def rows_of_table(text: str, head: str) -> list[list[str]]:
-    """The cells of the table with this first heading, its heading aside."""
+    """The cells of the table with this first heading, without the heading."""
     lines = re.split(rf"\n\| {head} \|.*\n\|-.*\n", text)[1].split("\n\n", 1)[0].splitlines()
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
 
@@ -68,7 +68,7 @@ def rooms_in_order(text: str) -> list[str]:
 
 
 def unused_terms(text: str) -> list[str]:
-    """Terms of the glossary that stand nowhere else in the text."""
+    """Glossary terms that the rest of the text does not use."""
     glossary = text.split("## Glossary", 1)[1].split("\n## ", 1)[0]
     others = text.replace(glossary, "").lower()
     terms = [term for row in rows_of_table(text, "term") for term in row[0].split(", ")]

@@ -146,7 +146,7 @@ class TestWhatMasksDependOn:
         assert torch.equal(mask_of(seeded(), (50, 20)), expected)
 
     def test_these_bits_are_the_format(self):
-        """Saved runs resume with them: a change here is a change of every seeded result."""
+        """Saved runs depend on these bits, so a change here changes every seeded result."""
         assert keys(7, 0) == (-1196113257, 2125188677)
         assert keys(-1, 3) == keys(2**64 - 1, 3)
         drawn = bits(scatter(torch.arange(5, dtype=torch.int32)), *keys(7, 0))
@@ -265,7 +265,7 @@ def drawn(seeds, steps, positions, p=0.5):
 
 
 def check_chi_square(squares):
-    """Squares of n standard normal numbers add up to n, to 4 standard deviations."""
+    """Check that squares of n standard normal numbers add up to n, within 4 standard deviations."""
     assert abs(float(squares.sum()) - squares.numel()) < 4 * math.sqrt(2 * squares.numel())
 
 
@@ -369,7 +369,7 @@ def test_other_integers_than_tensors_draw_the_same_bits(seed, step):
 
 @pytest.mark.parametrize("way", ["stack", "copy_"])
 def test_copies_in_a_population_draw_for_themselves(way):
-    """A seed not drawn yet is drawn from a generator of the copy's own: the original's does not move."""
+    """A copy draws its seed from its own generator; the original's generator does not change."""
     network = lamp.Sequential(lamp.Dropout(0.5))
     network.reset_parameters(generator=torch.Generator().manual_seed(6))
     population = lamp.stack([network, network])

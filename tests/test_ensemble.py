@@ -1,4 +1,4 @@
-"""An ensemble is its members asked one by one; the oracle is numpy on each member's outputs."""
+"""An ensemble predicts what its members predict one by one; the oracle is numpy on their outputs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def network(outputs=C, *last):
 
 
 def members(outputs=C, *last):
-    """They differ much, so that votes differ from the mean, and from each other."""
+    """Members that differ so much that votes differ from the mean."""
     population = lamp.population(network(outputs, *last), range(K))
     for parameter in population.parameters():
         parameter.data.mul_(3)
@@ -33,7 +33,7 @@ def x():
 
 
 def asked_one_by_one(population, x):
-    """Outputs (K, n, C) as numpy has them."""
+    """The outputs (K, n, C) of the members, asked one by one, in numpy."""
     each = []
     for member in population:
         hidden, _, _, last = list(member.children())[:4]
@@ -103,7 +103,7 @@ class TestAgainstNumpy:
 
 
 def constant(*scores):
-    """A network that answers with these scores whatever it is asked."""
+    """A network that returns these scores for any input."""
     model = lamp.Linear(2, len(scores)).double()
     model.weight.data.zero_()
     model.bias.data.copy_(torch.tensor(scores, dtype=torch.float64))
@@ -118,7 +118,7 @@ class TestVotes:
         assert found.agreement.tolist() == [0.5] * N
 
     def test_certain_members(self, x):
-        """0 log 0 is 0, and members that are sure of different things disagree by log 2."""
+        """0 log 0 is 0. Two members that are certain of different classes disagree by log 2."""
         sure = Ensemble([constant(0.0, 1e4)] * 3, probabilities=lamp.Softmax(-1)).predict(x)
         assert sure.entropy.tolist() == [0.0] * N
         assert sure.mutual_information.tolist() == [0.0] * N

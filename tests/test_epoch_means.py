@@ -1,4 +1,4 @@
-"""The loss over many batches is the criterion's of all rows at once, whatever the mean divides by, in both engines."""
+"""The loss over many batches equals that of all rows at once, whatever the mean divides by, with both engines."""
 
 import math
 
@@ -82,7 +82,7 @@ def test_evaluate_is_torchs_loss(name):
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("engine", ["eager", "compiled"])
 def test_a_training_measures_the_same(name, engine):
-    """With a learning rate of 0 the epoch's loss is that of the weights, in batches of which none is like another."""
+    """With a learning rate of 0 the epoch's loss is that of the initial weights, over batches that all differ."""
     criterion, targets, *last = CASES[name]
     model = network(*last)
     order = torch.randperm(N, generator=torch.Generator().manual_seed(1))  # so that no batch is all ignored
@@ -200,7 +200,7 @@ def test_a_wrong_label_is_no_ignored_one():
 
 
 def test_early_stopping_goes_by_the_exact_loss():
-    """Chunks of 1,024 rows with labels of very different weights: their means' mean would be another number."""
+    """The chunks of 1,024 rows have very different weights, so the mean of their means would be wrong."""
     model = network()
     criterion = CE(weight=WEIGHT)
     stopping = lamp.EarlyStopping(patience=3)

@@ -1,4 +1,4 @@
-"""Eval mode belongs to a pass of a thread: predictions in other threads, and beside a training, disturb nobody."""
+"""Eval mode is local to a pass and a thread: predictions in other threads do not disturb a training."""
 
 import copy
 import sys
@@ -16,7 +16,7 @@ D = torch.float64
 
 @pytest.fixture(autouse=True)
 def often():
-    """Threads take turns as often as they can."""
+    """Makes threads switch as often as possible."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     yield
@@ -30,7 +30,7 @@ def network(outputs=3):
 
 
 def everywhere(ask, right):
-    """Ask from many threads at once, and hold each answer against the right one."""
+    """Predict in many threads at once, and compare each result with the right one."""
     meeting = threading.Barrier(THREADS, timeout=120)
 
     def many(_):
@@ -95,7 +95,7 @@ def _fitted(estimator, y):
 
 
 def beside(train, ask, right):
-    """Train while other threads ask; returns what training returned."""
+    """Train while other threads predict; returns the result of the training."""
     done = threading.Event()
 
     def asking(_):
@@ -151,7 +151,7 @@ def test_the_network_is_asked_while_it_trains(population, how):
 
 
 class Watching(lamp.Module):
-    """Writes down what it sees of its mode."""
+    """Records the mode that it sees."""
 
     def __init__(self):
         self.seen = []
@@ -197,7 +197,7 @@ class TestEvaluating:
         assert network().training
 
     def test_within_a_forward(self):
-        """A teacher asked inside a student's forward leaves nothing in the student's pass."""
+        """A teacher that a student calls in its forward leaves nothing in the student's pass."""
 
         class Student(lamp.Module):
             def __init__(self):

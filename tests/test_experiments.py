@@ -1,4 +1,4 @@
-"""The five experiments: protocols as documented, published figures, results, exit codes; at small sizes."""
+"""The five experiments at small sizes: documented protocols, published figures, results, exit codes."""
 
 import dataclasses
 import json
@@ -120,7 +120,7 @@ def test_results_summarise():
 
 
 def judged(accuracies, published=89.9):
-    """The verdict on runs of these test accuracies, in percent."""
+    """The verdict on runs with these test accuracies, in percent."""
     setting = dataclasses.replace(experiment("mini-2019").settings[0], published=published)
     return Results(setting, [SimpleNamespace(test_accuracy=accuracy) for accuracy in accuracies])
 
@@ -167,7 +167,7 @@ print(torch.backends.cpu.get_cpu_capability(), results.verdict, results.mean("te
 
 
 def test_rounding_does_not_decide_the_full_batch_experiment():
-    """Another processor's kernels, and initial weights that differ in the 12th digit: the mean still meets 89.9."""
+    """With another processor's kernels and initial weights changed in the 12th digit, the mean still reaches 89.9."""
     other = "avx2" if torch.backends.cpu.get_cpu_capability() == "AVX512" else "default"
     environment = {**os.environ, "ATEN_CPU_CAPABILITY": other, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", OTHER_ROUNDING]

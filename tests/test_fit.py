@@ -1,4 +1,4 @@
-"""lamp.fit: the same steps as the loop written out, and everything around them."""
+"""lamp.fit makes the same steps as a written loop, and everything around them works."""
 
 import contextlib
 import io
@@ -241,7 +241,7 @@ class TestCallbacks:
         x, y = blobs(30)
         xv, yv = blobs(200, seed=1)
         model = network()
-        wrong = (yv + 1) % 3  # so that learning makes the validation loss rise
+        wrong = (yv + 1) % 3  # so that the validation loss rises during training
         history = lamp.fit(
             model,
             lamp.CrossEntropyLoss(),
@@ -293,7 +293,7 @@ class TestCallbacks:
 
 class TestNonFinite:
     class Burst(lamp.Module):
-        """Finite until it has been called `after` times in training."""
+        """A module whose output is finite until it has been called `after` times in training."""
 
         def __init__(self, after):
             self.after, self.calls = after, 0
@@ -508,7 +508,7 @@ class TestHistory:
 
 
 class TestDenormals:
-    """Numbers below 1e-38 count as 0 while a training runs, whichever way it ends; after it things are as before."""
+    """Numbers below 1e-38 count as 0 during a training. Afterwards the setting is as before, however it ended."""
 
     TINY = 1e-40
 

@@ -1,4 +1,4 @@
-"""What fit, evaluate and predict are given by people from elsewhere: it works, or the error has the way out."""
+"""Arguments in the forms of other libraries work, or the error says what to write instead."""
 
 import copy
 import pickle

@@ -1,4 +1,4 @@
-"""`fit_each`: networks of any architectures as one job, each as `fit` would leave it alone."""
+"""`fit_each` trains networks of any architectures together; each ends as `fit` alone would leave it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def mlp(*hidden, activation=lamp.Tanh, end=()):
 
 
 def networks():
-    """Several forms: rows of layers of some depths and activations, and one whose widths cannot differ."""
+    """Networks of several depths and activations, and one whose widths must be equal."""
     shapes = [(4,), (9,), (5, 6), (7, 3), (), (2, 2, 2), (30,)]
     made = [mlp(*hidden, activation=kind) for kind in (lamp.Tanh, lamp.Sigmoid) for hidden in shapes]
     made.append(lamp.Sequential(lamp.Linear(3, 6), lamp.Softmax(-1), lamp.Linear(6, TASK.outputs)).double())

@@ -1,6 +1,6 @@
-"""What went wrong when lamp was used on real files and by first-time users, each as a small case of its own.
+"""Mistakes that were found by using lamp on real files and by first-time users, each as a small test.
 
-The tables are those kinds of files that were once read wrong, made here; what is asked is what a person sees.
+The tables made here are of kinds that were once read wrongly. The tests look at what a user sees.
 """
 
 import contextlib
@@ -32,7 +32,7 @@ Y = ["up" if b > 0 else "down" for b in B]
 
 
 def run(*arguments):
-    """What a command prints, its results and then its notes, and its exit code."""
+    """The stdout, the stderr and the exit code of a command."""
     from lamp.cli import main
 
     printed, told = io.StringIO(), io.StringIO()
@@ -216,7 +216,7 @@ def test_odd_cells_of_new_rows_may_be_gaps(folder, tmp_path):
 
 
 def test_work_grows_with_the_columns_and_no_faster():
-    """Counted in calls, not in seconds."""
+    """The work is counted in calls, not in seconds."""
     from lamp.tables.preprocessing import Preprocessing
 
     def calls(columns):

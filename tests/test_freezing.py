@@ -1,4 +1,4 @@
-"""Frozen parameters: they stay as they are, in every engine, and the others train as torch trains them."""
+"""Frozen parameters do not change with either engine, and the others train as in torch."""
 
 import copy
 import pickle

@@ -1,4 +1,4 @@
-"""A network as a graph: what tracing finds, how it prints, when two graphs are equal."""
+"""Networks as graphs: what a trace contains, how it prints, and when two graphs are equal."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Habits from torch.nn and Keras that work in lamp as they do there."""
+"""Habits from torch.nn and Keras that work in lamp too."""
 
 import copy
 import gc
@@ -340,7 +340,7 @@ def test_inputs_by_name():
 
 
 def test_forwards_name_their_inputs_as_torch_does():
-    """All modules and losses that torch.nn has too, so that calls by name can be moved."""
+    """This holds for all modules and losses that torch.nn has too."""
     kinds = [getattr(package, name) for package in (lamp.nn, lamp.losses) for name in package.__all__]
     pairs = [(kind, getattr(torch.nn, kind.__name__)) for kind in kinds if hasattr(torch.nn, kind.__name__)]
     assert len(pairs) > 40

@@ -1,4 +1,4 @@
-"""Initialisations draw torch.nn.init's numbers, to the bit, and have the moments that they promise."""
+"""Initialisations draw the same bits as torch.nn.init, and have the documented moments."""
 
 import inspect
 import math

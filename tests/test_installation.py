@@ -1,4 +1,4 @@
-"""What pip is told: one version, one list of optional packages, and never the name of somebody else's package."""
+"""Instructions for pip: one version, one list of optional packages, and never another project's name."""
 
 import re
 import tomllib

@@ -1,4 +1,4 @@
-"""Networks with branches as ONNX and as Python: both compute what the network computes, in float64 to rounding."""
+"""Networks with branches, exported to ONNX and Python, compute the same to rounding in float64."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def several(outputs):
 
 
 def check(export, run, path, model, *shapes, dtype=torch.float64, **options):
-    """Write the file, and hold what it computes against the model in eval mode, of a population one by one."""
+    """Write the file, and compare its outputs with the model's in eval mode, of a population, one network at a time."""
     shape = shapes[0] if len(shapes) == 1 else list(shapes)
     export(model, path, input_shape=shape, dtype=dtype, **options)
     networks = [copy.deepcopy(each).to(dtype).eval() for each in (model if hasattr(model, "seeds") else [model])]
@@ -99,7 +99,7 @@ def test_samples_of_several_axes(export, run, tmp_path):
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
 @pytest.mark.parametrize("options", [{}, {"affine": False}, {"bias": False, "eps": 0.1}], ids=str)
 def test_running_statistics(options, dtype, export, run, tmp_path):
-    """In eval mode they are numbers like others: each channel's, and each replica's."""
+    """In eval mode they are constants, per channel and replica."""
     features = lamp.Sequential(lamp.Linear(4, 3), lamp.BatchNorm1d(3, **options), lamp.Tanh(), lamp.Linear(3, 2))
     channels = lamp.Sequential(lamp.BatchNorm1d(5, **options), Residual(lamp.Tanh()), lamp.Linear(4, 2))
     joined = Joined(lamp.Identity(), lamp.BatchNorm1d(4, **options))
@@ -274,7 +274,7 @@ class NoFormula(lamp.Module):
 
 
 class Lying(Residual):
-    """Says that it adds, and does not."""
+    """A module whose trace says that it adds, which it does not."""
 
     def forward(self, x):
         self.remember(None)
@@ -285,7 +285,7 @@ class Lying(Residual):
 
 
 class Lengthened(lamp.Module):
-    """Puts out another number of outputs than its trace says."""
+    """A module with another number of outputs than its trace says."""
 
     def forward(self, x):
         return x, x

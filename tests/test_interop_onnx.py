@@ -1,4 +1,4 @@
-"""A network written as ONNX computes in onnxruntime what its twin in torch.nn computes; a wrong one is not written."""
+"""A network in ONNX computes in onnxruntime what its torch.nn twin computes; a wrong file is not written."""
 
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ def test_ensembles(probabilities, tmp_path):
 
 @pytest.mark.parametrize("kind", ["before", "after"])
 def test_factors_beside_a_matrix_product_keep_their_digits(kind, tmp_path):
-    """onnxruntime joins the two, in float64 too, to one operator whose factor is float32."""
+    """Even in float64, onnxruntime fuses the two into one operator whose factor is float32."""
     third = type("Third", (lamp.Activation,), {"sigma": lambda self, x: x * (1.0 / 3.0)})
     layers = [third(), lamp.Linear(4, 3)] if kind == "before" else [lamp.Linear(4, 3, bias=False), third()]
     network = lamp.Sequential(*layers).double()

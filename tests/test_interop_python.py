@@ -1,4 +1,4 @@
-"""A network written as Python computes, with numpy alone, what its twin in torch.nn computes; people can read it."""
+"""A network in Python code computes with numpy alone what its torch.nn twin computes, and is readable."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_the_tables_hold_every_activation():
 @pytest.mark.parametrize("dtype", PRECISIONS, ids=str)
 @pytest.mark.parametrize("case", ELEMENTWISE, ids=str)
 def test_extremes(case, dtype, tmp_path):
-    """Large numbers overflow nowhere (a warning of numpy's is an error here), and small ones keep their digits."""
+    """Large numbers do not overflow (numpy's warnings are errors here), and small ones keep their digits."""
     twin = case.make_torch().to(dtype)
     path = lamp.to_python(case.make(), tmp_path / "network.py", input_shape=(5,), dtype=dtype)
     eps = torch.finfo(dtype).eps
@@ -249,7 +249,7 @@ HOSTILE = [
 
 
 def test_names_are_only_names(tmp_path):
-    """Whatever modules are called, and whatever their reprs say, is text and not code."""
+    """Names and reprs of modules become text, never code."""
 
     class Predict(lamp.Tanhshrink):
         def extra_repr(self):
@@ -337,7 +337,7 @@ def test_python_that_does_not_run_is_noticed(wrong, tmp_path, monkeypatch):
 
 
 def test_a_part_of_a_formula_that_is_wrong_is_noticed(tmp_path, monkeypatch):
-    """Every coefficient counts: the last term of a formula, too, is seen by the comparison."""
+    """The comparison notices a change in every coefficient, even in the last term of a formula."""
     monkeypatch.setitem(python_text.FUNCTIONS, "log1p", "np.sin")
     with pytest.raises(lamp.ExportError):
         lamp.to_python(lamp.Sequential(lamp.Linear(4, 7), lamp.LogSigmoid()), tmp_path / "network.py")

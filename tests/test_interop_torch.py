@@ -1,4 +1,4 @@
-"""A network moved to torch.nn and back computes the same, has the same gradients, and shares what it shared."""
+"""A network moved to torch.nn and back has the same outputs, gradients and shared parameters."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:reduction. 'mean' divides the to
 
 
 def same_state(one, other):
-    """Both hold the same tensors under the same keys in the same order, each its own."""
+    """Check that both have equal tensors under the same keys in the same order, and share no memory."""
     mine, theirs = one.state_dict(), other.state_dict()
     assert list(mine) == list(theirs)
     for key, tensor in mine.items():
@@ -222,7 +222,7 @@ def test_a_moved_network_trains_on():
 
 def test_a_sequential_of_another_class():
     class Network(nn.Sequential):
-        """With a name of its own, but no forward."""
+        """A subclass without a forward."""
 
     moved = lamp.from_torch(Network(nn.Linear(3, 4), nn.ReLU(inplace=True)))
     assert repr(moved) == repr(lamp.Sequential(lamp.Linear(3, 4), lamp.ReLU()))

@@ -1,4 +1,4 @@
-"""Compiled code that a process keeps: so many bytes of it, what was used last, and nothing of the networks."""
+"""Kernels that a process keeps: a limited number of bytes, the last used ones, and no reference to networks."""
 
 import gc
 import weakref

@@ -1,4 +1,4 @@
-"""The transcendental functions of lanes are exact to a few units in the last place, wherever they are asked."""
+"""The transcendental functions of lanes are exact to a few units in the last place for all inputs."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def exact(name: str, x: Tensor) -> Tensor:
 
 
 def spacing(x: Tensor, dtype: torch.dtype) -> Tensor:
-    """The unit in the last place of numbers of this dtype at x."""
+    """The unit in the last place at x, for this dtype."""
     digits, least = (24, -149) if dtype is torch.float32 else (53, -1074)
     return torch.ldexp(torch.ones_like(x), (torch.frexp(x).exponent - digits).clamp(min=least))
 

@@ -1,4 +1,4 @@
-"""Whole numbers over lanes are int32 tensors bit for bit, so dropout draws the same in both engines."""
+"""Integer lanes compute the same bits as int32 tensors, so both engines draw the same Dropout masks."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ class TestNumbers:
 
     @pytest.mark.filterwarnings("ignore:divide by zero", "ignore:invalid value", "ignore:overflow")
     def test_quotients_and_roots_are_rounded_once(self, kind):
-        """As numpy's are: torch multiplies by a reciprocal, and its roots are a last bit off."""
+        """The oracle is numpy: torch multiplies by a reciprocal, and its roots are off in the last bit."""
         dtype, bits = kind
         x, _ = pairs(dtype)
         same(over(lambda lane: 0.3 / lane, x, bits=bits), torch.from_numpy(np.full_like(x, 0.3) / x.numpy()))
@@ -185,7 +185,7 @@ class TestWhatLanesRefuse:
 
 
 class TestLoops:
-    """Bounds that only the run knows, so none of these loops can be unrolled away."""
+    """The bounds are known only when the function runs, so no loop can be unrolled."""
 
     BOUNDS = ((0, 0), (0, 1), (0, 7), (3, 3), (3, 4), (2, 9), (5, 2), (-3, 2), (-4, -1), (-1, -1))
 

@@ -1,4 +1,4 @@
-"""What bad input gets: what was wrong, what was expected, what came, and the fix; never a silent broadcast."""
+"""Errors of losses say what was wrong, expected and given, and the fix; nothing is broadcast silently."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ WITH_LABELS = [case for case in CLASSES if not case.target().is_floating_point()
 
 
 def told(kind, run, *words):
-    """That running it raises this error, and that the error says all that it should."""
+    """Check that the call raises this error, and that the message has all its parts."""
     with pytest.raises(kind) as caught:
         run()
     text = str(caught.value)

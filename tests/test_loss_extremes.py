@@ -1,4 +1,4 @@
-"""Where numbers are large, impossible or exactly at a corner, a loss stays right; and NaN never passes in silence."""
+"""Losses are right for large or impossible numbers and at kinks, and NaN is always reported."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_log_odds(x, pos_weight):
 
 
 def test_sure_probabilities():
-    """Each logarithm is at least -100, as torch has it."""
+    """As in torch, each logarithm is at least -100."""
     output = torch.tensor([0.0, 1.0, 0.0, 1.0, 1e-300], dtype=torch.float64)
     target = torch.tensor([0.0, 1.0, 1.0, 0.0, 1.0], dtype=torch.float64)
     loss, doutput = both(BCELoss(reduction="sum"), output, target)

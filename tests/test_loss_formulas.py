@@ -1,4 +1,4 @@
-"""A loss's formulas are each other's derivatives, need only what lamp.formulas lists, and are what tensors compute."""
+"""A loss's derivative is that of its value; both use only lamp.formulas' operations, and agree with the tensor code."""
 
 from __future__ import annotations
 
@@ -197,7 +197,7 @@ def test_a_lane_is_strict():
 
 
 def test_a_long_row_and_a_short_one_have_the_same_softmax():
-    """Tensors take one of three ways to the softmax, by their shape."""
+    """The shape decides between three ways to compute the softmax."""
     criterion = CrossEntropyLoss(weight=weights(130))
     output, target = log_probabilities(300, 130)(), sparse(300, 130)()
     criterion(output, target)

@@ -1,4 +1,4 @@
-"""A loss's backward gives what autograd finds for torch.nn's, whatever the reduction, and where the loss goes on."""
+"""A loss's backward gives autograd's gradient of torch.nn's loss, for every reduction."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def expected(case, output, target, *dloss):
 
 
 def upstream(case, loss):
-    """What backward takes: a random gradient where there is a loss for each element."""
+    """The argument of backward: a random gradient if the loss has several elements."""
     return [torch.randn_like(loss)] if case.reduction == "none" else []
 
 
@@ -78,7 +78,7 @@ class TestGradients:
 
 
 def test_two_losses_of_one_criterion_go_back_last_first():
-    """As for every module used twice in one network: what is remembered is a stack."""
+    """Remembered values are a stack, as for every module that is used twice."""
     from lamp.module import Module
 
     class Twice(Module):

@@ -1,4 +1,4 @@
-"""What a loss is beside its values: torch's names, repr and state; what it remembers, and when it forgets."""
+"""Losses have torch's names, repr and state; what they remember, and when they forget it."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_weights_of_another_length_are_not_loaded():
 
 
 def test_a_loss_of_ones_own():
-    """Two formulas are all that it takes; what they return is not changed by what comes after."""
+    """A user's loss needs two formulas; lamp does not change the tensors that they return."""
 
     class HalfSquare(Loss):
         def value(self, output, target):

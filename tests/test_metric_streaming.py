@@ -1,4 +1,4 @@
-"""Metrics in a training: batch by batch, in both engines, per replica; and what fit does with a metric it is given."""
+"""Metrics in a training: batch by batch, with both engines, per replica; and what fit does with a metric object."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def network(seed=2):
 
 
 def fitted(given, *, targets=IGNORING, criterion=None, engine="eager", count=None, lr=0.0, **more):
-    """A training that learns nothing, by default, so that the same weights can be asked again."""
+    """A training with a learning rate of 0 by default, so that the weights can be evaluated again."""
     model = network() if count is None else lamp.population(network(), range(count))
     criterion = criterion or lamp.CrossEntropyLoss(ignore_index=-1)
     options = {"epochs": 2, "batch_size": 12, "progress": False, "engine": engine, "metrics": given, **more}
@@ -126,7 +126,7 @@ def test_in_a_sweep():
         metrics=metrics.F1(),
         progress=False,
     )
-    assert found.best == {"lr": 0.3}  # the most, for it is known that more is better
+    assert found.best == {"lr": 0.3}  # the highest, since the metric says that higher is better
 
 
 def test_early_stopping_by_name_takes_more_for_better():
@@ -166,7 +166,7 @@ def test_the_largest_two_are_not_counted_as_the_largest(count):
 
 
 def test_what_an_epoch_passes_on_is_each_replica_s_own():
-    """Labels in floating point would look like one-hot rows, where replicas, samples and classes are as many."""
+    """If replicas, samples and classes are equally many, labels must not be taken for one-hot rows."""
     output, labels = torch.randn(4, 4, 4), torch.randint(0, 4, (4, 4))
     epoch = EpochMetrics({"accuracy": lamp.Accuracy()}, 4)
     epoch.update(output, labels.double())
@@ -245,7 +245,7 @@ def test_the_ignored_label_is_the_criterion_s():
 
 # ---- memory ----------------------------------------------------------------------------------------------------------
 class Watching(lamp.Module):
-    """Passes its input on, and knows which of its outputs are still there."""
+    """Returns its input, and tracks which of its outputs still exist."""
 
     def __init__(self):
         self.seen = []
@@ -264,7 +264,7 @@ class Watching(lamp.Module):
 
 
 def most_kept(given, batches=50, rows=20_000):
-    """The largest number of outputs that were there at once, in an epoch of a million rows, and in its validation."""
+    """The largest number of outputs that existed at once, in an epoch of a million rows and its validation."""
     watching, most = Watching(), []
 
     class Counting(metrics.Metric):
@@ -374,7 +374,7 @@ def test_an_accumulator_that_gives_no_number(engine):
 
 
 def test_a_call_of_one_s_own_is_used():
-    """Whoever overrides the call of one of lamp's metrics has it called, with the outputs of the whole epoch."""
+    """An overridden `__call__` of a metric is called, with the outputs of the whole epoch."""
     seen = []
 
     class Doubled(metrics.F1):

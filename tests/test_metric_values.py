@@ -1,6 +1,6 @@
-"""The values of lamp.metrics: torchmetrics' and scikit-learn's, however the rows are cut into batches, per replica.
+"""lamp.metrics has the values of torchmetrics and scikit-learn, for any division into batches, per replica.
 
-torchmetrics takes shares of counts in float32; scikit-learn's are exact to the last digits.
+torchmetrics divides counts in float32; scikit-learn is exact to the last digits.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def tied(n, generator):
 
 
 def probabilities(n, generator):
-    """Many of which are equal."""
+    """Probabilities of classes, many of them equal."""
     drawn = torch.randint(1, 4, (n, CLASSES), generator=generator).double()
     return drawn / drawn.sum(1, keepdim=True), labels(n, generator)
 
@@ -96,7 +96,7 @@ def ignoring_yes_or_no(n, generator):
 
 
 def questions(n, generator):
-    """Of four, one is never answered with yes."""
+    """Four yes-or-no questions; one is never answered with yes."""
     target = torch.randint(0, 2, (n, 4), generator=generator)
     target[:, 1] = 0
     return torch.rand(n, 4, generator=generator, dtype=torch.float64), target
@@ -119,17 +119,17 @@ def pairs_of_numbers(n, generator):
 # ---- what each metric must give --------------------------------------------------------------------------------------
 @dataclass
 class Case:
-    """A metric, data for it, and others' values of it, with how exact those are."""
+    """A metric, data for it, an oracle, and the oracle's precision."""
 
     make: Callable[[], metrics.Metric]
     data: Callable
     oracle: Callable
     relative: float = 1e-10
-    least: int = 1  # samples that the other one asks for
+    least: int = 1  # samples that the oracle needs
 
 
 def kept(output, target, ignored):
-    """The rows that count."""
+    """The rows whose label is not ignored."""
     rows = output.movedim(1, -1).flatten(0, -2) if output.dim() > target.dim() else output.flatten()
     there = target.flatten() != ignored
     return rows[there], target.flatten()[there]
@@ -316,7 +316,7 @@ def drawn(case, n, seed=0):
 
 
 def of_batches(metric, output, target, sizes, axis=0):
-    """The metric of rows that come in batches of these sizes."""
+    """The metric after batches of these sizes."""
     mark = lamp.per_replica if axis else lambda tensor: tensor
     for x, y in zip(output.split(sizes, axis), target.split(sizes, axis), strict=True):
         metric.update(mark(x), y)
@@ -398,7 +398,7 @@ def test_each_replica_has_its_own(name, count, shared):
 
 @each_case
 def test_what_a_metric_has_taken_in(name):
-    """A call leaves it as it is, reset forgets it, and its state is all that it goes on from."""
+    """A call changes nothing, reset clears the metric, and its state dict is complete."""
     case = CASES[name]
     output, target = drawn(case, 20)
     whole, metric, resumed = case.make()(output, target), case.make(), case.make()
@@ -441,7 +441,7 @@ def test_targets_that_are_all_the_same():
 
 
 def test_targets_far_from_zero():
-    """Sums of squares would lose all digits."""
+    """A formula with sums of squares would lose all digits."""
     generator = torch.Generator().manual_seed(1)
     output, target = (torch.randn(400, generator=generator, dtype=torch.float64) for _ in range(2))
     expected = metrics.R2()(output, target)
@@ -487,7 +487,7 @@ def test_of_equal_scores_the_first_classes_are_the_largest():
 
 
 def test_which_targets_are_shared_where_all_sizes_are_equal():
-    """Rows of numbers are one-hot and shared, whole numbers each replica's labels; a mark says they are its own."""
+    """Floats are shared one-hot rows, integers are labels per replica; a mark makes targets each replica's own."""
     generator = torch.Generator().manual_seed(6)
     outputs = torch.randn(4, 4, 4, generator=generator)
     labels = torch.randint(0, 4, (4, 4), generator=generator)

@@ -1,4 +1,4 @@
-"""Metrics: what an accuracy counts, in both engines; names; and what gets an error before anything is trained."""
+"""Metrics in fit: what accuracy counts with both engines, names, and errors before training."""
 
 import functools
 import math

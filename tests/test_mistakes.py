@@ -1,4 +1,4 @@
-"""Every mistake in the table gets lamp's own error: where, expected, got and fix, in a few lines."""
+"""Every mistake in the table raises a LampError with place, expected, got and fix, in a few lines."""
 
 import traceback
 import warnings
@@ -13,7 +13,7 @@ LONGEST = 12  # lines of a message
 
 
 def marks(mistake: Mistake) -> list[str]:
-    """What is missing from lamp's answer to a mistake; an empty list is full marks."""
+    """What is missing in the error for a mistake; an empty list if it is complete."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")

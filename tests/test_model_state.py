@@ -64,13 +64,13 @@ def trained(seed=0, momentum=0.1, **more):
 
 @pytest.fixture
 def networks():
-    """Networks that differ in weights, statistics and the number of batches seen."""
+    """Networks with different weights, statistics and numbers of batches seen."""
     return [trained(k, epochs=k + 1) for k in range(REPLICAS)]
 
 
 # ---- the object itself -----------------------------------------------------------------------------------------------
 def trained_alone(single, k, batches):
-    """The network that replica k is, trained on its batches; replica 1 meets a loss that is not finite."""
+    """The single network for replica k, trained on its batches; the loss of replica 1 becomes infinite."""
     single.reset_parameters(generator=torch.Generator().manual_seed(k))
     own = [(a[k], b[k]) for a, b in batches]
     try:
@@ -341,7 +341,7 @@ class TestEarlyStopping:
 
 
 class Torchlike(lamp.Module):
-    """Statistics as one writes them for torch.nn: registered, and assigned anew in each forward."""
+    """Statistics as written for torch.nn: registered buffers that each forward assigns."""
 
     def __init__(self):
         self.register_buffer("mean", torch.zeros(HIDDEN, dtype=D))
@@ -363,7 +363,7 @@ def with_torchlike():
 
 
 class TestAssignedBuffers:
-    """Buffers of a user's that are another tensor after each forward."""
+    """A user's buffers that each forward replaces by a new tensor."""
 
     def test_early_stopping_in_a_population(self):
         x, y = data()
@@ -402,7 +402,7 @@ class TestFailures:
 
     @staticmethod
     def poisoned(step, k=1):
-        """Batches of all replicas' own, of which replica k's holds a NaN from this step on."""
+        """Batches per replica, in which replica k has a NaN from this step on."""
         x, y = (torch.stack([each] * REPLICAS) for each in data())
         batches = [(a.clone(), b) for a, b in zip(x.split(BATCH, 1), y.split(BATCH, 1), strict=True)]
         for a, _ in batches[step:]:
@@ -460,7 +460,7 @@ class TestFailures:
         assert torch.equal(population.state_dict()["0.weight"][0], counts[63]["0.weight"][0])
 
     def test_weights_that_an_engine_kept(self):
-        """They are put back with the buffers as they were then."""
+        """They are restored together with the buffers of the same time."""
         model, good = trained(), LastGood()
         before = state_of(model)
         weights = torch.cat([parameter.data.flatten() for parameter in model.parameters()])
@@ -489,7 +489,7 @@ class TestSaving:
 
 
 class TestAsking:
-    """What only asks a network leaves its statistics alone."""
+    """Prediction and evaluation do not change running statistics."""
 
     @pytest.mark.parametrize("of_all", [False, True])
     def test_predict_evaluate_and_validation(self, of_all, networks):

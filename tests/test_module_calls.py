@@ -1,4 +1,4 @@
-"""Forward and backward belong together: what is remembered, for how long, and what is said where one is missing."""
+"""Forward and backward: what is remembered, for how long, and errors if one is missing."""
 
 import copy
 import threading
@@ -146,7 +146,7 @@ def test_forward_by_its_name():
 
 
 def test_threads_do_not_see_each_other():
-    """Two networks meet in the middle of their forwards and of their backwards, each in a thread of its own."""
+    """Two threads run a network each, at the same time in forward and in backward."""
     meeting = threading.Barrier(2, timeout=60)
 
     class Meeting(Module):

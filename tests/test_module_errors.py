@@ -1,4 +1,4 @@
-"""What bad input gets: what was wrong, what was expected, what came, and the fix; never a silent broadcast."""
+"""Errors of modules say what was wrong, expected and given, and the fix; nothing is broadcast silently."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Backward gives autograd's gradients: of inputs and parameters, added up, for gradients laid out in any way."""
+"""Backward adds autograd's gradients of inputs and parameters, for upstream gradients with any strides."""
 
 import pytest
 import torch
@@ -28,7 +28,7 @@ class Thrice(Module):
         return torch.stack([self.inner(a), self.inner(b), self.inner(c)])
 
     def backward(self, dy):
-        da, db, dc = (self.inner.backward(dy[k]) for k in (2, 1, 0))  # what came last is gone back through first
+        da, db, dc = (self.inner.backward(dy[k]) for k in (2, 1, 0))  # in reverse order of the calls
         return dc, db, da
 
 

@@ -1,4 +1,4 @@
-"""A module of one's own is a forward and a backward, and whatever stands in its attributes belongs to it."""
+"""A user's module needs forward and backward; modules and parameters in its attributes belong to it."""
 
 import copy
 

@@ -1,4 +1,4 @@
-"""Any shape and any strides: what hypothesis finds, torch.nn and autograd confirm."""
+"""Modules agree with torch.nn and autograd for shapes and strides that hypothesis draws."""
 
 import hypothesis.strategies as st
 import pytest

@@ -1,4 +1,4 @@
-"""What a module is made of: keys, copies, dtypes, where parameters lie, how it prints."""
+"""The state of modules: keys, copies, dtypes, buffers of parameters, and repr."""
 
 import copy
 import pickle
@@ -133,7 +133,7 @@ class TestParameters:
 
 # ---- a module inside itself ------------------------------------------------------------------------------------------
 class Knowing(lamp.Module):
-    """A Linear that may know the module above it, or itself."""
+    """A Linear that may refer to the module that contains it, or to itself."""
 
     def __init__(self):
         self.layer = lamp.Linear(3, 3)

@@ -1,4 +1,4 @@
-"""Forward gives torch.nn's values, for inputs laid out in any way, and leaves its input alone."""
+"""Forward gives torch.nn's values for inputs with any strides, and does not change its input."""
 
 import inspect
 

@@ -1,4 +1,4 @@
-"""Hyperparameters set after an optimizer was made; what torch's users write; rules of one's own; copies that belong."""
+"""Hyperparameters that are set later, habits from torch, user-defined rules, and copies of optimizers."""
 
 import copy
 import io
@@ -216,7 +216,7 @@ class TestCopies:
 
     @pytest.mark.parametrize("kind", KINDS)
     def test_a_copy_without_its_model_is_told_of(self, kind):
-        """At the first step that moves nothing; of a pair, nothing is said."""
+        """There is a warning at its first step. A pair that was copied together gets none."""
         model = network()
         optimizer = kind(model.parameters(), lr=0.05)
         train(model, optimizer)
@@ -230,7 +230,7 @@ class TestCopies:
 
 
 class Signs(Optimizer):
-    """A rule of one's own: a step of lr along the sign."""
+    """A user's rule: a step of lr along the sign."""
 
     ranges = SGD.ranges
 

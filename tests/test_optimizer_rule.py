@@ -1,4 +1,4 @@
-"""Optimizers: an update rule is a formula over numbers: tensors, columns of hyperparameters, or anything like them."""
+"""Update rules are formulas that work for tensors, columns of hyperparameters, and plain numbers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ STEPS = 6
 
 
 class Plain:
-    """A float that has lamp.formulas' operations and nothing else, as a SIMD lane would."""
+    """A float with the operations of lamp.formulas and no others."""
 
     def __init__(self, value: float) -> None:
         self.value = value

@@ -1,4 +1,4 @@
-"""Optimizers: state dicts are torch.optim's and go both ways, and a run that goes on from one is the same run."""
+"""Optimizers' state dicts are compatible with torch.optim, and a run resumed from one is unchanged."""
 
 import copy
 import io
@@ -115,7 +115,7 @@ def test_a_state_dict_is_a_copy():
 
 
 def test_a_state_that_is_none_is_no_state():
-    """As older versions of torch save a momentum that has not begun."""
+    """Older versions of torch save an unused momentum this way."""
     pair = OPTIMIZERS[0].pair()
     state = pair.optimizer.state_dict()
     pair.optimizer.load_state_dict({**state, "state": {k: {"momentum_buffer": None} for k in range(len(SHAPES))}})
@@ -124,7 +124,7 @@ def test_a_state_that_is_none_is_no_state():
 
 
 def test_groups_stay_the_same_dicts_when_a_state_is_loaded():
-    """Who holds a group, to change its learning rate, still holds it afterwards."""
+    """A reference to a group, such as a schedule's, is still valid afterwards."""
     optimizer = lamp.optim.Adam([Parameter(torch.zeros(2))], lr=0.1)
     group = optimizer.param_groups[0]
     optimizer.load_state_dict(

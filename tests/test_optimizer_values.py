@@ -1,4 +1,4 @@
-"""Optimizers: after every step the parameters are those of torch.optim, wherever they lie."""
+"""After every step the parameters equal torch.optim's, wherever they lie in memory."""
 
 import copy
 import inspect
@@ -30,7 +30,7 @@ def _in_another_order(params):
 
 
 def _among_others(params):
-    """With parameters in between that the optimizer does not have."""
+    """The parameters lie in a buffer together with others that the optimizer does not have."""
     mixed = []
     for param in params:
         mixed += [param, Parameter(torch.ones(3, dtype=torch.float64))]

@@ -1,4 +1,4 @@
-"""What a user writes in the place of lamp's methods runs: in a subclass, on an instance, in lamp's classes."""
+"""Methods that a user overrides are called: in a subclass, on an instance, or patched into lamp's classes."""
 
 import functools
 from abc import ABC, abstractmethod
@@ -149,7 +149,7 @@ def test_the_formulas_say_what_the_shortcuts_on_labels_do(make):
 
 # ---- forward and backward ------------------------------------------------------------------------------------------
 class Halved(lamp.Linear):
-    """A Linear whose gradients count half, by its backward alone."""
+    """A Linear whose backward halves the gradients."""
 
     def backward(self, dy):
         return super().backward(dy * 0.5)

@@ -1,4 +1,4 @@
-"""A copy of a network, by deepcopy or pickle, is a network: it learns, and by itself."""
+"""A copy of a network, by deepcopy or pickle, trains independently."""
 
 import copy
 import pickle

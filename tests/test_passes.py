@@ -108,7 +108,7 @@ def test_two_forwards_gone_back_through_in_any_order(batches):
 
 
 def test_the_gradient_of_the_input_too(batches):
-    """An encoder, then a decoder; both are called again before anybody goes back."""
+    """An encoder and a decoder are both called again before the first backward."""
     encoder, decoder = lamp.Sequential(lamp.Linear(IN, 4), lamp.SELU()).double(), network_of(4)
     loss, (x, y), (other, _), _ = lamp.CrossEntropyLoss(), *batches
     peers = lamp.to_torch(encoder), lamp.to_torch(decoder)
@@ -194,7 +194,7 @@ def test_a_network_that_ends_in_its_loss(batches):
 
 
 def test_a_loss_used_twice(batches):
-    """Of the two losses of one criterion it is not known which is meant; nobody gets the wrong one."""
+    """It is ambiguous which loss of a criterion is meant, so no wrong gradient is given."""
     model, loss, ((x, y), other, _) = network(), lamp.CrossEntropyLoss(), batches
     value = loss(model(x), y)
     loss(model(other[0]), other[1])
@@ -405,7 +405,7 @@ def test_outputs_are_copied_and_saved_as_tensors(batches):
 
 class TestFit:
     class Meddling(lamp.Callback):
-        """Calls the model and the loss wherever it can, and keeps all that they put out."""
+        """A callback that calls model and loss at every opportunity, and keeps their outputs."""
 
         def __init__(self, x, y):
             self.x, self.y, self.kept = x, y, []

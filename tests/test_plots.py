@@ -144,7 +144,7 @@ def test_every_error_says_the_way_out():
 
 
 def test_a_notebook_shows_figures():
-    """A notebook asks what a cell ends with for `_repr_png_`."""
+    """Notebooks call `_repr_png_` on the result of a cell."""
     axes = plots.panels(2)
     alone = plots.curves(torch.rand(5))
     for shown in (alone, alone.figure, *axes, axes[0].figure, pickle.loads(pickle.dumps(alone))):

@@ -65,7 +65,7 @@ class TestCurves:
         assert line.get_ydata().tolist() == [3.0, 2.0]
 
     def test_a_run_that_ended_counts_with_its_last_value(self):
-        """So that the mean goes on where it was, and does not jump to that of the others."""
+        """Otherwise the mean would jump to that of the remaining runs."""
         ax = plots.curves([torch.tensor([4.0, 2.0, 1.0]), torch.tensor([2.0])], label="loss")
         assert bold(ax)[0].get_ydata().tolist() == [3.0, 2.0, 1.5]
         assert legend_of(ax) == ["loss (mean of 2 runs)\n1 that ended early: by its last value"]

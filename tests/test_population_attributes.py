@@ -1,4 +1,4 @@
-"""What replicas share beside their tensors: attributes and methods set on modules count, and are kept."""
+"""Attributes and methods set on modules: replicas share them, and networks that differ in one do not stack."""
 
 from types import MethodType
 
@@ -61,7 +61,7 @@ def twice_back(module, dy):
 
 
 def doubled(network):
-    """The network with a Tanh of which the output, and the gradient, are taken twice."""
+    """The network, with methods set on its Tanh that double the output and the gradient."""
     network[1].forward, network[1].backward = MethodType(twice, network[1]), MethodType(twice_back, network[1])
     return network
 

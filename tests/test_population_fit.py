@@ -1,4 +1,4 @@
-"""A population in `fit` is K networks in `fit`: each with its seed, data, hyperparameters, schedule and ending."""
+"""A population in `fit` gives the K networks of K calls of `fit`, each with its own seed, data and options."""
 
 from __future__ import annotations
 

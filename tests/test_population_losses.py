@@ -1,4 +1,4 @@
-"""The loss of replica k is the single network's loss, for every loss of the table, and no replica disturbs another."""
+"""For every loss, replica k has the single network's loss, and no replica affects another."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NAN = float("nan")
 
 
 def draw(case, replicas):
-    """Outputs and targets of K replicas, and what goes back from each loss."""
+    """Outputs and targets of K replicas, and an upstream gradient per loss."""
     pairs = [case.pair() for _ in range(replicas)]
     outputs, targets = (torch.stack(each) for each in zip(*pairs, strict=True))
     criterion = case.make()

@@ -1,4 +1,4 @@
-"""After 20 steps replica k is where network k alone would be, for every optimizer of the table, with an lr each."""
+"""Replica k equals network k alone after 20 steps, for every optimizer, with a learning rate per replica."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def parameters(values, replicas=None):
 
 
 def lrs(replicas):
-    """Learning rates from a tenth of the case's to all of it, none alike."""
+    """Different factors of the learning rate, from a tenth to 1."""
     return torch.linspace(0.1, 1.0, replicas, dtype=torch.float64) if replicas > 1 else torch.ones(1).double()
 
 
@@ -92,7 +92,7 @@ def test_a_poisoned_replica_touches_no_other(case):
 
 @pytest.mark.parametrize("case", OPTIMIZERS, ids=str)
 def test_some_replicas_go_on_alone(case):
-    """`of_replicas` goes on as the whole would, and `take_back` brings the state home."""
+    """`of_replicas` continues as the whole would, and `take_back` copies the state back."""
     values = [torch.randn(5, *shape, dtype=torch.float64) for shape in SHAPES]
     whole, other = parameters(values, 5), parameters(values, 5)
     optimizer, twin = scaled(case.make(whole), lrs(5)), scaled(case.make(other), lrs(5))

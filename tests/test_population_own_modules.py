@@ -1,4 +1,4 @@
-"""Modules of the user's in a population: they work, or an error names them; trying them leaves no trace."""
+"""A user's modules in a population work, or an error names them; checking them changes nothing."""
 
 import copy
 import random
@@ -32,7 +32,7 @@ class Scale(lamp.Module):
 
 
 class Fits(Scale):
-    """The same for both: the parameter gets its batch axis."""
+    """A module that fits both cases: the parameter gets a batch axis."""
 
     def forward(self, x):
         self.remember(x)
@@ -58,7 +58,7 @@ class WrongInputGradient(Fits):
 
 
 class Centre(lamp.Module):
-    """No parameter, and still it mixes: the mean over the first axis is that of the batch for one network alone."""
+    """Without parameters, but it mixes replicas: its first axis is the batch for a single network only."""
 
     def forward(self, x):
         return x - x.mean(0)
@@ -81,7 +81,7 @@ class Residual(lamp.Module):
 
 
 class Louder(lamp.Linear):
-    """A subclass with a forward of its own, which fits."""
+    """A subclass with its own forward, which works in a population."""
 
     def forward(self, x):
         return 2.0 * super().forward(x)
@@ -187,7 +187,7 @@ def test_a_class_may_vouch_for_itself():
         takes_replicas = True
 
     population = lamp.population(network(Vouching()), range(4))
-    population(torch.randn(4, 3, dtype=D))  # mixed, as its author will have it
+    population(torch.randn(4, 3, dtype=D))  # replicas are mixed, since the author vouches for the module
 
 
 class Counting(Fits):
@@ -233,14 +233,14 @@ def test_it_is_made_once():
 
 
 class Drawn(Fits):
-    """As in a hurry: nothing draws its parameters again."""
+    """A module without `reset_parameters`, so all seeds begin with equal parameters."""
 
     reset_parameters = lamp.Module.reset_parameters
 
 
 class Alike(Fits):
     def reset_parameters(self, *, generator=None):
-        """All begin with the same numbers, and should."""
+        """All replicas begin with the same numbers, as intended."""
 
 
 class TestStarts:

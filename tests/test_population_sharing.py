@@ -1,4 +1,4 @@
-"""What replicas share and what is their own is said, never guessed from shapes; what dropped the mark is told."""
+"""Shared or per replica is marked, never guessed from shapes; an operation that drops the mark is reported."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Networks that differ in the widths of their hidden layers train as one population: each as it would alone."""
+"""Networks with different widths of hidden layers train as one population, each as it would alone."""
 
 from __future__ import annotations
 
@@ -74,14 +74,14 @@ def assert_what_is_not_there_stays_zero(population):
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("case", ACTIVATIONS, ids=str)
 def test_activations(case, engine):
-    """Of some a unit that is not there would put out something, or have a slope."""
+    """For some activations a missing unit would have an output or a derivative other than 0."""
     check([mlp(hidden[:1], activation=case.make) for hidden in WIDTHS[:5]], engine)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("case", [case for case in optimizers.OPTIMIZERS if not case.groups], ids=str)
 def test_optimizers(case, engine):
-    """What a replica lacks never moves, whatever the rule."""
+    """Parameters of missing units never change, whatever the rule."""
     forgets = case.options.get("alpha") == 0.0 or case.options.get("betas") == (0.0, 0.0)
     check(
         [mlp(hidden[:1], activation=lamp.Sigmoid) for hidden in WIDTHS[:4]],

@@ -1,4 +1,4 @@
-"""Networks with branches that differ in widths of hidden layers train as one population: each as it would alone."""
+"""Networks with branches and different widths train as one population, each as it would alone."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OUT = TASK.outputs
 
 
 class Reversed(lamp.Container):
-    """Its layers stand in another order than that in which they are used."""
+    """A network whose layers are defined in another order than they are used."""
 
     def __init__(self, width):
         self.last, self.first, self.act = lamp.Linear(width, OUT), lamp.Linear(width, width), lamp.Tanh()

@@ -1,4 +1,4 @@
-"""Names and numbers as they are shown: printable, short, each another."""
+"""Names and numbers are shown printable, short and distinct."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The benchmark of random MLPs: it draws by its seed, measures a network, and tells what was found."""
+"""The benchmark of random MLPs: it draws networks by a seed, measures them and reports the results."""
 
 import importlib
 import io

@@ -1,4 +1,4 @@
-"""Delimited text: every record is read as it was written, whatever the dialect, or refused with its line."""
+"""Delimited text in any dialect: each record is read as written, or refused with its line number."""
 
 import csv
 import io

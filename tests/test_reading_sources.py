@@ -1,4 +1,4 @@
-"""Where tables come from: encodings, packed files, JSON, other kinds of files, limits; and what is said of bad ones."""
+"""Sources of tables: encodings, compressed files, JSON, other kinds of files, limits, and errors."""
 
 import bz2
 import gzip

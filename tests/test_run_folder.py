@@ -1,4 +1,4 @@
-"""A run's folder: when it is saved, how many checkpoints stay, and its history, line by line."""
+"""A run's folder: when it is saved, how many checkpoints remain, and the lines of its history."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def trained(folder, name="list_of_batches, eager", resume=False, epochs=EPOCHS, 
 # ---- when ------------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("engine", ["eager", "compiled"])
 def test_every_so_many_epochs_and_steps(engine, tmp_path):
-    """5 steps an epoch; what is reached in the end is saved as well."""
+    """There are 5 steps per epoch; the final state is saved too."""
     name = f"doubles_without_a_look, {engine}"
     trained(tmp_path / "epochs", name, every_epochs=5, keep=99)
     assert names(tmp_path / "epochs") == ["05 25", "10 50", "12 60"]
@@ -46,7 +46,7 @@ def test_every_so_many_epochs_and_steps(engine, tmp_path):
 
 
 def test_every_so_many_seconds(tmp_path, monkeypatch):
-    """By a clock that goes on by a second each time that it is looked at."""
+    """The clock of this test advances by a second at each look."""
     ticks = iter(range(10**6))
     monkeypatch.setattr(checkpointer_file.time, "monotonic", lambda: float(next(ticks)))  # type: ignore[attr-defined]
     trained(tmp_path / "often", every_seconds=9, keep=99)
@@ -143,7 +143,7 @@ def test_resuming_cuts_lines_that_are_not_trained_yet(tmp_path):
 
 
 def test_a_line_that_does_not_fit_on_the_disk(tmp_path, monkeypatch):
-    """Half of it is written, and taken back; the error says what to do."""
+    """The half-written line is removed, and the error says what to do."""
     written = checkpointer_file.Checkpointer.record
 
     def record(self, history):

@@ -1,4 +1,4 @@
-"""Weights and JSON on disk: others can read them, every changed byte is noticed, and nothing in them runs."""
+"""Weights and JSON on disk: other programs can read them, every changed byte is noticed, and nothing is executed."""
 
 from __future__ import annotations
 
@@ -194,7 +194,7 @@ def test_every_kind_of_path(tmp_path, monkeypatch):
 
 
 def test_names_that_are_no_utf8(tmp_path):
-    """Names are bytes to the system; errors about them can be printed anywhere."""
+    """File names are bytes; errors about them can be printed on any console."""
     path = os.path.join(os.fsencode(tmp_path), b"m\xff\xe9\n\x1b[31m")
     model = network()
     lamp.save(model, path)
@@ -210,7 +210,7 @@ def test_names_that_are_no_utf8(tmp_path):
 
 
 def test_a_link_stays_a_link(tmp_path):
-    """What it leads to is replaced, as a whole."""
+    """The file that the link points to is replaced as a whole."""
     (tmp_path / "there").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "there" / "model")
     for model in (network(), network()):
@@ -317,7 +317,7 @@ class Trap:
 
 
 def test_reading_a_hostile_file_runs_nothing(tmp_path, monkeypatch):
-    """Not a code object is made, no module imported and no process started, whatever the file pretends to be."""
+    """Reading compiles no code, imports no module and starts no process."""
     monkeypatch.setenv("TRAP", str(tmp_path / "sprung"))
     (tmp_path / "trap").write_bytes(pickle.dumps(Trap()))
     torch.save({"x": Trap()}, tmp_path / "torch")

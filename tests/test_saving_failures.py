@@ -1,4 +1,4 @@
-"""What the disk refuses: a clear error, what was saved before as it was, and nothing half-written left.
+"""When the disk refuses, there is a clear error, earlier saves are unchanged, and nothing half-written remains.
 
 Each operation that a save makes is made to fail in turn. The trainings that are killed at random moments take
 LAMP_KILLS rounds (10 by default, half of them for each engine):
@@ -35,7 +35,7 @@ OPERATIONS = ("fsync", "replace", "rename", "mkdir")
 
 
 class Disk:
-    """Operations on files, of which the n-th one fails."""
+    """File operations of which the n-th fails."""
 
     def __init__(self, patch, fails, number):
         self.left, self.number, self.made = fails, number, []
@@ -65,7 +65,7 @@ class Disk:
 
 
 class Written:
-    """A file whose writes count, and which writes half of what fails."""
+    """A file whose writes are counted; a failing write writes half."""
 
     def __init__(self, file, disk):
         self.file, self.disk = file, disk
@@ -216,7 +216,7 @@ def test_killed_between_the_two_renamings(tmp_path, monkeypatch):
 # ---- trainings -------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])
 def test_a_training_that_cannot_be_saved(number, tmp_path, monkeypatch):
-    """The error comes out of fit; every checkpoint that is there is complete, and the training goes on from it."""
+    """fit raises the error; every checkpoint is complete, and the training can be resumed from it."""
     checkpoint = lamp.Checkpoint(tmp_path, every_epochs=1, keep=2)
     arguments = {**build("list_of_batches, eager"), "epochs": 2}
     lamp.fit(**arguments, checkpoint=checkpoint)
@@ -241,7 +241,7 @@ def test_a_training_that_cannot_be_saved(number, tmp_path, monkeypatch):
 
 
 def test_a_folder_that_may_not_be_written():
-    """For root nothing is forbidden, so another user tries."""
+    """Root may write anywhere, so the test runs as another user."""
     folder = Path(tempfile.mkdtemp())
     folder.chmod(0o555)
     user = os.geteuid()
@@ -261,7 +261,7 @@ def test_a_folder_that_may_not_be_written():
 
 @pytest.mark.parametrize(("engine", "rounds"), [("eager", KILLS - KILLS // 2), ("compiled", KILLS // 2)])
 def test_kill_at_random_moments(engine, rounds, tmp_path):
-    """The newest checkpoint always loads, and the run that was killed so often ends with the bits of a whole one."""
+    """The newest checkpoint always loads, and the killed run ends with the same bits as an uninterrupted one."""
     command = [sys.executable, "-m", "tests.cases.killed", str(tmp_path), str(rounds), engine, "3"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60 + 5 * rounds)
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""Whatever the operating system refuses, at whichever call: lamp's error with the path, and nothing lost.
+"""If the operating system refuses any call, lamp's error names the path, and nothing is lost.
 
 Every function of `os` that touches files, and every file that is opened, is wrapped; the first, second, ... call fails.
 By default every 5th call of the longer acts is made to fail; LAMP_EVERY_FAULT=1 takes each in turn.
@@ -154,7 +154,7 @@ def test_a_training_that_begins(number, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("number", NUMBERS, ids=errno.errorcode.get)
 def test_a_training_that_goes_on(number, tmp_path, monkeypatch):
-    """What was saved stays, and the same line goes on from it to the same bits."""
+    """Saved files remain, and the same call resumes from them with the same bits."""
     folder, copied = tmp_path / "run", tmp_path / "copied"
     checkpoint = lamp.Checkpoint(folder, every_epochs=1, keep=2)
     lamp.fit(**build(NAME) | {"epochs": 2}, checkpoint=checkpoint)
@@ -249,7 +249,7 @@ def test_a_run_that_cannot_be_looked_at(tmp_path, monkeypatch):
 
 
 def test_a_fault_is_seen(tmp_path, monkeypatch):
-    """The wrapping does see what is not told."""
+    """The wrapper notices an error that is not reported."""
     (tmp_path / "a").write_text("b")
     acts = {
         "open": lambda: (tmp_path / "a").read_text(),

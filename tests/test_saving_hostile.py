@@ -1,6 +1,6 @@
-"""Files that somebody made to do harm, or that happen to: a CheckpointError with the path, in bounded time and memory.
+"""Malicious or broken files give a CheckpointError with the path, in bounded time and memory.
 
-Whatever is changed is sealed again with right digests, so that what reads it is tested, not the digests.
+Changed files get correct digests again, so that the tests reach the code behind the digests.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ ROOM = 2**31  # bytes beyond what the process has
 
 @contextmanager
 def bounded():
-    """Fails what takes too long, or more memory than any of these files is worth."""
+    """Fails a block that takes too long or too much memory."""
 
     def too_long(number, frame):
         raise AssertionError("too long")
@@ -257,7 +257,7 @@ def changed(value, path, change):
 
 
 def mutants(value, count, seed):
-    """So many copies of a document, each changed in one place."""
+    """`count` copies of a document, each changed in one place."""
     draw = random.Random(seed)
     places = [path for path in nodes(value) if path and path != ("sha256_of_this_file",)]
     for _ in range(count):
@@ -267,7 +267,7 @@ def mutants(value, count, seed):
 
 
 def answers(act, path):
-    """What an act on a changed file comes to: "" where it goes well or gets a CheckpointError that names the path."""
+    """Run an act on a changed file: "" if it succeeds or raises a CheckpointError with the path, else the problem."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:

@@ -1,4 +1,4 @@
-"""Two who write into one place: the second is told who the first is, and nothing of either is lost."""
+"""Two writers of one place: the second gets an error that names the first, and nothing is lost."""
 
 from __future__ import annotations
 
@@ -201,7 +201,7 @@ for _ in range(150):
 
 @pytest.mark.parametrize("name", ["model.safetensors", "folder"])
 def test_writers_of_one_place_at_once(name, tmp_path):
-    """Whoever reads finds what one of them wrote, whole; and in the end nothing else is there."""
+    """A reader always finds the complete file of one writer, and no other files remain."""
     path = tmp_path / name
     writers = [
         subprocess.Popen([sys.executable, "-c", WRITES, str(k), str(path)], stderr=subprocess.PIPE, text=True)
@@ -227,7 +227,7 @@ def test_writers_of_one_place_at_once(name, tmp_path):
 
 @pytest.mark.parametrize("moment", ["before it is asked for", "before it takes its place"])
 def test_a_folder_that_comes_or_goes_in_between(moment, tmp_path, monkeypatch):
-    """What another writer exchanges at that very moment is no reason to fail."""
+    """A folder that another writer replaces during reading causes no error."""
     path = tmp_path / "folder"
 
     def write(number):
@@ -276,7 +276,7 @@ def test_a_folder_that_came_meanwhile_is_not_replaced(tmp_path):
 
 
 def test_the_same_model_twice_by_lamp_train(tmp_path):
-    """The second is refused before it trains, and what the first writes is there."""
+    """The second is refused before it trains, and the first one's folder is complete."""
     pytest.importorskip("polars")
     rows = "\n".join(f"{k % 7},{k % 5},{'ab'[k % 2]}" for k in range(200))
     (tmp_path / "table.csv").write_text(f"x,y,class\n{rows}\n")

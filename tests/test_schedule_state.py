@@ -1,4 +1,4 @@
-"""Schedules: a run that goes on from a state dict, lamp's or torch's, or from an epoch, is the same run."""
+"""Schedules resume from a state dict of lamp or torch, or from an epoch, as if never stopped."""
 
 import copy
 import io
@@ -108,7 +108,7 @@ def test_torch_goes_on_from_lamps_state_dict(case):
 
 
 def _empty(scheduler):
-    """Spoil all of its lists and counters in place."""
+    """Overwrite all lists and counters of a schedule in place."""
     for value in vars(scheduler).values():
         if isinstance(value, list | dict):
             value.clear()

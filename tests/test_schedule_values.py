@@ -1,4 +1,4 @@
-"""Schedules: the learning rates, and momenta, of torch's, at every epoch; and the closed forms by themselves."""
+"""Schedules have torch's learning rates and momenta at every epoch, and their closed forms agree."""
 
 import inspect
 import math
@@ -70,7 +70,7 @@ def test_a_plateau_takes_a_tensor_and_infinity():
 
 @pytest.mark.parametrize("case", SCHEDULES, ids=str)
 def test_the_value_is_a_function_of_the_epoch(case):
-    """Going anywhere at once, or back, gives what going there step by step does."""
+    """A jump to any epoch gives the same as going there step by step."""
     walking, jumping = case.make(), case.make()
     passed = [hyperparameters(walking)]
     for _ in range(30):

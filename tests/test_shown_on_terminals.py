@@ -1,4 +1,4 @@
-"""What a training shows on a terminal: within its columns, once, and nothing from a text that is asked for."""
+"""What a training shows on a terminal fits its width and appears once; making a text prints nothing."""
 
 import io
 import os
@@ -56,7 +56,7 @@ def test_those_numbers_that_fit():
 
 
 def all_that_came(terminal):
-    """Every piece that a terminal has received: one read may return only the first of several writes."""
+    """Everything that a terminal has received; one read may return only the first of several writes."""
     pieces = []
     while select.select([terminal], [], [], 1.0)[0]:
         pieces.append(os.read(terminal, 10**5))

@@ -1,4 +1,4 @@
-"""The table of estimators: it can be measured, stored, and shown."""
+"""The benchmark of estimators can be measured, saved and shown."""
 
 import importlib
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""The estimators as scikit-learn uses them: what they predict, keep, and refuse."""
+"""The scikit-learn estimators: predictions, attributes, and errors."""
 
 import pickle
 
@@ -24,7 +24,7 @@ def iris():
 
 
 def relu_network(model, inputs, outputs=lambda z: z):
-    """What the weights say, as anybody would compute it: (members, n, outputs)."""
+    """The outputs (members, n, outputs), computed from the weights in numpy."""
     members = [(model.coefs_, model.intercepts_)]
     if model.members > 1:
         members = [([w[k] for w in model.coefs_], [b[k] for b in model.intercepts_]) for k in range(model.members)]

@@ -1,4 +1,4 @@
-"""What happens to a table before it is learned from: standardised columns, equal rows, rows held out; and the rates."""
+"""How tables are prepared: standardised columns, equal rows, held-out rows; and learning rates."""
 
 import math
 from functools import partial

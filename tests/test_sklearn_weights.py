@@ -1,4 +1,4 @@
-"""What a sample counts: weights of samples and classes, the penalty, equal rows; against a loop written with torch."""
+"""Weights of samples and classes, the penalty and equal rows, compared with a loop written in torch."""
 
 import copy
 from itertools import pairwise

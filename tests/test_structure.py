@@ -1,4 +1,4 @@
-"""How the house is built, read off its source: who imports whom, which names may stand where, how long a file may be.
+"""Rules for the source: which file may import which, which names may stand where, how long a file may be.
 
 Each rule is a function from source text to complaints, so that it can be seen failing on a few planted lines.
 """
@@ -82,13 +82,13 @@ ROOMS = [
     ["experiments"],
     ["cli", "__main__"],
 ]
-SIDE_BY_SIDE = {("checks", "training")}  # of equal standing: neither imports the other
+SIDE_BY_SIDE = {("checks", "training")}  # neither imports the other
 RANKS = {name: rank for rank, room in enumerate(ROOMS) for name in room}
 
 LONGEST = 400  # lines of a file, unless one of its first lines says "Long because"
 FIRST_LINES = 10
 
-GRADIENTS = [  # what lamp writes out itself
+GRADIENTS = [  # gradients and optimizers that lamp writes itself
     "torch.autograd", "torch.nn", "torch.optim", "torch.func", "torch.vmap", "torch._C._nn", "torch.enable_grad",
     "torch.set_grad_enabled", "torch.load", "torch.save",
 ]  # fmt: skip
@@ -101,7 +101,7 @@ CODE_FROM_FILES = [
     "joblib",
     "shelve",
     "marshal",
-]  # runs what it reads
+]  # names that run what they read
 PROGRESS_BAR = "lamp.training.progress"  # prints too
 MEETS_TORCH = ("lamp.interop", "lamp.experiments.torch_peer")  # where torch.nn is the other party
 
@@ -229,7 +229,7 @@ def climbing_imports(source: str, module: str, package: bool, modules: frozenset
 
 
 def cycle(edges: dict[str, set[str]]) -> list[str]:
-    """A way round in a graph, or nothing."""
+    """A cycle in a graph, or an empty list."""
     done: set[str] = set()
 
     def search(node: str, path: list[str]) -> list[str]:
@@ -247,7 +247,7 @@ def cycle(edges: dict[str, set[str]]) -> list[str]:
 
 
 def circles(edges: dict[str, set[str]]) -> list[set[str]]:
-    """The largest sets of nodes of which each is reached from each."""
+    """The strongly connected components with more than one node."""
     reached: dict[str, set[str]] = {}
     for node in edges:
         ahead = [node]

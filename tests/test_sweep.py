@@ -1,4 +1,4 @@
-"""A sweep is as many plain trainings as it has settings and seeds: the same networks, ranked."""
+"""A sweep gives the same networks as separate trainings of all settings and seeds, ranked."""
 
 import functools
 import math

@@ -1,4 +1,4 @@
-"""Successive halving: those that remain end as without it, and the others cost nothing more."""
+"""Successive halving: the remaining networks end as without it, and the others cost nothing more."""
 
 import functools
 import gc

@@ -1,4 +1,4 @@
-"""What a sweep tells: a table, files, a heat map, and its networks."""
+"""The results of a sweep: table, files, heat map, and networks."""
 
 import csv
 import json

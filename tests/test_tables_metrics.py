@@ -1,4 +1,4 @@
-"""Metrics against scikit-learn's, intervals against known ones, temperatures against a search by hand, splits."""
+"""Metrics against scikit-learn, intervals against known ones, temperatures against a search, and splits."""
 
 import math
 

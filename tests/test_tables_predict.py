@@ -1,4 +1,4 @@
-"""Asking a trained model: kept columns, values that training had not taught to read, classes it had not."""
+"""Predicting with a trained model: kept columns, values and classes that training did not have."""
 
 import numpy as np
 import polars as pl

@@ -1,4 +1,4 @@
-"""The search of settings, what the ensemble is calibrated by, and the models it is compared with."""
+"""The search of settings, the calibration of the ensemble, and the peer models."""
 
 import copy
 import json
@@ -164,7 +164,7 @@ TIGHT = Effort(SHAPES, 9, 120, 27, 8, 27, 9, 9, 2e-2)  # a budget that does not 
 
 
 def test_a_budget_is_counted_in_work(monkeypatch):
-    """A machine that is busy finds the same: here each stage waits, and the clock runs fast."""
+    """A busy machine finds the same result; here each stage waits, and the clock runs fast."""
     said = []
     found = search(circles(150), circles(50, 1), TIGHT, 2, progress=False, tell=said.append)
     assert found.history.epochs < 27

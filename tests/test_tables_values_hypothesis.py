@@ -1,4 +1,4 @@
-"""Columns written in any style are read as what was written, or as text, or something is said: never otherwise.
+"""Columns in any style are read as written, or as text, or with a remark; never wrongly in silence.
 
 Numbers and instants are drawn, rendered as the people of some country write them, and read again.
 """

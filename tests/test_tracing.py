@@ -1,4 +1,4 @@
-"""Modules of one's own as graphs: convolution, recurrence, several inputs and outputs; what a trace may not do."""
+"""A user's modules as graphs: convolution, recurrence, several inputs and outputs; and wrong traces."""
 
 import textwrap
 

@@ -1,4 +1,4 @@
-"""The same training by both engines: how it is done, and how far apart what they leave may be."""
+"""The same training by both engines, and how far their results may differ."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from lamp.compiler.backends.cpu.target import host
 from tests.cases import losses
 
 SAMPLES, BATCH, EPOCHS = 35, 7, 4  # 20 steps
-TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-5}  # of the largest number
+TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-5}  # relative to the largest number
 
 Pair = tuple[Tensor, Tensor]
 
 
 @dataclass
 class Left:
-    """What a training leaves."""
+    """The model, optimizer and history after a training."""
 
     model: lamp.Module
     optimizer: lamp.Optimizer
@@ -30,7 +30,7 @@ class Left:
 
 @dataclass(frozen=True)
 class Task:
-    """A loss, and data for it: `make` builds it, the network must put out `outputs` numbers and end in `last`."""
+    """A loss that `make` builds, and data for it. The network must have `outputs` outputs and end in `last`."""
 
     name: str
     make: Callable[[], lamp.Loss]
@@ -44,7 +44,7 @@ class Task:
     def data(self, samples: int = SAMPLES, features: int = 3, dtype: torch.dtype = torch.float64) -> Pair:
         """Random inputs and targets, always the same ones."""
         with torch.random.fork_rng([]):
-            torch.manual_seed(2)  # with which no batch has ignored labels only
+            torch.manual_seed(2)  # with this seed, no batch consists of ignored labels only
             targets = [self.target()]
             while sum(map(len, targets)) < samples:
                 targets.append(self.target())
@@ -59,7 +59,7 @@ def _last(case: losses.Case) -> list[lamp.Module]:
 
 
 def _fits(case: losses.Case) -> bool:
-    """Whether its samples are rows, and few, and its weights do not depend on the sample."""
+    """Whether a case has few samples, one per row, and no weights per sample."""
     shape = case.output().shape
     return len(shape) == 2 and shape[0] == 7 and case.reduction != "none" and "weight=(7," not in case.name
 
@@ -72,12 +72,12 @@ TASKS = [
 
 
 def task(name: str) -> Task:
-    """The first task whose name begins so."""
+    """The first task whose name begins with this text."""
     return next(each for each in TASKS if each.name.startswith(name))
 
 
 def network(task: Task, *between: lamp.Module, width: int = 4, dtype: torch.dtype = torch.float64) -> lamp.Sequential:
-    """Two layers for the task, with these modules between them; a single layer (less code) where there are none."""
+    """Two layers with these modules between them; without modules a single layer, which compiles faster."""
     hidden = [lamp.Linear(3, width), *between] if between else []
     return lamp.Sequential(*hidden, lamp.Linear(width if hidden else 3, task.outputs), *task.last()).to(dtype)
 
@@ -88,7 +88,7 @@ def lanes(dtype: torch.dtype = torch.float64) -> int:
 
 
 def replicas(model: lamp.Module, count: int | None) -> lamp.Module:
-    """A population of so many, or the one network, initialised with seed 5."""
+    """A population of `count` replicas; for None the network itself, initialised with seed 5."""
     if count is not None:
         return lamp.population(model, range(count))
     model.reset_parameters(generator=torch.Generator().manual_seed(5))
@@ -132,14 +132,14 @@ def trained(
 
 
 def both(*job: Any, tolerance: float | None = None, **arguments: Any) -> tuple[Left, Left]:
-    """The same training by the eager and by the compiled engine, found equal."""
+    """Train with both engines, check that the results are equal, and return both."""
     eager, compiled = (trained(engine, *job, **arguments) for engine in ("eager", "compiled"))
     same(eager, compiled, tolerance)
     return eager, compiled
 
 
 def same(eager: Left, compiled: Left, tolerance: float | None = None) -> None:
-    """Weights, the optimizer's state, what was measured, and why it ended."""
+    """Check that weights, optimizer state, history and the reasons for ending are the same."""
     dtype = next(iter(eager.model.parameters())).dtype
     tolerance = tolerance or TOLERANCE[dtype]
     assert (compiled.history.endings.keys(), compiled.history.failed) == (
@@ -155,7 +155,7 @@ def same(eager: Left, compiled: Left, tolerance: float | None = None) -> None:
 
 
 def same_state(expected: Any, found: Any, tolerance: float) -> None:
-    """State dicts of optimizers."""
+    """Check that two state dicts of optimizers are equal."""
     assert found["state"].keys() == expected["state"].keys()
     for number, state in expected["state"].items():
         assert found["state"][number].keys() == state.keys()
@@ -171,7 +171,7 @@ def same_state(expected: Any, found: Any, tolerance: float) -> None:
 
 
 def close(found: Tensor, expected: Tensor, tolerance: float, what: str = "") -> None:
-    """Equal to within this share of the largest number expected; NaN where NaN is expected."""
+    """Check equality, with a tolerance relative to the largest expected number. NaN must be where NaN is expected."""
     assert found.shape == expected.shape, f"{what}: {tuple(found.shape)} instead of {tuple(expected.shape)}"
     assert found.dtype == expected.dtype
     assert torch.equal(found.isnan(), expected.isnan()), f"{what}: NaN elsewhere"

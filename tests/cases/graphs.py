@@ -93,7 +93,7 @@ class Gated(lamp.Module):
 
 
 class Drawing:
-    """Draws a network of some features in and out; `shared` collects layers that are used again."""
+    """Draws networks with given numbers of inputs and outputs. `shared` collects layers that are used again."""
 
     def __init__(self, seed: int) -> None:
         self.generator = torch.Generator().manual_seed(seed)

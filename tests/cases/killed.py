@@ -2,9 +2,9 @@
 
     python -m tests.cases.killed FOLDER ROUNDS ENGINE SEED
 
-One process loads everything and forks a training a round, which it kills with SIGKILL after some milliseconds. Then
-the newest checkpoint must load, and be no older than the last. In the end the training goes on for some epochs, and
-must hold the bits of one that was never stopped. Prints what it found as a line of JSON.
+One process loads everything. In each round it forks a training and kills it with SIGKILL after some milliseconds. Then
+the newest checkpoint must load, and must not be older than in the round before. In the end the training goes on for
+some epochs, and must have the same bits as a training that was never stopped. The results are printed as JSON.
 """
 
 from __future__ import annotations

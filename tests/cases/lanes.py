@@ -41,7 +41,7 @@ def width(dtype: torch.dtype, bits: int | None = None) -> int:
 
 
 def laid(numbers: Tensor, bits: int | None = None) -> Tensor:
-    """The numbers in aligned memory of whole vectors, and zeros after them."""
+    """The numbers in aligned memory, padded with zeros to whole vectors."""
     lanes = width(numbers.dtype, bits)
     memory = aligned(-(-len(numbers) // lanes) * lanes, numbers.dtype)
     memory[: len(numbers)] = numbers
@@ -49,7 +49,7 @@ def laid(numbers: Tensor, bits: int | None = None) -> Tensor:
 
 
 def over(rule: Callable[..., Lane], *columns: Tensor, bits: int | None = None) -> Tensor:
-    """rule(lane, ...) for all numbers of some tensors (n,)."""
+    """The results of rule(lane, ...) for all numbers of tensors (n,)."""
     (dtype,) = {column.dtype for column in columns}
     inputs = [laid(column, bits) for column in columns]
     outputs = torch.full_like(inputs[0], 7.0)
@@ -70,21 +70,21 @@ def integers(code: CPUCode, name: str) -> ir.Value:
 
 
 def keep_wholes(code: CPUCode, name: str, at: Any, x: Whole) -> None:
-    """Put W int32 at number `at` of the vectors at an argument."""
+    """Store a vector of W int32 numbers as number `at` of the vectors at an argument."""
     place = code.b.gep(integers(code, name), [code.index(code.times(at, code.lanes))])
     code.b.store(x.value, code.b.bitcast(place, x.value.type.as_pointer()), align=4)
 
 
 @cache
 def specials(dtype: torch.dtype) -> Tensor:
-    """Zeros, infinities, NaN, and the ends of the numbers' range."""
+    """Zeros, infinities, NaN, and the largest and smallest numbers."""
     ends = torch.finfo(dtype)
     positive = [0.0, 1.0, 1.5, 2.0, ends.eps, ends.tiny, ends.tiny / 8, ends.max, float("inf")]
     return torch.tensor([*positive, *(-x for x in positive), float("nan")], dtype=dtype)
 
 
 def pairs(dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Every special number with every other, and some random ones."""
+    """All pairs of special numbers, and some random pairs."""
     x, y = torch.cartesian_prod(specials(dtype), specials(dtype)).unbind(1)
     more = torch.randn(2, 101, dtype=dtype)
     return torch.cat([x, more[0]]), torch.cat([y, more[1]])

@@ -82,7 +82,7 @@ def labels(shape: Shape, classes: int, ignored: int | None = None) -> Maker:
 
 
 def weights(*shape: int) -> Tensor:
-    """The same positive weights each time."""
+    """Positive weights, the same at each call."""
     return torch.rand(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(7)) + 0.2
 
 

@@ -1,4 +1,4 @@
-"""Mistakes that users make, each with what lamp must say: the table that tests/test_mistakes.py holds every error to.
+"""The table of mistakes that users make, each with what lamp's error must say. tests/test_mistakes.py runs it.
 
 The entries stand in one file per area, `mistakes_AREA.py`, as a list MISTAKES; this file gathers them.
 """
@@ -14,13 +14,13 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Mistake:
-    """One call that cannot be meant, and the error that it must get.
+    """A wrong call, and the error that it must raise.
 
     name   what the user did, in a few words; unique
-    call   does it
+    call   makes the mistake
     error  the class of lamp's error, which is also the builtin class that a caller would expect
     where  a word of the message that says where: the module's path, the function or argument, the column, the line
-    words  further words that the message must have, such as the part of the fix that matters
+    words  further words of the message, such as the important part of the fix
     """
 
     name: str
@@ -34,6 +34,6 @@ class Mistake:
 
 
 def all_mistakes() -> list[Mistake]:
-    """Every entry of every area."""
+    """All entries of all areas."""
     files = sorted(Path(__file__).parent.glob("mistakes_*.py"))
     return [entry for file in files for entry in importlib.import_module(f"{__package__}.{file.stem}").MISTAKES]

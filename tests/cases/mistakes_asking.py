@@ -1,4 +1,4 @@
-"""Mistakes of those who ask a model of a table: predict, evaluate, export, and what comes before and after training."""
+"""Mistakes with models of tables: predict, evaluate, export, and steps before and after training."""
 
 from pathlib import Path
 from tempfile import mkdtemp
@@ -27,7 +27,7 @@ def classes():
 
 
 def _with(frame, name, *first):
-    """The table with other values at the top of a column."""
+    """The table with the first values of a column replaced."""
     return frame.with_columns(pl.Series(name, [*first, *map(str, frame[name].to_list()[len(first) :])]))
 
 

@@ -12,7 +12,7 @@ from tests.cases.mistakes_fitting import X, Y, fit, network
 
 
 class Square(lamp.Module):
-    """A module that says nothing as a graph."""
+    """A module without a trace."""
 
     def forward(self, x):
         self.remember(x)
@@ -35,21 +35,21 @@ class Waves(lamp.Activation):
 
 
 class OwnStep(lamp.SGD):
-    """An optimizer with a step of its own."""
+    """An optimizer that overrides `step`."""
 
     def step(self, closure=None):
         return super().step(closure)
 
 
 def changed(change):
-    """The network, after something was done to it."""
+    """The network after a change was made to it."""
     model = network()
     change(model)
     return model
 
 
 def compiled(*, model=None, criterion=None, optimizer=None, batch_size=4):
-    """A network that would compile, but for these arguments."""
+    """lamp.compile of a network that compiles, with these wrong arguments."""
     model = network() if model is None else model
     make = optimizer or lamp.Adam
     made = make(model.parameters()) if callable(make) else make
@@ -69,7 +69,7 @@ def _call(name, error, where, *words, args=(X, Y), made=None, **options):
 
 
 def _cache(name, prepare, where, *words, variable="LAMP_CACHE_DIR", arguments=()):
-    """`lamp cache`, with what `prepare` returns for the variable."""
+    """The command `lamp cache`, with the environment variable set to what `prepare` returns."""
 
     def call():
         from lamp.cli.cache import cache

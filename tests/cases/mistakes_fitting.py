@@ -13,7 +13,7 @@ def network():
 
 
 def fit(**options):
-    """A training that would run, but for these options."""
+    """A training that would run without these options."""
     model = options.pop("model", None) or network()
     make = options.pop("optimizer", lambda parameters: lamp.Adam(parameters))
     optimizer = make(model.parameters()) if callable(make) and not isinstance(make, type) else make

@@ -25,7 +25,7 @@ class NoBackward(lamp.Module):
 
 
 class Silent(lamp.Module):
-    """Its forward or its backward forgets to return."""
+    """A module whose forward or backward returns nothing."""
 
     def __init__(self, forward: bool) -> None:
         self.forgets_forward = forward
@@ -66,13 +66,13 @@ def set_to(thing: Any, name: str, value: Any) -> None:
 
 
 def built(name: str, kind: str, error: type[Exception] = lamp.ArgumentError, *words: str, **options: Any) -> Mistake:
-    """A module built with options that cannot be meant; the message names the last of them."""
+    """A module that is built with wrong options; the message names the last one."""
     where = list(options)[-1]
     return Mistake(name, lambda: getattr(lamp, kind)(**options), error, where, words)
 
 
 def absent(name: str, *words: str, package: str = "lamp") -> Mistake:
-    """A name that is not there."""
+    """A use of a name that does not exist."""
     room = importlib.import_module(package)
     return Mistake(f"{package}.{name}", lambda: getattr(room, name), lamp.MissingNameError, name, words)
 

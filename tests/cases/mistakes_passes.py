@@ -20,13 +20,13 @@ def networks(*last):
 
 
 def of_value(call):
-    """A mistake made with a model, a criterion and the value of its loss."""
+    """A mistake that is made with a model, a criterion and a loss."""
     model, criterion = network(), lamp.CrossEntropyLoss()
     return call(model, criterion, criterion(model(X), LABELS))
 
 
 def after(model, *calls):
-    """The calls of a model, one after the other, with all outputs kept."""
+    """Call a model several times and keep all outputs."""
     return [call(model) for call in calls]
 
 

@@ -30,7 +30,7 @@ def read(content: bytes | str, name: str = "t.csv", **options: Any) -> Callable[
 
 
 def in_folder(name: str, *files: str) -> Callable[[], Any]:
-    """Reads a name in a folder that has these files."""
+    """Reads the file of this name in a folder that has these files."""
 
     def call() -> Any:
         with tempfile.TemporaryDirectory() as folder:
@@ -51,7 +51,7 @@ def archive(*names: str) -> bytes:
 
 
 def train_look(target: str) -> None:
-    """Looks at a table as lamp train does."""
+    """Examines a table as `lamp train` does before training."""
     from lamp.tables.train import Request, plan_training
 
     with tempfile.TemporaryDirectory() as folder:

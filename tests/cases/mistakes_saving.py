@@ -1,4 +1,4 @@
-"""Mistakes about what is kept on disk: paths, files of others, folders, checkpoints, resuming."""
+"""Mistakes with files: paths, foreign files, folders, checkpoints, resuming."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def fit(model: Any = None, **more: Any) -> lamp.History:
 
 
 def in_a_folder(act: Callable[[Path], Any]) -> Callable[[], Any]:
-    """The act in a folder of its own, which is gone after."""
+    """Run the act in a new folder that is deleted afterwards."""
 
     def acts() -> Any:
         with tempfile.TemporaryDirectory() as folder:
@@ -43,7 +43,7 @@ def in_a_folder(act: Callable[[Path], Any]) -> Callable[[], Any]:
 
 
 def loads(data: bytes, name: str = "model.safetensors") -> Callable[[], Any]:
-    """Loading a file that holds this."""
+    """Load a file with this content."""
 
     def act(folder: Path) -> Any:
         (folder / name).write_bytes(data)
@@ -58,7 +58,7 @@ def torch_file(folder: Path, **options: Any) -> Path:
 
 
 def resumes(**more: Any) -> Callable[[], Any]:
-    """Training an epoch, and going on with something else."""
+    """Train an epoch, then resume with something changed."""
 
     def act(folder: Path) -> Any:
         fit(checkpoint=folder)
@@ -68,7 +68,7 @@ def resumes(**more: Any) -> Callable[[], Any]:
 
 
 def saved(model: Any, other: Any) -> Callable[[], Any]:
-    """Saving one network and loading it into another."""
+    """Save one network and load it into another."""
 
     def act(folder: Path) -> Any:
         lamp.save(model, folder / "model.safetensors")

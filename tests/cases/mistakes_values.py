@@ -22,7 +22,7 @@ ROWS = 60
 def trained_on(
     target: Sequence[str], x: Sequence[str] = ("1", "2.5", "4"), name: str = "y", **request: Any
 ) -> Callable[[], Any]:
-    """Looks at a file with a target y and a column x of these words, again and again."""
+    """Examines a file with a target y and a column x that repeats these words."""
 
     def call() -> Any:
         lines = [f'"{x[k % len(x)]}",{(7 * k) % 13},"{target[k % len(target)]}"' for k in range(ROWS)]
@@ -35,12 +35,12 @@ def trained_on(
 
 
 def many(form: str, *others: str) -> list[str]:
-    """Different words of a form for k from 1, and others at the end."""
+    """Words of a form, for k = 1, 2, ..., followed by other words."""
     return [form.format(k) for k in range(1, ROWS + 1 - len(others))] + list(others)
 
 
 def given(training: Sequence[Any], new: Any, kind: str | None = None, **said: Sequence[str]) -> Callable[[], Any]:
-    """Gives a column new values that was fitted on others."""
+    """Fits a column on some values and encodes others."""
 
     def call() -> Any:
         rows = 36
@@ -57,7 +57,7 @@ def given(training: Sequence[Any], new: Any, kind: str | None = None, **said: Se
 
 
 def encoded(training: Sequence[Any], new: Sequence[Any]) -> Callable[[], Any]:
-    """Encodes a target that was decided by other values."""
+    """Fits a target on some values and encodes others."""
     return lambda: targets.decide(pl.Series("y", list(training) * 9)).encode(pl.Series("y", new))
 
 

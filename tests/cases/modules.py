@@ -25,7 +25,7 @@ class Case:
     make: Callable[[], Module]
     make_torch: Callable[[], nn.Module]
     shape: Shape
-    tolerance: float = 1e-11  # what lamp and the twin may differ by, in float64
+    tolerance: float = 1e-11  # allowed relative difference to the twin, in float64
 
     def __str__(self) -> str:
         return self.name
@@ -54,7 +54,7 @@ def _case(kind: str, shape: Shape, *args: object, **kwargs: object) -> Case:
 
 
 def _both(name: str, shape: Shape, make: Callable[[Any], Any]) -> Case:
-    """A network that `make` builds from the classes of either package."""
+    """A network that `make` builds from the classes of lamp.nn or of torch.nn."""
     return Case(name, lambda: make(lamp.nn), lambda: make(nn), shape)
 
 
@@ -68,7 +68,7 @@ ACTIVATIONS = [
     _case("ELU", (5, 3), alpha=0.3),
     _case("CELU", (5, 3)),
     _case("CELU", (2, 5, 3), 2.5),
-    _case("CELU", (5, 3), alpha=0.25),  # a number of float32: the derivative of torch rounds alpha to one
+    _case("CELU", (5, 3), alpha=0.25),  # exact in float32: torch's derivative rounds alpha to float32
     _case("SELU", (5, 3)),
     _case("SELU", (2, 4, 5, 3)),
     _case("SiLU", (5, 3)),
@@ -137,7 +137,7 @@ LAYERS = [
     _case("Unflatten", (6, 5), 0, [3, 2]),
 ]
 
-# Of a gradient that is the same for the whole batch, dweight and dx are 0 but for rounding.
+# For a gradient that is the same for the whole batch, dweight and dx are 0 but for rounding.
 NORMALIZATIONS = [
     replace(case, tolerance=1e-10)
     for case in (

@@ -18,7 +18,7 @@ SHAPES = [(3, 4), (4,), (2, 3, 5), (1,), (6, 2), ()]
 
 @dataclass(frozen=True)
 class Case:
-    """One optimizer with one setting. Several groups share the parameters out among them, in turn."""
+    """One optimizer with one setting. If there are several groups, the parameters are dealt out to them in turn."""
 
     kind: str
     options: dict[str, Any]
@@ -40,7 +40,7 @@ class Case:
         return getattr(torch.optim, self.kind)(self._arranged(params), **self.options)
 
     def pair(self, lay: Callable[[list[Parameter]], None] = flatten) -> Pair:
-        """Both optimizers over the same random values, in float64; `lay` says where lamp's parameters lie."""
+        """Both optimizers over the same random values, in float64. `lay` places lamp's parameters in buffers."""
         data = [torch.randn(shape, dtype=torch.float64) for shape in SHAPES]
         params, twins = [Parameter(x.clone()) for x in data], [torch.nn.Parameter(x.clone()) for x in data]
         lay(params)
@@ -57,7 +57,7 @@ class Pair:
     twin: torch.optim.Optimizer
 
     def step(self, n: int = 1) -> None:
-        """The same random gradients to both, and a step of both, n times."""
+        """Give both the same random gradients and let both make a step, n times."""
         for _ in range(n):
             for param, other in zip(self.params, self.twins, strict=True):
                 other.grad = torch.randn_like(other)
@@ -71,7 +71,7 @@ class Pair:
 
 
 def close(ours: Tensor, theirs: Tensor, what: str = "") -> None:
-    """Equal to 1e-11 relative, nothing added."""
+    """Check equality with a relative tolerance of 1e-11 and no absolute one."""
     torch.testing.assert_close(ours, theirs, rtol=1e-11, atol=1e-14, msg=lambda text: f"{what}: {text}")
 
 

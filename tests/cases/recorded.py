@@ -1,7 +1,7 @@
-"""A second backend, in Python: it writes down what it is told as a list of operations, and runs that with numpy.
+"""A second backend, in Python: it records a kernel as a list of operations, and runs them with numpy.
 
-It is slow and knows no LLVM. Kernels that it runs show that rules, losses and optimizers need nothing of the CPU's
-backend but what `lamp.compiler.code` lists.
+It is slow and does not use LLVM. It shows that rules, losses and optimizers use only the methods of a backend that
+`lamp.compiler.code` lists.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ REAL: dict[str, Callable[..., Any]] = {
     "multiply": np.multiply,
     "divide": np.divide,
     "negate": np.negative,
-    "fma": lambda x, y, z: x * y + z,  # rounded twice, in float64
+    "fma": lambda x, y, z: x * y + z,  # rounded twice, but in float64
     "abs": np.abs,
     "sqrt": np.sqrt,
     "copysign": np.copysign,
@@ -61,7 +61,7 @@ LOGIC: dict[str, Callable[..., Any]] = {
 
 
 class Value:
-    """The result of an operation, known when the program runs."""
+    """The result of an operation, which is known when the program runs."""
 
 
 Known = dict[Value, Any]
@@ -109,7 +109,7 @@ class Loop:
 
 @dataclass
 class Either:
-    """One of two blocks."""
+    """A branch: one of two blocks is run."""
 
     condition: Any
     first: list[Any] = field(default_factory=list)
@@ -136,13 +136,13 @@ class Abacus(Machine):
 
 @dataclass(frozen=True)
 class Memory:
-    """Where an array lies: an address, and what its elements are."""
+    """An array in memory: its address and the type of its elements."""
 
     address: int
     dtype: Any
 
     def part(self, at: int, count: int) -> np.ndarray[Any, Any]:
-        """`count` elements from number `at` on: a view."""
+        """A view of `count` elements from index `at` on."""
         kind = np.dtype(self.dtype)
         memory = (ctypes.c_char * (count * kind.itemsize)).from_address(self.address + at * kind.itemsize)
         return np.frombuffer(memory, dtype=kind)
@@ -168,7 +168,7 @@ class RecordedCode(Code):
         return f"{self._size} operations"
 
     def call(self, arguments: Sequence[int]) -> None:
-        """Run it: with addresses and counts."""
+        """Run the function with these addresses and numbers."""
         types = {NUMBERS: self.number_type, INT32: np.int32}
         known: Known = {}
         for (name, kind), given in zip(self.kinds.items(), arguments, strict=True):
@@ -300,7 +300,7 @@ class RecordedCode(Code):
             yield phase, which
 
     def barrier(self) -> None:
-        """Nothing: there is one thread."""
+        """Does nothing, since there is one thread."""
 
     # ---- memory ------------------------------------------------------------------------------------------------
     def beyond(self, pointer: Any, at: Index) -> Value:
@@ -378,7 +378,7 @@ class RecordedCode(Code):
 
 
 class RecordedKernel:
-    """A kernel of this backend, for `KernelRunner` in place of the CPU's."""
+    """A kernel of this backend, which `KernelRunner` uses in place of the CPU's."""
 
     made: ClassVar[list[RecordedKernel]] = []
 

@@ -1,6 +1,6 @@
 """Trainings of 60 steps that are stopped and resumed: every engine, and everything that has a state.
 
-A case is a function that builds a training anew, from the same random numbers, as keyword arguments of `lamp.fit`.
+A case is a function that builds a training from fixed seeds and returns the keyword arguments of `lamp.fit`.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def held_out(dtype=torch.float32):
 
 
 class Wobble(lamp.Callback):
-    """Remembers something of each epoch, moves the weights by it, and ends the training in the tenth."""
+    """Remembers a number of each epoch, changes the weights by it, and stops the training in the tenth epoch."""
 
     def on_start(self, training):
         self.generator, self.losses = torch.Generator().manual_seed(8), []
@@ -71,7 +71,7 @@ class Wobble(lamp.Callback):
 
 
 class Batches(lamp.Callback):
-    """Ends the training early, and asks so in the middle of an epoch."""
+    """Stops the training, and asks for it in the middle of an epoch."""
 
     def on_batch(self, training, loss):
         if training.step == STEPS - 18:
@@ -107,7 +107,7 @@ def mean_output(output, target):
 
 
 class Largest:
-    """A user's own accumulator, for one network."""
+    """A user's metric with update, value and reset, for one network."""
 
     def __init__(self, power=1):
         self.power = power
@@ -124,7 +124,7 @@ class Largest:
 
 
 class MeanTop(lamp.metrics.SumMetric):
-    """A user's own accumulator, for replicas too."""
+    """A user's metric with update, value and reset, for replicas too."""
 
     def terms(self, output, target, replicas):
         return output.double().amax(-1).sum(-1), output.shape[-2]
@@ -134,7 +134,7 @@ class MeanTop(lamp.metrics.SumMetric):
 
 
 def streamed():
-    """Metrics of every kind of state, and a function beside them."""
+    """Metrics with every kind of state, and a plain function."""
     named = lamp.metrics
     return {
         **{each.name: each for each in (named.F1(), named.AUC(), named.Perplexity(), named.Accuracy(top_k=2))},
@@ -154,7 +154,7 @@ def streamed_metrics_of_a_population(engine):
 
 
 def streamed_metrics_of_lamp(engine):
-    """Whose states are checked when they are read."""
+    """Metrics of lamp's, whose states are checked when they are loaded."""
     metrics = {name: metric for name, metric in streamed().items() if name not in ("largest", "mean_output")}
     return case(lamp.population(network(), range(3)), metrics=metrics, engine=engine)
 
@@ -193,7 +193,7 @@ def schedule_by_batch(engine):
 
 
 def doubles_without_a_look(engine):
-    """Nobody looks between epochs: the compiled engine trains several in one go."""
+    """No callback looks between epochs, so the compiled engine trains several epochs in one call."""
     model = network(lamp.GELU(), lamp.Dropout(0.1), dtype=torch.float64)
     return case(model, lamp.Adam(model.parameters(), lr=0.01), torch.float64, metrics=[lamp.accuracy], engine=engine)
 
@@ -223,7 +223,7 @@ def population(engine):
 
 
 def replicas_that_stop(engine):
-    """Some leave in the fourth epoch and later, with their best weights."""
+    """Some replicas stop in the fourth epoch or later, with their best weights."""
     model = lamp.population(network(lamp.Dropout(0.4)), range(REPLICAS))
     lr = torch.linspace(0.01, 0.6, REPLICAS, dtype=torch.float64)
     optimizer = lamp.SGD(model.parameters(), lr=lr, momentum=0.5)
@@ -241,7 +241,7 @@ def replicas_that_stop(engine):
 
 
 def replicas_that_fail(engine):
-    """Losses that are not finite, of some replicas early and of some later."""
+    """The losses of some replicas become infinite or NaN, early or later."""
     model = lamp.population(
         lamp.Sequential(lamp.Linear(FEATURES, HIDDEN), lamp.ReLU(), lamp.Linear(HIDDEN, 1)), range(REPLICAS)
     )
@@ -293,7 +293,7 @@ def torch_loader(engine):
 
 
 def default_generator(engine):
-    """The order of the data and the noise in the network come from one generator, which many draw from."""
+    """Torch's default generator gives both the order of the data and the noise in the network."""
     x, y = data()
     samples = torch.utils.data.TensorDataset(x[:SAMPLES], y[:SAMPLES])
     loader = torch.utils.data.DataLoader(samples, BATCH, shuffle=True)
@@ -314,7 +314,7 @@ def list_of_batches(engine):
 
 
 def batches_of_their_own(engine):
-    """Each replica has a row of every batch, and some leave."""
+    """Each replica has its own batches, and some replicas stop."""
     generator = torch.Generator().manual_seed(9)
     x = torch.randn(REPLICAS, SAMPLES, FEATURES, generator=generator)
     y = torch.randint(0, CLASSES, (REPLICAS, SAMPLES), generator=generator)
@@ -339,7 +339,7 @@ def running_statistics(engine):
 
 
 def running_statistics_of_replicas(engine):
-    """Some stop with their best statistics, some fail and get their last good ones."""
+    """Replicas that stop keep their best running statistics; those that fail get the last good ones."""
     x, y = data()
     body = (lamp.Linear(FEATURES, HIDDEN), lamp.BatchNorm1d(HIDDEN, momentum=None), lamp.Linear(HIDDEN, 1))
     model = lamp.population(lamp.Sequential(*body), range(REPLICAS))
@@ -388,7 +388,7 @@ CASES = {
 
 
 def build(name):
-    """A case anew, from the same random numbers."""
+    """The arguments of a case, built from fixed seeds."""
     torch.manual_seed(11)
     random.seed(12)
     np.random.seed(13)  # noqa: NPY002

@@ -40,7 +40,7 @@ class Case:
 
 
 def step(scheduler: Any, *measure: Any) -> None:
-    """A step of either package's schedule; torch's wants an optimizer's step before it, or it warns."""
+    """Make a step of a schedule of lamp or torch. torch warns unless the optimizer has made a step before."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         scheduler.step(*measure)

@@ -17,7 +17,7 @@ D = torch.float64
 
 
 def added(*gradients: Any) -> Any:
-    """The sum of the gradients that are there."""
+    """The sum of those gradients that are not None."""
     there = [each for each in gradients if each is not None]
     return sum(there[1:], there[0])
 
@@ -51,7 +51,7 @@ class TorchGate(nn.Module):
 
 
 class Heads(lamp.Container):
-    """Two outputs, whose gradients come one by one; one that was not used has none."""
+    """Two outputs. backward gets their gradients as two arguments; None for an output that was not used."""
 
     def __init__(self):
         self.body = lamp.Sequential(lamp.Linear(3, 6), lamp.Tanh())
@@ -72,7 +72,7 @@ class Heads(lamp.Container):
 
 
 class HeadsInATuple(Heads):
-    """The same, whose gradients come as they are: in a tuple."""
+    """The same, but backward gets the gradients in one tuple."""
 
     def backward(self, gradients):
         dmean, dspread = gradients
@@ -150,7 +150,7 @@ class TorchNested(nn.Module):
 
 
 class Pair(lamp.Container):
-    """One input that is a tuple: what a module of two outputs hands on in a Sequential."""
+    """A module whose input is a tuple, as the module before it in a Sequential puts it out."""
 
     def __init__(self):
         self.first, self.second = lamp.Linear(2, 3), lamp.Linear(4, 3)
@@ -255,13 +255,13 @@ class FirstHead(lamp.Loss):
 
 
 def upstream(output: Any, seed: int = 1) -> Any:
-    """A random gradient for an output, in its form."""
+    """A random gradient in the form of an output."""
     generator = torch.Generator().manual_seed(seed)
     return mapped(output, lambda each: torch.randn(each.shape, dtype=each.dtype, generator=generator))
 
 
 def torch_gradients(twin: nn.Module, inputs: tuple[Any, ...], dy: Any) -> tuple[list[Tensor], list[Tensor]]:
-    """What autograd finds: the gradients of the inputs, one after another, and of the parameters."""
+    """The gradients by autograd: of all inputs in order, then of the parameters."""
     given = mapped(inputs, lambda each: each.clone().requires_grad_())
     outputs = flat(twin(*given))
     variables = [*flat(given), *twin.parameters()]

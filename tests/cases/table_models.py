@@ -1,4 +1,4 @@
-"""Models of tables that nobody has trained: preprocessing fitted on a few rows, networks as they are drawn."""
+"""Untrained models of tables: preprocessing that is fitted on a few rows, and networks with initial weights."""
 
 import polars as pl
 import torch
