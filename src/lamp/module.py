@@ -37,6 +37,7 @@ from lamp.torch_habits import TorchHabits, of_path, unwritten
 from lamp.values import a_function, a_switch
 
 Held = TypeVar("Held")
+PLAIN = frozenset((bool, int, float, str, type(None)))  # no members: the usual options, passed by without isinstance
 
 
 class Module(TorchHabits, Participant, metaclass=ModuleMeta):
@@ -95,6 +96,8 @@ class Module(TorchHabits, Participant, metaclass=ModuleMeta):
         if "_registered" in vars(self):
             self._wrap_registered(vars(self)["_registered"])
         for name, value in vars(self).items():
+            if type(value) in PLAIN:
+                continue
             if isinstance(value, kind):
                 yield name, value
             elif isinstance(value, list | tuple):

@@ -48,7 +48,28 @@ def _another_layer_after_the_best():
     fit(epochs=3, callbacks=[best, Grows()], engine="eager", optimizer=lambda parameters: lamp.SGD(parameters, lr=0.1))
 
 
+def _written_by_a_callback_that_changes_nothing():
+    """Write to the weights in a callback with changes_model = False, in a compiled training."""
+
+    class Decays(lamp.Callback):
+        changes_model = False
+
+        def on_epoch(self, training):
+            training.model.parameters()[0].data.mul_(0.9)
+
+    fit(epochs=3, callbacks=[Decays()], engine="compiled")
+
+
 MISTAKES = [
+    _call(
+        "fit: a callback with changes_model = False writes to the weights",
+        _written_by_a_callback_that_changes_nothing,
+        lamp.ArgumentError,
+        "the weights changed",
+        "changes_model = False",
+        "Decays",
+        "needs_model and changes_model True",
+    ),
     _call(
         "fit: a layer of one network in a population",
         lambda: _put_into_a_population(lamp.PReLU()),

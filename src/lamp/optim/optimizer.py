@@ -244,8 +244,11 @@ class Optimizer(metaclass=_Made):
     @property
     def state_key(self) -> Hashable:
         """A key that differs from an earlier one if the state was loaded or written to, or the steps set, since."""
-        blocks = [block for each in self._blocks for block in each.blocks]
-        return (*self._steps, *self._blocks, *(x._version for block in blocks for x in block.state.values()))
+        key: list[Hashable] = [*self._steps, *self._blocks]
+        for each in self._blocks:
+            for block in each.blocks:
+                key += [state._version for state in block.state.values()]
+        return tuple(key)
 
     def take(self, whole: Optimizer, rows: Tensor, parameters: Mapping[Parameter, Parameter]) -> None:
         """Copy the state of these replicas from the optimizer that `of_replicas` made this one from."""

@@ -29,6 +29,7 @@ from lamp.training.callback import Training
 from lamp.training.changes import Twins, make_up, settings_of
 from lamp.training.history import Measured
 from lamp.training.training_state import data_state, set_data_state
+from lamp.training.untouched import Untouched
 
 
 class ActiveReplicas:
@@ -116,6 +117,7 @@ class ActiveReplicas:
         pairs = [*zip(whole.modules(), self.model.modules(), strict=True), (criterion, self.criterion)]
         self._twins = [Twins(a, b) for a, b in [*pairs, (optimizer, self.optimizer)] if not is_lamps(type(a))]
         self._selected_from, self._state_key = self._key(), optimizer.state_key
+        self._untouched = Untouched(whole, optimizer, (self._batches, self._validation))
 
     # ---- what user code changes --------------------------------------------------------------------------------------
     def _key(self) -> Hashable:
@@ -152,6 +154,12 @@ class ActiveReplicas:
             self.optimizer.take(self.whole[2], self.rows, self._parameters)
         for whole, own in self._loaders:
             own.epoch = whole.epoch
+        self._untouched.note()
+
+    @property
+    def written(self) -> str | None:
+        """What user code has written to in the whole population since lamp did: weights, state or counts."""
+        return None if self.rows is None else self._untouched.changed
 
     # ---- a checkpoint ------------------------------------------------------------------------------------------------
     def state_dict(self, under_way: bool) -> dict[str, Any]:
@@ -182,6 +190,7 @@ class ActiveReplicas:
             assert isinstance(self.whole[0], Population)
             assert isinstance(self.model, Population)
             self.whole[0].take(self.rows.tolist(), self.model, range(len(self.rows)))
+            self._untouched.note()
 
     def hand_over(self) -> None:
         """Update the whole population from the active replicas: weights, optimizer state and number of epochs."""
@@ -199,6 +208,7 @@ class ActiveReplicas:
         moved = [twins.hand_over() for twins in self._twins]
         if any(moved):
             self._selected_from = self._key()
+        self._untouched.note()
 
     @property
     def _loaders(self) -> list[tuple[DataLoader, DataLoader]]:

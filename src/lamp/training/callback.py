@@ -118,7 +118,7 @@ class Callback(metaclass=Constructed):
     needs_model    whether it reads the model or the optimizer. Then both are brought up to date after each epoch; else
                    the compiled engine trains several epochs in one call, and calls `on_epoch` for each afterwards
     changes_model  set it to False if the callback reads the weights but changes nothing; then, too, the compiled engine
-                   may train ahead. Subclasses do not inherit it
+                   may train ahead. Subclasses do not inherit it. A write all the same is an ArgumentError
     across_stages  whether it works in a sweep with halving, where each stage is a training of its own
     """
 

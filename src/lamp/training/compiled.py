@@ -24,6 +24,7 @@ from lamp.training.epochs import CompiledEpoch, Data, Record, of_epochs, shape_o
 from lamp.training.last_good import LastGood
 from lamp.training.metrics import answer_of
 from lamp.training.spec import FitSpec
+from lamp.training.untouched import Untouched
 
 STRETCH = 0.05  # the longest time in seconds that the machine code runs at once, for progress and Ctrl-C
 
@@ -55,6 +56,7 @@ class CompiledEngine:
         self._before: Tensor | None = None  # the weights before the last epoch, if the training is resumed
         self._epoch: CompiledEpoch | None = None  # the current epoch
         self._head: Mapping[str, Any] | None = None  # the `state_dict` of an epoch to be resumed
+        self._begun = False  # whether it has trained, so that the model may lag behind the kernels' buffers
         with threads_for(0):  # torch's own threads would slow down the kernel's
             self._build()
 
@@ -105,6 +107,7 @@ class CompiledEngine:
             )
         self._previous, self._before = [], None
         self._made_from, self._changed = self._look(), False
+        self._untouched = Untouched(spec.model, spec.optimizer, self._loaders) if spec.watch.notices else None
         self.compile_seconds += time.perf_counter() - begun
 
     def _look(self) -> Hashable:
@@ -120,6 +123,10 @@ class CompiledEngine:
             tuple(each.state for each in (self.data, self.held_out) if each is not None),
         )
 
+    @property
+    def _loaders(self) -> list[DataLoader]:
+        return [data.loader for data in (self.data, self.held_out) if data is not None]
+
     # ---- epochs ----------------------------------------------------------------------------------------------------
     @property
     def is_ahead(self) -> bool:
@@ -131,6 +138,17 @@ class CompiledEngine:
 
     def run(self, budget: Budget) -> Progress:
         """Run the machine code for at most STRETCH seconds; or measure the epoch, once all its steps are made."""
+        self._begun = True
+        progress = self._advance(budget)
+        if self._untouched is not None:
+            measured = progress.epoch is not None and self.spec.watch.measures
+            if measured and (written := self._untouched.written) is not None:
+                raise self.spec.watch.explain_changed(written, "a metric")
+            self._untouched.note_counts()
+        return progress
+
+    def _advance(self, budget: Budget) -> Progress:
+        """`run`, without a check of what user code has written to."""
         if self._epoch is None:
             self._renew()
         return self._run(budget)
@@ -198,6 +216,7 @@ class CompiledEngine:
         assert spec.validation is not None
         if self.measurer is None or self.held_out is None:
             self.runner.store_weights()
+            self._note()
             values = eager.evaluate(spec.model, spec.criterion, spec.validation, spec.metrics, spec.reader.read)
             return Measurement(torch.empty(0), values, 0.0)
         steps, order = self.held_out.lay_out(self.measurer)
@@ -263,6 +282,7 @@ class CompiledEngine:
         for k in columns or ():
             self.runner.put(k, self._good.pop(k))
         self.runner.load()
+        self._note()
 
     # ---- the model -------------------------------------------------------------------------------------------------
     def rewind(self) -> None:
@@ -270,15 +290,29 @@ class CompiledEngine:
 
     def sync(self) -> None:
         if not self._changed:  # else the model is up to date already, and may no longer fit the kernels
-            self.runner.store()
+            self._store()
+            self._note()
+
+    def _store(self) -> None:
+        """Copy what is trained into the model and the optimizer."""
+        self.runner.store()
+
+    def _note(self) -> None:
+        """Note the numbers of the model after they were written or read."""
+        if self._untouched is not None:
+            self._untouched.note()
 
     def refresh(self) -> None:
         watch = self.spec.watch
         if not watch.strangers or self._changed:
             return
-        if self.runner.is_current and self._look() == self._made_from:
-            if watch.loads:
+        takes, current = watch.loads or not self._begun, self.runner.is_current
+        if current and not takes and self._untouched is not None and (found := self._untouched.changed) is not None:
+            raise watch.explain_changed(found)
+        if current and self._look() == self._made_from:
+            if takes:
                 self.runner.load()
+                self._note()
             return
         self.rewind()
         if not watch.loads:  # then the engine may have trained ahead, and the model and optimizer are not up to date

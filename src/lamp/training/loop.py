@@ -225,9 +225,9 @@ class Loop:
         active = self.active
         if active.rows is None or not self._watch.strangers:
             return
+        if not shown and (written := "the modules" if active.has_other_modules else active.written) is not None:
+            raise self._watch.explain_changed(written)
         if active.is_outdated:
-            if not shown and active.has_other_modules:
-                raise self._watch.explain_changed("the modules")
             if not shown:
                 self._bring_up_to_date()
             active.select()
@@ -245,7 +245,9 @@ class Loop:
         return self._watch.loads or (self._watch.strangers and self.engine.name == "eager")
 
     def _show(self) -> None:
-        """Update the whole population if user code reads it."""
+        """Update the whole population if user code reads it. Metrics and schedules must not have written to it."""
+        if self._watch.strangers and (written := self.active.written) is not None:
+            raise self._watch.explain_changed(written, "a metric or a schedule")
         if self._shows_all:
             self.active.hand_over()
         elif self.training.looked_at:

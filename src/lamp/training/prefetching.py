@@ -48,7 +48,7 @@ class PrefetchingEngine(CompiledEngine):
     def is_ahead(self) -> bool:
         return self._handed_out < self._block.epochs
 
-    def run(self, budget: Budget) -> Progress:
+    def _advance(self, budget: Budget) -> Progress:
         """Return an epoch that is trained already; if none can be trained ahead, run as without prefetching."""
         if self._epoch is None and not self.is_ahead:
             self._renew()
@@ -128,10 +128,10 @@ class PrefetchingEngine(CompiledEngine):
             self._queue.take_back(self._block, self._handed_out)
             self._block = NOTHING
 
-    def sync(self) -> None:
+    def _store(self) -> None:
         if self._shown is None:
-            super().sync()
-        elif not self._changed:
+            super()._store()
+        else:
             self.runner.store_weights(self._shown)
 
     def close(self) -> None:

@@ -20,6 +20,8 @@ class Watch:
     scheduler   the schedule, whose `step` may be a user's
     strangers   whether any user code runs between epochs
     loads       whether a callback may change the weights or the optimizer, so that they are read again after each epoch
+    measures    whether a metric is the user's code
+    notices     whether such code runs that should leave the model alone, so that its writes must be found
     promising   the names of the callbacks that say they leave the model alone; without any, what else runs
     numbers     whether the optimizer's hyperparameters must be compared too, because epochs are prepared in advance
     """
@@ -31,9 +33,10 @@ class Watch:
         if self.every_step is None and not isinstance(self.scheduler, Schedule | None):
             self.every_step = f"{type(self.scheduler).__name__} is a schedule of another kind than lamp's"
         own = [each for each in training.callbacks if not is_lamps(type(each)) or overridden(each) is not None]
-        measuring = any(runs_own_code(metric) for metric in training.metrics.values())
+        self.measures = any(runs_own_code(metric) for metric in training.metrics.values())
         self.loads = any(callback.needs_model and _may_change(callback) for callback in training.callbacks)
-        self.strangers = bool(own) or measuring or isinstance(self.scheduler, LambdaLR)
+        self.strangers = bool(own) or self.measures or isinstance(self.scheduler, LambdaLR)
+        self.notices = self.strangers and (self.measures or not self.loads)
         leaving = [type(each).__name__ for each in own if not (each.needs_model and _may_change(each))]
         self.promising = ", ".join(leaving) or "a metric or a schedule"
         self.numbers = self.strangers and not self.loads and self.scheduler is None
