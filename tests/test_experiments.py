@@ -71,7 +71,7 @@ def test_building_leaves_the_default_generator_alone():
 def test_a_run_is_reproducible_and_learns():
     setting = dataclasses.replace(experiment("lamp-2019").settings[0], epochs=40)
     runs = [train_one(setting, 3) for _ in range(2)]
-    assert torch.equal(runs[0].test_answers, runs[1].test_answers)
+    assert torch.equal(runs[0].test_predictions, runs[1].test_predictions)
     assert runs[0].test_accuracy > 85
     assert runs[0].history["loss"][-1] < 0.5 * runs[0].history["loss"][0]
 
@@ -93,7 +93,7 @@ def test_together_is_one_by_one(label):
             assert one.seed == other.seed
             torch.testing.assert_close(one.history["loss"], other.history["loss"], rtol=1e-12, atol=0)
             assert one.test_loss == pytest.approx(other.test_loss, rel=1e-12)
-            assert torch.equal(one.test_answers, other.test_answers)
+            assert torch.equal(one.test_predictions, other.test_predictions)
 
 
 @pytest.mark.parametrize("label", LABELS)

@@ -46,7 +46,7 @@ class TestEveryFigure:
         assert plots.save(FIGURES[name](), tmp_path / "figure", dpi=30).exists()
 
     def test_refuses_what_are_no_axes(self, name):
-        with pytest.raises(ArgumentError, match="where to draw"):
+        with pytest.raises(ArgumentError, match="axes to draw on"):
             FIGURES[name](ax=Figure())
 
     def test_is_public(self, name):

@@ -101,7 +101,7 @@ class TestPoints:
     def test_scores_are_no_predictions(self):
         with pytest.raises(ShapeError, match=r"predictions.argmax\(-1\)"):
             plots.points(X, Y, torch.rand(30, 2))
-        with pytest.raises(LabelError, match="predictions are no classes"):
+        with pytest.raises(LabelError, match="predictions are not class numbers"):
             plots.points(X, Y, torch.rand(30))
         with pytest.raises(ShapeError, match="predictions do not match"):
             plots.points(X, Y, Y[:29])

@@ -10,13 +10,13 @@ from lamp.experiments.protocol import Results, Run, Runs
 
 
 def file_name(*words: str) -> str:
-    """Words as a file name: "lamp-2021", "N(0,1), in order" -> "lamp-2021_n-0-1-in-order.png"."""
+    """A file name made of words: "lamp-2021", "N(0,1), in order" -> "lamp-2021_n-0-1-in-order.png"."""
     slugs = ["-".join("".join(c if c.isalnum() else " " for c in word.lower()).split()) for word in words]
     return "_".join(slugs) + ".png"
 
 
 def three_panels(results: Results, path: Path) -> Path:
-    """Loss curves of all runs; their training points, and their test points, on top of each other."""
+    """Draw the loss curves, the training points and the test points of all runs over one another. Returns the path."""
     left, middle, right = plots.panels(3)
     plots.curves([run.history for run in results.runs], key="loss", ax=left, label="training loss")
     left.set_title(f"{results.setting.name}: {len(results.runs)} trainings")
@@ -24,7 +24,7 @@ def three_panels(results: Results, path: Path) -> Path:
         plots.runs_overlaid(
             [getattr(run, kind).inputs for run in results.runs],
             [getattr(run, kind).targets for run in results.runs],
-            [getattr(run, f"{kind}_answers") for run in results.runs],
+            [getattr(run, f"{kind}_predictions") for run in results.runs],
             ax=ax,
         )
         ax.set_title(f"{kind}: {ax.get_title()}")
@@ -32,7 +32,7 @@ def three_panels(results: Results, path: Path) -> Path:
 
 
 def loss_and_accuracy(results: Sequence[Results], path: Path) -> Path:
-    """Curves of loss and accuracy over the epochs, every run thin and the mean in bold, a colour a setting."""
+    """Draw curves of loss and accuracy over the epochs, with one colour per setting. Returns the path."""
     left, right = plots.panels(2)
     for each in results:
         histories = [run.history for run in each.runs]
@@ -45,7 +45,7 @@ def loss_and_accuracy(results: Sequence[Results], path: Path) -> Path:
 
 
 def beside_torch(results: Sequence[Results], peers: Sequence[Runs], path: Path) -> Path:
-    """The loss curves of lamp's runs and of torch.nn's on top of each other, a panel a setting."""
+    """Draw the loss curves of lamp and of torch.nn over one another, with one panel per setting. Returns the path."""
     axes = plots.panels(len(results))
     for ours, theirs, ax in zip(results, peers, axes, strict=True):
         window = _window(ours)
@@ -54,18 +54,18 @@ def beside_torch(results: Sequence[Results], peers: Sequence[Runs], path: Path) 
         legend = ax.get_legend()
         for line in (*ax.lines, *(legend.get_lines() if legend is not None else ())):
             if str(line.get_label()).startswith("torch.nn"):
-                line.set_linestyle((0, (1.5, 1.5)))  # so that lamp's line shows through, where they are the same
+                line.set_linestyle((0, (1.5, 1.5)))  # so that lamp's line is visible where both are equal
         ax.set_title(f"{ours.setting.name}: training loss")
     return plots.save(axes[0], path)
 
 
 def _window(results: Results) -> int:
-    """Epochs to take the bold line's mean over, so that it has some two hundred points to show."""
+    """The number of epochs to average the bold line over, so that it has about two hundred points."""
     return max(1, results.setting.epochs // 200)
 
 
 def output_maps(results: Sequence[Results], path: Path) -> Path:
-    """The output of each setting's first network over the square."""
+    """Draw the output of each setting's first network over the square. Returns the path."""
     axes = plots.panels(len(results))
     for each, ax in zip(results, axes, strict=True):
         plots.output_map(each.runs[0].model.body, ax=ax, disk=True)
@@ -73,12 +73,12 @@ def output_maps(results: Sequence[Results], path: Path) -> Path:
     return plots.save(axes[0], path)
 
 
-def data_and_answers(run: Run, path: Path) -> Path:
-    """The training set, the test set, and which test points are right."""
+def data_and_predictions(run: Run, path: Path) -> Path:
+    """Draw the training set, the test set, and which test points are predicted correctly. Returns the path."""
     left, middle, right = plots.panels(3)
     plots.data_set(run.train.inputs, run.train.targets, ax=left)
     left.set_title("training set")
     plots.data_set(run.test.inputs, run.test.targets, ax=middle)
     middle.set_title("test set")
-    plots.points(run.test.inputs, run.test.targets, run.test_answers, ax=right)
+    plots.points(run.test.inputs, run.test.targets, run.test_predictions, ax=right)
     return plots.save(left, path)

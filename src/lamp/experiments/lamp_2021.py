@@ -1,11 +1,11 @@
-"""lamp-2021: Tanh network with a Sigmoid at its end, squared error, 50 cycles, with and without shuffling."""
+"""lamp-2021: a Tanh network that ends in Sigmoid, with squared error, 50 runs, with and without shuffling."""
 
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 from lamp import init
-from lamp.experiments.figures import data_and_answers, file_name
+from lamp.experiments.figures import data_and_predictions, file_name
 from lamp.experiments.protocol import Results, Setting, column, mlp
 from lamp.experiments.reproduction import Experiment
 from lamp.losses import MSELoss
@@ -32,7 +32,7 @@ def setting(name: str, shuffle: bool) -> Setting:
 
 
 def figures(results: Sequence[Results], folder: Path) -> list[Path]:
-    return [data_and_answers(each.runs[0], folder / file_name("lamp-2021", each.setting.name)) for each in results]
+    return [data_and_predictions(each.runs[0], folder / file_name("lamp-2021", each.setting.name)) for each in results]
 
 
 EXPERIMENT = Experiment(

@@ -1,4 +1,4 @@
-"""What an experiment is: settings trained over several seeds, with the published figure beside each."""
+"""The protocol of an experiment: a setting is trained from several seeds, and compared with a published accuracy."""
 
 from __future__ import annotations
 
@@ -24,11 +24,10 @@ from lamp.training import Callback, History, Training, evaluate, fit, predict
 from lamp.training.metrics import MetricLike
 from lamp.training.progress import Reporter, Silence, reporter
 
-PRECISION = (
-    torch.float64
-)  # in float32 rounding would show in the figures, and they would depend on how many train beside
-POINTS = 1000  # in each training set and each test set
-WIDTHS = (2, 25, 25, 25)  # inputs and hidden layers of the network that all five share
+# In float32 rounding would be visible in the figures, and results would depend on how many networks train together.
+PRECISION = torch.float64
+POINTS = 1000  # the size of each training set and each test set
+WIDTHS = (2, 25, 25, 25)  # inputs and hidden layers of the network that all five systems use
 
 
 def mlp(
@@ -38,31 +37,31 @@ def mlp(
     widths: Sequence[int] = WIDTHS,
     init: Callable[..., Any] | None = None,
 ) -> Sequential:
-    """Linear layers of these widths with an activation after each, a Linear to the outputs, and what comes last."""
+    """A network of Linear layers of these widths, each with an activation, a Linear to the outputs, and `last`."""
     modules: list[Module] = []
     for inputs, units in pairwise(widths):
         modules += [Linear(inputs, units, init=init), activation()]
     return Sequential(*modules, Linear(widths[-1], outputs, init=init), *last)
 
 
-# ---- targets as losses take them, and answers as outputs give them ---------------------------------------------------
+# ---- targets from labels, and predicted classes from outputs ---------------------------------------------------------
 def indices(labels: Tensor) -> Tensor:
-    """Class indices (n,), as they are."""
+    """The labels themselves, class indices (n,)."""
     return labels
 
 
 def one_hot(labels: Tensor) -> Tensor:
-    """(n, 2): 1 in the class's column."""
+    """One-hot rows (n, 2)."""
     return torch.eye(2, dtype=PRECISION)[labels]
 
 
 def column(labels: Tensor) -> Tensor:
-    """(n, 1): 0 or 1."""
+    """The labels as a column of 0 and 1, (n, 1)."""
     return labels.to(PRECISION).unsqueeze(1)
 
 
 def signs(labels: Tensor) -> Tensor:
-    """(n, 1): -1 or 1."""
+    """The labels as a column of -1 and 1, (n, 1)."""
     return column(labels) * 2 - 1
 
 
@@ -72,25 +71,31 @@ def largest(output: Tensor) -> Tensor:
 
 
 def above(threshold: float) -> Callable[[Tensor], Tensor]:
-    """Class 1 where the one output is above the threshold."""
+    """A function that predicts class 1 for outputs (n, 1) above the threshold, else 0."""
     return lambda output: (output.squeeze(1) > threshold).long()
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One row of an experiment's table: what is trained, how, and the test accuracy published for it, in percent."""
+    """One row of an experiment's table: what is trained, how, and the published test accuracy in percent.
+
+    criterion   makes the loss; None for a network that ends in its loss
+    data_seeds  the first seed of its data; each experiment has its own data
+    encode      makes targets of labels
+    threshold   for a network with one output, above which it predicts class 1
+    """
 
     name: str
     network: Callable[[], Sequential]
     optimizer: Callable[[Module], Optimizer]
     epochs: int
     batch_size: int
-    data_seeds: int  # where the seeds of its data begin: each experiment has data of its own
-    criterion: Callable[[], Loss] | None = None  # None: the network ends in its loss
+    data_seeds: int
+    criterion: Callable[[], Loss] | None = None
     shuffle: bool = True
     normalized: bool = False
     encode: Callable[[Tensor], Tensor] = indices
-    threshold: float | None = None  # of a network with one output
+    threshold: float | None = None
     published: float | None = None
     published_std: float | None = None
     published_torch: float | None = None
@@ -101,7 +106,7 @@ class Setting:
 
     @property
     def decide(self) -> Callable[[Tensor], Tensor]:
-        """From outputs to class indices."""
+        """The function from outputs to predicted class indices."""
         return largest if self.threshold is None else above(self.threshold)
 
     def data(self, seed: int) -> tuple[Dataset, Dataset]:
@@ -119,9 +124,10 @@ class Setting:
 
 @dataclass
 class Run:
-    """One network, trained from one seed.
+    """One network, trained from one seed, with its results.
 
-    `seconds` are its share of the time that a population took, `compiling` of what compiling took of it.
+    seconds    its share of the time that the population's training took
+    compiling  its share of the seconds of it that were spent on compiling
     """
 
     seed: int
@@ -131,51 +137,51 @@ class Run:
     history: History
     train_loss: float
     test_loss: float
-    train_answers: Tensor
-    test_answers: Tensor
+    train_predictions: Tensor
+    test_predictions: Tensor
     seconds: float
     compiling: float
 
     @property
     def train_accuracy(self) -> float:
-        """In percent."""
-        return 100 * (self.train_answers == self.train.targets).double().mean().item()
+        """The accuracy on the training set, in percent."""
+        return 100 * (self.train_predictions == self.train.targets).double().mean().item()
 
     @property
     def test_accuracy(self) -> float:
-        """In percent."""
-        return 100 * (self.test_answers == self.test.targets).double().mean().item()
+        """The accuracy on the test set, in percent."""
+        return 100 * (self.test_predictions == self.test.targets).double().mean().item()
 
 
 class Runs:
-    """Several runs of one setting, and the spread of what they measured."""
+    """Several runs of one setting, with statistics of their results."""
 
     runs: Sequence[Any]
 
     def of(self, name: str) -> Tensor:
-        """One number a run, such as "test_accuracy" or "seconds"."""
+        """One result of all runs, such as "test_accuracy" or "seconds": (runs,)."""
         return torch.tensor([getattr(run, name) for run in self.runs], dtype=torch.float64)
 
     def mean(self, name: str) -> float:
         return self.of(name).mean().item()
 
     def std(self, name: str) -> float:
-        """Standard deviation over runs; 0 for a single one."""
+        """The standard deviation over the runs; 0 for a single run."""
         return self.of(name).std().item() if len(self.runs) > 1 else 0.0
 
     def spread(self, *names: str) -> dict[str, dict[str, Any]]:
-        """Mean, standard deviation and single values of each, for JSON."""
+        """The mean, the standard deviation and the values of these results, for JSON."""
         return {
             name: {"mean": self.mean(name), "std": self.std(name), "runs": self.of(name).tolist()} for name in names
         }
 
 
-MEASURED = ("train_accuracy", "test_accuracy", "train_loss", "test_loss", "seconds")  # of lamp's runs and its peers'
+MEASURED = ("train_accuracy", "test_accuracy", "train_loss", "test_loss", "seconds")  # results of lamp and of torch.nn
 
 
 @dataclass
 class Results(Runs):
-    """A setting's runs by lamp."""
+    """The runs of a setting by lamp."""
 
     setting: Setting
     runs: list[Run] = field(default_factory=list)
@@ -187,9 +193,10 @@ class Results(Runs):
 
     @property
     def verdict(self) -> str:
-        """How the published accuracy lies: "met" by the mean, "within" its interval, or "below", the interval being so.
+        """The comparison of the mean test accuracy with the published one.
 
-        On another processor rounding differs, and a run or two may end elsewhere: that alone does not decide.
+        "met" if the mean reaches it, "within" if only the mean's confidence interval does, and "below" if not even
+        that. The interval allows for another processor, where rounding differs and a few runs may end elsewhere.
         """
         published = -math.inf if self.setting.published is None else self.setting.published
         mean = self.mean("test_accuracy")
@@ -201,7 +208,7 @@ class Results(Runs):
         return self.verdict != "below"
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything measured, as numbers and strings."""
+        """All results, as numbers and strings."""
         return {
             "setting": self.setting.name,
             "published": self.setting.published,
@@ -212,8 +219,8 @@ class Results(Runs):
         }
 
 
-class _Tell(Callback):
-    """Passes a training's progress on to a reporter of several trainings."""
+class _Forward(Callback):
+    """Reports the progress of one training as a part of several."""
 
     needs_model = False
 
@@ -229,15 +236,12 @@ def train_one(setting: Setting, seed: int, report: Reporter | None = None, befor
     train, _ = data = setting.data(seed)
     model = setting.build(seed)
     loader = DataLoader((train.inputs, setting.encode(train.targets)), setting.batch_size, setting.shuffle, seed=seed)
-    history, seconds = _trained(setting, model, loader, _Tell(report or Silence(), before))
+    history, seconds = _trained(setting, model, loader, _Forward(report or Silence(), before))
     return _tested(setting, seed, data, model, history, seconds, history.compile_seconds)
 
 
 def train_together(setting: Setting, seeds: Sequence[int], report: Reporter | None = None) -> list[Run]:
-    """Train the networks of all these seeds as one population, each on data of its own, and test them.
-
-    A run's seconds are its share of the whole.
-    """
+    """Train the networks of all these seeds as one population, each on its own data, and test them."""
     data = [setting.data(seed) for seed in seeds]
     networks = stack([setting.build(seed) for seed in seeds])
     columns = (
@@ -245,7 +249,7 @@ def train_together(setting: Setting, seeds: Sequence[int], report: Reporter | No
         torch.stack([setting.encode(train.targets) for train, _ in data]),
     )
     loader = DataLoader(columns, setting.batch_size, setting.shuffle, seed=list(seeds), replicas=len(seeds))
-    history, seconds = _trained(setting, networks, loader, _Tell(report or Silence(), 0))
+    history, seconds = _trained(setting, networks, loader, _Forward(report or Silence(), 0))
     each = zip(seeds, data, networks, strict=True)
     return [
         _tested(setting, seed, own, model, history.of(k), seconds / len(seeds), history.compile_seconds / len(seeds))
@@ -253,10 +257,11 @@ def train_together(setting: Setting, seeds: Sequence[int], report: Reporter | No
     ]
 
 
-def _trained(setting: Setting, model: Module, loader: DataLoader, tell: Callback) -> tuple[History, float]:
+def _trained(setting: Setting, model: Module, loader: DataLoader, progress: Callback) -> tuple[History, float]:
+    """Train the model, and return its history and the seconds that it took."""
     criterion = None if setting.criterion is None else setting.criterion()
-    # On the full batch the losses of some settings have spikes that make rounding into other results. One engine for
-    # all keeps a run's numbers the same, whether it trains alone or beside others.
+    # With full batches, the losses of some settings have spikes that amplify rounding errors. With one engine for all,
+    # the results of a run do not depend on how many networks train together.
     full_batch = len(loader) == 1
     begun = time.perf_counter()
     history = fit(
@@ -266,7 +271,7 @@ def _trained(setting: Setting, model: Module, loader: DataLoader, tell: Callback
         loader,
         epochs=setting.epochs,
         metrics=[setting.metric],
-        callbacks=[tell],
+        callbacks=[progress],
         progress=False,
         engine="eager" if full_batch else "auto",
     )
@@ -289,7 +294,7 @@ def _tested(
     train_loss, test_loss = (
         evaluate(model, criterion, (each.inputs, setting.encode(each.targets)))["loss"] for each in data
     )
-    train_answers, test_answers = (setting.decide(predict(model.body, each.inputs)) for each in data)
+    train_predictions, test_predictions = (setting.decide(predict(model.body, each.inputs)) for each in data)
     return Run(
         seed=seed,
         train=data[0],
@@ -298,8 +303,8 @@ def _tested(
         history=history,
         train_loss=float(train_loss),
         test_loss=float(test_loss),
-        train_answers=train_answers,
-        test_answers=test_answers,
+        train_predictions=train_predictions,
+        test_predictions=test_predictions,
         seconds=seconds,
         compiling=compiling,
     )
@@ -313,7 +318,7 @@ def train_runs(
     progress: bool = True,
     one_by_one: bool = False,
 ) -> Results:
-    """Train the setting from each of these seeds: as one population, or one after another."""
+    """Train the setting from each of these seeds, as one population or one after another."""
     if not one_by_one:
         with reporter(progress, setting.epochs, title) as report:
             return Results(setting, train_together(setting, seeds, report))

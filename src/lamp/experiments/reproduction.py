@@ -1,4 +1,4 @@
-"""An experiment: several settings, carried out, compared with what was published, and drawn."""
+"""`Experiment`: several settings that are trained, compared with published results, and drawn."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ from lamp.experiments.protocol import MEASURED, Results, Runs, Setting, train_on
 from lamp.experiments.torch_peer import PeerRun, train_peer
 from lamp.training.progress import reporter
 
-SMALL = 0  # work for which threads would only wait for each other
+SMALL = 0  # an amount of work so small that threads would only wait for each other
 
 
 @dataclass
 class Peers(Runs):
-    """A setting's runs by torch.nn."""
+    """The runs of a setting by torch.nn."""
 
     runs: list[PeerRun] = field(default_factory=list)
 
 
 @dataclass
 class Outcome:
-    """An experiment carried out."""
+    """The results and the figures of an experiment."""
 
     experiment: Experiment
-    results: list[Results] = field(default_factory=list)
-    alone: list[Results] = field(default_factory=list)  # beside results: some runs trained one by one, to compare
-    peers: list[Peers] = field(default_factory=list)  # beside results: runs by torch.nn, where there are any
+    results: list[Results] = field(default_factory=list)  # one per setting
+    alone: list[Results] = field(default_factory=list)  # one per setting: some runs trained one by one, to compare
+    peers: list[Peers] = field(default_factory=list)  # one per setting: runs by torch.nn; empty without these
     figures: list[Path] = field(default_factory=list)
 
     @property
     def short(self) -> list[str]:
-        """The settings whose test accuracy is below the published one: the interval of its mean is."""
+        """The names of settings whose confidence interval of the test accuracy is below the published accuracy."""
         return [results.setting.name for results in self.results if not results.meets]
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything measured, as numbers and strings."""
+        """All results, as numbers and strings."""
         settings = [results.to_dict() for results in self.results]
         for of_lamp, results, alone in zip(settings, self.results, self.alone, strict=False):
             of_lamp["one by one"] = alone.spread(*MEASURED)
@@ -57,14 +57,14 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Experiment:
-    """A seed system's experiment: its settings, how many runs it made, and the figures its report shows."""
+    """The experiment of one of the systems that lamp grew from: its settings, number of runs, and figures."""
 
     label: str
     about: str
     settings: Sequence[Setting]
     runs: int
     figures: Callable[[Sequence[Results], Path], list[Path]]
-    peer: bool = False  # whether torch.nn is trained beside it, with every seed
+    peer: bool = False  # whether torch.nn is trained too, with every seed
 
     def carry_out(
         self,
@@ -75,10 +75,10 @@ class Experiment:
         one_by_one: bool = False,
         compare: int = 0,
     ) -> Outcome:
-        """Train every setting, draw the figures into the folder, and return all of it.
+        """Train every setting, write the figures to the folder, and return the outcome.
 
         one_by_one  train the runs one after another, not as one population
-        compare     how many of the runs are trained one by one as well, by lamp and by torch.nn, to compare the time
+        compare     the number of runs that are also trained one by one, by lamp and by torch.nn, to compare times
         """
         outcome = Outcome(self)
         seeds = range(runs or self.runs)
@@ -100,9 +100,9 @@ class Experiment:
 def beside_torch(
     setting: Setting, seeds: Sequence[int], compare: int, all_by_torch: bool, title: str, progress: bool
 ) -> tuple[Results, Peers]:
-    """Train some of the seeds by lamp and some (or all) by torch.nn, one by one and in turn, so that times compare.
+    """Train some of the seeds by lamp and some or all by torch.nn, alternately, so that their times can be compared.
 
-    Both run on one of torch's threads, which is the fastest for either on networks of this size.
+    Both use one thread, which is the fastest for both with networks of this size.
     """
     alone, peers = Results(setting), Peers()
     by_torch = len(seeds) if all_by_torch else compare

@@ -1,6 +1,6 @@
-"""The same training by torch.nn and torch.optim: same initial weights, same data in the same order, its time taken.
+"""The same training by torch.nn and torch.optim, with equal initial weights and data in the same order, and its time.
 
-The one file of the package, besides the bridge to torch, in which torch.nn stands: it is the other party here.
+Besides the conversion to torch.nn, this is the only file of the package that uses torch.nn.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from lamp.nn import Linear, Sequential
 
 @dataclass
 class PeerRun:
-    """One torch.nn network, trained as lamp's of the same seed."""
+    """One torch.nn network, trained like lamp's network of the same seed, with its results."""
 
     seed: int
     train_loss: float
@@ -43,7 +43,7 @@ def twin(model: Sequential) -> torch.nn.Sequential:
 
 
 def train_peer(setting: Setting, seed: int) -> PeerRun:
-    """Train torch.nn's twin of the setting's network from this seed, and test it."""
+    """Train the torch.nn network that is equal to the setting's network of this seed, and test it."""
     train, test = setting.data(seed)
     model = setting.build(seed)
     network = twin(model.body)

@@ -1,4 +1,4 @@
-"""Fonts that have the letters of given names, and names written in letters that the fonts have."""
+"""Fonts for names in any script, and escapes for letters that no installed font has."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 
-BOXES = "Last Resort"  # how a font of matplotlib's begins its name that has a box for every letter
-REGULAR = (400, "regular", "normal", "book")  # weights of a font for plain text
+BOXES = "Last Resort"  # the beginning of the name of a matplotlib font that has only boxes
+REGULAR = (400, "regular", "normal", "book")  # font weights of plain text
 
 
 @contextmanager
 def fonts_for(names: Iterable[str]) -> Iterator[str]:
-    """Within it figures are made with installed fonts that have the letters of these names; gives those none has."""
+    """A context in which figures use installed fonts with the letters of these names. It yields letters without one."""
     from matplotlib import rc_context, rcParams
 
     missing = {letter for letter in "".join(names) if letter.isprintable()} - _drawn()
@@ -27,7 +27,7 @@ def fonts_for(names: Iterable[str]) -> Iterator[str]:
 
 
 def drawable(name: str) -> str:
-    """The name with letters that no font in use has written as escapes."""
+    """The name, with escapes for letters that no font in use has."""
     has = _drawn()
     return "".join(
         each if each in has or not each.isprintable() else each.encode("ascii", "backslashreplace").decode()
@@ -36,7 +36,7 @@ def drawable(name: str) -> str:
 
 
 def _drawn() -> frozenset[str]:
-    """The letters of the fonts that figures are made with now."""
+    """The letters of the fonts that figures use now."""
     from matplotlib import rcParams
     from matplotlib.font_manager import FontProperties, findfont
 
@@ -46,18 +46,18 @@ def _drawn() -> frozenset[str]:
 
 @cache
 def _letters(path: str) -> frozenset[str]:
-    """The letters of a font; none of one that cannot be drawn in any size."""
+    """The letters of a font; none for a font that is not scalable."""
     from matplotlib.font_manager import get_font
 
     try:
         font = get_font(path)
-    except RuntimeError:  # no font after all
+    except RuntimeError:  # not a font
         return frozenset()
     return frozenset(map(chr, font.get_charmap())) if font.scalable else frozenset()
 
 
 def _installed() -> list[tuple[str, str]]:
-    """Family and file of each installed font for plain text, those without serifs first."""
+    """The family and the file of each installed font for plain text, with sans-serif fonts first."""
     from matplotlib.font_manager import fontManager
 
     plain = {

@@ -1,4 +1,4 @@
-"""Curves over epochs: a thin line a run, their mean in bold."""
+"""`curves`: values over epochs, with one thin line per run and their mean in bold."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lamp.values import a_switch
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-FEWEST_FOR_A_BAND = 3  # runs
+FEWEST_FOR_A_BAND = 3  # runs that a confidence band needs
 NARROW, WIDE = 5.0, 1000.0  # ratios of largest to smallest, on a log axis
 
 
@@ -36,26 +36,29 @@ def curves(
     xlabel: str = "epoch",
     ylabel: str | None = None,
 ) -> Axes:
-    """One thin translucent line a run, the mean of all in bold on its band; further calls on the same axes overlay.
+    """Draw one thin translucent line per run, and their mean in bold with a confidence band. Returns the axes.
 
-    runs    a history (anything whose `history[key]` is the values by epoch), or a tensor (epochs,) or (epochs, K),
-            or a list of these: runs of unequal length are fine
-    label   what the legend calls them; no label, no legend
-    window  the bold line is the mean over this many epochs too, to be seen where epochs are many and noisy
-    band    whether the mean lies on a band, its 95 % confidence interval, where there are three runs or more
-    ylabel  the key, unless the axes have a label already
+    runs    a history (any object whose `history[key]` is the values by epoch), a tensor (epochs,) or (epochs, K), or a
+            list of these; the runs may have different lengths
+    key     the name in the histories, such as "validation_loss"
+    label   the name in the legend; without one there is no legend
+    log     whether the y axis is logarithmic
+    window  the number of epochs over which the bold line is averaged, for noisy curves
+    band    whether to draw the 95 % confidence interval of the mean, if there are at least three runs
+    ylabel  the label of the y axis; by default the one that the axes have already, or the key
 
-    A run that ended early counts in the mean with its last value, so that the mean does not jump when it ends; one that
-    a history says has failed counts up to there only. A line goes straight over epochs without a finite value. On a log
-    scale values that are not positive are left out, and a band that reaches down to 0 goes on to the lower edge.
+    Several calls with the same axes draw over one another. A run that ended early counts in the mean with its last
+    value, so that the mean does not jump; a run that failed, according to its history, counts only up to its failure.
+    Lines are straight across epochs without a finite value. On a log scale values that are not positive are left out,
+    and a band that reaches 0 continues to the lower edge.
 
-    Raises ArgumentError for no runs, a history without the key, nothing to draw; ShapeError for other shapes.
+    Raises ArgumentError for no runs, a history without the key, or nothing to draw; ShapeError for other shapes.
     """
     log, band = a_switch(log, "log"), a_switch(band, "band")
     a_colour(color)
     if not isinstance(key, str):
         raise ArgumentError("key is a name in the history", expected="a text", got=repr(key)[:60], fix='key="loss"')
-    values, failed = _side_by_side(runs, key)  # (epochs, K), NaN where there is nothing
+    values, failed = _side_by_side(runs, key)  # (epochs, K), NaN where there is no value
     count = values.shape[1]
     counted = _carried_on(values, ~failed)
     mean = _smoothed(counted.nanmean(1), window)
@@ -64,12 +67,12 @@ def curves(
     low, high = mean - margin, mean + margin
     if log:
         values, mean = (each.masked_fill(each <= 0, math.nan) for each in (values, mean))
-        low = low.clamp_min(0.0)  # which a log axis draws as far down as it goes
+        low = low.clamp_min(0.0)  # a log axis draws 0 at its lower edge
     if mean.isnan().all():
         raise ArgumentError(
             f"no value of {key!r} can be drawn",
             expected="positive values, for a log scale" if log else "at least one finite value",
-            got=f"{values.numel()} values, none of these",
+            got=f"{values.numel()} values, and none is",
             fix="log=False" if log else "look at the history: the run may have diverged at once",
         )
     ax = axes_for(ax, STYLE["wide"])
@@ -98,7 +101,7 @@ def curves(
 
 
 def _carried_on(values: Tensor, which: Tensor) -> Tensor:
-    """Each run's last finite value in place of what is missing after it, for the columns in `which` (K,)."""
+    """The values; in the columns `which` (K,), the last finite value replaces those missing after it."""
     there = values.isfinite()
     epoch = torch.arange(len(values)).unsqueeze(1)
     last = torch.where(there, epoch, -1).amax(0)  # (K,)
@@ -107,7 +110,7 @@ def _carried_on(values: Tensor, which: Tensor) -> Tensor:
 
 
 def _smoothed(series: Tensor, window: int) -> Tensor:
-    """The mean over a window around each epoch; NaN where the window does not fit, or holds nothing."""
+    """The mean over a window around each epoch; NaN where the window does not fit or has no values."""
     if isinstance(window, int) and window == 1:
         return series
     if not isinstance(window, int) or not 1 <= window <= len(series):
@@ -125,13 +128,13 @@ def _smoothed(series: Tensor, window: int) -> Tensor:
 
 
 def _drawable(series: Tensor) -> tuple[Any, Any]:
-    """Epochs, counted from 1, and values, of what is there."""
+    """The epochs, counted from 1, and the values, without NaN."""
     there = ~series.isnan()
     return (there.nonzero().squeeze(1) + 1).numpy(), series[there].numpy()
 
 
 def _marker(series: Tensor) -> str:
-    """A single point makes no line: it gets a dot."""
+    """The marker for a series: a dot for a single point, which makes no line."""
     return "." if int((~series.isnan()).sum()) == 1 else ""
 
 
@@ -149,7 +152,7 @@ def _finish(ax: Axes, log: bool, xlabel: str, ylabel: str) -> None:
 
 
 def _log_axis(ax: Axes) -> None:
-    """A log scale with plain numbers on it, a handful however narrow or wide it is."""
+    """Make the y axis logarithmic, with a few plain numbers on it, for narrow and wide ranges."""
     from matplotlib.ticker import AutoLocator, FuncFormatter, Locator, LogLocator, NullFormatter
 
     ax.set_yscale("log")
@@ -166,18 +169,20 @@ def _log_axis(ax: Axes) -> None:
 
 
 def _side_by_side(runs: Any, key: str) -> tuple[Tensor, Tensor]:
-    """All runs as columns, (epochs of the longest, K), NaN after a run's end and where it is not finite; and which of
-    them have failed, (K,), where a history says so."""
+    """All runs as columns, (epochs of the longest, K), and which of them failed according to their history, (K,).
+
+    Values after a run's end, and those that are not finite, are NaN.
+    """
     columns: list[Tensor] = []
     failed: list[bool] = []
     for run in _one_by_one(runs):
         series = numbers(_values(run, key), key)
         if series.dim() not in (1, 2) or series.numel() == 0:
             raise ShapeError(
-                f"{key!r} is no curve",
-                expected="values by epoch, (epochs,), or of K runs side by side, (epochs, K)",
+                f"{key!r} is not a curve",
+                expected="values by epoch, (epochs,), or of K runs, (epochs, K)",
                 got=tuple(series.shape),
-                fix="train for an epoch first" if series.numel() == 0 else "pass one number an epoch and run",
+                fix="train for an epoch first" if series.numel() == 0 else "pass one number per epoch and run",
             )
         each = [series] if series.dim() == 1 else list(series.unbind(1))
         columns += each
@@ -209,7 +214,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _values(run: Any, key: str) -> Any:
-    """The values of a run: itself, or what stands in the history under the key."""
+    """The values of a run: the run itself, or the history's values for the key."""
     if _is_sequence(run) or hasattr(run, "__array__"):
         return run
     try:

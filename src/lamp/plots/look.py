@@ -1,4 +1,4 @@
-"""The common look of all figures, where they are drawn, and how they are written to a file."""
+"""The common style of all figures, new axes to draw on, and `save`, which writes a figure to a file."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
 
-LONGEST_TICK = 8  # letters of a number that stands level under an axis
-COLOR_BAR = "_lamp_colour_bar"  # the attribute of axes that names the axes of their colour bar
+LONGEST_TICK = 8  # characters; longer numbers under an axis are slanted
+COLOR_BAR = "_lamp_colour_bar"  # the attribute of axes that holds the axes of their colour bar
 
 STYLE: dict[str, Any] = {
-    # Colours that stay apart under the common forms of colour blindness (Okabe & Ito 2008; red: Tol 2021)
+    # Colours that can be distinguished with the common forms of colour blindness (Okabe & Ito 2008; red: Tol 2021)
     "colors": ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#7F7F7F"),
     "right": "#009E73",
     "wrong": "#CC3311",
     "missing": "#D9D9D9",
-    "map_depth": 0.7,  # of the class colours in a map, where 1 is their full strength
+    "map_depth": 0.7,  # the strength of class colours in a map, where 1 is full strength
     "ink": "#222222",
     "grid": "#DDDDDD",
     "right_marker": "+",
@@ -43,18 +43,18 @@ STYLE: dict[str, Any] = {
     "text_size": 10.5,
     "dpi": 150,
     "screen_dpi": 100,  # in a notebook
-    "panel": 5.0,  # inches, the side of one
-    "wide": (6.6, 4.4),  # inches, of curves that stand alone
-    "apart": 0.08,  # inches around each panel
+    "panel": 5.0,  # inches, the side of a panel
+    "wide": (6.6, 4.4),  # inches, a figure of curves
+    "apart": 0.08,  # inches of padding around each panel
 }
 
 
-MOST_PANELS = 100  # on a side
+MOST_PANELS = 100  # per row or column
 
 
 @called()
 def panels(columns: int, rows: int = 1) -> list[Axes]:
-    """Axes side by side on one new figure, row by row: `left, right = panels(2)`. The figure is `left.figure`."""
+    """A list of the axes of a new figure, row by row: `left, right = panels(2)`. The figure is `left.figure`."""
     for name, count in (("columns", columns), ("rows", rows)):
         if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= MOST_PANELS:
             raise ArgumentError(
@@ -77,7 +77,7 @@ def _new_axes(columns: int, rows: int, size: tuple[float, float]) -> list[Axes]:
 
 
 def for_notebooks(axes: list[Axes]) -> list[Axes]:
-    """The axes of one figure, which a notebook now shows as a picture where a cell ends with one of them."""
+    """The axes of one figure, changed so that a notebook shows the figure if a cell ends with one of them."""
     figure: Any = axes[0].figure
     shown: list[Any] = [figure, *axes]
     for each in shown:
@@ -86,7 +86,7 @@ def for_notebooks(axes: list[Axes]) -> list[Axes]:
 
 
 def _png(figure: Figure) -> bytes:
-    """The figure as a picture, as `save` writes it."""
+    """The figure as PNG, as `save` writes it."""
     picture = BytesIO()
     figure.savefig(picture, format="png", dpi=STYLE["screen_dpi"], bbox_inches="tight")
     return picture.getvalue()
@@ -94,14 +94,16 @@ def _png(figure: Figure) -> bytes:
 
 @called()
 def save(figure: Figure | Axes, path: str | Path, *, dpi: float | None = None) -> Path:
-    """Write a figure, or the one that these axes belong to, as the path's ending says (.png where it has none).
+    """Write a figure, or the figure of these axes, in the format of the path's ending (.png if it has none).
 
-    Returns the path written. Raises ArgumentError where it cannot be written or the ending is unknown.
+    dpi  dots per inch; None for 150
+
+    Returns the path. Raises ArgumentError if the file cannot be written or the ending is unknown.
     """
     from matplotlib.axes import Axes
 
     drawn: Any = figure.figure if isinstance(figure, Axes) else figure
-    drawn = getattr(drawn, "figure", drawn)  # of a part of a figure, the whole
+    drawn = getattr(drawn, "figure", drawn)  # the whole figure of a subfigure
     if not hasattr(drawn, "savefig"):
         raise ArgumentError(
             "save takes a figure",
@@ -118,7 +120,7 @@ def save(figure: Figure | Axes, path: str | Path, *, dpi: float | None = None) -
     formats = drawn.canvas.get_supported_filetypes()
     if to.suffix[1:].lower() not in formats:
         raise ArgumentError(
-            f"no figure can be written as '{to.suffix}'",
+            f"a figure cannot be written as '{to.suffix}'",
             expected=", ".join(f".{ending}" for ending in formats),
             got=str(to),
             fix=f"name it {to.with_suffix('.png').name}",
@@ -136,14 +138,14 @@ def save(figure: Figure | Axes, path: str | Path, *, dpi: float | None = None) -
 
 
 def axes_for(ax: Axes | None, size: tuple[float, float] | None = None) -> Axes:
-    """The axes given, or those of a new figure, in the common look."""
+    """The given axes, or those of a new figure, in the common style."""
     from matplotlib.axes import Axes
 
     if ax is None:
         ax = _new_axes(1, 1, size or (STYLE["panel"], STYLE["panel"]))[0]
     elif not isinstance(ax, Axes):
         raise ArgumentError(
-            "ax is where to draw",
+            "ax must be the axes to draw on",
             expected="matplotlib axes, or None",
             got=type(ax).__name__,
             fix="ax, = lamp.plots.panels(1)",
@@ -164,7 +166,7 @@ def label_axes(ax: Axes, xlabel: str, ylabel: str) -> None:
 
 
 def plain(value: float) -> str:
-    """A number as people read it: 94,480 and 0.25; powers of ten where it is very large or small."""
+    """A number as text, such as 94,480 or 0.25; with a power of ten if it is very large or small."""
     large = abs(value)
     return (
         f"{value:,.6g}"
@@ -176,7 +178,7 @@ def plain(value: float) -> str:
 
 
 def plain_ticks(ax: Axes, most: int = 5) -> None:
-    """A handful of ticks on both axes, which read as numbers and do not touch one another."""
+    """Set a few ticks on both axes, as plain numbers that do not touch one another."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     for axis in (ax.xaxis, ax.yaxis):
@@ -189,7 +191,8 @@ def plain_ticks(ax: Axes, most: int = 5) -> None:
 
 
 def legend_below(ax: Axes, columns: int = 3) -> None:
-    """A legend under the axes, where it covers no point, with marks that can be seen however faint the points are."""
+    """Draw a legend under the axes, where it covers no points, with markers that are visible even if the points are
+    faint."""
     handles, labels = ax.get_legend_handles_labels()
     legend = ax.legend(
         handles,
@@ -211,7 +214,7 @@ def legend_below(ax: Axes, columns: int = 3) -> None:
 
 
 def outline_points(ax: Axes) -> None:
-    """A white edge for points that lie on a coloured map, which may have their colour."""
+    """Give points on a coloured map a white edge, since the map may have their colour."""
     if not ax.images:
         return
     for line in ax.lines:
@@ -222,13 +225,13 @@ def outline_points(ax: Axes) -> None:
 
 
 def color_bar(ax: Axes, image: AxesImage, name: str) -> None:
-    """A colour bar at the right edge, exactly as high as the axes, in place of the one that they had."""
+    """Draw a colour bar at the right edge, exactly as high as the axes. It replaces an earlier one."""
     room = vars(ax).get(COLOR_BAR)
     if room is None:
         room = ax.inset_axes((1.03, 0.0, 0.045, 1.0))
         setattr(ax, COLOR_BAR, room)
         whole = ax.get_figure(root=True)
-        if whole is not None and whole.get_layout_engine() is None:  # nobody makes room for the bar beside the axes
+        if whole is not None and whole.get_layout_engine() is None:  # without a layout there is no room for the bar
             whole.set_layout_engine("constrained")
     else:
         room.clear()
@@ -240,7 +243,7 @@ def color_bar(ax: Axes, image: AxesImage, name: str) -> None:
 
 
 def a_colour(color: Any) -> None:
-    """Raise ArgumentError for what matplotlib knows as no colour; None is its next one."""
+    """Raise ArgumentError unless this is a colour of matplotlib's, or None for the next one."""
     from matplotlib.colors import to_rgba
 
     if color is None:
@@ -249,17 +252,17 @@ def a_colour(color: Any) -> None:
         to_rgba(color)
     except (ValueError, TypeError, RuntimeError):
         raise ArgumentError(
-            "no colour of this name", expected="what matplotlib takes", got=repr(color)[:60], fix='color="tab:blue"'
+            "unknown colour", expected="a colour of matplotlib's", got=repr(color)[:60], fix='color="tab:blue"'
         ) from None
 
 
 def numbers(values: Any, name: str) -> Tensor:
-    """Values as a float64 tensor in main memory. Raises DTypeError for what holds no numbers."""
+    """The values as a float64 tensor on the CPU. Raises DTypeError for anything but numbers."""
     try:
         return torch.as_tensor(values).detach().to("cpu", torch.float64)
     except (TypeError, ValueError, RuntimeError):
         raise DTypeError(
-            f"{name}: no numbers to draw",
+            f"{name}: these are not numbers",
             expected="a tensor, an array or a list of numbers",
             got=type(values).__name__,
             fix="torch.stack(values), for a list of tensors" if isinstance(values, list | tuple) else "pass a tensor",

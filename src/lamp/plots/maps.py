@@ -1,4 +1,4 @@
-"""What a network says over a rectangle of the plane, as a colour map."""
+"""`output_map`: the output of a network over a rectangle of the plane, as a colour map."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 PROBABILITY = "probability of class 1"
-AT_ONCE = 16384  # points that go through the network together
+AT_ONCE = 16384  # points in one forward of the network
 
 CORNERS = ("x from", "x to", "y from", "y to")
 
@@ -38,19 +38,21 @@ def output_map(
     disk: bool = False,
     title: str | None = None,
 ) -> Axes:
-    """The output of a network (or any function of points (n, 2)) over a rectangle of the plane, in colours.
+    """Draw the output of a network, or of any function of points (n, 2), over a rectangle in colours. Returns the axes.
 
-    limits    x from, to, y from, to; None for what the axes show already, such as points, or else the unit square
-    output    "auto": the probability of class 1 where there are two outputs, the output itself where there is one;
-              "probability": the same for two, the sigmoid of a single one; "raw"; or a function of the outputs (n, out)
-    boundary  a value where to draw a contour, such as 0.5 for probabilities; the colours are centred on it
-    scale     the values at the two ends of the colours; (0, 1) for probabilities, else the range of the output
-    disk      draw the circle of the disk data set
+    limits      (x from, x to, y from, y to); None for the range that the axes show already, or else the unit square
+    resolution  the number of points per side
+    output      "auto": the probability of class 1 for two outputs, the output itself for one; "probability": the same
+                for two outputs, the sigmoid of a single one; "raw": the single output; or a function of the outputs
+                (n, out)
+    boundary    a value at which to draw a contour, such as 0.5 for probabilities; the colours are centred on it
+    scale       the values at the two ends of the colours; (0, 1) for probabilities, else the range of the output
+    disk        whether to draw the circle of the disk data set
 
-    A module is asked in eval mode and left in the mode it was in.
+    The network computes in eval mode.
 
-    Raises ArgumentError for an unknown output or limits that enclose nothing, ShapeError for an output of another
-    shape, NonFiniteError where the output is not finite.
+    Raises ArgumentError for an unknown output or empty limits, ShapeError for an output of another shape, and
+    NonFiniteError for an output that is not finite.
     """
     if ax is not None:
         axes_for(ax)
@@ -61,12 +63,12 @@ def output_map(
     limits = _area(ax) if limits is None else limits
     if len(limits) != 4 or not (limits[0] < limits[1] and limits[2] < limits[3]):
         raise ArgumentError(
-            "limits enclose nothing", expected="(x from, x to, y from, y to)", got=limits, fix="put the lower one first"
+            "limits are empty", expected="(x from, x to, y from, y to)", got=limits, fix="put the lower number first"
         )
     low_x, high_x, low_y, high_y = limits
     if not isinstance(resolution, int) or resolution < 2:
         raise ArgumentError(
-            "resolution is points a side", expected="an integer, at least 2", got=resolution, fix="resolution=200"
+            "resolution is too small", expected="an integer of at least 2", got=resolution, fix="resolution=200"
         )
     xs, ys = _centres(low_x, high_x, resolution), _centres(low_y, high_y, resolution)
     grid = torch.cartesian_prod(ys, xs).flip(1)  # (resolution^2, 2), rows of equal y
@@ -102,7 +104,7 @@ def output_map(
 
 
 def _area(ax: Axes | None) -> tuple[float, float, float, float]:
-    """What is drawn on the axes, with a margin around it; the unit square where that is nothing."""
+    """The range of the axes if anything is drawn on them, else the unit square."""
     if ax is None or not (ax.lines or ax.collections or ax.images):
         return 0.0, 1.0, 0.0, 1.0
     (low_x, high_x), (low_y, high_y) = ax.get_xlim(), ax.get_ylim()
@@ -118,7 +120,7 @@ def _ask(model: Callable[[Tensor], Tensor], grid: Tensor) -> Tensor:
     """The outputs for all points of the grid, (n, out)."""
     if not callable(model):
         raise ArgumentError(
-            "output_map asks a network",
+            "output_map takes a network",
             expected="a module, or a function of points (n, 2)",
             got=type(model).__name__,
             fix="pass the network itself",
@@ -130,16 +132,16 @@ def _ask(model: Callable[[Tensor], Tensor], grid: Tensor) -> Tensor:
     outputs = torch.cat([part.unsqueeze(1) if part.dim() == 1 else part for part in parts])
     if outputs.dim() != 2 or len(outputs) != len(grid):
         raise ShapeError(
-            "the output is no map",
+            "the output does not have one row per point",
             expected=f"({len(grid)}, out) for {len(grid)} points",
             got=tuple(outputs.shape),
-            fix="take one network of a population, population[k]",
+            fix="pass one network of a population, population[k]",
         )
     return outputs
 
 
 def _shown(outputs: Tensor, output: str | Callable[[Tensor], Tensor]) -> tuple[Tensor, str]:
-    """The value to show at each point, and what to call it."""
+    """The value to show at each point, and its name."""
     columns = outputs.shape[1]
     if callable(output):
         values, name = numbers(output(outputs), "output").reshape(-1), "output"
@@ -156,8 +158,8 @@ def _shown(outputs: Tensor, output: str | Callable[[Tensor], Tensor]) -> tuple[T
         values, name = outputs.new_empty(0), ""
     if len(values) != len(outputs):
         raise ShapeError(
-            "a map shows one value a point",
-            expected="one or two outputs, or a function that makes one of them",
+            "a map shows one value per point",
+            expected="one or two outputs, or a function that makes one value of them",
             got=f"{columns} outputs" if not callable(output) else f"{len(values)} values for {len(outputs)} points",
             fix="output=lambda y: y[:, 0]",
         )
@@ -172,7 +174,7 @@ def _shown(outputs: Tensor, output: str | Callable[[Tensor], Tensor]) -> tuple[T
 
 
 def _range(values: Tensor, boundary: float | None, name: str) -> tuple[float, float]:
-    """The values at the ends of the colours."""
+    """The values at the two ends of the colours."""
     if name == PROBABILITY:
         return 0.0, 1.0
     low, high = values.min().item(), values.max().item()
@@ -183,7 +185,7 @@ def _range(values: Tensor, boundary: float | None, name: str) -> tuple[float, fl
 
 
 def _class_colors() -> Any:
-    """From the colour of class 0 over white to that of class 1, pale enough for points on top."""
+    """A colour map from the colour of class 0 over white to that of class 1, pale enough to see points on it."""
     from matplotlib.colors import LinearSegmentedColormap, to_rgb
 
     ends = [tuple(1 - STYLE["map_depth"] * (1 - part) for part in to_rgb(color)) for color in STYLE["colors"][:2]]

@@ -1,4 +1,4 @@
-"""Points of the plane: data sets, and which points a network gets right."""
+"""Points of the plane: data sets, and which points a network classifies correctly."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 DISK_CENTRE = (0.5, 0.5)
-DISK_RADIUS = 1 / math.sqrt(2 * math.pi)  # of the disk that covers half of the unit square
+DISK_RADIUS = 1 / math.sqrt(2 * math.pi)  # so that the disk covers half of the unit square
 
 
 @called()
 def data_set(inputs: Any, targets: Any, ax: Axes | None = None, *, title: str | None = None) -> Axes:
-    """The points of a data set, each class in its colour: inputs (n, 2), targets (n,).
+    """Draw the points of a data set, each class in its colour: inputs (n, 2), targets (n,). Returns the axes.
 
-    Raises ShapeError for other shapes, LabelError for targets that are no classes.
+    Raises ShapeError for other shapes, and LabelError for targets that are not class numbers.
     """
     at = _plane(inputs)
     classes = _classes(targets, len(at), "targets")
@@ -39,11 +39,13 @@ def data_set(inputs: Any, targets: Any, ax: Axes | None = None, *, title: str | 
 def points(
     inputs: Any, targets: Any, predictions: Any = None, ax: Axes | None = None, *, title: str | None = None
 ) -> Axes:
-    """A test set: points predicted right as green plus signs, wrong ones as red dots, the accuracy in the title.
+    """Draw a test set: correct predictions as green plus signs, wrong ones as red dots, with the accuracy in the title.
 
-    Shapes  inputs (n, 2), targets (n,), predictions (n,): classes, not scores. Without predictions: as `data_set`.
+    Shapes  inputs (n, 2), targets (n,), predictions (n,); predictions are classes, not scores
 
-    Raises ShapeError for other shapes, LabelError for targets or predictions that are no classes.
+    Without predictions it draws what `data_set` does. Returns the axes.
+
+    Raises ShapeError for other shapes, and LabelError for targets or predictions that are not class numbers.
     """
     if predictions is None:
         return data_set(inputs, targets, ax, title=title)
@@ -62,15 +64,15 @@ def points(
 def runs_overlaid(
     inputs: Any, targets: Any, predictions_of_runs: Any, ax: Axes | None = None, *, title: str | None = None
 ) -> Axes:
-    """The points of several runs on top of one another, the wrong ones marked red; mean accuracy ± std in the title.
+    """Draw the points of several runs over one another, wrong ones in red, with mean accuracy ± std in the title.
 
-    predictions_of_runs  a list of (n,), or (K, n)
-    inputs, targets      one for all runs, (n, 2) and (n,), or one a run: lists of these, or (K, n, 2) and (K, n)
+    predictions_of_runs  a list of tensors (n,), or a tensor (K, n)
+    inputs, targets      (n, 2) and (n,) for all runs; or one per run, as lists of these, or (K, n, 2) and (K, n)
 
-    std is the sample's, over runs (dividing by K - 1).
+    std is the standard deviation over runs (divided by K - 1). Returns the axes.
 
-    Raises ArgumentError for no runs or numbers of runs that differ, ShapeError for other shapes, LabelError for
-    targets or predictions that are no classes.
+    Raises ArgumentError for no runs or different numbers of runs, ShapeError for other shapes, and LabelError for
+    targets or predictions that are not class numbers.
     """
     predictions = _runs(predictions_of_runs, "predictions_of_runs", axes_of_one=1)
     if not predictions:
@@ -93,7 +95,7 @@ def runs_overlaid(
 
 @called()
 def disk(ax: Axes | None = None) -> Axes:
-    """The circle of radius 1/sqrt(2 pi) around (0.5, 0.5), dashed: where the classes of the disk data set meet."""
+    """Draw the boundary of the disk data set's classes: a dashed circle of radius 1/sqrt(2 pi) around (0.5, 0.5)."""
     angle = torch.linspace(0, 2 * math.pi, 361, dtype=torch.float64)
     x, y = DISK_CENTRE[0] + DISK_RADIUS * angle.cos(), DISK_CENTRE[1] + DISK_RADIUS * angle.sin()
     ax = axes_for(ax)
@@ -118,12 +120,12 @@ def _draw_classes(ax: Axes, at: Tensor, classes: Tensor, looks: dict[float, tupl
 
 
 def _looks(classes: Tensor) -> dict[float, tuple[str, str]]:
-    """Colour and marker of each class that occurs; class numbers look the same in every figure."""
+    """The colour and the marker of each class that occurs; a class number has the same ones in every figure."""
     looks = [(color, marker) for marker in STYLE["class_markers"] for color in STYLE["colors"]]
     present = sorted(set(classes.tolist()))
     if len(present) > len(looks):
         raise LabelError(
-            "too many classes to tell apart",
+            "there are too many classes to distinguish",
             expected=f"at most {len(looks)}",
             got=len(present),
             fix="pass class numbers as targets, or draw fewer classes",
@@ -155,7 +157,7 @@ def _draw(
 
 
 def _marker_size(count: int) -> float:
-    """Smaller the more points there are: 4 points of the printer for a thousand."""
+    """The size of markers in points, which decreases with the number of points drawn; 4 for a thousand."""
     return float(min(7.0, max(2.5, 4.0 * (1000 / max(count, 1)) ** 0.25)))
 
 
@@ -182,7 +184,7 @@ def _plane(inputs: Any) -> Tensor:
     at = numbers(inputs, "inputs")
     if at.dim() != 2 or at.shape[1] != 2 or len(at) == 0:
         raise ShapeError(
-            "points of the plane have two coordinates",
+            "inputs must have two coordinates",
             expected="(n, 2), n at least 1",
             got=tuple(at.shape),
             fix="pass the two columns to draw, such as inputs[:, :2]",
@@ -213,16 +215,16 @@ def _classes(labels: Any, count: int, name: str) -> Tensor:
     whole = found.isfinite() & (found == found.round())
     if not whole.all():
         raise LabelError(
-            f"the {name} are no classes",
+            f"the {name} are not class numbers",
             expected="whole numbers, such as 0 and 1",
             got=f"{found[~whole][0].item():.4g}",
-            fix="(output > 0.5).long(), where the output is a probability",
+            fix="(output > 0.5).long() for outputs that are probabilities",
         )
     return found
 
 
 def _runs(values: Any, name: str, axes_of_one: int) -> list[Any]:
-    """A list with one entry a run."""
+    """A list with one entry per run."""
     if isinstance(values, list | tuple):
         return list(values)
     tensor = numbers(values, name)
@@ -237,14 +239,14 @@ def _runs(values: Any, name: str, axes_of_one: int) -> list[Any]:
 
 
 def _for_each(values: Any, name: str, axes_of_one: int, count: int) -> list[Any]:
-    """One entry for each of `count` runs: the same for all, unless there is one for each."""
+    """A list with one entry for each of `count` runs, from one entry for all or one per run."""
     if not isinstance(values, list | tuple) and numbers(values, name).dim() <= axes_of_one:
         return [values] * count
     found = _runs(values, name, axes_of_one)
     if len(found) != count:
         raise ArgumentError(
-            f"{name} and predictions are of different numbers of runs",
-            expected=f"{count} {name}, one a run, or one tensor for all",
+            f"{name} and predictions have different numbers of runs",
+            expected=f"{count} {name}, one per run, or one tensor for all",
             got=len(found),
             fix="pass as many of one as of the other",
         )

@@ -1,4 +1,4 @@
-"""The results of a sweep over two hyperparameters, as coloured cells."""
+"""`heat_map`: the results of a sweep over two hyperparameters, as coloured cells."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.image import AxesImage
 
-MOST_NUMBERS = 10  # columns up to which each cell has room for its number
+MOST_NUMBERS = 10  # up to so many columns each cell shows its number
 MOST_COLUMN_NAMES, MOST_ROW_NAMES = 12, 20
-LETTERS_ACROSS = 45  # that fit under the cells side by side
+LETTERS_ACROSS = 45  # characters of column names that fit under the cells in one line
 
 
 @called()
@@ -34,15 +34,15 @@ def heat_map(
     best: str | None = "max",
     title: str | None = None,
 ) -> Axes:
-    """A sweep: values (len(ys), len(xs)) as coloured cells, bright is better, the best cell framed and in the title.
+    """Draw values (len(ys), len(xs)) as coloured cells, where brighter is better. Returns the axes.
 
-    xs, ys  what the columns and rows stand for: numbers or words
-    label   what the values are, for the colour bar
-    best    "max", "min" or None for no best cell
+    xs, ys  the numbers or words that name the columns and the rows
+    label   the name of the values, at the colour bar
+    best    "max" or "min", for the cell to frame and to name in the title; None for no cell
 
-    Cells that are not finite are grey and never the best.
+    Cells that are not finite are grey, and never the best.
 
-    Raises ShapeError where values do not fit xs and ys, ArgumentError for an unknown best or no finite value at all.
+    Raises ShapeError for values that do not fit xs and ys, and ArgumentError for an unknown best or no finite value.
     """
     table = numbers(values, "values")
     columns, rows = _names(xs), _names(ys)
@@ -61,7 +61,7 @@ def heat_map(
             "no value is finite",
             expected="at least one finite value",
             got=f"{table.numel()} that are not",
-            fix="look at why every run failed",
+            fix="find out why every run failed",
         )
     table = table.masked_fill(~finite, math.nan)
     ax = axes_for(ax)
@@ -105,7 +105,7 @@ def _write_numbers(ax: Axes, table: Tensor, image: AxesImage) -> None:
 
 
 def _name_cells(ax: Axes, columns: list[str], rows: list[str]) -> None:
-    """Tick labels, as many as there is room for, slanted where they are long."""
+    """Write as many tick labels as there is room for, slanted if they are long."""
     every = math.ceil(len(columns) / MOST_COLUMN_NAMES)
     shown = columns[::every]
     slanted = max(len(each) for each in shown) * len(shown) > LETTERS_ACROSS
