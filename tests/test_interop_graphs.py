@@ -324,7 +324,7 @@ def test_it_is_refused_by_name(make, shape, told, export, run, tmp_path):
 def test_a_trace_that_says_something_else_is_noticed(export, run, tmp_path):
     for module, told in (
         (Lying(lamp.Tanh()), "does not compute what the network computes"),
-        (Lengthened(), "something else than its trace says"),
+        (Lengthened(), "something other than its trace says"),
     ):
         with pytest.raises(lamp.ExportError, match=told):
             export(module, tmp_path / "network.py", input_shape=(4,))

@@ -358,7 +358,7 @@ def test_models_that_cannot_be_exported(export, tmp_path):
             export(model, tmp_path / "network")
         assert told in str(raised.value)
     for shape in (4, (0,), (2.0,), "ab", (-1, 3)):
-        with pytest.raises(lamp.ArgumentError, match="input_shape is no shape"):
+        with pytest.raises(lamp.ArgumentError, match="input_shape is not a shape"):
             export(classifier(), tmp_path / "network", input_shape=shape)
     with pytest.raises(lamp.ArgumentError, match="where B can be any size") as raised:
         export(lamp.Linear(3, 2), tmp_path / "network", input_shape=())

@@ -1,4 +1,4 @@
-"""ONNX graphs: nodes and constants under construction, and the rule by which each kind of operation becomes nodes."""
+"""`OnnxGraph`: an ONNX graph under construction, with one rule per kind of operation."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from lamp.nn import CELU, ELU, SELU, Hardsigmoid, Hardswish, LeakyReLU, PReLU, R
 from lamp.nn.activations import SELU_ALPHA, SELU_SCALE
 from lamp.parameter import Buffer, Parameter
 
-OPERATIONS = {  # of an Expression, as ONNX names them
+OPERATIONS = {  # operation of an Expression: operator of ONNX
     "add": "Add", "sub": "Sub", "mul": "Mul", "div": "Div", "neg": "Neg", "lt": "Less", "le": "LessOrEqual",
     "gt": "Greater", "ge": "GreaterOrEqual", "eq": "Equal", "and": "And", "or": "Or", "where": "Where", "clip": "Clip",
     "maximum": "Max", "minimum": "Min", "abs": "Abs", "sign": "Sign", "sqrt": "Sqrt", "exp": "Exp", "log": "Log",
     "tanh": "Tanh", "sigmoid": "Sigmoid", "erf": "Erf",
 }  # fmt: skip
-NOT_IN_FLOAT64 = {"erf"}  # onnxruntime has them in float32 alone
+NOT_IN_FLOAT64 = {"erf"}  # operators that onnxruntime has only in float32
 
-# Activations that are one operator of ONNX, in float32: their options are float32 in any graph, and onnxruntime has few
-# of them in float64. All others are written as their formulas, and so are those of a user's own classes. Shrink is not
-# among them: it makes numbers of NaN.
+# Activations that are a single operator of ONNX. They are used only in float32, because their options are float32 in
+# any graph, and onnxruntime has few of them in float64. All others, and a user's activations, are written as formulas.
+# ONNX's Shrink is not used, because it turns NaN into numbers.
 IN_FLOAT32: dict[type[Module], Callable[[Any], tuple[str, dict[str, float]] | None]] = {
     ReLU: lambda module: ("Relu", {}),
     LeakyReLU: lambda module: ("LeakyRelu", {"alpha": module.negative_slope}),
@@ -42,9 +42,10 @@ IN_FLOAT32: dict[type[Module], Callable[[Any], tuple[str, dict[str, float]] | No
 
 
 class OnnxGraph:
-    """Nodes and constants, in order, each under a name of its own.
+    """Nodes and constants in order, each with a unique name.
 
-    make_node   onnx.helper.make_node, make_tensor: onnx.numpy_helper.from_array
+    make_node    onnx.helper.make_node
+    make_tensor  onnx.numpy_helper.from_array
     """
 
     def __init__(self, plan: Predictor, make_node: Callable[..., Any], make_tensor: Callable[..., Any]) -> None:
@@ -52,10 +53,10 @@ class OnnxGraph:
         self.nodes: list[Any] = []
         self.constants: list[Any] = []
         self._names: set[str] = set()
-        self._held: dict[object, str] = {}  # what is a constant already, under which name
+        self._held: dict[object, str] = {}  # the name of each constant added so far
 
     def reserve(self, name: str) -> str:
-        """Keep a name for an input or output."""
+        """Reserve a name for an input or output, and return it."""
         self._names.add(name)
         return name
 
@@ -67,20 +68,20 @@ class OnnxGraph:
 
     # ---- constants ---------------------------------------------------------------------------------------------------
     def parameter(self, name: str, parameter: Parameter | Buffer, form: Tensor | None = None) -> str:
-        """A parameter, or another form of it; one that several modules share is held once."""
+        """The name of a constant with a parameter, or with `form` in its place. A shared parameter is added once."""
         array = (parameter.data if form is None else form).contiguous().numpy()
         return self._hold((parameter, form is None, array.shape), array, name)
 
     def numbers(self, name: str, tensor: Tensor) -> str:
-        """A constant array, in the network's precision."""
+        """The name of a constant array, in the network's precision."""
         return self._hold(object(), tensor.to(self.plan.dtype).numpy(), name)
 
     def integers(self, name: str, *values: int) -> str:
-        """Axes or sizes."""
+        """The name of a constant with integers, such as axes or sizes."""
         return self._hold(values, np.array(values, dtype=np.int64), name)
 
     def number(self, value: float) -> str:
-        """A number without axes."""
+        """The name of a constant ()."""
         array = torch.tensor(value, dtype=self.plan.dtype).numpy()
         return self._hold(repr(value), array, f"number_{value:.9g}")
 
@@ -92,21 +93,21 @@ class OnnxGraph:
 
     # ---- nodes -------------------------------------------------------------------------------------------------------
     def node(self, operator: str, *inputs: str, at: str, **attributes: Any) -> str:
-        """An operator on these inputs; returns the name of its output."""
+        """Add an operator with these inputs, and return the name of its output."""
         output = self._new(f"{at}{operator}")
         self.nodes.append(self._make_node(operator, list(inputs), [output], name=output, **attributes))
         return output
 
     def finish(self, values: Sequence[str], outputs: Sequence[str]) -> None:
-        """Give what is computed the names of the outputs."""
+        """Rename the final values to the outputs' names."""
         if len(values) == 1 and self.nodes and self.nodes[-1].output[0] == values[0]:
             self.nodes[-1].output[0] = outputs[0]
             return
-        for x, output in zip(values, outputs, strict=True):  # an input, or what is needed in other places too
+        for x, output in zip(values, outputs, strict=True):  # an input, or a value that other nodes use too
             self.nodes.append(self._make_node("Identity", [x], [output], name=self._new("Identity")))
 
     def operation(self, graph: Graph, op: Op, path: str, inputs: list[str]) -> str:
-        """The nodes of an operation of the network's; returns the name of its output."""
+        """Add the nodes of an operation of the network, and return the name of its output."""
         at = f"{path}." if path and not path.endswith(".") else path
         if op.kind == "Concat" and len(alike := self.plan.alike(graph).intersection(op.inputs)) < len(op.inputs):
             shape = [self.plan.members or 1, *[1] * (1 + len(op.output.shape))]  # (K, 1, 1...)
@@ -117,7 +118,7 @@ class OnnxGraph:
         return RULES[op.kind](self, op, at, *inputs)
 
     def formula(self, result: Expression, known: dict[str, str], at: str) -> str:
-        """The nodes that an expression is made of; `known` says which values its names stand for."""
+        """Add the nodes of an expression, and return the name of its value. `known` maps its names to values."""
         made: dict[int, str] = {}
         for each in in_order(result):
             if each.operation == "name":
@@ -144,8 +145,8 @@ def affine(graph: OnnxGraph, op: Op, at: str, x: str) -> str:
         if bias is not None:
             parameters.append(graph.parameter(f"{at}bias", op.parameters["bias"], bias))
         return graph.node("Gemm", x, *parameters, at=at, transB=1)
-    # In float64 a node that does nothing (the sum of one) keeps factors away from the product: onnxruntime would join
-    # the two to one node whose factor is float32.
+    # In float64 a node without effect (the sum of one value) separates factors from the product, because onnxruntime
+    # would fuse the two into one node whose factor is float32.
     apart = graph.plan.dtype is torch.float64
     x = graph.node("Sum", x, at=at) if apart else x
     y = graph.node("MatMul", x, graph.parameter(f"{at}weight", weight, matrix(op)), at=at)

@@ -1,7 +1,6 @@
-"""What the exporters write: a network's graph, in use and not in training, and what it computes.
+"""`Predictor`: a traced network, population or ensemble in eval mode, as the exporters write it.
 
-`predictor(model)` traces a network, a population or an ensemble into a `Predictor`, or raises an error that names the
-module that cannot be exported.
+`predictor(model)` makes one, or raises an error that names the module that cannot be exported.
 """
 
 from __future__ import annotations
@@ -38,14 +37,14 @@ KINDS = (
     "Multiply",
     "Concat",
     "BatchNorm",
-)  # that the exporters write
+)  # the kinds of operations that the exporters write
 SHAPE_STAYS = (Activation, PReLU, Softmax, LogSoftmax, Dropout, Identity)
 
 Written = TypeVar("Written")
 
 
 def matrix(op: Op) -> Tensor:
-    """An Affine's weight as inputs (n, ..., in) meet it: (in, out); (K, 1..., in, out) in a population."""
+    """An Affine's weight, to multiply inputs (n, ..., in) by: (in, out), or (K, 1..., in, out) in a population."""
     weight = op.parameters["weight"]
     if weight.replicas is None:
         return weight.data.mT.contiguous()
@@ -53,7 +52,7 @@ def matrix(op: Op) -> Tensor:
 
 
 def offsets(op: Op) -> Tensor | None:
-    """An Affine's bias as it is added to outputs (n, ..., out): (out,); (K, 1, 1..., out) in a population."""
+    """An Affine's bias, to add to outputs (n, ..., out): (out,), or (K, 1, 1..., out) in a population."""
     bias = op.parameters.get("bias")
     if bias is None or bias.replicas is None:
         return None if bias is None else bias.data
@@ -61,9 +60,9 @@ def offsets(op: Op) -> Tensor | None:
 
 
 def per_channel(op: Op, member: Parameter | Buffer) -> Tensor:
-    """A parameter or buffer (C) as it meets inputs (n, C, ...): (C, 1...); (K, 1, C, 1...) in a population.
+    """A parameter or buffer (C,), to broadcast against inputs (n, C, ...): (C, 1...), or (K, 1, C, 1...).
 
-    Where there is one number for all channels it is (1,), or (K, 1, 1, 1...).
+    One number for all channels is (1,), or (K, 1, 1, 1...) in a population.
     """
     replicas, shape = op.module.replicas, op.inputs[0].shape
     number = member.data.numel() // (replicas or 1)
@@ -79,16 +78,16 @@ def _ones(shape: Shape) -> Shape:
 
 @dataclass(frozen=True)
 class Predictor:
-    """A network, or the mean of a population's, between the scalings of its inputs and outputs.
+    """A network, or the mean of a population's networks, with scaling of its inputs and outputs.
 
     y = own( 1/K sum over k of network_k( standard(x) ) )
 
-    members        K, or None for a single network: then there is no axis of replicas
-    graphs         what is done to inputs (n, ...), or (K, n, ...) of a population, up to the mean: the network's graph,
-                   and that of an ensemble's probabilities; each with what its modules' paths begin with
-    standard, own  how each input is scaled, and each output scaled back
+    members   K, or None for a single network, which has no axis of replicas
+    graphs    the graph of the network and, for an ensemble, that of its probabilities, each after the prefix of its
+              modules' paths. They take inputs (n, ...), or (K, n, ...) in a population, and end before the mean
+    standard  the scaling of each input; `own`, that of each output
 
-    `predictor(*inputs)` is what lamp's own modules compute of inputs (n, ...).
+    `predictor(*inputs)` computes the outputs for inputs (n, ...) with lamp's modules.
     """
 
     model: Module | Ensemble
@@ -100,12 +99,12 @@ class Predictor:
 
     @property
     def inputs(self) -> tuple[Value, ...]:
-        """The values that go in."""
+        """The input values."""
         return self.graphs[0][1].inputs
 
     @property
     def outputs(self) -> tuple[Value, ...]:
-        """The values that come out, before the mean; `rows` says whether their first axis is the inputs' batch."""
+        """The output values, before the mean. `rows` is the number of their rows per input sample."""
         before = math.prod(graph.outputs[0].rows for _, graph in self.graphs[:-1])
         return tuple(replace(value, rows=before * value.rows) for value in self.graphs[-1][1].outputs)
 
@@ -115,13 +114,13 @@ class Predictor:
         return list(dict.fromkeys(each for _, graph in self.graphs for each in graph.parameters))
 
     def __call__(self, *inputs: Tensor) -> Any:
-        """The outputs for inputs (n, ...), in the dtype of the inputs' (float32 or float64); a tuple for several."""
+        """The output for inputs (n, ...), in their dtype (float32 or float64); a tuple of several outputs."""
         given = [x if each is None else each.standard(x) for x, each in zip(inputs, self.standard, strict=True)]
         found = self.model(*given)
         several = flat(found)
         if len(several) != len(self.own) or not all(isinstance(y, Tensor) for y in several):
             raise ExportError(
-                "the network puts out something else than its trace says",
+                "the network returns something other than its trace says",
                 expected=f"{len(self.own)} tensors" if len(self.own) != 1 else "a tensor",
                 got=", ".join(type(y).__name__ for y in several),
                 fix="let trace return what forward does",
@@ -132,7 +131,7 @@ class Predictor:
         return outputs[0] if isinstance(found, Tensor) else outputs
 
     def in_dtype(self, dtype: torch.dtype) -> Predictor:
-        """The same with parameters of another dtype."""
+        """A copy with parameters of this dtype."""
         model = copy.deepcopy(self.model)
         for each in _parts(model):
             each.to(dtype)
@@ -141,7 +140,7 @@ class Predictor:
     def written(
         self, values: Iterable[Written], write: Callable[[Graph, Op, str, list[Written]], Written]
     ) -> list[Written]:
-        """The outputs, for these inputs, where `write(graph, op, path, inputs)` says what an operation makes."""
+        """The outputs for these inputs, where `write(graph, op, path, inputs)` returns the output of an operation."""
         found = list(values)
         for prefix, graph in self.graphs:
             known = dict(zip(graph.inputs, found, strict=True))
@@ -151,12 +150,12 @@ class Predictor:
         return found
 
     def axis(self, axis: int | str) -> int:
-        """Where an axis of a sample, or the batch's, stands among all axes."""
+        """The index, among all axes, of an axis of a sample or of the batch's."""
         lead = 0 if self.members is None else 1
         return lead if axis == BATCH else lead + 1 + int(axis)
 
     def alike(self, graph: Graph) -> set[Value]:
-        """The values of which a population has one for all replicas, with an axis of replicas that is 1 long."""
+        """The values that all replicas of a population share, whose axis of replicas has length 1."""
         found = set(graph.inputs) if self.members is not None and graph is self.graphs[0][1] else set()
         for op in graph.ops:
             own = any(each.replicas is not None for each in op.parameters.values())
@@ -173,9 +172,9 @@ def predictor(
     output_scaling: Any = None,
     dtype: torch.dtype | None = None,
 ) -> Predictor:
-    """What there is to export of a network, a population (the mean of its outputs) or an ensemble (its predictions).
+    """The Predictor of a network, a population (the mean of its outputs) or an ensemble (its predictions).
 
-    It is a copy, in eval mode, in main memory, in this dtype or its own; a loss at the end is left out.
+    It holds a copy on the CPU, in eval mode, without the final loss, in this dtype or the model's own.
 
     Raises ArgumentError for a model that cannot be exported, naming the module, and for shapes and scalings that do not
     fit; DTypeError for a precision that is neither float32 nor float64.
@@ -204,7 +203,7 @@ def predictor(
 
 
 def _parts(model: Module | Ensemble) -> list[Module]:
-    """The network or population, and what makes probabilities of its outputs, if anything does."""
+    """The network or population, and an ensemble's module for probabilities if there is one."""
     parts = [model.members, model.probabilities] if isinstance(model, Ensemble) else [model]
     return [part for part in parts if part is not None]
 
@@ -220,7 +219,7 @@ def _check(model: object) -> None:
             )
         return
     raise ArgumentError(
-        "only what predicts can be exported",
+        "only networks can be exported",
         expected="a lamp network, a population or an ensemble",
         got=f"a loss, {describe(model)}" if isinstance(model, Loss) else described_type(model),
         fix="export the network" if isinstance(model, Loss) else "lamp.from_torch(model), for a network of torch.nn",
@@ -228,17 +227,17 @@ def _check(model: object) -> None:
 
 
 def described_type(thing: object) -> str:
-    """What kind of thing came, with its package."""
+    """The type of an object with its package, for errors."""
     return f"a {type(thing).__module__}.{type(thing).__qualname__}"
 
 
 def _in_use(module: Module) -> Any:
-    """A copy in main memory, in eval mode."""
+    """A copy on the CPU, in eval mode."""
     return copy.deepcopy(module).to("cpu").eval()
 
 
 def _graph(model: Module, inputs: list[Tensor]) -> Graph:
-    """What it does in evaluation. Raises ArgumentError for what cannot be traced or written, naming the module."""
+    """The graph of evaluation. Raises ArgumentError, with the module, if it cannot be traced or exported."""
     try:
         graph = trace(model, *inputs, training=False, across=True)
     except NotTraceable as error:
@@ -258,7 +257,7 @@ def _graph(model: Module, inputs: list[Tensor]) -> Graph:
                 f"this module cannot be exported: it does a {op.kind}",
                 expected=f"a network of {', '.join(KINDS)}",
                 got=f"{op.kind} of {', '.join(str(value.shape) for value in op.inputs)}",
-                fix="print(lamp.trace(model, x)) shows what a network does",
+                fix="print(lamp.trace(model, x)) shows a network's operations",
                 where=path_of(op.module, root),
             )
     return graph
@@ -273,7 +272,7 @@ def _check_formula(op: Op, root: Module) -> None:
 
 
 def _precision(modules: list[Module], asked: torch.dtype | None) -> torch.dtype:
-    """What is asked for, else that of the parameters, else float32."""
+    """The dtype that was asked for, else that of the parameters, else float32."""
     own = {parameter.dtype for module in modules for parameter in module.parameters()} or {torch.float32}
     found = own if asked is None else {asked if isinstance(asked, torch.dtype) else repr(asked)}
     if len(found) > 1 or not found <= {torch.float32, torch.float64}:
@@ -287,7 +286,7 @@ def _precision(modules: list[Module], asked: torch.dtype | None) -> torch.dtype:
 
 
 def _guessed_shapes(model: Module) -> list[Shape]:
-    """The shape of one sample's input, as the first Linear tells it."""
+    """The shape of one input sample, from the first Linear. Raises ArgumentError if that does not determine it."""
     network = model.network if isinstance(model, Population) else model
     asked = [each for each in inspect.signature(network.trace).parameters.values() if each.default is each.empty]
     for module in network.modules() if len(asked) <= 2 else ():  # the tracer and one value
@@ -296,10 +295,10 @@ def _guessed_shapes(model: Module) -> list[Shape]:
         if not isinstance(module, SHAPE_STAYS) and not any(True for _ in module.children()):
             break
     raise ArgumentError(
-        "nothing in this network tells the shape of its inputs",
-        expected="input_shape, the axes of one sample, without the batch",
-        got="no Linear that the inputs reach in their own shape" if len(asked) <= 2 else "a network of several inputs",
-        fix="input_shape=(28, 28), for instance; [(3,), (5,)] for two inputs",
+        "the shape of the network's inputs is not known",
+        expected="input_shape, the shape of one sample, without the batch",
+        got="no Linear that takes the inputs" if len(asked) <= 2 else "a network of several inputs",
+        fix="for example, input_shape=(28, 28), or [(3,), (5,)] for two inputs",
     )
 
 
@@ -314,7 +313,7 @@ def _checked_shapes(given: Any) -> list[Shape]:
     if isinstance(given, tuple | list) and all(map(is_shape, given)):
         return list(map(tuple, given))
     raise ArgumentError(
-        "input_shape is no shape",
+        "input_shape is not a shape",
         expected="the sizes of one sample's axes, without the batch, such as (28, 28); a list of such for many inputs",
         got=repr(given),
         fix="(784,) for 784 features: a tuple",
@@ -331,6 +330,6 @@ def _scalings(given: Any, values: tuple[Value, ...], name: str) -> tuple[Scaling
             f"{name} does not fit",
             expected=f"a list of {len(values)}: a tuple (mean, scale), or None, for each",
             got=repr(given),
-            fix=f"{name}=[(mean, scale), None], for instance",
+            fix=f"{name}=[(mean, scale), None], for example",
         )
     return tuple(scaling_of(x, value.shape, name) for x, value in zip(each, values, strict=True))

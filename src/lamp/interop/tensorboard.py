@@ -1,7 +1,4 @@
-"""TensorBoard: what a training measures, as event files that `tensorboard --logdir` shows while it runs.
-
-This file needs the package tensorboard.
-"""
+"""`TensorBoard`, a callback that writes losses and metrics for `tensorboard --logdir`. It needs that package."""
 
 from __future__ import annotations
 
@@ -24,42 +21,43 @@ try:
     from tensorboard.summary.writer.event_file_writer import EventFileWriter
 except ImportError as error:
     raise ArgumentError(
-        "lamp.TensorBoard writes by the package tensorboard, which is not installed",
+        "lamp.TensorBoard needs the package tensorboard, which is not installed",
         expected="tensorboard 2.16 or later",
         got=str(error),
         fix=install("tensorboard"),
     ) from None
 
 
-FLUSH = 5  # seconds after which what is written can be seen
+FLUSH = 5  # seconds until written events become visible
 
 
 class TensorBoard(Callback):
-    """Writes each epoch's numbers into event files: `fit(..., callbacks=[lamp.TensorBoard("runs/first")])`.
+    """A callback that writes each epoch's values to event files: `callbacks=[lamp.TensorBoard("runs/first")]`.
 
-    log_dir  the folder; runs side by side in folders of one parent are compared
+    log_dir  the folder; TensorBoard compares the runs in folders with the same parent
 
-    "loss", "accuracy" and so on, with what was measured on validation data as a second curve "validation" in the same
-    chart; "lr", of several parameter groups "lr/0", "lr/1", ...; and "seconds". Of a population the mean over its
-    replicas, their standard deviation as "std/loss" and so on, and "replicas", how many train still. The horizontal
-    axis counts epochs, from 1. Where a training is resumed, what an interrupted one wrote beyond is cut off.
+    The charts are "loss", "accuracy" and so on, with a second curve "validation" for values on validation data; "lr",
+    or "lr/0", "lr/1", ... for several parameter groups; and "seconds". In a population they show the mean over the
+    replicas, with the standard deviation as "std/loss" and so on, and "replicas", the number of replicas that are still
+    training. The horizontal axis counts epochs from 1. When a training is resumed, later events of the interrupted one
+    are discarded.
 
-    It looks at nothing but the history and the learning rate, so compiled training keeps its speed.
+    The callback reads only the history and the learning rate, so compiled training keeps its speed.
 
-    Raises CheckpointError where the folder cannot be written.
+    Raises CheckpointError if the folder cannot be written.
     """
 
     needs_model: ClassVar[bool] = False
 
     def __init__(self, log_dir: str | os.PathLike[str]) -> None:
         self.log_dir = Path(log_dir)
-        self._writers: dict[str, Any] = {}  # by the folder below log_dir: "" and "validation"
+        self._writers: dict[str, Any] = {}  # the writers for the folders "" and "validation" in log_dir
 
     def on_start(self, training: Training) -> None:
         self._writers = {}
         if training.epoch > 0:
             for part in ("", "validation"):
-                if (self.log_dir / part).is_dir():  # from here on what is there counts no more
+                if (self.log_dir / part).is_dir():  # discards the events from this step on
                     started = SessionLog(status=SessionLog.START)
                     self._add(part, Event(session_log=started, step=training.epoch + 1, wall_time=time.time()))
 
@@ -98,7 +96,7 @@ class TensorBoard(Callback):
 
 
 def _numbers(name: str, value: float | Tensor) -> Mapping[str, float]:
-    """A number under its name; of a population mean and standard deviation of those replicas that have one."""
+    """A number by its name; in a population mean and standard deviation over replicas whose value is not NaN."""
     if not isinstance(value, Tensor):
         return {name: value}
     known = value[~value.isnan()].double()

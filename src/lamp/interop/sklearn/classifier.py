@@ -28,14 +28,14 @@ class MLPClassifier(ClassifierMixin, MLP):  # type: ignore[misc]
         model = lamp.MLPClassifier(members=8).fit(X, y)
         model.predict_proba(X_new)  # the mean of the members' probabilities
 
-    y are labels (n,), numbers or strings, or indicators (n, labels) where a sample may have several.
+    y are labels (n,), numbers or strings; or indicators (n, labels), if a sample may have several labels.
 
-    loss          "log_loss" (softmax and cross-entropy; of indicators, each for itself), or a lamp loss, its class or
-                  name: CrossEntropyLoss(label_smoothing=0.1), BCEWithLogitsLoss, or one of probabilities against 0 and
-                  1, such as MSELoss
-    class_weight  what the samples of each class count: a dict, or "balanced": all classes alike together
+    loss          "log_loss", which is softmax and cross-entropy, or for indicators the sum of binary ones; or a lamp
+                  loss, its class or name: CrossEntropyLoss(label_smoothing=0.1), BCEWithLogitsLoss, or one that
+                  compares probabilities with 0 and 1, such as MSELoss
+    class_weight  the weight of each class: a dict from classes to numbers, or "balanced" for equal total weights
 
-    After fit there is classes_.
+    After fit the attribute classes_ lists the classes.
     """
 
     _numeric = False
@@ -87,7 +87,7 @@ class MLPClassifier(ClassifierMixin, MLP):  # type: ignore[misc]
         several = kind == "multilabel-indicator"
         if not several and y.ndim > 1:
             raise LabelError(
-                "several labels a sample are given as indicators",
+                "several labels per sample must be given as indicators",
                 expected="y (n,), or (n, labels) of 0 and 1",
                 got=f"y {y.shape}, {kind}",
                 fix="one classifier for each column: sklearn.multioutput.MultiOutputClassifier",
@@ -128,7 +128,7 @@ class MLPClassifier(ClassifierMixin, MLP):  # type: ignore[misc]
             return samples
         if self._several:
             raise ArgumentError(
-                "class_weight is for one label a sample", expected="None", got=self.class_weight, fix="sample_weight"
+                "class_weight needs one label per sample", expected="None", got=self.class_weight, fix="sample_weight"
             )
         by_class = np.bincount(samples.targets, samples.weights, len(self.classes_))
         if isinstance(self.class_weight, str) and self.class_weight == "balanced":
@@ -138,14 +138,14 @@ class MLPClassifier(ClassifierMixin, MLP):  # type: ignore[misc]
             factors = np.array([self.class_weight.get(each, 1.0) for each in self.classes_.tolist()], dtype=float)
             if (factors < 0).any():
                 raise ArgumentError(
-                    "class_weight: a class weighs less than nothing",
+                    "class_weight: a weight is negative",
                     expected="numbers of at least 0",
                     got=self.class_weight,
                     fix="0.0 leaves a class out",
                 )
         else:
             raise ArgumentError(
-                "class_weight is not what it may be",
+                "class_weight has a wrong value",
                 expected='"balanced", or a dict from class to weight',
                 got=repr(self.class_weight),
                 fix='class_weight="balanced"',
@@ -157,7 +157,7 @@ class MLPClassifier(ClassifierMixin, MLP):  # type: ignore[misc]
         return len(self.classes_)
 
     def _each_for_itself(self) -> bool:
-        """Whether the network puts out log-odds of each class for itself."""
+        """Whether the network's outputs are independent log-odds of each class."""
         return isinstance(self._loss_and_tail()[0], BCEWithLogitsLoss)
 
     def _loss_and_tail(self) -> tuple[Loss, Module | None]:
@@ -180,16 +180,16 @@ class MLPClassifier(ClassifierMixin, MLP):  # type: ignore[misc]
 
     # ---- learning and using ----------------------------------------------------------------------------------------
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> Self:
-        """One more epoch, on these samples. The first call's samples decide how all are standardised.
+        """Train for one more epoch, on these samples. All samples are standardised by those of the first call.
 
-        classes  all that will come, needed in the first call (not for indicators)
+        classes  all classes that will occur; required in the first call, except for indicators
         """
         first = not hasattr(self, "_learner")
         several = type_of_target(y).startswith("multilabel")
         if first and classes is None and not several:
             raise ArgumentError(
                 "classes must be passed on the first call to partial_fit",
-                expected="all classes that will come",
+                expected="all classes that will occur",
                 got="None",
                 fix="partial_fit(X, y, classes=numpy.unique(all_labels))",
             )
@@ -204,7 +204,7 @@ class MLPClassifier(ClassifierMixin, MLP):  # type: ignore[misc]
     def predict_proba(self, X: Any, return_std: bool = False) -> Any:
         """The mean of the members' probabilities, (n, classes), in the order of classes_.
 
-        return_std  also the deviation of the members' probabilities from it, 0 where there is one member
+        return_std  whether to return also the members' standard deviation, which is 0 for one member
         """
         mean, std = self._predicted(X)
         return (mean, std) if return_std else mean
@@ -215,9 +215,9 @@ class MLPClassifier(ClassifierMixin, MLP):  # type: ignore[misc]
             return np.log(self.predict_proba(X))  # type: ignore[no-any-return]
 
     def predict(self, X: Any, return_std: bool = False) -> Any:
-        """The likeliest class of each sample, (n,); of indicators, the labels that are likelier than not, (n, labels).
+        """The most probable class of each sample, (n,); for indicators, the labels above probability 1/2, (n, labels).
 
-        return_std  also the deviation of the members' probabilities of that class (of each label)
+        return_std  whether to return also the standard deviation of the members' probabilities of that class (or label)
         """
         mean, std = self._predicted(X)
         if self._several:

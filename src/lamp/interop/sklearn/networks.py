@@ -1,4 +1,4 @@
-"""The network and the loss that an estimator's parameters describe."""
+"""Functions that build an estimator's network and loss from its parameters."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lamp.losses.weighted import WeightedLoss
 from lamp.module import Module
 from lamp.nn import Dropout, Identity, Linear, Sequential, Sigmoid, Softmax
 
-OF_SKLEARN = {"logistic": Sigmoid, "identity": Identity}  # names that scikit-learn has and lamp has not
+OF_SKLEARN = {"logistic": Sigmoid, "identity": Identity}  # activations that only scikit-learn names so
 CLASSIFICATION = {"log_loss": CrossEntropyLoss}
 REGRESSION = {"squared_error": HalfSquaredError, "absolute_error": AbsoluteError}
 
@@ -64,7 +64,7 @@ def loss_of(loss: Any, default: str, names: Mapping[str, type[Loss]]) -> Loss:
 
 
 def _named(name: str, room: Any, others: dict[str, Any]) -> Any:
-    """The class of a room whose name is this one but for capitals and underscores; None where there is none."""
+    """The public class of a module with this name, ignoring case and underscores; None if there is none."""
     plain = name.replace("_", "").lower()
     for each in room.__all__:
         if each.lower() == plain:
@@ -73,11 +73,11 @@ def _named(name: str, room: Any, others: dict[str, Any]) -> Any:
 
 
 def classes_tail(criterion: Loss, several: bool) -> Module | None:
-    """What ends a classifier's network, so that its loss gets what it asks for: scores, or probabilities.
+    """The last module of a classifier's network: None if its loss takes scores, or one that makes probabilities.
 
-    several  whether a sample may have several of the labels
+    several  whether a sample may have several labels
 
-    Raises ArgumentError for losses that another one stands for.
+    Raises ArgumentError for a loss for which lamp has an equivalent that takes scores.
     """
     instead = {NLLLoss: "CrossEntropyLoss", BCELoss: "BCEWithLogitsLoss"}
     if several:
@@ -86,7 +86,7 @@ def classes_tail(criterion: Loss, several: bool) -> Module | None:
         if isinstance(criterion, kind):
             raise ArgumentError(
                 f"{type(criterion).__name__} does not fit this classifier's network",
-                expected="a loss of scores" if not several else "a loss of each label for itself",
+                expected="a loss of scores" if not several else "a loss of independent labels",
                 got=type(criterion).__name__,
                 fix=f"loss=lamp.{other}()",
             )
@@ -96,18 +96,18 @@ def classes_tail(criterion: Loss, several: bool) -> Module | None:
 
 
 def with_weights(criterion: Loss) -> Loss:
-    """The loss for samples with weights. Cross-entropy takes them as part of its targets: see `class_targets`."""
+    """The loss for samples with weights. For cross-entropy the weights are part of the targets."""
     if not isinstance(criterion, CrossEntropyLoss):
         return WeightedLoss(criterion)
     criterion = copy.copy(criterion)
-    criterion.label_smoothing = 0.0  # then the targets are smooth
+    criterion.label_smoothing = 0.0  # the targets are smoothed instead
     return criterion
 
 
 def network_of(
     features: int, hidden: Sequence[int], outputs: int, activation: Any, dropout: float, tail: Module | None, dtype: str
 ) -> Sequential:
-    """Linear layers with the activation, and Dropout where it is asked for, after each but the last."""
+    """Linear layers, with the activation, and Dropout if its probability is not 0, after each but the last."""
     number = getattr(torch, dtype)
     modules: list[Module] = []
     for size in hidden:

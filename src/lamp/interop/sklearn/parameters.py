@@ -1,4 +1,4 @@
-"""The estimators' parameters: what each means, and what it may be."""
+"""The estimators' parameters: their documentation and the checks of their values."""
 
 from __future__ import annotations
 
@@ -16,55 +16,57 @@ from lamp.training.choosing import ENGINES
 DTYPES = ("float32", "float64")
 
 ABOUT = """
-    Parameters have scikit-learn's names and meanings where it has them:
+    Parameters that scikit-learn has too have its names and meanings:
 
-    hidden_layer_sizes    units of each hidden layer; a number for one layer, () for none: a linear model
-    activation            "relu", "tanh", "logistic", "identity", the name of any activation of lamp's, a module or its
-                          class, a module of your own too
-    solver                "adam", "adamw", "sgd", "rmsprop", "adagrad", an optimizer class, or a function that makes an
-                          optimizer of parameter groups
-    alpha                 L2 penalty of the weights (not of the intercepts): alpha / 2 |W|^2 over the weight of the
-                          samples of a batch
-    dropout               the probability to drop each unit of the hidden layers in a step
-    batch_size            at most all samples; "auto": an eighth of them up to 32, then a fiftieth up to 256, and what
-                          is left over in an epoch waits for the next one (if samples are shuffled)
-    learning_rate         "cosine": up for a tenth of max_iter, then down to 0 along half a cosine; "constant",
-                          "invscaling", "adaptive"; or a function of the optimizer that makes a lamp schedule, with a
-                          step an epoch. partial_fit, which knows no end, takes "cosine" for "constant"
+    hidden_layer_sizes    the units of each hidden layer; a number for one layer; () for none, a linear model
+    activation            "relu", "tanh", "logistic", "identity", the name of any of lamp's activations, or a module or
+                          its class, which may be your own
+    solver                "adam", "adamw", "sgd", "rmsprop", "adagrad", an optimizer class, or a function from parameter
+                          groups to an optimizer
+    alpha                 the L2 penalty on the weights (not on the intercepts): alpha / 2 |W|^2, divided by the sum of
+                          the sample weights of a batch
+    dropout               the probability to drop a unit of the hidden layers in a step
+    batch_size            the number of samples per batch, at most all; "auto" for an eighth of the samples up to 32, or
+                          a fiftieth of them up to 256. With "auto" and shuffling, an epoch leaves out the samples that
+                          do not fill a batch, and other ones each time
+    learning_rate         "cosine" for a rise over a tenth of max_iter and a fall to 0 along half a cosine; "constant",
+                          "invscaling" or "adaptive"; or a function from the optimizer to a lamp schedule, which steps
+                          once per epoch. In partial_fit, whose end is not known, "cosine" means "constant"
     learning_rate_init    the (highest) learning rate
-    power_t               exponent of "invscaling"
-    max_iter              epochs
+    power_t               the exponent of "invscaling"
+    max_iter              the number of epochs, at most
     shuffle               whether every epoch takes the samples in a new order
-    standardize           whether inputs (and a regressor's targets) are brought to mean 0 and deviation 1 first
-    members               how many networks are trained, as one population; what they predict is averaged
-    random_state          decides initial weights, order, dropout, and which samples are held out
-    tol, n_iter_no_change the training ends when the loss (with early_stopping that of the samples held out) has not
-                          become better by tol for so many epochs; "cosine" without early_stopping goes on to max_iter
+    standardize           whether inputs (and a regressor's targets) are scaled to mean 0 and standard deviation 1
+    members               the number of networks, which are trained as one population; predictions are their mean
+    random_state          the seed of initial weights, order, dropout, and of the choice of validation samples
+    tol, n_iter_no_change the training ends if the loss (with early_stopping the validation loss) has not improved by
+                          tol for this number of epochs; "cosine" without early_stopping always trains max_iter epochs
     verbose               whether progress is shown, on stderr
-    warm_start            whether fit goes on from the weights that there are
-    momentum, nesterovs_momentum    of "sgd"; beta_1, beta_2, epsilon    of "adam" and "adamw"
-    early_stopping        hold samples out (or take X_val of fit), end each network when its loss on them does not
-                          improve, and take its best weights; partial_fit learns from all it is given
-    validation_fraction   how many are held out, of each class as many
-    clip_norm             the largest norm of a step's gradient; None for any
-    dtype                 "float32" or "float64": what networks compute in while they learn
+    warm_start            whether fit continues from the present weights
+    momentum, nesterovs_momentum    options of "sgd"
+    beta_1, beta_2, epsilon         options of "adam" and "adamw"
+    early_stopping        whether to hold out samples (or use fit's X_val), to end the training of each network when its
+                          loss on them does not improve, and to keep its best weights. Not in partial_fit
+    validation_fraction   the share of samples to hold out, the same for each class
+    clip_norm             the largest norm of a step's gradient; None for no limit
+    dtype                 "float32" or "float64", the dtype in which networks are trained
     engine                "auto", "eager" or "compiled", see lamp.fit
 
-    After fit there are n_features_in_, feature_names_in_ (where the table had names), n_iter_, t_, n_layers_,
-    n_outputs_, out_activation_, loss_, best_loss_, loss_curve_ (the mean over members of each epoch's loss with its
-    penalty; of a regressor, of standardised targets), validation_loss_curve_ and best_validation_loss_ (None without
-    validation), history_ (the lamp.History, each member for itself), and network_ (the lamp network, or the population
-    of the members; it takes standardised inputs).
+    Attributes after fit: n_features_in_, feature_names_in_ (if the table had names), n_iter_, t_, n_layers_,
+    n_outputs_, out_activation_, loss_, best_loss_, loss_curve_ (per epoch the loss with its penalty, averaged over the
+    members; for a regressor, the loss of standardised targets), validation_loss_curve_ and best_validation_loss_ (None
+    without validation), history_ (the lamp.History, with each member's values), and network_ (the lamp network, or the
+    population of members; it takes standardised inputs).
 
-    coefs_ and intercepts_ are the weights (in, out) and (out,) of each layer in float64, for inputs and outputs as they
-    are: what standardises is folded in. With several members they are (members, in, out) and (members, out).
+    coefs_ and intercepts_ are the weights (in, out) and (out,) of each layer in float64, converted to inputs and
+    outputs that are not standardised. With several members they are (members, in, out) and (members, out).
 
-    Unlike scikit-learn's: tables are standardised, batches smaller, and the rate ten times as high and planned over 30
-    epochs, so that a training is over sooner; two classes have two outputs; validation is by loss, not by score;
-    samples to hold out are chosen by their contents, so that equal ones stay together; there is no "lbfgs".
-    In tables of up to 256 rows equal rows are merged into one of their common weight, so that a weight of 2 is exactly
-    as good as a row that comes twice, and the order of rows does not matter. In larger ones that is so on average.
-    Sparse tables are made dense.
+    Differences from scikit-learn: tables are standardised, batches are smaller, and the learning rate is ten times as
+    high and planned over 30 epochs, so that a training takes less time; two classes have two outputs; validation uses
+    the loss, not the score; validation samples are chosen by their contents, so that equal ones stay together; there is
+    no "lbfgs"; sparse tables are made dense. In tables of up to 256 rows, equal rows are merged into one row with the
+    sum of their weights. So a weight of 2 is exactly equivalent to a row that occurs twice, and the order of rows does
+    not matter. In larger tables this holds on average.
 """
 
 Check = Callable[[Any], bool]

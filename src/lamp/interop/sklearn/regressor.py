@@ -28,10 +28,10 @@ class MLPRegressor(RegressorMixin, MLP):  # type: ignore[misc]
     """Multi-layer perceptrons for regression, as a scikit-learn estimator; targets (n,) or (n, outputs).
 
         model = lamp.MLPRegressor(members=8).fit(X, y)
-        mean, std = model.predict(X_new, return_std=True)  # std: how far the members disagree
+        mean, std = model.predict(X_new, return_std=True)  # std: the members' disagreement
 
-    loss  "squared_error", "absolute_error", or a lamp loss such as lamp.HuberLoss(delta=0.5), its class or name; it
-          sees standardised targets, unless standardize=False
+    loss  "squared_error", "absolute_error", or a lamp loss such as lamp.HuberLoss(delta=0.5), its class or name. It is
+          a loss of standardised targets, unless standardize=False
     """
 
     _numeric = True
@@ -97,8 +97,8 @@ class MLPRegressor(RegressorMixin, MLP):  # type: ignore[misc]
         criterion = loss_of(self.loss, "squared_error", REGRESSION)
         if isinstance(criterion, ClassLoss | BinaryLoss | KLDivLoss):
             raise ArgumentError(
-                f"{type(criterion).__name__} is no loss of numbers",
-                expected="one between an output and a target of its shape, such as lamp.MSELoss()",
+                f"{type(criterion).__name__} is not a loss for regression",
+                expected="a loss of an output and a target of its shape, such as lamp.MSELoss()",
                 got=repr(self.loss),
                 fix='loss="squared_error", or lamp.MLPClassifier',
             )
@@ -116,13 +116,13 @@ class MLPRegressor(RegressorMixin, MLP):  # type: ignore[misc]
 
     # ---- learning and using ----------------------------------------------------------------------------------------
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """One more epoch, on these samples. The first call's samples decide how all are standardised."""
+        """Train for one more epoch, on these samples. All samples are standardised by those of the first call."""
         return self._learn_more(X, y, sample_weight, coded=False)
 
     def predict(self, X: Any, return_std: bool = False) -> Any:
-        """The mean of the members' predictions, (n,) or (n, outputs) as y was.
+        """The mean of the members' predictions, (n,) or (n, outputs), in the form of y.
 
-        return_std  also the deviation of the members' predictions from it, 0 where there is one member
+        return_std  whether to return also the members' standard deviation, which is 0 for one member
         """
         mean, std = (each[:, 0] if self._flat else each for each in self._predicted(X))
         return (mean, std) if return_std else mean

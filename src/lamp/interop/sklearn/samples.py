@@ -1,4 +1,4 @@
-"""Rows of a table and what they count: weights, equal rows, standardised columns, and rows held out for validation."""
+"""`Samples`: rows of a table with their weights; merging of equal rows, validation rows, and standardisation."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from lamp.errors import DataError
 
 Array = NDArray[Any]
 
-SMALL_TABLE = 256  # rows up to which equal ones are merged
-BLOCK = 4096  # rows standardised at a time, so that what is in between stays in the processor's cache
-CONSTANT = 10.0  # times the rounding of a column's mean: a deviation no larger is none
-TINY, LARGE = np.finfo(np.float64).tiny, 1e100  # beyond LARGE, squares are taken of columns in units of their own
-ALL = 1.0 - 1e-9  # of a sum of shares, but for rounding
+SMALL_TABLE = 256  # up to so many rows, equal rows are merged
+BLOCK = 4096  # rows standardised at a time, so that intermediate results stay in the processor's cache
+CONSTANT = 10.0  # a deviation up to this multiple of the mean's rounding error counts as none
+TINY, LARGE = np.finfo(np.float64).tiny, 1e100  # columns with numbers beyond LARGE are rescaled before squaring
+ALL = 1.0 - 1e-9  # shares sum to at least this, in spite of rounding
 
 
 @dataclass
 class Samples:
-    """Rows that a network learns from.
+    """Rows of training or validation data.
 
     inputs   (n, features)
     targets  labels (n,), indicators (n, labels) or numbers (n, outputs)
@@ -40,15 +40,15 @@ class Samples:
 
     @property
     def alike(self) -> bool:
-        """Whether all weigh the same."""
+        """Whether all weights are equal."""
         return bool((self.weights == self.weights[0]).all())
 
     def take(self, rows: Array) -> Samples:
-        """Some of the rows: their places, or a mask."""
+        """Some of the rows, by indices or a mask."""
         return Samples(self.inputs[rows], self.targets[rows], self.weights[rows])
 
     def counting(self) -> Samples:
-        """Without the rows of weight 0. Raises DataError where none is left."""
+        """The rows whose weight is not 0. Raises DataError if there are none."""
         counts = self.weights > 0
         if counts.all():
             return self
@@ -57,15 +57,14 @@ class Samples:
                 "all sample weights are zero",
                 expected="a row with a positive weight",
                 got=f"{len(self)} rows of weight zero",
-                fix="look at how sample_weight and class_weight were made",
+                fix="check sample_weight and class_weight",
             )
         return self.take(counts)
 
     def merged(self, seed: int) -> Samples:
-        """In a small table: equal rows as one, with the sum of their weights, in an order that their contents give.
+        """In a small table, equal rows merged into one with the sum of their weights, in an order by their contents.
 
-        The gradient is the same, and a network then learns the same, to the bit, from a row of weight 2 as from a row
-        that comes twice, and from any order of rows.
+        So a row of weight 2 has exactly the same effect as a row that occurs twice, and the order of rows has none.
         """
         if len(self) > SMALL_TABLE:
             return self
@@ -76,27 +75,27 @@ class Samples:
         return Samples(self.inputs[first[order]], self.targets[first[order]], weights[order])
 
     def keys(self, seed: int) -> NDArray[np.uint64]:
-        """A number for each row that depends on its contents and the seed alone, (n,).
+        """A hash of each row that depends only on its contents and the seed, (n,).
 
-        The bits of a row's numbers, each times an odd number of its column's own, are added up, and mixed (SplitMix64's
-        last steps: Steele et al. 2014).
+        The bits of each number, as an integer, are multiplied by a random odd number per column and summed over the
+        row; then they are mixed by the last steps of SplitMix64 (Steele et al. 2014).
         """
         key = np.zeros(len(self), dtype=np.uint64)
         drawn = np.random.RandomState(seed)
         for table in (self.inputs, self.targets.reshape(len(self), -1)):
             factors = drawn.randint(0, 2**63, size=table.shape[1], dtype=np.uint64) * np.uint64(2) + np.uint64(1)
             for start in range(0, len(table), BLOCK):
-                part = np.add(table[start : start + BLOCK], 0.0, dtype=np.float64)  # one zero, where there were two
+                part = np.add(table[start : start + BLOCK], 0.0, dtype=np.float64)  # turns -0.0 into 0.0
                 key[start : start + BLOCK] += (part.view(np.uint64) * factors).sum(1, dtype=np.uint64)
         for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
             key = (key ^ (key >> np.uint64(shift))) * np.uint64(factor)
         return key ^ (key >> np.uint64(31))
 
     def split(self, fraction: float, seed: int, by_class: bool) -> tuple[Samples, Samples]:
-        """The rows to learn from, and those held out: this share of the weight, of each class where there are classes.
+        """The training rows, and the validation rows, which have this fraction of the weight, by class if wanted.
 
-        Which rows those are depends on their contents and the seed: equal rows stay together, so that what is held out
-        is not learned from. Each class keeps a row to learn from. Raises DataError where none can be held out.
+        The choice depends on the rows' contents and the seed. Equal rows stay together, so that no validation row is
+        trained on, and each class keeps a training row. Raises DataError if no row can be held out.
         """
         keys, share = self.keys(seed), np.empty(len(self))
         for rows in _groups(self.targets if by_class else None, len(self)):
@@ -121,12 +120,12 @@ class Samples:
 
 
 def dense(table: Any) -> Array:
-    """A table as an array: a sparse one is filled with its zeros."""
+    """The table as a dense array."""
     return np.asarray(table.toarray() if hasattr(table, "toarray") else table)
 
 
 def checked_weights(sample_weight: Any, rows: int) -> Array:
-    """Weights of samples as float64 (n,), all 1 where there are none. Raises DataError for what is none."""
+    """The weights of samples as float64 (n,), all 1 for None. Raises DataError for anything but weights."""
     if sample_weight is None:
         return np.ones(rows)
     if isinstance(sample_weight, numbers.Real):
@@ -136,16 +135,16 @@ def checked_weights(sample_weight: Any, rows: int) -> Array:
     )
     if weights.shape != (rows,) or (weights < 0).any():
         raise DataError(
-            "sample_weight is what each sample counts",
+            "sample_weight must be one weight per sample",
             expected=f"numbers of at least 0, of shape ({rows},)",
             got=f"shape {weights.shape}" if weights.shape != (rows,) else f"{weights.min()} among them",
-            fix="give each sample one weight",
+            fix="pass one weight per sample",
         )
     return np.asarray(weights)
 
 
 def _groups(labels: Array | None, rows: int) -> Iterator[Array]:
-    """The places of each class's rows; of all rows where there are no classes."""
+    """The row indices of each class; without labels, those of all rows."""
     if labels is None:
         yield np.arange(rows)
         return
@@ -155,9 +154,9 @@ def _groups(labels: Array | None, rows: int) -> Iterator[Array]:
 
 @dataclass(frozen=True)
 class Standard:
-    """Columns brought to mean 0 and deviation 1: x -> (x - mean) / scale, each (columns,) float64.
+    """Standardisation of columns, x -> (x - mean) / scale; mean and scale are (columns,) float64.
 
-    constant  which columns have one value only, or nothing but rounding; their scale is 1
+    constant  a mask of columns that have one value, up to rounding; their scale is 1
     """
 
     mean: Array
@@ -166,23 +165,23 @@ class Standard:
 
     @classmethod
     def of(cls, table: Array, weights: Array) -> Standard:
-        """By the weighted mean and deviation of a table (n, columns)."""
+        """The standardisation by the weighted mean and standard deviation of a table (n, columns)."""
         share = weights / weights.sum()
         mean, square = np.zeros(table.shape[1]), np.zeros(table.shape[1])
         for start in range(0, len(table), BLOCK):
             mean += share[start : start + BLOCK] @ table[start : start + BLOCK].astype(np.float64, copy=False)
-        largest = np.maximum(np.abs(table).max(0).astype(np.float64), TINY)  # whose square may be beyond all numbers
+        largest = np.maximum(np.abs(table).max(0).astype(np.float64), TINY)  # its square may overflow
         unit = np.where((largest > LARGE) | (largest < 1.0 / LARGE), np.exp2(np.floor(np.log2(largest))), 1.0)
         for start in range(0, len(table), BLOCK):
             square += share[start : start + BLOCK] @ np.square((table[start : start + BLOCK] - mean) / unit)
         deviation = np.sqrt(square) * unit
         constant = ~(deviation > CONSTANT * np.finfo(np.float64).eps * np.abs(mean))
-        mean[constant] = table[0, constant]  # exactly: what is left over of such a column would be rounding alone
+        mean[constant] = table[0, constant]  # exactly, so that no rounding errors remain
         return cls(mean, np.where(constant, 1.0, deviation), constant)
 
     @classmethod
     def none(cls, columns: int) -> Standard:
-        """Columns as they are."""
+        """The standardisation that changes nothing."""
         return cls(np.zeros(columns), np.ones(columns), np.zeros(columns, dtype=bool))
 
     def __call__(self, table: Array, dtype: str) -> Array:
@@ -198,7 +197,7 @@ class Standard:
                     np.multiply(part, factor, out=result[start : start + BLOCK], casting="same_kind")
             except FloatingPointError:
                 raise DataError(
-                    f"numbers too large for the networks, which compute in {dtype}",
+                    f"numbers are too large for the networks, which compute in {dtype}",
                     expected=f"at most {np.finfo(dtype).max:.1e}",
                     got=f"{np.abs(table).max():.1e} in column {int(np.abs(table).max(0).argmax())}",
                     fix='standardize=True, or dtype="float64"',
