@@ -37,10 +37,12 @@ def _for_unmarked(module: Participant, gradients: tuple[Any, ...]) -> Pass:
     asked = running.asked
     if asked is not None and asked.root is module:
         return asked
-    through = latest(module)
+    last = module._through
+    through = last if type(last) is Pass else latest(module)
     if through is None:
         return Pass(module)  # there was no forward: an empty pass
-    loss, running.unmarked = running.unmarked, None
+    if (loss := running.unmarked) is not None:
+        running.unmarked = None
     if loss is None and not gradients and through.others is None:
         return through  # the usual case: a loss that has no other pass waiting
     others = [each for each in through.others or () if each.awaits and each.fits(gradients)]

@@ -99,7 +99,7 @@ class ClassLoss(Loss):
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         replicas = self.replicas or replicas_of(input)
         smoothing = self.label_smoothing
-        if isinstance(smoothing, Tensor):
+        if not isinstance(smoothing, float):  # torch takes five times as long to say that a float is no tensor
             self.check_hyperparameters(replicas)
         given, axis = (input, target), 1
         try:
@@ -146,7 +146,7 @@ class ClassLoss(Loss):
         careful  whether log p is left out where q is 0, even if it is infinite or NaN
         """
         by_formulas = not self.by_label or not self.__dict__.keys().isdisjoint(FORMULAS)
-        if not self._is_labels(target):
+        if target.dtype is not torch.int64 and not self._is_labels(target):
             q = self._q_of_probabilities(target, log_p, axis, smoothing)
             if careful or by_formulas:
                 return FormulaTerms(self, log_p, axis, q, q.numel() // q.shape[axis])
@@ -185,7 +185,7 @@ class ClassLoss(Loss):
     def _reduced(self, terms: ClassTerms, replicas: int | None) -> tuple[Tensor, Tensor | None, Tensor | int]:
         """The results of `reduce`, and the divisor as a number, or (K,): weights per sample are summed."""
         divisor = terms.divisor
-        if isinstance(divisor, Tensor):
+        if not isinstance(divisor, int):
             divisor = sums(divisor.float() if divisor.dtype.itemsize < 4 else divisor, replicas)
         elif replicas is not None:
             divisor //= replicas

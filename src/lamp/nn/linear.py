@@ -61,8 +61,9 @@ class Linear(Module):
             init.uniform_(self.bias.data, -bound, bound, generator=generator)
 
     def forward(self, input: Tensor) -> Tensor:
+        bias = self.bias
         try:
-            y = axes.affine(input, self.weight.transposed, None if self.bias is None else self.bias.data)
+            y = axes.affine(input, self.weight.transposed, None if bias is None else bias.data)
         except (RuntimeError, IndexError, AttributeError, TypeError) as error:
             raise explain_input(self, input, self.in_features, self.weight, error) from None
         self.remember(input)
@@ -79,9 +80,9 @@ class Linear(Module):
         self._add_gradients(dy)
 
     def _add_gradients(self, dy: Tensor) -> None:
-        x = self.recall()
+        x, bias = self.recall(), self.bias
         try:
-            axes.add_affine(self.weight.grad, None if self.bias is None else self.bias.grad, dy, x)
+            axes.add_affine(self.weight.grad, None if bias is None else bias.grad, dy, x)
         except (RuntimeError, IndexError, AttributeError, TypeError):
             raise explain_gradient(dy, (*x.shape[:-1], self.out_features)) from None
         if self.units is not None:

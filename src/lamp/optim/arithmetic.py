@@ -14,23 +14,23 @@ def add_scaled_(x: Number, y: Number, factor: Number) -> Number:
     """x + factor y."""
     if not isinstance(x, Tensor):
         return x + factor * y
-    return x.addcmul_(y, factor) if isinstance(factor, Tensor) else x.add_(y, alpha=factor)
+    return x.add_(y, alpha=factor) if isinstance(factor, (float, int)) else x.addcmul_(y, factor)
 
 
 def add_quotient_(x: Number, numerator: Number, denominator: Number, factor: Number) -> Number:
     """x + factor numerator / denominator."""
     if not isinstance(x, Tensor):
         return x + factor * numerator / denominator
-    if isinstance(factor, Tensor):
-        return x.addcdiv_(factor * numerator, denominator)
-    return x.addcdiv_(numerator, denominator, value=factor)
+    if isinstance(factor, (float, int)):
+        return x.addcdiv_(numerator, denominator, value=factor)
+    return x.addcdiv_(factor * numerator, denominator)
 
 
 def scale_and_add_(x: Number, factor: Number, y: Number) -> Number:
     """factor x + y."""
     if not isinstance(x, Tensor):
         return factor * x + y
-    return x.mul_(factor).add_(y) if isinstance(factor, Tensor) else torch.add(y, x, alpha=factor, out=x)
+    return torch.add(y, x, alpha=factor, out=x) if isinstance(factor, (float, int)) else x.mul_(factor).add_(y)
 
 
 def average_(x: Number, y: Number, share: Number) -> Number:
@@ -42,7 +42,7 @@ def average_(x: Number, y: Number, share: Number) -> Number:
 
 def indicator(condition: bool | Tensor) -> Number:
     """1.0 where the condition holds, else 0.0."""
-    return condition.double() if isinstance(condition, Tensor) else float(condition)
+    return float(condition) if isinstance(condition, bool) else condition.double()
 
 
 def root(square: Number, factor: Number, eps: Number) -> Number:
