@@ -437,3 +437,18 @@ def test_a_state_dict_saved_by_one_is_loaded_for_the_other():
         lamp.fit(model, TASK.make(), of_model, data(), epochs=EPOCHS, seed=9, engine=engine, progress=False)
     for one, other in zip(again.parameters(), compiled.model.parameters(), strict=True):
         close(other.data, one.data, 1e-11)
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_data_per_replica_are_those_of_the_eager_engine(shuffle):
+    """With more samples than replicas, and another number of features."""
+    generator = torch.Generator().manual_seed(2)
+    x, y = torch.randn(3, 11, 4, generator=generator), torch.randn(3, 11, 2, generator=generator)
+    weights = []
+    for engine in ("eager", "compiled"):
+        nets = lamp.population(lamp.Sequential(lamp.Linear(4, 5), lamp.Tanh(), lamp.Linear(5, 2)), range(3))
+        loader = lamp.DataLoader((x, y), 4, shuffle, seed=[5, 6, 7] if shuffle else None, replicas=3)
+        optimizer = lamp.SGD(nets.parameters(), lr=0.1)
+        lamp.fit(nets, lamp.MSELoss(), optimizer, loader, epochs=3, engine=engine, progress=False)
+        weights.append(torch.cat([parameter.data.flatten() for parameter in nets.parameters()]))
+    assert torch.allclose(*weights, rtol=1e-4, atol=1e-6)

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import lamp
-from lamp.state import ModelState, state_buffers
+from lamp.state import ALL, ModelState, state_buffers
 from lamp.training.last_good import LastGood
 
 FEATURES, HIDDEN, OUT, REPLICAS, SAMPLES, BATCH = 4, 6, 2, 3, 33, 7
@@ -122,6 +122,20 @@ class TestModelState:
         assert not any(tensor.any() for tensor in population[1].state_dict().values())
         ModelState.of(population).restore(kept.select(torch.tensor([False, True, True])), torch.tensor([1, 2]))
         assert same(state_of(population[1]), state_of(networks[1]))
+
+    def test_all_rows_are_a_copy_too(self):
+        model = trained()
+        before, kept = state_of(model), ModelState.of(model).select(ALL)
+        train(model, *data(2))
+        ModelState.of(model).restore(kept)
+        assert same(state_of(model), before)
+
+    def test_a_state_of_other_modules_is_told(self):
+        model, other = trained(), lamp.Sequential(lamp.Linear(FEATURES, 2, dtype=D))
+        before = state_of(model)
+        with pytest.raises(lamp.ArgumentError, match="does not fit the model"):
+            ModelState.of(model).restore(ModelState.of(other).clone())
+        assert same(state_of(model), before)
 
     def test_where(self, networks):
         population = lamp.stack(networks)
@@ -458,6 +472,25 @@ class TestFailures:
         for name in STATISTICS:
             assert torch.equal(population.state_dict()[name][0], counts[64][name][0])
         assert torch.equal(population.state_dict()["0.weight"][0], counts[63]["0.weight"][0])
+
+    def test_a_resumed_training_puts_back_what_was_saved(self):
+        model, good = trained(), LastGood()
+        good.note(model, torch.tensor(0.5), 0)
+        before = state_of(model)
+        resumed = LastGood()
+        resumed.load_state_dict(good.state_dict(), torch.device("cpu"))
+        train(model, *data(2))
+        resumed.note(model, torch.tensor(0.5), 1)  # not due yet
+        resumed.put_back(model)
+        assert same(state_of(model), before)
+
+    def test_a_copy_of_other_modules_is_not_put_back(self):
+        model, good = trained(), LastGood()
+        good.note(model, torch.tensor(0.5), 0)
+        model.append(lamp.Linear(OUT, 3, dtype=D))
+        before = state_of(model)
+        good.put_back(model)
+        assert same(state_of(model), before)
 
     def test_weights_that_an_engine_kept(self):
         """They are restored together with the buffers of the same time."""

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import lamp
+from lamp.parameter import replicate, spans
 
 WAYS = pytest.mark.parametrize(
     "way", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))], ids=["deepcopy", "pickle"]
@@ -63,3 +64,12 @@ def test_shared_parameters_stay_shared(way):
     first, _, last = twin
     assert first.weight is last.weight
     assert len(list(twin.parameters())) == 2
+
+
+def test_views_from_before_a_population_was_made_are_out_of_date():
+    parameters = lamp.Linear(3, 2).parameters()
+    (span,) = spans(parameters)
+    assert span.is_current
+    replicate(parameters, 4)
+    assert not span.is_current
+    assert [tuple(parameter.shape) for parameter in parameters] == [(4, 2, 3), (4, 2)]

@@ -247,6 +247,16 @@ def test_a_change_of_data_per_replica_holds(change, engine):
     check(engine, lambda: {}, change, prepare=data_per_replica)
 
 
+def test_targets_per_replica_from_a_list_of_batches():
+    """The list goes on to yield batches for all replicas; a target needs no mark, its shape says whose it is."""
+    x, y = torch.randn(3, 5, 3), torch.arange(15).view(3, 5) % 3
+
+    def batches(spec):
+        spec.loader = [(lamp.per_replica(x), y), (lamp.per_replica(x * 2.0), y.flip(1))]
+
+    check("eager", lambda: {}, lambda spec, training: None, prepare=batches)
+
+
 @pytest.mark.parametrize("engine", ["eager", "auto"])
 @pytest.mark.parametrize("kind", [At, OnBatch])
 def test_callbacks_see_what_the_others_have_become(kind, engine):
