@@ -219,7 +219,7 @@ class Results(Runs):
         }
 
 
-class _Forward(Callback):
+class _PartialProgress(Callback):
     """Reports the progress of one training as a part of several."""
 
     needs_model = False
@@ -236,7 +236,7 @@ def train_one(setting: Setting, seed: int, report: Reporter | None = None, befor
     train, _ = data = setting.data(seed)
     model = setting.build(seed)
     loader = DataLoader((train.inputs, setting.encode(train.targets)), setting.batch_size, setting.shuffle, seed=seed)
-    history, seconds = _trained(setting, model, loader, _Forward(report or Silence(), before))
+    history, seconds = _trained(setting, model, loader, _PartialProgress(report or Silence(), before))
     return _tested(setting, seed, data, model, history, seconds, history.compile_seconds)
 
 
@@ -249,7 +249,7 @@ def train_together(setting: Setting, seeds: Sequence[int], report: Reporter | No
         torch.stack([setting.encode(train.targets) for train, _ in data]),
     )
     loader = DataLoader(columns, setting.batch_size, setting.shuffle, seed=list(seeds), replicas=len(seeds))
-    history, seconds = _trained(setting, networks, loader, _Forward(report or Silence(), 0))
+    history, seconds = _trained(setting, networks, loader, _PartialProgress(report or Silence(), 0))
     each = zip(seeds, data, networks, strict=True)
     return [
         _tested(setting, seed, own, model, history.of(k), seconds / len(seeds), history.compile_seconds / len(seeds))

@@ -92,7 +92,7 @@ def fit_each(
                 schedule_per=schedule_per,
                 clip_norm=clip_norm,
                 clip_value=clip_value,
-                callbacks=[*callbacks, _Forward(report, done / len(networks), len(rows) / len(networks))],
+                callbacks=[*callbacks, _PartialProgress(report, done / len(networks), len(rows) / len(networks))],
                 seed=per_replica_seeds if isinstance(per_replica_seeds, int) or len(rows) > 1 else per_replica_seeds[0],
                 progress=False,
                 engine=engine,
@@ -152,7 +152,7 @@ def _not_begun(engine: str) -> History:
     return history
 
 
-class _Forward(Callback):
+class _PartialProgress(Callback):
     """Reports a group's progress as a part of the whole job's.
 
     begin, worth  fractions of the whole job: what is done when the group begins, and the group's own share

@@ -110,7 +110,7 @@ def sweep(
     with Interruptible() as interrupt, reporter(progress, epochs) as report:
         stopped, best = "all epochs done", dict[str, torch.Tensor]()
         for share in _stages(groups, trials, [*rungs, epochs], halving or 1, mode):
-            history = share.group.train(share.epochs, [*callbacks, _Forward(report, share, score, mode, best)])
+            history = share.group.train(share.epochs, [*callbacks, _PartialProgress(report, share, score, mode, best)])
             if interrupt.asked or history.stopped.startswith("interrupted"):
                 stopped = f"interrupted after {share.before + history.epochs} of {epochs} epochs"
                 break
@@ -158,7 +158,7 @@ def _stages(
             gc.collect()  # a module and its last pass refer to each other, so reference counting does not free them
 
 
-class _Forward(Callback):
+class _PartialProgress(Callback):
     """Reports a group's progress, and the best score so far, as a part of the whole sweep's."""
 
     needs_model = False

@@ -135,7 +135,7 @@ def _way_to_a_loss(criterion: Any, what: str) -> str:
     name = criterion.__name__ if isinstance(criterion, type) else type(criterion).__name__
     if isinstance(criterion, type):
         return f"make one: {name}()"
-    if isinstance(criterion, Optimizer | Tensor | np.ndarray | tuple):
+    if what != "sweep" and isinstance(criterion, Optimizer | Tensor | np.ndarray | tuple):  # sweep takes it by name
         return f"the order of arguments is {what}(model, criterion, {'optimizer, ' if what == 'fit' else ''}data, ...)"
     if isinstance(criterion, str):
         known = {"mse": "MSELoss", "mae": "L1Loss", "bce": "BCEWithLogitsLoss"}
