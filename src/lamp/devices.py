@@ -18,12 +18,12 @@ def device_of(named: Any) -> torch.device | None:
         return None
     try:
         device = torch.device(named)
-    except (RuntimeError, TypeError):
+    except (RuntimeError, TypeError, ValueError):
         raise DeviceError(
             "there is no device of this name",
             expected='a torch.device, or its name, such as "cpu", "cuda" or "cuda:1"',
             got=repr(named),
-            fix='"cuda" for the GPU' if named == "gpu" else "name one of these",
+            fix='"cuda" for the GPU' if isinstance(named, str) and named == "gpu" else "name one of these",
         ) from None
     if device.type == "cuda" and (device.index or 0) >= gpus():
         raise DeviceError(

@@ -19,6 +19,7 @@ from torch import Tensor
 from lamp.errors import ArgumentError, DTypeError, ShapeError
 from lamp.signatures import explain_call
 from lamp.tensor_like import TensorLike
+from lamp.values import is_one_of
 
 SELU_GAIN = 3.0 / 4.0  # torch's value
 TANH_GAIN = 5.0 / 3.0
@@ -64,8 +65,9 @@ def initialisation(fill: Fill) -> Fill:
             )
         for key, value in given.items():
             given[key] = _checked(name, key, value)
-        if given.get("a", 0.0) > given.get("b", math.inf):
-            raise _wrong(name, "b", "at least a", f"a={given['a']}, b={given['b']}")
+        low, high = (given.get(each, getattr(signature.parameters.get(each), "default", 0.0)) for each in ("a", "b"))
+        if "b" in signature.parameters and low > high:
+            raise _wrong(name, "b", "at least a", f"a={low}, b={high}")
         return drawing(tensor, **given)
 
     return checked  # type: ignore[return-value]
@@ -90,7 +92,7 @@ def _checked(name: str, key: str, value: Any) -> Any:
 def _number(value: Any) -> float | None:
     """The value as a Python number; None for anything but a real number."""
     value = value.item() if getattr(value, "ndim", None) == 0 else value
-    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 def _wrong(name: str, key: str, expected: str, got: str) -> ArgumentError:
@@ -191,7 +193,7 @@ def xavier_normal_(tensor: Tensor, gain: float = 1.0, generator: torch.Generator
 
 
 def _kaiming_std(tensor: Tensor, a: float, mode: str, nonlinearity: str) -> float:
-    if mode not in ("fan_in", "fan_out"):
+    if not is_one_of(mode, "fan_in", "fan_out"):
         raise ArgumentError("unknown mode", expected="'fan_in' or 'fan_out'", got=repr(mode), fix="name one of these")
     fan = fan_in_and_out(tensor)[0 if mode == "fan_in" else 1]
     return calculate_gain(nonlinearity, a) / math.sqrt(fan)

@@ -17,6 +17,7 @@ from torch import Tensor
 from lamp.errors import ArgumentError, DTypeError, ShapeError
 from lamp.signatures import called
 from lamp.tensor_like import TensorLike, tensors_of
+from lamp.values import natural
 
 
 class FlatBuffer:
@@ -134,6 +135,13 @@ class Parameter(TensorLike):
                 expected="a floating-point tensor",
                 got=_kind_of(data),
                 fix="convert it first, with tensor.float() or torch.as_tensor(array, dtype=torch.float32)",
+            )
+        if replicas is not None and (natural(replicas, "replicas", least=1),) != data.shape[:1]:
+            raise ShapeError(
+                "a parameter of a population has a first axis of replicas",
+                expected=f"({replicas}, ...)",
+                got=tuple(data.shape),
+                fix="data.expand(replicas, *data.shape)",
             )
         self.replicas, self.frozen = replicas, not is_trained(requires_grad)
         data = data.detach().contiguous()
@@ -258,6 +266,14 @@ class Buffer(TensorLike):
 
     @called()
     def __init__(self, data: Tensor) -> None:
+        data = tensors_of(data)
+        if not isinstance(data, Tensor):
+            raise DTypeError(
+                "a buffer holds a tensor",
+                expected="a torch.Tensor",
+                got=_kind_of(data),
+                fix="convert it first, with torch.as_tensor(...); a plain number can be an ordinary attribute",
+            )
         self.data = data
 
     def __repr__(self) -> str:

@@ -20,6 +20,7 @@ from lamp.overrides import overridden
 from lamp.parameter import Buffer, Parameter
 from lamp.paths import describe, path_of
 from lamp.signatures import called
+from lamp.values import a_switch
 
 METHODS = ("__call__", "forward", "backward", "backward_parameters")  # what a module runs; in eval mode the first two
 
@@ -283,7 +284,7 @@ def trace(model: Module, *inputs: Any, training: bool = True, across: bool = Fal
             fix="lamp.trace(model, x); lamp.from_torch(...) converts a torch.nn.Module",
         )
     root = model if model.replicas is None else getattr(model, "network", model)
-    tracer = Tracer(root, training, across)
+    tracer = Tracer(root, a_switch(training, "training"), a_switch(across, "across"))
     parameters = (each for module in root.modules() for _, each in module._members(Parameter))
     dtype = next((parameter.dtype for parameter in parameters), torch.get_default_dtype())
     values = [_given(tracer, x, dtype) for x in inputs]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import operator
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,18 @@ def a_switch(value: Any, name: str) -> bool:
     if isinstance(value, bool):
         return value
     raise _wrong(value, f"{name} is a switch", "True or False", f"{name}=True or {name}=False")
+
+
+def is_one_of(value: Any, *names: str) -> bool:
+    """Whether the value is one of these texts; False for what is no text."""
+    return isinstance(value, str) and value in names
+
+
+def a_text(value: Any, name: str) -> str:
+    """A text."""
+    if isinstance(value, str):
+        return value
+    raise _wrong(value, f"{name} is a text", "a text", f'{name}="..."')
 
 
 def a_function(value: Any, name: str, takes: str) -> Callable[..., Any]:
@@ -49,7 +61,7 @@ def a_seed(value: Any, name: str = "seed") -> int:
 
 def several(value: Any, name: str, of: str) -> list[Any]:
     """The items of an iterable other than a text, a tensor or a mapping; `of` names them in the error."""
-    if isinstance(value, Iterable) and not isinstance(value, str | bytes | torch.Tensor | Mapping):
+    if isinstance(value, Iterable) and not isinstance(value, str | bytes | torch.Tensor | Mapping | Set):
         return list(value)
     raise _wrong(value, f"{name} must be a list", f"a list of {of}", f"{name}=[...]")
 

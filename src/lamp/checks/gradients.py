@@ -21,6 +21,7 @@ from lamp.parameter import trained
 from lamp.paths import describe, path_of
 from lamp.signatures import called
 from lamp.trees import ABSENT, floating, leaves, mapped
+from lamp.values import a_number, a_seed, a_switch, natural
 
 STEPS = (1.0, 1 / 8, 8.0, 1 / 64, 1 / 512)  # times eps, one an attempt: smaller against kinks, larger against rounding
 ROUNDS = 3  # of attempts: the first where the user put the point, the others nearby
@@ -79,6 +80,9 @@ def check_gradients(
             got=type(module).__name__,
             fix="pass an instance",
         )
+    directions, seed = natural(directions, "directions"), a_seed(seed)
+    eps, tolerance = a_number(eps, "eps"), a_number(tolerance, "tolerance")
+    raise_exception = a_switch(raise_exception, "raise_exception")
     if directions < 1 or not eps > 0.0 or not tolerance > 0.0:
         raise ArgumentError(
             "directions, eps and tolerance must be positive",

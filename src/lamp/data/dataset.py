@@ -13,7 +13,7 @@ from lamp.data.columns import as_columns, check_finite
 from lamp.data.orders import order
 from lamp.errors import ArgumentError, DataError, ShapeError
 from lamp.signatures import Constructed
-from lamp.values import a_switch
+from lamp.values import a_switch, a_text, several
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -46,6 +46,10 @@ class Dataset(metaclass=Constructed):
                     fix="torch.stack(...) if each is a sample; lamp.DataLoader takes several columns: (a, b, targets)",
                 )
         inputs, targets = as_columns((self.inputs, self.targets))
+        a_text(self.name, "name")
+        for name, given in (("classes", self.classes), ("features", self.features)):
+            texts = several(given, name, "names")
+            object.__setattr__(self, name, tuple(a_text(each, f"each of {name}") for each in texts))
         object.__setattr__(self, "inputs", inputs)
         object.__setattr__(self, "targets", targets)
 

@@ -91,8 +91,9 @@ class DataLoader:
         self._in_tuples = isinstance(dataset, tuple | list) or is_table(dataset)
         form = flattened(dataset)[1] if isinstance(dataset, tuple | list) and self.tensors is not None else ()
         self._form = form if any(isinstance(each, tuple) for each in form) else None
-        seeds = [integer(each, "seed") for each in seed] if isinstance(seed, Sequence) else None
-        self._seed = None if seed is None or isinstance(seed, Sequence) else integer(seed, "seed")
+        listed = isinstance(seed, Sequence) and not isinstance(seed, str | bytes) and len(seed) > 0
+        seeds = [integer(each, "seed") for each in seed] if listed else None  # type: ignore[union-attr]
+        self._seed = None if seed is None or listed else integer(seed, "seed")
         self._indices = as_indices(indices, self.tensors, replicas)
         self._replica_data = replica_data_of(self.tensors, replicas, seeds if shuffle else None, self._indices)
         self._epoch = 0

@@ -71,7 +71,7 @@ def read_idx(path: str | os.PathLike[str], axes: int | None = None) -> np.ndarra
 
     Raises DataError for anything else.
     """
-    path = Path(path)
+    path = as_path(path)
     content = _content(path)
     if len(content) < 4:
         raise _damaged(path, "is too short for an IDX file", "at least 4 bytes", f"{len(content)} bytes")

@@ -45,7 +45,7 @@ def spirals(
     Source    Lang & Witbrock 1988, "Learning to tell two spirals apart" (the task)
     """
     for name, value in (("turns", turns), ("noise", noise)):
-        if not isinstance(value, int | float) or not 0.0 <= value < math.inf:
+        if not isinstance(value, int | float) or isinstance(value, bool) or not 0.0 <= value < math.inf:
             raise ArgumentError(
                 f"{name} is out of range", expected="a number of at least 0", got=value, fix=f"set {name}"
             )
@@ -54,7 +54,7 @@ def spirals(
     radius = torch.rand(n, generator=source, dtype=torch.float32)
     angle = 2.0 * math.pi * turns * radius + math.pi * targets.to(radius.dtype)
     on_the_line = radius.unsqueeze(1) * torch.stack((angle.cos(), angle.sin()), 1)  # (n, 2)
-    inputs = on_the_line + noise * torch.randn(n, 2, generator=source, dtype=torch.float32)
+    inputs = on_the_line + float(noise) * torch.randn(n, 2, generator=source, dtype=torch.float32)
     return Dataset(inputs, targets, "spirals", classes=("first", "second"), features=("x", "y"))
 
 

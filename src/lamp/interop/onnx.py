@@ -20,6 +20,7 @@ from lamp.module import Module
 from lamp.saving import write_file
 from lamp.signatures import called
 from lamp.studies import Ensemble
+from lamp.values import as_path
 
 OPSET, IR_VERSION = 17, 8
 LARGEST = 2**31 - 2**20  # bytes of parameters; a protocol buffer is limited to 2 GiB
@@ -80,7 +81,7 @@ def to_onnx(
         check_agreement(plan, run, path, _errors_of_runtime())
 
     write_file(path, write)
-    return Path(path)
+    return as_path(path)
 
 
 def _serialised(onnx: Any, plan: Predictor, inputs: list[str], outputs: list[str]) -> bytes:
@@ -183,7 +184,7 @@ def _names(given: Any, argument: str, count: int) -> list[str]:
     if isinstance(given, str) and given:
         return [given] if count == 1 else [f"{given}_{k + 1}" for k in range(count)]
     names = list(given) if isinstance(given, list | tuple) else []
-    if names and len(set(names)) == count == len(names) and all(isinstance(name, str) and name for name in names):
+    if all(isinstance(name, str) and name for name in names) and len(set(names)) == count == len(names) > 0:
         return names
     raise ArgumentError(
         f"{argument} is not a name",

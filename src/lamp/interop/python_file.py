@@ -95,7 +95,7 @@ def to_python(
         check_agreement(plan, lambda *arrays: run(file.name)["predict"](*arrays), path, DOES_NOT_RUN)
 
     write_file(path, write)
-    return Path(path)
+    return as_path(path)
 
 
 class _Script:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -14,6 +13,7 @@ from torch import Tensor
 from lamp.errors import ArgumentError, CheckpointError
 from lamp.installation import install
 from lamp.training import Callback, Training
+from lamp.values import as_path
 
 try:
     from tensorboard.compat.proto.event_pb2 import Event, SessionLog
@@ -50,7 +50,7 @@ class TensorBoard(Callback):
     needs_model: ClassVar[bool] = False
 
     def __init__(self, log_dir: str | os.PathLike[str]) -> None:
-        self.log_dir = Path(log_dir)
+        self.log_dir = as_path(log_dir, "log_dir")
         self._writers: dict[str, Any] = {}  # the writers for the folders "" and "validation" in log_dir
 
     def on_start(self, training: Training) -> None:

@@ -147,13 +147,13 @@ def as_number(owner: str, name: str, value: Any, limits: Limits) -> Any:
 
     Raises ArgumentError for anything else, and for a value out of range.
     """
-    if isinstance(value, np.ndarray | np.generic):
+    if isinstance(value, np.ndarray | np.generic) and value.dtype.kind in "fiu":
         value = torch.as_tensor(value)
     if isinstance(value, Tensor) and value.dim() == 0 and not value.is_complex():
         value = value.item()
     several = isinstance(value, Tensor)
     low = limits.low if not several or limits.low_each is None else limits.low_each
-    stands_in = not isinstance(value, Real | Tensor | str | complex | list | tuple | dict | None)
+    stands_in = not isinstance(value, Real | Tensor | np.ndarray | complex) and hasattr(type(value), "__rtruediv__")
     if isinstance(value, bool) or not (stands_in or (_is_real(value) and is_within(value, low, limits.high))):
         raise ArgumentError(
             f"{owner}: {name} is out of range",
@@ -165,7 +165,8 @@ def as_number(owner: str, name: str, value: Any, limits: Limits) -> Any:
 
 
 def _is_real(value: Any) -> bool:
-    return isinstance(value, Real) or (isinstance(value, Tensor) and not value.is_complex())
+    one_axis = isinstance(value, Tensor) and not value.is_complex() and value.dim() <= 1 and value.numel() > 0
+    return isinstance(value, Real) or one_axis
 
 
 def is_within(number: Any, low: float, high: float) -> bool:

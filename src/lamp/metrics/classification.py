@@ -15,6 +15,7 @@ from lamp.errors import ArgumentError, ShapeError
 from lamp.losses import ClassLoss, Loss
 from lamp.metrics.metric import Metric, SumMetric, share
 from lamp.metrics.targets import IGNORED, by_replica, check_labels, labels_of, of_each, one_per_output
+from lamp.values import is_one_of
 
 Average = Literal["binary", "micro", "macro", "weighted", "none"]
 
@@ -31,10 +32,11 @@ class LabelMetric(Metric):
         """Set the options `threshold` and `ignore_index`. Raises ArgumentError for anything but a number or None."""
         for name, value in options.items():
             kind = Real if name == "threshold" else int
-            if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):
+            wrong = not isinstance(value, kind) or isinstance(value, bool) or not -(2.0**63) <= float(value) < 2.0**63
+            if value is not None and wrong:
                 raise ArgumentError(
                     f"{type(self).__name__}: {name} is not a number",
-                    expected="a number, or None",
+                    expected="a finite number, or None",
                     got=repr(value),
                     fix=f"{type(self).__name__}({name}={'0.5' if name == 'threshold' else '-100'}), for example",
                 )
@@ -162,7 +164,7 @@ class Ratio(PredictionMetric):
         self, average: Average | None = None, *, threshold: float | None = None, ignore_index: int | None = None
     ) -> None:
         self._set(threshold=threshold, ignore_index=ignore_index)
-        if average is not None and average not in get_args(Average):
+        if average is not None and not is_one_of(average, *get_args(Average)):
             raise ArgumentError(
                 f"{type(self).__name__}: unknown average",
                 expected=", ".join(map(repr, get_args(Average))),

@@ -14,6 +14,7 @@ from lamp.errors import ArgumentError, LabelError, ShapeError
 from lamp.metrics.classification import LabelMetric
 from lamp.metrics.metric import another_form, check_tensors, no_batch, share
 from lamp.metrics.targets import by_replica, check_labels, labels_of, of_each, one_per_output
+from lamp.values import is_one_of
 
 AUCAverage = Literal["macro", "weighted", "none"]
 SUM_TOLERANCE = 1e-2  # how far from 1 the sum of probabilities may be, which allows for half precision
@@ -70,7 +71,7 @@ class AUC(LabelMetric):
     of_replicas: ClassVar[bool] = True
 
     def __init__(self, average: AUCAverage = "macro", *, ignore_index: int | None = None) -> None:
-        if average not in get_args(AUCAverage):
+        if not is_one_of(average, *get_args(AUCAverage)):
             raise ArgumentError(
                 "AUC: unknown average",
                 expected=", ".join(map(repr, get_args(AUCAverage))),

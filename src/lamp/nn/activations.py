@@ -17,6 +17,7 @@ from lamp.module import Module
 from lamp.nn.arguments import a_number, positive
 from lamp.nn.checks import explain_dsigma, explain_gradient, explain_numbers
 from lamp.torch_habits import unwritten
+from lamp.values import is_one_of
 
 SELU_ALPHA = 1.6732632423543772848170429916717
 SELU_SCALE = 1.0507009873554804934193349852946
@@ -226,7 +227,7 @@ class GELU(Activation):
     SATURATED = 10.0  # s is 0 or 1 to the last bit from here on; further out x^2 may overflow, and 0 * infinity is NaN
 
     def __init__(self, approximate: str = "none") -> None:
-        if approximate not in ("none", "tanh"):
+        if not is_one_of(approximate, "none", "tanh"):
             raise ArgumentError(
                 "GELU: unknown value of approximate",
                 expected="'none' or 'tanh'",

@@ -91,7 +91,7 @@ class PReLU(Module):
 
     def reset_parameters(self, *, generator: torch.Generator | None = None) -> None:
         """Set every slope to `init`; the generator is not used."""
-        self.weight.data.fill_(self.init)
+        self.weight.data.fill_(float(self.init))
 
     def forward(self, input: Tensor) -> Tensor:
         try:

@@ -70,7 +70,7 @@ def a_probability(module: Module, name: str, value: Any) -> Any:
 def a_size(module: Module, name: str, value: Any) -> int:
     """The value as a positive Python integer; integers of numpy and in tensors are accepted."""
     size = _integer(value)
-    if size is None or size < 1:
+    if size is None or not 1 <= size < 2**63:
         fix = (
             f"{name}={int(value)}" if isinstance(value, float) and value >= 1 and value.is_integer() else f"set {name}"
         )

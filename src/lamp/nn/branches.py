@@ -12,6 +12,7 @@ from lamp.errors import ArgumentError
 from lamp.nn.arguments import an_axis
 from lamp.nn.checks import explain_branches, explain_gradient
 from lamp.nn.module_row import ModuleRow
+from lamp.values import is_one_of
 
 
 class Residual(ModuleRow):
@@ -68,7 +69,7 @@ class Parallel(ModuleRow):
         super().__init__(*modules)
 
     def _check(self, combine: object) -> None:
-        if combine not in ("sum", "concat"):
+        if not is_one_of(combine, "sum", "concat"):
             raise ArgumentError(
                 f"{type(self).__name__}: unknown value of combine",
                 expected="'sum' or 'concat'",

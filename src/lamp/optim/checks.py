@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Collection, Iterable, Mapping
+from functools import cache
 from numbers import Real
 from typing import Any, NamedTuple
 
@@ -14,27 +16,40 @@ from torch import Tensor
 from lamp.errors import ArgumentError
 from lamp.module import Module
 from lamp.parameter import Parameter
+from lamp.values import a_switch
 
 
 class Range(NamedTuple):
-    """The allowed range of a hyperparameter: low <= number < high, or <= high if closed."""
+    """The allowed range of a hyperparameter: low <= number < high, or <= high if closed.
+
+    single  whether it is one number, even in a population
+    whole   whether it is one integer
+    """
 
     low: float = 0.0
     high: float = math.inf
     closed: bool = False
+    single: bool = False
+    whole: bool = False
 
     def holds(self, value: Any) -> bool:
-        """Whether a number, or every number of a tensor, tuple or list, is in the range. NaN is in no range."""
+        """Whether a number, or every number of a tensor, tuple or list, is in the range. NaN and True are in none."""
         if isinstance(value, tuple | list):
-            return all(map(self.holds, value))
+            flat = len(value) > 0 and not any(isinstance(each, tuple | list) for each in value)
+            return flat and all(map(self.holds, value))
         if isinstance(value, Tensor):
-            return self.holds(value.flatten().tolist())
-        if not isinstance(value, Real):
+            right = value.dim() == 0 or (value.dim() == 1 and len(value) > 0 and not (self.single or self.whole))
+            return right and value.dtype is not torch.bool and all(map(self.holds, value.reshape(-1).tolist()))
+        if not isinstance(value, Real) or isinstance(value, bool):
             return False
         number = float(value)
+        if self.whole and not (number.is_integer() and number < 2.0**63):
+            return False
         return self.low <= number < self.high or (self.closed and number == self.high)
 
     def __str__(self) -> str:
+        if self.whole:
+            return f"an integer of at least {self.low:g}"
         if self.high < math.inf:
             return f"from {self.low:g} to {'' if self.closed else 'below '}{self.high:g}"
         return f"finite and at least {self.low:g}" if self.low > -math.inf else "a finite number"
@@ -43,17 +58,22 @@ class Range(NamedTuple):
 def check_ranges(
     owner: object, values: Mapping[str, Any], ranges: Mapping[str, Range], lists: Collection[str] | None = None
 ) -> None:
-    """Raise ArgumentError for the first of these values, by name, that is out of its range.
+    """Raise ArgumentError for the first of these values, by name, that is out of its range, or that is no switch.
 
     lists  the names that may be lists of numbers; None means all
     """
+    kind: Any = type(owner)
+    for name in switches_of(kind):
+        if name in values:
+            a_switch(values[name], f"{type(owner).__name__}: {name}")
     for name, allowed in ranges.items():
         listed = lists is not None and name not in lists and isinstance(values[name], tuple | list)
-        if listed or not allowed.holds(values[name]):
+        value = values[name]
+        if listed or not allowed.holds(value):
             raise ArgumentError(
                 f"{type(owner).__name__}: {name} is out of range",
                 expected=str(allowed),
-                got=values[name],
+                got=f"a tensor {tuple(value.shape)}" if isinstance(value, Tensor) and value.dim() > 1 else value,
                 fix=f"choose another {name}",
             )
 
@@ -66,12 +86,22 @@ def plain(value: Any, pair: bool = False) -> Any:
     if isinstance(value, tuple | list):
         if pair:
             return tuple(map(plain, value))
-        return torch.tensor(value, dtype=torch.float64) if all(isinstance(each, Real) for each in value) else value
-    if isinstance(value, np.ndarray):
+        numbers = all(isinstance(each, Real) and not isinstance(each, bool) for each in value)
+        return torch.tensor(value, dtype=torch.float64) if numbers and value else value
+    if isinstance(value, np.ndarray) and value.dtype.kind in "fiu":
         value = torch.as_tensor(value)
+    if isinstance(value, bool):
+        return value  # no number: `Range` refuses it
     if isinstance(value, Tensor):
         return float(value.item()) if value.numel() == 1 else value.detach().double()
     return float(value) if isinstance(value, Real) else value
+
+
+@cache
+def switches_of(kind: type) -> tuple[str, ...]:
+    """The names of the constructor's arguments that are True or False by default."""
+    parameters = inspect.signature(kind).parameters.values()
+    return tuple(each.name for each in parameters if isinstance(each.default, bool))
 
 
 def alike(one: Any, other: Any) -> bool:

@@ -11,7 +11,8 @@ from lamp.formulas import Number
 from lamp.optim.checks import Range, check_ranges
 from lamp.optim.optimizer import Optimizer
 from lamp.optim.schedule import LRScheduler, check_optimizer, cosine, per_group
-from lamp.values import a_function, a_switch
+from lamp.signatures import check_takes
+from lamp.values import a_function, a_switch, integer, is_one_of, natural
 
 
 class Cycle(LRScheduler):
@@ -58,6 +59,9 @@ class OneCycleLR(Cycle):
         name = type(self).__name__
         if total_steps is None and epochs is not None and steps_per_epoch is not None:
             total_steps = epochs * steps_per_epoch
+        for argument, count in (("epochs", epochs), ("steps_per_epoch", steps_per_epoch)):
+            if count is not None:
+                natural(count, argument, least=1)
         positive = Range(math.ulp(0.0))
         check_ranges(
             self,
@@ -69,15 +73,15 @@ class OneCycleLR(Cycle):
                 "final_div_factor": final_div_factor,
             },
             {
-                "total_steps": Range(1),
-                "pct_start": Range(0.0, 1.0, closed=True),
+                "total_steps": Range(1, whole=True),
+                "pct_start": Range(0.0, 1.0, closed=True, single=True),
                 "max_lr": Range(),
                 "div_factor": positive,
                 "final_div_factor": positive,
             },
             ("max_lr",),
         )
-        if anneal_strategy not in ("cos", "linear"):
+        if not is_one_of(anneal_strategy, "cos", "linear"):
             raise ArgumentError(
                 f"{name}: unknown value of anneal_strategy",
                 expected="'cos' or 'linear'",
@@ -85,7 +89,10 @@ class OneCycleLR(Cycle):
                 fix="choose one of these",
             )
         self.total_steps: int = total_steps  # type: ignore[assignment]  # Range(1) holds no None
-        self.cycle_momentum = cycle_momentum
+        self.cycle_momentum, three_phase = (
+            a_switch(cycle_momentum, "cycle_momentum"),
+            a_switch(three_phase, "three_phase"),
+        )
         rise = pct_start * self.total_steps - 1
         self._corners = (
             [0.0, rise, 2 * rise, self.total_steps - 1] if three_phase else [0.0, rise, self.total_steps - 1]
@@ -97,7 +104,7 @@ class OneCycleLR(Cycle):
             self.use_beta1 = check_momentum(optimizer, name)
             self._base_momentums = check_momentums(base_momentum, optimizer, name, "base_momentum")
             self._max_momentums = check_momentums(max_momentum, optimizer, name, "max_momentum")
-        if last_epoch == -1:
+        if integer(last_epoch, "last_epoch") == -1:
             for group, highest in zip(optimizer.param_groups, self._max_lrs, strict=True):
                 group["initial_lr"] = highest / div_factor
         super().__init__(optimizer, last_epoch)
@@ -172,14 +179,14 @@ class CyclicLR(Cycle):
             {
                 "base_lr": Range(),
                 "max_lr": Range(),
-                "step_size_up": Range(1),
-                "step_size_down": Range(),
-                "gamma": Range(),
+                "step_size_up": Range(1, whole=True),
+                "step_size_down": Range(whole=True),
+                "gamma": Range(single=True),
             },
             ("base_lr", "max_lr"),
         )
         if scale_fn is not None:
-            a_function(scale_fn, "scale_fn", "x")
+            check_takes("scale_fn", a_function(scale_fn, "scale_fn", "x"), "x")
         cycle_momentum = a_switch(cycle_momentum, "cycle_momentum")
         mode, scale_mode = (each if isinstance(each, str) else repr(each) for each in (mode, scale_mode))
         modes = ("triangular", "triangular2", "exp_range")
@@ -202,7 +209,7 @@ class CyclicLR(Cycle):
             self.use_beta1 = check_momentum(optimizer, name)
             self.base_momentums = check_momentums(base_momentum, optimizer, name, "base_momentum")
             self.max_momentums = check_momentums(max_momentum, optimizer, name, "max_momentum")
-        if last_epoch == -1:
+        if integer(last_epoch, "last_epoch") == -1:
             for group, lr in zip(optimizer.param_groups, lowest, strict=True):
                 group["lr"] = lr
         super().__init__(optimizer, last_epoch, lowest)

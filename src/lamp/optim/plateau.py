@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lamp.errors import ArgumentError, NonFiniteError
 from lamp.formulas import Number
-from lamp.optim.checks import Range
+from lamp.optim.checks import Range, plain
 from lamp.optim.optimizer import Optimizer
 from lamp.optim.schedule import Schedule, per_group
 
@@ -33,9 +33,9 @@ class ReduceLROnPlateau(Schedule):
 
     ranges: ClassVar = {
         "factor": Range(0.0, 1.0),
-        "patience": Range(),
+        "patience": Range(whole=True),
         "threshold": Range(),
-        "cooldown": Range(),
+        "cooldown": Range(whole=True),
         "eps": Range(),
         "min_lrs": Range(),
     }
@@ -64,8 +64,8 @@ class ReduceLROnPlateau(Schedule):
             )
         self.mode, self.factor, self.patience = mode, factor, patience
         self.threshold, self.threshold_mode = threshold, threshold_mode
-        self.cooldown, self.eps = cooldown, eps
-        self.min_lrs = per_group(min_lr, optimizer, "ReduceLROnPlateau", "min_lr")
+        self.cooldown, self.eps = cooldown, plain(eps)
+        self.min_lrs = [plain(each) for each in per_group(min_lr, optimizer, "ReduceLROnPlateau", "min_lr")]
         super().__init__(optimizer)
         self.last_epoch = 0
         self.best: Number = math.inf if mode == "min" else -math.inf

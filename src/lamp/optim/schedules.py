@@ -77,7 +77,7 @@ class InverseTimeDecay(ScaledLR):
 class ExponentialLR(ScaledLR):
     """lr = lr_0 gamma^t.  Source: torch.optim.lr_scheduler.ExponentialLR."""
 
-    ranges: ClassVar = {"gamma": Range()}
+    ranges: ClassVar = {"gamma": Range(single=True)}
 
     def __init__(self, optimizer: Optimizer, gamma: float, last_epoch: int = -1) -> None:
         self.gamma = gamma
@@ -90,7 +90,7 @@ class ExponentialLR(ScaledLR):
 class StepLR(ScaledLR):
     """lr = lr_0 gamma^(t // step_size).  Source: torch.optim.lr_scheduler.StepLR."""
 
-    ranges: ClassVar = {"step_size": Range(1), "gamma": Range()}
+    ranges: ClassVar = {"step_size": Range(1, whole=True), "gamma": Range(single=True)}
 
     def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1, last_epoch: int = -1) -> None:
         self.step_size, self.gamma = step_size, gamma
@@ -108,7 +108,7 @@ def _whole(milestones: Iterable[int]) -> list[int]:
 class MultiStepLR(ScaledLR):
     """lr = lr_0 gamma^(number of milestones up to t).  Source: torch.optim.lr_scheduler.MultiStepLR."""
 
-    ranges: ClassVar = {"gamma": Range()}
+    ranges: ClassVar = {"gamma": Range(single=True)}
 
     def __init__(
         self, optimizer: Optimizer, milestones: Iterable[int], gamma: float = 0.1, last_epoch: int = -1
@@ -124,7 +124,7 @@ class MultiStepLR(ScaledLR):
 class ConstantLR(ScaledLR):
     """lr = lr_0 factor until epoch total_iters, then lr_0.  Source: torch.optim.lr_scheduler.ConstantLR."""
 
-    ranges: ClassVar = {"factor": Range(), "total_iters": Range()}
+    ranges: ClassVar = {"factor": Range(), "total_iters": Range(whole=True)}
 
     def __init__(
         self, optimizer: Optimizer, factor: float = 1.0 / 3, total_iters: int = 5, last_epoch: int = -1
@@ -142,7 +142,7 @@ class LinearLR(ScaledLR):
     Source    torch.optim.lr_scheduler.LinearLR
     """
 
-    ranges: ClassVar = {"start_factor": Range(), "end_factor": Range(), "total_iters": Range(1)}
+    ranges: ClassVar = {"start_factor": Range(), "end_factor": Range(), "total_iters": Range(1, whole=True)}
 
     def __init__(
         self,
@@ -166,7 +166,7 @@ class PolynomialLR(ScaledLR):
     Source    torch.optim.lr_scheduler.PolynomialLR
     """
 
-    ranges: ClassVar = {"total_iters": Range(1), "power": Range()}
+    ranges: ClassVar = {"total_iters": Range(1, whole=True), "power": Range(single=True)}
 
     def __init__(self, optimizer: Optimizer, total_iters: int = 5, power: float = 1.0, last_epoch: int = -1) -> None:
         self.total_iters, self.power = total_iters, power
@@ -182,7 +182,7 @@ class CosineAnnealingLR(LRScheduler):
     Source    torch.optim.lr_scheduler.CosineAnnealingLR; Loshchilov & Hutter 2016, equation 5
     """
 
-    ranges: ClassVar = {"T_max": Range(1), "eta_min": Range()}
+    ranges: ClassVar = {"T_max": Range(1, whole=True), "eta_min": Range()}
 
     def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0, last_epoch: int = -1) -> None:
         self.T_max, self.eta_min = T_max, eta_min
@@ -198,7 +198,7 @@ class CosineAnnealingWarmRestarts(LRScheduler):
     Source    torch.optim.lr_scheduler.CosineAnnealingWarmRestarts; Loshchilov & Hutter 2016
     """
 
-    ranges: ClassVar = {"T_0": Range(1), "T_mult": Range(1), "eta_min": Range()}
+    ranges: ClassVar = {"T_0": Range(1, whole=True), "T_mult": Range(1, whole=True), "eta_min": Range()}
     absolute = True
 
     def __init__(
@@ -337,7 +337,7 @@ class ChainedScheduler(Composed):
             raise ArgumentError(
                 "ChainedScheduler needs schedules", expected="at least one", got="none", fix="pass a list of schedules"
             )
-        super().__init__(optimizer or getattr(schedulers[0], "optimizer", None), schedulers)  # type: ignore[arg-type]
+        super().__init__(getattr(schedulers[0], "optimizer", None) if optimizer is None else optimizer, schedulers)  # type: ignore[arg-type]
 
     def lr_at(self, epoch: float, initial_lr: Number, group: int) -> Number:
         for scheduler in self._schedulers:

@@ -13,7 +13,7 @@ from lamp.errors import ArgumentError, ShapeError
 from lamp.intervals import margin_of_mean
 from lamp.plots.look import STYLE, a_colour, axes_for, label_axes, legend_below, numbers
 from lamp.signatures import called
-from lamp.values import a_switch
+from lamp.values import a_switch, a_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -56,6 +56,9 @@ def curves(
     """
     log, band = a_switch(log, "log"), a_switch(band, "band")
     a_colour(color)
+    for argument, text in (("label", label), ("ylabel", ylabel)):
+        if text is not None:
+            a_text(text, argument)
     if not isinstance(key, str):
         raise ArgumentError("key is a name in the history", expected="a text", got=repr(key)[:60], fix='key="loss"')
     values, failed = _side_by_side(runs, key)  # (epochs, K), NaN where there is no value

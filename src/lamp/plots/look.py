@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lamp.errors import ArgumentError, DTypeError
 from lamp.signatures import called
-from lamp.values import a_number, as_path
+from lamp.values import a_number, a_text, as_path
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -112,8 +112,8 @@ def save(figure: Figure | Axes, path: str | Path, *, dpi: float | None = None) -
             fix="save(curves(history), path)",
         )
     dpi = dpi if dpi is None else a_number(dpi, "dpi")
-    if dpi is not None and dpi <= 0:
-        raise ArgumentError("dpi is dots per inch", expected="more than 0", got=dpi, fix="dpi=150")
+    if dpi is not None and not 10 <= dpi <= 10_000:
+        raise ArgumentError("dpi is dots per inch", expected="from 10 to 10000", got=dpi, fix="dpi=150")
     to = as_path(path)
     if not to.suffix:
         to = to.with_name(f"{to.name}.png")
@@ -157,12 +157,12 @@ def axes_for(ax: Axes | None, size: tuple[float, float] | None = None) -> Axes:
 
 
 def write_title(ax: Axes, title: str) -> None:
-    ax.set_title(title, fontsize=STYLE["title_size"], color=STYLE["ink"])
+    ax.set_title(a_text(title, "title"), fontsize=STYLE["title_size"], color=STYLE["ink"])
 
 
 def label_axes(ax: Axes, xlabel: str, ylabel: str) -> None:
-    ax.set_xlabel(xlabel, fontsize=STYLE["label_size"])
-    ax.set_ylabel(ylabel, fontsize=STYLE["label_size"])
+    ax.set_xlabel(a_text(xlabel, "xlabel"), fontsize=STYLE["label_size"])
+    ax.set_ylabel(a_text(ylabel, "ylabel"), fontsize=STYLE["label_size"])
 
 
 def plain(value: float) -> str:
@@ -238,7 +238,7 @@ def color_bar(ax: Axes, image: AxesImage, name: str) -> None:
     bar = ax.figure.colorbar(image, cax=room)
     bar.ax.tick_params(labelsize=STYLE["text_size"])
     bar.outline.set_visible(False)
-    if name:
+    if a_text(name, "label"):
         bar.set_label(name, fontsize=STYLE["label_size"])
 
 

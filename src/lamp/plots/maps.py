@@ -13,8 +13,8 @@ from lamp.module import Module
 from lamp.passes import evaluating
 from lamp.plots.look import STYLE, axes_for, color_bar, label_axes, legend_below, numbers, outline_points, write_title
 from lamp.plots.scatter import disk as draw_disk
-from lamp.signatures import called
-from lamp.values import a_number, a_switch, some_numbers
+from lamp.signatures import called, check_takes
+from lamp.values import a_number, a_switch, is_one_of, some_numbers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -118,13 +118,14 @@ def _centres(low: float, high: float, count: int) -> Tensor:
 
 def _ask(model: Callable[[Tensor], Tensor], grid: Tensor) -> Tensor:
     """The outputs for all points of the grid, (n, out)."""
-    if not callable(model):
+    if not callable(model) or isinstance(model, type):
         raise ArgumentError(
             "output_map takes a network",
             expected="a module, or a function of points (n, 2)",
             got=type(model).__name__,
             fix="pass the network itself",
         )
+    check_takes("model", model, "points")
     parameters = model.parameters() if isinstance(model, Module) else []
     grid = grid.to(parameters[0].data) if parameters else grid.to(torch.get_default_dtype())
     with evaluating():
@@ -143,11 +144,15 @@ def _ask(model: Callable[[Tensor], Tensor], grid: Tensor) -> Tensor:
 def _shown(outputs: Tensor, output: str | Callable[[Tensor], Tensor]) -> tuple[Tensor, str]:
     """The value to show at each point, and its name."""
     columns = outputs.shape[1]
-    if callable(output):
+    if callable(output) and not isinstance(output, type):
+        check_takes("output", output, "outputs")
         values, name = numbers(output(outputs), "output").reshape(-1), "output"
-    elif output not in ("auto", "probability", "raw"):
+    elif not is_one_of(output, "auto", "probability", "raw"):
         raise ArgumentError(
-            "unknown output", expected="'auto', 'probability', 'raw' or a function", got=output, fix="name one of these"
+            "unknown output",
+            expected="'auto', 'probability', 'raw' or a function",
+            got=repr(output),
+            fix="name one of these",
         )
     elif columns == 2 and output != "raw":
         values, name = (outputs[:, 1] - outputs[:, 0]).sigmoid(), PROBABILITY

@@ -12,6 +12,7 @@ from torch import Tensor
 from lamp.errors import ArgumentError, LabelError, NonFiniteError, ShapeError
 from lamp.plots.look import STYLE, axes_for, label_axes, legend_below, numbers, outline_points, write_title
 from lamp.signatures import called
+from lamp.values import a_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -176,7 +177,7 @@ def _finish(ax: Axes, title: str | None) -> None:
 
 
 def _with_title(title: str | None, found: str) -> str:
-    return found if title is None else f"{title}: {found}"
+    return found if title is None else f"{a_text(title, 'title')}: {found}"
 
 
 # ---- reading the input -----------------------------------------------------------------------------------------

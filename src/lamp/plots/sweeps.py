@@ -11,6 +11,7 @@ from torch import Tensor
 from lamp.errors import ArgumentError, ShapeError
 from lamp.plots.look import STYLE, axes_for, color_bar, label_axes, numbers, write_title
 from lamp.signatures import called
+from lamp.values import a_text, is_one_of, several
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,7 +46,7 @@ def heat_map(
     Raises ShapeError for values that do not fit xs and ys, and ArgumentError for an unknown best or no finite value.
     """
     table = numbers(values, "values")
-    columns, rows = _names(xs), _names(ys)
+    columns, rows = _names(xs, "xs"), _names(ys, "ys")
     if table.shape != (len(rows), len(columns)) or table.numel() == 0:
         raise ShapeError(
             "the values do not fit xs and ys",
@@ -53,7 +54,7 @@ def heat_map(
             got=tuple(table.shape),
             fix="values.T" if table.shape == (len(columns), len(rows)) else "pass a name for each column and row",
         )
-    if best not in ("max", "min", None):
+    if best is not None and not is_one_of(best, "max", "min"):
         raise ArgumentError("unknown best", expected="'max', 'min' or None", got=best, fix="name one of these")
     finite = table.isfinite()
     if not finite.any():
@@ -71,7 +72,7 @@ def heat_map(
     _name_cells(ax, columns, rows)
     color_bar(ax, image, label)
     label_axes(ax, xlabel, ylabel)
-    heading = [] if title is None else [title]
+    heading = [] if title is None else [a_text(title, "title")]
     if best is not None:
         height = table if best == "max" else -table
         row, column = divmod(int(height.nan_to_num(nan=-math.inf).argmax()), len(columns))
@@ -83,8 +84,9 @@ def heat_map(
     return ax
 
 
-def _names(labels: Sequence[Any] | Tensor) -> list[str]:
-    listed = labels.tolist() if isinstance(labels, Tensor) else list(labels)
+def _names(labels: Any, name: str) -> list[str]:
+    labels = labels.tolist() if hasattr(labels, "tolist") else labels
+    listed = [*labels] if isinstance(labels, str) else several(labels, name, "numbers or words")
     return [f"{each:.4g}" if isinstance(each, float) else str(each) for each in listed]
 
 

@@ -7,7 +7,7 @@ parameters and values have a first axis of replicas, (K, B, ...). Replica k is t
 from __future__ import annotations
 
 import copy
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence, Set
 from functools import partial
 from itertools import chain
 from typing import Any
@@ -33,7 +33,7 @@ from lamp.signatures import called
 from lamp.state import ModelState, copied_extras, state_members
 from lamp.state_dict import IncompatibleKeys
 from lamp.trees import leaves, mapped
-from lamp.values import several
+from lamp.values import integer, natural, several
 
 
 class Population(Module):
@@ -61,10 +61,11 @@ class Population(Module):
     ) -> None:
         check_copyable(single)
         self.network = copy.deepcopy(single)
-        self.seeds, self.sizes = None if seeds is None else tuple(seeds), sizes
+        listed = None if seeds is None else [integer(each, "a seed") for each in several(seeds, "seeds", "integers")]
+        self.seeds, self.sizes = None if listed is None else tuple(listed), sizes
         self._single = partial(copy.deepcopy, single)  # makes a single network; as a function, it is no submodule
         parameters, buffers = state_members(self.network)
-        replicate(parameters, replicas, buffers)
+        replicate(parameters, natural(replicas, "replicas", least=1), buffers)
         self._unchecked = modules_to_check(self.network)  # paths of a user's modules, until the first batch
         for module in self.modules():
             module.replicas = replicas
@@ -332,7 +333,7 @@ def population(model: Module, seeds: Iterable[int] = range(10)) -> Population:
     Raises ArgumentError for no seeds, seeds that repeat or are not integers, a model that is not a lamp module, and a
     model with a module whose parameters do not depend on the seed.
     """
-    several = isinstance(seeds, Iterable) and not isinstance(seeds, Tensor | Module)
+    several = isinstance(seeds, Iterable) and not isinstance(seeds, Tensor | Module | Set)
     listed: list[int] = list(seeds) if several else []
     if not isinstance(model, Module) or isinstance(model, Population):
         raise ArgumentError(

@@ -89,6 +89,13 @@ def check_same_modules(network: Module, source: Module) -> None:
 
 def check_copyable(network: Module) -> None:
     """Raise ArgumentError for a method set on a module whose copy would still use the original modules."""
+    if not isinstance(network, Module):
+        raise ArgumentError(
+            "a population is made of a network",
+            expected="a lamp module",
+            got=type(network).__name__,
+            fix="lamp.population(model, seeds)",
+        )
     inside = {id(module) for module in network.modules()}
     for module in network.modules():
         for name, value in shared_attributes(module).items():

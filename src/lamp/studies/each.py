@@ -17,6 +17,7 @@ from lamp.signatures import called
 from lamp.studies.grouping import together
 from lamp.studies.makers import optimizer_of, schedule_of
 from lamp.training import Callback, History, Training, fit
+from lamp.training.arguments import as_callbacks
 from lamp.training.diagnosis import tell_of_failures
 from lamp.training.interrupt import Interruptible
 from lamp.training.metrics import Metrics
@@ -68,6 +69,7 @@ def fit_each(
     networks = listed_networks(models, "fit_each")
     seeds = _seeds(seed, networks)
     natural(epochs, "epochs", least=1)
+    callbacks = as_callbacks(callbacks)
     histories = [_not_begun(engine) for _ in networks]
     failures: dict[int, NonFiniteError | None] = {}
     done = 0
@@ -98,7 +100,7 @@ def fit_each(
                 engine=engine,
             )
         except NonFiniteError as error:  # every network of the group has failed
-            if not hasattr(error, "history"):
+            if error.history is None:
                 raise
             history = error.history
             failures.update(dict.fromkeys(rows, error))

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from lamp.errors import ArgumentError
 from lamp.optim import Optimizer, Schedule
+from lamp.signatures import misfit
 
 
 def optimizer_of(make: Any, parameters: Any, **numbers: Any) -> Optimizer:
     """The optimizer that a class, or a function, makes. Raises ArgumentError for anything else."""
-    made = _made(make, Optimizer, lambda: make(parameters, **numbers))
+    made = _made("optimizer", make, Optimizer, (parameters,), numbers)
     if isinstance(made, Optimizer):
         return made
     raise ArgumentError(
@@ -24,8 +24,8 @@ def optimizer_of(make: Any, parameters: Any, **numbers: Any) -> Optimizer:
 
 def schedule_of(make: Any, optimizer: Optimizer) -> Any:
     """The schedule, or other object with a `step`, that a function makes. Raises ArgumentError for anything else."""
-    made = _made(make, Schedule, lambda: make(optimizer))
-    if callable(getattr(made, "step", None)):
+    made = _made("scheduler", make, Schedule, (optimizer,), {})
+    if callable(getattr(made, "step", None)) and not hasattr(made, "zero_grad"):
         return made
     raise ArgumentError(
         "scheduler= does not make a schedule",
@@ -35,16 +35,25 @@ def schedule_of(make: Any, optimizer: Optimizer) -> Any:
     )
 
 
-def _made(make: Any, kind: type, call: Callable[[], Any]) -> Any:
-    """What `call()` returns. For an argument that is no function of this sort, a text that describes it.
+def _made(name: str, make: Any, kind: type, args: tuple[Any, ...], numbers: dict[str, Any]) -> Any:
+    """What `make(*args, **numbers)` returns. For an argument that is no such function, a text that describes it.
 
+    name  the argument's name
     make  the user's argument; kind: the class of what it should make
     """
     if not callable(make) or isinstance(make, kind):
         return f"{'the' if isinstance(make, kind) else 'a'} {type(make).__name__} itself"
     if isinstance(make, type) and not hasattr(make, "step"):
         return f"the class {make.__name__}"
-    return call()
+    wrong = None if isinstance(make, type) else misfit(make, args, numbers)
+    if wrong is not None:
+        raise ArgumentError(
+            f"the function {name}= cannot be called as lamp calls it",
+            expected=", ".join([f"a function of the {'parameters' if kind is Optimizer else 'optimizer'}", *numbers]),
+            got=wrong,
+            fix="write it with these arguments",
+        )
+    return make(*args, **numbers)
 
 
 def _shown(made: Any) -> str:

@@ -116,7 +116,7 @@ def shown(value: Any) -> str:
 
 def _listed(name: str, values: Any) -> list[Any]:
     values = values.tolist() if hasattr(values, "tolist") else values
-    listed = list(values) if isinstance(values, Iterable) and not isinstance(values, str) else []
+    listed = list(values) if isinstance(values, Iterable) and not isinstance(values, str | bytes) else []
     if not listed:
         raise ArgumentError(
             f"{name} needs values to choose from", expected="a list of them", got=repr(values), fix=f"{name}=[...]"
@@ -126,8 +126,9 @@ def _listed(name: str, values: Any) -> list[Any]:
 
 def _bounds(owner: str, low: Any, high: Any, above: float) -> tuple[float, float]:
     try:
+        odd = any(isinstance(each, bool | str | bytes) for each in (low, high))
         low, high = float(low), float(high)
-        fits = above < low < high < math.inf
+        fits = not odd and above < low < high < math.inf
     except (TypeError, ValueError):
         fits = False
     if not fits:

@@ -179,12 +179,13 @@ def check_scheduler(optimizer: Optimizer, scheduler: Any, schedule_per: str) -> 
         )
     if scheduler is None:
         return
-    if isinstance(scheduler, type) or not callable(getattr(scheduler, "step", None)):
+    steps = callable(getattr(scheduler, "step", None)) and not hasattr(scheduler, "zero_grad")  # as optimizers have
+    if isinstance(scheduler, type) or not steps:
         fix = (
             "lamp.LambdaLR(optimizer, function)" if callable(scheduler) else "lamp.StepLR(optimizer, 10), for instance"
         )
         raise ArgumentError(
-            "the scheduler has no step",
+            "the scheduler is no schedule",
             expected="a schedule of the optimizer",
             got=name_of(scheduler),
             fix=f"make one: {scheduler.__name__}(optimizer, ...)" if isinstance(scheduler, type) else fix,

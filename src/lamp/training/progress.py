@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING, Protocol, Self
 import torch
 
 from lamp.training.history import Measured
+from lamp.values import a_switch
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -145,7 +146,7 @@ class PlainLines:
 
 def reporter(show: bool, total: int, title: str = "epoch", stream: IO[str] | None = None) -> Reporter:
     """The reporter for a stream: silent if not `show`, a live line on a terminal, else plain lines."""
-    if not show:
+    if not a_switch(show, "progress"):
         return Silence()
     stream = stream or sys.stderr
     return LiveLine(total, title, stream) if stream.isatty() else PlainLines(total, title, stream)

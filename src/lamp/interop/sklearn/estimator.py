@@ -26,6 +26,7 @@ from lamp.interop.sklearn.samples import Array, Samples, Standard, checked_weigh
 from lamp.losses import Loss
 from lamp.module import Module
 from lamp.optim import LRScheduler, Optimizer, ReduceLROnPlateau
+from lamp.signatures import check_takes
 from lamp.training import Callback, EarlyStopping, History
 
 SEEDS = 2**31 - 1
@@ -238,6 +239,7 @@ class MLP(BaseEstimator):  # type: ignore[misc]
         assert isinstance(optimizer, Planned)
         optimizer.plan = None
         if callable(self.learning_rate):
+            check_takes("learning_rate", self.learning_rate, "optimizer")
             return None if partial else self.learning_rate(optimizer)
         if self.learning_rate == "cosine" and not partial:
             optimizer.plan = cosine(int(self.max_iter) * steps)

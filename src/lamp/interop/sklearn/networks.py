@@ -51,7 +51,7 @@ def loss_of(loss: Any, default: str, names: Mapping[str, type[Loss]]) -> Loss:
     kind = names.get(loss, loss) if isinstance(loss, str) else loss
     if isinstance(kind, str):
         kind = _named(kind, losses, {}) or _named(f"{kind}loss", losses, {})
-    if isinstance(kind, type) and issubclass(kind, Loss):
+    if isinstance(kind, type) and issubclass(kind, Loss) and kind.value is not Loss.value:
         kind = kind()
     if isinstance(kind, Loss) and kind.reduction in ("mean", "batchmean"):
         return copy.deepcopy(kind)

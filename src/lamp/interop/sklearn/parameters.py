@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
 
 from lamp.errors import ArgumentError
 from lamp.interop.sklearn.rates import PLANS
+from lamp.optim import Schedule
 from lamp.training.choosing import ENGINES
 
+MOST = 2**31  # no count is as large
 DTYPES = ("float32", "float64")
 
 ABOUT = """
@@ -73,7 +75,10 @@ Check = Callable[[Any], bool]
 
 
 def _whole(least: int) -> Check:
-    return lambda value: isinstance(value, numbers.Integral) and not isinstance(value, bool) and int(value) >= least
+    def check(value: Any) -> bool:
+        return isinstance(value, numbers.Integral) and not isinstance(value, bool) and least <= int(value) < MOST
+
+    return check
 
 
 def _number(low: float, high: float = math.inf, *, low_too: bool = True, high_too: bool = False) -> Check:
@@ -84,6 +89,10 @@ def _number(low: float, high: float = math.inf, *, low_too: bool = True, high_to
         return (number >= low if low_too else number > low) and (number <= high if high_too else number < high)
 
     return check
+
+
+def _maker(value: Any) -> bool:
+    return callable(value) and (not isinstance(value, type) or issubclass(value, Schedule))
 
 
 def _switch(value: Any) -> bool:
@@ -102,7 +111,7 @@ WHAT: dict[str, tuple[str, Check]] = {
     "alpha": ("a number of at least 0", _number(0.0)),
     "dropout": ("a number from 0 to below 1", _number(0.0, 1.0)),
     "batch_size": ('"auto" or an integer of at least 1', _any_of(_one_of("auto"), _whole(1))),
-    "learning_rate": (f"{', '.join(PLANS)}, or a function of the optimizer", _any_of(_one_of(*PLANS), callable)),
+    "learning_rate": (f"{', '.join(PLANS)}, or a function of the optimizer", _any_of(_one_of(*PLANS), _maker)),
     "learning_rate_init": ("a positive number", _number(0.0, low_too=False)),
     "power_t": ("a number of at least 0", _number(0.0)),
     "max_iter": ("an integer of at least 1", _whole(1)),
@@ -110,6 +119,7 @@ WHAT: dict[str, tuple[str, Check]] = {
     "standardize": ("True or False", _switch),
     "members": ("an integer of at least 1", _whole(1)),
     "tol": ("a number of at least 0", _number(0.0)),
+    "verbose": ("True or False", _any_of(_switch, _whole(0))),
     "warm_start": ("True or False", _switch),
     "momentum": ("a number from 0 to 1", _number(0.0, 1.0, high_too=True)),
     "nesterovs_momentum": ("True or False", _switch),
@@ -147,7 +157,8 @@ def sizes_of(hidden_layer_sizes: Any) -> Sequence[int]:
     one = isinstance(hidden_layer_sizes, numbers.Integral)
     try:
         sizes = [hidden_layer_sizes] if one else list(hidden_layer_sizes)
-        if all(_whole(1)(size) for size in sizes):
+        listed = one or not isinstance(hidden_layer_sizes, str | bytes | Mapping | Set | Iterator)
+        if listed and all(_whole(1)(size) for size in sizes):
             return [int(size) for size in sizes]
     except TypeError:
         pass  # the error below says so

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from lamp.errors import ArgumentError
 from lamp.optim import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
+from lamp.signatures import check_takes
 
 SOLVERS: dict[str, type[Optimizer]] = {
     "adam": Adam,
@@ -104,6 +105,8 @@ def optimizer_for(solver: Any, groups: list[dict[str, Any]], numbers: dict[str, 
         if not options.get("momentum", 1):
             options.pop("nesterov", None)
         kind = partial(kind, **options)
+    if callable(kind) and not isinstance(kind, type):
+        check_takes("solver", kind, "groups")
     made = kind(groups) if callable(kind) and not isinstance(kind, type) else None
     if isinstance(made, Optimizer):
         return made
@@ -111,7 +114,7 @@ def optimizer_for(solver: Any, groups: list[dict[str, Any]], numbers: dict[str, 
         "unknown solver",
         expected=f"{', '.join(SOLVERS)}, a lamp optimizer class, or a function from parameter groups to an optimizer",
         got=repr(solver),
-        fix='solver="adam"' if solver == "lbfgs" else "name one of these",
+        fix='solver="adam"' if isinstance(solver, str) and solver == "lbfgs" else "name one of these",
     )
 
 
