@@ -45,6 +45,8 @@ def heat_map(
 
     Raises ShapeError for values that do not fit xs and ys, and ArgumentError for an unknown best or no finite value.
     """
+    for name, text in (("xlabel", xlabel), ("ylabel", ylabel), ("label", label)):
+        a_text(text, name)
     table = numbers(values, "values")
     columns, rows = _names(xs, "xs"), _names(ys, "ys")
     if table.shape != (len(rows), len(columns)) or table.numel() == 0:
