@@ -96,8 +96,8 @@ class TensorLike:
     __itruediv__ = _in_place("div_")
 
     if TYPE_CHECKING:
-        # The tensor's methods and attributes, which are set below. A `__getattr__` would make each attribute of a
-        # parameter, `data` too, three times as slow to read.
+        # The tensor's methods and attributes, which are set below. With a `__getattr__`, Python 3.11 would read every
+        # attribute of a parameter, `data` too, more slowly.
         def __getattr__(self, name: str) -> Any: ...
 
 
