@@ -137,6 +137,17 @@ def test_a_batch_in_parts_too(monkeypatch):
         torch.set_num_threads(threads)
 
 
+@pytest.mark.parametrize("name", NETWORKS)
+def test_matrix_products_too(name, monkeypatch):
+    monkeypatch.setattr("lamp.compiler.tiling.LARGE", 1)
+    monkeypatch.setattr("lamp.compiler.tiling.SLIM", 1)
+    monkeypatch.setattr("lamp.compiler.tiling.MANY_PARAMETERS", 2**30)  # then there is one part, for one thread
+    monkeypatch.setattr(RecordedKernel, "products", True)
+    monkeypatch.setenv("LAMP_BLAS", "off")  # so that only the second backend calls them
+    for kernel in same_on_both(monkeypatch, NETWORKS[name], None):
+        assert any(type(rule).__name__ == "Products" for rule in kernel.tiling.heads.values())
+
+
 def test_what_rules_know_of_a_backend_is_its_interface():
     """Every attribute of `Code` that rules, losses or optimizers use is part of the interface."""
     names = {"code", "lane"}

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from lamp.compiler.arguments import INT32, NUMBERS, KernelArguments, Kind
-from lamp.compiler.code import Code, Count, Machine
+from lamp.compiler.code import Code, Count, Machine, Matrix
 from lamp.compiler.indices import Index, Sum
 from lamp.compiler.kernel_builder import KernelBuilder
 from lamp.compiler.kernel_spec import KernelSpec
@@ -129,6 +129,7 @@ class Abacus(Machine):
     """Four lanes, and few registers."""
 
     registers: int = 11
+    products: bool = False
 
     def lanes(self, dtype: torch.dtype) -> int:
         return 4
@@ -355,6 +356,31 @@ class RecordedCode(Code):
     def load_wholes(self, pointer: Any, at: Index) -> Whole:
         return Whole(self, self._do(lambda memory, at: memory.part(at, self.lanes).copy(), pointer, self.index(at)))
 
+    def matrix_product(
+        self, result: Matrix, x: Matrix, y: Matrix, rows: Index, columns: Index, terms: Index, *, add: bool
+    ) -> None:
+        def elements(memory: Memory, first: int, leading: int, matrix: Matrix, shape: tuple[int, int]) -> Any:
+            own = shape[::-1] if matrix.transposed else shape  # as it lies in memory, column by column
+            numbers = memory.part(first, leading * (own[1] - 1) + own[0])
+            size = numbers.itemsize
+            found = np.lib.stride_tricks.as_strided(numbers, own, (size, leading * size))
+            return found.T if matrix.transposed else found
+
+        def multiply(m: int, n: int, k: int, *places: Any) -> None:
+            if m == 0 or n == 0 or k == 0:
+                return
+            shapes, matrices = ((m, n), (m, k), (k, n)), (result, x, y)
+            c, a, b = (
+                elements(places[3 * j], places[3 * j + 1], places[3 * j + 2], matrices[j], shapes[j]) for j in range(3)
+            )
+            c[:] = a @ b + (c if add else 0.0)
+
+        places = [each for matrix in (result, x, y) for each in self._place(matrix)]
+        self._do(multiply, self.index(rows), self.index(columns), self.index(terms), *places)
+
+    def _place(self, matrix: Matrix) -> tuple[Any, Any, Any]:
+        return matrix.array, self.index(matrix.first), self.index(matrix.leading)
+
     # ---- across lanes ------------------------------------------------------------------------------------------
     def lane_sums(self, vectors: Sequence[Lane]) -> list[Lane]:
         sums = [each.sum_of_lanes() for each in vectors]
@@ -381,9 +407,10 @@ class RecordedKernel:
     """A kernel of this backend, which `KernelRunner` uses in place of the CPU's."""
 
     made: ClassVar[list[RecordedKernel]] = []
+    products: ClassVar[bool] = False  # whether its machine has matrix products
 
     def __init__(self, spec: KernelSpec, machine: Machine) -> None:
-        builder = KernelBuilder(spec, Abacus(), RecordedCode)
+        builder = KernelBuilder(spec, Abacus(products=self.products), RecordedCode)
         self.tiling, self._code = builder.tiling, builder.code
         self.made.append(self)
 

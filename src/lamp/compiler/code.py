@@ -10,7 +10,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import torch
 
@@ -30,9 +31,11 @@ class Machine(ABC):
     """A machine that kernels are written for.
 
     registers  the number of its vector registers
+    products   whether kernels can call a fast matrix product on it, `Code.matrix_product`
     """
 
     registers: int
+    products: bool = False
 
     @abstractmethod
     def lanes(self, dtype: torch.dtype) -> int:
@@ -54,15 +57,30 @@ class Count:
     __radd__, __rmul__ = __add__, __mul__
 
 
+class Matrix(NamedTuple):
+    """A matrix in memory, column by column: element (i, j) is number first + i + leading j of the array.
+
+    transposed  whether the matrix that is meant is the transpose of that
+    """
+
+    array: Pointer
+    first: Index
+    leading: Index
+    transposed: bool = False
+
+    @property
+    def t(self) -> Matrix:
+        """The transpose, in the same memory."""
+        return self._replace(transposed=not self.transposed)
+
+
 class Code(Vectors):
     """A function under construction that computes with vectors of `dtype`.
 
     arguments  by name: pointers and integers
-    lengths    the numbers of instructions of formulas that were asked for already, by (module, whether backward)
     """
 
     arguments: dict[str, Any]
-    lengths: dict[tuple[Module, bool], int]
     machine: Machine
 
     @abstractmethod
@@ -70,6 +88,11 @@ class Code(Vectors):
         self, name: str, arguments: Mapping[str, Kind], machine: Any, dtype: torch.dtype, *, shared: bool = False
     ) -> None:
         """Begin a function. shared: whether several threads call it at once on the same memory."""
+
+    @cached_property
+    def lengths(self) -> dict[tuple[Module, bool], int]:
+        """The numbers of instructions of formulas that were counted already, by (module, whether backward)."""
+        return {}
 
     @property
     @abstractmethod
@@ -241,6 +264,15 @@ class Code(Vectors):
     @abstractmethod
     def load_wholes(self, pointer: Pointer, at: Index) -> Whole:
         """The W numbers of an array of int32 that begin at number `at`."""
+
+    @abstractmethod
+    def matrix_product(
+        self, result: Matrix, x: Matrix, y: Matrix, rows: Index, columns: Index, terms: Index, *, add: bool
+    ) -> None:
+        """result = x y, or result += x y with `add`; x is rows x terms, y is terms x columns.
+
+        Only for machines with `products`, and for kernels in sample lanes.
+        """
 
     # ---- across lanes ------------------------------------------------------------------------------------------
     @abstractmethod

@@ -10,6 +10,8 @@ sample lanes    a lane is one of W samples of one network; a column is W samples
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from lamp.compiler import lowering
@@ -21,8 +23,10 @@ from lamp.compiler.indices import Index
 from lamp.compiler.kernel_spec import KernelSpec
 from lamp.compiler.lanes import Lane, Mask, Whole
 from lamp.compiler.loss_rules import ColumnTargets
-from lamp.compiler.rules import feature_major, weighted_rule_of
+from lamp.compiler.rules import weighted_rule_of
 from lamp.compiler.rules.chain import keeps_zero
+from lamp.compiler.rules.products import Products
+from lamp.compiler.rules.rule import Rows
 from lamp.compiler.stages import Stage
 from lamp.compiler.storage import with_widths
 from lamp.compiler.tiling import tiled
@@ -118,25 +122,33 @@ class KernelBuilder:
         code, spec = self.code, self.spec
         share = self._share()
         if spec.wants_gradients:
-            with code.loop(0, self._all) as i:
-                code.store(self.gradients_of_part, i, 0.0)
+            self._begin_gradients(code.minus(upper, lower))
             code.barrier()
         with code.carrying(lower, upper, self._sums, self.tiling.chunk) as (start, state):
             count = code.least(code.minus(upper, start), self.tiling.chunk)
-            block = self._block(1, start, 0)
-            if self.tiling.wide:
-                feature_major.forward(block, self.plan.layers[0], count, self.arguments.inputs, self._row_from(start))
-            state[:] = _added(state, self._columns(start, count, share))
-            if spec.one_network and spec.wants_gradients:
-                for layer in self.plan.layers:
-                    if self.tiling.wide and layer is self.plan.layers[0]:
-                        feature_major.add_gradients(block, layer, count, self.arguments.inputs, self._row_from(start))
-                    else:
-                        weighted_rule_of(layer).weight_gradient_of_samples(block, layer, count)
+            state[:] = _added(state, self._chunk(start, count, share))
         place = code.plus(code.times(self.step, self.tiling.parts), part)
         self._keep_number(self.arguments.losses, place, state[0] * share)
         for k, number in enumerate(state[1:]):
             self._keep_number(self.arguments.right_answers, code.plus(code.times(place, len(spec.answers)), k), number)
+
+    def _begin_gradients(self, columns: Index) -> None:
+        """Set the gradients of a part with so many columns to 0, except those that matrix products will overwrite."""
+        code, lanes, zeroed = self.code, self.tiling.lanes, 0
+        if self.tiling.overwrites:
+            empty = code.minus(1, code.least(columns, 1))  # 1 for a part without columns, which computes no products
+            products = [stage for stage, rule in self.tiling.heads.items() if isinstance(rule, Products)]
+            for stage in sorted(products, key=lambda stage: stage.weight_offset):
+                inputs, outputs = stage.width
+                first, stop = -(-stage.weight_offset // lanes), (stage.weight_offset + inputs * outputs) // lanes
+                self._set_to_zero(zeroed, first)
+                self._set_to_zero(first, code.plus(first, code.times(empty, stop - first)))
+                zeroed = stop
+        self._set_to_zero(zeroed, self._all)
+
+    def _set_to_zero(self, first: Index, stop: Index) -> None:
+        with self.code.loop(first, stop) as i:
+            self.code.store(self.gradients_of_part, i, 0.0)
 
     @property
     def _sums(self) -> list[Lane]:
@@ -150,18 +162,88 @@ class KernelBuilder:
         else:
             self.code.store(pointer, place, number)
 
-    def _columns(self, start: Index, count: Index, share: Lane) -> list[Lane]:
+    def _chunk(self, start: Index, count: Index, share: Lane) -> list[Lane]:
         """Forward and backward for `count` columns from `start` on; returns the sums over them (see `_sums`)."""
+        heads, rows, learns = self.tiling.heads, self._rows_from(start), self.spec.wants_gradients
+        *earlier, last = lowering.segments(self.plan, heads)
+        whole = self._block(1, start, 0)
+        given, gone = {self.plan.last}, set[Stage]()
+
+        def columns(write: Callable[[ColumnBlock], list[Lane]], sums: list[Lane]) -> list[Lane]:
+            nonlocal given, gone
+            result, given, gone = self._columns(start, count, write, sums, given, gone)
+            whole.given_gradients, whole.gone_back = given, gone
+            return result
+
+        def forward(block: ColumnBlock, segment: lowering.Segment) -> list[Lane]:
+            if segment.head is None and not self.tiling.rows:
+                self._gather(block, block.column)
+            lowering.forward(block, segment.rest)
+            return []
+
+        def backward(block: ColumnBlock, segment: lowering.Segment) -> list[Lane]:
+            lowering.backward(block, segment.rest)
+            return []
+
+        def to_loss_and_back(block: ColumnBlock, segment: lowering.Segment) -> list[Lane]:
+            forward(block, segment)
+            sums = self._loss(block, share)
+            if learns:
+                backward(block, segment)
+            return sums
+
+        for segment in earlier:
+            if segment.head is not None:
+                heads[segment.head].forward(whole, segment.head, count, rows)
+            if segment.rest or (segment.head is None and not self.tiling.rows):
+                columns(partial(forward, segment=segment), [])
+        if last.head is not None:
+            heads[last.head].forward(whole, last.head, count, rows)
+        sums = columns(partial(to_loss_and_back, segment=last), self._sums)
+        if learns:
+            for segment, before in zip([last, *reversed(earlier)], [*reversed(earlier), None], strict=True):
+                if segment.head is not None:
+                    heads[segment.head].backward(whole, segment.head, count)
+                if before is not None and any(stage.learns for stage in before.rest):
+                    columns(partial(backward, segment=before), [])
+            stored = set[Index]()  # where weights lie whose gradients are stored: several layers may share them
+            for layer in self.plan.layers if self.spec.one_network else ():
+                if layer in heads:
+                    add = not self.tiling.overwrites or layer.weight_offset in stored
+                    heads[layer].weight_gradient(whole, layer, count, rows, add=add)
+                    stored.add(layer.weight_offset)
+                else:
+                    weighted_rule_of(layer).weight_gradient_of_samples(whole, layer, count)
+        return sums
+
+    def _columns(
+        self,
+        start: Index,
+        count: Index,
+        write: Callable[[ColumnBlock], list[Lane]],
+        sums: list[Lane],
+        given: set[Stage],
+        gone: set[Stage],
+    ) -> tuple[list[Lane], set[Stage], set[Stage]]:
+        """Write code for `count` columns from `start` on, in a loop over blocks of them. Returns the sums, with those
+        of each block added, and the stages whose gradients are given and gone back after it (see ColumnBlock)."""
         code, whole = self.code, count
+
+        def block_of(columns: int, column: Index, state: list[Lane]) -> ColumnBlock:
+            block = self._block(columns, start, column)
+            block.given_gradients, block.gone_back = set(given), set(gone)
+            state[:] = _added(state, write(block))
+            return block
+
         if self.tiling.ragged:
             whole = code.index(code.times(code.quotient(count, self.tiling.columns), self.tiling.columns))
-        with code.carrying(0, whole, self._sums, self.tiling.columns) as (column, state):
-            state[:] = _added(state, self._pass(self._block(self.tiling.columns, start, column), share))
+        with code.carrying(0, whole, sums, self.tiling.columns) as (column, state):
+            block = block_of(self.tiling.columns, column, state)
         if self.tiling.ragged:
             with code.carrying(whole, count, state, 1) as (column, rest):
-                rest[:] = _added(rest, self._pass(self._block(1, start, column), share))
+                block = block_of(1, column, rest)
             state = rest
-        return state
+        return state, block.given_gradients, block.gone_back
 
     def _block(self, columns: int, start: Index, column: Index) -> ColumnBlock:
         """The block of columns that begins at start + column. In sample lanes the activations of a whole chunk are
@@ -175,19 +257,13 @@ class KernelBuilder:
             self.code, self.plan, columns, arguments, spec.one_network, keep, self._present, first, stride, at
         )
 
-    def _pass(self, block: ColumnBlock, share: Lane) -> list[Lane]:
-        """Forward, loss and backward of a block; returns the sums over its columns (see `_sums`)."""
-        if not self.tiling.wide:
-            self._gather(block, block.column)
-        lowering.forward(block, computed=self.plan.layers[0] if self.tiling.wide else None)
+    def _loss(self, block: ColumnBlock, share: Lane) -> list[Lane]:
+        """The loss of a block and its gradients; returns the sums over its columns (see `_sums`)."""
         if self.spec.keeps_outputs:
             self._keep_outputs(block, block.column)
         target = self._target(block.column)
         sums = [self.spec.loss.emit(block, target, share)]
-        sums += [right(block, target, answer) for answer in self.spec.answers]
-        if self.spec.wants_gradients:
-            lowering.backward(block)
-        return sums
+        return sums + [right(block, target, answer) for answer in self.spec.answers]
 
     # ---- samples -----------------------------------------------------------------------------------------------
     def _rows(self, first: Index, column: Index) -> Index | Whole:
@@ -198,15 +274,15 @@ class KernelBuilder:
             return code.load_wholes(order, code.times(at, self.tiling.lanes))
         return code.load_index(order, at)
 
-    def _row_from(self, start: Index) -> feature_major.Row:
-        """A function from the number of a sample, counted from column `start`, to the position where its row begins."""
+    def _rows_from(self, start: Index) -> Rows:
+        """The rows of the samples of a chunk, which begins at column `start`."""
         code = self.code
         first = code.times(code.plus(self.first, start), self.tiling.lanes)
 
         def row(sample: Index) -> Index:
             return code.times(code.load_index(self.arguments.order, code.plus(first, sample)), self.plan.features)
 
-        return row
+        return Rows(self.arguments.inputs, row)
 
     def _fetch(self, pointer: Pointer, rows: Index | Whole, width: int, i: Index) -> Lane:
         """Element i of these rows of an array (n, width)."""

@@ -1,17 +1,20 @@
-"""Calls the rules of all stages for a block of columns: forward from the first stage to the last, backward in reverse.
+"""Calls the rules of stages for a block of columns: forward from the first stage to the last, backward in reverse.
 
-Part of the lowering pass: a ColumnBlock with its inputs stored comes in, code that computes outputs and gradients is
-written.
+Part of the lowering pass: a ColumnBlock with the inputs of the stages stored comes in, code that computes outputs and
+gradients is written.
 """
 
 from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 from lamp.compiler.column_block import ColumnBlock
 from lamp.compiler.indices import Index
 from lamp.compiler.lanes import Lane
 from lamp.compiler.rules import RULES, weighted_rule_of
-from lamp.compiler.rules.chain import apply_chain, apply_chain_to_all, chain_backward_of_all
-from lamp.compiler.stages import Stage
+from lamp.compiler.rules.chain import apply_chain, chain_backward_of_all
+from lamp.compiler.stages import Plan, Stage
 
 
 def take_input(block: ColumnBlock, unit: Index, column: Index, x: Lane) -> None:
@@ -19,19 +22,39 @@ def take_input(block: ColumnBlock, unit: Index, column: Index, x: Lane) -> None:
     apply_chain(block, block.plan.stages[0], unit, column, x)
 
 
-def forward(block: ColumnBlock, computed: Stage | None = None) -> None:
-    """Compute all stages from the stored inputs. `computed` is a stage whose source is stored already."""
-    for stage in block.plan.stages[1:]:
-        if stage is computed:
-            apply_chain_to_all(block, stage)
+@dataclass
+class Segment:
+    """Stages that run one after another.
+
+    head  a stage that is computed for a whole chunk of samples at once, before the others; None without one
+    rest  stages that are computed for some columns at a time
+    """
+
+    head: Stage | None
+    rest: list[Stage]
+
+
+def segments(plan: Plan, heads: Collection[Stage]) -> list[Segment]:
+    """The stages after the input: one segment, and one more for each of these heads."""
+    found = [Segment(None, [])]
+    for stage in plan.stages[1:]:
+        if stage in heads:
+            found.append(Segment(stage, []))
         else:
-            RULES[stage.kind].forward(block, stage)
+            found[-1].rest.append(stage)
+    return found
 
 
-def backward(block: ColumnBlock) -> None:
-    """Compute the gradients of all parameters from the stored gradients of the outputs."""
-    block.given_gradients, block.gone_back = {block.plan.last}, set()
-    for stage in block.plan.stages[:0:-1]:
+def forward(block: ColumnBlock, stages: Sequence[Stage]) -> None:
+    """Compute these stages from their stored inputs."""
+    for stage in stages:
+        RULES[stage.kind].forward(block, stage)
+
+
+def backward(block: ColumnBlock, stages: Sequence[Stage]) -> None:
+    """Compute the gradients of these stages' inputs, and in replica lanes of their parameters, from the stored
+    gradients of their outputs."""
+    for stage in reversed(stages):
         if not stage.learns:
             continue
         if stage.chain and stage not in block.gone_back:

@@ -6,13 +6,17 @@ and how much scratch memory is needed.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 from lamp.compiler.code import Machine
 from lamp.compiler.kernel_spec import KernelSpec
-from lamp.compiler.stages import Plan
+from lamp.compiler.rules.feature_major import FeatureMajor
+from lamp.compiler.rules.products import Products
+from lamp.compiler.rules.rule import ChunkRule
+from lamp.compiler.stages import Plan, Stage
 
 COLUMNS = (4, 5, 6, 3, 7, 2, 1)  # columns computed at once: the first of these that leaves no remainder
 PART = 2_000_000  # multiplications per step from which another thread is worth while
@@ -20,13 +24,30 @@ MOST_PARTS = 4
 CHUNKS = (32, 16, 8)  # columns of one network whose activations are stored at once: the most that fit in CACHE
 CACHE = 2**18  # bytes
 WIDE = 64  # least number of features for which the first layer is computed with features as lanes
+# A layer is computed by the machine's matrix product if it has at least LARGE weights, and SLIM inputs and outputs.
+LARGE, SLIM = 2048, 8
+# Then a chunk has at most PRODUCT_CHUNK columns, and a batch is split into so many parts from so many columns on.
+PRODUCT_CHUNK, PRODUCT_COLUMNS = 32, {4: 64, 2: 4, 1: 0}
+MANY_PARAMETERS = 2**16  # from here on their update is shared between two threads, however small the batch
 
 
-def along_features(plan: Plan, lanes: int) -> bool:
-    """Whether the first layer of a single network is computed with features, instead of samples, as lanes."""
+def _reads_rows(plan: Plan) -> bool:
+    """Whether nothing but the first layer reads the inputs, so that it may take them as they lie in the data."""
     given, first = plan.stages[:2]
-    alone = given.users == 1 and not given.chain and first.kind == "Affine"
-    return alone and plan.features >= WIDE and plan.features % lanes == 0
+    return given.users == 1 and not given.chain and first.kind == "Affine" and first.inputs == [given]
+
+
+def _heads(plan: Plan, machine: Machine, lanes: int) -> dict[Stage, ChunkRule]:
+    """The stages of a single network that are computed for a whole chunk of samples at once, and how."""
+    rows = _reads_rows(plan)
+    heads: dict[Stage, ChunkRule] = {}
+    for stage in plan.layers:
+        inputs, outputs = stage.width
+        if machine.products and stage.kind == "Affine" and inputs * outputs >= LARGE and min(inputs, outputs) >= SLIM:
+            heads[stage] = Products(from_rows=rows)
+        elif rows and stage is plan.stages[1] and inputs >= WIDE and inputs % lanes == 0:
+            heads[stage] = FeatureMajor()
+    return heads
 
 
 @dataclass(frozen=True)
@@ -36,12 +57,14 @@ class Tiling:
     one_network  sample lanes; else replica lanes
     lanes        W, numbers per vector
     numbers      P, the parameters of a network; in sample lanes rounded up to whole vectors
-    wide         whether the first layer has features as lanes; then the inputs are not stored
+    heads        the stages that are computed for a whole chunk at once, and how
+    rows         whether the first of them reads rows of the data, instead of stored values of the inputs
     columns      computed at once
     ragged       whether the number of columns is not always a multiple of `columns`
     parts        the number of parts of a batch, each for one thread. It depends on the spec alone, so that results do
                  not depend on the number of threads
     chunk        columns whose activations are stored at once
+    overwrites   whether a part is a single chunk, so that matrix products may store gradients instead of adding them
     spare        whether the last vector of a batch may hold fewer than W samples
     activations  vectors of scratch memory for values
     gradients    vectors of scratch memory for gradients of values
@@ -50,11 +73,13 @@ class Tiling:
     one_network: bool
     lanes: int
     numbers: Any
-    wide: bool
+    heads: Mapping[Stage, ChunkRule]
+    rows: bool
     columns: int
     ragged: bool
     parts: int
     chunk: int
+    overwrites: bool
     spare: bool
     activations: int
     gradients: int
@@ -69,7 +94,7 @@ class Tiling:
         if self.one_network:
             cut += f", in chunks of {self.chunk}"
             cut += f", in {self.parts} parts of the batch" if self.parts > 1 else ""
-            cut += ", the first layer along its features" if self.wide else ""
+            cut += "".join(f", {type(rule).__name__} of stage {stage.layer}" for stage, rule in self.heads.items())
         lines += [cut, f"{self.activations} vectors of activations, {self.gradients} of their gradients"]
         return "\n".join(lines)
 
@@ -79,13 +104,21 @@ def tiled(spec: KernelSpec, machine: Machine) -> Tiling:
     plan, lanes, one_network = spec.plan, machine.lanes(spec.dtype), spec.one_network
     vectors = [_vectors_of(batch, lanes, one_network) for batch in spec.batches]
     work = 3 * plan.multiplications * max(spec.batches)
-    most = min(MOST_PARTS, work // PART, max(vectors) // COLUMNS[0])
-    parts = max(1, most) if one_network else 1
+    heads = _heads(plan, machine, lanes) if one_network else {}
+    products = any(isinstance(rule, Products) for rule in heads.values())
+    parts = 1
+    if products:
+        parts = _parts_of_products(max(vectors), work // PART, plan.parameters)
+    elif one_network:
+        parts = max(1, min(MOST_PARTS, work // PART, max(vectors) // COLUMNS[0]))
     sizes_of_parts = {b - a for v in vectors for a, b in pairwise(k * v // parts for k in range(parts + 1))}
-    wide = one_network and along_features(plan, lanes)
-    kept = plan.activation_count + plan.gradient_count - (plan.features if wide else 0)
-    column = kept * lanes * spec.dtype.itemsize
-    most_columns = next((c for c in CHUNKS if c * column <= CACHE), CHUNKS[-1])
+    rows = plan.stages[1] in heads and _reads_rows(plan)
+    unused = rows and not isinstance(heads[plan.stages[1]], Products)  # the inputs are not stored
+    column = (plan.activation_count + plan.gradient_count - (plan.features if unused else 0)) * lanes
+    most_columns = next((c for c in CHUNKS if c * column * spec.dtype.itemsize <= CACHE), CHUNKS[-1])
+    if products:  # the larger the matrices the better, so the chunks are equal and no small one is left over
+        chunks = -(-max(sizes_of_parts) // PRODUCT_CHUNK)
+        most_columns = -(-max(sizes_of_parts) // chunks)
     sizes = set(vectors)  # the numbers of columns that are split into blocks
     if one_network:
         sizes = {min(most_columns, v) for v in sizes_of_parts}
@@ -98,15 +131,27 @@ def tiled(spec: KernelSpec, machine: Machine) -> Tiling:
         one_network=one_network,
         lanes=lanes,
         numbers=-(-plan.parameters // lanes) * lanes if one_network else plan.parameters,
-        wide=wide,
+        heads=heads,
+        rows=rows,
         columns=columns,
         ragged=any(size % columns for size in sizes),
         parts=parts,
         chunk=chunk,
+        overwrites=products and max(sizes_of_parts) <= chunk,
         spare=one_network and any(batch % lanes for batch in spec.batches),
         activations=plan.activation_count * chunk,
         gradients=plan.gradient_count * chunk,
     )
+
+
+def _parts_of_products(vectors: int, worth: int, parameters: int) -> int:
+    """The number of parts of a kernel that calls matrix products.
+
+    Each part has its own gradients of all parameters, so it must be large. If parameters are many, there are two parts
+    even of the smallest batch, whose gradients a single thread computes: then both threads share the update.
+    """
+    fitting = next(parts for parts in (4, 2, 1) if vectors >= PRODUCT_COLUMNS[parts] and max(worth, 1) >= parts)
+    return max(fitting, 2) if parameters >= MANY_PARAMETERS else fitting
 
 
 def _vectors_of(batch: int, lanes: int, one_network: bool) -> int:

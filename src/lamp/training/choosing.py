@@ -6,8 +6,6 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-import torch
-
 from lamp.compiler.eager_checks import run_eagerly
 from lamp.compiler.not_compiled import NotCompiled
 from lamp.compiler.plan import plan_of
@@ -48,15 +46,6 @@ def choose(name: str, spec: FitSpec, epochs: int) -> tuple[Engine, str]:
             seconds = _eager_seconds(plan, spec, epochs)
             if seconds < COMPILING:
                 return EagerEngine(spec), f"it takes about {seconds:.1g} s, and compiling {COMPILING} s"
-            from lamp.compiler.backends.cpu.target import host
-            from lamp.compiler.tiling import along_features
-
-            sizes = [layer.width[0] * layer.width[1] for layer in plan.layers]
-            others = sizes[1:] if along_features(plan, host().lanes(plan.dtype)) else sizes
-            shared_out = max(others, default=0)
-            alone = spec.replicas is None and torch.get_num_threads() > 1
-            if max(sizes) > WIDE or (alone and shared_out in SHARED_OUT_BADLY):
-                return EagerEngine(spec), "for layers this wide torch's matrix products are faster"
         begun = time.perf_counter()
         from lamp.training.prefetching import PrefetchingEngine  # and LLVM, 0.1 s that eager trainings do not wait for
 

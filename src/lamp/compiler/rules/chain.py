@@ -75,10 +75,11 @@ def apply_chain(block: ColumnBlock, stage: Stage, unit: Index, column: Index, y:
             y = rule_of(element).forward(block, stage, element, unit, column, y)
 
 
-def apply_chain_to_all(block: ColumnBlock, stage: Stage) -> None:
-    """Apply the chain to all values of the source, which are stored, in a loop."""
+def apply_chain_to_all(block: ColumnBlock, stage: Stage, columns: Index | None = None) -> None:
+    """Apply the chain to all values of the source, which are stored, in a loop over so many columns (those of the
+    block)."""
     code = block.code
-    with code.loop(0, stage.units) as unit, code.loop(0, block.columns) as s:
+    with code.loop(0, stage.units) as unit, code.loop(0, block.columns if columns is None else columns) as s:
         apply_chain(block, stage, unit, s, block.activation(code.plus(unit, stage.source_offset), s))
 
 
@@ -104,10 +105,11 @@ def note_all_given(block: ColumnBlock, before: Stage) -> None:
         block.gone_back.add(before)
 
 
-def chain_backward_of_all(block: ColumnBlock, stage: Stage) -> None:
-    """Turn the stored gradients of a stage's outputs into those of its source, in a loop."""
+def chain_backward_of_all(block: ColumnBlock, stage: Stage, columns: Index | None = None) -> None:
+    """Turn the stored gradients of a stage's outputs into those of its source, in a loop over so many columns (those of
+    the block)."""
     code = block.code
-    with code.loop(0, stage.units) as unit, code.loop(0, block.columns) as s:
+    with code.loop(0, stage.units) as unit, code.loop(0, block.columns if columns is None else columns) as s:
         chain_backward(block, stage, unit, {s: block.gradient(code.plus(unit, stage.gradient_offset), s)})
 
 

@@ -7,33 +7,50 @@ W neighbouring weights are one vector. Only forward sums across lanes, once per 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from lamp.compiler.code import Pointer
 from lamp.compiler.column_block import ColumnBlock
 from lamp.compiler.indices import Index
 from lamp.compiler.lanes import Lane
 from lamp.compiler.rules.affine import weight_place
+from lamp.compiler.rules.chain import apply_chain_to_all, chain_backward_of_all
+from lamp.compiler.rules.rule import ChunkRule, Rows
 from lamp.compiler.rules.weight_gradients import add_bias_gradients
 from lamp.compiler.stages import Stage
-
-Row = Callable[[Index], Index]  # number of a sample in the chunk -> position of its first feature in the data
 
 MANY = 32  # least number of registers for the larger tiles
 
 
-def forward(block: ColumnBlock, layer: Stage, columns: Index, x: Pointer, row: Row) -> None:
+class FeatureMajor(ChunkRule):
+    """y = W x + b, from the rows of the data.
+
+    Backward  dW = sum of dy x^T over samples    db = sum of dy over samples
+    """
+
+    def forward(self, block: ColumnBlock, stage: Stage, columns: Index, rows: Rows) -> None:
+        _contracted(block, stage, columns, rows)
+        if stage.chain:
+            apply_chain_to_all(block, stage, columns)
+
+    def backward(self, block: ColumnBlock, stage: Stage, columns: Index) -> None:
+        if stage.chain and stage not in block.gone_back:
+            chain_backward_of_all(block, stage, columns)
+
+    def weight_gradient(self, block: ColumnBlock, stage: Stage, columns: Index, rows: Rows, add: bool) -> None:
+        _add_products(block, stage, columns, rows)
+        add_bias_gradients(block, stage, columns)
+
+
+def _contracted(block: ColumnBlock, layer: Stage, columns: Index, data: Rows) -> None:
     """Compute W x + b for the samples of so many columns, and store it as the stage's source."""
     code, (inputs, outputs) = block.code, layer.width
     samples = min(code.lanes, 8 if code.machine.registers >= MANY else 4)
     place = layer.source_offset
     with code.loop(0, code.times(columns, code.lanes), samples) as n:
-        rows = [row(code.plus(n, k)) for k in range(samples)]
+        rows = [data.first(code.plus(n, k)) for k in range(samples)]
         for j, units in block.tiles(outputs, 2):
             biases = [_bias(block, layer, code.plus(j, r)) for r in range(units)]
             start = [bias for bias in biases for _ in range(samples)]
             with code.carrying(0, inputs, start, code.lanes) as (i, sums):
-                of_samples = [code.load_unaligned(x, code.plus(each, i)) for each in rows]
+                of_samples = [code.load_unaligned(data.array, code.plus(each, i)) for each in rows]
                 for r in range(units):
                     w = code.load_unaligned(block.arguments.parameters, weight_place(block, layer, code.plus(j, r), i))
                     for k in range(samples):
@@ -44,8 +61,8 @@ def forward(block: ColumnBlock, layer: Stage, columns: Index, x: Pointer, row: R
                 code.store_some(block.arguments.activations, at, added, r * samples, samples)
 
 
-def add_gradients(block: ColumnBlock, layer: Stage, columns: Index, x: Pointer, row: Row) -> None:
-    """Add dy x^T to dW and dy to db, summed over the samples of so many columns."""
+def _add_products(block: ColumnBlock, layer: Stage, columns: Index, data: Rows) -> None:
+    """Add dy x^T to dW, summed over the samples of so many columns."""
     code, (inputs, outputs) = block.code, layer.width
     rows, vectors = (4, 6) if code.machine.registers >= MANY else (2, 4)
     for i, tile_vectors in block.tiles(inputs // code.lanes, vectors):
@@ -54,8 +71,10 @@ def add_gradients(block: ColumnBlock, layer: Stage, columns: Index, x: Pointer, 
                 n,
                 sums,
             ):
-                begin = code.plus(row(n), code.times(i, code.lanes))
-                of_sample = [code.load_unaligned(x, code.plus(begin, c * code.lanes)) for c in range(tile_vectors)]
+                begin = code.plus(data.first(n), code.times(i, code.lanes))
+                of_sample = [
+                    code.load_unaligned(data.array, code.plus(begin, c * code.lanes)) for c in range(tile_vectors)
+                ]
                 for r in range(tile_rows):
                     unit = code.plus(j, layer.gradient_offset + r)
                     dy = code.load_one(block.arguments.activation_gradients, code.plus(block.first_number(unit), n))
@@ -67,7 +86,6 @@ def add_gradients(block: ColumnBlock, layer: Stage, columns: Index, x: Pointer, 
                     at = weight_place(block, layer, code.plus(j, r), feature)
                     dw = code.load_unaligned(block.arguments.gradients, at) + sums[r * tile_vectors + c]
                     code.store_unaligned(block.arguments.gradients, at, dw)
-    add_bias_gradients(block, layer, columns)
 
 
 def _bias(block: ColumnBlock, layer: Stage, unit: Index) -> Lane:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple
 
+from lamp.compiler.code import Pointer
 from lamp.compiler.column_block import ColumnBlock
 from lamp.compiler.indices import Index
 from lamp.compiler.lanes import Lane
@@ -62,6 +63,36 @@ class WeightedRule(Rule):
     @abstractmethod
     def weight_gradient_of_samples(self, block: ColumnBlock, stage: Stage, vectors: Index) -> None:
         """In sample lanes, add the gradients of the weights, summed over all samples in so many vectors."""
+
+
+class Rows(NamedTuple):
+    """The rows of the data that a chunk takes.
+
+    array  the data
+    first  from the number of a sample in the chunk to the position of its first feature in the array
+    """
+
+    array: Pointer
+    first: Callable[[Index], Index]
+
+
+class ChunkRule(ABC):
+    """A way to compute an affine map of a single network for all columns of a chunk at once, instead of some columns at
+    a time. The first column of the block is that of the chunk."""
+
+    @abstractmethod
+    def forward(self, block: ColumnBlock, stage: Stage, columns: Index, rows: Rows) -> None:
+        """Write code that computes the source for so many columns, and applies the chain to each of its values."""
+
+    @abstractmethod
+    def backward(self, block: ColumnBlock, stage: Stage, columns: Index) -> None:
+        """Write code that turns the gradients of the outputs into those of the source, and these into those of the
+        input, if it learns."""
+
+    @abstractmethod
+    def weight_gradient(self, block: ColumnBlock, stage: Stage, columns: Index, rows: Rows, add: bool) -> None:
+        """Write code that adds the gradients of the weights, summed over all samples in so many columns; or that stores
+        them without `add`, which only products can do."""
 
 
 class ElementRule(ABC):

@@ -11,9 +11,10 @@ import torch
 from llvmlite import ir
 
 from lamp.compiler.arguments import COUNT, INT32, LINE, NUMBERS, Kind
+from lamp.compiler.backends.cpu import blas
 from lamp.compiler.backends.cpu.addresses import I64, Written
 from lamp.compiler.backends.cpu.target import CPU
-from lamp.compiler.code import Code, Count
+from lamp.compiler.code import Code, Count, Matrix
 from lamp.compiler.indices import Index
 from lamp.compiler.lanes import Integer, Lane, Logic, Operand, Real, Sign, Whole
 
@@ -48,7 +49,7 @@ class CPUCode(Code):
         self.real_type: ir.Type = ir.FloatType() if dtype is torch.float32 else ir.DoubleType()
         self.vector = ir.VectorType(self.real_type, self.lanes)
         self.integers = ir.VectorType(ir.IntType(8 * dtype.itemsize), self.lanes)
-        self.lengths = {}
+        self._threads_before: ir.Value | None = None  # how many threads BLAS used before, if the function calls it
         self._constants: dict[tuple[str, str], ir.Constant] = {}
         self.module = ir.Module()
         self.module.triple = target.triple
@@ -70,6 +71,8 @@ class CPUCode(Code):
         return sum(len(block.instructions) for block in self.written.blocks)
 
     def finish(self) -> str:
+        if self._threads_before is not None:
+            self.b.call(self._external(blas.THREADS, I32, [I32]), [self._threads_before])
         self.b.ret_void()
         return str(self.module)
 
@@ -274,10 +277,8 @@ class CPUCode(Code):
         calls = b.phi(I64)
         calls.add_incoming(I64(1), before)
         if os.name == "posix":  # a thread that waits long yields its processor to the threads it waits for
-            known = self.module.globals.get("sched_yield")
-            known = known or ir.Function(self.module, ir.FunctionType(I32, []), "sched_yield")
             with b.if_then(b.icmp_signed("==", b.and_(calls, I64(SPINS - 1)), I64(0)), likely=False):
-                b.call(known, [])
+                b.call(self._external("sched_yield", I32, []), [])
         here = b.icmp_signed(">=", b.load_atomic(counter, "acquire", 8), number)
         calls.add_incoming(b.add(calls, I64(1)), b.block)
         b.cbranch(here, reached, waiting)
@@ -322,6 +323,28 @@ class CPUCode(Code):
             at = b.add(b.extract_element(place, I32(lane)), self.index(i))
             result = b.insert_element(result, b.load(b.gep(pointer, [at])), I32(lane))
         return Lane(self, result)
+
+    def matrix_product(
+        self, result: Matrix, x: Matrix, y: Matrix, rows: Index, columns: Index, terms: Index, *, add: bool
+    ) -> None:
+        """By BLAS, on the calling thread alone."""
+        if self._threads_before is None:
+            with self.b.goto_entry_block():
+                self._threads_before = self.b.call(self._external(blas.THREADS, I32, [I32]), [I32(1)])
+        blas.write_product(
+            self.b,
+            self._external,
+            self.dtype,
+            [each.transposed for each in (x, y)],
+            [self.whole(size).value for size in (rows, columns, terms)],
+            [(self.beyond(each.array, each.first), self.whole(each.leading).value) for each in (x, y, result)],
+            add,
+        )
+
+    def _external(self, name: str, result: ir.Type, arguments: Sequence[ir.Type]) -> ir.Function:
+        """A function outside the kernel, by its name."""
+        known = self.module.globals.get(name)
+        return known or ir.Function(self.module, ir.FunctionType(result, arguments), name)
 
     def load_index(self, pointer: ir.Value, at: Index) -> ir.Value:
         return self.b.sext(self.load_whole(pointer, at).value, I64)

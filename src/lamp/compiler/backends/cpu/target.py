@@ -9,6 +9,7 @@ from functools import lru_cache
 import llvmlite.binding as llvm
 import torch
 
+from lamp.compiler.backends.cpu import blas
 from lamp.compiler.code import Machine
 from lamp.errors import ArgumentError
 
@@ -19,13 +20,15 @@ FORCED = "LAMP_VECTOR_BITS"  # an environment variable that asks for narrower ve
 
 @dataclass(frozen=True)
 class CPU(Machine):
-    """A CPU: its LLVM names (triple, cpu, features), the bits of a vector, and how many vector registers it has."""
+    """A CPU: its LLVM names (triple, cpu, features), the bits of a vector, how many vector registers it has, and
+    whether kernels may call torch's BLAS (`products`)."""
 
     triple: str
     cpu: str
     features: str
     bits: int
     registers: int
+    products: bool = False
 
     def lanes(self, dtype: torch.dtype) -> int:
         """How many numbers of this dtype a vector holds."""
@@ -39,11 +42,11 @@ def host(bits: int | None = None) -> CPU:
     """
     if bits is None and (forced := os.environ.get(FORCED)):
         bits = int(forced) if forced.isdecimal() else 0
-    return _host(bits)
+    return _host(bits, bool(blas.addresses()))
 
 
-@lru_cache(maxsize=8)
-def _host(bits: int | None) -> CPU:
+@lru_cache(maxsize=16)
+def _host(bits: int | None, products: bool) -> CPU:
     initialise()
     has = llvm.get_host_cpu_features()
     widest = 512 if has.get("avx512f") else 256 if has.get("avx2") else 128
@@ -58,11 +61,14 @@ def _host(bits: int | None) -> CPU:
     if widest == 512:  # LLVM would use 256 bits by default
         features += ",-prefer-256-bit"
     many = has.get("avx512vl") or not llvm.get_process_triple().startswith(("x86_64", "i686"))
-    return CPU(llvm.get_process_triple(), llvm.get_host_cpu_name(), features, bits or widest, 32 if many else 16)
+    registers = 32 if many else 16
+    return CPU(llvm.get_process_triple(), llvm.get_host_cpu_name(), features, bits or widest, registers, products)
 
 
 @lru_cache(maxsize=1)
 def initialise() -> None:
-    """Initialise LLVM for this CPU, once per process."""
+    """Initialise LLVM for this CPU, once per process, and tell it where the functions of BLAS are."""
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
+    for name, address in blas.addresses().items():
+        llvm.add_symbol(name, address)

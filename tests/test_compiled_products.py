@@ -1,0 +1,152 @@
+"""Wide layers of a single network are computed by matrix products of BLAS, and train as with the eager engine."""
+
+import ctypes
+from contextlib import contextmanager
+from unittest import mock
+
+import hypothesis
+import hypothesis.strategies as st
+import pytest
+import torch
+
+import lamp
+from lamp.compiler import kernel, tiling
+from lamp.compiler.backends.cpu import blas
+from lamp.compiler.backends.cpu.target import host
+from lamp.compiler.rules.products import Products
+from tests.cases.graphs import drawn
+from tests.test_compiled_branches import BRANCHES, same, trained
+
+pytestmark = [
+    pytest.mark.compiled,
+    pytest.mark.skipif(not blas.addresses(), reason="this build of torch exports no matrix products of MKL"),
+]
+
+
+def seeded(network):
+    """The network, with the same weights each time."""
+
+    def made():
+        torch.manual_seed(0)
+        return network()
+
+    return made
+
+
+@contextmanager
+def products_everywhere(**constants):
+    """Every Linear is computed by a matrix product, whatever its size."""
+    used, original = [], tiling.tiled
+
+    def noted(*job):
+        found = original(*job)
+        used.extend(found.heads.values())
+        return found
+
+    constants = {"LARGE": 1, "SLIM": 1, **constants}
+    with mock.patch.multiple(tiling, **constants), mock.patch.dict("os.environ", LAMP_CACHE_DIR="off"):
+        kernel.forget()  # what a kernel is made from is the same, but not its code
+        with mock.patch("lamp.compiler.kernel.tiled", noted):
+            yield
+        kernel.forget()
+    assert any(isinstance(rule, Products) for rule in used)
+
+
+@pytest.mark.parametrize("name", BRANCHES)
+def test_branches(name):
+    with products_everywhere():
+        same(seeded(lambda: BRANCHES[name]().double()), None)
+
+
+@hypothesis.settings(deadline=None, max_examples=15)
+@hypothesis.given(
+    seed=st.integers(0, 2**31), inputs=st.integers(1, 20), batch=st.integers(1, 40), many=st.sampled_from([1, 2**30])
+)
+def test_networks_drawn_at_random(seed, inputs, batch, many):
+    with products_everywhere(MANY_PARAMETERS=many):
+        same(lambda: drawn(seed, inputs, 4), None, batch=batch, samples=45)
+
+
+def perceptron():
+    return lamp.Sequential(
+        lamp.Linear(21, 40),
+        lamp.GELU(),
+        lamp.Linear(40, 33, bias=False),
+        lamp.Dropout(0.2),
+        lamp.Linear(33, 20),
+        lamp.PReLU(20),
+        lamp.Linear(20, 3),
+    ).double()
+
+
+@pytest.mark.parametrize("batch", [1, 9, 70, 131])  # 300 samples: the last batch is smaller
+@pytest.mark.parametrize("constants", [
+    {},
+    {"PRODUCT_CHUNK": 1},
+    {"PART": 1, "PRODUCT_COLUMNS": {4: 4, 2: 2, 1: 0}},
+    {"PART": 1, "PRODUCT_COLUMNS": {4: 4, 2: 2, 1: 0}, "PRODUCT_CHUNK": 1},
+    {"MANY_PARAMETERS": 1},
+], ids=["one chunk", "chunks", "parts", "chunks in parts", "parts without samples"])  # fmt: skip
+def test_batches_in_chunks_and_parts(batch, constants):
+    with products_everywhere(**constants):
+        same(seeded(perceptron), None, batch=batch, samples=300)
+
+
+def test_two_layers_with_one_weight():
+    def shared():
+        middle = lamp.Linear(12, 12)
+        return lamp.Sequential(
+            lamp.Linear(5, 12),
+            lamp.Tanh(),
+            lamp.Residual(middle),
+            lamp.Tanh(),
+            lamp.Residual(middle),
+            lamp.Linear(12, 3),
+        ).double()
+
+    with products_everywhere():
+        same(seeded(shared), None)
+
+
+def test_replicas_that_are_trained_one_by_one():
+    with products_everywhere():
+        same(seeded(perceptron), 3, batch=50, samples=120)
+
+
+def wide():
+    return lamp.Sequential(
+        lamp.Linear(70, 100), lamp.ReLU(), lamp.Linear(100, 90), lamp.Tanh(), lamp.Linear(90, 5)
+    ).double()
+
+
+def test_without_blas_the_kernels_compute_the_products_themselves(monkeypatch):
+    one, by_blas = trained("compiled", seeded(wide), None, batch=40, samples=100)
+    monkeypatch.setenv("LAMP_BLAS", "off")
+    assert not host().products
+    other, by_hand = trained("compiled", seeded(wide), None, batch=40, samples=100)
+    assert torch.allclose(by_blas["loss"], by_hand["loss"], rtol=1e-10)
+    for mine, theirs in zip(one.parameters(), other.parameters(), strict=True):
+        assert torch.allclose(mine.data, theirs.data, rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_the_number_of_threads_changes_no_bit(threads):
+    one, _ = trained("compiled", seeded(wide), None, batch=80, samples=200)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        other, _ = trained("compiled", seeded(wide), None, batch=80, samples=200)
+    finally:
+        torch.set_num_threads(before)
+    for mine, theirs in zip(one.parameters(), other.parameters(), strict=True):
+        assert torch.equal(mine.data, theirs.data)
+
+
+def test_the_threads_of_blas_are_as_before():
+    threads = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int)(blas.addresses()[blas.THREADS])
+    before = threads(3)
+    try:
+        trained("compiled", seeded(wide), None, batch=40, samples=100)
+        assert threads(3) == 3
+    finally:
+        threads(before)
