@@ -56,6 +56,7 @@ SLOW = [
     "interop_graphs",
     "interop_onnx",
     "interop_torch",
+    "junk_arguments",
     "kept_kernels",
     "lane_functions",
     "lanes",
