@@ -141,7 +141,6 @@ def test_a_batch_in_parts_too(monkeypatch):
 def test_matrix_products_too(name, monkeypatch):
     monkeypatch.setattr("lamp.compiler.tiling.LARGE", 1)
     monkeypatch.setattr("lamp.compiler.tiling.SLIM", 1)
-    monkeypatch.setattr("lamp.compiler.tiling.MANY_PARAMETERS", 2**30)  # then there is one part, for one thread
     monkeypatch.setattr(RecordedKernel, "products", True)
     monkeypatch.setenv("LAMP_BLAS", "off")  # so that only the second backend calls them
     for kernel in same_on_both(monkeypatch, NETWORKS[name], None):

@@ -130,7 +130,7 @@ BAD = {
 @pytest.mark.parametrize("count", [None, 3])
 @pytest.mark.parametrize("name", BAD)
 def test_both_engines_refuse_with_the_same_error(name, count, monkeypatch):
-    monkeypatch.setattr("lamp.training.choosing.COMPILING", 0.0)
+    monkeypatch.setattr("lamp.training.cost_model.Costs.is_worth_compiling", True)
     told = {}
     for engine in ("eager", "compiled", "auto", "lamp.compile"):
         spec = KernelSpec(count, loss=weighted())

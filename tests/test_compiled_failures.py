@@ -262,7 +262,7 @@ def test_what_cannot_be_compiled_is_told(reason, monkeypatch):
         model, criterion, optimizer, given = make()[0]
         with pytest.raises(ArgumentError, match=reason):
             lamp.compile(model, criterion, optimizer, BATCH)(*given)
-    monkeypatch.setattr("lamp.training.choosing.COMPILING", 0.0)  # so that compiling always pays
+    monkeypatch.setattr("lamp.training.cost_model.Costs.is_worth_compiling", True)  # so that compiling always pays
     positional, named = make()
     history = lamp.fit(*positional, **named, engine="auto")
     assert history.engine == "eager"
@@ -303,7 +303,7 @@ def test_a_bug_of_lamps_is_not_taken_for_a_network_that_cannot_be_compiled(
     from lamp.compiler import kernel, lanes
 
     kernel.forget()
-    monkeypatch.setattr("lamp.training.choosing.COMPILING", 0.0)
+    monkeypatch.setattr("lamp.training.cost_model.Costs.is_worth_compiling", True)
     monkeypatch.setattr(lanes.Lane, method, broken(line))
     positional, named = spec(lamp.Linear(3, 5), layer(), lamp.Linear(5, 4))
     with pytest.raises(error):
@@ -342,7 +342,7 @@ class Odd(lamp.Activation):
     ],
 )
 def test_a_formula_that_lanes_cannot_compute_is_left_to_eager(way, monkeypatch):
-    monkeypatch.setattr("lamp.training.choosing.COMPILING", 0.0)
+    monkeypatch.setattr("lamp.training.cost_model.Costs.is_worth_compiling", True)
     positional, named = spec(lamp.Linear(3, 4), Odd(way))
     history = lamp.fit(*positional, **named, engine="auto")
     assert history.engine == "eager"
@@ -365,7 +365,7 @@ def test_wrong_targets(what, count, monkeypatch):
     """All engines raise the eager engine's error."""
     of_task, change, kind = WRONG[what]
     x, y = of_task().data()
-    monkeypatch.setattr("lamp.training.choosing.COMPILING", 0.0)
+    monkeypatch.setattr("lamp.training.cost_model.Costs.is_worth_compiling", True)
     told = []
     for engine in ("compiled", "eager", "auto"):
         with pytest.raises(kind) as error:
@@ -425,13 +425,9 @@ def test_the_history_says_which_engine_ran(monkeypatch):
     assert compiled.compile_seconds > 0.0
     assert short.engine == "eager"
     assert "compiling" in short.why
-    monkeypatch.setattr("lamp.training.choosing.COMPILING", 0.0)
+    monkeypatch.setattr("lamp.training.cost_model.Costs.is_worth_compiling", True)
     chosen = run("auto")
     assert chosen.engine == "compiled"
     assert chosen.why.startswith("faster")
-    monkeypatch.setattr("lamp.training.choosing.WIDE", 2)
-    wide = run("auto")
-    assert wide.engine == "eager"
-    assert "wide" in wide.why
     with pytest.raises(ArgumentError, match="unknown engine"):
         run("quick")

@@ -60,7 +60,7 @@ def same(one: KernelSpec, other: KernelSpec, tolerance=1e-5):
 
 @pytest.fixture(autouse=True)
 def every_job_is_worth_compiling(monkeypatch):
-    monkeypatch.setattr("lamp.training.choosing.COMPILING", 0.0)
+    monkeypatch.setattr("lamp.training.cost_model.Costs.is_worth_compiling", True)
 
 
 # ---- overrides: eager says why, compiled refuses ---------------------------------------------------------------------

@@ -59,11 +59,9 @@ def test_branches(name):
 
 
 @hypothesis.settings(deadline=None, max_examples=15)
-@hypothesis.given(
-    seed=st.integers(0, 2**31), inputs=st.integers(1, 20), batch=st.integers(1, 40), many=st.sampled_from([1, 2**30])
-)
-def test_networks_drawn_at_random(seed, inputs, batch, many):
-    with products_everywhere(MANY_PARAMETERS=many):
+@hypothesis.given(seed=st.integers(0, 2**31), inputs=st.integers(1, 20), batch=st.integers(1, 40))
+def test_networks_drawn_at_random(seed, inputs, batch):
+    with products_everywhere():
         same(lambda: drawn(seed, inputs, 4), None, batch=batch, samples=45)
 
 
@@ -85,8 +83,7 @@ def perceptron():
     {"PRODUCT_CHUNK": 1},
     {"PART": 1, "PRODUCT_COLUMNS": {4: 4, 2: 2, 1: 0}},
     {"PART": 1, "PRODUCT_COLUMNS": {4: 4, 2: 2, 1: 0}, "PRODUCT_CHUNK": 1},
-    {"MANY_PARAMETERS": 1},
-], ids=["one chunk", "chunks", "parts", "chunks in parts", "parts without samples"])  # fmt: skip
+], ids=["one chunk", "chunks", "parts", "chunks in parts"])  # fmt: skip
 def test_batches_in_chunks_and_parts(batch, constants):
     with products_everywhere(**constants):
         same(seeded(perceptron), None, batch=batch, samples=300)

@@ -50,7 +50,7 @@ def test_methods_put_into_dataset_hold(monkeypatch):
 
 @pytest.mark.parametrize("kind", [PlusOne, Half, Shifted])
 def test_training_takes_them(kind, monkeypatch):
-    monkeypatch.setattr("lamp.training.choosing.COMPILING", 0.0)
+    monkeypatch.setattr("lamp.training.cost_model.Costs.is_worth_compiling", True)
     weights = []
     for data in (kind(X, Y), joined(lamp.DataLoader(kind(X, Y), 7))):
         torch.manual_seed(0)

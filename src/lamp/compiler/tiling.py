@@ -26,9 +26,9 @@ CACHE = 2**18  # bytes
 WIDE = 64  # least number of features for which the first layer is computed with features as lanes
 # A layer is computed by the machine's matrix product if it has at least LARGE weights, and SLIM inputs and outputs.
 LARGE, SLIM = 2048, 8
-# Then a chunk has at most PRODUCT_CHUNK columns, and a batch is split into so many parts from so many columns on.
+# Then a chunk has at most PRODUCT_CHUNK columns, and a batch is split into so many parts from so many columns on: each
+# part has its own gradients of all parameters, so it must be large.
 PRODUCT_CHUNK, PRODUCT_COLUMNS = 32, {4: 64, 2: 4, 1: 0}
-MANY_PARAMETERS = 2**16  # from here on their update is shared between two threads, however small the batch
 
 
 def _reads_rows(plan: Plan) -> bool:
@@ -108,7 +108,7 @@ def tiled(spec: KernelSpec, machine: Machine) -> Tiling:
     products = any(isinstance(rule, Products) for rule in heads.values())
     parts = 1
     if products:
-        parts = _parts_of_products(max(vectors), work // PART, plan.parameters)
+        parts = next(n for n in (4, 2, 1) if max(vectors) >= PRODUCT_COLUMNS[n] and work >= n * PART * (n > 1))
     elif one_network:
         parts = max(1, min(MOST_PARTS, work // PART, max(vectors) // COLUMNS[0]))
     sizes_of_parts = {b - a for v in vectors for a, b in pairwise(k * v // parts for k in range(parts + 1))}
@@ -142,16 +142,6 @@ def tiled(spec: KernelSpec, machine: Machine) -> Tiling:
         activations=plan.activation_count * chunk,
         gradients=plan.gradient_count * chunk,
     )
-
-
-def _parts_of_products(vectors: int, worth: int, parameters: int) -> int:
-    """The number of parts of a kernel that calls matrix products.
-
-    Each part has its own gradients of all parameters, so it must be large. If parameters are many, there are two parts
-    even of the smallest batch, whose gradients a single thread computes: then both threads share the update.
-    """
-    fitting = next(parts for parts in (4, 2, 1) if vectors >= PRODUCT_COLUMNS[parts] and max(worth, 1) >= parts)
-    return max(fitting, 2) if parameters >= MANY_PARAMETERS else fitting
 
 
 def _vectors_of(batch: int, lanes: int, one_network: bool) -> int:

@@ -9,10 +9,10 @@ from typing import Any
 from lamp.compiler.eager_checks import run_eagerly
 from lamp.compiler.not_compiled import NotCompiled
 from lamp.compiler.plan import plan_of
-from lamp.compiler.stages import Plan
 from lamp.data import length_of
 from lamp.errors import ArgumentError, LampError
 from lamp.training.batch import first_batch
+from lamp.training.cost_model import Costs, costs
 from lamp.training.eager import EagerEngine
 from lamp.training.engine import Engine
 from lamp.training.epochs import shape_of_samples
@@ -21,16 +21,6 @@ from lamp.training.spec import FitSpec
 UNKNOWN_BATCH = 1024  # samples per batch, where the batches do not say
 ASKED = "asked for"
 ENGINES = ("auto", "eager", "compiled")
-
-# What the choice goes by, measured on 2 cores with AVX-512. Only the orders of magnitude matter.
-EAGER_STEP = 30e-6  # seconds that the eager engine takes for each layer of a step, however small
-EAGER_RATE = 20e9  # multiplications a second that it makes beyond that
-COMPILING = 0.5  # seconds
-WIDE = 2**21  # multiplications of one layer beyond which torch's matrix products were not seen to be slower
-# Those of the widest layer of one network between which torch, where it has several threads, is ahead: a batch is too
-# little there to be shared out (784-128-10 with 128 samples: 0.57 ms eager, 0.69 compiled, before the first layer's
-# products ran along the features: 0.55).
-SHARED_OUT_BADLY = range(2**16 + 1, 2**18)
 
 
 def choose(name: str, spec: FitSpec, epochs: int) -> tuple[Engine, str]:
@@ -43,9 +33,15 @@ def choose(name: str, spec: FitSpec, epochs: int) -> tuple[Engine, str]:
     try:
         if name == "auto":
             plan = plan_of(spec.model, shape=shape_of_samples(spec.batches))
-            seconds = _eager_seconds(plan, spec, epochs)
-            if seconds < COMPILING:
-                return EagerEngine(spec), f"it takes about {seconds:.1g} s, and compiling {COMPILING} s"
+            expected = costs(
+                plan,
+                spec.optimizer,
+                getattr(spec.batches, "batch_size", None) or 1,
+                epochs * (length_of(spec.batches) or 1),
+                spec.replicas,
+            )
+            if not expected.is_worth_compiling:
+                return EagerEngine(spec), f"too short to compile: {_compared(expected)}"
         begun = time.perf_counter()
         from lamp.training.prefetching import PrefetchingEngine  # and LLVM, 0.1 s that eager trainings do not wait for
 
@@ -55,7 +51,7 @@ def choose(name: str, spec: FitSpec, epochs: int) -> tuple[Engine, str]:
         if name == "compiled":
             raise refused(reason, spec) from None
         return EagerEngine(spec), str(reason)
-    return compiled, ASKED if name == "compiled" else f"faster here: eager would take about {seconds:.1g} s"
+    return compiled, ASKED if name == "compiled" else f"faster: {_compared(expected)}"
 
 
 def refused(reason: NotCompiled, spec: FitSpec) -> LampError:
@@ -74,13 +70,12 @@ def refused(reason: NotCompiled, spec: FitSpec) -> LampError:
     )
 
 
-def _eager_seconds(plan: Plan, spec: FitSpec, epochs: int) -> float:
-    """About how long the eager engine would take."""
-    batches = spec.batches
-    steps = epochs * (length_of(batches) or 1)
-    size = getattr(batches, "batch_size", None) or 1
-    work = 6 * plan.multiplications * size * (spec.replicas or 1)
-    return steps * (EAGER_STEP * (len(plan.layers) + 1) + work / EAGER_RATE)
+def _compared(expected: Costs) -> str:
+    """The estimates as a reason for the choice."""
+    return (
+        f"eager takes about {expected.eager:.1g} s, compiled {expected.compiled:.1g} s, "
+        f"and compiling {expected.compiling:.1g} s the first time"
+    )
 
 
 def batch_size_of(batches: Iterable[Any]) -> int:

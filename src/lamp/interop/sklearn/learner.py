@@ -19,20 +19,13 @@ from lamp.compiler.plan import plan_of
 from lamp.compiler.tiling import PART
 from lamp.cpu_settings import threads_for
 from lamp.data import DataLoader
-from lamp.errors import ArgumentError, TrainingWarning
+from lamp.errors import TrainingWarning
 from lamp.losses import Loss
 from lamp.module import Module
 from lamp.nn import Linear, Sequential
 from lamp.optim import AdamW, Optimizer
 from lamp.replicas import population
 from lamp.training import Callback, History, Training, fit, predict
-
-# An estimate of the time of an eager training. Above a limit the training is compiled: later fits of the same shapes
-# then take a tenth of the time.
-EAGER_STEP = 30e-6  # seconds per step, for each layer and one more
-EAGER_RATE = 20e9  # multiplications per second
-COMPILED_FROM = 0.02  # seconds; shorter trainings are eager
-LAMP_DECIDES_FROM = 0.5  # seconds; for longer trainings lamp.fit chooses
 
 Batch = tuple[Tensor, Tensor]
 
@@ -168,36 +161,20 @@ class Learner:
 
     def _fit(self, loader: DataLoader, engine: str, **options: Any) -> History:
         assert self.optimizer is not None
-        work, layers = self._work(loader)
-        chosen = self._engine(work, layers, options["epochs"] * len(loader)) if engine == "auto" else engine
-        job = self.members, self.criterion, self.optimizer, loader
         # Small steps of a single network run on one thread; several threads would only wait for each other.
         with (
-            threads_for(0) if len(self.seeds) == 1 and work < 2 * PART else nullcontext(),
+            threads_for(0) if len(self.seeds) == 1 and self._work(loader) < 2 * PART else nullcontext(),
             warnings.catch_warnings(),
         ):
             warnings.filterwarnings("ignore", ".*of one class", TrainingWarning)  # the data may have only one class
-            try:
-                return fit(*job, engine=chosen, **options)
-            except ArgumentError:
-                if engine == chosen:
-                    raise
-            return fit(*job, engine="auto", **options)
+            return fit(self.members, self.criterion, self.optimizer, loader, engine=engine, **options)
 
-    def _work(self, loader: DataLoader) -> tuple[float, int]:
-        """The multiplications of a step of one network, and its number of layers; (inf, 0) if it does not compile."""
+    def _work(self, loader: DataLoader) -> float:
+        """The multiplications of a step of one network; infinite if it does not compile."""
         try:
-            plan = plan_of(self.members)
+            return 3 * plan_of(self.members).multiplications * loader.batch_size
         except NotCompiled:
-            return math.inf, 0
-        return 3 * plan.multiplications * loader.batch_size, len(plan.layers)
-
-    def _engine(self, work: float, layers: int, steps: int) -> str:
-        """The engine for this training. It does not depend on earlier ones, so that a seed gives one result."""
-        seconds = steps * (EAGER_STEP * (layers + 1) + 2 * work * len(self.seeds) / EAGER_RATE)
-        if COMPILED_FROM < seconds < LAMP_DECIDES_FROM:
-            return "compiled"
-        return "eager" if seconds <= COMPILED_FROM else "auto"
+            return math.inf
 
     # ---- using -----------------------------------------------------------------------------------------------------
     @property

@@ -1,0 +1,53 @@
+"""The estimates by which `engine="auto"` chooses: they grow with the work, and one job is always trained alike."""
+
+from itertools import pairwise
+
+import pytest
+
+import lamp
+from lamp.compiler.plan import plan_of
+from lamp.training.cost_model import ADVANCE, LEAST_SAVED, Costs, costs
+
+
+def of(*widths, batch=32, steps=100, replicas=None, optimizer=lamp.SGD):
+    layers = [layer for a, b in pairwise(widths) for layer in (lamp.Linear(a, b), lamp.Tanh())]
+    model = lamp.Sequential(*layers)
+    return costs(plan_of(model), optimizer(model.parameters(), lr=0.1), batch, steps, replicas)
+
+
+@pytest.mark.parametrize("more", [
+    {"steps": 200}, {"batch": 64}, {"replicas": 2}, {"optimizer": lamp.Adam},
+], ids=str)  # fmt: skip
+def test_more_work_takes_longer(more):
+    less, longer = of(4, 8, 2), of(4, 8, 2, **more)
+    assert longer.eager > less.eager
+    assert longer.compiled > less.compiled
+
+
+def test_time_is_proportional_to_steps():
+    once, ten_times = of(4, 8, 2, steps=7), of(4, 8, 2, steps=70)
+    assert ten_times.eager == pytest.approx(10 * once.eager)
+    assert ten_times.compiled == pytest.approx(10 * once.compiled)
+    assert ten_times.compiling == once.compiling
+
+
+def test_deeper_networks_take_longer_to_compile():
+    assert of(4, 8, 8, 8, 2).compiling > of(4, 8, 2).compiling
+
+
+def test_small_networks_gain_most():
+    small, large = of(4, 8, 2), of(800, 1000, 800, batch=1000)
+    assert small.eager > 5 * small.compiled
+    assert 0.5 < large.eager / large.compiled < 2
+
+
+@pytest.mark.parametrize(("eager", "compiled", "compiling", "worth"), [
+    (0.9 * LEAST_SAVED, 0.0, 0.0, False),
+    (1.1 * LEAST_SAVED, 0.0, 0.0, True),
+    (1.0, 1.1, 0.0, False),
+    (0.2, 0.1, ADVANCE, True),  # behind by less than ADVANCE the first time
+    (0.2, 0.1, ADVANCE + 0.2, False),
+    (2.0, 1.0, ADVANCE + 0.9, True),
+])  # fmt: skip
+def test_compiling_must_save_time_soon(eager, compiled, compiling, worth):
+    assert Costs(eager, compiled, compiling).is_worth_compiling is worth
