@@ -87,7 +87,7 @@ def test_numbers_of_one_style(style, dress, whole, decimals, with_gaps):
     if found.kind == "left out" and "row numbers" in found.why:
         return
     if found.kind != "number":  # taken for text: then as written, and told where it holds numbers
-        assert found.told or found.kind == "left out", (cells, found)
+        assert found.reported or found.kind == "left out", (cells, found)
         return
     column = Preprocessing().fit(frame, [found]).columns[0]
     read = column.read(frame["x"]).to_list()
@@ -134,7 +134,7 @@ def test_mixtures_are_told(cells):
             scale = 1000 if cell.endswith("k") else 1
             assert abs(value) == pytest.approx(float(digits.replace(mark, ".")) * scale), (cells, found)
     if {"1,020", "1,5"} & set(cells):
-        assert found.told
+        assert found.reported
 
 
 # ---- dates -----------------------------------------------------------------------------------------------------------
