@@ -284,3 +284,19 @@ def test_the_gradient_of_data_answers_torchs_call(tmp_path):
         gradient.backward()
     torch.save(gradient, tmp_path / "gradient.pt")
     assert torch.equal(copy.deepcopy(gradient), gradient)
+
+
+def test_outputs_of_a_tensor_subclass_are_used_as_they_are():
+    class Named(torch.Tensor):
+        """A tensor that its operations return again."""
+
+    torch.manual_seed(0)
+    model, x = lamp.Linear(3, 2), torch.randn(4, 3)
+    criterion = lamp.MSELoss()
+    criterion(model(x.as_subclass(Named)), torch.zeros(4, 2))
+    model.backward(criterion.backward())
+    found = model.weight.grad.clone()
+    model.zero_grad()
+    criterion(model(x), torch.zeros(4, 2))
+    model.backward(criterion.backward())
+    assert torch.equal(found, model.weight.grad)

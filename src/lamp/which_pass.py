@@ -48,7 +48,7 @@ def _for_unmarked(module: Participant, gradients: tuple[Any, ...]) -> Pass:
     others = [each for each in through.others or () if each.awaits and each.fits(gradients)]
     earlier = [each for each in others if not through.repeats(each)]
     module.check_unmarked(gradients, loss)
-    of_input = next((each for each in map(_mark_of, gradients) if type(each) is Unmarked), None)
+    of_input = next((each for each in map(_mark_of, gradients) if type(each) is Unmarked and _is_known(each)), None)
     if of_input is not None and any(each.awaits for each in (through, *others)):
         for each in (through, *others):
             if each.awaits and _put_out(each, of_input.input):
@@ -65,6 +65,11 @@ def _for_unmarked(module: Participant, gradients: tuple[Any, ...]) -> Pass:
 
 def _mark_of(value: Any) -> Any:
     return getattr(value, "backward", None)
+
+
+def _is_known(unmarked: Unmarked) -> bool:
+    """Whether its input would be marked if a module had put it out. Tensors of a subclass never are."""
+    return type(unmarked.input) is Tensor or not isinstance(unmarked.input, Tensor)
 
 
 def _put_out(through: Pass, tensor: Any) -> bool:
