@@ -57,8 +57,7 @@ def backward(block: ColumnBlock, stages: Sequence[Stage]) -> None:
     for stage in reversed(stages):
         if not stage.learns:
             continue
-        if stage.chain and stage not in block.gone_back:
-            chain_backward_of_all(block, stage)
+        chain_backward_of_all(block, stage)
         if stage.parameters and not block.one_network:
             weighted_rule_of(stage).weight_gradient(block, stage)
         RULES[stage.kind].backward(block, stage)

@@ -1,9 +1,11 @@
 """How long a training takes by each engine: estimates from the network's plan, by which `engine="auto"` chooses.
 
 The constants are least-squares fits to the steps of 70 random MLPs (2 to 1,000 wide, batches of 1 to 1,000) on two
-cores with AVX-512. Half of the estimates are within 15 % of what was measured, nine in ten within 40 %. On other
-machines both engines are faster or slower alike. The estimates depend on the job alone, not on the machine or on which
-kernels are on the disk, so that the same job is always trained by the same engine, to the same bits.
+cores with AVX-512. Half of the eager estimates are within 15 % of what was measured, half of the compiled ones within
+25 %; nine in ten within 35 % and 55 %. On other machines both engines are faster or slower alike.
+
+The estimates depend on the job alone, not on the machine or on which kernels are on the disk, so that the same job is
+always trained by the same engine, to the same bits.
 """
 
 from __future__ import annotations

@@ -107,7 +107,9 @@ def note_all_given(block: ColumnBlock, before: Stage) -> None:
 
 def chain_backward_of_all(block: ColumnBlock, stage: Stage, columns: Index | None = None) -> None:
     """Turn the stored gradients of a stage's outputs into those of its source, in a loop over so many columns (those of
-    the block)."""
+    the block), unless that has been done already."""
+    if not stage.chain or stage in block.gone_back:
+        return
     code = block.code
     with code.loop(0, stage.units) as unit, code.loop(0, block.columns if columns is None else columns) as s:
         chain_backward(block, stage, unit, {s: block.gradient(code.plus(unit, stage.gradient_offset), s)})

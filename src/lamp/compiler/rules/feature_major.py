@@ -31,8 +31,7 @@ class FeatureMajor(ChunkRule):
             apply_chain_to_all(block, stage, columns)
 
     def backward(self, block: ColumnBlock, stage: Stage, columns: Index) -> None:
-        if stage.chain and stage not in block.gone_back:
-            chain_backward_of_all(block, stage, columns)
+        chain_backward_of_all(block, stage, columns)
 
     def weight_gradient(self, block: ColumnBlock, stage: Stage, columns: Index, rows: Rows, add: bool) -> None:
         _add_products(block, stage, columns, rows)

@@ -45,8 +45,7 @@ class Products(ChunkRule):
 
     def backward(self, block: ColumnBlock, stage: Stage, columns: Index) -> None:
         code, (inputs, outputs), (before,) = block.code, stage.width, stage.inputs
-        if stage.chain and stage not in block.gone_back:
-            chain_backward_of_all(block, stage, columns)
+        chain_backward_of_all(block, stage, columns)
         if before.learns:
             dx = _values(block, block.arguments.activation_gradients, before.gradient_offset)
             dy = _values(block, block.arguments.activation_gradients, stage.gradient_offset)
