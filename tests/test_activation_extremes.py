@@ -6,7 +6,8 @@ import pytest
 import torch
 
 import lamp.nn as L
-from tests.cases.modules import ACTIVATIONS, error
+from tests.cases.module_case import error
+from tests.cases.modules import ACTIVATIONS
 
 FAR = [-1e30, -1e3, -100.0, -20.0, -1e-30, -0.0, 0.0, 1e-30, 20.0, 100.0, 1e3, 1e30]
 

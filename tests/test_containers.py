@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import lamp
-from tests.cases.modules import error
+from tests.cases.module_case import error
 
 D = torch.float64
 

@@ -17,7 +17,7 @@ import torch
 import lamp
 from lamp.nn.normalization import normalised
 from tests.cases.graphs import Added, Gated, Joined, Residual, drawn
-from tests.cases.modules import error
+from tests.cases.module_case import error
 from tests.test_compiled_branches import BRANCHES
 from tests.test_tracing import BatchNorm, Convolution, Recurrent
 

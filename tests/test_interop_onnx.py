@@ -14,11 +14,13 @@ import pytest
 import torch
 
 import lamp
-from lamp.interop import agreement, onnx_graph
+from lamp.interop import agreement
 from lamp.interop import onnx as exporter
 from lamp.interop.expressions import COMPOSED, Expression, in_order
+from lamp.interop.onnx_rules import RULES
 from tests.cases.graphs import Gated, Joined, Residual
-from tests.cases.modules import ACTIVATIONS, LAYERS, MODULES, Case, error
+from tests.cases.module_case import Case, error
+from tests.cases.modules import ACTIVATIONS, LAYERS, MODULES
 
 PRECISIONS = [torch.float32, torch.float64]
 
@@ -407,7 +409,7 @@ def scaled_by_a_little(rule):
     ],
 )
 def test_a_wrong_rule_is_noticed(kind, make, dtype, tmp_path, monkeypatch):
-    monkeypatch.setitem(onnx_graph.RULES, kind, scaled_by_a_little(onnx_graph.RULES[kind]))
+    monkeypatch.setitem(RULES, kind, scaled_by_a_little(RULES[kind]))
     path = tmp_path / "network.onnx"
     path.write_text("what was there before")
     network = lamp.Sequential(lamp.Linear(4, 7), make()) if make is not classifier else make()
@@ -419,7 +421,7 @@ def test_a_wrong_rule_is_noticed(kind, make, dtype, tmp_path, monkeypatch):
 
 
 def test_a_wrong_shape_or_dtype_is_noticed():
-    plan = exporter.predictor(classifier())  # type: ignore[attr-defined]
+    plan = exporter.predictor(classifier(), RULES)  # type: ignore[attr-defined]
     compute = lambda x: plan(torch.from_numpy(x)).numpy()  # noqa: E731
     agreement.check_agreement(plan, compute, "here")
     for wrong in (
@@ -434,7 +436,7 @@ def test_a_wrong_shape_or_dtype_is_noticed():
 
 
 def test_an_output_of_small_numbers_is_held_to_its_own_scale(tmp_path):
-    plan = exporter.predictor(classifier(), None, None, ([0.0, 0.0, 0.0], [1e6, 1.0, 1e-6]))  # type: ignore[attr-defined]
+    plan = exporter.predictor(classifier(), RULES, None, None, ([0.0, 0.0, 0.0], [1e6, 1.0, 1e-6]))  # type: ignore[attr-defined]
 
     def wrong(x):
         y = plan(torch.from_numpy(x)).numpy()

@@ -18,7 +18,8 @@ import lamp
 from lamp.interop import python_file, python_text
 from lamp.interop.expressions import Expression
 from tests.cases.graphs import Gated, Joined, Residual
-from tests.cases.modules import MODULES, Case, error
+from tests.cases.module_case import Case, error
+from tests.cases.modules import MODULES
 from tests.test_interop_onnx import ELEMENTWISE, EXPORTED, SHAPES, Snake, classifier, sample_shape
 
 PRECISIONS = [torch.float32, torch.float64]

@@ -12,7 +12,8 @@ import lamp
 from lamp.interop import torch as bridge
 from lamp.interop.scaling import rescaling, standardising
 from tests.cases.losses import LOSSES
-from tests.cases.modules import MODULES, error, gradients
+from tests.cases.module_case import error, gradients
+from tests.cases.modules import MODULES
 
 # torch warns that the mean of KLDivLoss is not the divergence
 pytestmark = pytest.mark.filterwarnings("ignore:reduction. 'mean' divides the total loss:UserWarning")

@@ -20,7 +20,7 @@ from lamp.losses import (
     SmoothL1Loss,
 )
 from tests.cases.losses import LOSSES
-from tests.cases.modules import error
+from tests.cases.module_case import error
 from tests.test_loss_gradients import expected
 
 INF = math.inf

@@ -11,7 +11,7 @@ import torch
 import lamp.formulas
 from lamp.losses import CrossEntropyLoss, KLDivLoss
 from tests.cases.losses import CLASSES, ELEMENTWISE, log_probabilities, sparse, weights
-from tests.cases.modules import error
+from tests.cases.module_case import error
 
 SUMS = [case for case in ELEMENTWISE if case.reduction == "sum"]
 SUMS_OF_CLASSES = [case for case in CLASSES if case.reduction == "sum"]

@@ -7,7 +7,7 @@ import torch
 
 from lamp.losses import CrossEntropyLoss, MSELoss
 from tests.cases.losses import LOSSES
-from tests.cases.modules import error
+from tests.cases.module_case import error
 from tests.test_loss_values import reversed_axes, strided
 
 pytestmark = pytest.mark.filterwarnings("ignore:reduction. 'mean' divides the total loss:UserWarning")

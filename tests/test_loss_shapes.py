@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lamp.losses import BCEWithLogitsLoss, CrossEntropyLoss, HuberLoss, KLDivLoss, MSELoss, NLLLoss
-from tests.cases.modules import error
+from tests.cases.module_case import error
 
 shapes = st.lists(st.integers(1, 6), max_size=4).map(tuple)
 sizes = st.integers(1, 7)

@@ -15,7 +15,7 @@ from lamp.errors import BackwardError, StateDictError
 from lamp.losses import BCEWithLogitsLoss, CrossEntropyLoss, Loss, MSELoss
 from lamp.parameter import Buffer
 from tests.cases.losses import LOSSES, weights
-from tests.cases.modules import error
+from tests.cases.module_case import error
 
 SETTINGS = [case for case in LOSSES if case.reduction == "mean"]
 KINDS = sorted({case.kind for case in LOSSES})

@@ -12,7 +12,7 @@ import torch
 import lamp.losses
 from lamp.losses import CrossEntropyLoss, HuberLoss, MSELoss
 from tests.cases.losses import LOSSES, Case
-from tests.cases.modules import error
+from tests.cases.module_case import error
 
 # torch warns that the mean of KLDivLoss is not the divergence
 pytestmark = pytest.mark.filterwarnings("ignore:reduction. 'mean' divides the total loss:UserWarning")

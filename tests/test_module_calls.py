@@ -8,9 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
+import lamp
 import lamp.nn as L
 from lamp.errors import BackwardError
 from lamp.module import Module
+from tests.cases.module_case import error, gradients
 from tests.cases.modules import MODULES
 
 NOT_EMPTY = [case for case in MODULES if case.name != "an empty network"]  # which has nothing to remember
@@ -111,12 +113,30 @@ class TestWhere:
             L.Sequential(L.Tanh(), Broken())(torch.randn(3))
         assert caught.value.__notes__ == ["in Sequential.1: Broken()"]
 
-    def test_a_part_alone_in_eval_mode_is_found(self):
-        model = self.model()
-        model[0].eval()
-        model(torch.randn(5, 2))
-        with pytest.raises(BackwardError, match=r"^Sequential\.0: .*backward in eval mode"):
-            model.backward(torch.randn(5, 4))
+
+@pytest.mark.parametrize("frozen", [L.Linear(4, 4), L.Tanh(), L.Dropout(0.5), L.BatchNorm1d(4), L.Softmax(-1)], ids=str)
+def test_backward_goes_through_a_part_in_eval_mode(frozen):
+    """As in fine-tuning, where some layers keep their running statistics."""
+    model = L.Sequential(L.Linear(2, 4), copy.deepcopy(frozen), L.Linear(4, 3)).double()
+    for buffer in (each for _, each in model.named_buffers()):
+        if buffer.data.is_floating_point():
+            buffer.data.uniform_(0.5, 2.0)
+    twin = lamp.to_torch(model)
+    model[1].eval(), twin[1].eval()
+    x, dy = torch.randn(5, 2).double(), torch.randn(5, 3).double()
+    assert error(model(x), twin(x).detach()) < 1e-12
+    found = [model.backward(dy), *(parameter.grad for parameter in model.parameters())]
+    for own, autograd in zip(found, gradients(twin, x, dy=dy[None]), strict=True):
+        assert error(own, autograd) < 1e-11
+
+
+def test_a_network_in_eval_mode_remembers_nothing_of_a_part_in_training_mode():
+    model = L.Sequential(L.Linear(2, 4), L.Dropout(0.5)).eval()
+    model[1].train()
+    model(torch.randn(5, 2))
+    assert remembered(model) == 0
+    with pytest.raises(BackwardError, match="eval mode"):
+        model.backward(torch.randn(5, 4))
 
 
 def test_after_an_error_the_network_works_again():

@@ -5,7 +5,8 @@ import torch
 
 import lamp.nn
 from lamp.module import Module
-from tests.cases.modules import MODULES, error, gradients
+from tests.cases.module_case import error, gradients
+from tests.cases.modules import MODULES
 
 
 def of_parameters(module):

@@ -8,7 +8,7 @@ from torch import nn
 import lamp.nn as L
 from lamp.module import Module
 from lamp.parameter import Buffer, Parameter
-from tests.cases.modules import error, gradients
+from tests.cases.module_case import error, gradients
 
 
 class Square(Module):

@@ -6,7 +6,8 @@ import torch
 from hypothesis import given
 
 import lamp.nn as L
-from tests.cases.modules import ACTIVATIONS, error, gradients
+from tests.cases.module_case import error, gradients
+from tests.cases.modules import ACTIVATIONS
 
 SIZES = st.integers(0, 5)
 SHAPES = st.lists(SIZES, min_size=0, max_size=4).map(tuple)

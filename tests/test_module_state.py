@@ -8,7 +8,8 @@ import torch
 
 import lamp
 from lamp.errors import ArgumentError, StateDictError
-from tests.cases.modules import LAYERS, MODULES, NETWORKS, NORMALIZATIONS, error
+from tests.cases.module_case import error
+from tests.cases.modules import LAYERS, MODULES, NETWORKS, NORMALIZATIONS
 
 WITH_PARAMETERS = [
     case for case in [*LAYERS, *NORMALIZATIONS, *NETWORKS] if any(True for _ in case.make().named_parameters())

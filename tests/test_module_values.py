@@ -7,7 +7,8 @@ import torch
 
 import lamp.nn
 from lamp.module import Module
-from tests.cases.modules import MODULES, error
+from tests.cases.module_case import error
+from tests.cases.modules import MODULES
 
 
 @pytest.mark.parametrize("case", MODULES, ids=str)

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 import lamp
-from tests.cases.modules import NORMALIZATIONS, error
+from tests.cases.module_case import error
+from tests.cases.modules import NORMALIZATIONS
 
 D = torch.float64
 
@@ -70,7 +71,16 @@ class TestWhatDoesNotFit:
         assert "(B, 3) or (B, 3, L)" in str(caught.value)
         assert f"got       {tuple(shape)}" in str(caught.value)
 
-    @pytest.mark.parametrize("shape", [(1, 3), (1, 3, 1), (0, 3), (2, 3, 0)])
+    @pytest.mark.parametrize("shape", [(0, 3), (2, 3, 0)])
+    def test_an_empty_batch_gives_an_empty_output_and_leaves_the_statistics(self, shape):
+        module = lamp.BatchNorm1d(3)
+        before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+        assert module(torch.zeros(shape)).shape == shape
+        assert module.backward(torch.zeros(shape)).shape == shape
+        assert all(torch.equal(before[name], tensor) for name, tensor in module.state_dict().items())
+        assert not module.weight.grad.any()
+
+    @pytest.mark.parametrize("shape", [(1, 3), (1, 3, 1)])
     def test_a_single_number_per_channel(self, shape):
         module = lamp.BatchNorm1d(3)
         with pytest.raises(lamp.ShapeError, match="more than 1 value per channel when training"):

@@ -8,7 +8,7 @@ import torch
 import lamp
 from lamp.axes import marked
 from tests.cases.losses import LOSSES
-from tests.cases.modules import error
+from tests.cases.module_case import error
 
 CASES = [case for case in LOSSES if case.output().dim() > 0]
 WITH_LABELS = [case for case in CASES if case.kind in ("CrossEntropyLoss", "NLLLoss")]

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import lamp
-from tests.cases.modules import error
+from tests.cases.module_case import error
 
 K, D = 4, torch.float64
 

@@ -9,7 +9,7 @@ from torch import nn
 import lamp.nn as L
 from lamp.errors import ArgumentError, BackwardError, DTypeError
 from lamp.losses import MSELoss
-from tests.cases.modules import error, gradients
+from tests.cases.module_case import error, gradients
 
 
 def names(model):

@@ -8,7 +8,7 @@ from torch import nn
 
 import lamp
 from lamp.trees import mapped
-from tests.cases.modules import error
+from tests.cases.module_case import error
 from tests.cases.several import (
     SEVERAL,
     Cell,

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from lamp.interop.tensorboard import TensorBoard as TensorBoard
     from lamp.interop.torch import from_torch as from_torch
     from lamp.interop.torch import to_torch as to_torch
+    from lamp.nn import *  # noqa: F403
+    from lamp.optim import *  # noqa: F403
     from lamp.public import *  # noqa: F403
 
 __version__: str = VERSION

@@ -108,6 +108,16 @@ def of_each_sample(number: Any, like: Tensor) -> Any:
     return column(number.unsqueeze(1).expand(-1, samples).reshape(-1), like)
 
 
+def merged(x: Tensor, replicas: int | None) -> Tensor:
+    """The samples of all replicas, (K, B, ...), as one batch (K B, ...), for what is the same for all replicas."""
+    return x if replicas is None else x.flatten(0, 1)
+
+
+def parted(x: Tensor, replicas: int | None) -> Tensor:
+    """The opposite of `merged`: (K B, ...) as (K, B, ...)."""
+    return x if replicas is None else x.unflatten(0, (replicas, -1))
+
+
 def sums(values: Tensor, replicas: int | None) -> Tensor:
     """The sum of all values, (). In a population the sum per replica, (K,); the replicas' values follow each other."""
     return values.sum() if replicas is None else values.reshape(replicas, -1).sum(1)

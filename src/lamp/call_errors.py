@@ -63,7 +63,7 @@ def misfit(module: Any, method: Callable[..., Any], given: tuple[Any, ...], name
 def is_of_the_call(error: Exception) -> bool:
     """Whether the error is about the arguments of the call itself, so that the method never began."""
     at = error.__traceback__
-    return isinstance(error, TypeError) and at is not None and at.tb_next is None
+    return type(error) is TypeError and at is not None and at.tb_next is None
 
 
 def shorten(error: Exception) -> None:

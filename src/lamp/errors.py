@@ -1,7 +1,8 @@
 """lamp's errors and warnings. An error says where it happened, what was expected, what was given and how to fix it.
 
 Every error that lamp raises on purpose is a `LampError` and also the builtin exception a caller would expect
-(`ValueError`, `TypeError`, ...), so both `except lamp.LampError` and the usual `except ValueError` work.
+(`ValueError`, `TypeError`, ...), so both `except lamp.LampError` and the usual `except ValueError` work. torch raises
+RuntimeError for most tensors that do not fit, so these errors are RuntimeErrors too.
 """
 
 import sys
@@ -46,23 +47,23 @@ class LampError(Exception):
         return "\n".join(lines)
 
 
-class ShapeError(LampError, ValueError):
+class ShapeError(LampError, ValueError, RuntimeError):
     """A tensor has the wrong shape."""
 
 
-class DTypeError(LampError, TypeError):
+class DTypeError(LampError, TypeError, RuntimeError):
     """A tensor has the wrong dtype, or something other than a tensor was given where one is needed."""
 
 
-class DeviceError(LampError, ValueError):
+class DeviceError(LampError, ValueError, RuntimeError):
     """Tensors that are used together are on different devices."""
 
 
-class LabelError(LampError, ValueError):
+class LabelError(LampError, ValueError, RuntimeError):
     """A class label is out of range, or labels have the wrong form."""
 
 
-class ArgumentError(LampError, ValueError):
+class ArgumentError(LampError, ValueError, TypeError, RuntimeError):
     """An argument has a value that is not allowed."""
 
 

@@ -215,15 +215,16 @@ class Participant:
         self._training = mode
 
     def remember(self, value: Any) -> None:
-        """Keep a value for `backward`; several values are a tuple. In eval mode nothing is kept."""
-        if not self._training:
-            return
+        """Keep a value for `backward`; several values are a tuple. If the root of the pass is in eval mode, nothing is.
+
+        So a backward also goes through a module in eval mode, such as a frozen BatchNorm, within one in training mode.
+        """
         through = running.through
         if through is None:  # outside any forward
-            if running.evaluating:
+            if not self.training:
                 return
             through = self._through = Pass(self)
-        elif through.evaluating:
+        elif through.evaluating or not through.root._training:
             return
         memory = through.memory
         if self in memory:

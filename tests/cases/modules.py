@@ -4,153 +4,108 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 import lamp.nn
 from lamp.interop import torch_containers
-from lamp.module import Module
-
-Shape = tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Case:
-    """One module with one setting: how lamp and torch.nn build it, and the shape of an input for it."""
-
-    name: str
-    make: Callable[[], Module]
-    make_torch: Callable[[], nn.Module]
-    shape: Shape
-    tolerance: float = 1e-11  # allowed relative difference to the twin, in float64
-
-    def __str__(self) -> str:
-        return self.name
-
-    def input(self) -> Tensor:
-        """A random input in float64, wide enough to reach all parts of an activation."""
-        return torch.randn(self.shape, dtype=torch.float64) * 2.0
-
-    def pair(self) -> tuple[Module, nn.Module]:
-        """The module and its twin, in float64, with the same random parameters."""
-        module, twin = self.make().double(), self.make_torch().double()
-        for parameter in twin.parameters():
-            nn.init.normal_(parameter)
-        module.load_state_dict(twin.state_dict())
-        return module, twin
-
-
-def _case(kind: str, shape: Shape, *args: object, **kwargs: object) -> Case:
-    options = [*map(str, args), *(f"{name}={value}" for name, value in kwargs.items())]
-    return Case(
-        f"{kind}({', '.join(options)}) on {shape}",
-        lambda: getattr(lamp.nn, kind)(*args, **kwargs),
-        lambda: getattr(nn, kind)(*args, **kwargs),
-        shape,
-    )
-
-
-def _both(name: str, shape: Shape, make: Callable[[Any], Any]) -> Case:
-    """A network that `make` builds from the classes of lamp.nn or of torch.nn."""
-    return Case(name, lambda: make(lamp.nn), lambda: make(nn), shape)
-
+from tests.cases.module_case import Case, Shape, both, of
 
 ACTIVATIONS = [
-    _case("Tanh", (5, 3)),
-    _case("Tanh", ()),
-    _case("Sigmoid", (5, 3)),
-    _case("Softsign", (5, 3)),
-    _case("ELU", (5, 3)),
-    _case("ELU", (7,), 2.5),
-    _case("ELU", (5, 3), alpha=0.3),
-    _case("CELU", (5, 3)),
-    _case("CELU", (2, 5, 3), 2.5),
-    _case("CELU", (5, 3), alpha=0.25),  # exact in float32: torch's derivative rounds alpha to float32
-    _case("SELU", (5, 3)),
-    _case("SELU", (2, 4, 5, 3)),
-    _case("SiLU", (5, 3)),
-    _case("GELU", (5, 3)),
-    _case("GELU", (5, 3), "none"),
-    _case("GELU", (2, 5, 3), approximate="tanh"),
-    _case("Mish", (5, 3)),
-    _case("Tanhshrink", (5, 3)),
-    _case("Softplus", (5, 3)),
-    _case("Softplus", (5, 3), 0.7, 1.5),
-    _case("Softplus", (5, 3), beta=20.0),
-    _case("LogSigmoid", (5, 3)),
-    _case("ReLU", (5, 3)),
-    _case("ReLU", ()),
-    _case("LeakyReLU", (5, 3)),
-    _case("LeakyReLU", (5, 3), 1.7),
-    _case("LeakyReLU", (2, 5, 3), negative_slope=-0.4),
-    _case("LeakyReLU", (5, 3), 0.0),
-    _case("LeakyReLU", (5, 3), 1),
-    _case("Threshold", (5, 3), 0.4, -3),
-    _case("Threshold", (5, 3), threshold=-0.6, value=7.0),
-    _case("Hardtanh", (5, 3)),
-    _case("Hardtanh", (5, 3), -0.3, 2.2),
-    _case("Hardtanh", (5, 3), min_val=0.5, max_val=0.8),
-    _case("ReLU6", (50, 3)),
-    replace(_case("Hardsigmoid", (50, 3)), tolerance=1e-7),  # the derivative of torch is 1/6 in float32
-    _case("Hardswish", (50, 3)),
-    _case("Softshrink", (5, 3)),
-    _case("Softshrink", (5, 3), lambd=1.2),
-    _case("Softshrink", (5, 3), 0.0),
-    _case("Hardshrink", (5, 3)),
-    _case("Hardshrink", (5, 3), 1.2),
+    of("Tanh", (5, 3)),
+    of("Tanh", ()),
+    of("Sigmoid", (5, 3)),
+    of("Softsign", (5, 3)),
+    of("ELU", (5, 3)),
+    of("ELU", (7,), 2.5),
+    of("ELU", (5, 3), alpha=0.3),
+    of("CELU", (5, 3)),
+    of("CELU", (2, 5, 3), 2.5),
+    of("CELU", (5, 3), alpha=0.25),  # exact in float32: torch's derivative rounds alpha to float32
+    of("SELU", (5, 3)),
+    of("SELU", (2, 4, 5, 3)),
+    of("SiLU", (5, 3)),
+    of("GELU", (5, 3)),
+    of("GELU", (5, 3), "none"),
+    of("GELU", (2, 5, 3), approximate="tanh"),
+    of("Mish", (5, 3)),
+    of("Tanhshrink", (5, 3)),
+    of("Softplus", (5, 3)),
+    of("Softplus", (5, 3), 0.7, 1.5),
+    of("Softplus", (5, 3), beta=20.0),
+    of("LogSigmoid", (5, 3)),
+    of("ReLU", (5, 3)),
+    of("ReLU", ()),
+    of("LeakyReLU", (5, 3)),
+    of("LeakyReLU", (5, 3), 1.7),
+    of("LeakyReLU", (2, 5, 3), negative_slope=-0.4),
+    of("LeakyReLU", (5, 3), 0.0),
+    of("LeakyReLU", (5, 3), 1),
+    of("Threshold", (5, 3), 0.4, -3),
+    of("Threshold", (5, 3), threshold=-0.6, value=7.0),
+    of("Hardtanh", (5, 3)),
+    of("Hardtanh", (5, 3), -0.3, 2.2),
+    of("Hardtanh", (5, 3), min_val=0.5, max_val=0.8),
+    of("ReLU6", (50, 3)),
+    replace(of("Hardsigmoid", (50, 3)), tolerance=1e-7),  # the derivative of torch is 1/6 in float32
+    of("Hardswish", (50, 3)),
+    of("Softshrink", (5, 3)),
+    of("Softshrink", (5, 3), lambd=1.2),
+    of("Softshrink", (5, 3), 0.0),
+    of("Hardshrink", (5, 3)),
+    of("Hardshrink", (5, 3), 1.2),
 ]
 
 LAYERS = [
-    _case("Linear", (5, 3), 3, 4),
-    _case("Linear", (5, 3), 3, 4, False),
-    _case("Linear", (3,), 3, 4),
-    _case("Linear", (3,), 3, 4, bias=False),
-    _case("Linear", (2, 5, 3), 3, 4),
-    _case("Linear", (2, 6, 5, 3), 3, 4, bias=False),
-    _case("Linear", (5, 1), 1, 2),
-    _case("Linear", (1, 3), 3, 1),
-    _case("PReLU", (5, 3)),
-    _case("PReLU", ()),
-    _case("PReLU", (5, 3), 3),
-    _case("PReLU", (5, 3, 4, 2), 3, 0.1),
-    _case("PReLU", (5, 3, 4), num_parameters=1, init=-0.2),
-    _case("Softmax", (5, 3), -1),
-    _case("Softmax", (5, 3), dim=0),
-    _case("Softmax", (2, 5, 3), 1),
-    _case("LogSoftmax", (5, 3), -1),
-    _case("LogSoftmax", (5, 3), 0),
-    _case("LogSoftmax", (2, 5, 3, 4), dim=2),
-    _case("Dropout", (5, 3), 0.0),
-    _case("Dropout", (5, 3), p=1.0),
-    _case("Identity", (5, 3)),
-    _case("Identity", (5, 3), 7, unused=2),
-    _case("Flatten", (5, 3)),
-    _case("Flatten", (5, 3, 2, 4)),
-    _case("Flatten", (5, 3, 2, 4), 0, -2),
-    _case("Flatten", (5, 3, 2), start_dim=1, end_dim=1),
-    _case("Flatten", (), 0),
-    _case("Unflatten", (5, 6), 1, (2, 3)),
-    _case("Unflatten", (5, 12, 2), dim=-2, unflattened_size=(2, -1, 3)),
-    _case("Unflatten", (6, 5), 0, [3, 2]),
+    of("Linear", (5, 3), 3, 4),
+    of("Linear", (5, 3), 3, 4, False),
+    of("Linear", (3,), 3, 4),
+    of("Linear", (3,), 3, 4, bias=False),
+    of("Linear", (2, 5, 3), 3, 4),
+    of("Linear", (2, 6, 5, 3), 3, 4, bias=False),
+    of("Linear", (5, 1), 1, 2),
+    of("Linear", (1, 3), 3, 1),
+    of("PReLU", (5, 3)),
+    of("PReLU", ()),
+    of("PReLU", (5, 3), 3),
+    of("PReLU", (5, 3, 4, 2), 3, 0.1),
+    of("PReLU", (5, 3, 4), num_parameters=1, init=-0.2),
+    of("Softmax", (5, 3), -1),
+    of("Softmax", (5, 3), dim=0),
+    of("Softmax", (2, 5, 3), 1),
+    of("LogSoftmax", (5, 3), -1),
+    of("LogSoftmax", (5, 3), 0),
+    of("LogSoftmax", (2, 5, 3, 4), dim=2),
+    of("Dropout", (5, 3), 0.0),
+    of("Dropout", (5, 3), p=1.0),
+    of("Identity", (5, 3)),
+    of("Identity", (5, 3), 7, unused=2),
+    of("Flatten", (5, 3)),
+    of("Flatten", (5, 3, 2, 4)),
+    of("Flatten", (5, 3, 2, 4), 0, -2),
+    of("Flatten", (5, 3, 2), start_dim=1, end_dim=1),
+    of("Flatten", (), 0),
+    of("Unflatten", (5, 6), 1, (2, 3)),
+    of("Unflatten", (5, 12, 2), dim=-2, unflattened_size=(2, -1, 3)),
+    of("Unflatten", (6, 5), 0, [3, 2]),
 ]
 
 # For a gradient that is the same for the whole batch, dweight and dx are 0 but for rounding.
 NORMALIZATIONS = [
     replace(case, tolerance=1e-10)
     for case in (
-        _case("BatchNorm1d", (5, 3), 3),
-        _case("BatchNorm1d", (5, 3, 4), 3),
-        _case("BatchNorm1d", (1, 3, 4), 3, eps=0.1),
-        _case("BatchNorm1d", (5, 3), 3, 1e-3, 0.3),
-        _case("BatchNorm1d", (6, 2), 2, momentum=None),
-        _case("BatchNorm1d", (5, 3), 3, affine=False),
-        _case("BatchNorm1d", (5, 3), 3, bias=False),
-        _case("BatchNorm1d", (5, 3), 3, track_running_stats=False),
-        _case("BatchNorm1d", (2, 3, 4), 3, momentum=0, affine=False, track_running_stats=False),
-        _both(
+        of("BatchNorm1d", (5, 3), 3),
+        of("BatchNorm1d", (5, 3, 4), 3),
+        of("BatchNorm1d", (1, 3, 4), 3, eps=0.1),
+        of("BatchNorm1d", (5, 3), 3, 1e-3, 0.3),
+        of("BatchNorm1d", (6, 2), 2, momentum=None),
+        of("BatchNorm1d", (5, 3), 3, affine=False),
+        of("BatchNorm1d", (5, 3), 3, bias=False),
+        of("BatchNorm1d", (5, 3), 3, track_running_stats=False),
+        of("BatchNorm1d", (2, 3, 4), 3, momentum=0, affine=False, track_running_stats=False),
+        both(
             "a normalised network",
             (6, 3),
             lambda p: p.Sequential(p.Linear(3, 4), p.BatchNorm1d(4), p.Tanh(), p.Linear(4, 2), p.BatchNorm1d(2)),
@@ -159,9 +114,9 @@ NORMALIZATIONS = [
 ]
 
 NETWORKS = [
-    _both("an empty network", (5, 3), lambda p: p.Sequential()),
-    _both("a classifier", (5, 2), lambda p: p.Sequential(p.Linear(2, 7), p.SELU(), p.Linear(7, 4), p.LogSoftmax(-1))),
-    _both(
+    both("an empty network", (5, 3), lambda p: p.Sequential()),
+    both("a classifier", (5, 2), lambda p: p.Sequential(p.Linear(2, 7), p.SELU(), p.Linear(7, 4), p.LogSoftmax(-1))),
+    both(
         "a network of networks",
         (5, 3),
         lambda p: p.Sequential(
@@ -169,7 +124,7 @@ NETWORKS = [
             p.Sequential(p.Sequential(p.Linear(7, 6), p.GELU()), p.Linear(6, 2)),
         ),
     ),
-    _both(
+    both(
         "a network with names",
         (2, 5, 3),
         lambda p: p.Sequential(
@@ -221,22 +176,3 @@ BRANCHES = [
 ]
 
 MODULES = [*ACTIVATIONS, *LAYERS, *NORMALIZATIONS, *NETWORKS, *BRANCHES]
-
-
-def error(actual: Tensor, expected: Tensor) -> float:
-    """The largest difference, relative to the largest number expected (taken as 1e-4 where all are smaller).
-
-    Shapes and dtypes must be equal.
-    """
-    assert actual.shape == expected.shape, f"{tuple(actual.shape)} instead of {tuple(expected.shape)}"
-    assert actual.dtype == expected.dtype
-    if actual.numel() == 0 or torch.equal(actual, expected):
-        return 0.0
-    return float((actual - expected).abs().max() / expected.abs().max().clamp(min=1e-4))
-
-
-def gradients(twin: nn.Module, *inputs: Tensor, dy: Tensor) -> tuple[Tensor, ...]:
-    """What autograd finds for the twin: the gradients of its inputs, then of its parameters."""
-    variables = [x.detach().clone().requires_grad_() for x in inputs]
-    outputs = torch.stack([twin(x) for x in variables])
-    return torch.autograd.grad(outputs, [*variables, *twin.parameters()], dy, allow_unused=True)

@@ -15,6 +15,7 @@ from lamp.graph import Value
 from lamp.installation import VERSION, install
 from lamp.interop.agreement import check_agreement
 from lamp.interop.onnx_graph import OnnxGraph
+from lamp.interop.onnx_rules import RULES
 from lamp.interop.predictor import Predictor, predictor
 from lamp.module import Module
 from lamp.saving import write_file
@@ -65,7 +66,7 @@ def to_onnx(
     precisions; CheckpointError if the file cannot be written.
     """
     onnx, runtime = _package("onnx"), _package("onnxruntime")
-    plan = predictor(model, input_shape, input_scaling, output_scaling, dtype)
+    plan = predictor(model, RULES, input_shape, input_scaling, output_scaling, dtype)
     inputs = _names(input_name, "input_name", len(plan.inputs))
     outputs = _names(output_name, "output_name", len(plan.outputs))
     written = _serialised(onnx, plan, inputs, outputs)
@@ -95,7 +96,7 @@ def _serialised(onnx: Any, plan: Predictor, inputs: list[str], outputs: list[str
             fix="dtype=torch.float32, or fewer networks in the population",
         )
     helper = onnx.helper
-    graph = OnnxGraph(plan, helper.make_node, onnx.numpy_helper.from_array)
+    graph = OnnxGraph(plan, helper.make_node, onnx.numpy_helper.from_array, RULES)
     _write_nodes(graph, *([graph.reserve(name) for name in names] for names in (inputs, outputs)))
     kind = {torch.float32: onnx.TensorProto.FLOAT, torch.float64: onnx.TensorProto.DOUBLE}[plan.dtype]
 

@@ -1,6 +1,6 @@
 """`Predictor`: a traced network, population or ensemble in eval mode, as the exporters write it.
 
-`predictor(model)` makes one, or raises an error that names the module that cannot be exported.
+`predictor(model, kinds)` makes one, or raises an error that names the module that cannot be exported.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import inspect
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -28,16 +28,6 @@ from lamp.replicas import Population
 from lamp.studies import Ensemble
 from lamp.tracing import flat, trace
 
-KINDS = (
-    "Affine",
-    "Elementwise",
-    "Softmax",
-    "Reshape",
-    "Add",
-    "Multiply",
-    "Concat",
-    "BatchNorm",
-)  # the kinds of operations that the exporters write
 SHAPE_STAYS = (Activation, PReLU, Softmax, LogSoftmax, Dropout, Identity)
 
 Written = TypeVar("Written")
@@ -138,14 +128,18 @@ class Predictor:
         return replace(self, model=model, dtype=dtype)
 
     def written(
-        self, values: Iterable[Written], write: Callable[[Graph, Op, str, list[Written]], Written]
+        self, values: Iterable[Written], write: Callable[[Graph, Op, str, list[Written]], Any]
     ) -> list[Written]:
-        """The outputs for these inputs, where `write(graph, op, path, inputs)` returns the output of an operation."""
+        """The outputs for these inputs.
+
+        write(graph, op, path, inputs) returns the output of an operation, or a tuple of several
+        """
         found = list(values)
         for prefix, graph in self.graphs:
             known = dict(zip(graph.inputs, found, strict=True))
             for op in graph.ops:
-                known[op.output] = write(graph, op, f"{prefix}{op.path}", [known[value] for value in op.inputs])
+                outputs = write(graph, op, f"{prefix}{op.path}", [known[value] for value in op.inputs])
+                known.update(zip(op.outputs, flat(outputs), strict=True))
             found = [known[value] for value in graph.outputs]
         return found
 
@@ -167,12 +161,15 @@ class Predictor:
 
 def predictor(
     model: Any,
+    kinds: Collection[str],
     input_shape: Any = None,
     input_scaling: Any = None,
     output_scaling: Any = None,
     dtype: torch.dtype | None = None,
 ) -> Predictor:
     """The Predictor of a network, a population (the mean of its outputs) or an ensemble (its predictions).
+
+    kinds  the kinds of operations that the exporter can write
 
     It holds a copy on the CPU, in eval mode, without the final loss, in this dtype or the model's own.
 
@@ -193,10 +190,10 @@ def predictor(
     for part in (network, *others):
         part.to(dtype)
     shapes = _guessed_shapes(network) if input_shape is None else _checked_shapes(input_shape)
-    graphs = [("", _graph(network, [torch.empty(1, *shape, dtype=dtype, device="meta") for shape in shapes]))]
+    graphs = [("", _graph(network, kinds, [torch.empty(1, *shape, dtype=dtype, device="meta") for shape in shapes]))]
     for part in others:
         given = [torch.empty(1, *value.shape, dtype=value.dtype, device="meta") for value in graphs[0][1].outputs]
-        graphs.append(("probabilities.", _graph(part, given)))
+        graphs.append(("probabilities.", _graph(part, kinds, given)))
     made = Predictor(frozen, members, tuple(graphs), dtype, (), ())
     standard = _scalings(input_scaling, made.inputs, "input_scaling")
     return replace(made, standard=standard, own=_scalings(output_scaling, made.outputs, "output_scaling"))
@@ -236,7 +233,7 @@ def _in_use(module: Module) -> Any:
     return copy.deepcopy(module).to("cpu").eval()
 
 
-def _graph(model: Module, inputs: list[Tensor]) -> Graph:
+def _graph(model: Module, kinds: Collection[str], inputs: list[Tensor]) -> Graph:
     """The graph of evaluation. Raises ArgumentError, with the module, if it cannot be traced or exported."""
     try:
         graph = trace(model, *inputs, training=False, across=True)
@@ -252,10 +249,10 @@ def _graph(model: Module, inputs: list[Tensor]) -> Graph:
     for op in graph.ops:
         if op.kind in ("Elementwise", "BatchNorm"):
             _check_formula(op, root)
-        elif op.kind not in KINDS:
+        elif op.kind not in kinds:
             raise ArgumentError(
                 f"this module cannot be exported: it does a {op.kind}",
-                expected=f"a network of {', '.join(KINDS)}",
+                expected=f"a network of {', '.join(kinds)}",
                 got=f"{op.kind} of {', '.join(str(value.shape) for value in op.inputs)}",
                 fix="print(lamp.trace(model, x)) shows a network's operations",
                 where=path_of(op.module, root),

@@ -85,7 +85,7 @@ def to_python(
     Raises ExportError if the outputs differ; ArgumentError for a module that cannot be exported, with its path;
     DTypeError for other precisions; CheckpointError if the file cannot be written.
     """
-    plan = predictor(model, input_shape, input_scaling, output_scaling, dtype)
+    plan = predictor(model, RULES, input_shape, input_scaling, output_scaling, dtype)
     text = _Script(plan, as_path(path).stem).text()
 
     def write(file: IO[bytes]) -> None:

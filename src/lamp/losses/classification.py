@@ -110,10 +110,10 @@ class ClassLoss(Loss):
             if replicas is not None:
                 smoothing = of_each_sample(smoothing, log_p)
             terms = self.terms(log_p, target, axis, smoothing, self.reduction == "none")
-        except (RuntimeError, AttributeError, IndexError) as error:
-            raise self._explain(*given, axis, replicas) or error from None
         except LampError as error:  # in a population its shapes are those of the flattened batch
             raise (self._explain(*given, axis, replicas) if replicas is not None else None) or error from None
+        except (RuntimeError, AttributeError, IndexError) as error:
+            raise self._explain(*given, axis, replicas) or error from None
         loss, dvalue, divisor = self._reduced(terms, replicas)
         if dvalue is None:
             loss = loss.squeeze(axis)

@@ -52,6 +52,7 @@ class Dropout(Module):
         if not isinstance(input, Tensor) or not input.is_floating_point():
             raise explain_numbers(self, input)
         if not self.training:
+            self.remember(None)
             return input
         mask = self._mask(input)
         self.step += 1
@@ -62,7 +63,9 @@ class Dropout(Module):
         return tracer.mask(self, x)
 
     def backward(self, dy: Tensor) -> Tensor:
-        mask: Tensor = self.recall()
+        mask: Tensor | None = self.recall()
+        if mask is None:  # it was in eval mode, within a network in training mode
+            return dy
         if dy.shape != mask.shape:
             raise explain_gradient(dy, mask.shape)
         return dy * mask  # dx

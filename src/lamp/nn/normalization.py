@@ -13,7 +13,7 @@ from lamp.devices import device_of, floating
 from lamp.errors import ShapeError
 from lamp.formulas import Number, constant
 from lamp.module import Module
-from lamp.nn.arguments import a_flag, a_number, a_size, not_negative
+from lamp.nn.arguments import a_flag, a_number, a_size, positive
 from lamp.nn.checks import explain_gradient, explain_numbers, explain_unlike
 from lamp.parameter import Buffer, Parameter
 
@@ -46,6 +46,7 @@ class BatchNorm1d(Module):
               directly                                                s dxhat
               through the mean,      d mean / dx = 1 / n:             - s mean(dxhat)
               through the variance,  d s / dx = - s^2 xhat / n:       - s xhat mean(dxhat xhat)
+              With running statistics only the first is there. (In eval mode, within a network in training mode.)
     Init      weight 1, bias 0, running_mean 0, running_var 1
     Source    torch.nn.BatchNorm1d; Ioffe & Szegedy 2015, arXiv:1502.03167
 
@@ -54,7 +55,7 @@ class BatchNorm1d(Module):
     track_running_stats  whether there are running statistics
 
     Raises ArgumentError for wrong constructor arguments; ShapeError for an input with other axes or channels, and for a
-    batch with fewer than two numbers per channel where its own statistics are used; DTypeError or DeviceError for an
+    batch with one number per channel where its own statistics are used; DTypeError or DeviceError for an
     input that does not fit the parameters.
     """
 
@@ -71,7 +72,7 @@ class BatchNorm1d(Module):
         bias: bool = True,
     ) -> None:
         self.num_features = channels = a_size(self, "num_features", num_features)
-        self.eps = not_negative(self, "eps", eps)
+        self.eps = positive(self, "eps", eps)
         self.momentum = None if momentum is None else a_number(self, "momentum", momentum)
         self.affine = a_flag(self, "affine", affine)
         self.track_running_stats = tracked = a_flag(self, "track_running_stats", track_running_stats)
@@ -102,18 +103,22 @@ class BatchNorm1d(Module):
     # ---- forward and backward --------------------------------------------------------------------------------------
     def forward(self, input: Tensor) -> Tensor:
         self._check(input)
-        if self.training or self.running_mean is None or self.running_var is None:
+        running = None if self.training else self.running_mean, self.running_var
+        if running[0] is None or running[1] is None:
             over, n = self._batch_axes(input), self._numbers_per_channel(input)
             mean = input.mean(over, keepdim=True)
             centred = input - mean
             var = _squares(centred).mean(over, keepdim=True).to(centred.dtype)
-            self._update_running_stats(mean, var * constant(n / (n - 1), var))
+            if n:
+                self._update_running_stats(mean, var * constant(n / (n - 1), var))
+            fixed = False
         else:
-            centred = input - self._per_channel(self.running_mean, input)
-            var = self._per_channel(self.running_var, input)
+            centred = input - self._per_channel(running[0], input)
+            var = self._per_channel(running[1], input)
+            fixed = True
         s = (var + constant(self.eps, var)).rsqrt()
         xhat = centred.mul_(s)
-        self.remember((xhat, s))
+        self.remember((xhat, s, fixed))
         if self.weight is None:
             return xhat
         weight = self._per_channel(self.weight, input)
@@ -134,7 +139,7 @@ class BatchNorm1d(Module):
         )
 
     def backward(self, grad_output: Tensor) -> Tensor:
-        dy, (xhat, s) = grad_output, self.recall()
+        dy, (xhat, s, fixed) = grad_output, self.recall()
         if not isinstance(dy, Tensor) or dy.shape != xhat.shape:
             raise explain_gradient(dy, xhat.shape)
         over = self._batch_axes(dy)
@@ -145,15 +150,15 @@ class BatchNorm1d(Module):
             s = s * self._per_channel(self.weight, dy)
         if self.bias is not None:
             self.bias.grad.add_(dbias.view(self.bias.shape))
-        dx: Tensor = (dy - dbias / n).addcmul_(xhat, dweight / n, value=-1.0).mul_(s)
-        return dx
+        dx: Tensor = dy if fixed else (dy - dbias / n).addcmul_(xhat, dweight / n, value=-1.0)
+        return dx * s if fixed else dx.mul_(s)
 
     def _numbers_per_channel(self, x: Tensor) -> int:
-        """n, the number of values per channel in a batch. Raises ShapeError if it is less than 2."""
+        """n, the number of values per channel in a batch. Raises ShapeError if it is 1."""
         n = x.numel() // (self.num_features * (self.replicas or 1))
-        if n < 2:
+        if n == 1:
             raise ShapeError(
-                "fewer than two numbers per channel have no variance",
+                "one number per channel has no variance",
                 expected="more than 1 value per channel when training",
                 got=f"{n}, in an input {tuple(x.shape)}",
                 fix="choose a batch size that does not leave a single sample for the last batch, or call eval() first",

@@ -1,0 +1,7 @@
+"""The rules of the ONNX export, one per kind of operation, a file per family. A kind without one is refused by name."""
+
+from collections.abc import Callable
+
+from lamp.interop.onnx_rules import basic
+
+RULES: dict[str, Callable[..., str | tuple[str, ...]]] = {**basic.RULES}
