@@ -170,12 +170,12 @@ def of_two(score):
     return lambda output, target: score(target, output.argmax(1), average="binary", zero_division=0)
 
 
-def one_against_others(average):
-    """scikit-learn's area of each class that has others beside it."""
+def one_against_others(average, digits=16):
+    """scikit-learn's area of each class that has others beside it, from probabilities rounded to some digits."""
 
     def value(output, target):
         rows, wanted = kept(output, target, -100)
-        p = rows if bool((rows.sum(1) - 1.0).abs().max() < 1e-6) else rows.softmax(1)
+        p = rows if bool((rows.sum(1) - 1.0).abs().max() < 1e-6) else rows.softmax(1).round(decimals=digits)
         areas, support = [], []
         for c in range(CLASSES):
             yes = (wanted == c).long()
@@ -246,6 +246,7 @@ CASES = {
     "AUC of a column, both": Case(metrics.AUC, two_columns, lambda o, t: area(o[:, 0], t[:, 0])),
     "AUC of two classes": Case(metrics.AUC, two_classes, lambda o, t: area(o[:, 1] - o[:, 0], t)),
     "AUC of probabilities, tied": Case(metrics.AUC, probabilities, one_against_others("macro")),
+    "AUC of logits, tied": Case(lambda: metrics.AUC("none"), tied, one_against_others(None, digits=12)),
     "AUC, none": Case(lambda: metrics.AUC("none"), plain, one_against_others(None)),
     "AUC, macro, ignored": Case(metrics.AUC, ignoring, one_against_others("macro")),
     "AUC, weighted": Case(lambda: metrics.AUC("weighted"), plain, one_against_others("weighted")),

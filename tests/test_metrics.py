@@ -147,6 +147,21 @@ class TestNames:
 
         assert "above" in fitted(functools.partial(above, bound=0.0), LABELS)
 
+    def test_an_object_of_ones_own_is_called_by_its_name(self):
+        class Largest:
+            def reset(self):
+                self.found = []
+
+            def update(self, output, target):
+                self.found.append(output.max().item())
+
+            def value(self):
+                return max(self.found)
+
+        named, again = Largest(), Largest()
+        again.name = "largest_output"  # type: ignore[attr-defined]
+        assert {"Largest", "largest_output", "validation_largest_output"} <= set(fitted([named, again], LABELS).names)
+
     @pytest.mark.parametrize(
         "twice", [[lamp.accuracy, lamp.accuracy], [lamp.Accuracy(0.0), lamp.Accuracy(0.5)], [lamp.accuracy, "accuracy"]]
     )

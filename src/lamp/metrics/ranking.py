@@ -151,14 +151,14 @@ def _against_others(scores: Tensor) -> list[Tensor]:
     """For each class c a score (K, n) that ranks samples as its probability does, from scores (K, C, n).
 
     For logits x it is the log-odds, x_c - log of the sum of exp(x) over the other classes, because softmax rounds to 1.
+    The sum is taken in the order of size, so that samples with the same logits in another order are ties.
     """
     scores = scores.double()
     sums_to_one = ((scores.sum(1) - 1.0).abs() < SUM_TOLERANCE).all(-1)
     are_probabilities = ((scores >= 0.0).all(1).all(-1) & sums_to_one).unsqueeze(-1)  # (K, 1)
     logits = scores - scores.amax(1, keepdim=True)
-    log_odds = [
-        logits[:, c] - torch.cat([logits[:, :c], logits[:, c + 1 :]], 1).logsumexp(1) for c in range(scores.shape[1])
-    ]
+    others = [torch.cat([logits[:, :c], logits[:, c + 1 :]], 1) for c in range(scores.shape[1])]
+    log_odds = [logits[:, c] - each.sort(1).values.logsumexp(1) for c, each in enumerate(others)]
     return [scores[:, c].where(are_probabilities, each) for c, each in enumerate(log_odds)]
 
 

@@ -129,8 +129,9 @@ def _own_name(metric: MetricLike) -> str:
     """A metric's own name: its `name`, or that of the function (also inside a partial), or that of its class."""
     while isinstance(metric, functools.partial):
         metric = metric.func
-    if isinstance(metric, Metric) and metric.name:
-        return metric.name
+    name = getattr(metric, "name", None)
+    if isinstance(name, str) and name:
+        return name
     return getattr(metric, "__name__", type(metric).__name__).strip("<>")
 
 
