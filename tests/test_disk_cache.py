@@ -1,5 +1,6 @@
 """Kernels on disk: they are found again, not used when damaged, and never stop a run."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -68,14 +69,23 @@ def test_code_from_the_cache_still_shows_itself(place):
     assert again.assembly == assembly
 
 
-@pytest.mark.parametrize("damage", ["cut", "flipped", "emptied", "text", "folder"])
+@pytest.mark.parametrize(
+    "damage", ["cut", "flipped", "emptied", "text", "folder", "pipe", "device", "nowhere", "terabyte"]
+)
 def test_a_damaged_entry_is_made_anew(place, damage):
     first = losses()
     (entry,) = disk_cache.entries()
     content = entry.path.read_bytes()
-    if damage == "folder":
+    if damage in ("folder", "pipe", "device", "nowhere"):
         entry.path.unlink()
+    if damage == "folder":
         entry.path.mkdir()
+    elif damage == "pipe":
+        os.mkfifo(entry.path)
+    elif damage in ("device", "nowhere"):
+        entry.path.symlink_to("/dev/zero" if damage == "device" else place / "absent")
+    elif damage == "terabyte":
+        os.truncate(entry.path, 2**40)  # without blocks on the disk
     else:
         bad = {"cut": content[:-7], "flipped": content[:90] + b"~" + content[91:], "emptied": b"", "text": b"x" * 500}
         entry.path.write_bytes(bad[damage])
@@ -92,13 +102,30 @@ def test_without_a_cache(place, monkeypatch):
     assert disk_cache.folder() is None
 
 
-def test_a_folder_that_cannot_be_used(tmp_path, monkeypatch):
+@pytest.mark.parametrize("folder", ["file/kernels", "file", "loop", "~nobody_of_this_name/kernels", "a" * 300, "/proc/x"])
+def test_a_folder_that_cannot_be_used(tmp_path, monkeypatch, folder):
     forget()
     (tmp_path / "file").write_text("not a folder")
-    monkeypatch.setenv("LAMP_CACHE_DIR", str(tmp_path / "file" / "kernels"))
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    monkeypatch.setenv("LAMP_CACHE_DIR", folder if folder[0] in "~/" else str(tmp_path / folder))
     first = losses()
     forget()
     assert losses() == first
+
+
+def test_a_disk_without_space(place, monkeypatch):
+    first = losses()
+    disk_cache.clear()
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "no space left")
+
+    for name in ("replace", "fdopen"):
+        forget()
+        with monkeypatch.context() as patch:
+            patch.setattr(os, name, full)
+            assert losses() == first
+        assert list(place.iterdir()) == []
 
 
 @pytest.mark.skipif(not hasattr(os, "getuid"), reason="no such rights here")

@@ -45,11 +45,11 @@ def folder() -> Path | None:
     chosen = os.environ.get(FOLDER, "")
     if chosen.lower() in OFF:
         return None
-    if chosen:
-        return Path(chosen).expanduser()
     try:
+        if chosen:
+            return Path(chosen).expanduser()
         return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lamp" / "kernels"
-    except RuntimeError:  # the user has no home directory
+    except RuntimeError:  # the user has no home directory, or there is no user of the name after ~
         return None
 
 
@@ -95,6 +95,9 @@ def load(name: str) -> bytes | None:
         return None
     path = place / (name + ENDING)
     try:
+        status = path.lstat()
+        if not stat.S_ISREG(status.st_mode) or status.st_size > most_bytes():  # a pipe, say, whose reader would wait
+            return None
         found = path.read_bytes()
         os.utime(path)
     except OSError:
