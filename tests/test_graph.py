@@ -129,9 +129,19 @@ def test_formulas_of_ones_own_are_part_of_it():
         def dsigma(self, x, y):
             return y * 0.0 + 3.0
 
-    Thrice.__qualname__ = Twice.__qualname__
-    digests = {lamp.trace(mlp(activation=kind), (2, 4)).digest for kind in (one(2), one(3), Twice, Thrice)}
-    assert len(digests) == 4
+    class Sine(Twice):  # as Cosine, but for the name of what it calls
+        def sigma(self, x):
+            return x.sin()
+
+    class Cosine(Twice):
+        def sigma(self, x):
+            return x.cos()
+
+    for kind in (Thrice, Sine, Cosine):
+        kind.__qualname__ = Twice.__qualname__
+    kinds = (one(2), one(3), Twice, Thrice, Sine, Cosine)
+    digests = {lamp.trace(mlp(activation=kind), (2, 4)).digest for kind in kinds}
+    assert len(digests) == 6
 
 
 def test_a_digest_is_the_same_in_every_process():

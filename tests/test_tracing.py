@@ -1,5 +1,7 @@
 """A user's modules as graphs: convolution, recurrence, several inputs and outputs; and wrong traces."""
 
+import functools
+import re
 import textwrap
 
 import pytest
@@ -126,7 +128,7 @@ def test_a_network_shaped_as_lenet():
     assert found.parameters == 44_426  # as everybody counts LeNet-5 with 256 features
     assert found.multiplications == 86_400 + 153_600 + 30_720 + 10_080 + 840
     assert ["3", "Convolution(6, 16, 5)", "(B, 16, 8, 8)", "2,416", "153,600"] in found.table().rows
-    assert "compiled engine: no, not compiled: Convolution(1, 6, 5)" in str(found)
+    assert "compiled engine: no, not compiled: Sequential.0: Convolution(1, 6, 5)" in str(found)
 
 
 def test_a_recurrent_network():
@@ -295,6 +297,15 @@ def tracing(function):
         (lambda self, tracer, x: tracer.add(self), "at least one value"),
         (lambda self, tracer, x: tracer.concat(self), "at least one value"),
         (lambda self, tracer, x: tracer.scan(self, Cell(1, 2), x, (2,))[0], "axis of the batch"),
+        (lambda self, tracer, x: (_ for _ in ()).throw(NotImplementedError), "NotImplementedError"),
+        (lambda self, tracer, x: torch.zeros(4) @ torch.zeros(3), "RuntimeError: .*size"),
+        (lambda self, tracer, x: self.trace(tracer, x), "RecursionError"),
+        (lambda self, tracer, x: tracer.multiply(x, x), r"takes the module, then values(?s:.*)got +a Value"),
+        (lambda self, tracer, x: tracer.multiply(self, x, 2.0), r"then values of the graph(?s:.*)got +a float"),
+        (lambda self, tracer, x: tracer.add(self, x, torch.ones(4)), r"then values of the graph(?s:.*)got +a Tensor"),
+        (lambda self, tracer, x: tracer.concat(self, [x, x]), r"then values of the graph(?s:.*)got +a list"),
+        (lambda self, tracer, x: tracer.op("Pool", self, [None], ()), r"then values of the graph(?s:.*)got +a NoneType"),
+        (lambda self, tracer, x: tracer.reshape(self, x, (2, 3)), r"number of elements(?s:.*)4 elements"),
     ],
 )
 def test_it_is_refused_with_the_modules_path(function, told):
@@ -302,6 +313,77 @@ def test_it_is_refused_with_the_modules_path(function, told):
     with pytest.raises(lamp.LampError, match=told) as error:
         lamp.trace(model, (2, 3))
     assert error.value.where in ("Sequential.1: Own()", "Linear(in_features=1, out_features=2, bias=True)")
+
+
+def test_an_error_within_lamp_is_that_of_the_line_which_called_it():
+    model = tracing(lambda self, tracer, x: tracer.softmax(self, x, "last", False))
+    with pytest.raises(lamp.NotTraceable, match=rf"an error in {re.escape(__file__)}, line \d+"):
+        lamp.trace(model, (2, 3))
+
+
+class Unwritten(lamp.Module):
+    """A module without a trace."""
+
+    def forward(self, x):
+        self.remember(None)
+        return x * 1.0
+
+    def backward(self, dy):
+        self.recall()
+        return dy
+
+
+class Unfinished(Unwritten):
+    def trace(self, tracer, x):
+        raise NotImplementedError("to do")
+
+
+class Rounded(Unwritten):
+    def trace(self, tracer, x):
+        return tracer.op("Round", self, [x], x.shape)
+
+
+class Elements(Unwritten):
+    def trace(self, tracer, x):
+        return tracer.elementwise(self, x)
+
+
+class Halved(lamp.Linear):
+    def forward(self, input):
+        return super().forward(input) * 0.5
+
+    def backward(self, grad_output):
+        return super().backward(grad_output * 0.5)
+
+
+@pytest.mark.parametrize("count", [None, 3])
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda: lamp.BatchNorm1d(4), "no rule for its BatchNorm"),
+        (lambda: lamp.Softmax(0), "axis of the batch"),
+        (Unwritten, "does not say what it does as a graph"),
+        (Unfinished, "NotImplementedError: to do"),
+        (Rounded, "no rule for its Round"),
+        (Elements, "its Elementwise is not that of an Activation"),
+        (lambda: Halved(4, 4), "its own backward"),
+    ],
+)
+def test_who_does_not_compile_and_why_is_said_everywhere(make, reason, count):
+    """In a summary, in a history and in the error, by the module's path."""
+    model = lamp.Sequential(lamp.Linear(3, 4), lamp.Sequential(lamp.Tanh(), make()), lamp.Linear(4, 2))
+    if count is not None:
+        model = lamp.population(model, range(count))
+    data = torch.randn(8, 3), torch.randn(8, 2)
+    fit = functools.partial(lamp.fit, model, lamp.MSELoss(), epochs=1, batch_size=4, progress=False)
+    history = fit(lamp.SGD(model.parameters(), lr=0.1), data)
+    with pytest.raises(lamp.ArgumentError) as error:
+        fit(lamp.SGD(model.parameters(), lr=0.1), data, engine="compiled")
+    path = f"Sequential.1.1: {type(make()).__name__}("
+    for told in (lamp.summary(model, data[0]).reason, history.why, error.value.got):
+        assert path in told
+        assert reason in told
+    assert history.engine == "eager"
 
 
 def test_a_state_of_another_shape():

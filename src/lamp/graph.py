@@ -196,5 +196,6 @@ def _formula(module: Module) -> str:
         for name in ("sigma", "dsigma"):
             function: Callable[..., Any] | None = getattr(kind, name, None)
             if isinstance(function, FunctionType):
-                code.append((function.__code__.co_code.hex(), repr(function.__code__.co_consts), function.__closure__))
+                own = function.__code__
+                code.append((own.co_code.hex(), own.co_names, repr(own.co_consts), function.__closure__))
     return f"{kind.__module__}.{kind.__qualname__} {plain} {code}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -20,8 +21,12 @@ from lamp.overrides import overridden
 from lamp.parameter import Buffer, Parameter
 from lamp.paths import describe, path_of
 from lamp.signatures import called
+from lamp.trees import flat
 from lamp.values import a_switch
 
+PACKAGE = os.path.dirname(__file__)
+# What a wrong trace may raise. NotImplementedError and RecursionError are RuntimeErrors.
+FAILURES = ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError
 METHODS = ("__call__", "forward", "backward", "backward_parameters")  # what a module runs; in eval mode the first two
 
 
@@ -58,10 +63,11 @@ class Tracer:
                 outputs = module.trace(self, *values)
             except LampError:
                 raise
-            except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
+            except FAILURES as error:
                 _check_inputs(module, values)
                 shapes = ", ".join(sizes(("B", *value.shape)) for value in flat(values))
-                frame = extract_tb(error.__traceback__)[-1]
+                frames = extract_tb(error.__traceback__)
+                frame = next((each for each in reversed(frames) if not each.filename.startswith(PACKAGE)), frames[-1])
                 raise NotTraceable(
                     f"its trace fails for {shapes}: {type(error).__name__}: {error}",
                     expected="a trace for the values that its forward takes",
@@ -112,6 +118,7 @@ class Tracer:
         dtype, rows  of the output; None for those of the first input
         attributes   options of the kind, such as axis=0
         """
+        _check_arguments(kind, module, inputs)
         given = {**attributes, **(parameters or {})}
         if not inputs or any(name not in given for name in NEEDED.get(kind, ())):
             raise NotTraceable(
@@ -163,6 +170,13 @@ class Tracer:
 
     def reshape(self, module: Module, x: Value, shape: Sequence[int]) -> Value:
         """The same elements in another shape per sample."""
+        if math.prod(shape) != math.prod(x.shape):
+            raise ShapeError(
+                "a reshape keeps the number of elements",
+                expected=f"{math.prod(x.shape)} elements, as {sizes(x.shape)} has",
+                got=sizes(shape),
+                fix="pass the shape of one sample, without the axis of the batch",
+            )
         return x if tuple(shape) == x.shape else self.op("Reshape", module, [x], shape)
 
     def flatten(self, module: Module, x: Value, start_dim: int, end_dim: int) -> Value:
@@ -183,16 +197,18 @@ class Tracer:
 
     def add(self, module: Module, *values: Value) -> Value:
         """The sum of values of one shape."""
-        return self.op("Add", module, values, _common_shape(values))
+        return self.op("Add", module, values, _common_shape("Add", module, values))
 
     def multiply(self, module: Module, *values: Value) -> Value:
         """The product of values of one shape, element by element."""
-        return self.op("Multiply", module, values, _common_shape(values))
+        return self.op("Multiply", module, values, _common_shape("Multiply", module, values))
 
     def concat(self, module: Module, *values: Value, dim: int = -1) -> Value:
         """Values concatenated along the axis `dim` of a batch."""
+        _check_arguments("Concat", module, values)
         axis = self.axis(values[0], dim) if values else 0
-        _common_shape([replace(value, shape=(*value.shape[:axis], *value.shape[axis + 1 :])) for value in values])
+        others = [replace(value, shape=(*value.shape[:axis], *value.shape[axis + 1 :])) for value in values]
+        _common_shape("Concat", module, others)
         shape = list(values[0].shape)
         shape[axis] = sum(value.shape[axis] for value in values)
         return self.op("Concat", module, values, shape, axis=axis)
@@ -301,13 +317,6 @@ def guessed_shape(model: Module) -> Shape | None:
     return None
 
 
-def flat(values: Any) -> tuple[Any, ...]:
-    """The items of nested tuples or lists, in order."""
-    if isinstance(values, tuple | list):
-        return tuple(each for value in values for each in flat(value))
-    return (values,)
-
-
 def _given(tracer: Tracer, x: Any, dtype: torch.dtype) -> Any:
     """The value for an input, or a tuple of values for a tuple of inputs."""
     if isinstance(x, tuple | list) and x and not any(isinstance(n, int) for n in x):
@@ -335,8 +344,21 @@ def _sample(x: Any, dtype: torch.dtype) -> tuple[Shape, torch.dtype]:
     )
 
 
-def _common_shape(values: Sequence[Value]) -> Shape:
+def _check_arguments(kind: str, module: Module, values: Sequence[Value]) -> None:
+    """Raise NotTraceable unless an operation was given a module, then values of the graph."""
+    right = [isinstance(module, Module), *(isinstance(each, Value) for each in values)]
+    if not all(right):
+        raise NotTraceable(
+            f"an operation of the kind {kind} takes the module, then values of the graph",
+            expected=f"tracer.{kind.lower()}(self, x, ...), where x is what trace was given or an operation returned",
+            got=f"a {type((module, *values)[right.index(False)]).__name__}",
+            fix="pass self first; write constant numbers into the sigma of an activation",
+        )
+
+
+def _common_shape(kind: str, module: Module, values: Sequence[Value]) -> Shape:
     """The one shape of all values. Raises ShapeError for several shapes, and for no values."""
+    _check_arguments(kind, module, values)
     if not values:
         raise ShapeError(
             "there is nothing to add, multiply or concatenate",

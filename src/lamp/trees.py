@@ -22,6 +22,13 @@ def leaves(tree: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
             yield from leaves(branch, f"{name}[{k}]")
 
 
+def flat(tree: Any) -> tuple[Any, ...]:
+    """The items of nested tuples or lists, in order."""
+    if isinstance(tree, tuple | list):
+        return tuple(each for branch in tree for each in flat(branch))
+    return (tree,)
+
+
 def first_leaf(tree: Any) -> Tensor:
     """The tensor itself, or the first one in a tuple."""
     return tree if isinstance(tree, Tensor) else next(leaf for _, leaf in leaves(tree))

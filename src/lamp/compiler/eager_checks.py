@@ -22,7 +22,6 @@ from lamp.module import Module
 from lamp.nn import Sequential
 from lamp.overrides import is_lamps
 from lamp.passes import evaluating
-from lamp.paths import describe
 from lamp.replicas import Population
 
 
@@ -50,7 +49,7 @@ def check_training_mode(model: Module) -> None:
     """Raise NotCompiled if a module of the network is in eval mode, in which a forward keeps nothing for backward."""
     for module in model.modules():
         if not module.training and not isinstance(module, Sequential | Population):
-            raise NotCompiled(f"{describe(module)} is in eval mode, in which nothing is learned")
+            raise NotCompiled("is in eval mode, in which nothing is learned", module=module).within(model)
 
 
 def run_eagerly(model: Module, criterion: Loss, inputs: Sequence[Any], target: Any) -> None:

@@ -18,7 +18,6 @@ from lamp.module import Module
 from lamp.nn import Activation
 from lamp.optim import Optimizer, Schedule
 from lamp.overrides import overridden
-from lamp.paths import describe
 
 # Methods that no training step calls.
 NOT_IN_A_STEP = (
@@ -67,5 +66,7 @@ def check_overrides(thing: object, only: Iterable[str] | None = None) -> None:
     allowed = next((names for kind, names in MAY_OVERRIDE if isinstance(thing, kind)), ())
     found = overridden(thing, (*NOT_IN_A_STEP, *allowed), only)
     if found is not None:
-        name = describe(thing) if isinstance(thing, Module) else type(thing).__name__
-        raise NotCompiled(f"{name} has its own {found}: machine code would ignore it")
+        why = f"has its own {found}: machine code would ignore it"
+        if isinstance(thing, Module):
+            raise NotCompiled(why, module=thing)
+        raise NotCompiled(f"{type(thing).__name__} {why}")

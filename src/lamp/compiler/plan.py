@@ -32,6 +32,13 @@ def plan_of(model: Module, training: bool = True, shape: Sequence[int] | None = 
 
     Raises NotCompiled for a network that the compiler does not support.
     """
+    try:
+        return _plan(model, training, shape)
+    except NotCompiled as reason:
+        raise reason.within(model if model.replicas is None else getattr(model, "network", model)) from None
+
+
+def _plan(model: Module, training: bool, shape: Sequence[int] | None) -> Plan:
     for module in model.modules():
         if is_lamps(type(module)) or isinstance(module, KNOWN):
             check_overrides(module)

@@ -26,7 +26,8 @@ from lamp.parameter import Buffer, Parameter
 from lamp.paths import describe, path_of
 from lamp.replicas import Population
 from lamp.studies import Ensemble
-from lamp.tracing import flat, trace
+from lamp.tracing import trace
+from lamp.trees import flat
 
 SHAPE_STAYS = (Activation, PReLU, Softmax, LogSoftmax, Dropout, Identity)
 

@@ -13,7 +13,6 @@ from lamp.compiler.rules.rule import Rule, WeightedRule
 from lamp.compiler.rules.softmax import Softmax
 from lamp.compiler.stages import Stage
 from lamp.graph import Op
-from lamp.paths import describe
 
 RULES: dict[str, Rule] = {
     "Affine": Affine(),
@@ -29,7 +28,7 @@ def rule_of(op: Op) -> Rule:
     """The rule of an operation. Raises NotCompiled if there is none."""
     rule = RULES.get(op.kind)
     if rule is None:
-        raise NotCompiled(f"{describe(op.module)} is not compiled: lamp.compile says which modules are")
+        raise NotCompiled(f"is not compiled: there is no rule for its {op.kind}", module=op.module)
     return rule
 
 

@@ -20,7 +20,6 @@ from lamp.compiler.rules.mask import Mask
 from lamp.compiler.rules.rule import ElementRule
 from lamp.compiler.stages import Element, Stage
 from lamp.graph import Op
-from lamp.paths import describe
 
 ELEMENTS: tuple[ElementRule, ...] = (Formula(), Slopes(), Mask())
 IN_CHAINS = {rule.kind for rule in ELEMENTS}  # the kinds of operations that can join the stage before them
@@ -33,7 +32,8 @@ def rule_of(op: Op | Element) -> ElementRule:
     for rule in ELEMENTS:
         if rule.kind == op.kind and isinstance(op.module, rule.module):
             return rule
-    raise NotCompiled(f"{describe(op.module)} is not compiled: lamp.compile says which modules are")
+    known = " or ".join(rule.module.__name__ for rule in ELEMENTS if rule.kind == op.kind)
+    raise NotCompiled(f"is not compiled: its {op.kind} is not that of an {known}", module=op.module)
 
 
 def keeps_zero(stage: Stage) -> bool:

@@ -20,7 +20,6 @@ from lamp.compiler.stages import Element, Stage
 from lamp.graph import Op, Value
 from lamp.module import Module
 from lamp.parameter import Parameter
-from lamp.paths import describe
 
 
 class Rule(ABC):
@@ -146,7 +145,7 @@ class ElementRule(ABC):
 def one_axis(op: Op, value: Value) -> None:
     """Raise NotCompiled unless this value has one axis per sample."""
     if len(value.shape) != 1:
-        raise NotCompiled(f"{describe(op.module)} is compiled for samples of one axis, and gets {value.shape}")
+        raise NotCompiled(f"is compiled for samples of one axis, and gets {value.shape}", module=op.module)
 
 
 def total(lanes: Sequence[Lane]) -> Lane:
