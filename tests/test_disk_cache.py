@@ -102,7 +102,9 @@ def test_without_a_cache(place, monkeypatch):
     assert disk_cache.folder() is None
 
 
-@pytest.mark.parametrize("folder", ["file/kernels", "file", "loop", "~nobody_of_this_name/kernels", "a" * 300, "/proc/x"])
+@pytest.mark.parametrize(
+    "folder", ["file/kernels", "file", "loop", "~nobody_of_this_name/kernels", "a" * 300, "/proc/x"]
+)
 def test_a_folder_that_cannot_be_used(tmp_path, monkeypatch, folder):
     forget()
     (tmp_path / "file").write_text("not a folder")

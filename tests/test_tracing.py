@@ -304,7 +304,10 @@ def tracing(function):
         (lambda self, tracer, x: tracer.multiply(self, x, 2.0), r"then values of the graph(?s:.*)got +a float"),
         (lambda self, tracer, x: tracer.add(self, x, torch.ones(4)), r"then values of the graph(?s:.*)got +a Tensor"),
         (lambda self, tracer, x: tracer.concat(self, [x, x]), r"then values of the graph(?s:.*)got +a list"),
-        (lambda self, tracer, x: tracer.op("Pool", self, [None], ()), r"then values of the graph(?s:.*)got +a NoneType"),
+        (
+            lambda self, tracer, x: tracer.op("Pool", self, [None], ()),
+            r"then values of the graph(?s:.*)got +a NoneType",
+        ),
         (lambda self, tracer, x: tracer.reshape(self, x, (2, 3)), r"number of elements(?s:.*)4 elements"),
     ],
 )
