@@ -33,6 +33,7 @@ SLOW = [
     "compiled_branches",
     "compiled_calls",
     "compiled_changes",
+    "compiled_cost_of_calls",
     "compiled_failures",
     "compiled_fit",
     "compiled_halves",

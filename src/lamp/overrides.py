@@ -7,7 +7,8 @@ A user's method may stand in a subclass, on an instance (`module.forward = f`), 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import lru_cache
+from functools import lru_cache, reduce
+from operator import or_
 from types import FunctionType
 from typing import Any
 
@@ -65,9 +66,8 @@ def overridden(thing: object, allowed: Iterable[str] = (), only: Iterable[str] |
     names = methods(kind) if only is None else methods(kind) & frozenset(only)
     for name in sorted(names & getattr(thing, "__dict__", {}).keys()):
         return f"{name}, which was set on it"
-    return _overridden_in_class(
-        kind, names, frozenset(allowed), tuple(class_attribute(kind, name) for name in sorted(names))
-    )
+    current = reduce(or_, map(vars, reversed(kind.__mro__)))
+    return _overridden_in_class(kind, names, frozenset(allowed), tuple(map(current.get, sorted(names))))
 
 
 @lru_cache(maxsize=256)

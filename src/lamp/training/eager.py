@@ -85,25 +85,36 @@ class Averages:
             raise DataError(
                 "an epoch without batches", expected="at least one batch", got="none", fix="pass data with samples"
             )
-        loss = mean_loss(torch.stack(self.losses), self._stacked_divisors(), self.criterion)
+        divisors = self._stacked_divisors()
+        check_counted(divisors, self.criterion, self.replicas)
+        loss = mean_loss(torch.stack(self.losses), divisors, self.criterion, self.replicas)
         return {"loss": float(loss) if self.replicas is None else loss.cpu(), **self.metrics.values()}
 
 
-def mean_loss(losses: Tensor, divisors: Tensor, criterion: Loss) -> Tensor:
-    """The loss of an epoch, () or (K,), from the losses of its batches, (batches,) or (batches, K).
+def mean_loss(losses: Tensor, divisors: Tensor, criterion: Loss, replicas: int | None) -> Tensor:
+    """The losses of epochs from the losses of their batches: (epochs..., batches) -> (epochs...,), in a population
+    (epochs..., batches, K) -> (epochs..., K).
 
-    divisors  the divisor of each batch's mean, (batches,) or (batches, K); a batch with divisor 0 does not count
-
-    Raises LabelError if the divisors of all batches of a single network are 0.
+    divisors  the divisor of each batch's mean, (epochs..., batches) or (epochs..., batches, K); a batch with divisor 0
+              does not count
     """
-    losses = losses.double()
+    losses, batches = losses.double(), -1 if replicas is None else -2
     if criterion.reduction == "sum":
-        return losses.sum(0)
-    if isinstance(criterion, ClassLoss) and losses.dim() == 1 and not divisors.any():
-        raise criterion.explain_no_labels("none in all these data", "leave these data out")
+        return losses.sum(batches)
     if divisors.dim() < losses.dim():
-        divisors = divisors.unsqueeze(1)
-    return (losses * divisors).where(divisors != 0, 0.0).sum(0) / divisors.sum(0)
+        divisors = divisors.unsqueeze(-1)
+    return (losses * divisors).where(divisors != 0, 0.0).sum(batches) / divisors.sum(batches)
+
+
+def check_counted(divisors: Tensor, criterion: Loss, replicas: int | None) -> None:
+    """Raise LabelError if no batch of a single network's epoch counts, because all its labels are ignored.
+
+    divisors  as `mean_loss` takes them, of one epoch
+    """
+    if criterion.reduction == "sum" or replicas is not None:
+        return
+    if isinstance(criterion, ClassLoss) and not divisors.any():
+        raise criterion.explain_no_labels("none in all these data", "leave these data out")
 
 
 def train_step(

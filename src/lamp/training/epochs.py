@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -146,7 +146,9 @@ class Data:
         """The rows of the samples of the loader's next epochs, int32 (epochs m,) or (K, epochs m)."""
         lead = () if self.loader.replicas is None else (self.loader.replicas,)
         orders = torch.empty(*lead, epochs, self.samples, dtype=torch.int32)
-        for k in range(epochs):
+        if not self.loader.shuffle:
+            orders[:] = self.order(self.loader.epoch).unsqueeze(-2)
+        for k in range(epochs if self.loader.shuffle else 0):
             orders[..., k, :] = self.order(self.loader.epoch + k)
         return orders.flatten(-2)
 
@@ -307,14 +309,23 @@ def of_epochs(spec: FitSpec, steps: Steps, data: Data, order: Tensor, record: Re
     outputs = None if record.outputs is None else record.outputs.unflatten(1, (epochs, -1))  # (K, epochs, samples, ...)
     right = record.right.unflatten(0, (epochs, -1)).sum(1)  # (epochs, accuracies, K)
     shares = right.double() / data.asked(metrics, orders).transpose(0, 1)
-    for k in range(epochs):
-        loss = eager.mean_loss(losses[k], divisors[k], spec.criterion)
-        values: dict[str, Measured] = {"loss": float(loss) if replicas is None else loss}
+    shares = shares if replicas is not None else shares[..., 0]
+    means = eager.mean_loss(losses, divisors, spec.criterion, replicas)
+    all_count = bool(divisors.all())
+    listed = zip(losses.unbind(), _listed(means, replicas), _listed(shares, replicas), strict=True)
+    for k, (of_steps, loss, of_metrics) in enumerate(listed):
+        if not all_count:
+            eager.check_counted(divisors[k], spec.criterion, replicas)
+        values: dict[str, Measured] = {"loss": loss}
         if outputs is not None:
             output = outputs[:, k] if replicas is not None else outputs[0, k]
             target = data.targets_of(orders[..., k, :].long(), replicas)
             values |= measured(metrics, output, target, replicas)
         else:
-            for name, share in zip(metrics, shares[k], strict=True):
-                values[name] = float(share) if replicas is None else share
-        yield Measurement(losses[k], values, 0.0)
+            values.update(zip(metrics, of_metrics, strict=True))
+        yield Measurement(of_steps, values, 0.0)
+
+
+def _listed(values: Tensor, replicas: int | None) -> Sequence[Any]:
+    """The values of each epoch: numbers of one network, tensors of a population."""
+    return values.tolist() if replicas is None else values.unbind()

@@ -212,7 +212,9 @@ class Loop:
         self.engine.steps = compiled.steps
 
     def _take_over_changes(self, shown: bool) -> None:
-        """Pass changes by callbacks and the schedule to the engine; `shown` as in `_read_whole`."""
+        """Pass changes by user code to the engine; `shown` as in `_read_whole`."""
+        if not self._watch.strangers:
+            return
         self._read_whole(shown)
         self.engine.spec = self._spec()
         self.engine.refresh()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 
 from torch import Tensor
 
@@ -70,7 +69,7 @@ class PrefetchingEngine(CompiledEngine):
         found = next(self._measured)  # computes metrics: if one raises, the model keeps this epoch's weights
         now = time.perf_counter()
         seconds, self._since = now - self._since, now
-        return replace(found, seconds=seconds)
+        return Measurement(found.losses, found.values, seconds)
 
     @property
     def _queue(self) -> EpochPrefetcher:
