@@ -215,7 +215,7 @@ def test_a_column_reads_typed_numbers_too():
     notes = []
     typed = made.transform(pl.DataFrame({"x": [3036.0, 12.5], "beside": [1, 2]}), notes)
     assert (typed == made.transform(frame[:2].with_columns(beside=pl.Series([1, 2])))).all()
-    assert "x: 2 values without $ are taken to be in $" in notes
+    assert "x: 2 values without $ read as in $" in notes
 
 
 @pytest.mark.parametrize("word", ["007", "1,5", "€5", "12 kg", "3k", "many"])

@@ -192,7 +192,7 @@ def test_words_for_numbers_in_the_target(numbers):
     assert "'closed'" in str(caught.value)
     measured = evaluate(numbers, frame, unknown="gap")
     assert measured.rows == 38
-    assert measured.notes == ["2 rows are left out because 'close' is not a finite number in them"]
+    assert measured.notes == ["2 rows are left out, where 'close' is not a finite number"]
     assert measured.estimates == evaluate(numbers, PRICES[2:]).estimates
 
 

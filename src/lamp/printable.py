@@ -23,6 +23,12 @@ def printable(text: str, keep: str = "") -> str:
     return "".join(each if each.isprintable() or each in JOINERS or each in keep else repr(each)[1:-1] for each in text)
 
 
+def counted(count: int, what: str, participle: str = "") -> str:
+    """A count with its noun, and a participle if one is given: "1 row", "1,200 rows are left out"."""
+    noun = what if count == 1 else f"{what}s"
+    return f"{count:,} {noun}" + (f" {'is' if count == 1 else 'are'} {participle}" if participle else "")
+
+
 def shortened(names: Sequence[str], longest: int) -> list[str]:
     """The names, printable and cut in the middle to at most `longest` characters; different names stay different."""
     short = [_cut(printable(name), longest) for name in names]

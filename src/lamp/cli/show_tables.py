@@ -12,7 +12,7 @@ from rich.table import Table
 
 from lamp.cli.show import console
 from lamp.cli.terminal import say
-from lamp.printable import printable, readable, shortened
+from lamp.printable import counted, printable, readable, shortened
 from lamp.tables.column import Column
 from lamp.tables.columns import BooleanColumn, CategoryColumn, DateColumn, LeftOut, NumberColumn
 from lamp.tables.dates import described
@@ -39,7 +39,7 @@ def plan(plan: Plan) -> None:
     parts = plan.split
     out.tell(
         f"{len(plan.rows):,} rows: {len(parts.training):,} training, {len(parts.validation):,} validation, "
-        f"{len(parts.test):,} test; {len(plan.preprocessing.features):,} inputs of the networks",
+        f"{len(parts.test):,} test; {counted(len(plan.preprocessing.features), 'input')} of the networks",
     )
     by_name = {column.name: column for column in plan.preprocessing.columns}
     columns = [by_name[decision.name] for decision in plan.decisions]
@@ -95,7 +95,7 @@ def outcome(outcome: Outcome, path: Path) -> None:
 
 def estimates(measured: Measured, name: str) -> None:
     """Print each metric of an evaluation on its own line."""
-    table = _table(f"{measured.rows:,} rows, {shortened([name], LONGEST_NAME)[0]}", "value", "95 % interval")
+    table = _table(f"{counted(measured.rows, 'row')}, {shortened([name], LONGEST_NAME)[0]}", "value", "95 % interval")
     for metric, estimate in measured.estimates.items():
         value, interval = _parts(metric, estimate)
         table.add_row(metric, value, interval)

@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 
 from lamp.errors import DataError
+from lamp.printable import counted
 from lamp.tables import parsing
 from lamp.tables.missing import MISSING_WORDS
 
@@ -75,7 +76,7 @@ class Column(ABC):
 
     def _filled(self, missing: int, notes: list[str], what: str) -> None:
         if missing:
-            notes.append(f"{self.name}: {missing:,} missing values, although training had none: {what}")
+            notes.append(f"{self.name}: {counted(missing, 'missing value')}, although training had none: {what}")
 
 
 def own_missing_words(known: Mapping[str, Any]) -> dict[str, Any]:
@@ -110,6 +111,8 @@ def unread(column: Column, series: pl.Series, read: pl.Series) -> pl.Series:
 
 def refuse_word(column: Column, word: str, series: pl.Series, expected: str, count: int) -> None:
     row = int((parsing.words(series, column.missing_words) == word).fill_null(False).arg_max() or 0) + 1
+    if parsing.is_text(series.dtype):
+        word = str(series[row - 1]).strip()  # as it stands in the file: 5.00, not 5
     raise DataError(
         f"column {column.name!r}: {word!r} in row {row:,} is not a {column.kind}",
         expected=expected,

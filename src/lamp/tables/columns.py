@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import polars as pl
 
+from lamp.printable import counted
 from lamp.tables import dates, parsing
 from lamp.tables.column import Column, Numbers, nowhere, own_missing_words, refuse_infinite, refuse_word, unread
 from lamp.tables.missing import MISSING_WORDS, places
@@ -125,7 +126,7 @@ class NumberColumn(Column):
                 series.str.contains(self.unit, literal=True).sum() if series.dtype == pl.String else 0
             )
             if bare:
-                notes.append(f"{self.name}: {bare:,} values without {self.unit} are taken to be in {self.unit}")
+                notes.append(f"{self.name}: {counted(bare, 'value')} without {self.unit} read as in {self.unit}")
         if self.open and series.dtype == pl.String:
             found = decimal_mark(series)
             if found.doubtful:
@@ -220,7 +221,9 @@ class CategoryColumn(Column):
             if len(unknown):
                 new = unknown.unique(maintain_order=True).to_list()
                 shown = ", ".join(map(repr, new[:3])) + (", ..." if len(new) > 3 else "")
-                notes.append(f"{self.name}: {len(unknown):,} rows with words that were not in training: {shown}")
+                notes.append(
+                    f"{self.name}: {counted(len(unknown), 'row')} with words that were not in training: {shown}"
+                )
         return out[:, :features]
 
 
@@ -270,11 +273,24 @@ class DateColumn(Column):
         missing = read.is_null()
         if not self.indicator:
             self._filled(int(missing.sum()), notes, "replaced by the mean date")
+        self._remark_on_clocks(read, notes)
         all_parts = _parts(read.fill_null(pl.Series([0]).cast(pl.Datetime("us"))[0]))
         there = ~missing.to_numpy()
         out = [np.where(there, (all_parts[part] - mean) / std, 0.0) for part, (mean, std) in self.parts.items()]
         out += [(~there).astype(np.float64)] * self.indicator
         return np.stack(out, 1) if out else np.empty((len(read), 0))
+
+    def _remark_on_clocks(self, read: pl.Series, notes: list[str]) -> None:
+        """Add a remark if these dates have a time of day and training's had none, or the other way round."""
+        if self.format == dates.TIME_ALONE or not read.count():
+            return
+        with_clock = int((read != read.dt.truncate("1d")).sum())
+        if with_clock and "sine of day" not in self.parts:
+            notes.append(
+                f"{self.name}: a time of day in {counted(with_clock, 'row')} is not used; training had only days"
+            )
+        elif not with_clock and "sine of day" in self.parts:
+            notes.append(f"{self.name}: no row has a time of day, which training had; midnight is taken")
 
 
 @dataclass

@@ -85,8 +85,9 @@ class Conventions:
         words: dict[str, list[str]] = {}
         for each in missing:
             name, word = _parted(each, names)
-            if name == ALL and (meant := near(each.rpartition("=")[0], names)) is not None:
-                raise _no_column("--missing", each, meant, "a word, for all columns or as COLUMN=WORD for one")
+            if name == ALL and (column := each.rpartition("=")[0]):
+                expected = "a word, for all columns or as COLUMN=WORD for one"
+                raise _no_column("--missing", each, near(column, names), expected)
             words.setdefault(name, []).append(word)
         marks = _each(decimal, names, "--decimal", MARKS)
         orders = _each(dates_, names, "--dates", {each: each for each in dates.ORDERS})

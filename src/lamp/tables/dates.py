@@ -62,7 +62,7 @@ CLOCK = (
     + ")"
 )
 ZONE = r"(?: ?(?P<zone>z|utc|gmt|(?:utc|gmt)?[+-]\d{2}:?(?:\d{2})?))?"
-AFTER_THE_DAY = rf"(?:(?:t|,? +|,? +at +){CLOCK}{ZONE})?"
+AFTER_THE_DAY = rf"(?:(?:t|:|,? +|,? +at +){CLOCK}{ZONE})?"
 COMPACT_CLOCK = r"(?:[t ]?(?P<hour>\d{2})(?P<minute>\d{2})(?P<second>\d{2})?" + ZONE + ")?"
 
 TIME_ALONE, COMPACT = "%H:%M", "%Y%m%d"
@@ -95,6 +95,7 @@ OTHERS = [
     "Q%q %Y",
     "Q%q-%Y",
     "Q%q/%Y",
+    "%Y年%m月%d日",
 ]
 FORMS = [*NUMERIC, *NAMED, *OTHERS, TIME_ALONE, COMPACT]  # if several fit equally many values, the first wins
 
@@ -249,10 +250,13 @@ def compiled(form: str) -> re.Pattern[str]:
 
 
 def best(counted: pl.DataFrame, order: str = "") -> tuple[str, int] | None:
-    """The form that fits the most rows, and their number, from a table of `word` and `count`; None if few are dates."""
+    """The form that fits the most rows, and their number, from a table of `word` and `count`; None if few are dates.
+
+    order  the order of day, month and year in forms that do not begin with a year of four digits
+    """
     found: list[tuple[int, str]] = []
     for form in likely(counted["word"]):
-        if order and order_of(form) and order_of(form) != order:
+        if order and order_of(form) not in ("", order) and form[:2] != "%Y":
             continue
         rows = int(counted.filter(read(counted["word"], form).is_not_null())["count"].sum())
         found.append((rows, form))

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from lamp.errors import DataError
+from lamp.printable import counted
 from lamp.tables import metrics, parsing, targets
 from lamp.tables.column import Unknown
 from lamp.tables.kinds import listed
@@ -55,14 +56,14 @@ def evaluate(model: TableModel, frame: pl.DataFrame, *, seed: int = 0, unknown: 
             fix="add the true values; lamp predict works without them",
         )
     if not there.all():
-        notes.append(f"{int((~there).sum()):,} rows without a value of {target.name!r} are left out")
+        notes.append(targets.remark_on_gaps(column, there))
         frame = frame.filter(there)
     new = target.unknown(frame[target.name])
     if not target.is_classes and unknown == "gap" and new.any() and not new.all():
-        notes.append(f"{int(new.sum()):,} rows are left out because {target.name!r} is not a finite number in them")
+        notes.append(f"{counted(int(new.sum()), 'row', 'left out')}, where {target.name!r} is not a finite number")
         frame, new = frame.filter(~new), new.filter(~new)
     if not target.is_classes and new.any():
-        _refuse_words(target, frame[target.name], new)
+        _refuse_words(target, column, there.arg_true().filter(new), len(new))
     if unknown == "error" or new.all() or not new.any():
         truth, classes = target.encode(frame[target.name]), 0
     else:
@@ -88,11 +89,14 @@ def _with_new_classes(target: Target, column: pl.Series, new: pl.Series, notes: 
     return torch.from_numpy(at.to_numpy().copy()), len(more)
 
 
-def _refuse_words(target: Target, column: pl.Series, wrong: pl.Series) -> NoReturn:
-    first = int(wrong.arg_max() or 0)
+def _refuse_words(target: Target, column: pl.Series, wrong: pl.Series, there: int) -> NoReturn:
+    """Raise the DataError for a numeric target that is none in these rows (counted from 0) of those that have one."""
+    first = int(wrong[0])
     raise DataError(
-        f"the target {target.name!r} is not a finite number in {int(wrong.sum()):,} of {len(column):,} rows",
+        f"the target {target.name!r} is not {target.form.described} in {len(wrong):,} of {there:,} rows",
         expected="finite numbers to compare with, or empty cells where the number is unknown",
-        got=f"{column[first]!r} in row {first + 1:,} of the rows with a target",
-        fix="correct the values" if wrong.all() else "correct the values, or leave these rows out with --unknown gap",
+        got=f"{column[first]!r} in row {first + 1:,}",
+        fix="correct the values"
+        if len(wrong) == there
+        else "correct the values, or leave these rows out with --unknown gap",
     )

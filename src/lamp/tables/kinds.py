@@ -224,7 +224,7 @@ def _decide_text(series: pl.Series, conventions: Conventions) -> Decision:
     name, missing, decimal = series.name, conventions.missing_in(series.name), conventions.decimal_in(series.name)
     known: dict[str, Any] = {"decimal": decimal.value, "open": not decimal.known}
     some = parsing.words(series.drop_nulls().gather_every(max(1, series.count() // SAMPLE)), missing).drop_nulls()
-    numeric = not len(some) or numbers.parsed(some, decimal.value)["value"].count() > len(some) / 2
+    numeric = not len(some) or numbers.parsed(some, decimal.value)["value"].count() >= len(some) / 2
     if len(some) and numeric:
         read = parsing.numbers(series, decimal.value, missing)
         rest = series.filter(read.is_null() & series.is_not_null())
@@ -241,7 +241,8 @@ def _decide_text(series: pl.Series, conventions: Conventions) -> Decision:
     if len(counted) <= 4 and parsing.answers(counted["word"], missing).null_count() == 0:
         return Decision(name, "boolean")
     seen = numbers.seen(counted if numeric else counted.clear(), decimal.value)
-    if mostly(seen.rows, there, seen.odd) and not seen.are_codes:
+    mixed = seen.mixed and decimal.known != "asked"
+    if mostly(seen.rows, there, seen.odd) and not (seen.are_codes or mixed):
         known = {**known, **_of_form(seen)}
         read = parsing.numbers(series, seen.form, missing)
         why = remarks.of_numbers(name, decimal, seen)
@@ -249,10 +250,16 @@ def _decide_text(series: pl.Series, conventions: Conventions) -> Decision:
     order = conventions.dates_in(name)
     form, rows = dates.best(counted, order.value) or ("", 0)
     if mostly(rows, there, odd := _unread(counted, form)):
-        why = remarks.of_dates(name, order, form, odd, there - rows, there)
-        decision = Decision(name, "date", why, {"format": form, "words": odd}, bool(why))
-        return _varying(parsing.times(series, form, missing), decision)
+        days = parsing.times(series, form, missing)
+        far = "" if form == dates.TIME_ALONE else remarks.of_missing_days(name, days)
+        why = "; ".join(filter(None, [remarks.of_dates(name, order, form, odd, there - rows, there), far]))
+        return _varying(days, Decision(name, "date", why, {"format": form, "words": odd}, bool(why)))
     notes = remarks.of_near_numbers(seen, there, MOSTLY, remarks.option(name, "number", "kind"))
+    if order.known == "asked" and (other := dates.best(counted)) and other[1] >= MOSTLY * there:
+        notes.append(
+            f"dates written as {dates.described(other[0])}, and not {dates.ORDERS[order.value]} as --dates says"
+        )
+    notes += remarks.of_near_dates(form, rows, there, odd, remarks.option(name, "date", "kind"))
     notes += remarks.of_missing_words(name, frequent_missing(series, missing))
     return _decide_words(name, text, notes, len(series))
 

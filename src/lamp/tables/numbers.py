@@ -7,6 +7,7 @@ number in every table. Text of another form is not a number; it is never read as
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
 from dataclasses import dataclass
 from functools import cache
@@ -18,10 +19,12 @@ from lamp.tables.missing import MISSING_WORDS, as_text, is_missing
 
 MOST_SHOWN = 50  # words kept as examples
 A_FEW, ENOUGH = 20, 1_000  # so many words decide the decimal mark if they agree
+SLIPS, SLIPS_SHARE = 2, 0.05  # least words, and share of words, with another decimal mark that are no slips
 MOST = 0.5  # least share of numbers among the words that contain a mark
 OTHER = {".": ",", ",": "."}  # {decimal mark: thousands separator}
 
 # ---- the grammar -----------------------------------------------------------------------------------------------------
+OTHER_DIGITS = r"[\p{Nd}--0-9]"  # of other scripts, and full-width ones
 MINUS, BLANKS, QUOTES = (
     "[\u2212\u2010-\u2013\ufe63\uff0d]",
     "[\u00a0\u2000-\u200a\u202f\u205f\t]",
@@ -124,6 +127,8 @@ def parsed(text: pl.Series, decimal: str) -> pl.DataFrame:
     zero    whether it begins with 0 as a code does
     scaled  whether a k, M or the like scales it
     """
+    if text.str.contains(OTHER_DIGITS).any():
+        text = _in_latin_digits(text)
     clean = text.str.replace_all(MINUS, "-").str.replace_all(BLANKS, " ").str.replace_all(QUOTES, "'")
     inside = clean.str.contains(IN_PARENTHESES).fill_null(False)
     if inside.any():
@@ -135,12 +140,19 @@ def parsed(text: pl.Series, decimal: str) -> pl.DataFrame:
     signs = fields["sign"] + fields["sign2"] + fields["minus"]
     digits = core.str.replace_all(rf"[ '_{OTHER[decimal]}]", "").str.replace(decimal, ".", literal=True)
     value = digits.cast(pl.Float64, strict=False)
+    value = value.set((core == "0") & fields["after"].str.contains("^[xX]"), None)  # 0xff is no number of the unit xff
     value = value.set(signs.str.len_bytes() + inside.cast(pl.UInt32) > 1, None)  # -(5) and -5- are not numbers
     scale, unit = _units(fields)
     value = value * scale
     value = (-value).zip_with(signs.str.contains("-", literal=True) | inside, value)
     zero = core.str.contains(r"^0\d+$").fill_null(False)
     return pl.DataFrame({"value": value, "unit": unit, "zero": zero, "scaled": scale != 1.0})
+
+
+def _in_latin_digits(text: pl.Series) -> pl.Series:
+    """The words with the digits 0 to 9 in place of other scripts' digits."""
+    others = text.str.extract_all(OTHER_DIGITS).explode(empty_as_null=False).drop_nulls().unique().to_list()
+    return text.str.replace_many(others, [str(unicodedata.digit(each)) for each in others])
 
 
 def _units(fields: pl.DataFrame) -> tuple[pl.Series, pl.Series]:
@@ -184,6 +196,7 @@ class Seen:
     fractions  whether some numbers are not whole
     special    {word: number} for some words in an unusual notation
     scaled     a word with a k or M, or ""
+    mixed      a word with the other decimal mark, if that occurs beside words that could have either; else ""
     """
 
     form: NumberForm
@@ -195,6 +208,7 @@ class Seen:
     fractions: bool
     special: dict[str, float]
     scaled: str
+    mixed: str
 
     @property
     def are_codes(self) -> bool:
@@ -233,12 +247,23 @@ def seen(counted: pl.DataFrame, decimal: str, asked: bool = False) -> Seen:
         fractions,
         special(read["word"], decimal),
         scaled,
+        _mixed(odd["word"], read["word"], decimal),
     )
+
+
+def _mixed(odd: pl.Series, read: pl.Series, decimal: str) -> str:
+    """A word that is a number with the other decimal mark alone, if there are too many of them to be slips and the
+    mark occurs in other words too, where it was taken for a thousands separator; else ""."""
+    marked = int(read.str.contains(OTHER[decimal], literal=True).sum()) if len(odd) else 0
+    if not marked:
+        return ""
+    proofs = odd.filter(parsed(odd, OTHER[decimal])["value"].is_not_null())
+    return proofs[0] if len(proofs) >= max(SLIPS, SLIPS_SHARE * (marked + len(proofs))) else ""
 
 
 def special(text: pl.Series, decimal: str) -> dict[str, float]:
     """{word: number} for a few words in a notation that programs do not use."""
-    few = text.filter(text.str.contains(r"[^\d.+\-eE]|\d-$|\..*\.").fill_null(False)).head(MOST_SHOWN)
+    few = text.filter(text.str.contains(r"[^0-9.+\-eE]|\d-$|\..*\.").fill_null(False)).head(MOST_SHOWN)
     return dict(zip(few.to_list(), parsed(as_text(few), decimal)["value"].to_list(), strict=True)) if len(few) else {}
 
 

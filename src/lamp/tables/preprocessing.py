@@ -125,7 +125,11 @@ class Preprocessing:
                 f"the table lacks {count} that the training table had",
                 expected=listed(missing),
                 got=f"{len(frame.columns)} columns: {listed(frame.columns)}",
-                fix=f"rename {', '.join(meant[:3])}" if meant else "add them; leave the cells of unknown values empty",
+                fix=f"rename {', '.join(meant[:3])}"
+                if meant
+                else "the file's first line must name the columns"
+                if len(missing) > 1 and known.isdisjoint(there)
+                else "add them; leave the cells of unknown values empty",
             )
         if extra:
             notes.append(f"columns that training did not have are not used: {listed(extra)}")

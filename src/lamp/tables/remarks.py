@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from shlex import quote
 
 import polars as pl
@@ -15,8 +15,10 @@ from lamp.tables.evidence import ALL, Found
 from lamp.tables.missing import frequent_missing, is_text
 
 SHOWN = 3  # words quoted in a remark
+BOTH_MARKS = "numbers with a decimal point and numbers with a decimal comma"
 MOST_NINES = 1e9
 CODE_ROWS, CODE_SHARE = 3, 0.005  # least rows, and share of rows, of a number that may mean missing
+MANY = 0.5  # share of numbers, or of dates, in a column of words from which a remark says so
 FAR = 0.5  # distance from the other numbers, as a share of their range, at which a number is an outlier
 
 
@@ -73,6 +75,8 @@ def of_numbers(name: str, decimal: Found, seen: numbers.Seen) -> str:
     if seen.odd:
         rows = seen.odd_rows + seen.rows
         parts.append(f"{seen.odd_rows:,} of {rows:,} values are not numbers and count as missing: {some(seen.odd)}")
+    if seen.mixed:
+        parts.append(f"{BOTH_MARKS}, such as {seen.mixed!r}")
     parts.append(of_writing(name, decimal, seen.special))
     if seen.form.unit is None:
         parts.append("several units, which are not converted: " + ", ".join(unit or "none" for unit in seen.units))
@@ -87,9 +91,9 @@ def of_numbers(name: str, decimal: Found, seen: numbers.Seen) -> str:
 
 
 def of_near_numbers(seen: numbers.Seen, there: int, share: float, change: str) -> list[str]:
-    """Why a column that holds mostly numbers is taken for words, and the option that changes it."""
-    if sum(seen.units.values()) < share * there:
-        return []
+    """Why a column of which many values are numbers is taken for words, and the option that changes it."""
+    if seen.mixed or sum(seen.units.values()) < share * there:
+        return _of_many_numbers(seen, there, change)
     units = [unit for unit in seen.units if unit]
     if len(units) > 1:
         return [f"numbers in several units, {some(units)}: {change} reads the numbers without converting them"]
@@ -100,17 +104,44 @@ def of_near_numbers(seen: numbers.Seen, there: int, share: float, change: str) -
     return []
 
 
+def _of_many_numbers(seen: numbers.Seen, there: int, change: str) -> list[str]:
+    """A remark on a column of which more than half the values are numbers, or of numbers with both decimal marks."""
+    if not seen.odd:
+        return []
+    other = numbers.parsed(pl.Series(seen.odd), numbers.OTHER[seen.form.decimal])["value"]
+    if seen.mixed or (seen.rows and other.null_count() == 0):
+        return [f"{BOTH_MARKS}, such as {seen.mixed or seen.odd[0]!r}: write all in one way"]
+    if seen.rows <= MANY * there:
+        return []
+    return [f"{seen.rows:,} of {there:,} values are numbers, but not {some(seen.odd)}: {change} takes those for gaps"]
+
+
 def of_missing_codes(name: str, read: pl.Series, low: float, high: float) -> str:
     """A remark on a number such as -999 or 9999 that is far from the others and may mean missing."""
+    return _of_far_values(name, read, {value: f"{value:.15g}" for value in (low, high) if _is_code(value)})
+
+
+def of_missing_days(name: str, read: pl.Series) -> str:
+    """A remark on a day such as 9999-12-31 or 1900-01-01 that is far from the others and may mean missing."""
+    ends = [day for day in (read.min(), read.max()) if isinstance(day, datetime)]
+    return _of_far_values(name, read.cast(pl.Int64), {_microseconds(day): moment(day) for day in ends})
+
+
+def _of_far_values(name: str, read: pl.Series, ends: Mapping[float, str]) -> str:
+    """A remark on each of `ends` (the least and greatest value, with texts) that is frequent and far from the rest."""
     found = []
-    for value in filter(_is_code, (low, high)):
+    for value, text in ends.items():
         others, rows = read.filter(read != value), int((read == value).sum())
         if len(others) and rows >= max(CODE_ROWS, CODE_SHARE * len(read)):
             least, most = float(others.min()), float(others.max())  # type: ignore[arg-type]
             if min(abs(value - least), abs(value - most)) > FAR * (most - least):
-                change = option(name, f"{value:.15g}", "missing")
-                found.append(f"{value:.15g} in {rows:,} rows is far from all others; if it means missing: {change}")
+                change = option(name, text, "missing")
+                found.append(f"{text} in {rows:,} rows is far from all others; if it means missing: {change}")
     return "; ".join(found)
+
+
+def _microseconds(day: datetime) -> int:
+    return (day - datetime(1970, 1, 1)) // timedelta(microseconds=1)
 
 
 def _is_code(value: float) -> bool:
@@ -136,6 +167,14 @@ def of_dates(name: str, order: Found, form: str, odd: Sequence[str], odd_rows: i
     if "%y" in form:
         parts.append("years 00 to 69 are 2000 to 2069, 70 to 99 are 1970 to 1999")
     return "; ".join(filter(None, parts))
+
+
+def of_near_dates(form: str, rows: int, there: int, odd: Sequence[str], change: str) -> list[str]:
+    """A remark on a column of which at least half the values are dates of one form, and the others are not."""
+    if not form or rows < MANY * there or not odd:
+        return []
+    kind = dates.described(form) if form == dates.TIME_ALONE else f"dates written as {dates.described(form)}"
+    return [f"{rows:,} of {there:,} values are {kind}, but not {some(odd)}: {change} takes those for gaps"]
 
 
 def _of_order(name: str, order: Found, form: str, digits: str) -> str:
@@ -167,6 +206,8 @@ def of_missing_words(name: str, found: Sequence[tuple[str, int]]) -> list[str]:
 def of_target_words(column: pl.Series, missing: Sequence[str], conventions: Conventions) -> list[str]:
     """Remarks on frequent words of a target that count as missing, or would in another column."""
     name, usual = column.name, conventions.missing_in(column.name)
+    if name in conventions.missing or ALL in conventions.missing:
+        return []  # the user has said it
     found = []
     for word, rows in frequent_missing(column, usual):
         if word.lower() in missing:
@@ -179,7 +220,7 @@ def of_target_words(column: pl.Series, missing: Sequence[str], conventions: Conv
 
 
 def of_unused_words(frame: pl.DataFrame, missing: Mapping[str, Sequence[str]]) -> list[str]:
-    """Remarks on words of --missing that do not occur in the table; numbers are not checked."""
+    """Remarks on words of --missing that do not occur in the table; numbers and dates are not checked."""
     parts = []
     for name, given in missing.items():
         words = {word.strip().lower(): word for word in given}
@@ -187,8 +228,9 @@ def of_unused_words(frame: pl.DataFrame, missing: Mapping[str, Sequence[str]]) -
         cell = pl.all().cast(pl.String).str.strip_chars().str.to_lowercase()
         found = frame.select(texts).select(cell.filter(cell.is_in(list(words))).unique().implode())
         there = {word for cells in (found.row(0) if texts else ()) for word in cells}
-        values = numbers.parsed(pl.Series(list(words), dtype=pl.String), ".")["value"].to_list()
-        none = [words[word] for word, value in zip(words, values, strict=True) if word not in there and value is None]
+        asked = pl.Series(list(words), dtype=pl.String)
+        other = numbers.parsed(asked, ".")["value"].is_null() & dates.read(asked, "%Y-%m-%d").is_null()
+        none = [words[word] for word in asked.filter(other) if word not in there]
         if none:
             parts.append(f"--missing: {some(none)} does not occur" + (f" in {name!r}" if name else ""))
     return parts

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from shlex import quote
 from typing import Any, Literal, NoReturn
 
 import numpy as np
@@ -13,6 +15,7 @@ import torch
 from torch import Tensor
 
 from lamp.errors import ArgumentError, DataError
+from lamp.printable import counted
 from lamp.tables import dates, numbers, parsing, remarks
 from lamp.tables.conventions import Conventions
 from lamp.tables.evidence import ALL
@@ -27,6 +30,8 @@ TASKS = ("classification", "regression")
 MOST_NUMBERED_CLASSES = 20  # up to so many different whole numbers are taken for classes,
 ROWS_PER_CLASS = 3  # if there are at least this many rows per class
 MOST_CLASSES = 1000
+FIRST_ROWS = 20  # rows in which a missing target's name is looked for
+USUAL_SEPARATORS = ",;|"  # which are detected
 MOST_ROWS = 5  # row numbers listed in a message
 
 
@@ -117,18 +122,30 @@ def find(frame: pl.DataFrame, name: str) -> pl.Series:
     """The target's column. Raises ArgumentError, which suggests a similar name, if there is none of this name."""
     if (found := matching(name, frame.columns)) is not None:
         return frame[found]
-    close = near(name, frame.columns)
-    without_names = all(_is_float(each) for each in frame.columns)
     raise ArgumentError(
         f"the table has no column {name!r} to predict",
         expected=listed(frame.columns),
         got=name,
-        fix=f"did you mean --target {close!r}?"
-        if close
-        else "the file's first line must name the columns"
-        if without_names
-        else "name one of these",
+        fix=_where_it_is(frame, name),
     )
+
+
+def _where_it_is(frame: pl.DataFrame, name: str) -> str:
+    """The fix for a target that no column is called: where its name stands in the file, or a similar name."""
+    first = frame.head(FIRST_ROWS).cast(pl.String, strict=False)
+    for number, row in enumerate(first.iter_rows(), 1):
+        if matching(name, [each for each in row if each]) is not None:
+            return f"row {number:,} of the table seems to name the columns: --skip-lines leaves out the lines above it"
+    if frame.width == 1 and name in re.split(r"\W+", only := frame.columns[0]):
+        marks = re.findall(r"[^\w\s\"']", only)
+        if not marks or marks[0] in USUAL_SEPARATORS:
+            return "the whole first line was read as one name: if each line is in quotes as a whole, remove these"
+        return f"the first line was read as one name: --separator {quote(marks[0])} may separate the names in it"
+    if (close := near(name, frame.columns)) is not None:
+        return f"did you mean --target {close!r}?"
+    if all(_is_float(each) for each in frame.columns):
+        return "the file's first line must name the columns"
+    return "name one of these"
 
 
 def missing_words(column: pl.Series, conventions: Conventions) -> tuple[str, ...]:
@@ -156,10 +173,22 @@ def odd_words(column: pl.Series, task: str | None, conventions: Conventions) -> 
         return none
     missing = missing_words(column, conventions)
     seen = _seen(column, missing, conventions)
+    if task is not None and not mostly(seen.rows, seen.rows + seen.odd_rows, seen.odd):
+        seen = _seen(column, missing, conventions, asked=True)  # numbers in several units too
+    if task is not None and seen.mixed and conventions.decimal_in(column.name).known != "asked":
+        raise DataError(
+            f"the target {column.name!r} holds {remarks.BOTH_MARKS}",
+            expected="one decimal mark",
+            got=f"{seen.mixed!r} beside numbers with {seen.form.decimal!r}",
+            fix="write all in one way, or name it: " + remarks.option(column.name, seen.form.decimal, "decimal"),
+        )
     if (
         not seen.odd
         or not seen.rows
-        or (task is None and (seen.are_codes or not mostly(seen.rows, seen.rows + seen.odd_rows, seen.odd)))
+        or (
+            task is None
+            and (seen.are_codes or seen.mixed or not mostly(seen.rows, seen.rows + seen.odd_rows, seen.odd))
+        )
     ):
         return none
     read = parsing.numbers(column, seen.form, missing)
@@ -177,6 +206,12 @@ def refuse_odd_words(column: pl.Series, rows: pl.Series) -> NoReturn:
         fix=f"--leave-out-odd leaves these rows out; {remarks.option(column.name, words[0], 'missing')} takes a word "
         "for missing; --task classification takes all values for classes",
     )
+
+
+def remark_on_gaps(column: pl.Series, there: pl.Series) -> str:
+    """The remark that the rows without a target are left out."""
+    gaps = int((~there).sum())
+    return f"{counted(gaps, 'row')} without a value of {column.name!r} {'is' if gaps == 1 else 'are'} left out"
 
 
 def remark_on_odd_words(column: pl.Series, rows: pl.Series) -> str:
@@ -271,10 +306,10 @@ def _classes(series: pl.Series, missing: Sequence[str], seen: numbers.Seen | Non
 
 def _instead_of_classes(series: pl.Series, text: pl.Series, seen: numbers.Seen | None) -> str:
     """The fix for a column with too many different values for classes."""
-    if seen is None or seen.rows >= MOSTLY * len(text):
+    if seen is None or (seen.rows >= MOSTLY * len(text) and not seen.mixed):
         return "--task regression, if these are numbers" if seen or series.dtype.is_numeric() else "name another column"
     if near := remarks.of_near_numbers(seen, len(text), MOSTLY, "--task regression"):
-        return near[0]
+        return near[0].replace("takes those for gaps", "--leave-out-odd leaves those rows out")
     _, days = dates.best(counted_words(text)) or ("", 0)
     if days >= MOSTLY * len(text):
         return "dates cannot be predicted: write them as numbers, such as days since the first date"

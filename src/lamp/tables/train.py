@@ -168,7 +168,7 @@ def plan_training(request: Request) -> Plan:
             got=f"{len(whole):,} rows without a value", fix="name another column",
         )  # fmt: skip
     if not there.all():
-        notes.append(f"{int((~there).sum()):,} rows without a value of {request.target!r} are left out")
+        notes.append(targets.remark_on_gaps(column, there))
     frame, rows = whole.filter(there), there.arg_true()
     written = asked.settled(frame)
     odd = targets.odd_words(frame[request.target], request.task, written)

@@ -29,6 +29,7 @@ MARKS = {
     b"\xfd7zXZ\x00": "xz",
     b"\x28\xb5\x2f\xfd": "Zstandard",
     b"PK\x03\x04": "zip",
+    b"PK\x05\x06": "zip",  # an empty one
 }
 SHEETS = ("xl/workbook.xml", "xl/workbook.bin", "content.xml")  # files by which a zip is a spreadsheet
 JUNK = ("__MACOSX/",)
@@ -136,6 +137,7 @@ def _of_zip(data: bytes, name: str, most: int, options: ReadOptions) -> tuple[by
         tables = tables or (files if len(files) == 1 else [])
         if len(tables) != 1:
             names = [each.filename for each in tables or files]
+            names.sort(key=lambda each: PurePosixPath(each).suffix.lower() == ".txt")  # which may be a README
             raise DataError(
                 f"{name}: the archive holds {'several tables' if tables else 'no table'}",
                 expected="one table",

@@ -12,6 +12,7 @@ from typing import NoReturn
 import polars as pl
 
 from lamp.errors import DataError
+from lamp.printable import counted
 from lamp.tables.reading import dialects
 from lamp.tables.reading.attempts import Attempt, Text, attempt, is_numeric, numeric_columns, swallowed
 from lamp.tables.reading.dialects import NUMBER
@@ -112,10 +113,11 @@ def _read(text: Text, separator: str, comment: str, options: ReadOptions, notes:
 
     def by(quote: str) -> Attempt:
         tried = attempt(text, Dialect(separator, quote, comment=comment), options)
-        if tried.frame is None and quote != "none" and any(f'{separator}{blank}"'.encode() in body for blank in " \t"):
-            other = attempt(text, Dialect(separator, quote, padded=True, comment=comment), options)
-            return other if other.frame is not None else tried
-        return tried
+        if quote == "none" or not _has_padded_quotes(body, separator):
+            return tried
+        other = attempt(text, Dialect(separator, quote, padded=True, comment=comment), options)
+        fits = other.frame is not None and (tried.frame is None or other.frame.width < tried.frame.width)
+        return other if fits else tried
 
     quoted, mark = b'"' in body, f"\\{separator}".encode()
     if options.quote is not None:
@@ -152,6 +154,11 @@ def _read(text: Text, separator: str, comment: str, options: ReadOptions, notes:
         _refuse_data_in_comments(read, name)
     _note_left_out(read, name, notes)
     return read
+
+
+def _has_padded_quotes(body: bytes, separator: str) -> bool:
+    """Whether blanks stand between some quotes and separators."""
+    return any(f'{separator}{blank}"'.encode() in body or f'"{blank}{separator}'.encode() in body for blank in " \t")
 
 
 def _noted(read: Attempt, note: str, notes: list[str]) -> Attempt | None:
@@ -227,10 +234,12 @@ def _note_left_out(read: Attempt, name: str, notes: list[str]) -> None:
             f"{name}: {read.empty:,} empty lines {what}" if read.empty > 1 else f"{name}: an empty line {what}"
         )
     if read.comments:
-        notes.append(f"{name}: {len(read.comments):,} lines skipped as comments")
+        notes.append(f"{name}: {counted(len(read.comments), 'line')} skipped as comments")
     if read.odd_count:
         lines = ", ".join(f"{line:,}" for line, _, _ in read.odd[:5]) + (", ..." if read.odd_count > 5 else "")
-        notes.append(f"{name}: filled or dropped {read.odd_count:,} lines with too few or too many values: {lines}")
+        notes.append(
+            f"{name}: filled or dropped {counted(read.odd_count, 'line')} with too few or too many values: {lines}"
+        )
 
 
 # ---- the names of the columns ----------------------------------------------------------------------------------------

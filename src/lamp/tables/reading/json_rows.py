@@ -112,6 +112,8 @@ def _objects(text: str, name: str) -> Iterator[dict[str, Any]]:
 def _rows_of(whole: Any, name: str) -> list[dict[str, Any]]:
     """The rows in a document: a list of objects, one object, an object of lists, or a list under a name."""
     if isinstance(whole, dict):
+        if (rows := _of_pandas(whole)) is not None:
+            return rows
         lists = {key: value for key, value in whole.items() if isinstance(value, list)}
         of_objects = [all(isinstance(each, dict) for each in value) for value in lists.values()]
         if len(lists) == len(whole) and len({len(value) for value in lists.values()}) == 1 and not all(of_objects):
@@ -129,6 +131,21 @@ def _rows_of(whole: Any, name: str) -> list[dict[str, Any]]:
             _refuse(name, 1, f"a list of {kind}", 'write a list of objects: [{"name": value, ...}, ...]')
         return whole
     _refuse(name, 1, f"a {type(whole).__name__}", 'write one object per line: {"name": value, ...}')
+
+
+def _of_pandas(whole: dict[str, Any]) -> list[dict[str, Any]] | None:
+    """The rows of what pandas writes: {name: {row: value}}, or the names in "columns" and the rows in "data"."""
+    columns, data = whole.get("columns"), whole.get("data")
+    if isinstance(columns, list) and isinstance(data, list) and whole.keys() <= {"columns", "data", "index"}:
+        if all(isinstance(row, list) and len(row) == len(columns) for row in data):
+            return [dict(zip(map(str, columns), row, strict=True)) for row in data]
+        return None
+    first = next(iter(whole.values()), None)
+    if not isinstance(first, dict) or len(first) < 2 or not all(map(str.isdecimal, first)):
+        return None
+    if not all(isinstance(value, dict) and value.keys() == first.keys() for value in whole.values()):
+        return None
+    return [{name: column[row] for name, column in whole.items()} for row in first]
 
 
 def _columns(rows: list[dict[str, Any]], name: str, options: ReadOptions) -> pl.DataFrame:

@@ -97,6 +97,7 @@ class Records:
     def _lines(self, lines: Iterable[str]) -> Iterator[str]:
         dialect = self.dialect
         escapes = re.compile(rf'\\(["\\\r\n{re.escape(dialect.separator)}]?)')
+        closed = re.compile(rf'(?<!")"[ \t]+(?=[\r\n{re.escape(dialect.separator)}]|$)')
         for text in lines:
             self.lines_read += 1
             if self._begins:
@@ -110,6 +111,8 @@ class Records:
                 if '"' not in text:
                     text = text.replace("\t", " ")
                 text = text.strip() + "\n" if text.count('"') % 2 == 0 else text
+            if dialect.padded:
+                text = closed.sub('"', text)
             if dialect.quote == "backslash" and "\\" in text:  # before other characters a backslash is literal
                 text = escapes.sub(lambda found: found[0] if found[1] else "\\\\", text)
             yield text
