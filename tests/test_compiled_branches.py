@@ -167,6 +167,7 @@ def test_every_pass_prints():
     assert places.splitlines()[1] == stages.splitlines()[1] + "; values at -, 3; gradients at 2"
     width = lanes(torch.float32)
     assert tiling.splitlines()[0] == f"{width} lanes, each a sample of one network"
+    assert tiling.splitlines()[-1] == "segment: s1, s2 in blocks"
     population = lamp.population(model, range(width))
     passes = lamp.compile(population, lamp.MSELoss(), lamp.SGD(population.parameters(), lr=0.1), 32).passes
     assert f"{width} lanes, each a network" in passes.splitlines()

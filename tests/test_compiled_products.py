@@ -126,6 +126,20 @@ def test_without_blas_the_kernels_compute_the_products_themselves(monkeypatch):
         assert torch.allclose(mine.data, theirs.data, rtol=1e-9, atol=1e-10)
 
 
+def test_the_segments_between_products_are_printed():
+    model = lamp.Sequential(wide(), lamp.Softmax(-1), lamp.Linear(5, 5).double())
+    passes = lamp.compile(model, lamp.MSELoss(), lamp.SGD(model.parameters(), lr=0.1), 40).passes
+    segments = [line for line in passes.splitlines() if line.startswith("segment")]
+    assert segments == ["segment: s1 by Products", "segment: s2 by Products; s3, s4, s5 in blocks"]
+
+
+def test_a_last_block_that_reaches_beyond_the_batch_changes_nothing():
+    with mock.patch.multiple(tiling, LARGE=10**9):
+        for batch in (1, 5, 11, 13, 17, 23):  # columns of samples; in blocks of 4 or 7 one to three are left over
+            for count in (None, 17):
+                same(seeded(perceptron), count, batch=batch * (8 if count is None else 1), samples=184)
+
+
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_the_number_of_threads_changes_no_bit(threads):
     one, _ = trained("compiled", seeded(wide), None, batch=80, samples=200)

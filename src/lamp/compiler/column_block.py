@@ -7,6 +7,7 @@ all of them; a ColumnBlock gives them loads and stores by offset and column.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 
 from lamp.compiler.arguments import KernelArguments
@@ -16,7 +17,8 @@ from lamp.compiler.lanes import Lane, Mask
 from lamp.compiler.stages import Plan, Stage
 from lamp.nn import Dropout
 
-Keep = Callable[[Dropout, Stage, Index, Index], Lane]  # (module, stage, unit, column) -> its mask: 0 or 1 / (1 - p)
+# Dropout's masks: (module, stage, unit, column of the batch) -> 0 or 1 / (1 - p)
+Keep = Callable[[Dropout, Stage, Index, Index], Lane]
 Present = Callable[[Stage, Index], Mask | None]  # which networks have this unit of a stage; None if all do
 
 
@@ -27,10 +29,13 @@ class ColumnBlock:
     one_network  whether lanes are samples; then weight gradients are summed over a chunk of the batch, not per block
     keep         the masks of Dropout
     present      which networks have a unit, if hidden layers differ in width
-    first        the position of the first column in scratch memory, where `stride` columns are stored side by side
     column       the number of the first column in the batch
+    stride       so many columns are stored side by side in scratch memory
+    first        the position of the first column among them
     given_gradients  the stages for which gradients of the outputs have been stored (during backward)
     gone_back    the stages whose gradients have passed through their chain (during backward)
+
+    The blocks of a chunk are written one after another, so they share the last two.
     """
 
     def __init__(
@@ -42,17 +47,29 @@ class ColumnBlock:
         one_network: bool,
         keep: Keep,
         present: Present,
-        first: Index = 0,
-        stride: int | None = None,
-        column: Index = 0,
+        column: Index,
+        stride: int,
     ) -> None:
-        self.first, self.stride, self.column = first, columns if stride is None else stride, column
-        self.code, self.plan, self.columns, self.one_network = code, plan, columns, one_network
+        self.code, self.plan, self.one_network = code, plan, one_network
         self.keep, self.present, self.arguments = keep, present, arguments
-        self.given_gradients, self.gone_back = set[Stage](), set[Stage]()
-        free = code.machine.registers - 4
-        self.most_rows = max(1, min(6, (free - columns) // columns))
-        self.rows_of_gradient = 2 if 3 * columns + 4 <= code.machine.registers else 1
+        self.column, self.stride, self.first = column, stride, 0
+        self.given_gradients, self.gone_back = {plan.last}, set[Stage]()
+        self._set_columns(columns)
+
+    def _set_columns(self, columns: int) -> None:
+        registers = self.code.machine.registers
+        self.columns = columns
+        self.most_rows = max(1, min(6, (registers - 4 - columns) // columns))
+        self.rows_of_gradient = 2 if 3 * columns + 4 <= registers else 1
+
+    def part(self, first: Index, columns: int) -> ColumnBlock:
+        """The block of so many columns that begins `first` columns after the beginning of this one."""
+        block = copy.copy(self)
+        block.column = self.code.plus(self.column, first)
+        if self.one_network:  # else scratch memory holds one block at a time
+            block.first = self.code.plus(self.first, first)
+        block._set_columns(columns)
+        return block
 
     # ---- memory ------------------------------------------------------------------------------------------------
     def activation(self, place: Index, column: Index) -> Lane:
@@ -75,6 +92,10 @@ class ColumnBlock:
     def first_number(self, place: Index) -> Index:
         """The position, in numbers, of the first column at this offset. For sample lanes."""
         return self.code.times(self._at(place, 0), self.code.lanes)
+
+    def mask(self, module: Dropout, stage: Stage, unit: Index, column: Index) -> Lane:
+        """Dropout's mask of a unit in a column."""
+        return self.keep(module, stage, unit, self.code.plus(self.column, column))
 
     def parameter(self, at: Index) -> Lane:
         """A parameter: each network's in its lane, or the single network's in every lane."""

@@ -17,6 +17,7 @@ from lamp.compiler.eager_checks import check_loss, run_eagerly
 from lamp.compiler.kernel_runner import KernelRunner
 from lamp.compiler.kernel_spec import Entry
 from lamp.compiler.loss_rules import LossRule
+from lamp.compiler.lowering import listed
 from lamp.compiler.not_compiled import NotCompiled
 from lamp.compiler.plan import plan_of
 from lamp.compiler.samples import kind_of_targets, laid_out, numbers_of
@@ -282,9 +283,12 @@ class Compiled:
 
     @property
     def passes(self) -> str:
-        """What each pass of the compiler returned: the graph, the stages, the stages with offsets, and the tilings."""
+        """What each pass of the compiler returned: the graph, the stages, the stages with offsets, and per kernel the
+        tiling and the segments."""
         runner = self._compiled
-        tilings = "\n".join(str(state.tiling) for state in runner.kernel_states)
+        tilings = "\n".join(
+            f"{state.tiling}\n{listed(state.spec.plan, state.tiling.heads)}" for state in runner.kernel_states
+        )
         stages = runner.plan.without_offsets()
         return "\n\n".join(map(str, (runner.plan.graph, stages, runner.plan, tilings)))
 

@@ -21,10 +21,10 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from lamp.compiler.switches import is_off
 from lamp.installation import VERSION
 
 FOLDER, BYTES = "LAMP_CACHE_DIR", "LAMP_CACHE_BYTES"
-OFF = ("off", "0", "no")
 MOST_BYTES = 2**28
 ENDING = ".kernel"
 MAGIC, DIGEST = b"lamp kernel 1\n", 32  # an entry is MAGIC, a digest of 32 bytes, and the code with that digest
@@ -42,11 +42,10 @@ class Entry:
 
 def folder() -> Path | None:
     """The folder of the cache; None if there is no cache."""
-    chosen = os.environ.get(FOLDER, "")
-    if chosen.lower() in OFF:
+    if is_off(FOLDER):
         return None
     try:
-        if chosen:
+        if chosen := os.environ.get(FOLDER):
             return Path(chosen).expanduser()
         return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lamp" / "kernels"
     except RuntimeError:  # the user has no home directory, or there is no user of the name after ~

@@ -6,7 +6,7 @@ gradients is written.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from lamp.compiler.column_block import ColumnBlock
@@ -14,6 +14,7 @@ from lamp.compiler.indices import Index
 from lamp.compiler.lanes import Lane
 from lamp.compiler.rules import RULES, weighted_rule_of
 from lamp.compiler.rules.chain import apply_chain, chain_backward_of_all
+from lamp.compiler.rules.rule import ChunkRule
 from lamp.compiler.stages import Plan, Stage
 
 
@@ -43,6 +44,19 @@ def segments(plan: Plan, heads: Collection[Stage]) -> list[Segment]:
         else:
             found[-1].rest.append(stage)
     return found
+
+
+def listed(plan: Plan, heads: Mapping[Stage, ChunkRule]) -> str:
+    """The segments of a plan, a line each: which stages are computed for a whole chunk, and which in blocks."""
+    name = {stage: f"s{k}" for k, stage in enumerate(plan.stages)}
+    lines = []
+    for segment in segments(plan, heads):
+        head = [] if segment.head is None else [f"{name[segment.head]} by {type(heads[segment.head]).__name__}"]
+        rest = ", ".join(name[stage] for stage in segment.rest)
+        parts = [*head, *([f"{rest} in blocks"] if rest else [])]
+        if parts:
+            lines.append("segment: " + "; ".join(parts))
+    return "\n".join(lines)
 
 
 def forward(block: ColumnBlock, stages: Sequence[Stage]) -> None:

@@ -6,7 +6,7 @@ and how much scratch memory is needed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -18,7 +18,7 @@ from lamp.compiler.rules.products import Products
 from lamp.compiler.rules.rule import ChunkRule
 from lamp.compiler.stages import Plan, Stage
 
-COLUMNS = (4, 5, 6, 3, 7, 2, 1)  # columns computed at once: the first of these that leaves no remainder
+COLUMNS = (4, 5, 6, 3, 7, 2)  # columns computed at once: the first of these that leaves none over, or the fewest
 PART = 2_000_000  # multiplications per step from which another thread is worth while
 MOST_PARTS = 4
 CHUNKS = (32, 16, 8)  # columns of one network whose activations are stored at once: the most that fit in CACHE
@@ -60,12 +60,13 @@ class Tiling:
     heads        the stages that are computed for a whole chunk at once, and how
     rows         whether the first of them reads rows of the data, instead of stored values of the inputs
     columns      computed at once
-    ragged       whether the number of columns is not always a multiple of `columns`
+    ragged       whether a part's last block may reach beyond its columns, whose number is no multiple of `columns`
     parts        the number of parts of a batch, each for one thread. It depends on the spec alone, so that results do
                  not depend on the number of threads
     chunk        columns whose activations are stored at once
+    stride       the same, rounded up to whole blocks: so many are stored side by side
     overwrites   whether a part is a single chunk, so that matrix products may store gradients instead of adding them
-    spare        whether the last vector of a batch may hold fewer than W samples
+    spare        whether lanes of a part's last block may hold no sample, so that they are masked
     activations  vectors of scratch memory for values
     gradients    vectors of scratch memory for gradients of values
     """
@@ -79,6 +80,7 @@ class Tiling:
     ragged: bool
     parts: int
     chunk: int
+    stride: int
     overwrites: bool
     spare: bool
     activations: int
@@ -90,11 +92,10 @@ class Tiling:
 
     def __str__(self) -> str:
         lines = [f"{self.lanes} lanes, each {'a sample of one network' if self.one_network else 'a network'}"]
-        cut = f"{self.columns} columns at once" + (", or one of those left over" if self.ragged else "")
+        cut = f"{self.columns} columns at once" + (", the last of which may be masked" if self.ragged else "")
         if self.one_network:
             cut += f", in chunks of {self.chunk}"
             cut += f", in {self.parts} parts of the batch" if self.parts > 1 else ""
-            cut += "".join(f", {type(rule).__name__} of stage {stage.layer}" for stage, rule in self.heads.items())
         lines += [cut, f"{self.activations} vectors of activations, {self.gradients} of their gradients"]
         return "\n".join(lines)
 
@@ -123,10 +124,10 @@ def tiled(spec: KernelSpec, machine: Machine) -> Tiling:
     if one_network:
         sizes = {min(most_columns, v) for v in sizes_of_parts}
         sizes |= {v % most_columns for v in sizes_of_parts if v > most_columns} - {0}
-    fitting = [c for c in COLUMNS if all(size % c == 0 for size in sizes)]
-    columns = fitting[0] if fitting[0] > 1 or max(vectors) == 1 else COLUMNS[0]
-    columns = min(columns, max(vectors))
+    columns = min(_columns_for(sizes), max(sizes))
+    ragged = any(size % columns for size in sizes)
     chunk = min(most_columns, max(sizes_of_parts)) if one_network else columns
+    stride = -(-chunk // columns) * columns
     return Tiling(
         one_network=one_network,
         lanes=lanes,
@@ -134,14 +135,20 @@ def tiled(spec: KernelSpec, machine: Machine) -> Tiling:
         heads=heads,
         rows=rows,
         columns=columns,
-        ragged=any(size % columns for size in sizes),
+        ragged=ragged,
         parts=parts,
         chunk=chunk,
+        stride=stride,
         overwrites=products and max(sizes_of_parts) <= chunk,
-        spare=one_network and any(batch % lanes for batch in spec.batches),
-        activations=plan.activation_count * chunk,
-        gradients=plan.gradient_count * chunk,
+        spare=ragged or (one_network and any(batch % lanes for batch in spec.batches)),
+        activations=plan.activation_count * stride,
+        gradients=plan.gradient_count * stride,
     )
+
+
+def _columns_for(sizes: Collection[int]) -> int:
+    """How many columns to compute at once if blocks have to cover so many."""
+    return min(COLUMNS, key=lambda c: sum(-size % c for size in sizes))
 
 
 def _vectors_of(batch: int, lanes: int, one_network: bool) -> int:

@@ -42,4 +42,4 @@ class Mask(ElementRule):
     @staticmethod
     def _mask(block: ColumnBlock, stage: Stage, element: Element, unit: Index, column: Index) -> Lane:
         assert isinstance(element.module, Dropout)
-        return block.keep(element.module, stage, unit, column)
+        return block.mask(element.module, stage, unit, column)

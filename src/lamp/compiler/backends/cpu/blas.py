@@ -7,7 +7,6 @@ themselves. The environment variable LAMP_BLAS=off has the same effect.
 from __future__ import annotations
 
 import ctypes
-import os
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
@@ -15,7 +14,9 @@ from pathlib import Path
 import torch
 from llvmlite import ir
 
-SWITCH, OFF = "LAMP_BLAS", ("off", "0", "no")
+from lamp.compiler.switches import is_off
+
+SWITCH = "LAMP_BLAS"
 LIBRARIES = ("libtorch_cpu.so", "libtorch_cpu.dylib", "torch_cpu.dll")
 PRODUCTS = {torch.float32: "sgemm_", torch.float64: "dgemm_"}
 THREADS = "MKL_Set_Num_Threads_Local"  # (threads) -> before: how many threads MKL uses when this thread calls it
@@ -23,7 +24,7 @@ THREADS = "MKL_Set_Num_Threads_Local"  # (threads) -> before: how many threads M
 
 def addresses() -> dict[str, int]:
     """The address of each function, by name; empty if one is missing, or if BLAS is switched off."""
-    return {} if os.environ.get(SWITCH, "").lower() in OFF else _found()
+    return {} if is_off(SWITCH) else _found()
 
 
 @cache
