@@ -338,6 +338,13 @@ def test_spreadsheets():
     refused(workbook()[:-30])
 
 
+@pytest.mark.parametrize("header", [True, False])
+def test_lines_before_the_names_of_a_spreadsheet(header):
+    pytest.importorskip("fastexcel")
+    frame = read_table(workbook(["Report"], ["c", "d"], [4.5, "w"]), sheet="two", skip_lines=1, header=header)
+    assert (frame.columns, len(frame)) == ((["c", "d"], 1) if header else (["column_1", "column_2"], 2))
+
+
 @pytest.mark.parametrize(
     ("data", "word"),
     [

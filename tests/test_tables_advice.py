@@ -8,6 +8,7 @@ from datetime import date, timedelta
 import polars as pl
 import pytest
 
+from lamp.cli import main
 from lamp.errors import ArgumentError, DataError
 from lamp.tables.evaluate import evaluate
 from lamp.tables.predict import predict
@@ -186,6 +187,17 @@ def test_where_a_target_is(tmp_path, text, fix):
     with pytest.raises(ArgumentError) as caught:
         plan_training(Request(path, "y"))
     assert fix in caught.value.fix
+
+
+def test_an_error_comes_with_the_remarks_on_the_file(tmp_path, capfd):
+    path = tmp_path / "t.csv"
+    path.write_text("0.5;no\n" + "\n".join(f"{number};{y}" for number, y in zip(NUMBERS, Y, strict=True)))
+    for quiet in ([], ["--quiet"]):
+        with pytest.raises(SystemExit):
+            main(args=["train", str(path), "--target", "y", "--dry-run", *quiet])
+        said = capfd.readouterr().err
+        assert ("the first line looks like data" in said) == (not quiet)
+        assert "no column 'y'" in said
 
 
 def test_a_new_table_without_names():

@@ -47,8 +47,9 @@ def evaluate(
 
     model = load_model(folder)
     notes: list[str] = []
-    frame = read_with(table, ReadOptions.of(**reading), load_reading(folder), notes=notes, as_text=True)
-    measured = measure(model, frame, seed=seed, unknown=unknown)
+    with show.notes_before_errors(notes, quiet):
+        frame = read_with(table, ReadOptions.of(**reading), load_reading(folder), notes=notes, as_text=True)
+        measured = measure(model, frame, seed=seed, unknown=unknown)
     if not quiet:
         show.notes([*notes, *measured.notes])
     if as_json:

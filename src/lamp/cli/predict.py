@@ -75,6 +75,7 @@ def predict(
     if out is not None and out.exists() and table.exists() and out.samefile(table):
         raise click.UsageError(f"--out {out} is the table itself and would overwrite it: choose another name")
 
+    from lamp.cli import show_tables as show
     from lamp.tables import ReadOptions, read_with, write_table
     from lamp.tables.folder import load_model, load_reading
     from lamp.tables.predict import for_csv, for_types
@@ -82,13 +83,12 @@ def predict(
 
     model = load_model(folder)
     notes: list[str] = []
-    frame = read_with(table, ReadOptions.of(**reading), load_reading(folder), notes=notes, as_text=True)
-    predicted = work(model, frame, keep=keep, prefix=prefix, unknown=unknown, notes=notes)
-    predicted = for_csv(predicted, escape_formulas=escape_formulas) if is_csv else for_types(predicted, frame, keep)
+    with show.notes_before_errors(notes, quiet):
+        frame = read_with(table, ReadOptions.of(**reading), load_reading(folder), notes=notes, as_text=True)
+        predicted = work(model, frame, keep=keep, prefix=prefix, unknown=unknown, notes=notes)
+        predicted = for_csv(predicted, escape_formulas=escape_formulas) if is_csv else for_types(predicted, frame, keep)
     if not quiet:
-        from lamp.cli import show_tables
-
-        show_tables.notes(notes)
+        show.notes(notes)
     if out is not None:
         write_table(predicted, out)
     else:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from rich.table import Table
 
 from lamp.cli.show import console
 from lamp.cli.terminal import say
+from lamp.errors import LampError
 from lamp.printable import counted, printable, readable, shortened
 from lamp.tables.column import Column
 from lamp.tables.columns import BooleanColumn, CategoryColumn, DateColumn, LeftOut, NumberColumn
@@ -60,6 +62,17 @@ def notes(lines: Iterable[str]) -> None:
         say(line)
     if len(lines) > MOST_ROWS:
         say(f"and {len(lines) - MOST_ROWS:,} more remarks")
+
+
+@contextmanager
+def notes_before_errors(lines: Sequence[str], quiet: bool) -> Iterator[None]:
+    """A context in which an error comes with the remarks made until then, which may say what is wrong."""
+    try:
+        yield
+    except LampError:
+        if not quiet:
+            notes(lines)
+        raise
 
 
 def remarks(plan: Plan) -> None:

@@ -126,7 +126,9 @@ def train(
     )
     if not dry_run:
         click.get_current_context().with_resource(work.reserved(out, force))
-    plan = work.plan_training(request)
+    notes: list[str] = []
+    with show.notes_before_errors(notes, quiet):
+        plan = work.plan_training(request, notes)
     if dry_run:
         if as_json:
             terminal.write_json(plan.to_dict())

@@ -150,12 +150,14 @@ class Outcome:
         return self.estimates["R2"].value <= 0.0
 
 
-def plan_training(request: Request) -> Plan:
+def plan_training(request: Request, notes: list[str] | None = None) -> Plan:
     """Read the table and plan the training, without training anything.
+
+    notes  a list to which remarks are added, also where an error ends the planning
 
     Raises DataError for a table or a target that cannot be used, and ArgumentError for an option that does not fit it.
     """
-    notes: list[str] = []
+    notes = [] if notes is None else notes
     whole = read_with(request.table, request.reading, notes=notes, as_text=True)
     request = request.with_names_of(whole.columns)
     column = targets.find(whole, request.target)

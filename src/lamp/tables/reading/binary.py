@@ -72,11 +72,13 @@ def read_sheets(content: Content, options: ReadOptions, notes: list[str]) -> pl.
         notes.append(
             f"{content.name}: read the first sheet, {chosen!r}; --sheet reads another: {', '.join(names[1:6])}"
         )
+    lines = options.skip_lines or 0
+    by_fastexcel = {"skip_rows": lines} if options.header is False else {"header_row": lines}
     try:
         frame = pl.read_excel(
             io.BytesIO(content.data), sheet_name=chosen, engine="calamine", infer_schema_length=None,
             has_header=options.header is not False, raise_if_empty=False, drop_empty_rows=True, drop_empty_cols=False,
-            read_options={"skip_rows": options.skip_lines} if options.skip_lines else None,
+            read_options=by_fastexcel if lines else None,
         )  # fmt: skip
     except (*UNREADABLE, fastexcel.FastExcelError) as error:
         _refuse(content.name, "spreadsheet", error)
