@@ -91,8 +91,8 @@ def forward_within_a_pass(forward: Callable[..., Any]) -> Callable[..., Any]:
             mark(output, through)
         return output
 
-    outermost_or_inner._minds_the_pass = outermost_or_inner  # type: ignore[attr-defined]
-    outermost_or_inner._within = forward  # type: ignore[attr-defined]
+    outermost_or_inner._wrapper = outermost_or_inner  # type: ignore[attr-defined]
+    outermost_or_inner._wrapped = forward  # type: ignore[attr-defined]
     return outermost_or_inner
 
 
@@ -214,8 +214,8 @@ def backward_within_its_pass(backward: Callable[..., Any]) -> Callable[..., Any]
             running.through = None
         return None if gradient is None else _marked(gradient, self, grad_outputs, through, inputs)
 
-    outermost_or_inner._minds_the_pass = outermost_or_inner  # type: ignore[attr-defined]
-    outermost_or_inner._within = backward  # type: ignore[attr-defined]
+    outermost_or_inner._wrapper = outermost_or_inner  # type: ignore[attr-defined]
+    outermost_or_inner._wrapped = backward  # type: ignore[attr-defined]
     return outermost_or_inner
 
 

@@ -1,4 +1,4 @@
-"""Changes in place between a forward and its backward, told by torch's counters of such changes.
+"""Tensors that are changed in place between a forward and its backward: torch counts such changes.
 
 A backward reads the parameters, and what the forward remembered of inputs and outputs. If one of them was written to in
 between, the gradient would be of no loss at all, and nothing would show it.

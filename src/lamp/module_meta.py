@@ -60,10 +60,10 @@ class ModuleMeta(Constructed):
             method = class_attribute(cls, name)
             if not isinstance(method, FunctionType):
                 method = _as_function(method, name)
-            if vars(method).get("_minds_the_pass") is not method:  # functools.wraps copies the mark of another wrapper
+            if vars(method).get("_wrapper") is not method:  # functools.wraps copies the mark of another wrapper
                 method = ModuleMeta.wrappers[name](method)
                 type.__setattr__(cls, name, method)
-            cls._set(f"_bare_{name}", method._within)
+            cls._set(f"_bare_{name}", method._wrapped)
         root = next(base for base in cls.__mro__[::-1] if isinstance(base, ModuleMeta))
         if (call := class_attribute(cls, "__call__")) is not root._as_written["__call__"]:
             cls._set("_bare_forward", call)

@@ -33,7 +33,7 @@ def has_own_getattribute(kind: type) -> bool:
 
 def unwrapped(method: Any) -> Any:
     """The method as it was written, without the wrapper that begins or joins a pass."""
-    marked = getattr(method, "__dict__", {}).get("_minds_the_pass") is method
+    marked = getattr(method, "__dict__", {}).get("_wrapper") is method
     return method.__wrapped__ if marked else method
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import operator
 import os
+import sys
 from collections.abc import Callable, Iterable, Mapping, Set
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,12 @@ from lamp.errors import ArgumentError
 SHOWN = 60  # characters; of a longer wrong value only the type is shown
 
 
-def a_switch(value: Any, name: str) -> bool:
-    """True or False."""
+def a_switch(value: Any, name: str, hint: str = "") -> bool:
+    """True or False; `hint` is the end of the error's fix."""
     if isinstance(value, bool):
         return value
-    raise _wrong(value, f"{name} is a switch", "True or False", f"{name}=True or {name}=False")
+    keyword = name.rpartition(" ")[2]
+    raise _wrong(value, f"{name} is a switch", "True or False", f"{keyword}=True or {keyword}=False{hint}")
 
 
 def is_one_of(value: Any, *names: str) -> bool:
@@ -76,12 +78,16 @@ def some_numbers(value: Any, name: str, *each: str) -> tuple[float, ...]:
     raise _wrong(value, f"{name} must be {len(each)} numbers", expected, f"{name}={tuple(range(len(each)))}")
 
 
-def a_number(value: Any, name: str) -> float:
-    """A finite number."""
-    given = value.item() if getattr(value, "ndim", None) == 0 else value
-    if isinstance(given, int | float) and not isinstance(given, bool) and abs(given) < math.inf:
-        return float(given)
-    raise _wrong(value, f"{name} must be a number", "a finite number", f"{name}=0.5, for example")
+def a_number(value: Any, name: str, *, finite: bool = True) -> float:
+    """The value as a Python number. It must not be NaN, nor infinite unless `finite` is False."""
+    given = value.item() if hasattr(value, "item") and getattr(value, "ndim", None) == 0 else value
+    right = isinstance(given, int | float) and not isinstance(given, bool) and given == given
+    if right and abs(given) <= (sys.float_info.max if finite or isinstance(given, int) else math.inf):
+        small = isinstance(given, int) and abs(given) < 2**63  # torch takes no larger integers
+        return given if small else float(given)
+    keyword = name.rpartition(" ")[2]
+    fix = f"{keyword}=float({value!r})" if isinstance(value, str) else f"{keyword}=0.5, for example"
+    raise _wrong(value, f"{name} is not a number", "a finite number" if finite else "a number", fix)
 
 
 def integer(value: object, name: str) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import math
 import operator
 from collections.abc import Callable
 from typing import Any
@@ -11,9 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lamp import values
 from lamp.errors import ArgumentError
 from lamp.init import on_cpu
 from lamp.module import Module
+from lamp.values import a_switch
 
 INIT_BY_NAME = {  # names in other packages, and lamp.init's functions for them
     "he": "kaiming_normal_ or kaiming_uniform_",
@@ -31,16 +32,7 @@ INIT_BY_NAME = {  # names in other packages, and lamp.init's functions for them
 
 def a_number(module: Module, name: str, value: Any, *, finite: bool = True) -> Any:
     """The value as a Python number. It must not be NaN, nor infinite unless `finite` is False."""
-    number = value.item() if hasattr(value, "item") and getattr(value, "ndim", None) == 0 else value
-    right = isinstance(number, int | float) and not isinstance(number, bool)
-    if not right or math.isnan(number) or (finite and math.isinf(number)):
-        raise ArgumentError(
-            f"{type(module).__name__}: {name} is not a number",
-            expected="a finite number" if finite else "a number",
-            got=_shown(value),
-            fix=f"set {name} to a number" if right or not isinstance(value, str) else f"{name}=float({value!r})",
-        )
-    return number
+    return values.a_number(value, f"{type(module).__name__}: {name}", finite=finite)
 
 
 def positive(module: Module, name: str, value: Any) -> Any:
@@ -103,15 +95,10 @@ def sizes(value: Any) -> tuple[int, ...] | None:
 
 
 def a_flag(module: Module, name: str, value: Any) -> bool:
-    """The value as True or False."""
-    if isinstance(value, bool) or type(value).__name__ in ("bool_", "bool"):
-        return bool(value)
-    fix = f"{name}=True or {name}=False"
-    if isinstance(value, str) or callable(value):
-        fix += "; an activation is a separate module after this one"
-    raise ArgumentError(
-        f"{type(module).__name__}: {name} is a switch", expected="True or False", got=_shown(value), fix=fix
-    )
+    """The value as True or False; numpy's are accepted."""
+    given = bool(value) if type(value).__name__ in ("bool_", "bool") else value  # numpy's names for its own
+    hint = "; an activation is a separate module after this one" if isinstance(value, str) or callable(value) else ""
+    return a_switch(given, f"{type(module).__name__}: {name}", hint)
 
 
 def an_init(module: Module, value: Any) -> Callable[..., Any] | None:

@@ -104,14 +104,15 @@ class Optimizer(metaclass=_Made):
     # ---- using it --------------------------------------------------------------------------------------------------
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Set the gradients of all its parameters to zero. `set_to_none` changes nothing: gradients are never None."""
-        for k, blocks in enumerate(self._blocks):
-            for gradient in (blocks if blocks.is_current else self._blocks_of(k, self.param_groups[k])).gradients:
-                gradient.zero_()
+        for gradient in self.gradients():
+            gradient.zero_()
 
     def gradients(self) -> list[Tensor]:
         """The gradients of all its parameters, as slices of flat buffers: each (P,) or (K, P)."""
-        gradients_of = [self._blocks_of(k, group).gradients for k, group in enumerate(self.param_groups)]
-        return [gradient for gradients in gradients_of for gradient in gradients]
+        found: list[Tensor] = []
+        for k, blocks in enumerate(self._blocks):
+            found += (blocks if blocks.is_current else self._blocks_of(k, self.param_groups[k])).gradients
+        return found
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update every parameter from its gradient. A closure, if given, is called first, and its result returned."""

@@ -14,6 +14,7 @@ from typing import Any
 from lamp.module import Module
 from lamp.nn import Dropout, Linear, ReLU, Sequential
 from lamp.training import Callback, Training
+from lamp.training.cost_model import compiling_seconds
 
 HALVING = 3  # one in so many settings goes on after each round
 PER_SHAPE = 9  # settings tried per shape
@@ -26,7 +27,6 @@ STEPS, ENSEMBLE_STEPS = 1_500, 8_000  # about so many steps per network in the s
 EPOCHS = range(9, 61)  # in so many epochs
 LEAST_EPOCHS = 4  # of the ensemble; if the budget allows fewer, it trains on fewer rows
 LEAST_SWEPT = 2_000
-COMPILING = 0.5  # seconds per shape and round of halving
 RATE = 3e10  # multiplications and additions per second of budget
 STEP = 1e-6  # seconds per step of one network, in addition to its multiplications
 GUARD, GRACE = 2.0, 30.0  # the clock ends a training after GUARD times its budget, or GRACE seconds beyond it
@@ -138,7 +138,8 @@ def seconds_left(effort: Effort, inputs: int, outputs: int) -> float:
     """Seconds of budget that the sweep leaves for the ensemble."""
     batch, rounds = effort.batch_size, 1 + int(math.log(effort.settings, HALVING))
     swept = sweep_seconds(effort.shapes, inputs, outputs, effort.swept_rows, batch, effort.sweep_epochs)
-    return max(effort.seconds - swept - COMPILING * len(effort.shapes) * rounds, effort.seconds / 4)
+    compiling = rounds * sum(compiling_seconds(shape.depth + 1) for shape in effort.shapes)
+    return max(effort.seconds - swept - compiling, effort.seconds / 4)
 
 
 def guard(seconds: float) -> float:

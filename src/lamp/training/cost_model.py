@@ -26,6 +26,12 @@ LEAST_SAVED = 0.04
 ADVANCE = 0.3
 
 
+def compiling_seconds(layers: int) -> float:
+    """Estimated seconds to compile a kernel of so many layers."""
+    start, each = COMPILING
+    return start + each * layers
+
+
 @dataclass(frozen=True)
 class Costs:
     """Estimated seconds of a training by each engine, and of compiling."""
@@ -56,5 +62,4 @@ def costs(plan: Plan, optimizer: Optimizer, batch: int, steps: int, replicas: in
     def seconds(rates: tuple[float, ...]) -> float:
         return float(steps * sum(amount * rate for amount, rate in zip(work, rates, strict=True)))
 
-    start, each = COMPILING
-    return Costs(seconds(EAGER), seconds(COMPILED), start + each * len(plan.layers))
+    return Costs(seconds(EAGER), seconds(COMPILED), compiling_seconds(len(plan.layers)))

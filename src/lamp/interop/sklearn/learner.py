@@ -14,8 +14,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lamp.compiler.not_compiled import NotCompiled
-from lamp.compiler.plan import plan_of
 from lamp.compiler.tiling import PART
 from lamp.cpu_settings import threads_for
 from lamp.data import DataLoader
@@ -169,12 +167,9 @@ class Learner:
             warnings.filterwarnings("ignore", ".*of one class", TrainingWarning)  # the data may have only one class
             return fit(self.members, self.criterion, self.optimizer, loader, engine=engine, **options)
 
-    def _work(self, loader: DataLoader) -> float:
-        """The multiplications of a step of one network; infinite if it does not compile."""
-        try:
-            return 3 * plan_of(self.members).multiplications * loader.batch_size
-        except NotCompiled:
-            return math.inf
+    def _work(self, loader: DataLoader) -> int:
+        """The multiplications of a step of one network."""
+        return 3 * loader.batch_size * sum(layer.in_features * layer.out_features for layer in self.layers())
 
     # ---- using -----------------------------------------------------------------------------------------------------
     @property
