@@ -60,7 +60,64 @@ def _written_by_a_callback_that_changes_nothing():
     fit(epochs=3, callbacks=[Decays()], engine="compiled")
 
 
+def _written_by_a_metric(engine, write):
+    """Write to the weights in a metric."""
+    model = network()
+
+    def metric(output, target):
+        write(model.parameters()[0].data)
+        return 0.0
+
+    return lambda: fit(model=model, epochs=3, metrics={"decay": metric}, engine=engine)
+
+
+class WritesWhileUpdated:
+    """A metric of the user's that writes to the weights with each batch."""
+
+    name = "decay"
+
+    def __init__(self, model):
+        self.model = model
+
+    def __deepcopy__(self, memo):
+        return self
+
+    def update(self, output, target):
+        self.model.parameters()[0].data.mul_(0.9)
+
+    def value(self):
+        return 0.0
+
+    def reset(self):
+        pass
+
+
+def _written_by_an_accumulator():
+    """Write to the weights in the update of a metric."""
+    model = network()
+    fit(model=model, metrics=[WritesWhileUpdated(model)], engine="eager")
+
+
 MISTAKES = [
+    *(
+        _call(
+            f"fit: a metric writes to the weights {how}, {engine}",
+            _written_by_a_metric(engine, write),
+            lamp.ArgumentError,
+            "the weights changed",
+            "a metric",
+            "callback",
+        )
+        for engine in ("eager", "compiled")
+        for how, write in (("by torch", lambda data: data.mul_(0.9)), ("by numpy", lambda data: data.numpy().fill(1)))
+    ),
+    _call(
+        "fit: a metric writes to the weights while it is updated, eager",
+        _written_by_an_accumulator,
+        lamp.ArgumentError,
+        "the weights changed",
+        "a metric",
+    ),
     _call(
         "fit: a callback with changes_model = False writes to the weights",
         _written_by_a_callback_that_changes_nothing,

@@ -20,7 +20,7 @@ from lamp.losses import ClassLoss, Loss
 from lamp.module import Module
 from lamp.optim import Optimizer, clip_grad_norm_, clip_grad_value_
 from lamp.passes import evaluating
-from lamp.state import ALL
+from lamp.state import ALL, ModelState
 from lamp.training.batch import Batch, parts
 from lamp.training.diagnosis import first_non_finite, not_finite
 from lamp.training.engine import Budget, Measurement, Progress
@@ -30,6 +30,7 @@ from lamp.training.last_good import LastGood
 from lamp.training.metrics import MetricLike
 from lamp.training.spec import FitSpec
 from lamp.training.training_state import batches_from, begin_of_epoch
+from lamp.training.untouched import Untouched, writes_to
 from lamp.trees import first_leaf
 
 
@@ -219,7 +220,14 @@ class EagerEngine:
         if batch is OVER:
             return Progress(1.0, epoch=self._finish(epoch))
         loss, output, target = self._step(batch)
-        epoch.averages.add(loss, output, target)
+        if not self.spec.watch.measures:
+            epoch.averages.add(loss, output, target)
+        else:
+            tensors = ModelState.of(self.spec.model).tensors
+            written = writes_to(tensors)
+            epoch.averages.add(loss, output, target)
+            if writes_to(tensors) != written:
+                raise self.spec.watch.explain_changed("the weights", "a metric")
         return Progress(min(len(epoch.averages.losses) / epoch.steps, 1.0), loss)
 
     def _begin(self) -> EagerEpoch:
@@ -239,10 +247,13 @@ class EagerEngine:
     def _finish(self, epoch: EagerEpoch) -> Measurement:
         """The results of the epoch, on the validation data too."""
         spec, self._epoch = self.spec, None
+        untouched = Untouched(spec.model, spec.optimizer, ()) if spec.watch.measures else None
         values = epoch.averages.values()
         if spec.validation is not None:
             held_out = evaluate(spec.model, spec.criterion, spec.validation, spec.metrics, spec.reader.read)
             values |= {f"validation_{name}": value for name, value in held_out.items()}
+        if untouched is not None and (written := untouched.written) is not None:
+            raise spec.watch.explain_changed(written, "a metric")
         return Measurement(torch.stack(epoch.averages.losses), values, epoch.seconds)
 
     def _step(self, batch: Any) -> tuple[Tensor, Tensor, Tensor]:

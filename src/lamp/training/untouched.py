@@ -36,7 +36,7 @@ class Untouched:
         """Copy all numbers as they are now."""
         for copy, numbers in zip(self._copies, self._numbers, strict=True):
             copy.copy_(numbers)
-        self._versions, self._state = self._written(), self._optimizer.state_key
+        self._versions, self._state = writes_to(self._tensors), self._optimizer.state_key
         self.note_counts()
 
     def note_counts(self) -> None:
@@ -50,7 +50,7 @@ class Untouched:
         torch counts writes, even of the numbers that were there. Writes that torch does not count show in the numbers.
         """
         pairs = zip(self._copies, self._numbers, strict=True)
-        if self._written() != self._versions or not all(torch.equal(copy, numbers) for copy, numbers in pairs):
+        if writes_to(self._tensors) != self._versions or not all(torch.equal(copy, numbers) for copy, numbers in pairs):
             return "the weights"
         return None if self._optimizer.state_key == self._state else "the optimizer's state"
 
@@ -63,14 +63,15 @@ class Untouched:
         masks, _ = zip(now, self._counts, strict=True)
         return "the epoch of a DataLoader" if masks[0] == masks[1] else "the seed or the step of a Dropout"
 
-    def _written(self) -> list[int]:
-        """How often torch has written to each tensor; 0 where it does not count."""
-        return [0 if tensor.is_inference() else tensor._version for tensor in self._tensors]
-
     def _count(self) -> tuple[list[Any], list[int]]:
         """What decides the next masks, and the next orders."""
         masks = [(each.seed, each.step, each.lags) for each in self._dropouts]
         return masks, [loader.epoch for loader in self._loaders]
+
+
+def writes_to(tensors: Iterable[Tensor]) -> list[int]:
+    """How often torch has written to each tensor; 0 where it does not count."""
+    return [0 if tensor.is_inference() else tensor._version for tensor in tensors]
 
 
 def _bits(tensor: Tensor) -> Tensor:
