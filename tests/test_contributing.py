@@ -40,13 +40,13 @@ def test_the_loss_and_its_derivative(examples):
 def test_the_optimizer_follows_its_paper(examples):
     values, gradients = torch.randn(4, dtype=torch.float64), torch.randn(5, 4, dtype=torch.float64)
     parameter = lamp.Parameter(values.clone())
-    optimizer = examples["Lion"]([parameter], lr=0.1, beta1=0.8, beta2=0.7, weight_decay=0.3)
+    optimizer = examples["Signum"]([parameter], lr=0.1, beta=0.7, weight_decay=0.3)
     mean = torch.zeros(4, dtype=torch.float64)
     for gradient in gradients:
         parameter.grad.copy_(gradient)
         optimizer.step()
-        values = values - 0.1 * ((0.8 * mean + 0.2 * gradient).sign() + 0.3 * values)
         mean = 0.7 * mean + 0.3 * gradient
+        values = values - 0.1 * (mean.sign() + 0.3 * values)
     assert torch.allclose(parameter.data, values)
 
 
@@ -57,7 +57,7 @@ def test_they_compile_and_fit_populations(examples):
         build = lambda: lamp.Sequential(lamp.Linear(2, 5), examples["Squareplus"](), lamp.Linear(5, 1)).double()  # noqa: E731
         torch.manual_seed(3)
         model = lamp.population(build(), seeds=seeds) if seeds else build()
-        optimizer = examples["Lion"](model.parameters(), lr=1e-3)
+        optimizer = examples["Signum"](model.parameters(), lr=1e-3)
         x = torch.randn(40, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
         y = x.prod(1, keepdim=True)
         lamp.fit(

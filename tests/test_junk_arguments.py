@@ -73,12 +73,15 @@ HUGE = {"10**30": lambda: 10**30}  # not for what is counted up to, or allocated
 COUNTS = {"epochs", "n", "resolution", "replicas", "T_max", "batch_size", "folds", "repeats", "directions", "count"}
 COUNTS |= {"num_features", "in_features", "out_features", "columns", "rows", "keep", "max_iter", "stages"}
 
+OPTIMIZERS = ["Adadelta", "Adafactor", "Adagrad", "Adam", "AdamW", "Adamax", "ASGD", "LBFGS", "Lion", "NAdam", "RAdam"]
+OPTIMIZERS += ["RMSprop", "Rprop", "SGD", "SparseAdam"]
 FIT = {"criterion": lamp.CrossEntropyLoss, "data": lambda: (X, Y), "epochs": lambda: 1, "engine": lambda: "eager"}
 FIT["progress"] = lambda: False
 NEEDED = {
     **{each: {"data": lambda: X.clone()} for each in ["Buffer", "Parameter"]},
-    **{each: {"params": lambda: net().parameters()} for each in ["Adagrad", "Adam", "AdamW", "RMSprop", "SGD"]},
+    **{each: {"params": lambda: net().parameters()} for each in OPTIMIZERS},
     **{each: {"optimizer": sgd} for each in ["ConstantLR", "LinearLR", "PolynomialLR", "ReduceLROnPlateau"]},
+    "Muon": {"params": lambda: [each for each in net().parameters() if each.dim() == 2]},
     "BatchNorm1d": {"num_features": lambda: 3},
     "ChainedScheduler": {"schedulers": lambda: [lamp.StepLR(sgd(), 2)]},
     "Checkpoint": {"folder": lambda: "runs"},

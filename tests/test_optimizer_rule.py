@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import builtins
 import math
+from typing import Any
 
 import pytest
 import torch
 
+import lamp.optim
 from lamp.errors import ArgumentError
 from lamp.parameter import Parameter, flatten
 from tests.cases.optimizers import OPTIMIZERS, Case, close
 
 SINGLE = [case for case in OPTIMIZERS if not case.groups]
+ELEMENTWISE = [case for case in SINGLE if getattr(lamp.optim, case.kind).elementwise]
 STEPS = 6
 
 
@@ -43,11 +47,22 @@ class Plain:
 
     def __neg__(self): return Plain(-self.value)  # fmt: skip
 
+    def __gt__(self, other): return self.value > Plain.of(other)  # fmt: skip
+
+    def __lt__(self, other): return self.value < Plain.of(other)  # fmt: skip
+
+    def abs(self): return Plain(abs(self.value))  # fmt: skip
+
+    def sign(self): return Plain(math.copysign(1.0, self.value) if self.value else 0.0)  # fmt: skip
+
+    def where(self, condition, other): return self if condition else Plain(Plain.of(other))  # fmt: skip
+
     def sqrt(self): return Plain(math.sqrt(self.value))  # fmt: skip
 
     def maximum(self, other): return Plain(max(self.value, Plain.of(other)))  # fmt: skip
 
-    def clamp(self, min): return Plain(max(self.value, min))  # fmt: skip
+    def clamp(self, min=-math.inf, max=math.inf):
+        return Plain(builtins.min(builtins.max(self.value, Plain.of(min)), Plain.of(max)))
 
     def lerp(self, other, weight): return Plain(self.value + Plain.of(weight) * (other.value - self.value))  # fmt: skip
 
@@ -65,7 +80,7 @@ def _on_plain_numbers(optimizer, value, grads, hyperparameters=float):
 
 
 @pytest.mark.parametrize("kind_of_coefficient", [float, Plain])
-@pytest.mark.parametrize("case", SINGLE, ids=str)
+@pytest.mark.parametrize("case", ELEMENTWISE, ids=str)
 def test_on_numbers_that_are_no_tensors(case, kind_of_coefficient):
     param = Parameter(torch.randn(5, dtype=torch.float64))
     before, grads = param.data.tolist(), torch.randn(STEPS, 5, dtype=torch.float64)
@@ -92,7 +107,12 @@ def _spread(case: Case) -> tuple[dict[str, object], list[dict[str, object]]]:
         if name == "dampening" and case.options.get("nesterov"):
             continue  # must be the number 0 there
         value = defaults.param_groups[0][name]
-        spread = tuple(factors * number for number in value) if isinstance(value, tuple) else factors * value
+        if name == "etas":  # one below 1 and one above
+            spread: Any = (1.0 - (1.0 - value[0]) * factors, 1.0 + (value[1] - 1.0) * factors)
+        elif name == "d":  # at least 1
+            spread = value / factors
+        else:
+            spread = tuple(factors * number for number in value) if isinstance(value, tuple) else factors * value
         tensors[name] = spread
         for k, row in enumerate(rows):
             row[name] = tuple(each[k].item() for each in spread) if isinstance(spread, tuple) else spread[k].item()
@@ -118,7 +138,7 @@ def _column(value):
     return value.unsqueeze(-1) if isinstance(value, torch.Tensor) else value
 
 
-@pytest.mark.parametrize("case", SINGLE, ids=str)
+@pytest.mark.parametrize("case", ELEMENTWISE, ids=str)
 def test_columns_of_hyperparameters(case):
     """`coefficients` and `update` alone, with hyperparameters (K, 1) against data (K, P)."""
     data, grads = torch.randn(K, P, dtype=torch.float64), torch.randn(STEPS, K, P, dtype=torch.float64)
@@ -170,7 +190,8 @@ def test_a_population_with_one_setting_for_all(case, block, monkeypatch):
     param, other = Parameter(data.clone(), replicas=K), Parameter(torch.zeros(K, 3, dtype=torch.float64), replicas=K)
     flatten([other, param])  # the optimized one is some columns of a larger buffer
     optimizer = case.make([param])
-    assert all(each.data.numel() <= max(block, K) for each in optimizer._blocks[0].blocks)
+    if optimizer.elementwise:
+        assert all(each.data.numel() <= max(block, K) for each in optimizer._blocks[0].blocks)
     for grad in grads:
         param.grad = grad
         optimizer.step()

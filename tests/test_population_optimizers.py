@@ -87,7 +87,8 @@ def test_a_poisoned_replica_touches_no_other(case):
         found.append([parameter.data for parameter in of_all])
     for clean, poisoned in zip(*found, strict=True):
         assert torch.equal(clean[[0, 2]], poisoned[[0, 2]])
-    assert any(poisoned[1].isnan().any() for poisoned in found[1])
+    if case.kind != "Rprop":  # which looks at signs only
+        assert any(poisoned[1].isnan().any() for poisoned in found[1])
 
 
 @pytest.mark.parametrize("case", OPTIMIZERS, ids=str)

@@ -46,7 +46,7 @@ INSTEAD = {
         r"(Hinge|Cosine|Triplet|CTC|Poisson|Gaussian|Margin|Multi|SoftMargin)\w*Loss",
     ),
     "lamp.AdamW, or a lamp.Optimizer of your own, with coefficients and update": (
-        r"[NR]Adam|Adamax|Adadelta|Rprop|LBFGS|ASGD|SparseAdam|Lion|Muon|Adafactor",
+        r"Adan|LAMB|LARS|Sophia\w*|Shampoo|SOAP|Prodigy|Ranger|FTRL|AdaBelief|AdaBound|DAdapt\w*",
     ),
     "lamp itself has them, such as lamp.StepLR(optimizer, 10)": (r"lr_scheduler|schedulers?|schedules",),
     "lamp itself has them, such as lamp.Adam(model.parameters())": (r"optimizers?",),

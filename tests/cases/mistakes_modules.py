@@ -201,5 +201,5 @@ MISTAKES = [
     absent("Dense", "lamp.Linear("),
     absent("functional", "module", package="lamp.nn"),
     absent("ModuleList", "list", package="lamp.nn"),
-    absent("Adamax", "lamp.AdamW", package="lamp.optim"),
+    absent("Shampoo", "lamp.AdamW", package="lamp.optim"),
 ]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,6 +48,17 @@ class Case:
         return Pair(params, twins, self.make(params), self.make_torch(twins))
 
 
+@contextmanager
+def numbers_in_float64() -> Iterator[None]:
+    """torch keeps some numbers of an optimizer's state (eta, mu) in the default dtype."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
 @dataclass
 class Pair:
     """An optimizer and its twin, with the parameters of each."""
@@ -63,7 +75,8 @@ class Pair:
                 other.grad = torch.randn_like(other)
                 param.grad = other.grad.to(param.dtype)
             self.optimizer.step()
-            self.twin.step()
+            with numbers_in_float64():
+                self.twin.step()
 
     def check(self) -> None:
         for k, (param, other) in enumerate(zip(self.params, self.twins, strict=True)):
@@ -131,4 +144,34 @@ OPTIMIZERS = [
     _case("Adagrad", lr=0.3, lr_decay=0.1, weight_decay=0.2, initial_accumulator_value=0.1, maximize=True),
     # torch gives every group the constructor's initial_accumulator_value, lamp the group's own: not set apart here
     _case("Adagrad", {"lr_decay": 0.3}, {"lr": 0.05, "eps": 1e-2}, {"weight_decay": 0.2}, lr=0.3),
+    _case("Adadelta"),
+    _case("Adadelta", lr=0.3, rho=0.6, eps=1e-3),
+    _case("Adadelta", lr=0.3, weight_decay=0.4, maximize=True),
+    _case("Adadelta", {"rho": 0.5}, {"lr": 0.05, "eps": 1e-2}, {"weight_decay": 0.2}, lr=0.3),
+    _case("Adamax"),
+    _case("Adamax", lr=0.1, betas=(0.6, 0.8), eps=1e-2),
+    _case("Adamax", lr=0.1, weight_decay=0.4, maximize=True),
+    _case("Adamax", {"betas": (0.5, 0.7)}, {"lr": 0.05}, {"weight_decay": 0.2}, lr=0.3),
+    _case("NAdam"),
+    _case("NAdam", lr=0.1, betas=(0.6, 0.8), eps=1e-2, momentum_decay=0.3),
+    _case("NAdam", lr=0.1, weight_decay=0.4, maximize=True),
+    _case("NAdam", lr=0.1, weight_decay=0.4, decoupled_weight_decay=True),
+    _case("NAdam", {"betas": (0.5, 0.7)}, {"lr": 0.05, "momentum_decay": 0.1}, {"weight_decay": 0.2}, lr=0.3),
+    _case("RAdam"),
+    _case("RAdam", lr=0.1, betas=(0.6, 0.8), eps=1e-2),
+    _case("RAdam", lr=0.1, betas=(0.9, 0.99), weight_decay=0.4, maximize=True),
+    _case("RAdam", lr=0.1, weight_decay=0.4, decoupled_weight_decay=True),
+    _case("RAdam", {"betas": (0.5, 0.7)}, {"lr": 0.05}, {"weight_decay": 0.2}, lr=0.3),
+    _case("ASGD"),
+    _case("ASGD", lr=0.1, lambd=0.3, alpha=0.5, t0=4.0),
+    _case("ASGD", lr=0.1, weight_decay=0.4, maximize=True),
+    _case("ASGD", {"lambd": 0.2}, {"lr": 0.05, "t0": 2.0}, {"weight_decay": 0.2}, lr=0.3),
+    _case("Rprop"),
+    _case("Rprop", lr=0.1, etas=(0.3, 1.7), step_sizes=(1e-3, 0.2)),
+    _case("Rprop", lr=0.1, maximize=True),
+    _case("Rprop", {"etas": (0.7, 1.1)}, {"lr": 0.05}, {"step_sizes": (0.01, 0.1)}, lr=0.3),
+    _case("Adafactor"),
+    _case("Adafactor", lr=0.3, beta2_decay=-0.5, eps=(1e-3, 0.1), d=1.5),
+    _case("Adafactor", lr=0.3, weight_decay=0.4, maximize=True),
+    _case("Adafactor", {"d": 2.0}, {"lr": 0.05}, {"weight_decay": 0.2}, lr=0.3),
 ]

@@ -85,6 +85,8 @@ class KernelRunner:
         self._spans = spans(model.parameters())
         if optimizer is not None:
             check_overrides(optimizer)
+            if not optimizer.elementwise:
+                raise NotCompiled(f"{type(optimizer).__name__} does not treat each number of the parameters by itself")
             check_limits(optimizer, self.limits.get("clip_norm"), self.limits.get("clip_value"))
         if learns and model.training:
             check_training_mode(model)

@@ -3,10 +3,9 @@
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
-from lamp.errors import ArgumentError
 from lamp.formulas import Number, add_scaled, is_zero
 from lamp.optim.arithmetic import add_quotient_, add_scaled_, average_, root
-from lamp.optim.checks import Range
+from lamp.optim.checks import Range, check_betas
 from lamp.optim.optimizer import Group, Numbers, Optimizer, State
 
 
@@ -51,13 +50,7 @@ class Adam(Optimizer):
 
     def _check_hyperparameters(self, group: Group) -> None:
         super()._check_hyperparameters(group)
-        if not isinstance(group["betas"], tuple) or len(group["betas"]) != 2:
-            raise ArgumentError(
-                f"{type(self).__name__}: betas must be two numbers",
-                expected="(beta1 for the mean gradient, beta2 for the mean squared gradient)",
-                got=group["betas"],
-                fix="pass two numbers, such as (0.9, 0.999)",
-            )
+        check_betas(self, group)
 
     def state_names(self, group: Group) -> tuple[str, ...]:
         return ("exp_avg", "exp_avg_sq", "max_exp_avg_sq") if group["amsgrad"] else ("exp_avg", "exp_avg_sq")

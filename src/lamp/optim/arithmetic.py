@@ -45,6 +45,16 @@ def indicator(condition: bool | Tensor) -> Number:
     return float(condition) if isinstance(condition, bool) else condition.double()
 
 
+def at_least(low: float, number: Number) -> Number:
+    """max(low, number), for a coefficient: a float, or a tensor (K, 1)."""
+    return number.clamp(min=low) if isinstance(number, Tensor) else max(low, number)
+
+
+def at_most(high: float, number: Number) -> Number:
+    """min(high, number), for a coefficient: a float, or a tensor (K, 1)."""
+    return number.clamp(max=high) if isinstance(number, Tensor) else min(high, number)
+
+
 def root(square: Number, factor: Number, eps: Number) -> Number:
     """factor sqrt(square) + eps, the denominator of the adaptive rules."""
     x = square.sqrt()

@@ -1,23 +1,27 @@
-"""Blocks: the slices of flat buffers that an optimizer updates one at a time, with the update rule's state."""
+"""Blocks: the tensors that an optimizer updates one at a time, slices of flat buffers, with the update rule's state."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
 
+from lamp.axes import column
 from lamp.formulas import Number
 from lamp.parameter import FlatBuffer, Parameter, Span, spans, trained
 
 # Elements that a thread updates at a time: few enough that values, gradients and state stay in its cache.
 BLOCK = 65536
 
+Shape = tuple[int, ...]
 States = Mapping[Parameter, Mapping[str, Tensor]]  # the rule's state for each parameter, by name, in its shape
 
 
 class Block:
-    """A slice of a flat buffer: values, gradients and the rule's state, all (p,), or (K, p) in a population."""
+    """Values, gradients and the rule's state: of a slice of a flat buffer, (p,), or (K, p) in a population; or of one
+    whole parameter in its shape.
+    """
 
     __slots__ = ("data", "grad", "state")
 
@@ -48,8 +52,7 @@ class ParameterBlocks:
         self._blocks_per_span = [self._blocks(span, begins, states) for span in self._spans]
         self.blocks = [block for blocks in self._blocks_per_span for block in blocks]
 
-    @staticmethod
-    def _blocks(span: Span, begins: Mapping[str, Number], states: States) -> list[Block]:
+    def _blocks(self, span: Span, begins: Mapping[str, Number], states: States) -> list[Block]:
         *rows, width = span.data.shape
         if span.data.device.type == "cpu":
             width = min(width, BLOCK * torch.get_num_threads() // (rows[0] if rows else 1))
@@ -89,4 +92,46 @@ class ParameterBlocks:
                 whole = torch.cat([block.state[name] for block in blocks], -1)
                 for parameter, part in zip(span.parameters, torch.split(whole, sizes, -1), strict=True):
                     found.setdefault(parameter, {})[name] = part.view(parameter.shape)
+        return found
+
+
+class WholeParameters(ParameterBlocks):
+    """The parameters of a group, each as one block in its own shape, for rules that work on matrices.
+
+    shape_of  returns the shape of this state, by its name, for a parameter of this shape in a single network, or None
+              for a parameter without such a state. In a population both have the axis of replicas first
+    """
+
+    def __init__(
+        self,
+        parameters: list[Parameter],
+        begins: Mapping[str, Number],
+        states: States,
+        shape_of: Callable[[str, Shape], Shape | None],
+    ) -> None:
+        self._shape_of = shape_of
+        super().__init__(parameters, begins, states)
+
+    def _blocks(self, span: Span, begins: Mapping[str, Number], states: States) -> list[Block]:
+        sizes = [parameter.size for parameter in span.parameters]
+        slices = zip(torch.split(span.data, sizes, -1), torch.split(span.grad, sizes, -1), strict=True)
+        blocks = []
+        for parameter, (data, grad) in zip(span.parameters, slices, strict=True):
+            block = Block(data.view(parameter.shape), grad.view(parameter.shape))
+            for name, begin in begins.items():
+                shape = self._shape_of(name, tuple(parameter.shape[len(parameter.rows) :]))
+                known = states.get(parameter, {}).get(name)
+                if shape is not None and known is None:
+                    zeros = data.new_zeros((*parameter.rows, *shape))
+                    block.state[name] = zeros.add_(column(begin, zeros))
+                elif shape is not None and known is not None:
+                    block.state[name] = known.to(data).clone()
+            blocks.append(block)
+        return blocks
+
+    def states(self) -> dict[Parameter, dict[str, Tensor]]:
+        found: dict[Parameter, dict[str, Tensor]] = {each: dict(state) for each, state in self._frozen_states.items()}
+        for span, blocks in zip(self._spans, self._blocks_per_span, strict=True):
+            for parameter, block in zip(span.parameters, blocks, strict=True):
+                found[parameter] = {name: state.clone() for name, state in block.state.items()}
         return found

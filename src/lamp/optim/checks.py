@@ -78,6 +78,34 @@ def check_ranges(
             )
 
 
+def check_pair(owner: object, group: Mapping[str, Any], name: str, expected: str) -> None:
+    """Raise ArgumentError unless this hyperparameter is a pair."""
+    if not isinstance(group[name], tuple) or len(group[name]) != 2:
+        raise ArgumentError(
+            f"{type(owner).__name__}: {name} must be two numbers",
+            expected=expected,
+            got=group[name],
+            fix="pass two numbers in a tuple",
+        )
+
+
+def check_choice(owner: object, group: Mapping[str, Any], name: str, choices: Collection[str | None]) -> None:
+    """Raise ArgumentError unless this option is one of the choices, names or None."""
+    value = group[name]
+    if not (value is None or isinstance(value, str)) or value not in choices:
+        raise ArgumentError(
+            f"{type(owner).__name__}: unknown {name}",
+            expected=", ".join(map(repr, choices)),
+            got=f"{value!r}"[:80],
+            fix="name one of these",
+        )
+
+
+def check_betas(owner: object, group: Mapping[str, Any]) -> None:
+    """Raise ArgumentError unless `betas` is a pair."""
+    check_pair(owner, group, "betas", "(beta1 for the mean gradient, beta2 for the mean squared gradient)")
+
+
 def plain(value: Any, pair: bool = False) -> Any:
     """A number of Python, numpy or torch as a Python float; several, one per replica, as a float64 tensor.
 

@@ -8,16 +8,15 @@ from abc import abstractmethod
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
-import torch
 from torch import Tensor
 
 from lamp.errors import ArgumentError, MissingNameError
 from lamp.formulas import Number
 from lamp.no_autograd import quick
-from lamp.optim.blocks import Block, ParameterBlocks
+from lamp.optim.blocks import Block, ParameterBlocks, WholeParameters
 from lamp.optim.checks import Range, alike, as_list, as_parameters, check_ranges, column, plain, rows_of
 from lamp.optim.groups import ParameterGroup, unknown
-from lamp.optim.loading import check_state, matching_groups, misfit
+from lamp.optim.saved_state import loaded_state, saved_state
 from lamp.parameter import Parameter, Span
 from lamp.signatures import Constructed, Formulas, check_formulas
 from lamp.values import a_function
@@ -66,6 +65,9 @@ class Optimizer(metaclass=_Made):
     }
     _is_copy: bool = False  # whether it was made by a copy or a pickle and has made no step yet
     state_from_start: ClassVar[bool] = False  # whether state_dict contains state before the first step
+    numbers_in_state: ClassVar[tuple[str, ...]] = ()  # state of which torch.optim keeps one number per parameter
+    needs_closure: ClassVar[bool] = False  # whether `step` must be given a closure, which it calls several times
+    elementwise: ClassVar[bool] = True  # whether `update` treats each number by itself; else it gets whole parameters
 
     def __init__(self, params: Iterable[Parameter] | Iterable[Group], defaults: Group) -> None:
         self.defaults = defaults
@@ -100,6 +102,10 @@ class Optimizer(metaclass=_Made):
     def initial_state(self, name: str, group: Group) -> Number:
         """The value of this state before the first step."""
         return 0.0
+
+    def state_shape(self, name: str, shape: tuple[int, ...]) -> tuple[int, ...] | None:
+        """The shape of this state for a parameter of this shape, unless `elementwise`; None if it has no such state."""
+        return shape
 
     # ---- using it --------------------------------------------------------------------------------------------------
     def zero_grad(self, set_to_none: bool = True) -> None:
@@ -261,7 +267,8 @@ class Optimizer(metaclass=_Made):
         theirs, states = other._states(), self._states()
         for parameter, twin in parameters.items():
             for name, tensor in theirs.get(twin, {}).items():
-                kept = states.setdefault(parameter, {}).setdefault(name, torch.zeros_like(parameter.data))
+                nothing = tensor.new_zeros((*parameter.rows, *tensor.shape[1:]))
+                kept = states.setdefault(parameter, {}).setdefault(name, nothing)
                 kept[rows] = tensor
         self._steps = list(other._steps)
         self._make_blocks(states)
@@ -329,7 +336,10 @@ class Optimizer(metaclass=_Made):
         self._blocks = []
         for group in self.param_groups:
             begins = {name: column(self.initial_state(name, group)) for name in self.state_names(group)}
-            self._blocks.append(ParameterBlocks(group["params"], begins, states))
+            if self.elementwise:
+                self._blocks.append(ParameterBlocks(group["params"], begins, states))
+            else:
+                self._blocks.append(WholeParameters(group["params"], begins, states, self.state_shape))
 
     def _states(self) -> dict[Parameter, dict[str, Tensor]]:
         """The rule's state for each parameter, by name."""
@@ -340,44 +350,14 @@ class Optimizer(metaclass=_Made):
         """The state needed to resume, in torch.optim's layout: "state" by parameter number, and "param_groups"."""
         for k, group in enumerate(self.param_groups):
             self._blocks_of(k, group)
-        states = self._states()
-        state: dict[int, dict[str, Tensor]] = {}
-        groups = []
-        number = 0
-        for group, steps in zip(self.param_groups, self._steps, strict=True):
-            numbers = list(range(number, number + len(group["params"])))
-            number += len(numbers)
-            groups.append({**group, "params": numbers})
-            if not steps and not self.state_from_start:
-                continue
-            for k, parameter in zip(numbers, group["params"], strict=True):
-                if parameter.frozen and parameter not in states:
-                    continue
-                count = {"step": torch.tensor(float(steps))} if self.counts_steps else {}
-                if kept := count | states.get(parameter, {}):
-                    state[k] = kept
-        return {"state": state, "param_groups": groups}
+        return saved_state(self, self._states())
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Restore a state dict of lamp or torch.optim. Raises StateDictError, and changes nothing, if it is wrong."""
-        groups = matching_groups(self, state_dict)
-        steps = []
-        states: dict[Parameter, dict[str, Tensor]] = {}
-        for group, saved in zip(groups, state_dict["param_groups"], strict=True):
-            counts = set()
-            for number, parameter in zip(saved["params"], group["params"], strict=True):
-                state = {k: v for k, v in state_dict["state"].get(number, {}).items() if v is not None}
-                if state or not parameter.frozen:
-                    counts.add(int(state.pop("step", 1 if state else 0)))
-                check_state(self, number, parameter, state, self.state_names(group))
-                states[parameter] = state
-            if len(counts) > 1:
-                raise misfit(self, "one number of steps per group", f"parameters after {sorted(counts)} steps")
-            steps.append(counts.pop() if counts else 0)
+        groups, self._steps, states = loaded_state(self, state_dict)
         for own, group in zip(self.param_groups, groups, strict=True):
             for name, value in group.items():
                 own.put(name, value)
-        self._steps = steps
         self._make_blocks(states)
 
     def __getstate__(self) -> dict[str, Any]:

@@ -118,6 +118,23 @@ def check_counted(divisors: Tensor, criterion: Loss, replicas: int | None) -> No
         raise criterion.explain_no_labels("none in all these data", "leave these data out")
 
 
+def _with_gradients(
+    model: Module,
+    criterion: Loss,
+    optimizer: Optimizer,
+    inputs: Sequence[Any],
+    target: Any,
+    before_step: Callable[[Tensor], None],
+) -> tuple[Any, Tensor]:
+    """The output and the loss; their gradients are in the parameters."""
+    output = model(*inputs)
+    loss = criterion(output, target)
+    optimizer.zero_grad()
+    model.backward_parameters(backward_from(criterion, loss))  # of this loss, even if the criterion was called since
+    before_step(loss)
+    return output, loss
+
+
 def train_step(
     model: Module,
     criterion: Loss,
@@ -130,11 +147,16 @@ def train_step(
 
     before_step  called with the loss once the gradients are computed, to clip them
     """
-    output = model(*inputs)
-    loss = criterion(output, target)
-    optimizer.zero_grad()
-    model.backward_parameters(backward_from(criterion, loss))  # of this loss, even if the criterion was called since
-    before_step(loss)
+    if optimizer.needs_closure:
+        made: list[tuple[Any, Tensor]] = []
+
+        def closure() -> Tensor:
+            made.append(_with_gradients(model, criterion, optimizer, inputs, target, before_step))
+            return made[-1][1]
+
+        optimizer.step(closure)
+        return made[0]
+    output, loss = _with_gradients(model, criterion, optimizer, inputs, target, before_step)
     optimizer.step()
     return output, loss
 
