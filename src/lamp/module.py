@@ -161,8 +161,9 @@ class Module(TorchHabits, Participant, metaclass=ModuleMeta):
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
         """All parameters of the tree, each once, with their paths."""
-        self._flatten()
-        yield from self._named(Parameter, everywhere=False)
+        found = list(self._named(Parameter, everywhere=False))
+        flatten(parameter for _, parameter in found)
+        yield from found
 
     def parameters(self) -> list[Parameter]:
         """All parameters of the tree, each once. This moves them into one flat buffer."""

@@ -63,19 +63,19 @@ def overridden(thing: object, allowed: Iterable[str] = (), only: Iterable[str] |
     kind: Any = type(thing)
     if has_own_getattribute(kind):
         return "__getattribute__, which its class defines"
-    names = methods(kind) if only is None else methods(kind) & frozenset(only)
-    for name in sorted(names & getattr(thing, "__dict__", {}).keys()):
-        return f"{name}, which was set on it"
+    names = _methods_among(kind, None if only is None else frozenset(only))
+    if own := sorted(getattr(thing, "__dict__", {}).keys() & names):
+        return f"{own[0]}, which was set on it"
     current = reduce(or_, map(vars, reversed(kind.__mro__)))
-    return _overridden_in_class(kind, names, frozenset(allowed), tuple(map(current.get, sorted(names))))
+    return _overridden_in_class(kind, names, frozenset(allowed), tuple(map(current.get, names)))
 
 
 @lru_cache(maxsize=256)
 def _overridden_in_class(
-    kind: type, names: frozenset[str], allowed: frozenset[str], current: tuple[Any, ...]
+    kind: type, names: tuple[str, ...], allowed: frozenset[str], current: tuple[Any, ...]
 ) -> str | None:
     """The same for the methods in the class. `current` are these methods; they are part of the cache's key."""
-    owners = {name: next(base for base in kind.__mro__ if name in vars(base)) for name in sorted(names)}
+    owners = {name: next(base for base in kind.__mro__ if name in vars(base)) for name in names}
     for name, owner in owners.items():
         if not is_lamps(owner) and name not in allowed:
             return f"{name}, which its class defines"
@@ -83,7 +83,7 @@ def _overridden_in_class(
         if is_lamps(owner) and not is_lamps(vars(owner)[name]):
             return f"{name}, which was put into lamp's {owner.__name__}"
     for shortcut, definitions in SHORTCUTS.items():
-        if shortcut in names & allowed and _comes_before(kind, shortcut, definitions[0]):
+        if shortcut in names and shortcut in allowed and _comes_before(kind, shortcut, definitions[0]):
             return f"{shortcut}, which its class defines without {definitions[0]}"
     return None
 
@@ -94,6 +94,12 @@ def methods(kind: type) -> frozenset[str]:
     described = (FunctionType, property, classmethod, staticmethod)
     every = [item for base in kind.__mro__ if is_lamps(base) for item in vars(base).items()]
     return frozenset(name for name, value in every if isinstance(value, described) and not name.startswith("_bare_"))
+
+
+@lru_cache(maxsize=256)
+def _methods_among(kind: type, only: frozenset[str] | None) -> tuple[str, ...]:
+    """The methods of a class, in order; only those of these names, if any are given."""
+    return tuple(sorted(methods(kind) if only is None else methods(kind) & only))
 
 
 def _comes_before(kind: type, name: str, other: str) -> bool:

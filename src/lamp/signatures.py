@@ -136,6 +136,10 @@ def called(
 class Constructed(ABCMeta):
     """A metaclass whose classes raise lamp's errors for wrong constructor arguments and missing abstract methods."""
 
+    # ABCMeta's own checks, which know registered classes too, take several times as long.
+    __instancecheck__ = type.__instancecheck__
+    __subclasscheck__ = type.__subclasscheck__
+
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         try:
             return super().__call__(*args, **kwargs)

@@ -61,19 +61,25 @@ def coefficients(
         numbers = torch.arange(1.0, whole + 1, dtype=torch.float64).unsqueeze(1)
         own = () if is_lamps(type(optimizer).coefficients) else (RuntimeError, TypeError, ValueError)
         with suppress(*own):  # raised by a user's own rule that branches on the step, as in `if step > 100`
-            columns = _columns(optimizer, limits, numbers, taken)
+            columns = coefficients_of_step(optimizer, limits, numbers, taken)
             each = [[{name: column[:steps] for name, column in named.items()} for named in columns]]
     for step in range(0 if each else steps):
-        each.append(_columns(optimizer, limits, step + 1, taken))
+        each.append(coefficients_of_step(optimizer, limits, step + 1, taken))
         if advance is not None:
             advance()
+    if len(each) == 1:
+        return each[0]
     return [
         {name: torch.cat([table[group][name] for table in each]) for name in named}
         for group, named in enumerate(each[0])
     ]
 
 
-def _columns(optimizer: Optimizer, limits: Limits, steps: Tensor | int, taken: Sequence[int]) -> Columns:
+def coefficients_of_step(optimizer: Optimizer, limits: Limits, steps: Tensor | int, taken: Sequence[int]) -> Columns:
+    """The optimizer's coefficients in the next steps of these numbers, counted from 1.
+
+    taken  the number of steps that each parameter group has already taken
+    """
     rows = [
         dict(optimizer.coefficients(group, steps + before))  # type: ignore[arg-type]
         for group, before in zip(optimizer.param_groups, taken, strict=True)

@@ -121,10 +121,10 @@ class Compiled:
         ignores: bool,
         per_replica_order: bool,
         threads: int,
-        shape: tuple[int, ...] | None = None,
+        plan: Plan,
     ) -> KernelRunner:
         """The runner for data of this kind, compiled if need be, with the model's present weights and state."""
-        kind = (batches, labels, ignores, per_replica_order, threads, shape)
+        kind = (batches, labels, ignores, per_replica_order, threads, plan.input_shape)
         known, runner = self._runners.get(entry, (None, None))
         if runner is not None and kind == known and runner.is_current:
             runner.load()
@@ -138,7 +138,7 @@ class Compiled:
             ignores=ignores,
             per_replica_order=per_replica_order,
             threads=threads,
-            shape=shape,
+            plan=plan,
             entry=entry,
         )
         self._runners[entry] = kind, runner
@@ -178,12 +178,12 @@ class Compiled:
         compiled."""
         threads = torch.get_num_threads()
         with threads_for(0), denormals_flushed():
-            self._current("update")
+            known = self._current("update")
             try:
-                runner = self._prepare("update", (1,), False, False, False, threads, self._shape)
+                plan = self._plan(self._shape) if known is None else known.plan
+                runner = self._prepare("update", (1,), False, False, False, threads, plan)
             except NotCompiled as reason:
                 raise _explained(reason) from None
-            plan = runner.plan
             nothing = torch.zeros(1, plan.features, dtype=plan.dtype)  # an update reads no samples, so these stand in
             steps = runner.prepare(nothing, nothing, torch.zeros(1, dtype=torch.int32), 1)
             _run(runner, steps)
@@ -207,7 +207,7 @@ class Compiled:
                 labels, ignores = kind_of_targets(self.criterion, plan, targets, per_replica_data)
                 if known is None:
                     check_loss(self.criterion, plan, targets, per_replica_data, replicas, size)
-                runner = self._prepare(entry, (size, *rest), labels, ignores, taken.dim() == 2, threads, shape)
+                runner = self._prepare(entry, (size, *rest), labels, ignores, taken.dim() == 2, threads, plan)
             except NotCompiled as reason:
                 raise self._refused(reason, inputs, targets, per_replica_data) from None
             numbers = numbers_of(targets, per_replica_data, features.dtype)
@@ -312,7 +312,9 @@ class Compiled:
             return current
         labels = isinstance(self.criterion, ClassLoss)
         try:
-            return self._prepare("step", (self.batch_size,), labels, False, False, torch.get_num_threads())
+            return self._prepare(
+                "step", (self.batch_size,), labels, False, False, torch.get_num_threads(), self._plan()
+            )
         except NotCompiled as reason:
             raise _explained(reason) from None
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from lamp.compiler.backends.cpu.target import CPU, NARROWEST, host
-from lamp.compiler.coefficients import Limits, coefficients
+from lamp.compiler.coefficients import Limits, coefficients, coefficients_of_step
 from lamp.compiler.correct_counts import Answer
 from lamp.compiler.eager_checks import check_training_mode
 from lamp.compiler.kernel import Kernel
@@ -53,7 +53,7 @@ class KernelRunner:
     answers            the kinds of predictions whose correct ones are counted
     threads            the number of threads; None for torch.get_num_threads()
     like               another runner of the same networks, whose memory of weights this one shares, to measure them
-    shape              the shape of one sample's input; None for a row of features
+    plan               the plan of the model in training; None to make it, for rows of features
     entry              "step", or "gradients" of a batch alone, or the "update" by the gradients that the model has
 
     Raises NotCompiled for what the compiler does not support.
@@ -74,7 +74,7 @@ class KernelRunner:
         answers: Sequence[Answer] = (),
         threads: int | None = None,
         like: KernelRunner | None = None,
-        shape: Sequence[int] | None = None,
+        plan: Plan | None = None,
         entry: Entry = "step",
     ) -> None:
         self.threads: int = like.threads if like is not None else threads or torch.get_num_threads()
@@ -82,7 +82,6 @@ class KernelRunner:
         learns = optimizer is not None or entry == "gradients"
         self.limits: Limits = limits or {}
         self.replicas = model.replicas
-        self._spans = spans(model.parameters())
         if optimizer is not None:
             check_overrides(optimizer)
             if not optimizer.elementwise:
@@ -90,7 +89,12 @@ class KernelRunner:
             check_limits(optimizer, self.limits.get("clip_norm"), self.limits.get("clip_value"))
         if learns and model.training:
             check_training_mode(model)
-        self.plan: Plan = plan_of(model, learns, shape)
+        if plan is None:
+            plan = plan_of(model, learns)
+        elif plan.dropouts and not learns:
+            plan = plan_of(model, learns, plan.input_shape)
+        self.plan: Plan = plan
+        self._spans = spans(plan.offsets)
         self.dtype = self._dtype()
         groups = [] if optimizer is None else optimizer.param_groups
         self._states = [() if optimizer is None else optimizer.state_names(group) for group in groups]
@@ -195,7 +199,7 @@ class KernelRunner:
             yield (start, start + span.data.shape[-1]), blocks
 
     def _own(self, optimizer: Optimizer, one_network: bool) -> list[Mapping[str, bool]]:
-        columns = coefficients(optimizer, self.limits, optimizer.step_count, 1)
+        columns = coefficients_of_step(optimizer, self.limits, 1, optimizer.step_count)
         return [{name: not one_network and column.shape[1] > 1 for name, column in named.items()} for named in columns]
 
     # ---- to and from the model ---------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from lamp.module import Module
 from lamp.nn import Sequential
 from lamp.optim import Optimizer, ReduceLROnPlateau
 from lamp.optim.checks import Range, plain
+from lamp.overrides import is_lamps
 from lamp.replicas import Population
 from lamp.signatures import check_takes
 from lamp.training.callback import HOOKS, Callback
@@ -90,7 +91,8 @@ def network_and_loss(model: Any, criterion: Any, what: str = "fit") -> tuple[Mod
             fix="pass a loss, such as lamp.CrossEntropyLoss()",
         )
     check_is_loss(criterion, what)
-    check_takes("the criterion", criterion.forward, "input", "target")
+    if not is_lamps(criterion.forward):
+        check_takes("the criterion", criterion.forward, "input", "target")
     if criterion.reduction == "none":
         raise ArgumentError(
             "training minimises a single number",

@@ -30,6 +30,7 @@ def choose(name: str, spec: FitSpec, epochs: int) -> tuple[Engine, str]:
     """
     if name == "eager":
         return EagerEngine(spec), ASKED
+    plan = None
     try:
         if name == "auto":
             plan = plan_of(spec.model, shape=shape_of_samples(spec.batches))
@@ -45,7 +46,7 @@ def choose(name: str, spec: FitSpec, epochs: int) -> tuple[Engine, str]:
         begun = time.perf_counter()
         from lamp.training.prefetching import PrefetchingEngine  # and LLVM, 0.1 s that eager trainings do not wait for
 
-        compiled = PrefetchingEngine(spec)
+        compiled = PrefetchingEngine(spec, plan)
         compiled.compile_seconds = time.perf_counter() - begun
     except NotCompiled as reason:
         if name == "compiled":

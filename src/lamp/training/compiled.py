@@ -16,6 +16,7 @@ from lamp.compiler.kernel_runner import KernelRunner
 from lamp.compiler.not_compiled import NotCompiled
 from lamp.compiler.override_checks import check_overrides
 from lamp.compiler.plan import plan_of
+from lamp.compiler.stages import Plan
 from lamp.cpu_settings import threads_for
 from lamp.data import DataLoader
 from lamp.training import eager
@@ -35,12 +36,14 @@ class CompiledEngine:
     During training, weights and optimizer state are in the kernels' buffers. `sync` copies them to the model, and
     `refresh` copies changes back.
 
+    plan  the network's plan, if it is known already
+
     Raises NotCompiled for a training that the compiler does not support.
     """
 
     name = "compiled"
 
-    def __init__(self, spec: FitSpec) -> None:
+    def __init__(self, spec: FitSpec, plan: Plan | None = None) -> None:
         if spec.watch.every_step is not None:
             raise NotCompiled(spec.watch.every_step)
         if spec.watch.scheduler is not None:
@@ -58,16 +61,15 @@ class CompiledEngine:
         self._head: Mapping[str, Any] | None = None  # the `state_dict` of an epoch to be resumed
         self._begun = False  # whether it has trained, so that the model may lag behind the kernels' buffers
         with threads_for(0):  # torch's own threads would slow down the kernel's
-            self._build()
+            self._build(plan)
 
-    def _build(self) -> None:
+    def _build(self, plan: Plan | None = None) -> None:
         """Compile the kernels for the active replicas as they are now."""
         begun, spec = time.perf_counter(), self.spec
         self.model, self.options = spec.model, options_of(spec.optimizer)
         if not (spec.model.training and spec.criterion.training):
             raise NotCompiled("the network or the loss is in eval mode, in which nothing is trained")
-        shape = shape_of_samples(spec.batches)
-        plan = plan_of(spec.model, shape=shape)
+        plan = plan or plan_of(spec.model, shape=shape_of_samples(spec.batches))
         of_data: dict[str, Any] = {
             "replicas": spec.replicas,
             "watched": spec.watch.strangers,
@@ -87,7 +89,7 @@ class CompiledEngine:
             keeps_outputs=self.data.answers is None,
             answers=self.data.answers or (),
             threads=self.threads,
-            shape=shape,
+            plan=plan,
         )
         self.measurer, self.held_out = None, None
         if isinstance(spec.validation, DataLoader):
@@ -103,7 +105,7 @@ class CompiledEngine:
                 keeps_outputs=held_out.answers is None,
                 answers=held_out.answers or (),
                 like=self.runner,
-                shape=shape,
+                plan=plan,
             )
         self._previous, self._before = [], None
         self._made_from, self._changed = self._look(), False

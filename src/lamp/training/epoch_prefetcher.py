@@ -67,7 +67,7 @@ class EpochPrefetcher:
         self.runner, self.data = runner, data
         self.measurer, self.held_out, self.keep_weights = measurer, held_out, keep_weights
         self._blocks: deque[EpochBlock] = deque()
-        self._thread = Workers(1, "lamp-ahead")
+        self._thread: Workers | None = None  # started for the first block that does not run at once
         self._dropped = False
 
     def __bool__(self) -> bool:
@@ -93,6 +93,7 @@ class EpochPrefetcher:
             block.calls = CallTable(steps, None if block.measure is None else block.measure[0], self.keep_weights)
         last = self._blocks[-1] if self._blocks else None
         if not at_once:
+            self._thread = self._thread or Workers(1, "lamp-ahead")
             block.done = self._thread.submit(self._train, block, last)
         self._blocks.append(block)
         if at_once:
@@ -157,4 +158,5 @@ class EpochPrefetcher:
     def close(self) -> None:
         """Undo what was not collected, and end the thread."""
         self.cancel()
-        self._thread.close()
+        if self._thread is not None:
+            self._thread.close()

@@ -69,7 +69,7 @@ class Data:
         check_overrides(loader)
         _check_columns(loader)
         loader.check_memory()
-        self.loader, self._plan = loader, plan
+        self.loader, self.plan = loader, plan
         inputs, self.given = loader.columns
         self.per_replica = loader.per_replica
         self.rows = inputs.shape[1] if self.per_replica else inputs.shape[0]
@@ -100,7 +100,7 @@ class Data:
         settings = loader.batch_size, loader.drop_last, loader.shuffle, tuple(vars(loader))
         inputs, given = loader.columns
         same = self._then is None or (given.shape == self._then.shape and torch.equal(given, self._then))
-        same &= self._in_place(inputs) or torch.equal(laid_out(self._plan, inputs, self.per_replica), self.inputs)
+        same &= self._in_place(inputs) or torch.equal(laid_out(self.plan, inputs, self.per_replica), self.inputs)
         return (*settings, None if self._seedless else frozen(loader.seed), frozen(loader.indices), same)
 
     @property

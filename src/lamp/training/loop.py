@@ -70,8 +70,10 @@ class Loop:
         else:
             self.engine.load_state_dict(saved.state["by_engine"])
             self.engine.last_good.load_state_dict(saved.state["last_good"], training.model.parameters()[0].device)
-        work = sum(parameter.numel() for parameter in training.model.parameters())
-        work *= batch_size_of(self.active.batches) if self.engine.name == "eager" else 0
+        work = 0  # of torch's threads
+        if self.engine.name == "eager":
+            parameters = sum(parameter.numel() for parameter in training.model.parameters())
+            work = parameters * batch_size_of(self.active.batches)
         with (
             threads_for(work),
             Interruptible(terminate=self.checkpointer is not None) as interrupt,

@@ -25,9 +25,11 @@ def check_loss(whole: Module, body: Module, criterion: Loss, batches: Iterable[A
     that a user's forward adds to the loss would be ignored. Both are compared on the first batch, with copies of the
     modules, if reading a batch does not consume it.
     """
+    if whole is body or not isinstance(batches, DataLoader | list):
+        return
     network = whole.network if isinstance(whole, Population) else whole
     own = overridden(network, only=("__call__", "forward"))
-    if whole is body or own is None or not isinstance(batches, DataLoader | list):
+    if own is None:
         return
     *inputs, target = parts(first_batch(batches))
 

@@ -7,13 +7,17 @@ from collections.abc import Iterator
 
 from torch import Tensor
 
+from lamp.compiler.stages import Plan
 from lamp.training.compiled import STRETCH, CompiledEngine
+from lamp.training.cost_model import costs
 from lamp.training.engine import Budget, Measurement, Progress
 from lamp.training.epoch_prefetcher import NOTHING, EpochPrefetcher
 from lamp.training.epochs import Record, of_epochs
 from lamp.training.spec import FitSpec
 
-BLOCK_SECONDS = (0.005, 0.08)  # the shortest and longest time of a block; in between, a quarter of the remaining time
+# The shortest and longest time of a block; in between, a quarter of the remaining time. The first blocks are of the
+# shortest time, as far as it can be estimated.
+BLOCK_SECONDS = (0.005, 0.08)
 MOST_EPOCHS = 256  # per block
 MOST_KEPT = 2**22  # numbers stored per block: indices of samples, and outputs if they are kept
 
@@ -24,7 +28,7 @@ class PrefetchingEngine(CompiledEngine):
     Epochs that turn out not to be wanted, because the training or a replica ends, are undone.
     """
 
-    def __init__(self, spec: FitSpec) -> None:
+    def __init__(self, spec: FitSpec, plan: Plan | None = None) -> None:
         self._prefetcher: EpochPrefetcher | None = None
         self._block = NOTHING  # the block whose epochs are being returned
         self._measured: Iterator[Measurement] = iter(())  # its measurements that have not been returned
@@ -33,13 +37,13 @@ class PrefetchingEngine(CompiledEngine):
         self._longest = MOST_EPOCHS  # per block; shorter when replicas end, because then more would be undone
         self._since = 0.0  # when the last epoch was returned
         self._careful = 0  # the number of epochs to train one by one, because one of their losses is not finite
-        super().__init__(spec)
+        super().__init__(spec, plan)
 
-    def _build(self) -> None:
+    def _build(self, plan: Plan | None = None) -> None:
         rebuilt = self._prefetcher is not None
         if self._prefetcher is not None:
             self._prefetcher.close()
-        super()._build()
+        super()._build(plan)
         self._prefetcher = EpochPrefetcher(self.runner, self.data, self.measurer, self.held_out, self.spec.looked_at)
         self._longest = 1 if rebuilt else MOST_EPOCHS
 
@@ -98,17 +102,28 @@ class PrefetchingEngine(CompiledEngine):
 
     def _fill(self, epochs: int, ready: int = 0) -> None:
         """Request blocks of the next `epochs` epochs, of which `ready` are trained already."""
-        if self._per_step is None or self._head is not None or self._careful or not self._can_be_ahead:
+        if self._head is not None or self._careful or not self._can_be_ahead:
             return
         if not self._queue and not ready:
             self._since = time.perf_counter()
-        spec, seconds = self.spec, self._per_step * self.data.steps
+        spec, longest = self.spec, BLOCK_SECONDS[0]
+        if self._per_step is None:
+            seconds = self._expected_seconds
+        else:
+            seconds = self._per_step * self.data.steps
+            longest = min(max(longest, seconds * epochs / 4), BLOCK_SECONDS[1])
         kept = sum(data.kept for data in (self.data, self.held_out) if data is not None)
         kept += self.runner.plan.parameters if spec.looked_at else 0
         fitting = MOST_KEPT // (kept * (spec.replicas or 1))
-        block = min(max(BLOCK_SECONDS[0], seconds * epochs / 4), BLOCK_SECONDS[1])
-        most = 0 if seconds > STRETCH else max(1, min(int(block / max(seconds, 1e-9)), fitting, self._longest))
+        most = 0 if seconds > STRETCH else max(1, min(int(longest / max(seconds, 1e-9)), fitting, self._longest))
         self._queue.fill(epochs - ready, most)
+
+    @property
+    def _expected_seconds(self) -> float:
+        """About how long an epoch takes, before any was measured. Measuring a sample counts as training on it."""
+        spec, data = self.spec, self.data
+        training = costs(data.plan, spec.optimizer, data.loader.batch_size, data.steps, spec.replicas).compiled
+        return training * (1 + (0 if self.held_out is None else self.held_out.samples / data.samples))
 
     @property
     def _can_be_ahead(self) -> bool:
