@@ -10,6 +10,7 @@ from lamp.errors import LampError
 
 KINDS = [getattr(lamp.nn, name) for name in lamp.nn.__all__ if name not in ("Activation", "Sequential", "Identity")]
 NEEDED = {"in_features": 3, "out_features": 4, "threshold": 0.1, "value": 0.2, "dim": 1, "unflattened_size": (3, 1)}
+NEEDED |= {"in_channels": 3, "out_channels": 4, "kernel_size": 2, "padding": 1}
 WRONG = [
     None,
     "x",
@@ -52,7 +53,8 @@ def test_a_wrong_argument_gets_an_error_of_lamps(kind, name):
             assert None not in (error.expected, error.got, error.fix), told
         else:
             assert repr(module), told
-            assert isinstance(wrong, int | float | type(None)) or (name, wrong) == ("unflattened_size", [1]), told
+            sizes = ("unflattened_size", "kernel_size", "stride", "padding", "output_padding", "dilation")
+            assert isinstance(wrong, int | float | type(None)) or (name in sizes and wrong == [1]), told
 
 
 # ---- arguments that there are not ------------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ ACROSS_THE_BATCH = {
 def test_every_module_says_the_shape_of_its_outputs(case):
     module, x = case.make().double(), case.input()
     module.eval()
-    if x.dim() < 2:
+    if x.dim() < 2 or not case.batched:
         pytest.skip("a sample without a batch is not traced")
     expected = module(x)
     if case.name in ACROSS_THE_BATCH:

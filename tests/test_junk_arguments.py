@@ -83,6 +83,12 @@ NEEDED = {
     **{each: {"optimizer": sgd} for each in ["ConstantLR", "LinearLR", "PolynomialLR", "ReduceLROnPlateau"]},
     "Muon": {"params": lambda: [each for each in net().parameters() if each.dim() == 2]},
     "BatchNorm1d": {"num_features": lambda: 3},
+    **{
+        f"Conv{kind}{n}d": {"in_channels": lambda: 3, "out_channels": lambda: 2, "kernel_size": lambda: 2}
+        for kind in ("", "Transpose")
+        for n in (1, 2, 3)
+    },
+    **{f"ConstantPad{n}d": {"padding": lambda: 1, "value": lambda: 0.5} for n in (1, 2, 3)},
     "ChainedScheduler": {"schedulers": lambda: [lamp.StepLR(sgd(), 2)]},
     "Checkpoint": {"folder": lambda: "runs"},
     "CosineAnnealingLR": {"optimizer": sgd, "T_max": lambda: 3},
@@ -152,6 +158,7 @@ ANYTHING = {  # values to choose among, or to write down
     *(("choice", "options"), ("grid", "values"), ("samples", "draws"), ("heat_map", "xs"), ("heat_map", "ys")),
 }
 FUNCTIONS = {  # a user's function may do anything, torch's module fail in it
+    *((f"Conv{kind}{n}d", "init") for kind in ("", "Transpose") for n in (1, 2, 3)),
     *(("CyclicLR", "scale_fn"), ("LambdaLR", "lr_lambda"), ("Linear", "init"), ("output_map", "output")),
     *(("evaluate", "metrics"), ("fit", "metrics"), ("fit_each", "metrics"), ("cross_validate", "metrics")),
     *((study, made) for study in ("fit_each", "cross_validate", "sweep") for made in ("optimizer", "scheduler")),

@@ -7,16 +7,12 @@ import torch
 
 import lamp.nn as L
 from lamp.errors import ArgumentError, DTypeError, LampError, ShapeError
+from tests.cases.convolutions import CONVOLUTIONS, PADS
 from tests.cases.modules import ACTIVATIONS, LAYERS, NORMALIZATIONS
 
-COMPUTING = [
-    case
-    for case in [*ACTIVATIONS, *LAYERS, *NORMALIZATIONS]
-    if case.name.split("(")[0] not in ("Identity", "Flatten", "Unflatten")
-]
-CHECKED = [
-    case for case in [*ACTIVATIONS, *LAYERS, *NORMALIZATIONS] if case.name.split("(")[0] not in ("Identity", "Linear")
-]
+ALL = [*ACTIVATIONS, *LAYERS, *NORMALIZATIONS, *CONVOLUTIONS, *PADS]
+COMPUTING = [case for case in ALL if case.name.split("(")[0] not in ("Identity", "Flatten", "Unflatten")]
+CHECKED = [case for case in ALL if case.name.split("(")[0] not in ("Identity", "Linear")]
 
 
 def is_told_well(caught, *words):
@@ -111,9 +107,45 @@ class TestShapes:
                 with pytest.raises(DTypeError):
                     module(input)
 
+    @pytest.mark.parametrize(
+        ("module", "shape", "said"),
+        [
+            (L.Conv1d(3, 2, 2), (5, 4, 6), "(B, 3, L)"),
+            (L.Conv1d(3, 2, 2), (4,), "(3, L)"),
+            (L.Conv2d(3, 2, 2), (5, 3, 1, 6), "at least (2, 2)"),
+            (L.Conv2d(3, 2, 2), (2, 5, 3, 4, 6), "(B, 3, H, W)"),
+            (L.Conv2d(3, 2, 3, padding=4, padding_mode="reflect"), (5, 3, 4, 6), "at least 5 on axis -2"),
+            (L.Conv2d(3, 2, 3, padding=5, padding_mode="circular"), (5, 3, 6, 4), "at least 5 on axis -1"),
+            (L.ConvTranspose2d(3, 2, 2), (5, 2, 4, 6), "(B, 3, H, W)"),
+            (L.ConvTranspose1d(3, 2, 2, padding=3), (5, 3, 4), "no output"),
+            (L.ReflectionPad1d(4), (5, 3, 4), "at least 5 on axis -1"),
+            (L.ReflectionPad2d((0, 0, 2, 5)), (3, 4, 9), "at least 6 on axis -2"),
+            (L.CircularPad1d((0, 5)), (5, 3, 4), "at least 5 on axis -1"),
+            (L.CircularPad1d((-2, 3)), (5, 3, 4), "at least 5 on axis -1"),
+            (L.ReplicationPad2d(1), (5, 3, 0, 4), "at least 1 on axis -2"),
+            (L.ReplicationPad1d((-2, -2)), (5, 3, 4), "at least 5 on axis -1"),
+            (L.ReflectionPad1d(1), (4,), "(C, W)"),
+            (L.ZeroPad2d(-2), (3, 4, 3), "at least 4 on axis -1"),
+            (L.ConstantPad3d(1, 2.0), (3, 4), "(..., D, H, W)"),
+        ],
+        ids=repr,
+    )
+    def test_windows_and_borders(self, module, shape, said):
+        with pytest.raises(ShapeError) as caught:
+            module(torch.ones(shape))
+        is_told_well(caught, said, str(tuple(shape)))
+
+    @pytest.mark.parametrize("size", [(7, 8), (11, 9), (5, 3, 7, 9), (9,), 9, "x", (7.5, 9)])
+    def test_output_size(self, size):
+        with pytest.raises(ArgumentError) as caught:
+            L.ConvTranspose2d(3, 2, 2, stride=2)(torch.ones(5, 3, 4, 5), output_size=size)
+        if size == (5, 3, 7, 9) or size == (7, 8):
+            is_told_well(caught, "from (8, 10) to (9, 11)")
+        is_told_well(caught, repr(size))
+
 
 class TestDtypes:
-    @pytest.mark.parametrize("module", [L.Linear(3, 2), L.PReLU(3)], ids=repr)
+    @pytest.mark.parametrize("module", [L.Linear(3, 2), L.PReLU(3), L.Conv1d(5, 2, 2)], ids=repr)
     def test_another_than_the_parameters(self, module):
         with pytest.raises(DTypeError) as caught:
             module(torch.ones(5, 3, dtype=torch.float64))
@@ -154,6 +186,23 @@ class TestDtypes:
         lambda: L.Unflatten(1, (-1, -1)),
         lambda: L.Unflatten(1, (2.0, 3.0)),
         lambda: L.Unflatten(1, (-2, 3)),
+        lambda: L.Conv2d(3, 4, 0),
+        lambda: L.Conv2d(3, 4, (2, 2, 2)),
+        lambda: L.Conv2d(3, 4, 2.0),
+        lambda: L.Conv2d(3, 4, 2, stride=0),
+        lambda: L.Conv2d(3, 4, 2, padding=-1),
+        lambda: L.Conv2d(3, 4, 2, padding="full"),
+        lambda: L.Conv2d(3, 4, 2, stride=(1, 2), padding="same"),
+        lambda: L.Conv2d(3, 4, 2, groups=2),
+        lambda: L.Conv2d(4, 3, 2, groups=2),
+        lambda: L.Conv2d(4, 4, 2, groups=0),
+        lambda: L.Conv2d(3, 4, 2, padding_mode="wrap"),
+        lambda: L.ConvTranspose2d(3, 4, 2, padding_mode="reflect"),
+        lambda: L.ConvTranspose2d(3, 4, 2, padding="same"),
+        lambda: L.ConvTranspose2d(3, 4, 2, stride=2, output_padding=2),
+        lambda: L.ReflectionPad2d((1, 2)),
+        lambda: L.ReflectionPad1d("1"),
+        lambda: L.ConstantPad1d(1, math.nan),
     ],
 )
 def test_arguments_out_of_range(build):

@@ -118,6 +118,16 @@ def parted(x: Tensor, replicas: int | None) -> Tensor:
     return x if replicas is None else x.unflatten(0, (replicas, -1))
 
 
+def side_by_side(x: Tensor, replicas: int | None) -> Tensor:
+    """The channels of all replicas, (K, B, C, ...), as those of one network, (B, K C, ...)."""
+    return x if replicas is None else x.transpose(0, 1).flatten(1, 2)
+
+
+def apart(y: Tensor, replicas: int | None) -> Tensor:
+    """The opposite of `side_by_side`: (B, K C, ...) as (K, B, C, ...)."""
+    return y if replicas is None else y.unflatten(1, (replicas, -1)).transpose(0, 1)
+
+
 def sums(values: Tensor, replicas: int | None) -> Tensor:
     """The sum of all values, (). In a population the sum per replica, (K,); the replicas' values follow each other."""
     return values.sum() if replicas is None else values.reshape(replicas, -1).sum(1)

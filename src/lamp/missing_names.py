@@ -15,10 +15,11 @@ OWN_MODULE = "write a lamp.Module of your own, with forward and backward"
 
 # What to do instead: the names that this holds for, as regular expressions that match a whole name.
 INSTEAD = {
-    f"lamp has no convolutions: train lamp.Flatten() and lamp.Linear(...), or {OWN_MODULE}": (
-        r"(Lazy)?Conv(Transpose)?[123]?[dD]|Conv[123]DTranspose|\w*Pool(ing)?[123][dD]|(Un)?[Ff]old|Upsampl\w*",
-        r"Pixel(Un)?[Ss]huffle|(Zero|Reflection|Replication|Constant|Circular)Pad\w*|ChannelShuffle",
+    f"lamp has no pooling: a convolution with a stride, such as lamp.Conv2d(8, 8, 2, stride=2), or {OWN_MODULE}": (
+        r"\w*Pool(ing)?[123][dD]|Upsampl\w*|Pixel(Un)?[Ss]huffle|ChannelShuffle|(Un)?[Ff]old|LazyConv\w*",
     ),
+    "lamp.ConvTranspose1d, lamp.ConvTranspose2d or lamp.ConvTranspose3d": (r"Conv[123][dD]Transpose|Deconv\w*",),
+    "lamp.ZeroPad1d, lamp.ZeroPad2d or lamp.ZeroPad3d": (r"ZeroPadding[123]D",),
     "lamp.BatchNorm1d is the layer that normalises; dataset.normalized() does it to data": (
         r"\w*(Batch|Layer|Group|Instance|RMS|[Ss]pectral|[Ww]eight|Response)_?[Nn]orm\w*|Normalization",
     ),

@@ -24,6 +24,7 @@ class Case:
     make_torch: Callable[[], nn.Module]
     shape: Shape
     tolerance: float = 1e-11  # allowed relative difference to the twin, in float64
+    batched: bool = True  # whether the input has an axis of the batch, which the module needs to be traced
 
     def __str__(self) -> str:
         return self.name

@@ -11,6 +11,7 @@ from torch import nn
 
 import lamp.nn
 from lamp.interop import torch_containers
+from tests.cases.convolutions import CONVOLUTIONAL, CONVOLUTIONS, PADS
 from tests.cases.module_case import Case, Shape, both, of
 
 ACTIVATIONS = [
@@ -175,4 +176,13 @@ BRANCHES = [
     _branched("a layer that stands in several places", (5, 3), _same_layer_twice),
 ]
 
-MODULES = [*ACTIVATIONS, *LAYERS, *NORMALIZATIONS, *NETWORKS, *BRANCHES]
+MODULES = [
+    *ACTIVATIONS,
+    *LAYERS,
+    *NORMALIZATIONS,
+    *NETWORKS,
+    *BRANCHES,
+    *CONVOLUTIONS,
+    *PADS,
+    *CONVOLUTIONAL,
+]

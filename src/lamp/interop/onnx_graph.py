@@ -22,6 +22,8 @@ OPERATIONS = {  # operation of an Expression: operator of ONNX
 }  # fmt: skip
 NOT_IN_FLOAT64 = {"erf"}  # operators that onnxruntime has only in float32
 
+WITH_ALL_REPLICAS = ("Concat", "Conv", "ConvTranspose")  # kinds whose inputs are not broadcast
+
 
 class OnnxGraph:
     """Nodes and constants in order, each with a unique name.
@@ -99,8 +101,9 @@ class OnnxGraph:
     def operation(self, graph: Graph, op: Op, path: str, inputs: list[str]) -> Any:
         """Add the nodes of an operation of the network, and return the name of its output, or a tuple of several."""
         at = f"{path}." if path and not path.endswith(".") else path
-        if op.kind == "Concat" and len(alike := self.plan.alike(graph).intersection(op.inputs)) < len(op.inputs):
-            shape = [self.plan.members or 1, *[1] * (1 + len(op.output.shape))]  # (K, 1, 1...)
+        alike = self.plan.alike(graph).intersection(op.inputs) if op.kind in WITH_ALL_REPLICAS else set()
+        if alike and (op.kind != "Concat" or len(alike) < len(op.inputs)):
+            shape = [self.plan.members or 1, *[1] * (1 + len(op.inputs[0].shape))]  # (K, 1, 1...)
             inputs = [
                 self.node("Expand", x, self.integers(f"{at}replicas", *shape), at=at) if value in alike else x
                 for x, value in zip(inputs, op.inputs, strict=True)

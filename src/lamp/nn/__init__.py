@@ -43,12 +43,31 @@ from lamp.nn.activations_piecewise import (
 )
 from lamp.nn.branches import Parallel, Residual
 from lamp.nn.container import Container
+from lamp.nn.convolution import Conv1d, Conv2d, Conv3d
 from lamp.nn.dropout import Dropout
 from lamp.nn.linear import Linear
 from lamp.nn.normalization import BatchNorm1d
+from lamp.nn.padding import (
+    CircularPad1d,
+    CircularPad2d,
+    CircularPad3d,
+    ConstantPad1d,
+    ConstantPad2d,
+    ConstantPad3d,
+    ReflectionPad1d,
+    ReflectionPad2d,
+    ReflectionPad3d,
+    ReplicationPad1d,
+    ReplicationPad2d,
+    ReplicationPad3d,
+    ZeroPad1d,
+    ZeroPad2d,
+    ZeroPad3d,
+)
 from lamp.nn.sequential import Sequential
 from lamp.nn.shape import Flatten, Identity, Unflatten
 from lamp.nn.softmax import LogSoftmax, Softmax
+from lamp.nn.transposed_convolution import ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from lamp.parameter import Buffer as Buffer
 from lamp.parameter import Parameter as Parameter
 
@@ -59,7 +78,19 @@ __all__ = [
     "SELU",
     "Activation",
     "BatchNorm1d",
+    "CircularPad1d",
+    "CircularPad2d",
+    "CircularPad3d",
+    "ConstantPad1d",
+    "ConstantPad2d",
+    "ConstantPad3d",
     "Container",
+    "Conv1d",
+    "Conv2d",
+    "Conv3d",
+    "ConvTranspose1d",
+    "ConvTranspose2d",
+    "ConvTranspose3d",
     "Dropout",
     "Flatten",
     "Hardshrink",
@@ -76,6 +107,12 @@ __all__ = [
     "Parallel",
     "ReLU",
     "ReLU6",
+    "ReflectionPad1d",
+    "ReflectionPad2d",
+    "ReflectionPad3d",
+    "ReplicationPad1d",
+    "ReplicationPad2d",
+    "ReplicationPad3d",
     "Residual",
     "Sequential",
     "SiLU",
@@ -88,6 +125,9 @@ __all__ = [
     "Tanhshrink",
     "Threshold",
     "Unflatten",
+    "ZeroPad1d",
+    "ZeroPad2d",
+    "ZeroPad3d",
 ]
 
 __getattr__ = module_getattr(__name__, lambda: globals())

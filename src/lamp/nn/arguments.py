@@ -14,7 +14,9 @@ from lamp import values
 from lamp.errors import ArgumentError
 from lamp.init import on_cpu
 from lamp.module import Module
-from lamp.values import a_switch
+from lamp.values import a_switch, is_one_of
+
+LARGEST = 2**31 - 1  # the largest size, stride or padding of a window
 
 INIT_BY_NAME = {  # names in other packages, and lamp.init's functions for them
     "he": "kaiming_normal_ or kaiming_uniform_",
@@ -92,6 +94,34 @@ def sizes(value: Any) -> tuple[int, ...] | None:
     found = tuple(_integer(each) for each in value)
     right = all(each is not None and each >= -1 for each in found) and found.count(-1) <= 1
     return tuple(each for each in found if each is not None) if right else None
+
+
+def per_axis(module: Module, name: str, value: Any, axes: int, least: int = 1) -> tuple[int, ...]:
+    """The value as one integer per axis, each at least `least`; a single integer holds for all axes."""
+    number = _integer(value)
+    given = [_integer(each) for each in value] if isinstance(value, tuple | list) else [number] * axes
+    found = tuple(each for each in given if each is not None and least <= each <= LARGEST)
+    if len(found) != axes or len(given) != axes:
+        of = {1: "a positive integer", 0: "an integer of at least 0"}.get(least, "an integer")
+        raise ArgumentError(
+            f"{type(module).__name__}: {name} does not fit",
+            expected=of if axes == 1 else f"{of}, or a tuple of {axes}",
+            got=_shown(value),
+            fix=f"{name}={(1,) * axes if axes > 1 else 1}, for example",
+        )
+    return found
+
+
+def one_of(module: Module, name: str, value: Any, *names: str) -> str:
+    """The value, which must be one of these texts."""
+    if not is_one_of(value, *names):
+        raise ArgumentError(
+            f"{type(module).__name__}: {name} is not known",
+            expected=", ".join(map(repr, names)),
+            got=_shown(value),
+            fix=f"{name}={names[0]!r}, for example",
+        )
+    return str(value)
 
 
 def a_flag(module: Module, name: str, value: Any) -> bool:

@@ -2,6 +2,6 @@
 
 from collections.abc import Callable
 
-from lamp.interop.onnx_rules import basic
+from lamp.interop.onnx_rules import basic, convolution
 
-RULES: dict[str, Callable[..., str | tuple[str, ...]]] = {**basic.RULES}
+RULES: dict[str, Callable[..., str | tuple[str, ...]]] = {**basic.RULES, **convolution.RULES}
