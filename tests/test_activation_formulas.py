@@ -187,7 +187,7 @@ def test_no_value_of_an_option_is_special(kind, option, number):
 
 
 @pytest.mark.parametrize("slope", [0.25, -0.5, 1.5])
-def test_leaky(slope):
+def test_leaky_takes_numbers_and_duals(slope):
     for at in POINTS:
         assert leaky(Dual(at), slope).value == (at if at > 0 else slope * at)
         assert leaky(Dual(at), Dual(slope, 1.0)).slope == min(at, 0.0)

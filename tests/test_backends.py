@@ -113,7 +113,7 @@ def test_another_backend_computes_the_same_by_the_same_rules(name, count, monkey
 
 @pytest.mark.parametrize("count", [None, 2 * lanes()])
 @pytest.mark.parametrize("loss", LOSSES)
-def test_losses_too(loss, count, monkeypatch):
+def test_losses_are_the_same_on_both_backends(loss, count, monkeypatch):
     same_on_both(monkeypatch, NETWORKS["row"], count, loss=loss)
 
 

@@ -101,7 +101,7 @@ def test_every_activation_passes(name, activation):
     check_gradients(activation, torch.randn(B, IN))
 
 
-def test_networks_pass():
+def test_gradients_of_networks_are_right():
     check_gradients(lamp.Linear(IN, OUT), torch.randn(B, IN))
     check_gradients(lamp.Linear(IN, OUT, bias=False), torch.randn(2, B, IN))
     inner = lamp.Sequential(lamp.Linear(OUT, DEEP), lamp.ReLU())
@@ -119,7 +119,7 @@ def test_a_layer_used_three_times_passes():
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
-def test_losses_pass(reduction):
+def test_gradients_of_losses_are_right(reduction):
     check_gradients(lamp.MSELoss(reduction=reduction), torch.randn(B, IN), torch.randn(B, IN))
     check_gradients(lamp.CrossEntropyLoss(reduction=reduction), torch.randn(B, OUT), torch.randint(OUT, (B,)))
     check_gradients(lamp.CrossEntropyLoss(reduction=reduction), torch.randn(OUT), torch.tensor(2))  # one sample

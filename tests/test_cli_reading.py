@@ -91,7 +91,7 @@ def test_several_files_are_a_pattern(call):
 
 
 @pytest.mark.parametrize("broken", ['1.5;2" steel;up\n"0.5;1" steel;up\n', "1.5;2\n"])
-def test_no_row_is_lost(trained, call, broken):
+def test_every_line_is_read_or_the_bad_one_named(trained, call, broken):
     path = trained / "broken.txt"
     path.write_bytes(("Röhren\n" + text_of(rows(100, 2)) + broken + text_of(rows(100, 3))).encode("cp1252"))
     code, out, err = call("predict", trained / "model", path)

@@ -371,7 +371,7 @@ def test_sigterm_leaves_nothing(place, tmp_path):
         (["bench", "--repetitions", "0"], "repetitions"),
     ],
 )
-def test_misuse_is_told(place, monkeypatch, capfd, arguments, said):
+def test_wrong_options_get_an_error(place, monkeypatch, capfd, arguments, said):
     monkeypatch.chdir(place)
     (place / "t.csv").write_text("a,y\n" + "1,2\n3,4\n" * 20)
     code, out, err = in_process(arguments, capfd)

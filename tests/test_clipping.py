@@ -36,7 +36,7 @@ def _halves(params):
 @pytest.mark.parametrize("lay", [flatten, _apart, _halves])
 @pytest.mark.parametrize("norm_type", [2.0, 2, 1.0, 3.0, 0.7, float("inf"), "inf"])
 @pytest.mark.parametrize("max_norm", [0.0, 0.3, 2, 1e3, float("inf")])
-def test_norm(max_norm, norm_type, lay):
+def test_clip_grad_norm_is_torchs(max_norm, norm_type, lay):
     params, twins = pair(lay, scale=0.5)
     ours = clip_grad_norm_(params, max_norm, norm_type)
     theirs = torch.nn.utils.clip_grad_norm_(twins, max_norm, norm_type)

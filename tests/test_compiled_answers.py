@@ -117,7 +117,7 @@ def test_parts_of_a_batch(monkeypatch):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.filterwarnings("ignore::lamp.TrainingWarning")  # it is about counting alone
-def test_fit(kind, dtype, count):
+def test_both_engines_count_the_same_correct_answers(kind, dtype, count):
     """Both engines have the same history, on numbers where rounding changes no prediction."""
     make, outputs, target, metrics = KINDS[kind]
     named = {f"accuracy {k}": metric for k, metric in enumerate(metrics)}

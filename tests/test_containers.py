@@ -182,7 +182,7 @@ def test_a_module_that_returns_nothing_is_blamed(kind, which):
         step()
 
 
-def test_its_graph():
+def test_the_graph_of_an_encoder_decoder():
     graph = lamp.trace(EncoderDecoder(), (7, 4), (7, 2))
     assert [value.shape for value in (*graph.inputs, *graph.outputs)] == [(4,), (2,), (2,)]
     assert [op.path for op in graph.ops] == ["encoder.0", "encoder.1", "embedding", "", "decoder.0", "decoder.1"]

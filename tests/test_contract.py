@@ -445,7 +445,7 @@ class TestPasses:
         assert torch.equal(one.backward(dy), alone[0])
         assert torch.equal(other.backward(dy), alone[1])
 
-    def test_nothing_grows(self):
+    def test_forwards_without_a_backward_do_not_pile_up(self):
         model = network()
         x, dy = torch.randn(B, IN), torch.randn(B, OUT)
         for _ in range(3):
@@ -647,7 +647,7 @@ class TestErrors:
 
 # ---- state ----------------------------------------------------------------------------------------------------------
 class TestState:
-    def test_it_is_live(self):
+    def test_a_state_dict_shows_later_changes(self):
         model = network()
         state = model.state_dict()
         model[0].weight.data = torch.zeros(HIDDEN, IN)
@@ -686,7 +686,7 @@ class TestState:
             model.load_state_dict(state)
         assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
-    def test_what_fits(self):
+    def test_not_strict_loads_the_keys_that_fit(self):
         model, longer = network(), lamp.Sequential(*network(), lamp.Linear(OUT, OUT))
         keys = longer.load_state_dict(model.state_dict(), strict=False)
         assert keys.missing_keys == ["5.weight", "5.bias"]
@@ -741,7 +741,7 @@ class TestCopies:
                 optimizer.step()
         assert all(torch.equal(p.data, q.data) for p, q in zip(model.parameters(), twin.parameters(), strict=True))
 
-    def test_ties_stay_ties(self):
+    def test_tied_weights_stay_tied_in_a_copy(self):
         tied = lamp.Sequential(lamp.Linear(IN, IN), lamp.Linear(IN, IN))
         tied[1].weight = tied[0].weight
         twin = copy.deepcopy(tied)

@@ -22,7 +22,7 @@ def examples():
     return names
 
 
-def test_they_learn(examples):
+def test_the_examples_learn(examples):
     history = examples["history"]
     assert history["loss"][-1] < history["loss"][0] / 2
 

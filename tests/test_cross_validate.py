@@ -270,7 +270,7 @@ class TestFailures:
         assert (high - low) / 2 == pytest.approx(4.302652729911275 * kept.std().item() / math.sqrt(3))
         assert found.outputs[0].isnan().any(1).nonzero().flatten().tolist() == found.folds[1].tolist()
 
-    def test_it_is_told(self, found):
+    def test_the_table_says_how_many_trainings_failed(self, found):
         assert "1 of 4 trainings failed" in str(found)
         assert str(found).count("failed") == 4  # the line above the table, and three scores
 

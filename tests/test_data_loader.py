@@ -199,7 +199,7 @@ def test_without_a_seed_one_is_drawn_at_the_first_shuffled_epoch_only():
 
 
 # ---- what data may come as ------------------------------------------------------------------------------------------
-def test_what_a_batch_is():
+def test_batches_have_the_form_of_the_data():
     inputs, targets = numbered(N)
     single = next(iter(DataLoader(inputs, BATCH)))
     assert torch.equal(single, inputs[:BATCH])

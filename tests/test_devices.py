@@ -83,7 +83,7 @@ class TestPretended:
             assert all(p.grad.device.type == "cuda" for p in module.parameters())
 
     @cases
-    def test_building_there(self, case):
+    def test_parameters_are_initialised_on_the_device(self, case):
         module = prepared(case.make())
         with pretend.gpu():
             module.to("cuda").reset_parameters(generator=torch.Generator())

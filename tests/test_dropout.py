@@ -271,7 +271,7 @@ def check_chi_square(squares):
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.8])
 class TestMasksLookRandom:
-    def test_rate(self, p):
+    def test_the_share_of_dropped_elements_is_p(self, p):
         z = drawn([3], range(1000), 1000, p)
         assert abs(float(z.mean())) * math.sqrt(z.numel()) < 4
         check_chi_square(z.mean(0) ** 2 * len(z))  # of each position
@@ -286,7 +286,7 @@ class TestMasksLookRandom:
             check_chi_square(off**2)
             assert off.abs().max() < 6.5
 
-    def test_neighbours(self, p):
+    def test_neighbouring_masks_are_not_correlated(self, p):
         for z in (drawn([3], range(1000), 1000, p), drawn([3], range(1000), 1000, p).T):
             for lag in (1, 2, 3, 8, 16, 25, 32, 64, 128, 256):
                 assert abs(float((z[:, lag:] * z[:, :-lag]).mean())) * math.sqrt(z[:, lag:].numel()) < 4
@@ -326,7 +326,7 @@ def test_scatter_gives_each_position_its_own_bits():
 
 class TestThreshold:
     @pytest.mark.parametrize("threshold", [0, 1, 12345, 2**30, 2**31 - 1, 2**31])
-    def test_below(self, threshold):
+    def test_below_compares_bits_with_a_threshold(self, threshold):
         high = torch.tensor([-(2**31), -(2**31) + 1, -5, -1, 0, 1, 2**30, 2**31 - 2, 2**31 - 1])
         expected = [-1 if (h >> 1) + 2**30 < threshold else 0 for h in high.tolist()]
         assert below(high.to(torch.int32), threshold).tolist() == expected

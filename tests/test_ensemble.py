@@ -117,7 +117,7 @@ class TestVotes:
         assert found.vote.tolist() == [1] * N
         assert found.agreement.tolist() == [0.5] * N
 
-    def test_certain_members(self, x):
+    def test_members_that_are_certain_and_disagree(self, x):
         """0 log 0 is 0. Two members that are certain of different classes disagree by log 2."""
         sure = Ensemble([constant(0.0, 1e4)] * 3, probabilities=lamp.Softmax(-1)).predict(x)
         assert sure.entropy.tolist() == [0.0] * N
@@ -131,7 +131,7 @@ class TestVotes:
 
 
 class TestMembers:
-    def test_one(self, x):
+    def test_an_ensemble_of_one_network_is_that_network(self, x):
         model = network()
         ensemble = Ensemble([model], probabilities=lamp.Softmax(-1))
         found = ensemble.predict(x)

@@ -191,7 +191,7 @@ class TestEvaluating:
             model[2].train()
         assert modes(model)[1:] == [False, True, True, True]
 
-    def test_after_an_error(self):
+    def test_training_mode_returns_after_an_error(self):
         with pytest.raises(lamp.ShapeError), lamp.evaluating():
             network()(torch.randn(5, 7, dtype=D))
         assert network().training

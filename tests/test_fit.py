@@ -203,7 +203,7 @@ class TestWhatIsMeasured:
 
 
 class TestCallbacks:
-    def test_are_called(self):
+    def test_they_are_called_at_the_start_and_after_batches_and_epochs(self):
         x, y = blobs()
         seen = []
 

@@ -130,7 +130,7 @@ class TestAShareHeldOut:
         whole = fitted(Samples(), validation=0.2)
         assert torch.allclose(whole["validation_loss"], fitted(validation=0.2)["validation_loss"])
 
-    def test_of_a_population(self):
+    def test_a_share_held_out_of_a_population(self):
         nets = lamp.population(network(), seeds=[1, 2])
         optimizer = lamp.SGD(nets.parameters(), lr=0.1)
         history = lamp.fit(nets, CE(), optimizer, (X, Y), epochs=2, validation=0.2, progress=False)

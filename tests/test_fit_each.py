@@ -64,7 +64,7 @@ def check(models, optimizer=SGD, engine="auto", scheduler=None, seed=5, **argume
 
 
 @pytest.mark.parametrize("engine", ["eager", "compiled"])
-def test_each_as_alone(engine):
+def test_each_network_trains_as_alone(engine):
     models = networks()
     if engine == "compiled":
         models.pop()  # which that engine does not know

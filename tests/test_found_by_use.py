@@ -74,7 +74,7 @@ def test_quotes_in_a_header(tmp_path):
     assert 'say "hi" number' in told
 
 
-def test_inches(tmp_path):
+def test_quote_signs_that_mean_inches(tmp_path):
     pipes = [f'{1 + k % 3}" steel' for k in range(ROWS)]
     told = dry_run(written(tmp_path / "t.csv", ["pipe", "b", "y"], pipes, B, Y, quote=False))
     assert "40 rows" in told

@@ -95,7 +95,7 @@ def test_a_module_with_arithmetic_on_its_parameters():
 
 
 # ---- methods of a module ---------------------------------------------------------------------------------------------
-def test_moves():
+def test_half_double_cpu_cuda_and_to_convert_all_tensors():
     model = lamp.Sequential(lamp.Linear(3, 4), lamp.BCELoss(torch.ones(4)))
     for move, dtype in [
         (model.half, torch.float16), (model.bfloat16, torch.bfloat16), (model.double, torch.float64),

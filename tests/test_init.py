@@ -90,7 +90,7 @@ class TestMoments:
         assert abs(std - 1 / math.sqrt(200)) < allowed
         assert 0.99 * math.sqrt(3 / 200) < largest <= math.sqrt(3 / 200)
 
-    def test_the_others(self):
+    def test_normal_and_uniform(self):
         std, allowed, _ = self.moments(init.normal_, std=0.3)
         assert abs(std - 0.3) < allowed
         std, allowed, largest = self.moments(init.uniform_, a=-0.2, b=0.2)
@@ -111,7 +111,7 @@ def test_orthogonal_of_nothing():
 
 class TestGains:
     @pytest.mark.parametrize("name", ["linear", "sigmoid", "tanh", "relu", "leaky_relu", "selu"])
-    def test_those_of_torch(self, name):
+    def test_gains_are_torchs(self, name):
         assert init.calculate_gain(name) == nn.init.calculate_gain(name)
 
     @pytest.mark.parametrize("slope", [0.0, 0.2, 1, math.sqrt(5)])

@@ -38,7 +38,7 @@ def test_mean_and_std_of_what_is_finite():
     assert count.tolist() == [3, 2, 1, 0]
 
 
-def test_margin():
+def test_margin_of_a_mean():
     values = torch.tensor([[1.0, 2.0, 4.0]], dtype=torch.float64)
     assert margin_of_mean(values).item() == pytest.approx(4.3026527297 * values.std().item() / math.sqrt(3))
 

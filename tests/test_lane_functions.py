@@ -126,7 +126,7 @@ AT_THE_ENDS = {  # at 0, infinity, -infinity, NaN, and where a limit is reached 
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)
-def test_at_the_ends(dtype, name):
+def test_values_at_the_ends_of_the_range(dtype, name):
     x, y = (torch.tensor(numbers, dtype=dtype) for numbers in AT_THE_ENDS[name])
     torch.testing.assert_close(compiled(name, x), y, rtol=0.0, atol=0.0, equal_nan=True)
 

@@ -126,7 +126,7 @@ class TestNumbers:
         same(over(lambda lane: lane.sum_of_lanes(), x, bits=bits), expected)
 
     @pytest.mark.parametrize("places", [0, 1, 3])
-    def test_turned_lanes(self, places, kind):
+    def test_rotated_lanes(self, places, kind):
         dtype, bits = kind
         x = torch.arange(width(dtype, bits), dtype=dtype)
         same(over(lambda lane: lane.code.turned(lane, places), x, bits=bits), x.roll(-places))

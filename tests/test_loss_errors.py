@@ -336,7 +336,7 @@ def test_errors_are_also_the_builtin_ones():
 class TestSetAfterwards:
     """A hyperparameter set after construction is checked as the constructor does it, and holds."""
 
-    def test_it_holds(self):
+    def test_hyperparameters_set_afterwards_are_used(self):
         output, labels = torch.randn(5, 4, generator=torch.Generator().manual_seed(1)), torch.tensor([0, 1, 2, 3, 0])
         criterion = CrossEntropyLoss()
         criterion.reduction, criterion.label_smoothing, criterion.ignore_index = "sum", np.float32(0.25), np.int64(3)

@@ -89,7 +89,7 @@ def test_a_large_difference():
         assert torch.equal(doutput, torch.tensor([1.0, -1.0, 0.0]))
 
 
-def test_corners():
+def test_derivatives_at_kinks_and_bounds():
     """Where output and target are equal, and at the bounds."""
     at = torch.tensor([0.0, 0.5, -0.5, 1.0, -1.0], dtype=torch.float64)
     for case in LOSSES:

@@ -53,7 +53,7 @@ class TestValues:
         assert error(loss.double(), exact) < 2e-5
 
     @pytest.mark.parametrize("lay_out", [strided, reversed_axes])
-    def test_layout(self, case, lay_out):
+    def test_memory_layout_does_not_matter(self, case, lay_out):
         output, target = case.pair()
         criterion = case.make()
         loss = criterion(lay_out(output), lay_out(target))

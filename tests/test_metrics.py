@@ -92,7 +92,7 @@ class TestAxisOfClasses:
     scores = torch.randn(6, CLASSES, 5, generator=GENERATOR)
     labels = torch.randint(0, CLASSES, (6, 5), generator=GENERATOR)
 
-    def test_is_the_loss_s(self):
+    def test_the_axis_of_classes_is_the_losses(self):
         right = (self.scores.argmax(1) == self.labels).double().mean().item()
         assert lamp.accuracy(self.scores, self.labels).item() == pytest.approx(right)
         one_hot = torch.nn.functional.one_hot(self.labels, CLASSES).movedim(-1, 1)
@@ -106,7 +106,7 @@ class TestAxisOfClasses:
                 function(last, self.labels)
             assert "output.movedim(-1, 1)" in str(caught.value)
 
-    def test_in_a_training(self):
+    def test_the_axis_of_classes_in_a_training(self):
         def sequences(seed):
             torch.manual_seed(seed)
             return lamp.Sequential(lamp.Linear(4, 15), lamp.Unflatten(1, (CLASSES, 5)))
@@ -222,6 +222,6 @@ class TestNoMetric:
     @pytest.mark.parametrize(
         "metric", [3, None, [None], ["recall"], [lamp.CrossEntropyLoss()], [dict], {"x": "recall"}]
     )
-    def test_is_told(self, metric):
+    def test_what_is_no_metric_is_refused(self, metric):
         with pytest.raises(lamp.ArgumentError, match="cannot be called as a metric"):
             fitted(metric, LABELS)

@@ -112,7 +112,7 @@ class TestModelState:
         ModelState.of(model).restore(kept)
         assert same(state_of(model), before)
 
-    def test_rows(self, networks):
+    def test_selected_rows_are_restored(self, networks):
         population = lamp.stack(networks)
         kept = ModelState.of(population).clone()
         for tensor in ModelState.of(population).tensors:
@@ -137,7 +137,7 @@ class TestModelState:
             ModelState.of(model).restore(ModelState.of(other).clone())
         assert same(state_of(model), before)
 
-    def test_where(self, networks):
+    def test_where_chooses_rows_of_two_states(self, networks):
         population = lamp.stack(networks)
         other = ModelState.of(lamp.stack(networks[::-1]))
         mixed = ModelState.of(population).where(torch.tensor([True, False, False]), other)

@@ -61,7 +61,7 @@ class TestEveryModule:
         assert module.train() is module
         assert all(part.training for part in module.modules())
 
-    def test_nothing_grows(self, case):
+    def test_memory_does_not_grow_from_call_to_call(self, case):
         module, _ = case.pair()
         module(case.input())
         once = remembered(module)
@@ -77,7 +77,7 @@ class TestWhere:
         return L.Sequential(L.Linear(2, 3), L.Tanh(), L.Linear(3, 4, bias=False))
 
     @pytest.mark.parametrize("before", [None, "forward and backward", "eval"])
-    def test_path(self, before):
+    def test_errors_name_the_path(self, before):
         model, dy = self.model(), torch.randn(5, 4)
         said = {
             None: "backward before forward",

@@ -12,7 +12,7 @@ D = torch.float64
 
 @pytest.mark.parametrize("case", NORMALIZATIONS, ids=str)
 class TestRunningStatistics:
-    def test_they_are_torchs(self, case):
+    def test_running_statistics_are_torchs(self, case):
         module, twin = case.pair()
         for rows in (5, 2, 9):
             x = torch.randn(rows, *case.shape[1:], dtype=D) * 3.0 - 1.0
@@ -38,7 +38,7 @@ class TestRunningStatistics:
         assert torch.equal(within, module.eval()(x))
         assert all(torch.equal(before[name], tensor) for name, tensor in module.state_dict().items())
 
-    def test_forgotten(self, case):
+    def test_reset_parameters_resets_the_statistics(self, case):
         module, _ = case.pair()
         fresh = {name: tensor.clone() for name, tensor in case.make().double().state_dict().items()}
         module(case.input())
@@ -65,7 +65,7 @@ def test_a_constant_channel_has_no_gradient_and_no_nan():
 class TestWhatDoesNotFit:
     @pytest.mark.parametrize("shape", [(), (3,), (5, 4), (3, 5), (5, 4, 3), (2, 3, 4, 5)])
     @pytest.mark.parametrize("training", [True, False])
-    def test_axes(self, shape, training):
+    def test_inputs_with_other_axes_are_refused(self, shape, training):
         with pytest.raises(lamp.ShapeError) as caught:
             lamp.BatchNorm1d(3).train(training)(torch.ones(shape))
         assert "(B, 3) or (B, 3, L)" in str(caught.value)

@@ -61,7 +61,7 @@ class TestAttributes:
         assert not hasattr(optimizer, "momentum")
 
     @pytest.mark.parametrize("bad", [-1.0, math.nan, "0.1", None, [0.1, 0.2], torch.ones(3)], ids=repr)
-    def test_the_range_holds(self, bad):
+    def test_assigned_values_are_checked(self, bad):
         optimizer = SGD(network().parameters(), lr=0.1)
         with pytest.raises(lamp.ArgumentError, match="SGD: lr is"):
             optimizer.lr = bad
@@ -199,7 +199,7 @@ class TestCopies:
         before = [p.data.clone() for p in its_model.parameters()]
         assert not equal(train(its_model, its_optimizer), before)
 
-    def test_of_a_population(self):
+    def test_a_deep_copy_of_a_population_and_its_optimizer(self):
         nets = lamp.population(network(), seeds=[1, 2])
         optimizer = Adam(nets.parameters(), lr=torch.tensor([0.1, 0.2]))
         its_nets, its_optimizer = copy.deepcopy((nets, optimizer))

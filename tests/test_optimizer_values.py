@@ -39,7 +39,7 @@ def _among_others(params):
 
 
 @pytest.mark.parametrize("case", OPTIMIZERS, ids=str)
-def test_thirty_steps(case):
+def test_parameters_after_thirty_steps_are_torchs(case):
     pair = case.pair()
     for _ in range(30):
         pair.step()
@@ -68,7 +68,7 @@ def test_parameters_among_others_are_left_alone():
 
 @pytest.mark.parametrize("block", [1, 7, 10**6])
 @pytest.mark.parametrize("case", OPTIMIZERS, ids=str)
-def test_in_blocks(case, block, monkeypatch):
+def test_the_size_of_a_block_does_not_matter(case, block, monkeypatch):
     monkeypatch.setattr(blocks, "BLOCK", block)
     pair = case.pair()
     pair.step(5)

@@ -49,7 +49,7 @@ class TestEveryFigure:
         with pytest.raises(ArgumentError, match="axes to draw on"):
             FIGURES[name](ax=Figure())
 
-    def test_is_public(self, name):
+    def test_each_figure_is_public(self, name):
         assert name.split()[0] in plots.__all__
 
 

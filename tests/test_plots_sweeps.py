@@ -48,7 +48,7 @@ class TestHeatMap:
         highest = plots.heat_map(self.table, [1, 2, 3], [1, 2]).images[0]
         assert ax.images[0].to_rgba(0.5) == highest.to_rgba(5.0)
 
-    def test_no_best(self):
+    def test_a_heat_map_without_a_marked_best(self):
         ax = plots.heat_map(self.table, [1, 2, 3], [1, 2], best=None)
         assert not ax.patches
         assert ax.get_title() == ""

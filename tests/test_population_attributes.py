@@ -111,7 +111,7 @@ class TestNetworksThatDiffer:
     def test_they_are_not_grouped(self, one, other):
         assert len(together([one(), other()])) == 2
 
-    def test_those_alike_are(self, one, other):
+    def test_modules_made_alike_are_grouped(self, one, other):
         for make in (one, other):
             if make is not another_class:  # two classes
                 assert len(together([make(), make()])) == 1

@@ -108,7 +108,7 @@ def agree(ended, whole):
 
 @pytest.mark.parametrize("engine", ["eager", "auto"])
 @pytest.mark.parametrize("name", CHANGES)
-def test_a_change_holds(name, engine):
+def test_what_a_callback_changes_holds_after_replicas_ended(name, engine):
     make, change = CHANGES[name]
     ended, whole = check(engine, make, change)
     assert ended.history.engine == whole.history.engine

@@ -83,7 +83,7 @@ class TestHyperparameters:
             lambda number: lamp.HuberLoss(reduction="sum", delta=number),
         ],
     )
-    def test_a_number_each(self, make):
+    def test_a_hyperparameter_per_replica(self, make):
         outputs, targets = torch.randn(3, 7, 2, dtype=torch.float64) * 2, torch.randn(3, 7, 2, dtype=torch.float64)
         numbers = torch.tensor([0.4, 1.0, 2.5])
         self.check(make, outputs, targets, numbers)

@@ -219,7 +219,7 @@ def test_the_trial_leaves_no_trace():
         assert all("forward" not in vars(module) for module in population.modules())
 
 
-def test_it_is_made_once():
+def test_a_module_is_checked_once():
     population = lamp.population(network(Counting()), range(4))
     Counting.calls = 0
     x = torch.randn(6, 3, dtype=D)
@@ -260,6 +260,6 @@ class TestStarts:
             population = lamp.population(network(module), range(3))
             assert torch.equal(population.network[2].w.data, module.w.data.expand(3, -1))
 
-    def test_seeds_draw_them(self):
+    def test_own_parameters_are_drawn_from_the_seeds(self):
         weights = lamp.population(network(Fits()), range(3)).network[2].w.data
         assert not torch.equal(weights[0], weights[1])

@@ -164,7 +164,7 @@ class TestDerivedOutputs:
 
 
 class TestGradients:
-    def test_made_by_hand(self):
+    def test_upstream_gradients_with_and_without_a_mark(self):
         population = lamp.population(lamp.Linear(3, 2).double(), range(K))
         x, dy = torch.randn(6, 3, dtype=D), torch.randn(K, 6, 2, dtype=D)
         for mark in (lambda d: d, population.per_replica):

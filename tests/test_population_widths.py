@@ -113,7 +113,7 @@ def networks(make, widths=(4, 2, 7, 1)):
 
 
 @pytest.mark.parametrize("name", FORMS)
-def test_each_as_alone(name):
+def test_each_network_trains_as_alone(name):
     check(networks(FORMS[name]), "eager", tolerance=1e-9)
 
 

@@ -29,7 +29,7 @@ def test_a_seed_draws_the_same_networks():
         assert task.inputs.shape == (mlps.BATCHES, each.batch, each.widths[0])
 
 
-def test_what_is_told():
+def test_remarks_count_and_name_the_least_ratio():
     told = mlps.remarks([found(), found(fused=9.0, auto=2.0, first=1.0)])
     assert told[0] == "ahead of torch.nn fused in 1 of 2, least ratio 0.90"
     assert told[1] == "ahead of JAX in 0 of 2, least ratio 0.50"

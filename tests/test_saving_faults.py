@@ -248,7 +248,7 @@ def test_a_run_that_cannot_be_looked_at(tmp_path, monkeypatch):
             assert is_told(error, tmp_path), f"{what}: {error!r}"
 
 
-def test_a_fault_is_seen(tmp_path, monkeypatch):
+def test_an_error_that_is_not_reported_is_noticed(tmp_path, monkeypatch):
     """The wrapper notices an error that is not reported."""
     (tmp_path / "a").write_text("b")
     acts = {

@@ -165,7 +165,7 @@ def test_groups_that_left():
 
 
 @pytest.mark.parametrize("epoch", [-1, NAN])
-def test_no_such_epoch(epoch):
+def test_epochs_below_0_and_nan_are_refused(epoch):
     scheduler = optim.StepLR(sgd(), 1)
     with pytest.raises(ArgumentError, match="no such epoch"):
         scheduler.step(epoch)

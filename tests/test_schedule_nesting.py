@@ -67,7 +67,7 @@ def test_one_after_another(names):
 
 
 @pytest.mark.parametrize("names", [*itertools.product(("LinearLR", "CyclicLR"), PARTS, PARTS)], ids=str)
-def test_three_in_a_row(names):
+def test_three_schedules_one_after_another(names):
     compare(in_a_row([8, 20], *names), names)
 
 

@@ -31,7 +31,7 @@ def check(ours, theirs):
 
 
 @pytest.mark.parametrize("case", SCHEDULES, ids=str)
-def test_fifty_epochs(case):
+def test_hyperparameters_of_fifty_epochs_are_torchs(case):
     scheduler, twin = case.make(), case.make_torch()
     for _ in range(EPOCHS):
         check(hyperparameters(scheduler), hyperparameters(twin))

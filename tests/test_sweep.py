@@ -160,7 +160,7 @@ class TestIsPlainFit:
             ),
         )
 
-    def test_at_once(self):
+    def test_at_once_limits_the_replicas_of_a_population(self):
         settings = grid(lr=[0.01, 0.1, 0.3, 0.5, 0.8], momentum=[0.5])
         together, apart = swept(settings), swept(settings, at_once=8)  # two settings of three seeds
         assert [row.group.population.replicas for row in together.rows] == [15] * 5
@@ -293,7 +293,7 @@ class TestFailures:
         assert [row.failed for row in result.rows] == [0, 3]
         assert [row.epochs for row in result.rows] == [3, 0]
 
-    def test_all_of_them(self):
+    def test_a_sweep_whose_trainings_all_fail(self):
         with pytest.raises(lamp.NonFiniteError, match=r"every network of the sweep[\s\S]*lr = 1e\+200"):
             self.swept([1e200, 2e200], at_once=3)
 

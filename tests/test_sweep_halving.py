@@ -33,7 +33,7 @@ def test_those_that_remain_end_as_without_it(at_once):
         close(own.data, other.data, 1e-12)
 
 
-def test_the_best_go_on():
+def test_the_best_third_goes_on():
     halved, whole = (swept({"lr": LRS}, halving=each, score="loss", **NINE) for each in (3, None))
     score = {row.setting["lr"]: whole.history(k).mean("loss") for k, row in enumerate(whole.rows)}
     first = sorted(LRS, key=lambda lr: score[lr][0])  # after the first epoch; then after three

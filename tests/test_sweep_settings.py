@@ -194,7 +194,7 @@ def test_bad_input(name):
         (dict(validation=(X, Y), metrics={"f1": lamp.metrics.Perplexity()}), ("validation_f1", "min")),
     ],
 )
-def test_what_ranks(arguments, expected):
+def test_which_measure_ranks_the_settings(arguments, expected):
     result = sweep(
         network(), {"lr": [0.1, 0.01]}, (X, Y), criterion=lamp.CrossEntropyLoss(), epochs=1, seeds=2, progress=False,
         **arguments,

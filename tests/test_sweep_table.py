@@ -35,7 +35,7 @@ def result():
     )
 
 
-def test_rows(result):
+def test_rows_hold_mean_std_epochs_and_failures(result):
     assert len(result.rows) == 13
     assert result.best == result.rows[0].setting
     for row in result.rows[:-1]:

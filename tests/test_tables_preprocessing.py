@@ -152,7 +152,7 @@ def test_text_where_numbers_were():
 
 
 # ---- answers, words, dates by hand -----------------------------------------------------------------------------------
-def test_answers_by_hand():
+def test_yes_and_no_as_people_write_them():
     made, _ = fitted(b=["yes", "no", None])
     assert transformed(made, b=["no", "YES", None, "true"]).tolist() == [[0, 0], [1, 0], [0.5, 1], [1, 0]]
     with pytest.raises(DataError, match="'perhaps' in row 1 is not a boolean"):
