@@ -16,6 +16,7 @@ import torch
 # `pytest -m "not slow"`, leaves them out and takes less than a minute on two cores.
 SLOW = [
     "activation_extremes",
+    "argument_kinds",
     "backends",
     "benchmark_rows",
     "benchmarks",
@@ -102,6 +103,7 @@ SLOW = [
     "sweep",
     "sweep_halving",
     "sweep_table",
+    "tables_advice",
     "tables_dates",
     "tables_metrics",
     "tables_predict",
