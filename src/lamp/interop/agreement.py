@@ -55,17 +55,18 @@ def check_agreement(
         inputs = inputs_for(plan, batch, generator)
         expected, got = _several(plan(*inputs)), _computed(compute, inputs, path, errors)
         if [(y.shape, y.dtype) for y in got] != [(y.shape, y.dtype) for y in expected]:
-            raise _disagreement(path, batch, _forms(expected), _forms(got))
+            raise _disagreement(plan, path, batch, _forms(expected), _forms(got))
         exact = _several(other(*(x.to(other.dtype) for x in inputs)))
         for k, y in enumerate(expected):
             found[k].append((y.double(), got[k].double(), y.double() - exact[k].double()))
     for k, of_output in enumerate(found):
         name = "output" if len(found) == 1 else f"output {k + 1}"
-        _check_output(of_output, plan.own[k], torch.finfo(plan.dtype).eps, path, name)
+        _check_output(plan, of_output, plan.own[k], path, name)
 
 
-def _check_output(found: list[Comparison], own: Scaling | None, epsilon: float, path: object, name: str) -> None:
+def _check_output(plan: Predictor, found: list[Comparison], own: Scaling | None, path: object, name: str) -> None:
     """Compare one output on all batches."""
+    epsilon = torch.finfo(plan.dtype).eps
     largest = _worst([expected for expected, _, _ in found])
     rounding = _worst([rounding for _, _, rounding in found]) * (epsilon / torch.finfo(torch.float32).eps)
     unit = torch.ones_like(largest) if own is None else own.scale.abs()
@@ -78,6 +79,7 @@ def _check_output(found: list[Comparison], own: Scaling | None, epsilon: float, 
             at = (~alike).nonzero()[0].tolist()
             place = f"{name}[{', '.join(map(str, at))}]"
             raise _disagreement(
+                plan,
                 path,
                 batch,
                 f"{place} = {expected[tuple(at)].item():.9g}, and no output off by more than rounding",
@@ -114,10 +116,12 @@ def _forms(tensors: Sequence[Tensor]) -> str:
     return "; ".join(f"{tuple(tensor.shape)}, {tensor.dtype}" for tensor in tensors)
 
 
-def _disagreement(path: object, batch: int, expected: str, got: str) -> ExportError:
+def _disagreement(plan: Predictor, path: object, batch: int, expected: str, got: str) -> ExportError:
+    own = ", ".join(plan.own_traces())
+    fix = f"compare trace and forward of {own}" if own else "please report it, with the network's repr"
     return ExportError(
         f"the exported file for {path} does not compute what the network computes (batch of {batch})",
         expected=expected,
         got=got,
-        fix="nothing was written; please report it, with the network's repr",
+        fix=f"nothing was written; {fix}",
     )

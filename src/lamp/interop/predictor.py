@@ -22,6 +22,7 @@ from lamp.interop.scaling import Scaling, scaling_of
 from lamp.losses import Loss
 from lamp.module import Module
 from lamp.nn import Activation, Dropout, Identity, Linear, LogSoftmax, PReLU, Sequential, Softmax
+from lamp.overrides import is_lamps
 from lamp.parameter import Buffer, Parameter
 from lamp.paths import describe, path_of
 from lamp.replicas import Population
@@ -120,6 +121,12 @@ class Predictor:
             several = tuple(y.mean(0) for y in several)
         outputs = tuple(y if each is None else each.own(y) for y, each in zip(several, self.own, strict=True))
         return outputs[0] if isinstance(found, Tensor) else outputs
+
+    def own_traces(self) -> list[str]:
+        """The paths of modules whose trace a user has written."""
+        roots = [part.network if isinstance(part, Population) else part for part in _parts(self.model)]
+        pairs = [(root, module) for root in roots for module in root.modules() if not is_lamps(type(module).trace)]
+        return [path_of(module, root) for root, module in pairs]
 
     def in_dtype(self, dtype: torch.dtype) -> Predictor:
         """A copy with parameters of this dtype."""
