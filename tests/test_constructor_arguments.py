@@ -11,6 +11,7 @@ from lamp.errors import LampError
 KINDS = [getattr(lamp.nn, name) for name in lamp.nn.__all__ if name not in ("Activation", "Sequential", "Identity")]
 NEEDED = {"in_features": 3, "out_features": 4, "threshold": 0.1, "value": 0.2, "dim": 1, "unflattened_size": (3, 1)}
 NEEDED |= {"in_channels": 3, "out_channels": 4, "kernel_size": 2, "padding": 1}
+NEEDED |= {"normalized_shape": 3, "num_features": 3, "num_groups": 1, "num_channels": 4, "size": 3}
 WRONG = [
     None,
     "x",
@@ -53,7 +54,15 @@ def test_a_wrong_argument_gets_an_error_of_lamps(kind, name):
             assert None not in (error.expected, error.got, error.fix), told
         else:
             assert repr(module), told
-            sizes = ("unflattened_size", "kernel_size", "stride", "padding", "output_padding", "dilation")
+            sizes = (
+                "unflattened_size",
+                "normalized_shape",
+                "kernel_size",
+                "stride",
+                "padding",
+                "output_padding",
+                "dilation",
+            )
             assert isinstance(wrong, int | float | type(None)) or (name in sizes and wrong == [1]), told
 
 

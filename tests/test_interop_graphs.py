@@ -15,7 +15,7 @@ import pytest
 import torch
 
 import lamp
-from lamp.nn.normalization import normalised
+from lamp.nn.batch_norm import normalised
 from tests.cases.graphs import Added, Gated, Joined, Residual, drawn
 from tests.cases.module_case import error
 from tests.test_compiled_branches import BRANCHES

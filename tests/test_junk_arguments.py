@@ -71,7 +71,17 @@ JUNK = {
 }
 HUGE = {"10**30": lambda: 10**30}  # not for what is counted up to, or allocated
 COUNTS = {"epochs", "n", "resolution", "replicas", "T_max", "batch_size", "folds", "repeats", "directions", "count"}
-COUNTS |= {"num_features", "in_features", "out_features", "columns", "rows", "keep", "max_iter", "stages"}
+COUNTS |= {
+    "num_features",
+    "normalized_shape",
+    "in_features",
+    "out_features",
+    "columns",
+    "rows",
+    "keep",
+    "max_iter",
+    "stages",
+}
 
 OPTIMIZERS = ["Adadelta", "Adafactor", "Adagrad", "Adam", "AdamW", "Adamax", "ASGD", "LBFGS", "Lion", "NAdam", "RAdam"]
 OPTIMIZERS += ["RMSprop", "Rprop", "SGD", "SparseAdam"]
@@ -82,13 +92,16 @@ NEEDED = {
     **{each: {"params": lambda: net().parameters()} for each in OPTIMIZERS},
     **{each: {"optimizer": sgd} for each in ["ConstantLR", "LinearLR", "PolynomialLR", "ReduceLROnPlateau"]},
     "Muon": {"params": lambda: [each for each in net().parameters() if each.dim() == 2]},
-    "BatchNorm1d": {"num_features": lambda: 3},
     **{
         f"Conv{kind}{n}d": {"in_channels": lambda: 3, "out_channels": lambda: 2, "kernel_size": lambda: 2}
         for kind in ("", "Transpose")
         for n in (1, 2, 3)
     },
     **{f"ConstantPad{n}d": {"padding": lambda: 1, "value": lambda: 0.5} for n in (1, 2, 3)},
+    **{f"BatchNorm{n}d": {"num_features": lambda: 3} for n in (1, 2, 3)},
+    **{f"InstanceNorm{n}d": {"num_features": lambda: 3} for n in (1, 2, 3)},
+    "GroupNorm": {"num_groups": lambda: 2, "num_channels": lambda: 4},
+    "LocalResponseNorm": {"size": lambda: 3},
     "ChainedScheduler": {"schedulers": lambda: [lamp.StepLR(sgd(), 2)]},
     "Checkpoint": {"folder": lambda: "runs"},
     "CosineAnnealingLR": {"optimizer": sgd, "T_max": lambda: 3},
@@ -100,6 +113,7 @@ NEEDED = {
     "ExponentialLR": {"optimizer": sgd, "gamma": lambda: 0.9},
     "InverseTimeDecay": {"optimizer": sgd, "decay": lambda: 0.9},
     "LambdaLR": {"optimizer": sgd, "lr_lambda": lambda: lambda epoch: 0.9},
+    **{each: {"normalized_shape": lambda: 3} for each in ["LayerNorm", "RMSNorm"]},
     "Linear": {"in_features": lambda: 3, "out_features": lambda: 2},
     "MultiStepLR": {"optimizer": sgd, "milestones": lambda: [2]},
     "OneCycleLR": {"optimizer": sgd, "max_lr": lambda: 0.2, "total_steps": lambda: 5},

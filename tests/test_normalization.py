@@ -5,7 +5,7 @@ import torch
 
 import lamp
 from tests.cases.module_case import error
-from tests.cases.modules import NORMALIZATIONS
+from tests.cases.normalization import NORMALIZATIONS
 
 D = torch.float64
 

@@ -20,7 +20,7 @@ INSTEAD = {
     ),
     "lamp.ConvTranspose1d, lamp.ConvTranspose2d or lamp.ConvTranspose3d": (r"Conv[123][dD]Transpose|Deconv\w*",),
     "lamp.ZeroPad1d, lamp.ZeroPad2d or lamp.ZeroPad3d": (r"ZeroPadding[123]D",),
-    "lamp.BatchNorm1d is the layer that normalises; dataset.normalized() does it to data": (
+    "lamp.BatchNorm1d, lamp.LayerNorm and others normalise values; dataset.normalized() normalises data": (
         r"\w*(Batch|Layer|Group|Instance|RMS|[Ss]pectral|[Ww]eight|Response)_?[Nn]orm\w*|Normalization",
     ),
     f"lamp has only feed-forward layers: {OWN_MODULE}": (

@@ -197,7 +197,7 @@ MISTAKES = [
     absent("Conv2DTranspose", "lamp.ConvTranspose2d"),
     absent("MaxPool2d", "no pooling"),
     absent("LSTM", "lamp.Module"),
-    absent("BatchNorm2d", "normalise"),
+    absent("BatchNormalization", "normalise"),
     absent("relu", "lamp.ReLU()"),
     absent("Liner", "lamp.Linear"),
     absent("Dense", "lamp.Linear("),

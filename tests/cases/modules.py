@@ -13,6 +13,7 @@ import lamp.nn
 from lamp.interop import torch_containers
 from tests.cases.convolutions import CONVOLUTIONAL, CONVOLUTIONS, PADS
 from tests.cases.module_case import Case, Shape, both, of
+from tests.cases.normalization import NORMALIZATIONS, NORMALIZATIONS_OF_SAMPLES
 
 ACTIVATIONS = [
     of("Tanh", (5, 3)),
@@ -93,27 +94,6 @@ LAYERS = [
     of("Unflatten", (6, 5), 0, [3, 2]),
 ]
 
-# For a gradient that is the same for the whole batch, dweight and dx are 0 but for rounding.
-NORMALIZATIONS = [
-    replace(case, tolerance=1e-10)
-    for case in (
-        of("BatchNorm1d", (5, 3), 3),
-        of("BatchNorm1d", (5, 3, 4), 3),
-        of("BatchNorm1d", (1, 3, 4), 3, eps=0.1),
-        of("BatchNorm1d", (5, 3), 3, 1e-3, 0.3),
-        of("BatchNorm1d", (6, 2), 2, momentum=None),
-        of("BatchNorm1d", (5, 3), 3, affine=False),
-        of("BatchNorm1d", (5, 3), 3, bias=False),
-        of("BatchNorm1d", (5, 3), 3, track_running_stats=False),
-        of("BatchNorm1d", (2, 3, 4), 3, momentum=0, affine=False, track_running_stats=False),
-        both(
-            "a normalised network",
-            (6, 3),
-            lambda p: p.Sequential(p.Linear(3, 4), p.BatchNorm1d(4), p.Tanh(), p.Linear(4, 2), p.BatchNorm1d(2)),
-        ),
-    )
-]
-
 NETWORKS = [
     both("an empty network", (5, 3), lambda p: p.Sequential()),
     both("a classifier", (5, 2), lambda p: p.Sequential(p.Linear(2, 7), p.SELU(), p.Linear(7, 4), p.LogSoftmax(-1))),
@@ -180,6 +160,7 @@ MODULES = [
     *ACTIVATIONS,
     *LAYERS,
     *NORMALIZATIONS,
+    *NORMALIZATIONS_OF_SAMPLES,
     *NETWORKS,
     *BRANCHES,
     *CONVOLUTIONS,

@@ -17,9 +17,9 @@ from lamp.errors import ArgumentError
 from lamp.formulas import Number
 from lamp.graph import Op
 from lamp.module import Module
-from lamp.nn import BatchNorm1d, PReLU
+from lamp.nn import PReLU
 from lamp.nn.activations_piecewise import leaky
-from lamp.nn.normalization import normalised
+from lamp.nn.batch_norm import ChannelNorm, normalised
 from lamp.overrides import is_lamps
 from lamp.parameter import Buffer, Parameter
 from lamp.paths import describe
@@ -221,9 +221,9 @@ def formula_of(op: Op, x: str = "x") -> Expression:
     if isinstance(module, PReLU):
         return Expression.of(leaky(given, *members), given)
     if op.kind == "BatchNorm":
-        if not isinstance(module, BatchNorm1d) or "running_mean" not in names:
-            why = "a BatchNorm of its own" if not isinstance(module, BatchNorm1d) else "no running statistics to use"
-            raise _unwritable(module, why, "a lamp.BatchNorm1d that tracks running statistics")
+        if not isinstance(module, ChannelNorm) or "running_mean" not in names:
+            why = "a BatchNorm of its own" if not isinstance(module, ChannelNorm) else "no running statistics to use"
+            raise _unwritable(module, why, "a BatchNorm of lamp's that tracks running statistics")
         known = dict(zip(names, members, strict=True))
         mean, var = known["running_mean"], known["running_var"]
         y = normalised(given, mean, var, module.eps, known.get("weight"), known.get("bias"))

@@ -64,6 +64,21 @@ def per_channel(op: Op, member: Parameter | Buffer) -> Tensor:
     return member.data.view(*lead, *(_ones(shape) if number == 1 else (number, *_ones(shape[1:]))))
 
 
+def per_last_axes(op: Op, member: Parameter) -> Tensor:
+    """A parameter of the sizes of the last axes, to broadcast against inputs (n, ...); (K, 1..., *sizes) for K."""
+    if member.replicas is None:
+        return member.data
+    return member.data.view(member.replicas, *(1,) * (len(op.inputs[0].shape) + 2 - member.dim()), *member.shape[1:])
+
+
+def windows(op: Op) -> Tensor:
+    """A ResponseNorm's matrix (C, C), to multiply squares (..., C, positions) by: alpha / size within the window."""
+    size, channels = op.attributes["size"], op.output.shape[0]
+    away = torch.arange(channels) - torch.arange(channels).unsqueeze(1)  # from channel c (row) to j
+    within: Tensor = (away >= -(size // 2)) & (away <= (size - 1) // 2)
+    return within.double().mul_(op.attributes["alpha"] / size)
+
+
 def _ones(shape: Shape) -> Shape:
     return (1,) * len(shape)
 

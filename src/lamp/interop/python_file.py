@@ -17,7 +17,7 @@ from lamp.graph import Graph, Op, Value
 from lamp.installation import VERSION
 from lamp.interop.agreement import check_agreement
 from lamp.interop.expressions import COMPOSED, Expression, formula_of, members_of
-from lamp.interop.predictor import Predictor, matrix, offsets, per_channel, predictor
+from lamp.interop.predictor import Predictor, matrix, offsets, per_channel, per_last_axes, predictor, windows
 from lamp.interop.python_text import (
     array_text,
     docstring,
@@ -43,12 +43,31 @@ LOG_SOFTMAX = '''def log_softmax(x, axis):
     """The logarithm of softmax, without overflow."""
     x = x - x.max(axis, keepdims=True)
     return x - np.log(np.exp(x).sum(axis, keepdims=True))'''
+STANDARDISED = '''def standardised(x, axes, eps):
+    """x with mean 0 and variance 1 along the axes."""
+    x = x - x.mean(axes, keepdims=True)
+    return x / np.sqrt((x * x).mean(axes, keepdims=True) + eps)'''
+OVER_RMS = '''def over_rms(x, axes, eps):
+    """x divided by its root mean square along the axes."""
+    return x / np.sqrt((x * x).mean(axes, keepdims=True) + eps)'''
 STORED = '''def stored(text, *shape):
     """An array of this shape from the base64 text of its little-endian bytes."""
     return np.frombuffer(base64.b64decode(text), "<f{size}").astype(np.{dtype}).reshape(shape)'''
 DOES_NOT_RUN = (SyntaxError, NameError, AttributeError, TypeError, ValueError, IndexError)  # exceptions of a wrong file
 VARIABLES = ("x", "y", "z", "u", "v", "w")  # names of variables in predict
-RESERVED = ("base64", "erf", "log_softmax", "np", "predict", "sigmoid", "softmax", "stored", *VARIABLES)
+RESERVED = (
+    "base64",
+    "erf",
+    "log_softmax",
+    "np",
+    "over_rms",
+    "predict",
+    "sigmoid",
+    "softmax",
+    "standardised",
+    "stored",
+    *VARIABLES,
+)
 
 
 @called()
@@ -264,6 +283,26 @@ class _Script:
         self.functions[name] = text
         return f"{name}({x}, axis={self.plan.axis(op.attributes['axis'])})"
 
+    def norm(self, op: Op, path: str, x: str) -> str:
+        name, text = ("standardised", STANDARDISED) if op.attributes["centred"] else ("over_rms", OVER_RMS)
+        self.functions[name] = text
+        eps = repr(op.attributes["eps"])
+        if "groups" in op.attributes:
+            lead = f"{x}.shape[: {1 if self.plan.members is None else 2}]"
+            y = f"{name}({x}.reshape(*{lead}, {op.attributes['groups']}, -1), -1, {eps}).reshape({x}.shape)"
+        else:
+            y = f"{name}({x}, {tuple(self.plan.axis(axis) for axis in op.attributes['axes'])}, {eps})"
+        for sign, member in (("*", "weight"), ("+", "bias")):
+            if (each := op.parameters.get(member)) is not None:
+                form = per_channel(op, each) if "groups" in op.attributes else per_last_axes(op, each)
+                y = f"{y} {sign} {self._array(f'{member}_{path}', form, each)}"
+        return y
+
+    def response_norm(self, op: Op, path: str, x: str) -> str:
+        windows_, beta = self._array(f"windows_{path}", windows(op)), op.attributes["beta"]
+        flat = f"{x}.reshape(*{x}.shape[: {2 if self.plan.members is None else 3}], -1)"
+        return f"{x} * ({windows_} @ {flat} ** 2 + {op.attributes['k']!r}).reshape({x}.shape) ** -{beta!r}"
+
     def reshape(self, op: Op, path: str, x: str) -> str:
         lead = "" if self.plan.members is None else f"len({x}), "
         return f"{x}.reshape({lead}{', '.join(map(str, (-1, *op.output.shape)))})"
@@ -286,7 +325,9 @@ RULES: dict[str, Callable[..., str]] = {
     "Add": _Script.add,
     "Multiply": _Script.multiply,
     "Concat": _Script.concat,
+    "Norm": _Script.norm,
     "BatchNorm": _Script.elementwise,
+    "ResponseNorm": _Script.response_norm,
 }
 
 

@@ -41,12 +41,14 @@ from lamp.nn.activations_piecewise import (
     Softshrink,
     Threshold,
 )
+from lamp.nn.batch_norm import BatchNorm1d, BatchNorm2d, BatchNorm3d, InstanceNorm1d, InstanceNorm2d, InstanceNorm3d
 from lamp.nn.branches import Parallel, Residual
 from lamp.nn.container import Container
 from lamp.nn.convolution import Conv1d, Conv2d, Conv3d
 from lamp.nn.dropout import Dropout
+from lamp.nn.group_norm import GroupNorm, LocalResponseNorm
 from lamp.nn.linear import Linear
-from lamp.nn.normalization import BatchNorm1d
+from lamp.nn.normalization import LayerNorm, RMSNorm
 from lamp.nn.padding import (
     CircularPad1d,
     CircularPad2d,
@@ -78,6 +80,8 @@ __all__ = [
     "SELU",
     "Activation",
     "BatchNorm1d",
+    "BatchNorm2d",
+    "BatchNorm3d",
     "CircularPad1d",
     "CircularPad2d",
     "CircularPad3d",
@@ -93,18 +97,25 @@ __all__ = [
     "ConvTranspose3d",
     "Dropout",
     "Flatten",
+    "GroupNorm",
     "Hardshrink",
     "Hardsigmoid",
     "Hardswish",
     "Hardtanh",
     "Identity",
+    "InstanceNorm1d",
+    "InstanceNorm2d",
+    "InstanceNorm3d",
+    "LayerNorm",
     "LeakyReLU",
     "Linear",
+    "LocalResponseNorm",
     "LogSigmoid",
     "LogSoftmax",
     "Mish",
     "PReLU",
     "Parallel",
+    "RMSNorm",
     "ReLU",
     "ReLU6",
     "ReflectionPad1d",

@@ -74,6 +74,20 @@ def a_size(module: Module, name: str, value: Any) -> int:
     return size
 
 
+def a_shape(module: Module, name: str, value: Any) -> tuple[int, ...]:
+    """The value as sizes of one or more axes; an integer is the size of one axis."""
+    given = value if isinstance(value, tuple | list) else [value]
+    found = [_integer(each) for each in given]
+    if not found or any(each is None or not 1 <= each < 2**63 for each in found):
+        raise ArgumentError(
+            f"{type(module).__name__}: {name} is not a shape",
+            expected="a positive integer, or a tuple of them",
+            got=_shown(value),
+            fix=f"{name}=(3, 4), for example",
+        )
+    return tuple(each for each in found if each is not None)
+
+
 def an_axis(module: Module, name: str, value: Any) -> int:
     """The value as the number of an axis, a Python integer."""
     axis = _integer(value)

@@ -2,6 +2,6 @@
 
 from collections.abc import Callable
 
-from lamp.interop.onnx_rules import basic, convolution
+from lamp.interop.onnx_rules import basic, convolution, normalization
 
-RULES: dict[str, Callable[..., str | tuple[str, ...]]] = {**basic.RULES, **convolution.RULES}
+RULES: dict[str, Callable[..., str | tuple[str, ...]]] = {**basic.RULES, **convolution.RULES, **normalization.RULES}

@@ -1,4 +1,4 @@
-"""The rules for Affine, Elementwise, Softmax, Reshape, Add, Multiply, Concat and BatchNorm."""
+"""The rules for Affine, Elementwise, Softmax, Reshape, Add, Multiply and Concat."""
 
 from __future__ import annotations
 
@@ -96,5 +96,4 @@ RULES: dict[str, Callable[..., str]] = {
     "Add": add,
     "Multiply": multiply,
     "Concat": concat,
-    "BatchNorm": elementwise,
 }

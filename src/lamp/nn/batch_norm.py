@@ -1,0 +1,366 @@
+"""Normalisation of each channel: `BatchNorm1d` to `BatchNorm3d` over the batch, `InstanceNorm1d` to `3d` per sample."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from lamp.axes import standing
+from lamp.devices import device_of, floating
+from lamp.errors import ShapeError
+from lamp.formulas import Number, constant
+from lamp.module import Module
+from lamp.nn.arguments import a_flag, a_number, a_size, positive
+from lamp.nn.checks import explain_gradient, explain_numbers, explain_unlike
+from lamp.nn.normalization import wide
+from lamp.parameter import Buffer, Parameter
+
+NAMES: dict[int, tuple[str, ...]] = {0: (), 1: ("L",), 2: ("H", "W"), 3: ("D", "H", "W")}  # of axes after the channels
+
+
+def normalised(x: Number, mean: Number, var: Number, eps: float, weight: Number | None, bias: Number | None) -> Number:
+    """weight (x - mean) / sqrt(var + eps) + bias, over numbers (see lamp.formulas)."""
+    xhat = (x - mean) * (var + eps).rsqrt()
+    y = xhat if weight is None else xhat * weight
+    return y if bias is None else y + bias
+
+
+class ChannelNorm(Module):
+    """Base of the normalisations with one mean and one variance per channel, over a batch or within each sample.
+
+    xhat = (x - mean) / sqrt(var + eps)
+    y = weight xhat + bias
+
+    In training mode, and where no statistics are tracked, mean and var are those of n numbers: a channel of the whole
+    batch (`over_batch`), or of one sample. Otherwise they are the running statistics.
+    """
+
+    over_batch: ClassVar[bool]
+    spatial: ClassVar[tuple[int, ...]]  # how many axes an input may have after that of the channels
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float,
+        momentum: float | None,
+        affine: bool,
+        track_running_stats: bool,
+        device: torch.device | str | None,
+        dtype: torch.dtype | None,
+        bias: bool,
+    ) -> None:
+        self.num_features = channels = a_size(self, "num_features", num_features)
+        self.eps = positive(self, "eps", eps)
+        self.momentum = None if momentum is None else a_number(self, "momentum", momentum)
+        self.affine = a_flag(self, "affine", affine)
+        self.track_running_stats = tracked = a_flag(self, "track_running_stats", track_running_stats)
+        place: dict[str, Any] = {"device": device_of(device), "dtype": floating(dtype)}
+        self.weight = Parameter(torch.empty(channels, **place)) if self.affine else None
+        self.bias = Parameter(torch.empty(channels, **place)) if a_flag(self, "bias", bias) and self.affine else None
+        self.running_mean = Buffer(torch.empty(channels, **place)) if tracked else None
+        self.running_var = Buffer(torch.empty(channels, **place)) if tracked else None
+        count = torch.empty((), dtype=torch.int64, device=place["device"])
+        self.num_batches_tracked = Buffer(count) if tracked else None
+        self.reset_parameters()
+
+    def reset_parameters(self, *, generator: torch.Generator | None = None) -> None:
+        """Set parameters and running statistics to their initial values; the generator is not used."""
+        self.reset_running_stats()
+        if self.weight is not None:
+            self.weight.data.fill_(1.0)
+        if self.bias is not None:
+            self.bias.data.zero_()
+
+    def reset_running_stats(self) -> None:
+        """Set the running statistics to their initial values."""
+        if self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None:
+            self.running_mean.data.zero_()
+            self.running_var.data.fill_(1.0)
+            self.num_batches_tracked.data.zero_()
+
+    # ---- forward and backward --------------------------------------------------------------------------------------
+    def forward(self, input: Tensor) -> Tensor:
+        self._check(input)
+        x, n = self._batched(wide(input)), None
+        if self.training or self.running_mean is None or self.running_var is None:
+            over = self._axes(x)
+            n = self._count(x, over)
+            mean = x.mean(over, keepdim=True)
+            xhat = x - mean
+            var = xhat.square().mean(over, keepdim=True)
+            if x.numel():
+                self._update_running_stats(mean, var * (n / (n - 1)))
+        else:
+            xhat, var = x - self._per_channel(self.running_mean, x), self._per_channel(self.running_var, x)
+        s = (var + constant(self.eps, var)).rsqrt_()
+        y = xhat.mul_(s)
+        self.remember((xhat, s, n, input.shape))
+        if self.weight is not None:
+            y = xhat * self._per_channel(self.weight, x)  # addcmul with two such factors takes twice the time
+            if self.bias is not None:
+                y.add_(self._per_channel(self.bias, x))
+        return y.view(input.shape).to(input.dtype)
+
+    def backward(self, grad_output: Tensor) -> Tensor:
+        xhat, s, n, shape = self.recall()
+        if not isinstance(grad_output, Tensor) or grad_output.shape != shape:
+            raise explain_gradient(grad_output, shape)
+        dy, over = wide(grad_output).reshape(xhat.shape), self._axes(xhat)
+        share = dy * xhat
+        sum_dy, sum_share = dy.sum(over, keepdim=True), share.sum(over, keepdim=True)
+        if self.weight is not None:
+            self.weight.grad.add_(self._of_all_samples(sum_share, self.weight))
+            s = s * self._per_channel(self.weight, dy)
+        if self.bias is not None:
+            self.bias.grad.add_(self._of_all_samples(sum_dy, self.bias))
+        if n is None:  # mean and var do not depend on x
+            dx = torch.mul(dy, s, out=share)
+        else:
+            dx = torch.sub(dy, sum_dy / n, out=share).addcmul_(xhat, sum_share / n, value=-1.0).mul_(s)
+        return dx.view(shape).to(grad_output.dtype)
+
+    def _count(self, x: Tensor, over: list[int]) -> int:
+        """n, the number of values that mean and var are taken of. Raises ShapeError if it is 1."""
+        n = math.prod(x.shape[axis] for axis in over)
+        if n == 1:
+            raise ShapeError(
+                "one number per channel has no variance",
+                expected=f"more than 1 value per channel{'' if self.over_batch else ' of a sample'} when training",
+                got=f"{n}, in an input {tuple(x.shape)}",
+                fix="choose a batch size that does not leave a single sample for the last batch, or call eval() first"
+                if self.over_batch
+                else "pass samples with more than one position, or track running statistics and call eval() first",
+            )
+        return n
+
+    def _update_running_stats(self, mean: Tensor, var: Tensor) -> None:
+        """Move the running statistics, if there are any, towards those of a batch."""
+        if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
+            return
+        momentum: Any = self.momentum
+        if self.over_batch:
+            self.num_batches_tracked.data.add_(1)
+            if momentum is None:  # () or (K, 1), since replicas may have seen different numbers of batches
+                momentum = self.num_batches_tracked.data.to(self.running_mean.dtype).reciprocal()
+                momentum = momentum if self.replicas is None else momentum.unsqueeze(-1)
+        for running, of_batch in ((self.running_mean, mean), (self.running_var, var)):
+            samples = 1 if self.over_batch else of_batch.shape[standing(0, self.replicas)]
+            value = self._of_all_samples(of_batch, running) / samples
+            running.data.lerp_(value.to(running.dtype), 0.0 if momentum is None else momentum)
+
+    def _of_all_samples(self, values: Tensor, like: Parameter | Buffer) -> Tensor:
+        """Values per channel, or per sample and channel, summed over the samples, in the shape of a parameter."""
+        lead = standing(0, self.replicas)
+        return (values if values.shape[lead] == 1 else values.sum(lead)).view(like.shape)
+
+    # ---- axes ------------------------------------------------------------------------------------------------------
+    def _batched(self, x: Tensor) -> Tensor:
+        """x (B, C, ...), which is (1, C, ...) for a sample without the axis of the batch."""
+        lead = standing(0, self.replicas)
+        return x if x.dim() - lead - 2 in self.spatial else x.unsqueeze(lead)
+
+    def _axes(self, x: Tensor) -> list[int]:
+        """The axes that mean and var are taken over."""
+        lead = standing(0, self.replicas)
+        return [*([lead] if self.over_batch else []), *range(lead + 2, x.dim())]
+
+    def _per_channel(self, values: Parameter | Buffer, x: Tensor) -> Tensor:
+        """Values (C) to broadcast against x: (C, 1...), or (K, 1, C, 1...) in a population."""
+        lead = standing(0, self.replicas)
+        first = (self.replicas, 1) if self.replicas is not None else ()
+        return wide(values.data).view(*first, self.num_features, *(1,) * (x.dim() - lead - 2))
+
+    # ---- checks and the graph --------------------------------------------------------------------------------------
+    def _check(self, x: Any) -> None:
+        """Raise for an input that has other axes, or another dtype or device than the parameters."""
+        if not isinstance(x, Tensor) or not x.is_floating_point():
+            raise explain_numbers(self, x)
+        lead = standing(0, self.replicas)
+        after = x.dim() - lead - 2  # axes after that of the channels
+        if after not in self.spatial and (self.over_batch or after + 1 not in self.spatial):
+            raise self._wrong_shape(tuple(x.shape))
+        if x.shape[x.dim() - 1 - (after if after in self.spatial else after + 1)] != self.num_features:
+            raise self._wrong_shape(tuple(x.shape))
+        like = self.weight if self.weight is not None else self.running_mean
+        if like is not None and (error := explain_unlike(x, like)) is not None:
+            raise error
+
+    def _wrong_shape(self, shape: tuple[Any, ...]) -> ShapeError:
+        lead = [] if self.replicas is None else ["K"]
+        batches = [["B"]] if self.over_batch else [["B"], []]
+        forms = [[*lead, *batch, self.num_features, *NAMES[n]] for batch in batches for n in self.spatial]
+        return ShapeError(
+            "the input does not have the axes or the number of channels of this module",
+            expected=" or ".join(f"({', '.join(map(str, form))})" for form in forms),
+            got=str(shape).replace("'", ""),
+            fix=f"pass {self.num_features} channels on axis 1; x.unsqueeze(0) makes a batch of one sample",
+        )
+
+    def trace(self, tracer: Any, input: Any) -> Any:
+        if len(input.shape) - 1 not in self.spatial or input.shape[0] != self.num_features:
+            raise self._wrong_shape(("B", *input.shape))
+        own, size = dict(self._members(Parameter)), math.prod(input.shape)
+        if self.over_batch or (self.running_mean is not None and not tracer.training):
+            held = {"parameters": own, "buffers": dict(self._members(Buffer)), "multiplications": 2 * size}
+            return tracer.op("BatchNorm", self, [input], input.shape, **held, eps=self.eps)
+        groups, axes = self.num_features, tuple(range(len(input.shape)))
+        held = {"parameters": own, "multiplications": 3 * size}
+        return tracer.op(
+            "Norm", self, [input], input.shape, **held, axes=axes, groups=groups, centred=True, eps=self.eps
+        )
+
+    def extra_repr(self) -> str:
+        return (
+            f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, "
+            f"bias={self.bias is not None}, track_running_stats={self.track_running_stats}"
+        )
+
+
+# ---- over the batch --------------------------------------------------------------------------------------------------
+class BatchNorm(ChannelNorm):
+    """Base of BatchNorm1d, BatchNorm2d and BatchNorm3d, which differ in the axes of their inputs."""
+
+    over_batch = True
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        *,
+        bias: bool = True,
+    ) -> None:
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype, bias)
+
+
+class BatchNorm1d(BatchNorm):
+    """Normalises each channel over the batch, then scales and shifts it.
+
+    xhat = (x - mean) / sqrt(var + eps)
+    y = weight xhat + bias
+
+    In training mode mean and var are those of the n numbers that the batch has per channel (var is the sum of squared
+    deviations divided by n), and the running statistics move towards them:
+
+        running_mean += momentum (mean - running_mean)
+        running_var += momentum (n / (n - 1) var - running_var)
+
+    In eval mode mean and var are the running statistics, or those of the batch if none are tracked.
+
+    Shapes    x and y (B, C) or (B, C, L)   weight, bias, running_mean, running_var (C)   num_batches_tracked ()
+    Backward  dbias = sum of dy          dweight = sum of dy xhat          (over B and L)
+              dx = weight s (dy - dbias / n - xhat dweight / n),   s = 1 / sqrt(var + eps)
+              y depends on x in three ways: directly, through the mean, and through the variance. Each is a term; see
+              docs/derivations/normalization.md. With running statistics only the first is there. (In eval mode, within
+              a network in training mode.)
+    Init      weight 1, bias 0, running_mean 0, running_var 1
+    Source    torch.nn.BatchNorm1d; Ioffe & Szegedy 2015, arXiv:1502.03167
+
+    momentum             None averages over all batches: 1 / num_batches_tracked is used in its place
+    affine               whether there are a weight and a bias; bias=False leaves out only the bias
+    track_running_stats  whether there are running statistics
+
+    Raises ArgumentError for wrong constructor arguments; ShapeError for an input with other axes or channels, and for a
+    batch with one number per channel where its own statistics are used; DTypeError or DeviceError for an
+    input that does not fit the parameters.
+    """
+
+    spatial = (0, 1)
+
+
+class BatchNorm2d(BatchNorm):
+    """BatchNorm1d for images: mean and variance over batch, height and width.
+
+    Shapes    x and y (B, C, H, W), the others as in BatchNorm1d
+    Backward  as BatchNorm1d, with sums over B, H and W
+    Source    torch.nn.BatchNorm2d
+    """
+
+    spatial = (2,)
+
+
+class BatchNorm3d(BatchNorm):
+    """BatchNorm1d for volumes: mean and variance over batch, depth, height and width.
+
+    Shapes    x and y (B, C, D, H, W), the others as in BatchNorm1d
+    Backward  as BatchNorm1d, with sums over B, D, H and W
+    Source    torch.nn.BatchNorm3d
+    """
+
+    spatial = (3,)
+
+
+# ---- within each sample ----------------------------------------------------------------------------------------------
+class InstanceNorm(ChannelNorm):
+    """Base of InstanceNorm1d, InstanceNorm2d and InstanceNorm3d, which differ in the axes of their inputs."""
+
+    over_batch = False
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = False,
+        track_running_stats: bool = False,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        *,
+        bias: bool = True,
+    ) -> None:
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype, bias)
+
+
+class InstanceNorm1d(InstanceNorm):
+    """Normalises each channel of each sample, then scales and shifts it.
+
+    xhat = (x - mean) / sqrt(var + eps)
+    y = weight xhat + bias
+
+    mean and var are those of the n numbers of a channel in one sample. Where running statistics are tracked, they move
+    towards the mean over the batch of mean and of n / (n - 1) var, as in BatchNorm1d, and are used in eval mode.
+
+    Shapes    x and y (B, C, L) or (C, L)   weight, bias, running_mean, running_var (C)   num_batches_tracked ()
+    Backward  dbias = sum of dy          dweight = sum of dy xhat          (over B and L)
+              dx = weight s (dy - mean(dy) - xhat mean(dy xhat)),   s = 1 / sqrt(var + eps), with means over L: the
+              terms of BatchNorm1d, for each sample
+    Init      weight 1, bias 0, running_mean 0, running_var 1
+    Source    torch.nn.InstanceNorm1d; Ulyanov et al. 2016, arXiv:1607.08022
+
+    momentum             None leaves the running statistics as they are
+    affine               whether there are a weight and a bias; bias=False leaves out only the bias
+    track_running_stats  whether there are running statistics; num_batches_tracked stays 0, as in torch
+
+    Raises the same errors as BatchNorm1d.
+    """
+
+    spatial = (1,)
+
+
+class InstanceNorm2d(InstanceNorm):
+    """InstanceNorm1d for images: mean and variance over height and width.
+
+    Shapes    x and y (B, C, H, W) or (C, H, W), the others as in InstanceNorm1d
+    Backward  as InstanceNorm1d, with sums over B, H and W, and means over H and W
+    Source    torch.nn.InstanceNorm2d
+    """
+
+    spatial = (2,)
+
+
+class InstanceNorm3d(InstanceNorm):
+    """InstanceNorm1d for volumes: mean and variance over depth, height and width.
+
+    Shapes    x and y (B, C, D, H, W) or (C, D, H, W), the others as in InstanceNorm1d
+    Backward  as InstanceNorm1d, with sums over B, D, H and W, and means over D, H and W
+    Source    torch.nn.InstanceNorm3d
+    """
+
+    spatial = (3,)
