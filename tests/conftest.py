@@ -48,6 +48,7 @@ SLOW = [
     "cross_validate",
     "data_mnist",
     "data_overrides",
+    "derivations",
     "devices",
     "disk_cache",
     "epoch_means",
@@ -72,6 +73,7 @@ SLOW = [
     "model_state",
     "module_shapes",
     "optimizer_state",
+    "other_optimizers",
     "passes",
     "plots",
     "population_endings",
@@ -90,6 +92,7 @@ SLOW = [
     "saving_faults",
     "saving_hostile",
     "saving_locks",
+    "schedule_long",
     "schedule_nesting",
     "several_inputs",
     "shown_on_terminals",
@@ -110,6 +113,7 @@ SLOW = [
     "tables_search",
     "tables_values_hypothesis",
     "tensorboard",
+    "torch_modules",
 ]
 # Files about machine code: `pytest -m compiled` runs them alone.
 COMPILED = ("backends", "compiled", "disk_cache", "kept_kernels", "lane")

@@ -102,6 +102,10 @@ NEEDED = {
     **{f"InstanceNorm{n}d": {"num_features": lambda: 3} for n in (1, 2, 3)},
     "GroupNorm": {"num_groups": lambda: 2, "num_channels": lambda: 4},
     "LocalResponseNorm": {"size": lambda: 3},
+    "AveragedModel": {"model": net},
+    "MultiplicativeLR": {"optimizer": sgd, "lr_lambda": lambda: lambda epoch: 0.9},
+    "SWALR": {"optimizer": sgd, "swa_lr": lambda: 0.1},
+    "update_bn": {"loader": lambda: [X], "model": lambda: lamp.BatchNorm1d(3)},
     "ChainedScheduler": {"schedulers": lambda: [lamp.StepLR(sgd(), 2)]},
     "Checkpoint": {"folder": lambda: "runs"},
     "CosineAnnealingLR": {"optimizer": sgd, "T_max": lambda: 3},
@@ -174,10 +178,14 @@ ANYTHING = {  # values to choose among, or to write down
 FUNCTIONS = {  # a user's function may do anything, torch's module fail in it
     *((f"Conv{kind}{n}d", "init") for kind in ("", "Transpose") for n in (1, 2, 3)),
     *(("CyclicLR", "scale_fn"), ("LambdaLR", "lr_lambda"), ("Linear", "init"), ("output_map", "output")),
+    ("MultiplicativeLR", "lr_lambda"),
+    ("AveragedModel", "avg_fn"),
     *(("evaluate", "metrics"), ("fit", "metrics"), ("fit_each", "metrics"), ("cross_validate", "metrics")),
     *((study, made) for study in ("fit_each", "cross_validate", "sweep") for made in ("optimizer", "scheduler")),
     *((kind, made) for kind in ("MLPClassifier", "MLPRegressor") for made in ("solver", "learning_rate")),
     ("sweep", "model"),
+    ("MultiplicativeLR", "lr_lambda"),
+    ("AveragedModel", "avg_fn"),
     ("sweep", "metrics"),
 }
 SKLEARNS = {("MLPClassifier", "random_state"), ("MLPRegressor", "random_state")}  # scikit-learn's check says its own

@@ -83,6 +83,8 @@ def _inverse(package: Any, optimizer: Any, decay: float) -> Any:
 SCHEDULES = [
     _case("LambdaLR", _half),
     _case("LambdaLR", [_half, lambda epoch: 1 / (1 + epoch)]),
+    _case("MultiplicativeLR", lambda epoch: 0.9 + 0.1 * (epoch % 3)),
+    _case("MultiplicativeLR", [_half, lambda epoch: 0.97]),
     _case("StepLR", 7),
     _case("StepLR", 1, gamma=0.9),
     _case("StepLR", step_size=5, gamma=1.3),

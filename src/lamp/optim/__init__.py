@@ -7,6 +7,7 @@ from lamp.optim.adagrad import Adagrad
 from lamp.optim.adam import Adam, AdamW
 from lamp.optim.adamax import Adamax
 from lamp.optim.asgd import ASGD
+from lamp.optim.averaging import SWALR, AveragedModel, update_bn
 from lamp.optim.clipping import clip_grad_norm_, clip_grad_value_
 from lamp.optim.cycles import CyclicLR, OneCycleLR
 from lamp.optim.lbfgs import LBFGS
@@ -27,6 +28,7 @@ from lamp.optim.schedules import (
     InverseTimeDecay,
     LambdaLR,
     LinearLR,
+    MultiplicativeLR,
     MultiStepLR,
     PolynomialLR,
     SequentialLR,
@@ -39,12 +41,14 @@ __all__ = [
     "ASGD",
     "LBFGS",
     "SGD",
+    "SWALR",
     "Adadelta",
     "Adafactor",
     "Adagrad",
     "Adam",
     "AdamW",
     "Adamax",
+    "AveragedModel",
     "ChainedScheduler",
     "ConstantLR",
     "CosineAnnealingLR",
@@ -57,6 +61,7 @@ __all__ = [
     "LinearLR",
     "Lion",
     "MultiStepLR",
+    "MultiplicativeLR",
     "Muon",
     "NAdam",
     "OneCycleLR",
@@ -73,6 +78,7 @@ __all__ = [
     "StepLR",
     "clip_grad_norm_",
     "clip_grad_value_",
+    "update_bn",
 ]
 
 __getattr__ = module_getattr(__name__, lambda: __all__)

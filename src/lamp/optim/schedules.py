@@ -18,6 +18,34 @@ from lamp.values import integer, several
 FACTORS = Range()  # the allowed factors of a learning rate
 
 
+def functions_of_epoch(lr_lambda: Any, optimizer: Optimizer, owner: str) -> list[Callable[[Any], float]]:
+    """The functions of each parameter group. Raises ArgumentError for anything but functions of the epoch."""
+    functions = lr_lambda if isinstance(lr_lambda, list | tuple) else [lr_lambda]
+    if not all(map(callable, functions)):
+        raise ArgumentError(
+            f"{owner} needs a function of the epoch",
+            expected="a function, or a list with one for each group",
+            got=lr_lambda,
+            fix="lambda epoch: 0.95**epoch" if owner == "LambdaLR" else "lambda epoch: 0.95",
+        )
+    for function in functions:
+        check_takes("lr_lambda", function, "epoch")
+    return per_group(lr_lambda, optimizer, owner, "lr_lambda")
+
+
+def checked_factor(owner: str, epoch: float, factor: Any) -> Any:
+    """The factor that lr_lambda returned. Raises ArgumentError if it is out of range."""
+    if not FACTORS.holds(factor):
+        raise ArgumentError(
+            f"{owner}: lr_lambda({epoch}) is out of range",
+            expected=f"a factor, {FACTORS}",
+            got=repr(factor),
+            fix="return the factor of the "
+            + ("initial learning rate" if owner == "LambdaLR" else "last learning rate"),
+        )
+    return factor
+
+
 class LambdaLR(LRScheduler):
     """lr = lr_0 lr_lambda(t), for any function of the epoch t, or a list with one function per group.
 
@@ -33,29 +61,39 @@ class LambdaLR(LRScheduler):
         lr_lambda: Callable[[Any], float] | list[Callable[[Any], float]],
         last_epoch: int = -1,
     ) -> None:
-        functions = lr_lambda if isinstance(lr_lambda, list | tuple) else [lr_lambda]
-        if not all(map(callable, functions)):
-            raise ArgumentError(
-                "LambdaLR needs a function of the epoch",
-                expected="a function, or a list with one for each group",
-                got=lr_lambda,
-                fix="lambda epoch: 0.95**epoch",
-            )
-        for function in functions:
-            check_takes("lr_lambda", function, "epoch")
-        self.lr_lambdas = per_group(lr_lambda, optimizer, "LambdaLR", "lr_lambda")
+        self.lr_lambdas = functions_of_epoch(lr_lambda, optimizer, "LambdaLR")
         super().__init__(optimizer, last_epoch)
 
     def lr_at(self, epoch: float, initial_lr: Number, group: int) -> Number:
-        factor = self.lr_lambdas[group](epoch)
-        if not FACTORS.holds(factor):
-            raise ArgumentError(
-                f"LambdaLR: lr_lambda({epoch}) is out of range",
-                expected=f"a factor, {FACTORS}",
-                got=repr(factor),
-                fix="return the factor of the initial learning rate",
-            )
-        return initial_lr * factor
+        return initial_lr * checked_factor("LambdaLR", epoch, self.lr_lambdas[group](epoch))
+
+
+class MultiplicativeLR(LRScheduler):
+    """lr <- lr lr_lambda(t) at each epoch t from 1 on, for any function, or a list with one function per group.
+
+    Source    torch.optim.lr_scheduler.MultiplicativeLR
+    """
+
+    listed = ("lr_lambdas", "_reached")
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        lr_lambda: Callable[[Any], float] | list[Callable[[Any], float]],
+        last_epoch: int = -1,
+    ) -> None:
+        self.lr_lambdas = functions_of_epoch(lr_lambda, optimizer, "MultiplicativeLR")
+        self._reached = [(0, 1.0)] * len(self.lr_lambdas)  # per group the last epoch, and the product up to there
+        super().__init__(optimizer, last_epoch)
+
+    def lr_at(self, epoch: float, initial_lr: Number, group: int) -> Number:
+        done, product = self._reached[group]
+        if done > epoch:
+            done, product = 0, 1.0
+        for t in range(done + 1, int(epoch) + 1):
+            product *= checked_factor("MultiplicativeLR", t, self.lr_lambdas[group](t))
+        self._reached[group] = (max(done, int(epoch)), product)
+        return initial_lr * product
 
 
 class InverseTimeDecay(ScaledLR):
