@@ -48,6 +48,7 @@ ROOMS = [
         "state_dict",
         "paths",
         "in_place",
+        "loss_value",
         "trees",
         "passes",
         "which_pass",

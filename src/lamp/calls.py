@@ -14,6 +14,7 @@ from torch import Tensor
 
 from lamp.call_errors import in_order, is_of_the_call, misfit, shorten
 from lamp.in_place import changed_output, check_unchanged, note
+from lamp.loss_value import LossValue, tell_of_further
 from lamp.no_autograd import quick
 from lamp.parameter import FlatBuffer
 from lamp.passes import Participant, Pass, Unmarked, mark, numbers, pass_of, running
@@ -86,6 +87,8 @@ def forward_within_a_pass(forward: Callable[..., Any]) -> Callable[..., Any]:
                 output = _view(output)
             output.__dict__["backward"] = through
             through.output = weakref.ref(output)
+            if self.gives_loss:
+                output.__class__ = LossValue
         elif isinstance(output, tuple | list):
             output = _alone(output)
             mark(output, through)
@@ -196,12 +199,15 @@ def backward_within_its_pass(backward: Callable[..., Any]) -> Callable[..., Any]
                         )
                     )
                     and through.kept is None
+                    and through.further is None
                 )
             except (AttributeError, IndexError, RuntimeError):
                 unchanged = False
             if not unchanged:
                 running.through = None
                 check_unchanged(self, through)
+                if through.further is not None:
+                    tell_of_further(through, grad_outputs)
                 running.through = through
             through.consumed, through.inputs, through.kept = True, (), None
         try:
@@ -257,6 +263,7 @@ def _marked(gradient: Any, module: Participant, given: tuple[Any, ...], through:
         if not given:
             gradient.__dict__["backward"] = source  # the usual case: the gradient of a loss of a marked output
             return gradient
+        source.further = None  # the loss's backward was given a factor
     of_first = isinstance(x, tuple | list) and (module.gives_loss or len(inputs) == 1)
     if isinstance(gradient, tuple | list) and not of_first:
         return _with_sources(gradient, inputs, through, given)

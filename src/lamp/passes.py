@@ -27,6 +27,21 @@ from lamp.trees import leaves
 numbers = itertools.count(1)
 
 
+class Further:
+    """What was computed from the value of a loss: weak references to both."""
+
+    __slots__ = ("loss", "result")
+
+    def __init__(self, loss: weakref.ref[Tensor], result: weakref.ref[Tensor]) -> None:
+        self.loss, self.result = loss, result
+
+    @property
+    def replaced(self) -> bool:
+        """Whether the result is there in place of the loss."""
+        loss, result = self.loss(), self.result()
+        return result is not None and (loss is None or loss is result)
+
+
 class Pass:
     """One outermost forward of `root`, with a stack of remembered values per module, until a backward consumes it.
 
@@ -38,6 +53,7 @@ class Pass:
     rest        that count of the other inputs
     made        that count of the output
     kept        the output, if a module remembers it too
+    further     what was computed from the value of a loss of its output (see lamp.loss_value)
     watched     where the root's parameters lie, and their `counts` (see lamp.in_place)
     evaluating  whether it ran within `evaluating()`, so that nothing is remembered
     number      1, 2, ... in the order of the forwards; 0 if there was no forward, or it failed
@@ -54,6 +70,7 @@ class Pass:
         "counts",
         "dropped",
         "evaluating",
+        "further",
         "inputs",
         "kept",
         "made",
@@ -74,6 +91,7 @@ class Pass:
         self.evaluating = self.consumed = False
         self.version = self.rest = self.made = self.dropped = 0
         self.kept: Tensor | None = None
+        self.further: Further | None = None
         self.counts: Counts = 0
         self.watched: Watched | None = None
         self.weak: weakref.ref[Pass] | None = None
