@@ -12,11 +12,9 @@ from contextlib import contextmanager
 
 from lamp.compiler import disk_cache
 from lamp.compiler.arguments import KernelArguments
-from lamp.compiler.backends.cpu.code import CPUCode
 from lamp.compiler.backends.cpu.kept import Kept, machine_code, texts
 from lamp.compiler.backends.cpu.machine_code import VERSION, MachineCode, assembly_of
 from lamp.compiler.backends.cpu.target import CPU
-from lamp.compiler.kernel_builder import KernelBuilder
 from lamp.compiler.kernel_spec import KernelSpec
 from lamp.compiler.tiling import tiled
 
@@ -39,6 +37,9 @@ class Kernel:
 
 def text_of(spec: KernelSpec, machine: CPU) -> str:
     """A kernel in LLVM's intermediate representation."""
+    from lamp.compiler.backends.cpu.code import CPUCode  # what writes kernels is not needed for one from the disk
+    from lamp.compiler.kernel_builder import KernelBuilder
+
     with _no_collection():
         return KernelBuilder(spec, machine, CPUCode).text
 

@@ -11,15 +11,18 @@ from collections import deque
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from threading import Event
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from lamp.compiler.call_table import CallTable
 from lamp.compiler.kernel_runner import KernelRunner
 from lamp.compiler.steps import Steps
 from lamp.training.epochs import Data
 from lamp.workers import Workers
+
+if TYPE_CHECKING:
+    from lamp.compiler.call_table import CallTable
 
 MOST_WAITING = 2  # blocks in the queue: one that runs, and one that is prepared
 
@@ -90,6 +93,8 @@ class EpochPrefetcher:
         if self.measurer is not None and self.held_out is not None:
             block.measure = self.held_out.lay_out(self.measurer, epochs)
         if block.measure is not None or self.keep_weights:
+            from lamp.compiler.call_table import CallTable  # and what writes kernels, which no other block needs
+
             block.calls = CallTable(steps, None if block.measure is None else block.measure[0], self.keep_weights)
         last = self._blocks[-1] if self._blocks else None
         if not at_once:
