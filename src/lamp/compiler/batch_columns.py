@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from lamp.compiler import lowering
 from lamp.compiler.arguments import KernelArguments
 from lamp.compiler.code import Code, Pointer
@@ -57,10 +59,17 @@ class BatchColumns:
     # ---- data --------------------------------------------------------------------------------------------------
     def gather(self, block: ColumnBlock) -> None:
         """Load the inputs of a block's samples, apply the input stage's chain to them, and store them."""
+        if not self.spec.one_network:
+            self._gather(block, range(block.columns))
+            return
+        with self.code.loop(0, block.columns) as s:  # the code is long, since each lane is loaded by itself
+            self._gather(block, [s])
+
+    def _gather(self, block: ColumnBlock, columns: Sequence[Index]) -> None:
         code, features = self.code, self.plan.features
-        held = [self._rows(code.plus(block.column, s)) for s in range(block.columns)]
+        held = [self._rows(code.plus(block.column, s)) for s in columns]
         with code.loop(0, features) as i:
-            for s, rows in enumerate(held):
+            for s, rows in zip(columns, held, strict=True):
                 lowering.take_input(block, i, s, self._fetch(self.arguments.inputs, rows, features, i))
 
     def rows_from(self, start: Index) -> Rows:

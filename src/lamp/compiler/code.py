@@ -90,8 +90,9 @@ class Code(Vectors):
         """Begin a function. shared: whether several threads call it at once on the same memory."""
 
     @cached_property
-    def lengths(self) -> dict[tuple[Module, bool], int]:
-        """The numbers of instructions of formulas that were counted already, by (module, whether backward)."""
+    def lengths(self) -> dict[tuple[type[Module], str, bool], int]:
+        """The numbers of instructions of formulas that were counted already, by the module's class and repr, and
+        whether backward."""
         return {}
 
     @property

@@ -8,7 +8,7 @@ all of them; a ColumnBlock gives them loads and stores by offset and column.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 from lamp.compiler.arguments import KernelArguments
 from lamp.compiler.code import Code
@@ -22,6 +22,9 @@ Keep = Callable[[Dropout, Stage, Index, Index], Lane]
 Present = Callable[[Stage, Index], Mask | None]  # which networks have this unit of a stage; None if all do
 
 
+LIGHT_ROWS = 2  # units of a light layer that are computed together
+
+
 class ColumnBlock:
     """`columns` columns that are computed together.
 
@@ -29,6 +32,7 @@ class ColumnBlock:
     one_network  whether lanes are samples; then weight gradients are summed over a chunk of the batch, not per block
     keep         the masks of Dropout
     present      which networks have a unit, if hidden layers differ in width
+    light        the numbers of the layers whose code should be short, since they do little of the work
     column       the number of the first column in the batch
     stride       so many columns are stored side by side in scratch memory
     first        the position of the first column among them
@@ -47,11 +51,12 @@ class ColumnBlock:
         one_network: bool,
         keep: Keep,
         present: Present,
+        light: Collection[int],
         column: Index,
         stride: int,
     ) -> None:
         self.code, self.plan, self.one_network = code, plan, one_network
-        self.keep, self.present, self.arguments = keep, present, arguments
+        self.keep, self.present, self.light, self.arguments = keep, present, light, arguments
         self.column, self.stride, self.first = column, stride, 0
         self.given_gradients, self.gone_back = {plan.last}, set[Stage]()
         self._set_columns(columns)
@@ -109,11 +114,17 @@ class ColumnBlock:
         else:
             code.store(gradients, at, code.load(gradients, at) + value)
 
-    def rows(self, units: Index) -> int:
-        """How many units to compute together, in rows x columns registers: many, and preferably without remainder."""
+    def is_light(self, stage: Stage) -> bool:
+        """Whether a stage's code should be short."""
+        return stage.layer in self.light
+
+    def rows(self, units: Index, light: bool) -> int:
+        """How many units to compute together, in rows x columns registers: many, or a few for a light layer, and
+        preferably without remainder."""
+        most = min(self.most_rows, LIGHT_ROWS) if light else self.most_rows
         if not isinstance(units, int):
-            return self.most_rows
-        return min(range(1, self.most_rows + 1), key=lambda rows: -(-units // rows) * (rows + 1.0) + (units % rows > 0))
+            return most
+        return min(range(1, most + 1), key=lambda rows: -(-units // rows) * (rows + 1.0) + (units % rows > 0))
 
     def tiles(self, count: Index, rows: int) -> Iterator[tuple[Index, int]]:
         """Loops over 0 ... count in steps of `rows`; yields the first number of each tile and the size of the tile."""

@@ -137,9 +137,8 @@ class KernelBuilder:
             return masks.kept(module, stage, unit, columns.existing(column))
 
         arguments = self.arguments._replace(gradients=self.gradients_of_part)
-        stride = self.tiling.stride
-        one_network = self.spec.one_network
-        return ColumnBlock(self.code, self.plan, 1, arguments, one_network, keep, masks.present, start, stride)
+        one_network, light, stride = self.spec.one_network, self.tiling.light, self.tiling.stride
+        return ColumnBlock(self.code, self.plan, 1, arguments, one_network, keep, masks.present, light, start, stride)
 
     def _begin_gradients(self, columns: Index) -> None:
         """Set the gradients of a part with so many columns to 0, except those that matrix products will overwrite."""

@@ -23,6 +23,7 @@ PART = 2_000_000  # multiplications per step from which another thread is worth 
 MOST_PARTS = 4
 CHUNKS = (32, 16, 8)  # columns of one network whose activations are stored at once: the most that fit in CACHE
 CACHE = 2**18  # bytes
+LIGHT = 0.2  # share of the multiplications that is left to short code
 WIDE = 64  # least number of features for which the first layer is computed with features as lanes
 # A layer is computed by the machine's matrix product if it has at least LARGE weights, and SLIM inputs and outputs.
 LARGE, SLIM = 2048, 8
@@ -50,6 +51,16 @@ def _heads(plan: Plan, machine: Machine, lanes: int) -> dict[Stage, ChunkRule]:
     return heads
 
 
+def _light(plan: Plan, heads: Collection[Stage]) -> frozenset[int]:
+    """The numbers of the layers that do the least of the work, LIGHT of it together, without the heads."""
+    found, left = set(), LIGHT * plan.multiplications
+    for stage in sorted(plan.layers, key=lambda stage: stage.multiplications):
+        left -= stage.multiplications
+        if left >= 0 and stage not in heads and stage.layer is not None:
+            found.add(stage.layer)
+    return frozenset(found)
+
+
 @dataclass(frozen=True)
 class Tiling:
     """The sizes of a kernel's loops and memory.
@@ -58,6 +69,8 @@ class Tiling:
     lanes        W, numbers per vector
     numbers      P, the parameters of a network; in sample lanes rounded up to whole vectors
     heads        the stages that are computed for a whole chunk at once, and how
+    light        the numbers of the other layers that do the least of the work, LIGHT of it together. Their code is
+                 short, since they take longer to compile than they would gain
     rows         whether the first of them reads rows of the data, instead of stored values of the inputs
     columns      computed at once
     ragged       whether a part's last block may reach beyond its columns, whose number is no multiple of `columns`
@@ -75,6 +88,7 @@ class Tiling:
     lanes: int
     numbers: Any
     heads: Mapping[Stage, ChunkRule]
+    light: frozenset[int]
     rows: bool
     columns: int
     ragged: bool
@@ -93,6 +107,8 @@ class Tiling:
     def __str__(self) -> str:
         lines = [f"{self.lanes} lanes, each {'a sample of one network' if self.one_network else 'a network'}"]
         cut = f"{self.columns} columns at once" + (", the last of which may be masked" if self.ragged else "")
+        if self.light:
+            cut += f", layers {', '.join(map(str, sorted(self.light)))} in short code"
         if self.one_network:
             cut += f", in chunks of {self.chunk}"
             cut += f", in {self.parts} parts of the batch" if self.parts > 1 else ""
@@ -133,6 +149,7 @@ def tiled(spec: KernelSpec, machine: Machine) -> Tiling:
         lanes=lanes,
         numbers=-(-plan.parameters // lanes) * lanes if one_network else plan.parameters,
         heads=heads,
+        light=_light(plan, heads),
         rows=rows,
         columns=columns,
         ragged=ragged,

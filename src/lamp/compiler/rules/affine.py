@@ -34,6 +34,7 @@ class Affine(WeightedRule):
             lambda j: code.lane(0.0) if stage.bias_offset is None else block.parameter(code.plus(j, stage.bias_offset)),
             lambda j, i: weight_place(block, stage, j, i),
             lambda i, s: block.activation(code.plus(i, before.output_offset), s),
+            light=block.is_light(stage),
         )
         for unit, of_columns in sums:
             for s, y in enumerate(of_columns):
@@ -55,6 +56,7 @@ class Affine(WeightedRule):
             lambda i: code.lane(0.0),
             lambda i, j: weight_place(block, stage, j, i),
             lambda j, s: block.gradient(code.plus(j, stage.gradient_offset), s),
+            light=block.is_light(stage),
         )
         for unit, of_columns in sums:
             give_gradients(block, before, unit, dict(enumerate(of_columns)))

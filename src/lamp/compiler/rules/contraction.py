@@ -16,14 +16,17 @@ def contracted(
     start: Callable[[Index], Lane],
     parameter: Callable[[Index, Index], Index],
     value: Callable[[Index, Index], Lane],
+    light: bool,
 ) -> Iterator[tuple[Index, list[Lane]]]:
     """start(k) + sum over i < terms of p[parameter(k, i)] value(i, column), for each k < count and each column.
 
     Yields each k with a list of its sums, one per column of the block. Several k are summed together, each sum in a
     register, so that each parameter is loaded once for all columns, and each value once for these k.
+
+    light  whether the code should be short, since little of the work is done here
     """
     code, columns = block.code, block.columns
-    for first, rows in block.tiles(count, block.rows(count)):
+    for first, rows in block.tiles(count, block.rows(count, light)):
         before = [lane for r in range(rows) for lane in [start(code.plus(first, r))] * columns]
         with code.carrying(0, terms, before) as (i, sums):
             x = [value(i, s) for s in range(columns)]

@@ -32,10 +32,10 @@ class Formula(ElementRule):
         return module.sigma(x)
 
     def instructions(self, block: ColumnBlock, module: Activation, backward: bool) -> int:
-        lengths = block.code.lengths
-        if (module, backward) not in lengths:
-            lengths[module, backward] = _length(block.code, module, backward)
-        return lengths[module, backward]
+        lengths, key = block.code.lengths, (type(module), repr(module), backward)  # layers often have equal ones
+        if key not in lengths:
+            lengths[key] = _length(block.code, module, backward)
+        return lengths[key]
 
     def forward(self, block: ColumnBlock, stage: Stage, element: Element, unit: Index, column: Index, x: Lane) -> Lane:
         y: Lane = call_formula(_formulas(element).sigma, x)

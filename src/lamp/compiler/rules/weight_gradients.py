@@ -6,16 +6,18 @@ of W partial sums. At the end the lanes of W such vectors are summed together, b
 
 from __future__ import annotations
 
-from lamp.compiler.code import Code
 from lamp.compiler.column_block import ColumnBlock
 from lamp.compiler.indices import Index
 from lamp.compiler.stages import Stage
+
+FEW = 16  # registers for the tiles of a light layer, whose code should be short
+BIASES = 4  # so many gradients of biases are summed together
 
 
 def add_products(block: ColumnBlock, layer: Stage, vectors: Index) -> None:
     """Add the samples in so many vectors to dW."""
     code, (inputs, outputs) = block.code, layer.width
-    rows, columns = _tile(code, inputs, outputs)
+    rows, columns = _tile(inputs, outputs, FEW if block.is_light(layer) else code.machine.registers)
     for j, tile_rows in block.tiles(outputs, rows):
         for i, tile_columns in block.tiles(inputs, columns):
             _add_tile(block, layer, j, tile_rows, i, tile_columns, vectors)
@@ -25,7 +27,7 @@ def add_bias_gradients(block: ColumnBlock, layer: Stage, vectors: Index) -> None
     """Add the samples in so many vectors to db."""
     code, outputs = block.code, layer.units
     if layer.bias_offset is not None:
-        for j, count in block.tiles(outputs, min(code.lanes, 16)):
+        for j, count in block.tiles(outputs, BIASES):
             zeros = [code.lane(0.0)] * count
             with code.carrying(0, vectors, zeros) as (s, sums):
                 for r in range(count):
@@ -33,9 +35,9 @@ def add_bias_gradients(block: ColumnBlock, layer: Stage, vectors: Index) -> None
             code.add_some(block.arguments.gradients, code.plus(j, layer.bias_offset), code.lane_sums(sums), 0, count)
 
 
-def _tile(code: Code, inputs: int, outputs: int) -> tuple[int, int]:
-    """The rows and columns of dW to sum together: as many as fit in registers, preferably without remainder."""
-    most = code.machine.registers
+def _tile(inputs: int, outputs: int, most: int) -> tuple[int, int]:
+    """The rows and columns of dW to sum together: as many as fit in so many registers, preferably without
+    remainder."""
 
     def cost(rows: int, columns: int) -> float:
         tiles = -(-outputs // rows) * -(-inputs // columns)
