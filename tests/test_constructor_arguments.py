@@ -12,6 +12,9 @@ KINDS = [getattr(lamp.nn, name) for name in lamp.nn.__all__ if name not in ("Act
 NEEDED = {"in_features": 3, "out_features": 4, "threshold": 0.1, "value": 0.2, "dim": 1, "unflattened_size": (3, 1)}
 NEEDED |= {"in_channels": 3, "out_channels": 4, "kernel_size": 2, "padding": 1}
 NEEDED |= {"normalized_shape": 3, "num_features": 3, "num_groups": 1, "num_channels": 4, "size": 3}
+
+
+NEEDED |= {"num_embeddings": 7, "embedding_dim": 3}
 WRONG = [
     None,
     "x",

@@ -7,8 +7,10 @@ import lamp
 from lamp.axes import marked
 from lamp.state import ModelState
 from lamp.training.last_good import LastGood
+from lamp.trees import leaves, mapped
 from tests import pretend
 from tests.cases.losses import LOSSES
+from tests.cases.module_case import gradients, like, stacked
 from tests.cases.modules import MODULES
 from tests.cases.optimizers import OPTIMIZERS
 
@@ -73,13 +75,12 @@ class TestPretended:
     def test_forward_and_backward(self, case):
         module = prepared(case.make().double())
         with pretend.gpu():
-            x = torch.empty(case.shape, dtype=torch.float64, device="cuda")
+            x = torch.empty(case.shape, dtype=case.dtype, device="cuda")
             module.to("cuda").zero_grad()
             y = module(x)
-            assert y.device.type == "cuda"
-            dx = module.backward(torch.empty_like(y))
-            assert dx.device.type == "cuda"
-            assert dx.shape == x.shape
+            dx = module.backward(mapped(y, torch.empty_like))
+            assert {each.device.type for _, each in [*leaves(y), *leaves(dx)]} == {"cuda"}
+            assert dx is None if case.indices is not None else dx.shape == x.shape
             assert all(p.grad.device.type == "cuda" for p in module.parameters())
 
     @cases
@@ -96,9 +97,10 @@ class TestPretended:
             if isinstance(module, lamp.Dropout):
                 module.seeds()
         with pretend.gpu():
-            x = networks.per_replica(torch.empty(3, *case.shape, dtype=torch.float64, device="cuda"))
+            x = networks.per_replica(torch.empty(3, *case.shape, dtype=case.dtype, device="cuda"))
             y = networks.to("cuda")(x)
-            assert networks.backward(torch.empty_like(y)).device.type == "cuda"
+            dx = networks.backward(mapped(y, torch.empty_like))
+            assert {each.device.type for _, each in [*leaves(y), *leaves(dx)]} == {"cuda"}
 
     def test_making_a_population_there(self):
         with pretend.gpu():
@@ -213,12 +215,15 @@ class TestEveryDevice:
         module, twin = case.pair()
         x = case.input()
         y, expected = module.to(device)(x.to(device)), twin(x)
-        torch.testing.assert_close(y.cpu(), expected.detach(), rtol=1e-9, atol=1e-9)
-        dy = torch.randn_like(expected)
-        dx = module.backward(dy.to(device))
-        torch.testing.assert_close(
-            dx.cpu(), torch.autograd.grad(twin(x.requires_grad_()), x, dy)[0], rtol=1e-6, atol=1e-6
-        )
+        for (_, one), (_, other) in zip(leaves(y), leaves(expected), strict=True):
+            torch.testing.assert_close(one.cpu(), other.detach(), rtol=1e-9, atol=1e-9)
+        dy = like(expected)
+        dx = module.backward(mapped(dy, lambda each: each.to(device)))
+        found = [dx, *(parameter.grad for parameter in module.parameters())]
+        for one, other in zip(found, gradients(twin, x, dy=stacked([dy])), strict=True):
+            if one is not None:
+                want = torch.zeros_like(one).cpu() if other is None else other
+                torch.testing.assert_close(one.cpu(), want, rtol=1e-6, atol=1e-6)
 
     @pytest.mark.parametrize("device", DEVICES)
     @pytest.mark.parametrize(

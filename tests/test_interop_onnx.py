@@ -73,7 +73,7 @@ def test_modules(case, dtype, tmp_path):
     path = lamp.to_onnx(module, tmp_path / "network.onnx", input_shape=sample_shape(case), dtype=dtype)
     assert os.listdir(tmp_path) == ["network.onnx"]
     for batch in (2, 9):
-        x = (torch.randn(batch, *sample_shape(case), dtype=torch.float64) * 2).to(dtype)
+        x = case.input(dtype, (batch, *sample_shape(case)))
         y, expected = run(path, x), twin(x).detach()
         assert error(y, expected) < (1e-5 if dtype is torch.float32 else max(case.tolerance, 1e-12))
     made = onnx.load(path)

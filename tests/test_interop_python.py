@@ -55,7 +55,7 @@ def test_modules(case: Case, dtype, tmp_path):
     path = lamp.to_python(module, tmp_path / "network.py", input_shape=sample_shape(case), dtype=dtype)
     assert os.listdir(tmp_path) == ["network.py"]
     for batch in (2, 9):
-        x = (torch.randn(batch, *sample_shape(case), dtype=torch.float64) * 2).to(dtype)
+        x = case.input(dtype, (batch, *sample_shape(case)))
         assert error(run(path, x), twin(x).detach()) < (1e-5 if dtype is torch.float32 else max(case.tolerance, 1e-13))
     tree = ast.parse(path.read_text())
     imported = {each.name for node in ast.walk(tree) if isinstance(node, ast.Import) for each in node.names}

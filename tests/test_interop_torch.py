@@ -12,7 +12,7 @@ import lamp
 from lamp.interop import torch as bridge
 from lamp.interop.scaling import rescaling, standardising
 from tests.cases.losses import LOSSES
-from tests.cases.module_case import error, gradients
+from tests.cases.module_case import detached, equal, error, gradients, like, stacked
 from tests.cases.modules import MODULES
 
 # torch warns that the mean of KLDivLoss is not the divergence
@@ -45,8 +45,8 @@ class TestModules:
         same_state(moved, twin)
         x = case.input()
         if "Dropout" not in case.name:
-            assert error(moved(x), twin(x).detach()) < case.tolerance
-        assert error(moved.eval()(x), twin.eval()(x).detach()) < case.tolerance
+            assert error(moved(x), detached(twin(x))) < case.tolerance
+        assert error(moved.eval()(x), detached(twin.eval()(x))) < case.tolerance
 
     def test_to_torch(self, case):
         module, twin = case.pair()
@@ -55,8 +55,8 @@ class TestModules:
         same_state(module, moved)
         x = case.input()
         if "Dropout" not in case.name:
-            assert torch.equal(moved(x), twin(x))
-        assert torch.equal(moved.eval()(x), twin.eval()(x))
+            assert equal(moved(x), twin(x))
+        assert equal(moved.eval()(x), twin.eval()(x))
 
     def test_there_and_back(self, case):
         module, twin = case.pair()
@@ -70,20 +70,20 @@ class TestModules:
             return
         x = case.input()
         y = module(x)
-        assert torch.equal(back(x), y)
-        dy = torch.randn_like(y)
+        assert equal(back(x), y)
+        dy = like(y)
         for one, other in zip(our_gradients(module, x, dy), our_gradients(back, x, dy), strict=True):
-            assert torch.equal(one, other)
-        for one, other in zip(gradients(twin, x, dy=dy[None]), gradients(again, x, dy=dy[None]), strict=True):
-            assert (one is None and other is None) or torch.equal(one, other)
+            assert equal(one, other)
+        for one, other in zip(gradients(twin, x, dy=stacked([dy])), gradients(again, x, dy=stacked([dy])), strict=True):
+            assert equal(one, other)
 
     def test_gradients_are_torchs(self, case):
         _, twin = case.pair()
         if "Dropout" in case.name:
             return
         moved, x = lamp.from_torch(twin), case.input()
-        dy = torch.randn_like(moved(x))
-        theirs = gradients(twin, x, dy=dy[None])
+        dy = like(moved(x))
+        theirs = gradients(twin, x, dy=stacked([dy]))
         for one, other in zip(our_gradients(moved, x, dy), theirs, strict=True):
             assert other is None or error(one, other) < max(case.tolerance, 1e-10)
 

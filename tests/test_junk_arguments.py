@@ -113,6 +113,7 @@ NEEDED = {
     "CyclicLR": {"optimizer": sgd, "base_lr": lambda: 0.1, "max_lr": lambda: 0.2},
     "DataLoader": {"dataset": lambda: (X, Y)},
     "Dataset": {"inputs": lambda: X, "targets": lambda: Y},
+    "Embedding": {"num_embeddings": lambda: 7, "embedding_dim": lambda: 3},
     "Ensemble": {"members": lambda: [net(), net()]},
     "ExponentialLR": {"optimizer": sgd, "gamma": lambda: 0.9},
     "InverseTimeDecay": {"optimizer": sgd, "decay": lambda: 0.9},

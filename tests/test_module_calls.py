@@ -12,7 +12,7 @@ import lamp
 import lamp.nn as L
 from lamp.errors import BackwardError
 from lamp.module import Module
-from tests.cases.module_case import error, gradients
+from tests.cases.module_case import error, gradients, like
 from tests.cases.modules import MODULES
 
 NOT_EMPTY = [case for case in MODULES if case.name != "an empty network"]  # which has nothing to remember
@@ -29,25 +29,25 @@ class TestEveryModule:
         module, _ = case.pair()
         y = module(case.input())
         assert remembered(module) > 0
-        module.backward(torch.randn_like(y))
+        module.backward(like(y))
         assert remembered(module) == 0
 
     def test_backward_before_forward(self, case):
         module, _ = case.pair()
-        dy = torch.randn_like(module(case.input()))
+        dy = like(module(case.input()))
         with pytest.raises(BackwardError, match="before forward"):
             copy.deepcopy(module).backward(dy)
 
     def test_backward_twice(self, case):
         module, _ = case.pair()
-        dy = torch.randn_like(module(case.input()))
+        dy = like(module(case.input()))
         module.backward(dy)
         with pytest.raises(BackwardError, match="twice"):
             module.backward(dy)
 
     def test_eval_remembers_nothing(self, case):
         module, _ = case.pair()
-        dy = torch.randn_like(module(case.input()))
+        dy = like(module(case.input()))
         module.eval()(case.input())
         assert remembered(module) == 0
         with pytest.raises(BackwardError, match="eval mode"):

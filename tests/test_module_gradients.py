@@ -5,7 +5,8 @@ import torch
 
 import lamp.nn
 from lamp.module import Module
-from tests.cases.module_case import error, gradients
+from lamp.trees import mapped
+from tests.cases.module_case import equal, error, gradients, like, stacked
 from tests.cases.modules import MODULES
 
 
@@ -16,6 +17,9 @@ def of_parameters(module):
 def check(found, expected, tolerance=1e-11):
     assert len(found) == len(expected)
     for own, autograd in zip(found, expected, strict=True):
+        if own is None:  # the gradient of indices
+            assert autograd is None
+            continue
         assert error(own, torch.zeros_like(own) if autograd is None else autograd) < tolerance
 
 
@@ -26,11 +30,12 @@ class Thrice(Module):
         self.inner = inner
 
     def forward(self, a, b, c):
-        return torch.stack([self.inner(a), self.inner(b), self.inner(c)])
+        return stacked([self.inner(a), self.inner(b), self.inner(c)])
 
-    def backward(self, dy):
-        da, db, dc = (self.inner.backward(dy[k]) for k in (2, 1, 0))  # in reverse order of the calls
-        return dc, db, da
+    def backward(self, *dy):
+        dy = dy if len(dy) > 1 else dy[0]
+        dc, db, da = (self.inner.backward(mapped(dy, lambda each, k=k: each[k])) for k in (2, 1, 0))  # last call first
+        return da, db, dc
 
 
 @pytest.mark.parametrize("case", MODULES, ids=str)
@@ -38,31 +43,31 @@ class TestBackward:
     def test_gradients(self, case):
         module, twin = case.pair()
         x = case.input()
-        dy = torch.randn_like(module(x))
+        dy = like(module(x))
         dx = module.backward(dy)
-        check([dx, *of_parameters(module)], gradients(twin, x, dy=dy[None]), case.tolerance)
+        check([dx, *of_parameters(module)], gradients(twin, x, dy=stacked([dy])), case.tolerance)
 
     def test_backward_parameters(self, case):
         module, twin = case.pair()
         x = case.input()
-        dy = torch.randn_like(module(x))
+        dy = like(module(x))
         assert module.backward_parameters(dy) is None
-        check(of_parameters(module), gradients(twin, x, dy=dy[None])[1:], case.tolerance)
+        check(of_parameters(module), gradients(twin, x, dy=stacked([dy]))[1:], case.tolerance)
 
     def test_two_backward_passes_add_up(self, case):
         module, twin = case.pair()
         a, b = case.input(), case.input()
-        da, db = torch.randn_like(module(a)), torch.randn_like(module(b))
+        da, db = like(module(a)), like(module(b))
         module.zero_grad()
         module(a), module.backward(da)
         module(b), module.backward(db)
-        check(of_parameters(module), gradients(twin, a, b, dy=torch.stack([da, db]))[2:], case.tolerance)
+        check(of_parameters(module), gradients(twin, a, b, dy=stacked([da, db]))[2:], case.tolerance)
 
     def test_used_three_times_in_one_network(self, case):
         module, twin = case.pair()
         network = Thrice(module)
         inputs = case.input(), case.input(), case.input()
-        dy = torch.randn_like(network(*inputs))
+        dy = like(network(*inputs))
         found = network.backward(dy)
         check([*found, *of_parameters(network)], gradients(twin, *inputs, dy=dy), case.tolerance)
 
@@ -70,38 +75,38 @@ class TestBackward:
         module, twin = case.pair()
         x = case.input()
         y = module(x)
-        dy = torch.randn(*y.shape, 2, dtype=torch.float64)[..., 1]
-        if y.dim() > 1:
-            dy = dy.mT.contiguous().mT
+        dy = mapped(y, lambda each: torch.randn(*each.shape, 2, dtype=torch.float64)[..., 1])
+        dy = mapped(dy, lambda each: each.mT.contiguous().mT if each.dim() > 1 else each)
         dx = module.backward(dy)
-        check([dx, *of_parameters(module)], gradients(twin, x, dy=dy[None]), case.tolerance)
+        check([dx, *of_parameters(module)], gradients(twin, x, dy=stacked([dy])), case.tolerance)
 
     def test_expanded_gradient(self, case):
         module, twin = case.pair()
         x = case.input()
-        dy = torch.randn((), dtype=torch.float64).expand(module(x).shape)  # as the gradient of a sum is
+        one = torch.randn((), dtype=torch.float64)
+        dy = mapped(module(x), lambda each: one.expand(each.shape))  # as the gradient of a sum is
         dx = module.backward(dy)
-        check([dx, *of_parameters(module)], gradients(twin, x, dy=dy[None]), case.tolerance)
+        check([dx, *of_parameters(module)], gradients(twin, x, dy=stacked([dy])), case.tolerance)
 
     def test_noncontiguous_input(self, case):
         module, twin = case.pair()
         x = torch.stack([case.input(), case.input()], dim=-1)[..., 0]
         if x.dim() > 1:
             x = x.mT.contiguous().mT
-        dy = torch.randn_like(module(x), memory_format=torch.contiguous_format)
+        dy = like(module(x))
         dx = module.backward(dy)
-        check([dx, *of_parameters(module)], gradients(twin, x, dy=dy[None]), case.tolerance)
+        check([dx, *of_parameters(module)], gradients(twin, x, dy=stacked([dy])), case.tolerance)
 
     def test_gradient_is_not_modified(self, case):
         module, _ = case.pair()
-        dy = torch.randn_like(module(case.input()))
-        before = dy.clone()
+        dy = like(module(case.input()))
+        before = mapped(dy, torch.clone)
         module.backward(dy)
-        assert torch.equal(dy, before)
+        assert equal(dy, before)
 
     def test_zero_grad(self, case):
         module, _ = case.pair()
-        module.backward(torch.randn_like(module(case.input())))
+        module.backward(like(module(case.input())))
         module.zero_grad()
         assert all(not parameter.grad.any() for parameter in module.parameters())
 

@@ -7,7 +7,7 @@ import torch
 
 import lamp.nn
 from lamp.module import Module
-from tests.cases.module_case import error
+from tests.cases.module_case import detached, equal, error, like
 from tests.cases.modules import MODULES
 
 
@@ -16,41 +16,41 @@ class TestForward:
     def test_value(self, case):
         module, twin = case.pair()
         x = case.input()
-        assert error(module(x), twin(x).detach()) < case.tolerance
+        assert error(module(x), detached(twin(x))) < case.tolerance
 
     def test_value_in_eval_mode(self, case):
         module, twin = case.pair()
         x = case.input()
-        assert error(module.eval()(x), twin.eval()(x).detach()) < case.tolerance
+        assert error(module.eval()(x), detached(twin.eval()(x))) < case.tolerance
 
     def test_value_in_float32(self, case):
         module, twin = case.pair()
-        x = case.input().float()
-        assert error(module.float()(x), twin.float()(x).detach()) < 1e-5
+        x = case.input(torch.float32)
+        assert error(module.float()(x), detached(twin.float()(x))) < 1e-5
 
     def test_transposed_input(self, case):
         module, twin = case.pair()
         x = case.input().mT.contiguous().mT if len(case.shape) > 1 else case.input()
         assert len(case.shape) < 2 or 1 in case.shape or not x.is_contiguous()
-        assert error(module(x), twin(x).detach()) < case.tolerance
+        assert error(module(x), detached(twin(x))) < case.tolerance
 
     def test_strided_input(self, case):
         module, twin = case.pair()
         x = torch.stack([case.input(), case.input()], dim=-1)[..., 0]
-        assert error(module(x), twin(x).detach()) < case.tolerance
+        assert error(module(x), detached(twin(x))) < case.tolerance
 
     def test_input_is_not_modified(self, case):
         module, _ = case.pair()
         x = case.input()
         before = x.clone()
         y = module(x)
-        module.backward(torch.randn_like(y))
+        module.backward(like(y))
         assert torch.equal(x, before)
 
     def test_same_input_same_output(self, case):
         module, _ = case.pair()
         x = case.input()
-        assert torch.equal(module(x), module(x))
+        assert equal(module(x), module(x))
 
 
 def test_every_public_module_has_a_row():

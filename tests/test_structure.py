@@ -58,6 +58,7 @@ ROOMS = [
         "attributes",
         "state",
         "graph",
+        "tracer",
         "tracing",
         "randomness",
         "intervals",

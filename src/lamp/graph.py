@@ -40,7 +40,13 @@ from lamp.overrides import is_lamps
 from lamp.parameter import Buffer, Parameter
 from lamp.paths import describe
 
-NEEDED = {"Affine": ("weight",), "Softmax": ("axis", "log"), "Concat": ("axis",)}  # attributes that a kind requires
+NEEDED = {
+    "Affine": ("weight",),
+    "Gather": ("weight",),
+    "Softmax": ("axis", "log"),
+    "Concat": ("axis",),
+}  # attributes that a kind requires
+MOVES = ("Reshape", "Concat")  # kinds whose outputs have the elements of their inputs
 BATCH = "batch"  # the `axis` of an operation along the batch
 STATE = {"training", "replicas", "step"}  # attributes of a module that do not affect what it computes
 Shape = tuple[int, ...]
@@ -115,6 +121,20 @@ class Graph:
     def multiplications(self) -> int:
         """The number of multiplications in the forward of one sample."""
         return sum(op.multiplications for op in self.ops)
+
+    @cached_property
+    def index_limits(self) -> dict[Value, int]:
+        """For each value that is an index into tables: the number of rows of the smallest of them."""
+        limits: dict[Value, int] = {}
+        for op in reversed(self.ops):
+            if op.kind == "Gather":
+                found = single_shape(op.parameters["weight"])[0]
+            elif op.kind in MOVES and op.output in limits:
+                found = limits[op.output]
+            else:
+                continue
+            limits.update((value, min(found, limits.get(value, found))) for value in op.inputs)
+        return limits
 
     def users(self, value: Value) -> list[Op]:
         """The operations that have this value as an input."""

@@ -24,7 +24,7 @@ INSTEAD = {
         r"\w*(Batch|Layer|Group|Instance|RMS|[Ss]pectral|[Ww]eight|Response)_?[Nn]orm\w*|Normalization",
     ),
     f"lamp has only feed-forward layers: {OWN_MODULE}": (
-        r"\w*(RNN|LSTM|GRU)(Cell)?|Transformer\w*|MultiheadAttention|\w*Attention|Embedding\w*|Bilinear",
+        r"\w*(RNN|LSTM|GRU)(Cell)?|Transformer\w*|MultiheadAttention|\w*Attention|Bilinear",
     ),
     "lamp.Dropout(p), which drops single elements": (r"(Feature)?AlphaDropout|[Dd]ropout[123][dD]|SpatialDropout\w*",),
     "lamp.Linear(in_features, out_features), then an activation such as lamp.ReLU()": (r"Dense|LazyLinear",),

@@ -14,6 +14,7 @@ from lamp.interop import torch_containers
 from tests.cases.convolutions import CONVOLUTIONAL, CONVOLUTIONS, PADS
 from tests.cases.module_case import Case, Shape, both, of
 from tests.cases.normalization import NORMALIZATIONS, NORMALIZATIONS_OF_SAMPLES
+from tests.cases.sequences import SEQUENCES
 
 ACTIVATIONS = [
     of("Tanh", (5, 3)),
@@ -166,4 +167,5 @@ MODULES = [
     *CONVOLUTIONS,
     *PADS,
     *CONVOLUTIONAL,
+    *SEQUENCES,
 ]

@@ -45,7 +45,7 @@ def _plan(model: Module, training: bool, shape: Sequence[int] | None) -> Plan:
     offsets, parameters = _offsets(model)
     shape = guessed_shape(model) if shape is None else shape
     if shape is None:
-        raise NotCompiled("there is no Linear in the network")
+        raise NotCompiled("there is no Linear that takes its inputs, and nothing else tells their shape")
     try:
         graph = trace(model, (1, *shape), training=training)
     except (NotTraceable, ShapeError) as error:

@@ -29,9 +29,12 @@ OF_ROUNDING = 64.0
 
 
 def inputs_for(plan: Predictor, batch: int, generator: torch.Generator) -> list[Tensor]:
-    """Random inputs (batch, ...), in the units that the exported file takes."""
-    found = []
+    """Random inputs (batch, ...), in the units that the exported file takes; or random indices."""
+    found, limits = [], plan.graphs[0][1].index_limits
     for value, standard in zip(plan.inputs, plan.standard, strict=True):
+        if value in limits:
+            found.append(torch.randint(limits[value], (batch, *value.shape), generator=generator))
+            continue
         drawn = torch.randn(batch, *value.shape, dtype=torch.float64, generator=generator) * SPREAD
         found.append((drawn if standard is None else standard.own(drawn)).to(plan.dtype))
     return found
@@ -56,7 +59,7 @@ def check_agreement(
         expected, got = _several(plan(*inputs)), _computed(compute, inputs, path, errors)
         if [(y.shape, y.dtype) for y in got] != [(y.shape, y.dtype) for y in expected]:
             raise _disagreement(plan, path, batch, _forms(expected), _forms(got))
-        exact = _several(other(*(x.to(other.dtype) for x in inputs)))
+        exact = _several(other(*(x.to(other.dtype) if x.is_floating_point() else x for x in inputs)))
         for k, y in enumerate(expected):
             found[k].append((y.double(), got[k].double(), y.double() - exact[k].double()))
     for k, of_output in enumerate(found):

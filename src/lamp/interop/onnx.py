@@ -52,7 +52,8 @@ def to_onnx(
     input_name      the name in the file of the input (n, *input_shape)
     output_name     the name in the file of the output (n, ...)
 
-    For several inputs or outputs these are lists, as in input_shape=[(3,), (5,)]; a single name is numbered.
+    For several inputs or outputs these are lists, as in input_shape=[(3,), (5,)]; a single name is numbered. An input
+    that an Embedding looks up is int64.
 
     The file contains the operations that `lamp.trace` shows, also those of your own modules with a `trace`. An
     activation becomes an ONNX operator if there is one, else its formula in basic operators. This holds for your own
@@ -98,11 +99,12 @@ def _serialised(onnx: Any, plan: Predictor, inputs: list[str], outputs: list[str
     helper = onnx.helper
     graph = OnnxGraph(plan, helper.make_node, onnx.numpy_helper.from_array, RULES)
     _write_nodes(graph, *([graph.reserve(name) for name in names] for names in (inputs, outputs)))
-    kind = {torch.float32: onnx.TensorProto.FLOAT, torch.float64: onnx.TensorProto.DOUBLE}[plan.dtype]
+    proto = onnx.TensorProto
+    kinds = {torch.float32: proto.FLOAT, torch.float64: proto.DOUBLE, torch.int64: proto.INT64}
 
     def described(name: str, value: Value) -> Any:
         rows = "batch" if value.rows == 1 else "rows"
-        return helper.make_tensor_value_info(name, kind, [rows, *value.shape])
+        return helper.make_tensor_value_info(name, kinds[value.dtype], [rows, *value.shape])
 
     made = helper.make_model(
         helper.make_graph(

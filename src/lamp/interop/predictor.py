@@ -22,6 +22,7 @@ from lamp.interop.scaling import Scaling, scaling_of
 from lamp.losses import Loss
 from lamp.module import Module
 from lamp.nn import Activation, Dropout, Identity, Linear, LogSoftmax, PReLU, Sequential, Softmax
+from lamp.nn.embedding import Lookup
 from lamp.overrides import is_lamps
 from lamp.parameter import Buffer, Parameter
 from lamp.paths import describe, path_of
@@ -79,6 +80,12 @@ def windows(op: Op) -> Tensor:
     return within.double().mul_(op.attributes["alpha"] / size)
 
 
+def table(op: Op) -> Tensor:
+    """A Gather's table, with the rows as they are looked up: (rows, D), or (K, rows, D) in a population."""
+    rows = op.parameters["weight"].data
+    return op.module.shortened(rows) if isinstance(op.module, Lookup) else rows
+
+
 def _ones(shape: Shape) -> Shape:
     return (1,) * len(shape)
 
@@ -121,7 +128,7 @@ class Predictor:
         return list(dict.fromkeys(each for _, graph in self.graphs for each in graph.parameters))
 
     def __call__(self, *inputs: Tensor) -> Any:
-        """The output for inputs (n, ...), in their dtype (float32 or float64); a tuple of several outputs."""
+        """The output for inputs (n, ...), float32, float64 or indices; a tuple of several."""
         given = [x if each is None else each.standard(x) for x, each in zip(inputs, self.standard, strict=True)]
         found = self.model(*given)
         several = flat(found)
@@ -213,7 +220,13 @@ def predictor(
     for part in (network, *others):
         part.to(dtype)
     shapes = _guessed_shapes(network) if input_shape is None else _checked_shapes(input_shape)
-    graphs = [("", _graph(network, kinds, [torch.empty(1, *shape, dtype=dtype, device="meta") for shape in shapes]))]
+    given = [torch.empty(1, *shape, dtype=dtype, device="meta") for shape in shapes]
+    graph = _graph(network, kinds, given)
+    if graph.index_limits.keys() & set(graph.inputs):
+        of_indices = [value in graph.index_limits for value in graph.inputs]
+        given = [x.to(torch.int64) if index else x for x, index in zip(given, of_indices, strict=True)]
+        graph = _graph(network, kinds, given)
+    graphs = [("", graph)]
     for part in others:
         given = [torch.empty(1, *value.shape, dtype=value.dtype, device="meta") for value in graphs[0][1].outputs]
         graphs.append(("probabilities.", _graph(part, kinds, given)))
@@ -343,7 +356,7 @@ def _checked_shapes(given: Any) -> list[Shape]:
 def _scalings(given: Any, values: tuple[Value, ...], name: str) -> tuple[Scaling | None, ...]:
     """The scaling of each value."""
     if len(values) == 1:
-        return (scaling_of(given, values[0].shape, name),)
+        return (_scaling(given, values[0], name),)
     each = [None] * len(values) if given is None else given
     if not isinstance(each, list) or len(each) != len(values) or any(not isinstance(x, tuple | None) for x in each):
         raise ArgumentError(
@@ -352,4 +365,15 @@ def _scalings(given: Any, values: tuple[Value, ...], name: str) -> tuple[Scaling
             got=repr(given),
             fix=f"{name}=[(mean, scale), None], for example",
         )
-    return tuple(scaling_of(x, value.shape, name) for x, value in zip(each, values, strict=True))
+    return tuple(_scaling(x, value, name) for x, value in zip(each, values, strict=True))
+
+
+def _scaling(given: Any, value: Value, name: str) -> Scaling | None:
+    if given is not None and not value.dtype.is_floating_point:
+        raise ArgumentError(
+            f"{name} is given for indices",
+            expected="None: indices are not scaled",
+            got=repr(given),
+            fix=f"leave {name} out, or set None for this one",
+        )
+    return scaling_of(given, value.shape, name)

@@ -17,7 +17,7 @@ from lamp.graph import Graph, Op, Value
 from lamp.installation import VERSION
 from lamp.interop.agreement import check_agreement
 from lamp.interop.expressions import COMPOSED, Expression, formula_of, members_of
-from lamp.interop.predictor import Predictor, matrix, offsets, per_channel, per_last_axes, predictor, windows
+from lamp.interop.predictor import Predictor, matrix, offsets, per_channel, per_last_axes, predictor, table, windows
 from lamp.interop.python_text import (
     array_text,
     docstring,
@@ -171,12 +171,22 @@ class _Script:
         body = [docstring(f"The {what}: {self._arrays_in_words()}.")]
         for name, value in zip(self.inputs, self.plan.inputs, strict=True):
             body += [
-                f"{name} = np.asarray({name}, dtype=np.{self.dtype})",
+                *self._converted(name, value),
                 f"if {name}.ndim != {len(value.shape) + 1} or {name}.shape[1:] != {value.shape}:",
                 f'    raise ValueError(f"expected inputs of shape {_shape("n", value.shape)}, got {{{name}.shape}}")',
             ]
         body += [*self.lines, f"return {', '.join(self.outputs)}"]
         return "\n".join([f"def predict({', '.join(self.inputs)}):", *(f"    {line}" for line in body)])
+
+    def _converted(self, name: str, value: Value) -> list[str]:
+        """The lines that make an array of an input."""
+        if value.dtype.is_floating_point:
+            return [f"{name} = np.asarray({name}, dtype=np.{self.dtype})"]
+        return [
+            f"{name} = np.asarray({name})",
+            f'if {name}.dtype.kind not in "iu":',
+            f'    raise TypeError(f"expected integers, the rows of a table, got {{{name}.dtype}}")',
+        ]
 
     # ---- the lines of predict ----------------------------------------------------------------------------------------
     def _write_lines(self) -> None:
@@ -266,6 +276,10 @@ class _Script:
         bias = offsets(op)
         return product if bias is None else f"{product} + {self._array(f'bias_{path}', bias, op.parameters['bias'])}"
 
+    def gather(self, op: Op, path: str, x: str) -> str:
+        weight = self._array(f"weight_{path}", table(op), op.parameters["weight"])
+        return f"{weight}[{x}]" if self.plan.members is None else f"{weight}[:, {x}[0]]"
+
     def elementwise(self, op: Op, path: str, x: str) -> str:
         kind, members = type(op.module), members_of(op)
         result = formula_of(op)
@@ -319,6 +333,7 @@ class _Script:
 
 RULES: dict[str, Callable[..., str]] = {
     "Affine": _Script.affine,
+    "Gather": _Script.gather,
     "Elementwise": _Script.elementwise,
     "Softmax": _Script.softmax,
     "Reshape": _Script.reshape,

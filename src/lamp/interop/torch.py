@@ -254,7 +254,11 @@ def _arguments(kind: type[Module], module: Module | torch.nn.Module) -> dict[str
     theirs = inspect.signature(TWINS[kind]).parameters
     for name, parameter in inspect.signature(kind).parameters.items():
         by_name = parameter.kind is parameter.KEYWORD_ONLY and name in theirs  # only lamp's Linear has init
-        if name in PLACEMENT or not (by_name or parameter.kind is parameter.POSITIONAL_OR_KEYWORD):
+        if (
+            name in PLACEMENT
+            or name.startswith("_")
+            or not (by_name or parameter.kind is parameter.POSITIONAL_OR_KEYWORD)
+        ):
             continue
         value = getattr(module, name)
         if name == "bias":

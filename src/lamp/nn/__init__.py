@@ -46,6 +46,7 @@ from lamp.nn.branches import Parallel, Residual
 from lamp.nn.container import Container
 from lamp.nn.convolution import Conv1d, Conv2d, Conv3d
 from lamp.nn.dropout import Dropout
+from lamp.nn.embedding import Embedding
 from lamp.nn.group_norm import GroupNorm, LocalResponseNorm
 from lamp.nn.linear import Linear
 from lamp.nn.normalization import LayerNorm, RMSNorm
@@ -96,6 +97,7 @@ __all__ = [
     "ConvTranspose2d",
     "ConvTranspose3d",
     "Dropout",
+    "Embedding",
     "Flatten",
     "GroupNorm",
     "Hardshrink",

@@ -37,9 +37,9 @@ def a_number(module: Module, name: str, value: Any, *, finite: bool = True) -> A
     return values.a_number(value, f"{type(module).__name__}: {name}", finite=finite)
 
 
-def positive(module: Module, name: str, value: Any) -> Any:
-    """The value as a Python number greater than 0."""
-    number = a_number(module, name, value)
+def positive(module: Module, name: str, value: Any, *, finite: bool = True) -> Any:
+    """The value as a Python number greater than 0, which may be infinite if `finite` is False."""
+    number = a_number(module, name, value, finite=finite)
     if not number > 0:
         raise _out_of_range(module, name, "more than 0", value)
     return number
@@ -86,6 +86,14 @@ def a_shape(module: Module, name: str, value: Any) -> tuple[int, ...]:
             fix=f"{name}=(3, 4), for example",
         )
     return tuple(each for each in found if each is not None)
+
+
+def a_place(module: Module, name: str, value: Any, size: int) -> int:
+    """The value as the index of one of `size` places, from 0 on; a negative one is counted from the end."""
+    place = _integer(value)
+    if place is None or not -size <= place < size:
+        raise _out_of_range(module, name, f"an integer from {-size} to {size - 1}", _shown(value))
+    return place % size
 
 
 def an_axis(module: Module, name: str, value: Any) -> int:

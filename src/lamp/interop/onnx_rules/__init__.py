@@ -2,6 +2,11 @@
 
 from collections.abc import Callable
 
-from lamp.interop.onnx_rules import basic, convolution, normalization
+from lamp.interop.onnx_rules import basic, convolution, normalization, sequences
 
-RULES: dict[str, Callable[..., str | tuple[str, ...]]] = {**basic.RULES, **convolution.RULES, **normalization.RULES}
+RULES: dict[str, Callable[..., str | tuple[str, ...]]] = {
+    **basic.RULES,
+    **convolution.RULES,
+    **normalization.RULES,
+    **sequences.RULES,
+}
