@@ -47,6 +47,31 @@ class TestFarOut:
             assert ((found - right).abs() <= 4.0 * (by_torch - right).abs().max() + rounding).all()
 
 
+EXACT = {"Hardsigmoid": lambda x: torch.where(x.abs() < 3.0, 1.0 / 6.0, 0.0)}  # torch's derivative is 1/6 in float32
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("case", ACTIVATIONS, ids=str)
+def test_value_and_derivative_are_as_near_to_float64_as_torchs(case, dtype):
+    """In their largest error and in their mean error, on a dense grid, next to zero and far out."""
+    near, far = torch.logspace(-8.0, 0.0, 2001), torch.logspace(0.0, 3.0, 2001)
+    grid = [torch.linspace(-20.0, 20.0, 100_001), torch.linspace(-3.0, 3.0, 50_001), near, -near, far, -far]
+    x = torch.cat(grid).to(dtype)
+    twin = case.make_torch()
+    exact = torchs(twin.double(), x.double())
+    by_torch = torchs(twin.to(dtype), x)
+    if (derivative := EXACT.get(case.name.partition("(")[0])) is not None:
+        exact = exact[0], derivative(x.double())
+    for found, theirs, right in zip(own(case.make(), x), by_torch, exact, strict=True):
+        assert found.dtype == dtype
+        ours, theirs = ((each.double() - right).abs() for each in (found, theirs))
+        assert ours.max() <= MOST * theirs.max()
+        assert ours.mean() <= MOST * theirs.mean()
+
+
+MOST = 1.6  # the sigmoid in torch's derivatives of Softplus and LogSigmoid rounds less than torch.sigmoid
+
+
 CORNERS = [
     ("ReLU", (), [0.0, -0.0]),
     ("LeakyReLU", (0.1,), [0.0, -0.0]),

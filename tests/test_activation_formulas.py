@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import lamp
-from lamp.formulas import constant
+from lamp.formulas import BLOCK, FEW_BLOCKS, add_product, between, constant, in_blocks, step
 from lamp.nn.activations_piecewise import leaky
 from tests.cases.modules import ACTIVATIONS
 
@@ -149,6 +149,28 @@ class TestFormulas:
             atol=torch.finfo(dtype).eps,
         )
 
+    def test_dsigma_of_tensor_is_dsigma(self, case):
+        activation = case.make()
+        x = torch.cat([torch.linspace(-12.0, 12.0, 4001, dtype=torch.float64), torch.tensor(POINTS).double()])
+        y = activation.sigma(x)
+        read = {"x": (x, None), "y": (None, y), "xy": (x, y)}
+        torch.testing.assert_close(
+            activation.dsigma_of_tensor(*read[activation.reads or activation.remembers]),
+            activation.dsigma(*read[activation.remembers]),
+            rtol=1e-12,
+            atol=1e-15,
+        )
+
+    def test_a_large_tensor_is_computed_as_a_small_one(self, case):
+        activation, rows = case.make(), 3 * FEW_BLOCKS * BLOCK // 1000
+        x, dy = torch.randn(rows, 1000), torch.randn(rows, 1000)
+        for input, gradient in ((x, dy), (x.t(), dy.t()), (x, dy[:1].expand(rows, 1000))):
+            y = activation(input)
+            dx = activation.backward(gradient)
+            for row in (0, input.shape[0] // 2, input.shape[0] - 1):
+                torch.testing.assert_close(activation(input[row]), y[row], rtol=1e-6, atol=1e-6)
+                torch.testing.assert_close(activation.backward(gradient[row]), dx[row], rtol=1e-6, atol=1e-6)
+
     @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
     def test_tensors_and_dual_numbers_agree(self, case, dtype):
         activation = case.make()
@@ -184,6 +206,59 @@ def test_no_value_of_an_option_is_special(kind, option, number):
     expected.backward(dy)
     torch.testing.assert_close(module(x), expected.detach(), rtol=1e-12, atol=1e-14)
     torch.testing.assert_close(module.backward(dy), input.grad, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_formulas_of_tensors_are_those_of_numbers(dtype):
+    x, y = torch.tensor(POINTS, dtype=dtype), torch.tensor(POINTS, dtype=dtype).flip(0)
+    formulas = [
+        (step, ()),
+        (step, (0.47,)),
+        (step, (-3.1,)),
+        (between, (-3.1, 3.1)),
+        (between, (-0.11, 5.9)),
+        (between, (-math.inf, 0.11)),
+        (between, (-math.inf, math.inf)),
+    ]
+    for formula, bounds in formulas:
+        found = formula(x, *bounds)
+        assert found.dtype == dtype
+        bounds = torch.tensor(bounds, dtype=dtype).tolist()
+        assert found.tolist() == [formula(Dual(at), *bounds).value for at in x.tolist()]
+    for factor in (1.0, -1.0, 0.25):
+        pairs = zip(x.tolist(), y.tolist(), strict=True)
+        expected = [add_product(Dual(a), Dual(b), Dual(a), factor).value for a, b in pairs]
+        eps = torch.finfo(dtype).eps
+        torch.testing.assert_close(
+            add_product(x, y, x, factor), torch.tensor(expected, dtype=dtype), rtol=4 * eps, atol=4 * eps
+        )
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("row", [1, 7, 10_000, 10 * BLOCK])
+def test_blocks_cover_all_rows(row, threads):
+    before = torch.get_num_threads()
+    rows = 5 * FEW_BLOCKS * BLOCK // row + 3
+    x = torch.randn(rows * row)
+    sizes = []
+
+    def function(x, nothing, out):
+        assert nothing is None
+        sizes.append(x.numel())
+        return x * 2.0 if out is None else torch.mul(x, 2.0, out=out)
+
+    try:
+        torch.set_num_threads(threads)
+        assert torch.equal(in_blocks(function, x, None, row=row), x * 2.0)
+        assert sum(sizes) == x.numel()
+        assert all(size % row == 0 for size in sizes)
+        assert len(sizes) > 1
+        assert max(sizes) <= max(threads * BLOCK, row)
+        small = x[: row * max(1, FEW_BLOCKS * BLOCK // row)][: FEW_BLOCKS * BLOCK]
+        assert torch.equal(in_blocks(function, small, None, row=row), small * 2.0)
+        assert sizes[-1] == small.numel()
+    finally:
+        torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("slope", [0.25, -0.5, 1.5])

@@ -91,6 +91,34 @@ def test_a_sigma_on_an_instance_runs():
     same(gradients(model, lamp.CrossEntropyLoss()), autograd(model, mean_ce, lambda x: x.tanh() * 2.0))
 
 
+class OfY(lamp.SELU):
+    """Its derivative reads y; the one that lamp computes for tensors reads x."""
+
+    def dsigma(self, x, y):
+        assert x is None
+        return y * 2.0
+
+
+class NotElementwise(lamp.GELU):
+    def sigma(self, x):
+        return x - x.mean()
+
+
+def test_a_derivative_of_its_own_gets_what_it_remembers():
+    x = torch.randn(7, 3, dtype=torch.float64)
+    on_instance = lamp.SELU()
+    on_instance.dsigma = lambda x, y: OfY.dsigma(on_instance, x, y)
+    for activation in (OfY(), on_instance):
+        y = activation(x)
+        assert torch.equal(activation.backward(torch.ones_like(x)), y * 2.0)
+    assert lamp.SELU.reads == "x"
+
+
+def test_a_sigma_of_its_own_is_computed_at_once():
+    x = torch.randn(1000, 1000)
+    torch.testing.assert_close(NotElementwise()(x), x - x.mean())
+
+
 def test_a_sigma_put_into_the_class_runs_and_goes_again(monkeypatch):
     model = network(lamp.SELU())
     before = gradients(model, lamp.CrossEntropyLoss())

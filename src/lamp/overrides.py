@@ -18,6 +18,9 @@ PACKAGE = __name__.partition(".")[0]
 # written for.
 SHORTCUTS = {
     "sigma_of_tensor": ("sigma",),
+    "dsigma_of_tensor": ("dsigma",),
+    "reads": ("dsigma",),  # a class attribute, like `is_long` and `by_label`
+    "is_long": ("sigma", "dsigma"),
     "value_of_tensors": ("value",),
     "doutput": ("derivative",),
     "by_label": ("value", "derivative", "target_probability"),  # a class attribute that turns shortcuts on

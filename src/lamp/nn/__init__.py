@@ -14,12 +14,12 @@ from lamp.losses import NLLLoss as NLLLoss
 from lamp.losses import SmoothL1Loss as SmoothL1Loss
 from lamp.missing_names import module_getattr
 from lamp.module import Module as Module
+from lamp.nn.activation import Activation
 from lamp.nn.activations import (
     CELU,
     ELU,
     GELU,
     SELU,
-    Activation,
     LogSigmoid,
     Mish,
     Sigmoid,

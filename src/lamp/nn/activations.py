@@ -1,95 +1,32 @@
-"""`Activation`, the base class of elementwise activations, and the smooth ones.
+"""The smooth activations.
 
 Each activation is two formulas, sigma and its derivative dsigma, written over numbers (see lamp.formulas). The
 piecewise linear ones are in activations_piecewise.
 """
 
 import math
-from abc import abstractmethod
-from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from lamp.errors import ArgumentError
-from lamp.formulas import Number, add_scaled, constant, log_sigmoid, normal_cdf, normal_pdf, softplus, step
-from lamp.module import Module
+from lamp.formulas import (
+    Number,
+    add_product,
+    add_scaled,
+    constant,
+    log_sigmoid,
+    normal_cdf,
+    normal_pdf,
+    softplus,
+    step,
+)
+from lamp.nn.activation import Activation
 from lamp.nn.arguments import a_number, positive
-from lamp.nn.checks import explain_dsigma, explain_gradient, explain_numbers
-from lamp.torch_habits import unwritten
 from lamp.values import is_one_of
 
 SELU_ALPHA = 1.6732632423543772848170429916717
 SELU_SCALE = 1.0507009873554804934193349852946
-
-
-class Activation(Module):
-    """Base of the elementwise activations.
-
-    y = sigma(x)
-
-    Shapes    x and y: any, the same
-    Backward  dx = dy * dsigma(x, y)
-
-    A subclass defines `sigma(x)` and `dsigma(x, y)`, the derivative at x, where y = sigma(x), in the operations of
-    lamp.formulas. The class attribute `remembers` says which of the two dsigma reads: "x", "y" or "xy" (the other is
-    None). "y" needs no extra memory, since the next module usually keeps it as its input.
-
-    Where torch has sigma as one operation, `sigma_of_tensor` may call it; the formula remains the definition.
-
-    Raises DTypeError for an input that is not a floating-point tensor, and ShapeError for a gradient that has not the
-    shape of the output.
-    """
-
-    remembers: Literal["x", "y", "xy"] = "y"
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        if cls.remembers not in ("x", "y", "xy"):
-            raise ArgumentError(
-                f"{cls.__name__}: remembers must say which values dsigma reads",
-                expected="'x', 'y' or 'xy'",
-                got=repr(cls.remembers),
-                fix="write remembers = 'xy' if dsigma reads both",
-            )
-
-    @abstractmethod
-    def sigma(self, x: Number) -> Number:
-        """The activation's value at x."""
-        raise unwritten(self, "sigma(self, x)", "the activation's value at x")
-
-    @abstractmethod
-    def dsigma(self, x: Number, y: Number) -> Number:
-        """The derivative at x, where y = sigma(x). For tensors a new one: the caller may overwrite it."""
-        raise unwritten(self, "dsigma(self, x, y)", "the activation's derivative at x")
-
-    def sigma_of_tensor(self, x: Tensor) -> Tensor:
-        """sigma of a tensor; subclasses use a single operation of torch if there is one."""
-        return self.sigma(x)  # type: ignore[no-any-return]
-
-    def forward(self, input: Tensor) -> Tensor:
-        if not isinstance(input, Tensor) or not input.is_floating_point():
-            raise explain_numbers(self, input)
-        y = self.sigma_of_tensor(input) if "sigma" not in self.__dict__ else self.sigma(input)
-        remembers = self.remembers
-        self.remember((None, y) if remembers == "y" else (input, y if remembers == "xy" else None))
-        return y
-
-    def trace(self, tracer: Any, x: Any) -> Any:
-        return tracer.elementwise(self, x)
-
-    def backward(self, dy: Tensor) -> Tensor:
-        x, y = self.recall()
-        shape = (x if y is None else y).shape
-        if dy.shape != shape:
-            raise explain_gradient(dy, shape)
-        slope = self.dsigma(x, y)
-        try:
-            # In place takes two thirds of the time, but must not overwrite the input or output of the forward.
-            dx: Tensor = slope.mul_(dy) if slope is not x and slope is not y else slope * dy
-        except (RuntimeError, AttributeError, TypeError):
-            raise explain_dsigma(self, slope, shape) from None
-        return dx
 
 
 # ---- bounded ---------------------------------------------------------------------------------------------------------
@@ -100,7 +37,7 @@ class Tanh(Activation):
         return x.tanh()
 
     def dsigma(self, x: Number, y: Number) -> Number:
-        return constant(1.0, y) - y * y
+        return add_product(1.0, y, y, -1.0)
 
 
 class Sigmoid(Activation):
@@ -110,7 +47,7 @@ class Sigmoid(Activation):
         return x.sigmoid()
 
     def dsigma(self, x: Number, y: Number) -> Number:
-        return y - y * y
+        return add_product(y, y, y, -1.0)
 
 
 class Softsign(Activation):
@@ -124,13 +61,24 @@ class Softsign(Activation):
 
 
 # ---- exponential below zero, linear above ----------------------------------------------------------------------------
+def exp_below_zero(x: Tensor, below: float, above: float) -> Tensor:
+    """below * exp(x) where x <= 0, above elsewhere. y + alpha is the same for ELU, but has the rounding error of y."""
+    slope = x.clamp(max=0.0).exp_()
+    if below == above == 1:
+        return slope
+    jump = constant(above, x) - constant(below, x)  # in x's dtype, so that the sum is `above` to the last bit
+    return slope.mul_(constant(below, x)).addcmul_(step(x), jump)
+
+
 class ELU(Activation):
-    """y = x above zero, alpha (exp(x) - 1) below, and its derivative: 1 above, y + alpha below.
+    """y = x above zero, alpha (exp(x) - 1) below, and its derivative: 1 above, y + alpha = alpha exp(x) below.
 
     Source    torch.nn.ELU; Clevert et al. 2015, arXiv:1511.07289
 
     Raises ArgumentError unless alpha is positive.
     """
+
+    reads = "x"
 
     def __init__(self, alpha: float = 1.0) -> None:
         self.alpha = positive(self, "alpha", alpha)
@@ -143,19 +91,25 @@ class ELU(Activation):
         return below if self.alpha == 1 else add_scaled(below, step(y), 1.0 - self.alpha)
 
     def sigma_of_tensor(self, x: Tensor) -> Tensor:
-        return torch.celu(x) if self.alpha == 1 else super().sigma_of_tensor(x)
+        return torch.celu(x) if self.alpha == 1 else torch.ops.aten.elu.default(x, self.alpha)
+
+    def dsigma_of_tensor(self, x: Tensor, y: Tensor) -> Tensor:
+        return exp_below_zero(x, self.alpha, 1.0)
 
     def extra_repr(self) -> str:
         return f"alpha={self.alpha}"
 
 
 class CELU(Activation):
-    """y = x above zero, alpha (exp(x / alpha) - 1) below, and its derivative: 1 above, y / alpha + 1 below.
+    """y = x above zero, alpha (exp(x / alpha) - 1) below, and its derivative: 1 above, y / alpha + 1 = exp(x / alpha)
+    below.
 
     Source    torch.nn.CELU; Barron 2017, arXiv:1704.07483
 
     Raises ArgumentError unless alpha is positive.
     """
+
+    reads = "x"
 
     def __init__(self, alpha: float = 1.0) -> None:
         self.alpha = positive(self, "alpha", alpha)
@@ -169,16 +123,22 @@ class CELU(Activation):
     def sigma_of_tensor(self, x: Tensor) -> Tensor:
         return torch.celu(x, self.alpha)
 
+    def dsigma_of_tensor(self, x: Tensor, y: Tensor) -> Tensor:
+        return exp_below_zero(x if self.alpha == 1 else x / constant(self.alpha, x), 1.0, 1.0)
+
     def extra_repr(self) -> str:
         return f"alpha={self.alpha}"
 
 
 class SELU(Activation):
-    """y = scale x above zero, scale alpha (exp(x) - 1) below, and its derivative: scale above, y + scale alpha below.
+    """y = scale x above zero, scale alpha (exp(x) - 1) below, and its derivative: scale above, below y + scale alpha =
+    scale alpha exp(x).
 
     Source    torch.nn.SELU; Klambauer et al. 2017, arXiv:1706.02515, where alpha and scale are chosen so that mean 0
               and variance 1 are preserved
     """
+
+    reads = "x"
 
     def sigma(self, x: Number) -> Number:
         below = x.clamp(max=0.0).expm1()
@@ -191,6 +151,9 @@ class SELU(Activation):
 
     def sigma_of_tensor(self, x: Tensor) -> Tensor:
         return torch.selu(x)
+
+    def dsigma_of_tensor(self, x: Tensor, y: Tensor) -> Tensor:
+        return exp_below_zero(x, SELU_SCALE * SELU_ALPHA, SELU_SCALE)
 
 
 # ---- x times a smooth gate -------------------------------------------------------------------------------------------
@@ -208,6 +171,9 @@ class SiLU(Activation):
     def dsigma(self, x: Number, y: Number) -> Number:
         return y.lerp(constant(1.0, y), x.sigmoid())  # lerp does not overflow where s is 1
 
+    def sigma_of_tensor(self, x: Tensor) -> Tensor:
+        return torch.ops.aten.silu.default(x)  # type: ignore[no-any-return]
+
 
 class GELU(Activation):
     """y = x Phi(x), and its derivative Phi(x) + x phi(x).
@@ -222,9 +188,12 @@ class GELU(Activation):
     """
 
     remembers = "x"
+    is_long = True
     SLOPE = math.sqrt(8.0 / math.pi)
     CUBIC = SLOPE * 0.044715
-    SATURATED = 10.0  # s is 0 or 1 to the last bit from here on; further out x^2 may overflow, and 0 * infinity is NaN
+    # From here on the derivative is 0 or 1 to the last bit. Further out x^2 may overflow, and exp(-x^2 / 2) is a number
+    # below the normal ones, for which a processor takes a hundred times as long.
+    SATURATED = 9.0
 
     def __init__(self, approximate: str = "none") -> None:
         if not is_one_of(approximate, "none", "tanh"):
@@ -239,15 +208,20 @@ class GELU(Activation):
     def sigma(self, x: Number) -> Number:
         if self.approximate == "none":
             return x * normal_cdf(x)
-        return x * (x * add_scaled(self.SLOPE, x * x, self.CUBIC)).sigmoid()
+        return x * self._exponent(x).sigmoid()
 
     def dsigma(self, x: Number, y: Number) -> Number:
-        if self.approximate == "none":
-            return normal_cdf(x) + x * normal_pdf(x)
         x = x.clamp(min=-self.SATURATED, max=self.SATURATED)
-        square = x * x
-        s = (x * add_scaled(self.SLOPE, square, self.CUBIC)).sigmoid()
-        return s + x * (s - s * s) * add_scaled(self.SLOPE, square, 3.0 * self.CUBIC)
+        if self.approximate == "none":
+            return add_product(normal_cdf(x), x, normal_pdf(x))
+        u = self._exponent(x)
+        s = u.sigmoid()
+        rest = (-u).exp() * s  # 1 - s, but not rounded to a multiple of an ulp of 1
+        return add_product(s, rest * s, x * add_scaled(self.SLOPE, x * x, 3.0 * self.CUBIC))
+
+    def _exponent(self, x: Number) -> Number:
+        """u = sqrt(8 / pi) (x + 0.044715 x^3)."""
+        return x * add_scaled(self.SLOPE, x * x, self.CUBIC)
 
     def extra_repr(self) -> str:
         return f"approximate={self.approximate!r}"
@@ -256,25 +230,29 @@ class GELU(Activation):
 class Mish(Activation):
     """y = x t with t = tanh(log(1 + exp(x))), and its derivative t + x (1 - t^2) / (1 + exp(-x)).
 
+    With e = exp(x), n = e (e + 2): t = n / (n + 2), and (1 - t^2) / (1 + exp(-x)) = 4 e (e + 1) / (n + 2)^2.
+
     Source    torch.nn.Mish; Misra 2019, arXiv:1908.08681
     """
 
     remembers = "x"
+    is_long = True
+    SATURATED = 20.0  # t is 1 to the last bit from here on; further out e^2 would overflow
 
     def sigma(self, x: Number) -> Number:
-        return x * self._gate(x)
+        _, n, d = self._gate(x)
+        return x * (n / d)
 
     def dsigma(self, x: Number, y: Number) -> Number:
-        t = self._gate(x)
-        return t + x * (constant(1.0, x) - t * t) * x.sigmoid()
+        x = x.clamp(max=self.SATURATED)
+        e, n, d = self._gate(x)
+        return add_scaled(n, (n - e) / d * x, 4.0) / d
 
-    def _gate(self, x: Number) -> Number:
-        """t as a fraction of e = exp(x): ((1 + e)^2 - 1) / ((1 + e)^2 + 1)."""
-        # From `saturated` on, t is 1 to the last bit; further out e^2 would overflow.
-        saturated = math.log(8.0 / torch.finfo(x.dtype).eps) / 2.0 if isinstance(x, Tensor) else 20.0
-        e, two = x.clamp(max=saturated).exp(), constant(2.0, x)
-        numerator = e * (e + two)
-        return numerator / (numerator + two)
+    def _gate(self, x: Number) -> tuple[Number, Number, Number]:
+        """e, n, and n + 2."""
+        e, two = x.clamp(max=self.SATURATED).exp(), constant(2.0, x)
+        n = e * (e + two)
+        return e, n, n + two
 
 
 class Tanhshrink(Activation):
@@ -314,11 +292,7 @@ class Softplus(Activation):
         return slope if self._needs_no_threshold(x) else slope.where(scaled <= self.threshold, constant(1.0, x))
 
     def sigma_of_tensor(self, x: Tensor) -> Tensor:
-        scaled: Tensor = self._scaled(x)
-        y = scaled.logaddexp(constant(0.0, x))
-        if self.beta != 1:
-            y = y / constant(self.beta, x)
-        return y if self._needs_no_threshold(x) else y.where(scaled <= self.threshold, x)
+        return torch.ops.aten.softplus.default(x, self.beta, self.threshold)  # type: ignore[no-any-return]
 
     def _scaled(self, x: Number) -> Number:
         return x if self.beta == 1 else x * constant(self.beta, x)
@@ -334,6 +308,8 @@ class Softplus(Activation):
 class LogSigmoid(Activation):
     """y = log(1 / (1 + exp(-x))), and its derivative 1 / (1 + exp(x)) = 1 - exp(y).  Source: torch.nn.LogSigmoid."""
 
+    reads = "x"
+
     def sigma(self, x: Number) -> Number:
         return log_sigmoid(x)
 
@@ -341,4 +317,7 @@ class LogSigmoid(Activation):
         return -y.expm1()
 
     def sigma_of_tensor(self, x: Tensor) -> Tensor:
-        return -(-x).logaddexp(constant(0.0, x))
+        return torch.ops.aten.log_sigmoid.default(x)  # type: ignore[no-any-return]
+
+    def dsigma_of_tensor(self, x: Tensor, y: Tensor) -> Tensor:
+        return (-x).sigmoid_()

@@ -11,9 +11,9 @@ from torch import Tensor
 from lamp.axes import standing
 from lamp.devices import device_of, floating
 from lamp.errors import ArgumentError, ShapeError
-from lamp.formulas import Number, add_scaled, constant, step
+from lamp.formulas import Number, add_product, add_scaled, between, constant, step
 from lamp.module import Module
-from lamp.nn.activations import Activation
+from lamp.nn.activation import Activation
 from lamp.nn.arguments import a_number, a_size, not_negative
 from lamp.nn.checks import explain_channels, explain_gradient
 from lamp.parameter import Parameter
@@ -27,7 +27,7 @@ class ReLU(Activation):
         return x.clamp(min=0.0)
 
     def dsigma(self, x: Number, y: Number) -> Number:
-        return step(y, signed=False)
+        return y.sign()  # y is not negative
 
     def sigma_of_tensor(self, x: Tensor) -> Tensor:
         return x.relu()
@@ -56,7 +56,7 @@ class LeakyReLU(Activation):
         return add_scaled(self.negative_slope, step(x if self.remembers == "x" else y), 1.0 - self.negative_slope)
 
     def sigma_of_tensor(self, x: Tensor) -> Tensor:
-        return torch.prelu(x, constant(self.negative_slope, x))
+        return torch.ops.aten.leaky_relu.default(x, self.negative_slope)  # type: ignore[no-any-return]
 
     def extra_repr(self) -> str:
         return f"negative_slope={self.negative_slope}"
@@ -149,7 +149,7 @@ class Threshold(Activation):
         return (x - x + self.value).where(x <= self.threshold, x)  # keeps NaN
 
     def dsigma(self, x: Number, y: Number) -> Number:
-        return step(x - constant(self.threshold, x))
+        return step(x, self.threshold)
 
     def sigma_of_tensor(self, x: Tensor) -> Tensor:
         return torch.threshold(x, self.threshold, self.value)
@@ -167,6 +167,8 @@ class Hardtanh(Activation):
     Raises ArgumentError unless min_val < max_val.
     """
 
+    reads = "x"
+
     def __init__(self, min_val: float = -1.0, max_val: float = 1.0) -> None:
         self.min_val = a_number(self, "min_val", min_val, finite=False)
         self.max_val = a_number(self, "max_val", max_val, finite=False)
@@ -183,6 +185,9 @@ class Hardtanh(Activation):
 
     def dsigma(self, x: Number, y: Number) -> Number:
         return between(y, self.min_val, self.max_val)
+
+    def dsigma_of_tensor(self, x: Tensor, y: Tensor) -> Tensor:
+        return between(x, self.min_val, self.max_val)  # type: ignore[no-any-return]  # a bound need not be a number of y's dtype
 
     def extra_repr(self) -> str:
         return f"min_val={self.min_val}, max_val={self.max_val}"
@@ -204,11 +209,19 @@ class Hardsigmoid(Activation):
     Source    torch.nn.Hardsigmoid
     """
 
+    reads = "x"
+
     def sigma(self, x: Number) -> Number:
         return (x + constant(3.0, x)).clamp(min=0.0, max=6.0) * constant(1.0 / 6.0, x)
 
     def dsigma(self, x: Number, y: Number) -> Number:
         return (y - y * y).sign() * constant(1.0 / 6.0, y)
+
+    def sigma_of_tensor(self, x: Tensor) -> Tensor:
+        return torch.ops.aten.hardsigmoid.default(x)  # type: ignore[no-any-return]
+
+    def dsigma_of_tensor(self, x: Tensor, y: Tensor) -> Tensor:
+        return between(x, -3.0, 3.0).mul_(constant(1.0 / 6.0, x))  # type: ignore[no-any-return]  # y may be rounded to 0 or 1
 
 
 class Hardswish(Activation):
@@ -218,18 +231,22 @@ class Hardswish(Activation):
     """
 
     remembers = "x"
+    is_long = True
 
     def sigma(self, x: Number) -> Number:
-        return x * ((x + constant(3.0, x)).clamp(min=0.0, max=6.0) * constant(1.0 / 6.0, x))
+        return x * self._gate(x)
 
     def dsigma(self, x: Number, y: Number) -> Number:
-        x = x.clamp(min=-3.0, max=3.0)
-        return (x + constant(3.0, x) + between(x, -3.0, 3.0) * x) * constant(1.0 / 6.0, x)
+        return add_product(self._gate(x), x.clamp(min=-3.0, max=3.0), between(x, -3.0, 3.0), 1.0 / 6.0)
 
+    def sigma_of_tensor(self, x: Tensor) -> Tensor:
+        return torch.ops.aten.hardswish.default(x)  # type: ignore[no-any-return]
 
-def between(x: Number, low: float, high: float) -> Number:
-    """1 where low < x < high, 0 where x is low or high, for an x that is clamped to [low, high]."""
-    return ((x - constant(low, x)) * (constant(high, x) - x)).sign()
+    def dsigma_of_tensor(self, x: Tensor, y: Tensor) -> Tensor:
+        return torch.ops.aten.hardsigmoid.default(x).addcmul_(x, between(x, -3.0, 3.0), value=1.0 / 6.0)  # type: ignore[no-any-return]
+
+    def _gate(self, x: Number) -> Number:
+        return (x + constant(3.0, x)).clamp(min=0.0, max=6.0) * constant(1.0 / 6.0, x)
 
 
 # ---- zero within an interval -----------------------------------------------------------------------------------------

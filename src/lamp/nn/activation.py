@@ -1,0 +1,109 @@
+"""`Activation`, the base class of elementwise activations."""
+
+from abc import abstractmethod
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from lamp.errors import ArgumentError
+from lamp.formulas import Number, in_blocks
+from lamp.module import Module
+from lamp.nn.checks import explain_dsigma, explain_gradient, explain_numbers
+from lamp.torch_habits import unwritten
+
+
+class Activation(Module):
+    """Base of the elementwise activations.
+
+    y = sigma(x)
+
+    Shapes    x and y: any, the same
+    Backward  dx = dy * dsigma(x, y)
+
+    A subclass defines `sigma(x)` and `dsigma(x, y)`, the derivative at x, where y = sigma(x), in the operations of
+    lamp.formulas. The class attribute `remembers` says which of the two dsigma reads: "x", "y" or "xy" (the other is
+    None). "y" needs no extra memory, since the next module usually keeps it as its input.
+
+    Where torch has sigma as one operation, `sigma_of_tensor` may call it; the formula remains the definition. So does
+    dsigma where `dsigma_of_tensor` computes the same in another way, which is faster or rounds less; `reads` says which
+    of x and y that method reads. float16 and bfloat16 are computed in float32, as in torch.
+
+    Raises DTypeError for an input that is not a floating-point tensor, and ShapeError for a gradient that has not the
+    shape of the output.
+    """
+
+    remembers: Literal["x", "y", "xy"] = "y"
+    reads: Literal["", "x", "y", "xy"] = ""  # "": what `remembers` says
+    is_long: ClassVar[bool] = False  # whether dsigma takes so many operations that it is faster block by block
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if cls.remembers not in ("x", "y", "xy"):
+            raise ArgumentError(
+                f"{cls.__name__}: remembers must say which values dsigma reads",
+                expected="'x', 'y' or 'xy'",
+                got=repr(cls.remembers),
+                fix="write remembers = 'xy' if dsigma reads both",
+            )
+
+    @abstractmethod
+    def sigma(self, x: Number) -> Number:
+        """The activation's value at x."""
+        raise unwritten(self, "sigma(self, x)", "the activation's value at x")
+
+    @abstractmethod
+    def dsigma(self, x: Number, y: Number) -> Number:
+        """The derivative at x, where y = sigma(x). For tensors a new one: the caller may overwrite it."""
+        raise unwritten(self, "dsigma(self, x, y)", "the activation's derivative at x")
+
+    def sigma_of_tensor(self, x: Tensor) -> Tensor:
+        """sigma of a tensor; subclasses use a single operation of torch if there is one."""
+        return in_blocks(self._y, x) if self.is_long else self.sigma(x)
+
+    def dsigma_of_tensor(self, x: Tensor, y: Tensor) -> Tensor:
+        """dsigma of tensors; subclasses may use fewer operations of torch, or another formula."""
+        return self.dsigma(x, y)  # type: ignore[no-any-return]
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not isinstance(input, Tensor) or not input.is_floating_point():
+            raise explain_numbers(self, input)
+        own = self.__dict__  # where methods are that were set on the instance
+        x = input if input.dtype.itemsize >= 4 else input.float()
+        y = self.sigma_of_tensor(x) if "sigma" not in own else self.sigma(x)
+        if x is not input:
+            y = y.to(input.dtype)
+        reads = (self.reads or self.remembers) if "dsigma" not in own else self.remembers
+        self.remember((None, y) if reads == "y" else (input, y if reads == "xy" else None))
+        return y
+
+    def trace(self, tracer: Any, x: Any) -> Any:
+        return tracer.elementwise(self, x)
+
+    def backward(self, dy: Tensor) -> Tensor:
+        x, y = self.recall()
+        like = x if y is None else y
+        if dy.shape != like.shape:
+            raise explain_gradient(dy, like.shape)
+        if like.dtype.itemsize < 4:
+            return self._dx(*(None if each is None else each.float() for each in (dy, x, y))).to(like.dtype)
+        if self.is_long and "dsigma" not in self.__dict__:
+            return in_blocks(self._dx, dy, x, y)
+        return self._dx(dy, x, y)
+
+    def _y(self, x: Tensor, out: Tensor | None) -> Tensor:
+        """sigma(x), written to `out` if that is a tensor."""
+        y: Tensor = self.sigma(x)
+        return y if out is None else out.copy_(y)
+
+    def _dx(self, dy: Any, x: Any, y: Any, out: Tensor | None = None) -> Tensor:
+        """dy * dsigma(x, y), written to `out` if that is a tensor."""
+        slope = self.dsigma_of_tensor(x, y) if "dsigma" not in self.__dict__ else self.dsigma(x, y)
+        if out is not None:
+            return torch.mul(slope, dy, out=out)
+        try:
+            # In place takes two thirds of the time, but must not overwrite the input or output of the forward.
+            dx: Tensor = slope.mul_(dy) if slope is not x and slope is not y else slope * dy
+        except (RuntimeError, AttributeError, TypeError):
+            raise explain_dsigma(self, slope, dy.shape) from None
+        return dx
