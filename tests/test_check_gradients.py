@@ -118,6 +118,46 @@ def test_a_layer_used_three_times_passes():
     assert [tensor.name for tensor in report.tensors] == ["input 0", "layer.weight", "layer.bias"]
 
 
+@pytest.mark.parametrize("own", [False, True])
+@pytest.mark.parametrize("factor", [1.0, 1.001])
+def test_populations(own, factor):
+    """The gradient of an input that the replicas share is the sum of theirs."""
+
+    class Product(lamp.Container):
+        def __init__(self):
+            self.left, self.right = lamp.Linear(IN, OUT), lamp.Linear(OUT, OUT)
+
+        def forward(self, first, second):
+            left, right = self.left(first), self.right(second)
+            self.remember((left, right))
+            return left * right
+
+        def backward(self, grad_output):
+            left, right = self.recall()
+            return self.left.backward(grad_output * right), self.right.backward(grad_output * left * factor)
+
+    population = lamp.population(Product(), range(3))
+    x, z = (torch.randn(B, size) for size in (IN, OUT))
+    if own:
+        z = population.per_replica(torch.randn(3, B, OUT))
+    report = check_gradients(population, x, z, raise_exception=False)
+    right = {"input 0", "network.left.weight", "network.left.bias"}
+    assert {row.name for row in report.tensors if row.ok} == (
+        right if factor != 1.0 else {r.name for r in report.tensors}
+    )
+    assert report.ok == (factor == 1.0)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_losses_of_replicas(reduction):
+    output, target, labels = torch.randn(3, B, OUT), torch.randn(B, OUT), torch.randint(OUT, (3, B))
+    check_gradients(lamp.HuberLoss(reduction, delta=torch.tensor([0.1, 0.5, 2.0])), lamp.per_replica(output), target)
+    check_gradients(lamp.CrossEntropyLoss(reduction=reduction), lamp.per_replica(output), lamp.per_replica(labels))
+    if reduction != "none":
+        network = lamp.Sequential(lamp.Linear(IN, OUT), lamp.MSELoss(reduction=reduction))
+        check_gradients(lamp.population(network, range(3)), torch.randn(B, IN), target)
+
+
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
 def test_gradients_of_losses_are_right(reduction):
     check_gradients(lamp.MSELoss(reduction=reduction), torch.randn(B, IN), torch.randn(B, IN))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from lamp.axes import marked, replicas_of
 from lamp.losses.base import Loss
 from lamp.module import Module
 from lamp.nn.sequential import Sequential
@@ -33,6 +35,16 @@ def dot(a: Tensor, b: Tensor) -> float:
 def size(tensor: Tensor) -> float:
     """The root mean square of the elements."""
     return float(tensor.norm().item()) / math.sqrt(max(tensor.numel(), 1))
+
+
+def copied(inputs: Any, function: Callable[[Tensor], Tensor]) -> Any:
+    """The inputs with the function's result in place of each tensor; what was marked as per replica still is."""
+
+    def result(leaf: Tensor) -> Tensor:
+        found, replicas = function(leaf), replicas_of(leaf)
+        return found if replicas is None else marked(found, replicas)
+
+    return mapped(inputs, result)
 
 
 @dataclass(frozen=True)
@@ -68,7 +80,7 @@ class Point:
     def __init__(self, module: Module, inputs: tuple[Any, ...], seed: int) -> None:
         self.module, self.seed = copy.deepcopy(module).double().train(), seed
         self.module.zero_grad()
-        self.inputs = mapped(inputs, lambda leaf: leaf.detach().double() if leaf.is_floating_point() else leaf)
+        self.inputs = copied(inputs, lambda leaf: leaf.detach().double() if leaf.is_floating_point() else leaf)
         inputs_by_name = [
             f"input {k}{place}"
             for k, tree in enumerate(inputs)
@@ -78,7 +90,8 @@ class Point:
         self.names = [*inputs_by_name, *(name for name, each in self.module.named_parameters() if not each.frozen)]
         run, inputs = self.fresh()
         self.centre = run(*inputs)
-        ends = len(inputs) > 1 and isinstance(module, Sequential) and isinstance([*module][-1], Loss)
+        network = module if module.replicas is None else getattr(module, "network", module)
+        ends = len(inputs) > 1 and isinstance(network, Sequential) and isinstance([*network][-1], Loss)
         self.has_target = ends or isinstance(module, Loss)
         self.is_loss = ends or (isinstance(module, Loss) and module.reduction != "none")  # backward takes no gradient
         generator = torch.Generator().manual_seed(seed)
@@ -90,7 +103,7 @@ class Point:
     def fresh(self) -> tuple[Module, tuple[Any, ...]]:
         """Copies of the module and the inputs, with torch's generators seeded again."""
         torch.manual_seed(self.seed)
-        return copy.deepcopy(self.module), mapped(self.inputs, Tensor.clone)
+        return copy.deepcopy(self.module), copied(self.inputs, Tensor.clone)
 
     @staticmethod
     def tensors(run: Module, inputs: tuple[Any, ...]) -> list[Tensor]:
@@ -108,6 +121,9 @@ class Point:
             gradients = list(gradients_like(inputs if len(inputs) > 1 else inputs[0], dinputs)) if inputs else []
         if self.has_target:
             gradients = [None if gradient is ABSENT else gradient for gradient in gradients]
+        if run.replicas is not None:  # a population returns the gradient of a shared input for each replica
+            pairs = zip(gradients, floating(inputs), strict=True)
+            gradients = [_of_shared(gradient, leaf, run.replicas) for gradient, leaf in pairs]
         return [*gradients, *(parameter.grad for parameter in trained(run.parameters()))]
 
     def start(self, run: Module, outputs: Any, upstream: list[Tensor]) -> tuple[Any, ...]:
@@ -162,3 +178,9 @@ class Point:
             if isinstance(gradient, Tensor):
                 tensor.add_(random_like(tensor, generator) * (NEARBY * max(1.0, size(tensor))))
         return Point(run, inputs, self.seed)
+
+
+def _of_shared(gradient: Any, leaf: Tensor, replicas: int) -> Any:
+    """The gradient of an input; if all replicas share the input, the sum of theirs."""
+    shared = isinstance(gradient, Tensor) and replicas_of(leaf) is None and gradient.shape == (replicas, *leaf.shape)
+    return gradient.sum(0) if shared else gradient

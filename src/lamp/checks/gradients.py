@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lamp.call_errors import in_order
 from lamp.checks.diagnosis import diagnose
-from lamp.checks.differences import Comparison, Point, random_like, size
+from lamp.checks.differences import Comparison, Point, copied, random_like, size
 from lamp.checks.report import GradientReport, TensorCheck
 from lamp.errors import ArgumentError, LampError
 from lamp.module import Module
@@ -60,7 +60,8 @@ def check_gradients(
     so a single direction involves every element of df/dp. Two step sizes show how exact the difference itself is. If
     they disagree, there is a kink between, such as that of ReLU at 0, and another direction or a nearby point is used.
 
-    inputs      the arguments of forward; for a loss, the output and the target. Each may be a tuple of tensors
+    inputs      the arguments of forward; for a loss, the output and the target. Each may be a tuple of tensors. In a
+                population those that are not marked as per replica are shared, and have the sum of the gradients
     directions  the number of random directions per tensor
     eps         the step h, relative to the root mean square of a tensor's elements if that is above 1
     tolerance   the largest relative error that counts as right
@@ -93,7 +94,7 @@ def check_gradients(
     gpus = {leaf.device.index or 0 for _, leaf in leaves(inputs) if leaf.device.type == "cuda"}
     with torch.random.fork_rng(devices=sorted(gpus)):
         report = _check(module, inputs, _Settings(directions, eps, tolerance, seed))
-        if not report.ok and any(module.children()):
+        if not report.ok and any(module.children()) and module.replicas is None:
             report = replace(report, suspects=_suspects(module, inputs, _Settings(directions, eps, tolerance, seed)))
     if raise_exception:
         report.raise_if_wrong()
@@ -238,7 +239,7 @@ def _strided(point: Point) -> Iterator[str]:
 
     run, inputs = point.fresh()
     try:
-        gradients = point.backward(run, mapped(inputs, spread), [spread(r) for r in point.upstream])
+        gradients = point.backward(run, copied(inputs, spread), [spread(r) for r in point.upstream])
     except NOT_TAKEN as error:
         yield f"tensors that are not contiguous are refused, with {type(error).__name__}: {error}".splitlines()[0]
         return
