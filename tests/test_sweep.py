@@ -1,5 +1,6 @@
 """A sweep gives the same networks as separate trainings of all settings and seeds, ranked."""
 
+import copy
 import functools
 import math
 import signal
@@ -386,3 +387,35 @@ class TestProgress:
     def test_it_is_quiet(self, capsys):
         swept({"lr": [0.1]})
         assert capsys.readouterr() == ("", "")
+
+
+class Product(lamp.Container):
+    """The product of two Linear layers, of an input each."""
+
+    def __init__(self):
+        self.left, self.right = lamp.Linear(3, 2), lamp.Linear(4, 2)
+
+    def forward(self, first, second):
+        left, right = self.left(first), self.right(second)
+        self.remember((left, right))
+        return left * right
+
+    def backward(self, grad_output):
+        left, right = self.recall()
+        return self.left.backward(grad_output * right), self.right.backward(grad_output * left)
+
+
+@pytest.mark.parametrize("inputs", [1, 2])
+def test_a_share_held_out_for_validation(inputs):
+    """Each network is the one that `fit` trains with the same seed."""
+    generator = torch.Generator().manual_seed(1)
+    x, z, y = (torch.randn(30, size, generator=generator) for size in (3, 4, 2))
+    data, model = ((x, y), lamp.Linear(3, 2)) if inputs == 1 else (((x, z), y), Product())
+    options = dict(epochs=3, batch_size=7, validation=0.3, progress=False)
+    found = sweep(model, {"lr": [0.1, 0.01]}, data, criterion=lamp.MSELoss(), seeds=[5], optimizer=lamp.SGD, **options)
+    for row in found.rows:
+        alone = copy.deepcopy(model)
+        alone.reset_parameters(generator=torch.Generator().manual_seed(5))
+        optimizer = lamp.SGD(alone.parameters(), lr=row.setting["lr"])
+        history = lamp.fit(alone, lamp.MSELoss(), optimizer, data, seed=5, **options)
+        assert row.mean == pytest.approx(history["validation_loss"][-1].item(), rel=1e-6)

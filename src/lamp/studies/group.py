@@ -32,6 +32,7 @@ class Plan:
     seeds: list[int]
     score: str
     data: Any
+    rows: Tensor | None  # the samples of the data to train on; None for all
     epochs: int
     batch_size: int | None
     shuffle: bool | None
@@ -63,7 +64,8 @@ class Group:
         self.criterion = plan.recipe.loss_of(networks, settings)
         self.clip = plan.recipe.clip_of(settings)
         seeds = [plan.seeds[j] for _, j in self.replicas]
-        batches = as_batches(plan.data, plan.batch_size, plan.shuffle, seed=seeds, epochs=plan.epochs)
+        options: dict[str, Any] = {"seed": seeds, "epochs": plan.epochs, "indices": plan.rows}
+        batches = as_batches(plan.data, plan.batch_size, plan.shuffle, **options)
         self.batches = copy.copy(batches) if isinstance(batches, DataLoader) else batches  # with its own epoch
         for trial, _ in self.replicas:
             trial.group = self

@@ -23,7 +23,7 @@ from lamp.studies.settings import Setting, as_settings, shown
 from lamp.studies.sweep_table import Sweep
 from lamp.studies.trial import Trial
 from lamp.training import Callback, Training
-from lamp.training.arguments import as_callbacks
+from lamp.training.arguments import as_callbacks, held_out, is_share
 from lamp.training.interrupt import Interruptible
 from lamp.training.metrics import MetricLike, Metrics, by_name
 from lamp.training.progress import Reporter, reporter
@@ -77,8 +77,9 @@ def sweep(
     scheduler  a function, such as lambda optimizer: lamp.StepLR(optimizer, 30)
     at_once    the largest number of networks to train as one population (a setting is never divided); None for all
 
-    The other arguments are those of `fit`. A network whose loss is not finite has failed: it is counted, and its
-    setting ranks below those without failures. Ctrl-C ends the sweep and returns the results so far.
+    The other arguments are those of `fit`. validation=0.2 holds out the same fifth of the samples for all networks; the
+    first seed decides which. A network whose loss is not finite has failed: it is counted, and its setting ranks below
+    those without failures. Ctrl-C ends the sweep and returns the results so far.
 
     Source    Jamieson & Talwalkar 2016, "Non-stochastic best arm identification and hyperparameter optimization"
               (successive halving)
@@ -102,7 +103,11 @@ def sweep(
             fix="halving=None",
         )
     recipe = Recipe(tried, model, optimizer, criterion, {"clip_norm": clip_norm, "clip_value": clip_value})
-    plan = Plan(recipe, listed, score, data, epochs, batch_size, shuffle, validation, named, scheduler, schedule_per)
+    rows = None
+    if is_share(validation):
+        data, rows, validation = held_out(data, validation, listed)
+    of_data = (data, rows, epochs, batch_size, shuffle, validation)
+    plan = Plan(recipe, listed, score, *of_data, named, scheduler, schedule_per)
     if isinstance(data, DataLoader):
         data.order_of(data.epoch)  # if it shuffles without a seed, it draws one here, which all groups share
     trials = [Trial(setting, len(listed)) for setting in tried]
