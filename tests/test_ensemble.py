@@ -10,6 +10,7 @@ import torch
 
 import lamp
 from lamp.studies import Ensemble
+from tests.cases.several import Gate
 
 K, N, C = 5, 37, 3
 
@@ -199,6 +200,23 @@ def test_bad_arguments(x):
 def test_what_makes_no_probabilities(x, outputs, probabilities):
     with pytest.raises(lamp.ArgumentError, match=r"(?s)does not make probabilities.*lamp\.Softmax\(-1\)"):
         Ensemble(members(outputs), probabilities=probabilities)(x)
+
+
+@pytest.mark.parametrize("batch_size", [1024, 10])
+def test_networks_with_two_inputs(batch_size):
+    networks = [Gate() for _ in range(K)]
+    after = lamp.Softmax(-1)
+    ensemble = Ensemble(networks, probabilities=after, batch_size=batch_size)
+    x, z = torch.randn(N, 3), torch.randn(N, 4)
+    each = torch.stack([after(network(x, z)) for network in networks])
+    found = ensemble.predict((x, z))
+    torch.testing.assert_close(found.members, each)
+    torch.testing.assert_close(ensemble(x, z), each.mean(0))
+    with pytest.raises(lamp.ShapeError, match="share their inputs"):
+        ensemble(x, ensemble.members.per_replica(z.expand(K, -1, -1)))
+    for inputs in ((), (x,), (x, z, x)):
+        with pytest.raises(lamp.LampError):
+            ensemble(*inputs)
 
 
 def test_bad_inputs(x):

@@ -18,6 +18,7 @@ import lamp
 from lamp.nn.batch_norm import normalised
 from tests.cases.graphs import Added, Gated, Joined, Residual, drawn
 from tests.cases.module_case import error
+from tests.cases.several import Gate
 from tests.test_compiled_branches import BRANCHES
 from tests.test_tracing import BatchNorm, Convolution, Recurrent
 
@@ -141,6 +142,16 @@ def test_probabilities_with_branches(export, run, tmp_path):
     x = torch.randn(6, 4)
     expected = torch.stack([after(network.eval()(x)) for network in networks]).mean(0)
     assert error(run(path, x)[0], expected) < 1e-5
+
+
+@exports
+def test_probabilities_of_networks_with_two_inputs(export, run, tmp_path):
+    networks = lamp.population(Gate(), range(3))
+    after = lamp.Softmax(-1)
+    path = export(lamp.Ensemble(networks, probabilities=after), tmp_path / "network.py", input_shape=[(3,), (4,)])
+    x, z = torch.randn(6, 3), torch.randn(6, 4)
+    expected = torch.stack([after(network.eval()(x, z)) for network in networks]).mean(0)
+    assert error(run(path, x, z)[0], expected) < 1e-5
 
 
 # ---- several inputs and outputs --------------------------------------------------------------------------------------

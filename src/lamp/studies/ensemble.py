@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,6 +18,7 @@ from lamp.replicas import Population, stack
 from lamp.signatures import called
 from lamp.training import predict
 from lamp.training.arguments import EVALUATION_BATCH
+from lamp.trees import flat
 from lamp.values import natural
 
 SUM_TOLERANCE = 1e-3  # how far from 1 the sum of probabilities may be, which allows for half precision
@@ -62,7 +64,8 @@ class Ensemble:
     batch_size     the number of inputs predicted at a time
 
     `ensemble(x)` is y, for inputs x (n, ...) that all members share. `ensemble.predict(x)` also says how far the
-    members agree. `len(ensemble)` is K. The members predict in eval mode.
+    members agree. For networks with two inputs these are `ensemble(a, b)` and `ensemble.predict((a, b))`.
+    `len(ensemble)` is K. The members predict in eval mode.
 
     Source    Lakshminarayanan, Pritzel & Blundell 2017, "Simple and scalable predictive uncertainty estimation using
               deep ensembles"
@@ -94,13 +97,13 @@ class Ensemble:
     def __len__(self) -> int:
         return len(self.members)
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def __call__(self, *inputs: Tensor) -> Tensor:
         """The mean of the members' predictions, (n, ...)."""
-        return self._per_member(x).mean(0)
+        return self._per_member(inputs).mean(0)
 
-    def predict(self, x: Tensor) -> EnsemblePrediction:
+    def predict(self, inputs: Tensor | tuple[Tensor, ...]) -> EnsemblePrediction:
         """The mean, the standard deviation and each member's prediction; for classes also measures of agreement."""
-        each = self._per_member(x)  # (K, n, ...)
+        each = self._per_member(inputs if isinstance(inputs, tuple) else (inputs,))  # (K, n, ...)
         mean, std = each.mean(0), each.std(0, correction=0)
         if self.probabilities is None:
             return EnsemblePrediction(mean, std, each)
@@ -125,20 +128,11 @@ class Ensemble:
         """Whether each output is a probability of its own, since an elementwise module makes it."""
         return self.probabilities is not None and isinstance([*self.probabilities.modules()][-1], Activation)
 
-    def _per_member(self, x: Tensor) -> Tensor:
+    def _per_member(self, inputs: tuple[Any, ...]) -> Tensor:
         """The members' outputs, or probabilities, (K, n, ...)."""
-        if not isinstance(x, Tensor):
-            raise DTypeError(
-                "an ensemble takes a tensor", expected="inputs (n, ...)", got=type(x).__name__, fix="torch.as_tensor(x)"
-            )
-        if x.dim() == 0 or replicas_of(x) is not None:
-            raise ShapeError(
-                "the members of an ensemble share their inputs",
-                expected="(n, ...)",
-                got=f"{tuple(x.shape)}, a row of inputs for each member" if x.dim() else "a single number",
-                fix="lamp.predict(population, population.per_replica(x)) takes inputs per replica",
-            )
-        outputs = predict(self.members, x, batch_size=self.batch_size)
+        for x in flat(inputs):
+            _check_shared(x)
+        outputs = predict(self.members, inputs if len(inputs) != 1 else inputs[0], batch_size=self.batch_size)
         if not isinstance(outputs, Tensor):
             raise ArgumentError(
                 "an ensemble takes networks with one output",
@@ -189,6 +183,21 @@ def _stacked(members: object) -> Population:
             fix="Ensemble([network, ...]); a list of one network makes an ensemble of one",
         )
     return stack(listed)
+
+
+def _check_shared(x: Any) -> None:
+    """Raise DTypeError for anything but a tensor, and ShapeError for a tensor without samples or one per replica."""
+    if not isinstance(x, Tensor):
+        raise DTypeError(
+            "an ensemble takes a tensor", expected="inputs (n, ...)", got=type(x).__name__, fix="torch.as_tensor(x)"
+        )
+    if x.dim() == 0 or replicas_of(x) is not None:
+        raise ShapeError(
+            "the members of an ensemble share their inputs",
+            expected="(n, ...)",
+            got=f"{tuple(x.shape)}, a row of inputs for each member" if x.dim() else "a single number",
+            fix="lamp.predict(population, population.per_replica(x)) takes inputs per replica",
+        )
 
 
 def _entropy(p: Tensor) -> Tensor:
