@@ -14,6 +14,7 @@ from lamp.interop.scaling import rescaling, standardising
 from tests.cases.losses import LOSSES
 from tests.cases.module_case import detached, equal, error, gradients, like, stacked
 from tests.cases.modules import MODULES
+from tests.test_sample_losses import CASES as SAMPLE_LOSSES
 
 # torch warns that the mean of KLDivLoss is not the divergence
 pytestmark = pytest.mark.filterwarnings("ignore:reduction. 'mean' divides the total loss:UserWarning")
@@ -108,7 +109,8 @@ def test_losses(case):
 
 def test_every_module_and_loss_has_its_counterpart():
     kinds = {type(module) for case in MODULES for module in case.make().modules()}
-    kinds |= {type(case.make()) for case in LOSSES}
+    kinds |= {type(case.make()) for case in LOSSES} | {type(case.make()) for case in SAMPLE_LOSSES}
+    kinds |= {lamp.CTCLoss, lamp.nn.LinearCrossEntropyLoss}
     assert {*bridge.TWINS, *bridge.ROWS.values()} == kinds
 
 
@@ -290,7 +292,7 @@ def with_its_own_forward():
 @pytest.mark.parametrize(
     ("make", "told"),
     [
-        (lambda: nn.Conv2d(3, 4, 2), ["no such module", "Conv2d(3, 4", "Linear, LogSigmoid", "lamp.Module"]),
+        (lambda: nn.SyncBatchNorm(3), ["no such module", "SyncBatchNorm(3", "Linear, LinearCross", "lamp.Module"]),
         (lambda: nn.LSTM(3, 4), ["LSTM(3, 4)"]),
         (lambda: WithForward(3, 4), ["a forward of its own"]),
         (with_its_own_forward, ["a forward of its own"]),

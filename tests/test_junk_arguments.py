@@ -103,6 +103,7 @@ NEEDED = {
     "GroupNorm": {"num_groups": lambda: 2, "num_channels": lambda: 4},
     "LocalResponseNorm": {"size": lambda: 3},
     "AveragedModel": {"model": net},
+    "LinearCrossEntropyLoss": {"in_features": lambda: 3, "num_classes": lambda: 2},
     "MultiplicativeLR": {"optimizer": sgd, "lr_lambda": lambda: lambda epoch: 0.9},
     "SWALR": {"optimizer": sgd, "swa_lr": lambda: 0.1},
     "update_bn": {"loader": lambda: [X], "model": lambda: lamp.BatchNorm1d(3)},
@@ -185,8 +186,6 @@ FUNCTIONS = {  # a user's function may do anything, torch's module fail in it
     *((study, made) for study in ("fit_each", "cross_validate", "sweep") for made in ("optimizer", "scheduler")),
     *((kind, made) for kind in ("MLPClassifier", "MLPRegressor") for made in ("solver", "learning_rate")),
     ("sweep", "model"),
-    ("MultiplicativeLR", "lr_lambda"),
-    ("AveragedModel", "avg_fn"),
     ("sweep", "metrics"),
 }
 SKLEARNS = {("MLPClassifier", "random_state"), ("MLPRegressor", "random_state")}  # scikit-learn's check says its own

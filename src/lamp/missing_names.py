@@ -44,7 +44,7 @@ INSTEAD = {
     ),
     "lamp takes no derivatives by itself: model.backward(criterion.backward())": (r"autograd|grad|backward|func|vmap",),
     "a lamp.Loss of your own, with value and derivative": (
-        r"(Hinge|Cosine|Triplet|CTC|Poisson|Gaussian|Margin|Multi|SoftMargin)\w*Loss",
+        r"(Hinge|Focal|Dice|Tversky|Lovasz|NTXent|Contrastive|ArcFace|CosFace|LogCosh|Quantile|Pinball)Loss",
     ),
     "lamp.AdamW, or a lamp.Optimizer of your own, with coefficients and update": (
         r"Adan|LAMB|LARS|Sophia\w*|Shampoo|SOAP|Prodigy|Ranger|FTRL|AdaBelief|AdaBound|DAdapt\w*",

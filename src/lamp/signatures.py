@@ -185,3 +185,10 @@ def _shown(parameter: inspect.Parameter) -> str:
 
 def _shortened(text: str) -> str:
     return text if len(text) <= LONGEST else f"{text[:LONGEST].rpartition(',')[0]}, ..."
+
+
+@functools.cache
+def switches_of(kind: type) -> tuple[str, ...]:
+    """The names of the constructor's arguments that are True or False by default."""
+    parameters = inspect.signature(kind).parameters.values()
+    return tuple(each.name for each in parameters if isinstance(each.default, bool))

@@ -119,6 +119,18 @@ REGRESSION = [
     *_cases("MSELoss", normal(120, 90), normal(120, 90)),  # more numbers than a small sum takes
 ]
 
+SIGNS = lambda: normal(7, 3)().sign()  # noqa: E731
+COUNTS = lambda: torch.randint(0, 6, (7, 3)).double()  # noqa: E731
+
+MARGINS = [
+    *_cases("SoftMarginLoss", normal(7, 3), SIGNS),
+    *_cases("HingeEmbeddingLoss", normal(7, 3), SIGNS),
+    *_cases("HingeEmbeddingLoss", normal(7, 3), SIGNS, margin=0.3),
+    *_cases("PoissonNLLLoss", normal(7, 3), COUNTS),
+    *_cases("PoissonNLLLoss", normal(7, 3), COUNTS, full=True),
+    *_cases("PoissonNLLLoss", uniform(7, 3), COUNTS, log_input=False, eps=1e-3),
+]
+
 BINARY = [
     *_cases("BCELoss", uniform(7, 3), uniform(7, 3)),
     *_cases("BCELoss", uniform(), uniform()),
@@ -180,6 +192,6 @@ PROBABILITIES = [
     *_cases("CrossEntropyLoss", normal(260, 130), probabilities(260, 130)),
 ]
 
-ELEMENTWISE = [*REGRESSION, *BINARY, *DIVERGENCE]
+ELEMENTWISE = [*REGRESSION, *MARGINS, *BINARY, *DIVERGENCE]
 CLASSES = [*NLL, *LABELS, *PROBABILITIES]
 LOSSES = [*ELEMENTWISE, *CLASSES]

@@ -60,6 +60,9 @@ class LossRule:
         if criterion.reduction == "none":
             raise NotCompiled('the loss has reduction="none", which gives no single number to minimise')
         check_overrides(criterion)
+        for each in (criterion, criterion.loss) if isinstance(criterion, WeightedLoss) else (criterion,):
+            if not each.by_formulas:
+                raise NotCompiled(f"{describe(each)} is more than a formula for each element or class")
         if isinstance(criterion, WeightedLoss):
             criterion = criterion.loss
             if isinstance(criterion, ClassLoss):

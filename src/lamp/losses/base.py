@@ -19,7 +19,9 @@ from lamp.losses.checks import Limits, as_number, explain_dloss, explain_non_fin
 from lamp.module import Module
 from lamp.overrides import is_lamps
 from lamp.parameter import Buffer
+from lamp.signatures import switches_of
 from lamp.trees import mapped
+from lamp.values import a_switch
 
 SMALL = 8192  # the number of elements up to which a dot product with a constant is as exact as a sum, and faster
 
@@ -54,6 +56,7 @@ class Loss(Module):
 
     gives_loss: ClassVar[bool] = True
     reductions: ClassVar[tuple[str, ...]] = ("mean", "sum", "none")
+    by_formulas: ClassVar[bool] = True  # whether `value` and `derivative` are all of it, as the compiler needs
     limits: ClassVar[Mapping[str, Limits]] = {}  # allowed ranges of the numeric hyperparameters
 
     def __init__(self, reduction: str = "mean") -> None:
@@ -65,6 +68,8 @@ class Loss(Module):
     def _checked(self, name: str, value: Any) -> Any:
         """The value to store for this attribute. Raises ArgumentError for a wrong value or an unknown name."""
         kind = type(self).__name__
+        if is_lamps(type(self)) and name in switches_of(type(self)):
+            return a_switch(value, f"{kind}: {name}")
         if name in self.limits:
             return as_number(kind, name, value, self.limits[name])
         if name == "reduction" and (not isinstance(value, str) or value not in self.reductions):

@@ -5,13 +5,25 @@
 
 from lamp.losses import BCELoss as BCELoss
 from lamp.losses import BCEWithLogitsLoss as BCEWithLogitsLoss
+from lamp.losses import CosineEmbeddingLoss as CosineEmbeddingLoss
 from lamp.losses import CrossEntropyLoss as CrossEntropyLoss
+from lamp.losses import CTCLoss as CTCLoss
+from lamp.losses import GaussianNLLLoss as GaussianNLLLoss
+from lamp.losses import HingeEmbeddingLoss as HingeEmbeddingLoss
 from lamp.losses import HuberLoss as HuberLoss
 from lamp.losses import KLDivLoss as KLDivLoss
 from lamp.losses import L1Loss as L1Loss
+from lamp.losses import MarginRankingLoss as MarginRankingLoss
 from lamp.losses import MSELoss as MSELoss
+from lamp.losses import MultiLabelMarginLoss as MultiLabelMarginLoss
+from lamp.losses import MultiLabelSoftMarginLoss as MultiLabelSoftMarginLoss
+from lamp.losses import MultiMarginLoss as MultiMarginLoss
 from lamp.losses import NLLLoss as NLLLoss
+from lamp.losses import PoissonNLLLoss as PoissonNLLLoss
 from lamp.losses import SmoothL1Loss as SmoothL1Loss
+from lamp.losses import SoftMarginLoss as SoftMarginLoss
+from lamp.losses import TripletMarginLoss as TripletMarginLoss
+from lamp.losses import TripletMarginWithDistanceLoss as TripletMarginWithDistanceLoss
 from lamp.missing_names import module_getattr
 from lamp.module import Module as Module
 from lamp.nn.activation import Activation
@@ -49,6 +61,7 @@ from lamp.nn.dropout import Dropout
 from lamp.nn.embedding import Embedding
 from lamp.nn.group_norm import GroupNorm, LocalResponseNorm
 from lamp.nn.linear import Linear
+from lamp.nn.linear_cross_entropy import LinearCrossEntropyLoss
 from lamp.nn.normalization import LayerNorm, RMSNorm
 from lamp.nn.padding import (
     CircularPad1d,
@@ -111,6 +124,7 @@ __all__ = [
     "LayerNorm",
     "LeakyReLU",
     "Linear",
+    "LinearCrossEntropyLoss",
     "LocalResponseNorm",
     "LogSigmoid",
     "LogSoftmax",

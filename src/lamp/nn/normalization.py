@@ -210,16 +210,16 @@ class RMSNorm(LastAxesNorm):
         self.weight = self._parameter(device, dtype) if self.elementwise_affine else None
         self.reset_parameters()
 
-    def forward(self, input: Tensor) -> Tensor:
-        self._check(input)
-        x = self._rows(input)
-        squares = x.square()
-        s = squares.mean(-1, keepdim=True).add_(self._eps(x.dtype)).rsqrt_()  # (N, 1)
-        y = torch.mul(x, s, out=squares)
+    def forward(self, x: Tensor) -> Tensor:
+        self._check(x)
+        rows = self._rows(x)
+        squares = rows.square()
+        s = squares.mean(-1, keepdim=True).add_(self._eps(rows.dtype)).rsqrt_()  # (N, 1)
+        y = torch.mul(rows, s, out=squares)
         if self.weight is not None:
             y.mul_(self._per_row(self.weight))
-        self.remember((input, s))
-        return y.view(input.shape).to(input.dtype)
+        self.remember((x, s))
+        return y.view(x.shape).to(x.dtype)
 
     def backward(self, grad_output: Tensor) -> Tensor:
         input, s = self.recall()

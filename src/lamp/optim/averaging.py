@@ -21,6 +21,7 @@ from lamp.optim.checks import Range, plain
 from lamp.optim.optimizer import Optimizer
 from lamp.optim.schedule import Schedule, per_group
 from lamp.parameter import Buffer
+from lamp.signatures import called
 from lamp.state import ModelState
 from lamp.values import a_function, a_switch, natural
 
@@ -113,6 +114,7 @@ def _check_network(model: Any, owner: str) -> None:
         )
 
 
+@called()
 def update_bn(loader: Iterable[Any], model: Module) -> None:
     """Compute the running statistics of a network's normalisations anew, as means over these batches.
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Collection, Iterable, Mapping
-from functools import cache
 from numbers import Real
 from typing import Any, NamedTuple
 
@@ -16,6 +14,7 @@ from torch import Tensor
 from lamp.errors import ArgumentError
 from lamp.module import Module
 from lamp.parameter import Parameter
+from lamp.signatures import switches_of
 from lamp.values import a_switch
 
 
@@ -123,13 +122,6 @@ def plain(value: Any, pair: bool = False) -> Any:
     if isinstance(value, Tensor):
         return float(value.item()) if value.numel() == 1 else value.detach().double()
     return float(value) if isinstance(value, Real) else value
-
-
-@cache
-def switches_of(kind: type) -> tuple[str, ...]:
-    """The names of the constructor's arguments that are True or False by default."""
-    parameters = inspect.signature(kind).parameters.values()
-    return tuple(each.name for each in parameters if isinstance(each.default, bool))
 
 
 def alike(one: Any, other: Any) -> bool:
