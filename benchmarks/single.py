@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -38,6 +40,8 @@ class Task(Start):
     inputs      (batches, B, features), in order
     targets     labels (batches, B), or numbers (batches, B, outputs)
     weights     (out, in) per layer, and biases (out) per layer
+    blocks      the number of residual blocks after the first layer and its activation: each adds to its input two
+                layers, with an activation between them
     """
 
     widths: tuple[int, ...]
@@ -48,6 +52,7 @@ class Task(Start):
     weights: tuple[Array, ...]
     biases: tuple[Array, ...]
     rule: Rule = ADAM
+    blocks: int = 0
 
     @property
     def batches(self) -> int:
@@ -58,6 +63,23 @@ class Task(Start):
     def batch(self) -> int:
         """B, samples in a batch."""
         return self.inputs.shape[1]  # type: ignore[no-any-return]
+
+
+def network(task: Task, nn: Any, residual: Callable[[Any], Any]) -> Any:
+    """The network of a task.
+
+    nn        torch.nn or lamp, in which modules have the same names
+    residual  makes of a module one that adds its outputs to its inputs
+    """
+    activation = getattr(nn, task.activation)
+    first, *others = (nn.Linear(*widths) for widths in pairwise(task.widths))
+    modules = [first, activation()]
+    for k in range(task.blocks):
+        before, after = others[2 * k : 2 * k + 2]
+        modules.append(residual(nn.Sequential(before, activation(), after)))
+    for layer in others[2 * task.blocks :]:
+        modules += [layer, activation()]
+    return nn.Sequential(*modules[:-1])
 
 
 def initial(random: np.random.Generator, widths: tuple[int, ...]) -> tuple[tuple[Array, ...], tuple[Array, ...]]:

@@ -34,8 +34,14 @@ class WithJax:
         self.batches = jnp.array(task.inputs), jnp.array(task.targets)
 
         def loss_of(values: Any, x: Any, y: Any) -> Any:
-            for k in layers:
-                x = x @ values[2 * k].T + values[2 * k + 1]
+            def layer(k: int, x: Any) -> Any:
+                return x @ values[2 * k].T + values[2 * k + 1]
+
+            x = activation(layer(0, x))
+            for k in range(1, 1 + 2 * task.blocks, 2):
+                x = x + layer(k + 1, activation(layer(k, x)))
+            for k in layers[1 + 2 * task.blocks :]:
+                x = layer(k, x)
                 x = x if k == layers[-1] else activation(x)
             if task.loss == "MSELoss":
                 return jnp.square(x - y).mean()

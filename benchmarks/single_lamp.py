@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import Any
 
 import torch
 
 import lamp
-from benchmarks.single import Task
+from benchmarks.single import Task, network
 from benchmarks.single_torch import batches, values
 from benchmarks.start import Array
 from lamp.compiler.kernel import forget
@@ -19,9 +18,7 @@ class WithLamp:
 
     def __init__(self, task: Task) -> None:
         self.task, rule = task, task.rule
-        activation = getattr(lamp, task.activation)
-        layers = [(lamp.Linear(fan_in, fan_out), activation()) for fan_in, fan_out in pairwise(task.widths)]
-        self.model = lamp.Sequential(*[module for pair in layers for module in pair][:-1])
+        self.model = network(task, lamp, lamp.Residual)
         self.model.load_state_dict(dict(zip(self.model.state_dict(), values(task), strict=True)))
         self.criterion: lamp.Loss = getattr(lamp, task.loss)()
         if rule.name == "SGD":

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from benchmarks.single import Task
+from benchmarks.single import Task, network
 from benchmarks.start import Array
 
 Batches = list[tuple[Tensor, Tensor]]
@@ -24,14 +23,23 @@ def batches(task: Task) -> Batches:
     return list(zip(torch.tensor(task.inputs).unbind(), torch.tensor(task.targets).unbind(), strict=True))
 
 
+class Residual(torch.nn.Module):
+    """x + body(x)"""
+
+    def __init__(self, body: torch.nn.Module) -> None:
+        super().__init__()
+        self.body = body
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.body(x)  # type: ignore[no-any-return]
+
+
 class WithTorchNN:
     """torch.nn and torch.optim in the loop of their documentation. Options go to the optimizer."""
 
     def __init__(self, task: Task, **options: Any) -> None:
         self.task, rule = task, task.rule
-        activation = getattr(torch.nn, task.activation)
-        layers = [(torch.nn.Linear(fan_in, fan_out), activation()) for fan_in, fan_out in pairwise(task.widths)]
-        self.model = torch.nn.Sequential(*[module for pair in layers for module in pair][:-1])
+        self.model = network(task, torch.nn, Residual)
         self.model.load_state_dict(dict(zip(self.model.state_dict(), values(task), strict=True)))
         self.criterion = getattr(torch.nn, task.loss)()
         if rule.name == "SGD":

@@ -28,6 +28,8 @@ from benchmarks.row6_full_batch import exponentials
 from benchmarks.row8_tables import folds
 from benchmarks.row9_medium import contenders as medium_contenders
 from benchmarks.row9_medium import images
+from benchmarks.row11_residual import residual
+from benchmarks.row11_residual import work as residual_work
 from benchmarks.single import ADAM, SGD
 from benchmarks.single_lamp import WithCompile as WithCompileOfOne
 from click.testing import CliRunner
@@ -61,7 +63,9 @@ def test_a_row_can_be_measured_and_its_table_has_a_place(name: str) -> None:
 
 def test_the_program_lists_rows_and_refuses_others() -> None:
     listed = CliRunner().invoke(program.main, []).output
-    assert all(name in listed for name in ("row1 ", "row2", "row3", "row4", "row6", "row7", "row8", "row9", "row10"))
+    assert all(
+        name in listed for name in ("row1 ", "row2", "row3", "row4", "row6", "row7", "row8", "row9", "row10", "row11")
+    )
     refused = CliRunner().invoke(program.main, ["row1000"])
     assert refused.exit_code == 2
     assert "row10" in refused.output
@@ -116,6 +120,7 @@ def test_contenders_of_the_other_rows_of_one_network_do_the_same_work() -> None:
     for contenders, batches in (
         (full_batch.full_batch(7, steps=20).contenders, partial(exponentials, 7)),
         (medium_contenders(partial(images, (6, 5, 4, 3), 8, 2)), partial(images, (6, 5, 4, 3), 8, 2)),
+        (residual_work(partial(residual, 9, 2, 8, 2), steps=20).contenders, partial(residual, 9, 2, 8, 2)),
     ):
         assert batches().batch in (7, 8)
         found = measure(without_jax(Work("small", contenders)), repetitions=5)
@@ -124,8 +129,8 @@ def test_contenders_of_the_other_rows_of_one_network_do_the_same_work() -> None:
 
 @pytest.mark.parametrize(
     "task",
-    [partial(disk, SGD), partial(disk, ADAM), partial(exponentials, 7)],
-    ids=["cross-entropy, SGD", "cross-entropy, Adam", "squared error, Adam"],
+    [partial(disk, SGD), partial(disk, ADAM), partial(exponentials, 7), partial(residual, 9, 2, 8, 2)],
+    ids=["cross-entropy, SGD", "cross-entropy, Adam", "squared error, Adam", "residual"],
 )
 def test_jax_trains_one_network_as_torch_does(task: Callable[[], object]) -> None:
     pytest.importorskip("jax", reason=NEEDS_JAX)
