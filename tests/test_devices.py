@@ -5,6 +5,7 @@ import torch
 
 import lamp
 from lamp.axes import marked
+from lamp.nn.dropout import RandomMask
 from lamp.state import ModelState
 from lamp.training.last_good import LastGood
 from lamp.trees import leaves, mapped
@@ -38,7 +39,7 @@ METRICS = [
 def prepared(module):
     """The module with the seeds of Dropout drawn, which cannot be done on the pretended GPU."""
     for each in module.modules():
-        if isinstance(each, lamp.Dropout):
+        if isinstance(each, RandomMask):
             each.seeds()
     return module
 
@@ -94,7 +95,7 @@ class TestPretended:
     def test_a_population(self, case):
         networks = lamp.population(case.make().double(), range(3))
         for module in networks.modules():
-            if isinstance(module, lamp.Dropout):
+            if isinstance(module, RandomMask):
                 module.seeds()
         with pretend.gpu():
             x = networks.per_replica(torch.empty(3, *case.shape, dtype=case.dtype, device="cuda"))

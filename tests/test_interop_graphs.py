@@ -18,7 +18,7 @@ import lamp
 from lamp.nn.batch_norm import normalised
 from tests.cases.graphs import Added, Gated, Joined, Residual, drawn
 from tests.cases.module_case import error
-from tests.cases.several import Gate
+from tests.cases.several import SEVERAL, Gate
 from tests.test_compiled_branches import BRANCHES
 from tests.test_tracing import BatchNorm, Convolution, Recurrent
 
@@ -346,3 +346,15 @@ def test_a_population_in_another_precision_is_tried_in_it():
     """A module of one's own is tried on the first batch, in the precision that the population has by then."""
     networks = lamp.population(Residual(lamp.Linear(3, 3)), range(2)).double()
     assert networks(torch.randn(4, 3).double()).dtype is torch.float64
+
+
+@pytest.mark.parametrize("count", [None, 3])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("case", [case for case in SEVERAL if case.name[:4] in ("Bili", "Cosi", "Pair")], ids=str)
+def test_modules_of_two_values(case, dtype, count, tmp_path):
+    module, inputs = case.make().to(dtype), [x.to(dtype) for x in case.inputs()]
+    model = module if count is None else lamp.population(module, range(count))
+    path = lamp.to_onnx(model, tmp_path / "network.onnx", input_shape=[x.shape[1:] for x in inputs], dtype=dtype)
+    expected = model(*inputs) if count is None else model(*inputs).mean(0)
+    (found,) = run_onnx(path, *inputs)
+    assert error(found, expected) < TOLERANCE[dtype]

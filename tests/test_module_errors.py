@@ -10,9 +10,11 @@ from lamp.errors import ArgumentError, DTypeError, LampError, ShapeError
 from tests.cases.convolutions import CONVOLUTIONS, PADS
 from tests.cases.modules import ACTIVATIONS, LAYERS
 from tests.cases.normalization import NORMALIZATIONS, NORMALIZATIONS_OF_SAMPLES
+from tests.cases.small_modules import SMALL
 
-ALL = [*ACTIVATIONS, *LAYERS, *NORMALIZATIONS, *NORMALIZATIONS_OF_SAMPLES, *CONVOLUTIONS, *PADS]
-COMPUTING = [case for case in ALL if case.name.split("(")[0] not in ("Identity", "Flatten", "Unflatten")]
+ALL = [*ACTIVATIONS, *LAYERS, *NORMALIZATIONS, *NORMALIZATIONS_OF_SAMPLES, *SMALL, *CONVOLUTIONS, *PADS]
+MOVING = ("Identity", "Flatten", "Unflatten", "PixelShuffle", "PixelUnshuffle", "ChannelShuffle")
+COMPUTING = [case for case in ALL if case.name.split("(")[0] not in MOVING]
 CHECKED = [case for case in ALL if case.name.split("(")[0] not in ("Identity", "Linear")]
 
 

@@ -9,6 +9,7 @@ import lamp.nn
 from lamp.module import Module
 from tests.cases.module_case import detached, equal, error, like
 from tests.cases.modules import MODULES
+from tests.cases.several import SEVERAL
 
 
 @pytest.mark.parametrize("case", MODULES, ids=str)
@@ -56,7 +57,8 @@ class TestForward:
 def test_every_public_module_has_a_row():
     public = {getattr(lamp.nn, name) for name in lamp.nn.__all__}
     modules = {kind for kind in public if issubclass(kind, Module) and not inspect.isabstract(kind)}
-    in_rows = {type(module) for case in MODULES for module in case.make().modules()}
+    made = [*(case.make() for case in MODULES), *(case.make() for case in SEVERAL)]
+    in_rows = {type(module) for each in made for module in each.modules()}
     assert modules - in_rows == {lamp.nn.Activation, lamp.nn.Container}, (
         "a module without a row in tests/cases/modules.py"
     )

@@ -11,6 +11,7 @@ from lamp.trees import mapped
 from tests.cases.module_case import error
 from tests.cases.several import (
     SEVERAL,
+    TRAINED,
     Cell,
     FirstHead,
     Gate,
@@ -25,6 +26,7 @@ from tests.cases.several import (
 
 D = torch.float64
 cases = pytest.mark.parametrize("case", SEVERAL, ids=str)
+trained_cases = pytest.mark.parametrize("case", TRAINED, ids=str)
 
 
 def alike(found, expected, tolerance=1e-11):
@@ -227,7 +229,7 @@ FORMS = {  # of a tuple of inputs and a target: data, and targets beside them
 BESIDE_EACH_OTHER = ("one after another", "a loader of columns", "a list of batches", "a data set")
 
 
-@cases
+@trained_cases
 @pytest.mark.parametrize("form", FORMS)
 def test_fit_trains_as_torch_does(case, form, monkeypatch):
     monkeypatch.setattr(torch, "get_default_dtype", lambda: D)  # of what arrays become
@@ -414,7 +416,7 @@ def test_each_replica_has_inputs_of_its_own(case):
         alike(mapped(output, lambda tensor, k=k: tensor[k]), one(*each[k]))
 
 
-@cases
+@trained_cases
 @pytest.mark.parametrize("own", [False, True])
 def test_a_population_trains_as_its_networks_alone(case, own):
     population = lamp.population(case.make().double(), range(3))

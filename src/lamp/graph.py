@@ -18,7 +18,8 @@ The kinds of operations, with their attributes:
     Elementwise  the module's `sigma` per element      Reduce         one number per axis: mode, axis
     Mask         random elements set to zero           Norm           standardised per sample; BatchNorm: per batch
     Softmax      along `axis`; log                     Scan           a cell along the first axis, step by step: body
-    ResponseNorm divided by what is in the channels beside
+    ResponseNorm divided by what is in the channels beside it; Resize and Permute: axes in other sizes, another order
+    Gate         one half times the sigmoid of the other; Negative; Bilinear, CosineSimilarity, Distance: of two values
 
 A module may use another kind of operation. The graph can then be printed and summarised; the compiler and the exporters
 refuse a kind that they do not know. Axes are those of a sample, numbered from 0; BATCH is the axis of the batch.

@@ -16,7 +16,7 @@ OWN_MODULE = "write a lamp.Module of your own, with forward and backward"
 # What to do instead: the names that this holds for, as regular expressions that match a whole name.
 INSTEAD = {
     f"lamp has no pooling: a convolution with a stride, such as lamp.Conv2d(8, 8, 2, stride=2), or {OWN_MODULE}": (
-        r"\w*Pool(ing)?[123][dD]|Upsampl\w*|Pixel(Un)?[Ss]huffle|ChannelShuffle|(Un)?[Ff]old|LazyConv\w*",
+        r"\w*Pool(ing)?[123][dD]|(Un)?[Ff]old|LazyConv\w*",
     ),
     "lamp.ConvTranspose1d, lamp.ConvTranspose2d or lamp.ConvTranspose3d": (r"Conv[123][dD]Transpose|Deconv\w*",),
     "lamp.ZeroPad1d, lamp.ZeroPad2d or lamp.ZeroPad3d": (r"ZeroPadding[123]D",),
@@ -24,9 +24,11 @@ INSTEAD = {
         r"\w*(Batch|Layer|Group|Instance|RMS|[Ss]pectral|[Ww]eight|Response)_?[Nn]orm\w*|Normalization",
     ),
     f"lamp has only feed-forward layers: {OWN_MODULE}": (
-        r"\w*(RNN|LSTM|GRU)(Cell)?|Transformer\w*|MultiheadAttention|\w*Attention|Bilinear",
+        r"\w*(RNN|LSTM|GRU)(Cell)?|Transformer\w*|MultiheadAttention|\w*Attention",
     ),
-    "lamp.Dropout(p), which drops single elements": (r"(Feature)?AlphaDropout|[Dd]ropout[123][dD]|SpatialDropout\w*",),
+    "lamp.Dropout1d, lamp.Dropout2d or lamp.Dropout3d": (r"SpatialDropout[123]D",),
+    "lamp.Upsample(scale_factor=2)": (r"UpSampling[123]D|Upsampl\w*|Resizing|interpolate",),
+    "lamp.LocalResponseNorm(size)": (r"CrossMapLRN2d|LRN",),
     "lamp.Linear(in_features, out_features), then an activation such as lamp.ReLU()": (r"Dense|LazyLinear",),
     "lamp.Sequential(...), or a class of lamp.Module with forward and backward": (r"Model|Input(Layer)?|Layer",),
     "a plain list or dict as an attribute: lamp finds the modules and parameters in it": (

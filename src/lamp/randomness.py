@@ -120,15 +120,39 @@ def bernoulli(
 
     Positions are numbered through `shape` in row-major order. The probability is rounded to a multiple of 2^-31.
     """
+    minus_one: Tensor = below(_bits_of(pairs, shape, device, units), round(probability * 2**31))
+    return minus_one.to(dtype).mul_(scalar(-value, dtype, device))
+
+
+def uniform(
+    pairs: Sequence[tuple[int, int]],
+    shape: Sequence[int],
+    low: float,
+    high: float,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | None = None,
+) -> Tensor:
+    """A tensor of numbers uniform in [low, high): (number of pairs, *shape), with 24 random bits each.
+
+    pairs  `keys(seed, step)` for each slice along the first axis
+    """
+    wide = dtype if dtype.itemsize >= 4 else torch.float32
+    drawn = (_bits_of(pairs, shape, device) >> 8).to(wide)  # whole numbers from -2^23 to 2^23 - 1
+    return drawn.mul_((high - low) * 2.0**-24).add_((low + high) / 2).to(dtype)
+
+
+def _bits_of(
+    pairs: Sequence[tuple[int, int]], shape: Sequence[int], device: torch.device | None, units: Tensor | None = None
+) -> Tensor:
+    """32 random bits per element: (number of pairs, *shape)."""
     if units is None:
         scattered = _scattered(torch.Size(shape), device)
     else:
         of_slices = _scatter_rows(torch.Size(shape), device, units)
         scattered = of_slices.repeat(len(pairs) // len(units), *[1] * len(shape))
     both = torch.tensor(pairs, dtype=torch.int32, device=device).view(-1, 2, *[1] * len(shape))
-    drawn = bits(scattered, both[:, 0], both[:, 1])  # (pairs, *shape)
-    minus_one: Tensor = below(drawn, round(probability * 2**31))
-    return minus_one.to(dtype).mul_(scalar(-value, dtype, device))
+    drawn: Tensor = bits(scattered, both[:, 0], both[:, 1])
+    return drawn
 
 
 def _scattered(shape: torch.Size, device: torch.device | None) -> Tensor:

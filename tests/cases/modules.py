@@ -15,6 +15,7 @@ from tests.cases.convolutions import CONVOLUTIONAL, CONVOLUTIONS, PADS
 from tests.cases.module_case import Case, Shape, both, of
 from tests.cases.normalization import NORMALIZATIONS, NORMALIZATIONS_OF_SAMPLES
 from tests.cases.sequences import SEQUENCES
+from tests.cases.small_modules import SMALL
 
 ACTIVATIONS = [
     of("Tanh", (5, 3)),
@@ -162,6 +163,7 @@ MODULES = [
     *LAYERS,
     *NORMALIZATIONS,
     *NORMALIZATIONS_OF_SAMPLES,
+    *SMALL,
     *NETWORKS,
     *BRANCHES,
     *CONVOLUTIONS,

@@ -202,7 +202,26 @@ class Several:
         return module, twin
 
 
+def _of(kind: str, shapes: tuple[Any, ...], *args: Any, **kwargs: Any) -> Several:
+    """A module of lamp.nn that torch.nn has too."""
+    options = [*map(str, args), *(f"{name}={value}" for name, value in kwargs.items())]
+    return Several(
+        f"{kind}({', '.join(options)})",
+        lambda: getattr(lamp, kind)(*args, **kwargs),
+        lambda: getattr(nn, kind)(*args, **kwargs),
+        shapes,
+    )
+
+
 SEVERAL = [
+    _of("Bilinear", (3, 4), 3, 4, 5),
+    _of("Bilinear", (3, 4), 3, 4, 2, bias=False),
+    _of("CosineSimilarity", (4, 4)),
+    _of("CosineSimilarity", (7, 7), dim=-1, eps=1e-3),
+    _of("PairwiseDistance", (4, 4)),
+    _of("PairwiseDistance", (4, 4), p=1.0),
+    _of("PairwiseDistance", (3, 3), 3.5, 1e-3, keepdim=True),
+    _of("PairwiseDistance", (4, 4), p=float("inf")),
     Several("two inputs", Gate, TorchGate, (3, 4)),
     Several("two outputs", Heads, TorchHeads, (3,)),
     Several("two outputs, gradients in a tuple", HeadsInATuple, TorchHeads, (3,)),
@@ -223,6 +242,8 @@ SEVERAL = [
         (7,),
     ),
 ]
+
+TRAINED = [case for case in SEVERAL if case.make().parameters()]
 
 
 class SumOfHeads(lamp.Loss):

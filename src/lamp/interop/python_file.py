@@ -50,6 +50,10 @@ STANDARDISED = '''def standardised(x, axes, eps):
 OVER_RMS = '''def over_rms(x, axes, eps):
     """x divided by its root mean square along the axes."""
     return x / np.sqrt((x * x).mean(axes, keepdims=True) + eps)'''
+GATED = '''def gated(x, axis):
+    """The first half times the sigmoid of the second."""
+    a, b = np.split(x, 2, axis)
+    return a * sigmoid(b)'''
 STORED = '''def stored(text, *shape):
     """An array of this shape from the base64 text of its little-endian bytes."""
     return np.frombuffer(base64.b64decode(text), "<f{size}").astype(np.{dtype}).reshape(shape)'''
@@ -317,6 +321,20 @@ class _Script:
         flat = f"{x}.reshape(*{x}.shape[: {2 if self.plan.members is None else 3}], -1)"
         return f"{x} * ({windows_} @ {flat} ** 2 + {op.attributes['k']!r}).reshape({x}.shape) ** -{beta!r}"
 
+    def negative(self, op: Op, path: str, x: str) -> str:
+        return f"-{x}"
+
+    def gate(self, op: Op, path: str, x: str) -> str:
+        self._composed("sigmoid")
+        self.functions["gated"] = GATED
+        return f"gated({x}, axis={self.plan.axis(op.attributes['axis'])})"
+
+    def permute(self, op: Op, path: str, x: str) -> str:
+        lead = range(1 if self.plan.members is None else 2)
+        return (
+            f"{x}.transpose({', '.join(map(str, [*lead, *(self.plan.axis(axis) for axis in op.attributes['axes'])]))})"
+        )
+
     def reshape(self, op: Op, path: str, x: str) -> str:
         lead = "" if self.plan.members is None else f"len({x}), "
         return f"{x}.reshape({lead}{', '.join(map(str, (-1, *op.output.shape)))})"
@@ -343,6 +361,9 @@ RULES: dict[str, Callable[..., str]] = {
     "Norm": _Script.norm,
     "BatchNorm": _Script.elementwise,
     "ResponseNorm": _Script.response_norm,
+    "Negative": _Script.negative,
+    "Gate": _Script.gate,
+    "Permute": _Script.permute,
 }
 
 

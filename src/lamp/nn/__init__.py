@@ -57,7 +57,8 @@ from lamp.nn.batch_norm import BatchNorm1d, BatchNorm2d, BatchNorm3d, InstanceNo
 from lamp.nn.branches import Parallel, Residual
 from lamp.nn.container import Container
 from lamp.nn.convolution import Conv1d, Conv2d, Conv3d
-from lamp.nn.dropout import Dropout
+from lamp.nn.distances import CosineSimilarity, PairwiseDistance
+from lamp.nn.dropout import AlphaDropout, Dropout, Dropout1d, Dropout2d, Dropout3d, FeatureAlphaDropout, RReLU
 from lamp.nn.embedding import Embedding
 from lamp.nn.group_norm import GroupNorm, LocalResponseNorm
 from lamp.nn.linear import Linear
@@ -80,10 +81,13 @@ from lamp.nn.padding import (
     ZeroPad2d,
     ZeroPad3d,
 )
+from lamp.nn.products import GLU, Bilinear
 from lamp.nn.sequential import Sequential
 from lamp.nn.shape import Flatten, Identity, Unflatten
-from lamp.nn.softmax import LogSoftmax, Softmax
+from lamp.nn.shuffling import ChannelShuffle, PixelShuffle, PixelUnshuffle
+from lamp.nn.softmax import LogSoftmax, Softmax, Softmax2d, Softmin
 from lamp.nn.transposed_convolution import ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
+from lamp.nn.upsampling import Upsample, UpsamplingBilinear2d, UpsamplingNearest2d
 from lamp.parameter import Buffer as Buffer
 from lamp.parameter import Parameter as Parameter
 
@@ -91,11 +95,15 @@ __all__ = [
     "CELU",
     "ELU",
     "GELU",
+    "GLU",
     "SELU",
     "Activation",
+    "AlphaDropout",
     "BatchNorm1d",
     "BatchNorm2d",
     "BatchNorm3d",
+    "Bilinear",
+    "ChannelShuffle",
     "CircularPad1d",
     "CircularPad2d",
     "CircularPad3d",
@@ -109,8 +117,13 @@ __all__ = [
     "ConvTranspose1d",
     "ConvTranspose2d",
     "ConvTranspose3d",
+    "CosineSimilarity",
     "Dropout",
+    "Dropout1d",
+    "Dropout2d",
+    "Dropout3d",
     "Embedding",
+    "FeatureAlphaDropout",
     "Flatten",
     "GroupNorm",
     "Hardshrink",
@@ -130,8 +143,12 @@ __all__ = [
     "LogSoftmax",
     "Mish",
     "PReLU",
+    "PairwiseDistance",
     "Parallel",
+    "PixelShuffle",
+    "PixelUnshuffle",
     "RMSNorm",
+    "RReLU",
     "ReLU",
     "ReLU6",
     "ReflectionPad1d",
@@ -145,6 +162,8 @@ __all__ = [
     "SiLU",
     "Sigmoid",
     "Softmax",
+    "Softmax2d",
+    "Softmin",
     "Softplus",
     "Softshrink",
     "Softsign",
@@ -152,6 +171,9 @@ __all__ = [
     "Tanhshrink",
     "Threshold",
     "Unflatten",
+    "Upsample",
+    "UpsamplingBilinear2d",
+    "UpsamplingNearest2d",
     "ZeroPad1d",
     "ZeroPad2d",
     "ZeroPad3d",

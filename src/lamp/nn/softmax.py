@@ -1,4 +1,4 @@
-"""`Softmax` and `LogSoftmax`, which turn scores into probabilities or their logarithms."""
+"""`Softmax` and its relatives, which turn scores into probabilities or their logarithms."""
 
 from typing import Any
 
@@ -48,6 +48,50 @@ class Softmax(Module):
 
     def extra_repr(self) -> str:
         return f"dim={self.dim}"
+
+
+class Softmax2d(Softmax):
+    """Softmax over the channels of images.
+
+    Shapes    x and y (B, C, H, W) or (C, H, W)
+    Backward  as Softmax, along C
+    Source    torch.nn.Softmax2d
+
+    Raises the same errors as Softmax.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(-3)
+
+    def forward(self, input: Tensor) -> Tensor:
+        if isinstance(input, Tensor) and input.dim() - standing(0, self.replicas) not in (3, 4):
+            raise explain_axes(self, input, "(B, C, H, W) or (C, H, W)", "lamp.Softmax(dim) works along any axis")
+        return super().forward(input)
+
+    def extra_repr(self) -> str:
+        return ""
+
+
+class Softmin(Softmax):
+    """Softmax of -x: the smallest score has the largest probability.
+
+    y = exp(-x) / sum of exp(-x) along dim
+
+    Shapes    x and y: any, the same
+    Backward  dx = -y (dy - sum of dy y along dim)
+    Source    torch.nn.Softmin
+
+    Raises the same errors as Softmax.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(-input if isinstance(input, Tensor) and input.is_floating_point() else input)
+
+    def trace(self, tracer: Any, x: Any) -> Any:
+        return tracer.softmax(self, tracer.op("Negative", self, [x], x.shape), self.dim, log=False)
+
+    def backward(self, dy: Tensor) -> Tensor:
+        return super().backward(dy).neg_()
 
 
 class LogSoftmax(Module):

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lamp.data import DataLoader
 from lamp.module import Module
-from lamp.nn import Dropout
+from lamp.nn.dropout import RandomMask
 from lamp.optim import Optimizer
 from lamp.state import ModelState
 
@@ -28,7 +28,7 @@ class Untouched:
         self._numbers = [_bits(tensor) for tensor in self._tensors]
         self._copies = [torch.empty_like(numbers) for numbers in self._numbers]
         self._optimizer = optimizer
-        self._dropouts = [module for module in model.modules() if isinstance(module, Dropout)]
+        self._dropouts = [module for module in model.modules() if isinstance(module, RandomMask)]
         self._loaders = [loader for loader in loaders if isinstance(loader, DataLoader)]
         self.note()
 

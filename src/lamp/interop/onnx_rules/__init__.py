@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 
-from lamp.interop.onnx_rules import basic, convolution, normalization, sequences
+from lamp.interop.onnx_rules import basic, convolution, moving, normalization, products, sequences
 
 RULES: dict[str, Callable[..., str | tuple[str, ...]]] = {
     **basic.RULES,
     **convolution.RULES,
+    **moving.RULES,
     **normalization.RULES,
+    **products.RULES,
     **sequences.RULES,
 }

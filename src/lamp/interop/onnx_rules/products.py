@@ -1,0 +1,70 @@
+"""The rules for values that are multiplied or compared: Negative, Gate, Bilinear, CosineSimilarity and Distance."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from lamp.graph import Op
+from lamp.interop.onnx_graph import OnnxGraph
+from lamp.interop.predictor import offsets
+
+
+def negative(graph: OnnxGraph, op: Op, at: str, x: str) -> str:
+    return graph.node("Neg", x, at=at)
+
+
+def gate(graph: OnnxGraph, op: Op, at: str, x: str) -> str:
+    axis, half = op.attributes["axis"], op.output.shape[op.attributes["axis"]]
+    place = graph.integers(f"{at}axis", graph.plan.axis(axis))
+    ends = [graph.integers(f"{at}ends", k) for k in (0, half, 2 * half)]
+    a, b = (graph.node("Slice", x, *pair, place, at=at) for pair in (ends[:2], ends[1:]))
+    return graph.node("Mul", a, graph.node("Sigmoid", b, at=at), at=at)
+
+
+def bilinear(graph: OnnxGraph, op: Op, at: str, x1: str, x2: str) -> str:
+    """All products of a sample in one row, times the weight as a matrix."""
+    weight, (_, shape2) = op.parameters["weight"], [value.shape for value in op.inputs]
+    lead = [0] if graph.plan.members is None else [0, 0]
+    column = graph.node("Unsqueeze", x1, graph.integers("last", -1), at=at)
+    row = graph.node("Unsqueeze", x2, graph.integers("last but one", -2), at=at)
+    ends = graph.integers(f"{at}row", *lead, *shape2[:-1], math.prod(weight.shape[-2:]))
+    z = graph.node("Reshape", graph.node("Mul", column, row, at=at), ends, at=at)
+    matrix = weight.data.flatten(-2).mT  # (in1 in2, out), or (K, in1 in2, out)
+    if weight.replicas is not None:
+        matrix = matrix.reshape(weight.replicas, *(1,) * (len(shape2) - 1), *matrix.shape[1:])
+    y = graph.node("MatMul", z, graph.parameter(f"{at}weight", weight, matrix), at=at)
+    bias = offsets(op)
+    return y if bias is None else graph.node("Add", y, graph.parameter(f"{at}bias", op.parameters["bias"], bias), at=at)
+
+
+def cosine_similarity(graph: OnnxGraph, op: Op, at: str, x1: str, x2: str) -> str:
+    axis, eps = graph.plan.axis(op.attributes["axis"]), graph.number(op.attributes["eps"])
+    units = []
+    for x in (x1, x2):
+        squares = graph.node("ReduceSum", graph.node("Mul", x, x, at=at), graph.integers(f"{at}axis", axis), at=at)
+        length = graph.node("Max", graph.node("Sqrt", squares, at=at), eps, at=at)
+        units.append(graph.node("Div", x, length, at=at))
+    share = graph.node("Mul", *units, at=at)
+    return graph.node("ReduceSum", share, graph.integers(f"{at}axis", axis), at=at, keepdims=0)
+
+
+def distance(graph: OnnxGraph, op: Op, at: str, x1: str, x2: str) -> str:
+    p, keep = op.attributes["p"], int(op.attributes["keepdim"])
+    d = graph.node("Add", graph.node("Sub", x1, x2, at=at), graph.number(op.attributes["eps"]), at=at)
+    d, last = graph.node("Abs", d, at=at), graph.integers("last", -1)
+    if math.isinf(p):
+        return graph.node("ReduceMax" if p > 0 else "ReduceMin", d, at=at, axes=[-1], keepdims=keep)
+    if p == 0:
+        return graph.node("ReduceSum", graph.node("Sign", d, at=at), last, at=at, keepdims=keep)
+    total = graph.node("ReduceSum", graph.node("Pow", d, graph.number(p), at=at), last, at=at, keepdims=keep)
+    return graph.node("Pow", total, graph.number(1.0 / p), at=at)
+
+
+RULES: dict[str, Callable[..., str]] = {
+    "Negative": negative,
+    "Gate": gate,
+    "Bilinear": bilinear,
+    "CosineSimilarity": cosine_similarity,
+    "Distance": distance,
+}

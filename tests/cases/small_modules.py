@@ -1,0 +1,45 @@
+"""Modules that normalise nothing and hold few parameters: dropouts, gates, shuffles, resizing."""
+
+from __future__ import annotations
+
+from tests.cases.module_case import of
+
+SMALL = [
+    of("Softmin", (5, 3), -1),
+    of("Softmin", (2, 5, 3), 1),
+    of("Softmax2d", (2, 4, 3, 5)),
+    of("GLU", (5, 6)),
+    of("GLU", (3, 4, 5), 1),
+    of("GLU", (5, 2, 4), dim=-2),
+    of("RReLU", (5, 3), 0.25, 0.25),
+    of("RReLU", (2, 5, 3), lower=-0.1, upper=-0.1),
+    of("Dropout1d", (5, 3, 4), 0.0),
+    of("Dropout1d", (5, 3, 4), p=1.0),
+    of("Dropout2d", (5, 3, 4, 2), 0.0),
+    of("Dropout2d", (2, 3, 4, 5), p=1.0),
+    of("Dropout3d", (5, 3, 4, 1, 2), 0.0),
+    of("Dropout3d", (2, 3, 4, 1, 2), p=1.0),
+    of("AlphaDropout", (5, 3), 0.0),
+    of("AlphaDropout", (5, 3), p=1.0),
+    of("FeatureAlphaDropout", (5, 3), 0.0),
+    of("FeatureAlphaDropout", (5, 3, 4), p=1.0),
+    of("PixelShuffle", (5, 4, 3, 2), 2),
+    of("PixelShuffle", (2, 9, 1, 4), upscale_factor=3),
+    of("PixelUnshuffle", (5, 3, 4, 6), 2),
+    of("PixelUnshuffle", (2, 1, 3, 6), downscale_factor=3),
+    of("ChannelShuffle", (5, 6, 4), 3),
+    of("ChannelShuffle", (2, 4, 3, 5), groups=2),
+    of("Upsample", (5, 3, 4), 7),
+    of("Upsample", (2, 3, 4, 5), scale_factor=2),
+    of("Upsample", (5, 1, 3, 4), (5, 9), mode="nearest-exact"),
+    of("Upsample", (2, 3, 2, 4, 3), scale_factor=(2.0, 0.5, 1.7)),
+    of("Upsample", (2, 3, 5), None, 1.6, "linear"),
+    of("Upsample", (5, 3, 4), size=9, mode="linear", align_corners=True),
+    of("Upsample", (2, 3, 4, 5), scale_factor=(1.5, 2.2), mode="bilinear"),
+    of("Upsample", (2, 3, 4, 5), scale_factor=1.7, mode="bilinear", recompute_scale_factor=True),
+    of("Upsample", (2, 3, 4, 5), (3, 7), mode="bicubic"),
+    of("Upsample", (2, 1, 3, 4), scale_factor=2.5, mode="bicubic", align_corners=True),
+    of("Upsample", (2, 1, 3, 2, 4), (4, 5, 3), mode="trilinear"),
+    of("UpsamplingNearest2d", (2, 3, 4, 5), scale_factor=3),
+    of("UpsamplingBilinear2d", (2, 3, 4, 5), (7, 6)),
+]
