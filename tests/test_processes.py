@@ -115,3 +115,41 @@ except lamp.LampError as error:
 """
     )
     assert told.split() == ["told"]
+
+
+@pytest.mark.parametrize("looks", [True, False])
+def test_memory_of_the_parameters_that_a_callback_frees(looks):
+    told = run(
+        f"""
+class Free(lamp.Callback):
+    changes_model = needs_model = {looks}
+    def on_epoch(self, training):
+        if training.epoch == 20:
+            training.model[0].weight.data.untyped_storage().resize_(0)
+try:
+    train(None, 300, "compiled", callbacks=[Free()])
+except lamp.LampError as error:
+    print("told")
+"""
+    )
+    assert told.split() == ["told"]
+
+
+@pytest.mark.parametrize("what", ["x", "y", "model[0].weight.data"])
+@pytest.mark.parametrize("call", ["compiled(x, y)", "compiled.gradients(x, y)"])
+def test_memory_that_is_freed_between_compiled_calls(what, call):
+    told = run(
+        f"""
+model = lamp.Sequential(lamp.Linear(2, 8), lamp.SELU(), lamp.Linear(8, 2))
+compiled = lamp.compile(model, lamp.CrossEntropyLoss(), lamp.Adam(model.parameters()), batch_size=10)
+x = torch.randn(100, 2)
+y = (x.sum(1) > 0).long()
+{call}
+{what}.untyped_storage().resize_(0)
+try:
+    {call}
+except lamp.DataError as error:
+    print("freed" in str(error))
+"""
+    )
+    assert told.split() == ["True"]

@@ -24,7 +24,7 @@ from lamp.compiler.samples import kind_of_targets, laid_out, numbers_of
 from lamp.compiler.stages import Plan
 from lamp.compiler.steps import Steps
 from lamp.cpu_settings import denormals_flushed, threads_for
-from lamp.data import as_column
+from lamp.data.columns import as_column, check_memory
 from lamp.errors import ArgumentError, LampError, MissingNameError, ShapeError
 from lamp.losses import Loss
 from lamp.losses.classification import ClassLoss
@@ -192,6 +192,8 @@ class Compiled:
         """Run a call; returns the losses of its steps. "gradients" takes all samples as one batch."""
         replicas = self.model.replicas
         inputs, targets = as_column(inputs, "inputs"), as_column(targets, "targets")
+        check_memory(inputs, "inputs")
+        check_memory(targets, "targets")
         samples = self._check_samples(inputs, targets, per_replica_data)
         self._shape = shape = tuple(inputs.shape[1 + per_replica_data :])
         taken = self._places(order, samples, per_replica_data)

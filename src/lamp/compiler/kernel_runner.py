@@ -26,6 +26,7 @@ from lamp.compiler.plan import plan_of
 from lamp.compiler.ragged_kernel_state import RaggedKernelState
 from lamp.compiler.stages import Plan
 from lamp.compiler.steps import Steps
+from lamp.data.columns import check_memory
 from lamp.losses import Loss
 from lamp.module import Module
 from lamp.optim import Optimizer
@@ -210,6 +211,8 @@ class KernelRunner:
 
     def load(self) -> None:
         """Copy the weights, the optimizer's state and the loss's hyperparameters from the model."""
+        for span in self._spans:
+            check_memory(span.data, "parameters")
         parameters = _joined([span.data for span in self._spans])
         states: list[Tensor] = []
         if self.optimizer is not None:
@@ -243,6 +246,7 @@ class KernelRunner:
         now, start = self.parameters(of), 0
         for span in self._spans:
             stop = start + span.data.shape[-1]
+            check_memory(span.data, "parameters")
             span.data.copy_(now[:, start:stop].view(span.data.shape))
             start = stop
 

@@ -73,6 +73,29 @@ def is_several(column: Any) -> bool:
     )
 
 
+def check_memory(tensor: Tensor, what: str) -> None:
+    """Raise DataError if the memory of a tensor does not hold all its elements, because somebody resized it."""
+    if not is_held(tensor):
+        raise DataError(
+            f"the memory of the {what} was freed or shrunk",
+            expected=f"{_bytes_of(tensor)} bytes for a tensor {tuple(tensor.shape)}",
+            got=f"{tensor.untyped_storage().nbytes()} bytes",
+            fix="do not resize tensors while something trains on them, or pass a copy: tensor.clone()",
+        )
+
+
+def is_held(tensor: Tensor) -> bool:
+    """Whether the memory of a tensor holds all its elements."""
+    return not tensor.numel() or tensor.untyped_storage().nbytes() >= _bytes_of(tensor)
+
+
+def _bytes_of(tensor: Tensor) -> int:
+    """The bytes from the beginning of a tensor's memory to the end of its last element."""
+    steps = zip(tensor.shape, tensor.stride(), strict=True)
+    last = tensor.storage_offset() + sum((size - 1) * stride for size, stride in steps)
+    return int(last + 1) * tensor.element_size()
+
+
 def as_columns(data: Sequence[Any]) -> tuple[Tensor, ...]:
     """All columns as tensors (see `as_column`), those in nested tuples included.
 

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from lamp.data.collate import collate
-from lamp.data.columns import flattened, in_form
+from lamp.data.columns import check_memory, flattened, in_form
 from lamp.data.forms import columns_of, is_table
 from lamp.data.orders import order
 from lamp.data.replica_data import as_indices, check_indices, replica_data_of
-from lamp.errors import ArgumentError, DataError
+from lamp.errors import ArgumentError
 from lamp.signatures import called
 from lamp.values import integer, natural
 
@@ -195,16 +195,7 @@ class DataLoader:
     def check_memory(self) -> None:
         """Raise DataError if the memory of the data was freed since the loader was made."""
         for tensor in self.tensors or ():
-            steps = zip(tensor.shape, tensor.stride(), strict=True)
-            last = tensor.storage_offset() + sum((size - 1) * stride for size, stride in steps)
-            held = tensor.untyped_storage().nbytes()
-            if tensor.numel() and held < (last + 1) * tensor.element_size():
-                raise DataError(
-                    "the memory of the data was freed or shrunk",
-                    expected=f"{(last + 1) * tensor.element_size()} bytes for a tensor {tuple(tensor.shape)}",
-                    got=f"{held} bytes",
-                    fix="do not resize tensors while something trains on them, or pass a copy: tensor.clone()",
-                )
+            check_memory(tensor, "data")
 
     def __iter__(self) -> Iterator[Any]:
         self.check_memory()

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lamp.data import DataLoader
+from lamp.data.columns import is_held
 from lamp.module import Module
 from lamp.nn.dropout import RandomMask
 from lamp.optim import Optimizer
@@ -50,7 +51,11 @@ class Untouched:
         torch counts writes, even of the numbers that were there. Writes that torch does not count show in the numbers.
         """
         pairs = zip(self._copies, self._numbers, strict=True)
-        if writes_to(self._tensors) != self._versions or not all(torch.equal(copy, numbers) for copy, numbers in pairs):
+        if (
+            not all(map(is_held, self._tensors))
+            or writes_to(self._tensors) != self._versions
+            or not all(torch.equal(copy, numbers) for copy, numbers in pairs)
+        ):
             return "the weights"
         return None if self._optimizer.state_key == self._state else "the optimizer's state"
 
