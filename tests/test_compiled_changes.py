@@ -212,6 +212,28 @@ def test_a_callback_that_looks_at_no_model_may_change_the_rest(name, epochs):
     same(jobs["eager"], jobs["compiled"], 1e-4)
 
 
+@pytest.mark.parametrize("kind", [At, Blind])
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda spec, training: spec.model[1].eval(), "eval mode"),
+        (lambda spec, training: setattr(spec.model[1], "backward", spec.model[1].backward), "its own backward"),
+    ],
+)
+def test_what_cannot_be_compiled_any_longer_goes_on_eagerly(change, said, kind):
+    for engine in ("auto", "compiled"):
+        spec = KernelSpec()
+        spec.callbacks.append(kind(spec, change, 20))
+        if engine == "compiled":
+            with pytest.raises(ArgumentError, match="compiled engine cannot run this") as caught:
+                spec.run(engine, 40)
+            assert said in str(caught.value)
+        else:
+            spec.run(engine, 40)
+            assert spec.history.engine == "eager"
+            assert said in spec.history.why
+
+
 def test_a_callback_that_looks_at_no_model_must_not_take_parameters_away():
     spec = KernelSpec()
     spec.callbacks.append(Blind(spec, lambda spec, training: spec.model.append(lamp.Linear(3, 3)), 20))
@@ -223,7 +245,6 @@ def test_a_callback_that_looks_at_no_model_must_not_take_parameters_away():
     ("change", "error"),
     [
         (lambda spec, training: spec.model.to(torch.float64), LampError),
-        (lambda spec, training: spec.model[1].eval(), lamp.BackwardError),
         (lambda spec, training: spec.model.eval(), lamp.BackwardError),
         (lambda spec, training: spec.loss.eval(), lamp.BackwardError),
         (lambda spec, training: spec.y.fill_(5), lamp.LabelError),

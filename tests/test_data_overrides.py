@@ -123,3 +123,50 @@ def test_numpy_data_of_any_strides_pass():
     array = np.arange(60.0).reshape(20, 3)[::2, ::-1]
     assert len(list(lamp.DataLoader((array, np.arange(10)), 4))) == 3
     assert len(list(lamp.DataLoader(torch.zeros(1).expand(9), 4))) == 3
+
+
+class Elsewhere(lamp.DataLoader):
+    """Gives its inputs by a property in the place of an attribute of lamp's class."""
+
+    @property
+    def tensors(self):
+        return (X - 5.0, Y)
+
+    @tensors.setter
+    def tensors(self, given):
+        pass
+
+
+def test_a_property_in_the_place_of_an_attribute_holds(monkeypatch):
+    monkeypatch.setattr("lamp.training.cost_model.Costs.is_worth_compiling", True)
+    model = lamp.Sequential(lamp.Linear(3, 4), lamp.Tanh(), lamp.Linear(4, 2))
+    options = {"epochs": 3, "progress": False}
+    optimizer = lamp.SGD(model.parameters(), 0.1)
+    history = lamp.fit(model, lamp.CrossEntropyLoss(), optimizer, Elsewhere((X, Y), 7), **options)
+    assert history.engine == "eager"
+    assert "its own tensors, which its class defines" in history.why
+    with pytest.raises(ArgumentError, match="compiled engine cannot run this"):
+        lamp.fit(model, lamp.CrossEntropyLoss(), optimizer, Elsewhere((X, Y), 7), engine="compiled", **options)
+
+
+class Doubled(lamp.LeakyReLU):
+    """Doubles its slope by a property in the place of an attribute of lamp's class."""
+
+    @property
+    def negative_slope(self):
+        return 2 * self.__dict__["given"]
+
+    @negative_slope.setter
+    def negative_slope(self, given):
+        self.__dict__["given"] = given
+
+
+def test_a_property_in_the_place_of_a_modules_number_holds():
+    losses = []
+    for activation in (Doubled(0.1), lamp.LeakyReLU(0.2)):
+        torch.manual_seed(0)
+        model = lamp.Sequential(lamp.Linear(3, 4), activation, lamp.Linear(4, 2))
+        optimizer = lamp.SGD(model.parameters(), 0.1)
+        history = lamp.fit(model, lamp.CrossEntropyLoss(), optimizer, (X, Y), epochs=3, seed=1, progress=False)
+        losses.append(float(history["loss"][-1]))
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)

@@ -67,10 +67,25 @@ def overridden(thing: object, allowed: Iterable[str] = (), only: Iterable[str] |
     if has_own_getattribute(kind):
         return "__getattribute__, which its class defines"
     names = _methods_among(kind, None if only is None else frozenset(only))
+    if shadowed := _shadowing(kind):
+        return f"{shadowed}, which its class defines"
     if own := sorted(getattr(thing, "__dict__", {}).keys() & names):
         return f"{own[0]}, which was set on it"
     current = reduce(or_, map(vars, reversed(kind.__mro__)))
     return _overridden_in_class(kind, names, frozenset(allowed), tuple(map(current.get, names)))
+
+
+@lru_cache(maxsize=256)
+def _shadowing(kind: type) -> str | None:
+    """A property that a user's subclass puts in the place of an attribute that lamp's class sets on its objects.
+
+    Only a property with a setter can stand there, since lamp's class could not set the attribute otherwise.
+    """
+    if is_lamps(kind):
+        return None
+    described = {name: value for base in kind.__mro__ if not is_lamps(base) for name, value in vars(base).items()}
+    settable = (name for name, value in described.items() if isinstance(value, property) and value.fset is not None)
+    return next((name for name in settable if name not in methods(kind)), None)
 
 
 @lru_cache(maxsize=256)

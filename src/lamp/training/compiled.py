@@ -324,7 +324,11 @@ class CompiledEngine:
 
     def _refuse_other_parameters(self) -> None:
         """Raise ArgumentError if parameters have changed although no callback says that it changes the model."""
-        if self.runner.is_current and plan_of(self.spec.model).parameters == self.runner.plan.parameters:
+        try:
+            same = plan_of(self.spec.model).parameters == self.runner.plan.parameters
+        except NotCompiled:  # which the next epoch says, of a model with the same parameters
+            same = True
+        if self.runner.is_current and same:
             return
         raise self.spec.watch.explain_changed("the parameters")
 
