@@ -89,6 +89,8 @@ def coefficients_of_step(optimizer: Optimizer, limits: Limits, steps: Tensor | i
 
 
 def _column(value: Any, steps: int) -> Tensor:
+    if isinstance(value, float):
+        return torch.full((steps, 1), value, dtype=torch.float64)
     column = torch.as_tensor(value, dtype=torch.float64)
     return (column if column.dim() == 2 else column.reshape(1, -1)).expand(steps, -1)
 

@@ -270,7 +270,7 @@ class Compiled:
                 got=tuple(order.shape),
                 fix="pass one row of indices per replica",
             )
-        low, high = (int(each) for each in order.aminmax())
+        low, high = (0, samples - 1) if given is None else map(int, order.aminmax())
         if low < 0 or high >= samples:
             raise ArgumentError(
                 "an index of the order is out of range",

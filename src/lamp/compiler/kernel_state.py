@@ -99,6 +99,8 @@ class KernelState:
         """(all replicas, size) -> (groups, size, W). Unused lanes repeat the last replica."""
         spare = self.groups * self.width - len(self.rows)
         chosen = self._of_replicas(values)
+        if self.width == 1:
+            return chosen.flatten(1).unsqueeze(2)
         if spare:
             chosen = torch.cat([chosen, chosen[-1:].expand(spare, -1)])
         return chosen.reshape(self.groups, self.width, -1).transpose(1, 2)
@@ -109,6 +111,8 @@ class KernelState:
 
     def _of_lanes(self, memory: Tensor) -> Tensor:
         """(groups, size, W) -> (own replicas, size)."""
+        if self.width == 1:
+            return memory.squeeze(2)
         return memory.transpose(1, 2).reshape(self.groups * self.width, -1)[: len(self.rows)]
 
     # ---- the networks' numbers ---------------------------------------------------------------------------------
@@ -208,7 +212,10 @@ class KernelState:
             1, (step_range.count, -1)
         )
         spare = self.tiling.vectors_of(step_range.batch) * self.tiling.lanes - step_range.batch
-        return torch.cat([batches, batches[:, :, -1:].expand(-1, -1, spare)], 2).flatten(1)
+        if spare:
+            batches = torch.cat([batches, batches[:, :, -1:].expand(-1, -1, spare)], 2)
+        vectors: Tensor = batches.flatten(1)
+        return vectors
 
     def _shared(self, columns: Columns, steps: int) -> Tensor:
         """The coefficients that all replicas share, (steps, C). In sample lanes all are, per network:
@@ -219,7 +226,10 @@ class KernelState:
         if not self.spec.one_network:
             return torch.cat(wanted, 1).to(self.dtype)
         mine = slice(self.rows[0], self.rows[-1] + 1)
-        each = [column[:, mine] if column.shape[1] > 1 else column.expand(-1, self.groups) for column in wanted]
+        each = [column[:, mine] if column.shape[1] > 1 else column for column in wanted]
+        if self.groups == 1:
+            return torch.cat(each, 1).to(self.dtype).unsqueeze(0)
+        each = [column.expand(-1, self.groups) for column in each]
         return torch.stack(each, 2).transpose(0, 1).to(self.dtype).contiguous()
 
     def _own(self, columns: Columns, steps: int) -> Tensor:

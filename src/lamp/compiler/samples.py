@@ -45,6 +45,9 @@ def kind_of_targets(criterion: Loss, plan: Plan, targets: Tensor, per_replica: b
     if isinstance(criterion, ClassLoss) and not targets.is_floating_point():
         if targets.dim() != lead or targets.dtype is not torch.int64:
             raise NotCompiled(f"labels {tuple(targets.shape)} of {targets.dtype} are not one int64 per sample")
+        low, high = (int(each) for each in targets.aminmax()) if targets.numel() else (0, 0)
+        if low >= 0 and high < plan.outputs and not low <= criterion.ignore_index <= high:
+            return True, False
         ignored = targets == criterion.ignore_index
         wrong = ((targets < 0) | (targets >= plan.outputs)) & ~ignored
         if wrong.any():
