@@ -63,6 +63,7 @@ def test_a_wrong_argument_gets_an_error_of_lamps(kind, name):
                 "stride",
                 "padding",
                 "output_padding",
+                "output_size",
                 "dilation",
                 "size",
             )

@@ -15,9 +15,8 @@ OWN_MODULE = "write a lamp.Module of your own, with forward and backward"
 
 # What to do instead: the names that this holds for, as regular expressions that match a whole name.
 INSTEAD = {
-    f"lamp has no pooling: a convolution with a stride, such as lamp.Conv2d(8, 8, 2, stride=2), or {OWN_MODULE}": (
-        r"\w*Pool(ing)?[123][dD]|(Un)?[Ff]old|LazyConv\w*",
-    ),
+    "lamp.MaxPool2d or lamp.AvgPool2d, over 1, 2 or 3 axes": (r"(Global)?(Max|Average)Pool(ing)?[123][dD]",),
+    "lamp.Conv2d(in_channels, out_channels, kernel_size)": (r"LazyConv\w*",),
     "lamp.ConvTranspose1d, lamp.ConvTranspose2d or lamp.ConvTranspose3d": (r"Conv[123][dD]Transpose|Deconv\w*",),
     "lamp.ZeroPad1d, lamp.ZeroPad2d or lamp.ZeroPad3d": (r"ZeroPadding[123]D",),
     "lamp.BatchNorm1d, lamp.LayerNorm and others normalise values; dataset.normalized() normalises data": (
@@ -83,6 +82,9 @@ def missing_name(module: str, name: str, known: Iterable[str], importing: bool =
     same = by_fold.get(name.lower().replace("_", ""))
     close = [same] if same else difflib.get_close_matches(name, public, n=3)
     instead = next((text for text, names in INSTEAD.items() if any(re.fullmatch(each, name) for each in names)), None)
+    top = getattr(sys.modules.get("lamp.public"), "__all__", ())
+    if module != "lamp" and name in top:
+        instead = f"lamp.{name}"
     kind = MissingImportError if importing else MissingNameError
     return kind(
         f"{module} has no {name}",

@@ -195,7 +195,7 @@ MISTAKES = [
     Mistake("an attribute misspelt", lambda: net()[0].wieght, lamp.MissingNameError, "Linear", ("weight",)),
     absent("Conv2D", "lamp.Conv2d"),
     absent("Conv2DTranspose", "lamp.ConvTranspose2d"),
-    absent("MaxPool2d", "no pooling"),
+    absent("MaxPooling2D", "lamp.MaxPool2d"),
     absent("LSTM", "lamp.Module"),
     absent("BatchNormalization", "normalise"),
     absent("relu", "lamp.ReLU()"),

@@ -14,6 +14,7 @@ from lamp.interop import torch_containers
 from tests.cases.convolutions import CONVOLUTIONAL, CONVOLUTIONS, PADS
 from tests.cases.module_case import Case, Shape, both, of
 from tests.cases.normalization import NORMALIZATIONS, NORMALIZATIONS_OF_SAMPLES
+from tests.cases.pooling import POOLING
 from tests.cases.sequences import SEQUENCES
 from tests.cases.small_modules import SMALL
 
@@ -169,5 +170,6 @@ MODULES = [
     *CONVOLUTIONS,
     *PADS,
     *CONVOLUTIONAL,
+    *POOLING,
     *SEQUENCES,
 ]

@@ -53,6 +53,17 @@ from lamp.nn.activations_piecewise import (
     Softshrink,
     Threshold,
 )
+from lamp.nn.average_pooling import (
+    AdaptiveAvgPool1d,
+    AdaptiveAvgPool2d,
+    AdaptiveAvgPool3d,
+    AvgPool1d,
+    AvgPool2d,
+    AvgPool3d,
+    LPPool1d,
+    LPPool2d,
+    LPPool3d,
+)
 from lamp.nn.batch_norm import BatchNorm1d, BatchNorm2d, BatchNorm3d, InstanceNorm1d, InstanceNorm2d, InstanceNorm3d
 from lamp.nn.branches import Parallel, Residual
 from lamp.nn.container import Container
@@ -60,9 +71,21 @@ from lamp.nn.convolution import Conv1d, Conv2d, Conv3d
 from lamp.nn.distances import CosineSimilarity, PairwiseDistance
 from lamp.nn.dropout import AlphaDropout, Dropout, Dropout1d, Dropout2d, Dropout3d, FeatureAlphaDropout, RReLU
 from lamp.nn.embedding import Embedding
+from lamp.nn.fractional_pooling import FractionalMaxPool2d, FractionalMaxPool3d
 from lamp.nn.group_norm import GroupNorm, LocalResponseNorm
 from lamp.nn.linear import Linear
 from lamp.nn.linear_cross_entropy import LinearCrossEntropyLoss
+from lamp.nn.max_pooling import (
+    AdaptiveMaxPool1d,
+    AdaptiveMaxPool2d,
+    AdaptiveMaxPool3d,
+    MaxPool1d,
+    MaxPool2d,
+    MaxPool3d,
+    MaxUnpool1d,
+    MaxUnpool2d,
+    MaxUnpool3d,
+)
 from lamp.nn.normalization import LayerNorm, RMSNorm
 from lamp.nn.padding import (
     CircularPad1d,
@@ -98,7 +121,16 @@ __all__ = [
     "GLU",
     "SELU",
     "Activation",
+    "AdaptiveAvgPool1d",
+    "AdaptiveAvgPool2d",
+    "AdaptiveAvgPool3d",
+    "AdaptiveMaxPool1d",
+    "AdaptiveMaxPool2d",
+    "AdaptiveMaxPool3d",
     "AlphaDropout",
+    "AvgPool1d",
+    "AvgPool2d",
+    "AvgPool3d",
     "BatchNorm1d",
     "BatchNorm2d",
     "BatchNorm3d",
@@ -125,6 +157,8 @@ __all__ = [
     "Embedding",
     "FeatureAlphaDropout",
     "Flatten",
+    "FractionalMaxPool2d",
+    "FractionalMaxPool3d",
     "GroupNorm",
     "Hardshrink",
     "Hardsigmoid",
@@ -134,6 +168,9 @@ __all__ = [
     "InstanceNorm1d",
     "InstanceNorm2d",
     "InstanceNorm3d",
+    "LPPool1d",
+    "LPPool2d",
+    "LPPool3d",
     "LayerNorm",
     "LeakyReLU",
     "Linear",
@@ -141,6 +178,12 @@ __all__ = [
     "LocalResponseNorm",
     "LogSigmoid",
     "LogSoftmax",
+    "MaxPool1d",
+    "MaxPool2d",
+    "MaxPool3d",
+    "MaxUnpool1d",
+    "MaxUnpool2d",
+    "MaxUnpool3d",
     "Mish",
     "PReLU",
     "PairwiseDistance",

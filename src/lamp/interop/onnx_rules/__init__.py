@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from lamp.interop.onnx_rules import basic, convolution, moving, normalization, products, sequences
+from lamp.interop.onnx_rules import basic, convolution, moving, normalization, pooling, products, sequences
 
 RULES: dict[str, Callable[..., str | tuple[str, ...]]] = {
     **basic.RULES,
@@ -10,5 +10,6 @@ RULES: dict[str, Callable[..., str | tuple[str, ...]]] = {
     **moving.RULES,
     **normalization.RULES,
     **products.RULES,
+    **pooling.RULES,
     **sequences.RULES,
 }

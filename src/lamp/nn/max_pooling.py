@@ -1,0 +1,394 @@
+"""Pooling by the largest number of each window, and its opposite, which puts numbers back to their places."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lamp.errors import ArgumentError, NotTraceable, ShapeError
+from lamp.nn.arguments import a_flag
+from lamp.nn.checks import explain_gradient, explain_numbers
+from lamp.nn.pooling_module import NAMES, PoolingModule, Sizes, WindowedPooling, volume
+
+FEW = 4  # windows with up to so many places are compared place by place, several times as fast as torch's pools
+
+
+class MaxPooling(WindowedPooling):
+    """Base of MaxPool1d, MaxPool2d and MaxPool3d; the first of these explains its arguments."""
+
+    def __init__(
+        self,
+        kernel_size: int | tuple[int, ...],
+        stride: int | tuple[int, ...] | None = None,
+        padding: int | tuple[int, ...] = 0,
+        dilation: int | tuple[int, ...] = 1,
+        return_indices: bool = False,
+        ceil_mode: bool = False,
+    ) -> None:
+        self.configure(kernel_size, stride, padding, ceil_mode, dilation)
+        self.return_indices = a_flag(self, "return_indices", return_indices)
+
+    def forward(self, input: Tensor) -> Any:
+        x = self.planes(input)
+        outputs = self.outputs(x.shape[2:], input.shape)
+        few = volume(self.per_axis(self.kernel_size)) <= FEW and not any(self.per_axis(self.padding))
+        y, places = self._by_places(x, outputs) if few else self._by_torch(x)
+        y, places = self.like(y, input), self.like(places, input)
+        self.remember((places, input.shape))
+        return (y, places) if self.return_indices else y
+
+    def backward(self, dy: Any, dindices: Any = None) -> Tensor:
+        places, shape = self.recall()
+        return back_to_places(self.checked(dy, places.shape), places, shape, self.axes)
+
+    def trace(self, tracer: Any, x: Any) -> Any:
+        if self.return_indices:
+            raise NotTraceable(
+                "its indices are no numbers of a graph",
+                expected="return_indices=False",
+                got="return_indices=True",
+                fix="a network that uses the indices trains with the eager engine",
+            )
+        return self.in_graph(x, self.outputs(self.sizes_in_graph(x)), tracer, "MaxPool", **self.options())
+
+    def _by_torch(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return max_by_torch(x, self.axes, *self.windows(), self.ceil_mode)
+
+    def _by_places(self, x: Tensor, outputs: Sizes) -> tuple[Tensor, Tensor]:
+        """The largest of each window, and its place in the plane, with the windows' places compared one after another.
+
+        Place k of all windows is a slice of the input; so this takes a few operations per place on whole slices.
+        """
+        kernel, stride, _, dilation = self.windows()
+        sizes = x.shape[2:]
+        spans = [(n - 1) * s + 1 for n, s in zip(outputs, stride, strict=True)]
+        beyond = [
+            max(0, span + d * (k - 1) - size) for span, k, d, size in zip(spans, kernel, dilation, sizes, strict=True)
+        ]
+        if any(beyond):  # windows that reach beyond the input, with ceil_mode
+            x = torch.constant_pad_nd(x, [each for n in reversed(beyond) for each in (0, n)], float("-inf"))
+        places = torch.zeros(outputs, dtype=torch.int64, device=x.device)
+        for axis, (n, s) in enumerate(zip(outputs, stride, strict=True)):
+            at = torch.arange(n, device=x.device) * s
+            places = places * sizes[axis] + at.view(-1, *[1] * (len(outputs) - axis - 1))
+        y: Tensor | None = None
+        found = places
+        for offsets in itertools.product(*map(range, kernel)):
+            starts = [k * d for k, d in zip(offsets, dilation, strict=True)]
+            cut: list[Any] = [slice(a, a + span, s) for a, span, s in zip(starts, spans, stride, strict=True)]
+            here = x[(..., *cut)]
+            if y is None:
+                y, found = here, places.expand(here.shape)
+                continue
+            step = 0
+            for start, size in zip(starts, sizes, strict=True):
+                step = step * size + start
+            larger = here > y
+            y = torch.maximum(y, here)
+            found = torch.where(larger, places + step, found)
+        assert y is not None
+        return y.contiguous(), found.contiguous()
+
+    def extra_repr(self) -> str:
+        return (
+            f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}, "
+            f"dilation={self.dilation}, ceil_mode={self.ceil_mode}"
+        )
+
+
+def max_by_torch(
+    x: Tensor, axes: int, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, ceil_mode: bool
+) -> tuple[Tensor, Tensor]:
+    """The largest numbers of the windows, and their places in the planes."""
+    if axes == 1:
+        y, places = max_by_torch(
+            x.unsqueeze(2), 2, (1, *kernel), (1, *stride), (0, *padding), (1, *dilation), ceil_mode
+        )
+        return y.squeeze(2), places.squeeze(2)
+    pool = torch.ops.aten.max_pool2d_with_indices if axes == 2 else torch.ops.aten.max_pool3d_with_indices
+    y, places = pool(x, kernel, stride, padding, dilation, ceil_mode)
+    return y, places
+
+
+def back_to_places(dy: Tensor, places: Tensor, shape: torch.Size, axes: int) -> Tensor:
+    """dx of an input of this shape: each gradient added at the place where its number came from."""
+    rows = dy.shape[0] * dy.shape[1]
+    dx = dy.new_zeros(rows, volume(shape[len(shape) - axes :]))
+    return dx.scatter_add_(1, places.reshape(rows, -1), dy.reshape(rows, -1)).view(shape)
+
+
+class MaxPool1d(MaxPooling):
+    """The largest number of each window, for each channel.
+
+    y = max over the window of x
+
+    kernel_size     the size of a window, a number or one per axis      stride     from window to window; kernel_size
+                    by default
+    padding         places before and after the input that are never the largest; at most half the window
+    dilation        the distance between the places of a window
+    return_indices  whether the output is a tuple (y, places): where in the plane each number came from
+    ceil_mode       whether the last window may reach beyond the input
+
+    Shapes    x (B, C, L) or (C, L)   y the same, with one number per window (see lamp.nn.pooling_module)
+    Backward  dx at the place of the largest number of each window: dy, summed over the windows that it is the largest
+              of; 0 elsewhere. Of equal numbers the first one counts
+    Source    torch.nn.MaxPool1d
+
+    Raises ArgumentError for wrong constructor arguments; ShapeError for an input with other axes or smaller than a
+    window, DTypeError for an input that is not a floating-point tensor.
+    """
+
+    axes = 1
+
+
+class MaxPool2d(MaxPooling):
+    """The largest number of each window, for each channel (see MaxPool1d for the arguments).
+
+    Shapes    x (B, C, H, W) or (C, H, W)   y the same, with one number per window
+    Backward  as in MaxPool1d
+    Source    torch.nn.MaxPool2d
+
+    Raises the same errors as MaxPool1d.
+    """
+
+    axes = 2
+
+
+class MaxPool3d(MaxPooling):
+    """The largest number of each window, for each channel (see MaxPool1d for the arguments).
+
+    Shapes    x (B, C, D, H, W) or (C, D, H, W)   y the same, with one number per window
+    Backward  as in MaxPool1d
+    Source    torch.nn.MaxPool3d
+
+    Raises the same errors as MaxPool1d.
+    """
+
+    axes = 3
+
+
+# ---- back to their places --------------------------------------------------------------------------------------------
+class MaxUnpooling(WindowedPooling):
+    """Base of MaxUnpool1d, MaxUnpool2d and MaxUnpool3d; the first of these explains its arguments."""
+
+    def __init__(
+        self,
+        kernel_size: int | tuple[int, ...],
+        stride: int | tuple[int, ...] | None = None,
+        padding: int | tuple[int, ...] = 0,
+    ) -> None:
+        self.configure(kernel_size, stride, padding, False)
+        self.kernel_size, self.stride, self.padding = map(
+            self.per_axis, (self.kernel_size, self.stride, self.padding)
+        )  # as torch keeps them
+
+    def forward(self, input: Tensor, indices: Tensor, output_size: Any = None) -> Tensor:
+        x = self.planes(input)
+        if not isinstance(indices, Tensor) or indices.dtype is not torch.int64:
+            raise (
+                explain_numbers(self, indices)
+                if not isinstance(indices, Tensor)
+                else ArgumentError(
+                    "the indices are places in the output",
+                    expected="the second output of a MaxPool with return_indices=True, torch.int64",
+                    got=indices.dtype,
+                    fix="y, indices = pool(x)",
+                )
+            )
+        if indices.shape != input.shape:
+            raise ShapeError(
+                "each number needs a place",
+                expected=tuple(input.shape),
+                got=tuple(indices.shape),
+                fix="y, indices = pool(x)",
+            )
+        sizes = self._output_size(tuple(x.shape[2:]), output_size)
+        if indices.numel() and not 0 <= int(indices.min()) <= int(indices.max()) < volume(sizes):
+            raise ArgumentError(
+                "an index lies outside of the output",
+                expected=f"places from 0 to {volume(sizes) - 1}, for an output {sizes}",
+                got=f"{int(indices.min())} to {int(indices.max())}",
+                fix="pass output_size, the size of the input of the pool",
+            )
+        rows = x.shape[0] * x.shape[1]
+        y = x.new_zeros(rows, volume(sizes)).scatter_(1, indices.reshape(rows, -1), x.reshape(rows, -1))
+        self.remember((indices, input.shape, sizes))
+        return y.view(*input.shape[: -self.axes], *sizes)
+
+    def backward(self, dy: Tensor) -> Tensor:
+        indices, shape, sizes = self.recall()
+        expected = torch.Size((*shape[: -self.axes], *sizes))
+        if not isinstance(dy, Tensor) or dy.shape != expected:
+            raise explain_gradient(dy, expected)
+        flat = dy.reshape(*shape[: -self.axes], volume(sizes))
+        return flat.gather(-1, indices.reshape(*shape[: -self.axes], -1)).view(shape)
+
+    def _output_size(self, sizes: Sizes, asked: Any) -> Sizes:
+        """The sizes of the output: those asked for, if the pool may have had such an input."""
+        options = zip(sizes, self.kernel_size, self.stride, self.padding, strict=True)
+        usual = tuple((n - 1) * s + k - 2 * p for n, k, s, p in options)
+        if asked is None:
+            return usual
+        wanted = tuple(asked)[-self.axes :]
+        fits = len(wanted) == self.axes and all(
+            abs(int(n) - m) < s for n, m, s in zip(wanted, usual, self.stride, strict=True)
+        )
+        if not fits:
+            raise ArgumentError(
+                "output_size is not that of an input of the pool",
+                expected=f"({NAMES[self.axes]}), less than a stride away from {usual}",
+                got=tuple(asked),
+                fix="output_size=x.shape, where x was the input of the pool",
+            )
+        return tuple(map(int, wanted))
+
+    def extra_repr(self) -> str:
+        return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
+
+
+class MaxUnpool1d(MaxUnpooling):
+    """The opposite of MaxPool1d: each number at the place that it came from, and 0 elsewhere.
+
+    y at the place indices[i] = x[i]
+
+    kernel_size, stride, padding  those of the pool, which give the size of the output
+    output_size                   of the forward: the size of the pool's input, where several sizes are possible
+
+    Shapes    x and indices (B, C, L) or (C, L)   y the same, with (L - 1) stride - 2 padding + kernel_size places
+    Backward  dx[i] = dy at the place indices[i]
+    Source    torch.nn.MaxUnpool1d
+
+    Raises ArgumentError for wrong arguments and for indices outside of the output, ShapeError for an input with other
+    axes, and for indices of another shape.
+    """
+
+    axes = 1
+
+
+class MaxUnpool2d(MaxUnpooling):
+    """The opposite of MaxPool2d (see MaxUnpool1d).
+
+    Shapes    x and indices (B, C, H, W) or (C, H, W)
+    Backward  as in MaxUnpool1d
+    Source    torch.nn.MaxUnpool2d
+
+    Raises the same errors as MaxUnpool1d.
+    """
+
+    axes = 2
+
+
+class MaxUnpool3d(MaxUnpooling):
+    """The opposite of MaxPool3d (see MaxUnpool1d).
+
+    Shapes    x and indices (B, C, D, H, W) or (C, D, H, W)
+    Backward  as in MaxUnpool1d
+    Source    torch.nn.MaxUnpool3d
+
+    Raises the same errors as MaxUnpool1d.
+    """
+
+    axes = 3
+
+
+# ---- to a given size -------------------------------------------------------------------------------------------------
+class AdaptiveMaxPooling(PoolingModule):
+    """Base of AdaptiveMaxPool1d, AdaptiveMaxPool2d and AdaptiveMaxPool3d."""
+
+    def __init__(self, output_size: Any, return_indices: bool = False) -> None:
+        self.output_size = adaptive_size(self, output_size)
+        self.return_indices = a_flag(self, "return_indices", return_indices)
+
+    def forward(self, input: Tensor) -> Any:
+        x = self.planes(input)
+        sizes = adaptive_sizes(self, x.shape[2:])
+        if self.axes == 1:
+            y, places = torch.ops.aten.adaptive_max_pool2d(x.unsqueeze(2), (1, *sizes))
+            y, places = y.squeeze(2), places.squeeze(2)
+        elif self.axes == 2:
+            y, places = torch.ops.aten.adaptive_max_pool2d(x, sizes)
+        else:
+            y, places = torch.ops.aten.adaptive_max_pool3d(x, sizes)
+        y, places = self.like(y, input), self.like(places, input)
+        self.remember((places, input.shape))
+        return (y, places) if self.return_indices else y
+
+    def backward(self, dy: Any, dindices: Any = None) -> Tensor:
+        places, shape = self.recall()
+        return back_to_places(self.checked(dy, places.shape), places, shape, self.axes)
+
+    def trace(self, tracer: Any, x: Any) -> Any:
+        if self.return_indices:
+            raise NotTraceable(
+                "its indices are no numbers of a graph",
+                expected="return_indices=False",
+                got="True",
+                fix="leave them out",
+            )
+        sizes = adaptive_sizes(self, self.sizes_in_graph(x))
+        return self.in_graph(x, sizes, tracer, "AdaptiveMaxPool", output_size=sizes)
+
+    def extra_repr(self) -> str:
+        return f"output_size={self.output_size}"
+
+
+def adaptive_size(module: PoolingModule, size: Any) -> Any:
+    """output_size, a number or one per axis, each may be None. Raises ArgumentError for others."""
+    if isinstance(size, tuple | list):
+        if len(size) == module.axes:
+            return tuple(None if n is None else module.as_given("output_size", n) for n in size)
+        return module.as_given("output_size", size)
+    return None if size is None else module.as_given("output_size", size)
+
+
+def adaptive_sizes(module: Any, sizes: Any) -> Sizes:
+    """The sizes of an adaptive pool's output; None in output_size keeps an axis."""
+    asked = module.output_size if isinstance(module.output_size, tuple | list) else (module.output_size,) * module.axes
+    return tuple(int(n) if m is None else m for n, m in zip(sizes, asked, strict=True))
+
+
+class AdaptiveMaxPool1d(AdaptiveMaxPooling):
+    """The largest number of each of output_size windows of equal size, but for rounding, for each channel.
+
+    window i goes from floor(i L / n) to ceil((i + 1) L / n), for n windows
+
+    output_size     the number of windows, one number or one per axis; None keeps an axis as it is
+    return_indices  whether the output is a tuple (y, places)
+
+    Shapes    x (B, C, L) or (C, L)   y the same, with output_size places
+    Backward  as in MaxPool1d
+    Source    torch.nn.AdaptiveMaxPool1d
+
+    Raises the same errors as MaxPool1d.
+    """
+
+    axes = 1
+
+
+class AdaptiveMaxPool2d(AdaptiveMaxPooling):
+    """The largest number of each of output_size windows (see AdaptiveMaxPool1d).
+
+    Shapes    x (B, C, H, W) or (C, H, W)   y the same, with output_size places
+    Backward  as in MaxPool1d
+    Source    torch.nn.AdaptiveMaxPool2d
+
+    Raises the same errors as MaxPool1d.
+    """
+
+    axes = 2
+
+
+class AdaptiveMaxPool3d(AdaptiveMaxPooling):
+    """The largest number of each of output_size windows (see AdaptiveMaxPool1d).
+
+    Shapes    x (B, C, D, H, W) or (C, D, H, W)   y the same, with output_size places
+    Backward  as in MaxPool1d
+    Source    torch.nn.AdaptiveMaxPool3d
+
+    Raises the same errors as MaxPool1d.
+    """
+
+    axes = 3
