@@ -40,12 +40,17 @@ def log_sigmoid(x: Number) -> Number:
 
 def normal_cdf(x: Number) -> Number:
     """Phi(x), the standard normal distribution function: (1 + erf(x / sqrt 2)) / 2."""
-    return add_scaled(0.5, (x * constant(math.sqrt(0.5), x)).erf(), 0.5)
+    scaled = x * constant(math.sqrt(0.5), x)
+    if isinstance(x, Tensor):  # in place: memory that was not used before costs a large tensor more than the arithmetic
+        return torch.add(constant(0.5, x), scaled.erf_(), alpha=0.5, out=scaled)
+    return add_scaled(0.5, scaled.erf(), 0.5)
 
 
-def normal_pdf(x: Number) -> Number:
-    """phi(x), the standard normal density: exp(-x^2 / 2) / sqrt(2 pi)."""
-    return (x.square() * constant(-0.5, x)).exp() * constant(1.0 / math.sqrt(2.0 * math.pi), x)
+def bell(x: Number) -> Number:
+    """exp(-x^2 / 2), which is sqrt(2 pi) times the standard normal density."""
+    if isinstance(x, Tensor):
+        return x.square().mul_(constant(-0.5, x)).exp_()
+    return (x.square() * -0.5).exp()
 
 
 def step(x: Number, above: float = 0.0) -> Number:

@@ -14,10 +14,10 @@ from lamp.formulas import (
     Number,
     add_product,
     add_scaled,
+    bell,
     constant,
     log_sigmoid,
     normal_cdf,
-    normal_pdf,
     softplus,
     step,
 )
@@ -213,7 +213,7 @@ class GELU(Activation):
     def dsigma(self, x: Number, y: Number) -> Number:
         x = x.clamp(min=-self.SATURATED, max=self.SATURATED)
         if self.approximate == "none":
-            return add_product(normal_cdf(x), x, normal_pdf(x))
+            return add_product(normal_cdf(x), x, bell(x), 1.0 / math.sqrt(2.0 * math.pi))
         u = self._exponent(x)
         s = u.sigmoid()
         rest = (-u).exp() * s  # 1 - s, but not rounded to a multiple of an ulp of 1

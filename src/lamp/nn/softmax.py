@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from lamp.axes import standing
@@ -43,7 +44,7 @@ class Softmax(Module):
         if dy.shape != y.shape:
             raise explain_gradient(dy, y.shape)
         share = dy * y
-        dx: Tensor = share.addcmul(y, share.sum(dim, keepdim=True), value=-1.0)
+        dx: Tensor = share.addcmul_(y, share.sum(dim, keepdim=True), value=-1.0)
         return dx
 
     def extra_repr(self) -> str:
@@ -125,8 +126,8 @@ class LogSoftmax(Module):
         y, dim = self.recall()
         if dy.shape != y.shape:
             raise explain_gradient(dy, y.shape)
-        dx: Tensor = dy.addcmul(y.exp(), dy.sum(dim, keepdim=True), value=-1.0)
-        return dx
+        p = y.exp()
+        return torch.addcmul(dy, p, dy.sum(dim, keepdim=True), value=-1.0, out=p)
 
     def extra_repr(self) -> str:
         return f"dim={self.dim}"
