@@ -65,6 +65,20 @@ def test_networks_drawn_at_random(seed, inputs, batch):
         same(lambda: drawn(seed, inputs, 4), None, batch=batch, samples=45)
 
 
+@pytest.mark.parametrize(("samples", "batch"), [(13, 10), (33, 20), (40, 17)])
+@pytest.mark.parametrize("slopes", [1, 33])
+def test_slopes_beside_products_in_batches_of_several_sizes(samples, batch, slopes):
+    """A short batch leaves columns of a block without samples, where gradients of the batch before may stand."""
+
+    def network():
+        branches = lamp.Linear(33, 33, bias=False), lamp.PReLU(slopes), lamp.Tanh()
+        joined = lamp.Parallel(*branches, combine="concat")
+        return lamp.Sequential(lamp.Linear(4, 33), joined, lamp.Linear(99, 33), lamp.Linear(33, 3)).double()
+
+    with products_everywhere():
+        same(seeded(network), None, batch=batch, samples=samples)
+
+
 def perceptron():
     return lamp.Sequential(
         lamp.Linear(21, 40),

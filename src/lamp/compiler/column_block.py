@@ -8,7 +8,7 @@ all of them; a ColumnBlock gives them loads and stores by offset and column.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 from lamp.compiler.arguments import KernelArguments
 from lamp.compiler.code import Code
@@ -19,6 +19,7 @@ from lamp.nn import Dropout
 
 # Dropout's masks: (module, stage, unit, column of the batch) -> 0 or 1 / (1 - p)
 Keep = Callable[[Dropout, Stage, Index, Index], Lane]
+Counts = Callable[[Index], Mask | None]  # column of the batch -> which lanes hold a sample that counts; None if all do
 Present = Callable[[Stage, Index], Mask | None]  # which networks have this unit of a stage; None if all do
 
 
@@ -32,6 +33,7 @@ class ColumnBlock:
     one_network  whether lanes are samples; then weight gradients are summed over a chunk of the batch, not per block
     keep         the masks of Dropout
     present      which networks have a unit, if hidden layers differ in width
+    counts       which lanes of a column hold a sample that counts
     light        the numbers of the layers whose code should be short, since they do little of the work
     column       the number of the first column in the batch
     stride       so many columns are stored side by side in scratch memory
@@ -51,12 +53,13 @@ class ColumnBlock:
         one_network: bool,
         keep: Keep,
         present: Present,
+        counts: Counts,
         light: Collection[int],
         column: Index,
         stride: int,
     ) -> None:
         self.code, self.plan, self.one_network = code, plan, one_network
-        self.keep, self.present, self.light, self.arguments = keep, present, light, arguments
+        self.keep, self.present, self.counts, self.light, self.arguments = keep, present, counts, light, arguments
         self.column, self.stride, self.first = column, stride, 0
         self.given_gradients, self.gone_back = {plan.last}, set[Stage]()
         self._set_columns(columns)
@@ -101,6 +104,15 @@ class ColumnBlock:
     def mask(self, module: Dropout, stage: Stage, unit: Index, column: Index) -> Lane:
         """Dropout's mask of a unit in a column."""
         return self.keep(module, stage, unit, self.code.plus(self.column, column))
+
+    def counted(self, values: Sequence[Lane], columns: Sequence[Index]) -> list[Lane]:
+        """The values of these columns, 0 where there is no sample that counts.
+
+        There, a gradient is not always 0: matrix products compute those of a chunk's columns alone, and what the blocks
+        read beyond them is left over from another batch.
+        """
+        masks = [self.counts(self.code.plus(self.column, column)) for column in columns]
+        return [x if mask is None else x.where(mask, 0.0) for x, mask in zip(values, masks, strict=True)]
 
     def parameter(self, at: Index) -> Lane:
         """A parameter: each network's in its lane, or the single network's in every lane."""

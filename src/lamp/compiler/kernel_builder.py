@@ -138,7 +138,8 @@ class KernelBuilder:
 
         arguments = self.arguments._replace(gradients=self.gradients_of_part)
         one_network, light, stride = self.spec.one_network, self.tiling.light, self.tiling.stride
-        return ColumnBlock(self.code, self.plan, 1, arguments, one_network, keep, masks.present, light, start, stride)
+        about = (keep, masks.present, columns.counts, light)
+        return ColumnBlock(self.code, self.plan, 1, arguments, one_network, *about, start, stride)
 
     def _begin_gradients(self, columns: Index) -> None:
         """Set the gradients of a part with so many columns to 0, except those that matrix products will overwrite."""

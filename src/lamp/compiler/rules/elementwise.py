@@ -107,7 +107,8 @@ class Slopes(ElementRule):
     ) -> list[Lane]:
         at = self._place(block, element, unit)
         slope = block.parameter(at)
-        block.add_to_gradient(at, total([each * x_s.clamp(max=0.0) for each, x_s in zip(dy, x, strict=True)]))
+        dslope = [each * x_s.clamp(max=0.0) for each, x_s in zip(dy, x, strict=True)]
+        block.add_to_gradient(at, total(block.counted(dslope, columns)))
         return [each * slope.lerp(1.0, step(x_s)) for each, x_s in zip(dy, x, strict=True)]
 
     @staticmethod
