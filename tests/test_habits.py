@@ -403,3 +403,8 @@ def test_a_traceback_shows_the_users_own_lines():
     assert "lamp/nn" not in shown
     assert "During handling" not in shown
     assert len(shown.splitlines()) < 16
+
+
+def test_to_takes_non_blocking():
+    module = lamp.Linear(2, 3)
+    assert module.to("cpu", non_blocking=True) is module

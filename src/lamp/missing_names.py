@@ -58,9 +58,11 @@ INSTEAD = {
         r"metric|Metrics?|F1(Score)?|f1_score|Precision|Recall|AUC|AUROC|roc_auc_score|ConfusionMatrix|R2(Score)?|Perplexity",
         r"Mean(Absolute|Squared)Error",
     ),
-    "lamp.Dataset(inputs, targets), or (inputs, targets) themselves": (r"TensorDataset|Subset|random_split|utils",),
+    "lamp.Dataset(inputs, targets), or (inputs, targets) themselves": (r"TensorDataset|Subset|utils",),
+    "lamp.fit(..., validation=0.2) holds out a fifth": (r"random_split|train_test_split",),
     "torch's: lamp computes on torch tensors": (
         r"tensor|Tensor|zeros|ones|randn?|arange|from_numpy|as_tensor|manual_seed|device|dtype|float(16|32|64)|int64|long",
+        r"cuda|mps|backends|stack|cat|Generator|set_num_threads",
     ),
     "lamp.fit(model, criterion, optimizer, (inputs, targets), epochs=10)": (r"train|KernelRunner|train_step",),
     "lamp.compile(model, criterion, optimizer, batch_size), or lamp.fit, which compiles by itself": (

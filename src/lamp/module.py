@@ -192,11 +192,17 @@ class Module(TorchHabits, Participant, metaclass=ModuleMeta):
         """Set evaluation mode for this module and all below it."""
         return self.train(False)
 
-    def to(self, *args: Any, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Self:
+    def to(
+        self,
+        *args: Any,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        non_blocking: bool = False,
+    ) -> Self:
         """Move parameters and buffers; returns the module.
 
         Call it as `to(device)`, `to(dtype)`, `to(device, dtype)`, `to(tensor)`, or with keywords. Integer buffers keep
-        their dtype.
+        their dtype. `non_blocking` is torch's, and changes nothing here.
         """
         device, dtype = target_of(args, device, dtype)
         if device is not None and device.type != "meta" and any(each.data.is_meta for each in self.parameters()):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import builtins
 import difflib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -186,15 +186,20 @@ def of_path(module: object, members: dict[str, Member], target: str, kind: str) 
     )
 
 
-def missing_attribute(module: object, name: str) -> MissingNameError:
-    """The error for a missing attribute: names lamp's equivalent of the torch or Keras method, or close matches."""
-    of: Any = type(module)
-    kind, close = of.__name__, _close_names(name, of, tuple(vars(module)))
+def missing_attribute(thing: object, name: str, instead: Mapping[str, str] = INSTEAD) -> AttributeError:
+    """The error for a missing attribute: names lamp's equivalent of the torch or Keras method, or close matches.
+
+    instead  {name elsewhere: what to write in lamp}
+    """
+    of: Any = type(thing)
+    if name.startswith("_"):
+        return AttributeError(f"{of.__name__!r} object has no attribute {name!r}")
+    kind, close = of.__name__, _close_names(name, of, tuple(vars(thing)))
     return MissingNameError(
         f"{kind} has no attribute {name!r}",
         expected="an existing attribute" + (f", such as {', '.join(close)}" if close else ""),
         got=name,
-        fix=INSTEAD.get(name) or (f"did you mean {close[0]}?" if close else f"dir({kind}) lists the attributes"),
+        fix=instead.get(name) or (f"did you mean {close[0]}?" if close else f"dir({kind}) lists the attributes"),
     )
 
 

@@ -98,7 +98,52 @@ def _written_by_an_accumulator():
     fit(model=model, metrics=[WritesWhileUpdated(model)], engine="eager")
 
 
+def _factor_without_a_gradient():
+    """Divide the loss, but not its gradient."""
+    model, criterion = network(), lamp.CrossEntropyLoss()
+    loss = criterion(model(X), Y) / 4
+    (loss + 0.1 * sum((each.data**2).sum() for each in model.parameters())).backward()
+
+
 MISTAKES = [
+    _call(
+        "(loss / 4 + penalty).backward()",
+        _factor_without_a_gradient,
+        lamp.BackwardError,
+        "the value of a loss",
+        "criterion.backward() * c",
+    ),
+    _call("history.history, as in Keras", lambda: fit().history["loss"], AttributeError, "History", "history['loss']"),
+    _call("history.loss", lambda: fit().loss, AttributeError, "History", "history['loss']"),
+    _call(
+        "metric.compute(), as in torchmetrics",
+        lambda: lamp.metrics.F1().compute(),  # type: ignore[attr-defined]
+        AttributeError,
+        "F1",
+        "metric.value()",
+    ),
+    _call(
+        "metric.result(), as in Keras",
+        lambda: lamp.metrics.AUC().result(),  # type: ignore[attr-defined]
+        AttributeError,
+        "AUC",
+        "metric.value()",
+    ),
+    _call(
+        "ReduceLROnPlateau.step() without a measure",
+        lambda: lamp.ReduceLROnPlateau(lamp.SGD(network().parameters(), lr=0.1)).step(),
+        lamp.ArgumentError,
+        "ReduceLROnPlateau.step",
+        "scheduler.step(validation_loss)",
+    ),
+    _call(
+        "lamp.random_split",
+        lambda: lamp.random_split((X, Y), [0.8, 0.2]),
+        AttributeError,
+        "random_split",
+        "validation=0.2",
+    ),
+    _call("lamp.cuda", lambda: lamp.cuda.is_available(), AttributeError, "cuda", "torch's"),
     *(
         _call(
             f"fit: a metric writes to the weights {how}, {engine}",

@@ -6,7 +6,7 @@ import copy
 import re
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -15,8 +15,19 @@ from lamp.axes import replicas_of
 from lamp.errors import DataError, DTypeError, ShapeError
 from lamp.losses import Loss
 from lamp.signatures import Constructed
+from lamp.torch_habits import missing_attribute
 
 HIGHER_IS_BETTER = re.compile(r"accuracy$|(^|[_ ])(precision|recall|f1|auc|r2)$")  # names of such metrics end so
+
+
+INSTEAD = {  # in torchmetrics and Keras: here
+    "compute": "metric.value()",
+    "result": "metric.value()",
+    "forward": "metric(output, target), the value of one batch",
+    "update_state": "metric.update(output, target)",
+    "reset_state": "metric.reset()",
+    "reset_states": "metric.reset()",
+}
 
 
 class Metric(metaclass=Constructed):
@@ -75,6 +86,11 @@ class Metric(metaclass=Constructed):
         alone.reset()
         alone.update(output, target)
         return alone.value()
+
+    if not TYPE_CHECKING:  # type checkers must go on to report missing attributes
+
+        def __getattr__(self, name: str) -> Any:
+            raise missing_attribute(self, name, INSTEAD)
 
     def __repr__(self) -> str:
         """The call that makes this metric, with the arguments that are not the defaults."""

@@ -73,12 +73,19 @@ class ReduceLROnPlateau(Schedule):
         self.num_bad_epochs: Number = 0
         self._last_lr = [group["lr"] for group in optimizer.param_groups]
 
-    def step(self, metrics: Any) -> None:
+    def step(self, metrics: Any = None) -> None:
         """Record the measure of an epoch, and reduce the learning rate if it has not improved for long enough.
 
         metrics  a number or a tensor of one element; for a population also (K,). Then each replica has its own learning
                  rate from here on, and NaN counts as not better
         """
+        if metrics is None:
+            raise ArgumentError(
+                "ReduceLROnPlateau.step needs a measure of the epoch",
+                expected="a number, such as the loss on validation data",
+                got="nothing",
+                fix="scheduler.step(validation_loss); lamp.fit(..., scheduler=scheduler) does it by itself",
+            )
         measure = torch.as_tensor(metrics).detach().cpu().double()
         measure = measure.reshape(()) if measure.numel() == 1 else measure
         if measure.dim() == 0 and measure.isnan():

@@ -15,6 +15,7 @@ from torch import Tensor
 from lamp.errors import ArgumentError, DataError
 from lamp.intervals import margin_of_mean, mean_std
 from lamp.metrics.metric import mode_of
+from lamp.torch_habits import missing_attribute
 from lamp.values import as_path
 
 if TYPE_CHECKING:
@@ -27,6 +28,13 @@ FRAME = 3  # characters that a column takes beside its text
 KEPT = ("engine", "why", "replicas", "stopped", "compile_seconds", "endings", "failed")
 
 Measured = float | Tensor  # a number of one network, or (K,) of a population
+
+
+INSTEAD = {
+    "history": "the history itself: history['loss']",
+    "epoch": "range(history.epochs)",
+    "to_frame": "polars.DataFrame({name: values.tolist() for name, values in history.items()})",
+}
 
 
 class History(Mapping[str, Tensor]):
@@ -60,6 +68,13 @@ class History(Mapping[str, Tensor]):
         """Append one epoch's values: numbers, or tensors (K,) of a population."""
         self._epochs.append(dict(values))
         self._seconds.append(seconds)
+
+    if not TYPE_CHECKING:  # type checkers must go on to report missing attributes
+
+        def __getattr__(self, name: str) -> Any:
+            epochs = vars(self).get("_epochs") or [{}]
+            measured = {each: f"history[{each!r}]" for each in epochs[-1]}
+            raise missing_attribute(self, name, INSTEAD | measured)
 
     # ---- as a mapping of tensors ---------------------------------------------------------------------------------
     def __getitem__(self, name: str) -> Tensor:
