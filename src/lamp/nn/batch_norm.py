@@ -15,7 +15,7 @@ from lamp.formulas import Number, constant
 from lamp.module import Module
 from lamp.nn.arguments import a_flag, a_number, a_size, positive
 from lamp.nn.checks import explain_gradient, explain_numbers, explain_unlike
-from lamp.nn.normalization import wide
+from lamp.nn.normalization import shaped, wide
 from lamp.parameter import Buffer, Parameter
 
 NAMES: dict[int, tuple[str, ...]] = {0: (), 1: ("L",), 2: ("H", "W"), 3: ("D", "H", "W")}  # of axes after the channels
@@ -84,33 +84,33 @@ class ChannelNorm(Module):
     # ---- forward and backward --------------------------------------------------------------------------------------
     def forward(self, input: Tensor) -> Tensor:
         self._check(input)
-        x, n = self._batched(wide(input)), None
+        x, n, squares = self._batched(wide(input)), None, None
         if self.training or self.running_mean is None or self.running_var is None:
-            over = self._axes(x)
-            n = self._count(x, over)
-            mean = x.mean(over, keepdim=True)
+            n = self._count(x)
+            mean = self._total(x).mul_(constant(1.0 / max(n, 1), x))
             xhat = x - mean
-            var = xhat.square().mean(over, keepdim=True)
+            squares = xhat.square()
+            var = self._total(squares).mul_(constant(1.0 / max(n, 1), x))
             if x.numel():
-                self._update_running_stats(mean, var * (n / (n - 1)))
+                self._update_running_stats(mean, var * constant(n / (n - 1), var))
         else:
             xhat, var = x - self._per_channel(self.running_mean, x), self._per_channel(self.running_var, x)
         s = (var + constant(self.eps, var)).rsqrt_()
         y = xhat.mul_(s)
         self.remember((xhat, s, n, input.shape))
         if self.weight is not None:
-            y = xhat * self._per_channel(self.weight, x)  # addcmul with two such factors takes twice the time
+            y = torch.mul(xhat, self._per_channel(self.weight, x), out=squares)  # into memory that is done with
             if self.bias is not None:
                 y.add_(self._per_channel(self.bias, x))
-        return y.view(input.shape).to(input.dtype)
+        return shaped(y, input)
 
     def backward(self, grad_output: Tensor) -> Tensor:
         xhat, s, n, shape = self.recall()
         if not isinstance(grad_output, Tensor) or grad_output.shape != shape:
             raise explain_gradient(grad_output, shape)
-        dy, over = wide(grad_output).reshape(xhat.shape), self._axes(xhat)
+        dy = wide(grad_output).reshape(xhat.shape)
         share = dy * xhat
-        sum_dy, sum_share = dy.sum(over, keepdim=True), share.sum(over, keepdim=True)
+        sum_dy, sum_share = self._total(dy), self._total(share)
         if self.weight is not None:
             self.weight.grad.add_(self._of_all_samples(sum_share, self.weight))
             s = s * self._per_channel(self.weight, dy)
@@ -119,12 +119,14 @@ class ChannelNorm(Module):
         if n is None:  # mean and var do not depend on x
             dx = torch.mul(dy, s, out=share)
         else:
-            dx = torch.sub(dy, sum_dy / n, out=share).addcmul_(xhat, sum_share / n, value=-1.0).mul_(s)
-        return dx.view(shape).to(grad_output.dtype)
+            of_one = constant(1.0 / max(n, 1), dy)
+            dx = torch.sub(dy, sum_dy * of_one, out=share).addcmul_(xhat, sum_share * of_one, value=-1.0).mul_(s)
+        return shaped(dx, grad_output)
 
-    def _count(self, x: Tensor, over: list[int]) -> int:
+    def _count(self, x: Tensor) -> int:
         """n, the number of values that mean and var are taken of. Raises ShapeError if it is 1."""
-        n = math.prod(x.shape[axis] for axis in over)
+        lead = standing(0, self.replicas)
+        n = math.prod(x.shape[lead + 2 :]) * (x.shape[lead] if self.over_batch else 1)
         if n == 1:
             raise ShapeError(
                 "one number per channel has no variance",
@@ -162,10 +164,14 @@ class ChannelNorm(Module):
         lead = standing(0, self.replicas)
         return x if x.dim() - lead - 2 in self.spatial else x.unsqueeze(lead)
 
-    def _axes(self, x: Tensor) -> list[int]:
-        """The axes that mean and var are taken over."""
+    def _total(self, x: Tensor) -> Tensor:
+        """The sum over the axes that mean and var are taken over: (K..., B or 1, C, 1...)."""
         lead = standing(0, self.replicas)
-        return [*([lead] if self.over_batch else []), *range(lead + 2, x.dim())]
+        within = tuple(range(lead + 2, x.dim()))
+        total = x.sum(within, keepdim=True) if within else x  # of each sample first: they lie together in memory
+        if self.over_batch:
+            return total.sum(lead, keepdim=True)
+        return total
 
     def _per_channel(self, values: Parameter | Buffer, x: Tensor) -> Tensor:
         """Values (C) to broadcast against x: (C, 1...), or (K, 1, C, 1...) in a population."""

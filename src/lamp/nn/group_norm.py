@@ -15,7 +15,7 @@ from lamp.formulas import constant
 from lamp.module import Module
 from lamp.nn.arguments import a_flag, a_number, a_size, not_negative
 from lamp.nn.checks import explain_axes, explain_gradient, explain_numbers, explain_unlike
-from lamp.nn.normalization import wide
+from lamp.nn.normalization import shaped, wide
 from lamp.parameter import Parameter
 
 
@@ -83,14 +83,16 @@ class GroupNorm(Module):
         self._check(input)
         x = self._groups(input)  # (K..., B, groups, n)
         xhat = x - x.mean(-1, keepdim=True)
-        s = xhat.square().mean(-1, keepdim=True).add_(self.eps).rsqrt_()
+        squares = xhat.square()
+        s = squares.mean(-1, keepdim=True).add_(self.eps).rsqrt_()
         y = xhat.mul_(s)
         self.remember((xhat, s, input.shape))
         if self.weight is not None:
-            y = xhat.view(self._channels(input.shape)) * self._per_channel(self.weight)
+            channels = self._channels(input.shape)
+            y = torch.mul(xhat.view(channels), self._per_channel(self.weight), out=squares.view(channels))
             if self.bias is not None:
                 y.add_(self._per_channel(self.bias))
-        return y.view(input.shape).to(input.dtype)
+        return shaped(y, input)
 
     def backward(self, grad_output: Tensor) -> Tensor:
         xhat, s, shape = self.recall()
@@ -113,7 +115,7 @@ class GroupNorm(Module):
             each.view(*s.shape[:-1], -1).sum(-1, keepdim=True) / n for each in (sum_dy, sum_share)
         )
         dx: Tensor = dxhat.view(xhat.shape).sub_(mean_dxhat).addcmul_(xhat, mean_share, value=-1.0).mul_(s)
-        return dx.view(shape).to(grad_output.dtype)
+        return shaped(dx, grad_output)
 
     def _groups(self, x: Tensor) -> Tensor:
         """x (K..., B, C, ...) as (K..., B, groups, n), in float32 at least."""

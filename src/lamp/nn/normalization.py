@@ -16,6 +16,8 @@ from lamp.nn.arguments import a_flag, a_shape, not_negative
 from lamp.nn.checks import explain_gradient, explain_numbers, explain_unlike
 from lamp.parameter import Parameter
 
+SHARED = 2**15  # from so many elements on, torch divides an operation among threads
+
 
 def wide(x: Tensor) -> Tensor:
     """x in float32 if it has half precision: too few digits for sums, and squares may overflow. Otherwise x itself."""
@@ -46,11 +48,15 @@ class LastAxesNorm(Module):
 
     def _rows(self, x: Tensor) -> Tensor:
         """x (K..., B..., *normalized_shape) as rows (K..., N, D), in float32 at least."""
+        if x.dim() == standing(2, self.replicas) and len(self.normalized_shape) == 1:
+            return wide(x)
         return wide(x).reshape(*x.shape[: standing(0, self.replicas)], -1, math.prod(self.normalized_shape))
 
     def _per_row(self, parameter: Parameter) -> Tensor:
         """A parameter to broadcast against rows: (D), or (K, 1, D) in a population."""
-        return wide(parameter.data).reshape(*(() if self.replicas is None else (self.replicas, 1)), -1)
+        if self.replicas is None:
+            return wide(parameter.data).view(-1)
+        return wide(parameter.data).view(self.replicas, 1, -1)
 
     def _eps(self, dtype: torch.dtype) -> float:
         """eps, or for None the machine epsilon of the dtype that is computed in."""
@@ -145,7 +151,7 @@ class LayerNorm(LastAxesNorm):
         if not alone and weight is not None:
             y = y.mul_(weight) if bias is None else y.mul_(weight).add_(bias)
         self.remember((input, mean, s))
-        return y.view(input.shape).to(input.dtype)
+        return shaped(y, input)
 
     def backward(self, grad_output: Tensor) -> Tensor:
         input, mean, s = self.recall()
@@ -153,18 +159,18 @@ class LayerNorm(LastAxesNorm):
             raise explain_gradient(grad_output, input.shape)
         dy, xhat = self._rows(grad_output), (self._rows(input) - mean).mul_(s)
         if self.bias is not None:
-            self.bias.grad.add_(sum_of_rows(dy).view(self.bias.shape))
+            add_to(self.bias.grad, sum_of_rows(dy))
         share = dy * xhat
         if self.weight is None:
             dxhat, mean_dxhat, mean_share = dy.clone(), dy.mean(-1, keepdim=True), share.mean(-1, keepdim=True)
         else:
-            self.weight.grad.add_(sum_of_rows(share).view(self.weight.shape))
+            add_to(self.weight.grad, sum_of_rows(share))
             weight = self._per_row(self.weight)
             means = (weight / dy.shape[-1]).mT if weight.dim() > 1 else (weight / dy.shape[-1]).unsqueeze(1)
             mean_dxhat, mean_share = dy @ means, share @ means  # means of dxhat and dxhat xhat: (N, 1)
             dxhat = torch.mul(dy, weight, out=share)
         dx = dxhat.sub_(mean_dxhat).addcmul_(xhat, mean_share, value=-1.0).mul_(s)
-        return dx.view(input.shape).to(input.dtype)
+        return shaped(dx, input)
 
     def extra_repr(self) -> str:
         return (
@@ -228,11 +234,11 @@ class RMSNorm(LastAxesNorm):
         dy, xhat = self._rows(grad_output), self._rows(input) * s
         share = dy * xhat
         if self.weight is not None:
-            self.weight.grad.add_(sum_of_rows(share).view(self.weight.shape))
+            add_to(self.weight.grad, sum_of_rows(share))
             weight = self._per_row(self.weight)
             dy, share = dy * weight, share.mul_(weight)  # dxhat, dxhat xhat
         dx = torch.addcmul(dy, xhat, share.mean(-1, keepdim=True), value=-1.0).mul_(s)
-        return dx.view(input.shape).to(input.dtype)
+        return shaped(dx, input)
 
     def extra_repr(self) -> str:
         return f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}"
@@ -241,6 +247,21 @@ class RMSNorm(LastAxesNorm):
 def sum_of_rows(x: Tensor) -> Tensor:
     """The sum over the rows of x (K..., N, D): (K..., D).
 
-    The first and the second half are summed apart, as torch's threads divide x: what a thread has written, it reads.
+    In large tensors the first and the second half are summed apart, as torch's threads divide x: what a thread has
+    written, it reads.
     """
-    return x.sum(-2) if x.shape[-2] % 2 else x.unflatten(-2, (2, -1)).sum(-2).sum(-2)
+    if x.numel() < SHARED or x.shape[-2] % 2:
+        return x.sum(-2)
+    halves: Tensor = x.unflatten(-2, (2, -1)).sum(-2)
+    return halves.sum(-2)
+
+
+def add_to(gradient: Tensor, values: Tensor) -> None:
+    """Add values to a parameter's gradient, which has as many elements, perhaps in another shape."""
+    gradient.add_(values if values.shape == gradient.shape else values.view(gradient.shape))
+
+
+def shaped(y: Tensor, like: Tensor) -> Tensor:
+    """y in the shape and dtype of another tensor."""
+    y = y if y.shape == like.shape else y.view(like.shape)
+    return y if y.dtype == like.dtype else y.to(like.dtype)
