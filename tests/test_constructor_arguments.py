@@ -10,7 +10,7 @@ from lamp.errors import LampError
 
 KINDS = [getattr(lamp.nn, name) for name in lamp.nn.__all__ if name not in ("Activation", "Sequential", "Identity")]
 NEEDED = {"in_features": 3, "out_features": 4, "threshold": 0.1, "value": 0.2, "dim": 1, "unflattened_size": (3, 1)}
-NEEDED |= {"in_channels": 3, "out_channels": 4, "kernel_size": 2, "padding": 1}
+NEEDED |= {"in_channels": 3, "out_channels": 4, "kernel_size": 2, "padding": 1, "output_size": 3}
 NEEDED |= {"normalized_shape": 3, "num_features": 3, "num_groups": 1, "num_channels": 4, "size": 3}
 NEEDED |= {"in1_features": 3, "in2_features": 4, "groups": 2, "upscale_factor": 2, "downscale_factor": 2}
 NEEDED |= {"num_embeddings": 7, "embedding_dim": 3}

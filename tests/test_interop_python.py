@@ -36,7 +36,7 @@ print(predict(np.arange(8.0).reshape(2, 4)).tolist())
 
 def is_refused(kind):
     """Whether modules of this class cannot be written in Python."""
-    return any(name in kind.__name__ for name in ("Conv", "Pad", "Pool", "Upsampl"))
+    return any(name in kind.__name__ for name in ("Conv", "Pad", "Pool", "Upsampl", "Fold", "fold"))
 
 
 IN_PYTHON = [case for case in EXPORTED if not any(is_refused(type(part)) for part in case.make().modules())]
@@ -72,7 +72,9 @@ def test_the_tables_hold_every_activation():
 
 @pytest.mark.parametrize("case", [case for case in EXPORTED if case not in IN_PYTHON], ids=str)
 def test_what_cannot_be_written_is_refused_by_name(case, tmp_path):
-    with pytest.raises(lamp.ArgumentError, match=r"(Conv|Pad|Pool|Upsampl).*\d.*: this module cannot be exported"):
+    with pytest.raises(
+        lamp.ArgumentError, match=r"(Conv|Pad|Pool|Upsampl|[Ff]old).*\d.*: this module cannot be exported"
+    ):
         lamp.to_python(case.make(), tmp_path / "network.py", input_shape=sample_shape(case))
     assert not list(tmp_path.iterdir())
 

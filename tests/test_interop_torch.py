@@ -11,6 +11,7 @@ from torch import nn
 import lamp
 from lamp.interop import torch as bridge
 from lamp.interop.scaling import rescaling, standardising
+from tests.cases.convolutions import LAZY
 from tests.cases.losses import LOSSES
 from tests.cases.module_case import detached, equal, error, gradients, like, stacked
 from tests.cases.modules import MODULES
@@ -113,6 +114,7 @@ def test_every_module_and_loss_has_its_counterpart():
     kinds |= {lamp.CTCLoss, lamp.nn.LinearCrossEntropyLoss, lamp.MaxUnpool1d, lamp.MaxUnpool2d, lamp.MaxUnpool3d}
     kinds |= {lamp.FractionalMaxPool2d, lamp.FractionalMaxPool3d}
     kinds |= {lamp.Bilinear, lamp.PairwiseDistance, lamp.CosineSimilarity}
+    kinds |= LAZY
     assert {*bridge.TWINS, *bridge.ROWS.values()} == kinds
 
 
@@ -303,7 +305,6 @@ def with_its_own_forward():
         (with_more, ["scale", "remove"]),
         (with_a_module, ["modules inside"]),
         (lambda: nn.Softmax(), ["dim"]),
-        (lambda: nn.LazyLinear(3), ["LazyLinear"]),
         (lambda: nn.ModuleList([nn.Linear(3, 4)]), ["ModuleList"]),
         (lambda: nn.Linear(3, 4, dtype=torch.complex64), ["floating-point"]),
     ],

@@ -97,6 +97,14 @@ NEEDED = {
         for kind in ("", "Transpose")
         for n in (1, 2, 3)
     },
+    **{
+        f"LazyConv{kind}{n}d": {"out_channels": lambda: 2, "kernel_size": lambda: 2}
+        for kind in ("", "Transpose")
+        for n in (1, 2, 3)
+    },
+    "LazyLinear": {"out_features": lambda: 2},
+    "Fold": {"output_size": lambda: 3, "kernel_size": lambda: 2},
+    "Unfold": {"kernel_size": lambda: 2},
     **{f"ConstantPad{n}d": {"padding": lambda: 1, "value": lambda: 0.5} for n in (1, 2, 3)},
     **{f"BatchNorm{n}d": {"num_features": lambda: 3} for n in (1, 2, 3)},
     **{f"InstanceNorm{n}d": {"num_features": lambda: 3} for n in (1, 2, 3)},

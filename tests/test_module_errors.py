@@ -7,12 +7,12 @@ import torch
 
 import lamp.nn as L
 from lamp.errors import ArgumentError, DTypeError, LampError, ShapeError
-from tests.cases.convolutions import CONVOLUTIONS, PADS
+from tests.cases.convolutions import CONVOLUTIONS, FOLDS, PADS
 from tests.cases.modules import ACTIVATIONS, LAYERS
 from tests.cases.normalization import NORMALIZATIONS, NORMALIZATIONS_OF_SAMPLES
 from tests.cases.small_modules import SMALL
 
-ALL = [*ACTIVATIONS, *LAYERS, *NORMALIZATIONS, *NORMALIZATIONS_OF_SAMPLES, *SMALL, *CONVOLUTIONS, *PADS]
+ALL = [*ACTIVATIONS, *LAYERS, *NORMALIZATIONS, *NORMALIZATIONS_OF_SAMPLES, *SMALL, *CONVOLUTIONS, *PADS, *FOLDS]
 MOVING = ("Identity", "Flatten", "Unflatten", "PixelShuffle", "PixelUnshuffle", "ChannelShuffle")
 COMPUTING = [case for case in ALL if case.name.split("(")[0] not in MOVING]
 CHECKED = [case for case in ALL if case.name.split("(")[0] not in ("Identity", "Linear")]
@@ -130,6 +130,11 @@ class TestShapes:
             (L.ReflectionPad1d(1), (4,), "(C, W)"),
             (L.ZeroPad2d(-2), (3, 4, 3), "at least 4 on axis -1"),
             (L.ConstantPad3d(1, 2.0), (3, 4), "(..., D, H, W)"),
+            (L.Unfold(2), (3, 4), "(B, C, H, W)"),
+            (L.Unfold(5, padding=1), (2, 3, 2, 4), "at least (3, 3)"),
+            (L.Fold((4, 5), 2), (2, 12, 11), "(B, C 4, 12)"),
+            (L.Fold((4, 5), 2), (2, 11, 12), "(B, C 4, 12)"),
+            (L.Fold((4, 5), 2), (12,), "(B, C 4, 12)"),
         ],
         ids=repr,
     )
@@ -206,6 +211,9 @@ class TestDtypes:
         lambda: L.ReflectionPad2d((1, 2)),
         lambda: L.ReflectionPad1d("1"),
         lambda: L.ConstantPad1d(1, math.nan),
+        lambda: L.Unfold((2, 2, 2)),
+        lambda: L.Unfold(2, stride=0),
+        lambda: L.Fold("x", 2),
     ],
 )
 def test_arguments_out_of_range(build):

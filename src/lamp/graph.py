@@ -13,7 +13,7 @@ The kinds of operations, with their attributes:
     MatMul       the last two axes of two values       Concat         values joined along `axis`
     Conv         over windows: kernel_size, stride,    Reshape        the same elements in another shape
                  padding, dilation, groups; and        Pad            borders: pads, mode, value
-                 ConvTranspose, with output_padding
+                 ConvTranspose, Fold and Unfold
     Pool         one number per window                 Gather         rows of a table, by index (an embedding)
     Elementwise  the module's `sigma` per element      Reduce         one number per axis: mode, axis
     Mask         random elements set to zero           Norm           standardised per sample; BatchNorm: per batch

@@ -16,7 +16,6 @@ OWN_MODULE = "write a lamp.Module of your own, with forward and backward"
 # What to do instead: the names that this holds for, as regular expressions that match a whole name.
 INSTEAD = {
     "lamp.MaxPool2d or lamp.AvgPool2d, over 1, 2 or 3 axes": (r"(Global)?(Max|Average)Pool(ing)?[123][dD]",),
-    "lamp.Conv2d(in_channels, out_channels, kernel_size)": (r"LazyConv\w*",),
     "lamp.ConvTranspose1d, lamp.ConvTranspose2d or lamp.ConvTranspose3d": (r"Conv[123][dD]Transpose|Deconv\w*",),
     "lamp.ZeroPad1d, lamp.ZeroPad2d or lamp.ZeroPad3d": (r"ZeroPadding[123]D",),
     "lamp.BatchNorm1d, lamp.LayerNorm and others normalise values; dataset.normalized() normalises data": (
@@ -28,7 +27,7 @@ INSTEAD = {
     "lamp.Dropout1d, lamp.Dropout2d or lamp.Dropout3d": (r"SpatialDropout[123]D",),
     "lamp.Upsample(scale_factor=2)": (r"UpSampling[123]D|Upsampl\w*|Resizing|interpolate",),
     "lamp.LocalResponseNorm(size)": (r"CrossMapLRN2d|LRN",),
-    "lamp.Linear(in_features, out_features), then an activation such as lamp.ReLU()": (r"Dense|LazyLinear",),
+    "lamp.Linear(in_features, out_features), then an activation such as lamp.ReLU()": (r"Dense",),
     "lamp.Sequential(...), or a class of lamp.Module with forward and backward": (r"Model|Input(Layer)?|Layer",),
     "a plain list or dict as an attribute: lamp finds the modules and parameters in it": (
         r"(Module|Parameter)(List|Dict)",

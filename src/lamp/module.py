@@ -34,6 +34,7 @@ from lamp.parameter import Buffer, Parameter, flatten, move, spans
 from lamp.passes import Participant
 from lamp.state_dict import IncompatibleKeys, compare
 from lamp.torch_habits import TorchHabits, of_path, unwritten
+from lamp.uninitialized import initialized
 from lamp.values import a_function, a_switch
 
 Held = TypeVar("Held")
@@ -162,7 +163,7 @@ class Module(TorchHabits, Participant, metaclass=ModuleMeta):
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
         """All parameters of the tree, each once, with their paths."""
         found = list(self._named(Parameter, everywhere=False))
-        flatten(parameter for _, parameter in found)
+        flatten(initialized(parameter for _, parameter in found))
         yield from found
 
     def parameters(self) -> list[Parameter]:
@@ -174,7 +175,7 @@ class Module(TorchHabits, Participant, metaclass=ModuleMeta):
         yield from self._named(Buffer, everywhere=False)
 
     def _flatten(self) -> None:
-        flatten(parameter for _, parameter in self._named(Parameter, everywhere=False))
+        flatten(initialized(parameter for _, parameter in self._named(Parameter, everywhere=False)))
 
     # ---- changes to the whole tree -------------------------------------------------------------------------------
     def zero_grad(self, set_to_none: bool = True) -> None:
@@ -205,9 +206,10 @@ class Module(TorchHabits, Participant, metaclass=ModuleMeta):
         their dtype. `non_blocking` is torch's, and changes nothing here.
         """
         device, dtype = target_of(args, device, dtype)
-        if device is not None and device.type != "meta" and any(each.data.is_meta for each in self.parameters()):
+        parameters = [parameter for _, parameter in self._named(Parameter, everywhere=False)]
+        if device is not None and device.type != "meta" and any(each.data.is_meta for each in parameters):
             raise without_numbers(type(self).__name__)
-        move((parameter for _, parameter in self._named(Parameter, everywhere=False)), dtype, device)
+        move(parameters, dtype, device)
         for _, buffer in self.named_buffers():
             to_dtype = dtype if buffer.data.is_floating_point() else None
             buffer.data = buffer.data.to(device=device, dtype=to_dtype)

@@ -13,6 +13,7 @@ from lamp.errors import ArgumentError
 from lamp.module import Module
 from lamp.parameter import Buffer, Parameter, flatten, spans
 from lamp.tensor_like import TensorLike
+from lamp.uninitialized import initialized
 
 ALL = ...  # every replica, and a single network as a whole
 
@@ -98,7 +99,7 @@ def state_members(model: Module) -> tuple[list[Parameter], list[Buffer]]:
                 parameters[member] = None
             elif isinstance(member, Buffer) and not module.gives_loss:
                 buffers[member] = None
-    flatten(parameters)
+    flatten(initialized(parameters))
     return list(parameters), list(buffers)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import lamp
 from tests.cases.module_case import Case, Shape, both, of
 
 
@@ -53,6 +54,16 @@ PADS = [
     of("ZeroPad1d", (2, 5), 2),
     of("ZeroPad2d", (2, 3, 4, 5), (1, 2, 3, 0)),
     of("ZeroPad3d", (2, 1, 3, 4, 3), (-1, 0, 0, 2, 1, -1)),
+]
+
+# They become other classes in their first forward, so no row can hold for them: tests/test_lazy.py.
+LAZY = {lamp.LazyLinear, *(getattr(lamp, f"LazyConv{kind}{n}d") for kind in ("", "Transpose") for n in (1, 2, 3))}
+
+FOLDS = [
+    of("Unfold", (2, 3, 5, 6), 2),
+    sample("Unfold", (3, 5, 6), (2, 3), 2, (1, 2), (1, 3)),
+    of("Fold", (2, 12, 20), (5, 6), 2),
+    sample("Fold", (12, 4), output_size=(5, 6), kernel_size=(2, 3), dilation=2, padding=(0, 1), stride=2),
 ]
 
 CONVOLUTIONAL = [

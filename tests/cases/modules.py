@@ -11,7 +11,7 @@ from torch import nn
 
 import lamp.nn
 from lamp.interop import torch_containers
-from tests.cases.convolutions import CONVOLUTIONAL, CONVOLUTIONS, PADS
+from tests.cases.convolutions import CONVOLUTIONAL, CONVOLUTIONS, FOLDS, PADS
 from tests.cases.module_case import Case, Shape, both, of
 from tests.cases.normalization import NORMALIZATIONS, NORMALIZATIONS_OF_SAMPLES
 from tests.cases.pooling import POOLING
@@ -169,6 +169,7 @@ MODULES = [
     *BRANCHES,
     *CONVOLUTIONS,
     *PADS,
+    *FOLDS,
     *CONVOLUTIONAL,
     *POOLING,
     *SEQUENCES,

@@ -25,6 +25,7 @@ from lamp.overrides import overridden
 from lamp.parameter import Buffer, Parameter
 from lamp.paths import describe
 from lamp.signatures import called
+from lamp.uninitialized import UninitializedParameter
 
 PAIRS: dict[type[torch.nn.Module], type[Module]] = {
     getattr(torch.nn, name): getattr(package, name)
@@ -117,7 +118,9 @@ class _FromTorch:
             made.init = None
         _same_keys(_held(made), set(module.state_dict()))
         for name, parameter in module._parameters.items():
-            if parameter is not None:
+            if isinstance(parameter, torch.nn.parameter.UninitializedParameter):
+                made.to(device=parameter.device, dtype=parameter.dtype)  # a lazy module stays lazy
+            elif parameter is not None:
                 setattr(made, name, self._parameter(parameter))
         for name, buffer in module._buffers.items():
             if buffer is not None:
@@ -146,6 +149,8 @@ class _FromTorch:
                 where=self._where(module, path),
             )
         hooks = [name for name in HOOKS if getattr(module, name, None)]
+        if isinstance(module, torch.nn.modules.lazy.LazyModuleMixin) and len(module._forward_pre_hooks) == 1:
+            hooks.remove("_forward_pre_hooks")  # the one that makes its parameters
         if hooks or (not is_sequential and module._modules):
             raise ArgumentError(
                 "this module does more than its class does",
@@ -222,10 +227,12 @@ class _ToTorch:
         if type(module) not in TWINS or overridden(module) is not None:
             raise self._unknown(module, path)
         kind = TWINS[type(module)]
-        made = kind(**_arguments(type(module), module), **_on_meta(kind))
+        waiting = next((each for each in vars(module).values() if isinstance(each, UninitializedParameter)), None)
+        place = _on_meta(kind) if waiting is None else {"device": waiting.device, "dtype": waiting.dtype}
+        made = kind(**_arguments(type(module), module), **place)
         _same_keys(set(made.state_dict()), _held(module))
         for name, member in vars(module).items():
-            if isinstance(member, Parameter):
+            if isinstance(member, Parameter) and waiting is None:
                 setattr(made, name, self._parameter(member))
             elif isinstance(member, Buffer):
                 setattr(made, name, member.data.clone())

@@ -71,8 +71,18 @@ from lamp.nn.convolution import Conv1d, Conv2d, Conv3d
 from lamp.nn.distances import CosineSimilarity, PairwiseDistance
 from lamp.nn.dropout import AlphaDropout, Dropout, Dropout1d, Dropout2d, Dropout3d, FeatureAlphaDropout, RReLU
 from lamp.nn.embedding import Embedding
+from lamp.nn.folding import Fold, Unfold
 from lamp.nn.fractional_pooling import FractionalMaxPool2d, FractionalMaxPool3d
 from lamp.nn.group_norm import GroupNorm, LocalResponseNorm
+from lamp.nn.lazy import (
+    LazyConv1d,
+    LazyConv2d,
+    LazyConv3d,
+    LazyConvTranspose1d,
+    LazyConvTranspose2d,
+    LazyConvTranspose3d,
+    LazyLinear,
+)
 from lamp.nn.linear import Linear
 from lamp.nn.linear_cross_entropy import LinearCrossEntropyLoss
 from lamp.nn.max_pooling import (
@@ -157,6 +167,7 @@ __all__ = [
     "Embedding",
     "FeatureAlphaDropout",
     "Flatten",
+    "Fold",
     "FractionalMaxPool2d",
     "FractionalMaxPool3d",
     "GroupNorm",
@@ -172,6 +183,13 @@ __all__ = [
     "LPPool2d",
     "LPPool3d",
     "LayerNorm",
+    "LazyConv1d",
+    "LazyConv2d",
+    "LazyConv3d",
+    "LazyConvTranspose1d",
+    "LazyConvTranspose2d",
+    "LazyConvTranspose3d",
+    "LazyLinear",
     "LeakyReLU",
     "Linear",
     "LinearCrossEntropyLoss",
@@ -214,6 +232,7 @@ __all__ = [
     "Tanhshrink",
     "Threshold",
     "Unflatten",
+    "Unfold",
     "Upsample",
     "UpsamplingBilinear2d",
     "UpsamplingNearest2d",

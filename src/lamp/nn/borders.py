@@ -55,12 +55,15 @@ def misfit(shape: Sequence[int], pads: Sequence[int], mode: str) -> str | None:
     """What sizes of the last axes these pads need, if the shape has others; None if it fits."""
     for k in range(len(pads) // 2):
         n, before, after = shape[-1 - k], pads[2 * k], pads[2 * k + 1]
-        there = n + min(before, 0) + min(after, 0) if mode == "circular" else n
-        most = {"reflect": there - 1, "circular": there}.get(mode, max(before, after))
-        left = 0 if mode in ("constant", "circular") else 1
-        if max(before, after) > most or n + before + after < left or (mode == "replicate" and n == 0):
-            least = {"reflect": max(before, after) + 1, "circular": max(before, after) + n - there}.get(mode, 1)
-            return f"at least {max(least, left - before - after)} on axis {-1 - k}, for pads ({before}, {after})"
+        widest, cropped = max(before, after), -min(before, 0) - min(after, 0)
+        least = {  # reflect and replicate crop last, and have an output
+            "constant": max(cropped, -before - after),
+            "reflect": max(widest, 0, -before - after) + 1,
+            "replicate": max(0, -before - after) + 1,
+            "circular": max(widest, 0) + cropped,
+        }[mode]
+        if n < least:
+            return f"at least {least} on axis {-1 - k}, for pads ({before}, {after})"
     return None
 
 

@@ -15,6 +15,7 @@ from lamp.errors import ArgumentError
 from lamp.module import Module
 from lamp.parameter import Parameter
 from lamp.signatures import switches_of
+from lamp.uninitialized import initialized
 from lamp.values import a_switch
 
 
@@ -182,7 +183,7 @@ def as_parameters(params: Any, owner: str) -> list[Parameter]:
                 if isinstance(parameter, Tensor)
                 else "pass model.parameters()",
             )
-    if len(set(listed)) < len(listed):
+    if len(set(initialized(listed))) < len(listed):
         raise ArgumentError(
             f"{owner}: a parameter was passed twice",
             expected="each parameter once",

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from lamp.interop.onnx_rules import basic, convolution, moving, normalization, pooling, products, sequences
+from lamp.interop.onnx_rules import basic, convolution, folding, moving, normalization, pooling, products, sequences
 
 RULES: dict[str, Callable[..., str | tuple[str, ...]]] = {
     **basic.RULES,
@@ -12,4 +12,5 @@ RULES: dict[str, Callable[..., str | tuple[str, ...]]] = {
     **products.RULES,
     **pooling.RULES,
     **sequences.RULES,
+    **folding.RULES,
 }
