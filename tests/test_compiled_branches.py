@@ -158,6 +158,22 @@ def test_a_plan_prints():
     assert str(plan).splitlines() == [stage + place for stage, place in zip(stages, places, strict=True)]
 
 
+def test_outputs_that_backward_does_not_read_take_the_place_of_earlier_ones():
+    def block():
+        return lamp.Residual(lamp.Sequential(lamp.Linear(6, 6), lamp.Tanh(), lamp.Linear(6, 6)))
+
+    def network():
+        torch.manual_seed(0)
+        return lamp.Sequential(lamp.Linear(3, 6), block(), block(), block(), lamp.Linear(6, 2)).double()
+
+    plan = plan_of(network())
+    # inputs, the first layer; per block a tanh and a sum, whose values backward reads; outputs. The second layers of
+    # the three bodies, which only the sums read, need one more place.
+    assert plan.activation_count == 3 + 6 * (1 + 3 * 2 + 1) + 2
+    for count in (None, 17):
+        same(network, count)
+
+
 def test_every_pass_prints():
     model = lamp.Sequential(lamp.Linear(3, 4), lamp.Tanh(), lamp.Linear(4, 2))
     passes = lamp.compile(model, lamp.MSELoss(), lamp.SGD(model.parameters(), lr=0.1), 32).passes

@@ -1,7 +1,8 @@
 """The allocation pass: assigns every stored value and every gradient its offset in scratch memory.
 
 A Plan without offsets comes in, a copy with offsets goes out. Only values that are needed again are stored: outputs of
-stages, and what backward reads.
+stages, and what backward reads. The outputs of a stage that backward does not read are needed until the last stage that
+reads them; then other outputs of as many units take their place.
 """
 
 from __future__ import annotations
@@ -19,12 +20,22 @@ from lamp.compiler.stages import INPUT, Plan, Stage
 def allocated(plan: Plan) -> Plan:
     """The plan with offsets for its values and gradients."""
     plan = plan.with_stages(plan.stages)
+    last_user = {each: stage for stage in plan.stages for each in stage.inputs}
     activations: Any = 0
+    free: dict[Any, list[Any]] = {}  # by number of units, the offsets of outputs that are not needed any more
     for stage in plan.stages:
         stage.value_offsets = []
         for needed in _needed(stage):
-            stage.value_offsets.append(activations if needed else None)
-            activations = activations + stage.units if needed else activations
+            place = None
+            if needed:
+                if free.get(stage.units):
+                    place = free[stage.units].pop()
+                else:
+                    place, activations = activations, activations + stage.units
+            stage.value_offsets.append(place)
+        for each in dict.fromkeys(stage.inputs):
+            if last_user[each] is stage and not _is_read_by_backward(each, plan):
+                free.setdefault(each.units, []).append(each.output_offset)
     gradients: Any = 0
     for stage in reversed(plan.stages[1:]):
         user = next((each for each in plan.stages if stage in each.inputs), None)
@@ -37,8 +48,12 @@ def allocated(plan: Plan) -> Plan:
 
 def _needed(stage: Stage) -> list[bool]:
     """Which values of a stage are needed again: that of the source, then that after each element of the chain."""
+    return [*_read_by_its_backward(stage)[:-1], True]
+
+
+def _read_by_its_backward(stage: Stage) -> list[bool]:
+    """Which of these values the stage's own backward reads."""
     needed = [False] * (len(stage.chain) + 1)
-    needed[-1] = True
     if stage.kind == INPUT:
         return needed  # no gradients pass through its chain
     needed[0] |= RULES[stage.kind].keeps_source
@@ -47,6 +62,12 @@ def _needed(stage: Stage) -> list[bool]:
         needed[k] |= "x" in needs
         needed[k + 1] |= "y" in needs
     return needed
+
+
+def _is_read_by_backward(stage: Stage, plan: Plan) -> bool:
+    """Whether backward reads the outputs of a stage: its own backward, or that of a stage that uses them."""
+    own = _read_by_its_backward(stage)[-1]
+    return own or any(RULES[user.kind].reads_inputs for user in plan.stages if stage in user.inputs)
 
 
 def _gives_its_own(stage: Stage) -> bool:

@@ -54,6 +54,7 @@ class Pointwise(Rule):
 class Add(Pointwise):
     """The sum of the inputs. The gradient of each input is that of the sum, so they can share memory."""
 
+    reads_inputs = False
     gives_its_gradient = True
 
     def combined(self, x: Lane, other: Lane) -> Lane:
@@ -75,12 +76,16 @@ class Multiply(Pointwise):
 class Same(Pointwise):
     """The input unchanged: the source of a chain that cannot join the stage before, whose outputs have other users."""
 
+    reads_inputs = False
+
     def combined(self, x: Lane, other: Lane) -> Lane:
         raise AssertionError("there is one input")
 
 
 class Concat(Rule):
     """The inputs concatenated."""
+
+    reads_inputs = False
 
     def stage(self, op: Op, inputs: list[Stage], offsets: Mapping[Parameter, int]) -> Stage:
         one_axis(op, op.inputs[0])

@@ -26,10 +26,12 @@ class Rule(ABC):
     """How operations of one kind are compiled. Each becomes the source of a stage.
 
     keeps_source        whether backward reads the source's values
+    reads_inputs        whether backward reads the inputs, or gradients of weights are computed from them
     gives_its_gradient  whether the gradient of every input equals that of the source
     """
 
     keeps_source: ClassVar[bool] = False
+    reads_inputs: ClassVar[bool] = True
     gives_its_gradient: ClassVar[bool] = False
 
     def stage(self, op: Op, inputs: list[Stage], offsets: Mapping[Parameter, int]) -> Stage:

@@ -18,6 +18,7 @@ class Softmax(Rule):
     """Softmax: y = exp(x) / sum of exp(x), dx = y (dy - sum of dy y).  LogSoftmax: dx = dy - exp(y) sum of dy."""
 
     keeps_source = True
+    reads_inputs = False
 
     def stage(self, op: Op, inputs: list[Stage], offsets: Mapping[Parameter, int]) -> Stage:
         one_axis(op, op.inputs[0])
