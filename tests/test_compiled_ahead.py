@@ -167,6 +167,7 @@ def test_a_validation_that_takes_long_counts(monkeypatch):
     def never(self, *given, **named):
         raise AssertionError("a lot was asked for")
 
+    monkeypatch.setattr("lamp.training.prefetching.STRETCH", 0.01)
     monkeypatch.setattr(PrefetchingEngine, "_validate", slowly)
     monkeypatch.setattr(EpochPrefetcher, "add", never)
     many = lambda: lamp.DataLoader(TASK.data(50_000), BATCH)  # noqa: E731

@@ -112,6 +112,8 @@ class PrefetchingEngine(CompiledEngine):
         else:
             seconds = self._per_step * self.data.steps
             longest = min(max(longest, seconds * epochs / 4), BLOCK_SECONDS[1])
+        if seconds * (epochs - ready) < STRETCH:  # one block, without the thread, which takes milliseconds to wake
+            longest = max(longest, STRETCH)
         kept = sum(data.kept for data in (self.data, self.held_out) if data is not None)
         kept += self.runner.plan.parameters if spec.looked_at else 0
         fitting = MOST_KEPT // (kept * (spec.replicas or 1))
