@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import lamp
+from lamp.trees import leaves
 from tests.cases.graphs import Residual
 from tests.cases.modules import MODULES
 
@@ -36,8 +37,9 @@ def test_every_module_says_the_shape_of_its_outputs(case):
             lamp.trace(module, x)
         return
     graph = lamp.trace(module, x, training=False)
-    assert tuple(expected.shape) == (x.shape[0], *graph.outputs[0].shape)
-    assert graph.outputs[0].dtype == expected.dtype
+    for (_, y), value in zip(leaves(expected), graph.outputs, strict=True):
+        assert tuple(y.shape) == (*value.shape[: value.batch], x.shape[0], *value.shape[value.batch :])
+        assert value.dtype == y.dtype
     assert graph.inputs[0].shape == tuple(x.shape[1:])
 
 

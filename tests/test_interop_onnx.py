@@ -21,6 +21,7 @@ from lamp.interop.onnx_rules import RULES
 from tests.cases.graphs import Gated, Joined, Residual
 from tests.cases.module_case import Case, error
 from tests.cases.modules import ACTIVATIONS, LAYERS, MODULES
+from tests.cases.sequences import CELLS, RECURRENT, STEPS_FIRST
 
 PRECISIONS = [torch.float32, torch.float64]
 
@@ -56,6 +57,7 @@ def classifier():
 
 OF_THE_BATCH = ("Unflatten(0", "track_running_stats=False")  # they need one batch size, or its statistics
 EXPORTED = [case for case in MODULES if case.batched and not any(name in case.name for name in OF_THE_BATCH)]
+EXPORTED = [case for case in EXPORTED if case not in (*CELLS, *RECURRENT, *STEPS_FIRST)]
 ELEMENTWISE = [
     case for case in ACTIVATIONS + [case for case in LAYERS if "Softmax" in case.name] if len(case.shape) == 2
 ]

@@ -67,7 +67,7 @@ def test_modules(case: Case, dtype, tmp_path):
 def test_the_tables_hold_every_activation():
     kinds = {type(module) for case in IN_PYTHON for module in case.make().modules()}
     others = {type(module) for case in MODULES for module in case.make().modules()} - kinds
-    assert all(is_refused(kind) for kind in others)
+    assert all(is_refused(kind) or kind.__module__.startswith("lamp.nn.recurrent") for kind in others)
 
 
 @pytest.mark.parametrize("case", [case for case in EXPORTED if case not in IN_PYTHON], ids=str)

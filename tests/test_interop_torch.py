@@ -297,7 +297,7 @@ def with_its_own_forward():
     ("make", "told"),
     [
         (lambda: nn.SyncBatchNorm(3), ["no such module", "SyncBatchNorm(3", "Linear, LinearCross", "lamp.Module"]),
-        (lambda: nn.LSTM(3, 4), ["LSTM(3, 4)"]),
+        (lambda: nn.ModuleDict(), ["ModuleDict()"]),
         (lambda: WithForward(3, 4), ["a forward of its own"]),
         (with_its_own_forward, ["a forward of its own"]),
         (hooked, ["forward hooks"]),

@@ -131,6 +131,10 @@ NEEDED = {
     "CyclicLR": {"optimizer": sgd, "base_lr": lambda: 0.1, "max_lr": lambda: 0.2},
     "DataLoader": {"dataset": lambda: (X, Y)},
     "Dataset": {"inputs": lambda: X, "targets": lambda: Y},
+    **{
+        each: {"input_size": lambda: 3, "hidden_size": lambda: 2}
+        for each in ["GRU", "GRUCell", "LSTM", "LSTMCell", "RNN", "RNNCell"]
+    },
     "Embedding": {"num_embeddings": lambda: 7, "embedding_dim": lambda: 3},
     "Ensemble": {"members": lambda: [net(), net()]},
     "ExponentialLR": {"optimizer": sgd, "gamma": lambda: 0.9},

@@ -25,6 +25,7 @@ class TestForward:
         x = case.input()
         assert error(module.eval()(x), detached(twin.eval()(x))) < case.tolerance
 
+    @pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN:UserWarning")
     def test_value_in_float32(self, case):
         module, twin = case.pair()
         x = case.input(torch.float32)

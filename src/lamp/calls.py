@@ -19,7 +19,7 @@ from lamp.no_autograd import quick
 from lamp.parameter import FlatBuffer
 from lamp.passes import Participant, Pass, Unmarked, mark, numbers, pass_of, running
 from lamp.paths import blame, say_where
-from lamp.trees import leaves
+from lamp.trees import is_packed, leaves, with_data
 from lamp.which_pass import pass_for
 
 ABSENT: Any = object()  # the default of an argument that was not passed
@@ -236,7 +236,7 @@ def one_by_one(backward: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(backward)
     def unpacking(self: Participant, *gradients: Any) -> Any:
-        if len(gradients) == 1 and isinstance(gradients[0], tuple | list):
+        if len(gradients) == 1 and isinstance(gradients[0], tuple | list) and not is_packed(gradients[0]):
             (gradients,) = gradients
         try:
             return backward(self, *gradients)
@@ -277,6 +277,8 @@ def _marked(gradient: Any, module: Participant, given: tuple[Any, ...], through:
 
 def _with_sources(gradient: Any, x: Any, through: Pass, given: tuple[Any, ...]) -> Any:
     """The gradient of an input, or of a tuple of inputs, each tensor marked with the pass that produced its input."""
+    if is_packed(gradient) and is_packed(x):
+        return with_data(gradient, _with_sources(gradient.data, x.data, through, given))
     if isinstance(gradient, tuple | list) and isinstance(x, tuple | list):
         pairs = zip_longest(gradient, x[: len(gradient)])
         parts = [_with_sources(part, each, through, given) for part, each in pairs]

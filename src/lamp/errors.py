@@ -51,7 +51,7 @@ class ShapeError(LampError, ValueError, RuntimeError):
     """A tensor has the wrong shape."""
 
 
-class DTypeError(LampError, TypeError, RuntimeError):
+class DTypeError(LampError, TypeError, ValueError, RuntimeError):
     """A tensor has the wrong dtype, or something other than a tensor was given where one is needed."""
 
 

@@ -20,7 +20,9 @@ The kinds of operations, with their attributes:
     Softmax      along `axis`; log                     Scan           a cell along the first axis, step by step: body
     ResponseNorm divided by what is in the channels beside it; Resize and Permute: axes in other sizes, another order
     Gate         one half times the sigmoid of the other; Negative; Bilinear, CosineSimilarity, Distance: of two values
+    Select       the place `index` on `axis`           Cell           one step of RNN, LSTM or GRU
 
+The Scan of RNN, LSTM or GRU has no body, since the module says it all: layers, directions, equations.
 A module may use another kind of operation. The graph can then be printed and summarised; the compiler and the exporters
 refuse a kind that they do not know. Axes are those of a sample, numbered from 0; BATCH is the axis of the batch.
 """
@@ -60,12 +62,14 @@ class Value:
     number  its number in the graph
     shape   the shape of one sample, without the axis of the batch
     rows    the number of rows per sample: 3 after (B, 3, 4) was flattened to (3 B, 4)
+    batch   the axis of the batch among all axes: 1 in the last states of a recurrent layer, (layers, B, H), else 0
     """
 
     number: int
     shape: Shape
     dtype: torch.dtype
     rows: int = 1
+    batch: int = 0
 
     def __str__(self) -> str:
         return f"%{self.number}"
@@ -204,7 +208,8 @@ def sizes(shape: Sequence[object]) -> str:
 
 def _shape(value: Value) -> str:
     rows = "" if value.rows == 1 else f" x {value.rows} rows"
-    return f"{sizes(value.shape)}{rows}"
+    shape = (*value.shape[: value.batch], "B", *value.shape[value.batch :]) if value.batch else value.shape
+    return f"{sizes(shape)}{rows}"
 
 
 def _formula(module: Module) -> str:

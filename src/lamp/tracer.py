@@ -92,8 +92,11 @@ class Tracer:
     # ---- operations --------------------------------------------------------------------------------------------
     def value(self, shape: Sequence[int], dtype: torch.dtype, rows: int = 1) -> Value:
         """A new value."""
+        return Value(self._next(), tuple(shape), dtype, rows)
+
+    def _next(self) -> int:
         self._count += 1
-        return Value(self._count - 1, tuple(shape), dtype, rows)
+        return self._count - 1
 
     def op(
         self,
@@ -125,6 +128,13 @@ class Tracer:
                 fix=f"use tracer.{kind.lower()}(...), which sets all of it" if kind in NEEDED else "pass its inputs",
             )
         first = inputs[0]
+        if first.batch:
+            raise NotTraceable(
+                "it takes the states of all layers, whose batch is on the second axis",
+                expected="the state of one layer: tracer.select(self, state, 0, -1)",
+                got=f"{kind} of a state",
+                fix="select a layer's state first, as in h[-1]",
+            )
         output = self.value(shape, first.dtype if dtype is None else dtype, first.rows if rows is None else rows)
         path, held = self._paths.get(module, ""), parameters or {}
         op = Op(kind, tuple(inputs), (output,), module, path, held, buffers or {}, attributes, multiplications)
@@ -160,6 +170,40 @@ class Tracer:
     def elementwise(self, module: Module, x: Value, **parameters: Parameter) -> Value:
         """The module's `sigma`, applied to each element."""
         return self.op("Elementwise", module, [x], x.shape, parameters=parameters)
+
+    def select(self, module: Module, x: Value, dim: int, index: int) -> Value:
+        """The place `index` on the axis `dim` of a batch, without that axis, as in y[:, -1] or h[-1]."""
+        if x.batch and dim == 0:  # (L, B, H) becomes (B, H)
+            axis, output = 0, replace(x, shape=x.shape[1:], batch=0)
+        else:
+            axis = self.axis(x, dim)
+            output = replace(x, shape=(*x.shape[:axis], *x.shape[axis + 1 :]))
+        if not -x.shape[axis] <= index < x.shape[axis]:
+            raise ShapeError(
+                "there is no such place on this axis",
+                expected=f"an index from {-x.shape[axis]} to {x.shape[axis] - 1}",
+                got=index,
+                fix="index=-1 is the last one",
+            )
+        place = {"axis": axis, "index": index % x.shape[axis]}
+        return self.several("Select", module, [x], [replace(output, number=self._next())], **place)[0]
+
+    def several(
+        self,
+        kind: str,
+        module: Module,
+        inputs: Sequence[Value],
+        outputs: Sequence[Value],
+        *,
+        multiplications: int = 0,
+        **attributes: Any,
+    ) -> tuple[Value, ...]:
+        """The output values of an operation with several, which has all parameters of the module."""
+        _check_arguments(kind, module, inputs)
+        held = {} if kind == "Select" else dict(module._members(Parameter))
+        path = self._paths.get(module, "")
+        self.ops.append(Op(kind, tuple(inputs), tuple(outputs), module, path, held, {}, attributes, multiplications))
+        return tuple(outputs)
 
     def mask(self, module: Module, x: Value) -> Value:
         """Random elements set to zero; in evaluation x itself."""

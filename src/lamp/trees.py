@@ -1,4 +1,7 @@
-"""Nested tuples and lists of tensors, the form of several inputs or outputs of a module."""
+"""Nested tuples and lists of tensors, the form of several inputs or outputs of a module.
+
+A packed sequence, lamp's or torch's, counts as its data: the rest of it is no input, but says how the data are meant.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +16,22 @@ from lamp.errors import DTypeError
 ABSENT = object()  # in place of a gradient that backward did not return
 
 
+def is_packed(tree: Any) -> bool:
+    """Whether this is a packed sequence."""
+    return type(tree) is not Tensor and hasattr(tree, "batch_sizes")
+
+
+def with_data(packed: Any, data: Any) -> Any:
+    """A packed sequence with other data, of the same lengths."""
+    return type(packed)(data, packed.batch_sizes, packed.sorted_indices, packed.unsorted_indices)
+
+
 def leaves(tree: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
     """All tensors of the tree, each after its path, such as "[1][0]"."""
     if isinstance(tree, Tensor):
         yield name, tree
+    elif is_packed(tree):
+        yield f"{name}.data", tree.data
     elif isinstance(tree, tuple | list):
         for k, branch in enumerate(tree):
             yield from leaves(branch, f"{name}[{k}]")
@@ -62,6 +77,8 @@ def mapped(tree: Any, function: Callable[[Tensor], Any]) -> Any:
     """The tree with the function's result in place of each tensor."""
     if isinstance(tree, Tensor):
         return function(tree)
+    if is_packed(tree):
+        return with_data(tree, function(tree.data))
     if isinstance(tree, tuple | list):
         branches = [mapped(branch, function) for branch in tree]
         return tuple(branches) if isinstance(tree, tuple) else branches
@@ -74,6 +91,8 @@ def gradients_like(tree: Any, gradient: Any) -> Iterator[Any]:
     if isinstance(tree, Tensor):
         if tree.is_floating_point():
             yield gradient
+    elif is_packed(tree):
+        yield from gradients_like(tree.data, gradient.data if is_packed(gradient) else gradient)
     elif isinstance(tree, tuple | list):
         if isinstance(gradient, tuple | list):
             parts = [*gradient, *[ABSENT] * (len(tree) - len(gradient))]

@@ -196,7 +196,7 @@ MISTAKES = [
     absent("Conv2D", "lamp.Conv2d"),
     absent("Conv2DTranspose", "lamp.ConvTranspose2d"),
     absent("MaxPooling2D", "lamp.MaxPool2d"),
-    absent("LSTM", "lamp.Module"),
+    absent("lstm", "lamp.LSTM"),
     absent("BatchNormalization", "normalise"),
     absent("relu", "lamp.ReLU()"),
     absent("Liner", "lamp.Linear"),

@@ -13,13 +13,18 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 from torch.testing._internal.common_modules import ModuleErrorEnum, ModuleInput, module_db
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import register_pytree_node, tree_leaves, tree_map
 
 import lamp
 from lamp.module import Module
 from tests.cases.module_case import error
 
+# A packed sequence is mapped by its data alone.
+register_pytree_node(
+    PackedSequence, lambda packed: ([packed.data], packed[1:]), lambda data, rest: PackedSequence(data[0], *rest)
+)
 MODULES = {info.module_cls.__name__: info for info in module_db}
 TOLERANCE = 1e-10  # relative, in float64
 PLACE = {"device": "cpu", "dtype": torch.float64}

@@ -268,7 +268,7 @@ def _arguments(kind: type[Module], module: Module | torch.nn.Module) -> dict[str
         ):
             continue
         value = getattr(module, name)
-        if name == "bias":
+        if name == "bias" and not isinstance(value, bool):
             value = value is not None
         elif isinstance(value, Tensor | Buffer):
             value = (value.data if isinstance(value, Buffer) else value.detach()).clone()

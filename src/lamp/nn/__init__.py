@@ -97,6 +97,13 @@ from lamp.nn.max_pooling import (
     MaxUnpool3d,
 )
 from lamp.nn.normalization import LayerNorm, RMSNorm
+from lamp.nn.packing import PackedSequence as PackedSequence
+from lamp.nn.packing import pack_padded_sequence as pack_padded_sequence
+from lamp.nn.packing import pack_sequence as pack_sequence
+from lamp.nn.packing import pad_packed_sequence as pad_packed_sequence
+from lamp.nn.packing import pad_sequence as pad_sequence
+from lamp.nn.packing import unpack_sequence as unpack_sequence
+from lamp.nn.packing import unpad_sequence as unpad_sequence
 from lamp.nn.padding import (
     CircularPad1d,
     CircularPad2d,
@@ -115,6 +122,8 @@ from lamp.nn.padding import (
     ZeroPad3d,
 )
 from lamp.nn.products import GLU, Bilinear
+from lamp.nn.recurrent import GRU, LSTM, RNN
+from lamp.nn.recurrent_cells import GRUCell, LSTMCell, RNNCell
 from lamp.nn.sequential import Sequential
 from lamp.nn.shape import Flatten, Identity, Unflatten
 from lamp.nn.shuffling import ChannelShuffle, PixelShuffle, PixelUnshuffle
@@ -129,6 +138,9 @@ __all__ = [
     "ELU",
     "GELU",
     "GLU",
+    "GRU",
+    "LSTM",
+    "RNN",
     "SELU",
     "Activation",
     "AdaptiveAvgPool1d",
@@ -170,6 +182,7 @@ __all__ = [
     "Fold",
     "FractionalMaxPool2d",
     "FractionalMaxPool3d",
+    "GRUCell",
     "GroupNorm",
     "Hardshrink",
     "Hardsigmoid",
@@ -182,6 +195,7 @@ __all__ = [
     "LPPool1d",
     "LPPool2d",
     "LPPool3d",
+    "LSTMCell",
     "LayerNorm",
     "LazyConv1d",
     "LazyConv2d",
@@ -209,6 +223,7 @@ __all__ = [
     "PixelShuffle",
     "PixelUnshuffle",
     "RMSNorm",
+    "RNNCell",
     "RReLU",
     "ReLU",
     "ReLU6",

@@ -21,7 +21,7 @@ from lamp.axes import marked, replicas_of
 from lamp.errors import ArgumentError, LampError
 from lamp.losses import Loss
 from lamp.module import Module
-from lamp.nn import Dropout
+from lamp.nn.dropout import RandomMask
 from lamp.overrides import PASS_METHODS, is_lamps
 from lamp.parameter import Buffer, Parameter
 from lamp.passes import apart, evaluating
@@ -107,8 +107,9 @@ def check_in_population(
     with _generators_kept(None if parameter is None else parameter.data.device), apart():
         single.train()
         for module in single.modules():
-            if isinstance(module, Dropout):
-                module.p = 0.0
+            if isinstance(module, RandomMask):
+                for rate in {"p", "dropout"} & vars(module).keys():
+                    setattr(module, rate, 0.0)
         networks = [_perturbed(copy.deepcopy(single), generator) for _ in range(replicas)]
         given = [mapped(inputs, lambda x: _samples(x, samples, generator)) for _ in networks]
         try:
