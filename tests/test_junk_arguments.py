@@ -135,6 +135,7 @@ NEEDED = {
         each: {"input_size": lambda: 3, "hidden_size": lambda: 2}
         for each in ["GRU", "GRUCell", "LSTM", "LSTMCell", "RNN", "RNNCell"]
     },
+    "EmbeddingBag": {"num_embeddings": lambda: 7, "embedding_dim": lambda: 3},
     "Embedding": {"num_embeddings": lambda: 7, "embedding_dim": lambda: 3},
     "Ensemble": {"members": lambda: [net(), net()]},
     "ExponentialLR": {"optimizer": sgd, "gamma": lambda: 0.9},

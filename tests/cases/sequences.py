@@ -21,6 +21,13 @@ EMBEDDINGS = [
     of_indices("Embedding", (5, 6), 7, 3, padding_idx=0, max_norm=1.5, norm_type=1.0, scale_grad_by_freq=True),
 ]
 
+BAGS = [
+    of_indices("EmbeddingBag", (5, 6), 7, 3),
+    of_indices("EmbeddingBag", (5, 6), 7, 3, mode="sum", max_norm=1.5),
+    of_indices("EmbeddingBag", (5, 6), 7, 3, mode="max"),
+    of_indices("EmbeddingBag", (5, 6), 7, 3, mode="mean", max_norm=1.0, norm_type=1.0),
+]
+
 CELLS = [
     of("RNNCell", (5, 3), 3, 4),
     of("RNNCell", (5, 3), 3, 4, nonlinearity="relu"),
@@ -53,4 +60,4 @@ STEPS_FIRST = [  # the batch is on the second axis, or there is none
     )
 ]
 
-SEQUENCES = [*EMBEDDINGS, *CELLS, *RECURRENT, *STEPS_FIRST]
+SEQUENCES = [*EMBEDDINGS, *BAGS, *CELLS, *RECURRENT, *STEPS_FIRST]

@@ -13,7 +13,7 @@ from lamp.errors import ExportError
 from lamp.interop.predictor import Predictor
 from lamp.interop.scaling import Scaling
 
-Comparison = tuple[Tensor, Tensor, Tensor]  # for a batch: outputs of the network and of the file, rounding errors
+Comparison = tuple[Tensor, ...]  # for a batch: outputs of the network and of the file, rounding errors
 
 BATCHES = (1, 5, 64)  # the batch sizes that are compared
 SPREAD = 2.0  # standard deviation of the (standardised) inputs, which reaches all parts of an activation
@@ -61,7 +61,8 @@ def check_agreement(
             raise _disagreement(plan, path, batch, _forms(expected), _forms(got))
         exact = _several(other(*(x.to(other.dtype) if x.is_floating_point() else x for x in inputs)))
         for k, y in enumerate(expected):
-            found[k].append((y.double(), got[k].double(), y.double() - exact[k].double()))
+            compared = (y.double(), got[k].double(), y.double() - exact[k].double())
+            found[k].append(tuple(each.movedim(plan.outputs[k].batch, 0) for each in compared))
     for k, of_output in enumerate(found):
         name = "output" if len(found) == 1 else f"output {k + 1}"
         _check_output(plan, of_output, plan.own[k], path, name)

@@ -104,7 +104,8 @@ def _serialised(onnx: Any, plan: Predictor, inputs: list[str], outputs: list[str
 
     def described(name: str, value: Value) -> Any:
         rows = "batch" if value.rows == 1 else "rows"
-        return helper.make_tensor_value_info(name, kinds[value.dtype], [rows, *value.shape])
+        shape = [*value.shape[: value.batch], rows, *value.shape[value.batch :]]
+        return helper.make_tensor_value_info(name, kinds[value.dtype], shape)
 
     made = helper.make_model(
         helper.make_graph(

@@ -90,6 +90,15 @@ class OnnxGraph:
         self.nodes.append(self._make_node(operator, list(inputs), [output], name=output, **attributes))
         return output
 
+    def split(self, x: str, *sizes: int, axis: int, at: str) -> list[str]:
+        """Cut a value along an axis into parts of these sizes, and return the names of the parts."""
+        if len(sizes) == 1:
+            return [x]
+        outputs = [self._new(f"{at}Split") for _ in sizes]
+        inputs = [x, self.integers("sizes", *sizes)]
+        self.nodes.append(self._make_node("Split", inputs, outputs, name=outputs[0], axis=axis))
+        return outputs
+
     def finish(self, values: Sequence[str], outputs: Sequence[str]) -> None:
         """Rename the final values to the outputs' names."""
         if len(values) == 1 and self.nodes and self.nodes[-1].output[0] == values[0]:

@@ -285,7 +285,7 @@ def _graph(model: Module, kinds: Collection[str], inputs: list[Tensor]) -> Graph
     for op in graph.ops:
         if op.kind in ("Elementwise", "BatchNorm"):
             _check_formula(op, root)
-        elif op.kind not in kinds:
+        elif op.kind not in kinds or op.body is not None:
             raise ArgumentError(
                 f"this module cannot be exported: it does a {op.kind}",
                 expected=f"a network of {', '.join(kinds)}",

@@ -284,6 +284,9 @@ class _Script:
         weight = self._array(f"weight_{path}", table(op), op.parameters["weight"])
         return f"{weight}[{x}]" if self.plan.members is None else f"{weight}[:, {x}[0]]"
 
+    def reduce(self, op: Op, path: str, x: str) -> str:
+        return f"{x}.{op.attributes['mode']}(axis={self.plan.axis(op.attributes['axis'])})"
+
     def elementwise(self, op: Op, path: str, x: str) -> str:
         kind, members = type(op.module), members_of(op)
         result = formula_of(op)
@@ -352,6 +355,7 @@ class _Script:
 RULES: dict[str, Callable[..., str]] = {
     "Affine": _Script.affine,
     "Gather": _Script.gather,
+    "Reduce": _Script.reduce,
     "Elementwise": _Script.elementwise,
     "Softmax": _Script.softmax,
     "Reshape": _Script.reshape,

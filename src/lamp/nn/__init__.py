@@ -71,6 +71,7 @@ from lamp.nn.convolution import Conv1d, Conv2d, Conv3d
 from lamp.nn.distances import CosineSimilarity, PairwiseDistance
 from lamp.nn.dropout import AlphaDropout, Dropout, Dropout1d, Dropout2d, Dropout3d, FeatureAlphaDropout, RReLU
 from lamp.nn.embedding import Embedding
+from lamp.nn.embedding_bag import EmbeddingBag
 from lamp.nn.folding import Fold, Unfold
 from lamp.nn.fractional_pooling import FractionalMaxPool2d, FractionalMaxPool3d
 from lamp.nn.group_norm import GroupNorm, LocalResponseNorm
@@ -177,6 +178,7 @@ __all__ = [
     "Dropout2d",
     "Dropout3d",
     "Embedding",
+    "EmbeddingBag",
     "FeatureAlphaDropout",
     "Flatten",
     "Fold",

@@ -239,7 +239,7 @@ class Embedding(Lookup):
 
         `reset_parameters` keeps the table, so all replicas of a population begin with it.
         """
-        rows, columns = _sizes(cls, embeddings)
+        rows, columns = sizes_of(cls, embeddings)
         return cls(
             rows,
             columns,
@@ -277,7 +277,8 @@ def _is_shared(indices: Tensor) -> bool:
     return indices.stride(0) == 0 or len(indices) == 1
 
 
-def _sizes(kind: type[Module], table: Any) -> tuple[int, int]:
+def sizes_of(kind: type[Module], table: Any) -> tuple[int, int]:
+    """The sizes of a table of weights. Raises ArgumentError for anything else."""
     if isinstance(table, Tensor) and table.dim() == 2:
         return table.shape[0], table.shape[1]
     raise ArgumentError(
