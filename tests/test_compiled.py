@@ -18,6 +18,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::lamp.TrainingWarning")  # the t
 
 
 ACTIVATIONS = [case for case in modules.ACTIVATIONS if case.shape]
+OPTIMIZERS = [case for case in optimizers.OPTIMIZERS if getattr(lamp.optim, case.kind).elementwise]
 ANY_TASK, OTHER_TASK = task("CrossEntropyLoss"), task("HuberLoss(delta=0.4")
 FORGETFUL = 1e-7
 
@@ -79,11 +80,11 @@ def test_losses_after_two_layers(case):
     check(case, lamp.LeakyReLU)
 
 
-@pytest.mark.parametrize("case", optimizers.OPTIMIZERS, ids=str)
+@pytest.mark.parametrize("case", OPTIMIZERS, ids=str)
 def test_optimizers(case):
     """Those of one group in one network and in whole groups of lanes in turn: the rule is the same text in both."""
     between = [lamp.Tanh] if len(case.groups) > 2 else []  # a parameter for each group
-    only = None if case.groups else [counts()[0] if optimizers.OPTIMIZERS.index(case) % 2 else 2 * lanes()]
+    only = None if case.groups else [counts()[0] if OPTIMIZERS.index(case) % 2 else 2 * lanes()]
     check(ANY_TASK, *between, optimizer=case.make, tolerance=tolerance_of(case), only=only)
 
 
@@ -92,7 +93,7 @@ def test_some_of_all_combinations(k):
     drawn = random.Random(k)
     chosen, activation = drawn.choice(TASKS), drawn.choice(ACTIVATIONS).make
     dtype = torch.float32 if k % 3 == 0 else torch.float64
-    stable = [case for case in optimizers.OPTIMIZERS if tolerance_of(case) != FORGETFUL]
+    stable = [case for case in OPTIMIZERS if tolerance_of(case) != FORGETFUL]
     tame = [case for case in stable if dtype is torch.float64 or case.kind == "SGD"]
     optimizer = drawn.choice(tame)
     tolerance = 1e-5 if dtype is torch.float32 else tolerance_of(optimizer)

@@ -55,6 +55,8 @@ class Task:
 
 def _last(case: losses.Case) -> list[lamp.Module]:
     ends = {"BCELoss": [lamp.Sigmoid()], "NLLLoss": [lamp.LogSoftmax(-1)], "KLDivLoss": [lamp.LogSoftmax(1)]}
+    if case.kind == "PoissonNLLLoss" and "log_input=False" in case.name:  # it takes rates
+        return [lamp.Softplus()]
     return list(ends.get(case.kind, []))
 
 
