@@ -15,6 +15,7 @@ from tests.cases.convolutions import LAZY
 from tests.cases.losses import LOSSES
 from tests.cases.module_case import detached, equal, error, gradients, like, stacked
 from tests.cases.modules import MODULES
+from tests.test_attention import TRANSFORMERS
 from tests.test_sample_losses import CASES as SAMPLE_LOSSES
 
 # torch warns that the mean of KLDivLoss is not the divergence
@@ -114,7 +115,7 @@ def test_every_module_and_loss_has_its_counterpart():
     kinds |= {lamp.CTCLoss, lamp.nn.LinearCrossEntropyLoss, lamp.MaxUnpool1d, lamp.MaxUnpool2d, lamp.MaxUnpool3d}
     kinds |= {lamp.FractionalMaxPool2d, lamp.FractionalMaxPool3d}
     kinds |= {lamp.Bilinear, lamp.PairwiseDistance, lamp.CosineSimilarity}
-    kinds |= LAZY
+    kinds |= LAZY | TRANSFORMERS
     assert {*bridge.TWINS, *bridge.ROWS.values()} == kinds
 
 

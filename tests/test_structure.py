@@ -22,6 +22,7 @@ from lamp.nn import Activation, Container
 from lamp.optim import LRScheduler, Optimizer
 from tests.cases.convolutions import LAZY
 from tests.conftest import COMPILED, SLOW
+from tests.test_attention import TRANSFORMERS
 
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src"
@@ -479,7 +480,7 @@ def test_every_module_stands_in_the_table():
     tested = {type(module) for row in rows for module in row.make().modules()}
     but = [Activation, Container, lamp.LinearCrossEntropyLoss, lamp.MaxUnpool1d, lamp.MaxUnpool2d, lamp.MaxUnpool3d]
     but += [lamp.FractionalMaxPool2d, lamp.FractionalMaxPool3d]  # tests/test_pooling.py and tests/test_sample_losses.py
-    assert not missing_classes(public_classes(lamp.nn, Module, but=[*but, *LAZY]), tested)
+    assert not missing_classes(public_classes(lamp.nn, Module, but=[*but, *LAZY, *TRANSFORMERS]), tested)
 
 
 def test_every_loss_stands_in_the_table():

@@ -21,7 +21,7 @@ INSTEAD = {
     "lamp.BatchNorm1d, lamp.LayerNorm and others normalise values; dataset.normalized() normalises data": (
         r"\w*(Batch|Layer|Group|Instance|RMS|[Ss]pectral|[Ww]eight|Response)_?[Nn]orm\w*|Normalization",
     ),
-    f"lamp has only feed-forward layers: {OWN_MODULE}": (r"Transformer\w*|MultiheadAttention|\w*Attention",),
+    "lamp.MultiheadAttention(embed_dim, num_heads)": (r"\w*Attention|scaled_dot_product_attention",),
     "lamp.Dropout1d, lamp.Dropout2d or lamp.Dropout3d": (r"SpatialDropout[123]D",),
     "lamp.Upsample(scale_factor=2)": (r"UpSampling[123]D|Upsampl\w*|Resizing|interpolate",),
     "lamp.LocalResponseNorm(size)": (r"CrossMapLRN2d|LRN",),

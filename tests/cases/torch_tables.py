@@ -106,15 +106,37 @@ def check(name: str, sample: ModuleInput, training: bool) -> None:
         want = tree_map(lambda each: kept.get(id(each)), input)
         compare(f"the gradient of input {k}", _given(gradient, want), want)
     ours = dict(module.named_parameters())
-    for (path, _), want in zip(parameters.items(), wanted[len(variables) :], strict=True):
-        compare(f"the gradient of {path}", ours[path].grad, want)
+    for k, (path, _) in enumerate(parameters.items(), start=len(variables)):
+        try:
+            compare(f"the gradient of {path}", ours[path].grad, wanted[k])
+        except AssertionError:  # is it a small difference of large numbers, which torch itself gets no better?
+            moved = _moved_gradient(twin, leaves, upstream, k - len(variables))
+            if not error(ours[path].grad, wanted[k]) < 10 * error(moved, wanted[k]):
+                raise
+
+
+def _moved_gradient(twin: nn.Module, leaves: Any, upstream: Any, k: int) -> Tensor:
+    """torch's gradient of parameter k where all parameters are larger by their last digit."""
+    with torch.no_grad():
+        for parameter in twin.parameters():
+            parameter.mul_(1.0 + 2.0**-52)
+    outputs = _tensors(twin(*leaves[0], **leaves[1]))
+    pairs = [(y, dy) for y, dy in zip(outputs, _tensors(upstream), strict=True) if y.requires_grad]
+    parameter = list(twin.parameters())[k]
+    (moved,) = torch.autograd.grad([y for y, _ in pairs], [parameter], [dy for _, dy in pairs])
+    with torch.no_grad():
+        for parameter in twin.parameters():
+            parameter.mul_(1.0 - 2.0**-52)
+    return moved
 
 
 def _both(name: str, sample: ModuleInput) -> tuple[nn.Module, Module]:
     """torch's module and lamp's, with the same random parameters and buffers."""
     args, kwargs = sample.constructor_input.args, sample.constructor_input.kwargs
     own = tree_map(lambda each: lamp.from_torch(each) if isinstance(each, nn.Module) else each, (args, kwargs))
-    twin = MODULES[name].module_cls(*args, **kwargs).double()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's about its shortcuts
+        twin = MODULES[name].module_cls(*args, **kwargs).double()
     module = getattr(lamp, name)(*own[0], **own[1]).double()
     if isinstance(twin, nn.modules.lazy.LazyModuleMixin):
         with torch.no_grad():

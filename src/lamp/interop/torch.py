@@ -16,7 +16,7 @@ from torch import Tensor
 
 from lamp import losses, nn
 from lamp.errors import ArgumentError, LampError
-from lamp.interop import torch_containers
+from lamp.interop import torch_composed, torch_containers
 from lamp.interop.predictor import described_type
 from lamp.module import Module
 from lamp.nn import Container, Parallel, Residual, Sequential
@@ -84,6 +84,7 @@ class _FromTorch:
         if id(module) not in self.modules:
             self._check(module, path)
             make = self._row if isinstance(module, torch.nn.Sequential) else self._single
+            make = self._composed if torch_composed.is_composed(module) else make
             try:
                 made = make(module, path)
             except LampError as error:
@@ -99,6 +100,14 @@ class _FromTorch:
         if isinstance(module, torch_containers.Parallel):
             return Parallel(made, combine=module.combine, dim=module.dim)
         return Residual(made) if isinstance(module, torch_containers.Residual) else Sequential(made)
+
+    def _composed(self, module: torch.nn.Module, path: str) -> Module:
+        """A module with modules inside. Its parameters are copied, also those that others share."""
+        name = type(module).__name__
+        given = torch_composed.ARGUMENTS[name](module, lambda child, part: self.made(child, f"{path}.{part}"))
+        made: Module = getattr(nn, name)(**given)
+        torch_composed.copy_state(made, module)
+        return made
 
     def _single(self, module: torch.nn.Module, path: str) -> Module:
         kind = PAIRS[type(module)]
@@ -151,7 +160,7 @@ class _FromTorch:
         hooks = [name for name in HOOKS if getattr(module, name, None)]
         if isinstance(module, torch.nn.modules.lazy.LazyModuleMixin) and len(module._forward_pre_hooks) == 1:
             hooks.remove("_forward_pre_hooks")  # the one that makes its parameters
-        if hooks or (not is_sequential and module._modules):
+        if hooks or (not is_sequential and module._modules and not torch_composed.is_composed(module)):
             raise ArgumentError(
                 "this module does more than its class does",
                 expected=f"an unchanged {type(module).__name__} of torch.nn",
@@ -207,7 +216,11 @@ class _ToTorch:
 
     def made(self, module: Module, path: str) -> torch.nn.Module:
         if id(module) not in self.modules:
-            made = self._row(module, path) if isinstance(module, ModuleRow) else self._single(module, path)
+            if isinstance(module, ModuleRow):
+                made = self._row(module, path)
+            else:
+                composed = torch_composed.is_composed(module)
+                made = self._composed(module, path) if composed else self._single(module, path)
             made.training = module._training
             self.modules[id(module)] = made
         return self.modules[id(module)]
@@ -222,6 +235,16 @@ class _ToTorch:
             return torch_containers.Residual(made)
         ends_in_loss = isinstance(module, Sequential) and module.loss is not None
         return torch_containers.SequentialWithLoss(made) if ends_in_loss else torch.nn.Sequential(made)
+
+    def _composed(self, module: Module, path: str) -> torch.nn.Module:
+        """A module with modules inside. Its parameters are copied, also those that others share."""
+        name = type(module).__name__
+        if overridden(module) is not None:
+            raise self._unknown(module, path)
+        given = torch_composed.ARGUMENTS[name](module, lambda child, part: self.made(child, f"{path}.{part}"))
+        made: torch.nn.Module = getattr(torch.nn, name)(**given)
+        torch_composed.copy_state(made, module)
+        return made
 
     def _single(self, module: Module, path: str) -> torch.nn.Module:
         if type(module) not in TWINS or overridden(module) is not None:

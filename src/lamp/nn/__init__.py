@@ -53,6 +53,7 @@ from lamp.nn.activations_piecewise import (
     Softshrink,
     Threshold,
 )
+from lamp.nn.attention import MultiheadAttention
 from lamp.nn.average_pooling import (
     AdaptiveAvgPool1d,
     AdaptiveAvgPool2d,
@@ -129,6 +130,8 @@ from lamp.nn.sequential import Sequential
 from lamp.nn.shape import Flatten, Identity, Unflatten
 from lamp.nn.shuffling import ChannelShuffle, PixelShuffle, PixelUnshuffle
 from lamp.nn.softmax import LogSoftmax, Softmax, Softmax2d, Softmin
+from lamp.nn.transformer import TransformerDecoderLayer, TransformerEncoderLayer
+from lamp.nn.transformer_stacks import Transformer, TransformerDecoder, TransformerEncoder
 from lamp.nn.transposed_convolution import ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from lamp.nn.upsampling import Upsample, UpsamplingBilinear2d, UpsamplingNearest2d
 from lamp.parameter import Buffer as Buffer
@@ -219,6 +222,7 @@ __all__ = [
     "MaxUnpool2d",
     "MaxUnpool3d",
     "Mish",
+    "MultiheadAttention",
     "PReLU",
     "PairwiseDistance",
     "Parallel",
@@ -248,6 +252,11 @@ __all__ = [
     "Tanh",
     "Tanhshrink",
     "Threshold",
+    "Transformer",
+    "TransformerDecoder",
+    "TransformerDecoderLayer",
+    "TransformerEncoder",
+    "TransformerEncoderLayer",
     "Unflatten",
     "Unfold",
     "Upsample",

@@ -41,14 +41,15 @@ class FractionalMaxPooling(RandomMask, PoolingModule):
             )
         self.output_size = None if output_size is None else self.per_axis(self.as_given("output_size", output_size))
         self.output_ratio = None if output_ratio is None else self._ratios(output_ratio)
-        if _random_samples is not None and not isinstance(_random_samples, Tensor | Buffer):
+        given = _random_samples.data if isinstance(_random_samples, Buffer) else _random_samples
+        right = isinstance(given, Tensor) and given.dim() == 3 and given.shape[-1] == self.axes
+        if given is not None and not right:
             raise ArgumentError(
                 f"{type(self).__name__}: _random_samples are the places of the windows",
                 expected=f"a tensor (B, C, {self.axes}) of numbers from 0 to 1, or None",
-                got=type(_random_samples).__name__,
+                got=tuple(given.shape) if isinstance(given, Tensor) else type(given).__name__,
                 fix="leave it out: they are drawn",
             )
-        given = _random_samples.data if isinstance(_random_samples, Buffer) else _random_samples
         self._random_samples = None if given is None else Buffer(given)
         self.reset_parameters()
 

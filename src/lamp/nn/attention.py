@@ -1,0 +1,339 @@
+"""`MultiheadAttention`: each place of a sequence takes a weighted mean of another sequence's values."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lamp import axes, init
+from lamp.devices import device_of, floating
+from lamp.errors import ArgumentError, DTypeError, NotTraceable, ShapeError
+from lamp.nn.arguments import a_flag, a_probability, a_size
+from lamp.nn.checks import explain_gradient, explain_numbers, explain_unlike
+from lamp.nn.dropout import RandomMask
+from lamp.nn.linear import Linear
+from lamp.parameter import Parameter
+from lamp.randomness import bernoulli
+
+
+class MultiheadAttention(RandomMask):
+    """Attention in several heads, each on its own part of the features.
+
+    q = query Wq^T + bq,  k = key Wk^T + bk,  v = value Wv^T + bv,      each cut into H heads of D = E / H features
+    A = softmax(q k^T / sqrt(D) + mask) over the places of the key
+    y = (the heads' A v, side by side) Wo^T + bo
+
+    forward(query, key, value, ...) returns (y, weights), where weights are A, the mean over the heads unless
+    average_attn_weights=False; None with need_weights=False.
+
+    dropout        the probability with which a weight is set to zero in training mode (masks as in Dropout)
+    add_bias_kv    whether a learned key and value are appended to each sequence      add_zero_attn  zeros likewise
+    kdim, vdim     the features of key and value; embed_dim by default
+    batch_first    whether inputs are (B, L, E); else (L, B, E)
+    key_padding_mask  (B, S) or (S): True, or -inf, for places of the key that nobody may look at
+    attn_mask      (L, S), or (B H, L, S): True, or -inf, where place l may not look at place s; numbers are added
+    is_causal      says that attn_mask is the causal one, as in torch
+
+    Shapes    query (L, B, E) or (L, E)   key (S, B, kdim)   value (S, B, vdim)   y as query   weights (B, L, S)
+              in_proj_weight (3 E, E): Wq, Wk and Wv, one after the other, unless kdim or vdim differ
+    Backward  dv = A^T dctx,  dA = dctx v^T,  where dctx = dy Wo in heads
+              dS = A (dA - sum of dA A over s),   dq = dS k / sqrt(D),   dk = dS^T q / sqrt(D)
+              and through the three affine maps
+    Init      projections uniform in +-sqrt(6 / (rows + columns)), their biases 0
+    Source    torch.nn.MultiheadAttention; Vaswani et al. 2017, arXiv:1706.03762
+
+    Raises ArgumentError for wrong constructor arguments; ShapeError, DTypeError or DeviceError for inputs, masks and
+    gradients that do not fit.
+    """
+
+    options = ("dropout",)
+
+    def __init__(
+        self,
+        embed_dim: int,
+        num_heads: int,
+        dropout: float = 0.0,
+        bias: bool = True,
+        add_bias_kv: bool = False,
+        add_zero_attn: bool = False,
+        kdim: int | None = None,
+        vdim: int | None = None,
+        batch_first: bool = False,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        self.embed_dim, self.num_heads = a_size(self, "embed_dim", embed_dim), a_size(self, "num_heads", num_heads)
+        if self.embed_dim % self.num_heads:
+            raise ArgumentError(
+                "MultiheadAttention: each head has the same number of features",
+                expected="embed_dim that num_heads divides",
+                got=f"embed_dim={embed_dim}, num_heads={num_heads}",
+                fix=f"embed_dim={self.num_heads * max(1, self.embed_dim // self.num_heads)}",
+            )
+        self.head_dim = self.embed_dim // self.num_heads
+        self.dropout = a_probability(self, "dropout", dropout)
+        self.kdim = self.embed_dim if kdim is None else a_size(self, "kdim", kdim)
+        self.vdim = self.embed_dim if vdim is None else a_size(self, "vdim", vdim)
+        self.batch_first = a_flag(self, "batch_first", batch_first)
+        self.add_zero_attn = a_flag(self, "add_zero_attn", add_zero_attn)
+        bias, add_bias_kv = a_flag(self, "bias", bias), a_flag(self, "add_bias_kv", add_bias_kv)
+        place: dict[str, Any] = {"device": device_of(device), "dtype": floating(dtype)}
+        features = self.embed_dim
+        alike = self.kdim == self.vdim == features
+        parts = {} if alike else {"q": features, "k": self.kdim, "v": self.vdim}
+        self.q_proj_weight = self._matrix(parts.get("q"), place)
+        self.k_proj_weight = self._matrix(parts.get("k"), place)
+        self.v_proj_weight = self._matrix(parts.get("v"), place)
+        self.in_proj_weight = Parameter(torch.empty(3 * features, features, **place)) if alike else None
+        self.in_proj_bias = Parameter(torch.empty(3 * features, **place)) if bias else None
+        self.bias_k = Parameter(torch.empty(1, 1, features, **place)) if add_bias_kv else None
+        self.bias_v = Parameter(torch.empty(1, 1, features, **place)) if add_bias_kv else None
+        self.out_proj = Linear(features, features, bias, **place)
+        self._fill(None)
+
+    def _matrix(self, inputs: int | None, place: dict[str, Any]) -> Parameter | None:
+        return None if inputs is None else Parameter(torch.empty(self.embed_dim, inputs, **place))
+
+    def reset_parameters(self, *, generator: torch.Generator | None = None) -> None:
+        """Initialise all parameters again, from this generator or torch's default one, and return to step 0."""
+        self.out_proj.reset_parameters(generator=generator)
+        self._fill(generator)
+
+    def _fill(self, generator: torch.Generator | None) -> None:
+        super().reset_parameters(generator=generator)
+        for weight in (self.in_proj_weight, self.q_proj_weight, self.k_proj_weight, self.v_proj_weight):
+            if weight is not None:
+                init.xavier_uniform_(weight.data, generator=generator)
+        if self.in_proj_bias is not None:
+            self.in_proj_bias.data.zero_()
+            assert self.out_proj.bias is not None
+            self.out_proj.bias.data.zero_()
+        for extra in (self.bias_k, self.bias_v):
+            if extra is not None:
+                init.xavier_normal_(extra.data, generator=generator)
+
+    # ---- forward and backward --------------------------------------------------------------------------------------
+    def forward(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        key_padding_mask: Tensor | None = None,
+        need_weights: bool = True,
+        attn_mask: Tensor | None = None,
+        average_attn_weights: bool = True,
+        is_causal: bool = False,
+    ) -> tuple[Tensor, Tensor | None]:
+        single = self._check(query, key, value)
+        if is_causal and attn_mask is None:
+            raise ArgumentError(
+                "is_causal only says what kind of mask is given",
+                expected="attn_mask, the causal mask",
+                got="no attn_mask",
+                fix="attn_mask=lamp.Transformer.generate_square_subsequent_mask(length)",
+            )
+        inputs = [self._batch_first(each, single) for each in (query, key, value)]  # (B, L, ...), (B, S, ...)
+        q, k, v = (
+            self._heads(axes.affine(x, weight.mT, bias))
+            for x, (weight, bias) in zip(inputs, self._projections(data=True), strict=True)
+        )
+        q = q * (1.0 / math.sqrt(self.head_dim))
+        k, v = self._longer(k, self.bias_k), self._longer(v, self.bias_v)
+        scores = q @ k.mT
+        mask = self._mask_of(scores, inputs[1].shape[-2], key_padding_mask, attn_mask, single)
+        if mask is not None:
+            scores = scores + mask
+        weights = scores.softmax(-1)
+        keep = self._mask(weights) if self.training and self.dropout else None
+        dropped = weights if keep is None else weights * keep
+        y: Tensor = self.out_proj(self._side_by_side(dropped @ v))
+        self.remember((inputs, q, k, v, weights, keep, single, average_attn_weights, query.shape))
+        y = self._as_given(y, single)
+        if not need_weights:
+            return y, None
+        shown = dropped.mean(-3) if average_attn_weights else dropped
+        return y, shown.squeeze(-3 if average_attn_weights else -4) if single else shown
+
+    def backward(self, dy: Tensor, dweights: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        inputs, q, k, v, weights, keep, single, average, shape = self.recall()
+        if not isinstance(dy, Tensor) or dy.shape != shape:
+            raise explain_gradient(dy, shape)
+        dcontext = self._heads(self.out_proj.backward(self._batch_first(dy, single)))
+        dropped = weights if keep is None else weights * keep
+        dv = dropped.mT @ dcontext
+        dweight = dcontext @ v.mT
+        if dweights is not None:
+            shown = dweights.unsqueeze(-3 if average else -4) if single else dweights
+            dweight = dweight + (shown.unsqueeze(-3) / self.num_heads if average else shown)
+        if keep is not None:
+            dweight = dweight * keep
+        share = dweight * weights
+        dscores = share.addcmul(weights, share.sum(-1, keepdim=True), value=-1.0)
+        dq = (dscores @ k) * (1.0 / math.sqrt(self.head_dim))
+        dk = dscores.mT @ q
+        length = inputs[1].shape[-2]
+        for d, extra in ((dk, self.bias_k), (dv, self.bias_v)):
+            if extra is not None:
+                of_batch = self._side_by_side(d[..., length : length + 1, :])  # (B, 1, E)
+                extra.grad.add_(of_batch.sum(-3, keepdim=True))
+        gradients = []
+        for x, d, (weight, _), (dweight_, dbias) in zip(
+            inputs,
+            (dq, dk[..., :length, :], dv[..., :length, :]),
+            self._projections(data=True),
+            self._projections(data=False),
+            strict=True,
+        ):
+            flat = self._side_by_side(d)
+            axes.add_affine(dweight_, dbias, flat, x)
+            gradients.append(self._as_given(axes.affine(flat, weight), single))
+        dquery, dkey, dvalue = gradients
+        return dquery, dkey, dvalue
+
+    def trace(self, tracer: Any, *values: Any) -> Any:
+        raise NotTraceable(
+            "attention is no operation of a graph yet",
+            expected="a network without attention",
+            got="MultiheadAttention",
+            fix="it trains with the eager engine",
+        )
+
+    # ---- parts -----------------------------------------------------------------------------------------------------
+    def _projections(self, data: bool) -> list[tuple[Tensor, Tensor | None]]:
+        """Weight (E, inputs) and bias of query, key and value; their gradients if not `data`."""
+
+        def of(parameter: Parameter) -> Tensor:
+            return parameter.data if data else parameter.grad
+
+        n = self.embed_dim
+        if self.in_proj_weight is not None:
+            weights = list(of(self.in_proj_weight).split(n, -2))
+        else:
+            assert self.q_proj_weight is not None
+            assert self.k_proj_weight is not None
+            assert self.v_proj_weight is not None
+            weights = [of(self.q_proj_weight), of(self.k_proj_weight), of(self.v_proj_weight)]
+        biases: Sequence[Tensor | None] = (
+            [None] * 3 if self.in_proj_bias is None else of(self.in_proj_bias).split(n, -1)
+        )
+        return list(zip(weights, biases, strict=True))
+
+    def _batch_first(self, x: Tensor, single: bool) -> Tensor:
+        """(B, L, features) of an input or a gradient."""
+        return x.unsqueeze(-3) if single else x if self.batch_first else x.transpose(-3, -2)
+
+    def _as_given(self, y: Tensor, single: bool) -> Tensor:
+        """The opposite of `_batch_first`."""
+        return y.squeeze(-3) if single else y if self.batch_first else y.transpose(-3, -2)
+
+    def _heads(self, x: Tensor) -> Tensor:
+        """(B, L, E) as (B, H, L, D)."""
+        parted: Tensor = x.unflatten(-1, (self.num_heads, self.head_dim)).transpose(-3, -2)
+        return parted
+
+    @staticmethod
+    def _side_by_side(x: Tensor) -> Tensor:
+        """(B, H, L, D) as (B, L, E)."""
+        return x.transpose(-3, -2).flatten(-2)
+
+    def _longer(self, x: Tensor, extra: Parameter | None) -> Tensor:
+        """Keys or values (B, H, S, D) with the learned one and the zeros appended."""
+        parts = [x]
+        if extra is not None:
+            row = extra.data.unflatten(-1, (self.num_heads, self.head_dim)).transpose(-3, -2)  # (1, H, 1, D)
+            parts.append(row.expand(*x.shape[:-2], 1, self.head_dim))
+        if self.add_zero_attn:
+            parts.append(x.new_zeros(*x.shape[:-2], 1, self.head_dim))
+        return torch.cat(parts, -2) if len(parts) > 1 else x
+
+    def _mask_of(
+        self, scores: Tensor, length: int, padding: Tensor | None, attention: Tensor | None, single: bool
+    ) -> Tensor | None:
+        """Both masks as numbers to add to scores (B, H, L, S + extras); None without masks."""
+        *lead, heads, queries, _ = scores.shape
+        batch = lead[-1]
+        found: Tensor | None = None
+        if attention is not None:
+            mask = self._numbers("attn_mask", attention, scores)
+            forms = [(queries, length), (batch * heads, queries, length)]
+            if tuple(mask.shape) not in forms:
+                raise self._misfit("attn_mask", " or ".join(map(str, forms)), mask)
+            found = mask if mask.dim() == 2 else mask.view(batch, heads, queries, length)
+        if padding is not None:
+            mask = self._numbers("key_padding_mask", padding, scores)
+            forms = [(length,)] if single else [(batch, length)]
+            if len(lead) > 1:
+                forms.append((*lead, length))
+            if tuple(mask.shape) not in forms:
+                raise self._misfit("key_padding_mask", " or ".join(map(str, forms)), mask)
+            mask = mask[..., None, None, :]
+            found = mask if found is None else found + mask
+        extras = scores.shape[-1] - length
+        return found if found is None or not extras else torch.constant_pad_nd(found, (0, extras), 0.0)
+
+    def _numbers(self, name: str, mask: Any, like: Tensor) -> Tensor:
+        """A mask as numbers to add: 0, and -inf where it is True."""
+        if not isinstance(mask, Tensor) or not (mask.dtype is torch.bool or mask.is_floating_point()):
+            raise DTypeError(
+                f"{name} says where attention may not look",
+                expected="a tensor of bool, True where not, or of numbers to add",
+                got=mask.dtype if isinstance(mask, Tensor) else type(mask).__name__,
+                fix=f"{name}.bool()",
+            )
+        if mask.dtype is torch.bool:
+            return torch.zeros_like(mask, dtype=like.dtype).masked_fill_(mask, float("-inf"))
+        return mask.to(like.dtype)
+
+    @staticmethod
+    def _misfit(name: str, expected: str, mask: Tensor) -> ShapeError:
+        return ShapeError(
+            f"the {name} does not fit the inputs",
+            expected=expected,
+            got=tuple(mask.shape),
+            fix="one entry for each pair of places" if name == "attn_mask" else "one entry for each place of the key",
+        )
+
+    def _mask_shape(self, x: Tensor) -> tuple[int, ...]:
+        return x.shape
+
+    def _draw(self, pairs: Sequence[tuple[int, int]], shape: Sequence[int], x: Tensor) -> Tensor:
+        scale = 1.0 / (1.0 - self.dropout) if self.dropout < 1 else 1.0
+        return bernoulli(pairs, shape, 1.0 - self.dropout, scale, x.dtype, x.device)
+
+    def _check(self, query: Any, key: Any, value: Any) -> bool:
+        """Whether the inputs are single sequences. Raises an error for inputs that do not fit."""
+        lead = axes.standing(0, self.replicas)
+        for x, features in ((query, self.embed_dim), (key, self.kdim), (value, self.vdim)):
+            if not isinstance(x, Tensor) or not x.is_floating_point():
+                raise explain_numbers(self, x)
+            wrong = explain_unlike(x, self.out_proj.weight)
+            if wrong is not None:
+                raise wrong
+            if x.dim() - lead not in (2, 3) or x.dim() != query.dim() or x.shape[-1] != features:
+                order = "B, L" if self.batch_first else "L, B"
+                raise ShapeError(
+                    "the inputs do not have the axes or the features of this module",
+                    expected=f"({order}, {features}) or (L, {features})",
+                    got=", ".join(str(tuple(each.shape)) for each in (query, key, value) if isinstance(each, Tensor)),
+                    fix="the last axis holds the features; batch_first says where the batch is",
+                )
+        single: bool = query.dim() - lead == 2
+        places = lead if single else lead + (1 if self.batch_first else 0)
+        batches = None if single else lead + (0 if self.batch_first else 1)
+        if key.shape[places] != value.shape[places] or (
+            batches is not None and not query.shape[batches] == key.shape[batches] == value.shape[batches]
+        ):
+            raise ShapeError(
+                "query, key and value do not belong together",
+                expected="one batch for all three, and as many keys as values",
+                got=", ".join(str(tuple(each.shape)) for each in (query, key, value)),
+                fix="batch_first says whether the first axis is the batch",
+            )
+        return single
+
+    def extra_repr(self) -> str:
+        return ""

@@ -1,0 +1,216 @@
+"""The layers of transformers: attention and a small network, with sums and norms around them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lamp.errors import ArgumentError
+from lamp.module import Module
+from lamp.nn.activation import Activation
+from lamp.nn.activations import GELU
+from lamp.nn.activations_piecewise import ReLU
+from lamp.nn.arguments import a_flag
+from lamp.nn.attention import MultiheadAttention
+from lamp.nn.dropout import Dropout
+from lamp.nn.linear import Linear
+from lamp.nn.normalization import LayerNorm
+
+BY_NAME: dict[str, type[Activation]] = {"relu": ReLU, "gelu": GELU}
+
+
+def activation_of(module: Module, given: Any) -> Activation:
+    """A lamp activation for "relu", "gelu", torch's function of that name, or an activation itself."""
+    if isinstance(given, Activation):
+        return given
+    name = given if isinstance(given, str) else getattr(given, "__name__", None)
+    if name not in BY_NAME:
+        raise ArgumentError(
+            f"{type(module).__name__}: unknown activation",
+            expected="'relu', 'gelu', or a lamp activation such as lamp.SiLU()",
+            got=f"{given!r}"[:60],
+            fix="activation=lamp.GELU()",
+        )
+    return BY_NAME[name]()
+
+
+class _Layer(Module):
+    """What encoder and decoder layers share: the feed-forward part, and sums with norms before or after."""
+
+    linear1: Linear
+    linear2: Linear
+    dropout: Dropout
+    norm_first: bool
+    activation: Activation
+    self_attn: MultiheadAttention
+    dropout1: Dropout
+
+    def feed(self, x: Tensor, drop: Dropout) -> Tensor:
+        """drop(linear2(dropout(activation(linear1(x)))))."""
+        hidden = self.dropout(self.activation(self.linear1(x)))
+        y: Tensor = drop(self.linear2(hidden))
+        return y
+
+    def feed_back(self, dy: Tensor, drop: Dropout) -> Tensor:
+        """The gradient of `feed`."""
+        d = self.dropout.backward(self.linear2.backward(drop.backward(dy)))
+        dx: Tensor = self.linear1.backward(self.activation.backward(d))
+        return dx
+
+    def _attention_back(self, dy: Tensor) -> Tensor:
+        """The gradient of dropout1(self_attn(x, x, x)) in x."""
+        return summed(self.self_attn.backward(self.dropout1.backward(dy)))
+
+
+class TransformerEncoderLayer(_Layer):
+    """A layer of a transformer's encoder: self-attention, then two linear layers, each part with a residual sum.
+
+    x <- norm1(x + drop(attention(x)))          (norm_first: x + drop(attention(norm1(x))))
+    y = norm2(x + drop(feed(x)))                (norm_first: x + drop(feed(norm2(x))))
+    feed(x) = linear2(drop(activation(linear1(x))))
+
+    activation  "relu", "gelu" or a lamp activation      norm_first  whether norms stand before the two parts
+    Shapes    src and y (L, B, d_model), or (B, L, d_model) if batch_first, or (L, d_model); masks as in
+              MultiheadAttention
+    Backward  each sum passes dy on to both of its terms; the rest are the backwards of the parts
+    Source    torch.nn.TransformerEncoderLayer; Vaswani et al. 2017
+
+    Raises the errors of its parts.
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        nhead: int,
+        dim_feedforward: int = 2048,
+        dropout: float = 0.1,
+        activation: Any = "relu",
+        layer_norm_eps: float = 1e-5,
+        batch_first: bool = False,
+        norm_first: bool = False,
+        bias: bool = True,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        place: dict[str, Any] = {"device": device, "dtype": dtype}
+        self.self_attn = MultiheadAttention(d_model, nhead, dropout, bias=bias, batch_first=batch_first, **place)
+        self.linear1 = Linear(d_model, dim_feedforward, bias, **place)
+        self.dropout = Dropout(dropout)
+        self.linear2 = Linear(dim_feedforward, d_model, bias, **place)
+        self.norm1 = LayerNorm(d_model, layer_norm_eps, bias=bias, **place)
+        self.norm2 = LayerNorm(d_model, layer_norm_eps, bias=bias, **place)
+        self.dropout1, self.dropout2 = Dropout(dropout), Dropout(dropout)
+        self.norm_first = a_flag(self, "norm_first", norm_first)
+        self.activation = activation_of(self, activation)
+
+    def forward(
+        self,
+        src: Tensor,
+        src_mask: Tensor | None = None,
+        src_key_padding_mask: Tensor | None = None,
+        is_causal: bool = False,
+    ) -> Tensor:
+        masks = (src_key_padding_mask, False, src_mask, True, is_causal and src_mask is not None)
+        if self.norm_first:
+            x = self.norm1(src)
+            x = src + self.dropout1(self.self_attn(x, x, x, *masks)[0])
+            y: Tensor = x + self.feed(self.norm2(x), self.dropout2)
+            return y
+        x = self.norm1(src + self.dropout1(self.self_attn(src, src, src, *masks)[0]))
+        y = self.norm2(x + self.feed(x, self.dropout2))
+        return y
+
+    def backward(self, dy: Tensor) -> Tensor:
+        if self.norm_first:
+            dx = dy + self.norm2.backward(self.feed_back(dy, self.dropout2))
+            return dx + self.norm1.backward(self._attention_back(dx))
+        dx = self.norm2.backward(dy)
+        dx = self.norm1.backward(dx + self.feed_back(dx, self.dropout2))
+        return dx + self._attention_back(dx)
+
+
+class TransformerDecoderLayer(_Layer):
+    """A layer of a transformer's decoder: as the encoder's, with attention to the encoder's output in between.
+
+    x <- norm1(x + drop(attention(x)))
+    x <- norm2(x + drop(attention(x, memory)))
+    y = norm3(x + drop(feed(x)))                (norm_first: norms before the parts, as in TransformerEncoderLayer)
+
+    Shapes    tgt and y (L, B, d_model), memory (S, B, d_model); batch_first and single sequences as in the encoder
+    Backward  returns the gradients of tgt and memory
+    Source    torch.nn.TransformerDecoderLayer; Vaswani et al. 2017
+
+    Raises the errors of its parts.
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        nhead: int,
+        dim_feedforward: int = 2048,
+        dropout: float = 0.1,
+        activation: Any = "relu",
+        layer_norm_eps: float = 1e-5,
+        batch_first: bool = False,
+        norm_first: bool = False,
+        bias: bool = True,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        place: dict[str, Any] = {"device": device, "dtype": dtype}
+        self.self_attn = MultiheadAttention(d_model, nhead, dropout, bias=bias, batch_first=batch_first, **place)
+        self.multihead_attn = MultiheadAttention(d_model, nhead, dropout, bias=bias, batch_first=batch_first, **place)
+        self.linear1 = Linear(d_model, dim_feedforward, bias, **place)
+        self.dropout = Dropout(dropout)
+        self.linear2 = Linear(dim_feedforward, d_model, bias, **place)
+        self.norm_first = a_flag(self, "norm_first", norm_first)
+        self.norm1, self.norm2, self.norm3 = (LayerNorm(d_model, layer_norm_eps, bias=bias, **place) for _ in range(3))
+        self.dropout1, self.dropout2, self.dropout3 = (Dropout(dropout) for _ in range(3))
+        self.activation = activation_of(self, activation)
+
+    def forward(
+        self,
+        tgt: Tensor,
+        memory: Tensor,
+        tgt_mask: Tensor | None = None,
+        memory_mask: Tensor | None = None,
+        tgt_key_padding_mask: Tensor | None = None,
+        memory_key_padding_mask: Tensor | None = None,
+        tgt_is_causal: bool = False,
+        memory_is_causal: bool = False,
+    ) -> Tensor:
+        own = (tgt_key_padding_mask, False, tgt_mask, True, tgt_is_causal and tgt_mask is not None)
+        across = (memory_key_padding_mask, False, memory_mask, True, memory_is_causal and memory_mask is not None)
+        x = tgt
+        if self.norm_first:
+            z = self.norm1(x)
+            x = x + self.dropout1(self.self_attn(z, z, z, *own)[0])
+            x = x + self.dropout2(self.multihead_attn(self.norm2(x), memory, memory, *across)[0])
+            y: Tensor = x + self.feed(self.norm3(x), self.dropout3)
+            return y
+        x = self.norm1(x + self.dropout1(self.self_attn(x, x, x, *own)[0]))
+        x = self.norm2(x + self.dropout2(self.multihead_attn(x, memory, memory, *across)[0]))
+        y = self.norm3(x + self.feed(x, self.dropout3))
+        return y
+
+    def backward(self, dy: Tensor) -> tuple[Tensor, Tensor]:
+        if self.norm_first:
+            dx = dy + self.norm3.backward(self.feed_back(dy, self.dropout3))
+            dquery, dkey, dvalue = self.multihead_attn.backward(self.dropout2.backward(dx))
+            dx = dx + self.norm2.backward(dquery)
+            return dx + self.norm1.backward(self._attention_back(dx)), dkey + dvalue
+        dx = self.norm3.backward(dy)
+        dx = self.norm2.backward(dx + self.feed_back(dx, self.dropout3))
+        dquery, dkey, dvalue = self.multihead_attn.backward(self.dropout2.backward(dx))
+        dx = self.norm1.backward(dx + dquery)
+        return dx + self._attention_back(dx), dkey + dvalue
+
+
+def summed(gradients: tuple[Tensor, ...]) -> Tensor:
+    """The gradient of a sequence that was query, key and value at once."""
+    first, *others = gradients
+    for other in others:
+        first = first + other
+    return first
