@@ -191,6 +191,8 @@ def test_a_bad_output(case, bad):
         target.view(-1)[-1] = 0  # a label that counts
     if case.kind == "NLLLoss":
         output.fill_(bad)
+    if case.kind == "HingeEmbeddingLoss":
+        target.view(-1)[-1] = 1.0  # a pair that should be near
     criterion = case.make()
     if "ignore_index=0" in case.name or (case.kind == "BCELoss" and bad == INF):
         return

@@ -29,19 +29,22 @@ class FlatBuffer:
     frozen or unfrozen: views of it that were taken before are then out of date. `changes` goes up with the version of
     any buffer.
 
-    made   torch's count of in-place changes of `data` when it was new (see lamp.in_place)
-    parts  slices whose changes are counted apart, since an optimizer has them without the rest
+    made    torch's count of in-place changes of `data` when it was new (see lamp.in_place)
+    padded  whether it holds zeros for units that some replicas lack, as in a population of several sizes
+    parts   slices whose changes are counted apart, since an optimizer has them without the rest
     """
 
     changes: ClassVar[int] = 0
     version: int = 0
     made: int = 0
+    padded: bool = False
     parts: tuple[Part, ...] = ()
 
     def __init__(self, parameters: Sequence[Parameter], dtype: torch.dtype, device: torch.device) -> None:
         sizes = [parameter.size for parameter in parameters]
         data = torch.empty(*parameters[0].rows, sum(sizes), dtype=dtype, device=device)
         before = {id(parameter._buffer): parameter._buffer for parameter in parameters}.values()
+        self.padded = any(buffer.padded for buffer in before)
         with_gradients = any(buffer._grad is not None for buffer in before)
         grad = torch.zeros_like(data) if with_gradients else None
         start = 0

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from lamp.axes import column
+from lamp.errors import ArgumentError
 from lamp.formulas import Number
 from lamp.parameter import FlatBuffer, Parameter, Span, spans, trained
 
@@ -110,6 +111,13 @@ class WholeParameters(ParameterBlocks):
         shape_of: Callable[[str, Shape], Shape | None],
     ) -> None:
         self._shape_of = shape_of
+        if any(parameter._buffer.padded for parameter in parameters):
+            raise ArgumentError(
+                "this optimizer looks at whole parameters, and these have zeros for the units that some replicas lack",
+                expected="a population of networks of one size, or a rule for each number, such as lamp.Adam",
+                got="a population of several sizes",
+                fix="train networks of each size as a population of their own",
+            )
         super().__init__(parameters, begins, states)
 
     def _blocks(self, span: Span, begins: Mapping[str, Number], states: States) -> list[Block]:

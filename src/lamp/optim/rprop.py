@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
-import torch
+from torch import Tensor
 
 from lamp.errors import ArgumentError
 from lamp.formulas import Number
@@ -45,8 +45,8 @@ class Rprop(Optimizer):
         super()._check_hyperparameters(group)
         check_pair(self, group, "etas", "(eta_minus, eta_plus), such as (0.5, 1.2)")
         check_pair(self, group, "step_sizes", "(smallest, largest), such as (1e-6, 50)")
-        less, more = (torch.as_tensor(eta) for eta in group["etas"])
-        if not bool(((less > 0.0) & (less < 1.0) & (more > 1.0)).all()):
+        less, more = (eta.tolist() if isinstance(eta, Tensor) else [eta] for eta in group["etas"])
+        if not all(0.0 < eta < 1.0 for eta in less) or not all(eta > 1.0 for eta in more):
             raise ArgumentError(
                 "Rprop: etas are out of range",
                 expected="0 < eta_minus < 1 < eta_plus",

@@ -72,6 +72,8 @@ class Population(Module):
         if sizes is not None:
             for module, units in zip(self.network.modules(), sizes.units, strict=True):
                 module.units = units
+            for parameter in self.network.parameters():
+                parameter._buffer.padded = True
 
     # ---- forward and backward --------------------------------------------------------------------------------------
     def forward(self, *inputs: Any, **named: Any) -> Any:
