@@ -70,10 +70,7 @@ class Population(Module):
         for module in self.modules():
             module.replicas = replicas
         if sizes is not None:
-            for module, units in zip(self.network.modules(), sizes.units, strict=True):
-                module.units = units
-            for parameter in self.network.parameters():
-                parameter._buffer.padded = True
+            sizes.mark(self.network)
 
     # ---- forward and backward --------------------------------------------------------------------------------------
     def forward(self, *inputs: Any, **named: Any) -> Any:

@@ -53,6 +53,13 @@ class Sizes:
         """The sizes of these replicas alone."""
         return replace(self, which=tuple(self.which[k] for k in rows))
 
+    def mark(self, network: Module) -> None:
+        """Tell a population's modules how many units each replica has, and its parameters that they are padded."""
+        for module, units in zip(network.modules(), self.units, strict=True):
+            module.units = units
+        for parameter in network.parameters():
+            parameter._buffer.padded = True
+
     @property
     def bodies(self) -> Sizes:
         """The sizes of the same networks without their final loss."""
