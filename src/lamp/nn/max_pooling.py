@@ -13,7 +13,7 @@ from lamp.nn.arguments import a_flag
 from lamp.nn.checks import explain_gradient, explain_numbers
 from lamp.nn.pooling_module import NAMES, PoolingModule, Sizes, WindowedPooling, volume
 
-FEW = 4  # windows with up to so many places are compared place by place, several times as fast as torch's pools
+FEW = 4  # windows with up to so many places are compared place by place, in whole slices
 
 
 class MaxPooling(WindowedPooling):
