@@ -9,10 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lamp.errors import ArgumentError
 from lamp.graph import Graph, Op
 from lamp.interop.expressions import COMPOSED, Expression, in_order
 from lamp.interop.predictor import Predictor
 from lamp.parameter import Buffer, Parameter
+from lamp.paths import describe
 
 OPERATIONS = {  # operation of an Expression: operator of ONNX
     "add": "Add", "sub": "Sub", "mul": "Mul", "div": "Div", "neg": "Neg", "lt": "Less", "le": "LessOrEqual",
@@ -118,6 +120,17 @@ class OnnxGraph:
                 for x, value in zip(inputs, op.inputs, strict=True)
             ]
         return self._rules[op.kind](self, op, at, *inputs)
+
+    def check_in_float32(self, op: Op, operator: str) -> None:
+        """Raise ArgumentError for an operator that onnxruntime has in float32 only, if the graph is in float64."""
+        if self.plan.dtype is not torch.float32:
+            raise ArgumentError(
+                f"this module cannot be exported in {self.plan.dtype}: onnxruntime has {operator} only in float32",
+                expected="torch.float32",
+                got=self.plan.dtype,
+                fix="lamp.to_onnx(..., dtype=torch.float32)",
+                where=f"{op.path}: {describe(op.module)}" if op.path else describe(op.module),
+            )
 
     def formula(self, result: Expression, known: dict[str, str], at: str) -> str:
         """Add the nodes of an expression, and return the name of its value. `known` maps its names to values."""

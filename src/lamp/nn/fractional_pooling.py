@@ -11,13 +11,13 @@ from torch import Tensor
 from lamp.errors import ArgumentError, NotTraceable, ShapeError
 from lamp.nn.arguments import a_flag
 from lamp.nn.dropout import RandomMask
-from lamp.nn.max_pooling import back_to_places
-from lamp.nn.pooling_module import PoolingModule, Sizes
+from lamp.nn.max_pooling import ChoosingPooling
+from lamp.nn.pooling_module import Sizes
 from lamp.parameter import Buffer
 from lamp.randomness import uniform
 
 
-class FractionalMaxPooling(RandomMask, PoolingModule):
+class FractionalMaxPooling(RandomMask, ChoosingPooling):
     """Base of FractionalMaxPool2d and FractionalMaxPool3d; the first of these explains its arguments."""
 
     options = ()
@@ -70,13 +70,7 @@ class FractionalMaxPooling(RandomMask, PoolingModule):
         outputs = self._outputs(x.shape[2:])
         pool = torch.ops.aten.fractional_max_pool2d if self.axes == 2 else torch.ops.aten.fractional_max_pool3d
         y, places = pool(x, self.kernel_size, outputs, self._samples(input, x))
-        y, places = self.like(y, input), self.like(places, input)
-        self.remember((places, input.shape))
-        return (y, places) if self.return_indices else y
-
-    def backward(self, dy: Any, dindices: Any = None) -> Tensor:
-        places, shape = self.recall()
-        return back_to_places(self.checked(dy, places.shape), places, shape, self.axes)
+        return self.chosen(y, places, input)
 
     def trace(self, tracer: Any, x: Any) -> Any:
         raise NotTraceable(

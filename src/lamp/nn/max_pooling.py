@@ -16,7 +16,36 @@ from lamp.nn.pooling_module import NAMES, PoolingModule, Sizes, WindowedPooling,
 FEW = 4  # windows with up to so many places are compared place by place, in whole slices
 
 
-class MaxPooling(WindowedPooling):
+class ChoosingPooling(PoolingModule):
+    """Base of the pools whose outputs are numbers of the input; they remember at which places these stood."""
+
+    return_indices: bool
+
+    def chosen(self, y: Tensor, places: Tensor, input: Tensor) -> Any:
+        """The output for numbers (N, C, sizes...) and their places in the planes; the places are remembered."""
+        y, places = self.like(y, input), self.like(places, input)
+        self.remember((places, input.shape))
+        return (y, places) if self.return_indices else y
+
+    def backward(self, dy: Any, dindices: Any = None) -> Tensor:
+        places, shape = self.recall()
+        d = self.checked(dy, places.shape)
+        rows = d.shape[0] * d.shape[1]
+        dx: Tensor = d.new_zeros(rows, volume(shape[-self.axes :]))
+        return dx.scatter_add_(1, places.reshape(rows, -1), d.reshape(rows, -1)).view(shape)
+
+    def check_in_graph(self) -> None:
+        """Raise NotTraceable if the places are an output."""
+        if self.return_indices:
+            raise NotTraceable(
+                "its indices are no numbers of a graph",
+                expected="return_indices=False",
+                got="return_indices=True",
+                fix="a network that uses the indices trains with the eager engine",
+            )
+
+
+class MaxPooling(WindowedPooling, ChoosingPooling):
     """Base of MaxPool1d, MaxPool2d and MaxPool3d; the first of these explains its arguments."""
 
     def __init__(
@@ -36,22 +65,10 @@ class MaxPooling(WindowedPooling):
         outputs = self.outputs(x.shape[2:], input.shape)
         few = volume(self.per_axis(self.kernel_size)) <= FEW and not any(self.per_axis(self.padding))
         y, places = self._by_places(x, outputs) if few else self._by_torch(x)
-        y, places = self.like(y, input), self.like(places, input)
-        self.remember((places, input.shape))
-        return (y, places) if self.return_indices else y
-
-    def backward(self, dy: Any, dindices: Any = None) -> Tensor:
-        places, shape = self.recall()
-        return back_to_places(self.checked(dy, places.shape), places, shape, self.axes)
+        return self.chosen(y, places, input)
 
     def trace(self, tracer: Any, x: Any) -> Any:
-        if self.return_indices:
-            raise NotTraceable(
-                "its indices are no numbers of a graph",
-                expected="return_indices=False",
-                got="return_indices=True",
-                fix="a network that uses the indices trains with the eager engine",
-            )
+        self.check_in_graph()
         return self.in_graph(x, self.outputs(self.sizes_in_graph(x)), tracer, "MaxPool", **self.options())
 
     def _by_torch(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -111,13 +128,6 @@ def max_by_torch(
     pool = torch.ops.aten.max_pool2d_with_indices if axes == 2 else torch.ops.aten.max_pool3d_with_indices
     y, places = pool(x, kernel, stride, padding, dilation, ceil_mode)
     return y, places
-
-
-def back_to_places(dy: Tensor, places: Tensor, shape: torch.Size, axes: int) -> Tensor:
-    """dx of an input of this shape: each gradient added at the place where its number came from."""
-    rows = dy.shape[0] * dy.shape[1]
-    dx = dy.new_zeros(rows, volume(shape[len(shape) - axes :]))
-    return dx.scatter_add_(1, places.reshape(rows, -1), dy.reshape(rows, -1)).view(shape)
 
 
 class MaxPool1d(MaxPooling):
@@ -295,7 +305,7 @@ class MaxUnpool3d(MaxUnpooling):
 
 
 # ---- to a given size -------------------------------------------------------------------------------------------------
-class AdaptiveMaxPooling(PoolingModule):
+class AdaptiveMaxPooling(ChoosingPooling):
     """Base of AdaptiveMaxPool1d, AdaptiveMaxPool2d and AdaptiveMaxPool3d."""
 
     def __init__(self, output_size: Any, return_indices: bool = False) -> None:
@@ -312,22 +322,10 @@ class AdaptiveMaxPooling(PoolingModule):
             y, places = torch.ops.aten.adaptive_max_pool2d(x, sizes)
         else:
             y, places = torch.ops.aten.adaptive_max_pool3d(x, sizes)
-        y, places = self.like(y, input), self.like(places, input)
-        self.remember((places, input.shape))
-        return (y, places) if self.return_indices else y
-
-    def backward(self, dy: Any, dindices: Any = None) -> Tensor:
-        places, shape = self.recall()
-        return back_to_places(self.checked(dy, places.shape), places, shape, self.axes)
+        return self.chosen(y, places, input)
 
     def trace(self, tracer: Any, x: Any) -> Any:
-        if self.return_indices:
-            raise NotTraceable(
-                "its indices are no numbers of a graph",
-                expected="return_indices=False",
-                got="True",
-                fix="leave them out",
-            )
+        self.check_in_graph()
         sizes = adaptive_sizes(self, self.sizes_in_graph(x))
         return self.in_graph(x, sizes, tracer, "AdaptiveMaxPool", output_size=sizes)
 

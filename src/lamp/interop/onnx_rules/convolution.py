@@ -7,11 +7,9 @@ from typing import Any
 
 import torch
 
-from lamp.errors import ArgumentError
 from lamp.graph import Op
 from lamp.interop.onnx_graph import OnnxGraph
 from lamp.nn.borders import padded
-from lamp.paths import describe
 
 ONNX_MODES = {"constant": "constant", "reflect": "reflect", "replicate": "edge"}
 
@@ -35,14 +33,7 @@ def _windowed(graph: OnnxGraph, op: Op, at: str, x: str, operator: str, longer: 
 
     longer  by how much the axes of x are longer than those of the network's value
     """
-    if graph.plan.dtype is not torch.float32:
-        raise ArgumentError(
-            f"this module cannot be exported in {graph.plan.dtype}: onnxruntime has {operator} only in float32",
-            expected="torch.float32",
-            got=graph.plan.dtype,
-            fix="lamp.to_onnx(..., dtype=torch.float32)",
-            where=f"{op.path}: {describe(op.module)}" if op.path else describe(op.module),
-        )
+    graph.check_in_float32(op, operator)
     replicas, options = graph.plan.members, op.attributes
     forms = {name: each.data if replicas is None else each.data.flatten(0, 1) for name, each in op.parameters.items()}
     if replicas is not None:  # (K, n, C, ...)

@@ -25,7 +25,7 @@ def average_pool(graph: OnnxGraph, op: Op, at: str, x: str) -> str:
     if options["ceil_mode"] or options["divisor_override"] is not None:
         raise _refused(op, "onnxruntime counts the places of its windows in another way", "ceil_mode=False, no divisor")
     more = {"count_include_pad": int(options["count_include_pad"])}
-    x = _in_float32(graph, op, x)
+    graph.check_in_float32(op, "AveragePool")
     return _pooled(
         graph, op, at, x, "AveragePool", options["kernel_size"], options["stride"], options["padding"], **more
     )
@@ -36,7 +36,7 @@ def norm_pool(graph: OnnxGraph, op: Op, at: str, x: str) -> str:
     options = op.attributes
     if options["ceil_mode"]:
         raise _refused(op, "onnxruntime counts the places of its windows in another way", "ceil_mode=False")
-    x = _in_float32(graph, op, x)
+    graph.check_in_float32(op, "AveragePool")
     p, n = float(options["p"]), float(torch.Size(options["kernel_size"]).numel())
     power = graph.node("Pow", x, graph.number(p), at=at)
     mean = _pooled(graph, op, at, power, "AveragePool", options["kernel_size"], options["stride"], options["padding"])
@@ -88,18 +88,6 @@ def _pooled(
     alike = any(op.output in values for values in (graph.plan.alike(each) for _, each in graph.plan.graphs))
     lead = 1 if alike else replicas
     return graph.node("Reshape", y, graph.integers(f"{at}of_replicas", lead, -1, *op.output.shape), at=at)
-
-
-def _in_float32(graph: OnnxGraph, op: Op, x: str) -> str:
-    if graph.plan.dtype is not torch.float32:
-        raise ArgumentError(
-            f"this module cannot be exported in {graph.plan.dtype}: onnxruntime has AveragePool only in float32",
-            expected="torch.float32",
-            got=graph.plan.dtype,
-            fix="lamp.to_onnx(..., dtype=torch.float32)",
-            where=f"{op.path}: {describe(op.module)}" if op.path else describe(op.module),
-        )
-    return x
 
 
 def _refused(op: Op, why: str, expected: str) -> ArgumentError:
