@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
-from lamp.formulas import Number, add_scaled, is_zero
-from lamp.optim.arithmetic import add_quotient_, add_scaled_, average_, root
+from lamp.formulas import Number
+from lamp.optim.arithmetic import add_quotient_, average_, decayed_, root
 from lamp.optim.checks import Range, check_betas
 from lamp.optim.optimizer import Group, Numbers, Optimizer, State
 
@@ -70,11 +70,7 @@ class Adam(Optimizer):
     def update(self, parameter: Number, gradient: Number, state: State, c: Numbers, group: Group) -> Number:
         if group["maximize"]:
             gradient = -gradient
-        if not is_zero(group["weight_decay"]):
-            if group["decoupled_weight_decay"]:
-                parameter = add_scaled_(parameter, parameter, c["minus_decay"])
-            else:
-                gradient = add_scaled(gradient, parameter, c["weight_decay"])
+        parameter, gradient = decayed_(parameter, gradient, c, group)
         mean = state["exp_avg"] = average_(state["exp_avg"], gradient, c["share1"])
         square = state["exp_avg_sq"] = average_(state["exp_avg_sq"], gradient * gradient, c["share2"])
         if group["amsgrad"]:

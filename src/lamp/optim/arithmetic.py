@@ -4,10 +4,13 @@ Functions whose names end in _ change their first argument in place if it is a t
 that behaves like a number they return a new value. Factors are floats, or tensors that broadcast, such as (K, 1).
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor
 
-from lamp.formulas import Number, add_scaled, constant, scalar
+from lamp.formulas import Number, add_scaled, constant, is_zero, scalar
 
 
 def add_scaled_(x: Number, y: Number, factor: Number) -> Number:
@@ -38,6 +41,17 @@ def average_(x: Number, y: Number, share: Number) -> Number:
     if not isinstance(x, Tensor):
         return x.lerp(y, share)
     return x.lerp_(y, scalar(share, x.dtype) if isinstance(share, float) and x.is_cpu else share)
+
+
+def decayed_(
+    parameter: Number, gradient: Number, c: Mapping[str, Number], group: Mapping[str, Any]
+) -> tuple[Number, Number]:
+    """The parameter and the gradient with weight decay: in the gradient, or in the parameter where it is decoupled."""
+    if is_zero(group["weight_decay"]):
+        return parameter, gradient
+    if group["decoupled_weight_decay"]:
+        return add_scaled_(parameter, parameter, c["minus_decay"]), gradient
+    return parameter, add_scaled(gradient, parameter, c["weight_decay"])
 
 
 def indicator(condition: bool | Tensor) -> Number:

@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
-from lamp.formulas import Number, add_scaled, is_zero
-from lamp.optim.arithmetic import add_quotient_, add_scaled_, average_, indicator, root
+from lamp.formulas import Number
+from lamp.optim.arithmetic import add_quotient_, average_, decayed_, indicator, root
 from lamp.optim.checks import Range, check_betas
 from lamp.optim.optimizer import Group, Numbers, Optimizer, State
 
@@ -87,11 +87,7 @@ class NAdam(Optimizer):
     def update(self, parameter: Number, gradient: Number, state: State, c: Numbers, group: Group) -> Number:
         if group["maximize"]:
             gradient = -gradient
-        if not is_zero(group["weight_decay"]):
-            if group["decoupled_weight_decay"]:
-                parameter = add_scaled_(parameter, parameter, c["minus_decay"])
-            else:
-                gradient = add_scaled(gradient, parameter, c["weight_decay"])
+        parameter, gradient = decayed_(parameter, gradient, c, group)
         product = state["mu_product"] = state["mu_product"] * c["mu"]
         mean = state["exp_avg"] = average_(state["exp_avg"], gradient, c["share1"])
         square = state["exp_avg_sq"] = average_(state["exp_avg_sq"], gradient * gradient, c["share2"])
@@ -170,11 +166,7 @@ class RAdam(Optimizer):
     def update(self, parameter: Number, gradient: Number, state: State, c: Numbers, group: Group) -> Number:
         if group["maximize"]:
             gradient = -gradient
-        if not is_zero(group["weight_decay"]):
-            if group["decoupled_weight_decay"]:
-                parameter = add_scaled_(parameter, parameter, c["minus_decay"])
-            else:
-                gradient = add_scaled(gradient, parameter, c["weight_decay"])
+        parameter, gradient = decayed_(parameter, gradient, c, group)
         mean = state["exp_avg"] = average_(state["exp_avg"], gradient, c["share1"])
         square = state["exp_avg_sq"] = average_(state["exp_avg_sq"], gradient * gradient, c["share2"])
         return add_quotient_(parameter, mean, root(square, c["of_root"], c["eps"]), c["step_size"])
