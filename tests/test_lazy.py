@@ -19,6 +19,13 @@ CASES = [
     ("LazyConvTranspose1d", (2, 3, 5), {"out_channels": 2, "kernel_size": 3, "stride": 2, "output_padding": 1}),
     ("LazyConvTranspose2d", (2, 4, 3, 4), {"out_channels": 6, "kernel_size": 2, "groups": 2, "bias": False}),
     ("LazyConvTranspose3d", (3, 2, 3, 2), {"out_channels": 2, "kernel_size": 2, "dilation": 2}),
+    ("LazyBatchNorm1d", (5, 3), {"eps": 0.1}),
+    ("LazyBatchNorm1d", (5, 3, 2), {"affine": False}),
+    ("LazyBatchNorm2d", (5, 3, 2, 4), {"momentum": None, "bias": False}),
+    ("LazyBatchNorm3d", (2, 3, 2, 1, 4), {"affine": False, "momentum": 0.3}),
+    ("LazyInstanceNorm1d", (5, 3, 4), {}),
+    ("LazyInstanceNorm2d", (5, 3, 2, 4), {"track_running_stats": False}),
+    ("LazyInstanceNorm3d", (2, 3, 2, 1, 4), {"affine": False, "momentum": 0.3}),
 ]
 cases = pytest.mark.parametrize(("kind", "shape", "options"), CASES)
 
@@ -39,8 +46,9 @@ def test_it_becomes_the_plain_module_with_torchs_weights(kind, shape, options):
     assert type(module) is getattr(L, kind.removeprefix("Lazy"))
     assert isinstance(getattr(L, kind)(**options), type(module))
     assert repr(module) == repr(twin)
-    pairs = zip(module.state_dict().values(), twin.parameters(), strict=True)
-    assert all(torch.equal(own, other) for own, other in pairs)
+    assert module.state_dict().keys() == twin.state_dict().keys()
+    for own, other in zip(module.state_dict().values(), twin.state_dict().values(), strict=True):
+        torch.testing.assert_close(own, other, rtol=0.0, atol=0.0 if "Norm" not in kind else 1e-14)
     assert error(y, expected) < 1e-12
     dy = torch.randn_like(y)
     found = [module.backward(dy), *(parameter.grad for parameter in module.parameters())]
@@ -105,8 +113,59 @@ def test_a_frozen_one_stays_frozen():
     assert [parameter.requires_grad for parameter in model.parameters()] == [False, True, True, True]
 
 
+@cases
+def test_who_needs_parameters_or_statistics_before_is_told(kind, shape, options):
+    for use in (lambda model: model.state_dict(), lambda model: lamp.population(model, range(2))):
+        with pytest.raises(lamp.ArgumentError, match="before its first forward"):
+            use(lamp.Sequential(getattr(L, kind)(**options)))
+
+
+@cases
+def test_a_mode_and_a_dtype_that_were_set_before_hold(kind, shape, options):
+    module, twin = getattr(L, kind)(**options).double().eval(), getattr(torch.nn, kind)(**options).double().eval()
+    x = torch.randn(shape, dtype=torch.float64)
+    torch.manual_seed(4)
+    y = module(x)
+    torch.manual_seed(4)
+    assert error(y, twin(x).detach()) < 1e-12
+    assert not module.training
+
+
+@cases
+def test_conversion_before_the_first_forward(kind, shape, options):
+    twin = getattr(torch.nn, kind)(**options).double()
+    module = lamp.from_torch(twin)
+    back = lamp.to_torch(module)
+    assert repr(module) == repr(twin) == repr(back)
+    x = torch.randn(shape, dtype=torch.float64)
+    torch.manual_seed(4)
+    y = module(x)
+    torch.manual_seed(4)
+    assert error(y, back(x).detach()) < 1e-12
+
+
+@pytest.mark.parametrize("shape", [(3, 4), (2, 3, 4)])
+def test_a_sample_alone(shape):
+    """Which torch's lazy module takes for a batch."""
+    module = L.LazyInstanceNorm1d()
+    y = module(torch.randn(shape))
+    assert y.shape == shape
+    assert module.num_features == 3
+
+
+def test_one_without_parameters_and_statistics():
+    """torch's keeps num_features=0."""
+    module = L.LazyBatchNorm2d(affine=False, track_running_stats=False)
+    plain = L.BatchNorm2d(3, affine=False, track_running_stats=False)
+    x = torch.randn(5, 3, 2, 4)
+    assert torch.equal(module(x), plain(x))
+    assert repr(module) == repr(plain)
+    assert not module.state_dict()
+
+
 def test_torchs_lazy_modules_stay_lazy():
-    twin = torch.nn.Sequential(torch.nn.LazyConv2d(4, 3), torch.nn.Flatten(), torch.nn.LazyLinear(2)).double()
+    parts = [torch.nn.LazyConv2d(4, 3), torch.nn.LazyBatchNorm2d(), torch.nn.Flatten(), torch.nn.LazyLinear(2)]
+    twin = torch.nn.Sequential(*parts).double()
     model = lamp.from_torch(twin)
     back = lamp.to_torch(model)
     assert repr(model) == repr(twin) == repr(back)
@@ -123,6 +182,9 @@ def test_torchs_lazy_modules_stay_lazy():
         (L.LazyConv2d(4, 3), torch.ones(5, 5), lamp.ShapeError),
         (L.LazyConv2d(4, 3, groups=2), torch.ones(1, 3, 5, 5), lamp.ArgumentError),
         (L.LazyConv1d(4, 3), torch.ones(2, 0, 5), lamp.ShapeError),
+        (L.LazyBatchNorm1d(), torch.ones(5), lamp.ShapeError),
+        (L.LazyBatchNorm2d(), torch.ones(2, 3, 4), lamp.ShapeError),
+        (L.LazyInstanceNorm2d(), torch.ones(2, 3, 4).int(), lamp.DTypeError),
     ],
 )
 def test_a_wrong_first_input_leaves_it_lazy(module, x, kind):

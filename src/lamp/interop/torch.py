@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.modules.lazy import LazyModuleMixin
 
 from lamp import losses, nn
 from lamp.errors import ArgumentError, LampError
@@ -125,11 +126,12 @@ class _FromTorch:
         made = kind(**given, **_undrawn(kind))
         if hasattr(made, "init") and "init" not in given:
             made.init = None
+        if isinstance(module, LazyModuleMixin):  # it stays lazy
+            place = next(iter(module.state_dict().values()), torch.empty(0))
+            return made.to(device=place.device, dtype=place.dtype)
         _same_keys(_held(made), set(module.state_dict()))
         for name, parameter in module._parameters.items():
-            if isinstance(parameter, torch.nn.parameter.UninitializedParameter):
-                made.to(device=parameter.device, dtype=parameter.dtype)  # a lazy module stays lazy
-            elif parameter is not None:
+            if parameter is not None:
                 setattr(made, name, self._parameter(parameter))
         for name, buffer in module._buffers.items():
             if buffer is not None:
@@ -158,7 +160,7 @@ class _FromTorch:
                 where=self._where(module, path),
             )
         hooks = [name for name in HOOKS if getattr(module, name, None)]
-        if isinstance(module, torch.nn.modules.lazy.LazyModuleMixin) and len(module._forward_pre_hooks) == 1:
+        if isinstance(module, LazyModuleMixin) and len(module._forward_pre_hooks) == 1:
             hooks.remove("_forward_pre_hooks")  # the one that makes its parameters
         if hooks or (not is_sequential and module._modules and not torch_composed.is_composed(module)):
             raise ArgumentError(
@@ -251,11 +253,12 @@ class _ToTorch:
             raise self._unknown(module, path)
         kind = TWINS[type(module)]
         waiting = next((each for each in vars(module).values() if isinstance(each, UninitializedParameter)), None)
-        place = _on_meta(kind) if waiting is None else {"device": waiting.device, "dtype": waiting.dtype}
-        made = kind(**_arguments(type(module), module), **place)
+        if waiting is not None:  # it stays lazy
+            return kind(**_arguments(type(module), module), device=waiting.device, dtype=waiting.dtype)
+        made = kind(**_arguments(type(module), module), **_on_meta(kind))
         _same_keys(set(made.state_dict()), _held(module))
         for name, member in vars(module).items():
-            if isinstance(member, Parameter) and waiting is None:
+            if isinstance(member, Parameter):
                 setattr(made, name, self._parameter(member))
             elif isinstance(member, Buffer):
                 setattr(made, name, member.data.clone())

@@ -195,15 +195,19 @@ class ChannelNorm(Module):
             raise error
 
     def _wrong_shape(self, shape: tuple[Any, ...]) -> ShapeError:
-        lead = [] if self.replicas is None else ["K"]
-        batches = [["B"]] if self.over_batch else [["B"], []]
-        forms = [[*lead, *batch, self.num_features, *NAMES[n]] for batch in batches for n in self.spatial]
         return ShapeError(
             "the input does not have the axes or the number of channels of this module",
-            expected=" or ".join(f"({', '.join(map(str, form))})" for form in forms),
+            expected=self._forms(self.num_features),
             got=str(shape).replace("'", ""),
             fix=f"pass {self.num_features} channels on axis 1; x.unsqueeze(0) makes a batch of one sample",
         )
+
+    def _forms(self, channels: int | str) -> str:
+        """The shapes that an input may have, as text."""
+        lead = [] if self.replicas is None else ["K"]
+        batches = [["B"]] if self.over_batch else [["B"], []]
+        forms = [[*lead, *batch, channels, *NAMES[n]] for batch in batches for n in self.spatial]
+        return " or ".join(f"({', '.join(map(str, form))})" for form in forms)
 
     def trace(self, tracer: Any, input: Any) -> Any:
         if len(input.shape) - 1 not in self.spatial or input.shape[0] != self.num_features:

@@ -20,7 +20,7 @@ from lamp.nn.convolution import Conv1d, Conv2d, Conv3d
 from lamp.nn.convolution_module import AXES
 from lamp.nn.linear import Linear
 from lamp.nn.transposed_convolution import ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
-from lamp.parameter import Parameter
+from lamp.parameter import Buffer, Parameter
 from lamp.uninitialized import UninitializedParameter
 
 
@@ -28,7 +28,7 @@ class LazyModule(Module):
     """Base of lazy modules. A subclass inherits from the class that it becomes, too, and names it as `becomes`."""
 
     becomes: ClassVar[Any]  # the class of modules
-    counted: ClassVar[str]  # the argument that the first input gives: "in_features" or "in_channels"
+    counted: ClassVar[str]  # the argument that the first input gives, such as "in_features"
 
     def _postpone(self, options: dict[str, Any], device: Any, dtype: Any, least: int = 1) -> None:
         """Check and keep the options. `least` is a number of inputs with which the plain module can be built."""
@@ -36,7 +36,9 @@ class LazyModule(Module):
         vars(self).update(vars(built))
         setattr(self, self.counted, 0)
         place = torch.empty(0, device=device_of(device), dtype=floating(dtype))
-        for name, _ in built._members(Parameter):
+        for name, _ in list(built._members(Buffer)):
+            setattr(self, name, None)
+        for name in dict(built._members(Parameter)) or ("weight",):  # one stands for the buffers where there is none
             setattr(self, name, UninitializedParameter(place, owner=repr(self)))
         self._options = options
 
