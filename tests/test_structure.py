@@ -61,6 +61,7 @@ ROOMS = [
         "attributes",
         "state",
         "graph",
+        "graph_builder",
         "tracer",
         "tracing",
         "randomness",

@@ -9,8 +9,11 @@ classes of modules. The graph does not depend on them.
 
 The kinds of operations, with their attributes:
 
-    Affine       y = x W^T + b along the last axis     Add, Multiply  values of one shape, element by element
-    MatMul       the last two axes of two values       Concat         values joined along `axis`
+    Affine       y = x W^T + b along the last axis;    Add, Multiply  values of one shape, element by element
+                 part: with these rows of W and b      Concat         values joined along `axis`
+    MatMul       of two values: scale x y, or          Expand         repeated along axes of size 1 or new ones
+                 scale x y^T if `transposed`           Constant       the same for every sample: a parameter, a
+                                                                      buffer or fixed numbers
     Conv         over windows: kernel_size, stride,    Reshape        the same elements in another shape
                  padding, dilation, groups; and        Pad            borders: pads, mode, value
                  ConvTranspose, Fold and Unfold
@@ -20,6 +23,7 @@ The kinds of operations, with their attributes:
     Softmax      along `axis`; log                     Scan           a cell along the first axis, step by step: body
     ResponseNorm divided by what is in the channels beside it; Resize and Permute: axes in other sizes, another order
     Gate         one half times the sigmoid of the other; Negative; Bilinear, CosineSimilarity, Distance: of two values
+    Exclude      -inf where a condition is true, else 0
     Select       the place `index` on `axis`           Cell           one step of RNN, LSTM or GRU
 
 The Scan of RNN, LSTM or GRU has no body, since the module says it all: layers, directions, equations.
@@ -37,6 +41,7 @@ from types import FunctionType
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from lamp.module import Module
 from lamp.overrides import is_lamps
@@ -48,6 +53,7 @@ NEEDED = {
     "Gather": ("weight",),
     "Softmax": ("axis", "log"),
     "Concat": ("axis",),
+    "Permute": ("axes",),
 }  # attributes that a kind requires
 MOVES = ("Reshape", "Concat")  # kinds whose outputs have the elements of their inputs
 BATCH = "batch"  # the `axis` of an operation along the batch
@@ -75,6 +81,29 @@ class Value:
         return f"%{self.number}"
 
 
+class Numbers:
+    """The fixed numbers of a Constant. `repr` tells other numbers apart, and is the same in every process."""
+
+    def __init__(self, data: Tensor) -> None:
+        self.data = data.detach().to("cpu", copy=True).contiguous()
+
+    @property
+    def causal(self) -> bool:
+        """Whether it is the mask with which no place looks at a later one: -inf above the diagonal, else 0."""
+        data = self.data
+        if data.dim() != 2 or data.shape[0] != data.shape[1] or not data.is_floating_point():
+            return False
+        return torch.equal(data, torch.full_like(data, float("-inf")).triu(1))
+
+    def __repr__(self) -> str:
+        numbers = self.data.flatten().view(torch.uint8).numpy().tobytes()
+        return f"Numbers({hashlib.blake2b(numbers, digest_size=16).hexdigest()})"
+
+    def __str__(self) -> str:
+        low, high = (f"{float(each):.6g}" for each in self.data.aminmax()) if self.data.numel() else ("none", "none")
+        return "causal" if self.causal else low if low == high else f"{low} to {high}"
+
+
 @dataclass(frozen=True, eq=False)
 class Op:
     """One operation.
@@ -85,6 +114,7 @@ class Op:
     attributes       options of the kind, such as the axis of a Softmax
     multiplications  per sample, in a forward
     body             the graph of one step of a Scan, from (x, *state) to the new state; None for other kinds
+    call             the number of the call of the module, in the network's forward
     """
 
     kind: str
@@ -97,6 +127,7 @@ class Op:
     attributes: Mapping[str, Any] = field(default_factory=dict)
     multiplications: int = 0
     body: Graph | None = None
+    call: int = 0
 
     @property
     def output(self) -> Value:

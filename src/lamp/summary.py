@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import groupby
 from typing import Any
 
 from lamp.compiler.not_compiled import NotCompiled
@@ -10,6 +11,7 @@ from lamp.compiler.plan import plan_of
 from lamp.errors import ArgumentError, NotTraceable, ShapeError
 from lamp.graph import Graph, Op, sizes
 from lamp.module import Module
+from lamp.parameter import Parameter
 from lamp.paths import describe
 from lamp.signatures import called
 from lamp.tabular import Table
@@ -54,7 +56,7 @@ class Summary:
 
     def table(self) -> Table:
         """The layers as rows of text."""
-        rows = self._modules() if self.graph is None else [self._row(self.graph, op) for op in self.graph.ops]
+        rows = self._modules() if self.graph is None else _rows(self.graph)
         replicas = "" if self.model.replicas is None else f" each of {self.model.replicas} replicas"
         frozen = f" ({self.parameters - self.trained:,} frozen)" if self.trained < self.parameters else ""
         work = "" if self.multiplications is None else f", {self.multiplications:,} multiplications per sample"
@@ -62,17 +64,6 @@ class Summary:
         footer = "compiled engine: yes" if self.compiled else f"compiled engine: no, {self.reason}"
         columns = ("path", "layer", "output", "parameters", "multiplications")
         return Table(headline, columns, rows, left=("path", "layer", "output"), footer=footer, together=2)
-
-    def _row(self, graph: Graph, op: Op) -> list[str]:
-        """The cells of an operation. Parameters that an earlier operation uses too are counted there."""
-        earlier = {each for other in graph.ops[: graph.ops.index(op)] for each in other.parameters.values()}
-        own = [each for each in op.parameters.values() if each not in earlier]
-        count = f"{sum(each.size for each in own):,}" if own else "shared" if op.parameters else ""
-        shapes = ", ".join(sizes(("B", *value.shape)) for value in op.outputs)
-        layer = type(op.module).__name__ if op.module.extra_repr() == "" else describe(op.module)
-        joins = len(op.inputs) > 1 and op.body is None
-        work = f"{op.multiplications:,}" if op.multiplications else ""
-        return [op.path, SIGNS.get(op.kind, op.kind) if joins else _short(layer), shapes, count, work]
 
     def _modules(self) -> list[list[str]]:
         """The rows for a network without a graph: its modules that contain no others."""
@@ -92,6 +83,32 @@ class Summary:
 
     def __repr__(self) -> str:
         return f"Summary({self.parameters:,} parameters; compiled: {'yes' if self.compiled else self.reason})"
+
+
+def _rows(graph: Graph) -> list[list[str]]:
+    """A row for the operations of each call of a module, as long as no other call comes in between.
+
+    Parameters that an earlier row uses too are counted there.
+    """
+    rows, earlier = [], set[Parameter]()
+    for _, group in groupby(graph.ops, lambda op: op.call):
+        ops = list(group)
+        used = list(dict.fromkeys(each for op in ops for each in op.parameters.values()))
+        own = [each for each in used if each not in earlier]
+        earlier.update(own)
+        count = f"{sum(each.size for each in own):,}" if own else "shared" if used else ""
+        shapes = ", ".join(sizes(("B", *value.shape)) for value in ops[-1].outputs)
+        work = sum(op.multiplications for op in ops)
+        rows.append([ops[-1].path, _layer(ops), shapes, count, f"{work:,}" if work else ""])
+    return rows
+
+
+def _layer(ops: list[Op]) -> str:
+    """What the operations of one call are: the module, or the sign of a sum or product, which constants may go into."""
+    module, kinds = ops[-1].module, [op for op in ops if op.kind not in ("Constant", "Expand")]
+    if len(kinds) == 1 and len(kinds[0].inputs) > 1 and kinds[0].body is None:
+        return SIGNS.get(kinds[0].kind, kinds[0].kind)
+    return _short(type(module).__name__ if module.extra_repr() == "" else describe(module))
 
 
 def _short(layer: str) -> str:

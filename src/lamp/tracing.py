@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import torch
@@ -17,19 +16,16 @@ from lamp.tracer import Tracer
 from lamp.trees import flat
 from lamp.values import a_switch
 
-PACKAGE = os.path.dirname(__file__)
-# What a wrong trace may raise. NotImplementedError and RecursionError are RuntimeErrors.
-FAILURES = ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError
-
 
 @called()
-def trace(model: Module, *inputs: Any, training: bool = True, across: bool = False) -> Graph:
+def trace(model: Module, *inputs: Any, training: bool = True, across: bool = False, **options: Any) -> Graph:
     """The graph of a network; for a population, that of one of its networks.
 
     inputs    batches, or their shapes such as (32, 784); only shapes and dtypes are used. A tuple of batches for an
               input that is a tuple
     training  True for the graph of training, False for that of evaluation, without Dropout
     across    whether operations across the samples of a batch, such as Softmax(0), are allowed in the graph
+    options   further arguments of the network that are no batches, such as attn_mask=mask or need_weights=False
 
     Raises NotTraceable with the path of the module that cannot be traced and the reason, and ShapeError for shapes that
     do not fit.
@@ -46,8 +42,8 @@ def trace(model: Module, *inputs: Any, training: bool = True, across: bool = Fal
     parameters = (each for module in root.modules() for _, each in module._members(Parameter))
     dtype = next((parameter.dtype for parameter in parameters), torch.get_default_dtype())
     values = [_given(tracer, x, dtype) for x in inputs]
-    outputs = tracer(root, *values)
-    return Graph(tuple(tracer.ops), flat(values), flat(outputs))
+    outputs = tracer(root, *values, **options)
+    return Graph(tuple(tracer.ops), flat(values), tuple(each for each in flat(outputs) if each is not None))
 
 
 def guessed_shape(model: Module) -> Shape | None:

@@ -204,11 +204,11 @@ def in_order(result: Expression) -> list[Expression]:
 
 
 def members_of(op: Op) -> dict[str, Parameter | Buffer]:
-    """The parameters and buffers in an operation's formula, by name."""
+    """The parameters and buffers that an operation computes with, by name."""
     if op.kind == "BatchNorm":
         statistics = {name: each for name, each in op.buffers.items() if name in ("running_mean", "running_var")}
         return {**statistics, **op.parameters}
-    return dict(op.parameters)
+    return {**op.parameters, **op.buffers}
 
 
 def formula_of(op: Op, x: str = "x") -> Expression:

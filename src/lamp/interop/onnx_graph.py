@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lamp.errors import ArgumentError
 from lamp.graph import Graph, Op
+from lamp.interop.arrays import without_batch
 from lamp.interop.expressions import COMPOSED, Expression, in_order
 from lamp.interop.predictor import Predictor
 from lamp.parameter import Buffer, Parameter
@@ -61,14 +62,20 @@ class OnnxGraph:
         return self.reserve(unique)
 
     # ---- constants ---------------------------------------------------------------------------------------------------
-    def parameter(self, name: str, parameter: Parameter | Buffer, form: Tensor | None = None) -> str:
-        """The name of a constant with a parameter, or with `form` in its place. A shared parameter is added once."""
+    def parameter(
+        self, name: str, parameter: Parameter | Buffer, form: Tensor | None = None, part: object = None
+    ) -> str:
+        """The name of a constant with a parameter, or with `form` in its place. A shared parameter is added once.
+
+        part  which part of the parameter is in the form, if it is not all
+        """
         array = (parameter.data if form is None else form).contiguous().numpy()
-        return self._hold((parameter, form is None, array.shape), array, name)
+        return self._hold((parameter, form is None, array.shape, part), array, name)
 
     def numbers(self, name: str, tensor: Tensor) -> str:
-        """The name of a constant array, in the network's precision."""
-        return self._hold(object(), tensor.to(self.plan.dtype).numpy(), name)
+        """The name of a constant array, in the network's precision unless it holds integers."""
+        given = tensor.to(self.plan.dtype) if tensor.is_floating_point() else tensor
+        return self._hold(object(), given.numpy(), name)
 
     def integers(self, name: str, *values: int) -> str:
         """The name of a constant with integers, such as axes or sizes."""
@@ -112,6 +119,7 @@ class OnnxGraph:
     def operation(self, graph: Graph, op: Op, path: str, inputs: list[str]) -> Any:
         """Add the nodes of an operation of the network, and return the name of its output, or a tuple of several."""
         at = f"{path}." if path and not path.endswith(".") else path
+        inputs = self._with_batch(graph, op, at, inputs) if op.kind == "Concat" else inputs
         alike = self.plan.alike(graph).intersection(op.inputs) if op.kind in WITH_ALL_REPLICAS else set()
         if alike and (op.kind != "Concat" or len(alike) < len(op.inputs)):
             shape = [self.plan.members or 1, *[1] * (1 + len(op.inputs[0].shape))]  # (K, 1, 1...)
@@ -120,6 +128,19 @@ class OnnxGraph:
                 for x, value in zip(inputs, op.inputs, strict=True)
             ]
         return self._rules[op.kind](self, op, at, *inputs)
+
+    def _with_batch(self, graph: Graph, op: Op, at: str, inputs: list[str]) -> list[str]:
+        """The inputs of a Concat, with those that are the same for every sample repeated for the batch."""
+        same = without_batch(graph)
+        other = next((x for x, value in zip(inputs, op.inputs, strict=True) if value not in same), None)
+        if other is None or same.isdisjoint(op.inputs):
+            return inputs
+        lead = 1 if self.plan.members is None else 2
+        ends = [self.integers("begin", 0), self.integers("lead", lead)]
+        shape = self.node("Slice", self.node("Shape", other, at=at), *ends, at=at)  # (n), or (K, n)
+        shape = self.node("Concat", shape, self.integers("ones", *[1] * len(op.output.shape)), at=at, axis=0)
+        pairs = zip(inputs, op.inputs, strict=True)
+        return [self.node("Expand", x, shape, at=at) if value in same else x for x, value in pairs]
 
     def check_in_float32(self, op: Op, operator: str) -> None:
         """Raise ArgumentError for an operator that onnxruntime has in float32 only, if the graph is in float64."""

@@ -22,9 +22,8 @@ from lamp.interop.scaling import Scaling, scaling_of
 from lamp.losses import Loss
 from lamp.module import Module
 from lamp.nn import Activation, Dropout, Identity, Linear, LogSoftmax, PReLU, Sequential, Softmax
-from lamp.nn.embedding import Lookup
 from lamp.overrides import is_lamps
-from lamp.parameter import Buffer, Parameter
+from lamp.parameter import Parameter
 from lamp.paths import describe, path_of
 from lamp.replicas import Population
 from lamp.studies import Ensemble
@@ -34,60 +33,6 @@ from lamp.trees import flat
 SHAPE_STAYS = (Activation, PReLU, Softmax, LogSoftmax, Dropout, Identity)
 
 Written = TypeVar("Written")
-
-
-def matrix(op: Op) -> Tensor:
-    """An Affine's weight, to multiply inputs (n, ..., in) by: (in, out), or (K, 1..., in, out) in a population."""
-    weight = op.parameters["weight"]
-    if weight.replicas is None:
-        return weight.data.mT.contiguous()
-    return weight.data.mT.reshape(weight.replicas, *_ones(op.inputs[0].shape[:-1]), *weight.data.mT.shape[1:])
-
-
-def offsets(op: Op) -> Tensor | None:
-    """An Affine's bias, to add to outputs (n, ..., out): (out,), or (K, 1, 1..., out) in a population."""
-    bias = op.parameters.get("bias")
-    if bias is None or bias.replicas is None:
-        return None if bias is None else bias.data
-    return bias.data.view(bias.replicas, 1, *_ones(op.inputs[0].shape[:-1]), bias.shape[-1])
-
-
-def per_channel(op: Op, member: Parameter | Buffer) -> Tensor:
-    """A parameter or buffer (C,), to broadcast against inputs (n, C, ...): (C, 1...), or (K, 1, C, 1...).
-
-    One number for all channels is (1,), or (K, 1, 1, 1...) in a population.
-    """
-    replicas, shape = op.module.replicas, op.inputs[0].shape
-    number = member.data.numel() // (replicas or 1)
-    if number == 1 and replicas is None:
-        return member.data
-    lead = () if replicas is None else (replicas, 1)
-    return member.data.view(*lead, *(_ones(shape) if number == 1 else (number, *_ones(shape[1:]))))
-
-
-def per_last_axes(op: Op, member: Parameter) -> Tensor:
-    """A parameter of the sizes of the last axes, to broadcast against inputs (n, ...); (K, 1..., *sizes) for K."""
-    if member.replicas is None:
-        return member.data
-    return member.data.view(member.replicas, *(1,) * (len(op.inputs[0].shape) + 2 - member.dim()), *member.shape[1:])
-
-
-def windows(op: Op) -> Tensor:
-    """A ResponseNorm's matrix (C, C), to multiply squares (..., C, positions) by: alpha / size within the window."""
-    size, channels = op.attributes["size"], op.output.shape[0]
-    away = torch.arange(channels) - torch.arange(channels).unsqueeze(1)  # from channel c (row) to j
-    within: Tensor = (away >= -(size // 2)) & (away <= (size - 1) // 2)
-    return within.double().mul_(op.attributes["alpha"] / size)
-
-
-def table(op: Op) -> Tensor:
-    """A Gather's table, with the rows as they are looked up: (rows, D), or (K, rows, D) in a population."""
-    rows = op.parameters["weight"].data
-    return op.module.shortened(rows) if isinstance(op.module, Lookup) else rows
-
-
-def _ones(shape: Shape) -> Shape:
-    return (1,) * len(shape)
 
 
 @dataclass(frozen=True)
@@ -131,7 +76,7 @@ class Predictor:
         """The output for inputs (n, ...), float32, float64 or indices; a tuple of several."""
         given = [x if each is None else each.standard(x) for x, each in zip(inputs, self.standard, strict=True)]
         found = self.model(*given)
-        several = flat(found)
+        several = tuple(y for y in flat(found) if y is not None)  # as attention's weights that nobody asked for
         if len(several) != len(self.own) or not all(isinstance(y, Tensor) for y in several):
             raise ExportError(
                 "the network returns something other than its trace says",
@@ -167,7 +112,7 @@ class Predictor:
         found = list(values)
         for prefix, graph in self.graphs:
             known = dict(zip(graph.inputs, found, strict=True))
-            for op in graph.ops:
+            for op in _used(graph):
                 outputs = write(graph, op, f"{prefix}{op.path}", [known[value] for value in op.inputs])
                 known.update(zip(op.outputs, flat(outputs), strict=True))
             found = [known[value] for value in graph.outputs]
@@ -187,6 +132,16 @@ class Predictor:
             if found.issuperset(op.inputs) and not own:
                 found.update(op.outputs)
         return found
+
+
+def _used(graph: Graph) -> list[Op]:
+    """The operations that the outputs depend on, in order."""
+    needed, used = set(graph.outputs), []
+    for op in reversed(graph.ops):
+        if not needed.isdisjoint(op.outputs):
+            needed.update(op.inputs)
+            used.append(op)
+    return used[::-1]
 
 
 def predictor(

@@ -112,8 +112,15 @@ def identifier(text: str, taken: set[str]) -> str:
 
 def array_text(array: np.ndarray[Any, Any], dtype: str) -> str:
     """An array as Python: `np.array(...)` if it is small, else `stored("...", *shape)`."""
-    if array.size <= FEW and np.isfinite(array).all():
-        numbers = np.array2string(array, separator=", ", formatter={"float_kind": str}, max_line_width=WIDTH)
+    whole = array.dtype.kind == "i"
+    if array.size <= FEW or whole:
+        dtype = str(array.dtype) if whole else dtype
+        form: Any = {
+            "float_kind": lambda x: (
+                str(x) if np.isfinite(x) else str(x).replace("inf", "np.inf").replace("nan", "np.nan")
+            )
+        }
+        numbers = np.array2string(array, separator=", ", formatter=form, max_line_width=WIDTH, threshold=array.size + 1)
         if "\n" not in numbers:
             return f"np.array({numbers}, dtype=np.{dtype})"
         return "np.array(\n    " + numbers.replace("\n", "\n    ") + f",\n    dtype=np.{dtype},\n)"

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from lamp import axes, init
 from lamp.devices import device_of, floating
-from lamp.errors import ArgumentError, DTypeError, NotTraceable, ShapeError
+from lamp.errors import ArgumentError, DTypeError, ShapeError
 from lamp.nn.arguments import a_flag, a_probability, a_size
+from lamp.nn.attention_graph import attention
 from lamp.nn.checks import explain_gradient, explain_numbers, explain_unlike
 from lamp.nn.dropout import RandomMask
 from lamp.nn.linear import Linear
@@ -194,13 +195,20 @@ class MultiheadAttention(RandomMask):
         dquery, dkey, dvalue = gradients
         return dquery, dkey, dvalue
 
-    def trace(self, tracer: Any, *values: Any) -> Any:
-        raise NotTraceable(
-            "attention is no operation of a graph yet",
-            expected="a network without attention",
-            got="MultiheadAttention",
-            fix="it trains with the eager engine",
-        )
+    def trace(
+        self,
+        tracer: Any,
+        query: Any,
+        key: Any,
+        value: Any,
+        key_padding_mask: Any = None,
+        need_weights: bool = True,
+        attn_mask: Any = None,
+        average_attn_weights: bool = True,
+        is_causal: bool = False,
+    ) -> Any:
+        shown = ("mean" if average_attn_weights else "each") if need_weights else None
+        return attention(tracer, self, (query, key, value), key_padding_mask, attn_mask, shown)
 
     # ---- parts -----------------------------------------------------------------------------------------------------
     def _projections(self, data: bool) -> list[tuple[Tensor, Tensor | None]]:

@@ -53,7 +53,7 @@ class PixelShuffle(Module):
             raise _unsuited(f"(B, C, H, W) with C divisible by {r**2}", ("B", *x.shape))
         c, h, w = x.shape
         split = tracer.reshape(self, x, (c // r**2, r, r, h, w))
-        moved = tracer.op("Permute", self, [split], (c // r**2, h, r, w, r), axes=(0, 3, 1, 4, 2))
+        moved = tracer.permute(self, split, (0, 3, 1, 4, 2))
         return tracer.reshape(self, moved, (c // r**2, h * r, w * r))
 
     def extra_repr(self) -> str:
@@ -96,7 +96,7 @@ class PixelUnshuffle(Module):
             raise _unsuited(f"(B, C, H, W) with H and W divisible by {r}", ("B", *x.shape))
         c, h, w = x.shape[0], x.shape[1] // r, x.shape[2] // r
         split = tracer.reshape(self, x, (c, h, r, w, r))
-        moved = tracer.op("Permute", self, [split], (c, r, r, h, w), axes=(0, 2, 4, 1, 3))
+        moved = tracer.permute(self, split, (0, 2, 4, 1, 3))
         return tracer.reshape(self, moved, (c * r**2, h, w))
 
     def extra_repr(self) -> str:
@@ -140,10 +140,7 @@ class ChannelShuffle(Module):
             raise _unsuited(f"(B, C, ...), at least 3 axes, with C divisible by {self.groups}", ("B", *x.shape))
         c, *rest = x.shape
         split = tracer.reshape(self, x, (self.groups, c // self.groups, *rest))
-        axes = (1, 0, *range(2, len(rest) + 2))
-        return tracer.reshape(
-            self, tracer.op("Permute", self, [split], (c // self.groups, self.groups, *rest), axes=axes), x.shape
-        )
+        return tracer.reshape(self, tracer.permute(self, split, (1, 0, *range(2, len(rest) + 2))), x.shape)
 
     def extra_repr(self) -> str:
         return f"groups={self.groups}"

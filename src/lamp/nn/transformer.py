@@ -59,6 +59,11 @@ class _Layer(Module):
         dx: Tensor = self.linear1.backward(self.activation.backward(d))
         return dx
 
+    def feed_in_graph(self, tracer: Any, x: Any, drop: Dropout) -> Any:
+        """`feed` as operations of a graph."""
+        hidden = tracer(self.dropout, tracer(self.activation, tracer(self.linear1, x)))
+        return tracer(drop, tracer(self.linear2, hidden))
+
     def _attention_back(self, dy: Tensor) -> Tensor:
         """The gradient of dropout1(self_attn(x, x, x)) in x."""
         return summed(self.self_attn.backward(self.dropout1.backward(dy)))
@@ -129,6 +134,18 @@ class TransformerEncoderLayer(_Layer):
         dx = self.norm2.backward(dy)
         dx = self.norm1.backward(dx + self.feed_back(dx, self.dropout2))
         return dx + self._attention_back(dx)
+
+    def trace(
+        self, tracer: Any, src: Any, src_mask: Any = None, src_key_padding_mask: Any = None, is_causal: bool = False
+    ) -> Any:
+        def attended(x: Any) -> Any:
+            return tracer(self.dropout1, tracer(self.self_attn, x, x, x, src_key_padding_mask, False, src_mask)[0])
+
+        if self.norm_first:
+            x = tracer.add(self, src, attended(tracer(self.norm1, src)))
+            return tracer.add(self, x, self.feed_in_graph(tracer, tracer(self.norm2, x), self.dropout2))
+        x = tracer(self.norm1, tracer.add(self, src, attended(src)))
+        return tracer(self.norm2, tracer.add(self, x, self.feed_in_graph(tracer, x, self.dropout2)))
 
 
 class TransformerDecoderLayer(_Layer):
@@ -206,6 +223,35 @@ class TransformerDecoderLayer(_Layer):
         dquery, dkey, dvalue = self.multihead_attn.backward(self.dropout2.backward(dx))
         dx = self.norm1.backward(dx + dquery)
         return dx + self._attention_back(dx), dkey + dvalue
+
+    def trace(
+        self,
+        tracer: Any,
+        tgt: Any,
+        memory: Any,
+        tgt_mask: Any = None,
+        memory_mask: Any = None,
+        tgt_key_padding_mask: Any = None,
+        memory_key_padding_mask: Any = None,
+        tgt_is_causal: bool = False,
+        memory_is_causal: bool = False,
+    ) -> Any:
+        own, across = (tgt_key_padding_mask, False, tgt_mask), (memory_key_padding_mask, False, memory_mask)
+
+        def attended(x: Any) -> Any:
+            return tracer(self.dropout1, tracer(self.self_attn, x, x, x, *own)[0])
+
+        def looked_up(x: Any) -> Any:
+            return tracer(self.dropout2, tracer(self.multihead_attn, x, memory, memory, *across)[0])
+
+        x = tgt
+        if self.norm_first:
+            x = tracer.add(self, x, attended(tracer(self.norm1, x)))
+            x = tracer.add(self, x, looked_up(tracer(self.norm2, x)))
+            return tracer.add(self, x, self.feed_in_graph(tracer, tracer(self.norm3, x), self.dropout3))
+        x = tracer(self.norm1, tracer.add(self, x, attended(x)))
+        x = tracer(self.norm2, tracer.add(self, x, looked_up(x)))
+        return tracer(self.norm3, tracer.add(self, x, self.feed_in_graph(tracer, x, self.dropout3)))
 
 
 def summed(gradients: tuple[Tensor, ...]) -> Tensor:

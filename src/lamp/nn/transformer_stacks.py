@@ -56,6 +56,13 @@ class TransformerEncoder(Module):
             dy = layer.backward(dy)
         return dy
 
+    def trace(
+        self, tracer: Any, src: Any, mask: Any = None, src_key_padding_mask: Any = None, is_causal: bool | None = None
+    ) -> Any:
+        for layer in self.layers:
+            src = tracer(layer, src, mask, src_key_padding_mask, bool(is_causal))
+        return src if self.norm is None else tracer(self.norm, src)
+
 
 class TransformerDecoder(Module):
     """num_layers copies of a decoder layer, one after the other, then a norm if there is one.
@@ -94,6 +101,23 @@ class TransformerDecoder(Module):
             dy, dmemory = layer.backward(dy)
             of_memory.append(dmemory)
         return dy, summed(tuple(of_memory))
+
+    def trace(
+        self,
+        tracer: Any,
+        tgt: Any,
+        memory: Any,
+        tgt_mask: Any = None,
+        memory_mask: Any = None,
+        tgt_key_padding_mask: Any = None,
+        memory_key_padding_mask: Any = None,
+        tgt_is_causal: bool | None = None,
+        memory_is_causal: bool = False,
+    ) -> Any:
+        masks = (tgt_mask, memory_mask, tgt_key_padding_mask, memory_key_padding_mask)
+        for layer in self.layers:
+            tgt = tracer(layer, tgt, memory, *masks, bool(tgt_is_causal), memory_is_causal)
+        return tgt if self.norm is None else tracer(self.norm, tgt)
 
 
 class Transformer(Module):
@@ -189,6 +213,25 @@ class Transformer(Module):
     def backward(self, dy: Tensor) -> tuple[Tensor, Tensor]:
         dtgt, dmemory = self.decoder.backward(dy)
         return self.encoder.backward(dmemory), dtgt
+
+    def trace(
+        self,
+        tracer: Any,
+        src: Any,
+        tgt: Any,
+        src_mask: Any = None,
+        tgt_mask: Any = None,
+        memory_mask: Any = None,
+        src_key_padding_mask: Any = None,
+        tgt_key_padding_mask: Any = None,
+        memory_key_padding_mask: Any = None,
+        src_is_causal: bool | None = None,
+        tgt_is_causal: bool | None = None,
+        memory_is_causal: bool = False,
+    ) -> Any:
+        memory = tracer(self.encoder, src, src_mask, src_key_padding_mask, src_is_causal)
+        masks = (tgt_mask, memory_mask, tgt_key_padding_mask, memory_key_padding_mask)
+        return tracer(self.decoder, tgt, memory, *masks, tgt_is_causal, memory_is_causal)
 
 
 def copies(owner: Module, layer: Any, count: Any) -> list[Module]:

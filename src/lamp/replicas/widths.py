@@ -132,8 +132,8 @@ class Widths:
         They are the Linear and Dropout modules whose input has a free width.
         """
         for k, op in enumerate(self._graph.ops):
-            x = op.inputs[0]
-            if op.kind in ("Affine", "Mask") and x.shape and self.why_fixed(x, len(x.shape) - 1) is None:
+            x = op.inputs[0] if op.kind in ("Affine", "Mask") else None
+            if x is not None and x.shape and self.why_fixed(x, len(x.shape) - 1) is None:
                 yield k, op.module
 
 

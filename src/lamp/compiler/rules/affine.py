@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from lamp.compiler.column_block import ColumnBlock
 from lamp.compiler.indices import Index
+from lamp.compiler.not_compiled import NotCompiled
 from lamp.compiler.rules import weight_gradients
 from lamp.compiler.rules.chain import apply_chain, apply_chain_to_all, give_gradients, is_long, note_all_given
 from lamp.compiler.rules.contraction import contracted
@@ -23,6 +24,8 @@ class Affine(WeightedRule):
 
     def stage(self, op: Op, inputs: list[Stage], offsets: Mapping[Parameter, int]) -> Stage:
         one_axis(op, op.inputs[0])
+        if "part" in op.attributes:
+            raise NotCompiled("is not compiled: it uses a part of its weight", module=op.module)
         return super().stage(op, inputs, offsets)
 
     def forward(self, block: ColumnBlock, stage: Stage) -> None:

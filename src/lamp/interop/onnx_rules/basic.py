@@ -8,9 +8,9 @@ from typing import Any
 import torch
 
 from lamp.graph import Op
+from lamp.interop.arrays import matrix, offsets, per_channel
 from lamp.interop.expressions import formula_of, members_of
 from lamp.interop.onnx_graph import OnnxGraph
-from lamp.interop.predictor import matrix, offsets, per_channel
 from lamp.module import Module
 from lamp.nn import CELU, ELU, SELU, Hardsigmoid, Hardswish, LeakyReLU, PReLU, ReLU, Softplus, Softsign
 from lamp.nn.activations import SELU_ALPHA, SELU_SCALE
@@ -32,8 +32,8 @@ IN_FLOAT32: dict[type[Module], Callable[[Any], tuple[str, dict[str, float]] | No
 
 
 def affine(graph: OnnxGraph, op: Op, at: str, x: str) -> str:
-    bias, weight = offsets(op), op.parameters["weight"]
-    if graph.plan.members is None and len(op.inputs[0].shape) == 1:  # x (n, in)
+    bias, weight, part = offsets(op), op.parameters["weight"], op.attributes.get("part")
+    if graph.plan.members is None and len(op.inputs[0].shape) == 1 and part is None:  # x (n, in)
         parameters = [graph.parameter(f"{at}weight", weight)]
         if bias is not None:
             parameters.append(graph.parameter(f"{at}bias", op.parameters["bias"], bias))
@@ -42,9 +42,9 @@ def affine(graph: OnnxGraph, op: Op, at: str, x: str) -> str:
     # would fuse the two into one node whose factor is float32.
     apart = graph.plan.dtype is torch.float64
     x = graph.node("Sum", x, at=at) if apart else x
-    y = graph.node("MatMul", x, graph.parameter(f"{at}weight", weight, matrix(op)), at=at)
+    y = graph.node("MatMul", x, graph.parameter(f"{at}weight", weight, matrix(op), part), at=at)
     if bias is not None:
-        return graph.node("Add", y, graph.parameter(f"{at}bias", op.parameters["bias"], bias), at=at)
+        return graph.node("Add", y, graph.parameter(f"{at}bias", op.parameters["bias"], bias, part), at=at)
     return graph.node("Sum", y, at=at) if apart else y
 
 

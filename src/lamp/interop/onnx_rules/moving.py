@@ -1,4 +1,4 @@
-"""The rules for elements that change places or sizes: Permute and Resize."""
+"""The rules for elements that change places or sizes (Permute, Resize, Expand), and for a Constant."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable
 
 from lamp.graph import Op
+from lamp.interop.arrays import constant
+from lamp.interop.expressions import members_of
 from lamp.interop.onnx_graph import OnnxGraph
 from lamp.nn import Upsample
 
@@ -30,4 +32,25 @@ def resize(graph: OnnxGraph, op: Op, at: str, x: str) -> str:
     return graph.node("Reshape", x, graph.integers(f"{at}shape", *lead, -1, *shape), at=at)
 
 
-RULES: dict[str, Callable[..., str]] = {"Permute": permute, "Resize": resize}
+def expand(graph: OnnxGraph, op: Op, at: str, x: str) -> str:
+    own, shape = op.inputs[0].shape, op.output.shape
+    lead = [1] if graph.plan.members is None else [1, 1]  # as it is
+    if len(own) < len(shape):  # new axes, after those of replicas and batch
+        new = graph.integers("new", *range(len(lead), len(lead) + len(shape) - len(own)))
+        x = graph.node("Unsqueeze", x, new, at=at)
+    return graph.node("Expand", x, graph.integers(f"{at}sizes", *lead, *shape), at=at)
+
+
+def constant_(graph: OnnxGraph, op: Op, at: str) -> str:
+    numbers = constant(op, graph.plan.dtype, graph.plan.members)
+    for name, each in members_of(op).items():
+        return graph.parameter(f"{at}{name}", each, numbers)
+    return graph.numbers(f"{at}constant", numbers)
+
+
+RULES: dict[str, Callable[..., str]] = {
+    "Permute": permute,
+    "Resize": resize,
+    "Expand": expand,
+    "Constant": constant_,
+}

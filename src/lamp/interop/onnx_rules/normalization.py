@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from lamp.graph import Op
+from lamp.interop.arrays import per_channel, per_last_axes, windows
 from lamp.interop.onnx_graph import OnnxGraph
 from lamp.interop.onnx_rules.basic import elementwise
-from lamp.interop.predictor import per_channel, per_last_axes, windows
 from lamp.parameter import Parameter
 
 

@@ -1,13 +1,26 @@
-"""The rules for values that are multiplied or compared: Negative, Gate, Bilinear, CosineSimilarity and Distance."""
+"""The rules for values multiplied or compared: MatMul, Negative, Gate, Bilinear, CosineSimilarity and Distance."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
 
+import torch
+
 from lamp.graph import Op
+from lamp.interop.arrays import offsets
 from lamp.interop.onnx_graph import OnnxGraph
-from lamp.interop.predictor import offsets
+
+
+def matmul(graph: OnnxGraph, op: Op, at: str, x: str, y: str) -> str:
+    if op.attributes.get("transposed"):
+        last = len(op.output.shape) + (0 if graph.plan.members is None else 1)
+        y = graph.node("Transpose", y, at=at, perm=[*range(last - 1), last, last - 1])
+    z = graph.node("MatMul", x, y, at=at)
+    if "scale" not in op.attributes:
+        return z
+    z = graph.node("Sum", z, at=at) if graph.plan.dtype is torch.float64 else z  # see Affine: it keeps them apart
+    return graph.node("Mul", z, graph.number(op.attributes["scale"]), at=at)
 
 
 def negative(graph: OnnxGraph, op: Op, at: str, x: str) -> str:
@@ -62,6 +75,7 @@ def distance(graph: OnnxGraph, op: Op, at: str, x1: str, x2: str) -> str:
 
 
 RULES: dict[str, Callable[..., str]] = {
+    "MatMul": matmul,
     "Negative": negative,
     "Gate": gate,
     "Bilinear": bilinear,

@@ -8,8 +8,8 @@ from typing import Any
 from torch import Tensor
 
 from lamp.graph import Op
+from lamp.interop.arrays import table
 from lamp.interop.onnx_graph import OnnxGraph
-from lamp.interop.predictor import table
 from lamp.nn.recurrence import Elman, Equations, LongShortTerm, Weights
 from lamp.parameter import Parameter
 
