@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
@@ -31,12 +32,16 @@ def rows() -> dict[str, str]:
     return dict(sorted(found.items(), key=lambda item: int(re.sub(r"\D", "", item[0]))))
 
 
+ALIASES = {"networks": "row16"}
+
+
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("names", nargs=-1, metavar="[ROW]...")
 @click.option(
     "--repetitions", default=REPETITIONS, show_default=True, type=click.IntRange(LEAST_REPETITIONS), help="Rounds."
 )
 @click.option("--only", default="", help="Measure only work whose title contains this.")
+@click.option("--without", multiple=True, help="Leave out contenders of this name, such as torch.compile.")
 @click.option("--write-docs", is_flag=True, help="Put tables and figure into docs/, times into results/.")
 @click.option("--from-results", is_flag=True, help="Show what results/ holds; measure nothing.")
 @click.option("--seed", default=0, show_default=True, help="Seed from which `mlps` draws its networks.")
@@ -46,15 +51,17 @@ def main(
     names: tuple[str, ...],
     repetitions: int,
     only: str,
+    without: tuple[str, ...],
     write_docs: bool,
     from_results: bool,
     seed: int,
     count: int,
     figure: Path | None,
 ) -> None:
-    """Measure rows of the benchmark table, such as row10; without arguments, list them."""
+    """Measure rows of the benchmark table, such as row10 or networks; without arguments, list them."""
     console = Console()
     there = rows()
+    names = tuple(ALIASES.get(name, name) for name in names)
     for command, drawn in ((estimators_command, {}), (random_mlps_command, {"seed": seed, "count": count})):
         if (name := command.NAME) in names:
             saved = RESULTS / f"{name}.json"
@@ -77,7 +84,7 @@ def main(
         saved = RESULTS / f"{name}.json"
         if from_results and not saved.exists():
             raise click.UsageError(f"{name} has no results: leave --from-results out")
-        report = _saved(name) if from_results else _measured(there[name], repetitions, only, console)
+        report = _saved(name) if from_results else _measured(there[name], repetitions, only, without, console)
         reports.append(report)
         print_report(report, console)
         if write_docs:
@@ -96,8 +103,16 @@ def _saved(name: str) -> Report:
     return Report.from_json((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
 
 
-def _measured(module: str, repetitions: int, only: str, console: Console) -> Report:
-    row: Row = import_module(module).ROW
+def _without(row: Row, names: tuple[str, ...]) -> Row:
+    """The row without the contenders of these names."""
+    there = list(dict.fromkeys(each.name for work in row.works for each in work.contenders))
+    if unknown := [name for name in names if name not in there]:
+        raise click.UsageError(f"no such contender: {', '.join(unknown)}; there are {', '.join(there)}")
+    return replace(row, works=tuple(work.without(names) for work in row.works))
+
+
+def _measured(module: str, repetitions: int, only: str, without: tuple[str, ...], console: Console) -> Report:
+    row = _without(import_module(module).ROW, without)
     works = [work for work in row.works if only.lower() in work.title.lower()]
     with console.status("") as status:
         try:

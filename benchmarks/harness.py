@@ -10,6 +10,8 @@ A row compares contenders on one or more pieces of `Work`. For each piece:
 4. The contenders are timed in turn, A B C A B C, in this process. A ratio compares two times of one round, so that
    whatever else the machine does affects both.
 
+Where the work says so, the peak memory of each contender is measured at the end, in processes of their own.
+
 A contender compiles during its first `check_steps` steps. What these take longer than the same number of later steps is
 its compile time. It is reported by itself, and once more as part of a whole training of `job_steps` steps. A contender
 that compiles in every run tells how long that took, and this time is subtracted.
@@ -21,9 +23,9 @@ import gc
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import FrameType
 from typing import Any, Protocol
 
@@ -31,6 +33,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from benchmarks import memory
 from benchmarks.outcome import Entry, Goal, Outcome
 
 Parameters = Mapping[str, NDArray[Any]]
@@ -95,6 +98,7 @@ class Work:
     steps       the number of steps that are timed together
     job_steps   the number of steps of a whole training, to which the compile time is added once
     networks    the number of networks that each step trains; times are per network
+    module      the module that has this work in its ROW, if peak memory is measured too (see benchmarks.memory)
     """
 
     title: str
@@ -105,6 +109,12 @@ class Work:
     job_steps: int = 10_000
     tolerance: float = 1e-5
     networks: int = 1
+    module: str = ""
+
+    def without(self, names: Collection[str]) -> Work:
+        """The same work without the contenders of these names, and goals that speak of them."""
+        goals = tuple(goal for goal in self.goals if {goal.ours, goal.peer}.isdisjoint(names))
+        return replace(self, contenders=tuple(each for each in self.contenders if each.name not in names), goals=goals)
 
 
 @dataclass(frozen=True)
@@ -171,6 +181,11 @@ class _Measurement:
         for contender in work.contenders:
             if contender.compiles and contender.name in racing:
                 self._add_compile(self.entries[contender.name])
+        if work.module:
+            for name in racing:
+                self.say(f"{work.title}, memory: {name}")
+                entry = self.entries[name]
+                entry.tensors, entry.resident = memory.measure(work.module, work.title, name, entry.threads)
         entries = list(self.entries.values())
         return Outcome(work.title, entries, work.goals, work.steps, work.job_steps, repetitions)
 

@@ -12,11 +12,14 @@ NOISY = 1.5  # a highest ratio beyond this many times the lowest one counts as n
 
 @dataclass(frozen=True)
 class Goal:
-    """The goal that `ours`, a contender of lamp, is `ratio` times as fast as `peer`."""
+    """The goal that `ours`, a contender of lamp, is `ratio` times as fast as `peer`; or, for memory, that the peak of
+    its tensors is at most `ratio` times that of `peer`.
+    """
 
     ours: str
     peer: str
     ratio: float
+    memory: bool = False
 
 
 @dataclass
@@ -32,6 +35,8 @@ class Entry:
     difference: float = 0.0  # largest difference from the reference's parameters in the check
     compile_seconds: float | None = None
     with_compile: float | None = None  # microseconds per step of a whole training, compiling included
+    tensors: float | None = None  # peak memory in MB: of tensors (see benchmarks.memory)
+    resident: float | None = None  # and of the process
 
     @property
     def median(self) -> float:
@@ -76,6 +81,11 @@ class Outcome:
         return next((name for name in ours if self[name].absent is None), None)
 
     @property
+    def reference(self) -> str:
+        """The first contender but lamp, which shares of memory are relative to."""
+        return next(entry.name for entry in self.entries if not entry.ours)
+
+    @property
     def is_noisy(self) -> bool:
         """Whether some ratio varies more between rounds than it does on a quiet machine."""
         ratios = [self.ratio(entry.name, self.base) for entry in self.entries] if self.base else []
@@ -86,8 +96,19 @@ class Outcome:
         ratios = [one / other for one, other in zip(self[of].times, self[to].times, strict=False)]
         return Ratio(statistics.median(ratios), min(ratios), max(ratios)) if ratios else None
 
+    def share(self, of: str, to: str) -> float | None:
+        """The peak of the tensors of one contender divided by another's; None where it was not measured."""
+        one, other = self[of].tensors, self[to].tensors
+        return None if one is None or other is None else one / other
+
     def verdict(self, goal: Goal) -> str:
         """A line that states the goal and whether it is met."""
+        if goal.memory:
+            aim = f"{goal.ours} with at most {goal.ratio:g} of the memory of {goal.peer}"
+            share = self.share(goal.ours, goal.peer)
+            if share is None:
+                return f"not measured: {aim}"
+            return f"{'met' if share <= goal.ratio else 'MISSED'}: {aim}; it is {share:.2f}"
         aim = f"{goal.ours} {round(goal.ratio, 2):g} times as fast as {goal.peer}"
         found = self.ratio(goal.peer, goal.ours)
         if found is None:

@@ -66,6 +66,22 @@ def _compile_cells(entry: Entry) -> Cells:
     return [f"{entry.compile_seconds:.2g}", number(entry.with_compile)]
 
 
+def memory_cells(outcome: Outcome) -> tuple[Cells, list[Cells]]:
+    """The head and the body of an outcome's table of peak memory; no lines where that was not measured."""
+    body = []
+    for entry in outcome.entries:
+        if entry.tensors is not None:
+            share = outcome.share(entry.name, outcome.reference)
+            resident = "" if entry.resident is None else number(entry.resident)
+            body.append([entry.name, number(entry.tensors), f"{share:.2f}", resident])
+    return ["contender", "tensors, MB", "share", "resident, MB"], body
+
+
+def tables(outcome: Outcome) -> list[tuple[Cells, list[Cells]]]:
+    """The tables of an outcome: times, and peak memory if it was measured."""
+    return [table for table in (cells(outcome), memory_cells(outcome)) if table[1]]
+
+
 def number(microseconds: float) -> str:
     """A time with three significant digits."""
     return f"{microseconds:.3g}" if microseconds < 100 else f"{microseconds:,.0f}"
@@ -80,6 +96,9 @@ def remarks(outcome: Outcome) -> list[str]:
         lines.append(f"ratio: times as long as {outcome.base}, median of the rounds (lowest-highest)")
     if _compiles(outcome):
         lines.append(f"compile: seconds; over {outcome.job_steps:,}: us/step of so many steps, compiling included once")
+    if memory_cells(outcome)[1]:
+        lines.append(f"tensors: alive at once at the peak, the optimizer's too; share: of those of {outcome.reference}")
+        lines.append("resident: what the process grows by, which has libraries' own buffers in it")
     for entry in outcome.entries:
         if entry.absent is not None:
             lines.append(f"{entry.name} is absent: {entry.absent}")
@@ -92,19 +111,15 @@ def remarks(outcome: Outcome) -> list[str]:
 def print_report(report: Report, console: Console) -> None:
     """Print the tables of a row."""
     for outcome in report.outcomes:
-        head, body = cells(outcome)
-        table = Table(
-            title=f"Row {report.row}: {outcome.title}",
-            title_justify="left",
-            box=None,
-            padding=(0, 2, 0, 0),
-            pad_edge=False,
-        )
-        for k, name in enumerate(head):
-            table.add_column(name, justify="left" if k == 0 else "right", no_wrap=True)
-        for line in body:
-            table.add_row(*line)
-        console.print(table)
+        title: str | None = f"Row {report.row}: {outcome.title}"
+        for head, body in tables(outcome):
+            table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0), pad_edge=False)
+            for k, name in enumerate(head):
+                table.add_column(name, justify="left" if k == 0 else "right", no_wrap=True)
+            for line in body:
+                table.add_row(*line)
+            console.print(table)
+            title = None
         for remark in remarks(outcome):
             console.print(f"  {remark}", highlight=False)
     console.print("  " + machine_line(report.machine), highlight=False)
@@ -123,9 +138,10 @@ def markdown(report: Report) -> str:
     """The tables of a row as Markdown."""
     lines = []
     for outcome in report.outcomes:
-        head, body = cells(outcome)
-        lines += [f"**{outcome.title}**", "", _line(head), _line(["---"] + ["--:"] * (len(head) - 1))]
-        lines += [_line(row) for row in body] + [""] + [f"- {line}" for line in remarks(outcome)] + [""]
+        lines += [f"**{outcome.title}**", ""]
+        for head, body in tables(outcome):
+            lines += [_line(head), _line(["---"] + ["--:"] * (len(head) - 1)), *map(_line, body), ""]
+        lines += [f"- {line}" for line in remarks(outcome)] + [""]
     timed = {f"{outcome.repetitions} rounds of {outcome.steps:,} steps" for outcome in report.outcomes}
     return "\n".join([*lines, f"{', '.join(sorted(timed))}. {machine_line(report.machine)}."])
 
