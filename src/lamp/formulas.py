@@ -90,6 +90,11 @@ def constant(value: float, like: Number) -> Number:
     return value
 
 
+def wide(x: Tensor) -> Tensor:
+    """x in float32 if it has half precision: too few digits for sums, and squares may overflow. Otherwise x itself."""
+    return x if x.dtype.itemsize >= 4 else x.float()
+
+
 def add_scaled(x: Number, y: Number, factor: Number) -> Number:
     """x + factor * y; one operation for tensors if the factor is a float."""
     if isinstance(y, Tensor) and isinstance(factor, float):

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lamp.axes import replicas_of
 from lamp.errors import ArgumentError, DTypeError, LabelError, ShapeError
+from lamp.formulas import wide
 from lamp.losses.base import Loss
 from lamp.losses.checks import explain_pair
 
@@ -78,7 +79,7 @@ class CTCLoss(Loss):
             raise explain_pair(log_probs, targets)
         replicas = self.replicas or replicas_of(log_probs)
         shape = log_probs.shape
-        lp = log_probs
+        lp = wide(log_probs)  # the sums have as many terms as there are steps
         if replicas is not None:  # (K, T, B, C) to (T, K B, C)
             lp = lp.movedim(0, 1)
             lp = lp.flatten(1, 2) if lp.dim() == 4 else lp
@@ -92,7 +93,7 @@ class CTCLoss(Loss):
             value = value.masked_fill(impossible, 0.0)
         lengths = problem.target_lengths.clamp(min=1).to(value.dtype)
         scaled = value / lengths if self.reduction == "mean" else value
-        of_sample = scaled.squeeze(0) if alone and replicas is None else scaled
+        of_sample = (scaled.squeeze(0) if alone and replicas is None else scaled).to(log_probs.dtype)
         loss, dvalue = self.reduce(of_sample, value.numel() // (replicas or 1), 1.0, replicas)
         loss.divisor = value.numel() // (replicas or 1)  # type: ignore[attr-defined]
         if replicas is None and dvalue is not None and loss.is_cpu and not bool(loss.isfinite()):
@@ -102,19 +103,19 @@ class CTCLoss(Loss):
         share = lengths.reciprocal() if self.reduction == "mean" else torch.ones_like(lengths)
         if self.zero_infinity:
             share = share.masked_fill(impossible, 0.0)
-        self.remember((problem, alpha, -value, share, dvalue, loss.shape, shape, replicas))
+        self.remember((problem, alpha, -value, share, dvalue, loss.shape, log_probs.dtype, shape, replicas))
         return loss
 
     def backward(self, *dloss: Tensor) -> Tensor:
-        problem, alpha, log_total, share, dvalue, of_loss, shape, replicas = self.recall()
+        problem, alpha, log_total, share, dvalue, of_loss, dtype, shape, replicas = self.recall()
         if dloss or dvalue is None:
-            dvalue = self.times(dvalue, dloss, of_loss, problem.log_probs.dtype, replicas)
+            dvalue = self.times(dvalue, dloss, of_loss, dtype, replicas)
         samples = share.numel()
         if replicas is not None and dvalue.dim() == 1:
             dvalue = dvalue.unsqueeze(-1).expand(replicas, samples // replicas)
         factor = share * (dvalue.reshape(-1) if dvalue.dim() else dvalue)  # (B,)
         d: Tensor = _gradient(problem, alpha, _backward_sums(problem), log_total) * factor.unsqueeze(-1)
-        d = d.masked_fill((factor == 0.0).unsqueeze(-1), 0.0)
+        d = d.masked_fill((factor == 0.0).unsqueeze(-1), 0.0).to(dtype)
         if replicas is None:
             return d.view(shape)
         d = d.unflatten(1, (replicas, -1)).movedim(1, 0)

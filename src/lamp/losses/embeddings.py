@@ -146,6 +146,7 @@ class TripletMarginWithDistanceLoss(SampleLoss):
     features = 0
     limits: ClassVar = {"margin": POSITIVE}
     distance_function: Module | None = None
+    in_float32 = False  # the distance may have weights
 
     def __init__(
         self,

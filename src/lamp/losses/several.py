@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lamp.axes import replicas_of
 from lamp.errors import ArgumentError, DTypeError, ShapeError
+from lamp.formulas import wide
 from lamp.losses.base import Loss
 from lamp.losses.checks import explain_pair
 
@@ -28,9 +29,10 @@ class SampleLoss(Loss):
     returns the gradient of each output, given the factor of each sample's loss. Both take any axes before those of a
     sample; so they hold for a population, too.
 
-    outputs   the number of outputs
-    features  the number of axes of a sample that the loss sums over
-    labels    whether the target holds the numbers of classes
+    outputs     the number of outputs
+    features    the number of axes of a sample that the loss sums over
+    labels      whether the target holds the numbers of classes
+    in_float32  whether half precision is computed in float32
     """
 
     by_formulas = False
@@ -38,6 +40,7 @@ class SampleLoss(Loss):
     features: ClassVar[int] = 1
     has_target: ClassVar[bool] = True
     labels: ClassVar[bool] = False
+    in_float32: ClassVar[bool] = True
 
     def prepare(self, output: Any, target: Any) -> tuple[Any, ...]:
         raise NotImplementedError
@@ -72,7 +75,11 @@ class SampleLoss(Loss):
         self.check(outputs, target)
         if isinstance(target, Tensor) and not self.labels:
             target = target.to(first.dtype)  # signs and 0s and 1s may be integers
+        if first.dtype.itemsize < 4 and self.in_float32:
+            outputs = tuple(map(wide, outputs))
+            target = wide(target) if isinstance(target, Tensor) else target
         value, kept = self.losses(outputs, target)
+        value = value.to(first.dtype)
         divisor = value.numel() // (replicas or 1)
         loss, dvalue = self.reduce(value, divisor, 1.0, replicas)
         loss.divisor = divisor  # type: ignore[attr-defined]  # for means of several batches
@@ -88,7 +95,8 @@ class SampleLoss(Loss):
         if replicas is not None and dvalue.dim() == 1 and len(shape) > 1:
             dvalue = dvalue.view(-1, *[1] * (len(shape) - 1))
         gradients = self.doutputs(dvalue, kept)
-        return gradients[0] if order is None else tuple(None if k is None else gradients[k] for k in order)
+        found = [None if each is None else each.to(dtype) for each in gradients]  # dvalue is wider than half precision
+        return found[0] if order is None else tuple(None if k is None else found[k] for k in order)
 
     # ---- the arguments ---------------------------------------------------------------------------------------------
     def arranged(self, given: tuple[Any, ...]) -> tuple[tuple[Tensor, ...], Any]:

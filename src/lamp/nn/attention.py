@@ -12,6 +12,7 @@ from torch import Tensor
 from lamp import axes, init
 from lamp.devices import device_of, floating
 from lamp.errors import ArgumentError, DTypeError, ShapeError
+from lamp.formulas import wide
 from lamp.nn.arguments import a_flag, a_probability, a_size
 from lamp.nn.attention_graph import attention
 from lamp.nn.checks import explain_gradient, explain_numbers, explain_unlike
@@ -172,8 +173,9 @@ class MultiheadAttention(RandomMask):
             dweight = dweight + (shown.unsqueeze(-3) / self.num_heads if average else shown)
         if keep is not None:
             dweight = dweight * keep
-        share = dweight * weights
-        dscores = share.addcmul(weights, share.sum(-1, keepdim=True), value=-1.0)
+        weights = wide(weights)
+        share = wide(dweight) * weights
+        dscores = share.addcmul_(weights, share.sum(-1, keepdim=True), value=-1.0).to(dweight.dtype)
         dq = (dscores @ k) * (1.0 / math.sqrt(self.head_dim))
         dk = dscores.mT @ q
         length = inputs[1].shape[-2]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lamp.errors import ArgumentError, ShapeError
+from lamp.formulas import wide
 from lamp.nn.arguments import a_flag, a_number
 from lamp.nn.max_pooling import adaptive_size, adaptive_sizes
 from lamp.nn.pooling_module import PoolingModule, Sizes, WindowedPooling, volume
@@ -52,7 +53,11 @@ class AveragePooling(WindowedPooling):
                 fix="pad it",
             )
         pool = torch.ops.aten.avg_pool2d if self.axes == 2 else torch.ops.aten.avg_pool3d
-        return pool(x, kernel, stride, padding, self.ceil_mode, self.count_include_pad, self.divisor_override)  # type: ignore[no-any-return]
+        given = wide(x) if self.axes == 3 else x  # torch has no half precision there
+        means: Tensor = pool(
+            given, kernel, stride, padding, self.ceil_mode, self.count_include_pad, self.divisor_override
+        )
+        return means.to(x.dtype)
 
     def means_back(self, dy: Tensor, sizes: Sizes) -> Tensor:
         """dx (N, C, sizes...): each gradient divided by its window's count, and added at all places of the window."""
@@ -289,15 +294,16 @@ class AdaptiveAveragePooling(PoolingModule):
     def forward(self, input: Tensor) -> Tensor:
         x = self.planes(input)
         sizes = adaptive_sizes(self, x.shape[2:])
+        x = wide(x)
         y = self.like(along_axes(x, [averages(n, m, x) for n, m in zip(x.shape[2:], sizes, strict=True)]), input)
         self.remember((y.shape, input.shape))
-        return y
+        return y.to(input.dtype)
 
     def backward(self, dy: Tensor) -> Tensor:
         expected, shape = self.recall()
-        dy = self.checked(dy, expected)
-        pairs = zip(shape[-self.axes :], dy.shape[2:], strict=True)
-        return along_axes(dy, [averages(n, m, dy).mT for n, m in pairs]).reshape(shape)
+        d = wide(self.checked(dy, expected))
+        pairs = zip(shape[-self.axes :], d.shape[2:], strict=True)
+        return along_axes(d, [averages(n, m, d).mT for n, m in pairs]).reshape(shape).to(dy.dtype)
 
     def trace(self, tracer: Any, x: Any) -> Any:
         sizes = adaptive_sizes(self, self.sizes_in_graph(x))

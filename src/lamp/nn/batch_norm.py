@@ -11,11 +11,11 @@ from torch import Tensor
 from lamp.axes import standing
 from lamp.devices import device_of, floating
 from lamp.errors import ShapeError
-from lamp.formulas import Number, constant
+from lamp.formulas import Number, constant, wide
 from lamp.module import Module
 from lamp.nn.arguments import a_flag, a_number, a_size, positive
 from lamp.nn.checks import explain_gradient, explain_numbers, explain_unlike
-from lamp.nn.normalization import shaped, wide
+from lamp.nn.normalization import shaped
 from lamp.parameter import Buffer, Parameter
 
 NAMES: dict[int, tuple[str, ...]] = {0: (), 1: ("L",), 2: ("H", "W"), 3: ("D", "H", "W")}  # of axes after the channels

@@ -11,11 +11,11 @@ from torch import Tensor
 from lamp.axes import standing
 from lamp.devices import device_of, floating
 from lamp.errors import ArgumentError, ShapeError
-from lamp.formulas import constant
+from lamp.formulas import constant, wide
 from lamp.module import Module
 from lamp.nn.arguments import a_flag, a_number, a_size, not_negative
 from lamp.nn.checks import explain_axes, explain_gradient, explain_numbers, explain_unlike
-from lamp.nn.normalization import shaped, wide
+from lamp.nn.normalization import shaped
 from lamp.parameter import Parameter
 
 

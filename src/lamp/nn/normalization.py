@@ -11,17 +11,13 @@ from torch import Tensor
 from lamp.axes import standing
 from lamp.devices import device_of, floating
 from lamp.errors import NotTraceable, ShapeError
+from lamp.formulas import wide
 from lamp.module import Module
 from lamp.nn.arguments import a_flag, a_shape, not_negative
 from lamp.nn.checks import explain_gradient, explain_numbers, explain_unlike
 from lamp.parameter import Parameter
 
 SHARED = 2**15  # from so many elements on, torch divides an operation among threads
-
-
-def wide(x: Tensor) -> Tensor:
-    """x in float32 if it has half precision: too few digits for sums, and squares may overflow. Otherwise x itself."""
-    return x if x.dtype.itemsize >= 4 else x.float()
 
 
 class LastAxesNorm(Module):

@@ -30,6 +30,24 @@ class Weights(NamedTuple):
     hr: Parameter | None = None
 
 
+def widened(weights: Weights) -> Weights:
+    """These weights in float32, with gradients of their own, if they have half precision; else the weights themselves.
+
+    A sequence is computed in float32: each step would round the numbers of all later ones.
+    """
+    if weights.ih.data.dtype.itemsize >= 4:
+        return weights
+    return Weights(*(None if w is None else Parameter(w.data.float(), replicas=w.replicas) for w in weights))  # type: ignore[arg-type]
+
+
+def add_gradients(weights: Weights, used: Weights) -> None:
+    """Add the gradients of what `widened` returned for these weights to their own."""
+    if used is not weights:
+        for own, other in zip(weights, used, strict=True):
+            if own is not None and other is not None:
+                own.grad.add_(other.grad)
+
+
 class Steps:
     """The order of the steps.
 

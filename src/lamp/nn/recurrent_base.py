@@ -17,7 +17,7 @@ from lamp.errors import ArgumentError, NotTraceable, ShapeError, TrainingWarning
 from lamp.nn.arguments import a_flag, a_probability, a_size
 from lamp.nn.checks import explain_gradient, explain_numbers, explain_unlike
 from lamp.nn.dropout import RandomMask
-from lamp.nn.recurrence import Equations, Steps, Weights
+from lamp.nn.recurrence import Equations, Steps, Weights, add_gradients, widened
 from lamp.nn.sequence_form import SequenceForm, flat, in_steps
 from lamp.parameter import Parameter
 from lamp.randomness import bernoulli
@@ -118,7 +118,7 @@ class RNNBase(RandomMask):
             of_directions = []
             for direction, steps in enumerate(self._steps(form)):
                 first = [state[layer * self._directions + direction] for state in states]
-                weights, outputs = self._weights(layer, direction), self._part(y, direction)
+                weights, outputs = widened(self._weights(layer, direction)), self._part(y, direction)
                 gates = in_steps(self._of_input(inputs, weights), x)
                 found, after = self._equations.forward(steps, gates, outputs, first, weights)
                 of_directions.append((found, first))
@@ -146,13 +146,15 @@ class RNNBase(RandomMask):
             layer, dinputs, of_layer = len(kept), None, []
             for direction, steps in enumerate(self._steps(form)):
                 found, first = of_directions[direction]
-                weights, outputs = self._weights(layer, direction), self._part(y, direction)
+                own, outputs = self._weights(layer, direction), self._part(y, direction)
+                weights = widened(own)
                 dh = self._part(dy, direction).clone(memory_format=torch.contiguous_format)
                 dend = [each[layer * self._directions + direction] for each in dlast]
                 dh[0 if steps.reverse else -1].add_(dend[0])
                 dstates = [torch.zeros_like(dend[0]), *(each.clone() for each in dend[1:])]
                 dgates, of_state = self._equations.backward(steps, found, outputs, first, dh, dstates, weights)
                 dgates = self._add_gradients(steps, weights, dgates, of_state, inputs, first[0], outputs)
+                add_gradients(own, weights)
                 of_layer.append(dstates)
                 if layer or wants_dx:
                     dx = affine(dgates, weights.ih.data)

@@ -12,10 +12,20 @@ from lamp import init
 from lamp.axes import add_affine, affine
 from lamp.devices import device_of, floating
 from lamp.errors import LampError, ShapeError
+from lamp.formulas import wide
 from lamp.module import Module
 from lamp.nn.arguments import a_flag, a_size, one_of
 from lamp.nn.checks import explain_gradient, explain_numbers, explain_unlike
-from lamp.nn.recurrence import Elman, Equations, GatedRecurrent, LongShortTerm, Steps, Weights
+from lamp.nn.recurrence import (
+    Elman,
+    Equations,
+    GatedRecurrent,
+    LongShortTerm,
+    Steps,
+    Weights,
+    add_gradients,
+    widened,
+)
 from lamp.parameter import Parameter
 
 
@@ -55,15 +65,16 @@ class RNNCellBase(Module):
     def forward(self, input: Tensor, hx: Any = None) -> Any:
         self._check(input)
         states = self._initial(hx, input)
-        x, first = _batched(input, self.replicas), [_batched(state, self.replicas) for state in states]
-        bias = None if self.bias_ih is None else self.bias_ih.data
-        if bias is not None and self.bias_hh is not None and not self._equations.apart:
-            bias = bias + self.bias_hh.data
-        gates = affine(x, self.weight_ih.transposed, bias).unsqueeze(0)  # (1, B, G H): one step
+        x, *first = (wide(_batched(each, self.replicas)) for each in (input, *states))
+        weights = widened(self._weights())
+        bias = None if weights.bias_ih is None else weights.bias_ih.data
+        if bias is not None and weights.bias_hh is not None and not self._equations.apart:
+            bias = bias + weights.bias_hh.data
+        gates = affine(x, weights.ih.transposed, bias).unsqueeze(0)  # (1, B, G H): one step
         y = x.new_empty(1, *first[0].shape)
-        kept, last = self._equations.forward(Steps(), gates, y, first, self._weights())
+        kept, last = self._equations.forward(Steps(), gates, y, first, weights)
         self.remember((x, y, first, kept, states[0].shape, input.shape, hx is not None))
-        ends = [state.view(states[0].shape) for state in last]
+        ends = [state.view(states[0].shape).to(input.dtype) for state in last]
         return ends[0] if len(ends) == 1 else tuple(ends)
 
     def backward(self, *dstates: Any) -> Any:
@@ -72,16 +83,19 @@ class RNNCellBase(Module):
         for each in given:
             if each is not None and (not isinstance(each, Tensor) or each.shape != shape):
                 raise explain_gradient(each, shape)
-        dlast = [torch.zeros_like(y[0]) if d is None else d.reshape(y[0].shape).clone() for d in given]
+        dlast = [torch.zeros_like(y[0]) if d is None else d.reshape(y[0].shape).to(y.dtype, copy=True) for d in given]
         dh, dfirst = dlast[0].unsqueeze(0), [torch.zeros_like(y[0]), *dlast[1:]]
-        of_input, of_state = self._equations.backward(Steps(), kept, y, first, dh, dfirst, self._weights())
+        own, dtype = self._weights(), self.weight_ih.data.dtype
+        weights = widened(own)
+        of_input, of_state = self._equations.backward(Steps(), kept, y, first, dh, dfirst, weights)
         dgates, ds = of_input[0], of_state[0]
-        add_affine(self.weight_ih.grad, None if self.bias_ih is None else self.bias_ih.grad, dgates, x)
-        add_affine(self.weight_hh.grad, None if self.bias_hh is None else self.bias_hh.grad, ds, first[0])
-        dx = affine(dgates, self.weight_ih.data).view(input_shape)
+        add_affine(weights.ih.grad, None if weights.bias_ih is None else weights.bias_ih.grad, dgates, x)
+        add_affine(weights.hh.grad, None if weights.bias_hh is None else weights.bias_hh.grad, ds, first[0])
+        add_gradients(own, weights)
+        dx = affine(dgates, weights.ih.data).view(input_shape).to(dtype)
         if not had_state:
             return dx
-        before = [each.view(shape) for each in dfirst]
+        before = [each.view(shape).to(dtype) for each in dfirst]
         return dx, (before[0] if len(before) == 1 else tuple(before))
 
     def trace(self, tracer: Any, input: Any, hx: Any = None) -> Any:

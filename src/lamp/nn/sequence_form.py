@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
+from lamp.formulas import wide
 from lamp.nn.packing import places
 from lamp.trees import is_packed, with_data
 
@@ -23,6 +24,7 @@ class SequenceForm:
         self.lead, self.batch_first = 0 if replicas is None else 1, batch_first
         self.packed = input if is_packed(input) else None
         self.unbatched = self.packed is None and input.dim() == 2 + self.lead
+        self.dtype = input.data.dtype
         self.sizes: list[int] | None = None
         if self.packed is not None:
             self.sizes = self.packed.batch_sizes.tolist()
@@ -40,13 +42,12 @@ class SequenceForm:
             x = x.unsqueeze(lead + 1)
         elif self.batch_first:
             x = x.transpose(lead, lead + 1)
-        inside: Tensor = x.transpose(0, 1) if lead else x
-        return inside
+        return wide(x.transpose(0, 1) if lead else x)
 
     def outside(self, x: Tensor) -> Any:
         """The opposite of `inside`."""
         lead = self.lead
-        x = x.transpose(0, 1) if lead else x
+        x = (x.transpose(0, 1) if lead else x).to(self.dtype)
         if self.packed is not None:
             return with_data(self.packed, x.flatten(lead, lead + 1).index_select(lead, self._places))
         if self.unbatched:
@@ -56,11 +57,11 @@ class SequenceForm:
     def state_inside(self, state: Tensor) -> Tensor:
         """A state (L, B, H) or (L, H), with K first in a population, as (L, B, H) or (L, K, B, H)."""
         state = state.unsqueeze(-2) if self.unbatched else self._permuted(state, "sorted_indices")
-        return state.transpose(0, 1) if self.lead else state
+        return wide(state.transpose(0, 1) if self.lead else state)
 
     def state_outside(self, state: Tensor) -> Tensor:
         """The opposite of `state_inside`."""
-        state = state.transpose(0, 1) if self.lead else state
+        state = (state.transpose(0, 1) if self.lead else state).to(self.dtype)
         return state.squeeze(-2) if self.unbatched else self._permuted(state, "unsorted_indices")
 
     def _permuted(self, state: Tensor, name: str) -> Tensor:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from lamp.axes import standing
+from lamp.formulas import wide
 from lamp.module import Module
 from lamp.nn.arguments import an_axis
 from lamp.nn.checks import explain_axes, explain_gradient, explain_numbers
@@ -43,9 +44,10 @@ class Softmax(Module):
         y, dim = self.recall()
         if dy.shape != y.shape:
             raise explain_gradient(dy, y.shape)
-        share = dy * y
+        y, given = wide(y), dy.dtype
+        share = wide(dy) * y
         dx: Tensor = share.addcmul_(y, share.sum(dim, keepdim=True), value=-1.0)
-        return dx
+        return dx.to(given)
 
     def extra_repr(self) -> str:
         return f"dim={self.dim}"
@@ -126,8 +128,9 @@ class LogSoftmax(Module):
         y, dim = self.recall()
         if dy.shape != y.shape:
             raise explain_gradient(dy, y.shape)
-        p = y.exp()
-        return torch.addcmul(dy, p, dy.sum(dim, keepdim=True), value=-1.0, out=p)
+        p, given = wide(y).exp(), dy.dtype
+        dy = wide(dy)
+        return torch.addcmul(dy, p, dy.sum(dim, keepdim=True), value=-1.0, out=p).to(given)  # dx
 
     def extra_repr(self) -> str:
         return f"dim={self.dim}"

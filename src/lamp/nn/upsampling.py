@@ -11,10 +11,10 @@ from torch import Tensor
 
 from lamp.axes import merged, parted, standing
 from lamp.errors import ArgumentError, ShapeError
+from lamp.formulas import wide
 from lamp.module import Module
 from lamp.nn.arguments import a_flag, a_number, a_shape
 from lamp.nn.checks import explain_gradient, explain_numbers
-from lamp.nn.normalization import wide
 from lamp.values import is_one_of
 
 aten = torch.ops.aten

@@ -1,0 +1,190 @@
+"""Modules and losses with inputs large enough to measure how they round, for tests/test_precision.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tests.cases.losses import labels, log_probabilities, normal, probabilities, uniform
+
+Input = Callable[[], Any]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A module that both packages have, and its inputs."""
+
+    kind: str
+    inputs: tuple[Input, ...]
+    args: tuple[Any, ...]
+    options: dict[str, Any]
+    targets: tuple[int, ...] = ()  # which inputs have no gradient
+
+    def __str__(self) -> str:
+        shown = [*map(str, self.args), *(f"{name}={value}" for name, value in self.options.items())]
+        return f"{self.kind}({', '.join(shown)})"
+
+    def make(self, package: Any) -> Any:
+        return getattr(package, self.kind)(*self.args, **self.options)
+
+
+def row(kind: str, *inputs: Input, args: tuple[Any, ...] = (), **options: Any) -> Row:
+    return Row(kind, inputs, args, options)
+
+
+def loss(kind: str, *inputs: Input, targets: tuple[int, ...] = (-1,), **options: Any) -> list[Row]:
+    """A loss with and without a reduction; by default the last input is its target."""
+    places = tuple(k % len(inputs) for k in targets)
+    return [Row(kind, inputs, (), {**options, "reduction": reduction}, places) for reduction in ("mean", "none")]
+
+
+def positive(*shape: int) -> Input:
+    return lambda: uniform(*shape)() * 3.0 + 0.1
+
+
+def signs(*shape: int) -> Input:
+    return lambda: normal(*shape)().sign()
+
+
+def right_classes() -> Tensor:
+    """Rows of classes that end at the fifth."""
+    return torch.stack([torch.randperm(C) for _ in range(B)]).index_fill_(1, torch.tensor([5]), -1)
+
+
+B, C = 64, 24
+ROWS, IMAGES, LINES, VOLUMES, STEPS = (B, C), (8, C, 9, 8), (8, C, 30), (4, 12, 6, 5, 7), (8, 16, C)
+QUERY, KEY = (10, 8, 32), (12, 8, 32)
+
+PRODUCTS = [
+    row("Linear", normal(*ROWS), args=(C, 32)),
+    row("Bilinear", normal(B, 12), normal(B, 14), args=(12, 14, C)),
+    row("PReLU", normal(*ROWS), args=(C,)),
+    row("GLU", normal(*ROWS)),
+    row("CosineSimilarity", normal(*ROWS), normal(*ROWS)),
+    *(row("PairwiseDistance", normal(*ROWS), normal(*ROWS), p=p) for p in (1.0, 2.0, 3.0)),
+    *(row(kind, normal(B, 33), args=(1,)) for kind in ("Softmax", "LogSoftmax", "Softmin")),
+    row("Softmax", normal(B, 8, 20), args=(-1,)),
+    row("Softmax2d", normal(*IMAGES)),
+]
+
+NORMS = [
+    row("LayerNorm", lambda: normal(*ROWS)() + 1.0, args=(C,)),
+    row("LayerNorm", normal(*ROWS), args=(C,), elementwise_affine=False),
+    row("RMSNorm", normal(*ROWS), args=(C,)),
+    row("GroupNorm", normal(*IMAGES), args=(4, C)),
+    row("BatchNorm1d", normal(*ROWS), args=(C,)),
+    row("BatchNorm2d", normal(*IMAGES), args=(C,)),
+    row("BatchNorm3d", normal(*VOLUMES), args=(12,), affine=False),
+    row("InstanceNorm1d", normal(*LINES), args=(C,)),
+    row("InstanceNorm2d", normal(*IMAGES), args=(C,), affine=True),
+    row("InstanceNorm3d", normal(*VOLUMES), args=(12,), affine=True),
+    row("LocalResponseNorm", normal(*IMAGES), args=(5,), alpha=1.0),
+]
+
+CONVOLUTIONS = [
+    row("Conv1d", normal(*LINES), args=(C, 32, 3)),
+    row("Conv2d", normal(*IMAGES), args=(C, 32, 3), padding=1),
+    row("Conv2d", normal(*IMAGES), args=(C, 32, 3), stride=2, groups=4),
+    row("Conv3d", normal(*VOLUMES), args=(12, C, 2)),
+    row("ConvTranspose1d", normal(*LINES), args=(C, 32, 3, 2)),
+    row("ConvTranspose2d", normal(*IMAGES), args=(C, 32, 3)),
+    row("ConvTranspose3d", normal(*VOLUMES), args=(12, C, 2)),
+    row("Fold", normal(8, 54, 49), args=((9, 9), 3)),
+    row("Unfold", normal(8, 6, 9, 9), args=(3,)),
+    *(row(f"{kind}Pad2d", normal(*IMAGES), args=(3,)) for kind in ("Reflection", "Replication", "Circular")),
+    *(row("Upsample", normal(*IMAGES), scale_factor=2.5, mode=mode) for mode in ("nearest", "bilinear", "bicubic")),
+    row("Upsample", normal(*LINES), scale_factor=2.5, mode="linear"),
+    row("Upsample", normal(*VOLUMES), scale_factor=1.5, mode="trilinear"),
+]
+
+POOLS = [
+    row("MaxPool1d", normal(*LINES), args=(4, 1)),
+    row("MaxPool2d", normal(*IMAGES), args=(3, 1)),
+    row("MaxPool3d", normal(*VOLUMES), args=(2, 1)),
+    row("AvgPool1d", normal(*LINES), args=(4, 1)),
+    row("AvgPool2d", normal(*IMAGES), args=(3, 1, 1)),
+    row("AvgPool2d", normal(*IMAGES), args=(3,)),
+    row("AvgPool3d", normal(*VOLUMES), args=(3, 2, 1)),
+    row("LPPool1d", positive(*LINES), args=(2, 3)),
+    row("LPPool2d", positive(*IMAGES), args=(3, 2, 1)),
+    row("LPPool3d", positive(*VOLUMES), args=(2, 2)),
+    *(
+        row(f"Adaptive{kind}Pool{axes}d", normal(*shape), args=(4,))
+        for kind in ("Avg", "Max")
+        for axes, shape in ((1, LINES), (2, IMAGES), (3, VOLUMES))
+    ),
+]
+
+SEQUENCES = [
+    row("Embedding", labels((B, 9), 20), args=(20, C)),
+    row("Embedding", labels((B, 9), 20), args=(20, C), scale_grad_by_freq=True),
+    row("Embedding", labels((B, 9), 20), args=(20, C), max_norm=2.0),
+    *(row("EmbeddingBag", labels((B, 9), 20), args=(20, C), mode=mode) for mode in ("sum", "mean", "max")),
+    *(row(kind, normal(*STEPS), args=(C, 32)) for kind in ("RNN", "LSTM", "GRU")),
+    *(row(kind, normal(*STEPS), args=(C, 32, 2), bidirectional=True) for kind in ("RNN", "LSTM", "GRU")),
+    row("LSTM", normal(*STEPS), args=(C, 32), proj_size=12),
+    *(row(kind, normal(*ROWS), normal(B, 32), args=(C, 32)) for kind in ("RNNCell", "GRUCell")),
+    row("LSTMCell", normal(*ROWS), lambda: (normal(B, 32)(), normal(B, 32)()), args=(C, 32)),
+    row("MultiheadAttention", normal(*QUERY), normal(*KEY), normal(*KEY), args=(32, 4)),
+    row(
+        "MultiheadAttention",
+        *(normal(*QUERY), normal(12, 8, 20), normal(12, 8, 24)),
+        args=(32, 4),
+        **{"kdim": 20, "vdim": 24, "add_bias_kv": True},
+    ),
+    # with GELU: half precision puts some numbers on the other side of ReLU's corner
+    row("TransformerEncoderLayer", normal(*QUERY), args=(32, 4, 64, 0.0, "gelu")),
+    row("TransformerEncoderLayer", normal(*QUERY), args=(32, 4, 64, 0.0, "gelu"), norm_first=True),
+    row("TransformerDecoderLayer", normal(*QUERY), normal(*KEY), args=(32, 4, 64, 0.0, "gelu")),
+]
+
+OF_PAIRS = [
+    *(loss(kind, normal(*ROWS), normal(*ROWS)) for kind in ("MSELoss", "L1Loss", "SmoothL1Loss", "HuberLoss")),
+    loss("BCELoss", lambda: uniform(*ROWS)() * 0.98 + 0.01, uniform(*ROWS)),
+    loss("BCEWithLogitsLoss", normal(*ROWS), uniform(*ROWS)),
+    [
+        Row("KLDivLoss", (log_probabilities(*ROWS), probabilities(*ROWS)), (), {"reduction": reduction}, (1,))
+        for reduction in ("batchmean", "none")
+    ],
+    loss("SoftMarginLoss", normal(*ROWS), signs(*ROWS)),
+    loss("HingeEmbeddingLoss", normal(*ROWS), signs(*ROWS)),
+    loss("PoissonNLLLoss", lambda: uniform(*ROWS)() * 2.0, positive(*ROWS)),
+    loss("PoissonNLLLoss", positive(*ROWS), positive(*ROWS), log_input=False, full=True),
+]
+
+OF_SAMPLES = [
+    loss("NLLLoss", log_probabilities(*ROWS), labels((B,), C)),
+    loss("CrossEntropyLoss", normal(*ROWS), labels((B,), C)),
+    loss("CrossEntropyLoss", normal(*ROWS), probabilities(*ROWS), label_smoothing=0.1),
+    loss("CrossEntropyLoss", normal(8, C, 9), labels((8, 9), C), label_smoothing=0.1),
+    loss("MultiMarginLoss", normal(*ROWS), labels((B,), C)),
+    loss("MultiMarginLoss", normal(*ROWS), labels((B,), C), p=2),
+    loss("MultiLabelMarginLoss", normal(*ROWS), right_classes),
+    loss("MultiLabelSoftMarginLoss", normal(*ROWS), lambda: uniform(*ROWS)().round()),
+    loss("MarginRankingLoss", normal(256), normal(256), signs(256), margin=0.5),
+    loss("CosineEmbeddingLoss", normal(*ROWS), normal(*ROWS), signs(B)),
+    loss("TripletMarginLoss", *[normal(*ROWS)] * 3, targets=(), swap=True),
+    loss("TripletMarginLoss", *[normal(*ROWS)] * 3, targets=(), p=3.0),
+    loss("TripletMarginWithDistanceLoss", *[normal(*ROWS)] * 3, targets=()),
+    loss("GaussianNLLLoss", normal(*ROWS), normal(*ROWS), positive(*ROWS), targets=(1,)),
+    loss(
+        "CTCLoss",
+        *(lambda: normal(20, 16, 9)().log_softmax(2), lambda: torch.randint(1, 9, (16, 6))),
+        *(lambda: torch.full((16,), 20), lambda: torch.full((16,), 6)),
+        targets=(1, 2, 3),
+    ),
+    [Row("LinearCrossEntropyLoss", (normal(*ROWS), labels((B,), 10)), (C, 10), {}, (1,))],
+]
+
+PRECISION = [
+    *PRODUCTS,
+    *NORMS,
+    *CONVOLUTIONS,
+    *POOLS,
+    *SEQUENCES,
+    *(each for rows in (*OF_PAIRS, *OF_SAMPLES) for each in rows),
+]
