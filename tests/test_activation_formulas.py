@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import lamp
-from lamp.formulas import BLOCK, FEW_BLOCKS, add_product, between, constant, in_blocks, step
+from lamp.formulas import BLOCK, FEW_BLOCKS, add_product, between, constant, in_blocks, nonzero, step, steps
 from lamp.nn.activations_piecewise import leaky
 from tests.cases.modules import ACTIVATIONS
 
@@ -171,6 +171,20 @@ class TestFormulas:
                 torch.testing.assert_close(activation(input[row]), y[row], rtol=1e-6, atol=1e-6)
                 torch.testing.assert_close(activation.backward(gradient[row]), dx[row], rtol=1e-6, atol=1e-6)
 
+    def test_the_derivative_does_not_depend_on_the_mode(self, case):
+        """An activation in eval mode within a network in training mode, and one that is called twice."""
+        activation = case.make()
+        network = lamp.Sequential(lamp.Identity(), activation, activation)
+        x, dy = torch.randn(64, 3), torch.randn(64, 3)
+        found = []
+        for mode in (True, False):
+            activation.train(mode)
+            network(x)
+            network(x.flip(0))  # another pass in between
+            y = network(x)
+            found.append((y.clone(), network.backward(dy)))
+        torch.testing.assert_close(found[0], found[1], rtol=1e-6, atol=1e-6)
+
     @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
     def test_tensors_and_dual_numbers_agree(self, case, dtype):
         activation = case.make()
@@ -215,6 +229,8 @@ def test_formulas_of_tensors_are_those_of_numbers(dtype):
         (step, ()),
         (step, (0.47,)),
         (step, (-3.1,)),
+        (steps, (-0.5, 1.0)),
+        (nonzero, ()),
         (between, (-3.1, 3.1)),
         (between, (-0.11, 5.9)),
         (between, (-math.inf, 0.11)),

@@ -114,6 +114,27 @@ def test_a_derivative_of_its_own_gets_what_it_remembers():
     assert lamp.SELU.reads == "x"
 
 
+class DoublySteep(lamp.GELU):
+    def dsigma(self, x, y):
+        return super().dsigma(x, y) * 2.0
+
+
+def test_a_derivative_of_its_own_is_taken_where_lamp_computes_both_at_once():
+    x, ones = torch.randn(7, 3, dtype=torch.float64), torch.ones(7, 3, dtype=torch.float64)
+    plain, on_instance, both = lamp.GELU(), lamp.GELU(), lamp.GELU()
+    on_instance.dsigma = lambda x, y: plain.dsigma(x, y) * 2.0
+    both.sigma = lambda x: x + 0.0
+    both.dsigma = lambda x, y: torch.full_like(x, 3.0)
+    y, dx = plain(x), plain.backward(ones)
+    for activation in (DoublySteep(), on_instance):
+        torch.testing.assert_close(activation(x), y)
+        torch.testing.assert_close(activation.backward(ones), 2.0 * dx)
+    assert torch.equal(both(x), x)
+    assert torch.equal(both.backward(ones), 3.0 * ones)
+    assert lamp.GELU.gives_slope
+    assert not DoublySteep.gives_slope
+
+
 def test_a_sigma_of_its_own_is_computed_at_once():
     x = torch.randn(1000, 1000)
     torch.testing.assert_close(NotElementwise()(x), x - x.mean())

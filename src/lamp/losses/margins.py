@@ -14,6 +14,7 @@ from lamp.losses.base import Loss, buffer_of
 from lamp.losses.checks import Limits, explain_weight
 from lamp.losses.several import SampleLoss
 
+FAR = 40.0  # log(1 + exp(x)) is x to the last bit from here on
 ANY = Limits(-math.inf, math.inf, "a finite number", "choose another")
 
 
@@ -32,6 +33,16 @@ class SoftMarginLoss(Loss):
 
     def derivative(self, output: Number, target: Number) -> Number:
         return -(target * (-(output * target)).sigmoid())
+
+    def value_of_tensors(self, output: Tensor, target: Tensor) -> Tensor:
+        return torch.ops.aten.softplus.default(self._wrong(output, target), 1.0, FAR)  # type: ignore[no-any-return]
+
+    def doutput(self, dvalue: Tensor, output: Tensor, target: Tensor) -> Tensor:
+        return self._wrong(output, target).sigmoid_().mul_(target).mul_(-dvalue)
+
+    def _wrong(self, output: Tensor, target: Tensor) -> Tensor:
+        """-t x."""
+        return torch.addcmul(constant(0.0, output), output, target, value=-1.0)
 
 
 class HingeEmbeddingLoss(Loss):

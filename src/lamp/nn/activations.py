@@ -189,6 +189,7 @@ class GELU(Activation):
 
     remembers = "x"
     is_long = True
+    gives_slope = True
     SLOPE = math.sqrt(8.0 / math.pi)
     CUBIC = SLOPE * 0.044715
     # From here on the derivative is 0 or 1 to the last bit. Further out x^2 may overflow, and exp(-x^2 / 2) is a number
@@ -206,18 +207,30 @@ class GELU(Activation):
         self.approximate = approximate
 
     def sigma(self, x: Number) -> Number:
-        if self.approximate == "none":
-            return x * normal_cdf(x)
-        return x * self._exponent(x).sigmoid()
+        return x * self._gate(x)
 
     def dsigma(self, x: Number, y: Number) -> Number:
-        x = x.clamp(min=-self.SATURATED, max=self.SATURATED)
+        x = self._unsaturated(x)
+        return self._slope(x, self._gate(x))
+
+    def sigma_and_dsigma(self, x: Tensor, slope: Tensor, out: Tensor | None) -> Tensor:
+        gate = self._gate(x)
+        self._slope(self._unsaturated(x), gate, out=slope)
+        return torch.mul(x, gate, out=out)
+
+    def _gate(self, x: Number) -> Number:
+        """Phi(x), or s."""
+        return normal_cdf(x) if self.approximate == "none" else self._exponent(x).sigmoid()
+
+    def _unsaturated(self, x: Number) -> Number:
+        return x.clamp(min=-self.SATURATED, max=self.SATURATED)
+
+    def _slope(self, x: Number, gate: Number, out: Tensor | None = None) -> Number:
+        """The derivative at an x that is not saturated, written to `out` if that is a tensor."""
         if self.approximate == "none":
-            return add_product(normal_cdf(x), x, bell(x), 1.0 / math.sqrt(2.0 * math.pi))
-        u = self._exponent(x)
-        s = u.sigmoid()
-        rest = (-u).exp() * s  # 1 - s, but not rounded to a multiple of an ulp of 1
-        return add_product(s, rest * s, x * add_scaled(self.SLOPE, x * x, 3.0 * self.CUBIC))
+            return add_product(gate, x, bell(x), 1.0 / math.sqrt(2.0 * math.pi), out)
+        rest = (-self._exponent(x)).exp() * gate  # 1 - s, but not rounded to a multiple of an ulp of 1
+        return add_product(gate, rest * gate, x * add_scaled(self.SLOPE, x * x, 3.0 * self.CUBIC), out=out)
 
     def _exponent(self, x: Number) -> Number:
         """u = sqrt(8 / pi) (x + 0.044715 x^3)."""
@@ -288,8 +301,8 @@ class Softplus(Activation):
 
     def dsigma(self, x: Number, y: Number) -> Number:
         scaled = self._scaled(x)
-        slope = scaled.sigmoid()
-        return slope if self._needs_no_threshold(x) else slope.where(scaled <= self.threshold, constant(1.0, x))
+        slope = scaled.sigmoid()  # below 1
+        return slope if self._needs_no_threshold(x) else slope.maximum(step(scaled, self.threshold))
 
     def sigma_of_tensor(self, x: Tensor) -> Tensor:
         return torch.ops.aten.softplus.default(x, self.beta, self.threshold)  # type: ignore[no-any-return]

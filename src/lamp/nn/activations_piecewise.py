@@ -11,7 +11,7 @@ from torch import Tensor
 from lamp.axes import standing
 from lamp.devices import device_of, floating
 from lamp.errors import ArgumentError, ShapeError
-from lamp.formulas import Number, add_product, add_scaled, between, constant, step
+from lamp.formulas import Number, add_product, between, constant, nonzero, step, steps
 from lamp.module import Module
 from lamp.nn.activation import Activation
 from lamp.nn.arguments import a_number, a_size, not_negative
@@ -53,7 +53,7 @@ class LeakyReLU(Activation):
         return leaky(x, self.negative_slope)
 
     def dsigma(self, x: Number, y: Number) -> Number:
-        return add_scaled(self.negative_slope, step(x if self.remembers == "x" else y), 1.0 - self.negative_slope)
+        return steps(x if self.remembers == "x" else y, self.negative_slope, 1.0)
 
     def sigma_of_tensor(self, x: Tensor) -> Tensor:
         return torch.ops.aten.leaky_relu.default(x, self.negative_slope)  # type: ignore[no-any-return]
@@ -265,7 +265,10 @@ class Softshrink(Activation):
         return x - x.clamp(min=-self.lambd, max=self.lambd)
 
     def dsigma(self, x: Number, y: Number) -> Number:
-        return y.sign().abs()
+        return nonzero(y)
+
+    def sigma_of_tensor(self, x: Tensor) -> Tensor:
+        return torch.ops.aten.softshrink.default(x, self.lambd)  # type: ignore[no-any-return]
 
     def extra_repr(self) -> str:
         return f"{self.lambd}"
@@ -286,7 +289,7 @@ class Hardshrink(Activation):
         return (x - x).where(x.abs() <= self.lambd, x)  # keeps NaN
 
     def dsigma(self, x: Number, y: Number) -> Number:
-        return y.sign().abs()
+        return nonzero(y)
 
     def sigma_of_tensor(self, x: Tensor) -> Tensor:
         return torch.hardshrink(x, self.lambd)
