@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -13,7 +13,8 @@ from lamp.nn.arguments import a_flag
 from lamp.nn.checks import explain_gradient, explain_numbers
 from lamp.nn.pooling_module import NAMES, PoolingModule, Sizes, WindowedPooling, volume
 
-FEW = 4  # windows with up to so many places are compared place by place, in whole slices
+BLOCK = 32  # most planes that are pooled side by side
+INDICES = (torch.int16, torch.int32, torch.int64)  # dtypes for places, smallest first
 
 
 class ChoosingPooling(PoolingModule):
@@ -22,17 +23,19 @@ class ChoosingPooling(PoolingModule):
     return_indices: bool
 
     def chosen(self, y: Tensor, places: Tensor, input: Tensor) -> Any:
-        """The output for numbers (N, C, sizes...) and their places in the planes; the places are remembered."""
-        y, places = self.like(y, input), self.like(places, input)
-        self.remember((places, input.shape))
-        return (y, places) if self.return_indices else y
+        """The output for the numbers (planes..., sizes...) and their places in the planes, which are remembered."""
+        shape = (*input.shape[: -self.axes], *y.shape[-self.axes :])
+        y = y.contiguous().view(shape)
+        few = next(each for each in INDICES if volume(input.shape[-self.axes :]) <= torch.iinfo(each).max)
+        self.remember((places.to(few, memory_format=torch.contiguous_format).view(shape), input.shape))
+        return (y, places.contiguous().view(shape)) if self.return_indices else y
 
     def backward(self, dy: Any, dindices: Any = None) -> Tensor:
         places, shape = self.recall()
         d = self.checked(dy, places.shape)
         rows = d.shape[0] * d.shape[1]
         dx: Tensor = d.new_zeros(rows, volume(shape[-self.axes :]))
-        return dx.scatter_add_(1, places.reshape(rows, -1), d.reshape(rows, -1)).view(shape)
+        return dx.scatter_add_(1, places.view(rows, -1).long(), d.reshape(rows, -1)).view(shape)
 
     def check_in_graph(self) -> None:
         """Raise NotTraceable if the places are an output."""
@@ -62,52 +65,12 @@ class MaxPooling(WindowedPooling, ChoosingPooling):
 
     def forward(self, input: Tensor) -> Any:
         x = self.planes(input)
-        outputs = self.outputs(x.shape[2:], input.shape)
-        few = volume(self.per_axis(self.kernel_size)) <= FEW and not any(self.per_axis(self.padding))
-        y, places = self._by_places(x, outputs) if few else self._by_torch(x)
-        return self.chosen(y, places, input)
+        self.outputs(x.shape[2:], input.shape)  # raises if there is no window
+        return self.chosen(*largest(x, self.axes, *self.windows(), self.ceil_mode), input)
 
     def trace(self, tracer: Any, x: Any) -> Any:
         self.check_in_graph()
         return self.in_graph(x, self.outputs(self.sizes_in_graph(x)), tracer, "MaxPool", **self.options())
-
-    def _by_torch(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return max_by_torch(x, self.axes, *self.windows(), self.ceil_mode)
-
-    def _by_places(self, x: Tensor, outputs: Sizes) -> tuple[Tensor, Tensor]:
-        """The largest of each window, and its place in the plane, with the windows' places compared one after another.
-
-        Place k of all windows is a slice of the input; so this takes a few operations per place on whole slices.
-        """
-        kernel, stride, _, dilation = self.windows()
-        sizes = x.shape[2:]
-        spans = [(n - 1) * s + 1 for n, s in zip(outputs, stride, strict=True)]
-        beyond = [
-            max(0, span + d * (k - 1) - size) for span, k, d, size in zip(spans, kernel, dilation, sizes, strict=True)
-        ]
-        if any(beyond):  # windows that reach beyond the input, with ceil_mode
-            x = torch.constant_pad_nd(x, [each for n in reversed(beyond) for each in (0, n)], float("-inf"))
-        places = torch.zeros(outputs, dtype=torch.int64, device=x.device)
-        for axis, (n, s) in enumerate(zip(outputs, stride, strict=True)):
-            at = torch.arange(n, device=x.device) * s
-            places = places * sizes[axis] + at.view(-1, *[1] * (len(outputs) - axis - 1))
-        y: Tensor | None = None
-        found = places
-        for offsets in itertools.product(*map(range, kernel)):
-            starts = [k * d for k, d in zip(offsets, dilation, strict=True)]
-            cut: list[Any] = [slice(a, a + span, s) for a, span, s in zip(starts, spans, stride, strict=True)]
-            here = x[(..., *cut)]
-            if y is None:
-                y, found = here, places.expand(here.shape)
-                continue
-            step = 0
-            for start, size in zip(starts, sizes, strict=True):
-                step = step * size + start
-            larger = here > y
-            y = torch.maximum(y, here)
-            found = torch.where(larger, places + step, found)
-        assert y is not None
-        return y.contiguous(), found.contiguous()
 
     def extra_repr(self) -> str:
         return (
@@ -116,18 +79,36 @@ class MaxPooling(WindowedPooling, ChoosingPooling):
         )
 
 
-def max_by_torch(
+def largest(
     x: Tensor, axes: int, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, ceil_mode: bool
 ) -> tuple[Tensor, Tensor]:
-    """The largest numbers of the windows, and their places in the planes."""
+    """The largest number of each window of x (N, C, sizes...), and its place in the plane, for blocks of planes."""
     if axes == 1:
-        y, places = max_by_torch(
-            x.unsqueeze(2), 2, (1, *kernel), (1, *stride), (0, *padding), (1, *dilation), ceil_mode
-        )
+        y, places = largest(x.unsqueeze(2), 2, (1, *kernel), (1, *stride), (0, *padding), (1, *dilation), ceil_mode)
         return y.squeeze(2), places.squeeze(2)
     pool = torch.ops.aten.max_pool2d_with_indices if axes == 2 else torch.ops.aten.max_pool3d_with_indices
-    y, places = pool(x, kernel, stride, padding, dilation, ceil_mode)
+    y, places = pool(_interleaved(x), kernel, stride, padding, dilation, ceil_mode)
     return y, places
+
+
+def _interleaved(x: Tensor) -> Tensor:
+    """The planes of x (N, C, sizes...) in blocks (N', C', sizes...), where the numbers at one place lie side by side.
+
+    On a CPU, torch then finds the maxima of the planes of a block at once, with vector registers. That is three to four
+    times as fast, with the copies that it takes. Since planes are pooled one by one, C' need not be C.
+    """
+    if not x.is_cpu:
+        return x
+    planes = x.shape[0] * x.shape[1]
+    block = _block(planes)
+    layout = torch.channels_last if x.dim() == 4 else torch.channels_last_3d
+    return x.reshape(planes // block, block, *x.shape[2:]).contiguous(memory_format=layout)
+
+
+@lru_cache(maxsize=256)
+def _block(planes: int) -> int:
+    """The number of planes in a block, if there are so many in all."""
+    return max(n for n in range(1, BLOCK + 1) if planes % n == 0)
 
 
 class MaxPool1d(MaxPooling):
