@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from itertools import repeat
 from typing import Any, ClassVar
 
 import torch
@@ -20,7 +18,6 @@ from lamp.nn.checks import explain_gradient, explain_numbers, explain_unlike
 from lamp.nn.normalization import shaped
 from lamp.parameter import Buffer, Parameter
 
-BLOCK = 2**18  # so many numbers of several tensors stay in a processor's cache
 NAMES: dict[int, tuple[str, ...]] = {0: (), 1: ("L",), 2: ("H", "W"), 3: ("D", "H", "W")}  # of axes after the channels
 
 
@@ -88,63 +85,40 @@ class ChannelNorm(Module):
     def forward(self, input: Tensor) -> Tensor:
         self._check(input)
         x, n = self._batched(wide(input)), None
-        mean, var, weight, bias = (
-            None if each is None else self._per_channel(each, x)
-            for each in (self.running_mean, self.running_var, self.weight, self.bias)
-        )
-        if self.training or mean is None or var is None:
-            n, mean, var = self._count(x), None, None
-        y, found = torch.empty_like(x), []
-        for x_, y_, mean_, var_, weight_, bias_ in self._blocks(x, y, mean, var, weight, bias):
-            if n is not None:
-                mean_ = self._total(x_).mul_(constant(1.0 / max(n, 1), x))
-            centred = torch.sub(x_, mean_, out=y_)
-            if n is not None:
-                var_ = self._total(centred.square()).mul_(constant(1.0 / max(n, 1), x))
-            s = (var_ + constant(self.eps, x)).rsqrt_()
-            scale = s if weight_ is None else s * weight_
-            _ = centred.mul_(scale) if bias_ is None else torch.addcmul(bias_, centred, scale, out=y_)
-            found.append((mean_, var_, s))
-        mean, var, s = _joined(found, self._channels(x))
-        if n is not None and x.numel():
-            self._update_running_stats(mean, var * constant(n / (n - 1), var))
-        self.remember((x, mean, s, n, input.shape))
-        return shaped(y, input)
+        if self.training or self.running_mean is None or self.running_var is None:
+            n = self._count(x)
+            mean = self._total(x).mul_(constant(1.0 / max(n, 1), x))
+            centred = x - mean
+            var = self._total_of_squares(centred).mul_(constant(1.0 / max(n, 1), x))
+            if x.numel():
+                self._update_running_stats(mean, var * constant(n / (n - 1), var))
+        else:
+            centred, var = x - self._per_channel(self.running_mean, x), self._per_channel(self.running_var, x)
+        s = (var + constant(self.eps, var)).rsqrt_()
+        self.remember((centred, s, n, input.shape))
+        scale = s if self.weight is None else s * self._per_channel(self.weight, x)
+        if self.bias is None:
+            return shaped(centred * scale, input)
+        return shaped(torch.addcmul(self._per_channel(self.bias, x), centred, scale), input)
 
     def backward(self, grad_output: Tensor) -> Tensor:
-        x, mean, s, n, shape = self.recall()
+        centred, s, n, shape = self.recall()
         if not isinstance(grad_output, Tensor) or grad_output.shape != shape:
             raise explain_gradient(grad_output, shape)
-        dy = wide(grad_output).reshape(x.shape)
-        weight = None if self.weight is None else self._per_channel(self.weight, x)
-        dx, found, of_one = torch.empty_like(x), [], constant(1.0 / max(n or 1, 1), x)
-        for x_, dx_, dy_, mean_, s_, weight_ in self._blocks(x, dx, dy, mean, s, weight):
-            centred = x_ - mean_
-            sum_dy, sum_share = self._total(dy_), self._total(torch.mul(dy_, centred, out=dx_)).mul_(s_)
-            scale = s_ if weight_ is None else s_ * weight_
-            if n is None:  # mean and var do not depend on x
-                torch.mul(dy_, scale, out=dx_)
-            else:
-                torch.addcmul(sum_dy * scale * -of_one, dy_, scale, out=dx_)
-                dx_.addcmul_(centred, sum_share * s_ * scale * -of_one)
-            found.append((sum_dy, sum_share))
-        sum_dy, sum_share = _joined(found, self._channels(x))
+        dy = wide(grad_output).reshape(centred.shape)
+        share = dy * centred
+        sum_dy, sum_share = self._total(dy), self._total(share).mul_(s)
+        scale = s
         if self.weight is not None:
             self.weight.grad.add_(self._of_all_samples(sum_share, self.weight))
+            scale = s * self._per_channel(self.weight, dy)
         if self.bias is not None:
             self.bias.grad.add_(self._of_all_samples(sum_dy, self.bias))
-        return shaped(dx, grad_output)
-
-    def _channels(self, x: Tensor) -> int:
-        """The axis of the channels, counted from the end."""
-        return standing(1, self.replicas) - x.dim()
-
-    def _blocks(self, x: Tensor, *others: Tensor | None) -> Iterable[tuple[Any, ...]]:
-        """These tensors in blocks of channels. What is computed from a block stays in the processor's cache."""
-        axis, size = self._channels(x), max(1, BLOCK * self.num_features // max(x.numel(), 1))
-        if not x.is_cpu or size >= self.num_features or axis == -1:
-            return [(x, *others)]
-        return zip(*(repeat(None) if each is None else each.split(size, axis) for each in (x, *others)), strict=False)
+        if n is None:  # mean and var do not depend on x
+            return shaped(torch.mul(dy, scale, out=share), grad_output)
+        less = scale * constant(-1.0 / max(n, 1), dy)
+        dx = torch.addcmul(sum_dy * less, dy, scale, out=share)
+        return shaped(dx.addcmul_(centred, sum_share.mul_(s).mul_(less)), grad_output)
 
     def _count(self, x: Tensor) -> int:
         """n, the number of values that mean and var are taken of. Raises ShapeError if it is 1."""
@@ -195,6 +169,13 @@ class ChannelNorm(Module):
         if self.over_batch:
             return total.sum(lead, keepdim=True)
         return total
+
+    def _total_of_squares(self, x: Tensor) -> Tensor:
+        """`_total` of the squares, which are not written to memory."""
+        lead = standing(0, self.replicas)
+        within = tuple(range(lead + 2, x.dim()))
+        norms = torch.linalg.vector_norm(x, dim=within, keepdim=True) if within else x
+        return self._total(norms.square())
 
     def _per_channel(self, values: Parameter | Buffer, x: Tensor) -> Tensor:
         """Values (C) to broadcast against x: (C, 1...), or (K, 1, C, 1...) in a population."""
@@ -250,11 +231,6 @@ class ChannelNorm(Module):
             f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, "
             f"bias={self.bias is not None}, track_running_stats={self.track_running_stats}"
         )
-
-
-def _joined(blocks: list[tuple[Tensor, ...]], axis: int) -> Iterable[Tensor]:
-    """Statistics of blocks of channels as those of all channels."""
-    return blocks[0] if len(blocks) == 1 else (torch.cat(each, axis) for each in zip(*blocks, strict=True))
 
 
 # ---- over the batch --------------------------------------------------------------------------------------------------
