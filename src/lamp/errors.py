@@ -127,7 +127,12 @@ class CheckpointError(LampError, ValueError):
 
 
 class NotTraceable(LampError, NotImplementedError):
-    """A network has no graph; `where` names the module, and the text says why."""
+    """A network has no graph; `where` names the module, and the text says why.
+
+    value  a value of the graph that would have to have its batch on the second axis, if that is the reason
+    """
+
+    value: Any = None
 
 
 class ExportError(LampError, RuntimeError):

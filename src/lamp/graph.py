@@ -56,6 +56,18 @@ NEEDED = {
     "Permute": ("axes",),
 }  # attributes that a kind requires
 MOVES = ("Reshape", "Concat")  # kinds whose outputs have the elements of their inputs
+ANYWHERE = {
+    "Affine",
+    "Gather",
+    "Elementwise",
+    "Mask",
+    "Softmax",
+    "Add",
+    "Multiply",
+    "Concat",
+    "Negative",
+}  # these kinds
+# are the same wherever a module's forward has the batch
 BATCH = "batch"  # the `axis` of an operation along the batch
 STATE = {"training", "replicas", "step"}  # attributes of a module that do not affect what it computes
 Shape = tuple[int, ...]
@@ -68,14 +80,19 @@ class Value:
     number  its number in the graph
     shape   the shape of one sample, without the axis of the batch
     rows    the number of rows per sample: 3 after (B, 3, 4) was flattened to (3 B, 4)
-    batch   the axis of the batch among all axes: 1 in the last states of a recurrent layer, (layers, B, H), else 0
+    batch   the axis of the batch in the module's forward: 1 in (steps, B, features), or in the last states of a
+            recurrent layer, (layers, B, H); else 0. It says nothing about the graph, whose values have the batch first
     """
 
     number: int
     shape: Shape
     dtype: torch.dtype
     rows: int = 1
-    batch: int = 0
+    batch: int = field(default=0, compare=False)
+
+    def layout(self, batch: object = "B") -> tuple[object, ...]:
+        """The axes in the module's forward."""
+        return (*self.shape[: self.batch], batch, *self.shape[self.batch :])
 
     def __str__(self) -> str:
         return f"%{self.number}"
@@ -239,8 +256,7 @@ def sizes(shape: Sequence[object]) -> str:
 
 def _shape(value: Value) -> str:
     rows = "" if value.rows == 1 else f" x {value.rows} rows"
-    shape = (*value.shape[: value.batch], "B", *value.shape[value.batch :]) if value.batch else value.shape
-    return f"{sizes(shape)}{rows}"
+    return f"{sizes(value.layout() if value.batch else value.shape)}{rows}"
 
 
 def _formula(module: Module) -> str:

@@ -6,13 +6,14 @@ import inspect
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from traceback import extract_tb
 from typing import Any
 
 import torch
 
 from lamp.errors import LampError, NotTraceable, ShapeError
-from lamp.graph import NEEDED, Op, Shape, Value, sizes
+from lamp.graph import ANYWHERE, NEEDED, Op, Shape, Value, sizes
 from lamp.module import Module
 from lamp.overrides import overridden
 from lamp.parameter import Buffer, Parameter
@@ -97,9 +98,31 @@ class GraphBuilder:
         path = self._paths.get(module, "")
         self.ops.append(Op(kind, tuple(inputs), tuple(outputs), module, path, **fields, call=self._call))
 
-    def value(self, shape: Sequence[int], dtype: torch.dtype, rows: int = 1) -> Value:
+    def value(self, shape: Sequence[int], dtype: torch.dtype, rows: int = 1, batch: int = 0) -> Value:
         """A new value."""
-        return Value(self._next(), tuple(shape), dtype, rows)
+        return Value(self._next(), tuple(shape), dtype, rows, batch)
+
+    @staticmethod
+    def batch_at(x: Value, axis: int) -> Value:
+        """The same value, with the batch on another axis in the module's forward, as after x.movedim(0, axis)."""
+        return replace(x, batch=axis)
+
+    @staticmethod
+    def sequences(x: Value, batch_first: bool) -> Value:
+        """The sequences that a module with `batch_first` takes, with the batch first.
+
+        Raises NotTraceable if they have it on the other axis.
+        """
+        if x.batch == (0 if batch_first else 1):
+            return replace(x, batch=0)
+        error = NotTraceable(
+            f"its sequences have the batch on the {'first' if x.batch == 0 else 'second'} axis",
+            expected=f"the batch on the {'first' if batch_first else 'second'} axis, for batch_first={batch_first}",
+            got=sizes(x.layout()),
+            fix=f"batch_first={not batch_first}, or a module of your own that moves the axis: tracer.batch_at(x, axis)",
+        )
+        error.value = None if batch_first else x
+        raise error
 
     def _next(self) -> int:
         self._count += 1
@@ -135,14 +158,15 @@ class GraphBuilder:
                 fix=f"use tracer.{kind.lower()}(...), which sets all of it" if kind in NEEDED else "pass its inputs",
             )
         first = inputs[0]
-        if first.batch:
+        if any(value.batch for value in inputs) and kind not in ANYWHERE:
             raise NotTraceable(
-                "it takes the states of all layers, whose batch is on the second axis",
-                expected="the state of one layer: tracer.select(self, state, 0, -1)",
-                got=f"{kind} of a state",
-                fix="select a layer's state first, as in h[-1]",
+                "it takes a value whose batch is on the second axis",
+                expected="the batch first; of the states of all layers, one: tracer.select(self, state, 0, -1)",
+                got=f"{kind} of {', '.join(sizes(value.layout()) for value in inputs)}",
+                fix="batch_first=True for sequences; h[-1] for states",
             )
-        output = self.value(shape, first.dtype if dtype is None else dtype, first.rows if rows is None else rows)
+        dtype, rows = first.dtype if dtype is None else dtype, first.rows if rows is None else rows
+        output = self.value(shape, dtype, rows, first.batch)
         held: dict[str, Any] = {"parameters": parameters or {}, "buffers": buffers or {}}
         self._add(kind, inputs, (output,), module, **held, attributes=attributes, multiplications=multiplications)
         return output
@@ -167,7 +191,7 @@ class GraphBuilder:
     def works_across(self, x: Value, dim: int) -> bool:
         """Whether this axis is the batch's, and operations across samples are allowed."""
         rank = len(x.shape) + 1
-        return self.across and -rank <= dim < rank and dim % rank == 0
+        return self.across and -rank <= dim < rank and dim % rank == x.batch
 
     @staticmethod
     def axis(x: Value, dim: int) -> int:
@@ -176,18 +200,18 @@ class GraphBuilder:
         if not -rank <= dim < rank:
             raise ShapeError(
                 "there is no such axis",
-                expected=f"{rank} axes, with the batch's axis first",
+                expected=f"one of the {rank} axes, the batch's among them",
                 got=f"dim={dim}",
                 fix="dim=-1 is the last axis",
             )
-        if dim % rank == 0:
+        if dim % rank == x.batch:
             raise NotTraceable(
                 "it works along the axis of the batch",
                 expected="an operation on each sample alone, which takes batches of any size",
                 got=f"dim={dim}",
                 fix="use another axis than the first",
             )
-        return dim % rank - 1
+        return dim % rank - (dim % rank > x.batch)
 
 
 def check_arguments(kind: str, module: Module, values: Sequence[Value]) -> None:
@@ -211,6 +235,13 @@ def common_shape(kind: str, module: Module, values: Sequence[Value]) -> Shape:
             expected="at least one value",
             got="none",
             fix="for example, tracer.add(self, x, y)",
+        )
+    if len({value.batch for value in values}) > 1:
+        raise NotTraceable(
+            "values meet whose batch is on different axes",
+            expected="the same axis",
+            got=", ".join(sizes(value.layout()) for value in values),
+            fix="batch_first=True, or tracer.batch_at(x, axis) where forward moves the axis",
         )
     shapes = list(dict.fromkeys((*value.shape, *((f"{value.rows} rows",) * (value.rows > 1))) for value in values))
     if len(shapes) != 1:

@@ -97,7 +97,7 @@ def _rows(graph: Graph) -> list[list[str]]:
         own = [each for each in used if each not in earlier]
         earlier.update(own)
         count = f"{sum(each.size for each in own):,}" if own else "shared" if used else ""
-        shapes = ", ".join(sizes(("B", *value.shape)) for value in ops[-1].outputs)
+        shapes = ", ".join(sizes(value.layout()) for value in ops[-1].outputs)
         work = sum(op.multiplications for op in ops)
         rows.append([ops[-1].path, _layer(ops), shapes, count, f"{work:,}" if work else ""])
     return rows

@@ -20,15 +20,19 @@ from lamp.trees import flat
 class Tracer(GraphBuilder):
     """The object that a module's `trace` writes its operations to. Calling it with a module traces that module."""
 
-    def constant(self, module: Module, numbers: Parameter | Buffer | Tensor) -> Value:
-        """A value that is the same for every sample: a parameter or buffer of the module, or fixed numbers."""
+    def constant(self, module: Module, numbers: Parameter | Buffer | Tensor, batch: int = 0) -> Value:
+        """A value that is the same for every sample: a parameter or buffer of the module, or fixed numbers.
+
+        batch  the axis on which the values that it meets have their batch
+        """
         held = {name: each for name, each in module._members(Parameter) if each is numbers}
         buffers = {name: each for name, each in module._members(Buffer) if each is numbers}
         if isinstance(numbers, Tensor):
-            output = self.value(numbers.shape, numbers.dtype)
+            output = self.value(numbers.shape, numbers.dtype, 1, batch)
             options: dict[str, Any] = {"numbers": Numbers(numbers)}
         elif held or buffers:
-            output = self.value(numbers.data.shape[0 if module.replicas is None else 1 :], numbers.data.dtype)
+            shape = numbers.data.shape[0 if module.replicas is None else 1 :]
+            output = self.value(shape, numbers.data.dtype, 1, batch)
             options = {}
         else:
             raise NotTraceable(
@@ -54,7 +58,7 @@ class Tracer(GraphBuilder):
         """
         outputs, inputs = single_shape(weight)
         outputs = outputs if part is None else part[1] - part[0]
-        if not x.shape:
+        if x.batch == len(x.shape):
             raise NotTraceable(
                 "it works along the axis of the batch",
                 expected=f"inputs (B..., {inputs}), where B can be any size",
@@ -115,16 +119,15 @@ class Tracer(GraphBuilder):
         return self.op("Gather", module, [x], shape, parameters={"weight": weight}, dtype=weight.dtype)
 
     def elementwise(self, module: Module, x: Value, **parameters: Parameter) -> Value:
-        """The module's `sigma`, applied to each element."""
+        """The module's `sigma`, applied to each element; with parameters, one for each place on axis 1 of a batch."""
+        if any(math.prod(single_shape(each)) > 1 for each in parameters.values()):
+            self.axis(x, 1)
         return self.op("Elementwise", module, [x], x.shape, parameters=parameters)
 
     def select(self, module: Module, x: Value, dim: int, index: int) -> Value:
         """The place `index` on the axis `dim` of a batch, without that axis, as in y[:, -1] or h[-1]."""
-        if x.batch and dim == 0:  # (L, B, H) becomes (B, H)
-            axis, output = 0, replace(x, shape=x.shape[1:], batch=0)
-        else:
-            axis = self.axis(x, dim)
-            output = replace(x, shape=(*x.shape[:axis], *x.shape[axis + 1 :]))
+        axis = self.axis(x, dim)
+        output = replace(x, shape=(*x.shape[:axis], *x.shape[axis + 1 :]), batch=x.batch - (axis < x.batch))
         if not -x.shape[axis] <= index < x.shape[axis]:
             raise ShapeError(
                 "there is no such place on this axis",

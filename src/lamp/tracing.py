@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from lamp.errors import ArgumentError
-from lamp.graph import Graph, Shape
+from lamp.errors import ArgumentError, NotTraceable
+from lamp.graph import Graph, Shape, Value
 from lamp.module import Module
 from lamp.parameter import Parameter
 from lamp.signatures import called
@@ -22,7 +23,8 @@ def trace(model: Module, *inputs: Any, training: bool = True, across: bool = Fal
     """The graph of a network; for a population, that of one of its networks.
 
     inputs    batches, or their shapes such as (32, 784); only shapes and dtypes are used. A tuple of batches for an
-              input that is a tuple
+              input that is a tuple. The first axis is the batch's; the second, for modules that have it there, such as
+              attention and recurrent layers without batch_first
     training  True for the graph of training, False for that of evaluation, without Dropout
     across    whether operations across the samples of a batch, such as Softmax(0), are allowed in the graph
     options   further arguments of the network that are no batches, such as attn_mask=mask or need_weights=False
@@ -38,12 +40,21 @@ def trace(model: Module, *inputs: Any, training: bool = True, across: bool = Fal
             fix="lamp.trace(model, x); lamp.from_torch(...) converts a torch.nn.Module",
         )
     root = model if model.replicas is None else getattr(model, "network", model)
-    tracer = Tracer(root, a_switch(training, "training"), a_switch(across, "across"))
+    training, across = a_switch(training, "training"), a_switch(across, "across")
     parameters = (each for module in root.modules() for _, each in module._members(Parameter))
     dtype = next((parameter.dtype for parameter in parameters), torch.get_default_dtype())
-    values = [_given(tracer, x, dtype) for x in inputs]
-    outputs = tracer(root, *values, **options)
-    return Graph(tuple(tracer.ops), flat(values), tuple(each for each in flat(outputs) if each is not None))
+    second: set[int] = set()  # numbers of the inputs that have their batch on the second axis
+    while True:
+        tracer = Tracer(root, training, across)
+        try:
+            values = [_given(tracer, x, dtype, second) for x in inputs]
+            outputs = tracer(root, *values, **options)
+            return Graph(tuple(tracer.ops), flat(values), tuple(each for each in flat(outputs) if each is not None))
+        except NotTraceable as error:
+            moved = _sources(tracer, error.value) - second
+            if not moved:
+                raise
+            second |= moved
 
 
 def guessed_shape(model: Module) -> Shape | None:
@@ -57,21 +68,34 @@ def guessed_shape(model: Module) -> Shape | None:
     return None
 
 
-def _given(tracer: Tracer, x: Any, dtype: torch.dtype) -> Any:
+def _sources(tracer: Tracer, value: Value | None) -> set[int]:
+    """The numbers of the network's inputs that a value depends on."""
+    found = set() if value is None else {value.number}
+    for op in reversed(tracer.ops):
+        if not found.isdisjoint(each.number for each in op.outputs):
+            found.update(each.number for each in op.inputs)
+    return found - {each.number for op in tracer.ops for each in op.outputs}
+
+
+def _given(tracer: Tracer, x: Any, dtype: torch.dtype, second: set[int]) -> Any:
     """The value for an input, or a tuple of values for a tuple of inputs."""
     if isinstance(x, tuple | list) and x and not any(isinstance(n, int) for n in x):
-        return tuple(_given(tracer, each, dtype) for each in x)
-    return tracer.value(*_sample(x, dtype))
+        return tuple(_given(tracer, each, dtype, second) for each in x)
+    number = tracer.value((), dtype).number
+    if isinstance(x, Value):
+        return replace(x, number=number, batch=1 if number in second else x.batch)
+    batch = 1 if number in second else 0
+    return Value(number, *_sample(x, dtype, batch), batch=batch)
 
 
-def _sample(x: Any, dtype: torch.dtype) -> tuple[Shape, torch.dtype]:
-    """The shape of one sample and its dtype, from a batch or the shape of one."""
+def _sample(x: Any, dtype: torch.dtype, batch: int) -> tuple[Shape, torch.dtype]:
+    """The shape of one sample and its dtype, from a batch or the shape of one, with the batch on this axis."""
     if isinstance(x, Tensor):
-        axis = 1 if getattr(x, "replicas", None) is None else 2
-        if x.dim() >= axis:
-            return tuple(x.shape[axis:]), x.dtype
-    elif isinstance(x, tuple | list) and x and all(isinstance(n, int) and n > 0 for n in x):
-        return tuple(x[1:]), dtype
+        lead = 0 if getattr(x, "replicas", None) is None else 1
+        if x.dim() > lead + batch:
+            return (*x.shape[lead : lead + batch], *x.shape[lead + batch + 1 :]), x.dtype
+    elif isinstance(x, tuple | list) and len(x) > batch and all(isinstance(n, int) and n > 0 for n in x):
+        return (*x[:batch], *x[batch + 1 :]), dtype
     raise ArgumentError(
         "trace takes batches",
         expected="a tensor (B, ...), or its shape, such as (32, 784)",

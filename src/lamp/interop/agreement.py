@@ -29,14 +29,15 @@ OF_ROUNDING = 64.0
 
 
 def inputs_for(plan: Predictor, batch: int, generator: torch.Generator) -> list[Tensor]:
-    """Random inputs (batch, ...), in the units that the exported file takes; or random indices."""
+    """Random inputs as the network takes them, in the units that the exported file takes; or random indices."""
     found, limits = [], plan.graphs[0][1].index_limits
     for value, standard in zip(plan.inputs, plan.standard, strict=True):
         if value in limits:
-            found.append(torch.randint(limits[value], (batch, *value.shape), generator=generator))
-            continue
-        drawn = torch.randn(batch, *value.shape, dtype=torch.float64, generator=generator) * SPREAD
-        found.append((drawn if standard is None else standard.own(drawn)).to(plan.dtype))
+            drawn = torch.randint(limits[value], (batch, *value.shape), generator=generator)
+        else:
+            drawn = torch.randn(batch, *value.shape, dtype=torch.float64, generator=generator) * SPREAD
+            drawn = (drawn if standard is None else standard.own(drawn)).to(plan.dtype)
+        found.append(drawn.movedim(0, value.batch))
     return found
 
 

@@ -104,8 +104,7 @@ def _serialised(onnx: Any, plan: Predictor, inputs: list[str], outputs: list[str
 
     def described(name: str, value: Value) -> Any:
         rows = "batch" if value.rows == 1 else "rows"
-        shape = [*value.shape[: value.batch], rows, *value.shape[value.batch :]]
-        return helper.make_tensor_value_info(name, kinds[value.dtype], shape)
+        return helper.make_tensor_value_info(name, kinds[value.dtype], list(value.layout(rows)))
 
     made = helper.make_model(
         helper.make_graph(
@@ -131,7 +130,8 @@ def _write_nodes(graph: OnnxGraph, inputs: list[str], outputs: list[str]) -> Non
     """Add all nodes, from the inputs to the outputs, which get these names."""
     plan = graph.plan
     begin = []
-    for x, standard in zip(inputs, plan.standard, strict=True):
+    for x, standard, value in zip(inputs, plan.standard, plan.inputs, strict=True):
+        x = graph.swapped(x, value, at="input/")
         if standard is not None:
             x = graph.node("Sub", x, graph.numbers("input_mean", standard.mean), at="input/")
             x = graph.node("Div", x, graph.numbers("input_scale", standard.scale), at="input/")
@@ -139,13 +139,14 @@ def _write_nodes(graph: OnnxGraph, inputs: list[str], outputs: list[str]) -> Non
             x = graph.node("Unsqueeze", x, graph.integers("first", 0), at="population/")  # (1, n, ...)
         begin.append(x)
     put_out = []
-    for y, own in zip(plan.written(begin, graph.operation), plan.own, strict=True):  # (n, ...), or (K, n, ...)
+    written = plan.written(begin, graph.operation)
+    for y, own, value in zip(written, plan.own, plan.outputs, strict=True):  # (n, ...), or (K, n, ...)
         if plan.members is not None:
             y = graph.node("ReduceMean", y, at="population/", axes=[0], keepdims=0)  # (n, ...)
         if own is not None:
             y = graph.node("Mul", y, graph.numbers("output_scale", own.scale), at="output/")
             y = graph.node("Add", y, graph.numbers("output_mean", own.mean), at="output/")
-        put_out.append(y)
+        put_out.append(graph.swapped(y, value, at="output/"))
     graph.finish(put_out, outputs)
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lamp.errors import ArgumentError
-from lamp.graph import Graph, Op
+from lamp.graph import Graph, Op, Value
 from lamp.interop.arrays import without_batch
 from lamp.interop.expressions import COMPOSED, Expression, in_order
 from lamp.interop.predictor import Predictor
@@ -25,7 +25,7 @@ OPERATIONS = {  # operation of an Expression: operator of ONNX
 }  # fmt: skip
 NOT_IN_FLOAT64 = {"erf"}  # operators that onnxruntime has only in float32
 
-WITH_ALL_REPLICAS = ("Concat", "Conv", "ConvTranspose")  # kinds whose inputs are not broadcast
+WITH_ALL_REPLICAS = ("Concat", "Conv", "ConvTranspose", "Scan")  # kinds whose inputs are not broadcast
 
 
 class OnnxGraph:
@@ -99,13 +99,21 @@ class OnnxGraph:
         self.nodes.append(self._make_node(operator, list(inputs), [output], name=output, **attributes))
         return output
 
+    def swapped(self, x: str, value: Value, at: str) -> str:
+        """An input or output with its first two axes swapped, if the network has the batch on the second one."""
+        axes = range(2, len(value.shape) + 1)
+        return self.node("Transpose", x, at=at, perm=[1, 0, *axes]) if value.batch else x
+
     def split(self, x: str, *sizes: int, axis: int, at: str) -> list[str]:
         """Cut a value along an axis into parts of these sizes, and return the names of the parts."""
         if len(sizes) == 1:
             return [x]
-        outputs = [self._new(f"{at}Split") for _ in sizes]
-        inputs = [x, self.integers("sizes", *sizes)]
-        self.nodes.append(self._make_node("Split", inputs, outputs, name=outputs[0], axis=axis))
+        return self.several("Split", len(sizes), x, self.integers("sizes", *sizes), at=at, axis=axis)
+
+    def several(self, operator: str, count: int, *inputs: str, at: str, **attributes: Any) -> list[str]:
+        """Add an operator with so many outputs, and return their names."""
+        outputs = [self._new(f"{at}{operator}") for _ in range(count)]
+        self.nodes.append(self._make_node(operator, list(inputs), outputs, name=outputs[0], **attributes))
         return outputs
 
     def finish(self, values: Sequence[str], outputs: Sequence[str]) -> None:

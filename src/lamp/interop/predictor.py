@@ -74,7 +74,10 @@ class Predictor:
 
     def __call__(self, *inputs: Tensor) -> Any:
         """The output for inputs (n, ...), float32, float64 or indices; a tuple of several."""
-        given = [x if each is None else each.standard(x) for x, each in zip(inputs, self.standard, strict=True)]
+        given = [
+            x if each is None else each.standard(x.movedim(value.batch, 0)).movedim(0, value.batch)
+            for x, each, value in zip(inputs, self.standard, self.inputs, strict=True)
+        ]
         found = self.model(*given)
         several = tuple(y for y in flat(found) if y is not None)  # as attention's weights that nobody asked for
         if len(several) != len(self.own) or not all(isinstance(y, Tensor) for y in several):
@@ -86,7 +89,10 @@ class Predictor:
             )
         if isinstance(self.model, Population):
             several = tuple(y.mean(0) for y in several)
-        outputs = tuple(y if each is None else each.own(y) for y, each in zip(several, self.own, strict=True))
+        outputs = tuple(
+            y if each is None else each.own(y.movedim(value.batch, 0)).movedim(0, value.batch)
+            for y, each, value in zip(several, self.own, self.outputs, strict=True)
+        )
         return outputs[0] if isinstance(found, Tensor) else outputs
 
     def own_traces(self) -> list[str]:
@@ -175,16 +181,15 @@ def predictor(
     for part in (network, *others):
         part.to(dtype)
     shapes = _guessed_shapes(network) if input_shape is None else _checked_shapes(input_shape)
-    given = [torch.empty(1, *shape, dtype=dtype, device="meta") for shape in shapes]
+    given = [Value(0, shape, dtype) for shape in shapes]
     graph = _graph(network, kinds, given)
     if graph.index_limits.keys() & set(graph.inputs):
         of_indices = [value in graph.index_limits for value in graph.inputs]
-        given = [x.to(torch.int64) if index else x for x, index in zip(given, of_indices, strict=True)]
+        given = [replace(x, dtype=torch.int64) if index else x for x, index in zip(given, of_indices, strict=True)]
         graph = _graph(network, kinds, given)
     graphs = [("", graph)]
     for part in others:
-        given = [torch.empty(1, *value.shape, dtype=value.dtype, device="meta") for value in graphs[0][1].outputs]
-        graphs.append(("probabilities.", _graph(part, kinds, given)))
+        graphs.append(("probabilities.", _graph(part, kinds, graphs[0][1].outputs)))
     made = Predictor(frozen, members, tuple(graphs), dtype, (), ())
     standard = _scalings(input_scaling, made.inputs, "input_scaling")
     return replace(made, standard=standard, own=_scalings(output_scaling, made.outputs, "output_scaling"))
@@ -224,7 +229,7 @@ def _in_use(module: Module) -> Any:
     return copy.deepcopy(module).to("cpu").eval()
 
 
-def _graph(model: Module, kinds: Collection[str], inputs: list[Tensor]) -> Graph:
+def _graph(model: Module, kinds: Collection[str], inputs: Iterable[Value]) -> Graph:
     """The graph of evaluation. Raises ArgumentError, with the module, if it cannot be traced or exported."""
     try:
         graph = trace(model, *inputs, training=False, across=True)

@@ -85,8 +85,8 @@ class Script:
 
     def _arrays_in_words(self) -> str:
         plan = self.plan
-        inputs = [f"{name} {_shape('n', value.shape)}" for name, value in zip(self.inputs, plan.inputs, strict=True)]
-        shapes = [_shape(_rows(value), value.shape) for value in plan.outputs]
+        inputs = [f"{name} {_shape(value.layout('n'))}" for name, value in zip(self.inputs, plan.inputs, strict=True)]
+        shapes = [_shape(value.layout(_rows(value))) for value in plan.outputs]
         outputs = [f"{name} {shape}" for name, shape in zip(self._output_names(), shapes, strict=True)]
         return f"{', '.join(inputs)} -> {', '.join(outputs)}, {self.dtype}"
 
@@ -100,8 +100,8 @@ class Script:
         for name, value in zip(self.inputs, self.plan.inputs, strict=True):
             body += [
                 *self._converted(name, value),
-                f"if {name}.ndim != {len(value.shape) + 1} or {name}.shape[1:] != {value.shape}:",
-                f'    raise ValueError(f"expected inputs of shape {_shape("n", value.shape)}, got {{{name}.shape}}")',
+                f"if {name}.ndim != {len(value.shape) + 1} or {_samples(name, value)} != {value.shape}:",
+                f'    raise ValueError(f"expected inputs of shape {_shape(value.layout("n"))}, got {{{name}.shape}}")',
             ]
         body += [*self.lines, f"return {', '.join(self.outputs)}"]
         return "\n".join([f"def predict({', '.join(self.inputs)}):", *(f"    {line}" for line in body)])
@@ -119,7 +119,9 @@ class Script:
     # ---- the lines of predict ----------------------------------------------------------------------------------------
     def _write_lines(self) -> None:
         plan = self.plan
-        for x, standard in zip(self.inputs, plan.standard, strict=True):
+        for x, standard, value in zip(self.inputs, plan.standard, plan.inputs, strict=True):
+            if value.batch:
+                self._line(x, f"{x}.swapaxes(0, 1)", _shape("n", value.shape))
             if standard is not None:
                 mean, scale = self.array("input_mean", standard.mean), self.array("input_scale", standard.scale)
                 self._line(x, f"({x} - {mean}) / {scale}")
@@ -136,6 +138,10 @@ class Script:
             if own is not None:
                 scale, mean = self.array("output_scale", own.scale), self.array("output_mean", own.mean)
                 self._line(self.outputs[k], f"{y} * {scale} + {mean}")
+            if plan.outputs[k].batch:
+                y = self.outputs[k]
+                self.outputs[k] = self._variable() if self.outputs.count(y) > 1 else y
+                self._line(self.outputs[k], f"{y}.swapaxes(0, 1)", _shape(plan.outputs[k].layout("n")))
 
     def _line(self, name: str, computed: str, comment: str = "") -> None:
         self.lines.append(f"{name} = {computed}" + (f"  # {comment}" if comment else ""))
@@ -205,6 +211,11 @@ class Script:
         doc = inspect.getdoc(COMPOSED[name]) or ""
         body = [*docstring(doc + ("\n" if "\n" in doc else "")).split("\n"), *lines, *returning(returned)]
         self.functions[name] = "\n".join([f"def {name}(x):", *(f"    {line}" if line else "" for line in body)])
+
+
+def _samples(name: str, value: Value) -> str:
+    """The text of an input's shape without the axis of the batch."""
+    return f"({name}.shape[0], *{name}.shape[2:])" if value.batch else f"{name}.shape[1:]"
 
 
 def _rows(value: Value) -> str:

@@ -16,9 +16,10 @@ from lamp.parameter import Parameter
 
 
 def attention(
-    tracer: Any, module: Any, inputs: tuple[Any, Any, Any], padding: Any, mask: Any, shown: str | None
+    tracer: Any, module: Any, inputs: tuple[Any, ...], padding: Any, mask: Any, shown: str | None
 ) -> tuple[Any, Any]:
     """The output (L, E) of a MultiheadAttention, and its weights: "mean" (L, S) or "each" head's (H, L, S), or None."""
+    inputs = tuple(tracer.sequences(x, module.batch_first) for x in inputs)
     _check(module, inputs)
     (length, features), keys = inputs[0].shape, inputs[1].shape[0]
     q, k, v = _heads(tracer, module, inputs)  # (H, L, D), (H, S, D), (H, S, D)
@@ -36,7 +37,7 @@ def attention(
         visible = tracer.op("Reduce", module, [weights], weights.shape[1:], mode="mean", axis=0)
     context = tracer.permute(module, tracer.matmul(module, weights, v), (1, 0, 2))  # (L, H, D)
     y = tracer(module.out_proj, tracer.reshape(module, context, (length, features)))
-    return y, visible
+    return tracer.batch_at(y, 0 if module.batch_first else 1), visible
 
 
 def _check(module: Any, inputs: tuple[Any, ...]) -> None:

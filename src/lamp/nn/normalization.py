@@ -78,7 +78,7 @@ class LastAxesNorm(Module):
 
     def trace(self, tracer: Any, input: Any) -> Any:
         count = len(self.normalized_shape)
-        if len(input.shape) < count:
+        if len(input.shape) - input.batch < count:
             raise NotTraceable(
                 "it normalises over the axis of the batch",
                 expected="an operation on each sample alone, which takes batches of any size",
@@ -87,10 +87,10 @@ class LastAxesNorm(Module):
             )
         if input.shape[-count:] != self.normalized_shape:
             raise self._wrong_shape(("B", *input.shape))
-        return tracer.op(
+        y = tracer.op(
             "Norm",
             self,
-            [input],
+            [tracer.batch_at(input, 0)],
             input.shape,
             parameters=dict(self._members(Parameter)),
             multiplications=3 * math.prod(input.shape),
@@ -98,6 +98,7 @@ class LastAxesNorm(Module):
             centred=self.centred,
             eps=self._eps(input.dtype),
         )
+        return tracer.batch_at(y, input.batch)
 
 
 class LayerNorm(LastAxesNorm):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,7 +12,7 @@ from torch import Tensor
 from lamp import init
 from lamp.axes import add_affine, affine
 from lamp.devices import device_of, floating
-from lamp.errors import ArgumentError, NotTraceable, ShapeError, TrainingWarning, warn_of
+from lamp.errors import ArgumentError, ShapeError, TrainingWarning, warn_of
 from lamp.nn.arguments import a_flag, a_probability, a_size
 from lamp.nn.checks import explain_gradient, explain_numbers, explain_unlike
 from lamp.nn.dropout import RandomMask
@@ -169,20 +168,26 @@ class RNNBase(RandomMask):
         return form.outside(dy), (dstates[0] if len(dstates) == 1 else tuple(dstates)), had_state
 
     def trace(self, tracer: Any, input: Any, hx: Any = None) -> Any:
-        if not self.batch_first or hx is not None:
-            raise NotTraceable(
-                "a graph has its batch on the first axis, and an initial state of zeros",
-                expected="batch_first=True, and no initial state",
-                got=f"batch_first={self.batch_first}, {'no' if hx is None else 'an'} initial state",
-                fix=f"lamp.{type(self).__name__}(..., batch_first=True)",
-            )
+        input = tracer.sequences(input, self.batch_first)
         if len(input.shape) != 2 or input.shape[1] != self.input_size:
             raise self._wrong_shape(("B", *input.shape))
         steps, layers = input.shape[0], self.num_layers * self._directions
-        outputs = [tracer.value((steps, self._directions * self._out), input.dtype)]
-        outputs += [replace(tracer.value((layers, n), input.dtype), batch=1) for n in self._state_sizes()]
+        given = [] if hx is None else list(hx) if isinstance(hx, tuple | list) else [hx]
+        states = [tracer.sequences(each, False) for each in given]
+        shapes = [(layers, size) for size in self._state_sizes()]
+        if states and [each.shape for each in states] != shapes:
+            raise ShapeError(
+                "the initial state does not fit",
+                expected=", ".join(f"({layers}, B, {size})" for _, size in shapes),
+                got=", ".join(str(each.layout()).replace("'", "") for each in given),
+                fix="pass what this module returns as its last states",
+            )
+        batch = 0 if self.batch_first else 1
+        outputs = [tracer.value((steps, self._directions * self._out), input.dtype, 1, batch)]
+        outputs += [tracer.value(shape, input.dtype, 1, 1) for shape in shapes]
         work = steps * sum(parameter.size for name, parameter in self._members(Parameter) if "weight" in name)
-        y, *last = tracer.several("Scan", self, [input], outputs, multiplications=work, steps=steps, layers=layers)
+        inputs, options = [input, *states], {"steps": steps, "layers": layers}
+        y, *last = tracer.several("Scan", self, inputs, outputs, multiplications=work, **options)
         return y, (last[0] if len(last) == 1 else tuple(last))
 
     def _of_input(self, inputs: Tensor, weights: Weights) -> Tensor:

@@ -2,7 +2,17 @@
 
 from collections.abc import Callable
 
-from lamp.interop.onnx_rules import basic, convolution, folding, moving, normalization, pooling, products, sequences
+from lamp.interop.onnx_rules import (
+    basic,
+    convolution,
+    folding,
+    moving,
+    normalization,
+    pooling,
+    products,
+    recurrent,
+    sequences,
+)
 
 RULES: dict[str, Callable[..., str | tuple[str, ...]]] = {
     **basic.RULES,
@@ -11,6 +21,7 @@ RULES: dict[str, Callable[..., str | tuple[str, ...]]] = {
     **normalization.RULES,
     **products.RULES,
     **pooling.RULES,
+    **recurrent.RULES,
     **sequences.RULES,
     **folding.RULES,
 }
