@@ -4,7 +4,8 @@ A row compares contenders on one or more pieces of `Work`. For each piece:
 
 1. Every contender is prepared for each thread count that it may use. It must begin with exactly the reference's
    parameters.
-2. Each trains for `check_steps` steps. Its parameters must then equal the reference's within `tolerance`; otherwise the
+2. Each trains for `check_steps` steps. Its parameters must then equal the reference's within `tolerance` (times as far
+   as the reference has moved one of them, where that is more than 1: then rounding is larger, too); otherwise the
    whole run ends with NotEqual before anything is timed.
 3. Each contender's fastest thread count is found in a few short runs.
 4. The contenders are timed in turn, A B C A B C, in this process. A ratio compares two times of one round, so that
@@ -155,6 +156,7 @@ class _Measurement:
         self.work, self.computer, self.say = work, computer, say
         self.entries = {each.name: Entry(each.name, each.ours, each.note) for each in work.contenders}
         self.reference: tuple[Parameters, Parameters] | None = None  # before and after `check_steps` steps
+        self.allowed = work.tolerance  # how far parameters may differ from the reference's after these steps
         self.first_runs: dict[tuple[str, int], float] = {}  # (contender, threads) -> seconds of `check_steps` steps
         self.networks = {each.name: each.sample or work.networks for each in work.contenders}
 
@@ -224,6 +226,7 @@ class _Measurement:
         if self.reference is None:
             self.reference = begin, end
             moved = max(float(np.abs(end[key] - begin[key]).max()) for key in begin)
+            self.allowed = work.tolerance * max(moved, 1.0)
             if not moved > MOVED * work.tolerance:
                 raise NotEqual(
                     f"{work.title}: {work.check_steps} steps of {name} move no parameter by more than {moved:.2g}: too "
@@ -231,7 +234,7 @@ class _Measurement:
                 )
         before, after = ({key: each[: contender.sample] for key, each in known.items()} for known in self.reference)
         self._compare(name, "before the first step", begin, before, 0.0)
-        difference = self._compare(name, f"after {work.check_steps} steps", end, after, work.tolerance)
+        difference = self._compare(name, f"after {work.check_steps} steps", end, after, self.allowed)
         self.entries[name].difference = max(self.entries[name].difference, difference)
 
     def _compare(self, name: str, when: str, found: Parameters, expected: Parameters, tolerance: float) -> float:

@@ -102,6 +102,18 @@ def test_a_difference_within_the_tolerance_is_let_pass_and_told() -> None:
     assert 0 < found["lamp"].difference < 1e-5
 
 
+@pytest.mark.parametrize(("wrong", "passes"), [(1e-7, True), (1e-5, False)])
+def test_where_parameters_move_far_they_may_differ_as_much_more(wrong: float, passes: bool) -> None:
+    toy = Toy()
+    contenders = toy.contender("peer", rate=-0.2), toy.contender("lamp", ours=True, rate=-0.2 - wrong)
+    if passes:
+        found = measure(work(*contenders), computer=toy.computer)
+        assert 1e-5 < found["lamp"].difference < 1.2**20 * 1e-5  # they grow by a fifth in each step
+    else:
+        with pytest.raises(NotEqual, match="lamp does other work"):
+            measure(work(*contenders), computer=toy.computer)
+
+
 def test_parameters_of_other_names_or_shapes_are_refused() -> None:
     toy = Toy()
     strange = toy.contender("strange", ours=True)
