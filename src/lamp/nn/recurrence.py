@@ -1,8 +1,10 @@
 """The equations of RNN, LSTM and GRU along the steps of a sequence, forward and backward.
 
-Tensors have the axis of steps first: (T, B, ...), or (T, K, B, ...) in a population. What can be computed for all steps
-at once stands outside the loops: the input's part of the gates before them, the factors of the derivatives, and the
-gradients of the weights after them. In a loop each step is one matrix product and a few operations in place.
+Tensors have the axis of steps first: (T, B, ...), or (T, K, B, ...) in a population. Gates have one axis more, before
+all others: (G, T, B, H), so that each gate is one block of memory. What can be computed for all steps at once stands
+outside the loops: the input's part of the gates before them, the factors of the derivatives, and the gradients of the
+weights after them. In a loop each step is one matrix product and a few operations, many of them in place or on the same
+memory in each step, since for short steps a view costs as much as the numbers in it.
 
 docs/derivations/recurrence.md derives the backward passes.
 """
@@ -15,8 +17,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from lamp.axes import add_affine
-from lamp.nn.sequence_form import flat
+from lamp.axes import add_affine, affine
+from lamp.formulas import constant
+from lamp.nn.sequence_form import flat, in_steps
 from lamp.parameter import Parameter
 
 
@@ -74,18 +77,19 @@ class Steps:
         lists = [[first, *after[:-1]], after, *(self._ordered(tensor.unbind()) for tensor in tensors)]
         return zip(self._sizes(len(states))[::-1], *(each[::-1] for each in lists), strict=True)
 
-    def with_states_before(self, each: Tensor, first: Tensor, states: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """Parts of a tensor (T, ...) with the states before these steps: all but the last one, and the initial one."""
-        if self.reverse:
-            return [(each[:-1], states[1:]), (each[-1:], first.unsqueeze(0))]
-        return [(each[1:], states[:-1]), (each[:1], first.unsqueeze(0))]
+    def before(self, first: Tensor, states: Tensor) -> Tensor:
+        """The state before each step, (T, B, H), given the initial state and the state after each step."""
+        first = first.unsqueeze(0)
+        return torch.cat([states[1:], first] if self.reverse else [first, states[:-1]])
 
-    def blank(self, factors: Tensor, value: float = 0.0) -> None:
-        """Set the factors (T, ...) to a value where a sequence does not have a step."""
+    def blank(self, value: float, states: Tensor, *factors: Tensor) -> None:
+        """Set factors (..., T, B, H), like states (T, B, H), to a value where a sequence does not have a step."""
         if self.sizes is not None:
-            sizes = torch.tensor(self.sizes, device=factors.device).unsqueeze(1)
-            absent = torch.arange(factors.shape[-2], device=factors.device) >= sizes  # (T, B)
-            factors.masked_fill_(absent.view(len(sizes), *[1] * (factors.dim() - 3), -1, 1), value)
+            sizes = torch.tensor(self.sizes, device=states.device).unsqueeze(1)
+            absent = torch.arange(states.shape[-2], device=states.device) >= sizes  # (T, B)
+            absent = absent.view(len(states), *[1] * (states.dim() - 3), -1, 1)
+            for each in factors:
+                each.masked_fill_(absent, value)
 
     def _ordered(self, views: Sequence[Any]) -> Sequence[Any]:
         return views[::-1] if self.reverse else views
@@ -96,17 +100,14 @@ class Steps:
         return self._ordered([None if size == self.sizes[0] else size for size in self.sizes])
 
 
-def _kept(before: Tensor, after: Tensor, size: int | None) -> Tensor:
-    """The state after a step, where sequences that do not have the step keep the one before."""
-    if size is not None:
-        after[..., size:, :] = before[..., size:, :]
-    return after
+def _keep(before: Tensor, after: Tensor, size: int) -> None:
+    """Give sequences that do not have a step the state before it."""
+    after[..., size:, :] = before[..., size:, :]
 
 
-def _keep_gradient(dbefore: Tensor, dafter: Tensor, size: int | None) -> None:
-    """The backward of `_kept`."""
-    if size is not None:
-        dbefore[..., size:, :] += dafter[..., size:, :]
+def _keep_gradient(dbefore: Tensor, dafter: Tensor, size: int) -> None:
+    """The backward of `_keep`."""
+    dbefore[..., size:, :] += dafter[..., size:, :]
 
 
 def _adding(matrix: Tensor) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
@@ -114,23 +115,50 @@ def _adding(matrix: Tensor) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
     return Tensor.addmm_ if matrix.dim() == 2 else Tensor.baddbmm_
 
 
+def _blocks(weight: Tensor, order: Sequence[int], axis: int = -2) -> list[Tensor]:
+    """The rows of each gate, in this order: views of a weight (G H, ...), or with axis=-1 of a bias (G H)."""
+    blocks = weight.chunk(len(order), axis)
+    return [blocks[k] for k in order]
+
+
+def _sums(dgates: list[Tensor], order: Sequence[int]) -> Tensor:
+    """The gradient of a bias (G H), from those of the gates in this order."""
+    return torch.cat([dgates[order.index(k)].sum(-2) for k in range(len(order))], -1)
+
+
+def _of_state(h: Tensor, weights: Weights, order: Sequence[int]) -> tuple[Callable[..., Tensor], Tensor, list[int]]:
+    """How the state's part of the gates is computed: product(h.expand(shape), matrices, out=gates).
+
+    The shape is (G, B, H), and the matrices are (G, H, H); in a population K stands after G.
+    """
+    matrices = torch.stack([block.mT for block in _blocks(weights.hh.data, order)])
+    return (torch.bmm if h.dim() == 2 else torch.matmul), matrices, [len(order), *h.shape]
+
+
 class Equations:
     """The equations of one kind of cell.
 
-    gates   how many numbers there are per hidden unit before the nonlinearities
-    apart   whether the state's part of the gates has a bias of its own; else b_hh is in the input's part too
+    of_input, of_state  the gates that have a part of the input, and of the state, in the order in which they are held:
+                        for each gate, the place of its rows in the weights
+    held                the number of tensors (T, B, H) that are held: the gates, and what stands behind them
 
-    forward runs the cell along all steps. It gets the input's part of the gates, (T, B, gates H), which it overwrites;
-    y (T, B, H), where it writes the outputs; the initial states; and b_hh, if that is apart. It returns what backward
-    needs besides, and the last states.
+    forward runs the cell along all steps. It gets the gates with the input's part in them, which it overwrites; y
+    (T, B, H), where it writes the outputs; and the initial states. It returns what backward needs besides, and the last
+    states.
 
     backward returns d loss / d gates, of the input's part and of the state's part, and overwrites its other arguments.
     dy (T, B, H), where that of the last h is included, becomes d loss / d h after each step. dstates are zeros for h,
     and for c the gradient of the last one; they become those of the initial states. `kept` is what forward returned.
     """
 
-    gates = 1
-    apart = False
+    of_input: tuple[int, ...] = (0,)
+    of_state: tuple[int, ...] = (0,)
+    held = 1
+
+    @property
+    def gates(self) -> int:
+        """The number of gates."""
+        return len(self.of_input)
 
     def forward(self, steps: Steps, gates: Tensor, y: Tensor, states: list[Tensor], weights: Weights) -> Any:
         raise NotImplementedError
@@ -139,6 +167,47 @@ class Equations:
         self, steps: Steps, kept: Any, y: Tensor, states: list[Tensor], dy: Tensor, dstates: list[Tensor], w: Weights
     ) -> tuple[Tensor, Tensor]:
         raise NotImplementedError
+
+    # ---- all steps at once -------------------------------------------------------------------------------------------
+    def input_part(self, inputs: Tensor, weights: Weights, like: Tensor) -> Tensor:
+        """The gates, (G, T, B, H), with the input's part and the biases in them. `like` has the axes (T, B, ...)."""
+        matrices = _blocks(weights.ih.data, self.of_input)
+        gates = like.new_empty(self.held, *like.shape[:-1], matrices[0].shape[-2])
+        for gate, matrix in zip(gates, matrices, strict=False):
+            if like.dim() == 3:
+                torch.mm(inputs, matrix.mT, out=flat(gate))
+            else:
+                gate.copy_(in_steps(inputs.bmm(matrix.mT), like))
+        if weights.bias_ih is not None and weights.bias_hh is not None:
+            bias = self.bias(weights.bias_ih.data, weights.bias_hh.data)
+            biases = torch.stack(_blocks(bias, self.of_input, -1))  # (G, H)
+            gates[: len(matrices)].add_(biases.unsqueeze(1).unsqueeze(-2))
+        return gates
+
+    def bias(self, of_input: Tensor, of_state: Tensor) -> Tensor:
+        """The bias that is added to the input's part."""
+        return of_input + of_state
+
+    def add_gradients(
+        self, weights: Weights, of_input: list[Tensor], of_state: list[Tensor], inputs: Tensor, before: Tensor
+    ) -> None:
+        """Add to the gradients of weights and biases. The arguments are flat: d loss / d gates, inputs and states."""
+        for block, dgate in zip(_blocks(weights.ih.grad, self.of_input), of_input, strict=True):
+            add_affine(block, None, dgate, inputs)
+        for block, dgate in zip(_blocks(weights.hh.grad, self.of_state), of_state, strict=True):
+            add_affine(block, None, dgate, before)
+        if weights.bias_ih is not None and weights.bias_hh is not None:
+            dbias = _sums(of_input, self.of_input)
+            weights.bias_ih.grad.add_(dbias)
+            weights.bias_hh.grad.add_(dbias if of_state is of_input else _sums(of_state, self.of_state))
+
+    def dinputs(self, weights: Weights, dgates: list[Tensor]) -> Tensor:
+        """d loss / d inputs, flat."""
+        blocks = _blocks(weights.ih.data, self.of_input)
+        dx = affine(dgates[0], blocks[0])
+        for gate, block in zip(dgates[1:], blocks[1:], strict=True):
+            _adding(block)(dx, gate, block)
+        return dx
 
 
 class Elman(Equations):
@@ -152,141 +221,167 @@ class Elman(Equations):
 
     def forward(self, steps: Steps, gates: Tensor, y: Tensor, states: list[Tensor], weights: Weights) -> Any:
         (h,), matrix, add, tanh = states, weights.hh.transposed, _adding(weights.hh.data), self.nonlinearity == "tanh"
-        for size, a, after in steps.forth(gates, y):
+        for size, a, after in steps.forth(gates[0], y):
             a = add(a, h, matrix)
             _ = torch.tanh(a, out=after) if tanh else torch.clamp(a, min=0.0, out=after)
-            h = _kept(h, after, size)
+            if size is not None:
+                _keep(h, after, size)
+            h = after
         return None, [h]
 
     def backward(
         self, steps: Steps, kept: Any, y: Tensor, states: list[Tensor], dy: Tensor, dstates: list[Tensor], w: Weights
     ) -> tuple[Tensor, Tensor]:
         matrix, add = w.hh.data, _adding(w.hh.data)
-        da = y.square().neg_().add_(1.0) if self.nonlinearity == "tanh" else (y > 0).to(y.dtype)
-        steps.blank(da)
+        da = (y > 0).to(y.dtype) if self.nonlinearity == "relu" else torch.addcmul(constant(1.0, y), y, y, value=-1.0)
+        steps.blank(0.0, y, da)
         for size, dbefore, dafter, da_t in steps.back(dstates[0], dy, da):
             add(dbefore, da_t.mul_(dafter), matrix)
-            _keep_gradient(dbefore, dafter, size)
-        return da, da
+            if size is not None:
+                _keep_gradient(dbefore, dafter, size)
+        return da.unsqueeze(0), da.unsqueeze(0)
 
 
 class LongShortTerm(Equations):
     """i, f, o = sigmoid(a_i, a_f, a_o),   u = tanh(a_u),   c' = f c + i u,   h' = o tanh(c')
 
-    With a projection h' is o tanh(c') W_hr^T.
+    With a projection h' is o tanh(c') W_hr^T. The order o, i, f, u brings together the sigmoids, and the gates that get
+    their gradient from c'.
 
-    Backward  da_o = dh' tanh(c') o (1 - o),   dc' += dh' o (1 - tanh(c')^2),   da_i = dc' u i (1 - i),
+    Backward  da_o = dh' tanh(c') o (1 - o),   dc' += dh' o (1 - tanh(c')^2),   di = dc' u i (1 - i),
               da_f = dc' c f (1 - f),   da_u = dc' i (1 - u^2),   dc = dc' f,   dh = da W_hh
     """
 
-    gates = 4
+    of_input = of_state = (3, 0, 1, 2)
+    held = 4
 
     def forward(self, steps: Steps, gates: Tensor, y: Tensor, states: list[Tensor], weights: Weights) -> Any:
-        (h, c), matrix, add = states, weights.hh.transposed, _adding(weights.hh.data)
+        (h, c), (product, matrices, wide) = states, _of_state(states[0], weights, self.of_state)
         project = None if weights.hr is None else weights.hr.transposed
-        i, f, u, o = gates.chunk(4, -1)
-        i_and_f, cells, m = gates[..., : 2 * c.shape[-1]], gates.new_empty(i.shape), torch.empty_like(c)
-        for size, a, if_t, i_t, f_t, u_t, o_t, new_c, new_h in steps.forth(gates, i_and_f, i, f, u, o, cells, y):
-            add(a, h, matrix)
-            if_t.sigmoid_()
-            u_t.tanh_()
-            o_t.sigmoid_()
-            torch.mul(f_t, c, out=new_c).addcmul_(i_t, u_t)
-            torch.tanh(new_c, out=m)
+        mul, tanh = torch.mul, torch.tanh  # in short steps even looking up a name takes time
+        cells, of_step, m = torch.empty_like(gates[0]), torch.empty_like(gates[:, 0]), torch.empty_like(c)
+        oif, (o, i, f, u) = of_step[:3], of_step.unbind()
+        for size, gates_t, new_c, new_h in steps.forth(gates.transpose(0, 1), cells, y):
+            product(h.expand(wide), matrices, out=of_step).add_(gates_t)
+            oif.sigmoid_()
+            u.tanh_()
+            mul(f, c, out=new_c).addcmul_(i, u)
+            tanh(new_c, out=m)
             if project is None:
-                torch.mul(o_t, m, out=new_h)
+                mul(o, m, out=new_h)
             else:
-                new_h.copy_(m.mul_(o_t) @ project)
-            h, c = _kept(h, new_h, size), _kept(c, new_c, size)
+                new_h.copy_(m.mul_(o) @ project)
+            gates_t.copy_(of_step)
+            if size is not None:
+                _keep(h, new_h, size)
+                _keep(c, new_c, size)
+            h, c = new_h, new_c
         return (gates, cells), [h, c]
 
     def backward(
         self, steps: Steps, kept: Any, y: Tensor, states: list[Tensor], dy: Tensor, dstates: list[Tensor], w: Weights
     ) -> tuple[Tensor, Tensor]:
         gates, cells = kept
-        (dh, dc), matrix, add = dstates, w.hh.data, _adding(w.hh.data)
-        i, f, u, o = gates.chunk(4, -1)
+        (dh, dc), add, project = dstates, _adding(w.hh.data), None if w.hr is None else w.hr.data
+        matrix = torch.cat(_blocks(w.hh.data, self.of_state), -2)
+        o, i, f, u = gates.unbind()
         tanh_c = cells.tanh()
-        outputs = None if w.hr is None else o * tanh_c  # before the projection
-        slope = tanh_c.square().neg_().add_(1.0).mul_(o)  # of o tanh(c') by c'
-        forget = f.clone(memory_format=torch.contiguous_format)
-        # From here on `gates` holds the factors of dc', and of dh' for o.
-        du = u.square().neg_().add_(1.0).mul_(i)
-        i.mul_(1.0 - i).mul_(u)
-        u.copy_(du)
-        f.mul_(1.0 - f)
-        for part, before in steps.with_states_before(f, states[1], cells):
-            part.mul_(before)
-        o.mul_(1.0 - o).mul_(tanh_c)
-        for factors, value in ((gates, 0.0), (slope, 0.0), (forget, 1.0)):
-            steps.blank(factors, value)
-        inner = gates.unflatten(-1, (4, -1))[..., :3, :]
-        for size, dbefore, dafter, a, ifu, o_t, slope_t, f_t in steps.back(dh, dy, gates, inner, o, slope, forget):
-            dm = dafter if w.hr is None else dafter @ w.hr.data
+        m = y if w.hr is None else o * tanh_c  # o tanh(c'), before the projection
+        # From here on `gates` holds the factors of dc', and of dh' for o: those of i are i (1 - i) u = i u - i u i, ...
+        slope = torch.addcmul(o, m, tanh_c, value=-1.0)  # of m by c'
+        torch.addcmul(m, m, o, value=-1.0, out=o)
+        iu, fc = torch.mul(i, u, out=tanh_c), steps.before(states[1], cells).mul_(f)
+        torch.addcmul(i, iu, u, value=-1.0, out=u)
+        torch.addcmul(iu, iu, i, value=-1.0, out=i)
+        forget = f.clone()
+        torch.addcmul(fc, fc, f, value=-1.0, out=f)
+        steps.blank(0.0, y, gates, slope)
+        steps.blank(1.0, y, forget)
+        ifu, by_sequence = gates[1:].transpose(0, 1), gates.movedim(0, -2)  # (T, 3, B, H) and (T, B, 4, H)
+        row = torch.empty_like(by_sequence[0], memory_format=torch.contiguous_format)
+        rows = row.flatten(-2)
+        for size, dbefore, dafter, da, ifu_t, o_t, slope_t, f_t in steps.back(
+            dh, dy, by_sequence, ifu, gates[0], slope, forget
+        ):
+            dm = dafter if project is None else dafter @ project
             dc.addcmul_(dm, slope_t)
-            ifu.mul_(dc.unsqueeze(-2))
+            ifu_t.mul_(dc)
             o_t.mul_(dm)
             dc.mul_(f_t)
-            add(dbefore, a, matrix)
-            _keep_gradient(dbefore, dafter, size)
-        if outputs is not None and w.hr is not None:
-            steps.blank(outputs)
-            add_affine(w.hr.grad, None, flat(dy), flat(outputs))
+            row.copy_(da)
+            add(dbefore, rows, matrix)
+            if size is not None:
+                _keep_gradient(dbefore, dafter, size)
+        if w.hr is not None:
+            steps.blank(0.0, y, m)
+            add_affine(w.hr.grad, None, flat(dy), flat(m))
         return gates, gates
 
 
 class GatedRecurrent(Equations):
     """r, z = sigmoid(a + s) of their parts,   n = tanh(a_n + r s_n),   h' = (1 - z) n + z h
 
-    a = x W_ih^T + b_ih is the input's part of the gates, and s = h W_hh^T + b_hh the state's.
+    a = x W_ih^T + b_ih is the input's part of the gates, and s = h W_hh^T + b_hh the state's. What is held is n, r, z
+    and s_n: the first three have a part of the input, and the last three one of the state.
 
     Backward  da_n = dh' (1 - z) (1 - n^2),   ds_n = da_n r,   da_r = ds_r = da_n s_n r (1 - r),
               da_z = ds_z = dh' (h - n) z (1 - z),   dh = dh' z + ds W_hh
     """
 
-    gates = 3
-    apart = True
+    of_input, of_state = (2, 0, 1), (0, 1, 2)
+    held = 4
+
+    def bias(self, of_input: Tensor, of_state: Tensor) -> Tensor:
+        hidden = of_input.shape[-1] // 3
+        r_and_z = (of_input + of_state)[..., : 2 * hidden]
+        return torch.cat([r_and_z, of_input[..., 2 * hidden :]], -1)
 
     def forward(self, steps: Steps, gates: Tensor, y: Tensor, states: list[Tensor], weights: Weights) -> Any:
-        (h,), matrix, add = states, weights.hh.transposed, _adding(weights.hh.data)
-        of_state = torch.zeros_like(gates)  # s
-        if weights.bias_hh is not None:
-            of_state.copy_(weights.bias_hh.data.unsqueeze(-2))
-        hidden = h.shape[-1]
-        r, z, n = gates.chunk(3, -1)
-        r_and_z, of_rz, of_n = gates[..., : 2 * hidden], of_state[..., : 2 * hidden], of_state[..., 2 * hidden :]
-        for size, s, rz_t, s_rz, r_t, z_t, n_t, s_n, new_h in steps.forth(of_state, r_and_z, of_rz, r, z, n, of_n, y):
-            add(s, h, matrix)
-            rz_t.add_(s_rz).sigmoid_()
-            n_t.addcmul_(r_t, s_n).tanh_()
-            torch.lerp(n_t, h, z_t, out=new_h)
-            h = _kept(h, new_h, size)
-        return (gates, of_state), [h]
+        (h,), (product, matrices, wide) = states, _of_state(states[0], weights, self.of_state)
+        if weights.bias_hh is None:
+            gates[3].zero_()
+        else:
+            gates[3].copy_(weights.bias_hh.data.chunk(3, -1)[2].unsqueeze(-2))
+        of_step = torch.empty_like(gates[:, 0])
+        (n, r, z, s), r_and_z, rzs = of_step.unbind(), of_step[1:3], of_step[1:]
+        for size, gates_t, rzs_t, n_t, new_h in steps.forth(
+            gates.transpose(0, 1), gates[1:].transpose(0, 1), gates[0], y
+        ):
+            product(h.expand(wide), matrices, out=rzs).add_(rzs_t)
+            r_and_z.sigmoid_()
+            torch.addcmul(n_t, r, s, out=n).tanh_()
+            torch.lerp(n, h, z, out=new_h)
+            gates_t.copy_(of_step)
+            if size is not None:
+                _keep(h, new_h, size)
+            h = new_h
+        return gates, [h]
 
     def backward(
         self, steps: Steps, kept: Any, y: Tensor, states: list[Tensor], dy: Tensor, dstates: list[Tensor], w: Weights
     ) -> tuple[Tensor, Tensor]:
-        gates, of_state = kept
-        matrix, add = w.hh.data, _adding(w.hh.data)
-        r, z, n = gates.chunk(3, -1)
-        s_r, s_z, s_n = of_state.chunk(3, -1)
-        stay = z.clone(memory_format=torch.contiguous_format)
-        # From here on `of_state` holds the factors of dh' in ds, and n the one in da_n.
-        for part, before in steps.with_states_before(s_z, states[0], y):
-            part.copy_(before)
-        s_z.sub_(n).mul_(z).mul_(1.0 - z)
-        n.square_().neg_().add_(1.0).mul_(1.0 - z)
-        torch.mul(n, s_n, out=s_r)
-        s_r.mul_(r).mul_(1.0 - r)
-        torch.mul(n, r, out=s_n)
-        for factors, value in ((of_state, 0.0), (n, 0.0), (stay, 1.0)):
-            steps.blank(factors, value)
-        each = of_state.unflatten(-1, (3, -1))
-        for _, dbefore, dafter, ds, ds_each, z_t in steps.back(dstates[0], dy, of_state, each, stay):
-            ds_each.mul_(dafter.unsqueeze(-2))
+        gates, matrix, add = kept, w.hh.data, _adding(w.hh.data)
+        n, r, z, s = gates.unbind()
+        stay = z.clone()
+        # From here on `gates` holds the factors of dh'.
+        dz = steps.before(states[0], y).sub_(n).mul_(z)
+        torch.addcmul(dz, dz, z, value=-1.0, out=z)
+        leave = torch.sub(constant(1.0, stay), stay, out=dz)
+        torch.addcmul(leave, leave * n, n, value=-1.0, out=n)
+        ds = torch.mul(n, r, out=leave)
+        s.mul_(ds)
+        torch.addcmul(s, s, r, value=-1.0, out=r)
+        s.copy_(ds)
+        steps.blank(0.0, y, gates)
+        steps.blank(1.0, y, stay)
+        rzs = gates[1:]
+        by_sequence = rzs.movedim(0, -2)  # (T, B, 3, H)
+        row = torch.empty_like(by_sequence[0], memory_format=torch.contiguous_format)
+        rows = row.flatten(-2)
+        for _, dbefore, dafter, rzs_t, ds_t, z_t in steps.back(dstates[0], dy, rzs.transpose(0, 1), by_sequence, stay):
+            rzs_t.mul_(dafter)
             dbefore.addcmul_(dafter, z_t)
-            add(dbefore, ds, matrix)
+            row.copy_(ds_t)
+            add(dbefore, rows, matrix)
         n.mul_(dy)
-        r.copy_(s_r)
-        z.copy_(s_z)
-        return gates, of_state
+        return gates[:3], rzs

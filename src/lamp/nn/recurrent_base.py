@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from lamp import init
-from lamp.axes import add_affine, affine
 from lamp.devices import device_of, floating
 from lamp.errors import ArgumentError, ShapeError, TrainingWarning, warn_of
 from lamp.nn.arguments import a_flag, a_probability, a_size
@@ -118,7 +117,7 @@ class RNNBase(RandomMask):
             for direction, steps in enumerate(self._steps(form)):
                 first = [state[layer * self._directions + direction] for state in states]
                 weights, outputs = widened(self._weights(layer, direction)), self._part(y, direction)
-                gates = in_steps(self._of_input(inputs, weights), x)
+                gates = self._equations.input_part(inputs, weights, x)
                 found, after = self._equations.forward(steps, gates, outputs, first, weights)
                 of_directions.append((found, first))
                 last.append(after)
@@ -151,12 +150,15 @@ class RNNBase(RandomMask):
                 dend = [each[layer * self._directions + direction] for each in dlast]
                 dh[0 if steps.reverse else -1].add_(dend[0])
                 dstates = [torch.zeros_like(dend[0]), *(each.clone() for each in dend[1:])]
-                dgates, of_state = self._equations.backward(steps, found, outputs, first, dh, dstates, weights)
-                dgates = self._add_gradients(steps, weights, dgates, of_state, inputs, first[0], outputs)
+                of_input, of_state = self._equations.backward(steps, found, outputs, first, dh, dstates, weights)
+                dgates = [flat(each) for each in of_input]
+                ds = dgates if of_state is of_input else [flat(each) for each in of_state]
+                before = flat(steps.before(first[0], outputs))
+                self._equations.add_gradients(weights, dgates, ds, inputs, before)
                 add_gradients(own, weights)
                 of_layer.append(dstates)
                 if layer or wants_dx:
-                    dx = affine(dgates, weights.ih.data)
+                    dx = self._equations.dinputs(weights, dgates)
                     dinputs = dx if dinputs is None else dinputs.add_(dx)
             dfirst[:0] = of_layer
             if dinputs is not None:
@@ -189,34 +191,6 @@ class RNNBase(RandomMask):
         inputs, options = [input, *states], {"steps": steps, "layers": layers}
         y, *last = tracer.several("Scan", self, inputs, outputs, multiplications=work, **options)
         return y, (last[0] if len(last) == 1 else tuple(last))
-
-    def _of_input(self, inputs: Tensor, weights: Weights) -> Tensor:
-        """The input's part of the gates, for all steps at once."""
-        bias = None if weights.bias_ih is None else weights.bias_ih.data
-        if bias is not None and weights.bias_hh is not None and not self._equations.apart:
-            bias = bias + weights.bias_hh.data
-        return affine(inputs, weights.ih.transposed, bias)
-
-    def _add_gradients(
-        self,
-        steps: Steps,
-        weights: Weights,
-        of_input: Tensor,
-        of_state: Tensor,
-        inputs: Tensor,
-        first: Tensor,
-        outputs: Tensor,
-    ) -> Tensor:
-        """Add to the gradients of weights and biases, for all steps at once. Returns d loss / d gates of the input."""
-        dgates = flat(of_input)
-        add_affine(weights.ih.grad, None, dgates, inputs)
-        for part, before in steps.with_states_before(of_state, first, outputs):
-            add_affine(weights.hh.grad, None, flat(part), flat(before))
-        if weights.bias_ih is not None and weights.bias_hh is not None:
-            dbias = dgates.sum(-2)
-            weights.bias_ih.grad.add_(dbias)
-            weights.bias_hh.grad.add_(dbias if of_state is of_input else flat(of_state).sum(-2))
-        return dgates
 
     def _steps(self, form: SequenceForm) -> list[Steps]:
         """The order of the steps in each direction."""

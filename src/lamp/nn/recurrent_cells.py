@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from lamp import init
-from lamp.axes import add_affine, affine
 from lamp.devices import device_of, floating
 from lamp.errors import LampError, ShapeError
 from lamp.formulas import wide
@@ -66,12 +65,8 @@ class RNNCellBase(Module):
         self._check(input)
         states = self._initial(hx, input)
         x, *first = (wide(_batched(each, self.replicas)) for each in (input, *states))
-        weights = widened(self._weights())
-        bias = None if weights.bias_ih is None else weights.bias_ih.data
-        if bias is not None and weights.bias_hh is not None and not self._equations.apart:
-            bias = bias + weights.bias_hh.data
-        gates = affine(x, weights.ih.transposed, bias).unsqueeze(0)  # (1, B, G H): one step
-        y = x.new_empty(1, *first[0].shape)
+        weights, y = widened(self._weights()), x.new_empty(1, *first[0].shape)
+        gates = self._equations.input_part(x, weights, y)
         kept, last = self._equations.forward(Steps(), gates, y, first, weights)
         self.remember((x, y, first, kept, states[0].shape, input.shape, hx is not None))
         ends = [state.view(states[0].shape).to(input.dtype) for state in last]
@@ -88,11 +83,10 @@ class RNNCellBase(Module):
         own, dtype = self._weights(), self.weight_ih.data.dtype
         weights = widened(own)
         of_input, of_state = self._equations.backward(Steps(), kept, y, first, dh, dfirst, weights)
-        dgates, ds = of_input[0], of_state[0]
-        add_affine(weights.ih.grad, None if weights.bias_ih is None else weights.bias_ih.grad, dgates, x)
-        add_affine(weights.hh.grad, None if weights.bias_hh is None else weights.bias_hh.grad, ds, first[0])
+        dgates, ds = ([each[0] for each in gates] for gates in (of_input, of_state))
+        self._equations.add_gradients(weights, dgates, ds, x, first[0])
         add_gradients(own, weights)
-        dx = affine(dgates, weights.ih.data).view(input_shape).to(dtype)
+        dx = self._equations.dinputs(weights, dgates).view(input_shape).to(dtype)
         if not had_state:
             return dx
         before = [each.view(shape).to(dtype) for each in dfirst]

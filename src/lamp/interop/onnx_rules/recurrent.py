@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lamp.graph import Op
 from lamp.interop.onnx_graph import OnnxGraph
-from lamp.nn.recurrence import Elman, Equations, LongShortTerm, Weights
+from lamp.nn.recurrence import Elman, Equations, GatedRecurrent, LongShortTerm, Weights
 from lamp.parameter import Parameter
 
 GATES = {1: (0,), 3: (1, 0, 2), 4: (0, 3, 1, 2)}  # ONNX's order of the gates among those of torch, by their number
@@ -135,7 +135,8 @@ def _of_input(graph: OnnxGraph, equations: Equations, at: str, x: str, weights: 
     """The input's part of the gates, (..., n, T, gates H)."""
     parts = graph.node("MatMul", x, _matrix(graph, at, weights.ih), at=at)
     if weights.bias_ih is not None and weights.bias_hh is not None:
-        bias = weights.bias_ih.data if equations.apart else weights.bias_ih.data + weights.bias_hh.data
+        apart = isinstance(equations, GatedRecurrent)  # its b_hh is a part of s, in `_step`
+        bias = weights.bias_ih.data if apart else weights.bias_ih.data + weights.bias_hh.data
         parts = graph.node("Add", parts, _row(graph, at, weights.bias_ih, bias), at=at)
     return parts
 
