@@ -23,6 +23,9 @@ COMPILED = (1.5e-6, 0.27e-6, 8.5e-12, 0.68e-9, 1.03e-9)
 COMPILING = (0.05, 0.035)
 # Seconds that the compiled engine must save. Loading a kernel that was compiled before takes about so long.
 LEAST_SAVED = 0.04
+# The share of an eager training by which the compiled engine may be better than estimated: for wide layers the estimate
+# is too high. A training that is worth compiling only with it takes a second process at most this share longer.
+DOUBT = 0.2
 # Seconds that compiling may take beyond what it saves: a second process, which finds the kernel, saves them.
 ADVANCE = 0.3
 
@@ -45,7 +48,7 @@ class Costs:
     def is_worth_compiling(self) -> bool:
         """Whether compiling saves time, if not in this process then in the next one."""
         saved = self.eager - self.compiled
-        return saved > max(LEAST_SAVED, self.compiling - ADVANCE)
+        return saved > max(LEAST_SAVED - DOUBT * self.eager, 0.0, self.compiling - ADVANCE)
 
 
 def costs(plan: Plan, optimizer: Optimizer, batch: int, steps: int, replicas: int | None) -> Costs:
