@@ -68,15 +68,19 @@ class _Training:
 
 
 class WithLamp(_Training):
-    """lamp's eager engine: the step that lamp.fit makes."""
+    """lamp's eager engine: the step that lamp.fit makes, or (`in_backward`) that with step_in_backward=True."""
 
-    def __init__(self, net: Net) -> None:
-        self.batches = batches_of(net)
+    def __init__(self, net: Net, in_backward: bool = False) -> None:
+        self.batches, self.in_backward = batches_of(net), in_backward
         self.model, self.criterion = net.lamps(), getattr(lamp, net.loss)()
         self.optimizer = getattr(lamp, net.optimizer)(self.model.parameters(), **net.constants)
 
     def step(self, inputs: Tensor, target: Tensor) -> None:
         self.criterion(self.model(inputs), target)
+        if self.in_backward:
+            with self.optimizer.step_in_backward():
+                self.model.backward_parameters(self.criterion.backward())
+            return
         self.optimizer.zero_grad()
         self.model.backward_parameters(self.criterion.backward())
         self.optimizer.step()

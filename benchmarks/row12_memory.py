@@ -14,7 +14,8 @@ from benchmarks.outcome import Goal
 WIDTHS = (784, 2048, 2048, 2048, 2048, 10)
 BATCH, BATCHES = 64, 4
 JOB = 5_000  # steps of a whole training
-LAMP, NN, FUSED, HOOKS = "lamp", "torch.nn", "torch.nn fused", "torch.nn fused, hooks"
+LAMP, IN_BACKWARD = "lamp", "lamp, step in backward"
+NN, FUSED, HOOKS = "torch.nn", "torch.nn fused", "torch.nn fused, hooks"
 
 
 def mlp() -> lamp.Module:
@@ -42,6 +43,12 @@ ROW = Row(
                 Contender(
                     LAMP, lambda threads: WithLamp(NET), ours=True, note="the eager engine: the step of lamp.fit"
                 ),
+                Contender(
+                    IN_BACKWARD,
+                    lambda threads: WithLamp(NET, in_backward=True),
+                    ours=True,
+                    note="with step_in_backward=True",
+                ),
                 Contender(NN, lambda threads: WithTorchNN(NET)),
                 Contender(FUSED, lambda threads: WithTorchNN(NET, fused=True)),
                 Contender(
@@ -50,7 +57,7 @@ ROW = Row(
                     note="an optimizer per parameter, called by register_post_accumulate_grad_hook",
                 ),
             ),
-            (Goal(LAMP, NN, 0.7, memory=True),),
+            (Goal(IN_BACKWARD, NN, 0.7, memory=True), Goal(IN_BACKWARD, HOOKS, 1.0, memory=True)),
             steps=4,
             check_steps=2,
             job_steps=JOB,

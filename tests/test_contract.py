@@ -9,8 +9,9 @@ import torch
 
 import lamp
 from lamp.module import Module
-from lamp.parameter import Buffer, Parameter, flatten, move, replicate, spans
+from lamp.parameter import Buffer, Parameter, flatten, move, spans
 from lamp.passes import running
+from lamp.replicas.selecting import replicate
 
 B, IN, HIDDEN, OUT = 7, 3, 5, 2  # pairwise distinct
 

@@ -6,6 +6,7 @@ import torch
 import lamp
 from lamp.axes import marked
 from lamp.nn.dropout import RandomMask
+from lamp.replicas.selecting import replicate
 from lamp.state import ModelState
 from lamp.training.last_good import LastGood
 from lamp.trees import leaves, mapped
@@ -149,7 +150,7 @@ class TestPretended:
                 lamp.Parameter(torch.empty(shape, device="cuda")) for shape in ((4, 3), (4,), (2, 4), (2,), (5,), (1,))
             ]
             if replicas is not None:
-                lamp.parameter.replicate(parameters, replicas)
+                replicate(parameters, replicas)
             optimizer = case.make(parameters)
             for _ in range(2):
                 optimizer.zero_grad()

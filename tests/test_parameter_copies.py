@@ -7,7 +7,8 @@ import pytest
 import torch
 
 import lamp
-from lamp.parameter import replicate, spans
+from lamp.parameter import spans
+from lamp.replicas.selecting import replicate
 
 WAYS = pytest.mark.parametrize(
     "way", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))], ids=["deepcopy", "pickle"]

@@ -173,11 +173,15 @@ def backward_within_its_pass(backward: Callable[..., Any]) -> Callable[..., Any]
     def outermost_or_inner(self: Participant, first: Any = ABSENT, /, *more: Any) -> Any:
         if light and "backward" in self.__dict__:  # a backward that was set on the instance takes precedence
             return self.backward(*(() if first is ABSENT else (first, *more)))
-        if running.through is not None:
+        if (outer := running.through) is not None:
             try:
                 if not more and first is not ABSENT:  # most calls: packing costs time
-                    return backward(self, first)
-                return backward(self, *(() if first is ABSENT else (first, *more)))
+                    gradient = backward(self, first)
+                else:
+                    gradient = backward(self, *(() if first is ABSENT else (first, *more)))
+                if outer.stepping:
+                    outer.tell(self)
+                return gradient
             except Exception as error:
                 _explain(error, self, written, () if first is ABSENT else (first, *more))
                 raise
@@ -210,9 +214,12 @@ def backward_within_its_pass(backward: Callable[..., Any]) -> Callable[..., Any]
                     tell_of_further(through, grad_outputs)
                 running.through = through
             through.consumed, through.inputs, through.kept = True, (), None
+        through.stepping = running.stepping
         try:
             with quick():
                 gradient = backward(self, *grad_outputs)
+                if through.stepping:
+                    through.tell(self)
         except Exception as error:
             _explain(error, self, written, grad_outputs, root=through.root)
             raise

@@ -181,7 +181,8 @@ class Module(TorchHabits, Participant, metaclass=ModuleMeta):
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Set all gradients to zero. `set_to_none` changes nothing: gradients are never None in lamp."""
         for span in spans(self.parameters()):
-            span.grad.zero_()
+            if span.buffer.has_gradients:
+                span.grad.zero_()
 
     def train(self, mode: bool = True) -> Self:
         """Set training mode for this module and all below it: dropout is active, and forward remembers values."""

@@ -9,15 +9,25 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Iterable, Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Protocol, Self
 
 import torch
 from torch import Tensor
 
-from lamp.errors import ArgumentError, DTypeError, ShapeError
+from lamp.errors import ArgumentError, BackwardError, DTypeError, ShapeError
 from lamp.signatures import called
 from lamp.tensor_like import TensorLike, tensors_of
 from lamp.values import natural
+
+
+class OneByOne(Protocol):
+    """Gradients that are stored one by one, while an optimizer steps in backward (see lamp.optim.in_backward)."""
+
+    def gradient_of(self, parameter: Parameter) -> Tensor | None:
+        """The gradient of a parameter, or None for one that lies in the flat buffer as usual."""
+
+    def explain_all(self) -> BackwardError:
+        """The error for asking for all gradients at once."""
 
 
 class FlatBuffer:
@@ -29,9 +39,10 @@ class FlatBuffer:
     frozen or unfrozen: views of it that were taken before are then out of date. `changes` goes up with the version of
     any buffer.
 
-    made    torch's count of in-place changes of `data` when it was new (see lamp.in_place)
-    padded  whether it holds zeros for units that some replicas lack, as in a population of several sizes
-    parts   slices whose changes are counted apart, since an optimizer has them without the rest
+    made        torch's count of in-place changes of `data` when it was new (see lamp.in_place)
+    padded      whether it holds zeros for units that some replicas lack, as in a population of several sizes
+    parts       slices whose changes are counted apart, since an optimizer has them without the rest
+    one_by_one  what gives out gradients in place of `grad`, while an optimizer steps in backward
     """
 
     changes: ClassVar[int] = 0
@@ -39,6 +50,7 @@ class FlatBuffer:
     made: int = 0
     padded: bool = False
     parts: tuple[Part, ...] = ()
+    one_by_one: OneByOne | None = None
 
     def __init__(self, parameters: Sequence[Parameter], dtype: torch.dtype, device: torch.device) -> None:
         sizes = [parameter.size for parameter in parameters]
@@ -84,7 +96,7 @@ class FlatBuffer:
         return part.data
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name not in ("made", "parts")}
+        return {name: value for name, value in vars(self).items() if name not in ("made", "parts", "one_by_one")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
@@ -93,9 +105,26 @@ class FlatBuffer:
     @property
     def grad(self) -> Tensor:
         """The gradients, zero until a backward adds to them; allocated on first use."""
+        if self.one_by_one is not None:
+            raise self.one_by_one.explain_all()
+        return self._allocated()
+
+    def _allocated(self) -> Tensor:
         if self._grad is None:
             self._grad = torch.zeros_like(self.data)
         return self._grad
+
+    @property
+    def has_gradients(self) -> bool:
+        """Whether `grad` has been allocated, so that there may be gradients other than 0."""
+        return self._grad is not None
+
+    def gradient_of(self, parameter: Parameter) -> Tensor:
+        """The gradient of one of its parameters, in the parameter's shape."""
+        found = None if self.one_by_one is None else self.one_by_one.gradient_of(parameter)
+        if found is None:
+            found = self._allocated()[..., parameter._start : parameter._start + parameter.size].view(parameter.shape)
+        return found
 
 
 class Part:
@@ -178,8 +207,7 @@ class Parameter(TensorLike):
         if grad is None:
             if self.frozen:
                 return torch.zeros_like(self._data)  # stored nowhere: what a backward adds to it is lost
-            grad = self._buffer.grad[..., self._start : self._start + self.size].view(self.shape)
-            self._grad = grad
+            grad = self._grad = self._buffer.gradient_of(self)
         return grad
 
     @grad.setter
@@ -286,13 +314,17 @@ class Buffer(TensorLike):
 class Span:
     """A slice of a flat buffer with neighbouring parameters: `data` and `grad`, (P,) or (K, P), are views of it."""
 
-    __slots__ = ("_version", "buffer", "data", "grad", "parameters")
+    __slots__ = ("_start", "_version", "buffer", "data", "parameters")
 
     def __init__(self, buffer: FlatBuffer, start: int, parameters: list[Parameter]) -> None:
         stop = start + sum(parameter.size for parameter in parameters)
         self.buffer, self.parameters, self._version = buffer, parameters, buffer.version
-        self.data = buffer.part(start, stop)
-        self.grad = buffer.grad[..., start:stop]
+        self._start, self.data = start, buffer.part(start, stop)
+
+    @property
+    def grad(self) -> Tensor:
+        """The gradients of its parameters; the buffer's are allocated on first use."""
+        return self.buffer.grad[..., self._start : self._start + self.data.shape[-1]]
 
     @property
     def is_current(self) -> bool:
@@ -357,35 +389,6 @@ def move(parameters: Iterable[Parameter], dtype: torch.dtype | None, device: tor
         to_dtype, to_device = dtype or together[0].dtype, device or together[0].device
         if (to_dtype, to_device) != (together[0].dtype, together[0].device):
             FlatBuffer(together, to_dtype, to_device)
-
-
-def replicate(parameters: Iterable[Parameter], replicas: int, buffers: Iterable[Buffer] = ()) -> None:
-    """Give each parameter and buffer a first axis of K replicas with its present values; flat buffers become (K, P)."""
-    once = list(dict.fromkeys(parameters))
-    for parameter in once:
-        one = parameter.data
-        parameter._buffer.version += 1
-        FlatBuffer.changes += 1
-        whole = one.expand(replicas, *one.shape).contiguous()
-        Parameter.__init__(parameter, whole, not parameter.frozen, replicas=replicas)
-    flatten(once)
-    for buffer in dict.fromkeys(buffers):
-        buffer.data = buffer.data.repeat(replicas, *[1] * buffer.data.dim())
-
-
-def selected(parameters: Iterable[Parameter], rows: Sequence[int]) -> dict[Parameter, Parameter]:
-    """For each of these parameters of a population, a copy with these replicas. The copies lie in flat buffers of their
-    own, in the same places as the originals, so that both have the same spans."""
-    buffers: dict[FlatBuffer, FlatBuffer] = {}
-    copies: dict[Parameter, Parameter] = {}
-    for parameter in parameters:
-        whole = parameter._buffer
-        if whole not in buffers:
-            buffers[whole] = FlatBuffer.of_one(whole.data[rows], (len(rows),))
-        shape = torch.Size((len(rows), *parameter.shape[1:]))
-        copies[parameter] = twin = Parameter.__new__(Parameter)
-        twin.__setstate__((shape, buffers[whole], parameter._start, len(rows), parameter.frozen))
-    return copies
 
 
 def _kind_of(data: Any) -> object:

@@ -25,6 +25,7 @@ from lamp.paths import describe
 from lamp.trees import is_packed, leaves
 
 numbers = itertools.count(1)
+Stepping = tuple[Callable[["Participant", "Pass"], None], ...]
 
 
 class Further:
@@ -61,6 +62,7 @@ class Pass:
     weak        a weak reference to the pass itself, made on first use
     output      its output, if that is one tensor
     others      earlier passes of the same root that still wait for a backward
+    stepping    called with each module after its backward, and the pass (see lamp.optim.in_backward)
     dropped     the number of the first pass of this root that had no backward, since the root's last backward
     """
 
@@ -80,6 +82,7 @@ class Pass:
         "output",
         "rest",
         "root",
+        "stepping",
         "version",
         "watched",
         "weak",
@@ -97,11 +100,17 @@ class Pass:
         self.weak: weakref.ref[Pass] | None = None
         self.output: weakref.ref[Tensor] | None = None
         self.others: weakref.WeakSet[Pass] | None = None
+        self.stepping: Stepping = ()
 
     def weakly(self) -> weakref.ref[Pass]:
         """A weak reference to the pass, kept in `weak`."""
         self.weak = weakref.ref(self)
         return self.weak
+
+    def tell(self, module: Participant) -> None:
+        """Tell those in `stepping` that a backward of this module has returned."""
+        for each in self.stepping:
+            each(module, self)
 
     @property
     def awaits(self) -> bool:
@@ -203,6 +212,7 @@ class _Running(threading.local):
     evaluating = False  # whether this thread is within `evaluating()`, whatever the modules' own modes
     asked: Pass | None = None  # the pass for a backward without a marked gradient (see `backward_from`)
     unmarked: Unmarked | None = None  # of the last loss whose input was not marked
+    stepping: Stepping = ()  # what the passes of backwards in this thread get as `stepping`
 
 
 running = _Running()

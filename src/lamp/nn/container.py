@@ -71,10 +71,13 @@ class Container(Module):
 
 
 def _back_through(container: Module, modules: Sequence[Module], grad: Any) -> Any:
-    module = container
+    module, through = container, running.through
+    stepping = through if through is not None and through.stepping else None
     try:
         for module in modules:
             grad = module._bare_backward(grad) if "backward" not in module.__dict__ else module.backward(grad)
+            if stepping is not None:
+                stepping.tell(module)
     except Exception as error:
         _explain(error, module, grad, "backward", modules)
         raise

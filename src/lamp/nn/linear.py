@@ -81,8 +81,9 @@ class Linear(Module):
 
     def _add_gradients(self, dy: Tensor) -> None:
         x, bias = self.recall(), self.bias
+        dweight, dbias = self.weight.grad, None if bias is None else bias.grad
         try:
-            axes.add_affine(self.weight.grad, None if bias is None else bias.grad, dy, x)
+            axes.add_affine(dweight, dbias, dy, x)
         except (RuntimeError, IndexError, AttributeError, TypeError):
             raise explain_gradient(dy, (*x.shape[:-1], self.out_features)) from None
         if self.units is not None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import accumulate
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,14 +23,23 @@ States = Mapping[Parameter, Mapping[str, Tensor]]  # the rule's state for each p
 
 class Block:
     """Values, gradients and the rule's state: of a slice of a flat buffer, (p,), or (K, p) in a population; or of one
-    whole parameter in its shape.
+    whole parameter in its shape. The gradients are there from `ParameterBlocks.with_gradients` on.
     """
 
     __slots__ = ("data", "grad", "state")
+    grad: Tensor
 
-    def __init__(self, data: Tensor, grad: Tensor) -> None:
-        self.data, self.grad = data, grad
+    def __init__(self, data: Tensor) -> None:
+        self.data = data
         self.state: dict[str, Tensor] = {}
+
+
+class Part(NamedTuple):
+    """The numbers of a parameter from `start` to `stop`, as counted in one network."""
+
+    parameter: Parameter
+    start: int
+    stop: int
 
 
 class ParameterBlocks:
@@ -49,26 +60,65 @@ class ParameterBlocks:
         self._buffers = list(dict.fromkeys(span.buffer for span in spans(parameters)))
         self._versions = [buffer.version for buffer in self._buffers]
         self._changes = FlatBuffer.changes
-        self.gradients = [span.grad for span in self._spans]
+        self._gradients: list[Tensor] | None = None
         self._blocks_per_span = [self._blocks(span, begins, states) for span in self._spans]
         self.blocks = [block for blocks in self._blocks_per_span for block in blocks]
+
+    @property
+    def gradients(self) -> list[Tensor]:
+        """The gradient of each span, (P,) or (K, P); allocated on first use."""
+        if self._gradients is None:
+            self._gradients = [span.grad for span in self._spans]
+            for gradient, (span, blocks) in zip(self._gradients, self.pieces, strict=True):
+                for block, part in zip(blocks, torch.split(gradient, _widths(span, blocks), -1), strict=True):
+                    block.grad = part.view(block.data.shape)
+        return self._gradients
+
+    def with_gradients(self) -> list[Block]:
+        """The blocks, with their gradients."""
+        if self._gradients is None:
+            _ = self.gradients
+        return self.blocks
+
+    def zero_gradients(self) -> None:
+        """Set the gradients to zero; those that were never allocated are."""
+        if self._gradients is not None or any(span.buffer.has_gradients for span in self._spans):
+            for gradient in self.gradients:
+                gradient.zero_()
 
     def _blocks(self, span: Span, begins: Mapping[str, Number], states: States) -> list[Block]:
         *rows, width = span.data.shape
         if span.data.device.type == "cpu":
             width = min(width, BLOCK * torch.get_num_threads() // (rows[0] if rows else 1))
         width = max(width, 1)
-        views = zip(torch.split(span.data, width, -1), torch.split(span.grad, width, -1), strict=True)
-        blocks = [Block(data, grad) for data, grad in views]
+        blocks = [Block(data) for data in torch.split(span.data, width, -1)]
         for name, begin in begins.items():
-            parts = []
-            for parameter in span.parameters:
+            whole = torch.zeros_like(span.data).add_(begin)
+            sizes = [parameter.size for parameter in span.parameters]
+            for parameter, part in zip(span.parameters, torch.split(whole, sizes, -1), strict=True):
                 known = states.get(parameter, {}).get(name)
-                flat = (parameter.data if known is None else known.to(span.data)).reshape(*rows, -1)
-                parts.append(torch.zeros_like(flat).add_(begin) if known is None else flat)
-            for block, part in zip(blocks, torch.split(torch.cat(parts, -1), width, -1), strict=True):
+                if known is not None:
+                    part.copy_(known.reshape(part.shape))
+            for block, part in zip(blocks, torch.split(whole, width, -1), strict=True):
                 block.state[name] = part
         return blocks
+
+    def parts(self) -> Iterator[tuple[Block, list[Part]]]:
+        """Each block with the parts of parameters that it consists of, in their order."""
+        for span, blocks in self.pieces:
+            begins = [0, *accumulate(parameter.size for parameter in span.parameters)]
+            bounds = list(zip(span.parameters, begins, begins[1:], strict=False))
+            stop = 0
+            for block, width in zip(blocks, _widths(span, blocks), strict=True):
+                start, stop = stop, stop + width
+                yield (
+                    block,
+                    [
+                        Part(each, max(start - begin, 0), min(stop, end) - begin)
+                        for each, begin, end in bounds
+                        if begin < stop and start < end
+                    ],
+                )
 
     @property
     def pieces(self) -> list[tuple[Span, list[Block]]]:
@@ -122,10 +172,9 @@ class WholeParameters(ParameterBlocks):
 
     def _blocks(self, span: Span, begins: Mapping[str, Number], states: States) -> list[Block]:
         sizes = [parameter.size for parameter in span.parameters]
-        slices = zip(torch.split(span.data, sizes, -1), torch.split(span.grad, sizes, -1), strict=True)
         blocks = []
-        for parameter, (data, grad) in zip(span.parameters, slices, strict=True):
-            block = Block(data.view(parameter.shape), grad.view(parameter.shape))
+        for parameter, data in zip(span.parameters, torch.split(span.data, sizes, -1), strict=True):
+            block = Block(data.view(parameter.shape))
             for name, begin in begins.items():
                 shape = self._shape_of(name, tuple(parameter.shape[len(parameter.rows) :]))
                 known = states.get(parameter, {}).get(name)
@@ -143,3 +192,9 @@ class WholeParameters(ParameterBlocks):
             for parameter, block in zip(span.parameters, blocks, strict=True):
                 found[parameter] = {name: state.clone() for name, state in block.state.items()}
         return found
+
+
+def _widths(span: Span, blocks: Sequence[Block]) -> list[int]:
+    """How many numbers of one network each block of a span has."""
+    rows = span.data.numel() // span.data.shape[-1]
+    return [block.data.numel() // rows for block in blocks]

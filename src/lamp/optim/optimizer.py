@@ -16,6 +16,7 @@ from lamp.no_autograd import quick
 from lamp.optim.blocks import Block, ParameterBlocks, WholeParameters
 from lamp.optim.checks import Range, alike, as_list, as_parameters, check_ranges, column, plain, rows_of
 from lamp.optim.groups import ParameterGroup, unknown
+from lamp.optim.in_backward import StepsInBackward, explain_all
 from lamp.optim.saved_state import loaded_state, saved_state
 from lamp.parameter import Parameter, Span
 from lamp.signatures import Constructed, Formulas, check_formulas
@@ -35,7 +36,7 @@ class _Made(Constructed):
         return optimizer
 
 
-class Optimizer(metaclass=_Made):
+class Optimizer(StepsInBackward, metaclass=_Made):
     """Base of all optimizers.
 
     params    `model.parameters()`, or a list of groups: dicts with "params" and their own hyperparameters
@@ -110,36 +111,50 @@ class Optimizer(metaclass=_Made):
     # ---- using it --------------------------------------------------------------------------------------------------
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Set the gradients of all its parameters to zero. `set_to_none` changes nothing: gradients are never None."""
-        for gradient in self.gradients():
-            gradient.zero_()
+        for k in range(len(self._blocks)):
+            self._current(k).zero_gradients()
 
     def gradients(self) -> list[Tensor]:
         """The gradients of all its parameters, as slices of flat buffers: each (P,) or (K, P)."""
+        if self._stepping:
+            raise explain_all("all gradients")
         found: list[Tensor] = []
-        for k, blocks in enumerate(self._blocks):
-            found += (blocks if blocks.is_current else self._blocks_of(k, self.param_groups[k])).gradients
+        for k in range(len(self._blocks)):
+            found += self._current(k).gradients
         return found
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update every parameter from its gradient. A closure, if given, is called first, and its result returned."""
         loss = None if closure is None else a_function(closure, "closure", "no arguments")()
+        if self._stepping:
+            raise explain_all("a step")
         if self._is_copy:
-            self._check_copy()
+            self._check_copy(any(bool(gradient.any()) for gradient in self.gradients()))
         with quick():
             for k, group in enumerate(self.param_groups):
-                parameters = self._blocks_of(k, group)
-                self._steps[k] += 1
-                c = self.coefficients(group, self._steps[k]) if not parameters.in_rows else self._columns(k, group)
-                for block in parameters.blocks:
-                    moved = self.update(block.data, block.grad, block.state, c, group)
-                    if moved is not block.data:
-                        self._copy(moved, block.data)
+                parameters, c = self._begin(k, group)
+                for block in parameters.with_gradients():
+                    self._move(block.data, block.grad, block.state, c, group)
         return loss
 
-    def _check_copy(self) -> None:
+    def _begin(self, k: int, group: Group) -> tuple[ParameterBlocks, Numbers]:
+        """The blocks of group k and the coefficients of its next step, which is counted."""
+        parameters = self._blocks_of(k, group)
+        self._steps[k] += 1
+        return parameters, self._columns(k, group) if parameters.in_rows else self.coefficients(group, self._steps[k])
+
+    def _move(self, data: Tensor, gradient: Tensor, state: State, c: Numbers, group: Group) -> None:
+        if (moved := self.update(data, gradient, state, c, group)) is not data:
+            self._copy(moved, data)
+
+    @property
+    def _has_usual_step(self) -> bool:
+        return type(self).step is Optimizer.step and "step" not in vars(self)
+
+    def _check_copy(self, has_gradients: bool) -> None:
         """Warn at a copy's first step if all its gradients are zero: it was probably copied without its model."""
         self._is_copy = False
-        if not any(bool(gradient.any()) for gradient in self.gradients()):
+        if not has_gradients:
             warnings.warn(
                 f"this {type(self).__name__} is a copy, and all gradients of its parameters are zero: was it copied or "
                 "pickled without its model? copy or pickle (model, optimizer) as one object, so that they stay a pair",
@@ -323,6 +338,11 @@ class Optimizer(metaclass=_Made):
                     )
 
     # ---- blocks of parameters and state ----------------------------------------------------------------------------
+    def _current(self, k: int) -> ParameterBlocks:
+        """The blocks of group k, made again if its flat buffers have changed."""
+        blocks = self._blocks[k]
+        return blocks if blocks.is_current else self._blocks_of(k, self.param_groups[k])
+
     def _blocks_of(self, k: int, group: Group) -> ParameterBlocks:
         """The blocks of group k, made again if its flat buffers have changed or its options need other state."""
         blocks = self._blocks[k]

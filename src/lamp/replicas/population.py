@@ -21,10 +21,9 @@ from lamp.errors import ArgumentError, MissingIndexError, ShapeError
 from lamp.losses import Loss
 from lamp.module import Module
 from lamp.nn import Sequential
-from lamp.parameter import replicate
 from lamp.passes import Unmarked, latest
 from lamp.replicas.placing import listed_networks, place_as
-from lamp.replicas.selecting import network_of
+from lamp.replicas.selecting import network_of, replicate
 from lamp.replicas.shared_attributes import check_copyable, check_same_modules, copy_attributes, is_copyable
 from lamp.replicas.sizes import Sizes, architecture, check_forms, widest
 from lamp.replicas.unmarked_gradients import check_unmarked_gradients

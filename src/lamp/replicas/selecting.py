@@ -1,13 +1,15 @@
-"""A copy of a population's network that has only some of the replicas, with the modules as they are now."""
+"""Parameters and networks with an axis of replicas: `replicate` adds it, `selected` and `network_of` copy some rows."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+import torch
+
 from lamp.module import Module
-from lamp.parameter import Buffer, selected
+from lamp.parameter import Buffer, FlatBuffer, Parameter, flatten
 from lamp.replicas.shared_attributes import check_copyable
 from lamp.state import copied_extras, state_members
 
@@ -34,3 +36,32 @@ def network_of(network: Module, rows: Sequence[int]) -> Module:
         if extra is not None:
             module.set_extra_state(extra)
     return chosen
+
+
+def selected(parameters: Iterable[Parameter], rows: Sequence[int]) -> dict[Parameter, Parameter]:
+    """For each of these parameters of a population, a copy with these replicas. The copies lie in flat buffers of their
+    own, in the same places as the originals, so that both have the same spans."""
+    buffers: dict[FlatBuffer, FlatBuffer] = {}
+    copies: dict[Parameter, Parameter] = {}
+    for parameter in parameters:
+        whole = parameter._buffer
+        if whole not in buffers:
+            buffers[whole] = FlatBuffer.of_one(whole.data[rows], (len(rows),))
+        shape = torch.Size((len(rows), *parameter.shape[1:]))
+        copies[parameter] = twin = Parameter.__new__(Parameter)
+        twin.__setstate__((shape, buffers[whole], parameter._start, len(rows), parameter.frozen))
+    return copies
+
+
+def replicate(parameters: Iterable[Parameter], replicas: int, buffers: Iterable[Buffer] = ()) -> None:
+    """Give each parameter and buffer a first axis of K replicas with its present values; flat buffers become (K, P)."""
+    once = list(dict.fromkeys(parameters))
+    for parameter in once:
+        one = parameter.data
+        parameter._buffer.version += 1
+        FlatBuffer.changes += 1
+        whole = one.expand(replicas, *one.shape).contiguous()
+        Parameter.__init__(parameter, whole, not parameter.frozen, replicas=replicas)
+    flatten(once)
+    for buffer in dict.fromkeys(buffers):
+        buffer.data = buffer.data.repeat(replicas, *[1] * buffer.data.dim())

@@ -21,9 +21,10 @@ from lamp.module import Module
 from lamp.optim import Optimizer
 from lamp.optim.checks import rows_of
 from lamp.overrides import is_lamps
-from lamp.parameter import Buffer, Parameter, selected
+from lamp.parameter import Buffer, Parameter
 from lamp.paths import path_of
 from lamp.replicas import Population
+from lamp.replicas.selecting import selected
 from lamp.training.batch import BatchReader
 from lamp.training.callback import Training
 from lamp.training.changes import Twins, make_up, settings_of

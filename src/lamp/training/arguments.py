@@ -25,7 +25,7 @@ from lamp.replicas import Population
 from lamp.signatures import check_takes
 from lamp.training.callback import HOOKS, Callback
 from lamp.training.mismatches import warn_of_untrained
-from lamp.values import integer
+from lamp.values import a_switch, integer
 
 # Names that other libraries use for fit's arguments.
 ALSO = {
@@ -238,6 +238,21 @@ def as_limit(name: str, limit: Any, replicas: int | None) -> Any:
             fix=f"{name}=1.0, for instance",
         )
     return limit
+
+
+def as_step_in_backward(wanted: Any, optimizer: Optimizer, *limits: Any) -> bool:
+    """The argument step_in_backward, checked. Raises ArgumentError for no bool, and for what needs all gradients."""
+    in_backward: bool = a_switch(wanted, "step_in_backward")
+    if in_backward and any(limit is not None for limit in limits):
+        raise ArgumentError(
+            "gradients that are used one by one cannot be clipped together",
+            expected="step_in_backward=True without clip_norm and clip_value",
+            got="a limit beside it",
+            fix="leave out one of them",
+        )
+    if in_backward:
+        optimizer.check_step_in_backward()
+    return in_backward
 
 
 # ---- callbacks -------------------------------------------------------------------------------------------------------

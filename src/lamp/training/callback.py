@@ -55,6 +55,7 @@ class Training:
     schedule_per: str
     clip_norm: Any
     clip_value: Any
+    step_in_backward: bool = False
     epoch: int = 0
     step: int = 0
     measured: Sequence[str] = ()

@@ -142,11 +142,20 @@ def train_step(
     inputs: Sequence[Any],
     target: Any,
     before_step: Callable[[Tensor], None],
+    in_backward: bool = False,
 ) -> tuple[Any, Tensor]:
     """Make one training step: forward, loss, backward, optimizer step. Returns the output and the loss.
 
     before_step  called with the loss once the gradients are computed, to clip them
+    in_backward  whether the optimizer's step is made within backward; then `before_step` is called before both
     """
+    if in_backward:
+        output = model(*inputs)
+        loss = criterion(output, target)
+        before_step(loss)
+        with optimizer.step_in_backward():
+            model.backward_parameters(backward_from(criterion, loss))
+        return output, loss
     if optimizer.needs_closure:
         made: list[tuple[Any, Tensor]] = []
 
@@ -284,7 +293,9 @@ class EagerEngine:
         spec = self.spec
         *inputs, target = spec.reader.read(batch, spec.batches)
         try:
-            output, loss = train_step(spec.model, spec.criterion, spec.optimizer, inputs, target, self._before_step)
+            output, loss = train_step(
+                spec.model, spec.criterion, spec.optimizer, inputs, target, self._before_step, spec.in_backward
+            )
         except NonFiniteError as error:
             error.where = first_non_finite(spec.model, *inputs) or type(spec.criterion).__name__
             self.last_good.put_back(spec.model)

@@ -25,6 +25,7 @@ from lamp.training.arguments import (
     as_callbacks,
     as_epochs,
     as_limit,
+    as_step_in_backward,
     check_optimizer,
     check_scheduler,
     held_out,
@@ -61,6 +62,7 @@ def fit(
     schedule_per: str = "epoch",
     clip_norm: float | Tensor | None = None,
     clip_value: float | Tensor | None = None,
+    step_in_backward: bool = False,
     callbacks: Sequence[Callback] | Callback = (),
     seed: int | Sequence[int] | None = None,
     progress: bool = True,
@@ -91,6 +93,9 @@ def fit(
     schedule_per  "epoch", or "batch" to call the scheduler after each batch
     clip_norm     the largest norm of all gradients together; larger gradients are scaled down
     clip_value    the largest absolute value of an element of a gradient
+    step_in_backward  True to update each parameter within backward, which saves the memory of the gradients (see
+                  Optimizer.step_in_backward); not with clipping. The results are the same. The compiled engine has no
+                  use for it
     callbacks     one or several, see lamp.Callback and lamp.EarlyStopping
     seed          of the order of samples, if they are not in batches yet; None to draw one
     progress      True for one live line on a terminal, or plain lines elsewhere, on stderr; False for nothing
@@ -157,6 +162,7 @@ def fit(
         schedule_per=schedule_per,
         clip_norm=as_limit("clip_norm", clip_norm, model.replicas),
         clip_value=as_limit("clip_value", clip_value, model.replicas),
+        step_in_backward=as_step_in_backward(step_in_backward, optimizer, clip_norm, clip_value),
     )
     data = with_targets(data, targets)
     drawn = seed is None and not is_batched(data)

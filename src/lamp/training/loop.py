@@ -130,6 +130,7 @@ class Loop:
             metrics=training.metrics,
             clip_norm=active.number(training.clip_norm),
             clip_value=active.number(training.clip_value),
+            in_backward=training.step_in_backward,
             schedule=StepSchedule(self._step_schedule, self._schedule_state) if training.steps_schedule else None,
             watch=self._watch,
             looked_at=training.looked_at,

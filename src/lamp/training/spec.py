@@ -38,6 +38,7 @@ class FitSpec:
     metrics        the metrics that are measured, by name
     clip_norm      the largest norm of all gradients together, a number or a tensor (k,); None for no limit
     clip_value     the largest gradient of one element, likewise
+    in_backward    whether the eager engine updates each parameter within backward
     schedule       the schedule, if it moves after every batch; the loop makes the steps between epochs
     watch          what user code may change or read between epochs
     looked_at      whether a callback reads the weights after each epoch
@@ -53,6 +54,7 @@ class FitSpec:
     metrics: Mapping[str, MetricLike]
     clip_norm: Any
     clip_value: Any
+    in_backward: bool
     schedule: StepSchedule | None
     watch: Watch
     looked_at: bool
