@@ -1,10 +1,12 @@
 """A user's module needs forward and backward; modules and parameters in its attributes belong to it."""
 
 import copy
+import pickle
 
 import torch
 from torch import nn
 
+import lamp
 import lamp.nn as L
 from lamp.module import Module
 from lamp.parameter import Buffer, Parameter
@@ -60,6 +62,47 @@ class ExpertsTwin(nn.Module):
         return sum(part(x) for part in [*self.listed, *self.named.values(), *self.fixed]) + self.shift + self.offset
 
 
+class Layers(Module):
+    """Modules in a ModuleList, a ModuleDict, and lists and dicts inside each other, one after the other."""
+
+    def __init__(self):
+        self.blocks = L.ModuleList(L.ModuleList([L.Linear(3, 3), L.Tanh()]) for _ in range(2))
+        self.heads = L.ModuleDict({"out": L.Linear(3, 2, bias=False), "in": L.Linear(3, 3)})
+        self.plain = [[L.Linear(3, 3)], {"deep": (L.PReLU(),)}]
+        self.plain.append(self.plain)  # which is no end
+
+    def order(self):
+        inner = [block[k] for block in self.blocks for k in range(2)]
+        return [self.heads["in"], *inner, self.plain[0][0], self.plain[1]["deep"][0], self.heads["out"]]
+
+    def forward(self, x):
+        for module in self.order():
+            x = module(x)
+        return x
+
+    def backward(self, dy):
+        for module in reversed(self.order()):
+            dy = module.backward(dy)
+        return dy
+
+
+class LayersTwin(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.blocks = nn.ModuleList(nn.ModuleList([nn.Linear(3, 3), nn.Tanh()]) for _ in range(2))
+        self.heads = nn.ModuleDict({"out": nn.Linear(3, 2, bias=False), "in": nn.Linear(3, 3)})
+        self.plain = nn.ModuleList(
+            [nn.ModuleList([nn.Linear(3, 3)]), nn.ModuleDict({"deep": nn.ModuleList([nn.PReLU()])})]
+        )
+
+    def forward(self, x):
+        x = self.heads["in"](x)
+        for block in self.blocks:
+            for module in block.children():
+                x = module(x)
+        return self.heads["out"](self.plain[1]["deep"][0](self.plain[0][0](x)))
+
+
 def test_two_methods_make_a_module():
     model = L.Sequential(L.Linear(3, 4), Square(), L.Linear(4, 2)).double()
     twin = nn.Sequential(nn.Linear(3, 4), SquareTwin(), nn.Linear(4, 2)).double()
@@ -85,6 +128,75 @@ def test_modules_in_lists_dicts_and_tuples_are_found():
     by_name = dict(zip([name for name, _ in twin.named_parameters()], gradients(twin, x, dy=dy[None])[1:], strict=True))
     for name, parameter in model.named_parameters():
         assert error(parameter.grad, by_name[name]) < 1e-11
+
+
+def test_module_lists_and_dicts_and_lists_within_lists():
+    model, twin = Layers().double(), LayersTwin().double()
+    assert list(model.state_dict()) == list(twin.state_dict())
+    assert [name for name, _ in model.named_parameters()] == [name for name, _ in twin.named_parameters()]
+    model.load_state_dict(twin.state_dict())
+    x, dy = torch.randn(5, 3, dtype=torch.float64), torch.randn(5, 2, dtype=torch.float64)
+    for each in (model, copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        each.zero_grad()
+        assert error(each(x), twin(x).detach()) < 1e-11
+        found = [each.backward(dy), *(parameter.grad for parameter in each.parameters())]
+        for own, autograd in zip(found, gradients(twin, x, dy=dy[None]), strict=True):
+            assert error(own, autograd) < 1e-11
+
+
+def test_module_lists_and_dicts_in_a_population():
+    model = Layers().double()
+    model.plain.pop()  # a population compares the other attributes, and a list within itself has no end
+    networks = lamp.population(model, range(3))
+    x = torch.randn(5, 3, dtype=torch.float64)
+    y = networks(x)
+    dy = torch.randn_like(y)
+    networks.backward(dy)
+    for k, single in enumerate(networks):
+        assert error(y[k], single(x)) < 1e-12
+        single.backward(dy[k])
+        for one, of_all in zip(single.parameters(), networks.parameters(), strict=True):
+            assert error(of_all.grad[k], one.grad) < 1e-12
+
+
+def test_a_module_list_is_a_list():
+    a, b, c, d = (L.Linear(1, n) for n in (1, 2, 3, 4))
+    modules = L.ModuleList([a, b])
+    modules.append(c)
+    modules.insert(0, d)
+    assert list(modules) == [d, a, b, c]
+    assert list(modules[1:3]) == [a, b]
+    assert isinstance(modules[1:3], L.ModuleList)
+    assert list(reversed(modules)) == [c, b, a, d]
+    assert modules.pop() is c
+    modules[0] = c
+    modules += [d]
+    assert list(modules + L.ModuleList([a])) == [c, a, b, d, a]
+    del modules[1]
+    assert list(modules) == [c, b, d]
+    assert len(modules) == 3
+    assert a not in modules
+    assert not list(L.ModuleList())
+    assert len(modules.parameters()) == 6
+    assert repr(L.ModuleList([a, L.Tanh()])) == repr(nn.ModuleList([nn.Linear(1, 1), nn.Tanh()]))
+
+
+def test_a_module_dict_is_a_dict():
+    a, b = L.Linear(1, 1), L.Tanh()
+    modules = L.ModuleDict([("a", a), ("b", b)])
+    assert repr(modules) == repr(nn.ModuleDict({"a": nn.Linear(1, 1), "b": nn.Tanh()}))
+    assert dict(modules.items()) == {"a": a, "b": b}
+    assert list(modules) == list(modules.keys()) == ["a", "b"]
+    assert list(modules.values()) == [a, b]
+    assert "a" in modules
+    modules["c"] = L.ModuleDict(modules)
+    assert len(modules) == 3
+    assert modules.pop("b") is b
+    del modules["c"]
+    modules.update({"a": b})
+    assert dict(modules.items()) == {"a": b}
+    modules.clear()
+    assert not list(modules)
 
 
 def test_all_of_them_lie_in_one_buffer_and_move_together():

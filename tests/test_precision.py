@@ -26,7 +26,17 @@ FREE = {  # an error that is always allowed, in units of the last digit
 WITHOUT_TORCH = 1.0  # allowed where torch does not have the dtype
 ROUND_NOTHING = {  # they move numbers, draw masks, or are made of others in the table
     *("Identity", "Flatten", "Unflatten", "PixelShuffle", "PixelUnshuffle", "ChannelShuffle", "Sequential", "Residual"),
-    *("Parallel", "Container", "Activation", "MaxUnpool1d", "MaxUnpool2d", "MaxUnpool3d", "UpsamplingNearest2d"),
+    *(
+        "Parallel",
+        "Container",
+        "ModuleList",
+        "ModuleDict",
+        "Activation",
+        "MaxUnpool1d",
+        "MaxUnpool2d",
+        "MaxUnpool3d",
+        "UpsamplingNearest2d",
+    ),
     *("UpsamplingBilinear2d", "FractionalMaxPool2d", "FractionalMaxPool3d", "AlphaDropout", "FeatureAlphaDropout"),
     *("Dropout", "Dropout1d", "Dropout2d", "Dropout3d", "RReLU", "Transformer", "TransformerEncoder"),
     *("TransformerDecoder", *(f"{kind}Pad{n}d" for kind in ("Constant", "Zero") for n in (1, 2, 3))),

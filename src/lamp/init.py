@@ -17,10 +17,12 @@ import torch
 from torch import Tensor
 
 from lamp.errors import ArgumentError, DTypeError, ShapeError
+from lamp.missing_names import module_getattr
 from lamp.signatures import explain_call
 from lamp.tensor_like import TensorLike
 from lamp.values import is_one_of
 
+__getattr__ = module_getattr(__name__, lambda: globals())
 SELU_GAIN = 3.0 / 4.0  # torch's value
 TANH_GAIN = 5.0 / 3.0
 

@@ -18,17 +18,47 @@ INSTEAD = {
     "lamp.MaxPool2d or lamp.AvgPool2d, over 1, 2 or 3 axes": (r"(Global)?(Max|Average)Pool(ing)?[123][dD]",),
     "lamp.ConvTranspose1d, lamp.ConvTranspose2d or lamp.ConvTranspose3d": (r"Conv[123][dD]Transpose|Deconv\w*",),
     "lamp.ZeroPad1d, lamp.ZeroPad2d or lamp.ZeroPad3d": (r"ZeroPadding[123]D",),
-    "lamp.BatchNorm1d, lamp.LayerNorm and others normalise values; dataset.normalized() normalises data": (
-        r"\w*(Batch|Layer|Group|Instance|RMS|[Ss]pectral|[Ww]eight|Response)_?[Nn]orm\w*|Normalization",
+    "lamp.BatchNorm1d, BatchNorm2d or BatchNorm3d: there is one process, which sees the whole batch": (
+        r"SyncBatchNorm|convert_sync_batchnorm",
     ),
-    "lamp.MultiheadAttention(embed_dim, num_heads)": (r"\w*Attention|scaled_dot_product_attention",),
+    "lamp.BatchNorm1d, lamp.LayerNorm and others normalise values; dataset.normalized() normalises data": (
+        r"\w*(Batch|Layer|Group|Instance|RMS|Response)_?[Nn]orm\w*|Normalization",
+    ),
+    "lamp.MultiheadAttention(embed_dim, num_heads)": (r"\w*Attention|(scaled_dot_product_)?attention",),
     "lamp.Dropout1d, lamp.Dropout2d or lamp.Dropout3d": (r"SpatialDropout[123]D",),
     "lamp.Upsample(scale_factor=2)": (r"UpSampling[123]D|Upsampl\w*|Resizing|interpolate",),
     "lamp.LocalResponseNorm(size)": (r"CrossMapLRN2d|LRN",),
     "lamp.Linear(in_features, out_features), then an activation such as lamp.ReLU()": (r"Dense",),
     "lamp.Sequential(...), or a class of lamp.Module with forward and backward": (r"Model|Input(Layer)?|Layer",),
-    "a plain list or dict as an attribute: lamp finds the modules and parameters in it": (
-        r"(Module|Parameter)(List|Dict)",
+    "a plain list or dict as an attribute: lamp finds the parameters in it": (r"Parameter(List|Dict)",),
+    "lamp.LinearCrossEntropyLoss(in_features, num_classes), which computes all scores": (
+        r"AdaptiveLogSoftmax\w*|NCELoss|SampledSoftmax\w*",
+    ),
+    "lamp.NLLLoss, which takes images too": (r"NLLLoss2d",),
+    "nothing: the options of torch's LinearCrossEntropyLoss say how it cuts the batch": (r"LinearCrossEntropyOptions",),
+    "a lamp.Module of your own that computes the weight from its parameters, and their gradients in its backward": (
+        r"parametri[sz]\w*|(remove_)?([Ww]eight|[Ss]pectral)_?[Nn]orm\w*|prun(e|ing)\w*",
+    ),
+    "torch.cat([p.data.flatten() for p in model.parameters()]); p.data.copy_(part) for the way back": (
+        r"parameters_to_vector|vector_to_parameters",
+    ),
+    "the lazy modules, such as lamp.LazyLinear(4), which make their parameters by themselves": (
+        r"Uninitialized(Parameter|Buffer)|skip_init",
+    ),
+    "lamp.RNN, lamp.LSTM or lamp.GRU": (r"RNN(Cell)?Base",),
+    "lamp.nn.pack_padded_sequence, lamp.nn.pad_sequence and others": (r"rnn",),
+    "lamp.AveragedModel(model, decay=0.999), or without a decay for the mean": (
+        r"swa_utils|get_(ema|swa)_(multi_)?avg_fn",
+    ),
+    "lamp.clip_grad_norm_(model.parameters(), max_norm), which returns the norm": (
+        r"clip_grad(_norm)?|clip_grads_with_norm_|get_total_norm",
+    ),
+    "lamp has no lower precision than bfloat16 and float16: model.bfloat16()": (r"quant\w*|qat|intrinsic",),
+    "nothing: memory formats and fused layers are left to lamp's modules": (
+        r"convert_conv[23]d_weight_memory_format|memory_format|fus(e_\w+|ion)",
+    ),
+    "torch's function, on the tensor: torch.nn.init.trunc_normal_(layer.weight.data)": (
+        r"(trunc_normal|dirac|eye|sparse)_?",
     ),
     "a module, since it has a backward, such as lamp.ReLU()(x); torch.relu(x) where no gradient is needed": (
         r"(log_?)?(softmax|sigmoid)|(leaky_|p)?relu6?|[gcs]?elu|silu|swish|mish|tanh(shrink)?|threshold|dropout|flatten",
@@ -40,7 +70,9 @@ INSTEAD = {
     "nothing: lamp records no operations, and in model.eval() nothing is remembered": (
         r"no_grad|inference_mode|enable_grad|set_grad_enabled",
     ),
-    "lamp takes no derivatives by itself: model.backward(criterion.backward())": (r"autograd|grad|backward|func|vmap",),
+    "lamp takes no derivatives by itself: model.backward(criterion.backward())": (
+        r"autograd|grad|backward|func|vmap|stateless|functional_call",
+    ),
     "a lamp.Loss of your own, with value and derivative": (
         r"(Hinge|Focal|Dice|Tversky|Lovasz|NTXent|Contrastive|ArcFace|CosFace|LogCosh|Quantile|Pinball)Loss",
     ),
@@ -49,13 +81,16 @@ INSTEAD = {
     ),
     "lamp itself has them, such as lamp.StepLR(optimizer, 10)": (r"lr_scheduler|schedulers?|schedules",),
     "lamp itself has them, such as lamp.Adam(model.parameters())": (r"optimizers?",),
-    "lamp itself has them, such as lamp.Linear(2, 25)": (r"layers|activations|modules",),
+    "lamp itself has them, such as lamp.Linear(2, 25)": (r"layers|activations|modules|parameter",),
     "lamp itself has them: lamp.EarlyStopping, lamp.Checkpoint, or a class of lamp.Callback": (r"callbacks",),
     "lamp.metrics has them, such as lamp.metrics.F1(); any function of (output, target) is a metric too": (
         r"metric|Metrics?|F1(Score)?|f1_score|Precision|Recall|AUC|AUROC|roc_auc_score|ConfusionMatrix|R2(Score)?|Perplexity",
         r"Mean(Absolute|Squared)Error",
     ),
-    "lamp.Dataset(inputs, targets), or (inputs, targets) themselves": (r"TensorDataset|Subset|utils",),
+    "lamp.Dataset(inputs, targets), or (inputs, targets) themselves": (r"TensorDataset|Subset",),
+    "lamp itself has what is used of it: lamp.DataLoader, lamp.Dataset, lamp.clip_grad_norm_, lamp.nn.pad_sequence": (
+        r"utils",
+    ),
     "lamp.fit(..., validation=0.2) holds out a fifth": (r"random_split|train_test_split",),
     "torch's: lamp computes on torch tensors": (
         r"tensor|Tensor|zeros|ones|randn?|arange|from_numpy|as_tensor|manual_seed|device|dtype|float(16|32|64)|int64|long",
@@ -65,7 +100,7 @@ INSTEAD = {
     "lamp.compile(model, criterion, optimizer, batch_size), or lamp.fit, which compiles by itself": (
         r"jit|script|vectorize|torch_compile",
     ),
-    "lamp trains on one device": (r"(Distributed)?DataParallel|distributed",),
+    "lamp trains on one device": (r"(Distributed)?DataParallel|distributed|parallel",),
 }
 
 

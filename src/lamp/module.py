@@ -12,8 +12,8 @@ those two methods; nothing more is needed:
             x = self.recall()
             return 2 * x * dy
 
-Parameters, buffers and submodules are found in the module's attributes (lists, tuples and dicts of them included), in
-the order of assignment. Nothing has to be registered, and `super().__init__()` need not be called.
+Parameters, buffers and submodules are found in the module's attributes, also within lists, tuples and dicts, in the
+order of assignment. Nothing has to be registered, and `super().__init__()` need not be called.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class Module(TorchHabits, Participant, metaclass=ModuleMeta):
 
     # ---- members -----------------------------------------------------------------------------------------------
     def _members(self, kind: type[Held]) -> Iterator[tuple[str, Held]]:
-        """Names and values of the attributes of this type, including those inside lists, tuples and dicts."""
+        """Names and values of the attributes of this type, and of what is inside lists, tuples and dicts."""
         if "_registered" in vars(self):
             self._wrap_registered(vars(self)["_registered"])
         for name, value in vars(self).items():
@@ -101,10 +101,8 @@ class Module(TorchHabits, Participant, metaclass=ModuleMeta):
                 continue
             if isinstance(value, kind):
                 yield name, value
-            elif isinstance(value, list | tuple):
-                yield from ((f"{name}.{k}", item) for k, item in enumerate(value) if isinstance(item, kind))
-            elif isinstance(value, dict):
-                yield from ((f"{name}.{key}", item) for key, item in value.items() if isinstance(item, kind))
+            elif isinstance(value, list | tuple | dict):
+                yield from members_within(value, kind, name)
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
         """Direct submodules with their names."""
@@ -284,6 +282,20 @@ class Module(TorchHabits, Participant, metaclass=ModuleMeta):
 
     def __repr__(self) -> str:
         return _tree_of(self)
+
+
+def members_within(
+    value: Any, kind: type[Held] | tuple[type[Held], ...], name: str = "", above: tuple[int, ...] = ()
+) -> Iterator[tuple[str, Held]]:
+    """The members of this type in a list, tuple or dict and in those inside it, with their paths."""
+    pairs, above = value.items() if isinstance(value, dict) else enumerate(value), (*above, id(value))
+    for key, item in pairs:
+        if type(item) in PLAIN:
+            continue
+        if isinstance(item, kind):
+            yield f"{name}.{key}", item
+        elif isinstance(item, list | tuple | dict) and id(item) not in above:  # a list may contain itself
+            yield from members_within(item, kind, f"{name}.{key}", above)
 
 
 @recursive_repr("...")

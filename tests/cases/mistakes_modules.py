@@ -202,6 +202,24 @@ MISTAKES = [
     absent("Liner", "lamp.Linear"),
     absent("Dense", "lamp.Linear("),
     absent("functional", "module", package="lamp.nn"),
-    absent("ModuleList", "list", package="lamp.nn"),
+    absent("ParameterList", "list", package="lamp.nn"),
+    absent("SyncBatchNorm", "lamp.BatchNorm1d", package="lamp.nn"),
+    absent("weight_norm", "lamp.Module", package="lamp.nn"),
+    absent("trunc_normal_", "torch.nn.init", package="lamp.init"),
+    Mistake(
+        "a list of modules called",
+        lambda: lamp.ModuleList([lamp.ReLU()])(X),
+        lamp.UnwrittenError,
+        "ModuleList",
+        ("lamp.Sequential",),
+    ),
+    Mistake("a function in a list", lambda: lamp.ModuleList([torch.relu]), A, "ModuleList", ("lamp.ReLU()",)),
+    Mistake("a name with a dot", lambda: lamp.ModuleDict({"a.b": lamp.ReLU()}), A, "a.b"),
+    Mistake(
+        "a module of torch by name", lambda: lamp.ModuleDict({"a": torch.nn.ReLU()}), A, "ModuleDict", ("from_torch",)
+    ),
+    Mistake(
+        "a name that is not there", lambda: lamp.ModuleDict({"a": lamp.ReLU()})["b"], lamp.MissingIndexError, "'b'"
+    ),
     absent("Shampoo", "lamp.AdamW", package="lamp.optim"),
 ]

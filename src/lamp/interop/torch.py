@@ -20,7 +20,7 @@ from lamp.errors import ArgumentError, LampError
 from lamp.interop import torch_composed, torch_containers
 from lamp.interop.predictor import described_type
 from lamp.module import Module
-from lamp.nn import Container, Parallel, Residual, Sequential
+from lamp.nn import Container, ModuleList, Parallel, Residual, Sequential
 from lamp.nn.module_row import ModuleRow
 from lamp.overrides import overridden
 from lamp.parameter import Buffer, Parameter
@@ -228,7 +228,8 @@ class _ToTorch:
         return self.modules[id(module)]
 
     def _row(self, module: ModuleRow, path: str) -> torch.nn.Module:
-        if overridden(module, only=("__call__", "forward", "backward")) is not None:
+        is_list = isinstance(module, ModuleList)  # which computes nothing
+        if is_list or overridden(module, only=("__call__", "forward", "backward")) is not None:
             raise self._unknown(module, path)
         made = OrderedDict((name, self.made(child, f"{path}.{name}")) for name, child in module.named_children())
         if isinstance(module, Parallel):

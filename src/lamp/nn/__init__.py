@@ -106,6 +106,7 @@ from lamp.nn.max_pooling import (
     MaxUnpool2d,
     MaxUnpool3d,
 )
+from lamp.nn.module_lists import ModuleDict, ModuleList
 from lamp.nn.normalization import LayerNorm, RMSNorm
 from lamp.nn.packing import PackedSequence as PackedSequence
 from lamp.nn.packing import pack_padded_sequence as pack_padded_sequence
@@ -236,6 +237,8 @@ __all__ = [
     "MaxUnpool2d",
     "MaxUnpool3d",
     "Mish",
+    "ModuleDict",
+    "ModuleList",
     "MultiheadAttention",
     "PReLU",
     "PairwiseDistance",

@@ -10,7 +10,7 @@ from typing import Any
 
 from lamp.attributes import as_json, name_of
 from lamp.errors import ArgumentError
-from lamp.module import Module
+from lamp.module import Module, members_within
 from lamp.parameter import Buffer, Parameter
 from lamp.paths import path_of
 
@@ -162,9 +162,11 @@ def _instructions(code: Any) -> str:
 
 
 def _holds_members(value: Any) -> bool:
-    """Whether a value is a module, a parameter or a buffer, or a list, tuple or dict with one."""
-    items = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else (value,)
-    return any(isinstance(each, Module | Parameter | Buffer) for each in items)
+    """Whether a value is a module, a parameter or a buffer, or a list, tuple or dict with one somewhere inside."""
+    held = (Module, Parameter, Buffer)
+    if isinstance(value, list | tuple | dict):
+        return next(members_within(value, held), None) is not None
+    return isinstance(value, held)
 
 
 def _shown(value: Any) -> str:
