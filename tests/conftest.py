@@ -87,6 +87,7 @@ SLOW = [
     "population_own_modules",
     "population_sizes",
     "population_widths",
+    "precision",
     "processes",
     "random_mlps",
     "reading_delimited",

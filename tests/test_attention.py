@@ -2,8 +2,10 @@
 
 import copy
 
+import hypothesis.strategies as st
 import pytest
 import torch
+from hypothesis import given
 
 import lamp
 from tests.cases.module_case import error
@@ -248,3 +250,49 @@ def test_what_does_not_fit_is_told(call, kind, words):
     with pytest.raises(kind, match=words) as caught:
         call()
     assert caught.value.fix
+
+
+# ---- any shape and options -------------------------------------------------------------------------------------------
+@given(
+    heads=st.integers(1, 3), size=st.integers(1, 3), queries=st.integers(1, 4), keys=st.integers(1, 4),
+    batch=st.sampled_from([None, 1, 3]), first=st.booleans(), bias=st.booleans(), extra=st.booleans(),
+    zero=st.booleans(), kdim=st.sampled_from([None, 2, 5]), vdim=st.sampled_from([None, 3]), average=st.booleans(),
+    masks=st.sampled_from(["", "padding", "attention", "per head", "both"]), numbers=st.booleans(),
+    weights=st.booleans(), seed=st.integers(0, 10**6),
+)  # fmt: skip
+def test_any_shape_and_options(
+    heads, size, queries, keys, batch, first, bias, extra, zero, kdim, vdim, average, masks, numbers, weights, seed
+):
+    torch.manual_seed(seed)
+    features = heads * size
+    options = {"bias": bias, "add_bias_kv": extra, "add_zero_attn": zero, "kdim": kdim, "vdim": vdim}
+    twin = torch.nn.MultiheadAttention(features, heads, batch_first=first, **options).double()
+    for each in twin.parameters():
+        torch.nn.init.normal_(each)
+    module = lamp.MultiheadAttention(features, heads, batch_first=first, **options).double()
+    module.load_state_dict(twin.state_dict())
+
+    def sequence(length, width):
+        axes = (length,) if batch is None else (batch, length) if first else (length, batch)
+        return drawn(*axes, width)
+
+    given_to = (sequence(queries, features), sequence(keys, kdim or features), sequence(keys, vdim or features))
+    lead = () if batch is None else (batch,)
+    padding = torch.rand(*lead, keys) > 0.6
+    attention = torch.rand(*((batch or 1) * heads,) * (masks == "per head"), queries, keys) > 0.6
+    padding[..., 0] = attention[..., 0] = False  # somewhere to look at
+    if numbers:
+        padding, attention = (torch.where(each, -1.5, 0.0).to(D) for each in (padding, attention))
+    called = {"need_weights": weights, "average_attn_weights": average}
+    called |= {"key_padding_mask": padding} if masks in ("padding", "both") else {}
+    called |= {"attn_mask": attention} if masks in ("attention", "per head", "both") else {}
+    leaves = [each.clone().requires_grad_() for each in given_to]
+    expected = [each for each in twin(*leaves, **called) if each is not None]
+    found = module(*given_to, **called)
+    assert (found[1] is None) == (not weights)
+    upstream = [torch.randn_like(each) for each in expected]
+    wanted = torch.autograd.grad(expected, [*leaves, *twin.parameters()], upstream, allow_unused=True)
+    gradients = module.backward(*upstream)
+    own = [*(each for each in found if each is not None), *gradients, *(p.grad for p in module.parameters())]
+    for one, other in zip(own, [each.detach() for each in (*expected, *wanted)], strict=True):
+        assert float((one - other).abs().max()) < 1e-10 * (1.0 + float(other.abs().max()))

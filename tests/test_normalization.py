@@ -1,7 +1,11 @@
 """BatchNorm1d beyond what every module is tested for: its running statistics are torch's, and errors are told."""
 
+import math
+
+import hypothesis.strategies as st
 import pytest
 import torch
+from hypothesis import assume, given
 
 import lamp
 from tests.cases.module_case import error
@@ -136,3 +140,100 @@ class TestWhatDoesNotFit:
             with pytest.raises(lamp.LampError, match=r"Sequential.1: BatchNorm1d"):
                 export(model, tmp_path / "network")
         assert not list(tmp_path.iterdir())
+
+
+# ---- any shape and options -------------------------------------------------------------------------------------------
+def compare(module, twin, x, tolerance=1e-10):
+    """Compare output and gradients with autograd's, and the state afterwards."""
+    module.zero_grad()
+    leaf = x.clone().requires_grad_()
+    y, found = twin(leaf), module(x)
+    assert error(found, y.detach()) < tolerance
+    dy = torch.randn_like(y)
+    wanted = torch.autograd.grad(y, [leaf, *twin.parameters()], dy)
+    for own, other in zip([module.backward(dy), *(p.grad for p in module.parameters())], wanted, strict=True):
+        assert float((own - other).abs().max()) < tolerance * (1.0 + float(other.abs().max()))
+    for own, other in zip(module.state_dict().values(), twin.state_dict().values(), strict=True):
+        assert error(own.double(), other.double()) < tolerance
+
+
+def both(kind, *args, **options):
+    module, twin = (getattr(package, kind)(*args, **options).double() for package in (lamp, torch.nn))
+    for each in twin.parameters():
+        torch.nn.init.normal_(each)
+    module.load_state_dict(twin.state_dict())
+    return module, twin
+
+
+class Frozen(lamp.Module):
+    """A network around a module in eval mode."""
+
+    def __init__(self, inner):
+        self.inner = inner
+
+    def forward(self, x):
+        return self.inner(x)
+
+    def backward(self, dy):
+        return self.inner.backward(dy)
+
+    def state_dict(self):
+        return self.inner.state_dict()
+
+
+EPS = st.sampled_from([1e-5, 1e-3, 0.5])
+
+
+@given(
+    kind=st.sampled_from(["BatchNorm", "InstanceNorm"]), sizes=st.lists(st.integers(1, 4), max_size=3),
+    batch=st.integers(1, 4), channels=st.integers(1, 4), eps=EPS, affine=st.booleans(), bias=st.booleans(),
+    momentum=st.sampled_from([None, 0.1, 0.7, 1.0, 0.0]), tracked=st.booleans(), steps=st.integers(0, 2),
+    alone=st.booleans(),
+)  # fmt: skip
+def test_channels_of_any_shape(kind, sizes, batch, channels, eps, affine, bias, momentum, tracked, steps, alone):
+    axes = max(len(sizes), 1)
+    assume(sizes or kind == "BatchNorm")
+    options = {"eps": eps, "momentum": momentum, "affine": affine, "track_running_stats": tracked, "bias": bias}
+    module, twin = both(f"{kind}{axes}d", channels, **options)
+    shape = (channels, *sizes) if alone and kind == "InstanceNorm" else (batch, channels, *sizes)
+    count = math.prod(sizes) * (batch if kind == "BatchNorm" else 1)
+    for _ in range(steps):
+        x = torch.randn(shape, dtype=D) * 2.0 + 1.0
+        if count == 1:
+            with pytest.raises(lamp.ShapeError, match="more than 1 value"):
+                module(x)
+            break
+        compare(module, twin, x)
+    module.eval(), twin.eval()
+    if count > 1 or tracked:
+        compare(Frozen(module), twin, torch.randn(shape, dtype=D))
+
+
+@given(
+    lead=st.lists(st.integers(1, 4), max_size=3), last=st.lists(st.integers(1, 4), min_size=1, max_size=3), eps=EPS,
+    affine=st.booleans(), bias=st.booleans(), root=st.booleans(),
+)  # fmt: skip
+def test_last_axes_of_any_shape(lead, last, eps, affine, bias, root):
+    options = {"eps": eps, "elementwise_affine": affine} | ({} if root else {"bias": bias})
+    module, twin = both("RMSNorm" if root else "LayerNorm", last, **options)
+    compare(module, twin, torch.randn(*lead, *last, dtype=D))
+
+
+@given(
+    groups=st.integers(1, 3), size=st.integers(1, 3), batch=st.integers(1, 3),
+    sizes=st.lists(st.integers(1, 4), max_size=3), eps=EPS, affine=st.booleans(), bias=st.booleans(),
+)  # fmt: skip
+def test_groups_of_any_shape(groups, size, batch, sizes, eps, affine, bias):
+    assume(batch * size * math.prod(sizes) > 1)  # torch refuses a single number
+    module, twin = both("GroupNorm", groups, groups * size, eps=eps, affine=affine, bias=bias)
+    compare(module, twin, torch.randn(batch, groups * size, *sizes, dtype=D))
+
+
+@given(
+    size=st.integers(1, 7), channels=st.integers(1, 6), batch=st.integers(1, 3),
+    sizes=st.lists(st.integers(1, 3), min_size=1, max_size=3), alpha=st.floats(0.01, 2.0), beta=st.floats(0.1, 2.0),
+    k=st.floats(0.5, 2.0),
+)  # fmt: skip
+def test_windows_of_channels_of_any_size(size, channels, batch, sizes, alpha, beta, k):
+    module, twin = both("LocalResponseNorm", size, alpha=alpha, beta=beta, k=k)
+    compare(module, twin, torch.randn(batch, channels, *sizes, dtype=D))

@@ -3,8 +3,10 @@
 import gc
 import itertools
 
+import hypothesis.strategies as st
 import pytest
 import torch
+from hypothesis import given
 from torch.nn.utils import rnn as torch_rnn
 
 import lamp
@@ -243,3 +245,83 @@ def test_fit_learns_what_comes_next(kind):
     assert history.engine == "eager"
     assert float(history["loss"][-1].max()) < 0.3
     assert lamp.predict(networks, x).shape == (2, len(x), 5, 7)
+
+
+# ---- any shape and options -------------------------------------------------------------------------------------------
+@given(
+    kind=st.sampled_from([*KINDS, "relu"]), layers=st.integers(1, 3), both=st.booleans(), bias=st.booleans(),
+    projected=st.booleans(), form=st.sampled_from(["steps first", "batch first", "one", "packed", "packed in order"]),
+    steps=st.integers(1, 4), batch=st.integers(1, 3), inputs=st.integers(1, 3), hidden=st.integers(1, 4),
+    state=st.booleans(), seed=st.integers(0, 10**6),
+)  # fmt: skip
+def test_any_shape_and_options(kind, layers, both, bias, projected, form, steps, batch, inputs, hidden, state, seed):
+    torch.manual_seed(seed)
+    options = {"bidirectional": both, "bias": bias, "batch_first": form == "batch first", "dropout": 0.0}
+    if kind == "relu":
+        options["nonlinearity"] = "relu"
+    if kind == "LSTM" and projected and hidden > 1:
+        options["proj_size"] = hidden - 1
+    module, twin = pair("RNN" if kind == "relu" else kind, inputs, hidden, layers, **options)
+    lead = {"batch first": (batch, steps), "one": (steps,)}.get(form, (steps, batch))
+    x = torch.randn(*lead, inputs, dtype=D)
+    if form.startswith("packed"):
+        lengths = torch.randint(1, steps + 1, (batch,))
+        lengths[0] = steps
+        lengths = lengths.sort(descending=True).values if "order" in form else lengths.flip(0)
+        x = torch_rnn.pack_padded_sequence(x, lengths, enforce_sorted="order" in form)
+    data = (x.data if form.startswith("packed") else x).clone().requires_grad_()
+    given_to_twin = x._replace(data=data) if form.startswith("packed") else data
+    out = options.get("proj_size", hidden)
+    sizes = [out, hidden] if kind == "LSTM" else [out]
+    axes = (layers * (1 + both), batch)[: 1 if form == "one" else 2]
+    first = [torch.randn(*axes, n, dtype=D) for n in sizes]
+    leaves = [each.clone().requires_grad_() for each in first]
+    given_state, their_state = (tuple(each) if len(each) > 1 else each[0] for each in (first, leaves))
+    y, last = module(x, given_state) if state else module(x)
+    expected, ends = twin(given_to_twin, their_state) if state else twin(given_to_twin)
+    found, wanted = (each.data if form.startswith("packed") else each for each in (y, expected))
+    dy, dlast = torch.randn_like(wanted), [torch.randn_like(each) for each in tensors(ends)]
+    upstream = y._replace(data=dy) if form.startswith("packed") else dy
+    back = module.backward(upstream, tuple(dlast) if len(dlast) > 1 else dlast[0])
+    dx, dfirst = back if state else (back, ())
+    variables = [data, *(leaves if state else []), *twin.parameters()]
+    gradients = torch.autograd.grad(
+        [expected.data if form.startswith("packed") else expected, *tensors(ends)], variables, [dy, *dlast]
+    )
+    own = [
+        dx.data if form.startswith("packed") else dx,
+        *(tensors(dfirst) if state else ()),
+        *(p.grad for p in module.parameters()),
+    ]
+    pairs = [
+        (found, wanted.detach()),
+        *zip(tensors(last), tensors(ends), strict=True),
+        *zip(own, gradients, strict=True),
+    ]
+    for one, other in pairs:
+        assert error(one, other.detach()) < 1e-10
+
+
+@given(
+    kind=st.sampled_from(KINDS), inputs=st.integers(1, 3), hidden=st.integers(1, 4),
+    batch=st.sampled_from([None, 1, 3]), bias=st.booleans(), state=st.booleans(),
+)  # fmt: skip
+def test_cells_of_any_shape(kind, inputs, hidden, batch, bias, state):
+    module, twin = pair(f"{kind}Cell", inputs, hidden, bias)
+    lead = () if batch is None else (batch,)
+    x, first = (
+        torch.randn(*lead, inputs, dtype=D),
+        [torch.randn(*lead, hidden, dtype=D) for _ in range(1 + (kind == "LSTM"))],
+    )
+    leaves = [each.clone().requires_grad_() for each in (x, *first)]
+    mine, theirs = (tuple(each) if len(each) > 1 else each[0] for each in (first, leaves[1:]))
+    y = tensors(module(x, mine) if state else module(x))
+    expected = tensors(twin(leaves[0], theirs) if state else twin(leaves[0]))
+    dy = [torch.randn_like(each) for each in expected]
+    back = module.backward(*dy)
+    dx, *dfirst = [back[0], *tensors(back[1])] if state else [back]
+    variables = [*(leaves if state else leaves[:1]), *twin.parameters()]
+    gradients = torch.autograd.grad(expected, variables, dy)
+    own = [*y, dx, *dfirst, *(p.grad for p in module.parameters())]
+    for one, other in zip(own, [*expected, *gradients], strict=True):
+        assert error(one, other.detach()) < 1e-11
