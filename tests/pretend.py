@@ -31,10 +31,13 @@ class WrongDevice(AssertionError):
     """Tensors of two devices were mixed, or a number was read from the GPU."""
 
 
-class _Watch(TorchDispatchMode):
+class Watch(TorchDispatchMode):
+    """What raises these errors. `copied` lists the shapes of what was copied from the CPU to the GPU."""
+
     def __init__(self, waits: bool) -> None:
         super().__init__()
         self.waits = waits
+        self.copied: list[tuple[int, ...]] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -42,6 +45,10 @@ class _Watch(TorchDispatchMode):
         leaves = tree_leaves((args, kwargs))
         tensors = leaves if name not in INDEXING else [args[0], *tree_leaves(args[2:])]
         devices = {each.device.type for each in tensors if isinstance(each, torch.Tensor)}
+        if name in ("_to_copy", "copy_"):
+            to = kwargs["device"] if kwargs.get("device") is not None else args[0].device
+            if torch.device(to).type == "cuda" and args[-1].device.type == "cpu":
+                self.copied.append(tuple(args[-1].shape))
         if "device" in kwargs and kwargs["device"] is not None and name not in COPIES:
             devices.add(torch.device(kwargs["device"]).type)
         devices |= {each.device.type for each in leaves if isinstance(each, torch.Generator)}
@@ -124,7 +131,7 @@ def _item(x: Any, index: Any) -> Any:
 
 
 @contextmanager
-def gpu(waits: bool = False) -> Iterator[None]:
+def gpu(waits: bool = False) -> Iterator[Watch]:
     """Pretend that torch has one GPU, on which all numbers are 0. `waits`: numbers may be read from it."""
     quick, slow = (
         lamp.no_autograd.quick,
@@ -137,8 +144,8 @@ def gpu(waits: bool = False) -> Iterator[None]:
                 patch.setattr(module, "quick", slow)
         _forget()
         try:
-            with FakeTensorMode(allow_non_fake_inputs=True), _Watch(waits), _Indexing():
-                yield
+            with FakeTensorMode(allow_non_fake_inputs=True), Watch(waits) as watch, _Indexing():
+                yield watch
         finally:
             _forget()
 

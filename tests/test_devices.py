@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.utils._pytree import tree_leaves, tree_map
 
 import lamp
 from lamp.axes import marked
@@ -11,6 +12,7 @@ from lamp.state import ModelState
 from lamp.training.last_good import LastGood
 from lamp.trees import leaves, mapped
 from tests import pretend
+from tests.cases import torch_tables
 from tests.cases.losses import LOSSES
 from tests.cases.module_case import gradients, like, stacked
 from tests.cases.modules import MODULES
@@ -23,6 +25,8 @@ DEVICES = [
 ]
 # Losses that check their labels or probabilities first, since a wrong one must be reported.
 LOOKING = ("BCELoss", "BCEWithLogitsLoss", "NLLLoss", "CrossEntropyLoss")
+CHECKING = ("LinearCrossEntropyLoss", "MultiMarginLoss", "GaussianNLLLoss")
+NOT_PRETENDED = {"CTCLoss", "MultiLabelMarginLoss"}  # they need operations that a torch without CUDA lacks
 cases = pytest.mark.parametrize("case", MODULES, ids=str)
 # Metrics that accumulate a batch without waiting for the device, and whether they take labels.
 METRICS = [
@@ -43,6 +47,11 @@ def prepared(module):
         if isinstance(each, RandomMask):
             each.seeds()
     return module
+
+
+def detached(x):
+    """A tensor without its history, for the pretended GPU does not know it; other things as they are."""
+    return x.detach().clone() if isinstance(x, torch.Tensor) else x
 
 
 class TestPretended:
@@ -117,6 +126,25 @@ class TestPretended:
             assert networks.select([2, 0])[1](torch.empty(5, 3, device="cuda")).device.type == "cuda"
             networks.copy_([0], [1])
             lamp.stack([model, model])
+
+    @pytest.mark.parametrize("name", sorted(set(torch_tables.MODULES) - NOT_PRETENDED))
+    def test_every_module_of_torchs_table(self, name):
+        """Modules of several inputs and losses, too; their second call copies nothing from the CPU."""
+        for _, sample in list(torch_tables.samples(name, True))[:2]:
+            module = prepared(torch_tables.own(name, sample))
+            runs = module if isinstance(module, lamp.Loss) else torch_tables.Within(module)
+            given = tree_map(detached, (sample.forward_input.args, sample.forward_input.kwargs))
+            with pretend.gpu(waits=name in (*LOOKING, *CHECKING)) as watch:
+                module.to("cuda")
+                args, named = tree_map(lambda x: x.to("cuda") if isinstance(x, torch.Tensor) else x, given)
+                for _ in range(2):
+                    watch.copied.clear()
+                    y = runs(*args, **named)
+                    dy = tree_map(lambda x: torch.empty_like(x) if x.is_floating_point() else None, y)
+                    dx = runs.backward(*dy) if isinstance(dy, tuple) else runs.backward(dy)
+                    found = [each for each in tree_leaves((y, dx)) if isinstance(each, torch.Tensor)]
+                    assert {each.device.type for each in found} <= {"cuda"}
+                assert not watch.copied
 
     @pytest.mark.parametrize("replicas", [None, 3])
     def test_a_state_that_is_kept_there(self, replicas):

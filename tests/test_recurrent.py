@@ -270,7 +270,7 @@ def test_any_shape_and_options(kind, layers, both, bias, projected, form, steps,
         lengths = lengths.sort(descending=True).values if "order" in form else lengths.flip(0)
         x = torch_rnn.pack_padded_sequence(x, lengths, enforce_sorted="order" in form)
     data = (x.data if form.startswith("packed") else x).clone().requires_grad_()
-    given_to_twin = x._replace(data=data) if form.startswith("packed") else data
+    given_to_twin = torch_rnn.PackedSequence(data, *x[1:]) if form.startswith("packed") else data
     out = options.get("proj_size", hidden)
     sizes = [out, hidden] if kind == "LSTM" else [out]
     axes = (layers * (1 + both), batch)[: 1 if form == "one" else 2]

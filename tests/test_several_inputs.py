@@ -720,3 +720,17 @@ def test_a_sweep_of_several_inputs_and_outputs():
     )  # fmt: skip
     assert len(found.rows) == 2
     assert [len(model(data[0])) for model in found.networks()] == [2, 2]
+
+
+def test_the_cosine_of_vectors_shorter_than_eps():
+    """Their length counts as eps, so it has no gradient; torch's gradient keeps that term."""
+    module = lamp.CosineSimilarity(dim=-1, eps=1.0)
+    x1, x2 = torch.randn(5, 3, dtype=D) * 0.1, torch.randn(5, 3, dtype=D) * 3.0
+    leaves = [each.clone().requires_grad_() for each in (x1, x2)]
+    one, other = (each / each.square().sum(-1, keepdim=True).sqrt().clamp(min=1.0) for each in leaves)
+    expected = (one * other).sum(-1)
+    y = module(x1, x2)
+    dy = torch.randn_like(y)
+    for own, autograd in zip(module.backward(dy), torch.autograd.grad(expected, leaves, dy), strict=True):
+        assert error(own, autograd) < 1e-12
+    assert error(y, expected.detach()) < 1e-12

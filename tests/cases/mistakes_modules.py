@@ -77,6 +77,21 @@ def absent(name: str, *words: str, package: str = "lamp") -> Mistake:
     return Mistake(f"{package}.{name}", lambda: getattr(room, name), lamp.MissingNameError, name, words)
 
 
+def run(name: str, module: lamp.Module, shape: tuple[int, ...], error: type[Exception], *words: str) -> Mistake:
+    """A module in a network that is called on an input of a wrong shape."""
+    network = lamp.Sequential(module)
+    return Mistake(name, lambda: network(torch.randn(shape)), error, "Sequential.0", words)
+
+
+def attended(name: str, error: type[Exception], *words: str, **masks: Any) -> Mistake:
+    """Attention that is called with a wrong mask, for 3 queries, 5 keys and 2 samples."""
+    query, key = torch.randn(3, 2, 4), torch.randn(5, 2, 4)
+    return Mistake(
+        name, lambda: lamp.MultiheadAttention(4, 2)(query, key, key, **masks), error, "MultiheadAttention", words
+    )
+
+
+SCORES = torch.randn(5, 2, 4).log_softmax(2)
 A, D = lamp.ArgumentError, lamp.DTypeError
 Call = Callable[[], Any]
 
@@ -187,6 +202,119 @@ MISTAKES = [
     Mistake("a member with a dot", lambda: net()[0].add_module("a.b", lamp.ReLU()), A, "Linear"),
     Mistake(
         "a parameter that is not there", lambda: net().get_parameter("0.w"), lamp.MissingNameError, "0.w", ("0.weight",)
+    ),
+    # ---- convolutions, pools, normalisations
+    run("too many axes", lamp.Conv2d(3, 4, 3), (2, 5, 5, 5, 5), lamp.ShapeError, "flatten(0, 1)"),
+    run("an image without channels", lamp.Conv2d(3, 4, 3), (5, 5), lamp.ShapeError, "(B, 3, H, W)"),
+    run("other channels", lamp.Conv2d(3, 4, 3), (2, 4, 5, 5), lamp.ShapeError, "3 channels"),
+    run("a kernel larger than the input", lamp.Conv2d(3, 4, 7), (2, 3, 5, 5), lamp.ShapeError, "(7, 7)"),
+    run("a border wider than the input", lamp.ReflectionPad2d(6), (2, 3, 5, 5), lamp.ShapeError, "at least 7"),
+    built("a negative padding", "Conv2d", in_channels=3, out_channels=4, kernel_size=3, padding=-1),
+    built("groups that do not divide", "Conv2d", out_channels=4, kernel_size=3, groups=2, in_channels=3),
+    built(
+        "the same size with a stride", "Conv2d", in_channels=3, out_channels=4, kernel_size=3, padding="same", stride=2
+    ),
+    run("a window larger than the input", lamp.MaxPool2d(7), (2, 3, 5, 5), lamp.ShapeError, "kernel_size"),
+    run("a pool of vectors", lamp.AvgPool2d(2), (5,), lamp.ShapeError, "(B, C, H, W)"),
+    run("one sample in training", lamp.BatchNorm1d(3), (1, 3), lamp.ShapeError, "eval()"),
+    run("images for vectors", lamp.BatchNorm2d(3), (2, 3, 5), lamp.ShapeError, "(B, 3, H, W)"),
+    run("other last axes", lamp.LayerNorm((3, 4)), (2, 4, 3), lamp.ShapeError, "(B..., 3, 4)"),
+    built("channels that make no groups", "GroupNorm", A, "num_groups=2", num_channels=6, num_groups=4),
+    # ---- sequences
+    Mistake(
+        "a token too many",
+        lambda: lamp.Sequential(lamp.Embedding(5, 3))(torch.tensor([1, 5])),
+        lamp.MissingIndexError,
+        "Sequential.0",
+        ("0 to 4", "num_embeddings=6"),
+    ),
+    Mistake(
+        "a token of -100",
+        lambda: lamp.Embedding(5, 3)(torch.tensor([-100, 1])),
+        lamp.MissingIndexError,
+        "Embedding",
+        ("padding_idx",),
+    ),
+    Mistake("tokens as floats", lambda: lamp.Embedding(5, 3)(torch.ones(2)), D, "Embedding", ("input.long()",)),
+    run("other features of a sequence", lamp.LSTM(3, 4), (5, 2, 7), lamp.ShapeError, "batch_first"),
+    Mistake(
+        "h without c",
+        lambda: lamp.LSTM(3, 4)(torch.randn(5, 2, 3), torch.randn(1, 2, 4)),
+        lamp.ShapeError,
+        "LSTM",
+        ("h and c",),
+    ),
+    Mistake(
+        "a state of too few layers",
+        lambda: lamp.GRU(3, 4, 2)(torch.randn(5, 2, 3), torch.randn(1, 2, 4)),
+        lamp.ShapeError,
+        "GRU",
+        ("(2, 2, 4)",),
+    ),
+    Mistake(
+        "lengths that grow",
+        lambda: lamp.nn.pack_padded_sequence(torch.randn(4, 2, 3), [2, 4]),
+        A,
+        "sorted",
+        ("enforce_sorted=False",),
+    ),
+    Mistake(
+        "a length of zero",
+        lambda: lamp.nn.pack_padded_sequence(torch.randn(4, 2, 3), [4, 0]),
+        A,
+        "lengths",
+        ("1 to 4",),
+    ),
+    attended("a mask of another shape", lamp.ShapeError, "(3, 5)", attn_mask=torch.zeros(3, 3)),
+    attended(
+        "a padding mask with the batch last", lamp.ShapeError, "(2, 5)", key_padding_mask=torch.zeros(5, 2).bool()
+    ),
+    attended("a mask of integers", D, "bool()", attn_mask=torch.zeros(3, 5).long()),
+    attended("causal without a mask", A, "generate_square_subsequent_mask", is_causal=True),
+    built("heads that do not divide", "MultiheadAttention", embed_dim=4, num_heads=3),
+    run(
+        "other features of a layer",
+        lamp.TransformerEncoder(lamp.TransformerEncoderLayer(4, 2, 8), 2),
+        (3, 2, 5),
+        lamp.ShapeError,
+        "layers.0",
+    ),
+    # ---- losses
+    Mistake(
+        "a target longer than its steps",
+        lambda: lamp.CTCLoss()(SCORES[:2], torch.ones(2, 3).long(), [2, 2], [3, 3]),
+        lamp.NonFiniteError,
+        "CTCLoss",
+        ("zero_infinity=True",),
+    ),
+    Mistake(
+        "a label of no class",
+        lambda: lamp.CTCLoss()(SCORES, torch.full((2, 3), 9), [5, 5], [3, 3]),
+        lamp.LabelError,
+        "CTCLoss",
+        ("0 to 3",),
+    ),
+    Mistake(
+        "an input longer than the steps",
+        lambda: lamp.CTCLoss()(SCORES, torch.ones(2, 3).long(), [5, 6], [3, 3]),
+        A,
+        "CTCLoss",
+        ("at most 5",),
+    ),
+    Mistake(
+        "outputs of two shapes",
+        lambda: lamp.MarginRankingLoss()(X[0], X[0, :2], X[0]),
+        lamp.ShapeError,
+        "MarginRankingLoss",
+        ("(3,)",),
+    ),
+    Mistake("two of three", lambda: lamp.TripletMarginLoss()(X, X), A, "TripletMarginLoss", ("negative",)),
+    Mistake("a negative variance", lambda: lamp.GaussianNLLLoss()(X, X, -X.abs()), A, "GaussianNLLLoss", ("Softplus",)),
+    Mistake(
+        "a distance without backward",
+        lambda: lamp.TripletMarginWithDistanceLoss(distance_function=torch.cdist),
+        A,
+        "backward",
     ),
     # ---- names
     Mistake("Keras's model.fit", lambda: net().fit(X, X), lamp.MissingNameError, "fit", ("lamp.fit(",)),

@@ -133,11 +133,10 @@ def _moved_gradient(twin: nn.Module, leaves: Any, upstream: Any, k: int) -> Tens
 def _both(name: str, sample: ModuleInput) -> tuple[nn.Module, Module]:
     """torch's module and lamp's, with the same random parameters and buffers."""
     args, kwargs = sample.constructor_input.args, sample.constructor_input.kwargs
-    own = tree_map(lambda each: lamp.from_torch(each) if isinstance(each, nn.Module) else each, (args, kwargs))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's about its shortcuts
         twin = MODULES[name].module_cls(*args, **kwargs).double()
-    module = getattr(lamp, name)(*own[0], **own[1]).double()
+    module = own(name, sample)
     if isinstance(twin, nn.modules.lazy.LazyModuleMixin):
         with torch.no_grad():
             copy.deepcopy(sample.forward_input)
@@ -148,6 +147,14 @@ def _both(name: str, sample: ModuleInput) -> tuple[nn.Module, Module]:
             each.data.uniform_(0.2, 1.0)
     module.load_state_dict(twin.state_dict())
     return twin, module
+
+
+def own(name: str, sample: ModuleInput) -> Module:
+    """lamp's module for a sample, in float64."""
+    given = sample.constructor_input.args, sample.constructor_input.kwargs
+    args, kwargs = tree_map(lambda each: lamp.from_torch(each) if isinstance(each, nn.Module) else each, given)
+    module: Module = getattr(lamp, name)(*args, **kwargs).double()
+    return module
 
 
 def _leaf(each: Any) -> Any:

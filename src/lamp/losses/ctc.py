@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lamp.axes import replicas_of
-from lamp.errors import ArgumentError, DTypeError, LabelError, ShapeError
+from lamp.errors import ArgumentError, DTypeError, LabelError, LampError, NonFiniteError, ShapeError
 from lamp.formulas import wide
 from lamp.losses.base import Loss
 from lamp.losses.checks import explain_pair
@@ -166,6 +166,17 @@ class CTCLoss(Loss):
         skips[:, 2:] = (extended[:, 2:] != self.blank) & (extended[:, 2:] != extended[:, :-2])
         of_states = lp.gather(2, extended.expand(steps, -1, -1))  # (T, B, 2 S + 1)
         return Problem(lp, of_states, extended, skips, inputs, labels)
+
+    def explain_non_finite(self, value: Tensor, output: Tensor, target: Tensor) -> LampError:
+        """The error for a target that does not fit into its steps, or for log-probabilities that are no numbers."""
+        if bool(output.isnan().any()) or not bool(value.isinf().any()):
+            return super().explain_non_finite(value, output, target)
+        return NonFiniteError(
+            "a target does not fit into its steps",
+            expected="a step for each label, and one more between two equal labels, which a blank divides",
+            got=f"a loss of {float(value.max())} at {value.reshape(-1).isinf().nonzero()[0].item()}",
+            fix="CTCLoss(zero_infinity=True) leaves such samples out; or let the network put out more steps",
+        )
 
     def extra_repr(self) -> str:
         return ""

@@ -147,6 +147,13 @@ class SampleLoss(Loss):
         """Raise an error unless these are floating-point tensors of one shape, dtype and device."""
         fits = isinstance(first, Tensor) and isinstance(other, Tensor)
         fits = fits and first.shape == other.shape and first.dtype is other.dtype and first.device == other.device
+        if not fits and isinstance(first, Tensor) and isinstance(other, Tensor) and first.shape != other.shape:
+            raise ShapeError(
+                "the outputs that a loss compares differ in shape, and nothing is broadcast in a loss",
+                expected=tuple(first.shape),
+                got=tuple(other.shape),
+                fix="pass tensors of one shape",
+            )
         if not fits or not first.is_floating_point() or not first.numel():
             raise explain_pair(first, other)
 

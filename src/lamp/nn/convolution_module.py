@@ -129,7 +129,9 @@ class ConvolutionModule(Module):
                 "the input does not have the axes needed",
                 expected=f"{wanted} or {wanted.replace('B, ', '')}",
                 got=got,
-                fix="x.unsqueeze(1) adds an axis of channels to (B, ...)",
+                fix="x.unsqueeze(1) adds an axis of channels to (B, ...)"
+                if len(shape) < self.axes + 2
+                else "x.flatten(0, 1) makes one batch of two axes",
             )
         if shape[-1 - self.axes] != self.in_channels:
             return ShapeError(

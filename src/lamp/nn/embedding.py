@@ -164,7 +164,9 @@ class Lookup(Module):
             "the table has no row with this index",
             expected=f"indices from 0 to {self.num_embeddings - 1}",
             got=f"{int(outside[0]) if len(outside) else '?'}; {len(outside)} of {indices.numel()} indices are outside",
-            fix=f"num_embeddings={int(indices.max()) + 1}, or check how the tokens were numbered",
+            fix="count the tokens from 0; padding_idx names the row of a token to ignore"
+            if int(indices.min()) < 0
+            else f"num_embeddings={int(indices.max()) + 1}, or check how the tokens were numbered",
         )
 
     def _options(self) -> str:
