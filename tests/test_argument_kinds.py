@@ -70,6 +70,8 @@ FUNCTIONS = {  # the function, the arguments that it needs, and those that are t
     "spirals": (lamp.data.spirals, {"n": 10}, ["turns", "seed", "generator"]),
     "iris": (lamp.data.iris, {}, ["train", "normalize"]),
     "mnist": (lamp.data.mnist, {}, ["root", "train"]),
+    "characters": (lamp.data.characters, {"text": "abc" * 40}, ["text", "context", "train"]),
+    "tiny_shakespeare": (lamp.data.tiny_shakespeare, {}, ["root", "train", "context"]),
     "load_state_dict": (
         lambda **options: net().load_state_dict(**options),
         {"state_dict": net().state_dict()},

@@ -8,6 +8,7 @@ from lamp.data.loader import DataLoader
 from lamp.data.mnist import mnist, read_idx
 from lamp.data.orders import order
 from lamp.data.synthetic import disk, spirals
+from lamp.data.text import characters, tiny_shakespeare
 from lamp.missing_names import module_getattr
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "as_column",
     "as_columns",
     "breast_cancer",
+    "characters",
     "check_finite",
     "diabetes",
     "digits",
@@ -28,6 +30,7 @@ __all__ = [
     "order",
     "read_idx",
     "spirals",
+    "tiny_shakespeare",
     "wine",
 ]
 

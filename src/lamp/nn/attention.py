@@ -138,62 +138,58 @@ class MultiheadAttention(RandomMask):
                 got="no attn_mask",
                 fix="attn_mask=lamp.Transformer.generate_square_subsequent_mask(length)",
             )
-        inputs = [self._batch_first(each, single) for each in (query, key, value)]  # (B, L, ...), (B, S, ...)
         q, k, v = (
-            self._heads(axes.affine(x, weight.mT, bias))
-            for x, (weight, bias) in zip(inputs, self._projections(data=True), strict=True)
+            self._heads(axes.affine(x, weight.mT, bias), single)  # (N, L, D), (N, S, D), (N, S, D) where N = B H
+            for x, (weight, bias) in zip((query, key, value), self._projections(data=True), strict=True)
         )
-        q = q * (1.0 / math.sqrt(self.head_dim))
-        k, v = self._longer(k, self.bias_k), self._longer(v, self.bias_v)
-        scores = q @ k.mT
-        mask = self._mask_of(scores, inputs[1].shape[-2], key_padding_mask, attn_mask, single)
-        if mask is not None:
-            scores = scores + mask
-        weights = scores.softmax(-1)
-        keep = self._mask(weights) if self.training and self.dropout else None
+        length, of_batch = k.shape[1], self._batch_first(query, single).shape[:-2]
+        k, v = self._longer(k, self.bias_k, of_batch), self._longer(v, self.bias_v, of_batch)
+        shape = (*of_batch, self.num_heads, q.shape[1], k.shape[1])  # of the scores: (B, H, L, S)
+        mask = self._mask_of(shape, q, length, key_padding_mask, attn_mask, single)
+        scores = torch.baddbmm(mask.expand(shape).flatten(0, -3), q, k.mT, alpha=1.0 / math.sqrt(self.head_dim))
+        weights = torch.softmax(scores, -1, out=scores)  # (N, L, S)
+        keep = self._mask(weights.view(shape)).view_as(weights) if self.training and self.dropout else None
         dropped = weights if keep is None else weights * keep
-        y: Tensor = self.out_proj(self._side_by_side(dropped @ v))
-        self.remember((inputs, q, k, v, weights, keep, single, average_attn_weights, query.shape))
-        y = self._as_given(y, single)
+        y: Tensor = self.out_proj(self._side_by_side(dropped, v, query, single))
+        self.remember(((query, key, value), q, k, v, weights, keep, shape, single, average_attn_weights))
         if not need_weights:
             return y, None
-        shown = dropped.mean(-3) if average_attn_weights else dropped
+        shown = dropped.view(shape).mean(-3) if average_attn_weights else dropped.view(shape)
         return y, shown.squeeze(-3 if average_attn_weights else -4) if single else shown
 
     def backward(self, dy: Tensor, dweights: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        inputs, q, k, v, weights, keep, single, average, shape = self.recall()
-        if not isinstance(dy, Tensor) or dy.shape != shape:
-            raise explain_gradient(dy, shape)
-        dcontext = self._heads(self.out_proj.backward(self._batch_first(dy, single)))
+        inputs, q, k, v, weights, keep, shape, single, average = self.recall()
+        if not isinstance(dy, Tensor) or dy.shape != inputs[0].shape:
+            raise explain_gradient(dy, inputs[0].shape)
+        dcontext = self._heads(self.out_proj.backward(dy), single)  # (N, L, D)
         dropped = weights if keep is None else weights * keep
-        dv = dropped.mT @ dcontext
-        dweight = dcontext @ v.mT
+        dweight = dcontext.bmm(v.mT)  # (N, L, S)
         if dweights is not None:
             shown = dweights.unsqueeze(-3 if average else -4) if single else dweights
-            dweight = dweight + (shown.unsqueeze(-3) / self.num_heads if average else shown)
+            shown = shown.unsqueeze(-3) / self.num_heads if average else shown
+            dweight = dweight + shown.expand(shape).flatten(0, -3)
         if keep is not None:
-            dweight = dweight * keep
-        weights = wide(weights)
-        share = wide(dweight) * weights
+            dweight = dweight.mul_(keep)
+        weights, scale = wide(weights), 1.0 / math.sqrt(self.head_dim)
+        share = wide(dweight).mul_(weights)
         dscores = share.addcmul_(weights, share.sum(-1, keepdim=True), value=-1.0).to(dweight.dtype)
-        dq = (dscores @ k) * (1.0 / math.sqrt(self.head_dim))
-        dk = dscores.mT @ q
-        length = inputs[1].shape[-2]
-        for d, extra in ((dk, self.bias_k), (dv, self.bias_v)):
-            if extra is not None:
-                of_batch = self._side_by_side(d[..., length : length + 1, :])  # (B, 1, E)
-                extra.grad.add_(of_batch.sum(-3, keepdim=True))
+        products = ((dscores, k, scale), (dscores.mT, q, scale), (dropped.mT, dcontext, 1.0))  # dq, dk and dv
         gradients = []
-        for x, d, (weight, _), (dweight_, dbias) in zip(
+        for x, (left, right, factor), extra, (weight, _), (dprojection, dbias) in zip(
             inputs,
-            (dq, dk[..., :length, :], dv[..., :length, :]),
+            products,
+            (None, self.bias_k, self.bias_v),
             self._projections(data=True),
             self._projections(data=False),
             strict=True,
         ):
-            flat = self._side_by_side(d)
-            axes.add_affine(dweight_, dbias, flat, x)
-            gradients.append(self._as_given(axes.affine(flat, weight), single))
+            d = self._side_by_side(left, right, x, single, factor)
+            axes.add_affine(dprojection, dbias, d, x)
+            gradients.append(axes.affine(d, weight))
+            if extra is not None:
+                place = self._batch_first(x, single).shape[-2]
+                row = (left[:, place : place + 1].bmm(right) * factor).view(*shape[:-2], 1, -1)  # (B, H, 1, D)
+                extra.grad.add_(row.transpose(-3, -2).flatten(-2).sum(-3, keepdim=True))  # (1, 1, E)
         dquery, dkey, dvalue = gradients
         return dquery, dkey, dvalue
 
@@ -236,45 +232,58 @@ class MultiheadAttention(RandomMask):
         """(B, L, features) of an input or a gradient."""
         return x.unsqueeze(-3) if single else x if self.batch_first else x.transpose(-3, -2)
 
-    def _as_given(self, y: Tensor, single: bool) -> Tensor:
-        """The opposite of `_batch_first`."""
-        return y.squeeze(-3) if single else y if self.batch_first else y.transpose(-3, -2)
+    def _parted(self, x: Tensor, single: bool) -> Tensor:
+        """An input or a gradient with E features as a view (B, H, L, D)."""
+        parted: Tensor = self._batch_first(x, single).unflatten(-1, (self.num_heads, self.head_dim))
+        return parted.transpose(-3, -2)
 
-    def _heads(self, x: Tensor) -> Tensor:
-        """(B, L, E) as (B, H, L, D)."""
-        parted: Tensor = x.unflatten(-1, (self.num_heads, self.head_dim)).transpose(-3, -2)
-        return parted
+    def _heads(self, x: Tensor, single: bool) -> Tensor:
+        """The heads of an input or a gradient as one batch, (N, L, D): a view, if L is its first axis."""
+        return self._parted(x, single).flatten(0, -3)
 
-    @staticmethod
-    def _side_by_side(x: Tensor) -> Tensor:
-        """(B, H, L, D) as (B, L, E)."""
-        return x.transpose(-3, -2).flatten(-2)
+    def _side_by_side(self, left: Tensor, right: Tensor, like: Tensor, single: bool, scale: float = 1.0) -> Tensor:
+        """scale left right for each head, (N, L, D), as E features with the other axes of an input: (L, B, E).
 
-    def _longer(self, x: Tensor, extra: Parameter | None) -> Tensor:
-        """Keys or values (B, H, S, D) with the learned one and the zeros appended."""
+        Rows of `left` beyond L are left out.
+        """
+        y = left.new_empty((*like.shape[:-1], self.embed_dim))
+        heads = self._parted(y, single)  # (B, H, L, D)
+        product = left.new_empty((left.shape[0], *heads.shape[-2:]))
+        torch.baddbmm(product, left[:, : heads.shape[-2]], right, beta=0, alpha=scale, out=product)
+        heads.copy_(product.view(heads.shape))
+        return y
+
+    def _longer(self, x: Tensor, extra: Parameter | None, of_batch: Sequence[int]) -> Tensor:
+        """Keys or values (N, S, D) with the learned one and the zeros appended."""
         parts = [x]
         if extra is not None:
             row = extra.data.unflatten(-1, (self.num_heads, self.head_dim)).transpose(-3, -2)  # (1, H, 1, D)
-            parts.append(row.expand(*x.shape[:-2], 1, self.head_dim))
+            parts.append(row.expand(*of_batch, *row.shape[-3:]).flatten(0, -3))
         if self.add_zero_attn:
             parts.append(x.new_zeros(*x.shape[:-2], 1, self.head_dim))
         return torch.cat(parts, -2) if len(parts) > 1 else x
 
     def _mask_of(
-        self, scores: Tensor, length: int, padding: Tensor | None, attention: Tensor | None, single: bool
-    ) -> Tensor | None:
-        """Both masks as numbers to add to scores (B, H, L, S + extras); None without masks."""
-        *lead, heads, queries, _ = scores.shape
+        self,
+        shape: Sequence[int],
+        like: Tensor,
+        length: int,
+        padding: Tensor | None,
+        attention: Tensor | None,
+        single: bool,
+    ) -> Tensor:
+        """Both masks as numbers to add to scores of this shape (B, H, L, S + extras); without masks 0."""
+        *lead, heads, queries, places = shape
         batch = lead[-1]
         found: Tensor | None = None
         if attention is not None:
-            mask = self._numbers("attn_mask", attention, scores)
+            mask = self._numbers("attn_mask", attention, like)
             forms = [(queries, length), (batch * heads, queries, length)]
             if tuple(mask.shape) not in forms:
                 raise self._misfit("attn_mask", " or ".join(map(str, forms)), mask)
             found = mask if mask.dim() == 2 else mask.view(batch, heads, queries, length)
         if padding is not None:
-            mask = self._numbers("key_padding_mask", padding, scores)
+            mask = self._numbers("key_padding_mask", padding, like)
             forms = [(length,)] if single else [(batch, length)]
             if len(lead) > 1:
                 forms.append((*lead, length))
@@ -282,8 +291,9 @@ class MultiheadAttention(RandomMask):
                 raise self._misfit("key_padding_mask", " or ".join(map(str, forms)), mask)
             mask = mask[..., None, None, :]
             found = mask if found is None else found + mask
-        extras = scores.shape[-1] - length
-        return found if found is None or not extras else torch.constant_pad_nd(found, (0, extras), 0.0)
+        if found is None:
+            return like.new_zeros(())
+        return found if places == length else torch.constant_pad_nd(found, (0, places - length), 0.0)
 
     def _numbers(self, name: str, mask: Any, like: Tensor) -> Tensor:
         """A mask as numbers to add: 0, and -inf where it is True."""

@@ -69,6 +69,11 @@ class RandomMask(Module):
         self.step += 1
         return mask
 
+    def _count(self) -> None:
+        """Count a step that needs no mask; the seed is drawn as if it did."""
+        self.seeds()
+        self.step += 1
+
     def get_extra_state(self) -> Any:
         if self.replicas is None:
             return self.seed, self.step, self._generators[0]
@@ -160,20 +165,19 @@ class Dropout(RandomMask):
     def forward(self, input: Tensor) -> Tensor:
         if not isinstance(input, Tensor) or not input.is_floating_point():
             raise explain_numbers(self, input)
-        if not self.training:
-            self.remember((None, input.shape))
-            return input
-        mask = self._mask(input)
+        mask = None  # where it would change nothing
+        if self.training and self.p:
+            mask = self._mask(input)
+        elif self.training:
+            self._count()
         self.remember((mask, input.shape))
-        return self._masked(input, mask)
+        return input if mask is None else self._masked(input, mask)
 
     def backward(self, dy: Tensor) -> Tensor:
         mask, shape = self.recall()
         if not isinstance(dy, Tensor) or dy.shape != shape:
             raise explain_gradient(dy, shape)
-        return (
-            dy if mask is None else dy * mask
-        )  # without a mask it was in eval mode, within a network in training mode
+        return dy if mask is None else dy * mask
 
     def _masked(self, x: Tensor, mask: Tensor) -> Tensor:
         return x * mask

@@ -1,0 +1,29 @@
+"""The examples run from their files: a few steps each, without any file of data."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+@pytest.mark.parametrize(("name", "figure"), [("character_gpt", "character_gpt.png")])
+def test_an_example_runs_for_a_few_steps(name, figure, tmp_path):
+    (figures := tmp_path / "figures").mkdir()
+    environment = {key: value for key, value in os.environ.items() if key != "LAMP_DATA"}
+    ended = subprocess.run(
+        [sys.executable, str(EXAMPLES / f"{name}.py"), "--quick", "--out", str(figures)],
+        cwd=tmp_path,
+        env={**environment, "MPLBACKEND": "Agg"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert "Warning" not in ended.stderr
+    assert max(map(len, ended.stdout.splitlines())) <= 80
+    assert (figures / figure).is_file()
+    assert list(tmp_path.iterdir()) == [figures]
