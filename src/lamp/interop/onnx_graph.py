@@ -143,9 +143,8 @@ class OnnxGraph:
         other = next((x for x, value in zip(inputs, op.inputs, strict=True) if value not in same), None)
         if other is None or same.isdisjoint(op.inputs):
             return inputs
-        lead = 1 if self.plan.members is None else 2
-        ends = [self.integers("begin", 0), self.integers("lead", lead)]
-        shape = self.node("Slice", self.node("Shape", other, at=at), *ends, at=at)  # (n), or (K, n)
+        lead = self.integers("lead", *range(1 if self.plan.members is None else 2))
+        shape = self.node("Gather", self.node("Shape", other, at=at), lead, at=at)  # (n), or (K, n)
         shape = self.node("Concat", shape, self.integers("ones", *[1] * len(op.output.shape)), at=at, axis=0)
         pairs = zip(inputs, op.inputs, strict=True)
         return [self.node("Expand", x, shape, at=at) if value in same else x for x, value in pairs]

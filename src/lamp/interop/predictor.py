@@ -131,7 +131,9 @@ class Predictor:
 
     def alike(self, graph: Graph) -> set[Value]:
         """The values that all replicas of a population share, whose axis of replicas has length 1."""
-        found = set(graph.inputs) if self.members is not None and graph is self.graphs[0][1] else set()
+        if self.members is None:
+            return set()
+        found = set(graph.inputs) if graph is self.graphs[0][1] else set()
         for op in graph.ops:
             own = any(each.replicas is not None for each in op.parameters.values())
             own = own or (bool(op.buffers) and op.module.replicas is not None)

@@ -271,10 +271,9 @@ class _ToTorch:
         return self.parameters[id(parameter)]
 
     def _unknown(self, module: Module, path: str) -> ArgumentError:
-        known: list[type] = [*TWINS, *dict.fromkeys(ROWS.values())]
         return ArgumentError(
             "torch.nn has no such module",
-            expected=", ".join(sorted(kind.__name__ for kind in known)),
+            expected="modules of lamp's own, unchanged, and Sequential, Residual and Parallel of them",
             got=f"{described_type(module)} with a forward of its own",
             fix="convert the networks around it, and write a torch.nn.Module that computes the same",
             where=_place(type(self.root).__name__ + path, describe(module), path),
