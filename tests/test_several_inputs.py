@@ -734,3 +734,21 @@ def test_the_cosine_of_vectors_shorter_than_eps():
     for own, autograd in zip(module.backward(dy), torch.autograd.grad(expected, leaves, dy), strict=True):
         assert error(own, autograd) < 1e-12
     assert error(y, expected.detach()) < 1e-12
+
+
+@pytest.mark.parametrize("case", [case for case in SEVERAL if case.name.startswith("Bilinear")], ids=str)
+def test_the_same_seed_gives_the_same_parameters_as_torch(case):
+    torch.manual_seed(5)
+    own = case.make().state_dict()
+    torch.manual_seed(5)
+    assert all(torch.equal(own[name], other) for name, other in case.make_torch().state_dict().items())
+
+
+def test_equal_largest_differences_share_the_gradient():
+    module, twin = lamp.PairwiseDistance(p=float("inf"), eps=0.0), nn.PairwiseDistance(p=float("inf"), eps=0.0)
+    x1, x2 = torch.tensor([[1.0, -3.0, 3.0], [2.0, 0.5, -2.0]], dtype=D), torch.zeros(2, 3, dtype=D)
+    leaves = [each.clone().requires_grad_() for each in (x1, x2)]
+    dy = torch.tensor([0.7, -1.3], dtype=D)
+    module(x1, x2)
+    for own, autograd in zip(module.backward(dy), torch.autograd.grad(twin(*leaves), leaves, dy), strict=True):
+        assert torch.equal(own, autograd)
