@@ -13,6 +13,7 @@ import polars as pl
 from lamp.errors import DataError
 from lamp.printable import counted
 from lamp.tables import parsing
+from lamp.tables.cells import Cells
 from lamp.tables.missing import MISSING_WORDS
 
 Numbers = np.ndarray[Any, np.dtype[Any]]
@@ -39,36 +40,41 @@ class Column(ABC):
 
     @classmethod
     @abstractmethod
-    def fit(cls, series: pl.Series, **known: Any) -> Self:
+    def fit(cls, cells: Cells, **known: Any) -> Self:
         """The column fitted to the training rows; `known` are fields found from the whole table (see Decision)."""
 
     @abstractmethod
-    def read(self, series: pl.Series) -> pl.Series:
+    def read(self, column: pl.Series | Cells) -> pl.Series:
         """The values of a column of any table; null where one is missing or not of this kind."""
 
     @abstractmethod
-    def transform(self, series: pl.Series, notes: list[str]) -> Numbers:
+    def transform(self, cells: Cells, notes: list[str]) -> Numbers:
         """The column of any table as numbers (n, features); remarks are added to `notes`.
 
         Raises DataError for values that do not fit this kind of column.
         """
 
-    def unknown(self, series: pl.Series) -> pl.Series:
+    def unknown(self, cells: Cells) -> pl.Series:
         """(n,) booleans: where values cannot be encoded with what training has learned."""
-        return is_unread(self, series, self.read(series))
+        read = self.read(cells)
+        if not may_be_unread(cells, read):
+            return nowhere(cells)
+        words, known = cells.words(self.missing_words), getattr(self, "words", [])
+        odd = read.is_null() & words.is_not_null()
+        return odd & ~words.is_in(known).fill_null(False) if known else odd
 
-    def known(self, series: pl.Series, unknown: Unknown, notes: list[str]) -> pl.Series:
+    def known(self, cells: Cells, unknown: Unknown, notes: list[str]) -> Cells:
         """The column with nulls in place of unknown values; with unknown="error", they raise DataError."""
-        strange = self.unknown(series)
+        strange = self.unknown(cells)
         count = int(strange.sum())
         if not count:
-            return series
-        words = parsing.words(series.filter(strange), self.missing_words).unique(maintain_order=True).to_list()
+            return cells
+        words = cells.words(self.missing_words).filter(strange).unique(maintain_order=True).to_list()
         if unknown == "error":
-            refuse_word(self, words[0], series, "values that training has seen", count)
+            refuse_word(self, words[0], cells, "values that training has seen", count)
         listed = ", ".join(map(repr, words[:3])) + (", ..." if len(words) > 3 else "")
-        notes.append(f"{self.name}: {count:,} of {len(series):,} values are unknown and count as missing: {listed}")
-        return pl.select(pl.when(~strange).then(series).alias(series.name)).to_series()
+        notes.append(f"{self.name}: {count:,} of {len(cells):,} values are unknown and count as missing: {listed}")
+        return Cells(pl.select(pl.when(~strange).then(cells.series).alias(cells.name)).to_series())
 
     def to_dict(self) -> dict[str, Any]:
         """The column as a dict for JSON."""
@@ -85,38 +91,34 @@ def own_missing_words(known: Mapping[str, Any]) -> dict[str, Any]:
 
 
 # ---- values that do not fit ------------------------------------------------------------------------------------------
-def is_unread(column: Column, series: pl.Series, read: pl.Series) -> pl.Series:
-    """(n,) booleans: where a value could not be read and is not one of the column's known words."""
-    if not (parsing.is_text(series.dtype) or read.null_count() > series.null_count()):
-        return nowhere(series)
-    words = parsing.words(series, column.missing_words)
-    odd = read.is_null() & words.is_not_null()
-    known = getattr(column, "words", [])
-    return odd & ~words.is_in(known).fill_null(False) if known else odd
+def may_be_unread(cells: Cells, read: pl.Series) -> bool:
+    """Whether some values may be there that could not be read."""
+    gaps = read.null_count()
+    return gaps > 0 and (parsing.is_text(cells.dtype) or gaps > cells.series.null_count())
 
 
-def nowhere(series: pl.Series) -> pl.Series:
+def nowhere(cells: Cells) -> pl.Series:
     """(n,) booleans, all False."""
-    return pl.repeat(False, len(series), eager=True)
+    return pl.repeat(False, len(cells), eager=True)
 
 
-def unread(column: Column, series: pl.Series, read: pl.Series) -> pl.Series:
+def unread(column: Column, cells: Cells, read: pl.Series) -> pl.Series:
     """The words that could not be read and are not among the column's known words."""
-    if not (parsing.is_text(series.dtype) or read.null_count() > series.null_count()):
+    if not may_be_unread(cells, read):
         return pl.Series([], dtype=pl.String)
-    odd = parsing.words(series.filter(read.is_null()), column.missing_words).drop_nulls()
+    odd = cells.words(column.missing_words).filter(read.is_null()).drop_nulls()
     known = getattr(column, "words", [])
     return odd.filter(~odd.is_in(known)) if known and len(odd) else odd
 
 
-def refuse_word(column: Column, word: str, series: pl.Series, expected: str, count: int) -> None:
-    row = int((parsing.words(series, column.missing_words) == word).fill_null(False).arg_max() or 0) + 1
-    if parsing.is_text(series.dtype):
-        word = str(series[row - 1]).strip()  # as it stands in the file: 5.00, not 5
+def refuse_word(column: Column, word: str, cells: Cells, expected: str, count: int) -> None:
+    row = int((cells.words(column.missing_words) == word).fill_null(False).arg_max() or 0) + 1
+    if parsing.is_text(cells.dtype):
+        word = str(cells.series[row - 1]).strip()  # as it stands in the file: 5.00, not 5
     raise DataError(
         f"column {column.name!r}: {word!r} in row {row:,} is not a {column.kind}",
         expected=expected,
-        got=f"{count:,} of {len(series):,} values that are not" if count > 1 else f"{word!r}",
+        got=f"{count:,} of {len(cells):,} values that are not" if count > 1 else f"{word!r}",
         fix="correct the value, leave the cell empty, or take all such values for missing with --unknown gap",
     )
 

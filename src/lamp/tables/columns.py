@@ -15,8 +15,9 @@ import polars as pl
 
 from lamp.printable import counted
 from lamp.tables import dates, parsing
+from lamp.tables.cells import Cells
 from lamp.tables.column import Column, Numbers, nowhere, own_missing_words, refuse_infinite, refuse_word, unread
-from lamp.tables.missing import MISSING_WORDS, places
+from lamp.tables.missing import MISSING_WORDS
 from lamp.tables.numbers import NumberForm, decimal_mark
 
 MOST_LEVELS = 50  # words of a category that have a feature of their own
@@ -72,13 +73,13 @@ class NumberColumn(Column):
         return [self.name, f"{self.name} is missing"] if self.indicator else [self.name]
 
     @classmethod
-    def fit(cls, series: pl.Series, **known: Any) -> Self:
+    def fit(cls, cells: Cells, **known: Any) -> Self:
         learned = {key: known[key] for key in ("decimal", "unit", "zeros", "scales", "without", "open") if key in known}
-        column = cls(series.name, 0.0, 0.0, 1.0, False, 0.0, 0.0, **learned, **own_missing_words(known))
-        read = column.read(series)
-        column.words = sorted({*unread(column, series, read).to_list(), *known.get("words", [])})
+        column = cls(cells.name, 0.0, 0.0, 1.0, False, 0.0, 0.0, **learned, **own_missing_words(known))
+        read = column.read(cells)
+        column.words = sorted({*unread(column, cells, read).to_list(), *known.get("words", [])})
         there = read.drop_nulls().to_numpy()
-        refuse_infinite(series.name, there, read)
+        refuse_infinite(cells.name, there, read)
         if len(there):
             column.median, column.low, column.high = float(np.median(there)), float(there.min()), float(there.max())
         column.indicator = bool(read.null_count())
@@ -99,18 +100,18 @@ class NumberColumn(Column):
     def _curved(self, x: Numbers) -> Numbers:
         return x if self.curve is None else np.arcsinh((x - self.curve["centre"]) / self.curve["width"])
 
-    def read(self, series: pl.Series) -> pl.Series:
-        return parsing.numbers(series, self.form, self.missing_words)
+    def read(self, column: pl.Series | Cells) -> pl.Series:
+        return parsing.numbers(column, self.form, self.missing_words)
 
-    def unknown(self, series: pl.Series) -> pl.Series:
-        return super().unknown(series) | self.read(series).is_infinite().fill_null(False)
+    def unknown(self, cells: Cells) -> pl.Series:
+        return super().unknown(cells) | self.read(cells).is_infinite().fill_null(False)
 
-    def transform(self, series: pl.Series, notes: list[str]) -> Numbers:
-        read = self.read(series)
-        strange = unread(self, series, read)
+    def transform(self, cells: Cells, notes: list[str]) -> Numbers:
+        read = self.read(cells)
+        strange = unread(self, cells, read)
         if len(strange):
-            refuse_word(self, strange[0], series, self.form.described, len(strange))
-        self._remark(series, read, notes)
+            refuse_word(self, strange[0], cells, self.form.described, len(strange))
+        self._remark(cells, read, notes)
         refuse_infinite(self.name, read.drop_nulls().to_numpy(), read)
         gaps = read.null_count()
         if not self.indicator:
@@ -119,16 +120,16 @@ class NumberColumn(Column):
         z = (self._curved(x) - self.mean) / self.std
         return np.stack([z, read.is_null().to_numpy().astype(np.float64)], 1) if self.indicator else z[:, None]
 
-    def _remark(self, series: pl.Series, read: pl.Series, notes: list[str]) -> None:
+    def _remark(self, cells: Cells, read: pl.Series, notes: list[str]) -> None:
         """Add remarks on ambiguous text of a form that did not occur in training."""
         if self.unit and not self.without:
             bare = read.count() - int(
-                series.str.contains(self.unit, literal=True).sum() if series.dtype == pl.String else 0
+                cells.series.str.contains(self.unit, literal=True).sum() if cells.dtype == pl.String else 0
             )
             if bare:
                 notes.append(f"{self.name}: {counted(bare, 'value')} without {self.unit} read as in {self.unit}")
-        if self.open and series.dtype == pl.String:
-            found = decimal_mark(series)
+        if self.open and cells.dtype == pl.String:
+            found = decimal_mark(cells)
             if found.doubtful:
                 value = parsing.numbers(pl.Series([found.example]), self.form)[0]
                 notes.append(f"{self.name}: {found.example!r} is read as {value:g}; training had no number like it")
@@ -149,19 +150,19 @@ class BooleanColumn(Column):
         return [self.name, f"{self.name} is missing"] if self.indicator else [self.name]
 
     @classmethod
-    def fit(cls, series: pl.Series, **known: Any) -> Self:
-        column = cls(series.name, False, **own_missing_words(known))
-        column.indicator = bool(column.read(series).null_count())
+    def fit(cls, cells: Cells, **known: Any) -> Self:
+        column = cls(cells.name, False, **own_missing_words(known))
+        column.indicator = bool(column.read(cells).null_count())
         return column
 
-    def read(self, series: pl.Series) -> pl.Series:
-        return parsing.answers(series, self.missing_words)
+    def read(self, column: pl.Series | Cells) -> pl.Series:
+        return parsing.answers(column, self.missing_words)
 
-    def transform(self, series: pl.Series, notes: list[str]) -> Numbers:
-        read = self.read(series)
-        odd = unread(self, series, read)
+    def transform(self, cells: Cells, notes: list[str]) -> Numbers:
+        read = self.read(cells)
+        odd = unread(self, cells, read)
         if len(odd):
-            refuse_word(self, odd[0], series, "true or false, yes or no, 1 or 0", len(odd))
+            refuse_word(self, odd[0], cells, "true or false, yes or no, 1 or 0", len(odd))
         missing = read.is_null()
         if not self.indicator:
             self._filled(int(missing.sum()), notes, "replaced by 0.5, halfway between yes and no")
@@ -190,26 +191,25 @@ class CategoryColumn(Column):
         return [f"{self.name} = {level}" for level in self.levels] + [f"{self.name} {other}" for other in others]
 
     @classmethod
-    def fit(cls, series: pl.Series, **known: Any) -> Self:
+    def fit(cls, cells: Cells, **known: Any) -> Self:
         words = own_missing_words(known)
-        text = parsing.words(series, *words.values())
-        counted = level_counts(text)
-        levels = frequent(counted, len(text))
-        return cls(series.name, levels, len(counted) - len(levels), bool(text.null_count()), **words)
+        counted, there = cells.counted(*words.values()), cells.there(*words.values())
+        levels, _ = frequent(counted, len(cells))
+        return cls(cells.name, levels, len(counted) - len(levels), there < len(cells), **words)
 
-    def read(self, series: pl.Series) -> pl.Series:
-        return parsing.words(series, self.missing_words)
+    def read(self, column: pl.Series | Cells) -> pl.Series:
+        return parsing.words(column, self.missing_words)
 
-    def unknown(self, series: pl.Series) -> pl.Series:
+    def unknown(self, cells: Cells) -> pl.Series:
         if self.rare:
-            return nowhere(series)  # a word without a feature may have been a rare word in training
-        text = self.read(series)
+            return nowhere(cells)  # a word without a feature may have been a rare word in training
+        text = self.read(cells)
         return text.is_not_null() & ~text.is_in(self.levels).fill_null(False)
 
-    def transform(self, series: pl.Series, notes: list[str]) -> Numbers:
+    def transform(self, cells: Cells, notes: list[str]) -> Numbers:
         features = len(self.features)
         other = len(self.levels) if self.rare else features  # beyond the last: all zeros
-        text, at = places(series, self.levels, self.missing_words, other)
+        text, at = cells.places(self.levels, self.missing_words, other)
         missing = text.is_null()
         at = at.fill_null(features - 1 if self.missing else features)
         if not self.missing:
@@ -251,25 +251,26 @@ class DateColumn(Column):
         return [f"{self.name}: {part}" for part in self.parts] + [f"{self.name} is missing"] * self.indicator
 
     @classmethod
-    def fit(cls, series: pl.Series, **known: Any) -> Self:
-        column = cls(series.name, known.get("format"), {}, False, known.get("words", []), **own_missing_words(known))
-        read = column.read(series)
+    def fit(cls, cells: Cells, **known: Any) -> Self:
+        column = cls(cells.name, known.get("format"), {}, False, known.get("words", []), **own_missing_words(known))
+        read = column.read(cells)
         for part, x in _parts(read.drop_nulls()).items():
             if len(x) and x.std() > 1e-6:
                 column.parts[part] = [float(x.mean()), float(x.std())]
         column.indicator = bool(read.null_count())
         return column
 
-    def read(self, series: pl.Series) -> pl.Series:
-        if (series.dtype == pl.Time) != (self.format == dates.TIME_ALONE) and parsing.is_time(series.dtype):
-            return pl.repeat(None, len(series), dtype=pl.Datetime("us"), eager=True)
-        return parsing.times(series, self.format, self.missing_words)
+    def read(self, column: pl.Series | Cells) -> pl.Series:
+        dtype = column.dtype
+        if (dtype == pl.Time) != (self.format == dates.TIME_ALONE) and parsing.is_time(dtype):
+            return pl.repeat(None, len(column), dtype=pl.Datetime("us"), eager=True)
+        return parsing.times(column, self.format, self.missing_words)
 
-    def transform(self, series: pl.Series, notes: list[str]) -> Numbers:
-        read = self.read(series)
-        odd = unread(self, series, read)
+    def transform(self, cells: Cells, notes: list[str]) -> Numbers:
+        read = self.read(cells)
+        odd = unread(self, cells, read)
         if len(odd):
-            refuse_word(self, odd[0], series, dates.expected(self.format), len(odd))
+            refuse_word(self, odd[0], cells, dates.expected(self.format), len(odd))
         missing = read.is_null()
         if not self.indicator:
             self._filled(int(missing.sum()), notes, "replaced by the mean date")
@@ -305,17 +306,17 @@ class LeftOut(Column):
         return []
 
     @classmethod
-    def fit(cls, series: pl.Series, **known: Any) -> Self:
-        return cls(series.name, known.get("why", ""))
+    def fit(cls, cells: Cells, **known: Any) -> Self:
+        return cls(cells.name, known.get("why", ""))
 
     def to_dict(self) -> dict[str, Any]:
         return {"name": self.name, "kind": self.kind, "why": self.why}
 
-    def read(self, series: pl.Series) -> pl.Series:
-        return series
+    def read(self, column: pl.Series | Cells) -> pl.Series:
+        return Cells.of(column).series
 
-    def transform(self, series: pl.Series, notes: list[str]) -> Numbers:
-        return np.empty((len(series), 0))
+    def transform(self, cells: Cells, notes: list[str]) -> Numbers:
+        return np.empty((len(cells), 0))
 
 
 KINDS: dict[str, type[Column]] = {
@@ -324,32 +325,39 @@ KINDS: dict[str, type[Column]] = {
 
 
 # ---- the words of a category -----------------------------------------------------------------------------------------
-def level_counts(text: pl.Series) -> list[tuple[str, int]]:
-    """(word, number of rows) of each word, the most frequent first."""
-    counted = (
-        pl.DataFrame({"word": text.drop_nulls()}).group_by("word").len().sort(["len", "word"], descending=[True, False])
-    )
-    return list(counted.iter_rows())
+def frequent(counted: pl.DataFrame, rows: int) -> tuple[list[str], int]:
+    """The words that are frequent enough for a feature of their own, the most frequent first, and their rows.
 
-
-def frequent(counted: list[tuple[str, int]], rows: int) -> list[str]:
-    """The words that are frequent enough for a feature of their own."""
-    least = max(RAREST, rows // RARE_SHARE)
-    return [word for word, count in counted[:MOST_LEVELS] if count >= least]
+    counted  a table of `word` and `count`
+    """
+    found = counted.filter(counted["count"] >= max(RAREST, rows // RARE_SHARE))
+    found = found.sort(["count", "word"], descending=[True, False]).head(MOST_LEVELS)
+    return found["word"].to_list(), int(found["count"].sum())
 
 
 # ---- points in time --------------------------------------------------------------------------------------------------
 def _parts(read: pl.Series) -> dict[str, Numbers]:
     """{part: (n,) numbers} for points in time."""
-    day = read.dt.truncate("1d")
-    clock = (read - day).dt.total_microseconds().to_numpy() / 1e6 / DAY
+    at = pl.col("at")
+    found = (
+        read.alias("at")
+        .to_frame()
+        .select(
+            days=at.cast(pl.Int64),
+            year=at.dt.ordinal_day(),
+            month=at.dt.day(),
+            week=at.dt.weekday(),
+            day=(at - at.dt.truncate("1d")).dt.total_microseconds(),
+        )
+    )
+    numbers = {name: found[name].to_numpy() for name in found.columns}
     turns = {
-        "year": read.dt.ordinal_day().to_numpy() / 365.25,
-        "month": read.dt.day().to_numpy() / 31.0,
-        "week": read.dt.weekday().to_numpy() / 7.0,
-        "day": clock,
+        "year": numbers["year"] / 365.25,
+        "month": numbers["month"] / 31.0,
+        "week": numbers["week"] / 7.0,
+        "day": numbers["day"] / 1e6 / DAY,
     }
-    parts = {"days": read.cast(pl.Int64).to_numpy() / 1e6 / DAY}
+    parts = {"days": numbers["days"] / 1e6 / DAY}
     for name, turn in turns.items():
         parts[f"sine of {name}"] = np.sin(2 * np.pi * turn)
         parts[f"cosine of {name}"] = np.cos(2 * np.pi * turn)

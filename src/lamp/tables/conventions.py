@@ -7,12 +7,13 @@ where these are ambiguous, from the other columns of the file.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import polars as pl
 
 from lamp.errors import ArgumentError
 from lamp.tables import dates, numbers
+from lamp.tables.cells import Cells, cells_of
 from lamp.tables.evidence import ALL, Found, settled
 from lamp.tables.missing import MISSING_WORDS, is_text
 from lamp.tables.plain import Plain, Summary, plain_numbers
@@ -30,12 +31,14 @@ class Conventions:
     decimal  "." or ","
     dates    the order of day, month and year: one of `dates.ORDERS`
     plain    the columns of plain numbers, once `settled` has looked at a table
+    cells    the cells of its other columns of text
     """
 
     missing: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     decimal: Mapping[str, Found] = field(default_factory=dict)
     dates: Mapping[str, Found] = field(default_factory=dict)
     plain: Plain | None = None
+    cells: Mapping[str, Cells] = field(default_factory=dict)
 
     def missing_in(self, name: str) -> tuple[str, ...]:
         """The words that mean missing in a column."""
@@ -52,21 +55,28 @@ class Conventions:
     def settled(self, frame: pl.DataFrame) -> Conventions:
         """These conventions, completed with what the table's rows show of each column and of the whole file."""
         plain = plain_numbers(frame, self.missing_in(ALL))
-        others = [name for name, dtype in frame.schema.items() if is_text(dtype) and name not in plain.summaries]
+        texts = {series.name: series.cast(pl.String) for series in frame.get_columns() if is_text(series.dtype)}
+        cells = cells_of(series for name, series in texts.items() if name not in plain.summaries)
         points = {
             name: Found(".", "proven" if each.example else "", each.example) for name, each in plain.summaries.items()
         }
 
         def looked_at(
-            asked: Mapping[str, Found], look: Callable[[pl.Series], Found], known: Mapping[str, Found]
+            asked: Mapping[str, Found], look: Callable[[Cells], Found], known: Mapping[str, Found]
         ) -> dict[str, Found]:
             if ALL in asked:
                 return dict(asked)
-            found = {name: look(frame[name].cast(pl.String)) for name in others if name not in asked}
+            found = {name: look(cells[name]) for name in cells if name not in asked}
             return settled({**known, **found, **asked}) | dict(asked)
 
-        decimal = looked_at(self.decimal, numbers.decimal_mark, points)
-        return Conventions(self.missing, decimal, looked_at(self.dates, dates.order, {}), plain)
+        decimal, orders = looked_at(self.decimal, numbers.decimal_mark, points), looked_at(self.dates, dates.order, {})
+        made = Conventions(self.missing, decimal, orders, plain)
+        rest = cells_of(texts[name] for name in plain.summaries if made.plain_in(name) is None)
+        return replace(made, cells={**cells, **rest})
+
+    def cells_of(self, series: pl.Series) -> Cells:
+        """The cells of a column of the table that `settled` has looked at."""
+        return self.cells.get(series.name) or Cells(series)
 
     def plain_in(self, name: str) -> Summary | None:
         """The summary of a column of plain numbers; None for other columns and where the user chose another form."""

@@ -7,16 +7,16 @@ in any cell. Text of another form is not a date; it is never read as a different
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from lamp.tables import missing
+from lamp.tables.cells import Cells
 from lamp.tables.evidence import Found
-from lamp.tables.missing import as_text
+from lamp.tables.missing import MISSING_WORDS
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -52,6 +52,8 @@ PARTS = {
 }
 NAMES = {"%Y": "year", "%y": "year of two digits", "%m": "month", "%d": "day", "%b": "month's name"}
 NAMES |= {"W": "", "Q": "", "%V": "week", "%u": "day of the week", "%q": "quarter"}
+UNSAID = {"year": 1970, "month": 1, "day": 1, "week": 1, "weekday": 1, "quarter": 1}  # what a form leaves out
+UNSAID |= {"hour": 0, "minute": 0, "second": 0}
 WEEKDAY = r"(?:(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*\.?,? +)?"
 HALF = r"(?: ?(?P<half>[ap])\.?m\.?)"
 CLOCK = (
@@ -133,45 +135,41 @@ def order_of(form: str) -> str:
 
 
 # ---- reading ---------------------------------------------------------------------------------------------------------
-def read(series: pl.Series, form: str) -> pl.Series:
-    """The dates and times in a column of text, in UTC where a cell has a zone; null for text of another form."""
-    quick = pl.repeat(None, len(series), dtype=pl.Datetime("us"), eager=True).alias(series.name)
+def read(text: pl.Series, form: str) -> pl.Series:
+    """The dates and times in texts, in UTC where a text has a zone; null for text of another form."""
+    quick = pl.repeat(None, len(text), dtype=pl.Datetime("us"), eager=True).alias(text.name)
     if form == "%Y-%m-%d":  # polars reads what programs write, faster
-        for length, pattern in ((10, "%Y-%m-%d"), (19, "%Y-%m-%d %H:%M:%S"), (19, "%Y-%m-%dT%H:%M:%S")):
-            at = quick.is_null() & (series.str.len_bytes() == length).fill_null(False)
-            if at.any():
-                some = series.filter(at).str.to_datetime(pattern, strict=False, time_unit="us")
-                quick = quick.scatter(at.arg_true(), some)
+        length = text.str.len_bytes()
+        for size, pattern in ((10, "%Y-%m-%d"), (19, "%Y-%m-%d %H:%M:%S"), (19, "%Y-%m-%dT%H:%M:%S")):
+            at = (quick.is_null() & (length == size)).arg_true()
+            if len(at):
+                some = text.gather(at).str.to_datetime(pattern, strict=False, time_unit="us")
+                quick = quick.scatter(at, some)
         quick = quick.set((quick.dt.year() < 1).fill_null(False), None)
-    rest = (quick.is_null() & series.is_not_null()).arg_true()
-    if not len(rest):
-        return quick
-    cells = series.gather(rest)
-    different = cells.unique()
-    return quick.scatter(
-        rest,
-        cells.replace_strict(different, _read(as_text(different), form), default=None, return_dtype=pl.Datetime("us")),
-    )
+    rest = (quick.is_null() & text.is_not_null()).arg_true()
+    return quick.scatter(rest, _read(text.gather(rest), form)) if len(rest) else quick
 
 
 def _read(text: pl.Series, form: str) -> pl.Series:
     groups = text.str.to_lowercase().str.extract_groups(grammar(form)).struct.unnest()
-    found, rows = {name: groups[name] for name in groups.columns}, len(text)
-    year, month, day = (_number(found, name, rows, least) for name, least in (("year", 1970), ("month", 1), ("day", 1)))
+    numbers = [pl.col(name).cast(pl.Int64).fill_null(UNSAID[name]) for name in UNSAID if name in groups.columns]
+    matched = pl.any_horizontal(pl.all().is_not_null())
+    found = groups.select(*numbers, pl.exclude(*UNSAID), matched=matched, timed=pl.col("hour").is_not_null())
+    rows = len(text)
+    year, month, day = (_number(found, name) for name in ("year", "month", "day"))
     if "name" in found:
         short = found["name"].str.head(3)
         month = short.replace_strict(MONTHS, range(1, 13), default=1, return_dtype=pl.Int64).to_numpy()
     if "quarter" in found:
-        month = 3 * _number(found, "quarter", rows, 1) - 2
+        month = 3 * _number(found, "quarter") - 2
     if "%y" in form:
         year = year + np.where(year < PIVOT, 2000, 1900)
     days, valid = _days(year, month, day)
     if "week" in found:
-        days, valid = _week_days(year, _number(found, "week", rows, 1), _number(found, "weekday", rows, 1))
-    clock, right = _clock(found, rows)
-    matched = groups.select(pl.any_horizontal(pl.all().is_not_null())).to_series().to_numpy()
-    micro = days * DAY + clock
-    return pl.Series(text.name, micro).cast(pl.Datetime("us")).set(pl.Series(~(valid & right & matched)), None)
+        days, valid = _week_days(year, _number(found, "week"), _number(found, "weekday"))
+    clock, right = _clock(found) if found["timed"].any() else (np.zeros(rows, np.int64), np.ones(rows, bool))
+    wrong = pl.Series(~(valid & right & found["matched"].to_numpy()))
+    return pl.Series(text.name, days * DAY + clock).cast(pl.Datetime("us")).set(wrong, None)
 
 
 def _days(year: Array, month: Array, day: Array) -> tuple[Array, Array]:
@@ -197,21 +195,19 @@ def _week_days(year: Array, week: Array, weekday: Array) -> tuple[Array, Array]:
     return days, (week >= 1) & (days < first(year + 1))
 
 
-def _clock(found: Mapping[str, pl.Series], rows: int) -> tuple[Array, Array]:
+def _clock(found: pl.DataFrame) -> tuple[Array, Array]:
     """Microseconds since midnight UTC, and whether the time exists."""
-    if "hour" not in found:
-        return np.zeros(rows, np.int64), np.ones(rows, bool)
-    hour, minute, second = (_number(found, name, rows, 0) for name in ("hour", "minute", "second"))
-    fraction, half = np.zeros(rows, np.int64), pl.repeat("", rows, eager=True)
+    hour, minute, second = (_number(found, name) for name in ("hour", "minute", "second"))
+    fraction, halved, afternoon = np.zeros(len(found), np.int64), np.zeros(len(found), bool), np.zeros(len(found), bool)
     if "half" in found:
-        half = found["half"].fill_null("") + found["half2"].fill_null("")
         fraction = found["fraction"].str.pad_end(6, "0").str.head(6).cast(pl.Int64).fill_null(0).to_numpy()
-    halved, afternoon = (half != "").to_numpy(), (half == "p").to_numpy()
+        half = found.select(pl.coalesce("half", "half2").fill_null("")).to_series()
+        halved, afternoon = (half != "").to_numpy(), (half == "p").to_numpy()
     valid = (minute < 60) & (second < 60) & np.where(halved, (hour >= 1) & (hour <= 12), hour < 24)
     valid |= (hour == 24) & (minute == 0) & (second == 0) & ~halved  # the end of the day
     hour = np.where(halved, hour % 12 + 12 * afternoon, hour)
     clock = ((hour * 60 + minute) * 60 + second) * SECOND + fraction
-    if "zone" in found:
+    if "zone" in found and found["zone"].null_count() < len(found):
         sign, hours, minutes = found["zone"].str.extract_groups(r"([+-])(\d{2}):?(\d{2})?").struct.unnest()
         ahead = 60 * hours.cast(pl.Int64).fill_null(0).to_numpy() + minutes.cast(pl.Int64).fill_null(0).to_numpy()
         west = (sign == "-").fill_null(False).to_numpy()
@@ -219,28 +215,21 @@ def _clock(found: Mapping[str, pl.Series], rows: int) -> tuple[Array, Array]:
     return clock, valid
 
 
-def _number(found: Mapping[str, pl.Series], name: str, rows: int, default: int) -> Array:
-    if name not in found:
-        return np.full(rows, default)
-    numbers: Array = found[name].cast(pl.Int64).fill_null(default).to_numpy()
+def _number(found: pl.DataFrame, name: str) -> Array:
+    numbers: Array = found[name].to_numpy() if name in found else np.full(len(found), UNSAID[name])
     return numbers
 
 
 # ---- how a column writes its dates -----------------------------------------------------------------------------------
-def likely(series: pl.Series, forms: Iterable[str] = FORMS) -> list[str]:
-    """The forms that at least half of a column's first values fit."""
-    some = [word.lower() for word in as_text(series.drop_nulls().head(LOOKED_AT)).drop_nulls().to_list()]
-    if not some:
-        return []
-    counts = {}
-    few = some[:5]
+def likely(words: Sequence[str], forms: Iterable[str] = FORMS) -> list[str]:
+    """The forms that at least half of these words fit."""
+    some = [word.lower() for word in words]
+    few, found = some[:5], []
     for form in forms:
         pattern = compiled(form)
-        if any(pattern.match(word) for word in few) and (
-            count := sum(bool(pattern.match(word)) for word in some)
-        ) >= LIKELY * len(some):
-            counts[form] = count
-    return list(counts)
+        if any(map(pattern.match, few)) and sum(bool(pattern.match(word)) for word in some) >= LIKELY * len(some):
+            found.append(form)
+    return found
 
 
 @cache
@@ -249,33 +238,45 @@ def compiled(form: str) -> re.Pattern[str]:
     return re.compile(grammar(form))
 
 
-def best(counted: pl.DataFrame, order: str = "") -> tuple[str, int] | None:
-    """The form that fits the most rows, and their number, from a table of `word` and `count`; None if few are dates.
+def best(cells: Cells, missing: Sequence[str] = MISSING_WORDS, order: str = "") -> tuple[str, int] | None:
+    """The form that fits the most rows of a column, and their number; None if few are dates.
 
     order  the order of day, month and year in forms that do not begin with a year of four digits
     """
+    there = ~cells.missing(missing)
     found: list[tuple[int, str]] = []
-    for form in likely(counted["word"]):
+    for form in likely(cells.text.filter(there).head(LOOKED_AT).to_list()):
         if order and order_of(form) not in ("", order) and form[:2] != "%Y":
             continue
-        rows = int(counted.filter(read(counted["word"], form).is_not_null())["count"].sum())
-        found.append((rows, form))
+        fits = there & cells.read(read, form, alone=True).is_not_null()
+        found.append((int(cells.count[fits.to_numpy()].sum()), form))
     if not found:
         return None
     rows, form = max(found, key=lambda pair: pair[0])
     return (form, rows) if rows else None
 
 
-def order(series: pl.Series) -> Found:
+def unread(cells: Cells, form: str, missing: Sequence[str] = MISSING_WORDS) -> list[str]:
+    """The words of a column that are not dates of this form, the most frequent first."""
+    words = cells.different_words(missing)
+    odd = cells.read(read, form, alone=True).is_null() & words.is_not_null()
+    if not odd.any():
+        return []
+    table = pl.DataFrame({"word": words, "count": cells.count}).filter(odd)
+    return list(dict.fromkeys(table.sort(["count", "word"], descending=[True, False])["word"].to_list()))
+
+
+def order(column: pl.Series | Cells) -> Found:
     """The order of day and month in a column of dates written in digits, as all of its rows show it."""
-    first = series.drop_nulls().head(A_FEW).to_list()
-    if not any(map(DIGITS.search, first)):
+    cells = Cells.of(column)
+    if not any(map(DIGITS.search, cells.first[:A_FEW])):
         return Found("")
-    forms = [form for form in likely(series, NUMERIC) if form[:2] != "%Y"]
+    forms = [form for form in likely(cells.first[:LOOKED_AT], NUMERIC) if form[:2] != "%Y"]
     if not forms:
         return Found("")
-    words = missing.words(series.unique(maintain_order=True)).drop_nulls()
-    parsed = {form: read(words, form).is_not_null() for form in forms}
+    there = ~cells.missing()
+    words = cells.text.filter(there)
+    parsed = {form: cells.read(read, form, alone=True).is_not_null().filter(there) for form in forms}
     counts = {form: int(fits.sum()) for form, fits in parsed.items()}
     most = max(counts.values())
     tied = [form for form in forms if counts[form] == most]

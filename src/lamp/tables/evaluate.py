@@ -12,10 +12,10 @@ from torch import Tensor
 from lamp.errors import DataError
 from lamp.printable import counted
 from lamp.tables import metrics, parsing, targets
+from lamp.tables.cells import Cells
 from lamp.tables.column import Unknown
 from lamp.tables.kinds import listed
 from lamp.tables.metrics import Estimates
-from lamp.tables.missing import places
 from lamp.tables.model import Prediction, TableModel
 from lamp.tables.targets import Target
 
@@ -79,7 +79,7 @@ def _with_new_classes(target: Target, column: pl.Series, new: pl.Series, notes: 
     """Class indices (n,), in which new classes follow the known ones, and the number of new classes."""
     words = parsing.words(column, target.missing_words)
     more = words.filter(new).unique(maintain_order=True).to_list()
-    _, at = places(column, [*target.classes, *more], target.missing_words, -1)
+    _, at = Cells(column).places([*target.classes, *more], target.missing_words, -1)
     notes.append(
         f"{int(new.sum()):,} of {len(column):,} rows have classes that were not in training, and count as wrong "
         f"(in the log loss, with a probability of {metrics.SMALLEST:g}): {listed(more, 5)}"

@@ -7,14 +7,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from lamp.errors import ArgumentError, DataError
 from lamp.printable import shortened
 from lamp.tables import dates, numbers, parsing, plain, remarks
-from lamp.tables.columns import MOST_LEVELS, frequent, level_counts
+from lamp.tables.cells import Cells
+from lamp.tables.columns import MOST_LEVELS, frequent
 from lamp.tables.conventions import Conventions
-from lamp.tables.missing import MISSING_WORDS, PLACEHOLDERS, frequent_missing
+from lamp.tables.missing import MISSING_WORDS, PLACEHOLDERS
 from lamp.tables.plain import Summary
 from lamp.tables.reading.names import near
 
@@ -28,7 +30,7 @@ MOSTLY = 0.9  # share of the values that must be numbers (or dates) for a column
 MOST_ODD_WORDS = 20  # different other words that such a column may hold
 LONGEST_NAME = 60  # characters of a name in a message
 COVERED = 0.5  # share of the rows that frequent words must cover for a category
-SAMPLE = 200  # rows for a first guess whether a column holds words or numbers
+MOST_ANSWERS = 4  # different words of a column of yes and no
 EXACT = 2**53  # float64 holds all whole numbers up to here, and not all beyond
 DAYS_IN_DIGITS = (19000101, 20991231)  # the range in which a number such as 20210303 is taken for a date
 IDENTIFIER = re.compile(r"(^|[_\W])(id|uuid|guid|key|index|row|rownumber|nr)$|[a-z]I[dD]$", re.IGNORECASE)
@@ -85,12 +87,13 @@ def decide(
             if conventions.missing_in(name) == MISSING_WORDS
             else {"missing_words": list(conventions.missing_in(name))}
         )
-        found = _asked(frame[name], asked[name], conventions) if name in asked else _decide(frame[name], conventions)
+        cells = conventions.cells_of(frame[name])
+        found = _asked(cells, asked[name], conventions) if name in asked else _decide(cells, conventions)
         decisions.append(replace(found, known={**found.known, **known}))
     used = [decision for decision in decisions if decision.kind != "left out"]
     for decision in used:
         if conventions.plain_in(decision.name) is None:
-            _refuse_infinities(frame[decision.name], decision)
+            _refuse_infinities(conventions.cells_of(frame[decision.name]), decision)
     if not used:
         raise DataError(
             "no column is left to learn from",
@@ -108,12 +111,12 @@ def typed(frame: pl.DataFrame, decisions: Sequence[Decision], conventions: Conve
         if each.kind == "number" and conventions.plain is not None and conventions.plain_in(each.name) is not None:
             read.append(conventions.plain.numbers[each.name])
             continue
-        series, missing = frame[each.name], each.known.get("missing_words", MISSING_WORDS)
-        if parsing.is_text(series.dtype):
+        cells, missing = conventions.cells_of(frame[each.name]), each.known.get("missing_words", MISSING_WORDS)
+        if parsing.is_text(cells.dtype):
             if each.kind == "number":
-                read.append(parsing.numbers(series, form_of(each), missing))
+                read.append(parsing.numbers(cells, form_of(each), missing))
             elif each.kind == "date" and each.known["format"] != dates.TIME_ALONE:
-                read.append(parsing.times(series, each.known["format"], missing))
+                read.append(parsing.times(cells, each.known["format"], missing))
     return frame.with_columns(read)
 
 
@@ -132,60 +135,60 @@ def _of_form(seen: numbers.Seen) -> dict[str, Any]:
 
 
 # ---- kinds that the user asked for -----------------------------------------------------------------------------------
-def _asked(series: pl.Series, kind: str, conventions: Conventions) -> Decision:
-    name, missing = series.name, conventions.missing_in(series.name)
+def _asked(cells: Cells, kind: str, conventions: Conventions) -> Decision:
+    name, dtype, missing = cells.name, cells.dtype, conventions.missing_in(cells.name)
     known: dict[str, Any] = {}
-    if kind == "number" and parsing.is_text(series.dtype):
+    if kind == "number" and parsing.is_text(dtype):
         decimal = conventions.decimal_in(name)
-        seen = numbers.seen(counted_words(parsing.words(series, missing)), decimal.value, asked=True)
+        seen = numbers.seen(cells, decimal.value, missing, asked=True)
         read, why = seen.rows, remarks.of_numbers(name, decimal, seen)
         known = _of_form(seen)
-    elif kind == "date" and (parsing.is_text(series.dtype) or series.dtype.is_integer()):
-        counted = counted_words(parsing.words(series, missing))
+    elif kind == "date" and (parsing.is_text(dtype) or dtype.is_integer()):
         order = conventions.dates_in(name)
-        form, read = dates.best(counted, order.value) or (None, 0)
-        odd, rows = _unread(counted, form), int(counted["count"].sum())
+        form, read = dates.best(cells, missing, order.value) or (None, 0)
+        odd = dates.unread(cells, form, missing) if form else []
         known = {"format": form, "words": odd}
+        rows = cells.there(missing)
         why = remarks.of_dates(name, order, form, odd, rows - read, rows) if form else ""
     elif kind == "boolean":
-        read, why = parsing.answers(series, missing).count(), ""
+        read, why = parsing.answers(cells, missing).count(), ""
     elif kind in ("number", "date"):
-        read = parsing.numbers(series).count() if kind == "number" else parsing.times(series, None).count()
+        read = parsing.numbers(cells).count() if kind == "number" else parsing.times(cells, None).count()
         why, known = "", {} if kind == "number" else {"format": None}
     else:
         return Decision(name, ASKED[kind], ASKED_FOR)
-    if read == 0 and series.count():
+    if read == 0 and cells.series.count():
         raise DataError(
             f"--kind {name}={kind}: none of its values is a {kind}",
             expected=f"values that can be read as {kind}",
-            got=", ".join(repr(each) for each in series.drop_nulls().head(3).to_list()),
+            got=", ".join(repr(each) for each in cells.series.drop_nulls().head(3).to_list()),
             fix="choose another kind, or leave the option out",
         )
     return Decision(name, ASKED[kind], "; ".join(filter(None, [ASKED_FOR, why])), known, bool(why))
 
 
 # ---- kinds that are detected -----------------------------------------------------------------------------------------
-def _decide(series: pl.Series, conventions: Conventions) -> Decision:
-    name, dtype, missing = series.name, series.dtype, conventions.missing_in(series.name)
-    if series.count() == 0 or dtype == pl.Null:
+def _decide(cells: Cells, conventions: Conventions) -> Decision:
+    name, dtype, missing = cells.name, cells.dtype, conventions.missing_in(cells.name)
+    if cells.series.null_count() == len(cells) or dtype == pl.Null:
         return Decision(name, "left out", "all values are missing")
     if dtype.is_nested() or dtype in (pl.Binary, pl.Object):
         return Decision(name, "left out", f"values of type {dtype} are neither numbers nor words")
     if parsing.is_time(dtype):
         form = dates.TIME_ALONE if dtype == pl.Time else None
-        return _varying(parsing.times(series, None, missing), Decision(name, "date", known={"format": form}))
+        return _varying(parsing.times(cells, None, missing), Decision(name, "date", known={"format": form}))
     if dtype == pl.Boolean:
-        return _varying(series, Decision(name, "boolean"))
+        return _varying(cells.series, Decision(name, "boolean"))
     if (summary := conventions.plain_in(name)) is not None and conventions.plain is not None:
         decision = Decision(name, "number", known={"open": not summary.example})
-        return _decide_numbers(series, conventions.plain.numbers[name], decision, missing, summary)
+        return _decide_numbers(cells, conventions.plain.numbers[name], decision, missing, summary)
     if parsing.is_text(dtype):
-        return _decide_text(series.cast(pl.String), conventions)
-    return _decide_numbers(series, parsing.numbers(series, missing=missing), Decision(name, "number"), missing)
+        return _decide_text(cells, conventions)
+    return _decide_numbers(cells, parsing.numbers(cells, missing=missing), Decision(name, "number"), missing)
 
 
 def _decide_numbers(
-    series: pl.Series, read: pl.Series, decision: Decision, missing: Sequence[str], summary: Summary | None = None
+    cells: Cells, read: pl.Series, decision: Decision, missing: Sequence[str], summary: Summary | None = None
 ) -> Decision:
     """The decision for a column that holds mostly these numbers: "number", unless they are codes or days."""
     name, there = decision.name, read.count()
@@ -194,9 +197,9 @@ def _decide_numbers(
     summary = summary or plain.summary(read)
     low, high, whole = summary.low, summary.high, summary.whole and not decision.known.get("words")
     change = remarks.option(name, "number", "kind")
-    if whole and max(abs(low), abs(high)) >= EXACT and _in_digits(series):
+    if whole and max(abs(low), abs(high)) >= EXACT and _in_digits(cells.series):
         why = f"whole numbers beyond 2**53 are taken for codes ({change} reads them as numbers, rounded)"
-        return _decide_words(name, parsing.words(series, missing), [why], len(series))
+        return _decide_words(cells, missing, [why])
     if low == high:
         return _varying(read.rename(name), decision)
     if whole and there >= ENOUGH_TO_TELL and read.drop_nulls().n_unique() == there:
@@ -220,54 +223,50 @@ def _in_digits(series: pl.Series) -> bool:
     )
 
 
-def _decide_text(series: pl.Series, conventions: Conventions) -> Decision:
-    name, missing, decimal = series.name, conventions.missing_in(series.name), conventions.decimal_in(series.name)
-    known: dict[str, Any] = {"decimal": decimal.value, "open": not decimal.known}
-    some = parsing.words(series.drop_nulls().gather_every(max(1, series.count() // SAMPLE)), missing).drop_nulls()
-    numeric = not len(some) or numbers.parsed(some, decimal.value)["value"].count() >= len(some) / 2
-    if len(some) and numeric:
-        read = parsing.numbers(series, decimal.value, missing)
-        rest = series.filter(read.is_null() & series.is_not_null())
-        if read.count() and parsing.words(rest, missing).count() == 0:  # numbers and nothing else
-            why = remarks.of_writing(name, decimal, numbers.special(series, decimal.value))
-            return _decide_numbers(series, read, Decision(name, "number", why, known, bool(why)), missing)
-    text = parsing.words(series, missing)
-    counted = counted_words(text)
-    there = int(counted["count"].sum())
+def _decide_text(cells: Cells, conventions: Conventions) -> Decision:
+    name, missing, decimal = cells.name, conventions.missing_in(cells.name), conventions.decimal_in(cells.name)
+    there = cells.there(missing)
     if there == 0:
         return Decision(name, "left out", "all values are missing")
-    if len(counted) == 1:
-        return _varying(text, Decision(name, "category"))
-    if len(counted) <= 4 and parsing.answers(counted["word"], missing).null_count() == 0:
+    numeric = numbers.rows(cells, decimal.value, missing) >= there / 2
+    seen = numbers.seen(cells, decimal.value, missing) if numeric else numbers.nothing(cells)
+    known = {"decimal": decimal.value, "open": not decimal.known}
+    if seen.are_plain:
+        read, why = parsing.numbers(cells, seen.form, missing), remarks.of_numbers(name, decimal, seen)
+        return _decide_numbers(cells, read, Decision(name, "number", why, known, bool(why)), missing)
+    words = cells.counted(missing)["word"]
+    if len(words) == 1:
+        return _varying(cells.words(missing), Decision(name, "category"))
+    if len(words) <= MOST_ANSWERS and None not in parsing.meant(words.to_list()):
         return Decision(name, "boolean")
-    seen = numbers.seen(counted if numeric else counted.clear(), decimal.value)
     mixed = seen.mixed and decimal.known != "asked"
     if mostly(seen.rows, there, seen.odd) and not (seen.are_codes or mixed):
-        known = {**known, **_of_form(seen)}
-        read = parsing.numbers(series, seen.form, missing)
-        why = remarks.of_numbers(name, decimal, seen)
-        return _decide_numbers(series, read, Decision(name, "number", why, known, bool(why)), missing)
+        read, why = parsing.numbers(cells, seen.form, missing), remarks.of_numbers(name, decimal, seen)
+        decision = Decision(name, "number", why, {**known, **_of_form(seen)}, bool(why))
+        return _decide_numbers(cells, read, decision, missing)
     order = conventions.dates_in(name)
-    form, rows = dates.best(counted, order.value) or ("", 0)
-    if mostly(rows, there, odd := _unread(counted, form)):
-        days = parsing.times(series, form, missing)
+    form, rows = dates.best(cells, missing, order.value) or ("", 0)
+    odd = dates.unread(cells, form, missing) if form else []
+    if mostly(rows, there, odd):
+        days = parsing.times(cells, form, missing)
         far = "" if form == dates.TIME_ALONE else remarks.of_missing_days(name, days)
         why = "; ".join(filter(None, [remarks.of_dates(name, order, form, odd, there - rows, there), far]))
         return _varying(days, Decision(name, "date", why, {"format": form, "words": odd}, bool(why)))
     notes = remarks.of_near_numbers(seen, there, MOSTLY, remarks.option(name, "number", "kind"))
-    if order.known == "asked" and (other := dates.best(counted)) and other[1] >= MOSTLY * there:
+    if order.known == "asked" and (other := dates.best(cells, missing)) and other[1] >= MOSTLY * there:
         notes.append(
             f"dates written as {dates.described(other[0])}, and not {dates.ORDERS[order.value]} as --dates says"
         )
     notes += remarks.of_near_dates(form, rows, there, odd, remarks.option(name, "date", "kind"))
-    notes += remarks.of_missing_words(name, frequent_missing(series, missing))
-    return _decide_words(name, text, notes, len(series))
+    notes += remarks.of_missing_words(name, cells.frequent_missing(missing))
+    return _decide_words(cells, missing, notes)
 
 
-def _decide_words(name: str, text: pl.Series, notes: Sequence[str], rows: int) -> Decision:
+def _decide_words(cells: Cells, missing: Sequence[str], notes: Sequence[str]) -> Decision:
     """The decision for a column of words: "category", unless it holds too many different ones."""
-    counted = level_counts(text)
-    there, different = text.count(), len(counted)
+    name, rows = cells.name, len(cells)
+    counted, there = cells.counted(missing), cells.there(missing)
+    different = len(counted)
     reported = bool(notes)
 
     def left_out(why: str) -> Decision:
@@ -275,14 +274,13 @@ def _decide_words(name: str, text: pl.Series, notes: Sequence[str], rows: int) -
 
     if different == there and there >= ENOUGH_TO_TELL:
         return left_out("an identifier or free text: every value differs")
-    levels = frequent(counted, len(text))
-    covered = sum(count for word, count in counted if word in set(levels)) / there
-    if not levels or (different > MOST_LEVELS and covered < COVERED):
+    levels, covered = frequent(counted, rows)
+    if not levels or (different > MOST_LEVELS and covered < COVERED * there):
         return left_out(
             f"too many different words: {different:,} in {rows:,} rows; the {len(levels)} frequent ones cover "
-            f"{100 * covered:.0f} % of them"
+            f"{100 * covered / there:.0f} % of them"
         )
-    twins = remarks.of_twins([word for word, _ in counted])
+    twins = remarks.of_twins(counted.sort(["count", "word"], descending=[True, False])["word"])
     rare = [f"{different:,} words, {len(levels)} of them with an input of their own"] if different > len(levels) else []
     return Decision(name, "category", "; ".join([*rare, *notes, *twins]), reported=bool(reported or twins))
 
@@ -292,20 +290,6 @@ def mostly(rows: int, there: int, odd: Sequence[str]) -> bool:
     if all(word.lower() in PLACEHOLDERS for word in odd):
         return rows > there / 2
     return rows >= MOSTLY * there and len(odd) <= MOST_ODD_WORDS
-
-
-def counted_words(text: pl.Series) -> pl.DataFrame:
-    """A table with the columns "word" and "count", in the order in which the words first occur."""
-    words = pl.DataFrame({"word": text.drop_nulls()})
-    return words.group_by("word", maintain_order=True).agg(pl.len().cast(pl.Int64).alias("count"))
-
-
-def _unread(counted: pl.DataFrame, form: str | None) -> list[str]:
-    """The words that are not dates of this form, the most frequent first."""
-    if not form:
-        return []
-    odd = counted.filter(dates.read(counted["word"], form).is_null())
-    return odd.sort(["count", "word"], descending=[True, False])["word"].to_list()
 
 
 def _varying(series: pl.Series, decision: Decision) -> Decision:
@@ -318,12 +302,12 @@ def _varying(series: pl.Series, decision: Decision) -> Decision:
     return Decision(decision.name, "category", "a single value, or missing")
 
 
-def _refuse_infinities(series: pl.Series, decision: Decision) -> None:
+def _refuse_infinities(cells: Cells, decision: Decision) -> None:
     if decision.kind != "number":
         return
-    numbers = parsing.numbers(series, form_of(decision))
-    infinite = numbers.is_infinite().fill_null(False)
-    if infinite.any():
+    series, numbers = cells.series, parsing.numbers(cells, form_of(decision))
+    if np.isinf(numbers.to_numpy()).any():
+        infinite = numbers.is_infinite().fill_null(False)
         row = int(infinite.arg_max() or 0)
         raise DataError(
             f"column {series.name!r} has infinite values",

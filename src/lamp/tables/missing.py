@@ -1,4 +1,4 @@
-"""The cells of a column as words, and the words that mean a missing value."""
+"""The text of cells, and the words that mean a missing value."""
 
 from __future__ import annotations
 
@@ -61,40 +61,6 @@ def is_missing(text: pl.Series, missing: Sequence[str] = MISSING_WORDS) -> pl.Se
     return short & text.str.to_lowercase().is_in([word.lower() for word in missing]).fill_null(False)
 
 
-def words(series: pl.Series, missing: Sequence[str] = MISSING_WORDS) -> pl.Series:
-    """The cells as words: text without surrounding blanks, whole numbers without decimals; missing ones are null."""
-    text = as_text(series)
-    if text.str.contains(WHOLE).any():
-        text = text.str.replace(WHOLE, "$1")
-    return text.set(is_missing(text, missing), None)
-
-
 def canonical(word: str) -> str:
-    """A single word in the form in which `words` returns it."""
+    """A single word in the form in which `Cells.words` returns it."""
     return re.sub(WHOLE, r"\1", unicodedata.normalize("NFC", word))
-
-
-def places(
-    series: pl.Series, known: Sequence[str], missing: Sequence[str], default: int
-) -> tuple[pl.Series, pl.Series]:
-    """The words of a column, and each one's index in `known`, or `default` for other words; missing ones are null.
-
-    If the known words are true and false, then True, TRUE and a boolean are the same word.
-    """
-    text = looked_up = words(series, missing)
-    at = {canonical(word): k for k, word in enumerate(known)}
-    if {word.lower() for word in at} == {"true", "false"} and len(at) == 2:
-        at, looked_up = {word.lower(): k for word, k in at.items()}, text.str.to_lowercase()
-    return text, looked_up.replace_strict(at, default=default, return_dtype=pl.Int64).set(text.is_null(), None)
-
-
-def frequent_missing(series: pl.Series, missing: Sequence[str]) -> list[tuple[str, int]]:
-    """The words that mean missing but are frequent enough to be values: (word, number of rows)."""
-    if not is_text(series.dtype):
-        return []
-    text = as_text(series)
-    found = text.filter(is_missing(text, missing))
-    if len(found) < max(LEAST_ROWS, FREQUENT * len(text)):
-        return []
-    counted = found.value_counts(sort=True)
-    return [(word, count) for word, count in counted.iter_rows() if count >= max(LEAST_ROWS, FREQUENT * len(text))]

@@ -9,13 +9,17 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import cast
 
+import numpy as np
 import polars as pl
 
+from lamp.tables.cells import Cells
 from lamp.tables.evidence import Found
-from lamp.tables.missing import MISSING_WORDS, as_text, is_missing
+from lamp.tables.missing import MISSING_WORDS
 
 MOST_SHOWN = 50  # words kept as examples
 A_FEW, ENOUGH = 20, 1_000  # so many words decide the decimal mark if they agree
@@ -37,6 +41,8 @@ CODES = (
 BEFORE = rf"(?:[A-Z]{{0,3}}\p{{Sc}}|{CODES}|[Kk]r\.?|R[Ss]\.?|[Ff]r\.?)"
 LETTER = r"\p{L}\p{M}\p{Sc}%‰°/"
 AFTER = rf"(?:[{LETTER}][{LETTER}²³·.\s]{{0,18}}|(?:[kcdm]?m|ft|in|mi|yd)[23])"
+UNUSUAL = "[^ -_a-~]"  # other letters than those of ASCII, tabs and `
+CODE = r"^[+-]?0\d+$"  # 007 is a word
 IN_PARENTHESES = r"^([^\d()]*)\(([^()+-]*)\)([^\d()]*)$"  # accountants write -100 as (100.00)
 
 SCALES = {"k": 1e3, "K": 1e3, "M": 1e6, "B": 1e9, "bn": 1e9, "Bn": 1e9, "mn": 1e6, "Mn": 1e6, "mio": 1e6, "Mio": 1e6}
@@ -76,47 +82,25 @@ class NumberForm:
         unit = "" if not self.unit else f" in {self.unit}"
         return f"a number{unit}" + (" with a decimal comma" if self.decimal == "," else "")
 
-    def read(self, series: pl.Series) -> pl.Series:
-        """The numbers in a column of text, float64; null where a cell is not a number of this form."""
-        plain = series.cast(pl.Float64, strict=False)
-        doubtful = ~plain.is_finite().fill_null(False)
-        if self.unit == "%":
-            doubtful |= (plain != 0).fill_null(False)
-        if self.decimal == ",":
-            doubtful |= series.str.contains(".", literal=True).fill_null(False)
-        if not self.zeros:
-            doubtful |= _begins_with_zero(series)
-        doubtful &= series.is_not_null()
-        if not doubtful.any():
-            return plain
-        at = doubtful.arg_true()
-        cells = series.gather(at)
-        different = cells.unique()
-        parts = parsed(as_text(different), self.decimal)
-        value = parts["value"].set(~self.fits(parts), None)
-        return plain.scatter(at, cells.replace_strict(different, value, default=None, return_dtype=pl.Float64))
+    def read(self, cells: Cells) -> pl.Series:
+        """(m,) the numbers in the different texts of a column, float64; null for what is not a number of this form."""
+        parts = cells.read(parsed, self.decimal)
+        fits = self.fits(parts)
+        return parts["value"] if fits.all() else parts["value"].set(~fits, None)
 
     def fits(self, parts: pl.DataFrame) -> pl.Series:
-        """(n,) booleans: which rows of `parsed` are numbers of this form."""
-        fits = parts["value"].is_not_null()
+        """(m,) booleans: which rows of `parsed` are numbers of this form."""
+        fits = pl.col("value").is_not_null()
         if self.unit is not None:
-            bare = ~parts["scaled"] if self.unit else True  # beside 12A, 12B is not 12 billion
+            bare = ~pl.col("scaled") if self.unit else pl.lit(True)  # beside 12A, 12B is not 12 billion
             if self.unit == "%":
-                bare = parts["value"] == 0  # beside 50 %, 0.5 is ambiguous
-            fits &= (parts["unit"] == self.unit) | ((parts["unit"] == "") & bare)
+                bare = pl.col("value") == 0  # beside 50 %, 0.5 is ambiguous
+            fits &= (pl.col("unit") == self.unit) | ((pl.col("unit") == "") & bare)
         if not self.zeros:
-            fits &= ~parts["zero"]
+            fits &= ~pl.col("zero")
         if not self.scales:
-            fits &= ~parts["scaled"]
-        return fits.fill_null(False)
-
-
-def _begins_with_zero(series: pl.Series) -> pl.Series:
-    """(n,) booleans: where a leading 0 is followed by a digit, as in the code 007, which is not the number 7."""
-    begins = (series.str.starts_with("0") | series.str.starts_with("-0") | series.str.starts_with("+0")).fill_null(
-        False
-    )
-    return begins & series.str.contains(r"^[+-]?0\d+$").fill_null(False) if begins.any() else begins
+            fits &= ~pl.col("scaled")
+        return parts.select(fits.fill_null(False)).to_series()
 
 
 def parsed(text: pl.Series, decimal: str) -> pl.DataFrame:
@@ -127,31 +111,59 @@ def parsed(text: pl.Series, decimal: str) -> pl.DataFrame:
     zero    whether it begins with 0 as a code does
     scaled  whether a k, M or the like scales it
     """
-    if text.str.contains(OTHER_DIGITS).any():
-        text = _in_latin_digits(text)
-    clean = text.str.replace_all(MINUS, "-").str.replace_all(BLANKS, " ").str.replace_all(QUOTES, "'")
+    clean = text
+    if text.str.contains(UNUSUAL).any():
+        clean = _in_latin_digits(text)
+        clean = clean.str.replace_all(MINUS, "-").str.replace_all(BLANKS, " ").str.replace_all(QUOTES, "'")
     inside = clean.str.contains(IN_PARENTHESES).fill_null(False)
     if inside.any():
         clean = clean.str.replace(IN_PARENTHESES, "$1$2$3").zip_with(inside, clean)
-    fields = clean.str.strip_chars().str.extract_groups(grammar(decimal)).struct.unnest()
+    clean = clean.str.strip_chars()
+    plain = clean.cast(pl.Float64, strict=False)  # as programs write numbers
+    others = ~plain.is_finite().fill_null(False) | inside
+    if decimal == ",":
+        others |= clean.str.contains(".", literal=True).fill_null(False)
+    at = (others & clean.str.contains(grammar(decimal)).fill_null(False)).arg_true()
+    read = _read(clean.gather(at), inside.gather(at), decimal)
+    none = pl.repeat(None, len(text), dtype=pl.Boolean, eager=True)
+    return pl.DataFrame(
+        {
+            "value": plain.set(others, None).scatter(at, read["value"]),
+            "unit": none.cast(pl.String).scatter(at, read["unit"]).fill_null(""),
+            "zero": clean.str.contains(CODE).fill_null(False).scatter(at, read["zero"]),
+            "scaled": none.scatter(at, read["scaled"]).fill_null(False),
+        }
+    )
+
+
+def _read(text: pl.Series, inside: pl.Series, decimal: str) -> pl.DataFrame:
+    """The rows of `parsed` for words that the grammar describes.
+
+    inside  which of them stood in parentheses
+    """
+    fields = text.str.extract_groups(grammar(decimal)).struct.unnest()
     fields.columns = ["sign", "before", "sign2", "core", "blank", "after", "minus"]
-    core = fields["core"]
-    fields = fields.select(pl.exclude("core").fill_null(""))
-    signs = fields["sign"] + fields["sign2"] + fields["minus"]
-    digits = core.str.replace_all(rf"[ '_{OTHER[decimal]}]", "").str.replace(decimal, ".", literal=True)
-    value = digits.cast(pl.Float64, strict=False)
-    value = value.set((core == "0") & fields["after"].str.contains("^[xX]"), None)  # 0xff is no number of the unit xff
-    value = value.set(signs.str.len_bytes() + inside.cast(pl.UInt32) > 1, None)  # -(5) and -5- are not numbers
+    fields = fields.with_columns(pl.exclude("core").fill_null(""))
     scale, unit = _units(fields)
-    value = value * scale
-    value = (-value).zip_with(signs.str.contains("-", literal=True) | inside, value)
-    zero = core.str.contains(r"^0\d+$").fill_null(False)
-    return pl.DataFrame({"value": value, "unit": unit, "zero": zero, "scaled": scale != 1.0})
+    core, signs = pl.col("core"), pl.concat_str("sign", "sign2", "minus")
+    digits = core.str.replace_all(rf"[ '_{OTHER[decimal]}]", "").str.replace(decimal, ".", literal=True)
+    is_hex = (core == "0") & pl.col("after").str.contains("^[xX]")  # 0xff is no number of the unit xff
+    several = signs.str.len_bytes() + pl.col("inside").cast(pl.UInt32) > 1  # -(5) and -5- are no numbers
+    value = digits.cast(pl.Float64, strict=False) * pl.col("scale")
+    signed = pl.when(signs.str.contains("-", literal=True) | pl.col("inside")).then(-value).otherwise(value)
+    return fields.with_columns(inside=inside, scale=scale, unit=unit).select(
+        value=pl.when(~(is_hex | several)).then(signed),
+        unit="unit",
+        zero=core.str.contains(r"^0\d+$"),
+        scaled=pl.col("scale") != 1.0,
+    )
 
 
 def _in_latin_digits(text: pl.Series) -> pl.Series:
     """The words with the digits 0 to 9 in place of other scripts' digits."""
     others = text.str.extract_all(OTHER_DIGITS).explode(empty_as_null=False).drop_nulls().unique().to_list()
+    if not others:
+        return text
     return text.str.replace_many(others, [str(unicodedata.digit(each)) for each in others])
 
 
@@ -164,6 +176,8 @@ def _units(fields: pl.DataFrame) -> tuple[pl.Series, pl.Series]:
     if not len(different):
         return pl.Series([], dtype=pl.Float64), affixes
     read = [_unit(*each.split("\t")) for each in different.to_list()]
+    if len(different) == 1:
+        return pl.repeat(read[0][0], len(affixes), eager=True), pl.repeat(read[0][1], len(affixes), eager=True)
     scales = pl.Series([scale for scale, _ in read], dtype=pl.Float64)
     units = pl.Series([unit for _, unit in read], dtype=pl.String)
     return (
@@ -187,6 +201,7 @@ def _unit(before: str, blank: str, after: str) -> tuple[float, str]:
 class Seen:
     """What the words of a column look like as numbers.
 
+    cells      the column
     form       how the numbers are written
     rows       number of rows that hold a number
     odd        the words that are not numbers, the most frequent first
@@ -199,6 +214,7 @@ class Seen:
     mixed      a word with the other decimal mark, if that occurs beside words that could have either; else ""
     """
 
+    cells: Cells
     form: NumberForm
     rows: int
     odd: list[str]
@@ -210,61 +226,96 @@ class Seen:
     scaled: str
     mixed: str
 
+    def value(self, word: str, decimal: str) -> float | None:
+        """The number that a text of the column is with this decimal mark."""
+        values = self.cells.read(parsed, decimal)["value"]
+        return cast("float | None", values[int((self.cells.text == word).arg_max() or 0)])
+
+    @property
+    def are_plain(self) -> bool:
+        """Whether the words are numbers without units, and nothing else."""
+        return self.rows > 0 and not self.odd and self.form == NumberForm(self.form.decimal)
+
     @property
     def are_codes(self) -> bool:
         """Whether the words are codes in digits, such as 007, rather than numbers."""
         return bool(self.codes) and not (self.fractions or self.form.zeros)
 
 
-def seen(counted: pl.DataFrame, decimal: str, asked: bool = False) -> Seen:
-    """What a column's words look like as numbers, from a table of `word` and `count`.
+def nothing(cells: Cells) -> Seen:
+    """What a column of words looks like."""
+    return Seen(cells, NumberForm(), 0, [], 0, Counter(), [], False, {}, "", "")
+
+
+def rows(cells: Cells, decimal: str, missing: Sequence[str] = MISSING_WORDS) -> int:
+    """The number of rows that hold a number."""
+    there = cells.read(parsed, decimal)["value"].is_not_null() & ~cells.missing(missing)
+    return int(cells.count[there.to_numpy()].sum())
+
+
+def seen(cells: Cells, decimal: str, missing: Sequence[str] = MISSING_WORDS, asked: bool = False) -> Seen:
+    """What the words of a column look like as numbers.
 
     asked  whether the user said that they are numbers; then every unit and leading zeros are accepted
     """
-    parts = counted.hstack(parsed(counted["word"], decimal))
-    there = parts.filter(pl.col("value").is_not_null())
-    units: Counter[str] = Counter(dict(there.group_by("unit").agg(pl.col("count").sum()).iter_rows()))
+    columns = {"text": cells.text, "word": cells.different_words(missing), "count": cells.count}
+    words = pl.DataFrame(columns).hstack(cells.read(parsed, decimal))
+    words = words.filter(words["word"].is_not_null()) if words["word"].null_count() else words
+    there = words.filter(words["value"].is_not_null()) if words["value"].null_count() else words
+    units = _counted(there["unit"], there["count"])
     named = [unit for unit, _ in units.most_common() if unit]
     unit: str | None = named[0] if named else ""
-    plain = int(there.filter((pl.col("unit") == "") & (pl.col("value") != 0))["count"].sum())
-    if unit == "%" and units["%"] < plain:
-        unit = ""
+    if "%" in named:
+        plain = int(there.filter((pl.col("unit") == "") & (pl.col("value") != 0))["count"].sum())
+        if unit == "%" and units["%"] < plain:
+            unit = ""
     if asked and (len(named) > 1 or ("%" in named and plain)):
         unit = None
     form = NumberForm(decimal, unit, asked and bool(there["zero"].any()), bool(there["scaled"].any()))
-    fits = form.fits(parts)
-    odd, read = parts.filter(~fits).sort(["count", "word"], descending=[True, False]), parts.filter(fits)
-    fractions = bool((read["value"] != read["value"].round()).any())
-    codes = there.filter("zero")["word"].sort().head(MOST_SHOWN).to_list()
-    scaled = next(iter(read.filter("scaled")["word"].head(1).to_list()), "")
+    fits = form.fits(words)
+    read, odd = (words, words.clear()) if fits.all() else (words.filter(fits), words.filter(~fits))
+    odd = odd.sort(["count", "word"], descending=[True, False]) if len(odd) > 1 else odd
+    values = read["value"].to_numpy()
     return Seen(
+        cells,
         form,
         int(read["count"].sum()),
-        odd["word"].to_list(),
+        list(dict.fromkeys(odd["word"].to_list())),
         int(odd["count"].sum()),
         units,
-        codes,
-        fractions,
-        special(read["word"], decimal),
-        scaled,
-        _mixed(odd["word"], read["word"], decimal),
+        there.filter("zero")["text"].sort().head(MOST_SHOWN).to_list() if there["zero"].any() else [],
+        bool((values != np.round(values)).any()),
+        special(read),
+        read.filter("scaled")["text"][0] if read["scaled"].any() else "",
+        _mixed(cells, odd["text"].to_list(), read["text"], decimal) if len(odd) else "",
     )
 
 
-def _mixed(odd: pl.Series, read: pl.Series, decimal: str) -> str:
+def _counted(units: pl.Series, count: pl.Series) -> Counter[str]:
+    """{unit: number of rows}."""
+    if units.n_unique() == 1:
+        return Counter({units[0]: int(count.sum())})
+    found: Counter[str] = Counter()
+    for unit, rows in zip(units.to_list(), count.to_list(), strict=True):
+        found[unit] += rows
+    return found
+
+
+def _mixed(cells: Cells, odd: Sequence[str], read: pl.Series, decimal: str) -> str:
     """A word that is a number with the other decimal mark alone, if there are too many of them to be slips and the
     mark occurs in other words too, where it was taken for a thousands separator; else ""."""
-    marked = int(read.str.contains(OTHER[decimal], literal=True).sum()) if len(odd) else 0
+    marked = int(read.str.contains(OTHER[decimal], literal=True).sum())
     if not marked:
         return ""
-    proofs = odd.filter(parsed(odd, OTHER[decimal])["value"].is_not_null())
+    others = set(cells.text.filter(cells.read(parsed, OTHER[decimal])["value"].is_not_null()).to_list())
+    proofs = [word for word in odd if word in others]
     return proofs[0] if len(proofs) >= max(SLIPS, SLIPS_SHARE * (marked + len(proofs))) else ""
 
 
-def special(text: pl.Series, decimal: str) -> dict[str, float]:
-    """{word: number} for a few words in a notation that programs do not use."""
-    few = text.filter(text.str.contains(r"[^0-9.+\-eE]|\d-$|\..*\.").fill_null(False)).head(MOST_SHOWN)
-    return dict(zip(few.to_list(), parsed(as_text(few), decimal)["value"].to_list(), strict=True)) if len(few) else {}
+def special(read: pl.DataFrame) -> dict[str, float]:
+    """{word: number} for a few words in a notation that programs do not use, from a table of `text` and `value`."""
+    few = read.filter(read["text"].str.contains(r"[^0-9.+\-eE]|\d-$|\..*\.")).head(MOST_SHOWN)
+    return dict(few.select("text", "value").iter_rows())
 
 
 # ---- the decimal mark ------------------------------------------------------------------------------------------------
@@ -272,27 +323,30 @@ def special(text: pl.Series, decimal: str) -> dict[str, float]:
 PLAIN = re.compile(r"[+-]?(?:0?\.\d+|\d{4,}\.\d*|\d*\.(?:\d{1,2}|\d{4,}))(?:[eE][+-]?\d+)?$")
 
 
-def decimal_mark(series: pl.Series) -> Found:
+def decimal_mark(column: pl.Series | Cells) -> Found:
     """The decimal mark of a column of text, as its own rows show it."""
-    first = series.drop_nulls().head(A_FEW).to_list()
+    cells = Cells.of(column)
+    first = cells.first[:A_FEW]
     if "," not in "".join(first) and any(map(PLAIN.match, first)):
         return Found(".", "proven", next(word for word in first if PLAIN.match(word)))
-    marked = series.filter(series.str.contains_any([".", ","]).fill_null(False))
-    if not len(marked):
+    marked = cells.text.str.contains_any([".", ","])
+    if not marked.any():
         return Found(".")
-    found = _shown_by(marked.head(ENOUGH).unique(maintain_order=True))
-    if len(marked) > ENOUGH and not (found is not None and found.known == "proven"):
-        found = _shown_by(marked.unique(maintain_order=True))
+    found, rows = None, cells.at.filter(cells.rows(marked))
+    if len(rows) > ENOUGH:  # a long column is decided by its first rows, if they prove it
+        first_rows = pl.Series(range(len(marked))).is_in(rows.head(ENOUGH).implode())
+        found = _shown_by(cells, first_rows)
+    if not (found is not None and found.known == "proven"):
+        found = _shown_by(cells, marked)
     if found is None or found.known != "assumed":
         return found or Found(".")
-    return _by_the_others(series, found)
+    return _by_the_others(cells, found)
 
 
-def _shown_by(marked: pl.Series) -> Found | None:
+def _shown_by(cells: Cells, marked: pl.Series) -> Found | None:
     """The decimal mark that words with marks show; None if most of them are not numbers."""
-    text = as_text(marked)
-    point, comma = (parsed(text, mark)["value"] for mark in (".", ","))
-    table = pl.DataFrame({"word": text, "point": point, "comma": comma}).filter(~is_missing(text, MISSING_WORDS))
+    point, comma = (cells.read(parsed, mark)["value"] for mark in (".", ","))
+    table = pl.DataFrame({"word": cells.text, "point": point, "comma": comma}).filter(marked & ~cells.missing())
     if max(table["point"].count(), table["comma"].count()) <= MOST * len(table):
         return None
     proofs = {
@@ -307,18 +361,17 @@ def _shown_by(marked: pl.Series) -> Found | None:
     return Found(".", "assumed", open_ones[0]) if len(open_ones) else Found(".")
 
 
-def _by_the_others(series: pl.Series, found: Found) -> Found:
+def _by_the_others(cells: Cells, found: Found) -> Found:
     """The meaning of an ambiguous 1.020 or 1,020, judged by the numbers without a mark.
 
     If these are all below 1000 (such as 770, and no 2000), the mark separates thousands: a program that writes 1.02 as
     1.020 would also write 770 as 770.000.
     """
     mark = "." if "." in found.example else ","
-    different = as_text(series.unique())
-    marked = different.filter(different.str.contains(mark, literal=True).fill_null(False))
-    others = parsed(different.filter(~different.str.contains(mark, literal=True).fill_null(True)), ".")["value"]
-    others = others.filter(others.is_finite().fill_null(False) & (others != 0))
-    ends_in_zero = marked.str.contains(r"[.,]\d\d0(?:\D|$)").any()
-    if len(others) and ends_in_zero and bool((others.abs() < 1000).all()):
+    with_mark = cells.text.str.contains(mark, literal=True)
+    others = cells.read(parsed, ".")["value"].filter(~with_mark).drop_nulls().to_numpy()
+    others = others[np.isfinite(others) & (others != 0)]
+    ends_in_zero = cells.text.filter(with_mark).str.contains(r"[.,]\d\d0(?:\D|$)").any()
+    if len(others) and ends_in_zero and bool((np.abs(others) < 1000).all()):
         return Found(OTHER[mark], "likely", found.example)
     return found

@@ -14,7 +14,8 @@ from math import isnan
 import polars as pl
 
 from lamp.tables import dates
-from lamp.tables.missing import MISSING_WORDS, is_missing, is_text, words
+from lamp.tables.cells import Cells
+from lamp.tables.missing import MISSING_WORDS, is_text
 from lamp.tables.numbers import NumberForm, parsed
 
 __all__ = ["answers", "is_number", "is_text", "is_time", "numbers", "times", "words"]
@@ -40,15 +41,23 @@ def is_time(dtype: pl.DataType) -> bool:
     return dtype in (pl.Date, pl.Time) or isinstance(dtype, pl.Datetime)
 
 
-def numbers(series: pl.Series, form: NumberForm | str = ".", missing: Sequence[str] = MISSING_WORDS) -> pl.Series:
+def words(column: pl.Series | Cells, missing: Sequence[str] = MISSING_WORDS) -> pl.Series:
+    """The column as words: text without surrounding blanks, whole numbers without decimals."""
+    return Cells.of(column).words(missing)
+
+
+def numbers(
+    column: pl.Series | Cells, form: NumberForm | str = ".", missing: Sequence[str] = MISSING_WORDS
+) -> pl.Series:
     """The column as float64. NaN and text that is not a number of this form (or decimal mark) become null."""
+    cells = Cells.of(column)
+    series = cells.series
     if isinstance(series.dtype, pl.Duration):
         return series.dt.total_microseconds().cast(pl.Float64) / 1e6
     if series.dtype == pl.Time:
         return series.cast(pl.Int64).cast(pl.Float64) / 1e9
     if is_text(series.dtype):
-        form = NumberForm(form) if isinstance(form, str) else form
-        read = form.read(series.cast(pl.String))
+        read = _numbers_in_text(cells, NumberForm(form) if isinstance(form, str) else form)
     elif is_number(series.dtype) or series.dtype in (pl.Boolean, pl.Null):
         read = series.cast(pl.Float64)
         if series.dtype.is_float() and isnan(read.sum()):  # faster than looking for NaN in every row
@@ -59,25 +68,36 @@ def numbers(series: pl.Series, form: NumberForm | str = ".", missing: Sequence[s
     return read.set(read.is_in(codes).fill_null(False), None) if codes else read
 
 
-def answers(series: pl.Series, missing: Sequence[str] = MISSING_WORDS) -> pl.Series:
+def _numbers_in_text(cells: Cells, form: NumberForm) -> pl.Series:
+    return cells.once((form,), lambda: cells.rows(form.read(cells)))
+
+
+def answers(column: pl.Series | Cells, missing: Sequence[str] = MISSING_WORDS) -> pl.Series:
     """The column as booleans: true/false, yes/no, 1/0, in any case and several languages; all else becomes null."""
-    if series.dtype == pl.Boolean:
-        return series
-    text = words(series, missing).str.to_lowercase()
-    different = text.unique().drop_nulls()
-    yes, no = max(ANSWERS, key=lambda pair: int(different.is_in([*pair[0], *pair[1]]).sum()))
-    return text.replace_strict(
-        {**dict.fromkeys(yes, True), **dict.fromkeys(no, False)}, default=None, return_dtype=pl.Boolean
-    ).alias(series.name)
+    cells = Cells.of(column)
+    if cells.dtype == pl.Boolean:
+        return cells.series
+    found = meant(cells.different_words(missing).to_list())
+    return cells.rows(pl.Series(found, dtype=pl.Boolean))
 
 
-def times(series: pl.Series, form: str | None, missing: Sequence[str] = MISSING_WORDS) -> pl.Series:
+def meant(words: Sequence[str | None]) -> list[bool | None]:
+    """Which of these words mean yes and which no, in the language that has the most of them; None for all else."""
+    small = [word and word.lower() for word in words]
+    different = set(small)
+    yes, no = max(ANSWERS, key=lambda pair: len(different.intersection([*pair[0], *pair[1]])))
+    return [True if word in yes else False if word in no else None for word in small]
+
+
+def times(column: pl.Series | Cells, form: str | None, missing: Sequence[str] = MISSING_WORDS) -> pl.Series:
     """The column as dates and times without a zone, in UTC where the table has a zone.
 
     form  how text is written; None to detect it
 
     Times of day are on 1970-01-01. What cannot be read becomes null.
     """
+    cells = Cells.of(column)
+    series = cells.series
     if isinstance(series.dtype, pl.Datetime):
         series = series.dt.convert_time_zone("UTC").dt.replace_time_zone(None) if series.dtype.time_zone else series
         read = series.cast(pl.Datetime("us"))
@@ -86,12 +106,10 @@ def times(series: pl.Series, form: str | None, missing: Sequence[str] = MISSING_
     elif series.dtype == pl.Time:
         read = (series.cast(pl.Int64) // 1000).cast(pl.Datetime("us"))
     elif is_text(series.dtype) or (series.dtype.is_integer() and form == dates.COMPACT):
-        text = series.cast(pl.String)
-        form = form or time_format(text)
+        form = form or time_format(cells)
         if form is None:
             return pl.repeat(None, len(series), dtype=pl.Datetime("us"), eager=True).alias(series.name)
-        read = dates.read(text, form)
-        read = read.set(is_missing(text.str.strip_chars(), missing), None)
+        read = cells.rows(cells.read(dates.read, form, alone=True).set(cells.missing(missing), None))
     else:
         return pl.repeat(None, len(series), dtype=pl.Datetime("us"), eager=True).alias(series.name)
     days = _days_among(tuple(missing))
@@ -110,9 +128,8 @@ def _days_among(missing: tuple[str, ...]) -> list[datetime]:
     return dates.read(pl.Series(missing, dtype=pl.String), "%Y-%m-%d").drop_nulls().to_list()
 
 
-def time_format(text: pl.Series, order: str = "") -> str | None:
-    """The form of dates that all of these words fit; None if there is none, or no word."""
-    counted = words(text).drop_nulls().value_counts(name="count")
-    counted.columns = ["word", "count"]
-    found = dates.best(counted, order)
-    return found[0] if found and found[1] == counted["count"].sum() else None
+def time_format(column: pl.Series | Cells, order: str = "") -> str | None:
+    """The form of dates that all words of a column fit; None if there is none, or no word."""
+    cells = Cells.of(column)
+    found = dates.best(cells, order=order)
+    return found[0] if found and found[1] == cells.count[(~cells.missing()).to_numpy()].sum() else None

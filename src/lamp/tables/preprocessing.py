@@ -14,6 +14,7 @@ from torch import Tensor
 
 from lamp.errors import ArgumentError, DataError, DTypeError
 from lamp.tables import kinds
+from lamp.tables.cells import Cells, cells_of
 from lamp.tables.column import Column, Numbers, Unknown
 from lamp.tables.columns import KINDS, LeftOut, NumberColumn
 from lamp.tables.kinds import Decision, listed
@@ -46,7 +47,8 @@ class Preprocessing:
         """Learn from these rows, and return self. `decisions` gives each column's kind; by default it is detected."""
         frame = _a_frame(frame, "fit")
         decisions = kinds.decide(frame, target) if decisions is None else decisions
-        self.columns = [KINDS[each.kind].fit(frame[each.name], why=each.why, **each.known) for each in decisions]
+        cells = cells_of(frame[each.name] for each in decisions)
+        self.columns = [KINDS[each.kind].fit(cells[each.name], why=each.why, **each.known) for each in decisions]
         return self
 
     @property
@@ -96,10 +98,10 @@ class Preprocessing:
                 fix="take fewer rows, or leave out categories with many words: --kind NAME=drop",
             )
         table = np.empty((len(frame), features), np.float32)
-        by_name = {series.name: series for series in frame.get_columns()}
+        cells = cells_of(frame[column.name] for column in self.used)
         start = 0
         for column in self.used:
-            numbers = _numbers(column, by_name[column.name], notes, unknown)  # (n, features of the column)
+            numbers = _numbers(column, cells[column.name], notes, unknown)  # (n, features of the column)
             table[:, start : start + numbers.shape[1]] = numbers
             start += numbers.shape[1]
         return torch.from_numpy(table)
@@ -197,13 +199,13 @@ def _a_frame(frame: Any, what: str) -> pl.DataFrame:
     )
 
 
-def _numbers(column: Column, series: pl.Series, notes: list[str], unknown: Unknown | None) -> Numbers:
+def _numbers(column: Column, cells: Cells, notes: list[str], unknown: Unknown | None) -> Numbers:
     """A column as numbers (n, features) float32."""
     if unknown is not None:
-        series = column.known(series, unknown, notes)
-    said = len(notes)
+        cells = column.known(cells, unknown, notes)
+    said, series = len(notes), cells.series
     with np.errstate(over="ignore"):  # numbers too large for float32 are refused below
-        numbers = column.transform(series, notes).astype(np.float32, copy=False)
+        numbers = column.transform(cells, notes).astype(np.float32, copy=False)
     if np.isfinite(numbers).all():
         return numbers
     far = pl.Series(~np.isfinite(numbers).all(1))
@@ -211,7 +213,7 @@ def _numbers(column: Column, series: pl.Series, notes: list[str], unknown: Unkno
     if unknown == "gap":
         del notes[said:]  # the second call below adds them again
         notes.append(f"{column.name}: {int(far.sum()):,} numbers too far from those in training count as missing")
-        return _numbers(column, pl.select(pl.when(~far).then(series)).to_series(), notes, None)
+        return _numbers(column, Cells(pl.select(pl.when(~far).then(series)).to_series()), notes, None)
     raise DataError(
         f"column {column.name!r} has numbers too far from those in training",
         expected="numbers of about the same size",

@@ -10,9 +10,10 @@ from shlex import quote
 import polars as pl
 
 from lamp.tables import dates, numbers
+from lamp.tables.cells import Cells
 from lamp.tables.conventions import Conventions
 from lamp.tables.evidence import ALL, Found
-from lamp.tables.missing import frequent_missing, is_text
+from lamp.tables.missing import is_text
 
 SHOWN = 3  # words quoted in a remark
 BOTH_MARKS = "numbers with a decimal point and numbers with a decimal comma"
@@ -33,23 +34,15 @@ def option(name: str, value: str, kind: str) -> str:
 
 
 # ---- numbers ---------------------------------------------------------------------------------------------------------
-def of_writing(name: str, decimal: Found, special: Mapping[str, float]) -> str:
-    """How numbers in an unusual notation were read, each with an example."""
-    parts = [_of_marks(name, decimal, special)]
-    if negative := next((word for word in special if "(" in word or word.endswith("-")), ""):
-        parts.append(f"{negative!r} is read as {special[negative]:.15g}")
-    return "; ".join(filter(None, parts))
-
-
-def _of_marks(name: str, decimal: Found, special: Mapping[str, float]) -> str:
+def _of_marks(name: str, decimal: Found, seen: numbers.Seen) -> str:
     """How commas and points in numbers were read."""
-    mark, other = decimal.value, numbers.OTHER[decimal.value]
+    special, mark, other = seen.special, decimal.value, numbers.OTHER[decimal.value]
     open_to = decimal.known in ("assumed", "likely", "file", "against")
     example = decimal.example if open_to else next((word for word in special if "," in word or word.count(".") > 1), "")
     if not example:
         plain = next((word for word in special if re.search(r"\d[ '_\u00a0\u2009\u202f\u2019]\d", word)), "")
         return f"{plain!r} is read as {special[plain]:.15g}" if plain else ""
-    value, otherwise = _value(example, mark), _value(example, other)
+    value, otherwise = _value(seen, example, mark), _value(seen, example, other)
     read = f"{example!r} is read as {value}"
     if value == otherwise or not otherwise:
         return f"decimal comma: {read}" if mark == "," else read
@@ -64,8 +57,8 @@ def _of_marks(name: str, decimal: Found, special: Mapping[str, float]) -> str:
     return f"{read}{why} ({option(name, other, 'decimal')} reads {otherwise})"
 
 
-def _value(word: str, mark: str) -> str:
-    value = numbers.parsed(pl.Series([word]), mark)["value"][0]
+def _value(seen: numbers.Seen, word: str, mark: str) -> str:
+    value = seen.value(word, mark)
     return "" if value is None else f"{value:.15g}"
 
 
@@ -77,16 +70,18 @@ def of_numbers(name: str, decimal: Found, seen: numbers.Seen) -> str:
         parts.append(f"{seen.odd_rows:,} of {rows:,} values are not numbers and count as missing: {some(seen.odd)}")
     if seen.mixed:
         parts.append(f"{BOTH_MARKS}, such as {seen.mixed!r}")
-    parts.append(of_writing(name, decimal, seen.special))
+    parts.append(_of_marks(name, decimal, seen))
+    if negative := next((word for word in seen.special if "(" in word or word.endswith("-")), ""):
+        parts.append(f"{negative!r} is read as {seen.special[negative]:.15g}")
     if seen.form.unit is None:
         parts.append("several units, which are not converted: " + ", ".join(unit or "none" for unit in seen.units))
     elif seen.form.unit:
         without = seen.units[""]
         parts.append(f"in {seen.form.unit}" + (f", {without:,} values without it" if without else ""))
     if seen.scaled:
-        parts.append(f"{seen.scaled!r} is read as {_value(seen.scaled, decimal.value)}")
+        parts.append(f"{seen.scaled!r} is read as {_value(seen, seen.scaled, decimal.value)}")
     if seen.form.zeros:
-        parts.append(f"{seen.codes[0]!r} is read as {_value(seen.codes[0], decimal.value)}")
+        parts.append(f"{seen.codes[0]!r} is read as {_value(seen, seen.codes[0], decimal.value)}")
     return "; ".join(filter(None, parts))
 
 
@@ -209,7 +204,7 @@ def of_target_words(column: pl.Series, missing: Sequence[str], conventions: Conv
     if name in conventions.missing or ALL in conventions.missing:
         return []  # the user has said it
     found = []
-    for word, rows in frequent_missing(column, usual):
+    for word, rows in Cells(column).frequent_missing(usual):
         if word.lower() in missing:
             change = f"{option(name, 'none', 'missing')} takes them for values"
             found.append(f"{rows:,} rows in which {name!r} is {word!r} count as missing and are left out; {change}")
@@ -236,13 +231,12 @@ def of_unused_words(frame: pl.DataFrame, missing: Mapping[str, Sequence[str]]) -
     return parts
 
 
-def of_twins(words: Sequence[str]) -> list[str]:
+def of_twins(words: pl.Series) -> list[str]:
     """A remark on words that differ only in capitals or blanks."""
-    text = pl.Series("word", words, dtype=pl.String)
-    table = pl.DataFrame({"word": text, "same": text.str.to_lowercase().str.replace_all(r"\s+", " ")})
-    twins = table.group_by("same", maintain_order=True).agg("word").filter(pl.col("word").list.len() > 1)
-    if not len(twins):
+    table = pl.DataFrame({"word": words, "same": words.str.to_lowercase().str.replace_all(r"\s+", " ")})
+    if table["same"].n_unique() == len(table):
         return []
+    twins = table.group_by("same", maintain_order=True).agg("word").filter(pl.col("word").list.len() > 1)
     first = " and ".join(map(repr, twins["word"][0].to_list()[:SHOWN]))
     more = f"; so are {len(twins) - 1:,} more groups" if len(twins) > 1 else ""
     return [f"{first} are kept apart although they differ only in capitals or blanks{more}"]

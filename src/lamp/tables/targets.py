@@ -17,10 +17,11 @@ from torch import Tensor
 from lamp.errors import ArgumentError, DataError
 from lamp.printable import counted
 from lamp.tables import dates, numbers, parsing, remarks
+from lamp.tables.cells import Cells
 from lamp.tables.conventions import Conventions
 from lamp.tables.evidence import ALL
-from lamp.tables.kinds import MOSTLY, counted_words, listed, mostly
-from lamp.tables.missing import MISSING_WORDS, frequent_missing, places
+from lamp.tables.kinds import MOSTLY, listed, mostly
+from lamp.tables.missing import MISSING_WORDS
 from lamp.tables.numbers import NumberForm
 from lamp.tables.reading.names import matching, near
 
@@ -80,7 +81,7 @@ class Target:
         """
         if not self.is_classes:
             return torch.from_numpy(_as_numbers(series, self.form).to_numpy().copy())
-        text, at = places(series, self.classes, self.missing_words, -1)
+        text, at = Cells(series).places(self.classes, self.missing_words, -1)
         unknown = text.filter(at == -1)
         if len(unknown):
             new = unknown.unique(maintain_order=True).to_list()
@@ -95,7 +96,7 @@ class Target:
     def unknown(self, series: pl.Series) -> pl.Series:
         """(n,) booleans: where `encode` would refuse a value (an unknown class, text that is not a number)."""
         if self.is_classes:
-            return places(series, self.classes, self.missing_words, -1)[1] == -1
+            return Cells(series).places(self.classes, self.missing_words, -1)[1] == -1
         numbers = parsing.numbers(series, self.form)
         return numbers.is_null() | numbers.is_infinite().fill_null(False)
 
@@ -153,10 +154,12 @@ def missing_words(column: pl.Series, conventions: Conventions) -> tuple[str, ...
     words = conventions.missing_in(column.name)
     if column.name in conventions.missing or ALL in conventions.missing or not parsing.is_text(column.dtype):
         return words
-    found = dict(frequent_missing(column, ["none"]))
-    others = parsing.words(column.drop_nulls().unique(), words).drop_nulls()
-    numeric = max(numbers.parsed(others, mark)["value"].count() for mark in numbers.OTHER)
-    return tuple(each for each in words if each != "none") if found and numeric <= len(others) / 2 else words
+    cells = Cells(column)
+    if not cells.frequent_missing(["none"]):
+        return words
+    others = ~cells.missing(words)
+    numeric = max(cells.read(numbers.parsed, mark)["value"].filter(others).count() for mark in numbers.OTHER)
+    return tuple(each for each in words if each != "none") if numeric <= others.sum() / 2 else words
 
 
 def there(column: pl.Series, missing: Sequence[str] = MISSING_WORDS) -> pl.Series:
@@ -256,11 +259,11 @@ def decide(series: pl.Series, task: str | None = None, conventions: Conventions 
 
 
 def _seen(series: pl.Series, missing: Sequence[str], conventions: Conventions, asked: bool = False) -> numbers.Seen:
-    return numbers.seen(counted_words(parsing.words(series, missing)), conventions.decimal_in(series.name).value, asked)
+    return numbers.seen(Cells(series), conventions.decimal_in(series.name).value, missing, asked)
 
 
 def _why_classes(classes: Sequence[str], seen: numbers.Seen | None) -> str:
-    parts = remarks.of_twins(classes)
+    parts = remarks.of_twins(pl.Series(classes, dtype=pl.String))
     if seen is not None and seen.are_codes:
         parts.append(f"{remarks.some(seen.codes)} are taken for words, because numbers do not begin with 0")
     return "; ".join(parts)
@@ -310,7 +313,7 @@ def _instead_of_classes(series: pl.Series, text: pl.Series, seen: numbers.Seen |
         return "--task regression, if these are numbers" if seen or series.dtype.is_numeric() else "name another column"
     if near := remarks.of_near_numbers(seen, len(text), MOSTLY, "--task regression"):
         return near[0].replace("takes those for gaps", "--leave-out-odd leaves those rows out")
-    _, days = dates.best(counted_words(text)) or ("", 0)
+    _, days = dates.best(Cells(text)) or ("", 0)
     if days >= MOSTLY * len(text):
         return "dates cannot be predicted: write them as numbers, such as days since the first date"
     return "name another column"
