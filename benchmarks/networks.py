@@ -67,6 +67,12 @@ class _Training:
         self.made += steps
 
 
+def _first(output: Any) -> Tensor:
+    """The output, or the first of several, which the loss is of; others are states of recurrent networks."""
+    found: Tensor = output[0] if isinstance(output, tuple) else output
+    return found
+
+
 class WithLamp(_Training):
     """lamp's eager engine: the step that lamp.fit makes, or (`in_backward`) that with step_in_backward=True."""
 
@@ -76,7 +82,7 @@ class WithLamp(_Training):
         self.optimizer = getattr(lamp, net.optimizer)(self.model.parameters(), **net.constants)
 
     def step(self, inputs: Tensor, target: Tensor) -> None:
-        self.criterion(self.model(inputs), target)
+        self.criterion(_first(self.model(inputs)), target)
         if self.in_backward:
             with self.optimizer.step_in_backward():
                 self.model.backward_parameters(self.criterion.backward())
@@ -102,7 +108,7 @@ class WithTorchNN(_Training):
         self.optimizer = kind(self.model.parameters(), **net.constants, **options)
 
     def step(self, inputs: Tensor, target: Tensor) -> None:
-        loss = self.criterion(self.call(inputs), target)
+        loss = self.criterion(_first(self.call(inputs)), target)
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
@@ -127,4 +133,4 @@ class WithHooks(WithTorchNN):
             parameter.register_post_accumulate_grad_hook(step)
 
     def step(self, inputs: Tensor, target: Tensor) -> None:
-        self.criterion(self.call(inputs), target).backward()
+        self.criterion(_first(self.call(inputs)), target).backward()

@@ -7,13 +7,15 @@ a step takes as long as on the real ones.
 from __future__ import annotations
 
 from functools import partial
-from itertools import pairwise
+from importlib import import_module
+from pathlib import Path
 
 import torch
 
 import lamp
 from benchmarks.harness import Contender, Row, Work
 from benchmarks.networks import Batches, Constants, Net, WithLamp, WithTorchNN
+from benchmarks.networks_torch import CharacterGPT, CharacterLSTM
 from benchmarks.outcome import Goal
 
 LAMP, NN, FUSED, COMPILE = "lamp", "torch.nn", "torch.nn fused", "torch.compile"
@@ -40,10 +42,14 @@ def contenders(net: Net) -> tuple[Contender, ...]:
     )
 
 
-def images(batch: int, labels: bool = True) -> Batches:
-    """Batches of random images in MNIST's shape, with labels or with themselves as target."""
-    pixels = [torch.rand(batch, 1, 28, 28) for _ in range(BATCHES)]
-    return [(each, torch.randint(10, (batch,)) if labels else each.flatten(1)) for each in pixels]
+def images(batch: int) -> Batches:
+    """Batches of random images in MNIST's shape, with labels."""
+    return [(torch.rand(batch, 1, 28, 28), torch.randint(10, (batch,))) for _ in range(BATCHES)]
+
+
+def flat(batch: int) -> Batches:
+    """Batches of random images as rows of pixels, each its own target."""
+    return [(pixels, pixels) for pixels in (torch.rand(batch, 784) for _ in range(BATCHES))]
 
 
 def texts(batch: int, context: int, characters: int) -> Batches:
@@ -52,68 +58,64 @@ def texts(batch: int, context: int, characters: int) -> Batches:
     return [(each[:, :-1].contiguous(), each[:, 1:].contiguous()) for each in drawn]
 
 
-def lenet() -> lamp.Module:
-    """LeNet-5."""
-    return lamp.Sequential(
-        *(lamp.Conv2d(1, 6, 5, padding=2), lamp.ReLU(), lamp.MaxPool2d(2)),
-        *(lamp.Conv2d(6, 16, 5), lamp.ReLU(), lamp.MaxPool2d(2)),
-        lamp.Flatten(),
-        *(lamp.Linear(400, 120), lamp.ReLU(), lamp.Linear(120, 84), lamp.ReLU(), lamp.Linear(84, 10)),
-    )
-
-
-def residual_cnn(width: int = 32) -> lamp.Module:
-    """A residual network with batch norm."""
-
-    def convolution(before: int, after: int) -> tuple[lamp.Module, ...]:
-        return lamp.Conv2d(before, after, 3, padding=1, bias=False), lamp.BatchNorm2d(after)
-
-    def block(channels: int) -> lamp.Module:
-        return lamp.Residual(*convolution(channels, channels), lamp.ReLU(), *convolution(channels, channels))
-
-    return lamp.Sequential(
-        *(*convolution(1, width), lamp.ReLU(), lamp.MaxPool2d(2), block(width), lamp.ReLU()),
-        *(*convolution(width, 2 * width), lamp.ReLU(), lamp.MaxPool2d(2), block(2 * width), lamp.ReLU()),
-        *(lamp.AdaptiveAvgPool2d(1), lamp.Flatten(), lamp.Linear(2 * width, 10)),
-    )
-
-
-def autoencoder() -> lamp.Module:
-    """An autoencoder of images."""
-    widths = (784, 256, 64, 16, 64, 256, 784)
-    layers: list[lamp.Module] = [lamp.Flatten()]
-    for before, after in pairwise(widths):
-        layers += [lamp.Linear(before, after), lamp.ReLU()]
-    return lamp.Sequential(*layers[:-1], lamp.Sigmoid())
+def example(name: str, *sizes: int) -> lamp.Module:
+    """The untrained network of an example."""
+    network: lamp.Module = import_module(f"examples.{name}").network(*sizes)
+    return network
 
 
 ADAM: Constants = {"lr": 1e-3}
-# Batch norm makes gradients that are 0 but for rounding, by whose size Adam divides: a large eps keeps that small.
-ADAM_AFTER_NORM: Constants = {"lr": 1e-3, "eps": 1e-2}
+# Norms and softmax make gradients that are 0 but for rounding, and Adam divides by their size: a large eps limits that.
+LARGE_EPS: Constants = {"lr": 1e-3, "eps": 1e-2}
 
+CHARACTERS = 65  # of tiny Shakespeare
+ENTROPY = "CrossEntropyLoss"
 NETS = {
-    "LeNet-5, batch 64": Net(lenet, lamp.to_torch, "CrossEntropyLoss", partial(images, 64), "Adam", ADAM),
-    "residual CNN with batch norm, batch 64": Net(
-        residual_cnn, lamp.to_torch, "CrossEntropyLoss", partial(images, 64), "Adam", ADAM_AFTER_NORM
+    "lenet": Net(partial(example, "lenet"), lamp.to_torch, ENTROPY, partial(images, 64), "Adam", ADAM),
+    "residual_cnn": Net(
+        partial(example, "residual_cnn"), lamp.to_torch, ENTROPY, partial(images, 128), "AdamW", LARGE_EPS
     ),
-    "autoencoder of images, batch 128": Net(
-        autoencoder, lamp.to_torch, "MSELoss", partial(images, 128, labels=False), "Adam", ADAM
+    "character_gpt": Net(
+        partial(example, "character_gpt", CHARACTERS),
+        CharacterGPT,
+        ENTROPY,
+        partial(texts, 12, 64, CHARACTERS),
+        "AdamW",
+        LARGE_EPS,
     ),
+    "character_lstm": Net(
+        partial(example, "character_lstm", CHARACTERS),
+        CharacterLSTM,
+        ENTROPY,
+        partial(texts, 32, 64, CHARACTERS),
+        "Adam",
+        LARGE_EPS,
+    ),
+    "autoencoder": Net(partial(example, "autoencoder"), lamp.to_torch, "MSELoss", partial(flat, 128), "Adam", ADAM),
 }
-STEPS = {"residual CNN with batch norm, batch 64": 4}  # that are timed together; of the others, 20
+TITLES = {
+    "lenet": "LeNet-5, batch 64",
+    "residual_cnn": "residual CNN with batch norm, batch 128",
+    "character_gpt": "character GPT: 4 layers, 4 heads, 128 wide, context 64, batch 12",
+    "character_lstm": "character LSTM: 2 layers, 128 wide, 64 steps, batch 32",
+    "autoencoder": "autoencoder of images, batch 128",
+}
+STEPS = {"lenet": 20, "residual_cnn": 2, "character_gpt": 6, "character_lstm": 6, "autoencoder": 40}  # timed together
 
 
-def work(title: str) -> Work:
-    """The training of a network."""
+def work(name: str) -> Work:
+    """The training of an example's network."""
     return Work(
-        title,
-        contenders(NETS[title]),
+        TITLES[name],
+        contenders(NETS[name]),
         (Goal(LAMP, FUSED, 1.25), Goal(LAMP, NN, 0.7, memory=True)),
-        steps=STEPS.get(title, 20),
+        steps=STEPS[name],
         check_steps=CHECKED,
         job_steps=JOB,
         module=__name__,
     )
 
 
-ROW = Row(16, "networks of convolutions, attention and recurrence, eager", tuple(map(work, NETS)))
+EXAMPLES = Path(__file__).parent.parent / "examples"
+THERE = [name for name in NETS if (EXAMPLES / f"{name}.py").exists()]
+ROW = Row(16, "networks of convolutions, attention and recurrence, eager", tuple(map(work, THERE)))

@@ -13,7 +13,7 @@ import pytest
 import torch
 from benchmarks import __main__ as program
 from benchmarks import memory, report, row12_memory, row16_networks
-from benchmarks.harness import Contender, Work, measure
+from benchmarks.harness import Contender, measure
 from benchmarks.machine import description
 from benchmarks.networks import Net, WithHooks, WithTorchNN
 from benchmarks.outcome import Entry, Goal, Outcome
@@ -107,10 +107,12 @@ def small(net: Net) -> Net:
     return replace(net, batches=lambda: [tuple(each[:3] for each in batch) for batch in net.batches()[:1]])
 
 
-@pytest.mark.parametrize("work", row16_networks.ROW.works, ids=list(row16_networks.NETS))
-def test_networks_of_lamp_and_torch_do_the_same_work(work: Work) -> None:
-    chosen = [replace(each, threads=(1,)) for each in row16_networks.contenders(small(row16_networks.NETS[work.title]))]
-    without = replace(work, contenders=tuple(each for each in chosen if not each.compiles), goals=(), module="")
+@pytest.mark.parametrize("name", row16_networks.THERE)
+def test_networks_of_lamp_and_torch_do_the_same_work(name: str) -> None:
+    chosen = [replace(each, threads=(1,)) for each in row16_networks.contenders(small(row16_networks.NETS[name]))]
+    without = replace(
+        row16_networks.work(name), contenders=tuple(each for each in chosen if not each.compiles), goals=(), module=""
+    )
     found = measure(replace(without, steps=1), repetitions=5)
     assert all(entry.absent is None for entry in found.entries)
 
