@@ -125,6 +125,8 @@ SLOW = [
 # Files about machine code: `pytest -m compiled` runs them alone.
 COMPILED = ("backends", "compiled", "disk_cache", "kept_kernels", "lane")
 
+GPU = torch.cuda.is_available()
+
 hypothesis.settings.register_profile("lamp", deadline=None, max_examples=50, derandomize=True)
 hypothesis.settings.load_profile("lamp")
 
@@ -136,7 +138,10 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell started this in
 @pytest.fixture(autouse=True)
 def _same_start():
     torch.set_num_threads(1)
-    torch.manual_seed(0)
+    # What torch.manual_seed does. Where there is no GPU, it also notes three stack traces, 0.4 ms in each test.
+    torch.default_generator.manual_seed(0)
+    if GPU:
+        torch.cuda.manual_seed_all(0)
 
 
 def _name(path):
