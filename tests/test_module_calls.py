@@ -193,3 +193,35 @@ def test_threads_do_not_see_each_other():
     for model, found in zip(models, together, strict=True):
         alone = L.Sequential(model[0], model[2], model[3])
         assert torch.equal(found, gradient(alone))
+
+
+# ---- memory while backward goes --------------------------------------------------------------------------------------
+class Watching(lamp.Module):
+    """y = 2 x. Its backward notes how many values and gradients of all these modules are still alive."""
+
+    values, gradients = [], []  # weak references
+
+    def forward(self, input):
+        self.remember(value := input.clone())
+        self.values.append(weakref.ref(value))
+        return input * 2
+
+    def backward(self, grad_output):
+        self.recall()
+        self.alive = sum(each() is not None for each in self.values), sum(each() is not None for each in self.gradients)
+        self.gradients.append(weakref.ref(dx := grad_output * 2))
+        return dx
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_backward_frees_what_was_remembered_and_the_gradients_as_it_goes(nested, monkeypatch):
+    monkeypatch.setattr(Watching, "values", [])
+    monkeypatch.setattr(Watching, "gradients", [])
+    watching = [Watching() for _ in range(5)]
+    model = lamp.Sequential(lamp.Sequential(*watching[:2]), *watching[2:]) if nested else lamp.Sequential(*watching)
+    model.backward(like(model(torch.randn(3, 4))))
+    values = [each.alive[0] for each in watching]
+    assert values == [0, 1, 2, 3, 4]  # its own has just been recalled
+    # The gradient that a module has been given is alive, and what came before it is not; but a container inside
+    # holds the one that it was given.
+    assert [each.alive[1] for each in watching] == [2 if nested else 1, 1, 1, 1, 0]
