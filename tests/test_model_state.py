@@ -503,6 +503,48 @@ class TestFailures:
         good.put_back(model)
         assert same(state_of(model), before)
 
+    def test_the_step_after_weights_of_an_engine_is_copied_again(self):
+        model, good = trained(), LastGood()
+        weights = torch.cat([parameter.data.flatten() for parameter in model.parameters()])
+        good.take(model, weights, 3)
+        train(model, *data(2))
+        before = state_of(model)
+        good.note(model, torch.tensor(0.5), 4)
+        train(model, *data(3))
+        good.put_back(model)
+        assert same(state_of(model), before)
+
+    def test_after_modules_were_added_the_next_step_is_copied(self):
+        model, good = trained(), LastGood()
+        good.note(model, torch.tensor(0.5), 0)
+        model.append(lamp.Linear(OUT, 3, dtype=D))
+        good.follow(model)
+        before = state_of(model)
+        good.note(model, torch.tensor(0.5), 1)
+        for parameter in model.parameters():
+            parameter.data.fill_(math.nan)
+        good.put_back(model)
+        assert same(state_of(model), before)
+
+    def test_another_epoch_does_not_replace_it_by_a_state_that_no_loss_has_shown(self):
+        model, good = trained(), LastGood()
+        good.begin(model)
+        good.note(model, torch.tensor(0.5), 0)
+        before = state_of(model)
+        for parameter in model.parameters():
+            parameter.data.fill_(math.nan)  # by the last step of the epoch
+        good.begin(model)
+        good.put_back(model)
+        assert same(state_of(model), before)
+
+
+def test_a_state_moves_between_devices():
+    state = ModelState.of(trained())
+    moved = state.to(torch.device("meta"))
+    assert [each.shape for each in moved.tensors] == [each.shape for each in state.tensors]
+    assert all(each.is_meta for each in moved.tensors)
+    assert not any(each.is_meta for each in state.tensors)
+
 
 # ---- elsewhere -------------------------------------------------------------------------------------------------------
 class TestSaving:

@@ -136,6 +136,41 @@ class TestParameters:
         assert all(torch.equal(module.state_dict()[key], value) for key, value in built.items())
 
 
+# ---- what an error about a state dict says ---------------------------------------------------------------------------
+@pytest.mark.parametrize("count", [1, 8, 9, 20])
+def test_of_many_keys_the_first_eight_are_named(count):
+    model = lamp.Linear(3, 2)
+    more = {f"more{k:02}": torch.zeros(1) for k in range(count)}
+    with pytest.raises(StateDictError) as caught:
+        model.load_state_dict(model.state_dict() | more)
+    said = str(caught.value)
+    assert "expected 2 keys, missing none" in " ".join(said.split())
+    assert f"{count + 2} keys" in said
+    named = list(more)[:8]
+    assert all(repr(name) in said for name in named)
+    assert "more08" not in said
+    assert (f", and {count - 8} more]" in said) is (count > 8)
+
+
+def test_numbers_of_one_network_and_of_a_population_are_told_apart():
+    model = lamp.Linear(3, 2)
+    population = lamp.population(model, range(5))
+    other = lamp.Linear(4, 2)
+    for into, state, advice in (
+        (
+            population,
+            {f"network.{key}": each for key, each in model.state_dict().items()},
+            "give each of the 5 networks its own",
+        ),
+        (model, {key: torch.zeros(5, *each.shape) for key, each in model.state_dict().items()}, "seeds=range(5)"),
+        (other, model.state_dict(), "with the sizes it was saved with"),
+    ):
+        keys = list(into.state_dict())
+        with pytest.raises(StateDictError) as caught:
+            into.load_state_dict(dict(zip(keys, state.values(), strict=True)))
+        assert advice in str(caught.value)
+
+
 # ---- a module inside itself ------------------------------------------------------------------------------------------
 class Knowing(lamp.Module):
     """A Linear that may refer to the module that contains it, or to itself."""
