@@ -9,6 +9,7 @@ from hypothesis import assume, given, settings
 
 import lamp
 import lamp.nn as L
+from lamp.nn import correlation
 from lamp.nn.borders import MODES, misfit, padded
 from tests.cases.module_case import error, gradients
 
@@ -197,3 +198,19 @@ def test_a_batch_of_nothing():
     assert y.shape == (0, 3, 3, 4)
     assert conv.backward(y).shape == (0, 2, 5, 6)
     assert not conv.weight.grad.any()
+
+
+@pytest.mark.parametrize("groups_apart", [True, False])
+def test_groups_are_the_same_together_and_one_by_one(groups_apart, monkeypatch):
+    """Whether groups are convolved one by one depends on their work alone."""
+    monkeypatch.setattr(correlation, "MUCH_WORK", 0 if groups_apart else 2**60)
+    module = lamp.Conv2d(6, 9, (3, 2), padding=1, groups=3, dtype=torch.float64)
+    peer = lamp.to_torch(module)
+    x = torch.randn(5, 6, 7, 4, dtype=torch.float64, requires_grad=True)
+    dy = torch.randn(5, 9, 7, 5, dtype=torch.float64)
+    y = peer(x)
+    y.backward(dy)
+    assert torch.allclose(module(x.detach()), y, rtol=1e-12, atol=1e-12)
+    assert torch.allclose(module.backward(dy), x.grad, rtol=1e-12, atol=1e-12)
+    assert torch.allclose(module.weight.grad, peer.weight.grad, rtol=1e-12, atol=1e-12)
+    assert torch.allclose(module.bias.grad, peer.bias.grad, rtol=1e-12, atol=1e-12)

@@ -10,14 +10,22 @@ import pytest
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
-@pytest.mark.parametrize(("name", "figure"), [("character_gpt", "character_gpt.png")])
-def test_an_example_runs_for_a_few_steps(name, figure, tmp_path):
+@pytest.mark.parametrize(
+    ("name", "options", "figure"),
+    [
+        ("character_gpt", [], "character_gpt.png"),
+        ("lenet", [], "lenet.png"),
+        ("lenet", ["--networks", "3"], "lenet.png"),
+        ("residual_cnn", [], "residual_cnn.png"),
+    ],
+)
+def test_an_example_runs_for_a_few_steps(name, options, figure, tmp_path):
     (figures := tmp_path / "figures").mkdir()
     environment = {key: value for key, value in os.environ.items() if key != "LAMP_DATA"}
     ended = subprocess.run(
-        [sys.executable, str(EXAMPLES / f"{name}.py"), "--quick", "--out", str(figures)],
+        [sys.executable, str(EXAMPLES / f"{name}.py"), "--quick", *options, "--out", str(figures)],
         cwd=tmp_path,
-        env={**environment, "MPLBACKEND": "Agg"},
+        env={**environment, "MPLBACKEND": "Agg", "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         timeout=120,

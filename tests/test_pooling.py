@@ -119,6 +119,17 @@ def test_a_pool_with_indices_within_a_network():
     assert torch.equal(d, torch.tensor([[[0.0, 5.0, 7.0, 0.0]]]))  # of two equal numbers the first one
 
 
+@pytest.mark.parametrize("shape", [(37, 1, 6, 6), (3, 22, 5, 4), (1, 1, 200, 190), (0, 3, 6, 6)])
+def test_planes_are_pooled_alike_however_many_there_are_and_however_large(shape):
+    x = drawn(shape, 0).requires_grad_()
+    dy = torch.randn(*shape[:2], shape[2] // 2, shape[3] // 2, dtype=D)
+    twin, module = torch.nn.MaxPool2d(2), lamp.MaxPool2d(2)
+    y = twin(x)
+    y.backward(dy)
+    assert torch.equal(module(x.detach()), y)
+    assert torch.equal(module.backward(dy), x.grad)
+
+
 def test_infinities_have_a_place():
     x = torch.full((1, 1, 4, 4), float("-inf"))
     for pool in (lamp.MaxPool2d(2, return_indices=True), lamp.MaxPool2d(3, 1, 1, return_indices=True)):

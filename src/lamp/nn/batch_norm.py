@@ -99,7 +99,7 @@ class ChannelNorm(Module):
         scale = s if self.weight is None else s * self._per_channel(self.weight, x)
         if self.bias is None:
             return shaped(centred * scale, input)
-        return shaped(torch.addcmul(self._per_channel(self.bias, x), centred, scale), input)
+        return shaped(self._affine(centred, scale, self._per_channel(self.bias, x)), input)
 
     def backward(self, grad_output: Tensor) -> Tensor:
         centred, s, n, shape = self.recall()
@@ -117,8 +117,21 @@ class ChannelNorm(Module):
         if n is None:  # mean and var do not depend on x
             return shaped(torch.mul(dy, scale, out=share), grad_output)
         less = scale * constant(-1.0 / max(n, 1), dy)
-        dx = torch.addcmul(sum_dy * less, dy, scale, out=share)
-        return shaped(dx.addcmul_(centred, sum_share.mul_(s).mul_(less)), grad_output)
+        dx = self._affine(centred, sum_share.mul_(s).mul_(less), sum_dy.mul_(less), out=share)
+        return shaped(dx.addcmul_(dy, scale), grad_output)
+
+    def _affine(self, x: Tensor, scale: Tensor, shift: Tensor, out: Tensor | None = None) -> Tensor:
+        """scale x + shift, with one scale and one shift per channel (and sample, or replica)."""
+        if not (x.is_cpu and self.replicas is None and scale.numel() == shift.numel() == self.num_features):
+            return torch.mul(x, scale, out=out).add_(shift)
+        # Normalised by a mean of 0 and a variance of 1, which takes half the time of two operations.
+        zeros, ones = x.new_zeros(self.num_features), x.new_ones(self.num_features)
+        options = (scale.flatten(), shift.flatten(), zeros, ones, False, 0.0, 0.0)
+        if out is None:
+            return torch.ops.aten.native_batch_norm(x, *options)[0]  # type: ignore[no-any-return]
+        unused = {"save_mean": x.new_empty(0), "save_invstd": x.new_empty(0)}
+        torch.ops.aten.native_batch_norm.out(x, *options, out=out, **unused)
+        return out
 
     def _count(self, x: Tensor) -> int:
         """n, the number of values that mean and var are taken of. Raises ShapeError if it is 1."""

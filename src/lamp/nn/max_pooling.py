@@ -33,9 +33,9 @@ class ChoosingPooling(PoolingModule):
     def backward(self, dy: Any, dindices: Any = None) -> Tensor:
         places, shape = self.recall()
         d = self.checked(dy, places.shape)
-        rows = d.shape[0] * d.shape[1]
+        rows, count = d.shape[0] * d.shape[1], volume(places.shape[-self.axes :])
         dx: Tensor = d.new_zeros(rows, volume(shape[-self.axes :]))
-        return dx.scatter_add_(1, places.view(rows, -1).long(), d.reshape(rows, -1)).view(shape)
+        return dx.scatter_add_(1, places.view(rows, count).long(), d.reshape(rows, count)).view(shape)
 
     def check_in_graph(self) -> None:
         """Raise NotTraceable if the places are an output."""
