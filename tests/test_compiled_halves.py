@@ -155,7 +155,7 @@ def test_frozen_parameters_have_no_gradients_and_stay(count):
     assert torch.equal(weight.data, before[0])
     assert not torch.equal(bias.data, before[1])
     assert not weight.grad.any()
-    assert not weight._buffer.grad[..., weight._start : weight._start + weight.size].any()
+    assert not weight._buffer.grad[..., weight._start : weight._start + weight.elements].any()
 
 
 def test_networks_of_several_sizes():

@@ -244,6 +244,23 @@ def test_numbers(p):
     assert repr(lamp.LeakyReLU(p)) == "LeakyReLU(negative_slope=0.5)"
 
 
+INITS = [name for name in vars(nn.init) if name.endswith("_") and not name.startswith("_")]
+
+
+@pytest.mark.parametrize("name", INITS)
+def test_torchs_inits_fill_a_parameter(name):
+    """All functions of torch.nn.init fill a parameter with the numbers that they fill a tensor with."""
+    more = {"constant_": (0.25,), "sparse_": (0.5,)}.get(name, ())
+    shape = (4, 3, 3) if name == "dirac_" else (4, 3)
+    parameter, tensor = lamp.Parameter(torch.full(shape, 7.0)), torch.full(shape, 7.0)
+    for each in (parameter, tensor):
+        torch.manual_seed(0)
+        getattr(nn.init, name)(each, *more)
+    assert torch.equal(parameter.data, tensor)
+    assert not parameter.data.requires_grad
+    assert (parameter.size(0), parameter.size()) == (4, shape)
+
+
 def test_an_init_that_returns_its_numbers():
     layer = lamp.Linear(3, 4, init=lambda tensor, generator=None: torch.full_like(tensor, 0.5))
     assert torch.equal(layer.weight.data, torch.full((4, 3), 0.5))

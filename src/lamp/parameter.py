@@ -53,7 +53,7 @@ class FlatBuffer:
     one_by_one: OneByOne | None = None
 
     def __init__(self, parameters: Sequence[Parameter], dtype: torch.dtype, device: torch.device) -> None:
-        sizes = [parameter.size for parameter in parameters]
+        sizes = [parameter.elements for parameter in parameters]
         data = torch.empty(*parameters[0].rows, sum(sizes), dtype=dtype, device=device)
         before = {id(parameter._buffer): parameter._buffer for parameter in parameters}.values()
         self.padded = any(buffer.padded for buffer in before)
@@ -123,7 +123,9 @@ class FlatBuffer:
         """The gradient of one of its parameters, in the parameter's shape."""
         found = None if self.one_by_one is None else self.one_by_one.gradient_of(parameter)
         if found is None:
-            found = self._allocated()[..., parameter._start : parameter._start + parameter.size].view(parameter.shape)
+            found = self._allocated()[..., parameter._start : parameter._start + parameter.elements].view(
+                parameter.shape
+            )
         return found
 
 
@@ -138,7 +140,7 @@ class Part:
 
     def overlaps(self, parameter: Parameter) -> bool:
         """Whether a parameter of the same buffer lies in this slice."""
-        return parameter._start < self.stop and self.start < parameter._start + parameter.size
+        return parameter._start < self.stop and self.start < parameter._start + parameter.elements
 
 
 class Parameter(TensorLike):
@@ -278,7 +280,7 @@ class Parameter(TensorLike):
         return () if self.replicas is None else (self.replicas,)
 
     @property
-    def size(self) -> int:
+    def elements(self) -> int:
         """The number of elements in one network."""
         return math.prod(self._data.shape[len(self.rows) :])
 
@@ -317,7 +319,7 @@ class Span:
     __slots__ = ("_start", "_version", "buffer", "data", "parameters")
 
     def __init__(self, buffer: FlatBuffer, start: int, parameters: list[Parameter]) -> None:
-        stop = start + sum(parameter.size for parameter in parameters)
+        stop = start + sum(parameter.elements for parameter in parameters)
         self.buffer, self.parameters, self._version = buffer, parameters, buffer.version
         self._start, self.data = start, buffer.part(start, stop)
 
@@ -362,7 +364,7 @@ def spans(parameters: Iterable[Parameter]) -> list[Span]:
         neighbours.sort(key=lambda parameter: parameter._start)
         piece: list[Parameter] = []
         for parameter in neighbours:
-            if piece and piece[-1]._start + piece[-1].size != parameter._start:
+            if piece and piece[-1]._start + piece[-1].elements != parameter._start:
                 found.append(Span(piece[0]._buffer, piece[0]._start, piece))
                 piece = []
             piece.append(parameter)

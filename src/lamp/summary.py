@@ -36,8 +36,8 @@ class Summary:
         self.graph: Graph | None = None
         self.reason: str | None = None
         every = list(model.parameters())
-        self.parameters = sum(parameter.size for parameter in every)
-        self.trained = sum(parameter.size for parameter in every if not parameter.frozen)
+        self.parameters = sum(parameter.elements for parameter in every)
+        self.trained = sum(parameter.elements for parameter in every if not parameter.frozen)
         try:
             self.graph = trace(model, *inputs)
         except NotTraceable as error:
@@ -69,7 +69,7 @@ class Summary:
         """The rows for a network without a graph: its modules that contain no others."""
         network = getattr(self.model, "network", self.model)
         leaves = [(path, each) for path, each in network.named_modules() if not any(True for _ in each.children())]
-        counts = [sum(parameter.size for parameter in each.parameters()) for _, each in leaves]
+        counts = [sum(parameter.elements for parameter in each.parameters()) for _, each in leaves]
         return [
             [path, _short(describe(each)), "?", f"{count:,}" if count else "", "?"]
             for (path, each), count in zip(leaves, counts, strict=True)
@@ -96,7 +96,7 @@ def _rows(graph: Graph) -> list[list[str]]:
         used = list(dict.fromkeys(each for op in ops for each in op.parameters.values()))
         own = [each for each in used if each not in earlier]
         earlier.update(own)
-        count = f"{sum(each.size for each in own):,}" if own else "shared" if used else ""
+        count = f"{sum(each.elements for each in own):,}" if own else "shared" if used else ""
         shapes = ", ".join(sizes(value.layout()) for value in ops[-1].outputs)
         work = sum(op.multiplications for op in ops)
         rows.append([ops[-1].path, _layer(ops), shapes, count, f"{work:,}" if work else ""])

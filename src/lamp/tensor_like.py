@@ -55,7 +55,10 @@ class TensorLike:
     def __torch_function__(
         cls, function: Callable[..., Any], types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        return function(*tensors_of(args), **tensors_of(kwargs or {}))
+        options = tensors_of(kwargs or {})
+        if "out" in options:
+            options.pop("requires_grad", None)  # torch.nn.init.eye_ hands on the parameter's, which is none of `data`'s
+        return function(*tensors_of(args), **options)
 
     def __iter__(self) -> Iterator[Tensor]:
         return iter(self.data)

@@ -256,7 +256,7 @@ class KernelRunner:
         now, start = _joined([kernel_state.gradients(size) for kernel_state in self.kernel_states], 0), 0
         for span in self._spans:
             for parameter in span.parameters:
-                stop = start + parameter.size
+                stop = start + parameter.elements
                 parameter.grad.copy_(now[:, start:stop].view(parameter.shape))  # dropped if it is frozen
                 start = stop
 

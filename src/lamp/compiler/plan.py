@@ -68,5 +68,5 @@ def _offsets(model: Module) -> tuple[dict[Parameter, int], int]:
     for span in spans(model.parameters()):
         for parameter in span.parameters:
             offsets[parameter] = total
-            total += parameter.size
+            total += parameter.elements
     return offsets, total

@@ -187,7 +187,7 @@ class RNNBase(RandomMask):
         batch = 0 if self.batch_first else 1
         outputs = [tracer.value((steps, self._directions * self._out), input.dtype, 1, batch)]
         outputs += [tracer.value(shape, input.dtype, 1, 1) for shape in shapes]
-        work = steps * sum(parameter.size for name, parameter in self._members(Parameter) if "weight" in name)
+        work = steps * sum(parameter.elements for name, parameter in self._members(Parameter) if "weight" in name)
         inputs, options = [input, *states], {"steps": steps, "layers": layers}
         y, *last = tracer.several("Scan", self, inputs, outputs, multiplications=work, **options)
         return y, (last[0] if len(last) == 1 else tuple(last))

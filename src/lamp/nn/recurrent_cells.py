@@ -97,7 +97,7 @@ class RNNCellBase(Module):
             raise self._wrong_shape(("B", *input.shape))
         given = [] if hx is None else list(hx) if isinstance(hx, tuple | list) else [hx]
         outputs = [tracer.value((self.hidden_size,), input.dtype) for _ in range(self.states)]
-        work = self.weight_ih.size + self.weight_hh.size
+        work = self.weight_ih.elements + self.weight_hh.elements
         found = tracer.several("Cell", self, [input, *given], outputs, multiplications=work)
         return found if self.states > 1 else found[0]
 

@@ -94,7 +94,7 @@ class ParameterBlocks:
         blocks = [Block(data) for data in torch.split(span.data, width, -1)]
         for name, begin in begins.items():
             whole = torch.zeros_like(span.data).add_(begin)
-            sizes = [parameter.size for parameter in span.parameters]
+            sizes = [parameter.elements for parameter in span.parameters]
             for parameter, part in zip(span.parameters, torch.split(whole, sizes, -1), strict=True):
                 known = states.get(parameter, {}).get(name)
                 if known is not None:
@@ -106,7 +106,7 @@ class ParameterBlocks:
     def parts(self) -> Iterator[tuple[Block, list[Part]]]:
         """Each block with the parts of parameters that it consists of, in their order."""
         for span, blocks in self.pieces:
-            begins = [0, *accumulate(parameter.size for parameter in span.parameters)]
+            begins = [0, *accumulate(parameter.elements for parameter in span.parameters)]
             bounds = list(zip(span.parameters, begins, begins[1:], strict=False))
             stop = 0
             for block, width in zip(blocks, _widths(span, blocks), strict=True):
@@ -138,7 +138,7 @@ class ParameterBlocks:
         """The rule's state for each parameter, by name, in the parameter's shape."""
         found: dict[Parameter, dict[str, Tensor]] = {each: dict(state) for each, state in self._frozen_states.items()}
         for span, blocks in zip(self._spans, self._blocks_per_span, strict=True):
-            sizes = [parameter.size for parameter in span.parameters]
+            sizes = [parameter.elements for parameter in span.parameters]
             for name in self.names:
                 whole = torch.cat([block.state[name] for block in blocks], -1)
                 for parameter, part in zip(span.parameters, torch.split(whole, sizes, -1), strict=True):
@@ -171,7 +171,7 @@ class WholeParameters(ParameterBlocks):
         super().__init__(parameters, begins, states)
 
     def _blocks(self, span: Span, begins: Mapping[str, Number], states: States) -> list[Block]:
-        sizes = [parameter.size for parameter in span.parameters]
+        sizes = [parameter.elements for parameter in span.parameters]
         blocks = []
         for parameter, data in zip(span.parameters, torch.split(span.data, sizes, -1), strict=True):
             block = Block(data.view(parameter.shape))

@@ -186,7 +186,7 @@ class LBFGS(Optimizer):
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Restore a state dict of lamp or torch.optim. Raises StateDictError, and changes nothing, if it is wrong."""
         (group,) = matching_groups(self, state_dict)
-        size = sum(parameter.size for parameter in group["params"])
+        size = sum(parameter.elements for parameter in group["params"])
         self._memory = Memory.loaded(self, state_dict["state"].get(0, {}), size, group["params"][0])
         for name, value in group.items():
             self.param_groups[0].put(name, value)

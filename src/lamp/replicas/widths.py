@@ -70,7 +70,7 @@ class Widths:
             for axis in range(len(value.shape)):
                 self._join((value, axis), (op.output, axis))
         for slopes in op.parameters.values():
-            if slopes.size > 1:
+            if slopes.elements > 1:
                 self._join((slopes, 0), (op.output, 0))
         if op.kind == "Mask" and op.output.shape:  # Dropout numbers its elements by rows of the width
             self._join((op.module, 0), (op.output, len(op.output.shape) - 1))

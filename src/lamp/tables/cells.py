@@ -57,7 +57,12 @@ class Cells:
 
     @cached_property
     def at(self) -> pl.Series:
-        return self._together.at(self._place)
+        return pl.Series(self.places).set(pl.Series(self.places < 0), None)
+
+    @cached_property
+    def places(self) -> Array:
+        """(n,) the same as `at`, with -1 for empty cells."""
+        return self._together.places(self._place)
 
     @cached_property
     def _span(self) -> slice:
@@ -87,7 +92,8 @@ class Cells:
     @cached_property
     def first(self) -> list[str]:
         """The texts of the first rows that are not empty."""
-        return self.text.gather(self.at.drop_nulls().head(FIRST)).to_list()
+        texts, places = self.text.head(FIRST).to_list(), self.places
+        return [texts[place] for place in places[places >= 0][:FIRST]]
 
     # ---- words -------------------------------------------------------------------------------------------------------
     def missing(self, missing: Sequence[str] = MISSING_WORDS) -> pl.Series:
@@ -116,12 +122,13 @@ class Cells:
         return self.once(("counted", tuple(missing)), lambda: self._counted(missing))
 
     def _counted(self, missing: Sequence[str]) -> pl.DataFrame:
-        table = pl.DataFrame({"word": self._whole, "count": self.count}).filter(~self.missing(missing))
+        table, gaps = pl.DataFrame({"word": self._whole, "count": self.count}), self.missing(missing)
+        table = table.filter(~gaps) if gaps.any() else table
         if table["word"].n_unique() == len(table):
             return table
         return table.group_by("word", maintain_order=True).agg(pl.col("count").sum())  # 3 and 3.0
 
-    def places(self, known: Sequence[str], missing: Sequence[str], default: int) -> tuple[pl.Series, pl.Series]:
+    def looked_up(self, known: Sequence[str], missing: Sequence[str], default: int) -> tuple[pl.Series, pl.Series]:
         """The words, and each one's index in `known`, or `default` for other words; missing ones are null.
 
         If the known words are true and false, then True, TRUE and a boolean are the same word.
@@ -201,9 +208,10 @@ class _Together:
         )
         return at
 
-    def at(self, place: int) -> pl.Series:
-        at = self._at[self._ends[place] : self._ends[place + 1]] - self.spans[place].start
-        return pl.Series(at).set(pl.Series(at < 0), None)
+    def places(self, column: int) -> Array:
+        """(rows,) the place of each row's text among those of its column; -1 for empty cells."""
+        at: Array = self._at[self._ends[column] : self._ends[column + 1]]
+        return np.where(at < 0, -1, at - self.spans[column].start)
 
     def read(self, reader: Callable[..., Any], *options: Any) -> Any:
         """What `reader` returns for all texts."""

@@ -209,7 +209,7 @@ class CategoryColumn(Column):
     def transform(self, cells: Cells, notes: list[str]) -> Numbers:
         features = len(self.features)
         other = len(self.levels) if self.rare else features  # beyond the last: all zeros
-        text, at = cells.places(self.levels, self.missing_words, other)
+        text, at = cells.looked_up(self.levels, self.missing_words, other)
         missing = text.is_null()
         at = at.fill_null(features - 1 if self.missing else features)
         if not self.missing:

@@ -305,7 +305,8 @@ def _varying(series: pl.Series, decision: Decision) -> Decision:
 def _refuse_infinities(cells: Cells, decision: Decision) -> None:
     if decision.kind != "number":
         return
-    series, numbers = cells.series, parsing.numbers(cells, form_of(decision))
+    missing = decision.known.get("missing_words", MISSING_WORDS)
+    series, numbers = cells.series, parsing.numbers(cells, form_of(decision), missing)
     if np.isinf(numbers.to_numpy()).any():
         infinite = numbers.is_infinite().fill_null(False)
         row = int(infinite.arg_max() or 0)

@@ -17,7 +17,7 @@ from typing import cast
 import numpy as np
 import polars as pl
 
-from lamp.tables.cells import Cells
+from lamp.tables.cells import Array, Cells
 from lamp.tables.evidence import Found
 from lamp.tables.missing import MISSING_WORDS
 
@@ -249,8 +249,8 @@ def nothing(cells: Cells) -> Seen:
 
 def rows(cells: Cells, decimal: str, missing: Sequence[str] = MISSING_WORDS) -> int:
     """The number of rows that hold a number."""
-    there = cells.read(parsed, decimal)["value"].is_not_null() & ~cells.missing(missing)
-    return int(cells.count[there.to_numpy()].sum())
+    there = ~np.isnan(cells.read(parsed, decimal)["value"].to_numpy()) & ~cells.missing(missing).to_numpy()
+    return int(cells.count[there].sum())
 
 
 def seen(cells: Cells, decimal: str, missing: Sequence[str] = MISSING_WORDS, asked: bool = False) -> Seen:
@@ -329,13 +329,16 @@ def decimal_mark(column: pl.Series | Cells) -> Found:
     first = cells.first[:A_FEW]
     if "," not in "".join(first) and any(map(PLAIN.match, first)):
         return Found(".", "proven", next(word for word in first if PLAIN.match(word)))
-    marked = cells.text.str.contains_any([".", ","])
-    if not marked.any():
+    marked = cells.text.str.contains_any([".", ","]).to_numpy()
+    rows = cells.count[marked].sum()
+    if not rows:
         return Found(".")
-    found, rows = None, cells.at.filter(cells.rows(marked))
-    if len(rows) > ENOUGH:  # a long column is decided by its first rows, if they prove it
-        first_rows = pl.Series(range(len(marked))).is_in(rows.head(ENOUGH).implode())
-        found = _shown_by(cells, first_rows)
+    found = None
+    if rows > ENOUGH:  # a long column is decided by its first rows, if they prove it
+        places = cells.places[cells.places >= 0]
+        first_marked = np.zeros_like(marked)
+        first_marked[places[marked[places]][:ENOUGH]] = True
+        found = _shown_by(cells, first_marked)
     if not (found is not None and found.known == "proven"):
         found = _shown_by(cells, marked)
     if found is None or found.known != "assumed":
@@ -343,22 +346,23 @@ def decimal_mark(column: pl.Series | Cells) -> Found:
     return _by_the_others(cells, found)
 
 
-def _shown_by(cells: Cells, marked: pl.Series) -> Found | None:
-    """The decimal mark that words with marks show; None if most of them are not numbers."""
-    point, comma = (cells.read(parsed, mark)["value"] for mark in (".", ","))
-    table = pl.DataFrame({"word": cells.text, "point": point, "comma": comma}).filter(marked & ~cells.missing())
-    if max(table["point"].count(), table["comma"].count()) <= MOST * len(table):
+def _shown_by(cells: Cells, marked: Array) -> Found | None:
+    """The decimal mark that these words with marks show; None if most of them are not numbers.
+
+    marked  (m,) booleans: which texts to look at
+    """
+    looked_at = marked & ~cells.missing().to_numpy()
+    point, comma = (cells.read(parsed, mark)["value"].to_numpy() for mark in (".", ","))
+    by_point, by_comma = looked_at & ~np.isnan(point), looked_at & ~np.isnan(comma)
+    if max(by_point.sum(), by_comma.sum()) <= MOST * looked_at.sum():
         return None
-    proofs = {
-        ".": table.filter(pl.col("point").is_not_null() & pl.col("comma").is_null())["word"],
-        ",": table.filter(pl.col("comma").is_not_null() & pl.col("point").is_null())["word"],
-    }
+    proofs = {".": np.flatnonzero(by_point & ~by_comma), ",": np.flatnonzero(by_comma & ~by_point)}
     if len(proofs["."]) or len(proofs[","]):
         mark = max(proofs, key=lambda each: len(proofs[each]))
         all_the_same = not len(proofs[OTHER[mark]])
-        return Found(mark, "proven" if all_the_same else "likely", proofs[mark][0])
-    open_ones = table.filter(pl.col("point") != pl.col("comma"))["word"]
-    return Found(".", "assumed", open_ones[0]) if len(open_ones) else Found(".")
+        return Found(mark, "proven" if all_the_same else "likely", cells.text[int(proofs[mark][0])])
+    open_ones = np.flatnonzero(by_point & by_comma & (point != comma))
+    return Found(".", "assumed", cells.text[int(open_ones[0])]) if len(open_ones) else Found(".")
 
 
 def _by_the_others(cells: Cells, found: Found) -> Found:

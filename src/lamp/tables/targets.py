@@ -81,7 +81,7 @@ class Target:
         """
         if not self.is_classes:
             return torch.from_numpy(_as_numbers(series, self.form).to_numpy().copy())
-        text, at = Cells(series).places(self.classes, self.missing_words, -1)
+        text, at = Cells(series).looked_up(self.classes, self.missing_words, -1)
         unknown = text.filter(at == -1)
         if len(unknown):
             new = unknown.unique(maintain_order=True).to_list()
@@ -96,7 +96,7 @@ class Target:
     def unknown(self, series: pl.Series) -> pl.Series:
         """(n,) booleans: where `encode` would refuse a value (an unknown class, text that is not a number)."""
         if self.is_classes:
-            return Cells(series).places(self.classes, self.missing_words, -1)[1] == -1
+            return Cells(series).looked_up(self.classes, self.missing_words, -1)[1] == -1
         numbers = parsing.numbers(series, self.form)
         return numbers.is_null() | numbers.is_infinite().fill_null(False)
 

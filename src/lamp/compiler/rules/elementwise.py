@@ -83,7 +83,7 @@ class Slopes(ElementRule):
 
     def element(self, op: Op, offsets: Mapping[Parameter, int]) -> Element:
         (weight,) = op.parameters.values()
-        if weight.size > 1:
+        if weight.elements > 1:
             one_axis(op, op.inputs[0])
         return super().element(op, offsets)
 
