@@ -13,7 +13,10 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 @pytest.mark.parametrize(
     ("name", "options", "figure"),
     [
+        ("autoencoder", [], "autoencoder.png"),
         ("character_gpt", [], "character_gpt.png"),
+        ("character_lstm", [], "character_lstm.png"),
+        ("digits", [], "digits.png"),
         ("lenet", [], "lenet.png"),
         ("lenet", ["--networks", "3"], "lenet.png"),
         ("residual_cnn", [], "residual_cnn.png"),
