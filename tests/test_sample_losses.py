@@ -333,3 +333,15 @@ def test_what_does_not_fit_is_told(call, kind, words):
     with pytest.raises(kind, match=words) as caught:
         call()
     assert caught.value.fix
+
+
+@pytest.mark.parametrize("kind", ["TripletMarginLoss", "TripletMarginWithDistanceLoss"])
+def test_of_two_equal_distances_each_gets_half_of_the_gradient(kind):
+    """With swap, where anchor and positive are the same vector."""
+    anchor, negative = normal(B, C), normal(B, C)
+    leaves = [each.clone().requires_grad_() for each in (anchor, anchor, negative)]
+    twin, criterion = (getattr(package, kind)(margin=9.0, swap=True) for package in (torch.nn, lamp))
+    twin(*leaves).backward()
+    criterion(anchor, anchor, negative)
+    for own, leaf in zip(criterion.backward(), leaves, strict=True):
+        assert error(own, leaf.grad) < 1e-12
