@@ -23,7 +23,7 @@ The kinds of operations, with their attributes:
     Softmax      along `axis`; log                     Scan           a cell along the first axis, step by step: body
     ResponseNorm divided by what is in the channels beside it; Resize and Permute: axes in other sizes, another order
     Gate         one half times the sigmoid of the other; Negative; Bilinear, CosineSimilarity, Distance: of two values
-    Exclude      -inf where a condition is true, else 0
+    Exclude      -inf where a condition is true, else 0; MaxUnpool: numbers at given places, 0 elsewhere
     Select       the place `index` on `axis`           Cell           one step of RNN, LSTM or GRU
 
 The Scan of RNN, LSTM or GRU has no body, since the module says it all: layers, directions, equations.

@@ -40,6 +40,7 @@ IGNORED_OPTIONS = (  # options of torch.nn that do not change results, and old n
     *("inplace", "min_value", "max_value", "size_average", "reduce"),
     *PLACEMENT,
 )
+RENAMED = {("PairwiseDistance", "p"): "norm"}  # where torch.nn keeps an argument under another name
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
@@ -106,7 +107,7 @@ class _FromTorch:
         """A module with modules inside. Its parameters are copied, also those that others share."""
         name = type(module).__name__
         given = torch_composed.ARGUMENTS[name](module, lambda child, part: self.made(child, f"{path}.{part}"))
-        made: Module = getattr(nn, name)(**given)
+        made: Module = PAIRS[type(module)](**given)
         torch_composed.copy_state(made, module)
         return made
 
@@ -293,7 +294,7 @@ def _arguments(kind: type[Module], module: Module | torch.nn.Module) -> dict[str
             or not (by_name or parameter.kind is parameter.POSITIONAL_OR_KEYWORD)
         ):
             continue
-        value = getattr(module, name)
+        value = getattr(module, name if hasattr(module, name) else RENAMED.get((kind.__name__, name), name))
         if name == "bias" and not isinstance(value, bool):
             value = value is not None
         elif isinstance(value, Tensor | Buffer):

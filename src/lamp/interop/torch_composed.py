@@ -1,4 +1,5 @@
-"""Attention and transformers, which have modules inside: how those of one package are built from the other's.
+"""Modules with modules inside, such as attention and transformers: how those of one package are built from the
+other's.
 
 Both packages use the same names inside, so one function per kind serves both directions.
 """
@@ -10,7 +11,7 @@ from typing import Any
 
 import torch
 
-from lamp import nn
+from lamp import losses, nn
 
 Convert = Callable[[Any, str], Any]  # (module, its name) to the other package's module
 
@@ -58,6 +59,26 @@ def _transformer(module: Any, convert: Convert) -> dict[str, Any]:
     }
 
 
+def _linear_cross_entropy(module: Any, convert: Convert) -> dict[str, Any]:
+    names = ("num_classes", "out_features", "reduction", "label_smoothing", "options")
+    options = {name: getattr(module, name) for name in names}
+    weight = getattr(module.weight, "data", module.weight)
+    return {
+        **options,
+        "in_features": module.linear.in_features,
+        "bias": module.linear.bias is not None,
+        "weight": None if weight is None else weight.detach().clone(),
+        "ignore_index": None if module.ignore_index == -100 else module.ignore_index,
+    }
+
+
+def _triplet(module: Any, convert: Convert) -> dict[str, Any]:
+    options = {name: getattr(module, name) for name in ("margin", "swap", "reduction")}
+    distance = module.distance_function
+    converts = hasattr(distance, "named_modules")
+    return {**options, "distance_function": convert(distance, "distance_function") if converts else distance}
+
+
 ARGUMENTS: dict[str, Callable[[Any, Convert], dict[str, Any]]] = {  # by the name of a class: its constructor arguments
     "MultiheadAttention": _attention,
     "TransformerEncoderLayer": _layer,
@@ -65,18 +86,22 @@ ARGUMENTS: dict[str, Callable[[Any, Convert], dict[str, Any]]] = {  # by the nam
     "TransformerEncoder": _stack,
     "TransformerDecoder": _stack,
     "Transformer": _transformer,
+    "LinearCrossEntropyLoss": _linear_cross_entropy,
+    "TripletMarginWithDistanceLoss": _triplet,
 }
 
 
 def is_composed(module: Any) -> bool:
     """Whether it is one of these modules, of either package."""
-    kinds = [getattr(package, type(module).__name__, None) for package in (nn, torch.nn)]
+    kinds = [getattr(package, type(module).__name__, None) for package in (nn, losses, torch.nn)]
     return type(module).__name__ in ARGUMENTS and type(module) in kinds
 
 
 def copy_state(made: Any, module: Any) -> None:
     """Copy weights, modes and which parameters are frozen from one package's module to the other's."""
     tensors = module.state_dict()
+    if not tensors:
+        return
     first = next(iter(tensors.values()))
     made.to(device=first.device, dtype=first.dtype)
     made.load_state_dict({name: each.detach().clone() for name, each in tensors.items()})

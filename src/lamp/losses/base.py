@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from lamp.axes import column, replicas_of, sums
-from lamp.errors import ArgumentError, DTypeError, LampError
+from lamp.errors import ArgumentError, DTypeError, LampError, NotTraceable
 from lamp.formulas import Number, constant, scalar
 from lamp.losses.checks import Limits, as_number, explain_dloss, explain_non_finite, explain_number, explain_pair
 from lamp.module import Module
@@ -118,6 +118,14 @@ class Loss(Module):
     def doutput(self, dvalue: Tensor, *prepared: Any) -> Tensor:
         """`derivative` * dvalue for tensors. May overwrite tensors that `prepare` has made."""
         return self.derivative(*prepared) * dvalue  # type: ignore[no-any-return]
+
+    def trace(self, tracer: Any, *values: Any) -> Any:
+        raise NotTraceable(
+            "a loss is no part of a network's graph",
+            expected="a network; of a Sequential that ends in its loss, the graph is that of its body",
+            got=type(self).__name__,
+            fix="lamp.trace(model, x), of the network that the loss is for",
+        )
 
     # ---- forward and backward --------------------------------------------------------------------------------------
     def forward(self, input: Tensor, target: Tensor) -> Tensor:

@@ -217,6 +217,17 @@ class MaxUnpooling(WindowedPooling):
         flat = dy.reshape(*shape[: -self.axes], volume(sizes))
         return flat.gather(-1, indices.reshape(*shape[: -self.axes], -1)).view(shape)
 
+    def trace(self, tracer: Any, input: Any, indices: Any, output_size: Any = None) -> Any:
+        if len(input.shape) != self.axes + 1 or indices.shape != input.shape:
+            raise ShapeError(
+                "each number needs a place",
+                expected=f"two values (B, C, {NAMES[self.axes]})",
+                got=f"{input.layout()} and {indices.layout()}".replace("'", ""),
+                fix="y, indices = pool(x)",
+            )
+        shape = (input.shape[0], *self._output_size(input.shape[1:], output_size))
+        return tracer.op("MaxUnpool", self, [input, indices], shape)
+
     def _output_size(self, sizes: Sizes, asked: Any) -> Sizes:
         """The sizes of the output: those asked for, if the pool may have had such an input."""
         options = zip(sizes, self.kernel_size, self.stride, self.padding, strict=True)
