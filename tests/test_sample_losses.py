@@ -345,3 +345,13 @@ def test_of_two_equal_distances_each_gets_half_of_the_gradient(kind):
     criterion(anchor, anchor, negative)
     for own, leaf in zip(criterion.backward(), leaves, strict=True):
         assert error(own, leaf.grad) < 1e-12
+
+
+def test_classes_after_the_first_minus_one_do_not_count():
+    output, target = normal(2, C), torch.tensor([[1, -1, 2, 3], [0, 3, -1, 1]])
+    leaf = output.clone().requires_grad_()
+    loss = torch.nn.MultiLabelMarginLoss()(leaf, target)
+    loss.backward()
+    criterion = lamp.MultiLabelMarginLoss()
+    assert error(criterion(output, target), loss.detach()) < 1e-12
+    assert error(criterion.backward(), leaf.grad) < 1e-12
