@@ -196,6 +196,14 @@ def test_the_clock_is_a_guard(monkeypatch):
     assert found.history.stopped == said[-1]
 
 
+def test_a_budget_counts_the_columns_of_a_wide_table():
+    assert efforts.training_seconds(100, 20) == 20
+    assert efforts.training_seconds(3_000, 20) == pytest.approx(20 - 1.5e-3 * 2_900)
+    assert efforts.training_seconds(100_000, 20) == 5
+    assert not efforts.remark_on_columns(3_000, 20)
+    assert "100,000 columns take most of the budget of 20 s" in efforts.remark_on_columns(100_000, 20)[0]
+
+
 def test_a_larger_budget_is_more_epochs():
     epochs = []
     for seconds in (1e-4, 2.5e-2, 60.0):
@@ -265,7 +273,6 @@ def test_importance_by_the_change_of_the_first_layer_is_that_of_shuffled_rows(sh
 
 
 def test_importance_of_too_many_columns_is_that_of_the_heaviest(found, monkeypatch):
-    monkeypatch.setattr("lamp.tables.importance.MOST_WORK", 0.0)
     monkeypatch.setattr("lamp.tables.importance.MANY_COLUMNS", 1)
     x, labels = circles(60)
     frame = pl.DataFrame({"a": x[:, 0].numpy(), "b": x[:, 1].numpy()})
@@ -273,6 +280,9 @@ def test_importance_of_too_many_columns_is_that_of_the_heaviest(found, monkeypat
     networks = copy.deepcopy(found.networks)
     next(iter(networks.parameters())).data[..., 0] *= 0.01
     model = TableModel(preprocessing, Target("y", "classification", ("in", "out")), networks, found.shape)
+    assert len(importances(model, x, labels)) == 2
+    assert [each.column for each in importances(model, x, labels, seconds=1e-9)] == ["b"]
+    monkeypatch.setattr("lamp.tables.importance.MOST_WORK", 0.0)
     notes = []
     (only,) = importances(model, x, labels, notes=notes)
     assert only.column == "b"

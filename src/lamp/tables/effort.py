@@ -29,6 +29,8 @@ LEAST_EPOCHS = 4  # of the ensemble; if the budget allows fewer, it trains on fe
 LEAST_SWEPT = 2_000
 RATE = 3e10  # multiplications and additions per second of budget
 STEP = 1e-6  # seconds per step of one network, in addition to its multiplications
+COLUMN, FREE_COLUMNS = 1.5e-3, 100  # seconds per column for all but training, not counted for the first columns
+LEAST_TRAINING = 0.25  # least share of the budget that is for training, however many columns there are
 GUARD, GRACE = 2.0, 30.0  # the clock ends a training after GUARD times its budget, or GRACE seconds beyond it
 
 
@@ -84,6 +86,21 @@ class Effort:
     def to_dict(self) -> dict[str, Any]:
         """The effort as a dict for JSON."""
         return {**asdict(self), "shapes": [asdict(shape) for shape in self.shapes]}
+
+
+def training_seconds(columns: int, seconds: float) -> float:
+    """Seconds of a budget that are left for training, once a table of so many columns is read and preprocessed."""
+    return max(seconds - COLUMN * max(0, columns - FREE_COLUMNS), LEAST_TRAINING * seconds)
+
+
+def remark_on_columns(columns: int, seconds: float) -> list[str]:
+    """A remark where so many columns leave little of the budget for training."""
+    if training_seconds(columns, seconds) > LEAST_TRAINING * seconds:
+        return []
+    return [
+        f"{columns:,} columns take most of the budget of {seconds:g} s before the training begins; with a larger "
+        "--time-budget the search is more thorough"
+    ]
 
 
 def effort_for(rows: int, inputs: int, outputs: int, members: int, seconds: float) -> Effort:

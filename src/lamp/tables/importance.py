@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +18,7 @@ from lamp.training import predict
 
 REPEATS, FEW_REPEATS, MANY_COLUMNS = 5, 2, 50
 LEAST_ROWS, MOST_ROWS = 300, 4_000
+SHUFFLE = 5e-4  # seconds of budget to shuffle a column once and to measure the loss
 WORK, MOST_WORK = 5e9, 1e11  # multiplications in all, as a goal; and the limit, reached with LEAST_ROWS
 MOST_NUMBERS = 2e7  # activations of the first layer held in memory: members x rows x units
 
@@ -34,14 +36,20 @@ class Importance:
 
 
 def importances(
-    model: TableModel, x: Tensor, truth: Tensor, *, seed: int = 0, notes: list[str] | None = None
+    model: TableModel,
+    x: Tensor,
+    truth: Tensor,
+    *,
+    seconds: float = math.inf,
+    seed: int = 0,
+    notes: list[str] | None = None,
 ) -> list[Importance]:
     """The importance of each column that is used, the most important first.
 
     x (n, features) are preprocessed rows, truth (n,) their class indices or numbers. All features of a column are
     shuffled together. The first layer's outputs W x + b are computed once; shuffling column c changes them only by
-    W_c (x_c' - x_c), so the time is proportional to the number of columns. If there are too many columns, only those
-    with the largest weights are measured, and a remark is added to `notes`.
+    W_c (x_c' - x_c), so the time is proportional to the number of columns. If there are too many columns for `seconds`
+    of budget, only those with the largest weights are measured, and a remark is added to `notes`.
 
     Columns with the same information share their importance, because one makes up for the other when that is shuffled.
 
@@ -57,7 +65,7 @@ def importances(
     count = max(LEAST_ROWS, min(MOST_ROWS, int(WORK / (of_a_row * len(places))), int(MOST_NUMBERS / (members * units))))
     rows = some(torch.arange(len(x)), count, seed)
     x, truth = x[rows], truth[rows]
-    most = max(MANY_COLUMNS, int(MOST_WORK / (of_a_row * len(x))))
+    most = max(MANY_COLUMNS, int(min(MOST_WORK / (of_a_row * len(x)), seconds / (repeats * SHUFFLE))))
     if len(places) > most:
         if notes is not None:
             notes.append(

@@ -120,6 +120,15 @@ def typed(frame: pl.DataFrame, decisions: Sequence[Decision], conventions: Conve
     return frame.with_columns(read)
 
 
+def told(decisions: Sequence[Decision]) -> list[str]:
+    """Remarks on the columns, one per reason; columns with the same reason share a remark."""
+    by_why: dict[str, list[str]] = {}
+    for each in decisions:
+        if each.reported and each.kind != "left out":  # columns that are left out are reported separately
+            by_why.setdefault(each.why, []).append(each.name)
+    return [f"{listed(names, 3)}: {why}" for why, names in by_why.items()]
+
+
 def form_of(decision: Decision) -> numbers.NumberForm:
     """How a numeric column writes its numbers."""
     return numbers.NumberForm(**{key: decision.known[key] for key in FORM if key in decision.known})

@@ -25,9 +25,8 @@ from lamp.saving import Lock, save, save_json, saving, sealed_folder
 from lamp.saving.weights import WEIGHTS
 from lamp.tables import figures, folder, kinds, remarks, targets
 from lamp.tables.calibration import entropy_of_shares
-from lamp.tables.columns import LeftOut
 from lamp.tables.conventions import Conventions
-from lamp.tables.effort import Effort, effort_for, shown
+from lamp.tables.effort import Effort, effort_for, remark_on_columns, shown, training_seconds
 from lamp.tables.importance import Importance, importances
 from lamp.tables.kinds import Decision
 from lamp.tables.metrics import Estimates
@@ -42,7 +41,8 @@ from lamp.tables.targets import Target
 from lamp.tables.writing import write_table
 
 OURS = folder.OURS
-SHARE_OF_PEERS = 0.1  # of the time budget, for each peer model on a large table
+SHARE_OF_PEERS = 0.1  # of the time for training, for each peer model on a large table
+SHARE_OF_IMPORTANCE = 0.1  # the same, for the importance of the columns of a wide table
 ROOM = 32 * 2**20  # bytes that must be free on the disk
 
 Tell = Callable[[str], None]
@@ -112,6 +112,11 @@ class Plan:
     preprocessing: Preprocessing
     effort: Effort
     notes: list[str]
+
+    @property
+    def seconds(self) -> float:
+        """The seconds of the budget that are for training."""
+        return training_seconds(len(self.decisions), self.request.seconds)
 
     def to_dict(self) -> dict[str, Any]:
         """The plan as a dict for JSON."""
@@ -185,7 +190,7 @@ def plan_training(request: Request, notes: list[str] | None = None) -> Plan:
     truth = target.encode(frame[request.target])
     decisions = kinds.decide(frame, request.target, request.kinds, written)
     frame = kinds.typed(frame, decisions, written)
-    notes += _told(decisions)
+    notes += kinds.told(decisions)
     parts = split(len(frame), truth if target.is_classes else None, seed=request.seed)
     if target.is_classes:
         few = [name for name, count in targets.shares(truth, target.classes).items() if count < 3]
@@ -202,7 +207,9 @@ def plan_training(request: Request, notes: list[str] | None = None) -> Plan:
         known = truth[parts.training]
         target.mean, target.std = float(known.mean()), float(known.std(correction=0)) or 1.0
     preprocessing = Preprocessing().fit(frame[parts.training.numpy()], decisions)
-    seconds = request.seconds * (1 - 3 * SHARE_OF_PEERS)
+    left = training_seconds(len(decisions), request.seconds)
+    notes += remark_on_columns(len(decisions), request.seconds)
+    seconds = left * (1 - 3 * SHARE_OF_PEERS)
     effort = effort_for(len(parts.training), len(preprocessing.features), target.outputs, request.members, seconds)
     return Plan(
         request,
@@ -216,15 +223,6 @@ def plan_training(request: Request, notes: list[str] | None = None) -> Plan:
         effort,
         notes,
     )
-
-
-def _told(decisions: Sequence[Decision]) -> list[str]:
-    """Remarks on the columns, one per reason; columns with the same reason share a remark."""
-    by_why: dict[str, list[str]] = {}
-    for each in decisions:
-        if each.reported and each.kind != LeftOut.kind:  # columns that are left out are reported separately
-            by_why.setdefault(each.why, []).append(each.name)
-    return [f"{kinds.listed(names, 3)}: {why}" for why, names in by_why.items()]
 
 
 def train(plan: Plan, *, progress: bool = True, tell: Tell = lambda _: None) -> Outcome:
@@ -252,11 +250,13 @@ def train(plan: Plan, *, progress: bool = True, tell: Tell = lambda _: None) -> 
     compared: list[Peer] = []
     if request.with_peers:
         rows = (x[known], plan.truth[known])
-        seconds = SHARE_OF_PEERS * request.seconds
+        seconds = SHARE_OF_PEERS * plan.seconds
         compared = peers(target, rows, (test, truth), seconds=seconds, seed=request.seed, tell=tell)
     tell("measuring the importance of the columns")
     notes: list[str] = []
-    important = importances(model, test, truth, seed=request.seed, notes=notes)
+    important = importances(
+        model, test, truth, seconds=SHARE_OF_IMPORTANCE * plan.seconds, seed=request.seed, notes=notes
+    )
     for note in notes:
         tell(note)
     classes = len(target.classes)
