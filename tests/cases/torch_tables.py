@@ -64,7 +64,7 @@ class Within(Module):
 def check(name: str, sample: ModuleInput, training: bool) -> None:
     """Compare output, gradients of all inputs and gradients of all parameters with torch's; AssertionError if off."""
     torch.manual_seed(0)
-    twin, module = _both(name, sample)
+    twin, module = both(name, sample)
     twin.train(training)
     module.train(training or isinstance(module, lamp.Loss))  # nothing goes back through a root in eval mode
     given, named = sample.forward_input.args, sample.forward_input.kwargs
@@ -130,7 +130,7 @@ def _moved_gradient(twin: nn.Module, leaves: Any, upstream: Any, k: int) -> Tens
     return moved
 
 
-def _both(name: str, sample: ModuleInput) -> tuple[nn.Module, Module]:
+def both(name: str, sample: ModuleInput) -> tuple[nn.Module, Module]:
     """torch's module and lamp's, with the same random parameters and buffers."""
     args, kwargs = sample.constructor_input.args, sample.constructor_input.kwargs
     with warnings.catch_warnings():

@@ -100,7 +100,8 @@ class FractionalMaxPooling(RandomMask, ChoosingPooling):
         """The random numbers that place the windows, (N, C, axes)."""
         if self._random_samples is not None:
             given = self._random_samples.data
-            return given if self.replicas is None else given.flatten(0, 1)
+            # There may be more of them than samples in the batch; then torch uses the first ones.
+            return given if self.replicas is None else given[:, : len(x) // self.replicas].flatten(0, 1)
         drawn = self._mask(input)
         if not self.training:
             self.step -= 1
