@@ -45,6 +45,14 @@ class CharacterGPT(lamp.Container):
         self.what.backward(dx)
         self.where.backward(dx.sum(1))
 
+    def trace(self, tracer, text):  # optional: the graph, for lamp.summary and lamp.to_onnx
+        (length,) = text.shape
+        where = tracer(self.where, tracer.constant(self, torch.arange(length)))
+        x = tracer.add(self, tracer(self.what, text), where)
+        mask = lamp.Transformer.generate_square_subsequent_mask(length)
+        x = tracer(self.layers, tracer.batch_at(x, 1), mask, None, True)
+        return tracer.permute(self, tracer(self.score, tracer.batch_at(x, 0)), (1, 0))
+
 
 class RandomWindows:
     """Batches of windows drawn at random from a text; an epoch has so many of them."""

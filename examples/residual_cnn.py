@@ -59,9 +59,8 @@ class Shifted:
 
     def __iter__(self):
         for images, digits in self.batches:
-            windows = (
-                self.pad(images).unfold(2, images.shape[2], 1).unfold(3, images.shape[3], 1)
-            )  # (B, 1, 5, 5, 28, 28)
+            height, width = images.shape[2:]
+            windows = self.pad(images).unfold(2, height, 1).unfold(3, width, 1)  # (B, 1, 5, 5, 28, 28)
             down, right = torch.randint(2 * SHIFT + 1, (2, len(images)))
             yield windows[torch.arange(len(images)), :, down, right], digits
 
