@@ -112,6 +112,25 @@ def test_replicas_of_a_population(reduction):
         assert error(found[k], alone.backward(dloss[k])) < 1e-11
 
 
+@pytest.mark.parametrize("samples", [K, K + 1])
+@pytest.mark.parametrize("in_one_row", [False, True])
+def test_targets_per_replica(samples, in_one_row):
+    each = [batch(samples, 8, 4, 2, k) for k in range(K)]
+    each = [
+        (scores.log_softmax(-1), targets, torch.full_like(inputs, 8), torch.full_like(lengths, 2))
+        for scores, targets, inputs, lengths in each
+    ]
+    log_probs, targets, inputs, lengths = (lamp.per_replica(torch.stack(parts)) for parts in zip(*each, strict=True))
+    if in_one_row:
+        targets = lamp.per_replica(targets.flatten(1))
+    criterion = lamp.CTCLoss()
+    loss, found = criterion(log_probs, targets, inputs, lengths), criterion.backward()
+    for k in range(K):
+        alone = lamp.CTCLoss()
+        assert error(loss[k], alone(*each[k])) < 1e-12
+        assert error(found[k], alone.backward()) < 1e-11
+
+
 def test_an_impossible_target_is_told_or_costs_nothing():
     log_probs = torch.randn(2, 1, 3, dtype=D).log_softmax(-1)
     targets = torch.tensor([[1, 1, 2]])

@@ -81,6 +81,15 @@ def test_the_live_line_keeps_its_epoch(columns):
     assert len(last) <= columns - 4, "Ctrl-C must not begin another line"
 
 
+def test_a_slow_epoch_is_told_once_in_a_log(monkeypatch):
+    monkeypatch.setattr(progress, "PLAIN", 0.0)
+    stream = io.StringIO()
+    with progress.PlainLines(2, "epoch", stream) as lines:
+        for done, loss in [(0.2, None), (0.7, None), (1.0, 0.5), (1.5, 0.5), (2.0, 0.25)]:
+            lines.at(done, {} if loss is None else {"loss": loss})
+    assert stream.getvalue().splitlines() == ["epoch 0/2", "epoch 1/2  loss 0.5", "epoch 2/2  loss 0.25"]
+
+
 def test_the_best_score_of_a_sweep_never_gets_worse(monkeypatch):
     told = []
 

@@ -37,6 +37,8 @@ class CTCLoss(Loss):
     reduction      "mean" divides each value by the length of its target, then takes the mean over the batch
     Shapes         log_probs (T, B, C) or (T, C), as LogSoftmax(-1) gives them   targets (B, S), or all in one row
                    input_lengths and target_lengths (B), tensors or lists of integers
+                   In a population (K, T, B, C); targets are for all replicas, or per replica, (K, B, S), with lengths
+                   (K, B)
     Backward       dlog_probs[t, c] = (p[t, c] - q[t, c]) dvalue, and 0 from the input's length on, where
                    q[t, c] = sum over s with l_s = c of alpha[t, s] beta[t, s] / (p[t, c] P) is the share of paths with
                    class c at step t, and P = exp(-value). As in torch, the term p[t, c] is that of the softmax before:
@@ -127,7 +129,8 @@ class CTCLoss(Loss):
     ) -> Problem:
         """The batch as the recursions need it. Raises an error for arguments that do not fit."""
         steps, samples, classes = lp.shape
-        once = samples // replicas
+        own = replicas_of(targets) is not None  # each replica has targets and lengths of its own
+        once = samples if own else samples // replicas
         if not 0 <= self.blank < classes:
             raise ArgumentError(
                 "CTCLoss: blank is the number of a class",
@@ -139,6 +142,8 @@ class CTCLoss(Loss):
             raise explain_pair(lp, targets)
         if targets.is_floating_point() or targets.dtype is torch.bool:
             raise DTypeError("targets are labels", expected=torch.int64, got=targets.dtype, fix="targets.long()")
+        if own:
+            targets = targets.flatten(0, 1)
         inputs = _lengths("input_lengths", input_lengths, once, lp)
         labels = _lengths("target_lengths", target_lengths, once, lp)
         if bool((inputs > steps).any()):
@@ -159,7 +164,8 @@ class CTCLoss(Loss):
                 fix="let the network have an output for each class, and one for the blank",
             )
         table = torch.where(used, table, self.blank)
-        table, inputs, labels = (each.repeat(replicas, *[1] * (each.dim() - 1)) for each in (table, inputs, labels))
+        times = samples // once
+        table, inputs, labels = (each.repeat(times, *[1] * (each.dim() - 1)) for each in (table, inputs, labels))
         extended = torch.full((samples, 2 * table.shape[1] + 1), self.blank, device=lp.device)
         extended[:, 1::2] = table
         skips = torch.zeros_like(extended, dtype=torch.bool)

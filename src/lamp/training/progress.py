@@ -117,12 +117,12 @@ def _width_of(stream: IO[str]) -> int:
 
 
 class PlainLines:
-    """Plain lines, at most one per second, for logs and pipes."""
+    """Plain lines for logs and pipes: at most one per second, and none twice."""
 
     def __init__(self, total: int, title: str, stream: IO[str]) -> None:
         self.total, self.title, self.stream = total, title, stream
         self._next = time.monotonic() + PLAIN
-        self._told = 0.0
+        self._told, self._line = 0.0, ""
 
     def __enter__(self) -> Self:
         return self
@@ -135,8 +135,10 @@ class PlainLines:
         self._last = (done, dict(values))
 
     def _tell(self, done: float, values: Mapping[str, Measured]) -> None:
-        self._told = done
-        print(f"{self.title} {int(done)}/{self.total}  {numbers(values)}".rstrip(), file=self.stream, flush=True)
+        line = f"{self.title} {int(done)}/{self.total}  {numbers(values)}".rstrip()
+        if line != self._line:
+            print(line, file=self.stream, flush=True)
+        self._told, self._line = done, line
 
     def __exit__(self, *_: object) -> None:
         done, values = getattr(self, "_last", (0.0, {}))
