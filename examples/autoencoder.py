@@ -57,6 +57,7 @@ def main(arguments=None):
     parser.add_argument("--quick", action="store_true", help="a few steps on random images, to see that it runs")
     parser.add_argument("--out", default=".", help="the folder for the figures")
     options = parser.parse_args(arguments)
+    Path(options.out).mkdir(parents=True, exist_ok=True)
     epochs = 2 if options.quick else options.epochs
 
     torch.manual_seed(options.seed)
@@ -83,7 +84,6 @@ def main(arguments=None):
     print(f"\ntest error {error:.5f} per pixel, after {seconds:.0f} s; the mean image has {blank:.5f}")
 
     out = Path(options.out)
-    out.mkdir(parents=True, exist_ok=True)
     lamp.plots.save(history.plot(), out / "autoencoder.png")
     lamp.plots.save(drawn(test[:SHOWN], lamp.predict(model, test[:SHOWN])), out / "reconstructions.png")
 

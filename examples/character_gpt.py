@@ -94,13 +94,15 @@ def written(model, classes, length, start="\n"):
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--text", help="a file to learn from; tiny Shakespeare by default")
-    parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--steps", type=int, default=STEPS, help=f"how many; a multiple of {EVALUATIONS}")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--quick", action="store_true", help="a few steps, on this file as the text")
     parser.add_argument("--out", default=".", help="the folder for the figure")
     options = parser.parse_args(arguments)
-    text, steps = (__file__, 8) if options.quick else (options.text, options.steps)
-    epochs = min(EVALUATIONS, steps)
+    Path(options.out).mkdir(parents=True, exist_ok=True)
+    text, steps = (__file__, EVALUATIONS) if options.quick else (options.text, options.steps)
+    if steps < 1 or steps % EVALUATIONS:
+        parser.error(f"--steps is a multiple of {EVALUATIONS}, as the loss is measured {EVALUATIONS} times")
 
     torch.manual_seed(options.seed)
     train, held_out = data(text)
@@ -114,8 +116,8 @@ def main(arguments=None):
         model,
         criterion,
         optimizer,
-        RandomWindows(train, steps // epochs),
-        epochs=epochs,
+        RandomWindows(train, steps // EVALUATIONS),
+        epochs=EVALUATIONS,
         validation=held_out[::CONTEXT],  # windows that do not overlap
         scheduler=lamp.SequentialLR(optimizer, [warm_up, decay], [WARM_UP]),
         schedule_per="batch",

@@ -101,6 +101,7 @@ def main(arguments=None):
     parser.add_argument("--quick", action="store_true", help="two epochs, on this file as the text")
     parser.add_argument("--out", default=".", help="the folder for the figure")
     options = parser.parse_args(arguments)
+    Path(options.out).mkdir(parents=True, exist_ok=True)
     file, epochs = (__file__, 2) if options.quick else (options.text, options.epochs)
 
     torch.manual_seed(options.seed)
@@ -120,7 +121,6 @@ def main(arguments=None):
     axes = None
     for name, values in curves.items():
         axes = lamp.plots.curves(torch.tensor(values), ax=axes, label=name, ylabel="loss")
-    Path(options.out).mkdir(parents=True, exist_ok=True)
     lamp.plots.save(axes, Path(options.out, "character_lstm.png"))
 
 

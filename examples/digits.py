@@ -46,6 +46,7 @@ def main(arguments=None):
     parser.add_argument("--quick", action="store_true", help="two epochs, to see that it runs")
     parser.add_argument("--out", default=".", help="the folder for the figure")
     options = parser.parse_args(arguments)
+    Path(options.out).mkdir(parents=True, exist_ok=True)
     epochs = 2 if options.quick else options.epochs
 
     train, test = data()
@@ -73,7 +74,6 @@ def main(arguments=None):
         f"\ntest accuracy {accuracy.mean():.2f} +- {accuracy.std():.2f} %, {len(accuracy)} networks in {seconds:.1f} s"
     )
     axes = lamp.plots.curves(history, "validation_accuracy", ylabel="test accuracy")
-    Path(options.out).mkdir(parents=True, exist_ok=True)
     lamp.plots.save(axes, Path(options.out, "digits.png"))
 
 

@@ -80,6 +80,7 @@ def main(arguments=None):
     parser.add_argument("--quick", action="store_true", help="a few steps on random images, to see that it runs")
     parser.add_argument("--out", default=".", help="the folder for the figure")
     options = parser.parse_args(arguments)
+    Path(options.out).mkdir(parents=True, exist_ok=True)
     epochs = 2 if options.quick else options.epochs
 
     torch.manual_seed(options.seed)

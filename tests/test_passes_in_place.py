@@ -300,3 +300,146 @@ def test_outputs_of_a_tensor_subclass_are_used_as_they_are():
     criterion(model(x), torch.zeros(4, 2))
     model.backward(criterion.backward())
     assert torch.equal(found, model.weight.grad)
+
+
+# ---- within a container ---------------------------------------------------------------------------------------------
+class Doubled(lamp.Container):
+    """The output of a module, doubled in place, and a Linear after it."""
+
+    def __init__(self, module):
+        self.module, self.last = module, lamp.Linear(4, 2)
+
+    def forward(self, x):
+        y = self.module(x)
+        y *= 2
+        return self.last(y)
+
+    def backward(self, dy):
+        return self.module.backward(self.last.backward(dy) * 2)
+
+
+class Summed(lamp.Container):
+    """x + f(x), added in place to what f remembers."""
+
+    def __init__(self):
+        self.first, self.second = lamp.Linear(4, 4), lamp.Linear(4, 4)
+
+    def forward(self, x):
+        h = self.first(x)
+        h += self.second(h)
+        return h
+
+    def backward(self, dy):
+        return self.first.backward(dy + self.second.backward(dy))
+
+
+NEEDS_ITS_OUTPUT = {
+    "Sigmoid": lamp.Sigmoid(),
+    "Tanh": lamp.Tanh(),
+    "Softmax": lamp.Softmax(-1),
+    "LogSoftmax": lamp.LogSoftmax(-1),
+    "a Sequential": lamp.Sequential(lamp.Linear(4, 4), lamp.Sigmoid()),
+}
+
+
+@pytest.mark.parametrize("module", NEEDS_ITS_OUTPUT.values(), ids=NEEDS_ITS_OUTPUT)
+def test_an_output_that_a_container_writes_to_is_told(module):
+    model = Doubled(module)
+    model(torch.randn(3, 4))
+    with told("remembered of its forward was changed in place") as caught:
+        model.backward(torch.ones(3, 2))
+    assert None not in (caught.value.expected, caught.value.got, caught.value.fix)
+    assert "module" in str(caught.value.where)
+
+
+def test_an_input_that_a_container_writes_to_is_told():
+    model = Summed()
+    model(torch.randn(3, 4))
+    with told("what Linear remembered") as caught:
+        model.backward(torch.ones(3, 4))
+    assert "second" in str(caught.value.where)
+
+
+class Halve(lamp.Module):
+    """x / 2, written to the input."""
+
+    def forward(self, x):
+        return x.div_(2)
+
+    def backward(self, dy):
+        return dy / 2
+
+
+def halve(x):
+    return x.div_(2)
+
+
+@pytest.mark.parametrize("of_instance", [False, True], ids=["a class", "an instance"])
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_module_in_a_row_that_writes_to_its_input_is_told(nested, of_instance):
+    last = lamp.Identity() if of_instance else Halve()
+    if of_instance:
+        last.forward, last.backward = halve, halve
+    row = lamp.Sequential(lamp.Linear(3, 4), lamp.Sigmoid(), last)
+    model = lamp.Sequential(row, lamp.Linear(4, 2)) if nested else row
+    y = model(X)
+    with told("what Sigmoid remembered"):
+        model.backward(torch.ones_like(y))
+
+
+def test_an_output_that_its_module_does_not_need_may_be_written_to():
+    model, x, dy = Doubled(lamp.Linear(4, 4)), torch.randn(3, 4), torch.randn(3, 2)
+    model(x)
+    model.backward(dy)
+    expected = (dy @ model.last.weight.data * 2).T @ x
+    assert torch.allclose(model.module.weight.grad, expected, atol=1e-6)
+
+
+RECURRENT = {
+    "RNN": lamp.RNN(4, 3),
+    "LSTM": lamp.LSTM(4, 3),
+    "GRU": lamp.GRU(4, 3),
+    "RNNCell": lamp.RNNCell(4, 3),
+    "LSTMCell": lamp.LSTMCell(4, 3),
+}
+
+
+@pytest.mark.parametrize("module", RECURRENT.values(), ids=RECURRENT)
+def test_the_outputs_of_recurrent_modules_are_watched(module):
+    x = torch.randn(2, 4) if "Cell" in type(module).__name__ else torch.randn(5, 2, 4)
+    output = module(x)
+    first = output if isinstance(output, torch.Tensor) else output[0]
+    first.mul_(2)
+    with told("changed in place"):
+        module.backward(torch.ones_like(first), *(None for _ in output[1:] if isinstance(output, tuple)))
+
+
+# ---- which forward --------------------------------------------------------------------------------------------------
+def test_a_look_in_eval_mode_at_the_same_batch_changes_nothing():
+    model = network()
+    y = model(X)
+    dy = 2 * (y - Y)
+    model.backward(dy)
+    expected = grads_of(model)
+    model.zero_grad()
+    y = model(X)
+    dy = 2 * (y - Y)
+    model.eval()
+    seen = model(X)
+    model.train()
+    model.backward(dy)
+    assert all(map(torch.equal, grads_of(model), expected))
+    assert torch.equal(seen, y)
+
+
+def test_two_forwards_whose_shapes_tell_which_one_a_gradient_belongs_to():
+    layer = lamp.Linear(3, 2)
+    first, second = torch.randn(2, 3), torch.randn(4, 3)
+    outputs = layer(first), layer(second)
+    layer.backward(torch.ones(4, 2))
+    layer.backward(torch.ones(2, 2))
+    expected = torch.ones(2, 6) @ torch.cat([first, second])
+    assert torch.allclose(layer.weight.grad, expected, atol=1e-6)
+    with told("backward twice"):
+        layer.backward(torch.ones(2, 2))
+    del outputs

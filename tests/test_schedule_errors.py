@@ -28,7 +28,7 @@ OUT_OF_RANGE = {
     "CosineAnnealingLR": ((0,), (-3,), (10, -0.1), (10, NAN)),
     "CosineAnnealingWarmRestarts": ((0,), (5, 0), (5, 1, -0.1)),
     "InverseTimeDecay": ((-0.1,), (NAN,)),
-    "OneCycleLR": ((-0.1, 10), (NAN, 10), (0.5,), (0.5, 0), (0.5, None, 3), (0.5, 10, None, None, 1.5), (0.5, -10)),
+    "OneCycleLR": ((-0.1, 10), (NAN, 10), (0.5, 0), (0.5, 10, None, None, 1.5), (0.5, -10)),
     "CyclicLR": ((-0.1, 0.2), (0.1, NAN), (0.1, 0.2, 0), (0.1, 0.2, 5, -1)),
     "ReduceLROnPlateau": (("min", 1.0), ("min", -0.1), ("min", NAN), ("min", 0.1, -1), ("min", 0.1, 10, -1.0)),
 }
@@ -49,6 +49,8 @@ NOT_TO_BE_MADE = {
     "a function that is none": (lambda o: optim.LambdaLR(o, 0.9), "a function of the epoch"),
     "functions for other groups": (lambda o: optim.LambdaLR(o, [abs, abs]), "one for each group"),
     "rates for other groups": (lambda o: optim.OneCycleLR(o, [0.1, 0.2], 10), "one for each group"),
+    "a cycle of no length": (lambda o: optim.OneCycleLR(o, 0.5), "total_steps, or both epochs and steps_per_epoch"),
+    "half of its length": (lambda o: optim.OneCycleLR(o, 0.5, epochs=3), "epochs=3 alone"),
     "limits for other groups": (lambda o: optim.ReduceLROnPlateau(o, min_lr=[0.1, 0.2]), "one for each group"),
     "a strategy unknown": (
         lambda o: optim.OneCycleLR(o, 0.5, 10, anneal_strategy="sine"),

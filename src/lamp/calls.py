@@ -35,6 +35,7 @@ def forward_within_a_pass(forward: Callable[..., Any]) -> Callable[..., Any]:
         if outer is not None and not more and not named and first is not ABSENT:  # most calls: packing costs time
             if not outer.evaluating:
                 self._through = outer.weak or outer.weakly()
+                outer.guard()
             try:
                 return forward(self, first)
             except Exception as error:
@@ -47,6 +48,7 @@ def forward_within_a_pass(forward: Callable[..., Any]) -> Callable[..., Any]:
         if outer is not None:
             if not outer.evaluating:
                 self._through = outer.weak or outer.weakly()
+                outer.guard()
             try:
                 return forward(self, *inputs)
             except Exception as error:

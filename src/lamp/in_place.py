@@ -57,11 +57,16 @@ def version_of(tensor: Tensor) -> int:
         return 0
 
 
-def versions_of(inputs: Any) -> int:
+def versions_of(values: Any) -> int:
     """This count of a tensor; of several, the sum."""
-    if isinstance(inputs, tuple | list):
-        return sum(map(versions_of, inputs))
-    return version_of(inputs) if type(inputs) is Tensor else 0
+    if type(values) is Tensor:
+        return version_of(values)
+    count = 0
+    if isinstance(values, tuple | list):
+        for each in values:
+            if each is not None:
+                count += versions_of(each)
+    return count
 
 
 def watched_of(root: Any) -> Watched:
@@ -123,6 +128,16 @@ def changed_output(root: Any) -> BackwardError:
         got="a tensor that was written to in between",
         fix="do it with a module, which has a backward, or on a copy: output = output.clone()",
         where=describe(root),
+    )
+
+
+def changed_memory(module: Any) -> BackwardError:
+    """The error for a tensor that was written to after a module had remembered it."""
+    return BackwardError(
+        f"what {type(module).__name__} remembered of its forward was changed in place",
+        expected="its input and its output as they were in the forward, for the gradient to be that of the forward",
+        got="a tensor that was written to in between",
+        fix="write to a copy: y = y * 2 in place of y *= 2",
     )
 
 

@@ -87,6 +87,7 @@ class Module(TorchHabits, Participant, metaclass=ModuleMeta):
     _bare_forward: Callable[..., Any] = forward
     _bare_backward: Callable[..., Any] = backward
     _bare_backward_parameters: Callable[..., Any] = backward_parameters
+    _has_users_forward: ClassVar[bool] = False  # whether the class's forward is not one of lamp's
 
     # Calling a module calls its forward. This property is implemented in C, so that the call adds no Python frame.
     __call__: Callable[..., Any] = property(operator.attrgetter("forward"))  # type: ignore[assignment]

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from types import FunctionType
 from typing import Any, ClassVar
 
-from lamp.overrides import PASS_METHODS, SHORTCUTS, class_attribute, has_own_getattribute, unwrapped
+from lamp.overrides import PASS_METHODS, SHORTCUTS, class_attribute, has_own_getattribute, is_lamps, unwrapped
 from lamp.signatures import Constructed
 
 WATCHED = {"__call__", *PASS_METHODS, *SHORTCUTS, *(name for names in SHORTCUTS.values() for name in names)}
@@ -64,6 +64,7 @@ class ModuleMeta(Constructed):
                 method = ModuleMeta.wrappers[name](method)
                 type.__setattr__(cls, name, method)
             cls._set(f"_bare_{name}", method._wrapped)
+        cls._set("_has_users_forward", not is_lamps(class_attribute(cls, "forward")))
         root = next(base for base in cls.__mro__[::-1] if isinstance(base, ModuleMeta))
         if (call := class_attribute(cls, "__call__")) is not root._as_written["__call__"]:
             cls._set("_bare_forward", call)

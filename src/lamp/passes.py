@@ -20,7 +20,7 @@ from torch import Tensor
 
 from lamp.axes import replicas_of
 from lamp.errors import BackwardError
-from lamp.in_place import Counts, Watched
+from lamp.in_place import Counts, Watched, changed_memory, versions_of
 from lamp.paths import describe
 from lamp.trees import is_packed, leaves
 
@@ -48,7 +48,8 @@ class Pass:
 
     It is freed with its output, or at the next forward of its root: modules inside refer to it weakly.
 
-    memory      the stack of each module
+    memory      the stack of each module: each value with torch's count of in-place changes of its tensors, if guarded
+    guarded     whether a forward that a user wrote is among them, which may write to what others have remembered
     inputs      the arguments of the forward, until a backward consumes the pass
     version     torch's count of in-place changes of the first input, after the forward
     rest        that count of the other inputs
@@ -73,6 +74,7 @@ class Pass:
         "dropped",
         "evaluating",
         "further",
+        "guarded",
         "inputs",
         "kept",
         "made",
@@ -90,8 +92,8 @@ class Pass:
 
     def __init__(self, root: Participant, number: int = 0, inputs: tuple[Any, ...] = ()) -> None:
         self.root, self.number, self.inputs = root, number, inputs
-        self.memory: dict[Participant, list[Any]] = {}
-        self.evaluating = self.consumed = False
+        self.memory: dict[Participant, list[tuple[Any, int | None]]] = {}
+        self.evaluating = self.consumed = self.guarded = False
         self.version = self.rest = self.made = self.dropped = 0
         self.kept: Tensor | None = None
         self.further: Further | None = None
@@ -106,6 +108,13 @@ class Pass:
         """A weak reference to the pass, kept in `weak`."""
         self.weak = weakref.ref(self)
         return self.weak
+
+    def guard(self) -> None:
+        """Count changes of what has been remembered, and will be: a forward that a user wrote comes next."""
+        if not self.guarded:
+            self.guarded = True
+            for stack in self.memory.values():
+                stack[:] = [(value, versions_of(value) if count is None else count) for value, count in stack]
 
     def tell(self, module: Participant) -> None:
         """Tell those in `stepping` that a backward of this module has returned."""
@@ -242,10 +251,13 @@ class Participant:
     def training(self, mode: bool) -> None:
         self._training = mode
 
-    def remember(self, value: Any) -> None:
+    def remember(self, value: Any, guard: bool = True) -> None:
         """Keep a value for `backward`; several values are a tuple. If the root of the pass is in eval mode, nothing is.
 
         So a backward also goes through a module in eval mode, such as a frozen BatchNorm, within one in training mode.
+
+        guard  False where the check of a whole network's input and output is enough, unless a forward that a user wrote
+               runs between them; it saves a microsecond
         """
         through = running.through
         if through is None:  # outside any forward
@@ -255,26 +267,29 @@ class Participant:
         elif through.evaluating or not through.root._training:
             return
         memory = through.memory
+        entry = value, versions_of(value) if guard or through.guarded else None
         if self in memory:
-            memory[self].append(value)
+            memory[self].append(entry)
         else:
-            memory[self] = [value]
+            memory[self] = [entry]
 
     def recall(self) -> Any:
         """The value that the latest forward of this module remembered; removes it.
 
-        Raises BackwardError if nothing is left: backward before forward, twice, or after a forward in eval mode.
+        Raises BackwardError if nothing is left: backward before forward, twice, or after a forward in eval mode; and if
+        a remembered tensor has been written to since.
         """
         through = running.through or latest(self)
         stack = None if through is None else through.memory.get(self)
-        if stack:
-            return stack.pop()
         if stack is None and through is not None:  # it took no part in that pass: was it called on its own later?
             alone = latest(self)
             if alone is not None and alone.number > through.number and (alone.root is self or not through.number):
                 stack = alone.memory.get(self)
         if stack:
-            return stack.pop()
+            value, version = stack.pop()
+            if version is not None and versions_of(value) != version:
+                raise changed_memory(self)
+            return value
         if stack is not None:
             what, fix = "backward twice", "call forward before each backward: backward consumes what forward remembered"
         elif through is not None and through.evaluating:

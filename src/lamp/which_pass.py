@@ -46,7 +46,7 @@ def _for_unmarked(module: Participant, gradients: tuple[Any, ...]) -> Pass:
     if loss is None and not gradients and through.others is None:
         return through  # the usual case: a loss that has no other pass waiting
     others = [each for each in through.others or () if each.awaits and each.fits(gradients)]
-    earlier = [each for each in others if not through.repeats(each)]
+    earlier = [each for each in others if not (through.awaits and through.repeats(each))]
     module.check_unmarked(gradients, loss)
     of_input = next((each for each in map(_mark_of, gradients) if type(each) is Unmarked and _is_known(each)), None)
     if of_input is not None and any(each.awaits for each in (through, *others)):
@@ -56,7 +56,7 @@ def _for_unmarked(module: Participant, gradients: tuple[Any, ...]) -> Pass:
         raise _of_another_tensor(module, of_input)
     if loss is not None and through.dropped and through.dropped < loss.through.number < through.number:
         raise _ambiguous(module, 2, "a gradient from a loss of an earlier output, whose forward it does not name")
-    if not earlier or through.consumed or (not through.memory and not module.training):
+    if not earlier or (through.consumed and through.fits(gradients)) or (not through.memory and not module.training):
         return through
     if len(earlier) + through.awaits > 1:
         raise _ambiguous(module, len(earlier) + through.awaits, "a gradient that does not say to which it belongs")

@@ -238,6 +238,13 @@ MISTAKES = [
     Mistake("tokens as floats", lambda: lamp.Embedding(5, 3)(torch.ones(2)), D, "Embedding", ("input.long()",)),
     run("other features of a sequence", lamp.LSTM(3, 4), (5, 2, 7), lamp.ShapeError, "batch_first"),
     Mistake(
+        "a Linear after a recurrent layer",
+        lambda: lamp.Sequential(lamp.LSTM(4, 3), lamp.Linear(3, 2))(torch.randn(5, 2, 4)),
+        D,
+        "Sequential.1",
+        ("got       tuple", "output and state"),
+    ),
+    Mistake(
         "h without c",
         lambda: lamp.LSTM(3, 4)(torch.randn(5, 2, 3), torch.randn(1, 2, 4)),
         lamp.ShapeError,

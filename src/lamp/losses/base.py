@@ -143,7 +143,7 @@ class Loss(Module):
         # On a GPU this would wait for the device at each step; there `fit` checks all losses of an epoch together.
         if replicas is None and dvalue is not None and loss.is_cpu and not math.isfinite(loss.item()):
             raise self.explain_non_finite(value, input, target)
-        self.remember((prepared, dvalue, replicas))
+        self.remember((prepared, dvalue, replicas), guard=False)
         return loss
 
     def backward(self, *dloss: Tensor) -> Tensor:

@@ -85,7 +85,7 @@ class Activation(Module):
         if x is not input:
             y = y.to(input.dtype)
         reads = (self.reads or self.remembers) if "dsigma" not in own else self.remembers
-        self.remember((None, y) if reads == "y" else (input, y if reads == "xy" else None))
+        self.remember((None, y) if reads == "y" else (input, y if reads == "xy" else None), guard=False)
         return y
 
     def trace(self, tracer: Any, x: Any) -> Any:

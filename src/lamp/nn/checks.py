@@ -124,6 +124,11 @@ def _no_memory(error: Exception) -> bool:
 def _tensor_of(x: Any) -> str:
     if x is None:
         return "check that the forward before it ends in a return; torch.as_tensor(...) converts numbers to a tensor"
+    if isinstance(x, tuple) and any(isinstance(each, Tensor) for each in x):
+        return (
+            "pass on one of these values, by a Container of your own: RNN, LSTM and GRU return their output and state, "
+            "MultiheadAttention its output and weights"
+        )
     if callable(x):
         return "pass a tensor; torch.as_tensor(...) converts numbers to one"
     return "torch.as_tensor(x, dtype=torch.float32) converts an array or a list"

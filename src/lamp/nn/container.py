@@ -45,9 +45,12 @@ class Container(Module):
         weak = None if through is None or through.evaluating else through.weak or through.weakly()
         try:
             for module in modules:
+                own = "forward" in module.__dict__
                 if weak is not None:
                     module._through = weak
-                input = module._bare_forward(input) if "forward" not in module.__dict__ else module.forward(input)
+                    if own or module._has_users_forward:
+                        through.guard()  # type: ignore[union-attr]
+                input = module.forward(input) if own else module._bare_forward(input)
         except Exception as error:
             _explain(error, module, input, "forward", modules)
             raise

@@ -62,6 +62,14 @@ class OneCycleLR(Cycle):
         for argument, count in (("epochs", epochs), ("steps_per_epoch", steps_per_epoch)):
             if count is not None:
                 natural(count, argument, least=1)
+        if total_steps is None:
+            given = [f"{each}={n}" for each, n in (("epochs", epochs), ("steps_per_epoch", steps_per_epoch)) if n]
+            raise ArgumentError(
+                f"{name} needs the number of steps of the whole training",
+                expected="total_steps, or both epochs and steps_per_epoch",
+                got=f"{' and '.join(given)} alone" if given else "neither",
+                fix="epochs=10, steps_per_epoch=len(loader), for example",
+            )
         positive = Range(math.ulp(0.0))
         check_ranges(
             self,
@@ -88,7 +96,7 @@ class OneCycleLR(Cycle):
                 got=repr(anneal_strategy),
                 fix="choose one of these",
             )
-        self.total_steps: int = total_steps  # type: ignore[assignment]  # Range(1) holds no None
+        self.total_steps = total_steps
         self.cycle_momentum, three_phase = (
             a_switch(cycle_momentum, "cycle_momentum"),
             a_switch(three_phase, "three_phase"),
