@@ -236,7 +236,10 @@ def calls_of_python(run):
 
 
 def test_it_costs_what_sequential_costs():
-    """Calling a module by its attribute costs one more Python function; through the container, none."""
+    """A call of a module by its attribute costs one more Python function per direction; through the container, none.
+
+    In a forward that a user wrote, two more look for changes in place of what each module remembers.
+    """
     modules = layers()
     x, dy = torch.randn(7, 6), torch.randn(7, 6)
     counts = []
@@ -250,8 +253,9 @@ def test_it_costs_what_sequential_costs():
         step()
         counts.append(calls_of_python(step))
     sequential, row, plain = counts
-    assert row <= sequential
-    assert plain <= sequential + 2 * len(modules)
+    guards = 2 * len(modules)
+    assert row <= sequential + guards
+    assert plain <= sequential + guards + 2 * len(modules)
 
 
 # ---- Residual and Parallel -------------------------------------------------------------------------------------------

@@ -35,7 +35,8 @@ def forward_within_a_pass(forward: Callable[..., Any]) -> Callable[..., Any]:
         if outer is not None and not more and not named and first is not ABSENT:  # most calls: packing costs time
             if not outer.evaluating:
                 self._through = outer.weak or outer.weakly()
-                outer.guard()
+                if self._has_users_forward and not outer.guarded:
+                    outer.guard()
             try:
                 return forward(self, first)
             except Exception as error:
@@ -48,7 +49,8 @@ def forward_within_a_pass(forward: Callable[..., Any]) -> Callable[..., Any]:
         if outer is not None:
             if not outer.evaluating:
                 self._through = outer.weak or outer.weakly()
-                outer.guard()
+                if self._has_users_forward and not outer.guarded:
+                    outer.guard()
             try:
                 return forward(self, *inputs)
             except Exception as error:
@@ -157,6 +159,7 @@ def _begin(root: Participant, inputs: tuple[Any, ...]) -> Pass:
         through.evaluating = True
         return through
     through = Pass(root, next(numbers), inputs)
+    through.guarded = root._has_users_forward
     last = root._through
     if type(last) is Pass and (not last.consumed or last.others):
         through.follow(last)

@@ -64,7 +64,12 @@ def versions_of(values: Any) -> int:
     count = 0
     if isinstance(values, tuple | list):
         for each in values:
-            if each is not None:
+            if type(each) is Tensor:
+                try:
+                    count += each._version
+                except RuntimeError:
+                    continue
+            elif isinstance(each, tuple | list):
                 count += versions_of(each)
     return count
 

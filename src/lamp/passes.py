@@ -231,12 +231,14 @@ class Participant:
     """The part of a module that takes part in passes: its mode, `remember` and `recall`."""
 
     gives_loss: ClassVar[bool] = False  # whether it is a loss
+    _guards: ClassVar[bool] = True  # whether its values are guarded in every pass (see `Pass.guarded`)
     _training = True  # what train() and eval() set
     _through: Pass | weakref.ref[Pass] | None = None  # the last pass it took part in; a weak reference if not the root
     _watched: Watched | None = None  # where its parameters lie, if it was the root of a pass
 
     if TYPE_CHECKING:  # attributes that Module adds
         # fmt: off
+        _has_users_forward: ClassVar[bool]
         backward: Callable[..., Any]
         def modules(self) -> Iterator[Participant]: ...
         def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Participant]]: ...
@@ -251,13 +253,10 @@ class Participant:
     def training(self, mode: bool) -> None:
         self._training = mode
 
-    def remember(self, value: Any, guard: bool = True) -> None:
+    def remember(self, value: Any) -> None:
         """Keep a value for `backward`; several values are a tuple. If the root of the pass is in eval mode, nothing is.
 
         So a backward also goes through a module in eval mode, such as a frozen BatchNorm, within one in training mode.
-
-        guard  False where the check of a whole network's input and output is enough, unless a forward that a user wrote
-               runs between them; it saves a microsecond
         """
         through = running.through
         if through is None:  # outside any forward
@@ -267,7 +266,7 @@ class Participant:
         elif through.evaluating or not through.root._training:
             return
         memory = through.memory
-        entry = value, versions_of(value) if guard or through.guarded else None
+        entry = value, versions_of(value) if through.guarded or self._guards else None
         if self in memory:
             memory[self].append(entry)
         else:
@@ -287,7 +286,9 @@ class Participant:
                 stack = alone.memory.get(self)
         if stack:
             value, version = stack.pop()
-            if version is not None and versions_of(value) != version:
+            if version is None:
+                return value
+            if (value._version if type(value) is Tensor else versions_of(value)) != version:
                 raise changed_memory(self)
             return value
         if stack is not None:

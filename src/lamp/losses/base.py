@@ -55,6 +55,7 @@ class Loss(Module):
     """
 
     gives_loss: ClassVar[bool] = True
+    _guards = False  # the check of the whole network's input and output covers what it remembers
     reductions: ClassVar[tuple[str, ...]] = ("mean", "sum", "none")
     by_formulas: ClassVar[bool] = True  # whether `value` and `derivative` are all of it, as the compiler needs
     limits: ClassVar[Mapping[str, Limits]] = {}  # allowed ranges of the numeric hyperparameters
@@ -143,7 +144,7 @@ class Loss(Module):
         # On a GPU this would wait for the device at each step; there `fit` checks all losses of an epoch together.
         if replicas is None and dvalue is not None and loss.is_cpu and not math.isfinite(loss.item()):
             raise self.explain_non_finite(value, input, target)
-        self.remember((prepared, dvalue, replicas), guard=False)
+        self.remember((prepared, dvalue, replicas))
         return loss
 
     def backward(self, *dloss: Tensor) -> Tensor:

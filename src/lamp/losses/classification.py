@@ -125,7 +125,7 @@ class ClassLoss(Loss):
         if replicas is not None and dvalue is None and given[0].dim() > 2:
             loss = loss.unflatten(0, (replicas, -1))
         loss.__dict__["divisor"] = divisor  # takes half the time of setting an attribute
-        self.remember((terms, dvalue, log_p.shape if replicas is None else given[0].shape, replicas), guard=False)
+        self.remember((terms, dvalue, log_p.shape if replicas is None else given[0].shape, replicas))
         return loss
 
     def backward(self, *dloss: Tensor) -> Tensor:

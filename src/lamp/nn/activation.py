@@ -37,6 +37,7 @@ class Activation(Module):
     remembers: Literal["x", "y", "xy"] = "y"
     reads: Literal["", "x", "y", "xy"] = ""  # "": what `remembers` says
     is_long: ClassVar[bool] = False  # whether dsigma takes so many operations that it is faster block by block
+    _guards = False  # the check of the whole network's input and output covers what it remembers
     gives_slope: ClassVar[bool] = False  # whether forward computes the derivative too, by `sigma_and_dsigma`
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -85,7 +86,7 @@ class Activation(Module):
         if x is not input:
             y = y.to(input.dtype)
         reads = (self.reads or self.remembers) if "dsigma" not in own else self.remembers
-        self.remember((None, y) if reads == "y" else (input, y if reads == "xy" else None), guard=False)
+        self.remember((None, y) if reads == "y" else (input, y if reads == "xy" else None))
         return y
 
     def trace(self, tracer: Any, x: Any) -> Any:
