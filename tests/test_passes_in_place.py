@@ -443,3 +443,14 @@ def test_two_forwards_whose_shapes_tell_which_one_a_gradient_belongs_to():
     with told("backward twice"):
         layer.backward(torch.ones(2, 2))
     del outputs
+
+
+def test_a_container_goes_forward_and_back_in_inference_mode():
+    """Torch counts no changes there."""
+    model, x, dy = Doubled(lamp.Linear(4, 4)), torch.randn(3, 4), torch.randn(3, 2)
+    model(x)
+    expected = model.backward(dy)
+    with torch.inference_mode():
+        model(x)
+        found = model.backward(dy)
+    assert torch.equal(found, expected)

@@ -35,7 +35,7 @@ def forward_within_a_pass(forward: Callable[..., Any]) -> Callable[..., Any]:
         if outer is not None and not more and not named and first is not ABSENT:  # most calls: packing costs time
             if not outer.evaluating:
                 self._through = outer.weak or outer.weakly()
-                if self._has_users_forward and not outer.guarded:
+                if self._has_users_forward:
                     outer.guard()
             try:
                 return forward(self, first)
@@ -49,7 +49,7 @@ def forward_within_a_pass(forward: Callable[..., Any]) -> Callable[..., Any]:
         if outer is not None:
             if not outer.evaluating:
                 self._through = outer.weak or outer.weakly()
-                if self._has_users_forward and not outer.guarded:
+                if self._has_users_forward:
                     outer.guard()
             try:
                 return forward(self, *inputs)

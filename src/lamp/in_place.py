@@ -60,12 +60,12 @@ def version_of(tensor: Tensor) -> int:
 def versions_of(values: Any) -> int:
     """This count of a tensor; of several, the sum."""
     if type(values) is Tensor:
-        return version_of(values)
+        values = (values,)
     count = 0
     if isinstance(values, tuple | list):
         for each in values:
             if type(each) is Tensor:
-                try:
+                try:  # as `version_of`, which would be one more call for each tensor
                     count += each._version
                 except RuntimeError:
                     continue

@@ -286,9 +286,7 @@ class Participant:
                 stack = alone.memory.get(self)
         if stack:
             value, version = stack.pop()
-            if version is None:
-                return value
-            if (value._version if type(value) is Tensor else versions_of(value)) != version:
+            if version is not None and versions_of(value) != version:
                 raise changed_memory(self)
             return value
         if stack is not None:
