@@ -85,6 +85,24 @@ def lamp(*arguments, console=None, **options):
     return subprocess.run([sys.executable, *module, *map(str, arguments)], env=env, **options)
 
 
+# ---- paths in a locale that lacks their letters ----------------------------------------------------------------------
+def test_paths_in_the_locale_c(tmp_path):
+    path, out = tmp_path / "täble-表.csv", tmp_path / "modèl"
+    path.write_text("größe,y\n" + "".join(f"{k % 7},{'ab'[k % 7 > 3]}\n" for k in range(60)), encoding="utf-8")
+    train = ("train", path, "--target", "y", *TRAIN, "--no-peers", "--json")
+    done = lamp(*train, "--out", out, console="C")
+    assert json.loads(done.stdout)["folder"] == str(out)
+    config = json.loads((out / "config.json").read_bytes())
+    assert config["table"] == str(path)
+    assert config["command"][1] == str(path)
+    assert json.loads(lamp(*train, "--dry-run", console="C").stdout)["table"] == str(path)
+    exported = lamp("export", out, "--to", "python", "--out", tmp_path / "é.py", "--json", console="C")
+    assert json.loads(exported.stdout)["files"][0] == str(tmp_path / "é.py")
+    assert rb"\udc" not in lamp("inspect", out, "--json", console="C").stdout
+    missing = lamp("predict", out, tmp_path / "fehlt-ü.csv", console="C").stderr.decode("ascii")
+    assert r"fehlt-\xfc.csv" in missing
+
+
 # ---- names that a terminal would obey --------------------------------------------------------------------------------
 def test_train_shows_what_a_terminal_would_obey(trained):
     done = trained[1]

@@ -111,6 +111,15 @@ def test_half_double_cpu_cuda_and_to_convert_all_tensors():
                 move()
 
 
+def test_the_first_parameter():
+    model = two()
+    first = next(model.parameters())
+    assert first is model[0].weight is next(model.parameters())
+    assert first.device == torch.device("cpu")
+    assert next(lamp.ReLU().parameters(), None) is None
+    assert model.parameters() == [model[0].weight, model[0].bias]
+
+
 def test_names_of_members():
     model = lamp.Sequential(lamp.Sequential(lamp.Linear(3, 4)), lamp.BCELoss(torch.ones(4)))
     assert model.get_parameter("0.0.weight") is model[0][0].weight

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from lamp import plots
+from lamp import SGD, CrossEntropyLoss, Linear, Sequential, fit, plots
 from lamp.errors import ArgumentError, DTypeError, ShapeError
 from lamp.plots import STYLE
 from tests.artists import legend_of
@@ -35,6 +35,14 @@ class TestCurves:
             assert line.get_color() == mean.get_color()
             assert 0 < line.get_alpha() < 0.5
             assert line.get_zorder() < mean.get_zorder()
+
+    def test_a_key_that_a_history_lacks(self):
+        x, y = torch.randn(8, 2), torch.arange(8) % 2
+        model = Sequential(Linear(2, 2))
+        history = fit(model, CrossEntropyLoss(), SGD(model.parameters(), lr=0.1), (x, y), epochs=1, progress=False)
+        with pytest.raises(ArgumentError, match="the history holds no 'acc'") as caught:
+            plots.curves(history, "acc")
+        assert "metrics=" in caught.value.fix
 
     def test_one_run_is_one_bold_line(self):
         ax = plots.curves({"loss": torch.tensor([3.0, 2.0])})

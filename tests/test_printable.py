@@ -16,6 +16,8 @@ from lamp.printable import printable, readable, shortened
         ("abc\u202efdp", r"abc\u202efdp"),
         ("line\u2028line", r"line\u2028line"),
         ("\ud800 \udce6", r"\ud800 \udce6"),
+        ("t\udcc3\udca4ble \udce8\udca1\udca8", "täble 表"),  # as Python reads arguments in the locale C
+        ("größe t\udcc3\udca4ble \udcff", r"größe täble \udcff"),
         ("\u0645\u06cc\u200c\u062e", "\u0645\u06cc\u200c\u062e"),  # a joiner that the word needs
         ("[bold] $x$ :fire: \\x1b", "[bold] $x$ :fire: \\x1b"),
     ],

@@ -174,7 +174,7 @@ class TestWithItsLoss:
             self.model().append(L.Tanh())
 
     def test_a_target_without_a_loss(self):
-        with pytest.raises(ArgumentError, match="the last module is not a loss"):
+        with pytest.raises(ArgumentError, match="a target only if its last module is a loss"):
             three()(torch.randn(5, 3), torch.randn(5, 2))
 
     def test_a_gradient_where_the_loss_gives_it_and_none_where_it_does_not(self):

@@ -71,6 +71,19 @@ def test_a_day_that_may_mean_missing(tmp_path):
     assert {"ends is missing", "begins is missing"} <= set(plan.preprocessing.features)
 
 
+@pytest.mark.parametrize(
+    "days",
+    [
+        ["2019-Q1", "2019-Q2", "2019-Q3", "2019-Q4"],  # the last is farther from the third than half of their range
+        ["2019-03-01", "2021-03-01"],  # two waves of a survey
+        ["2019-01-01", "2019-01-02", "2019-07-01"],
+    ],
+)
+def test_a_few_days_are_not_far_from_each_other(tmp_path, days):
+    plan = planned(tmp_path, day=[days[k % len(days)] for k in range(len(DAYS))])
+    assert "far from all others" not in decided(plan, "day")[1]
+
+
 @pytest.mark.parametrize("other", ["%m/%d/%Y", "%d %B %Y"])
 def test_dates_of_two_forms_are_not_called_free_text_alone(tmp_path, other):
     plan = planned(tmp_path, when=[day.strftime(other if k % 2 else "%Y-%m-%d") for k, day in enumerate(DAYS)])
@@ -179,6 +192,7 @@ def test_a_missing_word_for_a_column_that_is_not_there(tmp_path):
         ('"a,b,y"\n"1,2,no"\n', "if each line is in quotes as a whole"),
         ('"""a"",""b"",""y"""\n"""1"",""2"",""no"""\n', "if each line is in quotes as a whole"),
         ("a,b,Y\n1,2,no\n", "did you mean --target 'Y'"),
+        ("0.5,x,no\n1.5,z,yes\n", "if the first line is data, --no-header"),
     ],
 )
 def test_where_a_target_is(tmp_path, text, fix):
@@ -187,6 +201,15 @@ def test_where_a_target_is(tmp_path, text, fix):
     with pytest.raises(ArgumentError) as caught:
         plan_training(Request(path, "y"))
     assert fix in caught.value.fix
+
+
+def test_a_number_for_a_target_is_not_looked_for_among_the_values(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("0.5;0;0.25\n" + "".join(f"0.{k};{k};0.75\n" for k in range(1, 9)))
+    with pytest.raises(ArgumentError) as caught:
+        plan_training(Request(path, "3"))
+    assert "--skip-lines" not in caught.value.fix
+    assert "--no-header" in caught.value.fix
 
 
 def test_an_error_comes_with_the_remarks_on_the_file(tmp_path, capfd):

@@ -12,7 +12,7 @@ from lamp.errors import DeviceError, DTypeError
 def device_of(named: Any) -> torch.device | None:
     """The device for a name ("cpu", "cuda:1"), a number or a torch.device; None for None.
 
-    Raises DeviceError for a name that torch does not know, and for a GPU that this machine does not have.
+    Raises DeviceError for a name that torch does not know, and for a device that this machine or torch does not have.
     """
     if named is None:
         return None
@@ -32,6 +32,16 @@ def device_of(named: Any) -> torch.device | None:
             got=str(device),
             fix='use "cpu", or install torch with CUDA on a machine with a GPU',
         )
+    if device.type not in ("cpu", "cuda", "meta"):
+        try:
+            torch.empty(0, device=device)
+        except (RuntimeError, AssertionError, ImportError):  # torch raises each of these
+            raise DeviceError(
+                f"torch cannot use the device {device.type!r} here",
+                expected=", ".join(["cpu", *(f"cuda:{k}" for k in range(gpus()))]),
+                got=repr(str(device)),
+                fix="use one of these, or install torch with support for that device",
+            ) from None
     return device
 
 

@@ -33,7 +33,7 @@ from lamp.module_meta import ModuleMeta
 from lamp.parameter import Buffer, Parameter, flatten, move, spans
 from lamp.passes import Participant
 from lamp.state_dict import IncompatibleKeys, compare
-from lamp.torch_habits import TorchHabits, of_path, unwritten
+from lamp.torch_habits import Parameters, TorchHabits, of_path, unwritten
 from lamp.uninitialized import initialized
 from lamp.values import a_function, a_switch
 
@@ -165,9 +165,9 @@ class Module(TorchHabits, Participant, metaclass=ModuleMeta):
         flatten(initialized(parameter for _, parameter in found))
         yield from found
 
-    def parameters(self) -> list[Parameter]:
+    def parameters(self) -> Parameters:
         """All parameters of the tree, each once. This moves them into one flat buffer."""
-        return [parameter for _, parameter in self.named_parameters()]
+        return Parameters(parameter for _, parameter in self.named_parameters())
 
     def named_buffers(self) -> Iterator[tuple[str, Buffer]]:
         """All buffers of the tree, each once, with their paths."""

@@ -7,10 +7,33 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 JOINERS = "\u200c\u200d\u3000"  # used in Persian, Indic and Japanese; Python's repr escapes them, lamp does not
 TOO_LONG = 1e15  # from this number on, powers of ten are easier to read
+
+
+def as_utf8(text: str) -> str:
+    """An argument or path; bytes in it that Python could not decode in the locale's encoding are decoded as UTF-8.
+
+    Python keeps such bytes as the characters U+DC80 to U+DCFF, for example all of "ä" in the locale C.
+    """
+    if text.isascii() or not any("\udc80" <= letter <= "\udcff" for letter in text):
+        return text
+    try:
+        return text.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # other halves of a pair
+        return text
+
+
+def all_as_utf8(document: Any) -> Any:
+    """A JSON document with `as_utf8` of every text in it."""
+    if isinstance(document, str):
+        return as_utf8(document)
+    if isinstance(document, Mapping):
+        return {all_as_utf8(key): all_as_utf8(value) for key, value in document.items()}
+    return [all_as_utf8(each) for each in document] if isinstance(document, list | tuple) else document
 
 
 def printable(text: str, keep: str = "") -> str:
@@ -20,6 +43,7 @@ def printable(text: str, keep: str = "") -> str:
     """
     if text.isprintable():
         return text
+    text = as_utf8(text)
     return "".join(each if each.isprintable() or each in JOINERS or each in keep else repr(each)[1:-1] for each in text)
 
 

@@ -113,7 +113,14 @@ def called(
             given: dict[str, Any] = dict(kwargs)
             for name in kwargs:
                 own = also.get(name, name)
-                if own != name and own not in kwargs:
+                if own != name:
+                    if own in given:
+                        raise CallError(
+                            f"{what} got one argument by two names",
+                            expected=f"{own}= alone",
+                            got=f"{name}= and {own}=",
+                            fix=f"leave out {name}=",
+                        )
                     given[own] = given.pop(name)
                 elif name in instead:
                     raise CallError(

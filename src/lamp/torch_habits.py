@@ -23,7 +23,7 @@ INSTEAD = {  # name of a method of torch.nn.Module or a Keras model: what to wri
     "predict_proba": "lamp.predict(model, inputs).softmax(1), or lamp.MLPClassifier",
     "score": "lamp.evaluate(model, criterion, (inputs, targets), metrics=[lamp.accuracy])",
     "evaluate": "lamp.evaluate(model, criterion, (inputs, targets))",
-    "summary": "print(model), and sum(p.numel() for p in model.parameters())",
+    "summary": "lamp.summary(model, x), where x is a batch of inputs or its shape; or print(model)",
     "save": "lamp.save(model, path)",
     "save_weights": "lamp.save(model, path)",
     "load": "lamp.load(path), or model.load_state_dict(...)",
@@ -46,13 +46,20 @@ INSTEAD = {  # name of a method of torch.nn.Module or a Keras model: what to wri
 }
 
 
+class Parameters(list[Parameter]):
+    """A list of parameters. `next` returns the first one, as in `next(model.parameters()).device`."""
+
+    def __next__(self) -> Parameter:
+        return next(iter(self))
+
+
 class TorchHabits:
     """The less used methods of torch.nn.Module: conversions, freezing, and access to members by name."""
 
     if TYPE_CHECKING:
         # fmt: off
         def to(self, *args: Any, device: Any = None, dtype: Any = None) -> Self: ...
-        def parameters(self) -> list[Parameter]: ...
+        def parameters(self) -> Parameters: ...
         def named_parameters(self) -> Iterator[tuple[str, Parameter]]: ...
         def named_buffers(self) -> Iterator[tuple[str, Buffer]]: ...
         # fmt: on

@@ -194,6 +194,17 @@ MISTAKES = [
         "values of another shape", lambda: set_to(net()[0].weight, "data", torch.ones(2)), lamp.ShapeError, "parameter"
     ),
     Mistake("to a GPU that is none", lambda: net().to("gpu"), lamp.DeviceError, "gpu", ('"cuda"',)),
+    Mistake("to a device that torch lacks", lambda: net().to("mps"), lamp.DeviceError, "'mps'", ("cpu",)),
+    built(
+        "a device that torch lacks", "Linear", lamp.DeviceError, "'xpu'", in_features=3, out_features=4, device="xpu"
+    ),
+    Mistake(
+        "images into Linear",
+        lambda: lamp.Linear(9, 2)(torch.ones(5, 1, 3, 3)),
+        lamp.ShapeError,
+        "Linear",
+        ("(5, 1, 3, 3)", "lamp.Flatten() before it makes 9 features"),
+    ),
     Mistake("to integers", lambda: net().to(torch.int32), D, "floating"),
     Mistake("a number as a buffer", lambda: net()[0].register_buffer("n", 3), D, "register_buffer"),
     Mistake(

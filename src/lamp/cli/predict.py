@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lamp.cli import terminal
-from lamp.cli.table_options import TABLE, TableCommand, as_utf8, reading, unknown
+from lamp.cli.table_options import TABLE, TableCommand, reading, unknown
+from lamp.printable import as_utf8
 
 if TYPE_CHECKING:
     from lamp.tables.column import Unknown

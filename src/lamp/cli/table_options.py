@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import re
 from collections.abc import Callable
 from functools import wraps
@@ -11,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import click
+
+from lamp.printable import as_utf8
 
 Command = Callable[..., Any]
 
@@ -143,13 +144,6 @@ def unknown(command: Command) -> Command:
         help="What to do with words that were not in training, and with values that do not fit their column (a word "
         "among numbers): take both for missing, or refuse both  [default: refuse only the latter]",
     )(command)
-
-
-def as_utf8(text: str) -> str:
-    """The argument; where Python could not decode its bytes in the console's encoding, decoded as UTF-8."""
-    if text.isascii() or not any("\udc80" <= letter <= "\udcff" for letter in text):
-        return text
-    return os.fsencode(text).decode("utf-8", "surrogateescape")
 
 
 def number(_: click.Context, __: click.Parameter, given: float) -> float:

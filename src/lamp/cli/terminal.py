@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TextIO
 
-from lamp.printable import printable
+from lamp.printable import all_as_utf8, printable
 
 BROKEN_PIPE = 128 + 13  # exit status when the reader of stdout has gone, as in `| head`
 ENDED_BY = ("SIGTERM", "SIGHUP")  # signals that end the program after it has removed its temporary files
@@ -93,7 +93,7 @@ def write_data(text: str) -> None:
 
 def write_json(document: object) -> None:
     """Write JSON to stdout."""
-    write_data(json.dumps(document, indent=1) + "\n")
+    write_data(json.dumps(all_as_utf8(document), indent=1) + "\n")
 
 
 def flush() -> None:

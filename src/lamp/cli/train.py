@@ -15,7 +15,6 @@ from lamp.cli.table_options import (
     MOST_SECONDS,
     TABLE,
     TableCommand,
-    as_utf8,
     default_folder,
     kinds,
     number,
@@ -23,6 +22,7 @@ from lamp.cli.table_options import (
     reading,
     written,
 )
+from lamp.printable import as_utf8
 
 FALLS_SHORT = 1
 

@@ -31,7 +31,8 @@ def explain_input(module: Module, x: Any, features: int, parameter: Parameter, e
             "the input has the wrong number of features",
             expected=f"(B..., {features})",
             got=tuple(x.shape),
-            fix=f"pass {features} features on the last axis, or build the module with the input's number of features",
+            fix=f"pass {features} features on the last axis, or build the module with the input's number of features"
+            + (f"; lamp.Flatten() before it makes {x.shape[1:].numel()} features of them" if x.dim() > 2 else ""),
         )
     return explain_unlike(x, parameter) or ShapeError(
         f"{name} cannot compute with this input",

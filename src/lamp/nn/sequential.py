@@ -51,10 +51,11 @@ class Sequential(ModuleRow):
             return output
         if self._loss is None:
             raise ArgumentError(
-                "a target was passed, but the last module is not a loss",
-                expected="a network that ends in a loss, such as Sequential(..., lamp.MSELoss())",
-                got=f"{describe(self._body[-1])} last" if self._body else "no modules",
-                fix="append a loss, or call the network on the input alone",
+                "a Sequential takes one input, and a target only if its last module is a loss",
+                expected="one input, or a network that ends in a loss, such as Sequential(..., lamp.MSELoss())",
+                got=f"{1 + len(target)} arguments" + (f", and {describe(self._body[-1])} last" if self._body else ""),
+                fix="call the network on the input alone, or append a loss; in data, all but the last of a tuple "
+                "(inputs..., target) are inputs",
             )
         return output, self._loss(output, *target)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from lamp.errors import ArgumentError, ShapeError
+from lamp.errors import ArgumentError, LampError, ShapeError
 from lamp.intervals import margin_of_mean
 from lamp.plots.look import STYLE, a_colour, axes_for, label_axes, legend_below, numbers
 from lamp.signatures import called
@@ -222,6 +222,8 @@ def _values(run: Any, key: str) -> Any:
         return run
     try:
         return run[key]
+    except LampError:  # of a history, which says what it holds
+        raise
     except KeyError:
         known = [str(name) for name in run] if hasattr(run, "keys") else []
         raise ArgumentError(

@@ -20,7 +20,8 @@ BOTH_MARKS = "numbers with a decimal point and numbers with a decimal comma"
 MOST_NINES = 1e9
 CODE_ROWS, CODE_SHARE = 3, 0.005  # least rows, and share of rows, of a number that may mean missing
 MANY = 0.5  # share of numbers, or of dates, in a column of words from which a remark says so
-FAR = 0.5  # distance from the other numbers, as a share of their range, at which a number is an outlier
+FAR = 0.5  # distance from the other values, as a share of their range, beyond which a value is an outlier,
+YEARS = 10  # and for a day also the least distance
 
 
 def some(words: Sequence[str]) -> str:
@@ -119,17 +120,21 @@ def of_missing_codes(name: str, read: pl.Series, low: float, high: float) -> str
 def of_missing_days(name: str, read: pl.Series) -> str:
     """A remark on a day such as 9999-12-31 or 1900-01-01 that is far from the others and may mean missing."""
     ends = [day for day in (read.min(), read.max()) if isinstance(day, datetime)]
-    return _of_far_values(name, read.cast(pl.Int64), {_microseconds(day): moment(day) for day in ends})
+    least = timedelta(days=366 * YEARS) // timedelta(microseconds=1)
+    return _of_far_values(name, read.cast(pl.Int64), {_microseconds(day): moment(day) for day in ends}, least)
 
 
-def _of_far_values(name: str, read: pl.Series, ends: Mapping[float, str]) -> str:
-    """A remark on each of `ends` (the least and greatest value, with texts) that is frequent and far from the rest."""
+def _of_far_values(name: str, read: pl.Series, ends: Mapping[float, str], far: float = 0.0) -> str:
+    """A remark on each of `ends` (the least and greatest value, with texts) that is frequent and far from the rest.
+
+    far  the least distance that is far
+    """
     found = []
     for value, text in ends.items():
         others, rows = read.filter(read != value), int((read == value).sum())
         if len(others) and rows >= max(CODE_ROWS, CODE_SHARE * len(read)):
             least, most = float(others.min()), float(others.max())  # type: ignore[arg-type]
-            if min(abs(value - least), abs(value - most)) > FAR * (most - least):
+            if min(abs(value - least), abs(value - most)) > max(far, FAR * (most - least)):
                 change = option(name, text, "missing")
                 found.append(f"{text} in {rows:,} rows is far from all others; if it means missing: {change}")
     return "; ".join(found)

@@ -133,7 +133,7 @@ def find(frame: pl.DataFrame, name: str) -> pl.Series:
 
 def _where_it_is(frame: pl.DataFrame, name: str) -> str:
     """The fix for a target that no column is called: where its name stands in the file, or a similar name."""
-    first = frame.head(FIRST_ROWS).cast(pl.String, strict=False)
+    first = frame.head(0 if _is_float(name) else FIRST_ROWS).cast(pl.String, strict=False)  # a number is a value
     for number, row in enumerate(first.iter_rows(), 1):
         if matching(name, [each for each in row if each]) is not None:
             return f"row {number:,} of the table seems to name the columns: --skip-lines leaves out the lines above it"
@@ -144,8 +144,8 @@ def _where_it_is(frame: pl.DataFrame, name: str) -> str:
         return f"the first line was read as one name: --separator {quote(marks[0])} may separate the names in it"
     if (close := near(name, frame.columns)) is not None:
         return f"did you mean --target {close!r}?"
-    if all(_is_float(each) for each in frame.columns):
-        return "the file's first line must name the columns"
+    if any(_is_float(each) for each in frame.columns):
+        return "name one of these; if the first line is data, --no-header calls the columns column_1, column_2, ..."
     return "name one of these"
 
 

@@ -21,6 +21,7 @@ from torch import Tensor
 from lamp.errors import DataError
 from lamp.plots import save as save_figure
 from lamp.plots.fonts import fonts_for
+from lamp.printable import all_as_utf8
 from lamp.saving import Lock, save, save_json, saving, sealed_folder
 from lamp.saving.weights import WEIGHTS
 from lamp.tables import figures, folder, kinds, remarks, targets
@@ -327,7 +328,7 @@ def write(
         save_json(into / folder.ARCHITECTURE, model.architecture)
         save(model.networks, into / WEIGHTS)
         save_json(into / folder.METRICS, report(outcome))
-        save_json(into / folder.CONFIG, {**_config(outcome), **how})
+        save_json(into / folder.CONFIG, all_as_utf8({**_config(outcome), **how}))
         outcome.found.history.to_json(into / folder.HISTORY)
         outcome.found.sweep.to_csv(into / folder.SWEEP)
         write_table(_test_table(outcome), into / folder.TEST)

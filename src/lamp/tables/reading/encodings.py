@@ -99,8 +99,8 @@ def _western(data: bytes, error: UnicodeDecodeError, name: str, notes: list[str]
         text = ""
     if text and _is_western(text):
         shown = ", ".join(repr(word) for word in _words(text, 3))
-        notes.append(f"{name}: the text is not UTF-8 and was read as cp1252 (Windows), with {shown} in line "
-                     f"{line:,}; if that is wrong, name its encoding: --encoding NAME")  # fmt: skip
+        notes.append(f"{name}: the text is not UTF-8 and was read as cp1252 (Windows), with {shown}; the "
+                     f"first is in line {line:,}; if that is wrong, name its encoding: --encoding NAME")  # fmt: skip
         return text.encode()
     begin = max(data.rfind(mark, 0, at) for mark in (b"\n", b"\r", b",", b";", b"\t", b'"', b" ")) + 1
     word = re.split(rb'[\n\r,;\t" ]', data[begin : begin + 40])[0]
