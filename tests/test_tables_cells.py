@@ -2,13 +2,15 @@
 
 import datetime
 import random
+from collections import Counter
 
+import numpy as np
 import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lamp.errors import DataError
-from lamp.tables import Preprocessing, cells, kinds, numbers
+from lamp.tables import Preprocessing, cells, dates, kinds, numbers
 from lamp.tables.cells import Cells, cells_of
 from lamp.tables.conventions import Conventions
 from lamp.tables.missing import as_text
@@ -60,15 +62,19 @@ def test_cells(columns):
         assert each.text.equals(alone.text)
         assert each.count.tolist() == alone.count.tolist()
         assert each.text.n_unique() == len(each.text)
-        assert each.count.sum() == len(column) - each.at.null_count()
-        assert each.rows(each.text).equals(alone.rows(alone.text), null_equal=True)
+        assert each.count.sum() == len(column) - (each.places < 0).sum()
+        rows = each.rows(each.text.to_numpy(), None).tolist()
+        assert rows == alone.rows(alone.text.to_numpy(), None).tolist() == as_text(each.series).to_list()
         assert each.words().equals(alone.words(), null_equal=True)
-        assert each.rows(each.text).equals(as_text(each.series), null_equal=True)
         for mark in ".,":
-            assert each.read(numbers.parsed, mark).equals(numbers.parsed(alone.text, mark), null_equal=True)
+            parts, parsed = each.read(numbers.parts_of, mark), numbers.parsed(alone.text, mark)
+            np.testing.assert_array_equal(parts.value, parsed["value"].to_numpy())
+            assert parts.unit.tolist() == parsed["unit"].to_list()
+            assert parts.zero.tolist() == parsed["zero"].to_list()
+            assert parts.scaled.tolist() == parsed["scaled"].to_list()
 
 
-def test_each_text_is_parsed_once_with_each_mark(monkeypatch):
+def test_each_text_is_parsed_once_with_each_mark_and_in_each_form(monkeypatch):
     draw, day, rows = random.Random(0), datetime.date(2021, 1, 1), 60
     written = [
         lambda: f"${draw.randint(1000, 99999):,}.00",
@@ -78,17 +84,22 @@ def test_each_text_is_parsed_once_with_each_mark(monkeypatch):
         lambda: " ".join(draw.choice(["red", "blue", "green"]) for _ in range(9)),
     ]
     frame = pl.DataFrame({f"x{k}": [written[k % 5]() for _ in range(rows)] for k in range(50)})
-    parsed, calls, parse = [0], [0], numbers.parsed
+    texts, calls = Counter(), Counter()
 
-    def counting(text, decimal):
-        parsed[0], calls[0] = parsed[0] + len(text), calls[0] + 1
-        return parse(text, decimal)
+    def counting(name, read):
+        def counted(text, form):
+            texts[name], calls[name] = texts[name] + len(text), calls[name] + 1
+            return read(text, form)
 
-    monkeypatch.setattr(numbers, "parsed", counting)
+        return counted
+
+    for module, name in ((numbers, "parsed"), (dates, "read")):
+        monkeypatch.setattr(module, name, counting(name, getattr(module, name)))
     conventions = Conventions().settled(frame)
     decisions = kinds.decide(frame, "", None, conventions)
     typed = kinds.typed(frame, decisions, conventions)
     assert [each.kind for each in decisions[:5]] == ["number", "number", "date", "category", "left out"]
     assert [typed[f"x{k}"].dtype for k in range(3)] == [pl.Float64, pl.Float64, pl.Datetime("us")]
-    assert parsed[0] <= 2 * rows * frame.width
-    assert calls[0] <= 4  # all columns together
+    assert texts["parsed"] <= 2 * rows * frame.width
+    assert texts["read"] <= 2 * rows * frame.width / 5  # the columns of dates, in two orders
+    assert max(calls.values()) <= 4  # all columns together

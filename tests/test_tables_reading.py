@@ -7,7 +7,8 @@ import polars as pl
 import pytest
 
 from lamp.errors import DataError, LampError
-from lamp.tables import numbers, parsing, read_table, write_table
+from lamp.tables import parsing, read_table, write_table
+from lamp.tables.decimal_marks import decimal_mark
 
 TABLE = pl.DataFrame({"n": [1, 2, None], "x": [0.5, None, -2.25], "word": ["a", "b c", None]})
 
@@ -121,10 +122,10 @@ def test_words_are_the_same_however_a_number_was_read():
 
 def test_numbers_and_decimal_commas():
     text = pl.Series(["1,5", " -2,25 ", "3", "x", "1.5", None])
-    assert numbers.decimal_mark(text).value == ","
+    assert decimal_mark(text).value == ","
     assert parsing.numbers(text, ",").to_list() == [1.5, -2.25, 3.0, None, None, None]
     assert parsing.numbers(pl.Series([1.0, float("nan")])).to_list() == [1.0, None]
-    assert numbers.decimal_mark(pl.Series(["1.5", "2"])).value == "."
+    assert decimal_mark(pl.Series(["1.5", "2"])).value == "."
 
 
 def test_answers():

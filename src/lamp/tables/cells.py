@@ -10,19 +10,34 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from itertools import accumulate, pairwise
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 import polars as pl
 
-from lamp.tables.missing import FREQUENT, LEAST_ROWS, MISSING_WORDS, WHOLE, as_text, canonical, is_missing, is_text
+from lamp.tables.missing import (
+    FREQUENT,
+    LEAST_ROWS,
+    MISSING_WORDS,
+    as_text,
+    canonical,
+    is_missing,
+    is_text,
+    without_decimals,
+)
 
 AT_A_TIME = 200_000  # cells of columns that are read together
 FIRST = 200  # rows that are looked at first
 
 Array = np.ndarray[Any, np.dtype[Any]]
-Read = TypeVar("Read", pl.Series, pl.DataFrame)
 Made = TypeVar("Made")
+
+
+class Counted(NamedTuple):
+    """The different words of a column, and the number of rows that hold each."""
+
+    words: pl.Series
+    rows: Array
 
 
 class Cells:
@@ -31,7 +46,7 @@ class Cells:
     series  the column as the table has it
     text    (m,) its different texts (see `as_text`), in the order in which they first occur; empty cells have none
     count   (m,) the number of rows that hold each
-    at      (n,) the place of each row's text in `text`; null for empty cells
+    places  (n,) the place of each row's text in `text`; -1 for empty cells
     """
 
     def __init__(self, series: pl.Series, together: _Together | None = None, place: int = 0) -> None:
@@ -56,23 +71,19 @@ class Cells:
         return self._together.count[self._span]
 
     @cached_property
-    def at(self) -> pl.Series:
-        return pl.Series(self.places).set(pl.Series(self.places < 0), None)
-
-    @cached_property
     def places(self) -> Array:
-        """(n,) the same as `at`, with -1 for empty cells."""
         return self._together.places(self._place)
 
     @cached_property
     def _span(self) -> slice:
         return self._together.spans[self._place]
 
-    def read(self, reader: Callable[..., Read], *options: Any, alone: bool = False) -> Read:
+    def read(self, reader: Callable[..., Made], *options: Any, alone: bool = False) -> Made:
         """What `reader` returns for the different texts, one row for each.
 
-        reader   a function of a series of texts and these options, which looks at one text at a time
-        alone    whether to read this column alone, as few columns are of this kind
+        reader   a function of a series of texts and these options, which looks at one text at a time. It returns a
+                 series, or anything else of which a slice can be taken
+        alone    whether to read this column alone, as few columns are of this kind; see also `read_together`
         """
         return self.once(
             (reader, *options),
@@ -85,66 +96,74 @@ class Cells:
             self._kept[key] = make()
         return cast("Made", self._kept[key])
 
-    def rows(self, values: pl.Series) -> pl.Series:
-        """(n,) values, given one for each different text; null for empty cells."""
-        return values.gather(self.at).alias(self.name)
+    def has_read(self, reader: Callable[..., Any], *options: Any) -> bool:
+        """Whether `read` knows already what this reader returns."""
+        return (reader, *options) in self._kept
+
+    def keep(self, key: tuple[Any, ...], made: Any) -> None:
+        """Let `once` return this for a key."""
+        self._kept[key] = made
+
+    def rows(self, values: Array, empty: Any) -> Array:
+        """(n,) values, given one for each different text; `empty` for empty cells."""
+        return np.append(values, np.asarray(empty, values.dtype))[self.places]  # -1 is the last
 
     @cached_property
     def first(self) -> list[str]:
         """The texts of the first rows that are not empty."""
         texts, places = self.text.head(FIRST).to_list(), self.places
-        return [texts[place] for place in places[places >= 0][:FIRST]]
+        return [texts[place] for place in places[places >= 0][:FIRST].tolist()]
 
     # ---- words -------------------------------------------------------------------------------------------------------
-    def missing(self, missing: Sequence[str] = MISSING_WORDS) -> pl.Series:
+    def missing(self, missing: Sequence[str] = MISSING_WORDS) -> Array:
         """(m,) booleans: which texts mean missing."""
         return self.read(_means_missing, tuple(missing))
 
     def there(self, missing: Sequence[str] = MISSING_WORDS) -> int:
         """The number of rows that hold something."""
-        return int(self.count[~self.missing(missing).to_numpy()].sum())
-
-    @cached_property
-    def _whole(self) -> pl.Series:
-        return self.read(_without_decimals)
+        return int(self.count[~self.missing(missing)].sum())
 
     def different_words(self, missing: Sequence[str] = MISSING_WORDS) -> pl.Series:
         """(m,) the texts as words: whole numbers without decimals, and null for what means missing."""
-        gaps = self.missing(missing)
-        return self._whole.set(gaps, None) if gaps.any() else self._whole
+        gaps, words = self.missing(missing), self.read(without_decimals)
+        return words.set(pl.Series(gaps), None) if gaps.any() else words
 
     def words(self, missing: Sequence[str] = MISSING_WORDS) -> pl.Series:
         """(n,) the cells as words; null for missing ones."""
-        return self.rows(self.different_words(missing))
+        at = pl.Series(self.places).set(pl.Series(self.places < 0), None)
+        return self.different_words(missing).gather(at).alias(self.name)
 
-    def counted(self, missing: Sequence[str] = MISSING_WORDS) -> pl.DataFrame:
-        """A table with the columns "word" and "count", in the order in which the words first occur."""
+    def counted(self, missing: Sequence[str] = MISSING_WORDS) -> Counted:
+        """The different words, in the order in which they first occur, without those that mean missing."""
         return self.once(("counted", tuple(missing)), lambda: self._counted(missing))
 
-    def _counted(self, missing: Sequence[str]) -> pl.DataFrame:
-        table, gaps = pl.DataFrame({"word": self._whole, "count": self.count}), self.missing(missing)
-        table = table.filter(~gaps) if gaps.any() else table
-        if table["word"].n_unique() == len(table):
-            return table
-        return table.group_by("word", maintain_order=True).agg(pl.col("count").sum())  # 3 and 3.0
+    def _counted(self, missing: Sequence[str]) -> Counted:
+        words, count, gaps = self.read(without_decimals), self.count, self.missing(missing)
+        if gaps.any():
+            words, count = words.filter(pl.Series(~gaps)), count[~gaps]
+        if words.n_unique() == len(words):
+            return Counted(words, count)
+        table = pl.DataFrame({"word": words, "count": count})  # 3 and 3.0
+        table = table.group_by("word", maintain_order=True).agg(pl.col("count").sum())
+        return Counted(table["word"], table["count"].to_numpy())
 
-    def looked_up(self, known: Sequence[str], missing: Sequence[str], default: int) -> tuple[pl.Series, pl.Series]:
-        """The words, and each one's index in `known`, or `default` for other words; missing ones are null.
+    def looked_up(self, known: Sequence[str], missing: Sequence[str], other: int = -1, gap: int = -2) -> Array:
+        """(n,) the index in `known` of each row's word: `other` for other words, and `gap` for missing ones.
 
         If the known words are true and false, then True, TRUE and a boolean are the same word.
         """
-        different = looked_up = self.different_words(missing)
+        words = self.different_words(missing)
         at = {canonical(word): k for k, word in enumerate(known)}
         if {word.lower() for word in at} == {"true", "false"} and len(at) == 2:
-            at, looked_up = {word.lower(): k for word, k in at.items()}, different.str.to_lowercase()
-        found = [None if word is None else at.get(word, default) for word in looked_up.to_list()]
-        return self.rows(different), self.rows(pl.Series(found, dtype=pl.Int64))
+            at, words = {word.lower(): k for word, k in at.items()}, words.str.to_lowercase()
+        found = [gap if word is None else at.get(word, other) for word in words.to_list()]
+        return self.rows(np.array(found, np.int64), gap)
 
     def frequent_missing(self, missing: Sequence[str]) -> list[tuple[str, int]]:
         """The words that mean missing but are frequent enough to be values: (word, number of rows)."""
         if not is_text(self.dtype):
             return []
-        least, those = max(LEAST_ROWS, FREQUENT * len(self)), self.read(is_missing, tuple(missing)).to_numpy()
+        least, those = max(LEAST_ROWS, FREQUENT * len(self)), self.read(_is_missing, tuple(missing))
         counts = self.count[those]
         if counts.sum() < least:
             return []
@@ -154,19 +173,37 @@ class Cells:
 
 def cells_of(columns: Iterable[pl.Series]) -> dict[str, Cells]:
     """The cells of each column, by name; columns of text are read together."""
-    groups: list[list[pl.Series]] = [[]]
-    found: dict[str, Cells] = {}
+    texts, found = [], dict[str, Cells]()
     for series in columns:
-        if series.dtype != pl.String:
+        if series.dtype == pl.String:
+            texts.append(series)
+        else:
             found[series.name] = Cells(series)
-            continue
-        if groups[-1] and (1 + len(groups[-1])) * len(series) > AT_A_TIME:
-            groups.append([])
-        groups[-1].append(series)
-    for group in groups:
+    for group in _groups(texts):
         together = _Together(group)
         found |= {series.name: Cells(series, together, place) for place, series in enumerate(group)}
     return found
+
+
+def read_together(columns: Sequence[Cells], reader: Callable[..., Any], *options: Any) -> None:
+    """Read the texts of these columns at once, so that `Cells.read` with this reader finds its part."""
+    columns = [each for each in columns if not each.has_read(reader, *options)]
+    for group in _groups([each.text for each in columns]):
+        read, ends = reader(pl.concat(group), *options), accumulate(map(len, group), initial=0)
+        several, columns = columns[: len(group)], columns[len(group) :]
+        for each, (start, end) in zip(several, pairwise(ends), strict=True):
+            each.keep((reader, *options), read[start:end])
+
+
+def _groups(columns: Iterable[pl.Series]) -> list[list[pl.Series]]:
+    """The columns in groups of at most AT_A_TIME cells, or of a single column."""
+    groups, cells = list[list[pl.Series]](), 0
+    for series in columns:
+        cells += len(series)
+        if not groups or cells > AT_A_TIME:
+            groups, cells = [*groups, []], len(series)
+        groups[-1].append(series)
+    return groups
 
 
 class _Together:
@@ -220,10 +257,9 @@ class _Together:
         return self._read[(reader, *options)]
 
 
-def _without_decimals(text: pl.Series) -> pl.Series:
-    """The texts, with whole numbers without decimals: 3.0 is the same word as 3."""
-    return text.str.replace(WHOLE, "$1") if text.str.contains(WHOLE).any() else text
+def _means_missing(text: pl.Series, missing: Sequence[str]) -> Array:
+    return _is_missing(without_decimals(text), missing)
 
 
-def _means_missing(text: pl.Series, missing: Sequence[str]) -> pl.Series:
-    return is_missing(_without_decimals(text), missing)
+def _is_missing(text: pl.Series, missing: Sequence[str]) -> Array:
+    return is_missing(text, missing).to_numpy()

@@ -15,10 +15,11 @@ import polars as pl
 
 from lamp.printable import counted
 from lamp.tables import dates, parsing
-from lamp.tables.cells import Cells
+from lamp.tables.cells import Cells, Counted
 from lamp.tables.column import Column, Numbers, nowhere, own_missing_words, refuse_infinite, refuse_word, unread
+from lamp.tables.decimal_marks import decimal_mark
 from lamp.tables.missing import MISSING_WORDS
-from lamp.tables.numbers import NumberForm, decimal_mark
+from lamp.tables.numbers import NumberForm
 
 MOST_LEVELS = 50  # words of a category that have a feature of their own
 RAREST = 3  # rows in which such a word must occur at least,
@@ -78,13 +79,14 @@ class NumberColumn(Column):
         column = cls(cells.name, 0.0, 0.0, 1.0, False, 0.0, 0.0, **learned, **own_missing_words(known))
         read = column.read(cells)
         column.words = sorted({*unread(column, cells, read).to_list(), *known.get("words", [])})
-        there = read.drop_nulls().to_numpy()
+        x = read.to_numpy()
+        there = x[~np.isnan(x)]
         refuse_infinite(cells.name, there, read)
         if len(there):
             column.median, column.low, column.high = float(np.median(there)), float(there.min()), float(there.max())
         column.indicator = bool(read.null_count())
         median = column.median
-        x = read.fill_null(median).to_numpy().astype(np.float64)
+        x = np.where(np.isnan(x), median, x)
         column._scale(x)
         if np.abs((x - column.mean) / column.std).max(initial=0.0) > FAR_OUT:
             low, high = np.quantile(x, [0.25, 0.75])
@@ -112,13 +114,13 @@ class NumberColumn(Column):
         if len(strange):
             refuse_word(self, strange[0], cells, self.form.described, len(strange))
         self._remark(cells, read, notes)
-        refuse_infinite(self.name, read.drop_nulls().to_numpy(), read)
-        gaps = read.null_count()
+        x = read.to_numpy()
+        missing = np.isnan(x)
+        refuse_infinite(self.name, x[~missing], read)
         if not self.indicator:
-            self._filled(gaps, notes, f"replaced by the median, {self.median:g}")
-        x = (read.fill_null(self.median) if gaps else read).to_numpy().astype(np.float64)
-        z = (self._curved(x) - self.mean) / self.std
-        return np.stack([z, read.is_null().to_numpy().astype(np.float64)], 1) if self.indicator else z[:, None]
+            self._filled(read.null_count(), notes, f"replaced by the median, {self.median:g}")
+        z = (self._curved(np.where(missing, self.median, x)) - self.mean) / self.std
+        return np.stack([z, missing.astype(np.float64)], 1) if self.indicator else z[:, None]
 
     def _remark(self, cells: Cells, read: pl.Series, notes: list[str]) -> None:
         """Add remarks on ambiguous text of a form that did not occur in training."""
@@ -163,11 +165,12 @@ class BooleanColumn(Column):
         odd = unread(self, cells, read)
         if len(odd):
             refuse_word(self, odd[0], cells, "true or false, yes or no, 1 or 0", len(odd))
-        missing = read.is_null()
         if not self.indicator:
-            self._filled(int(missing.sum()), notes, "replaced by 0.5, halfway between yes and no")
-        x = read.cast(pl.Float64).fill_null(0.5).to_numpy()
-        return np.stack([x, missing.to_numpy().astype(np.float64)], 1) if self.indicator else x[:, None]
+            self._filled(read.null_count(), notes, "replaced by 0.5, halfway between yes and no")
+        x = read.cast(pl.Float64).to_numpy()
+        missing = np.isnan(x)
+        x = np.where(missing, 0.5, x)
+        return np.stack([x, missing.astype(np.float64)], 1) if self.indicator else x[:, None]
 
 
 @dataclass
@@ -195,7 +198,7 @@ class CategoryColumn(Column):
         words = own_missing_words(known)
         counted, there = cells.counted(*words.values()), cells.there(*words.values())
         levels, _ = frequent(counted, len(cells))
-        return cls(cells.name, levels, len(counted) - len(levels), there < len(cells), **words)
+        return cls(cells.name, levels, len(counted.words) - len(levels), there < len(cells), **words)
 
     def read(self, column: pl.Series | Cells) -> pl.Series:
         return parsing.words(column, self.missing_words)
@@ -209,21 +212,16 @@ class CategoryColumn(Column):
     def transform(self, cells: Cells, notes: list[str]) -> Numbers:
         features = len(self.features)
         other = len(self.levels) if self.rare else features  # beyond the last: all zeros
-        text, at = cells.looked_up(self.levels, self.missing_words, other)
-        missing = text.is_null()
-        at = at.fill_null(features - 1 if self.missing else features)
+        gap = features - 1 if self.missing else features + 1
+        at = cells.looked_up(self.levels, self.missing_words, other, gap)
         if not self.missing:
-            self._filled(int(missing.sum()), notes, "encoded as none of its words")
-        out = np.zeros((len(text), features + 1), np.float32)  # (n, words) may be large
-        out[np.arange(len(text)), at.to_numpy()] = 1.0
-        if not self.rare:
-            unknown = text.filter((at == other) & ~missing)
-            if len(unknown):
-                new = unknown.unique(maintain_order=True).to_list()
-                shown = ", ".join(map(repr, new[:3])) + (", ..." if len(new) > 3 else "")
-                notes.append(
-                    f"{self.name}: {counted(len(unknown), 'row')} with words that were not in training: {shown}"
-                )
+            self._filled(int((at == gap).sum()), notes, "encoded as none of its words")
+        out = np.zeros((len(at), features + 2), np.float32)  # (n, words) may be large
+        out[np.arange(len(at)), at] = 1.0
+        if not self.rare and (unknown := at == other).any():
+            new = self.read(cells).filter(pl.Series(unknown)).unique(maintain_order=True).to_list()
+            shown = ", ".join(map(repr, new[:3])) + (", ..." if len(new) > 3 else "")
+            notes.append(f"{self.name}: {counted(unknown.sum(), 'row')} with words that were not in training: {shown}")
         return out[:, :features]
 
 
@@ -254,9 +252,10 @@ class DateColumn(Column):
     def fit(cls, cells: Cells, **known: Any) -> Self:
         column = cls(cells.name, known.get("format"), {}, False, known.get("words", []), **own_missing_words(known))
         read = column.read(cells)
-        for part, x in _parts(read.drop_nulls()).items():
-            if len(x) and x.std() > 1e-6:
-                column.parts[part] = [float(x.mean()), float(x.std())]
+        at = read.to_numpy()
+        for part, x in _parts(at[~np.isnat(at)]).items():
+            if len(x) and (std := float(x.std())) > 1e-6:
+                column.parts[part] = [float(x.mean()), std]
         column.indicator = bool(read.null_count())
         return column
 
@@ -271,12 +270,12 @@ class DateColumn(Column):
         odd = unread(self, cells, read)
         if len(odd):
             refuse_word(self, odd[0], cells, dates.expected(self.format), len(odd))
-        missing = read.is_null()
         if not self.indicator:
-            self._filled(int(missing.sum()), notes, "replaced by the mean date")
+            self._filled(read.null_count(), notes, "replaced by the mean date")
         self._remark_on_clocks(read, notes)
-        all_parts = _parts(read.fill_null(pl.Series([0]).cast(pl.Datetime("us"))[0]))
-        there = ~missing.to_numpy()
+        at = read.to_numpy()
+        there = ~np.isnat(at)
+        all_parts = _parts(np.where(there, at, np.datetime64(0, "us")))
         out = [np.where(there, (all_parts[part] - mean) / std, 0.0) for part, (mean, std) in self.parts.items()]
         out += [(~there).astype(np.float64)] * self.indicator
         return np.stack(out, 1) if out else np.empty((len(read), 0))
@@ -325,39 +324,25 @@ KINDS: dict[str, type[Column]] = {
 
 
 # ---- the words of a category -----------------------------------------------------------------------------------------
-def frequent(counted: pl.DataFrame, rows: int) -> tuple[list[str], int]:
-    """The words that are frequent enough for a feature of their own, the most frequent first, and their rows.
-
-    counted  a table of `word` and `count`
-    """
-    found = counted.filter(counted["count"] >= max(RAREST, rows // RARE_SHARE))
-    found = found.sort(["count", "word"], descending=[True, False]).head(MOST_LEVELS)
-    return found["word"].to_list(), int(found["count"].sum())
+def frequent(counted: Counted, rows: int) -> tuple[list[str], int]:
+    """The words that are frequent enough for a feature of their own, the most frequent first, and their rows."""
+    enough = counted.rows >= max(RAREST, rows // RARE_SHARE)
+    found = zip(counted.rows[enough].tolist(), counted.words.filter(pl.Series(enough)).to_list(), strict=True)
+    most = sorted(found, key=lambda pair: (-pair[0], pair[1]))[:MOST_LEVELS]
+    return [word for _, word in most], sum(count for count, _ in most)
 
 
 # ---- points in time --------------------------------------------------------------------------------------------------
-def _parts(read: pl.Series) -> dict[str, Numbers]:
-    """{part: (n,) numbers} for points in time."""
-    at = pl.col("at")
-    found = (
-        read.alias("at")
-        .to_frame()
-        .select(
-            days=at.cast(pl.Int64),
-            year=at.dt.ordinal_day(),
-            month=at.dt.day(),
-            week=at.dt.weekday(),
-            day=(at - at.dt.truncate("1d")).dt.total_microseconds(),
-        )
-    )
-    numbers = {name: found[name].to_numpy() for name in found.columns}
+def _parts(at: Numbers) -> dict[str, Numbers]:
+    """{part: (n,) numbers} for points in time, datetime64[us]."""
+    day, month, year = (at.astype(f"datetime64[{unit}]") for unit in "DMY")
     turns = {
-        "year": numbers["year"] / 365.25,
-        "month": numbers["month"] / 31.0,
-        "week": numbers["week"] / 7.0,
-        "day": numbers["day"] / 1e6 / DAY,
+        "year": ((day - year).astype(np.int64) + 1) / 365.25,
+        "month": ((day - month).astype(np.int64) + 1) / 31.0,
+        "week": ((day.astype(np.int64) + 3) % 7 + 1) / 7.0,  # 1970-01-01 was a Thursday
+        "day": (at - day).astype(np.int64) / 1e6 / DAY,
     }
-    parts = {"days": numbers["days"] / 1e6 / DAY}
+    parts = {"days": at.astype(np.int64) / 1e6 / DAY}
     for name, turn in turns.items():
         parts[f"sine of {name}"] = np.sin(2 * np.pi * turn)
         parts[f"cosine of {name}"] = np.cos(2 * np.pi * turn)

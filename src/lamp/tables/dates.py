@@ -7,26 +7,28 @@ in any cell. Text of another form is not a date; it is never read as a different
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from lamp.tables.cells import Cells
+from lamp.tables.cells import Cells, read_together
 from lamp.tables.evidence import Found
 from lamp.tables.missing import MISSING_WORDS
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 PIVOT = 70  # years in two digits: 00 to 69 are 2000 to 2069, 70 to 99 are 1970 to 1999
+DIGIT = re.compile(r"\d")  # part of every date
 DIGITS = re.compile(r"\d[-/.]\d{1,2}[-/.]\d")  # part of every date written in digits
 A_FEW = 20  # first values, one of which must match DIGITS
 LOOKED_AT = 200  # first values, by which most forms are ruled out quickly
 LIKELY = 0.5  # share of these values that a form must fit
 MOSTLY = 0.9  # share of all values that must be dates
 
+NEVER = np.datetime64("NaT", "us")
 SECOND, DAY = 1_000_000, 86_400_000_000  # microseconds
 MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 MONTH_NAMES = (
@@ -220,12 +222,17 @@ def _number(found: pl.DataFrame, name: str) -> Array:
     return numbers
 
 
+def days(cells: Cells, form: str, missing: Sequence[str] = MISSING_WORDS) -> Array:
+    """(m,) the dates and times in the different texts of a column, datetime64[us]; NEVER for other texts."""
+    return np.where(cells.missing(missing), NEVER, cells.read(read, form, alone=True).to_numpy())
+
+
 # ---- how a column writes its dates -----------------------------------------------------------------------------------
 def likely(words: Sequence[str], forms: Iterable[str] = FORMS) -> list[str]:
     """The forms that at least half of these words fit."""
     some = [word.lower() for word in words]
-    few, found = some[:5], []
-    for form in forms:
+    few, found = [word for word in some[:5] if DIGIT.search(word)], []
+    for form in forms if few else ():
         pattern = compiled(form)
         if any(map(pattern.match, few)) and sum(bool(pattern.match(word)) for word in some) >= LIKELY * len(some):
             found.append(form)
@@ -243,40 +250,61 @@ def best(cells: Cells, missing: Sequence[str] = MISSING_WORDS, order: str = "") 
 
     order  the order of day, month and year in forms that do not begin with a year of four digits
     """
-    there = ~cells.missing(missing)
-    found: list[tuple[int, str]] = []
-    for form in likely(cells.text.filter(there).head(LOOKED_AT).to_list()):
-        if order and order_of(form) not in ("", order) and form[:2] != "%Y":
-            continue
-        fits = there & cells.read(read, form, alone=True).is_not_null()
-        found.append((int(cells.count[fits.to_numpy()].sum()), form))
+    forms = [
+        form for form in likely_forms(cells, missing) if not order or order_of(form) in ("", order) or form[:2] == "%Y"
+    ]
+    found = [(int(cells.count[~np.isnat(days(cells, form, missing))].sum()), form) for form in forms]
     if not found:
         return None
     rows, form = max(found, key=lambda pair: pair[0])
     return (form, rows) if rows else None
 
 
+def likely_forms(cells: Cells, missing: Sequence[str] = MISSING_WORDS) -> list[str]:
+    """The forms that at least half of a column's first different texts fit."""
+
+    def look() -> list[str]:
+        return likely(cells.text.filter(pl.Series(~cells.missing(missing))).head(LOOKED_AT).to_list())
+
+    return cells.once((likely_forms, tuple(missing)), look)
+
+
+def likely_orders(cells: Cells) -> list[str]:
+    """The forms that at least half of a column's first rows fit, of those that days and months may be swapped in."""
+    if not any(map(DIGITS.search, cells.first[:A_FEW])):
+        return []
+    forms = cells.once((likely_orders,), lambda: likely(cells.first[:LOOKED_AT], NUMERIC))
+    return [form for form in forms if form[:2] != "%Y"]
+
+
+def read_all(columns: Iterable[Cells], forms_of: Callable[[Cells], Sequence[str]]) -> None:
+    """Read many columns together, each in its forms; what is asked of each one later is then known."""
+    by_form: dict[str, list[Cells]] = {}
+    for cells in columns:
+        for form in forms_of(cells):
+            by_form.setdefault(form, []).append(cells)
+    for form, several in by_form.items():
+        read_together(several, read, form)
+
+
 def unread(cells: Cells, form: str, missing: Sequence[str] = MISSING_WORDS) -> list[str]:
     """The words of a column that are not dates of this form, the most frequent first."""
-    words = cells.different_words(missing)
-    odd = cells.read(read, form, alone=True).is_null() & words.is_not_null()
+    odd = np.isnat(days(cells, form, missing)) & ~cells.missing(missing)
     if not odd.any():
         return []
-    table = pl.DataFrame({"word": words, "count": cells.count}).filter(odd)
+    table = pl.DataFrame({"word": cells.different_words(missing), "count": cells.count}).filter(pl.Series(odd))
     return list(dict.fromkeys(table.sort(["count", "word"], descending=[True, False])["word"].to_list()))
 
 
 def order(column: pl.Series | Cells) -> Found:
     """The order of day and month in a column of dates written in digits, as all of its rows show it."""
     cells = Cells.of(column)
-    if not any(map(DIGITS.search, cells.first[:A_FEW])):
-        return Found("")
-    forms = [form for form in likely(cells.first[:LOOKED_AT], NUMERIC) if form[:2] != "%Y"]
+    forms = likely_orders(cells)
     if not forms:
         return Found("")
     there = ~cells.missing()
-    words = cells.text.filter(there)
-    parsed = {form: cells.read(read, form, alone=True).is_not_null().filter(there) for form in forms}
+    words = cells.text.filter(pl.Series(there))
+    parsed = {form: pl.Series(~np.isnat(days(cells, form))[there]) for form in forms}
     counts = {form: int(fits.sum()) for form, fits in parsed.items()}
     most = max(counts.values())
     tied = [form for form in forms if counts[form] == most]

@@ -79,14 +79,14 @@ def _with_new_classes(target: Target, column: pl.Series, new: pl.Series, notes: 
     """Class indices (n,), in which new classes follow the known ones, and the number of new classes."""
     words = parsing.words(column, target.missing_words)
     more = words.filter(new).unique(maintain_order=True).to_list()
-    _, at = Cells(column).looked_up([*target.classes, *more], target.missing_words, -1)
+    at = Cells(column).looked_up([*target.classes, *more], target.missing_words)
     notes.append(
         f"{int(new.sum()):,} of {len(column):,} rows have classes that were not in training, and count as wrong "
         f"(in the log loss, with a probability of {metrics.SMALLEST:g}): {listed(more, 5)}"
     )
     if len(target.classes) == 2:
         notes.append("ROC AUC is left out, because it is for two classes")
-    return torch.from_numpy(at.to_numpy().copy()), len(more)
+    return torch.from_numpy(at), len(more)
 
 
 def _refuse_words(target: Target, column: pl.Series, wrong: pl.Series, there: int) -> NoReturn:

@@ -80,6 +80,8 @@ def decide(
     conventions = conventions or Conventions()
     if conventions.plain is None:
         conventions = conventions.settled(frame)
+    words = (conventions.cells_of(frame[name]) for name in inputs if name not in asked and name in conventions.cells)
+    dates.read_all(words, lambda cells: _date_forms(cells, conventions))
     decisions = []
     for name in inputs:
         known = (
@@ -211,7 +213,7 @@ def _decide_numbers(
         return _decide_words(cells, missing, [why])
     if low == high:
         return _varying(read.rename(name), decision)
-    if whole and there >= ENOUGH_TO_TELL and read.drop_nulls().n_unique() == there:
+    if whole and there >= ENOUGH_TO_TELL and read.n_unique() == there + (there < len(read)):
         if IDENTIFIER.search(name):
             return Decision(name, "left out", "an identifier: every value differs")
         if high - low + 1 == there:
@@ -232,18 +234,30 @@ def _in_digits(series: pl.Series) -> bool:
     )
 
 
+def _date_forms(cells: Cells, conventions: Conventions) -> list[str]:
+    """The forms in which a column's dates may be written; none for numbers."""
+    numeric = conventions.plain_in(cells.name) is not None or _half_are_numbers(cells, conventions)
+    return [] if numeric else dates.likely_forms(cells, conventions.missing_in(cells.name))
+
+
+def _half_are_numbers(cells: Cells, conventions: Conventions) -> bool:
+    """Whether at least half of a column's values are numbers."""
+    missing, decimal = conventions.missing_in(cells.name), conventions.decimal_in(cells.name)
+    return numbers.rows(cells, decimal.value, missing) >= cells.there(missing) / 2
+
+
 def _decide_text(cells: Cells, conventions: Conventions) -> Decision:
     name, missing, decimal = cells.name, conventions.missing_in(cells.name), conventions.decimal_in(cells.name)
     there = cells.there(missing)
     if there == 0:
         return Decision(name, "left out", "all values are missing")
-    numeric = numbers.rows(cells, decimal.value, missing) >= there / 2
+    numeric = _half_are_numbers(cells, conventions)
     seen = numbers.seen(cells, decimal.value, missing) if numeric else numbers.nothing(cells)
     known = {"decimal": decimal.value, "open": not decimal.known}
     if seen.are_plain:
         read, why = parsing.numbers(cells, seen.form, missing), remarks.of_numbers(name, decimal, seen)
         return _decide_numbers(cells, read, Decision(name, "number", why, known, bool(why)), missing)
-    words = cells.counted(missing)["word"]
+    words = cells.counted(missing).words
     if len(words) == 1:
         return _varying(cells.words(missing), Decision(name, "category"))
     if len(words) <= MOST_ANSWERS and None not in parsing.meant(words.to_list()):
@@ -275,7 +289,7 @@ def _decide_words(cells: Cells, missing: Sequence[str], notes: Sequence[str]) ->
     """The decision for a column of words: "category", unless it holds too many different ones."""
     name, rows = cells.name, len(cells)
     counted, there = cells.counted(missing), cells.there(missing)
-    different = len(counted)
+    different = len(counted.words)
     reported = bool(notes)
 
     def left_out(why: str) -> Decision:
@@ -289,7 +303,7 @@ def _decide_words(cells: Cells, missing: Sequence[str], notes: Sequence[str]) ->
             f"too many different words: {different:,} in {rows:,} rows; the {len(levels)} frequent ones cover "
             f"{100 * covered / there:.0f} % of them"
         )
-    twins = remarks.of_twins(counted.sort(["count", "word"], descending=[True, False])["word"])
+    twins = remarks.of_twins(*counted)
     rare = [f"{different:,} words, {len(levels)} of them with an input of their own"] if different > len(levels) else []
     return Decision(name, "category", "; ".join([*rare, *notes, *twins]), reported=bool(reported or twins))
 
@@ -303,8 +317,7 @@ def mostly(rows: int, there: int, odd: Sequence[str]) -> bool:
 
 def _varying(series: pl.Series, decision: Decision) -> Decision:
     """The decision, unless the column has a single value: then it is left out, or a category if values are missing."""
-    there = series.drop_nulls()
-    if there.min() != there.max():
+    if series.min() != series.max():
         return decision
     if series.null_count() == 0:
         return Decision(decision.name, "left out", f"constant: {parsing.words(series.head(1))[0]}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import polars as pl
 
@@ -46,9 +46,27 @@ def as_text(series: pl.Series) -> pl.Series:
             series = series.cast(pl.Float64).fill_nan(None)
         return series.cast(pl.String).str.replace(WHOLE, "$1")
     text = (series if series.dtype == pl.String else series.cast(pl.String)).str.strip_chars()
-    if (text.str.len_bytes() != text.str.len_chars()).any():
-        text = text.str.replace_all(NOT_SEEN, "").str.normalize("NFC").str.strip_chars()
+    text = changed(text, text.str.len_bytes() != text.str.len_chars(), composed)
     return text.set((text.str.len_bytes() == 0).fill_null(False), None)
+
+
+def composed(text: pl.Series) -> pl.Series:
+    """The texts in Unicode's composed form, without invisible characters and surrounding blanks."""
+    return text.str.replace_all(NOT_SEEN, "").str.normalize("NFC").str.strip_chars()
+
+
+def changed(text: pl.Series, which: pl.Series, change: Callable[[pl.Series], pl.Series]) -> pl.Series:
+    """The texts, with what `change` returns in place of some of them; most tables have few that need a change.
+
+    which  booleans: the texts to change; null for none
+    """
+    at = which.arg_true()
+    return text.clone().scatter(at, change(text.gather(at))) if len(at) else text
+
+
+def without_decimals(text: pl.Series) -> pl.Series:
+    """The texts, with whole numbers without decimals: 3.0 is the same word as 3."""
+    return changed(text, text.str.contains(WHOLE), lambda some: some.str.replace(WHOLE, "$1"))
 
 
 def is_missing(text: pl.Series, missing: Sequence[str] = MISSING_WORDS) -> pl.Series:

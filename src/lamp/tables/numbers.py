@@ -6,25 +6,21 @@ number in every table. Text of another form is not a number; it is never read as
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import cast
+from math import isnan
 
 import numpy as np
 import polars as pl
 
 from lamp.tables.cells import Array, Cells
-from lamp.tables.evidence import Found
-from lamp.tables.missing import MISSING_WORDS
+from lamp.tables.missing import MISSING_WORDS, changed
 
 MOST_SHOWN = 50  # words kept as examples
-A_FEW, ENOUGH = 20, 1_000  # so many words decide the decimal mark if they agree
 SLIPS, SLIPS_SHARE = 2, 0.05  # least words, and share of words, with another decimal mark that are no slips
-MOST = 0.5  # least share of numbers among the words that contain a mark
 OTHER = {".": ",", ",": "."}  # {decimal mark: thousands separator}
 
 # ---- the grammar -----------------------------------------------------------------------------------------------------
@@ -82,25 +78,51 @@ class NumberForm:
         unit = "" if not self.unit else f" in {self.unit}"
         return f"a number{unit}" + (" with a decimal comma" if self.decimal == "," else "")
 
-    def read(self, cells: Cells) -> pl.Series:
-        """(m,) the numbers in the different texts of a column, float64; null for what is not a number of this form."""
-        parts = cells.read(parsed, self.decimal)
-        fits = self.fits(parts)
-        return parts["value"] if fits.all() else parts["value"].set(~fits, None)
+    def read(self, cells: Cells) -> Array:
+        """(m,) the numbers in the different texts of a column, float64; NaN for what is not a number of this form."""
+        parts = cells.read(parts_of, self.decimal)
+        return np.where(self.fits(parts), parts.value, np.nan)
 
-    def fits(self, parts: pl.DataFrame) -> pl.Series:
-        """(m,) booleans: which rows of `parsed` are numbers of this form."""
-        fits = pl.col("value").is_not_null()
+    def fits(self, parts: Parts) -> Array:
+        """(m,) booleans: which texts are numbers of this form."""
+        fits = parts.numeric
         if self.unit is not None:
-            bare = ~pl.col("scaled") if self.unit else pl.lit(True)  # beside 12A, 12B is not 12 billion
-            if self.unit == "%":
-                bare = pl.col("value") == 0  # beside 50 %, 0.5 is ambiguous
-            fits &= (pl.col("unit") == self.unit) | ((pl.col("unit") == "") & bare)
+            bare = parts.unit == ""
+            if self.unit:
+                # beside 50 %, 0.5 is ambiguous; beside 12A, 12B is not 12 billion
+                bare = (parts.unit == self.unit) | (bare & (parts.value == 0 if self.unit == "%" else ~parts.scaled))
+            fits = fits & bare
         if not self.zeros:
-            fits &= ~pl.col("zero")
+            fits = fits & ~parts.zero
         if not self.scales:
-            fits &= ~pl.col("scaled")
-        return parts.select(fits.fill_null(False)).to_series()
+            fits = fits & ~parts.scaled
+        return fits
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Parts:
+    """Texts parsed as numbers, (m,) each; see `parsed`.
+
+    value  float64, NaN where the text is not a number
+    """
+
+    value: Array
+    unit: Array
+    zero: Array
+    scaled: Array
+
+    def __getitem__(self, span: slice) -> Parts:
+        return Parts(self.value[span], self.unit[span], self.zero[span], self.scaled[span])
+
+    @property
+    def numeric(self) -> Array:
+        """Which texts are numbers."""
+        return ~np.isnan(self.value)
+
+
+def parts_of(text: pl.Series, decimal: str) -> Parts:
+    """The texts as numbers with this decimal mark."""
+    return Parts(*(column.to_numpy() for column in parsed(text, decimal)))
 
 
 def parsed(text: pl.Series, decimal: str) -> pl.DataFrame:
@@ -111,14 +133,9 @@ def parsed(text: pl.Series, decimal: str) -> pl.DataFrame:
     zero    whether it begins with 0 as a code does
     scaled  whether a k, M or the like scales it
     """
-    clean = text
-    if text.str.contains(UNUSUAL).any():
-        clean = _in_latin_digits(text)
-        clean = clean.str.replace_all(MINUS, "-").str.replace_all(BLANKS, " ").str.replace_all(QUOTES, "'")
+    clean = changed(text, text.str.contains(UNUSUAL), _in_ascii)
     inside = clean.str.contains(IN_PARENTHESES).fill_null(False)
-    if inside.any():
-        clean = clean.str.replace(IN_PARENTHESES, "$1$2$3").zip_with(inside, clean)
-    clean = clean.str.strip_chars()
+    clean = changed(clean, inside, lambda some: some.str.replace(IN_PARENTHESES, "$1$2$3")).str.strip_chars()
     plain = clean.cast(pl.Float64, strict=False)  # as programs write numbers
     others = ~plain.is_finite().fill_null(False) | inside
     if decimal == ",":
@@ -159,12 +176,12 @@ def _read(text: pl.Series, inside: pl.Series, decimal: str) -> pl.DataFrame:
     )
 
 
-def _in_latin_digits(text: pl.Series) -> pl.Series:
-    """The words with the digits 0 to 9 in place of other scripts' digits."""
+def _in_ascii(text: pl.Series) -> pl.Series:
+    """The words with ASCII's digits, minus signs, blanks and quotes in place of others."""
     others = text.str.extract_all(OTHER_DIGITS).explode(empty_as_null=False).drop_nulls().unique().to_list()
-    if not others:
-        return text
-    return text.str.replace_many(others, [str(unicodedata.digit(each)) for each in others])
+    if others:
+        text = text.str.replace_many(others, [str(unicodedata.digit(each)) for each in others])
+    return text.str.replace_all(MINUS, "-").str.replace_all(BLANKS, " ").str.replace_all(QUOTES, "'")
 
 
 def _units(fields: pl.DataFrame) -> tuple[pl.Series, pl.Series]:
@@ -228,8 +245,8 @@ class Seen:
 
     def value(self, word: str, decimal: str) -> float | None:
         """The number that a text of the column is with this decimal mark."""
-        values = self.cells.read(parsed, decimal)["value"]
-        return cast("float | None", values[int((self.cells.text == word).arg_max() or 0)])
+        value = float(self.cells.read(parts_of, decimal).value[int((self.cells.text == word).arg_max() or 0)])
+        return None if isnan(value) else value
 
     @property
     def are_plain(self) -> bool:
@@ -249,8 +266,7 @@ def nothing(cells: Cells) -> Seen:
 
 def rows(cells: Cells, decimal: str, missing: Sequence[str] = MISSING_WORDS) -> int:
     """The number of rows that hold a number."""
-    there = ~np.isnan(cells.read(parsed, decimal)["value"].to_numpy()) & ~cells.missing(missing).to_numpy()
-    return int(cells.count[there].sum())
+    return int(cells.count[cells.read(parts_of, decimal).numeric & ~cells.missing(missing)].sum())
 
 
 def seen(cells: Cells, decimal: str, missing: Sequence[str] = MISSING_WORDS, asked: bool = False) -> Seen:
@@ -258,45 +274,58 @@ def seen(cells: Cells, decimal: str, missing: Sequence[str] = MISSING_WORDS, ask
 
     asked  whether the user said that they are numbers; then every unit and leading zeros are accepted
     """
-    columns = {"text": cells.text, "word": cells.different_words(missing), "count": cells.count}
-    words = pl.DataFrame(columns).hstack(cells.read(parsed, decimal))
-    words = words.filter(words["word"].is_not_null()) if words["word"].null_count() else words
-    there = words.filter(words["value"].is_not_null()) if words["value"].null_count() else words
-    units = _counted(there["unit"], there["count"])
+    parts, count, there = cells.read(parts_of, decimal), cells.count, ~cells.missing(missing)
+    numeric = there & parts.numeric
+    units = _counted(parts.unit[numeric].tolist(), count[numeric])
     named = [unit for unit, _ in units.most_common() if unit]
     unit: str | None = named[0] if named else ""
     if "%" in named:
-        plain = int(there.filter((pl.col("unit") == "") & (pl.col("value") != 0))["count"].sum())
+        plain = int(count[numeric & (parts.unit == "") & (parts.value != 0)].sum())
         if unit == "%" and units["%"] < plain:
             unit = ""
     if asked and (len(named) > 1 or ("%" in named and plain)):
         unit = None
-    form = NumberForm(decimal, unit, asked and bool(there["zero"].any()), bool(there["scaled"].any()))
-    fits = form.fits(words)
-    read, odd = (words, words.clear()) if fits.all() else (words.filter(fits), words.filter(~fits))
-    odd = odd.sort(["count", "word"], descending=[True, False]) if len(odd) > 1 else odd
-    values = read["value"].to_numpy()
+    zero, scaled = numeric & parts.zero, numeric & parts.scaled
+    form = NumberForm(decimal, unit, asked and bool(zero.any()), bool(scaled.any()))
+    read = there & form.fits(parts)
+    odd, values, scaled = there & ~read, parts.value[read], read & parts.scaled
+    text, words = _odd(cells, odd, missing)
     return Seen(
         cells,
         form,
-        int(read["count"].sum()),
-        list(dict.fromkeys(odd["word"].to_list())),
-        int(odd["count"].sum()),
+        int(count[read].sum()),
+        list(dict.fromkeys(words)),
+        int(count[odd].sum()),
         units,
-        there.filter("zero")["text"].sort().head(MOST_SHOWN).to_list() if there["zero"].any() else [],
+        those(cells, zero).sort().head(MOST_SHOWN).to_list() if zero.any() else [],
         bool((values != np.round(values)).any()),
-        special(read),
-        read.filter("scaled")["text"][0] if read["scaled"].any() else "",
-        _mixed(cells, odd["text"].to_list(), read["text"], decimal) if len(odd) else "",
+        _special(cells, read, parts),
+        cells.text[int(scaled.argmax())] if scaled.any() else "",
+        _mixed(cells, text, those(cells, read), decimal) if text else "",
     )
 
 
-def _counted(units: pl.Series, count: pl.Series) -> Counter[str]:
+def those(cells: Cells, which: Array) -> pl.Series:
+    """Some of a column's different texts; `which` are booleans."""
+    return cells.text.filter(pl.Series(which))
+
+
+def _odd(cells: Cells, odd: Array, missing: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The texts that are not numbers, and the same as words, the most frequent first."""
+    if not odd.any():
+        return [], []
+    columns = {"text": cells.text, "word": cells.different_words(missing), "count": cells.count}
+    table = pl.DataFrame(columns).filter(pl.Series(odd)).sort(["count", "word"], descending=[True, False])
+    return table["text"].to_list(), table["word"].to_list()
+
+
+def _counted(units: Sequence[str], count: Array) -> Counter[str]:
     """{unit: number of rows}."""
-    if units.n_unique() == 1:
-        return Counter({units[0]: int(count.sum())})
     found: Counter[str] = Counter()
-    for unit, rows in zip(units.to_list(), count.to_list(), strict=True):
+    if len(set(units)) == 1:
+        found[units[0]] = int(count.sum())
+        return found
+    for unit, rows in zip(units, count.tolist(), strict=True):
         found[unit] += rows
     return found
 
@@ -307,75 +336,17 @@ def _mixed(cells: Cells, odd: Sequence[str], read: pl.Series, decimal: str) -> s
     marked = int(read.str.contains(OTHER[decimal], literal=True).sum())
     if not marked:
         return ""
-    others = set(cells.text.filter(cells.read(parsed, OTHER[decimal])["value"].is_not_null()).to_list())
+    others = set(those(cells, cells.read(parts_of, OTHER[decimal]).numeric).to_list())
     proofs = [word for word in odd if word in others]
     return proofs[0] if len(proofs) >= max(SLIPS, SLIPS_SHARE * (marked + len(proofs))) else ""
 
 
-def special(read: pl.DataFrame) -> dict[str, float]:
-    """{word: number} for a few words in a notation that programs do not use, from a table of `text` and `value`."""
-    few = read.filter(read["text"].str.contains(r"[^0-9.+\-eE]|\d-$|\..*\.")).head(MOST_SHOWN)
-    return dict(few.select("text", "value").iter_rows())
+def _special(cells: Cells, read: Array, parts: Parts) -> dict[str, float]:
+    """{text: number} for a few of a column's numbers in a notation that programs do not use."""
+    few = np.flatnonzero(read & cells.read(_in_own_notation))[:MOST_SHOWN]
+    return dict(zip(cells.text.gather(few).to_list(), parts.value[few].tolist(), strict=True)) if len(few) else {}
 
 
-# ---- the decimal mark ------------------------------------------------------------------------------------------------
-# Numbers without a unit in which "." can only be the decimal point: 0.5, 1.25, 1000.125
-PLAIN = re.compile(r"[+-]?(?:0?\.\d+|\d{4,}\.\d*|\d*\.(?:\d{1,2}|\d{4,}))(?:[eE][+-]?\d+)?$")
-
-
-def decimal_mark(column: pl.Series | Cells) -> Found:
-    """The decimal mark of a column of text, as its own rows show it."""
-    cells = Cells.of(column)
-    first = cells.first[:A_FEW]
-    if "," not in "".join(first) and any(map(PLAIN.match, first)):
-        return Found(".", "proven", next(word for word in first if PLAIN.match(word)))
-    marked = cells.text.str.contains_any([".", ","]).to_numpy()
-    rows = cells.count[marked].sum()
-    if not rows:
-        return Found(".")
-    found = None
-    if rows > ENOUGH:  # a long column is decided by its first rows, if they prove it
-        places = cells.places[cells.places >= 0]
-        first_marked = np.zeros_like(marked)
-        first_marked[places[marked[places]][:ENOUGH]] = True
-        found = _shown_by(cells, first_marked)
-    if not (found is not None and found.known == "proven"):
-        found = _shown_by(cells, marked)
-    if found is None or found.known != "assumed":
-        return found or Found(".")
-    return _by_the_others(cells, found)
-
-
-def _shown_by(cells: Cells, marked: Array) -> Found | None:
-    """The decimal mark that these words with marks show; None if most of them are not numbers.
-
-    marked  (m,) booleans: which texts to look at
-    """
-    looked_at = marked & ~cells.missing().to_numpy()
-    point, comma = (cells.read(parsed, mark)["value"].to_numpy() for mark in (".", ","))
-    by_point, by_comma = looked_at & ~np.isnan(point), looked_at & ~np.isnan(comma)
-    if max(by_point.sum(), by_comma.sum()) <= MOST * looked_at.sum():
-        return None
-    proofs = {".": np.flatnonzero(by_point & ~by_comma), ",": np.flatnonzero(by_comma & ~by_point)}
-    if len(proofs["."]) or len(proofs[","]):
-        mark = max(proofs, key=lambda each: len(proofs[each]))
-        all_the_same = not len(proofs[OTHER[mark]])
-        return Found(mark, "proven" if all_the_same else "likely", cells.text[int(proofs[mark][0])])
-    open_ones = np.flatnonzero(by_point & by_comma & (point != comma))
-    return Found(".", "assumed", cells.text[int(open_ones[0])]) if len(open_ones) else Found(".")
-
-
-def _by_the_others(cells: Cells, found: Found) -> Found:
-    """The meaning of an ambiguous 1.020 or 1,020, judged by the numbers without a mark.
-
-    If these are all below 1000 (such as 770, and no 2000), the mark separates thousands: a program that writes 1.02 as
-    1.020 would also write 770 as 770.000.
-    """
-    mark = "." if "." in found.example else ","
-    with_mark = cells.text.str.contains(mark, literal=True)
-    others = cells.read(parsed, ".")["value"].filter(~with_mark).drop_nulls().to_numpy()
-    others = others[np.isfinite(others) & (others != 0)]
-    ends_in_zero = cells.text.filter(with_mark).str.contains(r"[.,]\d\d0(?:\D|$)").any()
-    if len(others) and ends_in_zero and bool((np.abs(others) < 1000).all()):
-        return Found(OTHER[mark], "likely", found.example)
-    return found
+def _in_own_notation(text: pl.Series) -> Array:
+    """(m,) booleans: which texts are no numbers as programs write them."""
+    return text.str.contains(r"[^0-9.+\-eE]|\d-$|\..*\.").to_numpy()

@@ -11,6 +11,7 @@ from datetime import datetime
 from functools import cache
 from math import isnan
 
+import numpy as np
 import polars as pl
 
 from lamp.tables import dates
@@ -69,7 +70,7 @@ def numbers(
 
 
 def _numbers_in_text(cells: Cells, form: NumberForm) -> pl.Series:
-    return cells.once((form,), lambda: cells.rows(form.read(cells)))
+    return cells.once((form,), lambda: pl.Series(cells.name, cells.rows(form.read(cells), np.nan), nan_to_null=True))
 
 
 def answers(column: pl.Series | Cells, missing: Sequence[str] = MISSING_WORDS) -> pl.Series:
@@ -78,7 +79,8 @@ def answers(column: pl.Series | Cells, missing: Sequence[str] = MISSING_WORDS) -
     if cells.dtype == pl.Boolean:
         return cells.series
     found = meant(cells.different_words(missing).to_list())
-    return cells.rows(pl.Series(found, dtype=pl.Boolean))
+    codes = np.array([-1 if each is None else each for each in found], np.int8)
+    return pl.Series(cells.name, at := cells.rows(codes, -1)).cast(pl.Boolean).set(pl.Series(at < 0), None)
 
 
 def meant(words: Sequence[str | None]) -> list[bool | None]:
@@ -109,7 +111,7 @@ def times(column: pl.Series | Cells, form: str | None, missing: Sequence[str] = 
         form = form or time_format(cells)
         if form is None:
             return pl.repeat(None, len(series), dtype=pl.Datetime("us"), eager=True).alias(series.name)
-        read = cells.rows(cells.read(dates.read, form, alone=True).set(cells.missing(missing), None))
+        read = pl.Series(cells.name, cells.rows(dates.days(cells, form, missing), dates.NEVER))
     else:
         return pl.repeat(None, len(series), dtype=pl.Datetime("us"), eager=True).alias(series.name)
     days = _days_among(tuple(missing))
@@ -132,4 +134,4 @@ def time_format(column: pl.Series | Cells, order: str = "") -> str | None:
     """The form of dates that all words of a column fit; None if there is none, or no word."""
     cells = Cells.of(column)
     found = dates.best(cells, order=order)
-    return found[0] if found and found[1] == cells.count[(~cells.missing()).to_numpy()].sum() else None
+    return found[0] if found and found[1] == cells.there() else None

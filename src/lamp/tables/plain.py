@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from lamp.tables.missing import MISSING_WORDS, is_text
@@ -81,8 +82,12 @@ def _row(frame: pl.DataFrame, expression: pl.Expr) -> dict[str, Any]:
     return frame.select(expression).row(0, named=True)
 
 
+def _are_whole(numbers: np.ndarray[Any, np.dtype[Any]]) -> bool:
+    return bool(np.isfinite(numbers).all() and (numbers == np.round(numbers)).all())
+
+
 def summary(read: pl.Series) -> Summary:
     """The summary of a column of numbers that has at least one value."""
-    finite = read.filter(read.is_finite())
-    low, high = (float(each) for each in (read.min(), read.max()))  # type: ignore[arg-type]
-    return Summary(read.count(), low, high, len(finite) == read.count() and bool((finite == finite.round()).all()))
+    there = read.to_numpy()
+    there = there[~np.isnan(there)]
+    return Summary(len(there), float(there.min()), float(there.max()), _are_whole(there))

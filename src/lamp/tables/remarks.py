@@ -10,7 +10,7 @@ from shlex import quote
 import polars as pl
 
 from lamp.tables import dates, numbers
-from lamp.tables.cells import Cells
+from lamp.tables.cells import Array, Cells
 from lamp.tables.conventions import Conventions
 from lamp.tables.evidence import ALL, Found
 from lamp.tables.missing import is_text
@@ -236,11 +236,14 @@ def of_unused_words(frame: pl.DataFrame, missing: Mapping[str, Sequence[str]]) -
     return parts
 
 
-def of_twins(words: pl.Series) -> list[str]:
-    """A remark on words that differ only in capitals or blanks."""
-    table = pl.DataFrame({"word": words, "same": words.str.to_lowercase().str.replace_all(r"\s+", " ")})
-    if table["same"].n_unique() == len(table):
+def of_twins(words: pl.Series, rows: Array | None = None) -> list[str]:
+    """A remark on words that differ only in capitals or blanks, those with the most rows first."""
+    same = words.str.to_lowercase().str.replace_all(r"\s+", " ")
+    if same.n_unique() == len(same):
         return []
+    table = pl.DataFrame({"word": words, "same": same})
+    if rows is not None:
+        table = table.with_columns(count=rows).sort(["count", "word"], descending=[True, False])
     twins = table.group_by("same", maintain_order=True).agg("word").filter(pl.col("word").list.len() > 1)
     first = " and ".join(map(repr, twins["word"][0].to_list()[:SHOWN]))
     more = f"; so are {len(twins) - 1:,} more groups" if len(twins) > 1 else ""

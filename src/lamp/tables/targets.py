@@ -81,22 +81,22 @@ class Target:
         """
         if not self.is_classes:
             return torch.from_numpy(_as_numbers(series, self.form).to_numpy().copy())
-        text, at = Cells(series).looked_up(self.classes, self.missing_words, -1)
-        unknown = text.filter(at == -1)
-        if len(unknown):
-            new = unknown.unique(maintain_order=True).to_list()
+        cells = Cells(series)
+        at = cells.looked_up(self.classes, self.missing_words, -1)
+        if (unknown := at == -1).any():
+            new = cells.words(self.missing_words).filter(pl.Series(unknown)).unique(maintain_order=True).to_list()
             raise DataError(
                 f"the target {self.name!r} has classes that were not in training",
                 expected=listed(self.classes),
-                got=f"{listed([str(each) for each in new], 5)} in {len(unknown):,} of {len(text):,} rows",
+                got=f"{listed([str(each) for each in new], 5)} in {unknown.sum():,} of {len(at):,} rows",
                 fix="leave these rows out, or train with them",
             )
-        return torch.from_numpy(at.to_numpy().copy())
+        return torch.from_numpy(at)
 
     def unknown(self, series: pl.Series) -> pl.Series:
         """(n,) booleans: where `encode` would refuse a value (an unknown class, text that is not a number)."""
         if self.is_classes:
-            return Cells(series).looked_up(self.classes, self.missing_words, -1)[1] == -1
+            return pl.Series(Cells(series).looked_up(self.classes, self.missing_words, -1) == -1)
         numbers = parsing.numbers(series, self.form)
         return numbers.is_null() | numbers.is_infinite().fill_null(False)
 
@@ -158,7 +158,7 @@ def missing_words(column: pl.Series, conventions: Conventions) -> tuple[str, ...
     if not cells.frequent_missing(["none"]):
         return words
     others = ~cells.missing(words)
-    numeric = max(cells.read(numbers.parsed, mark)["value"].filter(others).count() for mark in numbers.OTHER)
+    numeric = max((cells.read(numbers.parts_of, mark).numeric & others).sum() for mark in numbers.OTHER)
     return tuple(each for each in words if each != "none") if numeric <= others.sum() / 2 else words
 
 
