@@ -183,6 +183,22 @@ class Code(Vectors):
         the loop the list holds the final ones.
         """
 
+    @contextmanager
+    def nest(
+        self, ranges: Sequence[tuple[Index, Index]], carried: Sequence[Lane] = ()
+    ) -> Iterator[tuple[list[Index], list[Lane]]]:
+        """Loops within each other over these ranges, from the first to the last, which carry lanes as `carrying`
+        does. Yields the indices and the list of lanes."""
+        if not ranges:
+            yield [], list(carried)
+            return
+        (start, stop), *inside = ranges
+        with self.carrying(start, stop, carried) as (i, outer):
+            with self.nest(inside, outer) as (indices, state):
+                yield [i, *indices], state
+            outer[:] = state
+        state[:] = outer
+
     def each(self, start: Index, stop: Index, state: list[Lane]) -> Iterator[Index]:
         """The numbers from start to stop: unrolled if they are few, else in a loop. The body assigns new lanes to the
         list `state`, which is carried from one iteration to the next."""

@@ -47,8 +47,10 @@ def fused(graph: Graph, offsets: dict[Parameter, int], parameters: int) -> Plan:
                 stages.append(stage)
             stage.chain.append(element)
         else:
-            stage = rule_of(op).stage(op, inputs, offsets)
-            stages.append(stage)
+            rule = rule_of(op)
+            prepared = rule.prepared(op, inputs)
+            stage = rule.stage(op, prepared, offsets)
+            stages += [each for each in [*prepared, stage] if each not in stages]
         stage_of[op.output.number] = stage
     return Plan(graph, _used(stages, stage_of[same[graph.outputs[0].number]]), parameters, offsets)
 

@@ -166,6 +166,11 @@ class Plan:
         return in_order and all(stage.kind == "Affine" and stage.inputs == [before] for before, stage in pairs)
 
     @property
+    def has_windows(self) -> bool:
+        """Whether some stages have windows that move over the axes of a sample, so that a value is used many times."""
+        return any("windows" in stage.attributes for stage in self.stages)
+
+    @property
     def modules(self) -> list[Module]:
         """The modules of all chains, in order."""
         return [element.module for stage in self.stages for element in stage.chain]

@@ -23,6 +23,7 @@ PART = 2_000_000  # multiplications per step from which another thread is worth 
 MOST_PARTS = 4
 CHUNKS = (32, 16, 8)  # columns of one network whose activations are stored at once: the most that fit in CACHE
 CACHE = 2**18  # bytes
+WINDOWS_CACHE = 2**21  # the same for networks with windows, which read each value many times
 LIGHT = 0.2  # share of the multiplications that is left to short code
 WIDE = 64  # least number of features for which the first layer is computed with features as lanes
 # A layer is computed by the machine's matrix product if it has at least LARGE weights, and SLIM inputs and outputs.
@@ -124,7 +125,9 @@ def tiled(spec: KernelSpec, machine: Machine) -> Tiling:
     heads = _heads(plan, machine, lanes) if one_network else {}
     products = any(isinstance(rule, Products) for rule in heads.values())
     parts = 1
-    if products:
+    if one_network and plan.has_windows:  # their work is large beside the gradients that each part keeps
+        parts = max(1, min(MOST_PARTS, work // PART, max(vectors)))
+    elif products:
         parts = next(n for n in (4, 2, 1) if max(vectors) >= PRODUCT_COLUMNS[n] and work >= n * PART * (n > 1))
     elif one_network:
         parts = max(1, min(MOST_PARTS, work // PART, max(vectors) // COLUMNS[0]))
@@ -133,14 +136,16 @@ def tiled(spec: KernelSpec, machine: Machine) -> Tiling:
     unused = rows and not isinstance(heads[plan.stages[1]], Products)  # the inputs are not stored
     column = (plan.activation_count + plan.gradient_count - (plan.features if unused else 0)) * lanes
     most_columns = next((c for c in CHUNKS if c * column * spec.dtype.itemsize <= CACHE), CHUNKS[-1])
-    if products:  # the larger the matrices the better, so the chunks are equal and no small one is left over
+    if plan.has_windows:
+        most_columns = max(1, WINDOWS_CACHE // (column * spec.dtype.itemsize))
+    elif products:  # the larger the matrices the better, so the chunks are equal and no small one is left over
         chunks = -(-max(sizes_of_parts) // PRODUCT_CHUNK)
         most_columns = -(-max(sizes_of_parts) // chunks)
     sizes = set(vectors)  # the numbers of columns that are split into blocks
     if one_network:
         sizes = {min(most_columns, v) for v in sizes_of_parts}
         sizes |= {v % most_columns for v in sizes_of_parts if v > most_columns} - {0}
-    columns = min(_columns_for(sizes), max(sizes))
+    columns = 1 if one_network and plan.has_windows else min(_columns_for(sizes), most_columns, max(sizes))
     ragged = any(size % columns for size in sizes)
     chunk = min(most_columns, max(sizes_of_parts)) if one_network else columns
     stride = -(-chunk // columns) * columns

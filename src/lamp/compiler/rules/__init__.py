@@ -9,6 +9,9 @@ from __future__ import annotations
 from lamp.compiler.not_compiled import NotCompiled
 from lamp.compiler.rules.affine import Affine
 from lamp.compiler.rules.combine import Add, Concat, Multiply, Same
+from lamp.compiler.rules.convolution import Convolution
+from lamp.compiler.rules.pad import Pad
+from lamp.compiler.rules.pooling import AdaptiveAvgPool, AdaptiveMaxPool, AvgPool, MaxPool
 from lamp.compiler.rules.rule import Rule, WeightedRule
 from lamp.compiler.rules.softmax import Softmax
 from lamp.compiler.stages import Stage
@@ -16,6 +19,12 @@ from lamp.graph import Op
 
 RULES: dict[str, Rule] = {
     "Affine": Affine(),
+    "Conv": Convolution(),
+    "Pad": Pad(),
+    "MaxPool": MaxPool(),
+    "AvgPool": AvgPool(),
+    "AdaptiveMaxPool": AdaptiveMaxPool(),
+    "AdaptiveAvgPool": AdaptiveAvgPool(),
     "Add": Add(),
     "Multiply": Multiply(),
     "Concat": Concat(),

@@ -93,9 +93,16 @@ def give_gradients(block: ColumnBlock, before: Stage, unit: Index, gradients: Ma
     if before.users == 1 and not is_long(block, before, backward=True):
         chain_backward(block, before, unit, gradients)
         return
+    keep_gradients(block, before, unit, gradients, add=before in block.given_gradients)
+
+
+def keep_gradients(
+    block: ColumnBlock, before: Stage, unit: Index, gradients: Mapping[Index, Lane], *, add: bool
+) -> None:
+    """Store the gradients of one unit's outputs, by column, or add them to those that are stored."""
+    place = block.code.plus(unit, before.gradient_offset)
     for s, dx in gradients.items():
-        place = block.code.plus(unit, before.gradient_offset)
-        block.keep_gradient(place, s, dx if before not in block.given_gradients else dx + block.gradient(place, s))
+        block.keep_gradient(place, s, dx + block.gradient(place, s) if add else dx)
 
 
 def note_all_given(block: ColumnBlock, before: Stage) -> None:

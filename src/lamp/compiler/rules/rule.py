@@ -34,8 +34,15 @@ class Rule(ABC):
     reads_inputs: ClassVar[bool] = True
     gives_its_gradient: ClassVar[bool] = False
 
+    def prepared(self, op: Op, inputs: list[Stage]) -> list[Stage]:
+        """The stages that the operation reads, given those of its inputs: others where it needs its inputs padded.
+
+        Raises NotCompiled for a variant of the operation that is not supported.
+        """
+        return inputs
+
     def stage(self, op: Op, inputs: list[Stage], offsets: Mapping[Parameter, int]) -> Stage:
-        """The stage whose source is this operation.
+        """The stage whose source is this operation, and which reads these stages.
 
         offsets  the offset of each parameter among the network's numbers
 

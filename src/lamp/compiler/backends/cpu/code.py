@@ -202,7 +202,7 @@ class CPUCode(Code):
     def carrying(
         self, start: Index, stop: Index, carried: Sequence[Lane], step: Index = 1
     ) -> Iterator[tuple[ir.Value, list[Lane]]]:
-        b = self.b
+        b, carried = self.b, list(carried)  # the body may change the caller's list
         first, end = self.index(start), self.index(stop)
         certain = isinstance(start, int) and isinstance(stop, int) and start < stop
         before = b.block

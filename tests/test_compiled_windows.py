@@ -1,0 +1,242 @@
+"""Networks with convolutions and pools compile, and train as with the eager engine."""
+
+import hypothesis
+import hypothesis.strategies as st
+import pytest
+import torch
+
+import lamp
+from lamp.compiler.code import Code
+from lamp.compiler.rules.windows import Axis, shares
+from tests.cases.compiled import both, lanes
+
+
+def network(shape, *layers, classes=3, dtype=torch.float64):
+    """These layers for samples of this shape, then a Linear with so many outputs."""
+    model = lamp.Sequential(*layers, lamp.Flatten(), lamp.LazyLinear(classes)).to(dtype)
+    model(torch.zeros(1, *shape, dtype=dtype))
+    return model
+
+
+def trained_alike(shape, make, count=None, samples=13, batch=5, dtype=torch.float64, **options):
+    generator = torch.Generator().manual_seed(7)
+    x = torch.randn(samples, *shape, generator=generator, dtype=torch.float64).to(dtype)
+    y = torch.randint(3, (samples,), generator=generator)
+    return both(
+        lambda: network(shape, *make(), dtype=dtype),
+        lamp.CrossEntropyLoss,
+        lambda parameters: lamp.SGD(parameters, lr=0.05, momentum=0.5),
+        (x, y),
+        count=count,
+        epochs=2,
+        batch_size=batch,
+        tolerance=1e-11 if dtype is torch.float64 else 2e-5,
+        **options,
+    )
+
+
+def after_a_convolution(*layers):
+    return lambda: [lamp.Conv2d(2, 4, 3, padding=1), *[layer() for layer in layers]]
+
+
+SHAPE = (2, 9, 8)
+NETWORKS = {
+    "one": ((2, 7, 6), lambda: [lamp.Conv2d(2, 3, 3), lamp.Tanh()]),
+    "padded, strided, of two sizes": (
+        (2, 7, 6),
+        lambda: [
+            lamp.Conv2d(2, 3, 3, padding=1),
+            lamp.ReLU(),
+            lamp.Conv2d(3, 4, (3, 2), stride=2, padding=(1, 0)),
+            lamp.Tanh(),
+        ],
+    ),
+    "groups, dilation, a long activation": (
+        SHAPE,
+        lambda: [
+            lamp.Conv2d(2, 4, 2, bias=False),
+            lamp.GELU(),
+            lamp.Conv2d(4, 6, 3, dilation=2, stride=3, padding=2, groups=2),
+            lamp.Tanh(),
+        ],
+    ),
+    "each channel by itself": (SHAPE, lambda: [lamp.Conv2d(2, 4, 3, groups=2), lamp.Conv2d(4, 4, 3, groups=4)]),
+    "as wide as before": (SHAPE, lambda: [lamp.Conv2d(2, 2, (2, 4), padding="same"), lamp.ReLU()]),
+    "one number to each": (SHAPE, lambda: [lamp.Conv2d(2, 9, 1), lamp.Tanh(), lamp.Conv2d(9, 2, 1, stride=2)]),
+    "as large as the input": (SHAPE, lambda: [lamp.Conv2d(2, 3, (9, 8)), lamp.Tanh()]),
+    "one axis": (
+        (3, 21),
+        lambda: [lamp.Conv1d(3, 4, 5, stride=4, padding=2), lamp.Tanh(), lamp.Conv1d(4, 2, 1)],
+    ),
+    "three axes": (
+        (1, 5, 4, 6),
+        lambda: [
+            lamp.Conv3d(1, 2, 2),
+            lamp.Tanh(),
+            lamp.Conv3d(2, 2, 2, stride=2, groups=2),
+            lamp.AvgPool3d((2, 1, 2)),
+        ],
+    ),
+    "dropout": (SHAPE, after_a_convolution(lambda: lamp.Dropout(0.3), lamp.ReLU)),
+    "one slope": (SHAPE, after_a_convolution(lamp.PReLU)),
+    "padding of its own": (SHAPE, lambda: [lamp.ConstantPad2d((1, 2, 0, 3), 0.5), lamp.Conv2d(2, 3, 3)]),
+    "largest": (SHAPE, after_a_convolution(lamp.ReLU, lambda: lamp.MaxPool2d(2))),
+    "largest, then more": (SHAPE, after_a_convolution(lambda: lamp.MaxPool2d((3, 2)), lamp.Tanh)),
+    "largest, overlapping": (SHAPE, after_a_convolution(lamp.Tanh, lambda: lamp.MaxPool2d(3, 2, 1), lamp.Tanh)),
+    "largest, dilated": (
+        SHAPE,
+        after_a_convolution(lamp.Tanh, lambda: lamp.MaxPool2d(2, 1, 1, dilation=2, ceil_mode=True)),
+    ),
+    "largest, with gaps": (SHAPE, after_a_convolution(lamp.Tanh, lambda: lamp.MaxPool2d(2, 3, ceil_mode=True))),
+    "mean": (SHAPE, after_a_convolution(lamp.Tanh, lambda: lamp.AvgPool2d(2))),
+    "mean with padding": (SHAPE, after_a_convolution(lambda: lamp.AvgPool2d(3, 2, 1, ceil_mode=True), lamp.Tanh)),
+    "mean without padding": (
+        SHAPE,
+        after_a_convolution(lambda: lamp.AvgPool2d(3, 2, 1, ceil_mode=True, count_include_pad=False)),
+    ),
+    "mean by another number": (SHAPE, after_a_convolution(lambda: lamp.AvgPool2d(3, 2, 1, divisor_override=5))),
+    "mean in unequal windows": (SHAPE, after_a_convolution(lamp.GELU, lambda: lamp.AdaptiveAvgPool2d((4, 3)))),
+    "mean of all": (SHAPE, after_a_convolution(lamp.GELU, lambda: lamp.AdaptiveAvgPool2d(1))),
+    "largest in unequal windows": (SHAPE, after_a_convolution(lambda: lamp.AdaptiveMaxPool2d((4, 3)), lamp.Tanh)),
+    "pools of the data": ((2, 19), lambda: [lamp.AvgPool1d(2), lamp.Conv1d(2, 4, 3), lamp.MaxPool1d(2, 1)]),
+    "residual": (
+        SHAPE,
+        lambda: [
+            lamp.Conv2d(2, 4, 3, padding=1),
+            lamp.Residual(lamp.Sequential(lamp.ReLU(), lamp.Conv2d(4, 4, 3, padding=1))),
+            lamp.MaxPool2d(3, 1, 1),
+            lamp.Residual(lamp.Sequential(lamp.AvgPool2d(3, 1, 1), lamp.Tanh())),
+        ],
+    ),
+    "the same weights twice": (SHAPE, lambda: [shared := lamp.Conv2d(2, 2, 3, padding=1), lamp.Tanh(), shared]),
+}
+
+
+@pytest.mark.compiled
+@pytest.mark.parametrize("count", [None, 3])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_both_engines_agree(name, count):
+    shape, make = NETWORKS[name]
+    trained_alike(shape, make, count)
+
+
+@pytest.mark.compiled
+@pytest.mark.parametrize("count", [1, 2, 17])
+def test_any_number_of_networks(count):
+    shape, make = NETWORKS["padded, strided, of two sizes"]
+    trained_alike(shape, make, count)
+
+
+@pytest.mark.compiled
+@pytest.mark.parametrize("batch", [1, lanes() - 1, 2 * lanes(), 3 * lanes() + 1])
+def test_any_size_of_a_batch(batch):
+    shape, make = NETWORKS["largest"]
+    trained_alike(shape, make, samples=2 * batch + 1, batch=batch)
+
+
+@pytest.mark.compiled
+def test_single_precision():
+    shape, make = NETWORKS["largest"]
+    trained_alike(shape, make, dtype=torch.float32)
+
+
+@pytest.mark.compiled
+def test_a_network_that_ends_in_a_picture_is_trained_eagerly():
+    """A loss of pictures has no kernel; that is said, and the numbers are right."""
+    model = lamp.Sequential(lamp.Conv2d(1, 2, 3, padding=1), lamp.Tanh(), lamp.Conv2d(2, 1, 3, padding=1))
+    x = torch.rand(6, 1, 5, 5)
+    optimizer = lamp.SGD(model.parameters(), lr=0.1)
+    with pytest.raises(lamp.ArgumentError, match="numbers per sample"):
+        lamp.fit(model, lamp.MSELoss(), optimizer, (x, x), epochs=1, batch_size=3, engine="compiled", progress=False)
+
+
+@st.composite
+def drawn(draw):
+    """The shape of a sample and the layers of a small network, drawn at random."""
+    axes = draw(st.integers(1, 2))
+    groups = draw(st.sampled_from([1, 1, 2, 3]))
+    channels = groups * draw(st.integers(1, 3))
+    kernel, stride, dilation, padding = (
+        tuple(draw(numbers) for _ in range(axes))
+        for numbers in (st.integers(1, 4), st.integers(1, 4), st.integers(1, 3), st.integers(0, 3))
+    )
+    least = [max(d * (k - 1) + 1 - 2 * p, 1) for k, d, p in zip(kernel, dilation, padding, strict=True)]
+    sizes = tuple(n + draw(st.integers(0, 7)) for n in least)
+    outputs = groups * draw(st.integers(1, 4))
+    bias, first = draw(st.booleans()), draw(st.booleans())
+    pool = draw(st.sampled_from(["none", "max", "avg", "adaptive max", "adaptive avg"]))
+    window, step, ceil = draw(st.integers(1, 3)), draw(st.integers(1, 3)), draw(st.booleans())
+    border = draw(st.integers(0, window // 2))
+
+    def layers():
+        kinds = [getattr(lamp, f"{name}{axes}d") for name in ("Conv", "MaxPool", "AvgPool")]
+        adaptive = [getattr(lamp, f"Adaptive{name}Pool{axes}d") for name in ("Max", "Avg")]
+        convolution, largest, mean = kinds
+        before = [convolution(channels, channels, 1), lamp.Tanh()] if first else []
+        own = convolution(channels, outputs, kernel, stride, padding, dilation, groups, bias)
+        after = {
+            "none": [],
+            "max": [convolution(outputs, outputs, 1, padding=2), largest(window, step, border, ceil_mode=ceil)],
+            "avg": [convolution(outputs, outputs, 1, padding=2), mean(window, step, border, ceil)],
+            "adaptive max": [adaptive[0](window)],
+            "adaptive avg": [adaptive[1](window)],
+        }
+        return [*before, own, *after[pool], lamp.Tanh()]
+
+    return (channels, *sizes), layers
+
+
+@pytest.mark.compiled
+@hypothesis.settings(max_examples=20, derandomize=True, deadline=None)
+@hypothesis.given(drawn(), st.sampled_from([None, None, 2]), st.integers(1, 11))
+def test_any_windows(network, count, batch):
+    shape, layers = network
+    trained_alike(shape, layers, count, samples=11, batch=batch)
+
+
+class Numbers(Code):
+    """The integers of a backend alone, computed at once."""
+
+    __init__ = object.__init__
+    index = staticmethod(lambda x: x)
+    product = staticmethod(lambda x, y: x * y)
+    minus = staticmethod(lambda x, y: x - y)
+    quotient = staticmethod(lambda x, y: x // y)
+    least, greatest = staticmethod(min), staticmethod(max)
+
+
+Numbers.__abstractmethods__ = frozenset()
+SIZES = st.integers(1, 6)
+
+
+@hypothesis.given(SIZES, SIZES, SIZES, SIZES, st.integers(0, 5))
+def test_readers_are_those_who_read(outputs, kernel, stride, dilation, beyond):
+    """What an axis says from the inputs' side is what it says from the outputs' side."""
+    code = Numbers()
+    axis = Axis((outputs - 1) * stride + dilation * (kernel - 1) + 1 + beyond, outputs, kernel, stride, dilation)
+    expected = {(o, t, axis.read(code, o, t)) for o in range(outputs) for t in range(kernel)}
+    found, inputs = [], []
+    for each in axis.readers:
+        for a in range(each.count):
+            first, stop = each.taps_at(code, a)
+            place = a * stride + each.remainder
+            inputs.append(place)
+            if each.inner[0] <= a < each.inner[1]:
+                assert (first, stop) == (0, each.taps)
+            found += [
+                (a + each.offset - each.spacing * t, each.first + each.step * t, place) for t in range(first, stop)
+            ]
+    assert sorted(inputs) == list(range(axis.size))
+    assert len(found) == len(set(found))
+    assert set(found) == expected
+
+
+@hypothesis.given(st.integers(1, 20), st.integers(1, 25))
+def test_shares_are_those_of_torch(size, outputs):
+    """Each window of an adaptive pool, found by the places whose gradient is not 0."""
+    code, axis = Numbers(), shares(size, outputs)
+    for o in range(outputs):
+        x = torch.zeros(1, size, requires_grad=True)
+        torch.nn.functional.adaptive_avg_pool1d(x, outputs)[0, o].backward()
+        read = [axis.read(code, o, t) for t in range(axis.taps(code, o))]
+        assert read == x.grad[0].nonzero().flatten().tolist()
