@@ -123,6 +123,10 @@ POINTS = [-1000.5, -33.3, -9.1, -4.7, -3.1, -2.9, -1.51, -1.1, -0.67, -0.41, -0.
 POINTS += [1e-9, 1e-3, 0.11, 0.31, 0.47, 0.71, 0.93, 1.1, 1.51, 2.3, 2.9, 3.1, 5.9, 6.1, 9.1, 19.3, 33.3, 1000.5]
 
 
+# torch's gelu has an erf of its own, with an error of 1.5e-7 in float32, which is multiplied by x.
+ROUGHER = {"GELU()": 8, "GELU(none)": 8}
+
+
 @pytest.mark.parametrize("case", ACTIVATIONS, ids=str)
 class TestFormulas:
     def test_dsigma_is_the_derivative_of_sigma(self, case):
@@ -146,7 +150,7 @@ class TestFormulas:
             activation.sigma_of_tensor(x),
             activation.sigma(x),
             rtol=8 * torch.finfo(dtype).eps,
-            atol=torch.finfo(dtype).eps,
+            atol=ROUGHER.get(case.name.partition(" ")[0], 1) * torch.finfo(dtype).eps,
         )
 
     def test_dsigma_of_tensor_is_dsigma(self, case):

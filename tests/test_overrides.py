@@ -119,7 +119,7 @@ class DoublySteep(lamp.GELU):
         return super().dsigma(x, y) * 2.0
 
 
-def test_a_derivative_of_its_own_is_taken_where_lamp_computes_both_at_once():
+def test_a_derivative_of_its_own_is_taken_in_place_of_lamps():
     x, ones = torch.randn(7, 3, dtype=torch.float64), torch.ones(7, 3, dtype=torch.float64)
     plain, on_instance, both = lamp.GELU(), lamp.GELU(), lamp.GELU()
     on_instance.dsigma = lambda x, y: plain.dsigma(x, y) * 2.0
@@ -131,8 +131,8 @@ def test_a_derivative_of_its_own_is_taken_where_lamp_computes_both_at_once():
         torch.testing.assert_close(activation.backward(ones), 2.0 * dx)
     assert torch.equal(both(x), x)
     assert torch.equal(both.backward(ones), 3.0 * ones)
-    assert lamp.GELU.gives_slope
-    assert not DoublySteep.gives_slope
+    assert lamp.GELU.is_long
+    assert not DoublySteep.is_long
 
 
 def test_a_sigma_of_its_own_is_computed_at_once():

@@ -19,9 +19,8 @@ PACKAGE = __name__.partition(".")[0]
 SHORTCUTS = {
     "sigma_of_tensor": ("sigma",),
     "dsigma_of_tensor": ("dsigma",),
-    "reads": ("dsigma",),  # a class attribute, like `is_long`, `gives_slope` and `by_label`
+    "reads": ("dsigma",),  # a class attribute, like `is_long` and `by_label`
     "is_long": ("sigma", "dsigma"),
-    "gives_slope": ("sigma", "dsigma"),
     "value_of_tensors": ("value",),
     "doutput": ("derivative",),
     "by_label": ("value", "derivative", "target_probability"),  # a class attribute that turns shortcuts on

@@ -1,7 +1,7 @@
 """`Activation`, the base class of elementwise activations."""
 
 from abc import abstractmethod
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -27,8 +27,7 @@ class Activation(Module):
 
     Where torch has sigma as one operation, `sigma_of_tensor` may call it; the formula remains the definition. So does
     dsigma where `dsigma_of_tensor` computes the same in another way, which is faster or rounds less; `reads` says which
-    of x and y that method reads. Where the two share most of their work, `gives_slope` has a forward in training mode
-    compute both, and remember the derivative alone. float16 and bfloat16 are computed in float32, as in torch.
+    of x and y that method reads. float16 and bfloat16 are computed in float32, as in torch.
 
     Raises DTypeError for an input that is not a floating-point tensor, and ShapeError for a gradient that has not the
     shape of the output.
@@ -36,9 +35,8 @@ class Activation(Module):
 
     remembers: Literal["x", "y", "xy"] = "y"
     reads: Literal["", "x", "y", "xy"] = ""  # "": what `remembers` says
-    is_long: ClassVar[bool] = False  # whether dsigma takes so many operations that it is faster block by block
+    is_long = False  # whether dsigma takes so many operations that it is faster block by block
     _guards = False  # the check of the whole network's input and output covers what it remembers
-    gives_slope: ClassVar[bool] = False  # whether forward computes the derivative too, by `sigma_and_dsigma`
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -68,20 +66,11 @@ class Activation(Module):
         """dsigma of tensors; subclasses may use fewer operations of torch, or another formula."""
         return self.dsigma(x, y)  # type: ignore[no-any-return]
 
-    def sigma_and_dsigma(self, x: Tensor, slope: Tensor, out: Tensor | None) -> Tensor:
-        """sigma(x), written to `out` if that is a tensor. Its derivative is written to `slope`."""
-        raise NotImplementedError
-
     def forward(self, input: Tensor) -> Tensor:
         if not isinstance(input, Tensor) or not input.is_floating_point():
             raise explain_numbers(self, input)
         own = self.__dict__  # where methods are that were set on the instance
         x = input if input.dtype.itemsize >= 4 else input.float()
-        if self.gives_slope and x is input and self.training and "sigma" not in own and "dsigma" not in own:
-            slope = torch.empty_like(x)
-            y = in_blocks(self.sigma_and_dsigma, x, slope)
-            self.remember(slope)
-            return y
         y = self.sigma_of_tensor(x) if "sigma" not in own else self.sigma(x)
         if x is not input:
             y = y.to(input.dtype)
@@ -93,12 +82,7 @@ class Activation(Module):
         return tracer.elementwise(self, x)
 
     def backward(self, dy: Tensor) -> Tensor:
-        remembered = self.recall()
-        if isinstance(remembered, Tensor):  # the derivative
-            if dy.shape != remembered.shape:
-                raise explain_gradient(dy, remembered.shape)
-            return remembered.mul_(dy)
-        x, y = remembered
+        x, y = self.recall()
         like = x if y is None else y
         if dy.shape != like.shape:
             raise explain_gradient(dy, like.shape)

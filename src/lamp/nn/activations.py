@@ -189,7 +189,6 @@ class GELU(Activation):
 
     remembers = "x"
     is_long = True
-    gives_slope = True
     SLOPE = math.sqrt(8.0 / math.pi)
     CUBIC = SLOPE * 0.044715
     # From here on the derivative is 0 or 1 to the last bit. Further out x^2 may overflow, and exp(-x^2 / 2) is a number
@@ -205,32 +204,33 @@ class GELU(Activation):
                 fix="name one of these",
             )
         self.approximate = approximate
+        self.is_long = self.is_long and approximate == "tanh"
 
     def sigma(self, x: Number) -> Number:
         return x * self._gate(x)
 
     def dsigma(self, x: Number, y: Number) -> Number:
-        x = self._unsaturated(x)
-        return self._slope(x, self._gate(x))
-
-    def sigma_and_dsigma(self, x: Tensor, slope: Tensor, out: Tensor | None) -> Tensor:
+        """The derivative; for an x far out, where it is 0 or 1, at a nearer one."""
+        x = x.clamp(min=-self.SATURATED, max=self.SATURATED)
         gate = self._gate(x)
-        self._slope(self._unsaturated(x), gate, out=slope)
-        return torch.mul(x, gate, out=out)
+        if self.approximate == "none":
+            return add_product(gate, x, bell(x), 1.0 / math.sqrt(2.0 * math.pi))
+        rest = (-self._exponent(x)).exp() * gate  # 1 - s, but not rounded to a multiple of an ulp of 1
+        return add_product(gate, rest * gate, x * add_scaled(self.SLOPE, x * x, 3.0 * self.CUBIC))
+
+    def sigma_of_tensor(self, x: Tensor) -> Tensor:
+        return torch.ops.aten.gelu.default(x) if self.approximate == "none" else super().sigma_of_tensor(x)
+
+    def dsigma_of_tensor(self, x: Tensor, y: Tensor) -> Tensor:
+        if self.approximate != "none":
+            return self.dsigma(x, y)  # type: ignore[no-any-return]
+        u = (x * constant(-math.sqrt(0.5), x)).clamp_(-self.SATURATED, self.SATURATED)
+        bell = torch.addcmul(constant(0.0, u), u, u, value=-1.0).exp_().mul_(u)
+        return u.erfc_().mul_(constant(0.5, u)).sub_(bell, alpha=1.0 / math.sqrt(math.pi))  # type: ignore[no-any-return]
 
     def _gate(self, x: Number) -> Number:
         """Phi(x), or s."""
         return normal_cdf(x) if self.approximate == "none" else self._exponent(x).sigmoid()
-
-    def _unsaturated(self, x: Number) -> Number:
-        return x.clamp(min=-self.SATURATED, max=self.SATURATED)
-
-    def _slope(self, x: Number, gate: Number, out: Tensor | None = None) -> Number:
-        """The derivative at an x that is not saturated, written to `out` if that is a tensor."""
-        if self.approximate == "none":
-            return add_product(gate, x, bell(x), 1.0 / math.sqrt(2.0 * math.pi), out)
-        rest = (-self._exponent(x)).exp() * gate  # 1 - s, but not rounded to a multiple of an ulp of 1
-        return add_product(gate, rest * gate, x * add_scaled(self.SLOPE, x * x, 3.0 * self.CUBIC), out=out)
 
     def _exponent(self, x: Number) -> Number:
         """u = sqrt(8 / pi) (x + 0.044715 x^3)."""

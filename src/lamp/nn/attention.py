@@ -21,6 +21,8 @@ from lamp.nn.linear import Linear
 from lamp.parameter import Parameter
 from lamp.randomness import bernoulli
 
+Products = Sequence[tuple[Tensor, Tensor, float]]  # (left, right, scale): scale left right, for each head
+
 
 class MultiheadAttention(RandomMask):
     """Attention in several heads, each on its own part of the features.
@@ -157,7 +159,8 @@ class MultiheadAttention(RandomMask):
         shown = dropped.view(shape).mean(-3) if average_attn_weights else dropped.view(shape)
         return y, shown.squeeze(-3 if average_attn_weights else -4) if single else shown
 
-    def backward(self, dy: Tensor, dweights: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    def backward(self, dy: Tensor, dweights: Tensor | None = None, one: bool = False) -> Any:
+        """The gradients of query, key and value; with `one`, of a sequence that was all three, their sum."""
         inputs, q, k, v, weights, keep, shape, single, average = self.recall()
         if not isinstance(dy, Tensor) or dy.shape != inputs[0].shape:
             raise explain_gradient(dy, inputs[0].shape)
@@ -174,6 +177,8 @@ class MultiheadAttention(RandomMask):
         share = wide(dweight).mul_(weights)
         dscores = share.addcmul_(weights, share.sum(-1, keepdim=True), value=-1.0).to(dweight.dtype)
         products = ((dscores, k, scale), (dscores.mT, q, scale), (dropped.mT, dcontext, 1.0))  # dq, dk and dv
+        if one and self.in_proj_weight is not None and self.bias_k is None:
+            return self._back_to_one(inputs[0], products, single)
         gradients = []
         for x, (left, right, factor), extra, (weight, _), (dprojection, dbias) in zip(
             inputs,
@@ -191,7 +196,17 @@ class MultiheadAttention(RandomMask):
                 row = (left[:, place : place + 1].bmm(right) * factor).view(*shape[:-2], 1, -1)  # (B, H, 1, D)
                 extra.grad.add_(row.transpose(-3, -2).flatten(-2).sum(-3, keepdim=True))  # (1, 1, E)
         dquery, dkey, dvalue = gradients
-        return dquery, dkey, dvalue
+        return dquery + dkey + dvalue if one else (dquery, dkey, dvalue)
+
+    def _back_to_one(self, x: Tensor, products: Products, single: bool) -> Tensor:
+        """The gradient of one sequence that was query, key and value. Its three projections are one affine map."""
+        assert self.in_proj_weight is not None
+        d = x.new_empty((*x.shape[:-1], 3 * self.embed_dim))
+        for part, (left, right, scale) in zip(d.split(self.embed_dim, -1), products, strict=True):
+            self._put_side_by_side(part, left, right, single, scale)
+        bias = self.in_proj_bias
+        axes.add_affine(self.in_proj_weight.grad, None if bias is None else bias.grad, d, x)
+        return axes.affine(d, self.in_proj_weight.data)
 
     def trace(
         self,
@@ -247,11 +262,15 @@ class MultiheadAttention(RandomMask):
         Rows of `left` beyond L are left out.
         """
         y = left.new_empty((*like.shape[:-1], self.embed_dim))
+        self._put_side_by_side(y, left, right, single, scale)
+        return y
+
+    def _put_side_by_side(self, y: Tensor, left: Tensor, right: Tensor, single: bool, scale: float) -> None:
+        """Write `_side_by_side` to y."""
         heads = self._parted(y, single)  # (B, H, L, D)
         product = left.new_empty((left.shape[0], *heads.shape[-2:]))
         torch.baddbmm(product, left[:, : heads.shape[-2]], right, beta=0, alpha=scale, out=product)
         heads.copy_(product.view(heads.shape))
-        return y
 
     def _longer(self, x: Tensor, extra: Parameter | None, of_batch: Sequence[int]) -> Tensor:
         """Keys or values (N, S, D) with the learned one and the zeros appended."""

@@ -66,7 +66,8 @@ class _Layer(Module):
 
     def _attention_back(self, dy: Tensor) -> Tensor:
         """The gradient of dropout1(self_attn(x, x, x)) in x."""
-        return summed(self.self_attn.backward(self.dropout1.backward(dy)))
+        dx: Tensor = self.self_attn.backward(self.dropout1.backward(dy), None, True)
+        return dx
 
 
 class TransformerEncoderLayer(_Layer):
