@@ -36,6 +36,7 @@ SLOW = [
     "compiled_changes",
     "compiled_cost_of_calls",
     "compiled_failures",
+    "compiled_few_samples",
     "compiled_fit",
     "compiled_halves",
     "compiled_hypothesis",

@@ -10,6 +10,7 @@ import torch
 import lamp
 from lamp.compiler.code import Code
 from lamp.compiler.lanes import Lane, Mask, Whole
+from lamp.compiler.rules.few_samples import FewSamples
 from tests.cases.compiled import close, lanes
 from tests.cases.graphs import Gated, Joined, Residual
 from tests.cases.recorded import RecordedKernel
@@ -126,6 +127,14 @@ def test_networks_of_several_sizes_too(monkeypatch):
     same_on_both(monkeypatch, lambda: lamp.stack([perceptron(3, n, 4).double() for n in (2, 7, 4, 3, 6)]), None)
 
 
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("loss", LOSSES)
+def test_batches_of_few_samples_too(loss, batch, monkeypatch):
+    made = same_on_both(monkeypatch, lambda: perceptron(6, 9, 4, 4), None, loss=loss, samples=5, batch=batch)
+    assert all(isinstance(rule, FewSamples) for kernel in made for rule in kernel.tiling.heads.values())
+    assert any(kernel.tiling.heads for kernel in made)
+
+
 def test_a_batch_in_parts_too(monkeypatch):
     monkeypatch.setattr("lamp.compiler.tiling.PART", 1)  # then any batch is worth a thread for each part
     threads = torch.get_num_threads()
@@ -141,6 +150,7 @@ def test_a_batch_in_parts_too(monkeypatch):
 def test_matrix_products_too(name, monkeypatch):
     monkeypatch.setattr("lamp.compiler.tiling.LARGE", 1)
     monkeypatch.setattr("lamp.compiler.tiling.SLIM", 1)
+    monkeypatch.setattr("lamp.compiler.tiling.FEW", 10**6)
     monkeypatch.setattr(RecordedKernel, "products", True)
     monkeypatch.setenv("LAMP_BLAS", "off")  # so that only the second backend calls them
     for kernel in same_on_both(monkeypatch, NETWORKS[name], None):

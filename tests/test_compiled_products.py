@@ -43,7 +43,7 @@ def products_everywhere(**constants):
         used.extend(found.heads.values())
         return found
 
-    constants = {"LARGE": 1, "SLIM": 1, **constants}
+    constants = {"LARGE": 1, "SLIM": 1, "FEW": 10**6, **constants}
     with mock.patch.multiple(tiling, **constants), mock.patch.dict("os.environ", LAMP_CACHE_DIR="off"):
         kernel.forget()  # what a kernel is made from is the same, but not its code
         with mock.patch("lamp.compiler.kernel.tiled", noted):

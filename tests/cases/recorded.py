@@ -326,17 +326,19 @@ class RecordedCode(Code):
     def load_unaligned(self, pointer: Any, at: Index) -> Lane:
         return self._vector(lambda memory, at: memory.part(at, self.lanes).copy(), pointer, self.index(at))
 
+    def load_some(self, pointer: Any, at: Index, count: int) -> Lane:
+        def some(memory: Memory, at: int) -> Any:
+            numbers = np.zeros(self.lanes, self.number_type)
+            numbers[:count] = memory.part(at, count)
+            return numbers
+
+        return self._vector(some, pointer, self.index(at))
+
     def store_unaligned(self, pointer: Any, at: Index, lane: Lane) -> None:
         self._store(pointer, at, lane.value, lambda vector: vector)
 
     def load_one(self, pointer: Any, at: Index) -> Lane:
         return self._vector(lambda memory, at: np.repeat(memory.part(at, 1), self.lanes), pointer, self.index(at))
-
-    def load_first(self, pointer: Any, at: Index) -> Lane:
-        first = np.arange(self.lanes) == 0
-        return self._vector(
-            lambda memory, at: np.where(first, memory.part(at, 1), 0).astype(self.number_type), pointer, self.index(at)
-        )
 
     def store_first(self, pointer: Any, at: Index, lane: Lane) -> None:
         self._store(pointer, at, lane.value, lambda vector: vector[:1])

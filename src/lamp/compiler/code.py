@@ -251,6 +251,10 @@ class Code(Vectors):
         """The W numbers of an array that begin at number `at`."""
 
     @abstractmethod
+    def load_some(self, pointer: Pointer, at: Index, count: int) -> Lane:
+        """The `count` numbers of an array that begin at number `at`, in the first lanes; 0 in the others."""
+
+    @abstractmethod
     def store_unaligned(self, pointer: Pointer, at: Index, lane: Lane) -> None:
         """Store a vector as the W numbers of an array that begin at number `at`."""
 
@@ -258,9 +262,9 @@ class Code(Vectors):
     def load_one(self, pointer: Pointer, at: Index) -> Lane:
         """Number `at` of an array, in every lane."""
 
-    @abstractmethod
     def load_first(self, pointer: Pointer, at: Index) -> Lane:
         """Number `at` of an array in the first lane, 0 in the others."""
+        return self.load_some(pointer, at, 1)
 
     @abstractmethod
     def store_first(self, pointer: Pointer, at: Index, lane: Lane) -> None:

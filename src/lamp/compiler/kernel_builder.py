@@ -19,7 +19,6 @@ from lamp.compiler.indices import Index
 from lamp.compiler.kernel_spec import KernelSpec
 from lamp.compiler.lanes import Lane
 from lamp.compiler.loss_rules import masked
-from lamp.compiler.rules.products import Products
 from lamp.compiler.stages import Stage
 from lamp.compiler.storage import with_widths
 from lamp.compiler.tiling import tiled
@@ -142,12 +141,12 @@ class KernelBuilder:
         return ColumnBlock(self.code, self.plan, 1, arguments, one_network, *about, start, stride)
 
     def _begin_gradients(self, columns: Index) -> None:
-        """Set the gradients of a part with so many columns to 0, except those that matrix products will overwrite."""
+        """Set the gradients of a part with so many columns to 0, except those that rules will overwrite."""
         code, lanes, zeroed = self.code, self.tiling.lanes, 0
         if self.tiling.overwrites:
-            empty = code.minus(1, code.least(columns, 1))  # 1 for a part without columns, which computes no products
-            products = [stage for stage, rule in self.tiling.heads.items() if isinstance(rule, Products)]
-            for stage in sorted(products, key=lambda stage: stage.weight_offset):
+            empty = code.minus(1, code.least(columns, 1))  # 1 for a part without columns, which computes none
+            overwritten = [stage for stage, rule in self.tiling.heads.items() if rule.overwrites]
+            for stage in sorted(overwritten, key=lambda stage: stage.weight_offset):
                 inputs, outputs = stage.width
                 first, stop = -(-stage.weight_offset // lanes), (stage.weight_offset + inputs * outputs) // lanes
                 self._set_to_zero(zeroed, first)

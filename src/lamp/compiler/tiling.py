@@ -14,6 +14,7 @@ from typing import Any
 from lamp.compiler.code import Machine
 from lamp.compiler.kernel_spec import KernelSpec
 from lamp.compiler.rules.feature_major import FeatureMajor
+from lamp.compiler.rules.few_samples import FewSamples, is_row_of_formulas
 from lamp.compiler.rules.products import Products
 from lamp.compiler.rules.rule import ChunkRule
 from lamp.compiler.stages import Plan, Stage
@@ -25,6 +26,7 @@ CHUNKS = (32, 16, 8)  # columns of one network whose activations are stored at o
 CACHE = 2**18  # bytes
 WINDOWS_CACHE = 2**21  # the same for networks with windows, which read each value many times
 LIGHT = 0.2  # share of the multiplications that is left to short code
+FEW = 2  # a batch is of few samples if a vector has at least so many times as many lanes
 WIDE = 64  # least number of features for which the first layer is computed with features as lanes
 # A layer is computed by the machine's matrix product if it has at least LARGE weights, and SLIM inputs and outputs.
 LARGE, SLIM = 2048, 8
@@ -39,8 +41,13 @@ def _reads_rows(plan: Plan) -> bool:
     return given.users == 1 and not given.chain and first.kind == "Affine" and first.inputs == [given]
 
 
-def _heads(plan: Plan, machine: Machine, lanes: int) -> dict[Stage, ChunkRule]:
-    """The stages of a single network that are computed for a whole chunk of samples at once, and how."""
+def _heads(plan: Plan, machine: Machine, lanes: int, batch: int) -> dict[Stage, ChunkRule]:
+    """The stages of a single network that are computed for a whole chunk of samples at once, and how.
+
+    batch  the most samples in a batch
+    """
+    if batch * FEW <= lanes and is_row_of_formulas(plan):
+        return dict.fromkeys(plan.layers, FewSamples(batch))
     rows = _reads_rows(plan)
     heads: dict[Stage, ChunkRule] = {}
     for stage in plan.layers:
@@ -79,7 +86,7 @@ class Tiling:
                  not depend on the number of threads
     chunk        columns whose activations are stored at once
     stride       the same, rounded up to whole blocks: so many are stored side by side
-    overwrites   whether a part is a single chunk, so that matrix products may store gradients instead of adding them
+    overwrites   whether a part is a single chunk, so that some rules may store gradients instead of adding them
     spare        whether lanes of a part's last block may hold no sample, so that they are masked
     activations  vectors of scratch memory for values
     gradients    vectors of scratch memory for gradients of values
@@ -122,7 +129,7 @@ def tiled(spec: KernelSpec, machine: Machine) -> Tiling:
     plan, lanes, one_network = spec.plan, machine.lanes(spec.dtype), spec.one_network
     vectors = [_vectors_of(batch, lanes, one_network) for batch in spec.batches]
     work = 3 * plan.multiplications * max(spec.batches)
-    heads = _heads(plan, machine, lanes) if one_network else {}
+    heads = _heads(plan, machine, lanes, max(spec.batches)) if one_network else {}
     products = any(isinstance(rule, Products) for rule in heads.values())
     parts = 1
     if one_network and plan.has_windows:  # their work is large beside the gradients that each part keeps
@@ -161,7 +168,7 @@ def tiled(spec: KernelSpec, machine: Machine) -> Tiling:
         parts=parts,
         chunk=chunk,
         stride=stride,
-        overwrites=products and max(sizes_of_parts) <= chunk,
+        overwrites=any(rule.overwrites for rule in heads.values()) and max(sizes_of_parts) <= chunk,
         spare=ragged or (one_network and any(batch % lanes for batch in spec.batches)),
         activations=plan.activation_count * stride,
         gradients=plan.gradient_count * stride,

@@ -46,7 +46,7 @@ def _contracted(block: ColumnBlock, layer: Stage, columns: Index, data: Rows) ->
     with code.loop(0, code.times(columns, code.lanes), samples) as n:
         rows = [data.first(code.plus(n, k)) for k in range(samples)]
         for j, units in block.tiles(outputs, 2):
-            biases = [_bias(block, layer, code.plus(j, r)) for r in range(units)]
+            biases = [bias_to_sum(block, layer, code.plus(j, r)) for r in range(units)]
             start = [bias for bias in biases for _ in range(samples)]
             with code.carrying(0, inputs, start, code.lanes) as (i, sums):
                 of_samples = [code.load_unaligned(data.array, code.plus(each, i)) for each in rows]
@@ -87,7 +87,7 @@ def _add_products(block: ColumnBlock, layer: Stage, columns: Index, data: Rows) 
                     code.store_unaligned(block.arguments.gradients, at, dw)
 
 
-def _bias(block: ColumnBlock, layer: Stage, unit: Index) -> Lane:
+def bias_to_sum(block: ColumnBlock, layer: Stage, unit: Index) -> Lane:
     """A vector whose lanes sum to the bias of a unit."""
     code = block.code
     if layer.bias_offset is None:

@@ -6,6 +6,8 @@ a column per unit, and those of the data, copied row by row, one with a column p
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from lamp.compiler.code import Matrix, Pointer
 from lamp.compiler.column_block import ColumnBlock
 from lamp.compiler.indices import Index
@@ -22,6 +24,8 @@ class Products(ChunkRule):
 
     from_rows  whether X is copied from the rows of the data; else the network's inputs are stored as values of units
     """
+
+    overwrites: ClassVar[bool] = True
 
     def __init__(self, from_rows: bool) -> None:
         self.from_rows = from_rows

@@ -86,7 +86,12 @@ class Rows(NamedTuple):
 
 class ChunkRule(ABC):
     """A way to compute an affine map of a single network for all columns of a chunk at once, instead of some columns at
-    a time. The first column of the block is that of the chunk."""
+    a time. The first column of the block is that of the chunk.
+
+    overwrites  whether it can store the gradients of weights without adding them to what is there
+    """
+
+    overwrites: ClassVar[bool] = False
 
     @abstractmethod
     def forward(self, block: ColumnBlock, stage: Stage, columns: Index, rows: Rows) -> None:
@@ -99,8 +104,8 @@ class ChunkRule(ABC):
 
     @abstractmethod
     def weight_gradient(self, block: ColumnBlock, stage: Stage, columns: Index, rows: Rows, add: bool) -> None:
-        """Write code that adds the gradients of the weights, summed over all samples in so many columns; or that stores
-        them without `add`, which only products can do."""
+        """Write code that adds the gradients of the weights, summed over all samples in so many columns; or, without
+        `add`, stores them, if the rule `overwrites`."""
 
 
 class ElementRule(ABC):

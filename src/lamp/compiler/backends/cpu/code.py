@@ -299,15 +299,20 @@ class CPUCode(Code):
     def load_unaligned(self, pointer: ir.Value, at: Index) -> Lane:
         return Lane(self, self.b.load(self._vector_at(pointer, at), align=self.dtype.itemsize))
 
+    def load_some(self, pointer: ir.Value, at: Index, count: int) -> Lane:
+        kind = ir.VectorType(self.real_type, count)
+        some = self.b.load(
+            self.b.bitcast(self._written.place(pointer, at), kind.as_pointer()), align=self.dtype.itemsize
+        )
+        places = [min(k, count) for k in range(self.lanes)]  # the first place beyond `some` holds a zero
+        shuffle = self._constant(ir.VectorType(I32, self.lanes), places)
+        return Lane(self, self.b.shuffle_vector(some, self._same(kind, 0.0), shuffle))
+
     def store_unaligned(self, pointer: ir.Value, at: Index, lane: Lane) -> None:
         self.b.store(lane.value, self._vector_at(pointer, at), align=self.dtype.itemsize)
 
     def load_one(self, pointer: ir.Value, at: Index) -> Lane:
         return Lane(self, self._in_every_lane(self.b.load(self._written.place(pointer, at))))
-
-    def load_first(self, pointer: ir.Value, at: Index) -> Lane:
-        number = self.b.load(self.beyond(pointer, at))
-        return Lane(self, self.b.insert_element(self.number_value(0.0), number, I32(0)))
 
     def store_first(self, pointer: ir.Value, at: Index, lane: Lane) -> None:
         self.b.store(self.b.extract_element(lane.value, I32(0)), self.beyond(pointer, at))

@@ -1,0 +1,125 @@
+"""Single networks in batches of few samples, where lanes are units, train as with the eager engine."""
+
+from itertools import pairwise
+
+import hypothesis
+import hypothesis.strategies as st
+import pytest
+import torch
+
+import lamp
+from lamp.compiler.kernel_spec import KernelSpec
+from lamp.compiler.rules.few_samples import FewSamples
+from lamp.compiler.tiling import FEW, tiled
+from tests.cases.compiled import lanes
+from tests.test_compiled_branches import same
+from tests.test_compiled_products import seeded
+
+MOST = max(lanes() // FEW, 1)  # samples
+
+
+class Growing(lamp.Activation):
+    """y = exp(x). What is in a lane without a sample would become infinite, if it went through this in each step."""
+
+    def sigma(self, x):
+        return x.exp()
+
+    def dsigma(self, x, y):
+        return y * 1.0
+
+
+ACTIVATIONS = (lamp.ReLU, lamp.Tanh, lamp.GELU, lamp.SiLU, lamp.Softplus, lamp.Identity)
+
+
+def row(*widths, activation=lamp.Tanh, bias=True, last=()):
+    hidden = [layer for a, b in pairwise(widths[:-1]) for layer in (lamp.Linear(a, b, bias), activation())]
+    return lamp.Sequential(*hidden, lamp.Linear(widths[-2], widths[-1], bias), *last).double()
+
+
+@pytest.fixture
+def used(monkeypatch):
+    """The rules of the kernels that were made."""
+    found = []
+
+    def noted(spec: KernelSpec, machine):
+        found.append(list(tiled(spec, machine).heads.values()))
+        return tiled(spec, machine)
+
+    monkeypatch.setenv("LAMP_CACHE_DIR", "off")
+    monkeypatch.setattr("lamp.compiler.kernel.tiled", noted)
+    lamp.compiler.kernel.forget()
+    yield found
+    lamp.compiler.kernel.forget()
+
+
+@hypothesis.settings(deadline=None, max_examples=12)
+@hypothesis.given(
+    widths=st.lists(st.integers(1, 40), min_size=2, max_size=5),
+    activation=st.sampled_from(ACTIVATIONS),
+    bias=st.booleans(),
+    batch=st.integers(1, MOST),
+    rest=st.integers(0, 3),
+)
+def test_rows_drawn_at_random(widths, activation, bias, batch, rest):
+    samples = 4 * batch + rest % batch  # the last batch may be smaller
+    same(seeded(lambda: row(*widths, activation=activation, bias=bias)), None, batch=batch, samples=samples)
+
+
+@pytest.mark.parametrize("optimizer", [lamp.SGD, lamp.AdamW])
+@pytest.mark.parametrize("batch", [1, 2, 3])
+def test_lanes_without_samples_do_no_harm(batch, optimizer):
+    def network():
+        return row(5, 9, 4, activation=lamp.Sigmoid, last=(Growing(),))
+
+    same(seeded(network), None, batch=batch, samples=61, optimizer=optimizer)
+
+
+def test_two_layers_with_one_weight():
+    def shared():
+        middle = lamp.Linear(12, 12)
+        modules = lamp.Linear(20, 12), lamp.Tanh(), middle, lamp.Tanh(), middle, lamp.GELU(), lamp.Linear(12, 3)
+        return lamp.Sequential(*modules).double()
+
+    same(seeded(shared), None, batch=1, samples=9)
+
+
+@pytest.mark.parametrize("bits", ["128", "256"])
+@pytest.mark.parametrize("batch", [1, 2])
+def test_in_narrower_vectors(bits, batch, monkeypatch):
+    monkeypatch.setenv("LAMP_VECTOR_BITS", bits)
+    same(seeded(lambda: row(21, 13, 5, activation=lamp.SiLU)), None, batch=batch, samples=7)
+
+
+def test_with_outputs_kept_validation_and_clipping():
+    options = {"metrics": {"f1": lamp.metrics.F1(average="macro")}, "clip_norm": 0.1, "validation": 0.3}
+    same(seeded(lambda: row(21, 13, 5)), None, batch=1, samples=17, **options)
+
+
+BRANCHED = lambda: lamp.Sequential(lamp.Linear(20, 20), lamp.Residual(lamp.Linear(20, 20)))  # noqa: E731
+
+
+@pytest.mark.parametrize(("network", "batch", "few"), [
+    (lambda: row(20, 30, 3), 1, True),
+    (lambda: row(20, 30, 3), MOST, True),
+    (lambda: row(20, 30, 3), MOST + 1, False),
+    (lambda: row(20, 30, 3, activation=lamp.PReLU), 1, False),
+    (lambda: row(20, 30, 3, last=(lamp.Softmax(-1), lamp.Linear(3, 3))), 1, False),
+    (lambda: BRANCHED().double(), 1, False),
+])  # fmt: skip
+def test_which_kernels_have_units_as_lanes(network, batch, few, used):
+    same(seeded(network), None, batch=batch, samples=4 * batch)
+    assert any(used) is few
+    assert all(type(rule) is FewSamples for rules in used for rule in rules) or not few
+
+
+def test_in_float32():
+    torch.manual_seed(0)
+    x, y = torch.randn(40, 30), torch.randint(3, (40,))
+    trained = []
+    for engine in ("eager", "compiled"):
+        torch.manual_seed(1)
+        model = row(30, 50, 20, 3, activation=lamp.GELU).float()
+        optimizer = lamp.SGD(model.parameters(), lr=0.1, momentum=0.9)
+        lamp.fit(model, lamp.CrossEntropyLoss(), optimizer, (x, y), epochs=3, batch_size=3, engine=engine, seed=2)
+        trained.append(torch.cat([each.data.flatten() for each in model.parameters()]))
+    torch.testing.assert_close(*trained, rtol=1e-4, atol=1e-5)
