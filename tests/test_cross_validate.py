@@ -236,6 +236,7 @@ class TestStatistics:
         found = validated(repeats=2, metrics=[lamp.accuracy])
         assert f"{found.mean('accuracy'):.4g} ± {found.std('accuracy'):.2g}" in str(found)
         assert "2.4" in str(found)
+        assert f">{found._spread('accuracy')}</td>" in found._repr_html_()
         assert repr(found).startswith("CrossValidation(8 folds; loss ")
 
     def test_prints_few_rows_of_many(self):

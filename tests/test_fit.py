@@ -482,6 +482,13 @@ class TestHistory:
         assert f"{history['loss'][-1].item():.4g}" in text
         assert len(text.splitlines()) < 20
 
+    def test_shows_in_a_notebook(self, history):
+        html = history._repr_html_()
+        assert html.startswith("<p>20 epochs in ")
+        assert ">validation accuracy</th>" in html
+        assert html.count("<tr>") == 13
+        assert f">{history['loss'][-1].item():.4g}</td>" in html
+
     def test_json_there_and_back(self, history, tmp_path):
         path = tmp_path / "history.json"
         history.to_json(path)

@@ -4,6 +4,7 @@ import copy
 import pickle
 import re
 import warnings
+from typing import Any
 
 import numpy as np
 import pytest
@@ -180,6 +181,75 @@ class TestTheOptimizerBelongs:
         model, other = network(), network()
         with pytest.warns(lamp.TrainingWarning, match="4 parameters that are not in this network"):
             fitted(model=model, optimizer=lamp.SGD([*model.parameters(), *other.parameters()]))
+
+    @pytest.mark.parametrize("part", [slice(0, None), slice(2, None)])
+    def test_nothing_to_train(self, part):
+        model = network().requires_grad_(False)
+        with pytest.warns(lamp.TrainingWarning, match="are frozen, so nothing is trained") as told:
+            fitted(model=model, optimizer=lamp.SGD(model[part].parameters(), lr=0.1))
+        assert told[0].filename == __file__
+
+    @pytest.mark.parametrize("forgotten", ["the backward", "one of two"])
+    def test_a_module_inside_whose_backward_is_forgotten(self, forgotten):
+        class Own(lamp.Module):
+            def __init__(self):
+                self.inner = lamp.Sequential(lamp.ReLU(), lamp.Linear(2, 2))
+
+            def forward(self, x):
+                return self.inner(x) + (0 if forgotten == "the backward" else self.inner(x))
+
+            def backward(self, dy):
+                return dy if forgotten == "the backward" else self.inner.backward(dy)
+
+        model = lamp.Sequential(lamp.Linear(3, 2), Own())
+        with pytest.warns(lamp.TrainingWarning, match=r"^1\.inner\.1: Linear\(.* what no backward recalled") as told:
+            fitted(model=model, criterion=CE())
+        assert len(told) == 1
+        assert told[0].filename == __file__
+        model[1].requires_grad_(False)
+        fitted(model=model, optimizer=lamp.SGD(model[0].parameters()))  # without a warning
+
+    def test_a_loss_needs_no_call_of_the_constructor_above(self):
+        class Scaled(lamp.Loss):
+            def __init__(self, factor):
+                self.factor = factor
+
+            def value(self, output, target):
+                return (output - target) ** 2 * self.factor
+
+            def derivative(self, output, target):
+                return (output - target) * (2.0 * self.factor)
+
+        output, target = torch.randn(5, 2), torch.randn(5, 2)
+        assert torch.equal(Scaled(2.0)(output, target), lamp.MSELoss()(output, target) * 2)
+        assert fitted((X, X[:, :2]), criterion=Scaled(2.0)).epochs == 2
+
+    @pytest.mark.parametrize("kind", ["parameter", "tensor", "module", "list", "dict"])
+    def test_what_waits_for_a_gradient_of_autograd(self, kind):
+        of: dict[str, Any] = {
+            "parameter": torch.nn.Parameter(torch.ones(3)),
+            "tensor": torch.ones(3, requires_grad=True),
+        }
+        of |= {"module": torch.nn.Linear(3, 3), "list": [torch.nn.Linear(3, 3)], "dict": {"a": of["parameter"]}}
+
+        class Own(lamp.Module):
+            def __init__(self):
+                self.held = of[kind]
+
+            def forward(self, x):
+                return x * 2
+
+            def backward(self, dy):
+                return dy * 2
+
+        model = lamp.Sequential(lamp.Linear(3, 2), Own())
+        with pytest.warns(lamp.TrainingWarning, match=r"^1\.held, a .*, is not trained\. Fix: lamp\.Parameter") as told:
+            fitted(model=model)
+        assert len(told) == 1
+        assert told[0].filename == __file__
+        for each in [of["parameter"], of["tensor"], *of["module"].parameters(), *of["list"][0].parameters()]:
+            each.requires_grad_(False)
+        fitted(model=model)  # without a warning
 
     def test_the_body_of_a_network_that_ends_in_its_loss(self):
         model = network(CE())

@@ -9,7 +9,9 @@ import torch
 from torch import nn
 
 import lamp
+from tests.cases.optimizers import OPTIMIZERS as CASES
 
+KINDS = list(dict.fromkeys(case.kind for case in CASES))
 OPTIMIZERS = [
     (partial(kind, **options), partial(twin, **options))
     for kind, twin, options in [
@@ -152,10 +154,33 @@ def test_everything_frozen_moves_nothing():
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 
-def test_a_callback_may_freeze_and_unfreeze():
+@pytest.mark.filterwarnings("ignore:all parameters:lamp.TrainingWarning")
+@pytest.mark.parametrize("engine", ["eager", "compiled"])
+@pytest.mark.parametrize("kind", [*KINDS, "Lion", "Muon", "SparseAdam", "LBFGS"])
+def test_a_training_with_everything_frozen(kind, engine):
+    x, y = data()
+    model = network().requires_grad_(False)
+    if kind == "Muon":  # for matrices alone
+        model = lamp.Sequential(lamp.Linear(3, 2, bias=False)).double().requires_grad_(False)
+    before = copy.deepcopy(model.state_dict())
+    optimizer = getattr(lamp, kind)(model.parameters())
+    engine = engine if optimizer.elementwise else "eager"
+    for clip in (None, 1.0):
+        history = lamp.fit(model, lamp.CrossEntropyLoss(), optimizer, lamp.DataLoader((x, y), 10), epochs=2,
+                           clip_norm=clip, engine=engine, progress=False)  # fmt: skip
+        assert history["loss"][0] == history["loss"][1]
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    loss = lamp.CrossEntropyLoss()(model(x), y)
+    if engine == "compiled":
+        losses = lamp.compile(model, lamp.CrossEntropyLoss(), optimizer, batch_size=40)(x, y)
+        torch.testing.assert_close(losses[0], loss)
+
+
+@pytest.mark.parametrize("part", [4, slice(0, None)])
+def test_a_callback_may_freeze_and_unfreeze(part):
     class Freeze(lamp.Callback):
         def on_epoch(self, training):
-            training.model[4].requires_grad_(training.epoch == 3)
+            training.model[part].requires_grad_(training.epoch == 3)
 
     x, y = data()
     models = {}

@@ -239,6 +239,16 @@ def test_comments():
     assert rows("#1,x\n#2,y\n3,z\n", comment="", header=False)[1:] == [["#1", "x"], ["#2", "y"], ["3", "z"]]
 
 
+@pytest.mark.parametrize("rule", ["|---|:---:|", "| --- | ------: |"])
+def test_a_table_of_markdown(rule):
+    text = f"| a | b |\n{rule}\n| 1 | x y |\n| --- | z |\n"
+    names, *records = rows(text)
+    assert names == ["column_1", "a", "b"]
+    assert [[cell.strip() for cell in record] for record in records] == [["", "1", "x y"], ["", "---", "z"]]
+    assert "skipped a line of dashes" in notes_of(text)
+    assert rows("a,b\n---,---\n1,2\n") == [["a", "b"], ["---", "---"], ["1", "2"]]  # no Markdown
+
+
 def test_lines_that_could_be_comments_or_data():
     told = refused("# made by x\ntag,n\nred,1\n#2,3\nblue,2\n")
     assert "line 4" in told

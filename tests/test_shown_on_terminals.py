@@ -39,11 +39,27 @@ class TestHistory:
             assert all(word in text for word in name.split("_"))
         assert text.count("30 │") == text.count("┏"), "every table has its last epoch"
 
-    def test_a_text_prints_nothing(self, capsys, monkeypatch):
+
+class TestNotebooks:
+    @pytest.fixture
+    def results(self):
+        x, y = torch.randn(30, 2), torch.arange(30) % 2
+        model, criterion = lamp.Sequential(lamp.Linear(2, 2)), lamp.CrossEntropyLoss()
+        study = {"criterion": criterion, "epochs": 1, "progress": False}
+        scores = lamp.cross_validate(model, (x, y), folds=3, metrics=[lamp.accuracy], **study)
+        found = lamp.sweep(model, {"lr": [0.1, 0.2]}, (x, y), validation=0.2, metrics=[lamp.accuracy], **study)
+        return {"history": history(), "sweep": found, "folds": scores, "summary": lamp.summary(model)}
+
+    @pytest.mark.parametrize(
+        ("result", "word"), [("history", "accuracy"), ("sweep", "lr"), ("folds", "accuracy"), ("summary", "layer")]
+    )
+    def test_a_table_is_shown_and_a_text_prints_nothing(self, results, result, word, capsys, monkeypatch):
         """Not even in a notebook, where rich would show what it is asked to write elsewhere."""
         monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
-        text = str(history())
-        assert "accuracy" in text
+        text, html = str(results[result]), results[result]._repr_html_()
+        assert f" {word} " in text
+        assert f">{word}</th>" in html
+        assert "<tbody><tr>" in html
         assert capsys.readouterr() == ("", "")
 
 
@@ -63,18 +79,32 @@ def all_that_came(terminal):
     return b"".join(pieces).decode()
 
 
-@pytest.mark.parametrize("columns", [40, 60, 80, 120])
-def test_the_live_line_keeps_its_epoch(columns):
+def last_line(columns, *reports):
+    """The line that a terminal shows once a training of at most 100 epochs has made these reports and ended."""
     master, slave = pty.openpty()
     ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-    values = {"loss": 0.25, "accuracy": 0.5, "validation_loss": 0.125, "validation_accuracy": 0.5}
-    with os.fdopen(slave, "w") as stream, progress.LiveLine(100, "epoch", stream) as line:
-        line.at(100.0, values)
+    with os.fdopen(slave, "w") as stream:
+        with progress.LiveLine(100, "epoch", stream) as line:
+            for done, values in reports:
+                line.at(done, values)
         stream.flush()
         shown = all_that_came(master)
     os.close(master)
     text = [re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", part) for part in re.split(r"[\r\n]+", shown)]
-    last = [part for part in text if part.strip()][-1]
+    return [part for part in text if part.strip()][-1]
+
+
+def test_the_live_line_ends_with_the_last_epoch():
+    """Also where a training ends early, right after an earlier report."""
+    last = last_line(80, (1.0, {"loss": 0.5}), (2.0, {"loss": 0.25}), (25.0, {"loss": 0.125}))
+    assert last.startswith("epoch 25/100")
+    assert "loss 0.125" in last
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80, 120])
+def test_the_live_line_keeps_its_epoch(columns):
+    values = {"loss": 0.25, "accuracy": 0.5, "validation_loss": 0.125, "validation_accuracy": 0.5}
+    last = last_line(columns, (100.0, values))
     assert last.startswith("epoch 100/100")
     assert "loss 0.25" in last or columns == 40
     assert re.search(r"0:00:0\d", last)

@@ -109,6 +109,7 @@ CODE_FROM_FILES = [
     "marshal",
 ]  # names that run what they read
 PROGRESS_BAR = "lamp.training.progress"  # prints too
+WARNS_OF_AUTOGRAD = "lamp.training.mismatches"  # reads whether a user's tensor waits for a gradient of torch's
 MEETS_TORCH = ("lamp.interop", "lamp.experiments.torch_peer")  # where torch.nn is the other party
 
 
@@ -172,7 +173,8 @@ def forbidden_names(source: str, module: str = "lamp.nn.somewhere") -> list[str]
         last = name.split(".")[-1]
         gradients = (
             within(name, GRADIENTS)
-            or last in ("requires_grad", "requires_grad_", "grad_fn")
+            or (last == "requires_grad" and module != WARNS_OF_AUTOGRAD)
+            or last in ("requires_grad_", "grad_fn")
             or (name.startswith("torch.") and any(part.endswith("_backward") for part in name.split(".")))
         )
         if (

@@ -45,7 +45,18 @@ def test_rows_hold_mean_std_epochs_and_failures(result):
     assert (result.rows[-1].epochs, result.rows[-1].failed) == (0, 2)
 
 
-def test_prints_as_a_table(result):
+def test_fits_a_terminal_and_a_notebook(result, monkeypatch):
+    for width in (80, 110):
+        monkeypatch.setenv("COLUMNS", str(width))
+        assert max(map(len, str(result).splitlines())) <= width
+    html = result._repr_html_()
+    assert html.startswith("<p>13 settings x 2 seeds, lowest first; all epochs done</p><table>")
+    assert html.count("<tr>") == 14
+    assert f">{result.rows[0].mean:.4g} ± " in html
+
+
+def test_prints_as_a_table(result, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
     lines = str(result).splitlines()
     assert lines[0] == "13 settings x 2 seeds, lowest first; all epochs done"
     for word in ("lr", "activation", "momentum", "validation loss (mean ± std)", "n", "failed", "epochs"):

@@ -12,6 +12,7 @@ from lamp.cli import main
 from lamp.errors import ArgumentError, DataError
 from lamp.tables.evaluate import evaluate
 from lamp.tables.predict import predict
+from lamp.tables.reading import ReadOptions
 from lamp.tables.train import Plan, Request, plan_training
 from tests.cases.table_models import model_of
 
@@ -201,6 +202,22 @@ def test_where_a_target_is(tmp_path, text, fix):
     with pytest.raises(ArgumentError) as caught:
         plan_training(Request(path, "y"))
     assert fix in caught.value.fix
+
+
+def test_names_where_no_header_was_asked_for(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("a,b,y\n1,2,no\n3,4,yes\n")
+    with pytest.raises(ArgumentError) as caught:
+        plan_training(Request(path, "y", reading=ReadOptions(header=False)))
+    assert "leave out --no-header" in caught.value.fix
+
+
+def test_more_lines_are_skipped_than_there_are(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("a,b,y\n1,2,no\n3,4,yes\n")
+    with pytest.raises(DataError) as caught:
+        plan_training(Request(path, "y", reading=ReadOptions(skip_lines=9)))
+    assert "--skip-lines 9 skips all" in caught.value.fix
 
 
 def test_a_number_for_a_target_is_not_looked_for_among_the_values(tmp_path):

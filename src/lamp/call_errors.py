@@ -45,7 +45,9 @@ def in_order(module: Any, method: Callable[..., Any], given: tuple[Any, ...], na
 
 def misfit(module: Any, method: Callable[..., Any], given: tuple[Any, ...], named: dict[str, Any]) -> ArgumentError:
     """The error for arguments that do not fit a method. Within a pass it gets its path when it leaves the pass."""
-    signature = str(inspect.signature(method)).replace("(self, ", "(").replace("(self)", "()").split(" ->")[0]
+    takes = inspect.signature(method)
+    named_alone = [each.replace(annotation=each.empty) for each in takes.parameters.values() if each.name != "self"]
+    signature = str(takes.replace(parameters=named_alone, return_annotation=takes.empty))
     got = [f"{len(given)} positional"] * bool(given or not named) + [f"{name}=" for name in named]
     known = next((SWITCHES[name] for name in named if name in SWITCHES), None)
     error = ArgumentError(

@@ -11,6 +11,7 @@ from typing import Any
 
 from lamp.errors import MissingImportError, MissingNameError
 
+CLOSE = 0.7  # similarity, from 0 to 1, from which a name is suggested
 OWN_MODULE = "write a lamp.Module of your own, with forward and backward"
 
 # What to do instead: the names that this holds for, as regular expressions that match a whole name.
@@ -70,6 +71,18 @@ INSTEAD = {
     "nothing: lamp records no operations, and in model.eval() nothing is remembered": (
         r"no_grad|inference_mode|enable_grad|set_grad_enabled",
     ),
+    "model.bfloat16(), and inputs of that dtype: lamp mixes no precisions by itself": (
+        r"autocast|amp|[Gg]rad_?[Ss]caler|mixed_precision",
+    ),
+    "torch.manual_seed(0) before the network is made; seed=0 in fit and DataLoader for orders and masks": (
+        r"seed|set_seed|set_random_seed|seed_everything|random_seed",
+    ),
+    "lamp.fit(model, criterion, optimizer, data, epochs=10), with metrics=, callbacks= and validation=": (
+        r"Trainer|LightningModule|LightningDataModule|Learner|learner",
+    ),
+    "lamp.plots.curves(history), or history.plot()": (r"plot(_history|_loss|_curves)?|history|loss_curve",),
+    "lamp.plots.output_map(model, ...)": (r"(plot_)?(decision_)?(map|boundary|decision_boundary|contourf?)",),
+    "lamp.plots.save(figure, path); a notebook shows what a cell ends with": (r"show|savefig|figure|imshow",),
     "lamp takes no derivatives by itself: model.backward(criterion.backward())": (
         r"autograd|grad|backward|func|vmap|stateless|functional_call",
     ),
@@ -114,7 +127,7 @@ def missing_name(module: str, name: str, known: Iterable[str], importing: bool =
     public = sorted(each for each in known if not each.startswith("_"))
     by_fold = {each.lower(): each for each in public}
     same = by_fold.get(name.lower().replace("_", ""))
-    close = [same] if same else difflib.get_close_matches(name, public, n=3)
+    close = [same] if same else difflib.get_close_matches(name, public, n=3, cutoff=CLOSE)
     instead = next((text for text, names in INSTEAD.items() if any(re.fullmatch(each, name) for each in names)), None)
     top = getattr(sys.modules.get("lamp.public"), "__all__", ())
     if module != "lamp" and name in top:

@@ -184,7 +184,11 @@ class Module(TorchHabits, Participant, metaclass=ModuleMeta):
                 span.grad.zero_()
 
     def train(self, mode: bool = True) -> Self:
-        """Set training mode for this module and all below it: dropout is active, and forward remembers values."""
+        """Set training mode for this module and all below it: dropout is active, and forward remembers values.
+
+        Raises ArgumentError unless `mode` is True or False.
+        """
+        a_switch(mode, "mode", "; lamp.fit(model, criterion, optimizer, data, epochs=10) trains")
         for module in self.modules():
             module.training = mode
         return self

@@ -293,8 +293,11 @@ class Participant:
             what, fix = "backward twice", "call forward before each backward: backward consumes what forward remembered"
         elif through is not None and through.evaluating:
             what, fix = "backward in eval mode", "call forward outside lamp.evaluating(), which remembers nothing"
-        elif not self.training or (through is not None and through.forgot):
+        elif not self.training or (through is not None and through.forgot and not self._has_users_forward):
             what, fix = "backward in eval mode", "call train() before the forward: in eval mode nothing is remembered"
+        elif through is not None and self._has_users_forward:
+            what = "backward, but the forward remembered nothing"
+            fix = "self.remember(...) in forward keeps what self.recall() returns in backward, except in eval mode"
         else:
             what, fix = "backward before forward", "call the network on an input first, in training mode"
         raise BackwardError(

@@ -16,6 +16,7 @@ from lamp.paths import describe
 from lamp.signatures import called
 from lamp.tabular import Table
 from lamp.tracing import guessed_shape, trace
+from lamp.values import kind_of
 
 SIGNS = {"Add": "+", "Multiply": "*"}
 
@@ -127,7 +128,7 @@ def summary(model: Module, *inputs: Any) -> Summary:
     """
     if not isinstance(model, Module):
         raise ArgumentError(
-            "summary takes a network", expected="a lamp module", got=type(model).__name__, fix="lamp.summary(model, x)"
+            "summary takes a network", expected="a lamp module", got=kind_of(model), fix="lamp.summary(model, x)"
         )
     if not inputs:
         shape = guessed_shape(model)

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from html import escape
 from io import StringIO
 from shutil import get_terminal_size
+from textwrap import fill
 
 NARROWEST, WIDEST = 80, 160  # characters of a printed line
+BORDER = 3  # characters beside the text of a cell
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,7 @@ class Table:
     left      the names of the columns that are aligned left; the others are aligned right
     together  if the columns do not fit into a line, the table is printed in parts; each part begins with so many
               columns from the left
+    wraps     whether the names of columns may break between words, where columns would not fit else
     """
 
     headline: str
@@ -27,16 +30,14 @@ class Table:
     left: Sequence[str] = ()
     footer: str = ""
     together: int = 1
+    wraps: bool = False
 
     def __str__(self) -> str:
         return self.text(min(max(get_terminal_size((NARROWEST, 24)).columns, NARROWEST), WIDEST))
 
     def text(self, width: int) -> str:
         """The table as text, in lines of at most this many characters unless a single cell is wider."""
-        widths = [
-            max([len(name), *(len(line) for row in self.rows for line in row[k].splitlines())]) + 3
-            for k, name in enumerate(self.columns)
-        ]
+        widths = [self._least_width(k) + BORDER for k in range(len(self.columns))]
         first = list(range(self.together))
         parts, part = [], list(first)
         for k in range(self.together, len(self.columns)):
@@ -54,14 +55,22 @@ class Table:
         from rich.text import Text
 
         table = RichTable()
+        narrow = sum(max(len(self.columns[k]), self._least_width(k)) + BORDER for k in columns) + 1 > width
         for k in columns:
             name = self.columns[k]
-            table.add_column(Text(name), justify="left" if name in self.left else "right", overflow="fold")
+            shown = fill(name, self._least_width(k), break_long_words=False) if narrow and self.wraps else name
+            table.add_column(Text(shown), justify="left" if name in self.left else "right", overflow="fold")
         for row in self.rows:
             table.add_row(*(Text(row[k]) for k in columns))
         text = StringIO()
-        Console(file=text, width=width, color_system=None).print(table)
+        Console(file=text, width=width, color_system=None, force_jupyter=False, force_terminal=False).print(table)
         return text.getvalue().rstrip()
+
+    def _least_width(self, k: int) -> int:
+        """The least width of column k in which no cell breaks."""
+        lines = (line for row in self.rows for line in row[k].splitlines())
+        name = self.columns[k].split() if self.wraps else [self.columns[k]]
+        return max(map(len, [*name, *lines]), default=1)
 
     def _repr_html_(self) -> str:
         """The table as HTML, for a notebook."""

@@ -15,7 +15,7 @@ from lamp.parameter import Parameter
 from lamp.signatures import called
 from lamp.tracer import Tracer
 from lamp.trees import flat
-from lamp.values import a_switch
+from lamp.values import a_switch, kind_of
 
 
 @called()
@@ -36,7 +36,7 @@ def trace(model: Module, *inputs: Any, training: bool = True, across: bool = Fal
         raise ArgumentError(
             "trace takes a network",
             expected="a lamp module",
-            got=f"the class {model.__name__}" if isinstance(model, type) else type(model).__name__,
+            got=kind_of(model),
             fix="lamp.trace(model, x); lamp.from_torch(...) converts a torch.nn.Module",
         )
     root = model if model.replicas is None else getattr(model, "network", model)

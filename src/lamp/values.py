@@ -38,10 +38,11 @@ def a_text(value: Any, name: str) -> str:
 
 
 def a_function(value: Any, name: str, takes: str) -> Callable[..., Any]:
-    """A callable; `takes` names its argument in the error."""
+    """A callable; `takes` names its argument in the error, "" if it takes none."""
     if callable(value):
         return value  # type: ignore[no-any-return]
-    raise _wrong(value, f"{name} is a function", f"a function of {takes}", f"{name}=lambda {takes}: ...")
+    expected = f"a function of {takes or 'no arguments'}"
+    raise _wrong(value, f"{name} is a function", expected, f"{name}={f'lambda {takes}'.strip()}: ...")
 
 
 def a_generator(value: Any, name: str = "generator") -> torch.Generator | None:
@@ -129,6 +130,17 @@ def as_path(path: object, name: str = "path", also: str = "") -> Path:
             fix=f'{name}="runs/first", for example',
         )
     return Path(given).expanduser() if given.startswith("~") and (given[1:2] in ("", "/", os.sep)) else Path(given)
+
+
+def kind_of(thing: object) -> str:
+    """How errors name an argument: the class itself if it is one, a text in quotes, anything else by its class.
+
+    A class of another package is named with its module.
+    """
+    kind = thing if isinstance(thing, type) else type(thing)
+    known = kind.__module__ == "builtins" or kind.__module__.startswith("lamp.")
+    name = kind.__qualname__ if known else f"{kind.__module__}.{kind.__qualname__}"
+    return f"the class {name}" if isinstance(thing, type) else repr(thing) if isinstance(thing, str) else name
 
 
 def _wrong(value: Any, what: str, expected: str, fix: str) -> ArgumentError:

@@ -29,7 +29,11 @@ def pass_for(module: Participant, gradients: tuple[Any, ...]) -> Pass:
             found = through
     if found is None:
         return _for_unmarked(module, gradients)
-    return found if found.root is module else _for_another_root(module, found)
+    if found.root is not module:
+        return _for_another_root(module, found)
+    if module.gives_loss and len(gradients) == 1 and found.output is not None and gradients[0] is found.output():
+        raise _of_itself(module)
+    return found
 
 
 def _for_unmarked(module: Participant, gradients: tuple[Any, ...]) -> Pass:
@@ -135,6 +139,16 @@ def _of_another_tensor(module: Participant, of_input: Unmarked) -> BackwardError
         fix=f"call {name} on the output itself, or do what stands between in a module; or multiply the gradient by "
         "the derivative of what stands between: gradient * 2 after output * 2, gradient.clone() after output + x",
         where=describe(module),
+    )
+
+
+def _of_itself(loss: Participant) -> BackwardError:
+    return BackwardError(
+        "the value of the loss is not the argument of its backward",
+        expected="no argument, or a factor, which the gradient is multiplied by",
+        got="the value itself",
+        fix="model.backward(criterion.backward()); where the value is meant as a factor, loss.clone()",
+        where=describe(loss),
     )
 
 

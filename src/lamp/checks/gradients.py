@@ -21,7 +21,7 @@ from lamp.parameter import trained
 from lamp.paths import describe, path_of
 from lamp.signatures import called
 from lamp.trees import ABSENT, floating, leaves, mapped
-from lamp.values import a_number, a_seed, a_switch, natural
+from lamp.values import a_number, a_seed, a_switch, kind_of, natural
 
 STEPS = (1.0, 1 / 8, 8.0, 1 / 64, 1 / 512)  # times eps, one an attempt: smaller against kinks, larger against rounding
 ROUNDS = 3  # of attempts: the first where the user put the point, the others nearby
@@ -78,7 +78,7 @@ def check_gradients(
         raise ArgumentError(
             "check_gradients checks modules",
             expected="a lamp.Module",
-            got=type(module).__name__,
+            got=kind_of(module),
             fix="pass an instance",
         )
     directions, seed = natural(directions, "directions"), a_seed(seed)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lamp.devices import without_numbers
 from lamp.errors import DataError, NonFiniteError
 
 
@@ -24,10 +25,19 @@ def as_column(data: Any, name: str = "inputs") -> Tensor:
     Raises DataError for data that are not numbers, have no axis of samples, or have no sample.
     """
     tensor = data.detach() if isinstance(data, Tensor) else _from_numpy(_as_array(data, name), name)
+    if tensor.is_nested:
+        raise DataError(
+            f"the {name} are nested",
+            expected="samples of one shape",
+            got="a nested tensor",
+            fix=f"torch.nested.to_padded_tensor({name}, 0.0)",
+        )
     if tensor.layout != torch.strided:
         raise DataError(
             f"the {name} are sparse", expected="a dense tensor", got=tensor.layout, fix=f"{name}.to_dense()"
         )
+    if tensor.is_meta:
+        raise without_numbers(f"the tensor of the {name}")
     if tensor.dim() == 0:
         raise DataError(
             f"the {name} are a single number",

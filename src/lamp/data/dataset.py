@@ -11,9 +11,18 @@ from torch import Tensor
 
 from lamp.data.columns import as_columns, check_finite
 from lamp.data.orders import order
+from lamp.devices import device_of
 from lamp.errors import ArgumentError, DataError, ShapeError
 from lamp.signatures import Constructed
+from lamp.torch_habits import missing_attribute
 from lamp.values import a_switch, a_text, several
+
+INSTEAD = {  # a name elsewhere: what to write in lamp
+    **dict.fromkeys(("normalize", "standardize", "standardized", "transform"), "dataset.normalized()"),
+    **dict.fromkeys(("x", "X", "data"), "dataset.inputs"),
+    **dict.fromkeys(("y", "target", "labels"), "dataset.targets"),
+    "shape": "dataset.inputs.shape, dataset.targets.shape",
+}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -119,7 +128,11 @@ class Dataset(metaclass=Constructed):
 
     def to(self, device: torch.device | str) -> Dataset:
         """The data set on this device."""
-        return replace(self, inputs=self.inputs.to(device), targets=self.targets.to(device))
+        to = device_of(device)
+        return replace(self, inputs=self.inputs.to(to), targets=self.targets.to(to))
+
+    def __getattr__(self, name: str) -> Any:
+        raise missing_attribute(self, name, INSTEAD)
 
     def __repr__(self) -> str:
         parts = [repr(self.name)]

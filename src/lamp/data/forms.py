@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from os import PathLike
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from lamp.data.columns import as_column, as_columns, holds_arrays
 from lamp.data.dataset import Dataset
 from lamp.errors import DataError
 from lamp.overrides import overridden
+from lamp.values import kind_of
 
 FORMS = (
     "(inputs, targets) as tensors or arrays, one tensor, a lamp Dataset, or anything with len() and [index] that "
@@ -36,7 +38,13 @@ def columns_of(data: Any) -> tuple[Tensor, ...] | None:
         return _columns_of_list(data)
     if hasattr(data, "__array__"):
         return (as_column(data),)
-    if isinstance(data, Mapping | str | bytes | set | frozenset):
+    if isinstance(data, str | bytes | PathLike):
+        raise unknown_form(
+            data, "read the file first, such as by numpy.loadtxt; `lamp train FILE --target COLUMN` learns from a table"
+        )
+    if isinstance(data, type):
+        raise unknown_form(data, f"make one: {data.__name__}(...)")
+    if isinstance(data, Mapping | set | frozenset):
         raise unknown_form(data, "take the columns out: (data['inputs'], data['targets'])")
     if isinstance(data, Iterator):
         raise unknown_form(data, "make a list of it first: a loader reads the data again in each epoch")
@@ -69,8 +77,7 @@ def is_table(data: Any) -> bool:
 
 def unknown_form(data: Any, fix: str) -> DataError:
     """The error for data in an unknown form."""
-    got = f"{type(data).__module__}.{type(data).__qualname__}".removeprefix("builtins.")
-    return DataError("data in an unknown form", expected=FORMS, got=got, fix=fix)
+    return DataError("data in an unknown form", expected=FORMS, got=kind_of(data), fix=fix)
 
 
 def _columns_of_list(data: list[Any]) -> tuple[Tensor, ...] | None:

@@ -20,8 +20,9 @@ from lamp.module import Module
 from lamp.overrides import is_lamps
 from lamp.parameter import Buffer
 from lamp.signatures import switches_of
+from lamp.torch_habits import unwritten
 from lamp.trees import mapped
-from lamp.values import a_switch
+from lamp.values import a_switch, kind_of
 
 SMALL = 8192  # the number of elements up to which a dot product with a constant is as exact as a sum, and faster
 
@@ -54,6 +55,7 @@ class Loss(Module):
     ArgumentError for an unknown reduction, or a hyperparameter whose number of values is not that of the replicas.
     """
 
+    reduction: str = "mean"  # also where a subclass does not call super().__init__()
     gives_loss: ClassVar[bool] = True
     _guards = False  # the check of the whole network's input and output covers what it remembers
     reductions: ClassVar[tuple[str, ...]] = ("mean", "sum", "none")
@@ -100,12 +102,12 @@ class Loss(Module):
     @abstractmethod
     def value(self, *prepared: Any) -> Number:
         """The loss of each element, before reduction."""
-        raise NotImplementedError
+        raise unwritten(self, "value(self, output, target)", "the loss of each element")
 
     @abstractmethod
     def derivative(self, *prepared: Any) -> Number:
         """d value / d output, element by element."""
-        raise NotImplementedError
+        raise unwritten(self, "derivative(self, output, target)", "d value / d output of each element")
 
     def divisor(self, output: Tensor) -> int:
         """The number that the sum is divided by: the elements for "mean", the samples for "batchmean"."""
@@ -118,7 +120,11 @@ class Loss(Module):
 
     def doutput(self, dvalue: Tensor, *prepared: Any) -> Tensor:
         """`derivative` * dvalue for tensors. May overwrite tensors that `prepare` has made."""
-        return self.derivative(*prepared) * dvalue  # type: ignore[no-any-return]
+        derivative = self.derivative(*prepared)
+        try:
+            return derivative * dvalue  # type: ignore[no-any-return]
+        except TypeError:
+            raise explain_formula(self, "derivative", derivative) from None
 
     def trace(self, tracer: Any, *values: Any) -> Any:
         raise NotTraceable(
@@ -139,7 +145,10 @@ class Loss(Module):
         prepared = self.prepare(input, target)
         value = (self.value_of_tensors if "value" not in self.__dict__ else self.value)(*prepared)
         divisor = self.divisor(input if replicas is None else input[0])
-        loss, dvalue = self.reduce(value, divisor, 1.0, replicas)
+        try:
+            loss, dvalue = self.reduce(value, divisor, 1.0, replicas)
+        except (AttributeError, TypeError):
+            raise explain_formula(self, "value", value) from None
         loss.divisor = divisor  # type: ignore[attr-defined]  # for means of several batches
         # On a GPU this would wait for the device at each step; there `fit` checks all losses of an epoch together.
         if replicas is None and dvalue is not None and loss.is_cpu and not math.isfinite(loss.item()):
@@ -262,6 +271,16 @@ def _constants(reduction: str, divisor: int, n: int, sign: float, dtype: torch.d
     """dvalue, and the vector whose dot product with n values is the loss; None for half-precision values."""
     share = 1.0 if reduction == "sum" else 1.0 / divisor
     return scalar(share, dtype), torch.full((n,), sign * share, dtype=dtype) if dtype.itemsize >= 4 else None
+
+
+def explain_formula(loss: Loss, name: str, returned: Any) -> DTypeError:
+    """The error for a formula of a loss that returned no tensor."""
+    return DTypeError(
+        f"{type(loss).__name__}.{name} returned no numbers",
+        expected="a tensor with one number per element",
+        got=kind_of(returned),
+        fix=f"end {name} with `return`, of a tensor computed from the output and the target",
+    )
 
 
 def buffer_of(name: str, weight: Tensor | Buffer | None) -> Buffer | None:

@@ -14,6 +14,7 @@ from lamp.metrics.metric import Metric, SumMetric
 from lamp.metrics.perplexity import Perplexity
 from lamp.metrics.ranking import AUC
 from lamp.metrics.regression import R2, MeanAbsoluteError, MeanSquaredError
+from lamp.missing_names import module_getattr
 
 __all__ = [
     "AUC",
@@ -30,3 +31,5 @@ __all__ = [
     "SumMetric",
     "accuracy",
 ]
+
+__getattr__ = module_getattr(__name__, lambda: __all__)

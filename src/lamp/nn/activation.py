@@ -99,7 +99,12 @@ class Activation(Module):
 
     def _dx(self, dy: Any, x: Any, y: Any, out: Tensor | None = None) -> Tensor:
         """dy * dsigma(x, y), written to `out` if that is a tensor."""
-        slope = self.dsigma_of_tensor(x, y) if "dsigma" not in self.__dict__ else self.dsigma(x, y)
+        try:
+            slope = self.dsigma_of_tensor(x, y) if "dsigma" not in self.__dict__ else self.dsigma(x, y)
+        except (TypeError, AttributeError):
+            if x is not None and y is not None:
+                raise
+            raise explain_reading(self) from None
         if out is not None:
             return torch.mul(slope, dy, out=out)
         try:
@@ -108,3 +113,14 @@ class Activation(Module):
         except (RuntimeError, AttributeError, TypeError):
             raise explain_dsigma(self, slope, dy.shape) from None
         return dx
+
+
+def explain_reading(activation: Activation) -> ArgumentError:
+    """The error for a dsigma that reads the one of x and y that is not remembered, and so is None."""
+    kind, remembers = type(activation).__name__, activation.remembers
+    return ArgumentError(
+        f"{kind}.dsigma reads what {kind} does not remember",
+        expected='remembers = "x", "y" or "xy", for what dsigma(x, y) reads',
+        got=f"remembers = {remembers!r}, and the other one is None",
+        fix=f'remembers = "{"y" if remembers == "x" else "x"}", or "xy" for both, in the class',
+    )

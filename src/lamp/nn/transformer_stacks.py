@@ -14,6 +14,7 @@ from lamp.module import Module
 from lamp.nn.arguments import a_flag, a_size
 from lamp.nn.normalization import LayerNorm
 from lamp.nn.transformer import TransformerDecoderLayer, TransformerEncoderLayer, summed
+from lamp.values import kind_of
 
 
 class TransformerEncoder(Module):
@@ -240,7 +241,7 @@ def copies(owner: Module, layer: Any, count: Any) -> list[Module]:
         raise ArgumentError(
             f"{type(owner).__name__} is made of copies of a layer",
             expected="a lamp module, such as lamp.TransformerEncoderLayer(...)",
-            got=f"the class {layer.__name__}" if isinstance(layer, type) else type(layer).__name__,
+            got=kind_of(layer),
             fix="pass an instance",
         )
     return [copy.deepcopy(layer) for _ in range(a_size(owner, "num_layers", count))]
@@ -252,7 +253,7 @@ def a_part(owner: Module, name: str, part: Any) -> Module | None:
         raise ArgumentError(
             f"{type(owner).__name__}: {name} is a module",
             expected="a lamp module, or None",
-            got=f"the class {part.__name__}" if isinstance(part, type) else type(part).__name__,
+            got=kind_of(part),
             fix="norm=lamp.LayerNorm(d_model)" if name == "norm" else "leave it out",
         )
     return part

@@ -23,7 +23,7 @@ from lamp.optim.schedule import Schedule, per_group
 from lamp.parameter import Buffer
 from lamp.signatures import called
 from lamp.state import ModelState
-from lamp.values import a_function, a_switch, natural
+from lamp.values import a_function, a_switch, kind_of, natural
 
 DECAYS = Range(0.0, 1.0, closed=True)
 
@@ -110,7 +110,7 @@ class AveragedModel(Module):
 def _check_network(model: Any, owner: str) -> None:
     if not isinstance(model, Module):
         raise ArgumentError(
-            f"{owner} takes a network", expected="a lamp module", got=type(model).__name__, fix="pass the model itself"
+            f"{owner} takes a network", expected="a lamp module", got=kind_of(model), fix="pass the model itself"
         )
 
 

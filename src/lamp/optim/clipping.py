@@ -93,11 +93,12 @@ def clip_grad_value_(parameters: Iterable[Parameter] | Parameter | Optimizer, cl
 
 def check_limits(optimizer: Optimizer, clip_norm: Number | None, clip_value: Number | None) -> None:
     """Raise ArgumentError if clip_grad_norm_ or clip_grad_value_ would, for the gradients of this optimizer."""
-    replicas = optimizer.gradients()[0].shape[:-1]
+    gradients = optimizer.gradients()  # none, if all parameters are frozen
     for name, limit in (("max_norm", clip_norm), ("clip_value", clip_value)):
         if limit is not None:
             _check_limit(name, limit)
-            _check_length(name, limit, replicas)
+            for gradient in gradients:
+                _check_length(name, limit, gradient.shape[:-1])
 
 
 def _gradients(parameters: Any, owner: str) -> list[Tensor]:

@@ -99,10 +99,12 @@ class LBFGS(Optimizer):
                 got="step()",
                 fix="see the example in help(lamp.LBFGS); lamp.fit does it by itself",
             )
-        a_function(closure, "closure", "no arguments")
+        a_function(closure, "closure", "")
         (group,), memory = self.param_groups, self._memory
         flat = _Flat(spans(trained(group["params"])), closure)
         first = closure()
+        if flat.is_empty:  # all parameters are frozen
+            return first
         now, evaluations = flat.point(first), 1
         memory.evaluations += 1
         if flat.is_flat(now, group["tolerance_grad"]):
@@ -197,6 +199,7 @@ class _Flat:
 
     def __init__(self, pieces: list[Span], closure: Callable[[], Any]) -> None:
         self._pieces, self._closure = pieces, closure
+        self.is_empty = not pieces
 
     def point(self, loss: Any) -> Point:
         """The loss, and the gradient that the closure has left."""

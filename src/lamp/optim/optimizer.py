@@ -125,7 +125,7 @@ class Optimizer(StepsInBackward, metaclass=_Made):
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update every parameter from its gradient. A closure, if given, is called first, and its result returned."""
-        loss = None if closure is None else a_function(closure, "closure", "no arguments")()
+        loss = None if closure is None else a_function(closure, "closure", "")()
         if self._stepping:
             raise explain_all("a step")
         if self._is_copy:

@@ -16,7 +16,7 @@ from lamp.formulas import Number
 from lamp.optim.checks import Range, alike, check_ranges
 from lamp.optim.optimizer import Group, Optimizer
 from lamp.signatures import Constructed, Formulas, check_formulas
-from lamp.values import integer
+from lamp.values import integer, kind_of
 
 
 class Schedule(metaclass=Constructed):
@@ -227,7 +227,7 @@ def check_optimizer(optimizer: Any, owner: str) -> Optimizer:
     raise ArgumentError(
         f"{owner} needs a lamp optimizer",
         expected="a lamp optimizer",
-        got=f"{type(optimizer).__module__}.{type(optimizer).__qualname__}".removeprefix("builtins."),
+        got=kind_of(optimizer),
         fix="pass the optimizer first, as in StepLR(optimizer, step_size=30)",
     )
 

@@ -13,7 +13,7 @@ from lamp.optim.checks import Range
 from lamp.optim.optimizer import Group, Optimizer
 from lamp.optim.schedule import LRScheduler, ScaledLR, cosine, per_group
 from lamp.signatures import check_takes
-from lamp.values import integer, several
+from lamp.values import integer, kind_of, several
 
 FACTORS = Range()  # the allowed factors of a learning rate
 
@@ -280,7 +280,7 @@ class Composed(LRScheduler):
                 raise ArgumentError(
                     f"{name} can only combine schedules that are a function of the epoch",
                     expected="LRSchedulers",
-                    got=type(scheduler).__name__,
+                    got=kind_of(scheduler),
                     fix="use ReduceLROnPlateau alone, with no other schedule on its optimizer",
                 )
             if scheduler.optimizer is not optimizer:

@@ -14,7 +14,7 @@ from lamp.passes import evaluating
 from lamp.plots.look import STYLE, axes_for, color_bar, label_axes, legend_below, numbers, outline_points, write_title
 from lamp.plots.scatter import disk as draw_disk
 from lamp.signatures import called, check_takes
-from lamp.values import a_number, a_switch, is_one_of, some_numbers
+from lamp.values import a_number, a_switch, is_one_of, kind_of, some_numbers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -122,7 +122,7 @@ def _ask(model: Callable[[Tensor], Tensor], grid: Tensor) -> Tensor:
         raise ArgumentError(
             "output_map takes a network",
             expected="a module, or a function of points (n, 2)",
-            got=type(model).__name__,
+            got=kind_of(model),
             fix="pass the network itself",
         )
     check_takes("model", model, "points")

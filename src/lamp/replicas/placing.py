@@ -10,6 +10,7 @@ from torch import Tensor
 from lamp.errors import ArgumentError
 from lamp.module import Module
 from lamp.parameter import move
+from lamp.values import kind_of
 
 
 def listed_networks(networks: Any, what: str) -> list[Module]:
@@ -21,7 +22,7 @@ def listed_networks(networks: Any, what: str) -> list[Module]:
             raise ArgumentError(
                 f"{what} needs a list of networks" + ("" if alone else f", and item {k} is not a network"),
                 expected="lamp modules, such as [network, other]",
-                got=f"a {type(network).__name__}" if not isinstance(network, type) else f"the class {network.__name__}",
+                got=kind_of(network),
                 fix="list(population) gives the networks of a population, copy.deepcopy(network) a copy of a network",
             )
     if not listed:

@@ -32,7 +32,7 @@ from lamp.signatures import called
 from lamp.state import ModelState, copied_extras, state_members
 from lamp.state_dict import IncompatibleKeys
 from lamp.trees import leaves, mapped
-from lamp.values import integer, natural, several
+from lamp.values import integer, kind_of, natural, several
 
 
 class Population(Module):
@@ -337,7 +337,7 @@ def population(model: Module, seeds: Iterable[int] = range(10)) -> Population:
         raise ArgumentError(
             "a population is made from one network",
             expected="a lamp module",
-            got=type(model).__name__,
+            got=kind_of(model),
             fix="for existing networks use stack(...), for replicas of a population population.select(...)",
         )
     if not listed or any(

@@ -13,6 +13,7 @@ from lamp.errors import ArgumentError
 from lamp.module import Module, members_within
 from lamp.parameter import Buffer, Parameter
 from lamp.paths import path_of
+from lamp.values import kind_of
 
 # Attributes that lamp keeps in a module for itself are not compared, nor is `init`, which only says how weights begin.
 OF_CONTAINERS = ("_registered", "_by_name", "_body", "_loss")
@@ -93,7 +94,7 @@ def check_copyable(network: Module) -> None:
         raise ArgumentError(
             "a population is made of a network",
             expected="a lamp module",
-            got=type(network).__name__,
+            got=kind_of(network),
             fix="lamp.population(model, seeds)",
         )
     inside = {id(module) for module in network.modules()}

@@ -28,11 +28,14 @@ def saving(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
+        in_the_way = isinstance(error, FileExistsError | NotADirectoryError)
         raise CheckpointError(
             f"{path} could not be saved: {reason}",
-            expected="space and permission to write there",
+            expected="a folder there, or nothing yet" if in_the_way else "space and permission to write there",
             got=f"{type(error).__name__} {error.errno}: {error.filename or path.parent}",
-            fix="free some space or choose another folder; what was saved before is unchanged",
+            fix="choose another folder: a file is in its place"
+            if in_the_way
+            else "free some space or choose another folder; what was saved before is unchanged",
         ) from None
 
 

@@ -22,6 +22,7 @@ from lamp.replicas import Population
 from lamp.studies.makers import optimizer_of
 from lamp.studies.settings import Setting, shown
 from lamp.training.arguments import check_is_loss
+from lamp.values import kind_of
 
 MODEL, OPTIMIZER, LOSS, CLIPPING = "the model function", "the optimizer", "the loss", "clipping"
 LIMITS = ("clip_norm", "clip_value")
@@ -78,7 +79,7 @@ class Recipe:
             raise ArgumentError(
                 "the model function did not return a network",
                 expected="a lamp module",
-                got=type(network).__name__,
+                got=kind_of(network),
                 fix="return the network that it builds",
             )
         self._built.append((arguments, network))

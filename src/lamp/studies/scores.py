@@ -11,6 +11,7 @@ from torch import Tensor
 from lamp.errors import ArgumentError
 from lamp.intervals import student_t
 from lamp.replicas import Population
+from lamp.tabular import Table
 from lamp.training import History
 from lamp.trees import first_leaf
 
@@ -77,31 +78,29 @@ class CrossValidation:
     def _spread(self, name: str) -> str:
         return f"{self.mean(name):.4g} ± {self.std(name):.2g}".removesuffix(" ± nan")
 
-    def __str__(self) -> str:
-        from io import StringIO
-
-        from rich.console import Console
-        from rich.table import Table
-
+    def table(self) -> Table:
+        """The scores of some folds, evenly spaced, and their mean and standard deviation."""
         repeats, replicas = len(first_leaf(self.outputs)), len(self.folds)
         per_repeat = replicas // repeats
-        table = Table("fold" if repeats == 1 else "repeat.fold", "samples", *(n.replace("_", " ") for n in self.scores))
-        for column in table.columns:
-            column.justify = "right"
+        rows = []
         for k in sorted({round(row * (replicas - 1) / (ROWS_SHOWN - 1)) for row in range(ROWS_SHOWN)}):
             repeat, fold = divmod(k, per_repeat)
             values = ["failed" if k in self.history.failed else f"{v[k].item():.4g}" for v in self.scores.values()]
-            table.add_row(f"{repeat + 1}." * (repeats > 1) + f"{fold + 1}", str(len(self.folds[k])), *values)
-        table.add_section()
-        table.add_row("mean ± std", "", *map(self._spread, self.scores))
-        text = StringIO()
-        Console(file=text, width=max(80, 24 * (2 + len(self.scores))), color_system=None).print(table)
+            rows.append([f"{repeat + 1}." * (repeats > 1) + f"{fold + 1}", str(len(self.folds[k])), *values])
+        rows.append(["mean ± std", "", *map(self._spread, self.scores)])
         headline = f"{per_repeat} folds" + (f" x {repeats} repeats" if repeats > 1 else "")
         headline += f" of {first_leaf(self.outputs).shape[1]} samples, {self.history.epochs} epochs in "
         headline += f"{self.history.seconds.sum().item():.2f} s; {self.history.stopped}"
         if failed := self.history.failed:
             headline += f"\n{len(failed)} of {replicas} trainings failed and are not in the mean"
-        return f"{headline}\n{text.getvalue().rstrip()}"
+        name = "fold" if repeats == 1 else "repeat.fold"
+        return Table(headline, [name, "samples", *(each.replace("_", " ") for each in self.scores)], rows, wraps=True)
+
+    def __str__(self) -> str:
+        return str(self.table())
+
+    def _repr_html_(self) -> str:
+        return self.table()._repr_html_()
 
     def __repr__(self) -> str:
         return f"CrossValidation({len(self.folds)} folds; {', '.join(f'{n} {self._spread(n)}' for n in self.scores)})"

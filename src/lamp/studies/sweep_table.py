@@ -15,8 +15,10 @@ from lamp.errors import ArgumentError
 from lamp.module import Module
 from lamp.plots import heat_map
 from lamp.replicas import Population
+from lamp.saving import write_file
 from lamp.studies.settings import Setting, shown
 from lamp.studies.trial import Trial
+from lamp.tabular import Table
 from lamp.training import History
 
 if TYPE_CHECKING:
@@ -102,25 +104,26 @@ class Sweep:
         )
 
     # ---- as a table, a file ------------------------------------------------------------------------------------------
-    def __str__(self) -> str:
-        from rich.console import Console
-        from rich.table import Table
-
+    def table(self) -> Table:
+        """The best settings, with the mean and the standard deviation of their scores."""
         names, failures = list(self.rows[0].setting), any(row.failed for row in self.rows)
-        table = Table("", *names, f"{self.score.replace('_', ' ')} (mean ± std)", "n", *["failed"] * failures, "epochs")
-        for column in table.columns:
-            column.justify = "right"
+        rows = []
         for rank, row in enumerate(self.rows[:ROWS_SHOWN]):
             spread = f"{row.mean:.4g} ± {row.std:.2g}".removesuffix(" ± nan")
             failed = [str(row.failed or "")] * failures
             values = [shown(value) for value in row.setting.values()]
-            table.add_row(str(rank), *values, spread, str(len(row.going)), *failed, str(row.epochs))
-        text = StringIO()
-        Console(file=text, width=max(80, 16 * (5 + len(names))), color_system=None).print(table)
+            rows.append([str(rank), *values, spread, str(len(row.going)), *failed, str(row.epochs)])
         best = "lowest" if self.mode == "min" else "highest"
         headline = f"{len(self.rows)} settings x {len(self.seeds)} seeds, {best} first; {self.stopped}"
         left = len(self.rows) - ROWS_SHOWN
-        return f"{headline}\n{text.getvalue().rstrip()}" + (f"\nand {left} others" if left > 0 else "")
+        columns = ["", *names, f"{self.score.replace('_', ' ')} (mean ± std)", "n", *["failed"] * failures, "epochs"]
+        return Table(headline, columns, rows, footer=f"and {left} others" if left > 0 else "", wraps=True)
+
+    def __str__(self) -> str:
+        return str(self.table())
+
+    def _repr_html_(self) -> str:
+        return self.table()._repr_html_()
 
     def __repr__(self) -> str:
         return f"Sweep({len(self.rows)} settings x {len(self.seeds)} seeds; best: {shown(self.best)}; {self.stopped})"
@@ -179,5 +182,5 @@ def _plain(value: Any) -> Any:
 
 def _written(text: str, path: str | Path | None) -> str:
     if path is not None:
-        Path(path).write_text(text, encoding="utf-8")
+        write_file(path, lambda file: file.write(text.encode()))
     return text

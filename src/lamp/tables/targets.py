@@ -136,6 +136,8 @@ def _where_it_is(frame: pl.DataFrame, name: str) -> str:
     first = frame.head(0 if _is_float(name) else FIRST_ROWS).cast(pl.String, strict=False)  # a number is a value
     for number, row in enumerate(first.iter_rows(), 1):
         if matching(name, [each for each in row if each]) is not None:
+            if number == 1 and frame.columns[0] == "column_1":
+                return "the first line seems to name the columns: leave out --no-header"
             return f"row {number:,} of the table seems to name the columns: --skip-lines leaves out the lines above it"
     if frame.width == 1 and name in re.split(r"\W+", only := frame.columns[0]):
         marks = re.findall(r"[^\w\s\"']", only)

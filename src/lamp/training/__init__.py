@@ -1,5 +1,6 @@
 """Training in one call, and what it measures."""
 
+from lamp.missing_names import module_getattr
 from lamp.training.callback import Callback, Training
 from lamp.training.checkpoints import Checkpoint
 from lamp.training.diagnosis import first_non_finite
@@ -19,3 +20,5 @@ __all__ = [
     "fit",
     "predict",
 ]
+
+__getattr__ = module_getattr(__name__, lambda: __all__)

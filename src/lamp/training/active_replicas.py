@@ -66,18 +66,9 @@ class ActiveReplicas:
         return self.whole[0].replicas
 
     def check_whole(self, training: Training) -> None:
-        """Raise ArgumentError if a callback has replaced the training's model, criterion or optimizer."""
-        if all(is_lamps(type(callback)) for callback in training.callbacks):
-            return
-        self.check_replicas()
-        for name, own in zip(("model", "criterion", "optimizer"), self.whole, strict=True):
-            if (other := getattr(training, name)) is not own:
-                raise ArgumentError(
-                    f"training.{name} was replaced during the training",
-                    expected=f"the {name} that fit was given, possibly with changed attributes",
-                    got=f"another {type(other).__name__}",
-                    fix="change its attributes, or end this training and begin another one",
-                )
+        """Raise ArgumentError if a callback of the user's has put a module of other replicas into the model."""
+        if not all(is_lamps(type(callback)) for callback in training.callbacks):
+            self.check_replicas()
 
     def check_replicas(self) -> None:
         """Raise ArgumentError for a module with state in a population that is not per replica."""

@@ -25,7 +25,7 @@ from lamp.replicas import Population
 from lamp.signatures import check_takes
 from lamp.training.callback import HOOKS, Callback
 from lamp.training.mismatches import warn_of_untrained
-from lamp.values import a_switch, integer
+from lamp.values import a_switch, integer, kind_of
 
 # Names that other libraries use for fit's arguments.
 ALSO = {
@@ -70,13 +70,6 @@ EVALUATION_BATCH = 1024  # samples per batch in evaluation
 LIMIT = Range(0.0, float("inf"), closed=True)
 
 
-def name_of(thing: object) -> str:
-    """How errors name an argument: the class itself if it is one, a text in quotes, anything else by its class."""
-    kind = thing if isinstance(thing, type) else type(thing)
-    name = f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
-    return f"the class {name}" if isinstance(thing, type) else repr(thing) if isinstance(thing, str) else name
-
-
 # ---- network and loss ------------------------------------------------------------------------------------------------
 def network_and_loss(model: Any, criterion: Any, what: str = "fit") -> tuple[Module, Loss]:
     """The network without its loss, and the loss. Raises ArgumentError if either is missing or of the wrong kind."""
@@ -93,6 +86,9 @@ def network_and_loss(model: Any, criterion: Any, what: str = "fit") -> tuple[Mod
     check_is_loss(criterion, what)
     if not is_lamps(criterion.forward):
         check_takes("the criterion", criterion.forward, "input", "target")
+    elif is_lamps(criterion.prepare):
+        for formula in (each for each in (criterion.value, criterion.derivative) if not is_lamps(each)):
+            check_takes(f"{type(criterion).__name__}.{formula.__name__}", formula, "output", "target")
     if criterion.reduction == "none":
         raise ArgumentError(
             "training minimises a single number",
@@ -109,7 +105,7 @@ def check_is_loss(criterion: Any, what: str) -> None:
         raise ArgumentError(
             "the criterion is not a loss" if isinstance(criterion, Module) else "the criterion is not a lamp module",
             expected="a loss of lamp, or your own subclass of lamp.Loss",
-            got=name_of(criterion),
+            got=kind_of(criterion),
             fix=_way_to_a_loss(criterion, what),
         )
 
@@ -120,7 +116,7 @@ def check_model(model: Any, what: str) -> None:
         raise ArgumentError(
             f"{what}: the model is not a lamp module",
             expected="a lamp.Module, such as a lamp.Sequential",
-            got=name_of(model),
+            got=kind_of(model),
             fix=_way_to_a_module(model, what),
         )
 
@@ -156,7 +152,7 @@ def check_optimizer(model: Module, criterion: Loss, optimizer: Any) -> None:
         raise ArgumentError(
             "the optimizer is not a lamp optimizer",
             expected="a lamp optimizer of model.parameters()",
-            got=name_of(optimizer),
+            got=kind_of(optimizer),
             fix=f"optimizer = lamp.{known}(model.parameters(), lr=...)",
         )
     names = {each: name for part in (model, criterion) for name, each in part.named_parameters()}
@@ -169,7 +165,9 @@ def check_optimizer(model: Module, criterion: Loss, optimizer: Any) -> None:
             fix=f"lamp.{kind.__name__}(model.parameters(), ...); copy or pickle (model, optimizer) as one object",
         )
     warn_of_untrained(
-        [name for each, name in names.items() if each not in owned and not each.frozen], len(owned - names.keys())
+        [name for each, name in names.items() if each not in owned and not each.frozen],
+        len(owned - names.keys()),
+        all_frozen=all(each.frozen for each in owned & names.keys()),
     )
 
 
@@ -189,7 +187,7 @@ def check_scheduler(optimizer: Optimizer, scheduler: Any, schedule_per: str) -> 
         raise ArgumentError(
             "the scheduler is no schedule",
             expected="a schedule of the optimizer",
-            got=name_of(scheduler),
+            got=kind_of(scheduler),
             fix=f"make one: {scheduler.__name__}(optimizer, ...)" if isinstance(scheduler, type) else fix,
         )
     other = getattr(scheduler, "optimizer", None)
@@ -197,7 +195,7 @@ def check_scheduler(optimizer: Optimizer, scheduler: Any, schedule_per: str) -> 
         raise ArgumentError(
             "the scheduler belongs to another optimizer: the learning rate would not change",
             expected="a schedule of the optimizer that is passed to fit",
-            got=f"{name_of(scheduler)} of another {type(other).__name__}",
+            got=f"{kind_of(scheduler)} of another {type(other).__name__}",
             fix=f"build it on this optimizer: lamp.{type(scheduler).__name__}(optimizer, ...)",
         )
     measures = ("measure",) if isinstance(scheduler, ReduceLROnPlateau) else ()
@@ -256,20 +254,20 @@ def as_step_in_backward(wanted: Any, optimizer: Optimizer, *limits: Any) -> bool
 
 
 # ---- callbacks -------------------------------------------------------------------------------------------------------
-def as_callbacks(callbacks: Any) -> list[Callback]:
-    """The callbacks as a list; a single callback is accepted too. Raises ArgumentError for what is no callback."""
+def as_callbacks(callbacks: Any) -> tuple[Callback, ...]:
+    """The callbacks in a tuple; a single callback is accepted too. Raises ArgumentError for what is no callback."""
     listed = [callbacks] if isinstance(callbacks, Callback | type | str) or callable(callbacks) else callbacks
     if listed is None:
-        return []
+        return ()
     if not isinstance(listed, Iterable) or isinstance(listed, Tensor):
         listed = [listed]
-    found = list(listed)
+    found = tuple(listed)
     for callback in found:
         if not isinstance(callback, Callback):
             raise ArgumentError(
                 "an entry of callbacks is not a callback",
                 expected="callbacks of lamp, or of your own subclass of lamp.Callback",
-                got=name_of(callback),
+                got=kind_of(callback),
                 fix=f"make one: {callback.__name__}()"
                 if isinstance(callback, type)
                 else "write a subclass of lamp.Callback with on_epoch(self, training)",

@@ -25,6 +25,9 @@ HOOKS = {
 }
 
 
+FIXED = ("model", "criterion", "optimizer", "history", "metrics", "callbacks")  # attributes of a Training
+
+
 class Stepping(Protocol):
     """What `scheduler=` requires: an object with a method `step`."""
 
@@ -60,6 +63,23 @@ class Training:
     step: int = 0
     measured: Sequence[str] = ()
     ending: str | None = field(default=None, init=False)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name not in self.__dataclass_fields__:
+            raise ArgumentError(
+                f"nothing reads training.{name}",
+                expected=", ".join(self.__dataclass_fields__),
+                got=f"training.{name} = {value!r}"[:80],
+                fix='training.stop("why") ends the training' if "stop" in name else "keep it in the callback itself",
+            )
+        if name in FIXED and name in vars(self):
+            raise ArgumentError(
+                f"training.{name} was replaced during the training",
+                expected=f"the {name} that fit was given, possibly with changed attributes",
+                got=f"another {type(value).__name__}",
+                fix="change its attributes, or end this training and begin another one",
+            )
+        super().__setattr__(name, value)
 
     def stop(self, why: str, replicas: Tensor | Sequence[int] | None = None) -> None:
         """End the training after this epoch; or only these replicas of a population (indices, or a mask (K,)).

@@ -12,6 +12,7 @@ from lamp.module import Module
 from lamp.passes import evaluating
 from lamp.paths import path_of
 from lamp.signatures import called
+from lamp.values import kind_of
 
 FIX = "check inputs and targets for NaN, lower the learning rate, or clip the gradients"
 
@@ -36,7 +37,7 @@ def first_non_finite(model: Module, *inputs: Any) -> str | None:
         raise ArgumentError(
             "first_non_finite takes a network",
             expected="a lamp module",
-            got=f"the class {model.__name__}" if isinstance(model, type) else type(model).__name__,
+            got=kind_of(model),
             fix="lamp.first_non_finite(model, x)",
         )
     for k, each in enumerate(inputs):

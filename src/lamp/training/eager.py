@@ -28,6 +28,7 @@ from lamp.training.epoch_metrics import EpochMetrics
 from lamp.training.history import Measured
 from lamp.training.last_good import LastGood
 from lamp.training.metrics import MetricLike
+from lamp.training.mismatches import warn_of_forgotten
 from lamp.training.spec import FitSpec
 from lamp.training.training_state import batches_from, begin_of_epoch
 from lamp.training.untouched import Untouched, writes_to
@@ -301,6 +302,8 @@ class EagerEngine:
             self.last_good.put_back(spec.model)
             raise
         spec.reader.note_target(output, target)
+        if not self.steps:
+            warn_of_forgotten(spec.model)
         self.steps += 1
         if spec.schedule is not None:
             spec.schedule.advance()

@@ -40,7 +40,7 @@ from lamp.training.choosing import ENGINES
 from lamp.training.history import History, Measured
 from lamp.training.loop import Loop
 from lamp.training.metrics import Metrics, by_name
-from lamp.training.mismatches import warn_of_pair
+from lamp.training.mismatches import warn_of_pair, warn_of_torchs_parameters
 from lamp.training.own_loss import check_loss
 from lamp.values import natural
 
@@ -147,6 +147,7 @@ def fit(
     check_optimizer(model, criterion, optimizer)
     check_scheduler(optimizer, scheduler, schedule_per)
     warn_of_pair(model, criterion)
+    warn_of_torchs_parameters(model)
     if isinstance(model, Population):
         model.check_again()
     history = History(engine, "", model.replicas)

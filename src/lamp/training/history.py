@@ -15,6 +15,9 @@ from torch import Tensor
 from lamp.errors import ArgumentError, DataError
 from lamp.intervals import margin_of_mean, mean_std
 from lamp.metrics.metric import mode_of
+from lamp.saving import write_file
+from lamp.saving.paths import read_file
+from lamp.tabular import Table
 from lamp.torch_habits import missing_attribute
 from lamp.values import as_path
 
@@ -23,7 +26,6 @@ if TYPE_CHECKING:
 
 ROWS_SHOWN = 12
 WIDTH = 80  # the most characters per line
-FRAME = 3  # characters that a column takes beside its text
 
 KEPT = ("engine", "why", "replicas", "stopped", "compile_seconds", "endings", "failed")
 
@@ -240,30 +242,23 @@ class History(Mapping[str, Tensor]):
         return history
 
     # ---- as a table, a figure, a file ------------------------------------------------------------------------------
-    def __str__(self) -> str:
-        from io import StringIO
-
-        from rich.console import Console
-        from rich.table import Table
-
+    def table(self) -> Table:
+        """The values of some epochs, evenly spaced, the first and the last among them."""
         shown = ROWS_SHOWN - 1
         indices = sorted({round(k * (self.epochs - 1) / shown) for k in range(ROWS_SHOWN)}) if self.epochs else []
-        shows = {name: self._shown(name) for name in self.names}
-        text = StringIO()
-        console = Console(file=text, width=WIDTH, color_system=None, force_jupyter=False, force_terminal=False)
-        for names in _in_tables({name: [shows[name][k] for k in indices] for name in self.names}):
-            table = Table()
-            table.add_column("epoch", justify="right")
-            for name in names:
-                table.add_column(name.replace("_", " "), justify="right")
-            for k in indices:
-                table.add_row(str(k + 1), *(shows[name][k].replace(" ", "\u00a0") for name in names))
-            console.print(table)
+        columns = [self._shown(name) for name in self.names]
+        rows = [[str(k + 1), *(column[k] for column in columns)] for k in indices]
         who = "" if self.replicas is None else f" of {self.replicas} replicas (mean ± std)"
         compiling = f", compiled in {self.compile_seconds:.2f} s" if self.compile_seconds else ""
         ran = f"{sum(self._seconds):.2f} s ({self.engine} engine{compiling})"
         headline = textwrap.fill(f"{self.epochs} epochs{who} in {ran}; {self.stopped}", WIDTH)
-        return f"{headline}\n{text.getvalue().rstrip()}".replace("\u00a0", " ")
+        return Table(headline, ["epoch", *(name.replace("_", " ") for name in self.names)], rows, wraps=True)
+
+    def __str__(self) -> str:
+        return str(self.table())
+
+    def _repr_html_(self) -> str:
+        return self.table()._repr_html_()
 
     def _shown(self, name: str) -> list[str]:
         """The values of each epoch, as the table shows them."""
@@ -314,13 +309,13 @@ class History(Mapping[str, Tensor]):
         """The record as JSON text; also written to a file if a path is given."""
         text = json.dumps(self.to_dict(), indent=1)
         if path is not None:
-            Path(path).write_text(text + "\n", encoding="utf-8")
+            write_file(path, lambda file: file.write(f"{text}\n".encode()))
         return text
 
     @classmethod
     def from_json(cls, source: str | Path) -> History:
         """The history from a text or file that `to_json` wrote. Raises DataError for anything else."""
-        text = source.read_text(encoding="utf-8") if isinstance(source, Path) else source
+        text = read_file(source) if isinstance(source, Path) else source
         try:
             saved = json.loads(text)
             history = cls(saved["engine"], saved["why"], saved.get("replicas"))
@@ -335,20 +330,6 @@ class History(Mapping[str, Tensor]):
                 "this is no history", expected="JSON written by History.to_json", got=f"{error}", fix="write it again"
             ) from None
         return history
-
-
-def _in_tables(columns: Mapping[str, list[str]]) -> list[list[str]]:
-    """The names of columns, split into tables that fit the width; headings may break between words."""
-    tables: list[list[str]] = [[]]
-    width = FRAME + len("epoch") + FRAME
-    for name, cells in columns.items():
-        own = max(map(len, [*name.split("_"), *cells])) + FRAME
-        if width + own > WIDTH and tables[-1]:
-            tables.append([])
-            width = FRAME + len("epoch") + FRAME
-        tables[-1].append(name)
-        width += own
-    return tables
 
 
 def _best(values: Tensor, mode: str) -> int:

@@ -1,9 +1,12 @@
 """Warnings about trainings that run but are probably a mistake: a last layer that does not fit the loss, and parameters
-that the optimizer lacks."""
+that nobody trains."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from torch import Tensor
 
 from lamp.errors import TrainingWarning, warn_of
 from lamp.losses import BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, KLDivLoss, Loss, NLLLoss
@@ -25,8 +28,11 @@ from lamp.nn import (
     Unflatten,
 )
 from lamp.overrides import is_lamps
+from lamp.parameter import Parameter
+from lamp.passes import latest
 from lamp.paths import describe
 from lamp.replicas import Population
+from lamp.values import kind_of
 
 PASSED_ON = (Identity, Dropout, Flatten, Unflatten)  # modules that do not change the range of the numbers
 
@@ -119,8 +125,15 @@ def warn_of_pair(network: Module, criterion: Loss) -> None:
         )
 
 
-def warn_of_untrained(names: list[str], strangers: int) -> None:
-    """Warn of parameters that the optimizer lacks, and of parameters of other networks that it has."""
+def warn_of_untrained(names: list[str], strangers: int, all_frozen: bool) -> None:
+    """Warn of parameters that the optimizer lacks, of parameters of other networks that it has, and of frozen ones if
+    there are no others."""
+    if all_frozen:
+        warn_of(
+            "all parameters that the optimizer has of this network are frozen, so nothing is trained. "
+            "Fix: model.requires_grad_(True), or lamp.evaluate, which measures without a training.",
+            TrainingWarning,
+        )
     if names:
         named = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
         warn_of(
@@ -134,3 +147,42 @@ def warn_of_untrained(names: list[str], strangers: int) -> None:
             "Fix: an optimizer of this network's parameters alone.",
             TrainingWarning,
         )
+
+
+def warn_of_torchs_parameters(network: Module) -> None:
+    """Warn of attributes of a user's modules that wait for a gradient of torch's autograd, which nobody computes."""
+    for path, module in network.named_modules():
+        for name, value in {} if is_lamps(type(module)) else vars(module).items():
+            if any(isinstance(each, Tensor) and each.requires_grad for each in _tensors_of(value)):
+                warn_of(
+                    f"{f'{path}.{name}'.lstrip('.')}, a {kind_of(value)}, is not trained. Fix: lamp.Parameter(tensor), "
+                    "or lamp.from_torch(module); where it is to stay as it is, say so by requires_grad_(False).",
+                    TrainingWarning,
+                )
+
+
+def warn_of_forgotten(network: Module) -> None:
+    """Warn of parameters whose module took part in a forward, but not as often in the backward of a user's module."""
+    through = latest(network)
+    if through is None or not any(module._has_users_forward for module in network.modules()):
+        return
+    for path, module in network.named_modules():
+        trained = any(not parameter.frozen for _, parameter in module._members(Parameter))
+        if trained and through.memory.get(module):
+            warn_of(
+                f"{f'{path}: ' if path else ''}{describe(module)} remembered in forward what no backward recalled, so "
+                "a part of its gradients is missing. Fix: call its backward in yours, once for each call in the "
+                "forward; where it is not to be trained, say so by requires_grad_(False).",
+                TrainingWarning,
+            )
+
+
+def _tensors_of(value: Any) -> Iterator[Any]:
+    """The value itself, the parameters of a torch.nn.Module, or those of all items in a list, tuple or dict."""
+    if isinstance(value, list | tuple | dict):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from _tensors_of(each)
+    elif hasattr(value, "named_parameters") and not isinstance(value, Module | type):
+        yield from value.parameters()
+    else:
+        yield value

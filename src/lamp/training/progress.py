@@ -68,6 +68,7 @@ class LiveLine:
     def __init__(self, total: int, title: str, stream: IO[str]) -> None:
         self.total, self.title, self.stream = total, title, stream
         self._next = 0.0
+        self._not_shown: tuple[float, Mapping[str, Measured]] | None = None
 
     def __enter__(self) -> Self:
         from rich.console import Console
@@ -96,14 +97,21 @@ class LiveLine:
     def at(self, done: float, values: Mapping[str, Measured]) -> None:
         now = time.monotonic()
         if now < self._next and done < self.total:
+            self._not_shown = done, dict(values)
             return
         self._next = now + REFRESH
+        self._show(done, values)
+
+    def _show(self, done: float, values: Mapping[str, Measured]) -> None:
+        self._not_shown = None
         width = self._progress.console.width = _width_of(self.stream)
         shown = numbers(values, width - self._step_count)
         self._progress.update(self._task, completed=done, description=self._describe(done), numbers=shown)
         self._progress.refresh()
 
     def __exit__(self, *_: object) -> None:
+        if self._not_shown is not None:  # the line that stays is the last one
+            self._show(*self._not_shown)
         self._progress.stop()
 
 

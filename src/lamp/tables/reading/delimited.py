@@ -24,6 +24,7 @@ from lamp.tables.reading.records import Dialect, long_fields
 
 COMMENT = "#"
 YEARS = range(1900, 2101)  # numbers that may well be column names
+RULE = re.compile(":?-{3,}:?")  # a cell of the line below the names of a Markdown table
 
 
 def read_delimited(data: bytes, name: str, likely: str, options: ReadOptions, notes: list[str]) -> pl.DataFrame:
@@ -36,6 +37,8 @@ def read_delimited(data: bytes, name: str, likely: str, options: ReadOptions, no
     body, line, said = dialects.preamble(data, options)
     body = body.rstrip(b"\x1a")  # DOS marks the end of a file so
     body, line, comment = _without_comments(body, line, name, options, notes)
+    if (not body or body.isspace()) and options.skip_lines and not data.isspace():
+        refuse_empty(name, "no lines after those skipped", f"fewer lines: --skip-lines {options.skip_lines} skips all")
     if not body or body.isspace():
         refuse_empty(name, "an empty file")
     if b"\r\r\n" in body and body.count(b"\r\r\n") == body.count(b"\n"):
@@ -95,13 +98,13 @@ def _names(heading: list[str], values: list[str]) -> bool:
     return words or any(map(NUMBER.fullmatch, values))
 
 
-def refuse_empty(name: str, got: str) -> NoReturn:
+def refuse_empty(name: str, got: str, fix: str = "check how the file was written") -> NoReturn:
     """Raise the DataError for a file without a table."""
     raise DataError(
         f"{name}: the table is empty",
         expected="a line with the names of the columns, and rows",
         got=got,
-        fix="check how the file was written",
+        fix=fix,
     )
 
 
@@ -256,10 +259,21 @@ def _named(read: Attempt, name: str, options: ReadOptions, notes: list[str]) -> 
         header = header[:-1]
     if len(header) < frame.width:
         frame = frame.select(frame.columns[: len(header)])
+    if read.dialect.separator == "|":
+        frame = _without_rule(frame, name, notes)
     if len(frame) and options.header is None:
         _note_data_as_names(frame, header, name, notes)
     _note_repeated_header(frame, header, name, notes)
     return frame.rename(dict(zip(frame.columns, distinct(header, notes, name), strict=True)))
+
+
+def _without_rule(frame: pl.DataFrame, name: str, notes: list[str]) -> pl.DataFrame:
+    """The table without a first row of dashes, which separates the names from the rows in Markdown."""
+    first = [cell.strip() for cell in frame.row(0) if cell and cell.strip()] if len(frame) else []
+    if not first or not all(map(RULE.fullmatch, first)):
+        return frame
+    notes.append(f"{name}: skipped a line of dashes below the names of the columns")
+    return frame[1:]
 
 
 def _with_one_more(

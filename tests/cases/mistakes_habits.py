@@ -1,0 +1,213 @@
+"""Mistakes of users who come from torch, Keras or Lightning, and of those who write losses and modules of their own."""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+from pathlib import Path
+
+import torch
+
+import lamp
+from tests.cases.mistakes import Mistake
+from tests.cases.mistakes_fitting import X, Y, fit, network
+
+
+class ForwardAlone(lamp.Loss):
+    def forward(self, input, target):
+        return (input - target).square().mean()
+
+
+class ValueAlone(lamp.Loss):
+    def value(self, output, target):
+        return (output - target) ** 2
+
+
+class DerivativeAlone(lamp.Loss):
+    def derivative(self, output, target):
+        return output - target
+
+
+class Returns(lamp.Loss):
+    """A loss whose formulas return these values."""
+
+    def __init__(self, value, derivative):
+        self.returned = value, derivative
+
+    def value(self, output, target):
+        return (output - target) ** 2 if self.returned[0] else None
+
+    def derivative(self, output, target):
+        return (output - target) * 2.0 if self.returned[1] else None
+
+
+class OfOutputAlone(lamp.Loss):
+    def value(self, output):
+        return output
+
+    def derivative(self, output):
+        return output * 0.0 + 1.0
+
+
+class ReadsTheOther(lamp.Activation):
+    """An activation whose dsigma reads y, although it remembers x."""
+
+    remembers = "x"
+
+    def sigma(self, x):
+        return x.tanh()
+
+    def dsigma(self, x, y):
+        return 1.0 - y * y
+
+
+class Forgets(lamp.Module):
+    """A module whose backward recalls what its forward does not remember."""
+
+    def forward(self, x):
+        return x * 2
+
+    def backward(self, dy):
+        return self.recall() * dy
+
+
+class Sets(lamp.Callback):
+    """A callback that sets an attribute of the training."""
+
+    def __init__(self, name, value):
+        self.name, self.value = name, value
+
+    def on_epoch(self, training):
+        setattr(training, self.name, self.value)
+
+
+def _trained(criterion, model=None):
+    model = model or lamp.Sequential(lamp.Linear(3, 3))
+    return lambda: fit(model=model, criterion=criterion, data=(X, X))
+
+
+def _sets(name, value):
+    return lambda: fit(callbacks=[Sets(name, value)], epochs=3)
+
+
+def _of_its_value():
+    criterion = lamp.CrossEntropyLoss()
+    criterion.backward(criterion(network()(X), Y))
+
+
+def _nested():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch says that nested tensors are new
+        return torch.nested.nested_tensor([X[:3], X[:5]])
+
+
+def _below_a_file(act):
+    """Write to a path below a file."""
+
+    def call():
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "file"
+            file.write_text("")
+            act(file / "x.json")
+
+    return call
+
+
+MISTAKES = [
+    # ---- losses and modules of their own
+    Mistake("a loss with a forward alone", _trained(ForwardAlone()), RuntimeError, "ForwardAlone", ("self.remember(",)),
+    Mistake("a loss without a derivative", _trained(ValueAlone()), lamp.UnwrittenError, "ValueAlone", ("derivative(",)),
+    Mistake("a value that is None", _trained(Returns(0, 1)), lamp.DTypeError, "Returns.value", ("return",)),
+    Mistake("a derivative that is None", _trained(Returns(1, 0)), lamp.DTypeError, "Returns.derivative", ("return",)),
+    Mistake(
+        "a loss of the output alone",
+        _trained(OfOutputAlone()),
+        ValueError,
+        "OfOutputAlone.value",
+        ("(output, target)",),
+    ),
+    Mistake(
+        "dsigma of what is not remembered",
+        _trained(lamp.MSELoss(), lamp.Sequential(lamp.Linear(3, 3), ReadsTheOther())),
+        ValueError,
+        "Sequential.1: ReadsTheOther",
+        ("remembers = 'x'", 'remembers = "y"'),
+    ),
+    Mistake("a loss without a value", _trained(DerivativeAlone()), lamp.UnwrittenError, "DerivativeAlone", ("value(",)),
+    Mistake(
+        "a module that forgets",
+        _trained(lamp.MSELoss(), lamp.Sequential(lamp.Linear(3, 3), Forgets())),
+        RuntimeError,
+        "Sequential.1: Forgets",
+        ("remembered nothing", "self.remember("),
+    ),
+    # ---- a training as callbacks see it
+    Mistake(
+        "training.stop_training, as in Keras", _sets("stop_training", True), ValueError, "stop_training", ("stop(",)
+    ),
+    Mistake("training.stop = True", _sets("stop", True), ValueError, "training.stop", ('training.stop("why")',)),
+    Mistake("another criterion in a training", _sets("criterion", lamp.MSELoss()), ValueError, "training.criterion"),
+    Mistake("other metrics in a training", _sets("metrics", {}), ValueError, "training.metrics", ("another dict",)),
+    Mistake(
+        "other callbacks in a training", _sets("callbacks", []), ValueError, "training.callbacks", ("another list",)
+    ),
+    Mistake("a name that a training has not", _sets("patience", 3), ValueError, "training.patience", ("callback",)),
+    # ---- gradients
+    Mistake("criterion.backward(loss)", _of_its_value, RuntimeError, "CrossEntropyLoss", ("criterion.backward())",)),
+    # ---- data
+    Mistake("a path for data", lambda: fit(data=Path("table.csv")), ValueError, "data", ("lamp train FILE",)),
+    Mistake("a class for data", lambda: fit(data=lamp.Dataset), ValueError, "data", ("the class Dataset", "Dataset(")),
+    Mistake("data without numbers", lambda: fit(data=(X.to("meta"), Y)), ValueError, "inputs", ("meta",)),
+    Mistake("nested data", lambda: fit(data=(_nested(), Y)), ValueError, "inputs", ("to_padded_tensor(inputs",)),
+    # ---- files
+    Mistake(
+        "a history below a file",
+        _below_a_file(lambda path: fit().to_json(path)),
+        lamp.CheckpointError,
+        "x.json",
+        ("a file is",),
+    ),
+    Mistake(
+        "a checkpoint that is a file",
+        _below_a_file(lambda path: fit(checkpoint=path.parent)),
+        lamp.CheckpointError,
+        "file",
+        ("a file is",),
+    ),
+    Mistake(
+        "a history that is nowhere",
+        lambda: lamp.History.from_json(Path("no.json")),
+        lamp.CheckpointError,
+        "no.json",
+        ("check the path",),
+    ),
+    # ---- names and arguments
+    Mistake("model.train(epochs)", lambda: network().train(10), ValueError, "mode", ("lamp.fit",)),
+    Mistake("a schedule of a class", lambda: lamp.StepLR(lamp.SGD, 1), ValueError, "StepLR", ("the class SGD",)),
+    Mistake(
+        "step(loss)",
+        lambda: lamp.SGD(network().parameters(), lr=0.1).step(3.0),
+        ValueError,
+        "closure",
+        ("no arguments", "lambda:"),
+    ),
+    Mistake("a network without its input", lambda: network()(), ValueError, "Sequential", ("forward(input, *target)",)),
+    Mistake(
+        "a data set's normalize", lambda: lamp.Dataset(X, Y).normalize(), AttributeError, "Dataset", ("normalized()",)
+    ),
+    Mistake(
+        "a data set to a device that is none", lambda: lamp.Dataset(X, Y).to("gpu"), ValueError, "device", ("cpu",)
+    ),
+    Mistake("plots.show", lambda: lamp.plots.show(), AttributeError, "lamp.plots", ("lamp.plots.save",)),
+    Mistake(
+        "a metric in small letters", lambda: lamp.metrics.f1, AttributeError, "lamp.metrics", ("lamp.metrics.F1?",)
+    ),
+    Mistake("lamp.autocast", lambda: lamp.autocast("cpu"), AttributeError, "lamp", ("bfloat16()",)),
+    Mistake("a Trainer", lambda: lamp.Trainer(max_epochs=3), AttributeError, "lamp", ("lamp.fit(",)),
+    Mistake("seed_everything", lambda: lamp.seed_everything(0), AttributeError, "lamp", ("torch.manual_seed(0)",)),
+    Mistake("a class to summary", lambda: lamp.summary(lamp.Linear), ValueError, "summary", ("the class Linear",)),
+    Mistake("curves of what was not measured", lambda: fit().plot("acc"), ValueError, "'acc'", ("metrics=",)),
+    Mistake(
+        "torch's class in a network", lambda: lamp.stack([torch.nn.Linear]), ValueError, "stack", ("the class torch",)
+    ),
+]
