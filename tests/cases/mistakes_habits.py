@@ -71,6 +71,24 @@ class Forgets(lamp.Module):
         return self.recall() * dy
 
 
+class OwnMomentum(lamp.Optimizer):
+    """SGD with momentum, whose state_names return these names."""
+
+    def __init__(self, params, names):
+        self.names = names
+        super().__init__(params, {"lr": 0.1})
+
+    def state_names(self, group):
+        return self.names
+
+    def coefficients(self, group, step):
+        return {"lr": group["lr"]}
+
+    def update(self, parameter, gradient, state, c, group):
+        state["mean"] = state.get("mean", 0.0) * 0.9 + gradient
+        return parameter - state["mean"] * c["lr"]
+
+
 class Sets(lamp.Callback):
     """A callback that sets an attribute of the training."""
 
@@ -113,7 +131,34 @@ def _below_a_file(act):
     return call
 
 
+def _named(names, engine, act=lambda optimizer: None):
+    """A training with that optimizer, and then something done with it."""
+
+    def call():
+        model = network()
+        optimizer = OwnMomentum(model.parameters(), names)
+        fit(model=model, optimizer=optimizer, engine=engine)
+        act(optimizer)
+
+    return call
+
+
 MISTAKES = [
+    # ---- optimizers of their own
+    Mistake(
+        "state_names that are a text", _named("mean", "eager"), ValueError, "OwnMomentum.state_names", ('("mean",)',)
+    ),
+    Mistake(
+        "state_names that return nothing", _named(None, "eager"), ValueError, "OwnMomentum.state_names", ("tuple",)
+    ),
+    Mistake("a state without a name, compiled", _named((), "compiled"), ValueError, "OwnMomentum.update", ("'mean'",)),
+    Mistake(
+        "a state without a name, saved",
+        _named((), "eager", lambda optimizer: optimizer.state_dict()),
+        ValueError,
+        "OwnMomentum.update",
+        ("'mean'", "state_names"),
+    ),
     # ---- losses and modules of their own
     Mistake("a loss with a forward alone", _trained(ForwardAlone()), RuntimeError, "ForwardAlone", ("self.remember(",)),
     Mistake("a loss without a derivative", _trained(ValueAlone()), lamp.UnwrittenError, "ValueAlone", ("derivative(",)),

@@ -17,6 +17,7 @@ from lamp.compiler.kernel_spec import KernelSpec
 from lamp.compiler.lanes import Lane, Mask
 from lamp.optim import Optimizer
 from lamp.optim.clipping import TINY
+from lamp.optim.rules import check_state
 
 
 class Updates:
@@ -94,6 +95,7 @@ class Updates:
         before = [code.load(self.arguments.states, place) for place in places]
         state: dict[str, Any] = dict(zip(names, before, strict=True))
         moved = call_formula(optimizer.update, p, g, state, c, group)
+        check_state(optimizer, state, names)
         inside = self._inside(i, bounds)
         code.store(self.arguments.parameters, i, moved if inside is None else moved.where(inside, p))
         for name, place, old in zip(names, places, before, strict=True):

@@ -36,8 +36,6 @@ def as_column(data: Any, name: str = "inputs") -> Tensor:
         raise DataError(
             f"the {name} are sparse", expected="a dense tensor", got=tensor.layout, fix=f"{name}.to_dense()"
         )
-    if tensor.is_meta:
-        raise without_numbers(f"the tensor of the {name}")
     if tensor.dim() == 0:
         raise DataError(
             f"the {name} are a single number",
@@ -196,7 +194,12 @@ def _from_numpy(array: np.ndarray[Any, Any], name: str) -> Tensor:
 
 
 def check_finite(data: Tensor, name: str = "inputs") -> None:
-    """Raise NonFiniteError, naming the first place, if data (n, ...) hold a NaN or an infinity."""
+    """Raise NonFiniteError, naming the first place, if data (n, ...) hold a NaN or an infinity.
+
+    Raises DeviceError for data on the device meta.
+    """
+    if data.is_meta:
+        raise without_numbers(f"the tensor of the {name}")
     if not data.is_floating_point() or math.isfinite(data.sum().item()):
         return  # a sum is finite only if every term is; this is the cheapest check of all of them
     bad = (~data.isfinite()).nonzero()

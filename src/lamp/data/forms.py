@@ -77,7 +77,8 @@ def is_table(data: Any) -> bool:
 
 def unknown_form(data: Any, fix: str) -> DataError:
     """The error for data in an unknown form."""
-    return DataError("data in an unknown form", expected=FORMS, got=kind_of(data), fix=fix)
+    got = f"the str {data!r}"[:80] if isinstance(data, str) else kind_of(data)
+    return DataError("data in an unknown form", expected=FORMS, got=got, fix=fix)
 
 
 def _columns_of_list(data: list[Any]) -> tuple[Tensor, ...] | None:

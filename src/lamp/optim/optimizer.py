@@ -17,6 +17,7 @@ from lamp.optim.blocks import Block, ParameterBlocks, WholeParameters
 from lamp.optim.checks import Range, alike, as_list, as_parameters, check_ranges, column, plain, rows_of
 from lamp.optim.groups import ParameterGroup, unknown
 from lamp.optim.in_backward import StepsInBackward, explain_all
+from lamp.optim.rules import as_state_names, check_state, explain_update
 from lamp.optim.saved_state import loaded_state, saved_state
 from lamp.parameter import Parameter, Span
 from lamp.signatures import Constructed, Formulas, check_formulas
@@ -163,12 +164,7 @@ class Optimizer(StepsInBackward, metaclass=_Made):
 
     def _copy(self, moved: Any, data: Tensor) -> None:
         if not isinstance(moved, Tensor) or moved.shape != data.shape:
-            raise ArgumentError(
-                f"{type(self).__name__}.update did not return the parameter",
-                expected=f"the parameter after the step, a tensor {tuple(data.shape)}",
-                got=tuple(moved.shape) if isinstance(moved, Tensor) else type(moved).__name__,
-                fix="end update with `return`, of the parameter changed in place or of a new tensor",
-            )
+            raise explain_update(self, moved, data)
         data.copy_(moved)
 
     @property
@@ -355,7 +351,8 @@ class Optimizer(StepsInBackward, metaclass=_Made):
         """Cut all groups into blocks anew, with this state for the parameters that have any."""
         self._blocks = []
         for group in self.param_groups:
-            begins = {name: column(self.initial_state(name, group)) for name in self.state_names(group)}
+            names = as_state_names(self, self.state_names(group))
+            begins = {name: column(self.initial_state(name, group)) for name in names}
             if self.elementwise:
                 self._blocks.append(ParameterBlocks(group["params"], begins, states))
             else:
@@ -363,6 +360,9 @@ class Optimizer(StepsInBackward, metaclass=_Made):
 
     def _states(self) -> dict[Parameter, dict[str, Tensor]]:
         """The rule's state for each parameter, by name."""
+        for blocks in self._blocks:
+            for block in blocks.blocks:
+                check_state(self, block.state, blocks.names)
         return {parameter: state for blocks in self._blocks for parameter, state in blocks.states().items()}
 
     # ---- state -----------------------------------------------------------------------------------------------------

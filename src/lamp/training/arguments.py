@@ -86,9 +86,9 @@ def network_and_loss(model: Any, criterion: Any, what: str = "fit") -> tuple[Mod
     check_is_loss(criterion, what)
     if not is_lamps(criterion.forward):
         check_takes("the criterion", criterion.forward, "input", "target")
-    elif is_lamps(criterion.prepare):
-        for formula in (each for each in (criterion.value, criterion.derivative) if not is_lamps(each)):
-            check_takes(f"{type(criterion).__name__}.{formula.__name__}", formula, "output", "target")
+    elif is_lamps(criterion.prepare) and next(filter(is_lamps, type(criterion).__mro__)) is Loss:
+        for name in ("value", "derivative"):
+            check_takes(f"{type(criterion).__name__}.{name}", getattr(criterion, name), "output", "target")
     if criterion.reduction == "none":
         raise ArgumentError(
             "training minimises a single number",

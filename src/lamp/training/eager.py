@@ -303,7 +303,7 @@ class EagerEngine:
             raise
         spec.reader.note_target(output, target)
         if not self.steps:
-            warn_of_forgotten(spec.model)
+            warn_of_forgotten(spec.model, output)
         self.steps += 1
         if spec.schedule is not None:
             spec.schedule.advance()

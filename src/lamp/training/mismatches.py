@@ -161,10 +161,14 @@ def warn_of_torchs_parameters(network: Module) -> None:
                 )
 
 
-def warn_of_forgotten(network: Module) -> None:
-    """Warn of parameters whose module took part in a forward, but not as often in the backward of a user's module."""
+def warn_of_forgotten(network: Module, output: Any) -> None:
+    """Warn of parameters whose module took part in a forward, but not as often in the backward of a user's module.
+
+    A network of several outputs may have one that the loss does not use.
+    """
     through = latest(network)
-    if through is None or not any(module._has_users_forward for module in network.modules()):
+    of_users = any(module._has_users_forward for module in network.modules())
+    if through is None or not of_users or not isinstance(output, Tensor):
         return
     for path, module in network.named_modules():
         trained = any(not parameter.frozen for _, parameter in module._members(Parameter))
@@ -172,7 +176,8 @@ def warn_of_forgotten(network: Module) -> None:
             warn_of(
                 f"{f'{path}: ' if path else ''}{describe(module)} remembered in forward what no backward recalled, so "
                 "a part of its gradients is missing. Fix: call its backward in yours, once for each call in the "
-                "forward; where it is not to be trained, say so by requires_grad_(False).",
+                "forward; a call that is not to be trained belongs within lamp.evaluating(), or freeze the module by "
+                "requires_grad_(False).",
                 TrainingWarning,
             )
 
