@@ -6,6 +6,7 @@ from collections import Counter
 
 import numpy as np
 import polars as pl
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,6 +15,7 @@ from lamp.tables import Preprocessing, cells, dates, kinds, numbers
 from lamp.tables.cells import Cells, cells_of
 from lamp.tables.conventions import Conventions
 from lamp.tables.missing import as_text
+from lamp.tables.train import Request, plan_training
 
 WORDS = [
     "", " ", None, "NA", "None", "-", "a", " a ", "A", "Ko\u0308ln", "Köln", "yes", "no", "3", "3.0", "03", "1,020",
@@ -72,6 +74,26 @@ def test_cells(columns):
             assert parts.unit.tolist() == parsed["unit"].to_list()
             assert parts.zero.tolist() == parsed["zero"].to_list()
             assert parts.scaled.tolist() == parsed["scaled"].to_list()
+
+
+@pytest.mark.parametrize(("odd", "wide"), [("1.25", 1), ("1.250", 2)])
+def test_rows_with_odd_target_words_are_left_out_before_the_other_columns_are_looked_at(
+    tmp_path, monkeypatch, odd, wide
+):
+    """Where other columns may tell what 1.250 is, they are looked at twice."""
+    frame = pl.DataFrame({f"x{k}": [f"{(k + 7 * row) % 50} kg" for row in range(60)] for k in range(5)})
+    target = [odd if row % 2 else str(row) for row in range(60)]
+    frame.with_columns(y=pl.Series([*target[:-1], "unknown"])).write_csv(tmp_path / "t.csv")
+    widths, settled = [], Conventions.settled
+
+    def counting(self, frame):
+        widths.append(frame.width)
+        return settled(self, frame)
+
+    monkeypatch.setattr(Conventions, "settled", counting)
+    plan = plan_training(Request(tmp_path / "t.csv", "y", "regression", leave_out_odd=True))
+    assert (len(plan.rows), plan.target.task) == (59, "regression")
+    assert widths.count(6) == wide
 
 
 def test_each_text_is_parsed_once_with_each_mark_and_in_each_form(monkeypatch):

@@ -21,6 +21,7 @@ from lamp.tables.missing import (
     MISSING_WORDS,
     as_text,
     canonical,
+    has_decimals,
     is_missing,
     is_text,
     without_decimals,
@@ -141,7 +142,7 @@ class Cells:
         words, count, gaps = self.read(without_decimals), self.count, self.missing(missing)
         if gaps.any():
             words, count = words.filter(pl.Series(~gaps)), count[~gaps]
-        if words.n_unique() == len(words):
+        if not self.read(has_decimals).any():
             return Counted(words, count)
         table = pl.DataFrame({"word": words, "count": count})  # 3 and 3.0
         table = table.group_by("word", maintain_order=True).agg(pl.col("count").sum())

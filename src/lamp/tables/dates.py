@@ -232,17 +232,18 @@ def likely(words: Sequence[str], forms: Iterable[str] = FORMS) -> list[str]:
     """The forms that at least half of these words fit."""
     some = [word.lower() for word in words]
     few, found = [word for word in some[:5] if DIGIT.search(word)], []
+    lines = "\n".join(word.replace("\n", "\0") for word in some)
     for form in forms if few else ():
         pattern = compiled(form)
-        if any(map(pattern.match, few)) and sum(bool(pattern.match(word)) for word in some) >= LIKELY * len(some):
+        if any(map(pattern.match, few)) and len(pattern.findall(lines)) >= LIKELY * len(some):
             found.append(form)
     return found
 
 
 @cache
 def compiled(form: str) -> re.Pattern[str]:
-    """The compiled regular expression of a form, for single words."""
-    return re.compile(grammar(form))
+    """The compiled regular expression of a form, for lines with a word each."""
+    return re.compile(re.sub(r"\?P<\w+>", "?:", grammar(form)), re.MULTILINE)
 
 
 def best(cells: Cells, missing: Sequence[str] = MISSING_WORDS, order: str = "") -> tuple[str, int] | None:

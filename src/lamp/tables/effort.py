@@ -29,8 +29,8 @@ LEAST_EPOCHS = 4  # of the ensemble; if the budget allows fewer, it trains on fe
 LEAST_SWEPT = 2_000
 RATE = 3e10  # multiplications and additions per second of budget
 STEP = 1e-6  # seconds per step of one network, in addition to its multiplications
-COLUMN, FREE_COLUMNS = 1.5e-3, 100  # seconds per column for all but training, not counted for the first columns
-LEAST_TRAINING = 0.25  # least share of the budget that is for training, however many columns there are
+COLUMN, FREE_COLUMNS = 2e-3, 100  # seconds per column for all but training, not counted for the first columns
+LEAST_TRAINING = 0.15  # least share of the budget that is for training, however many columns there are
 GUARD, GRACE = 2.0, 30.0  # the clock ends a training after GUARD times its budget, or GRACE seconds beyond it
 
 

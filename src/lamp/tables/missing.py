@@ -66,7 +66,12 @@ def changed(text: pl.Series, which: pl.Series, change: Callable[[pl.Series], pl.
 
 def without_decimals(text: pl.Series) -> pl.Series:
     """The texts, with whole numbers without decimals: 3.0 is the same word as 3."""
-    return changed(text, text.str.contains(WHOLE), lambda some: some.str.replace(WHOLE, "$1"))
+    return changed(text, has_decimals(text), lambda some: some.str.replace(WHOLE, "$1"))
+
+
+def has_decimals(text: pl.Series) -> pl.Series:
+    """Which texts are whole numbers with decimals, such as 3.0."""
+    return text.str.contains(WHOLE)
 
 
 def is_missing(text: pl.Series, missing: Sequence[str] = MISSING_WORDS) -> pl.Series:

@@ -33,6 +33,8 @@ LINE_NUMBERS = 5e8  # table cells times classes, in steps of the logistic regres
 RIDGE_WORK = 1e10  # multiplications
 MLP_WORK = 1e10  # multiplications and additions
 TREE_NUMBERS = 5e7  # table cells and histogram cells, in rounds of boosting
+TREE_COLUMN = 5e-4  # seconds per column to divide it into bins, before the first round
+TOO_LONG = 1.0  # seconds that a peer may take although its budget does not suffice for the fewest rows and steps
 FEWEST_ROWS = 200
 SMALL = 1e6  # table cells up to which one thread is faster than several
 
@@ -63,20 +65,27 @@ def peers(
     """Train each peer on (inputs, targets), and measure it on the test rows.
 
     seconds  budget per model, counted in work, so that rows, steps and rounds are the same on any machine. If it does
-             not suffice, the model's note says so
+             not suffice, the model's note says so; a model that would take far longer is left out, and `tell` says so
 
     Raises DataError if scikit-learn cannot be imported.
     """
     from threadpoolctl import threadpool_limits
 
     found = []
-    for name, make in _models(target, seed).items():
+    for name, (make, least) in _models(target, seed).items():
+        needed = least(min(FEWEST_ROWS, len(training[0])), training[0].shape[1])
+        if needed > max(seconds, TOO_LONG):
+            tell(
+                f"scikit-learn's {name} is left out: with {training[0].shape[1]:,} inputs it takes {needed:.0f} s or "
+                f"more, and has {seconds:.1f} s of the budget"
+            )
+            continue
         tell(f"training scikit-learn's {name}")
         begun = time.monotonic()
         threads = 1 if training[0].numel() <= SMALL else None
         with warnings.catch_warnings(), threadpool_limits(threads):
             warnings.simplefilter("ignore")  # scikit-learn warns if epochs do not suffice; `note` says so instead
-            model, note = make(training[0].numpy(), training[1].numpy(), seconds)
+            model, note = _on_rows(make, least, seed, training[0].numpy(), training[1].numpy(), seconds)
             predicted = _predicted(model, target, test[0].numpy())
         took = time.monotonic() - begun
         if target.is_classes:
@@ -104,8 +113,8 @@ def check_installed() -> tuple[Any, Any, Any]:
 Fit = Callable[[Any, Any, float], tuple[Any, str]]  # inputs, targets, seconds -> the model, and what was cut short
 
 
-def _models(target: Target, seed: int) -> dict[str, Fit]:
-    """{name of the peer: the function that fits it}."""
+def _models(target: Target, seed: int) -> dict[str, tuple[Fit, Callable[[int, int], float]]]:
+    """{name of the peer: the function that fits it, and the least seconds of budget for so many rows and features}."""
     ensemble, linear_model, neural_network = check_installed()
     if target.is_classes:
         line = linear_model.LogisticRegression(C=C_OF_A_LINE)
@@ -116,11 +125,9 @@ def _models(target: Target, seed: int) -> dict[str, Fit]:
         mlp = neural_network.MLPRegressor(random_state=seed)
         trees = ensemble.HistGradientBoostingRegressor(random_state=seed)
     return {
-        "linear model": partial(_on_rows, partial(_fit_line, line, target), partial(_line_seconds, target), seed),
-        "MLP": partial(_on_rows, partial(_fit_mlp, mlp, target), partial(_mlp_seconds, target), seed),
-        "gradient boosting": partial(
-            _on_rows, partial(_fit_trees, trees, target), partial(_tree_seconds, target), seed
-        ),
+        "linear model": (partial(_fit_line, line, target), partial(_line_seconds, target)),
+        "MLP": (partial(_fit_mlp, mlp, target), partial(_mlp_seconds, target)),
+        "gradient boosting": (partial(_fit_trees, trees, target), partial(_first_tree_seconds, target)),
     }
 
 
@@ -157,6 +164,11 @@ def _tree_seconds(target: Target, rows: int, features: int) -> float:
     return trees * features * (rows + TREE_BINS * TREE_LEAVES) / TREE_NUMBERS
 
 
+def _first_tree_seconds(target: Target, rows: int, features: int) -> float:
+    """Seconds for the first round."""
+    return TREE_COLUMN * features + _tree_seconds(target, rows, features)
+
+
 # ---- fitting each ----------------------------------------------------------------------------------------------------
 def _fit_line(line: Any, target: Target, x: Any, y: Any, seconds: float) -> tuple[Any, str]:
     if not target.is_classes:
@@ -189,7 +201,7 @@ def _fit_mlp(mlp: Any, target: Target, x: Any, y: Any, seconds: float) -> tuple[
 
 def _fit_trees(trees: Any, target: Target, x: Any, y: Any, seconds: float) -> tuple[Any, str]:
     """Call the trees' `fit`, or, if the budget is too small for that, add some rounds at a time."""
-    rounds = max(1, int(seconds / _tree_seconds(target, *x.shape)))
+    rounds = max(1, int((seconds - TREE_COLUMN * x.shape[1]) / _tree_seconds(target, *x.shape)))
     if rounds >= TREES:
         return trees.fit(x, y), ""
     trees.set_params(warm_start=True, early_stopping=False)

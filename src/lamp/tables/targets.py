@@ -171,6 +171,13 @@ def there(column: pl.Series, missing: Sequence[str] = MISSING_WORDS) -> pl.Serie
     return parsing.numbers(column, missing=missing).is_not_null() if column.dtype.is_numeric() else column.is_not_null()
 
 
+def may_follow_others(column: pl.Series, alone: Conventions) -> bool:
+    """Whether other columns may decide how a target's numbers are read; `alone` has looked at the target only."""
+    if not parsing.is_text(column.dtype) or alone.decimal_in(column.name).known in ("asked", "proven"):
+        return False
+    return bool(column.cast(pl.String).str.contains_any([".", ","]).any())
+
+
 def odd_words(column: pl.Series, task: str | None, conventions: Conventions) -> pl.Series:
     """(n,) booleans: where a target holds words although it is, or is to be, a number."""
     none = pl.repeat(False, len(column), dtype=pl.Boolean, eager=True)

@@ -178,13 +178,16 @@ def plan_training(request: Request, notes: list[str] | None = None) -> Plan:
     if not there.all():
         notes.append(targets.remark_on_gaps(column, there))
     frame, rows = whole.filter(there), there.arg_true()
-    written = asked.settled(frame)
+    alone = asked.settled(frame.select(request.target))
+    by_others = targets.may_follow_others(frame[request.target], alone)
+    written = asked.settled(frame) if by_others else alone
     odd = targets.odd_words(frame[request.target], request.task, written)
     if odd.any():
         if not request.leave_out_odd:
             targets.refuse_odd_words(column, rows.filter(odd))
         notes.append(targets.remark_on_odd_words(column, rows.filter(odd)))
         frame, rows = frame.filter(~odd), rows.filter(~odd)
+    if odd.any() or not by_others:
         written = asked.settled(frame)
     target = targets.decide(frame[request.target], request.task, written)
     notes += [f"{target.name}: {target.why}"] if target.why else []
@@ -212,18 +215,8 @@ def plan_training(request: Request, notes: list[str] | None = None) -> Plan:
     notes += remark_on_columns(len(decisions), request.seconds)
     seconds = left * (1 - 3 * SHARE_OF_PEERS)
     effort = effort_for(len(parts.training), len(preprocessing.features), target.outputs, request.members, seconds)
-    return Plan(
-        request,
-        frame,
-        torch.from_numpy(rows.cast(pl.Int64).to_numpy().copy()),
-        target,
-        truth,
-        decisions,
-        parts,
-        preprocessing,
-        effort,
-        notes,
-    )
+    in_file = torch.from_numpy(rows.cast(pl.Int64).to_numpy().copy())
+    return Plan(request, frame, in_file, target, truth, decisions, parts, preprocessing, effort, notes)
 
 
 def train(plan: Plan, *, progress: bool = True, tell: Tell = lambda _: None) -> Outcome:
