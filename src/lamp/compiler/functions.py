@@ -29,7 +29,7 @@ class Format:
     exp                 (e^r - 1 - r) / r^2, a polynomial in r;   |r| <= log 2 / 2
     log                 (log((1 + s) / (1 - s)) / s - 2) / s^2, in s^2;   (1 + s) / (1 - s) from sqrt(1/2) to sqrt 2
     erf                 erf(x) / x - 1, in x^2;   |x| <= 3/4
-    erfc                e^(x^2) (1 - erf(x)), a rational function of x;   3/4 <= x <= erf_limit, beyond which erf is 1
+    log_erfc            log(1 - erf(x)) / x, in x;   3/4 <= x <= erf_limit, beyond which erf is 1
     """
 
     mantissa: int
@@ -39,12 +39,12 @@ class Format:
     exp: Sequence[float]
     log: Sequence[float]
     erf: Sequence[float]
-    erfc: tuple[Sequence[float], Sequence[float]]
+    log_erfc: Sequence[float]
     erf_limit: float
 
 
-# The coefficients minimise the largest relative error (those of erfc: the error of erf). They were computed with 50
-# digits: the polynomials by Remez's algorithm, the rational functions by reweighted least squares (Lawson 1961).
+# The coefficients minimise the largest relative error (those of log_erfc: that of erf). They were computed with 50
+# digits, by Remez's algorithm; those of log_erfc by reweighted least squares (Lawson 1961).
 FORMATS = {
     torch.float32: Format(
         mantissa=23,
@@ -54,9 +54,8 @@ FORMATS = {
         exp=(1.3946506046e-3, 8.3666106485e-3, 4.1666281244e-2, 1.6666542794e-1, 5.0000000621e-1),
         log=(2.9873072223e-1, 3.9977495623e-1, 6.6666776717e-1),
         erf=(-6.7495124309e-4, 5.1143453511e-3, -2.6834624412e-2, 1.1283376570e-1, -3.7612618757e-1, 1.2837916550e-1),
-        erfc=(
-            (2.2273411309e-1, 7.2673002610e-1, 1.0004077371),
-            (3.9300329000e-1, 1.3090573064, 1.8581516913, 1.0),
+        log_erfc=(
+            2.1625519359e-4, -3.2335387583e-3, 2.2949054513e-2, -1.0535309465e-1, -6.3564985385e-1, -1.1285343362,
         ),
         erf_limit=4.0,
     ),
@@ -79,15 +78,12 @@ FORMATS = {
             -8.5483003065514468952e-4, 5.2239772226611938356e-3, -2.6866170610154671453e-2, 1.1283791670800480199e-1,
             -3.7612638903181092945e-1, 1.2837916709551249820e-1,
         ),
-        erfc=(
-            (
-                7.7419565773073075262e-3, 7.6258777675329555602e-2, 3.4785183711108965676e-1, 9.0590868434947866226e-1,
-                1.3550105099906483519, 9.9999997917251356551e-1,
-            ),
-            (
-                1.3722462827860952214e-2, 1.3515917822541382785e-1, 6.2349763585603812281e-1, 1.6724904028204786120,
-                2.7081150505560818305, 2.4833894215846367279, 1.0,
-            ),
+        log_erfc=(
+            1.979114793995992226e-12, -8.5317802295120873073e-11, 1.7239260171848450632e-9, -2.1690126707005758882e-8,
+            1.9018076074708557087e-7, -1.2296527652997374196e-6, 6.0254582578355802291e-6, -2.2443630485147681808e-5,
+            6.139304964331229744e-5, -1.0627942100372011275e-4, 1.8110627619062974429e-5, 5.5334794765423852133e-4,
+            -1.6720993632607392085e-3, 1.9708155218993277607e-4, 1.9132946128975162109e-2, -1.0277376560918209769e-1,
+            -6.3661958613894535587e-1, -1.1283791810131667648,
         ),
         erf_limit=6.0,
     ),
@@ -137,7 +133,12 @@ def _negligible(x: Lane) -> float:
 def _exp_normal(x: Lane) -> Lane:
     """e^x, but 0 or infinity where 2^n, its nearest power of two, is out of range."""
     low, high = _limits(x)
-    minus_one, n = _reduced(x.clamp(min=low, max=high), FORMATS[x.code.dtype].bias)
+    return _exp_within(x.clamp(min=low, max=high))
+
+
+def _exp_within(x: Lane) -> Lane:
+    """e^x, where 2^n, its nearest power of two, is in range."""
+    minus_one, n = _reduced(x, FORMATS[x.code.dtype].bias)
     return (minus_one + 1.0) * _power(n)
 
 
@@ -205,8 +206,7 @@ def erf(x: Lane) -> Lane:
     size = x.abs()
     near = polynomial(x * x, form.erf).times_plus(x, x)
     outer = size.clamp(min=ERF_SPLIT, max=form.erf_limit)
-    above, below = (polynomial(outer, each) for each in form.erfc)
-    far = 1.0 - _exp_normal(-(outer * outer)) * (above / below)
+    far = 1.0 - _exp_within(polynomial(outer, form.log_erfc) * outer)
     return near.where(size <= ERF_SPLIT, far.with_sign_of(x))
 
 

@@ -269,7 +269,7 @@ def log1p(x: Number) -> Number:
 
 
 def erf(x: Number) -> Number:
-    """The error function: a polynomial near 0, and 1 - exp(-x^2) times a rational function further out.
+    """The error function: a polynomial near 0, and 1 - exp(x times a polynomial) further out.
 
     The coefficients minimise the largest relative error (Remez; Lawson 1961), as in lamp.compiler.functions.
     """
@@ -277,8 +277,7 @@ def erf(x: Number) -> Number:
     inner = x.clamp(min=-ERF_SPLIT, max=ERF_SPLIT)
     near = inner + inner * _polynomial(inner * inner, form.erf)
     outer = x.abs().clamp(min=ERF_SPLIT, max=form.erf_limit)
-    above, below = (_polynomial(outer, each) for each in form.erfc)
-    far = 1.0 - (-(outer * outer)).exp() * (above / below)
+    far = 1.0 - (outer * _polynomial(outer, form.log_erfc)).exp()
     return near.where(x.abs() <= ERF_SPLIT, x.sign() * far)
 
 

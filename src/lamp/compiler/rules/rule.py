@@ -159,7 +159,9 @@ class ElementRule(ABC):
 def one_axis(op: Op, value: Value) -> None:
     """Raise NotCompiled unless this value has one axis per sample."""
     if len(value.shape) != 1:
-        raise NotCompiled(f"is compiled for samples of one axis, and gets {value.shape}", module=op.module)
+        raise NotCompiled(
+            f"is not compiled for samples {value.shape}: it is compiled for samples of one axis", module=op.module
+        )
 
 
 def total(lanes: Sequence[Lane]) -> Lane:
