@@ -12,12 +12,14 @@ import hypothesis
 import pytest
 import torch
 
-# Files whose tests take more than 0.03 s each, or more than 2.4 s together where others test the same. The fast tier,
-# `pytest -m "not slow"`, leaves them out and takes less than a minute on two cores.
+# Files whose tests take more than 0.03 s each, or more than 2.4 s together (their imports too) where others test the
+# same. The fast tier, `pytest -m "not slow"`, leaves them out and takes less than a minute on two cores.
 SLOW = [
     "activation_extremes",
     "argument_kinds",
+    "attention_graphs",
     "backends",
+    "benchmark_memory",
     "benchmark_rows",
     "benchmarks",
     "check_gradients",
@@ -40,10 +42,12 @@ SLOW = [
     "compiled_fit",
     "compiled_halves",
     "compiled_hypothesis",
+    "compiled_length",
     "compiled_overrides",
     "compiled_products",
     "compiled_promises",
     "compiled_rules",
+    "compiled_windows",
     "containers",
     "contributing",
     "cross_validate",
@@ -54,6 +58,7 @@ SLOW = [
     "disk_cache",
     "epoch_means",
     "evaluating",
+    "examples",
     "experiments",
     "fit_each",
     "found_by_use",
@@ -65,6 +70,7 @@ SLOW = [
     "interop_torch",
     "junk_arguments",
     "kept_kernels",
+    "kept_memory",
     "lane_functions",
     "lanes",
     "loss_extremes",
@@ -114,6 +120,7 @@ SLOW = [
     "sweep_halving",
     "sweep_table",
     "tables_advice",
+    "tables_cells",
     "tables_dates",
     "tables_metrics",
     "tables_numbers",
@@ -122,6 +129,8 @@ SLOW = [
     "tables_values_hypothesis",
     "tensorboard",
     "torch_modules",
+    "torch_optimizers",
+    "torch_populations",
 ]
 # Files about machine code: `pytest -m compiled` runs them alone.
 COMPILED = ("backends", "compiled", "disk_cache", "kept_kernels", "lane")
