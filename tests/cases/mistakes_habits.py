@@ -253,6 +253,6 @@ MISTAKES = [
     Mistake("a class to summary", lambda: lamp.summary(lamp.Linear), ValueError, "summary", ("the class Linear",)),
     Mistake("curves of what was not measured", lambda: fit().plot("acc"), ValueError, "'acc'", ("metrics=",)),
     Mistake(
-        "torch's class in a network", lambda: lamp.stack([torch.nn.Linear]), ValueError, "stack", ("the class torch",)
+        "torch's class in a network", lambda: lamp.stack([torch.nn.Linear]), ValueError, "stack", ("the class Linear",)
     ),
 ]

@@ -10,7 +10,6 @@ from torch import Tensor
 from lamp.errors import ArgumentError
 from lamp.module import Module
 from lamp.parameter import move
-from lamp.values import kind_of
 
 
 def listed_networks(networks: Any, what: str) -> list[Module]:
@@ -22,7 +21,7 @@ def listed_networks(networks: Any, what: str) -> list[Module]:
             raise ArgumentError(
                 f"{what} needs a list of networks" + ("" if alone else f", and item {k} is not a network"),
                 expected="lamp modules, such as [network, other]",
-                got=kind_of(network),
+                got=f"a {type(network).__name__}" if not isinstance(network, type) else f"the class {network.__name__}",
                 fix="list(population) gives the networks of a population, copy.deepcopy(network) a copy of a network",
             )
     if not listed:
