@@ -16,7 +16,7 @@ from lamp.nn.arguments import a_flag, a_probability, a_size
 from lamp.nn.checks import explain_gradient, explain_numbers, explain_unlike
 from lamp.nn.dropout import RandomMask
 from lamp.nn.recurrence import Equations, Steps, Weights, add_gradients, widened
-from lamp.nn.sequence_form import SequenceForm, flat, in_steps
+from lamp.nn.sequence_form import SequenceForm, flat, flat_gates, in_steps
 from lamp.parameter import Parameter
 from lamp.randomness import bernoulli
 from lamp.trees import is_packed
@@ -151,8 +151,8 @@ class RNNBase(RandomMask):
                 dh[0 if steps.reverse else -1].add_(dend[0])
                 dstates = [torch.zeros_like(dend[0]), *(each.clone() for each in dend[1:])]
                 of_input, of_state = self._equations.backward(steps, found, outputs, first, dh, dstates, weights)
-                dgates = [flat(each) for each in of_input]
-                ds = dgates if of_state is of_input else [flat(each) for each in of_state]
+                dgates = flat_gates(of_input)
+                ds = dgates if of_state is of_input else flat_gates(of_state)
                 before = flat(steps.before(first[0], outputs))
                 self._equations.add_gradients(weights, dgates, ds, inputs, before)
                 add_gradients(own, weights)

@@ -83,7 +83,8 @@ class RNNCellBase(Module):
         own, dtype = self._weights(), self.weight_ih.data.dtype
         weights = widened(own)
         of_input, of_state = self._equations.backward(Steps(), kept, y, first, dh, dfirst, weights)
-        dgates, ds = ([each[0] for each in gates] for gates in (of_input, of_state))
+        dgates = of_input[:, 0]
+        ds = dgates if of_state is of_input else of_state[:, 0]
         self._equations.add_gradients(weights, dgates, ds, x, first[0])
         add_gradients(own, weights)
         dx = self._equations.dinputs(weights, dgates).view(input_shape).to(dtype)

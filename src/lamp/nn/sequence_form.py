@@ -74,6 +74,11 @@ def flat(x: Tensor) -> Tensor:
     return x.flatten(0, 1) if x.dim() == 3 else x.transpose(0, 1).flatten(1, 2)
 
 
+def flat_gates(gates: Tensor) -> Tensor:
+    """The same of gates (G, T, B, H): (G, T B, H), or (G, K, T B, H)."""
+    return gates.flatten(1, 2) if gates.dim() == 4 else gates.transpose(1, 2).flatten(2, 3)
+
+
 def in_steps(x: Tensor, like: Tensor) -> Tensor:
     """The opposite of `flat`, with the axes of `like` but the last one."""
     if like.dim() == 3:
