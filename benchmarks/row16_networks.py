@@ -69,13 +69,17 @@ def example(name: str, *sizes: int) -> lamp.Module:
 ADAM: Constants = {"lr": 1e-3}
 # Norms and softmax make gradients that are 0 but for rounding, and Adam divides by their size: a large eps limits that.
 LARGE_EPS: Constants = {"lr": 1e-3, "eps": 1e-2}
+# The convolutions before batch norms have many such gradients. With an eps of 1e-2, two steps of torch.compile end
+# 1.7e-5 from the same training in float64 (torch.nn and lamp: 4.5e-6), and compiled in float64 they end 2e-16 from it:
+# it is rounding. With 0.1 they all end within 1.3e-6.
+LARGER_EPS: Constants = {"lr": 1e-3, "eps": 0.1}
 
 CHARACTERS = 65  # of tiny Shakespeare
 ENTROPY = "CrossEntropyLoss"
 NETS = {
     "lenet": Net(partial(example, "lenet"), lamp.to_torch, ENTROPY, partial(images, 64), "Adam", ADAM),
     "residual_cnn": Net(
-        partial(example, "residual_cnn"), lamp.to_torch, ENTROPY, partial(images, 128), "AdamW", LARGE_EPS
+        partial(example, "residual_cnn"), lamp.to_torch, ENTROPY, partial(images, 128), "AdamW", LARGER_EPS
     ),
     "character_gpt": Net(
         partial(example, "character_gpt", CHARACTERS),
