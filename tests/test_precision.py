@@ -44,6 +44,16 @@ ROUND_NOTHING = {  # they move numbers, draw masks, or are made of others in the
 }
 
 
+@pytest.fixture(scope="module", autouse=True)
+def after_the_first_exp():
+    """One exp on all threads before anything is measured.
+
+    In one of 230 fresh processes torch.exp, called alone and for the first time, by two threads, was off by 1,240 units
+    of the last digit; its second call was right. So the error is that of torch's library, in the calls that set it up.
+    """
+    torch.rand(2**17).exp()
+
+
 def floats(tree, change):
     return tree_map(lambda x: change(x) if isinstance(x, torch.Tensor) and x.is_floating_point() else x, tree)
 
