@@ -318,9 +318,32 @@ def test_what_lamp_has_not(make, told):
     assert text.startswith("Sequential.1.inner: ")
     for each in told:
         assert each in text, text
+    if type(make()) in (nn.ModuleList, nn.ModuleDict):
+        return  # see test_lists_that_a_network_of_ones_own_calls
     with pytest.raises(lamp.LampError) as raised:
         lamp.from_torch(make())
     assert not raised.value.where.startswith("Sequential")
+
+
+def test_lists_that_a_network_of_ones_own_calls():
+    shared = nn.Linear(3, 3)
+    theirs = nn.ModuleDict({"first": nn.ModuleList([shared, nn.Tanh(), shared]), "last": nn.Linear(3, 2).eval()})
+    ours = lamp.from_torch(theirs)
+    assert [type(each) for each in (ours, ours["first"])] == [lamp.ModuleDict, lamp.ModuleList]
+    assert ours["first"][0] is ours["first"][2]
+    assert [each.training for each in (ours, ours["first"], ours["last"])] == [True, True, False]
+    again = lamp.to_torch(ours)
+    assert repr(again) == repr(theirs)
+    assert again["first"][0] is again["first"][2]
+    for one, other, third in zip(*(each.state_dict().items() for each in (theirs, ours, again)), strict=True):
+        assert one[0] == other[0] == third[0]
+        assert torch.equal(one[1], other[1])
+        assert torch.equal(one[1], third[1])
+    with pytest.raises(lamp.ArgumentError) as raised:
+        lamp.from_torch(nn.ModuleList([nn.ModuleList([nn.SyncBatchNorm(3)])]))
+    assert raised.value.where.startswith("ModuleList.0.0: SyncBatchNorm")
+    with pytest.raises(lamp.ArgumentError, match="no such module"):
+        lamp.to_torch(lamp.Sequential(lamp.ModuleList([lamp.Tanh()])))
 
 
 def test_an_option_that_lamp_has_not_is_refused(monkeypatch):

@@ -20,7 +20,7 @@ from lamp.errors import ArgumentError, LampError
 from lamp.interop import torch_composed, torch_containers
 from lamp.interop.predictor import described_type
 from lamp.module import Module
-from lamp.nn import Container, ModuleList, Parallel, Residual, Sequential
+from lamp.nn import Container, ModuleDict, ModuleList, Parallel, Residual, Sequential
 from lamp.nn.module_row import ModuleRow
 from lamp.overrides import overridden
 from lamp.parameter import Buffer, Parameter
@@ -50,6 +50,7 @@ ROWS: dict[type[torch.nn.Module], type[ModuleRow]] = {
     torch_containers.Residual: Residual,
     torch_containers.Parallel: Parallel,
 }
+LISTS: dict[type[torch.nn.Module], type[Module]] = {torch.nn.ModuleList: ModuleList, torch.nn.ModuleDict: ModuleDict}
 
 
 # ---- from torch ------------------------------------------------------------------------------------------------------
@@ -59,7 +60,8 @@ def from_torch(module: torch.nn.Module) -> Module:
 
     The weights are copied, and frozen ones stay frozen. Shared parameters and modules stay shared. The keys of the two
     state_dicts are the same. Gradients and an optimizer's state are not copied. `inplace=True` is ignored: it only
-    saves memory, and lamp's modules never change their inputs.
+    saves memory, and lamp's modules never change their inputs. A ModuleList or ModuleDict that a network of your own
+    calls becomes lamp's.
 
     Raises ArgumentError, with the module's path, for modules and options that lamp does not have, and for hooks.
     """
@@ -82,10 +84,12 @@ class _FromTorch:
         self.modules: dict[int, Module] = {}
         self.parameters: dict[int, Parameter] = {}
 
-    def made(self, module: torch.nn.Module, path: str) -> Module:
+    def made(self, module: torch.nn.Module, path: str, in_row: bool = False) -> Module:
+        """The converted module. `in_row`: a Sequential calls it, so that it may be no list."""
         if id(module) not in self.modules:
-            self._check(module, path)
-            make = self._row if isinstance(module, torch.nn.Sequential) else self._single
+            is_list = type(module) in LISTS and not in_row
+            self._check(module, path, is_list)
+            make = self._list if is_list else self._row if isinstance(module, torch.nn.Sequential) else self._single
             make = self._composed if torch_composed.is_composed(module) else make
             try:
                 made = make(module, path)
@@ -98,10 +102,15 @@ class _FromTorch:
 
     def _row(self, module: torch.nn.Module, path: str) -> Module:
         children = {name: child for name, child in module._modules.items() if child is not None}
-        made = {name: self.made(child, f"{path}.{name}") for name, child in children.items()}
+        made = {name: self.made(child, f"{path}.{name}", in_row=True) for name, child in children.items()}
         if isinstance(module, torch_containers.Parallel):
             return Parallel(made, combine=module.combine, dim=module.dim)
         return Residual(made) if isinstance(module, torch_containers.Residual) else Sequential(made)
+
+    def _list(self, module: torch.nn.Module, path: str) -> Module:
+        children = ((name, child) for name, child in module._modules.items() if child is not None)
+        made = {name: self.made(child, f"{path}.{name}") for name, child in children}
+        return ModuleDict(made) if isinstance(module, torch.nn.ModuleDict) else ModuleList(list(made.values()))
 
     def _composed(self, module: torch.nn.Module, path: str) -> Module:
         """A module with modules inside. Its parameters are copied, also those that others share."""
@@ -145,13 +154,13 @@ class _FromTorch:
             made.frozen = not parameter.requires_grad
         return self.parameters[id(parameter)]
 
-    def _check(self, module: torch.nn.Module, path: str) -> None:
+    def _check(self, module: torch.nn.Module, path: str, is_list: bool) -> None:
         """Raise ArgumentError for a module that lamp does not have, or one with hooks or modules inside."""
         is_sequential = isinstance(module, torch.nn.Sequential)
         own_forward = "forward" in vars(module) or (
             is_sequential and type(module).forward not in [kind.forward for kind in ROWS]
         )
-        if own_forward or not (is_sequential or type(module) in PAIRS):
+        if own_forward or not (is_sequential or is_list or type(module) in PAIRS):
             raise ArgumentError(
                 "lamp has no such module",
                 expected=f"{', '.join(sorted(kind.__name__ for kind in (*PAIRS, torch.nn.Sequential)))}",
@@ -163,7 +172,8 @@ class _FromTorch:
         hooks = [name for name in HOOKS if getattr(module, name, None)]
         if isinstance(module, LazyModuleMixin) and len(module._forward_pre_hooks) == 1:
             hooks.remove("_forward_pre_hooks")  # the one that makes its parameters
-        if hooks or (not is_sequential and module._modules and not torch_composed.is_composed(module)):
+        may_hold = is_sequential or is_list or torch_composed.is_composed(module)
+        if hooks or (module._modules and not may_hold):
             raise ArgumentError(
                 "this module does more than its class does",
                 expected=f"an unchanged {type(module).__name__} of torch.nn",
@@ -217,9 +227,12 @@ class _ToTorch:
         self.modules: dict[int, torch.nn.Module] = {}
         self.parameters: dict[int, torch.nn.Parameter] = {}
 
-    def made(self, module: Module, path: str) -> torch.nn.Module:
+    def made(self, module: Module, path: str, in_row: bool = False) -> torch.nn.Module:
+        """The converted module. `in_row`: a Sequential calls it, so that it may be no list."""
         if id(module) not in self.modules:
-            if isinstance(module, ModuleRow):
+            if type(module) in LISTS.values() and not in_row:
+                made = self._list(module, path)
+            elif isinstance(module, ModuleRow):
                 made = self._row(module, path)
             else:
                 composed = torch_composed.is_composed(module)
@@ -232,13 +245,18 @@ class _ToTorch:
         is_list = isinstance(module, ModuleList)  # which computes nothing
         if is_list or overridden(module, only=("__call__", "forward", "backward")) is not None:
             raise self._unknown(module, path)
-        made = OrderedDict((name, self.made(child, f"{path}.{name}")) for name, child in module.named_children())
+        children = module.named_children()
+        made = OrderedDict((name, self.made(child, f"{path}.{name}", in_row=True)) for name, child in children)
         if isinstance(module, Parallel):
             return torch_containers.Parallel(made, combine=module.combine, dim=module.dim)
         if isinstance(module, Residual):
             return torch_containers.Residual(made)
         ends_in_loss = isinstance(module, Sequential) and module.loss is not None
         return torch_containers.SequentialWithLoss(made) if ends_in_loss else torch.nn.Sequential(made)
+
+    def _list(self, module: Module, path: str) -> torch.nn.Module:
+        made = {name: self.made(child, f"{path}.{name}") for name, child in module.named_children()}
+        return torch.nn.ModuleDict(made) if isinstance(module, ModuleDict) else torch.nn.ModuleList(made.values())
 
     def _composed(self, module: Module, path: str) -> torch.nn.Module:
         """A module with modules inside. Its parameters are copied, also those that others share."""
