@@ -78,6 +78,26 @@ def test_replicas_are_the_networks_alone(name):
             assert error(own.grad[k], other.grad) < 1e-10
 
 
+@pytest.mark.parametrize("single", [False, True])
+@pytest.mark.parametrize("heads", [False, True])
+@pytest.mark.parametrize("own", [False, True], ids=["shared masks", "masks per replica"])
+def test_masks_given_to_a_population(own, heads, single):
+    """A mask for all replicas or one each, (L, S) or for each head of each sample, and places that are padding."""
+    torch.manual_seed(0)
+    networks = randomised(lamp.population(lamp.MultiheadAttention(E, H, batch_first=True).double(), seeds=range(K)))
+    lead, samples = ((), 1) if single else ((B,), B)
+    q, kv = drawn(*lead, L, E), drawn(*lead, S, E)
+    masks = drawn(K, *((samples * H,) if heads else ()), L, S)
+    paddings = torch.zeros(K, *lead, S, dtype=torch.bool)
+    for k in range(K):
+        paddings[k, ..., k] = True
+    given_masks = [lamp.per_replica(each) if own else each[0] for each in (paddings, masks)]
+    found = networks(q, kv, kv, given_masks[0], False, given_masks[1])[0]
+    for k in range(K):
+        row = k if own else 0
+        assert error(found[k], networks[k](q, kv, kv, paddings[row], False, masks[row])[0]) < 1e-12
+
+
 # ---- masks, weights, dropout -----------------------------------------------------------------------------------------
 @pytest.mark.parametrize("numbers", [False, True])
 def test_masks_of_both_kinds(numbers):

@@ -131,6 +131,15 @@ def test_targets_per_replica(samples, in_one_row):
         assert error(found[k], alone.backward()) < 1e-11
 
 
+def test_lengths_that_hold_for_targets_per_replica():
+    each = [(scores.log_softmax(-1), targets) for scores, targets, *_ in (batch(4, 8, 4, 2, k) for k in range(K))]
+    log_probs, targets = (lamp.per_replica(torch.stack(parts)) for parts in zip(*each, strict=True))
+    inputs, lengths = [8, 7, 8, 6], (2, 1, 2, 0)
+    loss = lamp.CTCLoss()(log_probs, targets, inputs, lengths)
+    for k, (of_replica, labels) in enumerate(each):
+        assert error(loss[k], lamp.CTCLoss()(of_replica, labels, inputs, lengths)) < 1e-12
+
+
 def test_an_impossible_target_is_told_or_costs_nothing():
     log_probs = torch.randn(2, 1, 3, dtype=D).log_softmax(-1)
     targets = torch.tensor([[1, 1, 2]])
@@ -158,5 +167,7 @@ def test_what_does_not_fit_is_told(arguments, kind, words):
     with pytest.raises(kind, match=words) as caught:
         lamp.CTCLoss()(log_probs, *arguments)
     assert caught.value.fix
+    with pytest.raises(lamp.ShapeError, match="axes of steps"):
+        lamp.CTCLoss()(log_probs.expand(2, 4, 1, 3), *arguments)
     with pytest.raises(lamp.ArgumentError, match="blank"):
         lamp.CTCLoss(blank=3)(log_probs, torch.tensor([[1]]), [4], [1])

@@ -34,6 +34,10 @@ OUT_OF_RANGE = [
     ("RMSprop", "alpha", NAN),
     ("Adagrad", "lr_decay", -0.1),
     ("Adagrad", "initial_accumulator_value", -0.1),
+    *((kind, "betas", bad) for kind in ("NAdam", "RAdam", "Adamax", "Lion") for bad in ((-0.1, 0.9), (0.9, 1.0))),
+    *(("Adadelta", "rho", bad) for bad in (-0.1, 1.1)),
+    *(("Rprop", "etas", bad) for bad in ((1.0, 1.2), (0.0, 1.2), (0.5, 1.0))),
+    *(("ASGD", "alpha", bad) for bad in (-101.0, 101.0)),
     ("SGD", "lr", "0.1"),
     ("SGD", "lr", None),
     ("SGD", "lr", 1j),
@@ -52,6 +56,14 @@ def test_a_hyperparameter_out_of_range(kind, name, bad):
     assert "fix" in text
     with pytest.raises(ArgumentError, match=kind):  # in a group it is the same
         getattr(lamp.optim, kind)([{"params": [one()]}, {"params": [one()], name: bad}])
+
+
+@pytest.mark.parametrize(
+    ("name", "bad"), [("ns_steps", 101), ("ns_coefficients", (1.0, 2.0)), ("ns_coefficients", 3.4)]
+)
+def test_an_option_of_muon_out_of_range(name, bad):
+    with pytest.raises(ArgumentError, match="Muon"):
+        lamp.optim.Muon([Parameter(torch.zeros(2, 3))], **{name: bad})
 
 
 NO_PARAMETERS = {

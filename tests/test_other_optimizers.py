@@ -1,9 +1,11 @@
 """Optimizers without a twin of the same arguments: Lion, Muon, SparseAdam and LBFGS."""
 
 import copy
+import math
 
 import pytest
 import torch
+from torch.optim import lbfgs
 
 import lamp
 from lamp.optim.line_search import Point, cubic_minimum, strong_wolfe
@@ -13,13 +15,14 @@ K = 3
 
 
 # ---- Lion ------------------------------------------------------------------------------------------------------------
-def test_lion_follows_its_paper():
+@pytest.mark.parametrize("maximize", [False, True])
+def test_lion_follows_its_paper(maximize):
     values, gradients = torch.randn(4, dtype=torch.float64), torch.randn(7, 4, dtype=torch.float64)
     parameter = Parameter(values.clone())
-    optimizer = lamp.Lion([parameter], lr=0.1, betas=(0.8, 0.7), weight_decay=0.3)
+    optimizer = lamp.Lion([parameter], lr=0.1, betas=(0.8, 0.7), weight_decay=0.3, maximize=maximize)
     mean = torch.zeros(4, dtype=torch.float64)
     for gradient in gradients:
-        parameter.grad = gradient
+        parameter.grad = -gradient if maximize else gradient
         optimizer.step()
         values = values - 0.1 * ((0.8 * mean + 0.2 * gradient).sign() + 0.3 * values)
         mean = 0.7 * mean + 0.3 * gradient
@@ -72,6 +75,21 @@ def test_muon_brings_singular_values_near_one():
         values = torch.linalg.svdvals(orthogonal(torch.randn(shape), (3.4445, -4.7750, 2.0315), 5, 1e-7).float())
         assert values.min() > 0.3
         assert values.max() < 1.3
+
+
+@pytest.mark.parametrize("adjust_lr_fn", [None, "original", "match_rms_adamw"])
+@pytest.mark.parametrize("shape", [(6, 2), (2, 6), (3, 3)], ids=str)
+def test_muon_adjusts_its_rate_as_torchs(shape, adjust_lr_fn):
+    parameter, twin = Parameter(torch.randn(shape)), torch.nn.Parameter(torch.zeros(shape))
+    twin.data.copy_(parameter.data)
+    optimizer = lamp.Muon([parameter], lr=0.3, adjust_lr_fn=adjust_lr_fn)
+    other = torch.optim.Muon([twin], lr=0.3, adjust_lr_fn=adjust_lr_fn)
+    for _ in range(3):
+        parameter.grad = torch.randn(shape)
+        twin.grad = parameter.grad.clone()
+        optimizer.step()
+        other.step()
+    torch.testing.assert_close(parameter.data, twin.detach(), rtol=1e-6, atol=1e-6)
 
 
 def test_muon_in_a_population():
@@ -146,7 +164,11 @@ def fitted(line_search_fn, **options):
     return model, twin, optimizer, other, closure, closure_of_twin
 
 
-@pytest.mark.parametrize("options", [{}, {"history_size": 2}, {"max_iter": 5, "max_eval": 9}, {"lr": 0.5}], ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"history_size": 2}, {"max_iter": 5, "max_eval": 9}, {"lr": 0.5}, {"tolerance_change": 1e3}],
+    ids=str,
+)
 @pytest.mark.parametrize("line_search_fn", [None, "strong_wolfe"])
 def test_lbfgs_goes_torchs_way(line_search_fn, options):
     """Rounding grows along the way: the first steps agree to 1e-9, and the number of evaluations always."""
@@ -227,6 +249,51 @@ def test_a_line_search_fulfils_both_conditions():
             assert 1 <= looks <= 26
 
 
+def wave(k):
+    """A function of one number that falls at 0, with hills and steep walls, and its slope."""
+    a, b, c, d = torch.rand(4, generator=torch.Generator().manual_seed(k), dtype=torch.float64).tolist()
+    return (
+        lambda t: a * (t - 3.0 * b) ** 2 + c * math.sin(5.0 * t + d) - (1.0 + 5.0 * c) * t * math.exp(-t * t),
+        lambda t: (
+            2.0 * a * (t - 3.0 * b)
+            + 5.0 * c * math.cos(5.0 * t + d)
+            - (1.0 + 5.0 * c) * (1.0 - 2.0 * t * t) * math.exp(-t * t)
+        ),
+    )
+
+
+@pytest.mark.parametrize("first", [1e-3, 0.3, 1.0, 8.0])
+@pytest.mark.parametrize(("most", "tolerance"), [(25, 1e-9), (4, 1e-9), (25, 0.3)])
+def test_a_line_search_goes_torchs_way(first, most, tolerance):
+    """The same points are looked at, one after the other, and the same one is chosen."""
+    one = torch.ones(1, dtype=torch.float64)
+    searched = 0
+    for value, slope in map(wave, range(60)):
+        if not slope(0.0) < 0.0:
+            continue
+        mine, its = [], []
+
+        def look(t, value=value, slope=slope, seen=mine):
+            seen.append(t)
+            return Point(t, value(t), one * slope(t), slope(t))
+
+        def evaluate(x, t, d, value=value, slope=slope, seen=its):
+            seen.append(float(t))
+            return value(float(t)), one * slope(float(t))
+
+        start = Point(0.0, value(0.0), one * slope(0.0), slope(0.0))
+        found, looks = strong_wolfe(look, start, start.slope, first, one, tolerance, most)
+        loss, _, at, count = lbfgs._strong_wolfe(
+            evaluate, [], first, one, value(0.0), one * slope(0.0), one[0] * slope(0.0), 1e-4, 0.9, tolerance, most
+        )
+        assert mine == pytest.approx(its, rel=1e-9, abs=1e-12)
+        assert looks == count
+        assert found.at == pytest.approx(float(at), rel=1e-9)
+        assert found.loss == pytest.approx(float(loss))
+        searched += 1
+    assert searched > 40
+
+
 def test_a_cubic_is_met_exactly():
     f, g = (lambda t: t**3 - 3.0 * t), (lambda t: 3.0 * t * t - 3.0)  # least at 1
     none = torch.zeros(0)
@@ -234,6 +301,8 @@ def test_a_cubic_is_met_exactly():
     assert cubic_minimum(one, other, 0.2, 1.7) == pytest.approx(1.0)
     assert cubic_minimum(other, one, 0.2, 1.7) == pytest.approx(1.0)
     assert cubic_minimum(one, other, 1.2, 1.7) == pytest.approx(1.2)
+    assert cubic_minimum(one, one, 0.2, 1.7) == 0.95  # one point determines no cubic: the middle
+    assert cubic_minimum(Point(0.0, 0.0, none, 1.0), Point(1.0, 1.0, none, 1.0), 0.5, 2.5) == 1.5  # nor has a line
 
 
 def test_flat_parameters_of_two_networks_move_together():

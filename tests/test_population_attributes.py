@@ -117,6 +117,17 @@ class TestNetworksThatDiffer:
                 assert len(together([make(), make()])) == 1
 
 
+def test_stack_keeps_the_mode_of_each_module():
+    networks = [lamp.Sequential(lamp.Linear(3, 4), lamp.BatchNorm1d(4)) for _ in range(2)]
+    for network in networks:
+        network[1].eval()  # frozen statistics
+        network[1].running_mean.data.normal_()
+    population, x = lamp.stack(networks), torch.randn(5, 3)
+    assert [module.training for module in population.network.modules()] == [True, True, False]
+    for of_replica, network in zip(population(x), networks, strict=True):
+        torch.testing.assert_close(of_replica, network(x))
+
+
 def factor(a):
     return lambda x: x * a
 

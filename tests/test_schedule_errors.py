@@ -19,7 +19,7 @@ def sgd(groups=1, **options):
 
 
 OUT_OF_RANGE = {
-    "StepLR": ((3, -0.1), (3, NAN), (0,), ("3",), (None,)),
+    "StepLR": ((3, torch.tensor([0.1, 0.2])), (3, -0.1), (3, NAN), (0,), ("3",), (None,)),
     "MultiStepLR": (([3], -0.1), ([3], NAN)),
     "ConstantLR": ((-1.0,), (NAN,), (0.5, -1)),
     "LinearLR": ((-1.0,), (NAN,), (0.5, -1.0), (0.5, 1.0, 0)),
@@ -28,7 +28,10 @@ OUT_OF_RANGE = {
     "CosineAnnealingLR": ((0,), (-3,), (10, -0.1), (10, NAN)),
     "CosineAnnealingWarmRestarts": ((0,), (5, 0), (5, 1, -0.1)),
     "InverseTimeDecay": ((-0.1,), (NAN,)),
-    "OneCycleLR": ((-0.1, 10), (NAN, 10), (0.5, 0), (0.5, 10, None, None, 1.5), (0.5, -10)),
+    "OneCycleLR": (
+        *((-0.1, 10), (NAN, 10), (0.5, 0), (0.5, 10, None, None, 1.5), (0.5, -10)),
+        *((0.5, 10, None, None, 0.3, "cos", True, 0.85, 0.95, *factors) for factors in ((0.0,), (25.0, 0.0))),
+    ),
     "CyclicLR": ((-0.1, 0.2), (0.1, NAN), (0.1, 0.2, 0), (0.1, 0.2, 5, -1)),
     "ReduceLROnPlateau": (("min", 1.0), ("min", -0.1), ("min", NAN), ("min", 0.1, -1), ("min", 0.1, 10, -1.0)),
 }

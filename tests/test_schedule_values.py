@@ -66,6 +66,9 @@ def test_a_plateau_takes_a_tensor_and_infinity():
     for _ in range(3):
         scheduler.step(math.inf)
     check(scheduler.get_last_lr(), [lr * 0.1 for lr in LRS])
+    scheduler.step(torch.tensor([0.1]))  # one number is one number, in whatever shape
+    state = (scheduler.best, scheduler.num_bad_epochs, scheduler.cooldown_counter, *scheduler.get_last_lr())
+    assert [type(each) for each in state] == [float, int, int, float, float]
 
 
 @pytest.mark.parametrize("case", SCHEDULES, ids=str)

@@ -81,6 +81,12 @@ class Pair:
     def check(self) -> None:
         for k, (param, other) in enumerate(zip(self.params, self.twins, strict=True)):
             close(param.data, other.detach(), f"parameter {k}")
+        ours, theirs = (each.state_dict()["state"] for each in (self.optimizer, self.twin))
+        for k, state in theirs.items():
+            for name, value in state.items():
+                if name != "step":
+                    own = torch.as_tensor(ours[k][name], dtype=torch.float64)
+                    close(own, torch.as_tensor(value, dtype=torch.float64), f"{name} of parameter {k}")
 
 
 def close(ours: Tensor, theirs: Tensor, what: str = "") -> None:

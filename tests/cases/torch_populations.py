@@ -15,7 +15,7 @@ from lamp.module import Module
 from lamp.replicas import stack
 from tests.cases.torch_tables import Within, both, compare
 
-REPLICAS = 2
+REPLICAS = 3
 
 
 class Whole(Within):
@@ -27,18 +27,23 @@ class Whole(Within):
 def check(name: str, sample: ModuleInput, training: bool, own: bool) -> None:
     """Compare each replica with its network alone: outputs, gradients and buffers; AssertionError if off.
 
+    Where the loss of a network alone is not finite, that of its replica must not be either: in a population it is no
+    error, since one replica's NaN is no concern of the others.
+
     own  whether each replica gets inputs of its own; else all share them
     """
-    torch.manual_seed(0)
-    singles = [around(both(name, sample)[1], training) for _ in range(REPLICAS)]
+    singles = [around(_seeded(name, sample, seed), training) for seed in range(REPLICAS)]
     given = tree_map(_plain, (sample.forward_input.args, sample.forward_input.kwargs))
     rows = [tree_map(lambda each, k=k: _moved(each, k) if own else each, given) for k in range(REPLICAS)]
     population = stack(singles)
     args, kwargs = tree_map(lambda *each: _joined(each), *rows) if own else given
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        alone = [single(*row[0], **row[1]) for single, row in zip(singles, rows, strict=True)]
+        alone = [_output(single, *row) for single, row in zip(singles, rows, strict=True)]
         together = population(*args, **kwargs)
+    if any(output is None for output in alone):
+        assert together.isfinite().tolist() == [output is not None for output in alone]
+        return
     for k, output in enumerate(alone):
         compare(f"output of replica {k}", _of(together, k), output)
 
@@ -54,12 +59,26 @@ def check(name: str, sample: ModuleInput, training: bool, own: bool) -> None:
             compare(f"buffer {path}, replica {k}", other.data if shared else other.data[k], one.data)
 
 
+def _seeded(name: str, sample: ModuleInput, seed: int) -> Module:
+    """lamp's module for a sample, with the parameters and the masks of this seed."""
+    torch.manual_seed(seed)
+    return both(name, sample)[1]
+
+
 def around(module: Module, training: bool) -> Module:
     if isinstance(module, lamp.Loss):
         return module
     whole = Whole(module)
     module.train(training)
     return whole
+
+
+def _output(network: Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """The output of a network alone; None for a loss that is not finite, which is an error there."""
+    try:
+        return network(*args, **kwargs)
+    except lamp.NonFiniteError:
+        return None
 
 
 def _back(network: Module, dy: Any) -> Any:

@@ -85,6 +85,13 @@ class CTCLoss(Loss):
         if replicas is not None:  # (K, T, B, C) to (T, K B, C)
             lp = lp.movedim(0, 1)
             lp = lp.flatten(1, 2) if lp.dim() == 4 else lp
+        if lp.dim() not in (2, 3):
+            raise ShapeError(
+                "log_probs do not have the axes of steps, samples and classes",
+                expected="(T, B, C) or (T, C); (K, T, B, C) marked with lamp.per_replica",
+                got=tuple(shape),
+                fix="y.log_softmax(-1), with the steps first",
+            )
         alone = lp.dim() == 2
         lp = lp.unsqueeze(1) if alone else lp
         problem = self._problem(lp, targets, input_lengths, target_lengths, replicas or 1, alone)
@@ -144,8 +151,8 @@ class CTCLoss(Loss):
             raise DTypeError("targets are labels", expected=torch.int64, got=targets.dtype, fix="targets.long()")
         if own:
             targets = targets.flatten(0, 1)
-        inputs = _lengths("input_lengths", input_lengths, once, lp)
-        labels = _lengths("target_lengths", target_lengths, once, lp)
+        inputs = _lengths("input_lengths", input_lengths, once, samples // replicas, lp)
+        labels = _lengths("target_lengths", target_lengths, once, samples // replicas, lp)
         if bool((inputs > steps).any()):
             raise ArgumentError(
                 "an input is longer than log_probs",
@@ -260,11 +267,15 @@ def _gradient(problem: Problem, alpha: Tensor, beta: Tensor, log_total: Tensor) 
     return d.masked_fill_(over.unsqueeze(-1), 0.0)
 
 
-def _lengths(name: str, given: Any, samples: int, like: Tensor) -> Tensor:
-    """The lengths as a tensor (B) of int64. Raises ArgumentError for anything but one integer per sample."""
+def _lengths(name: str, given: Any, samples: int, of_replica: int, like: Tensor) -> Tensor:
+    """The lengths as a tensor of int64, one per sample; or given for one replica's samples, and the same for all.
+
+    Raises ArgumentError for anything but one integer per sample.
+    """
     try:
         found = torch.as_tensor(given, device=like.device)
-        right = not found.is_floating_point() and found.dtype is not torch.bool and found.numel() == samples
+        right = not found.is_floating_point() and found.dtype is not torch.bool
+        right = right and found.numel() in (samples, of_replica)
     except (TypeError, ValueError, RuntimeError):
         right = False
     if not right or bool((found < 0).any()):
@@ -274,7 +285,7 @@ def _lengths(name: str, given: Any, samples: int, like: Tensor) -> Tensor:
             got=f"{given!r}"[:80],
             fix=f"{name}=torch.full(({samples},), ...), if all are equally long",
         )
-    return found.reshape(samples).long()
+    return found.reshape(-1).long().repeat(samples // max(found.numel(), 1))
 
 
 def _table(targets: Tensor, lengths: Tensor, samples: int, alone: bool) -> Tensor:

@@ -42,6 +42,8 @@ class MultiheadAttention(RandomMask):
     attn_mask      (L, S), or (B H, L, S): True, or -inf, where place l may not look at place s; numbers are added
     is_causal      says that attn_mask is the causal one, as in torch
 
+    A population takes masks for all replicas or, marked with `lamp.per_replica`, one per replica, (K, ...).
+
     Shapes    query (L, B, E) or (L, E)   key (S, B, kdim)   value (S, B, vdim)   y as query   weights (B, L, S)
               in_proj_weight (3 E, E): Wq, Wk and Wv, one after the other, unless kdim or vdim differ
     Backward  dv = A^T dctx,  dA = dctx v^T,  where dctx = dy Wo in heads
@@ -297,18 +299,20 @@ class MultiheadAttention(RandomMask):
         found: Tensor | None = None
         if attention is not None:
             mask = self._numbers("attn_mask", attention, like)
-            forms = [(queries, length), (batch * heads, queries, length)]
+            own = lead[:-1] if axes.replicas_of(attention) is not None else []  # K, if each replica has a mask
+            forms = [(*own, queries, length), (*own, batch * heads, queries, length)]
             if tuple(mask.shape) not in forms:
                 raise self._misfit("attn_mask", " or ".join(map(str, forms)), mask)
-            found = mask if mask.dim() == 2 else mask.view(batch, heads, queries, length)
+            for_all = mask.shape == forms[0]  # all heads of all samples
+            found = mask.view(*own, *((1, 1) if for_all else (batch, heads)), queries, length)
         if padding is not None:
             mask = self._numbers("key_padding_mask", padding, like)
             forms = [(length,)] if single else [(batch, length)]
             if len(lead) > 1:
-                forms.append((*lead, length))
+                forms.append((*lead[:-1], *forms[0]))
             if tuple(mask.shape) not in forms:
                 raise self._misfit("key_padding_mask", " or ".join(map(str, forms)), mask)
-            mask = mask[..., None, None, :]
+            mask = mask.view(*mask.shape[:-1], *((1,) if single else ()), 1, 1, length)
             found = mask if found is None else found + mask
         if found is None:
             return like.new_zeros(())

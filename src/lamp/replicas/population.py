@@ -370,7 +370,7 @@ def stack(networks: Sequence[Module]) -> Population:
 
     The networks must have the same architecture, or graphs (`lamp.trace`) that differ only in the widths of hidden
     layers between Linear, activations, PReLU, Dropout, sums and products, in sequence or in branches. Then each replica
-    computes what its network does, and uses the memory of the widest.
+    computes what its network does, and uses the memory of the widest. Modes are those of the first.
 
     Raises ArgumentError for no networks, and for networks of different architecture, dtype or device.
     """
@@ -387,7 +387,8 @@ def stack(networks: Sequence[Module]) -> Population:
         sizes = Sizes(tuple(each.values()), tuple(number[kind] for kind in kinds))
         first = widest(sizes.architectures)
     made = Population(first, len(networks), sizes=sizes)
-    made.train(networks[0]._training)
+    for module, twin in zip(made.modules(), [networks[0], *networks[0].modules()], strict=True):
+        module.training = twin._training
     for k, network in enumerate(networks):
         made._copy_from(k, network)
     copied: list[dict[int, Any]] = [{} for _ in networks]  # one memo per network: its modules may share a generator
