@@ -89,6 +89,15 @@ class Module(TorchHabits, Participant, metaclass=ModuleMeta):
     _bare_backward_parameters: Callable[..., Any] = backward_parameters
     _has_users_forward: ClassVar[bool] = False  # whether the class's forward is not one of lamp's
 
+    # What a row of modules may do to save memory and time (see lamp.nn.container and lamp.nn.module_row).
+    _hands_over: ClassVar[bool] = False  # whether the output is a new tensor, which the module does not remember
+    _commutes_with_max: ClassVar[bool] = False  # whether it may as well follow a max pool, with the same gradients
+    _takes_largest: ClassVar[bool] = False  # whether it is a max pool
+
+    def _forward_over(self, input: Any) -> Any:
+        """forward for an input that nobody else needs, and that may be overwritten."""
+        return self._bare_forward(input)
+
     # Calling a module calls its forward. This property is implemented in C, so that the call adds no Python frame.
     __call__: Callable[..., Any] = property(operator.attrgetter("forward"))  # type: ignore[assignment]
 

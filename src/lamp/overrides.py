@@ -25,6 +25,11 @@ SHORTCUTS = {
     "doutput": ("derivative",),
     "by_label": ("value", "derivative", "target_probability"),  # a class attribute that turns shortcuts on
     "backward_parameters": ("backward",),
+    "_hands_over": ("forward", "__call__"),  # class attributes, and what they stand for: see lamp.nn.container
+    "_forward_over": ("forward", "__call__"),
+    "sigma_over": ("sigma",),
+    "_commutes_with_max": ("forward", "backward", "__call__", "sigma", "dsigma"),
+    "_takes_largest": ("forward", "backward", "__call__"),
 }
 PASS_METHODS = ("forward", "backward", "backward_parameters")  # called from outside, they begin or use a pass
 
@@ -111,7 +116,8 @@ def methods(kind: type) -> frozenset[str]:
     """The names of the methods and properties that a class has from lamp's classes."""
     described = (FunctionType, property, classmethod, staticmethod)
     every = [item for base in kind.__mro__ if is_lamps(base) for item in vars(base).items()]
-    return frozenset(name for name, value in every if isinstance(value, described) and not name.startswith("_bare_"))
+    derived = ("_bare_", "_forward_over")  # chosen by the metaclass, wherever forward stands
+    return frozenset(name for name, value in every if isinstance(value, described) and not name.startswith(derived))
 
 
 @lru_cache(maxsize=256)

@@ -27,7 +27,17 @@ from lamp.replicas import Population
 PLAIN = (bool, int, float, complex, str, bytes)
 DEEPEST = 4  # levels of nested objects that are compared
 # Attributes that change from step to step, and caches of a module's own methods.
-PASSING = {"_through", "_watched", "_ahead", "_generators", "_expects_ignored", "_by_name", "_body", "_loss"}
+PASSING = {
+    "_through",
+    "_watched",
+    "_ahead",
+    "_generators",
+    "_expects_ignored",
+    "_by_name",
+    "_body",
+    "_loss",
+    "_has_pools",
+}
 COUNTERS = {"seed", "step", "lags", "_drawn"}  # attributes of Dropout, read anew at each call
 NOT_IN_CODE = {"training", "replicas", "units"}
 OF_OPTIMIZER = {"defaults", "param_groups", "_steps", "_blocks", "_is_made"}  # attributes of every optimizer

@@ -65,7 +65,7 @@ from lamp.nn.average_pooling import (
     LPPool2d,
     LPPool3d,
 )
-from lamp.nn.batch_norm import BatchNorm1d, BatchNorm2d, BatchNorm3d, InstanceNorm1d, InstanceNorm2d, InstanceNorm3d
+from lamp.nn.batch_norm import BatchNorm1d, BatchNorm2d, BatchNorm3d
 from lamp.nn.branches import Parallel, Residual
 from lamp.nn.container import Container
 from lamp.nn.convolution import Conv1d, Conv2d, Conv3d
@@ -76,6 +76,7 @@ from lamp.nn.embedding_bag import EmbeddingBag
 from lamp.nn.folding import Fold, Unfold
 from lamp.nn.fractional_pooling import FractionalMaxPool2d, FractionalMaxPool3d
 from lamp.nn.group_norm import GroupNorm, LocalResponseNorm
+from lamp.nn.instance_norm import InstanceNorm1d, InstanceNorm2d, InstanceNorm3d
 from lamp.nn.lazy import (
     LazyConv1d,
     LazyConv2d,

@@ -66,6 +66,10 @@ class Activation(Module):
         """dsigma of tensors; subclasses may use fewer operations of torch, or another formula."""
         return self.dsigma(x, y)  # type: ignore[no-any-return]
 
+    def sigma_over(self, x: Tensor) -> Tensor:
+        """sigma of a tensor, in place. Subclasses define it where torch has it, and dsigma reads y alone."""
+        raise NotImplementedError
+
     def forward(self, input: Tensor) -> Tensor:
         if not isinstance(input, Tensor) or not input.is_floating_point():
             raise explain_numbers(self, input)
@@ -76,6 +80,15 @@ class Activation(Module):
             y = y.to(input.dtype)
         reads = (self.reads or self.remembers) if "dsigma" not in own else self.remembers
         self.remember((None, y) if reads == "y" else (input, y if reads == "xy" else None))
+        return y
+
+    def _forward_over(self, input: Tensor) -> Tensor:
+        without = type(self).sigma_over is Activation.sigma_over or "sigma" in self.__dict__
+        reads_x = "x" in self.remembers or "x" in self.reads
+        if without or reads_x or not isinstance(input, Tensor) or input.dtype.itemsize < 4:
+            return self._bare_forward(input)  # type: ignore[no-any-return]
+        y = self.sigma_over(input)
+        self.remember((None, y))
         return y
 
     def trace(self, tracer: Any, x: Any) -> Any:

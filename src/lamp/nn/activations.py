@@ -36,6 +36,9 @@ class Tanh(Activation):
     def sigma(self, x: Number) -> Number:
         return x.tanh()
 
+    def sigma_over(self, x: Tensor) -> Tensor:
+        return x.tanh_()
+
     def dsigma(self, x: Number, y: Number) -> Number:
         return add_product(1.0, y, y, -1.0)
 
@@ -45,6 +48,9 @@ class Sigmoid(Activation):
 
     def sigma(self, x: Number) -> Number:
         return x.sigmoid()
+
+    def sigma_over(self, x: Tensor) -> Tensor:
+        return x.sigmoid_()
 
     def dsigma(self, x: Number, y: Number) -> Number:
         return add_product(y, y, y, -1.0)

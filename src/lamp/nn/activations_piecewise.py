@@ -23,6 +23,8 @@ from lamp.parameter import Parameter
 class ReLU(Activation):
     """y = max(x, 0), and its derivative 1 where y > 0, else 0.  Source: torch.nn.ReLU."""
 
+    _commutes_with_max = True
+
     def sigma(self, x: Number) -> Number:
         return x.clamp(min=0.0)
 
@@ -31,6 +33,9 @@ class ReLU(Activation):
 
     def sigma_of_tensor(self, x: Tensor) -> Tensor:
         return x.relu()
+
+    def sigma_over(self, x: Tensor) -> Tensor:
+        return x.relu_()
 
 
 def leaky(x: Number, slope: Number) -> Number:

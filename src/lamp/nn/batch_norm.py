@@ -1,4 +1,4 @@
-"""Normalisation of each channel: `BatchNorm1d` to `BatchNorm3d` over the batch, `InstanceNorm1d` to `3d` per sample."""
+"""Normalisation of each channel over the batch, `BatchNorm1d` to `BatchNorm3d`; and the base of other such modules."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from lamp.nn.checks import explain_gradient, explain_numbers, explain_unlike
 from lamp.nn.normalization import shaped
 from lamp.parameter import Buffer, Parameter
 
+PART = 2**18  # numbers that are multiplied at a time
 NAMES: dict[int, tuple[str, ...]] = {0: (), 1: ("L",), 2: ("H", "W"), 3: ("D", "H", "W")}  # of axes after the channels
 
 
@@ -82,18 +83,28 @@ class ChannelNorm(Module):
             self.num_batches_tracked.data.zero_()
 
     # ---- forward and backward --------------------------------------------------------------------------------------
+    _hands_over = True
+
     def forward(self, input: Tensor) -> Tensor:
+        return self._normalised(input, may_overwrite=False)
+
+    def _forward_over(self, input: Tensor) -> Tensor:
+        return self._normalised(input, may_overwrite=True)
+
+    def _normalised(self, input: Tensor, may_overwrite: bool) -> Tensor:
         self._check(input)
         x, n = self._batched(wide(input)), None
+        place = x if may_overwrite or x.dtype is not input.dtype else None
         if self.training or self.running_mean is None or self.running_var is None:
             n = self._count(x)
             mean = self._total(x).mul_(constant(1.0 / max(n, 1), x))
-            centred = x - mean
+            centred = torch.sub(x, mean, out=place)
             var = self._total_of_squares(centred).mul_(constant(1.0 / max(n, 1), x))
             if x.numel():
                 self._update_running_stats(mean, var * constant(n / (n - 1), var))
         else:
-            centred, var = x - self._per_channel(self.running_mean, x), self._per_channel(self.running_var, x)
+            centred = torch.sub(x, self._per_channel(self.running_mean, x), out=place)
+            var = self._per_channel(self.running_var, x)
         s = (var + constant(self.eps, var)).rsqrt_()
         self.remember((centred, s, n, input.shape))
         scale = s if self.weight is None else s * self._per_channel(self.weight, x)
@@ -106,8 +117,7 @@ class ChannelNorm(Module):
         if not isinstance(grad_output, Tensor) or grad_output.shape != shape:
             raise explain_gradient(grad_output, shape)
         dy = wide(grad_output).reshape(centred.shape)
-        share = dy * centred
-        sum_dy, sum_share = self._total(dy), self._total(share).mul_(s)
+        sum_dy, sum_share = self._total(dy), self._total_of_products(dy, centred).mul_(s)
         scale = s
         if self.weight is not None:
             self.weight.grad.add_(self._of_all_samples(sum_share, self.weight))
@@ -115,9 +125,9 @@ class ChannelNorm(Module):
         if self.bias is not None:
             self.bias.grad.add_(self._of_all_samples(sum_dy, self.bias))
         if n is None:  # mean and var do not depend on x
-            return shaped(torch.mul(dy, scale, out=share), grad_output)
+            return shaped(torch.mul(dy, scale, out=centred), grad_output)
         less = scale * constant(-1.0 / max(n, 1), dy)
-        dx = self._affine(centred, sum_share.mul_(s).mul_(less), sum_dy.mul_(less), out=share)
+        dx = self._affine(centred, sum_share.mul_(s).mul_(less), sum_dy.mul_(less), out=centred)
         return shaped(dx.addcmul_(dy, scale), grad_output)
 
     def _affine(self, x: Tensor, scale: Tensor, shift: Tensor, out: Tensor | None = None) -> Tensor:
@@ -189,6 +199,18 @@ class ChannelNorm(Module):
         within = tuple(range(lead + 2, x.dim()))
         norms = torch.linalg.vector_norm(x, dim=within, keepdim=True) if within else x
         return self._total(norms.square())
+
+    def _total_of_products(self, x: Tensor, y: Tensor) -> Tensor:
+        """`_total` of x y, which is not written to memory as a whole."""
+        lead = standing(0, self.replicas)
+        within = tuple(range(lead + 2, x.dim()))
+        if not within or x.numel() <= PART:
+            return self._total(x * y)
+        totals = x.new_empty(*x.shape[: lead + 2], *(1 for _ in within))
+        rows = max(PART * len(x) // x.numel(), 1)
+        for a, b, total in zip(x.split(rows), y.split(rows), totals.split(rows), strict=True):
+            torch.sum(a * b, within, keepdim=True, out=total)
+        return totals.sum(lead, keepdim=True) if self.over_batch else totals
 
     def _per_channel(self, values: Parameter | Buffer, x: Tensor) -> Tensor:
         """Values (C) to broadcast against x: (C, 1...), or (K, 1, C, 1...) in a population."""
@@ -319,75 +341,6 @@ class BatchNorm3d(BatchNorm):
     Shapes    x and y (B, C, D, H, W), the others as in BatchNorm1d
     Backward  as BatchNorm1d, with sums over B, D, H and W
     Source    torch.nn.BatchNorm3d
-    """
-
-    spatial = (3,)
-
-
-# ---- within each sample ----------------------------------------------------------------------------------------------
-class InstanceNorm(ChannelNorm):
-    """Base of InstanceNorm1d, InstanceNorm2d and InstanceNorm3d, which differ in the axes of their inputs."""
-
-    over_batch = False
-
-    def __init__(
-        self,
-        num_features: int,
-        eps: float = 1e-5,
-        momentum: float | None = 0.1,
-        affine: bool = False,
-        track_running_stats: bool = False,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-        *,
-        bias: bool = True,
-    ) -> None:
-        super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype, bias)
-
-
-class InstanceNorm1d(InstanceNorm):
-    """Normalises each channel of each sample, then scales and shifts it.
-
-    xhat = (x - mean) / sqrt(var + eps)
-    y = weight xhat + bias
-
-    mean and var are those of the n numbers of a channel in one sample. Where running statistics are tracked, they move
-    towards the mean over the batch of mean and of n / (n - 1) var, as in BatchNorm1d, and are used in eval mode.
-
-    Shapes    x and y (B, C, L) or (C, L)   weight, bias, running_mean, running_var (C)   num_batches_tracked ()
-    Backward  dbias = sum of dy          dweight = sum of dy xhat          (over B and L)
-              dx = weight s (dy - mean(dy) - xhat mean(dy xhat)),   s = 1 / sqrt(var + eps), with means over L: the
-              terms of BatchNorm1d, for each sample
-    Init      weight 1, bias 0, running_mean 0, running_var 1
-    Source    torch.nn.InstanceNorm1d; Ulyanov et al. 2016, arXiv:1607.08022
-
-    momentum             None leaves the running statistics as they are
-    affine               whether there are a weight and a bias; bias=False leaves out only the bias
-    track_running_stats  whether there are running statistics; num_batches_tracked stays 0, as in torch
-
-    Raises the same errors as BatchNorm1d.
-    """
-
-    spatial = (1,)
-
-
-class InstanceNorm2d(InstanceNorm):
-    """InstanceNorm1d for images: mean and variance over height and width.
-
-    Shapes    x and y (B, C, H, W) or (C, H, W), the others as in InstanceNorm1d
-    Backward  as InstanceNorm1d, with sums over B, H and W, and means over H and W
-    Source    torch.nn.InstanceNorm2d
-    """
-
-    spatial = (2,)
-
-
-class InstanceNorm3d(InstanceNorm):
-    """InstanceNorm1d for volumes: mean and variance over depth, height and width.
-
-    Shapes    x and y (B, C, D, H, W) or (C, D, H, W), the others as in InstanceNorm1d
-    Backward  as InstanceNorm1d, with sums over B, D, H and W, and means over D, H and W
-    Source    torch.nn.InstanceNorm3d
     """
 
     spatial = (3,)

@@ -30,17 +30,20 @@ class Residual(ModuleRow):
     for a loss among the modules, or no modules.
     """
 
+    _hands_over = True
+
     def forward(self, input: Tensor) -> Tensor:
-        y = self.forward_through(self._body, input)
+        y = self.forward_through(self._steps, input)
         if not isinstance(y, Tensor) or y.shape != input.shape or y.dtype is not input.dtype:
             raise explain_branches(self, (input, y), "f(x) in the shape of x")
-        return input + y
+        last = self._steps[-1]
+        return y.add_(input) if last._hands_over and "forward" not in last.__dict__ else input + y
 
     def backward(self, dy: Tensor) -> Tensor:
-        return dy + self.backward_through(self._body, dy)  # type: ignore[no-any-return]
+        return dy + self.backward_through(self._steps, dy)  # type: ignore[no-any-return]
 
     def backward_parameters(self, dy: Tensor) -> None:
-        self.backward_parameters_through(self._body, dy)
+        self.backward_parameters_through(self._steps, dy)
 
     def trace(self, tracer: Any, value: Any) -> Any:
         return tracer.add(self, value, self.trace_through(tracer, self._body, value))

@@ -35,12 +35,15 @@ class Container(Module):
     called several times remembers each call, and `lamp.evaluating` applies to it.
 
     The `..._through` methods are for modules in sequence, each applied to the output of the one before. They are faster
-    than single calls. If a module returns None and the next one fails on it, the error names the first.
+    than single calls, and take less memory: between two modules nobody else has the tensor. So where one of lamp's
+    modules says that its output is new and not remembered (`_hands_over`), the next one may overwrite it
+    (`_forward_over`). If a module returns None and the next one fails on it, the error names the first.
     """
 
     def forward_through(self, modules: Sequence[Module], input: Any) -> Any:
         """The output of these modules in sequence, for this input."""
         module: Module = self
+        handed_over = False  # whether nobody but this method has the input of the next module
         through = running.through
         weak = None if through is None or through.evaluating else through.weak or through.weakly()
         try:
@@ -50,7 +53,11 @@ class Container(Module):
                     module._through = weak
                     if own or module._has_users_forward:
                         through.guard()  # type: ignore[union-attr]
-                input = module.forward(input) if own else module._bare_forward(input)
+                if own:
+                    input, handed_over = module.forward(input), False
+                else:
+                    input = module._forward_over(input) if handed_over else module._bare_forward(input)
+                    handed_over = module._hands_over
         except Exception as error:
             _explain(error, module, input, "forward", modules)
             raise

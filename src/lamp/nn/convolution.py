@@ -54,6 +54,8 @@ class Convolution(ConvolutionModule):
         self._build(in_channels, bias, device, dtype, init)
 
     # ---- forward and backward --------------------------------------------------------------------------------------
+    _hands_over = True
+
     def forward(self, input: Tensor) -> Tensor:
         try:
             # A batch that all replicas of a population share has the stride 0. Then one convolution with K times as

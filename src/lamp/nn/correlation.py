@@ -24,6 +24,9 @@ from torch import Tensor
 
 LANES = 8  # torch's kernels for groups compute so many channels at once
 MUCH_WORK = 2**21  # multiplications that take far longer than a call
+BLOCK = 16  # they arrange channels in blocks of so many
+MUCH_MEMORY, PARTS = 3 * 2**20, 4  # numbers of an output that is computed in so many parts
+AT_ONCE = 3 * 2**18  # numbers that a weight gradient copies and adds up at a time
 
 
 class Windows(NamedTuple):
@@ -52,7 +55,28 @@ def convolution(x: Tensor, weight: Tensor, bias: Tensor | None, windows: Windows
         biases = repeat(None) if bias is None else bias.chunk(groups)
         parts = zip(x.chunk(groups, 1), weight.chunk(groups), biases, strict=False)
         return torch.cat([convolution(*part, windows._replace(groups=1)) for part in parts], 1)
-    return torch.convolution(x, weight, bias, stride, padding, dilation, False, (0,) * len(stride), groups)
+    given = (weight, bias, stride, padding, dilation, False, (0,) * len(stride), groups)
+    if not _takes_much_memory(x, weight, windows):
+        return torch.convolution(x, *given)
+    sizes = windows.outputs(tuple(x.shape[2:]), tuple(weight.shape[2:]))
+    y = x.new_empty(x.shape[0], weight.shape[0], *sizes)
+    for x_part, y_part in zip(x.chunk(PARTS), y.chunk(PARTS), strict=True):
+        y_part.copy_(torch.convolution(x_part, *given))
+    return y
+
+
+def _takes_much_memory(x: Tensor, weight: Tensor, windows: Windows) -> bool:
+    """Whether a convolution is better computed in parts of the batch.
+
+    On CPUs torch computes an output in an arrangement of its own first, with a multiple of 16 channels. That is a
+    second copy, or a larger one. The system takes long to give memory for it, if it is very large.
+    """
+    out = weight.shape[0]
+    if not x.is_cpu or x.shape[0] < PARTS or x.shape[0] * x[0, 0].numel() * out < MUCH_MEMORY // 32:
+        return False
+    positions = math.prod(windows.outputs(tuple(x.shape[2:]), tuple(weight.shape[2:])))
+    numbers = x.shape[0] * positions * -(-out // BLOCK) * BLOCK
+    return numbers >= (MUCH_MEMORY if out % BLOCK == 0 else MUCH_MEMORY // 4)
 
 
 def _is_faster_apart(x: Tensor, weight: Tensor, windows: Windows) -> bool:
@@ -95,29 +119,40 @@ def weight_gradient(x: Tensor, dy: Tensor, kernel: tuple[int, ...], windows: Win
     """
     if x.dtype.itemsize < 4:  # sums over a whole batch in half precision would lose digits
         x, dy = x.float(), dy.float()
-    stride, padding, dilation, groups = windows
-    batch, channels = x.shape[:2]
-    outputs, rest, (step, hop) = dy.shape[2:], kernel[1:], (stride[0], dilation[0])
+    groups, (step, hop) = windows.groups, (windows.stride[0], windows.dilation[0])
+    outputs, rest = tuple(dy.shape[2:]), kernel[1:]
     rows = (kernel[0] - 1) * hop // step + outputs[0]  # of every phase: rows 0, s, 2 s, ..., rows 1, s + 1, ...
-    pads = [n for p in padding[:0:-1] for n in (p, p)]
-    x = torch.constant_pad_nd(x, [*pads, padding[0], rows * step - padding[0] - x.shape[2]])
+    row, inputs, out = math.prod(outputs[1:]), x.shape[1] // groups * math.prod(rest), dy.shape[1] // groups
+    # Some samples at a time, so that copies and products stay in the processor's cache.
+    numbers = groups * inputs * (step * rows * row + kernel[0] * out)  # of a sample
+    batch = max(-(-len(x) // -(-len(x) * numbers // AT_ONCE)), 1) if numbers and len(x) else 1
+    dw = dy.new_zeros(kernel[0], batch * groups, inputs, out)
+    for x_part, dy_part in zip(x.split(batch), dy.split(batch), strict=True):
+        taken = _taken(x_part, outputs, rest, rows, windows).reshape(-1, inputs, step, rows * row)
+        dy_part = dy_part.reshape(len(taken), out, outputs[0] * row).mT  # (B groups, positions, out / groups)
+        for t in range(kernel[0]):
+            first, phase = divmod(t * hop, step)
+            at_t = taken[:, :, phase, first * row : first * row + outputs[0] * row]
+            dw[t, : len(taken)].baddbmm_(at_t, dy_part)
+    dw = dw.view(kernel[0], batch, groups, x.shape[1] // groups, *rest, out).sum(1)
+    return dw.movedim((1, -1, 2, 0), (0, 1, 2, 3)).flatten(0, 1)
+
+
+def _taken(x: Tensor, outputs: tuple[int, ...], rest: tuple[int, ...], rows: int, windows: Windows) -> Tensor:
+    """A view (B, in, *rest, step, rows, *outputs[1:]) of x with its padding: what stands at each offset in the kernel.
+
+    Of the first axis, with steps of `step`, there are all rows of each phase.
+    """
+    stride, padding, dilation, _ = windows
+    pads = [*(n for p in padding[:0:-1] for n in (p, p)), padding[0], rows * stride[0] - padding[0] - x.shape[2]]
+    x = torch.constant_pad_nd(x, pads) if any(pads) else x
     of_batch, of_channel, of_row, *of_rest = x.stride()
-    taken = x.as_strided(
-        (batch, channels, *rest, step, rows, *outputs[1:]),
+    return x.as_strided(
+        (*x.shape[:2], *rest, stride[0], rows, *outputs[1:]),
         (
             *(of_batch, of_channel),
             *(d * each for d, each in zip(dilation[1:], of_rest, strict=True)),
-            *(of_row, of_row * step),
+            *(of_row, of_row * stride[0]),
             *(s * each for s, each in zip(stride[1:], of_rest, strict=True)),
         ),
     )
-    row, inputs = math.prod(outputs[1:]), channels // groups * math.prod(rest)
-    taken = taken.reshape(batch * groups, inputs, step, rows * row)
-    dy = dy.reshape(batch * groups, dy.shape[1] // groups, outputs[0] * row).mT  # (B groups, positions, out / groups)
-    dw = dy.new_empty(kernel[0], groups, inputs, dy.shape[-1])
-    for t in range(kernel[0]):
-        first, phase = divmod(t * hop, step)
-        at_t = taken[:, :, phase, first * row : first * row + outputs[0] * row]
-        torch.sum(at_t.bmm(dy).unflatten(0, (batch, groups)), 0, out=dw[t])
-    dw = dw.view(kernel[0], groups, channels // groups, *rest, -1)
-    return dw.movedim((1, -1, 2, 0), (0, 1, 2, 3)).flatten(0, 1)

@@ -5,16 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lamp.nn.batch_norm import (
-    BatchNorm1d,
-    BatchNorm2d,
-    BatchNorm3d,
-    ChannelNorm,
-    InstanceNorm1d,
-    InstanceNorm2d,
-    InstanceNorm3d,
-)
+from lamp.nn.batch_norm import BatchNorm1d, BatchNorm2d, BatchNorm3d, ChannelNorm
 from lamp.nn.checks import explain_axes, explain_numbers
+from lamp.nn.instance_norm import InstanceNorm1d, InstanceNorm2d, InstanceNorm3d
 from lamp.nn.lazy import LazyModule
 
 

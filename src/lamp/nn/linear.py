@@ -62,6 +62,8 @@ class Linear(Module):
             bound = 1 / math.sqrt(self.in_features)
             init.uniform_(self.bias.data, -bound, bound, generator=generator)
 
+    _hands_over = True
+
     def forward(self, input: Tensor) -> Tensor:
         bias = self.bias
         try:

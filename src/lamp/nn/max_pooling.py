@@ -14,6 +14,7 @@ from lamp.nn.checks import explain_gradient, explain_numbers
 from lamp.nn.pooling_module import NAMES, PoolingModule, Sizes, WindowedPooling, volume
 
 BLOCK = 32  # most planes that are pooled side by side
+PARTS, PART = 8, 2**18  # a large input is pooled in at most so many parts, of so many numbers, to copy less at a time
 INDICES = (torch.int16, torch.int32, torch.int64)  # dtypes for places, smallest first
 
 
@@ -25,10 +26,9 @@ class ChoosingPooling(PoolingModule):
     def chosen(self, y: Tensor, places: Tensor, input: Tensor) -> Any:
         """The output for the numbers (planes..., sizes...) and their places in the planes, which are remembered."""
         shape = (*input.shape[: -self.axes], *y.shape[-self.axes :])
-        y = y.contiguous().view(shape)
-        few = next(each for each in INDICES if volume(input.shape[-self.axes :]) <= torch.iinfo(each).max)
-        self.remember((places.to(few, memory_format=torch.contiguous_format).view(shape), input.shape))
-        return (y, places.contiguous().view(shape)) if self.return_indices else y
+        y, places = y.contiguous().view(shape), places.contiguous().view(shape)
+        self.remember((places.to(index_of(input.shape[-self.axes :])), input.shape))
+        return (y, places.long()) if self.return_indices else y
 
     def backward(self, dy: Any, dindices: Any = None) -> Tensor:
         places, shape = self.recall()
@@ -63,6 +63,8 @@ class MaxPooling(WindowedPooling, ChoosingPooling):
         self.configure(kernel_size, stride, padding, ceil_mode, dilation)
         self.return_indices = a_flag(self, "return_indices", return_indices)
 
+    _takes_largest = _hands_over = True
+
     def forward(self, input: Tensor) -> Any:
         x = self.planes(input)
         self.outputs(x.shape[2:], input.shape)  # raises if there is no window
@@ -87,22 +89,29 @@ def largest(
         y, places = largest(x.unsqueeze(2), 2, (1, *kernel), (1, *stride), (0, *padding), (1, *dilation), ceil_mode)
         return y.squeeze(2), places.squeeze(2)
     pool = torch.ops.aten.max_pool2d_with_indices if axes == 2 else torch.ops.aten.max_pool3d_with_indices
-    y, places = pool(_interleaved(x), kernel, stride, padding, dilation, ceil_mode)
-    return y, places
-
-
-def _interleaved(x: Tensor) -> Tensor:
-    """The planes of x (N, C, sizes...) in blocks (N', C', sizes...), where the numbers at one place lie side by side.
-
-    On a CPU, torch then finds the maxima of the planes of a block at once, with vector registers. That is three to four
-    times as fast, with the copies that it takes. Since planes are pooled one by one, C' need not be C.
-    """
     if not x.is_cpu:
-        return x
-    planes = x.shape[0] * x.shape[1]
+        y, places = pool(x, kernel, stride, padding, dilation, ceil_mode)
+        return y, places
+    # On a CPU, torch finds the maxima of many planes at once, with vector registers, if the numbers at one place of the
+    # planes lie side by side. That is three to four times as fast, with the copies that it takes. Since planes are
+    # pooled one by one, they may be arranged in other blocks than those of channels.
+    planes, layout = x.shape[0] * x.shape[1], torch.channels_last if axes == 2 else torch.channels_last_3d
     block = _block(planes)
-    layout = torch.channels_last if x.dim() == 4 else torch.channels_last_3d
-    return x.reshape(planes // block, block, *x.shape[2:]).contiguous(memory_format=layout)
+    blocks = x.reshape(planes // block, block, *x.shape[2:])
+    parts_needed = min(-(-x.numel() // PART), PARTS)
+    if parts_needed <= 1:
+        y, places = pool(blocks.contiguous(memory_format=layout), kernel, stride, padding, dilation, ceil_mode)
+        return y, places
+    parts = []
+    for part in blocks.chunk(parts_needed):
+        y, places = pool(part.contiguous(memory_format=layout), kernel, stride, padding, dilation, ceil_mode)
+        parts.append((y.contiguous(), places.to(index_of(x.shape[2:]), memory_format=torch.contiguous_format)))
+    return tuple(map(torch.cat, zip(*parts, strict=True)))  # type: ignore[return-value]
+
+
+def index_of(sizes: Sizes) -> torch.dtype:
+    """The smallest dtype for the places of a plane."""
+    return next(each for each in INDICES if volume(sizes) <= torch.iinfo(each).max)
 
 
 @lru_cache(maxsize=256)
@@ -303,6 +312,8 @@ class AdaptiveMaxPooling(ChoosingPooling):
     def __init__(self, output_size: Any, return_indices: bool = False) -> None:
         self.output_size = adaptive_size(self, output_size)
         self.return_indices = a_flag(self, "return_indices", return_indices)
+
+    _takes_largest = _hands_over = True
 
     def forward(self, input: Tensor) -> Any:
         x = self.planes(input)

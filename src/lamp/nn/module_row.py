@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import pairwise
 from typing import Any, Self, overload
 
 from lamp.errors import ArgumentError, MissingIndexError
@@ -50,6 +51,7 @@ class ModuleRow(Container):
             if not isinstance(module, Module) or any(each is self for each in module.modules()):
                 raise explain_member(self, module)
         self._set_body(list(by_name.values()))
+        self._has_pools = any(_commute(*pair) for pair in pairwise(self._body))
         self._by_name: dict[str, Module] = dict(by_name)
 
     def _set_body(self, modules: list[Module]) -> None:
@@ -69,6 +71,22 @@ class ModuleRow(Container):
                 f"a {kind} is made of modules", expected="at least one", got="none", fix=f"{kind}(lamp.Linear(25, 25))"
             )
         self._body = modules
+
+    _has_pools = False  # whether `_steps` may differ from `_body`
+
+    @property
+    def _steps(self) -> list[Module]:
+        """The body in the order in which it is computed: a ReLU comes after the max pool that it stands before.
+
+        max(relu(x)) = relu(max(x)), and both orders have the same gradients, but the pool's output is a smaller tensor.
+        """
+        if not self._has_pools:
+            return self._body
+        steps = list(self._body)
+        for k, pair in enumerate(pairwise(self._body)):
+            if _commute(*pair):
+                steps[k : k + 2] = pair[::-1]
+        return steps
 
     # ---- methods of a list ---------------------------------------------------------------------------------------
     def named_children(self) -> Iterator[tuple[str, Module]]:
@@ -164,3 +182,11 @@ class ModuleRow(Container):
 
     def __reversed__(self) -> Iterator[Module]:
         return reversed(self._by_name.values())
+
+
+def _commute(first: Module, second: Module) -> bool:
+    """Whether these are an activation and a max pool that may as well be computed in the other order."""
+    if not (first._commutes_with_max and second._takes_largest) or getattr(second, "return_indices", False):
+        return False
+    changed = ("forward", "backward", "sigma", "dsigma")
+    return not any(name in vars(module) for module in (first, second) for name in changed)

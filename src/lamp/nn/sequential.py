@@ -46,7 +46,7 @@ class Sequential(ModuleRow):
 
     # ---- forward and backward ----------------------------------------------------------------------------------
     def forward(self, input: Any, *target: Any) -> Any:
-        output = self.forward_through(self._body, input)
+        output = self.forward_through(self._steps, input)
         if not target:
             return output
         if self._loss is None:
@@ -63,10 +63,10 @@ class Sequential(ModuleRow):
         return self.trace_through(tracer, self._body, x)
 
     def backward(self, *dy: Any) -> Any:
-        return self.backward_through(self._body, self._from_loss(dy))
+        return self.backward_through(self._steps, self._from_loss(dy))
 
     def backward_parameters(self, *dy: Any) -> None:
-        self.backward_parameters_through(self._body, self._from_loss(dy))
+        self.backward_parameters_through(self._steps, self._from_loss(dy))
 
     def _from_loss(self, dy: tuple[Any, ...]) -> Any:
         """The gradient for the last module of the body: the argument of backward, or that of the loss."""

@@ -16,7 +16,7 @@ from lamp.paths import path_of
 from lamp.values import kind_of
 
 # Attributes that lamp keeps in a module for itself are not compared, nor is `init`, which only says how weights begin.
-OF_CONTAINERS = ("_registered", "_by_name", "_body", "_loss")
+OF_CONTAINERS = ("_registered", "_by_name", "_body", "_loss", "_has_pools")
 OF_A_CALL = ("_through", "_watched", "_training", "_generators", "_ahead", "_expects_ignored")
 NOT_COMPARED = frozenset((*OF_CONTAINERS, *OF_A_CALL, "replicas", "units", "init"))
 WIDTHS = frozenset(("in_features", "out_features", "num_parameters"))  # may differ between replicas of several sizes
