@@ -14,7 +14,7 @@ from lamp.nn.checks import explain_gradient, explain_numbers
 from lamp.nn.pooling_module import NAMES, PoolingModule, Sizes, WindowedPooling, volume
 
 BLOCK = 32  # most planes that are pooled side by side
-PARTS, PART = 8, 2**18  # a large input is pooled in at most so many parts, of so many numbers, to copy less at a time
+PARTS, PART = 8, 2**17  # a large input is pooled in at most so many parts, of so many numbers, to copy less at a time
 INDICES = (torch.int16, torch.int32, torch.int64)  # dtypes for places, smallest first
 
 
