@@ -64,22 +64,21 @@ class Task(Start):
         """B, samples in a batch."""
         return self.inputs.shape[1]  # type: ignore[no-any-return]
 
+    def network(self, nn: Any, residual: Callable[[Any], Any]) -> Any:
+        """The network of the task.
 
-def network(task: Task, nn: Any, residual: Callable[[Any], Any]) -> Any:
-    """The network of a task.
-
-    nn        torch.nn or lamp, in which modules have the same names
-    residual  makes of a module one that adds its outputs to its inputs
-    """
-    activation = getattr(nn, task.activation)
-    first, *others = (nn.Linear(*widths) for widths in pairwise(task.widths))
-    modules = [first, activation()]
-    for k in range(task.blocks):
-        before, after = others[2 * k : 2 * k + 2]
-        modules.append(residual(nn.Sequential(before, activation(), after)))
-    for layer in others[2 * task.blocks :]:
-        modules += [layer, activation()]
-    return nn.Sequential(*modules[:-1])
+        nn        torch.nn or lamp, in which modules have the same names
+        residual  makes of a module one that adds its outputs to its inputs
+        """
+        activation = getattr(nn, self.activation)
+        first, *others = (nn.Linear(*widths) for widths in pairwise(self.widths))
+        modules = [first, activation()]
+        for k in range(self.blocks):
+            before, after = others[2 * k : 2 * k + 2]
+            modules.append(residual(nn.Sequential(before, activation(), after)))
+        for layer in others[2 * self.blocks :]:
+            modules += [layer, activation()]
+        return nn.Sequential(*modules[:-1])
 
 
 def initial(random: np.random.Generator, widths: tuple[int, ...]) -> tuple[tuple[Array, ...], tuple[Array, ...]]:

@@ -20,29 +20,13 @@ class WithJax:
             raise Absent("jax is not installed: pip install jax") from error
         jnp, lax = jax.numpy, jax.lax
         self.task, rule = task, task.rule
-        layers = range(len(task.widths) - 1)
-        activation = {
-            "ReLU": jax.nn.relu,
-            "Tanh": jnp.tanh,
-            "Sigmoid": jax.nn.sigmoid,
-            "SiLU": jax.nn.silu,
-            "GELU": lambda x: jax.nn.gelu(x, approximate=False),
-        }[task.activation]
         initial = [jnp.array(each) for each in task.values()]
         means, squares = ([jnp.zeros_like(each) for each in initial] for _ in range(2))
         self.state: Any = (initial, means, squares, jnp.zeros(()))
         self.batches = jnp.array(task.inputs), jnp.array(task.targets)
 
         def loss_of(values: Any, x: Any, y: Any) -> Any:
-            def layer(k: int, x: Any) -> Any:
-                return x @ values[2 * k].T + values[2 * k + 1]
-
-            x = activation(layer(0, x))
-            for k in range(1, 1 + 2 * task.blocks, 2):
-                x = x + layer(k + 1, activation(layer(k, x)))
-            for k in layers[1 + 2 * task.blocks :]:
-                x = layer(k, x)
-                x = x if k == layers[-1] else activation(x)
+            x = self.outputs(values, x)
             if task.loss == "MSELoss":
                 return jnp.square(x - y).mean()
             return -jnp.take_along_axis(jax.nn.log_softmax(x), y[:, None], axis=1).mean()
@@ -73,6 +57,30 @@ class WithJax:
 
         options = {"xla_cpu_multi_thread_eigen": threads > 1}
         self.train = jax.jit(train, donate_argnums=0, compiler_options=options)
+
+    def outputs(self, values: Any, x: Any) -> Any:
+        """The network's outputs for a batch; values are its weights and biases in turn."""
+        import jax
+
+        task, layers = self.task, range(len(self.task.widths) - 1)
+        activation = {
+            "ReLU": jax.nn.relu,
+            "Tanh": jax.numpy.tanh,
+            "Sigmoid": jax.nn.sigmoid,
+            "SiLU": jax.nn.silu,
+            "GELU": lambda x: jax.nn.gelu(x, approximate=False),
+        }[task.activation]
+
+        def layer(k: int, x: Any) -> Any:
+            return x @ values[2 * k].T + values[2 * k + 1]
+
+        x = activation(layer(0, x))
+        for k in range(1, 1 + 2 * task.blocks, 2):
+            x = x + layer(k + 1, activation(layer(k, x)))
+        for k in layers[1 + 2 * task.blocks :]:
+            x = layer(k, x)
+            x = x if k == layers[-1] else activation(x)
+        return x
 
     def run(self, steps: int) -> None:
         self.state, losses = self.train(self.state, self.batches, self.task.epochs(steps))

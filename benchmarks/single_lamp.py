@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 import lamp
-from benchmarks.single import Task, network
+from benchmarks.single import Task
 from benchmarks.single_torch import batches, values
 from benchmarks.start import Array
 from lamp.compiler.kernel import forget
@@ -18,7 +18,7 @@ class WithLamp:
 
     def __init__(self, task: Task) -> None:
         self.task, rule = task, task.rule
-        self.model = network(task, lamp, lamp.Residual)
+        self.model = task.network(lamp, lamp.Residual)
         self.model.load_state_dict(dict(zip(self.model.state_dict(), values(task), strict=True)))
         self.criterion: lamp.Loss = getattr(lamp, task.loss)()
         if rule.name == "SGD":

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.single import Task, network
+from benchmarks.single import Task
 from benchmarks.start import Array
 
 Batches = list[tuple[Tensor, Tensor]]
@@ -39,7 +39,7 @@ class WithTorchNN:
 
     def __init__(self, task: Task, **options: Any) -> None:
         self.task, rule = task, task.rule
-        self.model = network(task, torch.nn, Residual)
+        self.model = task.network(torch.nn, Residual)
         self.model.load_state_dict(dict(zip(self.model.state_dict(), values(task), strict=True)))
         self.criterion = getattr(torch.nn, task.loss)()
         if rule.name == "SGD":

@@ -8,7 +8,7 @@ import torch
 import lamp
 from lamp.compiler.code import Code
 from lamp.compiler.rules.windows import Axis, shares
-from tests.cases.compiled import both, lanes
+from tests.cases.compiled import both, lanes, replicas
 
 
 def network(shape, *layers, classes=3, dtype=torch.float64):
@@ -138,6 +138,40 @@ def test_any_size_of_a_batch(batch):
 def test_single_precision():
     shape, make = NETWORKS["largest"]
     trained_alike(shape, make, dtype=torch.float32)
+
+
+@pytest.mark.compiled
+@pytest.mark.parametrize("count", [None, 2])
+def test_compile_learns_the_shape_at_the_first_call(count):
+    """Nothing but the data tells the sizes of images."""
+    results = []
+    for engine in ("eager", "compiled"):
+        model = replicas(network(SHAPE, lamp.Conv2d(2, 4, 3), lamp.ReLU(), lamp.MaxPool2d(2)), count)
+        optimizer = lamp.Adam(model.parameters(), lr=0.01)
+        x, y = (
+            torch.randn(8, *SHAPE, generator=torch.Generator().manual_seed(1), dtype=torch.float64),
+            torch.arange(8) % 3,
+        )
+        if engine == "eager":
+            lamp.fit(
+                model,
+                lamp.CrossEntropyLoss(),
+                optimizer,
+                (x, y),
+                epochs=2,
+                batch_size=4,
+                shuffle=False,
+                engine="eager",
+                progress=False,
+            )
+        else:
+            compiled = lamp.compile(model, lamp.CrossEntropyLoss(), optimizer, batch_size=4)
+            losses = [compiled(x, y) for _ in range(2)]
+            assert all(each.isfinite().all() for each in losses)
+            assert "Conv" in compiled.passes
+        results.append([each.data.clone() for each in model.parameters()])
+    for mine, theirs in zip(*results, strict=True):
+        assert torch.allclose(mine, theirs, rtol=0, atol=1e-12)
 
 
 @pytest.mark.compiled

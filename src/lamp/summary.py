@@ -136,7 +136,7 @@ def summary(model: Module, *inputs: Any) -> Summary:
             raise ArgumentError(
                 "nothing tells the shape of this network's inputs",
                 expected="a batch, or its shape",
-                got="a network without a Linear",
+                got="a network whose inputs no Linear takes",
                 fix="lamp.summary(model, x), or lamp.summary(model, (32, 1, 28, 28))",
             )
         try:

@@ -57,11 +57,16 @@ def trace(model: Module, *inputs: Any, training: bool = True, across: bool = Fal
             second |= moved
 
 
+def has_windows(module: Module) -> bool:
+    """Whether windows of a module move over axes of any size, as those of a convolution or a pool do."""
+    return not vars(module).keys().isdisjoint(("kernel_size", "output_size"))
+
+
 def guessed_shape(model: Module) -> Shape | None:
     """The shape of a sample, from the first module with `in_features`; None if that does not take the input."""
     for module in model.modules():
-        if "num_embeddings" in vars(module):
-            return None  # indices, as many as there are
+        if "num_embeddings" in vars(module) or has_windows(module):
+            return None  # indices, or numbers along axes: as many as there are
         features = vars(module).get("in_features")  # getattr would search for similar names
         if isinstance(features, int):
             return (features,)

@@ -33,6 +33,7 @@ from lamp.nn import Sequential
 from lamp.optim import Optimizer
 from lamp.replicas import Population
 from lamp.signatures import called
+from lamp.tracing import has_windows
 from lamp.values import natural
 
 INSTEAD = {  # arguments of other frameworks' training calls, and what to write here
@@ -45,7 +46,8 @@ INSTEAD = {  # arguments of other frameworks' training calls, and what to write 
 class Compiled:
     """A network, its loss and its optimizer as one function of machine code, which makes many steps per call.
 
-    `lamp.compile(model, criterion, optimizer, batch_size)` returns one. Calling it trains the model in place:
+    `lamp.compile(model, criterion, optimizer, batch_size)` returns one. Calling it trains the model in place (the first
+    call tells the shape of a sample, where no Linear takes the inputs):
 
     losses = compiled(inputs, targets)          one epoch, the samples in their order
     losses = compiled(inputs, targets, order)   the samples with these indices, in this order, in batches
@@ -79,7 +81,8 @@ class Compiled:
         self.model, self.criterion, self.optimizer, self.batch_size = model, criterion, optimizer, batch_size
         self._forget()
         try:
-            self._plan()
+            if not any(map(has_windows, model.modules())):  # else the first call tells the sizes of their axes
+                self._plan()
         except NotCompiled as reason:
             raise _explained(reason) from None
 

@@ -325,7 +325,8 @@ class CompiledEngine:
     def _refuse_other_parameters(self) -> None:
         """Raise ArgumentError if parameters have changed although no callback says that it changes the model."""
         try:
-            same = plan_of(self.spec.model).parameters == self.runner.plan.parameters
+            plan = self.runner.plan
+            same = plan_of(self.spec.model, shape=plan.input_shape).parameters == plan.parameters
         except NotCompiled:  # which the next epoch says, of a model with the same parameters
             same = True
         if self.runner.is_current and same:
