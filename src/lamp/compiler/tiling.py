@@ -133,7 +133,7 @@ def tiled(spec: KernelSpec, machine: Machine) -> Tiling:
     products = any(isinstance(rule, Products) for rule in heads.values())
     parts = 1
     if one_network and plan.has_windows:  # their work is large beside the gradients that each part keeps
-        parts = max(1, min(MOST_PARTS, work // PART, max(vectors)))
+        parts = next(n for n in (4, 2, 1) if n == 1 or (work >= n * PART and max(vectors) >= n))
     elif products:
         parts = next(n for n in (4, 2, 1) if max(vectors) >= PRODUCT_COLUMNS[n] and work >= n * PART * (n > 1))
     elif one_network:
