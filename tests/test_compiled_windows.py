@@ -79,6 +79,20 @@ NETWORKS = {
     ),
     "dropout": (SHAPE, after_a_convolution(lambda: lamp.Dropout(0.3), lamp.ReLU)),
     "one slope": (SHAPE, after_a_convolution(lamp.PReLU)),
+    "a slope for each channel": (SHAPE, after_a_convolution(lambda: lamp.PReLU(4), lamp.Tanh)),
+    "branches joined": (
+        SHAPE,
+        lambda: [
+            lamp.Conv2d(2, 2, 1),
+            lamp.Parallel(
+                lamp.Conv2d(2, 3, 3, padding=1),
+                lamp.Sequential(lamp.MaxPool2d(3, 1, 1), lamp.Tanh()),
+                combine="concat",
+                dim=1,
+            ),
+            lamp.Conv2d(5, 2, 1),
+        ],
+    ),
     "padding of its own": (SHAPE, lambda: [lamp.ConstantPad2d((1, 2, 0, 3), 0.5), lamp.Conv2d(2, 3, 3)]),
     "largest": (SHAPE, after_a_convolution(lamp.ReLU, lambda: lamp.MaxPool2d(2))),
     "largest, then more": (SHAPE, after_a_convolution(lambda: lamp.MaxPool2d((3, 2)), lamp.Tanh)),

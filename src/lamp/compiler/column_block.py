@@ -126,6 +126,15 @@ class ColumnBlock:
         else:
             code.store(gradients, at, code.load(gradients, at) + value)
 
+    def add_to_gradients(self, at: Index, sums: Sequence[Lane]) -> None:
+        """Add to the gradients of neighbouring parameters; in sample lanes the sums over the lanes."""
+        code, gradients = self.code, self.arguments.gradients
+        if self.one_network:
+            code.add_some(gradients, at, code.lane_sums(sums), 0, len(sums))
+            return
+        for k, each in enumerate(sums):
+            self.add_to_gradient(code.plus(at, k), each)
+
     def is_light(self, stage: Stage) -> bool:
         """Whether a stage's code should be short."""
         return stage.layer in self.light

@@ -33,11 +33,13 @@ class Element:
     kind        the kind of operation, as in lamp.graph
     module      the module that it comes from
     parameters  the offset of each of its parameters among the network's P numbers, by name
+    neighbours  how many units, beside each other, share a number of a parameter that has several
     """
 
     kind: str
     module: Module
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    neighbours: int = 1
 
 
 @dataclass(eq=False)

@@ -10,6 +10,7 @@ from lamp.compiler.not_compiled import NotCompiled
 from lamp.compiler.rules.affine import Affine
 from lamp.compiler.rules.combine import Add, Concat, Multiply, Same
 from lamp.compiler.rules.convolution import Convolution
+from lamp.compiler.rules.norm import Norm, Standardise
 from lamp.compiler.rules.pad import Pad
 from lamp.compiler.rules.pooling import AdaptiveAvgPool, AdaptiveMaxPool, AvgPool, MaxPool
 from lamp.compiler.rules.rule import Rule, WeightedRule
@@ -20,6 +21,8 @@ from lamp.graph import Op
 RULES: dict[str, Rule] = {
     "Affine": Affine(),
     "Conv": Convolution(),
+    "Norm": Norm(),
+    "Standardise": Standardise(),
     "Pad": Pad(),
     "MaxPool": MaxPool(),
     "AvgPool": AvgPool(),

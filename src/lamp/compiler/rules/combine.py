@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 
 from lamp.compiler.column_block import ColumnBlock
 from lamp.compiler.lanes import Lane
+from lamp.compiler.not_compiled import NotCompiled
 from lamp.compiler.rules.chain import apply_chain, each_column, give_gradients, note_all_given
-from lamp.compiler.rules.rule import Rule, one_axis
+from lamp.compiler.rules.rule import Rule
 from lamp.compiler.stages import Stage
 from lamp.graph import Op
 from lamp.parameter import Parameter
@@ -83,12 +84,13 @@ class Same(Pointwise):
 
 
 class Concat(Rule):
-    """The inputs concatenated."""
+    """The inputs concatenated along the first axis of a sample: the values of one lie behind those of the other."""
 
     reads_inputs = False
 
     def stage(self, op: Op, inputs: list[Stage], offsets: Mapping[Parameter, int]) -> Stage:
-        one_axis(op, op.inputs[0])
+        if op.attributes["axis"] != 0:
+            raise NotCompiled("is compiled along the first axis of a sample alone", module=op.module)
         return super().stage(op, inputs, offsets)
 
     def forward(self, block: ColumnBlock, stage: Stage) -> None:

@@ -152,7 +152,7 @@ class Convolution(WeightedRule):
             with code.nest(samples, [code.lane(0.0)] * count) as ((s, *places), sums):
                 for r in range(count):
                     sums[r] = sums[r] + numbers.output_gradient(code.plus(channel, r), places, s)
-            _add_to_gradients(block, code.plus(channel, stage.bias_offset), sums)
+            block.add_to_gradients(code.plus(channel, stage.bias_offset), sums)
 
     def _weight_gradients(self, block: ColumnBlock, stage: Stage, columns: Index) -> None:
         """Add the gradients of the weights, summed over so many columns."""
@@ -172,7 +172,7 @@ class Convolution(WeightedRule):
                             add_products(sums, [numbers.output_gradient(each, places, s) for each in outputs], x)
                         for r, output in enumerate(outputs):
                             at = numbers.weight_place(output, i, [*taps, tap])
-                            _add_to_gradients(block, at, sums[r * count : (r + 1) * count])
+                            block.add_to_gradients(at, sums[r * count : (r + 1) * count])
 
 
 class Numbers:
@@ -234,16 +234,6 @@ def _along(block: ColumnBlock, readers: Readers, width: int) -> Iterator[tuple[I
                 yield a, 1, readers.taps_at(code, a)
     for tile, count in block.tiles(stop - first, width):
         yield code.plus(tile, first), count, (0, readers.taps)
-
-
-def _add_to_gradients(block: ColumnBlock, at: Index, sums: Sequence[Lane]) -> None:
-    """Add to the gradients of neighbouring parameters."""
-    code, gradients = block.code, block.arguments.gradients
-    if block.one_network:
-        code.add_some(gradients, at, code.lane_sums(sums), 0, len(sums))
-        return
-    for k, each in enumerate(sums):
-        block.add_to_gradient(code.plus(at, k), each)
 
 
 def _width(block: ColumnBlock, channels: int, places: int, columns: int | None = None) -> int:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from lamp.compiler.arguments import NUMBERS
@@ -11,7 +13,7 @@ from lamp.compiler.column_block import ColumnBlock
 from lamp.compiler.formula_calls import call_formula
 from lamp.compiler.indices import Index
 from lamp.compiler.lanes import Lane
-from lamp.compiler.rules.rule import ElementRule, one_axis, total
+from lamp.compiler.rules.rule import ElementRule, total
 from lamp.compiler.stages import Element, Stage
 from lamp.formulas import step
 from lamp.graph import Op
@@ -74,7 +76,7 @@ def _formulas(element: Element) -> Activation:
 
 
 class Slopes(ElementRule):
-    """PReLU: y = max(x, 0) + a min(x, 0), with one slope a per unit, or one for all.
+    """PReLU: y = max(x, 0) + a min(x, 0), with one slope a per channel, which may be a single unit, or one for all.
 
     Backward  dx = dy (1 if x > 0 else a)    da = sum of dy min(x, 0)
     """
@@ -82,10 +84,7 @@ class Slopes(ElementRule):
     kind, module = "Elementwise", PReLU
 
     def element(self, op: Op, offsets: Mapping[Parameter, int]) -> Element:
-        (weight,) = op.parameters.values()
-        if weight.elements > 1:
-            one_axis(op, op.inputs[0])
-        return super().element(op, offsets)
+        return replace(super().element(op, offsets), neighbours=math.prod(op.inputs[0].shape[1:]))
 
     def needs(self, module: PReLU) -> str:
         return "x"
@@ -114,7 +113,10 @@ class Slopes(ElementRule):
     @staticmethod
     def _place(block: ColumnBlock, element: Element, unit: Index) -> Index:
         """The position of a unit's slope among the parameters."""
-        return block.code.plus(unit if slopes_of(element) > 1 else 0, element.parameters["weight"])
+        code, channel = block.code, unit if slopes_of(element) > 1 else 0
+        if slopes_of(element) > 1 and element.neighbours > 1:
+            channel = code.quotient(unit, element.neighbours)
+        return code.plus(channel, element.parameters["weight"])
 
 
 def slopes_of(element: Element) -> int:

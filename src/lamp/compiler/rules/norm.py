@@ -1,0 +1,164 @@
+"""The rules for norms of each sample: LayerNorm, RMSNorm, GroupNorm and InstanceNorm, as two stages.
+
+The first one standardises rows of a sample's values, the second multiplies by weights and adds biases. What the first
+one puts out is what the gradients of the weights are computed from.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from lamp.compiler.column_block import ColumnBlock
+from lamp.compiler.indices import Index
+from lamp.compiler.lanes import Lane
+from lamp.compiler.not_compiled import NotCompiled
+from lamp.compiler.rules.chain import apply_chain, each_column, give_gradients, note_all_given
+from lamp.compiler.rules.rule import Rule, WeightedRule
+from lamp.compiler.stages import Stage
+from lamp.graph import Op
+from lamp.parameter import Buffer, Parameter
+
+TOGETHER = 8  # weights whose gradients are summed together
+
+
+class Standardise(Rule):
+    """y = (x - mean) s for each row of n values, s = 1 / sqrt(mean of (x - mean)^2 + eps); without a mean if the norm
+    is not centred.
+
+    Backward  dx = s (dy - mean(dy) - y mean(dy y)), likewise without mean(dy)
+    """
+
+    keeps_source = True
+
+    def forward(self, block: ColumnBlock, stage: Stage) -> None:
+        code, (before,) = block.code, stage.inputs
+        rows, n = stage.attributes["rows"], stage.attributes["n"]
+        with code.loop(0, rows) as row, code.loop(0, block.columns) as s:
+            mean, scale = self._moments(block, stage, row, s)
+            with code.loop(0, n) as k:
+                unit = code.plus(code.times(row, n), k)
+                x = block.activation(code.plus(unit, before.output_offset), s)
+                apply_chain(block, stage, unit, s, (x if mean is None else x - mean) * scale)
+
+    def backward(self, block: ColumnBlock, stage: Stage) -> None:
+        code, (before,) = block.code, stage.inputs
+        if not before.learns:
+            return
+        rows, n = stage.attributes["rows"], stage.attributes["n"]
+
+        def at(unit: Index, s: Index) -> tuple[Lane, Lane]:
+            dy = block.gradient(code.plus(unit, stage.gradient_offset), s)
+            return dy, block.activation(code.plus(unit, stage.value_offsets[0]), s)
+
+        with code.loop(0, rows) as row, code.loop(0, block.columns) as s:
+            first = code.times(row, n)
+            _, scale = self._moments(block, stage, row, s)
+            with code.carrying(0, n, [code.lane(0.0)] * 2) as (k, sums):
+                dy, y = at(code.plus(first, k), s)
+                sums[:] = [sums[0] + dy, dy.times_plus(y, sums[1])]
+            mean_dy, mean_dy_y = (each * (1.0 / n) for each in sums)
+            with code.loop(0, n) as k:
+                dy, y = at(code.plus(first, k), s)
+                dx = dy - y * mean_dy_y
+                dx = (dx - mean_dy if stage.attributes["centred"] else dx) * scale
+                give_gradients(block, before, code.plus(first, k), {s: dx})
+        note_all_given(block, before)
+
+    def _moments(self, block: ColumnBlock, stage: Stage, row: Index, s: Index) -> tuple[Lane | None, Lane]:
+        """The mean of a row, None if it is not needed, and s."""
+        code, (before,), n, mean = block.code, stage.inputs, stage.attributes["n"], None
+        first = code.plus(code.times(row, n), before.output_offset)
+        if stage.attributes["centred"]:
+            with code.carrying(0, n, [code.lane(0.0)]) as (k, sums):
+                sums[0] = sums[0] + block.activation(code.plus(first, k), s)
+            mean = sums[0] * (1.0 / n)
+        with code.carrying(0, n, [code.lane(0.0)]) as (k, sums):
+            x = block.activation(code.plus(first, k), s)
+            x = x if mean is None else x - mean
+            sums[0] = x.times_plus(x, sums[0])
+        return mean, (sums[0] * (1.0 / n) + stage.attributes["eps"]).rsqrt()
+
+
+class Norm(WeightedRule):
+    """y = w x + b for standardised x. Each weight belongs to `inner` neighbouring values, in each of `outer` rows.
+
+    Backward  dx = w dy    dw = sum of dy x    db = sum of dy    (over samples, rows and neighbours)
+    """
+
+    def prepared(self, op: Op, inputs: list[Stage]) -> list[Stage]:
+        if next(op.module._members(Buffer), None) is not None:
+            raise NotCompiled("is not compiled: it has running statistics", module=op.module)
+        shape, given = op.inputs[0].shape, op.attributes
+        rows = given.get("groups") or math.prod(shape[: len(shape) - len(given["axes"])])
+        about = {"rows": rows, "n": math.prod(shape) // rows, "eps": given["eps"], "centred": given["centred"]}
+        return [Stage("Standardise", inputs, math.prod(shape), attributes=about)]
+
+    def stage(self, op: Op, inputs: list[Stage], offsets: Mapping[Parameter, int]) -> Stage:
+        (standardised,) = inputs
+        if not op.parameters:
+            return standardised
+        stage = super().stage(op, inputs, offsets)
+        of_channels = "groups" in op.attributes  # else there is a weight for each value of a row
+        count = op.output.shape[0] if of_channels else standardised.attributes["n"]
+        outer = 1 if of_channels else standardised.attributes["rows"]
+        stage.attributes = {"outer": outer, "count": count, "inner": stage.units // outer // count}
+        return stage
+
+    def forward(self, block: ColumnBlock, stage: Stage) -> None:
+        code, (before,) = block.code, stage.inputs
+        with self._each(block, stage) as (k, unit), each_column(block, stage) as columns:
+            w, b = self._weights(block, stage, k)
+            for s in columns:
+                x = block.activation(code.plus(unit, before.output_offset), s)
+                y = x if w is None else x * w
+                apply_chain(block, stage, unit, s, y if b is None else y + b)
+
+    def backward(self, block: ColumnBlock, stage: Stage) -> None:
+        code, (before,) = block.code, stage.inputs
+        if not before.learns:
+            return
+        with self._each(block, stage) as (k, unit), each_column(block, before, backward=True) as columns:
+            w, _ = self._weights(block, stage, k)
+            dy = {s: block.gradient(code.plus(unit, stage.gradient_offset), s) for s in columns}
+            give_gradients(block, before, unit, dy if w is None else {s: each * w for s, each in dy.items()})
+        note_all_given(block, before)
+
+    def weight_gradient(self, block: ColumnBlock, stage: Stage) -> None:
+        self.weight_gradient_of_samples(block, stage, block.columns)
+
+    def weight_gradient_of_samples(self, block: ColumnBlock, stage: Stage, vectors: Index) -> None:
+        code, (before,), given = block.code, stage.inputs, stage.attributes
+        for name in stage.parameters:
+            for first, together in block.tiles(given["count"], TOGETHER):
+                ranges = [(0, vectors), (0, given["outer"]), (0, given["inner"])]
+                with code.nest(ranges, [code.lane(0.0)] * together) as ((s, outer, inner), sums):
+                    for r in range(together):
+                        unit = self._unit(block, stage, outer, code.plus(first, r), inner)
+                        dy = block.gradient(code.plus(unit, stage.gradient_offset), s)
+                        if name == "weight":
+                            dy = dy * block.activation(code.plus(unit, before.output_offset), s)
+                        sums[r] = sums[r] + dy
+                block.add_to_gradients(code.plus(first, stage.parameters[name]), sums)
+
+    def _weights(self, block: ColumnBlock, stage: Stage, k: Index) -> tuple[Lane | None, Lane | None]:
+        """The weight and the bias of this number, None where there is none."""
+        of_stage = stage.parameters
+        w, b = (
+            block.parameter(block.code.plus(k, of_stage[name])) if name in of_stage else None
+            for name in ("weight", "bias")
+        )
+        return w, b
+
+    @contextmanager
+    def _each(self, block: ColumnBlock, stage: Stage) -> Iterator[tuple[Index, Index]]:
+        """Loops over the values; yields the number of the weight and that of the unit."""
+        ranges = [(0, stage.attributes[name]) for name in ("outer", "count", "inner")]
+        with block.code.nest(ranges) as ((outer, k, inner), _):
+            yield k, self._unit(block, stage, outer, k, inner)
+
+    @staticmethod
+    def _unit(block: ColumnBlock, stage: Stage, outer: Index, k: Index, inner: Index) -> Index:
+        code, given = block.code, stage.attributes
+        return code.plus(code.times(code.plus(code.times(outer, given["count"]), k), given["inner"]), inner)
