@@ -26,6 +26,7 @@ SHORTCUTS = {
     "by_label": ("value", "derivative", "target_probability"),  # a class attribute that turns shortcuts on
     "backward_parameters": ("backward",),
     "_hands_over": ("forward", "__call__"),  # class attributes, and what they stand for: see lamp.nn.container
+    "_overwrites": ("forward", "__call__"),
     "_forward_over": ("forward", "__call__"),
     "sigma_over": ("sigma",),
     "_commutes_with_max": ("forward", "backward", "__call__", "sigma", "dsigma"),

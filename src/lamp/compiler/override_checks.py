@@ -43,7 +43,7 @@ NOT_IN_A_STEP = (
 )
 # Methods that are called while code is written, or by the training loop itself; a subclass may override them.
 MAY_OVERRIDE: tuple[tuple[type, tuple[str, ...]], ...] = (
-    (Activation, ("sigma", "dsigma", "sigma_of_tensor", "dsigma_of_tensor")),
+    (Activation, ("sigma", "dsigma", "sigma_of_tensor", "sigma_over", "dsigma_of_tensor")),
     (WeightedLoss, ()),
     (ClassLoss, ("of_replicas", "explain_non_finite")),
     (BinaryLoss, ("value", "derivative", "value_of_tensors", "doutput", "of_replicas", "explain_non_finite")),

@@ -82,6 +82,8 @@ class Activation(Module):
         self.remember((None, y) if reads == "y" else (input, y if reads == "xy" else None))
         return y
 
+    _overwrites = True
+
     def _forward_over(self, input: Tensor) -> Tensor:
         without = type(self).sigma_over is Activation.sigma_over or "sigma" in self.__dict__
         reads_x = "x" in self.remembers or "x" in self.reads

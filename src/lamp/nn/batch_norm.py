@@ -83,7 +83,7 @@ class ChannelNorm(Module):
             self.num_batches_tracked.data.zero_()
 
     # ---- forward and backward --------------------------------------------------------------------------------------
-    _hands_over = True
+    _hands_over = _overwrites = True
 
     def forward(self, input: Tensor) -> Tensor:
         return self._normalised(input, may_overwrite=False)

@@ -55,9 +55,10 @@ class Container(Module):
                         through.guard()  # type: ignore[union-attr]
                 if own:
                     input, handed_over = module.forward(input), False
+                elif handed_over and module._overwrites:
+                    input, handed_over = module._forward_over(input), module._hands_over
                 else:
-                    input = module._forward_over(input) if handed_over else module._bare_forward(input)
-                    handed_over = module._hands_over
+                    input, handed_over = module._bare_forward(input), module._hands_over
         except Exception as error:
             _explain(error, module, input, "forward", modules)
             raise
