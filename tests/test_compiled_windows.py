@@ -1,5 +1,7 @@
 """Networks with convolutions and pools compile, and train as with the eager engine."""
 
+import re
+
 import hypothesis
 import hypothesis.strategies as st
 import pytest
@@ -7,6 +9,7 @@ import torch
 
 import lamp
 from lamp.compiler.code import Code
+from lamp.compiler.plan import plan_of
 from lamp.compiler.rules.windows import Axis, shares
 from tests.cases.compiled import both, lanes, replicas
 
@@ -146,6 +149,21 @@ def test_any_number_of_networks(count):
 def test_any_size_of_a_batch(batch):
     shape, make = NETWORKS["largest"]
     trained_alike(shape, make, samples=2 * batch + 1, batch=batch)
+
+
+def test_a_relu_follows_the_pool_that_it_stands_before():
+    """Fewer numbers go through it there. Where something else reads its output, it stays where it is."""
+    plans = [
+        str(plan_of(lamp.Sequential(*layers, lamp.Flatten(), lamp.Linear(2 * 9, 2)), shape=(1, 8, 8)))
+        for layers in (
+            (lamp.Conv2d(1, 2, 3), lamp.ReLU(), lamp.MaxPool2d(2)),
+            (lamp.Conv2d(1, 2, 3), lamp.Tanh(), lamp.MaxPool2d(2)),
+            (lamp.Conv2d(1, 2, 3), lamp.ReLU(), lamp.AvgPool2d(2)),
+            (lamp.Conv2d(1, 2, 3), lamp.ReLU(), lamp.Residual(lamp.MaxPool2d(3, 1, 1)), lamp.AvgPool2d(2)),
+        )
+    ]
+    moved = [re.findall(r"= (\w+)\(.*\) \| ReLU", plan) for plan in plans]
+    assert moved == [["MaxPool"], [], ["Conv"], ["Conv"]]
 
 
 @pytest.mark.compiled

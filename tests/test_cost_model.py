@@ -41,6 +41,14 @@ def test_small_networks_gain_most():
     assert 0.5 < large.eager / large.compiled < 2
 
 
+def test_few_samples_of_images_take_as_long_as_a_vector_of_them():
+    model = lamp.Sequential(lamp.Conv2d(3, 8, 3), lamp.Flatten(), lamp.Linear(8 * 36, 2))
+    plan, optimizer = plan_of(model, shape=(3, 8, 8)), lamp.SGD(model.parameters(), lr=0.1)
+    one, few, many = (costs(plan, optimizer, batch, 100, None) for batch in (1, 16, 32))
+    assert one.compiled == few.compiled < many.compiled
+    assert one.eager < few.eager
+
+
 @pytest.mark.parametrize(("eager", "compiled", "compiling", "worth"), [
     (0.99 * LEAST_SAVED / (1.0 + DOUBT), 0.0, 0.0, False),
     (1.01 * LEAST_SAVED / (1.0 + DOUBT), 0.0, 0.0, True),

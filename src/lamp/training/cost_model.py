@@ -51,19 +51,25 @@ class Costs:
         return saved > max(LEAST_SAVED - DOUBT * self.eager, 0.0, self.compiling - ADVANCE)
 
 
+# Samples that a kernel with windows computes at once, if it is for one network; a smaller batch takes as long.
+AT_ONCE = 16
+
+
 def costs(plan: Plan, optimizer: Optimizer, batch: int, steps: int, replicas: int | None) -> Costs:
     """The costs of so many steps with so many samples each."""
     networks = replicas or 1
     states = max(len(optimizer.state_names(group)) for group in optimizer.param_groups)
-    work = (
-        1.0,
-        len(plan.graph.ops),
-        3 * plan.multiplications * batch * networks,
-        plan.parameters * (1 + states) * networks,
-        sum(stage.units for stage in plan.stages[1:]) * batch * networks,
-    )
+    values = sum(stage.units for stage in plan.stages[1:])
+    computed = max(batch, AT_ONCE) if plan.has_windows and replicas is None else batch
 
-    def seconds(rates: tuple[float, ...]) -> float:
+    def seconds(rates: tuple[float, ...], samples: int) -> float:
+        work = (
+            1.0,
+            len(plan.graph.ops),
+            3 * plan.multiplications * samples * networks,
+            plan.parameters * (1 + states) * networks,
+            values * samples * networks,
+        )
         return float(steps * sum(amount * rate for amount, rate in zip(work, rates, strict=True)))
 
-    return Costs(seconds(EAGER), seconds(COMPILED), compiling_seconds(len(plan.layers)))
+    return Costs(seconds(EAGER, batch), seconds(COMPILED, computed), compiling_seconds(len(plan.layers)))

@@ -169,7 +169,7 @@ def _axes(stage: Stage) -> tuple[Axis | EqualShares, ...]:
 class MaxPool(Pool):
     """y = the largest number of a window. Backward: the first number that equals it gets dy, the others 0."""
 
-    keeps_source = True
+    keeps_source = takes_largest = True
     border = -math.inf
 
     def begun(self, x: Lane) -> Lane:
