@@ -7,6 +7,8 @@ register in each thread of a GPU's warp; so every operation that moves values be
 
 from __future__ import annotations
 
+import itertools
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -202,12 +204,18 @@ class Code(Vectors):
     def each(self, start: Index, stop: Index, state: list[Lane]) -> Iterator[Index]:
         """The numbers from start to stop: unrolled if they are few, else in a loop. The body assigns new lanes to the
         list `state`, which is carried from one iteration to the next."""
-        if isinstance(start, int) and isinstance(stop, int) and stop - start <= FEW:
-            yield from range(start, stop)
-            return
-        with self.carrying(start, stop, state) as (i, inner):
-            state[:] = inner
+        for (i,) in self.each_of([(start, stop)], state, FEW):
             yield i
+
+    def each_of(self, ranges: Sequence[tuple[Index, Index]], state: list[Lane], few: int) -> Iterator[list[Index]]:
+        """`each`, for all combinations of several ranges: unrolled if there are at most `few`, else in a nest."""
+        known = all(isinstance(each, int) for bounds in ranges for each in bounds)
+        if known and math.prod(max(stop - start, 0) for start, stop in ranges) <= few:
+            yield from map(list, itertools.product(*(range(*bounds) for bounds in ranges)))
+            return
+        with self.nest(ranges, state) as (indices, inner):
+            state[:] = inner
+            yield indices
             inner[:] = state
         state[:] = inner
 

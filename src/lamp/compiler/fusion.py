@@ -15,6 +15,7 @@ from lamp.compiler.rules.chain import IN_CHAINS
 from lamp.compiler.rules.chain import rule_of as element_rule_of
 from lamp.compiler.stages import INPUT, Plan, Stage
 from lamp.graph import Graph
+from lamp.nn.module_row import commute
 from lamp.parameter import Parameter
 
 
@@ -51,15 +52,11 @@ def fused(graph: Graph, offsets: dict[Parameter, int], parameters: int) -> Plan:
             prepared = rule.prepared(op, inputs)
             stage = rule.stage(op, prepared, offsets)
             stages += [each for each in [*prepared, stage] if each not in stages]
-            if rule.takes_largest and uses[same[op.inputs[0].number]] == 1 and _commutes_with_max(inputs[0]):
-                stage.chain.append(inputs[0].chain.pop())
+            before = inputs[0].chain
+            if before and uses[same[op.inputs[0].number]] == 1 and commute(before[-1].module, op.module):
+                stage.chain.append(before.pop())  # after a max pool fewer numbers go through it
         stage_of[op.output.number] = stage
     return Plan(graph, _used(stages, stage_of[same[graph.outputs[0].number]]), parameters, offsets)
-
-
-def _commutes_with_max(stage: Stage) -> bool:
-    """Whether a stage ends in an activation that may as well follow a max pool: then fewer numbers go through it."""
-    return bool(stage.chain) and stage.chain[-1].module._commutes_with_max
 
 
 def _aliases(graph: Graph) -> dict[int, int]:

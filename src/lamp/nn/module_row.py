@@ -51,7 +51,7 @@ class ModuleRow(Container):
             if not isinstance(module, Module) or any(each is self for each in module.modules()):
                 raise explain_member(self, module)
         self._set_body(list(by_name.values()))
-        self._has_pools = any(_commute(*pair) for pair in pairwise(self._body))
+        self._has_pools = any(commute(*pair) for pair in pairwise(self._body))
         self._by_name: dict[str, Module] = dict(by_name)
 
     def _set_body(self, modules: list[Module]) -> None:
@@ -84,7 +84,7 @@ class ModuleRow(Container):
             return self._body
         steps = list(self._body)
         for k, pair in enumerate(pairwise(self._body)):
-            if _commute(*pair):
+            if commute(*pair):
                 steps[k : k + 2] = pair[::-1]
         return steps
 
@@ -184,7 +184,7 @@ class ModuleRow(Container):
         return reversed(self._by_name.values())
 
 
-def _commute(first: Module, second: Module) -> bool:
+def commute(first: Module, second: Module) -> bool:
     """Whether these are an activation and a max pool that may as well be computed in the other order."""
     if not (first._commutes_with_max and second._takes_largest) or getattr(second, "return_indices", False):
         return False

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 
 from lamp.compiler.column_block import ColumnBlock
 from lamp.compiler.indices import Index
+from lamp.compiler.lanes import Lane
 from lamp.compiler.not_compiled import NotCompiled
 from lamp.compiler.rules import weight_gradients
-from lamp.compiler.rules.chain import apply_chain, apply_chain_to_all, give_gradients, is_long, note_all_given
+from lamp.compiler.rules.chain import apply_chain_to_all, give_gradients, is_long, keep_source, note_all_given
 from lamp.compiler.rules.contraction import contracted
 from lamp.compiler.rules.rule import WeightedRule, one_axis, total
 from lamp.compiler.stages import Stage
@@ -34,17 +35,14 @@ class Affine(WeightedRule):
             block,
             outputs,
             inputs,
-            lambda j: code.lane(0.0) if stage.bias_offset is None else block.parameter(code.plus(j, stage.bias_offset)),
+            lambda j: bias_of(block, stage, j),
             lambda j, i: weight_place(block, stage, j, i),
             lambda i, s: block.activation(code.plus(i, before.output_offset), s),
             light=block.is_light(stage),
         )
         for unit, of_columns in sums:
             for s, y in enumerate(of_columns):
-                if long:
-                    block.keep_activation(code.plus(unit, stage.source_offset), s, y)
-                else:
-                    apply_chain(block, stage, unit, s, y)
+                keep_source(block, stage, unit, s, y, long)
         if long:
             apply_chain_to_all(block, stage)
 
@@ -88,6 +86,13 @@ class Affine(WeightedRule):
     def weight_gradient_of_samples(self, block: ColumnBlock, stage: Stage, vectors: Index) -> None:
         weight_gradients.add_products(block, stage, vectors)
         weight_gradients.add_bias_gradients(block, stage, vectors)
+
+
+def bias_of(block: ColumnBlock, stage: Stage, j: Index) -> Lane:
+    """The bias of an output; 0 without one."""
+    if stage.bias_offset is None:
+        return block.code.lane(0.0)
+    return block.parameter(block.code.plus(j, stage.bias_offset))
 
 
 def weight_place(block: ColumnBlock, stage: Stage, j: Index, i: Index) -> Index:

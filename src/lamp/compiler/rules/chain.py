@@ -75,6 +75,14 @@ def apply_chain(block: ColumnBlock, stage: Stage, unit: Index, column: Index, y:
             y = rule_of(element).forward(block, stage, element, unit, column, y)
 
 
+def keep_source(block: ColumnBlock, stage: Stage, unit: Index, column: Index, y: Lane, long: bool) -> None:
+    """Apply the chain to y, the source's value of one unit and column; a long one is left to `apply_chain_to_all`."""
+    if long:
+        block.keep_activation(block.code.plus(unit, stage.source_offset), column, y)
+    else:
+        apply_chain(block, stage, unit, column, y)
+
+
 def apply_chain_to_all(block: ColumnBlock, stage: Stage, columns: Index | None = None) -> None:
     """Apply the chain to all values of the source, which are stored, in a loop over so many columns (those of the
     block)."""

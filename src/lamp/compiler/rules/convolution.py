@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from lamp.compiler.column_block import ColumnBlock
 from lamp.compiler.indices import Index
 from lamp.compiler.lanes import Lane
-from lamp.compiler.rules.chain import apply_chain, apply_chain_to_all, give_gradients, is_long, note_all_given
+from lamp.compiler.rules.affine import bias_of
+from lamp.compiler.rules.chain import apply_chain_to_all, give_gradients, is_long, keep_source, note_all_given
 from lamp.compiler.rules.pad import padded
 from lamp.compiler.rules.rule import WeightedRule
 from lamp.compiler.rules.windows import Axis, Readers, flat
@@ -80,17 +81,14 @@ class Convolution(WeightedRule):
                 tile = [([*places, code.plus(place, p)], s) for p in range(count) for s in range(block.columns)]
                 for row, channels in block.tiles(form.outputs, _rows(block, form.outputs, count)):
                     outputs = [code.plus(code.times(group, form.outputs), code.plus(row, r)) for r in range(channels)]
-                    start = [bias for output in outputs for bias in [numbers.bias(output)] * len(tile)]
+                    start = [bias for output in outputs for bias in [bias_of(block, stage, output)] * len(tile)]
                     with code.nest([(0, form.inputs), *((0, k) for k in form.kernel)], start) as ((i, *taps), sums):
                         given = code.plus(code.times(group, form.inputs), i)
                         x = [numbers.input(given, at, taps, s) for at, s in tile]
                         add_products(sums, [numbers.weight(output, i, taps) for output in outputs], x)
                     for (output, (at, s)), y in zip(itertools.product(outputs, tile), sums, strict=True):
                         unit = flat(code, output, at, form.places)
-                        if long:
-                            block.keep_activation(code.plus(unit, stage.source_offset), s, y)
-                        else:
-                            apply_chain(block, stage, unit, s, y)
+                        keep_source(block, stage, unit, s, y, long)
         if long:
             apply_chain_to_all(block, stage)
 
@@ -193,12 +191,6 @@ class Numbers:
     def output_gradient(self, channel: Index, places: list[Index], s: Index) -> Lane:
         unit = flat(self.code, channel, places, self.form.places)
         return self.block.gradient(self.code.plus(unit, self.stage.gradient_offset), s)
-
-    def bias(self, output: Index) -> Lane:
-        """The bias of an output channel; 0 without one."""
-        if self.stage.bias_offset is None:
-            return self.code.lane(0.0)
-        return self.block.parameter(self.code.plus(output, self.stage.bias_offset))
 
     def weight_place(self, output: Index, i: Index, taps: list[Index]) -> Index:
         """The position of a weight among the parameters."""

@@ -113,10 +113,10 @@ class Slopes(ElementRule):
     @staticmethod
     def _place(block: ColumnBlock, element: Element, unit: Index) -> Index:
         """The position of a unit's slope among the parameters."""
-        code, channel = block.code, unit if slopes_of(element) > 1 else 0
-        if slopes_of(element) > 1 and element.neighbours > 1:
-            channel = code.quotient(unit, element.neighbours)
-        return code.plus(channel, element.parameters["weight"])
+        code, first = block.code, element.parameters["weight"]
+        if slopes_of(element) == 1:
+            return first
+        return code.plus(unit if element.neighbours == 1 else code.quotient(unit, element.neighbours), first)
 
 
 def slopes_of(element: Element) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
@@ -37,19 +36,6 @@ class Window:
     @property
     def taps(self) -> list[tuple[Index, Index]]:
         return [(0, axis.taps(self.code, place)) for axis, place in zip(self.axes, self.places, strict=True)]
-
-    def each_tap(self, state: list[Lane]) -> Iterator[list[Index]]:
-        """The taps of the window: in loops, or unrolled if they are few. The body assigns new lanes to the list
-        `state`, which is carried from one to the next."""
-        stops = [stop for _, stop in self.taps]
-        if all(isinstance(stop, int) for stop in stops) and math.prod(stops) <= FEW:
-            yield from map(list, itertools.product(*map(range, stops)))
-            return
-        with self.code.nest(self.taps, state) as (taps, inner):
-            state[:] = inner
-            yield taps
-            inner[:] = state
-        state[:] = inner
 
     def unit(self, taps: list[Index]) -> Index:
         """The unit of the input that these taps read."""
@@ -114,7 +100,7 @@ class Pool(Rule):
         with self._windows(block, stage) as (window, unit), each_column(block, stage) as columns:
             first = code.plus(window.unit([0] * len(window.places)), before.output_offset)
             values = [self.begun(block.activation(first, s)) for s in columns]
-            for taps in window.each_tap(values):
+            for taps in code.each_of(window.taps, values, FEW):
                 at = code.plus(window.unit(taps), before.output_offset)
                 values[:] = [self.seen(y, block.activation(at, s)) for y, s in zip(values, columns, strict=True)]
             share = self.share(code, stage, window)
@@ -134,7 +120,7 @@ class Pool(Rule):
             dy = [block.gradient(code.plus(unit, stage.gradient_offset), s) for s in columns]
             y = [self._result(block, stage, unit, s) for s in columns]
             left = dy if share is None else [each * share for each in dy]
-            for taps in window.each_tap(left):
+            for taps in code.each_of(window.taps, left, FEW):
                 place, dx = window.unit(taps), {}
                 for k, s in enumerate(columns):
                     x = block.activation(code.plus(place, before.output_offset), s) if self.reads_inputs else None
@@ -169,7 +155,7 @@ def _axes(stage: Stage) -> tuple[Axis | EqualShares, ...]:
 class MaxPool(Pool):
     """y = the largest number of a window. Backward: the first number that equals it gets dy, the others 0."""
 
-    keeps_source = takes_largest = True
+    keeps_source = True
     border = -math.inf
 
     def begun(self, x: Lane) -> Lane:

@@ -28,13 +28,11 @@ class Rule(ABC):
     keeps_source        whether backward reads the source's values
     reads_inputs        whether backward reads the inputs, or gradients of weights are computed from them
     gives_its_gradient  whether the gradient of every input equals that of the source
-    takes_largest       whether each output is the largest of some inputs
     """
 
     keeps_source: ClassVar[bool] = False
     reads_inputs: ClassVar[bool] = True
     gives_its_gradient: ClassVar[bool] = False
-    takes_largest: ClassVar[bool] = False
 
     def prepared(self, op: Op, inputs: list[Stage]) -> list[Stage]:
         """The stages that the operation reads, given those of its inputs: others where it needs its inputs padded.
