@@ -308,8 +308,11 @@ def test_several_groups_of_parameters_train_eagerly():
     assert plan_of(population).sizes.tolist() == [[2], [5]]
 
 
+@pytest.mark.parametrize("bits", [128, 256, 512])
 @pytest.mark.parametrize("shared", [True, False])
-def test_slopes_of_several_sizes_are_compiled(shared):
+def test_slopes_of_several_sizes_are_compiled(shared, bits, monkeypatch):
+    monkeypatch.setenv("LAMP_VECTOR_BITS", str(bits))
+
     def network(width):
         slopes = [lamp.PReLU(1 if shared else each, 0.1 * each) for each in (width, width + 2)]
         layers = lamp.Linear(3, width), lamp.Linear(width, width + 2), lamp.Linear(width + 2, 4)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Hashable
 
 from llvmlite import ir
 
+from lamp.compiler.code import Count
 from lamp.compiler.indices import Index, Sum, Terms
 
 I64 = ir.IntType(64)
@@ -22,6 +23,8 @@ class Written:
         """An index as a value of the program."""
         if isinstance(x, int):
             return I64(x)
+        if isinstance(x, Count):
+            return self.value(x.value)
         if not isinstance(x, Sum):
             return x
         base = self._base(x.terms)

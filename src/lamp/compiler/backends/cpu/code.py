@@ -14,7 +14,7 @@ from lamp.compiler.arguments import COUNT, INT32, LINE, NUMBERS, Kind
 from lamp.compiler.backends.cpu import blas
 from lamp.compiler.backends.cpu.addresses import I64, Written
 from lamp.compiler.backends.cpu.target import CPU
-from lamp.compiler.code import Code, Count, Matrix
+from lamp.compiler.code import Code, Matrix
 from lamp.compiler.indices import Index
 from lamp.compiler.lanes import Integer, Lane, Logic, Operand, Real, Sign, Whole
 
@@ -173,7 +173,7 @@ class CPUCode(Code):
 
     # ---- indices -----------------------------------------------------------------------------------------------
     def index(self, x: Index) -> ir.Value:
-        return self._written.value(x.value if isinstance(x, Count) else x)
+        return self._written.value(x)
 
     def product(self, x: Index, y: Index) -> ir.Value:
         return self.b.mul(self.index(x), self.index(y))
