@@ -90,14 +90,14 @@ class BatchColumns:
             return self._target(code.plus(block.column, s), width, c)
 
         return ColumnTargets(
-            label=(lambda s: self.label(code.plus(block.column, s))) if self.spec.loss.labels else None,
+            label=(lambda p, s: self.label(code.plus(block.column, s), p)) if self.spec.loss.labels else None,
             number=number,
             counts=lambda s: self.counts(code.plus(block.column, s)),
         )
 
-    def label(self, column: Index) -> Lane:
-        """The labels of a column."""
-        return self._target(column, 1, 0)
+    def label(self, column: Index, place: Index) -> Lane:
+        """The labels of a column at a place of its samples."""
+        return self._target(column, self.spec.loss.places, place)
 
     def _target(self, column: Index, width: int, c: Index) -> Lane:
         return self._fetch(self.arguments.targets, self._rows(column), width, c)

@@ -135,6 +135,16 @@ class ColumnBlock:
         for k, each in enumerate(sums):
             self.add_to_gradient(code.plus(at, k), each)
 
+    def add_rows_to_gradients(self, places: Sequence[Index], sums: Sequence[Lane]) -> None:
+        """`add_to_gradients` for several rows of neighbouring parameters, which begin at these places."""
+        code, count = self.code, len(sums) // len(places)
+        added = code.lane_sums(sums) if self.one_network else []
+        for r, at in enumerate(places):
+            if self.one_network:
+                code.add_some(self.arguments.gradients, at, added, r * count, count)
+            else:
+                self.add_to_gradients(at, sums[r * count : (r + 1) * count])
+
     def is_light(self, stage: Stage) -> bool:
         """Whether a stage's code should be short."""
         return stage.layer in self.light

@@ -105,7 +105,7 @@ class Compiled:
         if isinstance(self.criterion, ClassLoss):
             labels = torch.zeros(self.batch_size, dtype=torch.int64)
             check_loss(self.criterion, plan, labels, False, self.model.replicas, self.batch_size)
-        LossRule(self.criterion, plan.outputs, isinstance(self.criterion, ClassLoss))
+        LossRule(self.criterion, plan.output_shape, isinstance(self.criterion, ClassLoss))
         return plan
 
     def _current(self, entry: Entry = "step") -> KernelRunner | None:

@@ -5,6 +5,7 @@ The compiled engine reads accuracies from them, so that the network's outputs ne
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Literal
 
@@ -29,7 +30,7 @@ def is_counted(answer: Answer, plan: Plan, labels: bool, weighted: bool) -> bool
     """
     if weighted:
         return False
-    return plan.outputs > 1 if answer == "largest" else not labels
+    return plan.output_shape[:1] not in ((), (1,)) if answer == "largest" else not labels
 
 
 def right(block: ColumnBlock, target: ColumnTargets, answer: Answer) -> Lane:
@@ -45,8 +46,17 @@ def right(block: ColumnBlock, target: ColumnTargets, answer: Answer) -> Lane:
             return target.number(c, s)
 
         if answer == "largest":
-            label = largest(code, outputs, wanted) if target.label is None else target.label(s)
-            found = code.lane(1.0).where(largest(code, outputs, output) == label, 0.0)
+            classes, places = block.plan.output_shape[0], math.prod(block.plan.output_shape[1:])
+            hits = [code.lane(0.0)]
+            for p in code.each(0, places, hits):
+
+                def at(number: Callable[[Index], Lane], p: Index = p) -> Callable[[Index], Lane]:
+                    return number if places == 1 else lambda c: number(code.plus(code.times(c, places), p))
+
+                label = largest(code, classes, at(wanted)) if target.label is None else target.label(p, s)
+                hit = code.lane(1.0).where(largest(code, classes, at(output)) == label, 0.0)
+                hits[0] = hit if places == 1 else hits[0] + hit
+            found = hits[0]
         else:
             with code.carrying(0, outputs, [code.lane(0.0)]) as (c, sums):
                 sums[0] = sums[0] + code.lane(1.0).where(on_same_side(output(c), wanted(c), answer), 0.0)

@@ -34,11 +34,11 @@ def check_loss(criterion: Loss, plan: Plan, targets: Tensor, own: bool, replicas
         return
     rows = targets.flatten(0, 1) if own else targets
     if isinstance(criterion, ClassLoss) and not targets.is_floating_point():
-        rows = rows[rows != criterion.ignore_index]
+        rows = rows[(rows != criterion.ignore_index).reshape(len(rows), -1).any(1)]
     if not len(rows):
         return
     rows = rows[:batch]
-    output = torch.zeros(len(rows), plan.outputs, dtype=plan.dtype)
+    output = torch.zeros(len(rows), *plan.output_shape, dtype=plan.dtype)
     if replicas is not None:
         output = marked(output.expand(replicas, *output.shape), replicas)
     with suppress(NonFiniteError):  # training will show whether the loss is finite

@@ -29,6 +29,8 @@ def fused(graph: Graph, offsets: dict[Parameter, int], parameters: int) -> Plan:
     """
     if len(graph.inputs) != 1 or len(graph.outputs) != 1:
         raise NotCompiled("the network has several inputs or several outputs")
+    if any(value.batch for value in (*graph.inputs, *graph.outputs)):
+        raise NotCompiled("the network's batch is not on the first axis of its input and output")
     same = _aliases(graph)
     uses = Counter(same[value.number] for op in graph.ops if op.kind != "Reshape" for value in op.inputs)
     uses.update(same[value.number] for value in graph.outputs)

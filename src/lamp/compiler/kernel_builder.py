@@ -173,6 +173,7 @@ class KernelBuilder:
             return 1.0 / divisor
         columns = self._columns(self.vectors)
         with code.carrying(0, self.vectors, [code.lane(0.0)]) as (column, state):
-            weight = loss.weight_of_label(self.arguments.loss_constants, columns.label(column))
-            state[0] = state[0] + masked(weight, columns.counts(column))
+            for p in code.each(0, loss.places, state):
+                weight = loss.weight_of_label(self.arguments.loss_constants, columns.label(column, p))
+                state[0] = state[0] + masked(weight, columns.counts(column))
         return 1.0 / (state[0].sum_of_lanes() if self.spec.one_network else state[0])

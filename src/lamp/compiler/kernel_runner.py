@@ -106,7 +106,7 @@ class KernelRunner:
         if self.plan.sizes is not None and optimizer is not None and not self._in_one:
             raise NotCompiled("the networks are of several sizes, and their parameters are in several groups")
         self.together = 0  # the number of replicas that are trained in groups; the others are trained one by one
-        rule = LossRule(criterion, self.plan.outputs, labels, ignores)
+        rule = LossRule(criterion, self.plan.output_shape, labels, ignores)
         hyperparameters = tuple(name for name, _ in criterion.numbers())
         machine = host()
         self.groups_on: CPU = machine if like is None else like.groups_on

@@ -7,6 +7,7 @@ or classes, and the weights and ignored labels that depend on the sample.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,7 @@ from lamp.compiler.not_compiled import NotCompiled
 from lamp.compiler.override_checks import check_overrides
 from lamp.compiler.rules.softmax import log_sum_exp
 from lamp.formulas import Number, is_zero
+from lamp.graph import Shape
 from lamp.losses import BCELoss, BCEWithLogitsLoss, ClassLoss, CrossEntropyLoss, Loss, NLLLoss
 from lamp.losses.weighted import WeightedLoss
 from lamp.paths import describe
@@ -29,12 +31,12 @@ from lamp.paths import describe
 class ColumnTargets:
     """The targets of a block's columns, as functions that load them.
 
-    label    column -> the class number, if targets are labels; else None
+    label    (place, column) -> the class number, if targets are labels; else None
     number   (output, column) -> the target of this output, if there is one per output
     counts   column -> which lanes hold a sample; None if all do
     """
 
-    label: Callable[[Index], Lane] | None
+    label: Callable[[Index, Index], Lane] | None
     number: Callable[[Index, Index], Lane]
     counts: Callable[[Index], Mask | None]
 
@@ -42,7 +44,10 @@ class ColumnTargets:
 class LossRule:
     """The rule that compiles a loss.
 
+    shape      of one sample's output
     outputs    the number of outputs per sample
+    classes    for a loss over classes, their number: the first axis of a sample
+    places     the number of places per sample, each of which has classes; 1 for other losses
     labels     whether targets are class numbers
     ignores    whether some of the labels are ignored
     constants  numbers that the code reads from memory: weights of classes or outputs
@@ -52,8 +57,12 @@ class LossRule:
     Raises NotCompiled for a loss that the compiler does not support.
     """
 
-    def __init__(self, criterion: Loss, outputs: int, labels: bool, ignores: bool = False) -> None:
-        self.criterion, self.outputs, self.labels, self.ignores = criterion, outputs, labels, ignores
+    def __init__(self, criterion: Loss, shape: Shape, labels: bool, ignores: bool = False) -> None:
+        self.criterion, self.labels, self.ignores = criterion, labels, ignores
+        self.outputs = outputs = self.classes = math.prod(shape)
+        self.places = 1
+        if isinstance(criterion, ClassLoss) and shape:
+            self.classes, self.places = shape[0], math.prod(shape[1:])
         self.constants: list[float] = []
         self.weights: dict[str, int] = {}
         self.weighted = isinstance(criterion, WeightedLoss)
@@ -82,11 +91,14 @@ class LossRule:
             buffer = getattr(criterion, name, None)
             if buffer is not None:
                 values = buffer.data
-                shared = values.numel() == 1 and not isinstance(criterion, ClassLoss)
-                if (values.numel() != outputs and not shared) or values.dim() > 1:
+                of_classes = isinstance(criterion, ClassLoss)
+                count = self.classes if of_classes else outputs
+                shared = values.numel() == 1 and not of_classes
+                several = len(shape) > 1 and not of_classes and not shared
+                if (values.numel() != count and not shared) or values.dim() > 1 or several:
                     raise NotCompiled(f"the {name} of {describe(criterion)} is not one number per output")
                 self.weights[name] = len(self.constants)
-                self.constants += values.expand(outputs).tolist()
+                self.constants += values.expand(count).tolist()
 
     def of_lanes(self, code: Code, hyperparameters: dict[str, Lane]) -> None:
         """Begin a kernel: replace the loss's hyperparameters of these names with lanes."""
@@ -101,7 +113,8 @@ class LossRule:
         if criterion.reduction == "sum":
             return self.code.lane(1.0)
         if isinstance(criterion, ClassLoss):
-            return None if self.labels and (self.ignores or self.weights) else samples
+            of_labels = self.labels and (self.ignores or self.weights)
+            return None if of_labels else samples if self.places == 1 else samples * float(self.places)
         if criterion.reduction == "batchmean":
             return samples
         return samples * float(self.outputs)
@@ -111,7 +124,7 @@ class LossRule:
         code = self.code
         weight = code.lane(1.0)
         if "weight" in self.weights:
-            with code.carrying(0, self.outputs, [code.lane(0.0)]) as (c, state):
+            with code.carrying(0, self.classes, [code.lane(0.0)]) as (c, state):
                 here = code.load_one(constants, code.plus(c, self.weights["weight"]))
                 state[0] = here.where(label == code.number(c), state[0])
             weight = state[0]
@@ -162,28 +175,42 @@ class LossRule:
 
     # ---- over classes ----------------------------------------------------------------------------------------------
     def _of_classes(self, block: ColumnBlock, s: Index, target: ColumnTargets, share: Number) -> Lane:
-        code, rule, last, classes = self.code, self.rule, block.plan.last, self.outputs
+        state = [self.code.lane(0.0)]
+        for p in self.code.each(0, self.places, state):
+            value = self._of_place(block, p, s, target, share)
+            state[0] = value if self.places == 1 else state[0] + value
+        return state[0]
+
+    def _of_place(self, block: ColumnBlock, p: Index, s: Index, target: ColumnTargets, share: Number) -> Lane:
+        """The loss of one place of a column; stores the gradients of its classes."""
+        code, rule, last, classes = self.code, self.rule, block.plan.last, self.classes
         counts = target.counts(s)
         smooth = not is_zero(rule.label_smoothing)
-        label = None if target.label is None else target.label(s)
+        label = None if target.label is None else target.label(p, s)
         kept = None
         if label is not None and self.ignores:
             kept = label != self.ignored
         takes_scores = isinstance(rule, CrossEntropyLoss)
+
+        def unit(c: Index) -> Index:
+            return c if self.places == 1 else code.plus(code.times(c, self.places), p)
+
         if takes_scores:  # exp(x - largest) of each class is stored where its gradient will be
-            largest, total = log_sum_exp(block, block.plan.output_offset, classes, s, keep=last.gradient_offset)
+            largest, total = log_sum_exp(block, block.plan.output_offset, classes, s, unit, keep=last.gradient_offset)
             log_total, reciprocal = total.log(), 1.0 / total
 
         def log_p(c: Index) -> Lane:
-            output = block.activation(code.plus(c, block.plan.output_offset), s)
+            output = block.activation(code.plus(unit(c), block.plan.output_offset), s)
             if not takes_scores:
                 return output
             scores: Lane = output - largest - log_total
-            return scores.knowing("exp", lambda: block.gradient(code.plus(c, last.gradient_offset), s) * reciprocal)
+            return scores.knowing(
+                "exp", lambda: block.gradient(code.plus(unit(c), last.gradient_offset), s) * reciprocal
+            )
 
         def q(c: Index) -> Lane:
             hit = None if label is None else code.lane(1.0).where(label == code.number(c), 0.0)
-            probability = target.number(c, s) if hit is None else hit
+            probability = target.number(unit(c), s) if hit is None else hit
             weight = (
                 code.load_one(block.arguments.loss_constants, code.plus(c, self.weights["weight"]))
                 if "weight" in self.weights
@@ -203,7 +230,7 @@ class LossRule:
             scores, wanted = log_p(c), q(c)
             state[0] = state[0] + call_formula(rule.value, scores, wanted)
             gradient = call_formula(rule.derivative, scores, wanted, mass) * share
-            block.keep_gradient(code.plus(c, last.gradient_offset), s, masked(gradient, counts))
+            block.keep_gradient(code.plus(unit(c), last.gradient_offset), s, masked(gradient, counts))
         return masked(state[0], counts)
 
 

@@ -43,26 +43,31 @@ def kind_of_targets(criterion: Loss, plan: Plan, targets: Tensor, per_replica: b
             raise NotCompiled(f"the {name} of the loss is {weight.data.dtype}, unlike the parameters")
     lead = 2 if per_replica else 1
     if isinstance(criterion, ClassLoss) and not targets.is_floating_point():
-        if targets.dim() != lead or targets.dtype is not torch.int64:
-            raise NotCompiled(f"labels {tuple(targets.shape)} of {targets.dtype} are not one int64 per sample")
+        classes, *places = plan.output_shape or (0,)
+        if list(targets.shape[lead:]) != places or targets.dtype is not torch.int64:
+            each = f"per sample, for outputs {plan.output_shape}" if places else "per sample"
+            raise NotCompiled(f"labels {tuple(targets.shape)} of {targets.dtype} are not one int64 {each}")
         low, high = (int(each) for each in targets.aminmax()) if targets.numel() else (0, 0)
-        if low >= 0 and high < plan.outputs and not low <= criterion.ignore_index <= high:
+        if low >= 0 and high < classes and not low <= criterion.ignore_index <= high:
             return True, False
         ignored = targets == criterion.ignore_index
-        wrong = ((targets < 0) | (targets >= plan.outputs)) & ~ignored
+        wrong = ((targets < 0) | (targets >= classes)) & ~ignored
         if wrong.any():
-            raise NotCompiled(f"some labels are not from 0 to {plan.outputs - 1}", _first(wrong))
+            raise NotCompiled(f"some labels are not from 0 to {classes - 1}", _first(wrong, lead))
         return True, bool(ignored.any())
-    columns = plan.outputs + isinstance(criterion, WeightedLoss)
-    if targets.dim() != lead + 1 or targets.shape[-1] != columns or not targets.is_floating_point():
-        raise NotCompiled(f"targets of shape {tuple(targets.shape)} are not {columns} numbers per sample")
+    wanted = plan.output_shape
+    if isinstance(criterion, WeightedLoss) and len(wanted) == 1:
+        wanted = (wanted[0] + 1,)
+    if targets.shape[lead:] != wanted or not targets.is_floating_point():
+        each = f"{wanted[0]} numbers per sample" if len(wanted) == 1 else f"numbers {wanted} per sample"
+        raise NotCompiled(f"targets of shape {tuple(targets.shape)} are not {each}")
     if isinstance(criterion, ClassLoss) and not criterion.takes_probabilities:
         raise NotCompiled(f"the targets are not labels, which {type(criterion).__name__} takes")
     if isinstance(criterion, ClassLoss):
         if criterion.ignore_index >= 0:
             raise NotCompiled("the targets are probabilities, so no class can be ignored by ignore_index")
         if not (targets >= 0).all():
-            raise NotCompiled("some targets are no probabilities", _first(~(targets >= 0).flatten(lead).all(-1)))
+            raise NotCompiled("some targets are no probabilities", _first(~(targets >= 0), lead))
     if targets.dtype != plan.dtype or targets.device.type != "cpu":
         raise NotCompiled(f"the targets are {targets.dtype} on {targets.device.type}, unlike the parameters")
     if isinstance(criterion, WeightedLoss):
@@ -70,13 +75,13 @@ def kind_of_targets(criterion: Loss, plan: Plan, targets: Tensor, per_replica: b
     if isinstance(criterion, BinaryLoss):
         wrong = ~((targets >= 0) & (targets <= 1))
         if wrong.any():
-            raise NotCompiled("some targets are no probabilities from 0 to 1", _first(wrong.flatten(lead).any(-1)))
+            raise NotCompiled("some targets are no probabilities from 0 to 1", _first(wrong, lead))
     return False, False
 
 
-def _first(wrong: Tensor) -> int:
-    """The first sample for which a condition (n,) or (K, n) holds."""
-    return int(wrong.nonzero()[0, -1])
+def _first(wrong: Tensor, lead: int) -> int:
+    """The first sample for which a condition (n, ...) holds, or (K, n, ...) with 2 leading axes."""
+    return int(wrong.nonzero()[0, lead - 1])
 
 
 def numbers_of(targets: Tensor, per_replica: bool, dtype: torch.dtype) -> Tensor:

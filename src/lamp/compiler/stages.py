@@ -85,9 +85,15 @@ class Stage:
         return self.parameters.get("bias")
 
     @property
+    def places(self) -> int:
+        """For an affine map: how often it is applied to a sample, once for each place of its axes."""
+        return self.attributes.get("places", 1)  # type: ignore[no-any-return]
+
+    @property
     def width(self) -> tuple[Any, Any]:
-        """The numbers of inputs and of outputs per sample."""
-        return self.inputs[0].units, self.units
+        """The numbers of inputs and of outputs per sample; those of each place, where there are several."""
+        inputs, outputs, places = self.inputs[0].units, self.units, self.places
+        return (inputs, outputs) if places == 1 else (inputs // places, outputs // places)
 
     @property
     def output_offset(self) -> Any:
@@ -156,6 +162,11 @@ class Plan:
         return self.graph.inputs[0].shape
 
     @property
+    def output_shape(self) -> tuple[int, ...]:
+        """The shape of one sample's output."""
+        return self.graph.outputs[0].shape
+
+    @property
     def dtype(self) -> torch.dtype:
         return self.graph.parameters[0].dtype
 
@@ -165,12 +176,15 @@ class Plan:
         pairs = zip(self.stages, self.stages[1:], strict=False)
         used = [id(parameter) for op in self.graph.ops for parameter in op.parameters.values()]
         in_order = used == list(map(id, self.offsets))
-        return in_order and all(stage.kind == "Affine" and stage.inputs == [before] for before, stage in pairs)
+        return in_order and all(
+            stage.kind == "Affine" and stage.places == 1 and stage.inputs == [before] for before, stage in pairs
+        )
 
     @property
     def has_windows(self) -> bool:
-        """Whether some stages have windows that move over the axes of a sample, so that a value is used many times."""
-        return any("windows" in stage.attributes for stage in self.stages)
+        """Whether some stages have windows that move over the axes of a sample, or affine maps at several places of it,
+        so that a weight is used many times."""
+        return any("windows" in stage.attributes or stage.places > 1 for stage in self.stages)
 
     @property
     def modules(self) -> list[Module]:

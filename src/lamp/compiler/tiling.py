@@ -38,7 +38,8 @@ PRODUCT_CHUNK, PRODUCT_COLUMNS = 32, {4: 64, 2: 4, 1: 0}
 def _reads_rows(plan: Plan) -> bool:
     """Whether nothing but the first layer reads the inputs, so that it may take them as they lie in the data."""
     given, first = plan.stages[:2]
-    return given.users == 1 and not given.chain and first.kind == "Affine" and first.inputs == [given]
+    affine = first.kind == "Affine" and first.places == 1
+    return given.users == 1 and not given.chain and affine and first.inputs == [given]
 
 
 def _heads(plan: Plan, machine: Machine, lanes: int, batch: int) -> dict[Stage, ChunkRule]:
@@ -52,7 +53,9 @@ def _heads(plan: Plan, machine: Machine, lanes: int, batch: int) -> dict[Stage, 
     heads: dict[Stage, ChunkRule] = {}
     for stage in plan.layers:
         inputs, outputs = stage.width
-        if machine.products and stage.kind == "Affine" and inputs * outputs >= LARGE and min(inputs, outputs) >= SLIM:
+        if stage.kind != "Affine" or stage.places > 1:
+            continue
+        if machine.products and inputs * outputs >= LARGE and min(inputs, outputs) >= SLIM:
             heads[stage] = Products(from_rows=rows)
         elif rows and stage is plan.stages[1] and inputs >= WIDE and inputs % lanes == 0:
             heads[stage] = FeatureMajor()

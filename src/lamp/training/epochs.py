@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -166,7 +167,7 @@ class Data:
         return runner.prepare(self.inputs, self.targets, order, self.loader.batch_size, epochs, advance), order
 
     def _answers(self, plan: Plan, metrics: Mapping[str, MetricLike]) -> list[Answer] | None:
-        weighted = self.targets.dim() > 1 and self.targets.shape[1] != plan.outputs
+        weighted = not self.labels and math.prod(self.targets.shape[1:]) != plan.outputs
         answers = [answer_of(metric) for metric in metrics.values()]
         if self.labels and any(self._counts_ignored(ignored_by(metric)) for metric in metrics.values()):
             return None
@@ -184,10 +185,11 @@ class Data:
         """
         counts = []
         for metric, answer in zip(metrics.values(), self.answers or (), strict=self.answers is not None):
-            count = torch.tensor([[self.samples * (1 if answer == "largest" else self.outputs)]])
+            places = math.prod(self.plan.output_shape[1:]) if answer == "largest" else self.outputs
+            count = torch.tensor([[self.samples * places]])
             ignored = ignored_by(metric)
             if self.labels and bool((self.given == ignored).any()):
-                count = (self._labels(orders) != ignored).sum(-1)
+                count = (self._labels(orders) != ignored).reshape(*orders.shape, -1).sum((-2, -1))
                 count = count.unsqueeze(1) if count.dim() == 1 else count.t()
             counts.append(count.expand(orders.shape[-2], -1))
         widest = max((count.shape[1] for count in counts), default=1)
@@ -207,7 +209,7 @@ class Data:
         steps = -(-samples // batch)
         if not (self.labels and isinstance(criterion, ClassLoss) and (self.ignores or criterion.weight is not None)):
             return torch.tensor([min(batch, samples - k * batch) for k in range(steps)]).expand(epochs, -1)
-        weights = criterion.weight_of_labels(self._labels(orders)).double()
+        weights = criterion.weight_of_labels(self._labels(orders)).double().reshape(*orders.shape, -1).sum(-1)
         padded = weights.new_zeros(*weights.shape[:-1], steps * batch)
         padded[..., :samples] = weights
         sums: Tensor = padded.unflatten(-1, (steps, batch)).sum(-1)  # ([K,] epochs, steps)
@@ -318,7 +320,9 @@ def of_epochs(spec: FitSpec, steps: Steps, data: Data, order: Tensor, record: Re
             eager.check_counted(divisors[k], spec.criterion, replicas)
         values: dict[str, Measured] = {"loss": loss}
         if outputs is not None:
-            output = outputs[:, k] if replicas is not None else outputs[0, k]
+            output = outputs[:, k]
+            output = output.reshape(*output.shape[:-1], *data.plan.output_shape)
+            output = output if replicas is not None else output[0]
             target = data.targets_of(orders[..., k, :].long(), replicas)
             values |= measured(metrics, output, target, replicas)
         else:

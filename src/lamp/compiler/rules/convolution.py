@@ -15,6 +15,7 @@ from lamp.compiler.indices import Index
 from lamp.compiler.lanes import Lane
 from lamp.compiler.rules.affine import bias_of
 from lamp.compiler.rules.chain import apply_chain_to_all, give_gradients, is_long, keep_source, note_all_given
+from lamp.compiler.rules.contraction import add_products, rows_of, width_of
 from lamp.compiler.rules.pad import padded
 from lamp.compiler.rules.rule import WeightedRule
 from lamp.compiler.rules.windows import Axis, Readers, flat
@@ -22,7 +23,6 @@ from lamp.compiler.stages import Stage
 from lamp.graph import Op
 from lamp.parameter import Parameter
 
-MOST = 8  # the most channels of a tile, and the most places
 BIASES = 8  # channels whose biases' gradients are summed together
 
 
@@ -75,11 +75,11 @@ class Convolution(WeightedRule):
     def forward(self, block: ColumnBlock, stage: Stage) -> None:
         code, form, numbers, long = block.code, _form(stage), Numbers(block, stage), is_long(block, stage)
         *outer, last = form.axes
-        width = _width(block, form.outputs, last.outputs)
+        width = width_of(block, form.outputs, last.outputs)
         with code.nest([(0, form.groups), *((0, axis.outputs) for axis in outer)]) as ((group, *places), _):
             for place, count in block.tiles(last.outputs, width):
                 tile = [([*places, code.plus(place, p)], s) for p in range(count) for s in range(block.columns)]
-                for row, channels in block.tiles(form.outputs, _rows(block, form.outputs, count)):
+                for row, channels in block.tiles(form.outputs, rows_of(block, form.outputs, count)):
                     outputs = [code.plus(code.times(group, form.outputs), code.plus(row, r)) for r in range(channels)]
                     start = [bias for output in outputs for bias in [bias_of(block, stage, output)] * len(tile)]
                     with code.nest([(0, form.inputs), *((0, k) for k in form.kernel)], start) as ((i, *taps), sums):
@@ -105,12 +105,12 @@ class Convolution(WeightedRule):
         """The gradients of the inputs that are read by these outputs, per axis."""
         code, form, numbers, (before,) = block.code, _form(stage), Numbers(block, stage), stage.inputs
         *outer, last = readers
-        width = _width(block, form.inputs, last.inner[1] - last.inner[0])
+        width = width_of(block, form.inputs, last.inner[1] - last.inner[0])
         with code.nest([(0, form.groups), *((0, each.count) for each in outer)]) as ((group, *a), _):
             taps = [each.taps_at(code, place) for each, place in zip(outer, a, strict=True)]
             for place, count, taps_of_last in _along(block, last, width):
                 tile = [[*a, code.plus(place, p)] for p in range(count)]
-                for row, channels in block.tiles(form.inputs, _rows(block, form.inputs, count)):
+                for row, channels in block.tiles(form.inputs, rows_of(block, form.inputs, count)):
                     zeros = [code.lane(0.0)] * (channels * count * block.columns)
                     with code.nest([(0, form.outputs), *taps, taps_of_last], zeros) as ((o, *t), sums):
                         output = code.plus(code.times(group, form.outputs), o)
@@ -156,10 +156,10 @@ class Convolution(WeightedRule):
         """Add the gradients of the weights, summed over so many columns."""
         code, form, numbers = block.code, _form(stage), Numbers(block, stage)
         *outer, last = form.axes
-        width = _width(block, form.outputs, last.kernel, columns=1)
+        width = width_of(block, form.outputs, last.kernel, columns=1)
         samples = [(0, columns), *((0, axis.outputs) for axis in form.axes)]
         with code.loop(0, form.groups) as group:
-            for row, channels in block.tiles(form.outputs, _rows(block, form.outputs, width, columns=1)):
+            for row, channels in block.tiles(form.outputs, rows_of(block, form.outputs, width, columns=1)):
                 outputs = [code.plus(code.times(group, form.outputs), code.plus(row, r)) for r in range(channels)]
                 with code.nest([(0, form.inputs), *((0, axis.kernel) for axis in outer)]) as ((i, *taps), _):
                     given = code.plus(code.times(group, form.inputs), i)
@@ -208,12 +208,6 @@ def _form(stage: Stage) -> Form:
     return form
 
 
-def add_products(sums: list[Lane], rows: Sequence[Lane], columns: Sequence[Lane]) -> None:
-    """Add the product of each row with each column to its sum."""
-    for k, (row, column) in enumerate(itertools.product(rows, columns)):
-        sums[k] = row.times_plus(column, sums[k])
-
-
 def _along(block: ColumnBlock, readers: Readers, width: int) -> Iterator[tuple[Index, int, tuple[Index, Index]]]:
     """Loops over the inputs of an axis: tiles of those that are read through every tap, and the others one by one.
 
@@ -226,33 +220,3 @@ def _along(block: ColumnBlock, readers: Readers, width: int) -> Iterator[tuple[I
                 yield a, 1, readers.taps_at(code, a)
     for tile, count in block.tiles(stop - first, width):
         yield code.plus(tile, first), count, (0, readers.taps)
-
-
-def _width(block: ColumnBlock, channels: int, places: int, columns: int | None = None) -> int:
-    """How many of these places to compute together: those of the tile that takes the least time."""
-    columns = block.columns if columns is None else columns
-    most = range(1, min(places, MOST) + 1) or [1]
-    return min(most, key=lambda width: _cost(channels, _rows(block, channels, width, columns), places, width, columns))
-
-
-def _rows(block: ColumnBlock, channels: int, width: int, columns: int | None = None) -> int:
-    """How many channels to compute together with so many places: as many as fit in registers, preferably without
-    remainder."""
-    columns, registers = block.columns if columns is None else columns, block.code.machine.registers
-    values = width * columns
-    fitting = [r for r in range(1, min(channels, MOST) + 1) if r == 1 or r * values + min(r, values) + 1 < registers]
-    return min(fitting, key=lambda rows: _cost(channels, rows, width, width, columns))
-
-
-def _cost(channels: int, rows: int, places: int, width: int, columns: int) -> float:
-    """The time that one term of all sums takes in such tiles, in cycles: what its products, its loads, all its
-    instructions or the latency of one sum take at least."""
-
-    def of_tile(rows: int, width: int) -> float:
-        loads, products = rows + width * columns, rows * width * columns
-        return max(products / 2, loads / 2, (products + loads + 4) / 6, 4.0) + loads / 8 + 0.5
-
-    def parts(count: int, size: int) -> list[int]:
-        return [size] * (count // size) + [count % size] * (count % size > 0)
-
-    return sum(of_tile(r, w) for r in parts(channels, rows) for w in parts(places, width))

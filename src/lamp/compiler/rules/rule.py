@@ -15,9 +15,8 @@ from lamp.compiler.code import Pointer
 from lamp.compiler.column_block import ColumnBlock
 from lamp.compiler.indices import Index
 from lamp.compiler.lanes import Lane
-from lamp.compiler.not_compiled import NotCompiled
 from lamp.compiler.stages import Element, Stage
-from lamp.graph import Op, Value
+from lamp.graph import Op
 from lamp.module import Module
 from lamp.parameter import Parameter
 
@@ -154,14 +153,6 @@ class ElementRule(ABC):
 
         x and y hold the values that `needs` names, and None for the others.
         """
-
-
-def one_axis(op: Op, value: Value) -> None:
-    """Raise NotCompiled unless this value has one axis per sample."""
-    if len(value.shape) != 1:
-        raise NotCompiled(
-            f"is not compiled for samples {value.shape}: it is compiled for samples of one axis", module=op.module
-        )
 
 
 def total(lanes: Sequence[Lane]) -> Lane:
