@@ -59,7 +59,7 @@ def trace(model: Module, *inputs: Any, training: bool = True, across: bool = Fal
 
 def has_windows(module: Module) -> bool:
     """Whether windows of a module move over axes of any size, as those of a convolution or a pool do."""
-    return not vars(module).keys().isdisjoint(("kernel_size", "output_size"))
+    return not vars(module).keys().isdisjoint(("kernel_size", "output_size", "hidden_size"))
 
 
 def guessed_shape(model: Module) -> Shape | None:

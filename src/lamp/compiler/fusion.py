@@ -45,20 +45,34 @@ def fused(graph: Graph, offsets: dict[Parameter, int], parameters: int) -> Plan:
             element = element_rule_of(op).element(op, offsets)
             (stage,) = inputs
             joins = uses[same[op.inputs[0].number]] == 1 and not (stage.kind == INPUT and element.parameters)
+            joins = joins and not any(stage in each.inputs for each in stages)
             if not joins:
                 stage = Stage("Elementwise", inputs, stage.units)
                 stages.append(stage)
             stage.chain.append(element)
         else:
-            rule = rule_of(op)
-            prepared = rule.prepared(op, inputs)
-            stage = rule.stage(op, prepared, offsets)
-            stages += [each for each in [*prepared, stage] if each not in stages]
+            outputs = rule_of(op).outputs(op, inputs, offsets)
+            for value, made in zip(op.outputs, outputs, strict=True):
+                if made is None and uses[value.number]:
+                    raise NotCompiled("is not compiled where its last cell state is used", module=op.module)
+                if made is not None and (uses[value.number] or len(outputs) == 1):
+                    _append(stages, made)
+                    stage_of[value.number] = made
             before = inputs[0].chain
             if before and uses[same[op.inputs[0].number]] == 1 and commute(before[-1].module, op.module):
-                stage.chain.append(before.pop())  # after a max pool fewer numbers go through it
+                stages[-1].chain.append(before.pop())  # after a max pool fewer numbers go through it
+            continue
         stage_of[op.output.number] = stage
     return Plan(graph, _used(stages, stage_of[same[graph.outputs[0].number]]), parameters, offsets)
+
+
+def _append(stages: list[Stage], stage: Stage) -> None:
+    """Append a stage, after those of its inputs that are not there yet."""
+    for each in stage.inputs:
+        if each not in stages:
+            _append(stages, each)
+    if stage not in stages:
+        stages.append(stage)
 
 
 def _aliases(graph: Graph) -> dict[int, int]:

@@ -72,6 +72,6 @@ def backward(block: ColumnBlock, stages: Sequence[Stage]) -> None:
         if not stage.learns:
             continue
         chain_backward_of_all(block, stage)
+        RULES[stage.kind].backward(block, stage)
         if stage.parameters and not block.one_network:
             weighted_rule_of(stage).weight_gradient(block, stage)
-        RULES[stage.kind].backward(block, stage)

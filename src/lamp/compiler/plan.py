@@ -15,13 +15,26 @@ from lamp.compiler.stages import Plan
 from lamp.compiler.storage import allocated
 from lamp.errors import NotTraceable, ShapeError
 from lamp.module import Module
-from lamp.nn import Activation, Dropout, Flatten, Identity, Linear, LogSoftmax, PReLU, Sequential, Softmax
+from lamp.nn import (
+    GRU,
+    LSTM,
+    RNN,
+    Activation,
+    Dropout,
+    Flatten,
+    Identity,
+    Linear,
+    LogSoftmax,
+    PReLU,
+    Sequential,
+    Softmax,
+)
 from lamp.overrides import is_lamps
 from lamp.parameter import Parameter, spans
 from lamp.replicas import Population
 from lamp.tracing import guessed_shape, trace
 
-KNOWN = (Sequential, Linear, Flatten, Identity, Softmax, LogSoftmax, Activation, Dropout, PReLU)
+KNOWN = (Sequential, Linear, Flatten, Identity, Softmax, LogSoftmax, Activation, Dropout, PReLU, RNN, LSTM, GRU)
 
 
 def plan_of(model: Module, training: bool = True, shape: Sequence[int] | None = None) -> Plan:

@@ -59,6 +59,7 @@ class Stage:
     value_offsets    for the source and after each element of the chain, the offset of the value among the activations,
                      or None if the value is not stored; empty before allocation
     gradient_offset  the offset of the gradients of its outputs, which backward turns into those of its source
+    kept_offset      the offset of what its rule keeps for backward beside its outputs
     """
 
     kind: str
@@ -73,6 +74,7 @@ class Stage:
     learns: bool = False
     value_offsets: list[Any | None] = field(default_factory=list)
     gradient_offset: Any = 0
+    kept_offset: Any = 0
 
     @property
     def weight_offset(self) -> Any:

@@ -33,6 +33,8 @@ def allocated(plan: Plan) -> Plan:
                 else:
                     place, activations = activations, activations + stage.units
             stage.value_offsets.append(place)
+        if stage.kind != INPUT and (kept := RULES[stage.kind].kept(stage)):
+            stage.kept_offset, activations = activations, activations + kept
         for each in dict.fromkeys(stage.inputs):
             if last_user[each] is stage and not _is_read_by_backward(each, plan):
                 free.setdefault(each.units, []).append(each.output_offset)

@@ -4,9 +4,8 @@ Tensors have the axis of steps first: (T, B, ...), or (T, K, B, ...) in a popula
 all others: (G, T, B, H), so that each gate is one block of memory. What can be computed for all steps at once stands
 outside the loops: the input's part of the gates before them, the factors of the derivatives, and the gradients of the
 weights after them. In a loop each step is one matrix product and a few operations, many of them in place or on the same
-memory in each step, since for short steps a view costs as much as the numbers in it.
-
-docs/derivations/recurrence.md derives the backward passes.
+memory in each step, since for short steps a view costs as much as the numbers in it. docs/derivations/recurrence.md
+derives the backward passes.
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ from torch import Tensor
 
 from lamp.axes import add_affine, affine
 from lamp.formulas import constant
+from lamp.nn.recurrent_formulas import ElmanUnit, GatedRecurrentUnit, LongShortTermUnit, UnitFormulas
 from lamp.nn.sequence_form import flat, in_steps
 from lamp.parameter import Parameter
 
@@ -148,7 +148,7 @@ def _of_state(h: Tensor, weights: Weights, order: Sequence[int]) -> tuple[Callab
 
 
 class Equations:
-    """The equations of one kind of cell.
+    """The equations of one kind of cell; `formulas` are the same for one unit and one step.
 
     of_input, of_state  the gates that have a part of the input, and of the state, in the order in which they are held:
                         for each gate, the place of its rows in the weights
@@ -166,6 +166,7 @@ class Equations:
     of_input: tuple[int, ...] = (0,)
     of_state: tuple[int, ...] = (0,)
     held = 1
+    formulas: UnitFormulas
 
     @property
     def gates(self) -> int:
@@ -227,7 +228,7 @@ class Elman(Equations):
     """
 
     def __init__(self, nonlinearity: str) -> None:
-        self.nonlinearity = nonlinearity
+        self.nonlinearity, self.formulas = nonlinearity, ElmanUnit(nonlinearity)
 
     def forward(self, steps: Steps, gates: Tensor, y: Tensor, states: list[Tensor], weights: Weights) -> Any:
         (h,), matrix, add, tanh = states, weights.hh.transposed, _adding(weights.hh.data), self.nonlinearity == "tanh"
@@ -264,6 +265,7 @@ class LongShortTerm(Equations):
 
     of_input = of_state = (3, 0, 1, 2)
     held = 4
+    formulas = LongShortTermUnit()
 
     def forward(self, steps: Steps, gates: Tensor, y: Tensor, states: list[Tensor], weights: Weights) -> Any:
         (h, c), (product, matrices, wide) = states, _of_state(states[0], weights, self.of_state)
@@ -340,6 +342,7 @@ class GatedRecurrent(Equations):
 
     of_input, of_state = (2, 0, 1), (0, 1, 2)
     held = 4
+    formulas = GatedRecurrentUnit()
 
     def bias(self, of_input: Tensor, of_state: Tensor) -> Tensor:
         hidden = of_input.shape[-1] // 3

@@ -13,7 +13,9 @@ from lamp.compiler.rules.convolution import Convolution
 from lamp.compiler.rules.norm import Norm, Standardise
 from lamp.compiler.rules.pad import Pad
 from lamp.compiler.rules.pooling import AdaptiveAvgPool, AdaptiveMaxPool, AvgPool, MaxPool
+from lamp.compiler.rules.recurrence import Scan
 from lamp.compiler.rules.rule import Rule, WeightedRule
+from lamp.compiler.rules.select import Select
 from lamp.compiler.rules.softmax import Softmax
 from lamp.compiler.stages import Stage
 from lamp.graph import Op
@@ -31,6 +33,8 @@ RULES: dict[str, Rule] = {
     "Add": Add(),
     "Multiply": Multiply(),
     "Concat": Concat(),
+    "Select": Select(),
+    "Scan": Scan(),
     "Softmax": Softmax(),
     "Elementwise": Same(),
 }

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from lamp.compiler.column_block import ColumnBlock
+from lamp.compiler.indices import Index
 from lamp.compiler.lanes import Lane
-from lamp.compiler.not_compiled import NotCompiled
 from lamp.compiler.rules.chain import apply_chain, each_column, give_gradients, note_all_given
 from lamp.compiler.rules.rule import Rule
 from lamp.compiler.stages import Stage
@@ -84,29 +86,48 @@ class Same(Pointwise):
 
 
 class Concat(Rule):
-    """The inputs concatenated along the first axis of a sample: the values of one lie behind those of the other."""
+    """The inputs concatenated along an axis of a sample: in each of `rows` rows, the values of one lie behind those of
+    the other."""
 
     reads_inputs = False
 
     def stage(self, op: Op, inputs: list[Stage], offsets: Mapping[Parameter, int]) -> Stage:
-        if op.attributes["axis"] != 0:
-            raise NotCompiled("is compiled along the first axis of a sample alone", module=op.module)
-        return super().stage(op, inputs, offsets)
+        stage = super().stage(op, inputs, offsets)
+        stage.attributes = {"rows": math.prod(op.output.shape[: op.attributes["axis"]])}
+        return stage
 
     def forward(self, block: ColumnBlock, stage: Stage) -> None:
-        code, first = block.code, 0
-        for each in stage.inputs:
-            with code.loop(0, each.units) as unit, each_column(block, stage) as columns:
+        code = block.code
+        for each, first in self._parts(stage):
+            with self._each(block, stage, each, first) as (unit, place), each_column(block, stage) as columns:
                 for s in columns:
-                    x = block.activation(code.plus(unit, each.output_offset), s)
-                    apply_chain(block, stage, code.plus(unit, first), s, x)
-            first += each.units
+                    apply_chain(block, stage, place, s, block.activation(code.plus(unit, each.output_offset), s))
 
     def backward(self, block: ColumnBlock, stage: Stage) -> None:
-        code, first = block.code, stage.gradient_offset
-        for before in stage.inputs:
+        code = block.code
+        for before, first in self._parts(stage):
             if before.learns:
-                with code.loop(0, before.units) as unit, each_column(block, before, backward=True) as columns:
-                    give_gradients(block, before, unit, {s: block.gradient(code.plus(unit, first), s) for s in columns})
+                with (
+                    self._each(block, stage, before, first) as (unit, place),
+                    each_column(block, before, backward=True) as columns,
+                ):
+                    dy = code.plus(place, stage.gradient_offset)
+                    give_gradients(block, before, unit, {s: block.gradient(dy, s) for s in columns})
                 note_all_given(block, before)
-            first = first + before.units
+
+    @staticmethod
+    def _parts(stage: Stage) -> Iterator[tuple[Stage, int]]:
+        """The inputs, each with its place in a row."""
+        first = 0
+        for each in stage.inputs:
+            yield each, first
+            first += each.units // stage.attributes["rows"]
+
+    @staticmethod
+    @contextmanager
+    def _each(block: ColumnBlock, stage: Stage, part: Stage, first: int) -> Iterator[tuple[Index, Index]]:
+        """A loop over the values of an input; yields the unit there, and the one among the outputs."""
+        code, rows = block.code, stage.attributes["rows"]
+        with code.nest([*([(0, rows)] if rows > 1 else []), (0, part.units // rows)]) as ((*row, i), _):
+            unit, place = (code.plus(code.times(row[0], each.units // rows), i) if row else i for each in (part, stage))
+            yield unit, code.plus(place, first)

@@ -25,6 +25,7 @@ def contracted(
     parameter: Callable[[Index, Index], Index],
     value: Callable[[Index, Index, Index], Lane],
     light: bool,
+    most: int | None = None,
 ) -> Iterator[tuple[Index, Index, list[Lane]]]:
     """start(k) + sum over i < terms of p[parameter(k, i)] value(place, i, column), for each k < count, each place and
     column.
@@ -32,12 +33,15 @@ def contracted(
     Yields each k and place with a list of its sums, one per column of the block.
 
     light  whether the code should be short, since little of the work is done here
+    most   for a single place: the most rows of a tile, to be chosen as those of several places are
     """
     code, columns, one = block.code, block.columns, places == 1
     width = 1 if one else width_of(block, count, places)
     for place, wide in [(0, 1)] if one else block.tiles(places, width):
         tile = [(code.plus(place, p), s) for p in range(wide) for s in range(columns)]
-        for first, rows in block.tiles(count, block.rows(count, light) if one else rows_of(block, count, wide)):
+        simple = one and most is None
+        together = block.rows(count, light) if simple else rows_of(block, count, wide, most=most or MOST)
+        for first, rows in block.tiles(count, together):
             before = [lane for r in range(rows) for lane in [start(code.plus(first, r))] * len(tile)]
             with code.carrying(0, terms, before) as (i, sums):
                 x = [value(at, i, s) for at, s in tile]
@@ -65,12 +69,12 @@ def width_of(block: ColumnBlock, channels: int, places: int, columns: int | None
     )
 
 
-def rows_of(block: ColumnBlock, channels: int, width: int, columns: int | None = None) -> int:
+def rows_of(block: ColumnBlock, channels: int, width: int, columns: int | None = None, most: int = MOST) -> int:
     """How many channels to compute together with so many places: as many as fit in registers, preferably without
     remainder."""
     columns, registers = block.columns if columns is None else columns, block.code.machine.registers
     values = width * columns
-    fitting = [r for r in range(1, min(channels, MOST) + 1) if r == 1 or r * values + min(r, values) + 1 < registers]
+    fitting = [r for r in range(1, min(channels, most) + 1) if r == 1 or r * values + min(r, values) + 1 < registers]
     return min(fitting, key=lambda rows: _cost(channels, rows, width, width, columns))
 
 

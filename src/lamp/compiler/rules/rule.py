@@ -51,6 +51,17 @@ class Rule(ABC):
         units = math.prod(op.output.shape)
         return Stage(op.kind, inputs, units, parameters, op.attributes, op.multiplications)
 
+    def outputs(self, op: Op, inputs: list[Stage], offsets: Mapping[Parameter, int]) -> Sequence[Stage | None]:
+        """The stage of each output of the operation, given those of its inputs; None for an output that no stage has.
+
+        Raises NotCompiled for a variant of the operation that is not supported.
+        """
+        return [self.stage(op, self.prepared(op, inputs), offsets)]
+
+    def kept(self, stage: Stage) -> int:
+        """How many values per sample it keeps for backward, beside its outputs."""
+        return 0
+
     @abstractmethod
     def forward(self, block: ColumnBlock, stage: Stage) -> None:
         """Write code that computes the source for a block of columns, and applies the chain to each of its values."""
