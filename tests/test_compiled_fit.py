@@ -301,6 +301,8 @@ WIDE_NETWORKS = {
     ],
     "a module before": lambda: [lamp.Dropout(0.3), lamp.Linear(64, 5), lamp.SELU(), lamp.Linear(5, 4)],
     "a rest of features": lambda: [lamp.Linear(67, 5), lamp.SELU(), lamp.Linear(5, 4)],
+    "a rest of one, many outputs": lambda: [lamp.Linear(129, 9), lamp.GELU(), lamp.Linear(9, 4)],
+    "a rest of all but one": lambda: [lamp.Linear(95, 2), lamp.Tanh(), lamp.Linear(2, 4)],
 }  # fmt: skip
 
 

@@ -57,7 +57,7 @@ def _heads(plan: Plan, machine: Machine, lanes: int, batch: int) -> dict[Stage, 
             continue
         if machine.products and inputs * outputs >= LARGE and min(inputs, outputs) >= SLIM:
             heads[stage] = Products(from_rows=rows)
-        elif rows and stage is plan.stages[1] and inputs >= WIDE and inputs % lanes == 0:
+        elif rows and stage is plan.stages[1] and inputs >= WIDE:
             heads[stage] = FeatureMajor()
     return heads
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -149,6 +148,9 @@ class CompiledEngine:
             self._untouched.note_counts()
         return progress
 
+    def ready(self) -> Iterator[Measurement]:
+        return iter(())
+
     def _advance(self, budget: Budget) -> Progress:
         """`run`, without a check of what user code has written to."""
         if self._epoch is None:
@@ -211,7 +213,7 @@ class CompiledEngine:
             started = time.perf_counter()
             found = found.beside(self._validate())
             self._per_step = (self._per_step or 0.0) + (time.perf_counter() - started) / epoch.steps.count
-        return replace(found, seconds=epoch.seconds + time.perf_counter() - begun)
+        return found._replace(seconds=epoch.seconds + time.perf_counter() - begun)
 
     def _validate(self) -> Measurement:
         spec = self.spec

@@ -262,6 +262,9 @@ class EagerEngine:
                 raise self.spec.watch.explain_changed("the weights", "a metric")
         return Progress(min(len(epoch.averages.losses) / epoch.steps, 1.0), loss)
 
+    def ready(self) -> Iterator[Measurement]:
+        return iter(())
+
     def _begin(self) -> EagerEpoch:
         """The next epoch, or the rest of one that a checkpoint interrupted."""
         spec, now = self.spec, time.perf_counter()

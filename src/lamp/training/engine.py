@@ -5,9 +5,8 @@ The loop calls `run(budget)` again and again; the engine answers with its Progre
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor
 
@@ -16,8 +15,7 @@ from lamp.training.last_good import LastGood
 from lamp.training.spec import FitSpec
 
 
-@dataclass(frozen=True)
-class Measurement:
+class Measurement(NamedTuple):
     """The results of an epoch.
 
     losses   (steps,), in a population (steps, k): the loss of each step
@@ -32,11 +30,10 @@ class Measurement:
     def beside(self, validated: Measurement) -> Measurement:
         """This measurement, with the values of held-out samples added under "validation_" names."""
         values = {f"validation_{name}": value for name, value in validated.values.items()}
-        return replace(self, values=self.values | values)
+        return self._replace(values=self.values | values)
 
 
-@dataclass(frozen=True)
-class Budget:
+class Budget(NamedTuple):
     """How far an engine may go before it returns to the loop.
 
     steps   the most steps of the current epoch
@@ -48,8 +45,7 @@ class Budget:
     epochs: int
 
 
-@dataclass(frozen=True)
-class Progress:
+class Progress(NamedTuple):
     """How far an engine is in an epoch.
 
     done   the share of the epoch's steps that are made, from 0 to 1
@@ -94,6 +90,10 @@ class Engine(Protocol):
         Raises NonFiniteError if the loss of a single network is not finite, after restoring its last good weights; and
         NotCompiled if machine code is no longer possible, with model and optimizer up to date.
         """
+
+    def ready(self) -> Iterator[Measurement]:
+        """The results of the epochs that are trained already, for a loop that does nothing between them. Each counts as
+        requested once it is taken."""
 
     def rewind(self) -> None:
         """Undo the epochs that the loop has not requested."""

@@ -166,6 +166,11 @@ class Loop:
             self.engine.restore(None)
             raise not_finite(found.losses, training.epoch, training.step)
         self.history.record(values, found.seconds)
+        if self._only_records:
+            training.epoch += 1
+            report.at(training.epoch, values)
+            self._record_ready(report)
+            return
         if training.looked_at:
             self.engine.sync()
         self._after_epoch(values)
@@ -180,6 +185,24 @@ class Loop:
         if self.checkpointer is not None:
             self.checkpointer.record(self.history)
         self._save_if_due(between=True)
+
+    @property
+    def _only_records(self) -> bool:
+        """Whether nothing happens between epochs but that their values are recorded and shown."""
+        training = self.training
+        asks = training.callbacks or training.scheduler is not None or self.checkpointer is not None
+        return not (asks or self._watch.strangers or self.active.replicas is not None)
+
+    def _record_ready(self, report: Reporter) -> None:
+        """Record the epochs that are trained already. They can be many, in less time than all else takes."""
+        training, history, engine, epoch = self.training, self.history, self.engine, self.training.epoch
+        try:
+            for _, values, seconds in engine.ready():
+                history.record(values, seconds)
+                epoch += 1
+                report.at(epoch, values)
+        finally:
+            training.epoch, training.step = epoch, engine.steps
 
     def _go_on(self, report: Reporter) -> Measurement | None:
         """Let the engine continue the epoch. Returns its results once it is over, else None."""

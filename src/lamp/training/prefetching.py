@@ -64,12 +64,16 @@ class PrefetchingEngine(CompiledEngine):
             self._careful = max(self._careful - 1, 0)
         return progress
 
+    def ready(self) -> Iterator[Measurement]:
+        while self.is_ahead:
+            yield self._hand_out()
+
     def _hand_out(self) -> Measurement:
-        k = self._handed_out
+        k, block = self._handed_out, self._block
         self._handed_out = k + 1
-        if self._block.calls is not None and self._queue.keep_weights:
-            self._shown = [kept[k] for kept in self._block.calls.weights]
-        self.steps += self.data.steps
+        if block.calls is not None and self._queue.keep_weights:
+            self._shown = [kept[k] for kept in block.calls.weights]
+        self.steps += block.steps.count // block.epochs
         found = next(self._measured)  # computes metrics: if one raises, the model keeps this epoch's weights
         now = time.perf_counter()
         seconds, self._since = now - self._since, now

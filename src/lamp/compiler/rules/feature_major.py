@@ -7,6 +7,9 @@ W neighbouring weights are one vector. Only forward sums across lanes, once per 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+
+from lamp.compiler.code import Code
 from lamp.compiler.column_block import ColumnBlock
 from lamp.compiler.indices import Index
 from lamp.compiler.lanes import Lane
@@ -47,13 +50,16 @@ def _contracted(block: ColumnBlock, layer: Stage, columns: Index, data: Rows) ->
         rows = [data.first(code.plus(n, k)) for k in range(samples)]
         for j, units in block.tiles(outputs, 2):
             biases = [bias_to_sum(block, layer, code.plus(j, r)) for r in range(units)]
-            start = [bias for bias in biases for _ in range(samples)]
-            with code.carrying(0, inputs, start, code.lanes) as (i, sums):
-                of_samples = [code.load_unaligned(data.array, code.plus(each, i)) for each in rows]
+
+            def add(sums: list[Lane], i: Index, count: int, j: Index = j, units: int = units) -> None:
+                of_samples = [code.load_some(data.array, code.plus(each, i), count) for each in rows]
                 for r in range(units):
-                    w = code.load_unaligned(block.arguments.parameters, weight_place(block, layer, code.plus(j, r), i))
+                    at = weight_place(block, layer, code.plus(j, r), i)
+                    w = code.load_some(block.arguments.parameters, at, count)
                     for k in range(samples):
                         sums[r * samples + k] = w.times_plus(of_samples[k], sums[r * samples + k])
+
+            sums = sums_over(code, inputs, [bias for bias in biases for _ in range(samples)], add)
             added = code.lane_sums(sums)
             for r in range(units):
                 at = code.plus(block.first_number(code.plus(code.plus(j, r), place)), n)
@@ -64,27 +70,24 @@ def _add_products(block: ColumnBlock, layer: Stage, columns: Index, data: Rows) 
     """Add dy x^T to dW, summed over the samples of so many columns."""
     code, (inputs, outputs) = block.code, layer.width
     rows, vectors = (4, 6) if code.machine.registers >= MANY else (2, 4)
-    for i, tile_vectors in block.tiles(inputs // code.lanes, vectors):
+    for i, counts in vector_tiles(block, inputs, vectors):
         for j, tile_rows in block.tiles(outputs, rows):
-            with code.carrying(0, code.times(columns, code.lanes), [code.lane(0.0)] * (tile_rows * tile_vectors)) as (
-                n,
-                sums,
-            ):
-                begin = code.plus(data.first(n), code.times(i, code.lanes))
+            zeros = [code.lane(0.0)] * (tile_rows * len(counts))
+            with code.carrying(0, code.times(columns, code.lanes), zeros) as (n, sums):
+                begin = code.plus(data.first(n), i)
                 of_sample = [
-                    code.load_unaligned(data.array, code.plus(begin, c * code.lanes)) for c in range(tile_vectors)
+                    code.load_some(data.array, code.plus(begin, c * code.lanes), count)
+                    for c, count in enumerate(counts)
                 ]
                 for r in range(tile_rows):
                     unit = code.plus(j, layer.gradient_offset + r)
                     dy = code.load_one(block.arguments.activation_gradients, code.plus(block.first_number(unit), n))
-                    for c in range(tile_vectors):
-                        sums[r * tile_vectors + c] = dy.times_plus(of_sample[c], sums[r * tile_vectors + c])
+                    for c in range(len(counts)):
+                        sums[r * len(counts) + c] = dy.times_plus(of_sample[c], sums[r * len(counts) + c])
             for r in range(tile_rows):
-                for c in range(tile_vectors):
-                    feature = code.times(code.plus(i, c), code.lanes)
-                    at = weight_place(block, layer, code.plus(j, r), feature)
-                    dw = code.load_unaligned(block.arguments.gradients, at) + sums[r * tile_vectors + c]
-                    code.store_unaligned(block.arguments.gradients, at, dw)
+                for c, count in enumerate(counts):
+                    at = weight_place(block, layer, code.plus(j, r), code.plus(i, c * code.lanes))
+                    code.add_some(block.arguments.gradients, at, [sums[r * len(counts) + c]], 0, count)
 
 
 def bias_to_sum(block: ColumnBlock, layer: Stage, unit: Index) -> Lane:
@@ -93,3 +96,24 @@ def bias_to_sum(block: ColumnBlock, layer: Stage, unit: Index) -> Lane:
     if layer.bias_offset is None:
         return code.lane(0.0)
     return code.load_first(block.arguments.parameters, code.plus(unit, layer.bias_offset))
+
+
+def sums_over(code: Code, count: int, start: list[Lane], add: Callable[[list[Lane], Index, int], None]) -> list[Lane]:
+    """Sums over `count` numbers, W at a time: `add` adds those from i on to them."""
+    whole = count - count % code.lanes
+    if whole:
+        with code.carrying(0, whole, start, code.lanes) as (i, start):
+            add(start, i, code.lanes)
+    if whole < count:
+        add(start, whole, count - whole)
+    return start
+
+
+def vector_tiles(block: ColumnBlock, count: int, most: int) -> Iterator[tuple[Index, list[int]]]:
+    """Loops over `count` numbers, at most so many vectors at a time; yields the first number of each tile, and how many
+    numbers each of its vectors holds."""
+    code = block.code
+    for v, vectors in block.tiles(count // code.lanes, most):
+        yield code.times(v, code.lanes), [code.lanes] * vectors
+    if rest := count % code.lanes:
+        yield count - rest, [rest]

@@ -9,7 +9,7 @@ formulas is applied at once. The values of the last stage lie as the loss reads 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import ClassVar
 
@@ -20,7 +20,7 @@ from lamp.compiler.lanes import Lane
 from lamp.compiler.rules.affine import weight_place
 from lamp.compiler.rules.chain import apply_chain, chain_backward, chain_backward_of_all, rule_of
 from lamp.compiler.rules.elementwise import Formula
-from lamp.compiler.rules.feature_major import bias_to_sum
+from lamp.compiler.rules.feature_major import bias_to_sum, sums_over, vector_tiles
 from lamp.compiler.rules.rule import ChunkRule, Rows
 from lamp.compiler.rules.weight_gradients import add_bias_gradients
 from lamp.compiler.stages import INPUT, Plan, Stage
@@ -72,7 +72,7 @@ class FewSamples(ChunkRule):
                     sums[r * samples + n] = w.times_plus(of_samples[n], sums[r * samples + n])
 
         biases = [bias_to_sum(block, stage, code.plus(j, r)) for r in range(units)]
-        return _over(code, stage.width[0], [bias for bias in biases for _ in range(samples)], add)
+        return sums_over(code, stage.width[0], [bias for bias in biases for _ in range(samples)], add)
 
     def _apply_chain(self, block: ColumnBlock, stage: Stage) -> None:
         code, place = block.code, stage.source_offset
@@ -92,7 +92,7 @@ class FewSamples(ChunkRule):
             with code.loop(0, self._vectors(code, stage)) as v:
                 chain_backward(block, stage, v, {0: block.gradient(code.plus(v, stage.gradient_offset), 0)})
         if before.learns:
-            for i, counts in _tiles(block, inputs, max(1, SUMS // self.samples)):
+            for i, counts in vector_tiles(block, inputs, max(1, SUMS // self.samples)):
                 self._give_back(block, stage, i, counts)
             block.given_gradients.add(before)
 
@@ -116,7 +116,7 @@ class FewSamples(ChunkRule):
         code, (inputs, outputs), samples = block.code, stage.width, self.samples
         array, starts = self._inputs(block, stage, rows)
         of_values, of_weights = block.arguments.activation_gradients, block.arguments.gradients
-        for i, counts in _tiles(block, inputs, max(1, SUMS // samples)):
+        for i, counts in vector_tiles(block, inputs, max(1, SUMS // samples)):
             x = [
                 [code.load_some(array, code.plus(start, code.plus(i, c * code.lanes)), count) for start in starts]
                 for c, count in enumerate(counts)
@@ -130,7 +130,7 @@ class FewSamples(ChunkRule):
         if stage is block.plan.last:
             add_bias_gradients(block, stage, columns)
         elif stage.bias_offset is not None:
-            for j, counts in _tiles(block, outputs, 1):
+            for j, counts in vector_tiles(block, outputs, 1):
                 dy = [code.load_some(of_values, self._gradient(block, stage, j, n), counts[0]) for n in range(samples)]
                 _store_sum(code, of_weights, code.plus(j, stage.bias_offset), dy, counts[0], add=True)
 
@@ -171,27 +171,6 @@ def is_row_of_formulas(plan: Plan) -> bool:
         and all(isinstance(rule_of(element), Formula) for element in stage.chain)
         for before, stage in pairwise(plan.stages)
     )
-
-
-def _over(code: Code, count: int, start: list[Lane], add: Callable[[list[Lane], Index, int], None]) -> list[Lane]:
-    """Sums over `count` numbers, W at a time: `add` adds those from i on to them."""
-    whole = count - count % code.lanes
-    if whole:
-        with code.carrying(0, whole, start, code.lanes) as (i, start):
-            add(start, i, code.lanes)
-    if whole < count:
-        add(start, whole, count - whole)
-    return start
-
-
-def _tiles(block: ColumnBlock, count: int, most: int) -> Iterator[tuple[Index, list[int]]]:
-    """Loops over `count` numbers, at most so many vectors at a time; yields the first number of each tile, and how many
-    numbers each of its vectors holds."""
-    code = block.code
-    for v, vectors in block.tiles(count // code.lanes, most):
-        yield code.times(v, code.lanes), [code.lanes] * vectors
-    if rest := count % code.lanes:
-        yield count - rest, [rest]
 
 
 def _even(count: int, most: int) -> int:
