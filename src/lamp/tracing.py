@@ -57,15 +57,16 @@ def trace(model: Module, *inputs: Any, training: bool = True, across: bool = Fal
             second |= moved
 
 
-def has_windows(module: Module) -> bool:
-    """Whether windows of a module move over axes of any size, as those of a convolution or a pool do."""
-    return not vars(module).keys().isdisjoint(("kernel_size", "output_size", "hidden_size"))
+def takes_any_size(module: Module) -> bool:
+    """Whether a module works along axes of any size: a convolution, a pool, a recurrence, an embedding or attention."""
+    known = ("kernel_size", "output_size", "hidden_size", "num_embeddings", "num_heads")
+    return not vars(module).keys().isdisjoint(known)
 
 
 def guessed_shape(model: Module) -> Shape | None:
     """The shape of a sample, from the first module with `in_features`; None if that does not take the input."""
     for module in model.modules():
-        if "num_embeddings" in vars(module) or has_windows(module):
+        if takes_any_size(module):
             return None  # indices, or numbers along axes: as many as there are
         features = vars(module).get("in_features")  # getattr would search for similar names
         if isinstance(features, int):

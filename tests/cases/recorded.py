@@ -223,6 +223,9 @@ class RecordedCode(Code):
     def converted(self, x: Any) -> Value:
         return self._do(lambda whole: whole.astype(self.number_type), x)
 
+    def truncated(self, x: Any) -> Value:
+        return self._do(lambda floats: floats.astype(np.int32 if floats.dtype == np.float32 else np.int64), x)
+
     def turned(self, x: Lane, places: int) -> Lane:
         return Lane(self, self._do(lambda vector: np.roll(vector, -places), x.value))
 
@@ -238,6 +241,9 @@ class RecordedCode(Code):
 
     def wholes(self, x: Whole) -> Whole:
         return Whole(self, self._do(lambda one: np.repeat(one, self.lanes), x.value))
+
+    def widened(self, x: Whole) -> Whole:
+        return Whole(self, self._do(lambda vector: vector.astype(np.int64), x.value))
 
     def arange(self, first: Index, step: int = 1) -> Whole:
         steps = np.arange(self.lanes, dtype=np.int32) * np.int32(step)
@@ -350,6 +356,9 @@ class RecordedCode(Code):
         return self._vector(gathered, pointer, rows.value, self.index(i))
 
     def load_index(self, pointer: Any, at: Index) -> Value:
+        return self._do(lambda memory, at: int(memory.part(at, 1)[0]), pointer, self.index(at))
+
+    def load_number(self, pointer: Any, at: Index) -> Value:
         return self._do(lambda memory, at: int(memory.part(at, 1)[0]), pointer, self.index(at))
 
     def load_whole(self, pointer: Any, at: Index) -> Whole:

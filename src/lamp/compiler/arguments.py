@@ -34,6 +34,7 @@ class KernelArguments(NamedTuple):
     replica_coefficients      (steps, C) the optimizer's coefficients that differ between replicas
     loss_hyperparameters      (hyperparameters,) those of the loss, per replica
     loss_constants            weights of the loss's classes or outputs
+    constants                 the fixed numbers of the network, such as masks of attention
     losses                    (steps, parts) written by the kernel
     outputs                   (columns of all steps, outputs) written if the spec keeps outputs
     right_answers             (steps, parts, answers) written by the kernel: counts of correct predictions
@@ -55,6 +56,7 @@ class KernelArguments(NamedTuple):
     replica_coefficients: Any
     loss_hyperparameters: Any
     loss_constants: Any
+    constants: Any
     losses: Any
     outputs: Any
     right_answers: Any

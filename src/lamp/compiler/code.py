@@ -123,6 +123,10 @@ class Code(Vectors):
         """A vector that holds this integer in every lane."""
 
     @abstractmethod
+    def widened(self, x: Whole) -> Whole:
+        """A vector of integers, with 64 bits."""
+
+    @abstractmethod
     def arange(self, first: Index, step: int = 1) -> Whole:
         """The vector first, first + step, first + 2 step, ..., one number per lane."""
 
@@ -285,6 +289,10 @@ class Code(Vectors):
     @abstractmethod
     def load_index(self, pointer: Pointer, at: Index) -> Index:
         """Number `at` of an array of int32, as an index."""
+
+    @abstractmethod
+    def load_number(self, pointer: Pointer, at: Index) -> Index:
+        """Number `at` of an array of floats, which is a whole number, as an index."""
 
     @abstractmethod
     def load_whole(self, pointer: Pointer, at: Index) -> Whole:

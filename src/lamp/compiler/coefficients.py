@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from lamp.formulas import is_zero
-from lamp.nn import Dropout
+from lamp.nn.dropout import RandomMask
 from lamp.optim import Optimizer
 from lamp.overrides import is_lamps
 from lamp.randomness import table_of_keys
@@ -95,7 +95,7 @@ def _column(value: Any, steps: int) -> Tensor:
     return (column if column.dim() == 2 else column.reshape(1, -1)).expand(steps, -1)
 
 
-def keys_of(dropouts: Sequence[Dropout], rows: Sequence[int], steps: int) -> Tensor:
+def keys_of(dropouts: Sequence[RandomMask], rows: Sequence[int], steps: int) -> Tensor:
     """The random keys of the masks for the next steps, int32 (steps, dropouts, 2, replicas).
 
     rows  the numbers of the replicas; [0] for a single network

@@ -13,12 +13,12 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from lamp.compiler.arguments import KernelArguments
 from lamp.compiler.code import Code
 from lamp.compiler.indices import Index
-from lamp.compiler.lanes import Lane, Mask
-from lamp.compiler.stages import Plan, Stage
-from lamp.nn import Dropout
+from lamp.compiler.lanes import Lane, Mask, Whole
+from lamp.compiler.stages import Element, Plan, Stage
+from lamp.graph import Numbers
 
-# Dropout's masks: (module, stage, unit, column of the batch) -> 0 or 1 / (1 - p)
-Keep = Callable[[Dropout, Stage, Index, Index], Lane]
+# Dropout's masks: (element, stage, unit, column of the batch) -> 0 or 1 / (1 - p)
+Keep = Callable[[Element, Stage, Index, Index], Lane]
 Counts = Callable[[Index], Mask | None]  # column of the batch -> which lanes hold a sample that counts; None if all do
 Present = Callable[[Stage, Index], Mask | None]  # which networks have this unit of a stage; None if all do
 
@@ -101,9 +101,9 @@ class ColumnBlock:
         """The position, in numbers, of the first column at this offset. For sample lanes."""
         return self.code.times(self._at(place, 0), self.code.lanes)
 
-    def mask(self, module: Dropout, stage: Stage, unit: Index, column: Index) -> Lane:
+    def mask(self, element: Element, stage: Stage, unit: Index, column: Index) -> Lane:
         """Dropout's mask of a unit in a column."""
-        return self.keep(module, stage, unit, self.code.plus(self.column, column))
+        return self.keep(element, stage, unit, self.code.plus(self.column, column))
 
     def counted(self, values: Sequence[Lane], columns: Sequence[Index]) -> list[Lane]:
         """The values of these columns, 0 where there is no sample that counts.
@@ -118,6 +118,39 @@ class ColumnBlock:
         """A parameter: each network's in its lane, or the single network's in every lane."""
         load = self.code.load_one if self.one_network else self.code.load
         return load(self.arguments.parameters, at)
+
+    def constant(self, numbers: Numbers, k: Index) -> Lane:
+        """The k-th of the network's fixed numbers."""
+        return self.code.load_one(self.arguments.constants, self.code.plus(k, self.plan.place_of(numbers)))
+
+    def row_element(self, offset: int, row: Whole, width: int, k: Index) -> Lane:
+        """Element k of a row of a table (n, width) that lies at this offset among the parameters; each lane has a row
+        of its own, in its own network's table."""
+        code = self.code
+        if self.one_network:
+            return code.gathered(self.arguments.parameters, row, width, code.plus(k, offset))
+        of_network = code.widened(row) * (width * code.lanes) + code.widened(code.arange(0))
+        return code.gathered(self.arguments.parameters, of_network, 1, code.times(code.plus(k, offset), code.lanes))
+
+    def add_to_rows(self, offset: int, width: int, index: Index, gradient: Index, column: Index) -> None:
+        """Add to the gradients of such rows, one lane after another.
+
+        index     the offset of the rows' numbers among the activations
+        gradient  the offset of the first element of the rows' gradients
+        """
+        code, lanes = self.code, self.code.lanes
+        own, lead = (0, 1) if self.one_network else (1, lanes)
+        gradients, given = self.arguments.gradients, self.arguments.activation_gradients
+        first = code.times(self._at(index, column), lanes)
+        with code.loop(0, lanes) as lane:
+            row = code.load_number(self.arguments.activations, code.plus(first, lane))
+            begin = code.plus(code.times(code.plus(code.times(row, width), offset), lead), code.times(lane, own))
+            with code.loop(0, width) as k:
+                at = code.plus(begin, code.times(k, lead))
+                dy = code.load_first(
+                    given, code.plus(code.times(self._at(code.plus(gradient, k), column), lanes), lane)
+                )
+                code.store_first(gradients, at, code.load_first(gradients, at) + dy)
 
     def add_to_gradient(self, at: Index, value: Lane) -> None:
         code, gradients = self.code, self.arguments.gradients

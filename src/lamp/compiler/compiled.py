@@ -33,7 +33,7 @@ from lamp.nn import Sequential
 from lamp.optim import Optimizer
 from lamp.replicas import Population
 from lamp.signatures import called
-from lamp.tracing import has_windows
+from lamp.tracing import takes_any_size
 from lamp.values import natural
 
 INSTEAD = {  # arguments of other frameworks' training calls, and what to write here
@@ -81,7 +81,7 @@ class Compiled:
         self.model, self.criterion, self.optimizer, self.batch_size = model, criterion, optimizer, batch_size
         self._forget()
         try:
-            if not any(map(has_windows, model.modules())):  # else the first call tells the sizes of their axes
+            if not any(map(takes_any_size, model.modules())):  # else the first call tells the sizes of their axes
                 self._plan()
         except NotCompiled as reason:
             raise _explained(reason) from None
@@ -103,7 +103,7 @@ class Compiled:
         """The plan of the network as it is now. Raises NotCompiled if the network or the loss cannot be compiled."""
         plan = plan_of(self.model, shape=shape)
         if isinstance(self.criterion, ClassLoss):
-            labels = torch.zeros(self.batch_size, dtype=torch.int64)
+            labels = torch.zeros(self.batch_size, *plan.output_shape[1:], dtype=torch.int64)
             check_loss(self.criterion, plan, labels, False, self.model.replicas, self.batch_size)
         LossRule(self.criterion, plan.output_shape, isinstance(self.criterion, ClassLoss))
         return plan

@@ -51,6 +51,13 @@ def fused(graph: Graph, offsets: dict[Parameter, int], parameters: int) -> Plan:
                 stages.append(stage)
             stage.chain.append(element)
         else:
+            alone = [
+                uses[same[value.number]] == 1 and not any(stage in each.inputs for each in stages)
+                for value, stage in zip(op.inputs, inputs, strict=True)
+            ]
+            if (merged := rule_of(op).merged(op, inputs, alone)) is not None:
+                stage_of[op.output.number] = merged
+                continue
             outputs = rule_of(op).outputs(op, inputs, offsets)
             for value, made in zip(op.outputs, outputs, strict=True):
                 if made is None and uses[value.number]:
@@ -58,12 +65,15 @@ def fused(graph: Graph, offsets: dict[Parameter, int], parameters: int) -> Plan:
                 if made is not None and (uses[value.number] or len(outputs) == 1):
                     _append(stages, made)
                     stage_of[value.number] = made
-            before = inputs[0].chain
+            before = inputs[0].chain if inputs else []
             if before and uses[same[op.inputs[0].number]] == 1 and commute(before[-1].module, op.module):
                 stages[-1].chain.append(before.pop())  # after a max pool fewer numbers go through it
             continue
         stage_of[op.output.number] = stage
-    return Plan(graph, _used(stages, stage_of[same[graph.outputs[0].number]]), parameters, offsets)
+    kept = _used(stages, stage_of[same[graph.outputs[0].number]])
+    found = [stage.attributes.get("numbers") for stage in kept]
+    found += [element.numbers for stage in kept for element in stage.chain]
+    return Plan(graph, kept, parameters, offsets, numbers=[each for each in found if each is not None])
 
 
 def _append(stages: list[Stage], stage: Stage) -> None:

@@ -19,12 +19,11 @@ from lamp.compiler.indices import Index
 from lamp.compiler.kernel_spec import KernelSpec
 from lamp.compiler.lanes import Lane
 from lamp.compiler.loss_rules import masked
-from lamp.compiler.stages import Stage
+from lamp.compiler.stages import Element, Stage
 from lamp.compiler.storage import with_widths
 from lamp.compiler.tiling import tiled
 from lamp.compiler.unit_masks import UnitMasks, place_of_sizes
 from lamp.compiler.updates import Updates
-from lamp.nn import Dropout
 
 
 class KernelBuilder:
@@ -132,8 +131,8 @@ class KernelBuilder:
         """The column at which a chunk begins."""
         masks = UnitMasks(self.code, self.spec, self.arguments, self.step)
 
-        def keep(module: Dropout, stage: Stage, unit: Index, column: Index) -> Lane:
-            return masks.kept(module, stage, unit, columns.existing(column))
+        def keep(element: Element, stage: Stage, unit: Index, column: Index) -> Lane:
+            return masks.kept(element, stage, unit, columns.existing(column))
 
         arguments = self.arguments._replace(gradients=self.gradients_of_part)
         one_network, light, stride = self.spec.one_network, self.tiling.light, self.tiling.stride

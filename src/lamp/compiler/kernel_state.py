@@ -86,6 +86,7 @@ class KernelState:
         self.loss_hyperparameters = self._memory(max(len(spec.hyperparameters), 1))
         self.loss_constants = aligned(max(len(spec.loss.constants), 1), self.dtype)
         self.loss_constants[: len(spec.loss.constants)] = torch.tensor(spec.loss.constants, dtype=torch.float64)
+        self.constants = spec.plan.constants.to(self.dtype)
         self._mine = threading.local()
         self._nothing = aligned(1, self.dtype)
         self.sizes = torch.zeros(self.groups, 1, dtype=torch.int32)
@@ -268,6 +269,7 @@ class KernelState:
                 + first * own * width * size,
                 loss_hyperparameters=self.loss_hyperparameters[g].data_ptr(),
                 loss_constants=self.loss_constants.data_ptr(),
+                constants=self.constants.data_ptr(),
                 losses=buffers.losses[g].data_ptr() + first * width * self.tiling.parts * size,
                 outputs=buffers.outputs[g].data_ptr() + outputs * size,
                 right_answers=buffers.right.data_ptr() + (g * buffers.right.shape[1] + first * self._counts) * size,

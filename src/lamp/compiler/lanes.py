@@ -93,6 +93,10 @@ class Vectors(ABC):
         """Integers, converted to floats of the same width."""
 
     @abstractmethod
+    def truncated(self, x: Value) -> Value:
+        """Floats, converted to integers of the same width; what stands behind the point is left out."""
+
+    @abstractmethod
     def turned(self, x: Lane, places: int) -> Lane:
         """x, rotated: lane k holds what lane k + places (modulo W) held."""
 
@@ -284,6 +288,10 @@ class Lane:
     def bits(self) -> Whole:
         """Its bits, as integers of the same width."""
         return Whole(self.code, self.code.bits_of(self.value))
+
+    def truncated(self) -> Whole:
+        """The numbers without what stands behind the point, as integers of the same width."""
+        return Whole(self.code, self.code.truncated(self.value))
 
     def sign(self) -> Lane:
         return self.code.lane(1.0).with_sign_of(self).where(self.abs() > 0.0, 0.0)

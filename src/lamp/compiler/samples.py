@@ -16,6 +16,8 @@ from lamp.losses.classification import ClassLoss
 from lamp.losses.probabilities import BinaryLoss
 from lamp.losses.weighted import WeightedLoss
 
+LARGEST = {torch.float32: 2**24, torch.float64: 2**31}  # the largest whole numbers that are used as indices
+
 
 def laid_out(plan: Plan, inputs: Tensor, per_replica: bool) -> Tensor:
     """The inputs as rows of features: (n, ...) -> (n, features); with per_replica, (K, n, ...) -> (K n, features).
@@ -27,9 +29,25 @@ def laid_out(plan: Plan, inputs: Tensor, per_replica: bool) -> Tensor:
         raise NotCompiled(f"inputs of shape {tuple(inputs.shape)} are not samples of shape ({wanted})")
     rows = inputs.flatten(0, 1) if per_replica else inputs
     rows = rows.flatten(1)
+    if plan.rows_of_table is not None:
+        rows = _indices(plan, inputs, rows, 1 + per_replica)
     if rows.dtype != plan.dtype or rows.device.type != "cpu":
         raise NotCompiled(f"the inputs are {rows.dtype} on {rows.device.type}, unlike the parameters")
     return rows.contiguous()
+
+
+def _indices(plan: Plan, inputs: Tensor, rows: Tensor, lead: int) -> Tensor:
+    """Indices of rows of tables as floats, which hold them exactly."""
+    most = plan.rows_of_table
+    assert most is not None
+    if inputs.dtype not in (torch.int64, torch.int32):
+        raise NotCompiled(f"the inputs are {inputs.dtype}, and not indices of rows of a table")
+    if most > LARGEST[plan.dtype]:
+        raise NotCompiled(f"a table of {most} rows is too large for indices as {plan.dtype}")
+    wrong = (inputs < 0) | (inputs >= most)
+    if wrong.any():
+        raise NotCompiled(f"some indices are not from 0 to {most - 1}", _first(wrong, lead))
+    return rows.to(plan.dtype)
 
 
 def kind_of_targets(criterion: Loss, plan: Plan, targets: Tensor, per_replica: bool) -> tuple[bool, bool]:

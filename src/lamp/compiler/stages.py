@@ -10,6 +10,7 @@ An offset counts rows of scratch memory: a row holds one value of every column o
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -17,9 +18,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lamp.graph import Graph
+from lamp.graph import Graph, Numbers
 from lamp.module import Module
-from lamp.nn import Dropout
+from lamp.nn.dropout import RandomMask
 from lamp.parameter import Parameter
 from lamp.paths import describe
 
@@ -34,12 +35,17 @@ class Element:
     module      the module that it comes from
     parameters  the offset of each of its parameters among the network's P numbers, by name
     neighbours  how many units, beside each other, share a number of a parameter that has several
+    numbers     the fixed numbers that it adds, if it does
+    lead        the number of a sample's units before the axis of the batch, where the module's forward has that axis
+                behind others
     """
 
     kind: str
     module: Module
     parameters: Mapping[str, Any] = field(default_factory=dict)
     neighbours: int = 1
+    numbers: Numbers | None = None
+    lead: int = 1
 
 
 @dataclass(eq=False)
@@ -121,6 +127,7 @@ class Plan:
     offsets           the offset of each parameter among them
     activation_count  how many values are stored per sample
     gradient_count    how many gradients are stored per sample
+    numbers           the fixed numbers that kernels read, such as masks of attention
     sizes             the widths of the hidden layers, (K, hidden layers), if replicas differ in them; everything else
                       then describes the widest network. Else None
     """
@@ -131,6 +138,7 @@ class Plan:
     offsets: dict[Parameter, int]
     activation_count: Any = 0
     gradient_count: Any = 0
+    numbers: Sequence[Numbers] = ()
     sizes: Tensor | None = None
 
     @property
@@ -164,6 +172,11 @@ class Plan:
         return self.graph.inputs[0].shape
 
     @property
+    def rows_of_table(self) -> int | None:
+        """If the inputs are indices of rows of tables: the number of rows of the smallest one. Else None."""
+        return self.graph.index_limits.get(self.graph.inputs[0])
+
+    @property
     def output_shape(self) -> tuple[int, ...]:
         """The shape of one sample's output."""
         return self.graph.outputs[0].shape
@@ -190,13 +203,24 @@ class Plan:
 
     @property
     def modules(self) -> list[Module]:
-        """The modules of all chains, in order."""
-        return [element.module for stage in self.stages for element in stage.chain]
+        """The modules of all chains whose formulas or options are part of the code, in order."""
+        chains = (element for stage in self.stages for element in stage.chain)
+        return [element.module for element in chains if element.kind in ("Elementwise", "Mask")]
 
     @property
-    def dropouts(self) -> list[Dropout]:
-        """The Dropout modules, in order."""
-        return [module for module in self.modules if isinstance(module, Dropout)]
+    def constants(self) -> Tensor:
+        """The fixed numbers, one after another, float64."""
+        return torch.cat([each.data.flatten().double() for each in self.numbers] or [torch.zeros(1)])
+
+    def place_of(self, numbers: Numbers) -> int:
+        """The position of the first of these among all fixed numbers."""
+        before = itertools.takewhile(lambda each: each is not numbers, self.numbers)
+        return sum(each.data.numel() for each in before)
+
+    @property
+    def dropouts(self) -> list[RandomMask]:
+        """The modules that draw masks: Dropout, and attention with dropout; in order."""
+        return [module for module in self.modules if isinstance(module, RandomMask)]
 
     @property
     def multiplications(self) -> int:

@@ -52,9 +52,9 @@ def _heads(plan: Plan, machine: Machine, lanes: int, batch: int) -> dict[Stage, 
     rows = _reads_rows(plan)
     heads: dict[Stage, ChunkRule] = {}
     for stage in plan.layers:
-        inputs, outputs = stage.width
         if stage.kind != "Affine" or stage.places > 1:
             continue
+        inputs, outputs = stage.width
         if machine.products and inputs * outputs >= LARGE and min(inputs, outputs) >= SLIM:
             heads[stage] = Products(from_rows=rows)
         elif rows and stage is plan.stages[1] and inputs >= WIDE:

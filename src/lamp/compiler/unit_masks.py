@@ -8,8 +8,8 @@ from lamp.compiler.indices import Index
 from lamp.compiler.kernel_spec import KernelSpec
 from lamp.compiler.lanes import Lane, Mask, Whole
 from lamp.compiler.rules.chain import keeps_zero
-from lamp.compiler.stages import Stage
-from lamp.nn import Dropout
+from lamp.compiler.stages import Element, Stage
+from lamp.nn import MultiheadAttention
 from lamp.randomness import below, bits, scatter
 
 
@@ -28,10 +28,15 @@ class UnitMasks:
         code = self.code
         return code.wholes(code.whole(unit)) < self._own_widths(layer)
 
-    def kept(self, module: Dropout, stage: Stage, unit: Index, column: Index) -> Lane:
+    def kept(self, element: Element, stage: Stage, unit: Index, column: Index) -> Lane:
         """Dropout's mask for a unit in a column of the batch: 0 or 1 / (1 - p). It is the mask that lamp.randomness
-        draws for a tensor (B, units)."""
+        draws for a tensor (B, units), or (lead, B, units / lead)."""
         code, spec, keys, units, layer = self.code, self.spec, self.arguments.keys, stage.units, self._hidden(stage)
+        module = element.module
+        if element.lead > 1:
+            units //= element.lead
+            before = code.times(code.quotient(unit, units), code.times(self.arguments.batch, units))
+            unit = code.plus(before, code.remainder(unit, units))
         at = code.times(code.plus(code.times(self.step, len(self._dropouts)), self._dropouts[id(module)]), 2)
         if spec.one_network:
             sample = code.times(column, code.lanes)
@@ -44,8 +49,9 @@ class UnitMasks:
                 rows = code.wholes(code.whole(column)) * self._own_widths(layer)
                 scattered = scatter(rows + code.wholes(code.whole(unit)))
             pair = [code.load_wholes(keys, code.times(code.plus(at, k), code.lanes)) for k in range(2)]
-        kept = below(bits(scattered, *pair), round((1.0 - module.p) * 2**31)).is_true()
-        return code.lane(1.0 / (1.0 - module.p) if module.p < 1 else 1.0).where(kept, 0.0)
+        p: float = vars(module)["dropout" if isinstance(module, MultiheadAttention) else "p"]
+        kept = below(bits(scattered, *pair), round((1.0 - p) * 2**31)).is_true()
+        return code.lane(1.0 / (1.0 - p) if p < 1 else 1.0).where(kept, 0.0)
 
     def _hidden(self, stage: Stage) -> int | None:
         """The number of a stage's layer if its width differs between networks, else None."""

@@ -9,14 +9,18 @@ from __future__ import annotations
 from lamp.compiler.not_compiled import NotCompiled
 from lamp.compiler.rules.affine import Affine
 from lamp.compiler.rules.combine import Add, Concat, Multiply, Same
+from lamp.compiler.rules.constant import Constant
 from lamp.compiler.rules.convolution import Convolution
+from lamp.compiler.rules.gate import Gate
+from lamp.compiler.rules.gather import Gather
+from lamp.compiler.rules.matmul import MatMul
 from lamp.compiler.rules.norm import Norm, Standardise
 from lamp.compiler.rules.pad import Pad
 from lamp.compiler.rules.pooling import AdaptiveAvgPool, AdaptiveMaxPool, AvgPool, MaxPool
 from lamp.compiler.rules.recurrence import Scan
 from lamp.compiler.rules.rule import Rule, WeightedRule
-from lamp.compiler.rules.select import Select
 from lamp.compiler.rules.softmax import Softmax
+from lamp.compiler.rules.views import Viewed
 from lamp.compiler.stages import Stage
 from lamp.graph import Op
 
@@ -33,9 +37,16 @@ RULES: dict[str, Rule] = {
     "Add": Add(),
     "Multiply": Multiply(),
     "Concat": Concat(),
-    "Select": Select(),
     "Scan": Scan(),
     "Softmax": Softmax(),
+    "View": Viewed(),
+    "Permute": Viewed(),
+    "Select": Viewed(),
+    "Expand": Viewed(),
+    "Constant": Constant(),
+    "Gather": Gather(),
+    "MatMul": MatMul(),
+    "Gate": Gate(),
     "Elementwise": Same(),
 }
 

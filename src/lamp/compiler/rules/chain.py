@@ -15,13 +15,13 @@ from lamp.compiler.column_block import ColumnBlock
 from lamp.compiler.indices import Index
 from lamp.compiler.lanes import Lane
 from lamp.compiler.not_compiled import NotCompiled
-from lamp.compiler.rules.elementwise import Formula, Slopes
+from lamp.compiler.rules.elementwise import Formula, Minus, Shift, Slopes
 from lamp.compiler.rules.mask import Mask
 from lamp.compiler.rules.rule import ElementRule
 from lamp.compiler.stages import Element, Stage
 from lamp.graph import Op
 
-ELEMENTS: tuple[ElementRule, ...] = (Formula(), Slopes(), Mask())
+ELEMENTS: tuple[ElementRule, ...] = (Formula(), Slopes(), Mask(), Minus(), Shift())
 IN_CHAINS = {rule.kind for rule in ELEMENTS}  # the kinds of operations that can join the stage before them
 
 INLINE = 10  # a chain of up to so many instructions is repeated for every output of a tile; a longer one is in a loop
@@ -92,13 +92,17 @@ def apply_chain_to_all(block: ColumnBlock, stage: Stage, columns: Index | None =
 
 
 # ---- backward ----------------------------------------------------------------------------------------------------
-def give_gradients(block: ColumnBlock, before: Stage, unit: Index, gradients: Mapping[Index, Lane]) -> None:
+def give_gradients(
+    block: ColumnBlock, before: Stage, unit: Index, gradients: Mapping[Index, Lane], *, whole: bool = True
+) -> None:
     """Give a stage the gradients of one unit's outputs, by column.
 
     They pass through its chain at once if this is the only user of the stage; else they are added to those that other
     users have given.
+
+    whole  whether this user gives gradients of all units; else `begin_gradients` comes first
     """
-    if before.users == 1 and not is_long(block, before, backward=True):
+    if whole and before.users == 1 and not is_long(block, before, backward=True):
         chain_backward(block, before, unit, gradients)
         return
     keep_gradients(block, before, unit, gradients, add=before in block.given_gradients)
@@ -111,6 +115,14 @@ def keep_gradients(
     place = block.code.plus(unit, before.gradient_offset)
     for s, dx in gradients.items():
         block.keep_gradient(place, s, dx + block.gradient(place, s) if add else dx)
+
+
+def begin_gradients(block: ColumnBlock, before: Stage) -> None:
+    """Set the gradients of a stage's outputs to 0, unless a user has given some: then others can be added."""
+    if before not in block.given_gradients:
+        with block.code.loop(0, before.units) as unit, block.code.loop(0, block.columns) as s:
+            block.keep_gradient(block.code.plus(unit, before.gradient_offset), s, block.code.lane(0.0))
+        block.given_gradients.add(before)
 
 
 def note_all_given(block: ColumnBlock, before: Stage) -> None:

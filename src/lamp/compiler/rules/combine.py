@@ -11,8 +11,9 @@ from lamp.compiler.column_block import ColumnBlock
 from lamp.compiler.indices import Index
 from lamp.compiler.lanes import Lane
 from lamp.compiler.rules.chain import apply_chain, each_column, give_gradients, note_all_given
+from lamp.compiler.rules.constant import shift_by
 from lamp.compiler.rules.rule import Rule
-from lamp.compiler.stages import Stage
+from lamp.compiler.stages import Element, Stage
 from lamp.graph import Op
 from lamp.parameter import Parameter
 
@@ -59,6 +60,15 @@ class Add(Pointwise):
 
     reads_inputs = False
     gives_its_gradient = True
+
+    def merged(self, op: Op, inputs: list[Stage], alone: list[bool]) -> Stage | None:
+        """Fixed numbers are added where the other value is computed."""
+        for k, numbers in enumerate(map(shift_by, inputs)):
+            other = 1 - k
+            if len(inputs) == 2 and numbers is not None and alone[other] and shift_by(inputs[other]) is None:
+                inputs[other].chain.append(Element("Shift", op.module, numbers=numbers))
+                return inputs[other]
+        return None
 
     def combined(self, x: Lane, other: Lane) -> Lane:
         return x + other

@@ -17,6 +17,7 @@ from lamp.compiler.rules.rule import ElementRule, total
 from lamp.compiler.stages import Element, Stage
 from lamp.formulas import step
 from lamp.graph import Op
+from lamp.module import Module
 from lamp.nn import Activation, PReLU
 from lamp.nn.activations_piecewise import leaky
 from lamp.parameter import Parameter
@@ -73,6 +74,56 @@ def _length(code: Code, module: Activation, backward: bool) -> int:
 def _formulas(element: Element) -> Activation:
     assert isinstance(element.module, Activation)
     return element.module
+
+
+class Minus(ElementRule):
+    """y = -x, dx = -dy."""
+
+    kind, module = "Negative", Module
+
+    def of_number(self, module: Any, x: Any) -> Any:
+        return -x
+
+    def forward(self, block: ColumnBlock, stage: Stage, element: Element, unit: Index, column: Index, x: Lane) -> Lane:
+        return -x
+
+    def backward(
+        self,
+        block: ColumnBlock,
+        stage: Stage,
+        element: Element,
+        unit: Index,
+        columns: Sequence[Index],
+        x: Sequence[Any],
+        y: Sequence[Any],
+        dy: Sequence[Lane],
+    ) -> list[Lane]:
+        return [-each for each in dy]
+
+
+class Shift(ElementRule):
+    """y = x + c, where c are fixed numbers, the same for each place of the first axes, such as a mask of attention."""
+
+    kind, module = "Shift", Module
+
+    def forward(self, block: ColumnBlock, stage: Stage, element: Element, unit: Index, column: Index, x: Lane) -> Lane:
+        assert element.numbers is not None
+        count = element.numbers.data.numel()
+        at = unit if count == stage.units else block.code.remainder(unit, count)
+        return x + block.constant(element.numbers, at)
+
+    def backward(
+        self,
+        block: ColumnBlock,
+        stage: Stage,
+        element: Element,
+        unit: Index,
+        columns: Sequence[Index],
+        x: Sequence[Any],
+        y: Sequence[Any],
+        dy: Sequence[Lane],
+    ) -> list[Lane]:
+        return list(dy)
 
 
 class Slopes(ElementRule):

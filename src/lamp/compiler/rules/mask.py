@@ -1,8 +1,10 @@
-"""The rule for Dropout. The masks are those that the eager engine draws, bit for bit."""
+"""The rule for Dropout, on its own or in attention. The masks are those that the eager engine draws, bit for bit."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from lamp.compiler.column_block import ColumnBlock
@@ -10,7 +12,10 @@ from lamp.compiler.indices import Index
 from lamp.compiler.lanes import Lane
 from lamp.compiler.rules.rule import ElementRule
 from lamp.compiler.stages import Element, Stage
-from lamp.nn import Dropout
+from lamp.graph import Op
+from lamp.nn import MultiheadAttention
+from lamp.nn.dropout import RandomMask
+from lamp.parameter import Parameter
 
 LONG = 1000  # instructions, so that the code that draws a mask appears once, in a loop
 
@@ -18,9 +23,15 @@ LONG = 1000  # instructions, so that the code that draws a mask appears once, in
 class Mask(ElementRule):
     """y = m x, dx = m dy. The mask m is 0 or 1 / (1 - p); backward draws it again instead of storing it."""
 
-    kind, module = "Mask", Dropout
+    kind, module = "Mask", RandomMask
 
-    def instructions(self, block: ColumnBlock, module: Dropout, backward: bool) -> int:
+    def element(self, op: Op, offsets: Mapping[Parameter, int]) -> Element:
+        (x,) = op.inputs
+        of_attention = isinstance(op.module, MultiheadAttention)  # its masks have the batch first
+        lead = 1 if of_attention else math.prod(x.shape[: x.batch])
+        return replace(super().element(op, offsets), lead=lead)
+
+    def instructions(self, block: ColumnBlock, module: RandomMask, backward: bool) -> int:
         return LONG
 
     def forward(self, block: ColumnBlock, stage: Stage, element: Element, unit: Index, column: Index, x: Lane) -> Lane:
@@ -41,5 +52,4 @@ class Mask(ElementRule):
 
     @staticmethod
     def _mask(block: ColumnBlock, stage: Stage, element: Element, unit: Index, column: Index) -> Lane:
-        assert isinstance(element.module, Dropout)
-        return block.mask(element.module, stage, unit, column)
+        return block.mask(element, stage, unit, column)

@@ -40,6 +40,13 @@ class Rule(ABC):
         """
         return inputs
 
+    def merged(self, op: Op, inputs: list[Stage], alone: list[bool]) -> Stage | None:
+        """The stage of an input, changed so that it computes this operation too; None if there is no such stage.
+
+        alone  for each input, whether nothing else reads it
+        """
+        return None
+
     def stage(self, op: Op, inputs: list[Stage], offsets: Mapping[Parameter, int]) -> Stage:
         """The stage whose source is this operation, and which reads these stages.
 

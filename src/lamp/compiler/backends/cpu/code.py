@@ -143,6 +143,9 @@ class CPUCode(Code):
     def converted(self, x: ir.Value) -> ir.Value:
         return self.b.sitofp(x, self.vector)
 
+    def truncated(self, x: ir.Value) -> ir.Value:
+        return self.b.fptosi(x, self.integers)
+
     def turned(self, x: Lane, places: int) -> Lane:
         return Lane(self, self._shuffled(x, x, [(k + places) % self.lanes for k in range(self.lanes)]))
 
@@ -166,6 +169,9 @@ class CPUCode(Code):
 
     def wholes(self, x: Whole) -> Whole:
         return Whole(self, self._in_every_lane(x.value))
+
+    def widened(self, x: Whole) -> Whole:
+        return Whole(self, self.b.sext(x.value, ir.VectorType(I64, self.lanes)))
 
     def arange(self, first: Index, step: int = 1) -> Whole:
         numbers = self._constant(ir.VectorType(I32, self.lanes), [step * k for k in range(self.lanes)])
@@ -353,6 +359,9 @@ class CPUCode(Code):
 
     def load_index(self, pointer: ir.Value, at: Index) -> ir.Value:
         return self.b.sext(self.load_whole(pointer, at).value, I64)
+
+    def load_number(self, pointer: ir.Value, at: Index) -> ir.Value:
+        return self.b.fptosi(self.b.load(self._written.place(pointer, at)), I64)
 
     def load_whole(self, pointer: ir.Value, at: Index) -> Whole:
         return Whole(self, self.b.load(self.beyond(pointer, at), align=4))
