@@ -224,7 +224,7 @@ class RecordedCode(Code):
         return self._do(lambda whole: whole.astype(self.number_type), x)
 
     def truncated(self, x: Any) -> Value:
-        return self._do(lambda floats: floats.astype(np.int32 if floats.dtype == np.float32 else np.int64), x)
+        return self._do(lambda floats: floats.astype(np.int32), x)
 
     def turned(self, x: Lane, places: int) -> Lane:
         return Lane(self, self._do(lambda vector: np.roll(vector, -places), x.value))
@@ -241,9 +241,6 @@ class RecordedCode(Code):
 
     def wholes(self, x: Whole) -> Whole:
         return Whole(self, self._do(lambda one: np.repeat(one, self.lanes), x.value))
-
-    def widened(self, x: Whole) -> Whole:
-        return Whole(self, self._do(lambda vector: vector.astype(np.int64), x.value))
 
     def arange(self, first: Index, step: int = 1) -> Whole:
         steps = np.arange(self.lanes, dtype=np.int32) * np.int32(step)

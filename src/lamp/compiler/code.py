@@ -123,10 +123,6 @@ class Code(Vectors):
         """A vector that holds this integer in every lane."""
 
     @abstractmethod
-    def widened(self, x: Whole) -> Whole:
-        """A vector of integers, with 64 bits."""
-
-    @abstractmethod
     def arange(self, first: Index, step: int = 1) -> Whole:
         """The vector first, first + step, first + 2 step, ..., one number per lane."""
 

@@ -129,7 +129,7 @@ class ColumnBlock:
         code = self.code
         if self.one_network:
             return code.gathered(self.arguments.parameters, row, width, code.plus(k, offset))
-        of_network = code.widened(row) * (width * code.lanes) + code.widened(code.arange(0))
+        of_network = row * (width * code.lanes) + code.arange(0)
         return code.gathered(self.arguments.parameters, of_network, 1, code.times(code.plus(k, offset), code.lanes))
 
     def add_to_rows(self, offset: int, width: int, index: Index, gradient: Index, column: Index) -> None:

@@ -352,8 +352,8 @@ def compile(model: Module, criterion: Loss | None, optimizer: Optimizer, batch_s
 
     model       a network of Linear, convolutions, pools (MaxPool, AvgPool, adaptive ones), ConstantPad, LayerNorm,
                 RMSNorm, GroupNorm, InstanceNorm, RNN, LSTM, GRU, elementwise activations, Dropout, Softmax, LogSoftmax,
-                Flatten and Identity, in a row or with branches that `lamp.trace` can follow; or a population of such
-                networks. float32 or float64, on the CPU
+                GLU, Embedding, MultiheadAttention, TransformerEncoder, Flatten and Identity, in a row or with branches
+                that `lamp.trace` can follow; or a population of such networks. float32 or float64, on the CPU
     criterion   any of lamp's losses; None for a Sequential that ends in its loss
     optimizer   any of lamp's optimizers, with the model's parameters; its hyperparameters are read at each call
     batch_size  samples per step

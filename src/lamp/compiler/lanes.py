@@ -94,7 +94,7 @@ class Vectors(ABC):
 
     @abstractmethod
     def truncated(self, x: Value) -> Value:
-        """Floats, converted to integers of the same width; what stands behind the point is left out."""
+        """Floats, converted to integers of 32 bits; what stands behind the point is left out."""
 
     @abstractmethod
     def turned(self, x: Lane, places: int) -> Lane:
@@ -290,7 +290,7 @@ class Lane:
         return Whole(self.code, self.code.bits_of(self.value))
 
     def truncated(self) -> Whole:
-        """The numbers without what stands behind the point, as integers of the same width."""
+        """The numbers without what stands behind the point, as integers of 32 bits."""
         return Whole(self.code, self.code.truncated(self.value))
 
     def sign(self) -> Lane:

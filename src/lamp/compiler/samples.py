@@ -16,8 +16,6 @@ from lamp.losses.classification import ClassLoss
 from lamp.losses.probabilities import BinaryLoss
 from lamp.losses.weighted import WeightedLoss
 
-LARGEST = {torch.float32: 2**24, torch.float64: 2**31}  # the largest whole numbers that are used as indices
-
 
 def laid_out(plan: Plan, inputs: Tensor, per_replica: bool) -> Tensor:
     """The inputs as rows of features: (n, ...) -> (n, features); with per_replica, (K, n, ...) -> (K n, features).
@@ -42,8 +40,6 @@ def _indices(plan: Plan, inputs: Tensor, rows: Tensor, lead: int) -> Tensor:
     assert most is not None
     if inputs.dtype not in (torch.int64, torch.int32):
         raise NotCompiled(f"the inputs are {inputs.dtype}, and not indices of rows of a table")
-    if most > LARGEST[plan.dtype]:
-        raise NotCompiled(f"a table of {most} rows is too large for indices as {plan.dtype}")
     wrong = (inputs < 0) | (inputs >= most)
     if wrong.any():
         raise NotCompiled(f"some indices are not from 0 to {most - 1}", _first(wrong, lead))

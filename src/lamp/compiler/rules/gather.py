@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -13,9 +14,11 @@ from lamp.compiler.not_compiled import NotCompiled
 from lamp.compiler.rules.chain import apply_chain
 from lamp.compiler.rules.rule import WeightedRule
 from lamp.compiler.stages import Stage
-from lamp.graph import Numbers, Op
+from lamp.graph import Numbers, Op, single_shape
 from lamp.nn.embedding import Lookup
 from lamp.parameter import Parameter
+
+LARGEST = 2**24  # numbers of a table; up to here, float32 holds every index, and positions in memory have 32 bits
 
 
 class Gather(WeightedRule):
@@ -29,6 +32,8 @@ class Gather(WeightedRule):
         if isinstance(module, Lookup) and (module.max_norm is not None or module.scale_grad_by_freq):
             option = "scale_grad_by_freq" if module.max_norm is None else "max_norm"
             raise NotCompiled(f"is not compiled with {option}", module=module)
+        if math.prod(single_shape(op.parameters["weight"])) > LARGEST:
+            raise NotCompiled("is not compiled: its table has more than 2^24 numbers", module=module)
         stage = super().stage(op, inputs, offsets)
         padding = module.padding_idx if isinstance(module, Lookup) else None
         width = op.output.shape[-1]

@@ -17,6 +17,7 @@ from lamp.compiler.rules.chain import apply_chain, give_gradients, note_all_give
 from lamp.compiler.rules.contraction import add_products, contracted, rows_of, width_of
 from lamp.compiler.rules.recurrence_numbers import Direction, Numbers, direction_of
 from lamp.compiler.rules.rule import WeightedRule
+from lamp.compiler.rules.views import View
 from lamp.compiler.stages import Stage
 from lamp.graph import Op
 from lamp.nn.recurrent_base import RNNBase
@@ -234,8 +235,8 @@ def _direction(x: Stage, module: RNNBase, at: Mapping[str, int], steps: int, rev
 def _step(stage: Stage, t: int) -> Stage:
     """One step of a sequence."""
     form = direction_of(stage)
-    place = {"outer": 1, "count": form.steps, "index": t, "inner": form.outputs}
-    return Stage("Select", [stage], form.outputs, attributes=place)
+    view = View.of((form.steps, form.outputs)).selected(0, t)
+    return Stage("View", [stage], form.outputs, attributes={"view": view})
 
 
 def _joined(stages: Sequence[Stage], rows: int) -> Stage:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -14,13 +13,13 @@ from lamp.compiler.arguments import COUNT, INT32, LINE, NUMBERS, Kind
 from lamp.compiler.backends.cpu import blas
 from lamp.compiler.backends.cpu.addresses import I64, Written
 from lamp.compiler.backends.cpu.target import CPU
+from lamp.compiler.backends.cpu.waiting import wait_until
 from lamp.compiler.code import Code, Matrix
 from lamp.compiler.indices import Index
 from lamp.compiler.lanes import Integer, Lane, Logic, Operand, Real, Sign, Whole
 
 I1, I32 = ir.IntType(1), ir.IntType(32)
 
-SPINS = 2**9  # a waiting thread yields its processor each time it has read a counter this often
 CONTRACT = ("contract",)  # LLVM may fuse a product and a sum into one operation, but rearrange nothing else
 
 INTRINSICS = {"fma": "fma", "abs": "fabs", "sqrt": "sqrt", "copysign": "copysign"}
@@ -144,7 +143,7 @@ class CPUCode(Code):
         return self.b.sitofp(x, self.vector)
 
     def truncated(self, x: ir.Value) -> ir.Value:
-        return self.b.fptosi(x, self.integers)
+        return self.b.fptosi(x, ir.VectorType(I32, self.lanes))
 
     def turned(self, x: Lane, places: int) -> Lane:
         return Lane(self, self._shuffled(x, x, [(k + places) % self.lanes for k in range(self.lanes)]))
@@ -169,9 +168,6 @@ class CPUCode(Code):
 
     def wholes(self, x: Whole) -> Whole:
         return Whole(self, self._in_every_lane(x.value))
-
-    def widened(self, x: Whole) -> Whole:
-        return Whole(self, self.b.sext(x.value, ir.VectorType(I64, self.lanes)))
 
     def arange(self, first: Index, step: int = 1) -> Whole:
         numbers = self._constant(ir.VectorType(I32, self.lanes), [step * k for k in range(self.lanes)])
@@ -267,28 +263,12 @@ class CPUCode(Code):
         phase, which = b.udiv(number, I64(each)), b.urem(number, I64(each))
         b.cbranch(b.icmp_signed("<", phase, phases), body, after)
         b.position_at_end(body)
-        self._wait_until(done, b.mul(phase, I64(each)))
+        wait_until(b, self._external, done, b.mul(phase, I64(each)))
         yield phase, which
         b.atomic_rmw("add", done, I64(1), "acq_rel")
         b.branch(following)
         b.position_at_end(after)
-        self._wait_until(done, b.mul(phases, I64(each)))
-
-    def _wait_until(self, counter: ir.Value, number: ir.Value) -> None:
-        """Wait until the counter is at least this number."""
-        b = self.b
-        waiting, reached, before = b.append_basic_block("waiting"), b.append_basic_block("reached"), b.block
-        b.branch(waiting)
-        b.position_at_end(waiting)
-        calls = b.phi(I64)
-        calls.add_incoming(I64(1), before)
-        if os.name == "posix":  # a thread that waits long yields its processor to the threads it waits for
-            with b.if_then(b.icmp_signed("==", b.and_(calls, I64(SPINS - 1)), I64(0)), likely=False):
-                b.call(self._external("sched_yield", I32, []), [])
-        here = b.icmp_signed(">=", b.load_atomic(counter, "acquire", 8), number)
-        calls.add_incoming(b.add(calls, I64(1)), b.block)
-        b.cbranch(here, reached, waiting)
-        b.position_at_end(reached)
+        wait_until(b, self._external, done, b.mul(phases, I64(each)))
 
     # ---- memory ------------------------------------------------------------------------------------------------
     def beyond(self, pointer: ir.Value, at: Index) -> ir.Value:
