@@ -56,7 +56,11 @@ class WithJax:
             return lax.fori_loop(0, epochs, epoch, (state, jnp.zeros(task.batches)))
 
         options = {"xla_cpu_multi_thread_eigen": threads > 1}
-        self.train = jax.jit(train, donate_argnums=0, compiler_options=options)
+        self.train = jax.jit(self.of_all(train), donate_argnums=0, compiler_options=options)
+
+    def of_all(self, train: Any) -> Any:
+        """From the training of one network to that of all."""
+        return train
 
     def outputs(self, values: Any, x: Any) -> Any:
         """The network's outputs for a batch; values are its weights and biases in turn."""

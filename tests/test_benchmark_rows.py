@@ -30,6 +30,7 @@ from benchmarks.row9_medium import contenders as medium_contenders
 from benchmarks.row9_medium import images
 from benchmarks.row11_residual import residual
 from benchmarks.row11_residual import work as residual_work
+from benchmarks.row17_transformer import alone, many, texts
 from benchmarks.single import ADAM, SGD
 from benchmarks.single_lamp import WithCompile as WithCompileOfOne
 from click.testing import CliRunner
@@ -137,6 +138,15 @@ def test_jax_trains_one_network_as_torch_does(task: Callable[[], object]) -> Non
     contenders = single_work.torch_nn(task)[0], single_work.jax(task)
     found = measure(fewer(Work("small", contenders)), repetitions=5)
     assert found[single_work.JAX].difference <= 1e-5
+
+
+@pytest.mark.parametrize("networks", [None, 3])
+def test_all_train_the_same_transformer(networks: int | None) -> None:
+    pytest.importorskip("jax", reason=NEEDS_JAX)
+    task = partial(texts, networks, (9, 1, 2, 8, 6), 4, 2)
+    work = alone(task, 20) if networks is None else many(task, networks, 2, 20)
+    found = measure(fewer(work), repetitions=5)
+    assert all(entry.absent is None and entry.difference <= 1e-5 for entry in found.entries)
 
 
 def test_a_compiled_training_goes_on_where_it_was() -> None:
