@@ -11,7 +11,7 @@ import lamp
 from lamp.compiler.not_compiled import NotCompiled
 from lamp.compiler.plan import plan_of
 from lamp.compiler.rules.views import View
-from tests.cases.attention import Attended, CausalTransformer, Picked, Placed, Products, Repeated, Turned
+from tests.cases.attention import Attended, CausalTransformer, Crossed, Picked, Placed, Products, Repeated, Turned
 from tests.cases.compiled import both, lanes
 from tests.test_compiled_windows import trained_alike
 
@@ -34,7 +34,8 @@ NETWORKS = {
     "numbers as a mask": lambda: [Attended(6, 2, SOME)],
     "a learned key and zeros": lambda: [Attended(6, 2, CAUSAL, add_bias_kv=True, add_zero_attn=True)],
     "dropout": lambda: [Attended(6, 2, dropout=0.3), lamp.Dropout(0.2)],
-    "keys of another width": lambda: [Attended(6, 2, kdim=6)],
+    "other keys": lambda: [Crossed(6, 2), lamp.Linear(6, 6), Crossed(6, 3, bias=False)],
+    "keys of another width": lambda: [lamp.Linear(6, 6), Crossed(6, 2, 5)],
     "a layer, norm first": lambda: [layer(6, 2, 9, 0.0, norm_first=True)],
     "a layer, norm last": lambda: [layer(6, 3, 4, 0.2, "gelu")],
     "layers": lambda: [lamp.TransformerEncoder(layer(6, 1, 7, 0.1, norm_first=True), 2, lamp.LayerNorm(6))],

@@ -7,6 +7,7 @@ import pytest
 import lamp
 from lamp.compiler.plan import plan_of
 from lamp.training.cost_model import ADVANCE, DOUBT, LEAST_SAVED, Costs, costs
+from tests.cases.attention import CausalTransformer
 
 
 def of(*widths, batch=32, steps=100, replicas=None, optimizer=lamp.SGD):
@@ -62,3 +63,13 @@ def test_few_samples_of_images_take_as_long_as_a_vector_of_them():
 ])  # fmt: skip
 def test_compiling_must_save_time_soon(eager, compiled, compiling, worth):
     assert Costs(eager, compiled, compiling).is_worth_compiling is worth
+
+
+def test_a_large_transformer_is_left_to_the_eager_engine():
+    """Its products are large, and its values lie beyond the cache; a small one is compiled."""
+    worth = []
+    for sizes, batch in (((65, 2, 2, 32, 32), 16), ((65, 4, 4, 128, 64), 12)):
+        model = CausalTransformer(*sizes)
+        plan = plan_of(model, shape=(sizes[-1],))
+        worth.append(costs(plan, lamp.Adam(model.parameters()), batch, 5_000, None).is_worth_compiling)
+    assert worth == [True, False]

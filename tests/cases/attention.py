@@ -61,6 +61,28 @@ class Attended(lamp.Container):
         return tracer(self.attention, x, x, x, None, False, self.given)[0]
 
 
+class Crossed(lamp.Container):
+    """Attention of a sequence x to 2 x, or with `turned` to x with its axes exchanged: (B, T, E) -> (B, T, E)."""
+
+    def __init__(self, features: int, heads: int, turned: int | None = None, **options: Any) -> None:
+        self.turned = turned
+        self.attention = lamp.MultiheadAttention(features, heads, batch_first=True, kdim=turned, vdim=turned, **options)
+
+    def forward(self, x: Tensor) -> Tensor:
+        z = 2 * x if self.turned is None else x.mT
+        y: Tensor = self.attention(x, z, z, need_weights=False)[0]
+        return y
+
+    def backward(self, dy: Tensor) -> Tensor:
+        dq, dk, dv = self.attention.backward(dy)
+        dx: Tensor = dq + (2 * (dk + dv) if self.turned is None else (dk + dv).mT)
+        return dx
+
+    def trace(self, tracer: Any, x: Any) -> Any:
+        z = tracer.add(self, x, x) if self.turned is None else tracer.permute(self, x, (1, 0))
+        return tracer(self.attention, x, z, z, None, False, None)[0]
+
+
 class Products(lamp.Container):
     """x x^T, or x^T x, scaled: (B, T, F) -> (B, T, T) or (B, F, F)."""
 

@@ -196,7 +196,14 @@ class LossRule:
             return c if self.places == 1 else code.plus(code.times(c, self.places), p)
 
         if takes_scores:  # exp(x - largest) of each class is stored where its gradient will be
-            largest, total = log_sum_exp(block, block.plan.output_offset, classes, s, unit, keep=last.gradient_offset)
+            largest, total = log_sum_exp(
+                block,
+                block.plan.output_offset,
+                classes,
+                s,
+                unit,
+                keep=lambda at, power: block.keep_gradient(code.plus(at, last.gradient_offset), s, power),
+            )
             log_total, reciprocal = total.log(), 1.0 / total
 
         def log_p(c: Index) -> Lane:

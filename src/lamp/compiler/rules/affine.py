@@ -14,7 +14,7 @@ from lamp.compiler.rules.chain import apply_chain_to_all, give_gradients, is_lon
 from lamp.compiler.rules.contraction import contracted
 from lamp.compiler.rules.rule import WeightedRule, total
 from lamp.compiler.stages import Stage
-from lamp.graph import Op
+from lamp.graph import Op, single_shape
 from lamp.parameter import Parameter
 
 
@@ -27,9 +27,10 @@ class Affine(WeightedRule):
     def stage(self, op: Op, inputs: list[Stage], offsets: Mapping[Parameter, int]) -> Stage:
         stage = super().stage(op, inputs, offsets)
         *places, features = op.inputs[0].shape
-        first, _ = op.attributes.get("part", (0, 0))  # with these rows of W and b alone
+        first, _ = op.attributes.get("part", (0, 0))  # with these rows of W and b alone, of one that has more
         parts = {"weight": first * features, "bias": first}
-        stage.parameters = {name: offset + parts[name] for name, offset in stage.parameters.items()}
+        longer = {name for name, each in op.parameters.items() if single_shape(each)[0] > op.output.shape[-1]}
+        stage.parameters = {name: at + (parts[name] if name in longer else 0) for name, at in stage.parameters.items()}
         stage.attributes = {"places": math.prod(places)} if places else {}
         return stage
 

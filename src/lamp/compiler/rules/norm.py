@@ -32,11 +32,16 @@ class Standardise(Rule):
 
     keeps_source = True
 
+    def kept(self, stage: Stage) -> int:
+        """The scale of each row."""
+        return int(stage.attributes["rows"])
+
     def forward(self, block: ColumnBlock, stage: Stage) -> None:
         code, (before,) = block.code, stage.inputs
         rows, n = stage.attributes["rows"], stage.attributes["n"]
         with code.loop(0, rows) as row, code.loop(0, block.columns) as s:
             mean, scale = self._moments(block, stage, row, s)
+            block.keep_activation(code.plus(row, stage.kept_offset), s, scale)
             with code.loop(0, n) as k:
                 unit = code.plus(code.times(row, n), k)
                 x = block.activation(code.plus(unit, before.output_offset), s)
@@ -54,7 +59,7 @@ class Standardise(Rule):
 
         with code.loop(0, rows) as row, code.loop(0, block.columns) as s:
             first = code.times(row, n)
-            _, scale = self._moments(block, stage, row, s)
+            scale = block.activation(code.plus(row, stage.kept_offset), s)
             with code.carrying(0, n, [code.lane(0.0)] * 2) as (k, sums):
                 dy, y = at(code.plus(first, k), s)
                 sums[:] = [sums[0] + dy, dy.times_plus(y, sums[1])]

@@ -38,11 +38,23 @@ class Softmax(Rule):
         code, place, log = block.code, stage.inputs[0].output_offset, stage.attributes["log"]
         count = stage.attributes["sizes"][1]
         for s, unit in _rows(block, stage):
-            largest, total = log_sum_exp(block, place, count, s, unit)
-            log_total = total.log() if log else None
+            if log:
+                largest, total = log_sum_exp(block, place, count, s, unit)
+                log_total = total.log()
+                with code.loop(0, count) as c:
+                    x = block.activation(code.plus(unit(c), place), s)
+                    apply_chain(block, stage, unit(c), s, x - largest - log_total)
+                continue
+            own = stage.source_offset  # each exp(x - largest) is stored there, so that it is computed once
+            _, total = log_sum_exp(block, place, count, s, unit, partial(self._keep, block, own, s))
+            reciprocal = 1.0 / total
             with code.loop(0, count) as c:
-                x = block.activation(code.plus(unit(c), place), s) - largest
-                apply_chain(block, stage, unit(c), s, x - log_total if log_total is not None else x.exp() / total)
+                power = block.activation(code.plus(unit(c), own), s)
+                apply_chain(block, stage, unit(c), s, power * reciprocal)
+
+    @staticmethod
+    def _keep(block: ColumnBlock, offset: Index, s: Index, unit: Index, power: Lane) -> None:
+        block.keep_activation(block.code.plus(unit, offset), s, power)
 
     def backward(self, block: ColumnBlock, stage: Stage) -> None:
         code, (_, count, _), log, (before,) = (
@@ -91,12 +103,17 @@ def _spaced(code: Code, first: Index, step: int, c: Index) -> Index:
 
 
 def log_sum_exp(
-    block: ColumnBlock, place: Index, count: Index, column: Index, unit: Units, keep: Index | None = None
+    block: ColumnBlock,
+    place: Index,
+    count: Index,
+    column: Index,
+    unit: Units,
+    keep: Callable[[Index, Lane], None] | None = None,
 ) -> tuple[Lane, Lane]:
     """The largest of so many activations x of a column, and the sum of exp(x - largest).
 
     place, unit  the activations are those of these units of a value at this offset
-    keep         the offset among the gradients at which to store each exp(x - largest); None to store none
+    keep         stores exp(x - largest) of a unit; None to store none
     """
     code = block.code
     state = [block.activation(code.plus(unit(0), place), column)]
@@ -106,6 +123,6 @@ def log_sum_exp(
     for c in code.each(0, count, state):
         power = (block.activation(code.plus(unit(c), place), column) - largest).exp()
         if keep is not None:
-            block.keep_gradient(code.plus(unit(c), keep), column, power)
+            keep(unit(c), power)
         state[0] = state[0] + power
     return largest, state[0]

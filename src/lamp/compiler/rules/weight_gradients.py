@@ -9,6 +9,7 @@ from __future__ import annotations
 from lamp.compiler.code import Code
 from lamp.compiler.column_block import ColumnBlock
 from lamp.compiler.indices import Index
+from lamp.compiler.rules.contraction import rows_of, width_of
 from lamp.compiler.stages import Stage
 
 FEW = 16  # registers for the tiles of a light layer, whose code should be short
@@ -19,6 +20,9 @@ def add_products(block: ColumnBlock, layer: Stage, vectors: Index) -> None:
     """Add the samples in so many vectors to dW."""
     code, (inputs, outputs) = block.code, layer.width
     rows, columns = _tile(inputs, outputs, FEW if block.is_light(layer) else code.machine.registers)
+    if layer.places > 1:  # the sums are over so much that it pays to leave none over
+        columns = width_of(block, outputs, inputs, 1)
+        rows = rows_of(block, outputs, columns, 1)
     for j, tile_rows in block.tiles(outputs, rows):
         for i, tile_columns in block.tiles(inputs, columns):
             _add_tile(block, layer, j, tile_rows, i, tile_columns, vectors)
