@@ -62,10 +62,12 @@ NETWORKS = {
 
 
 @pytest.mark.compiled
-@pytest.mark.parametrize("count", [None, 3])
+@pytest.mark.parametrize("count", [None, lanes() + 1])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_both_engines_agree(name, count):
-    trained_alike(SHAPE, NETWORKS[name], count)
+    """One network with several vectors of samples to a batch; and a vector of networks, with one that is left over."""
+    batch = lanes() + 3 if count is None else 5
+    trained_alike(SHAPE, NETWORKS[name], count, samples=2 * batch + 3, batch=batch)
 
 
 @pytest.mark.compiled

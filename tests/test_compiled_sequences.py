@@ -26,11 +26,12 @@ NETWORKS = {
 
 
 @pytest.mark.compiled
-@pytest.mark.parametrize("count", [None, 3])
+@pytest.mark.parametrize("count", [None, lanes() + 1])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_both_engines_agree(name, count):
-    shape, make = NETWORKS[name]
-    trained_alike(shape, make, count)
+    """One network with several vectors of samples to a batch; and a vector of networks, with one that is left over."""
+    batch = lanes() + 3 if count is None else 5
+    trained_alike(*NETWORKS[name], count, samples=2 * batch + 3, batch=batch)
 
 
 @pytest.mark.compiled
