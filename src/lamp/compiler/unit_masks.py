@@ -8,8 +8,8 @@ from lamp.compiler.indices import Index
 from lamp.compiler.kernel_spec import KernelSpec
 from lamp.compiler.lanes import Lane, Mask, Whole
 from lamp.compiler.rules.chain import keeps_zero
+from lamp.compiler.rules.mask import probability
 from lamp.compiler.stages import Element, Stage
-from lamp.nn import MultiheadAttention
 from lamp.randomness import below, bits, scatter
 
 
@@ -49,7 +49,7 @@ class UnitMasks:
                 rows = code.wholes(code.whole(column)) * self._own_widths(layer)
                 scattered = scatter(rows + code.wholes(code.whole(unit)))
             pair = [code.load_wholes(keys, code.times(code.plus(at, k), code.lanes)) for k in range(2)]
-        p: float = vars(module)["dropout" if isinstance(module, MultiheadAttention) else "p"]
+        p = probability(module)
         kept = below(bits(scattered, *pair), round((1.0 - p) * 2**31)).is_true()
         return code.lane(1.0 / (1.0 - p) if p < 1 else 1.0).where(kept, 0.0)
 

@@ -13,6 +13,7 @@ from lamp.compiler.lanes import Lane
 from lamp.compiler.rules.rule import ElementRule
 from lamp.compiler.stages import Element, Stage
 from lamp.graph import Op
+from lamp.module import Module
 from lamp.nn import MultiheadAttention
 from lamp.nn.dropout import RandomMask
 from lamp.parameter import Parameter
@@ -32,10 +33,10 @@ class Mask(ElementRule):
         return replace(super().element(op, offsets), lead=lead)
 
     def instructions(self, block: ColumnBlock, module: RandomMask, backward: bool) -> int:
-        return LONG
+        return LONG if probability(module) else 0
 
     def forward(self, block: ColumnBlock, stage: Stage, element: Element, unit: Index, column: Index, x: Lane) -> Lane:
-        return x * self._mask(block, stage, element, unit, column)
+        return x * self._mask(block, stage, element, unit, column) if probability(element.module) else x
 
     def backward(
         self,
@@ -48,8 +49,16 @@ class Mask(ElementRule):
         y: Sequence[Any],
         dy: Sequence[Lane],
     ) -> list[Lane]:
+        if not probability(element.module):
+            return list(dy)
         return [each * self._mask(block, stage, element, unit, s) for s, each in zip(columns, dy, strict=True)]
 
     @staticmethod
     def _mask(block: ColumnBlock, stage: Stage, element: Element, unit: Index, column: Index) -> Lane:
         return block.mask(element, stage, unit, column)
+
+
+def probability(module: Module) -> float:
+    """The probability with which a module sets an element to zero."""
+    p: float = vars(module)["dropout" if isinstance(module, MultiheadAttention) else "p"]
+    return p
