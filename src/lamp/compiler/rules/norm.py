@@ -21,6 +21,7 @@ from lamp.graph import Op
 from lamp.parameter import Buffer, Parameter
 
 TOGETHER = 8  # weights whose gradients are summed together
+ROWS = 4  # rows that are standardised together: the additions of one row wait for each other
 
 
 class Standardise(Rule):
@@ -38,52 +39,69 @@ class Standardise(Rule):
 
     def forward(self, block: ColumnBlock, stage: Stage) -> None:
         code, (before,) = block.code, stage.inputs
-        rows, n = stage.attributes["rows"], stage.attributes["n"]
-        with code.loop(0, rows) as row, code.loop(0, block.columns) as s:
-            mean, scale = self._moments(block, stage, row, s)
-            block.keep_activation(code.plus(row, stage.kept_offset), s, scale)
+        n = stage.attributes["n"]
+        for rows, s in self._rows(block, stage):
+            means, scales = self._moments(block, stage, rows, s)
+            for row, scale in zip(rows, scales, strict=True):
+                block.keep_activation(code.plus(row, stage.kept_offset), s, scale)
             with code.loop(0, n) as k:
-                unit = code.plus(code.times(row, n), k)
-                x = block.activation(code.plus(unit, before.output_offset), s)
-                apply_chain(block, stage, unit, s, (x if mean is None else x - mean) * scale)
+                for row, mean, scale in zip(rows, means, scales, strict=True):
+                    unit = code.plus(code.times(row, n), k)
+                    x = block.activation(code.plus(unit, before.output_offset), s)
+                    apply_chain(block, stage, unit, s, (x if mean is None else x - mean) * scale)
 
     def backward(self, block: ColumnBlock, stage: Stage) -> None:
         code, (before,) = block.code, stage.inputs
         if not before.learns:
             return
-        rows, n = stage.attributes["rows"], stage.attributes["n"]
+        n = stage.attributes["n"]
 
         def at(unit: Index, s: Index) -> tuple[Lane, Lane]:
             dy = block.gradient(code.plus(unit, stage.gradient_offset), s)
             return dy, block.activation(code.plus(unit, stage.value_offsets[0]), s)
 
-        with code.loop(0, rows) as row, code.loop(0, block.columns) as s:
-            first = code.times(row, n)
-            scale = block.activation(code.plus(row, stage.kept_offset), s)
-            with code.carrying(0, n, [code.lane(0.0)] * 2) as (k, sums):
-                dy, y = at(code.plus(first, k), s)
-                sums[:] = [sums[0] + dy, dy.times_plus(y, sums[1])]
-            mean_dy, mean_dy_y = (each * (1.0 / n) for each in sums)
+        for rows, s in self._rows(block, stage):
+            firsts, count = [code.times(row, n) for row in rows], len(rows)
+            scales = [block.activation(code.plus(row, stage.kept_offset), s) for row in rows]
+            with code.carrying(0, n, [code.lane(0.0)] * (2 * count)) as (k, sums):
+                for r, first in enumerate(firsts):
+                    dy, y = at(code.plus(first, k), s)
+                    sums[r], sums[count + r] = sums[r] + dy, dy.times_plus(y, sums[count + r])
+            means = [each * (1.0 / n) for each in sums]
             with code.loop(0, n) as k:
-                dy, y = at(code.plus(first, k), s)
-                dx = dy - y * mean_dy_y
-                dx = (dx - mean_dy if stage.attributes["centred"] else dx) * scale
-                give_gradients(block, before, code.plus(first, k), {s: dx})
+                for r, first in enumerate(firsts):
+                    dy, y = at(code.plus(first, k), s)
+                    dx = dy - y * means[count + r]
+                    dx = (dx - means[r] if stage.attributes["centred"] else dx) * scales[r]
+                    give_gradients(block, before, code.plus(first, k), {s: dx})
         note_all_given(block, before)
 
-    def _moments(self, block: ColumnBlock, stage: Stage, row: Index, s: Index) -> tuple[Lane | None, Lane]:
-        """The mean of a row, None if it is not needed, and s."""
-        code, (before,), n, mean = block.code, stage.inputs, stage.attributes["n"], None
-        first = code.plus(code.times(row, n), before.output_offset)
+    @staticmethod
+    def _rows(block: ColumnBlock, stage: Stage) -> Iterator[tuple[list[Index], Index]]:
+        """Loops over some rows at a time, and columns."""
+        for first, count in block.tiles(stage.attributes["rows"], ROWS):
+            with block.code.loop(0, block.columns) as s:
+                yield [block.code.plus(first, r) for r in range(count)], s
+
+    def _moments(
+        self, block: ColumnBlock, stage: Stage, rows: list[Index], s: Index
+    ) -> tuple[list[Lane | None], list[Lane]]:
+        """The mean of each row, None if it is not needed, and its s."""
+        code, (before,), n = block.code, stage.inputs, stage.attributes["n"]
+        firsts = [code.plus(code.times(row, n), before.output_offset) for row in rows]
+        zeros, means = [code.lane(0.0)] * len(rows), list[Lane | None]([None] * len(rows))
         if stage.attributes["centred"]:
-            with code.carrying(0, n, [code.lane(0.0)]) as (k, sums):
-                sums[0] = sums[0] + block.activation(code.plus(first, k), s)
-            mean = sums[0] * (1.0 / n)
-        with code.carrying(0, n, [code.lane(0.0)]) as (k, sums):
-            x = block.activation(code.plus(first, k), s)
-            x = x if mean is None else x - mean
-            sums[0] = x.times_plus(x, sums[0])
-        return mean, (sums[0] * (1.0 / n) + stage.attributes["eps"]).rsqrt()
+            with code.carrying(0, n, zeros) as (k, sums):
+                sums[:] = [
+                    total + block.activation(code.plus(at, k), s) for total, at in zip(sums, firsts, strict=True)
+                ]
+            means = [each * (1.0 / n) for each in sums]
+        with code.carrying(0, n, zeros) as (k, sums):
+            for r, (first, mean) in enumerate(zip(firsts, means, strict=True)):
+                x = block.activation(code.plus(first, k), s)
+                x = x if mean is None else x - mean
+                sums[r] = x.times_plus(x, sums[r])
+        return means, [(each * (1.0 / n) + stage.attributes["eps"]).rsqrt() for each in sums]
 
 
 class Norm(WeightedRule):
