@@ -51,11 +51,10 @@ class Costs:
         return saved > max(LEAST_SAVED - DOUBT * self.eager, 0.0, self.compiling - ADVANCE)
 
 
-# A network over places, such as a transformer: seconds for each value by the eager engine, whose operations are few and
-# large, and compiled; there too, where the values of AT_ONCE samples and their gradients are more than CACHE bytes; and
-# seconds to compile each layer, whose code is for several places at once.
-PLACES, IN_CACHE, BEYOND, COMPILING_PLACES = 1.5e-9, 1.35e-9, 3.1e-9, 0.06
-CACHE = 2**24
+# Seconds for each value of a network over places, such as a transformer, by the eager engine and compiled, where the
+# values of AT_ONCE samples and their gradients are more than CACHE bytes: then the eager engine's operations are large,
+# and a kernel waits for memory. COMPILING_PLACES are seconds for each layer, whose code is for several places.
+BEYOND, CACHE, COMPILING_PLACES = (1.5e-9, 3.1e-9), 2**24, 0.06
 # Samples that a kernel with windows computes at once, if it is for one network; a smaller batch takes as long.
 AT_ONCE = 16
 
@@ -68,9 +67,9 @@ def costs(plan: Plan, optimizer: Optimizer, batch: int, steps: int, replicas: in
     computed = max(batch, AT_ONCE) if plan.has_windows and replicas is None else batch
     eager, compiled, compiling = EAGER, COMPILED, compiling_seconds(len(plan.layers))
     if any(stage.places > 1 for stage in plan.stages):
-        held = (plan.activation_count + plan.gradient_count) * AT_ONCE * 4
-        eager, compiled = (*EAGER[:-1], PLACES), (*COMPILED[:-1], BEYOND if held > CACHE else IN_CACHE)
         compiling = COMPILING[0] + COMPILING_PLACES * len(plan.layers)
+        if (plan.activation_count + plan.gradient_count) * AT_ONCE * 4 > CACHE:
+            eager, compiled = (*EAGER[:-1], BEYOND[0]), (*COMPILED[:-1], BEYOND[1])
 
     def seconds(rates: tuple[float, ...], samples: int) -> float:
         work = (
