@@ -13,7 +13,7 @@ from lamp.errors import ArgumentError, DataError
 from lamp.tables.evaluate import evaluate
 from lamp.tables.predict import predict
 from lamp.tables.reading import ReadOptions
-from lamp.tables.train import Plan, Request, plan_training
+from lamp.tables.train import Request, TrainingPlan, plan_training
 from tests.cases.table_models import model_of
 
 ROWS = 60
@@ -22,7 +22,7 @@ Y = ["yes" if k % 3 else "no" for k in range(ROWS)]
 DAYS = [date(2019, 1, 1) + timedelta(days=13 * k) for k in range(ROWS)]
 
 
-def planned(tmp_path, target="y", **given) -> Plan:
+def planned(tmp_path, target="y", **given) -> TrainingPlan:
     """The plan for a table with these columns, beside numbers and, unless it is among them, a target y."""
     options = {
         name: given.pop(name) for name in ("task", "kinds", "missing", "dates", "leave_out_odd") if name in given
@@ -33,7 +33,7 @@ def planned(tmp_path, target="y", **given) -> Plan:
     return plan_training(Request(path, target, **options))
 
 
-def decided(plan: Plan, name: str) -> tuple[str, str]:
+def decided(plan: TrainingPlan, name: str) -> tuple[str, str]:
     found = next(each for each in plan.decisions if each.name == name)
     return found.kind, found.why
 
@@ -103,7 +103,7 @@ def test_a_time_of_day_is_told_where_training_had_none_and_back(tmp_path):
         assert not any("time of day" in note for note in _notes(plan))
 
 
-def _notes(plan: Plan) -> list[str]:
+def _notes(plan: TrainingPlan) -> list[str]:
     notes: list[str] = []
     plan.preprocessing.transform(plan.frame.drop("y"), notes)
     return notes

@@ -23,7 +23,7 @@ from lamp.tables.kinds import Decision, listed
 from lamp.tables.metrics import Estimate
 from lamp.tables.model import TableModel
 from lamp.tables.targets import Target
-from lamp.tables.train import OURS, Outcome, Plan
+from lamp.tables.train import OURS, Outcome, TrainingPlan
 
 MOST_ROWS = 60  # columns that are listed, and remarks
 MOST_IMPORTANT = 5
@@ -34,7 +34,7 @@ PERCENT = ("accuracy", "balanced accuracy", "coverage")  # fractions, shown in p
 Row = tuple[Mapping[str, Estimate], float, str]  # a model's metrics, its seconds, and a remark on it
 
 
-def plan(plan: Plan) -> None:
+def plan(plan: TrainingPlan) -> None:
     """Print what a training would do: target, rows, columns and effort."""
     out = console()
     out.tell(_what(plan.target), "bold")
@@ -75,7 +75,7 @@ def notes_before_errors(lines: Sequence[str], quiet: bool) -> Iterator[None]:
         raise
 
 
-def remarks(plan: Plan) -> None:
+def remarks(plan: TrainingPlan) -> None:
     """Print on stderr what the user should know before the training begins."""
     parts = plan.split
     say(

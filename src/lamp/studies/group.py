@@ -25,7 +25,7 @@ from lamp.training.metrics import MetricLike
 
 
 @dataclass(frozen=True)
-class Plan:
+class SweepArguments:
     """The arguments of `sweep` that all groups share."""
 
     recipe: Recipe
@@ -49,23 +49,23 @@ class Group:
     population  the networks; None before training begins, and after the last of them was dropped
     """
 
-    def __init__(self, plan: Plan, trials: Sequence[Trial]) -> None:
-        self.plan = plan
-        self.replicas = [(trial, j) for trial in trials for j in range(len(plan.seeds))]
+    def __init__(self, arguments: SweepArguments, trials: Sequence[Trial]) -> None:
+        self.arguments = arguments
+        self.replicas = [(trial, j) for trial in trials for j in range(len(arguments.seeds))]
         self.population: Population | None = None
         self.schedule: Any = None
 
     def _begin(self) -> Population:
         """Make the networks and what trains them."""
-        plan, settings = self.plan, [trial.setting for trial, _ in self.replicas]
+        arguments, settings = self.arguments, [trial.setting for trial, _ in self.replicas]
         networks = self._networks(settings)
-        self.optimizer = plan.recipe.optimizer_of(networks, settings)
-        self.schedule = None if plan.scheduler is None else schedule_of(plan.scheduler, self.optimizer)
-        self.criterion = plan.recipe.loss_of(networks, settings)
-        self.clip = plan.recipe.clip_of(settings)
-        seeds = [plan.seeds[j] for _, j in self.replicas]
-        options: dict[str, Any] = {"seed": seeds, "epochs": plan.epochs, "indices": plan.rows}
-        batches = as_batches(plan.data, plan.batch_size, plan.shuffle, **options)
+        self.optimizer = arguments.recipe.optimizer_of(networks, settings)
+        self.schedule = None if arguments.scheduler is None else schedule_of(arguments.scheduler, self.optimizer)
+        self.criterion = arguments.recipe.loss_of(networks, settings)
+        self.clip = arguments.recipe.clip_of(settings)
+        seeds = [arguments.seeds[j] for _, j in self.replicas]
+        options: dict[str, Any] = {"seed": seeds, "epochs": arguments.epochs, "indices": arguments.rows}
+        batches = as_batches(arguments.data, arguments.batch_size, arguments.shuffle, **options)
         self.batches = copy.copy(batches) if isinstance(batches, DataLoader) else batches  # with its own epoch
         for trial, _ in self.replicas:
             trial.group = self
@@ -73,8 +73,8 @@ class Group:
 
     def _networks(self, settings: Sequence[Setting]) -> Population:
         """A population with the network of each replica's setting, initialised with the replica's seed."""
-        each = [self.plan.recipe.network(setting) for setting in settings]
-        of_seeds = {id(network): population(network, self.plan.seeds) for network in each}
+        each = [self.arguments.recipe.network(setting) for setting in settings]
+        of_seeds = {id(network): population(network, self.arguments.seeds) for network in each}
         if len(of_seeds) == 1:
             return of_seeds[id(each[0])].select([j for _, j in self.replicas])
         return stack([of_seeds[id(network)][j] for network, (_, j) in zip(each, self.replicas, strict=True)])
@@ -82,7 +82,7 @@ class Group:
     def train(self, epochs: int, callbacks: Sequence[Callback]) -> History:
         """Train all networks that have not failed for so many more epochs."""
         networks = self.population = self.population or self._begin()
-        plan = self.plan
+        arguments = self.arguments
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NonFiniteWarning)  # the trials count failures
             try:
@@ -92,10 +92,10 @@ class Group:
                     self.optimizer,
                     self.batches,
                     epochs=epochs,
-                    validation=plan.validation,
-                    metrics=plan.metrics,
+                    validation=arguments.validation,
+                    metrics=arguments.metrics,
                     scheduler=self.schedule,
-                    schedule_per=plan.schedule_per,
+                    schedule_per=arguments.schedule_per,
                     callbacks=callbacks,
                     progress=False,
                     **self.clip,
@@ -104,7 +104,7 @@ class Group:
                 if not hasattr(error, "history"):
                     raise
                 history = error.history  # every network of this group has failed
-        scores = _last(history[plan.score]) if history.epochs else torch.full((len(networks),), torch.nan)
+        scores = _last(history[arguments.score]) if history.epochs else torch.full((len(networks),), torch.nan)
         rows: dict[Trial, dict[int, int]] = {}
         for row, (trial, j) in enumerate(self.replicas):
             rows.setdefault(trial, {})[j] = row

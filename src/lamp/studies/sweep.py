@@ -16,7 +16,7 @@ from lamp.metrics.metric import mode_of
 from lamp.module import Module
 from lamp.optim import Adam, Optimizer, Schedule
 from lamp.signatures import called
-from lamp.studies.group import Group, Plan
+from lamp.studies.group import Group, SweepArguments
 from lamp.studies.grouping import together
 from lamp.studies.recipe import Recipe
 from lamp.studies.settings import Setting, as_settings, shown
@@ -107,11 +107,11 @@ def sweep(
     if is_share(validation):
         data, rows, validation = held_out(data, validation, listed)
     of_data = (data, rows, epochs, batch_size, shuffle, validation)
-    plan = Plan(recipe, listed, score, *of_data, named, scheduler, schedule_per)
+    arguments = SweepArguments(recipe, listed, score, *of_data, named, scheduler, schedule_per)
     if isinstance(data, DataLoader):
         data.order_of(data.epoch)  # if it shuffles without a seed, it draws one here, which all groups share
     trials = [Trial(setting, len(listed)) for setting in tried]
-    groups = [Group(plan, each) for each in _groups(trials, recipe, len(listed), at_once)]
+    groups = [Group(arguments, each) for each in _groups(trials, recipe, len(listed), at_once)]
     with Interruptible() as interrupt, reporter(progress, epochs) as report:
         stopped, best = "all epochs done", dict[str, torch.Tensor]()
         for share in _stages(groups, trials, [*rungs, epochs], halving or 1, mode):

@@ -93,7 +93,7 @@ class Request:
 
 
 @dataclass(frozen=True, eq=False)
-class Plan:
+class TrainingPlan:
     """What a training will do: which columns it learns from, on which rows, and with how much effort.
 
     frame  the rows that have a target, all columns included
@@ -138,7 +138,7 @@ class Plan:
 class Outcome:
     """The result of a training on a table; all metrics are those of the test rows."""
 
-    plan: Plan
+    plan: TrainingPlan
     model: TableModel
     found: Found
     prediction: Prediction
@@ -156,7 +156,7 @@ class Outcome:
         return self.estimates["R2"].value <= 0.0
 
 
-def plan_training(request: Request, notes: list[str] | None = None) -> Plan:
+def plan_training(request: Request, notes: list[str] | None = None) -> TrainingPlan:
     """Read the table and plan the training, without training anything.
 
     notes  a list to which remarks are added, also where an error ends the planning
@@ -216,10 +216,10 @@ def plan_training(request: Request, notes: list[str] | None = None) -> Plan:
     seconds = left * (1 - 3 * SHARE_OF_PEERS)
     effort = effort_for(len(parts.training), len(preprocessing.features), target.outputs, request.members, seconds)
     in_file = torch.from_numpy(rows.cast(pl.Int64).to_numpy().copy())
-    return Plan(request, frame, in_file, target, truth, decisions, parts, preprocessing, effort, notes)
+    return TrainingPlan(request, frame, in_file, target, truth, decisions, parts, preprocessing, effort, notes)
 
 
-def train(plan: Plan, *, progress: bool = True, tell: Tell = lambda _: None) -> Outcome:
+def train(plan: TrainingPlan, *, progress: bool = True, tell: Tell = lambda _: None) -> Outcome:
     """Carry out the plan: preprocess, search, calibrate, measure, compare with the peers."""
     begun, request, target, parts = time.monotonic(), plan.request, plan.target, plan.split
     if request.with_peers:
