@@ -29,10 +29,13 @@ class ReLU(Activation):
         return x.clamp(min=0.0)
 
     def dsigma(self, x: Number, y: Number) -> Number:
-        return y.sign()  # y is not negative
+        return step(y)
 
     def sigma_of_tensor(self, x: Tensor) -> Tensor:
         return x.relu()
+
+    def dsigma_of_tensor(self, x: Tensor, y: Tensor) -> Tensor:
+        return y.sign()  # y is not negative
 
     def sigma_over(self, x: Tensor) -> Tensor:
         return x.relu_()
