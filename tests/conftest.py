@@ -14,7 +14,8 @@ import pytest
 import torch
 
 # Files whose tests take more than 0.03 s each, or more than 2.4 s together (their imports too) where others test the
-# same. The fast tier, `pytest -m "not slow"`, leaves them out and takes less than a minute on two cores.
+# same. The fast tier, `pytest -m "not slow"`, leaves them out, and files that compile many kernels (test_compiled...).
+# It takes less than a minute on two cores.
 SLOW = [
     "activation_extremes",
     "argument_kinds",
@@ -31,25 +32,6 @@ SLOW = [
     "cli_reading",
     "cli_tables",
     "cli_terminal",
-    "compiled",
-    "compiled_ahead",
-    "compiled_answers",
-    "compiled_branches",
-    "compiled_calls",
-    "compiled_changes",
-    "compiled_cost_of_calls",
-    "compiled_failures",
-    "compiled_few_samples",
-    "compiled_fit",
-    "compiled_halves",
-    "compiled_hypothesis",
-    "compiled_length",
-    "compiled_norms",
-    "compiled_overrides",
-    "compiled_products",
-    "compiled_promises",
-    "compiled_rules",
-    "compiled_windows",
     "containers",
     "contributing",
     "convolution_shapes",
@@ -167,9 +149,13 @@ def _name(path):
     return Path(path).stem.removeprefix("test_")
 
 
+def _is_slow(path):
+    return _name(path) in SLOW or _name(path).startswith("compiled")
+
+
 def pytest_ignore_collect(collection_path, config):
     """In the fast tier, do not even import the slow files: with what they import, that takes as long as many tests."""
-    return True if config.option.markexpr == "not slow" and _name(collection_path) in SLOW else None
+    return True if config.option.markexpr == "not slow" and _is_slow(collection_path) else None
 
 
 @pytest.hookimpl(wrapper=True)
@@ -186,7 +172,7 @@ def pytest_collection():
 def pytest_collection_modifyitems(items):
     for item in items:
         name = _name(item.path)
-        if name in SLOW:
+        if _is_slow(item.path):
             item.add_marker(pytest.mark.slow)
         if name.startswith(COMPILED):
             item.add_marker(pytest.mark.compiled)
