@@ -11,6 +11,7 @@ from typing import Any
 from lamp.errors import ArgumentError, LampError
 from lamp.passes import running
 from lamp.paths import blame, describe
+from lamp.signatures import INSTEAD
 
 PACKAGE = str(Path(__file__).parent)
 FIRST = ("input", "x", "output")  # names of the first argument of a forward
@@ -49,7 +50,7 @@ def misfit(module: Any, method: Callable[..., Any], given: tuple[Any, ...], name
     named_alone = [each.replace(annotation=each.empty) for each in takes.parameters.values() if each.name != "self"]
     signature = str(takes.replace(parameters=named_alone, return_annotation=takes.empty))
     got = [f"{len(given)} positional"] * bool(given or not named) + [f"{name}=" for name in named]
-    known = next((SWITCHES[name] for name in named if name in SWITCHES), None)
+    known = next((hints[name] for hints in (SWITCHES, INSTEAD) for name in named if name in hints), None)
     error = ArgumentError(
         f"{type(module).__name__}.{method.__name__} does not take these arguments",
         expected=f"{method.__name__}{signature}",

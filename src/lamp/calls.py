@@ -175,7 +175,9 @@ def backward_within_its_pass(backward: Callable[..., Any]) -> Callable[..., Any]
     written, backward = backward, one_by_one(backward)
 
     @functools.wraps(written)
-    def outermost_or_inner(self: Participant, first: Any = ABSENT, /, *more: Any) -> Any:
+    def outermost_or_inner(self: Participant, first: Any = ABSENT, /, *more: Any, **named: Any) -> Any:
+        if named:
+            raise misfit(self, written, () if first is ABSENT else (first, *more), named)
         if light and "backward" in self.__dict__:  # a backward that was set on the instance takes precedence
             return self.backward(*(() if first is ABSENT else (first, *more)))
         if (outer := running.through) is not None:

@@ -32,6 +32,7 @@ from lamp.errors import ArgumentError, NotTraceable, StateDictError
 from lamp.module_meta import ModuleMeta
 from lamp.parameter import Buffer, Parameter, flatten, move, spans
 from lamp.passes import Participant
+from lamp.signatures import called
 from lamp.state_dict import IncompatibleKeys, compare
 from lamp.torch_habits import Parameters, TorchHabits, of_path, unwritten
 from lamp.uninitialized import initialized
@@ -115,14 +116,17 @@ class Module(TorchHabits, Participant, metaclass=ModuleMeta):
             elif isinstance(value, list | tuple | dict):
                 yield from members_within(value, kind, name)
 
+    @called()
     def named_children(self) -> Iterator[tuple[str, Module]]:
         """Direct submodules with their names."""
         yield from self._members(Module)
 
+    @called()
     def children(self) -> Iterator[Module]:
         """Direct submodules."""
         yield from (child for _, child in self.named_children())
 
+    @called()
     def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
         """This module (under the name "") and all below it, each once, with their paths."""
         yield from self._walk(prefix, set())
@@ -144,10 +148,12 @@ class Module(TorchHabits, Participant, metaclass=ModuleMeta):
         for name, child in self.named_children():
             yield from child._walk(f"{prefix}.{name}" if prefix else name, seen, (*above, self))
 
+    @called()
     def modules(self) -> Iterator[Module]:
         """This module and all below it, each once."""
         yield from (module for _, module in self.named_modules())
 
+    @called()
     def add_module(self, name: str, module: Module | None) -> None:
         """Add a child module under this name; the same as `self.name = module`."""
         fix = "pass an instance of a lamp module; lamp.from_torch(...) converts a torch.nn.Module"
@@ -155,6 +161,7 @@ class Module(TorchHabits, Participant, metaclass=ModuleMeta):
 
     register_module = add_module
 
+    @called()
     def get_submodule(self, target: str) -> Module:
         """The module at this path, such as "body.0"; "" is this module. Raises MissingNameError if there is none."""
         return of_path(self, dict(self.named_modules()), target, "module")
@@ -169,16 +176,19 @@ class Module(TorchHabits, Participant, metaclass=ModuleMeta):
                     seen.add(id(member))
                     yield (f"{path}.{name}" if path else name), member
 
+    @called()
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
         """All parameters of the tree, each once, with their paths."""
         found = list(self._named(Parameter, everywhere=False))
         flatten(initialized(parameter for _, parameter in found))
         yield from found
 
+    @called()
     def parameters(self) -> Parameters:
         """All parameters of the tree, each once. This moves them into one flat buffer."""
         return Parameters(parameter for _, parameter in self.named_parameters())
 
+    @called()
     def named_buffers(self) -> Iterator[tuple[str, Buffer]]:
         """All buffers of the tree, each once, with their paths."""
         yield from self._named(Buffer, everywhere=False)
@@ -187,12 +197,14 @@ class Module(TorchHabits, Participant, metaclass=ModuleMeta):
         flatten(initialized(parameter for _, parameter in self._named(Parameter, everywhere=False)))
 
     # ---- changes to the whole tree -------------------------------------------------------------------------------
+    @called()
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Set all gradients to zero. `set_to_none` changes nothing: gradients are never None in lamp."""
         for span in spans(self.parameters()):
             if span.buffer.has_gradients:
                 span.grad.zero_()
 
+    @called(fix="lamp.fit(model, criterion, optimizer, (inputs, targets), epochs=10) trains")
     def train(self, mode: bool = True) -> Self:
         """Set training mode for this module and all below it: dropout is active, and forward remembers values.
 
@@ -203,10 +215,12 @@ class Module(TorchHabits, Participant, metaclass=ModuleMeta):
             module.training = mode
         return self
 
+    @called(fix="lamp.evaluate(model, criterion, (inputs, targets)) measures; lamp.predict(model, inputs) predicts")
     def eval(self) -> Self:
         """Set evaluation mode for this module and all below it."""
         return self.train(False)
 
+    @called()
     def to(
         self,
         *args: Any,
@@ -229,11 +243,13 @@ class Module(TorchHabits, Participant, metaclass=ModuleMeta):
             buffer.data = buffer.data.to(device=device, dtype=to_dtype)
         return self
 
+    @called()
     def reset_parameters(self, *, generator: torch.Generator | None = None) -> None:
         """Initialise all parameters again, child by child, from this generator or torch's default one."""
         for child in self.children():
             child.reset_parameters(generator=generator)
 
+    @called()
     def apply(self, function: Callable[[Module], None]) -> Self:
         """Call the function on every module of the tree, children first; returns this module."""
         a_function(function, "function", "module")
@@ -244,6 +260,7 @@ class Module(TorchHabits, Participant, metaclass=ModuleMeta):
         return self
 
     # ---- state ---------------------------------------------------------------------------------------------------
+    @called()
     def state_dict(self) -> dict[str, Tensor]:
         """All parameters and buffers by path, with torch.nn's keys. These are the live tensors: clone to keep them."""
         self._flatten()
@@ -254,6 +271,7 @@ class Module(TorchHabits, Participant, metaclass=ModuleMeta):
                 state[f"{path}.{name}" if path else name] = member.data
         return state
 
+    @called()
     def load_state_dict(self, state_dict: Mapping[str, Tensor], strict: bool = True) -> IncompatibleKeys:
         """Copy the values of a state dict into the parameters and buffers; returns the missing and unexpected keys.
 

@@ -236,6 +236,7 @@ class Parameter(TensorLike):
             self._buffer.version += 1  # spans contain only parameters that are not frozen
             FlatBuffer.changes += 1
 
+    @called()
     def requires_grad_(self, requires_grad: bool = True) -> Self:
         """Train the parameter, or (False) freeze it; returns it."""
         self.freeze(not is_trained(requires_grad))

@@ -26,6 +26,12 @@ INSTEAD = {  # an argument that torch or Keras has and lamp does not: what to do
     "verbose": "leave it out: only fit reports its progress",
     "activation": "a module of its own: lamp.Sequential(lamp.Linear(2, 25), lamp.ReLU())",
     "input_shape": "leave it out: lamp.Linear(in_features, out_features) defines it",
+    "retain_graph": "leave it out: for a second backward, call the network and the loss again",
+    "create_graph": "leave it out: lamp records no graph, and takes no second derivatives",
+    "prefix": "leave it out, and add the prefix to the names yourself",
+    "recurse": "leave it out: list(vars(module).values()) has the module's own members",
+    "keep_vars": "leave it out: the tensors are the live ones",
+    "assign": "leave it out: the numbers are copied into the module's own tensors",
     "transform": "transform the tensors first, or write a class with __len__ and __getitem__",
 }
 
@@ -53,12 +59,19 @@ def _plain(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def explain_call(
-    what: str, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], *, bound: bool = False
+    what: str,
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    *,
+    bound: bool = False,
+    instead: str | None = None,
 ) -> CallError | None:
     """The error for a call with arguments that the function does not take; None if it takes them.
 
-    what   the name of the function or class in the error
-    bound  whether the function is a method, so that its first parameter is `self`
+    what     the name of the function or class in the error
+    bound    whether the function is a method, so that its first parameter is `self`
+    instead  what to do instead of passing an argument that it lacks
     """
     if function is object.__init__:  # its signature says that it takes anything, but it takes nothing
         function = _nothing
@@ -75,7 +88,7 @@ def explain_call(
         f"{what} does not take these arguments",
         expected=_shortened(", ".join(_shown(parameter) for parameter in parameters)) or "no arguments",
         got=f"an argument {strange[0]!r}" if strange else wrong,
-        fix=(INSTEAD.get(strange[0]) if strange else None) or (fix if parameters else f"{what}()"),
+        fix=(INSTEAD.get(strange[0]) if strange else None) or instead or (fix if parameters else f"{what}()"),
     )
 
 
@@ -93,44 +106,33 @@ def check_formulas(thing: object, formulas: Formulas) -> None:
 
 
 def called(
-    also: Mapping[str, str] | None = None, instead: Mapping[str, str] | None = None
+    also: Mapping[str, str] | None = None, instead: Mapping[str, str] | None = None, fix: str | None = None
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """A decorator for functions that take arguments by other libraries' names too, and explain arguments they lack.
+    """A decorator for functions and methods: they take other libraries' names, and explain arguments they lack.
 
     also     an argument's name in another library: the function's own name for it
     instead  the name of an argument that the function lacks: what to do instead
+    fix      what to do instead of passing any other argument that it lacks
 
     On `__init__` and `__call__`, errors name the class.
     """
     also, instead = also or {}, instead or {}
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
-        bound = function.__name__ in ("__init__", "__call__")
+        bound = function.__code__.co_varnames[:1] in (("self",), ("cls",))
 
         @functools.wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
-            what = type(args[0]).__name__ if bound else function.__name__
-            given: dict[str, Any] = dict(kwargs)
-            for name in kwargs:
-                own = also.get(name, name)
-                if own != name:
-                    if own in given:
-                        raise CallError(
-                            f"{what} got one argument by two names",
-                            expected=f"{own}= alone",
-                            got=f"{name}= and {own}=",
-                            fix=f"leave out {name}=",
-                        )
-                    given[own] = given.pop(name)
-                elif name in instead:
-                    raise CallError(
-                        f"{what} has no {name}", expected="its own arguments", got=f"{name}=", fix=instead[name]
-                    )
+            given: dict[str, Any] = kwargs
+            if given and (also or instead):
+                given = _by_own_names(_name_of(function, args, bound), given, also, instead)
             try:
                 return function(*args, **given)
             except TypeError as error:
-                begun = error.__traceback__ is not None and error.__traceback__.tb_next is not None
-                wrong = None if begun else explain_call(what, function, args[bound:], given, bound=bound)
+                if error.__traceback__ is not None and error.__traceback__.tb_next is not None:
+                    raise  # the function has begun
+                what = _name_of(function, args, bound)
+                wrong = explain_call(what, function, args[bound:], given, bound=bound, instead=fix)
                 if wrong is None:
                     raise
                 raise wrong from None
@@ -138,6 +140,35 @@ def called(
         return call
 
     return decorate
+
+
+def _name_of(function: Callable[..., Any], args: tuple[Any, ...], bound: bool) -> str:
+    """The name of a function, or of a method with the class of the object that it was called on."""
+    if not bound or not args:
+        return function.__qualname__
+    kind = args[0] if isinstance(args[0], type) else type(args[0])
+    return kind.__name__ if function.__name__ in ("__init__", "__call__") else f"{kind.__name__}.{function.__name__}"
+
+
+def _by_own_names(
+    what: str, given: Mapping[str, Any], also: Mapping[str, str], instead: Mapping[str, str]
+) -> dict[str, Any]:
+    """Keyword arguments by the function's own names, see `called`."""
+    named = dict(given)
+    for name in given:
+        own = also.get(name, name)
+        if own != name:
+            if own in named:
+                raise CallError(
+                    f"{what} got one argument by two names",
+                    expected=f"{own}= alone",
+                    got=f"{name}= and {own}=",
+                    fix=f"leave out {name}=",
+                )
+            named[own] = named.pop(name)
+        elif name in instead:
+            raise CallError(f"{what} has no {name}", expected="its own arguments", got=f"{name}=", fix=instead[name])
+    return named
 
 
 class Constructed(ABCMeta):

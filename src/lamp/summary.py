@@ -55,6 +55,7 @@ class Summary:
     def multiplications(self) -> int | None:
         return None if self.graph is None else self.graph.multiplications
 
+    @called()
     def table(self) -> Table:
         """The layers as rows of text."""
         rows = self._modules() if self.graph is None else _rows(self.graph)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from lamp.errors import ArgumentError, DTypeError, LampError, MissingNameError, UnwrittenError
 from lamp.parameter import Buffer, Parameter, is_trained
+from lamp.signatures import called
 
 Member = TypeVar("Member")
 
@@ -65,35 +66,43 @@ class TorchHabits:
         # fmt: on
 
     # ---- conversions -----------------------------------------------------------------------------------------------
+    @called()
     def cuda(self, device: torch.device | int | str | None = None) -> Self:
         """Move to a GPU: the current one, or the one of this number."""
         return self.to(torch.device("cuda", device) if isinstance(device, int) else device or "cuda")
 
+    @called()
     def cpu(self) -> Self:
         """Move to the CPU."""
         return self.to("cpu")
 
+    @called()
     def float(self) -> Self:
         """Convert to float32."""
         return self.to(torch.float32)
 
+    @called()
     def double(self) -> Self:
         """Convert to float64."""
         return self.to(torch.float64)
 
+    @called()
     def half(self) -> Self:
         """Convert to float16."""
         return self.to(torch.float16)
 
+    @called()
     def bfloat16(self) -> Self:
         """Convert to bfloat16."""
         return self.to(torch.bfloat16)
 
+    @called()
     def type(self, dst_type: torch.dtype) -> Self:
         """Convert to this dtype."""
         return self.to(dst_type)
 
     # ---- freezing --------------------------------------------------------------------------------------------------
+    @called()
     def requires_grad_(self, requires_grad: bool = True) -> Self:
         """Train all parameters of this module, or (False) freeze them, so that optimizers and clipping skip them."""
         frozen = not is_trained(requires_grad)
@@ -102,10 +111,12 @@ class TorchHabits:
         return self
 
     # ---- members by name -------------------------------------------------------------------------------------------
+    @called()
     def buffers(self) -> Iterator[Buffer]:
         """All buffers of the tree, each once."""
         yield from (buffer for _, buffer in self.named_buffers())
 
+    @called()
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
         """Add the tensor to the module's state: `self.name` becomes a Buffer, usable in arithmetic like the tensor.
 
@@ -136,6 +147,7 @@ class TorchHabits:
             if isinstance(value := vars(self).get(name), Tensor):
                 vars(self)[name] = Buffer(value)
 
+    @called()
     def register_parameter(self, name: str, param: Parameter | None) -> None:
         """Make the parameter an attribute of this name; the same as `self.name = lamp.Parameter(tensor)`."""
         fix = "convert a tensor with lamp.Parameter(tensor)"
@@ -155,10 +167,12 @@ class TorchHabits:
         self._check_new(name)
         setattr(self, name, member)
 
+    @called()
     def get_parameter(self, target: str) -> Parameter:
         """The parameter at this path, such as "0.weight". Raises MissingNameError if there is none."""
         return of_path(self, dict(self.named_parameters()), target, "parameter")
 
+    @called()
     def get_buffer(self, target: str) -> Buffer:
         """The buffer at this path, such as "1.running_mean". Raises MissingNameError if there is none."""
         return of_path(self, dict(self.named_buffers()), target, "buffer")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from lamp.errors import GradientError
+from lamp.signatures import called
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class GradientReport:
         """The tensor with the largest error, wrong ones first; None if no tensor was compared."""
         return max(self.tensors, key=lambda tensor: (not tensor.ok, tensor.error), default=None)
 
+    @called()
     def raise_if_wrong(self) -> None:
         """Raise GradientError, with the table, unless all is right."""
         if self.ok:

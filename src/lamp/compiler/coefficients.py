@@ -16,6 +16,7 @@ from torch import Tensor
 from lamp.formulas import is_zero
 from lamp.nn.dropout import RandomMask
 from lamp.optim import Optimizer
+from lamp.optim.rules import as_coefficients
 from lamp.overrides import is_lamps
 from lamp.randomness import table_of_keys
 
@@ -80,11 +81,14 @@ def coefficients_of_step(optimizer: Optimizer, limits: Limits, steps: Tensor | i
 
     taken  the number of steps that each parameter group has already taken
     """
-    rows = [
-        dict(optimizer.coefficients(group, steps + before))  # type: ignore[arg-type]
-        for group, before in zip(optimizer.param_groups, taken, strict=True)
-    ]
-    count = len(steps) if isinstance(steps, Tensor) else 1
+    count, rows = len(steps) if isinstance(steps, Tensor) else 1, []
+    for group, before in zip(optimizer.param_groups, taken, strict=True):
+        numbers = optimizer.coefficients(group, steps + before)  # type: ignore[arg-type]
+        if isinstance(steps, Tensor) or steps == 1:  # the first of several steps stands for the others
+            replicas = group["params"][0].replicas
+            shapes = () if replicas is None else ((replicas,), (count, replicas))
+            as_coefficients(optimizer, numbers, *shapes, (count, 1))
+        rows.append(numbers)
     return [{name: _column(value, count) for name, value in each.items()} for each in [*rows, dict(limits)]]
 
 

@@ -13,7 +13,7 @@ from lamp.data.columns import as_columns, check_finite
 from lamp.data.orders import order
 from lamp.devices import device_of
 from lamp.errors import ArgumentError, DataError, ShapeError
-from lamp.signatures import Constructed
+from lamp.signatures import Constructed, called
 from lamp.torch_habits import missing_attribute
 from lamp.values import a_switch, a_text, several
 
@@ -83,6 +83,7 @@ class Dataset(metaclass=Constructed):
         """Some of the samples as a data set of the same class, even if a subclass overrides `[index]`."""
         return replace(self, inputs=self.inputs[index], targets=self.targets[index])
 
+    @called()
     def split(self, fraction: float = 0.8, seed: int = 0) -> tuple[Dataset, Dataset]:
         """Two data sets: this fraction of the samples, drawn at random, and the rest. The seed alone decides the split.
 
@@ -99,6 +100,7 @@ class Dataset(metaclass=Constructed):
         indices = order(len(self), seed, 0)
         return self._rows(indices[:first]), self._rows(indices[first:])
 
+    @called()
     def normalized(self, using: Dataset | None = None) -> Dataset:
         """The data set with inputs of mean 0 and standard deviation 1 per column (for images, per channel: axis 1).
 
@@ -122,10 +124,12 @@ class Dataset(metaclass=Constructed):
         std, mean = torch.std_mean(known, dim=axes, correction=0, keepdim=True)
         return replace(self, inputs=(inputs - mean) / std.where(std > 0.0, 1.0))
 
+    @called()
     def flattened(self) -> Dataset:
         """The data set with every input flattened to a row: inputs (n, features), as lamp.Linear takes them."""
         return replace(self, inputs=self.inputs.flatten(1) if self.inputs.dim() > 1 else self.inputs.unsqueeze(1))
 
+    @called()
     def to(self, device: torch.device | str) -> Dataset:
         """The data set on this device."""
         to = device_of(device)

@@ -162,10 +162,12 @@ class DataLoader:
         """The samples that are used: (m,) or (K, m); None for all."""
         return self._indices if self._replica_data is None else self._replica_data.indices
 
+    @called()
     def state_dict(self) -> dict[str, Any]:
         """The seed, given or drawn, and the number of the next epoch: together they decide all further orders."""
         return {"seed": self.seed, "epoch": self._epoch}
 
+    @called()
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Continue from the state of `state_dict`."""
         seed, self.epoch = state_dict["seed"], state_dict["epoch"]

@@ -14,7 +14,7 @@ from torch import Tensor
 from lamp.axes import replicas_of
 from lamp.errors import DataError, DTypeError, ShapeError
 from lamp.losses import Loss
-from lamp.signatures import Constructed
+from lamp.signatures import Constructed, called
 from lamp.torch_habits import missing_attribute
 
 HIGHER_IS_BETTER = re.compile(r"accuracy$|(^|[_ ])(precision|recall|f1|auc|r2)$")  # names of such metrics end so
@@ -120,6 +120,7 @@ class SumMetric(Metric):
     def of(self, *sums: Any) -> Tensor:
         """The metric from the sums of all batches."""
 
+    @called()
     def reset(self) -> None:
         self._sums = None
 
@@ -139,9 +140,11 @@ class SumMetric(Metric):
             raise no_batch(self)
         return self.of(*self._sums)
 
+    @called()
     def state_dict(self) -> dict[str, Any]:
         return {"sums": None if self._sums is None else [torch.as_tensor(each) for each in self._sums]}
 
+    @called()
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         if state_dict["sums"] is None:
             self.reset()

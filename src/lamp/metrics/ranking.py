@@ -14,6 +14,7 @@ from lamp.errors import ArgumentError, LabelError, ShapeError
 from lamp.metrics.classification import LabelMetric
 from lamp.metrics.metric import another_form, check_tensors, no_batch, share
 from lamp.metrics.targets import by_replica, check_labels, labels_of, of_each, one_per_output
+from lamp.signatures import called
 from lamp.values import is_one_of
 
 AUCAverage = Literal["macro", "weighted", "none"]
@@ -83,6 +84,7 @@ class AUC(LabelMetric):
         self.one_number = average != "none"
         self.reset()
 
+    @called()
     def reset(self) -> None:
         self._replicas: int | None = None
         self._scores: list[Tensor] = []  # per batch (K, C, n); K = 1 for a single network, C = 1 for a single score
@@ -125,10 +127,12 @@ class AUC(LabelMetric):
         weights = (support if self.average == "weighted" else torch.ones_like(areas)).where(~areas.isnan(), 0.0)
         return of_each(share((areas.nan_to_num() * weights).sum(-1), weights.sum(-1)), self._replicas)
 
+    @called()
     def state_dict(self) -> dict[str, Any]:
         self._join()
         return {"replicas": self._replicas, "scores": list(self._scores), "targets": list(self._targets)}
 
+    @called()
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         replicas, scores, targets = (state_dict[name] for name in ("replicas", "scores", "targets"))
         for score, target in zip(scores, targets, strict=True):

@@ -14,6 +14,7 @@ from lamp.axes import replicas_of, sums
 from lamp.errors import ShapeError
 from lamp.metrics.metric import SumMetric, another_form, check_tensors, share
 from lamp.metrics.targets import per_replica
+from lamp.signatures import called
 
 
 class ErrorMetric(SumMetric):
@@ -75,6 +76,7 @@ class R2(SumMetric):
     # The target of the first sample, ([K,] 1, outputs). Sums of differences from it have small rounding errors.
     _origin: Tensor | None = None
 
+    @called()
     def reset(self) -> None:
         super().reset()
         self._origin = None
@@ -90,9 +92,11 @@ class R2(SumMetric):
             self._origin = _rows(target, replicas_of(output)).narrow(-2, 0, 1).clone()
         super().update(output, target)
 
+    @called()
     def state_dict(self) -> dict[str, Any]:
         return {**super().state_dict(), "origin": self._origin}
 
+    @called()
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         super().load_state_dict(state_dict)
         origin = state_dict["origin"]

@@ -17,6 +17,7 @@ from lamp.nn.arguments import a_flag, a_number, a_size, positive
 from lamp.nn.checks import explain_gradient, explain_numbers, explain_unlike
 from lamp.nn.normalization import shaped
 from lamp.parameter import Buffer, Parameter
+from lamp.signatures import called
 
 PART = 2**18  # numbers that are multiplied at a time
 NAMES: dict[int, tuple[str, ...]] = {0: (), 1: ("L",), 2: ("H", "W"), 3: ("D", "H", "W")}  # of axes after the channels
@@ -67,6 +68,7 @@ class ChannelNorm(Module):
         self.num_batches_tracked = Buffer(count) if tracked else None
         self.reset_parameters()
 
+    @called()
     def reset_parameters(self, *, generator: torch.Generator | None = None) -> None:
         """Set parameters and running statistics to their initial values; the generator is not used."""
         self.reset_running_stats()

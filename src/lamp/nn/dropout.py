@@ -16,6 +16,7 @@ from lamp.nn.activations import SELU_ALPHA, SELU_SCALE
 from lamp.nn.arguments import a_number, a_probability
 from lamp.nn.checks import explain_gradient, explain_numbers
 from lamp.randomness import bernoulli, draw_seed, keys, uniform
+from lamp.signatures import called
 
 STEPS_AHEAD, ELEMENTS_AHEAD = 64, 2**16  # at most this many steps' masks, and elements, are drawn at once
 
@@ -45,6 +46,7 @@ class RandomMask(Module):
         """The shape of the mask for x, which broadcasts to x."""
         return x.shape
 
+    @called()
     def reset_parameters(self, *, generator: torch.Generator | None = None) -> None:
         """Return to step 0. A new seed is drawn when first needed, from this generator or torch's default one."""
         self.seed: int | tuple[int, ...] | None = None

@@ -15,6 +15,7 @@ from lamp.module import Module
 from lamp.nn.arguments import a_flag, a_place, a_size, positive
 from lamp.nn.checks import explain_gradient, not_a_tensor
 from lamp.parameter import Parameter
+from lamp.signatures import called
 
 
 class Lookup(Module):
@@ -54,6 +55,7 @@ class Lookup(Module):
         self.weight = Parameter(given, not a_flag(self, "freeze", freeze))
         self.reset_parameters()
 
+    @called()
     def reset_parameters(self, *, generator: torch.Generator | None = None) -> None:
         """Initialise the table again, from this generator or torch's default one. Pretrained weights stay."""
         if self._given:
@@ -225,6 +227,7 @@ class Embedding(Lookup):
         )
 
     @classmethod
+    @called()
     def from_pretrained(
         cls,
         embeddings: Tensor,

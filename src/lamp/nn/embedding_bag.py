@@ -11,6 +11,7 @@ from lamp.errors import ArgumentError, DTypeError, NotTraceable, ShapeError
 from lamp.nn.arguments import a_flag, one_of
 from lamp.nn.checks import explain_gradient
 from lamp.nn.embedding import Lookup, sizes_of
+from lamp.signatures import called
 
 MODES = ("sum", "mean", "max")  # torch's numbers of the modes
 
@@ -73,6 +74,7 @@ class EmbeddingBag(Lookup):
             )
 
     @classmethod
+    @called()
     def from_pretrained(
         cls,
         embeddings: Tensor,

@@ -13,6 +13,7 @@ from lamp.module import Module
 from lamp.nn.arguments import a_flag, a_size, an_init, filled
 from lamp.nn.checks import explain_gradient, explain_input
 from lamp.parameter import Parameter
+from lamp.signatures import called
 
 
 class Linear(Module):
@@ -50,6 +51,7 @@ class Linear(Module):
         self.init = an_init(self, init)
         self.reset_parameters()
 
+    @called()
     def reset_parameters(self, *, generator: torch.Generator | None = None) -> None:
         """Initialise weight and bias again, from this generator or torch's default one."""
         if self.init is not None:

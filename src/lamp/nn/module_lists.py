@@ -10,6 +10,7 @@ from lamp.module import Module
 from lamp.nn.checks import explain_member
 from lamp.nn.container import Container
 from lamp.nn.module_row import ModuleRow
+from lamp.signatures import called
 from lamp.values import several
 
 
@@ -81,6 +82,7 @@ class ModuleDict(Container):
     def backward(self, *grad_outputs: Any) -> Any:
         raise _not_called(self)
 
+    @called()
     def named_children(self) -> Iterator[tuple[str, Module]]:
         yield from self._by_name.items()
 
@@ -105,6 +107,7 @@ class ModuleDict(Container):
             raise explain_member(self, module)
         self._by_name[name] = module
 
+    @called()
     def add_module(self, name: str, module: Module | None) -> None:
         """Add a module under this name, or replace the one that has it."""
         self[name] = module  # type: ignore[assignment]  # checked there
@@ -122,24 +125,29 @@ class ModuleDict(Container):
     def __delitem__(self, name: str) -> None:
         self.pop(name)
 
+    @called()
     def pop(self, name: str) -> Module:
         """Remove and return the module of this name."""
         module: Module = self[name]
         del self._by_name[name]
         return module
 
+    @called()
     def clear(self) -> None:
         """Remove all modules."""
         self._by_name.clear()
 
+    @called()
     def keys(self) -> KeysView[str]:
         """The names."""
         return self._by_name.keys()
 
+    @called()
     def values(self) -> ValuesView[Module]:
         """The modules."""
         return self._by_name.values()
 
+    @called()
     def items(self) -> ItemsView[str, Module]:
         """Names and modules."""
         return self._by_name.items()

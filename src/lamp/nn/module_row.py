@@ -13,6 +13,7 @@ from lamp.module import Module
 from lamp.nn.checks import explain_member
 from lamp.nn.container import Container
 from lamp.paths import describe
+from lamp.signatures import called
 from lamp.torch_habits import missing_attribute
 from lamp.values import several
 
@@ -89,17 +90,21 @@ class ModuleRow(Container):
         return steps
 
     # ---- methods of a list ---------------------------------------------------------------------------------------
+    @called()
     def named_children(self) -> Iterator[tuple[str, Module]]:
         yield from self._by_name.items()
 
+    @called()
     def add_module(self, name: str, module: Module | None) -> None:
         """Add a module at the end under this name, or replace the one that has it."""
         self._arrange({**self._by_name, name: module})
 
+    @called()
     def append(self, module: Module) -> Self:
         """Add a module at the end; returns the container."""
         return self.extend((module,))
 
+    @called()
     def extend(self, modules: Iterable[Module]) -> Self:
         """Add modules at the end; returns the container."""
         if isinstance(modules, Module) and not isinstance(modules, ModuleRow):
@@ -113,6 +118,7 @@ class ModuleRow(Container):
         self._arrange(grown)
         return self
 
+    @called()
     def insert(self, index: int, module: Module) -> Self:
         """Insert a module before the one at this index, and number all modules again; returns the container."""
         modules = list(self._by_name.values())
@@ -120,6 +126,7 @@ class ModuleRow(Container):
         self._arrange({str(k): each for k, each in enumerate(modules)})
         return self
 
+    @called()
     def pop(self, key: int | str = -1) -> Module:
         """Remove and return the module at this index or of this name."""
         module: Module = self._by_name[self._name(key)]

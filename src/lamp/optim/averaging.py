@@ -83,6 +83,7 @@ class AveragedModel(Module):
     def trace(self, tracer: Any, *values: Any) -> Any:
         return tracer(self.module, *values)
 
+    @called()
     def update_parameters(self, model: Module) -> None:
         """Take the network's present weights into the averages."""
         _check_network(model, "update_parameters")
@@ -196,6 +197,7 @@ class SWALR(Schedule):
         self.last_epoch = -1
         self.step()
 
+    @called()
     def step(self) -> None:
         """Set the learning rates of the next epoch."""
         if "_last_lr" in vars(self):

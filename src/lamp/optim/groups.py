@@ -66,6 +66,18 @@ class ParameterGroup(dict[str, Any]):
         return dict, (dict(self),)  # a plain dict; the copied optimizer turns it into a group again
 
 
+def check_in_one_group(owner: str, params: Sequence[Any], groups: Iterable[Mapping[str, Any]]) -> None:
+    """Raise ArgumentError if one of these parameters is in one of the groups already."""
+    present = {parameter for group in groups for parameter in group["params"]}
+    if twice := sum(parameter in present for parameter in params):
+        raise ArgumentError(
+            f"{owner}: a parameter is in two groups",
+            expected="parameters that are in no other group",
+            got=f"{twice} of {len(params)} parameters in another group",
+            fix="put each parameter into one group",
+        )
+
+
 def unknown(
     owner: str, name: str, known: Iterable[str], kind: type[LampError] = ArgumentError, what: str = "hyperparameter"
 ) -> LampError:

@@ -20,6 +20,7 @@ from lamp.no_autograd import quick
 from lamp.optim.blocks import Block, ParameterBlocks, Part
 from lamp.parameter import FlatBuffer, OneByOne, Parameter
 from lamp.passes import Participant, Pass, running
+from lamp.signatures import called
 
 Move = Callable[[Tensor, Tensor, dict[str, Tensor]], None]
 
@@ -40,6 +41,7 @@ class StepsInBackward:
         def _check_copy(self, has_gradients: bool) -> None: ...
         # fmt: on
 
+    @called()
     def step_in_backward(self) -> AbstractContextManager[None]:
         """A context in which backward makes the step: each parameter is updated once its gradient is complete.
 

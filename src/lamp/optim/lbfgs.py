@@ -16,6 +16,7 @@ from lamp.optim.line_search import Point, strong_wolfe
 from lamp.optim.optimizer import Group, Numbers, Optimizer, State
 from lamp.optim.saved_state import matching_groups, misfit
 from lamp.parameter import Parameter, Span, spans, trained
+from lamp.signatures import called
 from lamp.values import a_function
 
 CURVED = 1e-10  # a step enters the memory if s y is larger
@@ -90,6 +91,7 @@ class LBFGS(Optimizer):
         super().__init__(params, defaults)
 
     # ---- a step ----------------------------------------------------------------------------------------------------
+    @called()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Up to max_iter iterations. Returns what the closure returned first, the loss before the step."""
         if closure is None:
@@ -158,6 +160,7 @@ class LBFGS(Optimizer):
             fix="call step(closure)",
         )
 
+    @called()
     def add_param_group(self, group: Group) -> None:
         if self.param_groups:
             raise ArgumentError(
@@ -180,11 +183,13 @@ class LBFGS(Optimizer):
                 fix="train the networks one by one, or use another optimizer, such as lamp.Adam",
             )
 
+    @called()
     def state_dict(self) -> dict[str, Any]:
         """The state needed to resume: that of all parameters together, under the number of the first."""
         groups = [{**group, "params": list(range(len(group["params"])))} for group in self.param_groups]
         return {"state": {0: self._memory.state_dict()} if self._memory.iterations else {}, "param_groups": groups}
 
+    @called()
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Restore a state dict of lamp or torch.optim. Raises StateDictError, and changes nothing, if it is wrong."""
         (group,) = matching_groups(self, state_dict)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Self
@@ -15,12 +14,12 @@ from lamp.formulas import Number
 from lamp.no_autograd import quick
 from lamp.optim.blocks import Block, ParameterBlocks, WholeParameters
 from lamp.optim.checks import Range, alike, as_list, as_parameters, check_ranges, column, plain, rows_of
-from lamp.optim.groups import ParameterGroup, unknown
+from lamp.optim.groups import ParameterGroup, check_in_one_group, unknown
 from lamp.optim.in_backward import StepsInBackward, explain_all
-from lamp.optim.rules import as_state_names, check_state, explain_update
+from lamp.optim.rules import as_coefficients, as_state_names, check_state, explain_update, warn_of_copy
 from lamp.optim.saved_state import loaded_state, saved_state
 from lamp.parameter import Parameter, Span
-from lamp.signatures import Constructed, Formulas, check_formulas
+from lamp.signatures import Constructed, Formulas, called, check_formulas
 from lamp.values import a_function
 
 Group = dict[str, Any]  # "params" and the hyperparameters by name
@@ -110,11 +109,13 @@ class Optimizer(StepsInBackward, metaclass=_Made):
         return shape
 
     # ---- using it --------------------------------------------------------------------------------------------------
+    @called()
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Set the gradients of all its parameters to zero. `set_to_none` changes nothing: gradients are never None."""
         for k in range(len(self._blocks)):
             self._current(k).zero_gradients()
 
+    @called()
     def gradients(self) -> list[Tensor]:
         """The gradients of all its parameters, as slices of flat buffers: each (P,) or (K, P)."""
         if self._stepping:
@@ -124,6 +125,7 @@ class Optimizer(StepsInBackward, metaclass=_Made):
             found += self._current(k).gradients
         return found
 
+    @called()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update every parameter from its gradient. A closure, if given, is called first, and its result returned."""
         loss = None if closure is None else a_function(closure, "closure", "")()
@@ -141,8 +143,11 @@ class Optimizer(StepsInBackward, metaclass=_Made):
     def _begin(self, k: int, group: Group) -> tuple[ParameterBlocks, Numbers]:
         """The blocks of group k and the coefficients of its next step, which is counted."""
         parameters = self._blocks_of(k, group)
-        self._steps[k] += 1
-        return parameters, self._columns(k, group) if parameters.in_rows else self.coefficients(group, self._steps[k])
+        step = self._steps[k] = self._steps[k] + 1
+        if parameters.in_rows:
+            return parameters, self._columns(k, group)
+        c = self.coefficients(group, step)
+        return parameters, c if type(c) is dict and step > 1 else as_coefficients(self, c)
 
     def _move(self, data: Tensor, gradient: Tensor, state: State, c: Numbers, group: Group) -> None:
         if (moved := self.update(data, gradient, state, c, group)) is not data:
@@ -153,14 +158,10 @@ class Optimizer(StepsInBackward, metaclass=_Made):
         return type(self).step is Optimizer.step and "step" not in vars(self)
 
     def _check_copy(self, has_gradients: bool) -> None:
-        """Warn at a copy's first step if all its gradients are zero: it was probably copied without its model."""
+        """Warn at a copy's first step if all its gradients are zero."""
         self._is_copy = False
         if not has_gradients:
-            warnings.warn(
-                f"this {type(self).__name__} is a copy, and all gradients of its parameters are zero: was it copied or "
-                "pickled without its model? copy or pickle (model, optimizer) as one object, so that they stay a pair",
-                stacklevel=3,
-            )
+            warn_of_copy(self)
 
     def _copy(self, moved: Any, data: Tensor) -> None:
         if not isinstance(moved, Tensor) or moved.shape != data.shape:
@@ -189,10 +190,13 @@ class Optimizer(StepsInBackward, metaclass=_Made):
 
     def _columns(self, k: int, group: Group) -> Numbers:
         """The coefficients of a population: those that differ per replica are (K, 1), in the parameters' dtype."""
-        c = self.coefficients({key: column(group[key]) for key in self.defaults}, self._steps[k])
         like = self._blocks[k].blocks[0].data
-        return {name: number.to(like) if isinstance(number, Tensor) else number for name, number in c.items()}
+        c = self.coefficients({key: column(group[key]) for key in self.defaults}, self._steps[k])
+        if type(c) is not dict or self._steps[k] == 1:
+            as_coefficients(self, c, (len(like), 1))
+        return {name: x.to(like) if isinstance(x, Tensor) else x for name, x in c.items()}
 
+    @called()
     def add_param_group(self, group: Group) -> None:
         """Add a group of parameters: a dict with "params" and, as far as they differ, its hyperparameters."""
         group = self._checked(group)
@@ -296,15 +300,7 @@ class Optimizer(StepsInBackward, metaclass=_Made):
                 fix="pass either a list of parameters or a list of groups",
             )
         params = as_parameters(group["params"], name)
-        present = {parameter for other in self.param_groups for parameter in other["params"]}
-        if not present.isdisjoint(params):
-            twice = sum(parameter in present for parameter in params)
-            raise ArgumentError(
-                f"{name}: a parameter is in two groups",
-                expected="parameters that are in no other group",
-                got=f"{twice} of {len(params)} parameters in another group",
-                fix="put each parameter into one group",
-            )
+        check_in_one_group(name, params, self.param_groups)
         for key in group:
             if key not in self.defaults and key not in ("params", "initial_lr"):
                 raise unknown(name, key, self.defaults)
@@ -366,12 +362,14 @@ class Optimizer(StepsInBackward, metaclass=_Made):
         return {parameter: state for blocks in self._blocks for parameter, state in blocks.states().items()}
 
     # ---- state -----------------------------------------------------------------------------------------------------
+    @called()
     def state_dict(self) -> dict[str, Any]:
         """The state needed to resume, in torch.optim's layout: "state" by parameter number, and "param_groups"."""
         for k, group in enumerate(self.param_groups):
             self._blocks_of(k, group)
         return saved_state(self, self._states())
 
+    @called()
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Restore a state dict of lamp or torch.optim. Raises StateDictError, and changes nothing, if it is wrong."""
         groups, self._steps, states = loaded_state(self, state_dict)

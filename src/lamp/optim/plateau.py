@@ -13,6 +13,7 @@ from lamp.formulas import Number
 from lamp.optim.checks import Range, plain
 from lamp.optim.optimizer import Optimizer
 from lamp.optim.schedule import Schedule, per_group
+from lamp.signatures import called
 
 
 class ReduceLROnPlateau(Schedule):
@@ -73,6 +74,7 @@ class ReduceLROnPlateau(Schedule):
         self.num_bad_epochs: Number = 0
         self._last_lr = [group["lr"] for group in optimizer.param_groups]
 
+    @called()
     def step(self, metrics: Any = None) -> None:
         """Record the measure of an epoch, and reduce the learning rate if it has not improved for long enough.
 
@@ -120,6 +122,7 @@ class ReduceLROnPlateau(Schedule):
             if changes.any():
                 group["lr"] = _number(torch.where(changes, reduced, lr))
 
+    @called()
     def state_dict(self) -> dict[str, Any]:
         worst = math.inf if self.mode == "min" else -math.inf
         return {**super().state_dict(), "mode_worse": worst, "default_min_lr": None}  # these two are for torch

@@ -1,13 +1,14 @@
-"""Checks of what the methods of an optimizer return, which a user may have written."""
+"""Checks of what the methods of an optimizer return, which a user may have written, and of copies of optimizers."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
+from numbers import Real
 from typing import Any
 
 from torch import Tensor
 
-from lamp.errors import ArgumentError
+from lamp.errors import ArgumentError, warn_of
 
 
 def as_state_names(optimizer: object, names: Any) -> tuple[str, ...]:
@@ -20,6 +21,29 @@ def as_state_names(optimizer: object, names: Any) -> tuple[str, ...]:
             fix=f'return ("{names}",)' if isinstance(names, str) else "return a tuple of texts",
         )
     return tuple(dict.fromkeys(names))
+
+
+def as_coefficients(optimizer: object, numbers: Any, *shapes: tuple[int, ...]) -> Mapping[str, Any]:
+    """The numbers by name that `coefficients` of an optimizer returned.
+
+    shapes  of the tensors that they may be, besides single numbers
+
+    Raises ArgumentError for anything else.
+    """
+    name, expected = f"{type(optimizer).__name__}.coefficients", 'numbers by name, such as {"lr": group["lr"]}'
+    if not isinstance(numbers, Mapping):
+        fix = "end coefficients with `return {...}`; update gets it as c"
+        raise ArgumentError(f"{name} did not return a dict", expected=expected, got=repr(numbers)[:60], fix=fix)
+    for key, value in numbers.items():
+        if isinstance(value, Tensor):
+            fits, got = value.numel() == 1 or tuple(value.shape) in shapes, f"a tensor {tuple(value.shape)}"
+        else:
+            fits, got = isinstance(value, Real), repr(value)[:60]
+        if not fits:
+            fix = f"return one number for {key!r}" + (f", or a tensor {shapes[0]}" if shapes else "")
+            what = f"{name} returned something other than numbers"
+            raise ArgumentError(what, expected=expected, got=f"{key}: {got}", fix=fix)
+    return numbers
 
 
 def explain_update(optimizer: object, moved: Any, data: Tensor) -> ArgumentError:
@@ -41,3 +65,12 @@ def check_state(optimizer: object, written: Iterable[str], names: Collection[str
             got=", ".join(map(repr, strange)),
             fix=f"def state_names(self, group): return {(*names, *strange)!r}",
         )
+
+
+def warn_of_copy(optimizer: object) -> None:
+    """Warn that a copy makes its first step with gradients that are zero: it was probably copied without its model."""
+    warn_of(
+        f"this {type(optimizer).__name__} is a copy, and all gradients of its parameters are zero: was it copied or "
+        "pickled without its model? copy or pickle (model, optimizer) as one object, so that they stay a pair",
+        UserWarning,
+    )

@@ -15,7 +15,7 @@ from lamp.errors import ArgumentError, StateDictError
 from lamp.formulas import Number
 from lamp.optim.checks import Range, alike, check_ranges
 from lamp.optim.optimizer import Group, Optimizer
-from lamp.signatures import Constructed, Formulas, check_formulas
+from lamp.signatures import Constructed, Formulas, called, check_formulas
 from lamp.values import integer, kind_of
 
 
@@ -32,14 +32,17 @@ class Schedule(metaclass=Constructed):
         self.optimizer = check_optimizer(optimizer, type(self).__name__)
         check_ranges(self, vars(self), self.ranges, self.listed)
 
+    @called()
     def get_last_lr(self) -> list[Number]:
         """The learning rate last set, per group."""
         return list(self._last_lr)
 
+    @called()
     def state_dict(self) -> dict[str, Any]:
         """The state, with torch's names. A function is not saved, but the attributes of a callable object are."""
         return {name: _saved(value) for name, value in vars(self).items() if name != "optimizer"}
 
+    @called()
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Restore a state dict of this class or its namesake in torch. Raises StateDictError if it does not fit."""
         self._check_state(state_dict)
@@ -140,6 +143,7 @@ class LRScheduler(Schedule, ABC):
         """The momentum (beta1 if there are betas) at this epoch; None leaves it unchanged."""
         return None
 
+    @called()
     def step(self, epoch: float | None = None) -> None:
         """Set the learning rates of the next epoch, or of the given one, which may be a fraction."""
         self._check_unchanged()
@@ -147,6 +151,7 @@ class LRScheduler(Schedule, ABC):
             raise ArgumentError("no such epoch", expected="a number of at least 0", got=epoch, fix="count from 0")
         self._set(self.last_epoch + 1 if epoch is None else epoch)
 
+    @called()
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         super().load_state_dict(state_dict)
         self._set(self.last_epoch)

@@ -12,7 +12,7 @@ from lamp.formulas import Number
 from lamp.optim.checks import Range
 from lamp.optim.optimizer import Group, Optimizer
 from lamp.optim.schedule import LRScheduler, ScaledLR, cosine, per_group
-from lamp.signatures import check_takes
+from lamp.signatures import called, check_takes
 from lamp.values import integer, kind_of, several
 
 FACTORS = Range()  # the allowed factors of a learning rate
@@ -259,6 +259,7 @@ class CosineAnnealingWarmRestarts(LRScheduler):
         since, length = self._restarted(epoch)
         return cosine(initial_lr, self.eta_min, since / length)
 
+    @called()
     def state_dict(self) -> dict[str, Any]:
         since, length = self._restarted(self.last_epoch)
         return {

@@ -17,13 +17,13 @@ from torch import Tensor
 
 from lamp.axes import marked, replicas_of
 from lamp.call_errors import in_order
-from lamp.errors import ArgumentError, MissingIndexError, ShapeError
+from lamp.errors import ArgumentError, ShapeError
 from lamp.losses import Loss
 from lamp.module import Module
 from lamp.nn import Sequential
 from lamp.passes import Unmarked, latest
 from lamp.replicas.placing import listed_networks, place_as
-from lamp.replicas.selecting import network_of, replicate
+from lamp.replicas.selecting import network_of, replicate, rows_among
 from lamp.replicas.shared_attributes import check_copyable, check_same_modules, copy_attributes, is_copyable
 from lamp.replicas.sizes import Sizes, architecture, check_forms, widest
 from lamp.replicas.unmarked_gradients import check_unmarked_gradients
@@ -95,6 +95,7 @@ class Population(Module):
         """A batch (B, ...) expanded to (K, B, ...), without a copy, and marked."""
         return self.per_replica(x.expand(len(self), *x.shape))
 
+    @called()
     def per_replica(self, x: Tensor) -> Tensor:
         """The batch (K, B, ...), marked as having one row per replica. Raises ShapeError for another first axis.
 
@@ -195,6 +196,7 @@ class Population(Module):
     def __iter__(self) -> Iterator[Any]:
         return (self[k] for k in range(len(self)))
 
+    @called()
     def select(self, indices: Iterable[int] | Tensor) -> Population:
         """A new population with copies of these replicas, in this order; the indices may be a boolean tensor (K,)."""
         check_same_modules(self._single(), self.network)
@@ -248,28 +250,10 @@ class Population(Module):
         return [] if self.sizes is None else [repr(self.sizes.architectures[self.sizes.which[k]]) for k in rows]
 
     def _rows(self, indices: Iterable[int] | Tensor) -> list[int]:
-        """The indices as numbers from 0 to K - 1. Raises MissingIndexError for others, ArgumentError for none."""
-        if isinstance(indices, Tensor):
-            indices = indices.nonzero().flatten().tolist() if indices.dtype is torch.bool else indices.tolist()
-        rows = several(indices, "replicas", "indices")
-        for k in rows:
-            if not isinstance(k, int) or not -len(self) <= k < len(self):
-                raise MissingIndexError(
-                    f"replica {k!r} is not in a population of {len(self)}",
-                    expected=f"an integer from {-len(self)} to {len(self) - 1}",
-                    got=repr(k),
-                    fix="len(population) is the number of replicas",
-                )
-        if not rows:
-            raise ArgumentError(
-                "a population has at least one replica",
-                expected=f"some of {len(self)}",
-                got="none",
-                fix="select at least one",
-            )
-        return [k % len(self) for k in rows]
+        return rows_among(len(self), indices)
 
     # ---- state -----------------------------------------------------------------------------------------------------
+    @called()
     def reset_parameters(self, *, generator: torch.Generator | None = None) -> None:
         """Initialise each replica again with its seed, or with new seeds drawn from the generator if one is given."""
         seeds = self.seeds
@@ -300,10 +284,12 @@ class Population(Module):
         for own, slice_ in self._slices(network, k):
             slice_.copy_(own)
 
+    @called()
     def state_dict(self) -> dict[str, Tensor]:
         """The live tensors (K, ...), with the network's keys; `population[k].state_dict()` is that of one replica."""
         return self.network.state_dict()
 
+    @called()
     def load_state_dict(self, state_dict: Mapping[str, Tensor], strict: bool = True) -> IncompatibleKeys:
         """Load a state dict with tensors (K, ...), as Module.load_state_dict does."""
         return self.network.load_state_dict(state_dict, strict)

@@ -7,11 +7,14 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
+from lamp.errors import ArgumentError, MissingIndexError
 from lamp.module import Module
 from lamp.parameter import Buffer, FlatBuffer, Parameter, flatten
 from lamp.replicas.shared_attributes import check_copyable
 from lamp.state import copied_extras, state_members
+from lamp.values import several
 
 
 def network_of(network: Module, rows: Sequence[int]) -> Module:
@@ -65,3 +68,36 @@ def replicate(parameters: Iterable[Parameter], replicas: int, buffers: Iterable[
     flatten(once)
     for buffer in dict.fromkeys(buffers):
         buffer.data = buffer.data.repeat(replicas, *[1] * buffer.data.dim())
+
+
+def rows_among(replicas: int, indices: Iterable[int] | Tensor) -> list[int]:
+    """These indices of a population of K replicas as numbers from 0 to K - 1; a boolean tensor (K,) says which.
+
+    Raises MissingIndexError for others, ArgumentError for none.
+    """
+    if isinstance(indices, Tensor):
+        if indices.dtype is torch.bool and indices.shape != (replicas,):
+            raise ArgumentError(
+                "a mask says yes or no for each replica",
+                expected=f"a boolean tensor ({replicas},)",
+                got=f"a boolean tensor {tuple(indices.shape)}",
+                fix="pass one value per replica, or the numbers of the replicas",
+            )
+        indices = indices.nonzero().flatten().tolist() if indices.dtype is torch.bool else indices.flatten().tolist()
+    rows = several(indices, "replicas", "indices")
+    for k in rows:
+        if not isinstance(k, int) or not -replicas <= k < replicas:
+            raise MissingIndexError(
+                f"replica {k!r} is not in a population of {replicas}",
+                expected=f"an integer from {-replicas} to {replicas - 1}",
+                got=repr(k),
+                fix="len(population) is the number of replicas",
+            )
+    if not rows:
+        raise ArgumentError(
+            "a population has at least one replica",
+            expected=f"some of {replicas}",
+            got="none",
+            fix="select at least one",
+        )
+    return [k % replicas for k in rows]

@@ -101,6 +101,7 @@ class Ensemble:
         """The mean of the members' predictions, (n, ...)."""
         return self._per_member(inputs).mean(0)
 
+    @called()
     def predict(self, inputs: Tensor | tuple[Tensor, ...]) -> EnsemblePrediction:
         """The mean, the standard deviation and each member's prediction; for classes also measures of agreement."""
         each = self._per_member(inputs if isinstance(inputs, tuple) else (inputs,))  # (K, n, ...)

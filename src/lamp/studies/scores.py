@@ -11,6 +11,7 @@ from torch import Tensor
 from lamp.errors import ArgumentError
 from lamp.intervals import student_t
 from lamp.replicas import Population
+from lamp.signatures import called
 from lamp.tabular import Table
 from lamp.training import History
 from lamp.trees import first_leaf
@@ -40,15 +41,18 @@ class CrossValidation:
     population: Population
     history: History
 
+    @called()
     def mean(self, name: str = "loss") -> float:
         """The mean over the folds whose training did not fail."""
         return self._finished(name).mean().item()
 
+    @called()
     def std(self, name: str = "loss") -> float:
         """The standard deviation over those folds; NaN for a single one."""
         values = self._finished(name)
         return values.std().item() if len(values) > 1 else math.nan
 
+    @called()
     def interval(self, name: str = "loss", level: float = 0.95, *, corrected: bool = False) -> tuple[float, float]:
         """The confidence interval (low, high) of the mean over m folds, by Student's t with m - 1 degrees of freedom.
 
@@ -78,6 +82,7 @@ class CrossValidation:
     def _spread(self, name: str) -> str:
         return f"{self.mean(name):.4g} ± {self.std(name):.2g}".removesuffix(" ± nan")
 
+    @called()
     def table(self) -> Table:
         """The scores of some folds, evenly spaced, and their mean and standard deviation."""
         repeats, replicas = len(first_leaf(self.outputs)), len(self.folds)

@@ -16,6 +16,7 @@ from lamp.module import Module
 from lamp.plots import heat_map
 from lamp.replicas import Population
 from lamp.saving import write_file
+from lamp.signatures import called
 from lamp.studies.settings import Setting, shown
 from lamp.studies.trial import Trial
 from lamp.tabular import Table
@@ -48,6 +49,7 @@ class Sweep:
         return dict(self.rows[0].setting)
 
     # ---- the trained networks ----------------------------------------------------------------------------------------
+    @called()
     def population(self, rank: int = 0) -> Population:
         """The networks of a setting as a population, in order of the seeds, without those that failed.
 
@@ -67,15 +69,18 @@ class Sweep:
             )
         return row.group.networks_of(row)
 
+    @called()
     def networks(self, rank: int = 0) -> list[Module]:
         """The networks of a setting as a list of ordinary networks."""
         return list(self.population(rank))
 
+    @called()
     def history(self, rank: int = 0) -> History:
         """The history of a setting's networks, with tensors (epochs, seeds)."""
         return self.rows[rank].history()
 
     # ---- as a figure -------------------------------------------------------------------------------------------------
+    @called()
     def heat_map(self, x: str, y: str, ax: Axes | None = None) -> Axes:
         """A heat map of the mean score over two hyperparameters.
 
@@ -104,6 +109,7 @@ class Sweep:
         )
 
     # ---- as a table, a file ------------------------------------------------------------------------------------------
+    @called()
     def table(self) -> Table:
         """The best settings, with the mean and the standard deviation of their scores."""
         names, failures = list(self.rows[0].setting), any(row.failed for row in self.rows)
@@ -128,6 +134,7 @@ class Sweep:
     def __repr__(self) -> str:
         return f"Sweep({len(self.rows)} settings x {len(self.seeds)} seeds; best: {shown(self.best)}; {self.stopped})"
 
+    @called()
     def to_dict(self) -> dict[str, Any]:
         """The whole table and the scores of each seed, as a dict of numbers, lists and strings."""
         rows = [
@@ -143,10 +150,12 @@ class Sweep:
         ]
         return {"score": self.score, "mode": self.mode, "seeds": self.seeds, "stopped": self.stopped, "rows": rows}
 
+    @called()
     def to_json(self, path: str | Path | None = None) -> str:
         """The dict of `to_dict` as JSON text, which is also written to a file if a path is given."""
         return _written(json.dumps(self.to_dict(), indent=1) + "\n", path)
 
+    @called()
     def to_csv(self, path: str | Path | None = None) -> str:
         """CSV text with one line per setting, and one column per hyperparameter and per seed.
 

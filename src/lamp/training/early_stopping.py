@@ -12,6 +12,7 @@ from torch import Tensor
 from lamp.errors import ArgumentError
 from lamp.metrics.metric import mode_of
 from lamp.optim.checks import Range
+from lamp.signatures import called
 from lamp.state import ModelState
 from lamp.training.callback import Callback, Training
 from lamp.values import natural
@@ -127,9 +128,11 @@ class EarlyStopping(Callback):
         one = self._best.dim() == 0
         self.best, self.best_epoch = (self._best.item(), self._epoch.item()) if one else (self._best, self._epoch)
 
+    @called()
     def state_dict(self) -> Mapping[str, Any]:
         return {"best": self._best, "best_epoch": self._epoch, "weights": self._kept.tensors if self._kept else []}
 
+    @called()
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         best, epoch, weights = state_dict["best"], state_dict["best_epoch"], list(state_dict["weights"])
         if not all(isinstance(each, Tensor) and each.shape == self._best.shape for each in (best, epoch)):

@@ -17,6 +17,7 @@ from lamp.intervals import margin_of_mean, mean_std
 from lamp.metrics.metric import mode_of
 from lamp.saving import write_file
 from lamp.saving.paths import read_file
+from lamp.signatures import called
 from lamp.tabular import Table
 from lamp.torch_habits import missing_attribute
 from lamp.values import as_path
@@ -122,20 +123,24 @@ class History(Mapping[str, Tensor]):
         """The last epoch's values, by name."""
         return dict(self._epochs[-1]) if self._epochs else {}
 
+    @called()
     def best_epoch(self, name: str = "validation_loss", mode: str = "min") -> int:
         """The epoch, counted from 0, in which a value was lowest (mode "min") or highest ("max"). For a population, the
         mean over replicas counts."""
         return _best(self.mean(name), mode)
 
     # ---- over the replicas of a population -------------------------------------------------------------------------
+    @called()
     def mean(self, name: str = "loss") -> Tensor:
         """The mean over replicas with a finite value, (epochs,); for one network its values."""
         return self[name] if self.replicas is None else mean_std(self[name])[0]
 
+    @called()
     def std(self, name: str = "loss") -> Tensor:
         """The standard deviation over replicas with a finite value, (epochs,); NaN if there are fewer than two."""
         return mean_std(self._of_replicas(name))[1]
 
+    @called()
     def interval(self, name: str = "loss", level: float = 0.95) -> tuple[Tensor, Tensor]:
         """The confidence interval of the mean, (low, high), each (epochs,), as if replicas were drawn from a normal
         distribution: mean -+ t std / sqrt(count), with Student's t of count - 1 degrees of freedom."""
@@ -144,6 +149,7 @@ class History(Mapping[str, Tensor]):
         mean, margin = self.mean(name), margin_of_mean(self._of_replicas(name), level)
         return mean - margin, mean + margin
 
+    @called()
     def best_replica(self, name: str | None = None, mode: str | None = None) -> int:
         """The replica whose best epoch is best: by default by validation loss, or else loss.
 
@@ -181,6 +187,7 @@ class History(Mapping[str, Tensor]):
         return self[name]
 
     # ---- in a checkpoint, and line by line ---------------------------------------------------------------------------
+    @called()
     def state_dict(self) -> dict[str, Any]:
         """The exact contents, as numbers and tensors."""
         missing = {name: [k for k, epoch in enumerate(self._epochs) if name not in epoch] for name in self.names}
@@ -191,6 +198,7 @@ class History(Mapping[str, Tensor]):
             "missing": {name: epochs for name, epochs in missing.items() if epochs},
         }
 
+    @called()
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Restore what `state_dict` returned."""
         for name in KEPT:
@@ -242,6 +250,7 @@ class History(Mapping[str, Tensor]):
         return history
 
     # ---- as a table, a figure, a file ------------------------------------------------------------------------------
+    @called()
     def table(self) -> Table:
         """The values of some epochs, evenly spaced, the first and the last among them."""
         shown = ROWS_SHOWN - 1
@@ -270,6 +279,7 @@ class History(Mapping[str, Tensor]):
     def __repr__(self) -> str:
         return f"History({self.epochs} epochs of {', '.join(self.names) or 'nothing'}; {self.engine}; {self.stopped})"
 
+    @called()
     def plot(self, names: str | list[str] | None = None, ax: Axes | None = None) -> Axes:
         """Draw values over the epochs: by default the loss and, if there is one, the validation loss. Returns the axes.
 
@@ -289,6 +299,7 @@ class History(Mapping[str, Tensor]):
             )
         return ax
 
+    @called()
     def to_dict(self) -> dict[str, Any]:
         """The contents, as lists and strings."""
         return {
@@ -305,6 +316,7 @@ class History(Mapping[str, Tensor]):
             "measured": {name: [_plain(epoch.get(name)) for epoch in self._epochs] for name in self.names},
         }
 
+    @called()
     def to_json(self, path: str | Path | None = None) -> str:
         """The record as JSON text; also written to a file if a path is given."""
         text = json.dumps(self.to_dict(), indent=1)
@@ -313,6 +325,7 @@ class History(Mapping[str, Tensor]):
         return text
 
     @classmethod
+    @called()
     def from_json(cls, source: str | Path) -> History:
         """The history from a text or file that `to_json` wrote. Raises DataError for anything else."""
         text = read_file(source) if isinstance(source, Path) else source

@@ -179,6 +179,7 @@ class MLPClassifier(ClassifierMixin, MLP):  # type: ignore[misc]
         return torch.from_numpy(np.hstack([shares, weights]).astype(self.dtype))
 
     # ---- learning and using ----------------------------------------------------------------------------------------
+    @called()
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> Self:
         """Train for one more epoch, on these samples. All samples are standardised by those of the first call.
 
@@ -201,6 +202,7 @@ class MLPClassifier(ClassifierMixin, MLP):  # type: ignore[misc]
                 raise self._other_classes(list(self.classes_), list(named))
         return self._learn_more(X, y, sample_weight, coded=not several)
 
+    @called()
     def predict_proba(self, X: Any, return_std: bool = False) -> Any:
         """The mean of the members' probabilities, (n, classes), in the order of classes_.
 
@@ -209,11 +211,13 @@ class MLPClassifier(ClassifierMixin, MLP):  # type: ignore[misc]
         mean, std = self._predicted(X)
         return (mean, std) if return_std else mean
 
+    @called()
     def predict_log_proba(self, X: Any) -> Array:
         """The logarithm of `predict_proba`."""
         with np.errstate(divide="ignore"):
             return np.log(self.predict_proba(X))  # type: ignore[no-any-return]
 
+    @called()
     def predict(self, X: Any, return_std: bool = False) -> Any:
         """The most probable class of each sample, (n,); for indicators, the labels above probability 1/2, (n, labels).
 

@@ -26,7 +26,7 @@ from lamp.interop.sklearn.samples import Array, Samples, Standard, checked_weigh
 from lamp.losses import Loss
 from lamp.module import Module
 from lamp.optim import LRScheduler, Optimizer, ReduceLROnPlateau
-from lamp.signatures import check_takes
+from lamp.signatures import called, check_takes
 from lamp.training import Callback, EarlyStopping, History
 
 SEEDS = 2**31 - 1
@@ -112,6 +112,7 @@ class MLP(BaseEstimator):  # type: ignore[misc]
     _numeric: ClassVar[bool]  # whether targets are numbers
 
     # ---- learning --------------------------------------------------------------------------------------------------
+    @called()
     def fit(
         self,
         X: Any,

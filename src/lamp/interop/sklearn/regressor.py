@@ -115,10 +115,12 @@ class MLPRegressor(RegressorMixin, MLP):  # type: ignore[misc]
         return torch.from_numpy(numbers)
 
     # ---- learning and using ----------------------------------------------------------------------------------------
+    @called()
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Train for one more epoch, on these samples. All samples are standardised by those of the first call."""
         return self._learn_more(X, y, sample_weight, coded=False)
 
+    @called()
     def predict(self, X: Any, return_std: bool = False) -> Any:
         """The mean of the members' predictions, (n,) or (n, outputs), in the form of y.
 

@@ -1,0 +1,127 @@
+"""Mistakes with the arguments of methods, and with an optimizer's own rule."""
+
+import torch
+
+import lamp
+from tests.cases.mistakes import Mistake
+from tests.cases.mistakes_fitting import X, Y, fit, network
+
+
+class Rule(lamp.Optimizer):
+    """An optimizer whose `coefficients` return this."""
+
+    counts_steps = False
+
+    def __init__(self, params, returned):
+        super().__init__(params, {"lr": 0.1})
+        self._returned = returned
+
+    def coefficients(self, group, step):
+        return self._returned
+
+    def update(self, parameter, gradient, state, c, group):
+        return parameter - gradient * c["lr"]
+
+
+def sgd():
+    return lamp.SGD(network().parameters(), lr=0.1)
+
+
+def called(thing, method, *args, **kwargs):
+    return getattr(thing, method)(*args, **kwargs)
+
+
+def by_hand(method, *args, **kwargs):
+    """A backward by hand, and then a call of this method of the network."""
+    model, criterion = network(), lamp.CrossEntropyLoss()
+    criterion(model(X), Y)
+    return getattr(model, method)(criterion.backward(), *args, **kwargs)
+
+
+def _rule(name, returned, *words, **options):
+    return [
+        Mistake(
+            f"coefficients {name}, {engine}",
+            lambda engine=engine: fit(optimizer=lambda each: Rule(each, returned), engine=engine, **options),
+            ValueError,
+            "Rule.coefficients",
+            words,
+        )
+        for engine in ("eager", "compiled")
+    ]
+
+
+def _of_model(name, call, *words, where="Sequential"):
+    return Mistake(name, lambda: call(network()), TypeError, where, words)
+
+
+MISTAKES = [
+    # ---- arguments that torch, Keras or scikit-learn have
+    Mistake(
+        "model.backward(gradient, retain_graph=True)",
+        lambda: by_hand("backward", retain_graph=True),
+        TypeError,
+        "Sequential.backward",
+        ("retain_graph=", "leave it out"),
+    ),
+    Mistake(
+        "criterion.backward(retain_graph=True)",
+        lambda: called(lamp.MSELoss(), "backward", retain_graph=True),
+        TypeError,
+        "MSELoss.backward",
+        ("leave it out",),
+    ),
+    Mistake(
+        "model.backward(gradient, lr=0.1)",
+        lambda: by_hand("backward", lr=0.1),
+        TypeError,
+        "Sequential.backward",
+        ("lr=",),
+    ),
+    _of_model("model.eval(X, y)", lambda model: model.eval(X, Y), "lamp.evaluate(", where="Sequential.eval"),
+    _of_model("model.train(X, y)", lambda model: model.train(X, Y), "lamp.fit(", where="Sequential.train"),
+    _of_model("model.train(epochs=10)", lambda model: model.train(epochs=10), "'epochs'", "lamp.fit("),
+    _of_model("model.zero_grad(set_none=True)", lambda model: model.zero_grad(set_none=True), "set_to_none="),
+    _of_model("model.parameters(recurse=False)", lambda model: model.parameters(recurse=False), "leave it out"),
+    _of_model("named_parameters(prefix=)", lambda model: model.named_parameters(prefix="a"), "add the prefix"),
+    _of_model("state_dict(keep_vars=True)", lambda model: model.state_dict(keep_vars=True), "leave it out"),
+    _of_model("load_state_dict(assign=True)", lambda model: model.load_state_dict({}, assign=True), "copied"),
+    _of_model("model.append of two", lambda model: model.append(lamp.ReLU(), lamp.ReLU()), where="Sequential.append"),
+    _of_model("model.to with a keyword of torch's", lambda model: model.to(memory_format=torch.channels_last)),
+    Mistake(
+        "scheduler.step(epoch, metrics)",
+        lambda: called(lamp.StepLR(sgd(), 1), "step", 1, 0.5),
+        TypeError,
+        "StepLR.step",
+    ),
+    Mistake(
+        "optimizer.step(grad_scaler=)",
+        lambda: called(sgd(), "step", grad_scaler=None),
+        TypeError,
+        "SGD.step",
+        ("closure",),
+    ),
+    Mistake(
+        "history.plot(smooth=3)", lambda: called(fit(), "plot", smooth=3), TypeError, "History.plot", ("'smooth'",)
+    ),
+    Mistake(
+        "classifier.fit(epochs=)",
+        lambda: called(lamp.MLPClassifier(), "fit", X.numpy(), Y.numpy(), epochs=3),
+        TypeError,
+        "MLPClassifier.fit",
+        ("'epochs'",),
+    ),
+    Mistake(
+        "classifier.predict(batch_size=)",
+        lambda: called(lamp.MLPClassifier(), "predict", X.numpy(), batch_size=3),
+        TypeError,
+        "MLPClassifier.predict",
+        ("'batch_size'",),
+    ),
+    # ---- the rule of an optimizer
+    *_rule("that are one number", 0.1, '{"lr": group["lr"]}'),
+    *_rule("that are nothing", None, "return {...}"),
+    *_rule("that are texts", {"lr": "0.1"}, "lr: '0.1'"),
+    *_rule("that are vectors", {"lr": torch.ones(3)}, "a tensor (3,)"),
+    *_rule("of other replicas", {"lr": torch.ones(3)}, "or a tensor (4", model=lamp.population(network(), range(4))),
+]
