@@ -1,6 +1,7 @@
 """Points in time as people write them: what a column of text is read as, held against Python's datetime."""
 
 import datetime
+import re
 from datetime import timedelta
 
 import polars as pl
@@ -210,3 +211,11 @@ def test_forms_and_their_names():
     assert len(set(dates.FORMS)) == len(dates.FORMS)
     for form in dates.FORMS:
         assert "%" not in dates.described(form)
+
+
+@pytest.mark.parametrize("form", dates.FORMS)
+def test_every_form_begins_as_dates_do(form):
+    parts = {"%Y": "2003", "%y": "03", "%m": "2", "%d": "5", "%b": "feb", "%V": "07", "%u": "3", "%q": "1", "%H": "12"}
+    text = re.sub("%.", lambda found: parts.get(found[0], "30"), form).lower() if form != dates.COMPACT else "20030205"
+    assert dates.likely([text], [form]) == [form]
+    assert dates.likely([f"wed, {text}"], [form]) == ([form] if form not in (dates.TIME_ALONE, dates.COMPACT) else [])

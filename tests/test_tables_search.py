@@ -197,11 +197,27 @@ def test_the_clock_is_a_guard(monkeypatch):
 
 
 def test_a_budget_counts_the_columns_of_a_wide_table():
-    assert efforts.training_seconds(100, 20) == 20
-    assert efforts.training_seconds(3_000, 20) == pytest.approx(20 - 2e-3 * 2_900)
-    assert efforts.training_seconds(100_000, 20) == 3
-    assert not efforts.remark_on_columns(3_000, 20)
-    assert "100,000 columns take most of the budget of 20 s" in efforts.remark_on_columns(100_000, 20)[0]
+    assert efforts.training_seconds(100, 5_000, 20) == 20
+    assert efforts.training_seconds(3_000, 300, 20) == pytest.approx(20 - (efforts.COLUMN + 300 * efforts.CELL) * 2_900)
+    assert efforts.training_seconds(3_000, 2_000, 20) < efforts.training_seconds(3_000, 300, 20) < 20
+    assert efforts.training_seconds(100_000, 300, 20) == 3
+    assert not efforts.remark_on_columns(3_000, 300, 20)
+    assert "100,000 columns take most of the budget of 20 s" in efforts.remark_on_columns(100_000, 300, 20)[0]
+
+
+def test_an_epoch_counts_what_is_moved_where_there_is_little_to_compute():
+    linear, hidden = Shape(0, 0), Shape(64, 1)
+    assert efforts.epoch_seconds(linear, 40_000, 2, 192, 32) > 192 * 40_000 * efforts.INPUT
+    updated, computed = hidden.weights(40_000, 2) - efforts.CACHED, 6 * hidden.weights(40_000, 2) * 192 / efforts.RATE
+    assert efforts.epoch_seconds(hidden, 40_000, 2, 192, 32) > 6 * updated * efforts.UPDATE > computed
+    assert efforts.epoch_seconds(hidden, 20, 2, 640, 64) == 6 * hidden.weights(20, 2) * 640 / efforts.RATE + 1e-5
+
+
+@pytest.mark.parametrize("inputs", [4_000, 40_000])
+def test_the_sweep_of_a_wide_table_is_within_a_quarter_of_the_budget(inputs):
+    effort = effort_for(192, inputs, 2, 10, 10.0)
+    swept = efforts.sweep_seconds(effort.shapes, inputs, 2, effort.swept_rows, effort.batch_size, effort.sweep_epochs)
+    assert swept <= 10.0 / 4
 
 
 def test_a_larger_budget_is_more_epochs():

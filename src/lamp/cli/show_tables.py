@@ -19,7 +19,7 @@ from lamp.tables.column import Column
 from lamp.tables.columns import BooleanColumn, CategoryColumn, DateColumn, LeftOut, NumberColumn
 from lamp.tables.dates import described
 from lamp.tables.evaluate import Measured
-from lamp.tables.kinds import Decision, listed
+from lamp.tables.kinds import by_reason, listed
 from lamp.tables.metrics import Estimate
 from lamp.tables.model import TableModel
 from lamp.tables.targets import Target
@@ -85,7 +85,7 @@ def remarks(plan: TrainingPlan) -> None:
     used = [each for each in plan.decisions if each.kind != LeftOut.kind]
     counts = {kind: sum(each.kind == kind for each in used) for kind in dict.fromkeys(each.kind for each in used)}
     say("columns: " + ", ".join(f"{count} {kind}" for kind, count in counts.items()))
-    notes(f"left out: {_told(each)}" for each in plan.decisions if each.kind == LeftOut.kind)
+    notes(f"left out: {line}" for line in by_reason(each for each in plan.decisions if each.kind == LeftOut.kind))
     notes(plan.notes)
 
 
@@ -216,10 +216,6 @@ def _what(target: Target) -> str:
     if target.is_classes:
         return f"classification of {target.name}: {len(target.classes)} classes ({listed(target.classes, 3)})"
     return f"regression of {target.name}" + (f", in {target.unit}" if target.unit else "")
-
-
-def _told(decision: Decision) -> str:
-    return f"{decision.name}: {decision.why}"
 
 
 def _learned(column: Column) -> str:

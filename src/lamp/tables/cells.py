@@ -28,7 +28,6 @@ from lamp.tables.missing import (
 )
 
 AT_A_TIME = 200_000  # cells of columns that are read together
-FIRST = 200  # rows that are looked at first
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Made = TypeVar("Made")
@@ -109,11 +108,10 @@ class Cells:
         """(n,) values, given one for each different text; `empty` for empty cells."""
         return np.append(values, np.asarray(empty, values.dtype))[self.places]  # -1 is the last
 
-    @cached_property
-    def first(self) -> list[str]:
-        """The texts of the first rows that are not empty."""
-        texts, places = self.text.head(FIRST).to_list(), self.places
-        return [texts[place] for place in places[places >= 0][:FIRST].tolist()]
+    def first(self, count: int) -> list[str]:
+        """The texts of the first rows that are not empty, at most `count` of them."""
+        texts, places = self.text.head(count).to_list(), self.places
+        return [texts[place] for place in places[places >= 0][:count].tolist()]
 
     # ---- words -------------------------------------------------------------------------------------------------------
     def missing(self, missing: Sequence[str] = MISSING_WORDS) -> Array:
@@ -238,18 +236,18 @@ class _Together:
         return [slice(start, end) for start, end in pairwise(ends)]
 
     @cached_property
-    def _at(self) -> Array:
-        """(all rows,) the place of each row's text among all texts; -1 for empty cells."""
-        at = np.full(self._ends[-1], -1)
-        at[self._different["row"].explode(empty_as_null=False).to_numpy()] = np.repeat(
-            np.arange(len(self.count)), self.count
+    def _places(self) -> Array:
+        """(all rows,) the place of each row's text among those of its column; -1 for empty cells."""
+        starts = np.repeat([span.start for span in self.spans], [span.stop - span.start for span in self.spans])
+        places = np.full(self._ends[-1], -1)
+        places[self._different["row"].explode(empty_as_null=False).to_numpy()] = np.repeat(
+            np.arange(len(starts)) - starts, self.count
         )
-        return at
+        return places
 
     def places(self, column: int) -> Array:
         """(rows,) the place of each row's text among those of its column; -1 for empty cells."""
-        at: Array = self._at[self._ends[column] : self._ends[column + 1]]
-        return np.where(at < 0, -1, at - self.spans[column].start)
+        return self._places[self._ends[column] : self._ends[column + 1]]
 
     def read(self, reader: Callable[..., Any], *options: Any) -> Any:
         """What `reader` returns for all texts."""

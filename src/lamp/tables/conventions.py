@@ -12,9 +12,8 @@ from dataclasses import dataclass, field, replace
 import polars as pl
 
 from lamp.errors import ArgumentError
-from lamp.tables import dates
+from lamp.tables import dates, decimal_marks
 from lamp.tables.cells import Cells, cells_of
-from lamp.tables.decimal_marks import decimal_mark
 from lamp.tables.evidence import ALL, Found, settled
 from lamp.tables.missing import MISSING_WORDS, is_text
 from lamp.tables.plain import Plain, Summary, plain_numbers
@@ -70,9 +69,14 @@ class Conventions:
             found = {name: look(each) for name, each in cells.items() if name not in asked}
             return settled({**known, **found, **asked}) | dict(asked)
 
+        if ALL not in self.decimal:
+            decimal_marks.read_all(each for name, each in cells.items() if name not in self.decimal)
         if ALL not in self.dates:
             dates.read_all((each for name, each in cells.items() if name not in self.dates), dates.likely_orders)
-        decimal, orders = looked_at(self.decimal, decimal_mark, points), looked_at(self.dates, dates.order, {})
+        decimal, orders = (
+            looked_at(self.decimal, decimal_marks.decimal_mark, points),
+            looked_at(self.dates, dates.order, {}),
+        )
         made = Conventions(self.missing, decimal, orders, plain)
         rest = cells_of(texts[name] for name in plain.summaries if made.plain_in(name) is None)
         return replace(made, cells={**cells, **rest})

@@ -56,7 +56,9 @@ NAMES = {"%Y": "year", "%y": "year of two digits", "%m": "month", "%d": "day", "
 NAMES |= {"W": "", "Q": "", "%V": "week", "%u": "day of the week", "%q": "quarter"}
 UNSAID = {"year": 1970, "month": 1, "day": 1, "week": 1, "weekday": 1, "quarter": 1}  # what a form leaves out
 UNSAID |= {"hour": 0, "minute": 0, "second": 0}
-WEEKDAY = r"(?:(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*\.?,? +)?"
+WEEKDAYS = "mon|tue|wed|thu|fri|sat|sun"
+WEEKDAY = rf"(?:(?:{WEEKDAYS})[a-z]*\.?,? +)?"
+BEGIN = re.compile(rf"\d|q\d|{WEEKDAYS}|{'|'.join(MONTHS)}")  # with which every date begins
 HALF = r"(?: ?(?P<half>[ap])\.?m\.?)"
 CLOCK = (
     r"(?P<hour>\d{1,2})(?::(?P<minute>\d{2})(?::(?P<second>\d{2})(?:[.,](?P<fraction>\d{1,9}))?)?"
@@ -231,8 +233,8 @@ def days(cells: Cells, form: str, missing: Sequence[str] = MISSING_WORDS) -> Arr
 def likely(words: Sequence[str], forms: Iterable[str] = FORMS) -> list[str]:
     """The forms that at least half of these words fit."""
     some = [word.lower() for word in words]
-    few, found = [word for word in some[:5] if DIGIT.search(word)], []
-    lines = "\n".join(word.replace("\n", "\0") for word in some)
+    few, found = [word for word in some[:5] if BEGIN.match(word) and DIGIT.search(word)], []
+    lines = "\n".join(word.replace("\n", "\0") for word in some) if few else ""
     for form in forms if few else ():
         pattern = compiled(form)
         if any(map(pattern.match, few)) and len(pattern.findall(lines)) >= LIKELY * len(some):
@@ -272,9 +274,9 @@ def likely_forms(cells: Cells, missing: Sequence[str] = MISSING_WORDS) -> list[s
 
 def likely_orders(cells: Cells) -> list[str]:
     """The forms that at least half of a column's first rows fit, of those that days and months may be swapped in."""
-    if not any(map(DIGITS.search, cells.first[:A_FEW])):
+    if not any(map(DIGITS.search, cells.first(A_FEW))):
         return []
-    forms = cells.once((likely_orders,), lambda: likely(cells.first[:LOOKED_AT], NUMERIC))
+    forms = cells.once((likely_orders,), lambda: likely(cells.first(LOOKED_AT), NUMERIC))
     return [form for form in forms if form[:2] != "%Y"]
 
 

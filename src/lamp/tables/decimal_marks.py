@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 import numpy as np
 import polars as pl
 
-from lamp.tables.cells import Array, Cells
+from lamp.tables.cells import Array, Cells, read_together
 from lamp.tables.evidence import Found
 from lamp.tables.numbers import OTHER, parts_of, those
 
@@ -21,9 +22,8 @@ PLAIN = re.compile(r"[+-]?(?:0?\.\d+|\d{4,}\.\d*|\d*\.(?:\d{1,2}|\d{4,}))(?:[eE]
 def decimal_mark(column: pl.Series | Cells) -> Found:
     """The decimal mark of a column of text, as its own rows show it."""
     cells = Cells.of(column)
-    first = cells.first[:A_FEW]
-    if "," not in "".join(first) and any(map(PLAIN.match, first)):
-        return Found(".", "proven", next(word for word in first if PLAIN.match(word)))
+    if example := _point(cells):
+        return Found(".", "proven", example)
     marked = cells.read(_has_mark)
     rows = cells.count[marked].sum()
     if not rows:
@@ -39,6 +39,23 @@ def decimal_mark(column: pl.Series | Cells) -> Found:
     if found is None or found.known != "assumed":
         return found or Found(".")
     return _by_the_others(cells, found)
+
+
+def read_all(columns: Iterable[Cells]) -> None:
+    """Read many columns together with either decimal mark, where `decimal_mark` will ask for it."""
+    several = [cells for cells in columns if not _point(cells) and cells.read(_has_mark).any()]
+    for mark in OTHER:
+        read_together(several, parts_of, mark)
+
+
+def _point(cells: Cells) -> str:
+    """A number in the first rows that shows that the point is the decimal mark; "" if there is none."""
+
+    def look() -> str:
+        first = cells.first(A_FEW)
+        return "" if "," in "".join(first) else next(filter(PLAIN.match, first), "")
+
+    return cells.once((_point,), look)
 
 
 def _shown_by(cells: Cells, marked: Array) -> Found | None:

@@ -29,7 +29,10 @@ LEAST_EPOCHS = 4  # of the ensemble; if the budget allows fewer, it trains on fe
 LEAST_SWEPT = 2_000
 RATE = 3e10  # multiplications and additions per second of budget
 STEP = 1e-6  # seconds per step of one network, in addition to its multiplications
-COLUMN, FREE_COLUMNS = 2e-3, 100  # seconds per column for all but training, not counted for the first columns
+INPUT = 1.3e-9  # seconds to move an input of a row through memory in an epoch
+CACHED = 1_000_000  # weights of one network that stay in the processor's cache,
+UPDATE = 3e-8  # and seconds to update each further one in a step
+COLUMN, CELL, FREE_COLUMNS = 5e-4, 5e-7, 100  # seconds per column and cell for all but training; free first columns
 LEAST_TRAINING = 0.15  # least share of the budget that is for training, however many columns there are
 GUARD, GRACE = 2.0, 30.0  # the clock ends a training after GUARD times its budget, or GRACE seconds beyond it
 
@@ -88,14 +91,15 @@ class Effort:
         return {**asdict(self), "shapes": [asdict(shape) for shape in self.shapes]}
 
 
-def training_seconds(columns: int, seconds: float) -> float:
-    """Seconds of a budget that are left for training, once a table of so many columns is read and preprocessed."""
-    return max(seconds - COLUMN * max(0, columns - FREE_COLUMNS), LEAST_TRAINING * seconds)
+def training_seconds(columns: int, rows: int, seconds: float) -> float:
+    """Seconds of a budget that are left for training, once a table of this size is read and preprocessed."""
+    before = (COLUMN + CELL * rows) * max(0, columns - FREE_COLUMNS)
+    return max(seconds - before, LEAST_TRAINING * seconds)
 
 
-def remark_on_columns(columns: int, seconds: float) -> list[str]:
+def remark_on_columns(columns: int, rows: int, seconds: float) -> list[str]:
     """A remark where so many columns leave little of the budget for training."""
-    if training_seconds(columns, seconds) > LEAST_TRAINING * seconds:
+    if training_seconds(columns, rows, seconds) > LEAST_TRAINING * seconds:
         return []
     return [
         f"{columns:,} columns take most of the budget of {seconds:g} s before the training begins; with a larger "
@@ -130,8 +134,14 @@ def effort_for(rows: int, inputs: int, outputs: int, members: int, seconds: floa
 
 
 def epoch_seconds(shape: Shape, inputs: int, outputs: int, rows: int, batch: int) -> float:
-    """Seconds of budget per epoch of one network: per row, each weight counts once forward and twice backward."""
-    return 6.0 * shape.weights(inputs, outputs) * rows / RATE + math.ceil(rows / batch) * STEP
+    """Seconds of budget per epoch of one network.
+
+    Per row, each weight counts once forward and twice backward. With very many inputs, moving them through memory and
+    updating the weights takes longer than that.
+    """
+    weights, steps = shape.weights(inputs, outputs), math.ceil(rows / batch)
+    moving = INPUT * inputs * rows + UPDATE * max(0, weights - CACHED) * steps
+    return max(6.0 * weights * rows / RATE, moving) + steps * STEP
 
 
 def sweep_seconds(shapes: tuple[Shape, ...], inputs: int, outputs: int, rows: int, batch: int, epochs: int) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,7 +16,7 @@ from lamp.tables import dates, numbers, parsing, plain, remarks
 from lamp.tables.cells import Cells
 from lamp.tables.columns import MOST_LEVELS, frequent
 from lamp.tables.conventions import Conventions
-from lamp.tables.missing import MISSING_WORDS, PLACEHOLDERS
+from lamp.tables.missing import MISSING_WORDS, PLACEHOLDERS, as_text
 from lamp.tables.plain import Summary
 from lamp.tables.reading.names import near
 
@@ -80,7 +80,8 @@ def decide(
     conventions = conventions or Conventions()
     if conventions.plain is None:
         conventions = conventions.settled(frame)
-    words = (conventions.cells_of(frame[name]) for name in inputs if name not in asked and name in conventions.cells)
+    words = [conventions.cells[name] for name in inputs if name not in asked and name in conventions.cells]
+    numbers.read_all(words, lambda cells: conventions.decimal_in(cells.name).value)
     dates.read_all(words, lambda cells: _date_forms(cells, conventions))
     decisions = []
     for name in inputs:
@@ -122,13 +123,17 @@ def typed(frame: pl.DataFrame, decisions: Sequence[Decision], conventions: Conve
     return frame.with_columns(read)
 
 
-def told(decisions: Sequence[Decision]) -> list[str]:
-    """Remarks on the columns, one per reason; columns with the same reason share a remark."""
-    by_why: dict[str, list[str]] = {}
+def told(decisions: Iterable[Decision]) -> list[str]:
+    """Remarks on how columns were read; columns that are left out are reported separately."""
+    return by_reason(each for each in decisions if each.reported and each.kind != "left out")
+
+
+def by_reason(decisions: Iterable[Decision]) -> list[str]:
+    """One line per reason; columns with the same reason share a line."""
+    names: dict[str, list[str]] = {}
     for each in decisions:
-        if each.reported and each.kind != "left out":  # columns that are left out are reported separately
-            by_why.setdefault(each.why, []).append(each.name)
-    return [f"{listed(names, 3)}: {why}" for why, names in by_why.items()]
+        names.setdefault(each.why, []).append(each.name)
+    return [f"{listed(several, 3)}: {why}" for why, several in names.items()]
 
 
 def form_of(decision: Decision) -> numbers.NumberForm:
@@ -213,7 +218,8 @@ def _decide_numbers(
         return _decide_words(cells, missing, [why])
     if low == high:
         return _varying(read.rename(name), decision)
-    if whole and there >= ENOUGH_TO_TELL and read.n_unique() == there + (there < len(read)):
+    may_differ = whole and there >= ENOUGH_TO_TELL and high - low + 1 >= there
+    if may_differ and read.n_unique() == there + (there < len(read)):
         if IDENTIFIER.search(name):
             return Decision(name, "left out", "an identifier: every value differs")
         if high - low + 1 == there:
@@ -242,8 +248,12 @@ def _date_forms(cells: Cells, conventions: Conventions) -> list[str]:
 
 def _half_are_numbers(cells: Cells, conventions: Conventions) -> bool:
     """Whether at least half of a column's values are numbers."""
-    missing, decimal = conventions.missing_in(cells.name), conventions.decimal_in(cells.name)
-    return numbers.rows(cells, decimal.value, missing) >= cells.there(missing) / 2
+    missing, mark = conventions.missing_in(cells.name), conventions.decimal_in(cells.name).value
+
+    def look() -> bool:
+        return numbers.rows(cells, mark, missing) >= cells.there(missing) / 2
+
+    return cells.once((_half_are_numbers, mark, missing), look)
 
 
 def _decide_text(cells: Cells, conventions: Conventions) -> Decision:
@@ -259,7 +269,7 @@ def _decide_text(cells: Cells, conventions: Conventions) -> Decision:
         return _decide_numbers(cells, read, Decision(name, "number", why, known, bool(why)), missing)
     words = cells.counted(missing).words
     if len(words) == 1:
-        return _varying(cells.words(missing), Decision(name, "category"))
+        return _single(name, words[0], there < len(cells))
     if len(words) <= MOST_ANSWERS and None not in parsing.meant(words.to_list()):
         return Decision(name, "boolean")
     mixed = seen.mixed and decimal.known != "asked"
@@ -319,9 +329,14 @@ def _varying(series: pl.Series, decision: Decision) -> Decision:
     """The decision, unless the column has a single value: then it is left out, or a category if values are missing."""
     if series.min() != series.max():
         return decision
-    if series.null_count() == 0:
-        return Decision(decision.name, "left out", f"constant: {parsing.words(series.head(1))[0]}")
-    return Decision(decision.name, "category", "a single value, or missing")
+    return _single(decision.name, as_text(series.head(1))[0], series.null_count() > 0)
+
+
+def _single(name: str, word: str, missing: bool) -> Decision:
+    """The decision for a column with a single value: it is left out, or a category if values are missing."""
+    if missing:
+        return Decision(name, "category", "a single value, or missing")
+    return Decision(name, "left out", f"constant: {word}")
 
 
 def _refuse_infinities(cells: Cells, decision: Decision) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from math import isnan
@@ -16,7 +16,7 @@ from math import isnan
 import numpy as np
 import polars as pl
 
-from lamp.tables.cells import Array, Cells
+from lamp.tables.cells import Array, Cells, read_together
 from lamp.tables.missing import MISSING_WORDS, changed
 
 MOST_SHOWN = 50  # words kept as examples
@@ -123,6 +123,15 @@ class Parts:
 def parts_of(text: pl.Series, decimal: str) -> Parts:
     """The texts as numbers with this decimal mark."""
     return Parts(*(column.to_numpy() for column in parsed(text, decimal)))
+
+
+def read_all(columns: Iterable[Cells], decimal_of: Callable[[Cells], str]) -> None:
+    """Read many columns together, each with its decimal mark; what is asked of each one later is then known."""
+    by_mark: dict[str, list[Cells]] = {}
+    for cells in columns:
+        by_mark.setdefault(decimal_of(cells), []).append(cells)
+    for mark, several in by_mark.items():
+        read_together(several, parts_of, mark)
 
 
 def parsed(text: pl.Series, decimal: str) -> pl.DataFrame:

@@ -15,6 +15,7 @@ import polars as pl
 from lamp.tables.missing import MISSING_WORDS, is_text
 
 AT_A_TIME = 200  # columns parsed together
+FIRST = 20  # rows that rule out most columns of anything else
 ENOUGH = 1_000  # rows in which some number must prove that the point is a decimal point
 EXACT = 2.0**53  # float64 holds all whole numbers up to here, and not all beyond
 CODE = r"^[+-]?0\d+$"  # 007 is a word
@@ -48,14 +49,13 @@ class Plain:
 
 def plain_numbers(frame: pl.DataFrame, missing: Sequence[str] = MISSING_WORDS) -> Plain:
     """The text columns of a table that hold only plain numbers and words that mean missing."""
-    names = [name for name, dtype in frame.schema.items() if is_text(dtype)]
     gaps = ["", *{form(word) for word in missing for form in (str, str.lower, str.upper, str.title)}]
+    columns = _likely([each for each in frame.get_columns() if is_text(each.dtype)], gaps)
     tables, summaries = [], dict[str, Summary]()
     cells = pl.all().cast(pl.String).str.strip_chars()
-    for start in range(0, len(names), AT_A_TIME):
-        text = frame.select(names[start : start + AT_A_TIME]).select(
-            pl.when(~cells.is_in(gaps)).then(cells).name.keep()
-        )
+    for start in range(0, len(columns), AT_A_TIME):
+        group = pl.DataFrame(columns[start : start + AT_A_TIME])
+        text = group.select(pl.when(~cells.is_in(gaps)).then(cells).name.keep())
         read = text.select(pl.all().cast(pl.Float64, strict=False))
         rows, finite = _row(text, pl.all().count()), _row(read, pl.all().is_finite().sum())
         numeric = [name for name in text.columns if rows[name] == finite[name] > 0]
@@ -75,6 +75,17 @@ def plain_numbers(frame: pl.DataFrame, missing: Sequence[str] = MISSING_WORDS) -
         tables.append(read.select(plain))
         summaries |= {n: Summary(rows[n], low[n], high[n], whole[n], examples[n] or "") for n in plain}
     return Plain(pl.concat(tables, how="horizontal") if summaries else pl.DataFrame(), summaries)
+
+
+def _likely(columns: Sequence[pl.Series], gaps: Sequence[str]) -> list[pl.Series]:
+    """The columns whose first rows hold only numbers and what means missing, found for all columns in one call."""
+    if not columns:
+        return []
+    first = [each.head(FIRST).cast(pl.String).alias("") for each in columns]
+    cells = pl.concat(first).str.strip_chars()
+    fits = cells.cast(pl.Float64, strict=False).is_finite().fill_null(False) | cells.is_in(gaps).fill_null(True)
+    by_column = fits.to_numpy().reshape(len(columns), len(first[0]))
+    return [each for each, fit in zip(columns, by_column, strict=True) if fit.all()]
 
 
 def _row(frame: pl.DataFrame, expression: pl.Expr) -> dict[str, Any]:

@@ -238,8 +238,8 @@ def of_unused_words(frame: pl.DataFrame, missing: Mapping[str, Sequence[str]]) -
 
 def of_twins(words: pl.Series, rows: Array | None = None) -> list[str]:
     """A remark on words that differ only in capitals or blanks, those with the most rows first."""
-    same = words.str.to_lowercase().str.replace_all(r"\s+", " ")
-    if same.n_unique() == len(same):
+    same = [" ".join(word.lower().split()) for word in words.to_list()]
+    if len(set(same)) == len(same):
         return []
     table = pl.DataFrame({"word": words, "same": same})
     if rows is not None:

@@ -117,7 +117,7 @@ class TrainingPlan:
     @property
     def seconds(self) -> float:
         """The seconds of the budget that are for training."""
-        return training_seconds(len(self.decisions), self.request.seconds)
+        return training_seconds(len(self.decisions), len(self.rows), self.request.seconds)
 
     def to_dict(self) -> dict[str, Any]:
         """The plan as a dict for JSON."""
@@ -211,8 +211,8 @@ def plan_training(request: Request, notes: list[str] | None = None) -> TrainingP
         known = truth[parts.training]
         target.mean, target.std = float(known.mean()), float(known.std(correction=0)) or 1.0
     preprocessing = Preprocessing().fit(frame[parts.training.numpy()], decisions)
-    left = training_seconds(len(decisions), request.seconds)
-    notes += remark_on_columns(len(decisions), request.seconds)
+    left = training_seconds(len(decisions), len(frame), request.seconds)
+    notes += remark_on_columns(len(decisions), len(frame), request.seconds)
     seconds = left * (1 - 3 * SHARE_OF_PEERS)
     effort = effort_for(len(parts.training), len(preprocessing.features), target.outputs, request.members, seconds)
     in_file = torch.from_numpy(rows.cast(pl.Int64).to_numpy().copy())

@@ -1,0 +1,112 @@
+"""Tables with very many columns: the work of each step grows with the columns, and no faster."""
+
+import sys
+from collections import Counter
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from lamp.replicas import population
+from lamp.tables import Preprocessing, cells, kinds, plain
+from lamp.tables.effort import Shape
+from lamp.tables.importance import importances
+from lamp.tables.model import TableModel
+from lamp.tables.train import Request, plan_training
+
+ROWS, FEW, MANY = 60, 100, 200
+MOST = 2.3  # times the work for twice the columns
+
+
+def mixed(columns):
+    """A table with so many columns of all kinds, and a target."""
+    draw = np.random.default_rng(0)
+    days = np.datetime64("2015-01-01") + draw.integers(0, 3000, ROWS)
+    written = [
+        lambda: [f"{x:.4g}" for x in draw.normal(size=ROWS)],
+        lambda: draw.integers(0, 99, ROWS).astype(str).tolist(),
+        lambda: ["" if x < -1 else f"{x:.3f}" for x in draw.normal(size=ROWS)],
+        lambda: [f"w{x}" for x in draw.integers(0, 5, ROWS)],
+        lambda: [" ".join(draw.choice(["red", "old", "car"], 4)) for _ in range(ROWS)],
+        lambda: days.astype(str).tolist(),
+        lambda: [f"{day.astype(object):%d/%m/%Y}" for day in days],
+        lambda: [f"${x:,.2f}" for x in draw.uniform(1, 99_999, ROWS)],
+        lambda: [f"{x:.2f}".replace(".", ",") for x in draw.uniform(0, 999, ROWS)],
+        lambda: ["same"] * ROWS,
+        lambda: [str(x) for x in draw.permutation(ROWS)],
+        lambda: draw.choice(["yes", "no"], ROWS).tolist(),
+    ]
+    table = {f"x{k}": written[k % len(written)]() for k in range(columns)}
+    return pl.DataFrame({**table, "y": draw.choice(["in", "out"], ROWS)})
+
+
+def counted(monkeypatch, call):
+    """What a call returns, its calls of functions, and the columns of all tables that polars was asked about."""
+    work, lazy, names = Counter(), pl.DataFrame.lazy, vars(pl.DataFrame)["columns"]
+
+    def wide(frame):
+        work["columns"] += frame.width
+        return lazy(frame)
+
+    def listed(frame):
+        work["columns"] += frame.width
+        return names.fget(frame)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(pl.DataFrame, "lazy", wide)
+        patched.setattr(pl.DataFrame, "columns", property(listed, names.fset))
+        sys.setprofile(lambda _, event, __: work.update([event.removeprefix("c_")]) if "call" in event else None)
+        try:
+            return call(), work
+        finally:
+            sys.setprofile(None)
+
+
+@pytest.fixture
+def in_groups(monkeypatch):
+    """Few columns are read together, so that there are many groups of them."""
+    monkeypatch.setattr(cells, "AT_A_TIME", 10 * ROWS)
+    monkeypatch.setattr(plain, "AT_A_TIME", 10)
+
+
+def steps(tmp_path, monkeypatch, columns):
+    """{step: its work} for a table with so many columns."""
+    frame = mixed(columns)
+    frame.write_csv(tmp_path / "t.csv")
+    found = {}
+
+    def run(step, call):
+        made, found[step] = counted(monkeypatch, call)
+        return made
+
+    plan = run("plan", lambda: plan_training(Request(tmp_path / "t.csv", "y", seconds=20.0)))
+    x = run("transform", lambda: plan.preprocessing.transform(frame.drop("y")))
+    run("save", lambda: Preprocessing.from_json(plan.preprocessing.to_json()))
+    shape = Shape(3, 1)
+    networks = population(shape.build(x.shape[1], 2), range(2))
+    model = TableModel(plan.preprocessing, plan.target, networks, shape)
+    run("importance", lambda: importances(model, x, plan.truth))
+    return found
+
+
+def test_the_work_grows_with_the_columns(tmp_path, monkeypatch, in_groups):
+    torch.manual_seed(0)
+    steps(tmp_path, monkeypatch, FEW)  # what is kept from the first call on
+    few, many = (steps(tmp_path, monkeypatch, columns) for columns in (FEW, MANY))
+    ratios = {(step, what): many[step][what] / few[step][what] for step in few for what in few[step]}
+    assert {key: ratio for key, ratio in ratios.items() if ratio > MOST} == {}
+    assert few["plan"]["call"] > 100 * FEW  # it counts
+    assert few["plan"]["columns"] > FEW
+
+
+def test_a_call_per_column_on_the_whole_table_is_found(monkeypatch):
+    frames = [mixed(columns) for columns in (FEW, MANY)]
+    few, many = (counted(monkeypatch, lambda f=f: [f.select(name) for name in f.columns])[1] for f in frames)
+    assert many["columns"] > 3.5 * few["columns"]
+
+
+def test_columns_left_out_for_one_reason_share_a_line():
+    table = {f"x{k}": ["same"] * 30 for k in range(50)} | {"u": [""] * 30, "v": ["a", "b", "c"] * 10}
+    decisions = [each for each in kinds.decide(pl.DataFrame(table), "") if each.kind == "left out"]
+    assert kinds.by_reason(decisions) == ["x0, x1, x2, ... (50 in all): constant: same", "u: all values are missing"]
