@@ -49,6 +49,7 @@ SLOW = [
     "fit_each",
     "found_by_use",
     "freezing",
+    "fused",
     "graph",
     "interop_graphs",
     "interop_onnx",
@@ -123,7 +124,7 @@ SLOW = [
     "user_networks",
 ]
 # Files about machine code: `pytest -m compiled` runs them alone.
-COMPILED = ("backends", "compiled", "disk_cache", "kept_kernels", "lane")
+COMPILED = ("backends", "compiled", "disk_cache", "fused", "kept_kernels", "lane")
 
 GPU = torch.cuda.is_available()
 

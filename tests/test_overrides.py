@@ -1,6 +1,7 @@
 """Methods that a user overrides are called: in a subclass, on an instance, or patched into lamp's classes."""
 
 import functools
+import math
 from abc import ABC, abstractmethod
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor
 
 import lamp
+from lamp.fused import SMALLEST
 from lamp.overrides import is_lamps, overridden
 
 X = torch.randn(7, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
@@ -131,8 +133,8 @@ def test_a_derivative_of_its_own_is_taken_in_place_of_lamps():
         torch.testing.assert_close(activation.backward(ones), 2.0 * dx)
     assert torch.equal(both(x), x)
     assert torch.equal(both.backward(ones), 3.0 * ones)
-    assert lamp.GELU.is_long
-    assert not DoublySteep.is_long
+    assert lamp.GELU.fused_from == SMALLEST
+    assert DoublySteep.fused_from == math.inf
 
 
 def test_a_sigma_of_its_own_is_computed_at_once():

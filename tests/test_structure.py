@@ -46,6 +46,7 @@ ROOMS = [
         "module_meta",
         "parameter",
         "formulas",
+        "fused",
         "axes",
         "init",
         "state_dict",

@@ -16,6 +16,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from lamp import fused
 from lamp.installation import VERSION
 
 if TYPE_CHECKING:
@@ -43,6 +44,13 @@ ELSEWHERE: dict[str, str] = {  # a public name: the module that holds it
     "to_python": "lamp.interop.python_file",
     "to_torch": "lamp.interop.torch",
 }
+
+
+def _compile_formula(*arguments: Any) -> Any:
+    return import_module("lamp.compiler.elementwise").compile_formula(*arguments)
+
+
+fused.compile_formula = _compile_formula
 
 
 def __getattr__(name: str) -> Any:

@@ -15,17 +15,13 @@ numbers with which the tests check each derivative:
 """
 
 import math
-from collections.abc import Callable
 from functools import lru_cache
-from itertools import repeat
 from typing import Any
 
 import torch
 from torch import Tensor
 
 Number = Any  # a tensor, a vector register, a dual number: anything with the operations above
-BLOCK = 65536  # so many numbers of several tensors stay in a processor's cache, for each of torch's threads
-FEW_BLOCKS = 2  # tensors of up to so many blocks are computed at once
 
 
 def softplus(x: Number) -> Number:
@@ -71,7 +67,7 @@ def nonzero(x: Number) -> Number:
     """1 where x is not 0, else 0."""
     if isinstance(x, Tensor):
         return torch.ne(x, constant(0.0, x), out=torch.empty_like(x))
-    return x.sign().abs()
+    return x.sign().abs().where(x == x, 1.0)  # NaN is not 0
 
 
 def between(x: Number, low: float, high: float) -> Number:
@@ -123,24 +119,6 @@ def add_product(x: Number, y: Number, z: Number, factor: float = 1.0) -> Number:
     if factor == -1.0:
         return x - y * z
     return x + (y * z if factor == 1.0 else y * z * factor)
-
-
-def in_blocks(function: Callable[..., Tensor], *tensors: Tensor | None, row: int = 1) -> Tensor:
-    """function(*tensors), which computes each row of `row` numbers from these rows of the tensors, in blocks of rows.
-
-    So what it computes in between stays in the processor's cache. The function takes an argument `out`, the tensor to
-    write its result to, which is None where there is a single block.
-    """
-    given = [each for each in tensors if each is not None]
-    like = given[0]
-    if like.numel() <= FEW_BLOCKS * BLOCK or not all(each.is_cpu and each.is_contiguous() for each in given):
-        return function(*tensors, out=None)
-    result = torch.empty_like(like)
-    rows = max(BLOCK * torch.get_num_threads() // row, 1)
-    blocks = [repeat(None) if each is None else each.view(-1, row).split(rows) for each in (*tensors, result)]
-    for *parts, out in zip(*blocks, strict=False):
-        function(*parts, out=out)
-    return result
 
 
 def is_zero(number: Number) -> bool:

@@ -19,8 +19,8 @@ PACKAGE = __name__.partition(".")[0]
 SHORTCUTS = {
     "sigma_of_tensor": ("sigma",),
     "dsigma_of_tensor": ("dsigma",),
-    "reads": ("dsigma",),  # a class attribute, like `is_long` and `by_label`
-    "is_long": ("sigma", "dsigma"),
+    "reads": ("dsigma",),  # a class attribute, like `fused_from` and `by_label`
+    "fused_from": ("sigma", "dsigma", "dsigma_of_tensor"),
     "value_of_tensors": ("value",),
     "doutput": ("derivative",),
     "by_label": ("value", "derivative", "target_probability"),  # a class attribute that turns shortcuts on

@@ -7,13 +7,13 @@ because the machine code is kept on disk.
 from __future__ import annotations
 
 import gc
-from collections.abc import Hashable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
-from lamp.compiler import disk_cache
 from lamp.compiler.arguments import KernelArguments
-from lamp.compiler.backends.cpu.kept import Kept, machine_code, texts
-from lamp.compiler.backends.cpu.machine_code import VERSION, MachineCode, assembly_of
+from lamp.compiler.backends.cpu.kept import Kept, loaded_or_made, machine_code, texts
+from lamp.compiler.backends.cpu.machine_code import MachineCode, assembly_of
 from lamp.compiler.backends.cpu.target import CPU
 from lamp.compiler.kernel_spec import KernelSpec
 from lamp.compiler.tiling import tiled
@@ -68,19 +68,11 @@ def _code_for(spec: KernelSpec, machine: CPU) -> MachineCode:
     if key is None:
         return machine_code(text_of(spec, machine), machine)
     kept = known.get((key, machine))
-    return kept if kept is not None else known.keep((key, machine), _loaded_or_made(spec, machine, key))
-
-
-def _loaded_or_made(spec: KernelSpec, machine: CPU, key: Hashable) -> MachineCode:
-    """The machine code that an earlier process stored on disk for this key; else compiled now and stored."""
-    name = disk_cache.name_of(key, (machine, VERSION))
-    kept = None if name is None else disk_cache.load(name)
-    if kept is not None:
-        return MachineCode(kept, machine)
-    made = machine_code(text_of(spec, machine), machine)
-    if name is not None:
-        disk_cache.store(name, made.code)
-    return made
+    return (
+        kept
+        if kept is not None
+        else known.keep((key, machine), loaded_or_made(key, partial(text_of, spec, machine), machine))
+    )
 
 
 def forget() -> None:

@@ -1,13 +1,14 @@
 """`Activation`, the base class of elementwise activations."""
 
+import math
 from abc import abstractmethod
 from typing import Any, Literal
 
-import torch
 from torch import Tensor
 
 from lamp.errors import ArgumentError
-from lamp.formulas import Number, in_blocks
+from lamp.formulas import Number
+from lamp.fused import fused
 from lamp.module import Module
 from lamp.nn.checks import explain_dsigma, explain_gradient, explain_numbers
 from lamp.torch_habits import unwritten
@@ -35,7 +36,7 @@ class Activation(Module):
 
     remembers: Literal["x", "y", "xy"] = "y"
     reads: Literal["", "x", "y", "xy"] = ""  # "": what `remembers` says
-    is_long = False  # whether dsigma takes so many operations that it is faster block by block
+    fused_from: float = math.inf  # from so many numbers on machine code computes y and dx, see lamp.fused
     _guards = False  # the check of the whole network's input and output covers what it remembers
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -60,7 +61,8 @@ class Activation(Module):
 
     def sigma_of_tensor(self, x: Tensor) -> Tensor:
         """sigma of a tensor; subclasses use a single operation of torch if there is one."""
-        return in_blocks(self._y, x) if self.is_long else self.sigma(x)
+        y = fused(self.sigma, x) if x.numel() >= self.fused_from else None
+        return self.sigma(x) if y is None else y
 
     def dsigma_of_tensor(self, x: Tensor, y: Tensor) -> Tensor:
         """dsigma of tensors; subclasses may use fewer operations of torch, or another formula."""
@@ -103,31 +105,28 @@ class Activation(Module):
             raise explain_gradient(dy, like.shape)
         if like.dtype.itemsize < 4:
             return self._dx(*(None if each is None else each.float() for each in (dy, x, y))).to(like.dtype)
-        if self.is_long and "dsigma" not in self.__dict__:
-            return in_blocks(self._dx, dy, x, y)
         return self._dx(dy, x, y)
 
-    def _y(self, x: Tensor, out: Tensor | None) -> Tensor:
-        """sigma(x), written to `out` if that is a tensor."""
-        y: Tensor = self.sigma(x)
-        return y if out is None else out.copy_(y)
-
-    def _dx(self, dy: Any, x: Any, y: Any, out: Tensor | None = None) -> Tensor:
-        """dy * dsigma(x, y), written to `out` if that is a tensor."""
+    def _dx(self, dy: Any, x: Any, y: Any) -> Tensor:
+        """dy * dsigma(x, y)."""
+        if dy.numel() >= self.fused_from and (dx := fused(self._product, dy, x, y)) is not None:
+            return dx
         try:
             slope = self.dsigma_of_tensor(x, y) if "dsigma" not in self.__dict__ else self.dsigma(x, y)
         except (TypeError, AttributeError):
             if x is not None and y is not None:
                 raise
             raise explain_reading(self) from None
-        if out is not None:
-            return torch.mul(slope, dy, out=out)
         try:
             # In place takes two thirds of the time, but must not overwrite the input or output of the forward.
-            dx: Tensor = slope.mul_(dy) if slope is not x and slope is not y else slope * dy
+            dx = slope.mul_(dy) if slope is not x and slope is not y else slope * dy
         except (RuntimeError, AttributeError, TypeError):
             raise explain_dsigma(self, slope, dy.shape) from None
         return dx
+
+    def _product(self, dy: Number, x: Number, y: Number) -> Number:
+        """dy * dsigma(x, y), of any numbers: what is compiled."""
+        return (self.dsigma_of_tensor(x, y) if self.reads else self.dsigma(x, y)) * dy
 
 
 def explain_reading(activation: Activation) -> ArgumentError:

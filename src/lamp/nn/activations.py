@@ -21,6 +21,7 @@ from lamp.formulas import (
     softplus,
     step,
 )
+from lamp.fused import SMALLEST
 from lamp.nn.activation import Activation
 from lamp.nn.arguments import a_number, positive
 from lamp.values import is_one_of
@@ -59,6 +60,8 @@ class Sigmoid(Activation):
 class Softsign(Activation):
     """y = x / (1 + |x|), and its derivative 1 / (1 + |x|)^2 = (1 - |y|)^2.  Source: torch.nn.Softsign."""
 
+    fused_from = SMALLEST
+
     def sigma(self, x: Number) -> Number:
         return x / (x.abs() + constant(1.0, x))
 
@@ -67,8 +70,10 @@ class Softsign(Activation):
 
 
 # ---- exponential below zero, linear above ----------------------------------------------------------------------------
-def exp_below_zero(x: Tensor, below: float, above: float) -> Tensor:
+def exp_below_zero(x: Number, below: float, above: float) -> Number:
     """below * exp(x) where x <= 0, above elsewhere. y + alpha is the same for ELU, but has the rounding error of y."""
+    if not isinstance(x, Tensor):
+        return (x.clamp(max=0.0).exp() * below).where((x <= 0.0) | (x != x), above)  # NaN stays NaN
     slope = x.clamp(max=0.0).exp_()
     if below == above == 1:
         return slope
@@ -85,6 +90,7 @@ class ELU(Activation):
     """
 
     reads = "x"
+    fused_from = SMALLEST
 
     def __init__(self, alpha: float = 1.0) -> None:
         self.alpha = positive(self, "alpha", alpha)
@@ -99,7 +105,7 @@ class ELU(Activation):
     def sigma_of_tensor(self, x: Tensor) -> Tensor:
         return torch.celu(x) if self.alpha == 1 else torch.ops.aten.elu.default(x, self.alpha)
 
-    def dsigma_of_tensor(self, x: Tensor, y: Tensor) -> Tensor:
+    def dsigma_of_tensor(self, x: Number, y: Number) -> Number:
         return exp_below_zero(x, self.alpha, 1.0)
 
     def extra_repr(self) -> str:
@@ -116,6 +122,7 @@ class CELU(Activation):
     """
 
     reads = "x"
+    fused_from = SMALLEST
 
     def __init__(self, alpha: float = 1.0) -> None:
         self.alpha = positive(self, "alpha", alpha)
@@ -129,7 +136,7 @@ class CELU(Activation):
     def sigma_of_tensor(self, x: Tensor) -> Tensor:
         return torch.celu(x, self.alpha)
 
-    def dsigma_of_tensor(self, x: Tensor, y: Tensor) -> Tensor:
+    def dsigma_of_tensor(self, x: Number, y: Number) -> Number:
         return exp_below_zero(x if self.alpha == 1 else x / constant(self.alpha, x), 1.0, 1.0)
 
     def extra_repr(self) -> str:
@@ -145,6 +152,7 @@ class SELU(Activation):
     """
 
     reads = "x"
+    fused_from = SMALLEST
 
     def sigma(self, x: Number) -> Number:
         below = x.clamp(max=0.0).expm1()
@@ -158,27 +166,32 @@ class SELU(Activation):
     def sigma_of_tensor(self, x: Tensor) -> Tensor:
         return torch.selu(x)
 
-    def dsigma_of_tensor(self, x: Tensor, y: Tensor) -> Tensor:
+    def dsigma_of_tensor(self, x: Number, y: Number) -> Number:
         return exp_below_zero(x, SELU_SCALE * SELU_ALPHA, SELU_SCALE)
 
 
 # ---- x times a smooth gate -------------------------------------------------------------------------------------------
 class SiLU(Activation):
-    """y = x s with s = 1 / (1 + exp(-x)), and its derivative y + s (1 - y).
+    """y = x s with s = 1 / (1 + exp(-x)), and its derivative s + y (1 - s).
 
     Source    torch.nn.SiLU; Elfwing et al. 2017, arXiv:1702.03118; also known as swish
     """
 
     remembers = "xy"
+    fused_from = SMALLEST
 
     def sigma(self, x: Number) -> Number:
         return x * x.sigmoid()
 
     def dsigma(self, x: Number, y: Number) -> Number:
-        return y.lerp(constant(1.0, y), x.sigmoid())  # lerp does not overflow where s is 1
+        s = x.sigmoid()
+        return add_product(s, y, constant(1.0, y) - s)
 
     def sigma_of_tensor(self, x: Tensor) -> Tensor:
         return torch.ops.aten.silu.default(x)  # type: ignore[no-any-return]
+
+    def dsigma_of_tensor(self, x: Tensor, y: Tensor) -> Tensor:
+        return y.lerp(constant(1.0, y), x.sigmoid())  # y + s (1 - y); torch computes 1 - (1 - s) (1 - y) for large s
 
 
 class GELU(Activation):
@@ -194,7 +207,7 @@ class GELU(Activation):
     """
 
     remembers = "x"
-    is_long = True
+    fused_from = SMALLEST
     SLOPE = math.sqrt(8.0 / math.pi)
     CUBIC = SLOPE * 0.044715
     # From here on the derivative is 0 or 1 to the last bit. Further out x^2 may overflow, and exp(-x^2 / 2) is a number
@@ -210,7 +223,6 @@ class GELU(Activation):
                 fix="name one of these",
             )
         self.approximate = approximate
-        self.is_long = self.is_long and approximate == "tanh"
 
     def sigma(self, x: Number) -> Number:
         return x * self._gate(x)
@@ -255,7 +267,7 @@ class Mish(Activation):
     """
 
     remembers = "x"
-    is_long = True
+    fused_from = SMALLEST
     SATURATED = 20.0  # t is 1 to the last bit from here on; further out e^2 would overflow
 
     def sigma(self, x: Number) -> Number:
@@ -296,6 +308,7 @@ class Softplus(Activation):
     """
 
     remembers = "x"
+    fused_from = SMALLEST
 
     def __init__(self, beta: float = 1.0, threshold: float = 20.0) -> None:
         self.beta = positive(self, "beta", beta)
@@ -328,6 +341,7 @@ class LogSigmoid(Activation):
     """y = log(1 / (1 + exp(-x))), and its derivative 1 / (1 + exp(x)) = 1 - exp(y).  Source: torch.nn.LogSigmoid."""
 
     reads = "x"
+    fused_from = SMALLEST
 
     def sigma(self, x: Number) -> Number:
         return log_sigmoid(x)
@@ -339,4 +353,4 @@ class LogSigmoid(Activation):
         return torch.ops.aten.log_sigmoid.default(x)  # type: ignore[no-any-return]
 
     def dsigma_of_tensor(self, x: Tensor, y: Tensor) -> Tensor:
-        return (-x).sigmoid_()
+        return (-x).sigmoid()

@@ -12,6 +12,7 @@ from lamp.axes import standing
 from lamp.devices import device_of, floating
 from lamp.errors import ArgumentError, ShapeError
 from lamp.formulas import Number, add_product, between, constant, nonzero, step, steps
+from lamp.fused import SMALLEST, SMALLEST_OF_TWO
 from lamp.module import Module
 from lamp.nn.activation import Activation
 from lamp.nn.arguments import a_number, a_size, not_negative
@@ -24,6 +25,7 @@ class ReLU(Activation):
     """y = max(x, 0), and its derivative 1 where y > 0, else 0.  Source: torch.nn.ReLU."""
 
     _commutes_with_max = True
+    fused_from = SMALLEST_OF_TWO
 
     def sigma(self, x: Number) -> Number:
         return x.clamp(min=0.0)
@@ -51,6 +53,8 @@ class LeakyReLU(Activation):
 
     Source    torch.nn.LeakyReLU
     """
+
+    fused_from = SMALLEST
 
     def __init__(self, negative_slope: float = 0.01) -> None:
         self.negative_slope = a_number(self, "negative_slope", negative_slope)
@@ -148,6 +152,7 @@ class Threshold(Activation):
     """
 
     remembers = "x"
+    fused_from = SMALLEST_OF_TWO
 
     def __init__(self, threshold: float, value: float) -> None:
         self.threshold = a_number(self, "threshold", threshold, finite=False)
@@ -176,6 +181,7 @@ class Hardtanh(Activation):
     """
 
     reads = "x"
+    fused_from = SMALLEST
 
     def __init__(self, min_val: float = -1.0, max_val: float = 1.0) -> None:
         self.min_val = a_number(self, "min_val", min_val, finite=False)
@@ -193,6 +199,9 @@ class Hardtanh(Activation):
 
     def dsigma(self, x: Number, y: Number) -> Number:
         return between(y, self.min_val, self.max_val)
+
+    def sigma_of_tensor(self, x: Tensor) -> Tensor:
+        return x.clamp(min=self.min_val, max=self.max_val)
 
     def dsigma_of_tensor(self, x: Tensor, y: Tensor) -> Tensor:
         return between(x, self.min_val, self.max_val)  # type: ignore[no-any-return]  # a bound need not be a number of y's dtype
@@ -218,6 +227,7 @@ class Hardsigmoid(Activation):
     """
 
     reads = "x"
+    fused_from = SMALLEST
 
     def sigma(self, x: Number) -> Number:
         return (x + constant(3.0, x)).clamp(min=0.0, max=6.0) * constant(1.0 / 6.0, x)
@@ -229,7 +239,7 @@ class Hardsigmoid(Activation):
         return torch.ops.aten.hardsigmoid.default(x)  # type: ignore[no-any-return]
 
     def dsigma_of_tensor(self, x: Tensor, y: Tensor) -> Tensor:
-        return between(x, -3.0, 3.0).mul_(constant(1.0 / 6.0, x))  # type: ignore[no-any-return]  # y may be rounded to 0 or 1
+        return between(x, -3.0, 3.0) * constant(1.0 / 6.0, x)  # type: ignore[no-any-return]  # y may be rounded to 0 or 1
 
 
 class Hardswish(Activation):
@@ -239,7 +249,7 @@ class Hardswish(Activation):
     """
 
     remembers = "x"
-    is_long = True
+    fused_from = SMALLEST
 
     def sigma(self, x: Number) -> Number:
         return x * self._gate(x)
@@ -251,7 +261,8 @@ class Hardswish(Activation):
         return torch.ops.aten.hardswish.default(x)  # type: ignore[no-any-return]
 
     def dsigma_of_tensor(self, x: Tensor, y: Tensor) -> Tensor:
-        return torch.ops.aten.hardsigmoid.default(x).addcmul_(x, between(x, -3.0, 3.0), value=1.0 / 6.0)  # type: ignore[no-any-return]
+        near = x.clamp(min=-3.0, max=3.0)
+        return torch.ops.aten.hardsigmoid.default(x).addcmul_(near, between(x, -3.0, 3.0), value=1.0 / 6.0)  # type: ignore[no-any-return]
 
     def _gate(self, x: Number) -> Number:
         return (x + constant(3.0, x)).clamp(min=0.0, max=6.0) * constant(1.0 / 6.0, x)
@@ -265,6 +276,8 @@ class Softshrink(Activation):
 
     Raises ArgumentError if lambd is negative.
     """
+
+    fused_from = SMALLEST_OF_TWO
 
     def __init__(self, lambd: float = 0.5) -> None:
         self.lambd = not_negative(self, "lambd", lambd)
@@ -289,6 +302,8 @@ class Hardshrink(Activation):
 
     Raises ArgumentError if lambd is negative.
     """
+
+    fused_from = SMALLEST_OF_TWO
 
     def __init__(self, lambd: float = 0.5) -> None:
         self.lambd = not_negative(self, "lambd", lambd)

@@ -29,11 +29,15 @@ def addresses() -> dict[str, int]:
 
 @cache
 def _found() -> dict[str, int]:
+    return functions_of_torch(*PRODUCTS.values(), THREADS)
+
+
+def functions_of_torch(*names: str) -> dict[str, int]:
+    """The addresses of functions in torch's library and those that it needs; empty if one of them is missing."""
     for file in LIBRARIES:
         path = Path(torch.__file__).parent / "lib" / file
         if path.exists():
             library = ctypes.CDLL(str(path))  # which torch has loaded already
-            names = (*PRODUCTS.values(), THREADS)
             if all(hasattr(library, name) for name in names):
                 return {name: ctypes.cast(getattr(library, name), ctypes.c_void_p).value or 0 for name in names}
     return {}

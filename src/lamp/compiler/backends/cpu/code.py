@@ -71,7 +71,7 @@ class CPUCode(Code):
 
     def finish(self) -> str:
         if self._threads_before is not None:
-            self.b.call(self._external(blas.THREADS, I32, [I32]), [self._threads_before])
+            self.b.call(self.external(blas.THREADS, I32, [I32]), [self._threads_before])
         self.b.ret_void()
         return str(self.module)
 
@@ -263,12 +263,12 @@ class CPUCode(Code):
         phase, which = b.udiv(number, I64(each)), b.urem(number, I64(each))
         b.cbranch(b.icmp_signed("<", phase, phases), body, after)
         b.position_at_end(body)
-        wait_until(b, self._external, done, b.mul(phase, I64(each)))
+        wait_until(b, self.external, done, b.mul(phase, I64(each)))
         yield phase, which
         b.atomic_rmw("add", done, I64(1), "acq_rel")
         b.branch(following)
         b.position_at_end(after)
-        wait_until(b, self._external, done, b.mul(phases, I64(each)))
+        wait_until(b, self.external, done, b.mul(phases, I64(each)))
 
     # ---- memory ------------------------------------------------------------------------------------------------
     def beyond(self, pointer: ir.Value, at: Index) -> ir.Value:
@@ -321,10 +321,10 @@ class CPUCode(Code):
         """By BLAS, on the calling thread alone."""
         if self._threads_before is None:
             with self.b.goto_entry_block():
-                self._threads_before = self.b.call(self._external(blas.THREADS, I32, [I32]), [I32(1)])
+                self._threads_before = self.b.call(self.external(blas.THREADS, I32, [I32]), [I32(1)])
         blas.write_product(
             self.b,
-            self._external,
+            self.external,
             self.dtype,
             [each.transposed for each in (x, y)],
             [self.whole(size).value for size in (rows, columns, terms)],
@@ -332,7 +332,7 @@ class CPUCode(Code):
             add,
         )
 
-    def _external(self, name: str, result: ir.Type, arguments: Sequence[ir.Type]) -> ir.Function:
+    def external(self, name: str, result: ir.Type, arguments: Sequence[ir.Type]) -> ir.Function:
         """A function outside the kernel, by its name."""
         known = self.module.globals.get(name)
         return known or ir.Function(self.module, ir.FunctionType(result, arguments), name)

@@ -1,12 +1,13 @@
-"""The cache of machine code in memory, which drops the least recently used code beyond a number of bytes."""
+"""Caches of machine code: on disk, and in memory, which drops the least recently used beyond a number of bytes."""
 
 from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 
-from lamp.compiler.backends.cpu.machine_code import MachineCode, compiled
+from lamp.compiler import disk_cache
+from lamp.compiler.backends.cpu.machine_code import VERSION, MachineCode, compiled
 from lamp.compiler.backends.cpu.target import CPU
 
 MOST_BYTES = 2**26
@@ -60,3 +61,16 @@ def machine_code(llvm_ir: str, target: CPU) -> MachineCode:
     key = hashlib.sha256(llvm_ir.encode()).digest(), target
     known = texts.get(key)
     return known if known is not None else texts.keep(key, compiled(llvm_ir, target))
+
+
+def loaded_or_made(key: Hashable, text: Callable[[], str], target: CPU) -> MachineCode:
+    """The machine code that an earlier process stored on disk for this key; else compiled now from text(), its LLVM IR,
+    and stored."""
+    name = disk_cache.name_of(key, (target, VERSION))
+    kept = None if name is None else disk_cache.load(name)
+    if kept is not None:
+        return MachineCode(kept, target)
+    made = machine_code(text(), target)
+    if name is not None:
+        disk_cache.store(name, made.code)
+    return made

@@ -9,7 +9,7 @@ from functools import lru_cache
 import llvmlite.binding as llvm
 import torch
 
-from lamp.compiler.backends.cpu import blas
+from lamp.compiler.backends.cpu import blas, openmp
 from lamp.compiler.code import Machine
 from lamp.errors import ArgumentError
 
@@ -67,8 +67,8 @@ def _host(bits: int | None, products: bool) -> CPU:
 
 @lru_cache(maxsize=1)
 def initialise() -> None:
-    """Initialise LLVM for this CPU, once per process, and tell it where the functions of BLAS are."""
+    """Initialise LLVM for this CPU, once per process, and tell it where the functions of BLAS and OpenMP are."""
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
-    for name, address in blas.addresses().items():
+    for name, address in (blas.addresses() | openmp.addresses()).items():
         llvm.add_symbol(name, address)
