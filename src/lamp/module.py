@@ -93,6 +93,7 @@ class Module(TorchHabits, Participant, metaclass=ModuleMeta):
     # What a row of modules may do to save memory and time (see lamp.nn.container and lamp.nn.module_row).
     _hands_over: ClassVar[bool] = False  # whether the output is a new tensor, which the module does not remember
     _overwrites: ClassVar[bool] = False  # whether `_forward_over` differs from forward
+    _recomputes: ClassVar[bool] = False  # whether the output costs little to compute again, from what it remembers
     _commutes_with_max: ClassVar[bool] = False  # whether it may as well follow a max pool, with the same gradients
     _takes_largest: ClassVar[bool] = False  # whether it is a max pool
 

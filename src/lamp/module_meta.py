@@ -71,7 +71,7 @@ class ModuleMeta(Constructed):
         if has_own_getattribute(cls):
             for name in PASS_METHODS:
                 cls._set(f"_bare_{name}", _looked_up(name))
-            for name in ("_hands_over", "_overwrites", "_commutes_with_max", "_takes_largest"):
+            for name in ("_hands_over", "_overwrites", "_recomputes", "_commutes_with_max", "_takes_largest"):
                 cls._set(name, False)
         for subclass in cls.__subclasses__():  # type: ignore[var-annotated]  # mypy does not type it for a metaclass
             subclass._update_methods()

@@ -27,6 +27,7 @@ SHORTCUTS = {
     "backward_parameters": ("backward",),
     "_hands_over": ("forward", "__call__"),  # class attributes, and what they stand for: see lamp.nn.container
     "_overwrites": ("forward", "__call__"),
+    "_recomputes": ("forward", "__call__", "sigma"),
     "_forward_over": ("forward", "__call__"),
     "sigma_over": ("sigma",),
     "_commutes_with_max": ("forward", "backward", "__call__", "sigma", "dsigma"),

@@ -25,6 +25,7 @@ from lamp.paths import describe
 from lamp.trees import is_packed, leaves
 
 numbers = itertools.count(1)
+LARGE = 2**16  # numbers in an output that is computed again rather than remembered
 Stepping = tuple[Callable[["Participant", "Pass"], None], ...]
 
 
@@ -41,6 +42,22 @@ class Further:
         """Whether the result is there in place of the loss."""
         loss, result = self.loss(), self.result()
         return result is not None and (loss is None or loss is result)
+
+
+class Again:
+    """How to compute a module's output again, from the input. It is remembered in place of the output.
+
+    The module remembers its input anyway, until its own backward, which comes later than that of whoever recalls this.
+    """
+
+    __slots__ = ("input", "module")
+
+    def __init__(self, module: Participant, input: Any) -> None:
+        self.module, self.input = module, input
+
+    def __call__(self) -> Any:
+        with evaluating():  # nothing is remembered
+            return self.module._bare_forward(self.input)
 
 
 class Pass:
@@ -64,11 +81,13 @@ class Pass:
     output      its output, if that is one tensor
     others      earlier passes of the same root that still wait for a backward
     stepping    called with each module after its backward, and the pass (see lamp.optim.in_backward)
+    again       a tensor that only the next module gets, and how to compute it again (see `Pass.offer`)
     dropped     the number of the first pass of this root that had no backward, since the root's last backward
     """
 
     __slots__ = (
         "__weakref__",
+        "again",
         "consumed",
         "counts",
         "dropped",
@@ -103,6 +122,7 @@ class Pass:
         self.output: weakref.ref[Tensor] | None = None
         self.others: weakref.WeakSet[Pass] | None = None
         self.stepping: Stepping = ()
+        self.again: tuple[Any, Again] | None = None
 
     def weakly(self) -> weakref.ref[Pass]:
         """A weak reference to the pass, kept in `weak`."""
@@ -111,10 +131,16 @@ class Pass:
 
     def guard(self) -> None:
         """Count changes of what has been remembered, and will be: a forward that a user wrote comes next."""
+        self.again = None
         if not self.guarded:
             self.guarded = True
             for stack in self.memory.values():
                 stack[:] = [(value, versions_of(value) if count is None else count) for value, count in stack]
+
+    def offer(self, module: Participant, input: Any, output: Any) -> None:
+        """Let the module that is called next with this output remember how to compute it again, if it is large."""
+        large = isinstance(output, Tensor) and output.numel() >= LARGE
+        self.again = (output, Again(module, input)) if large and not self.evaluating else None
 
     def tell(self, module: Participant) -> None:
         """Tell those in `stepping` that a backward of this module has returned."""
@@ -240,6 +266,7 @@ class Participant:
         # fmt: off
         _has_users_forward: ClassVar[bool]
         backward: Callable[..., Any]
+        _bare_forward: Callable[..., Any]
         def modules(self) -> Iterator[Participant]: ...
         def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Participant]]: ...
         # fmt: on
@@ -265,7 +292,9 @@ class Participant:
             through = self._through = Pass(self)
         elif through.evaluating or not through.root._training:
             return
-        memory = through.memory
+        memory, again = through.memory, through.again
+        if again is not None and again[0] is value:
+            value = again[1]
         entry = value, versions_of(value) if through.guarded or self._guards else None
         if self in memory:
             memory[self].append(entry)
@@ -288,7 +317,7 @@ class Participant:
             value, version = stack.pop()
             if version is not None and versions_of(value) != version:
                 raise changed_memory(self)
-            return value
+            return value() if type(value) is Again else value
         if stack is not None:
             what, fix = "backward twice", "call forward before each backward: backward consumes what forward remembered"
         elif through is not None and through.evaluating:

@@ -32,7 +32,9 @@ PAIRS: dict[type[torch.nn.Module], type[Module]] = {
     getattr(torch.nn, name): getattr(package, name)
     for package in (nn, losses)
     for name in package.__all__
-    if hasattr(torch.nn, name) and not issubclass(getattr(package, name), Container)
+    if hasattr(torch.nn, name)
+    and getattr(package, name) is not Container
+    and not issubclass(getattr(package, name), ModuleRow | ModuleDict)
 }
 TWINS = {ours: theirs for theirs, ours in PAIRS.items()}
 PLACEMENT = ("device", "dtype")  # determined by the weights

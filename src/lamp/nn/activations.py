@@ -236,6 +236,8 @@ class GELU(Activation):
         rest = (-self._exponent(x)).exp() * gate  # 1 - s, but not rounded to a multiple of an ulp of 1
         return add_product(gate, rest * gate, x * add_scaled(self.SLOPE, x * x, 3.0 * self.CUBIC))
 
+    _recomputes = True
+
     def sigma_of_tensor(self, x: Tensor) -> Tensor:
         return torch.ops.aten.gelu.default(x) if self.approximate == "none" else super().sigma_of_tensor(x)
 

@@ -150,12 +150,17 @@ class MultiheadAttention(RandomMask):
         k, v = self._longer(k, self.bias_k, of_batch), self._longer(v, self.bias_v, of_batch)
         shape = (*of_batch, self.num_heads, q.shape[1], k.shape[1])  # of the scores: (B, H, L, S)
         mask = self._mask_of(shape, q, length, key_padding_mask, attn_mask, single)
-        scores = torch.baddbmm(mask.expand(shape).flatten(0, -3), q, k.mT, alpha=1.0 / math.sqrt(self.head_dim))
+        # A mask that is the same for all heads is not copied for each.
+        of_heads = mask.expand(shape).flatten(0, -3) if mask.shape[:-2].numel() > 1 else mask.view(mask.shape[-2:])
+        scores = torch.baddbmm(of_heads, q, k.mT, alpha=1.0 / math.sqrt(self.head_dim))
         weights = torch.softmax(scores, -1, out=scores)  # (N, L, S)
         keep = self._mask(weights.view(shape)).view_as(weights) if self.training and self.dropout else None
         dropped = weights if keep is None else weights * keep
         y: Tensor = self.out_proj(self._side_by_side(dropped, v, query, single))
-        self.remember(((query, key, value), q, k, v, weights, keep, shape, single, average_attn_weights))
+        alike = query is key is value
+        for x in (query,) if alike else (value, key, query):
+            self.remember(x)
+        self.remember((alike, q, k, v, weights, keep, shape, single, average_attn_weights))
         if not need_weights:
             return y, None
         shown = dropped.view(shape).mean(-3) if average_attn_weights else dropped.view(shape)
@@ -163,7 +168,8 @@ class MultiheadAttention(RandomMask):
 
     def backward(self, dy: Tensor, dweights: Tensor | None = None, one: bool = False) -> Any:
         """The gradients of query, key and value; with `one`, of a sequence that was all three, their sum."""
-        inputs, q, k, v, weights, keep, shape, single, average = self.recall()
+        alike, q, k, v, weights, keep, shape, single, average = self.recall()
+        inputs = [self.recall()] * 3 if alike else [self.recall() for _ in range(3)]
         if not isinstance(dy, Tensor) or dy.shape != inputs[0].shape:
             raise explain_gradient(dy, inputs[0].shape)
         dcontext = self._heads(self.out_proj.backward(dy), single)  # (N, L, D)

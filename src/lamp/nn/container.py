@@ -37,7 +37,8 @@ class Container(Module):
     The `..._through` methods are for modules in sequence, each applied to the output of the one before. They are faster
     than single calls, and take less memory: between two modules nobody else has the tensor. So where one of lamp's
     modules says that its output is new and not remembered (`_hands_over`), the next one may overwrite it
-    (`_forward_over`). If a module returns None and the next one fails on it, the error names the first.
+    (`_forward_over`), and where a large output costs little to compute again (`_recomputes`), the next one remembers
+    how (`Pass.offer`). If a module returns None and the next one fails on it, the error names the first.
     """
 
     def forward_through(self, modules: Sequence[Module], input: Any) -> Any:
@@ -53,16 +54,28 @@ class Container(Module):
                     module._through = weak
                     if own or module._has_users_forward:
                         through.guard()  # type: ignore[union-attr]
+                given = input
                 if own:
                     input, handed_over = module.forward(input), False
                 elif handed_over and module._overwrites:
                     input, handed_over = module._forward_over(input), module._hands_over
                 else:
                     input, handed_over = module._bare_forward(input), module._hands_over
+                if module._recomputes and through is not None and not own:
+                    through.offer(module, given, input)
         except Exception as error:
             _explain(error, module, input, "forward", modules)
             raise
+        if through is not None:
+            through.again = None
         return input
+
+    def offering(self, module: Module, input: Any) -> Any:
+        """module(input), for the next module alone: it may remember how to compute that again (see `Pass.offer`)."""
+        output, through = module(input), running.through
+        if module._recomputes and through is not None and "forward" not in module.__dict__:
+            through.offer(module, input, output)
+        return output
 
     def backward_through(self, modules: Sequence[Module], grad_output: Any) -> Any:
         """The gradient with respect to the input of `forward_through`, given that of its output."""

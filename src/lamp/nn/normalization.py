@@ -139,6 +139,8 @@ class LayerNorm(LastAxesNorm):
         self.bias = self._parameter(device, dtype) if a_flag(self, "bias", bias) and affine else None
         self.reset_parameters()
 
+    _recomputes = True
+
     def forward(self, input: Tensor) -> Tensor:
         self._check(input)
         x, eps = self._rows(input), self.eps
@@ -212,6 +214,8 @@ class RMSNorm(LastAxesNorm):
         self.elementwise_affine = a_flag(self, "elementwise_affine", elementwise_affine)
         self.weight = self._parameter(device, dtype) if self.elementwise_affine else None
         self.reset_parameters()
+
+    _recomputes = True
 
     def forward(self, x: Tensor) -> Tensor:
         self._check(x)

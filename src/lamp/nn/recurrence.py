@@ -77,10 +77,9 @@ class Steps:
         lists = [[first, *after[:-1]], after, *(self._ordered(tensor.unbind()) for tensor in tensors)]
         return zip(self._sizes(len(states))[::-1], *(each[::-1] for each in lists), strict=True)
 
-    def before(self, first: Tensor, states: Tensor) -> Tensor:
+    def before(self, first: Tensor, states: Tensor, out: Tensor | None = None) -> Tensor:
         """The state before each step, (T, B, H), given the initial state and the state after each step."""
-        first = first.unsqueeze(0)
-        return torch.cat([states[1:], first] if self.reverse else [first, states[:-1]])
+        return torch.cat([states[1:], first[None]] if self.reverse else [first[None], states[:-1]], out=out)
 
     def blank(self, value: float, states: Tensor, *factors: Tensor) -> None:
         """Set factors (..., T, B, H), like states (T, B, H), to a value where a sequence does not have a step."""
@@ -271,7 +270,9 @@ class LongShortTerm(Equations):
         (h, c), (product, matrices, wide) = states, _of_state(states[0], weights, self.of_state)
         project = None if weights.hr is None else weights.hr.transposed
         mul, tanh = torch.mul, torch.tanh  # in short steps even looking up a name takes time
-        cells, of_step, m = torch.empty_like(gates[0]), torch.empty_like(gates[:, 0]), torch.empty_like(c)
+        of_step, m, every = torch.empty_like(gates[:, 0]), torch.empty_like(c), c.new_empty((len(y) + 1, *c.shape))
+        before, cells = (every[1:], every[:-1]) if steps.reverse else (every[:-1], every[1:])
+        before[-1 if steps.reverse else 0] = c
         oif, (o, i, f, u) = of_step[:3], of_step.unbind()
         for size, gates_t, new_c, new_h in steps.forth(gates.transpose(0, 1), cells, y):
             product(h.expand(wide), matrices, out=of_step).add_(gates_t)
@@ -288,25 +289,24 @@ class LongShortTerm(Equations):
                 _keep(h, new_h, size)
                 _keep(c, new_c, size)
             h, c = new_h, new_c
-        return (gates, cells), [h, c]
+        return (gates, before, cells), [h, c]
 
     def backward(
         self, steps: Steps, kept: Any, y: Tensor, states: list[Tensor], dy: Tensor, dstates: list[Tensor], w: Weights
     ) -> tuple[Tensor, Tensor]:
-        gates, cells = kept
+        gates, before, cells = kept
         (dh, dc), add, project = dstates, _adding(w.hh.data), None if w.hr is None else w.hr.data
         matrix = torch.cat(_blocks(w.hh.data, self.of_state), -2)
-        o, i, f, u = gates.unbind()
-        tanh_c = cells.tanh()
+        (o, i, f, u), tanh_c = gates.unbind(), cells.tanh()
         m = y if w.hr is None else o * tanh_c  # o tanh(c'), before the projection
         # From here on `gates` holds the factors of dc', and of dh' for o: those of i are i (1 - i) u = i u - i u i, ...
         slope = torch.addcmul(o, m, tanh_c, value=-1.0)  # of m by c'
         torch.addcmul(m, m, o, value=-1.0, out=o)
-        iu, fc = torch.mul(i, u, out=tanh_c), steps.before(states[1], cells).mul_(f)
+        iu = torch.mul(i, u, out=tanh_c)
         torch.addcmul(i, iu, u, value=-1.0, out=u)
         torch.addcmul(iu, iu, i, value=-1.0, out=i)
-        forget = f.clone()
-        torch.addcmul(fc, fc, f, value=-1.0, out=f)
+        forget = iu.copy_(f)
+        torch.addcmul(f, f, f, value=-1.0, out=f).mul_(before)
         steps.blank(0.0, y, gates, slope)
         steps.blank(1.0, y, forget)
         ifu, by_sequence = gates[1:].transpose(0, 1), gates.movedim(0, -2)  # (T, 3, B, H) and (T, B, 4, H)

@@ -139,6 +139,7 @@ class RNNBase(RandomMask):
         kept, form, had_state = self.recall()
         dy, dlast = self._gradients(doutput, dhx, form, kept)
         dfirst: list[list[Tensor]] = []
+        own_dy = False  # whether dy may be overwritten: that of the last layer belongs to others
         while kept:
             inputs, y, mask, of_directions = kept.pop()  # what a layer remembered is freed as soon as it is used
             layer, dinputs, of_layer = len(kept), None, []
@@ -146,14 +147,15 @@ class RNNBase(RandomMask):
                 found, first = of_directions[direction]
                 own, outputs = self._weights(layer, direction), self._part(y, direction)
                 weights = widened(own)
-                dh = self._part(dy, direction).clone(memory_format=torch.contiguous_format)
+                dh = self._part(dy, direction)
+                dh = dh.contiguous() if own_dy else dh.clone(memory_format=torch.contiguous_format)
                 dend = [each[layer * self._directions + direction] for each in dlast]
                 dh[0 if steps.reverse else -1].add_(dend[0])
                 dstates = [torch.zeros_like(dend[0]), *(each.clone() for each in dend[1:])]
                 of_input, of_state = self._equations.backward(steps, found, outputs, first, dh, dstates, weights)
                 dgates = flat_gates(of_input)
                 ds = dgates if of_state is of_input else flat_gates(of_state)
-                before = flat(steps.before(first[0], outputs))
+                before = flat(steps.before(first[0], outputs, out=dh))  # what was in dh is not read any more
                 self._equations.add_gradients(weights, dgates, ds, inputs, before)
                 add_gradients(own, weights)
                 of_layer.append(dstates)
@@ -163,7 +165,7 @@ class RNNBase(RandomMask):
             dfirst[:0] = of_layer
             if dinputs is not None:
                 dy = in_steps(dinputs, y)
-                dy = dy if mask is None else dy.mul_(mask)
+                dy, own_dy = dy if mask is None else dy.mul_(mask), True
         if not wants_dx:
             return None, None, had_state
         dstates = [form.state_outside(torch.stack(each)) for each in zip(*dfirst, strict=True)]

@@ -14,6 +14,7 @@ from lamp.nn.activations import GELU
 from lamp.nn.activations_piecewise import ReLU
 from lamp.nn.arguments import a_flag
 from lamp.nn.attention import MultiheadAttention
+from lamp.nn.container import Container
 from lamp.nn.dropout import Dropout
 from lamp.nn.linear import Linear
 from lamp.nn.normalization import LayerNorm
@@ -36,7 +37,7 @@ def activation_of(module: Module, given: Any) -> Activation:
     return BY_NAME[name]()
 
 
-class _Layer(Module):
+class _Layer(Container):
     """What encoder and decoder layers share: the feed-forward part, and sums with norms before or after."""
 
     linear1: Linear
@@ -47,22 +48,10 @@ class _Layer(Module):
     self_attn: MultiheadAttention
     dropout1: Dropout
 
-    def feed(self, x: Tensor, drop: Dropout) -> Tensor:
-        """drop(linear2(dropout(activation(linear1(x)))))."""
-        hidden = self.dropout(self.activation(self.linear1(x)))
-        y: Tensor = drop(self.linear2(hidden))
-        return y
-
-    def feed_back(self, dy: Tensor, drop: Dropout) -> Tensor:
-        """The gradient of `feed`."""
-        d = self.dropout.backward(self.linear2.backward(drop.backward(dy)))
-        dx: Tensor = self.linear1.backward(self.activation.backward(d))
-        return dx
-
-    def feed_in_graph(self, tracer: Any, x: Any, drop: Dropout) -> Any:
-        """`feed` as operations of a graph."""
-        hidden = tracer(self.dropout, tracer(self.activation, tracer(self.linear1, x)))
-        return tracer(drop, tracer(self.linear2, hidden))
+    def _feed(self, norm: LayerNorm, drop: Dropout) -> list[Module]:
+        """The modules of the feed-forward part, in sequence; with norm_first the norm stands before them."""
+        feed = [self.linear1, self.activation, self.dropout, self.linear2, drop]
+        return [norm, *feed] if self.norm_first else feed
 
     def _attention_back(self, dy: Tensor) -> Tensor:
         """The gradient of dropout1(self_attn(x, x, x)) in x."""
@@ -120,20 +109,21 @@ class TransformerEncoderLayer(_Layer):
     ) -> Tensor:
         masks = (src_key_padding_mask, False, src_mask, True, is_causal and src_mask is not None)
         if self.norm_first:
-            x = self.norm1(src)
+            x = self.offering(self.norm1, src)
             x = src + self.dropout1(self.self_attn(x, x, x, *masks)[0])
-            y: Tensor = x + self.feed(self.norm2(x), self.dropout2)
+            y: Tensor = x + self.forward_through(self._feed(self.norm2, self.dropout2), x)
             return y
-        x = self.norm1(src + self.dropout1(self.self_attn(src, src, src, *masks)[0]))
-        y = self.norm2(x + self.feed(x, self.dropout2))
+        x = self.offering(self.norm1, src + self.dropout1(self.self_attn(src, src, src, *masks)[0]))
+        y = self.norm2(x + self.forward_through(self._feed(self.norm2, self.dropout2), x))
         return y
 
     def backward(self, dy: Tensor) -> Tensor:
+        feed = self._feed(self.norm2, self.dropout2)
         if self.norm_first:
-            dx = dy + self.norm2.backward(self.feed_back(dy, self.dropout2))
+            dx: Tensor = dy + self.backward_through(feed, dy)
             return dx + self.norm1.backward(self._attention_back(dx))
         dx = self.norm2.backward(dy)
-        dx = self.norm1.backward(dx + self.feed_back(dx, self.dropout2))
+        dx = self.norm1.backward(dx + self.backward_through(feed, dx))
         return dx + self._attention_back(dx)
 
     def trace(
@@ -142,11 +132,12 @@ class TransformerEncoderLayer(_Layer):
         def attended(x: Any) -> Any:
             return tracer(self.dropout1, tracer(self.self_attn, x, x, x, src_key_padding_mask, False, src_mask)[0])
 
+        feed = self._feed(self.norm2, self.dropout2)
         if self.norm_first:
             x = tracer.add(self, src, attended(tracer(self.norm1, src)))
-            return tracer.add(self, x, self.feed_in_graph(tracer, tracer(self.norm2, x), self.dropout2))
+            return tracer.add(self, x, self.trace_through(tracer, feed, x))
         x = tracer(self.norm1, tracer.add(self, src, attended(src)))
-        return tracer(self.norm2, tracer.add(self, x, self.feed_in_graph(tracer, x, self.dropout2)))
+        return tracer(self.norm2, tracer.add(self, x, self.trace_through(tracer, feed, x)))
 
 
 class TransformerDecoderLayer(_Layer):
@@ -203,24 +194,25 @@ class TransformerDecoderLayer(_Layer):
         across = (memory_key_padding_mask, False, memory_mask, True, memory_is_causal and memory_mask is not None)
         x = tgt
         if self.norm_first:
-            z = self.norm1(x)
+            z = self.offering(self.norm1, x)
             x = x + self.dropout1(self.self_attn(z, z, z, *own)[0])
-            x = x + self.dropout2(self.multihead_attn(self.norm2(x), memory, memory, *across)[0])
-            y: Tensor = x + self.feed(self.norm3(x), self.dropout3)
+            x = x + self.dropout2(self.multihead_attn(self.offering(self.norm2, x), memory, memory, *across)[0])
+            y: Tensor = x + self.forward_through(self._feed(self.norm3, self.dropout3), x)
             return y
-        x = self.norm1(x + self.dropout1(self.self_attn(x, x, x, *own)[0]))
-        x = self.norm2(x + self.dropout2(self.multihead_attn(x, memory, memory, *across)[0]))
-        y = self.norm3(x + self.feed(x, self.dropout3))
+        x = self.offering(self.norm1, x + self.dropout1(self.self_attn(x, x, x, *own)[0]))
+        x = self.offering(self.norm2, x + self.dropout2(self.multihead_attn(x, memory, memory, *across)[0]))
+        y = self.norm3(x + self.forward_through(self._feed(self.norm3, self.dropout3), x))
         return y
 
     def backward(self, dy: Tensor) -> tuple[Tensor, Tensor]:
+        feed = self._feed(self.norm3, self.dropout3)
         if self.norm_first:
-            dx = dy + self.norm3.backward(self.feed_back(dy, self.dropout3))
+            dx = dy + self.backward_through(feed, dy)
             dquery, dkey, dvalue = self.multihead_attn.backward(self.dropout2.backward(dx))
             dx = dx + self.norm2.backward(dquery)
             return dx + self.norm1.backward(self._attention_back(dx)), dkey + dvalue
         dx = self.norm3.backward(dy)
-        dx = self.norm2.backward(dx + self.feed_back(dx, self.dropout3))
+        dx = self.norm2.backward(dx + self.backward_through(feed, dx))
         dquery, dkey, dvalue = self.multihead_attn.backward(self.dropout2.backward(dx))
         dx = self.norm1.backward(dx + dquery)
         return dx + self._attention_back(dx), dkey + dvalue
@@ -245,14 +237,14 @@ class TransformerDecoderLayer(_Layer):
         def looked_up(x: Any) -> Any:
             return tracer(self.dropout2, tracer(self.multihead_attn, x, memory, memory, *across)[0])
 
-        x = tgt
+        x, feed = tgt, self._feed(self.norm3, self.dropout3)
         if self.norm_first:
             x = tracer.add(self, x, attended(tracer(self.norm1, x)))
             x = tracer.add(self, x, looked_up(tracer(self.norm2, x)))
-            return tracer.add(self, x, self.feed_in_graph(tracer, tracer(self.norm3, x), self.dropout3))
+            return tracer.add(self, x, self.trace_through(tracer, feed, x))
         x = tracer(self.norm1, tracer.add(self, x, attended(x)))
         x = tracer(self.norm2, tracer.add(self, x, looked_up(x)))
-        return tracer(self.norm3, tracer.add(self, x, self.feed_in_graph(tracer, x, self.dropout3)))
+        return tracer(self.norm3, tracer.add(self, x, self.trace_through(tracer, feed, x)))
 
 
 def summed(gradients: tuple[Tensor, ...]) -> Tensor:
