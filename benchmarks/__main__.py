@@ -32,7 +32,7 @@ def rows() -> dict[str, str]:
     return dict(sorted(found.items(), key=lambda item: int(re.sub(r"\D", "", item[0]))))
 
 
-ALIASES = {"networks": "row16"}
+ALIASES = {"networks": "row16", "recurrence": "row19"}
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})

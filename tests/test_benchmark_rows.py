@@ -31,6 +31,8 @@ from benchmarks.row9_medium import images
 from benchmarks.row11_residual import residual
 from benchmarks.row11_residual import work as residual_work
 from benchmarks.row17_transformer import alone, many, texts
+from benchmarks.row19_recurrence import work as recurrent_work
+from benchmarks.row19_recurrence import work_of_many as recurrent_work_of_many
 from benchmarks.single import ADAM, SGD
 from benchmarks.single_lamp import WithCompile as WithCompileOfOne
 from click.testing import CliRunner
@@ -113,6 +115,14 @@ def test_contenders_for_one_network_do_the_same_work(number: int, at: int) -> No
     (module,) = (module for name, module in program.rows().items() if name == f"row{number}")
     found = measure(without_jax(importlib.import_module(module).ROW.works[at]), repetitions=5)
     assert all(entry.absent is None and entry.difference <= 1e-5 for entry in found.entries)
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU"])
+def test_contenders_for_recurrent_networks_do_the_same_work(kind: str) -> None:
+    pytest.importorskip("jax", reason=NEEDS_JAX)
+    for work in (recurrent_work(kind, 20), recurrent_work_of_many(kind, 20, 3)):
+        found = measure(fewer(work), repetitions=5)
+        assert all(entry.absent is None and entry.difference <= 3e-5 for entry in found.entries)
 
 
 def test_contenders_of_the_other_rows_of_one_network_do_the_same_work() -> None:

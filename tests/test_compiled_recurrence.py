@@ -1,9 +1,13 @@
 """RNN, LSTM and GRU compile, and train as with the eager engine."""
 
+import hypothesis
+import hypothesis.strategies as st
 import pytest
 import torch
 
 import lamp
+from lamp.compiler.not_compiled import NotCompiled
+from lamp.compiler.plan import plan_of
 from lamp.nn.recurrent_formulas import ElmanUnit, GatedRecurrentUnit, LongShortTermUnit
 from tests.cases.compiled import both, lanes
 
@@ -12,12 +16,12 @@ CLASSES = 3
 
 class Network(lamp.Container):
     """A recurrent layer over sequences, and a Linear of what `read` takes of it: "last" the last step of the output,
-    "state" the last state, "all" the steps of the output."""
+    "state" the last state, "all" the steps of the output, "both" a tanh of all of these and the last state."""
 
     takes_replicas = True
 
     def __init__(self, layer, read, *between):
-        self.layer, self.read, self.between = layer, read, lamp.Sequential(*between)
+        self.layer, self.read, self.between, self.tanh = layer, read, lamp.Sequential(*between), lamp.Tanh()
         self.head = lamp.LazyLinear(CLASSES)
 
     def forward(self, x):
@@ -28,6 +32,8 @@ class Network(lamp.Container):
             read = y.flatten(-2)
         elif self.read == "state":
             read = h.select(-3, -1)
+        elif self.read == "both":
+            read = torch.cat([self.tanh(y).flatten(-2), h.select(-3, -1)], -1)
         else:
             read = y.select(-2, -1)
         return self.head(self.between(read))
@@ -37,6 +43,11 @@ class Network(lamp.Container):
         d = self.between.backward(self.head.backward(dy))
         if self.read == "all":
             return self.layer.backward(d.view(shape))
+        if self.read == "both":
+            dh = d.new_zeros(of_state)
+            dh.select(-3, -1).copy_(d[..., -dh.shape[-1] :])
+            dy = self.tanh.backward(d[..., : -dh.shape[-1]].reshape(shape))
+            return self.layer.backward(dy, (dh, None) if pair else dh)
         dy = d.new_zeros(of_state if self.read == "state" else shape)
         (dy.select(-3, -1) if self.read == "state" else dy.select(-2, -1)).copy_(d)
         if self.read == "last":
@@ -50,6 +61,9 @@ class Network(lamp.Container):
             read = tracer.flatten(self, y, 1, 2)
         elif self.read == "state":
             read = tracer.select(self, h, 0, -1)
+        elif self.read == "both":
+            steps = tracer.flatten(self, tracer(self.tanh, y), 1, 2)
+            read = tracer.concat(self, steps, tracer.select(self, h, 0, -1))
         else:
             read = tracer.select(self, y, 1, -1)
         return tracer(self.head, tracer(self.between, read))
@@ -89,9 +103,12 @@ def layer(kind, *sizes, **options):
 KINDS = ["RNN", "relu", "LSTM", "GRU"]
 
 
+READS = ["last", "state", "all", "both"]
+
+
 @pytest.mark.compiled
 @pytest.mark.parametrize("count", [None, 3])
-@pytest.mark.parametrize("read", ["last", "state", "all"])
+@pytest.mark.parametrize("read", READS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_both_engines_agree(kind, read, count):
     trained_alike(layer(kind, 5), read, count=count)
@@ -174,3 +191,66 @@ def test_the_backward_of_a_unit_is_that_of_autograd(unit):
         torch.testing.assert_close(torch.stack(list(one)), other, rtol=1e-12, atol=1e-12)
     if unit.has_state:
         torch.testing.assert_close(found.carried, dstate, rtol=1e-12, atol=1e-12)
+
+
+# ---- dropout between layers ------------------------------------------------------------------------------------------
+@pytest.mark.compiled
+@pytest.mark.parametrize("count", [None, 3])
+@pytest.mark.parametrize("options", [{}, {"bidirectional": True}], ids=["", "both"])
+def test_dropout_between_layers(options, count):
+    trained_alike(
+        layer("LSTM", 5, 3, dropout=0.4, **options), "all", lambda: lamp.Dropout(0.2), count=count, validation=0.3
+    )
+
+
+# ---- any shape and options -------------------------------------------------------------------------------------------
+@pytest.mark.compiled
+@hypothesis.settings(max_examples=12, derandomize=True, deadline=None)
+@hypothesis.given(
+    kind=st.sampled_from([*KINDS, "projected"]), layers=st.integers(1, 3), bidirectional=st.booleans(),
+    bias=st.booleans(), dropout=st.sampled_from([0.0, 0.3]), read=st.sampled_from(READS),
+    steps=st.integers(1, 5), features=st.integers(1, 2 * lanes() + 3), hidden=st.integers(2, 9),
+    batch=st.integers(1, 2 * lanes() + 1), count=st.sampled_from([None, 1, 2, 3]),
+)  # fmt: skip
+def test_any_shape_and_options(kind, layers, bidirectional, bias, dropout, read, steps, features, hidden, batch, count):
+    options = {"bidirectional": bidirectional, "bias": bias, "dropout": dropout if layers > 1 else 0.0}
+    if kind == "projected":
+        kind, options["proj_size"] = "LSTM", max(1, hidden // 2)
+    trained_alike(
+        layer(kind, hidden, layers, **options), read, count=count, steps=steps, features=features,
+        samples=batch + 2, batch=batch,
+    )  # fmt: skip
+
+
+# ---- what is chosen, and what is not compiled ------------------------------------------------------------------------
+@pytest.mark.compiled
+def test_fit_chooses_the_compiled_engine():
+    model = Network(lamp.LSTM(3, 8, batch_first=True), "last")
+    x, y = torch.randn(128, 10, 3), torch.randint(CLASSES, (128,))
+    model(x)
+    assert lamp.summary(model, x).compiled
+    history = lamp.fit(
+        model, lamp.CrossEntropyLoss(), lamp.Adam(model.parameters()), (x, y), epochs=30, batch_size=32, progress=False
+    )
+    assert history.engine == "compiled", history.why
+
+
+class WithState(lamp.Container):
+    """What an LSTM puts out for a state that is not 0, or its last cell state."""
+
+    def __init__(self, given):
+        self.layer, self.head, self.given = lamp.LSTM(3, 4, batch_first=True), lamp.Linear(4, 2), given
+
+    def trace(self, tracer, x):
+        first = None
+        if self.given:
+            zeros = tracer.batch_at(tracer.constant(self, torch.zeros(1, 4)), 1)
+            first = zeros, zeros
+        y, (_, c) = tracer(self.layer, x, first)
+        return tracer(self.head, tracer.select(self, y, 1, -1) if self.given else tracer.select(self, c, 0, 0))
+
+
+@pytest.mark.parametrize(("given", "reason"), [(True, "initial state"), (False, "last cell state")])
+def test_what_is_not_compiled_is_told(given, reason):
+    with pytest.raises(NotCompiled, match=reason):
+        plan_of(WithState(given), shape=(5, 3))

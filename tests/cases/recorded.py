@@ -399,6 +399,9 @@ class RecordedCode(Code):
             found.append(self._vector(lambda *each: np.array([x[0] for x in each]), *some))
         return found
 
+    def shuffled(self, x: Lane, y: Lane, places: Sequence[int]) -> Lane:
+        return self._vector(lambda *each: np.concatenate(each)[list(places)], x.value, y.value)
+
     def store_some(self, pointer: Any, at: Index, numbers: Sequence[Lane], first: int, count: int) -> None:
         joined = self._do(lambda *each: np.concatenate(each), *(lane.value for lane in numbers))
         self._store(pointer, at, joined, lambda vector: vector[first : first + count])

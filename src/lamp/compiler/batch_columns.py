@@ -62,8 +62,11 @@ class BatchColumns:
         if not self.spec.one_network:
             self._gather(block, range(block.columns))
             return
-        with self.code.loop(0, block.columns) as s:  # the code is long, since each lane is loaded by itself
-            self._gather(block, [s])
+        with self.code.loop(0, block.columns) as s:  # the code is long
+            if self.plan.features >= self.code.lanes and not self.plan.stages[0].chain:
+                self._gather_rows(block, s)
+            else:
+                self._gather(block, [s])  # each lane is loaded by itself
 
     def _gather(self, block: ColumnBlock, columns: Sequence[Index]) -> None:
         code, features = self.code, self.plan.features
@@ -71,6 +74,23 @@ class BatchColumns:
         with code.loop(0, features) as i:
             for s, rows in zip(columns, held, strict=True):
                 lowering.take_input(block, i, s, self._fetch(self.arguments.inputs, rows, features, i))
+
+    def _gather_rows(self, block: ColumnBlock, s: Index) -> None:
+        """The inputs of a column of one network: W features of W samples at a time, as they lie in the data."""
+        code, features = self.code, self.plan.features
+        rows = self.rows_from(self.existing(code.plus(block.column, s)))
+        starts = [code.index(rows.first(k)) for k in range(code.lanes)]
+        whole = features - features % code.lanes
+
+        def take(first: Index) -> None:
+            of_samples = [code.load_unaligned(rows.array, code.plus(start, first)) for start in starts]
+            for k, x in enumerate(code.transposed(of_samples)):
+                lowering.take_input(block, code.plus(first, k), s, x)
+
+        with code.loop(0, whole, code.lanes) as i:
+            take(i)
+        if whole < features:  # the last ones, and some of those before once more
+            take(features - code.lanes)
 
     def rows_from(self, start: Index) -> Rows:
         """The rows of the samples of a chunk, which begins at column `start`. For sample lanes."""

@@ -18,7 +18,8 @@ from torch import Tensor
 from lamp.compiler.coefficients import options_of
 from lamp.losses import Loss
 from lamp.module import Module
-from lamp.nn import Activation, Dropout
+from lamp.nn import Activation
+from lamp.nn.dropout import RandomMask
 from lamp.optim import Optimizer
 from lamp.overrides import is_lamps, methods
 from lamp.parameter import Buffer, Parameter
@@ -66,7 +67,7 @@ def of_module(module: Module) -> Hashable:
     written: list[Hashable] = [module, module.training]
     if isinstance(module, Population):
         return (*written, module.network, module.sizes)
-    apart = PASSING | COUNTERS if isinstance(module, Dropout) else PASSING
+    apart = PASSING | COUNTERS if isinstance(module, RandomMask) else PASSING
     for name, value in vars(module).items():
         if name not in apart:
             written += (name, frozen(value))
@@ -75,8 +76,8 @@ def of_module(module: Module) -> Hashable:
 
 def written_of(module: Module) -> Hashable:
     """The part of one of lamp's own modules that is compiled into code: its class, its numbers and its switches."""
-    if isinstance(module, Dropout):
-        return Dropout, module.p
+    if isinstance(module, RandomMask):
+        return type(module), *(getattr(module, name) for name in module.options)
     found = {name: value for name, value in vars(module).items() if name not in NOT_IN_CODE and name[0] != "_"}
     plain = {
         name: value for name, value in found.items() if not isinstance(value, Tensor | Buffer | Parameter | Module)

@@ -309,6 +309,25 @@ class Code(Vectors):
 
     # ---- across lanes ------------------------------------------------------------------------------------------
     @abstractmethod
+    def shuffled(self, x: Lane, y: Lane, places: Sequence[int]) -> Lane:
+        """The lanes at these W places of x and y, counted through both."""
+
+    def transposed(self, rows: Sequence[Lane]) -> list[Lane]:
+        """W vectors, transposed: lane k of result i is lane i of row k.
+
+        For each bit of a lane's number, the lanes that have it are swapped with those of the row that has it not.
+        """
+        now, lanes, bit = list(rows), range(self.lanes), 1
+        while bit < self.lanes:
+            low = [self.lanes + k - bit if k & bit else k for k in lanes]
+            high = [self.lanes + k if k & bit else k + bit for k in lanes]
+            for k in [k for k in lanes if not k & bit]:
+                pair = now[k], now[k + bit]
+                now[k], now[k + bit] = self.shuffled(*pair, low), self.shuffled(*pair, high)
+            bit *= 2
+        return now
+
+    @abstractmethod
     def lane_sums(self, vectors: Sequence[Lane]) -> list[Lane]:
         """The sum of the lanes of each vector, W sums per result: lane k of result i is the sum of vector i W + k."""
 

@@ -5,6 +5,7 @@ They are computed in Python before a kernel runs, from the optimizer's own `coef
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -99,15 +100,17 @@ def _column(value: Any, steps: int) -> Tensor:
     return (column if column.dim() == 2 else column.reshape(1, -1)).expand(steps, -1)
 
 
-def keys_of(dropouts: Sequence[RandomMask], rows: Sequence[int], steps: int) -> Tensor:
-    """The random keys of the masks for the next steps, int32 (steps, dropouts, 2, replicas).
+def keys_of(masks: Sequence[tuple[RandomMask, int]], rows: Sequence[int], steps: int) -> Tensor:
+    """The random keys of the masks for the next steps, int32 (steps, masks, 2, replicas).
 
+    masks the module of each, and its number among those that the module draws in a step
     rows  the numbers of the replicas; [0] for a single network
     """
     tables = []
-    for module in dropouts:
+    drawn = Counter(module for module, _ in masks)
+    for module, number in masks:
         seeds = module.seeds()
         first = np.array([module.step - module.lags[k] for k in rows], dtype=np.int64)
-        each = np.arange(steps, dtype=np.int64).reshape(-1, 1) + first
+        each = np.arange(steps, dtype=np.int64).reshape(-1, 1) * drawn[module] + number + first
         tables.append(table_of_keys([seeds[k] for k in rows], each.astype(np.uint64)))
     return torch.stack(tables, 1).transpose(2, 3)

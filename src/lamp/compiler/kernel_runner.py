@@ -92,7 +92,7 @@ class KernelRunner:
             check_training_mode(model)
         if plan is None:
             plan = plan_of(model, learns)
-        elif plan.dropouts and not learns:
+        elif plan.masks and not learns:
             plan = plan_of(model, learns, plan.input_shape)
         self.plan: Plan = plan
         self._spans = spans(plan.offsets)
@@ -142,7 +142,8 @@ class KernelRunner:
             elif self.plan.sizes is not None:
                 together = self.replicas
             else:
-                together = _in_groups(self.replicas, width, max(batches), self._group_bytes(width))
+                fits = not self.plan.has_windows and self._group_bytes(width) <= CACHE
+                together = _in_groups(self.replicas, width, max(batches), fits)
             self.together = together
             if like is None:
                 self.groups_on = _narrowed(machine, self.dtype, together, self.threads)
@@ -345,7 +346,7 @@ class KernelRunner:
     def count(self, steps: int) -> None:
         """Count so many steps as made, in the optimizer and in Dropout."""
         self._step_count = tuple(taken + steps for taken in self._step_count)
-        for module in self.plan.dropouts if self.entry != "update" else ():
+        for module, _ in self.plan.masks if self.entry != "update" else ():
             module.step += steps
 
 
@@ -370,14 +371,14 @@ def _narrowed(machine: CPU, dtype: torch.dtype, networks: int, threads: int) -> 
     return chosen
 
 
-def _in_groups(replicas: int, width: int, batch: int, group_bytes: int) -> int:
+def _in_groups(replicas: int, width: int, batch: int, fits: bool) -> int:
     """How many replicas to train in groups of `width`; the others are trained one by one.
 
-    None if a group does not fit in the cache. A remainder that would leave too many lanes of a group unused goes one by
-    one.
+    None if what a step reads again and again does not fit in the cache. A remainder that would leave too many lanes of
+    a group unused goes one by one.
     """
     alone = ONE_BY_ONE * -(-batch // width) * width  # the work for one network, in lane-samples of a group
-    if group_bytes > CACHE and alone < 2 * batch:
+    if not fits and alone < 2 * batch:
         return 0
     over = replicas % width
     return replicas - over if over * alone < width * batch else replicas

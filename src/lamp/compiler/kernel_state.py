@@ -57,7 +57,7 @@ class KernelBuffers:
     order: Tensor  # int32: (m,) or (groups, m, W), in sample lanes (groups, columns W)
     shared: Tensor  # (steps, C), in sample lanes (groups, steps, C)
     per_replica: Tensor  # (groups, steps, C, W)
-    keys: Tensor  # (groups, steps, dropouts, 2, W)
+    keys: Tensor  # (groups, steps, masks, 2, W)
     losses: Tensor  # (groups, steps, parts, W)
     outputs: Tensor  # (groups, columns, outputs, W)
     right: Tensor  # (groups, steps, parts, answers, W)
@@ -189,10 +189,10 @@ class KernelState:
             laid = laid.expand(self.groups, -1)
         else:
             laid = self._in_lanes(order) if order.dim() == 2 else order
-        dropouts = spec.plan.dropouts
+        masks = spec.plan.masks
         keys = torch.zeros(1, dtype=torch.int32)
-        if dropouts:
-            keys = self._in_lanes(keys_of(dropouts, range(dropouts[0].replicas or 1), steps).flatten(0, 2).t())
+        if masks:
+            keys = self._in_lanes(keys_of(masks, range(masks[0][0].replicas or 1), steps).flatten(0, 2).t())
         vectors = last.column + last.count * self.tiling.vectors_of(last.batch)
         outputs = vectors * spec.plan.outputs * lanes if spec.keeps_outputs else 1
         return KernelBuffers(
@@ -252,8 +252,8 @@ class KernelState:
         names, own, first = len(self.spec.shared_coefficients), len(self.spec.replica_coefficients), step_range.first
         shared_per_group = buffers.shared.shape[1] * names * size if spec.one_network and names else 0
         outputs = step_range.column * spec.plan.outputs * lanes if spec.keeps_outputs else 0
-        keys = first * len(spec.plan.dropouts) * 2 * width
-        keys_per_group = buffers.keys[0].numel() if spec.plan.dropouts else 0
+        keys = first * len(spec.plan.masks) * 2 * width
+        keys_per_group = buffers.keys[0].numel() if spec.plan.masks else 0
         inputs, targets = buffers.inputs.data_ptr(), buffers.targets.data_ptr()
         return [
             KernelArguments(

@@ -64,7 +64,7 @@ def _plan(model: Module, training: bool, shape: Sequence[int] | None) -> Plan:
     except (NotTraceable, ShapeError) as error:
         raise NotCompiled(f"{error.where or type(model).__name__} is not compiled: {error.what}") from None
     plan = fused(graph, offsets, parameters)
-    if len(set(plan.dropouts)) < len(plan.dropouts):
+    if len(set(plan.masks)) < len(plan.masks):
         raise NotCompiled("a Dropout is used twice")
     if isinstance(model, Population) and model.sizes is not None:
         plan.sizes = model.sizes.widths

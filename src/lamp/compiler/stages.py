@@ -38,6 +38,7 @@ class Element:
     numbers     the fixed numbers that it adds, if it does
     lead        the number of a sample's units before the axis of the batch, where the module's forward has that axis
                 behind others
+    number      of a mask: which of those that its module draws in a step
     """
 
     kind: str
@@ -46,6 +47,7 @@ class Element:
     neighbours: int = 1
     numbers: Numbers | None = None
     lead: int = 1
+    number: int = 0
 
 
 @dataclass(eq=False)
@@ -218,9 +220,11 @@ class Plan:
         return sum(each.data.numel() for each in before)
 
     @property
-    def dropouts(self) -> list[RandomMask]:
-        """The modules that draw masks: Dropout, and attention with dropout; in order."""
-        return [module for module in self.modules if isinstance(module, RandomMask)]
+    def masks(self) -> list[tuple[RandomMask, int]]:
+        """The masks of Dropout, in order: each one's module, and its number among those that it draws in a step."""
+        elements = (element for stage in self.stages for element in stage.chain if element.kind == "Mask")
+        found = [(element.module, element.number) for element in elements]
+        return [(module, number) for module, number in found if isinstance(module, RandomMask)]
 
     @property
     def multiplications(self) -> int:

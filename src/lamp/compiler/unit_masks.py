@@ -18,7 +18,7 @@ class UnitMasks:
 
     def __init__(self, code: Code, spec: KernelSpec, arguments: KernelArguments, step: Index) -> None:
         self.code, self.spec, self.arguments, self.step = code, spec, arguments, step
-        self._dropouts = {id(module): k for k, module in enumerate(spec.plan.dropouts)}
+        self._numbers = {mask: k for k, mask in enumerate(spec.plan.masks)}
 
     def present(self, stage: Stage, unit: Index) -> Mask | None:
         """Which networks have this unit of a stage; None if all do, or if a missing unit outputs 0 anyway."""
@@ -32,12 +32,12 @@ class UnitMasks:
         """Dropout's mask for a unit in a column of the batch: 0 or 1 / (1 - p). It is the mask that lamp.randomness
         draws for a tensor (B, units), or (lead, B, units / lead)."""
         code, spec, keys, units, layer = self.code, self.spec, self.arguments.keys, stage.units, self._hidden(stage)
-        module = element.module
         if element.lead > 1:
             units //= element.lead
             before = code.times(code.quotient(unit, units), code.times(self.arguments.batch, units))
             unit = code.plus(before, code.remainder(unit, units))
-        at = code.times(code.plus(code.times(self.step, len(self._dropouts)), self._dropouts[id(module)]), 2)
+        number = self._numbers[element.module, element.number]  # type: ignore[index]
+        at = code.times(code.plus(code.times(self.step, len(self._numbers)), number), 2)
         if spec.one_network:
             sample = code.times(column, code.lanes)
             scattered = scatter(code.arange(code.plus(code.times(sample, units), unit), units))
@@ -49,7 +49,7 @@ class UnitMasks:
                 rows = code.wholes(code.whole(column)) * self._own_widths(layer)
                 scattered = scatter(rows + code.wholes(code.whole(unit)))
             pair = [code.load_wholes(keys, code.times(code.plus(at, k), code.lanes)) for k in range(2)]
-        p = probability(module)
+        p = probability(element.module)
         kept = below(bits(scattered, *pair), round((1.0 - p) * 2**31)).is_true()
         return code.lane(1.0 / (1.0 - p) if p < 1 else 1.0).where(kept, 0.0)
 

@@ -191,6 +191,8 @@ class RNNBase(RandomMask):
         outputs += [tracer.value(shape, input.dtype, 1, 1) for shape in shapes]
         work = steps * sum(parameter.elements for name, parameter in self._members(Parameter) if "weight" in name)
         inputs, options = [input, *states], {"steps": steps, "layers": layers}
+        if tracer.training and self.dropout and self.num_layers > 1:
+            options["dropout"] = self.dropout
         y, *last = tracer.several("Scan", self, inputs, outputs, multiplications=work, **options)
         return y, (last[0] if len(last) == 1 else tuple(last))
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lamp.compiler.stages import Plan
+from lamp.graph import Op
 from lamp.optim import Optimizer
 
 # Seconds: for a step, for each operation of it, and for each product, parameter or state, and value that it computes.
@@ -59,6 +60,15 @@ BEYOND, CACHE, COMPILING_PLACES = (1.5e-9, 3.1e-9), 2**24, 0.06
 AT_ONCE = 16
 
 
+# Operations that the eager engine takes for one step of a recurrent layer.
+OF_A_STEP = 3
+
+
+def _operations(op: Op) -> int:
+    """How many operations the eager engine takes for this one."""
+    return OF_A_STEP * op.attributes["steps"] * op.attributes.get("layers", 1) if op.kind == "Scan" else 1
+
+
 def costs(plan: Plan, optimizer: Optimizer, batch: int, steps: int, replicas: int | None) -> Costs:
     """The costs of so many steps with so many samples each."""
     networks = replicas or 1
@@ -74,7 +84,7 @@ def costs(plan: Plan, optimizer: Optimizer, batch: int, steps: int, replicas: in
     def seconds(rates: tuple[float, ...], samples: int) -> float:
         work = (
             1.0,
-            len(plan.graph.ops),
+            sum(map(_operations, plan.graph.ops)),
             3 * plan.multiplications * samples * networks,
             plan.parameters * (1 + states) * networks,
             values * samples * networks,

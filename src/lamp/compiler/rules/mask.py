@@ -1,4 +1,5 @@
-"""The rule for Dropout, on its own or in attention. The masks are those that the eager engine draws, bit for bit."""
+"""The rule for Dropout, on its own, in attention, or between the layers of RNN, LSTM and GRU. The masks are those that
+the eager engine draws, bit for bit."""
 
 from __future__ import annotations
 
@@ -16,6 +17,7 @@ from lamp.graph import Op
 from lamp.module import Module
 from lamp.nn import MultiheadAttention
 from lamp.nn.dropout import RandomMask
+from lamp.nn.recurrent_base import RNNBase
 from lamp.parameter import Parameter
 
 LONG = 1000  # instructions, so that the code that draws a mask appears once, in a loop
@@ -60,5 +62,5 @@ class Mask(ElementRule):
 
 def probability(module: Module) -> float:
     """The probability with which a module sets an element to zero."""
-    p: float = vars(module)["dropout" if isinstance(module, MultiheadAttention) else "p"]
+    p: float = vars(module)["dropout" if isinstance(module, MultiheadAttention | RNNBase) else "p"]
     return p

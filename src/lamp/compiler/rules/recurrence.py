@@ -18,7 +18,7 @@ from lamp.compiler.rules.contraction import add_products, contracted, rows_of, w
 from lamp.compiler.rules.recurrence_numbers import Direction, Numbers, direction_of
 from lamp.compiler.rules.rule import WeightedRule
 from lamp.compiler.rules.views import View
-from lamp.compiler.stages import Stage
+from lamp.compiler.stages import Element, Stage
 from lamp.graph import Op
 from lamp.nn.recurrent_base import RNNBase
 from lamp.parameter import Parameter
@@ -43,18 +43,19 @@ class Scan(WeightedRule):
             raise NotCompiled("is not compiled: a scan of a module other than RNN, LSTM and GRU", module=module)
         if len(inputs) > 1:
             raise NotCompiled("is not compiled with an initial state that is not zero", module=module)
-        if module.dropout and module.num_layers > 1:
-            raise NotCompiled("is not compiled with dropout between its layers", module=module)
-        (x,), steps, last = inputs, op.attributes["steps"], []
+        (x,), steps, last, drops = inputs, op.attributes["steps"], [], op.attributes.get("dropout")
         for layer in range(module.num_layers):
             found = []
             for reverse in (False, True)[: 2 if module.bidirectional else 1]:
                 suffix = f"_l{layer}{'_reverse' if reverse else ''}"
-                at = {name: offsets[each] for name, each in op.parameters.items() if f"{name}|".endswith(f"{suffix}|")}
-                at = {name.removesuffix(suffix): offset for name, offset in at.items()}
+                own = [(name, each) for name, each in op.parameters.items() if name.endswith(suffix)]
+                at = {name.removesuffix(suffix): offsets[each] for name, each in own}
                 found.append(_direction(x, module, at, steps, reverse))
             last += [_step(stage, stage.attributes["direction"].last) for stage in found]
             x = _joined(found, steps)
+            if drops and layer < module.num_layers - 1:
+                mask = Element("Mask", module, number=layer, lead=steps)
+                x = Stage("Elementwise", [x], x.units, chain=[mask])
         return [x, _joined(last, 1), None][: len(op.outputs)]
 
     def kept(self, stage: Stage) -> int:

@@ -133,7 +133,7 @@ class ElementRule(ABC):
     """
 
     kind: ClassVar[str]
-    module: ClassVar[type[Module]]
+    module: type[Module]
 
     def element(self, op: Op, offsets: Mapping[Parameter, int]) -> Element:
         """The operation as an element of a chain. Raises NotCompiled for a variant that is not supported."""

@@ -364,8 +364,11 @@ class CPUCode(Code):
 
     def _of_pairs(self, x: Lane, y: Lane) -> Lane:
         """The sums of neighbouring lanes, first those of x, then those of y."""
-        first, second = (Lane(self, self._shuffled(x, y, [2 * k + odd for k in range(self.lanes)])) for odd in (0, 1))
+        first, second = (self.shuffled(x, y, [2 * k + odd for k in range(self.lanes)]) for odd in (0, 1))
         return first + second
+
+    def shuffled(self, x: Lane, y: Lane, places: Sequence[int]) -> Lane:
+        return Lane(self, self._shuffled(x, y, places))
 
     def store_some(self, pointer: ir.Value, at: Index, numbers: Sequence[Lane], first: int, count: int) -> None:
         vector, offset = divmod(first, self.lanes)
