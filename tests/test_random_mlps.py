@@ -65,6 +65,19 @@ def test_a_network_is_measured(rule, monkeypatch):
     assert axes.get_yscale() == "log"
 
 
+def test_of_short_trainings_in_a_second_process_the_shorter_counts(monkeypatch):
+    monkeypatch.setattr(mlps, "ROUND", 1e-6)
+    seconds = iter([0.5, 0.3, 0.2, 7.0, 0.6, 0.1, 0.4])
+
+    def child(drawn, engine, epochs, folder):
+        return {"seconds": next(seconds), "engine": "compiled"}
+
+    result = mlps.run(mlps.Drawn((3, 4, 2), "Tanh", "SGD", 5, 1e-3, 1), child=child)
+    expected = {"auto, first": 0.5, "auto": 0.2, "eager": 7.0, "compiled, first": 0.6, "compiled": 0.1}
+    assert result.training == expected
+    assert next(seconds, None) is None
+
+
 def test_saved_results_are_shown(tmp_path):
     saved, document, text = tmp_path / "mlps.json", tmp_path / "doc.md", io.StringIO()
     saved.write_text(mlps.to_json([found()], 7, {"cores": 2, "processor": "a", "vectors": "b", "system": "c"}))
