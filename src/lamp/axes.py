@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from lamp.errors import DTypeError, ShapeError
+from lamp.signatures import called
 
 
 def affine(x: Tensor, matrix: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -56,6 +57,7 @@ def replicas_of(tensor: Tensor) -> int | None:
     return getattr(tensor, "replicas", None)
 
 
+@called()
 def per_replica(tensor: Tensor) -> Tensor:
     """A view of a tensor (K, ...), marked as having one row per replica.
 

@@ -32,11 +32,11 @@ from lamp.errors import ArgumentError, NotTraceable, StateDictError
 from lamp.module_meta import ModuleMeta
 from lamp.parameter import Buffer, Parameter, flatten, move, spans
 from lamp.passes import Participant
-from lamp.signatures import called
+from lamp.signatures import called, check_takes
 from lamp.state_dict import IncompatibleKeys, compare
 from lamp.torch_habits import Parameters, TorchHabits, of_path, unwritten
 from lamp.uninitialized import initialized
-from lamp.values import a_function, a_switch
+from lamp.values import a_function, a_generator, a_switch
 
 Held = TypeVar("Held")
 PLAIN = frozenset((bool, int, float, str, type(None)))  # no members: the usual options, passed by without isinstance
@@ -247,13 +247,14 @@ class Module(TorchHabits, Participant, metaclass=ModuleMeta):
     @called()
     def reset_parameters(self, *, generator: torch.Generator | None = None) -> None:
         """Initialise all parameters again, child by child, from this generator or torch's default one."""
+        a_generator(generator)
         for child in self.children():
             child.reset_parameters(generator=generator)
 
     @called()
     def apply(self, function: Callable[[Module], None]) -> Self:
         """Call the function on every module of the tree, children first; returns this module."""
-        a_function(function, "function", "module")
+        check_takes("function", a_function(function, "function", "module"), "module")
         list(self.modules())  # raises if a module contains itself
         for child in self.children():
             child.apply(function)

@@ -56,6 +56,18 @@ def compare(name: str, own: Mapping[str, Tensor], given: Mapping[str, Any], stri
     return IncompatibleKeys(missing, unexpected)
 
 
+def check_state_of(owner: object, state_dict: Any, *keys: str) -> None:
+    """Raise StateDictError unless this is a mapping with the keys that `state_dict` of the owner returns."""
+    missing = [key for key in keys if key not in state_dict] if isinstance(state_dict, Mapping) else list(keys)
+    if missing or not isinstance(state_dict, Mapping):
+        raise StateDictError(
+            f"this is no state of {type(owner).__name__}",
+            expected="a dict" + (f" with {', '.join(map(repr, keys))}" if keys else ""),
+            got=f"no {', '.join(map(repr, missing))}" if isinstance(state_dict, Mapping) else type(state_dict).__name__,
+            fix=f"pass what {type(owner).__name__}.state_dict() returned",
+        )
+
+
 def _some(keys: list[str]) -> str:
     """A text with the keys; of many, the first ones and how many are left."""
     rest = len(keys) - SHOWN

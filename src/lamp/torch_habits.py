@@ -14,6 +14,7 @@ from torch import Tensor
 from lamp.errors import ArgumentError, DTypeError, LampError, MissingNameError, UnwrittenError
 from lamp.parameter import Buffer, Parameter, is_trained
 from lamp.signatures import called
+from lamp.values import a_switch
 
 Member = TypeVar("Member")
 
@@ -69,7 +70,9 @@ class TorchHabits:
     @called()
     def cuda(self, device: torch.device | int | str | None = None) -> Self:
         """Move to a GPU: the current one, or the one of this number."""
-        return self.to(torch.device("cuda", device) if isinstance(device, int) else device or "cuda")
+        if isinstance(device, int) and not isinstance(device, bool):
+            device = f"cuda:{device}"
+        return self.to("cuda" if device is None else device)
 
     @called()
     def cpu(self) -> Self:
@@ -130,7 +133,7 @@ class TorchHabits:
                 got=type(tensor).__name__,
                 fix="convert it with torch.as_tensor(...); a plain number can be an ordinary attribute",
             )
-        if not persistent:
+        if not a_switch(persistent, "persistent"):
             raise ArgumentError(
                 f"the buffer {name!r} cannot be left out of the state dict: lamp saves every buffer",
                 expected="persistent=True",
@@ -197,7 +200,7 @@ class TorchHabits:
 
 def of_path(module: object, members: dict[str, Member], target: str, kind: str) -> Member:
     """The member at this path. Raises MissingNameError, with the paths that there are."""
-    if target in members:
+    if isinstance(target, str) and target in members:
         return members[target]
     raise MissingNameError(
         f"{type(module).__name__} has no {kind} {target!r}",

@@ -31,6 +31,11 @@ def called(thing, method, *args, **kwargs):
     return getattr(thing, method)(*args, **kwargs)
 
 
+def _with_group(optimizer):
+    optimizer.param_groups.append({"params": []})
+    optimizer.step()
+
+
 def by_hand(method, *args, **kwargs):
     """A backward by hand, and then a call of this method of the network."""
     model, criterion = network(), lamp.CrossEntropyLoss()
@@ -124,4 +129,104 @@ MISTAKES = [
     *_rule("that are texts", {"lr": "0.1"}, "lr: '0.1'"),
     *_rule("that are vectors", {"lr": torch.ones(3)}, "a tensor (3,)"),
     *_rule("of other replicas", {"lr": torch.ones(3)}, "or a tensor (4", model=lamp.population(network(), range(4))),
+    # ---- states, groups and values that methods are given
+    *(
+        Mistake(
+            f"optimizer.load_state_dict of {name}",
+            lambda state=state: called(sgd(), "load_state_dict", state),
+            KeyError,
+            "SGD",
+        )
+        for name, state in (
+            ("nothing", {}),
+            ("a number for groups", {"state": {}, "param_groups": 3}),
+            ("texts for groups", {"state": {}, "param_groups": ["a"]}),
+            ("groups without parameters", {"state": {}, "param_groups": [{}]}),
+            ("a list for the state", {"state": [1], "param_groups": sgd().state_dict()["param_groups"]}),
+            ("texts for the state", {"state": {0: "a"}, "param_groups": sgd().state_dict()["param_groups"]}),
+        )
+    ),
+    *(
+        Mistake(
+            f"{type(thing).__name__}.load_state_dict of {state!r}",
+            lambda thing=thing, state=state: called(thing, "load_state_dict", state),
+            KeyError,
+            type(thing).__name__,
+            ("state_dict()",),
+        )
+        for thing in (
+            lamp.metrics.F1(),
+            lamp.metrics.AUC(),
+            lamp.metrics.R2(),
+            lamp.DataLoader((X, Y), 4),
+            lamp.EarlyStopping(monitor="loss"),
+        )
+        for state in (3, {})
+    ),
+    Mistake("optimizer.param_groups = []", lambda: setattr(sgd(), "param_groups", []), ValueError, "SGD", ("freeze",)),
+    Mistake("a group that is appended to a list", lambda: _with_group(sgd()), ValueError, "SGD", ("add_param_group",)),
+    Mistake(
+        "a closure that returns nothing",
+        lambda: lamp.LBFGS(network().parameters()).step(lambda: None),
+        ValueError,
+        "closure",
+    ),
+    Mistake("a plateau of a dict", lambda: lamp.ReduceLROnPlateau(sgd()).step({"loss": 1.0}), ValueError, "metrics"),
+    Mistake("a plateau of a text", lambda: lamp.ReduceLROnPlateau(sgd()).step("loss"), ValueError, "metrics"),
+    Mistake("scheduler.step('10')", lambda: called(lamp.StepLR(sgd(), 1), "step", "10"), ValueError, "epoch"),
+    Mistake(
+        "scheduler.get_lr()",
+        lambda: called(lamp.StepLR(sgd(), 1), "get_lr"),
+        AttributeError,
+        "StepLR",
+        ("get_last_lr()",),
+    ),
+    Mistake("per_replica()", lambda: called(lamp, "per_replica"), TypeError, "per_replica"),
+    Mistake(
+        "metric.update of outputs alone",
+        lambda: called(lamp.metrics.F1(), "update", Y),
+        TypeError,
+        "F1.update",
+        ("target",),
+    ),
+    Mistake("a sample beyond the end", lambda: lamp.Dataset(X, Y)[99], IndexError, "99", ("len(dataset)",)),
+    Mistake(
+        "a column of a data set by name",
+        lambda: called(lamp.Dataset(X, Y), "__getitem__", "inputs"),
+        ValueError,
+        "data set",
+        ("dataset.inputs",),
+    ),
+    Mistake(
+        "dataset.normalized(mean)",
+        lambda: called(lamp.Dataset(X, Y), "normalized", 0.5),
+        ValueError,
+        "normalized",
+        ("using=train",),
+    ),
+    Mistake("history.of a replica that is not there", lambda: fit().of(3), IndexError, "replica 3"),
+    Mistake(
+        "history.best_epoch(mode='highest')",
+        lambda: fit().best_epoch("loss", "highest"),
+        ValueError,
+        "mode",
+        ('mode="max"',),
+    ),
+    Mistake("history.interval(level='95 %')", lambda: called(fit(), "interval", "loss", "95 %"), ValueError, "level"),
+    _of_model("model.cuda(True)", lambda model: model.cuda(True), where="to()"),
+    Mistake(
+        "model.apply of a function of nothing",
+        lambda: called(network(), "apply", lambda: 1),
+        ValueError,
+        "function",
+        ("module",),
+    ),
+    Mistake("model.get_submodule([0])", lambda: called(network(), "get_submodule", [0]), AttributeError, "Sequential"),
+    Mistake(
+        "a mask for other replicas",
+        lambda: lamp.population(network(), range(3)).select(torch.tensor([True])),
+        ValueError,
+        "mask",
+        ("(3,)",),
+    ),
 ]

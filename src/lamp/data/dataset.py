@@ -12,10 +12,10 @@ from torch import Tensor
 from lamp.data.columns import as_columns, check_finite
 from lamp.data.orders import order
 from lamp.devices import device_of
-from lamp.errors import ArgumentError, DataError, ShapeError
+from lamp.errors import ArgumentError, DataError, MissingIndexError, ShapeError
 from lamp.signatures import Constructed, called
 from lamp.torch_habits import missing_attribute
-from lamp.values import a_switch, a_text, several
+from lamp.values import a_switch, a_text, kind_of, several
 
 INSTEAD = {  # a name elsewhere: what to write in lamp
     **dict.fromkeys(("normalize", "standardize", "standardized", "transform"), "dataset.normalized()"),
@@ -75,12 +75,26 @@ class Dataset(metaclass=Constructed):
     @overload
     def __getitem__(self, index: slice | Tensor | list[int] | np.ndarray[Any, Any]) -> Dataset: ...
     def __getitem__(self, index: Any) -> tuple[Tensor, Tensor] | Dataset:
-        if isinstance(index, int | np.integer):
-            return self.inputs[int(index)], self.targets[int(index)]
-        return self._rows(index)
+        if not isinstance(index, int | np.integer):
+            return self._rows(index)
+        if not -len(self) <= index < len(self):
+            raise MissingIndexError(
+                f"there is no sample {index}",
+                expected=f"an index below {len(self)}",
+                got=index,
+                fix="len(dataset) is the number of samples",
+            )
+        return self.inputs[int(index)], self.targets[int(index)]
 
     def _rows(self, index: Any) -> Dataset:
         """Some of the samples as a data set of the same class, even if a subclass overrides `[index]`."""
+        if isinstance(index, str) or index is None:
+            raise ArgumentError(
+                "a data set is indexed by samples",
+                expected="a number, a slice, or a list or mask of samples",
+                got=repr(index)[:60],
+                fix="dataset.inputs and dataset.targets are its columns",
+            )
         return replace(self, inputs=self.inputs[index], targets=self.targets[index])
 
     @called()
@@ -111,6 +125,13 @@ class Dataset(metaclass=Constructed):
         Raises ShapeError if the other data set has other inputs, and NonFiniteError if it has a NaN or an infinity.
         """
         source = self if using is None else using
+        if not isinstance(source, Dataset):
+            raise ArgumentError(
+                "normalized takes a data set, whose mean and standard deviation it uses",
+                expected="a lamp.Dataset, or None for this one",
+                got=kind_of(using),
+                fix="test.normalized(using=train)",
+            )
         if source.inputs.shape[1:] != self.inputs.shape[1:]:
             raise ShapeError(
                 "normalized by a data set with other inputs",

@@ -16,6 +16,7 @@ from lamp.data.orders import order
 from lamp.data.replica_data import as_indices, check_indices, replica_data_of
 from lamp.errors import ArgumentError
 from lamp.signatures import called
+from lamp.state_dict import check_state_of
 from lamp.values import integer, natural
 
 GATHERED_BYTES = 4 * 2**20  # bytes of shuffled samples copied at a time: many batches that still fit into the cache
@@ -170,6 +171,7 @@ class DataLoader:
     @called()
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Continue from the state of `state_dict`."""
+        check_state_of(self, state_dict, "seed", "epoch")
         seed, self.epoch = state_dict["seed"], state_dict["epoch"]
         if isinstance(seed, Sequence) and self._replica_data is not None:
             self._replica_data.seeds = list(seed)

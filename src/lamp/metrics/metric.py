@@ -15,6 +15,7 @@ from lamp.axes import replicas_of
 from lamp.errors import DataError, DTypeError, ShapeError
 from lamp.losses import Loss
 from lamp.signatures import Constructed, called
+from lamp.state_dict import check_state_of
 from lamp.torch_habits import missing_attribute
 
 HIGHER_IS_BETTER = re.compile(r"accuracy$|(^|[_ ])(precision|recall|f1|auc|r2)$")  # names of such metrics end so
@@ -58,6 +59,7 @@ class Metric(metaclass=Constructed):
     higher_is_better: ClassVar[bool | None] = None
 
     @abstractmethod
+    @called()
     def update(self, output: Tensor, target: Tensor) -> None:
         """Accumulate a batch."""
 
@@ -124,6 +126,7 @@ class SumMetric(Metric):
     def reset(self) -> None:
         self._sums = None
 
+    @called()
     def update(self, output: Tensor, target: Tensor) -> None:
         check_tensors(output, target)
         terms = self.terms(output, target, replicas_of(output))
@@ -146,6 +149,7 @@ class SumMetric(Metric):
 
     @called()
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        check_state_of(self, state_dict, "sums")
         if state_dict["sums"] is None:
             self.reset()
             return

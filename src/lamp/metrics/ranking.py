@@ -15,6 +15,7 @@ from lamp.metrics.classification import LabelMetric
 from lamp.metrics.metric import another_form, check_tensors, no_batch, share
 from lamp.metrics.targets import by_replica, check_labels, labels_of, of_each, one_per_output
 from lamp.signatures import called
+from lamp.state_dict import check_state_of
 from lamp.values import is_one_of
 
 AUCAverage = Literal["macro", "weighted", "none"]
@@ -90,6 +91,7 @@ class AUC(LabelMetric):
         self._scores: list[Tensor] = []  # per batch (K, C, n); K = 1 for a single network, C = 1 for a single score
         self._targets: list[Tensor] = []  # per batch (K, n)
 
+    @called()
     def update(self, output: Tensor, target: Tensor) -> None:
         check_tensors(output, target)
         replicas = replicas_of(output)
@@ -134,6 +136,7 @@ class AUC(LabelMetric):
 
     @called()
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        check_state_of(self, state_dict, "replicas", "scores", "targets")
         replicas, scores, targets = (state_dict[name] for name in ("replicas", "scores", "targets"))
         for score, target in zip(scores, targets, strict=True):
             if score.dim() != 3 or target.shape != (replicas or 1, score.shape[-1]):

@@ -15,6 +15,7 @@ from lamp.errors import ShapeError
 from lamp.metrics.metric import SumMetric, another_form, check_tensors, share
 from lamp.metrics.targets import per_replica
 from lamp.signatures import called
+from lamp.state_dict import check_state_of
 
 
 class ErrorMetric(SumMetric):
@@ -81,6 +82,7 @@ class R2(SumMetric):
         super().reset()
         self._origin = None
 
+    @called()
     def update(self, output: Tensor, target: Tensor) -> None:
         check_tensors(output, target)
         target = numbers_of(output, target)
@@ -98,6 +100,7 @@ class R2(SumMetric):
 
     @called()
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        check_state_of(self, state_dict, "origin", "sums")
         super().load_state_dict(state_dict)
         origin = state_dict["origin"]
         self._origin = None if origin is None else origin.clone()

@@ -70,7 +70,7 @@ class Container(Module):
             through.again = None
         return input
 
-    def offering(self, module: Module, input: Any) -> Any:
+    def _offering(self, module: Module, input: Any) -> Any:
         """module(input), for the next module alone: it may remember how to compute that again (see `Pass.offer`)."""
         output, through = module(input), running.through
         if module._recomputes and through is not None and "forward" not in module.__dict__:

@@ -109,11 +109,11 @@ class TransformerEncoderLayer(_Layer):
     ) -> Tensor:
         masks = (src_key_padding_mask, False, src_mask, True, is_causal and src_mask is not None)
         if self.norm_first:
-            x = self.offering(self.norm1, src)
+            x = self._offering(self.norm1, src)
             x = src + self.dropout1(self.self_attn(x, x, x, *masks)[0])
             y: Tensor = x + self.forward_through(self._feed(self.norm2, self.dropout2), x)
             return y
-        x = self.offering(self.norm1, src + self.dropout1(self.self_attn(src, src, src, *masks)[0]))
+        x = self._offering(self.norm1, src + self.dropout1(self.self_attn(src, src, src, *masks)[0]))
         y = self.norm2(x + self.forward_through(self._feed(self.norm2, self.dropout2), x))
         return y
 
@@ -194,13 +194,13 @@ class TransformerDecoderLayer(_Layer):
         across = (memory_key_padding_mask, False, memory_mask, True, memory_is_causal and memory_mask is not None)
         x = tgt
         if self.norm_first:
-            z = self.offering(self.norm1, x)
+            z = self._offering(self.norm1, x)
             x = x + self.dropout1(self.self_attn(z, z, z, *own)[0])
-            x = x + self.dropout2(self.multihead_attn(self.offering(self.norm2, x), memory, memory, *across)[0])
+            x = x + self.dropout2(self.multihead_attn(self._offering(self.norm2, x), memory, memory, *across)[0])
             y: Tensor = x + self.forward_through(self._feed(self.norm3, self.dropout3), x)
             return y
-        x = self.offering(self.norm1, x + self.dropout1(self.self_attn(x, x, x, *own)[0]))
-        x = self.offering(self.norm2, x + self.dropout2(self.multihead_attn(x, memory, memory, *across)[0]))
+        x = self._offering(self.norm1, x + self.dropout1(self.self_attn(x, x, x, *own)[0]))
+        x = self._offering(self.norm2, x + self.dropout2(self.multihead_attn(x, memory, memory, *across)[0]))
         y = self.norm3(x + self.forward_through(self._feed(self.norm3, self.dropout3), x))
         return y
 

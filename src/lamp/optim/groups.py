@@ -78,6 +78,16 @@ def check_in_one_group(owner: str, params: Sequence[Any], groups: Iterable[Mappi
         )
 
 
+def groups_replaced(owner: str) -> LampError:
+    """The error for parameter groups that were set, appended or removed past the optimizer."""
+    return ArgumentError(
+        f"{owner}: param_groups cannot be replaced, appended to or removed from",
+        expected="the groups that the optimizer was made with, or got by add_param_group",
+        got="other groups",
+        fix="optimizer.add_param_group({...}) adds one; to leave some out, freeze them or make a new optimizer",
+    )
+
+
 def unknown(
     owner: str, name: str, known: Iterable[str], kind: type[LampError] = ArgumentError, what: str = "hyperparameter"
 ) -> LampError:

@@ -17,7 +17,7 @@ from lamp.optim.optimizer import Group, Numbers, Optimizer, State
 from lamp.optim.saved_state import matching_groups, misfit
 from lamp.parameter import Parameter, Span, spans, trained
 from lamp.signatures import called
-from lamp.values import a_function
+from lamp.values import a_function, a_number
 
 CURVED = 1e-10  # a step enters the memory if s y is larger
 
@@ -208,7 +208,11 @@ class _Flat:
 
     def point(self, loss: Any) -> Point:
         """The loss, and the gradient that the closure has left."""
-        return Point(0.0, float(loss), torch.cat([piece.grad for piece in self._pieces]))
+        return Point(
+            0.0,
+            float(a_number(loss, "the closure's loss", finite=False)),
+            torch.cat([piece.grad for piece in self._pieces]),
+        )
 
     @staticmethod
     def is_flat(point: Point, tolerance: float) -> bool:

@@ -14,7 +14,7 @@ from lamp.formulas import Number
 from lamp.no_autograd import quick
 from lamp.optim.blocks import Block, ParameterBlocks, WholeParameters
 from lamp.optim.checks import Range, alike, as_list, as_parameters, check_ranges, column, plain, rows_of
-from lamp.optim.groups import ParameterGroup, check_in_one_group, unknown
+from lamp.optim.groups import ParameterGroup, check_in_one_group, groups_replaced, unknown
 from lamp.optim.in_backward import StepsInBackward, explain_all
 from lamp.optim.rules import as_coefficients, as_state_names, check_state, explain_update, warn_of_copy
 from lamp.optim.saved_state import loaded_state, saved_state
@@ -133,6 +133,8 @@ class Optimizer(StepsInBackward, metaclass=_Made):
             raise explain_all("a step")
         if self._is_copy:
             self._check_copy(any(bool(gradient.any()) for gradient in self.gradients()))
+        if len(self._blocks) != len(self.param_groups):
+            raise groups_replaced(type(self).__name__)
         with quick():
             for k, group in enumerate(self.param_groups):
                 parameters, c = self._begin(k, group)
@@ -158,7 +160,6 @@ class Optimizer(StepsInBackward, metaclass=_Made):
         return type(self).step is Optimizer.step and "step" not in vars(self)
 
     def _check_copy(self, has_gradients: bool) -> None:
-        """Warn at a copy's first step if all its gradients are zero."""
         self._is_copy = False
         if not has_gradients:
             warn_of_copy(self)
@@ -199,8 +200,7 @@ class Optimizer(StepsInBackward, metaclass=_Made):
     @called()
     def add_param_group(self, group: Group) -> None:
         """Add a group of parameters: a dict with "params" and, as far as they differ, its hyperparameters."""
-        group = self._checked(group)
-        states = self._states()
+        states, group = self._states(), self._checked(group)
         self.param_groups.append(self._as_group(group))
         self._steps.append(0)
         self._make_blocks(states)
@@ -216,6 +216,8 @@ class Optimizer(StepsInBackward, metaclass=_Made):
 
     def __setattr__(self, name: str, value: Any) -> None:
         own = vars(self)
+        if name == "param_groups" and own.get("_is_made"):
+            raise groups_replaced(type(self).__name__)
         if name in own.get("defaults", ()) and own["param_groups"]:
             values = [self._checked_value(group, name, value) for group in self.param_groups]
             for group, checked in zip(self.param_groups, values, strict=True):
@@ -255,7 +257,7 @@ class Optimizer(StepsInBackward, metaclass=_Made):
         """
         chosen = object.__new__(type(self))
         vars(chosen).update(vars(self))
-        chosen.param_groups = [
+        vars(chosen)["param_groups"] = [
             chosen._as_group({**rows_of(group, rows), "params": [parameters[each] for each in group["params"]]})
             for group in self.param_groups
         ]
@@ -386,7 +388,7 @@ class Optimizer(StepsInBackward, metaclass=_Made):
     def __setstate__(self, state: dict[str, Any]) -> None:
         states = dict(state.pop("states"))
         vars(self).update(state)
-        self.param_groups = [self._as_group(group) for group in self.param_groups]
+        vars(self)["param_groups"] = [self._as_group(group) for group in self.param_groups]
         self._make_blocks(states)
         self._is_copy = True
 

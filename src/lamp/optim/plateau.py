@@ -14,6 +14,7 @@ from lamp.optim.checks import Range, plain
 from lamp.optim.optimizer import Optimizer
 from lamp.optim.schedule import Schedule, per_group
 from lamp.signatures import called
+from lamp.values import a_number
 
 
 class ReduceLROnPlateau(Schedule):
@@ -88,7 +89,9 @@ class ReduceLROnPlateau(Schedule):
                 got="nothing",
                 fix="scheduler.step(validation_loss); lamp.fit(..., scheduler=scheduler) does it by itself",
             )
-        measure = torch.as_tensor(metrics).detach().cpu().double()
+        if not isinstance(metrics, Tensor):
+            metrics = torch.as_tensor(metrics if hasattr(metrics, "__array__") else a_number(metrics, "metrics"))
+        measure = metrics.detach().cpu().double()
         measure = measure.reshape(()) if measure.numel() == 1 else measure
         if measure.dim() == 0 and measure.isnan():
             raise NonFiniteError(

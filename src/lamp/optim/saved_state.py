@@ -12,6 +12,7 @@ from lamp.errors import ArgumentError, StateDictError
 from lamp.optim.checks import plain
 from lamp.optim.groups import HasGroups
 from lamp.parameter import Parameter
+from lamp.values import a_number
 
 States = Mapping[Parameter, Mapping[str, Tensor]]  # the rule's state for each parameter, by name
 
@@ -39,7 +40,11 @@ def matching_groups(optimizer: HasGroups, state_dict: Mapping[str, Any]) -> list
     if not isinstance(state_dict, Mapping) or not {"state", "param_groups"} <= set(state_dict):
         got = list(state_dict) if isinstance(state_dict, Mapping) else type(state_dict).__name__
         raise misfit(optimizer, 'a dict with "state" and "param_groups"', got)
-    saved = state_dict["param_groups"]
+    saved, states = state_dict["param_groups"], state_dict["state"]
+    if not _is_list_of_groups(saved):
+        raise misfit(optimizer, 'groups as a list of dicts with "params"', repr(saved)[:60])
+    if not isinstance(states, Mapping) or not all(isinstance(each, Mapping) for each in states.values()):
+        raise misfit(optimizer, "state as a dict of one dict per parameter", repr(states)[:60])
     sizes = [len(group["params"]) for group in optimizer.param_groups]
     if [len(group["params"]) for group in saved] != sizes:
         raise misfit(
@@ -67,6 +72,13 @@ def matching_groups(optimizer: HasGroups, state_dict: Mapping[str, Any]) -> list
             raise misfit(optimizer, error.expected, f"{error.what}: {error.got}") from None
         groups.append(new)
     return groups
+
+
+def _is_list_of_groups(saved: Any) -> bool:
+    """Whether these are parameter groups as a state dict has them, with the numbers of their parameters."""
+    if not isinstance(saved, list | tuple) or not all(isinstance(group, Mapping) for group in saved):
+        return False
+    return all(isinstance(group.get("params"), list | tuple) for group in saved)
 
 
 def saved_state(optimizer: HasState, states: States) -> dict[str, Any]:
@@ -105,7 +117,7 @@ def loaded_state(
         for number, parameter in zip(saved["params"], group["params"], strict=True):
             state = {k: v for k, v in state_dict["state"].get(number, {}).items() if v is not None}
             if state or not parameter.frozen:
-                counts.add(int(state.pop("step", 1 if state else 0)))
+                counts.add(int(a_number(state.pop("step", 1 if state else 0), "step")))
             states[parameter] = _fitting(optimizer, number, parameter, state, optimizer.state_names(group))
         if len(counts) > 1:
             raise misfit(optimizer, "one number of steps per group", f"parameters after {sorted(counts)} steps")

@@ -6,7 +6,7 @@ import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -16,7 +16,17 @@ from lamp.formulas import Number
 from lamp.optim.checks import Range, alike, check_ranges
 from lamp.optim.optimizer import Group, Optimizer
 from lamp.signatures import Constructed, Formulas, called, check_formulas
-from lamp.values import integer, kind_of
+from lamp.state_dict import check_state_of
+from lamp.torch_habits import missing_attribute
+from lamp.values import a_number, integer, kind_of
+
+INSTEAD = {  # an attribute of a schedule of torch or Keras: what to write in lamp
+    "get_lr": "scheduler.get_last_lr(), or optimizer.lr",
+    "lr": "scheduler.get_last_lr(), or optimizer.lr",
+    "learning_rate": "scheduler.get_last_lr(), or optimizer.lr",
+    "print_lr": "print(scheduler.get_last_lr())",
+    "zero_grad": "optimizer.zero_grad()",
+}
 
 
 class Schedule(metaclass=Constructed):
@@ -31,6 +41,11 @@ class Schedule(metaclass=Constructed):
     def __init__(self, optimizer: Optimizer) -> None:
         self.optimizer = check_optimizer(optimizer, type(self).__name__)
         check_ranges(self, vars(self), self.ranges, self.listed)
+
+    if not TYPE_CHECKING:  # type checkers must go on to report missing attributes
+
+        def __getattr__(self, name: str) -> Any:
+            raise missing_attribute(self, name, INSTEAD)
 
     @called()
     def get_last_lr(self) -> list[Number]:
@@ -64,6 +79,7 @@ class Schedule(metaclass=Constructed):
         return twin
 
     def _check_state(self, state_dict: Mapping[str, Any]) -> None:
+        check_state_of(self, state_dict)
         own = set(self.state_dict())
         needed = {name for name in own if not name.startswith("_")}
         given = {name for name in state_dict if not name.startswith("_")}  # torch saves private attributes too
@@ -147,7 +163,7 @@ class LRScheduler(Schedule, ABC):
     def step(self, epoch: float | None = None) -> None:
         """Set the learning rates of the next epoch, or of the given one, which may be a fraction."""
         self._check_unchanged()
-        if epoch is not None and not epoch >= 0:
+        if epoch is not None and not a_number(epoch, "epoch") >= 0:
             raise ArgumentError("no such epoch", expected="a number of at least 0", got=epoch, fix="count from 0")
         self._set(self.last_epoch + 1 if epoch is None else epoch)
 

@@ -15,6 +15,7 @@ from lamp.signatures import called
 from lamp.tabular import Table
 from lamp.training import History
 from lamp.trees import first_leaf
+from lamp.values import a_number, a_switch
 
 ROWS_SHOWN = 12
 
@@ -65,15 +66,15 @@ class CrossValidation:
 
         Source    Nadeau & Bengio 2003, "Inference for the generalization error" (the correction)
         """
-        if not 0 < level < 1:
+        if not 0 < a_number(level, "level") < 1:
             raise ArgumentError("level is out of range", expected="between 0 and 1", got=level, fix="level=0.95")
         mean, count = self.mean(name), len(self._finished(name))
-        shared = 1 / (len(self.folds) // len(first_leaf(self.outputs)) - 1) if corrected else 0.0
+        shared = 1 / (len(self.folds) // len(first_leaf(self.outputs)) - 1) if a_switch(corrected, "corrected") else 0.0
         margin = student_t(level, count - 1) * self.std(name) * math.sqrt(1 / count + shared)
         return mean - margin, mean + margin
 
     def _finished(self, name: str) -> Tensor:
-        if name not in self.scores:
+        if not isinstance(name, str) or name not in self.scores:
             raise ArgumentError(
                 f"{name!r} was not measured", expected=", ".join(self.scores), got=name, fix="pass it in metrics="
             )

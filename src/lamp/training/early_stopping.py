@@ -14,6 +14,7 @@ from lamp.metrics.metric import mode_of
 from lamp.optim.checks import Range
 from lamp.signatures import called
 from lamp.state import ModelState
+from lamp.state_dict import check_state_of
 from lamp.training.callback import Callback, Training
 from lamp.values import natural
 
@@ -134,6 +135,7 @@ class EarlyStopping(Callback):
 
     @called()
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        check_state_of(self, state_dict, "best", "best_epoch", "weights")
         best, epoch, weights = state_dict["best"], state_dict["best_epoch"], list(state_dict["weights"])
         if not all(isinstance(each, Tensor) and each.shape == self._best.shape for each in (best, epoch)):
             raise ArgumentError(

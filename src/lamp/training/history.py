@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from lamp.errors import ArgumentError, DataError
+from lamp.errors import ArgumentError, DataError, MissingIndexError
 from lamp.intervals import margin_of_mean, mean_std
 from lamp.metrics.metric import mode_of
 from lamp.saving import write_file
 from lamp.saving.paths import read_file
 from lamp.signatures import called
+from lamp.state_dict import check_state_of
 from lamp.tabular import Table
 from lamp.torch_habits import missing_attribute
-from lamp.values import as_path
+from lamp.values import a_number, as_path, integer, is_one_of, several
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -81,11 +82,11 @@ class History(Mapping[str, Tensor]):
 
     # ---- as a mapping of tensors ---------------------------------------------------------------------------------
     def __getitem__(self, name: str) -> Tensor:
-        if name not in self.names:
+        if not isinstance(name, str) or name not in self.names:
             raise ArgumentError(
-                f"the history holds no {name!r}",
+                f"the history holds no {name!r}"[:80],
                 expected=", ".join(self.names) or "nothing yet: no epoch was finished",
-                got=name,
+                got=repr(name)[:60],
                 fix="name one of these, or pass validation= and metrics= to fit",
             )
         nothing = math.nan if self.replicas is None else torch.full((self.replicas,), math.nan)
@@ -99,7 +100,7 @@ class History(Mapping[str, Tensor]):
         return len(self.names)
 
     def __contains__(self, name: object) -> bool:
-        return name in self.names
+        return isinstance(name, str) and name in self.names
 
     def __bool__(self) -> bool:
         return True  # an empty history counts as a history
@@ -127,7 +128,7 @@ class History(Mapping[str, Tensor]):
     def best_epoch(self, name: str = "validation_loss", mode: str = "min") -> int:
         """The epoch, counted from 0, in which a value was lowest (mode "min") or highest ("max"). For a population, the
         mean over replicas counts."""
-        return _best(self.mean(name), mode)
+        return _best(self.mean(name), _as_mode(mode))
 
     # ---- over the replicas of a population -------------------------------------------------------------------------
     @called()
@@ -144,7 +145,7 @@ class History(Mapping[str, Tensor]):
     def interval(self, name: str = "loss", level: float = 0.95) -> tuple[Tensor, Tensor]:
         """The confidence interval of the mean, (low, high), each (epochs,), as if replicas were drawn from a normal
         distribution: mean -+ t std / sqrt(count), with Student's t of count - 1 degrees of freedom."""
-        if not 0 < level < 1:
+        if not 0 < a_number(level, "level") < 1:
             raise ArgumentError("the level of an interval", expected="between 0 and 1", got=level, fix="level=0.95")
         mean, margin = self.mean(name), margin_of_mean(self._of_replicas(name), level)
         return mean - margin, mean + margin
@@ -155,17 +156,23 @@ class History(Mapping[str, Tensor]):
 
         mode  "min" or "max"; by default as for lamp.EarlyStopping
         """
-        chosen = name or ("validation_loss" if "validation_loss" in self else "loss")
-        mode = mode or mode_of(chosen)
+        chosen = ("validation_loss" if "validation_loss" in self else "loss") if name is None else name
         values = self._of_replicas(chosen)
+        mode = _as_mode(mode_of(chosen) if mode is None else mode)
         worst = math.inf if mode == "min" else -math.inf
         filled = values.masked_fill(~values.isfinite(), worst)
         return _best(filled.amin(0) if mode == "min" else filled.amax(0), mode)
 
     def of(self, k: int) -> History:
         """The history of one replica, up to its last epoch."""
+        k = integer(k, "k")
         if self.replicas is None or not -self.replicas <= k < self.replicas:
-            raise IndexError(f"replica {k} is not in the history of {self.replicas or 'one network'}")
+            raise MissingIndexError(
+                f"replica {k!r} is not in the history of {self.replicas or 'one network'}",
+                expected="the history itself" if self.replicas is None else f"an integer from 0 to {self.replicas - 1}",
+                got=repr(k)[:60],
+                fix="history.replicas is their number",
+            )
         k %= self.replicas
         one = History(self.engine, self.why)
         one.stopped, one.compile_seconds = self.endings.get(k, self.stopped), self.compile_seconds
@@ -201,6 +208,7 @@ class History(Mapping[str, Tensor]):
     @called()
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Restore what `state_dict` returned."""
+        check_state_of(self, state_dict, *KEPT, "seconds", "measured", "missing")
         for name in KEPT:
             setattr(self, name, state_dict[name])
         self._seconds = state_dict["seconds"].tolist()
@@ -287,8 +295,9 @@ class History(Mapping[str, Tensor]):
         """
         from lamp import plots
 
-        chosen = [names] if isinstance(names, str) else names or [n for n in ("loss", "validation_loss") if n in self]
-        for name in chosen:
+        if names is None:
+            names = [name for name in ("loss", "validation_loss") if name in self]
+        for name in [names] if isinstance(names, str) else several(names, "names", "texts"):
             ax = plots.curves(self, key=name, ax=ax, label=name.replace("_", " "))
         if ax is None:
             raise DataError(
@@ -343,6 +352,17 @@ class History(Mapping[str, Tensor]):
                 "this is no history", expected="JSON written by History.to_json", got=f"{error}", fix="write it again"
             ) from None
         return history
+
+
+def _as_mode(mode: str) -> str:
+    if is_one_of(mode, "min", "max"):
+        return mode
+    raise ArgumentError(
+        "mode says which values are best",
+        expected='"min" for the lowest or "max" for the highest',
+        got=repr(mode)[:60],
+        fix='mode="min" for a loss, mode="max" for an accuracy',
+    )
 
 
 def _best(values: Tensor, mode: str) -> int:
