@@ -16,9 +16,9 @@ from tests.cases.compiled import both, lanes, replicas
 
 def network(shape, *layers, classes=3, dtype=torch.float64):
     """These layers for samples of this shape, then a Linear with so many outputs."""
-    model = lamp.Sequential(*layers, lamp.Flatten(), lamp.LazyLinear(classes)).to(dtype)
-    model(torch.zeros(1, *shape, dtype=dtype))
-    return model
+    model = lamp.Sequential(*layers, lamp.Flatten(), lamp.LazyLinear(classes)).to(dtype).eval()
+    model(torch.zeros(2, *shape, dtype=dtype))
+    return model.train()
 
 
 def trained_alike(shape, make, count=None, samples=13, batch=5, dtype=torch.float64, **options):

@@ -289,7 +289,7 @@ def test_forms_and_groups():
     rows = [sigmoid(3), sigmoid(5), around(lambda h: lamp.Tanh())(3)]
     assert together(rows) == [[0, 1], [2]]
     normalised = FORMS["normalised, in a width that is the same"]
-    assert together([normalised(3), normalised(5)]) == [[0, 1]]  # there is no kernel for either
+    assert together([normalised(3), normalised(5)]) == [[0], [1]]
     assert together([shared(3), shared(4)]) == [[0], [1]]
     found = lamp.fit_each(
         made,

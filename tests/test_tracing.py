@@ -363,7 +363,6 @@ class Halved(lamp.Linear):
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
-        (lambda: lamp.BatchNorm1d(4), "no rule for its BatchNorm"),
         (lambda: lamp.Softmax(0), "axis of the batch"),
         (Unwritten, "does not say what it does as a graph"),
         (Unfinished, "NotImplementedError: to do"),

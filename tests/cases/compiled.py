@@ -11,6 +11,7 @@ from torch import Tensor
 
 import lamp
 from lamp.compiler.backends.cpu.target import host
+from lamp.state import state_buffers
 from tests.cases import losses
 
 SAMPLES, BATCH, EPOCHS = 35, 7, 4  # 20 steps
@@ -141,7 +142,7 @@ def both(*job: Any, tolerance: float | None = None, **arguments: Any) -> tuple[L
 
 
 def same(eager: Left, compiled: Left, tolerance: float | None = None) -> None:
-    """Check that weights, optimizer state, history and the reasons for ending are the same."""
+    """Check that weights, buffers, optimizer state, history and the reasons for ending are the same."""
     dtype = next(iter(eager.model.parameters())).dtype
     tolerance = tolerance or TOLERANCE[dtype]
     assert (compiled.history.endings.keys(), compiled.history.failed) == (
@@ -150,6 +151,8 @@ def same(eager: Left, compiled: Left, tolerance: float | None = None) -> None:
     )
     for (name, own), other in zip(eager.model.named_parameters(), compiled.model.parameters(), strict=True):
         close(other.data, own.data, tolerance, name)
+    for own, other in zip(state_buffers(eager.model), state_buffers(compiled.model), strict=True):
+        close(other.data, own.data, tolerance, "a buffer")
     same_state(eager.optimizer.state_dict(), compiled.optimizer.state_dict(), tolerance)
     assert list(compiled.history) == list(eager.history)
     for name in eager.history:

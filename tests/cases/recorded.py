@@ -289,8 +289,8 @@ class RecordedCode(Code):
         loop.after = [lane.value for lane in state]
         state[:] = [Lane(self, value) for value in loop.results]
 
-    def is_odd(self, x: Index) -> Value:
-        return self._do(lambda n: n % 2 == 1, self.index(x))
+    def equal(self, x: Index, y: Index) -> Value:
+        return self._do(lambda n, m: n == m, self.index(x), self.index(y))
 
     @contextmanager
     def either(self, condition: Any) -> Iterator[Any]:

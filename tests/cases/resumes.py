@@ -354,6 +354,8 @@ def running_statistics_of_replicas(engine):
 
 
 BOTH = [
+    running_statistics,
+    running_statistics_of_replicas,
     adam_with_everything,
     momentum_by_epoch,
     schedule_by_batch,
@@ -378,8 +380,6 @@ EAGER = [
     list_of_batches,
     batches_of_their_own,
     network_with_its_loss,
-    running_statistics,
-    running_statistics_of_replicas,
 ]
 CASES = {
     **{f"{build.__name__}, {engine}": (build, engine) for build in BOTH for engine in ("eager", "compiled")},

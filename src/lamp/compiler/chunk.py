@@ -1,60 +1,81 @@
 """Lowering of a chunk: forward, loss and backward of the columns whose activations are kept at once.
 
-Wide layers of a single network are computed for the whole chunk. They divide the stages into segments; the other stages
+Wide layers of a single network are computed for the whole chunk, and so is what couples the samples of a batch. They
+divide the stages into segments; the other stages
 of a segment are computed block by block.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from lamp.compiler import lowering
 from lamp.compiler.batch_columns import BatchColumns
+from lamp.compiler.code import Condition
 from lamp.compiler.column_block import ColumnBlock
 from lamp.compiler.correct_counts import right
 from lamp.compiler.indices import Index
 from lamp.compiler.kernel_spec import KernelSpec
 from lamp.compiler.lanes import Lane
 from lamp.compiler.rules import weighted_rule_of
+from lamp.compiler.rules.rule import Batch
 from lamp.compiler.tiling import Tiling
 
 
 class Chunk:
     """Writes the code for `count` columns, those of `whole` and the following ones.
 
-    whole  a block with the first column of the chunk
+    whole     a block with the first column of the chunk
+    batch     for stages that couple samples: the blocks of all parts, and how many columns these have
+    is_first  whether this part of the batch is the first one; None if there is only one
+    sums      what the chunk adds to: the loss, then the counts of correct predictions
     """
 
     def __init__(
-        self, spec: KernelSpec, tiling: Tiling, columns: BatchColumns, whole: ColumnBlock, count: Index
+        self,
+        spec: KernelSpec,
+        tiling: Tiling,
+        columns: BatchColumns,
+        whole: ColumnBlock,
+        count: Index,
+        sums: list[Lane],
+        batch: Batch = (),
+        is_first: Condition = None,
     ) -> None:
         self.spec, self.tiling, self.columns, self.whole, self.count = spec, tiling, columns, whole, count
-        self.segments = lowering.segments(whole.plan, tiling.heads)
+        self.sums, self.batch, self.is_first = sums, batch, is_first
+        self.segments = lowering.segments(whole.plan, {**tiling.heads, **tiling.couplings})
         self.rows = columns.rows_from(whole.column)
 
-    def emit(self, sums: list[Lane], share: Lane) -> list[Lane]:
-        """Write forward and loss, and backward if the kernel computes gradients.
+    def emit(self, share: Lane) -> list[Lane]:
+        """Write all phases. Returns the sums, with what the chunk adds to them."""
+        for _ in self.phases(lambda: share):
+            pass
+        return self.sums
+
+    def phases(self, share: Callable[[], Lane]) -> Iterator[None]:
+        """Write forward and loss, and backward if the kernel computes gradients. Yields where a phase ends: what
+        follows needs what this phase stores for all parts of the batch.
 
         share  the weight of each value in the loss
-
-        Returns the sums, with what the chunk adds to them: the loss, then the counts of correct predictions.
         """
         *earlier, last = self.segments
         for segment in earlier:
-            self._head_forward(segment)
+            yield from self._head_forward(segment)
             if self._has_forward(segment):
                 with self._blocks([]) as (block, _):
                     self._forward(block, segment)
-        self._head_forward(last)
-        with self._blocks(sums) as (block, state):
+        yield from self._head_forward(last)
+        of_value = share()
+        with self._blocks(self.sums) as (block, state):
             self._forward(block, last)
-            state[:] = [x + y for x, y in zip(state, self._loss(block, share), strict=True)]
+            state[:] = [x + y for x, y in zip(state, self._loss(block, of_value), strict=True)]
             if self.spec.wants_gradients:
                 lowering.backward(block, last.rest)
+        self.sums = state
         if self.spec.wants_gradients:
-            self._backward()
-        return state
+            yield from self._backward()
 
     @contextmanager
     def _blocks(self, sums: list[Lane]) -> Iterator[tuple[ColumnBlock, list[Lane]]]:
@@ -63,9 +84,22 @@ class Chunk:
             yield self.whole.part(column, self.tiling.columns), state
 
     # ---- forward -----------------------------------------------------------------------------------------------
-    def _head_forward(self, segment: lowering.Segment) -> None:
-        if segment.head is not None:
-            self.tiling.heads[segment.head].forward(self.whole, segment.head, self.count, self.rows)
+    def _head_forward(self, segment: lowering.Segment) -> Iterator[None]:
+        head = segment.head
+        if head is not None and head in self.tiling.couplings:
+            rule = self.tiling.couplings[head]
+            rule.begin_forward(self.whole, head, self._covered(), self.batch)
+            yield
+            rule.forward(self.whole, head, self._covered(), self.batch, self.is_first)
+        elif head is not None:
+            self.tiling.heads[head].forward(self.whole, head, self.count, self.rows)
+
+    def _covered(self) -> Index:
+        """The number of columns, with those beyond the last sample that the last block reaches."""
+        code, each = self.whole.code, self.tiling.columns
+        if not self.tiling.ragged:
+            return self.count
+        return code.times(code.quotient(code.plus(self.count, each - 1), each), each)
 
     def _has_forward(self, segment: lowering.Segment) -> bool:
         return bool(segment.rest) or self._gathers(segment)
@@ -88,14 +122,20 @@ class Chunk:
         return sums + [right(block, targets, answer) for answer in self.spec.answers]
 
     # ---- backward ----------------------------------------------------------------------------------------------
-    def _backward(self) -> None:
+    def _backward(self) -> Iterator[None]:
         """Backward of what comes before the last segment's blocks, then the gradients of weights over the chunk."""
         for segment in reversed(self.segments):
             if segment is not self.segments[-1] and any(stage.learns for stage in segment.rest):
                 with self._blocks([]) as (block, _):
                     lowering.backward(block, segment.rest)
-            if segment.head is not None:
-                self.tiling.heads[segment.head].backward(self.whole, segment.head, self.count)
+            head = segment.head
+            if head is not None and head in self.tiling.couplings:
+                rule = self.tiling.couplings[head]
+                rule.begin_backward(self.whole, head, self._covered(), self.batch)
+                yield
+                rule.backward(self.whole, head, self._covered(), self.batch)
+            elif head is not None:
+                self.tiling.heads[head].backward(self.whole, head, self.count)
         if self.spec.one_network:
             self._weight_gradients()
 

@@ -220,8 +220,8 @@ class Code(Vectors):
         state[:] = inner
 
     @abstractmethod
-    def is_odd(self, x: Index) -> Condition:
-        """Whether an integer is odd."""
+    def equal(self, x: Index, y: Index) -> Condition:
+        """Whether two integers are equal."""
 
     @abstractmethod
     def either(

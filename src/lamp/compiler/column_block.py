@@ -74,7 +74,7 @@ class ColumnBlock:
         """The block of so many columns that begins `first` columns after the beginning of this one."""
         block = copy.copy(self)
         block.column = self.code.plus(self.column, first)
-        if self.one_network:  # else scratch memory holds one block at a time
+        if self.stride > columns:  # else scratch memory holds one block at a time
             block.first = self.code.plus(self.first, first)
         block._set_columns(columns)
         return block
@@ -151,6 +151,21 @@ class ColumnBlock:
                     given, code.plus(code.times(self._at(code.plus(gradient, k), column), lanes), lane)
                 )
                 code.store_first(gradients, at, code.load_first(gradients, at) + dy)
+
+    def statistic(self, at: Index) -> Lane:
+        """A running statistic: each network's in its lane, or the single network's in every lane."""
+        load = self.code.load_one if self.one_network else self.code.load
+        return load(self.arguments.parameters, self.code.plus(at, self._statistics))
+
+    def keep_statistic(self, at: Index, value: Lane) -> None:
+        store = self.code.store_first if self.one_network else self.code.store
+        store(self.arguments.parameters, self.code.plus(at, self._statistics), value)
+
+    @property
+    def _statistics(self) -> Index:
+        """Where the statistics begin behind the parameters, which fill whole vectors."""
+        lanes = self.code.lanes if self.one_network else 1
+        return -(-self.plan.parameters // lanes) * lanes
 
     def add_to_gradient(self, at: Index, value: Lane) -> None:
         code, gradients = self.code, self.arguments.gradients

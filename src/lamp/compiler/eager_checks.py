@@ -52,6 +52,16 @@ def check_training_mode(model: Module) -> None:
             raise NotCompiled("is in eval mode, in which nothing is learned", module=module).within(model)
 
 
+def check_batches(plan: Plan, batches: Sequence[int], learns: bool) -> None:
+    """Raise NotCompiled for batches whose own mean and variance a BatchNorm would need, but cannot take."""
+    for stage in plan.stages:
+        if stage.attributes.get("by_batch"):
+            if not learns:
+                raise NotCompiled("a BatchNorm has no running statistics, so it normalises each batch of an evaluation")
+            if stage.attributes["inner"] * min(batches) == 1:
+                raise NotCompiled("a batch with one number per channel has no variance")
+
+
 def run_eagerly(model: Module, criterion: Loss, inputs: Sequence[Any], target: Any) -> None:
     """Run the forward and the loss of a batch for the errors that they may raise; and the backward, on a copy, if a
     part of the network is in eval mode."""

@@ -16,14 +16,15 @@ from lamp.compiler.rules.chain import rule_of as element_rule_of
 from lamp.compiler.stages import INPUT, Plan, Stage
 from lamp.graph import Graph
 from lamp.nn.module_row import commute
-from lamp.parameter import Parameter
+from lamp.parameter import Buffer, Parameter
 
 
-def fused(graph: Graph, offsets: dict[Parameter, int], parameters: int) -> Plan:
+def fused(graph: Graph, offsets: dict[Parameter, int], parameters: int, statistics: dict[Buffer, int]) -> Plan:
     """The stages of a graph, from its input to its output. Offsets of values are assigned by a later pass (storage).
 
     offsets      the offset of each parameter among the network's numbers
     parameters  P, how many numbers a network has
+    statistics  the offset of each running statistic among the network's
 
     Raises NotCompiled for an operation that no rule compiles, and for several inputs or outputs.
     """
@@ -63,7 +64,11 @@ def fused(graph: Graph, offsets: dict[Parameter, int], parameters: int) -> Plan:
                 if made is None and uses[value.number]:
                     raise NotCompiled("is not compiled where its last cell state is used", module=op.module)
                 if made is not None and (uses[value.number] or len(outputs) == 1):
+                    known = len(stages)
                     _append(stages, made)
+                    for each in stages[known:]:
+                        held = op.buffers.items()
+                        each.statistics = {name: statistics[its] for name, its in held if its in statistics}
                     stage_of[value.number] = made
             before = inputs[0].chain if inputs else []
             if before and uses[same[op.inputs[0].number]] == 1 and commute(before[-1].module, op.module):
@@ -73,7 +78,8 @@ def fused(graph: Graph, offsets: dict[Parameter, int], parameters: int) -> Plan:
     kept = _used(stages, stage_of[same[graph.outputs[0].number]])
     found = [stage.attributes.get("numbers") for stage in kept]
     found += [element.numbers for stage in kept for element in stage.chain]
-    return Plan(graph, kept, parameters, offsets, numbers=[each for each in found if each is not None])
+    numbers = [each for each in found if each is not None]
+    return Plan(graph, kept, parameters, offsets, numbers=numbers, statistics=statistics)
 
 
 def _append(stages: list[Stage], stage: Stage) -> None:

@@ -10,6 +10,8 @@ sample lanes    a lane is one of W samples of one network; a column is W samples
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 from lamp.compiler.arguments import KINDS, KernelArguments
 from lamp.compiler.batch_columns import BatchColumns
 from lamp.compiler.chunk import Chunk
@@ -24,6 +26,8 @@ from lamp.compiler.storage import with_widths
 from lamp.compiler.tiling import tiled
 from lamp.compiler.unit_masks import UnitMasks, place_of_sizes
 from lamp.compiler.updates import Updates
+
+DONE = object()
 
 
 class KernelBuilder:
@@ -59,24 +63,29 @@ class KernelBuilder:
             with code.loop(0, arguments.steps) as step:
                 self._begin(step)
                 if spec.entry != "update":
-                    self._part(0, self.vectors, 0)
+                    for _ in (self._coupled_part if self.tiling.couplings else self._part)(0, self.vectors, 0):
+                        pass
                 code.barrier()
                 self._update(None)
                 code.barrier()
             return
-        updates = spec.optimizer is not None
-        phases = code.times(arguments.steps, 2) if updates else arguments.steps
-        with code.tasks(arguments.counters, self.tiling.parts, phases) as (phase, part):
-            if not updates:
-                self._begin(phase)
-                self._part_of_batch(part)
-                return
-            self._begin(code.quotient(phase, 2))
-            with code.either(code.is_odd(phase)) as (second, first):
-                with first:
-                    self._part_of_batch(part)
-                with second:
-                    self._update(part)
+        each = self.tiling.phases + (spec.optimizer is not None)
+        with code.tasks(arguments.counters, self.tiling.parts, code.times(arguments.steps, each)) as (phase, part):
+            self._begin(code.quotient(phase, each))
+            self._write_phases(self._part_of_batch(part), code.remainder(phase, each), part, self.tiling.phases)
+
+    def _write_phases(self, phases: Iterator[None], which: Index, part: Index, left: int) -> None:
+        """Write the phases of a step that are left, as alternatives of which one runs; the update is the last one."""
+        if not left:
+            self._update(part)
+        elif left == 1 and self.spec.optimizer is None:
+            next(phases, None)
+        else:
+            with self.code.either(self.code.equal(which, 0)) as (now, later):
+                with now:
+                    next(phases, None)
+                with later:
+                    self._write_phases(phases, self.code.minus(which, 1), part, left - 1)
 
     def _begin(self, step: Index) -> None:
         self.step = step
@@ -96,45 +105,106 @@ class KernelBuilder:
                 ranges=self.ranges,
             ).emit(spec.optimizer)
 
-    def _part_of_batch(self, part: Index) -> None:
-        """The loss and the gradients of one part of the batch."""
+    def _part_of_batch(self, part: Index) -> Iterator[None]:
+        """The loss and the gradients of one part of the batch. Yields where a phase ends."""
+        lower, upper = self._bounds(part)
+        self.gradients_of_part = self.code.beyond(self.arguments.gradients, self.code.times(part, self.tiling.numbers))
+        if self.tiling.couplings:
+            return self._coupled_part(lower, upper, part)
+        return self._part(lower, upper, part)
+
+    def _bounds(self, part: Index) -> tuple[Index, Index]:
+        """The first column of a part, and that after its last one."""
         code = self.code
         lower, upper = (
             code.quotient(code.times(self.vectors, code.plus(part, k)), self.tiling.parts) for k in range(2)
         )
-        self.gradients_of_part = code.beyond(self.arguments.gradients, code.times(part, self.tiling.numbers))
-        self._part(lower, upper, part)
+        return lower, upper
 
-    def _part(self, lower: Index, upper: Index, part: Index) -> None:
-        """The loss and the gradients of the columns from lower to upper."""
+    def _part(self, lower: Index, upper: Index, part: Index) -> Iterator[None]:
+        """The loss and the gradients of the columns from lower to upper, in one phase."""
         code, spec = self.code, self.spec
         share = self._share()
         if spec.wants_gradients:
             self._begin_gradients(code.minus(upper, lower))
             code.barrier()
-        sums = [code.lane(0.0)] * (1 + len(spec.answers))  # the loss, then the counts of correct predictions
-        with code.carrying(lower, upper, sums, self.tiling.chunk) as (start, state):
+        with code.carrying(lower, upper, self._no_sums(), self.tiling.chunk) as (start, state):
             count = code.least(code.minus(upper, start), self.tiling.chunk)
             columns = self._columns(code.plus(start, count))
-            state[:] = Chunk(spec, self.tiling, columns, self._block(columns, start), count).emit(state, share)
+            state[:] = Chunk(spec, self.tiling, columns, self._block(columns, start), count, state).emit(share)
+        self._keep_sums(state, share, part)
+        yield
+
+    def _coupled_part(self, lower: Index, upper: Index, part: Index) -> Iterator[None]:
+        """The same in several phases, because samples of all parts depend on each other. The columns are one chunk."""
+        code, tiling = self.code, self.tiling
+        batch = []
+        for k in range(tiling.parts):
+            first, stop = self._bounds(k) if tiling.parts > 1 else (lower, upper)
+            batch.append((self._block(self._columns(stop), first, k), code.minus(stop, first)))
+        columns, is_first = self._columns(upper), None if tiling.parts == 1 else code.equal(part, 0)
+        whole, count = self._block(columns, lower, part), code.minus(upper, lower)
+        chunk = Chunk(self.spec, tiling, columns, whole, count, self._no_sums(), batch, is_first)
+        return self._coupled_phases(chunk, part)  # what is written up to here is known in all phases
+
+    def _coupled_phases(self, chunk: Chunk, part: Index) -> Iterator[None]:
+        of_value: list[Lane] = []
+
+        def share() -> Lane:
+            of_value.append(self._share())
+            return of_value[0]
+
+        self._begin_gradients(chunk.count)
+        self.code.barrier()
+        kept = False
+        phases = chunk.phases(share)
+        while True:
+            finished = next(phases, DONE)
+            if of_value and not kept:
+                self._keep_sums(chunk.sums, of_value[0], part)
+                kept = True
+            yield
+            if finished is DONE:
+                return
+
+    def _no_sums(self) -> list[Lane]:
+        """The sums of a part before its first column: the loss, then the counts of correct predictions."""
+        return [self.code.lane(0.0)] * (1 + len(self.spec.answers))
+
+    def _keep_sums(self, sums: Sequence[Lane], share: Lane, part: Index) -> None:
+        """Store the sums of a part of the batch."""
+        code, answers = self.code, len(self.spec.answers)
         place = code.plus(code.times(self.step, self.tiling.parts), part)
-        self._keep_number(self.arguments.losses, place, state[0] * share)
-        for k, number in enumerate(state[1:]):
-            self._keep_number(self.arguments.right_answers, code.plus(code.times(place, len(spec.answers)), k), number)
+        self._keep_number(self.arguments.losses, place, sums[0] * share)
+        for k, number in enumerate(sums[1:]):
+            self._keep_number(self.arguments.right_answers, code.plus(code.times(place, answers), k), number)
 
     def _columns(self, stop: Index) -> BatchColumns:
         """The columns of this step's batch up to `stop`."""
         vectors = self.vectors
         return BatchColumns(self.code, self.spec, self.plan, self.tiling, self.arguments, self.step, vectors, stop)
 
-    def _block(self, columns: BatchColumns, start: Index) -> ColumnBlock:
-        """The column at which a chunk begins."""
+    def _block(self, columns: BatchColumns, start: Index, part: Index = 0) -> ColumnBlock:
+        """The column at which a chunk begins.
+
+        part  whose scratch memory it has, if the chunks of all parts are kept at once
+        """
         masks = UnitMasks(self.code, self.spec, self.arguments, self.step)
 
         def keep(element: Element, stage: Stage, unit: Index, column: Index) -> Lane:
             return masks.kept(element, stage, unit, columns.existing(column))
 
         arguments = self.arguments._replace(gradients=self.gradients_of_part)
+        if self.tiling.chunks > 1:
+            code, lanes = self.code, self.tiling.lanes
+            values, gradients = (
+                code.beyond(array, code.times(part, size * lanes))
+                for array, size in (
+                    (arguments.activations, self.tiling.activations),
+                    (arguments.activation_gradients, self.tiling.gradients),
+                )
+            )
+            arguments = arguments._replace(activations=values, activation_gradients=gradients)
         one_network, light, stride = self.spec.one_network, self.tiling.light, self.tiling.stride
         about = (keep, masks.present, columns.counts, light)
         return ColumnBlock(self.code, self.plan, 1, arguments, one_network, *about, start, stride)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ from torch import Tensor
 from lamp.compiler.backends.cpu.target import CPU, NARROWEST, host
 from lamp.compiler.coefficients import Limits, coefficients, coefficients_of_step
 from lamp.compiler.correct_counts import Answer
-from lamp.compiler.eager_checks import check_training_mode
+from lamp.compiler.eager_checks import check_batches, check_training_mode
 from lamp.compiler.kernel import Kernel
 from lamp.compiler.kernel_spec import Entry, KernelSpec
 from lamp.compiler.kernel_state import KernelState
@@ -25,6 +26,8 @@ from lamp.compiler.override_checks import check_overrides
 from lamp.compiler.plan import plan_of
 from lamp.compiler.ragged_kernel_state import RaggedKernelState
 from lamp.compiler.stages import Plan
+from lamp.compiler.statistics import numbers_of as statistics_of_buffers
+from lamp.compiler.statistics import store as store_statistics
 from lamp.compiler.steps import Steps
 from lamp.data.columns import check_memory
 from lamp.losses import Loss
@@ -33,6 +36,7 @@ from lamp.optim import Optimizer
 from lamp.optim.blocks import Block
 from lamp.optim.clipping import check_limits
 from lamp.parameter import spans
+from lamp.state import ALL
 
 DTYPES = (torch.float32, torch.float64)
 # The cost of a sample in sample lanes, relative to one in replica lanes: gradients are summed across lanes, and weights
@@ -92,8 +96,9 @@ class KernelRunner:
             check_training_mode(model)
         if plan is None:
             plan = plan_of(model, learns)
-        elif plan.masks and not learns:
+        elif (plan.masks or plan.statistics) and not learns:
             plan = plan_of(model, learns, plan.input_shape)
+        check_batches(plan, batches, learns)
         self.plan: Plan = plan
         self._spans = spans(plan.offsets)
         self.dtype = self._dtype()
@@ -228,19 +233,23 @@ class KernelRunner:
                             states.append(state)
                         else:
                             states[number][..., start:stop] = state
-        size = self.plan.parameters
+        size, held = self.plan.parameters, self.plan.statistics
+        statistics = statistics_of_buffers(held, self.replicas, self.dtype) if held else None
         for kernel_state in self.kernel_states:
-            kernel_state.load(parameters.view(-1, size), [state.view(-1, size) for state in states])
+            kernel_state.load(parameters.view(-1, size), [state.view(-1, size) for state in states], statistics)
             if self.entry == "update":
                 kernel_state.load_gradients(_joined([span.grad for span in self._spans]).view(-1, size))
             kernel_state.load_hyperparameters([numbers.to(self.dtype) for _, numbers in self.criterion.numbers()])
 
     def parameters(self, of: Sequence[Tensor] | None = None) -> Tensor:
-        """The weights (K, P); of one network (1, P). Read from `of`, copies of each kernel state's weights, if
-        given."""
+        """The weights (K, P + S), running statistics last; of one network (1, P + S). Read from `of`, copies of each
+        kernel state's weights, if given."""
         kept = [kernel_state.weights for kernel_state in self.kernel_states] if of is None else of
-        pairs = zip(self.kernel_states, kept, strict=True)
-        return _joined([kernel_state.parameters(self.plan.parameters, of=each) for kernel_state, each in pairs], 0)
+        pairs = list(zip(self.kernel_states, kept, strict=True))
+        found = [_joined([state.parameters(self.plan.parameters, of=each) for state, each in pairs], 0)]
+        if count := self.plan.statistic_count:
+            found.append(_joined([state.statistics(count, of=each) for state, each in pairs], 0))
+        return _joined(found)
 
     def store_weights(self, of: Sequence[Tensor] | None = None) -> None:
         """Copy the weights into the model; those in `of` (see `CallTable.weights`), if given."""
@@ -250,9 +259,10 @@ class KernelRunner:
             check_memory(span.data, "parameters")
             span.data.copy_(now[:, start:stop].view(span.data.shape))
             start = stop
+        store_statistics(now[:, start:], self.plan.statistics, self.replicas)
 
     def _store_gradients(self) -> None:
-        """Copy the gradients into the model, replacing those that were there."""
+        """Copy the gradients into the model, replacing those that were there, and the running statistics."""
         size = self.plan.parameters
         now, start = _joined([kernel_state.gradients(size) for kernel_state in self.kernel_states], 0), 0
         for span in self._spans:
@@ -260,9 +270,11 @@ class KernelRunner:
                 stop = start + parameter.elements
                 parameter.grad.copy_(now[:, start:stop].view(parameter.shape))  # dropped if it is frozen
                 start = stop
+        store_statistics(self.parameters()[:, size:], self.plan.statistics, self.replicas)
 
     def store(self) -> None:
-        """Copy the results into the model: weights and the optimizer's state, or only gradients if entry says so."""
+        """Copy the results into the model: weights, running statistics and the optimizer's state; or gradients instead
+        of weights and state, if entry says so."""
         if self.entry == "gradients":
             self._store_gradients()
             return
@@ -298,16 +310,17 @@ class KernelRunner:
             yield from (kernel_state.weights, kernel_state.optimizer_state)
 
     def weights_in(self, snapshot: Sequence[Tensor]) -> Tensor:
-        """The weights of a snapshot, (K, P)."""
+        """The weights of a snapshot, (K, P + S)."""
         return self.parameters(snapshot[::2])
 
-    def put(self, k: int, weights: Tensor) -> None:
-        """Copy weights (P,) into the model as those of replica k."""
+    def put(self, weights: Tensor, k: Any = ALL) -> None:
+        """Copy weights (P + S,) into the model, in a population as those of replica k."""
         start = 0
         for span in self._spans:
             stop = start + span.data.shape[-1]
             span.data[k].copy_(weights[start:stop])
             start = stop
+        store_statistics(weights[start:], self.plan.statistics, self.replicas, k)
 
     # ---- steps -------------------------------------------------------------------------------------------------
     @property

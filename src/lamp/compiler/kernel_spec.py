@@ -96,7 +96,8 @@ class KernelSpec:
             return None
         if plan.sizes is not None:
             written = [module for module in written if not isinstance(module, PReLU)]
-        network: Hashable = (plan.graph.digest, tuple(plan.offsets[each] for each in plan.graph.parameters))
+        held = [tuple(stage.statistics.values()) for stage in plan.stages]
+        network: Hashable = (plan.graph.digest, tuple(map(plan.offsets.get, plan.graph.parameters)), tuple(held))
         if plan.sizes is not None:  # the kernel reads the widths of hidden layers when it runs
             layers = tuple((layer.bias_offset is None, tuple(map(slopes_of, layer.chain))) for layer in plan.layers)
             network = (plan.features, plan.outputs, layers)

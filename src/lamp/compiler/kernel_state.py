@@ -66,8 +66,9 @@ class KernelBuffers:
 class KernelState:
     """The memory of the replicas `rows`, a contiguous range, which one kernel trains in groups.
 
-    weights               (groups, numbers) in sample lanes, (groups, numbers W) in replica lanes
-    optimizer_state       the same for each of the optimizer's states, one after another
+    weights               (groups, numbers) in sample lanes, (groups, numbers W) in replica lanes: the parameters, then
+                          the running statistics
+    optimizer_state       as many as the parameters for each of the optimizer's states, one after another
     kept_gradients        the gradients, if the kernel makes half a step; in a whole step they are scratch memory
     loss_hyperparameters  the loss's hyperparameters that differ between replicas
     sizes                 (groups, hidden layers, 1 + W) the widths of hidden layers, if networks differ in them
@@ -80,7 +81,7 @@ class KernelState:
         self.groups = -(-len(self.rows) // self.width)
         self.dtype = spec.dtype
         self.states = max([len(names) for names in spec.states], default=0)
-        self.weights = self._memory(self.tiling.numbers)
+        self.weights = self._memory(self.tiling.numbers + spec.plan.statistic_count)
         self.optimizer_state = self._memory(self.states * self.tiling.numbers)
         self.kept_gradients = None if spec.entry == "step" else self._memory(self.tiling.parts * self.tiling.numbers)
         self.loss_hyperparameters = self._memory(max(len(spec.hyperparameters), 1))
@@ -120,9 +121,12 @@ class KernelState:
     def _places(self, memory: Tensor, start: int, size: int) -> Tensor:
         return memory[:, start * self.width : (start + size) * self.width].view(self.groups, size, self.width)
 
-    def load(self, parameters: Tensor, states: Sequence[Tensor]) -> None:
-        """Copy parameters (all replicas, P) and the optimizer's states, each of the same shape, into the layout."""
+    def load(self, parameters: Tensor, states: Sequence[Tensor], statistics: Tensor | None) -> None:
+        """Copy parameters (all replicas, P), the optimizer's states, each of the same shape, and running statistics
+        (all replicas, S) into the layout."""
         self._lay(self.weights, 0, parameters)
+        if statistics is not None:
+            self._places(self.weights, self.tiling.numbers, statistics.shape[1]).copy_(self._in_lanes(statistics))
         for k, state in enumerate(states):
             self._lay(self.optimizer_state, k, state)
 
@@ -144,6 +148,10 @@ class KernelState:
     def parameters(self, size: int, of: Tensor | None = None) -> Tensor:
         """The parameters (own replicas, P); read from `of`, a copy of `weights`, if given."""
         return self._of_lanes(self._places(self.weights if of is None else of, 0, size))
+
+    def statistics(self, size: int, of: Tensor | None = None) -> Tensor:
+        """The running statistics (own replicas, S), likewise."""
+        return self._of_lanes(self._places(self.weights if of is None else of, self.tiling.numbers, size))
 
     def gradients(self, size: int) -> Tensor:
         """The gradients (own replicas, P), summed over the parts of the batch."""
@@ -315,9 +323,20 @@ class KernelState:
         """New memory for the gradients of one group."""
         return aligned(self.tiling.parts * self.tiling.numbers * self.width, self.dtype)
 
-    def run_with(self, gradients: Tensor, counters: Tensor, call: KernelArguments) -> None:
-        """Call the kernel. Several threads may do so together, with the same gradients and counters (0 at first)."""
-        activations, activation_gradients = self._memory_of_thread().activations
+    def coupled_scratch(self) -> list[Tensor] | None:
+        """The memory of the calling thread for activations and their gradients, if all threads of a team need it,
+        because what one computes the others read; else None."""
+        scratch: list[Tensor] = self._memory_of_thread().activations
+        return scratch if self.tiling.couplings else None
+
+    def run_with(
+        self, gradients: Tensor, counters: Tensor, call: KernelArguments, scratch: list[Tensor] | None = None
+    ) -> None:
+        """Call the kernel. Several threads may do so together, with the same gradients and counters (0 at first).
+
+        scratch  memory for activations and their gradients; None for that of the calling thread
+        """
+        activations, activation_gradients = scratch or self._memory_of_thread().activations
         arguments = call._replace(
             gradients=call.gradients or gradients.data_ptr(),
             activations=activations.data_ptr(),
@@ -331,7 +350,7 @@ class KernelState:
         mine = self._mine
         if not hasattr(mine, "activations"):
             mine.activations = [
-                aligned(size * self.tiling.lanes, self.dtype)
+                aligned(size * self.tiling.lanes * self.tiling.chunks, self.dtype)
                 for size in (self.tiling.activations, self.tiling.gradients)
             ]
             mine.gradients = None

@@ -14,7 +14,7 @@ from lamp.compiler.indices import Index
 from lamp.compiler.lanes import Lane
 from lamp.compiler.rules import RULES, weighted_rule_of
 from lamp.compiler.rules.chain import apply_chain, chain_backward_of_all
-from lamp.compiler.rules.rule import ChunkRule
+from lamp.compiler.rules.rule import ChunkRule, CouplingRule
 from lamp.compiler.stages import Plan, Stage
 
 
@@ -46,7 +46,7 @@ def segments(plan: Plan, heads: Collection[Stage]) -> list[Segment]:
     return found
 
 
-def listed(plan: Plan, heads: Mapping[Stage, ChunkRule]) -> str:
+def listed(plan: Plan, heads: Mapping[Stage, ChunkRule | CouplingRule]) -> str:
     """The segments of a plan, a line each: which stages are computed for a whole chunk, and which in blocks."""
     name = {stage: f"s{k}" for k, stage in enumerate(plan.stages)}
     lines = []

@@ -12,6 +12,7 @@ from lamp.compiler.fusion import fused
 from lamp.compiler.not_compiled import NotCompiled
 from lamp.compiler.override_checks import check_overrides
 from lamp.compiler.stages import Plan
+from lamp.compiler.statistics import statistics_of
 from lamp.compiler.storage import allocated
 from lamp.errors import NotTraceable, ShapeError
 from lamp.module import Module
@@ -63,7 +64,9 @@ def _plan(model: Module, training: bool, shape: Sequence[int] | None) -> Plan:
         graph = trace(model, (1, *shape), training=training)
     except (NotTraceable, ShapeError) as error:
         raise NotCompiled(f"{error.where or type(model).__name__} is not compiled: {error.what}") from None
-    plan = fused(graph, offsets, parameters)
+    statistics, count = statistics_of(graph, model.replicas)
+    plan = fused(graph, offsets, parameters, statistics)
+    plan.statistic_count = count
     if len(set(plan.masks)) < len(plan.masks):
         raise NotCompiled("a Dropout is used twice")
     if isinstance(model, Population) and model.sizes is not None:

@@ -21,7 +21,7 @@ from torch import Tensor
 from lamp.graph import Graph, Numbers
 from lamp.module import Module
 from lamp.nn.dropout import RandomMask
-from lamp.parameter import Parameter
+from lamp.parameter import Buffer, Parameter
 from lamp.paths import describe
 
 INPUT = "Input"  # the kind of the first stage, the network's input; the other kinds are those of lamp.graph
@@ -68,6 +68,7 @@ class Stage:
                      or None if the value is not stored; empty before allocation
     gradient_offset  the offset of the gradients of its outputs, which backward turns into those of its source
     kept_offset      the offset of what its rule keeps for backward beside its outputs
+    statistics       the offset of each of the operation's running statistics among those of one network, by name
     """
 
     kind: str
@@ -83,6 +84,7 @@ class Stage:
     value_offsets: list[Any | None] = field(default_factory=list)
     gradient_offset: Any = 0
     kept_offset: Any = 0
+    statistics: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def weight_offset(self) -> Any:
@@ -127,6 +129,8 @@ class Plan:
     stages            in the order in which they run, the network's input first
     parameters        P, the number of parameters of one network
     offsets           the offset of each parameter among them
+    statistics        the offset of each running statistic among those of one network, which lie behind the parameters
+    statistic_count   S, the number of running statistics of one network
     activation_count  how many values are stored per sample
     gradient_count    how many gradients are stored per sample
     numbers           the fixed numbers that kernels read, such as masks of attention
@@ -141,6 +145,8 @@ class Plan:
     activation_count: Any = 0
     gradient_count: Any = 0
     numbers: Sequence[Numbers] = ()
+    statistics: dict[Buffer, int] = field(default_factory=dict)
+    statistic_count: int = 0
     sizes: Tensor | None = None
 
     @property

@@ -43,12 +43,12 @@ def as_team(
     kernel_state: KernelState, calls: Sequence[KernelArguments], threads: int, begun: Callable[[], None]
 ) -> None:
     """Make the calls of one group, each on several threads at once, which share its parts."""
-    gradients = kernel_state.gradient_memory()
+    gradients, scratch = kernel_state.gradient_memory(), kernel_state.coupled_scratch()
     counters = torch.zeros(len(calls), 2 * LINE // 8, dtype=torch.int64)
 
     def share() -> None:
         for call, of_call in zip(calls, counters, strict=True):
-            kernel_state.run_with(gradients, of_call, call)
+            kernel_state.run_with(gradients, of_call, call, scratch)
 
     _together(min(threads, kernel_state.tiling.parts), share, begun)
 

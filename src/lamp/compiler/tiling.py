@@ -13,10 +13,11 @@ from typing import Any
 
 from lamp.compiler.code import Machine
 from lamp.compiler.kernel_spec import KernelSpec
+from lamp.compiler.rules.batch_norm import ByBatch
 from lamp.compiler.rules.feature_major import FeatureMajor
 from lamp.compiler.rules.few_samples import FewSamples, is_row_of_formulas
 from lamp.compiler.rules.products import Products
-from lamp.compiler.rules.rule import ChunkRule
+from lamp.compiler.rules.rule import ChunkRule, CouplingRule
 from lamp.compiler.stages import Plan, Stage
 
 COLUMNS = (4, 5, 6, 3, 7, 2)  # columns computed at once: the first of these that leaves none over, or the fewest
@@ -80,6 +81,7 @@ class Tiling:
     lanes        W, numbers per vector
     numbers      P, the parameters of a network; in sample lanes rounded up to whole vectors
     heads        the stages that are computed for a whole chunk at once, and how
+    couplings    the stages that couple the samples of a batch, and how they are computed. Then each part is one chunk
     light        the numbers of the other layers that do the least of the work, LIGHT of it together. Their code is
                  short, since they take longer to compile than they would gain
     rows         whether the first of them reads rows of the data, instead of stored values of the inputs
@@ -91,7 +93,7 @@ class Tiling:
     stride       the same, rounded up to whole blocks: so many are stored side by side
     overwrites   whether a part is a single chunk, so that some rules may store gradients instead of adding them
     spare        whether lanes of a part's last block may hold no sample, so that they are masked
-    activations  vectors of scratch memory for values
+    activations  vectors of scratch memory for the values of a chunk
     gradients    vectors of scratch memory for gradients of values
     """
 
@@ -99,6 +101,7 @@ class Tiling:
     lanes: int
     numbers: Any
     heads: Mapping[Stage, ChunkRule]
+    couplings: Mapping[Stage, CouplingRule]
     light: frozenset[int]
     rows: bool
     columns: int
@@ -110,6 +113,17 @@ class Tiling:
     spare: bool
     activations: int
     gradients: int
+
+    @property
+    def phases(self) -> int:
+        """Into how many phases the gradients of a step are divided: a phase needs what the one before has stored for
+        all parts."""
+        return 1 + 2 * len(self.couplings)
+
+    @property
+    def chunks(self) -> int:
+        """How many chunks are kept at once: those of all parts, if their samples are coupled."""
+        return self.parts if self.couplings else 1
 
     def vectors_of(self, batch: int) -> int:
         """The number of columns of a batch."""
@@ -133,9 +147,10 @@ def tiled(spec: KernelSpec, machine: Machine) -> Tiling:
     vectors = [_vectors_of(batch, lanes, one_network) for batch in spec.batches]
     work = 3 * plan.multiplications * max(spec.batches)
     heads = _heads(plan, machine, lanes, max(spec.batches)) if one_network else {}
+    couplings = {stage: ByBatch() for stage in plan.stages if stage.attributes.get("by_batch")}
     products = any(isinstance(rule, Products) for rule in heads.values())
     parts = 1
-    if one_network and plan.has_windows:  # their work is large beside the gradients that each part keeps
+    if one_network and (plan.has_windows or couplings):  # their work is large beside the gradients that each part keeps
         parts = next(n for n in (4, 2, 1) if n == 1 or (work >= n * PART and max(vectors) >= n))
     elif products:
         parts = next(n for n in (4, 2, 1) if max(vectors) >= PRODUCT_COLUMNS[n] and work >= n * PART * (n > 1))
@@ -146,7 +161,9 @@ def tiled(spec: KernelSpec, machine: Machine) -> Tiling:
     unused = rows and not isinstance(heads[plan.stages[1]], Products)  # the inputs are not stored
     column = (plan.activation_count + plan.gradient_count - (plan.features if unused else 0)) * lanes
     most_columns = next((c for c in CHUNKS if c * column * spec.dtype.itemsize <= CACHE), CHUNKS[-1])
-    if plan.has_windows:
+    if couplings:
+        most_columns = max(sizes_of_parts)
+    elif plan.has_windows:
         most_columns = max(1, WINDOWS_CACHE // (column * spec.dtype.itemsize))
     elif products:  # the larger the matrices the better, so the chunks are equal and no small one is left over
         chunks = -(-max(sizes_of_parts) // PRODUCT_CHUNK)
@@ -157,13 +174,14 @@ def tiled(spec: KernelSpec, machine: Machine) -> Tiling:
         sizes |= {v % most_columns for v in sizes_of_parts if v > most_columns} - {0}
     columns = 1 if one_network and plan.has_windows else min(_columns_for(sizes), most_columns, max(sizes))
     ragged = any(size % columns for size in sizes)
-    chunk = min(most_columns, max(sizes_of_parts)) if one_network else columns
+    chunk = min(most_columns, max(sizes_of_parts)) if one_network or couplings else columns
     stride = -(-chunk // columns) * columns
     return Tiling(
         one_network=one_network,
         lanes=lanes,
         numbers=-(-plan.parameters // lanes) * lanes if one_network else plan.parameters,
         heads=heads,
+        couplings=couplings,
         light=_light(plan, heads),
         rows=rows,
         columns=columns,

@@ -154,7 +154,9 @@ class ChannelNorm(Module):
                 "one number per channel has no variance",
                 expected=f"more than 1 value per channel{'' if self.over_batch else ' of a sample'} when training",
                 got=f"{n}, in an input {tuple(x.shape)}",
-                fix="choose a batch size that does not leave a single sample for the last batch, or call eval() first"
+                fix="pass more than one sample: without running statistics, eval() normalises each batch by itself, too"
+                if self.over_batch and not self.training
+                else "choose a batch size that does not leave a single sample for the last batch, or call eval() first"
                 if self.over_batch
                 else "pass samples with more than one position, or track running statistics and call eval() first",
             )
@@ -256,7 +258,8 @@ class ChannelNorm(Module):
         own, size = dict(self._members(Parameter)), math.prod(input.shape)
         if self.over_batch or (self.running_mean is not None and not tracer.training):
             held = {"parameters": own, "buffers": dict(self._members(Buffer)), "multiplications": 2 * size}
-            return tracer.op("BatchNorm", self, [input], input.shape, **held, eps=self.eps)
+            by_batch = tracer.training or self.running_mean is None
+            return tracer.op("BatchNorm", self, [input], input.shape, **held, eps=self.eps, by_batch=by_batch)
         groups, axes = self.num_features, tuple(range(len(input.shape)))
         held = {"parameters": own, "multiplications": 3 * size}
         return tracer.op(

@@ -18,6 +18,7 @@ from lamp.compiler.plan import plan_of
 from lamp.compiler.stages import Plan
 from lamp.cpu_settings import threads_for
 from lamp.data import DataLoader
+from lamp.state import ModelState
 from lamp.training import eager
 from lamp.training.engine import Budget, Measurement, Progress
 from lamp.training.epochs import CompiledEpoch, Data, Record, of_epochs, shape_of_samples
@@ -272,19 +273,21 @@ class CompiledEngine:
             steps.run(epoch.first, bad)
         runner.count(bad - epoch.done)
         self.steps += bad - epoch.done
+        runner.put(good[0])
+        kept = ModelState.of(self.spec.model).clone()
         runner.store()
         rows = epoch.order[bad * steps.batch : (bad + 1) * steps.batch]
         by_step = eager.EagerEngine(self.spec)
         by_step.steps = self.steps
         try:
-            by_step.fail((self.data.loader.columns[0][rows], self.data.given[rows]), good[0])
+            by_step.fail((self.data.loader.columns[0][rows], self.data.given[rows]), kept)
         finally:
             runner.load()  # the weights that were restored
 
     def restore(self, columns: Sequence[int] | None) -> None:
         self.runner.store()
         for k in columns or ():
-            self.runner.put(k, self._good.pop(k))
+            self.runner.put(self._good.pop(k), k)
         self.runner.load()
         self._note()
 

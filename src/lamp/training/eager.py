@@ -321,12 +321,12 @@ class EagerEngine:
         if spec.clip_norm is not None:
             clip_grad_norm_(spec.optimizer, spec.clip_norm)
 
-    def fail(self, batch: Any, good: Tensor) -> None:
+    def fail(self, batch: Any, good: ModelState) -> None:
         """Make a step whose loss is known not to be finite, so that NonFiniteError names the module that caused it.
 
-        good  the last good weights (P,), which are restored
+        good  the last good state, which is restored
         """
-        self.last_good.take(self.spec.model, good, self.steps)
+        self.last_good.take(good, self.steps)
         self._step(batch)
         raise not_finite(torch.tensor([torch.nan]), None, self.steps)
 

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from lamp.module import Module
-from lamp.parameter import spans
 from lamp.state import ALL, ModelState, state_buffers
 
 EVERY = 64  # steps between two copies of the state
@@ -48,11 +47,9 @@ class LastGood:
         else:
             self._kept = now.clone()
 
-    def take(self, model: Module, weights: Tensor, step: int) -> None:
-        """Use these weights (P,), with the present buffers, as the copy until after this step."""
-        pieces = weights.split([len(span.data) for span in spans(model.parameters())])
-        self._kept = ModelState([*pieces, *ModelState.of(model).tensors[len(pieces) :]]).clone()
-        self._next = step + 1
+    def take(self, state: ModelState, step: int) -> None:
+        """Use this state as the copy until after this step."""
+        self._kept, self._next = state, step + 1
 
     def put_back(self, model: Module, rows: Any = ALL) -> None:
         """Restore the copy in the model. If there is none, the first loss failed and the model has not changed."""

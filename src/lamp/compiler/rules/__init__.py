@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from lamp.compiler.not_compiled import NotCompiled
 from lamp.compiler.rules.affine import Affine
+from lamp.compiler.rules.batch_norm import STANDARDISE, BatchNorm, ByRunningStatistics
 from lamp.compiler.rules.combine import Add, Concat, Multiply, Same
 from lamp.compiler.rules.constant import Constant
 from lamp.compiler.rules.convolution import Convolution
@@ -29,6 +30,8 @@ RULES: dict[str, Rule] = {
     "Conv": Convolution(),
     "Norm": Norm(),
     "Standardise": Standardise(),
+    "BatchNorm": BatchNorm(),
+    STANDARDISE: ByRunningStatistics(),
     "Pad": Pad(),
     "MaxPool": MaxPool(),
     "AvgPool": AvgPool(),

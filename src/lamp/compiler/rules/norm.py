@@ -123,9 +123,9 @@ class Norm(WeightedRule):
         if not op.parameters:
             return standardised
         stage = super().stage(op, inputs, offsets)
-        of_channels = "groups" in op.attributes  # else there is a weight for each value of a row
-        count = op.output.shape[0] if of_channels else standardised.attributes["n"]
-        outer = 1 if of_channels else standardised.attributes["rows"]
+        of_rows = op.kind == "Norm" and "groups" not in op.attributes  # a weight for each value of a row
+        count = standardised.attributes["n"] if of_rows else op.output.shape[0]
+        outer = standardised.attributes["rows"] if of_rows else 1
         stage.attributes = {"outer": outer, "count": count, "inner": stage.units // outer // count}
         return stage
 

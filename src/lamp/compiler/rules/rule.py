@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
-from lamp.compiler.code import Pointer
+from lamp.compiler.code import Condition, Pointer
 from lamp.compiler.column_block import ColumnBlock
 from lamp.compiler.indices import Index
 from lamp.compiler.lanes import Lane
@@ -90,6 +90,9 @@ class WeightedRule(Rule):
         """In sample lanes, add the gradients of the weights, summed over all samples in so many vectors."""
 
 
+Batch = Sequence[tuple[ColumnBlock, Index]]  # per part of the batch, a block with its first column, and their number
+
+
 class Rows(NamedTuple):
     """The rows of the data that a chunk takes.
 
@@ -102,8 +105,8 @@ class Rows(NamedTuple):
 
 
 class ChunkRule(ABC):
-    """A way to compute an affine map of a single network for all columns of a chunk at once, instead of some columns at
-    a time. The first column of the block is that of the chunk.
+    """A way to compute a stage for all columns of a chunk at once, instead of some columns at a time. The first column
+    of the block is that of the chunk.
 
     overwrites  whether it can store the gradients of weights without adding them to what is there
     """
@@ -123,6 +126,35 @@ class ChunkRule(ABC):
     def weight_gradient(self, block: ColumnBlock, stage: Stage, columns: Index, rows: Rows, add: bool) -> None:
         """Write code that adds the gradients of the weights, summed over all samples in so many columns; or, without
         `add`, stores them, if the rule `overwrites`."""
+
+
+class CouplingRule(ABC):
+    """A way to compute a stage whose samples depend on each other. Each part of the batch begins; when all parts have
+    done so, each computes its own columns from what all have stored.
+
+    Every method takes a block with the first column of the part, and the number of its columns, with those beyond the
+    last sample that the last block reaches. `batch` has the same for all parts.
+    """
+
+    @abstractmethod
+    def begin_forward(self, block: ColumnBlock, stage: Stage, columns: Index, batch: Batch) -> None:
+        """Write code that stores what other parts need of these columns for their forward."""
+
+    @abstractmethod
+    def forward(self, block: ColumnBlock, stage: Stage, columns: Index, batch: Batch, is_first: Condition) -> None:
+        """Write code that computes the source, and applies the chain to each of its values.
+
+        is_first  whether this part is the first one; None if there is only one
+        """
+
+    @abstractmethod
+    def begin_backward(self, block: ColumnBlock, stage: Stage, columns: Index, batch: Batch) -> None:
+        """Write code that turns the gradients of the outputs into those of the source, and stores what other parts need
+        of them."""
+
+    @abstractmethod
+    def backward(self, block: ColumnBlock, stage: Stage, columns: Index, batch: Batch) -> None:
+        """Write code that computes the gradients of the input, if it learns."""
 
 
 class ElementRule(ABC):

@@ -236,8 +236,8 @@ class CPUCode(Code):
             joined.add_incoming(initial.value, before)
             state[k] = Lane(self, joined)
 
-    def is_odd(self, x: Index) -> ir.Value:
-        return self.b.trunc(self.index(x), I1)
+    def equal(self, x: Index, y: Index) -> ir.Value:
+        return self.b.icmp_signed("==", self.index(x), self.index(y))
 
     def either(
         self, condition: ir.Value
