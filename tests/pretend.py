@@ -73,7 +73,7 @@ class _Indexing(TorchFunctionMode):
             if any(isinstance(each, torch.Tensor | list) for each in (index if isinstance(index, tuple) else (index,))):
                 return x.index_put_((torch.as_tensor(index),), torch.as_tensor(value, dtype=x.dtype, device=x.device))
             view = _item(x, index)
-            return view.copy_(value) if isinstance(value, torch.Tensor) else view.fill_(value)
+            return torch.ops.aten.copy_(view, value) if isinstance(value, torch.Tensor) else view.fill_(value)
         kwargs = kwargs or {}
         if func is torch.tensor and kwargs.get("device") is not None and torch.device(kwargs["device"]).type == "cuda":
             device = kwargs.pop("device")

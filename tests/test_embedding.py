@@ -102,12 +102,11 @@ def trained(model, **options):
     return lamp.fit(model, lamp.CrossEntropyLoss(), optimizer, data, epochs=3, batch_size=8, seed=1, **options)
 
 
-def test_fit_is_the_loop_of_torch():
+@pytest.mark.parametrize("engine", ["eager", "compiled"])
+def test_fit_is_the_loop_of_torch(engine):
     model = network().double()
     twin = lamp.to_torch(model)
-    history = trained(model, shuffle=False)
-    assert history.engine == "eager"
-    assert "Sequential.0: Embedding" in history.why
+    trained(model, shuffle=False, engine=engine)
     optimizer = torch.optim.Adam(twin.parameters(), lr=0.02)
     x, y = tokens_and_labels()
     for _ in range(3):
@@ -170,13 +169,6 @@ def test_resume(tmp_path):
             resume=epochs > 1,
         )
     assert all(torch.equal(a.data, b.data) for a, b in zip(whole.parameters(), part.parameters(), strict=True))
-
-
-def test_compiling_is_refused():
-    model = network()
-    with pytest.raises(lamp.LampError, match="nothing else tells their shape"):
-        lamp.compile(model, lamp.CrossEntropyLoss(), lamp.Adam(model.parameters()), 8)
-    print(lamp.summary(model, tokens_and_labels()[0]))
 
 
 # ---- files -----------------------------------------------------------------------------------------------------------

@@ -90,7 +90,8 @@ class ReduceLROnPlateau(Schedule):
                 fix="scheduler.step(validation_loss); lamp.fit(..., scheduler=scheduler) does it by itself",
             )
         if not isinstance(metrics, Tensor):
-            metrics = torch.as_tensor(metrics if hasattr(metrics, "__array__") else a_number(metrics, "metrics"))
+            is_number = not hasattr(metrics, "__array__") and metrics == metrics
+            metrics = torch.as_tensor(a_number(metrics, "metrics", finite=False) if is_number else metrics)
         measure = metrics.detach().cpu().double()
         measure = measure.reshape(()) if measure.numel() == 1 else measure
         if measure.dim() == 0 and measure.isnan():

@@ -163,7 +163,8 @@ class LRScheduler(Schedule, ABC):
     def step(self, epoch: float | None = None) -> None:
         """Set the learning rates of the next epoch, or of the given one, which may be a fraction."""
         self._check_unchanged()
-        if epoch is not None and not a_number(epoch, "epoch") >= 0:
+        is_nan = isinstance(epoch, float) and math.isnan(epoch)
+        if epoch is not None and (is_nan or a_number(epoch, "epoch", finite=False) < 0):
             raise ArgumentError("no such epoch", expected="a number of at least 0", got=epoch, fix="count from 0")
         self._set(self.last_epoch + 1 if epoch is None else epoch)
 
