@@ -126,4 +126,4 @@ def work(batch: int, steps: int) -> Work:
     )
 
 
-ROW = Row(18, "a residual CNN", (work(64, steps=20),))
+ROW = Row(18, "a residual CNN", (work(64, steps=50),))
