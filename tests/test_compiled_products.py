@@ -14,6 +14,7 @@ from lamp.compiler import kernel, tiling
 from lamp.compiler.backends.cpu import blas
 from lamp.compiler.backends.cpu.target import host
 from lamp.compiler.rules.products import Products
+from tests.cases.compiled import lanes
 from tests.cases.graphs import drawn
 from tests.test_compiled_branches import BRANCHES, same, trained
 
@@ -121,7 +122,7 @@ def test_two_layers_with_one_weight():
 
 def test_replicas_that_are_trained_one_by_one():
     with products_everywhere():
-        same(seeded(perceptron), 3, batch=50, samples=120)
+        same(seeded(perceptron), lanes() + 1, batch=50, samples=120)
 
 
 def wide():
