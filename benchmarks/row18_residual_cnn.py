@@ -16,7 +16,7 @@ import torch
 
 import lamp
 from benchmarks import single_work as who
-from benchmarks.harness import Contender, Row, Work
+from benchmarks.harness import Row, Work
 from benchmarks.outcome import Goal
 from benchmarks.single import Rule, Task
 from benchmarks.single_jax import WithJax
@@ -109,16 +109,15 @@ def images(batch: int, batches: int = BATCHES) -> ResidualCNN:
 def work(batch: int, steps: int) -> Work:
     """Training with batches of this size."""
     task = partial(images, batch)
-    jax = Contender(
-        who.JAX,
-        lambda threads: InJax(task().learned, threads),
-        compiles=True,
-        time_limit=who.COMPILED_WITHIN,
-        note="compiled: jit over lax.scan, all steps in one call",
-    )
     return Work(
         f"residual CNN, {CHANNELS} channels, 5 convolutions with BatchNorm, 28 x 28 pixels, Adam, batch {batch}",
-        (who.compiled(task), who.fit_compiled(task), who.fits_step(task), *who.torch_nn(task), jax),
+        (
+            who.compiled(task),
+            who.fit_compiled(task),
+            who.fits_step(task),
+            *who.torch_nn(task),
+            who.jax(lambda: task().learned, InJax),
+        ),
         (Goal(who.FIT_COMPILED, who.FUSED, 3.0),),
         steps=steps,
         job_steps=10 * -(-EPOCH // batch),

@@ -185,16 +185,9 @@ TITLES = {
 def work(kind: str, steps: int) -> Work:
     """Training one network."""
     task = partial(sequences, kind)
-    jax = Contender(
-        who.JAX,
-        lambda threads: InJax(task(), threads),
-        compiles=True,
-        time_limit=who.COMPILED_WITHIN,
-        note="compiled: jit over lax.scan, all steps in one call",
-    )
     return Work(
         TITLES[kind],
-        (who.compiled(task), who.fit_compiled(task), who.fits_step(task), *who.torch_nn(task), jax),
+        (who.compiled(task), who.fit_compiled(task), who.fits_step(task), *who.torch_nn(task), who.jax(task, InJax)),
         (Goal(who.FIT_COMPILED, who.FUSED, 8.0), Goal(who.FIT_COMPILED, who.JAX, 4.0)),
         steps=steps,
         job_steps=JOB,

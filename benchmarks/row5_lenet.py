@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import single_work as who
-from benchmarks.harness import Contender, Row, Work
+from benchmarks.harness import Row, Work
 from benchmarks.outcome import Goal
 from benchmarks.single import Rule, Task
 from benchmarks.single_jax import WithJax
@@ -76,16 +76,15 @@ def images(batch: int, batches: int = BATCHES) -> LeNet:
 def work(batch: int, steps: int) -> Work:
     """Training with batches of this size."""
     task = partial(images, batch)
-    jax = Contender(
-        who.JAX,
-        lambda threads: LeNetInJax(task(), threads),
-        compiles=True,
-        time_limit=who.COMPILED_WITHIN,
-        note="compiled: jit over lax.scan, all steps in one call",
-    )
     return Work(
         f"LeNet-5, 28 x 28 pixels, cross-entropy, Adam, batch {batch}",
-        (who.compiled(task), who.fit_compiled(task), who.fits_step(task), *who.torch_nn(task), jax),
+        (
+            who.compiled(task),
+            who.fit_compiled(task),
+            who.fits_step(task),
+            *who.torch_nn(task),
+            who.jax(task, LeNetInJax),
+        ),
         (Goal(who.FIT_COMPILED, who.FUSED, 11.0), Goal(who.FIT_COMPILED, who.JAX, 20.0)),
         steps=steps,
         job_steps=10 * -(-EPOCH // batch),

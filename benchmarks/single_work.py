@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from benchmarks.harness import Contender
 from benchmarks.single import Task
@@ -51,11 +52,14 @@ def torch_nn(task: Callable[[], Task]) -> tuple[Contender, ...]:
     )
 
 
-def jax(task: Callable[[], Task]) -> Contender:
-    """JAX, which compiles any network."""
+def jax(task: Callable[[], Any], kind: Callable[[Any, int], WithJax] = WithJax) -> Contender:
+    """JAX, which compiles any network.
+
+    kind  makes the training of a task on so many threads
+    """
     return Contender(
         JAX,
-        lambda threads: WithJax(task(), threads),
+        lambda threads: kind(task(), threads),
         compiles=True,
         time_limit=COMPILED_WITHIN,
         note="compiled: jit over lax.scan, all steps in one call",
