@@ -50,15 +50,17 @@ class Chunk:
 
     def emit(self, share: Lane) -> list[Lane]:
         """Write all phases. Returns the sums, with what the chunk adds to them."""
-        for _ in self.phases(lambda: share):
+        found = list[Lane]()
+        for _ in self.phases(lambda: share, lambda sums, share: found.extend(sums)):
             pass
-        return self.sums
+        return found
 
-    def phases(self, share: Callable[[], Lane]) -> Iterator[None]:
+    def phases(self, share: Callable[[], Lane], keep: Callable[[list[Lane], Lane], None]) -> Iterator[None]:
         """Write forward and loss, and backward if the kernel computes gradients. Yields where a phase ends: what
         follows needs what this phase stores for all parts of the batch.
 
         share  the weight of each value in the loss
+        keep   called with the sums, with what the chunk adds to them, and the share
         """
         *earlier, last = self.segments
         for segment in earlier:
@@ -73,7 +75,7 @@ class Chunk:
             state[:] = [x + y for x, y in zip(state, self._loss(block, of_value), strict=True)]
             if self.spec.wants_gradients:
                 lowering.backward(block, last.rest)
-        self.sums = state
+        keep(state, of_value)
         if self.spec.wants_gradients:
             yield from self._backward()
 

@@ -27,8 +27,6 @@ from lamp.compiler.tiling import tiled
 from lamp.compiler.unit_masks import UnitMasks, place_of_sizes
 from lamp.compiler.updates import Updates
 
-DONE = object()
-
 
 class KernelBuilder:
     """Writes a kernel through a backend's `Code`. `text` is the result, in the backend's language."""
@@ -148,24 +146,9 @@ class KernelBuilder:
         return self._coupled_phases(chunk, part)  # what is written up to here is known in all phases
 
     def _coupled_phases(self, chunk: Chunk, part: Index) -> Iterator[None]:
-        of_value: list[Lane] = []
-
-        def share() -> Lane:
-            of_value.append(self._share())
-            return of_value[0]
-
         self._begin_gradients(chunk.count)
         self.code.barrier()
-        kept = False
-        phases = chunk.phases(share)
-        while True:
-            finished = next(phases, DONE)
-            if of_value and not kept:
-                self._keep_sums(chunk.sums, of_value[0], part)
-                kept = True
-            yield
-            if finished is DONE:
-                return
+        yield from chunk.phases(self._share, lambda sums, share: self._keep_sums(sums, share, part))
 
     def _no_sums(self) -> list[Lane]:
         """The sums of a part before its first column: the loss, then the counts of correct predictions."""
