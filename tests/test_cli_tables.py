@@ -18,8 +18,9 @@ import torch
 from sklearn import datasets, metrics
 
 from lamp.tables.metrics import Estimate
+from lamp.tables.planning import Request, plan_training
 from lamp.tables.targets import Target
-from lamp.tables.train import Outcome, Request, check_room, plan_training, train
+from lamp.tables.train import Outcome, check_room, train
 from tests.test_cli import in_process
 
 ROWS = 240

@@ -392,6 +392,7 @@ def tables(tmp_path_factory):
     pytest.importorskip("polars")
     pytest.importorskip("sklearn")
     from lamp.tables import train as work
+    from lamp.tables.planning import Request, plan_training
 
     root = tmp_path_factory.mktemp("tables")
     draw = random.Random(0)
@@ -402,8 +403,8 @@ def tables(tmp_path_factory):
         rows.append(f"{x:.3f},{word},{draw.choice(['yes', 'no'])},{day},{'p' if x > 0 else 'q'},{x * 2 + k / 100:.3f}")
     (root / "table.csv").write_text("\n".join(rows) + "\n")
     for target in ("class", "value"):
-        request = work.Request(root / "table.csv", target, members=2, seconds=2.0, with_peers=False)
-        work.write(work.train(work.plan_training(request), progress=False), root / target, {})
+        request = Request(root / "table.csv", target, members=2, seconds=2.0, with_peers=False)
+        work.write(work.train(plan_training(request), progress=False), root / target, {})
     return root
 
 

@@ -11,9 +11,9 @@ import pytest
 from lamp.cli import main
 from lamp.errors import ArgumentError, DataError
 from lamp.tables.evaluate import evaluate
+from lamp.tables.planning import Request, TrainingPlan, plan_training
 from lamp.tables.predict import predict
 from lamp.tables.reading import ReadOptions
-from lamp.tables.train import Request, TrainingPlan, plan_training
 from tests.cases.table_models import model_of
 
 ROWS = 60

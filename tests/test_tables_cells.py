@@ -15,7 +15,7 @@ from lamp.tables import Preprocessing, cells, dates, kinds, numbers
 from lamp.tables.cells import Cells, cells_of
 from lamp.tables.conventions import Conventions
 from lamp.tables.missing import as_text
-from lamp.tables.train import Request, plan_training
+from lamp.tables.planning import Request, plan_training
 
 WORDS = [
     "", " ", None, "NA", "None", "-", "a", " a ", "A", "Ko\u0308ln", "Köln", "yes", "no", "3", "3.0", "03", "1,020",

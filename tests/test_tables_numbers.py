@@ -10,7 +10,7 @@ from lamp.errors import ArgumentError, DataError
 from lamp.tables import Preprocessing, kinds, numbers, read_table, targets
 from lamp.tables.conventions import Conventions
 from lamp.tables.plain import plain_numbers
-from lamp.tables.train import Request, plan_training
+from lamp.tables.planning import Request, plan_training
 
 FILL = [f"{k}" for k in (3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8)]
 

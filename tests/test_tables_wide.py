@@ -13,7 +13,7 @@ from lamp.tables import Preprocessing, cells, kinds, plain
 from lamp.tables.effort import Shape
 from lamp.tables.importance import importances
 from lamp.tables.model import TableModel
-from lamp.tables.train import Request, plan_training
+from lamp.tables.planning import Request, plan_training
 
 ROWS, FEW, MANY = 60, 100, 200
 MOST = 2.3  # times the work for twice the columns

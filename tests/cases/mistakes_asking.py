@@ -10,8 +10,9 @@ from lamp.tables import Preprocessing, write_table
 from lamp.tables.evaluate import evaluate
 from lamp.tables.export import export
 from lamp.tables.folder import load_model
+from lamp.tables.planning import Request, plan_training
 from lamp.tables.predict import for_csv, predict
-from lamp.tables.train import Request, check_room, plan_training
+from lamp.tables.train import check_room
 from tests.cases.mistakes import Mistake
 from tests.cases.table_models import model_of, people, prices
 

@@ -52,7 +52,7 @@ def archive(*names: str) -> bytes:
 
 def train_look(target: str) -> None:
     """Examines a table as `lamp train` does before training."""
-    from lamp.tables.train import Request, plan_training
+    from lamp.tables.planning import Request, plan_training
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "t.csv"

@@ -13,7 +13,7 @@ import polars as pl
 from lamp.errors import ArgumentError, DataError
 from lamp.tables import Preprocessing, kinds, targets
 from lamp.tables.conventions import Conventions
-from lamp.tables.train import Request, plan_training
+from lamp.tables.planning import Request, plan_training
 from tests.cases.mistakes import Mistake
 
 ROWS = 60

@@ -22,8 +22,9 @@ from lamp.tables.evaluate import Measured
 from lamp.tables.kinds import by_reason, listed
 from lamp.tables.metrics import Estimate
 from lamp.tables.model import TableModel
+from lamp.tables.planning import TrainingPlan
 from lamp.tables.targets import Target
-from lamp.tables.train import OURS, Outcome, TrainingPlan
+from lamp.tables.train import OURS, Outcome
 
 MOST_ROWS = 60  # columns that are listed, and remarks
 MOST_IMPORTANT = 5

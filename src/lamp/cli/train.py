@@ -108,8 +108,9 @@ def train(
     from lamp.cli import show_tables as show
     from lamp.tables import ReadOptions
     from lamp.tables import train as work
+    from lamp.tables.planning import Request, plan_training
 
-    request = work.Request(
+    request = Request(
         table,
         target,
         task,
@@ -128,7 +129,7 @@ def train(
         click.get_current_context().with_resource(work.reserved(out, force))
     notes: list[str] = []
     with show.notes_before_errors(notes, quiet):
-        plan = work.plan_training(request, notes)
+        plan = plan_training(request, notes)
     if dry_run:
         if as_json:
             terminal.write_json(plan.to_dict())

@@ -1,0 +1,173 @@
+"""The plan of `lamp train`: read a table, decide what its columns and its target are, and split its rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import torch
+from torch import Tensor
+
+from lamp.errors import DataError
+from lamp.tables import kinds, remarks, targets
+from lamp.tables.conventions import Conventions
+from lamp.tables.effort import Effort, effort_for, remark_on_columns, training_seconds
+from lamp.tables.kinds import Decision
+from lamp.tables.preprocessing import Preprocessing
+from lamp.tables.reading import ReadOptions, read_with
+from lamp.tables.reading.names import matching
+from lamp.tables.split import Split, split
+from lamp.tables.targets import Target
+
+SHARE_OF_PEERS = 0.1  # of the time for training, for each peer model on a large table
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked for.
+
+    task     "classification", "regression", or None to decide by the target
+    kinds    {column: kind}, where a kind is number, category, boolean, date or drop
+    reading  the options for reading the table that were given
+    missing, decimal, dates  how the table writes its values: "VALUE" for all columns, or "COLUMN=VALUE" for one
+    leave_out_odd  whether to leave out the rows in which a numeric target is not a number
+    seconds  about how long everything may take
+    """
+
+    table: Path
+    target: str
+    task: str | None = None
+    kinds: Mapping[str, str] = field(default_factory=dict)
+    reading: ReadOptions = field(default_factory=ReadOptions)
+    missing: Sequence[str] = ()
+    decimal: Sequence[str] = ()
+    dates: Sequence[str] = ()
+    leave_out_odd: bool = False
+    seed: int = 0
+    members: int = 10
+    seconds: float = 120.0
+    with_peers: bool = True
+
+    def with_names_of(self, columns: Sequence[str]) -> Request:
+        """The same request with the columns' names spelled as in the table."""
+
+        def found(given: Sequence[str]) -> list[str]:
+            parted = [each.rpartition("=") for each in given]
+            return [f"{matching(name, columns) or name}{sign}{value}" for name, sign, value in parted]
+
+        return replace(
+            self,
+            target=matching(self.target, columns) or self.target,
+            kinds={matching(name, columns) or name: kind for name, kind in self.kinds.items()},
+            missing=found(self.missing),
+            decimal=found(self.decimal),
+            dates=found(self.dates),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingPlan:
+    """What a training will do: which columns it learns from, on which rows, and with how much effort.
+
+    frame  the rows that have a target, all columns included
+    rows   (n,) the numbers of these rows in the file, counted from 0
+    truth  (n,) their targets: class indices int64, or numbers float64
+    split  indices into `rows`
+    notes  what the user should know
+    """
+
+    request: Request
+    frame: pl.DataFrame
+    rows: Tensor
+    target: Target
+    truth: Tensor
+    decisions: list[Decision]
+    split: Split
+    preprocessing: Preprocessing
+    effort: Effort
+    notes: list[str]
+
+    @property
+    def seconds(self) -> float:
+        """The seconds of the budget that are for training."""
+        return training_seconds(len(self.decisions), len(self.rows), self.request.seconds)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The plan as a dict for JSON."""
+        return {
+            "table": str(self.request.table),
+            "rows": len(self.rows),
+            "target": self.target.to_dict(),
+            "columns": [{"name": each.name, "kind": each.kind, "why": each.why} for each in self.decisions],
+            "training": len(self.split.training),
+            "validation": len(self.split.validation),
+            "test": len(self.split.test),
+            "effort": self.effort.to_dict(),
+            "notes": self.notes,
+        }
+
+
+def plan_training(request: Request, notes: list[str] | None = None) -> TrainingPlan:
+    """Read the table and plan the training, without training anything.
+
+    notes  a list to which remarks are added, also where an error ends the planning
+
+    Raises DataError for a table or a target that cannot be used, and ArgumentError for an option that does not fit it.
+    """
+    notes = [] if notes is None else notes
+    whole = read_with(request.table, request.reading, notes=notes, as_text=True)
+    request = request.with_names_of(whole.columns)
+    column = targets.find(whole, request.target)
+    asked = Conventions.asked(whole.columns, request.missing, request.decimal, request.dates)
+    there = targets.there(column, missing := targets.missing_words(column, asked))
+    notes += remarks.of_unused_words(whole, asked.missing) + remarks.of_target_words(column, missing, asked)
+    if not there.any():
+        raise DataError(
+            f"the target {request.target!r} is missing in every row", expected="values to learn from",
+            got=f"{len(whole):,} rows without a value", fix="name another column",
+        )  # fmt: skip
+    if not there.all():
+        notes.append(targets.remark_on_gaps(column, there))
+    frame, rows = whole.filter(there), there.arg_true()
+    alone = asked.settled(frame.select(request.target))
+    by_others = targets.may_follow_others(frame[request.target], alone)
+    written = asked.settled(frame) if by_others else alone
+    odd = targets.odd_words(frame[request.target], request.task, written)
+    if odd.any():
+        if not request.leave_out_odd:
+            targets.refuse_odd_words(column, rows.filter(odd))
+        notes.append(targets.remark_on_odd_words(column, rows.filter(odd)))
+        frame, rows = frame.filter(~odd), rows.filter(~odd)
+    if odd.any() or not by_others:
+        written = asked.settled(frame)
+    target = targets.decide(frame[request.target], request.task, written)
+    notes += [f"{target.name}: {target.why}"] if target.why else []
+    truth = target.encode(frame[request.target])
+    decisions = kinds.decide(frame, request.target, request.kinds, written)
+    frame = kinds.typed(frame, decisions, written)
+    notes += kinds.told(decisions)
+    parts = split(len(frame), truth if target.is_classes else None, seed=request.seed)
+    if target.is_classes:
+        few = [name for name, count in targets.shares(truth, target.classes).items() if count < 3]
+        if few:
+            notes.append(f"classes with fewer than 3 rows have no test rows: {kinds.listed(few, 5)}")
+        if torch.bincount(truth[parts.test], minlength=1).count_nonzero() < 2:
+            raise DataError(
+                f"all classes of {request.target!r} but one have too few rows",
+                expected="at least 3 rows of two classes",
+                got=", ".join(f"{name}: {count}" for name, count in targets.shares(truth, target.classes).items()),
+                fix="collect more rows",
+            )
+    else:
+        known = truth[parts.training]
+        target.mean, target.std = float(known.mean()), float(known.std(correction=0)) or 1.0
+    preprocessing = Preprocessing().fit(frame[parts.training.numpy()], decisions)
+    left = training_seconds(len(decisions), len(frame), request.seconds)
+    notes += remark_on_columns(len(decisions), len(frame), request.seconds)
+    seconds = left * (1 - 3 * SHARE_OF_PEERS)
+    effort = effort_for(len(parts.training), len(preprocessing.features), target.outputs, request.members, seconds)
+    in_file = torch.from_numpy(rows.cast(pl.Int64).to_numpy().copy())
+    return TrainingPlan(request, frame, in_file, target, truth, decisions, parts, preprocessing, effort, notes)
