@@ -32,6 +32,7 @@ ROUND_NOTHING = {  # they move numbers, draw masks, or are made of others in the
         "ModuleList",
         "ModuleDict",
         "Activation",
+        "PiecewiseLinearEncoding",
         "MaxUnpool1d",
         "MaxUnpool2d",
         "MaxUnpool3d",

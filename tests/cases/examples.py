@@ -83,6 +83,9 @@ MODULES: dict[str, Example] = {
     "Linear": one(lambda: lamp.Linear(E, 3), E),
     "LazyLinear": one(lambda: lamp.LazyLinear(3), E),
     "Bilinear": Example(lambda: lamp.Bilinear(E, 3, 2), ((E,), (3,))),
+    "PiecewiseLinearEncoding": one(
+        lambda: lamp.PiecewiseLinearEncoding([[-1.0, 0.0, 0.5, 1.0], [], [-2, 2], [], [], [0.25, 0.5, 3]]), E
+    ),
     "CosineSimilarity": Example(lamp.CosineSimilarity, ((E,), (E,))),
     "PairwiseDistance": Example(lamp.PairwiseDistance, ((E,), (E,))),
     "Flatten": one(lamp.Flatten, 2, 3),

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import nn
 
 import lamp.nn
@@ -159,9 +160,27 @@ BRANCHES = [
     _branched("a layer that stands in several places", (5, 3), _same_layer_twice),
 ]
 
+
+def _encoding(shape: Shape, *edges: list[float]) -> Case:
+    return Case(
+        f"PiecewiseLinearEncoding({edges}) on {shape}",
+        lambda: lamp.nn.PiecewiseLinearEncoding(edges),
+        lambda: torch_containers.PiecewiseLinearEncoding([torch.tensor(each) for each in edges]),
+        shape,
+    )
+
+
+ENCODINGS = [
+    _encoding((5, 3), [-2.5, -0.5, 0.0, 2.0], [], [-1.0, 1.5]),
+    _encoding((2, 5, 2), [], [0.0, 0.25, 1.0]),
+    _encoding((3,), [], [-3.0, 3.0], []),
+    _encoding((5, 2), [], []),
+]
+
 MODULES = [
     *ACTIVATIONS,
     *LAYERS,
+    *ENCODINGS,
     *NORMALIZATIONS,
     *NORMALIZATIONS_OF_SAMPLES,
     *SMALL,

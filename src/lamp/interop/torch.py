@@ -36,6 +36,7 @@ PAIRS: dict[type[torch.nn.Module], type[Module]] = {
     and getattr(package, name) is not Container
     and not issubclass(getattr(package, name), ModuleRow | ModuleDict)
 }
+PAIRS[torch_containers.PiecewiseLinearEncoding] = nn.PiecewiseLinearEncoding
 TWINS = {ours: theirs for theirs, ours in PAIRS.items()}
 PLACEMENT = ("device", "dtype")  # determined by the weights
 IGNORED_OPTIONS = (  # options of torch.nn that do not change results, and old names that its constructors translate

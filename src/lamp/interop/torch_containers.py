@@ -1,10 +1,12 @@
-"""lamp's containers as torch.nn modules, for `to_torch`, because torch.nn does not have them."""
+"""Modules of lamp as torch.nn modules, for `to_torch`, because torch.nn does not have them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
+from torch import Tensor
 
 
 class SequentialWithLoss(torch.nn.Sequential):
@@ -42,3 +44,31 @@ class Parallel(torch.nn.Sequential):
 
     def extra_repr(self) -> str:
         return "combine='sum'" if self.combine == "sum" else f"combine='concat', dim={self.dim}"
+
+
+class PiecewiseLinearEncoding(torch.nn.Module):
+    """The input, followed by the share of each bin that lies below it; `bins` is the number of bins of each feature."""
+
+    lower: Tensor
+    upper: Tensor
+
+    def __init__(self, edges: Sequence[Tensor]) -> None:
+        super().__init__()
+        self.bins = [max(len(each) - 1, 0) for each in edges]
+        nothing = torch.zeros(0)
+        self.register_buffer("lower", torch.cat([nothing, *(each[:-1] for each in edges)]))
+        self.register_buffer("upper", torch.cat([nothing, *(each[1:] for each in edges)]))
+
+    @property
+    def edges(self) -> list[Tensor]:
+        """The edges of each feature, (bins + 1)."""
+        parts = zip(self.lower.split(self.bins), self.upper.split(self.bins), strict=True)
+        return [torch.cat([lower, upper[-1:]]) for lower, upper in parts]
+
+    def forward(self, input: Any) -> Any:
+        features = torch.arange(len(self.bins)).repeat_interleave(torch.tensor(self.bins))
+        shares = (input[..., features.to(input.device)] - self.lower) / (self.upper - self.lower)
+        return torch.cat([input, torch.nn.functional.hardtanh(shares, 0.0, 1.0)], -1)
+
+    def extra_repr(self) -> str:
+        return f"in_features={len(self.bins)}, bins={sum(self.bins)}"

@@ -133,6 +133,7 @@ from lamp.nn.padding import (
     ZeroPad2d,
     ZeroPad3d,
 )
+from lamp.nn.piecewise_linear import PiecewiseLinearEncoding
 from lamp.nn.products import GLU, Bilinear
 from lamp.nn.recurrent import GRU, LSTM, RNN
 from lamp.nn.recurrent_cells import GRUCell, LSTMCell, RNNCell
@@ -244,6 +245,7 @@ __all__ = [
     "PReLU",
     "PairwiseDistance",
     "Parallel",
+    "PiecewiseLinearEncoding",
     "PixelShuffle",
     "PixelUnshuffle",
     "RMSNorm",
