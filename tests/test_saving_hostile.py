@@ -465,6 +465,8 @@ def test_an_architecture_beyond_all_bounds(key, value, tables, tmp_path):
     folder = tmp_path / "model"
     shutil.copytree(tables / "class", folder)
     told = load_json(folder / "architecture.json")
-    reseal(folder, "architecture.json", document({**told, key: value}))
+    place = told if key in told else told["groups"][0]
+    place[key] = value
+    reseal(folder, "architecture.json", document(told))
     with bounded(), pytest.raises(CheckpointError, match=r"architecture\.json"):
         load_model(folder)

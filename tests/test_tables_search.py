@@ -18,6 +18,7 @@ from lamp.replicas import population
 from lamp.tables import effort as efforts
 from lamp.tables import search as searching
 from lamp.tables.effort import Deadline, Effort, Shape, effort_for
+from lamp.tables.groups import Group
 from lamp.tables.importance import importances
 from lamp.tables.metrics import of_classes
 from lamp.tables.model import TableModel
@@ -78,12 +79,12 @@ def test_shapes_are_networks():
 
 
 def test_what_a_search_leaves(found):
-    assert len(found.networks) == len(found.settings) == 9
+    assert len(found.groups[0].networks) == len(found.settings) == 9
     assert len(found.sweep.rows) == 9
     assert all(setting["shape"] == found.settings[0]["shape"] for setting in found.settings)
-    assert SHAPES[found.settings[0]["shape"]] == found.shape != Shape(0, 0)  # a circle is no line
+    assert SHAPES[found.settings[0]["shape"]] == found.groups[0].shape != Shape(0, 0)  # a circle is no line
     x, labels = circles(1000, 2)
-    p = lamp.predict(found.networks, x).softmax(-1).mean(0)
+    p = lamp.predict(found.groups[0].networks, x).softmax(-1).mean(0)
     assert (p.argmax(1) == labels).double().mean() > 0.8
 
 
@@ -94,13 +95,15 @@ def test_rows_are_calibrated_by_members_that_have_not_seen_them(found):
     targets = torch.cat([circles(150)[1], circles(50, 1)[1]])
     _, inside = searching.folds(200, targets, 4, seed=0)  # type: ignore[attr-defined]
     for half in range(2):
-        expected = torch.cat([lamp.predict(found.networks[4 * half + fold], inputs[inside[fold]]) for fold in range(4)])
+        expected = torch.cat(
+            [lamp.predict(found.groups[0].networks[4 * half + fold], inputs[inside[fold]]) for fold in range(4)]
+        )
         torch.testing.assert_close(found.scores[half], expected)
     assert (found.targets == targets[inside].flatten()).all()
 
 
 def test_members_that_failed_are_not_asked(found):
-    networks, data = found.networks, circles(200)
+    networks, data = found.groups[0].networks, circles(200)
     dealt = searching._dealt((data[0][:150], data[1][:150]), (data[0][150:], data[1][150:]), FEW, range(9))
     both, targets = dealt.unseen(networks, [])
     one, same = dealt.unseen(networks, [2])
@@ -115,7 +118,7 @@ def test_members_that_failed_are_not_asked(found):
 def test_the_same_seed_finds_the_same(found):
     again = search(circles(150), circles(50, 1), FEW, 2, progress=False)
     assert again.settings == found.settings
-    for one, other in zip(again.networks.parameters(), found.networks.parameters(), strict=True):
+    for one, other in zip(again.groups[0].networks.parameters(), found.groups[0].networks.parameters(), strict=True):
         assert (one.data == other.data).all()
     other = search(circles(150), circles(50, 1), FEW, 2, seed=7, progress=False)
     assert other.settings != found.settings
@@ -126,7 +129,7 @@ def test_a_large_table_holds_the_validation_rows_out(monkeypatch):
     validation = circles(50, 1)
     found = search(circles(150), validation, FEW, 2, progress=False)
     assert found.scores.shape == (9, 50, 2)
-    torch.testing.assert_close(found.scores, lamp.predict(found.networks, validation[0]))
+    torch.testing.assert_close(found.scores, lamp.predict(found.groups[0].networks, validation[0]))
 
 
 def test_numbers_and_one_member():
@@ -135,7 +138,7 @@ def test_numbers_and_one_member():
     effort = Effort(SHAPES[:1], 3, 100, 9, 32, 30, 9, 1, 60.0)
     found = search((x[:90], y[:90]), (x[90:], y[90:]), effort, 1, progress=False)
     assert found.scores.shape[2] == 1
-    assert len(found.networks) == 1
+    assert len(found.groups[0].networks) == 1
 
 
 @pytest.mark.parametrize("stage", ["sweep", "fit"])
@@ -167,8 +170,8 @@ def test_a_budget_is_counted_in_work(monkeypatch):
     """A busy machine finds the same result; here each stage waits, and the clock runs fast."""
     said = []
     found = search(circles(150), circles(50, 1), TIGHT, 2, progress=False, tell=said.append)
-    assert found.history.epochs < 27
-    assert said[-1] == f"stopped by the budget at epoch {found.history.epochs} of 27" == found.history.stopped
+    assert found.histories[0].epochs < 27
+    assert said[-1] == f"stopped by the budget at epoch {found.histories[0].epochs} of 27" == found.histories[0].stopped
     real, begun = searching.sweep, time.monotonic()  # type: ignore[attr-defined]
 
     def slow(*args, **kwargs):
@@ -180,7 +183,7 @@ def test_a_budget_is_counted_in_work(monkeypatch):
     monkeypatch.setattr(searching, "time", clock)
     again = search(circles(150), circles(50, 1), TIGHT, 2, progress=False)
     assert again.settings == found.settings
-    for one, other in zip(again.networks.parameters(), found.networks.parameters(), strict=True):
+    for one, other in zip(again.groups[0].networks.parameters(), found.groups[0].networks.parameters(), strict=True):
         assert (one.data == other.data).all()
 
 
@@ -189,11 +192,11 @@ def test_the_clock_is_a_guard(monkeypatch):
     monkeypatch.setattr(efforts, "GRACE", 0.0)
     said = []
     found = search(circles(150), circles(50, 1), TIGHT, 2, progress=False, tell=said.append)
-    assert found.history.epochs >= 1
-    assert f"stopped by the clock at epoch {found.history.epochs} of 27" in said[-1]
+    assert found.histories[0].epochs >= 1
+    assert f"stopped by the clock at epoch {found.histories[0].epochs} of 27" in said[-1]
     assert any("the clock ended the sweep" in line for line in said)
     assert max(row.epochs for row in found.sweep.rows) <= 3  # an epoch of each stage
-    assert found.history.stopped == said[-1]
+    assert found.histories[0].stopped == said[-1]
 
 
 def test_a_budget_counts_the_columns_of_a_wide_table():
@@ -224,7 +227,7 @@ def test_a_larger_budget_is_more_epochs():
     epochs = []
     for seconds in (1e-4, 2.5e-2, 60.0):
         effort = Effort(SHAPES, 9, 120, 27, 8, 27, 27, 9, seconds)
-        epochs.append(search(circles(150), circles(50, 1), effort, 2, progress=False).history.epochs)
+        epochs.append(search(circles(150), circles(50, 1), effort, 2, progress=False).histories[0].epochs)
     assert epochs[0] == efforts.LEAST_EPOCHS < epochs[1] < epochs[2]
 
 
@@ -245,13 +248,13 @@ def test_what_matters_is_found(found):
     preprocessing = lamp.tables.Preprocessing().fit(
         lamp.tables.preprocessing.pl.DataFrame({"a": circles(60)[0][:, 0].numpy(), "b": circles(60)[0][:, 1].numpy()})  # type: ignore[attr-defined]
     )
-    model = TableModel(preprocessing, Target("y", "classification", ("in", "out")), found.networks, found.shape)
-    for parameter in [*found.networks.parameters()][:1]:
+    model = TableModel(preprocessing, Target("y", "classification", ("in", "out")), found.groups)
+    for parameter in [*found.groups[0].networks.parameters()][:1]:
         kept = parameter.data.clone()
         parameter.data[..., 1] = 0.0  # now the second column does nothing
     x, labels = circles(400, 3)
     one, other = importances(model, x, labels)
-    next(iter(found.networks.parameters())).data.copy_(kept)
+    next(iter(found.groups[0].networks.parameters())).data.copy_(kept)
     assert (one.column, other.column) == ("a", "b")
     assert one.mean > 0.01
     assert other.mean == 0.0
@@ -266,7 +269,7 @@ def test_importance_by_the_change_of_the_first_layer_is_that_of_shuffled_rows(sh
     preprocessing = lamp.tables.Preprocessing().fit(frame.drop("y"))
     networks = population(shape.build(len(preprocessing.features), target.outputs), range(3))
     networks.eval()
-    model = TableModel(preprocessing, target, networks, shape)
+    model = TableModel(preprocessing, target, [Group(networks, shape)])
     x = preprocessing.transform(frame.drop("y"))
     truth = torch.arange(40) % 3 if classes else torch.randn(40).double() + 10
     found = {each.column: each for each in importances(model, x, truth, seed=5)}
@@ -293,9 +296,11 @@ def test_importance_of_too_many_columns_is_that_of_the_heaviest(found, monkeypat
     x, labels = circles(60)
     frame = pl.DataFrame({"a": x[:, 0].numpy(), "b": x[:, 1].numpy()})
     preprocessing = lamp.tables.Preprocessing().fit(frame)
-    networks = copy.deepcopy(found.networks)
+    networks = copy.deepcopy(found.groups[0].networks)
     next(iter(networks.parameters())).data[..., 0] *= 0.01
-    model = TableModel(preprocessing, Target("y", "classification", ("in", "out")), networks, found.shape)
+    model = TableModel(
+        preprocessing, Target("y", "classification", ("in", "out")), [Group(networks, found.groups[0].shape)]
+    )
     assert len(importances(model, x, labels)) == 2
     assert [each.column for each in importances(model, x, labels, seconds=1e-9)] == ["b"]
     monkeypatch.setattr("lamp.tables.importance.MOST_WORK", 0.0)

@@ -11,6 +11,7 @@ import torch
 from lamp.replicas import population
 from lamp.tables import Preprocessing, cells, kinds, plain
 from lamp.tables.effort import Shape
+from lamp.tables.groups import Group
 from lamp.tables.importance import importances
 from lamp.tables.model import TableModel
 from lamp.tables.planning import Request, plan_training
@@ -85,7 +86,7 @@ def steps(tmp_path, monkeypatch, columns):
     run("save", lambda: Preprocessing.from_json(plan.preprocessing.to_json()))
     shape = Shape(3, 1)
     networks = population(shape.build(x.shape[1], 2), range(2))
-    model = TableModel(plan.preprocessing, plan.target, networks, shape)
+    model = TableModel(plan.preprocessing, plan.target, [Group(networks, shape)])
     run("importance", lambda: importances(model, x, plan.truth))
     return found
 

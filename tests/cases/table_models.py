@@ -3,9 +3,13 @@
 import polars as pl
 import torch
 
+from lamp.nn import PiecewiseLinearEncoding
 from lamp.replicas import population
-from lamp.tables import Preprocessing
+from lamp.saving import save_json, save_tensors, sealed_folder
+from lamp.saving.weights import WEIGHTS
+from lamp.tables import Preprocessing, folder
 from lamp.tables.effort import Shape
+from lamp.tables.groups import Group
 from lamp.tables.model import TableModel
 from lamp.tables.targets import Target
 
@@ -21,7 +25,33 @@ def model_of(frame, target, classes=(), *, members=3, margin=0.5):
     shape = Shape(8, 1)
     networks = population(shape.build(len(preprocessing.features), goal.outputs), range(members))
     networks.eval()
-    return TableModel(preprocessing, goal, networks, shape, 1.0, margin)
+    return TableModel(preprocessing, goal, [Group(networks, shape)], 1.0, margin)
+
+
+def of_groups(frame, target, classes=()):
+    """A model with a linear group of weight 0.1, and two groups with hidden layers, one of them with an encoding."""
+    model = model_of(frame, target, classes)
+    x = model.preprocessing.transform(frame.drop(target, strict=False))
+    encoding = PiecewiseLinearEncoding.fit(x, 3)
+    shapes = ((Shape(0, 0), 0.1, 4, None), (Shape(8, 1), 0.6, 3, None), (Shape(5, 2, 0.2), 0.3, 2, encoding))
+    model.groups = []
+    for shape, weight, members, each in shapes:
+        inputs = x.shape[1] if each is None else each.out_features
+        networks = population(shape.build(inputs, model.target.outputs), range(members))
+        networks.eval()
+        model.groups.append(Group(networks, shape, weight, each))
+    return model
+
+
+def written(model, path):
+    """The path of a folder with the model, as lamp train writes it, but without reports."""
+    with sealed_folder(path, {"kind": folder.KIND}) as into:
+        save_json(into / folder.PREPROCESSING, model.preprocessing.to_dict())
+        save_json(into / folder.ARCHITECTURE, model.architecture)
+        save_tensors(into / WEIGHTS, model.state)
+        for name in (folder.METRICS, folder.CONFIG):
+            save_json(into / name, {})
+    return path
 
 
 def prices(rows=40):

@@ -121,7 +121,7 @@ def summary(model: TableModel, reports: Mapping[str, Any], path: Path) -> None:
     out, config, metrics = console(), reports["config"], reports["metrics"]
     out.tell(f"{path}: {_what(model.target)}", "bold")
     out.tell(
-        f"{len(model.networks)} networks of {config['network']}, trained on {config['table']} "
+        f"{' and '.join(map(str, model.groups))}, trained on {config['table']} "
         f"({config['rows']:,} rows, seed {config['seed']}) in {config['seconds']:.1f} s, {config['epochs']} epochs",
     )
     if said := config.get("reading"):

@@ -22,6 +22,7 @@ from lamp.saving import save_json, save_tensors, write_file
 from lamp.studies import Ensemble
 from lamp.tables.column import Column
 from lamp.tables.columns import BooleanColumn, CategoryColumn, DateColumn, NumberColumn
+from lamp.tables.groups import Group
 from lamp.tables.model import TableModel
 
 KINDS = {"onnx": ".onnx", "torch": ".py", "safetensors": ".safetensors", "python": ".py"}
@@ -61,7 +62,9 @@ def export(model: TableModel, kind: str, path: Path) -> list[Path]:
         _by_interop(kind)(ensemble_of(model), path, input_scaling=scaling, output_scaling=_output_scaling(model))
     else:
         weights = path.with_suffix(".safetensors")
-        save_tensors(weights, _member_weights(model.networks), {"format": "pt", "members": str(len(model.networks))})
+        save_tensors(
+            weights, _member_weights(_only_group(model).networks), {"format": "pt", "members": str(model.members)}
+        )
         if kind == "torch":
             write_file(path, lambda file: file.write(_torch_file(model, scaling, weights.name).encode()))
             files.append(weights)
@@ -76,13 +79,25 @@ def inputs_of(model: TableModel) -> list[Input]:
 
 def ensemble_of(model: TableModel) -> Population | Ensemble:
     """The networks as one predictor of scaled inputs, with the temperature folded into the last layer's weights."""
-    networks = copy.deepcopy(model.networks)
+    networks = copy.deepcopy(_only_group(model).networks)
     if not model.target.is_classes:
         return networks
     last = [module for module in networks.modules() if isinstance(module, Linear)][-1]
     for parameter in last.parameters():
         parameter.data.div_(model.temperature)
     return Ensemble(networks, probabilities=Softmax(-1))
+
+
+def _only_group(model: TableModel) -> Group:
+    """The model's group of networks. Raises DataError for several groups, and for an encoding."""
+    if len(model.groups) > 1 or model.groups[0].encoding is not None:
+        raise DataError(
+            "an ensemble of several shapes, or with an encoding, cannot be exported",
+            expected="networks of one shape, without an encoding",
+            got=" and ".join(map(str, model.groups)),
+            fix="lamp predict uses it as it is",
+        )
+    return model.groups[0]
 
 
 def _by_interop(kind: str) -> Callable[..., Any]:
@@ -166,7 +181,7 @@ def _recipe(model: TableModel, inputs: list[Input], kind: str) -> dict[str, Any]
             if classes
             else f"the mean over members times {model.target.std!r} plus {model.target.mean!r}"
         )
-        fields["layers"] = model.architecture["layers"]
+        fields["layers"] = model.architecture["groups"][0]["layers"]
     return fields
 
 
@@ -232,7 +247,7 @@ def load(path=Path(__file__).with_name("{weights}")):
 
 def _torch_file(model: TableModel, scaling: tuple[Tensor, Tensor], weights: str) -> str:
     target = model.target
-    layers = "\n".join(f"        torch.nn.{layer}," for layer in model.architecture["layers"])
+    layers = "\n".join(f"        torch.nn.{layer}," for layer in model.architecture["groups"][0]["layers"])
     if target.is_classes:
         result, outputs = f"(scores / {model.temperature!r}).softmax(-1).mean(0)", "probabilities"
         doing = "The members' mean probabilities of the classes, (n, C)."
@@ -253,7 +268,7 @@ def _torch_file(model: TableModel, scaling: tuple[Tensor, Tensor], weights: str)
         weights=weights,
         mean=scaling[0].tolist(),
         scale=scaling[1].tolist(),
-        members=len(model.networks),
+        members=model.members,
         layers=layers,
         doing=doing,
         result=result,

@@ -26,11 +26,11 @@ MOST_POINTS = 5_000
 LONGEST_NAME = 28  # characters of a column's or a class's name on an axis
 
 
-def training_curves(history: History, ax: Axes | None = None) -> Axes:
-    """The members' losses per epoch, on training rows and on rows held out."""
-    ax = curves(history, "loss", ax, label="training", log=True, band=False)
-    curves(history, "validation_loss", ax, label="held out", log=True, band=False)
-    write_title(ax, f"{history.replicas} members of the ensemble")
+def training_curves(histories: Sequence[History], ax: Axes | None = None) -> Axes:
+    """The members' losses per epoch, on training rows and on rows held out; the members of all groups together."""
+    ax = curves(list(histories), "loss", ax, label="training", log=True, band=False)
+    curves(list(histories), "validation_loss", ax, label="held out", log=True, band=False)
+    write_title(ax, f"{sum(history.replicas or 1 for history in histories)} members of the ensemble")
     return ax
 
 

@@ -2,10 +2,10 @@
 
 preprocessing.json     how each column is encoded
 architecture.json      the networks, the target, the calibration
-model.safetensors      the weights, (K, ...) each
+model.safetensors      the weights, (K, ...) each; those of the first group of networks begin with "0."
 metrics.json           metrics on the test rows, beside scikit-learn's models, and the importance of the columns
 config.json            how it was trained: table, rows, seed, settings, times, versions
-history.json           the history of the ensemble's training
+history.json           the history of the ensemble's training; of further groups history-2.json, ...
 sweep.csv              all settings that were tried
 test.csv               each test row's number in the table, true value and prediction
 *.png                  figures
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 import polars as pl
+from torch import Tensor
 
 from lamp.errors import DataError
 from lamp.saving import SealedFolder, reading
@@ -29,8 +30,8 @@ from lamp.saving.seal import DamagedError, restoring
 from lamp.saving.tensors import read_tensors
 from lamp.saving.weights import WEIGHTS
 from lamp.tables.columns import KINDS
-from lamp.tables.effort import Shape
-from lamp.tables.model import TableModel
+from lamp.tables.groups import GroupDocument, encoded_inputs, shape_of
+from lamp.tables.model import VERSION, TableModel
 from lamp.tables.preprocessing import Preprocessing
 from lamp.tables.reading import ReadOptions
 from lamp.tables.targets import Target
@@ -51,13 +52,10 @@ LEAST_BYTES = 2  # bytes that a weight takes in a file, at least
 class ArchitectureDocument(TypedDict):
     """architecture.json: see `TableModel.architecture`."""
 
+    version: Annotated[int, Range(1, 10**6)]
     inputs: Annotated[int, Range(0, 10**8)]
     outputs: Annotated[int, Range(1, 10**6)]
-    width: Annotated[int, Range(0, 10**6)]
-    depth: Annotated[int, Range(0, 1000)]
-    dropout: Annotated[float, Range(0, 1)]
-    activation: str
-    members: Annotated[int, Range(1, 100_000)]
+    groups: list[GroupDocument]
     temperature: Annotated[float, Range(1e-30, 1e30)]
     margin: Annotated[float, Range(0, 1e308)]
     target: Target
@@ -107,12 +105,16 @@ class ConfigDocument(TypedDict):
     """config.json: see `lamp.tables.train`."""
 
     reading: NotRequired[dict[str, str | int | bool]]
-    network: str
     table: str
     rows: Count
     seed: int
     seconds: float
     epochs: Count
+
+
+def history_file(place: int) -> str:
+    """The name of the file with the training history of a group of networks."""
+    return f"history-{place + 1}.json" if place else HISTORY
 
 
 def is_empty(path: Path) -> bool:
@@ -176,22 +178,52 @@ def load_model(path: str | os.PathLike[str]) -> TableModel:
         place = folder.path / PREPROCESSING, f"columns[{k}]"
         check(column["kind"], Literal[tuple(KINDS)], place[0], f"{place[1]}.kind")
         check({name: value for name, value in column.items() if name != "kind"}, KINDS[column["kind"]], *place)
-    architecture = folder.read_json(ARCHITECTURE, ArchitectureDocument)
-    shape = Shape(architecture["width"], architecture["depth"], architecture["dropout"])
-    weights = architecture["members"] * shape.weights(architecture["inputs"], architecture["outputs"])
+    state, _ = read_tensors(folder.read(WEIGHTS), folder.path / WEIGHTS)
+    architecture = folder.read_json(ARCHITECTURE)
+    if "version" not in architecture:
+        architecture, state = _of_version_1(architecture, state)
+    _check_version(architecture, folder.path)
+    check(architecture, ArchitectureDocument, folder.path / ARCHITECTURE)
+    _check_size(architecture, folder)
+    with restoring(folder.path, "the model"):
+        preprocessing = Preprocessing.from_dict(saved)
+        model = TableModel.rebuilt(architecture, preprocessing, state)
+        empty = pl.DataFrame({column.name: pl.Series([None], dtype=pl.String) for column in preprocessing.used})
+        model.predict(empty)  # parts that do not fit together fail here, on one row of missing values
+    return model
+
+
+def _of_version_1(architecture: dict[str, Any], state: dict[str, Tensor]) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The architecture and weights of a folder that has no version: all networks are one group, without encoding."""
+    group = {name: architecture[name] for name in GroupDocument.__annotations__ if name in architecture}
+    group |= {"weight": 1.0, "edges": None}
+    return {**architecture, "version": VERSION, "groups": [group]}, {f"0.{name}": each for name, each in state.items()}
+
+
+def _check_version(architecture: dict[str, Any], path: Path) -> None:
+    """Raise DataError for a folder that a newer version of lamp wrote."""
+    if isinstance(version := architecture["version"], int) and version > VERSION:
+        raise DataError(
+            f"{path} was written by a newer version of lamp",
+            expected=f"version {VERSION} of {ARCHITECTURE}, or an older one",
+            got=f"version {version}",
+            fix="update lamp: pip install --upgrade lamp",
+        )
+
+
+def _check_size(architecture: dict[str, Any], folder: SealedFolder) -> None:
+    """Raise DamagedError for networks with more weights than their file can hold, before they are built."""
+    inputs, outputs = architecture["inputs"], architecture["outputs"]
+    weights = sum(
+        each["members"] * shape_of(each).weights(encoded_inputs(each, inputs), outputs)
+        for each in architecture["groups"]
+    )
     if weights * LEAST_BYTES > folder.files[WEIGHTS]["bytes"]:
         raise DamagedError(
             f"{folder.path / ARCHITECTURE}: the networks are larger than the file of their weights",
             f"at most {folder.files[WEIGHTS]['bytes'] // LEAST_BYTES:,} weights",
             f"{weights:,}",
         )
-    state, _ = read_tensors(folder.read(WEIGHTS), folder.path / WEIGHTS)
-    with restoring(folder.path, "the model"):
-        preprocessing = Preprocessing.from_dict(saved)
-        model = TableModel.rebuilt(architecture, preprocessing, lambda networks: networks.load_state_dict(state))
-        empty = pl.DataFrame({column.name: pl.Series([None], dtype=pl.String) for column in preprocessing.used})
-        model.predict(empty)  # parts that do not fit together fail here, on one row of missing values
-    return model
 
 
 def load_reading(path: str | os.PathLike[str]) -> ReadOptions:

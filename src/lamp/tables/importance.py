@@ -12,6 +12,7 @@ from torch import Tensor
 from lamp.cpu_settings import threads_for
 from lamp.nn import Linear, Sequential
 from lamp.replicas import Population
+from lamp.tables.groups import Group
 from lamp.tables.model import TableModel
 from lamp.tables.split import some
 from lamp.training import predict
@@ -47,22 +48,22 @@ def importances(
     """The importance of each column that is used, the most important first.
 
     x (n, features) are preprocessed rows, truth (n,) their class indices or numbers. All features of a column are
-    shuffled together. The first layer's outputs W x + b are computed once; shuffling column c changes them only by
-    W_c (x_c' - x_c), so the time is proportional to the number of columns. If there are too many columns for `seconds`
-    of budget, only those with the largest weights are measured, and a remark is added to `notes`.
+    shuffled together. The outputs W x + b of a group's first layer are computed once, where x are encoded rows. An
+    encoding works on each input alone, so shuffling column c changes these outputs only by W_c (x_c' - x_c), and the
+    time is proportional to the number of columns. If there are too many columns for `seconds` of budget, only those
+    with the largest weights are measured, and a remark is added to `notes`.
 
     Columns with the same information share their importance, because one makes up for the other when that is shuffled.
 
     Source    Breiman 2001, "Random forests", section 10
     """
     places = model.preprocessing.places()
-    first, others = _part(model.networks, slice(1)), _part(model.networks, slice(1, None))
-    weight = next(layer for layer in first.modules() if isinstance(layer, Linear)).weight.data  # (K, units, features)
-    members, units, features = weight.shape
+    parts = [_CutGroup(group, x.shape[1]) for group in model.groups]
     repeats = FEW_REPEATS if len(places) > MANY_COLUMNS else REPEATS
-    other_weights = model.shape.weights(features, model.target.outputs) - features * units
-    of_a_row = members * repeats * (other_weights + units * features / len(places))  # multiplications, for a column
-    count = max(LEAST_ROWS, min(MOST_ROWS, int(WORK / (of_a_row * len(places))), int(MOST_NUMBERS / (members * units))))
+    first_work, other_work = sum(part.weight.numel() for part in parts), sum(part.other_work for part in parts)
+    of_a_row = repeats * (other_work + first_work / len(places))  # multiplications, for a column
+    activations = sum(part.weight[..., 0].numel() for part in parts)  # of the first layers, per row
+    count = max(LEAST_ROWS, min(MOST_ROWS, int(WORK / (of_a_row * len(places))), int(MOST_NUMBERS / activations)))
     rows = some(torch.arange(len(x)), count, seed)
     x, truth = x[rows], truth[rows]
     most = max(MANY_COLUMNS, int(min(MOST_WORK / (of_a_row * len(x)), seconds / (repeats * SHUFFLE))))
@@ -71,23 +72,63 @@ def importances(
             notes.append(
                 f"importance is measured for the {most:,} columns with the largest weights, of {len(places):,}"
             )
-        places = _heaviest(places, weight, most)
-    by_input = weight.permute(2, 0, 1).reshape(features, members * units)  # each input's weights side by side
+        places = _heaviest(places, torch.stack([part.size_of_inputs for part in parts]).sum(0), most)
     generator = torch.Generator().manual_seed(seed)
     found = []
-    with threads_for(members * other_weights * len(x)):
-        hidden = predict(first, x)  # (K, n, units)
-        whole = _loss(model, others, hidden, truth)
+    with threads_for(other_work * len(x)):
+        for part in parts:
+            part.look_at(x)
+        whole = _loss(model, [part.scores() for part in parts], truth)
         for name, at in places.items():
-            columns, rises = slice(at.start, at.stop), []
+            rises = []
             for _ in range(repeats):
                 order = torch.randperm(len(x), generator=generator)
-                change = (x[order, columns] - x[:, columns]) @ by_input[columns]  # (n, K units)
-                shuffled = hidden + change.view(len(x), members, units).transpose(0, 1)
-                rises.append(_loss(model, others, shuffled, truth) - whole)
+                rises.append(_loss(model, [part.scores(order, at) for part in parts], truth) - whole)
             of_all = torch.tensor(rises, dtype=torch.float64)
             found.append(Importance(name, float(of_all.mean()), float(of_all.std())))
     return sorted(found, key=lambda each: -each.mean)
+
+
+class _CutGroup:
+    """A group of networks, cut behind the first layer, whose outputs on some rows are kept.
+
+    weight      (K, units, encoded features) of the first layer
+    other_work  the number of multiplications per row in all layers behind it, of all members
+    """
+
+    def __init__(self, group: Group, inputs: int) -> None:
+        self.group, self.inputs = group, inputs
+        self.first, self.others = _part(group.networks, slice(1)), _part(group.networks, slice(1, None))
+        self.weight = next(layer for layer in self.first.modules() if isinstance(layer, Linear)).weight.data
+        members, units, features = self.weight.shape
+        self.other_work = members * group.work - self.weight.numel()
+        self.by_feature = self.weight.permute(2, 0, 1).reshape(features, members * units)
+        sources = group.sources(inputs)
+        self.ordered = sources.argsort(stable=True)  # encoded features, ordered by the input that each comes from
+        self.bounds = torch.searchsorted(sources[self.ordered], torch.arange(inputs + 1)).tolist()
+
+    @property
+    def size_of_inputs(self) -> Tensor:
+        """(inputs,): the sum of the squared weights behind each input."""
+        of_features = self.weight.square().sum((0, 1))
+        return torch.zeros(self.inputs).index_add_(0, self.group.sources(self.inputs), of_features)
+
+    def look_at(self, x: Tensor) -> None:
+        """Compute and keep the first layer's outputs for rows x (n, inputs)."""
+        self.encoded = self.group.encoded(x)
+        self.hidden: Tensor = predict(self.first, self.encoded)  # (K, n, units)
+
+    def scores(self, order: Tensor | None = None, inputs: range = range(0)) -> Tensor:
+        """The members' outputs (K, n, outputs), with these inputs in another order among the rows."""
+        hidden = self.hidden
+        if order is not None:
+            places = self.ordered[self.bounds[inputs.start] : self.bounds[inputs.stop]]
+            values = self.encoded[:, places]
+            change = (values[order] - values) @ self.by_feature[places]  # (n, K units)
+            hidden = hidden + change.view(len(order), len(hidden), -1).transpose(0, 1)
+        if any(True for _ in self.others.network.children()):
+            hidden = predict(self.others, self.others.per_replica(hidden))
+        return hidden
 
 
 def _part(networks: Population, which: slice) -> Population:
@@ -97,16 +138,15 @@ def _part(networks: Population, which: slice) -> Population:
     return part
 
 
-def _heaviest(places: dict[str, range], weight: Tensor, most: int) -> dict[str, range]:
-    """The columns with the largest weights in the first layer, whose inputs all have about the same variance."""
-    of_inputs = weight.square().sum((0, 1)).tolist()
+def _heaviest(places: dict[str, range], sizes: Tensor, most: int) -> dict[str, range]:
+    """The columns with the largest weights in the first layers, whose inputs all have about the same variance."""
+    of_inputs = sizes.tolist()
     size = {name: sum(of_inputs[k] for k in at) for name, at in places.items()}
     return {name: places[name] for name in sorted(places, key=lambda name: -size[name])[:most]}
 
 
-def _loss(model: TableModel, others: Population, hidden: Tensor, truth: Tensor) -> float:
-    scores = predict(others, others.per_replica(hidden)) if any(True for _ in others.network.children()) else hidden
-    mean = model.of_scores(scores).mean
+def _loss(model: TableModel, scores: list[Tensor], truth: Tensor) -> float:
+    mean = model.of_scores(torch.cat(scores)).mean
     if model.target.is_classes:
         return float(-mean.gather(1, truth.unsqueeze(1)).clamp_min(1e-15).log().mean())
     return float((mean - truth).square().mean()) / model.target.std**2

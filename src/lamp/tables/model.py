@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
@@ -11,18 +11,18 @@ import torch
 from torch import Tensor
 
 from lamp.cpu_settings import threads_for
-from lamp.errors import DataError
-from lamp.replicas import Population, population
+from lamp.errors import DataError, StateDictError
 from lamp.tables import calibration, metrics
 from lamp.tables.column import Unknown
-from lamp.tables.effort import Shape
+from lamp.tables.groups import Group, weighted, weights_of
 from lamp.tables.metrics import Estimates
 from lamp.tables.preprocessing import Preprocessing
 from lamp.tables.search import Found
 from lamp.tables.targets import Target
-from lamp.training import predict
 from lamp.training.arguments import EVALUATION_BATCH
 
+VERSION = 2  # of architecture.json; version 1 had one group, without an encoding
+ROUNDING = 1e-6  # of the sum of the weights of all groups
 AT_A_TIME = 32_768  # rows predicted together, which bounds the memory for the members' outputs (K, n, outputs)
 
 
@@ -42,23 +42,29 @@ class Prediction:
 class TableModel:
     """A trained model of a table: preprocessing, networks and calibration.
 
+    groups       the ensemble's members, by encoding and shape
     temperature  for classes, the number that scores are divided by
     margin       for numbers, half the width of the 90 % prediction interval, in the target's unit
     """
 
     preprocessing: Preprocessing
     target: Target
-    networks: Population
-    shape: Shape
+    groups: list[Group]
     temperature: float = 1.0
     margin: float = 0.0
+
+    @property
+    def members(self) -> int:
+        """The number of networks."""
+        return sum(len(group.networks) for group in self.groups)
 
     def calibrate(self, found: Found) -> None:
         """Set the temperature or the margin from the members' outputs on rows that they were not trained on."""
         if self.target.is_classes:
-            self.temperature = calibration.of_all_members(found.scores, found.targets, len(self.networks))
+            self.temperature = calibration.of_all_members(found.scores, found.targets, self.members, found.weights)
         else:
-            errors = (found.scores.double().mean(0) - found.targets.double()).squeeze(1) * self.target.std
+            mean = weighted(found.scores.double(), found.weights)
+            errors = (mean - found.targets.double()).squeeze(1) * self.target.std
             self.margin = calibration.margin(errors)
 
     # ---- predictions -------------------------------------------------------------------------------------------------
@@ -77,21 +83,26 @@ class TableModel:
         if not len(x):
             outputs = (self.target.outputs,) if self.target.is_classes else ()
             return Prediction(torch.zeros(0, *outputs, dtype=torch.float64), torch.zeros(0, dtype=torch.float64))
-        numbers = self.networks.network.parameters()
-        with threads_for(sum(parameter.numel() for parameter in numbers) * EVALUATION_BATCH):
-            parts = [self.of_scores(predict(self.networks, part)) for part in x.split(AT_A_TIME)]
+        with threads_for(max(group.work for group in self.groups) * EVALUATION_BATCH):
+            parts = [self.of_scores(self.scores(part)) for part in x.split(AT_A_TIME)]
         return Prediction(torch.cat([each.mean for each in parts]), torch.cat([each.spread for each in parts]))
 
+    def scores(self, x: Tensor) -> Tensor:
+        """The outputs (K, n, outputs) of the members of all groups for preprocessed rows x (n, features)."""
+        return torch.cat([group.scores(x) for group in self.groups])
+
     def of_scores(self, scores: Tensor) -> Prediction:
-        """Predictions from the networks' outputs (K, n, outputs)."""
-        scores = scores.double()
+        """Predictions from the outputs (K, n, outputs) of the members of all groups: their weighted mean and spread."""
+        scores, weights = scores.double(), weights_of(self.groups)
         if not self.target.is_classes:
             numbers = scores.squeeze(2) * self.target.std + self.target.mean
-            return Prediction(numbers.mean(0), numbers.std(0, correction=0))
+            mean = weighted(numbers, weights)
+            return Prediction(mean, weighted((numbers - mean).square(), weights).sqrt())
         p = (scores / self.temperature).softmax(-1)
-        mean = p.mean(0)
-        spread = p.std(0, correction=0).gather(1, mean.argmax(1, keepdim=True)).squeeze(1)
-        return Prediction(mean, spread)
+        mean = weighted(p, weights)
+        likely = mean.argmax(1, keepdim=True)  # (n, 1)
+        of_likely = p.gather(2, likely.expand(len(p), -1, 1)).squeeze(2)  # (K, n)
+        return Prediction(mean, weighted((of_likely - mean.gather(1, likely).squeeze(1)).square(), weights).sqrt())
 
     @property
     def predicted_names(self) -> list[str]:
@@ -129,31 +140,40 @@ class TableModel:
     def architecture(self) -> dict[str, Any]:
         """All that is needed, besides the weights, to build the networks again, as a dict for JSON."""
         return {
+            "version": VERSION,
             "inputs": len(self.preprocessing.features),
             "outputs": self.target.outputs,
-            **asdict(self.shape),
-            "activation": "ReLU",
-            "members": len(self.networks),
-            "layers": [repr(module) for module in self.networks.network.children()],
+            "groups": [group.to_dict() for group in self.groups],
             "temperature": self.temperature,
             "margin": self.margin,
             "target": self.target.to_dict(),
         }
 
-    @classmethod
-    def rebuilt(cls, architecture: Mapping[str, Any], preprocessing: Preprocessing, weights: Any) -> TableModel:
-        """The model that `architecture` described; `weights` is called with the new networks to load their weights.
+    @property
+    def state(self) -> dict[str, Tensor]:
+        """The weights of all groups by name, (K, ...) each; those of the second group begin with "1."."""
+        return {
+            f"{place}.{name}": tensor
+            for place, group in enumerate(self.groups)
+            for name, tensor in group.networks.state_dict().items()
+        }
 
-        Raises DataError for an architecture that does not fit.
+    @classmethod
+    def rebuilt(
+        cls, architecture: Mapping[str, Any], preprocessing: Preprocessing, state: Mapping[str, Tensor]
+    ) -> TableModel:
+        """The model that `architecture` and `state` described.
+
+        Raises DataError for an architecture that does not fit, and StateDictError for weights that do not.
         """
+        inputs, outputs = architecture["inputs"], architecture["outputs"]
         try:
             target = Target.from_dict(dict(architecture["target"]))
-            shape = Shape(architecture["width"], architecture["depth"], architecture["dropout"])
-            fits = (len(preprocessing.features), target.outputs) == (architecture["inputs"], architecture["outputs"])
-            if not fits or architecture["activation"] != "ReLU":
+            if (len(preprocessing.features), target.outputs) != (inputs, outputs):
                 raise ValueError("preprocessing and target do not fit the network")
-            single = shape.build(architecture["inputs"], architecture["outputs"])
-            networks = population(single, range(architecture["members"]))
+            if abs(sum(each["weight"] for each in architecture["groups"]) - 1) > ROUNDING:
+                raise ValueError("the weights of the groups do not add up to 1")
+            groups = [Group.from_dict(each, inputs, outputs) for each in architecture["groups"]]
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(
                 "this is not an architecture of lamp train",
@@ -161,8 +181,17 @@ class TableModel:
                 got=f"{type(error).__name__}: {error}",
                 fix="train again with this version of lamp",
             ) from None
-        weights(networks)
-        networks.eval()
-        return cls(
-            preprocessing, target, networks, shape, float(architecture["temperature"]), float(architecture["margin"])
-        )
+        if without := {name.partition(".")[0] for name in state} - set(map(str, range(len(groups)))):
+            raise StateDictError(
+                "there are weights of more groups than the architecture has",
+                expected=f"{len(groups)} groups",
+                got=f"weights of group {', '.join(sorted(without))}",
+                fix="train again with this version of lamp",
+            )
+        for place, group in enumerate(groups):
+            start = f"{place}."
+            group.networks.load_state_dict(
+                {name.removeprefix(start): tensor for name, tensor in state.items() if name.startswith(start)}
+            )
+            group.networks.eval()
+        return cls(preprocessing, target, groups, float(architecture["temperature"]), float(architecture["margin"]))

@@ -24,12 +24,12 @@ from lamp.tables.effort import (
     SWEPT_ROWS,
     Deadline,
     Effort,
-    Shape,
     epoch_seconds,
     guard,
     seconds_left,
     shown,
 )
+from lamp.tables.groups import Group
 from lamp.tables.split import folds, some
 from lamp.training import EarlyStopping, History, fit, predict
 from lamp.training.arguments import EVALUATION_BATCH
@@ -48,21 +48,22 @@ FEWEST_FOLDS = 4  # with fewer folds, all members hold out the validation rows
 class Found:
     """The result of a search.
 
-    networks  the members of the ensemble
-    settings  the setting of each member
-    history   the history of their training
-    sweep     all settings tried, the best first
-    scores    (m, n', outputs) the members' outputs on rows that they were not trained on: m = K, or, with folds, the
-              m = HELD_BY members that held a row out
-    targets   the targets of these rows
+    groups     the members of the ensemble, by encoding and shape
+    settings   the setting of each member, group by group
+    histories  the history of each group's training
+    sweep      all settings tried, the best first
+    scores     (m, n', outputs) the members' outputs on rows that they were not trained on: m = K, or, with folds, the
+               m = HELD_BY members of each group that held a row out
+    weights    (m,) float64, their weights in the mean, which add up to 1
+    targets    the targets of these rows
     """
 
-    networks: Population
-    shape: Shape
+    groups: list[Group]
     settings: list[Setting]
-    history: History
+    histories: list[History]
     sweep: Sweep
     scores: Tensor
+    weights: Tensor
     targets: Tensor
 
 
@@ -170,7 +171,8 @@ def _search(
     if history.failed:
         whole = [k for k in range(len(networks)) if k not in history.failed]
         networks, settings = networks.select(whole), [settings[k] for k in whole]
-    return Found(networks, shape, settings, history, found, scores, targets)
+    weights = torch.full((len(scores),), 1 / len(scores), dtype=torch.float64)
+    return Found([Group(networks, shape)], settings, [history], found, scores, weights, targets)
 
 
 def _cut(history: History, epochs: int, effort: Effort) -> str:

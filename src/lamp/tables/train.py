@@ -21,11 +21,10 @@ from lamp.errors import DataError
 from lamp.plots import save as save_figure
 from lamp.plots.fonts import fonts_for
 from lamp.printable import all_as_utf8
-from lamp.saving import Lock, save, save_json, saving, sealed_folder
+from lamp.saving import Lock, save_json, save_tensors, saving, sealed_folder
 from lamp.saving.weights import WEIGHTS
 from lamp.tables import figures, folder, kinds
 from lamp.tables.calibration import entropy_of_shares
-from lamp.tables.effort import shown
 from lamp.tables.importance import Importance, importances
 from lamp.tables.metrics import Estimates
 from lamp.tables.model import Prediction, TableModel
@@ -79,7 +78,7 @@ def train(plan: TrainingPlan, *, progress: bool = True, tell: Tell = lambda _: N
         progress=progress,
         tell=tell,
     )
-    model = TableModel(plan.preprocessing, target, found.networks, found.shape)
+    model = TableModel(plan.preprocessing, target, found.groups)
     model.calibrate(found)
     took = time.monotonic() - begun
     test, truth = x[parts.test], plan.truth[parts.test]
@@ -163,10 +162,11 @@ def write(
     with sealed_folder(path, {"kind": folder.KIND}, replace=replace) as into:
         save_json(into / folder.PREPROCESSING, model.preprocessing.to_dict())
         save_json(into / folder.ARCHITECTURE, model.architecture)
-        save(model.networks, into / WEIGHTS)
+        save_tensors(into / WEIGHTS, model.state, {"format": "pt"})
         save_json(into / folder.METRICS, report(outcome))
         save_json(into / folder.CONFIG, all_as_utf8({**_config(outcome), **how}))
-        outcome.found.history.to_json(into / folder.HISTORY)
+        for place, history in enumerate(outcome.found.histories):
+            history.to_json(into / folder.history_file(place))
         outcome.found.sweep.to_csv(into / folder.SWEEP)
         write_table(_test_table(outcome), into / folder.TEST)
         _draw(outcome, into, tell)
@@ -183,7 +183,7 @@ def _draw(outcome: Outcome, into: Path, tell: Tell) -> None:
                 f"figures: no installed font has the letters {kinds.listed(missing, 8)}, so the figures show escapes. "
                 "Install a font that has them, such as Noto Sans CJK (on Debian: fonts-noto-cjk)"
             )
-        save_figure(figures.training_curves(outcome.found.history), into / folder.CURVES)
+        save_figure(figures.training_curves(outcome.found.histories), into / folder.CURVES)
         if target.is_classes:
             save_figure(figures.reliability(outcome.prediction.mean, truth), into / folder.CALIBRATION)
             save_figure(figures.confusion(outcome.prediction.mean, truth, target.classes), into / folder.CONFUSION)
@@ -216,12 +216,12 @@ def _config(outcome: Outcome) -> dict[str, Any]:
         "reading": plan.request.reading.to_dict(),
         "seed": plan.request.seed,
         "time_budget": plan.request.seconds,
-        "network": shown(found.shape),
+        "networks": [str(group) for group in found.groups],
         "member_settings": [{name: each[name] for name in ("lr", "weight_decay")} for each in found.settings],
         "sweep": {"settings": len(found.sweep.rows), "stopped": found.sweep.stopped},
-        "epochs": found.history.epochs,
-        "stopped": found.history.stopped,
-        "engine": found.history.engine,
+        "epochs": max(history.epochs for history in found.histories),
+        "stopped": "; ".join(dict.fromkeys(history.stopped for history in found.histories)),
+        "engine": found.histories[0].engine,
         "seconds": outcome.seconds,
         "versions": {"python": sys.version.split()[0], "torch": str(torch.__version__), "polars": pl.__version__},
     }
