@@ -7,11 +7,12 @@ import re
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
 
-from benchmarks import estimators_command, random_mlps_command
+from benchmarks import estimators_command, random_mlps_command, tables_command
 from benchmarks.figure import write_figure
 from benchmarks.harness import LEAST_REPETITIONS, REPETITIONS, NotEqual, Row, measure
 from benchmarks.machine import description
@@ -46,6 +47,23 @@ ALIASES = {"networks": "row16", "recurrence": "row19"}
 @click.option("--from-results", is_flag=True, help="Show what results/ holds; measure nothing.")
 @click.option("--seed", default=0, show_default=True, help="Seed from which `mlps` draws its networks.")
 @click.option("--count", default=40, show_default=True, type=click.IntRange(1), help="How many networks `mlps` draws.")
+@click.option(
+    "--budget", "budgets", multiple=True, type=click.FloatRange(1), help="Seconds of `lamp train` in `tables`."
+)
+@click.option(
+    "--splits",
+    default=tables_command.SPLITS,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Splits of each of `tables`.",
+)
+@click.option(
+    "--rows", "most_rows", default=0, type=click.IntRange(0), help="Use at most so many rows of each of `tables`."
+)
+@click.option("--again", multiple=True, help="Measure contenders of `tables` whose names begin so again, such as lamp.")
+@click.option(
+    "--results", type=click.Path(dir_okay=False, path_type=Path), help="The file that keeps the scores of `tables`."
+)
 @click.option("--figure", type=click.Path(dir_okay=False, path_type=Path), help="Draw these rows as bars into a file.")
 def main(
     names: tuple[str, ...],
@@ -56,16 +74,27 @@ def main(
     from_results: bool,
     seed: int,
     count: int,
+    budgets: tuple[float, ...],
+    splits: int,
+    most_rows: int,
+    again: tuple[str, ...],
+    results: Path | None,
     figure: Path | None,
 ) -> None:
     """Measure rows of the benchmark table, such as row10 or networks; without arguments, list them."""
     console = Console()
     there = rows()
     names = tuple(ALIASES.get(name, name) for name in names)
-    for command, drawn in ((estimators_command, {}), (random_mlps_command, {"seed": seed, "count": count})):
+    of_tables = {"without": without, "budgets": budgets, "splits": splits, "rows": most_rows, "again": again}
+    commands: dict[Any, dict[str, Any]] = {
+        estimators_command: {},
+        random_mlps_command: {"seed": seed, "count": count},
+        tables_command: of_tables,
+    }
+    for command, its_options in commands.items():
         if (name := command.NAME) in names:
-            saved = RESULTS / f"{name}.json"
-            options = {"only": only, "write_docs": write_docs, "from_results": from_results, **drawn}
+            saved = results if results and command is tables_command else RESULTS / f"{name}.json"
+            options = {"only": only, "write_docs": write_docs, "from_results": from_results, **its_options}
             command.run(console, DOCUMENT, saved, **options)
             names = tuple(each for each in names if each != name)
             if not names:
@@ -77,7 +106,7 @@ def main(
     if not names:
         for name, module in there.items():
             console.print(f"{name:<8}{import_module(module).ROW.title}", highlight=False)
-        for command in (estimators_command, random_mlps_command):
+        for command in commands:
             console.print(f"{command.NAME:<11} {command.TITLE}", highlight=False)
     reports = []
     for name in names:

@@ -2,6 +2,7 @@
 
 import os
 import platform
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -10,8 +11,8 @@ import torch
 PEERS = ("numpy", "jax", "scikit-learn")
 
 
-def description() -> dict[str, str | int]:
-    """Processor, number of cores, and the versions of the libraries that are compared."""
+def description(packages: Sequence[str] = PEERS) -> dict[str, str | int]:
+    """Processor, number of cores, and the versions of these libraries, which are compared."""
     found: dict[str, str | int] = {
         "processor": _processor(),
         "vectors": torch.backends.cpu.get_cpu_capability(),
@@ -20,7 +21,7 @@ def description() -> dict[str, str | int]:
         "python": platform.python_version(),
         "torch": torch.__version__,
     }
-    for package in PEERS:
+    for package in packages:
         try:
             found[package] = version(package)
         except PackageNotFoundError:
