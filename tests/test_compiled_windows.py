@@ -125,6 +125,30 @@ NETWORKS = {
             lamp.Residual(lamp.Sequential(lamp.AvgPool2d(3, 1, 1), lamp.Tanh())),
         ],
     ),
+    "transposed": (SHAPE, lambda: [lamp.ConvTranspose2d(2, 3, (3, 2)), lamp.Tanh(), lamp.ConvTranspose2d(3, 2, 1)]),
+    "transposed, padded, strided": (
+        (2, 4, 3),
+        after_a_convolution(
+            lamp.Tanh,
+            lambda: lamp.ConvTranspose2d(4, 6, 3, stride=(2, 3), padding=(1, 0), output_padding=1, groups=2),
+            lamp.GELU,
+        ),
+    ),
+    "transposed, more padding at the end than left out": (
+        (3, 5),
+        lambda: [lamp.ConvTranspose1d(3, 2, 2, stride=4, padding=1, output_padding=3, bias=False), lamp.Tanh()],
+    ),
+    "transposed, dilated, read twice": (
+        (2, 6),
+        lambda: [
+            lamp.ConvTranspose1d(2, 3, 3, dilation=2, padding=1, stride=3),
+            lamp.Residual(lamp.Conv1d(3, 3, 3, padding=1)),
+        ],
+    ),
+    "transposed along three axes": (
+        (1, 2, 3, 2),
+        lambda: [lamp.ConvTranspose3d(1, 2, 2, padding=(1, 0, 0)), lamp.Tanh(), lamp.ConvTranspose3d(2, 2, 2, 2)],
+    ),
     "the same weights twice": (SHAPE, lambda: [shared := lamp.Conv2d(2, 2, 3, padding=1), lamp.Tanh(), shared]),
 }
 
@@ -233,7 +257,13 @@ def drawn(draw):
     least = [max(d * (k - 1) + 1 - 2 * p, 1) for k, d, p in zip(kernel, dilation, padding, strict=True)]
     sizes = tuple(n + draw(st.integers(0, 7)) for n in least)
     outputs = groups * draw(st.integers(1, 4))
-    bias, first = draw(st.booleans()), draw(st.booleans())
+    bias, first, transposed = draw(st.booleans()), draw(st.booleans()), draw(st.booleans())
+    beyond = tuple(draw(st.integers(0, max(s, d) - 1)) for s, d in zip(stride, dilation, strict=True))
+    if transposed and any(  # no output for so small an input
+        (n - 1) * s - 2 * p + d * (k - 1) + b < 0
+        for n, s, p, d, k, b in zip(sizes, stride, padding, dilation, kernel, beyond, strict=True)
+    ):
+        padding = (0,) * axes
     pool = draw(st.sampled_from(["none", "max", "avg", "adaptive max", "adaptive avg"]))
     window, step, ceil = draw(st.integers(1, 3)), draw(st.integers(1, 3)), draw(st.booleans())
     border = draw(st.integers(0, window // 2))
@@ -243,7 +273,11 @@ def drawn(draw):
         adaptive = [getattr(lamp, f"Adaptive{name}Pool{axes}d") for name in ("Max", "Avg")]
         convolution, largest, mean = kinds
         before = [convolution(channels, channels, 1), lamp.Tanh()] if first else []
-        own = convolution(channels, outputs, kernel, stride, padding, dilation, groups, bias)
+        if transposed:
+            kind = getattr(lamp, f"ConvTranspose{axes}d")
+            own = kind(channels, outputs, kernel, stride, padding, beyond, groups, bias, dilation)
+        else:
+            own = convolution(channels, outputs, kernel, stride, padding, dilation, groups, bias)
         after = {
             "none": [],
             "max": [convolution(outputs, outputs, 1, padding=2), largest(window, step, border, ceil_mode=ceil)],

@@ -11,7 +11,7 @@ from lamp.compiler.rules.affine import Affine
 from lamp.compiler.rules.batch_norm import STANDARDISE, BatchNorm, ByRunningStatistics
 from lamp.compiler.rules.combine import Add, Concat, Multiply, Same
 from lamp.compiler.rules.constant import Constant
-from lamp.compiler.rules.convolution import Convolution
+from lamp.compiler.rules.convolution import Convolution, TransposedConvolution
 from lamp.compiler.rules.gate import Gate
 from lamp.compiler.rules.gather import Gather
 from lamp.compiler.rules.matmul import MatMul
@@ -28,6 +28,7 @@ from lamp.graph import Op
 RULES: dict[str, Rule] = {
     "Affine": Affine(),
     "Conv": Convolution(),
+    "ConvTranspose": TransposedConvolution(),
     "Norm": Norm(),
     "Standardise": Standardise(),
     "BatchNorm": BatchNorm(),
