@@ -9,6 +9,7 @@ import torch
 
 import lamp
 from lamp.compiler.code import Code
+from lamp.compiler.not_compiled import NotCompiled
 from lamp.compiler.plan import plan_of
 from lamp.compiler.rules.windows import Axis, shares
 from tests.cases.compiled import both, lanes, replicas
@@ -97,6 +98,30 @@ NETWORKS = {
         ],
     ),
     "padding of its own": (SHAPE, lambda: [lamp.ConstantPad2d((1, 2, 0, 3), 0.5), lamp.Conv2d(2, 3, 3)]),
+    "borders mirrored": (SHAPE, after_a_convolution(lambda: lamp.ReflectionPad2d((1, 2, 0, 3)), lamp.Tanh)),
+    "borders repeated": (SHAPE, after_a_convolution(lamp.GELU, lambda: lamp.ReplicationPad2d((2, 0, 1, 3)))),
+    "borders from the other end, and a crop": (
+        SHAPE,
+        after_a_convolution(lamp.Tanh, lambda: lamp.CircularPad2d((2, -1, -2, 3)), lambda: lamp.Conv2d(4, 2, 3)),
+    ),
+    "borders mirrored, and a crop": (SHAPE, after_a_convolution(lambda: lamp.ReflectionPad2d((2, -1, -3, 1)))),
+    "cropped, and a border of a number": (
+        SHAPE,
+        after_a_convolution(lamp.Tanh, lambda: lamp.ConstantPad2d((-1, 2, 1, -2), 0.3), lamp.GELU),
+    ),
+    "a convolution that mirrors": (
+        SHAPE,
+        lambda: [lamp.Conv2d(2, 3, 3, padding=1, padding_mode="reflect"), lamp.Tanh()],
+    ),
+    "larger": (SHAPE, after_a_convolution(lamp.Tanh, lambda: lamp.Upsample(scale_factor=(2, 3)), lamp.GELU)),
+    "larger, to a size": (
+        (2, 5),
+        lambda: [lamp.Conv1d(2, 3, 2), lamp.Upsample(size=12, mode="nearest-exact"), lamp.Conv1d(3, 2, 3)],
+    ),
+    "dropout of channels": (SHAPE, after_a_convolution(lambda: lamp.Dropout2d(0.3), lamp.Tanh)),
+    "dropout that keeps mean and variance": (SHAPE, after_a_convolution(lamp.SELU, lambda: lamp.AlphaDropout(0.3))),
+    "the same of channels": (SHAPE, after_a_convolution(lambda: lamp.FeatureAlphaDropout(0.4), lamp.SELU)),
+    "random slopes": (SHAPE, after_a_convolution(lamp.RReLU, lambda: lamp.Conv2d(4, 2, 1), lamp.RReLU)),
     "largest": (SHAPE, after_a_convolution(lamp.ReLU, lambda: lamp.MaxPool2d(2))),
     "largest, then more": (SHAPE, after_a_convolution(lambda: lamp.MaxPool2d((3, 2)), lamp.Tanh)),
     "largest, overlapping": (SHAPE, after_a_convolution(lamp.Tanh, lambda: lamp.MaxPool2d(3, 2, 1), lamp.Tanh)),
@@ -296,6 +321,20 @@ def drawn(draw):
 def test_any_windows(network, count, batch):
     shape, layers = network
     trained_alike(shape, layers, count, samples=11, batch=batch)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        lamp.Upsample(scale_factor=2, mode="bilinear"),
+        lamp.Upsample(scale_factor=1.5),
+        lamp.Upsample(size=(9, 3)),
+        lamp.Upsample(size=(12, 12)),
+    ],
+)
+def test_other_ways_to_resize_are_named(layer):
+    with pytest.raises(NotCompiled, match=r"Upsample.*whole factors"):
+        plan_of(lamp.Sequential(lamp.Conv2d(1, 2, 1), layer, lamp.Flatten()), shape=(1, 6, 8))
 
 
 class Numbers(Code):

@@ -58,6 +58,11 @@ def below(bits: Integer, threshold: int) -> Integer:
     return h
 
 
+def between(drawn: Any, low: float, high: float) -> Any:
+    """Numbers in [low, high) from the upper 24 bits, as whole numbers from -2^23 to 2^23 - 1."""
+    return drawn * ((high - low) * 2.0**-24) + (low + high) / 2
+
+
 def _shifted(h: Integer, places: int) -> Integer:
     """h >> places as an unsigned shift, which fills up with zeros."""
     moved = h >> constant(places, h)
@@ -137,8 +142,8 @@ def uniform(
     pairs  `keys(seed, step)` for each slice along the first axis
     """
     wide = dtype if dtype.itemsize >= 4 else torch.float32
-    drawn = (_bits_of(pairs, shape, device) >> 8).to(wide)  # whole numbers from -2^23 to 2^23 - 1
-    return drawn.mul_((high - low) * 2.0**-24).add_((low + high) / 2).to(dtype)
+    found: Tensor = between((_bits_of(pairs, shape, device) >> 8).to(wide), low, high)
+    return found.to(dtype)
 
 
 def _bits_of(

@@ -17,8 +17,7 @@ from lamp.compiler.lanes import Lane, Mask, Whole
 from lamp.compiler.stages import Element, Plan, Stage
 from lamp.graph import Numbers
 
-# Dropout's masks: (element, stage, unit, column of the batch) -> 0 or 1 / (1 - p)
-Keep = Callable[[Element, Stage, Index, Index], Lane]
+Random = Callable[[Element, Stage, Index, Index], Whole]  # (element, stage, unit, column of the batch) -> random bits
 Counts = Callable[[Index], Mask | None]  # column of the batch -> which lanes hold a sample that counts; None if all do
 Present = Callable[[Stage, Index], Mask | None]  # which networks have this unit of a stage; None if all do
 
@@ -31,7 +30,7 @@ class ColumnBlock:
 
     arguments    the kernel's; its gradients are those of this part of the batch
     one_network  whether lanes are samples; then weight gradients are summed over a chunk of the batch, not per block
-    keep         the masks of Dropout
+    random       the random bits of Dropout and its like
     present      which networks have a unit, if hidden layers differ in width
     counts       which lanes of a column hold a sample that counts
     light        the numbers of the layers whose code should be short, since they do little of the work
@@ -51,7 +50,7 @@ class ColumnBlock:
         columns: int,
         arguments: KernelArguments,
         one_network: bool,
-        keep: Keep,
+        random: Random,
         present: Present,
         counts: Counts,
         light: Collection[int],
@@ -59,7 +58,7 @@ class ColumnBlock:
         stride: int,
     ) -> None:
         self.code, self.plan, self.one_network = code, plan, one_network
-        self.keep, self.present, self.counts, self.light, self.arguments = keep, present, counts, light, arguments
+        self.random, self.present, self.counts, self.light, self.arguments = random, present, counts, light, arguments
         self.column, self.stride, self.first = column, stride, 0
         self.given_gradients, self.gone_back = {plan.last}, set[Stage]()
         self._set_columns(columns)
@@ -101,9 +100,9 @@ class ColumnBlock:
         """The position, in numbers, of the first column at this offset. For sample lanes."""
         return self.code.times(self._at(place, 0), self.code.lanes)
 
-    def mask(self, element: Element, stage: Stage, unit: Index, column: Index) -> Lane:
-        """Dropout's mask of a unit in a column."""
-        return self.keep(element, stage, unit, self.code.plus(self.column, column))
+    def random_bits(self, element: Element, stage: Stage, unit: Index, column: Index) -> Whole:
+        """The 32 random bits of a unit in a column."""
+        return self.random(element, stage, unit, self.code.plus(self.column, column))
 
     def counted(self, values: Sequence[Lane], columns: Sequence[Index]) -> list[Lane]:
         """The values of these columns, 0 where there is no sample that counts.

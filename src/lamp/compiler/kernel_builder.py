@@ -19,7 +19,7 @@ from lamp.compiler.code import Code, Count, Machine, Pointer
 from lamp.compiler.column_block import ColumnBlock
 from lamp.compiler.indices import Index
 from lamp.compiler.kernel_spec import KernelSpec
-from lamp.compiler.lanes import Lane
+from lamp.compiler.lanes import Lane, Whole
 from lamp.compiler.loss_rules import masked
 from lamp.compiler.stages import Element, Stage
 from lamp.compiler.storage import with_widths
@@ -174,8 +174,8 @@ class KernelBuilder:
         """
         masks = UnitMasks(self.code, self.spec, self.arguments, self.step)
 
-        def keep(element: Element, stage: Stage, unit: Index, column: Index) -> Lane:
-            return masks.kept(element, stage, unit, columns.existing(column))
+        def random(element: Element, stage: Stage, unit: Index, column: Index) -> Whole:
+            return masks.bits(element, stage, unit, columns.existing(column))
 
         arguments = self.arguments._replace(gradients=self.gradients_of_part)
         if self.tiling.chunks > 1:
@@ -189,7 +189,7 @@ class KernelBuilder:
             )
             arguments = arguments._replace(activations=values, activation_gradients=gradients)
         one_network, light, stride = self.spec.one_network, self.tiling.light, self.tiling.stride
-        about = (keep, masks.present, columns.counts, light)
+        about = (random, masks.present, columns.counts, light)
         return ColumnBlock(self.code, self.plan, 1, arguments, one_network, *about, start, stride)
 
     def _begin_gradients(self, columns: Index) -> None:

@@ -24,6 +24,7 @@ from lamp.nn.dropout import RandomMask
 from lamp.parameter import Buffer, Parameter
 from lamp.paths import describe
 
+RANDOM = ("Mask", "ChannelMask", "AlphaMask", "RandomSlope")  # the kinds of elements that draw random numbers
 INPUT = "Input"  # the kind of the first stage, the network's input; the other kinds are those of lamp.graph
 
 
@@ -34,11 +35,11 @@ class Element:
     kind        the kind of operation, as in lamp.graph
     module      the module that it comes from
     parameters  the offset of each of its parameters among the network's P numbers, by name
-    neighbours  how many units, beside each other, share a number of a parameter that has several
+    neighbours  how many units, beside each other, share a number: of a parameter that has several, or a random one
     numbers     the fixed numbers that it adds, if it does
     lead        the number of a sample's units before the axis of the batch, where the module's forward has that axis
                 behind others
-    number      of a mask: which of those that its module draws in a step
+    number      of a random one: which of the masks that its module draws in a step
     """
 
     kind: str
@@ -213,7 +214,7 @@ class Plan:
     def modules(self) -> list[Module]:
         """The modules of all chains whose formulas or options are part of the code, in order."""
         chains = (element for stage in self.stages for element in stage.chain)
-        return [element.module for element in chains if element.kind in ("Elementwise", "Mask")]
+        return [element.module for element in chains if element.kind in ("Elementwise", *RANDOM)]
 
     @property
     def constants(self) -> Tensor:
@@ -227,8 +228,9 @@ class Plan:
 
     @property
     def masks(self) -> list[tuple[RandomMask, int]]:
-        """The masks of Dropout, in order: each one's module, and its number among those that it draws in a step."""
-        elements = (element for stage in self.stages for element in stage.chain if element.kind == "Mask")
+        """The masks of Dropout and its like, in order: each one's module, and its number among those that it draws in
+        a step."""
+        elements = (element for stage in self.stages for element in stage.chain if element.kind in RANDOM)
         found = [(element.module, element.number) for element in elements]
         return [(module, number) for module, number in found if isinstance(module, RandomMask)]
 

@@ -1,4 +1,4 @@
-"""Masks of units: which networks have a unit where widths differ, and which units Dropout keeps."""
+"""What differs from unit to unit in a step: which networks have it, where widths differ, and its random bits."""
 
 from __future__ import annotations
 
@@ -6,15 +6,14 @@ from lamp.compiler.arguments import KernelArguments
 from lamp.compiler.code import Code
 from lamp.compiler.indices import Index
 from lamp.compiler.kernel_spec import KernelSpec
-from lamp.compiler.lanes import Lane, Mask, Whole
+from lamp.compiler.lanes import Mask, Whole
 from lamp.compiler.rules.chain import keeps_zero
-from lamp.compiler.rules.mask import probability
 from lamp.compiler.stages import Element, Stage
-from lamp.randomness import below, bits, scatter
+from lamp.randomness import bits, scatter
 
 
 class UnitMasks:
-    """The masks of a kernel's units in one step."""
+    """The masks and random bits of a kernel's units in one step."""
 
     def __init__(self, code: Code, spec: KernelSpec, arguments: KernelArguments, step: Index) -> None:
         self.code, self.spec, self.arguments, self.step = code, spec, arguments, step
@@ -28,10 +27,12 @@ class UnitMasks:
         code = self.code
         return code.wholes(code.whole(unit)) < self._own_widths(layer)
 
-    def kept(self, element: Element, stage: Stage, unit: Index, column: Index) -> Lane:
-        """Dropout's mask for a unit in a column of the batch: 0 or 1 / (1 - p). It is the mask that lamp.randomness
-        draws for a tensor (B, units), or (lead, B, units / lead)."""
+    def bits(self, element: Element, stage: Stage, unit: Index, column: Index) -> Whole:
+        """The random bits of a unit in a column of the batch: those that lamp.randomness draws for a tensor (B, units),
+        or (lead, B, units / lead), or (B, channels) if the units of a channel share them."""
         code, spec, keys, units, layer = self.code, self.spec, self.arguments.keys, stage.units, self._hidden(stage)
+        if element.neighbours > 1:
+            unit, units = code.quotient(unit, element.neighbours), units // element.neighbours
         if element.lead > 1:
             units //= element.lead
             before = code.times(code.quotient(unit, units), code.times(self.arguments.batch, units))
@@ -49,9 +50,8 @@ class UnitMasks:
                 rows = code.wholes(code.whole(column)) * self._own_widths(layer)
                 scattered = scatter(rows + code.wholes(code.whole(unit)))
             pair = [code.load_wholes(keys, code.times(code.plus(at, k), code.lanes)) for k in range(2)]
-        p = probability(element.module)
-        kept = below(bits(scattered, *pair), round((1.0 - p) * 2**31)).is_true()
-        return code.lane(1.0 / (1.0 - p) if p < 1 else 1.0).where(kept, 0.0)
+        drawn: Whole = bits(scattered, *pair)
+        return drawn
 
     def _hidden(self, stage: Stage) -> int | None:
         """The number of a stage's layer if its width differs between networks, else None."""

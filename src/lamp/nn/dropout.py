@@ -173,7 +173,7 @@ class Dropout(RandomMask):
         elif self.training:
             self._count()
         self.remember((mask, input.shape))
-        return input if mask is None else self._masked(input, mask)
+        return input if mask is None else self.masked(input, mask)
 
     def backward(self, dy: Tensor) -> Tensor:
         mask, shape = self.recall()
@@ -181,13 +181,15 @@ class Dropout(RandomMask):
             raise explain_gradient(dy, shape)
         return dy if mask is None else dy * mask
 
-    def _masked(self, x: Tensor, mask: Tensor) -> Tensor:
+    def masked(self, x: Any, mask: Any) -> Any:
+        """y, from x and its mask; of tensors, or of the compiler's registers."""
         return x * mask
 
     def _draw(self, pairs: Sequence[tuple[int, int]], shape: Sequence[int], x: Tensor) -> Tensor:
-        return bernoulli(pairs, shape, 1.0 - self.p, self._scale(), x.dtype, x.device, self.units)
+        return bernoulli(pairs, shape, 1.0 - self.p, self.scale, x.dtype, x.device, self.units)
 
-    def _scale(self) -> float:
+    @property
+    def scale(self) -> float:
         """What the elements that stay are multiplied by."""
         return 1.0 / (1.0 - self.p) if self.p < 1 else 1.0
 
@@ -277,11 +279,12 @@ class AlphaDropout(Dropout):
     Raises the same errors as Dropout.
     """
 
-    def _scale(self) -> float:
+    @property
+    def scale(self) -> float:
         return 1.0 / math.sqrt((1.0 - self.p) * (1.0 + self.p * SATURATION**2)) if self.p < 1 else 0.0
 
-    def _masked(self, x: Tensor, mask: Tensor) -> Tensor:
-        return (x - SATURATION).mul_(mask).add_(self._scale() * SATURATION * (1.0 - self.p))  # mask is a or 0
+    def masked(self, x: Any, mask: Any) -> Any:
+        return (x - SATURATION) * mask + self.scale * SATURATION * (1.0 - self.p)  # mask is a or 0
 
     def trace(self, tracer: Any, x: Any) -> Any:
         return tracer.op("AlphaMask", self, [x], x.shape) if tracer.training else x

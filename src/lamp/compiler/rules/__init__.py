@@ -47,6 +47,7 @@ RULES: dict[str, Rule] = {
     "Permute": Viewed(),
     "Select": Viewed(),
     "Expand": Viewed(),
+    "Resize": Viewed(),
     "Constant": Constant(),
     "Gather": Gather(),
     "MatMul": MatMul(),

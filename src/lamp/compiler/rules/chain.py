@@ -16,12 +16,21 @@ from lamp.compiler.indices import Index
 from lamp.compiler.lanes import Lane
 from lamp.compiler.not_compiled import NotCompiled
 from lamp.compiler.rules.elementwise import Formula, Minus, Shift, Slopes
-from lamp.compiler.rules.mask import Mask
+from lamp.compiler.rules.mask import AlphaMask, ChannelMask, Mask, RandomSlope
 from lamp.compiler.rules.rule import ElementRule
 from lamp.compiler.stages import Element, Stage
 from lamp.graph import Op
 
-ELEMENTS: tuple[ElementRule, ...] = (Formula(), Slopes(), Mask(), Minus(), Shift())
+ELEMENTS: tuple[ElementRule, ...] = (
+    Formula(),
+    Slopes(),
+    Mask(),
+    ChannelMask(),
+    AlphaMask(),
+    RandomSlope(),
+    Minus(),
+    Shift(),
+)
 IN_CHAINS = {rule.kind for rule in ELEMENTS}  # the kinds of operations that can join the stage before them
 
 INLINE = 10  # a chain of up to so many instructions is repeated for every output of a tile; a longer one is in a loop

@@ -157,8 +157,7 @@ class TransposedConvolution(Windowed):
         if all_sizes == tuple(sizes):
             return [stage]
         whole = View.of((channels, *all_sizes))
-        first = sum(n * stride for n, stride in zip(pads, whole.strides[1:], strict=True))
-        view = View(first, op.output.shape, whole.strides)
+        view = View(whole.unit_of([0, *pads]), op.output.shape, whole.strides)
         return [Stage("View", [stage], math.prod(op.output.shape), attributes={"view": view})]
 
     def stage(self, op: Op, inputs: list[Stage], offsets: Mapping[Parameter, int]) -> Stage:

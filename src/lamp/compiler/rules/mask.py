@@ -1,5 +1,6 @@
-"""The rule for Dropout, on its own, in attention, or between the layers of RNN, LSTM and GRU. The masks are those that
-the eager engine draws, bit for bit."""
+"""The rules for modules that are random: Dropout, on its own, in attention, or between the layers of RNN, LSTM and GRU,
+its variants, and RReLU. Their numbers are those that the eager engine draws, bit for bit; backward draws them again
+instead of storing them."""
 
 from __future__ import annotations
 
@@ -16,15 +17,16 @@ from lamp.compiler.stages import Element, Stage
 from lamp.graph import Op
 from lamp.module import Module
 from lamp.nn import MultiheadAttention
-from lamp.nn.dropout import RandomMask
+from lamp.nn.dropout import Dropout, RandomMask, RReLU
 from lamp.nn.recurrent_base import RNNBase
 from lamp.parameter import Parameter
+from lamp.randomness import below, between
 
-LONG = 1000  # instructions, so that the code that draws a mask appears once, in a loop
+LONG = 1000  # instructions, so that the code that draws random numbers appears once, in a loop
 
 
 class Mask(ElementRule):
-    """y = m x, dx = m dy. The mask m is 0 or 1 / (1 - p); backward draws it again instead of storing it."""
+    """y = m x, dx = m dy. The mask m is 0 or 1 / (1 - p)."""
 
     kind, module = "Mask", RandomMask
 
@@ -38,7 +40,12 @@ class Mask(ElementRule):
         return LONG if probability(module) else 0
 
     def forward(self, block: ColumnBlock, stage: Stage, element: Element, unit: Index, column: Index, x: Lane) -> Lane:
-        return x * self._mask(block, stage, element, unit, column) if probability(element.module) else x
+        module = element.module
+        if not probability(module):
+            return x
+        mask = self._mask(block, stage, element, unit, column)
+        y: Lane = module.masked(x, mask) if isinstance(module, Dropout) else x * mask
+        return y
 
     def backward(
         self,
@@ -57,7 +64,61 @@ class Mask(ElementRule):
 
     @staticmethod
     def _mask(block: ColumnBlock, stage: Stage, element: Element, unit: Index, column: Index) -> Lane:
-        return block.mask(element, stage, unit, column)
+        module, p = element.module, probability(element.module)
+        drawn = block.random_bits(element, stage, unit, column)
+        kept = below(drawn, round((1.0 - p) * 2**31)).is_true()
+        scale = module.scale if isinstance(module, Dropout) else 1.0 / (1.0 - p) if p < 1 else 1.0
+        return block.code.lane(scale).where(kept, 0.0)
+
+
+class ChannelMask(Mask):
+    """A mask with one number per channel."""
+
+    kind = "ChannelMask"
+
+    def element(self, op: Op, offsets: Mapping[Parameter, int]) -> Element:
+        return replace(super().element(op, offsets), neighbours=math.prod(op.inputs[0].shape[1:]))
+
+
+class AlphaMask(Mask):
+    """y = m (x - low) + c, dx = m dy: AlphaDropout."""
+
+    kind = "AlphaMask"
+
+
+class RandomSlope(ElementRule):
+    """RReLU: y = x where x > 0, else a x, with a random slope a; dx = dy where x > 0, else a dy."""
+
+    kind, module = "RandomSlope", RReLU
+
+    def needs(self, module: RReLU) -> str:
+        return "x"
+
+    def instructions(self, block: ColumnBlock, module: RReLU, backward: bool) -> int:
+        return LONG
+
+    def forward(self, block: ColumnBlock, stage: Stage, element: Element, unit: Index, column: Index, x: Lane) -> Lane:
+        return x * self._slope(block, stage, element, unit, column, x)
+
+    def backward(
+        self,
+        block: ColumnBlock,
+        stage: Stage,
+        element: Element,
+        unit: Index,
+        columns: Sequence[Index],
+        x: Sequence[Any],
+        y: Sequence[Any],
+        dy: Sequence[Lane],
+    ) -> list[Lane]:
+        slopes = [self._slope(block, stage, element, unit, s, x_s) for s, x_s in zip(columns, x, strict=True)]
+        return [each * slope for each, slope in zip(dy, slopes, strict=True)]
+
+    @staticmethod
+    def _slope(block: ColumnBlock, stage: Stage, element: Element, unit: Index, column: Index, x: Lane) -> Lane:
+        module, drawn = vars(element.module), block.random_bits(element, stage, unit, column)
+        slope = between((drawn >> 8).as_numbers(), module["lower"], module["upper"])
+        return block.code.lane(1.0).where(x > 0.0, slope)
 
 
 def probability(module: Module) -> float:

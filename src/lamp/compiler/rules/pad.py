@@ -1,4 +1,7 @@
-"""The rule for padding with a constant, which also prepares the inputs of windows."""
+"""The rule for padding, which also prepares the inputs of windows.
+
+Borders of a constant are a stage of their own. Others are views of the value, concatenated with it; a crop is a view.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,9 @@ from contextlib import contextmanager
 
 from lamp.compiler.column_block import ColumnBlock
 from lamp.compiler.indices import Index
-from lamp.compiler.not_compiled import NotCompiled
 from lamp.compiler.rules.chain import apply_chain, each_column, give_gradients, note_all_given
 from lamp.compiler.rules.rule import Rule
+from lamp.compiler.rules.views import View
 from lamp.compiler.rules.windows import flat
 from lamp.compiler.stages import Stage
 from lamp.graph import Op
@@ -25,14 +28,16 @@ class Pad(Rule):
     reads_inputs = False
 
     def stage(self, op: Op, inputs: list[Stage], offsets: Mapping[Parameter, int]) -> Stage:
-        pads, shape = op.attributes["pads"], op.inputs[0].shape
-        if op.attributes["mode"] != "constant" or min(pads, default=0) < 0:
-            raise NotCompiled(
-                "is compiled for borders of one number, not for mirrored or cropped ones", module=op.module
-            )
-        of_axes = [(pads[2 * k], pads[2 * k + 1]) for k in range(len(pads) // 2)][::-1]
-        of_axes = [(0, 0)] * (len(shape) - len(of_axes)) + of_axes
-        return padded(inputs[0], shape, of_axes, op.attributes["value"])
+        (before,), shape, mode = inputs, op.inputs[0].shape, op.attributes["mode"]
+        pairs = list(zip(op.attributes["pads"][::2], op.attributes["pads"][1::2], strict=True))[::-1]
+        pads = [(0, 0)] * (len(shape) - len(pairs)) + pairs
+        wider = [(max(first, 0), max(last, 0)) for first, last in pads]
+        if mode == "circular":  # the end that a border continues with is that of the cropped value
+            return bordered(*cropped(before, shape, pads), wider, mode)
+        if mode != "constant":
+            before = bordered(before, shape, wider, mode)
+            return cropped(before, [n + sum(pad) for n, pad in zip(shape, wider, strict=True)], pads)[0]
+        return padded(*cropped(before, shape, pads), wider, op.attributes["value"])
 
     def forward(self, block: ColumnBlock, stage: Stage) -> None:
         code, (before,) = block.code, stage.inputs
@@ -62,6 +67,41 @@ def padded(before: Stage, shape: Sequence[int], pads: Pads, value: float) -> Sta
     sizes = tuple(size + sum(pad) for size, pad in zip(shape, pads, strict=True))
     middle = {"shape": tuple(shape), "sizes": sizes, "before": tuple(first for first, _ in pads), "value": value}
     return Stage("Pad", [before], math.prod(sizes), attributes=middle)
+
+
+def cropped(before: Stage, shape: Sequence[int], pads: Pads) -> tuple[Stage, tuple[int, ...]]:
+    """The stage without what negative pads leave out of the values (shape) of another one, and its shape."""
+    left_out = [(max(-first, 0), max(-last, 0)) for first, last in pads]
+    if not any(map(any, left_out)):
+        return before, tuple(shape)
+    whole, sizes = View.of(shape), tuple(n - sum(ends) for n, ends in zip(shape, left_out, strict=True))
+    return _seen(before, whole.unit_of([first for first, _ in left_out]), sizes, whole.strides), sizes
+
+
+def bordered(before: Stage, shape: Sequence[int], pads: Pads, mode: str) -> Stage:
+    """The stage with borders that are copies of the values (shape): see lamp.nn.borders."""
+    sizes = list(shape)
+    for axis, (first, last) in enumerate(pads):
+        n, whole = sizes[axis], View.of(sizes)
+        begin, end, step = {  # where the borders begin to read, and the step from one number to the next
+            "reflect": (first, n - 2, -1),
+            "replicate": (0, n - 1, 0),
+            "circular": (n - first, 0, 1),
+        }[mode]
+        parts = []
+        for count, start in ((first, begin), (last, end)):
+            border, strides = list(sizes), list(whole.strides)
+            border[axis], strides[axis] = count, step * whole.strides[axis]
+            parts.append(_seen(before, start * whole.strides[axis], border, strides) if count else None)
+        sizes[axis] += first + last
+        joined = [part for part in (parts[0], before, parts[1]) if part is not None]
+        if len(joined) > 1:
+            before = Stage("Concat", joined, math.prod(sizes), attributes={"rows": math.prod(sizes[:axis])})
+    return before
+
+
+def _seen(before: Stage, first: int, sizes: Sequence[int], strides: Sequence[int]) -> Stage:
+    return Stage("View", [before], math.prod(sizes), attributes={"view": View(first, tuple(sizes), tuple(strides))})
 
 
 @contextmanager
