@@ -19,12 +19,13 @@ from lamp.tables.column import Column
 from lamp.tables.columns import BooleanColumn, CategoryColumn, DateColumn, LeftOut, NumberColumn
 from lamp.tables.dates import described
 from lamp.tables.evaluate import Measured
+from lamp.tables.holdout import WITHOUT_TEST
 from lamp.tables.kinds import by_reason, listed
 from lamp.tables.metrics import Estimate
 from lamp.tables.model import TableModel
 from lamp.tables.planning import TrainingPlan
 from lamp.tables.targets import Target
-from lamp.tables.train import OURS, Outcome
+from lamp.tables.train import MEASURED_ON, OURS, Outcome
 
 MOST_ROWS = 60  # columns that are listed, and remarks
 MOST_IMPORTANT = 5
@@ -95,15 +96,18 @@ def outcome(outcome: Outcome, path: Path) -> None:
     out, ours = console(), outcome.estimates
     rows: dict[str, Row] = {OURS: (ours, outcome.seconds, "")}
     rows |= {peer.name: (peer.estimates, peer.seconds, peer.note) for peer in outcome.peers}
-    _metrics(len(outcome.plan.split.test), rows)
+    on = MEASURED_ON[bool(len(outcome.plan.split.test))]
+    _metrics(f"{len(outcome.truth):,} {on} rows", rows)
     _important([(each.column, each.mean) for each in outcome.importances])
     if outcome.model.target.is_classes:
         out.tell(f"temperature {outcome.model.temperature:.3g}")
     else:
         share = "{} ({})".format(*_parts("coverage", ours["coverage"]))
         out.tell(
-            f"intervals of ±{readable(outcome.model.margin)}, meant to hold 90 %, hold {share} of the test rows",
+            f"intervals of ±{readable(outcome.model.margin)}, meant to hold 90 %, hold {share} of the {on} rows",
         )
+    if on != MEASURED_ON[True]:
+        out.tell(WITHOUT_TEST)
     out.tell(str(path), "bold")
 
 
@@ -137,7 +141,8 @@ def summary(model: TableModel, reports: Mapping[str, Any], path: Path) -> None:
         )
         for name, of in metrics["models"].items()
     }
-    _metrics(metrics["rows"], rows)
+    on = metrics.get("measured_on", MEASURED_ON[True])
+    _metrics(f"{metrics['rows']:,} {on} rows", rows)
     _important([(each["column"], each["mean"]) for each in metrics["importance"]])
 
 
@@ -155,22 +160,22 @@ def _columns(columns: Sequence[Column], texts: Sequence[str]) -> None:
         out.tell(f"and {len(columns) - len(shown):,} more columns")
 
 
-def _metrics(test_rows: int, rows: Mapping[str, Row]) -> None:
+def _metrics(measured_on: str, rows: Mapping[str, Row]) -> None:
     """Print each model's metrics, side by side where that fits the terminal, else metric by metric."""
     names = [name for name in rows[OURS][0] if name != "coverage"]
-    out, table = console(), _side_by_side(test_rows, names, rows)
+    out, table = console(), _side_by_side(measured_on, names, rows)
     if Measurement.get(out, out.options.update(max_width=WIDEST), table).maximum > out.width:
-        table = _metric_by_metric(test_rows, names, rows)
+        table = _metric_by_metric(measured_on, names, rows)
     out.print(table)
     for name, (_, _, note) in rows.items():
         if note:
             out.tell(f"scikit-learn's {name}: {note}")
 
 
-def _side_by_side(test_rows: int, names: Sequence[str], rows: Mapping[str, Row]) -> Table:
+def _side_by_side(measured_on: str, names: Sequence[str], rows: Mapping[str, Row]) -> Table:
     """A table with one column per model; each metric has its interval below it."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 0, 0, 1))  # four models fit into 80 characters
-    table.add_column(f"{test_rows:,} test rows,\n95 % interval", no_wrap=True)
+    table.add_column(f"{measured_on},\n95 % interval", no_wrap=True)
     for name in rows:
         heading = name if name == OURS else "scikit-learn\n" + name.replace(" boosting", "\nboosting")
         table.add_column(heading, justify="right", no_wrap=True, style="bold" if name == OURS else "")
@@ -180,9 +185,9 @@ def _side_by_side(test_rows: int, names: Sequence[str], rows: Mapping[str, Row])
     return table
 
 
-def _metric_by_metric(test_rows: int, names: Sequence[str], rows: Mapping[str, Row]) -> Table:
+def _metric_by_metric(measured_on: str, names: Sequence[str], rows: Mapping[str, Row]) -> Table:
     """A table with one block per metric and one row per model, for long numbers."""
-    table = _table("", f"{test_rows:,} test rows", "95 % interval", "seconds")
+    table = _table("", measured_on, "95 % interval", "seconds")
     for column in table.columns[1:]:
         column.justify, column.no_wrap = "right", True
     for metric in names:

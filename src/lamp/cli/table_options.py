@@ -136,6 +136,46 @@ def written(command: Command) -> Command:
     return command
 
 
+HELD_OUT: dict[str, dict[str, Any]] = {
+    "--test": {
+        "type": TABLE,
+        "metavar": "FILE",
+        "help": "Another table whose rows are the test rows, read like TABLE; all rows of TABLE are then for training "
+        "and validation  [default: a random fifth of TABLE]",
+    },
+    "--groups": {
+        "type": as_utf8,
+        "metavar": "COLUMN",
+        "help": "Rows with the same value in this column, such as a patient's, stand in one part: training, validation "
+        "or test, and in one fold of the ensemble. The column is not learned from, unless --kind says what it is.",
+    },
+    "--time-column": {
+        "type": as_utf8,
+        "metavar": "COLUMN",
+        "help": "The last rows by this column are the test rows, those before them the validation rows; no network "
+        "trains on rows that come after those it is judged by.",
+    },
+    "--no-test": {
+        "is_flag": True,
+        "help": "Keep no rows for a test and learn from all. The scores are then those of validation rows, which are a "
+        "little too good.",
+    },
+}
+
+
+def held_out(command: Command) -> Command:
+    """Add the options that say how the rows are split. The command gets them as the dict `held_out`."""
+
+    @wraps(command)
+    def with_held_out(**options: Any) -> Any:
+        return command(held_out={name: options.pop(name) for name in names}, **options)
+
+    names, made = [flag.removeprefix("--").replace("-", "_") for flag in HELD_OUT], with_held_out
+    for flag, about in reversed(HELD_OUT.items()):
+        made = click.option(flag, **about)(made)
+    return made
+
+
 def unknown(command: Command) -> Command:
     """Add --unknown: what to do with values that training did not have."""
     return click.option(

@@ -16,6 +16,7 @@ from lamp.cli.table_options import (
     TABLE,
     TableCommand,
     default_folder,
+    held_out,
     kinds,
     number,
     printing,
@@ -50,6 +51,7 @@ FALLS_SHORT = 1
 )
 @reading
 @written
+@held_out
 @click.option("--leave-out-odd", is_flag=True, help="Leave out the rows in which a numeric target is not a number.")
 @click.option(
     "--out", type=click.Path(path_type=Path), help="The folder to write  [default: the table's name with -model]"
@@ -82,6 +84,7 @@ def train(
     missing: tuple[str, ...],
     decimal: tuple[str, ...],
     dates: tuple[str, ...],
+    held_out: Mapping[str, Any],
     leave_out_odd: bool,
     out: Path | None,
     force: bool,
@@ -108,6 +111,7 @@ def train(
     from lamp.cli import show_tables as show
     from lamp.tables import ReadOptions
     from lamp.tables import train as work
+    from lamp.tables.holdout import HoldOut
     from lamp.tables.planning import Request, plan_training
 
     request = Request(
@@ -124,6 +128,7 @@ def train(
         members=members,
         seconds=time_budget,
         with_peers=peers,
+        held_out=HoldOut(**held_out),
     )
     if not dry_run:
         click.get_current_context().with_resource(work.reserved(out, force))
@@ -150,5 +155,6 @@ def train(
     else:
         show.outcome(outcome, out)
     if outcome.falls_short:
-        terminal.say(f"on the test rows this predicts {target!r} no better than guessing")
+        on = work.report(outcome)["measured_on"]
+        terminal.say(f"on the {on} rows this predicts {target!r} no better than guessing")
         sys.exit(FALLS_SHORT)

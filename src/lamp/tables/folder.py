@@ -95,6 +95,7 @@ class MetricsDocument(TypedDict):
     """metrics.json: see `lamp.tables.train.report`."""
 
     rows: Count
+    measured_on: NotRequired[str]
     models: dict[str, dict[str, Score]]
     seconds: dict[str, float]
     notes: dict[str, str]

@@ -91,9 +91,12 @@ class TableModel:
         """The outputs (K, n, outputs) of the members of all groups for preprocessed rows x (n, features)."""
         return torch.cat([group.scores(x) for group in self.groups])
 
-    def of_scores(self, scores: Tensor) -> Prediction:
-        """Predictions from the outputs (K, n, outputs) of the members of all groups: their weighted mean and spread."""
-        scores, weights = scores.double(), weights_of(self.groups)
+    def of_scores(self, scores: Tensor, weights: Tensor | None = None) -> Prediction:
+        """Predictions from the outputs (K, n, outputs) of the members of all groups: their weighted mean and spread.
+
+        weights  (K,) float64, which add up to 1; by default those of the groups
+        """
+        scores, weights = scores.double(), weights_of(self.groups) if weights is None else weights
         if not self.target.is_classes:
             numbers = scores.squeeze(2) * self.target.std + self.target.mean
             mean = weighted(numbers, weights)

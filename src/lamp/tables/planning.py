@@ -12,14 +12,15 @@ import torch
 from torch import Tensor
 
 from lamp.errors import DataError
-from lamp.tables import kinds, remarks, targets
+from lamp.tables import holdout, kinds, remarks, targets
 from lamp.tables.conventions import Conventions
 from lamp.tables.effort import Effort, effort_for, remark_on_columns, training_seconds
+from lamp.tables.holdout import HoldOut
 from lamp.tables.kinds import Decision
 from lamp.tables.preprocessing import Preprocessing
 from lamp.tables.reading import ReadOptions, read_with
 from lamp.tables.reading.names import matching
-from lamp.tables.split import Split, split
+from lamp.tables.split import Split
 from lamp.tables.targets import Target
 
 SHARE_OF_PEERS = 0.1  # of the time for training, for each peer model on a large table
@@ -34,6 +35,7 @@ class Request:
     reading  the options for reading the table that were given
     missing, decimal, dates  how the table writes its values: "VALUE" for all columns, or "COLUMN=VALUE" for one
     leave_out_odd  whether to leave out the rows in which a numeric target is not a number
+    held_out  which rows are for validation and test; by default random ones
     seconds  about how long everything may take
     """
 
@@ -50,9 +52,10 @@ class Request:
     members: int = 10
     seconds: float = 120.0
     with_peers: bool = True
+    held_out: HoldOut = field(default_factory=HoldOut)
 
     def with_names_of(self, columns: Sequence[str]) -> Request:
-        """The same request with the columns' names spelled as in the table."""
+        """The request with the columns' names as in the table. Raises what `HoldOut.with_names_of` does."""
 
         def found(given: Sequence[str]) -> list[str]:
             parted = [each.rpartition("=") for each in given]
@@ -65,6 +68,7 @@ class Request:
             missing=found(self.missing),
             decimal=found(self.decimal),
             dates=found(self.dates),
+            held_out=self.held_out.with_names_of(columns, self.target),
         )
 
 
@@ -72,11 +76,14 @@ class Request:
 class TrainingPlan:
     """What a training will do: which columns it learns from, on which rows, and with how much effort.
 
-    frame  the rows that have a target, all columns included
-    rows   (n,) the numbers of these rows in the file, counted from 0
-    truth  (n,) their targets: class indices int64, or numbers float64
-    split  indices into `rows`
-    notes  what the user should know
+    frame   the rows that have a target, all columns included
+    tests   the rows of a test file; None if the test rows are in the table
+    rows    (n,) the numbers of all these rows in their file, counted from 0, those of the test file last
+    truth   (n,) their targets: class indices int64, or numbers float64
+    split   indices into `rows`
+    groups  (n of the table,) the group of each row, if groups stand together
+    folded  whether the members of the ensemble hold out folds; None leaves that to the size of the table
+    notes   what the user should know
     """
 
     request: Request
@@ -89,6 +96,20 @@ class TrainingPlan:
     preprocessing: Preprocessing
     effort: Effort
     notes: list[str]
+    tests: pl.DataFrame | None = None
+    groups: Tensor | None = None
+    folded: bool | None = None
+
+    def inputs(self, notes: list[str]) -> Tensor:
+        """(n, features) all rows as numbers; remarks on a test file are added to `notes`."""
+        frames = [(self.frame, [])] if self.tests is None else [(self.frame, []), (self.tests, notes)]
+        made = [self.preprocessing.transform(f.drop(self.target.name), said) for f, said in frames]
+        return torch.cat(made) if len(made) > 1 else made[0]
+
+    @property
+    def known(self) -> Tensor:
+        """The rows that the networks learn from: training, then validation."""
+        return torch.cat([self.split.training, self.split.validation])
 
     @property
     def seconds(self) -> float:
@@ -105,6 +126,7 @@ class TrainingPlan:
             "training": len(self.split.training),
             "validation": len(self.split.validation),
             "test": len(self.split.test),
+            "held_out": self.request.held_out.to_dict(),
             "effort": self.effort.to_dict(),
             "notes": self.notes,
         }
@@ -120,6 +142,7 @@ def plan_training(request: Request, notes: list[str] | None = None) -> TrainingP
     notes = [] if notes is None else notes
     whole = read_with(request.table, request.reading, notes=notes, as_text=True)
     request = request.with_names_of(whole.columns)
+    held_out = request.held_out
     column = targets.find(whole, request.target)
     asked = Conventions.asked(whole.columns, request.missing, request.decimal, request.dates)
     there = targets.there(column, missing := targets.missing_words(column, asked))
@@ -146,21 +169,16 @@ def plan_training(request: Request, notes: list[str] | None = None) -> TrainingP
     target = targets.decide(frame[request.target], request.task, written)
     notes += [f"{target.name}: {target.why}"] if target.why else []
     truth = target.encode(frame[request.target])
-    decisions = kinds.decide(frame, request.target, request.kinds, written)
+    asked_kinds = {**({held_out.groups: kinds.DROP} if held_out.groups else {}), **request.kinds}
+    decisions = kinds.decide(frame, request.target, asked_kinds, written)
+    decisions = holdout.without_groups(decisions, held_out, list(request.kinds))
+    labels = truth if target.is_classes else None
+    made = holdout.parts(frame, labels, held_out, decisions, written, seed=request.seed, notes=notes)
+    parts = made.split
     frame = kinds.typed(frame, decisions, written)
     notes += kinds.told(decisions)
-    parts = split(len(frame), truth if target.is_classes else None, seed=request.seed)
     if target.is_classes:
-        few = [name for name, count in targets.shares(truth, target.classes).items() if count < 3]
-        if few:
-            notes.append(f"classes with fewer than 3 rows have no test rows: {kinds.listed(few, 5)}")
-        if torch.bincount(truth[parts.test], minlength=1).count_nonzero() < 2:
-            raise DataError(
-                f"all classes of {request.target!r} but one have too few rows",
-                expected="at least 3 rows of two classes",
-                got=", ".join(f"{name}: {count}" for name, count in targets.shares(truth, target.classes).items()),
-                fix="collect more rows",
-            )
+        notes += _on_classes(truth, target, parts, held_out)
     else:
         known = truth[parts.training]
         target.mean, target.std = float(known.mean()), float(known.std(correction=0)) or 1.0
@@ -170,4 +188,44 @@ def plan_training(request: Request, notes: list[str] | None = None) -> TrainingP
     seconds = left * (1 - 3 * SHARE_OF_PEERS)
     effort = effort_for(len(parts.training), len(preprocessing.features), target.outputs, request.members, seconds)
     in_file = torch.from_numpy(rows.cast(pl.Int64).to_numpy().copy())
-    return TrainingPlan(request, frame, in_file, target, truth, decisions, parts, preprocessing, effort, notes)
+    tests = None
+    if held_out.test is not None:
+        tests, theirs, values = holdout.test_rows(held_out.test, request.reading, target, whole.columns, notes)
+        preprocessing.transform(tests.head(0).drop(target.name), notes)  # are all columns there?
+        notes += holdout.on_test_rows(tests, whole, held_out)
+        parts = replace(parts, test=torch.arange(len(frame), len(frame) + len(tests)))
+        in_file, truth = torch.cat([in_file, theirs]), torch.cat([truth, values])
+    if held_out.no_test:
+        notes.append(holdout.WITHOUT_TEST)
+    return TrainingPlan(
+        request, frame, in_file, target, truth, decisions, parts, preprocessing, effort, notes,
+        tests, made.groups, made.folded,
+    )  # fmt: skip
+
+
+def _on_classes(truth: Tensor, target: Target, parts: Split, held_out: HoldOut) -> list[str]:
+    """Remarks on classes that are not in every part. Raises DataError if a part has only one class."""
+    counts = targets.shares(truth, target.classes)
+    few = [name for name, count in counts.items() if count < 3]
+    chosen = held_out.groups or held_out.time_column
+    for part in ("training", "validation") + (("test",) if len(parts.test) else ()):
+        if torch.bincount(truth[getattr(parts, part)]).count_nonzero() < 2:
+            raise DataError(
+                f"the {part} rows hold only one class of {target.name!r}"
+                if chosen
+                else f"all classes of {target.name!r} but one have too few rows",
+                expected="at least two classes in each part" if chosen else "at least 3 rows of two classes",
+                got=", ".join(f"{name}: {count}" for name, count in counts.items()),
+                fix=f"split by another column than {chosen!r}" if chosen else "collect more rows",
+            )
+    unknown = [
+        name for k, name in enumerate(target.classes) if name not in few and not (truth[parts.training] == k).any()
+    ]
+    return [
+        f"{what}: {kinds.listed(names, 5)}"
+        for what, names in (
+            ("classes with fewer than 3 rows have no test rows", few),
+            ("classes that have no training rows cannot be learned", unknown),
+        )
+        if names
+    ]

@@ -77,6 +77,8 @@ def search(
     outputs: int,
     *,
     seed: int = 0,
+    groups: Tensor | None = None,
+    folded: bool | None = None,
     progress: bool = True,
     tell: Callable[[str], None] = lambda _: None,
 ) -> Found:
@@ -85,13 +87,15 @@ def search(
     In a small table the ensemble trains on all of these rows: they are split into folds, and each fold is held out for
     early stopping by two members. In a large table, and with few members, all members hold out the validation rows.
 
-    tell  a function that is called with a line of text at each stage
+    groups  (n,) the group of each row, training rows first; a group is inside one fold
+    folded  whether members hold out folds: in tables of any size, never, or by default (None) in small tables
+    tell    a function that is called with a line of text at each stage
 
     Raises KeyboardInterrupt after Ctrl-C, once the current step is done, and NonFiniteError if no setting has a finite
     loss.
     """
     with Interruptible() as interrupt:
-        return _search(training, validation, effort, outputs, seed, progress, tell, interrupt)
+        return _search(training, validation, effort, outputs, seed, groups, folded, progress, tell, interrupt)
 
 
 def _search(
@@ -100,12 +104,14 @@ def _search(
     effort: Effort,
     outputs: int,
     seed: int,
+    groups: Tensor | None,
+    folded: bool | None,
     progress: bool,
     tell: Callable[[str], None],
     interrupt: Interruptible,
 ) -> Found:
     begun = time.monotonic()
-    inputs = training[0].shape[1]
+    rows, inputs = len(training[0]) + len(validation[0]), training[0].shape[1]
     criterion: Loss = MSELoss() if training[1].is_floating_point() else CrossEntropyLoss()
     choosing = _some(validation, CHOOSING_ROWS, seed)
     swept = _some(training, effort.swept_rows, seed)
@@ -144,7 +150,14 @@ def _search(
     epochs = min(effort.epochs, max(LEAST_EPOCHS, int(passes)))
     if passes < LEAST_EPOCHS and len(training[0]) > SWEPT_ROWS:
         training = _some(training, max(SWEPT_ROWS, int(len(training[0]) * passes / LEAST_EPOCHS)), seed)
-    dealt = _dealt(training, choosing, effort, seeds)
+    if groups is not None and len(training[0]) + len(choosing[0]) < rows:
+        groups, folded = None, False  # some rows were left out, and the groups are those of all
+    dealt = _dealt(training, choosing, effort, seeds, groups=groups, folded=folded)
+    if folded and dealt.rows is None:
+        tell(
+            "no network learns from the validation rows, which end the training: folds need "
+            f"{HELD_BY * FEWEST_FOLDS} members or more, and groups of similar sizes"
+        )
     tell(f"ensemble: {effort.members} networks of {shown(shape)}, on {dealt.training.samples:,} rows each")
     optimizer = AdamW(
         networks.parameters(),
@@ -211,15 +224,26 @@ class _Dealt:
         return torch.cat(of_folds, 1), torch.cat(targets_of_folds)
 
 
-def _dealt(training: Data, choosing: Data, effort: Effort, seeds: range) -> _Dealt:
+def _dealt(
+    training: Data,
+    choosing: Data,
+    effort: Effort,
+    seeds: range,
+    *,
+    groups: Tensor | None = None,
+    folded: bool | None = None,
+) -> _Dealt:
     inputs, targets = (torch.cat(pair) for pair in zip(training, choosing, strict=True))
     count = len(seeds) // HELD_BY
-    if len(inputs) > FOLDED_ROWS or count < FEWEST_FOLDS:
+    labels = None if targets.is_floating_point() else targets
+    may_fold = len(inputs) <= FOLDED_ROWS if folded is None else folded
+    may_fold = may_fold and count >= FEWEST_FOLDS
+    made = folds(len(inputs), labels, count, seed=seeds[0], groups=groups) if may_fold else None
+    if made is None:
         loader = DataLoader(training, effort.batch_size, True, seed=list(seeds))
         return _Dealt(loader, DataLoader(choosing, EVALUATION_BATCH), None)
-    labels = None if targets.is_floating_point() else targets
     fold_of = [k % count for k in range(len(seeds))]
-    others, held = (rows[fold_of] for rows in folds(len(inputs), labels, count, seed=seeds[0]))
+    others, held = (rows[fold_of] for rows in made)
     columns = (inputs, targets)
     return _Dealt(
         DataLoader(columns, effort.batch_size, True, seed=list(seeds), indices=others),

@@ -104,6 +104,10 @@ class Target:
         """Numbers (n,) scaled as the network predicts them, (n, 1) float32."""
         return ((numbers - self.mean) / self.std).float().unsqueeze(1)
 
+    def unscaled(self, targets: Tensor) -> Tensor:
+        """Class indices (n,) as they are; scaled numbers (n, 1) as they were before `scaled`, (n,) float64."""
+        return targets if self.is_classes else targets.squeeze(1).double() * self.std + self.mean
+
     def to_dict(self) -> dict[str, Any]:
         """The target as a dict for JSON."""
         fields: dict[str, Any] = {"name": self.name, "task": self.task, "missing_words": list(self.missing_words)}

@@ -16,6 +16,7 @@ from typing import Any
 
 import polars as pl
 import torch
+from torch import Tensor
 
 from lamp.errors import DataError
 from lamp.plots import save as save_figure
@@ -35,6 +36,7 @@ from lamp.tables.writing import write_table
 
 OURS = folder.OURS
 SHARE_OF_IMPORTANCE = 0.1  # the same, for the importance of the columns of a wide table
+MEASURED_ON = {True: "test", False: "validation"}  # the kind of rows, by whether there are test rows
 ROOM = 32 * 2**20  # bytes that must be free on the disk
 
 Tell = Callable[[str], None]
@@ -42,12 +44,17 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """The result of a training on a table; all metrics are those of the test rows."""
+    """The result of a training on a table; all metrics are those of the rows that were kept for it.
+
+    truth  (n,) the true targets of these rows: the test rows or, without any, the rows that the members of the ensemble
+           held out of their training
+    """
 
     plan: TrainingPlan
     model: TableModel
     found: Found
     prediction: Prediction
+    truth: Tensor
     estimates: Estimates
     guessing: float
     peers: list[Peer]
@@ -67,7 +74,10 @@ def train(plan: TrainingPlan, *, progress: bool = True, tell: Tell = lambda _: N
     begun, request, target, parts = time.monotonic(), plan.request, plan.target, plan.split
     if request.with_peers:
         check_installed()  # before the training, not after it
-    x = plan.preprocessing.transform(plan.frame.drop(target.name))  # (n, features)
+    notes: list[str] = []
+    x = plan.inputs(notes)  # (n, features)
+    for note in notes:
+        tell(note)
     y = plan.truth if target.is_classes else target.scaled(plan.truth)
     found = search(
         (x[parts.training], y[parts.training]),
@@ -75,25 +85,29 @@ def train(plan: TrainingPlan, *, progress: bool = True, tell: Tell = lambda _: N
         plan.effort,
         target.outputs,
         seed=request.seed,
+        groups=None if plan.groups is None else plan.groups[plan.known],
+        folded=plan.folded,
         progress=progress,
         tell=tell,
     )
     model = TableModel(plan.preprocessing, target, found.groups)
     model.calibrate(found)
     took = time.monotonic() - begun
-    test, truth = x[parts.test], plan.truth[parts.test]
-    prediction = model.of_inputs(test)
-    known = torch.cat([parts.training, parts.validation])
+    has_test, known = bool(len(parts.test)), plan.known
+    if has_test:
+        prediction, truth = model.of_inputs(x[parts.test]), plan.truth[parts.test]
+    else:
+        prediction, truth = model.of_scores(found.scores, found.weights), target.unscaled(found.targets)
     compared: list[Peer] = []
-    if request.with_peers:
-        rows = (x[known], plan.truth[known])
-        seconds = SHARE_OF_PEERS * plan.seconds
-        compared = peers(target, rows, (test, truth), seconds=seconds, seed=request.seed, tell=tell)
-    tell("measuring the importance of the columns")
-    notes: list[str] = []
-    important = importances(
-        model, test, truth, seconds=SHARE_OF_IMPORTANCE * plan.seconds, seed=request.seed, notes=notes
-    )
+    if request.with_peers and has_test:
+        rows, test = (x[known], plan.truth[known]), (x[parts.test], truth)
+        compared = peers(target, rows, test, seconds=SHARE_OF_PEERS * plan.seconds, seed=request.seed, tell=tell)
+    elif request.with_peers:
+        tell("scikit-learn's models are not trained, because no row is kept to compare on")
+    tell("measuring the importance of the columns" + ("" if has_test else " on the validation rows"))
+    notes, shuffled = [], parts.test if has_test else parts.validation
+    seconds = SHARE_OF_IMPORTANCE * plan.seconds
+    important = importances(model, x[shuffled], plan.truth[shuffled], seconds=seconds, seed=request.seed, notes=notes)
     for note in notes:
         tell(note)
     classes = len(target.classes)
@@ -102,6 +116,7 @@ def train(plan: TrainingPlan, *, progress: bool = True, tell: Tell = lambda _: N
         model,
         found,
         prediction,
+        truth,
         model.measured(prediction, truth, seed=request.seed),
         entropy_of_shares(truth, plan.truth[known], classes) if target.is_classes else 0.0,
         compared,
@@ -168,14 +183,15 @@ def write(
         for place, history in enumerate(outcome.found.histories):
             history.to_json(into / folder.history_file(place))
         outcome.found.sweep.to_csv(into / folder.SWEEP)
-        write_table(_test_table(outcome), into / folder.TEST)
+        if len(outcome.plan.split.test):
+            write_table(_test_table(outcome), into / folder.TEST)
         _draw(outcome, into, tell)
 
 
 def _draw(outcome: Outcome, into: Path, tell: Tell) -> None:
     """Draw the figures into the folder."""
     plan, model = outcome.plan, outcome.model
-    target, truth = plan.target, plan.truth[plan.split.test]
+    target, truth = plan.target, outcome.truth
     names = [target.name, *target.classes, *(each.column for each in outcome.importances)]
     with fonts_for(names) as missing:
         if missing:
@@ -194,10 +210,11 @@ def _draw(outcome: Outcome, into: Path, tell: Tell) -> None:
 
 
 def report(outcome: Outcome) -> dict[str, Any]:
-    """The metrics on the test rows as a dict for JSON."""
+    """The metrics on the test rows, or on validation rows if there are none, as a dict for JSON."""
     rows = {OURS: outcome.estimates, **{peer.name: peer.estimates for peer in outcome.peers}}
     return {
-        "rows": len(outcome.plan.split.test),
+        "rows": len(outcome.truth),
+        "measured_on": MEASURED_ON[bool(len(outcome.plan.split.test))],
         "models": {name: {k: each.to_dict() for k, each in of.items()} for name, of in rows.items()},
         "seconds": {OURS: outcome.seconds, **{peer.name: peer.seconds for peer in outcome.peers}},
         "notes": {peer.name: peer.note for peer in outcome.peers if peer.note},
