@@ -1,6 +1,7 @@
 """The commands for tables: train, predict, evaluate, inspect, export, and what they refuse."""
 
 import errno
+import itertools
 import json
 import os
 import runpy
@@ -360,33 +361,39 @@ def test_export_computes_the_same(places, call, tmp_path, monkeypatch, kind):
     assert str(path) in out.splitlines()
     recipe = json.loads((tmp_path / "exported.inputs.json").read_text())
     frame = pl.read_parquet(places / "diabetes.parquet")
-    x = inputs_by_recipe(recipe, frame)
     call("predict", places / "numbers", places / "diabetes.parquet", "--out", tmp_path / "p.csv")
     expected = pl.read_csv(tmp_path / "p.csv")["prediction"].to_numpy()
     if kind == "onnx":
-        runtime = pytest.importorskip("onnxruntime")
-        session = runtime.InferenceSession(path, providers=["CPUExecutionProvider"])
-        got = session.run(None, {session.get_inputs()[0].name: x})[0]
+        session = pytest.importorskip("onnxruntime").InferenceSession(path, providers=["CPUExecutionProvider"])
+        columns = [each["column"] for each in recipe["columns"]]
+        (got,) = session.run(None, {name: frame[name].cast(pl.Float64).to_numpy()[:, None] for name in columns})
     elif kind == "python":
-        got = runpy.run_path(str(path))["predict"](x)
+        got = runpy.run_path(str(path))["predict"](frame)
     elif kind == "torch":
+        x = torch.from_numpy(inputs_by_recipe(recipe, frame))
         with torch.no_grad():
-            got = runpy.run_path(str(path))["load"]()(torch.from_numpy(x)).numpy()
+            got = runpy.run_path(str(path))["load"]()(x).numpy()
     else:
         from safetensors.torch import load_file
 
-        weights = load_file(path)
+        weights, x = load_file(path), inputs_by_recipe(recipe, frame)
         z = (x - [each["mean"] for each in recipe["inputs"]]) / [each["scale"] for each in recipe["inputs"]]
-        members = []
-        for k in range(8):
-            y = torch.from_numpy(z).float()
-            own = [name.split(".")[1] for name in weights if name.startswith(f"{k}.") and name.endswith("weight")]
-            for layer in sorted(own, key=int):
-                y = y @ weights[f"{k}.{layer}.weight"].T + weights[f"{k}.{layer}.bias"]
-                y = y if layer == max(own, key=int) else y.relu()
-            members.append(y)
-        factor, _, shift = recipe["then"].removeprefix("the mean over members times ").partition(" plus ")
-        got = torch.stack(members).mean(0).numpy() * float(factor) + float(shift)
+        z = torch.from_numpy(z).float()
+        standardised = torch.zeros(len(z), 1)
+        for group in recipe["groups"]:
+            given, (first, last) = z, group["members"]
+            for column, edges in zip(z.T, group["edges"] or [], strict=False):
+                for lower, upper in itertools.pairwise(edges):
+                    given = torch.cat([given, ((column - lower) / (upper - lower)).clamp(0, 1)[:, None]], 1)
+            for k in range(first, last + 1):
+                y = given
+                own = [name.split(".")[1] for name in weights if name.startswith(f"{k}.") and name.endswith("weight")]
+                for layer in sorted(own, key=int):
+                    y = y @ weights[f"{k}.{layer}.weight"].T + weights[f"{k}.{layer}.bias"]
+                    y = y if layer == max(own, key=int) else y.relu()
+                standardised += y * group["weight"] / (last + 1 - first)
+        factor, _, shift = recipe["then"].partition(" times ")[2].partition(" plus ")
+        got = standardised.numpy() * float(factor) + float(shift)
     assert np.asarray(got).ravel() == pytest.approx(expected, rel=1e-4)
     code, out, err = call("export", places / "numbers", "--to", kind, "--out", path)
     assert code == 2
@@ -396,8 +403,8 @@ def test_export_computes_the_same(places, call, tmp_path, monkeypatch, kind):
 
 def test_export_of_classes(places, call, tmp_path):
     """The probabilities include the temperature. The recipe says how the caller encodes words and gaps."""
-    _, out, _ = call("export", places / "classes", "--to", "python", "--out", tmp_path / "m.py", "--json")
-    assert len(json.loads(out)["files"]) == 2
+    _, out, _ = call("export", places / "classes", "--to", "torch", "--out", tmp_path / "m.py", "--json")
+    assert len(json.loads(out)["files"]) == 3
     recipe = json.loads((tmp_path / "m.inputs.json").read_text())
     assert recipe["outputs"]["classes"] == ["goes", "stays"]
     frame = customers(30, 3).drop_nulls("age").drop_nulls("first visit")
@@ -427,7 +434,8 @@ def test_export_of_classes(places, call, tmp_path):
         else:
             columns.append((column == name.partition(" = ")[2]).to_numpy())
     x = np.stack([np.asarray(column, dtype=np.float32) for column in columns], 1)
-    got = runpy.run_path(str(tmp_path / "m.py"))["predict"](x)
+    with torch.no_grad():
+        got = runpy.run_path(str(tmp_path / "m.py"))["load"]()(torch.from_numpy(x)).numpy()
     frame.write_csv(tmp_path / "t.csv")
     expected = pl.read_csv(call("predict", places / "classes", tmp_path / "t.csv")[1].encode())
     assert got == pytest.approx(expected.select("p(goes)", "p(stays)").to_numpy(), abs=1e-4)

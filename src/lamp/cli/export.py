@@ -25,10 +25,11 @@ from lamp.cli.table_options import TABLE
 @click.option("--force", is_flag=True, help="Replace existing files.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
 def export(folder: Path, kind: str, out: Path | None, force: bool, as_json: bool) -> None:
-    """Write the ensemble in FOLDER as one file, with scaling and calibration, checked against lamp's own predictions.
+    """Write the ensemble in FOLDER for other programs, with its calibration, checked against lamp's own predictions.
 
-    The exported model takes numbers. The file NAME.inputs.json, written beside it, says how each input is computed from
-    its column (words, dates and missing values included).
+    The files for onnx and python take raw columns: numbers, words, dates and missing values. Those for torch take the
+    inputs of the networks. The file NAME.inputs.json, written beside it, says what each column holds, or how each input
+    is computed.
     """
     from lamp.errors import DataError
     from lamp.tables.export import KINDS
@@ -59,4 +60,7 @@ def export(folder: Path, kind: str, out: Path | None, force: bool, as_json: bool
         return
     for file in files:
         terminal.tell(str(file))
-    terminal.say(f"{files[-1]} says how each of the {len(model.preprocessing.features)} inputs is computed")
+    if kind in ("onnx", "python"):
+        terminal.say(f"{files[-1]} says what each of the {len(model.preprocessing.used)} columns holds")
+    else:
+        terminal.say(f"{files[-1]} says how each of the {len(model.preprocessing.features)} inputs is computed")

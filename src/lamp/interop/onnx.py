@@ -66,7 +66,7 @@ def to_onnx(
     2 GiB of parameters; ArgumentError for a module that cannot be exported, with its path; DTypeError for other
     precisions; CheckpointError if the file cannot be written.
     """
-    onnx, runtime = _package("onnx"), _package("onnxruntime")
+    onnx, runtime = package("onnx"), package("onnxruntime")
     plan = predictor(model, RULES, input_shape, input_scaling, output_scaling, dtype)
     inputs = _names(input_name, "input_name", len(plan.inputs))
     outputs = _names(output_name, "output_name", len(plan.outputs))
@@ -75,12 +75,12 @@ def to_onnx(
     def write(file: IO[bytes]) -> None:
         file.write(written)
         file.flush()
-        session = _session(runtime, file.name)
+        session = session_of(runtime, file.name)
 
         def run(*arrays: Any) -> Any:
             return session.run(outputs, dict(zip(inputs, arrays, strict=True)))
 
-        check_agreement(plan, run, path, _errors_of_runtime())
+        check_agreement(plan, run, path, errors_of_runtime())
 
     write_file(path, write)
     return as_path(path)
@@ -150,14 +150,14 @@ def _write_nodes(graph: OnnxGraph, inputs: list[str], outputs: list[str]) -> Non
     graph.finish(put_out, outputs)
 
 
-def _session(runtime: Any, path: str) -> Any:
+def session_of(runtime: Any, path: str) -> Any:
     """An onnxruntime session for the written file, on one thread."""
     options = runtime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4  # errors are raised as exceptions anyway
     try:
         return runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    except _errors_of_runtime() as error:
+    except errors_of_runtime() as error:
         raise ExportError(
             "onnxruntime cannot load the network",
             expected=f"a runtime with the operators of opset {OPSET}",
@@ -166,13 +166,13 @@ def _session(runtime: Any, path: str) -> Any:
         ) from None
 
 
-def _errors_of_runtime() -> tuple[type[Exception], ...]:
+def errors_of_runtime() -> tuple[type[Exception], ...]:
     """The exceptions of onnxruntime for a network that it cannot load or run; they have no common base class."""
     known = importlib.import_module("onnxruntime.capi.onnxruntime_pybind11_state")
     return known.Fail, known.InvalidArgument, known.InvalidGraph, known.NotImplemented, known.RuntimeException
 
 
-def _package(name: str) -> Any:
+def package(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import torch
 from torch import Tensor
@@ -45,32 +45,53 @@ RESERVED = (
 class Script:
     """The file under construction: its arrays and functions by name, and the lines of predict.
 
-    rules  per kind of operation a function (script, op, path, *inputs) that returns the text of its output
+    rules     per kind of operation a function (script, op, path, *inputs) that returns the text of its output
+    function  the name of the function that predicts
+    reserved  further names that the file has for something else
+    beside    the script of another network in the same file, whose arrays and functions this one uses and adds to
     """
 
-    def __init__(self, plan: Predictor, name: str, rules: Mapping[str, Callable[..., str]]) -> None:
+    def __init__(
+        self,
+        plan: Predictor,
+        name: str,
+        rules: Mapping[str, Callable[..., str]],
+        function: str = "predict",
+        reserved: Collection[str] = (),
+        beside: Script | None = None,
+    ) -> None:
         self.plan, self.name, self._rules = plan, name if name.isidentifier() else "this_file", rules
         self.dtype = "float32" if plan.dtype is torch.float32 else "float64"
-        self.arrays: dict[str, str] = {}
-        self.functions: dict[str, str] = {}
+        self._function = function
+        self.arrays: dict[str, str] = {} if beside is None else beside.arrays
+        self.functions: dict[str, str] = {} if beside is None else beside.functions
         self.lines: list[str] = []
         self.inputs = ["x"] if len(plan.inputs) == 1 else [f"x{k + 1}" for k in range(len(plan.inputs))]
         self.outputs: list[str] = []
-        self._taken = {*RESERVED, *self.inputs}
+        self._taken: set[str] = {*RESERVED, *self.inputs, *reserved} if beside is None else beside._taken
         self._free = [name for name in VARIABLES if name not in self.inputs]  # variables that are not in use
         self._held: dict[object, str] = {}  # the name of each array and function written so far
 
     def text(self) -> str:
         """The whole file."""
-        self._write_lines()
+        predict, definitions = self.definition(), self.definitions()
         opening = [docstring(self._opening()), "", "import numpy as np"]
-        if any("stored(" in text for text in self.arrays.values()):
+        if "stored" in self.functions:
             opening.insert(2, "import base64\n")
+        return "\n\n\n".join(["\n".join(opening), *definitions, predict]) + "\n"
+
+    def definition(self) -> str:
+        """The text of the function that predicts."""
+        self._write_lines()
+        return self._predict()
+
+    def definitions(self) -> list[str]:
+        """The texts of all functions and arrays that `definition` used, also in the scripts beside this one."""
+        if any("stored(" in text for text in self.arrays.values()):
             self.functions["stored"] = STORED.format(size=self.plan.dtype.itemsize, dtype=self.dtype)
         functions = dict(sorted(self.functions.items(), key=lambda item: item[0] != "stored"))
-        blocks = ["\n".join(opening), *functions.values()]
-        blocks.append("\n".join(f"{name} = {text}" for name, text in self.arrays.items()))
-        return "\n\n\n".join([block for block in blocks if block] + [self._predict()]) + "\n"
+        arrays = "\n".join(f"{name} = {text}" for name, text in self.arrays.items())
+        return [*functions.values(), *([arrays] if arrays else [])]
 
     def _opening(self) -> str:
         plan = self.plan
@@ -104,7 +125,7 @@ class Script:
                 f'    raise ValueError(f"expected inputs of shape {_shape(value.layout("n"))}, got {{{name}.shape}}")',
             ]
         body += [*self.lines, f"return {', '.join(self.outputs)}"]
-        return "\n".join([f"def predict({', '.join(self.inputs)}):", *(f"    {line}" for line in body)])
+        return "\n".join([f"def {self._function}({', '.join(self.inputs)}):", *(f"    {line}" for line in body)])
 
     def _converted(self, name: str, value: Value) -> list[str]:
         """The lines that make an array of an input."""

@@ -16,8 +16,9 @@ except ImportError as error:
         fix=install("tables"),
     ) from None
 
+from lamp.tables.predictor import TablePredictor, load
 from lamp.tables.preprocessing import Preprocessing
 from lamp.tables.reading import ReadOptions, read_table, read_with
 from lamp.tables.writing import write_table
 
-__all__ = ["Preprocessing", "ReadOptions", "read_table", "read_with", "write_table"]
+__all__ = ["Preprocessing", "ReadOptions", "TablePredictor", "load", "read_table", "read_with", "write_table"]

@@ -19,7 +19,18 @@ from lamp.tables.cells import Cells
 from lamp.tables.missing import MISSING_WORDS, is_text
 from lamp.tables.numbers import NumberForm, parsed
 
-__all__ = ["answers", "is_number", "is_text", "is_time", "numbers", "times", "words"]
+__all__ = [
+    "all_answers",
+    "answers",
+    "days_among",
+    "is_number",
+    "is_text",
+    "is_time",
+    "numbers",
+    "numbers_among",
+    "times",
+    "words",
+]
 
 # (words for yes, words for no) by language; a column uses one of them
 ANSWERS = (
@@ -65,7 +76,7 @@ def numbers(
             read = read.fill_nan(None)
     else:
         return pl.repeat(None, len(series), dtype=pl.Float64, eager=True).alias(series.name)
-    codes = _numbers_among(tuple(missing))
+    codes = numbers_among(tuple(missing))
     return read.set(read.is_in(codes).fill_null(False), None) if codes else read
 
 
@@ -91,6 +102,12 @@ def meant(words: Sequence[str | None]) -> list[bool | None]:
     return [True if word in yes else False if word in no else None for word in small]
 
 
+def all_answers() -> tuple[list[str], list[str]]:
+    """The words for yes and those for no, of all languages; no word is both."""
+    yes, no = (dict.fromkeys(word for pair in ANSWERS for word in pair[side]) for side in (0, 1))
+    return list(yes), list(no)
+
+
 def times(column: pl.Series | Cells, form: str | None, missing: Sequence[str] = MISSING_WORDS) -> pl.Series:
     """The column as dates and times without a zone, in UTC where the table has a zone.
 
@@ -114,18 +131,18 @@ def times(column: pl.Series | Cells, form: str | None, missing: Sequence[str] = 
         read = pl.Series(cells.name, cells.rows(dates.days(cells, form, missing), dates.NEVER))
     else:
         return pl.repeat(None, len(series), dtype=pl.Datetime("us"), eager=True).alias(series.name)
-    days = _days_among(tuple(missing))
+    days = days_among(tuple(missing))
     return read.set(read.is_in(days).fill_null(False), None) if days else read
 
 
 @cache
-def _numbers_among(missing: tuple[str, ...]) -> list[float]:
+def numbers_among(missing: tuple[str, ...]) -> list[float]:
     """The numbers among the words that mean missing, such as -999."""
     return parsed(pl.Series(missing, dtype=pl.String), ".")["value"].drop_nulls().to_list()
 
 
 @cache
-def _days_among(missing: tuple[str, ...]) -> list[datetime]:
+def days_among(missing: tuple[str, ...]) -> list[datetime]:
     """The dates among the words that mean missing, such as 9999-12-31."""
     return dates.read(pl.Series(missing, dtype=pl.String), "%Y-%m-%d").drop_nulls().to_list()
 

@@ -1,0 +1,126 @@
+"""`load`: a trained folder as an object that predicts rows in Python, from several threads if you like."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import numpy as np
+import polars as pl
+
+from lamp.errors import DataError, DTypeError, warn_of
+from lamp.tables.column import Unknown
+from lamp.tables.folder import load_model
+from lamp.tables.model import TableModel
+from lamp.tables.predict import predict
+
+
+class TablePredictor:
+    """A trained model of a table that predicts rows: `lamp.tables.load(folder).predict(frame)`.
+
+    target   the name of the predicted column
+    classes  its classes, in the order of the columns p(...); none for numbers
+    columns  the names of the columns that rows must have
+
+    A predictor keeps nothing between calls, so any number of threads may use one at the same time.
+    """
+
+    def __init__(self, model: TableModel) -> None:
+        self.model = model
+        self.target, self.classes = model.target.name, list(model.target.classes)
+        self.columns = [column.name for column in model.preprocessing.used]
+
+    def predict(self, rows: Any, *, unknown: Unknown | None = None, notes: list[str] | None = None) -> Any:
+        """The predictions for rows, in order: the columns that `lamp predict` writes.
+
+        rows     a polars or pandas table, a dict {column: values}, or a list with a dict {column: value} per row; None,
+                 NaN and an empty text are missing values. Columns that training did not have are not used
+        unknown  what to do with words that were not in training, and with values that do not fit their column (a word
+                 among numbers): "gap" takes both for missing, "error" refuses both, None refuses only the latter
+        notes    a list to which remarks are added, such as on new words; without one, they are warnings
+
+        Returns a polars table, or a pandas table with the same index if `rows` is one.
+
+        Raises DTypeError for rows of another type, ArgumentError for another value of `unknown`, and DataError for
+        missing columns and refused values.
+        """
+        remarks: list[str] = [] if notes is None else notes
+        predicted = predict(self.model, _as_polars(rows, self.columns), unknown=unknown, notes=remarks)
+        if notes is None:
+            for remark in remarks:
+                warn_of(remark, UserWarning)
+        if _is_pandas(rows):
+            return type(rows)(predicted.to_dict(as_series=False), index=rows.index)
+        return predicted
+
+    def __repr__(self) -> str:
+        return f"TablePredictor({self.target!r} from {len(self.columns)} columns; {self.model.members} networks)"
+
+
+def load(path: str | os.PathLike[str]) -> TablePredictor:
+    """The trained model in a folder of `lamp train`, to predict rows with. Every byte of the folder is checked.
+
+    Raises DataError for another folder, and CheckpointError for a damaged one.
+    """
+    return TablePredictor(load_model(path))
+
+
+# ---- rows as a polars table ------------------------------------------------------------------------------------------
+def _as_polars(rows: Any, columns: Sequence[str]) -> pl.DataFrame:
+    if isinstance(rows, pl.DataFrame):
+        return rows
+    if isinstance(rows, pl.LazyFrame):
+        return rows.collect()
+    if _is_pandas(rows):
+        return pl.DataFrame({str(name): _of_pandas(rows[name]) for name in rows.columns}, strict=False)
+    if isinstance(rows, list) and not rows:
+        return pl.DataFrame(schema=dict.fromkeys(columns, pl.String))
+    if isinstance(rows, Mapping) or (isinstance(rows, list) and all(isinstance(row, Mapping) for row in rows)):
+        return _of_values(rows)
+    kind = type(rows)
+    raise DTypeError(
+        "predict takes the rows of a table",
+        expected="a polars or pandas table, a dict {column: values}, or a list with a dict {column: value} per row",
+        got=f"{kind.__module__.split('.')[0]}.{kind.__name__}",
+        fix="lamp.tables.read_table(path)" if isinstance(rows, str | os.PathLike) else "polars.DataFrame(rows)",
+    )
+
+
+def _of_values(rows: Any) -> pl.DataFrame:
+    """A table from a dict of columns, or from a list of dicts."""
+    try:
+        if isinstance(rows, Mapping):
+            return pl.DataFrame({name: _in_one_type(values) for name, values in rows.items()})
+        names = list(dict.fromkeys(name for row in rows for name in row))
+        return pl.DataFrame({name: _in_one_type([row.get(name) for row in rows]) for name in names})
+    except (pl.exceptions.PolarsError, TypeError, ValueError) as error:
+        raise DataError(
+            "these rows do not make a table",
+            expected="columns of the same length, that hold numbers, words, booleans or dates",
+            got=str(error)[:200],
+            fix="look at the values of each column",
+        ) from None
+
+
+def _in_one_type(values: Any) -> Any:
+    """The values of a column; as text where they have several types."""
+    if not isinstance(values, list | tuple):
+        return values
+    kinds = {type(value) for value in values if value is not None}
+    if len(kinds) < 2 or kinds <= {int, float}:
+        return pl.Series(values, strict=False)
+    return pl.Series([None if value is None else str(value) for value in values], dtype=pl.String)
+
+
+def _is_pandas(rows: Any) -> bool:
+    return type(rows).__module__.partition(".")[0] == "pandas" and hasattr(rows, "columns")
+
+
+def _of_pandas(column: Any) -> pl.Series:
+    """A column of a pandas table, which has many types for the same values."""
+    if isinstance(column.dtype, np.dtype) and column.dtype.kind in "biufM":
+        return pl.Series(column.to_numpy())
+    gaps = column.isna().tolist()
+    values = [None if gap else value for value, gap in zip(column.astype(object), gaps, strict=True)]
+    return cast("pl.Series", _in_one_type(values))

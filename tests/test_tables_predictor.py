@@ -1,0 +1,172 @@
+"""`lamp.tables.load`: a trained folder in Python, from many threads, and behind a web service."""
+
+import importlib.util
+import json
+import threading
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+import numpy as np
+import polars as pl
+import pytest
+
+import lamp
+from lamp.errors import ArgumentError, DataError, DTypeError
+from lamp.tables.predict import predict
+from tests.cases.table_models import of_groups, people, prices, written
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    return written(of_groups(people(), "y", ("down", "up")), tmp_path_factory.mktemp("m") / "people")
+
+
+@pytest.fixture(scope="module")
+def model(place):
+    return lamp.tables.load(place)
+
+
+def test_a_loaded_folder_predicts_what_the_command_does(model):
+    found = model.predict(people())
+    assert found.columns == ["prediction", "p(down)", "p(up)", "spread"]
+    assert found.equals(predict(of_groups(people(), "y", ("down", "up")), people()))
+    assert (model.target, model.classes) == ("y", ["down", "up"])
+    assert model.columns == ["age", "city", "member", "since"]
+
+
+def same(found, expected):
+    """Whether predictions are the same, but for rounding: a product of fewer rows may be added up in another order."""
+    numbers = pl.selectors.numeric()
+    assert found.select(~numbers).equals(expected.select(~numbers))
+    return np.allclose(found.select(numbers), expected.select(numbers), rtol=1e-5, atol=1e-6)
+
+
+def test_rows_of_every_type(model):
+    frame = people().drop("y")
+    expected = model.predict(frame)
+    mixed = [{**row, "age": str(row["age"]) if k % 2 else row["age"]} for k, row in enumerate(frame.to_dicts())]
+    for rows in (frame.lazy(), frame.to_dict(as_series=False), frame.to_dicts(), mixed):
+        assert model.predict(rows).equals(expected)
+    assert same(model.predict(frame.to_dicts()[0] | {"age": [20.0]}), expected[:1])
+    assert model.predict([]).columns == expected.columns
+    gap = [{"age": None, "city": "Bern", "member": "", "since": None}]
+    assert len(model.predict(gap, notes=[])) == 1
+
+
+def test_rows_of_pandas(model):
+    pandas = pytest.importorskip("pandas")
+    frame = people().drop("y")
+    data = frame.to_dict(as_series=False)
+    data["since"] = pandas.to_datetime(data["since"])
+    data["city"] = pandas.Categorical(data["city"])
+    table = pandas.DataFrame(data, index=range(100, 140))
+    found = model.predict(table)
+    assert list(found.index) == list(range(100, 140))
+    np.testing.assert_allclose(found["p(up)"], model.predict(frame)["p(up)"])
+    table.loc[103, ["age", "city", "since"]] = None
+    gaps = frame.with_columns(pl.when(pl.int_range(40) != 3).then(pl.col("age", "city", "since")))
+    np.testing.assert_allclose(model.predict(table, notes=[])["p(up)"], model.predict(gaps, notes=[])["p(up)"])
+
+
+@pytest.mark.parametrize(
+    ("rows", "error"),
+    [
+        ("people.csv", DTypeError),
+        (7, DTypeError),
+        ([1], DTypeError),
+        ({"age": [1, 2], "city": ["a"]}, DataError),
+        ({"age": [1]}, DataError),
+    ],
+)
+def test_what_are_no_rows(model, rows, error):
+    with pytest.raises(error):
+        model.predict(rows)
+
+
+def test_new_words_are_told_or_taken_for_gaps(model):
+    row = {**people().to_dicts()[0], "city": "Rome"}
+    with pytest.warns(UserWarning, match="'Rome'"):
+        model.predict([row])
+    with warnings.catch_warnings(action="error"):
+        model.predict([row], notes=(notes := []), unknown="gap")
+    assert "'Rome'" in notes[0]
+    with pytest.raises(DataError, match="Rome"):
+        model.predict([row], unknown="error")
+    with pytest.raises(ArgumentError):
+        model.predict([row], unknown="guess")
+
+
+def test_sixteen_threads_predict_what_one_does(model):
+    """Different rows at the same time, with and without gaps, of two models."""
+    other = lamp.tables.predictor.TablePredictor(of_groups(prices(), "close"))
+    work = [(model, people()[k : k + 3]) for k in range(0, 36, 3)] + [
+        (other, prices()[k : k + 5]) for k in range(0, 35, 5)
+    ]
+    expected = [each.predict(rows) for each, rows in work]
+    start = threading.Barrier(16)
+
+    def many(first):
+        start.wait()
+        order = [(first + 3 * k) % len(work) for k in range(2 * len(work))]
+        return all(same(work[k][0].predict(work[k][1]), expected[k]) for k in order)
+
+    with ThreadPoolExecutor(16) as pool:
+        assert all(pool.map(many, range(16)))
+
+
+# ---- the service of examples/serve.py --------------------------------------------------------------------------------
+@pytest.fixture(scope="module")
+def service(place):
+    spec = importlib.util.spec_from_file_location("serve", Path(__file__).parents[1] / "examples" / "serve.py")
+    serve = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(serve)
+    serve.Handler.log_message = lambda *arguments: None
+    with serve.server(place, port=0) as serving:
+        thread = threading.Thread(target=serving.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{serving.server_port}"
+        serving.shutdown()
+        thread.join()
+
+
+def asked(url, document=None):
+    """Status and JSON of the answer to a request."""
+    data = document if document is None or isinstance(document, bytes) else json.dumps(document).encode()
+    try:
+        with urlopen(Request(url, data), timeout=30) as answer:
+            return answer.status, json.load(answer)
+    except HTTPError as error:
+        return error.code, json.load(error)
+
+
+def test_a_service_answers_rows(service, model):
+    frame = people().drop("y")
+    status, told = asked(service)
+    assert (status, told["columns"]) == (200, model.columns)
+    status, found = asked(f"{service}/predict", frame.to_dicts())
+    assert status == 200
+    assert found == {"predictions": model.predict(frame).to_dicts(), "notes": []}
+    status, found = asked(f"{service}/predict", {**frame.to_dicts()[0], "city": "Rome"})
+    assert (status, len(found["predictions"])) == (200, 1)
+    assert "'Rome'" in found["notes"][0]
+
+
+@pytest.mark.parametrize(
+    ("path", "document", "status", "said"),
+    [
+        ("/predict", b"[{", 400, "Expecting"),
+        ("/predict", b"\xff", 400, "decode"),
+        ("/predict", [{"age": 1}], 400, "lacks 3 columns"),
+        ("/predict", [{"age": "soup", "city": "Bern", "member": "yes", "since": "2020-01-01"}], 400, "'soup'"),
+        ("/predict", 7, 400, "rows of a table"),
+        ("/other", [], 404, "/predict"),
+        ("/other", None, 404, "/predict"),
+    ],
+)
+def test_a_service_says_what_is_wrong(service, path, document, status, said):
+    found, told = asked(f"{service}{path}", document)
+    assert found == status
+    assert said in told["error"]
