@@ -362,7 +362,11 @@ def test_export_computes_the_same(places, call, tmp_path, monkeypatch, kind):
     recipe = json.loads((tmp_path / "exported.inputs.json").read_text())
     frame = pl.read_parquet(places / "diabetes.parquet")
     call("predict", places / "numbers", places / "diabetes.parquet", "--out", tmp_path / "p.csv")
-    expected = pl.read_csv(tmp_path / "p.csv")["prediction"].to_numpy()
+    predicted = pl.read_csv(tmp_path / "p.csv")
+    expected = predicted["prediction"].to_numpy()
+    of = recipe["outputs"]["intervals"]
+    low = np.clip(expected - np.interp(expected, of["at"], of["below"]), of["lowest"], of["highest"])
+    assert low == pytest.approx(predicted["low"].to_numpy())
     if kind == "onnx":
         session = pytest.importorskip("onnxruntime").InferenceSession(path, providers=["CPUExecutionProvider"])
         columns = [each["column"] for each in recipe["columns"]]

@@ -20,8 +20,9 @@ import torch
 from lamp.cli import show_tables
 from lamp.tables import figures
 from lamp.tables.importance import Importance
-from lamp.tables.metrics import Estimate
+from lamp.tables.metrics import FIFTHS, Estimate
 from lamp.tables.peers import Peer
+from lamp.tables.prediction_intervals import PredictionIntervals
 from tests.test_cli import in_process
 
 ESCAPE, LONG = "\x1b]0;owned\x07\x9b31m", "a name that goes on and on " * 9
@@ -248,7 +249,8 @@ def test_figures_take_names_as_they_are():
         assert max(map(len, labels)) <= figures.LONGEST_NAME
         p, truth = torch.tensor([[0.9, 0.1], [0.2, 0.8]]).double(), torch.tensor([0, 1])
         figures.confusion(p, truth, ("$x$ 東", "$y$\x07")).figure.canvas.draw()
-        drawn = figures.residuals(torch.randn(20).double(), torch.randn(20).double(), 1.0, "$x^{$ 京")
+        intervals = PredictionIntervals.of_one_width(1.0)
+        drawn = figures.residuals(torch.randn(20).double(), torch.randn(20).double(), intervals, "$x^{$ 京")
         drawn.figure.canvas.draw()
         assert any("x^{" in text.get_text() for text in drawn.figure.findobj(Text))
 
@@ -279,12 +281,13 @@ def test_reports_of_any_size_fit(capsys, monkeypatch, tmp_path, width, scale):
     monkeypatch.setenv("COLUMNS", str(width))
     names = ("R2", "RMSE", "MAE")
     peers = [Peer(name, estimates(scale, names), 1.0) for name in ("linear model", "MLP", "gradient boosting")]
-    ours = estimates(scale, names) | {"coverage": Estimate(0.9, 0.8, 1.0)}
+    shares = dict.fromkeys(("coverage", *FIFTHS), Estimate(0.9, 0.8, 1.0))
+    ours = estimates(scale, names) | shares | {"interval width": Estimate(scale)}
     target = SimpleNamespace(is_classes=False)
     outcome = SimpleNamespace(
         estimates=ours, seconds=12.3, peers=peers, importances=[Importance("a", 0.5, 0.1)],
         plan=SimpleNamespace(split=SimpleNamespace(test=range(1234))),
-        model=SimpleNamespace(target=target, margin=scale),
+        model=SimpleNamespace(target=target, intervals=PredictionIntervals.of_one_width(scale, 0.0, scale)),
     )  # fmt: skip
     show_tables.outcome(outcome, tmp_path)
     out = capsys.readouterr().out

@@ -106,18 +106,20 @@ def changed(path, into, change, state=None):
     return into
 
 
-def test_a_folder_of_the_first_version(tmp_path):
-    """It had no version and no groups; the weights had the networks' own names."""
-    model = model_of(people(), "y", ("down", "up"))
+@pytest.mark.parametrize(("frame", "target", "classes"), [(people(), "y", ("down", "up")), (prices(), "close", ())])
+def test_a_folder_of_the_first_version(tmp_path, frame, target, classes):
+    """It had no version and no groups; the weights had the networks' own names, and all intervals one width."""
+    model = model_of(frame, target, classes)
 
     def older(architecture):
         (group,) = architecture.pop("groups")
-        del architecture["version"], group["weight"], group["edges"]
-        return {**architecture, **group}
+        del architecture["version"], architecture["intervals"], group["weight"], group["edges"]
+        return {**architecture, **group, "margin": 0.5}
 
     first = changed(written(model, tmp_path / "m"), tmp_path / "old", older, model.groups[0].networks.state_dict())
     again = folder.load_model(first)
-    assert (again.predict(people()).mean == model.predict(people()).mean).all()
+    predicted, expected = (each.table_of(each.predict(frame)) for each in (again, model))
+    assert predicted.equals(expected)
 
 
 def test_a_folder_of_a_version_to_come(tmp_path):

@@ -43,11 +43,18 @@ def test_metrics_of_two_classes():
 def test_metrics_of_numbers():
     truth = torch.randn(N).double() * 7 + 3
     predicted = truth + torch.randn(N)
-    found = metrics.of_numbers(predicted, truth, margin=1.0)
+    ends = (predicted - 1, predicted + torch.arange(1, N + 1) / N)
+    found = metrics.of_numbers(predicted, truth, ends=ends)
     assert found["R2"].value == pytest.approx(theirs.r2_score(truth, predicted))
     assert found["RMSE"].value == pytest.approx(theirs.root_mean_squared_error(truth, predicted))
     assert found["MAE"].value == pytest.approx(theirs.mean_absolute_error(truth, predicted))
-    assert found["coverage"].value == pytest.approx(float(((predicted - truth).abs() <= 1).double().mean()))
+    inside = ((ends[0] <= truth) & (truth <= ends[1])).numpy()
+    assert found["coverage"].value == pytest.approx(inside.mean())
+    fifths = np.array_split(inside[np.argsort(predicted.numpy())], 5)
+    assert [found[name].value for name in metrics.FIFTHS] == pytest.approx([each.mean() for each in fifths])
+    assert found["interval width"].value == pytest.approx(1.5 + 0.5 / N)
+    few = metrics.of_numbers(predicted[:49], truth[:49], ends=(ends[0][:49], ends[1][:49]))
+    assert not few.keys() & set(metrics.FIFTHS)
 
 
 def test_a_weighted_metric_is_that_of_rows_repeated(classes):
@@ -140,17 +147,6 @@ def test_the_temperature_of_all_members_goes_on_from_that_of_some():
 def test_few_rows_do_not_move_the_temperature_far():
     scores = torch.tensor([[[3.0, 0.0], [0.0, 3.0]]]).double()
     assert 0.6 < calibration.temperature(scores, torch.tensor([0, 1])) < 1.6
-
-
-def test_the_margin_holds_its_share():
-    errors = torch.arange(1.0, 20.0)  # 19: the ceil(20 * 0.9) = 18th smallest
-    assert calibration.margin(-errors[torch.randperm(19)]) == 18.0
-    assert calibration.margin(torch.arange(10.0)) == 9.0  # the ceil(11 * 0.9) = 10th
-    assert calibration.margin(torch.tensor([2.0, -3.0])) == 3.0
-    generator = torch.Generator().manual_seed(0)
-    drawn = torch.randn(2, 4000, generator=generator)
-    inside = (drawn[1].abs() <= calibration.margin(drawn[0])).double().mean()
-    assert inside == pytest.approx(0.9, abs=0.02)
 
 
 def test_guessing_by_shares():

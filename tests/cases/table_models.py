@@ -11,10 +11,11 @@ from lamp.tables import Preprocessing, folder
 from lamp.tables.effort import Shape
 from lamp.tables.groups import Group
 from lamp.tables.model import TableModel
+from lamp.tables.prediction_intervals import PredictionIntervals
 from lamp.tables.targets import Target
 
 
-def model_of(frame, target, classes=(), *, members=3, margin=0.5):
+def model_of(frame, target, classes=(), *, members=3):
     """A model that predicts a column of the frame from all others."""
     torch.manual_seed(0)
     preprocessing = Preprocessing().fit(frame.drop(target, strict=False))
@@ -25,7 +26,8 @@ def model_of(frame, target, classes=(), *, members=3, margin=0.5):
     shape = Shape(8, 1)
     networks = population(shape.build(len(preprocessing.features), goal.outputs), range(members))
     networks.eval()
-    return TableModel(preprocessing, goal, [Group(networks, shape)], 1.0, margin)
+    intervals = None if classes else PredictionIntervals.of_one_width(0.5)
+    return TableModel(preprocessing, goal, [Group(networks, shape)], 1.0, intervals)
 
 
 def of_groups(frame, target, classes=()):

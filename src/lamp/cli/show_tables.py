@@ -21,9 +21,10 @@ from lamp.tables.dates import described
 from lamp.tables.evaluate import Measured
 from lamp.tables.holdout import WITHOUT_TEST
 from lamp.tables.kinds import by_reason, listed
-from lamp.tables.metrics import Estimate
+from lamp.tables.metrics import FIFTHS, Estimate
 from lamp.tables.model import TableModel
 from lamp.tables.planning import TrainingPlan
+from lamp.tables.prediction_intervals import PredictionIntervals
 from lamp.tables.targets import Target
 from lamp.tables.train import MEASURED_ON, OURS, Outcome
 
@@ -32,6 +33,7 @@ MOST_IMPORTANT = 5
 LONGEST_NAME = 36  # letters of a column's name
 WIDEST = 1000  # characters per line; wider than any terminal
 PERCENT = ("accuracy", "balanced accuracy", "coverage")  # fractions, shown in percent
+OF_INTERVALS = ("coverage", *FIFTHS, "interval width")  # metrics that only the ensemble has
 
 Row = tuple[Mapping[str, Estimate], float, str]  # a model's metrics, its seconds, and a remark on it
 
@@ -102,10 +104,7 @@ def outcome(outcome: Outcome, path: Path) -> None:
     if outcome.model.target.is_classes:
         out.tell(f"temperature {outcome.model.temperature:.3g}")
     else:
-        share = "{} ({})".format(*_parts("coverage", ours["coverage"]))
-        out.tell(
-            f"intervals of ±{readable(outcome.model.margin)}, meant to hold 90 %, hold {share} of the {on} rows",
-        )
+        _of_intervals(ours, outcome.model.intervals, on)
     if on != MEASURED_ON[True]:
         out.tell(WITHOUT_TEST)
     out.tell(str(path), "bold")
@@ -115,8 +114,10 @@ def estimates(measured: Measured, name: str) -> None:
     """Print each metric of an evaluation on its own line."""
     table = _table(f"{counted(measured.rows, 'row')}, {shortened([name], LONGEST_NAME)[0]}", "value", "95 % interval")
     for metric, estimate in measured.estimates.items():
-        value, interval = _parts(metric, estimate)
-        table.add_row(metric, value, interval)
+        if metric == FIFTHS[0]:
+            table.add_row("coverage by fifths of the prediction", _by_fifths(measured.estimates), "")
+        elif metric not in FIFTHS:
+            table.add_row(metric, *_parts(metric, estimate))
     console().print(table)
 
 
@@ -144,6 +145,8 @@ def summary(model: TableModel, reports: Mapping[str, Any], path: Path) -> None:
     on = metrics.get("measured_on", MEASURED_ON[True])
     _metrics(f"{metrics['rows']:,} {on} rows", rows)
     _important([(each["column"], each["mean"]) for each in metrics["importance"]])
+    if "coverage" in (ours := rows[OURS][0]):
+        _of_intervals(ours, model.intervals, on)
 
 
 # ---- parts of the above ----------------------------------------------------------------------------------------------
@@ -162,7 +165,7 @@ def _columns(columns: Sequence[Column], texts: Sequence[str]) -> None:
 
 def _metrics(measured_on: str, rows: Mapping[str, Row]) -> None:
     """Print each model's metrics, side by side where that fits the terminal, else metric by metric."""
-    names = [name for name in rows[OURS][0] if name != "coverage"]
+    names = [name for name in rows[OURS][0] if name not in OF_INTERVALS]
     out, table = console(), _side_by_side(measured_on, names, rows)
     if Measurement.get(out, out.options.update(max_width=WIDEST), table).maximum > out.width:
         table = _metric_by_metric(measured_on, names, rows)
@@ -197,6 +200,22 @@ def _metric_by_metric(measured_on: str, names: Sequence[str], rows: Mapping[str,
             shown = (*_parts(metric, found[metric]), f"{seconds:.1f}" if metric == names[0] else "")
             table.add_row(label, *shown, style="bold" if name == OURS else "", end_section=name == list(rows)[-1])
     return table
+
+
+def _of_intervals(found: Mapping[str, Estimate], intervals: PredictionIntervals | None, on: str) -> None:
+    """Print how many of the test rows the prediction intervals hold, and how wide they are."""
+    out = console()
+    share = "{} ({})".format(*_parts("coverage", found["coverage"]))
+    width = readable(found["interval width"].value)
+    out.tell(f"intervals meant to hold 90 % hold {share} of the {on} rows; their mean width is {width}")
+    if FIFTHS[0] in found:
+        out.tell(f"by fifths of the prediction, from low to high, they hold {_by_fifths(found)}")
+    if intervals is not None and intervals.remark:
+        out.tell(intervals.remark)
+
+
+def _by_fifths(found: Mapping[str, Estimate]) -> str:
+    return ", ".join(f"{100 * found[name].value:.0f}" for name in FIFTHS) + " %"
 
 
 def _important(found: list[tuple[str, float]]) -> None:

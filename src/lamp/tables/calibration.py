@@ -1,4 +1,4 @@
-"""Calibration on validation rows: a temperature for probabilities, and a margin for intervals around numbers."""
+"""Calibration on validation rows: a temperature for probabilities."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ GOLDEN = (math.sqrt(5) - 1) / 2
 COLDEST, HOTTEST = 1 / 20, 20.0  # range of temperatures
 PRECISE = 1e-4  # relative precision of the temperature
 SMALLEST = 1e-300  # lower bound of a probability, so that its logarithm is finite
-COVERAGE = 0.9  # share of the numbers that should lie within the margin
 
 
 def probabilities(scores: Tensor, temperature: float, shares: Tensor | None = None) -> Tensor:
@@ -78,19 +77,6 @@ def of_all_members(scores: Tensor, labels: Tensor, members: int, shares: Tensor 
     alone = math.log(temperature(scores.flatten(0, 1).unsqueeze(0), labels.repeat(some)))
     slope = (alone - together) / (1 - 1 / some)  # b
     return min(max(math.exp(together - slope * (1 / some - 1 / members)), COLDEST), HOTTEST)
-
-
-def margin(errors: Tensor, coverage: float = COVERAGE) -> float:
-    """Half the width of the intervals around predictions that hold this share of the numbers, from errors (n,).
-
-    The margin is the ceil((n + 1) coverage)-th smallest |error|; with too few rows for that, the largest.
-
-    Source    Lei et al. 2018, "Distribution-free predictive inference for regression" (split conformal). Here the rows
-              have also decided when training stopped, so the coverage is approximate.
-    """
-    ordered = errors.abs().sort().values
-    rank = min(math.ceil((len(ordered) + 1) * coverage), len(ordered))
-    return float(ordered[rank - 1])
 
 
 def entropy_of_shares(labels: Tensor, known: Tensor, classes: int) -> float:

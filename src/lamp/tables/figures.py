@@ -14,7 +14,8 @@ from lamp.plots.fonts import drawable
 from lamp.plots.look import STYLE, axes_for, for_notebooks, label_axes, legend_below, plain_ticks, write_title
 from lamp.printable import readable, shortened
 from lamp.tables.importance import Importance
-from lamp.tables.metrics import bins_of, calibration_error, wilson
+from lamp.tables.metrics import ROWS_PER_PART, bins_of, calibration_error, shares_by_size, wilson
+from lamp.tables.prediction_intervals import COVERAGE, PredictionIntervals
 from lamp.training import History
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 MOST_BARS = 20
 MOST_CLASSES_DRAWN = 20
 MOST_POINTS = 5_000
+PARTS = ("test rows", *(f"{each} of the test rows" for each in ("halves", "thirds", "quarters", "fifths")))
+LINE_POINTS = 400  # of the band of intervals
 LONGEST_NAME = 28  # characters of a column's or a class's name on an axis
 
 
@@ -72,34 +75,46 @@ def reliability(p: Tensor, labels: Tensor, ax: Axes | None = None) -> Axes:
     return above
 
 
-def residuals(predicted: Tensor, truth: Tensor, margin: float, name: str) -> Axes:
-    """Two panels: true against predicted numbers with the 90 % interval, and a histogram of the errors."""
+def residuals(predicted: Tensor, truth: Tensor, intervals: PredictionIntervals, name: str) -> Axes:
+    """Two panels: true against predicted numbers with the 90 % intervals, and their coverage by size of prediction."""
     left, right = panels(2)
     left, right = axes_for(left), axes_for(right)
-    points = slice(0, MOST_POINTS)
+    points = slice(None, None, math.ceil(len(truth) / MOST_POINTS))
     ends = torch.stack([predicted.min(), predicted.max(), truth.min(), truth.max()])
     low, high = float(ends.min()), float(ends.max())
     pad = 0.04 * (high - low)
-    line = torch.tensor([low - pad, high + pad]).numpy()
-    blue = STYLE["colors"][0]
+    line = torch.linspace(low - pad, high + pad, LINE_POINTS, dtype=torch.float64)
+    blue, orange = STYLE["colors"][0], STYLE["colors"][1]
     size = min(5.0, max(1.5, 4.0 * (500 / len(truth)) ** 0.25))
-    left.fill_between(line, line - margin, line + margin, color=STYLE["colors"][1], alpha=0.22, linewidth=0,
-                      label="90 % interval", zorder=1)  # fmt: skip
-    left.plot(line, line, linestyle="--", linewidth=1.4, color=STYLE["ink"], label="predicted = true", zorder=2)
+    low_ends, high_ends = intervals.around(predicted)
+    inside = (low_ends <= truth) & (truth <= high_ends)
+    width = readable(float((high_ends - low_ends).mean()))
+    lower, upper = (end.numpy() for end in intervals.around(line))
+    left.fill_between(
+        line.numpy(), lower, upper, color=orange, alpha=0.22, linewidth=0, label="90 % interval", zorder=1
+    )
+    left.plot(line[[0, -1]].numpy(), line[[0, -1]].numpy(), linestyle="--", linewidth=1.4, color=STYLE["ink"],
+              label="predicted = true", zorder=2)  # fmt: skip
     left.plot(predicted[points].numpy(), truth[points].numpy(), linestyle="", marker="o", markersize=size,
               markeredgewidth=0, color=blue, alpha=0.55, label="test rows", zorder=3)  # fmt: skip
-    left.set(xlim=(line[0], line[1]), ylim=(line[0], line[1]))
+    left.set(xlim=(line[0].item(), line[-1].item()), ylim=(line[0].item(), line[-1].item()))
     left.set_aspect("equal")
     legend_below(left)
     label = _labels([name])[0]
     label_axes(left, f"predicted {label}", f"true {label}")
-    error = (truth - predicted).numpy()
-    right.hist(error, bins=min(60, max(12, round(math.sqrt(len(error))))), color=blue, alpha=0.75)
-    for side in (-margin, margin):
-        right.axvline(side, color=STYLE["colors"][1], linewidth=1.8)
-    inside = float(((truth - predicted).abs() <= margin).double().mean())
-    write_title(right, f"within ±{readable(margin)}: {100 * inside:.0f} % of {len(error):,} rows")
-    label_axes(right, "true - predicted", "rows")
+    write_title(left, f"the intervals are {width} wide on average")
+    parts = min(len(PARTS), max(1, len(truth) // ROWS_PER_PART))
+    at = [float(part.mean()) for part in predicted.sort().values.tensor_split(parts)]
+    shares = shares_by_size(predicted, inside, parts)
+    below = [100 * (each.value - (each.low or 0.0)) for each in shares]
+    above = [100 * ((each.high or 1.0) - each.value) for each in shares]
+    right.axhline(100 * COVERAGE, linestyle="--", linewidth=1.4, color=STYLE["ink"], label="meant to hold")
+    right.errorbar(at, [100 * each.value for each in shares], yerr=[below, above], fmt="o", color=blue, capsize=3,
+                   label=PARTS[parts - 1])  # fmt: skip
+    right.set_ylim(min(60.0, *(100 * (each.low or 0.0) for each in shares)) - 2, 102)
+    legend_below(right)
+    write_title(right, f"{100 * inside.double().mean():.0f} % of {len(truth):,} rows lie within their interval")
+    label_axes(right, f"predicted {label}", "within the interval (%)")
     for axis in (left, right):
         plain_ticks(axis)
         axis.grid(True, color=STYLE["grid"], linewidth=0.6)

@@ -32,6 +32,7 @@ from lamp.saving.weights import WEIGHTS
 from lamp.tables.columns import KINDS
 from lamp.tables.groups import GroupDocument, encoded_inputs, shape_of
 from lamp.tables.model import VERSION, TableModel
+from lamp.tables.prediction_intervals import PredictionIntervals
 from lamp.tables.preprocessing import Preprocessing
 from lamp.tables.reading import ReadOptions
 from lamp.tables.targets import Target
@@ -57,7 +58,7 @@ class ArchitectureDocument(TypedDict):
     outputs: Annotated[int, Range(1, 10**6)]
     groups: list[GroupDocument]
     temperature: Annotated[float, Range(1e-30, 1e30)]
-    margin: Annotated[float, Range(0, 1e308)]
+    intervals: PredictionIntervals | None
     target: Target
 
 
@@ -195,10 +196,13 @@ def load_model(path: str | os.PathLike[str]) -> TableModel:
 
 
 def _of_version_1(architecture: dict[str, Any], state: dict[str, Tensor]) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """The architecture and weights of a folder that has no version: all networks are one group, without encoding."""
+    """The architecture and weights of a folder that has no version: one group, no encoding, one width of intervals."""
     group = {name: architecture[name] for name in GroupDocument.__annotations__ if name in architecture}
     group |= {"weight": 1.0, "edges": None}
-    return {**architecture, "version": VERSION, "groups": [group]}, {f"0.{name}": each for name, each in state.items()}
+    is_number = architecture.get("target", {}).get("task") == "regression"
+    intervals = PredictionIntervals.of_one_width(architecture["margin"]).to_dict() if is_number else None
+    now = {**architecture, "version": VERSION, "groups": [group], "intervals": intervals}
+    return now, {f"0.{name}": each for name, each in state.items()}
 
 
 def _check_version(architecture: dict[str, Any], path: Path) -> None:

@@ -23,6 +23,9 @@ ENOUGH = 500  # samples from which quantiles are used; with fewer, a normal dist
 LEVEL = 0.95
 SMALLEST = 1e-15  # lower bound of a probability, so that its logarithm is finite
 
+FIFTHS = tuple(f"coverage in fifth {k} by prediction" for k in range(1, 6))
+ROWS_PER_PART = 10  # in which a share is measured, at least
+
 Weighted = Callable[[Tensor], float]  # counts of the rows (n,) float64 -> the metric
 
 HIGHER_IS_BETTER = {
@@ -35,6 +38,8 @@ HIGHER_IS_BETTER = {
     "RMSE": False,
     "MAE": False,
     "coverage": True,
+    **dict.fromkeys(FIFTHS, True),
+    "interval width": False,
 }
 
 
@@ -84,12 +89,15 @@ def of_classes(p: Tensor, labels: Tensor, *, seed: int = 0) -> Estimates:
     }
 
 
-def of_numbers(predicted: Tensor, numbers: Tensor, *, margin: float | None = None, seed: int = 0) -> Estimates:
+def of_numbers(
+    predicted: Tensor, numbers: Tensor, *, ends: tuple[Tensor, Tensor] | None = None, seed: int = 0
+) -> Estimates:
     """Metrics of predicted numbers (n,) float64: R2, root mean squared and mean absolute error.
 
-    margin  half the width of prediction intervals, if there are any; adds the share of numbers within them
+    ends  the lower and upper ends of prediction intervals, (n,) each, if there are any; adds their mean width, the
+          share of numbers within them, and this share by fifths of the prediction
 
-    The intervals are bootstrap intervals, and Wilson's for that share.
+    The intervals of these metrics are bootstrap intervals, and Wilson's for shares.
     """
     error = predicted - numbers
 
@@ -103,9 +111,20 @@ def of_numbers(predicted: Tensor, numbers: Tensor, *, margin: float | None = Non
         "MAE": lambda w: float((w * error.abs()).sum() / w.sum()),
     }
     found = _bootstrap(weighted, len(numbers), seed)
-    if margin is not None:
-        found["coverage"] = wilson(int((error.abs() <= margin).sum()), len(numbers))
+    if ends is not None:
+        low, high = ends
+        inside = (low <= numbers) & (numbers <= high)
+        many = len(numbers) >= ROWS_PER_PART * len(FIFTHS)
+        found["coverage"] = wilson(int(inside.sum()), len(numbers))
+        found |= dict(zip(FIFTHS, shares_by_size(predicted, inside), strict=True)) if many else {}
+        found["interval width"] = Estimate(float((high - low).mean()))
     return found
+
+
+def shares_by_size(predicted: Tensor, inside: Tensor, parts: int = len(FIFTHS)) -> list[Estimate]:
+    """The share of rows that are inside, for parts of equal size of the rows (n,) in ascending order of prediction."""
+    ordered = inside[predicted.argsort(stable=True)]
+    return [wilson(int(part.sum()), len(part)) for part in ordered.tensor_split(parts)]
 
 
 # ---- intervals -------------------------------------------------------------------------------------------------------

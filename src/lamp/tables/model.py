@@ -12,10 +12,11 @@ from torch import Tensor
 
 from lamp.cpu_settings import threads_for
 from lamp.errors import DataError, StateDictError
-from lamp.tables import calibration, metrics
+from lamp.tables import calibration, metrics, prediction_intervals
 from lamp.tables.column import Unknown
 from lamp.tables.groups import Group, weighted, weights_of
 from lamp.tables.metrics import Estimates
+from lamp.tables.prediction_intervals import PredictionIntervals
 from lamp.tables.preprocessing import Preprocessing
 from lamp.tables.search import Found
 from lamp.tables.targets import Target
@@ -44,28 +45,32 @@ class TableModel:
 
     groups       the ensemble's members, by encoding and shape
     temperature  for classes, the number that scores are divided by
-    margin       for numbers, half the width of the 90 % prediction interval, in the target's unit
+    intervals    for numbers, the 90 % prediction intervals
     """
 
     preprocessing: Preprocessing
     target: Target
     groups: list[Group]
     temperature: float = 1.0
-    margin: float = 0.0
+    intervals: PredictionIntervals | None = None
 
     @property
     def members(self) -> int:
         """The number of networks."""
         return sum(len(group.networks) for group in self.groups)
 
-    def calibrate(self, found: Found) -> None:
-        """Set the temperature or the margin from the members' outputs on rows that they were not trained on."""
+    def calibrate(self, found: Found, known: Tensor) -> None:
+        """Set the temperature or the intervals from the members' outputs on rows that they were not trained on.
+
+        known  the classes or numbers (n,) of all training and validation rows
+        """
         if self.target.is_classes:
             self.temperature = calibration.of_all_members(found.scores, found.targets, self.members, found.weights)
         else:
-            mean = weighted(found.scores.double(), found.weights)
-            errors = (mean - found.targets.double()).squeeze(1) * self.target.std
-            self.margin = calibration.margin(errors)
+            predicted, numbers = map(
+                self.target.unscaled, (weighted(found.scores.double(), found.weights), found.targets)
+            )
+            self.intervals = prediction_intervals.fitted(predicted, numbers, known)
 
     # ---- predictions -------------------------------------------------------------------------------------------------
     def predict(
@@ -107,6 +112,11 @@ class TableModel:
         of_likely = p.gather(2, likely.expand(len(p), -1, 1)).squeeze(2)  # (K, n)
         return Prediction(mean, weighted((of_likely - mean.gather(1, likely).squeeze(1)).square(), weights).sqrt())
 
+    def ends(self, prediction: Prediction) -> tuple[Tensor, Tensor]:
+        """The lower and the upper ends (n,) of the 90 % intervals around predicted numbers."""
+        assert self.intervals is not None
+        return self.intervals.around(prediction.mean)
+
     @property
     def predicted_names(self) -> list[str]:
         """The names of the columns of `table_of`."""
@@ -122,7 +132,7 @@ class TableModel:
         """
         mean = prediction.mean
         if not self.target.is_classes:
-            columns = [mean, prediction.spread, mean - self.margin, mean + self.margin]
+            columns = [mean, prediction.spread, *self.ends(prediction)]
         else:
             columns = [mean.argmax(1), *mean.unbind(1), prediction.spread]
         table: dict[str, Any] = {
@@ -136,7 +146,7 @@ class TableModel:
         """The metrics of predictions, given the true class indices or numbers (n,)."""
         if self.target.is_classes:
             return metrics.of_classes(prediction.mean, truth, seed=seed)
-        return metrics.of_numbers(prediction.mean, truth, margin=self.margin, seed=seed)
+        return metrics.of_numbers(prediction.mean, truth, ends=self.ends(prediction), seed=seed)
 
     # ---- as JSON and tensors -----------------------------------------------------------------------------------------
     @property
@@ -148,7 +158,7 @@ class TableModel:
             "outputs": self.target.outputs,
             "groups": [group.to_dict() for group in self.groups],
             "temperature": self.temperature,
-            "margin": self.margin,
+            "intervals": None if self.intervals is None else self.intervals.to_dict(),
             "target": self.target.to_dict(),
         }
 
@@ -177,6 +187,10 @@ class TableModel:
             if abs(sum(each["weight"] for each in architecture["groups"]) - 1) > ROUNDING:
                 raise ValueError("the weights of the groups do not add up to 1")
             groups = [Group.from_dict(each, inputs, outputs) for each in architecture["groups"]]
+            saved = architecture["intervals"]
+            if (saved is None) != target.is_classes:
+                raise ValueError("prediction intervals are for numbers")
+            intervals = None if saved is None else PredictionIntervals.from_dict(saved)
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(
                 "this is not an architecture of lamp train",
@@ -197,4 +211,4 @@ class TableModel:
                 {name.removeprefix(start): tensor for name, tensor in state.items() if name.startswith(start)}
             )
             group.networks.eval()
-        return cls(preprocessing, target, groups, float(architecture["temperature"]), float(architecture["margin"]))
+        return cls(preprocessing, target, groups, float(architecture["temperature"]), intervals)

@@ -91,9 +91,10 @@ def train(plan: TrainingPlan, *, progress: bool = True, tell: Tell = lambda _: N
         tell=tell,
     )
     model = TableModel(plan.preprocessing, target, found.groups)
-    model.calibrate(found)
+    known = plan.known
+    model.calibrate(found, plan.truth[known])
     took = time.monotonic() - begun
-    has_test, known = bool(len(parts.test)), plan.known
+    has_test = bool(len(parts.test))
     if has_test:
         prediction, truth = model.of_inputs(x[parts.test]), plan.truth[parts.test]
     else:
@@ -204,7 +205,8 @@ def _draw(outcome: Outcome, into: Path, tell: Tell) -> None:
             save_figure(figures.reliability(outcome.prediction.mean, truth), into / folder.CALIBRATION)
             save_figure(figures.confusion(outcome.prediction.mean, truth, target.classes), into / folder.CONFUSION)
         else:
-            drawn = figures.residuals(outcome.prediction.mean, truth, model.margin, target.name)
+            assert model.intervals is not None
+            drawn = figures.residuals(outcome.prediction.mean, truth, model.intervals, target.name)
             save_figure(drawn, into / folder.RESIDUALS)
         save_figure(figures.importance_bars(outcome.importances, target.is_classes), into / folder.IMPORTANCE)
 

@@ -101,7 +101,13 @@ def _outputs(model: TableModel, weights_alone: bool) -> dict[str, Any]:
         outputs |= {"classes": list(model.target.classes)}
         return outputs | {"are": "scores of the classes" if weights_alone else "the probability of each class"}
     outputs["are"] = "a standardised number" if weights_alone else "the number, in the target's unit"
-    return outputs | {"interval": f"90 % of the numbers lie within {model.margin!r} of it"}
+    assert model.intervals is not None
+    how = (
+        "90 % of the numbers lie between p - below(p) and p + above(p), where p is the predicted number; below and "
+        "above are linear between the predictions in 'at' and constant outside of them, as in numpy.interp. Both ends "
+        "are then moved to lowest or highest where they lie beyond it, unless that is null"
+    )
+    return outputs | {"intervals": {"are": how, **model.intervals.to_dict()}}
 
 
 def _inputs(column: Column) -> list[Input]:
