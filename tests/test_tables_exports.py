@@ -194,6 +194,12 @@ def test_text_with_a_decimal_comma_is_not_misread(tmp_path):
     assert "numbers" in json.loads(recipe.read_text())["columns"][0]["value"]
 
 
+def test_dates_of_all_centuries_are_tried(tmp_path):
+    """Random dates are kept to the years that dates can have."""
+    frame = pl.DataFrame({"a": [datetime.date(1 + 240 * k, 2, 28) for k in range(40)], "y": ["p", "q"] * 20})
+    assert export(of_groups(frame, "y", ("p", "q")), "python", tmp_path / "m.py")[0].exists()
+
+
 def test_no_word_means_yes_and_no():
     yes, no = parsing.all_answers()
     assert not set(yes) & set(no)

@@ -17,6 +17,7 @@ from lamp.tables.model import TableModel
 ROWS, SEED = 60, 0
 GAPS = 0.15  # share of missing values
 DAY = 86_400_000_000  # microseconds
+LIMITS = -719_000, 2_932_000  # days from 1970-01-01 to the years 1 and 9997, between which Python has dates
 TOLERANCE = 1e-3  # of a probability, or of the target's standard deviation: networks compute in float32
 
 
@@ -37,7 +38,7 @@ def _values(column: Column, rows: int, random: np.random.Generator) -> pl.Series
     else:
         assert isinstance(column, DateColumn)
         mean, std = column.parts.get("days", (10_000.0, 1_000.0))
-        days = random.normal(mean, 2 * std, rows)
+        days = random.normal(mean, 2 * std, rows).clip(*LIMITS)
         of_time = column.format == TIME_ALONE
         at = (random.random(rows) if of_time else days) * DAY
         values = at.astype(np.int64).astype("datetime64[us]").tolist()
