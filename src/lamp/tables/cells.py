@@ -113,6 +113,10 @@ class Cells:
         texts, places = self.text.head(count).to_list(), self.places
         return [texts[place] for place in places[places >= 0][:count].tolist()]
 
+    def without(self, rows: Array) -> Cells:
+        """The cells with empty ones in some rows; `rows` are booleans (n,)."""
+        return Cells(pl.select(pl.when(~pl.Series(rows)).then(self.series).alias(self.name)).to_series())
+
     # ---- words -------------------------------------------------------------------------------------------------------
     def missing(self, missing: Sequence[str] = MISSING_WORDS) -> Array:
         """(m,) booleans: which texts mean missing."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, NoReturn, Self
 
 import numpy as np
 import polars as pl
@@ -27,6 +27,9 @@ class Column(ABC):
     kind           the name of this kind of column in files and messages
     features       the names of the numbers that the column becomes
     missing_words  the words that mean missing; an empty cell always does
+
+    Columns of one kind are fitted and transformed together, since on a wide table thousands of short calls would take
+    longer than their work. A single column is the case of one.
     """
 
     name: str
@@ -40,28 +43,24 @@ class Column(ABC):
 
     @classmethod
     @abstractmethod
-    def fit(cls, cells: Cells, **known: Any) -> Self:
-        """The column fitted to the training rows; `known` are fields found from the whole table (see Decision)."""
+    def fit(cls, cells: Sequence[Cells], known: Sequence[Mapping[str, Any]]) -> list[Self]:
+        """The columns fitted to the training rows; `known` are fields found from the whole table (see Decision)."""
+
+    @classmethod
+    @abstractmethod
+    def transform(cls, columns: Sequence[Self], cells: Sequence[Cells], notes: Sequence[list[str]]) -> Numbers:
+        """These columns of any table as numbers (features of all of them, n); remarks on each go into its `notes`.
+
+        Raises DataError for values that do not fit this kind of column.
+        """
 
     @abstractmethod
     def read(self, column: pl.Series | Cells) -> pl.Series:
         """The values of a column of any table; null where one is missing or not of this kind."""
 
-    @abstractmethod
-    def transform(self, cells: Cells, notes: list[str]) -> Numbers:
-        """The column of any table as numbers (n, features); remarks are added to `notes`.
-
-        Raises DataError for values that do not fit this kind of column.
-        """
-
-    def unknown(self, cells: Cells) -> pl.Series:
+    def unknown(self, cells: Cells) -> Numbers:
         """(n,) booleans: where values cannot be encoded with what training has learned."""
-        read = self.read(cells)
-        if not may_be_unread(cells, read):
-            return nowhere(cells)
-        words, known = cells.words(self.missing_words), getattr(self, "words", [])
-        odd = read.is_null() & words.is_not_null()
-        return odd & ~words.is_in(known).fill_null(False) if known else odd
+        return unread(self, cells, self.read(cells).is_null().to_numpy())
 
     def known(self, cells: Cells, unknown: Unknown, notes: list[str]) -> Cells:
         """The column with nulls in place of unknown values; with unknown="error", they raise DataError."""
@@ -69,12 +68,12 @@ class Column(ABC):
         count = int(strange.sum())
         if not count:
             return cells
-        words = cells.words(self.missing_words).filter(strange).unique(maintain_order=True).to_list()
         if unknown == "error":
-            refuse_word(self, words[0], cells, "values that training has seen", count)
+            refuse_words(self, cells, strange, "values that training has seen")
+        words = words_at(self, cells, strange).unique(maintain_order=True).to_list()
         listed = ", ".join(map(repr, words[:3])) + (", ..." if len(words) > 3 else "")
         notes.append(f"{self.name}: {count:,} of {len(cells):,} values are unknown and count as missing: {listed}")
-        return Cells(pl.select(pl.when(~strange).then(cells.series).alias(cells.name)).to_series())
+        return cells.without(strange)
 
     def to_dict(self) -> dict[str, Any]:
         """The column as a dict for JSON."""
@@ -90,46 +89,66 @@ def own_missing_words(known: Mapping[str, Any]) -> dict[str, Any]:
     return {"missing_words": known["missing_words"]} if "missing_words" in known else {}
 
 
+def read_all(columns: Sequence[Column], cells: Sequence[Cells]) -> Numbers:
+    """(c, n) the values of columns of one kind; NaN, or NaT for dates, where one is missing or not of this kind."""
+    return np.stack([column.read(each).to_numpy() for column, each in zip(columns, cells, strict=True)])
+
+
+def with_indicators(
+    parts: Sequence[Numbers], gaps: Numbers, indicators: Sequence[bool], kept: Sequence[Sequence[bool]] | bool = True
+) -> Numbers:
+    """Features and indicators of columns of one kind, column by column (features of all of them, n).
+
+    parts       arrays (c, n): a feature of each column
+    gaps        (c, n) booleans: where values are missing
+    indicators  which columns have "is missing" as a further feature
+    kept        (c, parts) booleans: which of the features a column has
+    """
+    which = np.ones((len(gaps), len(parts) + 1), bool)
+    which[:, :-1], which[:, -1] = kept, indicators
+    every: Numbers = np.stack([*parts, gaps], 1)  # (c, parts + 1, n)
+    return every[which]
+
+
 # ---- values that do not fit ------------------------------------------------------------------------------------------
-def may_be_unread(cells: Cells, read: pl.Series) -> bool:
-    """Whether some values may be there that could not be read."""
-    gaps = read.null_count()
-    return gaps > 0 and (parsing.is_text(cells.dtype) or gaps > cells.series.null_count())
+def unread(column: Column, cells: Cells, gaps: Numbers) -> Numbers:
+    """(n,) booleans: where a cell holds something that could not be read and is not among the column's known words.
+
+    gaps  (n,) booleans: where nothing was read
+    """
+    if int(gaps.sum()) <= cells.series.null_count():
+        return np.zeros(len(cells), bool)
+    odd, known = ~cells.missing(column.missing_words), getattr(column, "words", [])
+    if known and odd.any():
+        odd &= ~cells.different_words(column.missing_words).is_in(known).fill_null(False).to_numpy()
+    return gaps & cells.rows(odd, False)
 
 
-def nowhere(cells: Cells) -> pl.Series:
-    """(n,) booleans, all False."""
-    return pl.repeat(False, len(cells), eager=True)
+def words_at(column: Column, cells: Cells, rows: Numbers) -> pl.Series:
+    """The words of a column in some rows; `rows` are booleans (n,)."""
+    return cells.words(column.missing_words).filter(pl.Series(rows))
 
 
-def unread(column: Column, cells: Cells, read: pl.Series) -> pl.Series:
-    """The words that could not be read and are not among the column's known words."""
-    if not may_be_unread(cells, read):
-        return pl.Series([], dtype=pl.String)
-    odd = cells.words(column.missing_words).filter(read.is_null()).drop_nulls()
-    known = getattr(column, "words", [])
-    return odd.filter(~odd.is_in(known)) if known and len(odd) else odd
-
-
-def refuse_word(column: Column, word: str, cells: Cells, expected: str, count: int) -> None:
-    row = int((cells.words(column.missing_words) == word).fill_null(False).arg_max() or 0) + 1
-    if parsing.is_text(cells.dtype):
-        word = str(cells.series[row - 1]).strip()  # as it stands in the file: 5.00, not 5
+def refuse_words(column: Column, cells: Cells, odd: Numbers, expected: str) -> NoReturn:
+    """Raise the DataError for values that do not fit; `odd` are booleans (n,), of which some are True."""
+    row, count = int(odd.argmax()), int(odd.sum())
+    text = parsing.is_text(cells.dtype)  # as it stands in the file: 5.00, not 5
+    word = str(cells.series[row]).strip() if text else words_at(column, cells, odd)[0]
     raise DataError(
-        f"column {column.name!r}: {word!r} in row {row:,} is not a {column.kind}",
+        f"column {column.name!r}: {word!r} in row {row + 1:,} is not a {column.kind}",
         expected=expected,
         got=f"{count:,} of {len(cells):,} values that are not" if count > 1 else f"{word!r}",
         fix="correct the value, leave the cell empty, or take all such values for missing with --unknown gap",
     )
 
 
-def refuse_infinite(name: str, there: Numbers, read: pl.Series) -> None:
-    if len(there) and not np.isfinite(there).all():
-        rows = read.is_infinite().fill_null(False)
-        first = int(rows.arg_max() or 0)
-        raise DataError(
-            f"column {name!r} has infinite values",
-            expected="finite numbers, and empty cells where a number is unknown",
-            got=f"{read[first]} in row {first + 1:,}; infinite in {int(rows.sum()):,} of {len(read):,} rows",
-            fix="replace them, or leave the column out: --kind " + f'"{name}=drop"',
-        )
+def refuse_infinite(name: str, numbers: Numbers) -> NoReturn:
+    """Raise the DataError for a column with infinite numbers (n,)."""
+    rows = np.isinf(numbers)
+    first = int(rows.argmax())
+    raise DataError(
+        f"column {name!r} has infinite values",
+        expected="finite numbers, and empty cells where a number is unknown",
+        got=f"{numbers[first]} in row {first + 1:,}; infinite in {int(rows.sum()):,} of {len(numbers):,} rows",
+        fix="replace them, or leave the column out: --kind " + f'"{name}=drop"',
+    )

@@ -1,12 +1,13 @@
 """The kinds of columns: what is learned from each, and how it becomes numbers for a network.
 
 Each class is one kind of column. It is fitted on the training rows, saved as plain numbers and words (`to_dict`), and
-turns the column of that name in any table into the same features.
+turns the column of that name in any table into the same features. Several columns of one kind are the rows of an array,
+so a formula stands once, however many columns there are.
 """
 
 from __future__ import annotations
 
-import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
@@ -14,18 +15,30 @@ import numpy as np
 import polars as pl
 
 from lamp.printable import counted
-from lamp.tables import dates, parsing
+from lamp.tables import parsing
 from lamp.tables.cells import Cells, Counted
-from lamp.tables.column import Column, Numbers, nowhere, own_missing_words, refuse_infinite, refuse_word, unread
+from lamp.tables.column import (
+    Column,
+    Numbers,
+    own_missing_words,
+    read_all,
+    refuse_infinite,
+    refuse_words,
+    unread,
+    with_indicators,
+    words_at,
+)
+from lamp.tables.date_column import DateColumn
 from lamp.tables.decimal_marks import decimal_mark
 from lamp.tables.missing import MISSING_WORDS
 from lamp.tables.numbers import NumberForm
+
+__all__ = ["KINDS", "BooleanColumn", "CategoryColumn", "DateColumn", "LeftOut", "NumberColumn", "frequent"]
 
 MOST_LEVELS = 50  # words of a category that have a feature of their own
 RAREST = 3  # rows in which such a word must occur at least,
 RARE_SHARE = 1000  # and at least in one of this many rows
 FAR_OUT = 12.0  # standard deviations from the mean beyond which a column's tails are compressed by asinh
-DAY = 86_400.0  # seconds
 
 
 @dataclass
@@ -74,58 +87,67 @@ class NumberColumn(Column):
         return [self.name, f"{self.name} is missing"] if self.indicator else [self.name]
 
     @classmethod
-    def fit(cls, cells: Cells, **known: Any) -> Self:
-        learned = {key: known[key] for key in ("decimal", "unit", "zeros", "scales", "without", "open") if key in known}
-        column = cls(cells.name, 0.0, 0.0, 1.0, False, 0.0, 0.0, **learned, **own_missing_words(known))
-        read = column.read(cells)
-        column.words = sorted({*unread(column, cells, read).to_list(), *known.get("words", [])})
-        x = read.to_numpy()
-        there = x[~np.isnan(x)]
-        refuse_infinite(cells.name, there, read)
-        if len(there):
-            column.median, column.low, column.high = float(np.median(there)), float(there.min()), float(there.max())
-        column.indicator = bool(read.null_count())
-        median = column.median
-        x = np.where(np.isnan(x), median, x)
-        column._scale(x)
-        if np.abs((x - column.mean) / column.std).max(initial=0.0) > FAR_OUT:
-            low, high = np.quantile(x, [0.25, 0.75])
-            column.curve = {"centre": median, "width": float(high - low) or float(np.abs(x - median).mean()) or 1.0}
-            column._scale(column._curved(x))
-        return column
+    def fit(cls, cells: Sequence[Cells], known: Sequence[Mapping[str, Any]]) -> list[Self]:
+        columns = [cls._unfitted(each.name, given) for each, given in zip(cells, known, strict=True)]
+        x = read_all(columns, cells)  # (c, n)
+        gaps = np.isnan(x)
+        for column, each, row, gap, given in zip(columns, cells, x, gaps, known, strict=True):
+            odd = unread(column, each, gap)
+            found = words_at(column, each, odd).to_list() if odd.any() else []
+            column.words = sorted({*found, *given.get("words", [])})
+            if np.isinf(row).any():
+                refuse_infinite(column.name, row)
+        low, median, high = _low_middle_high(x)
+        x = np.where(gaps, median, x)
+        mean, std = _mean_and_std(x)
+        far = np.flatnonzero(np.abs((x - mean) / std).max(1) > FAR_OUT)
+        curves: list[dict[str, float] | None] = [None] * len(columns)
+        if len(far):
+            some = x[far]
+            first, third = np.quantile(some, [0.25, 0.75], axis=1)
+            for k, row, width in zip(far.tolist(), some, (third - first).tolist(), strict=True):
+                centre = float(median[k, 0])
+                curves[k] = {"centre": centre, "width": width or float(np.abs(row - centre).mean()) or 1.0}
+            mean[far], std[far] = _mean_and_std(_curved(some, [curves[k] for k in far.tolist()]))
+        learned = (median, mean, std, low, high, gaps.any(1, keepdims=True))
+        for column, curve, numbers in zip(columns, curves, np.hstack(learned).tolist(), strict=True):
+            column.median, column.mean, column.std, column.low, column.high = numbers[:-1]
+            column.indicator, column.curve = bool(numbers[-1]), curve
+        return columns
 
-    def _scale(self, x: Numbers) -> None:
-        self.mean, self.std = float(x.mean()), float(x.std())
-        if not self.std > 1e-12 * max(1.0, abs(self.mean)):
-            self.std = 1.0
-
-    def _curved(self, x: Numbers) -> Numbers:
-        return x if self.curve is None else np.arcsinh((x - self.curve["centre"]) / self.curve["width"])
+    @classmethod
+    def _unfitted(cls, name: str, known: Mapping[str, Any]) -> Self:
+        form = {key: known[key] for key in ("decimal", "unit", "zeros", "scales", "without", "open") if key in known}
+        return cls(name, 0.0, 0.0, 1.0, False, 0.0, 0.0, **form, **own_missing_words(known))
 
     def read(self, column: pl.Series | Cells) -> pl.Series:
         return parsing.numbers(column, self.form, self.missing_words)
 
-    def unknown(self, cells: Cells) -> pl.Series:
-        return super().unknown(cells) | self.read(cells).is_infinite().fill_null(False)
+    def unknown(self, cells: Cells) -> Numbers:
+        infinite: Numbers = np.isinf(self.read(cells).to_numpy())
+        return super().unknown(cells) | infinite
 
-    def transform(self, cells: Cells, notes: list[str]) -> Numbers:
-        read = self.read(cells)
-        strange = unread(self, cells, read)
-        if len(strange):
-            refuse_word(self, strange[0], cells, self.form.described, len(strange))
-        self._remark(cells, read, notes)
-        x = read.to_numpy()
-        missing = np.isnan(x)
-        refuse_infinite(self.name, x[~missing], read)
-        if not self.indicator:
-            self._filled(read.null_count(), notes, f"replaced by the median, {self.median:g}")
-        z = (self._curved(np.where(missing, self.median, x)) - self.mean) / self.std
-        return np.stack([z, missing.astype(np.float64)], 1) if self.indicator else z[:, None]
+    @classmethod
+    def transform(cls, columns: Sequence[Self], cells: Sequence[Cells], notes: Sequence[list[str]]) -> Numbers:
+        x = read_all(columns, cells)  # (c, n)
+        gaps = np.isnan(x)
+        for column, each, row, gap, said in zip(columns, cells, x, gaps, notes, strict=True):
+            odd = unread(column, each, gap)
+            if odd.any():
+                refuse_words(column, each, odd, column.form.described)
+            column._remark(each, len(row) - int(gap.sum()), said)
+            if np.isinf(row).any():
+                refuse_infinite(column.name, row)
+            if not column.indicator:
+                column._filled(int(gap.sum()), said, f"replaced by the median, {column.median:g}")
+        median, mean, std = np.array([(each.median, each.mean, each.std) for each in columns]).T[:, :, None]
+        z = (_curved(np.where(gaps, median, x), [each.curve for each in columns]) - mean) / std
+        return with_indicators([z], gaps, [each.indicator for each in columns])
 
-    def _remark(self, cells: Cells, read: pl.Series, notes: list[str]) -> None:
+    def _remark(self, cells: Cells, there: int, notes: list[str]) -> None:
         """Add remarks on ambiguous text of a form that did not occur in training."""
         if self.unit and not self.without:
-            bare = read.count() - int(
+            bare = there - int(
                 cells.series.str.contains(self.unit, literal=True).sum() if cells.dtype == pl.String else 0
             )
             if bare:
@@ -152,25 +174,26 @@ class BooleanColumn(Column):
         return [self.name, f"{self.name} is missing"] if self.indicator else [self.name]
 
     @classmethod
-    def fit(cls, cells: Cells, **known: Any) -> Self:
-        column = cls(cells.name, False, **own_missing_words(known))
-        column.indicator = bool(column.read(cells).null_count())
-        return column
+    def fit(cls, cells: Sequence[Cells], known: Sequence[Mapping[str, Any]]) -> list[Self]:
+        columns = [cls(each.name, False, **own_missing_words(given)) for each, given in zip(cells, known, strict=True)]
+        for column, each in zip(columns, cells, strict=True):
+            column.indicator = column.read(each).null_count() > 0
+        return columns
 
     def read(self, column: pl.Series | Cells) -> pl.Series:
         return parsing.answers(column, self.missing_words)
 
-    def transform(self, cells: Cells, notes: list[str]) -> Numbers:
-        read = self.read(cells)
-        odd = unread(self, cells, read)
-        if len(odd):
-            refuse_word(self, odd[0], cells, "true or false, yes or no, 1 or 0", len(odd))
-        if not self.indicator:
-            self._filled(read.null_count(), notes, "replaced by 0.5, halfway between yes and no")
-        x = read.cast(pl.Float64).to_numpy()
-        missing = np.isnan(x)
-        x = np.where(missing, 0.5, x)
-        return np.stack([x, missing.astype(np.float64)], 1) if self.indicator else x[:, None]
+    @classmethod
+    def transform(cls, columns: Sequence[Self], cells: Sequence[Cells], notes: Sequence[list[str]]) -> Numbers:
+        x = read_all(columns, cells).astype(np.float64)  # (c, n)
+        gaps = np.isnan(x)
+        for column, each, gap, said in zip(columns, cells, gaps, notes, strict=True):
+            odd = unread(column, each, gap)
+            if odd.any():
+                refuse_words(column, each, odd, "true or false, yes or no, 1 or 0")
+            if not column.indicator:
+                column._filled(int(gap.sum()), said, "replaced by 0.5, halfway between yes and no")
+        return with_indicators([np.where(gaps, 0.5, x)], gaps, [each.indicator for each in columns])
 
 
 @dataclass
@@ -194,8 +217,11 @@ class CategoryColumn(Column):
         return [f"{self.name} = {level}" for level in self.levels] + [f"{self.name} {other}" for other in others]
 
     @classmethod
-    def fit(cls, cells: Cells, **known: Any) -> Self:
-        words = own_missing_words(known)
+    def fit(cls, cells: Sequence[Cells], known: Sequence[Mapping[str, Any]]) -> list[Self]:
+        return [cls._fitted(each, own_missing_words(given)) for each, given in zip(cells, known, strict=True)]
+
+    @classmethod
+    def _fitted(cls, cells: Cells, words: Mapping[str, Any]) -> Self:
         counted, there = cells.counted(*words.values()), cells.there(*words.values())
         levels, _ = frequent(counted, len(cells))
         return cls(cells.name, levels, len(counted.words) - len(levels), there < len(cells), **words)
@@ -203,94 +229,33 @@ class CategoryColumn(Column):
     def read(self, column: pl.Series | Cells) -> pl.Series:
         return parsing.words(column, self.missing_words)
 
-    def unknown(self, cells: Cells) -> pl.Series:
-        if self.rare:
-            return nowhere(cells)  # a word without a feature may have been a rare word in training
-        text = self.read(cells)
-        return text.is_not_null() & ~text.is_in(self.levels).fill_null(False)
+    def unknown(self, cells: Cells) -> Numbers:
+        if self.rare:  # a word without a feature may have been a rare word in training
+            return np.zeros(len(cells), bool)
+        strange: Numbers = cells.looked_up(self.levels, self.missing_words, other=-1, gap=-2) == -1
+        return strange
 
-    def transform(self, cells: Cells, notes: list[str]) -> Numbers:
-        features = len(self.features)
+    @classmethod
+    def transform(cls, columns: Sequence[Self], cells: Sequence[Cells], notes: Sequence[list[str]]) -> Numbers:
+        return np.concatenate(
+            [column._encoded(each, said) for column, each, said in zip(columns, cells, notes, strict=True)]
+        )
+
+    def _encoded(self, cells: Cells, notes: list[str]) -> Numbers:
+        """The column as numbers (features, n)."""
+        features = len(self.levels) + bool(self.rare) + self.missing
         other = len(self.levels) if self.rare else features  # beyond the last: all zeros
         gap = features - 1 if self.missing else features + 1
         at = cells.looked_up(self.levels, self.missing_words, other, gap)
         if not self.missing:
             self._filled(int((at == gap).sum()), notes, "encoded as none of its words")
-        out = np.zeros((len(at), features + 2), np.float32)  # (n, words) may be large
-        out[np.arange(len(at)), at] = 1.0
+        out = np.zeros((features + 2, len(at)), np.float32)  # (words, n) may be large
+        out[at, np.arange(len(at))] = 1.0
         if not self.rare and (unknown := at == other).any():
-            new = self.read(cells).filter(pl.Series(unknown)).unique(maintain_order=True).to_list()
+            new = words_at(self, cells, unknown).unique(maintain_order=True).to_list()
             shown = ", ".join(map(repr, new[:3])) + (", ..." if len(new) > 3 else "")
             notes.append(f"{self.name}: {counted(unknown.sum(), 'row')} with words that were not in training: {shown}")
-        return out[:, :features]
-
-
-@dataclass
-class DateColumn(Column):
-    """Dates and times, as days since 1970 and as sines and cosines of the time within a year, month, week and day.
-
-    format  how the text writes the day, as in strftime; None if the table's column has a type for dates
-    parts   {part: [mean, standard deviation]} of each part that varies; missing values become the mean
-    words   the words found among the dates in training, which count as missing
-    """
-
-    kind: ClassVar[str] = "date"
-    format: str | None
-    parts: dict[str, list[float]]
-    indicator: bool
-    words: list[str] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        if self.format is not None:  # older files have the time of day in it
-            self.format = re.split("[T ]%H", self.format)[0]
-
-    @property
-    def features(self) -> list[str]:
-        return [f"{self.name}: {part}" for part in self.parts] + [f"{self.name} is missing"] * self.indicator
-
-    @classmethod
-    def fit(cls, cells: Cells, **known: Any) -> Self:
-        column = cls(cells.name, known.get("format"), {}, False, known.get("words", []), **own_missing_words(known))
-        read = column.read(cells)
-        at = read.to_numpy()
-        for part, x in _parts(at[~np.isnat(at)]).items():
-            if len(x) and (std := float(x.std())) > 1e-6:
-                column.parts[part] = [float(x.mean()), std]
-        column.indicator = bool(read.null_count())
-        return column
-
-    def read(self, column: pl.Series | Cells) -> pl.Series:
-        dtype = column.dtype
-        if (dtype == pl.Time) != (self.format == dates.TIME_ALONE) and parsing.is_time(dtype):
-            return pl.repeat(None, len(column), dtype=pl.Datetime("us"), eager=True)
-        return parsing.times(column, self.format, self.missing_words)
-
-    def transform(self, cells: Cells, notes: list[str]) -> Numbers:
-        read = self.read(cells)
-        odd = unread(self, cells, read)
-        if len(odd):
-            refuse_word(self, odd[0], cells, dates.expected(self.format), len(odd))
-        if not self.indicator:
-            self._filled(read.null_count(), notes, "replaced by the mean date")
-        self._remark_on_clocks(read, notes)
-        at = read.to_numpy()
-        there = ~np.isnat(at)
-        all_parts = _parts(np.where(there, at, np.datetime64(0, "us")))
-        out = [np.where(there, (all_parts[part] - mean) / std, 0.0) for part, (mean, std) in self.parts.items()]
-        out += [(~there).astype(np.float64)] * self.indicator
-        return np.stack(out, 1) if out else np.empty((len(read), 0))
-
-    def _remark_on_clocks(self, read: pl.Series, notes: list[str]) -> None:
-        """Add a remark if these dates have a time of day and training's had none, or the other way round."""
-        if self.format == dates.TIME_ALONE or not read.count():
-            return
-        with_clock = int((read != read.dt.truncate("1d")).sum())
-        if with_clock and "sine of day" not in self.parts:
-            notes.append(
-                f"{self.name}: a time of day in {counted(with_clock, 'row')} is not used; training had only days"
-            )
-        elif not with_clock and "sine of day" in self.parts:
-            notes.append(f"{self.name}: no row has a time of day, which training had; midnight is taken")
+        return out[:features]
 
 
 @dataclass
@@ -305,8 +270,8 @@ class LeftOut(Column):
         return []
 
     @classmethod
-    def fit(cls, cells: Cells, **known: Any) -> Self:
-        return cls(cells.name, known.get("why", ""))
+    def fit(cls, cells: Sequence[Cells], known: Sequence[Mapping[str, Any]]) -> list[Self]:
+        return [cls(each.name, given.get("why", "")) for each, given in zip(cells, known, strict=True)]
 
     def to_dict(self) -> dict[str, Any]:
         return {"name": self.name, "kind": self.kind, "why": self.why}
@@ -314,13 +279,41 @@ class LeftOut(Column):
     def read(self, column: pl.Series | Cells) -> pl.Series:
         return Cells.of(column).series
 
-    def transform(self, cells: Cells, notes: list[str]) -> Numbers:
-        return np.empty((len(cells), 0))
+    @classmethod
+    def transform(cls, columns: Sequence[Self], cells: Sequence[Cells], notes: Sequence[list[str]]) -> Numbers:
+        return np.empty((0, len(cells[0])))
 
 
 KINDS: dict[str, type[Column]] = {
     each.kind: each for each in (NumberColumn, BooleanColumn, CategoryColumn, DateColumn, LeftOut)
 }
+
+
+# ---- several columns at once -----------------------------------------------------------------------------------------
+def _low_middle_high(x: Numbers) -> tuple[Numbers, Numbers, Numbers]:
+    """The smallest number, the median and the largest number of each row of x (c, n), (c, 1) each; NaN is left out."""
+    ordered = np.sort(x, 1)  # NaN comes last
+    there = np.count_nonzero(~np.isnan(x), 1)[:, None]
+
+    def at(place: Numbers) -> Numbers:
+        return np.where(there > 0, np.take_along_axis(ordered, np.maximum(place, 0), 1), 0.0)
+
+    return at(there * 0), (at((there - 1) // 2) + at(there // 2)) / 2, at(there - 1)
+
+
+def _mean_and_std(x: Numbers) -> tuple[Numbers, Numbers]:
+    """The mean and the standard deviation of each row of x (c, n), (c, 1) each; 1 for a constant row."""
+    mean, std = x.mean(1, keepdims=True), x.std(1, keepdims=True)
+    return mean, np.where(std > 1e-12 * np.maximum(1.0, np.abs(mean)), std, 1.0)
+
+
+def _curved(x: Numbers, curves: Sequence[Mapping[str, float] | None]) -> Numbers:
+    """Each row of x (c, n), compressed by asinh where the column has a curve."""
+    at = [k for k, curve in enumerate(curves) if curve is not None]
+    if at:
+        centre, width = np.array([(curve["centre"], curve["width"]) for curve in curves if curve]).T[:, :, None]
+        x[at] = np.arcsinh((x[at] - centre) / width)
+    return x
 
 
 # ---- the words of a category -----------------------------------------------------------------------------------------
@@ -330,20 +323,3 @@ def frequent(counted: Counted, rows: int) -> tuple[list[str], int]:
     found = zip(counted.rows[enough].tolist(), counted.words.filter(pl.Series(enough)).to_list(), strict=True)
     most = sorted(found, key=lambda pair: (-pair[0], pair[1]))[:MOST_LEVELS]
     return [word for _, word in most], sum(count for count, _ in most)
-
-
-# ---- points in time --------------------------------------------------------------------------------------------------
-def _parts(at: Numbers) -> dict[str, Numbers]:
-    """{part: (n,) numbers} for points in time, datetime64[us]."""
-    day, month, year = (at.astype(f"datetime64[{unit}]") for unit in "DMY")
-    turns = {
-        "year": ((day - year).astype(np.int64) + 1) / 365.25,
-        "month": ((day - month).astype(np.int64) + 1) / 31.0,
-        "week": ((day.astype(np.int64) + 3) % 7 + 1) / 7.0,  # 1970-01-01 was a Thursday
-        "day": (at - day).astype(np.int64) / 1e6 / DAY,
-    }
-    parts = {"days": at.astype(np.int64) / 1e6 / DAY}
-    for name, turn in turns.items():
-        parts[f"sine of {name}"] = np.sin(2 * np.pi * turn)
-        parts[f"cosine of {name}"] = np.cos(2 * np.pi * turn)
-    return parts

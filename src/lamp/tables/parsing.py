@@ -90,8 +90,8 @@ def answers(column: pl.Series | Cells, missing: Sequence[str] = MISSING_WORDS) -
     if cells.dtype == pl.Boolean:
         return cells.series
     found = meant(cells.different_words(missing).to_list())
-    codes = np.array([-1 if each is None else each for each in found], np.int8)
-    return pl.Series(cells.name, at := cells.rows(codes, -1)).cast(pl.Boolean).set(pl.Series(at < 0), None)
+    codes = np.array([np.nan if each is None else float(each) for each in found])
+    return pl.Series(cells.name, cells.rows(codes, np.nan), nan_to_null=True).cast(pl.Boolean)
 
 
 def meant(words: Sequence[str | None]) -> list[bool | None]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
-from typing import Any
+from itertools import accumulate, pairwise
+from typing import Any, NoReturn
 
 import numpy as np
 import polars as pl
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from lamp.errors import ArgumentError, DataError, DTypeError
 from lamp.tables import kinds
-from lamp.tables.cells import Cells, cells_of
+from lamp.tables.cells import AT_A_TIME, Cells, cells_of
 from lamp.tables.column import Column, Numbers, Unknown
 from lamp.tables.columns import KINDS, LeftOut, NumberColumn
 from lamp.tables.kinds import Decision, listed
@@ -47,8 +48,14 @@ class Preprocessing:
         """Learn from these rows, and return self. `decisions` gives each column's kind; by default it is detected."""
         frame = _a_frame(frame, "fit")
         decisions = kinds.decide(frame, target) if decisions is None else decisions
-        cells = cells_of(frame[each.name] for each in decisions)
-        self.columns = [KINDS[each.kind].fit(cells[each.name], why=each.why, **each.known) for each in decisions]
+        there = dict(zip(frame.columns, frame.get_columns(), strict=True))
+        cells = cells_of(there[each.name] for each in decisions)
+        made: dict[str, Column] = {}
+        for kind, some in _together([KINDS[each.kind] for each in decisions], len(frame)):
+            group = [decisions[k] for k in some]
+            known = [{"why": each.why, **each.known} for each in group]
+            made |= {column.name: column for column in kind.fit([cells[each.name] for each in group], known)}
+        self.columns = [made[each.name] for each in decisions]
         return self
 
     @property
@@ -98,12 +105,18 @@ class Preprocessing:
                 fix="take fewer rows, or leave out categories with many words: --kind NAME=drop",
             )
         table = np.empty((len(frame), features), np.float32)
-        cells = cells_of(frame[column.name] for column in self.used)
-        start = 0
-        for column in self.used:
-            numbers = _numbers(column, cells[column.name], notes, unknown)  # (n, features of the column)
-            table[:, start : start + numbers.shape[1]] = numbers
-            start += numbers.shape[1]
+        there = dict(zip(frame.columns, frame.get_columns(), strict=True))
+        used, places = self.used, self.places()
+        cells = cells_of(there[column.name] for column in used)
+        said: dict[str, list[str]] = {column.name: [] for column in used}
+        try:
+            for _, some in _together([type(column) for column in used], len(frame)):
+                columns = [used[k] for k in some]
+                names = [column.name for column in columns]
+                numbers = _numbers(columns, [cells[name] for name in names], [said[name] for name in names], unknown)
+                table[:, [k for name in names for k in places[name]]] = numbers.T
+        finally:
+            notes.extend(note for several in said.values() for note in several)  # in the table's order
         return torch.from_numpy(table)
 
     def _with_plain_numbers(self, frame: pl.DataFrame) -> pl.DataFrame:
@@ -199,25 +212,47 @@ def _a_frame(frame: Any, what: str) -> pl.DataFrame:
     )
 
 
-def _numbers(column: Column, cells: Cells, notes: list[str], unknown: Unknown | None) -> Numbers:
-    """A column as numbers (n, features) float32."""
+def _together(kinds: Sequence[type[Column]], rows: int) -> Iterator[tuple[type[Column], list[int]]]:
+    """Each kind with the indices of its columns; a kind of many cells comes several times, with some columns each."""
+    most = max(1, AT_A_TIME // max(1, rows))
+    for kind in dict.fromkeys(kinds):
+        those = [k for k, each in enumerate(kinds) if each is kind]
+        yield from ((kind, those[start : start + most]) for start in range(0, len(those), most))
+
+
+def _numbers(
+    columns: Sequence[Column], cells: Sequence[Cells], notes: Sequence[list[str]], unknown: Unknown | None
+) -> Numbers:
+    """Columns of one kind as numbers (features, n) float32."""
     if unknown is not None:
-        cells = column.known(cells, unknown, notes)
-    said, series = len(notes), cells.series
+        cells = [column.known(each, unknown, said) for column, each, said in zip(columns, cells, notes, strict=True)]
+    before = list(map(len, notes))
     with np.errstate(over="ignore"):  # numbers too large for float32 are refused below
-        numbers = column.transform(cells, notes).astype(np.float32, copy=False)
+        numbers = type(columns[0]).transform(columns, cells, notes).astype(np.float32, copy=False)
     if np.isfinite(numbers).all():
         return numbers
-    far = pl.Series(~np.isfinite(numbers).all(1))
-    largest = float(series.filter(far).cast(pl.Float64, strict=False).abs().max() or 0)  # type: ignore[arg-type]
-    if unknown == "gap":
-        del notes[said:]  # the second call below adds them again
-        notes.append(f"{column.name}: {int(far.sum()):,} numbers too far from those in training count as missing")
-        return _numbers(column, Cells(pl.select(pl.when(~far).then(series)).to_series()), notes, None)
+    ends = accumulate((len(column.features) for column in columns), initial=0)
+    for k, (start, end) in enumerate(pairwise(ends)):
+        far: Numbers = np.any(~np.isfinite(numbers[start:end]), axis=0, keepdims=False)
+        if not far.any():
+            continue
+        if unknown != "gap":
+            _refuse_far(columns[k], cells[k], far)
+        del notes[k][before[k] :]  # the second call below adds them again
+        notes[k].append(
+            f"{columns[k].name}: {int(far.sum()):,} numbers too far from those in training count as missing"
+        )
+        numbers[start:end] = _numbers([columns[k]], [cells[k].without(far)], [notes[k]], None)
+    return numbers
+
+
+def _refuse_far(column: Column, cells: Cells, far: Numbers) -> NoReturn:
+    """Raise the DataError for numbers too far from those in training; `far` are booleans (n,)."""
+    largest = cells.series.filter(pl.Series(far)).cast(pl.Float64, strict=False).abs().max()
     raise DataError(
         f"column {column.name!r} has numbers too far from those in training",
         expected="numbers of about the same size",
-        got=f"{largest:.3g}",
+        got=f"{float(largest or 0):.3g}",  # type: ignore[arg-type]
         fix="correct them, or take them for missing with --unknown gap",
     )
 

@@ -1,0 +1,144 @@
+"""Columns of dates and times, as numbers for a network."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import polars as pl
+
+from lamp.printable import counted
+from lamp.tables import dates, parsing
+from lamp.tables.cells import Cells, read_together
+from lamp.tables.column import (
+    Column,
+    Numbers,
+    own_missing_words,
+    read_all,
+    refuse_words,
+    unread,
+    with_indicators,
+)
+
+DAY = 86_400.0  # seconds
+EPOCH = np.datetime64(0, "us")
+ABSENT = (0.0, 1.0)  # mean and standard deviation of a part that a column does not have
+TURNS = ("year", "month", "week", "day")
+PARTS = ("days", *(f"{wave} of {turn}" for turn in TURNS for wave in ("sine", "cosine")))
+
+
+@dataclass
+class DateColumn(Column):
+    """Dates and times, as days since 1970 and as sines and cosines of the time within a year, month, week and day.
+
+    format  how the text writes the day, as in strftime; None if the table's column has a type for dates
+    parts   {part: [mean, standard deviation]} of each part that varies; missing values become the mean
+    words   the words found among the dates in training, which count as missing
+    """
+
+    kind: ClassVar[str] = "date"
+    format: str | None
+    parts: dict[str, list[float]]
+    indicator: bool
+    words: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if self.format is not None:  # older files have the time of day in it
+            self.format = re.split("[T ]%H", self.format)[0]
+
+    @property
+    def features(self) -> list[str]:
+        return [f"{self.name}: {part}" for part in PARTS if part in self.parts] + [f"{self.name} is missing"] * self.indicator
+
+    @classmethod
+    def fit(cls, cells: Sequence[Cells], known: Sequence[Mapping[str, Any]]) -> list[Self]:
+        columns = [cls._unfitted(each.name, given) for each, given in zip(cells, known, strict=True)]
+        at = _read_all(columns, cells)  # (c, n)
+        gaps = np.isnat(at)
+        full = np.flatnonzero(~gaps.any(1))
+        cls._fit_parts([columns[k] for k in full], at[full])
+        for k in np.flatnonzero(gaps.any(1)):
+            cls._fit_parts([columns[k]], at[k : k + 1, ~gaps[k]])
+            columns[k].indicator = True
+        return columns
+
+    @classmethod
+    def _unfitted(cls, name: str, known: Mapping[str, Any]) -> Self:
+        return cls(name, known.get("format"), {}, False, known.get("words", []), **own_missing_words(known))
+
+    @staticmethod
+    def _fit_parts(columns: Sequence[DateColumn], at: Numbers) -> None:
+        """Learn the parts that vary from points in time (c, n), none of which is missing."""
+        for part, x in _parts(at).items() if at.size else ():
+            for column, mean, std in zip(columns, x.mean(1).tolist(), x.std(1).tolist(), strict=True):
+                if std > 1e-6:
+                    column.parts[part] = [mean, std]
+
+    def read(self, column: pl.Series | Cells) -> pl.Series:
+        dtype = column.dtype
+        if (dtype == pl.Time) != (self.format == dates.TIME_ALONE) and parsing.is_time(dtype):
+            return pl.repeat(None, len(column), dtype=pl.Datetime("us"), eager=True)
+        return parsing.times(column, self.format, self.missing_words)
+
+    @classmethod
+    def transform(cls, columns: Sequence[Self], cells: Sequence[Cells], notes: Sequence[list[str]]) -> Numbers:
+        at = _read_all(columns, cells)  # (c, n)
+        gaps = np.isnat(at)
+        with_clock = (at != at.astype("datetime64[D]")) & ~gaps
+        for column, each, gap, clock, said in zip(columns, cells, gaps, with_clock, notes, strict=True):
+            odd = unread(column, each, gap)
+            if odd.any():
+                refuse_words(column, each, odd, dates.expected(column.format))
+            missing = int(gap.sum())
+            if not column.indicator:
+                column._filled(missing, said, "replaced by the mean date")
+            column._remark_on_clocks(int(clock.sum()), len(gap) - missing, said)
+        parts = [
+            np.where(gaps, 0.0, (x - mean) / std)
+            for part, x in _parts(np.where(gaps, EPOCH, at)).items()
+            for mean, std in [np.array([each.parts.get(part, ABSENT) for each in columns]).T[:, :, None]]
+        ]
+        kept = [[part in each.parts for part in PARTS] for each in columns]
+        return with_indicators(parts, gaps, [each.indicator for each in columns], kept)
+
+    def _remark_on_clocks(self, with_clock: int, there: int, notes: list[str]) -> None:
+        """Add a remark if these dates have a time of day and training's had none, or the other way round."""
+        if self.format == dates.TIME_ALONE or not there:
+            return
+        if with_clock and "sine of day" not in self.parts:
+            notes.append(
+                f"{self.name}: a time of day in {counted(with_clock, 'row')} is not used; training had only days"
+            )
+        elif not with_clock and "sine of day" in self.parts:
+            notes.append(f"{self.name}: no row has a time of day, which training had; midnight is taken")
+
+
+def _read_all(columns: Sequence[DateColumn], cells: Sequence[Cells]) -> Numbers:
+    """(c, n) the points in time, datetime64[us]; NaT where one is missing or a cell holds something else."""
+    by_form: dict[str, list[Cells]] = {}
+    for column, each in zip(columns, cells, strict=True):
+        if column.format is not None and parsing.is_text(each.dtype):
+            by_form.setdefault(column.format, []).append(each)
+    for form, several in by_form.items():
+        read_together(several, dates.read, form)
+    return read_all(columns, cells)
+
+
+# ---- points in time --------------------------------------------------------------------------------------------------
+def _parts(at: Numbers) -> dict[str, Numbers]:
+    """{part: (c, n) numbers}, in the order of PARTS, for points in time (c, n), datetime64[us]."""
+    day, month, year = (at.astype(f"datetime64[{unit}]") for unit in "DMY")
+    turns = {
+        "year": ((day - year).astype(np.int64) + 1) / 365.25,
+        "month": ((day - month).astype(np.int64) + 1) / 31.0,
+        "week": ((day.astype(np.int64) + 3) % 7 + 1) / 7.0,  # 1970-01-01 was a Thursday
+        "day": (at - day).astype(np.int64) / 1e6 / DAY,
+    }
+    parts = {"days": at.astype(np.int64) / 1e6 / DAY}
+    for name, turn in turns.items():
+        parts[f"sine of {name}"] = np.sin(2 * np.pi * turn)
+        parts[f"cosine of {name}"] = np.cos(2 * np.pi * turn)
+    return parts
