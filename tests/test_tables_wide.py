@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from lamp.replicas import population
-from lamp.tables import Preprocessing, cells, kinds, plain
+from lamp.tables import Preprocessing, cells, kinds, plain, preprocessing
 from lamp.tables.effort import Shape
 from lamp.tables.groups import Group
 from lamp.tables.importance import importances
@@ -68,7 +68,8 @@ def counted(monkeypatch, call):
 def in_groups(monkeypatch):
     """Few columns are read together, so that there are many groups of them."""
     monkeypatch.setattr(cells, "AT_A_TIME", 10 * ROWS)
-    monkeypatch.setattr(plain, "AT_A_TIME", 10)
+    monkeypatch.setattr(plain, "AT_A_TIME", 10 * ROWS)
+    monkeypatch.setattr(preprocessing, "AT_A_TIME", 10 * ROWS)
 
 
 def steps(tmp_path, monkeypatch, columns):

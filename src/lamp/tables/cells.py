@@ -220,7 +220,7 @@ class _Together:
     @cached_property
     def _different(self) -> pl.DataFrame:
         """A row per column and different text: `column`, `text`, and the `row` numbers that hold it."""
-        text = as_text(pl.concat([each.rename("") for each in self._columns]))
+        text = as_text(pl.concat([each.rename("") for each in self._columns], rechunk=True))
         places = np.repeat(np.arange(len(self._columns), dtype=np.uint32), list(map(len, self._columns)))
         cells = pl.DataFrame({"column": places, "text": text}).with_row_index("row")
         return cells.filter(pl.col("text").is_not_null()).group_by("column", "text", maintain_order=True).agg("row")

@@ -51,7 +51,9 @@ class DateColumn(Column):
 
     @property
     def features(self) -> list[str]:
-        return [f"{self.name}: {part}" for part in PARTS if part in self.parts] + [f"{self.name} is missing"] * self.indicator
+        return [f"{self.name}: {part}" for part in PARTS if part in self.parts] + [
+            f"{self.name} is missing"
+        ] * self.indicator
 
     @classmethod
     def fit(cls, cells: Sequence[Cells], known: Sequence[Mapping[str, Any]]) -> list[Self]:

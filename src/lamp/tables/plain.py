@@ -5,16 +5,19 @@ Most numeric columns are plain, and a wide table has thousands. Only the other c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import polars as pl
 
+from lamp.tables.cells import AT_A_TIME
 from lamp.tables.missing import MISSING_WORDS, is_text
 
-AT_A_TIME = 200  # columns parsed together
+Numbers = np.ndarray[Any, np.dtype[Any]]
+
+SIDE_BY_SIDE = 8  # groups of columns parsed together, for several threads
 FIRST = 20  # rows that rule out most columns of anything else
 ENOUGH = 1_000  # rows in which some number must prove that the point is a decimal point
 EXACT = 2.0**53  # float64 holds all whole numbers up to here, and not all beyond
@@ -50,35 +53,58 @@ class Plain:
 def plain_numbers(frame: pl.DataFrame, missing: Sequence[str] = MISSING_WORDS) -> Plain:
     """The text columns of a table that hold only plain numbers and words that mean missing."""
     gaps = ["", *{form(word) for word in missing for form in (str, str.lower, str.upper, str.title)}]
-    columns = _likely([each for each in frame.get_columns() if is_text(each.dtype)], gaps)
-    tables, summaries = [], dict[str, Summary]()
-    cells = pl.all().cast(pl.String).str.strip_chars()
-    for start in range(0, len(columns), AT_A_TIME):
-        group = pl.DataFrame(columns[start : start + AT_A_TIME])
-        text = group.select(pl.when(~cells.is_in(gaps)).then(cells).name.keep())
+    rows, found, summaries = len(frame), list[pl.Series](), dict[str, Summary]()
+    for columns in _equal_groups(_likely([each for each in frame.get_columns() if is_text(each.dtype)], gaps), rows):
+        names = [each.name for group in columns for each in group]
+        end_to_end = [pl.concat([each.cast(pl.String).alias("") for each in group], rechunk=True) for group in columns]
+        cells = pl.all().str.strip_chars()
+        text = pl.DataFrame({str(k): each for k, each in enumerate(end_to_end)})
+        text = text.select(pl.when(~cells.is_in(gaps)).then(cells).name.keep())
         read = text.select(pl.all().cast(pl.Float64, strict=False))
-        rows, finite = _row(text, pl.all().count()), _row(read, pl.all().is_finite().sum())
-        numeric = [name for name in text.columns if rows[name] == finite[name] > 0]
-        if not numeric:
+
+        def by_column(frame: pl.DataFrame, columns: int = len(names)) -> Numbers:
+            numbers: Numbers = frame.to_numpy().T.reshape(columns, -1)  # (columns, rows)
+            return numbers
+
+        x, there = by_column(read), by_column(text.select(pl.all().is_not_null()))
+        finite = np.isfinite(x)
+        numeric: Numbers = np.logical_and((finite == there).all(1), finite.any(1))
+        if not numeric.any():
             continue
-        text, read = text.select(numeric), read.select(numeric)
-        low, high = _row(read, pl.all().min()), _row(read, pl.all().max())
-        whole, codes = _row(read, (pl.all() == pl.all().round()).all()), _row(text, pl.all().str.contains(CODE).any())
-        points = _row(text, pl.all().str.contains(".", literal=True).any())
-        shown = pl.when(pl.all().str.contains(POINT)).then(pl.all())
-        examples = _row(text.head(ENOUGH), shown.drop_nulls().first().name.keep())
-        plain = [
-            name
-            for name in numeric
-            if not codes[name] and max(-low[name], high[name]) < EXACT and (examples[name] or not points[name])
-        ]
-        tables.append(read.select(plain))
-        summaries |= {n: Summary(rows[n], low[n], high[n], whole[n], examples[n] or "") for n in plain}
-    return Plain(pl.concat(tables, how="horizontal") if summaries else pl.DataFrame(), summaries)
+        codes, points = (
+            by_column(text.select(expression.fill_null(False))).any(1)
+            for expression in (pl.all().str.contains(CODE), pl.all().str.contains(".", literal=True))
+        )
+        first = text if rows <= ENOUGH else text.filter(pl.Series(np.arange(len(text)) % rows < ENOUGH))
+        proofs = by_column(first.select(pl.all().str.contains(POINT).fill_null(False)))
+        at = np.arange(len(names)) * proofs.shape[1] + proofs.argmax(1)
+        examples = pl.concat([each.alias("") for each in first.get_columns()]).gather(at).to_list()
+        proven, count = proofs.any(1), finite.sum(1)
+        whole: Numbers = np.all((x == np.round(x)) | ~finite, axis=1)
+        low: Numbers = np.where(finite, x, np.inf).min(1)
+        high: Numbers = np.where(finite, x, -np.inf).max(1)
+        plain: Numbers = numeric & ~codes & (np.maximum(-low, high) < EXACT) & (proven | ~points)
+        long = read.get_columns()
+        for k in np.flatnonzero(plain).tolist():
+            group, place = divmod(k, len(columns[0]))
+            found.append(long[group].slice(place * rows, rows).alias(names[k]))
+            example = examples[k] if proven[k] else ""
+            summaries[names[k]] = Summary(int(count[k]), float(low[k]), float(high[k]), bool(whole[k]), example)
+    return Plain(pl.DataFrame(found), summaries)
+
+
+def _equal_groups(columns: Sequence[pl.Series], rows: int) -> Iterator[list[list[pl.Series]]]:
+    """Columns that are parsed in one call: some groups, each of as many columns, which are read as one long column."""
+    most = max(1, AT_A_TIME // max(1, rows))
+    groups = [list(columns[start : start + most]) for start in range(0, len(columns), most)]
+    last = [groups.pop()] if groups and len(groups[-1]) < most else []
+    yield from (groups[start : start + SIDE_BY_SIDE] for start in range(0, len(groups), SIDE_BY_SIDE))
+    yield from [last] if last else []
 
 
 def _likely(columns: Sequence[pl.Series], gaps: Sequence[str]) -> list[pl.Series]:
     """The columns whose first rows hold only numbers and what means missing, found for all columns in one call."""
+    columns = [each for each in columns if each.null_count() < len(each)]
     if not columns:
         return []
     first = [each.head(FIRST).cast(pl.String).alias("") for each in columns]
@@ -88,12 +114,7 @@ def _likely(columns: Sequence[pl.Series], gaps: Sequence[str]) -> list[pl.Series
     return [each for each, fit in zip(columns, by_column, strict=True) if fit.all()]
 
 
-def _row(frame: pl.DataFrame, expression: pl.Expr) -> dict[str, Any]:
-    """{column: value of the expression}."""
-    return frame.select(expression).row(0, named=True)
-
-
-def _are_whole(numbers: np.ndarray[Any, np.dtype[Any]]) -> bool:
+def _are_whole(numbers: Numbers) -> bool:
     return bool(np.isfinite(numbers).all() and (numbers == np.round(numbers)).all())
 
 
