@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from html import escape
 from types import SimpleNamespace
 
 import numpy as np
@@ -100,18 +101,34 @@ def test_train_prints_a_table_beside_scikit_learn(tmp_path, call):
     assert code == 0
     for said in ("113 test rows", "accuracy", "lamp ensemble", "linear model", "MLP", "gradient", "most important"):
         assert said in out
+    for said in (
+        "verdict",
+        "Better than guessing: log loss",
+        "a linear model",
+        f"lamp predict {tmp_path / 'new' / 'm'} NEW.csv",
+    ):
+        assert said in out
     for said in ("classification of kind", "columns: 30 number", "sweep:", "ensemble:", "epoch"):
         assert said in err
     assert max(map(len, out.splitlines()[:15])) <= 80
     report = json.loads((tmp_path / "new" / "m" / "metrics.json").read_text())
     assert report["models"]["lamp ensemble"]["accuracy"]["value"] > 0.9
     assert len(report["models"]) == 4
+    compared = {each["with"]: each for each in report["verdict"]["comparisons"]}
+    assert list(compared) == ["guessing", "linear model", "MLP", "gradient boosting"]
+    of = {name: each["log loss"]["value"] for name, each in report["models"].items()}
+    advantage = of["linear model"] - of["lamp ensemble"]
+    assert compared["linear model"]["advantage"]["value"] == pytest.approx(advantage)
+    page = (tmp_path / "new" / "m" / "report.html").read_text()
+    assert all(escape(line) in page for line in report["verdict"]["sentences"])
+    assert page.count("data:image/png;base64,") == 4
+    assert "report.html" in json.loads((tmp_path / "new" / "m" / "manifest.json").read_text())["files"]
 
 
 def test_the_folder(places):
     expected = {
         "preprocessing.json", "architecture.json", "model.safetensors", "metrics.json", "config.json", "history.json",
-        "sweep.csv", "test.csv", "curves.png", "importance.png", "manifest.json",
+        "sweep.csv", "test.csv", "curves.png", "importance.png", "manifest.json", "report.html",
     }  # fmt: skip
     assert set(os.listdir(places / "classes")) == expected | {"calibration.png", "confusion.png"}
     assert set(os.listdir(places / "numbers")) == expected | {"residuals.png"}

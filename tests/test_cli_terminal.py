@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import warnings
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -23,6 +24,7 @@ from lamp.tables.importance import Importance
 from lamp.tables.metrics import FIFTHS, Estimate
 from lamp.tables.peers import Peer
 from lamp.tables.prediction_intervals import PredictionIntervals
+from lamp.tables.verdict import Verdict
 from tests.test_cli import in_process
 
 ESCAPE, LONG = "\x1b]0;owned\x07\x9b31m", "a name that goes on and on " * 9
@@ -280,13 +282,16 @@ def estimates(scale, names):
 def test_reports_of_any_size_fit(capsys, monkeypatch, tmp_path, width, scale):
     monkeypatch.setenv("COLUMNS", str(width))
     names = ("R2", "RMSE", "MAE")
-    peers = [Peer(name, estimates(scale, names), 1.0) for name in ("linear model", "MLP", "gradient boosting")]
+    peers = [
+        Peer(name, estimates(scale, names), torch.ones(1), 1.0) for name in ("linear model", "MLP", "gradient boosting")
+    ]
     shares = dict.fromkeys(("coverage", *FIFTHS), Estimate(0.9, 0.8, 1.0))
     ours = estimates(scale, names) | shares | {"interval width": Estimate(scale)}
     target = SimpleNamespace(is_classes=False)
     outcome = SimpleNamespace(
-        estimates=ours, seconds=12.3, peers=peers, importances=[Importance("a", 0.5, 0.1)],
-        plan=SimpleNamespace(split=SimpleNamespace(test=range(1234))),
+        estimates=ours, truth=range(1234), seconds=12.3, peers=peers, importances=[Importance("a", 0.5, 0.1)],
+        plan=SimpleNamespace(split=SimpleNamespace(test=range(1234)), request=SimpleNamespace(table=Path("t.csv"))),
+        verdict=Verdict([], ["Better than guessing, " * 9], ["Try more rows."]),
         model=SimpleNamespace(target=target, intervals=PredictionIntervals.of_one_width(scale, 0.0, scale)),
     )  # fmt: skip
     show_tables.outcome(outcome, tmp_path)
@@ -304,7 +309,7 @@ def test_reports_of_any_size_fit(capsys, monkeypatch, tmp_path, width, scale):
 
 def test_metrics_that_could_not_be_had(capsys):
     show_tables.estimates(
-        SimpleNamespace(rows=1, estimates={"ROC AUC": Estimate(float("nan")), "R2": Estimate(None)}), "y"
+        SimpleNamespace(rows=1, estimates={"ROC AUC": Estimate(float("nan")), "R2": Estimate(float("nan"), 0.1)}), "y"
     )
     assert capsys.readouterr().out.count(" -") >= 2
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lamp.printable import printable, readable, shortened
+from lamp.printable import printable, readable, rounded, shortened
 
 
 @pytest.mark.parametrize(
@@ -57,3 +57,16 @@ def test_a_name_that_looks_like_a_shortened_one():
 )  # fmt: skip
 def test_numbers_as_people_write_them(number, shown):
     assert readable(number) == shown
+
+
+@pytest.mark.parametrize(
+    ("number", "margin", "shown"),
+    [
+        (94_477, 3_210, "94,500"), (94_477, 321.0, "94,480"), (0.48213, 0.088, "0.482"), (6.714, 1.03, "6.7"),
+        (0.99532, 0.0002, "0.9953"), (0.877, 0.0057, "0.877"), (-0.04, 3.0, "0.0"), (3.0, 40.0, "3"),
+        (1.234567e-5, 3e-7, "1.23e-05"), (2e9, 3e-9, "2,000,000,000"), (0.5, 0.0, "0.500"),
+        (0.5, 1e-12, "0.500000"), (float("nan"), 1.0, "-"), (3.14159e17, 1e16, "3.142e+17"),
+    ],
+)  # fmt: skip
+def test_as_many_digits_as_the_margin_leaves(number, margin, shown):
+    assert rounded(number, margin) == shown

@@ -152,7 +152,7 @@ def test_few_rows_do_not_move_the_temperature_far():
 def test_guessing_by_shares():
     known, labels = torch.tensor([0, 0, 0, 1]), torch.tensor([0, 1])
     expected = -(math.log(4 / 6) + math.log(2 / 6)) / 2
-    assert calibration.entropy_of_shares(labels, known, 2) == pytest.approx(expected)
+    assert calibration.losses_of_shares(labels, known, 2).mean().item() == pytest.approx(expected)
 
 
 # ---- splits ----------------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from typing import Any
 
 JOINERS = "\u200c\u200d\u3000"  # used in Persian, Indic and Japanese; Python's repr escapes them, lamp does not
 TOO_LONG = 1e15  # from this number on, powers of ten are easier to read
+MOST_DIGITS = 6  # more of them say nothing to a reader
 
 
 def as_utf8(text: str) -> str:
@@ -94,3 +95,18 @@ def readable(number: float | None) -> str:
     if size >= 9.9995:
         return f"{number:#.4g}"
     return f"{number:.3f}" if size >= 0.01 or number == 0 else f"{number:.2g}"
+
+
+def rounded(number: float, margin: float, usual: int = 3) -> str:
+    """A number in the one or two significant digits that its margin of error leaves, such as 94,500 for 94,477 ± 3,210.
+
+    usual  decimals that are shown where both would do, so that numbers of one kind look alike
+    """
+    if not (math.isfinite(number) and math.isfinite(margin) and margin > 0) or abs(number) >= TOO_LONG:
+        return readable(number)
+    leading = math.floor(math.log10(abs(number))) if number else 0
+    of_one = -math.floor(math.log10(margin))  # decimals with one significant digit of the margin
+    decimals = min(of_one + 1, max(of_one, usual), MOST_DIGITS - 1 - leading)
+    if decimals > MOST_DIGITS:
+        return f"{number:.{max(0, leading + decimals)}e}"
+    return f"{round(number, decimals) + 0.0:,.{max(0, decimals)}f}"  # + 0.0: no "-0"

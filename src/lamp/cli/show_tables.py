@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.measure import Measurement
+from rich.padding import Padding
 from rich.table import Table
 
 from lamp.cli.show import console
@@ -16,23 +17,22 @@ from lamp.cli.terminal import say
 from lamp.errors import LampError
 from lamp.printable import counted, printable, readable, shortened
 from lamp.tables.column import Column
-from lamp.tables.columns import BooleanColumn, CategoryColumn, DateColumn, LeftOut, NumberColumn
-from lamp.tables.dates import described
+from lamp.tables.columns import LeftOut
+from lamp.tables.descriptions import of_column, of_estimates, of_target
 from lamp.tables.evaluate import Measured
-from lamp.tables.holdout import WITHOUT_TEST
-from lamp.tables.kinds import by_reason, listed
+from lamp.tables.folder import REPORT
+from lamp.tables.kinds import by_reason
 from lamp.tables.metrics import FIFTHS, Estimate
 from lamp.tables.model import TableModel
 from lamp.tables.planning import TrainingPlan
 from lamp.tables.prediction_intervals import PredictionIntervals
-from lamp.tables.targets import Target
 from lamp.tables.train import MEASURED_ON, OURS, Outcome
+from lamp.tables.usage import commands
 
 MOST_ROWS = 60  # columns that are listed, and remarks
 MOST_IMPORTANT = 5
 LONGEST_NAME = 36  # letters of a column's name
 WIDEST = 1000  # characters per line; wider than any terminal
-PERCENT = ("accuracy", "balanced accuracy", "coverage")  # fractions, shown in percent
 OF_INTERVALS = ("coverage", *FIFTHS, "interval width")  # metrics that only the ensemble has
 
 Row = tuple[Mapping[str, Estimate], float, str]  # a model's metrics, its seconds, and a remark on it
@@ -41,7 +41,7 @@ Row = tuple[Mapping[str, Estimate], float, str]  # a model's metrics, its second
 def plan(plan: TrainingPlan) -> None:
     """Print what a training would do: target, rows, columns and effort."""
     out = console()
-    out.tell(_what(plan.target), "bold")
+    out.tell(of_target(plan.target), "bold")
     parts = plan.split
     out.tell(
         f"{len(plan.rows):,} rows: {len(parts.training):,} training, {len(parts.validation):,} validation, "
@@ -49,7 +49,7 @@ def plan(plan: TrainingPlan) -> None:
     )
     by_name = {column.name: column for column in plan.preprocessing.columns}
     columns = [by_name[decision.name] for decision in plan.decisions]
-    _columns(columns, [decision.why or _learned(by_name[decision.name]) for decision in plan.decisions[:MOST_ROWS]])
+    _columns(columns, [decision.why or of_column(by_name[decision.name]) for decision in plan.decisions[:MOST_ROWS]])
     effort = plan.effort
     out.tell(
         f"{effort.settings} settings of {len(effort.shapes)} networks would be tried on {effort.swept_rows:,} rows for "
@@ -83,7 +83,7 @@ def remarks(plan: TrainingPlan) -> None:
     """Print on stderr what the user should know before the training begins."""
     parts = plan.split
     say(
-        f"{_what(plan.target)}; {len(plan.rows):,} rows: {len(parts.training):,} training, "
+        f"{of_target(plan.target)}; {len(plan.rows):,} rows: {len(parts.training):,} training, "
         f"{len(parts.validation):,} validation, {len(parts.test):,} test"
     )
     used = [each for each in plan.decisions if each.kind != LeftOut.kind]
@@ -105,9 +105,23 @@ def outcome(outcome: Outcome, path: Path) -> None:
         out.tell(f"temperature {outcome.model.temperature:.3g}")
     else:
         _of_intervals(ours, outcome.model.intervals, on)
-    if on != MEASURED_ON[True]:
-        out.tell(WITHOUT_TEST)
-    out.tell(str(path), "bold")
+    verdict(outcome.verdict.sentences, outcome.verdict.advice)
+    out.tell("commands", "bold")
+    found = commands(path, outcome.plan.request.table)
+    longest = max(map(len, found.values()))
+    for purpose, command in found.items():
+        out.print(f"  {command:{longest}}  # {purpose}", soft_wrap=True)
+    out.tell(f"{path}: figures and all numbers are in {REPORT}", "bold")
+
+
+def verdict(sentences: Sequence[str], advice: Sequence[str]) -> None:
+    """Print what a training has come to, and what to try next."""
+    out = console()
+    for heading, lines in (("verdict", sentences), ("to try next", advice)):
+        if lines:
+            out.tell(heading, "bold")
+        for line in lines:
+            out.print(Padding(out.render_str(line), (0, 0, 0, 2)), soft_wrap=not out.is_terminal)
 
 
 def estimates(measured: Measured, name: str) -> None:
@@ -117,14 +131,14 @@ def estimates(measured: Measured, name: str) -> None:
         if metric == FIFTHS[0]:
             table.add_row("coverage by fifths of the prediction", _by_fifths(measured.estimates), "")
         elif metric not in FIFTHS:
-            table.add_row(metric, *_parts(metric, estimate))
+            table.add_row(metric, *of_estimates(metric, [estimate])[0])
     console().print(table)
 
 
 def summary(model: TableModel, reports: Mapping[str, Any], path: Path) -> None:
     """Print what is in a trained folder."""
     out, config, metrics = console(), reports["config"], reports["metrics"]
-    out.tell(f"{path}: {_what(model.target)}", "bold")
+    out.tell(f"{path}: {of_target(model.target)}", "bold")
     out.tell(
         f"{' and '.join(map(str, model.groups))}, trained on {config['table']} "
         f"({config['rows']:,} rows, seed {config['seed']}) in {config['seconds']:.1f} s, {config['epochs']} epochs",
@@ -133,7 +147,7 @@ def summary(model: TableModel, reports: Mapping[str, Any], path: Path) -> None:
         options = ", ".join(f"{name.replace('_', ' ')} {value!r}" for name, value in said.items())
         out.tell(f"tables are read with: {options}")
     columns = model.preprocessing.columns
-    _columns(columns, [_learned(column) for column in columns[:MOST_ROWS]])
+    _columns(columns, [of_column(column) for column in columns[:MOST_ROWS]])
     rows = {
         name: (
             {metric: Estimate.from_dict(estimate) for metric, estimate in of.items()},
@@ -147,6 +161,8 @@ def summary(model: TableModel, reports: Mapping[str, Any], path: Path) -> None:
     _important([(each["column"], each["mean"]) for each in metrics["importance"]])
     if "coverage" in (ours := rows[OURS][0]):
         _of_intervals(ours, model.intervals, on)
+    said = metrics.get("verdict", {"sentences": [], "advice": []})
+    verdict(said["sentences"], said["advice"])
 
 
 # ---- parts of the above ----------------------------------------------------------------------------------------------
@@ -183,7 +199,8 @@ def _side_by_side(measured_on: str, names: Sequence[str], rows: Mapping[str, Row
         heading = name if name == OURS else "scikit-learn\n" + name.replace(" boosting", "\nboosting")
         table.add_column(heading, justify="right", no_wrap=True, style="bold" if name == OURS else "")
     for metric in names:
-        table.add_row(metric, *("\n".join(_parts(metric, found[metric])) for found, _, _ in rows.values()))
+        texts = of_estimates(metric, [found[metric] for found, _, _ in rows.values()])
+        table.add_row(metric, *("\n".join(filter(None, each)) for each in texts))
     table.add_row("seconds", *(f"{seconds:.1f}" for _, seconds, _ in rows.values()))
     return table
 
@@ -195,17 +212,19 @@ def _metric_by_metric(measured_on: str, names: Sequence[str], rows: Mapping[str,
         column.justify, column.no_wrap = "right", True
     for metric in names:
         table.add_row(metric, style="dim")
-        for name, (found, seconds, _) in rows.items():
+        texts = of_estimates(metric, [found[metric] for found, _, _ in rows.values()])
+        for (name, (_, seconds, _)), shown in zip(rows.items(), texts, strict=True):
             label = name if name == OURS else f"scikit-learn's {name}"
-            shown = (*_parts(metric, found[metric]), f"{seconds:.1f}" if metric == names[0] else "")
-            table.add_row(label, *shown, style="bold" if name == OURS else "", end_section=name == list(rows)[-1])
+            last = f"{seconds:.1f}" if metric == names[0] else ""
+            style = "bold" if name == OURS else ""
+            table.add_row(label, *shown, last, style=style, end_section=name == list(rows)[-1])
     return table
 
 
 def _of_intervals(found: Mapping[str, Estimate], intervals: PredictionIntervals | None, on: str) -> None:
     """Print how many of the test rows the prediction intervals hold, and how wide they are."""
     out = console()
-    share = "{} ({})".format(*_parts("coverage", found["coverage"]))
+    share = "{} ({})".format(*of_estimates("coverage", [found["coverage"]])[0])
     width = readable(found["interval width"].value)
     out.tell(f"intervals meant to hold 90 % hold {share} of the {on} rows; their mean width is {width}")
     if FIFTHS[0] in found:
@@ -223,50 +242,6 @@ def _important(found: list[tuple[str, float]]) -> None:
     names = shortened([name for name, _ in first], LONGEST_NAME)
     shown = ", ".join(f"{name} {readable(rise)}" for name, (_, rise) in zip(names, first, strict=True))
     console().tell(f"most important columns (rise of the loss when shuffled): {shown}")
-
-
-def _parts(metric: str, estimate: Estimate) -> tuple[str, str]:
-    """The value and its interval as texts."""
-
-    def text(number: float | None) -> str:
-        return f"{100 * number:.1f} %" if metric in PERCENT and number is not None else readable(number)
-
-    if estimate.low is None or estimate.high is None:
-        return text(estimate.value), ""
-    dash = "-" if estimate.low >= 0 else "to"
-    return text(estimate.value), f"{text(estimate.low).removesuffix(' %')} {dash} {text(estimate.high)}"
-
-
-def _what(target: Target) -> str:
-    if target.is_classes:
-        return f"classification of {target.name}: {len(target.classes)} classes ({listed(target.classes, 3)})"
-    return f"regression of {target.name}" + (f", in {target.unit}" if target.unit else "")
-
-
-def _learned(column: Column) -> str:
-    """What preprocessing learned from a column, in a few words."""
-    if isinstance(column, NumberColumn):
-        gaps = f"; missing values become {_bound(column.median)}" if column.indicator else ""
-        curve = "; asinh" if column.curve else ""
-        unit = f" {column.unit}" if column.unit else ""
-        comma = "; decimal comma" if column.decimal == "," else ""
-        return f"{_bound(column.low)} to {_bound(column.high)}{unit}{comma}{curve}{gaps}"
-    if isinstance(column, CategoryColumn):
-        rare = f"; {column.rare:,} rare words share an input" if column.rare else ""
-        return listed([repr(level) for level in column.levels], 5) + rare + "; some missing" * column.missing
-    if isinstance(column, DateColumn):
-        return (
-            f"written {described(column.format)}" if column.format else "dates"
-        ) + "; some missing" * column.indicator
-    if isinstance(column, LeftOut):
-        return column.why
-    return "yes or no" + "; some missing" * column.indicator if isinstance(column, BooleanColumn) else ""
-
-
-def _bound(number: float) -> str:
-    """A number as text, without trailing zeros."""
-    text = readable(number)
-    return text.rstrip("0").rstrip(".") if "." in text and "e" not in text else text
 
 
 def _table(first: str, *others: str) -> Table:

@@ -79,9 +79,9 @@ def of_all_members(scores: Tensor, labels: Tensor, members: int, shares: Tensor 
     return min(max(math.exp(together - slope * (1 / some - 1 / members)), COLDEST), HOTTEST)
 
 
-def entropy_of_shares(labels: Tensor, known: Tensor, classes: int) -> float:
-    """The log loss on `labels` of always predicting the class frequencies of `known`."""
+def losses_of_shares(labels: Tensor, known: Tensor, classes: int) -> Tensor:
+    """The log loss of each label, (n,), of always predicting the class frequencies of `known`."""
     shares = (torch.bincount(known, minlength=classes).double() + 1) / (
         len(known) + classes
     )  # + 1: no class has probability 0
-    return float(-shares[labels].log().mean())
+    return -shares[labels].log()

@@ -3,12 +3,13 @@
 preprocessing.json     how each column is encoded
 architecture.json      the networks, the target, the calibration
 model.safetensors      the weights, (K, ...) each; those of the first group of networks begin with "0."
-metrics.json           metrics on the test rows, beside scikit-learn's models, and the importance of the columns
+metrics.json           metrics on the test rows, beside scikit-learn's models; importance of the columns; a verdict
 config.json            how it was trained: table, rows, seed, settings, times, versions
 history.json           the history of the ensemble's training; of further groups history-2.json, ...
 sweep.csv              all settings that were tried
 test.csv               each test row's number in the table, true value and prediction
 *.png                  figures
+report.html            all of this for people, in one file
 manifest.json          size and digest of each of these files
 """
 
@@ -44,6 +45,7 @@ PREPROCESSING, ARCHITECTURE = "preprocessing.json", "architecture.json"
 METRICS, CONFIG = "metrics.json", "config.json"
 HISTORY, SWEEP, TEST = "history.json", "sweep.csv", "test.csv"
 CURVES, CALIBRATION, RESIDUALS = "curves.png", "calibration.png", "residuals.png"
+REPORT = "report.html"
 CONFUSION, IMPORTANCE = "confusion.png", "importance.png"
 
 
@@ -92,6 +94,13 @@ class Importance(TypedDict):
     mean: float
 
 
+class VerdictDocument(TypedDict):
+    """What a training has come to, in sentences."""
+
+    sentences: list[str]
+    advice: list[str]
+
+
 class MetricsDocument(TypedDict):
     """metrics.json: see `lamp.tables.train.report`."""
 
@@ -101,6 +110,7 @@ class MetricsDocument(TypedDict):
     seconds: dict[str, float]
     notes: dict[str, str]
     importance: list[Importance]
+    verdict: NotRequired[VerdictDocument]
 
 
 class ConfigDocument(TypedDict):

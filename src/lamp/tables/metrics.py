@@ -51,6 +51,11 @@ class Estimate:
     low: float | None = None
     high: float | None = None
 
+    @property
+    def margin(self) -> float | None:
+        """Half the width of the interval; None where there is none."""
+        return None if self.low is None or self.high is None else (self.high - self.low) / 2
+
     def to_dict(self) -> dict[str, float | None]:
         """The estimate as a dict for JSON, with None for NaN."""
         return {name: _plain(number) for name, number in vars(self).items()}
@@ -73,7 +78,7 @@ def of_classes(p: Tensor, labels: Tensor, *, seed: int = 0) -> Estimates:
     """
     n, classes = p.shape
     right = (p.argmax(1) == labels).double()
-    surprise = -p.gather(1, labels.unsqueeze(1)).squeeze(1).clamp_min(SMALLEST).log()
+    surprise = log_losses(p, labels)
     weighted: dict[str, Weighted] = {
         "balanced accuracy": lambda w: _balanced(w, right, labels, classes),
         "log loss": lambda w: float((w * surprise).sum() / w.sum()),
@@ -87,6 +92,16 @@ def of_classes(p: Tensor, labels: Tensor, *, seed: int = 0) -> Estimates:
         **intervals,
         "calibration error": Estimate(calibration_error(p, labels)),
     }
+
+
+def losses_of(predicted: Tensor, truth: Tensor) -> Tensor:
+    """The loss of each row, (n,): log losses of probabilities (n, C), or squared errors of numbers (n,)."""
+    return log_losses(predicted, truth) if predicted.dim() == 2 else (predicted - truth).square()
+
+
+def log_losses(p: Tensor, labels: Tensor) -> Tensor:
+    """The log loss of each row, (n,), for probabilities (n, C) and class indices (n,)."""
+    return -p.gather(1, labels.unsqueeze(1)).squeeze(1).clamp_min(SMALLEST).log()
 
 
 def of_numbers(
@@ -125,6 +140,32 @@ def shares_by_size(predicted: Tensor, inside: Tensor, parts: int = len(FIFTHS)) 
     """The share of rows that are inside, for parts of equal size of the rows (n,) in ascending order of prediction."""
     ordered = inside[predicted.argsort(stable=True)]
     return [wilson(int(part.sum()), len(part)) for part in ordered.tensor_split(parts)]
+
+
+def advantages(ours: Tensor, others: Mapping[str, Tensor], *, root: bool = False, seed: int = 0) -> Estimates:
+    """By how much a model's mean loss is below that of each other model on the same rows, with paired intervals.
+
+    ours, others  the loss of each row, (n,)
+    root          whether to compare the roots of the mean losses, such as the RMSE of squared errors
+
+    All models are measured on the same bootstrap samples of rows, so what makes a row hard for all of them cancels.
+    """
+
+    def below(theirs: Tensor) -> Weighted:
+        def advantage(w: Tensor) -> float:
+            means = [float((w * losses).sum() / w.sum()) for losses in (theirs, ours)]
+            return math.sqrt(means[0]) - math.sqrt(means[1]) if root else means[0] - means[1]
+
+        return advantage
+
+    return _bootstrap({name: below(losses) for name, losses in others.items()}, len(ours), seed)
+
+
+def overconfidence(p: Tensor, labels: Tensor, *, seed: int = 0) -> Estimate:
+    """The mean over the rows of (probability of the predicted class - whether it is right), with its interval."""
+    confidence, predicted = p.max(1)
+    excess = confidence - (predicted == labels).double()
+    return _bootstrap({"mean": lambda w: float((w * excess).sum() / w.sum())}, len(p), seed)["mean"]
 
 
 # ---- intervals -------------------------------------------------------------------------------------------------------

@@ -43,12 +43,14 @@ SMALL = 1e6  # table cells up to which one thread is faster than several
 class Peer:
     """A scikit-learn model trained on the training and validation rows, and its metrics on the test rows.
 
+    losses   (n,) its loss on each test row: log loss, or squared error
     seconds  how long training and prediction took
     note     how its training was cut short, or ""
     """
 
     name: str
     estimates: Estimates
+    losses: Tensor
     seconds: float
     note: str = ""
 
@@ -92,7 +94,7 @@ def peers(
             estimates = metrics.of_classes(predicted, test[1], seed=seed)
         else:
             estimates = metrics.of_numbers(predicted, test[1], seed=seed)
-        found.append(Peer(name, estimates, took, note))
+        found.append(Peer(name, estimates, metrics.losses_of(predicted, test[1]), took, note))
     return found
 
 

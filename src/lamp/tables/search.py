@@ -41,6 +41,7 @@ SHAPE_BY = 3  # a shape is ranked by the mean of so many of its best settings, b
 CHOOSING_ROWS = 20_000  # most validation rows in a sweep
 FOLDED_ROWS = 20_000  # training and validation rows up to which the members of the ensemble hold out folds
 HELD_BY = 2  # members that hold out the same fold
+BY_BUDGET = "stopped by the"  # budget or clock: so begins what is said of a training that was cut short
 FEWEST_FOLDS = 4  # with fewer folds, all members hold out the validation rows
 
 
@@ -193,10 +194,10 @@ def _cut(history: History, epochs: int, effort: Effort) -> str:
     at = f"at epoch {history.epochs} of {effort.epochs}"
     if history.stopped == Deadline.REASON:
         return (
-            f"stopped by the clock {at}, after {guard(effort.seconds):.0f} s with a budget of {effort.seconds:.0f} s: "
+            f"{BY_BUDGET} clock {at}, after {guard(effort.seconds):.0f} s with a budget of {effort.seconds:.0f} s: "
             "the machine is slow or busy, so the same seed may give another result"
         )
-    return f"stopped by the budget {at}" if history.epochs == epochs < effort.epochs else ""
+    return f"{BY_BUDGET} budget {at}" if history.epochs == epochs < effort.epochs else ""
 
 
 @dataclass(frozen=True)

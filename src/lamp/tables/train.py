@@ -24,14 +24,17 @@ from lamp.plots.fonts import fonts_for
 from lamp.printable import all_as_utf8
 from lamp.saving import Lock, save_json, save_tensors, saving, sealed_folder
 from lamp.saving.weights import WEIGHTS
-from lamp.tables import figures, folder, kinds
-from lamp.tables.calibration import entropy_of_shares
+from lamp.tables import figures, folder, html_report, kinds
+from lamp.tables.calibration import losses_of_shares
+from lamp.tables.descriptions import of_column, of_target
 from lamp.tables.importance import Importance, importances
-from lamp.tables.metrics import Estimates
+from lamp.tables.metrics import Estimates, losses_of, overconfidence
 from lamp.tables.model import Prediction, TableModel
 from lamp.tables.peers import Peer, check_installed, peers
 from lamp.tables.planning import SHARE_OF_PEERS, TrainingPlan
-from lamp.tables.search import Found, search
+from lamp.tables.search import BY_BUDGET, Found, search
+from lamp.tables.usage import commands
+from lamp.tables.verdict import GUESSING, Verdict, compared, verdict
 from lamp.tables.writing import write_table
 
 OURS = folder.OURS
@@ -59,6 +62,7 @@ class Outcome:
     guessing: float
     peers: list[Peer]
     importances: list[Importance]
+    verdict: Verdict
     seconds: float
 
     @property
@@ -99,10 +103,10 @@ def train(plan: TrainingPlan, *, progress: bool = True, tell: Tell = lambda _: N
         prediction, truth = model.of_inputs(x[parts.test]), plan.truth[parts.test]
     else:
         prediction, truth = model.of_scores(found.scores, found.weights), target.unscaled(found.targets)
-    compared: list[Peer] = []
+    others: list[Peer] = []
     if request.with_peers and has_test:
         rows, test = (x[known], plan.truth[known]), (x[parts.test], truth)
-        compared = peers(target, rows, test, seconds=SHARE_OF_PEERS * plan.seconds, seed=request.seed, tell=tell)
+        others = peers(target, rows, test, seconds=SHARE_OF_PEERS * plan.seconds, seed=request.seed, tell=tell)
     elif request.with_peers:
         tell("scikit-learn's models are not trained, because no row is kept to compare on")
     tell("measuring the importance of the columns" + ("" if has_test else " on the validation rows"))
@@ -111,17 +115,32 @@ def train(plan: TrainingPlan, *, progress: bool = True, tell: Tell = lambda _: N
     important = importances(model, x[shuffled], plan.truth[shuffled], seconds=seconds, seed=request.seed, notes=notes)
     for note in notes:
         tell(note)
-    classes = len(target.classes)
+    estimates = model.measured(prediction, truth, seed=request.seed)
+    if target.is_classes:
+        guessing = losses_of_shares(truth, plan.truth[known], len(target.classes))
+    else:
+        guessing = losses_of(plan.truth[known].mean().expand(len(truth)), truth)
+    losses = {GUESSING: guessing, **{peer.name: peer.losses for peer in others}} if has_test else {}
+    judged = verdict(
+        target,
+        compared(target, losses_of(prediction.mean, truth), losses, seed=request.seed),
+        estimates,
+        important,
+        overconfidence=overconfidence(prediction.mean, truth, seed=request.seed) if target.is_classes else None,
+        cut=next((each.stopped for each in found.histories if each.stopped.startswith(BY_BUDGET)), ""),
+        seconds=request.seconds,
+    )
     return Outcome(
         plan,
         model,
         found,
         prediction,
         truth,
-        model.measured(prediction, truth, seed=request.seed),
-        entropy_of_shares(truth, plan.truth[known], classes) if target.is_classes else 0.0,
-        compared,
+        estimates,
+        float(guessing.mean()) if target.is_classes else 0.0,
+        others,
         important,
+        judged,
         took,
     )
 
@@ -179,14 +198,38 @@ def write(
         save_json(into / folder.PREPROCESSING, model.preprocessing.to_dict())
         save_json(into / folder.ARCHITECTURE, model.architecture)
         save_tensors(into / WEIGHTS, model.state, {"format": "pt"})
-        save_json(into / folder.METRICS, report(outcome))
-        save_json(into / folder.CONFIG, all_as_utf8({**_config(outcome), **how}))
+        measured, config = report(outcome), all_as_utf8({**_config(outcome), **how})
+        save_json(into / folder.METRICS, measured)
+        save_json(into / folder.CONFIG, config)
         for place, history in enumerate(outcome.found.histories):
             history.to_json(into / folder.history_file(place))
         outcome.found.sweep.to_csv(into / folder.SWEEP)
         if len(outcome.plan.split.test):
             write_table(_test_table(outcome), into / folder.TEST)
         _draw(outcome, into, tell)
+        page = html_report.page(
+            of_target(model.target),
+            measured,
+            config,
+            _columns(outcome),
+            {each.name: each.read_bytes() for each in into.glob("*.png")},
+            commands(path, outcome.plan.request.table),
+        )
+        (into / folder.REPORT).write_text(page, encoding="utf-8")
+
+
+def _columns(outcome: Outcome) -> list[tuple[str, str, int, str]]:
+    """Name, kind, number of inputs and a remark, for each column of the table in its order."""
+    why = {each.name: each.why for each in outcome.plan.decisions}
+    return [
+        (
+            each.name,
+            each.kind,
+            len(each.features),
+            "; ".join(dict.fromkeys(filter(None, (of_column(each), why[each.name])))),
+        )
+        for each in outcome.model.preprocessing.columns
+    ]
 
 
 def _draw(outcome: Outcome, into: Path, tell: Tell) -> None:
@@ -225,6 +268,7 @@ def report(outcome: Outcome) -> dict[str, Any]:
             {"column": each.column, "mean": each.mean, "std": each.std if each.std == each.std else None}
             for each in outcome.importances
         ],
+        "verdict": outcome.verdict.to_dict(),
     }
 
 
