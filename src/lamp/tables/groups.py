@@ -111,9 +111,3 @@ def encoded_inputs(saved: GroupDocument, inputs: int) -> int:
 def weights_of(groups: Sequence[Group]) -> Tensor:
     """(K,) float64: the share of each member of all groups in the ensemble's mean."""
     return torch.cat([group.weights for group in groups])
-
-
-def weighted(values: Tensor, weights: Tensor) -> Tensor:
-    """The weighted mean over the members: values (K, ...), weights (K,) that add up to 1."""
-    mean: Tensor = torch.tensordot(weights.to(values.dtype), values, 1)
-    return mean

@@ -12,9 +12,10 @@ from torch import Tensor
 
 from lamp.cpu_settings import threads_for
 from lamp.errors import DataError, StateDictError
-from lamp.tables import calibration, metrics, prediction_intervals
+from lamp.studies.calibration import of_all_members, weighted
+from lamp.tables import metrics, prediction_intervals
 from lamp.tables.column import Unknown
-from lamp.tables.groups import Group, weighted, weights_of
+from lamp.tables.groups import Group, weights_of
 from lamp.tables.metrics import Estimates
 from lamp.tables.prediction_intervals import PredictionIntervals
 from lamp.tables.preprocessing import Preprocessing
@@ -65,7 +66,7 @@ class TableModel:
         known  the classes or numbers (n,) of all training and validation rows
         """
         if self.target.is_classes:
-            self.temperature = calibration.of_all_members(found.scores, found.targets, self.members, found.weights)
+            self.temperature = of_all_members(found.scores, found.targets, self.members, found.weights)
         else:
             predicted, numbers = map(
                 self.target.unscaled, (weighted(found.scores.double(), found.weights), found.targets)
