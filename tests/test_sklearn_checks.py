@@ -20,6 +20,7 @@ ALWAYS = ("sample_weight", "one_label")
 CONFIGURATIONS = {
     "default": {},
     "members": {"members": 4},
+    "encoding": {"encoding": "piecewise", "n_bins": 4, "members": 2, "hidden_layer_sizes": (20,)},
     "early stopping, dropout": {"early_stopping": True, "dropout": 0.2},
     "sgd, float64": {
         "solver": "sgd",

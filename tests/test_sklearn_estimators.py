@@ -15,6 +15,7 @@ from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.model_selection import train_test_split
 
 QUICK = {"max_iter": 5, "hidden_layer_sizes": (7,), "engine": "eager", "random_state": 0}
+PLAIN = {"early_stopping": False, "dropout": 0.0}  # members that are what one network is
 BOTH = pytest.mark.parametrize("kind", [lamp.MLPClassifier, lamp.MLPRegressor], ids=["classifier", "regressor"])
 
 
@@ -97,7 +98,7 @@ def test_a_column_that_never_changed_says_nothing():
 
 def test_members_are_what_each_would_be_alone(iris):
     """But for the rounding of the other layout: the seeds are consecutive."""
-    model = lamp.MLPClassifier(**QUICK, members=3, dtype="float64").fit(*iris)
+    model = lamp.MLPClassifier(**QUICK, **PLAIN, members=3, dtype="float64").fit(*iris)
     seeds, order = model._learner.seeds, model._learner.order
     alone = lamp.MLPClassifier(**QUICK, dtype="float64").fit(*iris)
     assert alone._learner.seeds == seeds[:1]
@@ -128,13 +129,15 @@ def test_the_answer_does_not_depend_on_who_else_is_asked(iris):
     assert np.abs(together - in_float32).max() < 1e-4
 
 
-def test_a_seed_gives_one_result_and_others_other_ones(iris):
-    one, again = (lamp.MLPClassifier(**QUICK, dropout=0.3).fit(*iris).predict_proba(iris[0]) for _ in range(2))
-    other = lamp.MLPClassifier(**{**QUICK, "random_state": 1}, dropout=0.3).fit(*iris).predict_proba(iris[0])
+@pytest.mark.parametrize("options", [{"dropout": 0.3}, {"members": 3}], ids=str)
+def test_a_seed_gives_one_result_and_others_other_ones(iris, options):
+    options = {**QUICK, **options}
+    one, again = (lamp.MLPClassifier(**options).fit(*iris).predict_proba(iris[0]) for _ in range(2))
+    other = lamp.MLPClassifier(**{**options, "random_state": 1}).fit(*iris).predict_proba(iris[0])
     assert np.array_equal(one, again)
     assert not np.array_equal(one, other)
     torch.manual_seed(5)
-    assert np.array_equal(one, lamp.MLPClassifier(**QUICK, dropout=0.3).fit(*iris).predict_proba(iris[0]))
+    assert np.array_equal(one, lamp.MLPClassifier(**options).fit(*iris).predict_proba(iris[0]))
 
 
 # ---- kinds of targets ------------------------------------------------------------------------------------------------
@@ -253,7 +256,7 @@ def test_what_is_no_activation(iris):
 # ---- learning on -----------------------------------------------------------------------------------------------------
 @BOTH
 def test_curves_and_counts(iris, kind):
-    model = kind(**QUICK, members=2).fit(*iris)
+    model = kind(**QUICK, **PLAIN, members=2).fit(*iris)
     assert model.n_iter_ == len(model.loss_curve_) == 5
     assert model.loss_curve_ == pytest.approx(model.history_["loss"].mean(1).tolist(), rel=1e-3)  # and the penalty
     assert model.loss_ == model.loss_curve_[-1]
@@ -269,7 +272,7 @@ def test_curves_and_counts(iris, kind):
 @BOTH
 def test_partial_fit_is_an_epoch_more(iris, kind):
     """As fit with a constant rate, whose order of samples and optimizer it goes on with."""
-    options = {**QUICK, "learning_rate": "constant", "dropout": 0.2, "n_iter_no_change": np.inf}
+    options = {**QUICK, **PLAIN, "learning_rate": "constant", "dropout": 0.2, "n_iter_no_change": np.inf}
     with pytest.warns(ConvergenceWarning):
         whole = kind(**options, members=2).fit(*iris)
     steps = kind(**options, members=2)
@@ -318,23 +321,32 @@ def test_warm_start_goes_on(iris, kind):
 
 
 @BOTH
-def test_early_stopping_keeps_the_best(iris, kind):
+@pytest.mark.parametrize("members", [1, 3])
+def test_early_stopping_keeps_the_best(kind, members):
+    """Of each member, on the rows that it holds out."""
     random = np.random.RandomState(0)
     inputs, targets = random.randn(120, 9), random.randint(0, 2, 120)  # nothing to learn: soon it overfits
-    options = {**QUICK, "max_iter": 300, "n_iter_no_change": 4, "early_stopping": True, "learning_rate": "constant"}
-    model = kind(**options, members=2).fit(inputs, targets)
+    options = {**QUICK, "max_iter": 300, "n_iter_no_change": 4, "learning_rate": "constant"}
+    model = kind(**options, members=members, early_stopping=True).fit(inputs, targets)
     assert model.n_iter_ < 200
-    validation = model.history_["validation_loss"]
+    validation = model.history_["validation_loss"].reshape(-1, members)
     assert len(model.validation_loss_curve_) == model.n_iter_
     best = [float(each[each.isfinite()].min()) for each in validation.unbind(1)]
     every = model._samples(inputs, targets, None, reset=False, first=False).merged(model._learner.order)
-    rest, held_out = every.split(0.1, model._learner.order, kind is lamp.MLPClassifier)
-    assert len(held_out) == 12
-    x = torch.from_numpy(model._standard(held_out.inputs, "float32"))
-    y = model._tensor(held_out.targets, model._learner.criterion, None)
-    found = lamp.evaluate(model.network_, model._learner.criterion, (x, y))["loss"]
-    assert found.tolist() == pytest.approx(best)
-    assert len(rest) + len(held_out) == 120
+    by_class = kind is lamp.MLPClassifier
+    if members == 1:
+        rest, held_out = every.split(0.1, model._learner.order, by_class)
+        assert len(rest) + len(held_out) == 120
+        of_members = [held_out]
+    else:
+        folds = every.folds(members, 0.2, model._learner.order, by_class)
+        of_members = [every.take(rows.flatten()) for rows in folds.held_out]
+    assert {len(each) for each in of_members} == {12 if members == 1 else 24}
+    networks = [model.network_] if members == 1 else [model.network_[k] for k in range(members)]
+    for network, held_out, lowest in zip(networks, of_members, best, strict=True):
+        x = torch.from_numpy(model._standard(held_out.inputs, "float32"))
+        y = model._tensor(held_out.targets, model._learner.criterion, None)
+        assert lamp.evaluate(network, model._learner.criterion, (x, y))["loss"] == pytest.approx(lowest, rel=1e-5)
 
 
 def test_tol_ends_a_training_and_without_it_there_is_a_warning(iris):

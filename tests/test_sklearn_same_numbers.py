@@ -68,6 +68,25 @@ def assert_same_weights(ours, theirs):
         np.testing.assert_allclose(mine, other, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_a_warm_start_begins_without_velocity_and_partial_fit_keeps_it(nesterov):
+    """So 3 + 3 epochs are not 6, neither here nor in scikit-learn."""
+    momentum = {"momentum": 0.9, "nesterovs_momentum": nesterov}
+    of_parts = []
+    for parts in ([6], [3, 3]):
+        ours, theirs, x, y = pair("one", **momentum)
+        for model in (ours, theirs):
+            for epochs in parts:
+                go_on(model, x, y, epochs)
+        assert_same_weights(ours, theirs)
+        of_parts.append(ours.coefs_[0])
+    assert np.abs(of_parts[0] - of_parts[1]).max() > 1e-3
+    for _ in range(3):
+        for model in (ours, theirs):
+            model.partial_fit(x, y)
+    assert_same_weights(ours, theirs)
+
+
 @pytest.mark.parametrize("engine", ["eager", "compiled"])
 @pytest.mark.parametrize("kind", ["one", "outputs", "classes", "labels"])
 def test_steps_of_sgd_are_the_same(kind, engine):
@@ -101,7 +120,8 @@ def test_members_have_penalties_of_their_own():
     options = {**SAME, "warm_start": False, "batch_size": ROWS, "learning_rate_init": 1e-13, "max_iter": 1}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # not converged: the weights stay as they are drawn
-        model = lamp.MLPRegressor(**options, learning_rate="constant", members=3, random_state=0).fit(x, y)
+        options |= {"learning_rate": "constant", "early_stopping": False, "dropout": 0.0}
+        model = lamp.MLPRegressor(**options, members=3, random_state=0).fit(x, y)
     weights = [layer.weight.data.double() for layer in model.network_.modules() if isinstance(layer, lamp.Linear)]
     penalties = sum(weight.square().sum((1, 2)) for weight in weights) * SAME["alpha"] / 2 / ROWS
     assert len(set(penalties.tolist())) == 3

@@ -29,6 +29,8 @@ PLAIN = {
     "n_iter_no_change": float("inf"),
     "dtype": "float64",
     "random_state": 3,
+    "early_stopping": False,
+    "dropout": 0.0,
 }
 
 

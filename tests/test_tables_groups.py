@@ -8,8 +8,8 @@ import lamp
 from lamp.errors import CheckpointError, DataError
 from lamp.saving import load_json, save_json, save_tensors, sealed_folder
 from lamp.saving.weights import WEIGHTS
+from lamp.studies.calibration import of_all_members, probabilities, temperature
 from lamp.tables import folder
-from lamp.tables.calibration import of_all_members, probabilities, temperature
 from lamp.tables.importance import importances
 from tests.cases.table_models import model_of, of_groups, people, prices, written
 

@@ -13,13 +13,15 @@ from torch import Tensor
 
 from lamp.errors import ArgumentError, LabelError
 from lamp.interop.sklearn.estimator import MLP
+from lamp.interop.sklearn.learner import Batch
 from lamp.interop.sklearn.losses import LabelsLogLoss
 from lamp.interop.sklearn.networks import CLASSIFICATION, classes_tail, loss_of
-from lamp.interop.sklearn.samples import Array, Samples, dense
+from lamp.interop.sklearn.samples import Array, Folds, Samples, dense
 from lamp.losses import BCEWithLogitsLoss, CrossEntropyLoss, Loss
 from lamp.losses.weighted import WeightedLoss
 from lamp.module import Module
 from lamp.signatures import called
+from lamp.studies.calibration import of_all_members
 
 
 class MLPClassifier(ClassifierMixin, MLP):  # type: ignore[misc]
@@ -35,7 +37,7 @@ class MLPClassifier(ClassifierMixin, MLP):  # type: ignore[misc]
                   compares probabilities with 0 and 1, such as MSELoss
     class_weight  the weight of each class: a dict from classes to numbers, or "balanced" for equal total weights
 
-    After fit the attribute classes_ lists the classes.
+    After fit the attribute classes_ lists the classes, and temperature_ is what scores are divided by.
     """
 
     _numeric = False
@@ -43,13 +45,13 @@ class MLPClassifier(ClassifierMixin, MLP):  # type: ignore[misc]
     @called()
     def __init__(
         self,
-        hidden_layer_sizes: Any = (100,),
+        hidden_layer_sizes: Any = "auto",
         activation: Any = "relu",
         *,
         loss: Any = "log_loss",
         solver: Any = "adam",
         alpha: float = 1e-4,
-        dropout: float = 0.0,
+        dropout: float | str = "auto",
         batch_size: int | str = "auto",
         learning_rate: Any = "cosine",
         learning_rate_init: float = 0.01,
@@ -57,6 +59,8 @@ class MLPClassifier(ClassifierMixin, MLP):  # type: ignore[misc]
         max_iter: int = 30,
         shuffle: bool = True,
         standardize: bool = True,
+        encoding: str | None = None,
+        n_bins: int = 16,
         members: int = 1,
         class_weight: Any = None,
         random_state: Any = None,
@@ -65,8 +69,8 @@ class MLPClassifier(ClassifierMixin, MLP):  # type: ignore[misc]
         warm_start: bool = False,
         momentum: float = 0.9,
         nesterovs_momentum: bool = True,
-        early_stopping: bool = False,
-        validation_fraction: float = 0.1,
+        early_stopping: bool | str = "auto",
+        validation_fraction: float | str = "auto",
         beta_1: float = 0.9,
         beta_2: float = 0.999,
         epsilon: float = 1e-8,
@@ -153,12 +157,35 @@ class MLPClassifier(ClassifierMixin, MLP):  # type: ignore[misc]
         return Samples(samples.inputs, samples.targets, samples.weights * factors[samples.targets])
 
     def _prepare_targets(self, samples: Samples) -> int:
+        self.temperature_ = 1.0
         self.out_activation_ = "logistic" if self._several or self._each_for_itself() else "softmax"
         return len(self.classes_)
 
     def _each_for_itself(self) -> bool:
         """Whether the network's outputs are independent log-odds of each class."""
         return isinstance(self._loss_and_tail()[0], BCEWithLogitsLoss)
+
+    def _calibrate(self, data: Batch, validation: Batch | None, folds: Folds | None, weights: Array) -> None:
+        self.temperature_ = 1.0
+        held_out = data if folds is not None else validation
+        members = len(self._learner.seeds)
+        if held_out is None or members == 1 or len(self.classes_) == 1 or not self._likelihood():
+            return
+        scores, rows = self._learner.unseen(held_out[0], folds)
+        targets, counts = held_out[1][rows], torch.from_numpy(weights)[rows]
+        if self._several:  # each label of a row is a row of its own, of two classes with the scores 0 and s
+            labels = targets[:, : len(self.classes_)].flatten().round().long()
+            scores = scores.flatten(1).unsqueeze(-1)  # (m, n labels, 1)
+            scores = torch.cat([torch.zeros_like(scores), scores], -1)
+            counts = counts.repeat_interleave(len(self.classes_))
+        else:
+            labels = targets if targets.dim() == 1 else targets.argmax(1)
+        self.temperature_ = of_all_members(scores, labels, members, weights=counts)
+
+    def _likelihood(self) -> bool:
+        """Whether the outputs are scores whose log loss is trained on, so that a temperature makes sense."""
+        criterion, tail = self._loss_and_tail()
+        return tail is None and isinstance(criterion, BCEWithLogitsLoss if self._several else CrossEntropyLoss)
 
     def _loss_and_tail(self) -> tuple[Loss, Module | None]:
         loss = LabelsLogLoss if self._several and self.loss == "log_loss" else self.loss
@@ -232,7 +259,7 @@ class MLPClassifier(ClassifierMixin, MLP):  # type: ignore[misc]
         return (found, std[np.arange(len(places)), places]) if return_std else found
 
     def _predictions(self, outputs: Array) -> Array:
-        scores = torch.from_numpy(outputs)
+        scores = torch.from_numpy(outputs) / self.temperature_
         criterion, tail = self._loss_and_tail()
         if tail is None and isinstance(criterion, CrossEntropyLoss):
             scores = scores.softmax(-1)
@@ -241,6 +268,10 @@ class MLPClassifier(ClassifierMixin, MLP):  # type: ignore[misc]
             if not self._several:
                 scores = scores / scores.sum(-1, keepdim=True)
         return scores.numpy()
+
+    def _unfold(self, weight: Array, bias: Array) -> None:
+        weight /= self.temperature_
+        bias /= self.temperature_
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -20,11 +20,21 @@ from lamp.cpu_settings import threads_for
 from lamp.errors import ArgumentError
 from lamp.interop.sklearn.learner import Batch, Learner, Objective, Plateau
 from lamp.interop.sklearn.networks import network_of, with_weights
-from lamp.interop.sklearn.parameters import ABOUT, check_parameters, sizes_of
+from lamp.interop.sklearn.parameters import ABOUT, check_parameters, decided, sizes_of
 from lamp.interop.sklearn.rates import Planned, cosine, inverse_scaling, optimizer_for, planned
-from lamp.interop.sklearn.samples import Array, Samples, Standard, checked_weights, dense
+from lamp.interop.sklearn.samples import (
+    FEWEST_FOLDED,
+    MOST_FOLDED,
+    Array,
+    Folds,
+    Samples,
+    Standard,
+    checked_weights,
+    dense,
+)
 from lamp.losses import Loss
 from lamp.module import Module
+from lamp.nn import PiecewiseLinearEncoding
 from lamp.optim import LRScheduler, Optimizer, ReduceLROnPlateau
 from lamp.signatures import called, check_takes
 from lamp.training import Callback, EarlyStopping, History
@@ -45,7 +55,7 @@ class MLP(BaseEstimator):  # type: ignore[misc]
     loss: Any
     solver: Any
     alpha: float
-    dropout: float
+    dropout: float | str
     batch_size: int | str
     learning_rate: Any
     learning_rate_init: float
@@ -53,6 +63,8 @@ class MLP(BaseEstimator):  # type: ignore[misc]
     max_iter: int
     shuffle: bool
     standardize: bool
+    encoding: str | None
+    n_bins: int
     members: int
     random_state: Any
     tol: float
@@ -60,8 +72,8 @@ class MLP(BaseEstimator):  # type: ignore[misc]
     warm_start: bool
     momentum: float
     nesterovs_momentum: bool
-    early_stopping: bool
-    validation_fraction: float
+    early_stopping: bool | str
+    validation_fraction: float | str
     beta_1: float
     beta_2: float
     epsilon: float
@@ -160,45 +172,75 @@ class MLP(BaseEstimator):  # type: ignore[misc]
         """Train for up to max_iter epochs, or for one with `partial`, and set the attributes of the result."""
         random = check_random_state(self.random_state)
         seed = int(random.randint(SEEDS))
-        samples = samples.merged(seed)
-        if self.early_stopping and held_out is None and not partial:
-            samples, held_out = samples.split(float(self.validation_fraction), seed, by_class=samples.targets.ndim == 1)
+        seed = seed if first else self._learner.order  # so that what is held out stays the same
+        samples, folds = samples.merged(seed), None
+        if held_out is None and not partial:
+            members = int(self.members) if first else len(self._learner.seeds)
+            samples, held_out, folds = self._hold_out(samples, seed, members)
         if first:
             self._begin(samples, int(random.randint(SEEDS)), seed)
         learner = self._learner
-        size = self._batch_size(len(samples))
+        rows = len(samples) if folds is None else folds.training.shape[1]
+        size = self._batch_size(rows)
         drop_last = self.batch_size == "auto" and bool(self.shuffle)  # each epoch leaves out other samples
-        steps = len(samples) // size if drop_last else -(-len(samples) // size)
+        steps = rows // size if drop_last else -(-rows // size)
         with threads_for(0):
             data, validation = self._batches(samples, held_out)
             if not partial or learner.optimizer is None:
                 learner.use(self._new_optimizer(size * float(samples.weights.mean())), go_on=partial)
         optimizer, objective = learner.optimizer, Objective(self._reported_share())
         assert optimizer is not None
+        validated = validation is not None or folds is not None
+        ends = [] if partial else self._callbacks(objective, validated)
         history = learner.train(
             data,
             validation,
+            folds,
             epochs=1 if partial else int(self.max_iter),
             batch_size=size,
             shuffle=bool(self.shuffle),
             drop_last=drop_last,
             engine=self.engine,
-            scheduler=self._schedule(optimizer, len(samples), steps, partial),
+            scheduler=self._schedule(optimizer, rows, steps, partial),
             clip_norm=self.clip_norm,
-            callbacks=[objective] if partial else [objective, *self._callbacks(objective, validation is not None)],
+            callbacks=[objective, *ends],
             progress=bool(self.verbose),
         )
+        if not partial:
+            self._calibrate(data, validation, folds, samples.weights if held_out is None else held_out.weights)
         self._keep(history, objective.losses, go_on=not first, partial=partial)
         return self
+
+    def _hold_out(self, samples: Samples, seed: int, members: int) -> tuple[Samples, Samples | None, Folds | None]:
+        """The samples to train on, and of them those that all members hold out, or each member's folds."""
+        asked, by_class = decided(self, "early_stopping"), samples.targets.ndim == 1
+        fraction = float(decided(self, "validation_fraction"))
+        if not asked or (self.early_stopping == "auto" and len(samples) < FEWEST_FOLDED):
+            return samples, None, None
+        if members > 1 and FEWEST_FOLDED <= len(samples) <= MOST_FOLDED:
+            return samples, None, samples.folds(members, fraction, seed, by_class)
+        return *samples.split(fraction, seed, by_class), None
+
+    def _calibrate(self, data: Batch, validation: Batch | None, folds: Folds | None, weights: Array) -> None:
+        """Learn from held-out samples how sure the members may be; `weights` are those of the samples they are among.
+
+        folds  the rows of `data` that each member holds out; without them all members hold out `validation`, if any
+        """
 
     def _begin(self, samples: Samples, seed: int, order: int) -> None:
         """Make new networks and the standardisation of their inputs."""
         features = samples.inputs.shape[1]
         self._standard = Standard.of(samples.inputs, samples.weights) if self.standardize else Standard.none(features)
         self.n_outputs_ = self._prepare_targets(samples)
-        hidden = sizes_of(self.hidden_layer_sizes)
+        hidden = sizes_of(decided(self, "hidden_layer_sizes"))
         criterion, tail = self._loss_and_tail()
-        network = network_of(features, hidden, self.n_outputs_, self.activation, self.dropout, tail, self.dtype)
+        encoding = None
+        if self.encoding is not None:
+            inputs = torch.from_numpy(self._standard(samples.inputs, self.dtype))
+            encoding = PiecewiseLinearEncoding.fit(inputs, int(self.n_bins)).to(dtype=inputs.dtype)
+            features = encoding.out_features
+        dropout = decided(self, "dropout")
+        network = network_of(features, hidden, self.n_outputs_, self.activation, dropout, tail, self.dtype, encoding)
         self.n_layers_ = len(hidden) + 2
         self._learner = Learner(network, criterion, range(seed, seed + int(self.members)), order)
         self._learner.forget_columns(self._standard.constant)
@@ -252,7 +294,7 @@ class MLP(BaseEstimator):  # type: ignore[misc]
 
     def _callbacks(self, objective: Objective, validated: bool) -> list[Callback]:
         """The callbacks that may end the training early."""
-        if self.early_stopping and validated:
+        if decided(self, "early_stopping") and validated:
             patience = int(min(self.n_iter_no_change, self.max_iter))
             return [EarlyStopping(patience, min_delta=float(self.tol))]
         if self.learning_rate == "cosine":  # its end is fixed from the beginning
@@ -326,8 +368,9 @@ class MLP(BaseEstimator):  # type: ignore[misc]
             weight = layer.weight.data.double().mT.numpy()  # (in, out) or (members, in, out)
             layers.append((weight.copy(), layer.bias.data.double().numpy().copy()))
         weight, bias = layers[0]
-        weight /= self._standard.scale[:, None]
-        bias -= self._standard.mean @ weight
+        columns = weight[..., : len(self._standard.mean), :]  # without those of an encoding's bins
+        columns /= self._standard.scale[:, None]
+        bias -= self._standard.mean @ columns
         self._unfold(*layers[-1])
         return layers
 

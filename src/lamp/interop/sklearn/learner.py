@@ -14,16 +14,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lamp.axes import per_replica
 from lamp.compiler.tiling import PART
 from lamp.cpu_settings import threads_for
 from lamp.data import DataLoader
 from lamp.errors import TrainingWarning
+from lamp.interop.sklearn.samples import Folds
 from lamp.losses import Loss
 from lamp.module import Module
 from lamp.nn import Linear, Sequential
 from lamp.optim import AdamW, Optimizer
 from lamp.replicas import population
 from lamp.training import Callback, History, Training, fit, predict
+from lamp.training.arguments import EVALUATION_BATCH
 
 Batch = tuple[Tensor, Tensor]
 
@@ -133,12 +136,13 @@ class Learner:
     def forget_columns(self, columns: NDArray[np.bool_]) -> None:
         """Set the weights of constant input columns to zero, since other values later would have random effects."""
         if columns.any():
-            self.layers()[0].weight.data[..., torch.from_numpy(columns)] = 0.0
+            self.layers()[0].weight.data[..., torch.from_numpy(columns).nonzero().flatten()] = 0.0
 
     def train(
         self,
         data: Batch,
         held_out: Batch | None,
+        folds: Folds | None,
         *,
         epochs: int,
         batch_size: int,
@@ -147,14 +151,23 @@ class Learner:
         engine: str,
         **options: Any,
     ) -> History:
-        """Train for some epochs, and return the history; the options are those of lamp.fit."""
+        """Train for some epochs, and return the history; the options are those of lamp.fit.
+
+        held_out  the validation samples of all members
+        folds     in their place, the rows of `data` that each member trains on and holds out
+        """
         assert self.optimizer is not None
         self._exact = None
-        loader = DataLoader(data, batch_size, shuffle, drop_last=drop_last, seed=self.order)
+        indices = None if folds is None else folds.training
+        loader = DataLoader(data, batch_size, shuffle, drop_last=drop_last, seed=self.order, indices=indices)
         loader.epoch = self.epochs
-        history = self._fit(loader, engine, epochs=epochs, validation=held_out, **options)
+        validation: Any = held_out
+        if folds is not None:
+            rows = folds.held_out.reshape(len(folds.held_out), -1)
+            validation = DataLoader(data, EVALUATION_BATCH, indices=rows)
+        history = self._fit(loader, engine, epochs=epochs, validation=validation, **options)
         self.epochs += history.epochs
-        self.samples += history.epochs * len(data[0])
+        self.samples += history.epochs * loader.samples
         return history
 
     def _fit(self, loader: DataLoader, engine: str, **options: Any) -> History:
@@ -190,6 +203,20 @@ class Learner:
             members = self._exact
         outputs: np.ndarray[Any, Any] = predict(members, x).numpy()
         return outputs[None] if len(self.seeds) == 1 else outputs
+
+    def unseen(self, inputs: Tensor, folds: Folds | None) -> tuple[Tensor, Tensor]:
+        """Outputs (m, n, outputs) of members that have not trained on these inputs, and the rows (n,) of the inputs.
+
+        folds  which rows each member holds out; None if all members hold out all inputs
+        """
+        if folds is None:
+            outputs = predict(self.members, inputs)
+            return outputs if len(self.seeds) > 1 else outputs[None], torch.arange(len(inputs))
+        members, *parts = folds.held_out.shape
+        own = inputs[torch.from_numpy(folds.held_out.reshape(members, -1))]  # (members, rows, features)
+        outputs = predict(self.members, per_replica(own)).unflatten(1, parts)
+        unseen, rows = folds.unseen(outputs.numpy())
+        return torch.from_numpy(unseen), torch.from_numpy(rows)
 
     def layers(self) -> list[Linear]:
         """The Linear layers, with weights (out, in), or (K, out, in) for several members."""

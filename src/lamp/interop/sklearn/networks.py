@@ -105,11 +105,21 @@ def with_weights(criterion: Loss) -> Loss:
 
 
 def network_of(
-    features: int, hidden: Sequence[int], outputs: int, activation: Any, dropout: float, tail: Module | None, dtype: str
+    features: int,
+    hidden: Sequence[int],
+    outputs: int,
+    activation: Any,
+    dropout: float,
+    tail: Module | None,
+    dtype: str,
+    encoding: Module | None = None,
 ) -> Sequential:
-    """Linear layers, with the activation, and Dropout if its probability is not 0, after each but the last."""
+    """Linear layers, with the activation, and Dropout if its probability is not 0, after each but the last.
+
+    encoding  a module that comes first and puts out `features` numbers
+    """
     number = getattr(torch, dtype)
-    modules: list[Module] = []
+    modules: list[Module] = [] if encoding is None else [encoding]
     for size in hidden:
         modules += [Linear(features, size, dtype=number), activation_of(activation)]
         modules += [Dropout(dropout)] if dropout else []

@@ -16,18 +16,26 @@ from lamp.training.choosing import ENGINES
 
 MOST = 2**31  # no count is as large
 DTYPES = ("float32", "float64")
+AUTO: dict[str, tuple[Any, Any]] = {  # what "auto" means for one member, and for several
+    "hidden_layer_sizes": ((100,), (64, 64)),
+    "dropout": (0.0, 0.1),
+    "early_stopping": (False, True),
+    "validation_fraction": (0.1, 0.2),
+}
 
 ABOUT = """
     Parameters that scikit-learn has too have its names and meanings:
 
-    hidden_layer_sizes    the units of each hidden layer; a number for one layer; () for none, a linear model
+    hidden_layer_sizes    the units of each hidden layer; a number for one layer; () for none, a linear model; "auto"
+                          for (100,), and for (64, 64) with several members
     activation            "relu", "tanh", "logistic", "identity", the name of any of lamp's activations, or a module or
                           its class, which may be your own
     solver                "adam", "adamw", "sgd", "rmsprop", "adagrad", an optimizer class, or a function from parameter
                           groups to an optimizer
     alpha                 the L2 penalty on the weights (not on the intercepts): alpha / 2 |W|^2, divided by the sum of
                           the sample weights of a batch
-    dropout               the probability to drop a unit of the hidden layers in a step
+    dropout               the probability to drop a unit of the hidden layers in a step; "auto" for 0, and for 0.1 with
+                          several members
     batch_size            the number of samples per batch, at most all; "auto" for an eighth of the samples up to 32, or
                           a fiftieth of them up to 256. With "auto" and shuffling, an epoch leaves out the samples that
                           do not fill a batch, and other ones each time
@@ -39,29 +47,48 @@ ABOUT = """
     max_iter              the number of epochs, at most
     shuffle               whether every epoch takes the samples in a new order
     standardize           whether inputs (and a regressor's targets) are scaled to mean 0 and standard deviation 1
+    encoding              None, or "piecewise": each column is followed by numbers, one for each of its bins, that say
+                          which share of the bin lies below the value (lamp.nn.PiecewiseLinearEncoding). It helps where
+                          targets bend or jump along single columns. Bins come from the samples of the first fit
+    n_bins                the number of bins of a column, at most; columns of two values have none
     members               the number of networks, which are trained as one population; predictions are their mean
     random_state          the seed of initial weights, order, dropout, and of the choice of validation samples
     tol, n_iter_no_change the training ends if the loss (with early_stopping the validation loss) has not improved by
                           tol for this number of epochs; "cosine" without early_stopping always trains max_iter epochs
     verbose               whether progress is shown, on stderr
-    warm_start            whether fit continues from the present weights
+    warm_start            whether fit continues from the present weights. As in scikit-learn its optimizer is a new
+                          one, without the momentum and the moments of the former fit, and the plan of the learning rate
+                          begins again; so 3 + 3 epochs are not 6. partial_fit goes on with the optimizer
     momentum, nesterovs_momentum    options of "sgd"
     beta_1, beta_2, epsilon         options of "adam" and "adamw"
     early_stopping        whether to hold out samples (or use fit's X_val), to end the training of each network when its
-                          loss on them does not improve, and to keep its best weights. Not in partial_fit
-    validation_fraction   the share of samples to hold out, the same for each class
+                          loss on them does not improve, and to keep its best weights. Not in partial_fit. "auto" for
+                          False, and for True with several members
+    validation_fraction   the share of samples to hold out, the same for each class; "auto" for 0.1, and for 0.2 with
+                          several members
     clip_norm             the largest norm of a step's gradient; None for no limit
     dtype                 "float32" or "float64", the dtype in which networks are trained
     engine                "auto", "eager" or "compiled", see lamp.fit
+
+    What members > 1 brings: another network and dropout, see "auto" above, and held-out samples with early_stopping.
+    Each member holds out other samples, so that all are trained on; most held-out ones are held out by two members. In
+    tables of more than 20,000 rows all members hold out the same samples, and in tables of fewer than 40 rows "auto"
+    holds out none. Held-out samples (or those of X_val) also calibrate a classifier: the members' scores are divided by
+    temperature_, the temperature with the lowest log loss. It is for loss="log_loss" and lamp losses of the same
+    scores; else, and where nothing is held out, it is 1. partial_fit holds out nothing, and leaves it as it is. What is
+    not "auto" holds for any number of members: with early_stopping=False, dropout=0.0 and hidden_layer_sizes=(100,)
+    each member is the network that it would be alone.
 
     Attributes after fit: n_features_in_, feature_names_in_ (if the table had names), n_iter_, t_, n_layers_,
     n_outputs_, out_activation_, loss_, best_loss_, loss_curve_ (per epoch the loss with its penalty, averaged over the
     members; for a regressor, the loss of standardised targets), validation_loss_curve_ and best_validation_loss_ (None
     without validation), history_ (the lamp.History, with each member's values), and network_ (the lamp network, or the
-    population of members; it takes standardised inputs).
+    population of members; it takes standardised inputs, and its scores are not divided by the temperature).
 
     coefs_ and intercepts_ are the weights (in, out) and (out,) of each layer in float64, converted to inputs and
-    outputs that are not standardised. With several members they are (members, in, out) and (members, out).
+    outputs that are not standardised, and to scores that are divided by temperature_. With several members they are
+    (members, in, out) and (members, out). With an encoding coefs_[0] has the rows of the columns, then those of the
+    bins of each column, whose edges network_[0] has.
 
     Differences from scikit-learn: tables are standardised, batches are smaller, and the learning rate is ten times as
     high and planned over 30 epochs, so that a training takes less time; two classes have two outputs; validation uses
@@ -109,7 +136,7 @@ def _any_of(*checks: Check) -> Check:
 
 WHAT: dict[str, tuple[str, Check]] = {
     "alpha": ("a number of at least 0", _number(0.0)),
-    "dropout": ("a number from 0 to below 1", _number(0.0, 1.0)),
+    "dropout": ('"auto" or a number from 0 to below 1', _any_of(_one_of("auto"), _number(0.0, 1.0))),
     "batch_size": ('"auto" or an integer of at least 1', _any_of(_one_of("auto"), _whole(1))),
     "learning_rate": (f"{', '.join(PLANS)}, or a function of the optimizer", _any_of(_one_of(*PLANS), _maker)),
     "learning_rate_init": ("a positive number", _number(0.0, low_too=False)),
@@ -117,14 +144,19 @@ WHAT: dict[str, tuple[str, Check]] = {
     "max_iter": ("an integer of at least 1", _whole(1)),
     "shuffle": ("True or False", _switch),
     "standardize": ("True or False", _switch),
+    "encoding": ('None or "piecewise"', _any_of(_one_of("piecewise"), lambda value: value is None)),
+    "n_bins": ("an integer of at least 1", _whole(1)),
     "members": ("an integer of at least 1", _whole(1)),
     "tol": ("a number of at least 0", _number(0.0)),
     "verbose": ("True or False", _any_of(_switch, _whole(0))),
     "warm_start": ("True or False", _switch),
     "momentum": ("a number from 0 to 1", _number(0.0, 1.0, high_too=True)),
     "nesterovs_momentum": ("True or False", _switch),
-    "early_stopping": ("True or False", _switch),
-    "validation_fraction": ("a number between 0 and 1", _number(0.0, 1.0, low_too=False)),
+    "early_stopping": ('"auto", True or False', _any_of(_one_of("auto"), _switch)),
+    "validation_fraction": (
+        '"auto" or a number between 0 and 1',
+        _any_of(_one_of("auto"), _number(0.0, 1.0, low_too=False)),
+    ),
     "beta_1": ("a number from 0 to below 1", _number(0.0, 1.0)),
     "beta_2": ("a number from 0 to below 1", _number(0.0, 1.0)),
     "epsilon": ("a positive number", _number(0.0, low_too=False)),
@@ -150,6 +182,12 @@ def check_parameters(estimator: Any) -> None:
                 got=repr(value),
                 fix=f"set_params({parameter}=...)",
             )
+
+
+def decided(estimator: Any, parameter: str) -> Any:
+    """The value of a parameter that may be "auto"."""
+    value = getattr(estimator, parameter)
+    return AUTO[parameter][estimator.members > 1] if isinstance(value, str) and value == "auto" else value
 
 
 def sizes_of(hidden_layer_sizes: Any) -> Sequence[int]:

@@ -20,6 +20,8 @@ BLOCK = 4096  # rows standardised at a time, so that intermediate results stay i
 CONSTANT = 10.0  # a deviation up to this multiple of the mean's rounding error counts as none
 TINY, LARGE = np.finfo(np.float64).tiny, 1e100  # columns with numbers beyond LARGE are rescaled before squaring
 ALL = 1.0 - 1e-9  # shares sum to at least this, in spite of rounding
+HELD_BY = 2  # members of an ensemble that hold out the same row
+FEWEST_FOLDED, MOST_FOLDED = 40, 20_000  # rows of a table whose members hold out folds
 
 
 @dataclass
@@ -117,6 +119,58 @@ class Samples:
                 fix="pass X_val and y_val, or use early_stopping=False",
             )
         return self.take(~held_out), self.take(held_out)
+
+    def folds(self, members: int, fraction: float, seed: int, by_class: bool) -> Folds:
+        """The rows that each of several members trains on, and those that it holds out: this fraction, at most half.
+
+        The rows are dealt into equal parts, each with its share of every class. Member k holds out the parts k and
+        k + 1, so a part that is not at an end is held out by two members. Only two members hold out no part together,
+        because nobody would train on it. What is left over by equal parts is trained on by all. The parts depend on
+        the rows' contents and the seed.
+        """
+        keys, along = self.keys(seed), np.empty(len(self))
+        for rows in _groups(self.targets if by_class else None, len(self)):
+            order = rows[np.argsort(keys[rows], kind="stable")]
+            along[order] = (np.arange(len(order)) + 0.5) / len(order)
+        parts = max(round(HELD_BY / fraction), 2 * HELD_BY)
+        size = len(self) // parts
+        rows_of = np.lexsort((keys, along))[: size * parts].reshape(parts, size)
+        first = np.arange(members) * (1 if members > HELD_BY else HELD_BY) % parts
+        held_out = rows_of[np.stack([first, (first + 1) % parts], 1)]  # (members, HELD_BY, size)
+        trains = np.ones((members, len(self)), dtype=bool)
+        np.put_along_axis(trains, held_out.reshape(members, -1), False, axis=1)
+        return Folds(np.nonzero(trains)[1].reshape(members, -1), held_out, parts)
+
+
+@dataclass(frozen=True)
+class Folds:
+    """Row indices of each member of an ensemble.
+
+    training  (members, m)
+    held_out  (members, HELD_BY, size), in parts: of more than two members the second part of member k is the first of
+              member k + 1
+    parts     the number of parts; member `parts` holds out what member 0 does
+    """
+
+    training: Array
+    held_out: Array
+    parts: int
+
+    def unseen(self, outputs: Array) -> tuple[Array, Array]:
+        """Two members' outputs for the rows that both have not trained on, (HELD_BY, n, ...), and these rows, (n,).
+
+        outputs  (members, HELD_BY, size, ...), each member's for the rows that it holds out
+
+        If there are two members, the outputs are (1, n, ...), those of one of them for each row.
+        """
+        members = len(self.held_out)
+        if members <= HELD_BY:
+            return outputs.reshape(1, -1, *outputs.shape[3:]), self.held_out.flatten()
+        pairs = [(k, (k + 1) % self.parts) for k in range(min(members, self.parts))]
+        pairs = [(k, after) for k, after in pairs if after < members]
+        of_each = np.stack([[outputs[k, 1], outputs[after, 0]] for k, after in pairs], 1)  # (HELD_BY, pairs, size, ...)
+        rows = np.concatenate([self.held_out[k, 1] for k, _ in pairs])
+        return of_each.reshape(HELD_BY, len(rows), *outputs.shape[3:]), rows
 
 
 def dense(table: Any) -> Array:
