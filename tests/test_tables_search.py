@@ -12,10 +12,12 @@ import polars as pl
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression, Ridge
+from threadpoolctl import threadpool_info, threadpool_limits
 
 import lamp
 from lamp.replicas import population
 from lamp.tables import effort as efforts
+from lamp.tables import peers as peers_module
 from lamp.tables import search as searching
 from lamp.tables.effort import Deadline, Effort, Shape, effort_for
 from lamp.tables.groups import Group
@@ -352,6 +354,24 @@ def test_peers_count_their_work():
     cut = ["on 312 rows", "on 200 rows, cut short after 1 epochs", "on 200 rows, cut short after 1 rounds"]
     assert notes[1:] == cut[1:]
     assert notes[0].startswith("on ")
+
+
+@pytest.mark.parametrize(("most", "expected"), [(1e6, {1}), (10, {2})], ids=["small", "large"])
+def test_peers_of_a_small_table_use_one_thread(monkeypatch, most, expected):
+    """Threads of a small table wait for each other, on a busy machine hundreds of times as long as they compute."""
+    threads, fit = [], peers_module._fit_trees
+
+    def counted(*arguments):
+        threads.extend(each["num_threads"] for each in threadpool_info() if each["user_api"] == "openmp")
+        return fit(*arguments)
+
+    monkeypatch.setattr(peers_module, "_fit_trees", counted)
+    monkeypatch.setattr(peers_module, "SMALL", most)
+    x, labels = circles(150)
+    with threadpool_limits(2):
+        peers(Target("y", "classification", ("in", "out")), (x, labels), circles(80, 4), seconds=1e-3, seed=0)
+    assert threads
+    assert {*threads} == expected
 
 
 def test_a_peer_that_takes_far_longer_than_its_budget_is_left_out():
