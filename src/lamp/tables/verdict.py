@@ -15,6 +15,7 @@ from lamp.printable import counted, printable, rounded
 from lamp.tables.holdout import WITHOUT_TEST
 from lamp.tables.importance import Importance
 from lamp.tables.metrics import Estimate, Estimates, advantages
+from lamp.tables.prediction_intervals import COVERAGE
 from lamp.tables.targets import Target
 
 GUESSING, LINEAR, TREES = "guessing", "linear model", "gradient boosting"
@@ -22,7 +23,6 @@ NAMES = {LINEAR: "a linear model", "MLP": "scikit-learn's MLP"}  # in a sentence
 FEWEST_ROWS = 20  # with fewer test rows, bootstrap intervals are too narrow for a judgement
 FEW_ROWS = 300  # test rows up to which more of them are advised
 DOMINATES = 0.75  # share of the rises of all columns from which on one column is told
-COVERAGE = 0.9  # share of the numbers that the intervals of a regression are meant to hold
 MORE = 4  # times the budget that is advised where it ended a training
 BETTER, WORSE, SAME, UNKNOWN = "better", "worse", "no difference beyond noise", "too few test rows"
 
