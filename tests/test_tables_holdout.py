@@ -8,9 +8,8 @@ import pytest
 import torch
 
 from lamp.errors import ArgumentError, DataError
-from lamp.tables import search as searching
-from lamp.tables.effort import effort_for
 from lamp.tables.holdout import HoldOut
+from lamp.tables.member_rows import MemberRows
 from lamp.tables.planning import Request, plan_training
 from lamp.tables.split import dealt, folds
 from lamp.tables.train import train, write
@@ -103,12 +102,11 @@ def test_a_group_stands_in_one_part(place):
 def test_no_member_trains_on_a_group_that_it_holds_out():
     groups = torch.arange(120) % 24
     data = torch.arange(120.0).unsqueeze(1), torch.arange(120) % 2
-    effort = effort_for(90, 1, 2, 9, 1.0)
     known, choosing = (data[0][:90], data[1][:90]), (data[0][90:], data[1][90:])
-    dealt_out = searching._dealt(known, choosing, effort, range(9), groups=groups)
+    dealt_out = MemberRows.of(known, choosing, 9, 32, seed=0, groups=groups)
     for others, held in zip(dealt_out.training.indices, dealt_out.rows, strict=True):
         assert not set(groups[others].tolist()) & set(groups[held].tolist())
-    assert searching._dealt(known, choosing, effort, range(9), folded=False).rows is None
+    assert MemberRows.of(known, choosing, 9, 32, seed=0, folded=False).rows is None
 
 
 # ---- time ------------------------------------------------------------------------------------------------------------

@@ -17,12 +17,16 @@ from threadpoolctl import threadpool_info, threadpool_limits
 import lamp
 from lamp.replicas import population
 from lamp.tables import effort as efforts
+from lamp.tables import member_rows
+from lamp.tables import pairs as searched_pairs
 from lamp.tables import peers as peers_module
 from lamp.tables import search as searching
-from lamp.tables.effort import Deadline, Effort, Shape, effort_for
+from lamp.tables.effort import Allotment, Deadline, Effort, Shape, allotment, effort_for
 from lamp.tables.groups import Group
 from lamp.tables.importance import importances
+from lamp.tables.member_rows import MemberRows
 from lamp.tables.metrics import of_classes
+from lamp.tables.mixing import mixed
 from lamp.tables.model import TableModel
 from lamp.tables.peers import peers
 from lamp.tables.search import search
@@ -53,7 +57,7 @@ def test_an_effort_is_within_its_time():
         (5_000, 2000, 30),
     ):
         effort = effort_for(rows, inputs, 3, 8, seconds)
-        assert effort.settings == efforts.PER_SHAPE * len(effort.shapes)
+        assert effort.settings == efforts.PER_PAIR * len(effort.shapes)
         assert effort.swept_rows <= min(rows, efforts.SWEPT_ROWS)
         assert effort.sweep_epochs >= efforts.HALVING**2
     small, large = effort_for(300, 10, 3, 8, 100), effort_for(800_000, 20, 3, 8, 60)
@@ -83,8 +87,8 @@ def test_shapes_are_networks():
 def test_what_a_search_leaves(found):
     assert len(found.groups[0].networks) == len(found.settings) == 9
     assert len(found.sweep.rows) == 9
-    assert all(setting["shape"] == found.settings[0]["shape"] for setting in found.settings)
-    assert SHAPES[found.settings[0]["shape"]] == found.groups[0].shape != Shape(0, 0)  # a circle is no line
+    assert all(setting["pair"] == found.settings[0]["pair"] for setting in found.settings)
+    assert SHAPES[found.settings[0]["pair"]] == found.groups[0].shape != Shape(0, 0)  # a circle is no line
     x, labels = circles(1000, 2)
     p = lamp.predict(found.groups[0].networks, x).softmax(-1).mean(0)
     assert (p.argmax(1) == labels).double().mean() > 0.8
@@ -95,7 +99,7 @@ def test_rows_are_calibrated_by_members_that_have_not_seen_them(found):
     assert found.scores.shape == (2, 200, 2)
     inputs = torch.cat([circles(150)[0], circles(50, 1)[0]])
     targets = torch.cat([circles(150)[1], circles(50, 1)[1]])
-    _, inside = searching.folds(200, targets, 4, seed=0)  # type: ignore[attr-defined]
+    _, inside = member_rows.folds(200, targets, 4, seed=0)  # type: ignore[attr-defined]
     for half in range(2):
         expected = torch.cat(
             [lamp.predict(found.groups[0].networks[4 * half + fold], inputs[inside[fold]]) for fold in range(4)]
@@ -106,7 +110,7 @@ def test_rows_are_calibrated_by_members_that_have_not_seen_them(found):
 
 def test_members_that_failed_are_not_asked(found):
     networks, data = found.groups[0].networks, circles(200)
-    dealt = searching._dealt((data[0][:150], data[1][:150]), (data[0][150:], data[1][150:]), FEW, range(9))
+    dealt = MemberRows.of((data[0][:150], data[1][:150]), (data[0][150:], data[1][150:]), 9, 8, seed=0)
     both, targets = dealt.unseen(networks, [])
     one, same = dealt.unseen(networks, [2])
     assert (same == targets).all()
@@ -127,7 +131,7 @@ def test_the_same_seed_finds_the_same(found):
 
 
 def test_a_large_table_holds_the_validation_rows_out(monkeypatch):
-    monkeypatch.setattr(searching, "FOLDED_ROWS", 100)
+    monkeypatch.setattr(member_rows, "FOLDED_ROWS", 100)
     validation = circles(50, 1)
     found = search(circles(150), validation, FEW, 2, progress=False)
     assert found.scores.shape == (9, 50, 2)
@@ -143,17 +147,17 @@ def test_numbers_and_one_member():
     assert len(found.groups[0].networks) == 1
 
 
-@pytest.mark.parametrize("stage", ["sweep", "fit"])
-def test_ctrl_c_ends_the_search(monkeypatch, stage):
+@pytest.mark.parametrize(("where", "stage"), [(searched_pairs, "sweep"), (searching, "fit")])
+def test_ctrl_c_ends_the_search(monkeypatch, where, stage):
     """Also where it comes too late for the training in hand to notice."""
-    real = getattr(searching, stage)
+    real = getattr(where, stage)
 
     def interrupted(*args, **kwargs):
         result = real(*args, **kwargs)
         signal.raise_signal(signal.SIGINT)
         return result
 
-    monkeypatch.setattr(searching, stage, interrupted)
+    monkeypatch.setattr(where, stage, interrupted)
     with pytest.raises(KeyboardInterrupt):
         search(circles(150), circles(50, 1), FEW, 2, progress=False)
 
@@ -165,22 +169,23 @@ def test_a_late_ctrl_c_reaches_whoever_waits_outside():
         assert outer.asked
 
 
-TIGHT = Effort(SHAPES, 9, 120, 27, 8, 27, 9, 9, 2e-2)  # a budget that does not suffice for 27 epochs
+TIGHT = Effort(SHAPES, 9, 120, 27, 8, 200, 200, 9, 2e-2)  # a budget that does not suffice for 200 epochs
 
 
 def test_a_budget_is_counted_in_work(monkeypatch):
     """A busy machine finds the same result; here each stage waits, and the clock runs fast."""
     said = []
     found = search(circles(150), circles(50, 1), TIGHT, 2, progress=False, tell=said.append)
-    assert found.histories[0].epochs < 27
-    assert said[-1] == f"stopped by the budget at epoch {found.histories[0].epochs} of 27" == found.histories[0].stopped
-    real, begun = searching.sweep, time.monotonic()  # type: ignore[attr-defined]
+    epochs = found.histories[0].epochs
+    assert efforts.LEAST_EPOCHS[-1] <= epochs < 200
+    assert said[-1] == f"stopped by the budget at epoch {epochs} of 200" == found.histories[0].stopped
+    real, begun = searched_pairs.sweep, time.monotonic()  # type: ignore[attr-defined]
 
     def slow(*args, **kwargs):
         time.sleep(1.0)
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(searching, "sweep", slow)
+    monkeypatch.setattr(searched_pairs, "sweep", slow)
     clock = SimpleNamespace(monotonic=lambda: begun + 2 * (time.monotonic() - begun))
     monkeypatch.setattr(searching, "time", clock)
     again = search(circles(150), circles(50, 1), TIGHT, 2, progress=False)
@@ -195,7 +200,7 @@ def test_the_clock_is_a_guard(monkeypatch):
     said = []
     found = search(circles(150), circles(50, 1), TIGHT, 2, progress=False, tell=said.append)
     assert found.histories[0].epochs >= 1
-    assert f"stopped by the clock at epoch {found.histories[0].epochs} of 27" in said[-1]
+    assert f"stopped by the clock at epoch {found.histories[0].epochs} of 200" in said[-1]
     assert any("the clock ended the sweep" in line for line in said)
     assert max(row.epochs for row in found.sweep.rows) <= 3  # an epoch of each stage
     assert found.histories[0].stopped == said[-1]
@@ -219,18 +224,87 @@ def test_an_epoch_counts_what_is_moved_where_there_is_little_to_compute():
 
 
 @pytest.mark.parametrize("inputs", [4_000, 40_000])
-def test_the_sweep_of_a_wide_table_is_within_a_quarter_of_the_budget(inputs):
-    effort = effort_for(192, inputs, 2, 10, 10.0)
-    swept = efforts.sweep_seconds(effort.shapes, inputs, 2, effort.swept_rows, effort.batch_size, effort.sweep_epochs)
-    assert swept <= 10.0 / 4
+def test_the_sweep_of_a_wide_table_is_within_its_share_of_the_budget(inputs):
+    effort = effort_for(192, inputs, 2, 10, 10.0, numbers=inputs)
+    pairs = [(shape, inputs) for shape in effort.shapes]
+    swept = efforts.sweep_seconds(pairs, 2, effort.swept_rows, effort.batch_size, effort.sweep_epochs)
+    assert swept <= 10.0 * efforts.SWEEP
+    assert not effort.encoded
 
 
 def test_a_larger_budget_is_more_epochs():
     epochs = []
-    for seconds in (1e-4, 2.5e-2, 60.0):
-        effort = Effort(SHAPES, 9, 120, 27, 8, 27, 27, 9, seconds)
+    for seconds in (1e-4, 2.1e-2, 60.0):
+        effort = Effort(SHAPES[1:2], 3, 120, 27, 8, 90, 90, 4, seconds)
         epochs.append(search(circles(150), circles(50, 1), effort, 2, progress=False).histories[0].epochs)
-    assert epochs[0] == efforts.LEAST_EPOCHS < epochs[1] < epochs[2]
+    assert efforts.LEAST_EPOCHS[-1] == epochs[0] < epochs[1] < epochs[2]
+
+
+def test_what_is_left_of_a_budget():
+    """First members and pairs, then epochs, then fewer of all; never fewer epochs than a network needs."""
+    effort = Effort(SHAPES, 9, 1000, 27, 64, 150, 50, 24, 100.0)
+    assert allotment(effort, [1e-3, 1e-3, 1e-3, 1e-3], 60.0, 5_000) == Allotment(3, 8, 150)
+    assert allotment(effort, [1e-2, 1e-2, 1e-2], 20.0, 5_000) == Allotment(3, 8, 83)
+    assert allotment(effort, [1e-2, 1e-2, 1e-2], 12.0, 5_000) == Allotment(2, 10, 60)
+    assert allotment(effort, [1e-2, 1e-1, 1e-2], 12.0, 5_000) == Allotment(1, 20, 60)
+    assert allotment(effort, [1e-1, 1e-1], 24.0, 5_000) == Allotment(1, 8, 30)
+    assert allotment(effort, [1e-1, 1e-1], 10.4, 5_000) == Allotment(1, 8, 26, 0.5)
+    assert allotment(effort, [1e-1, 1e-1], 4.0, 50_000) == Allotment(1, 4, 10)
+
+
+def test_numbers_that_bend():
+    """A target that is a wave of one number; nine members with an encoding, where that is better."""
+    generator = torch.Generator().manual_seed(3)
+    x = torch.randn(400, 2, generator=generator)
+    y = (5 * x[:, :1]).sin()
+    effort = Effort(SHAPES[:1], 6, 250, 27, 8, 60, 60, 9, 60.0, SHAPES[:1])
+    found = search((x[:250], y[:250]), (x[250:320], y[250:320]), effort, 1, progress=False)
+    (group,) = found.groups
+    assert group.encoding.bins == [16, 16]
+    assert {setting["pair"] for setting in found.settings} == {1}
+    assert {row.setting["pair"] for row in found.sweep.rows} == {0, 1}
+    error = group.scores(x[320:]).mean(0) - y[320:]
+    assert error.square().mean() < 0.5 * y.var()  # a straight line explains nothing
+
+
+def test_groups_are_mixed_by_rows_that_they_held_out(monkeypatch):
+    monkeypatch.setattr(searched_pairs, "NEAR", 9.0)
+    monkeypatch.setattr(searching, "mixed", lambda scores, targets: (0.3, 0.7))
+    few = Effort((Shape(17, 1), Shape(18, 1)), 6, 120, 27, 8, 27, 9, 16, 60.0)
+    found = search(circles(150), circles(50, 1), few, 2, progress=False)
+    assert len(found.groups) == 2
+    assert [group.weight for group in found.groups] == [0.3, 0.7]
+    assert [len(group.networks) for group in found.groups] == [8, 8]
+    assert found.scores.shape == (4, 200, 2)
+    assert found.weights.sum() == pytest.approx(1)
+    for group, weights in zip(found.groups, found.weights.split(2), strict=True):
+        assert (weights == group.weight / 2).all()
+    first, second = (next(iter(group.networks.parameters())).data for group in found.groups)
+    assert first.shape != second.shape
+
+
+def test_weights_are_those_with_the_lowest_loss():
+    labels = torch.arange(600) % 3
+    good = torch.randn(2, 600, 3, generator=torch.Generator().manual_seed(1))
+    good += 2 * torch.nn.functional.one_hot(labels, 3)
+    bad = torch.randn(3, 600, 3, generator=torch.Generator().manual_seed(2))
+    assert mixed([bad], labels) == (1.0,)
+    assert mixed([bad, good], labels) == (0.0, 1.0)
+    assert mixed([good, bad, good], labels)[1] == 0.0
+    p = [each.double().softmax(-1).mean(0)[torch.arange(600), labels] for each in (good, good.flip(0) * 0.2)]
+    losses = {w: -(w * p[0] + (1 - w) * p[1]).log().mean() for w in np.arange(11) / 10}
+    assert mixed([good, good.flip(0) * 0.2], labels)[0] == pytest.approx(min(losses, key=losses.get))
+    y = torch.randn(500, 1, generator=torch.Generator().manual_seed(3))
+    noise = torch.randn(2, 500, 1, generator=torch.Generator().manual_seed(4))
+    assert mixed([y + noise[:1], y + noise[1:]], y) == (0.5, 0.5)
+    assert mixed([y + noise[:1], y + 3 * noise[1:]], y) == (0.9, 0.1)
+
+
+def test_few_rows_are_mixed_equally():
+    labels = torch.tensor([0, 1, 1])
+    one, other = torch.zeros(1, 3, 2), torch.tensor([[[1.0, 0], [0, 1], [0, 1]]])
+    assert mixed([one, other], labels)[0] > 0.2
+    assert mixed([one, other, one, other], labels)[0] > 0.0
 
 
 def test_a_deadline():

@@ -52,9 +52,9 @@ def plan(plan: TrainingPlan) -> None:
     _columns(columns, [decision.why or of_column(by_name[decision.name]) for decision in plan.decisions[:MOST_ROWS]])
     effort = plan.effort
     out.tell(
-        f"{effort.settings} settings of {len(effort.shapes)} networks would be tried on {effort.swept_rows:,} rows for "
-        f"{effort.sweep_epochs} epochs; the best would be trained as an ensemble of {effort.members} for at most "
-        f"{effort.epochs} epochs",
+        f"{effort.settings} settings of {len(effort.shapes) + len(effort.encoded)} networks would be tried on "
+        f"{effort.swept_rows:,} rows for {effort.sweep_epochs} epochs; the best would be trained as an ensemble of at "
+        f"most {effort.members} for at most {effort.epochs} epochs",
     )
     notes(plan.notes)
 

@@ -69,7 +69,9 @@ FALLS_SHORT = 1
     metavar="SECONDS",
     help="About how long the training may take. A large table is searched less thoroughly in less time.",
 )
-@click.option("--members", type=click.IntRange(1, 256), default=10, show_default=True, help="Networks in the ensemble.")
+@click.option(
+    "--members", type=click.IntRange(1, 256), default=24, show_default=True, help="Most networks in the ensemble."
+)
 @click.option(
     "--peers/--no-peers", default=True, help="Train scikit-learn's models too, for comparison  [default: peers]"
 )

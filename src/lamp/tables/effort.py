@@ -8,25 +8,32 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from lamp.module import Module
 from lamp.nn import Dropout, Linear, ReLU, Sequential
+from lamp.tables.member_rows import FEWEST_FOLDS, HELD_BY
 from lamp.training import Callback, Training
 from lamp.training.cost_model import compiling_seconds
 
 HALVING = 3  # one in so many settings goes on after each round
-PER_SHAPE = 9  # settings tried per shape
+PER_PAIR = 9  # settings tried per pair of an encoding and a shape
 
 # (largest number of training rows, batch size)
-BATCHES = ((1_000, 32), (10_000, 64), (50_000, 128), (200_000, 256))
+BATCHES = ((300, 16), (1_000, 32), (10_000, 64), (50_000, 128), (200_000, 256))
 LARGEST_BATCH = 512
 SWEPT_ROWS = 20_000  # most training rows in a sweep
-STEPS, ENSEMBLE_STEPS = 1_500, 8_000  # about so many steps per network in the sweep and in the ensemble,
+SWEEP = 0.4  # most of the budget that the sweep may take
+STEPS = 1_500  # about so many steps per network in the sweep,
 EPOCHS = range(9, 61)  # in so many epochs
-LEAST_EPOCHS = 4  # of the ensemble; if the budget allows fewer, it trains on fewer rows
+ENSEMBLE_STEPS, ENSEMBLE_EPOCHS = 20_000, range(9, 151)  # the same for a network of the ensemble, at most,
+ENOUGH_STEPS, ENOUGH_EPOCHS = 8_000, range(9, 61)  # what is enough where more members or another pair cost as much,
+LEAST_STEPS, LEAST_EPOCHS = 2_000, range(4, 61)  # and at least; if the budget allows fewer, it trains on fewer rows
 LEAST_SWEPT = 2_000
+GROUPS = 3  # most pairs of an encoding and a shape in the ensemble
+FEWEST_MEMBERS = 4  # of a group in a large table; in others they suffice for folds
 RATE = 3e10  # multiplications and additions per second of budget
 STEP = 1e-6  # seconds per step of one network, in addition to its multiplications
 INPUT = 1.3e-9  # seconds to move an input of a row through memory in an epoch
@@ -63,6 +70,8 @@ class Shape:
 SMALL = (Shape(0, 0), Shape(64, 1), Shape(64, 2, 0.1), Shape(128, 2, 0.3))
 LARGE = (Shape(64, 2), Shape(128, 2), Shape(128, 3, 0.1), Shape(256, 2, 0.2))
 LARGE_TABLE = 10_000  # rows of training
+BINS = 16  # most bins per number in a piecewise-linear encoding
+WIDEST, MOST_ENCODED = 10_000, 2**27  # most encoded inputs, for the time, and numbers in all rows, for the memory
 
 
 @dataclass(frozen=True)
@@ -71,9 +80,10 @@ class Effort:
 
     shapes, settings          shapes of networks that the sweep tries; number of settings for all of them together
     swept_rows, sweep_epochs  training rows and epochs of the sweep
-    epochs, patience          epochs of the ensemble, at most; epochs without improvement after which it stops
-    members                   networks in the ensemble
+    epochs, patience          epochs of the ensemble, at most; the share of them without improvement that ends it
+    members                   networks in the ensemble, at most
     seconds                   budget of the sweep and the ensemble together (see RATE)
+    encoded                   shapes that the sweep tries with numbers in piecewise-linear encoding as well
     """
 
     shapes: tuple[Shape, ...]
@@ -85,10 +95,15 @@ class Effort:
     patience: int
     members: int
     seconds: float
+    encoded: tuple[Shape, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The effort as a dict for JSON."""
-        return {**asdict(self), "shapes": [asdict(shape) for shape in self.shapes]}
+        return {
+            **asdict(self),
+            "shapes": [asdict(shape) for shape in self.shapes],
+            "encoded": [asdict(shape) for shape in self.encoded],
+        }
 
 
 def training_seconds(columns: int, rows: int, seconds: float) -> float:
@@ -107,30 +122,57 @@ def remark_on_columns(columns: int, rows: int, seconds: float) -> list[str]:
     ]
 
 
-def effort_for(rows: int, inputs: int, outputs: int, members: int, seconds: float) -> Effort:
-    """The effort that `seconds` of budget allow for a table with this many training rows and inputs."""
+def effort_for(rows: int, inputs: int, outputs: int, members: int, seconds: float, numbers: int = 0) -> Effort:
+    """The effort that `seconds` of budget allow for a table with this many training rows and inputs.
+
+    members  networks in the ensemble, at most
+    numbers  how many of the inputs are numbers, which a piecewise-linear encoding divides into bins
+    """
     members = min(members, 2 * rows)
     shapes: tuple[Shape, ...] = SMALL if rows < LARGE_TABLE else LARGE
     batch = next((size for most, size in BATCHES if rows <= most), LARGEST_BATCH)
-    # leave out shapes whose ensemble would take more than half of the budget, but keep the first
-    least = LEAST_EPOCHS * members
-    quick = [s for s in shapes if least * epoch_seconds(s, inputs, outputs, rows, batch) < seconds / 2]
-    shapes = tuple(quick) or shapes[:1]
-    swept = min(rows, SWEPT_ROWS)
-    epochs = min(max(round(STEPS * batch / swept), EPOCHS[0]), EPOCHS[-1])
+    encoded = inputs + BINS * numbers
+    bends = numbers and encoded <= WIDEST and rows * encoded <= MOST_ENCODED
+    widths = (inputs, encoded) if bends else (inputs,)
+    pairs = [(shape, width) for width in widths for shape in shapes]
+    # leave out pairs that would take more than half of the budget for the least of ensembles, but keep the first
+    least = epochs_for(rows, batch, LEAST_STEPS, LEAST_EPOCHS) * min(members, fewest_members(rows))
 
-    while sweep_seconds(shapes, inputs, outputs, swept, batch, epochs) > seconds / 4:  # the ensemble gets the rest
+    def least_seconds(pair: tuple[Shape, int]) -> float:
+        return least * epoch_seconds(*pair, outputs, rows, batch)
+
+    pairs = [pair for pair in pairs if least_seconds(pair) < seconds / 2] or pairs[:1]
+    if compiling_sweep([shape for shape, _ in pairs]) > SWEEP * seconds:
+        pairs = [pair for pair in pairs if pair[1] == inputs] or pairs[:1]
+    swept = min(rows, SWEPT_ROWS)
+    epochs = epochs_for(swept, batch, STEPS, EPOCHS)
+    while sweep_seconds(pairs, outputs, swept, batch, epochs) > SWEEP * seconds:
         if epochs > EPOCHS[0]:
             epochs -= 1
-        elif len(shapes) > 2:
-            shapes = shapes[:-1]
+        elif len(pairs) > 2:
+            pairs.remove(max(pairs, key=least_seconds))
         elif swept > LEAST_SWEPT:
             swept //= 2
         else:
             break
-    all_epochs = min(max(round(ENSEMBLE_STEPS * batch / rows), EPOCHS[0]), EPOCHS[-1])
-    patience = max(4, all_epochs // 3)
-    return Effort(shapes, PER_SHAPE * len(shapes), swept, epochs, batch, all_epochs, patience, members, seconds)
+    all_epochs = epochs_for(rows, batch, ENSEMBLE_STEPS, ENSEMBLE_EPOCHS)
+    return Effort(
+        tuple(shape for shape, width in pairs if width == inputs),
+        PER_PAIR * len(pairs),
+        swept,
+        epochs,
+        batch,
+        all_epochs,
+        max(4, all_epochs // 3),
+        members,
+        seconds,
+        tuple(shape for shape, width in pairs if width != inputs),
+    )
+
+
+def epochs_for(rows: int, batch: int, steps: int, allowed: range) -> int:
+    """The epochs of about so many steps, within the range that is allowed."""
+    return min(max(round(steps * batch / rows), allowed[0]), allowed[-1])
 
 
 def epoch_seconds(shape: Shape, inputs: int, outputs: int, rows: int, batch: int) -> float:
@@ -144,10 +186,16 @@ def epoch_seconds(shape: Shape, inputs: int, outputs: int, rows: int, batch: int
     return max(6.0 * weights * rows / RATE, moving) + steps * STEP
 
 
-def sweep_seconds(shapes: tuple[Shape, ...], inputs: int, outputs: int, rows: int, batch: int, epochs: int) -> float:
-    """Seconds of budget that a sweep takes, without compiling."""
-    of_all = PER_SHAPE * sum(epoch_seconds(shape, inputs, outputs, rows, batch) for shape in shapes)
-    return of_all * epochs * share_trained(PER_SHAPE * len(shapes))
+def sweep_seconds(pairs: Sequence[tuple[Shape, int]], outputs: int, rows: int, batch: int, epochs: int) -> float:
+    """Seconds of budget that a sweep of pairs (shape, number of inputs) takes, without compiling."""
+    of_all = PER_PAIR * sum(epoch_seconds(shape, inputs, outputs, rows, batch) for shape, inputs in pairs)
+    return of_all * epochs * share_trained(PER_PAIR * len(pairs))
+
+
+def compiling_sweep(shapes: Sequence[Shape]) -> float:
+    """Seconds to compile the rounds of a sweep of these shapes."""
+    rounds = 1 + int(math.log(PER_PAIR * len(shapes), HALVING))
+    return rounds * sum(compiling_seconds(shape.depth + 1) for shape in shapes)
 
 
 def share_trained(settings: int) -> float:
@@ -161,12 +209,47 @@ def share_trained(settings: int) -> float:
     return float(share)
 
 
-def seconds_left(effort: Effort, inputs: int, outputs: int) -> float:
-    """Seconds of budget that the sweep leaves for the ensemble."""
-    batch, rounds = effort.batch_size, 1 + int(math.log(effort.settings, HALVING))
-    swept = sweep_seconds(effort.shapes, inputs, outputs, effort.swept_rows, batch, effort.sweep_epochs)
-    compiling = rounds * sum(compiling_seconds(shape.depth + 1) for shape in effort.shapes)
-    return max(effort.seconds - swept - compiling, effort.seconds / 4)
+def seconds_left(effort: Effort, pairs: Sequence[tuple[Shape, int]], outputs: int) -> float:
+    """Seconds of budget that the sweep of these pairs (shape, number of inputs) leaves for the ensemble."""
+    swept = sweep_seconds(pairs, outputs, effort.swept_rows, effort.batch_size, effort.sweep_epochs)
+    compiling = compiling_sweep([shape for shape, _ in pairs])
+    return max(effort.seconds - swept - compiling, (1 - SWEEP) * effort.seconds / 2)
+
+
+@dataclass(frozen=True)
+class Allotment:
+    """How the budget that is left is spent: so many members for each of the best pairs, for so many epochs.
+
+    rows  the share of the training rows that they train on
+    """
+
+    pairs: int
+    members: int
+    epochs: int
+    rows: float = 1.0
+
+
+def fewest_members(rows: int) -> int:
+    """The fewest members of a group for a table with so many training rows, if fewer are not asked for."""
+    return FEWEST_FOLDS * HELD_BY if rows < LARGE_TABLE else FEWEST_MEMBERS
+
+
+def allotment(effort: Effort, costs: Sequence[float], left: float, rows: int) -> Allotment:
+    """The ensemble that `left` seconds of budget allow for a table with so many training rows.
+
+    costs  seconds of an epoch of one network of each pair that is good enough, the best first
+    """
+    fewest = fewest_members(rows)
+    enough = min(epochs_for(rows, effort.batch_size, ENOUGH_STEPS, ENOUGH_EPOCHS), effort.epochs)
+    least = min(epochs_for(rows, effort.batch_size, LEAST_STEPS, LEAST_EPOCHS), enough)
+    for pairs in range(min(GROUPS, len(costs)), 0, -1):
+        cost = sum(costs[:pairs])
+        members = min(effort.members // pairs, int(left / (enough * cost)))
+        if members >= fewest:
+            return Allotment(pairs, members, min(effort.epochs, int(left / (members * cost))))
+    members = min(effort.members, max(fewest, int(left / (enough * costs[0]))))
+    epochs = left / (members * costs[0])
+    return Allotment(1, members, min(effort.epochs, max(least, int(epochs))), min(1.0, epochs / least))
 
 
 def guard(seconds: float) -> float:

@@ -34,6 +34,7 @@ class Request:
     kinds    {column: kind}, where a kind is number, category, boolean, date or drop
     reading  the options for reading the table that were given
     missing, decimal, dates  how the table writes its values: "VALUE" for all columns, or "COLUMN=VALUE" for one
+    members  networks in the ensemble, at most: fewer where the budget does not suffice for more
     leave_out_odd  whether to leave out the rows in which a numeric target is not a number
     held_out  which rows are for validation and test; by default random ones
     seconds  about how long everything may take
@@ -49,7 +50,7 @@ class Request:
     dates: Sequence[str] = ()
     leave_out_odd: bool = False
     seed: int = 0
-    members: int = 10
+    members: int = 24
     seconds: float = 120.0
     with_peers: bool = True
     held_out: HoldOut = field(default_factory=HoldOut)
@@ -186,7 +187,8 @@ def plan_training(request: Request, notes: list[str] | None = None) -> TrainingP
     left = training_seconds(len(decisions), len(frame), request.seconds)
     notes += remark_on_columns(len(decisions), len(frame), request.seconds)
     seconds = left * (1 - 3 * SHARE_OF_PEERS)
-    effort = effort_for(len(parts.training), len(preprocessing.features), target.outputs, request.members, seconds)
+    inputs, numbers = len(preprocessing.features), len(preprocessing.numbers)
+    effort = effort_for(len(parts.training), inputs, target.outputs, request.members, seconds, numbers)
     in_file = torch.from_numpy(rows.cast(pl.Int64).to_numpy().copy())
     tests = None
     if held_out.test is not None:

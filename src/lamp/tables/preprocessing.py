@@ -63,6 +63,11 @@ class Preprocessing:
         return [feature for column in self.columns for feature in column.features]
 
     @property
+    def numbers(self) -> list[str]:
+        """The features that are numbers, and not answers to yes or no."""
+        return [feature for column in self.columns if column.kind in ("number", "date") for feature in column.features]
+
+    @property
     def used(self) -> list[Column]:
         """The columns that are not left out."""
         return [column for column in self.columns if not isinstance(column, LeftOut)]
