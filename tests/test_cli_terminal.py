@@ -6,10 +6,13 @@ import pty
 import re
 import shutil
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
 import warnings
+from fcntl import ioctl
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,6 +22,7 @@ import pytest
 import torch
 
 from lamp.cli import show_tables
+from lamp.cli.terminal import say
 from lamp.tables import figures
 from lamp.tables.importance import Importance
 from lamp.tables.metrics import FIFTHS, Estimate
@@ -312,6 +316,26 @@ def test_metrics_that_could_not_be_had(capsys):
         SimpleNamespace(rows=1, estimates={"ROC AUC": Estimate(float("nan")), "R2": Estimate(float("nan"), 0.1)}), "y"
     )
     assert capsys.readouterr().out.count(" -") >= 2
+
+
+def test_remarks_break_between_words_on_a_terminal(monkeypatch):
+    master, slave = pty.openpty()
+    ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 40, 0, 0))
+    with os.fdopen(slave, "w") as stream:
+        monkeypatch.setattr("sys.stderr", stream)
+        say("classification of target: 2 classes, 768 rows; " + "x" * 50)
+        shown = os.read(master, 10_000).decode().replace("\r", "").splitlines()
+    os.close(master)
+    assert shown == ["classification of target: 2 classes, 768", "rows;", "x" * 50]
+
+
+def test_the_first_line_comes_before_torch(tmp_path):
+    """So it comes at once, however long the imports take."""
+    command = [sys.executable, "-X", "importtime", "-m", "lamp", "train", "none.csv", "--target", "y"]
+    err = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path).stderr
+    before, _, after = err.partition("reading none.csv\n")
+    assert not re.search(r"\| +torch\n", before)
+    assert re.search(r"\| +torch\n", after)
 
 
 def test_of_ten_thousand_remarks_some_are_shown(capsys):

@@ -16,11 +16,13 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from textwrap import fill
 from types import FrameType
 from typing import TextIO
 
 from lamp.printable import all_as_utf8, printable
 
+USUAL_WIDTH = 80  # columns of a terminal that does not say how many it has
 BROKEN_PIPE = 128 + 13  # exit status when the reader of stdout has gone, as in `| head`
 ENDED_BY = ("SIGTERM", "SIGHUP")  # signals that end the program after it has removed its temporary files
 
@@ -65,10 +67,18 @@ def _line(text: str, stream: TextIO | None) -> None:
     if stream is None:  # closed by the program's caller
         return
     try:
-        stream.write(printable(text) + "\n")
+        stream.write(_wrapped(printable(text), stream) + "\n")
         stream.flush()
     except BrokenPipeError:
         leave()
+
+
+def _wrapped(line: str, stream: TextIO) -> str:
+    """The line, on a terminal broken between words instead of within them."""
+    if not stream.isatty():
+        return line
+    columns = os.get_terminal_size(stream.fileno()).columns
+    return fill(line, columns or USUAL_WIDTH, break_long_words=False, break_on_hyphens=False)
 
 
 def write_data(text: str) -> None:

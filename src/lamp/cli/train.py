@@ -110,6 +110,8 @@ def train(
     guessing.
     """
     out = out or default_folder(table)
+    if not quiet:  # before the imports below, which take seconds on a busy machine
+        terminal.say("reading standard input" if str(table) == "-" else f"reading {table}")
     from lamp.cli import show_tables as show
     from lamp.tables import ReadOptions
     from lamp.tables import train as work
