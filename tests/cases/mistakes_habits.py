@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import operator
 import tempfile
 import warnings
 from pathlib import Path
 
+import numpy as np
 import torch
 
 import lamp
+from lamp.errors import ArgumentError, DTypeError
 from tests.cases.mistakes import Mistake
 from tests.cases.mistakes_fitting import X, Y, fit, network
+
+
+def several():
+    return lamp.population(network(), range(2))
+
+
+def swept():
+    return lamp.sweep(network, {"lr": [0.1]}, (X, Y), criterion=lamp.CrossEntropyLoss(), optimizer=lamp.SGD, epochs=1,
+                      validation=0.2, progress=False)  # fmt: skip
 
 
 class ForwardAlone(lamp.Loss):
@@ -255,4 +267,48 @@ MISTAKES = [
     Mistake(
         "torch's class in a network", lambda: lamp.stack([torch.nn.Linear]), ValueError, "stack", ("the class Linear",)
     ),
+    # ---- many networks, and what holds them ----
+    Mistake(
+        "replace a replica", lambda: operator.setitem(several(), 0, network()), DTypeError, "a replica", ("lamp.stack",)
+    ),
+    Mistake("delete a replica", lambda: operator.delitem(several(), 0), DTypeError, "a replica", ("select",)),
+    Mistake("add populations", lambda: several() + several(), DTypeError, "populations", ("lamp.stack",)),
+    Mistake(
+        "fit an ensemble",
+        lambda: lamp.Ensemble(several()).fit(X, Y),  # type: ignore[attr-defined]
+        AttributeError,
+        "Ensemble",
+        ("lamp.fit(ensemble.members",),
+    ),
+    Mistake(
+        "score of an ensemble",
+        lambda: lamp.Ensemble(several()).score(X, Y),  # type: ignore[attr-defined]
+        AttributeError,
+        "Ensemble",
+        ("lamp.accuracy",),
+    ),
+    Mistake(
+        "a list for a module's name",
+        lambda: network().add_module(["a"], lamp.ReLU()),
+        ArgumentError,
+        "name",
+        ("a string without dots",),
+    ),
+    Mistake(
+        "pop a list out of a ModuleDict",
+        lambda: lamp.ModuleDict({"a": lamp.ReLU()}).pop(["a"]),
+        IndexError,
+        "ModuleDict",
+        ("name one of these",),
+    ),
+    Mistake(
+        "an array of objects for a plateau",
+        lambda: lamp.ReduceLROnPlateau(lamp.SGD(network().parameters(), lr=0.1)).step(np.array([None], object)),
+        ArgumentError,
+        "metrics",
+        ("loss on validation data",),
+    ),
+    Mistake("plot a number", lambda: fit(epochs=1).plot(names=[1]), ArgumentError, "the history", ("loss",)),
+    Mistake("a rank beyond a sweep", lambda: swept().population(9), IndexError, "rank 9", ("0 is the best",)),
+    Mistake("a text for a sweep's rank", lambda: swept().history("best"), IndexError, "rank 'best'"),
 ]

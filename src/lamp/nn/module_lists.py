@@ -113,7 +113,7 @@ class ModuleDict(Container):
         self[name] = module  # type: ignore[assignment]  # checked there
 
     def __getitem__(self, name: str) -> Any:
-        if name not in self._by_name:
+        if not isinstance(name, str) or name not in self._by_name:
             raise MissingIndexError(
                 f"{name!r} is not in this {type(self).__name__}",
                 expected=", ".join(self._by_name) or "nothing: it has no modules",

@@ -42,13 +42,7 @@ class ModuleRow(Container):
     def _arrange(self, by_name: Mapping[str, Any]) -> None:
         """Check these modules, and make them the container's, in this order."""
         for name, module in by_name.items():
-            if not isinstance(name, str) or not name or "." in name:
-                raise ArgumentError(
-                    "this cannot be the name of a module, which is part of its parameters' paths",
-                    expected="a string without dots",
-                    got=repr(name),
-                    fix="choose another name",
-                )
+            _check_name(name)
             if not isinstance(module, Module) or any(each is self for each in module.modules()):
                 raise explain_member(self, module)
         self._set_body(list(by_name.values()))
@@ -97,6 +91,7 @@ class ModuleRow(Container):
     @called()
     def add_module(self, name: str, module: Module | None) -> None:
         """Add a module at the end under this name, or replace the one that has it."""
+        _check_name(name)
         self._arrange({**self._by_name, name: module})
 
     @called()
@@ -197,3 +192,14 @@ def commute(first: Module, second: Module) -> bool:
         return False
     changed = ("forward", "backward", "sigma", "dsigma")
     return not any(name in vars(module) for module in (first, second) for name in changed)
+
+
+def _check_name(name: object) -> None:
+    """Raise ArgumentError for what cannot be a module's name."""
+    if not isinstance(name, str) or not name or "." in name:
+        raise ArgumentError(
+            "this cannot be the name of a module, which is part of its parameters' paths",
+            expected="a string without dots",
+            got=repr(name),
+            fix="choose another name",
+        )

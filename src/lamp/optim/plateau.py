@@ -91,7 +91,15 @@ class ReduceLROnPlateau(Schedule):
             )
         if not isinstance(metrics, Tensor):
             is_number = not hasattr(metrics, "__array__") and metrics == metrics
-            metrics = torch.as_tensor(a_number(metrics, "metrics", finite=False) if is_number else metrics)
+            try:
+                metrics = torch.as_tensor(a_number(metrics, "metrics", finite=False) if is_number else metrics)
+            except (TypeError, RuntimeError):  # an array of objects, or of texts
+                raise ArgumentError(
+                    "metrics is not a number, nor an array of numbers",
+                    expected="a number, or a tensor (K,) for a population",
+                    got=repr(metrics)[:60],
+                    fix="pass the loss on validation data",
+                ) from None
         measure = metrics.detach().cpu().double()
         measure = measure.reshape(()) if measure.numel() == 1 else measure
         if measure.dim() == 0 and measure.isnan():

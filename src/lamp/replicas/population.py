@@ -10,7 +10,7 @@ import copy
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence, Set
 from functools import partial
 from itertools import chain
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
@@ -23,7 +23,7 @@ from lamp.module import Module
 from lamp.nn import Sequential
 from lamp.passes import Unmarked, latest
 from lamp.replicas.placing import listed_networks, place_as
-from lamp.replicas.selecting import network_of, replicate, rows_among
+from lamp.replicas.selecting import network_of, of_fixed_size, replicate, rows_among
 from lamp.replicas.shared_attributes import check_copyable, check_same_modules, copy_attributes, is_copyable
 from lamp.replicas.sizes import Sizes, architecture, check_forms, widest
 from lamp.replicas.unmarked_gradients import check_unmarked_gradients
@@ -167,6 +167,15 @@ class Population(Module):
         """A copy of replica k as an ordinary network, independent of the population."""
         (k,) = self._rows([k])
         return self.give(k, self._network(k))
+
+    def __setitem__(self, k: Any, network: Any) -> NoReturn:
+        raise of_fixed_size("a replica is not replaced")
+
+    def __delitem__(self, k: Any) -> NoReturn:
+        raise of_fixed_size("a replica is not deleted")
+
+    def __add__(self, other: Any) -> NoReturn:
+        raise of_fixed_size("populations are not added")
 
     def give(self, k: int, network: Module) -> Module:
         """Copy replica k (weights, hyperparameters, generators) into a network of its architecture; returns that."""

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lamp.errors import ArgumentError, MissingIndexError
+from lamp.errors import ArgumentError, DTypeError, MissingIndexError
 from lamp.module import Module
 from lamp.parameter import Buffer, FlatBuffer, Parameter, flatten
 from lamp.replicas.shared_attributes import check_copyable
@@ -101,3 +101,13 @@ def rows_among(replicas: int, indices: Iterable[int] | Tensor) -> list[int]:
             fix="select at least one",
         )
     return [k % replicas for k in rows]
+
+
+def of_fixed_size(what: str) -> DTypeError:
+    """The error for changing which replicas a population has."""
+    return DTypeError(
+        f"{what}: a population keeps the replicas that it was made of",
+        expected="another population",
+        got="a change of this one",
+        fix="lamp.stack([*population, network]) puts networks together, and population.select(...) takes some of them",
+    )

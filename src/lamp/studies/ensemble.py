@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -16,11 +16,20 @@ from lamp.nn import Activation
 from lamp.passes import evaluating
 from lamp.replicas import Population, stack
 from lamp.signatures import called
+from lamp.torch_habits import missing_attribute
 from lamp.training import predict
 from lamp.training.arguments import EVALUATION_BATCH
 from lamp.trees import flat
 from lamp.values import natural
 
+INSTEAD = {  # what users of scikit-learn, torch and Keras look for
+    **dict.fromkeys(
+        ("fit", "partial_fit", "train"), "lamp.fit(ensemble.members, ...); an ensemble is made when they are"
+    ),
+    **dict.fromkeys(("score", "evaluate"), "a metric of predictions, such as lamp.accuracy(ensemble(x), y)"),
+    "predict_proba": "ensemble.predict(x).mean, with probabilities=lamp.Softmax(-1)",
+    **dict.fromkeys(("estimators_", "models", "networks"), "ensemble.members"),
+}
 SUM_TOLERANCE = 1e-3  # how far from 1 the sum of probabilities may be, which allows for half precision
 
 
@@ -93,6 +102,11 @@ class Ensemble:
             )
         self.members, self.probabilities = members, probabilities
         self.batch_size = natural(batch_size, "batch_size", least=1)
+
+    if not TYPE_CHECKING:  # type checkers must go on to report missing attributes
+
+        def __getattr__(self, name: str) -> Any:
+            raise missing_attribute(self, name, INSTEAD)
 
     def __len__(self) -> int:
         return len(self.members)

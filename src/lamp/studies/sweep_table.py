@@ -11,7 +11,7 @@ from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lamp.errors import ArgumentError
+from lamp.errors import ArgumentError, MissingIndexError
 from lamp.module import Module
 from lamp.plots import heat_map
 from lamp.replicas import Population
@@ -55,7 +55,7 @@ class Sweep:
 
         Raises ArgumentError if there are none: halving dropped them, all failed, or they were not trained.
         """
-        row = self.rows[rank]
+        row = self._row(rank)
         if row.group is None or not row.going:
             raise ArgumentError(
                 f"there are no networks of {shown(row.setting)}",
@@ -77,7 +77,17 @@ class Sweep:
     @called()
     def history(self, rank: int = 0) -> History:
         """The history of a setting's networks, with tensors (epochs, seeds)."""
-        return self.rows[rank].history()
+        return self._row(rank).history()
+
+    def _row(self, rank: int) -> Trial:
+        if not isinstance(rank, int) or not -len(self.rows) <= rank < len(self.rows):
+            raise MissingIndexError(
+                f"the sweep has no setting of rank {rank!r}",
+                expected=f"a whole number below {len(self.rows)}; 0 is the best setting",
+                got=repr(rank),
+                fix="print(sweep) lists the settings by rank",
+            )
+        return self.rows[rank]
 
     # ---- as a figure -------------------------------------------------------------------------------------------------
     @called()

@@ -298,7 +298,7 @@ class History(Mapping[str, Tensor]):
         if names is None:
             names = [name for name in ("loss", "validation_loss") if name in self]
         for name in [names] if isinstance(names, str) else several(names, "names", "texts"):
-            ax = plots.curves(self, key=name, ax=ax, label=name.replace("_", " "))
+            ax = plots.curves(self, key=name, ax=ax, label=str(name).replace("_", " "))
         if ax is None:
             raise DataError(
                 "nothing to plot",
