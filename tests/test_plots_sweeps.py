@@ -1,5 +1,6 @@
 """Sweeps as coloured cells."""
 
+import itertools
 import math
 
 import numpy as np
@@ -90,3 +91,16 @@ class TestHeatMap:
     def test_empty(self):
         with pytest.raises(ShapeError, match="empty"):
             plots.heat_map(torch.rand(0, 0), [], [])
+
+
+@pytest.mark.parametrize("columns", [2, 6, 8, 10])
+@pytest.mark.parametrize("width", [3.0, 5.0])
+def test_numbers_do_not_run_together(columns, width):
+    from matplotlib.figure import Figure
+
+    ax = Figure(figsize=(width, 4), layout="constrained").subplots()
+    plots.heat_map(-0.0012345 * (1 + torch.rand(3, columns)), range(columns), range(3), ax, ylabel="rows", label="loss")
+    ax.figure.draw_without_rendering()
+    first = [text.get_window_extent() for text in ax.texts[:columns]]
+    assert all(left.x1 < right.x0 for left, right in itertools.pairwise(first))
+    assert ax.texts or columns > 2

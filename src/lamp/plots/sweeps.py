@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 MOST_NUMBERS = 10  # up to so many columns each cell shows its number
 MOST_COLUMN_NAMES, MOST_ROW_NAMES = 12, 20
+POINTS, LETTER = 72, 0.6  # points per inch; width of a digit, as a share of the font size
+SHARE_OF_CELLS = 0.85  # of the axes' width before the layout makes room for labels and the colour bar
+SMALLEST_TEXT = 6.0  # points
 LETTERS_ACROSS = 45  # characters of column names that fit under the cells in one line
 
 
@@ -100,12 +103,20 @@ def _draw_cells(ax: Axes, table: Tensor, reverse: bool) -> AxesImage:
 
 
 def _write_numbers(ax: Axes, table: Tensor, image: AxesImage) -> None:
+    """Write each cell's number, smaller where cells are narrow, and none where they would run together."""
+    figure = ax.get_figure(root=True)
+    across = ax.get_position().width * (figure.get_figwidth() if figure is not None else STYLE["panel"])  # inches
+    widest = max(len(f"{value:.3g}") for value in table.flatten().tolist())
+    fits = POINTS * SHARE_OF_CELLS * across / table.shape[1] / ((widest + 1) * LETTER)
+    size = min(STYLE["text_size"] - 1, fits)
+    if size < SMALLEST_TEXT:
+        return
     for row, of_row in enumerate(table.tolist()):
         for column, value in enumerate(of_row):
             text = f"{value:.3g}" if math.isfinite(value) else "n/a"
             red, green, blue, _ = image.to_rgba(value) if math.isfinite(value) else (1, 1, 1, 1)
             color = STYLE["ink"] if 0.299 * red + 0.587 * green + 0.114 * blue > 0.5 else "#FFFFFF"
-            ax.text(column, row, text, ha="center", va="center", fontsize=STYLE["text_size"] - 1, color=color)
+            ax.text(column, row, text, ha="center", va="center", fontsize=size, color=color)
 
 
 def _name_cells(ax: Axes, columns: list[str], rows: list[str]) -> None:
