@@ -169,6 +169,37 @@ def test_advice_on_a_target_of_almost_numbers_works(tmp_path):
     assert len(planned(tmp_path, "x", x=x, task="regression", leave_out_odd=True).rows) == 45
 
 
+# ---- counters, codes, few rows ---------------------------------------------------------------------------------------
+def test_a_counter_of_the_whole_file_is_found_although_rows_are_left_out(tmp_path):
+    y = ["" if k % 7 == 3 else word for k, word in enumerate(Y)]
+    plan = planned(tmp_path, y=y, n=list(range(5, ROWS + 5)), code=[k * 3 % 61 for k in range(ROWS)])
+    assert decided(plan, "n") == ("left out", "row numbers: every whole number in its range occurs once in the file")
+    assert decided(plan, "code")[0] == "number"
+    assert decided(planned(tmp_path, y=y, n=list(range(ROWS)), kinds={"n": "number"}), "n")[0] == "number"
+
+
+@pytest.mark.parametrize("name", ["zip", "ZIP_code", "PLZ", "store_id", "productCode"])
+def test_codes_in_digits_are_told(tmp_path, name):
+    codes = [[10115, 80331, 20095, 50667][k % 4] for k in range(ROWS)]
+    plan = planned(tmp_path, **{name: codes})
+    assert decided(plan, name)[0] == "number"
+    note = next(note for note in plan.notes if note.startswith(name))
+    assert f"if they are codes: --kind {name}=category" in note
+    assert decided(planned(tmp_path, **{name: codes}, kinds={name: "category"}), name)[0] == "category"
+    assert not planned(tmp_path, height=codes, zip=[k / 4 for k in range(ROWS)]).notes
+
+
+def test_few_rows_and_rare_classes_are_told(tmp_path):
+    frame = pl.DataFrame({"x": NUMBERS, "y": Y})
+    frame[:11].write_csv(tmp_path / "few.csv")
+    plan = plan_training(Request(tmp_path / "few.csv", "y"))
+    assert any("11 rows are very few to learn from, and 2 to measure on" in note for note in plan.notes)
+    y = ["rare" if k % 15 == 0 else word for k, word in enumerate(Y)]
+    rare = [note for note in planned(tmp_path, y=y).notes if "rare" in note]
+    assert rare == ["rare classes, which will hardly be learned or measured: rare (4, 1 of them measured on)"]
+    assert planned(tmp_path).notes == []
+
+
 # ---- words for what is missing ---------------------------------------------------------------------------------------
 @pytest.mark.parametrize("asked", ["damage=None", "damage=none", "None"])
 def test_what_the_user_said_of_none_is_not_contradicted(tmp_path, asked):

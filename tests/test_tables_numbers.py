@@ -41,6 +41,62 @@ def values(words, asked=None, **said):
     return found.to_list()
 
 
+# ---- durations -------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["3 h 20 min", "0 h 5 min", "45 min"], [12_000, 300, 2700]),
+        (["1h20m", "2h", "1 hr 3 s"], [4800, 7200, 3603]),
+        (["1:23:45", "30:00:00", "0:00:01.5"], [5025, 108_000, 1.5]),
+        (["2 days 04:00:00", "0 days 00:00:10"], [187_200, 10]),  # as pandas writes them
+        (["PT3H20M", "P2DT3H", "PT39M"], [12_000, 183_600, 2340]),  # ISO 8601
+        (["2 days", "1 day", "1 week"], [172_800, 86_400, 604_800]),
+        (["1 year", "6 months", "3 weeks"], [31_557_600, 15_778_800, 1_814_400]),
+        (["-1:00:00", "25:00:00"], [-3600, 90_000]),
+        (["5 d, 3 h and 2 min", "1 d"], [442_920, 86_400]),
+        (["1,5 h", "30 min"], [5400, 1800]),
+    ],
+)
+def test_durations_are_numbers_of_seconds(words, expected):
+    assert values(words) == expected
+    decision = decided(words)
+    assert (decision.known["unit"], decision.reported) == ("s", True)
+    assert f"durations, in seconds: {words[0]!r} is read as {expected[0]}" in decision.why
+
+
+def test_a_single_unit_of_time_stays_as_it_is():
+    assert values(["12 days", "7 days"]) == [12, 7]
+    assert values(["90 min", "30 min"]) == [90, 30]
+    assert decided(["90 min", "30 min"]).known["unit"] == "min"
+
+
+def test_a_clock_is_a_time_of_day_unless_said_otherwise():
+    clocks = ["12:30:00", "7:05:10", "23:59:59"]
+    found = decided(clocks)
+    assert found.kind == "date"
+    assert "--kind x=number reads durations" in found.why
+    assert values(clocks, "number") == [45_000, 25_510, 86_399]
+    assert decided(["12:30", "7:05"]).kind == "date"
+    assert "durations" not in decided(["12:30", "7:05"]).why
+
+
+@pytest.mark.parametrize("words", [["3 h 20", "4 h 10"], ["12:30:99", "1:61:00"], ["10 m 3 h", "5 m 2 h"], ["P", "PT"]])
+def test_what_is_no_duration(words):
+    assert decided(words).kind in ("category", "boolean")
+
+
+def test_another_table_may_write_its_durations_otherwise():
+    frame = table(["3 h 20 min", "45 min"])
+    made = Preprocessing().fit(frame, kinds.decide(frame, ""))
+    notes = []
+    given = pl.DataFrame({"x": ["3:20:00", "0.75 h", "PT45M"], "beside": [0, 7, 7]})
+    assert (made.transform(given, notes)[1:] == made.transform(frame[1:2])).all()
+    assert notes == []
+    with pytest.raises(DataError, match="'3 kg' in row 1 is not a number") as caught:
+        made.transform(given.with_columns(x=pl.lit("3 kg")))
+    assert "a duration such as 3 h 20 min" in str(caught.value)
+
+
 # ---- what is a number ------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("words", "expected"),

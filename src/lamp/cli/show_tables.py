@@ -35,6 +35,8 @@ LONGEST_NAME = 36  # letters of a column's name
 WIDEST = 1000  # characters per line; wider than any terminal
 OF_INTERVALS = ("coverage", *FIFTHS, "interval width")  # metrics that only the ensemble has
 
+CHANGE = "--kind COLUMN=number (category, boolean, date, drop) reads a column otherwise or uses one that is left out"
+
 Row = tuple[Mapping[str, Estimate], float, str]  # a model's metrics, its seconds, and a remark on it
 
 
@@ -91,6 +93,8 @@ def remarks(plan: TrainingPlan) -> None:
     say("columns: " + ", ".join(f"{count} {kind}" for kind, count in counts.items()))
     notes(f"left out: {line}" for line in by_reason(each for each in plan.decisions if each.kind == LeftOut.kind))
     notes(plan.notes)
+    if len(used) < len(plan.decisions) or any(each.reported for each in used):
+        say(CHANGE)
 
 
 def outcome(outcome: Outcome, path: Path) -> None:

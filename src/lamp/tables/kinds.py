@@ -12,7 +12,7 @@ import polars as pl
 
 from lamp.errors import ArgumentError, DataError
 from lamp.printable import shortened
-from lamp.tables import dates, numbers, parsing, plain, remarks
+from lamp.tables import dates, durations, numbers, parsing, plain, remarks
 from lamp.tables.cells import Cells
 from lamp.tables.columns import MOST_LEVELS, frequent
 from lamp.tables.conventions import Conventions
@@ -33,6 +33,11 @@ COVERED = 0.5  # share of the rows that frequent words must cover for a category
 MOST_ANSWERS = 4  # different words of a column of yes and no
 EXACT = 2**53  # float64 holds all whole numbers up to here, and not all beyond
 DAYS_IN_DIGITS = (19000101, 20991231)  # the range in which a number such as 20210303 is taken for a date
+CODE = re.compile(
+    r"(^|[_\W])(zip|zip_?codes?|plz|postal|post_?codes?|codes?|area_?code|sku|ean|upc|isbn|fips|naics|sic|icd\d*)$"
+    r"|[a-z](Zip|Code|Plz)$",
+    re.IGNORECASE,
+)
 IDENTIFIER = re.compile(r"(^|[_\W])(id|uuid|guid|key|index|row|rownumber|nr)$|[a-z]I[dD]$", re.IGNORECASE)
 
 
@@ -147,7 +152,8 @@ FORM = ("decimal", "unit", "zeros", "scales")
 def _of_form(seen: numbers.Seen) -> dict[str, Any]:
     """The fields of a NumberColumn that say how its numbers are written."""
     form = {key: getattr(seen.form, key) for key in FORM}
-    return {**form, "words": seen.odd, "without": not seen.form.unit or bool(seen.units[""])}
+    without = seen.form.unit in ("", None, durations.SECOND) or bool(seen.units[""])
+    return {**form, "words": seen.odd, "without": without}
 
 
 # ---- kinds that the user asked for -----------------------------------------------------------------------------------
@@ -229,8 +235,11 @@ def _decide_numbers(
         if days.count() == there:
             why = f"{low:.0f} is read as {remarks.moment(days.drop_nulls().sort()[0])} ({change} reads numbers)"
             return _varying(days, Decision(name, "date", why, {"format": dates.COMPACT}, reported=True))
-    if codes := remarks.of_missing_codes(name, read, low, high):
-        return replace(decision, why="; ".join(filter(None, [decision.why, codes])), reported=True)
+    notes = [remarks.of_missing_codes(name, read, low, high)]
+    if whole and low >= 0 and high > 1 and (CODE.search(name) or IDENTIFIER.search(name)):
+        notes.append(remarks.of_codes(name))
+    if any(notes):
+        return replace(decision, why="; ".join(filter(None, [decision.why, *notes])), reported=True)
     return decision
 
 
@@ -283,6 +292,8 @@ def _decide_text(cells: Cells, conventions: Conventions) -> Decision:
     if mostly(rows, there, odd):
         days = parsing.times(cells, form, missing)
         far = "" if form == dates.TIME_ALONE else remarks.of_missing_days(name, days)
+        if form == dates.TIME_ALONE and durations.CLOCK in seen.units:
+            far = f"{remarks.option(name, 'number', 'kind')} reads durations"
         why = "; ".join(filter(None, [remarks.of_dates(name, order, form, odd, there - rows, there), far]))
         return _varying(days, Decision(name, "date", why, {"format": form, "words": odd}, bool(why)))
     notes = remarks.of_near_numbers(seen, there, MOSTLY, remarks.option(name, "number", "kind"))

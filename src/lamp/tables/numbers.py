@@ -1,4 +1,4 @@
-"""Read numbers as people write them: 1,203.50 and 1.203,50, $3,036.00, 12 kg, 52.9 %, (100.00), 1 000, 1'000, 3k.
+"""Read numbers as people write them: 1,203.50 and 1.203,50, $3,036.00, 12 kg, 52.9 %, (100.00), 1 000, 3k, 2 h 5 min.
 
 How a column writes its numbers is decided once, from all of its rows, and saved, so that the same text means the same
 number in every table. Text of another form is not a number; it is never read as a different one.
@@ -16,6 +16,7 @@ from math import isnan
 import numpy as np
 import polars as pl
 
+from lamp.tables import durations
 from lamp.tables.cells import Array, Cells, read_together
 from lamp.tables.missing import MISSING_WORDS, changed
 
@@ -62,7 +63,8 @@ class NumberForm:
     """How a column writes its numbers.
 
     decimal  the decimal mark, "." or ","; the other one, blanks, ' and _ may separate thousands
-    unit     the text before or after the number, such as "$", "%" or "kg"; None allows any
+    unit     the text before or after the number, such as "$", "%" or "kg"; None allows any. With "s", durations in
+             other units and in several are read too, as seconds
     zeros    whether 007 is the number 7; otherwise it is a word
     scales   whether 3k is 3,000 and 2.5M is 2,500,000
     """
@@ -76,12 +78,19 @@ class NumberForm:
     def described(self) -> str:
         """The form in words, for a message."""
         unit = "" if not self.unit else f" in {self.unit}"
+        unit += ", or a duration such as 3 h 20 min or 1:23:45" if self.unit == durations.SECOND else ""
         return f"a number{unit}" + (" with a decimal comma" if self.decimal == "," else "")
 
     def read(self, cells: Cells) -> Array:
         """(m,) the numbers in the different texts of a column, float64; NaN for what is not a number of this form."""
-        parts = cells.read(parts_of, self.decimal)
-        return np.where(self.fits(parts), parts.value, np.nan)
+        return self.values(cells.read(parts_of, self.decimal))
+
+    def values(self, parts: Parts) -> Array:
+        """(m,) the numbers of texts that `parts_of` has parsed, likewise."""
+        value = parts.value
+        if self.unit == durations.SECOND:
+            value = value * np.array([durations.SECONDS.get(unit.lower(), 1.0) for unit in parts.unit.tolist()])
+        return np.where(self.fits(parts), value, np.nan)
 
     def fits(self, parts: Parts) -> Array:
         """(m,) booleans: which texts are numbers of this form."""
@@ -90,7 +99,10 @@ class NumberForm:
             bare = parts.unit == ""
             if self.unit:
                 # beside 50 %, 0.5 is ambiguous; beside 12A, 12B is not 12 billion
-                bare = (parts.unit == self.unit) | (bare & (parts.value == 0 if self.unit == "%" else ~parts.scaled))
+                own = parts.unit == self.unit
+                if self.unit == durations.SECOND:
+                    own = np.array([unit.lower() in durations.SECONDS for unit in parts.unit.tolist()], bool)
+                bare = own | (bare & (parts.value == 0 if self.unit == "%" else ~parts.scaled))
             fits = fits & bare
         if not self.zeros:
             fits = fits & ~parts.zero
@@ -149,13 +161,14 @@ def parsed(text: pl.Series, decimal: str) -> pl.DataFrame:
     others = ~plain.is_finite().fill_null(False) | inside
     if decimal == ",":
         others |= clean.str.contains(".", literal=True).fill_null(False)
-    at = (others & clean.str.contains(grammar(decimal)).fill_null(False)).arg_true()
-    read = _read(clean.gather(at), inside.gather(at), decimal)
+    fits = clean.str.contains(grammar(decimal)).fill_null(False)
+    at, rest = (others & fits).arg_true(), (others & ~fits).arg_true()
+    read, long = _read(clean.gather(at), inside.gather(at), decimal), durations.parsed(clean.gather(rest), decimal)
     none = pl.repeat(None, len(text), dtype=pl.Boolean, eager=True)
     return pl.DataFrame(
         {
-            "value": plain.set(others, None).scatter(at, read["value"]),
-            "unit": none.cast(pl.String).scatter(at, read["unit"]).fill_null(""),
+            "value": plain.set(others, None).scatter(at, read["value"]).scatter(rest, long["value"]),
+            "unit": none.cast(pl.String).scatter(at, read["unit"]).scatter(rest, long["unit"]).fill_null(""),
             "zero": clean.str.contains(CODE).fill_null(False).scatter(at, read["zero"]),
             "scaled": none.scatter(at, read["scaled"]).fill_null(False),
         }
@@ -292,12 +305,17 @@ def seen(cells: Cells, decimal: str, missing: Sequence[str] = MISSING_WORDS, ask
         plain = int(count[numeric & (parts.unit == "") & (parts.value != 0)].sum())
         if unit == "%" and units["%"] < plain:
             unit = ""
-    if asked and (len(named) > 1 or ("%" in named and plain)):
+    if durations.are_durations(named):
+        # without a day, clocks up to 23:59:59 are times of day, unless the user says that they are numbers
+        clocks = not asked and named == [durations.CLOCK] and (np.abs(parts.value[numeric]) < durations.DAY).all()
+        unit = "" if clocks else durations.SECOND
+    elif asked and (len(named) > 1 or ("%" in named and plain)):
         unit = None
     zero, scaled = numeric & parts.zero, numeric & parts.scaled
     form = NumberForm(decimal, unit, asked and bool(zero.any()), bool(scaled.any()))
-    read = there & form.fits(parts)
-    odd, values, scaled = there & ~read, parts.value[read], read & parts.scaled
+    numbers = form.values(parts)
+    read = there & ~np.isnan(numbers)
+    odd, values, scaled = there & ~read, numbers[read], read & parts.scaled
     text, words = _odd(cells, odd, missing)
     return Seen(
         cells,
@@ -308,7 +326,7 @@ def seen(cells: Cells, decimal: str, missing: Sequence[str] = MISSING_WORDS, ask
         units,
         those(cells, zero).sort().head(MOST_SHOWN).to_list() if zero.any() else [],
         bool((values != np.round(values)).any()),
-        _special(cells, read, parts),
+        _special(cells, read, numbers),
         cells.text[int(scaled.argmax())] if scaled.any() else "",
         _mixed(cells, text, those(cells, read), decimal) if text else "",
     )
@@ -350,10 +368,10 @@ def _mixed(cells: Cells, odd: Sequence[str], read: pl.Series, decimal: str) -> s
     return proofs[0] if len(proofs) >= max(SLIPS, SLIPS_SHARE * (marked + len(proofs))) else ""
 
 
-def _special(cells: Cells, read: Array, parts: Parts) -> dict[str, float]:
+def _special(cells: Cells, read: Array, numbers: Array) -> dict[str, float]:
     """{text: number} for a few of a column's numbers in a notation that programs do not use."""
     few = np.flatnonzero(read & cells.read(_in_own_notation))[:MOST_SHOWN]
-    return dict(zip(cells.text.gather(few).to_list(), parts.value[few].tolist(), strict=True)) if len(few) else {}
+    return dict(zip(cells.text.gather(few).to_list(), numbers[few].tolist(), strict=True)) if len(few) else {}
 
 
 def _in_own_notation(text: pl.Series) -> Array:

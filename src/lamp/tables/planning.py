@@ -7,12 +7,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import torch
 from torch import Tensor
 
 from lamp.errors import DataError
-from lamp.tables import holdout, kinds, remarks, targets
+from lamp.tables import holdout, kinds, parsing, remarks, targets
 from lamp.tables.conventions import Conventions
 from lamp.tables.effort import Effort, effort_for, remark_on_columns, training_seconds
 from lamp.tables.holdout import HoldOut
@@ -23,6 +24,7 @@ from lamp.tables.reading.names import matching
 from lamp.tables.split import Split
 from lamp.tables.targets import Target
 
+FEW_ROWS, FEW_OF_CLASS = 50, 10  # rows of a table, and of a class, below which a remark warns
 SHARE_OF_PEERS = 0.1  # of the time for training, for each peer model on a large table
 
 
@@ -172,6 +174,8 @@ def plan_training(request: Request, notes: list[str] | None = None) -> TrainingP
     truth = target.encode(frame[request.target])
     asked_kinds = {**({held_out.groups: kinds.DROP} if held_out.groups else {}), **request.kinds}
     decisions = kinds.decide(frame, request.target, asked_kinds, written)
+    if len(frame) < len(whole):
+        decisions = [each if each.name in asked_kinds else _counter(each, whole, written) for each in decisions]
     decisions = holdout.without_groups(decisions, held_out, list(request.kinds))
     labels = truth if target.is_classes else None
     made = holdout.parts(frame, labels, held_out, decisions, written, seed=request.seed, notes=notes)
@@ -197,12 +201,43 @@ def plan_training(request: Request, notes: list[str] | None = None) -> TrainingP
         notes += holdout.on_test_rows(tests, whole, held_out)
         parts = replace(parts, test=torch.arange(len(frame), len(frame) + len(tests)))
         in_file, truth = torch.cat([in_file, theirs]), torch.cat([truth, values])
+    notes += _on_few_rows(target, truth, parts)
     if held_out.no_test:
         notes.append(holdout.WITHOUT_TEST)
     return TrainingPlan(
         request, frame, in_file, target, truth, decisions, parts, preprocessing, effort, notes,
         tests, made.groups, made.folded,
     )  # fmt: skip
+
+
+def _counter(decision: Decision, file: pl.DataFrame, conventions: Conventions) -> Decision:
+    """The decision, unless the column counted the rows of the whole file, before some were left out."""
+    summary = conventions.plain_in(decision.name)
+    if decision.kind != "number" or summary is None or not summary.whole or summary.rows < kinds.ENOUGH_TO_TELL:
+        return decision
+    if summary.high - summary.low >= len(file) or decision.name not in file.columns:
+        return decision
+    x = parsing.numbers(file[decision.name]).to_numpy()
+    if np.isnan(x).any() or len(np.unique(x)) < len(x) or x.max() - x.min() + 1 != len(x):
+        return decision
+    return Decision(decision.name, "left out", "row numbers: every whole number in its range occurs once in the file")
+
+
+def _on_few_rows(target: Target, truth: Tensor, parts: Split) -> list[str]:
+    """Remarks on so few rows, of the table or of a class, that scores say little."""
+    notes, judged = [], parts.test if len(parts.test) else parts.validation
+    if len(truth) < FEW_ROWS:
+        notes.append(
+            f"{len(truth):,} rows are very few to learn from, and {len(judged):,} to measure on: the scores may be "
+            "good or bad luck; hundreds of rows are usual"
+        )
+    elif target.is_classes:
+        counts, measured = (torch.bincount(each, minlength=len(target.classes)) for each in (truth, truth[judged]))
+        rare = [k for k in range(len(target.classes)) if counts[k] < FEW_OF_CLASS]
+        if rare:
+            shown = [f"{target.classes[k]} ({int(counts[k])}, {int(measured[k])} of them measured on)" for k in rare]
+            notes.append(f"rare classes, which will hardly be learned or measured: {kinds.listed(shown, 3)}")
+    return notes
 
 
 def _on_classes(truth: Tensor, target: Target, parts: Split, held_out: HoldOut) -> list[str]:

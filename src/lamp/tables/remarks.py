@@ -9,7 +9,7 @@ from shlex import quote
 
 import polars as pl
 
-from lamp.tables import dates, numbers
+from lamp.tables import dates, durations, numbers
 from lamp.tables.cells import Array, Cells
 from lamp.tables.conventions import Conventions
 from lamp.tables.evidence import ALL, Found
@@ -73,9 +73,13 @@ def of_numbers(name: str, decimal: Found, seen: numbers.Seen) -> str:
         parts.append(f"{BOTH_MARKS}, such as {seen.mixed!r}")
     parts.append(_of_marks(name, decimal, seen))
     if negative := next((word for word in seen.special if "(" in word or word.endswith("-")), ""):
-        parts.append(f"{negative!r} is read as {seen.special[negative]:.15g}")
+        said = f"{negative!r} is read as {seen.special[negative]:.15g}"
+        parts += [said] if said not in parts[-1] else []
     if seen.form.unit is None:
         parts.append("several units, which are not converted: " + ", ".join(unit or "none" for unit in seen.units))
+    elif seen.form.unit == durations.SECOND and durations.are_durations(filter(None, seen.units)):
+        example = next(iter(seen.special))
+        parts.append(f"durations, in seconds: {example!r} is read as {seen.special[example]:.15g}")
     elif seen.form.unit:
         without = seen.units[""]
         parts.append(f"in {seen.form.unit}" + (f", {without:,} values without it" if without else ""))
@@ -147,6 +151,11 @@ def _microseconds(day: datetime) -> int:
 def _is_code(value: float) -> bool:
     """Whether people write this number for a missing one: -1, or 99, -99, 999, ..."""
     return value == -1 or (10 < abs(value) < MOST_NINES and set(f"{abs(value):.15g}") == {"9"})
+
+
+def of_codes(name: str) -> str:
+    """The remark on whole numbers that may be codes, by the name of their column."""
+    return f"whole numbers are read as amounts; if they are codes: {option(name, 'category', 'kind')}"
 
 
 # ---- dates -----------------------------------------------------------------------------------------------------------

@@ -32,6 +32,7 @@ from lamp.tables.metrics import Estimates, losses_of, overconfidence
 from lamp.tables.model import Prediction, TableModel
 from lamp.tables.peers import Peer, check_installed, peers
 from lamp.tables.planning import SHARE_OF_PEERS, TrainingPlan
+from lamp.tables.revealing import revealing
 from lamp.tables.search import BY_BUDGET, Found, search
 from lamp.tables.usage import commands
 from lamp.tables.verdict import GUESSING, Verdict, compared, verdict
@@ -80,7 +81,9 @@ def train(plan: TrainingPlan, *, progress: bool = True, tell: Tell = lambda _: N
         check_installed()  # before the training, not after it
     notes: list[str] = []
     x = plan.inputs(notes)  # (n, features)
-    for note in notes:
+    told = revealing(plan.preprocessing.places(), x, plan.truth, plan.split, target)
+    plan.notes.extend(told)
+    for note in [*notes, *told]:
         tell(note)
     y = plan.truth if target.is_classes else target.scaled(plan.truth)
     found = search(
