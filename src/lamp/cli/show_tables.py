@@ -163,7 +163,7 @@ def summary(model: TableModel, reports: Mapping[str, Any], path: Path) -> None:
     on = metrics.get("measured_on", MEASURED_ON[True])
     _metrics(f"{metrics['rows']:,} {on} rows", rows)
     _important([(each["column"], each["mean"]) for each in metrics["importance"]])
-    if "coverage" in (ours := rows[OURS][0]):
+    if {"coverage", "interval width"} <= (ours := rows[OURS][0]).keys():
         _of_intervals(ours, model.intervals, on)
     said = metrics.get("verdict", {"sentences": [], "advice": []})
     verdict(said["sentences"], said["advice"])
@@ -231,7 +231,7 @@ def _of_intervals(found: Mapping[str, Estimate], intervals: PredictionIntervals 
     share = "{} ({})".format(*of_estimates("coverage", [found["coverage"]])[0])
     width = readable(found["interval width"].value)
     out.tell(f"intervals meant to hold 90 % hold {share} of the {on} rows; their mean width is {width}")
-    if FIFTHS[0] in found:
+    if found.keys() >= set(FIFTHS):
         out.tell(f"by fifths of the prediction, from low to high, they hold {_by_fifths(found)}")
     if intervals is not None and intervals.remark:
         out.tell(intervals.remark)
