@@ -209,7 +209,7 @@ def _of_version_1(architecture: dict[str, Any], state: dict[str, Tensor]) -> tup
     """The architecture and weights of a folder that has no version: one group, no encoding, one width of intervals."""
     group = {name: architecture[name] for name in GroupDocument.__annotations__ if name in architecture}
     group |= {"weight": 1.0, "edges": None}
-    is_number = architecture.get("target", {}).get("task") == "regression"
+    is_number = "margin" in architecture and architecture["target"].get("task") == "regression"
     intervals = PredictionIntervals.of_one_width(architecture["margin"]).to_dict() if is_number else None
     now = {**architecture, "version": VERSION, "groups": [group], "intervals": intervals}
     return now, {f"0.{name}": each for name, each in state.items()}
