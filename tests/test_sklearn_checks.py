@@ -15,7 +15,7 @@ import lamp
 generator = pytest.importorskip("sklearn.utils.estimator_checks", reason="the estimators need scikit-learn 1.6")
 
 ALL = os.environ.get("LAMP_ALL_CHECKS") == "1"
-SHARE = 5  # one check of so many runs by default
+SHARE = 6  # one check of so many runs by default
 ALWAYS = ("sample_weight", "one_label")
 CONFIGURATIONS = {
     "default": {},
