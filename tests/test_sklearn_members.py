@@ -2,12 +2,15 @@
 
 import copy
 import pickle
+from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
 
 pytest.importorskip("sklearn", reason="the estimators need scikit-learn 1.6")
+
+from sklearn import datasets
 
 import lamp
 from lamp.interop.sklearn import learner
@@ -205,3 +208,31 @@ def test_an_encoding_is_kept_in_copies_and_goes_on():
     twin = pickle.loads(pickle.dumps(model))
     assert np.array_equal(twin.predict_proba(inputs), model.predict_proba(inputs))
     assert np.array_equal(twin.partial_fit(inputs, labels).coefs_[0], model.partial_fit(inputs, labels).coefs_[0])
+
+
+@BOTH
+@pytest.mark.parametrize("members", [1, 2])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_coefs_are_of_raw_columns_and_shares_of_bins(kind, members, dtype):
+    inputs, labels = datasets.load_iris(return_X_y=True)
+    inputs = np.hstack([inputs * [1.0, 100.0, 0.01, 1.0] + [0.0, 1e3, 0.0, 7.0], np.full((150, 1), 4.0)])
+    options = {**QUICK, "members": members, "hidden_layer_sizes": (), "early_stopping": False, "dtype": dtype}
+    model = kind(**options, encoding="piecewise", n_bins=5).fit(inputs, labels)
+    standard = model._standard(inputs, "float64")
+    shares = []
+    for k, edges in enumerate(model.network_[0].edges if members == 1 else model.network_[0][0].edges):
+        numbers = edges.double().numpy()
+        shares += [((standard[:, k] - a) / (b - a)).clip(0, 1) for a, b in pairwise(numbers)]
+    assert len(shares) == 4 * 5  # the constant column has no bins
+    table = np.column_stack([inputs, *shares])
+    weight, bias = model.coefs_[0], model.intercepts_[0]
+    outputs = table @ weight + (bias[:, None] if members > 1 else bias)
+    if kind is lamp.MLPClassifier:
+        e = np.exp(outputs - outputs.max(-1, keepdims=True))
+        outputs, found = e / e.sum(-1, keepdims=True), model.predict_proba(inputs)
+    else:
+        found = model.predict(inputs)[:, None]
+    assert np.abs((outputs.mean(0) if members > 1 else outputs) - found).max() < 1e-6
+    other = inputs.copy()
+    other[:, 4] = 1e5
+    assert np.array_equal(model.predict(inputs), model.predict(other))

@@ -206,3 +206,18 @@ def test_schedules_of_ones_own_and_the_adaptive_one():
 def test_the_size_of_a_batch(rows, size):
     assert lamp.MLPRegressor()._batch_size(rows) == size
     assert lamp.MLPRegressor(batch_size=70)._batch_size(rows) == min(70, rows)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_equal_numbers_are_constant_for_any_number_of_rows(weighted):
+    """However their mean is rounded, they have no deviation that could become a scale; rows without weight do not
+    count."""
+    for rows in (3, 150, 10_007):
+        table = np.tile([4.0, 0.1, -1e9 / 3, 1e-300, 5.0], (rows + 1, 1))
+        weights = np.random.RandomState(0).uniform(0.5, 2.0, rows + 1) if weighted else np.ones(rows + 1)
+        table[0, :4], weights[0] = 7.0, 0.0
+        table[1, 4] = 6.0
+        standard = Standard.of(table, weights)
+        assert standard.constant.tolist() == [True, True, True, True, False]
+        assert standard.scale[:4].tolist() == [1.0] * 4
+        assert standard.mean[:4].tolist() == table[1, :4].tolist()

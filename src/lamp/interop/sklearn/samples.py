@@ -17,7 +17,7 @@ Array = NDArray[Any]
 
 SMALL_TABLE = 256  # up to so many rows, equal rows are merged
 BLOCK = 4096  # rows standardised at a time, so that intermediate results stay in the processor's cache
-CONSTANT = 10.0  # a deviation up to this multiple of the mean's rounding error counts as none
+CONSTANT = 10.0  # numbers that differ by up to this multiple of their rounding error count as equal
 TINY, LARGE = np.finfo(np.float64).tiny, 1e100  # columns with numbers beyond LARGE are rescaled before squaring
 ALL = 1.0 - 1e-9  # shares sum to at least this, in spite of rounding
 HELD_BY = 2  # members of an ensemble that hold out the same row
@@ -229,8 +229,11 @@ class Standard:
         for start in range(0, len(table), BLOCK):
             square += share[start : start + BLOCK] @ np.square((table[start : start + BLOCK] - mean) / unit)
         deviation = np.sqrt(square) * unit
-        constant = ~(deviation > CONSTANT * np.finfo(np.float64).eps * np.abs(mean))
-        mean[constant] = table[0, constant]  # exactly, so that no rounding errors remain
+        # The deviation of equal numbers is not always 0, since their mean is rounded; their range is.
+        counted = table if weights.all() else table[weights > 0]
+        half_range = counted.max(0).astype(np.float64) / 2 - counted.min(0).astype(np.float64) / 2
+        constant = ~(half_range > CONSTANT / 2 * np.finfo(np.float64).eps * largest)
+        mean[constant] = counted[0, constant]  # exactly, so that no rounding errors remain
         return cls(mean, np.where(constant, 1.0, deviation), constant)
 
     @classmethod
