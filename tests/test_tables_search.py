@@ -48,6 +48,12 @@ def found():
     return search(circles(150), circles(50, 1), FEW, 2, progress=False)
 
 
+def test_the_engine_does_not_depend_on_what_is_compiled_already(found):
+    """The engine "auto" would be another one where a kernel is on the disk, and the same seed would give other bits."""
+    engines = {row.history().engine for row in found.sweep.rows} | {history.engine for history in found.histories}
+    assert engines == {"compiled"}
+
+
 def test_an_effort_is_within_its_time():
     for rows, inputs, seconds in (
         (300, 10, 100),

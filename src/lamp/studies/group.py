@@ -40,6 +40,7 @@ class SweepArguments:
     metrics: Mapping[str, MetricLike]
     scheduler: Callable[[Optimizer], Schedule] | None
     schedule_per: str
+    engine: str
 
 
 class Group:
@@ -98,6 +99,7 @@ class Group:
                     schedule_per=arguments.schedule_per,
                     callbacks=callbacks,
                     progress=False,
+                    engine=arguments.engine,
                     **self.clip,
                 )
             except NonFiniteError as error:

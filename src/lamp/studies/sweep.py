@@ -54,6 +54,7 @@ def sweep(
     callbacks: Sequence[Callback] = (),
     at_once: int | None = None,
     progress: bool = True,
+    engine: str = "auto",
 ) -> Sweep:
     """Train a network for every setting and every seed, and rank the settings by their mean score.
 
@@ -77,9 +78,9 @@ def sweep(
     scheduler  a function, such as lambda optimizer: lamp.StepLR(optimizer, 30)
     at_once    the largest number of networks to train as one population (a setting is never divided); None for all
 
-    The other arguments are those of `fit`. validation=0.2 holds out the same fifth of the samples for all networks; the
-    first seed decides which. A network whose loss is not finite has failed: it is counted, and its setting ranks below
-    those without failures. Ctrl-C ends the sweep and returns the results so far.
+    The other arguments, engine among them, are those of `fit`. validation=0.2 holds out the same fifth of the samples
+    for all networks; the first seed decides which. A network whose loss is not finite has failed: it is counted, and
+    its setting ranks below those without failures. Ctrl-C ends the sweep and returns the results so far.
 
     Source    Jamieson & Talwalkar 2016, "Non-stochastic best arm identification and hyperparameter optimization"
               (successive halving)
@@ -107,7 +108,7 @@ def sweep(
     if is_share(validation):
         data, rows, validation = held_out(data, validation, listed)
     of_data = (data, rows, epochs, batch_size, shuffle, validation)
-    arguments = SweepArguments(recipe, listed, score, *of_data, named, scheduler, schedule_per)
+    arguments = SweepArguments(recipe, listed, score, *of_data, named, scheduler, schedule_per, engine)
     if isinstance(data, DataLoader):
         data.order_of(data.epoch)  # if it shuffles without a seed, it draws one here, which all groups share
     trials = [Trial(setting, len(listed)) for setting in tried]

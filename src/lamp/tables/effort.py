@@ -18,6 +18,7 @@ from lamp.tables.member_rows import FEWEST_FOLDS, HELD_BY
 from lamp.training import Callback, Training
 from lamp.training.cost_model import compiling_seconds
 
+ENGINE = "compiled"  # whatever "auto" would take: that depends on the kernels that are on the disk already
 HALVING = 3  # one in so many settings goes on after each round
 PER_PAIR = 9  # settings tried per pair of an encoding and a shape
 

@@ -15,7 +15,7 @@ from lamp.optim import AdamW, CosineAnnealingLR
 from lamp.studies import Sweep, log_uniform, samples, sweep
 from lamp.studies.settings import Setting
 from lamp.studies.trial import Trial
-from lamp.tables.effort import BINS, HALVING, Deadline, Effort, Shape
+from lamp.tables.effort import BINS, ENGINE, HALVING, Deadline, Effort, Shape
 from lamp.tables.member_rows import Data
 from lamp.training import predict
 
@@ -98,6 +98,7 @@ def swept(
                 halving=HALVING,
                 scheduler=lambda optimizer: CosineAnnealingLR(optimizer, effort.sweep_epochs),
                 callbacks=[alarm],
+                engine=ENGINE,
                 progress=progress,
             )
         )

@@ -16,6 +16,7 @@ from lamp.replicas import population
 from lamp.studies import Sweep
 from lamp.studies.settings import Setting
 from lamp.tables.effort import (
+    ENGINE,
     HALVING,
     SWEPT_ROWS,
     Allotment,
@@ -195,6 +196,7 @@ class _Search:
             validation=of_members.held_out,
             scheduler=CosineAnnealingLR(optimizer, epochs),
             callbacks=[EarlyStopping(effort.patience), Deadline(left)],
+            engine=ENGINE,
             progress=self.progress,
         )
         self._stop_if_asked()
