@@ -35,7 +35,7 @@ UNITS = (
     (MINUTE, r"(?:m|mins?|minutes?)"),
     (1.0, r"(?:s|secs?|seconds?)"),
 )
-MAY_BE = r"^[+-]?(?:\d[^a-zA-Z:]*[a-zA-Z. ]*[ ,a-z]*\d|\d+:\d\d:\d|P[\dT])"  # rules out most words and dates
+MAY_BE = r"^[+-]?(?:\d[\d.,]* ?[a-zA-Z]|\d+:\d\d:\d|P[\dT])"  # rules out most words, numbers and dates
 
 
 @cache
