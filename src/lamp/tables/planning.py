@@ -26,6 +26,7 @@ from lamp.tables.targets import Target
 
 FEW_ROWS, FEW_OF_CLASS = 50, 10  # rows of a table, and of a class, below which a remark warns
 SHARE_OF_PEERS = 0.1  # of the time for training, for each peer model on a large table
+SHARE_OF_IMPORTANCE = 0.1  # the same, for the importance of the columns of a wide table
 
 
 @dataclass(frozen=True)
@@ -190,7 +191,7 @@ def plan_training(request: Request, notes: list[str] | None = None) -> TrainingP
     preprocessing = Preprocessing().fit(frame[parts.training.numpy()], decisions)
     left = training_seconds(len(decisions), len(frame), request.seconds)
     notes += remark_on_columns(len(decisions), len(frame), request.seconds)
-    seconds = left * (1 - 3 * SHARE_OF_PEERS)
+    seconds = left * (1 - 3 * SHARE_OF_PEERS - SHARE_OF_IMPORTANCE)
     inputs, numbers = len(preprocessing.features), len(preprocessing.numbers)
     effort = effort_for(len(parts.training), inputs, target.outputs, request.members, seconds, numbers)
     in_file = torch.from_numpy(rows.cast(pl.Int64).to_numpy().copy())

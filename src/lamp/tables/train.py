@@ -31,7 +31,7 @@ from lamp.tables.importance import Importance, importances
 from lamp.tables.metrics import Estimates, losses_of, overconfidence
 from lamp.tables.model import Prediction, TableModel
 from lamp.tables.peers import Peer, check_installed, peers
-from lamp.tables.planning import SHARE_OF_PEERS, TrainingPlan
+from lamp.tables.planning import SHARE_OF_IMPORTANCE, SHARE_OF_PEERS, TrainingPlan
 from lamp.tables.revealing import revealing
 from lamp.tables.search import BY_BUDGET, Found, search
 from lamp.tables.usage import commands
@@ -39,7 +39,6 @@ from lamp.tables.verdict import GUESSING, Verdict, compared, verdict
 from lamp.tables.writing import write_table
 
 OURS = folder.OURS
-SHARE_OF_IMPORTANCE = 0.1  # the same, for the importance of the columns of a wide table
 MEASURED_ON = {True: "test", False: "validation"}  # the kind of rows, by whether there are test rows
 ROOM = 32 * 2**20  # bytes that must be free on the disk
 
