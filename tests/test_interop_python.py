@@ -88,7 +88,8 @@ def test_extremes(case, dtype, tmp_path):
     y, expected = run(path, x), twin(x)
     tiny = torch.finfo(dtype).tiny
     small = 0.0 if case.name[:4] not in ("GELU", "Tanh") else 8 * eps  # torch's lose them too: x - tanh x, 1 + erf x
-    assert ((y - expected).abs() <= 64 * eps * expected.abs() + small * x.abs() + tiny).all()
+    of_sum = eps if case.name.startswith("LogSoftmax") else 0.0  # a sum of exponentials near 1, rounded either way
+    assert ((y - expected).abs() <= 64 * eps * expected.abs() + small * x.abs() + of_sum + tiny).all()
 
 
 def test_it_needs_numpy_alone(tmp_path):

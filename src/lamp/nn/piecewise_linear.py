@@ -129,7 +129,7 @@ class PiecewiseLinearEncoding(Module):
     def _features(self, like: Tensor) -> Tensor:
         """The feature that each bin is of, (bins,)."""
         places = torch.arange(len(self.bins), device=like.device)
-        return places.repeat_interleave(torch.tensor(self.bins, device=like.device))
+        return places.repeat_interleave(torch.tensor(self.bins, device=like.device), output_size=sum(self.bins))
 
     def _standing(self, numbers: Tensor, like: Tensor) -> Tensor:
         """Numbers of the bins in a shape that broadcasts to (B..., bins), or (K, B..., bins) in a population."""

@@ -222,7 +222,7 @@ def _check_version(architecture: dict[str, Any], path: Path) -> None:
             f"{path} was written by a newer version of lamp",
             expected=f"version {VERSION} of {ARCHITECTURE}, or an older one",
             got=f"version {version}",
-            fix="update lamp: pip install --upgrade lamp",
+            fix="read it with that version or a later one",
         )
 
 
