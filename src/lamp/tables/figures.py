@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 MOST_BARS = 20
 MOST_CLASSES_DRAWN = 20
 MOST_POINTS = 5_000
-PARTS = ("test rows", *(f"{each} of the test rows" for each in ("halves", "thirds", "quarters", "fifths")))
+PARTS = ("", "halves of the ", "thirds of the ", "quarters of the ", "fifths of the ")
 LINE_POINTS = 400  # of the band of intervals
 LONGEST_NAME = 28  # characters of a column's or a class's name on an axis
 
@@ -37,10 +37,10 @@ def training_curves(histories: Sequence[History], ax: Axes | None = None) -> Axe
     return ax
 
 
-def reliability(p: Tensor, labels: Tensor, ax: Axes | None = None) -> Axes:
+def reliability(p: Tensor, labels: Tensor, ax: Axes | None = None, on: str = "test") -> Axes:
     """A reliability diagram: the share of correct rows by the probability of the predicted class, with 95 % intervals.
 
-    Without `ax`, a second panel below shows the number of rows per bin.
+    Without `ax`, a second panel below shows the number of rows per bin. `on` says which rows these are.
     """
     above, below = _upper_and_lower() if ax is None else (ax, None)
     mean, right, rows = bins_of(p, labels)
@@ -55,7 +55,7 @@ def reliability(p: Tensor, labels: Tensor, ax: Axes | None = None) -> Axes:
     high = [(span.high or 1.0) - span.value for span in spans]
     blue = STYLE["colors"][0]
     above.errorbar(at, shares, yerr=[low, high], fmt="o-", color=blue, capsize=3, markersize=6, linewidth=1.6,
-                   elinewidth=1.2, label="test rows, 95 % interval", zorder=3)  # fmt: skip
+                   elinewidth=1.2, label=f"{on} rows, 95 % interval", zorder=3)  # fmt: skip
     least = min(0.45, 1 / p.shape[1])
     left = max(0.0, min([least, *at]) - 0.04)
     above.set(xlim=(left, 1.02), ylim=(-0.03, 1.03))
@@ -75,7 +75,7 @@ def reliability(p: Tensor, labels: Tensor, ax: Axes | None = None) -> Axes:
     return above
 
 
-def residuals(predicted: Tensor, truth: Tensor, intervals: PredictionIntervals, name: str) -> Axes:
+def residuals(predicted: Tensor, truth: Tensor, intervals: PredictionIntervals, name: str, on: str = "test") -> Axes:
     """Two panels: true against predicted numbers with the 90 % intervals, and their coverage by size of prediction."""
     left, right = panels(2)
     left, right = axes_for(left), axes_for(right)
@@ -96,7 +96,7 @@ def residuals(predicted: Tensor, truth: Tensor, intervals: PredictionIntervals, 
     left.plot(line[[0, -1]].numpy(), line[[0, -1]].numpy(), linestyle="--", linewidth=1.4, color=STYLE["ink"],
               label="predicted = true", zorder=2)  # fmt: skip
     left.plot(predicted[points].numpy(), truth[points].numpy(), linestyle="", marker="o", markersize=size,
-              markeredgewidth=0, color=blue, alpha=0.55, label="test rows", zorder=3)  # fmt: skip
+              markeredgewidth=0, color=blue, alpha=0.55, label=f"{on} rows", zorder=3)  # fmt: skip
     left.set(xlim=(line[0].item(), line[-1].item()), ylim=(line[0].item(), line[-1].item()))
     left.set_aspect("equal")
     legend_below(left)
@@ -110,7 +110,7 @@ def residuals(predicted: Tensor, truth: Tensor, intervals: PredictionIntervals, 
     above = [100 * ((each.high or 1.0) - each.value) for each in shares]
     right.axhline(100 * COVERAGE, linestyle="--", linewidth=1.4, color=STYLE["ink"], label="meant to hold")
     right.errorbar(at, [100 * each.value for each in shares], yerr=[below, above], fmt="o", color=blue, capsize=3,
-                   label=PARTS[parts - 1])  # fmt: skip
+                   label=f"{PARTS[parts - 1]}{on} rows")  # fmt: skip
     right.set_ylim(min(60.0, *(100 * (each.low or 0.0) for each in shares)) - 2, 102)
     legend_below(right)
     write_title(right, f"{100 * inside.double().mean():.0f} % of {len(truth):,} rows lie within their interval")
@@ -122,7 +122,7 @@ def residuals(predicted: Tensor, truth: Tensor, intervals: PredictionIntervals, 
     return left
 
 
-def confusion(p: Tensor, labels: Tensor, classes: Sequence[str], ax: Axes | None = None) -> Axes:
+def confusion(p: Tensor, labels: Tensor, classes: Sequence[str], ax: Axes | None = None, on: str = "test") -> Axes:
     """The confusion matrix: a row per true class, a column per predicted class; shares as colours, counts as text.
 
     If there are too many classes to draw, it shows those that were confused most.
@@ -156,7 +156,7 @@ def confusion(p: Tensor, labels: Tensor, classes: Sequence[str], ax: Axes | None
                         color="#FFFFFF" if dark else STYLE["ink"])  # fmt: skip
     right = float((predicted == labels).double().mean())
     more = f"; the {len(chosen)} of {count} classes most often confused" if len(chosen) < count else ""
-    write_title(ax, f"{100 * right:.1f} % of {len(labels):,} test rows correct{more}")
+    write_title(ax, f"{100 * right:.1f} % of {len(labels):,} {on} rows correct{more}")
     return ax
 
 

@@ -238,6 +238,7 @@ def _draw(outcome: Outcome, into: Path, tell: Tell) -> None:
     """Draw the figures into the folder."""
     plan, model = outcome.plan, outcome.model
     target, truth = plan.target, outcome.truth
+    on = MEASURED_ON[bool(len(plan.split.test))]
     names = [target.name, *target.classes, *(each.column for each in outcome.importances)]
     with fonts_for(names) as missing:
         if missing:
@@ -247,11 +248,13 @@ def _draw(outcome: Outcome, into: Path, tell: Tell) -> None:
             )
         save_figure(figures.training_curves(outcome.found.histories), into / folder.CURVES)
         if target.is_classes:
-            save_figure(figures.reliability(outcome.prediction.mean, truth), into / folder.CALIBRATION)
-            save_figure(figures.confusion(outcome.prediction.mean, truth, target.classes), into / folder.CONFUSION)
+            save_figure(figures.reliability(outcome.prediction.mean, truth, on=on), into / folder.CALIBRATION)
+            save_figure(
+                figures.confusion(outcome.prediction.mean, truth, target.classes, on=on), into / folder.CONFUSION
+            )
         else:
             assert model.intervals is not None
-            drawn = figures.residuals(outcome.prediction.mean, truth, model.intervals, target.name)
+            drawn = figures.residuals(outcome.prediction.mean, truth, model.intervals, target.name, on)
             save_figure(drawn, into / folder.RESIDUALS)
         save_figure(figures.importance_bars(outcome.importances, target.is_classes), into / folder.IMPORTANCE)
 
