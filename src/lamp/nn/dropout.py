@@ -173,7 +173,7 @@ class Dropout(RandomMask):
         elif self.training:
             self._count()
         self.remember((mask, input.shape))
-        return input if mask is None else self.masked(input, mask)
+        return input if mask is None else self._masked(input, mask)
 
     def backward(self, dy: Tensor) -> Tensor:
         mask, shape = self.recall()
@@ -181,7 +181,7 @@ class Dropout(RandomMask):
             raise explain_gradient(dy, shape)
         return dy if mask is None else dy * mask
 
-    def masked(self, x: Any, mask: Any) -> Any:
+    def _masked(self, x: Any, mask: Any) -> Any:
         """y, from x and its mask; of tensors, or of the compiler's registers."""
         return x * mask
 
@@ -283,7 +283,7 @@ class AlphaDropout(Dropout):
     def scale(self) -> float:
         return 1.0 / math.sqrt((1.0 - self.p) * (1.0 + self.p * SATURATION**2)) if self.p < 1 else 0.0
 
-    def masked(self, x: Any, mask: Any) -> Any:
+    def _masked(self, x: Any, mask: Any) -> Any:
         return (x - SATURATION) * mask + self.scale * SATURATION * (1.0 - self.p)  # mask is a or 0
 
     def trace(self, tracer: Any, x: Any) -> Any:

@@ -44,7 +44,7 @@ class Mask(ElementRule):
         if not probability(module):
             return x
         mask = self._mask(block, stage, element, unit, column)
-        y: Lane = module.masked(x, mask) if isinstance(module, Dropout) else x * mask
+        y: Lane = module._masked(x, mask) if isinstance(module, Dropout) else x * mask
         return y
 
     def backward(
