@@ -139,9 +139,9 @@ def _lamp(budget: float, table: Loaded, test: Array, split: int) -> dict[str, An
     if outcome.plan.target.is_classes:
         return {**_scores_of_classes(found, truth), "note": note}
     predicted = outcome.model.table_of(outcome.prediction)
-    inside = (predicted["low"].to_numpy() <= truth.numpy()) & (truth.numpy() <= predicted["high"].to_numpy())
-    parts = np.array_split(np.argsort(found.numpy(), kind="stable"), FIFTHS)
-    return {**_score_of_numbers(found, truth), "fifths": [float(inside[part].mean()) for part in parts], "note": note}
+    inside = (predicted["low"].to_torch() <= truth) & (truth <= predicted["high"].to_torch())
+    fifths = [each.value for each in metrics.shares_by_size(found, inside, FIFTHS)]
+    return {**_score_of_numbers(found, truth), "fifths": fifths, "note": note}
 
 
 def _peer(name: str, table: Loaded, y: Array, classes: int, test: Array, split: int) -> dict[str, Any]:

@@ -28,20 +28,6 @@ ROWS_PER_PART = 10  # in which a share is measured, at least
 
 Weighted = Callable[[Tensor], float]  # counts of the rows (n,) float64 -> the metric
 
-HIGHER_IS_BETTER = {
-    "accuracy": True,
-    "balanced accuracy": True,
-    "ROC AUC": True,
-    "log loss": False,
-    "calibration error": False,
-    "R2": True,
-    "RMSE": False,
-    "MAE": False,
-    "coverage": True,
-    **dict.fromkeys(FIFTHS, True),
-    "interval width": False,
-}
-
 
 @dataclass(frozen=True)
 class Estimate:

@@ -132,8 +132,7 @@ class Convolution(Windowed):
         return stage
 
     def forward(self, block: ColumnBlock, stage: Stage) -> None:
-        start = lambda channel: bias_of(block, stage, channel)  # noqa: E731
-        _store(block, stage, gathered(block, stage, start, _values(block, stage.inputs[0])))
+        _store(block, stage, gathered(block, stage, _biases(block, stage), _values(block, stage.inputs[0])))
 
     def backward(self, block: ColumnBlock, stage: Stage) -> None:
         _give(block, stage, scattered(block, stage, _zero(block), _gradients(block, stage)))
@@ -173,8 +172,7 @@ class TransposedConvolution(Windowed):
         return stage
 
     def forward(self, block: ColumnBlock, stage: Stage) -> None:
-        start = lambda channel: bias_of(block, stage, channel)  # noqa: E731
-        _store(block, stage, scattered(block, stage, start, _values(block, stage.inputs[0])))
+        _store(block, stage, scattered(block, stage, _biases(block, stage), _values(block, stage.inputs[0])))
 
     def backward(self, block: ColumnBlock, stage: Stage) -> None:
         _give(block, stage, gathered(block, stage, _zero(block), _gradients(block, stage)))
@@ -285,6 +283,10 @@ def _values(block: ColumnBlock, stage: Stage) -> Read:
 
 def _gradients(block: ColumnBlock, stage: Stage) -> Read:
     return lambda unit, s: block.gradient(block.code.plus(unit, stage.gradient_offset), s)
+
+
+def _biases(block: ColumnBlock, stage: Stage) -> Start:
+    return lambda channel: bias_of(block, stage, channel)
 
 
 def _zero(block: ColumnBlock) -> Start:
