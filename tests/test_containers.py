@@ -207,7 +207,7 @@ def test_prediction_is_of_the_thread(build):
 
     def predict(_):
         with lamp.evaluating():
-            return torch.equal(model(*inputs), expected)
+            return torch.allclose(model(*inputs), expected)  # products of matrices may round by where they lie
 
     thread = threading.Thread(target=train)
     thread.start()
@@ -216,7 +216,7 @@ def test_prediction_is_of_the_thread(build):
         assert all(pool.map(predict, range(200)))
     stop.set()
     thread.join(60)
-    assert not torch.equal(model(*inputs), expected)
+    assert not torch.allclose(model(*inputs), expected)
 
 
 def calls_of_python(run):

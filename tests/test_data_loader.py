@@ -388,13 +388,16 @@ def test_an_epoch_costs_microseconds():
 
 def test_epochs_leave_nothing_behind():
     loader = DataLoader(numbered(200), 3, True, seed=0)
+
+
+    def grown():
+        before = tracemalloc.get_traced_memory()[0]
+        for _ in range(30):
+            list(loader)
+        return tracemalloc.get_traced_memory()[0] - before
+
     list(loader)
     tracemalloc.start()
-    for _ in range(3):
-        list(loader)
-    before = tracemalloc.get_traced_memory()[0]
-    for _ in range(30):
-        list(loader)
-    grown = tracemalloc.get_traced_memory()[0] - before
+    least = min(grown() for _ in range(5))  # another thread's memory may be in one of them
     tracemalloc.stop()
-    assert grown < 2000
+    assert least < 2000

@@ -16,6 +16,7 @@ from lamp.nn.arguments import a_place, a_size
 from lamp.nn.checks import explain_gradient, explain_numbers
 from lamp.parameter import Buffer
 from lamp.signatures import called
+from lamp.values import a_number, several
 
 CLAMP = Hardtanh(0.0, 1.0)
 
@@ -33,12 +34,13 @@ class PiecewiseLinearEncoding(Module):
     Backward  dx_f = dy_f + sum over its bins of dt_i / (upper_i - lower_i) where 0 < t_i < 1
     Source    Gorishniy, Rubachev, Babenko 2022, arXiv:2203.05556, equation 1
 
-    Raises ArgumentError for edges that are not finite and increasing; ShapeError for an input with another number of
+    Raises ArgumentError for edges that are not finite numbers and increasing; ShapeError for an input with another number of
     features, DTypeError for one that is not floating-point.
     """
 
     def __init__(self, edges: Sequence[Sequence[float] | Tensor]) -> None:
-        found = [torch.as_tensor(each, dtype=torch.get_default_dtype()).flatten() for each in edges]
+        rows = edges.unbind() if isinstance(edges, Tensor) and edges.dim() else several(edges, "edges", "lists of numbers")
+        found = [_numbers(each, f"feature {feature}") for feature, each in enumerate(rows)]
         for feature, each in enumerate(found):
             widths = each.diff()
             increasing = each.isfinite().all() and (widths > 0).all() and widths.reciprocal().isfinite().all()
@@ -160,6 +162,15 @@ class PiecewiseLinearEncoding(Module):
 
     def extra_repr(self) -> str:
         return f"in_features={len(self.bins)}, bins={sum(self.bins)}"
+
+
+def _numbers(edges: Any, of: str) -> Tensor:
+    """Edges in the default dtype, (n,). Raises ArgumentError for what is no list of numbers."""
+    dtype = torch.get_default_dtype()
+    if isinstance(edges, Tensor) and edges.dim() and not edges.is_complex():
+        return edges.flatten().to(dtype)
+    listed = several(edges, f"the edges of {of}", "numbers")
+    return torch.tensor([a_number(each, f"an edge of {of}", finite=False) for each in listed], dtype=dtype)
 
 
 def _edges(column: Tensor, bins: int) -> Tensor:

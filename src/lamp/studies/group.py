@@ -103,7 +103,7 @@ class Group:
                     **self.clip,
                 )
             except NonFiniteError as error:
-                if not hasattr(error, "history"):
+                if error.history is None:
                     raise
                 history = error.history  # every network of this group has failed
         scores = _last(history[arguments.score]) if history.epochs else torch.full((len(networks),), torch.nan)

@@ -27,7 +27,7 @@ from lamp.training.arguments import as_callbacks, held_out, is_share
 from lamp.training.interrupt import Interruptible
 from lamp.training.metrics import MetricLike, Metrics, by_name
 from lamp.training.progress import Reporter, reporter
-from lamp.values import natural
+from lamp.values import a_seed, is_one_of, natural, several
 
 
 @called()
@@ -89,8 +89,9 @@ def sweep(
     NonFiniteError if all networks have failed; and the errors of `fit`.
     """
     tried = as_settings(settings)
-    several = isinstance(seeds, Iterable) and not isinstance(seeds, torch.Tensor)
-    listed: list[int] = list(seeds) if several else list(range(natural(seeds, "seeds", least=1)))  # type: ignore[arg-type]
+    counted = isinstance(seeds, torch.Tensor) or not isinstance(seeds, Iterable)
+    each = range(natural(seeds, "seeds", least=1)) if counted else several(seeds, "seeds", "integers")
+    listed = [a_seed(seed, "a seed") for seed in each]
     natural(len(listed), "the number of seeds", least=1)
     epochs, callbacks = natural(epochs, "epochs", least=1), as_callbacks(callbacks)
     named = by_name(metrics)
@@ -211,7 +212,7 @@ def _score(score: str | None, mode: str | None, metrics: Mapping[str, MetricLike
             got=score,
             fix="name one of these" if validated else "pass validation=, or name one of these",
         )
-    if mode not in (None, "min", "max"):
+    if mode is not None and not is_one_of(mode, "min", "max"):
         raise ArgumentError("unknown mode", expected="'min' or 'max'", got=repr(mode), fix="name one of these")
     return score, mode or mode_of(score, metrics)
 

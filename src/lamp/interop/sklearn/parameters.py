@@ -187,7 +187,7 @@ def check_parameters(estimator: Any) -> None:
 def decided(estimator: Any, parameter: str) -> Any:
     """The value of a parameter that may be "auto"."""
     value = getattr(estimator, parameter)
-    return AUTO[parameter][estimator.members > 1] if isinstance(value, str) and value == "auto" else value
+    return AUTO[parameter][int(estimator.members) > 1] if isinstance(value, str) and value == "auto" else value
 
 
 def sizes_of(hidden_layer_sizes: Any) -> Sequence[int]:
