@@ -34,12 +34,13 @@ class PiecewiseLinearEncoding(Module):
     Backward  dx_f = dy_f + sum over its bins of dt_i / (upper_i - lower_i) where 0 < t_i < 1
     Source    Gorishniy, Rubachev, Babenko 2022, arXiv:2203.05556, equation 1
 
-    Raises ArgumentError for edges that are not finite numbers and increasing; ShapeError for an input with another number of
-    features, DTypeError for one that is not floating-point.
+    Raises ArgumentError for edges that are not finite numbers and increasing; ShapeError for an input with another
+    number of features, DTypeError for one that is not floating-point.
     """
 
     def __init__(self, edges: Sequence[Sequence[float] | Tensor]) -> None:
-        rows = edges.unbind() if isinstance(edges, Tensor) and edges.dim() else several(edges, "edges", "lists of numbers")
+        several_rows = isinstance(edges, Tensor) and edges.dim() > 1
+        rows = list(edges) if several_rows else several(edges, "edges", "lists of numbers")
         found = [_numbers(each, f"feature {feature}") for feature, each in enumerate(rows)]
         for feature, each in enumerate(found):
             widths = each.diff()
