@@ -389,7 +389,6 @@ def test_an_epoch_costs_microseconds():
 def test_epochs_leave_nothing_behind():
     loader = DataLoader(numbered(200), 3, True, seed=0)
 
-
     def grown():
         before = tracemalloc.get_traced_memory()[0]
         for _ in range(30):
