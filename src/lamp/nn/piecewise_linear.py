@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Iterable, Sequence
+from numbers import Real
 from typing import Any, Self
 
 import torch
@@ -16,7 +19,7 @@ from lamp.nn.arguments import a_place, a_size
 from lamp.nn.checks import explain_gradient, explain_numbers
 from lamp.parameter import Buffer
 from lamp.signatures import called
-from lamp.values import a_number, several
+from lamp.values import several
 
 CLAMP = Hardtanh(0.0, 1.0)
 
@@ -41,17 +44,7 @@ class PiecewiseLinearEncoding(Module):
     def __init__(self, edges: Sequence[Sequence[float] | Tensor]) -> None:
         several_rows = isinstance(edges, Tensor) and edges.dim() > 1
         rows = list(edges) if several_rows else several(edges, "edges", "lists of numbers")
-        found = [_numbers(each, f"feature {feature}") for feature, each in enumerate(rows)]
-        for feature, each in enumerate(found):
-            widths = each.diff()
-            increasing = each.isfinite().all() and (widths > 0).all() and widths.reciprocal().isfinite().all()
-            if len(each) == 1 or not increasing:
-                raise ArgumentError(
-                    f"PiecewiseLinearEncoding: the edges of feature {feature} are no bins",
-                    expected="at least two finite numbers, each larger than the one before, or none",
-                    got=str([round(number, 6) for number in each[:5].tolist()]),
-                    fix="PiecewiseLinearEncoding.fit(inputs) chooses edges",
-                )
+        found = [_given(feature, each) for feature, each in enumerate(rows)]
         self.bins = [max(len(each) - 1, 0) for each in found]
         nothing = torch.zeros(0)
         self.lower = Buffer(torch.cat([nothing, *(each[:-1] for each in found)]))
@@ -165,13 +158,25 @@ class PiecewiseLinearEncoding(Module):
         return f"in_features={len(self.bins)}, bins={sum(self.bins)}"
 
 
-def _numbers(edges: Any, of: str) -> Tensor:
-    """Edges in the default dtype, (n,). Raises ArgumentError for what is no list of numbers."""
+def _given(feature: int, edges: Any) -> Tensor:
+    """The edges of a feature in the default dtype, (n,). Raises ArgumentError for what makes no bins."""
     dtype = torch.get_default_dtype()
-    if isinstance(edges, Tensor) and edges.dim() and not edges.is_complex():
-        return edges.flatten().to(dtype)
-    listed = several(edges, f"the edges of {of}", "numbers")
-    return torch.tensor([a_number(each, f"an edge of {of}", finite=False) for each in listed], dtype=dtype)
+    if isinstance(edges, Tensor) and edges.dim() == 1 and not edges.is_complex():
+        numbers = edges.to(dtype)
+    else:
+        edges = several(edges, "edges", "lists of numbers")
+        finite = all(isinstance(each, Real) and abs(each) <= sys.float_info.max for each in edges)
+        numbers = torch.tensor([float(each) if finite else math.nan for each in edges], dtype=dtype)
+    widths = numbers.diff()
+    increasing = numbers.isfinite().all() and (widths > 0).all() and widths.reciprocal().isfinite().all()
+    if len(numbers) != 1 and increasing:
+        return numbers
+    raise ArgumentError(
+        f"PiecewiseLinearEncoding: the edges of feature {feature} are no bins",
+        expected="at least two finite numbers, each larger than the one before, or none",
+        got=str(numbers[:5].tolist() if isinstance(edges, Tensor) else edges[:5])[:60],
+        fix="PiecewiseLinearEncoding.fit(inputs) chooses edges",
+    )
 
 
 def _edges(column: Tensor, bins: int) -> Tensor:
