@@ -165,7 +165,8 @@ def _given(feature: int, edges: Any) -> Tensor:
         numbers = edges.to(dtype)
     else:
         edges = several(edges, "edges", "lists of numbers")
-        finite = all(isinstance(each, Real) and abs(each) <= sys.float_info.max for each in edges)
+        largest: Any = sys.float_info.max
+        finite = all(isinstance(each, Real) and bool(-largest <= each <= largest) for each in edges)
         numbers = torch.tensor([float(each) if finite else math.nan for each in edges], dtype=dtype)
     widths = numbers.diff()
     increasing = numbers.isfinite().all() and (widths > 0).all() and widths.reciprocal().isfinite().all()
