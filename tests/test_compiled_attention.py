@@ -201,13 +201,13 @@ def test_wrong_indices_get_the_eager_engines_error(name):
 def test_options_of_an_embedding_that_are_not_compiled(option, value):
     model = lamp.Sequential(lamp.Embedding(7, 3, **{option: value}), lamp.Flatten(), lamp.Linear(12, 5))
     with pytest.raises(NotCompiled, match=f"not compiled with {option}"):
-        plan_of(model, shape=(4,))
+        plan_of(model, shapes=((4,),))
 
 
 # ---- passes ----------------------------------------------------------------------------------------------------------
 def test_attention_copies_no_values():
     """Products read queries, keys and values where they lie, and store the heads' outputs side by side."""
-    plan = plan_of(CausalTransformer(7, 1, 2, 8, 6, norm_first=True), shape=(6,))
+    plan = plan_of(CausalTransformer(7, 1, 2, 8, 6, norm_first=True), shapes=((6,),))
     kinds = " ".join(stage.kind for stage in plan.stages)
     assert kinds == (
         "Input Constant Gather Add Standardise Norm Affine MatMul Softmax MatMul Affine Add "

@@ -253,4 +253,4 @@ class WithState(lamp.Container):
 @pytest.mark.parametrize(("given", "reason"), [(True, "initial state"), (False, "last cell state")])
 def test_what_is_not_compiled_is_told(given, reason):
     with pytest.raises(NotCompiled, match=reason):
-        plan_of(WithState(given), shape=(5, 3))
+        plan_of(WithState(given), shapes=((5, 3),))

@@ -203,7 +203,7 @@ def test_any_size_of_a_batch(batch):
 def test_a_relu_follows_the_pool_that_it_stands_before():
     """Fewer numbers go through it there. Where something else reads its output, it stays where it is."""
     plans = [
-        str(plan_of(lamp.Sequential(*layers, lamp.Flatten(), lamp.Linear(2 * 9, 2)), shape=(1, 8, 8)))
+        str(plan_of(lamp.Sequential(*layers, lamp.Flatten(), lamp.Linear(2 * 9, 2)), shapes=((1, 8, 8),)))
         for layers in (
             (lamp.Conv2d(1, 2, 3), lamp.ReLU(), lamp.MaxPool2d(2)),
             (lamp.Conv2d(1, 2, 3), lamp.Tanh(), lamp.MaxPool2d(2)),
@@ -334,7 +334,7 @@ def test_any_windows(network, count, batch):
 )
 def test_other_ways_to_resize_are_named(layer):
     with pytest.raises(NotCompiled, match=r"Upsample.*whole factors"):
-        plan_of(lamp.Sequential(lamp.Conv2d(1, 2, 1), layer, lamp.Flatten()), shape=(1, 6, 8))
+        plan_of(lamp.Sequential(lamp.Conv2d(1, 2, 1), layer, lamp.Flatten()), shapes=((1, 6, 8),))
 
 
 class Numbers(Code):

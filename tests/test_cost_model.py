@@ -44,7 +44,7 @@ def test_small_networks_gain_most():
 
 def test_few_samples_of_images_take_as_long_as_a_vector_of_them():
     model = lamp.Sequential(lamp.Conv2d(3, 8, 3), lamp.Flatten(), lamp.Linear(8 * 36, 2))
-    plan, optimizer = plan_of(model, shape=(3, 8, 8)), lamp.SGD(model.parameters(), lr=0.1)
+    plan, optimizer = plan_of(model, shapes=((3, 8, 8),)), lamp.SGD(model.parameters(), lr=0.1)
     one, few, many = (costs(plan, optimizer, batch, 100, None) for batch in (1, 16, 32))
     assert one.compiled == few.compiled < many.compiled
     assert one.eager < few.eager
@@ -70,6 +70,6 @@ def test_a_large_transformer_is_left_to_the_eager_engine():
     worth = []
     for sizes, batch in (((65, 2, 2, 32, 32), 16), ((65, 4, 4, 128, 64), 12)):
         model = CausalTransformer(*sizes)
-        plan = plan_of(model, shape=(sizes[-1],))
+        plan = plan_of(model, shapes=((sizes[-1],),))
         worth.append(costs(plan, lamp.Adam(model.parameters()), batch, 5_000, None).is_worth_compiling)
     assert worth == [True, False]

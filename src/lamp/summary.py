@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
@@ -15,7 +16,7 @@ from lamp.parameter import Parameter
 from lamp.paths import describe
 from lamp.signatures import called
 from lamp.tabular import Table
-from lamp.tracing import guessed_shape, trace
+from lamp.tracing import guessed_shape, holds_inputs, trace
 from lamp.values import kind_of
 
 SIGNS = {"Add": "+", "Multiply": "*"}
@@ -44,9 +45,7 @@ class Summary:
         except NotTraceable as error:
             self.reason = f"not traced: {error.where}: {error.what}" if error.where else f"not traced: {error.what}"
         try:
-            if self.graph is not None and len(self.graph.inputs) > 1:
-                raise NotCompiled("the network takes several inputs")
-            plan_of(model, shape=None if self.graph is None else self.graph.inputs[0].shape)
+            plan_of(model, shapes=None if self.graph is None else _shapes(self.graph, inputs))
         except NotCompiled as error:
             self.reason = self.reason or f"not compiled: {error}"
         self.compiled = self.reason is None
@@ -85,6 +84,16 @@ class Summary:
 
     def __repr__(self) -> str:
         return f"Summary({self.parameters:,} parameters; compiled: {'yes' if self.compiled else self.reason})"
+
+
+def _shapes(graph: Graph, inputs: Sequence[Any]) -> tuple[Any, ...]:
+    """The shape of one sample of each input, nested as the inputs are."""
+    values = iter(graph.inputs)
+
+    def of(x: Any) -> tuple[Any, ...]:
+        return tuple(map(of, x)) if holds_inputs(x) else next(values).shape
+
+    return tuple(map(of, inputs))
 
 
 def _rows(graph: Graph) -> list[list[str]]:

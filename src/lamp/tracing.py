@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import replace
 from typing import Any
 
@@ -57,6 +58,21 @@ def trace(model: Module, *inputs: Any, training: bool = True, across: bool = Fal
             second |= moved
 
 
+def holds_inputs(x: Any) -> bool:
+    """Whether an input is a tuple of inputs, and neither a batch nor its shape."""
+    return isinstance(x, tuple | list) and bool(x) and not any(isinstance(n, int) for n in x)
+
+
+def takes_one_input(model: Module) -> bool:
+    """Whether a network can be traced with a single input."""
+    network = model if model.replicas is None else getattr(model, "network", model)
+    try:
+        inspect.signature(network.trace).bind(None, None)
+    except TypeError:
+        return False
+    return True
+
+
 def takes_any_size(module: Module) -> bool:
     """Whether a module works along axes of any size: a convolution, a pool, a recurrence, an embedding or attention."""
     known = ("kernel_size", "output_size", "hidden_size", "num_embeddings", "num_heads")
@@ -85,7 +101,7 @@ def _sources(tracer: Tracer, value: Value | None) -> set[int]:
 
 def _given(tracer: Tracer, x: Any, dtype: torch.dtype, second: set[int]) -> Any:
     """The value for an input, or a tuple of values for a tuple of inputs."""
-    if isinstance(x, tuple | list) and x and not any(isinstance(n, int) for n in x):
+    if holds_inputs(x):
         return tuple(_given(tracer, each, dtype, second) for each in x)
     number = tracer.value((), dtype).number
     if isinstance(x, Value):

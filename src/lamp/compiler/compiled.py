@@ -6,7 +6,7 @@ compiles, when first called, a kernel for their shapes.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import torch
@@ -20,11 +20,11 @@ from lamp.compiler.loss_rules import LossRule
 from lamp.compiler.lowering import listed
 from lamp.compiler.not_compiled import NotCompiled
 from lamp.compiler.plan import plan_of
-from lamp.compiler.samples import kind_of_targets, laid_out, numbers_of
+from lamp.compiler.samples import kind_of_targets, laid_out, numbers_of, shapes_of
 from lamp.compiler.stages import Plan
 from lamp.compiler.steps import Steps
 from lamp.cpu_settings import denormals_flushed, threads_for
-from lamp.data.columns import as_column, check_memory
+from lamp.data.columns import as_column, check_memory, is_several
 from lamp.errors import ArgumentError, LampError, MissingNameError, ShapeError
 from lamp.losses import Loss
 from lamp.losses.classification import ClassLoss
@@ -33,7 +33,8 @@ from lamp.nn import Sequential
 from lamp.optim import Optimizer
 from lamp.replicas import Population
 from lamp.signatures import called
-from lamp.tracing import takes_any_size
+from lamp.tracing import takes_any_size, takes_one_input
+from lamp.trees import flat, mapped
 from lamp.values import natural
 
 INSTEAD = {  # arguments of other frameworks' training calls, and what to write here
@@ -60,8 +61,8 @@ class Compiled:
     Arrays and lists are converted as by `lamp.data.as_column`. Changes to the network, the loss or the optimizer take
     effect at the next call. A copied or unpickled object compiles again.
 
-    Shapes  inputs (n, features)   targets as the loss takes them for n samples   order (m,) indices, any number of them
-            losses (steps,): the loss of each batch before its step
+    Shapes  inputs (n, ...), several in a tuple   targets as the loss takes them for n samples
+            order (m,) indices, any number of them   losses (steps,): the loss of each batch before its step
             A population also takes an order (K, m), one row per replica, and data (K, n, ...) with
             `per_replica_data=True`; its losses are (steps, K)
 
@@ -81,7 +82,8 @@ class Compiled:
         self.model, self.criterion, self.optimizer, self.batch_size = model, criterion, optimizer, batch_size
         self._forget()
         try:
-            if not any(map(takes_any_size, model.modules())):  # else the first call tells the sizes of their axes
+            # Else the first call tells the sizes of axes, or of each input.
+            if takes_one_input(model) and not any(map(takes_any_size, model.modules())):
                 self._plan()
         except NotCompiled as reason:
             raise _explained(reason) from None
@@ -89,7 +91,7 @@ class Compiled:
     def _forget(self) -> None:
         self._runners: dict[Entry, tuple[Hashable, KernelRunner]] = {}  # each with the kind of data that it is for
         self._made_from: Hashable = None
-        self._shape: tuple[int, ...] | None = None  # of one sample's input; None before the first call
+        self._shapes: tuple[Any, ...] | None = None  # of one sample's inputs; None before the first call
 
     def __getstate__(self) -> dict[str, Any]:
         """The arguments it was made with; a copy compiles again."""
@@ -99,9 +101,9 @@ class Compiled:
         vars(self).update(state)
         self._forget()
 
-    def _plan(self, shape: tuple[int, ...] | None = None) -> Plan:
+    def _plan(self, shapes: tuple[Any, ...] | None = None) -> Plan:
         """The plan of the network as it is now. Raises NotCompiled if the network or the loss cannot be compiled."""
-        plan = plan_of(self.model, shape=shape)
+        plan = plan_of(self.model, shapes=shapes)
         if isinstance(self.criterion, ClassLoss):
             labels = torch.zeros(self.batch_size, *plan.output_shape[1:], dtype=torch.int64)
             check_loss(self.criterion, plan, labels, False, self.model.replicas, self.batch_size)
@@ -127,7 +129,7 @@ class Compiled:
         plan: Plan,
     ) -> KernelRunner:
         """The runner for data of this kind, compiled if need be, with the model's present weights and state."""
-        kind = (batches, labels, ignores, per_replica_order, threads, plan.input_shape)
+        kind = (batches, labels, ignores, per_replica_order, threads, plan.shapes)
         known, runner = self._runners.get(entry, (None, None))
         if runner is not None and kind == known and runner.is_current:
             runner.load()
@@ -183,7 +185,7 @@ class Compiled:
         with threads_for(0), denormals_flushed():
             known = self._current("update")
             try:
-                plan = self._plan(self._shape) if known is None else known.plan
+                plan = self._plan(self._shapes) if known is None else known.plan
                 runner = self._prepare("update", (1,), False, False, False, threads, plan)
             except NotCompiled as reason:
                 raise _explained(reason) from None
@@ -194,11 +196,10 @@ class Compiled:
     def _run(self, entry: Entry, inputs: Any, targets: Any, order: Any, per_replica_data: bool) -> Tensor:
         """Run a call; returns the losses of its steps. "gradients" takes all samples as one batch."""
         replicas = self.model.replicas
-        inputs, targets = as_column(inputs, "inputs"), as_column(targets, "targets")
-        check_memory(inputs, "inputs")
+        inputs, targets = _columns(inputs), as_column(targets, "targets")
         check_memory(targets, "targets")
-        samples = self._check_samples(inputs, targets, per_replica_data)
-        self._shape = shape = tuple(inputs.shape[1 + per_replica_data :])
+        samples = self._check_samples(flat(inputs), targets, per_replica_data)
+        self._shapes = shapes = shapes_of(inputs, per_replica_data)
         taken = self._places(order, samples, per_replica_data)
         length = taken.shape[-1]
         size = length if entry == "gradients" else min(self.batch_size, length)
@@ -207,7 +208,7 @@ class Compiled:
         with threads_for(0), denormals_flushed():  # torch's own threads would slow down the kernel's
             known = self._current(entry)
             try:
-                plan = self._plan(shape) if known is None or shape != known.plan.input_shape else known.plan
+                plan = self._plan(shapes) if known is None or shapes != known.plan.shapes else known.plan
                 features = laid_out(plan, inputs, per_replica_data)
                 labels, ignores = kind_of_targets(self.criterion, plan, targets, per_replica_data)
                 if known is None:
@@ -220,36 +221,39 @@ class Compiled:
             _run(runner, steps)
         return steps.losses if replicas is not None else steps.losses[:, 0]
 
-    def _check_samples(self, inputs: Tensor, targets: Tensor, per_replica_data: bool) -> int:
+    def _check_samples(self, inputs: Sequence[Tensor], targets: Tensor, per_replica_data: bool) -> int:
         """The number of samples. Raises ShapeError if inputs and targets do not fit together."""
-        replicas = self.model.replicas
-        if per_replica_data and (replicas is None or inputs.shape[0] != replicas or targets.shape[0] != replicas):
+        replicas, columns = self.model.replicas, [*inputs, targets]
+        shapes = f"inputs {', '.join(str(tuple(x.shape)) for x in inputs)}, targets {tuple(targets.shape)}"
+        if per_replica_data and (replicas is None or any(each.shape[0] != replicas for each in columns)):
             raise ShapeError(
                 "data per replica must begin with the axis of replicas",
                 expected=f"({replicas}, n, ...)" if replicas else "a population",
-                got=f"inputs {tuple(inputs.shape)}, targets {tuple(targets.shape)}",
+                got=shapes,
                 fix="per_replica_data=False, if all replicas share the data"
                 if replicas
                 else "leave per_replica_data out",
             )
         rows = int(per_replica_data)  # the axis of samples
-        if inputs.dim() <= rows or targets.dim() <= rows or inputs.shape[rows] != targets.shape[rows]:
+        if any(each.dim() <= rows or each.shape[rows] != targets.shape[rows] for each in reversed(columns)):
             raise ShapeError(
                 "inputs and targets differ in length",
                 expected="one target per input",
-                got=f"inputs {tuple(inputs.shape)}, targets {tuple(targets.shape)}",
+                got=shapes,
                 fix="select the same samples in both",
             )
-        return inputs.shape[rows]
+        return targets.shape[rows]
 
-    def _refused(self, reason: NotCompiled, inputs: Tensor, targets: Tensor, per_replica_data: bool) -> LampError:
+    def _refused(
+        self, reason: NotCompiled, inputs: tuple[Any, ...], targets: Tensor, per_replica_data: bool
+    ) -> LampError:
         """The error for what cannot be compiled: the eager engine's own error if it refuses the batch too."""
         rows = slice(reason.row, reason.row + self.batch_size)
-        x, target = (each[:, rows] if per_replica_data else each[rows] for each in (inputs, targets))
+        *x, target = mapped((*inputs, targets), lambda each: each[:, rows] if per_replica_data else each[rows])
         if isinstance(self.model, Population):
-            x = self.model.per_replica(x) if per_replica_data else self.model.shared(x)
+            x = mapped(x, self.model.per_replica if per_replica_data else self.model.shared)
         try:
-            run_eagerly(self.model, self.criterion, [x], target)
+            run_eagerly(self.model, self.criterion, x, target)
         except LampError as error:
             return error
         return _explained(reason)
@@ -325,6 +329,19 @@ class Compiled:
             raise _explained(reason) from None
 
 
+def _columns(inputs: Any) -> tuple[Any, ...]:
+    """The inputs as tensors, nested as the network takes them."""
+
+    def column(each: Any) -> Any:
+        if is_several(each):
+            return tuple(map(column, each))
+        tensor = as_column(each, "inputs")
+        check_memory(tensor, "inputs")
+        return tensor
+
+    return tuple(map(column, inputs)) if is_several(inputs) else (column(inputs),)
+
+
 def _run(runner: KernelRunner, steps: Steps) -> None:
     """Make the steps, and copy the results into the model and the optimizer."""
     steps.run(0, steps.count)
@@ -354,7 +371,7 @@ def compile(model: Module, criterion: Loss | None, optimizer: Optimizer, batch_s
     model       a network of Linear, convolutions, pools (MaxPool, AvgPool, adaptive ones), ConstantPad, LayerNorm,
                 RMSNorm, GroupNorm, InstanceNorm, BatchNorm, RNN, LSTM, GRU, elementwise activations, Dropout, Softmax,
                 LogSoftmax, GLU, Embedding, MultiheadAttention, TransformerEncoder, Flatten and Identity, in a row or
-                with branches that `lamp.trace` can follow; or a population of such networks. float32 or float64, on the
+                with branches that `lamp.trace` can follow, with one input or several; or a population of such networks. float32 or float64, on the
                 CPU
     criterion   any of lamp's losses; None for a Sequential that ends in its loss
     optimizer   any of lamp's optimizers, with the model's parameters; its hyperparameters are read at each call

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from dataclasses import replace
+from itertools import accumulate
 
 from lamp.compiler.not_compiled import NotCompiled
 from lamp.compiler.rules import rule_of
 from lamp.compiler.rules.chain import IN_CHAINS
 from lamp.compiler.rules.chain import rule_of as element_rule_of
+from lamp.compiler.rules.views import View
 from lamp.compiler.stages import INPUT, Plan, Stage
 from lamp.graph import Graph
 from lamp.nn.module_row import commute
@@ -26,18 +29,17 @@ def fused(graph: Graph, offsets: dict[Parameter, int], parameters: int, statisti
     parameters  P, how many numbers a network has
     statistics  the offset of each running statistic among the network's
 
-    Raises NotCompiled for an operation that no rule compiles, and for several inputs or outputs.
+    Raises NotCompiled for an operation that no rule compiles, and for several outputs.
     """
-    if len(graph.inputs) != 1 or len(graph.outputs) != 1:
-        raise NotCompiled("the network has several inputs or several outputs")
+    if len(graph.outputs) != 1:
+        raise NotCompiled("the network has several outputs, which no loss of formulas takes")
     if any(value.batch for value in (*graph.inputs, *graph.outputs)):
-        raise NotCompiled("the network's batch is not on the first axis of its input and output")
+        raise NotCompiled("the network's batch is not on the first axis of its inputs and output")
     same = _aliases(graph)
     uses = Counter(same[value.number] for op in graph.ops if op.kind != "Reshape" for value in op.inputs)
     uses.update(same[value.number] for value in graph.outputs)
-    (given,) = graph.inputs
-    stages = [Stage(INPUT, [], math.prod(given.shape))]
-    stage_of = {given.number: stages[0]}
+    stages = _given(graph)
+    stage_of = {value.number: stage for value, stage in zip(graph.inputs, stages[-len(graph.inputs) :], strict=True)}
     for op in graph.ops:
         if op.kind == "Reshape":
             continue
@@ -80,6 +82,19 @@ def fused(graph: Graph, offsets: dict[Parameter, int], parameters: int, statisti
     found += [element.numbers for stage in kept for element in stage.chain]
     numbers = [each for each in found if each is not None]
     return Plan(graph, kept, parameters, offsets, numbers=numbers, statistics=statistics)
+
+
+def _given(graph: Graph) -> list[Stage]:
+    """The stage of the data's rows; and for several inputs, which lie in a row one after another, a view of each."""
+    units = [math.prod(value.shape) for value in graph.inputs]
+    rows = Stage(INPUT, [], sum(units))
+    if len(units) == 1:
+        return [rows]
+    views = [
+        replace(View.of(value.shape), first=first)
+        for value, first in zip(graph.inputs, accumulate(units, initial=0), strict=False)
+    ]
+    return [rows, *(Stage("View", [rows], n, attributes={"view": view}) for n, view in zip(units, views, strict=True))]
 
 
 def _append(stages: list[Stage], stage: Stage) -> None:

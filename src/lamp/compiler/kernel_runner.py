@@ -97,7 +97,7 @@ class KernelRunner:
         if plan is None:
             plan = plan_of(model, learns)
         elif (plan.masks or plan.statistics) and not learns:
-            plan = plan_of(model, learns, plan.input_shape)
+            plan = plan_of(model, learns, plan.shapes)
         check_batches(plan, batches, learns)
         self.plan: Plan = plan
         self._spans = spans(plan.offsets)

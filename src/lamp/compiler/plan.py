@@ -6,7 +6,7 @@ line that says why.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Any
 
 from lamp.compiler.fusion import fused
 from lamp.compiler.not_compiled import NotCompiled
@@ -38,35 +38,38 @@ from lamp.tracing import guessed_shape, trace
 KNOWN = (Sequential, Linear, Flatten, Identity, Softmax, LogSoftmax, Activation, Dropout, PReLU, RNN, LSTM, GRU)
 
 
-def plan_of(model: Module, training: bool = True, shape: Sequence[int] | None = None) -> Plan:
+def plan_of(model: Module, training: bool = True, shapes: tuple[Any, ...] | None = None) -> Plan:
     """The plan of a network, or of one replica of a population.
 
     training  whether Dropout drops; else it is left out
-    shape     the shape of one sample's input; None for the shape that the first Linear takes
+    shapes    of one sample of each input, nested as the inputs are: ((3,), (8, 8)); None for the one input that the first
+              Linear takes
 
     Raises NotCompiled for a network that the compiler does not support.
     """
     try:
-        return _plan(model, training, shape)
+        return _plan(model, training, shapes)
     except NotCompiled as reason:
         raise reason.within(model if model.replicas is None else getattr(model, "network", model)) from None
 
 
-def _plan(model: Module, training: bool, shape: Sequence[int] | None) -> Plan:
+def _plan(model: Module, training: bool, shapes: tuple[Any, ...] | None) -> Plan:
     for module in model.modules():
         if is_lamps(type(module)) or isinstance(module, KNOWN):
             check_overrides(module)
     offsets, parameters = _offsets(model)
-    shape = guessed_shape(model) if shape is None else shape
-    if shape is None:
-        raise NotCompiled("there is no Linear that takes its inputs, and nothing else tells their shape")
+    if shapes is None:
+        guessed = guessed_shape(model)
+        if guessed is None:
+            raise NotCompiled("there is no Linear that takes its inputs, and nothing else tells their shape")
+        shapes = (guessed,)
     try:
-        graph = trace(model, (1, *shape), training=training)
+        graph = trace(model, *map(_of_a_batch, shapes), training=training)
     except (NotTraceable, ShapeError) as error:
         raise NotCompiled(f"{error.where or type(model).__name__} is not compiled: {error.what}") from None
     statistics, count = statistics_of(graph, model.replicas)
     plan = fused(graph, offsets, parameters, statistics)
-    plan.statistic_count = count
+    plan.statistic_count, plan.shapes = count, shapes
     if len(set(plan.masks)) < len(plan.masks):
         raise NotCompiled("a Dropout is used twice")
     if isinstance(model, Population) and model.sizes is not None:
@@ -74,6 +77,11 @@ def _plan(model: Module, training: bool, shape: Sequence[int] | None) -> Plan:
         if not plan.is_row:  # a kernel computes the offsets of parameters from the widths
             raise NotCompiled("networks of several sizes are compiled only as rows of Linear and activations")
     return allocated(plan)
+
+
+def _of_a_batch(shape: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The shape of a batch of one sample, from that of a sample; or from nested ones."""
+    return (1, *shape) if all(isinstance(n, int) for n in shape) else tuple(map(_of_a_batch, shape))
 
 
 def _offsets(model: Module) -> tuple[dict[Parameter, int], int]:

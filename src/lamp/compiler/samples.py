@@ -6,38 +6,55 @@ NotCompiled.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from lamp.compiler.not_compiled import NotCompiled
 from lamp.compiler.stages import Plan
+from lamp.graph import Value, sizes
 from lamp.losses import Loss
 from lamp.losses.classification import ClassLoss
 from lamp.losses.probabilities import BinaryLoss
 from lamp.losses.weighted import WeightedLoss
+from lamp.trees import flat, mapped
 
 
-def laid_out(plan: Plan, inputs: Tensor, per_replica: bool) -> Tensor:
+def shapes_of(inputs: tuple[Any, ...], per_replica: bool) -> tuple[Any, ...]:
+    """The shape of one sample of each input, nested as the inputs are."""
+    shapes: tuple[Any, ...] = mapped(inputs, lambda x: tuple(x.shape[1 + per_replica :]))
+    return shapes
+
+
+def laid_out(plan: Plan, inputs: tuple[Any, ...], per_replica: bool) -> Tensor:
     """The inputs as rows of features: (n, ...) -> (n, features); with per_replica, (K, n, ...) -> (K n, features).
+    Several inputs lie in a row one after another.
 
-    Raises NotCompiled for another shape, dtype or device than the network's.
+    Raises NotCompiled for other shapes, dtypes or devices than the network's.
     """
-    if inputs.shape[1 + per_replica :] != plan.input_shape:
-        wanted = ", ".join(map(str, plan.input_shape))
-        raise NotCompiled(f"inputs of shape {tuple(inputs.shape)} are not samples of shape ({wanted})")
+    values, given = plan.graph.inputs, flat(inputs)
+    if len(given) != len(values):
+        raise NotCompiled(f"there are {len(given)} inputs, and the network takes {len(values)}")
+    rows = [_rows(plan, value, x, per_replica) for value, x in zip(values, given, strict=True)]
+    return (rows[0] if len(rows) == 1 else torch.cat(rows, 1)).contiguous()
+
+
+def _rows(plan: Plan, value: Value, inputs: Tensor, per_replica: bool) -> Tensor:
+    """One of the inputs as rows."""
+    if inputs.shape[1 + per_replica :] != value.shape:
+        raise NotCompiled(f"inputs of shape {tuple(inputs.shape)} are not samples of shape {sizes(value.shape)}")
     rows = inputs.flatten(0, 1) if per_replica else inputs
-    rows = rows.flatten(1)
-    if plan.rows_of_table is not None:
-        rows = _indices(plan, inputs, rows, 1 + per_replica)
+    rows = rows.reshape(len(rows), -1)
+    if (most := plan.graph.index_limits.get(value)) is not None:
+        rows = _indices(plan, most, inputs, rows, 1 + per_replica)
     if rows.dtype != plan.dtype or rows.device.type != "cpu":
         raise NotCompiled(f"the inputs are {rows.dtype} on {rows.device.type}, unlike the parameters")
-    return rows.contiguous()
+    return rows
 
 
-def _indices(plan: Plan, inputs: Tensor, rows: Tensor, lead: int) -> Tensor:
-    """Indices of rows of tables as floats, which hold them exactly."""
-    most = plan.rows_of_table
-    assert most is not None
+def _indices(plan: Plan, most: int, inputs: Tensor, rows: Tensor, lead: int) -> Tensor:
+    """Indices of rows of tables, the smallest of which has `most` rows, as floats, which hold them exactly."""
     if inputs.dtype not in (torch.int64, torch.int32):
         raise NotCompiled(f"the inputs are {inputs.dtype}, and not indices of rows of a table")
     wrong = (inputs < 0) | (inputs >= most)

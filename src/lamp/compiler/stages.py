@@ -132,6 +132,7 @@ class Plan:
     offsets           the offset of each parameter among them
     statistics        the offset of each running statistic among those of one network, which lie behind the parameters
     statistic_count   S, the number of running statistics of one network
+    shapes            those that it was made for: the shape of one sample of each input, nested as the inputs are
     activation_count  how many values are stored per sample
     gradient_count    how many gradients are stored per sample
     numbers           the fixed numbers that kernels read, such as masks of attention
@@ -148,6 +149,7 @@ class Plan:
     numbers: Sequence[Numbers] = ()
     statistics: dict[Buffer, int] = field(default_factory=dict)
     statistic_count: int = 0
+    shapes: tuple[Any, ...] = ()
     sizes: Tensor | None = None
 
     @property
@@ -162,7 +164,7 @@ class Plan:
 
     @property
     def features(self) -> int:
-        """The number of inputs per sample."""
+        """The number of values of a sample's inputs."""
         return self.stages[0].units  # type: ignore[no-any-return]
 
     @property
@@ -174,16 +176,6 @@ class Plan:
     def output_offset(self) -> Any:
         """The offset of the network's outputs."""
         return self.last.output_offset
-
-    @property
-    def input_shape(self) -> tuple[int, ...]:
-        """The shape of one sample's input."""
-        return self.graph.inputs[0].shape
-
-    @property
-    def rows_of_table(self) -> int | None:
-        """If the inputs are indices of rows of tables: the number of rows of the smallest one. Else None."""
-        return self.graph.index_limits.get(self.graph.inputs[0])
 
     @property
     def output_shape(self) -> tuple[int, ...]:

@@ -15,7 +15,7 @@ from lamp.training.batch import first_batch
 from lamp.training.cost_model import Costs, costs
 from lamp.training.eager import EagerEngine
 from lamp.training.engine import Engine
-from lamp.training.epochs import shape_of_samples
+from lamp.training.epochs import shapes_of_samples
 from lamp.training.spec import FitSpec
 
 UNKNOWN_BATCH = 1024  # samples per batch, where the batches do not say
@@ -33,7 +33,7 @@ def choose(name: str, spec: FitSpec, epochs: int) -> tuple[Engine, str]:
     plan = None
     try:
         if name == "auto":
-            plan = plan_of(spec.model, shape=shape_of_samples(spec.batches))
+            plan = plan_of(spec.model, shapes=shapes_of_samples(spec.batches))
             expected = costs(
                 plan,
                 spec.optimizer,

@@ -21,7 +21,7 @@ from lamp.data import DataLoader
 from lamp.state import ModelState
 from lamp.training import eager
 from lamp.training.engine import Budget, Measurement, Progress
-from lamp.training.epochs import CompiledEpoch, Data, Record, of_epochs, shape_of_samples
+from lamp.training.epochs import CompiledEpoch, Data, Record, of_epochs, shapes_of_samples
 from lamp.training.last_good import LastGood
 from lamp.training.metrics import answer_of
 from lamp.training.spec import FitSpec
@@ -69,7 +69,7 @@ class CompiledEngine:
         self.model, self.options = spec.model, options_of(spec.optimizer)
         if not (spec.model.training and spec.criterion.training):
             raise NotCompiled("the network or the loss is in eval mode, in which nothing is trained")
-        plan = plan or plan_of(spec.model, shape=shape_of_samples(spec.batches))
+        plan = plan or plan_of(spec.model, shapes=shapes_of_samples(spec.batches))
         of_data: dict[str, Any] = {
             "replicas": spec.replicas,
             "watched": spec.watch.strangers,
@@ -280,7 +280,8 @@ class CompiledEngine:
         by_step = eager.EagerEngine(self.spec)
         by_step.steps = self.steps
         try:
-            by_step.fail((self.data.loader.columns[0][rows], self.data.given[rows]), kept)
+            loader = self.data.loader
+            by_step.fail(loader.in_form([column[rows] for column in loader.columns]), kept)
         finally:
             runner.load()  # the weights that were restored
 
@@ -331,7 +332,7 @@ class CompiledEngine:
         """Raise ArgumentError if parameters have changed although no callback says that it changes the model."""
         try:
             plan = self.runner.plan
-            same = plan_of(self.spec.model, shape=plan.input_shape).parameters == plan.parameters
+            same = plan_of(self.spec.model, shapes=plan.shapes).parameters == plan.parameters
         except NotCompiled:  # which the next epoch says, of a model with the same parameters
             same = True
         if self.runner.is_current and same:

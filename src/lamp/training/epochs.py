@@ -15,33 +15,41 @@ from lamp.compiler.correct_counts import Answer, is_counted
 from lamp.compiler.eager_checks import check_loss
 from lamp.compiler.not_compiled import NotCompiled
 from lamp.compiler.override_checks import check_overrides
-from lamp.compiler.samples import kind_of_targets, laid_out, numbers_of
+from lamp.compiler.samples import kind_of_targets, laid_out, numbers_of, shapes_of
 from lamp.compiler.stages import Plan
 from lamp.data import DataLoader
 from lamp.losses import ClassLoss, Loss
 from lamp.training import eager
+from lamp.training.batch import parts
 from lamp.training.engine import Measurement
 from lamp.training.epoch_metrics import measured
 from lamp.training.history import Measured
 from lamp.training.metrics import MetricLike, answer_of, ignored_by
 from lamp.training.spec import FitSpec
+from lamp.trees import flat
 
 if TYPE_CHECKING:
     from lamp.compiler.kernel_runner import KernelRunner
     from lamp.compiler.steps import Steps
 
 
-def shape_of_samples(loader: Any) -> tuple[int, ...] | None:
-    """The shape of a loader's samples; None if unknown. Raises NotCompiled for several inputs or targets."""
+def shapes_of_samples(loader: Any) -> tuple[Any, ...] | None:
+    """The shapes of the inputs of a loader's samples (see `plan_of`); None if unknown. Raises NotCompiled for several
+    targets."""
     if not isinstance(loader, DataLoader) or loader.tensors is None:
         return None
-    _check_columns(loader)
-    return tuple(loader.columns[0].shape[1 + loader.per_replica :])
+    inputs, _ = _columns(loader)
+    return shapes_of(inputs, loader.per_replica)
 
 
-def _check_columns(loader: DataLoader) -> None:
-    if loader.tensors is None or len(loader.tensors) != 2 or loader.is_nested:
-        raise NotCompiled("the data are not one tensor of inputs and one of targets")
+def _columns(loader: DataLoader) -> tuple[tuple[Any, ...], Tensor]:
+    """The columns of a loader: inputs, nested as the network takes them, and the targets."""
+    if loader.tensors is None or len(loader.tensors) < 2:
+        raise NotCompiled("the data are not tensors of inputs and one of targets")
+    *inputs, targets = parts(loader.in_form(loader.columns))
+    if not isinstance(targets, Tensor):
+        raise NotCompiled("the data have several targets")
+    return tuple(inputs), targets
 
 
 class Data:
@@ -68,12 +76,11 @@ class Data:
         if not isinstance(loader, DataLoader):
             raise NotCompiled(f"the data come from a {type(loader).__name__}, not from tensors")
         check_overrides(loader)
-        _check_columns(loader)
+        inputs, self.given = _columns(loader)
         loader.check_memory()
         self.loader, self.plan = loader, plan
-        inputs, self.given = loader.columns
         self.per_replica = loader.per_replica
-        self.rows = inputs.shape[1] if self.per_replica else inputs.shape[0]
+        self.rows = self.given.shape[1] if self.per_replica else self.given.shape[0]
         self.inputs = laid_out(plan, inputs, self.per_replica)
         self.labels, self.ignores = kind_of_targets(criterion, plan, self.given, self.per_replica)
         check_loss(criterion, plan, self.given, self.per_replica, replicas, loader.batch_size)
@@ -89,9 +96,9 @@ class Data:
         self.outputs = plan.outputs
         self.answers = self._answers(plan, metrics)
 
-    def _in_place(self, inputs: Tensor) -> bool:
+    def _in_place(self, inputs: tuple[Any, ...]) -> bool:
         """Whether kernels read the user's own tensor of inputs."""
-        return self.inputs.data_ptr() == inputs.data_ptr()
+        return any(self.inputs.data_ptr() == x.data_ptr() for x in flat(inputs))
 
     @property
     def state(self) -> Hashable:
@@ -99,7 +106,7 @@ class Data:
         loader = self.loader
         loader.check_memory()
         settings = loader.batch_size, loader.drop_last, loader.shuffle, tuple(vars(loader))
-        inputs, given = loader.columns
+        inputs, given = _columns(loader)
         same = self._then is None or (given.shape == self._then.shape and torch.equal(given, self._then))
         same &= self._in_place(inputs) or torch.equal(laid_out(self.plan, inputs, self.per_replica), self.inputs)
         return (*settings, None if self._seedless else frozen(loader.seed), frozen(loader.indices), same)
