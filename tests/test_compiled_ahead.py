@@ -167,10 +167,10 @@ def test_a_validation_that_takes_long_counts(monkeypatch):
     def never(self, *given, **named):
         raise AssertionError("a lot was asked for")
 
-    monkeypatch.setattr("lamp.training.prefetching.STRETCH", 0.01)
+    monkeypatch.setattr("lamp.training.prefetching.STRETCH", 0.0005)
     monkeypatch.setattr(PrefetchingEngine, "_validate", slowly)
     monkeypatch.setattr(EpochPrefetcher, "add", never)
-    many = lambda: lamp.DataLoader(TASK.data(50_000), BATCH)  # noqa: E731
+    many = lambda: lamp.DataLoader(TASK.data(2_500), BATCH)  # noqa: E731
     trained("compiled", noisy, TASK.make, adam, loader, epochs=4, validation=many)
 
 

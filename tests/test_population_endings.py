@@ -121,7 +121,8 @@ def test_what_a_callback_changes_holds_after_replicas_ended(name, engine):
 def test_a_callback_that_leaves_the_weights_alone_may_change_the_rest(name, kind, engine):
     make, change = CHANGES[name]
     ends = BlindlyEnds if kind is Blind else Ends
-    check(engine, make, change, kind, with_momentum, ends, epochs=30, epoch=20)
+    epochs, epoch = (EPOCHS, CHANGED) if engine == "eager" else (30, 20)  # the compiled engine trains many ahead
+    check(engine, make, change, kind, with_momentum, ends, epochs=epochs, epoch=epoch)
 
 
 @pytest.mark.parametrize("name", CHANGES)

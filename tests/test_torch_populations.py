@@ -16,8 +16,7 @@ REFUSED = {  # the only samples that a population refuses, by module: words of t
 
 @pytest.mark.slow
 @pytest.mark.parametrize("own", [True, False], ids=["inputs of their own", "shared inputs"])
-@pytest.mark.parametrize("training", [True, False], ids=["training", "eval"])
-@pytest.mark.parametrize("name", torch_tables.MODULES)
+@pytest.mark.parametrize(("name", "training"), torch_tables.MODES)
 def test_each_replica_is_its_network(name, training, own, capsys):
     torch.manual_seed(0)  # from which the samples are drawn
     failures, refused, total = {}, [], 0

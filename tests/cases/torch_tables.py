@@ -28,6 +28,12 @@ register_pytree_node(
 MODULES = {info.module_cls.__name__: info for info in module_db}
 TOLERANCE = 1e-10  # relative, in float64
 PLACE = {"device": "cpu", "dtype": torch.float64}
+MODES = [  # each class in training and in evaluation mode; to a loss both are the same
+    pytest.param(name, training, id=f"{name}-{'training' if training else 'eval'}")
+    for name, info in MODULES.items()
+    for training in (True, False)
+    if training or not issubclass(info.module_cls, nn.modules.loss._Loss)
+]
 
 
 def samples(name: str, training: bool) -> Iterator[tuple[str, ModuleInput]]:
