@@ -300,6 +300,7 @@ def test_reports_of_any_size_fit(capsys, monkeypatch, tmp_path, width, scale):
     )  # fmt: skip
     show_tables.outcome(outcome, tmp_path)
     out = capsys.readouterr().out
+    assert "  " + "Better than guessing, " * 9 in out  # a pipe gets it in one line
     table = out[: out.index("most important")]
     assert max(map(len, table.splitlines())) <= width
     assert "…" not in table

@@ -1,6 +1,7 @@
 """The verdict in words: differences beyond noise and within it, what is advised, and the commands."""
 
 import math
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -64,6 +65,13 @@ def test_results(target, mean, n, result, begins):
     metric, theirs = ("log loss", mean) if target.is_classes else ("RMSE", math.sqrt(mean))
     assert (found.ours, found.theirs) == pytest.approx((1.0, theirs))
     assert str(found).startswith(f"{begins}{metric} 1.")
+
+
+def test_the_models_own_value_reads_alike_in_each_sentence():
+    others = {GUESSING: losses(1e4, seed=1), LINEAR: losses(1e3, seed=2), "MLP": losses(1.01)}
+    said = verdict(CLASSES, compared(CLASSES, losses(1.0), others), {"accuracy": Estimate(0.9)}, [], seconds=60,
+                   overconfidence=Estimate(0.0, -0.1, 0.1)).sentences  # fmt: skip
+    assert len({re.search(r"log loss (\S+) against", each)[1] for each in said[:3]}) == 1
 
 
 def test_a_difference_is_told_with_its_interval():

@@ -125,7 +125,10 @@ def verdict(sentences: Sequence[str], advice: Sequence[str]) -> None:
         if lines:
             out.tell(heading, "bold")
         for line in lines:
-            out.print(Padding(out.render_str(line), (0, 0, 0, 2)), soft_wrap=not out.is_terminal)
+            if out.is_terminal:
+                out.print(Padding(out.render_str(line), (0, 0, 0, 2)))
+            else:
+                out.tell(f"  {line}")
 
 
 def estimates(measured: Measured, name: str) -> None:

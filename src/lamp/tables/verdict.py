@@ -58,8 +58,17 @@ class Comparison:
         return {"with": self.other, "metric": self.metric, "advantage": advantage, "result": self.result}
 
     def __str__(self) -> str:
-        margin, other = self.advantage.margin or 0.0, NAMES.get(self.other, self.other)
-        low, high = (rounded(abs(end or 0.0), margin) for end in (self.advantage.low, self.advantage.high))
+        return self.sentence(self.margin)
+
+    @property
+    def margin(self) -> float:
+        """Half the width of the advantage's interval."""
+        return self.advantage.margin or 0.0
+
+    def sentence(self, margin: float) -> str:
+        """The result in words, with the two values in as many digits as fit this margin."""
+        other = NAMES.get(self.other, self.other)
+        low, high = (rounded(abs(end or 0.0), self.margin) for end in (self.advantage.low, self.advantage.high))
         values = f"{self.metric} {rounded(self.ours, margin)} against {rounded(self.theirs, margin)}"
         return {
             BETTER: f"Better than {other}: {values}, lower by {low} to {high}.",
@@ -115,9 +124,10 @@ def verdict(
     if not comparisons:
         return Verdict([], [WITHOUT_TEST], _of_budget(cut, seconds))
     doubts, doubtful = _of_calibration(estimates, overconfidence, comparisons[0].rows)
+    margin = min(each.margin for each in comparisons)  # for all, so that the model's own value reads alike in each
     return Verdict(
         comparisons,
-        [*map(str, comparisons), *_how_sure(comparisons), *doubts],
+        [*(each.sentence(margin) for each in comparisons), *_how_sure(comparisons), *doubts],
         [
             *_of_budget(cut, seconds),
             *_of_others(target, comparisons),
@@ -133,7 +143,7 @@ def _how_sure(comparisons: Sequence[Comparison]) -> list[str]:
     first, models = comparisons[0], [each for each in comparisons if each.other != GUESSING]
     if first.rows < FEWEST_ROWS:
         return [f"{counted(first.rows, 'test row')} can tell very little: a comparison needs {FEWEST_ROWS} or more."]
-    closest = min((each.advantage.margin or 0.0 for each in models), default=0.0)
+    closest = min((each.margin for each in models), default=0.0)
     if not closest:
         return []
     return [
