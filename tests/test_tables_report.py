@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 import pytest
 
 from lamp.tables.html_report import MOST_ROWS, page
+from lamp.tables.metrics import FIFTHS
 
 HOSTILE = '<script>alert("x")</script>&amp; \x1b[31m\u202e <b>"\' 名\ud800'
 SHOWN = '<script>alert("x")</script>&amp; \\x1b[31m\\u202e <b>"\' 名\\ud800'
@@ -44,6 +45,7 @@ def estimate(value, low=None, high=None):
 
 def documents(name="a", rows=84):
     ours = {"RMSE": estimate(94_477.0, 91_000.0, 97_500.0), "coverage": estimate(0.9, 0.83, 0.95)}
+    ours |= {name: estimate(0.98 - 0.02 * k) for k, name in enumerate(FIFTHS)}
     metrics = {
         "rows": rows,
         "measured_on": "test",
@@ -88,13 +90,14 @@ def test_all_is_on_the_page():
     for said in (
         "Regression of a", "a.csv: 269 rows for training, 67 for validation, 84 for the test", "Better than a.",
         "Look at a.", "94,500", "91,000 - 97,500", "98,000", "90.0 %", "scikit-learn's linear model", "12.3",
-        "On 84 test rows",
+        "On 84 test rows", "the 90 % intervals hold 98, 96, 94, 92, 90 % of the rows",
         "cut short after 20 steps", "2 columns used, 1 left out.", "an identifier", "column a is odd",
         "2 networks of 64 units",
         "60 epochs (all epochs done)", "0.01", "0.1, 0.2", "120 s, took 33.1 s", "python 3.12.0",
         "lamp predict 'a' NEW.csv",
     ):  # fmt: skip
         assert said in read.text, said
+    assert not any(name in read.text for name in FIFTHS)
     images = [attributes for tag, attributes in read.tags if tag == "img"]
     assert [base64.b64decode(each["src"].split(",")[1]) for each in images] == [b"\x89PNG one", b"\x89PNG two"]
     assert all(len(each["alt"]) > 40 for each in images)

@@ -18,7 +18,7 @@ from lamp.errors import LampError
 from lamp.printable import counted, printable, readable, shortened
 from lamp.tables.column import Column
 from lamp.tables.columns import LeftOut
-from lamp.tables.descriptions import of_column, of_estimates, of_target
+from lamp.tables.descriptions import by_fifths, of_column, of_estimates, of_target
 from lamp.tables.evaluate import Measured
 from lamp.tables.folder import REPORT
 from lamp.tables.kinds import by_reason
@@ -136,7 +136,7 @@ def estimates(measured: Measured, name: str) -> None:
     table = _table(f"{counted(measured.rows, 'row')}, {shortened([name], LONGEST_NAME)[0]}", "value", "95 % interval")
     for metric, estimate in measured.estimates.items():
         if metric == FIFTHS[0]:
-            table.add_row("coverage by fifths of the prediction", _by_fifths(measured.estimates), "")
+            table.add_row("coverage by fifths of the prediction", by_fifths(measured.estimates), "")
         elif metric not in FIFTHS:
             table.add_row(metric, *of_estimates(metric, [estimate])[0])
     console().print(table)
@@ -235,13 +235,9 @@ def _of_intervals(found: Mapping[str, Estimate], intervals: PredictionIntervals 
     width = readable(found["interval width"].value)
     out.tell(f"intervals meant to hold 90 % hold {share} of the {on} rows; their mean width is {width}")
     if found.keys() >= set(FIFTHS):
-        out.tell(f"by fifths of the prediction, from low to high, they hold {_by_fifths(found)}")
+        out.tell(f"by fifths of the prediction, from low to high, they hold {by_fifths(found)}")
     if intervals is not None and intervals.remark:
         out.tell(intervals.remark)
-
-
-def _by_fifths(found: Mapping[str, Estimate]) -> str:
-    return ", ".join(f"{100 * found[name].value:.0f}" for name in FIFTHS) + " %"
 
 
 def _important(found: list[tuple[str, float]]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from lamp.printable import readable, rounded
 from lamp.tables.column import Column
@@ -47,6 +47,11 @@ def _bound(number: float) -> str:
     """A number as text, without trailing zeros."""
     text = readable(number)
     return text.rstrip("0").rstrip(".") if "." in text and "e" not in text else text
+
+
+def by_fifths(estimates: Mapping[str, Estimate]) -> str:
+    """The coverage in each fifth of the rows by prediction: "98, 93, 96, 92, 85 %"."""
+    return ", ".join(f"{100 * estimates[name].value:.0f}" for name in FIFTHS) + " %"
 
 
 def of_estimates(metric: str, estimates: Sequence[Estimate]) -> list[tuple[str, str]]:

@@ -11,9 +11,9 @@ from html import escape
 from typing import Any
 
 from lamp.printable import counted, printable, readable, shortened
-from lamp.tables.descriptions import of_estimates
+from lamp.tables.descriptions import by_fifths, of_estimates
 from lamp.tables.folder import CALIBRATION, CONFUSION, CURVES, IMPORTANCE, OURS, RESIDUALS
-from lamp.tables.metrics import Estimate
+from lamp.tables.metrics import FIFTHS, Estimate
 
 MOST_ROWS = 500  # columns, and remarks, that are listed
 MOST_IMPORTANT = 20
@@ -24,7 +24,7 @@ FIGURES = {
     RESIDUALS: (
         "Predictions and errors",
         "Left: the true number of each row against the predicted one, around the line where both are equal, with "
-        "the band of the 90 % interval. Right: a histogram of the errors.",
+        "the band of the 90 % interval. Right: the share of the rows that lie within it, by size of the prediction.",
     ),
     CALIBRATION: (
         "Calibration",
@@ -170,7 +170,7 @@ def _of_metrics(metrics: Mapping[str, Any]) -> list[_Html]:
         return []
     head = _tag("tr", _tag("th", ""), *(_tag("th", _peer(name), class_="ours" * (name == OURS)) for name in models))
     lines = []
-    for metric in models[OURS]:
+    for metric in (each for each in models[OURS] if each not in FIFTHS):
         there = [name for name, of in models.items() if metric in of]
         texts = dict(zip(there, of_estimates(metric, [models[name][metric] for name in there]), strict=True))
         cells = [
@@ -186,12 +186,13 @@ def _of_metrics(metrics: Mapping[str, Any]) -> list[_Html]:
     )
     table = _tag("table", caption, _tag("thead", head), _tag("tbody", *lines), class_="numbers")
     notes = [_tag("p", f"{_peer(name)}: {note}", class_="soft") for name, note in metrics["notes"].items()]
-    intervals = _tag(
-        "p",
-        "The intervals are over these rows. Another split or another seed changes the numbers too.",
-        class_="soft",
-    )
-    return [_tag("h2", "Metrics"), _tag("div", table, class_="wide"), *notes, intervals]
+    if models[OURS].keys() >= set(FIFTHS):
+        shares = by_fifths(models[OURS])
+        said = f"By fifths of the prediction, from low to high, the 90 % intervals hold {shares} of the rows."
+        notes.append(_tag("p", said, class_="soft"))
+    said = "The 95 % intervals are over these rows. Another split or another seed changes the numbers too."
+    notes.append(_tag("p", said, class_="soft"))
+    return [_tag("h2", "Metrics"), _tag("div", table, class_="wide"), *notes]
 
 
 def _peer(name: str) -> str:
