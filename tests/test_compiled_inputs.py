@@ -184,8 +184,8 @@ def test_what_is_not_finite_is_found():
     module = Gate().double()
     x, z = numbers(9, 3), numbers(9, 4)
     module.body.weight.data.fill_(1e308)
+    optimizer = lamp.SGD(module.parameters(), lr=0.1)
     with pytest.raises(lamp.NonFiniteError, match="body"):
-        optimizer = lamp.SGD(module.parameters(), lr=0.1)
         lamp.fit(
             module, lamp.MSELoss(), optimizer, ((x, z), numbers(9, 5)), epochs=1, engine="compiled", progress=False
         )
