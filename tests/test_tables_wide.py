@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from lamp.replicas import population
-from lamp.tables import Preprocessing, cells, kinds, plain, preprocessing
+from lamp.tables import Preprocessing, cells, dates, kinds, numbers, plain, preprocessing
 from lamp.tables.effort import Shape
 from lamp.tables.groups import Group
 from lamp.tables.importance import importances
@@ -100,6 +100,18 @@ def test_the_work_grows_with_the_columns(tmp_path, monkeypatch, in_groups):
     assert {key: ratio for key, ratio in ratios.items() if ratio > MOST} == {}
     assert few["plan"]["call"] > 100 * FEW  # it counts
     assert few["plan"]["columns"] > FEW
+
+
+def test_columns_are_transformed_together_as_alone(monkeypatch):
+    frame = mixed(MANY)
+    known, reads = Preprocessing().fit(frame, target="y"), Counter()
+    for module, name in ((numbers, "parsed"), (dates, "read")):
+        whole = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *given, f=whole, n=name: (reads.update([n]), f(*given))[1])
+    x = known.transform(frame)
+    assert max(reads.values()) <= 4, "one call per form, however many columns"
+    alone = [Preprocessing([column]).transform(frame.select(column.name)) for column in known.used]
+    assert torch.equal(x, torch.cat(alone, 1))
 
 
 def test_a_call_per_column_on_the_whole_table_is_found(monkeypatch):

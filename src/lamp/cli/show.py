@@ -4,44 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from rich import console as rich_console
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from lamp.cli import terminal
+from lamp.cli.console import console
 from lamp.experiments.protocol import Results, Runs
 from lamp.experiments.reproduction import Outcome
-from lamp.printable import printable
 
 VERDICTS = {"met": "green", "within": "yellow", "below": "red"}  # the interval of the mean
-
-
-class Console(rich_console.Console):
-    """A rich console on stdout that reads no markup in texts and escapes characters that cannot be printed."""
-
-    def __init__(self) -> None:
-        super().__init__(highlight=False, markup=False, emoji=False)
-
-    def render_str(self, text: str, **options: Any) -> Text:
-        """Make a text printable. rich calls this for every text, those in table cells included."""
-        shown = printable(text, keep="\n").encode(self.encoding, terminal.WRITTEN_OUT).decode(self.encoding)
-        return super().render_str(shown, **options)
-
-    def tell(self, text: str, style: str | None = None) -> None:
-        """Print a line of text; only on a terminal is it wrapped."""
-        self.print(text, style=style, soft_wrap=not self.is_terminal)
-
-    def on_broken_pipe(self) -> None:
-        """End the program: the reader of stdout has gone."""
-        terminal.leave()
-
-
-def console() -> Console:
-    """A console on the current stdout."""
-    return Console()
 
 
 def spread(mean: float, std: float, digits: int = 1) -> str:

@@ -12,7 +12,7 @@ from rich.measure import Measurement
 from rich.padding import Padding
 from rich.table import Table
 
-from lamp.cli.show import console
+from lamp.cli.console import console
 from lamp.cli.terminal import say
 from lamp.errors import LampError
 from lamp.printable import counted, printable, readable, shortened

@@ -15,7 +15,7 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Annotated, Any, Literal, NotRequired, Union, get_args, get_origin
@@ -37,12 +37,16 @@ class Range:
         return f"from {self.low:,} to {self.high:,}"
 
 
+Misfit = tuple[str, str, Any]  # key, wanted type, and value, of the first place where a value does not fit its hint
+Checker = Callable[[Any, str], Misfit | None]  # (value, key) -> the misfit in it
+
 Count = Annotated[int, Range(0, 2**53)]
 
 
 def check(value: Any, hint: Any, path: object, key: str = "") -> None:
     """Raise a DamagedError, which names the file and the first key of a wrong type, unless the value fits the hint."""
-    for where, wanted, found in _misfits(value, hint, key):
+    if misfit := _checker(hint)(value, key):
+        where, wanted, found = misfit
         raise DamagedError(
             f"{path}: {where or 'the document'} has the wrong type or value",
             expected=wanted,
@@ -50,70 +54,113 @@ def check(value: Any, hint: Any, path: object, key: str = "") -> None:
         )
 
 
-def _misfits(value: Any, hint: Any, key: str) -> Iterator[tuple[str, str, Any]]:
-    """(key, wanted type, value) of each place where the value does not fit the hint."""
+@cache
+def _checker(hint: Any) -> Checker:
+    """The function that checks a value against a hint.
+
+    It is made once per hint, so that a long document takes no more than a call for each of its values.
+    """
     origin, arguments = get_origin(hint), get_args(hint)
     if hint is Any:
-        return
+        return lambda value, key: None
     if origin is Annotated:
-        inner, limits = arguments[0], arguments[1]
-        yield from (found := list(_misfits(value, inner, key)))
-        if not found and not limits.low <= value <= limits.high:
-            yield key, f"{_told(inner)} {limits}", value
-    elif origin in (Union, types.UnionType):
-        if all(any(True for _ in _misfits(value, each, key)) for each in arguments):
-            same_kind = [each for each in arguments if isinstance(value, get_origin(each) or _class_of(each))]
-            yield from _misfits(value, same_kind[0], key) if len(same_kind) == 1 else [(key, _told(hint), value)]
-    elif origin is Literal:
-        if not any(type(value) is type(each) and value == each for each in arguments):
-            yield key, _told(hint), value
-    elif origin is list or (origin is tuple and arguments[-1] is Ellipsis):
+        return _checker_of_range(*arguments)
+    if origin in (Union, types.UnionType):
+        return _checker_of_union(hint, arguments)
+    if origin is Literal:
+        return _checker_of_value(
+            hint, lambda value: any(type(value) is type(each) and value == each for each in arguments)
+        )
+    if origin is list or (origin is tuple and arguments[-1] is Ellipsis):
+        return _checker_of_list(hint, _checker(arguments[0]))
+    if origin is dict:
+        return _checker_of_dict(hint, *map(_checker, arguments))
+    if typing.is_typeddict(hint) or dataclasses.is_dataclass(hint):
+        return lambda value, key: _misfit_of_keys(value, hint, key)
+    return _checker_of_value(hint, lambda value: _is_a(value, hint))
+
+
+def _checker_of_value(hint: Any, fits: Callable[[Any], bool]) -> Checker:
+    return lambda value, key: None if fits(value) else (key, _told(hint), value)
+
+
+def _checker_of_range(inner: Any, limits: Range) -> Checker:
+    of_inner = _checker(inner)
+
+    def checked(value: Any, key: str) -> Misfit | None:
+        if misfit := of_inner(value, key):
+            return misfit
+        return None if limits.low <= value <= limits.high else (key, f"{_told(inner)} {limits}", value)
+
+    return checked
+
+
+def _checker_of_union(hint: Any, arguments: Sequence[Any]) -> Checker:
+    checkers = [_checker(each) for each in arguments]
+
+    def checked(value: Any, key: str) -> Misfit | None:
+        found = []
+        for checker in checkers:
+            if (misfit := checker(value, key)) is None:
+                return None
+            found.append(misfit)
+        same_kind = [k for k, each in enumerate(arguments) if isinstance(value, get_origin(each) or _class_of(each))]
+        return found[same_kind[0]] if len(same_kind) == 1 else (key, _told(hint), value)
+
+    return checked
+
+
+def _checker_of_list(hint: Any, of_item: Checker) -> Checker:
+    def checked(value: Any, key: str) -> Misfit | None:
         if not isinstance(value, list | tuple):
-            yield key, _told(hint), value
-        else:
-            for k, item in enumerate(value):
-                yield from _misfits(item, arguments[0], f"{key}[{k}]")
-    elif origin is dict:
+            return key, _told(hint), value
+        return next(filter(None, (of_item(item, f"{key}[{k}]") for k, item in enumerate(value))), None)
+
+    return checked
+
+
+def _checker_of_dict(hint: Any, of_name: Checker, of_item: Checker) -> Checker:
+    def checked(value: Any, key: str) -> Misfit | None:
         if not isinstance(value, dict):
-            yield key, _told(hint), value
-        else:
-            for name, item in value.items():
-                yield from _misfits(name, arguments[0], f"a key of {key}")
-                yield from _misfits(item, arguments[1], _below(key, name))
-    elif typing.is_typeddict(hint) or dataclasses.is_dataclass(hint):
-        yield from _misfits_of_keys(value, hint, key)
-    elif not _is_a(value, hint):
-        yield key, _told(hint), value
+            return key, _told(hint), value
+        for name, item in value.items():
+            if misfit := of_name(name, f"a key of {key}") or of_item(item, _below(key, name)):
+                return misfit
+        return None
+
+    return checked
 
 
-def _misfits_of_keys(value: Any, hint: Any, key: str) -> Iterator[tuple[str, str, Any]]:
-    """The misfits of a TypedDict, or of a dict of a dataclass's fields."""
+def _misfit_of_keys(value: Any, hint: Any, key: str) -> Misfit | None:
+    """The misfit of a TypedDict, or of a dict of a dataclass's fields."""
     if not isinstance(value, dict):
-        yield key, "an object with keys", value
-        return
-    hints, needed = _keys_of(hint)
+        return key, "an object with keys", value
+    checkers, needed = _keys_of(hint)
     if dataclasses.is_dataclass(hint):
-        for name in value.keys() - hints.keys():
-            yield _below(key, name), f"one of the keys {', '.join(hints)}", value[name]
-    for name in hints:
+        for name in value.keys() - checkers.keys():
+            return _below(key, name), f"one of the keys {', '.join(checkers)}", value[name]
+    for name, checker in checkers.items():
         if name in value:
-            yield from _misfits(value[name], hints[name], _below(key, name))
+            if misfit := checker(value[name], f"{key}.{name}" if key else name):
+                return misfit
         elif name in needed:
-            yield key, f"a key {name!r}", value
+            return key, f"a key {name!r}", value
+    return None
 
 
 @cache
-def _keys_of(hint: Any) -> tuple[dict[str, Any], set[str]]:
-    """{key: type} of all keys, and the set of required keys; cached per type."""
+def _keys_of(hint: Any) -> tuple[dict[str, Checker], set[str]]:
+    """{key: what checks its value} of all keys, and the set of required keys; cached per type."""
     hints = typing.get_type_hints(hint, include_extras=True)
     if dataclasses.is_dataclass(hint):
         fields = dataclasses.fields(hint)
         without = (dataclasses.MISSING, dataclasses.MISSING)
         needed = {field.name for field in fields if (field.default, field.default_factory) == without}
-        return {field.name: hints[field.name] for field in fields}, needed
+        return {field.name: _checker(hints[field.name]) for field in fields}, needed
     # __required_keys__ is wrong for hints that are written as text
     needed = {name for name, each in hints.items() if get_origin(each) is not NotRequired}
-    return {name: each if name in needed else get_args(each)[0] for name, each in hints.items()}, needed
+    inner = {name: each if name in needed else get_args(each)[0] for name, each in hints.items()}
+    return {name: _checker(each) for name, each in inner.items()}, needed
 
 
 def _is_a(value: Any, hint: Any) -> bool:

@@ -131,6 +131,13 @@ class Cells:
         gaps, words = self.missing(missing), self.read(without_decimals)
         return words.set(pl.Series(gaps), None) if gaps.any() else words
 
+    def listed_words(self, missing: Sequence[str] = MISSING_WORDS) -> list[str | None]:
+        """The same as a list, with None for what means missing."""
+        gaps, words = self.missing(missing), self.read(_listed_words)
+        if not gaps.any():
+            return words
+        return [None if gap else word for word, gap in zip(words, gaps.tolist(), strict=True)]
+
     def words(self, missing: Sequence[str] = MISSING_WORDS) -> pl.Series:
         """(n,) the cells as words; null for missing ones."""
         at = pl.Series(self.places).set(pl.Series(self.places < 0), None)
@@ -155,12 +162,16 @@ class Cells:
 
         If the known words are true and false, then True, TRUE and a boolean are the same word.
         """
-        words = self.different_words(missing)
+        return self.rows(self.indices(known, missing, other, gap), gap)
+
+    def indices(self, known: Sequence[str], missing: Sequence[str], other: int = -1, gap: int = -2) -> Array:
+        """(m,) the same for each different text."""
+        words = self.listed_words(missing)
         at = {canonical(word): k for k, word in enumerate(known)}
-        if {word.lower() for word in at} == {"true", "false"} and len(at) == 2:
-            at, words = {word.lower(): k for word, k in at.items()}, words.str.to_lowercase()
-        found = [gap if word is None else at.get(word, other) for word in words.to_list()]
-        return self.rows(np.array(found, np.int64), gap)
+        if len(at) == 2 and {word.lower() for word in at} == {"true", "false"}:
+            at = {word.lower(): k for word, k in at.items()}
+            words = [word and word.lower() for word in words]
+        return np.array([gap if word is None else at.get(word, other) for word in words], np.int64)
 
     def frequent_missing(self, missing: Sequence[str]) -> list[tuple[str, int]]:
         """The words that mean missing but are frequent enough to be values: (word, number of rows)."""
@@ -196,6 +207,18 @@ def read_together(columns: Sequence[Cells], reader: Callable[..., Any], *options
         several, columns = columns[: len(group)], columns[len(group) :]
         for each, (start, end) in zip(several, pairwise(ends), strict=True):
             each.keep((reader, *options), read[start:end])
+
+
+def rows_of(columns: Sequence[Cells], values: Sequence[Array], empty: Any) -> Array:
+    """(c, n) what `Cells.rows` returns for each column of a table, made in one call.
+
+    values  for each column, one for each of its different texts
+    """
+    starts = np.array([0, *accumulate(map(len, values[:-1]))])[:, None]
+    places = np.stack([each.places for each in columns])
+    at = np.where(places < 0, -1, places + starts)
+    joined = np.concatenate(values)
+    return np.append(joined, np.asarray(empty, joined.dtype))[at]  # -1 is the last
 
 
 def _groups(columns: Iterable[pl.Series]) -> list[list[pl.Series]]:
@@ -262,6 +285,10 @@ class _Together:
 
 def _means_missing(text: pl.Series, missing: Sequence[str]) -> Array:
     return _is_missing(without_decimals(text), missing)
+
+
+def _listed_words(text: pl.Series) -> list[str | None]:
+    return without_decimals(text).to_list()
 
 
 def _is_missing(text: pl.Series, missing: Sequence[str]) -> Array:

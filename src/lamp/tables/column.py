@@ -89,11 +89,6 @@ def own_missing_words(known: Mapping[str, Any]) -> dict[str, Any]:
     return {"missing_words": known["missing_words"]} if "missing_words" in known else {}
 
 
-def read_all(columns: Sequence[Column], cells: Sequence[Cells]) -> Numbers:
-    """(c, n) the values of columns of one kind; NaN, or NaT for dates, where one is missing or not of this kind."""
-    return np.stack([column.read(each).to_numpy() for column, each in zip(columns, cells, strict=True)])
-
-
 def with_indicators(
     parts: Sequence[Numbers], gaps: Numbers, indicators: Sequence[bool], kept: Sequence[Sequence[bool]] | bool = True
 ) -> Numbers:

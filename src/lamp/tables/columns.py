@@ -16,12 +16,11 @@ import polars as pl
 
 from lamp.printable import counted
 from lamp.tables import parsing
-from lamp.tables.cells import Cells, Counted
+from lamp.tables.cells import Cells, Counted, rows_of
 from lamp.tables.column import (
     Column,
     Numbers,
     own_missing_words,
-    read_all,
     refuse_infinite,
     refuse_words,
     unread,
@@ -38,6 +37,7 @@ __all__ = ["KINDS", "BooleanColumn", "CategoryColumn", "DateColumn", "LeftOut", 
 MOST_LEVELS = 50  # words of a category that have a feature of their own
 RAREST = 3  # rows in which such a word must occur at least,
 RARE_SHARE = 1000  # and at least in one of this many rows
+OTHER, GAP = -1, -2  # in the place of a word's index: a word that is no level, and a missing one
 FAR_OUT = 12.0  # standard deviations from the mean beyond which a column's tails are compressed by asinh
 
 
@@ -89,7 +89,7 @@ class NumberColumn(Column):
     @classmethod
     def fit(cls, cells: Sequence[Cells], known: Sequence[Mapping[str, Any]]) -> list[Self]:
         columns = [cls._unfitted(each.name, given) for each, given in zip(cells, known, strict=True)]
-        x = read_all(columns, cells)  # (c, n)
+        x = cls._read(columns, cells)  # (c, n)
         gaps = np.isnan(x)
         for column, each, row, gap, given in zip(columns, cells, x, gaps, known, strict=True):
             odd = unread(column, each, gap)
@@ -123,20 +123,26 @@ class NumberColumn(Column):
     def read(self, column: pl.Series | Cells) -> pl.Series:
         return parsing.numbers(column, self.form, self.missing_words)
 
+    @staticmethod
+    def _read(columns: Sequence[NumberColumn], cells: Sequence[Cells]) -> Numbers:
+        """(c, n) the numbers of these columns; NaN where one is missing or not a number."""
+        return parsing.numbers_of_all(cells, [each.form for each in columns], [each.missing_words for each in columns])
+
     def unknown(self, cells: Cells) -> Numbers:
         infinite: Numbers = np.isinf(self.read(cells).to_numpy())
         return super().unknown(cells) | infinite
 
     @classmethod
     def transform(cls, columns: Sequence[Self], cells: Sequence[Cells], notes: Sequence[list[str]]) -> Numbers:
-        x = read_all(columns, cells)  # (c, n)
+        x = cls._read(columns, cells)  # (c, n)
         gaps = np.isnan(x)
-        for column, each, row, gap, said in zip(columns, cells, x, gaps, notes, strict=True):
+        infinite = np.any(np.isinf(x), axis=1, keepdims=False).tolist()
+        for column, each, row, gap, far, said in zip(columns, cells, x, gaps, infinite, notes, strict=True):
             odd = unread(column, each, gap)
             if odd.any():
                 refuse_words(column, each, odd, column.form.described)
             column._remark(each, len(row) - int(gap.sum()), said)
-            if np.isinf(row).any():
+            if far:
                 refuse_infinite(column.name, row)
             if not column.indicator:
                 column._filled(int(gap.sum()), said, f"replaced by the median, {column.median:g}")
@@ -185,7 +191,7 @@ class BooleanColumn(Column):
 
     @classmethod
     def transform(cls, columns: Sequence[Self], cells: Sequence[Cells], notes: Sequence[list[str]]) -> Numbers:
-        x = read_all(columns, cells).astype(np.float64)  # (c, n)
+        x = parsing.answers_of_all(cells, [each.missing_words for each in columns])  # (c, n)
         gaps = np.isnan(x)
         for column, each, gap, said in zip(columns, cells, gaps, notes, strict=True):
             odd = unread(column, each, gap)
@@ -232,30 +238,39 @@ class CategoryColumn(Column):
     def unknown(self, cells: Cells) -> Numbers:
         if self.rare:  # a word without a feature may have been a rare word in training
             return np.zeros(len(cells), bool)
-        strange: Numbers = cells.looked_up(self.levels, self.missing_words, other=-1, gap=-2) == -1
+        strange: Numbers = cells.looked_up(self.levels, self.missing_words, OTHER, GAP) == OTHER
         return strange
 
     @classmethod
     def transform(cls, columns: Sequence[Self], cells: Sequence[Cells], notes: Sequence[list[str]]) -> Numbers:
-        return np.concatenate(
-            [column._encoded(each, said) for column, each, said in zip(columns, cells, notes, strict=True)]
-        )
+        found = [
+            each.indices(column.levels, column.missing_words, OTHER, GAP)
+            for column, each in zip(columns, cells, strict=True)
+        ]
+        at = rows_of(cells, found, GAP)  # (c, n)
+        for column, each, row, said in zip(columns, cells, at, notes, strict=True):
+            column._remark(each, row, said)
+        ends = np.cumsum([len(each.features) for each in columns])
+        nowhere = int(ends[-1])  # a further feature, which is dropped: there a word is 0 in every feature of its column
+        starts = ends - [len(each.features) for each in columns]
+        others = [
+            start + len(each.levels) if each.rare else nowhere for each, start in zip(columns, starts, strict=True)
+        ]
+        gaps = [end - 1 if each.missing else nowhere for each, end in zip(columns, ends, strict=True)]
+        levels = at + starts[:, None]
+        places = np.where(at == OTHER, np.array(others)[:, None], np.where(at == GAP, np.array(gaps)[:, None], levels))
+        out = np.zeros((nowhere + 1, at.shape[1]), np.float32)  # (words, n) may be large
+        out[places, np.arange(at.shape[1])] = 1.0
+        return out[:nowhere]
 
-    def _encoded(self, cells: Cells, notes: list[str]) -> Numbers:
-        """The column as numbers (features, n)."""
-        features = len(self.levels) + bool(self.rare) + self.missing
-        other = len(self.levels) if self.rare else features  # beyond the last: all zeros
-        gap = features - 1 if self.missing else features + 1
-        at = cells.looked_up(self.levels, self.missing_words, other, gap)
+    def _remark(self, cells: Cells, at: Numbers, notes: list[str]) -> None:
+        """Add remarks on missing values and new words, if training had none; `at` (n,) are the indices of the words."""
         if not self.missing:
-            self._filled(int((at == gap).sum()), notes, "encoded as none of its words")
-        out = np.zeros((features + 2, len(at)), np.float32)  # (words, n) may be large
-        out[at, np.arange(len(at))] = 1.0
-        if not self.rare and (unknown := at == other).any():
+            self._filled(int((at == GAP).sum()), notes, "encoded as none of its words")
+        if not self.rare and (unknown := at == OTHER).any():
             new = words_at(self, cells, unknown).unique(maintain_order=True).to_list()
             shown = ", ".join(map(repr, new[:3])) + (", ..." if len(new) > 3 else "")
             notes.append(f"{self.name}: {counted(unknown.sum(), 'row')} with words that were not in training: {shown}")
-        return out[:features]
 
 
 @dataclass

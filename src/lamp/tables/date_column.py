@@ -12,12 +12,11 @@ import polars as pl
 
 from lamp.printable import counted
 from lamp.tables import dates, parsing
-from lamp.tables.cells import Cells, read_together
+from lamp.tables.cells import Cells
 from lamp.tables.column import (
     Column,
     Numbers,
     own_missing_words,
-    read_all,
     refuse_words,
     unread,
     with_indicators,
@@ -80,10 +79,13 @@ class DateColumn(Column):
                     column.parts[part] = [mean, std]
 
     def read(self, column: pl.Series | Cells) -> pl.Series:
-        dtype = column.dtype
-        if (dtype == pl.Time) != (self.format == dates.TIME_ALONE) and parsing.is_time(dtype):
+        if not self._takes(column.dtype):
             return pl.repeat(None, len(column), dtype=pl.Datetime("us"), eager=True)
         return parsing.times(column, self.format, self.missing_words)
+
+    def _takes(self, dtype: pl.DataType) -> bool:
+        """Whether values of this type may be read: not times of day in place of dates, nor dates in place of these."""
+        return (dtype == pl.Time) == (self.format == dates.TIME_ALONE) or not parsing.is_time(dtype)
 
     @classmethod
     def transform(cls, columns: Sequence[Self], cells: Sequence[Cells], notes: Sequence[list[str]]) -> Numbers:
@@ -120,13 +122,12 @@ class DateColumn(Column):
 
 def _read_all(columns: Sequence[DateColumn], cells: Sequence[Cells]) -> Numbers:
     """(c, n) the points in time, datetime64[us]; NaT where one is missing or a cell holds something else."""
-    by_form: dict[str, list[Cells]] = {}
-    for column, each in zip(columns, cells, strict=True):
-        if column.format is not None and parsing.is_text(each.dtype):
-            by_form.setdefault(column.format, []).append(each)
-    for form, several in by_form.items():
-        read_together(several, dates.read, form)
-    return read_all(columns, cells)
+    missing = [each.missing_words for each in columns]
+    read = parsing.times_of_all(cells, [each.format for each in columns], missing)
+    for k, (column, each) in enumerate(zip(columns, cells, strict=True)):
+        if not column._takes(each.dtype):
+            read[k] = dates.NEVER
+    return read
 
 
 # ---- points in time --------------------------------------------------------------------------------------------------

@@ -154,6 +154,11 @@ def read(text: pl.Series, form: str) -> pl.Series:
     return quick.scatter(rest, _read(text.gather(rest), form)) if len(rest) else quick
 
 
+def instants(text: pl.Series, form: str) -> Array:
+    """(m,) the same as an array of datetime64[us]; NEVER for text of another form."""
+    return read(text, form).to_numpy()
+
+
 def _read(text: pl.Series, form: str) -> pl.Series:
     groups = text.str.to_lowercase().str.extract_groups(grammar(form)).struct.unnest()
     numbers = [pl.col(name).cast(pl.Int64).fill_null(UNSAID[name]) for name in UNSAID if name in groups.columns]
@@ -226,7 +231,7 @@ def _number(found: pl.DataFrame, name: str) -> Array:
 
 def days(cells: Cells, form: str, missing: Sequence[str] = MISSING_WORDS) -> Array:
     """(m,) the dates and times in the different texts of a column, datetime64[us]; NEVER for other texts."""
-    return np.where(cells.missing(missing), NEVER, cells.read(read, form, alone=True).to_numpy())
+    return np.where(cells.missing(missing), NEVER, cells.read(instants, form, alone=True))
 
 
 # ---- how a column writes its dates -----------------------------------------------------------------------------------
@@ -287,7 +292,7 @@ def read_all(columns: Iterable[Cells], forms_of: Callable[[Cells], Sequence[str]
         for form in forms_of(cells):
             by_form.setdefault(form, []).append(cells)
     for form, several in by_form.items():
-        read_together(several, read, form)
+        read_together(several, instants, form)
 
 
 def unread(cells: Cells, form: str, missing: Sequence[str] = MISSING_WORDS) -> list[str]:

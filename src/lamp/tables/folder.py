@@ -186,9 +186,10 @@ def load_model(path: str | os.PathLike[str]) -> TableModel:
     """The model in a folder of lamp train. Raises DataError for another folder, CheckpointError for a damaged one."""
     folder = open_folder(path)
     saved = folder.read_json(PREPROCESSING, PreprocessingDocument)
+    known: Any = Literal[tuple(KINDS)]
     for k, column in enumerate(saved["columns"]):
         place = folder.path / PREPROCESSING, f"columns[{k}]"
-        check(column["kind"], Literal[tuple(KINDS)], place[0], f"{place[1]}.kind")
+        check(column["kind"], known, place[0], f"{place[1]}.kind")
         check({name: value for name, value in column.items() if name != "kind"}, KINDS[column["kind"]], *place)
     state, _ = read_tensors(folder.read(WEIGHTS), folder.path / WEIGHTS)
     architecture = folder.read_json(ARCHITECTURE)

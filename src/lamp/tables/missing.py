@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 import polars as pl
 
@@ -84,6 +85,7 @@ def is_missing(text: pl.Series, missing: Sequence[str] = MISSING_WORDS) -> pl.Se
     return short & text.str.to_lowercase().is_in([word.lower() for word in missing]).fill_null(False)
 
 
+@lru_cache(maxsize=10_000)
 def canonical(word: str) -> str:
     """A single word in the form in which `Cells.words` returns it."""
     return re.sub(WHOLE, r"\1", unicodedata.normalize("NFC", word))

@@ -11,13 +11,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import accumulate, pairwise
 from math import isnan
 
 import numpy as np
 import polars as pl
 
 from lamp.tables import durations
-from lamp.tables.cells import Array, Cells, read_together
+from lamp.tables.cells import Array, Cells, read_together, rows_of
 from lamp.tables.missing import MISSING_WORDS, changed
 
 MOST_SHOWN = 50  # words kept as examples
@@ -81,9 +82,13 @@ class NumberForm:
         unit += ", or a duration such as 3 h 20 min or 1:23:45" if self.unit == durations.SECOND else ""
         return f"a number{unit}" + (" with a decimal comma" if self.decimal == "," else "")
 
-    def read(self, cells: Cells) -> Array:
-        """(m,) the numbers in the different texts of a column, float64; NaN for what is not a number of this form."""
-        return self.values(cells.read(parts_of, self.decimal))
+    def read(self, columns: Sequence[Cells]) -> Array:
+        """(c, n) the numbers in columns of text, float64; NaN for what is not a number of this form."""
+        read_together(columns, parts_of, self.decimal)
+        parts = [each.read(parts_of, self.decimal) for each in columns]
+        ends = list(accumulate((len(each.value) for each in parts), initial=0))
+        values = self.values(Parts.joined(parts))
+        return rows_of(columns, [values[start:end] for start, end in pairwise(ends)], np.nan)
 
     def values(self, parts: Parts) -> Array:
         """(m,) the numbers of texts that `parts_of` has parsed, likewise."""
@@ -125,6 +130,11 @@ class Parts:
 
     def __getitem__(self, span: slice) -> Parts:
         return Parts(self.value[span], self.unit[span], self.zero[span], self.scaled[span])
+
+    @classmethod
+    def joined(cls, parts: Sequence[Parts]) -> Parts:
+        """The parts of one column after the other."""
+        return cls(*(np.concatenate([getattr(each, name) for each in parts]) for name in cls.__slots__))
 
     @property
     def numeric(self) -> Array:

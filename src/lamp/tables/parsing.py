@@ -6,29 +6,33 @@ Each function returns a polars Series in which missing values are null.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import cache
 from math import isnan
+from typing import Any
 
 import numpy as np
 import polars as pl
 
 from lamp.tables import dates
-from lamp.tables.cells import Cells
+from lamp.tables.cells import Array, Cells, rows_of
 from lamp.tables.missing import MISSING_WORDS, is_text
 from lamp.tables.numbers import NumberForm, parsed
 
 __all__ = [
     "all_answers",
     "answers",
+    "answers_of_all",
     "days_among",
     "is_number",
     "is_text",
     "is_time",
     "numbers",
     "numbers_among",
+    "numbers_of_all",
     "times",
+    "times_of_all",
     "words",
 ]
 
@@ -81,7 +85,44 @@ def numbers(
 
 
 def _numbers_in_text(cells: Cells, form: NumberForm) -> pl.Series:
-    return cells.once((form,), lambda: pl.Series(cells.name, cells.rows(form.read(cells), np.nan), nan_to_null=True))
+    return cells.once((form,), lambda: pl.Series(cells.name, form.read([cells])[0], nan_to_null=True))
+
+
+def numbers_of_all(columns: Sequence[Cells], forms: Sequence[NumberForm], missing: Sequence[Sequence[str]]) -> Array:
+    """(c, n) the `numbers` of many columns, each with its form and its words for missing; NaN where there is none."""
+
+    def of_text(several: Sequence[Cells], form: NumberForm, words: tuple[str, ...]) -> Array:
+        read = form.read(several)
+        if codes := numbers_among(words):
+            read[np.isin(read, codes)] = np.nan
+        return read
+
+    def alone(k: int) -> Array:
+        read: Array = numbers(columns[k], forms[k], missing[k]).to_numpy()
+        return read
+
+    return _of_all(columns, forms, missing, of_text, alone, np.float64)
+
+
+def _of_all(
+    columns: Sequence[Cells],
+    forms: Sequence[Any],
+    missing: Sequence[Sequence[str]],
+    of_text: Callable[[list[Cells], Any, tuple[str, ...]], Array],
+    alone: Callable[[int], Array],
+    dtype: Any,
+) -> Array:
+    """(c, n) the values of many columns: those of text by `of_text`, one call per form, and all others alone."""
+    read = np.empty((len(columns), len(columns[0])), dtype)
+    groups: dict[tuple[Any, tuple[str, ...]], list[int]] = {}
+    for k, each in enumerate(columns):
+        if forms[k] is not None and is_text(each.dtype):
+            groups.setdefault((forms[k], tuple(missing[k])), []).append(k)
+        else:
+            read[k] = alone(k)
+    for (form, words), some in groups.items():
+        read[some] = of_text([columns[k] for k in some], form, words)
+    return read
 
 
 def answers(column: pl.Series | Cells, missing: Sequence[str] = MISSING_WORDS) -> pl.Series:
@@ -89,9 +130,17 @@ def answers(column: pl.Series | Cells, missing: Sequence[str] = MISSING_WORDS) -
     cells = Cells.of(column)
     if cells.dtype == pl.Boolean:
         return cells.series
-    found = meant(cells.different_words(missing).to_list())
-    codes = np.array([np.nan if each is None else float(each) for each in found])
-    return pl.Series(cells.name, cells.rows(codes, np.nan), nan_to_null=True).cast(pl.Boolean)
+    return pl.Series(cells.name, answers_of_all([cells], [missing])[0], nan_to_null=True).cast(pl.Boolean)
+
+
+def answers_of_all(columns: Sequence[Cells], missing: Sequence[Sequence[str]]) -> Array:
+    """(c, n) the `answers` of many columns, each with its words for missing: 1, 0, or NaN where there is none."""
+
+    def codes(cells: Cells, words: Sequence[str]) -> Array:
+        found = meant(cells.listed_words(words))
+        return np.array([np.nan if each is None else float(each) for each in found], np.float64)
+
+    return rows_of(columns, [codes(*each) for each in zip(columns, missing, strict=True)], np.nan)
 
 
 def meant(words: Sequence[str | None]) -> list[bool | None]:
@@ -133,6 +182,23 @@ def times(column: pl.Series | Cells, form: str | None, missing: Sequence[str] = 
         return pl.repeat(None, len(series), dtype=pl.Datetime("us"), eager=True).alias(series.name)
     days = days_among(tuple(missing))
     return read.set(read.is_in(days).fill_null(False), None) if days else read
+
+
+def times_of_all(columns: Sequence[Cells], forms: Sequence[str | None], missing: Sequence[Sequence[str]]) -> Array:
+    """(c, n) the `times` of many columns, each with its form and its words for missing; NaT where there is none."""
+
+    def of_text(several: Sequence[Cells], form: str, words: tuple[str, ...]) -> Array:
+        dates.read_all(several, lambda _: [form])
+        read = rows_of(several, [dates.days(each, form, words) for each in several], dates.NEVER)
+        if days := days_among(words):
+            read[np.isin(read, np.array(days, "datetime64[us]"))] = dates.NEVER
+        return read
+
+    def alone(k: int) -> Array:
+        read: Array = times(columns[k], forms[k], missing[k]).to_numpy()
+        return read
+
+    return _of_all(columns, forms, missing, of_text, alone, "datetime64[us]")
 
 
 @cache
