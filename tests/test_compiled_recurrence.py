@@ -6,8 +6,6 @@ import pytest
 import torch
 
 import lamp
-from lamp.compiler.not_compiled import NotCompiled
-from lamp.compiler.plan import plan_of
 from lamp.nn.recurrent_formulas import ElmanUnit, GatedRecurrentUnit, LongShortTermUnit
 from tests.cases.compiled import both, lanes
 
@@ -233,24 +231,3 @@ def test_fit_chooses_the_compiled_engine():
         model, lamp.CrossEntropyLoss(), lamp.Adam(model.parameters()), (x, y), epochs=30, batch_size=32, progress=False
     )
     assert history.engine == "compiled", history.why
-
-
-class WithState(lamp.Container):
-    """What an LSTM puts out for a state that is not 0, or its last cell state."""
-
-    def __init__(self, given):
-        self.layer, self.head, self.given = lamp.LSTM(3, 4, batch_first=True), lamp.Linear(4, 2), given
-
-    def trace(self, tracer, x):
-        first = None
-        if self.given:
-            zeros = tracer.batch_at(tracer.constant(self, torch.zeros(1, 4)), 1)
-            first = zeros, zeros
-        y, (_, c) = tracer(self.layer, x, first)
-        return tracer(self.head, tracer.select(self, y, 1, -1) if self.given else tracer.select(self, c, 0, 0))
-
-
-@pytest.mark.parametrize(("given", "reason"), [(True, "initial state"), (False, "last cell state")])
-def test_what_is_not_compiled_is_told(given, reason):
-    with pytest.raises(NotCompiled, match=reason):
-        plan_of(WithState(given), shapes=((5, 3),))

@@ -63,9 +63,7 @@ def fused(graph: Graph, offsets: dict[Parameter, int], parameters: int, statisti
                 continue
             outputs = rule_of(op).outputs(op, inputs, offsets)
             for value, made in zip(op.outputs, outputs, strict=True):
-                if made is None and uses[value.number]:
-                    raise NotCompiled("is not compiled where its last cell state is used", module=op.module)
-                if made is not None and (uses[value.number] or len(outputs) == 1):
+                if uses[value.number] or len(outputs) == 1:
                     known = len(stages)
                     _append(stages, made)
                     for each in stages[known:]:

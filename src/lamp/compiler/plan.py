@@ -42,8 +42,8 @@ def plan_of(model: Module, training: bool = True, shapes: tuple[Any, ...] | None
     """The plan of a network, or of one replica of a population.
 
     training  whether Dropout drops; else it is left out
-    shapes    of one sample of each input, nested as the inputs are: ((3,), (8, 8)); None for the one input that the
-              first Linear takes
+    shapes    of one sample of each input, nested as the inputs are: ((3,), (8, 8)); None for one input, which the first
+              Linear takes
 
     Raises NotCompiled for a network that the compiler does not support.
     """

@@ -18,7 +18,7 @@ from lamp.compiler.rules.matmul import MatMul
 from lamp.compiler.rules.norm import Norm, Standardise
 from lamp.compiler.rules.pad import Pad
 from lamp.compiler.rules.pooling import AdaptiveAvgPool, AdaptiveMaxPool, AvgPool, MaxPool
-from lamp.compiler.rules.recurrence import Scan
+from lamp.compiler.rules.recurrence import LAST_STATE, Cell, LastState, Scan
 from lamp.compiler.rules.rule import Rule, WeightedRule
 from lamp.compiler.rules.softmax import Softmax
 from lamp.compiler.rules.views import Viewed
@@ -42,6 +42,8 @@ RULES: dict[str, Rule] = {
     "Multiply": Multiply(),
     "Concat": Concat(),
     "Scan": Scan(),
+    "Cell": Cell(),
+    LAST_STATE: LastState(),
     "Softmax": Softmax(),
     "View": Viewed(),
     "Permute": Viewed(),

@@ -150,7 +150,7 @@ class TransposedConvolution(Windowed):
               dw = the sum over samples and places of x dy    db = the sum over samples and places of dy
     """
 
-    def outputs(self, op: Op, inputs: list[Stage], offsets: Mapping[Parameter, int]) -> Sequence[Stage | None]:
+    def outputs(self, op: Op, inputs: list[Stage], offsets: Mapping[Parameter, int]) -> Sequence[Stage]:
         stage, (_, *sizes), pads = self.stage(op, inputs, offsets), op.output.shape, op.attributes["padding"]
         (channels, all_sizes) = stage.attributes["outputs"]
         if all_sizes == tuple(sizes):

@@ -1,29 +1,32 @@
-"""The rule for RNN, LSTM and GRU, in loops over the steps of a sequence.
+"""The rules for RNN, LSTM and GRU, in loops over the steps of a sequence, and for their cells, which make one step.
 
 A layer is two stages per direction. The first one is the input's part of the gates, W_ih x + b_ih for all steps at
 once, an affine map. The second one goes along the steps: it adds the state's part, W_hh h + b_hh, and calls the
-formulas of a unit with each unit's numbers. What backward needs lies behind its outputs in scratch memory.
+formulas of a unit with each unit's numbers. What backward needs lies behind its outputs in scratch memory. A last cell
+state is a stage that reads it there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from lamp.compiler.column_block import ColumnBlock
 from lamp.compiler.indices import Index
 from lamp.compiler.lanes import Lane
 from lamp.compiler.not_compiled import NotCompiled
-from lamp.compiler.rules.chain import apply_chain, give_gradients, note_all_given
+from lamp.compiler.rules.chain import apply_chain, begin_gradients, each_column, give_gradients, note_all_given
 from lamp.compiler.rules.contraction import add_products, contracted, rows_of, width_of
 from lamp.compiler.rules.recurrence_numbers import Direction, Numbers, direction_of
-from lamp.compiler.rules.rule import WeightedRule
-from lamp.compiler.rules.views import View
+from lamp.compiler.rules.rule import Rule, WeightedRule
+from lamp.compiler.rules.views import viewed
 from lamp.compiler.stages import Element, Stage
 from lamp.graph import Op
 from lamp.nn.recurrent_base import RNNBase
+from lamp.nn.recurrent_cells import RNNCellBase
 from lamp.parameter import Parameter
 
 ROWS = 12  # the most sums of one step that are computed together
+LAST_STATE = "LastState"  # the kind of stages that read a last cell state
 BIASES = 8  # biases whose gradients are summed together
 
 
@@ -32,31 +35,35 @@ class Scan(WeightedRule):
 
     Backward  from the last step to the first: da_t and ds_t from dh_t, by the formulas; dh_(t-1) += W_hh^T ds_t
               dW_hh = sum of ds_t h_(t-1) over samples and steps    db_hh = sum of ds_t
+              dh_0 = W_hh^T ds_1, and what the first step carries back, if the initial state is given
     """
 
     keeps_source = True
     reads_inputs = False
 
-    def outputs(self, op: Op, inputs: list[Stage], offsets: Mapping[Parameter, int]) -> list[Stage | None]:
+    def outputs(self, op: Op, inputs: list[Stage], offsets: Mapping[Parameter, int]) -> list[Stage]:
         module = op.module
         if not isinstance(module, RNNBase):
             raise NotCompiled("is not compiled: a scan of a module other than RNN, LSTM and GRU", module=module)
-        if len(inputs) > 1:
-            raise NotCompiled("is not compiled with an initial state that is not zero", module=module)
-        (x,), steps, last, drops = inputs, op.attributes["steps"], [], op.attributes.get("dropout")
+        x, steps, scans, drops = inputs[0], op.attributes["steps"], list[Stage](), op.attributes.get("dropout")
         for layer in range(module.num_layers):
-            found = []
+            found = list[Stage]()
             for reverse in (False, True)[: 2 if module.bidirectional else 1]:
                 suffix = f"_l{layer}{'_reverse' if reverse else ''}"
                 own = [(name, each) for name, each in op.parameters.items() if name.endswith(suffix)]
                 at = {name.removesuffix(suffix): offsets[each] for name, each in own}
-                found.append(_direction(x, module, at, steps, reverse))
-            last += [_step(stage, stage.attributes["direction"].last) for stage in found]
+                row = len(scans) + len(found)
+                states = [_row(each, value.shape, row) for each, value in zip(inputs[1:], op.inputs[1:], strict=True)]
+                formulas = module._equations.formulas
+                form = Direction(formulas, steps, module.hidden_size, module._out, reverse, bool(states))
+                found.append(_direction(x, states, form, at))
+            scans += found
             x = _joined(found, steps)
             if drops and layer < module.num_layers - 1:
                 mask = Element("Mask", module, number=layer, lead=steps)
                 x = Stage("Elementwise", [x], x.units, chain=[mask])
-        return [x, _joined(last, 1), None][: len(op.outputs)]
+        last = [_row(each, (steps, direction_of(each).outputs), direction_of(each).last) for each in scans]
+        return [x, _joined(last, 1), _joined([_last_state(each) for each in scans], 1)][: len(op.outputs)]
 
     def kept(self, stage: Stage) -> int:
         return direction_of(stage).kept
@@ -65,10 +72,7 @@ class Scan(WeightedRule):
     def forward(self, block: ColumnBlock, stage: Stage) -> None:
         code, form, numbers = block.code, direction_of(stage), Numbers(block, stage)
         units, formulas = form.hidden, form.formulas
-        if formulas.has_state:
-            with code.loop(0, units) as u:
-                for s in range(block.columns):
-                    numbers.keep_state(0, u, s, code.lane(0.0))
+        self._begin(block, stage, numbers)
         with code.loop(0, form.steps) as k:
             t = numbers.time(k)
             self._state_part(block, stage, numbers, k)
@@ -88,20 +92,32 @@ class Scan(WeightedRule):
             if form.projects:
                 self._project(block, stage, numbers, t)
 
+    def _begin(self, block: ColumnBlock, stage: Stage, numbers: Numbers) -> None:
+        """Keep what the first step begins with: the initial state, or zeros."""
+        code, form, first = block.code, direction_of(stage), stage.inputs[1:]
+        if form.given:
+            with code.loop(0, form.outputs) as i, code.loop(0, block.columns) as s:
+                numbers.keep_first(i, s, block.activation(code.plus(i, first[0].output_offset), s))
+        if form.formulas.has_state:
+            with code.loop(0, form.hidden) as u:
+                for s in range(block.columns):
+                    at = code.plus(u, first[-1].output_offset) if form.given else None
+                    numbers.keep_state(0, u, s, code.lane(0.0) if at is None else block.activation(at, s))
+
     def _state_part(self, block: ColumnBlock, stage: Stage, numbers: Numbers, k: Index) -> None:
         """Compute the gates of step k, of which the input's part is there already."""
         code, form = block.code, direction_of(stage)
-        t, before = numbers.time(k), numbers.time(code.minus(k, 1))
+        t, terms = numbers.time(k), form.outputs if form.given else code.times(code.least(k, 1), form.outputs)
         added = (form.formulas.gates - form.formulas.apart) * form.hidden
         for first, count in ((0, added), (added, form.gates - added)):
             sums = contracted(
                 block,
                 count,
                 1,
-                code.times(code.least(k, 1), form.outputs),
+                terms,
                 lambda j, first=first: numbers.bias(code.plus(j, first)),  # type: ignore[misc]
                 lambda j, i, first=first: numbers.state_weight(code.plus(j, first), i),  # type: ignore[misc]
-                lambda p, i, s: numbers.h(before, i, s),
+                lambda p, i, s: numbers.h_before(k, i, s),
                 light=False,
                 most=ROWS,
             )
@@ -129,9 +145,10 @@ class Scan(WeightedRule):
 
     # ---- backward --------------------------------------------------------------------------------------------------
     def backward(self, block: ColumnBlock, stage: Stage) -> None:
-        code, form, numbers, (before,) = block.code, direction_of(stage), Numbers(block, stage), stage.inputs
+        code, form, numbers, before = block.code, direction_of(stage), Numbers(block, stage), stage.inputs[0]
         formulas = form.formulas
-        if formulas.has_state:
+        ends = any(each.kind == LAST_STATE and stage in each.inputs for each in block.plan.stages)
+        if formulas.has_state and not ends:  # else the gradient of the last state is there
             with code.loop(0, form.hidden) as u:
                 for s in range(block.columns):
                     numbers.keep_carried(u, s, code.lane(0.0))
@@ -154,23 +171,47 @@ class Scan(WeightedRule):
                 if formulas.has_state:
                     numbers.keep_carried(u, s, found.carried)
         note_all_given(block, before)
+        self._to_first(block, stage, numbers)
 
-    def _through_weights(self, block: ColumnBlock, stage: Stage, numbers: Numbers, k: Index, back: Index) -> None:
-        """Add to dh of step k what comes from the step after it, and take it back through the projection."""
-        code, form = block.code, direction_of(stage)
-        t, after = numbers.time(k), numbers.time(code.plus(k, 1))
+    def _to_first(self, block: ColumnBlock, stage: Stage, numbers: Numbers) -> None:
+        """Give the initial state its gradients."""
+        code, form, first = block.code, direction_of(stage), stage.inputs[1:]
+        in_h = form.formulas.has_state and len(first) == 1  # whether h is the state that a unit carries back
+        if first and first[0].learns:
+            for i, of_columns in self._through(block, stage, numbers, numbers.time(0), form.gates):
+                for s, dh in enumerate(of_columns):
+                    give_gradients(block, first[0], i, {s: dh + numbers.carried(i, s) if in_h else dh})
+            note_all_given(block, first[0])
+        if len(first) > 1 and first[1].learns:
+            with code.loop(0, form.hidden) as u, code.loop(0, block.columns) as s:
+                give_gradients(block, first[1], u, {s: numbers.carried(u, s)})
+            note_all_given(block, first[1])
+
+    def _through(
+        self, block: ColumnBlock, stage: Stage, numbers: Numbers, after: Index, terms: Index
+    ) -> Iterator[tuple[Index, list[Lane]]]:
+        """For each i the sum of W_hh[j, i] ds_j at this place of the sequence over so many j, a list of one per
+        column."""
         sums = contracted(
             block,
-            form.outputs,
+            direction_of(stage).outputs,
             1,
-            code.times(code.least(back, 1), form.gates),
-            lambda i: code.lane(0.0),
+            terms,
+            lambda i: block.code.lane(0.0),
             lambda i, j: numbers.state_weight(j, i),
             lambda p, j, s: numbers.ds(after, j, s),
             light=False,
             most=ROWS,
         )
         for i, _, of_columns in sums:
+            yield i, of_columns
+
+    def _through_weights(self, block: ColumnBlock, stage: Stage, numbers: Numbers, k: Index, back: Index) -> None:
+        """Add to dh of step k what comes from the step after it, and take it back through the projection."""
+        code, form = block.code, direction_of(stage)
+        t, after = numbers.time(k), numbers.time(code.plus(k, 1))
+        terms = code.times(code.least(back, 1), form.gates)
+        for i, of_columns in self._through(block, stage, numbers, after, terms):
             for s, dh in enumerate(of_columns):
                 numbers.keep_dh(t, i, s, numbers.dh(t, i, s) + dh)
         if form.projects:
@@ -195,14 +236,15 @@ class Scan(WeightedRule):
 
     def weight_gradient_of_samples(self, block: ColumnBlock, stage: Stage, vectors: Index) -> None:
         code, form, numbers = block.code, direction_of(stage), Numbers(block, stage)
-        if form.steps > 1:
+        first = 0 if form.given else 1
+        if form.steps > first:
             _add_tiles(
                 block,
                 (form.gates, form.outputs),
-                [(0, vectors), (0, form.steps - 1)],
+                [(0, vectors), (first, form.steps)],
                 numbers.state_weight,
-                lambda j, s, k: numbers.ds(numbers.time(code.plus(k, 1)), j, s),
-                lambda i, s, k: numbers.h(numbers.time(k), i, s),
+                lambda j, s, k: numbers.ds(numbers.time(k), j, s),
+                lambda i, s, k: numbers.h_before(k, i, s),
             )
         every_step: list[tuple[Index, Index]] = [(0, vectors), (0, form.steps)]
         if form.projects:
@@ -222,22 +264,61 @@ class Scan(WeightedRule):
                 block.add_to_gradients(code.plus(j, stage.parameters["bias_hh"]), sums)
 
 
-def _direction(x: Stage, module: RNNBase, at: Mapping[str, int], steps: int, reverse: bool) -> Stage:
+class Cell(Scan):
+    """One step of RNN, LSTM or GRU, from the state that is given, or zeros."""
+
+    def outputs(self, op: Op, inputs: list[Stage], offsets: Mapping[Parameter, int]) -> list[Stage]:
+        module, (x, *states) = op.module, inputs
+        if not isinstance(module, RNNCellBase):
+            raise NotCompiled("is not compiled: a cell other than those of RNN, LSTM and GRU", module=module)
+        form = Direction(module._equations.formulas, 1, module.hidden_size, module.hidden_size, False, bool(states))
+        scan = _direction(x, states, form, {name: offsets[each] for name, each in op.parameters.items()})
+        return [scan, _last_state(scan)][: len(op.outputs)]
+
+
+class LastState(Rule):
+    """The state of the units after the last step of a scan: the cell state of LSTM.
+
+    Backward  its gradient is what the last step of the scan is carried
+    """
+
+    reads_inputs = False
+
+    def forward(self, block: ColumnBlock, stage: Stage) -> None:
+        code, (scan,) = block.code, stage.inputs
+        numbers = Numbers(block, scan)
+        with code.loop(0, stage.units) as u, each_column(block, stage) as columns:
+            for s in columns:
+                apply_chain(block, stage, u, s, numbers.state(numbers.form.steps, u, s))
+
+    def backward(self, block: ColumnBlock, stage: Stage) -> None:
+        code, (scan,) = block.code, stage.inputs
+        numbers = Numbers(block, scan)
+        with code.loop(0, stage.units) as u:
+            for s in range(block.columns):
+                numbers.keep_carried(u, s, block.gradient(code.plus(u, stage.gradient_offset), s))
+        begin_gradients(block, scan)
+
+
+def _last_state(scan: Stage) -> Stage:
+    return Stage(LAST_STATE, [scan], direction_of(scan).hidden)
+
+
+def _direction(x: Stage, states: list[Stage], form: Direction, at: Mapping[str, int]) -> Stage:
     """The stages of one layer in one direction, the last of which is returned. at: the offsets of its parameters."""
-    form = Direction(module._equations.formulas, steps, module.hidden_size, module._out, reverse)
-    of_input = {"weight": at["weight_ih"], **({"bias": at["bias_ih"]} if module.bias else {})}
+    of_input = {"weight": at["weight_ih"], **({"bias": at["bias_ih"]} if "bias_ih" in at else {})}
     work = x.units * form.gates
-    gates = Stage("Affine", [x], steps * form.gates, of_input, {"places": steps}, multiplications=work)
+    gates = Stage("Affine", [x], form.steps * form.gates, of_input, {"places": form.steps}, multiplications=work)
     of_state = {name: offset for name, offset in at.items() if not name.endswith("_ih")}
-    work = steps * form.outputs * (form.gates + form.hidden * form.projects)
-    return Stage("Scan", [gates], steps * form.outputs, of_state, {"direction": form}, multiplications=work)
+    work = form.steps * form.outputs * (form.gates + form.hidden * form.projects)
+    units = form.steps * form.outputs
+    return Stage("Scan", [gates, *states], units, of_state, {"direction": form}, multiplications=work)
 
 
-def _step(stage: Stage, t: int) -> Stage:
-    """One step of a sequence."""
-    form = direction_of(stage)
-    view = View.of((form.steps, form.outputs)).selected(0, t)
-    return Stage("View", [stage], form.outputs, attributes={"view": view})
+def _row(stage: Stage, shape: tuple[int, ...], row: int) -> Stage:
+    """One row of a value of this shape."""
+    before, view = viewed(stage, shape)
+    return Stage("View", [before], shape[1], attributes={"view": view.selected(0, row)})
 
 
 def _joined(stages: Sequence[Stage], rows: int) -> Stage:

@@ -19,6 +19,7 @@ class Direction:
     hidden     H, the number of units
     outputs    the size of h: H, or the size of the projection
     reverse    whether the last step comes first
+    given      whether the initial state is given; else it is zero
     """
 
     formulas: UnitFormulas
@@ -26,6 +27,7 @@ class Direction:
     hidden: int
     outputs: int
     reverse: bool
+    given: bool = False
 
     @property
     def projects(self) -> bool:
@@ -41,8 +43,8 @@ class Direction:
         """Where the last step lies in the sequence."""
         return 0 if self.reverse else self.steps - 1
 
-    # What is kept, place by place: the values of all steps, the states before and after each, what is carried back, and
-    # for a projection what it projects, and the gradient of that in one step.
+    # What is kept, place by place: the values of all steps, the states before and after each, what is carried back, for
+    # a projection what it projects and the gradient of that in one step, and h before the first step, if it is given.
     @property
     def states(self) -> int:
         return self.steps * self.formulas.kept * self.hidden
@@ -56,9 +58,13 @@ class Direction:
         return self.carried + self.hidden * self.formulas.has_state
 
     @property
+    def first(self) -> int:
+        return self.projected + (self.steps + 1) * self.hidden * self.projects
+
+    @property
     def kept(self) -> int:
         """The number of all these values."""
-        return self.projected + (self.steps + 1) * self.hidden * self.projects
+        return self.first + self.outputs * self.given
 
 
 def direction_of(stage: Stage) -> Direction:
@@ -76,7 +82,7 @@ class Numbers:
 
     def __init__(self, block: ColumnBlock, stage: Stage) -> None:
         self.block, self.code, self.stage, self.form = block, block.code, stage, direction_of(stage)
-        (self.before,) = stage.inputs
+        self.before = stage.inputs[0]
 
     def time(self, k: Index) -> Index:
         return self.code.minus(self.form.steps - 1, k) if self.form.reverse else k
@@ -97,8 +103,18 @@ class Numbers:
         return self._kept(g * self.form.hidden, self.code.times(t, self.form.formulas.kept), u)
 
     # ---- forward ---------------------------------------------------------------------------------------------------
-    def h(self, t: Index, i: Index, s: Index) -> Lane:
-        return self.block.activation(self.code.plus(self.output(t, i), self.stage.value_offsets[0]), s)
+    def h_before(self, k: Index, i: Index, s: Index) -> Lane:
+        """h before step k; before the first one, the initial state."""
+        code, place = self.code, self.output(self.time(self.code.minus(k, 1)), i)
+        at = code.plus(place, self.stage.value_offsets[0])
+        if self.form.given:
+            later = code.least(k, 1)
+            first = code.plus(i, self.stage.kept_offset + self.form.first)
+            at = code.plus(code.times(at, later), code.times(first, code.minus(1, later)))
+        return self.block.activation(at, s)
+
+    def keep_first(self, i: Index, s: Index, value: Lane) -> None:
+        self.block.keep_activation(self.code.plus(i, self.stage.kept_offset + self.form.first), s, value)
 
     def input_part(self, t: Index, g: int, u: Index, s: Index) -> Lane:
         return self.block.activation(self.code.plus(self.gate(t, g, u), self.before.output_offset), s)

@@ -58,8 +58,8 @@ class Rule(ABC):
         units = math.prod(op.output.shape)
         return Stage(op.kind, inputs, units, parameters, op.attributes, op.multiplications)
 
-    def outputs(self, op: Op, inputs: list[Stage], offsets: Mapping[Parameter, int]) -> Sequence[Stage | None]:
-        """The stage of each output of the operation, given those of its inputs; None for an output that no stage has.
+    def outputs(self, op: Op, inputs: list[Stage], offsets: Mapping[Parameter, int]) -> Sequence[Stage]:
+        """The stage of each output of the operation, given those of its inputs.
 
         Raises NotCompiled for a variant of the operation that is not supported.
         """
