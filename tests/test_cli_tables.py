@@ -376,7 +376,7 @@ def test_export_computes_the_same(places, call, tmp_path, monkeypatch, kind):
     code, out, err = call("export", places / "numbers", "--to", kind, "--out", path)
     assert code == 0
     assert str(path) in out.splitlines()
-    recipe = json.loads((tmp_path / "exported.inputs.json").read_text())
+    recipe = json.loads((tmp_path / f"{path.name}.inputs.json").read_text())
     frame = pl.read_parquet(places / "diabetes.parquet")
     call("predict", places / "numbers", places / "diabetes.parquet", "--out", tmp_path / "p.csv")
     predicted = pl.read_csv(tmp_path / "p.csv")
@@ -413,7 +413,7 @@ def test_export_computes_the_same(places, call, tmp_path, monkeypatch, kind):
                     y = y @ weights[f"{k}.{layer}.weight"].T + weights[f"{k}.{layer}.bias"]
                     y = y if layer == max(own, key=int) else y.relu()
                 standardised += y * group["weight"] / (last + 1 - first)
-        factor, _, shift = recipe["then"].partition(" times ")[2].partition(" plus ")
+        factor, _, shift = recipe["then"].partition(";")[0].partition(" times ")[2].partition(" plus ")
         got = standardised.numpy() * float(factor) + float(shift)
     assert np.asarray(got).ravel() == pytest.approx(expected, rel=1e-4)
     code, out, err = call("export", places / "numbers", "--to", kind, "--out", path)
@@ -426,7 +426,7 @@ def test_export_of_classes(places, call, tmp_path):
     """The probabilities include the temperature. The recipe says how the caller encodes words and gaps."""
     _, out, _ = call("export", places / "classes", "--to", "torch", "--out", tmp_path / "m.py", "--json")
     assert len(json.loads(out)["files"]) == 3
-    recipe = json.loads((tmp_path / "m.inputs.json").read_text())
+    recipe = json.loads((tmp_path / "m.py.inputs.json").read_text())
     assert recipe["outputs"]["classes"] == ["goes", "stays"]
     frame = customers(30, 3).drop_nulls("age").drop_nulls("first visit")
     day = frame["first visit"].str.to_date()

@@ -114,6 +114,22 @@ def test_a_warm_start_goes_on_holding_out_the_same_rows(loaders):
     assert len(both[0]) == 240
 
 
+@pytest.mark.parametrize("step", ["fit", "partial_fit"])
+@pytest.mark.parametrize(
+    ("parameter", "value"),
+    [("members", 3), ("hidden_layer_sizes", (5,)), ("activation", "tanh"), ("dtype", "float64"), ("dropout", 0.3)],
+)
+def test_networks_that_exist_are_not_made_anew(step, parameter, value):
+    """A parameter that they are made of would be ignored, so it is refused."""
+    model = lamp.MLPClassifier(**QUICK, members=2, warm_start=True).fit(*noisy(40))
+    old = model.get_params()[parameter]
+    model.set_params(**{parameter: value})
+    with pytest.raises(lamp.ArgumentError, match=f"{parameter} was changed after the networks were made"):
+        getattr(model, step)(*noisy(40))
+    getattr(pickle.loads(pickle.dumps(model.set_params(**{parameter: old}))), step)(*noisy(40))
+    model.set_params(**{parameter: value, "warm_start": False}).fit(*noisy(40))
+
+
 def test_defaults_of_several_members_and_values_that_win():
     inputs, labels = noisy(60)
     sizes = {1: [100, 2], 2: [64, 64, 2]}

@@ -11,9 +11,11 @@ import pytest
 from lamp.cli import main
 from lamp.errors import ArgumentError, DataError
 from lamp.tables.evaluate import evaluate
+from lamp.tables.holdout import HoldOut
 from lamp.tables.planning import Request, TrainingPlan, plan_training
 from lamp.tables.predict import predict
 from lamp.tables.reading import ReadOptions
+from lamp.tables.train import preprocessed
 from tests.cases.table_models import model_of
 
 ROWS = 60
@@ -25,7 +27,9 @@ DAYS = [date(2019, 1, 1) + timedelta(days=13 * k) for k in range(ROWS)]
 def planned(tmp_path, target="y", **given) -> TrainingPlan:
     """The plan for a table with these columns, beside numbers and, unless it is among them, a target y."""
     options = {
-        name: given.pop(name) for name in ("task", "kinds", "missing", "dates", "leave_out_odd") if name in given
+        name: given.pop(name)
+        for name in ("task", "kinds", "missing", "dates", "decimal", "leave_out_odd", "held_out")
+        if name in given
     }
     columns = {"numbers": NUMBERS, **given} | ({} if target in given else {target: Y})
     path = tmp_path / "t.csv"
@@ -335,3 +339,57 @@ def test_archives(tmp_path):
         with pytest.raises(DataError) as caught:
             plan_training(Request(tmp_path / "t.zip", "y"))
         assert said in str(caught.value)
+
+
+# ---- what is said of values and options ------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("cells", "said"),
+    [
+        ([f"{k}k" for k in range(ROWS)], "'1k' is read as 1000"),  # 0k would explain nothing
+        ([f"{k % 9},{k % 7}" for k in range(ROWS)], "'1,1' is read as 1.1"),
+        (["007" if k % 3 else "8" for k in range(ROWS)], "'007' is taken for a word"),
+        ([f"{2018 + k // 4}-Q{k % 4 + 1}" for k in range(ROWS)], "year and quarter, as in 2019-Q3"),
+        ([f"{2018 + k // 50}-W{k % 50 + 1:02}" for k in range(ROWS)], "year and week, as in 2019-W05"),
+    ],
+)
+def test_examples_explain_how_cells_are_read(tmp_path, cells, said):
+    assert said in decided(planned(tmp_path, x=cells), "x")[1]
+
+
+def test_options_that_change_nothing_are_told(tmp_path):
+    words = ["a" if k % 2 else "b" for k in range(ROWS)]
+    notes = planned(tmp_path, x=words, dates=["numbers=dmy"], decimal=["x=,"]).notes
+    assert any("--dates: 'numbers' holds no dates" in note for note in notes)
+    assert any("--decimal: 'x' holds no numbers" in note for note in notes)
+
+
+def test_a_target_whose_missing_words_are_told(tmp_path):
+    notes = planned(tmp_path, y=["NA" if k % 3 == 0 else "up" if k % 3 == 1 else "down" for k in range(ROWS)]).notes
+    assert [note for note in notes if "left out" in note] == ["20 rows without a value of 'y' are left out"]
+    assert any("'y' is 'NA' in 20 rows" in note and "--missing y=none" in note for note in notes)
+
+
+def test_the_kind_of_the_target_is_not_asked_for(tmp_path):
+    with pytest.raises(ArgumentError, match="'y' is the target") as caught:
+        planned(tmp_path, kinds={"y": "drop"})
+    assert "--task" in caught.value.fix
+
+
+def test_a_test_file_with_odd_values_gets_advice_for_training(tmp_path):
+    """lamp train has no --unknown, which the same error in lamp predict recommends."""
+    pl.DataFrame({"numbers": ["1", "odd"] * 20, "y": Y[:40]}).write_csv(tmp_path / "new.csv")
+    plan = planned(tmp_path, held_out=HoldOut(test=tmp_path / "new.csv"))
+    with pytest.raises(DataError, match=r"new\.csv: column 'numbers': 'odd' in row 2") as caught:
+        preprocessed(plan)
+    assert "--" not in caught.value.fix
+
+
+def test_infinite_values_at_predict_get_advice_for_predict(tmp_path):
+    frame = pl.DataFrame({"numbers": list(map(float, NUMBERS)), "y": Y})
+    model = model_of(frame, "y", ("no", "yes"))
+    asked = frame.with_columns(numbers=pl.lit(float("inf")))
+    with pytest.raises(DataError, match="infinite values") as caught:
+        predict(model, asked)
+    assert "--unknown gap" in caught.value.fix
+    assert "--kind" not in caught.value.fix
+    assert len(predict(model, asked, unknown="gap")) == ROWS

@@ -11,9 +11,10 @@ import torch
 
 from lamp.errors import DataError, ExportError
 from lamp.tables import parsing
-from lamp.tables.export import export, onnx_file, probe, reader
+from lamp.tables.export import KINDS, export, onnx_file, probe, reader
 from lamp.tables.export.python_file import learned
-from tests.cases.table_models import of_groups, people, prices
+from lamp.tables.prediction_intervals import PredictionIntervals
+from tests.cases.table_models import model_of, of_groups, people, prices
 
 DAY = 86_400_000_000  # microseconds
 
@@ -218,3 +219,34 @@ def test_a_column_that_has_an_outputs_name(tmp_path):
     model = of_groups(people().rename({"age": "prediction"}), "y", ("down", "up"))
     with pytest.raises(DataError, match="rename the column"):
         export(model, "onnx", tmp_path / "m.onnx")
+
+
+@pytest.mark.parametrize("kind", ["onnx", "python", "torch"])
+def test_exported_numbers_stay_within_the_targets_limits(tmp_path, kind):
+    frame = prices()
+    model = of_groups(frame, "close")
+    free = model.predict(frame).mean
+    low, high = free.quantile(0.3).item(), free.quantile(0.7).item()
+    model.intervals = PredictionIntervals.of_one_width(0.5, low, high)
+    predicted = model.table_of(model.predict(frame))
+    assert torch.equal(torch.from_numpy(predicted["prediction"].to_numpy().copy()), free.clamp(low, high))
+    assert (predicted["low"] <= predicted["prediction"]).all()
+    assert (predicted["prediction"] <= predicted["high"]).all()
+    path = export(model, kind, tmp_path / ("m.onnx" if kind == "onnx" else "m.py"))[0]
+    columns = {name: frame[name].to_numpy() for name in ("open", "low", "high")}
+    if kind == "onnx":
+        session = pytest.importorskip("onnxruntime").InferenceSession(path, providers=["CPUExecutionProvider"])
+        (got,) = session.run(None, {name: values[:, None] for name, values in columns.items()})
+    elif kind == "python":
+        got = runpy.run_path(str(path))["predict"](columns)
+    else:
+        with torch.no_grad():
+            got = runpy.run_path(str(path))["load"]()(torch.tensor(np.stack(list(columns.values()), 1)).float())
+    np.testing.assert_allclose(np.asarray(got).ravel(), predicted["prediction"], rtol=1e-5)
+
+
+def test_no_two_files_share_a_recipe(tmp_path):
+    model = model_of(prices(), "close")
+    written = [export(model, kind, tmp_path / f"m{KINDS[kind]}")[-1] for kind in ("onnx", "torch", "safetensors")]
+    assert len(set(written)) == 3
+    assert all(path.exists() for path in written)

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 import lamp
+from lamp.cli import show_tables
 from lamp.errors import CheckpointError, DataError
 from lamp.saving import load_json, save_json, save_tensors, sealed_folder
 from lamp.saving.weights import WEIGHTS
@@ -82,6 +83,20 @@ def test_a_temperature_of_weighted_members():
     torch.testing.assert_close(
         probabilities(scores, 2.0, torch.tensor([1.0, 0.0, 0.0])), (scores[0].double() / 2).softmax(1)
     )
+
+
+def test_all_groups_are_shown_with_their_weights(case, capsys):
+    """One line per group, and what is not on a terminal is not cut at the terminal's width."""
+    model, _, _ = case
+    advice = "word " * 60 + "end"
+    metrics = {"rows": 3, "models": {folder.OURS: {}}, "seconds": {folder.OURS: 1.0}, "notes": {}, "importance": []}
+    metrics["verdict"] = {"sentences": [], "advice": [advice]}
+    config = {"table": "t.csv", "rows": 9, "seed": 0, "seconds": 1.0, "epochs": 2}
+    show_tables.summary(model, {"metrics": metrics, "config": config}, "m")
+    told = capsys.readouterr().out
+    assert "an ensemble of 9 networks:\n" in told
+    assert "\n  3 networks of 8 units: 60 % of the mean\n" in told
+    assert f"\n  {advice}\n" in told
 
 
 # ---- in a folder -----------------------------------------------------------------------------------------------------

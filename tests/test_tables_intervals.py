@@ -103,7 +103,7 @@ def test_ends_stay_within_the_limits():
     assert low.min() < 0
     assert (low_limited == low.clamp_min(0)).all()
     assert (high_limited == high.clamp_min(0)).all()
-    assert limited.remark == "no interval goes below 0, because no number in training does"
+    assert limited.remark == "no prediction or interval goes below 0, because no number in training does"
 
 
 def test_intervals_go_to_json():

@@ -152,3 +152,11 @@ def test_some_rows():
     assert len(few) == 7
     assert (few.sort().values == few).all()
     assert set(few.tolist()) <= set(rows.tolist())
+
+
+def test_rows_that_are_too_few_for_an_interval():
+    """All bootstrap samples of one row are that row, and R2 of two rows is the same in all samples that have both."""
+    one = metrics.of_numbers(torch.tensor([5.5]).double(), torch.tensor([0.0]).double())
+    two = metrics.of_numbers(torch.tensor([5.5, 1.0]).double(), torch.tensor([0.0, 2.0]).double())
+    assert [one["RMSE"].margin, one["MAE"].margin, two["R2"].margin] == [None] * 3
+    assert two["MAE"].margin > 0

@@ -1,5 +1,7 @@
 """Which columns are said to predict the target alone."""
 
+import json
+
 import numpy as np
 import polars as pl
 import pytest
@@ -9,6 +11,7 @@ from lamp.tables import Preprocessing, kinds
 from lamp.tables.revealing import revealing
 from lamp.tables.split import split
 from lamp.tables.targets import decide
+from tests.test_cli import in_process
 
 ROWS = 400
 DRAW = np.random.default_rng(0)
@@ -64,3 +67,12 @@ def test_no_column_of_chance_is_told():
     assert revealing(places, x, labels, split(120, labels), target) == []
     x[:, 4321] = labels
     assert "'x4321' alone" in revealing(places, x, labels, split(120, labels), target)[0]
+
+
+def test_a_dry_run_tells_them_too(tmp_path, capsys):
+    pl.DataFrame({**CLASSES, "y": np.where(YES, "yes", "no")}).write_csv(tmp_path / "t.csv")
+    arguments = ("train", tmp_path / "t.csv", "--target", "y", "--dry-run")
+    _, _, told = in_process(arguments, capsys)
+    assert "'alive' alone predicts 'y' almost perfectly" in told
+    _, document, _ = in_process((*arguments, "--json"), capsys)
+    assert any("'alive' alone" in note for note in json.loads(document)["notes"])

@@ -227,6 +227,13 @@ def missing_attribute(thing: object, name: str, instead: Mapping[str, str] = INS
     )
 
 
+def without_items(thing: object, index: object, instead: str) -> ArgumentError:
+    """The error for `thing[index]` of an object that has no items; `instead` says what to write."""
+    kind = type(thing).__name__
+    return ArgumentError(f"{kind} has no items", expected=f"an attribute or a method of {kind}",
+                         got=f"[{index!r}]"[:60], fix=instead)  # fmt: skip
+
+
 @lru_cache(maxsize=64)  # a search takes half a millisecond, too long where only `hasattr` asks, in a loop
 def _close_names(name: str, kind: type, own: tuple[str, ...]) -> list[str]:
     """The attributes of a class, and of one object of it (`own`), whose names are like this one; three at most."""

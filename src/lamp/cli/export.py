@@ -28,11 +28,11 @@ def export(folder: Path, kind: str, out: Path | None, force: bool, as_json: bool
     """Write the ensemble in FOLDER for other programs, with its calibration, checked against lamp's own predictions.
 
     The files for onnx and python take raw columns: numbers, words, dates and missing values. Those for torch take the
-    inputs of the networks. The file NAME.inputs.json, written beside it, says what each column holds, or how each input
+    inputs of the networks. The file FILE.inputs.json, written beside it, says what each column holds, or how each input
     is computed.
     """
     from lamp.errors import DataError
-    from lamp.tables.export import KINDS
+    from lamp.tables.export import KINDS, recipe_of
     from lamp.tables.export import export as write
     from lamp.tables.folder import load_model
 
@@ -45,8 +45,7 @@ def export(folder: Path, kind: str, out: Path | None, force: bool, as_json: bool
             got=str(path),
             fix=f"--out {path.with_suffix(KINDS[kind])}",
         )
-    recipe = path.with_name(f"{path.stem}.inputs.json")
-    for each in {path, path.with_suffix(".safetensors") if kind == "torch" else path, recipe}:
+    for each in {path, path.with_suffix(".safetensors") if kind == "torch" else path, recipe_of(path)}:
         if each.exists() and not force:
             raise DataError(
                 f"{each} exists already",

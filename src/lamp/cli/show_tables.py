@@ -147,9 +147,13 @@ def summary(model: TableModel, reports: Mapping[str, Any], path: Path) -> None:
     out, config, metrics = console(), reports["config"], reports["metrics"]
     out.tell(f"{path}: {of_target(model.target)}", "bold")
     out.tell(
-        f"{' and '.join(map(str, model.groups))}, trained on {config['table']} "
-        f"({config['rows']:,} rows, seed {config['seed']}) in {config['seconds']:.1f} s, {config['epochs']} epochs",
+        f"trained on {config['table']} ({config['rows']:,} rows, seed {config['seed']}) in {config['seconds']:.1f} s, "
+        f"{config['epochs']} epochs",
     )
+    alone = len(model.groups) == 1
+    out.tell(f"an ensemble of {model.groups[0]}" if alone else f"an ensemble of {model.members} networks:")
+    for group in model.groups if not alone else ():
+        out.tell(f"  {group}: {100 * group.weight:.0f} % of the mean")
     if said := config.get("reading"):
         options = ", ".join(f"{name.replace('_', ' ')} {value!r}" for name, value in said.items())
         out.tell(f"tables are read with: {options}")

@@ -139,6 +139,8 @@ def train(
     notes: list[str] = []
     with show.notes_before_errors(notes, quiet):
         plan = plan_training(request, notes)
+        if dry_run:
+            work.preprocessed(plan)  # for its remarks
     if dry_run:
         if as_json:
             terminal.write_json(plan.to_dict())

@@ -95,6 +95,13 @@ class Dataset(metaclass=Constructed):
                 got=repr(index)[:60],
                 fix="dataset.inputs and dataset.targets are its columns",
             )
+        if isinstance(index, float | tuple) or (isinstance(index, Tensor) and index.is_floating_point()):
+            raise ArgumentError(
+                "a data set is indexed by whole numbers of samples",
+                expected="a number, a slice, or a list or mask of samples",
+                got=repr(index)[:60],
+                fix="dataset[round(x)] for a number x",
+            )
         return replace(self, inputs=self.inputs[index], targets=self.targets[index])
 
     @called()

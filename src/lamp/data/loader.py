@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from lamp.data.collate import collate
 from lamp.data.columns import check_memory, flattened, in_form
-from lamp.data.forms import columns_of, is_table
+from lamp.data.forms import columns_of, is_table, unknown_form
 from lamp.data.orders import order
 from lamp.data.replica_data import as_indices, check_indices, replica_data_of
 from lamp.errors import ArgumentError
 from lamp.signatures import called
 from lamp.state_dict import check_state_of
+from lamp.torch_habits import missing_attribute, without_items
 from lamp.values import integer, natural
 
 GATHERED_BYTES = 4 * 2**20  # bytes of shuffled samples copied at a time: many batches that still fit into the cache
@@ -28,6 +29,15 @@ INSTEAD = {  # arguments of torch's DataLoader
     "batch_sampler": "pass a list of batches to fit as data",
     "collate_fn": "let the data set return numbers, arrays or tensors of one shape; or use a torch DataLoader",
     "generator": "seed= takes an integer, which decides every order",
+}
+LOOKED_FOR = {  # attributes of torch's loader and of data sets
+    **dict.fromkeys(("num_workers", "pin_memory", "worker_init_fn"), _WORKERS),
+    **dict.fromkeys(("sampler", "batch_sampler", "generator"), "loader.shuffle, loader.seed and loader.indices"),
+    "collate_fn": "lamp's loaders have none: a batch is cut from tensors",
+    **dict.fromkeys(("inputs", "targets", "x", "y", "data", "shape", "classes", "features"), "loader.dataset"),
+    **dict.fromkeys(("map", "transform", "batch"), "change the tensors before the loader is made"),
+    "to": "move the data: lamp.DataLoader(dataset.to(device), ...)",
+    "next": "next(iter(loader)) is a batch",
 }
 BATCHES_AT_A_TIME = 1024  # most batches cut from these, so that tiny batches do not become a million tensors
 
@@ -86,6 +96,8 @@ class DataLoader:
                 got=f"a tensor {tuple(batch_size.shape)} as the second argument",
                 fix="DataLoader((inputs, targets), batch_size)",
             )
+        if isinstance(dataset, DataLoader):
+            raise unknown_form(dataset, "iterate over the loader, or pass its data: lamp.DataLoader(loader.dataset)")
         self.dataset, self.shuffle, self.drop_last = dataset, shuffle, drop_last
         self.batch_size = natural(batch_size, "batch_size", least=1)
         self.tensors = columns_of(dataset)  # None if the data set returns samples by index
@@ -195,6 +207,14 @@ class DataLoader:
         """The number of batches per epoch."""
         full, rest = divmod(self.samples, self.batch_size)
         return full + (1 if rest and not self.drop_last else 0)
+
+    def __getitem__(self, index: Any) -> Any:
+        raise without_items(self, index, "next(iter(loader)) is a batch; loader.dataset holds the samples")
+
+    if not TYPE_CHECKING:  # type checkers must go on to report missing attributes
+
+        def __getattr__(self, name: str) -> Any:
+            raise missing_attribute(self, name, LOOKED_FOR)
 
     def check_memory(self) -> None:
         """Raise DataError if the memory of the data was freed since the loader was made."""

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from lamp.axes import replicas_of
+from lamp.devices import without_numbers
 from lamp.errors import ArgumentError, DeviceError, DTypeError, LabelError, LampError, NonFiniteError, ShapeError
 
 PER_REPLICA = (
@@ -243,6 +244,8 @@ def _wrong_output(output: Tensor) -> LampError | None:
             got=output.dtype,
             fix="pass the output of the network as the first argument, and the target as the second",
         )
+    if output.is_meta:
+        return without_numbers("the output")
     if output.numel() == 0:
         return ShapeError(EMPTY, expected="at least one element", got=tuple(output.shape), fix="skip empty batches")
     return None

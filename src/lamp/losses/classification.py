@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lamp.axes import of_each_sample, replicas_of, sums
+from lamp.devices import without_numbers
 from lamp.errors import ArgumentError, LabelError, LampError, ShapeError
 from lamp.formulas import Number, constant, is_zero
 from lamp.losses.base import Loss, buffer_of
@@ -97,6 +98,8 @@ class ClassLoss(Loss):
 
     # ---- forward and backward --------------------------------------------------------------------------------------
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        if isinstance(input, Tensor) and input.is_meta:
+            raise without_numbers("the output")
         replicas = self.replicas or replicas_of(input)
         smoothing = self.label_smoothing
         if not isinstance(smoothing, float):  # torch takes five times as long to say that a float is no tensor

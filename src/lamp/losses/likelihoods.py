@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from lamp.devices import without_numbers
 from lamp.errors import ArgumentError, ShapeError
 from lamp.formulas import Number, constant
 from lamp.losses.base import Loss
@@ -113,6 +114,8 @@ class GaussianNLLLoss(SampleLoss):
                 got=tuple(var.shape),
                 fix="var.expand_as(input)",
             )
+        if var.is_meta:
+            raise without_numbers("the variance")
         if bool((var < 0).any()):
             raise ArgumentError(
                 "a variance is negative",

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from lamp.devices import without_numbers
 from lamp.errors import ArgumentError, LabelError
 from lamp.formulas import Number, constant, softplus
 from lamp.losses.base import Loss, buffer_of
@@ -180,7 +181,8 @@ class MultiLabelMarginLoss(SampleLoss):
     def check(self, outputs: Any, target: Any) -> None:
         output = outputs[0]
         self.check_target(target, tuple(output.shape), output)
-        check_labels(target.clamp(min=0) if bool((target == -1).any()) else target, output.shape[-1])
+        ended = not target.is_meta and bool((target == -1).any())
+        check_labels(target.clamp(min=0) if ended else target, output.shape[-1])
         if bool((target < -1).any()):
             check_labels(target, output.shape[-1])
 
@@ -239,7 +241,9 @@ def of_samples(dvalue: Tensor, like: Tensor) -> Tensor:
 
 
 def check_labels(labels: Tensor, classes: int) -> None:
-    """Raise LabelError for a label that names none of the classes."""
+    """Raise LabelError for a label that names none of the classes, and DeviceError for labels without values."""
+    if labels.is_meta:
+        raise without_numbers("the target")
     wrong = (labels < 0) | (labels >= classes)
     if bool(wrong.any()):
         first = labels[wrong][0].item()

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from lamp.axes import replicas_of
+from lamp.devices import without_numbers
 from lamp.errors import ArgumentError, LampError
 from lamp.formulas import Number, constant, softplus
 from lamp.losses.base import Loss, buffer_of
@@ -195,6 +196,8 @@ class KLDivLoss(Loss):
 
 
 def _all_probabilities(tensor: Tensor) -> bool:
-    """Whether all elements are in [0, 1]."""
+    """Whether all elements are in [0, 1]. Raises DeviceError for a tensor without values."""
+    if tensor.is_meta:
+        raise without_numbers("the output")
     low, high = tensor.aminmax()
     return low.item() >= 0 and high.item() <= 1

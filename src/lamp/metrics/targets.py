@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from lamp.axes import replicas_of, standing
-from lamp.errors import LabelError, ShapeError
+from lamp.devices import without_numbers
+from lamp.errors import DeviceError, LabelError, ShapeError
 
 IGNORED = -100  # the label that is ignored unless a loss or a metric names another, as in torch
 
@@ -23,6 +24,7 @@ def labels_of(output: Tensor, target: Tensor, name: str) -> tuple[Tensor, bool]:
 
     Raises ShapeError for outputs and targets that do not fit together.
     """
+    check_same_device(output, target)
     replicas = replicas_of(output)
     axis = standing(1, replicas)
     if output.dim() <= axis or output.shape[axis] < 2:
@@ -47,6 +49,17 @@ def labels_of(output: Tensor, target: Tensor, name: str) -> tuple[Tensor, bool]:
     return given if given.is_floating_point() else given.long(), True
 
 
+def check_same_device(output: Tensor, target: Tensor) -> None:
+    """Raise DeviceError unless outputs and targets are on one device."""
+    if target.device != output.device:
+        raise DeviceError(
+            "outputs and targets are on different devices",
+            expected=output.device,
+            got=target.device,
+            fix=f"target.to('{output.device}')",
+        )
+
+
 def per_replica(target: Tensor, forms: Sequence[torch.Size], replicas: int | None) -> Tensor | None:
     """The target, if it has one of these shapes; None if not.
 
@@ -66,6 +79,7 @@ def one_per_output(output: Tensor, target: Tensor) -> Tensor:
 
     In a population, a target with as many elements as one replica's output is shared by all.
     """
+    check_same_device(output, target)
     replicas = replicas_of(output)
     if replicas is not None and replicas_of(target) is None and target.numel() * replicas == output.numel():
         return target.reshape(output.shape[1:]).expand(output.shape)
@@ -80,7 +94,12 @@ def one_per_output(output: Tensor, target: Tensor) -> Tensor:
 
 
 def check_labels(labels: Tensor, kept: Tensor, classes: int, ignored: int) -> None:
-    """Raise LabelError for labels that are not integers or out of range, ignored ones (not `kept`) apart."""
+    """Raise LabelError for labels that are not integers or out of range, ignored ones (not `kept`) apart.
+
+    Raises DeviceError for labels without values.
+    """
+    if labels.is_meta:
+        raise without_numbers("the target")
     if labels.is_floating_point():
         raise LabelError(
             "labels must be integers",

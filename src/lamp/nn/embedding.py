@@ -70,6 +70,8 @@ class Lookup(Module):
         if not isinstance(input, Tensor) or input.dtype not in (torch.int64, torch.int32):
             raise self._not_indices(input)
         indices = input.reshape(-1) if self.replicas is None else input.reshape(self.replicas, -1)
+        if indices.is_meta and not self.weight.is_meta:
+            raise self._wrong_indices(indices)  # torch would return memory that nobody has written to
         if self.max_norm is not None:
             self._shorten(indices)
         return indices

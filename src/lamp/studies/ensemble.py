@@ -16,7 +16,7 @@ from lamp.nn import Activation
 from lamp.passes import evaluating
 from lamp.replicas import Population, stack
 from lamp.signatures import called
-from lamp.torch_habits import missing_attribute
+from lamp.torch_habits import missing_attribute, without_items
 from lamp.training import predict
 from lamp.training.arguments import EVALUATION_BATCH
 from lamp.trees import flat
@@ -110,6 +110,9 @@ class Ensemble:
 
     def __len__(self) -> int:
         return len(self.members)
+
+    def __getitem__(self, index: Any) -> Any:
+        raise without_items(self, index, "ensemble.members[0] is a network")
 
     def __call__(self, *inputs: Tensor) -> Tensor:
         """The mean of the members' predictions, (n, ...)."""

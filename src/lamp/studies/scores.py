@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
@@ -13,11 +13,24 @@ from lamp.intervals import student_t
 from lamp.replicas import Population
 from lamp.signatures import called
 from lamp.tabular import Table
+from lamp.torch_habits import missing_attribute, without_items
 from lamp.training import History
 from lamp.trees import first_leaf
 from lamp.values import a_number, a_switch
 
 ROWS_SHOWN = 12
+INSTEAD = {  # what users of scikit-learn and Keras look for
+    **dict.fromkeys(("test_score", "cv_results_", "results", "validation_loss", "val_loss"), "result.scores, a dict"),
+    **dict.fromkeys(("models", "networks", "estimator", "estimators_"), "result.population, with a network per fold"),
+    **dict.fromkeys(("best", "model", "network", "best_estimator_", "best_model"), "result.population[k], of fold k"),
+    **dict.fromkeys(("histories", "fit_time"), "result.history, with a column per fold"),
+    **dict.fromkeys(("predictions", "oof", "oof_predictions"), "result.outputs: each sample by the fold without it"),
+    **dict.fromkeys(("fold", "splits", "indices"), "result.folds[k], the samples that fold k held out"),
+    **dict.fromkeys(
+        ("average", "best_score_", "score"), "result.mean('loss'), result.std('loss'), result.interval('loss')"
+    ),
+    "plot": "result.history.plot()",
+}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -41,6 +54,16 @@ class CrossValidation:
     training: Tensor
     population: Population
     history: History
+
+    def __getitem__(self, index: Any) -> Any:
+        fix = "result.scores['loss'] has a score per fold; result.population[0] is the first fold's network"
+        raise without_items(self, index, fix)
+
+    if not TYPE_CHECKING:  # type checkers must go on to report missing attributes
+
+        def __getattr__(self, name: str) -> Any:
+            scores = {each: f"result.scores[{each!r}]" for each in vars(self).get("scores", ())}
+            raise missing_attribute(self, name, INSTEAD | scores)
 
     @called()
     def mean(self, name: str = "loss") -> float:

@@ -20,12 +20,22 @@ from lamp.signatures import called
 from lamp.studies.settings import Setting, shown
 from lamp.studies.trial import Trial
 from lamp.tabular import Table
+from lamp.torch_habits import missing_attribute, without_items
 from lamp.training import History
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 ROWS_SHOWN = 20
+INSTEAD = {  # what users of scikit-learn, Keras and Optuna look for
+    **dict.fromkeys(("best_params_", "best_params", "best_setting", "best_config"), "sweep.best"),
+    **dict.fromkeys(("best_score_", "best_score", "best_value"), "sweep.rows[0].mean"),
+    **dict.fromkeys(("best_estimator_", "best_model", "best_network", "model", "models"), "sweep.networks(0)"),
+    **dict.fromkeys(("results", "cv_results_", "trials", "settings", "parameters", "params"), "sweep.rows"),
+    **dict.fromkeys(("to_frame", "to_pandas", "df"), "polars.read_csv(io.StringIO(sweep.to_csv()))"),
+    "histories": "sweep.history(rank)",
+    "plot": "sweep.heat_map(x, y), or sweep.history(0).plot()",
+}
 
 
 class Sweep:
@@ -47,6 +57,15 @@ class Sweep:
     @property
     def best(self) -> Setting:
         return dict(self.rows[0].setting)
+
+    def __getitem__(self, index: Any) -> Any:
+        fix = "sweep.rows[0] is the best setting; sweep.networks(0) and sweep.history(0) are of its networks"
+        raise without_items(self, index, fix)
+
+    if not TYPE_CHECKING:  # type checkers must go on to report missing attributes
+
+        def __getattr__(self, name: str) -> Any:
+            raise missing_attribute(self, name, INSTEAD)
 
     # ---- the trained networks ----------------------------------------------------------------------------------------
     @called()

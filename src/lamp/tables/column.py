@@ -130,14 +130,15 @@ def refuse_words(column: Column, cells: Cells, odd: Numbers, expected: str) -> N
     text = parsing.is_text(cells.dtype)  # as it stands in the file: 5.00, not 5
     word = str(cells.series[row]).strip() if text else words_at(column, cells, odd)[0]
     raise DataError(
-        f"column {column.name!r}: {word!r} in row {row + 1:,} is not a {column.kind}",
+        f"column {column.name!r}: {word!r} in row {row + 1:,} "
+        + ("was not in training" if column.kind == "category" else f"is not a {column.kind}"),
         expected=expected,
         got=f"{count:,} of {len(cells):,} values that are not" if count > 1 else f"{word!r}",
         fix="correct the value, leave the cell empty, or take all such values for missing with --unknown gap",
     )
 
 
-def refuse_infinite(name: str, numbers: Numbers) -> NoReturn:
+def refuse_infinite(name: str, numbers: Numbers, fix: str) -> NoReturn:
     """Raise the DataError for a column with infinite numbers (n,)."""
     rows = np.isinf(numbers)
     first = int(rows.argmax())
@@ -145,5 +146,5 @@ def refuse_infinite(name: str, numbers: Numbers) -> NoReturn:
         f"column {name!r} has infinite values",
         expected="finite numbers, and empty cells where a number is unknown",
         got=f"{numbers[first]} in row {first + 1:,}; infinite in {int(rows.sum()):,} of {len(numbers):,} rows",
-        fix="replace them, or leave the column out: --kind " + f'"{name}=drop"',
+        fix=fix,
     )

@@ -96,7 +96,9 @@ class NumberColumn(Column):
             found = words_at(column, each, odd).to_list() if odd.any() else []
             column.words = sorted({*found, *given.get("words", [])})
             if np.isinf(row).any():
-                refuse_infinite(column.name, row)
+                refuse_infinite(
+                    column.name, row, "replace them, or leave the column out: --kind " + f'"{column.name}=drop"'
+                )
         low, median, high = _low_middle_high(x)
         x = np.where(gaps, median, x)
         mean, std = _mean_and_std(x)
@@ -143,7 +145,9 @@ class NumberColumn(Column):
                 refuse_words(column, each, odd, column.form.described)
             column._remark(each, len(row) - int(gap.sum()), said)
             if far:
-                refuse_infinite(column.name, row)
+                refuse_infinite(
+                    column.name, row, "correct them, leave the cells empty, or take them for missing with --unknown gap"
+                )
             if not column.indicator:
                 column._filled(int(gap.sum()), said, f"replaced by the median, {column.median:g}")
         median, mean, std = np.array([(each.median, each.mean, each.std) for each in columns]).T[:, :, None]

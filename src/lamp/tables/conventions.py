@@ -126,14 +126,14 @@ def _each(given: Iterable[str], names: Sequence[str], option: str, values: Mappi
         name, value = _parted(each, names)
         if value.lower() not in values:
             column = value.rpartition("=")[0]
-            expected = f"{', '.join(values)}, for all columns or as COLUMN=VALUE for one"
+            expected = f"{', '.join(map(repr, values))}, for all columns or as COLUMN=VALUE for one"
             if column:
                 raise _no_column(option, each, near(column, names), expected)
             raise ArgumentError(
                 f"{option} {each}: unknown value",
                 expected=expected,
                 got=each,
-                fix=f"for example, {option} {next(iter(values))}",
+                fix=f"for example, {option} '{next(iter(values))}'",
             )
         found[name] = Found(values[value.lower()], "asked")
     return found

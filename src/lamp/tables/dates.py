@@ -53,7 +53,8 @@ PARTS = {
     ".": r"\.",
 }
 NAMES = {"%Y": "year", "%y": "year of two digits", "%m": "month", "%d": "day", "%b": "month's name"}
-NAMES |= {"W": "", "Q": "", "%V": "week", "%u": "day of the week", "%q": "quarter"}
+NAMES |= {"%V": "week", "%u": "day of the week", "%q": "quarter"}
+EXAMPLE = {"%Y": "2019", "%V": "05", "%u": "2", "%q": "3"}
 UNSAID = {"year": 1970, "month": 1, "day": 1, "week": 1, "weekday": 1, "quarter": 1}  # what a form leaves out
 UNSAID |= {"hour": 0, "minute": 0, "second": 0}
 WEEKDAYS = "mon|tue|wed|thu|fri|sat|sun"
@@ -123,7 +124,10 @@ def described(form: str) -> str:
         return "a time of day"
     if form == COMPACT:
         return "year, month and day in eight digits"
-    return re.sub("%.|W|Q", lambda found: NAMES[found[0]], form)
+    if "%q" in form or "%V" in form:
+        named = " and ".join(NAMES[part] for part in re.findall("%.", form))
+        return f"{named}, as in {re.sub('%.', lambda found: EXAMPLE[found[0]], form)}"
+    return re.sub("%.", lambda found: NAMES[found[0]], form)
 
 
 def expected(form: str | None) -> str:

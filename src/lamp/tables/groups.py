@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from lamp.nn import PiecewiseLinearEncoding
+from lamp.printable import counted
 from lamp.replicas import Population, population
 from lamp.saving.schema import Range
 from lamp.tables.effort import Shape, shown
@@ -95,7 +96,8 @@ class Group:
 
     def __str__(self) -> str:
         encoded = "" if self.encoding is None else ", numbers in piecewise-linear encoding"
-        return f"{len(self.networks)} networks of {shown(self.shape)}{encoded}"
+        networks = counted(len(self.networks), "network")
+        return f"{networks} {'of' if self.shape.depth else 'with'} {shown(self.shape)}{encoded}"
 
 
 def shape_of(saved: GroupDocument) -> Shape:

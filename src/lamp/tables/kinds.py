@@ -73,6 +73,13 @@ def decide(
     asked = dict(asked or {})
     inputs = [name for name in frame.columns if name != target]
     for name, kind in asked.items():
+        if name == target:
+            raise ArgumentError(
+                f"--kind {name}={kind}: {name!r} is the target",
+                expected="a column to learn from",
+                got=name,
+                fix="--task says whether the target is read as classes or as a number",
+            )
         if name not in inputs:
             raise no_column(name, inputs)
         if kind not in ASKED:

@@ -21,6 +21,7 @@ SAMPLES, FEWEST_SAMPLES = 1000, 60  # bootstrap samples, at most and at least
 DRAWN = 4_000_000  # rows in all samples together; a larger table gets fewer samples
 ENOUGH = 500  # samples from which quantiles are used; with fewer, a normal distribution is fitted
 LEVEL = 0.95
+FEW = 20  # rows; with fewer, bootstrap samples that are all equal show too few rows, and no certainty
 SMALLEST = 1e-15  # lower bound of a probability, so that its logarithm is finite
 
 FIFTHS = tuple(f"coverage in fifth {k} by prediction" for k in range(1, 6))
@@ -184,14 +185,14 @@ def _bootstrap(weighted: dict[str, Weighted], n: int, seed: int) -> Estimates:
             for name, metric in weighted.items():
                 values[name].append(metric(counts))
     all_rows = torch.ones(n, dtype=torch.float64)
-    return {name: _between(metric(all_rows), values[name]) for name, metric in weighted.items()}
+    return {name: _between(metric(all_rows), values[name], n) for name, metric in weighted.items()}
 
 
-def _between(value: float, samples: list[float]) -> Estimate:
-    """A value with its interval from bootstrap samples; samples that are NaN are ignored."""
+def _between(value: float, samples: list[float], rows: int) -> Estimate:
+    """A value with its interval from bootstrap samples of `rows` rows; samples that are NaN are ignored."""
     finite = torch.tensor([sample for sample in samples if math.isfinite(sample)], dtype=torch.float64)
     tail = (1 - LEVEL) / 2
-    if len(finite) < 2:
+    if len(finite) < 2 or (rows < FEW and bool((finite == finite[0]).all())):
         return Estimate(value)
     if len(finite) >= ENOUGH:
         return Estimate(value, *finite.quantile(torch.tensor([tail, 1 - tail], dtype=torch.float64)).tolist())

@@ -17,7 +17,7 @@ from lamp.tables import metrics, prediction_intervals
 from lamp.tables.column import Unknown
 from lamp.tables.groups import Group, weights_of
 from lamp.tables.metrics import Estimates
-from lamp.tables.prediction_intervals import PredictionIntervals
+from lamp.tables.prediction_intervals import PredictionIntervals, within
 from lamp.tables.preprocessing import Preprocessing
 from lamp.tables.search import Found
 from lamp.tables.targets import Target
@@ -59,6 +59,11 @@ class TableModel:
     def members(self) -> int:
         """The number of networks."""
         return sum(len(group.networks) for group in self.groups)
+
+    @property
+    def limits(self) -> tuple[float | None, float | None]:
+        """The lowest and the highest number that is predicted; None where there is no limit."""
+        return (None, None) if self.intervals is None else (self.intervals.lowest, self.intervals.highest)
 
     def calibrate(self, found: Found, known: Tensor) -> None:
         """Set the temperature or the intervals from the members' outputs on rows that they were not trained on.
@@ -106,7 +111,7 @@ class TableModel:
         if not self.target.is_classes:
             numbers = scores.squeeze(2) * self.target.std + self.target.mean
             mean = weighted(numbers, weights)
-            return Prediction(mean, weighted((numbers - mean).square(), weights).sqrt())
+            return Prediction(within(self.limits, mean), weighted((numbers - mean).square(), weights).sqrt())
         p = (scores / self.temperature).softmax(-1)
         mean = weighted(p, weights)
         likely = mean.argmax(1, keepdim=True)  # (n, 1)

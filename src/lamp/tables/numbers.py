@@ -337,7 +337,7 @@ def seen(cells: Cells, decimal: str, missing: Sequence[str] = MISSING_WORDS, ask
         those(cells, zero).sort().head(MOST_SHOWN).to_list() if zero.any() else [],
         bool((values != np.round(values)).any()),
         _special(cells, read, numbers),
-        cells.text[int(scaled.argmax())] if scaled.any() else "",
+        _example(cells, scaled, numbers),
         _mixed(cells, text, those(cells, read), decimal) if text else "",
     )
 
@@ -380,8 +380,16 @@ def _mixed(cells: Cells, odd: Sequence[str], read: pl.Series, decimal: str) -> s
 
 def _special(cells: Cells, read: Array, numbers: Array) -> dict[str, float]:
     """{text: number} for a few of a column's numbers in a notation that programs do not use."""
-    few = np.flatnonzero(read & cells.read(_in_own_notation))[:MOST_SHOWN]
+    few = np.flatnonzero(read & cells.read(_in_own_notation))
+    few = np.concatenate([few[numbers[few] != 0], few[numbers[few] == 0]])[:MOST_SHOWN]  # -0,0 explains nothing
     return dict(zip(cells.text.gather(few).to_list(), numbers[few].tolist(), strict=True)) if len(few) else {}
+
+
+def _example(cells: Cells, which: Array, numbers: Array) -> str:
+    """One of some of a column's texts, if possible of a number that is not 0; "" if there is none."""
+    telling = which & (numbers != 0)
+    which = telling if telling.any() else which
+    return str(cells.text[int(which.argmax())]) if which.any() else ""
 
 
 def _in_own_notation(text: pl.Series) -> Array:

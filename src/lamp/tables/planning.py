@@ -105,10 +105,21 @@ class TrainingPlan:
     folded: bool | None = None
 
     def inputs(self, notes: list[str]) -> Tensor:
-        """(n, features) all rows as numbers; remarks on a test file are added to `notes`."""
-        frames = [(self.frame, [])] if self.tests is None else [(self.frame, []), (self.tests, notes)]
-        made = [self.preprocessing.transform(f.drop(self.target.name), said) for f, said in frames]
-        return torch.cat(made) if len(made) > 1 else made[0]
+        """(n, features) all rows as numbers; remarks on a test file are added to `notes`.
+
+        Raises DataError for values of a test file that do not fit the table's columns.
+        """
+        x = self.preprocessing.transform(self.frame.drop(self.target.name))
+        if self.tests is None:
+            return x
+        try:
+            tests = self.preprocessing.transform(self.tests.drop(self.target.name), notes)
+        except DataError as error:
+            raise DataError(
+                f"{self.request.held_out.test}: {error.what}", expected=error.expected, got=error.got,
+                fix="correct the values in the test file, or leave their cells empty",
+            ) from None  # fmt: skip
+        return torch.cat([x, tests])
 
     @property
     def known(self) -> Tensor:
@@ -178,6 +189,8 @@ def plan_training(request: Request, notes: list[str] | None = None) -> TrainingP
     if len(frame) < len(whole):
         decisions = [each if each.name in asked_kinds else _counter(each, whole, written) for each in decisions]
     decisions = holdout.without_groups(decisions, held_out, list(request.kinds))
+    used = {each.name: each.kind for each in decisions if each.kind != "left out"}
+    notes += remarks.of_unused_forms(asked, used | {target.name: "category" if target.is_classes else "number"})
     labels = truth if target.is_classes else None
     made = holdout.parts(frame, labels, held_out, decisions, written, seed=request.seed, notes=notes)
     parts = made.split

@@ -37,7 +37,7 @@ class PredictionIntervals:
 
     at               (k,) predictions, ascending
     below, above     (k,) distances of the ends at these; linear between them, constant outside of them
-    lowest, highest  limits of the ends, None where there is none
+    lowest, highest  limits of the ends and of predictions, None where there is none
 
     All are in the target's unit.
     """
@@ -59,11 +59,11 @@ class PredictionIntervals:
         """The lower and the upper ends for predictions (n,), each (n,) float64."""
         p = predicted.double().numpy()
         low, high = p - np.interp(p, self.at, self.below), p + np.interp(p, self.at, self.above)
-        if self.lowest is not None:
-            low, high = np.maximum(low, self.lowest), np.maximum(high, self.lowest)
-        if self.highest is not None:
-            low, high = np.minimum(low, self.highest), np.minimum(high, self.highest)
-        return torch.from_numpy(low), torch.from_numpy(high)
+        return self.within(torch.from_numpy(low)), self.within(torch.from_numpy(high))
+
+    def within(self, numbers: Tensor) -> Tensor:
+        """The numbers, moved to the limits where they lie beyond them: the target cannot be there."""
+        return within((self.lowest, self.highest), numbers)
 
     @property
     def are_of_one_width(self) -> bool:
@@ -80,7 +80,7 @@ class PredictionIntervals:
             )
         limits = {"below": self.lowest, "above": self.highest}
         parts += [
-            f"no interval goes {where} {limit:g}, because no number in training does"
+            f"no prediction or interval goes {where} {limit:g}, because no number in training does"
             for where, limit in limits.items()
             if limit is not None
         ]
@@ -99,6 +99,11 @@ class PredictionIntervals:
         return cls(at, below, above, saved["lowest"], saved["highest"])
 
 
+def within(limits: tuple[float | None, float | None], numbers: Tensor) -> Tensor:
+    """The numbers, moved to the limits where they lie beyond them."""
+    return numbers if limits == (None, None) else numbers.clamp(*limits)
+
+
 def fitted(predicted: Tensor, numbers: Tensor, known: Tensor) -> PredictionIntervals:
     """Intervals from rows that the networks were not trained on, with their predictions and true numbers, (n,) each.
 
@@ -112,12 +117,14 @@ def fitted(predicted: Tensor, numbers: Tensor, known: Tensor) -> PredictionInter
               added there, and with folds in place of one split, as in Barber et al. 2021, "Predictive inference with
               the jackknife+". The rows have also decided when training stopped, so the coverage is approximate.
     """
+    limits = limits_of(known)
+    predicted = within(limits, predicted)
     order = predicted.argsort(stable=True)
     p, errors = (each[order].double().numpy() for each in (predicted, numbers - predicted))
     least = LEAST * float(np.abs(errors).mean())
     if len(p) < FEWEST or least == 0:
         margin = conformal(np.abs(errors))
-        return PredictionIntervals.of_one_width(margin, *limits_of(known))
+        return PredictionIntervals.of_one_width(margin, *limits)
     excess = np.empty(len(p))  # of each row: the factor by which its interval must be stretched to hold it
     for fold in range(FOLDS):
         held = np.arange(len(p)) % FOLDS == fold
@@ -127,7 +134,7 @@ def fitted(predicted: Tensor, numbers: Tensor, known: Tensor) -> PredictionInter
     stretch = conformal(excess)
     at, below, above = _quantiles(p, errors, least)
     below, above = stretch * below, stretch * above
-    return PredictionIntervals(tuple(at.tolist()), tuple(below.tolist()), tuple(above.tolist()), *limits_of(known))
+    return PredictionIntervals(tuple(at.tolist()), tuple(below.tolist()), tuple(above.tolist()), *limits)
 
 
 def conformal(scores: Vector, coverage: float = COVERAGE) -> float:

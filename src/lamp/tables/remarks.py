@@ -98,10 +98,16 @@ def of_near_numbers(seen: numbers.Seen, there: int, share: float, change: str) -
     if len(units) > 1:
         return [f"numbers in several units, {some(units)}: {change} reads the numbers without converting them"]
     if seen.are_codes:
-        return [f"{some(seen.codes)} are taken for words, because numbers do not begin with 0 ({change} reads numbers)"]
+        return [f"{of_codes_in_digits(seen.codes)} ({change} reads numbers)"]
     if units and seen.units[""]:
         return [f"numbers with and without {units[0]}: {change} reads the numbers without converting them"]
     return []
+
+
+def of_codes_in_digits(codes: Sequence[str]) -> str:
+    """The remark that words such as 007 are no numbers."""
+    taken = "is taken for a word" if len(codes) == 1 else "are taken for words"
+    return f"{some(codes)} {taken}, because numbers do not begin with 0"
 
 
 def _of_many_numbers(seen: numbers.Seen, there: int, change: str) -> list[str]:
@@ -221,7 +227,7 @@ def of_target_words(column: pl.Series, missing: Sequence[str], conventions: Conv
     for word, rows in Cells(column).frequent_missing(usual):
         if word.lower() in missing:
             change = f"{option(name, 'none', 'missing')} takes them for values"
-            found.append(f"{rows:,} rows in which {name!r} is {word!r} count as missing and are left out; {change}")
+            found.append(f"{name!r} is {word!r} in {rows:,} rows, which count as missing; {change}")
         else:
             change = f"{option(name, word.title(), 'missing')} leaves these rows out"
             found.append(f"{word!r}, in {rows:,} rows, is a class of {name!r}; {change}")
@@ -243,6 +249,20 @@ def of_unused_words(frame: pl.DataFrame, missing: Mapping[str, Sequence[str]]) -
         if none:
             parts.append(f"--missing: {some(none)} does not occur" + (f" in {name!r}" if name else ""))
     return parts
+
+
+def of_unused_forms(asked: Conventions, kinds: Mapping[str, str]) -> list[str]:
+    """Remarks on --decimal and --dates for columns that hold no numbers or no dates.
+
+    kinds  {column: kind} of the columns that are used
+    """
+    found = []
+    for name, kind in kinds.items():
+        if name in asked.decimal and kind != "number":
+            found.append(f"--decimal: {name!r} holds no numbers, so its decimal mark changes nothing")
+        if name in asked.dates and kind != "date":
+            found.append(f"--dates: {name!r} holds no dates, so their order changes nothing")
+    return found
 
 
 def of_twins(words: pl.Series, rows: Array | None = None) -> list[str]:

@@ -278,7 +278,7 @@ def _seen(series: pl.Series, missing: Sequence[str], conventions: Conventions, a
 def _why_classes(classes: Sequence[str], seen: numbers.Seen | None) -> str:
     parts = remarks.of_twins(pl.Series(classes, dtype=pl.String))
     if seen is not None and seen.are_codes:
-        parts.append(f"{remarks.some(seen.codes)} are taken for words, because numbers do not begin with 0")
+        parts.append(remarks.of_codes_in_digits(seen.codes))
     return "; ".join(parts)
 
 

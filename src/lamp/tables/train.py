@@ -73,16 +73,25 @@ class Outcome:
         return self.estimates["R2"].value <= 0.0
 
 
+def preprocessed(plan: TrainingPlan) -> tuple[Tensor, list[str]]:
+    """The inputs (n, features) of all rows, and remarks on them, which are added to the plan's.
+
+    Raises DataError for values of a test file that do not fit the table's columns.
+    """
+    notes: list[str] = []
+    x = plan.inputs(notes)
+    notes += revealing(plan.preprocessing.places(), x, plan.truth, plan.split, plan.target)
+    plan.notes.extend(notes)
+    return x, notes
+
+
 def train(plan: TrainingPlan, *, progress: bool = True, tell: Tell = lambda _: None) -> Outcome:
     """Carry out the plan: preprocess, search, calibrate, measure, compare with the peers."""
     begun, request, target, parts = time.monotonic(), plan.request, plan.target, plan.split
     if request.with_peers:
         check_installed()  # before the training, not after it
-    notes: list[str] = []
-    x = plan.inputs(notes)  # (n, features)
-    told = revealing(plan.preprocessing.places(), x, plan.truth, plan.split, target)
-    plan.notes.extend(told)
-    for note in [*notes, *told]:
+    x, noted = preprocessed(plan)
+    for note in noted:
         tell(note)
     y = plan.truth if target.is_classes else target.scaled(plan.truth)
     found = search(
@@ -112,7 +121,8 @@ def train(plan: TrainingPlan, *, progress: bool = True, tell: Tell = lambda _: N
     elif request.with_peers:
         tell("scikit-learn's models are not trained, because no row is kept to compare on")
     tell("measuring the importance of the columns" + ("" if has_test else " on the validation rows"))
-    notes, shuffled = [], parts.test if has_test else parts.validation
+    notes: list[str] = []
+    shuffled = parts.test if has_test else parts.validation
     seconds = SHARE_OF_IMPORTANCE * plan.seconds
     important = importances(model, x[shuffled], plan.truth[shuffled], seconds=seconds, seed=request.seed, notes=notes)
     for note in notes:

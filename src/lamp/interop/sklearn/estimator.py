@@ -20,7 +20,7 @@ from lamp.cpu_settings import threads_for
 from lamp.errors import ArgumentError
 from lamp.interop.sklearn.learner import Batch, Learner, Objective, Plateau
 from lamp.interop.sklearn.networks import network_of, with_weights
-from lamp.interop.sklearn.parameters import ABOUT, check_parameters, decided, sizes_of
+from lamp.interop.sklearn.parameters import ABOUT, architecture_of, check_parameters, decided, sizes_of
 from lamp.interop.sklearn.rates import Planned, cosine, inverse_scaling, optimizer_for, planned
 from lamp.interop.sklearn.samples import (
     FEWEST_FOLDED,
@@ -144,8 +144,8 @@ class MLP(BaseEstimator):  # type: ignore[misc]
         Raises the errors of scikit-learn's validation, lamp.ArgumentError for a parameter, lamp.DataError for too few
         samples, and lamp.NonFiniteError if no member's loss stays finite.
         """
-        check_parameters(self)
         first = not hasattr(self, "_learner") or not self.warm_start
+        check_parameters(self, None if first else self._built)
         samples = self._samples(X, y, sample_weight, reset=first, first=first)
         if X_val is None and y_val is None:
             return self._learn(samples, None, first)
@@ -157,8 +157,8 @@ class MLP(BaseEstimator):  # type: ignore[misc]
 
     def _learn_more(self, X: Any, y: Any, sample_weight: Any, *, coded: bool) -> Self:
         """The implementation of partial_fit. `coded` says whether the coding of targets is known already."""
-        check_parameters(self)
         first = not hasattr(self, "_learner")
+        check_parameters(self, None if first else self._built)
         samples = self._samples(X, y, sample_weight, reset=first, first=first and not coded)
         return self._learn(samples, None, first, partial=True)
 
@@ -179,6 +179,7 @@ class MLP(BaseEstimator):  # type: ignore[misc]
             samples, held_out, folds = self._hold_out(samples, seed, members)
         if first:
             self._begin(samples, int(random.randint(SEEDS)), seed)
+            self._built = architecture_of(self)
         learner = self._learner
         rows = len(samples) if folds is None else folds.training.shape[1]
         size = self._batch_size(rows)

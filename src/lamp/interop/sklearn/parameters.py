@@ -100,6 +100,9 @@ ABOUT = """
 
 Check = Callable[[Any], bool]
 
+# What networks are made of, besides the sizes of their hidden layers
+ARCHITECTURE = ("members", "activation", "dropout", "standardize", "encoding", "n_bins", "dtype")
+
 
 def _whole(least: int) -> Check:
     def check(value: Any) -> bool:
@@ -170,8 +173,11 @@ WHAT: dict[str, tuple[str, Check]] = {
 }
 
 
-def check_parameters(estimator: Any) -> None:
-    """Raise ArgumentError for a parameter that is not what it may be."""
+def check_parameters(estimator: Any, built: Mapping[str, str] | None = None) -> None:
+    """Raise ArgumentError for a parameter that is not what it may be.
+
+    built  the `architecture_of` networks that are trained further; then it must be the same still
+    """
     name = type(estimator).__name__
     for parameter, (expected, check) in WHAT.items():
         value = getattr(estimator, parameter)
@@ -182,6 +188,28 @@ def check_parameters(estimator: Any) -> None:
                 got=repr(value),
                 fix=f"set_params({parameter}=...)",
             )
+    for parameter, before in (built or {}).items():
+        if (now := architecture_of(estimator)[parameter]) != before:
+            raise ArgumentError(
+                f"{name}: {parameter} was changed after the networks were made",
+                expected=f"{parameter}={before}, as before, to train the same networks further",
+                got=f"{parameter}={now}",
+                fix="fit without warm_start makes new networks",
+            )
+
+
+def architecture_of(estimator: Any) -> dict[str, str]:
+    """The parameters that a network is made of, as text; fit makes new networks from them, a warm start does not."""
+    sizes = tuple(sizes_of(decided(estimator, "hidden_layer_sizes")))
+    return {
+        **{name: _shown(decided(estimator, name)) for name in ARCHITECTURE},
+        "hidden_layer_sizes": repr(sizes),
+    }
+
+
+def _shown(value: Any) -> str:
+    """A parameter as text that does not change when the estimator is pickled."""
+    return str(getattr(value, "__qualname__", None) or repr(value))
 
 
 def decided(estimator: Any, parameter: str) -> Any:

@@ -1,7 +1,7 @@
 """Export a table's ensemble for other programs: files, and a recipe that says what they take and return.
 
 The ONNX and the Python file take raw columns. Those for torch take the networks' inputs, and the recipe,
-`NAME.inputs.json`, says how the caller computes each of them from words, dates and missing values.
+`FILE.inputs.json`, says how the caller computes each of them from words, dates and missing values.
 """
 
 from __future__ import annotations
@@ -42,10 +42,15 @@ def export(model: TableModel, kind: str, path: Path) -> list[Path]:
         if kind == "torch":
             torch_file.write(model, path, weights.name)
             files.append(weights)
-    written = path.with_name(f"{path.stem}.inputs.json")
+    written = recipe_of(path)
     told = recipe.of_columns(model, kind) if kind in ("onnx", "python") else recipe.of_features(model, kind)
     save_json(written, told)
     return [*files, written]
 
 
-__all__ = ["KINDS", "export"]
+def recipe_of(path: Path) -> Path:
+    """The path of the recipe beside an exported file; no two files share one."""
+    return path.with_name(f"{path.name}.inputs.json")
+
+
+__all__ = ["KINDS", "export", "recipe_of"]

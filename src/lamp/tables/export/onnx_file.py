@@ -124,6 +124,8 @@ def _model(onnx: Any, model: TableModel) -> Any:
     else:
         y = graph.node("Mul", graph.cast(mean, "DOUBLE"), graph.constant(model.target.std))
         y = graph.node("Add", y, graph.constant(model.target.mean))
+        for kind, limit in zip(("Max", "Min"), model.limits, strict=True):
+            y = y if limit is None else graph.node(kind, y, graph.constant(limit))
         graph.node("Squeeze", y, graph.constant([1], np.int64), output="prediction")
         kinds = {"prediction": (proto.DOUBLE, ["n"])}
     described = helper.make_tensor_value_info

@@ -107,7 +107,7 @@ def _text(model: TableModel, name: str) -> str:
         outputs=outputs.replace('"', "'"),
         features=inputs,
         mean=" + ".join(terms),
-        result="y" if target.is_classes else f"y[:, 0].astype(np.float64) * {target.std!r} + {target.mean!r}",
+        result="y" if target.is_classes else _in_unit(model),
     )
     blocks = [
         f"{docstring(opening)}\n\n{IMPORTS}",
@@ -118,6 +118,12 @@ def _text(model: TableModel, name: str) -> str:
         predict,
     ]
     return "\n\n\n".join(blocks) + "\n"
+
+
+def _in_unit(model: TableModel) -> str:
+    """The expression of the numbers in the target's unit, within its limits."""
+    numbers = f"y[:, 0].astype(np.float64) * {model.target.std!r} + {model.target.mean!r}"
+    return numbers if model.limits == (None, None) else f"np.clip({numbers}, {', '.join(map(repr, model.limits))})"
 
 
 def learned(column: Column) -> dict[str, Any]:

@@ -90,7 +90,8 @@ def of_features(model: TableModel, kind: str) -> dict[str, Any]:
         fields["then"] = (
             f"the mean over members of softmax(scores / {model.temperature!r}), weighted over groups"
             if model.target.is_classes
-            else f"the mean over members, weighted over groups, times {model.target.std!r} plus {model.target.mean!r}"
+            else f"the mean over members, weighted over groups, times {model.target.std!r} plus {model.target.mean!r}; "
+            "then moved to the intervals' lowest or highest where it lies beyond it, unless that is null"
         )
     return fields
 

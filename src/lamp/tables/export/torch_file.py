@@ -92,11 +92,11 @@ def write_weights(model: TableModel, path: Path) -> None:
 
 def write(model: TableModel, path: Path, weights: str) -> None:
     """Write the Python file; `weights` is the name of the file with the weights beside it."""
-    write_file(path, lambda file: file.write(_text(model, weights).encode()))
+    write_file(path, lambda file: file.write(_text(model, path.name, weights).encode()))
 
 
-def _text(model: TableModel, weights: str) -> str:
-    stem = Path(weights).stem
+def _text(model: TableModel, name: str, weights: str) -> str:
+    stem = Path(name).stem
     if not stem.isidentifier():
         raise DataError(
             f"{stem}.py could not be imported", expected="letters, digits and _", got=stem, fix="--out another_name.py"
@@ -108,6 +108,8 @@ def _text(model: TableModel, weights: str) -> str:
         doing = "The members' mean probabilities of the classes, (n, C)."
     else:
         of_group, result, outputs = "scores.mean(0)", f"mean * {target.std!r} + {target.mean!r}", "numbers"
+        if model.limits != (None, None):
+            result = f"({result}).clamp({', '.join(map(repr, model.limits))})"
         doing = "The members' mean, in the target's unit, (n, 1)."
     groups, networks = list[str](), list[str]()
     for k, group in enumerate(model.groups):
@@ -122,7 +124,7 @@ def _text(model: TableModel, weights: str) -> str:
         name=stem,
         outputs=outputs,
         features=len(inputs),
-        recipe=f"{stem}.inputs.json",
+        recipe=f"{name}.inputs.json",
         weights=weights,
         mean=mean,
         scale=scale,

@@ -237,7 +237,8 @@ def _note_left_out(read: Attempt, name: str, notes: list[str]) -> None:
             f"{name}: {read.empty:,} empty lines {what}" if read.empty > 1 else f"{name}: an empty line {what}"
         )
     if read.comments:
-        notes.append(f"{name}: {counted(len(read.comments), 'line')} skipped as comments")
+        what = "comments" if len(read.comments) > 1 else "a comment"
+        notes.append(f"{name}: {counted(len(read.comments), 'line')} skipped as {what}")
     if read.odd_count:
         lines = ", ".join(f"{line:,}" for line, _, _ in read.odd[:5]) + (", ..." if read.odd_count > 5 else "")
         notes.append(
