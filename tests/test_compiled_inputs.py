@@ -57,6 +57,40 @@ class Stepped(lamp.Container):
         return tracer(self.head, tracer(self.tanh, both))
 
 
+class Mapped(lamp.Container):
+    """A bilinear map of two inputs at each place, and a layer of all places."""
+
+    def __init__(self):
+        self.map, self.head = lamp.Bilinear(3, 4, 5), lamp.Linear(10, 3)
+
+    def forward(self, x, z):
+        return self.head(self.map(x, z).flatten(-2))
+
+    def backward(self, dy):
+        return self.map.backward(self.head.backward(dy).unflatten(-1, (2, 5)))
+
+    def trace(self, tracer, x, z):
+        return tracer(self.head, tracer.reshape(self, tracer(self.map, x, z), (10,)))
+
+
+class Padded(lamp.Container):
+    """A layer of a transformer over sequences, with a mask of the places that hold nothing."""
+
+    def __init__(self):
+        self.body = lamp.TransformerEncoderLayer(4, 2, 8, 0.0, batch_first=True)
+        self.head = lamp.Linear(12, 3)
+
+    def forward(self, x, padding):
+        return self.head(self.body(x, None, padding).flatten(-2))
+
+    def backward(self, dy):
+        return self.body.backward(self.head.backward(dy).unflatten(-1, (3, 4))), None
+
+    def trace(self, tracer, x, padding):
+        y = tracer(self.body, x, None, padding)
+        return tracer(self.head, tracer.reshape(self, y, (12,)))
+
+
 def image_and_numbers():
     seen = lamp.Sequential(lamp.Conv2d(1, 2, 3), lamp.ReLU(), lamp.Flatten())
     return Joined(2 * 18 + 4, seen, lamp.Sequential(lamp.Linear(3, 4), lamp.Tanh()))
@@ -64,6 +98,17 @@ def image_and_numbers():
 
 def two_tables_and_numbers():
     return Joined(4 + 2 + 3, lamp.Embedding(7, 4), lamp.Embedding(5, 2), lamp.Identity())
+
+
+def bags():
+    tables = [lamp.EmbeddingBag(rows, 3, mode=mode) for rows, mode in ((7, "mean"), (5, "sum"), (4, "max"))]
+    return Joined(9, *tables)
+
+
+def padding(*n):
+    drawn = indices(*n, 3, below=2, seed=8) == 1
+    drawn[..., 0] = False  # each sequence has a place
+    return drawn
 
 
 def wide():  # a first layer that is computed by the machine's matrix product
@@ -85,6 +130,9 @@ NETWORKS = {
         lambda *n: (indices(*n, below=7), indices(*n, below=5, seed=5), numbers(*n, 3)),
     ),
     "a wide input and a narrow one": (wide, lambda *n: (numbers(*n, 40), numbers(*n, 3))),
+    "bags of indices": (bags, lambda *n: tuple(indices(*n, 6, below=rows) for rows in (7, 5, 4))),
+    "a bilinear map": (Mapped, lambda *n: (numbers(*n, 2, 3), numbers(*n, 2, 4))),
+    "padded sequences": (Padded, lambda *n: (numbers(*n, 3, 4), padding(*n))),
     "a tuple among the inputs": (Stepped, lambda *n: (numbers(*n, 3), (numbers(*n, 2, seed=5), numbers(*n, 2)))),
 }
 
@@ -94,7 +142,7 @@ def trained_alike(name, count, inputs, targets, batch, dtype=D, **options):
     return both(
         lambda: make().to(dtype),
         lamp.CrossEntropyLoss,
-        lambda parameters: lamp.Adam(parameters, lr=0.01),
+        lambda parameters: lamp.SGD(parameters, lr=0.05, momentum=0.5),
         (inputs, targets),
         count=count,
         epochs=2,
@@ -153,6 +201,24 @@ def test_steps_are_torchs():
         ]
     for parameter, weight in zip(module.parameters(), weights, strict=True):
         assert torch.allclose(parameter.data, weight.detach(), rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.compiled
+def test_gradients_of_a_bilinear_map_are_torchs():
+    module, (x, z), y = Mapped().double(), NETWORKS["a bilinear map"][1](11), indices(11, below=3)
+    w, b, v, c = weights = [each.data.clone().requires_grad_() for each in module.parameters()]
+    output = torch.nn.functional.linear(torch.nn.functional.bilinear(x, z, w, b).flatten(1), v, c)
+    torch.nn.functional.cross_entropy(output, y).backward()
+    lamp.compile(module, lamp.CrossEntropyLoss(), lamp.SGD(module.parameters(), lr=0.1), 11).gradients((x, z), y)
+    for parameter, weight in zip(module.parameters(), weights, strict=True):
+        assert torch.allclose(parameter.grad, weight.grad, rtol=1e-11, atol=1e-14)
+
+
+def test_truth_values_that_are_no_mask_are_told():
+    module, (x, _) = Gate().double(), (numbers(9, 3), None)
+    compiled = lamp.compile(module, lamp.MSELoss(), lamp.SGD(module.parameters(), lr=0.1), 4)
+    with pytest.raises(lamp.LampError, match="bool"):
+        compiled((x, numbers(9, 4) > 0), numbers(9, 5))
 
 
 WRONG = {

@@ -9,7 +9,6 @@ import torch
 
 import lamp
 from lamp.compiler.code import Code
-from lamp.compiler.not_compiled import NotCompiled
 from lamp.compiler.plan import plan_of
 from lamp.compiler.rules.windows import Axis, shares
 from tests.cases.compiled import both, lanes, replicas
@@ -112,6 +111,20 @@ NETWORKS = {
     "a convolution that mirrors": (
         SHAPE,
         lambda: [lamp.Conv2d(2, 3, 3, padding=1, padding_mode="reflect"), lamp.Tanh()],
+    ),
+    "larger, between the places": (
+        (2, 5, 6),
+        after_a_convolution(lambda: lamp.Upsample(scale_factor=2, mode="bilinear"), lamp.Tanh),
+    ),
+    "other sizes, from corner to corner": (
+        (2, 5, 6),
+        after_a_convolution(lambda: lamp.UpsamplingBilinear2d((9, 3)), lamp.Tanh),
+    ),
+    "other sizes, the nearest and a cubic": (
+        (2, 5, 4),
+        after_a_convolution(
+            lambda: lamp.Upsample(size=(7, 3)), lambda: lamp.Upsample(size=(4, 5), mode="bicubic"), lamp.Tanh
+        ),
     ),
     "larger": (SHAPE, after_a_convolution(lamp.Tanh, lambda: lamp.Upsample(scale_factor=(2, 3)), lamp.GELU)),
     "larger, to a size": (
@@ -321,20 +334,6 @@ def drawn(draw):
 def test_any_windows(network, count, batch):
     shape, layers = network
     trained_alike(shape, layers, count, samples=11, batch=batch)
-
-
-@pytest.mark.parametrize(
-    "layer",
-    [
-        lamp.Upsample(scale_factor=2, mode="bilinear"),
-        lamp.Upsample(scale_factor=1.5),
-        lamp.Upsample(size=(9, 3)),
-        lamp.Upsample(size=(12, 12)),
-    ],
-)
-def test_other_ways_to_resize_are_named(layer):
-    with pytest.raises(NotCompiled, match=r"Upsample.*whole factors"):
-        plan_of(lamp.Sequential(lamp.Conv2d(1, 2, 1), layer, lamp.Flatten()), shapes=((1, 6, 8),))
 
 
 class Numbers(Code):

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
+import torch
+
 from lamp.compiler.not_compiled import NotCompiled
 from lamp.compiler.plan import plan_of
 from lamp.errors import ArgumentError, NotTraceable, ShapeError
@@ -87,11 +89,14 @@ class Summary:
 
 
 def _shapes(graph: Graph, inputs: Sequence[Any]) -> tuple[Any, ...]:
-    """The shape of one sample of each input, nested as the inputs are."""
+    """The shape of one sample of each input, or a Value for truth values, nested as the inputs are (see `plan_of`)."""
     values = iter(graph.inputs)
 
-    def of(x: Any) -> tuple[Any, ...]:
-        return tuple(map(of, x)) if holds_inputs(x) else next(values).shape
+    def of(x: Any) -> Any:
+        if holds_inputs(x):
+            return tuple(map(of, x))
+        value = next(values)
+        return value if value.dtype is torch.bool else value.shape
 
     return tuple(map(of, inputs))
 

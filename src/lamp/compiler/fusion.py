@@ -11,6 +11,8 @@ from collections import Counter
 from dataclasses import replace
 from itertools import accumulate
 
+import torch
+
 from lamp.compiler.not_compiled import NotCompiled
 from lamp.compiler.rules import rule_of
 from lamp.compiler.rules.chain import IN_CHAINS
@@ -35,6 +37,10 @@ def fused(graph: Graph, offsets: dict[Parameter, int], parameters: int, statisti
         raise NotCompiled("the network has several outputs, which no loss of formulas takes")
     if any(value.batch for value in (*graph.inputs, *graph.outputs)):
         raise NotCompiled("the network's batch is not on the first axis of its inputs and output")
+    for value in graph.inputs:
+        others = [op for op in graph.users(value) if op.kind != "Exclude"]
+        if value.dtype is torch.bool and others:
+            raise NotCompiled("truth values are compiled only as a mask of attention", module=others[0].module)
     same = _aliases(graph)
     uses = Counter(same[value.number] for op in graph.ops if op.kind != "Reshape" for value in op.inputs)
     uses.update(same[value.number] for value in graph.outputs)

@@ -15,6 +15,7 @@ from lamp.compiler.stages import Plan
 from lamp.compiler.statistics import statistics_of
 from lamp.compiler.storage import allocated
 from lamp.errors import NotTraceable, ShapeError
+from lamp.graph import Value
 from lamp.module import Module
 from lamp.nn import (
     GRU,
@@ -43,7 +44,7 @@ def plan_of(model: Module, training: bool = True, shapes: tuple[Any, ...] | None
 
     training  whether Dropout drops; else it is left out
     shapes    of one sample of each input, nested as the inputs are: ((3,), (8, 8)); None for one input, which the first
-              Linear takes
+              Linear takes. A Value in place of a shape, for an input of truth values
 
     Raises NotCompiled for a network that the compiler does not support.
     """
@@ -79,8 +80,10 @@ def _plan(model: Module, training: bool, shapes: tuple[Any, ...] | None) -> Plan
     return allocated(plan)
 
 
-def _of_a_batch(shape: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The shape of a batch of one sample, from that of a sample; or from nested ones."""
+def _of_a_batch(shape: Any) -> Any:
+    """The shape of a batch of one sample, from that of a sample; or from nested ones. A Value stays what it is."""
+    if isinstance(shape, Value):
+        return shape
     return (1, *shape) if all(isinstance(n, int) for n in shape) else tuple(map(_of_a_batch, shape))
 
 

@@ -22,8 +22,13 @@ from lamp.trees import flat, mapped
 
 
 def shapes_of(inputs: tuple[Any, ...], per_replica: bool) -> tuple[Any, ...]:
-    """The shape of one sample of each input, nested as the inputs are."""
-    shapes: tuple[Any, ...] = mapped(inputs, lambda x: tuple(x.shape[1 + per_replica :]))
+    """The shape of one sample of each input, or a Value for truth values, nested as the inputs are (see `plan_of`)."""
+
+    def shape(x: Tensor) -> Any:
+        of_sample = tuple(x.shape[1 + per_replica :])
+        return Value(0, of_sample, torch.bool) if x.dtype is torch.bool else of_sample
+
+    shapes: tuple[Any, ...] = mapped(inputs, shape)
     return shapes
 
 
@@ -48,6 +53,8 @@ def _rows(plan: Plan, value: Value, inputs: Tensor, per_replica: bool) -> Tensor
     rows = rows.reshape(len(rows), -1)
     if (most := plan.graph.index_limits.get(value)) is not None:
         rows = _indices(plan, most, inputs, rows, 1 + per_replica)
+    if value.dtype is rows.dtype is torch.bool:
+        rows = rows.to(plan.dtype)
     if rows.dtype != plan.dtype or rows.device.type != "cpu":
         raise NotCompiled(f"the inputs are {rows.dtype} on {rows.device.type}, unlike the parameters")
     return rows

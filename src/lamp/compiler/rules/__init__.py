@@ -9,6 +9,7 @@ from __future__ import annotations
 from lamp.compiler.not_compiled import NotCompiled
 from lamp.compiler.rules.affine import Affine
 from lamp.compiler.rules.batch_norm import STANDARDISE, BatchNorm, ByRunningStatistics
+from lamp.compiler.rules.bilinear import Bilinear
 from lamp.compiler.rules.combine import Add, Concat, Multiply, Same
 from lamp.compiler.rules.constant import Constant
 from lamp.compiler.rules.convolution import Convolution, TransposedConvolution
@@ -19,6 +20,8 @@ from lamp.compiler.rules.norm import Norm, Standardise
 from lamp.compiler.rules.pad import Pad
 from lamp.compiler.rules.pooling import AdaptiveAvgPool, AdaptiveMaxPool, AvgPool, MaxPool
 from lamp.compiler.rules.recurrence import LAST_STATE, Cell, LastState, Scan
+from lamp.compiler.rules.reduce import Reduce
+from lamp.compiler.rules.resize import Resize
 from lamp.compiler.rules.rule import Rule, WeightedRule
 from lamp.compiler.rules.softmax import Softmax
 from lamp.compiler.rules.views import Viewed
@@ -49,7 +52,9 @@ RULES: dict[str, Rule] = {
     "Permute": Viewed(),
     "Select": Viewed(),
     "Expand": Viewed(),
-    "Resize": Viewed(),
+    "Resize": Resize(),
+    "Reduce": Reduce(),
+    "Bilinear": Bilinear(),
     "Constant": Constant(),
     "Gather": Gather(),
     "MatMul": MatMul(),

@@ -15,7 +15,7 @@ from lamp.compiler.column_block import ColumnBlock
 from lamp.compiler.indices import Index
 from lamp.compiler.lanes import Lane
 from lamp.compiler.not_compiled import NotCompiled
-from lamp.compiler.rules.elementwise import Formula, Minus, Shift, Slopes
+from lamp.compiler.rules.elementwise import Exclude, Formula, Minus, Shift, Slopes
 from lamp.compiler.rules.mask import AlphaMask, ChannelMask, Mask, RandomSlope
 from lamp.compiler.rules.rule import ElementRule
 from lamp.compiler.stages import Element, Stage
@@ -30,6 +30,7 @@ ELEMENTS: tuple[ElementRule, ...] = (
     RandomSlope(),
     Minus(),
     Shift(),
+    Exclude(),
 )
 IN_CHAINS = {rule.kind for rule in ELEMENTS}  # the kinds of operations that can join the stage before them
 

@@ -126,6 +126,28 @@ class Shift(ElementRule):
         return list(dy)
 
 
+class Exclude(ElementRule):
+    """y = -inf where the input is true, else 0. The input is a mask of the data, which has no gradient."""
+
+    kind, module = "Exclude", Module
+
+    def forward(self, block: ColumnBlock, stage: Stage, element: Element, unit: Index, column: Index, x: Lane) -> Lane:
+        return block.code.lane(0.0).where(x == 0.0, -math.inf)
+
+    def backward(
+        self,
+        block: ColumnBlock,
+        stage: Stage,
+        element: Element,
+        unit: Index,
+        columns: Sequence[Index],
+        x: Sequence[Any],
+        y: Sequence[Any],
+        dy: Sequence[Lane],
+    ) -> list[Lane]:
+        raise AssertionError("a mask of the data learns nothing")
+
+
 class Slopes(ElementRule):
     """PReLU: y = max(x, 0) + a min(x, 0), with one slope a per channel, which may be a single unit, or one for all.
 

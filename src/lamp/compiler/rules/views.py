@@ -1,4 +1,4 @@
-"""The rule for values that hold the elements of another one in another order: Permute, Select, Expand and Resize.
+"""The rule for values that hold the elements of another one in another order: Permute, Select and Expand.
 
 A view says where the elements of a value lie among the units of a stage. A matrix product reads its inputs through
 views; for all other operations the elements are copied.
@@ -15,7 +15,6 @@ from lamp.compiler.code import Code
 from lamp.compiler.column_block import ColumnBlock
 from lamp.compiler.indices import Index
 from lamp.compiler.lanes import Lane
-from lamp.compiler.not_compiled import NotCompiled
 from lamp.compiler.rules.chain import apply_chain, begin_gradients, each_column, give_gradients, note_all_given
 from lamp.compiler.rules.rule import Rule
 from lamp.compiler.stages import Stage
@@ -118,8 +117,6 @@ class Viewed(Rule):
             view = view.permuted(op.attributes["axes"])
         elif op.kind == "Select":
             view = view.selected(op.attributes["axis"], op.attributes["index"])
-        elif op.kind == "Resize":
-            view = view.repeated(_factors(op))
         else:
             view = view.expanded(op.output.shape)
         return Stage("View", [before], math.prod(op.output.shape), attributes={"view": view})
@@ -157,19 +154,3 @@ class Viewed(Rule):
             give_gradients(block, before, unit, {s: sum_of(places, s) for s in columns}, whole=whole)
         if whole:
             note_all_given(block, before)
-
-
-def _factors(op: Op) -> list[int]:
-    """How often a Resize repeats each element along each axis. Raises NotCompiled if it does more than that."""
-    sizes, outputs = op.inputs[0].shape, op.output.shape
-    factors = [m // n for n, m in zip(sizes, outputs, strict=True)]
-    scales = [
-        1,
-        *(
-            m / n if scale is None else scale
-            for n, m, scale in zip(sizes[1:], outputs[1:], op.attributes["scales"], strict=True)
-        ),
-    ]
-    if not op.attributes["mode"].startswith("nearest") or scales != factors:
-        raise NotCompiled('is compiled for mode="nearest" and whole factors', module=op.module)
-    return factors
