@@ -63,8 +63,7 @@ def coefficients(
         numbers = torch.arange(1.0, whole + 1, dtype=torch.float64).unsqueeze(1)
         own = () if is_lamps(type(optimizer).coefficients) else (RuntimeError, TypeError, ValueError)
         with suppress(*own):  # raised by a user's own rule that branches on the step, as in `if step > 100`
-            columns = coefficients_of_step(optimizer, limits, numbers, taken)
-            each = [[{name: column[:steps] for name, column in named.items()} for named in columns]]
+            each = [coefficients_of_step(optimizer, limits, numbers, taken, steps)]
     for step in range(0 if each else steps):
         each.append(coefficients_of_step(optimizer, limits, step + 1, taken))
         if advance is not None:
@@ -77,10 +76,13 @@ def coefficients(
     ]
 
 
-def coefficients_of_step(optimizer: Optimizer, limits: Limits, steps: Tensor | int, taken: Sequence[int]) -> Columns:
+def coefficients_of_step(
+    optimizer: Optimizer, limits: Limits, steps: Tensor | int, taken: Sequence[int], first: int = 1
+) -> Columns:
     """The optimizer's coefficients in the next steps of these numbers, counted from 1.
 
     taken  the number of steps that each parameter group has already taken
+    first  so many of these steps are wanted
     """
     count, rows = len(steps) if isinstance(steps, Tensor) else 1, []
     for group, before in zip(optimizer.param_groups, taken, strict=True):
@@ -90,14 +92,14 @@ def coefficients_of_step(optimizer: Optimizer, limits: Limits, steps: Tensor | i
             shapes = () if replicas is None else ((replicas,), (count, replicas))
             as_coefficients(optimizer, numbers, *shapes, (count, 1))
         rows.append(numbers)
-    return [{name: _column(value, count) for name, value in each.items()} for each in [*rows, dict(limits)]]
+    return [{name: _column(value, first) for name, value in each.items()} for each in [*rows, dict(limits)]]
 
 
 def _column(value: Any, steps: int) -> Tensor:
     if isinstance(value, float):
         return torch.full((steps, 1), value, dtype=torch.float64)
     column = torch.as_tensor(value, dtype=torch.float64)
-    return (column if column.dim() == 2 else column.reshape(1, -1)).expand(steps, -1)
+    return column[:steps] if column.dim() == 2 and len(column) >= steps else column.reshape(1, -1).expand(steps, -1)
 
 
 def keys_of(masks: Sequence[tuple[RandomMask, int]], rows: Sequence[int], steps: int) -> Tensor:

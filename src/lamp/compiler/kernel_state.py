@@ -27,9 +27,14 @@ ALIGNED = 64  # bytes of the widest vector
 
 def aligned(size: int, dtype: torch.dtype) -> Tensor:
     """Zeros (size,) whose address is a multiple of the widest vector."""
-    memory = torch.zeros(size * dtype.itemsize + ALIGNED, dtype=torch.uint8)
-    start = -memory.data_ptr() % ALIGNED
-    return memory[start : start + size * dtype.itemsize].view(dtype)
+    memory = torch.zeros(size + ALIGNED // dtype.itemsize, dtype=dtype)
+    start = -memory.data_ptr() % ALIGNED // dtype.itemsize
+    return memory[start : start + size]
+
+
+def _address(memory: Tensor, group: int) -> int:
+    """Where the numbers of a group begin, in memory (groups, ...)."""
+    return memory.data_ptr() + group * memory.stride(0) * memory.element_size()
 
 
 @dataclass(frozen=True)
@@ -265,27 +270,27 @@ class KernelState:
         inputs, targets = buffers.inputs.data_ptr(), buffers.targets.data_ptr()
         return [
             KernelArguments(
-                parameters=self.weights[g].data_ptr(),
-                gradients=0 if self.kept_gradients is None else self.kept_gradients[g].data_ptr(),
-                states=self.optimizer_state[g].data_ptr() if self.states else self._nothing.data_ptr(),
+                parameters=_address(self.weights, g),
+                gradients=0 if self.kept_gradients is None else _address(self.kept_gradients, g),
+                states=_address(self.optimizer_state, g) if self.states else self._nothing.data_ptr(),
                 activations=0,
                 activation_gradients=0,
                 inputs=inputs,
                 targets=targets,
                 shared_coefficients=buffers.shared.data_ptr() + g * shared_per_group + first * names * size,
-                replica_coefficients=(buffers.per_replica[g].data_ptr() if own else self._nothing.data_ptr())
+                replica_coefficients=(_address(buffers.per_replica, g) if own else self._nothing.data_ptr())
                 + first * own * width * size,
-                loss_hyperparameters=self.loss_hyperparameters[g].data_ptr(),
+                loss_hyperparameters=_address(self.loss_hyperparameters, g),
                 loss_constants=self.loss_constants.data_ptr(),
                 constants=self.constants.data_ptr(),
-                losses=buffers.losses[g].data_ptr() + first * width * self.tiling.parts * size,
-                outputs=buffers.outputs[g].data_ptr() + outputs * size,
+                losses=_address(buffers.losses, g) + first * width * self.tiling.parts * size,
+                outputs=_address(buffers.outputs, g) + outputs * size,
                 right_answers=buffers.right.data_ptr() + (g * buffers.right.shape[1] + first * self._counts) * size,
                 order=order + g * per_group,
                 keys=buffers.keys.data_ptr() + 4 * (g * keys_per_group + keys),
                 steps=step_range.count,
                 batch=step_range.batch,
-                sizes=self.sizes[g].data_ptr(),
+                sizes=_address(self.sizes, g),
                 counters=0,
             )
             for g in range(self.groups)

@@ -20,8 +20,9 @@ from lamp.cpu_settings import threads_for
 from lamp.data import DataLoader
 from lamp.state import ModelState
 from lamp.training import eager
-from lamp.training.engine import Budget, Measurement, Progress
-from lamp.training.epochs import CompiledEpoch, Data, Record, of_epochs, shapes_of_samples
+from lamp.training.engine import Budget, Measurement, Progress, Ready, beside
+from lamp.training.epochs import CompiledEpoch, Data, Record, losses_of_epochs, shapes_of_samples, values_of_epochs
+from lamp.training.history import Measured
 from lamp.training.last_good import LastGood
 from lamp.training.metrics import answer_of
 from lamp.training.spec import FitSpec
@@ -149,7 +150,7 @@ class CompiledEngine:
             self._untouched.note_counts()
         return progress
 
-    def ready(self) -> Iterator[Measurement]:
+    def ready(self) -> Iterator[Ready]:
         return iter(())
 
     def _advance(self, budget: Budget) -> Progress:
@@ -209,25 +210,27 @@ class CompiledEngine:
         self._previous, self._together = epoch.kept, 1
         if epoch.first:
             self._previous, self._before = [], epoch.weights(self.runner)
-        (found,) = of_epochs(self.spec, epoch.steps, self.data, epoch.order, epoch.record)
+        record = epoch.record
+        (values,) = values_of_epochs(self.spec, epoch.steps, self.data, epoch.order, record)
+        found = Measurement(losses_of_epochs(self.spec, epoch.steps, record)[0], values, 0.0)
         if self.spec.validation is not None:
             started = time.perf_counter()
-            found = found.beside(self._validate())
+            found = found._replace(values=beside(values, self._validate()))
             self._per_step = (self._per_step or 0.0) + (time.perf_counter() - started) / epoch.steps.count
         return found._replace(seconds=epoch.seconds + time.perf_counter() - begun)
 
-    def _validate(self) -> Measurement:
+    def _validate(self) -> dict[str, Measured]:
+        """The values of the validation data."""
         spec = self.spec
         assert spec.validation is not None
         if self.measurer is None or self.held_out is None:
             self.runner.store_weights()
             self._note()
-            values = eager.evaluate(spec.model, spec.criterion, spec.validation, spec.metrics, spec.reader.read)
-            return Measurement(torch.empty(0), values, 0.0)
+            return eager.evaluate(spec.model, spec.criterion, spec.validation, spec.metrics, spec.reader.read)
         steps, order = self.held_out.lay_out(self.measurer)
         steps.run(0, steps.count)
-        (found,) = of_epochs(spec, steps, self.held_out, order, Record.of(steps))
-        return found
+        (values,) = values_of_epochs(spec, steps, self.held_out, order, Record.of(steps))
+        return values
 
     # ---- losses that are not finite --------------------------------------------------------------------------------
     def _look_for_failures(self, epoch: CompiledEpoch, stop: int) -> None:

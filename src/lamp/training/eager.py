@@ -23,7 +23,7 @@ from lamp.passes import evaluating
 from lamp.state import ALL, ModelState
 from lamp.training.batch import Batch, parts
 from lamp.training.diagnosis import first_non_finite, not_finite
-from lamp.training.engine import Budget, Measurement, Progress
+from lamp.training.engine import Budget, Measurement, Progress, Ready
 from lamp.training.epoch_metrics import EpochMetrics
 from lamp.training.history import Measured
 from lamp.training.last_good import LastGood
@@ -262,7 +262,7 @@ class EagerEngine:
                 raise self.spec.watch.explain_changed("the weights", "a metric")
         return Progress(min(len(epoch.averages.losses) / epoch.steps, 1.0), loss)
 
-    def ready(self) -> Iterator[Measurement]:
+    def ready(self) -> Iterator[Ready]:
         return iter(())
 
     def _begin(self) -> EagerEpoch:

@@ -27,10 +27,13 @@ class Measurement(NamedTuple):
     values: dict[str, Measured]
     seconds: float
 
-    def beside(self, validated: Measurement) -> Measurement:
-        """This measurement, with the values of held-out samples added under "validation_" names."""
-        values = {f"validation_{name}": value for name, value in validated.values.items()}
-        return self._replace(values=self.values | values)
+
+Ready = tuple[dict[str, Measured], float]  # the values of an epoch that is trained already, and its seconds
+
+
+def beside(values: dict[str, Measured], validated: Mapping[str, Measured]) -> dict[str, Measured]:
+    """An epoch's values, with those of held-out samples added under "validation_" names."""
+    return values | {f"validation_{name}": value for name, value in validated.items()}
 
 
 class Budget(NamedTuple):
@@ -91,9 +94,9 @@ class Engine(Protocol):
         NotCompiled if machine code is no longer possible, with model and optimizer up to date.
         """
 
-    def ready(self) -> Iterator[Measurement]:
-        """The results of the epochs that are trained already, for a loop that does nothing between them. Each counts as
-        requested once it is taken."""
+    def ready(self) -> Iterator[Ready]:
+        """The epochs that are trained already, for a loop that does nothing between them. Each counts as requested once
+        it is taken."""
 
     def rewind(self) -> None:
         """Undo the epochs that the loop has not requested."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,6 @@ from lamp.data import DataLoader
 from lamp.losses import ClassLoss, Loss
 from lamp.training import eager
 from lamp.training.batch import parts
-from lamp.training.engine import Measurement
 from lamp.training.epoch_metrics import measured
 from lamp.training.history import Measured
 from lamp.training.metrics import MetricLike, answer_of, ignored_by
@@ -308,21 +308,29 @@ class CompiledEpoch:
         }
 
 
-def of_epochs(spec: FitSpec, steps: Steps, data: Data, order: Tensor, record: Record) -> Iterator[Measurement]:
-    """Yields the Measurement of each epoch, with the values that the eager engine would measure."""
+def losses_of_epochs(spec: FitSpec, steps: Steps, record: Record) -> Tensor:
+    """The loss of each step, (epochs, steps), in a population (epochs, steps, K)."""
+    losses = record.losses if spec.replicas is not None else record.losses[:, 0]
+    by_epoch: Tensor = losses.unflatten(0, (steps.epochs, -1))
+    return by_epoch
+
+
+def values_of_epochs(
+    spec: FitSpec, steps: Steps, data: Data, order: Tensor, record: Record
+) -> Iterator[dict[str, Measured]]:
+    """Yields the loss and the metrics of each epoch, which are those that the eager engine would measure."""
     replicas, metrics, epochs = spec.replicas, spec.metrics, steps.epochs
-    losses = record.losses if replicas is not None else record.losses[:, 0]
-    losses = losses.unflatten(0, (epochs, -1))  # (epochs, steps, ...)
     orders = order.unflatten(-1, (epochs, -1))
     divisors = data.divisors(spec.criterion, orders, steps.batch)
     outputs = None if record.outputs is None else record.outputs.unflatten(1, (epochs, -1))  # (K, epochs, samples, ...)
-    right = record.right.unflatten(0, (epochs, -1)).sum(1)  # (epochs, accuracies, K)
-    shares = right.double() / data.asked(metrics, orders).transpose(0, 1)
-    shares = shares if replicas is not None else shares[..., 0]
-    means = eager.mean_loss(losses, divisors, spec.criterion, replicas)
+    shares: Iterable[Any] = itertools.repeat(())  # of correct predictions: per epoch, (accuracies,) or (accuracies, K)
+    if metrics and outputs is None:
+        right = record.right.unflatten(0, (epochs, -1)).sum(1)  # (epochs, accuracies, K)
+        each = right.double() / data.asked(metrics, orders).transpose(0, 1)
+        shares = _listed(each if replicas is not None else each[..., 0], replicas)
+    means = eager.mean_loss(losses_of_epochs(spec, steps, record), divisors, spec.criterion, replicas)
     all_count = bool(divisors.all())
-    listed = zip(losses.unbind(), _listed(means, replicas), _listed(shares, replicas), strict=True)
-    for k, (of_steps, loss, of_metrics) in enumerate(listed):
+    for k, (loss, of_metrics) in enumerate(zip(_listed(means, replicas), shares, strict=False)):
         if not all_count:
             eager.check_counted(divisors[k], spec.criterion, replicas)
         values: dict[str, Measured] = {"loss": loss}
@@ -332,9 +340,9 @@ def of_epochs(spec: FitSpec, steps: Steps, data: Data, order: Tensor, record: Re
             output = output if replicas is not None else output[0]
             target = data.targets_of(orders[..., k, :].long(), replicas)
             values |= measured(metrics, output, target, replicas)
-        else:
+        elif metrics:
             values.update(zip(metrics, of_metrics, strict=True))
-        yield Measurement(of_steps, values, 0.0)
+        yield values
 
 
 def _listed(values: Tensor, replicas: int | None) -> Sequence[Any]:

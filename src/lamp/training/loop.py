@@ -197,7 +197,7 @@ class Loop:
         """Record the epochs that are trained already. They can be many, in less time than all else takes."""
         training, history, engine, epoch = self.training, self.history, self.engine, self.training.epoch
         try:
-            for _, values, seconds in engine.ready():
+            for values, seconds in engine.ready():
                 history.record(values, seconds)
                 epoch += 1
                 report.at(epoch, values)

@@ -5,20 +5,22 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
+import torch
 from torch import Tensor
 
 from lamp.compiler.stages import Plan
 from lamp.training.compiled import STRETCH, CompiledEngine
 from lamp.training.cost_model import costs
-from lamp.training.engine import Budget, Measurement, Progress
+from lamp.training.engine import Budget, Measurement, Progress, Ready, beside
 from lamp.training.epoch_prefetcher import NOTHING, EpochPrefetcher
-from lamp.training.epochs import Record, of_epochs
+from lamp.training.epochs import Record, losses_of_epochs, values_of_epochs
+from lamp.training.history import Measured
 from lamp.training.spec import FitSpec
 
 # The shortest and longest time of a block; in between, a quarter of the remaining time. The first blocks are of the
 # shortest time, as far as it can be estimated.
 BLOCK_SECONDS = (0.005, 0.08)
-MOST_EPOCHS = 256  # per block
+MOST_EPOCHS = 2048  # per block
 MOST_KEPT = 2**22  # numbers stored per block: indices of samples, and outputs if they are kept
 
 
@@ -31,7 +33,8 @@ class PrefetchingEngine(CompiledEngine):
     def __init__(self, spec: FitSpec, plan: Plan | None = None) -> None:
         self._prefetcher: EpochPrefetcher | None = None
         self._block = NOTHING  # the block whose epochs are being returned
-        self._measured: Iterator[Measurement] = iter(())  # its measurements that have not been returned
+        self._losses = torch.empty(0)  # those of its steps, (epochs, steps) or (epochs, steps, K)
+        self._values: Iterator[dict[str, Measured]] = iter(())  # those of its epochs that have not been returned
         self._handed_out = 0  # the number of its epochs that have been returned
         self._shown: list[Tensor] | None = None  # the weights after the last returned epoch, if a callback reads them
         self._longest = MOST_EPOCHS  # per block; shorter when replicas end, because then more would be undone
@@ -64,20 +67,24 @@ class PrefetchingEngine(CompiledEngine):
             self._careful = max(self._careful - 1, 0)
         return progress
 
-    def ready(self) -> Iterator[Measurement]:
+    def ready(self) -> Iterator[Ready]:
         while self.is_ahead:
-            yield self._hand_out()
+            yield self._next()
 
     def _hand_out(self) -> Measurement:
         k, block = self._handed_out, self._block
-        self._handed_out = k + 1
         if block.calls is not None and self._queue.keep_weights:
             self._shown = [kept[k] for kept in block.calls.weights]
-        self.steps += block.steps.count // block.epochs
-        found = next(self._measured)  # computes metrics: if one raises, the model keeps this epoch's weights
-        now = time.perf_counter()
+        return Measurement(self._losses[k], *self._next())
+
+    def _next(self) -> Ready:
+        """The next epoch of the block, which now counts as requested: if a metric raises, the model keeps its
+        weights."""
+        self._handed_out += 1
+        self.steps += self._block.steps.count // self._block.epochs
+        values, now = next(self._values), time.perf_counter()
         seconds, self._since = now - self._since, now
-        return Measurement(found.losses, found.values, seconds)
+        return values, seconds
 
     @property
     def _queue(self) -> EpochPrefetcher:
@@ -97,12 +104,13 @@ class PrefetchingEngine(CompiledEngine):
         self._block, self._previous, self._together, self._handed_out = block, block.before or [], block.epochs, 0
         self._longest = min(2 * self._longest, MOST_EPOCHS)
         self._fill(budget.epochs, ready=block.epochs)  # the next block runs while this one is measured
-        found = of_epochs(self.spec, block.steps, self.data, block.order, Record.of(block.steps))
+        record = Record.of(block.steps)
+        self._losses = losses_of_epochs(self.spec, block.steps, record)
+        self._values = values_of_epochs(self.spec, block.steps, self.data, block.order, record)
         if block.measure is not None and self.held_out is not None:
             steps, order = block.measure
-            validated = of_epochs(self.spec, steps, self.held_out, order, Record.of(steps))
-            found = (each.beside(other) for each, other in zip(found, validated, strict=True))
-        self._measured = found
+            validated = values_of_epochs(self.spec, steps, self.held_out, order, Record.of(steps))
+            self._values = map(beside, self._values, validated)
 
     def _fill(self, epochs: int, ready: int = 0) -> None:
         """Request blocks of the next `epochs` epochs, of which `ready` are trained already."""
