@@ -137,7 +137,7 @@ def test_networks_of_several_sizes_too(monkeypatch):
 @pytest.mark.parametrize("batch", [1, 2])
 @pytest.mark.parametrize("loss", LOSSES)
 def test_batches_of_few_samples_too(loss, batch, monkeypatch):
-    made = same_on_both(monkeypatch, lambda: perceptron(6, 9, 4, 4), None, loss=loss, samples=5, batch=batch)
+    made = same_on_both(monkeypatch, lambda: perceptron(2, 9, 4, 4), None, loss=loss, samples=5, batch=batch)
     assert all(isinstance(rule, FewSamples) for kernel in made for rule in kernel.tiling.heads.values())
     assert any(kernel.tiling.heads for kernel in made)
 
@@ -158,6 +158,7 @@ def test_matrix_products_too(name, monkeypatch):
     monkeypatch.setattr("lamp.compiler.tiling.LARGE", 1)
     monkeypatch.setattr("lamp.compiler.tiling.SLIM", 1)
     monkeypatch.setattr("lamp.compiler.tiling.FEW", 10**6)
+    monkeypatch.setattr("lamp.compiler.tiling.MOST_SAMPLES", 0)
     monkeypatch.setattr(RecordedKernel, "products", True)
     monkeypatch.setenv("LAMP_BLAS", "off")  # so that only the second backend calls them
     for kernel in same_on_both(monkeypatch, NETWORKS[name], None):

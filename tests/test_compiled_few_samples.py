@@ -9,13 +9,15 @@ import torch
 
 import lamp
 from lamp.compiler.kernel_spec import KernelSpec
+from lamp.compiler.rules.few_inputs import INPUTS, FewInputs
 from lamp.compiler.rules.few_samples import FewSamples
-from lamp.compiler.tiling import FEW, tiled
+from lamp.compiler.tiling import FEW, LONG, MOST_SAMPLES, tiled
 from tests.cases.compiled import lanes
 from tests.test_compiled_branches import same
 from tests.test_compiled_products import seeded
 
 MOST = max(lanes() // FEW, 1)  # samples
+MOST_OF_LONG = min(MOST_SAMPLES, lanes() * 3 // 2)  # if sums across lanes are long
 
 
 class Growing(lamp.Activation):
@@ -57,11 +59,27 @@ def used(monkeypatch):
     widths=st.lists(st.integers(1, 40), min_size=2, max_size=5),
     activation=st.sampled_from(ACTIVATIONS),
     bias=st.booleans(),
-    batch=st.integers(1, MOST),
-    rest=st.integers(0, 3),
+    batch=st.integers(1, MOST_OF_LONG),
+    rest=st.integers(0, MOST_OF_LONG),
 )
 def test_rows_drawn_at_random(widths, activation, bias, batch, rest):
     samples = 4 * batch + rest % batch  # the last batch may be smaller
+    same(seeded(lambda: row(*widths, activation=activation, bias=bias)), None, batch=batch, samples=samples)
+
+
+@hypothesis.settings(deadline=None, max_examples=12)
+@hypothesis.given(
+    narrow=st.lists(st.integers(1, INPUTS), min_size=2, max_size=2),
+    wide=st.lists(st.integers(lanes(), 5 * lanes()), min_size=2, max_size=2),
+    activation=st.sampled_from(ACTIVATIONS),
+    bias=st.booleans(),
+    batch=st.integers(1, MOST_OF_LONG),
+    rest=st.integers(0, MOST_OF_LONG),
+)
+def test_few_inputs_and_many_outputs(narrow, wide, activation, bias, batch, rest):
+    """Beside one wide layer, which has long sums."""
+    widths = narrow[0], wide[0], narrow[1], wide[1], 40, 2
+    samples = 4 * batch + rest % batch
     same(seeded(lambda: row(*widths, activation=activation, bias=bias)), None, batch=batch, samples=samples)
 
 
@@ -83,11 +101,23 @@ def test_two_layers_with_one_weight():
     same(seeded(shared), None, batch=1, samples=9)
 
 
+@pytest.mark.parametrize("inputs", [1, 2])
+def test_two_layers_of_few_inputs_with_one_weight(inputs):
+    def shared():
+        many = lamp.Linear(inputs, 4 * lanes() + 1)
+        back = [lamp.Linear(4 * lanes() + 1, inputs) for _ in range(2)]
+        modules = lamp.Linear(20, inputs), many, lamp.Tanh(), back[0], many, lamp.GELU(), back[1]
+        return lamp.Sequential(*modules).double()
+
+    same(seeded(shared), None, batch=1, samples=9)
+
+
 @pytest.mark.parametrize("bits", ["128", "256"])
-@pytest.mark.parametrize("batch", [1, 2])
-def test_in_narrower_vectors(bits, batch, monkeypatch):
+@pytest.mark.parametrize("batch", [1, 2, 3, 6])
+@pytest.mark.parametrize("widths", [(21, 13, 5), (2, 13, 3, 9, 50, 2)])
+def test_in_narrower_vectors(widths, bits, batch, monkeypatch):
     monkeypatch.setenv("LAMP_VECTOR_BITS", bits)
-    same(seeded(lambda: row(21, 13, 5, activation=lamp.SiLU)), None, batch=batch, samples=7)
+    same(seeded(lambda: row(*widths, activation=lamp.SiLU)), None, batch=batch, samples=7)
 
 
 def test_with_outputs_kept_validation_and_clipping():
@@ -101,7 +131,10 @@ BRANCHED = lambda: lamp.Sequential(lamp.Linear(20, 20), lamp.Residual(lamp.Linea
 @pytest.mark.parametrize(("network", "batch", "few"), [
     (lambda: row(20, 30, 3), 1, True),
     (lambda: row(20, 30, 3), MOST, True),
-    (lambda: row(20, 30, 3), MOST + 1, False),
+    (lambda: row(20, 30, 3), MOST_OF_LONG, True),
+    (lambda: row(20, 30, 3), MOST_OF_LONG + 1, False),
+    (lambda: row(2, 30, LONG, 3), MOST_OF_LONG, True),
+    (lambda: row(LONG - 1, LONG - 1, 3), MOST + 1, False),
     (lambda: row(20, 30, 3, activation=lamp.PReLU), 1, False),
     (lambda: row(20, 30, 3, last=(lamp.Softmax(-1), lamp.Linear(3, 3))), 1, False),
     (lambda: BRANCHED().double(), 1, False),
@@ -109,7 +142,17 @@ BRANCHED = lambda: lamp.Sequential(lamp.Linear(20, 20), lamp.Residual(lamp.Linea
 def test_which_kernels_have_units_as_lanes(network, batch, few, used):
     same(seeded(network), None, batch=batch, samples=4 * batch)
     assert any(used) is few
-    assert all(type(rule) is FewSamples for rules in used for rule in rules) or not few
+    for rules in used if few else ():
+        assert {type(rule) for rule in rules} <= {FewSamples, FewInputs}
+
+
+def test_which_layers_have_few_inputs(used):
+    wide = lanes()
+    same(seeded(lambda: row(1, wide, INPUTS, wide, 3)), None, batch=1, samples=4)
+    assert [type(rule) for rule in used[0]] == [FewInputs, FewSamples, FewInputs, FewSamples]
+    used.clear()
+    same(seeded(lambda: row(INPUTS + 1, wide, 2, wide - 1, 2, wide)), None, batch=1, samples=4)
+    assert {type(rule) for rule in used[0]} == {FewSamples}
 
 
 def test_in_float32():

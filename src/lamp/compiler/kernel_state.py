@@ -267,7 +267,6 @@ class KernelState:
         outputs = step_range.column * spec.plan.outputs * lanes if spec.keeps_outputs else 0
         keys = first * len(spec.plan.masks) * 2 * width
         keys_per_group = buffers.keys[0].numel() if spec.plan.masks else 0
-        inputs, targets = buffers.inputs.data_ptr(), buffers.targets.data_ptr()
         return [
             KernelArguments(
                 parameters=_address(self.weights, g),
@@ -275,8 +274,8 @@ class KernelState:
                 states=_address(self.optimizer_state, g) if self.states else self._nothing.data_ptr(),
                 activations=0,
                 activation_gradients=0,
-                inputs=inputs,
-                targets=targets,
+                inputs=buffers.inputs.data_ptr(),
+                targets=buffers.targets.data_ptr(),
                 shared_coefficients=buffers.shared.data_ptr() + g * shared_per_group + first * names * size,
                 replica_coefficients=(_address(buffers.per_replica, g) if own else self._nothing.data_ptr())
                 + first * own * width * size,

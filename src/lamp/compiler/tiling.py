@@ -15,6 +15,7 @@ from lamp.compiler.code import Machine
 from lamp.compiler.kernel_spec import KernelSpec
 from lamp.compiler.rules.batch_norm import ByBatch
 from lamp.compiler.rules.feature_major import FeatureMajor
+from lamp.compiler.rules.few_inputs import FewInputs, has_few_inputs
 from lamp.compiler.rules.few_samples import FewSamples, is_row_of_formulas
 from lamp.compiler.rules.products import Products
 from lamp.compiler.rules.rule import ChunkRule, CouplingRule
@@ -28,6 +29,9 @@ CACHE = 2**18  # bytes
 WINDOWS_CACHE = 2**21  # the same for networks with windows, which read each value many times
 LIGHT = 0.2  # share of the multiplications that is left to short code
 FEW = 2  # a batch is of few samples if a vector has at least so many times as many lanes
+# So is a larger one, of up to MOST_SAMPLES and one and a half vectors, if the sums across lanes, one for each unit and
+# sample, are sums of LONG products or more on average.
+MOST_SAMPLES, LONG = 12, 16
 WIDE = 64  # least number of features for which the first layer is computed with features as lanes
 # A layer is computed by the machine's matrix product if it has at least LARGE weights, and SLIM inputs and outputs.
 LARGE, SLIM = 2048, 8
@@ -48,8 +52,9 @@ def _heads(plan: Plan, machine: Machine, lanes: int, batch: int) -> dict[Stage, 
 
     batch  the most samples in a batch
     """
-    if batch * FEW <= lanes and is_row_of_formulas(plan):
-        return dict.fromkeys(plan.layers, FewSamples(batch))
+    if is_row_of_formulas(plan) and _takes_few_samples(plan, lanes, batch):
+        few, few_inputs = FewSamples(batch), FewInputs(batch)
+        return {stage: few_inputs if has_few_inputs(plan, stage, lanes) else few for stage in plan.layers}
     rows = _reads_rows(plan)
     heads: dict[Stage, ChunkRule] = {}
     for stage in plan.layers:
@@ -61,6 +66,15 @@ def _heads(plan: Plan, machine: Machine, lanes: int, batch: int) -> dict[Stage, 
         elif rows and stage is plan.stages[1] and inputs >= WIDE:
             heads[stage] = FeatureMajor()
     return heads
+
+
+def _takes_few_samples(plan: Plan, lanes: int, batch: int) -> bool:
+    """Whether a batch of at most so many samples is computed with units as lanes."""
+    if batch * FEW <= lanes:
+        return True
+    summed = [stage for stage in plan.layers if not has_few_inputs(plan, stage, lanes)]  # across lanes
+    products = sum(stage.multiplications for stage in summed)
+    return batch <= min(MOST_SAMPLES, lanes * 3 // 2) and products >= LONG * sum(stage.units for stage in summed)
 
 
 def _light(plan: Plan, heads: Collection[Stage]) -> frozenset[int]:

@@ -109,10 +109,20 @@ def sums_over(code: Code, count: int, start: list[Lane], add: Callable[[list[Lan
     return start
 
 
-def vector_tiles(block: ColumnBlock, count: int, most: int) -> Iterator[tuple[Index, list[int]]]:
+def vector_tiles(
+    block: ColumnBlock, count: int, most: int, *, again: bool = False
+) -> Iterator[tuple[Index, list[int]]]:
     """Loops over `count` numbers, at most so many vectors at a time; yields the first number of each tile, and how many
-    numbers each of its vectors holds."""
+    numbers each of its vectors holds.
+
+    again  whether numbers may come twice. Then single vectors need no second copy of the code for the last numbers:
+           these come with some of those before
+    """
     code = block.code
+    if again and most == 1 and count > code.lanes:
+        with code.loop(0, count, code.lanes) as i:
+            yield code.least(i, count - code.lanes), [code.lanes]
+        return
     for v, vectors in block.tiles(count // code.lanes, most):
         yield code.times(v, code.lanes), [code.lanes] * vectors
     if rest := count % code.lanes:

@@ -42,9 +42,16 @@ class FewSamples(ChunkRule):
         self.samples = samples
 
     def forward(self, block: ColumnBlock, stage: Stage, columns: Index, rows: Rows) -> None:
+        self._compute(block, stage, *self._inputs(block, stage, columns, rows))
+        self._apply_chain(block, stage)
+
+    def _compute(self, block: ColumnBlock, stage: Stage, array: Pointer, x: Sequence[Index]) -> None:
+        """Store the source's values.
+
+        x  where in the array the inputs of each sample begin
+        """
         code, (_, outputs), samples = block.code, stage.width, self.samples
-        array, x = self._inputs(block, stage, rows)
-        for j, units in block.tiles(outputs, _even(outputs, code.lanes // samples)):
+        for j, units in block.tiles(outputs, _even(outputs, max(1, code.lanes // samples))):
             sums = self._products(block, stage, j, units, array, x)  # (units, samples)
             if stage is block.plan.last:
                 added = code.lane_sums(sums)
@@ -56,7 +63,6 @@ class FewSamples(ChunkRule):
                 for n in range(samples):
                     at = self._value(block, stage, j, n)
                     code.store_some(block.arguments.activations, at, added, n * units, units)
-        self._apply_chain(block, stage)
 
     def _products(
         self, block: ColumnBlock, stage: Stage, j: Index, units: int, array: Pointer, x: Sequence[Index]
@@ -77,26 +83,32 @@ class FewSamples(ChunkRule):
     def _apply_chain(self, block: ColumnBlock, stage: Stage) -> None:
         code, place = block.code, stage.source_offset
         if stage is block.plan.last:
-            with code.loop(0, stage.units) as unit:  # lanes without a sample become the same numbers in every step
-                (y,) = block.counted([block.activation(code.plus(unit, place), 0)], [0])
-                apply_chain(block, stage, unit, 0, y)
+            columns = -(-self.samples // code.lanes)
+            with code.loop(0, stage.units) as unit, code.loop(0, columns) as s:
+                # lanes without a sample become the same numbers in every step
+                (y,) = block.counted([block.activation(code.plus(unit, place), s)], [s])
+                apply_chain(block, stage, unit, s, y)
         elif stage.chain:
-            with code.loop(0, self._vectors(code, stage)) as v:
-                apply_chain(block, stage, v, 0, block.activation(code.plus(v, place), 0))
+            with code.loop(0, self._vectors(block, stage)) as v:
+                apply_chain(block, stage, 0, v, block.activation(place, v))
 
     def backward(self, block: ColumnBlock, stage: Stage, columns: Index) -> None:
-        code, (inputs, _), (before,) = block.code, stage.width, stage.inputs
+        code, (before,) = block.code, stage.inputs
         if stage is block.plan.last:
             chain_backward_of_all(block, stage, columns)
         elif stage.chain:
-            with code.loop(0, self._vectors(code, stage)) as v:
-                chain_backward(block, stage, v, {0: block.gradient(code.plus(v, stage.gradient_offset), 0)})
+            with code.loop(0, self._vectors(block, stage)) as v:
+                chain_backward(block, stage, 0, {v: block.gradient(stage.gradient_offset, v)})
         if before.learns:
-            for i, counts in vector_tiles(block, inputs, max(1, SUMS // self.samples)):
-                self._give_back(block, stage, i, counts)
+            self._give_back(block, stage)
             block.given_gradients.add(before)
 
-    def _give_back(self, block: ColumnBlock, stage: Stage, i: Index, counts: Sequence[int]) -> None:
+    def _give_back(self, block: ColumnBlock, stage: Stage) -> None:
+        """Store the gradients of the inputs."""
+        for i, counts in vector_tiles(block, stage.width[0], max(1, SUMS // self.samples), again=True):
+            self._give_vectors(block, stage, i, counts)
+
+    def _give_vectors(self, block: ColumnBlock, stage: Stage, i: Index, counts: Sequence[int]) -> None:
         """Store the gradients of the inputs from i on, in vectors of so many."""
         code, samples, (before,) = block.code, self.samples, stage.inputs
         gradients = block.arguments.activation_gradients
@@ -113,10 +125,26 @@ class FewSamples(ChunkRule):
                 code.store_some(gradients, at, [sums[c * samples + n]], 0, count)
 
     def weight_gradient(self, block: ColumnBlock, stage: Stage, columns: Index, rows: Rows, add: bool) -> None:
-        code, (inputs, outputs), samples = block.code, stage.width, self.samples
-        array, starts = self._inputs(block, stage, rows)
+        code, outputs = block.code, stage.units
         of_values, of_weights = block.arguments.activation_gradients, block.arguments.gradients
-        for i, counts in vector_tiles(block, inputs, max(1, SUMS // samples)):
+        self._add_weight_products(block, stage, *self._inputs(block, stage, columns, rows), add)
+        if stage is block.plan.last:
+            add_bias_gradients(block, stage, columns)
+        elif stage.bias_offset is not None:
+            for j, counts in vector_tiles(block, outputs, 1):
+                dy = [
+                    code.load_some(of_values, self._gradient(block, stage, j, n), counts[0])
+                    for n in range(self.samples)
+                ]
+                _store_sum(code, of_weights, code.plus(j, stage.bias_offset), dy, counts[0], add=True)
+
+    def _add_weight_products(
+        self, block: ColumnBlock, stage: Stage, array: Pointer, starts: Sequence[Index], add: bool
+    ) -> None:
+        """Store the gradients of the weights, or add to them; arguments as in `_compute`."""
+        code, (inputs, outputs), samples = block.code, stage.width, self.samples
+        of_values, of_weights = block.arguments.activation_gradients, block.arguments.gradients
+        for i, counts in vector_tiles(block, inputs, max(1, SUMS // samples), again=not add):
             x = [
                 [code.load_some(array, code.plus(start, code.plus(i, c * code.lanes)), count) for start in starts]
                 for c, count in enumerate(counts)
@@ -127,19 +155,15 @@ class FewSamples(ChunkRule):
                     at = weight_place(block, stage, j, code.plus(i, c * code.lanes))
                     products = [each * of_sample for each, of_sample in zip(dy, x[c], strict=True)]
                     _store_sum(code, of_weights, at, products, count, add)
-        if stage is block.plan.last:
-            add_bias_gradients(block, stage, columns)
-        elif stage.bias_offset is not None:
-            for j, counts in vector_tiles(block, outputs, 1):
-                dy = [code.load_some(of_values, self._gradient(block, stage, j, n), counts[0]) for n in range(samples)]
-                _store_sum(code, of_weights, code.plus(j, stage.bias_offset), dy, counts[0], add=True)
 
     # ---- memory ------------------------------------------------------------------------------------------------
-    def _inputs(self, block: ColumnBlock, stage: Stage, rows: Rows) -> tuple[Pointer, list[Index]]:
-        """An array, and where in it the inputs of each sample begin."""
+    def _inputs(self, block: ColumnBlock, stage: Stage, columns: Index, rows: Rows) -> tuple[Pointer, list[Index]]:
+        """An array, and where in it the inputs of each sample begin. Those that the columns lack repeat the last."""
         code, (before,) = block.code, stage.inputs
         if before.kind == INPUT:
-            return rows.array, [code.index(rows.first(n)) for n in range(self.samples)]
+            last = code.minus(code.times(columns, code.lanes), 1)
+            held = [n if n < code.lanes else code.least(n, last) for n in range(self.samples)]
+            return rows.array, [code.index(rows.first(n)) for n in held]
         place = block.first_number(before.output_offset)
         return block.arguments.activations, [self._number(block, before, place, 0, n) for n in range(self.samples)]
 
@@ -155,11 +179,17 @@ class FewSamples(ChunkRule):
         code = block.code
         if stage is block.plan.last:
             return code.plus(first, code.plus(code.times(unit, block.stride * code.lanes), sample))
-        return code.plus(first, code.plus(unit, sample * stage.units))
+        return code.plus(first, code.plus(unit, sample * self._row(block, stage)))
 
-    def _vectors(self, code: Code, stage: Stage) -> int:
+    def _row(self, block: ColumnBlock, stage: Stage) -> int:
+        """The length of a sample's row of a hidden stage: whole vectors, if they fit."""
+        lanes, units = block.code.lanes, stage.units
+        whole = -(-units // lanes) * lanes
+        return int(whole if whole * self.samples <= units * lanes * block.stride else units)
+
+    def _vectors(self, block: ColumnBlock, stage: Stage) -> int:
         """The number of vectors that the values of a hidden stage fill."""
-        return -(-stage.units * self.samples // code.lanes)  # type: ignore[no-any-return]
+        return -(-self._row(block, stage) * self.samples // block.code.lanes)
 
 
 def is_row_of_formulas(plan: Plan) -> bool:

@@ -352,13 +352,13 @@ class CPUCode(Code):
 
     # ---- across lanes ------------------------------------------------------------------------------------------
     def lane_sums(self, vectors: Sequence[Lane]) -> list[Lane]:
-        """Sums by pairs: W vectors become W / 2 vectors of sums of neighbouring lanes, and so on until one is left."""
+        """Sums by pairs: W vectors become W / 2 vectors of sums of neighbouring lanes, and so on until one is left.
+        One that is over is paired with itself."""
         found = []
         for first in range(0, len(vectors), self.lanes):
             some = list(vectors[first : first + self.lanes])
-            some += [some[-1]] * (self.lanes - len(some))
-            while len(some) > 1:
-                some = [self._of_pairs(x, y) for x, y in zip(some[::2], some[1::2], strict=True)]
+            for _ in range(self.lanes.bit_length() - 1):
+                some = [self._of_pairs(x, y) for x, y in zip(some[::2], [*some[1::2], some[-1]], strict=False)]
             found.append(some[0])
         return found
 
@@ -372,7 +372,8 @@ class CPUCode(Code):
 
     def store_some(self, pointer: ir.Value, at: Index, numbers: Sequence[Lane], first: int, count: int) -> None:
         vector, offset = divmod(first, self.lanes)
-        some = self._shuffled(numbers[vector], numbers[vector], [offset + k for k in range(count)])
+        pair = numbers[vector], numbers[min(vector + 1, len(numbers) - 1)]
+        some = self._shuffled(*pair, [offset + k for k in range(count)])
         place = self.b.bitcast(self.beyond(pointer, at), some.type.as_pointer())
         self.b.store(some, place, align=self.dtype.itemsize)
 
