@@ -11,6 +11,7 @@ import torch
 
 import lamp
 from lamp.errors import ArgumentError, LabelError, NonFiniteError, NonFiniteWarning
+from lamp.training.eager import evaluate
 from tests.cases.compiled import BATCH, close, network, replicas, task, trained
 
 TASK, SQUARES = task("CrossEntropyLoss"), task("MSELoss")
@@ -66,6 +67,33 @@ def test_a_first_loss_that_is_not_finite_leaves_everything_as_it_was():
         assert error.value.history.epochs == 0
         for one, other in zip(model.parameters(), make().parameters(), strict=True):
             assert torch.equal(one.data, other.data)
+
+
+@pytest.mark.parametrize("count", [None, 3])
+def test_a_validation_loss_that_is_not_finite_is_told_and_ends_nothing(count):
+    x, y = SQUARES.data(9)
+    x[4] = 1e200  # finite, and its square is not
+    options = {"count": count, "epochs": 3, "validation": (x, y)}
+    for engine in ("eager", "compiled"):
+        with pytest.warns(NonFiniteWarning, match="not finite in 3 of 3 epochs") as told:
+            left = trained(
+                engine, lambda: network(SQUARES, lamp.ReLU()), SQUARES.make, sgd(0.01), SQUARES.data(), **options
+            )
+        assert len(told) == 1
+        assert (left.history["validation_loss"] == math.inf).all()
+        assert left.history["loss"].isfinite().all()
+        assert left.history.stopped == "all epochs done"
+        assert left.history.failed == []
+
+
+@pytest.mark.parametrize("of", [TASK, SQUARES], ids=["classes", "squares"])
+def test_a_loss_that_is_not_finite_is_an_error_only_where_it_was_asked_for(of):
+    x, y = of.data(9)
+    data = [(x[:5], y[:5]), (x[5:] * math.inf, y[5:])]
+    model = network(of)
+    with pytest.raises(NonFiniteError):
+        lamp.evaluate(model, of.make(), data)
+    assert not math.isfinite(evaluate(model, of.make(), data, {}, finite=False)["loss"])
 
 
 # ---- a population ----------------------------------------------------------------------------------------------------

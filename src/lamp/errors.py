@@ -101,9 +101,11 @@ class NonFiniteError(LampError, ArithmeticError):
     """There is a NaN or an infinity where a finite number is needed.
 
     history  the `History` of the epochs before, if `fit` raised the error
+    loss     the value of the loss, a tensor, if a loss raised the error
     """
 
     history: Any = None
+    loss: Any = None
 
 
 class TrainingWarning(UserWarning):
@@ -111,7 +113,7 @@ class TrainingWarning(UserWarning):
 
 
 class NonFiniteWarning(UserWarning):
-    """Some replicas of a population ended with a NaN or an infinity; the others continued."""
+    """Replicas of a population ended with a NaN or an infinity, or a validation loss was one; the training went on."""
 
 
 class DataError(LampError, ValueError):

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from lamp.axes import column, replicas_of, sums
-from lamp.errors import ArgumentError, DTypeError, LampError, NotTraceable
+from lamp.errors import ArgumentError, DTypeError, LampError, NonFiniteError, NotTraceable
 from lamp.formulas import Number, constant, scalar
 from lamp.losses.checks import Limits, as_number, explain_dloss, explain_non_finite, explain_number, explain_pair
 from lamp.module import Module
@@ -152,7 +152,7 @@ class Loss(Module):
         loss.divisor = divisor  # type: ignore[attr-defined]  # for means of several batches
         # On a GPU this would wait for the device at each step; there `fit` checks all losses of an epoch together.
         if replicas is None and dvalue is not None and loss.is_cpu and not math.isfinite(loss.item()):
-            raise self.explain_non_finite(value, input, target)
+            raise self.not_finite(loss, value, input, target)
         self.remember((prepared, dvalue, replicas))
         return loss
 
@@ -260,6 +260,13 @@ class Loss(Module):
         if not fits or (dvalue is None and dloss[0].dtype is not dtype):
             raise explain_dloss(dloss, shape if dvalue is None else None, dtype, replicas)
         return dloss[0] if dvalue is None else dvalue * dloss[0]
+
+    def not_finite(self, loss: Tensor, value: Tensor, output: Tensor, target: Tensor) -> LampError:
+        """The error for a loss that is NaN or infinite, which holds the loss: a validation goes on with it."""
+        error = self.explain_non_finite(value, output, target)
+        if isinstance(error, NonFiniteError):
+            error.loss = loss
+        return error
 
     def explain_non_finite(self, value: Tensor, output: Tensor, target: Tensor) -> LampError:
         """The error for a mean or sum that is NaN or infinite."""

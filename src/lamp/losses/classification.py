@@ -124,7 +124,8 @@ class ClassLoss(Loss):
             terms = self.terms(log_p, target, axis, smoothing, True)
             loss, dvalue, divisor = self._reduced(terms, replicas)
             if replicas is None and not math.isfinite(loss.item()):
-                raise self._explain_value(terms.sign * terms.value.squeeze(axis), divisor, input, target)
+                loss.__dict__["divisor"] = divisor
+                raise self._explain_value(loss, terms.sign * terms.value.squeeze(axis), input, target)
         if replicas is not None and dvalue is None and given[0].dim() > 2:
             loss = loss.unflatten(0, (replicas, -1))
         loss.__dict__["divisor"] = divisor  # takes half the time of setting an attribute
@@ -286,11 +287,12 @@ class ClassLoss(Loss):
             fix=fix,
         )
 
-    def _explain_value(self, value: Tensor, divisor: Tensor | int, output: Tensor, target: Tensor) -> LampError:
+    def _explain_value(self, loss: Tensor, value: Tensor, output: Tensor, target: Tensor) -> LampError:
+        divisor = loss.__dict__["divisor"]
         if self.reduction == "mean" and isinstance(divisor, Tensor) and divisor.item() == 0:
             got = f"{target.numel()} labels, all ignored or of weight 0"
             return self.explain_no_labels(got, 'skip this batch, or use reduction="sum"')
-        return self.explain_non_finite(value, output, target)
+        return self.not_finite(loss, value, output, target)
 
 
 def _are_classes(labels: Tensor, classes: int) -> bool:

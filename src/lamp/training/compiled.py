@@ -226,7 +226,8 @@ class CompiledEngine:
         if self.measurer is None or self.held_out is None:
             self.runner.store_weights()
             self._note()
-            return eager.evaluate(spec.model, spec.criterion, spec.validation, spec.metrics, spec.reader.read)
+            of_spec = spec.model, spec.criterion, spec.validation, spec.metrics, spec.reader.read
+            return eager.evaluate(*of_spec, finite=False)
         steps, order = self.held_out.lay_out(self.measurer)
         steps.run(0, steps.count)
         (values,) = values_of_epochs(spec, steps, self.held_out, order, Record.of(steps))

@@ -87,6 +87,23 @@ def tell_of_failures(failed: Iterable[int], everyone: str, where: str) -> None:
         )
 
 
+def tell_of_validation(losses: Tensor, held_out: Tensor) -> None:
+    """Warn of validation losses that were not finite in an epoch whose training loss was.
+
+    losses, held_out  the losses of all epochs on the training and on the validation data, (epochs,) or (epochs, K)
+    """
+    bad = (losses.isfinite() & ~held_out.isfinite()).nonzero()  # (places, 1 or 2): epochs, replicas
+    if len(bad):
+        first, epochs = tuple(bad[0].tolist()), len(bad[:, 0].unique())
+        replica = f" of replica {first[1]}" if len(first) > 1 else ""
+        warn_of(
+            f"the validation loss{replica} was {held_out[first].item()} in epoch {first[0] + 1}, and the validation "
+            f"loss was not finite in {epochs} of {len(losses)} epochs. This ends no training whose own loss is finite. "
+            "Look for numbers in the validation data that are far from those in training.",
+            NonFiniteWarning,
+        )
+
+
 def not_finite(losses: Tensor, epoch: int | None, step: int) -> NonFiniteError:
     """The error for a loss of a single network that is not finite.
 

@@ -177,10 +177,13 @@ def evaluate(
     batches: Iterable[Any],
     metrics: Mapping[str, MetricLike],
     batch_for: Callable[[Any, Iterable[Any]], Batch] | None = None,
+    *,
+    finite: bool = True,
 ) -> dict[str, Measured]:
     """The loss and the metrics over these batches, in eval mode, by name: numbers, in a population tensors (K,).
 
     batch_for  turns what the data yield into (inputs..., target); `batch.parts` by default
+    finite     whether the loss of a single network that is NaN or infinite is an error; in a population it is a value
     """
     averages = Averages(criterion, metrics, model.replicas)
     with evaluating():
@@ -194,6 +197,10 @@ def evaluate(
                     raise
                 loss = first_leaf(output).new_zeros(())  # with divisor 0 it does not count in the mean
                 loss.divisor = 0  # type: ignore[attr-defined]
+            except NonFiniteError as error:
+                if finite or error.loss is None:
+                    raise
+                loss = error.loss
             averages.add(loss, output, target)
     return averages.values()
 
@@ -285,7 +292,9 @@ class EagerEngine:
         untouched = Untouched(spec.model, spec.optimizer, ()) if spec.watch.measures else None
         values = epoch.averages.values()
         if spec.validation is not None:
-            held_out = evaluate(spec.model, spec.criterion, spec.validation, spec.metrics, spec.reader.read)
+            held_out = evaluate(
+                spec.model, spec.criterion, spec.validation, spec.metrics, spec.reader.read, finite=False
+            )
             values |= {f"validation_{name}": value for name, value in held_out.items()}
         if untouched is not None and (written := untouched.written) is not None:
             raise spec.watch.explain_changed(written, "a metric")

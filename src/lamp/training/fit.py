@@ -114,7 +114,8 @@ def fit(
     lamp.DataLoader with replicas= or indices=; in a list of batches they are marked by lamp.per_replica(x), since
     unmarked tensors are shared whatever their shape. A hyperparameter of optimizer or loss, clip_norm and clip_value
     may be a tensor (K,). A replica whose loss is not finite ends with its last finite weights, and a NonFiniteWarning
-    names it at the end; the others continue. A replica that has ended costs nothing more.
+    names it at the end; the others continue. A replica that has ended costs nothing more. A validation loss that is not
+    finite ends nothing, and is told once at the end, also for a single network.
 
     A network too small to gain from several threads trains on one of torch's threads. During training, denormal numbers
     (below 1e-38; a saturated network has many) count as 0, because they are slow.

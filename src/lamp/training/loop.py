@@ -21,7 +21,7 @@ from lamp.training.callback import Training
 from lamp.training.checkpointer import UNLIMITED, Checkpointer
 from lamp.training.checkpoints import Saved
 from lamp.training.choosing import ASKED, batch_size_of, choose, refused
-from lamp.training.diagnosis import none_finite, not_finite, tell_of_failures
+from lamp.training.diagnosis import none_finite, not_finite, tell_of_failures, tell_of_validation
 from lamp.training.eager import EagerEngine
 from lamp.training.engine import Budget, Engine, Measurement
 from lamp.training.history import Measured
@@ -109,6 +109,8 @@ class Loop:
         if self.engine.name == "compiled":
             history.compile_seconds = self.engine.compile_seconds
         tell_of_failures(history.failed, f"{training.model.replicas} replicas", "history.endings says")
+        if "validation_loss" in history:
+            tell_of_validation(history["loss"], history["validation_loss"])
 
     @property
     def _goes_on(self) -> bool:
