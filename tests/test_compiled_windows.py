@@ -112,6 +112,15 @@ NETWORKS = {
         SHAPE,
         lambda: [lamp.Conv2d(2, 3, 3, padding=1, padding_mode="reflect"), lamp.Tanh()],
     ),
+    "norms of windows": (SHAPE, after_a_convolution(lambda: lamp.LPPool2d(2, 3, 2), lamp.Tanh)),
+    "cubic norms of windows, the last beyond the border": (
+        (2, 8, 7),
+        after_a_convolution(lamp.Softplus, lambda: lamp.LPPool2d(3, (2, 3), ceil_mode=True)),
+    ),
+    "divided by the channels beside": (
+        (2, 4, 3),
+        after_a_convolution(lambda: lamp.LocalResponseNorm(2, alpha=0.3, k=0.7), lambda: lamp.LocalResponseNorm(3)),
+    ),
     "larger, between the places": (
         (2, 5, 6),
         after_a_convolution(lambda: lamp.Upsample(scale_factor=2, mode="bilinear"), lamp.Tanh),
@@ -204,6 +213,32 @@ def test_both_engines_agree(name, count):
 def test_any_number_of_networks(count):
     shape, make = NETWORKS["padded, strided, of two sizes"]
     trained_alike(shape, make, count)
+
+
+@pytest.mark.compiled
+@pytest.mark.parametrize(
+    "name",
+    [
+        "norms of windows",
+        "cubic norms of windows, the last beyond the border",
+        "divided by the channels beside",
+        "larger, between the places",
+        "other sizes, from corner to corner",
+        "other sizes, the nearest and a cubic",
+    ],
+)
+def test_gradients_are_torchs(name):
+    shape, make = NETWORKS[name]
+    model, generator = network(shape, *make(), dtype=torch.float64), torch.Generator().manual_seed(7)
+    x = torch.randn(5, *shape, generator=generator, dtype=torch.float64)
+    y = torch.randint(3, (5,), generator=generator)
+    twin = lamp.to_torch(model)
+    loss = torch.nn.functional.cross_entropy(twin(x), y)
+    loss.backward()
+    compiled = lamp.compile(model, lamp.CrossEntropyLoss(), lamp.SGD(model.parameters(), lr=0.1), 5)
+    assert float(compiled.gradients(x, y)) == pytest.approx(float(loss.detach()), rel=1e-12)
+    for own, theirs in zip(model.parameters(), twin.parameters(), strict=True):
+        assert torch.allclose(own.grad, theirs.grad, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.compiled

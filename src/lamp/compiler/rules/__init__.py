@@ -18,10 +18,11 @@ from lamp.compiler.rules.gather import Gather
 from lamp.compiler.rules.matmul import MatMul
 from lamp.compiler.rules.norm import Norm, Standardise
 from lamp.compiler.rules.pad import Pad
-from lamp.compiler.rules.pooling import AdaptiveAvgPool, AdaptiveMaxPool, AvgPool, MaxPool
+from lamp.compiler.rules.pooling import AdaptiveAvgPool, AdaptiveMaxPool, AvgPool, MaxPool, NormPool
 from lamp.compiler.rules.recurrence import LAST_STATE, Cell, LastState, Scan
 from lamp.compiler.rules.reduce import Reduce
 from lamp.compiler.rules.resize import Resize
+from lamp.compiler.rules.response_norm import ResponseNorm
 from lamp.compiler.rules.rule import Rule, WeightedRule
 from lamp.compiler.rules.softmax import Softmax
 from lamp.compiler.rules.views import Viewed
@@ -37,6 +38,8 @@ RULES: dict[str, Rule] = {
     "BatchNorm": BatchNorm(),
     STANDARDISE: ByRunningStatistics(),
     "Pad": Pad(),
+    "ResponseNorm": ResponseNorm(),
+    "LPPool": NormPool(),
     "MaxPool": MaxPool(),
     "AvgPool": AvgPool(),
     "AdaptiveMaxPool": AdaptiveMaxPool(),

@@ -17,6 +17,7 @@ from lamp.compiler.lanes import Lane
 from lamp.compiler.not_compiled import NotCompiled
 from lamp.compiler.rules.elementwise import Exclude, Formula, Minus, Shift, Slopes
 from lamp.compiler.rules.mask import AlphaMask, ChannelMask, Mask, RandomSlope
+from lamp.compiler.rules.powers import Power, Root
 from lamp.compiler.rules.rule import ElementRule
 from lamp.compiler.stages import Element, Stage
 from lamp.graph import Op
@@ -31,6 +32,8 @@ ELEMENTS: tuple[ElementRule, ...] = (
     Minus(),
     Shift(),
     Exclude(),
+    Power(),
+    Root(),
 )
 IN_CHAINS = {rule.kind for rule in ELEMENTS}  # the kinds of operations that can join the stage before them
 

@@ -1,4 +1,4 @@
-"""The rules for pools: the largest number of each window, or its mean."""
+"""The rules for pools: the largest number of each window, its mean, or its p-norm."""
 
 from __future__ import annotations
 
@@ -13,15 +13,17 @@ from lamp.compiler.code import Code
 from lamp.compiler.column_block import ColumnBlock
 from lamp.compiler.indices import Index
 from lamp.compiler.lanes import Lane
+from lamp.compiler.not_compiled import NotCompiled
 from lamp.compiler.rules.chain import apply_chain, each_column, give_gradients, keep_gradients, note_all_given
 from lamp.compiler.rules.pad import padded
 from lamp.compiler.rules.rule import Rule
 from lamp.compiler.rules.windows import Axis, EqualShares, flat, shares
-from lamp.compiler.stages import Stage
+from lamp.compiler.stages import Element, Stage
 from lamp.graph import Op
 from lamp.parameter import Parameter
 
 FEW = 9  # windows of up to so many numbers are unrolled
+LARGEST_POWER = 16  # the largest p of a p-norm that is compiled: x^p is written as products
 
 
 @dataclass
@@ -211,6 +213,26 @@ def _within(code: Code, axis: Any, place: Index, low: int, high: int) -> Index:
         return counts.pop()
     first = axis.read(code, place, 0)
     return code.minus(code.least(code.plus(first, axis.kernel), high), code.greatest(first, low))
+
+
+class NormPool(AvgPool):
+    """y = (n mean of x^p)^(1/p), where n is the number of places of a whole window: a power before a pool of means, and
+    a root behind it."""
+
+    def prepared(self, op: Op, inputs: list[Stage]) -> list[Stage]:
+        (before,), p = inputs, op.attributes["p"]
+        if p not in range(1, LARGEST_POWER + 1):
+            raise NotCompiled(
+                f"is compiled for a norm_type that is a whole number up to {LARGEST_POWER}", module=op.module
+            )
+        power = Stage("Elementwise", [before], before.units, chain=[Element("Power", op.module)])
+        return super().prepared(op, [power])
+
+    def stage(self, op: Op, inputs: list[Stage], offsets: Mapping[Parameter, int]) -> Stage:
+        stage = super().stage(op, inputs, offsets)
+        stage.kind, stage.chain = "AvgPool", [Element("Root", op.module)]
+        stage.attributes = {**stage.attributes, "count_include_pad": False, "divisor_override": None}
+        return stage
 
 
 class AdaptivePool(Pool):
