@@ -5,9 +5,10 @@ from __future__ import annotations
 from functools import cache
 
 import torch
+from matplotlib.figure import Figure
 
 import lamp
-from lamp.errors import ArgumentError, DeviceError
+from lamp.errors import ArgumentError, DeviceError, DTypeError
 from tests.cases.mistakes import Mistake
 from tests.cases.mistakes_fitting import X, Y, network
 from tests.cases.mistakes_habits import several, swept
@@ -23,6 +24,10 @@ def folds():
     return lamp.cross_validate(
         network(), (X, Y), criterion=lamp.CrossEntropyLoss(), optimizer=lamp.SGD, folds=4, epochs=1, progress=False
     )
+
+
+def _axes():
+    return Figure().add_subplot()
 
 
 def loader():
@@ -99,6 +104,23 @@ MISTAKES = [
     Mistake("a loader of a loader", lambda: lamp.DataLoader(loader(), 5), lamp.DataError, "DataLoader", ("dataset",)),
     Mistake(
         "a sample between two", lambda: lamp.Dataset(X, Y)[1.5], ArgumentError, "data set", ("1.5", "whole numbers")
+    ),
+    *(
+        Mistake(
+            f"model.{name}, as in Keras and fastai",
+            lambda name=name: getattr(network(), name)("net.pt"),
+            AttributeError,
+            name,
+            ("lamp.load(model, path)",),
+        )
+        for name in ("load", "load_weights")
+    ),
+    Mistake(
+        "the axes in the place of predictions",
+        lambda: lamp.plots.points(X[:, :2], Y, _axes()),
+        DTypeError,
+        "predictions",
+        ("Axes", "ax="),
     ),
     # ---- tensors without values
     _meta("CrossEntropyLoss", lamp.CrossEntropyLoss(), P, LABELS),

@@ -265,5 +265,9 @@ def numbers(values: Any, name: str) -> Tensor:
             f"{name}: these are not numbers",
             expected="a tensor, an array or a list of numbers",
             got=type(values).__name__,
-            fix="torch.stack(values), for a list of tensors" if isinstance(values, list | tuple) else "pass a tensor",
+            fix="torch.stack(values), for a list of tensors"
+            if isinstance(values, list | tuple)
+            else "ax=axes names the axes"
+            if hasattr(values, "get_figure")
+            else "pass a tensor",
         ) from None
