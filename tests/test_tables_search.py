@@ -233,14 +233,14 @@ def test_an_epoch_counts_what_is_moved_where_there_is_little_to_compute():
 def test_the_sweep_of_a_wide_table_is_within_its_share_of_the_budget(inputs):
     effort = effort_for(192, inputs, 2, 10, 10.0, numbers=inputs)
     pairs = [(shape, inputs) for shape in effort.shapes]
-    swept = efforts.sweep_seconds(pairs, 2, effort.swept_rows, effort.batch_size, effort.sweep_epochs)
+    swept = efforts.sweep_seconds(pairs, 2, effort.swept_rows, effort.batch_size, effort.sweep_epochs, effort.halving)
     assert swept <= 10.0 * efforts.SWEEP
     assert not effort.encoded
 
 
 def test_a_larger_budget_is_more_epochs():
     epochs = []
-    for seconds in (1e-4, 2.1e-2, 60.0):
+    for seconds in (1e-4, 0.85, 60.0):
         effort = Effort(SHAPES[1:2], 3, 120, 27, 8, 90, 90, 4, seconds)
         epochs.append(search(circles(150), circles(50, 1), effort, 2, progress=False).histories[0].epochs)
     assert efforts.LEAST_EPOCHS[-1] == epochs[0] < epochs[1] < epochs[2]
@@ -250,12 +250,25 @@ def test_what_is_left_of_a_budget():
     """First members and pairs, then epochs, then fewer of all; never fewer epochs than a network needs."""
     effort = Effort(SHAPES, 9, 1000, 27, 64, 150, 50, 24, 100.0)
     assert allotment(effort, [1e-3, 1e-3, 1e-3, 1e-3], 60.0, 5_000) == Allotment(3, 8, 150)
-    assert allotment(effort, [1e-2, 1e-2, 1e-2], 20.0, 5_000) == Allotment(3, 8, 83)
-    assert allotment(effort, [1e-2, 1e-2, 1e-2], 12.0, 5_000) == Allotment(2, 10, 60)
-    assert allotment(effort, [1e-2, 1e-1, 1e-2], 12.0, 5_000) == Allotment(1, 20, 60)
-    assert allotment(effort, [1e-1, 1e-1], 24.0, 5_000) == Allotment(1, 8, 30)
-    assert allotment(effort, [1e-1, 1e-1], 10.4, 5_000) == Allotment(1, 8, 26, 0.5)
-    assert allotment(effort, [1e-1, 1e-1], 4.0, 50_000) == Allotment(1, 4, 10)
+    assert allotment(effort, [1e-2, 1e-2, 1e-2], 20.0, 5_000) == Allotment(3, 8, 79)
+    assert allotment(effort, [1e-2, 1e-2, 1e-2], 12.0, 5_000) == Allotment(2, 9, 63)
+    assert allotment(effort, [1e-2, 1e-1, 1e-2], 12.0, 5_000) == Allotment(1, 19, 61)
+    assert allotment(effort, [1e-2, 1e-2, 1e-2], 13.2, 5_000, [0.3, 0.3, 5.0]) == Allotment(2, 10, 60)
+    assert allotment(effort, [1e-1, 1e-1], 24.2, 5_000) == Allotment(1, 8, 30)
+    assert allotment(effort, [1e-1, 1e-1], 10.452, 5_000) == Allotment(1, 8, 26, 0.5)
+    assert allotment(effort, [1e-1, 1e-1], 4.05, 50_000) == Allotment(1, 4, 10)
+
+
+def test_small_budgets_count_kernels_and_epochs_and_large_ones_stay_as_they_were():
+    """What a training costs besides its multiplications does not grow with the budget."""
+    for seconds in (0.6, 3.0, 12.0, 72.0):
+        effort = effort_for(600, 60, 2, 24, seconds, numbers=7)
+        pairs = [(shape, 60) for shape in effort.shapes] + [(shape, 60 + 7 * 16) for shape in effort.encoded]
+        of_sweep = effort.swept_rows, effort.batch_size, effort.sweep_epochs, effort.halving
+        swept = efforts.sweep_seconds(pairs, 2, *of_sweep)
+        assert swept <= efforts.SWEEP * seconds or (len(pairs) == 2 and effort.sweep_epochs == efforts.EPOCHS[0])
+    assert (len(effort.shapes), len(effort.encoded), effort.halving) == (4, 4, efforts.HALVING)
+    assert effort_for(600, 60, 2, 24, 3.0, numbers=7).halving is None
 
 
 def test_numbers_that_bend():

@@ -1,7 +1,8 @@
 """The effort of a training on a table: how many settings are tried and for how long, from a budget in seconds.
 
-The budget is counted in work, not by the clock: a second is RATE multiplications and additions on any machine. So the
-result does not depend on how busy the machine is. The clock only ends a training that takes far longer than its budget.
+The budget is counted in work, not by the clock: a second is RATE multiplications and additions on any machine, and
+epochs and kernels have their price. So the result does not depend on how busy the machine is. The clock only ends a
+training that takes far longer than its budget.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import accumulate
 from typing import Any
 
 from lamp.module import Module
@@ -37,6 +39,7 @@ GROUPS = 3  # most pairs of an encoding and a shape in the ensemble
 FEWEST_MEMBERS = 4  # of a group in a large table; in others they suffice for folds
 RATE = 3e10  # multiplications and additions per second of budget
 STEP = 1e-6  # seconds per step of one network, in addition to its multiplications
+EPOCH = 4e-3  # seconds per epoch of a population, in addition to the steps of its networks
 INPUT = 1.3e-9  # seconds to move an input of a row through memory in an epoch
 CACHED = 1_000_000  # weights of one network that stay in the processor's cache,
 UPDATE = 3e-8  # and seconds to update each further one in a step
@@ -85,6 +88,7 @@ class Effort:
     members                   networks in the ensemble, at most
     seconds                   budget of the sweep and the ensemble together (see RATE)
     encoded                   shapes that the sweep tries with numbers in piecewise-linear encoding as well
+    halving                   one in so many settings goes on after each round of the sweep; None for a single round
     """
 
     shapes: tuple[Shape, ...]
@@ -97,6 +101,7 @@ class Effort:
     members: int
     seconds: float
     encoded: tuple[Shape, ...] = ()
+    halving: int | None = HALVING
 
     def to_dict(self) -> dict[str, Any]:
         """The effort as a dict for JSON."""
@@ -143,11 +148,17 @@ def effort_for(rows: int, inputs: int, outputs: int, members: int, seconds: floa
         return least * epoch_seconds(*pair, outputs, rows, batch)
 
     pairs = [pair for pair in pairs if least_seconds(pair) < seconds / 2] or pairs[:1]
-    if compiling_sweep([shape for shape, _ in pairs]) > SWEEP * seconds:
-        pairs = [pair for pair in pairs if pair[1] == inputs] or pairs[:1]
     swept = min(rows, SWEPT_ROWS)
     epochs = epochs_for(swept, batch, STEPS, EPOCHS)
-    while sweep_seconds(pairs, outputs, swept, batch, epochs) > SWEEP * seconds:
+    most = SWEEP * seconds
+
+    def swept_in(halving: int | None) -> float:
+        return sweep_seconds(pairs, outputs, swept, batch, epochs, halving)
+
+    if compiling_sweep(pairs, None) > most / 2:
+        pairs = [pair for pair in pairs if pair[1] == inputs] or pairs[:1]
+    # each round of a sweep has kernels of its own; a single one may take less, where these take longer than training
+    while min(swept_in(HALVING), swept_in(None)) > most:
         if epochs > EPOCHS[0]:
             epochs -= 1
         elif len(pairs) > 2:
@@ -156,6 +167,7 @@ def effort_for(rows: int, inputs: int, outputs: int, members: int, seconds: floa
             swept //= 2
         else:
             break
+    rounds = HALVING if swept_in(HALVING) <= max(most, swept_in(None)) else None
     all_epochs = epochs_for(rows, batch, ENSEMBLE_STEPS, ENSEMBLE_EPOCHS)
     return Effort(
         tuple(shape for shape, width in pairs if width == inputs),
@@ -168,6 +180,7 @@ def effort_for(rows: int, inputs: int, outputs: int, members: int, seconds: floa
         members,
         seconds,
         tuple(shape for shape, width in pairs if width != inputs),
+        rounds,
     )
 
 
@@ -187,16 +200,24 @@ def epoch_seconds(shape: Shape, inputs: int, outputs: int, rows: int, batch: int
     return max(6.0 * weights * rows / RATE, moving) + steps * STEP
 
 
-def sweep_seconds(pairs: Sequence[tuple[Shape, int]], outputs: int, rows: int, batch: int, epochs: int) -> float:
-    """Seconds of budget that a sweep of pairs (shape, number of inputs) takes, without compiling."""
+def sweep_seconds(
+    pairs: Sequence[tuple[Shape, int]], outputs: int, rows: int, batch: int, epochs: int, halving: int | None = HALVING
+) -> float:
+    """Seconds of budget that a sweep of pairs (shape, number of inputs) takes."""
     of_all = PER_PAIR * sum(epoch_seconds(shape, inputs, outputs, rows, batch) for shape, inputs in pairs)
-    return of_all * epochs * share_trained(PER_PAIR * len(pairs))
+    share = 1.0 if halving is None else share_trained(PER_PAIR * len(pairs))
+    return (of_all * share + EPOCH * len(pairs)) * epochs + compiling_sweep(pairs, halving)
 
 
-def compiling_sweep(shapes: Sequence[Shape]) -> float:
-    """Seconds to compile the rounds of a sweep of these shapes."""
-    rounds = 1 + int(math.log(PER_PAIR * len(shapes), HALVING))
-    return rounds * sum(compiling_seconds(shape.depth + 1) for shape in shapes)
+def compiling_sweep(pairs: Sequence[tuple[Shape, int]], halving: int | None = HALVING) -> float:
+    """Seconds to compile the kernels of a sweep: one per pair and round."""
+    rounds = 1 if halving is None else 1 + int(math.log(PER_PAIR * len(pairs), halving))
+    return rounds * sum(compiling(shape) for shape, _ in pairs)
+
+
+def compiling(shape: Shape) -> float:
+    """Seconds to compile a kernel for networks of this shape."""
+    return compiling_seconds(shape.depth + 1)
 
 
 def share_trained(settings: int) -> float:
@@ -212,9 +233,9 @@ def share_trained(settings: int) -> float:
 
 def seconds_left(effort: Effort, pairs: Sequence[tuple[Shape, int]], outputs: int) -> float:
     """Seconds of budget that the sweep of these pairs (shape, number of inputs) leaves for the ensemble."""
-    swept = sweep_seconds(pairs, outputs, effort.swept_rows, effort.batch_size, effort.sweep_epochs)
-    compiling = compiling_sweep([shape for shape, _ in pairs])
-    return max(effort.seconds - swept - compiling, (1 - SWEEP) * effort.seconds / 2)
+    rows, batch = effort.swept_rows, effort.batch_size
+    swept = sweep_seconds(pairs, outputs, rows, batch, effort.sweep_epochs, effort.halving)
+    return max(effort.seconds - swept, (1 - SWEEP) * effort.seconds / 2)
 
 
 @dataclass(frozen=True)
@@ -235,21 +256,33 @@ def fewest_members(rows: int) -> int:
     return FEWEST_FOLDS * HELD_BY if rows < LARGE_TABLE else FEWEST_MEMBERS
 
 
-def allotment(effort: Effort, costs: Sequence[float], left: float, rows: int) -> Allotment:
+def allotment(
+    effort: Effort, costs: Sequence[float], left: float, rows: int, kernels: Sequence[float] | None = None
+) -> Allotment:
     """The ensemble that `left` seconds of budget allow for a table with so many training rows.
 
-    costs  seconds of an epoch of one network of each pair that is good enough, the best first
+    costs    seconds of an epoch of one network of each pair that is good enough, the best first
+    kernels  seconds to compile the kernel of each of these pairs; by default none
     """
     fewest = fewest_members(rows)
     enough = min(epochs_for(rows, effort.batch_size, ENOUGH_STEPS, ENOUGH_EPOCHS), effort.epochs)
     least = min(epochs_for(rows, effort.batch_size, LEAST_STEPS, LEAST_EPOCHS), enough)
+    compiled = [0.0, *accumulate(kernels or [0.0] * len(costs))]  # of the first pairs
+
+    def members_for(pairs: int) -> int:
+        """How many members of each pair have enough epochs."""
+        per_epoch = (left - compiled[pairs]) / enough - EPOCH * pairs
+        return min(effort.members // pairs, int(per_epoch / sum(costs[:pairs])))
+
+    def epochs_of(members: int, pairs: int) -> float:
+        return (left - compiled[pairs]) / (members * sum(costs[:pairs]) + EPOCH * pairs)
+
     for pairs in range(min(GROUPS, len(costs)), 0, -1):
-        cost = sum(costs[:pairs])
-        members = min(effort.members // pairs, int(left / (enough * cost)))
+        members = members_for(pairs)
         if members >= fewest:
-            return Allotment(pairs, members, min(effort.epochs, int(left / (members * cost))))
-    members = min(effort.members, max(fewest, int(left / (enough * costs[0]))))
-    epochs = left / (members * costs[0])
+            return Allotment(pairs, members, min(effort.epochs, int(epochs_of(members, pairs))))
+    members = min(effort.members, max(fewest, members_for(1)))
+    epochs = max(epochs_of(members, 1), 0.0)
     return Allotment(1, members, min(effort.epochs, max(least, int(epochs))), min(1.0, epochs / least))
 
 

@@ -15,7 +15,7 @@ from lamp.optim import AdamW, CosineAnnealingLR
 from lamp.studies import Sweep, log_uniform, samples, sweep
 from lamp.studies.settings import Setting
 from lamp.studies.trial import Trial
-from lamp.tables.effort import BINS, ENGINE, HALVING, Deadline, Effort, Shape
+from lamp.tables.effort import BINS, ENGINE, Deadline, Effort, Shape
 from lamp.tables.member_rows import Data
 from lamp.training import predict
 
@@ -95,7 +95,7 @@ def swept(
                 batch_size=effort.batch_size,
                 validation=held_out,
                 seeds=[seed],
-                halving=HALVING,
+                halving=effort.halving,
                 scheduler=lambda optimizer: CosineAnnealingLR(optimizer, effort.sweep_epochs),
                 callbacks=[alarm],
                 engine=ENGINE,

@@ -17,12 +17,12 @@ from lamp.studies import Sweep
 from lamp.studies.settings import Setting
 from lamp.tables.effort import (
     ENGINE,
-    HALVING,
     SWEPT_ROWS,
     Allotment,
     Deadline,
     Effort,
     allotment,
+    compiling,
     epoch_seconds,
     guard,
     seconds_left,
@@ -143,8 +143,8 @@ class _Search:
         effort = self.effort
         rows = _some(training, effort.swept_rows, self.seed)
         self.tell(
-            f"sweep: {effort.settings} settings on {len(rows[0]):,} rows for {effort.sweep_epochs} epochs; "
-            f"after each round the best {_ordinal(HALVING)} goes on"
+            f"sweep: {effort.settings} settings on {len(rows[0]):,} rows for {effort.sweep_epochs} epochs"
+            + (f"; after each round the best {_ordinal(effort.halving)} goes on" if effort.halving else "")
         )
         alarm = Deadline(guard(effort.seconds) / 2)
         found = swept(
@@ -164,7 +164,8 @@ class _Search:
             epoch_seconds(pair.shape, pair.inputs(features), self.outputs, rows, self.effort.batch_size)
             for pair in best
         ]
-        return allotment(self.effort, costs, seconds_left(self.effort, sizes, self.outputs), rows)
+        kernels = [compiling(pair.shape) for pair in best]
+        return allotment(self.effort, costs, seconds_left(self.effort, sizes, self.outputs), rows, kernels)
 
     def _trained(self, pair: Pair, training: Data, validation: Data, allotted: Allotment, seed: int) -> _Trained:
         """A group of networks of this pair, initialised with seeds from `seed` on."""
