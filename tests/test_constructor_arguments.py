@@ -69,7 +69,7 @@ def test_a_wrong_argument_gets_an_error_of_lamps(kind, name):
                 "dilation",
                 "size",
             )
-            empty = name == "modules" and wrong in ([], {})
+            empty = (name == "modules" and wrong in ([], {})) or (name == "edges" and wrong == [])
             assert isinstance(wrong, int | float | type(None)) or (name in sizes and wrong == [1]) or empty, told
 
 

@@ -360,9 +360,6 @@ def test_its_weights_on_the_disk(name, tmp_path):
     assert torch.equal(lamp.predict(other, x), lamp.predict(model, x))
 
 
-COMPILED = set(NETWORKS) - {"a bag of tokens"}  # the networks that the compiled engine knows
-
-
 def trained(name, many, folder=None, epochs=EPOCHS, **options):
     """A training of so many epochs, with its model."""
     model = made(name)
@@ -379,15 +376,9 @@ def trained(name, many, folder=None, epochs=EPOCHS, **options):
 
 @pytest.mark.parametrize("many", [False, True], ids=["one", "population"])
 @networks
-def test_it_trains_resumes_and_says_why_it_is_not_compiled(name, many, tmp_path):
-    engine = "compiled" if name in COMPILED else "auto"
+def test_it_compiles_trains_and_resumes(name, many, tmp_path):
+    engine = "compiled"
     history, expected = trained(name, many, engine=engine)
-    if name not in COMPILED:
-        assert history.engine == "eager"
-        assert "is not compiled" in history.why
-        assert NETWORKS[name].make.__name__ in history.why or "Sequential" in history.why
-        with pytest.raises(lamp.ArgumentError, match="is not compiled"):
-            trained(name, many, engine="compiled")
     loss = torch.as_tensor(history["loss"]).double()
     assert bool((loss[-1] < loss[0]).all())
     trained(name, many, tmp_path, epochs=2, engine=engine)

@@ -152,7 +152,7 @@ class Loss(Module):
         loss.divisor = divisor  # type: ignore[attr-defined]  # for means of several batches
         # On a GPU this would wait for the device at each step; there `fit` checks all losses of an epoch together.
         if replicas is None and dvalue is not None and loss.is_cpu and not math.isfinite(loss.item()):
-            raise self.not_finite(loss, value, input, target)
+            raise self._not_finite(loss, value, input, target)
         self.remember((prepared, dvalue, replicas))
         return loss
 
@@ -261,7 +261,7 @@ class Loss(Module):
             raise explain_dloss(dloss, shape if dvalue is None else None, dtype, replicas)
         return dloss[0] if dvalue is None else dvalue * dloss[0]
 
-    def not_finite(self, loss: Tensor, value: Tensor, output: Tensor, target: Tensor) -> LampError:
+    def _not_finite(self, loss: Tensor, value: Tensor, output: Tensor, target: Tensor) -> LampError:
         """The error for a loss that is NaN or infinite, which holds the loss: a validation goes on with it."""
         error = self.explain_non_finite(value, output, target)
         if isinstance(error, NonFiniteError):

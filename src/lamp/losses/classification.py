@@ -292,7 +292,7 @@ class ClassLoss(Loss):
         if self.reduction == "mean" and isinstance(divisor, Tensor) and divisor.item() == 0:
             got = f"{target.numel()} labels, all ignored or of weight 0"
             return self.explain_no_labels(got, 'skip this batch, or use reduction="sum"')
-        return self.not_finite(loss, value, output, target)
+        return self._not_finite(loss, value, output, target)
 
 
 def _are_classes(labels: Tensor, classes: int) -> bool:

@@ -106,7 +106,7 @@ class CTCLoss(Loss):
         loss, dvalue = self.reduce(of_sample, value.numel() // (replicas or 1), 1.0, replicas)
         loss.divisor = value.numel() // (replicas or 1)  # type: ignore[attr-defined]
         if replicas is None and dvalue is not None and loss.is_cpu and not bool(loss.isfinite()):
-            raise self.not_finite(loss, of_sample, log_probs, targets)
+            raise self._not_finite(loss, of_sample, log_probs, targets)
         if replicas is not None and dvalue is None:
             loss = loss.unflatten(0, (replicas, -1))
         share = lengths.reciprocal() if self.reduction == "mean" else torch.ones_like(lengths)

@@ -84,7 +84,7 @@ class SampleLoss(Loss):
         loss, dvalue = self.reduce(value, divisor, 1.0, replicas)
         loss.divisor = divisor  # type: ignore[attr-defined]  # for means of several batches
         if replicas is None and dvalue is not None and loss.is_cpu and not bool(loss.isfinite()):
-            raise self.not_finite(loss, value, first, target)
+            raise self._not_finite(loss, value, first, target)
         self.remember((kept, dvalue, value.shape, value.dtype, replicas, self.order(given)))
         return loss
 
