@@ -57,6 +57,30 @@ print("end")
     assert told.split() == ["end"]
 
 
+def test_a_program_may_end_while_a_daemon_thread_prepares_a_training():
+    told = run(
+        """
+started = threading.Event()
+class Slow(torch.utils.data.Dataset):
+    def __len__(self):
+        started.set()
+        for _ in range(100):
+            torch.randn(400, 400) @ torch.randn(400, 400)
+        return 20
+    def __getitem__(self, k):
+        return x[k], y[k]
+def prepare():
+    model = lamp.Sequential(lamp.Linear(2, 2))
+    optimizer = lamp.SGD(model.parameters(), 0.1)
+    lamp.fit(model, lamp.CrossEntropyLoss(), optimizer, Slow(), batch_size=2, epochs=10**6, progress=False)
+threading.Thread(target=prepare, daemon=True).start()
+started.wait(60)
+print("end")
+"""
+    )
+    assert told.split() == ["end"]
+
+
 @pytest.mark.parametrize("engine", ["eager", "compiled"])
 def test_a_program_waits_for_a_thread_that_trains(engine):
     """Its last line is reached after the main thread has ended."""

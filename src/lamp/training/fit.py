@@ -43,6 +43,7 @@ from lamp.training.metrics import Metrics, by_name
 from lamp.training.mismatches import warn_of_pair, warn_of_torchs_parameters
 from lamp.training.own_loss import check_loss
 from lamp.values import natural
+from lamp.workers import not_cut_off
 
 
 @called(ALSO, INSTEAD)
@@ -166,31 +167,32 @@ def fit(
         clip_value=as_limit("clip_value", clip_value, model.replicas),
         step_in_backward=as_step_in_backward(step_in_backward, optimizer, clip_norm, clip_value),
     )
-    data = with_targets(data, targets)
-    drawn = seed is None and not is_batched(data)
-    rows = None
-    if is_share(validation):
-        data, rows, validation = held_out(data, validation, seed)
-    if isinstance(model, Population) and seed is None and shuffle is not False and not is_batched(data):
-        seed = model.seeds or [draw_seed() for _ in range(len(model))]
-    batches = as_batches(data, batch_size, shuffle, seed=seed, epochs=epochs, indices=rows)
-    measured_on = None if validation is None else _in_order(validation, EVALUATION_BATCH, epochs)
-    for kind, each in (("", batches), ("validation_", measured_on)):
-        if isinstance(each, DataLoader) and each.replicas not in (None, model.replicas):
-            raise _other_replicas(f"{kind}data", each, model)
-        if isinstance(each, DataLoader) and each.tensors is not None:
-            for column in each.tensors[:-1]:
-                check_finite(column, f"{kind}inputs")
-            check_finite(each.tensors[-1], f"{kind}targets")
-    check_loss(whole, model, criterion, batches)
-    checkpointer, saved = open_checkpoints(training, batches, measured_on, checkpoint, resume, engine, drawn=drawn)
-    keep_freed_memory()
-    try:
-        with denormals_flushed():
-            Loop(training, batches, measured_on, checkpointer).run(engine, progress, saved)
-    finally:
-        if checkpointer is not None:
-            checkpointer.close()
+    with not_cut_off():  # what is prepared uses torch, too
+        data = with_targets(data, targets)
+        drawn = seed is None and not is_batched(data)
+        rows = None
+        if is_share(validation):
+            data, rows, validation = held_out(data, validation, seed)
+        if isinstance(model, Population) and seed is None and shuffle is not False and not is_batched(data):
+            seed = model.seeds or [draw_seed() for _ in range(len(model))]
+        batches = as_batches(data, batch_size, shuffle, seed=seed, epochs=epochs, indices=rows)
+        measured_on = None if validation is None else _in_order(validation, EVALUATION_BATCH, epochs)
+        for kind, each in (("", batches), ("validation_", measured_on)):
+            if isinstance(each, DataLoader) and each.replicas not in (None, model.replicas):
+                raise _other_replicas(f"{kind}data", each, model)
+            if isinstance(each, DataLoader) and each.tensors is not None:
+                for column in each.tensors[:-1]:
+                    check_finite(column, f"{kind}inputs")
+                check_finite(each.tensors[-1], f"{kind}targets")
+        check_loss(whole, model, criterion, batches)
+        checkpointer, saved = open_checkpoints(training, batches, measured_on, checkpoint, resume, engine, drawn=drawn)
+        keep_freed_memory()
+        try:
+            with denormals_flushed():
+                Loop(training, batches, measured_on, checkpointer).run(engine, progress, saved)
+        finally:
+            if checkpointer is not None:
+                checkpointer.close()
     return history
 
 
