@@ -141,7 +141,7 @@ def _misfit_of_keys(value: Any, hint: Any, key: str) -> Misfit | None:
             return _below(key, name), f"one of the keys {', '.join(checkers)}", value[name]
     for name, checker in checkers.items():
         if name in value:
-            if misfit := checker(value[name], f"{key}.{name}" if key else name):
+            if misfit := checker(value[name], _below(key, name)):
                 return misfit
         elif name in needed:
             return key, f"a key {name!r}", value

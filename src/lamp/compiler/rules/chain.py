@@ -18,7 +18,7 @@ from lamp.compiler.not_compiled import NotCompiled
 from lamp.compiler.rules.elementwise import Exclude, Formula, Minus, Shift, Slopes
 from lamp.compiler.rules.mask import AlphaMask, ChannelMask, Mask, RandomSlope
 from lamp.compiler.rules.powers import Power, Root
-from lamp.compiler.rules.rule import ElementRule
+from lamp.compiler.rules.rule import ElementRule, ElementUnit
 from lamp.compiler.stages import Element, Stage
 from lamp.graph import Op
 
@@ -85,7 +85,7 @@ def apply_chain(block: ColumnBlock, stage: Stage, unit: Index, column: Index, y:
             block.keep_activation(code.plus(unit, place), column, y)
         if k < last:
             element = stage.chain[k]
-            y = rule_of(element).forward(block, stage, element, unit, column, y)
+            y = rule_of(element).forward(ElementUnit(block, stage, element, unit), column, y)
 
 
 def keep_source(block: ColumnBlock, stage: Stage, unit: Index, column: Index, y: Lane, long: bool) -> None:
@@ -161,7 +161,7 @@ def chain_backward(block: ColumnBlock, stage: Stage, unit: Index, of_columns: Ma
     for k in reversed(range(len(stage.chain))):
         element = stage.chain[k]
         x, y = (_kept(block, stage.value_offsets[at], unit, columns) for at in (k, k + 1))
-        dys = rule_of(element).backward(block, stage, element, unit, columns, x, y, dys)
+        dys = rule_of(element).backward(ElementUnit(block, stage, element, unit), columns, x, y, dys)
     for s, dy in zip(columns, dys, strict=True):
         block.keep_gradient(code.plus(unit, stage.gradient_offset), s, dy)
 

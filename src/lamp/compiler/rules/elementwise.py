@@ -13,8 +13,8 @@ from lamp.compiler.column_block import ColumnBlock
 from lamp.compiler.formula_calls import call_formula
 from lamp.compiler.indices import Index
 from lamp.compiler.lanes import Lane
-from lamp.compiler.rules.rule import ElementRule, total
-from lamp.compiler.stages import Element, Stage
+from lamp.compiler.rules.rule import ElementRule, ElementUnit, total
+from lamp.compiler.stages import Element
 from lamp.formulas import step
 from lamp.graph import Op
 from lamp.module import Module
@@ -40,22 +40,14 @@ class Formula(ElementRule):
             lengths[key] = _length(block.code, module, backward)
         return lengths[key]
 
-    def forward(self, block: ColumnBlock, stage: Stage, element: Element, unit: Index, column: Index, x: Lane) -> Lane:
-        y: Lane = call_formula(_formulas(element).sigma, x)
+    def forward(self, at: ElementUnit, column: Index, x: Lane) -> Lane:
+        y: Lane = call_formula(_formulas(at.element).sigma, x)
         return y
 
     def backward(
-        self,
-        block: ColumnBlock,
-        stage: Stage,
-        element: Element,
-        unit: Index,
-        columns: Sequence[Index],
-        x: Sequence[Any],
-        y: Sequence[Any],
-        dy: Sequence[Lane],
+        self, at: ElementUnit, columns: Sequence[Index], x: Sequence[Any], y: Sequence[Any], dy: Sequence[Lane]
     ) -> list[Lane]:
-        dsigma = _formulas(element).dsigma
+        dsigma = _formulas(at.element).dsigma
         return [each * call_formula(dsigma, *pair) for each, *pair in zip(dy, x, y, strict=True)]
 
 
@@ -84,19 +76,11 @@ class Minus(ElementRule):
     def of_number(self, module: Any, x: Any) -> Any:
         return -x
 
-    def forward(self, block: ColumnBlock, stage: Stage, element: Element, unit: Index, column: Index, x: Lane) -> Lane:
+    def forward(self, at: ElementUnit, column: Index, x: Lane) -> Lane:
         return -x
 
     def backward(
-        self,
-        block: ColumnBlock,
-        stage: Stage,
-        element: Element,
-        unit: Index,
-        columns: Sequence[Index],
-        x: Sequence[Any],
-        y: Sequence[Any],
-        dy: Sequence[Lane],
+        self, at: ElementUnit, columns: Sequence[Index], x: Sequence[Any], y: Sequence[Any], dy: Sequence[Lane]
     ) -> list[Lane]:
         return [-each for each in dy]
 
@@ -106,22 +90,15 @@ class Shift(ElementRule):
 
     kind, module = "Shift", Module
 
-    def forward(self, block: ColumnBlock, stage: Stage, element: Element, unit: Index, column: Index, x: Lane) -> Lane:
-        assert element.numbers is not None
-        count = element.numbers.data.numel()
-        at = unit if count == stage.units else block.code.remainder(unit, count)
-        return x + block.constant(element.numbers, at)
+    def forward(self, at: ElementUnit, column: Index, x: Lane) -> Lane:
+        numbers = at.element.numbers
+        assert numbers is not None
+        count = numbers.data.numel()
+        place = at.unit if count == at.stage.units else at.block.code.remainder(at.unit, count)
+        return x + at.block.constant(numbers, place)
 
     def backward(
-        self,
-        block: ColumnBlock,
-        stage: Stage,
-        element: Element,
-        unit: Index,
-        columns: Sequence[Index],
-        x: Sequence[Any],
-        y: Sequence[Any],
-        dy: Sequence[Lane],
+        self, at: ElementUnit, columns: Sequence[Index], x: Sequence[Any], y: Sequence[Any], dy: Sequence[Lane]
     ) -> list[Lane]:
         return list(dy)
 
@@ -131,19 +108,11 @@ class Exclude(ElementRule):
 
     kind, module = "Exclude", Module
 
-    def forward(self, block: ColumnBlock, stage: Stage, element: Element, unit: Index, column: Index, x: Lane) -> Lane:
-        return block.code.lane(0.0).where(x == 0.0, -math.inf)
+    def forward(self, at: ElementUnit, column: Index, x: Lane) -> Lane:
+        return at.block.code.lane(0.0).where(x == 0.0, -math.inf)
 
     def backward(
-        self,
-        block: ColumnBlock,
-        stage: Stage,
-        element: Element,
-        unit: Index,
-        columns: Sequence[Index],
-        x: Sequence[Any],
-        y: Sequence[Any],
-        dy: Sequence[Lane],
+        self, at: ElementUnit, columns: Sequence[Index], x: Sequence[Any], y: Sequence[Any], dy: Sequence[Lane]
     ) -> list[Lane]:
         raise AssertionError("a mask of the data learns nothing")
 
@@ -162,34 +131,26 @@ class Slopes(ElementRule):
     def needs(self, module: PReLU) -> str:
         return "x"
 
-    def forward(self, block: ColumnBlock, stage: Stage, element: Element, unit: Index, column: Index, x: Lane) -> Lane:
-        y: Lane = leaky(x, block.parameter(self._place(block, element, unit)))
+    def forward(self, at: ElementUnit, column: Index, x: Lane) -> Lane:
+        y: Lane = leaky(x, at.block.parameter(self._place(at)))
         return y
 
     def backward(
-        self,
-        block: ColumnBlock,
-        stage: Stage,
-        element: Element,
-        unit: Index,
-        columns: Sequence[Index],
-        x: Sequence[Any],
-        y: Sequence[Any],
-        dy: Sequence[Lane],
+        self, at: ElementUnit, columns: Sequence[Index], x: Sequence[Any], y: Sequence[Any], dy: Sequence[Lane]
     ) -> list[Lane]:
-        at = self._place(block, element, unit)
-        slope = block.parameter(at)
+        block, place = at.block, self._place(at)
+        slope = block.parameter(place)
         dslope = [each * x_s.clamp(max=0.0) for each, x_s in zip(dy, x, strict=True)]
-        block.add_to_gradient(at, total(block.counted(dslope, columns)))
+        block.add_to_gradient(place, total(block.counted(dslope, columns)))
         return [each * slope.lerp(1.0, step(x_s)) for each, x_s in zip(dy, x, strict=True)]
 
     @staticmethod
-    def _place(block: ColumnBlock, element: Element, unit: Index) -> Index:
+    def _place(at: ElementUnit) -> Index:
         """The position of a unit's slope among the parameters."""
-        code, first = block.code, element.parameters["weight"]
+        code, element, first = at.block.code, at.element, at.element.parameters["weight"]
         if slopes_of(element) == 1:
             return first
-        return code.plus(unit if element.neighbours == 1 else code.quotient(unit, element.neighbours), first)
+        return code.plus(at.unit if element.neighbours == 1 else code.quotient(at.unit, element.neighbours), first)
 
 
 def slopes_of(element: Element) -> int:

@@ -12,8 +12,8 @@ from typing import Any
 from lamp.compiler.column_block import ColumnBlock
 from lamp.compiler.indices import Index
 from lamp.compiler.lanes import Lane
-from lamp.compiler.rules.rule import ElementRule
-from lamp.compiler.stages import Element, Stage
+from lamp.compiler.rules.rule import ElementRule, ElementUnit
+from lamp.compiler.stages import Element
 from lamp.graph import Op
 from lamp.module import Module
 from lamp.nn import MultiheadAttention
@@ -39,36 +39,28 @@ class Mask(ElementRule):
     def instructions(self, block: ColumnBlock, module: RandomMask, backward: bool) -> int:
         return LONG if probability(module) else 0
 
-    def forward(self, block: ColumnBlock, stage: Stage, element: Element, unit: Index, column: Index, x: Lane) -> Lane:
-        module = element.module
+    def forward(self, at: ElementUnit, column: Index, x: Lane) -> Lane:
+        module = at.element.module
         if not probability(module):
             return x
-        mask = self._mask(block, stage, element, unit, column)
+        mask = self._mask(at, column)
         y: Lane = module._masked(x, mask) if isinstance(module, Dropout) else x * mask
         return y
 
     def backward(
-        self,
-        block: ColumnBlock,
-        stage: Stage,
-        element: Element,
-        unit: Index,
-        columns: Sequence[Index],
-        x: Sequence[Any],
-        y: Sequence[Any],
-        dy: Sequence[Lane],
+        self, at: ElementUnit, columns: Sequence[Index], x: Sequence[Any], y: Sequence[Any], dy: Sequence[Lane]
     ) -> list[Lane]:
-        if not probability(element.module):
+        if not probability(at.element.module):
             return list(dy)
-        return [each * self._mask(block, stage, element, unit, s) for s, each in zip(columns, dy, strict=True)]
+        return [each * self._mask(at, s) for s, each in zip(columns, dy, strict=True)]
 
     @staticmethod
-    def _mask(block: ColumnBlock, stage: Stage, element: Element, unit: Index, column: Index) -> Lane:
-        module, p = element.module, probability(element.module)
-        drawn = block.random_bits(element, stage, unit, column)
+    def _mask(at: ElementUnit, column: Index) -> Lane:
+        module, p = at.element.module, probability(at.element.module)
+        drawn = at.block.random_bits(at.element, at.stage, at.unit, column)
         kept = below(drawn, round((1.0 - p) * 2**31)).is_true()
         scale = module.scale if isinstance(module, Dropout) else 1.0 / (1.0 - p) if p < 1 else 1.0
-        return block.code.lane(scale).where(kept, 0.0)
+        return at.block.code.lane(scale).where(kept, 0.0)
 
 
 class ChannelMask(Mask):
@@ -97,28 +89,20 @@ class RandomSlope(ElementRule):
     def instructions(self, block: ColumnBlock, module: RReLU, backward: bool) -> int:
         return LONG
 
-    def forward(self, block: ColumnBlock, stage: Stage, element: Element, unit: Index, column: Index, x: Lane) -> Lane:
-        return x * self._slope(block, stage, element, unit, column, x)
+    def forward(self, at: ElementUnit, column: Index, x: Lane) -> Lane:
+        return x * self._slope(at, column, x)
 
     def backward(
-        self,
-        block: ColumnBlock,
-        stage: Stage,
-        element: Element,
-        unit: Index,
-        columns: Sequence[Index],
-        x: Sequence[Any],
-        y: Sequence[Any],
-        dy: Sequence[Lane],
+        self, at: ElementUnit, columns: Sequence[Index], x: Sequence[Any], y: Sequence[Any], dy: Sequence[Lane]
     ) -> list[Lane]:
-        slopes = [self._slope(block, stage, element, unit, s, x_s) for s, x_s in zip(columns, x, strict=True)]
+        slopes = [self._slope(at, s, x_s) for s, x_s in zip(columns, x, strict=True)]
         return [each * slope for each, slope in zip(dy, slopes, strict=True)]
 
     @staticmethod
-    def _slope(block: ColumnBlock, stage: Stage, element: Element, unit: Index, column: Index, x: Lane) -> Lane:
-        module, drawn = vars(element.module), block.random_bits(element, stage, unit, column)
+    def _slope(at: ElementUnit, column: Index, x: Lane) -> Lane:
+        module, drawn = vars(at.element.module), at.block.random_bits(at.element, at.stage, at.unit, column)
         slope = between((drawn >> 8).as_numbers(), module["lower"], module["upper"])
-        return block.code.lane(1.0).where(x > 0.0, slope)
+        return at.block.code.lane(1.0).where(x > 0.0, slope)
 
 
 def probability(module: Module) -> float:

@@ -8,8 +8,8 @@ from typing import Any
 from lamp.compiler.column_block import ColumnBlock
 from lamp.compiler.indices import Index
 from lamp.compiler.lanes import Lane
-from lamp.compiler.rules.rule import ElementRule
-from lamp.compiler.stages import Element, Stage
+from lamp.compiler.rules.rule import ElementRule, ElementUnit
+from lamp.compiler.stages import Element
 from lamp.nn.average_pooling import NormPooling
 from lamp.nn.pooling_module import volume
 
@@ -27,22 +27,14 @@ class Power(ElementRule):
     def of_number(self, module: NormPooling, x: Any) -> Any:
         return _power(x, int(module.norm_type))
 
-    def forward(self, block: ColumnBlock, stage: Stage, element: Element, unit: Index, column: Index, x: Lane) -> Lane:
-        y: Lane = _power(x, _p(element))
+    def forward(self, at: ElementUnit, column: Index, x: Lane) -> Lane:
+        y: Lane = _power(x, _p(at.element))
         return y
 
     def backward(
-        self,
-        block: ColumnBlock,
-        stage: Stage,
-        element: Element,
-        unit: Index,
-        columns: Sequence[Index],
-        x: Sequence[Any],
-        y: Sequence[Any],
-        dy: Sequence[Lane],
+        self, at: ElementUnit, columns: Sequence[Index], x: Sequence[Any], y: Sequence[Any], dy: Sequence[Lane]
     ) -> list[Lane]:
-        p = _p(element)
+        p = _p(at.element)
         return [each * (_power(of_column, p - 1) * float(p)) for each, of_column in zip(dy, x, strict=True)]
 
 
@@ -57,26 +49,18 @@ class Root(ElementRule):
     def instructions(self, block: ColumnBlock, module: NormPooling, backward: bool) -> int:
         return 0 if backward or module.norm_type <= 2 else LOG_AND_EXP
 
-    def forward(self, block: ColumnBlock, stage: Stage, element: Element, unit: Index, column: Index, x: Lane) -> Lane:
-        total, p = x * float(_places(element)), _p(element)
+    def forward(self, at: ElementUnit, column: Index, x: Lane) -> Lane:
+        total, p = x * float(_places(at.element)), _p(at.element)
         if p <= 2:
             return total if p == 1 else total.sqrt()
         y: Lane = (total.log() * (1.0 / p)).exp()
         return y
 
     def backward(
-        self,
-        block: ColumnBlock,
-        stage: Stage,
-        element: Element,
-        unit: Index,
-        columns: Sequence[Index],
-        x: Sequence[Any],
-        y: Sequence[Any],
-        dy: Sequence[Lane],
+        self, at: ElementUnit, columns: Sequence[Index], x: Sequence[Any], y: Sequence[Any], dy: Sequence[Lane]
     ) -> list[Lane]:
-        p = _p(element)
-        factor = _places(element) / p
+        p = _p(at.element)
+        factor = _places(at.element) / p
         return [each * factor / _power(of_column, p - 1) for each, of_column in zip(dy, y, strict=True)]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from lamp.compiler.column_block import ColumnBlock
 from lamp.compiler.indices import Index
@@ -33,20 +33,15 @@ class ResponseNorm(Rule):
     def forward(self, block: ColumnBlock, stage: Stage) -> None:
         code, given, (before,) = block.code, stage.attributes, stage.inputs
         scale = given["alpha"] / given["size"]
-        ranges = [(0, given["channels"]), (0, given["places"]), (0, block.columns)]
-        with code.nest(ranges) as ((channel, place, s), _):
-            squares = self._sum(
-                block,
-                stage,
-                channel,
-                place,
-                given["size"] // 2,
-                lambda unit: block.activation(code.plus(unit, before.output_offset), s).square(),
-            )
+
+        def value(unit: Index, s: Index) -> Lane:
+            x: Lane = block.activation(code.plus(unit, before.output_offset), s)
+            return x
+
+        for unit, s, squares in _sums(block, stage, given["size"] // 2, lambda unit, s: value(unit, s).square()):
             log = (squares * scale + given["k"]).log()
-            unit = self._unit(block, stage, channel, place)
             block.keep_activation(code.plus(unit, stage.kept_offset), s, log)
-            x = block.activation(code.plus(unit, before.output_offset), s)
+            x = value(unit, s)
             apply_chain(block, stage, unit, s, x * (log * -given["beta"]).exp())
 
     def backward(self, block: ColumnBlock, stage: Stage) -> None:
@@ -64,39 +59,31 @@ class ResponseNorm(Rule):
             dy, x, log = dy_x_log(unit, s)
             block.keep_activation(code.plus(unit, terms), s, dy * x * (log * (-given["beta"] - 1.0)).exp())
         factor = -2.0 * given["alpha"] * given["beta"] / given["size"]
-        ranges = [(0, given["channels"]), (0, given["places"]), (0, block.columns)]
-        with code.nest(ranges) as ((channel, place, s), _):
-            through_d = self._sum(
-                block,
-                stage,
-                channel,
-                place,
-                (given["size"] - 1) // 2,
-                lambda unit: block.activation(code.plus(unit, terms), s),
-            )
-            unit = self._unit(block, stage, channel, place)
+
+        def term(unit: Index, s: Index) -> Lane:
+            found: Lane = block.activation(code.plus(unit, terms), s)
+            return found
+
+        for unit, s, through_d in _sums(block, stage, (given["size"] - 1) // 2, term):
             dy, x, log = dy_x_log(unit, s)
             dx = dy * (log * -given["beta"]).exp() + x * (through_d * factor)
             give_gradients(block, before, unit, {s: dx})
         note_all_given(block, before)
 
-    @staticmethod
-    def _unit(block: ColumnBlock, stage: Stage, channel: Index, place: Index) -> Index:
-        return block.code.plus(block.code.times(channel, stage.attributes["places"]), place)
 
-    def _sum(
-        self,
-        block: ColumnBlock,
-        stage: Stage,
-        channel: Index,
-        place: Index,
-        before: int,
-        value: Callable[[Index], Lane],
-    ) -> Lane:
-        """The sum of a value over `size` channels, of which so many come before this one, as far as they exist."""
-        code, given = block.code, stage.attributes
+def _sums(
+    block: ColumnBlock, stage: Stage, before: int, value: Callable[[Index, Index], Lane]
+) -> Iterator[tuple[Index, Index, Lane]]:
+    """Loops over units and columns; yields with each the sum of a value over `size` channels, of which so many come
+    before the unit's, as far as they exist."""
+    code, given = block.code, stage.attributes
+
+    def unit_of(channel: Index, place: Index) -> Index:
+        return code.plus(code.times(channel, given["places"]), place)
+
+    with code.nest([(0, given["channels"]), (0, given["places"]), (0, block.columns)]) as ((channel, place, s), _):
         first = code.greatest(code.minus(channel, before), 0)
         stop = code.least(code.plus(channel, given["size"] - before), given["channels"])
         with code.carrying(first, stop, [code.lane(0.0)]) as (c, sums):
-            sums[0] = sums[0] + value(self._unit(block, stage, c, place))
-        return sums[0]
+            sums[0] = sums[0] + value(unit_of(c, place), s)
+        yield unit_of(channel, place), s, sums[0]

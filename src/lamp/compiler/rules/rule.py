@@ -157,6 +157,15 @@ class CouplingRule(ABC):
         """Write code that computes the gradients of the input, if it learns."""
 
 
+class ElementUnit(NamedTuple):
+    """An element of a stage's chain, and the unit that code is written for."""
+
+    block: ColumnBlock
+    stage: Stage
+    element: Element
+    unit: Index
+
+
 class ElementRule(ABC):
     """How elementwise operations of one kind are compiled. Each becomes part of a stage's chain.
 
@@ -184,20 +193,12 @@ class ElementRule(ABC):
         return 0
 
     @abstractmethod
-    def forward(self, block: ColumnBlock, stage: Stage, element: Element, unit: Index, column: Index, x: Lane) -> Lane:
+    def forward(self, at: ElementUnit, column: Index, x: Lane) -> Lane:
         """The operation applied to x, a value of one unit and column."""
 
     @abstractmethod
     def backward(
-        self,
-        block: ColumnBlock,
-        stage: Stage,
-        element: Element,
-        unit: Index,
-        columns: Sequence[Index],
-        x: Sequence[Any],
-        y: Sequence[Any],
-        dy: Sequence[Lane],
+        self, at: ElementUnit, columns: Sequence[Index], x: Sequence[Any], y: Sequence[Any], dy: Sequence[Lane]
     ) -> list[Lane]:
         """The gradients of one unit's inputs, one per column; also adds those of parameters.
 

@@ -188,8 +188,10 @@ def check_parameters(estimator: Any, built: Mapping[str, str] | None = None) -> 
                 got=repr(value),
                 fix=f"set_params({parameter}=...)",
             )
-    for parameter, before in (built or {}).items():
-        if (now := architecture_of(estimator)[parameter]) != before:
+    if built is None:
+        return
+    for parameter, now in architecture_of(estimator).items():
+        if now != (before := built[parameter]):
             raise ArgumentError(
                 f"{name}: {parameter} was changed after the networks were made",
                 expected=f"{parameter}={before}, as before, to train the same networks further",
