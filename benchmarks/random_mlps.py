@@ -98,8 +98,14 @@ class Found:
         return self.step[who.FIT if self.engine == "eager" else who.FIT_COMPILED]
 
     def ratio(self, peer: str) -> float:
-        """How many times as long as lamp the peer takes for a step; NaN where it is absent."""
-        return self.step[peer] / self.ours if peer in self.step else math.nan
+        """How many times as long as lamp the peer takes for a step; NaN where it is absent.
+
+        A peer that compiles is compared with the compiled engine, since its step leaves out that it compiles. The eager
+        engine is chosen for trainings that end before anything is compiled.
+        """
+        if peer not in self.step:
+            return math.nan
+        return self.step[peer] / (self.step[who.FIT_COMPILED] if peer == who.JAX else self.ours)
 
     @property
     def beside_the_better(self) -> float:

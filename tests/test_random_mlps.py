@@ -39,6 +39,7 @@ def test_remarks_count_and_name_the_least_ratio():
         ["3-4-2 Tanh, Adam, batch 5", "compiled", "10", "2.00x", "0.50x", "1.25x", "+0.70 s"]
     ]
     assert found(engine="eager").ratio(who.FUSED) == 0.5
+    assert found(engine="eager").ratio(who.JAX) == 0.5  # its step leaves compiling out, so the compiled engine's does
 
 
 def test_what_is_saved_comes_back():
